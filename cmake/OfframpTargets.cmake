@@ -1,0 +1,62 @@
+# The project's three kinds of target, so that a folder's CMakeLists.txt is a list of
+# files and arrows and nothing else.
+
+include(CMakeParseArguments)
+
+# Options for our own code only: consumers of the installed library do not inherit them.
+add_library(offramp_options INTERFACE)
+add_library(offramp::options ALIAS offramp_options)
+target_compile_features(offramp_options INTERFACE cxx_std_20)
+target_include_directories(offramp_options INTERFACE
+  ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(offramp_options INTERFACE -Wall -Wextra -Wshadow)
+# Conversion warnings are for our code; the macros of GoogleTest and LibTorch trip over them.
+add_library(offramp_strict INTERFACE)
+target_compile_options(offramp_strict INTERFACE -Wconversion -Wno-sign-conversion)
+if(OFFRAMP_WERROR)
+  target_compile_options(offramp_options INTERFACE -Werror)
+endif()
+if(OFFRAMP_ASSERTS)
+  target_compile_definitions(offramp_options INTERFACE OFFRAMP_ASSERTS=1)
+endif()
+if(OFFRAMP_SANITIZE)
+  target_compile_options(offramp_options INTERFACE
+    -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(offramp_options INTERFACE -fsanitize=${OFFRAMP_SANITIZE})
+endif()
+
+# offramp_library(<folder> SOURCES ... [PUBLIC other folders ...] [LINK libraries ...] [RELAXED])
+# PUBLIC names the folders this one may include: the arrows of docs/architecture.md.
+function(offramp_library name)
+  cmake_parse_arguments(arg "RELAXED" "" "SOURCES;PUBLIC;LINK" ${ARGN})
+  add_library(offramp_${name} STATIC ${arg_SOURCES})
+  add_library(offramp::${name} ALIAS offramp_${name})
+  set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp::options>)
+  if(NOT arg_RELAXED)
+    target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp_strict>)
+  endif()
+  foreach(folder IN LISTS arg_PUBLIC)
+    target_link_libraries(offramp_${name} PUBLIC offramp::${folder})
+  endforeach()
+  target_link_libraries(offramp_${name} PRIVATE ${arg_LINK})
+endfunction()
+
+# offramp_test(<folder>/<unit> [LABELS ...] [LINK folders ...]): builds tests/<folder>/<unit>_test.cpp
+# into one program per unit. GoogleTest finds the cases at build time.
+function(offramp_test unit)
+  cmake_parse_arguments(arg "" "" "LABELS;LINK" ${ARGN})
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  string(REPLACE "/" "_" name ${unit})
+  get_filename_component(file ${unit} NAME)
+  add_executable(${name}_test ${file}_test.cpp)
+  target_link_libraries(${name}_test PRIVATE offramp::options GTest::gmock GTest::gtest_main)
+  foreach(folder IN LISTS arg_LINK)
+    target_link_libraries(${name}_test PRIVATE offramp::${folder})
+  endforeach()
+  include(GoogleTest)
+  gtest_discover_tests(${name}_test TEST_PREFIX "${unit}:" DISCOVERY_TIMEOUT 120
+                       PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
+endfunction()

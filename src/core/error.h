@@ -1,0 +1,49 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace offramp {
+
+/// Work that cannot be done: a file, data, a model or a computation is not as it must be.
+/// The message is one line, place first and values last. The program exits with status 1.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+
+  template <typename... Args>
+  explicit Error(fmt::format_string<Args...> format, Args&&... args) requires(sizeof...(Args) > 0)
+      : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)) {}
+};
+
+/// A request that makes no sense as put: a flag, a recipe, a combination. Exit status 2.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Throws the current exception's Error again with `place` ("file", "file:line") before its text;
+/// UsageError stays UsageError. Call it from a catch block.
+[[noreturn]] void throw_with_place(std::string_view place, const Error& error);
+
+/// The candidate nearest to `word` by edit distance; empty if none is near enough to be a typo.
+std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
+
+namespace detail {
+[[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
+}
+
+}  // namespace offramp
+
+// Checks for our own bugs, never for input. Kept in builds with OFFRAMP_ASSERTS.
+#if defined(OFFRAMP_ASSERTS) || !defined(NDEBUG)
+#define OFFRAMP_ASSERT(condition) \
+  ((condition) ? void(0) : ::offramp::detail::assertion_failed(#condition, __FILE__, __LINE__))
+#else
+#define OFFRAMP_ASSERT(condition) void(0)
+#endif

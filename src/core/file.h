@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace offramp {
+
+/// Reads a whole file. @throws Error "<path>: cannot open: <reason>", or if it is larger than
+/// `max_bytes`.
+std::vector<std::byte> read_file(const std::filesystem::path& path,
+                                 std::uint64_t max_bytes = std::uint64_t{1} << 40);
+std::string read_text(const std::filesystem::path& path);
+
+/// Replaces `path` in one step: writes a temporary file beside it, flushes it to the disk, renames
+/// it. After a crash or a full disk the old content is whole, and the temporary file is removed if
+/// we still can.
+/// @throws Error "<path>: cannot write: No space left on device" and the like
+void write_file_atomic(const std::filesystem::path& path,
+                       std::span<const std::span<const std::byte>> parts);
+void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+
+/// Appends one line and flushes it (jsonl logs).
+void append_line(const std::filesystem::path& path, std::string_view line);
+
+/// A file mapped read-only for as long as this lives. Movable.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A folder of its own under the system's temporary folder, removed with all it holds.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace offramp

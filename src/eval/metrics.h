@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace offramp {
+
+/// Logits of all exits on labelled images: [K, N, classes] row-major. A view.
+struct LogitsView {
+  std::span<const float> logits;
+  std::span<const std::int64_t> labels;  ///< [N]
+  int exits = 0;
+  int classes = 0;
+
+  std::int64_t images() const { return static_cast<std::int64_t>(labels.size()); }
+  std::span<const float> at(int exit_index, std::int64_t image) const {
+    const auto c = static_cast<std::size_t>(classes);
+    return logits.subspan(
+        (static_cast<std::size_t>(exit_index) * labels.size() + static_cast<std::size_t>(image)) *
+            c,
+        c);
+  }
+};
+
+struct Interval {
+  double low = 0, high = 0;
+};
+/// Wilson's 95 % interval for a rate of successes / n (Wilson, 1927). n > 0.
+Interval wilson(std::int64_t successes, std::int64_t n);
+
+struct ExitMetrics {
+  double accuracy = 0;
+  Interval accuracy_interval;
+  double nll = 0;  ///< mean negative log-likelihood, nats
+  double ece = 0;  ///< expected calibration error, 15 equal-width bins of the confidence
+  /// Images named correctly with confidence above 0.9, 0.99, 0.999.
+  std::array<std::int64_t, 3> confident_and_right{};
+};
+inline constexpr std::array<double, 3> kConfidenceLevels = {0.9, 0.99, 0.999};
+
+enum class EnsembleKind { mean, geometric, weighted };
+struct EnsembleMetrics {
+  EnsembleKind kind = EnsembleKind::mean;
+  double accuracy = 0;
+  Interval accuracy_interval;
+};
+
+/// Kaya et al., 2019. Rates of all images.
+struct Overthinking {
+  double wasteful = 0;     ///< an earlier exit and the last one are right
+  double destructive = 0;  ///< an earlier exit is right, the last one wrong
+  double oracle = 0;       ///< any exit is right
+};
+
+struct Metrics {
+  std::int64_t images = 0;
+  std::vector<ExitMetrics> exits;
+  std::vector<EnsembleMetrics> ensembles;  ///< of all exits
+  Overthinking overthinking;
+};
+
+/// Measures everything that needs only logits and labels.
+/// @param weights  [K] of the weighted ensemble, non-negative, not all zero
+/// @throws Error if sizes do not fit, a label is out of range, a logit is not finite, or there is
+/// no image
+Metrics measure(const LogitsView& view, std::span<const double> weights);
+
+/// [classes, classes] counts, rows the label, columns the answer.
+std::vector<std::int64_t> confusion_matrix(const LogitsView& view, int exit_index);
+
+}  // namespace offramp

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace offramp {
+
+enum class Stem {
+  cifar,     ///< 3×3, stride 1, no max pool
+  imagenet,  ///< 7×7, stride 2, then a 3×3 max pool of stride 2
+};
+
+/// What a backbone is built from. A backbone may refuse what it cannot do (UsageError).
+struct BackboneOptions {
+  Shape input = {3, 32, 32};
+  std::int64_t classes = 10;
+  Stem stem = Stem::cifar;
+  int width = 64;  ///< channels of the first stage
+};
+
+/// A backbone: returns a plain network cut into units, one segment for each place where an exit
+/// could be. Only the last segment has a head: the network's own classifier. See
+/// docs/adding-a-backbone.md.
+struct Backbone {
+  std::string name;
+  std::string summary;
+  Graph (*build)(const BackboneOptions& options);
+};
+
+/// All backbones, by name.
+const std::vector<Backbone>& backbones();
+
+struct HeadOptions {
+  std::string prefix;  ///< "exits.1": parameters are "exits.1.…"
+  std::vector<int> spp_levels = {1, 2, 4};
+  std::int64_t classes = 10;
+};
+
+/// A head: appends nodes that turn `segment.feature` (of shape `feature`) into logits.
+struct Head {
+  std::string name;
+  std::string summary;
+  void (*append)(Segment& segment, const Shape& feature, const HeadOptions& options);
+};
+
+const std::vector<Head>& heads();
+
+/// A network to build: the content of a recipe's [network].
+struct NetworkSpec {
+  std::string backbone = "resnet18";
+  BackboneOptions options;
+  /// Where to exit: "2" = after the 2nd unit (residual block), "15%" = after the unit whose end is
+  /// nearest to that share of the plain network's MACs. Empty: the plain network.
+  std::vector<std::string> exits;
+  std::string head = "spp";
+  std::vector<int> spp_levels = {1, 2, 4};
+};
+
+/// Builds a network with its early exits.
+/// @throws UsageError for an unknown backbone or head (naming the nearest), exits beyond the
+/// network,
+///         repeated or out of order, input smaller than 32 or not square-free of the backbone's
+///         strides
+Graph build_network(const NetworkSpec& spec);
+
+/// Adds early exits to any network already cut into units, as build_network does.
+Graph with_exits(const Graph& units, const std::vector<std::string>& exits, const std::string& head,
+                 const std::vector<int>& spp_levels);
+
+}  // namespace offramp

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/preprocessing.h"
+#include "core/tensor.h"
+#include "graph/graph.h"
+
+namespace offramp {
+
+/// Which images a model has met, by hash (see image_hash), so that it is never tested on them.
+struct DataProvenance {
+  std::string source;                               ///< "CIFAR-10 JPEG copy", …
+  std::vector<std::uint64_t> train, tune, certify;  ///< sorted
+};
+
+/// How a model came to be. `details_json` is a JSON object: recipe (TOML text), seed, commit,
+/// epoch, steps, precision, threads, seconds, accuracy per exit on tune, loss_weights.
+struct Provenance {
+  DataProvenance data;
+  std::string details_json = "{}";
+};
+
+/// One trained (or randomly initialised) network with all that is needed to use it.
+struct Model {
+  Graph graph;
+  Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
+  std::vector<std::string> classes;
+  Preprocessing preprocessing;
+  std::vector<double> loss_weights;  ///< [K] of training; the weights of the "weighted" ensemble
+  Provenance provenance;
+};
+
+inline constexpr int kModelFormatVersion = 1;
+
+/// Writes a model in one step. Extra tensors (optimiser state) go beside the weights; their names
+/// must not be a parameter's.
+void save_model(const std::filesystem::path& path, const Model& model, const Tensors& extra = {});
+
+/// Reads and checks a model: format version, graph, every weight's presence, shape, dtype and
+/// finiteness, class names, preprocessing. @throws Error "<path>: tensor "…": shape differs from
+/// the graph: got …, expected …"
+/// @param extra  if not null, receives the tensors that are not weights
+Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+
+/// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored) into the weights of a
+/// graph. A model file is accepted as well. Tensors of `graph` that the file lacks are left out of
+/// the result (new exits); tensors that the graph does not know, or of another shape, are refused,
+/// except the classifier's ("fc") when `skip_classifier`.
+Tensors load_weights(const std::filesystem::path& path, const Graph& graph,
+                     bool skip_classifier = false);
+
+/// Graph as JSON text and back. @throws Error naming the field
+std::string graph_to_json(const Graph& graph);
+Graph graph_from_json(const std::string& text);
+
+}  // namespace offramp
