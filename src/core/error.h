@@ -34,6 +34,10 @@ class UsageError : public Error {
 /// The candidate nearest to `word` by edit distance; empty if none is near enough to be a typo.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
+/// Text from a file or a flag, as a message quotes it: in double quotes, control characters escaped
+/// so that the message stays one line, long text cut.
+std::string quote(std::string_view text);
+
 namespace detail {
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 }

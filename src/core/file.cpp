@@ -1,0 +1,220 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, std::string_view what, int code) {
+  throw Error("{}: {}: {}", path.string(), what, std::strerror(code));
+}
+
+/// Closes what it holds; close() is for those who must know whether that went well.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int close() { return ::close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
+  int fd = -1;
+  do {
+    fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+/// Writes everything or leaves errno set.
+bool write_all(int fd, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return false;
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+Descriptor open_to_read(const fs::path& path, struct stat& info) {
+  const int fd = open_retrying(path, O_RDONLY);
+  if (fd < 0) fail(path, "cannot open", errno);
+  Descriptor file(fd);
+  if (::fstat(fd, &info) != 0) fail(path, "cannot open", errno);
+  if (S_ISDIR(info.st_mode)) fail(path, "cannot open", EISDIR);
+  return file;
+}
+
+/// The temporary file of an atomic write: gone at the end of the scope unless it was renamed.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const fs::path& target) {
+    static std::atomic<unsigned> counter = 0;
+    const fs::path folder = target.parent_path();
+    int fd = -1;
+    do {  // a killed process of the same number may have left its file behind
+      path_ = folder / fmt::format(".offramp-{}-{}.tmp", ::getpid(), counter++);
+      fd = open_retrying(path_, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    } while (fd < 0 && errno == EEXIST);
+    if (fd < 0) fail(target, "cannot write", errno);
+    fd_ = fd;
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (fd_ >= 0) ::close(fd_);
+    if (!renamed_) ::unlink(path_.c_str());
+  }
+  int fd() const { return fd_; }
+  bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
+  bool rename_to(const fs::path& target) {
+    renamed_ = ::rename(path_.c_str(), target.c_str()) == 0;
+    return renamed_;
+  }
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+  bool renamed_ = false;
+};
+
+}  // namespace
+
+std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) {
+  struct stat info {};
+  const Descriptor file = open_to_read(path, info);
+  const auto too_large = [&] {
+    return Error("{}: larger than the {} bytes allowed", path.string(), max_bytes);
+  };
+  const auto expected = static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0));
+  if (expected > max_bytes) throw too_large();
+
+  // The size is only a hint: pipes and growing files have another one.
+  std::vector<std::byte> content(expected);
+  std::size_t filled = 0;
+  for (;;) {
+    if (filled == content.size()) content.resize(std::max<std::size_t>(filled * 2, 4096));
+    const ssize_t got = ::read(file.get(), content.data() + filled, content.size() - filled);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      fail(path, "cannot read", errno);
+    }
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
+    if (filled > max_bytes) throw too_large();
+  }
+  content.resize(filled);
+  return content;
+}
+
+std::string read_text(const fs::path& path) {
+  const auto content = read_file(path);
+  return {reinterpret_cast<const char*>(content.data()), content.size()};
+}
+
+void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
+  // A link keeps pointing where it did, and a device is never replaced by a file.
+  std::error_code ignored;
+  const fs::path resolved = fs::is_symlink(path, ignored) ? fs::canonical(path, ignored) : path;
+  const fs::path target = resolved.empty() ? path : resolved;
+  struct stat old {};
+  const bool exists = ::stat(target.c_str(), &old) == 0;
+  if (exists && S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
+  if (exists && !S_ISREG(old.st_mode))
+    throw Error("{}: cannot write: not a regular file", path.string());
+
+  TemporaryFile file(target);
+  if (exists) ::fchmod(file.fd(), old.st_mode & 07777);
+  for (const auto part : parts)
+    if (!write_all(file.fd(), part)) fail(path, "cannot write", errno);
+  if (::fsync(file.fd()) != 0) fail(path, "cannot write", errno);
+  if (!file.close()) fail(path, "cannot write", errno);
+  if (!file.rename_to(target)) fail(path, "cannot write", errno);
+
+  // The rename itself lies in the folder; some file systems cannot flush one.
+  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const Descriptor directory(open_retrying(folder, O_RDONLY | O_DIRECTORY));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+void write_text_atomic(const fs::path& path, std::string_view text) {
+  const std::array<std::span<const std::byte>, 1> parts = {
+      std::as_bytes(std::span(text.data(), text.size()))};
+  write_file_atomic(path, parts);
+}
+
+void append_line(const fs::path& path, std::string_view line) {
+  OFFRAMP_ASSERT(line.find('\n') == std::string_view::npos);
+  Descriptor file(open_retrying(path, O_WRONLY | O_CREAT | O_APPEND, 0666));
+  if (file.get() < 0) fail(path, "cannot write", errno);
+  const off_t end = ::lseek(file.get(), 0, SEEK_END);
+  const std::string text = std::string(line) + '\n';
+  if (!write_all(file.get(), std::as_bytes(std::span(text)))) {
+    const int code = errno;
+    // Half a line would spoil the next one.
+    if (end >= 0 && ::ftruncate(file.get(), end) != 0) fail(path, "cannot write", code);
+    fail(path, "cannot write", code);
+  }
+  if (file.close() != 0) fail(path, "cannot write", errno);
+}
+
+MappedFile::MappedFile(const fs::path& path) {
+  struct stat info {};
+  const Descriptor file = open_to_read(path, info);
+  if (!S_ISREG(info.st_mode)) throw Error("{}: cannot open: not a regular file", path.string());
+  size_ = static_cast<std::size_t>(info.st_size);
+  if (size_ == 0) return;  // mmap refuses an empty range
+  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) fail(path, "cannot open", errno);
+  data_ = static_cast<const std::byte*>(data);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+TemporaryFolder::TemporaryFolder() {
+  std::string name = (fs::temp_directory_path() / "offramp-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) fail(name, "cannot create a temporary folder", errno);
+  path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+}  // namespace offramp

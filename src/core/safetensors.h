@@ -29,7 +29,7 @@ class Safetensors {
  public:
   /// Maps the file. @throws Error "<path>: <what is wrong>"
   static Safetensors open(const std::filesystem::path& path);
-  /// Reads from memory, which must outlive the result.
+  /// Reads from memory, which must outlive the result. @throws Error "<what is wrong>"
   static Safetensors parse(std::span<const std::byte> bytes);
 
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
@@ -45,8 +45,11 @@ class Safetensors {
 
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
-/// Writes a safetensors file in one step (see write_file_atomic); tensors in the order of their
-/// names, so equal content gives equal bytes.
+/// Writes a safetensors file in one step (see write_file_atomic). Data lie widest element type
+/// first, then by name, and start at a multiple of 8 bytes: every tensor is aligned for its type,
+/// and equal content gives equal bytes.
+/// @throws Error if a tensor's bytes do not fit its shape, a text is not UTF-8, or as
+/// write_file_atomic
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,
                        const Tensors& tensors);
 
