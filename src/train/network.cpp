@@ -1,0 +1,333 @@
+#include "train/network.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <set>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "train/batch_norm.h"
+
+namespace offramp {
+namespace {
+
+using torch::Tensor;
+constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
+
+std::uint64_t hash_of(std::string_view text) {  // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+// Values depend on the seed and the parameter's name alone: a network with exits starts from the
+// same backbone as the plain one.
+std::vector<float> initial_values(const Parameter& parameter, std::int64_t fan_in,
+                                  std::uint64_t seed) {
+  std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
+  KeyedRandom random(seed, hash_of(parameter.name));
+  switch (parameter.role) {
+    case ParameterRole::conv_weight: {  // He et al., 2015, fan out; Box-Muller
+      const auto& s = parameter.shape;
+      const double std = std::sqrt(2.0 / static_cast<double>(s[0] * s[2] * s[3]));
+      for (float& value : values) {
+        const double radius = std::sqrt(-2 * std::log(1.0 - static_cast<double>(random.uniform())));
+        value = static_cast<float>(
+            std * radius * std::cos(2 * std::numbers::pi * static_cast<double>(random.uniform())));
+      }
+      break;
+    }
+    case ParameterRole::linear_weight:
+    case ParameterRole::bias: {
+      const float bound = static_cast<float>(1 / std::sqrt(static_cast<double>(fan_in)));
+      for (float& value : values) value = random.uniform(-bound, bound);
+      break;
+    }
+    case ParameterRole::norm_weight:
+    case ParameterRole::running_var:
+      std::fill(values.begin(), values.end(), 1.f);
+      break;
+    case ParameterRole::norm_bias:
+    case ParameterRole::running_mean:
+      break;
+  }
+  return values;
+}
+
+std::string node_of(const std::string& parameter) {
+  return parameter.substr(0, parameter.rfind('.'));
+}
+
+// When every bin of a coarser grid is a union of bins of the finer one, the coarser maximum is
+// taken from the finer result: the feature map is read once.
+Tensor spatial_pyramid_pool(const Tensor& x, const std::vector<int>& levels) {
+  const int finest = *std::max_element(levels.begin(), levels.end());
+  const bool nested =
+      x.size(2) % finest == 0 && x.size(3) % finest == 0 &&
+      std::all_of(levels.begin(), levels.end(), [&](int l) { return finest % l == 0; });
+  const Tensor source =
+      nested ? std::get<0>(torch::adaptive_max_pool2d(x, {finest, finest})).contiguous() : x;
+  std::vector<Tensor> parts;
+  for (const int level : levels) {
+    const bool ready = nested && level == finest;
+    const Tensor pooled =
+        ready ? source : std::get<0>(torch::adaptive_max_pool2d(source, {level, level}));
+    parts.push_back(pooled.flatten(1));
+  }
+  return torch::cat(parts, 1);
+}
+
+}  // namespace
+
+TorchNetwork::TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed)
+    : graph_(std::move(graph)), device_(device), parameters_(offramp::parameters(graph_)) {
+  std::map<std::string, std::int64_t> fan_in;
+  for (const Parameter& p : parameters_)
+    if (p.role == ParameterRole::conv_weight || p.role == ParameterRole::linear_weight)
+      fan_in[node_of(p.name)] = element_count(p.shape) / p.shape[0];
+  for (const Parameter& p : parameters_) {
+    const auto found = fan_in.find(node_of(p.name));
+    auto values = initial_values(p, found == fan_in.end() ? 1 : found->second, seed);
+    Tensor t = torch::from_blob(values.data(), p.shape, torch::kFloat).clone();
+    if (t.dim() == 4) t = t.contiguous(kChannelsLast);
+    tensors_[p.name] = t.to(device_).set_requires_grad(p.trained());
+  }
+  exits_ = exit_segments(graph_);
+  for (const Segment& segment : graph_.segments) {
+    auto kept = segment.outputs;
+    if (!segment.head.empty()) kept.push_back(segment.feature);
+    bodies_.push_back(plan(segment.nodes, kept));
+    heads_.push_back(segment.head.empty() ? std::vector<Step>{}
+                                          : plan(segment.head, {segment.head.back().name}));
+  }
+}
+
+void TorchNetwork::load(const Tensors& weights) {
+  torch::NoGradGuard no_grad;
+  for (const auto& [name, value] : weights) {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end())
+      throw Error("tensor \"{}\": the network has no such parameter", name);
+    auto values = value.to_f32();
+    if (found->second.sizes() != at::IntArrayRef(value.shape))
+      throw Error("tensor \"{}\": shape differs from the graph: got {}, expected {}", name,
+                  to_string(value.shape), to_string(found->second.sizes().vec()));
+    found->second.copy_(torch::from_blob(values.data(), value.shape, torch::kFloat));
+  }
+}
+
+Tensors TorchNetwork::save() const {
+  Tensors result;
+  for (const auto& [name, tensor] : tensors_) {
+    const Tensor flat = tensor.detach().to(torch::kCPU).contiguous();
+    result[name] = HostTensor::of(
+        flat.sizes().vec(),
+        std::span<const float>(flat.data_ptr<float>(), static_cast<std::size_t>(flat.numel())));
+  }
+  return result;
+}
+
+std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& nodes,
+                                                   const std::vector<std::string>& kept) {
+  const std::set<std::string> keep(kept.begin(), kept.end());
+  std::map<std::string, std::vector<const Node*>> users;
+  for (const Node& node : nodes)
+    for (const std::string& input : node.inputs) users[input].push_back(&node);
+  const auto only_user = [&](const std::string& tensor) -> const Node* {
+    return !keep.contains(tensor) && users[tensor].size() == 1 ? users[tensor].front() : nullptr;
+  };
+
+  std::set<const Node*> absorbed;
+  std::map<const Node*, Step>
+      steps_at;  // by the last node a step stands for: its other input exists by then
+  for (const Node& node : nodes) {
+    if (absorbed.contains(&node)) continue;
+    Step step{&node, node.inputs, node.name, "", false, {}};
+    const Node* last = &node;
+    if (std::holds_alternative<BatchNorm>(node.op)) {
+      const Node* next = only_user(last->name);
+      if (next && std::holds_alternative<Add>(next->op) && next->inputs.size() == 2 &&
+          !absorbed.contains(next)) {
+        step.residual = next->inputs[0] == last->name ? next->inputs[1] : next->inputs[0];
+        absorbed.insert(next);
+        last = next;
+        next = only_user(last->name);
+      }
+      if (next && std::holds_alternative<Relu>(next->op)) {
+        step.relu = true;
+        absorbed.insert(next);
+        last = next;
+      }
+      step.output = last->name;
+    }
+    steps_at[last] = step;
+  }
+  std::vector<Step> steps;
+  for (const Node& node : nodes)
+    if (const auto found = steps_at.find(&node); found != steps_at.end())
+      steps.push_back(found->second);
+
+  std::set<std::string> used_later;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    auto reads = step->inputs;
+    if (!step->residual.empty()) reads.push_back(step->residual);
+    for (const std::string& name : reads)
+      if (used_later.insert(name).second && !keep.contains(name)) step->last_uses.push_back(name);
+  }
+  return steps;
+}
+
+TorchNetwork::State TorchNetwork::start(const Tensor& images, const Mode& mode) const {
+  State state;
+  state.emplace(kInput, images.to(mode.precision).contiguous(kChannelsLast));
+  return state;
+}
+
+Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& mode,
+                             bool training) {
+  const auto input = [&](std::size_t i = 0) -> const Tensor& {
+    return state.find(step.inputs[i])->second;
+  };
+  const auto parameter = [&](const char* suffix) -> const Tensor& {
+    return tensors_.find(step.node->name + suffix)->second;
+  };
+  struct Visitor {
+    const Step& step;
+    const State& state;
+    const Mode& mode;
+    bool training;
+    decltype(input)& in;
+    decltype(parameter)& param;
+
+    Tensor operator()(const Conv& op) const {
+      const Tensor bias = op.bias ? param(".bias").to(mode.precision) : Tensor();
+      return torch::conv2d(in(), param(".weight").to(mode.precision), bias, op.stride, op.padding,
+                           1, op.groups);
+    }
+    Tensor operator()(const BatchNorm& op) const {
+      const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
+                                     param(".running_var")};
+      const Tensor residual = step.residual.empty() ? Tensor() : state.find(step.residual)->second;
+      return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps);
+    }
+    Tensor operator()(const Relu&) const { return torch::relu(in()); }
+    Tensor operator()(const Relu6&) const { return torch::clamp(in(), 0, 6); }
+    Tensor operator()(const Add&) const {
+      Tensor sum = in(0) + in(1);
+      for (std::size_t i = 2; i < step.inputs.size(); ++i) sum = sum + in(i);
+      return sum;
+    }
+    Tensor operator()(const Concat&) const {
+      std::vector<Tensor> parts;
+      for (std::size_t i = 0; i < step.inputs.size(); ++i) parts.push_back(in(i));
+      return torch::cat(parts, 1);
+    }
+    Tensor operator()(const MaxPool& op) const {
+      return torch::max_pool2d(in(), op.kernel, op.stride, op.padding);
+    }
+    Tensor operator()(const AvgPool& op) const {
+      return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
+    }
+    // The mean is taken in f32: a sum of many bf16 values would lose its last ones.
+    Tensor operator()(const GlobalAvgPool&) const {
+      return in().mean({2, 3}, false, torch::kFloat);
+    }
+    Tensor operator()(const SpatialPyramidPool& op) const {
+      return spatial_pyramid_pool(in(), op.levels);
+    }
+    Tensor operator()(const Flatten&) const { return in().contiguous().flatten(1); }
+    Tensor operator()(const Linear& op) const {
+      return torch::linear(in().to(torch::kFloat), param(".weight"),
+                           op.bias ? param(".bias") : Tensor());
+    }
+  };
+  return std::visit(Visitor{step, state, mode, training, input, parameter}, step.node->op);
+}
+
+void TorchNetwork::run(const std::vector<Step>& steps, State& state, const Mode& mode,
+                       bool training) {
+  for (const Step& step : steps) {
+    Tensor result = execute(step, state, mode, training);
+    for (const std::string& name : step.last_uses) state.erase(name);
+    state.insert_or_assign(step.output, std::move(result));
+  }
+}
+
+void TorchNetwork::run_body(int index, State& state, const Mode& mode) {
+  const auto i = static_cast<std::size_t>(index);
+  run(bodies_[i], state, mode, mode.training && !mode.frozen_backbone);
+  const Segment& segment = graph_.segments[i];
+  std::erase_if(state, [&](const auto& entry) {
+    const bool handed_on = std::find(segment.outputs.begin(), segment.outputs.end(), entry.first) !=
+                           segment.outputs.end();
+    return !handed_on && (segment.head.empty() || entry.first != segment.feature);
+  });
+}
+
+Tensor TorchNetwork::run_head(int index, const State& state, const Mode& mode) {
+  const auto i = static_cast<std::size_t>(index);
+  const Segment& segment = graph_.segments[i];
+  const bool last = index == exits_.back();
+  State local;
+  local.emplace(segment.feature, state.find(segment.feature)->second);
+  run(heads_[i], local, mode, mode.training && !(mode.frozen_backbone && last));
+  return local.find(segment.head.back().name)->second;
+}
+
+namespace {
+
+// Identity forward; the gradient is multiplied on its way back.
+struct ScaleGradient : torch::autograd::Function<ScaleGradient> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, double factor) {
+    context->saved_data["factor"] = factor;
+    return x.view_as(x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients[0] * context->saved_data["factor"].toDouble(), Tensor()};
+  }
+};
+
+}  // namespace
+
+std::vector<Tensor> TorchNetwork::forward(const Tensor& images, const Mode& mode) {
+  std::vector<Tensor> logits(exits_.size());
+  State state = start(images, mode);
+  int exit_index = 0;
+  for (int index = 0; index < static_cast<int>(graph_.segments.size()); ++index) {
+    {
+      // Nothing in a frozen backbone is differentiated.
+      torch::AutoGradMode grad(at::GradMode::is_enabled() && !mode.frozen_backbone);
+      run_body(index, state, mode);
+    }
+    const Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
+    if (segment.head.empty()) continue;
+    const bool last = index == exits_.back();
+    // Equation 4 of Li et al., 2019: with r exits still to come, this one included, the head's
+    // share of the gradient is 1/r and the deeper network's (r - 1)/r.
+    const int remaining = num_exits() - exit_index;
+    const bool rescale =
+        mode.gradient_equilibrium && mode.training && !last && !mode.last_exit_only;
+    if (last || !mode.last_exit_only) {
+      State feature;
+      Tensor x = state.find(segment.feature)->second;
+      if (rescale) x = ScaleGradient::apply(x, 1.0 / remaining);
+      feature.emplace(segment.feature, x);
+      logits[static_cast<std::size_t>(exit_index)] = run_head(index, feature, mode);
+    }
+    if (!last) {
+      std::erase_if(state, [&](const auto& entry) {
+        return std::find(segment.outputs.begin(), segment.outputs.end(), entry.first) ==
+               segment.outputs.end();
+      });
+      if (rescale)
+        for (auto& [name, tensor] : state)
+          tensor = ScaleGradient::apply(tensor, static_cast<double>(remaining - 1) / remaining);
+    }
+    ++exit_index;
+  }
+  return logits;
+}
+
+}  // namespace offramp

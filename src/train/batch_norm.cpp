@@ -1,0 +1,230 @@
+#include "train/batch_norm.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "train/batch_norm_kernels.h"
+
+namespace offramp {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
+
+kernels::Storage storage_of(const Tensor& x) {
+  return x.scalar_type() == torch::kFloat ? kernels::Storage::f32 : kernels::Storage::bf16;
+}
+
+bool takes_fast_path(const Tensor& x) {
+  return x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 &&
+         (x.scalar_type() == torch::kFloat || x.scalar_type() == torch::kBFloat16);
+}
+
+// Chunks are a function of the shape alone: sums are added in their order on any number of threads.
+struct Chunks {
+  explicit Chunks(const Tensor& x)
+      : rows{x.numel() / x.size(1), x.size(1)}, bytes_per_row(x.size(1) * x.element_size()) {
+    constexpr std::int64_t kMaxChunks = 64, kMinRows = 64;
+    count = std::clamp<std::int64_t>(rows.count / kMinRows, 1, kMaxChunks);
+  }
+  std::int64_t begin(std::int64_t chunk) const { return rows.count * chunk / count; }
+  kernels::Rows part(std::int64_t chunk) const {
+    return {begin(chunk + 1) - begin(chunk), rows.channels};
+  }
+  const void* at(const Tensor& x, std::int64_t chunk) const {
+    if (!x.defined()) return nullptr;
+    return static_cast<const char*>(x.data_ptr()) + begin(chunk) * bytes_per_row;
+  }
+  void* at_mutable(const Tensor& x, std::int64_t chunk) const {
+    if (!x.defined()) return nullptr;
+    return static_cast<char*>(x.data_ptr()) + begin(chunk) * bytes_per_row;
+  }
+  template <typename F>
+  void parallel(const F& work) const {
+    at::parallel_for(0, count, 1, [&](std::int64_t from, std::int64_t to) {
+      for (std::int64_t chunk = from; chunk < to; ++chunk) work(chunk);
+    });
+  }
+
+  kernels::Rows rows;
+  std::int64_t bytes_per_row;
+  std::int64_t count = 1;
+};
+
+// Partial sums of two quantities per chunk and channel, added up in f64.
+struct PartialSums {
+  PartialSums(const Chunks& chunks)
+      : channels(chunks.rows.channels),
+        count(chunks.count),
+        first(static_cast<std::size_t>(count * channels)),
+        second(first.size()) {}
+  float* first_of(std::int64_t chunk) { return first.data() + chunk * channels; }
+  float* second_of(std::int64_t chunk) { return second.data() + chunk * channels; }
+  double total(const std::vector<float>& values, std::int64_t channel) const {
+    double sum = 0;
+    for (std::int64_t chunk = 0; chunk < count; ++chunk)
+      sum += static_cast<double>(values[static_cast<std::size_t>(chunk * channels + channel)]);
+    return sum;
+  }
+  std::int64_t channels, count;
+  std::vector<float> first, second;
+};
+
+Tensor row_vector(std::int64_t channels) { return torch::empty({channels}, torch::kFloat); }
+
+struct Statistics {
+  Tensor mean, inverse_std;
+};
+
+Statistics batch_statistics(const Tensor& x, const BatchNormTensors& tensors, double momentum,
+                            double eps) {
+  const Chunks chunks(x);
+  PartialSums sums(chunks);
+  // The first row is a value the channel takes: near enough to its mean to keep the variance exact.
+  const Tensor origin = x.select(0, 0).select(1, 0).select(1, 0).to(torch::kFloat).contiguous();
+  const float* o = origin.data_ptr<float>();
+  chunks.parallel([&](std::int64_t chunk) {
+    kernels::moments(storage_of(x), chunks.at(x, chunk), chunks.part(chunk), o,
+                     sums.first_of(chunk), sums.second_of(chunk));
+  });
+  const std::int64_t channels = chunks.rows.channels;
+  const auto n = static_cast<double>(chunks.rows.count);
+  Statistics result{row_vector(channels), row_vector(channels)};
+  float* mean = result.mean.data_ptr<float>();
+  float* inverse_std = result.inverse_std.data_ptr<float>();
+  float* running_mean = tensors.running_mean.data_ptr<float>();
+  float* running_var = tensors.running_var.data_ptr<float>();
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const double offset = sums.total(sums.first, c) / n;
+    const double variance = std::max(0.0, sums.total(sums.second, c) / n - offset * offset);
+    const double m = static_cast<double>(o[c]) + offset;
+    mean[c] = static_cast<float>(m);
+    inverse_std[c] = static_cast<float>(1 / std::sqrt(variance + eps));
+    const double unbiased = n > 1 ? variance * n / (n - 1) : variance;
+    running_mean[c] = static_cast<float>((1 - momentum) * running_mean[c] + momentum * m);
+    running_var[c] = static_cast<float>((1 - momentum) * running_var[c] + momentum * unbiased);
+  }
+  return result;
+}
+
+// scale = weight / std, shift = bias - mean * scale.
+std::pair<Tensor, Tensor> scale_and_shift(const Tensor& weight, const Tensor& bias,
+                                          const Tensor& mean, const Tensor& inverse_std) {
+  const std::int64_t channels = weight.numel();
+  std::pair<Tensor, Tensor> result{row_vector(channels), row_vector(channels)};
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const float scale = weight.data_ptr<float>()[c] * inverse_std.data_ptr<float>()[c];
+    result.first.data_ptr<float>()[c] = scale;
+    result.second.data_ptr<float>()[c] =
+        bias.data_ptr<float>()[c] - mean.data_ptr<float>()[c] * scale;
+  }
+  return result;
+}
+
+Tensor transform(const Tensor& x, const Tensor& residual, const Tensor& scale, const Tensor& shift,
+                 bool relu) {
+  const Chunks chunks(x);
+  Tensor y = torch::empty_like(x, x.options(), kChannelsLast);
+  chunks.parallel([&](std::int64_t chunk) {
+    kernels::scale_shift(storage_of(x), chunks.at(x, chunk), chunks.at(residual, chunk),
+                         chunks.part(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(), relu,
+                         chunks.at_mutable(y, chunk));
+  });
+  return y;
+}
+
+struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
+  static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& weight,
+                        const Tensor& bias, const Tensor& residual_any,
+                        const BatchNormTensors& tensors, bool relu, double momentum, double eps) {
+    const Tensor x = x_any.contiguous(kChannelsLast);
+    const Tensor residual =
+        residual_any.defined() ? residual_any.contiguous(kChannelsLast) : Tensor();
+    const auto [mean, inverse_std] = batch_statistics(x, tensors, momentum, eps);
+    const auto [scale, shift] = scale_and_shift(weight, bias, mean, inverse_std);
+    const Tensor y = transform(x, residual, scale, shift, relu);
+    context->saved_data["relu"] = relu;
+    context->saved_data["residual"] = residual.defined();
+    const bool keep_y = relu && residual.defined();
+    context->save_for_backward({x, keep_y ? y : Tensor(), mean, inverse_std, scale, shift});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &y = saved[1], &mean = saved[2], &inverse_std = saved[3];
+    const Tensor &scale = saved[4], &shift = saved[5];
+    const bool relu = context->saved_data["relu"].toBool();
+    const bool has_residual = context->saved_data["residual"].toBool();
+    const Tensor dy = gradients[0].contiguous(kChannelsLast);
+    const Chunks chunks(x);
+    const auto storage = storage_of(x);
+    const bool masked = y.defined();
+    const Tensor dz = masked ? torch::empty_like(x, x.options(), kChannelsLast) : Tensor();
+    PartialSums sums(chunks);
+    chunks.parallel([&](std::int64_t chunk) {
+      kernels::gradient_sums(storage, chunks.at(dy, chunk), chunks.at(x, chunk),
+                             chunks.at(y, chunk), chunks.part(chunk), scale.data_ptr<float>(),
+                             shift.data_ptr<float>(), mean.data_ptr<float>(), relu,
+                             chunks.at_mutable(dz, chunk), sums.first_of(chunk),
+                             sums.second_of(chunk));
+    });
+    // dx = scale (dz - mean(dz) - (x - mean) mean(dz (x - mean)) / variance), Ioffe and Szegedy,
+    // 2015.
+    const std::int64_t channels = chunks.rows.channels;
+    const auto n = static_cast<double>(chunks.rows.count);
+    Tensor dweight = row_vector(channels), dbias = row_vector(channels);
+    Tensor b = row_vector(channels), c0 = row_vector(channels);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double sum = sums.total(sums.first, c), product = sums.total(sums.second, c);
+      const double inverse = inverse_std.data_ptr<float>()[c], a = scale.data_ptr<float>()[c];
+      const double slope = a * inverse * inverse * product / n;
+      dweight.data_ptr<float>()[c] = static_cast<float>(product * inverse);
+      dbias.data_ptr<float>()[c] = static_cast<float>(sum);
+      b.data_ptr<float>()[c] = static_cast<float>(-slope);
+      c0.data_ptr<float>()[c] = static_cast<float>(slope * mean.data_ptr<float>()[c] - a * sum / n);
+    }
+    const Tensor source = masked ? dz : dy;
+    Tensor dx = torch::empty_like(x, x.options(), kChannelsLast);
+    chunks.parallel([&](std::int64_t chunk) {
+      kernels::gradient_apply(storage, chunks.at(source, chunk), masked, chunks.at(x, chunk),
+                              chunks.part(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(),
+                              relu, scale.data_ptr<float>(), b.data_ptr<float>(),
+                              c0.data_ptr<float>(), chunks.at_mutable(dx, chunk));
+    });
+    return {dx,       dweight,  dbias,    has_residual ? source : Tensor(),
+            Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+Tensor library_path(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
+                    bool training, double momentum, double eps) {
+  Tensor y = torch::batch_norm(x, t.weight, t.bias, t.running_mean, t.running_var, training,
+                               momentum, eps, at::globalContext().userEnabledCuDNN());
+  if (residual.defined()) y = y + residual;
+  return relu ? torch::relu(y) : y;
+}
+
+}  // namespace
+
+Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
+                      bool training, double momentum, double eps) {
+  if (!takes_fast_path(x)) return library_path(x, t, residual, relu, training, momentum, eps);
+  if (training) return BatchNormAct::apply(x, t.weight, t.bias, residual, t, relu, momentum, eps);
+  const bool differentiated =
+      at::GradMode::is_enabled() && (x.requires_grad() || t.weight.requires_grad() ||
+                                     (residual.defined() && residual.requires_grad()));
+  if (differentiated) return library_path(x, t, residual, relu, false, momentum, eps);
+  const Tensor inverse_std = torch::rsqrt(t.running_var + eps);
+  const auto [scale, shift] = scale_and_shift(t.weight, t.bias, t.running_mean, inverse_std);
+  return transform(x.contiguous(kChannelsLast),
+                   residual.defined() ? residual.contiguous(kChannelsLast) : Tensor(), scale, shift,
+                   relu);
+}
+
+}  // namespace offramp

@@ -1,0 +1,23 @@
+#pragma once
+
+// What differs between LibTorch 1.13 (Debian, CPU only) and 2.x with CUDA.
+
+#include <torch/torch.h>
+
+#if defined(OFFRAMP_TORCH_CUDA)
+#include <ATen/cuda/CUDAContext.h>
+#endif
+
+namespace offramp::compat {
+
+/// True if the CUDA device multiplies bf16 natively (compute capability 8.0 and up).
+inline bool cuda_has_bf16([[maybe_unused]] torch::Device device) {
+#if defined(OFFRAMP_TORCH_CUDA)
+  const auto* properties = at::cuda::getDeviceProperties(device.index() < 0 ? 0 : device.index());
+  return properties->major >= 8;
+#else
+  return false;
+#endif
+}
+
+}  // namespace offramp::compat

@@ -1,0 +1,115 @@
+#include "train/predictor.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "train/network.h"
+#include "train/torch_setup.h"
+
+namespace offramp {
+namespace {
+
+using torch::Tensor;
+
+class TorchPredictor : public Predictor {
+ public:
+  TorchPredictor(const Model& model, const TorchPredictorOptions& options)
+      : network_(model.graph, device_named(options.device), 0) {
+    set_threads(options.threads);
+    mode_.precision = resolve_precision(options.precision, network_.device());
+    network_.load(model.weights);
+  }
+
+  int num_exits() const override { return network_.num_exits(); }
+  int num_classes() const override { return static_cast<int>(network_.graph().classes); }
+  std::int64_t image_size() const override { return element_count(network_.graph().input); }
+
+  std::vector<float> predict_all(std::span<const float> images) override {
+    return guarded([&] {
+      const Tensor x = to_tensor(images);
+      const auto logits = network_.forward(x, mode_);
+      std::vector<float> result;
+      result.reserve(static_cast<std::size_t>(num_exits() * x.size(0) * num_classes()));
+      for (const Tensor& exit : logits) append(exit, result);
+      return result;
+    });
+  }
+
+  Stopped predict_until(std::span<const float> images, const StopRule& stop) override {
+    return guarded([&] {
+      const Tensor x = to_tensor(images);
+      const std::int64_t n = x.size(0);
+      const auto classes = static_cast<std::size_t>(num_classes());
+      Stopped result{std::vector<int>(static_cast<std::size_t>(n)),
+                     std::vector<float>(static_cast<std::size_t>(n) * classes)};
+      std::vector<std::int64_t> alive(
+          static_cast<std::size_t>(n));  // places in the batch, of the rows still running
+      for (std::int64_t i = 0; i < n; ++i) alive[static_cast<std::size_t>(i)] = i;
+
+      auto state = network_.start(x, mode_);
+      const auto& segments = network_.graph().segments;
+      int exit_index = 0;
+      for (int index = 0; index < static_cast<int>(segments.size()) && !alive.empty(); ++index) {
+        network_.run_body(index, state, mode_);
+        if (segments[static_cast<std::size_t>(index)].head.empty()) continue;
+        std::vector<float> logits;
+        append(network_.run_head(index, state, mode_), logits);
+        const bool last = exit_index == num_exits() - 1;
+        std::vector<std::int64_t> survivors, rows;
+        for (std::size_t row = 0; row < alive.size(); ++row) {
+          const std::span<const float> own(logits.data() + row * classes, classes);
+          const std::int64_t image = alive[row];
+          if (last || stop(image, exit_index, own)) {
+            result.exit_index[static_cast<std::size_t>(image)] = exit_index;
+            std::copy(own.begin(), own.end(),
+                      result.logits.begin() + image * static_cast<std::ptrdiff_t>(classes));
+          } else {
+            survivors.push_back(image);
+            rows.push_back(static_cast<std::int64_t>(row));
+          }
+        }
+        if (!last && survivors.size() < alive.size() && !survivors.empty()) {
+          const Tensor keep = torch::tensor(rows, torch::kLong).to(network_.device());
+          for (auto& [name, tensor] : state) tensor = tensor.index_select(0, keep);
+        }
+        alive = std::move(survivors);
+        ++exit_index;
+      }
+      return result;
+    });
+  }
+
+ private:
+  Tensor to_tensor(std::span<const float> images) const {
+    const Shape& s = network_.graph().input;
+    const auto n = static_cast<std::int64_t>(images.size()) / image_size();
+    if (images.empty() || n * image_size() != static_cast<std::int64_t>(images.size()))
+      throw Error("images: {} values are not a whole number of images of {}", images.size(),
+                  image_size());
+    return torch::from_blob(const_cast<float*>(images.data()), {n, s[0], s[1], s[2]}, torch::kFloat)
+        .to(network_.device());
+  }
+
+  static void append(const Tensor& logits, std::vector<float>& out) {
+    const Tensor flat = logits.to(torch::kCPU, torch::kFloat).contiguous();
+    out.insert(out.end(), flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel());
+  }
+
+  template <typename F>
+  auto guarded(const F& work) -> decltype(work()) {
+    torch::InferenceMode inference;
+    return translate_torch_errors(work);
+  }
+
+  TorchNetwork network_;
+  TorchNetwork::Mode mode_;
+};
+
+}  // namespace
+
+std::unique_ptr<Predictor> make_torch_predictor(const Model& model,
+                                                const TorchPredictorOptions& options) {
+  return translate_torch_errors([&] { return std::make_unique<TorchPredictor>(model, options); });
+}
+
+}  // namespace offramp

@@ -1,0 +1,46 @@
+#include "train/torch_setup.h"
+
+#include <thread>
+
+#include "train/compat.h"
+
+namespace offramp {
+
+torch::Device device_named(const std::string& name) {
+  if (name == "cpu") return torch::kCPU;
+  if (name == "cuda" || name.starts_with("cuda:")) {
+    if (!torch::cuda::is_available())
+      throw UsageError("--device {}: this LibTorch sees no CUDA device; use --device cpu", name);
+    try {
+      const torch::Device device(name);
+      if (device.has_index() && device.index() >= static_cast<int>(torch::cuda::device_count()))
+        throw UsageError("--device {}: there are {} CUDA devices, counted from 0", name,
+                         torch::cuda::device_count());
+      return device;
+    } catch (const c10::Error&) {
+    }
+  }
+  throw UsageError("--device: unknown device \"{}\"; known: cpu, cuda, cuda:N", name);
+}
+
+void set_threads(int threads) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  torch::set_num_threads(threads > 0 ? threads : std::max(1, cores));
+}
+
+bool has_fast_bf16(torch::Device device) {
+  if (device.is_cuda()) return compat::cuda_has_bf16(device);
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+torch::ScalarType resolve_precision(PrecisionChoice choice, torch::Device device) {
+  if (choice == PrecisionChoice::automatic)
+    return has_fast_bf16(device) ? torch::kBFloat16 : torch::kFloat;
+  return choice == PrecisionChoice::bf16 ? torch::kBFloat16 : torch::kFloat;
+}
+
+}  // namespace offramp
