@@ -1,0 +1,25 @@
+#include "core/error.h"
+#include "image/codec.h"
+
+namespace offramp {
+
+namespace detail {
+
+void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& limits) {
+  if (width <= 0 || height <= 0) throw Error("damaged: the image is {}x{}", width, height);
+  if (width > limits.max_pixels / height) {
+    throw Error("larger than the limit: {}x{}, at most {} pixels", width, height,
+                limits.max_pixels);
+  }
+}
+
+}  // namespace detail
+
+Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits) {
+  if (bytes.empty()) throw Error("not a JPEG or PNG: no bytes");
+  if (detail::is_jpeg(bytes)) return detail::decode_jpeg(bytes, limits);
+  if (detail::is_png(bytes)) return detail::decode_png(bytes, limits);
+  throw Error("not a JPEG or PNG");
+}
+
+}  // namespace offramp

@@ -1,0 +1,172 @@
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include "core/error.h"
+#include "image/codec.h"
+
+namespace offramp::detail {
+namespace {
+
+// libjpeg reports errors by a call that must not return. The jump goes over frames of libjpeg and
+// of the static functions below only, which hold nothing that has a destructor.
+struct ErrorManager {
+  jpeg_error_mgr base;
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX];
+  bool truncated;
+  bool damaged;
+};
+
+ErrorManager& errors_of(j_common_ptr common) {
+  return *reinterpret_cast<ErrorManager*>(common->err);
+}
+
+[[noreturn]] void on_error(j_common_ptr common) {
+  ErrorManager& errors = errors_of(common);
+  errors.base.format_message(common, errors.message);
+  std::longjmp(errors.jump, 1);
+}
+
+void on_message(j_common_ptr common, int level) {
+  if (level >= 0) return;
+  ErrorManager& errors = errors_of(common);
+  if (errors.truncated || errors.damaged) return;
+  switch (errors.base.msg_code) {
+    case JWRN_JPEG_EOF:
+      errors.truncated = true;
+      break;
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_MUST_RESYNC:
+      errors.damaged = true;
+      break;
+    // Others (an unknown JFIF revision, padding before a marker) leave the picture whole.
+    default:
+      return;
+  }
+  errors.base.format_message(common, errors.message);
+}
+
+void no_output(j_common_ptr) {}
+
+// A few kilobytes of progressive scans can cost minutes; no encoder writes more than about a dozen.
+void limit_scans(j_common_ptr common) {
+  constexpr int kMaxScans = 100;
+  if (common->is_decompressor == 0) return;
+  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number > kMaxScans) {
+    ErrorManager& errors = errors_of(common);
+    std::snprintf(errors.message, sizeof errors.message, "more than %d scans", kMaxScans);
+    std::longjmp(errors.jump, 1);
+  }
+}
+
+class JpegDecoder {
+ public:
+  JpegDecoder() {
+    errors_ = {};
+    decompress_ = {};
+    decompress_.err = jpeg_std_error(&errors_.base);
+    errors_.base.error_exit = on_error;
+    errors_.base.emit_message = on_message;
+    errors_.base.output_message = no_output;
+  }
+  JpegDecoder(const JpegDecoder&) = delete;
+  JpegDecoder& operator=(const JpegDecoder&) = delete;
+  ~JpegDecoder() { jpeg_destroy_decompress(&decompress_); }
+
+  Image decode(std::span<const std::byte> bytes, const DecodeLimits& limits) {
+    if (!read_header(decompress_, errors_, progress_, bytes.data(), bytes.size())) fail();
+    check_size(decompress_.image_width, decompress_.image_height, limits);
+    Image image;
+    image.width = static_cast<int>(decompress_.image_width);
+    image.height = static_cast<int>(decompress_.image_height);
+    const bool cmyk =
+        decompress_.jpeg_color_space == JCS_CMYK || decompress_.jpeg_color_space == JCS_YCCK;
+    decompress_.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    const std::size_t pixels = static_cast<std::size_t>(image.width) * image.height;
+    image.rgb.resize(pixels * (cmyk ? 4 : 3));
+    if (!read_pixels(decompress_, errors_, image.rgb.data())) fail();
+    if (errors_.truncated || errors_.damaged) fail();
+    if (cmyk) cmyk_to_rgb(image.rgb, decompress_.saw_Adobe_marker != 0);
+    return upright(std::move(image), orientation());
+  }
+
+ private:
+  static bool read_header(jpeg_decompress_struct& decompress, ErrorManager& errors,
+                          jpeg_progress_mgr& progress, const std::byte* data, std::size_t size) {
+    if (setjmp(errors.jump) != 0) return false;
+    jpeg_create_decompress(&decompress);
+    progress.progress_monitor = limit_scans;
+    decompress.progress = &progress;
+    jpeg_mem_src(&decompress, reinterpret_cast<const unsigned char*>(data), size);
+    jpeg_save_markers(&decompress, JPEG_APP0 + 1, 0xffff);
+    jpeg_read_header(&decompress, TRUE);
+    return true;
+  }
+
+  static bool read_pixels(jpeg_decompress_struct& decompress, ErrorManager& errors,
+                          std::uint8_t* pixels) {
+    if (setjmp(errors.jump) != 0) return false;
+    jpeg_start_decompress(&decompress);
+    const std::size_t row_bytes =
+        static_cast<std::size_t>(decompress.output_width) * decompress.output_components;
+    while (decompress.output_scanline < decompress.output_height) {
+      JSAMPROW row = pixels + decompress.output_scanline * row_bytes;
+      jpeg_read_scanlines(&decompress, &row, 1);
+    }
+    jpeg_finish_decompress(&decompress);
+    return true;
+  }
+
+  [[noreturn]] void fail() const {
+    const std::string message = errors_.message;
+    throw Error("{}: {}", errors_.truncated ? "truncated" : "damaged", message);
+  }
+
+  // Adobe's programs store ink inverted and say so by their marker; 0 is full ink then.
+  static void cmyk_to_rgb(std::vector<std::uint8_t>& pixels, bool inverted) {
+    std::uint8_t* dst = pixels.data();
+    for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {
+      const int flip = inverted ? 0 : 255;
+      const int paper = pixels[i + 3] ^ flip;
+      for (std::size_t c = 0; c < 3; ++c) {
+        dst[c] = static_cast<std::uint8_t>(((pixels[i + c] ^ flip) * paper + 127) / 255);
+      }
+    }
+    pixels.resize(pixels.size() / 4 * 3);
+  }
+
+  int orientation() const {
+    constexpr std::size_t kPrefix = 6;
+    for (auto marker = decompress_.marker_list; marker != nullptr; marker = marker->next) {
+      if (marker->marker != JPEG_APP0 + 1 || marker->data_length < kPrefix ||
+          std::memcmp(marker->data, "Exif\0\0", kPrefix) != 0) {
+        continue;
+      }
+      const auto segment = std::as_bytes(std::span(marker->data, marker->data_length));
+      return exif_orientation(segment.subspan(kPrefix));
+    }
+    return 1;
+  }
+
+  ErrorManager errors_;
+  jpeg_decompress_struct decompress_;
+  jpeg_progress_mgr progress_{};
+};
+
+}  // namespace
+
+bool is_jpeg(std::span<const std::byte> bytes) {
+  return bytes.size() >= 3 && std::memcmp(bytes.data(), "\xff\xd8\xff", 3) == 0;
+}
+
+Image decode_jpeg(std::span<const std::byte> bytes, const DecodeLimits& limits) {
+  return JpegDecoder().decode(bytes, limits);
+}
+
+}  // namespace offramp::detail
