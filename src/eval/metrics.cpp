@@ -1,0 +1,182 @@
+#include "eval/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "core/error.h"
+#include "policy/policy.h"
+
+namespace offramp {
+namespace {
+
+constexpr double kNormalQuantile975 = 1.959963984540054;
+constexpr std::size_t kBins = 15;
+
+void check(const LogitsView& view) {
+  if (view.exits < 1) throw Error("logits of {} exits", view.exits);
+  if (view.classes < 1) throw Error("logits of {} classes", view.classes);
+  if (view.labels.empty()) throw Error("no image to measure");
+  std::size_t expected = 0;
+  if (__builtin_mul_overflow(static_cast<std::size_t>(view.exits), view.labels.size(), &expected) ||
+      __builtin_mul_overflow(expected, static_cast<std::size_t>(view.classes), &expected) ||
+      expected != view.logits.size())
+    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
+                view.exits, view.labels.size(), view.classes);
+  for (std::size_t i = 0; i < view.labels.size(); ++i)
+    if (view.labels[i] < 0 || view.labels[i] >= view.classes)
+      throw Error("label {} of image index {} is not one of {} classes", view.labels[i], i,
+                  view.classes);
+  const auto bad = std::ranges::find_if_not(view.logits, [](float z) { return std::isfinite(z); });
+  if (bad != view.logits.end()) {
+    const auto row = static_cast<std::size_t>(bad - view.logits.begin()) /
+                     static_cast<std::size_t>(view.classes);
+    throw Error("exit {}: a logit of image index {} is not finite: {}",
+                row / view.labels.size() + 1, row % view.labels.size(), *bad);
+  }
+}
+
+void check_weights(std::span<const double> weights, int exits) {
+  if (weights.size() != static_cast<std::size_t>(exits))
+    throw Error("{} ensemble weights for {} exits", weights.size(), exits);
+  double sum = 0;
+  for (double weight : weights) {
+    if (!std::isfinite(weight) || weight < 0)
+      throw Error("ensemble weight {} is not a finite number of at least 0", weight);
+    sum += weight;
+  }
+  if (!(sum > 0)) throw Error("the ensemble weights are all zero");
+}
+
+/// The bin (i / 15, (i + 1) / 15] a confidence falls into, closed on the right as in Guo et al.,
+/// 2017.
+std::size_t bin_of(double confidence) {
+  const auto boundary = [](std::size_t i) { return static_cast<double>(i) / kBins; };
+  auto bin = static_cast<std::size_t>(std::clamp(std::ceil(confidence * kBins) - 1, 0.0, 14.0));
+  // The product may round across a boundary.
+  while (bin > 0 && confidence <= boundary(bin)) --bin;
+  while (bin + 1 < kBins && confidence > boundary(bin + 1)) ++bin;
+  return bin;
+}
+
+std::size_t largest_index(std::span<const double> values) {
+  return static_cast<std::size_t>(std::ranges::max_element(values) - values.begin());
+}
+
+/// Sums over images for one exit.
+struct ExitSums {
+  std::int64_t right = 0;
+  double nll = 0;
+  std::array<double, kBins> confidence{};
+  std::array<std::int64_t, kBins> right_in_bin{};
+  std::array<std::int64_t, 3> confident_and_right{};
+
+  void add(double p_answer, bool is_right, double log_p_label) {
+    right += is_right;
+    nll -= log_p_label;
+    const std::size_t bin = bin_of(p_answer);
+    confidence[bin] += p_answer;
+    right_in_bin[bin] += is_right;
+    for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
+      confident_and_right[i] += is_right && p_answer > kConfidenceLevels[i];
+  }
+
+  ExitMetrics result(std::int64_t images) const {
+    const auto n = static_cast<double>(images);
+    ExitMetrics metrics;
+    metrics.accuracy = static_cast<double>(right) / n;
+    metrics.accuracy_interval = wilson(right, images);
+    metrics.nll = nll / n;
+    for (std::size_t bin = 0; bin < kBins; ++bin)
+      metrics.ece += std::abs(static_cast<double>(right_in_bin[bin]) - confidence[bin]) / n;
+    metrics.confident_and_right = confident_and_right;
+    return metrics;
+  }
+};
+
+}  // namespace
+
+Interval wilson(std::int64_t successes, std::int64_t n) {
+  OFFRAMP_ASSERT(n > 0 && successes >= 0 && successes <= n);
+  const auto count = static_cast<double>(n);
+  const double rate = static_cast<double>(successes) / count;
+  const double z2 = kNormalQuantile975 * kNormalQuantile975;
+  const double middle = rate + z2 / (2 * count);
+  const double half =
+      kNormalQuantile975 * std::sqrt(rate * (1 - rate) / count + z2 / (4 * count * count));
+  const double scale = 1 + z2 / count;
+  // The ends are exact where the formula gives them up to rounding.
+  return {successes == 0 ? 0.0 : (middle - half) / scale,
+          successes == n ? 1.0 : (middle + half) / scale};
+}
+
+Metrics measure(const LogitsView& view, std::span<const double> weights) {
+  check(view);
+  check_weights(weights, view.exits);
+  const auto exits = static_cast<std::size_t>(view.exits);
+  const auto classes = static_cast<std::size_t>(view.classes);
+
+  std::vector<ExitSums> sums(exits);
+  std::array<std::vector<double>, 3> joined;  // [classes] scores of each kind of ensemble
+  for (auto& scores : joined) scores.resize(classes);
+  std::array<std::int64_t, 3> joined_right{};
+  std::vector<double> p(classes);
+  std::int64_t wasteful = 0, destructive = 0, oracle = 0;
+
+  for (std::int64_t image = 0; image < view.images(); ++image) {
+    const auto label = static_cast<std::size_t>(view.labels[static_cast<std::size_t>(image)]);
+    for (auto& scores : joined) std::ranges::fill(scores, 0.0);
+    bool earlier_right = false, last_right = false;
+
+    for (std::size_t exit = 0; exit < exits; ++exit) {
+      const auto z = view.at(static_cast<int>(exit), image);
+      const auto answer = static_cast<std::size_t>(argmax(z));
+      const double largest = z[answer];
+      double total = 0;
+      for (std::size_t c = 0; c < classes; ++c) total += p[c] = std::exp(z[c] - largest);
+      const double log_total = std::log(total);
+      for (std::size_t c = 0; c < classes; ++c) {
+        p[c] /= total;
+        joined[0][c] += p[c];
+        joined[1][c] += z[c] - largest - log_total;
+        joined[2][c] += weights[exit] * p[c];
+      }
+      earlier_right |= last_right;
+      last_right = answer == label;
+      sums[exit].add(p[answer], last_right, z[label] - largest - log_total);
+    }
+    for (std::size_t kind = 0; kind < joined.size(); ++kind)
+      joined_right[kind] += largest_index(joined[kind]) == label;
+    wasteful += earlier_right && last_right;
+    destructive += earlier_right && !last_right;
+    oracle += earlier_right || last_right;
+  }
+
+  Metrics metrics;
+  metrics.images = view.images();
+  for (const ExitSums& exit : sums) metrics.exits.push_back(exit.result(metrics.images));
+  const auto n = static_cast<double>(metrics.images);
+  constexpr std::array kKinds = {EnsembleKind::mean, EnsembleKind::geometric,
+                                 EnsembleKind::weighted};
+  for (std::size_t kind = 0; kind < kKinds.size(); ++kind)
+    metrics.ensembles.push_back({kKinds[kind], static_cast<double>(joined_right[kind]) / n,
+                                 wilson(joined_right[kind], metrics.images)});
+  metrics.overthinking = {static_cast<double>(wasteful) / n, static_cast<double>(destructive) / n,
+                          static_cast<double>(oracle) / n};
+  return metrics;
+}
+
+std::vector<std::int64_t> confusion_matrix(const LogitsView& view, int exit_index) {
+  check(view);
+  OFFRAMP_ASSERT(exit_index >= 0 && exit_index < view.exits);
+  const auto classes = static_cast<std::size_t>(view.classes);
+  std::vector<std::int64_t> counts(classes * classes);
+  for (std::int64_t image = 0; image < view.images(); ++image) {
+    const auto label = static_cast<std::size_t>(view.labels[static_cast<std::size_t>(image)]);
+    const auto answer = static_cast<std::size_t>(argmax(view.at(exit_index, image)));
+    ++counts[label * classes + answer];
+  }
+  return counts;
+}
+
+}  // namespace offramp
