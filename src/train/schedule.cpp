@@ -1,0 +1,41 @@
+#include "train/schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace offramp {
+
+bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
+  return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
+}
+
+double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
+  std::int64_t first = 0, length = recipe.epochs * steps_per_epoch;
+  if (recipe.mode == Mode::mixed) {
+    const std::int64_t boundary = recipe.backbone_epochs * steps_per_epoch;
+    if (step < boundary) {
+      length = boundary;
+    } else {
+      first = boundary;
+      length -= boundary;
+    }
+  }
+  const auto done = static_cast<double>(step - first);
+  switch (recipe.schedule) {
+    case Schedule::constant:
+      return recipe.lr;
+    case Schedule::step:
+      return recipe.lr *
+             std::pow(recipe.step_factor,
+                      std::floor(done / static_cast<double>(recipe.step_every * steps_per_epoch)));
+    case Schedule::one_cycle:
+    case Schedule::cosine:
+      break;
+  }
+  const double rising = recipe.warmup * static_cast<double>(length);
+  if (done < rising) return recipe.lr * (done + 1) / (rising + 1);
+  const double progress = (done - rising) / std::max(1.0, static_cast<double>(length) - rising);
+  return recipe.lr * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+}  // namespace offramp

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "recipe/recipe.h"
+
+namespace offramp {
+
+/// Where a run stands after a step.
+struct StepReport {
+  int epoch = 1, epochs = 1;                   ///< 1-based
+  std::int64_t step = 0, steps_per_epoch = 0;  ///< steps done in this epoch
+  double loss = 0;                             ///< mean of this epoch so far
+  std::vector<double> accuracy;  ///< [K] on augmented training images of this epoch so far
+  double learning_rate = 0;
+  double images_per_second = 0;
+  double seconds_left = 0;
+};
+
+/// One line of metrics.jsonl.
+struct EpochReport {
+  int epoch = 1, epochs = 1;
+  double loss = 0;
+  std::vector<double>
+      train_accuracy;  ///< [K] on augmented training images, while they were learned
+  std::vector<double> tune_accuracy, tune_nll;  ///< [K] of the averaged weights where there are any
+  double learning_rate = 0;
+  double images_per_second = 0;
+  double seconds = 0;      ///< of training, since the beginning of the run, without interruptions
+  double loader_wait = 0;  ///< share of the epoch's time spent waiting for images
+  bool best = false;       ///< the best on tune so far
+};
+
+struct TrainEvents {
+  std::function<void(const std::string&)> message;  ///< one line for people
+  std::function<void(const StepReport&)> step;
+  std::function<void(const EpochReport&)> epoch;
+};
+
+struct TrainRequest {
+  Recipe recipe;                            ///< input size and classes are filled from the data
+  const LoadedData* data = nullptr;         ///< training part
+  std::filesystem::path run;                ///< run folder; made if missing
+  bool resume = false;                      ///< go on from checkpoint.safetensors
+  const std::atomic<bool>* stop = nullptr;  ///< set to true: stop after the step, save
+};
+
+enum class TrainOutcome { finished, interrupted, already_finished };
+
+/// Trains a network and keeps, in the run folder: config.toml, metrics.jsonl,
+/// checkpoint.safetensors (all that is needed to go on), last.safetensors, ema.safetensors (with a
+/// weight average), best.safetensors (best on tune) and model.safetensors (= best). With one seed
+/// and number of threads, an f32 run on the CPU gives the same bits however often it is
+/// interrupted.
+/// @throws UsageError if recipe and data do not fit; Error if the loss is no longer finite (the
+/// last good checkpoint
+///         stays), a file cannot be written, or LibTorch fails
+TrainOutcome train(const TrainRequest& request, const TrainEvents& events);
+
+/// The graph a recipe builds for images of this size and number of classes.
+Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classes);
+
+}  // namespace offramp
