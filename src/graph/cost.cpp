@@ -1,0 +1,71 @@
+#include "graph/cost.h"
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace offramp {
+namespace {
+
+void add(std::int64_t& sum, std::int64_t value) {
+  if (__builtin_add_overflow(sum, value, &sum))
+    throw Error("the network costs more multiply-accumulates than 63 bits can count");
+}
+
+void add(Count& sum, const Count& value) {
+  add(sum.macs, value.macs);
+  add(sum.parameters, value.parameters);
+}
+
+}  // namespace
+
+Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output) {
+  if (const auto* conv = std::get_if<Conv>(&node.op)) {
+    const std::int64_t per_output = inputs[0][0] / conv->groups * conv->kernel * conv->kernel;
+    return {element_count(output) * per_output,
+            conv->out_channels * per_output + (conv->bias ? conv->out_channels : 0)};
+  }
+  if (const auto* linear = std::get_if<Linear>(&node.op)) {
+    const std::int64_t weights = inputs[0][0] * linear->out_features;
+    return {weights, weights + (linear->bias ? linear->out_features : 0)};
+  }
+  if (std::holds_alternative<BatchNorm>(node.op)) return {0, 2 * inputs[0][0]};
+  return {};
+}
+
+Cost cost_of(const Graph& graph) {
+  const auto shapes = infer_shapes(graph);
+  const auto count = [&](const std::vector<Node>& nodes) {
+    Count sum;
+    for (const Node& node : nodes) {
+      std::vector<Shape> inputs;
+      for (const std::string& input : node.inputs) inputs.push_back(shapes.find(input)->second);
+      add(sum, count_node(node, inputs, shapes.find(node.name)->second));
+    }
+    return sum;
+  };
+
+  Cost cost;
+  Count plain;
+  std::int64_t so_far = 0;
+  for (const Segment& segment : graph.segments) {
+    const SegmentCost& added =
+        cost.segments.emplace_back(SegmentCost{count(segment.nodes), count(segment.head)});
+    add(plain, added.body);
+    add(so_far, added.body.macs);
+    add(so_far, added.head.macs);
+    if (!segment.head.empty()) cost.exit_macs.push_back(so_far);
+  }
+  add(plain, cost.segments.back().head);
+  cost.plain_macs = plain.macs;
+  cost.plain_parameters = plain.parameters;
+  return cost;
+}
+
+std::int64_t Cost::total_parameters() const {
+  std::int64_t sum = 0;
+  for (const SegmentCost& segment : segments)
+    sum += segment.body.parameters + segment.head.parameters;
+  return sum;
+}
+
+}  // namespace offramp

@@ -1,0 +1,160 @@
+#include "graph/network.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "core/error.h"
+#include "core/tensor.h"
+#include "graph/cost.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::int64_t kMinInput = 32;
+
+template <typename Entry>
+const Entry& find(const std::vector<Entry>& table, const std::string& name, std::string_view what) {
+  std::vector<std::string> names;
+  for (const Entry& entry : table) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  const std::string near = nearest_word(name, names);
+  if (!near.empty()) throw UsageError("unknown {} \"{}\"; did you mean \"{}\"?", what, name, near);
+  std::string known;
+  for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
+  throw UsageError("unknown {} \"{}\"; known are: {}", what, name, known);
+}
+
+/// The whole of `text` as a number; nullopt if it is not one.
+template <typename Number>
+std::optional<Number> parse(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// Where exits can be: the units of a network, and the share of MACs at the end of each.
+class Positions {
+ public:
+  explicit Positions(const Graph& units) : units_(units) {
+    const Cost cost = cost_of(units);
+    std::int64_t so_far = 0;
+    for (const SegmentCost& segment : cost.segments) {
+      so_far += segment.body.macs;
+      shares_.push_back(static_cast<double>(so_far) / static_cast<double>(cost.plain_macs));
+    }
+  }
+
+  /// 0-based index of the unit that "2" or "15%" means.
+  int unit_of(const std::string& exit) const {
+    const auto count = static_cast<std::int64_t>(shares_.size());
+    if (!exit.empty() && exit.back() == '%') return nearest(exit);
+    const auto number = parse<std::int64_t>(exit);
+    if (!number || *number < 1)
+      throw UsageError("exit \"{}\" is neither the number of a unit nor a share such as \"15%\"",
+                       exit);
+    if (*number >= count)
+      throw UsageError(
+          "exit \"{}\" is beyond {}: it has {} units, early exits go after unit 1 to {}", exit,
+          units_.name, count, count - 1);
+    return static_cast<int>(*number - 1);
+  }
+
+ private:
+  int nearest(const std::string& exit) const {
+    const auto percent = parse<double>(std::string_view(exit).substr(0, exit.size() - 1));
+    if (!percent || !(*percent > 0 && *percent < 100))
+      throw UsageError("exit \"{}\": a share of the MACs must lie between 0% and 100%", exit);
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < shares_.size(); ++i)
+      if (std::abs(shares_[i] - *percent / 100) < std::abs(shares_[best] - *percent / 100))
+        best = i;
+    if (best + 1 == shares_.size())
+      throw UsageError(
+          "exit \"{}\" falls on the end of {}, which has its own classifier; the last "
+          "place for an early exit is after unit {}, at {:.1f}%",
+          exit, units_.name, best, best == 0 ? 0.0 : 100 * shares_[best - 1]);
+    return static_cast<int>(best);
+  }
+
+  const Graph& units_;
+  std::vector<double> shares_;
+};
+
+void check_levels(const std::vector<int>& levels) {
+  if (levels.empty()) throw UsageError("spp_levels: there must be at least one level");
+  for (const int level : levels)
+    if (level < 1 || level > 64)
+      throw UsageError("spp_levels: a level must lie between 1 and 64, got {}", level);
+}
+
+void check_options(const BackboneOptions& options) {
+  if (options.input.size() != 3)
+    throw UsageError("the input must be [C,H,W], got {}", to_string(options.input));
+  if (options.input[0] < 1)
+    throw UsageError("the input must have at least 1 channel, got {}", options.input[0]);
+  if (options.input[1] < kMinInput || options.input[2] < kMinInput)
+    throw UsageError("the input must be at least {}x{}, got {}x{}", kMinInput, kMinInput,
+                     options.input[1], options.input[2]);
+  if (options.classes < 2)
+    throw UsageError("a classifier needs at least 2 classes, got {}", options.classes);
+  if (options.width < 1) throw UsageError("the width must be at least 1, got {}", options.width);
+}
+
+}  // namespace
+
+Graph with_exits(const Graph& units, const std::vector<std::string>& exits, const std::string& head,
+                 const std::vector<int>& spp_levels) {
+  const Head& kind = find(heads(), head, "head");
+  check_levels(spp_levels);
+  const Positions positions(units);
+  std::vector<int> after;
+  for (std::size_t k = 0; k < exits.size(); ++k) {
+    const int unit = positions.unit_of(exits[k]);
+    const std::string& unit_name = units.segments[static_cast<std::size_t>(unit)].name;
+    if (!after.empty() && unit == after.back())
+      throw UsageError("exits \"{}\" and \"{}\" fall on the same place: after unit {} ({})",
+                       exits[k - 1], exits[k], unit + 1, unit_name);
+    if (!after.empty() && unit < after.back())
+      throw UsageError(
+          "exit \"{}\" (after unit {}) comes before exit \"{}\" (after unit {}): list "
+          "exits in the order of the network",
+          exits[k], unit + 1, exits[k - 1], after.back() + 1);
+    after.push_back(unit);
+  }
+
+  const auto shapes = infer_shapes(units);
+  Graph graph = merge_segments(units, after);
+  for (std::size_t k = 0; k + 1 < graph.segments.size(); ++k) {
+    Segment& segment = graph.segments[k];
+    const auto feature = shapes.find(segment.feature);
+    if (feature == shapes.end() || feature->second.size() != 3)
+      throw UsageError("exit \"{}\": {} has no image-like feature there for a head to read",
+                       exits[k], units.name);
+    kind.append(segment, feature->second,
+                {fmt::format("exits.{}", k + 1), spp_levels, graph.classes});
+  }
+  infer_shapes(graph);
+  return graph;
+}
+
+Graph build_network(const NetworkSpec& spec) {
+  const Backbone& backbone = find(backbones(), spec.backbone, "backbone");
+  check_options(spec.options);
+  try {
+    return with_exits(backbone.build(spec.options), spec.exits, spec.head, spec.spp_levels);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    // The graph is ours, so what does not fit is what was asked for.
+    throw UsageError("{}", error.what());
+  }
+}
+
+}  // namespace offramp

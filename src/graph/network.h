@@ -29,7 +29,8 @@ struct Backbone {
   Graph (*build)(const BackboneOptions& options);
 };
 
-/// All backbones, by name.
+/// All backbones, sorted by name: the list in src/graph/CMakeLists.txt. backbones/<file>.cpp
+/// defines `std::vector<Backbone> <file>_backbones()`.
 const std::vector<Backbone>& backbones();
 
 struct HeadOptions {
@@ -45,6 +46,7 @@ struct Head {
   void (*append)(Segment& segment, const Shape& feature, const HeadOptions& options);
 };
 
+/// All heads: heads/<file>.cpp defines `Head <file>_head()`. Names as above.
 const std::vector<Head>& heads();
 
 /// A network to build: the content of a recipe's [network].
@@ -58,14 +60,13 @@ struct NetworkSpec {
   std::vector<int> spp_levels = {1, 2, 4};
 };
 
-/// Builds a network with its early exits.
+/// Builds a network with its early exits; the last exit is the backbone's own classifier.
 /// @throws UsageError for an unknown backbone or head (naming the nearest), exits beyond the
-/// network,
-///         repeated or out of order, input smaller than 32 or not square-free of the backbone's
-///         strides
+///         network, repeated or out of order, an input smaller than 32, sizes out of range
 Graph build_network(const NetworkSpec& spec);
 
-/// Adds early exits to any network already cut into units, as build_network does.
+/// Adds early exits to any network already cut into units, as build_network does. Parameters of the
+/// k-th early exit (from 1) are called "exits.<k>.…".
 Graph with_exits(const Graph& units, const std::vector<std::string>& exits, const std::string& head,
                  const std::vector<int>& spp_levels);
 

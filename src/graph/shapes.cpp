@@ -1,0 +1,257 @@
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/tensor.h"
+#include "graph/graph.h"
+
+namespace offramp {
+namespace {
+
+// No tensor or weight has more elements: products of two such sizes still fit in 63 bits.
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
+
+using Shapes = std::map<std::string, Shape, std::less<>>;
+
+/// Refuses a shape with a dimension below 1 or more than kMaxElements elements.
+void check_size(const Shape& shape, std::string_view what) {
+  std::int64_t count = 1;
+  for (const std::int64_t size : shape) {
+    if (size < 1) throw Error("{} would be empty: {}", what, to_string(shape));
+    if (size > kMaxElements || count > kMaxElements / size)
+      throw Error("{} would have more than 2^31 elements: {}", what, to_string(shape));
+    count *= size;
+  }
+}
+
+/// Output shape of one operation; throws Error without a place.
+class OutputShape {
+ public:
+  explicit OutputShape(const std::vector<Shape>& inputs) : inputs_(inputs) {}
+
+  Shape operator()(const Conv& conv) const {
+    const Shape& in = image();
+    check_window(conv.kernel, conv.stride, conv.padding);
+    if (conv.out_channels < 1)
+      throw Error("out_channels must be at least 1, got {}", conv.out_channels);
+    if (conv.groups < 1) throw Error("groups must be at least 1, got {}", conv.groups);
+    if (in[0] % conv.groups != 0 || conv.out_channels % conv.groups != 0)
+      throw Error("{} groups divide not both {} input and {} output channels", conv.groups, in[0],
+                  conv.out_channels);
+    check_size({conv.out_channels, in[0] / conv.groups, conv.kernel, conv.kernel}, "the weight");
+    return windows(conv.out_channels, conv.kernel, conv.stride, conv.padding);
+  }
+  Shape operator()(const BatchNorm& norm) const {
+    if (!(norm.eps > 0) || !std::isfinite(norm.eps))
+      throw Error("eps must be positive and finite, got {}", norm.eps);
+    if (!(norm.momentum >= 0 && norm.momentum <= 1))
+      throw Error("momentum must lie in [0, 1], got {}", norm.momentum);
+    return image();
+  }
+  Shape operator()(const Relu&) const { return single(); }
+  Shape operator()(const Relu6&) const { return single(); }
+  Shape operator()(const Add&) const {
+    several();
+    for (const Shape& shape : inputs_)
+      if (shape != inputs_[0])
+        throw Error("cannot add {} and {}", to_string(inputs_[0]), to_string(shape));
+    return inputs_[0];
+  }
+  Shape operator()(const Concat&) const {
+    several();
+    std::int64_t channels = 0;
+    for (const Shape& shape : inputs_) {
+      if (shape.size() != 3 || inputs_[0].size() != 3 || shape[1] != inputs_[0][1] ||
+          shape[2] != inputs_[0][2])
+        throw Error("cannot join the channels of {} and {}", to_string(inputs_[0]),
+                    to_string(shape));
+      channels += shape[0];
+    }
+    return {channels, inputs_[0][1], inputs_[0][2]};
+  }
+  Shape operator()(const MaxPool& pool) const {
+    return pooled(pool.kernel, pool.stride, pool.padding);
+  }
+  Shape operator()(const AvgPool& pool) const {
+    return pooled(pool.kernel, pool.stride, pool.padding);
+  }
+  Shape operator()(const GlobalAvgPool&) const { return {image()[0]}; }
+  Shape operator()(const SpatialPyramidPool& pool) const {
+    const std::int64_t channels = image()[0];
+    if (pool.levels.empty()) throw Error("has no levels");
+    std::int64_t bins = 0;
+    for (const int level : pool.levels) {
+      if (level < 1) throw Error("levels must be at least 1, got {}", level);
+      check_size({channels, level, level}, "a level");
+      bins += std::int64_t{level} * level;
+      check_size({channels, bins}, "the output");
+    }
+    return {channels * bins};
+  }
+  Shape operator()(const Flatten&) const {
+    const Shape& in = image();
+    return {in[0] * in[1] * in[2]};
+  }
+  Shape operator()(const Linear& linear) const {
+    const Shape& in = single();
+    if (in.size() != 1) throw Error("needs an input [features], got {}", to_string(in));
+    if (linear.out_features < 1)
+      throw Error("out_features must be at least 1, got {}", linear.out_features);
+    check_size({linear.out_features, in[0]}, "the weight");
+    return {linear.out_features};
+  }
+
+ private:
+  const Shape& single() const {
+    if (inputs_.size() != 1) throw Error("takes 1 input, got {}", inputs_.size());
+    return inputs_[0];
+  }
+  void several() const {
+    if (inputs_.size() < 2) throw Error("takes 2 or more inputs, got {}", inputs_.size());
+  }
+  const Shape& image() const {
+    const Shape& in = single();
+    if (in.size() != 3) throw Error("needs an input [C,H,W], got {}", to_string(in));
+    return in;
+  }
+  static void check_window(int kernel, int stride, int padding) {
+    if (kernel < 1) throw Error("kernel must be at least 1, got {}", kernel);
+    if (stride < 1) throw Error("stride must be at least 1, got {}", stride);
+    if (padding < 0) throw Error("padding must not be negative, got {}", padding);
+  }
+  Shape windows(std::int64_t channels, std::int64_t kernel, std::int64_t stride,
+                std::int64_t padding) const {
+    const Shape& in = image();
+    const std::int64_t room = std::min(in[1], in[2]) + 2 * padding;
+    if (room < kernel)
+      throw Error("a kernel of {} does not fit into {} with padding {}", kernel, to_string(in),
+                  padding);
+    return {channels, (in[1] + 2 * padding - kernel) / stride + 1,
+            (in[2] + 2 * padding - kernel) / stride + 1};
+  }
+  Shape pooled(int kernel, int stride, int padding) const {
+    check_window(kernel, stride, padding);
+    // More padding than half the kernel would leave windows without a single element.
+    if (padding > kernel / 2)
+      throw Error("padding {} is more than half of the kernel {}", padding, kernel);
+    return windows(image()[0], kernel, stride, padding);
+  }
+
+  const std::vector<Shape>& inputs_;
+};
+
+void check_node_name(const std::string& name) {
+  const auto allowed = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  if (name.empty() || name.size() > 200 || !std::all_of(name.begin(), name.end(), allowed))
+    throw Error("a node's name must be 1 to 200 letters, digits, '.', '_' or '-'");
+  if (name == kInput) throw Error("the name is taken by the network's input");
+}
+
+/// Names for people end up on terminals and in pages: no control characters.
+void check_title(const std::string& title, std::string_view what) {
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (title.size() > 400 || std::any_of(title.begin(), title.end(), control))
+    throw Error("the name of {} is longer than 400 bytes or holds control characters", what);
+}
+
+/// Walks a graph in execution order, keeping what is visible where.
+class Inference {
+ public:
+  explicit Inference(const Graph& graph) : graph_(graph) {}
+
+  Shapes run() {
+    check_title(graph_.name, "the network");
+    if (graph_.input.size() != 3)
+      throw Error("the network's input must be [C,H,W], got {}", to_string(graph_.input));
+    check_size(graph_.input, "the network's input");
+    if (graph_.classes < 1 || graph_.classes > kMaxElements)
+      throw Error("the network must have at least 1 class, got {}", graph_.classes);
+    if (graph_.segments.empty()) throw Error("the network has no segments");
+
+    shapes_.emplace(kInput, graph_.input);
+    visible_ = {std::string(kInput)};
+    for (std::size_t i = 0; i < graph_.segments.size(); ++i) {
+      const Segment& segment = graph_.segments[i];
+      check_title(segment.name, fmt::format("segment {}", i + 1));
+      const std::string place = segment.name.empty() ? fmt::format("segment {}", i + 1)
+                                                     : fmt::format("segment \"{}\"", segment.name);
+      try {
+        visit(segment, i + 1 == graph_.segments.size());
+      } catch (const Error& error) {
+        throw_with_place(place, error);
+      }
+    }
+    return std::move(shapes_);
+  }
+
+ private:
+  void visit(const Segment& segment, bool last) {
+    for (const Node& node : segment.nodes) visit(node, visible_);
+    if (!segment.feature.empty()) expect_visible(segment.feature, "the feature");
+    if (!segment.head.empty()) {
+      if (segment.feature.empty()) throw Error("has a head but no feature for it to read");
+      std::set<std::string, std::less<>> in_head = {segment.feature};
+      for (const Node& node : segment.head) visit(node, in_head);
+      const Node& end = segment.head.back();
+      const Shape& logits = shapes_.find(end.name)->second;
+      if (logits != Shape{graph_.classes})
+        throw Error("node \"{}\": a head must end in the classes: got {}, expected [{}]", end.name,
+                    to_string(logits), graph_.classes);
+    } else if (last) {
+      throw Error("the last segment has no head");
+    }
+
+    if (segment.outputs.empty() && !last) throw Error("hands nothing on to the next segment");
+    std::set<std::string, std::less<>> handed;
+    for (const std::string& output : segment.outputs) {
+      expect_visible(output, "the output");
+      if (!handed.insert(output).second) throw Error("the output \"{}\" is listed twice", output);
+    }
+    visible_ = std::move(handed);
+  }
+
+  void visit(const Node& node, std::set<std::string, std::less<>>& visible) {
+    try {
+      check_node_name(node.name);
+      if (shapes_.contains(node.name)) throw Error("the name is used twice");
+      std::vector<Shape> inputs;
+      for (const std::string& input : node.inputs) {
+        if (!visible.contains(input)) throw_unknown(input);
+        inputs.push_back(shapes_.find(input)->second);
+      }
+      Shape output = std::visit(OutputShape(inputs), node.op);
+      check_size(output, "the output");
+      shapes_.emplace(node.name, std::move(output));
+      visible.insert(node.name);
+    } catch (const Error& error) {
+      throw_with_place(fmt::format("node \"{}\"", node.name), error);
+    }
+  }
+
+  [[noreturn]] void throw_unknown(const std::string& input) const {
+    if (shapes_.contains(input))
+      throw Error(
+          "the input \"{}\" is not handed on to here: it is no output of the segment before",
+          input);
+    throw Error("the input \"{}\" is not known", input);
+  }
+
+  void expect_visible(const std::string& name, std::string_view what) const {
+    if (!visible_.contains(name))
+      throw Error("{} \"{}\" is neither computed here nor handed on to here", what, name);
+  }
+
+  const Graph& graph_;
+  Shapes shapes_;
+  std::set<std::string, std::less<>> visible_;
+};
+
+}  // namespace
+
+Shapes infer_shapes(const Graph& graph) { return Inference(graph).run(); }
+
+}  // namespace offramp

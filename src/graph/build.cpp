@@ -1,0 +1,35 @@
+#include "graph/build.h"
+
+#include "core/error.h"
+
+namespace offramp {
+
+std::string append(std::vector<Node>& nodes, std::string name, Op op,
+                   std::vector<std::string> inputs) {
+  nodes.push_back({std::move(name), std::move(op), std::move(inputs)});
+  return nodes.back().name;
+}
+
+std::string append_conv_norm(std::vector<Node>& nodes, const std::string& conv_name,
+                             const std::string& norm_name, const Conv& conv,
+                             const std::string& input) {
+  return append(nodes, norm_name, BatchNorm{}, {append(nodes, conv_name, conv, {input})});
+}
+
+std::string append_classifier(std::vector<Node>& nodes, const std::string& feature,
+                              std::int64_t classes) {
+  const std::string pooled = append(nodes, "avgpool", GlobalAvgPool{}, {feature});
+  return append(nodes, "fc", Linear{.out_features = classes}, {pooled});
+}
+
+Segment unit(std::string name, std::vector<Node> nodes) {
+  OFFRAMP_ASSERT(!nodes.empty());
+  const std::string result = nodes.back().name;
+  return {.name = std::move(name),
+          .nodes = std::move(nodes),
+          .outputs = {result},
+          .feature = result,
+          .head = {}};
+}
+
+}  // namespace offramp

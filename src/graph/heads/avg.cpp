@@ -1,0 +1,16 @@
+#include "graph/build.h"
+#include "graph/network.h"
+
+namespace offramp {
+
+Head avg_head() {
+  return {"avg", "global average pool, linear",
+          [](Segment& segment, const Shape&, const HeadOptions& options) {
+            const std::string pooled =
+                append(segment.head, options.prefix + ".pool", GlobalAvgPool{}, {segment.feature});
+            append(segment.head, options.prefix + ".fc", Linear{.out_features = options.classes},
+                   {pooled});
+          }};
+}
+
+}  // namespace offramp

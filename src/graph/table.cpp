@@ -1,0 +1,121 @@
+#include "graph/table.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "core/tensor.h"
+
+namespace offramp {
+namespace {
+
+/// 555422720 -> "555,422,720".
+std::string with_commas(std::int64_t value) {
+  std::string digits = std::to_string(value);
+  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
+  return digits;
+}
+
+std::string describe_window(std::string_view name, int kernel, int stride, int padding) {
+  std::string text = fmt::format("{} {}x{}", name, kernel, kernel);
+  if (stride != 1) text += fmt::format(", stride {}", stride);
+  if (padding != 0) text += fmt::format(", padding {}", padding);
+  return text;
+}
+
+struct Widths {
+  std::size_t name = 0, op = 0, shape = 0;
+};
+
+std::string line(const Widths& widths, std::string_view name, std::string_view op,
+                 std::string_view shape, const Count& count) {
+  return fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>15}  {:>12}\n", name, widths.name, op, widths.op,
+                     shape, widths.shape, with_commas(count.macs), with_commas(count.parameters));
+}
+
+}  // namespace
+
+std::string describe(const Op& op) {
+  const std::string_view name = op_name(op);
+  if (const auto* conv = std::get_if<Conv>(&op)) {
+    std::string text = describe_window(name, conv->kernel, conv->stride, conv->padding);
+    if (conv->groups != 1) text += fmt::format(", {} groups", conv->groups);
+    if (conv->bias) text += ", bias";
+    return text;
+  }
+  if (const auto* pool = std::get_if<MaxPool>(&op))
+    return describe_window(name, pool->kernel, pool->stride, pool->padding);
+  if (const auto* pool = std::get_if<AvgPool>(&op))
+    return describe_window(name, pool->kernel, pool->stride, pool->padding);
+  if (const auto* pool = std::get_if<SpatialPyramidPool>(&op))
+    return fmt::format("{} {}", name, fmt::join(pool->levels, ","));
+  if (const auto* linear = std::get_if<Linear>(&op))
+    return std::string(name) + (linear->bias ? "" : ", no bias");
+  return std::string(name);
+}
+
+std::vector<LayerRow> layer_rows(const Graph& graph) {
+  const auto shapes = infer_shapes(graph);
+  std::vector<LayerRow> rows;
+  for (std::size_t i = 0; i < graph.segments.size(); ++i) {
+    const auto add = [&](const std::vector<Node>& nodes, bool in_head) {
+      for (const Node& node : nodes) {
+        std::vector<Shape> inputs;
+        for (const std::string& input : node.inputs) inputs.push_back(shapes.find(input)->second);
+        const Shape& output = shapes.find(node.name)->second;
+        rows.push_back({static_cast<int>(i), in_head, node.name, describe(node.op), output,
+                        count_node(node, inputs, output)});
+      }
+    };
+    add(graph.segments[i].nodes, false);
+    add(graph.segments[i].head, true);
+  }
+  return rows;
+}
+
+std::string layer_table(const Graph& graph) {
+  const std::vector<LayerRow> rows = layer_rows(graph);
+  const Cost cost = cost_of(graph);
+  const std::string input = to_string(graph.input);
+
+  Widths widths{4, 9, std::max<std::size_t>(input.size(), 6)};
+  for (const LayerRow& row : rows) {
+    widths.name = std::max(widths.name, row.name.size() + 2);
+    widths.op = std::max(widths.op, row.op.size());
+    widths.shape = std::max(widths.shape, to_string(row.output).size());
+  }
+  for (const Segment& segment : graph.segments)
+    widths.name = std::max(widths.name, segment.name.size() + 10);
+
+  std::string text =
+      fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>15}  {:>12}\n", "node", widths.name, "operation",
+                  widths.op, "output", widths.shape, "MACs", "parameters");
+  text += fmt::format("{:<{}}  {:<{}}  {}\n", kInput, widths.name, "", widths.op, input);
+
+  int exit_index = 0;
+  auto row = rows.begin();
+  for (std::size_t i = 0; i < graph.segments.size(); ++i) {
+    const auto part = [&](bool in_head, const std::string& title, const Count& count) {
+      text += line(widths, title, "", "", count);
+      for (; row != rows.end() && row->segment == static_cast<int>(i) && row->in_head == in_head;
+           ++row)
+        text += line(widths, "  " + row->name, row->op, to_string(row->output), row->count);
+    };
+    part(false, fmt::format("segment {}", graph.segments[i].name), cost.segments[i].body);
+    if (graph.segments[i].head.empty()) continue;
+    ++exit_index;
+    part(true, fmt::format("exit {}", exit_index), cost.segments[i].head);
+  }
+
+  text += fmt::format("\nplain network: {} MACs, {} parameters; with all exits: {} parameters\n",
+                      with_commas(cost.plain_macs), with_commas(cost.plain_parameters),
+                      with_commas(cost.total_parameters()));
+  for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
+    text += fmt::format("leaving at exit {}: {} MACs, relative cost {:.3f}\n", k + 1,
+                        with_commas(cost.exit_macs[k]), cost.relative(static_cast<int>(k)));
+  return text;
+}
+
+}  // namespace offramp
