@@ -1,0 +1,185 @@
+#include <array>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/tensor.h"
+#include "model/graph_limits.h"
+#include "model/json_reader.h"
+#include "model/model_file.h"
+
+namespace offramp {
+namespace {
+
+// Writing: every attribute of an operation, defaults included, so that a reader needs none.
+
+Json attributes(const Conv& op) {
+  return {{"out_channels", op.out_channels}, {"kernel", op.kernel}, {"stride", op.stride},
+          {"padding", op.padding},           {"groups", op.groups}, {"bias", op.bias}};
+}
+Json attributes(const BatchNorm& op) { return {{"eps", op.eps}, {"momentum", op.momentum}}; }
+Json attributes(const MaxPool& op) {
+  return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
+}
+Json attributes(const AvgPool& op) {
+  return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
+}
+Json attributes(const SpatialPyramidPool& op) { return {{"levels", op.levels}}; }
+Json attributes(const Linear& op) { return {{"out_features", op.out_features}, {"bias", op.bias}}; }
+template <typename Plain>
+Json attributes(const Plain&) {
+  return Json::object();
+}
+
+Json nodes_to_json(const std::vector<Node>& nodes) {
+  Json result = Json::array();
+  for (const Node& node : nodes) {
+    Json item = {{"name", node.name}, {"op", op_name(node.op)}, {"inputs", node.inputs}};
+    item.update(std::visit([](const auto& op) { return attributes(op); }, node.op));
+    result.push_back(std::move(item));
+  }
+  return result;
+}
+
+// Reading.
+
+int small(JsonFields& fields, std::string_view key, std::int64_t low, std::int64_t high) {
+  return static_cast<int>(fields.integer(key, low, high));
+}
+
+template <typename Windowed>
+Windowed read_window(JsonFields& fields) {
+  Windowed op;
+  op.kernel = small(fields, "kernel", 1, kMaxKernel);
+  op.stride = small(fields, "stride", 1, kMaxKernel);
+  op.padding = small(fields, "padding", 0, kMaxKernel);
+  return op;
+}
+
+void read(JsonFields& fields, Conv& op) {
+  op = read_window<Conv>(fields);
+  op.out_channels = fields.integer("out_channels", 1, kMaxChannels);
+  op.groups = small(fields, "groups", 1, kMaxChannels);
+  op.bias = fields.boolean("bias");
+}
+void read(JsonFields& fields, BatchNorm& op) {
+  op.eps = fields.number("eps", 1e-12, 1);
+  op.momentum = fields.number("momentum", 0, 1);
+}
+void read(JsonFields& fields, MaxPool& op) { op = read_window<MaxPool>(fields); }
+void read(JsonFields& fields, AvgPool& op) { op = read_window<AvgPool>(fields); }
+void read(JsonFields& fields, SpatialPyramidPool& op) {
+  const auto levels = fields.integers("levels", 1, 64, 16);
+  if (levels.empty()) throw Error("{}: no level", fields.place_of("levels"));
+  op.levels.assign(levels.begin(), levels.end());
+}
+void read(JsonFields& fields, Linear& op) {
+  op.out_features = fields.integer("out_features", 1, kMaxFeatures);
+  op.bias = fields.boolean("bias");
+}
+template <typename Plain>
+void read(JsonFields&, Plain&) {}
+
+/// Every operation, once, in the order of Op.
+template <std::size_t... I>
+std::vector<Op> all_ops(std::index_sequence<I...>) {
+  return {Op(std::in_place_index<I>)...};
+}
+
+Op read_op(JsonFields& fields) {
+  static const std::vector<Op> ops = all_ops(std::make_index_sequence<std::variant_size_v<Op>>());
+  const std::string name = fields.text("op");
+  std::vector<std::string> known;
+  for (Op op : ops) {
+    if (op_name(op) == name) {
+      std::visit([&](auto& attributes_of) { read(fields, attributes_of); }, op);
+      return op;
+    }
+    known.emplace_back(op_name(op));
+  }
+  const std::string nearest = nearest_word(name, known);
+  throw Error("{}: unknown operation {}{}", fields.place_of("op"), quote(name),
+              nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+}
+
+std::string read_name(JsonFields& fields, std::string_view key) {
+  std::string name = fields.text(key);
+  if (name.empty()) throw Error("{} is empty", fields.place_of(key));
+  return name;
+}
+
+std::vector<Node> read_nodes(JsonFields& segment, std::string_view key, std::size_t& num_nodes) {
+  const Json& json = segment.array(key, kMaxNodes);
+  num_nodes += json.size();
+  if (num_nodes > kMaxNodes)
+    throw Error("{}: more than {} nodes so far", segment.place_of(key), kMaxNodes);
+  std::vector<Node> nodes;
+  nodes.reserve(json.size());
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    JsonFields fields(json[i], segment.place_of(key, i));
+    Node node;
+    node.name = read_name(fields, "name");
+    node.op = read_op(fields);
+    node.inputs = fields.texts("inputs", kMaxInputs);
+    if (node.inputs.empty()) throw Error("{}: no input", fields.place_of("inputs"));
+    fields.finish();
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+}  // namespace
+
+std::string graph_to_json(const Graph& graph) {
+  Json segments = Json::array();
+  for (const Segment& segment : graph.segments)
+    segments.push_back({{"name", segment.name},
+                        {"nodes", nodes_to_json(segment.nodes)},
+                        {"outputs", segment.outputs},
+                        {"feature", segment.feature},
+                        {"head", nodes_to_json(segment.head)}});
+  const Json json = {{"name", graph.name},
+                     {"input", graph.input},
+                     {"classes", graph.classes},
+                     {"segments", std::move(segments)}};
+  try {
+    return json.dump();
+  } catch (const Json::exception&) {
+    throw Error("graph {}: a name is not UTF-8", quote(graph.name));
+  }
+}
+
+Graph graph_from_json(const std::string& text) {
+  const Json json = parse_json(text);
+  JsonFields fields(json, "");
+  Graph graph;
+  graph.name = fields.text("name");
+  graph.input = fields.integers("input", 1, kMaxChannels, 3);
+  if (graph.input.size() != 3)
+    throw Error("input: got {}, expected [C,H,W]", to_string(graph.input));
+  for (std::size_t i = 1; i < 3; ++i)
+    if (graph.input[i] > kMaxSide)
+      throw Error("{}: got {}, expected at most {}", fields.place_of("input", i), graph.input[i],
+                  kMaxSide);
+  graph.classes = fields.integer("classes", 1, kMaxClasses);
+  const Json& segments = fields.array("segments", kMaxSegments);
+  std::size_t num_nodes = 0;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    JsonFields segment_fields(segments[i], fields.place_of("segments", i));
+    Segment segment;
+    segment.name = segment_fields.text("name");
+    segment.nodes = read_nodes(segment_fields, "nodes", num_nodes);
+    segment.outputs = segment_fields.texts("outputs", kMaxInputs);
+    segment.feature = segment_fields.text("feature");
+    segment.head = read_nodes(segment_fields, "head", num_nodes);
+    segment_fields.finish();
+    graph.segments.push_back(std::move(segment));
+  }
+  fields.finish();
+  check_limits(graph);
+  return graph;
+}
+
+}  // namespace offramp

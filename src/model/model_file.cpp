@@ -1,0 +1,362 @@
+#include "model/model_file.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "core/bf16.h"
+#include "core/error.h"
+#include "core/safetensors.h"
+#include "model/graph_limits.h"
+#include "model/json_reader.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kProvenancePrefix = "provenance.";
+constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
+    kSplits = {{{"provenance.train", &DataProvenance::train},
+                {"provenance.tune", &DataProvenance::tune},
+                {"provenance.certify", &DataProvenance::certify}}};
+
+std::string place_of(std::string_view tensor) { return fmt::format("tensor {}", quote(tensor)); }
+
+/// Runs `work`; an Error from it gets `place` before its text.
+template <typename Work>
+auto at_place(std::string_view place, Work&& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw_with_place(place, error);
+  }
+}
+
+// Weights.
+
+void check_shape(const std::vector<std::int64_t>& got, const Parameter& expected) {
+  if (got != expected.shape)
+    throw Error("{}: shape differs from the graph: got {}, expected {}", place_of(expected.name),
+                to_string(got), to_string(expected.shape));
+}
+
+void check_values(const HostTensor& tensor, const Parameter& parameter) {
+  const auto check = [&](float value) {
+    if (!std::isfinite(value))
+      throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
+    // Its square root is taken.
+    if (parameter.role == ParameterRole::running_var && value < 0)
+      throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
+  };
+  if (tensor.dtype == DType::bf16) {
+    for (std::uint16_t value : tensor.as<std::uint16_t>()) check(from_bf16(value));
+  } else {
+    for (float value : tensor.as<float>()) check(value);
+  }
+}
+
+void check_weight(const HostTensor& tensor, const Parameter& parameter) {
+  if (tensor.dtype != DType::f32 && tensor.dtype != DType::bf16)
+    throw Error("{}: got {}, expected F32 or BF16", place_of(parameter.name),
+                to_string(tensor.dtype));
+  check_shape(tensor.shape, parameter);
+  if (static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype) != tensor.bytes.size())
+    throw Error("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
+                tensor.bytes.size());
+  check_values(tensor, parameter);
+}
+
+std::vector<Parameter> parameters_of(const Graph& graph) {
+  return at_place("graph", [&] { return parameters(graph); });
+}
+
+// The parts of the metadata, each with its check, which serves writing and reading.
+
+void check_classes(const std::vector<std::string>& classes, const Graph& graph) {
+  if (classes.size() != static_cast<std::size_t>(graph.classes))
+    throw Error("classes: {} names for a graph of {} classes", classes.size(), graph.classes);
+  std::set<std::string_view> seen;
+  for (const std::string& name : classes)
+    if (!seen.insert(name).second) throw Error("classes: {} appears twice", quote(name));
+}
+
+void check_preprocessing(const Preprocessing& preprocessing, const Graph& graph) {
+  if (graph.input.size() != 3 || preprocessing.height != graph.input[1] ||
+      preprocessing.width != graph.input[2])
+    throw Error("preprocessing: makes images of {}x{}, but the graph's input is {}",
+                preprocessing.height, preprocessing.width, to_string(graph.input));
+  for (float value : preprocessing.mean)
+    if (!std::isfinite(value)) throw Error("preprocessing: mean {} is not finite", value);
+  for (float value : preprocessing.std)
+    if (!std::isfinite(value) || !(value > 0))
+      throw Error("preprocessing: std {} is not a finite number above 0", value);
+}
+
+void check_loss_weights(const std::vector<double>& weights, const Graph& graph) {
+  const std::size_t exits = exit_segments(graph).size();
+  if (weights.size() != exits)
+    throw Error("provenance: {} loss_weights for {} exits", weights.size(), exits);
+  for (double weight : weights)
+    if (!std::isfinite(weight) || weight < 0)
+      throw Error("provenance: loss weight {} is not a finite number of at least 0", weight);
+}
+
+/// The shortest decimal that reads back as the same float: 0.4914, not 0.49140000343322754.
+Json short_numbers(const std::array<float, 3>& values) {
+  Json result = Json::array();
+  for (float value : values) {
+    const double shortest = std::strtod(fmt::format("{}", value).c_str(), nullptr);
+    result.push_back(static_cast<float>(shortest) == value ? shortest : static_cast<double>(value));
+  }
+  return result;
+}
+
+std::array<float, 3> three_floats(JsonFields& fields, std::string_view key) {
+  const auto values = fields.numbers(key, -1e6, 1e6, 3);
+  if (values.size() != 3)
+    throw Error("{}: {} values, expected 3", fields.place_of(key), values.size());
+  return {static_cast<float>(values[0]), static_cast<float>(values[1]),
+          static_cast<float>(values[2])};
+}
+
+Json to_json(const Preprocessing& preprocessing) {
+  return {{"height", preprocessing.height},
+          {"width", preprocessing.width},
+          {"fit", to_string(preprocessing.fit)},
+          {"mean", short_numbers(preprocessing.mean)},
+          {"std", short_numbers(preprocessing.std)}};
+}
+
+Preprocessing read_preprocessing(const Json& json) {
+  JsonFields fields(json, "");
+  Preprocessing preprocessing;
+  preprocessing.height = static_cast<int>(fields.integer("height", 1, kMaxSide));
+  preprocessing.width = static_cast<int>(fields.integer("width", 1, kMaxSide));
+  const std::string fit = fields.text("fit");
+  try {
+    preprocessing.fit = fit_from_string(fit);
+  } catch (const Error& error) {
+    throw Error("{}: {}", fields.place_of("fit"), error.what());
+  }
+  preprocessing.mean = three_floats(fields, "mean");
+  preprocessing.std = three_floats(fields, "std");
+  fields.finish();
+  return preprocessing;
+}
+
+void read_provenance(const Json& json, Model& model) {
+  JsonFields fields(json, "");
+  model.provenance.data.source = fields.text("source", 10'000);
+  model.loss_weights = fields.numbers("loss_weights", 0, 1e9, kMaxSegments);
+  model.provenance.details_json = fields.object("details").dump();
+  fields.finish();
+}
+
+std::vector<std::uint64_t> read_hashes(const Safetensors& file, std::string_view name) {
+  const TensorView& view = file.at(name);
+  if (view.dtype != DType::u64 || view.shape.size() != 1)
+    throw Error("{}: got {} {}, expected U64 of one dimension", place_of(name),
+                to_string(view.dtype), to_string(view.shape));
+  const HostTensor tensor = view.copy();
+  const auto values = tensor.as<std::uint64_t>();
+  if (!std::ranges::is_sorted(values)) throw Error("{}: hashes are not sorted", place_of(name));
+  return {values.begin(), values.end()};
+}
+
+bool is_model(const Safetensors& file) { return file.metadata().contains("format_version"); }
+
+/// One key of the metadata, parsed; what is wrong with it is said with its name.
+template <typename Read>
+auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
+  return at_place(key, [&] {
+    const auto found = file.metadata().find(key);
+    if (found == file.metadata().end()) throw Error("missing in the metadata");
+    return read(found->second);
+  });
+}
+
+void check_version(const Safetensors& file) {
+  if (!is_model(file)) {
+    if (file.tensors().empty()) throw Error("not a model file: it holds no tensors");
+    throw Error(
+        "not a model file: bare weights without a network; `offramp train --from FILE` starts "
+        "from such weights");
+  }
+  read_metadata(file, "format_version", [](const std::string& text) {
+    if (text != std::to_string(kModelFormatVersion))
+      throw Error("got {}, this program reads {}; the file may come from a newer one", quote(text),
+                  kModelFormatVersion);
+  });
+}
+
+Graph read_graph(const Safetensors& file) {
+  return read_metadata(file, "graph",
+                       [](const std::string& text) { return graph_from_json(text); });
+}
+
+/// Opens a safetensors file; one that Python pickled is told from other wrong files.
+Safetensors open_weights(const fs::path& path) {
+  try {
+    return Safetensors::open(path);
+  } catch (const Error&) {
+    std::array<char, 4> magic{};
+    std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
+    const std::string_view start(magic.data(), magic.size());
+    if (start.starts_with("PK") || start.starts_with("\x80\x02"))
+      throw Error(
+          "{}: a file of torch.save, not safetensors; convert it in Python with "
+          "safetensors.torch.save_file(torch.load(\"{}\", weights_only=True), \"{}\")",
+          path.string(), path.filename().string(),
+          fs::path(path.filename()).replace_extension(".safetensors").string());
+    throw;
+  }
+}
+
+Model read_model(const Safetensors& file, Tensors* extra) {
+  check_version(file);
+  Model model;
+  model.graph = read_graph(file);
+  const std::vector<Parameter> expected = parameters_of(model.graph);
+  model.classes = read_metadata(file, "classes", [](const std::string& text) {
+    return read_texts(parse_json(text), "names", kMaxClasses);
+  });
+  check_classes(model.classes, model.graph);
+  model.preprocessing = read_metadata(file, "preprocessing", [](const std::string& text) {
+    return read_preprocessing(parse_json(text));
+  });
+  check_preprocessing(model.preprocessing, model.graph);
+  read_metadata(file, "provenance",
+                [&](const std::string& text) { read_provenance(parse_json(text), model); });
+  check_loss_weights(model.loss_weights, model.graph);
+  for (const auto& [name, member] : kSplits)
+    model.provenance.data.*member = read_hashes(file, name);
+
+  for (const Parameter& parameter : expected) {
+    const TensorView& view = file.at(parameter.name);
+    // Before the copy: a wrong shape may be a large one.
+    check_shape(view.shape, parameter);
+    HostTensor tensor = view.copy();
+    check_weight(tensor, parameter);
+    model.weights.emplace(parameter.name, std::move(tensor));
+  }
+  if (extra != nullptr) {
+    extra->clear();
+    for (const auto& [name, view] : file.tensors())
+      if (!model.weights.contains(name) && !name.starts_with(kProvenancePrefix))
+        extra->emplace(name, view.copy());
+  }
+  return model;
+}
+
+Json details_of(const Provenance& provenance) {
+  return at_place("provenance.details", [&] {
+    Json details = parse_json(provenance.details_json);
+    if (!details.is_object()) throw Error("not a JSON object");
+    return details;
+  });
+}
+
+Tensors tensors_to_write(const Model& model, const Tensors& extra) {
+  Tensors tensors;
+  for (const Parameter& parameter : parameters_of(model.graph)) {
+    const auto found = model.weights.find(parameter.name);
+    if (found == model.weights.end()) throw Error("{} is missing", place_of(parameter.name));
+    check_weight(found->second, parameter);
+    tensors.insert(*found);
+  }
+  for (const auto& [name, tensor] : model.weights)
+    if (!tensors.contains(name)) throw Error("{}: not a parameter of the graph", place_of(name));
+  for (const auto& [name, member] : kSplits) {
+    std::vector<std::uint64_t> hashes = model.provenance.data.*member;
+    std::ranges::sort(hashes);
+    tensors.emplace(name, HostTensor::of({static_cast<std::int64_t>(hashes.size())},
+                                         std::span<const std::uint64_t>(hashes)));
+  }
+  for (const auto& [name, tensor] : extra)
+    if (name.starts_with(kProvenancePrefix) || !tensors.emplace(name, tensor).second)
+      throw Error("{}: an extra tensor has a name of the model's own", place_of(name));
+  return tensors;
+}
+
+}  // namespace
+
+void save_model(const fs::path& path, const Model& model, const Tensors& extra) {
+  at_place(path.string(), [&] {
+    check_classes(model.classes, model.graph);
+    check_preprocessing(model.preprocessing, model.graph);
+    check_loss_weights(model.loss_weights, model.graph);
+  });
+  const Tensors tensors = at_place(path.string(), [&] { return tensors_to_write(model, extra); });
+  const Metadata metadata = at_place(path.string(), [&]() -> Metadata {
+    const Json provenance = {{"source", model.provenance.data.source},
+                             {"loss_weights", model.loss_weights},
+                             {"details", details_of(model.provenance)}};
+    std::string graph = graph_to_json(model.graph);
+    // What could not be read again is not written.
+    at_place("graph", [&] { graph_from_json(graph); });
+    try {
+      return {{"format_version", std::to_string(kModelFormatVersion)},
+              {"graph", std::move(graph)},
+              {"classes", Json(model.classes).dump()},
+              {"preprocessing", to_json(model.preprocessing).dump()},
+              {"provenance", provenance.dump()}};
+    } catch (const Json::exception&) {
+      throw Error("a class name or the provenance is not UTF-8");
+    }
+  });
+  write_safetensors(path, metadata, tensors);
+}
+
+Model load_model(const fs::path& path, Tensors* extra) {
+  const Safetensors file = open_weights(path);
+  return at_place(path.string(), [&] { return read_model(file, extra); });
+}
+
+Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifier) {
+  const Safetensors file = open_weights(path);
+  return at_place(path.string(), [&] {
+    // A model file's other tensors (optimiser state, hashes) are no weights.
+    std::set<std::string, std::less<>> considered;
+    if (is_model(file)) {
+      check_version(file);
+      for (const Parameter& parameter : parameters_of(read_graph(file)))
+        considered.insert(parameter.name);
+    } else {
+      for (const auto& [name, view] : file.tensors())
+        if (!name.ends_with("num_batches_tracked")) considered.insert(name);
+    }
+
+    const int last = static_cast<int>(graph.segments.size()) - 1;
+    Tensors weights;
+    for (const Parameter& parameter : parameters_of(graph)) {
+      const bool classifier = parameter.in_head && parameter.segment == last;
+      const bool present = considered.erase(parameter.name) > 0;
+      if (classifier && skip_classifier) continue;
+      if (!present) {
+        if (parameter.in_head) continue;
+        throw Error("{} is missing: the weights of another network than {}?",
+                    place_of(parameter.name), quote(graph.name));
+      }
+      const TensorView& view = file.at(parameter.name);
+      check_shape(view.shape, parameter);
+      HostTensor tensor = view.copy();
+      if (tensor.dtype == DType::f64)
+        tensor = HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
+      check_weight(tensor, parameter);
+      weights.emplace(parameter.name, std::move(tensor));
+    }
+    for (const std::string& name : considered)
+      if (!(skip_classifier && name.starts_with("fc.")))
+        throw Error("{}: the network {} has no such parameter", place_of(name), quote(graph.name));
+    return weights;
+  });
+}
+
+}  // namespace offramp
