@@ -13,7 +13,7 @@
 #include "core/bf16.h"
 #include "core/error.h"
 #include "core/safetensors.h"
-#include "model/graph_limits.h"
+#include "graph/cost.h"
 #include "model/json_reader.h"
 
 namespace offramp {
@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kMaxClasses = 65536;
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
     kSplits = {{{"provenance.train", &DataProvenance::train},
@@ -73,8 +74,12 @@ void check_weight(const HostTensor& tensor, const Parameter& parameter) {
   check_values(tensor, parameter);
 }
 
+/// The parameters of a graph that every reader can use: its shapes fit and its MACs can be counted.
 std::vector<Parameter> parameters_of(const Graph& graph) {
-  return at_place("graph", [&] { return parameters(graph); });
+  return at_place("graph", [&] {
+    cost_of(graph);
+    return parameters(graph);
+  });
 }
 
 // The parts of the metadata, each with its check, which serves writing and reading.
@@ -137,8 +142,8 @@ Json to_json(const Preprocessing& preprocessing) {
 Preprocessing read_preprocessing(const Json& json) {
   JsonFields fields(json, "");
   Preprocessing preprocessing;
-  preprocessing.height = static_cast<int>(fields.integer("height", 1, kMaxSide));
-  preprocessing.width = static_cast<int>(fields.integer("width", 1, kMaxSide));
+  preprocessing.height = static_cast<int>(fields.integer("height", 1, 65536));
+  preprocessing.width = static_cast<int>(fields.integer("width", 1, 65536));
   const std::string fit = fields.text("fit");
   try {
     preprocessing.fit = fit_from_string(fit);
@@ -154,7 +159,7 @@ Preprocessing read_preprocessing(const Json& json) {
 void read_provenance(const Json& json, Model& model) {
   JsonFields fields(json, "");
   model.provenance.data.source = fields.text("source", 10'000);
-  model.loss_weights = fields.numbers("loss_weights", 0, 1e9, kMaxSegments);
+  model.loss_weights = fields.numbers("loss_weights", 0, 1e9, 10'000);
   model.provenance.details_json = fields.object("details").dump();
   fields.finish();
 }
