@@ -1,0 +1,108 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "data/prefetch.h"
+
+namespace offramp {
+namespace {
+
+// Takes the place of the image in the key, so that the order shares no stream with an image.
+constexpr std::uint64_t kOrderKey = ~std::uint64_t{0};
+
+}  // namespace
+
+std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, std::uint64_t seed,
+                                      std::uint64_t epoch) {
+  std::vector<std::int64_t> order = indices;
+  KeyedRandom random(seed, epoch, kOrderKey);
+  for (std::size_t left = order.size(); left > 1; --left) {
+    std::swap(order[left - 1], order[random.below(left)]);
+  }
+  return order;
+}
+
+struct Loader::Impl {
+  Impl(const Dataset& from, std::vector<std::int64_t> chosen, const LoaderOptions& with,
+       std::int64_t first_step)
+      : dataset(from),
+        indices(std::move(chosen)),
+        options(with),
+        augmenter(options.preprocessing, options.augmentation, options.seed) {
+    check(first_step);
+    const auto count = static_cast<std::int64_t>(indices.size());
+    steps_per_epoch =
+        options.drop_last ? count / options.batch : (count + options.batch - 1) / options.batch;
+    prefetch.emplace([this](std::int64_t step, Batch& batch) { make(step, batch); },
+                     static_cast<std::size_t>(options.prefetch), first_step);
+  }
+
+  void check(std::int64_t first_step) const {
+    if (options.batch < 1) throw UsageError("batch must be 1 or more: got {}", options.batch);
+    if (options.prefetch < 1) {
+      throw UsageError("prefetch must be 1 or more: got {}", options.prefetch);
+    }
+    if (first_step < 0) throw Error("loader: first step must be 0 or more: got {}", first_step);
+    if (indices.empty()) throw Error("loader: there are no images to load");
+    if (options.drop_last && std::ssize(indices) < options.batch) {
+      throw UsageError("batch must not be larger than the number of images: got {} and {}",
+                       options.batch, indices.size());
+    }
+    if (options.preprocessing.height != dataset.height ||
+        options.preprocessing.width != dataset.width) {
+      throw Error("loader: size of the images differs from the preprocessing: got {}x{} and {}x{}",
+                  dataset.height, dataset.width, options.preprocessing.height,
+                  options.preprocessing.width);
+    }
+    const auto [low, high] = std::minmax_element(indices.begin(), indices.end());
+    if (*low < 0 || *high >= dataset.size()) {
+      throw Error("loader: index of an image is out of range: got {} of {} images",
+                  *low < 0 ? *low : *high, dataset.size());
+    }
+  }
+
+  // Runs on the thread of `prefetch`.
+  void make(std::int64_t step, Batch& batch) {
+    const std::int64_t epoch = step / steps_per_epoch;
+    if (epoch != order_epoch) {
+      order = epoch_order(indices, options.seed, static_cast<std::uint64_t>(epoch));
+      order_epoch = epoch;
+    }
+    const std::int64_t first = step % steps_per_epoch * options.batch;
+    batch.count = std::min<std::int64_t>(options.batch, std::ssize(order) - first);
+    const std::size_t values = static_cast<std::size_t>(dataset.height) * dataset.width * 3;
+    batch.images.resize(static_cast<std::size_t>(batch.count) * values);
+    batch.labels.resize(static_cast<std::size_t>(batch.count));
+    for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+      const std::int64_t image = order[static_cast<std::size_t>(first) + i];
+      augmenter(dataset.image(image), static_cast<std::uint64_t>(epoch),
+                static_cast<std::uint64_t>(image),
+                std::span(batch.images).subspan(i * values, values));
+      batch.labels[i] = dataset.labels[static_cast<std::size_t>(image)];
+    }
+  }
+
+  const Dataset& dataset;
+  const std::vector<std::int64_t> indices;
+  const LoaderOptions options;
+  Augmenter augmenter;
+  std::int64_t steps_per_epoch = 0;
+  std::vector<std::int64_t> order;
+  std::int64_t order_epoch = -1;
+  std::optional<Prefetch<Batch>> prefetch;  // last: its thread uses all of the above
+};
+
+Loader::Loader(const Dataset& dataset, std::vector<std::int64_t> indices,
+               const LoaderOptions& options, std::int64_t first_step)
+    : impl_(std::make_unique<Impl>(dataset, std::move(indices), options, first_step)) {}
+
+Loader::~Loader() = default;
+
+std::int64_t Loader::steps_per_epoch() const { return impl_->steps_per_epoch; }
+const Batch& Loader::next() { return impl_->prefetch->next(); }
+double Loader::seconds_waited() const { return impl_->prefetch->seconds_waited(); }
+
+}  // namespace offramp

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace offramp {
+
+/// Makes an endless sequence of values ahead of their use, on a thread of its own: up to
+/// `ready` besides the one in use. Their memory is used again and again.
+/// next() is for one thread; destroying it at any moment waits for the value being made at most.
+template <typename T>
+class Prefetch {
+ public:
+  /// Fills `value` (with whatever an earlier step left in it) for a step of the sequence.
+  using Make = std::function<void(std::int64_t step, T& value)>;
+
+  Prefetch(Make make, std::size_t ready, std::int64_t first_step = 0)
+      : make_(std::move(make)), slots_(ready + 1), step_(first_step) {
+    thread_ = std::thread([this] { run(); });
+  }
+
+  Prefetch(const Prefetch&) = delete;
+  Prefetch& operator=(const Prefetch&) = delete;
+
+  ~Prefetch() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    room_.notify_one();
+    thread_.join();
+  }
+
+  /// The next value; valid until the next call. An exception of `make` comes out here, after the
+  /// values made before it, and again at every later call.
+  T& next() {
+    std::unique_lock lock(mutex_);
+    if (in_use_) {
+      in_use_ = false;
+      first_ = (first_ + 1) % slots_.size();
+      --held_;
+      room_.notify_one();
+    }
+    if (held_ == 0 && !failure_) {
+      const auto begin = std::chrono::steady_clock::now();
+      filled_.wait(lock, [this] { return held_ > 0 || failure_; });
+      waited_ += std::chrono::steady_clock::now() - begin;
+    }
+    if (held_ == 0) std::rethrow_exception(failure_);
+    in_use_ = true;
+    return slots_[first_];
+  }
+
+  /// Seconds that next() has waited for a value.
+  double seconds_waited() const { return std::chrono::duration<double>(waited_).count(); }
+
+ private:
+  void run() {
+    std::size_t slot = 0;
+    for (;; slot = (slot + 1) % slots_.size(), ++step_) {
+      {
+        std::unique_lock lock(mutex_);
+        room_.wait(lock, [this] { return held_ < slots_.size() || stopping_; });
+        if (stopping_) return;
+      }
+      try {
+        make_(step_, slots_[slot]);
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::current_exception();
+        filled_.notify_one();
+        return;
+      }
+      const std::lock_guard lock(mutex_);
+      ++held_;
+      filled_.notify_one();
+    }
+  }
+
+  Make make_;
+  std::vector<T> slots_;  // a ring: `held_` values from `first_` on are ready or in use
+  std::int64_t step_;
+  std::size_t first_ = 0, held_ = 0;
+  bool in_use_ = false, stopping_ = false;
+  std::exception_ptr failure_;
+  std::chrono::steady_clock::duration waited_{};
+  std::mutex mutex_;
+  std::condition_variable room_, filled_;
+  std::thread thread_;
+};
+
+}  // namespace offramp
