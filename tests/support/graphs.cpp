@@ -1,0 +1,91 @@
+#include "tests/support/graphs.h"
+
+#include "graph/build.h"
+#include "graph/network.h"
+
+namespace offramp {
+namespace {
+
+/// Appends convolution, batch norm and relu called "<name>.conv", "<name>.bn", "<name>".
+std::string layer(std::vector<Node>& nodes, const std::string& name, const Conv& conv,
+                  const std::string& input) {
+  return append(nodes, name, Relu{},
+                {append_conv_norm(nodes, name + ".conv", name + ".bn", conv, input)});
+}
+
+}  // namespace
+
+Graph small_resnet() {
+  NetworkSpec spec;
+  spec.options.width = 4;
+  spec.exits = {"2", "5"};
+  return build_network(spec);
+}
+
+Graph small_vgg() {
+  NetworkSpec spec;
+  spec.backbone = "vgg11";
+  spec.options = {.input = {3, 37, 32}, .classes = 7, .stem = Stem::cifar, .width = 4};
+  spec.exits = {"1", "4"};
+  spec.head = "conv-spp";
+  spec.spp_levels = {1, 3};
+  return build_network(spec);
+}
+
+Graph small_mobilenet() {
+  NetworkSpec spec;
+  spec.backbone = "mobilenet";
+  spec.options = {.input = {1, 32, 32}, .classes = 10, .stem = Stem::imagenet, .width = 8};
+  spec.exits = {"3", "7"};
+  spec.head = "conv-avg";
+  return build_network(spec);
+}
+
+Graph two_scale() {
+  Graph graph{"two_scale", {3, 13, 11}, 5, {}};
+  const Conv fine{.out_channels = 6, .kernel = 3, .padding = 1};
+  const Conv coarse{.out_channels = 8, .kernel = 3, .stride = 2, .padding = 1};
+
+  Segment first{.name = "first", .nodes = {}, .outputs = {}, .feature = {}, .head = {}};
+  layer(first.nodes, "fine1", fine, std::string(kInput));
+  layer(first.nodes, "coarse1", coarse, "fine1");
+  append(first.nodes, "side", AvgPool{.kernel = 3, .stride = 2, .padding = 1},
+         {std::string(kInput)});
+  first.outputs = {"fine1", "coarse1", "side"};
+  first.feature = "coarse1";
+  append(first.head, "exits.1.pool", SpatialPyramidPool{{2, 5}}, {"coarse1"});
+  append(first.head, "exits.1.fc", Linear{.out_features = 5}, {"exits.1.pool"});
+
+  // "side" only passes through here.
+  Segment second{.name = "second", .nodes = {}, .outputs = {}, .feature = {}, .head = {}};
+  append(second.nodes, "fine2", Concat{},
+         {"fine1", layer(second.nodes, "fine2.new", fine, "fine1")});
+  const std::string same =
+      layer(second.nodes, "coarse2.same",
+            {.out_channels = 8, .kernel = 3, .padding = 1, .groups = 2, .bias = true}, "coarse1");
+  const std::string down = layer(second.nodes, "coarse2.down", coarse, "fine2");
+  append(second.nodes, "coarse2.sum", Add{}, {same, down, "coarse1"});
+  append(second.nodes, "coarse2", Concat{}, {"coarse1", "coarse2.sum"});
+  second.outputs = {"side", "coarse2"};
+  second.feature = "coarse2";
+  append(second.head, "exits.2.pool", MaxPool{.kernel = 3, .stride = 2, .padding = 1}, {"coarse2"});
+  append(second.head, "exits.2.flat", Flatten{}, {"exits.2.pool"});
+  append(second.head, "exits.2.fc", Linear{.out_features = 5, .bias = false}, {"exits.2.flat"});
+
+  Segment third{.name = "third", .nodes = {}, .outputs = {}, .feature = {}, .head = {}};
+  append(third.nodes, "joined", Concat{}, {"coarse2", "side"});
+  append_conv_norm(third.nodes, "last.conv", "last.bn", {.out_channels = 12, .kernel = 3},
+                   "joined");
+  append(third.nodes, "last", Relu6{}, {"last.bn"});
+  third.feature = "last";
+  append_classifier(third.head, "last", 5);
+
+  graph.segments = {first, second, third};
+  return graph;
+}
+
+std::vector<Graph> example_graphs() {
+  return {small_resnet(), small_vgg(), small_mobilenet(), two_scale()};
+}
+
+}  // namespace offramp

@@ -1,0 +1,301 @@
+#include "tests/support/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "graph/cost.h"
+
+namespace offramp {
+namespace {
+
+using Values = ReferencePredictor::Values;
+
+/// One tensor of one image and its shape.
+struct Operand {
+  const Values& values;
+  const Shape& shape;
+
+  double at(std::int64_t c, std::int64_t y, std::int64_t x) const {
+    return values[static_cast<std::size_t>((c * shape[1] + y) * shape[2] + x)];
+  }
+  bool inside(std::int64_t y, std::int64_t x) const {
+    return y >= 0 && y < shape[1] && x >= 0 && x < shape[2];
+  }
+};
+
+/// Executes one operation on one image.
+class Execute {
+ public:
+  using Weights = std::map<std::string, Values, std::less<>>;
+
+  Execute(const Node& node, const std::vector<Operand>& inputs, const Shape& output,
+          const Weights& weights)
+      : node_(node), inputs_(inputs), output_(output), weights_(weights) {}
+
+  Values operator()(const Conv& conv) const {
+    const Operand& in = inputs_[0];
+    const Values& weight = parameter("weight");
+    const std::int64_t in_per_group = in.shape[0] / conv.groups;
+    const std::int64_t out_per_group = conv.out_channels / conv.groups;
+    Values out;
+    out.reserve(size());
+    for (std::int64_t oc = 0; oc < output_[0]; ++oc)
+      for (std::int64_t oy = 0; oy < output_[1]; ++oy)
+        for (std::int64_t ox = 0; ox < output_[2]; ++ox) {
+          double sum = conv.bias ? parameter("bias")[static_cast<std::size_t>(oc)] : 0;
+          for (std::int64_t i = 0; i < in_per_group; ++i)
+            for (int ky = 0; ky < conv.kernel; ++ky)
+              for (int kx = 0; kx < conv.kernel; ++kx) {
+                const std::int64_t y = oy * conv.stride + ky - conv.padding;
+                const std::int64_t x = ox * conv.stride + kx - conv.padding;
+                if (!in.inside(y, x)) continue;
+                const std::int64_t w =
+                    ((oc * in_per_group + i) * conv.kernel + ky) * conv.kernel + kx;
+                sum += weight[static_cast<std::size_t>(w)] *
+                       in.at(oc / out_per_group * in_per_group + i, y, x);
+              }
+          out.push_back(sum);
+        }
+    return out;
+  }
+
+  Values operator()(const BatchNorm& norm) const {
+    const Operand& in = inputs_[0];
+    const std::size_t places = static_cast<std::size_t>(in.shape[1] * in.shape[2]);
+    Values out;
+    out.reserve(size());
+    for (std::size_t i = 0; i < in.values.size(); ++i) {
+      const std::size_t c = i / places;
+      const double deviation = std::sqrt(parameter("running_var")[c] + norm.eps);
+      out.push_back((in.values[i] - parameter("running_mean")[c]) / deviation *
+                        parameter("weight")[c] +
+                    parameter("bias")[c]);
+    }
+    return out;
+  }
+
+  Values operator()(const Relu&) const {
+    return each([](double x) { return std::max(x, 0.0); });
+  }
+  Values operator()(const Relu6&) const {
+    return each([](double x) { return std::clamp(x, 0.0, 6.0); });
+  }
+
+  Values operator()(const Add&) const {
+    Values out = inputs_[0].values;
+    for (std::size_t k = 1; k < inputs_.size(); ++k)
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] += inputs_[k].values[i];
+    return out;
+  }
+  Values operator()(const Concat&) const {
+    Values out;
+    for (const Operand& in : inputs_) out.insert(out.end(), in.values.begin(), in.values.end());
+    return out;
+  }
+
+  Values operator()(const MaxPool& pool) const {
+    return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int) {
+      return *std::max_element(window.begin(), window.end());
+    });
+  }
+  Values operator()(const AvgPool& pool) const {
+    return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int full) {
+      double sum = 0;
+      for (const double x : window) sum += x;
+      return sum / full;
+    });
+  }
+  Values operator()(const GlobalAvgPool&) const {
+    const Operand& in = inputs_[0];
+    const std::size_t places = static_cast<std::size_t>(in.shape[1] * in.shape[2]);
+    Values out(static_cast<std::size_t>(in.shape[0]), 0.0);
+    for (std::size_t i = 0; i < in.values.size(); ++i) out[i / places] += in.values[i];
+    for (double& x : out) x /= static_cast<double>(places);
+    return out;
+  }
+
+  Values operator()(const SpatialPyramidPool& pool) const {
+    const Operand& in = inputs_[0];
+    const std::int64_t height = in.shape[1], width = in.shape[2];
+    Values out;
+    for (const int level : pool.levels)
+      for (std::int64_t c = 0; c < in.shape[0]; ++c)
+        for (int by = 0; by < level; ++by)
+          for (int bx = 0; bx < level; ++bx) {
+            double largest = -std::numeric_limits<double>::infinity();
+            // First row: floor(by H / level); the row after the last: ceil((by + 1) H / level).
+            for (std::int64_t y = by * height / level; y * level < (by + 1) * height; ++y)
+              for (std::int64_t x = bx * width / level; x * level < (bx + 1) * width; ++x)
+                largest = std::max(largest, in.at(c, y, x));
+            out.push_back(largest);
+          }
+    return out;
+  }
+
+  Values operator()(const Flatten&) const { return inputs_[0].values; }
+
+  Values operator()(const Linear& linear) const {
+    const Values& in = inputs_[0].values;
+    const Values& weight = parameter("weight");
+    Values out(static_cast<std::size_t>(linear.out_features), 0.0);
+    for (std::size_t o = 0; o < out.size(); ++o) {
+      if (linear.bias) out[o] = parameter("bias")[o];
+      for (std::size_t i = 0; i < in.size(); ++i) out[o] += weight[o * in.size() + i] * in[i];
+    }
+    return out;
+  }
+
+ private:
+  std::size_t size() const { return static_cast<std::size_t>(element_count(output_)); }
+  const Values& parameter(std::string_view suffix) const {
+    return weights_.find(fmt::format("{}.{}", node_.name, suffix))->second;
+  }
+  template <typename Function>
+  Values each(Function function) const {
+    Values out = inputs_[0].values;
+    for (double& x : out) x = function(x);
+    return out;
+  }
+  /// Applies `function` to the elements of every window that lie inside the image, and to the
+  /// number that a window has with its padding.
+  template <typename Function>
+  Values windows(int kernel, int stride, int padding, Function function) const {
+    const Operand& in = inputs_[0];
+    Values out, window;
+    for (std::int64_t c = 0; c < output_[0]; ++c)
+      for (std::int64_t oy = 0; oy < output_[1]; ++oy)
+        for (std::int64_t ox = 0; ox < output_[2]; ++ox) {
+          window.clear();
+          for (int ky = 0; ky < kernel; ++ky)
+            for (int kx = 0; kx < kernel; ++kx) {
+              const std::int64_t y = oy * stride + ky - padding, x = ox * stride + kx - padding;
+              if (in.inside(y, x)) window.push_back(in.at(c, y, x));
+            }
+          out.push_back(function(window, kernel * kernel));
+        }
+    return out;
+  }
+
+  const Node& node_;
+  const std::vector<Operand>& inputs_;
+  const Shape& output_;
+  const Weights& weights_;
+};
+
+}  // namespace
+
+ReferencePredictor::ReferencePredictor(Graph graph, const Tensors& weights)
+    : graph_(std::move(graph)), shapes_(infer_shapes(graph_)) {
+  for (const Parameter& parameter : parameters(graph_)) {
+    const auto found = weights.find(parameter.name);
+    if (found == weights.end()) throw Error("tensor \"{}\" is missing", parameter.name);
+    if (found->second.shape != parameter.shape)
+      throw Error("tensor \"{}\": got {}, expected {}", parameter.name,
+                  to_string(found->second.shape), to_string(parameter.shape));
+    const std::vector<float> values = found->second.to_f32();
+    weights_.emplace(parameter.name, Values(values.begin(), values.end()));
+  }
+}
+
+int ReferencePredictor::num_exits() const { return static_cast<int>(exit_segments(graph_).size()); }
+
+std::vector<float> ReferencePredictor::predict_all(std::span<const float> images) {
+  const Values exact = logits(images);
+  std::vector<float> rounded;
+  for (const double x : exact) rounded.push_back(static_cast<float>(x));
+  return rounded;
+}
+
+Stopped ReferencePredictor::predict_until(std::span<const float> images, const StopRule& stop) {
+  Stopped result;
+  const int last_exit = num_exits() - 1;
+  for (std::int64_t n = 0; n < count_images(images); ++n) {
+    TensorMap tensors = start(image(images, n));
+    int exit_index = 0;
+    for (const Segment& segment : graph_.segments) {
+      run(segment.nodes, tensors);
+      if (segment.head.empty()) continue;
+      const Values& exact = ask(segment, tensors);
+      std::vector<float> said;
+      for (const double x : exact) said.push_back(static_cast<float>(x));
+      if (exit_index == last_exit || stop(n, exit_index, said)) {
+        result.exit_index.push_back(exit_index);
+        result.logits.insert(result.logits.end(), said.begin(), said.end());
+        break;
+      }
+      ++exit_index;
+    }
+  }
+  return result;
+}
+
+ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> images) {
+  const std::int64_t count = count_images(images);
+  const std::size_t classes = static_cast<std::size_t>(graph_.classes);
+  Values all(static_cast<std::size_t>(num_exits() * count) * classes);
+  for (std::int64_t n = 0; n < count; ++n) {
+    TensorMap tensors = start(image(images, n));
+    std::int64_t exit_index = 0;
+    for (const Segment& segment : graph_.segments) {
+      run(segment.nodes, tensors);
+      if (segment.head.empty()) continue;
+      const Values& said = ask(segment, tensors);
+      const std::size_t row = static_cast<std::size_t>(exit_index * count + n);
+      std::copy(said.begin(), said.end(), all.begin() + static_cast<std::ptrdiff_t>(row * classes));
+      ++exit_index;
+    }
+  }
+  return all;
+}
+
+ReferencePredictor::TensorMap ReferencePredictor::tensors(std::span<const float> one) {
+  TensorMap tensors = start(one);
+  for (const Segment& segment : graph_.segments) {
+    run(segment.nodes, tensors);
+    run(segment.head, tensors);
+  }
+  return tensors;
+}
+
+ReferencePredictor::TensorMap ReferencePredictor::start(std::span<const float> one) const {
+  TensorMap tensors;
+  tensors.emplace(kInput, Values(one.begin(), one.end()));
+  return tensors;
+}
+
+void ReferencePredictor::run(const std::vector<Node>& nodes, TensorMap& tensors) {
+  for (const Node& node : nodes) {
+    std::vector<Operand> inputs;
+    std::vector<Shape> input_shapes;
+    for (const std::string& name : node.inputs) {
+      inputs.push_back({tensors.find(name)->second, shapes_.find(name)->second});
+      input_shapes.push_back(inputs.back().shape);
+    }
+    const Shape& output = shapes_.find(node.name)->second;
+    tensors[node.name] = std::visit(Execute(node, inputs, output, weights_), node.op);
+    executed_macs_ += count_node(node, input_shapes, output).macs;
+  }
+}
+
+const ReferencePredictor::Values& ReferencePredictor::ask(const Segment& segment,
+                                                          TensorMap& tensors) {
+  run(segment.head, tensors);
+  return tensors.find(segment.head.back().name)->second;
+}
+
+std::int64_t ReferencePredictor::count_images(std::span<const float> images) const {
+  const auto values = static_cast<std::int64_t>(images.size());
+  if (values % image_size() != 0)
+    throw Error("{} values are no whole number of images of {}", values, image_size());
+  return values / image_size();
+}
+
+std::span<const float> ReferencePredictor::image(std::span<const float> images,
+                                                 std::int64_t n) const {
+  const auto size = static_cast<std::size_t>(image_size());
+  return images.subspan(static_cast<std::size_t>(n) * size, size);
+}
+
+}  // namespace offramp
