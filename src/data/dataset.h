@@ -32,7 +32,8 @@ struct Dataset {
 };
 
 /// The first 64 bits (big-endian) of the SHA-256 of width, height (as 32-bit little-endian) and
-/// pixels: the identity of an image in provenance, whatever file it came from.
+/// pixels: the identity of an image in provenance, whatever file it came from. Taken of the
+/// decoded, upright image before any resizing, so it does not depend on the size a network wants.
 std::uint64_t image_hash(int width, int height, std::span<const std::uint8_t> rgb);
 
 /// An image that could not be used.
@@ -54,11 +55,21 @@ struct LoadOptions {
   int synthetic_train = 8000, synthetic_test = 2000;  ///< number of synthetic images
 };
 
+/// The sizes of images as they came, before resizing.
+struct SizeRange {
+  int min_width = 0, max_width = 0;
+  int min_height = 0, max_height = 0;
+
+  void add(int width, int height);
+  bool operator==(const SizeRange&) const = default;
+};
+
 struct LoadedData {
   Dataset dataset;
   std::string source;  ///< for people and provenance: "CIFAR-10 (binary)", "image folder",
                        ///< "synthetic, seed 1"
   std::vector<SkippedImage> skipped;  ///< damaged images, left out
+  SizeRange sizes;
 };
 
 /// Loads the training or the test images of a source:

@@ -1,0 +1,149 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <fstream>
+
+#include "core/error.h"
+#include "data/parallel.h"
+#include "data/sources.h"
+#include "data/synthetic.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+
+LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions& options) {
+  std::uint64_t seed = options.seed;
+  constexpr std::string_view kPrefix = "synthetic:";
+  if (source.starts_with(kPrefix)) {
+    const std::string_view text = source.substr(kPrefix.size());
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      throw UsageError("{}: the seed must be a whole number", source);
+    }
+  }
+  const int count = part == Part::train ? options.synthetic_train : options.synthetic_test;
+  const int height = options.height > 0 ? options.height : 32;
+  const int width = options.width > 0 ? options.width : 32;
+  LoadedData loaded;
+  loaded.dataset = synthetic_data(height, width, count, part, seed);
+  loaded.source = fmt::format("synthetic, seed {}", seed);
+  loaded.sizes = {width, width, height, height};
+  return loaded;
+}
+
+bool is_safetensors(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<unsigned char, 9> head{};
+  if (!file.read(reinterpret_cast<char*>(head.data()), head.size())) return false;
+  // A header length below 2^32, then the header, which is JSON.
+  return head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] == 0 && head[8] == '{';
+}
+
+bool is_archive_name(const std::string& name) {
+  for (const char* ending : {".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip"}) {
+    if (name.ends_with(ending)) return true;
+  }
+  return false;
+}
+
+/// The one archive that lies directly in a folder that holds no data set itself.
+std::optional<std::string> only_archive(const detail::FileTree& tree) {
+  std::vector<std::string> archives;
+  for (const detail::Member& member : tree.members()) {
+    if (member.is_folder) continue;
+    if (detail::has_image_extension(member.path)) return std::nullopt;
+    if (member.path.find('/') == std::string::npos && is_archive_name(member.path)) {
+      archives.push_back(member.path);
+    }
+  }
+  if (archives.size() > 1) {
+    throw Error("several archives ({}, {}): name one of them", archives[0], archives[1]);
+  }
+  if (archives.empty()) return std::nullopt;
+  return archives.front();
+}
+
+LoadedData load_tree(const detail::FileTree& tree, Part part, const LoadOptions& options) {
+  if (auto cifar = detail::load_cifar(tree, part)) return std::move(*cifar);
+  return detail::load_image_folder(tree, part, options);
+}
+
+LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) throw Error("no such file or folder");
+  if (fs::is_directory(status)) {
+    const auto tree = detail::open_folder(path);
+    if (auto cifar = detail::load_cifar(*tree, part)) return std::move(*cifar);
+    if (const auto archive = only_archive(*tree)) return load_path(path / *archive, part, options);
+    return detail::load_image_folder(*tree, part, options);
+  }
+  if (!fs::is_regular_file(status)) throw Error("neither a file nor a folder");
+  if (fs::file_size(path, error) == 0) throw Error("the file is empty");
+  if (is_safetensors(path)) return detail::load_packed(path, part);
+  return load_tree(*detail::open_archive(path), part, options);
+}
+
+/// Brings all images to the size asked for.
+void resize_all(Dataset& dataset, int width, int height, Fit fit) {
+  if (dataset.width == width && dataset.height == height) return;
+  detail::check_memory(dataset.size(), height, width);
+  const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
+  std::vector<std::uint8_t> pixels(bytes * dataset.labels.size());
+  detail::parallel_for(dataset.labels.size(), [&](std::size_t i) {
+    const auto src = dataset.image(static_cast<std::int64_t>(i));
+    const Image image{dataset.width, dataset.height, {src.begin(), src.end()}};
+    const Image sized = resize(image, width, height, fit);
+    std::copy(sized.rgb.begin(), sized.rgb.end(),
+              pixels.begin() + static_cast<std::ptrdiff_t>(i * bytes));
+  });
+  dataset.pixels = std::move(pixels);
+  dataset.width = width;
+  dataset.height = height;
+}
+
+}  // namespace
+
+void SizeRange::add(int width, int height) {
+  min_width = min_width == 0 ? width : std::min(min_width, width);
+  max_width = std::max(max_width, width);
+  min_height = min_height == 0 ? height : std::min(min_height, height);
+  max_height = std::max(max_height, height);
+}
+
+void detail::check_memory(std::int64_t images, int height, int width) {
+  const double need = static_cast<double>(images) * height * width * 3;
+  const double have =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  if (need <= have) return;
+  throw Error("{} images of {}x{} need {:.0f} GiB of memory, the machine has {:.0f}", images, width,
+              height, need / (1 << 30), have / (1 << 30));
+}
+
+LoadedData load_data(const std::string& source, Part part, const LoadOptions& options) {
+  if ((options.height > 0) != (options.width > 0) || options.height < 0 || options.width < 0) {
+    throw UsageError("image size {}x{}: both sides must be given, or neither", options.width,
+                     options.height);
+  }
+  if (source == "synthetic" || source.starts_with("synthetic:")) {
+    return load_synthetic(source, part, options);
+  }
+  try {
+    LoadedData loaded = load_path(source, part, options);
+    if (options.width > 0) {
+      resize_all(loaded.dataset, options.width, options.height, options.fit);
+    }
+    return loaded;
+  } catch (const Error& error) {
+    if (std::string_view(error.what()).starts_with(source)) throw;
+    throw_with_place(source, error);
+  } catch (const fs::filesystem_error& error) {
+    throw Error("{}: {}", source, error.code().message());
+  }
+}
+
+}  // namespace offramp

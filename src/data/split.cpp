@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "data/dataset.h"
+
+namespace offramp {
+namespace {
+
+enum class Use { train, tune, certify };
+
+struct Group {
+  std::uint64_t key = 0;   // the draw
+  std::uint64_t hash = 0;  // decides between equal draws
+  std::int64_t copies = 0;
+};
+
+std::vector<Group> groups_of_class(const Dataset& dataset, std::int64_t label, std::uint64_t seed) {
+  std::unordered_map<std::uint64_t, std::int64_t> copies;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    if (dataset.labels[n] == label) ++copies[dataset.hashes[n]];
+  }
+  std::vector<Group> groups;
+  for (const auto& [hash, count] : copies) {
+    groups.push_back({KeyedRandom(seed, hash).next(), hash, count});
+  }
+  std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+    return a.key != b.key ? a.key < b.key : a.hash < b.hash;
+  });
+  return groups;
+}
+
+/// Draws groups for one use until it has about `target` images. A group more than twice as large is
+/// passed over: it would leave the class to this use alone.
+std::int64_t draw(const std::vector<Group>& groups, Use use, std::int64_t target,
+                  std::unordered_map<std::uint64_t, Use>& uses) {
+  std::int64_t count = 0;
+  for (const Group& group : groups) {
+    const auto known = uses.find(group.hash);  // by an earlier class that has a copy, too
+    if (known != uses.end() && known->second == use) count += group.copies;
+  }
+  for (const Group& group : groups) {
+    if (count >= target) break;
+    if (group.copies > 2 * target || uses.contains(group.hash)) continue;
+    uses[group.hash] = use;
+    count += group.copies;
+  }
+  return count;
+}
+
+}  // namespace
+
+Splits split_training(const Dataset& dataset, std::uint64_t seed) {
+  constexpr std::int64_t kFewest = 25;  // 4 % of them is one image
+  std::unordered_map<std::uint64_t, Use> uses;
+  for (std::size_t label = 0; label < dataset.classes.size(); ++label) {
+    const auto groups = groups_of_class(dataset, static_cast<std::int64_t>(label), seed);
+    std::int64_t images = 0;
+    for (const Group& group : groups) images += group.copies;
+    if (images < kFewest) {
+      throw Error("class \"{}\" has {} training images, at least {} are needed",
+                  dataset.classes[label], images, kFewest);
+    }
+    const auto share = [images](double part) {
+      return static_cast<std::int64_t>(std::lround(static_cast<double>(images) * part));
+    };
+    const std::int64_t tune = draw(groups, Use::tune, share(0.04), uses);
+    const std::int64_t certify = draw(groups, Use::certify, share(0.08), uses);
+    // What no draw has taken is settled now, so that a later class cannot take a copy of it.
+    for (const Group& group : groups) uses.emplace(group.hash, Use::train);
+    if (tune == 0 || certify == 0 || tune + certify >= images) {
+      throw Error("class \"{}\" has too few different training images to split: {} of {}",
+                  dataset.classes[label], groups.size(), images);
+    }
+  }
+  Splits splits;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    switch (uses.at(dataset.hashes[static_cast<std::size_t>(i)])) {
+      case Use::train:
+        splits.train.push_back(i);
+        break;
+      case Use::tune:
+        splits.tune.push_back(i);
+        break;
+      case Use::certify:
+        splits.certify.push_back(i);
+        break;
+    }
+  }
+  return splits;
+}
+
+}  // namespace offramp

@@ -1,0 +1,313 @@
+#include <archive.h>
+#include <archive_entry.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "core/error.h"
+#include "data/file_tree.h"
+#include "data/parallel.h"
+
+namespace offramp::detail {
+namespace {
+
+/// The path without "." parts. @throws Error if it is absolute or climbs
+std::string safe_path(std::string_view path) {
+  if (path.starts_with('/')) throw Error("entry \"{}\": an absolute path", path);
+  std::string result;
+  while (!path.empty()) {
+    const std::string_view part = path.substr(0, path.find('/'));
+    path.remove_prefix(std::min(path.size(), part.size() + 1));
+    if (part.empty() || part == ".") continue;
+    if (part == "..") throw Error("entry leaves the archive's folder with \"..\"");
+    if (!result.empty()) result += '/';
+    result += part;
+  }
+  return result;
+}
+
+/// One pass over an archive, entry by entry, watching the limits.
+class ArchiveReader {
+ public:
+  ArchiveReader(const std::filesystem::path& path, const ArchiveLimits& limits)
+      : limits_(limits), archive_(archive_read_new()) {
+    if (archive_ == nullptr) throw Error("the archive library cannot start");
+    // Named one by one: "all" would include filters that start other programs.
+    archive_read_support_filter_gzip(archive_.get());
+    archive_read_support_filter_bzip2(archive_.get());
+    archive_read_support_filter_xz(archive_.get());
+    archive_read_support_format_tar(archive_.get());
+    archive_read_support_format_zip(archive_.get());
+    constexpr std::size_t kBlockBytes = 1 << 18;
+    if (archive_read_open_filename(archive_.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
+      throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", why());
+    }
+  }
+
+  /// Goes to the next entry; false at the end.
+  bool next() {
+    const int status = archive_read_next_header(archive_.get(), &entry_);
+    if (status == ARCHIVE_EOF) return false;
+    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
+      if (entries_ == 0) throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", why());
+      throw Error("the archive is damaged after {} entries: {}", entries_, why());
+    }
+    if (++entries_ > limits_.max_entries) {
+      throw Error("the archive has more than {} entries", limits_.max_entries);
+    }
+    if (archive_entry_is_encrypted(entry_) != 0) throw Error("the archive is encrypted");
+    count(0);
+    return true;
+  }
+
+  Member member() const {
+    const char* path = archive_entry_pathname_utf8(entry_);
+    if (path == nullptr) path = archive_entry_pathname(entry_);
+    if (path == nullptr) throw Error("entry {} has no readable name", entries_);
+    Member member;
+    member.path = safe_path(path);
+    const auto type = archive_entry_filetype(entry_);
+    member.is_folder = type == AE_IFDIR;
+    if (archive_entry_hardlink(entry_) != nullptr || type == AE_IFLNK) {
+      member.problem = "a link inside the archive";
+    } else if (type != AE_IFREG && type != AE_IFDIR) {
+      member.problem = "not a file";
+    }
+    if (archive_entry_size_is_set(entry_) != 0 && archive_entry_size(entry_) > 0) {
+      member.bytes = static_cast<std::uint64_t>(archive_entry_size(entry_));
+    }
+    if (member.problem.empty() && member.bytes > limits_.max_entry_bytes) {
+      member.problem =
+          fmt::format("{} bytes, more than the {} allowed", member.bytes, limits_.max_entry_bytes);
+    }
+    return member;
+  }
+
+  /// Passes over the entry's content. What a compressed stream unfolds to on the way is counted.
+  void skip() {
+    if (is_zip()) return;  // the next header is found without unfolding this entry
+    for_each_block([](std::span<const std::byte>) { return true; });
+  }
+
+  Content content() {
+    Content content;
+    const std::uint64_t limit = limits_.max_entry_bytes;
+    for_each_block([&](std::span<const std::byte> block) {
+      if (block.size() > limit - content.bytes.size()) {
+        content.problem = fmt::format("unfolds to more than the {} bytes allowed", limit);
+        return false;
+      }
+      content.bytes.insert(content.bytes.end(), block.begin(), block.end());
+      return true;
+    });
+    if (!damage_.empty()) content.problem = damage_;
+    return content;
+  }
+
+ private:
+  struct Free {
+    void operator()(archive* a) const { archive_read_free(a); }
+  };
+
+  bool is_zip() const {
+    return (archive_format(archive_.get()) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_ZIP;
+  }
+
+  std::string why() const {
+    const char* text = archive_error_string(archive_.get());
+    return text == nullptr ? "unknown error" : text;
+  }
+
+  template <typename Take>
+  void for_each_block(Take take) {
+    damage_.clear();
+    const void* data = nullptr;
+    std::size_t size = 0;
+    la_int64_t offset = 0;
+    la_int64_t expected = 0;
+    while (true) {
+      const int status = archive_read_data_block(archive_.get(), &data, &size, &offset);
+      if (status == ARCHIVE_EOF) return;
+      if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
+        // An entry of a zip stands alone; behind a broken stream there is nothing more to read.
+        if (!is_zip()) throw Error("the archive is damaged: {}", why());
+        damage_ = fmt::format("damaged inside the archive: {}", why());
+        return;
+      }
+      if (offset != expected) {
+        damage_ = "a sparse file inside the archive";
+        return;
+      }
+      expected += static_cast<la_int64_t>(size);
+      count(size);
+      if (!take(std::span(static_cast<const std::byte*>(data), size))) return;
+    }
+  }
+
+  void count(std::uint64_t bytes) {
+    unfolded_ += bytes;
+    const auto stream = static_cast<std::uint64_t>(
+        std::max<la_int64_t>(0, archive_filter_bytes(archive_.get(), 0)));
+    const auto file = static_cast<std::uint64_t>(
+        std::max<la_int64_t>(1, archive_filter_bytes(archive_.get(), -1)));
+    const std::uint64_t total = is_zip() ? unfolded_ : std::max(stream, unfolded_);
+    if (total > limits_.max_total_bytes) {
+      throw Error("the archive unfolds to more than {} bytes", limits_.max_total_bytes);
+    }
+    if (total > limits_.ratio_from_bytes && total / file > limits_.max_ratio) {
+      throw Error("the archive unfolds to more than {} times its size: refused as a bomb",
+                  limits_.max_ratio);
+    }
+  }
+
+  ArchiveLimits limits_;
+  std::unique_ptr<archive, Free> archive_;
+  archive_entry* entry_ = nullptr;
+  std::uint64_t entries_ = 0;
+  std::uint64_t unfolded_ = 0;
+  std::string damage_;
+};
+
+/// Hands what one thread reads to several that work on it; the queue is short, so the archive is
+/// never held in memory.
+class WorkQueue {
+ public:
+  explicit WorkQueue(const FileTree::Use& use) : use_(use) {
+    for (int t = 0; t < worker_count(); ++t) threads_.emplace_back([this] { work(); });
+  }
+  ~WorkQueue() { close(); }
+
+  /// False once a worker has failed.
+  bool push(std::size_t index, Content content) {
+    constexpr std::size_t kLength = 64;
+    constexpr std::size_t kBytes = std::size_t{1} << 26;
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      return failure_ != nullptr || queue_.empty() || (queue_.size() < kLength && bytes_ < kBytes);
+    });
+    if (failure_ != nullptr) return false;
+    bytes_ += content.bytes.size();
+    queue_.emplace_back(index, std::move(content));
+    changed_.notify_all();
+    return true;
+  }
+
+  /// Waits for the workers. @throws what one of them has thrown
+  void finish() {
+    close();
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
+  }
+
+ private:
+  void close() {
+    {
+      const std::lock_guard lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_all();
+    threads_.clear();
+  }
+
+  void work() {
+    while (true) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return closed_ || failure_ != nullptr || !queue_.empty(); });
+      if (failure_ != nullptr || queue_.empty()) return;
+      auto [index, content] = std::move(queue_.front());
+      queue_.pop_front();
+      bytes_ -= content.bytes.size();
+      lock.unlock();
+      changed_.notify_all();
+      try {
+        use_(index, std::move(content));
+      } catch (...) {
+        lock.lock();
+        if (failure_ == nullptr) failure_ = std::current_exception();
+        lock.unlock();
+        changed_.notify_all();
+      }
+    }
+  }
+
+  const FileTree::Use& use_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::pair<std::size_t, Content>> queue_;
+  std::size_t bytes_ = 0;
+  bool closed_ = false;
+  std::exception_ptr failure_;
+  std::vector<std::jthread> threads_;
+};
+
+class ArchiveTree : public FileTree {
+ public:
+  ArchiveTree(const std::filesystem::path& path, const ArchiveLimits& limits)
+      : path_(path), limits_(limits) {
+    std::vector<std::pair<Member, std::size_t>> found;
+    ArchiveReader reader(path_, limits_);
+    for (std::size_t ordinal = 0; reader.next(); ++ordinal) {
+      Member member = reader.member();
+      reader.skip();
+      if (!member.path.empty()) found.emplace_back(std::move(member), ordinal);
+    }
+    // Of two entries with one path the later counts, as when a tar is unpacked.
+    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+      return a.first.path != b.first.path ? a.first.path < b.first.path : a.second > b.second;
+    });
+    for (auto& [member, ordinal] : found) {
+      if (!members_.empty() && members_.back().path == member.path) continue;
+      members_.push_back(std::move(member));
+      ordinals_.push_back(ordinal);
+    }
+  }
+
+  void read(const std::vector<std::size_t>& wanted, const Use& use) const override {
+    std::vector<std::pair<std::size_t, std::size_t>> order;  // place in the archive, in wanted
+    for (std::size_t i = 0; i < wanted.size(); ++i) order.emplace_back(ordinals_[wanted[i]], i);
+    std::sort(order.begin(), order.end());
+    WorkQueue queue(use);
+    ArchiveReader reader(path_, limits_);
+    std::size_t ordinal = 0;
+    for (const auto& [place, index] : order) {
+      const Member& member = members_[wanted[index]];
+      bool there = reader.next();
+      for (; there && ordinal < place; ++ordinal) {
+        reader.skip();
+        there = reader.next();
+      }
+      ++ordinal;
+      if (!there || reader.member().path != member.path) {
+        throw Error("the archive changed while it was read");
+      }
+      Content content;
+      content.problem = member.problem;
+      if (member.problem.empty()) {
+        content = reader.content();
+      } else {
+        reader.skip();
+      }
+      if (!queue.push(index, std::move(content))) break;
+    }
+    queue.finish();
+  }
+
+ private:
+  std::filesystem::path path_;
+  ArchiveLimits limits_;
+  std::vector<std::size_t> ordinals_;  // [members] place of each in the archive
+};
+
+}  // namespace
+
+std::unique_ptr<FileTree> open_archive(const std::filesystem::path& path,
+                                       const ArchiveLimits& limits) {
+  return std::make_unique<ArchiveTree>(path, limits);
+}
+
+}  // namespace offramp::detail
