@@ -1,0 +1,136 @@
+#include "graph/cost.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "graph/build.h"
+#include "graph/network.h"
+
+namespace offramp {
+namespace {
+
+Count count(const Op& op, const Shape& input, const Shape& output) {
+  return count_node({"x", op, {"input"}}, {input}, output);
+}
+
+Cost cost_of_network(const std::string& backbone, const BackboneOptions& options) {
+  NetworkSpec spec;
+  spec.backbone = backbone;
+  spec.options = options;
+  return cost_of(build_network(spec));
+}
+
+BackboneOptions imagenet_options() {
+  return {.input = {3, 224, 224}, .classes = 1000, .stem = Stem::imagenet, .width = 64};
+}
+
+TEST(Cost, OfSingleOperationsWorkedByHand) {
+  // 5 × 4 × 6 outputs, each of 3 channels × 3 × 3.
+  EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3}, {3, 6, 8}, {5, 4, 6}),
+            (Count{5 * 4 * 6 * 27, 5 * 27}));
+  EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3, .bias = true}, {3, 6, 8}, {5, 4, 6}),
+            (Count{5 * 4 * 6 * 27, 5 * 27 + 5}));
+  // Depthwise: one channel per output.
+  EXPECT_EQ(
+      count(Conv{.out_channels = 4, .kernel = 3, .padding = 1, .groups = 4}, {4, 7, 7}, {4, 7, 7}),
+      (Count{4 * 49 * 9, 4 * 9}));
+  EXPECT_EQ(count(Linear{.out_features = 10}, {21}, {10}), (Count{210, 220}));
+  EXPECT_EQ(count(Linear{.out_features = 10, .bias = false}, {21}, {10}), (Count{210, 210}));
+  EXPECT_EQ(count(BatchNorm{}, {7, 3, 3}, {7, 3, 3}), (Count{0, 14}));
+  EXPECT_EQ(count(SpatialPyramidPool{}, {7, 3, 3}, {147}), (Count{0, 0}));
+}
+
+TEST(Cost, OfResNet18OnSmallImages) {
+  // 3×3×3×64 stem, four stages of 3×3 convolutions, fc 512×10: the figure of the literature.
+  const Cost cost = cost_of_network("resnet18", {});
+  EXPECT_EQ(cost.plain_macs, 555'422'720);
+  EXPECT_THAT(cost.exit_macs, testing::ElementsAre(555'422'720));
+  EXPECT_EQ(cost.plain_parameters, 11'173'962);
+}
+
+TEST(Cost, SharesOfResNet18AfterEveryBlock) {
+  const Cost cost = cost_of(backbones().at(1).build({}));
+  ASSERT_EQ(backbones().at(1).name, "resnet18");
+  std::vector<double> shares;
+  std::int64_t so_far = 0;
+  for (const SegmentCost& segment : cost.segments) {
+    so_far += segment.body.macs;
+    shares.push_back(
+        std::round(1000.0 * static_cast<double>(so_far) / static_cast<double>(cost.plain_macs)) /
+        10);
+  }
+  EXPECT_THAT(shares, testing::ElementsAre(13.9, 27.5, 38.1, 51.7, 62.2, 75.8, 86.4, 100.0));
+}
+
+TEST(Cost, OfPublishedNetworksOnLargeImages) {
+  // torchvision's documentation: resnet18 1.81 GMACs, 11689512; resnet34 3.66 GMACs, 21797672.
+  const Cost resnet18 = cost_of_network("resnet18", imagenet_options());
+  EXPECT_EQ(resnet18.plain_macs, 1'814'073'344);
+  EXPECT_EQ(resnet18.plain_parameters, 11'689'512);
+  const Cost resnet34 = cost_of_network("resnet34", imagenet_options());
+  EXPECT_EQ(resnet34.plain_macs, 3'663'761'408);
+  EXPECT_EQ(resnet34.plain_parameters, 21'797'672);
+  // The MobileNet paper, table 1: 569 million MACs, 4.2 million parameters.
+  const Cost mobilenet = cost_of_network("mobilenet", imagenet_options());
+  EXPECT_EQ(mobilenet.plain_macs, 568'740'352);
+  EXPECT_EQ(mobilenet.plain_parameters, 4'231'976);
+}
+
+TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
+  NetworkSpec spec;
+  spec.exits = {"2", "4"};
+  spec.head = "spp";
+  const Cost cost = cost_of(build_network(spec));
+  // Stem 1,769,472; a block of one size 75,497,472; one that halves the size 58,720,256.
+  const std::int64_t first = 1'769'472 + 2 * 75'497'472;
+  const std::int64_t second = 58'720'256 + 75'497'472;
+  const std::int64_t third = 2 * (58'720'256 + 75'497'472);
+  const std::int64_t head1 = 64 * 21 * 10, head2 = 128 * 21 * 10, last = 512 * 10;
+  EXPECT_THAT(cost.exit_macs, testing::ElementsAre(first + head1, first + head1 + second + head2,
+                                                   first + head1 + second + head2 + third + last));
+  EXPECT_EQ(cost.plain_macs, first + second + third + last);
+  EXPECT_EQ(cost.segments[0].head, (Count{head1, head1 + 10}));
+  EXPECT_EQ(cost.total_parameters(), cost.plain_parameters + head1 + 10 + head2 + 10);
+  EXPECT_DOUBLE_EQ(cost.relative(2),
+                   1 + static_cast<double>(head1 + head2) / static_cast<double>(cost.plain_macs));
+}
+
+TEST(Cost, OfHeadsWithAConvolution) {
+  NetworkSpec spec;
+  spec.exits = {"3"};
+  spec.head = "conv-avg";
+  // The feature is 128×16×16: 8×8 outputs of 128 channels, 128 × 9 multiply-accumulates each.
+  const std::int64_t conv = 128 * 8 * 8 * 128 * 9;
+  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
+            (Count{conv + 1280, 128 * 128 * 9 + 256 + 1290}));
+  spec.head = "conv-spp";
+  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
+            (Count{conv + 26880, 128 * 128 * 9 + 256 + 26890}));
+  spec.head = "avg";
+  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head, (Count{1280, 1290}));
+}
+
+TEST(Cost, RefusesNetworksWhoseCostOverflows) {
+  Graph graph{"heavy", {1, 32768, 65536}, 2, {}};
+  std::vector<Node> nodes;
+  std::string x = "input";
+  // Each costs 2^31 places × 32767² weights, about 2^61: near the most that one node can.
+  for (int i = 0; i < 8; ++i)
+    x = append(nodes, fmt::format("conv{}", i),
+               Conv{.out_channels = 1, .kernel = 32767, .padding = 16383}, {x});
+  graph.segments.push_back(unit("body", nodes));
+  append_classifier(graph.segments[0].head, x, 2);
+  try {
+    cost_of(graph);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "the network costs more multiply-accumulates than 63 bits can count");
+  }
+}
+
+}  // namespace
+}  // namespace offramp

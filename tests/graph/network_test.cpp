@@ -1,0 +1,214 @@
+#include "graph/network.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "graph/cost.h"
+#include "tests/support/graphs.h"
+
+namespace offramp {
+namespace {
+
+std::string message_of(const NetworkSpec& spec) {
+  try {
+    build_network(spec);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "no usage error";
+}
+
+NetworkSpec with(std::vector<std::string> exits) {
+  NetworkSpec spec;
+  spec.exits = std::move(exits);
+  return spec;
+}
+
+std::vector<std::string> segment_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Segment& segment : graph.segments) names.push_back(segment.name);
+  return names;
+}
+
+std::vector<std::string> parameter_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Parameter& parameter : parameters(graph)) names.push_back(parameter.name);
+  return names;
+}
+
+TEST(Network, PlainHasOneSegmentAndTheBackbonesClassifier) {
+  const Graph graph = build_network({});
+  EXPECT_THAT(segment_names(graph), testing::ElementsAre("layer1.0 to layer4.1"));
+  EXPECT_THAT(exit_segments(graph), testing::ElementsAre(0));
+  EXPECT_EQ(graph.segments[0].head.back().name, "fc");
+}
+
+TEST(Network, IsCutAfterTheUnitsAskedFor) {
+  const Graph graph = build_network(with({"2", "5"}));
+  EXPECT_THAT(
+      segment_names(graph),
+      testing::ElementsAre("layer1.0 to layer1.1", "layer2.0 to layer3.0", "layer3.1 to layer4.1"));
+  EXPECT_THAT(exit_segments(graph), testing::ElementsAre(0, 1, 2));
+  EXPECT_EQ(graph.segments[0].feature, "layer1.1.relu2");
+  EXPECT_THAT(graph.segments[0].outputs, testing::ElementsAre("layer1.1.relu2"));
+}
+
+TEST(Network, TakesSharesOfThePlainCost) {
+  // After block 1..8: 13.9, 27.5, 38.1, 51.7, 62.2, 75.8, 86.4, 100 %.
+  EXPECT_EQ(build_network(with({"15%", "45%"})), build_network(with({"1", "4"})));
+  EXPECT_EQ(build_network(with({"0.1%"})), build_network(with({"1"})));
+  EXPECT_EQ(build_network(with({"20.6%"})), build_network(with({"1"})));
+  EXPECT_EQ(build_network(with({"20.8%"})), build_network(with({"2"})));
+  EXPECT_EQ(build_network(with({"93%"})), build_network(with({"7"})));
+}
+
+TEST(Network, RefusesExitsThatAreNotThere) {
+  EXPECT_EQ(message_of(with({"8"})),
+            "exit \"8\" is beyond resnet18: it has 8 units, early exits go after unit 1 to 7");
+  EXPECT_EQ(message_of(with({"99999999999"})),
+            "exit \"99999999999\" is beyond resnet18: it has 8 units, early exits go after unit 1 "
+            "to 7");
+  EXPECT_EQ(message_of(with({"99%"})),
+            "exit \"99%\" falls on the end of resnet18, which has its own classifier; the last "
+            "place for an early exit is after unit 7, at 86.4%");
+  const std::string nonsense = " is neither the number of a unit nor a share such as \"15%\"";
+  EXPECT_EQ(message_of(with({"0"})), "exit \"0\"" + nonsense);
+  EXPECT_EQ(message_of(with({"-1"})), "exit \"-1\"" + nonsense);
+  EXPECT_EQ(message_of(with({"2.5"})), "exit \"2.5\"" + nonsense);
+  EXPECT_EQ(message_of(with({"layer1.0"})), "exit \"layer1.0\"" + nonsense);
+  EXPECT_EQ(message_of(with({""})), "exit \"\"" + nonsense);
+  for (const std::string share : {"0%", "100%", "nan%", "-5%", "%", "1e999%"})
+    EXPECT_EQ(message_of(with({share})),
+              "exit \"" + share + "\": a share of the MACs must lie between 0% and 100%");
+}
+
+TEST(Network, RefusesExitsThatRepeatOrRunBackwards) {
+  EXPECT_EQ(message_of(with({"3", "3"})),
+            "exits \"3\" and \"3\" fall on the same place: after unit 3 (layer2.0)");
+  EXPECT_EQ(message_of(with({"13%", "15%"})),
+            "exits \"13%\" and \"15%\" fall on the same place: after unit 1 (layer1.0)");
+  EXPECT_EQ(message_of(with({"5", "2"})),
+            "exit \"2\" (after unit 2) comes before exit \"5\" (after unit 5): list exits in the "
+            "order of the network");
+}
+
+TEST(Network, RefusesWordsItDoesNotKnowNamingTheNearest) {
+  NetworkSpec spec;
+  spec.backbone = "resnet81";
+  EXPECT_EQ(message_of(spec), "unknown backbone \"resnet81\"; did you mean \"resnet18\"?");
+  spec.backbone = "transformer";
+  EXPECT_EQ(message_of(spec),
+            "unknown backbone \"transformer\"; known are: mobilenet, resnet18, resnet34, vgg11");
+  spec = with({"1"});
+  spec.head = "conv_spp";
+  EXPECT_EQ(message_of(spec), "unknown head \"conv_spp\"; did you mean \"conv-spp\"?");
+}
+
+TEST(Network, RefusesOptionsOutOfRange) {
+  const auto message = [](const BackboneOptions& options,
+                          const std::string& backbone = "resnet18") {
+    NetworkSpec spec;
+    spec.backbone = backbone;
+    spec.options = options;
+    return message_of(spec);
+  };
+  EXPECT_EQ(message({.input = {3, 31, 64}}), "the input must be at least 32x32, got 31x64");
+  EXPECT_EQ(message({.input = {3, 64}}), "the input must be [C,H,W], got [3,64]");
+  EXPECT_EQ(message({.input = {0, 64, 64}}), "the input must have at least 1 channel, got 0");
+  EXPECT_EQ(message({.classes = 1}), "a classifier needs at least 2 classes, got 1");
+  EXPECT_EQ(message({.width = 0}), "the width must be at least 1, got 0");
+  EXPECT_EQ(message({.input = {3, 50000, 50000}}),
+            "the network's input would have more than 2^31 elements: [3,50000,50000]");
+  EXPECT_EQ(message({.width = 1 << 30}),
+            "segment \"layer1.0\": node \"conv1\": the weight would have more than 2^31 elements: "
+            "[1073741824,3,3,3]");
+  EXPECT_EQ(message({.stem = Stem::imagenet}, "vgg11"),
+            "backbone \"vgg11\": has no imagenet stem; its only stem is \"cifar\"");
+}
+
+TEST(Network, RefusesPyramidLevelsOutOfRange) {
+  NetworkSpec spec = with({"1"});
+  spec.spp_levels = {};
+  EXPECT_EQ(message_of(spec), "spp_levels: there must be at least one level");
+  spec.spp_levels = {1, 65};
+  EXPECT_EQ(message_of(spec), "spp_levels: a level must lie between 1 and 64, got 65");
+}
+
+TEST(Network, NamesParametersAsTorchvisionDoes) {
+  const auto names = parameter_names(build_network(with({"2"})));
+  EXPECT_THAT(names,
+              testing::IsSupersetOf(
+                  {"conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var",
+                   "layer1.0.conv1.weight", "layer2.0.downsample.0.weight",
+                   "layer2.0.downsample.1.running_var", "layer4.1.bn2.bias", "fc.weight", "fc.bias",
+                   "exits.1.fc.weight", "exits.1.fc.bias"}));
+  EXPECT_THAT(names, testing::Not(testing::Contains("conv1.bias")));
+  EXPECT_THAT(names, testing::Not(testing::Contains("layer1.0.downsample.0.weight")));
+}
+
+TEST(Network, NamesTheConvolutionOfAHead) {
+  NetworkSpec spec = with({"2", "3"});
+  spec.head = "conv-spp";
+  std::vector<std::string> in_second_head;
+  for (const Parameter& parameter : parameters(build_network(spec)))
+    if (parameter.in_head && parameter.segment == 1) in_second_head.push_back(parameter.name);
+  EXPECT_THAT(in_second_head,
+              testing::ElementsAre("exits.2.conv.weight", "exits.2.bn.weight", "exits.2.bn.bias",
+                                   "exits.2.bn.running_mean", "exits.2.bn.running_var",
+                                   "exits.2.fc.weight", "exits.2.fc.bias"));
+}
+
+TEST(Network, TakesInputsOfAnySizeFrom32) {
+  for (const Backbone& backbone : backbones())
+    for (const Shape& input : {Shape{3, 32, 32}, Shape{1, 33, 47}, Shape{4, 61, 32}})
+      for (const Head& head : heads()) {
+        NetworkSpec spec;
+        spec.backbone = backbone.name;
+        spec.options = {.input = input, .classes = 3, .stem = Stem::cifar, .width = 3};
+        spec.exits = {"1", "7"};
+        spec.head = head.name;
+        EXPECT_EQ(message_of(spec), "no usage error") << backbone.name << ' ' << head.name;
+      }
+}
+
+TEST(Network, EveryBackboneKeepsTheRulesOfAUnit) {
+  for (const Backbone& backbone : backbones()) {
+    const Graph units = backbone.build({.input = {3, 64, 64}, .classes = 10, .width = 8});
+    EXPECT_THAT(exit_segments(units),
+                testing::ElementsAre(static_cast<int>(units.segments.size()) - 1));
+    EXPECT_EQ(units.segments.back().head.back().name, "fc") << backbone.name;
+    const auto shapes = infer_shapes(units);
+    for (const Segment& segment : units.segments)
+      EXPECT_EQ(shapes.at(segment.feature).size(), 3) << backbone.name << ' ' << segment.name;
+  }
+}
+
+TEST(Network, CostsMoreAtEveryLaterExit) {
+  for (const Graph& graph : example_graphs()) {
+    const Cost cost = cost_of(graph);
+    EXPECT_EQ(cost.exit_macs.size(), 3);
+    EXPECT_TRUE(std::is_sorted(cost.exit_macs.begin(), cost.exit_macs.end())) << graph.name;
+    EXPECT_LE(cost.plain_macs, cost.exit_macs.back()) << graph.name;
+  }
+}
+
+TEST(Network, AddsExitsToAGraphWrittenByHand) {
+  const Graph graph = with_exits(two_scale(), {"2"}, "avg", {1});
+  EXPECT_THAT(segment_names(graph), testing::ElementsAre("first to second", "third"));
+  EXPECT_THAT(parameter_names(graph), testing::Contains("exits.1.fc.weight"));
+  // The heads that the units had are gone, "side" still passes.
+  EXPECT_THAT(graph.segments[0].outputs, testing::ElementsAre("side", "coarse2"));
+  EXPECT_THAT(exit_segments(graph), testing::ElementsAre(0, 1));
+}
+
+TEST(MergeSegments, RefusesCutsOutsideTheNetworkOrOutOfOrder) {
+  const Graph units = two_scale();
+  for (const std::vector<int>& cuts : {std::vector{2}, {-1}, {1, 1}, {1, 0}})
+    EXPECT_THROW(merge_segments(units, cuts), Error);
+}
+
+}  // namespace
+}  // namespace offramp

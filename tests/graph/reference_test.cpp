@@ -1,0 +1,148 @@
+// The reference interpreter, against values worked by hand or printed by PyTorch.
+#include "tests/support/reference.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "core/error.h"
+#include "graph/build.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+namespace {
+
+using testing::DoubleEq;
+using testing::ElementsAre;
+using Values = std::vector<double>;
+
+/// Runs one operation "x" on `input`; its parameters are named "x.…".
+Values run(const Op& op, const Shape& shape, const std::vector<float>& input,
+           const Tensors& weights = {}, std::vector<std::string> inputs = {"input"}) {
+  Graph graph{"one", shape, 2, {}};
+  std::vector<Node> nodes;
+  append(nodes, "x", op, std::move(inputs));
+  graph.segments.push_back(unit("body", nodes));
+  graph.segments[0].feature = "input";
+  append_classifier(graph.segments[0].head, "input", 2);
+  Tensors all = random_weights(graph, 1);
+  for (const auto& [name, tensor] : weights) all[name] = tensor;
+  return ReferencePredictor(graph, all).tensors(input).at("x");
+}
+
+std::vector<float> counted(std::int64_t count, float first = 1) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::iota(values.begin(), values.end(), first);
+  return values;
+}
+
+HostTensor tensor(std::vector<std::int64_t> shape, std::vector<float> values) {
+  return HostTensor::of(std::move(shape), std::span<const float>(values));
+}
+
+TEST(Reference, ConvolvesWithoutFlippingTheKernel) {
+  // Each element minus twice the one below and to its right.
+  EXPECT_THAT(run(Conv{.out_channels = 1, .kernel = 2}, {1, 3, 3}, counted(9),
+                  {{"x.weight", tensor({1, 1, 2, 2}, {1, 0, 0, -2})}}),
+              ElementsAre(1 - 10, 2 - 12, 4 - 16, 5 - 18));
+}
+
+TEST(Reference, ConvolvesWithStridePaddingAndBias) {
+  // A kernel of ones sums what lies under it; corners of a padded 3×3 see four elements.
+  EXPECT_THAT(run(Conv{.out_channels = 1, .kernel = 3, .stride = 2, .padding = 1, .bias = true},
+                  {1, 3, 3}, counted(9),
+                  {{"x.weight", tensor({1, 1, 3, 3}, std::vector<float>(9, 1))},
+                   {"x.bias", tensor({1}, {100})}}),
+              ElementsAre(112, 116, 124, 128));
+}
+
+TEST(Reference, ConvolvesGroupsApart) {
+  // Two groups of two channels on one place: 1 2 | 3 4, two outputs each.
+  EXPECT_THAT(run(Conv{.out_channels = 4, .kernel = 1, .groups = 2}, {4, 1, 1}, counted(4),
+                  {{"x.weight", tensor({4, 2, 1, 1}, {1, 1, 1, -1, 10, 1, 0, 1})}}),
+              ElementsAre(3, -1, 34, 4));
+}
+
+TEST(Reference, NormalisesWithRunningStatistics) {
+  const Values out = run(BatchNorm{.eps = 1}, {2, 1, 2}, {5, 9, 1, 3},
+                         {{"x.weight", tensor({2}, {2, 1})},
+                          {"x.bias", tensor({2}, {1, -1})},
+                          {"x.running_mean", tensor({2}, {5, 0})},
+                          {"x.running_var", tensor({2}, {3, 8})}});
+  EXPECT_THAT(out, ElementsAre(DoubleEq(1), DoubleEq(5), DoubleEq(1.0 / 3 - 1), DoubleEq(0)));
+}
+
+TEST(Reference, ClipsAddsJoinsAndFlattens) {
+  const std::vector<float> input = {-1, 3, 7, 0};
+  EXPECT_THAT(run(Relu{}, {1, 2, 2}, input), ElementsAre(0, 3, 7, 0));
+  EXPECT_THAT(run(Relu6{}, {1, 2, 2}, input), ElementsAre(0, 3, 6, 0));
+  EXPECT_THAT(run(Add{}, {1, 2, 2}, input, {}, {"input", "input", "input"}),
+              ElementsAre(-3, 9, 21, 0));
+  EXPECT_THAT(run(Concat{}, {1, 2, 2}, input, {}, {"input", "input"}),
+              ElementsAre(-1, 3, 7, 0, -1, 3, 7, 0));
+  EXPECT_THAT(run(Flatten{}, {1, 2, 2}, input), ElementsAre(-1, 3, 7, 0));
+}
+
+TEST(Reference, PoolsWithPaddingThatNeverWinsAMaximum) {
+  EXPECT_THAT(run(MaxPool{.kernel = 3, .stride = 2, .padding = 1}, {1, 3, 3}, counted(9, -9)),
+              ElementsAre(-5, -4, -2, -1));
+}
+
+TEST(Reference, RoundsPoolSizesDown) {
+  EXPECT_THAT(run(MaxPool{}, {1, 3, 5}, counted(15)), ElementsAre(7, 9));
+}
+
+TEST(Reference, CountsPaddingInAMean) {
+  // Corner windows hold 1 2 4 5, 2 3 5 6, …, divided by nine all the same.
+  EXPECT_THAT(
+      run(AvgPool{.kernel = 3, .stride = 2, .padding = 1}, {1, 3, 3}, counted(9)),
+      ElementsAre(DoubleEq(12 / 9.0), DoubleEq(16 / 9.0), DoubleEq(24 / 9.0), DoubleEq(28 / 9.0)));
+  EXPECT_THAT(run(GlobalAvgPool{}, {2, 2, 2}, counted(8)), ElementsAre(2.5, 6.5));
+}
+
+TEST(Reference, AppliesLinearLayers) {
+  Graph graph{"linear", {2, 1, 1}, 2, {}};
+  graph.segments.push_back(
+      {.name = "body", .nodes = {}, .outputs = {}, .feature = "input", .head = {}});
+  append_classifier(graph.segments[0].head, "input", 2);
+  ReferencePredictor reference(
+      graph, {{"fc.weight", tensor({2, 2}, {1, 2, 3, 4})}, {"fc.bias", tensor({2}, {10, 20})}});
+  EXPECT_THAT(reference.logits(std::vector<float>{5, 7}), ElementsAre(10 + 19, 20 + 43));
+}
+
+TEST(Reference, PoolsPyramidBinsThatDoNotDivideTheSize) {
+  // 3 rows on 2 bins: rows 0-1 and 1-2 (floor(i 3 / 2) to ceil((i + 1) 3 / 2) - 1), columns alike:
+  // the middle row and column belong to both.
+  EXPECT_THAT(run(SpatialPyramidPool{{1, 2}}, {1, 3, 3}, {9, 1, 2, 0, 3, 4, 5, 6, 7}),
+              ElementsAre(9, 9, 4, 6, 7));
+  // 5 columns on 3 bins: columns 0-1, 1-3, 3-4. One row is in all three rows of bins.
+  EXPECT_THAT(run(SpatialPyramidPool{{3}}, {1, 1, 5}, {3, 2, 1, 4, 0}),
+              ElementsAre(3, 4, 4, 3, 4, 4, 3, 4, 4));
+}
+
+TEST(Reference, FlattensPyramidLevelsChannelFirst) {
+  EXPECT_THAT(run(SpatialPyramidPool{{1, 2}}, {2, 2, 2}, counted(8)),
+              ElementsAre(4, 8, 1, 2, 3, 4, 5, 6, 7, 8));
+}
+
+TEST(Reference, RefusesWeightsThatDoNotFit) {
+  Graph graph{"linear", {2, 1, 1}, 2, {}};
+  graph.segments.push_back(
+      {.name = "body", .nodes = {}, .outputs = {}, .feature = "input", .head = {}});
+  append_classifier(graph.segments[0].head, "input", 2);
+  const auto message = [&](const Tensors& weights) -> std::string {
+    try {
+      ReferencePredictor(graph, weights);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message({}), "tensor \"fc.weight\" is missing");
+  EXPECT_EQ(message({{"fc.weight", tensor({2, 1}, {1, 2})}}),
+            "tensor \"fc.weight\": got [2,1], expected [2,2]");
+}
+
+}  // namespace
+}  // namespace offramp
