@@ -1,0 +1,278 @@
+#include "recipe/recipe.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "recipe/keys.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::size_t kMaxRecipeBytes = 1 << 20;
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const Key& key : keys())
+    if (names.empty() || names.back() != key.table) names.push_back(key.table);
+  return names;
+}
+
+std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
+  const std::string near = nearest_word(word, known);
+  return near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near);
+}
+
+/// Names of a table's keys.
+std::vector<std::string> names_in(std::string_view table) {
+  std::vector<std::string> names;
+  for (const Key& key : keys())
+    if (key.table == table) names.push_back(key.name);
+  return names;
+}
+
+const Key* find_by_name(std::string_view name) {
+  for (const Key& key : keys())
+    if (key.name == name) return &key;
+  return nullptr;
+}
+
+std::string at_line(const std::string& place, const toml::source_position& position) {
+  return fmt::format("{}:{}", place, position.line);
+}
+
+/// What is wrong with a key that its table does not have.
+std::string unknown_key(std::string_view table, std::string_view name) {
+  if (const Key* elsewhere = find_by_name(name))
+    return fmt::format("key {} belongs in [{}]", quote(name), elsewhere->table);
+  std::string help = suggestion(name, names_in(table));
+  if (help.empty()) {
+    std::vector<std::string> all;
+    for (const Key& key : keys()) all.push_back(key.name);
+    help = suggestion(name, all);
+  }
+  return fmt::format("unknown key {}{}", quote(name), help);
+}
+
+/// Refuses, at its line, the first thing that no recipe has.
+void check_known(const toml::table& root, const std::string& place) {
+  struct Unknown {
+    std::string what;
+    toml::source_position position;
+  };
+  std::vector<Unknown> found;
+  const std::vector<std::string> tables = table_names();
+  for (const auto& [name, node] : root) {
+    const bool known = std::find(tables.begin(), tables.end(), name.str()) != tables.end();
+    const toml::table* table = node.as_table();
+    if (!known) {
+      found.push_back({table == nullptr ? unknown_key("", name.str())
+                                        : fmt::format("unknown table [{}]{}", std::string(name),
+                                                      suggestion(name.str(), tables)),
+                       name.source().begin});
+    } else if (table == nullptr) {
+      found.push_back(
+          {fmt::format("{} must be a table: [{}]", std::string(name), std::string(name)),
+           name.source().begin});
+    } else {
+      const std::vector<std::string> names = names_in(name.str());
+      for (const auto& [key, value] : *table)
+        if (std::find(names.begin(), names.end(), key.str()) == names.end())
+          found.push_back({unknown_key(name.str(), key.str()), key.source().begin});
+    }
+  }
+  const auto first = std::min_element(
+      found.begin(), found.end(),
+      [](const Unknown& a, const Unknown& b) { return a.position.line < b.position.line; });
+  if (first != found.end())
+    throw UsageError("{}: {}", at_line(place, first->position), first->what);
+}
+
+/// The value of `text`, which is TOML for one value. @throws toml::parse_error
+toml::table value_table(const std::string& text) {
+  toml::table table = toml::parse("value = " + text + "\n");
+  // A line break inside `text` could bring keys of its own.
+  if (table.size() != 1) table.clear();
+  return table;
+}
+
+/// A value as a command line spells it, as TOML.
+std::string as_toml(Spelling spelling, const std::string& value) {
+  const bool bracketed = value.starts_with('[');
+  switch (spelling) {
+    case Spelling::plain:
+      return value;
+    case Spelling::text:
+      return toml_string(value);
+    case Spelling::list:
+      return bracketed ? value : "[" + value + "]";
+    case Spelling::text_list:
+      break;
+  }
+  if (bracketed) return value;
+  std::string list;
+  for (std::size_t begin = 0; begin < value.size();) {
+    const std::size_t end = std::min(value.find(',', begin), value.size());
+    std::string item = value.substr(begin, end - begin);
+    item.erase(0, item.find_first_not_of(' '));
+    item.erase(item.find_last_not_of(' ') + 1);
+    list += (list.empty() ? "" : ", ") + toml_string(item);
+    begin = end + 1;
+  }
+  return "[" + list + "]";
+}
+
+const Key& key_named(const std::string& name) {
+  std::vector<std::string> full, brief;
+  for (const Key& key : keys()) {
+    if (key.full_name() == name || key.name == name) return key;
+    full.push_back(key.full_name());
+    brief.push_back(key.name);
+  }
+  const bool dotted = name.find('.') != std::string::npos;
+  throw UsageError("unknown key {}{}", quote(name), suggestion(name, dotted ? full : brief));
+}
+
+}  // namespace
+
+Recipe parse_recipe(const std::string& text, const std::string& place) {
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    std::string reason(error.description());
+    std::replace(reason.begin(), reason.end(), '\n', ' ');
+    throw UsageError("{}: {}", at_line(place, error.source().begin), reason);
+  }
+  check_known(root, place);
+
+  Recipe recipe;
+  for (const Key& key : keys()) {
+    const auto node = root[key.table][key.name];
+    if (!node) continue;
+    try {
+      key.read(recipe, *node.node());
+    } catch (const UsageError& error) {
+      throw UsageError("{}: {}: {}", at_line(place, node.node()->source().begin), key.name,
+                       error.what());
+    }
+  }
+  try {
+    check(recipe);
+  } catch (const UsageError& error) {
+    // check() begins with the key at fault: where the file sets it, its line is the place.
+    const std::string message = error.what();
+    for (const Key& key : keys())
+      if (message.starts_with(key.full_name() + ":"))
+        if (const auto node = root[key.table][key.name])
+          throw_with_place(at_line(place, node.node()->source().begin), error);
+    throw_with_place(place, error);
+  }
+  return recipe;
+}
+
+Recipe read_recipe(const std::filesystem::path& path) {
+  const std::vector<std::byte> bytes = read_file(path, kMaxRecipeBytes);
+  return parse_recipe({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
+}
+
+void set_key(Recipe& recipe, const std::string& key_name, const std::string& value) {
+  const Key& key = key_named(key_name);
+  toml::table table;
+  try {
+    table = value_table(as_toml(key.spelling, value));
+    // Texts may be given with their TOML quotes, and a number or a truth must not be.
+    if (table.empty() && key.spelling != Spelling::text) table = value_table(toml_string(value));
+  } catch (const toml::parse_error&) {
+    try {
+      table = value_table(toml_string(value));
+    } catch (const toml::parse_error&) {
+      throw UsageError("{}: not a text in UTF-8, got {}", key.full_name(), quote(value));
+    }
+  }
+  try {
+    key.read(recipe, *table.get("value"));
+  } catch (const UsageError& error) {
+    throw_with_place(key.full_name(), error);
+  }
+}
+
+void check(const Recipe& recipe) {
+  const TrainRecipe& train = recipe.train;
+  const std::size_t exits = recipe.network.exits.size() + 1;
+  const bool early = exits > 1;
+
+  if (!train.loss_weights.empty()) {
+    if (train.loss_weights.size() != exits)
+      throw UsageError(
+          "train.loss_weights: expected one for each of {} exits (the last included), got {}",
+          exits, train.loss_weights.size());
+    if (!(train.loss_weights.back() > 0) && train.mode != Mode::frozen)
+      throw UsageError("train.loss_weights: the last exit must have a weight above 0");
+    if (std::accumulate(train.loss_weights.begin(), train.loss_weights.end(), 0.0) <= 0)
+      throw UsageError("train.loss_weights: at least one must be above 0");
+  }
+
+  if (train.mode == Mode::frozen) {
+    if (train.from.empty())
+      throw UsageError(
+          "train.mode: frozen needs a trained backbone to put heads on: set train.from (--from)");
+    if (!early) throw UsageError("train.mode: frozen needs early exits: set network.exits");
+    if (train.gradient_equilibrium)
+      throw UsageError(
+          "train.gradient_equilibrium: has no effect in a frozen backbone; leave one of them out");
+  }
+  if (train.mode == Mode::mixed) {
+    if (!early) throw UsageError("train.mode: mixed needs early exits: set network.exits");
+    if (train.backbone_epochs <= 0 || train.backbone_epochs >= train.epochs)
+      throw UsageError("train.backbone_epochs: mixed needs from 1 to {} (train.epochs - 1), got {}",
+                       train.epochs - 1, train.backbone_epochs);
+  } else if (train.backbone_epochs != 0) {
+    throw UsageError("train.backbone_epochs: is for train.mode = \"mixed\" only, got {}",
+                     train.backbone_epochs);
+  }
+
+  if (train.distill > 0 && !early)
+    throw UsageError("train.distill: needs early exits to teach: set network.exits");
+  if (train.gradient_equilibrium && !early)
+    throw UsageError("train.gradient_equilibrium: needs early exits: set network.exits");
+  if (train.optimizer == Optimizer::sgd && train.nesterov && train.momentum <= 0)
+    throw UsageError("train.nesterov: needs train.momentum above 0, or set nesterov = false");
+
+  const Augmentation& augmentation = train.augmentation;
+  if (augmentation.resized_crop > 0 && augmentation.crop_padding > 0)
+    throw UsageError("augment.resized_crop: excludes augment.crop_padding; set one of them to 0");
+  const int side = std::min(recipe.data.height, recipe.data.width);
+  if (side > 0 && augmentation.crop_padding >= side)
+    throw UsageError("augment.crop_padding: must be smaller than the images ({}), got {}", side,
+                     augmentation.crop_padding);
+  if (side > 0 && augmentation.cutout > side)
+    throw UsageError("augment.cutout: must not be larger than the images ({}), got {}", side,
+                     augmentation.cutout);
+
+  // What the network itself refuses, before any image is read. A share of the MACs falls on another
+  // unit at another size, so without a size only numbered exits are certain.
+  NetworkSpec spec = recipe.network;
+  spec.options.input = {3, side > 0 ? recipe.data.height : 32, side > 0 ? recipe.data.width : 32};
+  if (side <= 0)
+    std::erase_if(spec.exits, [](const std::string& exit) { return exit.ends_with('%'); });
+  build_network(spec);
+}
+
+std::string to_toml(const Recipe& recipe) {
+  std::string text, table;
+  for (const Key& key : keys()) {
+    if (key.table != table) {
+      text += fmt::format("{}[{}]\n", table.empty() ? "" : "\n", key.table);
+      table = key.table;
+    }
+    text += fmt::format("{} = {}\n", key.name, key.write(recipe));
+  }
+  return text;
+}
+
+}  // namespace offramp

@@ -60,6 +60,7 @@ struct TrainRecipe {
 
 /// All of a training run: what `config.toml` of a run folder holds.
 struct Recipe {
+  /// Its input size and number of classes are not part of the file: the data decide.
   NetworkSpec network;
   DataRecipe data;
   TrainRecipe train;
@@ -69,9 +70,13 @@ struct Recipe {
 /// "epochs"?", and the like for wrong types, values out of range, options that do not go together
 Recipe read_recipe(const std::filesystem::path& path);
 Recipe parse_recipe(const std::string& text, const std::string& place);
-/// Overrides one key, "train.epochs" = "3", checked as in a file. Flags go this way.
+/// Overrides one key, "train.epochs" or "epochs" = "3", checked as in a file. Flags go this way.
+/// Quotes and brackets may be left out: "exits" = "2,45%". Setting another schedule brings that
+/// schedule's default warm-up, as in a file.
+/// @throws UsageError without a place, beginning with the key's full name
 void set_key(Recipe& recipe, const std::string& key, const std::string& value);
-/// Checks what concerns several keys. @throws UsageError
+/// Checks what concerns several keys, and that the network can be built.
+/// @throws UsageError without a place, beginning with the key at fault where there is one
 void check(const Recipe& recipe);
 /// The complete recipe as TOML, defaults included: read_recipe gives the same Recipe back.
 std::string to_toml(const Recipe& recipe);

@@ -1,0 +1,363 @@
+#include "recipe/keys.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::int64_t kLongestSide = 4096;
+
+/// A value as a message shows it.
+std::string shown(const toml::node& node) {
+  if (const auto* text = node.as_string()) return quote(text->get());
+  if (const auto* number = node.as_integer()) return fmt::format("{}", number->get());
+  if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
+  if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
+  if (node.is_array()) return "a list";
+  if (node.is_table()) return "a table";
+  return "a date or time";
+}
+
+std::int64_t read_whole(const toml::node& node, std::int64_t low, std::int64_t high) {
+  const auto* number = node.as_integer();
+  if (number == nullptr || number->get() < low || number->get() > high)
+    throw UsageError("expected a whole number from {} to {}, got {}", low, high, shown(node));
+  return number->get();
+}
+
+/// Numbers from `low` to `high`; the ends are left out where `open` says so.
+struct Range {
+  double low = 0, high = 0;
+  bool low_open = false, high_open = false;
+
+  bool holds(double value) const {
+    return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
+  }
+  std::string text() const {
+    return fmt::format("{} {} {} {}", low_open ? "above" : "from", low,
+                       high_open ? "to below" : "to", high);
+  }
+};
+
+double read_real(const toml::node& node, const Range& range) {
+  double value = std::numeric_limits<double>::quiet_NaN();
+  if (const auto* number = node.as_floating_point()) value = number->get();
+  if (const auto* number = node.as_integer()) value = static_cast<double>(number->get());
+  if (!range.holds(value))
+    throw UsageError("expected a number {}, got {}", range.text(), shown(node));
+  return value;
+}
+
+std::string read_text(const toml::node& node) {
+  const auto* text = node.as_string();
+  if (text == nullptr) throw UsageError("expected a text in quotes, got {}", shown(node));
+  return text->get();
+}
+
+template <typename Number>
+std::string written_real(Number value) {
+  std::string text = fmt::format("{}", value);
+  // "1e-05" and "inf" are TOML numbers as they stand; a lone "1" would be read as a whole number.
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text;
+}
+
+template <typename List, typename Write>
+std::string written_list(const List& list, Write write) {
+  std::string text;
+  for (const auto& item : list) text += (text.empty() ? "" : ", ") + write(item);
+  return "[" + text + "]";
+}
+
+// Builders of keys, one a type. `field` gives a reference to what the key sets, for a Recipe& as
+// for a const Recipe&.
+
+template <typename Field>
+Key whole(std::string table, std::string name, std::int64_t low, std::int64_t high, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) {
+    auto& value = field(recipe);
+    value = static_cast<std::remove_reference_t<decltype(value)>>(read_whole(node, low, high));
+  };
+  key.write = [=](const Recipe& recipe) { return fmt::format("{}", field(recipe)); };
+  return key;
+}
+
+template <typename Field>
+Key real(std::string table, std::string name, Range range, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) {
+    auto& value = field(recipe);
+    value = static_cast<std::remove_reference_t<decltype(value)>>(read_real(node, range));
+  };
+  key.write = [=](const Recipe& recipe) { return written_real(field(recipe)); };
+  return key;
+}
+
+template <typename Field>
+Key truth(std::string table, std::string name, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) {
+    if (!node.is_boolean()) throw UsageError("expected true or false, got {}", shown(node));
+    field(recipe) = node.as_boolean()->get();
+  };
+  key.write = [=](const Recipe& recipe) { return field(recipe) ? "true" : "false"; };
+  return key;
+}
+
+template <typename Field>
+Key text(std::string table, std::string name, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::text, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) { field(recipe) = read_text(node); };
+  key.write = [=](const Recipe& recipe) { return toml_string(field(recipe)); };
+  return key;
+}
+
+template <typename Enum>
+using Words = std::vector<std::pair<std::string, Enum>>;
+
+template <typename Enum, typename Field>
+Key word(std::string table, std::string name, Words<Enum> words, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::text, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) {
+    std::vector<std::string> known;
+    std::string listed;
+    for (const auto& [spelled, value] : words) {
+      if (const auto* given = node.as_string(); given != nullptr && given->get() == spelled) {
+        field(recipe) = value;
+        return;
+      }
+      known.push_back(spelled);
+      listed += (listed.empty() ? "" : ", ") + spelled;
+    }
+    const std::string near = node.is_string() ? nearest_word(node.as_string()->get(), known) : "";
+    throw UsageError("expected one of {}; got {}{}", listed, shown(node),
+                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
+  };
+  key.write = [=](const Recipe& recipe) {
+    for (const auto& [spelled, value] : words)
+      if (value == field(recipe)) return toml_string(spelled);
+    OFFRAMP_ASSERT(false);
+    return std::string();
+  };
+  return key;
+}
+
+const toml::array& read_list(const toml::node& node) {
+  if (!node.is_array()) throw UsageError("expected a list in [ ], got {}", shown(node));
+  return *node.as_array();
+}
+
+Key exits_key() {
+  Key key{"network", "exits", Spelling::text_list, {}, {}};
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    std::vector<std::string> exits;
+    for (const toml::node& item : read_list(node)) {
+      if (!item.is_string() && !item.is_integer())
+        throw UsageError("expected places such as 2 or \"15%\", got {}", shown(item));
+      exits.push_back(item.is_string() ? item.as_string()->get()
+                                       : std::to_string(item.as_integer()->get()));
+    }
+    recipe.network.exits = std::move(exits);
+  };
+  key.write = [](const Recipe& recipe) { return written_list(recipe.network.exits, toml_string); };
+  return key;
+}
+
+Key spp_levels_key() {
+  Key key{"network", "spp_levels", Spelling::list, {}, {}};
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    std::vector<int> levels;
+    for (const toml::node& item : read_list(node))
+      levels.push_back(static_cast<int>(read_whole(item, 1, 64)));
+    if (levels.empty()) throw UsageError("expected at least one level, got an empty list");
+    recipe.network.spp_levels = std::move(levels);
+  };
+  key.write = [](const Recipe& recipe) {
+    return written_list(recipe.network.spp_levels, [](int level) { return std::to_string(level); });
+  };
+  return key;
+}
+
+Key image_size_key() {
+  Key key{"data", "image_size", Spelling::list, {}, {}};
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    const auto side = [](const toml::node& item) {
+      const std::int64_t value = read_whole(item, 0, kLongestSide);
+      if (value != 0 && value < 32)
+        throw UsageError("expected a size from 32 to {}, or 0 for the images' own, got {}",
+                         kLongestSide, value);
+      return static_cast<int>(value);
+    };
+    int height = 0, width = 0;
+    if (const auto* list = node.as_array()) {
+      if (list->size() != 2 && list->size() != 1)
+        throw UsageError("expected a side or [height, width], got {} values", list->size());
+      height = side((*list)[0]);
+      width = side((*list)[list->size() - 1]);
+    } else {
+      height = width = side(node);
+    }
+    if ((height == 0) != (width == 0))
+      throw UsageError("expected both sides, or 0 alone, got [{}, {}]", height, width);
+    recipe.data.height = height;
+    recipe.data.width = width;
+  };
+  key.write = [](const Recipe& recipe) {
+    const DataRecipe& data = recipe.data;
+    return data.height == data.width ? std::to_string(data.height)
+                                     : fmt::format("[{}, {}]", data.height, data.width);
+  };
+  return key;
+}
+
+Key loss_weights_key() {
+  Key key{"train", "loss_weights", Spelling::list, {}, {}};
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    std::vector<double> weights;
+    for (const toml::node& item : read_list(node))
+      weights.push_back(read_real(item, {.low = 0, .high = 1e6}));
+    recipe.train.loss_weights = std::move(weights);
+  };
+  key.write = [](const Recipe& recipe) {
+    return written_list(recipe.train.loss_weights, written_real<double>);
+  };
+  return key;
+}
+
+/// Setting another schedule brings its own warm-up; a `warmup` after it still decides.
+Key schedule_key() {
+  Key key = word<Schedule>(
+      "train", "schedule",
+      {{"one_cycle", Schedule::one_cycle},
+       {"cosine", Schedule::cosine},
+       {"step", Schedule::step},
+       {"constant", Schedule::constant}},
+      [](auto& recipe) -> auto& { return recipe.train.schedule; });
+  key.read = [read = key.read](Recipe& recipe, const toml::node& node) {
+    const Schedule before = recipe.train.schedule;
+    read(recipe, node);
+    const Schedule now = recipe.train.schedule;
+    if (now == before) return;
+    if (now == Schedule::cosine) recipe.train.warmup = 0;
+    if (now == Schedule::one_cycle) recipe.train.warmup = TrainRecipe{}.warmup;
+  };
+  return key;
+}
+
+Key device_key() {
+  Key key = text(
+      "train", "device", [](auto& recipe) -> auto& { return recipe.train.device; });
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    const std::string device = read_text(node);
+    const bool numbered = device.starts_with("cuda:") && device.size() > 5 && device.size() < 9 &&
+                          device.find_first_not_of("0123456789", 5) == std::string::npos;
+    if (device != "cpu" && device != "cuda" && !numbered)
+      throw UsageError("expected cpu, cuda or cuda:<number>; got {}", quote(device));
+    recipe.train.device = device;
+  };
+  return key;
+}
+
+// What a key sets, for Recipe& and const Recipe& alike.
+#define OFFRAMP_FIELD(path) \
+  [](auto& recipe) -> auto& { return recipe.path; }
+
+std::vector<Key> all_keys() {
+  constexpr std::int64_t kMaxSeed = std::numeric_limits<std::int64_t>::max();
+  return {
+      text("network", "backbone", OFFRAMP_FIELD(network.backbone)),
+      word<Stem>("network", "stem", {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}},
+                 OFFRAMP_FIELD(network.options.stem)),
+      whole("network", "width", 1, 4096, OFFRAMP_FIELD(network.options.width)),
+      exits_key(),
+      text("network", "head", OFFRAMP_FIELD(network.head)),
+      spp_levels_key(),
+
+      text("data", "source", OFFRAMP_FIELD(data.source)),
+      image_size_key(),
+      word<Fit>("data", "fit", {{"squeeze", Fit::squeeze}, {"crop", Fit::crop}},
+                OFFRAMP_FIELD(data.fit)),
+      whole("data", "split_seed", 0, kMaxSeed, OFFRAMP_FIELD(data.split_seed)),
+
+      whole("train", "epochs", 1, 100000, OFFRAMP_FIELD(train.epochs)),
+      whole("train", "batch", 1, 65536, OFFRAMP_FIELD(train.batch)),
+      whole("train", "seed", 0, kMaxSeed, OFFRAMP_FIELD(train.seed)),
+      word<Optimizer>("train", "optimizer", {{"sgd", Optimizer::sgd}, {"adamw", Optimizer::adamw}},
+                      OFFRAMP_FIELD(train.optimizer)),
+      real("train", "lr", {.low = 0, .high = 100, .low_open = true}, OFFRAMP_FIELD(train.lr)),
+      real("train", "momentum", {.low = 0, .high = 1, .high_open = true},
+           OFFRAMP_FIELD(train.momentum)),
+      truth("train", "nesterov", OFFRAMP_FIELD(train.nesterov)),
+      real("train", "weight_decay", {.low = 0, .high = 10}, OFFRAMP_FIELD(train.weight_decay)),
+      schedule_key(),
+      real("train", "warmup", {.low = 0, .high = 1, .high_open = true},
+           OFFRAMP_FIELD(train.warmup)),
+      whole("train", "step_every", 1, 100000, OFFRAMP_FIELD(train.step_every)),
+      real("train", "step_factor", {.low = 0, .high = 1, .low_open = true},
+           OFFRAMP_FIELD(train.step_factor)),
+      real("train", "label_smoothing", {.low = 0, .high = 1, .high_open = true},
+           OFFRAMP_FIELD(train.label_smoothing)),
+      real("train", "ema", {.low = 0, .high = 1, .high_open = true}, OFFRAMP_FIELD(train.ema)),
+      word<Mode>("train", "mode",
+                 {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
+                 OFFRAMP_FIELD(train.mode)),
+      whole("train", "backbone_epochs", 0, 100000, OFFRAMP_FIELD(train.backbone_epochs)),
+      loss_weights_key(),
+      real("train", "distill", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.distill)),
+      real("train", "distill_temperature", {.low = 0, .high = 1000, .low_open = true},
+           OFFRAMP_FIELD(train.distill_temperature)),
+      truth("train", "gradient_equilibrium", OFFRAMP_FIELD(train.gradient_equilibrium)),
+      word<PrecisionChoice>("train", "precision",
+                            {{"auto", PrecisionChoice::automatic},
+                             {"f32", PrecisionChoice::f32},
+                             {"bf16", PrecisionChoice::bf16}},
+                            OFFRAMP_FIELD(train.precision)),
+      device_key(),
+      whole("train", "threads", 0, 4096, OFFRAMP_FIELD(train.threads)),
+      real("train", "checkpoint_every", {.low = 0, .high = 1e6},
+           OFFRAMP_FIELD(train.checkpoint_every)),
+      text("train", "from", OFFRAMP_FIELD(train.from)),
+
+      whole("augment", "crop_padding", 0, kLongestSide,
+            OFFRAMP_FIELD(train.augmentation.crop_padding)),
+      truth("augment", "flip", OFFRAMP_FIELD(train.augmentation.flip)),
+      whole("augment", "cutout", 0, kLongestSide, OFFRAMP_FIELD(train.augmentation.cutout)),
+      real("augment", "resized_crop", {.low = 0, .high = 1},
+           OFFRAMP_FIELD(train.augmentation.resized_crop)),
+  };
+}
+
+#undef OFFRAMP_FIELD
+
+}  // namespace
+
+const std::vector<Key>& keys() {
+  static const std::vector<Key> all = all_keys();
+  return all;
+}
+
+std::string toml_string(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else if (code < 0x20 || code == 0x7f) {
+      result += fmt::format("\\u{:04x}", code);
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+}  // namespace offramp
