@@ -1,0 +1,309 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+
+#include "cli/command.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "data/contact_sheet.h"
+#include "data/dataset.h"
+#include "data/fetch.h"
+
+namespace offramp::cli {
+namespace {
+
+struct SourceFlags {
+  std::string source;
+  std::string image_size;
+  std::string fit = "squeeze";
+  std::uint64_t seed = 1;
+};
+
+void add_source_flags(CLI::App& command, SourceFlags& flags) {
+  command
+      .add_option("source", flags.source,
+                  "CIFAR archive or folder, image folder or archive, packed file, or synthetic")
+      ->required();
+  command.add_option("--image-size", flags.image_size, "Size of all images: 64, or 96x64 (WxH)");
+  command.add_option("--fit", flags.fit, "How images become that size: squeeze or crop")
+      ->capture_default_str();
+  command
+      .add_option("--seed", flags.seed, "Of the test part of an unsplit folder, and of synthetic")
+      ->capture_default_str();
+}
+
+int parse_side(std::string_view text, const std::string& whole) {
+  int side = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), side);
+  if (error != std::errc() || end != text.data() + text.size() || side < 1 || side > 65535) {
+    throw UsageError("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole);
+  }
+  return side;
+}
+
+LoadOptions load_options(const SourceFlags& flags) {
+  LoadOptions options;
+  options.fit = fit_from_string(flags.fit);
+  options.seed = flags.seed;
+  if (!flags.image_size.empty()) {
+    const std::string_view text = flags.image_size;
+    const std::size_t cross = text.find('x');
+    options.width = parse_side(text.substr(0, cross), flags.image_size);
+    options.height = cross == std::string_view::npos
+                         ? options.width
+                         : parse_side(text.substr(cross + 1), flags.image_size);
+  }
+  return options;
+}
+
+/// A file name from an archive may hold anything; a terminal must not act on it.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+void print_skipped(std::FILE* stream, const std::vector<SkippedImage>& skipped) {
+  constexpr std::size_t kNamed = 20;
+  for (std::size_t i = 0; i < std::min(kNamed, skipped.size()); ++i) {
+    fmt::print(stream, "  {}: {}\n", printable(skipped[i].name), printable(skipped[i].reason));
+  }
+  if (skipped.size() > kNamed) fmt::print(stream, "  and {} more\n", skipped.size() - kNamed);
+}
+
+std::vector<SkippedImage> all_skipped(const LoadedData& train, const LoadedData& test) {
+  std::vector<SkippedImage> skipped = train.skipped;
+  skipped.insert(skipped.end(), test.skipped.begin(), test.skipped.end());
+  return skipped;
+}
+
+int import_data(const SourceFlags& flags, const std::string& output) {
+  const LoadOptions options = load_options(flags);
+  const LoadedData train = load_data(flags.source, Part::train, options);
+  const LoadedData test = load_data(flags.source, Part::test, options);
+  write_packed(output, train, test);
+  const auto skipped = all_skipped(train, test);
+  fmt::print("{}: {} training and {} test images of {} classes, {}x{}, {} skipped\n", output,
+             train.dataset.size(), test.dataset.size(), train.dataset.classes.size(),
+             train.dataset.width, train.dataset.height, skipped.size());
+  print_skipped(stderr, skipped);
+  return 0;
+}
+
+std::vector<std::int64_t> count_per_class(const Dataset& dataset) {
+  std::vector<std::int64_t> counts(dataset.classes.size());
+  for (const std::int64_t label : dataset.labels) ++counts[static_cast<std::size_t>(label)];
+  return counts;
+}
+
+/// What `data info` says, gathered before anything is printed.
+struct Summary {
+  LoadedData train, test;
+  bool one_size = true;  ///< the images have one size, or one was asked for
+  ChannelStatistics statistics;
+};
+
+Summary summarise(const SourceFlags& flags) {
+  Summary summary;
+  LoadOptions options = load_options(flags);
+  const auto load = [&] {
+    summary.train = load_data(flags.source, Part::train, options);
+    summary.test = load_data(flags.source, Part::test, options);
+  };
+  try {
+    load();
+    const Dataset& train = summary.train.dataset;
+    const Dataset& test = summary.test.dataset;
+    summary.one_size = train.width == test.width && train.height == test.height;
+  } catch (const UsageError&) {
+    if (options.width > 0) throw;
+    summary.one_size = false;
+    options.width = options.height = 64;
+    load();
+  }
+  std::vector<std::int64_t> all(summary.train.dataset.labels.size());
+  std::iota(all.begin(), all.end(), 0);
+  summary.statistics = channel_statistics(summary.train.dataset, all);
+  return summary;
+}
+
+nlohmann::ordered_json part_json(const LoadedData& part) {
+  nlohmann::ordered_json skipped = nlohmann::ordered_json::array();
+  for (const SkippedImage& image : part.skipped) {
+    skipped.push_back({{"name", image.name}, {"reason", image.reason}});
+  }
+  return {{"images", part.dataset.size()},       {"min_width", part.sizes.min_width},
+          {"max_width", part.sizes.max_width},   {"min_height", part.sizes.min_height},
+          {"max_height", part.sizes.max_height}, {"skipped", std::move(skipped)}};
+}
+
+void print_json(const Summary& summary) {
+  const Dataset& train = summary.train.dataset;
+  nlohmann::ordered_json json;
+  json["source"] = summary.train.source;
+  json["width"] = nullptr;
+  json["height"] = nullptr;
+  if (summary.one_size) json["width"] = train.width, json["height"] = train.height;
+  const auto train_counts = count_per_class(train);
+  const auto test_counts = count_per_class(summary.test.dataset);
+  json["classes"] = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < train.classes.size(); ++i) {
+    json["classes"].push_back(
+        {{"class", train.classes[i]}, {"train", train_counts[i]}, {"test", test_counts[i]}});
+  }
+  json["train"] = part_json(summary.train);
+  json["test"] = part_json(summary.test);
+  json["mean"] = summary.statistics.mean;
+  json["std"] = summary.statistics.std;
+  // Names come from files; bytes that are no UTF-8 must not end the program.
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+std::string range(int low, int high) {
+  return low == high ? fmt::format("{}", low) : fmt::format("{} to {}", low, high);
+}
+
+void print_text(const Summary& summary) {
+  const Dataset& train = summary.train.dataset;
+  SizeRange sizes = summary.train.sizes;
+  sizes.add(summary.test.sizes.min_width, summary.test.sizes.min_height);
+  sizes.add(summary.test.sizes.max_width, summary.test.sizes.max_height);
+  fmt::print("source   {}\n", summary.train.source);
+  fmt::print("images   {} training, {} test\n", train.size(), summary.test.dataset.size());
+  fmt::print("stored   width {}, height {}\n", range(sizes.min_width, sizes.max_width),
+             range(sizes.min_height, sizes.max_height));
+  if (summary.one_size) {
+    fmt::print("loaded   {}x{}\n", train.width, train.height);
+  } else {
+    fmt::print("loaded   sizes differ: training needs --image-size\n");
+  }
+  const auto& mean = summary.statistics.mean;
+  const auto& std = summary.statistics.std;
+  fmt::print("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
+  fmt::print("std      {:.4f} {:.4f} {:.4f}\n", std[0], std[1], std[2]);
+  std::size_t longest = 5;
+  for (const std::string& name : train.classes) longest = std::max(longest, name.size());
+  const auto train_counts = count_per_class(train);
+  const auto test_counts = count_per_class(summary.test.dataset);
+  fmt::print("\n{:<{}}  {:>8}  {:>8}\n", "class", longest, "training", "test");
+  for (std::size_t i = 0; i < train.classes.size(); ++i) {
+    fmt::print("{:<{}}  {:>8}  {:>8}\n", printable(train.classes[i]), longest, train_counts[i],
+               test_counts[i]);
+  }
+  const auto skipped = all_skipped(summary.train, summary.test);
+  if (skipped.empty()) return;
+  fmt::print("\nskipped  {} images\n", skipped.size());
+  print_skipped(stdout, skipped);
+}
+
+int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
+  const Summary summary = summarise(flags);
+  if (!sheet.empty()) {
+    const std::vector<std::byte> png = encode_png(contact_sheet(summary.train.dataset));
+    const std::span<const std::byte> part = png;
+    write_file_atomic(sheet, std::span(&part, 1));
+    fmt::print(stderr, "contact sheet of the training images: {}\n", sheet);
+  }
+  json ? print_json(summary) : print_text(summary);
+  return 0;
+}
+
+/// One line that is drawn again on a terminal; elsewhere a line for each tenth.
+class FetchPrinter {
+ public:
+  explicit FetchPrinter(std::string name) : name_(std::move(name)) {}
+
+  void operator()(const FetchProgress& progress) {
+    const std::int64_t step = progress.total > 0
+                                  ? std::max<std::int64_t>(1, progress.total / steps())
+                                  : std::int64_t{1} << 24;
+    if (progress.received / step == printed_ && progress.received != progress.total) return;
+    if (progress.received == last_received_) return;
+    printed_ = progress.received / step;
+    last_received_ = progress.received;
+    constexpr double kMiB = 1 << 20;
+    const double received = static_cast<double>(progress.received) / kMiB;
+    const std::string of =
+        progress.total > 0 ? fmt::format(" of {:.1f}", static_cast<double>(progress.total) / kMiB)
+                           : "";
+    fmt::print(stderr, "{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
+               terminal_ ? "" : "\n");
+    open_line_ = terminal_;
+  }
+
+  /// Ends the line, so that whatever comes next starts a new one.
+  void finish() {
+    if (open_line_) fmt::print(stderr, "\n");
+    open_line_ = false;
+  }
+
+ private:
+  std::int64_t steps() const { return terminal_ ? 1000 : 10; }
+
+  std::string name_;
+  bool terminal_ = isatty(STDERR_FILENO) != 0;
+  bool open_line_ = false;
+  std::int64_t printed_ = -1;
+  std::int64_t last_received_ = -1;
+};
+
+int fetch_data(const std::string& name, const std::string& folder) {
+  const Download download = known_download(name);
+  FetchPrinter printer(download.file_name);
+  try {
+    const auto path =
+        fetch(download, folder, [&](const FetchProgress& progress) { printer(progress); });
+    printer.finish();
+    fmt::print("{}\n", path.string());
+  } catch (...) {
+    printer.finish();
+    throw;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_data_command(CLI::App& app, Action& action) {
+  CLI::App* data = app.add_subcommand("data", "Download, import and look at labelled images");
+  data->require_subcommand(1);
+
+  CLI::App* fetch_command = data->add_subcommand("fetch", "Download an official data set");
+  auto name = std::make_shared<std::string>();
+  auto folder = std::make_shared<std::string>("data");
+  fetch_command->add_option("name", *name, "cifar10 or cifar100")->required();
+  fetch_command->add_option("--to", *folder, "Folder to download into")->capture_default_str();
+  fetch_command->callback(
+      [&action, name, folder] { action = [name, folder] { return fetch_data(*name, *folder); }; });
+
+  CLI::App* import_command =
+      data->add_subcommand("import", "Turn images into one file that loads in under a second");
+  auto import_flags = std::make_shared<SourceFlags>();
+  auto output = std::make_shared<std::string>();
+  add_source_flags(*import_command, *import_flags);
+  import_command->add_option("-o,--output", *output, "File to write")->required();
+  import_command->callback([&action, import_flags, output] {
+    action = [import_flags, output] { return import_data(*import_flags, *output); };
+  });
+
+  CLI::App* info_command = data->add_subcommand("info", "Print counts, sizes, mean and std");
+  auto info_flags = std::make_shared<SourceFlags>();
+  auto sheet = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  add_source_flags(*info_command, *info_flags);
+  info_command->add_option("--contact-sheet", *sheet, "PNG to draw examples of each class into");
+  info_command->add_flag("--json", *json, "Print JSON");
+  info_command->callback([&action, info_flags, sheet, json] {
+    action = [info_flags, sheet, json] { return show_info(*info_flags, *sheet, *json); };
+  });
+}
+
+}  // namespace offramp::cli
