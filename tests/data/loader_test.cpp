@@ -1,0 +1,167 @@
+#include "data/loader.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/random.h"
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+
+Dataset dataset_of(int images) {
+  Dataset dataset;
+  dataset.height = 8;
+  dataset.width = 6;
+  dataset.classes = {"a", "b", "c"};
+  KeyedRandom random(1, 1);
+  for (int i = 0; i < images; ++i) {
+    dataset.labels.push_back(i % 3);
+    for (int value = 0; value < 8 * 6 * 3; ++value) {
+      dataset.pixels.push_back(static_cast<std::uint8_t>(random.below(256)));
+    }
+  }
+  return dataset;
+}
+
+LoaderOptions options_for(const Dataset& dataset, int batch) {
+  LoaderOptions options;
+  options.batch = batch;
+  options.preprocessing.height = dataset.height;
+  options.preprocessing.width = dataset.width;
+  options.augmentation = {.crop_padding = 2, .flip = true, .cutout = 3};
+  return options;
+}
+
+std::vector<std::int64_t> first_indices(std::int64_t count) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(count));
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
+
+std::string message(const Dataset& dataset, std::vector<std::int64_t> indices,
+                    const LoaderOptions& options) {
+  try {
+    Loader(dataset, std::move(indices), options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing thrown";
+}
+
+TEST(EpochOrder, IsAPermutationThatChangesWithSeedAndEpoch) {
+  const std::vector<std::int64_t> indices = {4, 8, 15, 16, 23, 42, 108};
+  const auto order = epoch_order(indices, 1, 0);
+  auto sorted = order;
+  std::sort(sorted.begin(), sorted.end());
+  EXPECT_EQ(sorted, indices);
+  EXPECT_EQ(order, epoch_order(indices, 1, 0));
+  EXPECT_NE(order, epoch_order(indices, 1, 1));
+  EXPECT_NE(order, epoch_order(indices, 2, 0));
+}
+
+TEST(EpochOrder, PutsEveryImageAtEveryPlaceAboutEquallyOften) {
+  std::vector<int> seen(16);
+  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) {
+    const auto order = epoch_order({0, 1, 2, 3}, 9, epoch);
+    for (std::size_t place = 0; place < 4; ++place) {
+      ++seen[place * 4 + static_cast<std::size_t>(order[place])];
+    }
+  }
+  // Four standard deviations of a binomial with 4000 draws and probability 1/4 are 110.
+  for (int count : seen) EXPECT_NEAR(count, 1000, 110);
+}
+
+TEST(EpochOrder, TakesNothingAndOne) {
+  EXPECT_TRUE(epoch_order({}, 1, 1).empty());
+  EXPECT_EQ(epoch_order({7}, 1, 1), std::vector<std::int64_t>{7});
+}
+
+TEST(Loader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
+  const Dataset dataset = dataset_of(30);
+  const std::vector<std::int64_t> indices = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29};
+  const LoaderOptions options = options_for(dataset, 3);
+  Loader loader(dataset, indices, options);
+  ASSERT_EQ(loader.steps_per_epoch(), 3);
+  Augmenter augmenter(options.preprocessing, options.augmentation, options.seed);
+  std::vector<float> expected(8 * 6 * 3);
+  for (std::uint64_t epoch = 0; epoch < 4; ++epoch) {
+    const auto order = epoch_order(indices, options.seed, epoch);
+    for (std::size_t step = 0; step < 3; ++step) {
+      const Batch& batch = loader.next();
+      ASSERT_EQ(batch.count, 3);
+      for (std::size_t i = 0; i < 3; ++i) {
+        const std::int64_t image = order[step * 3 + i];
+        EXPECT_EQ(batch.labels[i], image % 3);
+        augmenter(dataset.image(image), epoch, static_cast<std::uint64_t>(image), expected);
+        EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                               batch.images.begin() + static_cast<std::ptrdiff_t>(i * 144)))
+            << "epoch " << epoch << " step " << step << " image " << i;
+      }
+    }
+  }
+}
+
+TEST(Loader, StartsAnywhereInTheSequence) {
+  const Dataset dataset = dataset_of(20);
+  const LoaderOptions options = options_for(dataset, 4);
+  Loader from_begin(dataset, first_indices(20), options);
+  for (std::int64_t step = 0; step < 17; ++step) {
+    const Batch batch = from_begin.next();
+    Loader from_step(dataset, first_indices(20), options, step);
+    const Batch& same = from_step.next();
+    EXPECT_EQ(same.images, batch.images) << step;
+    EXPECT_EQ(same.labels, batch.labels) << step;
+  }
+}
+
+TEST(Loader, KeepsTheLastShortBatchWhenAsked) {
+  const Dataset dataset = dataset_of(10);
+  LoaderOptions options = options_for(dataset, 4);
+  options.drop_last = false;
+  Loader loader(dataset, first_indices(10), options);
+  EXPECT_EQ(loader.steps_per_epoch(), 3);
+  std::vector<std::int64_t> counts;
+  for (int step = 0; step < 6; ++step) {
+    const Batch& batch = loader.next();
+    EXPECT_EQ(std::ssize(batch.labels), batch.count);
+    EXPECT_EQ(std::ssize(batch.images), batch.count * 144);
+    counts.push_back(batch.count);
+  }
+  EXPECT_EQ(counts, (std::vector<std::int64_t>{4, 4, 2, 4, 4, 2}));
+}
+
+TEST(Loader, StopsAtAnyMoment) {
+  const Dataset dataset = dataset_of(64);
+  for (int taken = 0; taken < 40; ++taken) {
+    Loader loader(dataset, first_indices(64), options_for(dataset, 16), taken);
+    for (int i = 0; i < taken % 5; ++i) loader.next();
+  }
+}
+
+TEST(Loader, SaysWhatCannotBeLoaded) {
+  const Dataset dataset = dataset_of(10);
+  const LoaderOptions options = options_for(dataset, 4);
+  EXPECT_THAT(message(dataset, {}, options), HasSubstr("there are no images"));
+  EXPECT_THAT(message(dataset, {0, 1, 10, 2}, options),
+              HasSubstr("index of an image is out of range: got 10 of 10 images"));
+  EXPECT_THAT(message(dataset, {0, 1, -1, 2}, options), HasSubstr("got -1 of 10 images"));
+  EXPECT_THAT(message(dataset, {0, 1, 2}, options),
+              HasSubstr("batch must not be larger than the number of images: got 4 and 3"));
+  LoaderOptions wrong = options;
+  wrong.batch = 0;
+  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("batch must be 1 or more"));
+  wrong = options;
+  wrong.prefetch = 0;
+  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("prefetch must be 1 or more"));
+  wrong = options;
+  wrong.preprocessing.width = 8;
+  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("got 8x6 and 8x8"));
+}
+
+}  // namespace
+}  // namespace offramp
