@@ -121,6 +121,18 @@ TEST(Reference, PoolsPyramidBinsThatDoNotDivideTheSize) {
               ElementsAre(3, 4, 4, 3, 4, 4, 3, 4, 4));
 }
 
+TEST(Reference, PoolsPyramidsAsPyTorchPrintedThem) {
+  // torch 1.13, adaptive_max_pool2d(x, l) of x[i] = 37 i mod 35 as 7×5 and of 5 i mod 9 as 3×3, the
+  // latter with more bins than rows.
+  std::vector<float> input;
+  for (int i = 0; i < 35; ++i) input.push_back(static_cast<float>(37 * i % 35));
+  EXPECT_THAT(run(SpatialPyramidPool{{3, 4}}, {1, 7, 5}, input),
+              ElementsAre(22, 26, 28, 32, 34, 28, 27, 31, 33,  //
+                          12, 14, 16, 18, 32, 34, 34, 28, 32, 34, 34, 23, 27, 29, 31, 33));
+  EXPECT_THAT(run(SpatialPyramidPool{{4}}, {1, 3, 3}, {0, 5, 1, 6, 2, 7, 3, 8, 4}),
+              ElementsAre(0, 5, 5, 1, 6, 6, 7, 7, 6, 8, 8, 7, 3, 8, 8, 4));
+}
+
 TEST(Reference, FlattensPyramidLevelsChannelFirst) {
   EXPECT_THAT(run(SpatialPyramidPool{{1, 2}}, {2, 2, 2}, counted(8)),
               ElementsAre(4, 8, 1, 2, 3, 4, 5, 6, 7, 8));

@@ -17,7 +17,7 @@ struct Operand {
   const Values& values;
   const Shape& shape;
 
-  double at(std::int64_t c, std::int64_t y, std::int64_t x) const {
+  const double& at(std::int64_t c, std::int64_t y, std::int64_t x) const {
     return values[static_cast<std::size_t>((c * shape[1] + y) * shape[2] + x)];
   }
   bool inside(std::int64_t y, std::int64_t x) const {
@@ -39,39 +39,43 @@ class Execute {
     const Values& weight = parameter("weight");
     const std::int64_t in_per_group = in.shape[0] / conv.groups;
     const std::int64_t out_per_group = conv.out_channels / conv.groups;
-    Values out;
-    out.reserve(size());
-    for (std::int64_t oc = 0; oc < output_[0]; ++oc)
-      for (std::int64_t oy = 0; oy < output_[1]; ++oy)
-        for (std::int64_t ox = 0; ox < output_[2]; ++ox) {
-          double sum = conv.bias ? parameter("bias")[static_cast<std::size_t>(oc)] : 0;
-          for (std::int64_t i = 0; i < in_per_group; ++i)
-            for (int ky = 0; ky < conv.kernel; ++ky)
-              for (int kx = 0; kx < conv.kernel; ++kx) {
-                const std::int64_t y = oy * conv.stride + ky - conv.padding;
+    const std::int64_t height = output_[1], width = output_[2];
+    Values out(size(), 0.0);
+    for (std::int64_t oc = 0; oc < output_[0]; ++oc) {
+      double* plane = &out[static_cast<std::size_t>(oc * height * width)];
+      if (conv.bias)
+        std::fill_n(plane, height * width, parameter("bias")[static_cast<std::size_t>(oc)]);
+      for (std::int64_t i = 0; i < in_per_group; ++i)
+        for (int ky = 0; ky < conv.kernel; ++ky)
+          for (int kx = 0; kx < conv.kernel; ++kx) {
+            const double w = weight[static_cast<std::size_t>(
+                ((oc * in_per_group + i) * conv.kernel + ky) * conv.kernel + kx)];
+            for (std::int64_t oy = 0; oy < height; ++oy) {
+              const std::int64_t y = oy * conv.stride + ky - conv.padding;
+              if (y < 0 || y >= in.shape[1]) continue;
+              const double* row = &in.at(oc / out_per_group * in_per_group + i, y, 0);
+              double* out_row = plane + oy * width;
+              for (std::int64_t ox = 0; ox < width; ++ox) {
                 const std::int64_t x = ox * conv.stride + kx - conv.padding;
-                if (!in.inside(y, x)) continue;
-                const std::int64_t w =
-                    ((oc * in_per_group + i) * conv.kernel + ky) * conv.kernel + kx;
-                sum += weight[static_cast<std::size_t>(w)] *
-                       in.at(oc / out_per_group * in_per_group + i, y, x);
+                if (x >= 0 && x < in.shape[2]) out_row[ox] += w * row[x];
               }
-          out.push_back(sum);
-        }
+            }
+          }
+    }
     return out;
   }
 
   Values operator()(const BatchNorm& norm) const {
     const Operand& in = inputs_[0];
     const std::size_t places = static_cast<std::size_t>(in.shape[1] * in.shape[2]);
+    const Values &weight = parameter("weight"), &bias = parameter("bias");
+    const Values &mean = parameter("running_mean"), &variance = parameter("running_var");
     Values out;
     out.reserve(size());
     for (std::size_t i = 0; i < in.values.size(); ++i) {
       const std::size_t c = i / places;
-      const double deviation = std::sqrt(parameter("running_var")[c] + norm.eps);
-      out.push_back((in.values[i] - parameter("running_mean")[c]) / deviation *
-                        parameter("weight")[c] +
-                    parameter("bias")[c]);
+      out.push_back((in.values[i] - mean[c]) / std::sqrt(variance[c] + norm.eps) * weight[c] +
+                    bias[c]);
     }
     return out;
   }
