@@ -58,5 +58,12 @@ function(offramp_test unit)
   endforeach()
   include(GoogleTest)
   gtest_discover_tests(${name}_test TEST_PREFIX "${unit}:" DISCOVERY_TIMEOUT 120
-                       PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
+                       PROPERTIES TIMEOUT 600)
+  # gtest_discover_tests keeps only the first of several labels; this runs after its own script.
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake)
+  file(WRITE ${script} "if(${name}_test_TESTS)
+  set_tests_properties(\${${name}_test_TESTS} PROPERTIES LABELS \"${arg_LABELS}\")
+endif()
+")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${script})
 endfunction()

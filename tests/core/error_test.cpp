@@ -1,0 +1,82 @@
+#include "core/error.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/preprocessing.h"
+
+namespace offramp {
+namespace {
+
+using ::testing::ThrowsMessage;
+
+TEST(Error, FormatsItsValues) {
+  EXPECT_STREQ(Error("got {}, expected {}", 3, "four").what(), "got 3, expected four");
+}
+
+TEST(Error, GetsAPlaceAndStaysWhatItWas) {
+  const auto place = [](auto inner) {
+    return [inner] {
+      try {
+        throw inner;
+      } catch (const Error& error) {
+        throw_with_place("recipe.toml:14", error);
+      }
+    };
+  };
+  EXPECT_THAT(place(Error("no class")), ThrowsMessage<Error>("recipe.toml:14: no class"));
+  EXPECT_THAT(place(UsageError("no {}", "exit")),
+              ThrowsMessage<UsageError>("recipe.toml:14: no exit"));
+  EXPECT_THROW(place(Error("no class"))(), Error);
+  try {
+    place(Error("no class"))();
+  } catch (const Error& error) {
+    EXPECT_EQ(dynamic_cast<const UsageError*>(&error), nullptr);
+  }
+}
+
+TEST(NearestWord, FindsATypo) {
+  const std::vector<std::string> words = {"epochs", "batch", "seed", "momentum"};
+  EXPECT_EQ(nearest_word("epoch", words), "epochs");  // a letter missing
+  EXPECT_EQ(nearest_word("bacth", words), "batch");   // two swapped: one edit
+  EXPECT_EQ(nearest_word("seeed", words), "seed");    // one too many
+  EXPECT_EQ(nearest_word("MOMENTUM", words), "momentum");
+  EXPECT_EQ(nearest_word("momemtun", words), "momentum");
+}
+
+TEST(NearestWord, LeavesOtherWordsAlone) {
+  const std::vector<std::string> words = {"epochs", "batch", "seed", "lr"};
+  EXPECT_EQ(nearest_word("weights", words), "");
+  EXPECT_EQ(nearest_word("", words), "");
+  EXPECT_EQ(nearest_word("x", words), "");
+  EXPECT_EQ(nearest_word("ab", words), "");
+  EXPECT_EQ(nearest_word("seed", {}), "");
+  EXPECT_EQ(nearest_word(std::string(1'000'000, 'a'), words), "");
+}
+
+TEST(NearestWord, TakesTheFirstOfEquals) {
+  EXPECT_EQ(nearest_word("level3", {"level1", "level2"}), "level1");
+}
+
+TEST(Quote, KeepsAMessageOnOneLine) {
+  EXPECT_EQ(quote("conv1.weight"), "\"conv1.weight\"");
+  EXPECT_EQ(quote("a\nb\x1b[2J"), "\"a\\x0ab\\x1b[2J\"");
+}
+
+TEST(Quote, CutsLongTextBetweenCharacters) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "ä";
+  const std::string quoted = quote(text);
+  EXPECT_EQ(quoted, "\"" + text.substr(0, 120) + "…\"");
+  EXPECT_EQ(quote("x" + text), "\"x" + text.substr(0, 120) + "…\"");
+}
+
+TEST(Fit, IsSpelledAsInFiles) {
+  EXPECT_EQ(fit_from_string(to_string(Fit::squeeze)), Fit::squeeze);
+  EXPECT_EQ(fit_from_string(to_string(Fit::crop)), Fit::crop);
+  EXPECT_THAT([] { fit_from_string("pad"); },
+              ThrowsMessage<UsageError>("unknown fit \"pad\"; known: squeeze, crop"));
+}
+
+}  // namespace
+}  // namespace offramp

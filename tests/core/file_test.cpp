@@ -1,0 +1,199 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ThrowsMessage;
+
+std::size_t files_in(const fs::path& folder) {
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+TEST(WriteFileAtomic, JoinsItsPartsAndReplacesTheOldContent) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, "old and longer");
+  const std::string one = "one", two = "two";
+  const std::array<std::span<const std::byte>, 3> parts = {
+      std::as_bytes(std::span(one)), {}, std::as_bytes(std::span(two))};
+  write_file_atomic(path, parts);
+  EXPECT_EQ(read_text(path), "onetwo");
+  EXPECT_EQ(files_in(folder.path()), 1u);
+}
+
+TEST(WriteFileAtomic, WritesAnEmptyFile) {
+  const TemporaryFolder folder;
+  write_text_atomic(folder.path() / "a", "");
+  EXPECT_EQ(read_text(folder.path() / "a"), "");
+}
+
+TEST(WriteFileAtomic, KeepsTheModeOfTheFileItReplaces) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, "x");
+  fs::permissions(path, fs::perms{0640});
+  write_text_atomic(path, "y");
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms{0640});
+}
+
+TEST(WriteFileAtomic, WritesThroughALink) {
+  const TemporaryFolder folder;
+  write_text_atomic(folder.path() / "file", "old");
+  fs::create_symlink("file", folder.path() / "link");
+  write_text_atomic(folder.path() / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder.path() / "link"));
+  EXPECT_EQ(read_text(folder.path() / "file"), "new");
+}
+
+TEST(WriteFileAtomic, ReplacesNeitherDevicesNorFolders) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT([&] { write_text_atomic(pipe, "x"); },
+              ThrowsMessage<Error>(pipe.string() + ": cannot write: not a regular file"));
+  EXPECT_THAT([&] { write_text_atomic(folder.path(), "x"); },
+              ThrowsMessage<Error>(folder.path().string() + ": cannot write: Is a directory"));
+}
+
+TEST(WriteFileAtomic, SaysWhyItCannotWrite) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "missing" / "a";
+  EXPECT_THAT([&] { write_text_atomic(path, "x"); },
+              ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
+}
+
+TEST(WriteFileAtomic, GoesOnBesideTheLeftoversOfAKilledProcess) {
+  const TemporaryFolder folder;
+  // Names the next few writes of this process would take.
+  for (int i = 0; i < 200; ++i)
+    std::ofstream(folder.path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), i)) << "half";
+  write_text_atomic(folder.path() / "a", "whole");
+  EXPECT_EQ(read_text(folder.path() / "a"), "whole");
+  EXPECT_EQ(files_in(folder.path()), 201u);
+}
+
+/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
+template <typename Work>
+[[noreturn]] void with_full_disk(Work&& work) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit = {4096, 4096};
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
+  try {
+    work();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    std::_Exit(1);
+  }
+  std::_Exit(0);
+}
+
+TEST(WriteFileAtomicDeathTest, KeepsTheOldContentWhenTheDiskFillsUp) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "model.safetensors";
+  write_text_atomic(path, "old content");
+  EXPECT_EXIT(with_full_disk([&] { write_text_atomic(path, std::string(100'000, 'x')); }),
+              ::testing::ExitedWithCode(1), "model.safetensors: cannot write: File too large");
+  EXPECT_EQ(read_text(path), "old content");
+  EXPECT_EQ(files_in(folder.path()), 1u) << "the temporary file was left behind";
+}
+
+TEST(AppendLineDeathTest, LeavesNoHalfLineWhenTheDiskFillsUp) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "metrics.jsonl";
+  append_line(path, "first");
+  EXPECT_EXIT(with_full_disk([&] { append_line(path, std::string(100'000, 'x')); }),
+              ::testing::ExitedWithCode(1), "metrics.jsonl: cannot write: File too large");
+  append_line(path, "second");
+  EXPECT_EQ(read_text(path), "first\nsecond\n");
+}
+
+TEST(AppendLine, SaysWhyItCannotWrite) {
+  EXPECT_THAT([] { append_line("/dev/full", "x"); },
+              ThrowsMessage<Error>("/dev/full: cannot write: No space left on device"));
+}
+
+TEST(ReadFile, SaysWhyItCannotRead) {
+  const TemporaryFolder folder;
+  const std::string missing = (folder.path() / "missing").string();
+  EXPECT_THAT([&] { read_file(missing); },
+              ThrowsMessage<Error>(missing + ": cannot open: No such file or directory"));
+  EXPECT_THAT([&] { read_file(folder.path()); },
+              ThrowsMessage<Error>(folder.path().string() + ": cannot open: Is a directory"));
+  EXPECT_THAT([&] { MappedFile file(missing); },
+              ThrowsMessage<Error>(missing + ": cannot open: No such file or directory"));
+}
+
+TEST(ReadFile, RefusesMoreThanItIsAllowed) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, "12345");
+  EXPECT_EQ(read_file(path, 5).size(), 5u);
+  EXPECT_THAT([&] { read_file(path, 4); },
+              ThrowsMessage<Error>(path.string() + ": larger than the 4 bytes allowed"));
+}
+
+TEST(ReadFile, ReadsWhatDoesNotKnowItsSize) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::string content(200'000, 'x');
+  std::thread writer([&] { std::ofstream(pipe) << content; });
+  EXPECT_EQ(read_text(pipe), content);
+  writer.join();
+}
+
+TEST(MappedFile, ShowsTheFile) {
+  const TemporaryFolder folder;
+  write_text_atomic(folder.path() / "a", "abc");
+  MappedFile file(folder.path() / "a");
+  ASSERT_EQ(file.bytes().size(), 3u);
+  EXPECT_EQ(static_cast<char>(file.bytes()[2]), 'c');
+  const MappedFile moved = std::move(file);
+  EXPECT_EQ(moved.bytes().size(), 3u);
+  EXPECT_EQ(static_cast<char>(moved.bytes()[0]), 'a');
+}
+
+TEST(MappedFile, KeepsShowingAReplacedFile) {
+  const TemporaryFolder folder;
+  write_text_atomic(folder.path() / "a", "old");
+  const MappedFile file(folder.path() / "a");
+  write_text_atomic(folder.path() / "a", "");
+  EXPECT_EQ(static_cast<char>(file.bytes()[0]), 'o');
+}
+
+TEST(MappedFile, TakesAnEmptyFile) {
+  const TemporaryFolder folder;
+  write_text_atomic(folder.path() / "a", "");
+  EXPECT_TRUE(MappedFile(folder.path() / "a").bytes().empty());
+}
+
+TEST(TemporaryFolder, IsRemovedWithAllItHolds) {
+  fs::path path;
+  {
+    const TemporaryFolder folder, other;
+    path = folder.path();
+    EXPECT_NE(path, other.path());
+    fs::create_directories(path / "a" / "b");
+    write_text_atomic(path / "a" / "b" / "c", "x");
+  }
+  EXPECT_FALSE(fs::exists(path));
+}
+
+}  // namespace
+}  // namespace offramp
