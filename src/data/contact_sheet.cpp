@@ -13,7 +13,7 @@ constexpr int kCell = 64;
 constexpr int kGap = 4;
 constexpr int kTextScale = 2;
 constexpr int kTextHeight = kCharacterHeight * kTextScale;
-constexpr int kRow = kTextHeight + kCell + kGap;
+constexpr int kRow = kTextHeight + kCell + 3 * kGap;
 constexpr std::size_t kMaxClasses = 100;
 
 /// The image in the middle of a cell; small ones enlarged by whole pixels, so that they show what a

@@ -82,6 +82,8 @@ class JpegDecoder {
   Image decode(std::span<const std::byte> bytes, const DecodeLimits& limits) {
     if (!read_header(decompress_, errors_, progress_, bytes.data(), bytes.size())) fail();
     check_size(decompress_.image_width, decompress_.image_height, limits);
+    // libjpeg lets go of the markers when it finishes.
+    const int stored_orientation = orientation();
     Image image;
     image.width = static_cast<int>(decompress_.image_width);
     image.height = static_cast<int>(decompress_.image_height);
@@ -93,7 +95,7 @@ class JpegDecoder {
     if (!read_pixels(decompress_, errors_, image.rgb.data())) fail();
     if (errors_.truncated || errors_.damaged) fail();
     if (cmyk) cmyk_to_rgb(image.rgb, decompress_.saw_Adobe_marker != 0);
-    return upright(std::move(image), orientation());
+    return upright(std::move(image), stored_orientation);
   }
 
  private:

@@ -1,0 +1,135 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "image/image.h"
+#include "tests/support/image_files.h"
+
+namespace offramp {
+namespace {
+
+using test::encode_jpeg;
+using test::flat_image;
+using test::JpegColour;
+using test::JpegOptions;
+using test::patterned_image;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string failure(std::span<const std::byte> bytes, const DecodeLimits& limits = {}) {
+  try {
+    decode_image(bytes, limits);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+void expect_flat(const Image& image, int red, int green, int blue, int tolerance) {
+  for (std::size_t i = 0; i < image.rgb.size(); i += 3) {
+    ASSERT_NEAR(image.rgb[i], red, tolerance) << "pixel " << i / 3;
+    ASSERT_NEAR(image.rgb[i + 1], green, tolerance) << "pixel " << i / 3;
+    ASSERT_NEAR(image.rgb[i + 2], blue, tolerance) << "pixel " << i / 3;
+  }
+}
+
+TEST(DecodeJpeg, GivesThePixelsRowByRow) {
+  const Image original = patterned_image(21, 13, 1);
+  const Image image = decode_image(encode_jpeg(flat_image(21, 13, 200, 100, 50)));
+  EXPECT_EQ(image.width, 21);
+  EXPECT_EQ(image.height, 13);
+  ASSERT_EQ(image.rgb.size(), original.rgb.size());
+  expect_flat(image, 200, 100, 50, 2);
+}
+
+TEST(DecodeJpeg, ReadsProgressiveFilesAsBaselineOnes) {
+  const Image original = patterned_image(21, 13, 2);
+  JpegOptions progressive;
+  progressive.progressive = true;
+  EXPECT_EQ(decode_image(encode_jpeg(original)).rgb,
+            decode_image(encode_jpeg(original, progressive)).rgb);
+}
+
+TEST(DecodeJpeg, SpreadsGrayOverThreeChannels) {
+  const std::vector<std::uint8_t> samples(8 * 8, 77);
+  JpegOptions gray;
+  gray.colour = JpegColour::gray;
+  expect_flat(decode_image(encode_jpeg(8, 8, samples, gray)), 77, 77, 77, 1);
+}
+
+// Stored 200, 100, 50 and 128 of full brightness: 200·128/255, 100·128/255, 50·128/255.
+TEST(DecodeJpeg, ReadsAdobesCmykAsInverted) {
+  std::vector<std::uint8_t> samples;
+  for (int i = 0; i < 64; ++i) samples.insert(samples.end(), {200, 100, 50, 128});
+  JpegOptions options;
+  options.colour = JpegColour::cmyk;
+  expect_flat(decode_image(encode_jpeg(8, 8, samples, options)), 100, 50, 25, 2);
+  options.colour = JpegColour::ycck;
+  expect_flat(decode_image(encode_jpeg(8, 8, samples, options)), 100, 50, 25, 2);
+}
+
+TEST(DecodeJpeg, ReadsCmykWithoutAdobesMarkerAsInk) {
+  std::vector<std::uint8_t> samples;
+  for (int i = 0; i < 64; ++i) samples.insert(samples.end(), {55, 155, 205, 127});
+  JpegOptions options;
+  options.colour = JpegColour::cmyk;
+  options.adobe_marker = false;
+  expect_flat(decode_image(encode_jpeg(8, 8, samples, options)), 100, 50, 25, 2);
+}
+
+TEST(DecodeJpeg, RefusesAFileCutAnywhere) {
+  for (const bool progressive : {false, true}) {
+    JpegOptions options;
+    options.progressive = progressive;
+    const auto bytes = encode_jpeg(patterned_image(24, 16, 3), options);
+    for (std::size_t size = 3; size < bytes.size(); ++size) {
+      const std::string message = failure(std::span(bytes).first(size));
+      EXPECT_TRUE(message.starts_with("truncated: ") || message.starts_with("damaged: "))
+          << size << " of " << bytes.size() << " bytes: " << message;
+    }
+    EXPECT_THAT(failure(std::span(bytes).first(bytes.size() - 40)),
+                StartsWith("truncated: Premature end of JPEG file"));
+  }
+}
+
+TEST(DecodeJpeg, SurvivesAnyChangedByte) {
+  const auto bytes = encode_jpeg(patterned_image(24, 16, 4));
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    for (const int value : {0x00, 0xff, 0x80}) {
+      auto changed = bytes;
+      changed[i] = std::byte(value);
+      failure(changed, {1 << 20});
+    }
+  }
+}
+
+TEST(DecodeJpeg, RefusesAnEnormousClaimBeforeAllocatingIt) {
+  auto bytes = encode_jpeg(flat_image(8, 8, 1, 2, 3));
+  for (std::size_t i = 0; i + 9 < bytes.size(); ++i) {
+    if (bytes[i] != std::byte(0xff) || bytes[i + 1] != std::byte(0xc0)) continue;
+    bytes[i + 5] = bytes[i + 7] = std::byte(0xea);  // 60000 = 0xea60
+    bytes[i + 6] = bytes[i + 8] = std::byte(0x60);
+    break;
+  }
+  EXPECT_THAT(failure(bytes), StartsWith("larger than the limit: 60000x60000"));
+}
+
+TEST(DecodeImage, RefusesWhatIsNeitherJpegNorPng) {
+  EXPECT_EQ(failure({}), "not a JPEG or PNG: no bytes");
+  EXPECT_EQ(failure(test::bytes_of("GIF89a and so on")), "not a JPEG or PNG");
+  EXPECT_EQ(failure(test::bytes_of("\xff")), "not a JPEG or PNG");
+}
+
+TEST(DecodeImage, ReadsASinglePixel) {
+  expect_flat(decode_image(encode_jpeg(flat_image(1, 1, 90, 90, 90))), 90, 90, 90, 1);
+  expect_flat(decode_image(encode_png(flat_image(1, 1, 1, 2, 3))), 1, 2, 3, 0);
+}
+
+TEST(DecodeImage, HoldsTheLimitToThePixel) {
+  const auto bytes = encode_png(flat_image(4, 5, 1, 2, 3));
+  EXPECT_EQ(failure(bytes, {20}), "no error");
+  EXPECT_EQ(failure(bytes, {19}), "larger than the limit: 4x5, at most 19 pixels");
+}
+
+}  // namespace
+}  // namespace offramp
