@@ -1,0 +1,95 @@
+#include "cli/evaluate.h"
+
+#include <algorithm>
+
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "image/image.h"
+
+namespace offramp::cli {
+namespace {
+
+/// Calls `work(first, images)` for each batch: images [n, C, H, W] f32, the first of them number
+/// `first` of the set.
+template <typename Work>
+void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Work& work) {
+  const auto size = static_cast<std::size_t>(predictor.image_size());
+  const std::size_t total = set.indices.size();
+  Counter counter(static_cast<std::int64_t>(total), "images");
+  std::vector<float> images;
+  for (std::size_t first = 0; first < total; first += static_cast<std::size_t>(set.batch)) {
+    const std::size_t count = std::min(static_cast<std::size_t>(set.batch), total - first);
+    images.resize(count * size);
+    for (std::size_t i = 0; i < count; ++i)
+      normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
+                std::span(images).subspan(i * size, size));
+    work(first, std::span<const float>(images));
+    counter.show(static_cast<std::int64_t>(first + count));
+  }
+}
+
+}  // namespace
+
+SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set) {
+  SavedLogits result;
+  result.exits = predictor.num_exits();
+  result.classes = predictor.num_classes();
+  const std::size_t total = set.indices.size();
+  const auto classes = static_cast<std::size_t>(result.classes);
+  result.logits.resize(static_cast<std::size_t>(result.exits) * total * classes);
+  for (const std::int64_t i : set.indices)
+    result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
+  for_each_batch(predictor, set, [&](std::size_t first, std::span<const float> images) {
+    const std::vector<float> logits = predictor.predict_all(images);
+    const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
+    for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
+      std::copy_n(
+          logits.begin() + static_cast<std::ptrdiff_t>(k * rows), rows,
+          result.logits.begin() + static_cast<std::ptrdiff_t>((k * total + first) * classes));
+  });
+  return result;
+}
+
+bool ThresholdRule::operator()(std::span<const float> logits) const {
+  std::vector<float> p(logits.size());
+  softmax(logits, 1, p);
+  // The threshold is meant in the scores' own precision: 0.9 as typed must not lie above 0.9f.
+  return score(criterion, p) >= static_cast<float>(threshold);
+}
+
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set,
+                         const ThresholdRule& rule) {
+  StoppedAnswers result;
+  const auto classes = static_cast<std::size_t>(predictor.num_classes());
+  for_each_batch(predictor, set, [&](std::size_t, std::span<const float> images) {
+    const Stopped stopped = predictor.predict_until(
+        images, [&](std::int64_t, int, std::span<const float> logits) { return rule(logits); });
+    const std::span<const float> logits = stopped.logits;
+    for (std::size_t i = 0; i < stopped.exit_index.size(); ++i) {
+      result.exit_index.push_back(stopped.exit_index[i]);
+      result.answers.push_back(argmax(logits.subspan(i * classes, classes)));
+    }
+  });
+  return result;
+}
+
+StoppedAnswers replay(const LogitsView& view, const ThresholdRule& rule) {
+  StoppedAnswers result;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    int k = 0;
+    while (k + 1 < view.exits && !rule(view.at(k, i))) ++k;
+    result.exit_index.push_back(k);
+    result.answers.push_back(argmax(view.at(k, i)));
+  }
+  return result;
+}
+
+std::string exit_place(const Graph& graph, int exit_index) {
+  const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
+  const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;
+  // A segment of several units is called "layer1.0 to layer2.1".
+  const std::size_t to = name.rfind(" to ");
+  return to == std::string::npos ? name : name.substr(to + 4);
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,98 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <system_error>
+
+#include "core/error.h"
+
+namespace offramp::cli {
+namespace {
+
+/// Columns a text takes on a terminal, if every character takes one.
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;  // not the middle of a UTF-8 sequence
+  }));
+}
+
+}  // namespace
+
+void write_out(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+    throw std::system_error(errno, std::generic_category());
+}
+
+bool may_color(std::FILE* stream) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  if (no_color != nullptr && *no_color != '\0') return false;
+  if (term != nullptr && std::string_view(term) == "dumb") return false;
+  return isatty(fileno(stream)) != 0;
+}
+
+std::string with_commas(std::int64_t value) {
+  std::string digits = std::to_string(value);
+  const std::size_t first = value < 0 ? 1 : 0;
+  for (std::size_t i = digits.size(); i > first + 3; i -= 3) digits.insert(i - 3, 1, ',');
+  return digits;
+}
+
+std::string percent(double rate) { return fmt::format("{:.2f} %", 100 * rate); }
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  for (char& c : result)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return result;
+}
+
+std::string heading(std::string_view text, bool color) {
+  return color ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);
+}
+
+void Table::add(std::vector<std::string> cells) {
+  OFFRAMP_ASSERT(cells.size() == titles_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::text(bool color) const {
+  std::vector<std::size_t> widths;
+  for (const std::string& title : titles_) widths.push_back(width_of(title));
+  for (const auto& row : rows_)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+
+  const auto line = [&](const std::vector<std::string>& cells) {
+    std::string result;
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      const std::string space(widths[i] - width_of(cells[i]), ' ');
+      result += i == 0 ? "  " : "   ";
+      result += i < left_columns_ ? cells[i] + space : space + cells[i];
+    }
+    result.erase(result.find_last_not_of(' ') + 1);
+    return result;
+  };
+  std::string result =
+      color ? fmt::format("\x1b[2m{}\x1b[0m\n", line(titles_)) : line(titles_) + "\n";
+  for (const auto& row : rows_) result += line(row) + "\n";
+  return result;
+}
+
+Counter::Counter(std::int64_t total, std::string unit)
+    : total_(total), unit_(std::move(unit)), terminal_(isatty(STDERR_FILENO) != 0) {}
+
+Counter::~Counter() {
+  if (terminal_) std::fputs("\r\x1b[K", stderr);
+}
+
+void Counter::show(std::int64_t done) {
+  if (!terminal_) return;
+  const std::string text = fmt::format("\r\x1b[K{} of {} {}", done, total_, unit_);
+  std::fputs(text.c_str(), stderr);
+}
+
+}  // namespace offramp::cli
