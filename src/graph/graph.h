@@ -159,7 +159,10 @@ std::vector<Parameter> parameters(const Graph& graph);
 
 /// Cuts `units` down to exits: merges the segments between the chosen ones and keeps the last.
 /// @param after  0-based indices of units after which to cut, increasing, none the last
-/// @return a graph of after.size() + 1 segments; only the last has a head
+/// @return a graph of after.size() + 1 segments, each called as its one unit or "<first> to
+/// <last>";
+///         only the last has a head
+/// @throws Error if a cut is out of order or out of range
 Graph merge_segments(const Graph& units, const std::vector<int>& after);
 
 }  // namespace offramp
