@@ -140,11 +140,10 @@ Tensor transform(const Tensor& x, const Tensor& residual, const Tensor& scale, c
 
 struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
   static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& weight,
-                        const Tensor& bias, const Tensor& residual_any,
+                        const Tensor& bias, const c10::optional<Tensor>& residual_any,
                         const BatchNormTensors& tensors, bool relu, double momentum, double eps) {
     const Tensor x = x_any.contiguous(kChannelsLast);
-    const Tensor residual =
-        residual_any.defined() ? residual_any.contiguous(kChannelsLast) : Tensor();
+    const Tensor residual = residual_any ? residual_any->contiguous(kChannelsLast) : Tensor();
     const auto [mean, inverse_std] = batch_statistics(x, tensors, momentum, eps);
     const auto [scale, shift] = scale_and_shift(weight, bias, mean, inverse_std);
     const Tensor y = transform(x, residual, scale, shift, relu);
@@ -215,7 +214,10 @@ Tensor library_path(const Tensor& x, const BatchNormTensors& t, const Tensor& re
 Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
                       bool training, double momentum, double eps) {
   if (!takes_fast_path(x)) return library_path(x, t, residual, relu, training, momentum, eps);
-  if (training) return BatchNormAct::apply(x, t.weight, t.bias, residual, t, relu, momentum, eps);
+  if (training) {
+    const auto optional = residual.defined() ? c10::make_optional(residual) : c10::nullopt;
+    return BatchNormAct::apply(x, t.weight, t.bias, optional, t, relu, momentum, eps);
+  }
   const bool differentiated =
       at::GradMode::is_enabled() && (x.requires_grad() || t.weight.requires_grad() ||
                                      (residual.defined() && residual.requires_grad()));

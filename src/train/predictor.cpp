@@ -16,6 +16,7 @@ class TorchPredictor : public Predictor {
   TorchPredictor(const Model& model, const TorchPredictorOptions& options)
       : network_(model.graph, device_named(options.device), 0) {
     set_threads(options.threads);
+    keep_freed_memory();
     mode_.precision = resolve_precision(options.precision, network_.device());
     network_.load(model.weights);
   }

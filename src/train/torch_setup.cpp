@@ -1,6 +1,11 @@
 #include "train/torch_setup.h"
 
+#include <limits>
 #include <thread>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "train/compat.h"
 
@@ -26,6 +31,13 @@ torch::Device device_named(const std::string& name) {
 void set_threads(int threads) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   torch::set_num_threads(threads > 0 ? threads : std::max(1, cores));
+}
+
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
 }
 
 bool has_fast_bf16(torch::Device device) {

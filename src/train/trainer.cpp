@@ -75,6 +75,7 @@ class Run {
         model_(describe_model(recipe_, data_, splits_)),
         network_(model_.graph, device_, recipe_.train.seed) {
     set_threads(recipe_.train.threads);
+    keep_freed_memory();
     mode_.training = true;
     mode_.precision = resolve_precision(recipe_.train.precision, device_);
     mode_.frozen_backbone = recipe_.train.mode == Mode::frozen;

@@ -1,0 +1,211 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "core/error.h"
+#include "train/trainer.h"
+
+namespace offramp::cli {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+// The first Ctrl-C stops after the step; a second one ends the program at once, as people expect.
+extern "C" void on_interrupt(int signal) {
+  if (stop_requested.exchange(true)) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s % 3600 / 60);
+  if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);
+  return fmt::format("{}s", s);
+}
+
+std::string percents(const std::vector<double>& rates) {
+  std::string text;
+  for (const double rate : rates)
+    text += fmt::format("{}{:.1f}", text.empty() ? "" : " / ", 100 * rate);
+  return text;
+}
+
+// Progress for people: one line that is drawn again on a terminal, plain lines elsewhere.
+class ProgressPrinter {
+ public:
+  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
+  ~ProgressPrinter() { clear(); }
+
+  void message(const std::string& line) {
+    clear();
+    fmt::print(stderr, "{}\n", line);
+  }
+
+  void step(const StepReport& r) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto pause = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
+    if (now - drawn_ < pause) return;
+    drawn_ = now;
+    const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
+    const std::string text = fmt::format(
+        "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
+        r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
+        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
+    if (terminal_)
+      fmt::print(stderr, "\r\x1b[K{}", text);
+    else
+      fmt::print(stderr, "{}\n", text);
+    std::fflush(stderr);
+    dirty_ = terminal_;
+  }
+
+  void epoch(const EpochReport& r) {
+    clear();
+    fmt::print(stderr,
+               "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
+               r.epoch, r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
+               r.best ? " (best)" : "", r.images_per_second, duration(r.seconds));
+  }
+
+ private:
+  void clear() {
+    if (dirty_) fmt::print(stderr, "\r\x1b[K");
+    dirty_ = false;
+  }
+  bool terminal_;
+  bool dirty_ = false;
+  std::chrono::steady_clock::time_point drawn_ = std::chrono::steady_clock::now();
+};
+
+struct Flags {
+  std::string recipe, out = "runs/train", data, from, device;
+  std::vector<std::string> set;
+  bool resume = false;
+  int epochs = 0, threads = 0, width = 0;
+  std::int64_t seed = -1;
+  double checkpoint_every = -1;
+};
+
+Recipe recipe_of(const Flags& flags) {
+  Recipe recipe;
+  if (flags.resume) {
+    if (!flags.recipe.empty() || !flags.set.empty() || flags.epochs || flags.seed >= 0 ||
+        flags.width || !flags.from.empty())
+      throw UsageError(
+          "--resume: the run's own config.toml says what to train; leave out the recipe, --set, "
+          "--epochs, --seed, --width and --from");
+    const auto path = std::filesystem::path(flags.out) / "config.toml";
+    if (!std::filesystem::exists(path))
+      throw UsageError("--resume: {}: there is no run in this folder", path.parent_path().string());
+    recipe = read_recipe(path);
+  } else {
+    if (flags.recipe.empty())
+      throw UsageError("train: needs a recipe (see configs/), or --resume with --out");
+    recipe = read_recipe(flags.recipe);
+  }
+  for (const std::string& assignment : flags.set) {
+    const auto equals = assignment.find('=');
+    if (equals == std::string::npos)
+      throw UsageError("--set: expected key=value, got \"{}\"", assignment);
+    set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
+  }
+  if (!flags.data.empty()) recipe.data.source = flags.data;
+  if (flags.epochs) set_key(recipe, "train.epochs", std::to_string(flags.epochs));
+  if (flags.seed >= 0) set_key(recipe, "train.seed", std::to_string(flags.seed));
+  if (flags.width) set_key(recipe, "network.width", std::to_string(flags.width));
+  if (flags.threads) set_key(recipe, "train.threads", std::to_string(flags.threads));
+  if (!flags.device.empty()) set_key(recipe, "train.device", flags.device);
+  if (flags.checkpoint_every >= 0)
+    set_key(recipe, "train.checkpoint_every", fmt::format("{}", flags.checkpoint_every));
+  if (!flags.from.empty()) recipe.train.from = flags.from;
+  check(recipe);
+  return recipe;
+}
+
+int run(const Flags& flags) {
+  const Recipe recipe = recipe_of(flags);
+  // A recipe for a network that cannot be built is found out before the data are read.
+  graph_for(recipe, recipe.data.height ? recipe.data.height : 32,
+            recipe.data.width ? recipe.data.width : 32, 10);
+  ProgressPrinter printer;
+  LoadOptions options;
+  options.height = recipe.data.height;
+  options.width = recipe.data.width;
+  options.fit = recipe.data.fit;
+  const LoadedData data = load_data(recipe.data.source, Part::train, options);
+  for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
+    printer.message(fmt::format("skipped {}: {}", data.skipped[i].name, data.skipped[i].reason));
+  if (data.skipped.size() > 10)
+    printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
+
+  TrainRequest request;
+  request.recipe = recipe;
+  request.data = &data;
+  request.run = flags.out;
+  request.resume = flags.resume;
+  request.stop = &stop_requested;
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  TrainEvents events;
+  events.message = [&](const std::string& line) { printer.message(line); };
+  events.step = [&](const StepReport& report) { printer.step(report); };
+  events.epoch = [&](const EpochReport& report) { printer.epoch(report); };
+  const TrainOutcome outcome = train(request, events);
+
+  const std::string model = (request.run / "model.safetensors").string();
+  switch (outcome) {
+    case TrainOutcome::interrupted:
+      printer.message(
+          fmt::format("stopped and saved; go on with: offramp train --resume --out {}", flags.out));
+      return 1;
+    case TrainOutcome::already_finished:
+      printer.message(fmt::format("this run is finished already: {}", model));
+      return 0;
+    case TrainOutcome::finished:
+      break;
+  }
+  printer.message(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
+                              model, recipe.data.source));
+  return 0;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("train", "Train a network from a recipe");
+  command->add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
+  command->add_option("--data", flags->data,
+                      "Images: CIFAR archive or folder, image folder, packed file, synthetic");
+  command->add_option("--out", flags->out, "Run folder")->capture_default_str();
+  command->add_flag("--resume", flags->resume, "Go on with the run in --out");
+  command->add_option("--from", flags->from,
+                      "Start from the weights of a safetensors file, adding exits to it");
+  command->add_option("--set", flags->set, "Override one key of the recipe: --set train.lr=0.05")
+      ->take_all()
+      ->expected(1);
+  command->add_option("--epochs", flags->epochs, "Override train.epochs")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", flags->seed, "Override train.seed")->check(CLI::NonNegativeNumber);
+  command->add_option("--width", flags->width, "Override network.width")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", flags->threads, "Threads (default: all cores)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--device", flags->device, "cpu or cuda");
+  command
+      ->add_option("--checkpoint-every", flags->checkpoint_every, "Also save every so many minutes")
+      ->check(CLI::NonNegativeNumber);
+  command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace offramp::cli
