@@ -1,0 +1,310 @@
+#include "data/fetch.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+
+#include "core/error.h"
+#include "data/part_file.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::PartFile;
+
+struct Known {
+  std::string_view name, url, md5, variable;
+};
+
+constexpr Known kKnown[] = {
+    {"cifar10", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+     "c32a1d4ab5d03f1284b67883e8d87530", "OFFRAMP_CIFAR10_URL"},
+    {"cifar100", "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+     "03b5dce01913d631647c71ecec9e9cb8", "OFFRAMP_CIFAR100_URL"},
+};
+
+// Which protocols this URL may be fetched with, as libcurl lists them.
+std::string allowed_protocol(const std::string& url) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
+  const auto part = [&](CURLUPart which) {
+    char* text = nullptr;
+    std::string result;
+    if (curl_url_get(parsed.get(), which, &text, 0) == CURLUE_OK) result = text;
+    curl_free(text);
+    return result;
+  };
+  if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
+    throw Error("{}: not a URL", quote(url));
+  }
+  const std::string scheme = part(CURLUPART_SCHEME), host = part(CURLUPART_HOST);
+  if (scheme == "https") return "https";
+  const bool loopback = host == "localhost" || host == "127.0.0.1" || host == "[::1]";
+  if (scheme == "http" && loopback) return "http";
+  throw Error("{}: only https:// is allowed", quote(url));
+}
+
+// What one request came to.
+enum class Outcome {
+  complete,
+  lost,         // what came so far is kept, and asking for the rest makes sense
+  unreachable,  // no answer at all
+  restart,      // the part does not fit what the server has
+};
+
+// One request for the rest of the file.
+class Request {
+ public:
+  Request(const std::string& url, PartFile& part, const FetchOptions& options,
+          const std::function<void(const FetchProgress&)>& progress)
+      : url_(url), part_(part), options_(options), progress_(progress) {}
+
+  Outcome run();
+  const std::string& reason() const { return reason_; }
+
+ private:
+  static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self) {
+    return static_cast<Request*>(self)->guarded([&](Request& request) {
+      return request.receive(std::as_bytes(std::span(data, size)));
+    })
+               ? size
+               : 0;
+  }
+  static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+    return static_cast<Request*>(self)->guarded([](Request& request) {
+      request.report();
+      return true;
+    })
+               ? 0
+               : 1;
+  }
+
+  // Exceptions must not pass through libcurl: they wait for run().
+  template <typename Work>
+  bool guarded(const Work& work) {
+    try {
+      return work(*this);
+    } catch (...) {
+      failure_ = std::current_exception();
+      return false;
+    }
+  }
+
+  void set_up(const std::string& protocol);
+  bool receive(std::span<const std::byte> bytes);
+  bool begin_body();
+  void report() const {
+    if (progress_) progress_({part_.size(), total_});
+  }
+  Outcome judge(CURLcode code);
+  long status() const;
+  // Where the body of a 206 begins: "Content-Range: bytes <begin>-<end>/<total>".
+  std::optional<std::int64_t> range_begin() const;
+
+  const std::string& url_;
+  PartFile& part_;
+  const FetchOptions& options_;
+  const std::function<void(const FetchProgress&)>& progress_;
+  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_{curl_easy_init(), curl_easy_cleanup};
+  std::array<char, CURL_ERROR_SIZE> message_{};
+  std::string reason_;
+  std::int64_t total_ = 0;
+  bool body_begun_ = false, misfit_ = false;
+  std::exception_ptr failure_;
+};
+
+void Request::set_up(const std::string& protocol) {
+  CURL* curl = curl_.get();
+  curl_easy_setopt(curl, CURLOPT_URL, url_.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, protocol.c_str());
+  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+  // This machine is never asked through a proxy.
+  if (protocol == "http") curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
+  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 5L);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, "offramp");
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout_s));
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1024L);
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.low_speed_s));
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message_.data());
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Request::on_body);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, this);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Request::on_progress);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+}
+
+Outcome Request::run() {
+  if (!curl_) throw Error("{}: libcurl cannot start", url_);
+  set_up(allowed_protocol(url_));
+  // As a range, not CURLOPT_RESUME_FROM: that fails where the server sends the whole file.
+  const std::string range = fmt::format("{}-", part_.size());
+  if (part_.size() > 0) curl_easy_setopt(curl_.get(), CURLOPT_RANGE, range.c_str());
+  const CURLcode code = curl_easy_perform(curl_.get());
+  if (failure_) std::rethrow_exception(failure_);
+  report();
+  return judge(code);
+}
+
+long Request::status() const {
+  long status = 0;
+  curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status);
+  return status;
+}
+
+std::optional<std::int64_t> Request::range_begin() const {
+  curl_header* header = nullptr;
+  if (curl_easy_header(curl_.get(), "Content-Range", 0, CURLH_HEADER, -1, &header) != CURLHE_OK) {
+    return std::nullopt;
+  }
+  const std::string_view value = header->value;
+  constexpr std::string_view kUnit = "bytes ";
+  std::int64_t begin = 0;
+  if (!value.starts_with(kUnit) ||
+      std::from_chars(value.data() + kUnit.size(), value.data() + value.size(), begin).ec !=
+          std::errc()) {
+    return std::nullopt;
+  }
+  return begin;
+}
+
+bool Request::begin_body() {
+  if (status() == 206) {
+    misfit_ = range_begin() != part_.size();
+    if (misfit_) return false;
+  } else if (part_.size() > 0) {
+    part_.clear();
+  }
+  curl_off_t length = 0;
+  curl_easy_getinfo(curl_.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+  total_ = length > 0 ? part_.size() + length : 0;
+  return true;
+}
+
+bool Request::receive(std::span<const std::byte> bytes) {
+  // The text of an error page is not the file.
+  if (status() != 200 && status() != 206) return true;
+  if (!body_begun_ && !begin_body()) return false;
+  body_begun_ = true;
+  if (std::max(total_, part_.size() + std::ssize(bytes)) > options_.max_bytes) {
+    throw Error("{}: larger than the limit: {} bytes", url_, options_.max_bytes);
+  }
+  part_.append(bytes);
+  return true;
+}
+
+Outcome Request::judge(CURLcode code) {
+  reason_ = message_[0] != '\0' ? message_.data() : curl_easy_strerror(code);
+  if (misfit_) return Outcome::restart;
+  switch (code) {
+    case CURLE_OK:
+      break;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+      return Outcome::unreachable;
+    case CURLE_OPERATION_TIMEDOUT:
+      return status() == 0 ? Outcome::unreachable : Outcome::lost;
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+      return Outcome::lost;
+    default:
+      throw Error("{}: cannot download: {}", url_, reason_);
+  }
+  switch (const long http = status()) {
+    case 200:
+    case 206:
+      return Outcome::complete;
+    case 416:
+      if (part_.size() > 0) return Outcome::restart;
+      [[fallthrough]];
+    default:
+      if (http != 408 && http != 429 && http < 500) throw Error("{}: HTTP status {}", url_, http);
+      reason_ = fmt::format("HTTP status {}", http);
+      return Outcome::lost;
+  }
+}
+
+// Asks until the file is complete; what is complete may still be wrong.
+void receive_all(const std::string& url, PartFile& part, const FetchOptions& options,
+                 const std::function<void(const FetchProgress&)>& progress) {
+  std::int64_t furthest = part.size();
+  bool reached = false;
+  for (int tries = 0;;) {
+    Request request(url, part, options, progress);
+    const Outcome outcome = request.run();
+    if (outcome == Outcome::complete) return;
+    if (outcome == Outcome::unreachable && !reached) {
+      throw Error("{}: cannot reach the server: {}", url, request.reason());
+    }
+    reached = true;
+    if (outcome == Outcome::restart) part.clear();
+    // A server that restarts and fails at the same byte for ever makes no headway.
+    if (part.size() > furthest) tries = 0;
+    furthest = std::max(furthest, part.size());
+    if (tries == options.retries) {
+      throw Error("{}: connection lost: {}; {} bytes are kept in {}", url, request.reason(),
+                  part.size(), part.path().string());
+    }
+    if (outcome != Outcome::restart) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(options.pause_ms) *
+                                  (1 << std::min(tries, 6)));
+    }
+    ++tries;
+  }
+}
+
+}  // namespace
+
+Download known_download(const std::string& name) {
+  for (const Known& known : kKnown) {
+    if (known.name != name) continue;
+    const char* elsewhere = std::getenv(known.variable.data());
+    const std::string_view url = elsewhere != nullptr && *elsewhere != '\0' ? elsewhere : known.url;
+    return {std::string(url), std::string(known.md5),
+            std::string(known.url.substr(known.url.rfind('/') + 1))};
+  }
+  throw UsageError("no download is known for {}; known: cifar10, cifar100", quote(name));
+}
+
+fs::path fetch(const Download& download, const fs::path& folder,
+               const std::function<void(const FetchProgress&)>& progress,
+               const FetchOptions& options) {
+  static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (ready != CURLE_OK) throw Error("libcurl cannot start: {}", curl_easy_strerror(ready));
+  allowed_protocol(download.url);
+
+  const fs::path target = folder / download.file_name;
+  if (fs::exists(target) && detail::md5_of_file(target) == download.md5) return target;
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) throw Error("{}: cannot create: {}", folder.string(), failed.message());
+
+  PartFile part(target);
+  // An earlier run may have been ended between the last byte and the renaming.
+  if (part.md5() != download.md5) receive_all(download.url, part, options, progress);
+  if (const std::string md5 = part.md5(); md5 != download.md5) {
+    const std::int64_t bytes = part.size();
+    part.remove();
+    throw Error("{}: wrong MD5, the damaged part is removed: {} bytes have {}, expected {}",
+                download.url, bytes, md5, download.md5);
+  }
+  part.publish();
+  return target;
+}
+
+}  // namespace offramp
