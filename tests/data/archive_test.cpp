@@ -1,0 +1,237 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/dataset.h"
+#include "data/file_tree.h"
+#include "tests/support/image_files.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::ArchiveLimits;
+using detail::open_archive;
+using test::ArchiveEntry;
+using test::bytes_of;
+using test::patterned_image;
+using test::write_archive;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::vector<ArchiveEntry> image_entries(const std::string& prefix) {
+  std::vector<ArchiveEntry> entries;
+  int seed = 0;
+  for (const char* name : {"test/dog/c.png", "train/dog/b.png", "test/cat/c.png", "train/cat/a.png",
+                           "train/dog/a.png", "train/cat/b.png"}) {
+    entries.push_back({prefix + name, encode_png(patterned_image(8, 6, ++seed)), "", false});
+  }
+  return entries;
+}
+
+/// Opening and reading all of an archive; what it says.
+std::string failure(const fs::path& path, const ArchiveLimits& limits = {}) {
+  try {
+    const auto tree = open_archive(path, limits);
+    std::vector<std::size_t> all;
+    for (std::size_t i = 0; i < tree->members().size(); ++i) {
+      if (!tree->members()[i].is_folder) all.push_back(i);
+    }
+    std::string problem = "no error";
+    std::mutex mutex;
+    tree->read(all, [&](std::size_t, const detail::Content& content) {
+      const std::lock_guard lock(mutex);
+      if (!content.problem.empty()) problem = "problem: " + content.problem;
+    });
+    return problem;
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+TEST(Archive, LoadsAsTheFolderWould) {
+  const TemporaryFolder folder;
+  for (const auto& entry : image_entries("")) {
+    test::write_bytes(folder.path() / "folder" / entry.path, entry.bytes);
+  }
+  const Dataset expected = load_data((folder.path() / "folder").string(), Part::train, {}).dataset;
+  ASSERT_EQ(expected.size(), 4);
+  for (const char* name : {"a.tar", "a.tar.gz", "a.tar.xz", "a.zip"}) {
+    for (const char* prefix : {"", "./", "top/", "top/within/"}) {
+      const fs::path path = folder.path() / name;
+      write_archive(path, image_entries(prefix));
+      const LoadedData loaded = load_data(path.string(), Part::train, {});
+      EXPECT_EQ(loaded.dataset.pixels, expected.pixels) << name << prefix;
+      EXPECT_EQ(loaded.dataset.names, expected.names);
+      EXPECT_EQ(loaded.dataset.labels, expected.labels);
+      EXPECT_EQ(loaded.dataset.hashes, expected.hashes);
+      EXPECT_EQ(load_data(path.string(), Part::test, {}).dataset.size(), 2);
+    }
+  }
+}
+
+TEST(Archive, IsFoundAsTheOnlyOneInAFolder) {
+  const TemporaryFolder folder;
+  write_archive(folder.path() / "images.tar.xz", image_entries("top/"));
+  test::write_bytes(folder.path() / "README.md", bytes_of("about"));
+  EXPECT_EQ(load_data(folder.path().string(), Part::train, {}).dataset.size(), 4);
+  write_archive(folder.path() / "more.zip", image_entries("top/"));
+  try {
+    load_data(folder.path().string(), Part::train, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("several archives (images.tar.xz, more.zip)"));
+  }
+}
+
+TEST(Archive, SplitsClassFoldersBySeedAsAFolderWould) {
+  const TemporaryFolder folder;
+  std::vector<ArchiveEntry> entries;
+  for (int i = 0; i < 24; ++i) {
+    entries.push_back({fmt::format("{}/{:02}.png", i % 2 == 0 ? "cat" : "dog", i),
+                       encode_png(patterned_image(8, 8, i)), "", false});
+    test::write_bytes(folder.path() / "folder" / entries.back().path, entries.back().bytes);
+  }
+  write_archive(folder.path() / "a.zip", entries);
+  for (const Part part : {Part::train, Part::test}) {
+    EXPECT_EQ(load_data((folder.path() / "a.zip").string(), part, {}).dataset.names,
+              load_data((folder.path() / "folder").string(), part, {}).dataset.names);
+  }
+}
+
+TEST(Archive, LeavesOutDamagedImagesAndLinksAndNamesThem) {
+  const TemporaryFolder folder;
+  auto entries = image_entries("");
+  entries.push_back({"train/cat/bad.jpg", bytes_of("no image"), "", false});
+  entries.push_back({"train/cat/hard.png", {}, "train/cat/a.png", true});
+  entries.push_back({"train/cat/soft.png", {}, "/etc/passwd", false});
+  write_archive(folder.path() / "a.tar", entries);
+  const LoadedData loaded = load_data((folder.path() / "a.tar").string(), Part::train, {});
+  EXPECT_EQ(loaded.dataset.size(), 4);
+  ASSERT_EQ(loaded.skipped.size(), 3);
+  EXPECT_EQ(loaded.skipped[0].reason, "not a JPEG or PNG");
+  EXPECT_EQ(loaded.skipped[1].name, "train/cat/hard.png");
+  EXPECT_EQ(loaded.skipped[1].reason, "a link inside the archive");
+  EXPECT_EQ(loaded.skipped[2].reason, "a link inside the archive");
+}
+
+TEST(Archive, TakesTheLaterOfTwoEntriesWithOnePath) {
+  const TemporaryFolder folder;
+  auto entries = image_entries("");
+  entries.push_back({"./train/cat/a.png", encode_png(patterned_image(8, 6, 77)), "", false});
+  write_archive(folder.path() / "a.tar", entries);
+  const Dataset dataset = load_data((folder.path() / "a.tar").string(), Part::train, {}).dataset;
+  ASSERT_EQ(dataset.size(), 4);
+  const auto rgb = dataset.image(0);
+  EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()), patterned_image(8, 6, 77).rgb);
+}
+
+TEST(Archive, KeepsNamesOutsideAscii) {
+  const TemporaryFolder folder;
+  auto entries = image_entries("");
+  entries.push_back(
+      {"train/cat/sleepy \xc3\xa9t\xc3\xa9.png", encode_png(patterned_image(8, 6, 9)), "", false});
+  for (const char* name : {"a.tar", "a.zip"}) {
+    write_archive(folder.path() / name, entries);
+    EXPECT_EQ(load_data((folder.path() / name).string(), Part::train, {}).dataset.names[2],
+              "train/cat/sleepy \xc3\xa9t\xc3\xa9.png");
+  }
+}
+
+TEST(Archive, RefusesPathsThatLeaveIt) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a.tar";
+  write_archive(path, {{"train/../../x.png", bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(path), "entry leaves the archive's folder with \"..\"");
+  write_archive(path, {{"/etc/x.png", bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(path), "entry \"/etc/x.png\": an absolute path");
+}
+
+TEST(Archive, RefusesABomb) {
+  const TemporaryFolder folder;
+  ArchiveLimits limits;
+  limits.ratio_from_bytes = 1 << 20;
+  const std::vector<std::byte> zeros(4 << 20);
+  for (const char* name : {"a.tar.gz", "a.tar.xz", "a.zip"}) {
+    const fs::path path = folder.path() / name;
+    write_archive(path, {{"train/cat/a.png", zeros, "", false}});
+    EXPECT_THAT(failure(path, limits), HasSubstr("more than 200 times its size")) << name;
+  }
+  // Not only what is wanted counts: a stream is unfolded to get past an entry, too.
+  write_archive(folder.path() / "b.tar.gz", {{"ignored.bin", zeros, "", false}});
+  EXPECT_THAT(failure(folder.path() / "b.tar.gz", limits), HasSubstr("refused as a bomb"));
+}
+
+TEST(Archive, HoldsItsLimits) {
+  const TemporaryFolder folder;
+  for (const char* name : {"a.tar", "a.zip"}) {
+    const fs::path path = folder.path() / name;
+    write_archive(path, {{"a.png", bytes_of("12345678"), "", false},
+                         {"b.png", bytes_of("123456789"), "", false}});
+    ArchiveLimits limits;
+    EXPECT_EQ(failure(path, limits), "no error");
+    limits.max_entries = 1;
+    EXPECT_EQ(failure(path, limits), "the archive has more than 1 entries");
+    limits.max_entries = 2, limits.max_entry_bytes = 8;
+    EXPECT_EQ(failure(path, limits), "problem: 9 bytes, more than the 8 allowed");
+    limits.max_entry_bytes = 9, limits.max_total_bytes = 16;
+    EXPECT_EQ(failure(path, limits), "the archive unfolds to more than 16 bytes");
+  }
+}
+
+TEST(Archive, RefusesAnEncryptedZip) {
+  const TemporaryFolder folder;
+  write_archive(folder.path() / "a.zip", image_entries(""), "secret");
+  EXPECT_EQ(failure(folder.path() / "a.zip"), "the archive is encrypted");
+}
+
+TEST(Archive, RefusesWhatIsNoArchiveAndWhatIsCutOff) {
+  const TemporaryFolder folder;
+  test::write_bytes(folder.path() / "a.tar", bytes_of("just some text, and not an archive"));
+  EXPECT_THAT(failure(folder.path() / "a.tar"), StartsWith("not a .tar, .tar.gz, .tar.xz or .zip"));
+  for (const char* name : {"b.tar", "b.tar.gz", "b.tar.xz", "b.zip"}) {
+    const fs::path path = folder.path() / name;
+    write_archive(path, image_entries(""));
+    fs::resize_file(path, fs::file_size(path) / 2);
+    EXPECT_NE(failure(path), "no error") << name;
+  }
+  test::write_bytes(folder.path() / "empty.zip", {});
+  EXPECT_THROW(load_data((folder.path() / "empty.zip").string(), Part::train, {}), Error);
+}
+
+TEST(Archive, SurvivesAnyChangedByte) {
+  const TemporaryFolder folder;
+  write_archive(folder.path() / "a.zip", image_entries(""));
+  const auto bytes = read_file(folder.path() / "a.zip");
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    auto changed = bytes;
+    changed[i] ^= std::byte(0x5a);
+    test::write_bytes(folder.path() / "b.zip", changed);
+    failure(folder.path() / "b.zip");
+  }
+}
+
+TEST(Archive, PassesOnWhatAReaderThrows) {
+  const TemporaryFolder folder;
+  std::vector<ArchiveEntry> entries;
+  for (int i = 0; i < 300; ++i) {
+    entries.push_back({fmt::format("{:03}.png", i), bytes_of("x"), "", false});
+  }
+  write_archive(folder.path() / "a.tar", entries);
+  const auto tree = open_archive(folder.path() / "a.tar");
+  std::vector<std::size_t> all(300);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
+  EXPECT_THROW(tree->read(all,
+                          [](std::size_t i, const detail::Content&) {
+                            if (i == 150) throw UsageError("enough");
+                          }),
+               UsageError);
+}
+
+}  // namespace
+}  // namespace offramp

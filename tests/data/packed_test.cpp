@@ -1,0 +1,174 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/safetensors.h"
+#include "data/dataset.h"
+#include "tests/support/image_files.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+LoadedData sample(int count, int first) {
+  LoadedData data;
+  data.source = "image folder";
+  data.sizes = {4, 9, 3, 8};
+  Dataset& dataset = data.dataset;
+  dataset.width = 4;
+  dataset.height = 3;
+  dataset.classes = {"a class", "\xc3\xa9t\xc3\xa9"};
+  for (int i = 0; i < count; ++i) {
+    const Image image = test::patterned_image(4, 3, first + i);
+    dataset.pixels.insert(dataset.pixels.end(), image.rgb.begin(), image.rgb.end());
+    dataset.labels.push_back(i % 2);
+    dataset.names.push_back(fmt::format("train/{}.jpg", first + i));
+    dataset.hashes.push_back(0xfedcba9876543210u + static_cast<std::uint64_t>(i));
+  }
+  return data;
+}
+
+void expect_equal(const LoadedData& a, const LoadedData& b) {
+  EXPECT_EQ(a.source, b.source);
+  EXPECT_EQ(a.sizes, b.sizes);
+  EXPECT_EQ(a.dataset.width, b.dataset.width);
+  EXPECT_EQ(a.dataset.height, b.dataset.height);
+  EXPECT_EQ(a.dataset.classes, b.dataset.classes);
+  EXPECT_EQ(a.dataset.pixels, b.dataset.pixels);
+  EXPECT_EQ(a.dataset.labels, b.dataset.labels);
+  EXPECT_EQ(a.dataset.names, b.dataset.names);
+  EXPECT_EQ(a.dataset.hashes, b.dataset.hashes);
+  ASSERT_EQ(a.skipped.size(), b.skipped.size());
+  for (std::size_t i = 0; i < a.skipped.size(); ++i) {
+    EXPECT_EQ(a.skipped[i].name, b.skipped[i].name);
+    EXPECT_EQ(a.skipped[i].reason, b.skipped[i].reason);
+  }
+}
+
+TEST(Packed, GivesBackBothPartsWithNamesHashesAndSkippedFiles) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  LoadedData train = sample(5, 0);
+  train.skipped = {{"train/x.jpg", "truncated"}, {"train/y.jpg", ""}};
+  const LoadedData test = sample(2, 50);
+  write_packed(path, train, test);
+  expect_equal(load_data(path.string(), Part::train, {}), train);
+  expect_equal(load_data(path.string(), Part::test, {}), test);
+}
+
+TEST(Packed, IsResizedWhenAnotherSizeIsAskedFor) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  const LoadedData data = sample(3, 0);
+  write_packed(path, data, data);
+  LoadOptions options;
+  options.width = 8;
+  options.height = 6;
+  options.fit = Fit::crop;
+  const LoadedData loaded = load_data(path.string(), Part::train, options);
+  EXPECT_EQ(loaded.dataset.width, 8);
+  EXPECT_EQ(loaded.dataset.hashes, data.dataset.hashes);
+  const auto rgb = loaded.dataset.image(2);
+  EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()),
+            resize(test::patterned_image(4, 3, 2), 8, 6, Fit::crop).rgb);
+}
+
+TEST(Packed, RefusesPartsThatDoNotFitTogether) {
+  const TemporaryFolder folder;
+  LoadedData other = sample(2, 0);
+  other.dataset.classes[1] = "another";
+  EXPECT_THROW(write_packed(folder.path() / "x", sample(2, 0), other), Error);
+  EXPECT_FALSE(fs::exists(folder.path() / "x"));
+}
+
+/// Writes a packed file with one thing changed; what loading it says after the path.
+template <typename Change>
+std::string failure(Change change) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  write_packed(path, sample(4, 0), sample(4, 10));
+  Metadata metadata;
+  Tensors tensors;
+  {
+    const Safetensors file = Safetensors::open(path);
+    metadata = file.metadata();
+    for (const auto& [name, view] : file.tensors()) tensors[name] = view.copy();
+  }
+  change(metadata, tensors);
+  write_safetensors(path, metadata, tensors);
+  try {
+    load_data(path.string(), Part::train, {});
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_TRUE(message.starts_with(path.string() + ": ")) << message;
+    return message.substr(path.string().size() + 2);
+  }
+  return "no error";
+}
+
+TEST(Packed, RefusesAnotherKindOfSafetensorsFile) {
+  EXPECT_THAT(failure([](Metadata& m, Tensors&) { m.erase("format"); }),
+              HasSubstr("a safetensors file, but no packed data set"));
+  EXPECT_THAT(failure([](Metadata& m, Tensors&) { m["format"] = "offramp-data 2"; }),
+              HasSubstr("it says \"offramp-data 2\""));
+}
+
+TEST(Packed, RefusesTensorsThatDoNotFit) {
+  using Values = std::vector<std::int64_t>;
+  const auto i64 = [](Values shape, Values values) {
+    return HostTensor::of(std::move(shape), std::span<const std::int64_t>(values));
+  };
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t.erase("train.hashes"); }),
+              HasSubstr("train.hashes"));
+  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+              t["train.labels"] = i64({3}, {0, 1, 0});
+            }),
+            "tensor \"train.labels\": 3 values, expected 4");
+  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+              t["train.labels"] = i64({4}, {0, 1, 2, 0});
+            }),
+            "tensor \"train.labels\": label 2, expected 0 to 1");
+  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+              t["train.labels"] = i64({4}, {0, 1, -1, 0});
+            }),
+            "tensor \"train.labels\": label -1, expected 0 to 1");
+  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+              t["train.hashes"] = i64({4}, {0, 1, 2, 0});
+            }),
+            "tensor \"train.hashes\": I64[4], expected U64 with 1 dimensions");
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
+                t["train.pixels"].shape = {4, 3, 12, 1};
+              }),
+              HasSubstr("not [N, height, width, 3]: [4,3,12,1]"));
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
+                t["train.pixels"].shape = {0, 3, 4, 3};
+                t["train.pixels"].bytes.clear();
+              }),
+              HasSubstr("not [N, height, width, 3]"));
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes[2] = std::byte(0); }),
+              HasSubstr("tensor \"train.names\": 5 names, expected 4"));
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes.back() = std::byte(1); }),
+              HasSubstr("the last text has no end"));
+  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
+                t["classes"] = HostTensor::of(
+                    {4}, std::span<const std::uint8_t>(std::vector<std::uint8_t>{65, 0, 65, 0}));
+              }),
+              HasSubstr("no class, or one twice"));
+}
+
+TEST(Packed, RefusesAFileCutAnywhere) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  write_packed(path, sample(2, 0), sample(2, 10));
+  const auto bytes = read_file(path);
+  for (std::size_t size = 0; size < bytes.size(); size += 7) {
+    test::write_bytes(path, std::span(bytes).first(size));
+    EXPECT_THROW(load_data(path.string(), Part::train, {}), Error) << size;
+  }
+}
+
+}  // namespace
+}  // namespace offramp
