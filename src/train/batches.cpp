@@ -1,19 +1,23 @@
 #include "train/batches.h"
 
+#include <algorithm>
+
+#include "core/error.h"
+
 namespace offramp {
 namespace {
 
 using torch::Tensor;
+using torch::indexing::Slice;
 
 // Batches that the loader made, as tensors over its memory.
 class LoaderBatches : public Batches {
  public:
   LoaderBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                const LoaderOptions& options, std::int64_t first_step, torch::Device device)
+                const LoaderOptions& options, std::int64_t first_step)
       : loader_(dataset, std::move(indices), options, first_step),
         height_(dataset.height),
-        width_(dataset.width),
-        device_(device) {}
+        width_(dataset.width) {}
 
   std::int64_t steps_per_epoch() const override { return loader_.steps_per_epoch(); }
   double seconds_waited() const override { return loader_.seconds_waited(); }
@@ -23,22 +27,154 @@ class LoaderBatches : public Batches {
     auto* images = const_cast<float*>(batch.images.data());
     auto* labels = const_cast<std::int64_t*>(batch.labels.data());
     const Tensor rows = torch::from_blob(images, {batch.count, height_, width_, 3}, torch::kFloat);
-    return {rows.permute({0, 3, 1, 2}).to(device_),
-            torch::from_blob(labels, {batch.count}, torch::kLong).to(device_)};
+    return {rows.permute({0, 3, 1, 2}), torch::from_blob(labels, {batch.count}, torch::kLong)};
   }
 
  private:
   Loader loader_;
   std::int64_t height_, width_;
+};
+
+// All images on the device; a batch is gathered, cropped, mirrored and normalised there from the
+// numbers that Augmenter draws.
+class DeviceBatches : public Batches {
+ public:
+  DeviceBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
+                const LoaderOptions& options, std::int64_t first_step, torch::Device device)
+      : indices_(std::move(indices)),
+        options_(options),
+        augmenter_(options.preprocessing, options.augmentation, options.seed),
+        height_(dataset.height),
+        width_(dataset.width),
+        step_(first_step),
+        device_(device) {
+    if (std::ssize(indices_) < options_.batch)
+      throw UsageError("batch must not be larger than the number of images: got {} and {}",
+                       options_.batch, indices_.size());
+    auto* bytes = const_cast<std::uint8_t*>(dataset.pixels.data());
+    auto* labels = const_cast<std::int64_t*>(dataset.labels.data());
+    pixels_ = torch::from_blob(bytes, {dataset.size(), height_, width_, 3}, torch::kUInt8)
+                  .to(device_, false, true);
+    labels_ = torch::from_blob(labels, {dataset.size()}, torch::kLong).to(device_, false, true);
+    const auto& p = options_.preprocessing;
+    mean_ = torch::tensor({p.mean[0], p.mean[1], p.mean[2]}).to(device_);
+    std_ = torch::tensor({p.std[0], p.std[1], p.std[2]}).to(device_);
+  }
+
+  std::int64_t steps_per_epoch() const override { return std::ssize(indices_) / options_.batch; }
+  double seconds_waited() const override { return 0; }
+
+  TensorBatch next() override {
+    const std::int64_t epoch = step_ / steps_per_epoch();
+    const std::int64_t first = step_ % steps_per_epoch() * options_.batch;
+    if (epoch != order_epoch_) {
+      order_ = epoch_order(indices_, options_.seed, static_cast<std::uint64_t>(epoch));
+      order_epoch_ = epoch;
+    }
+    ++step_;
+    const std::vector<std::int64_t> images(order_.begin() + first,
+                                           order_.begin() + first + options_.batch);
+    std::vector<std::int64_t> draws;  // [N, 7]
+    for (const std::int64_t image : images) {
+      const auto d =
+          augmenter_.draw(static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(image));
+      draws.insert(draws.end(),
+                   {d.top, d.left, d.height, d.width, d.flip ? 1 : 0, d.cutout_top, d.cutout_left});
+    }
+    const Tensor index = torch::tensor(images, torch::kLong).to(device_);
+    const Tensor draw = torch::tensor(draws, torch::kLong).view({-1, 7}).to(device_);
+    const Tensor augmented = augment(index, draw);
+    return {augmented.permute({0, 3, 1, 2}), labels_.index_select(0, index)};
+  }
+
+ private:
+  // One coordinate of the result, in the image: two neighbours and the share of the second. [N,
+  // size]
+  struct Neighbours {
+    Tensor first, second, share;
+    Tensor inside;  // false where a padded crop reaches outside
+  };
+
+  Neighbours neighbours(const Tensor& begin, const Tensor& extent, std::int64_t size,
+                        const Tensor& mirrored) const {
+    Tensor place =
+        torch::arange(size, torch::TensorOptions(device_).dtype(torch::kLong)).unsqueeze(0);
+    place = torch::where(mirrored.unsqueeze(1), size - 1 - place, place);
+    const Tensor box = extent.unsqueeze(1);
+    const Tensor centre =
+        ((place.to(torch::kFloat) + 0.5f) * box.to(torch::kFloat) / static_cast<float>(size) - 0.5f)
+            .clamp_min(0);
+    const Tensor position = torch::minimum(centre, (box - 1).to(torch::kFloat));
+    const Tensor first = position.to(torch::kLong);
+    const Tensor second = torch::minimum(first + 1, box - 1);
+    const Tensor share = position - first.to(torch::kFloat);
+    const Tensor from = first + begin.unsqueeze(1);
+    return {from.clamp(0, size - 1), (second + begin.unsqueeze(1)).clamp(0, size - 1), share,
+            from.ge(0).logical_and(from.lt(size))};
+  }
+
+  Tensor gather(const Tensor& index, const Tensor& rows, const Tensor& columns) const {
+    return pixels_.index({index.view({-1, 1, 1}), rows.unsqueeze(2), columns.unsqueeze(1)})
+        .to(torch::kFloat);
+  }
+
+  Tensor augment(const Tensor& index, const Tensor& draw) const {
+    const auto column = [&](int c) { return draw.index({Slice(), c}); };
+    const Tensor mirrored = column(4).ne(0);
+    const Neighbours y = neighbours(column(0), column(2), height_, torch::zeros_like(mirrored));
+    const Neighbours x = neighbours(column(1), column(3), width_, mirrored);
+    Tensor pixels = gather(index, y.first, x.first);
+    if (options_.augmentation.resized_crop > 0) {
+      const Tensor down = y.share.unsqueeze(2).unsqueeze(3),
+                   right = x.share.unsqueeze(1).unsqueeze(3);
+      const Tensor left_side = pixels + down * (gather(index, y.second, x.first) - pixels);
+      const Tensor upper_right = gather(index, y.first, x.second);
+      const Tensor right_side =
+          upper_right + down * (gather(index, y.second, x.second) - upper_right);
+      pixels = left_side + right * (right_side - left_side);
+    }
+    const Tensor inside = y.inside.unsqueeze(2).logical_and(x.inside.unsqueeze(1)).unsqueeze(3);
+    Tensor result =
+        (torch::where(inside, pixels / 255.0f, torch::zeros_like(pixels)) - mean_) / std_;
+    if (options_.augmentation.cutout > 0) {
+      const auto covered = [&](const Tensor& begin, std::int64_t size) {
+        const Tensor place =
+            torch::arange(size, torch::TensorOptions(device_).dtype(torch::kLong)).unsqueeze(0);
+        const Tensor start = begin.unsqueeze(1);
+        return place.ge(start).logical_and(place.lt(start + options_.augmentation.cutout));
+      };
+      const Tensor hole = covered(column(5), height_)
+                              .unsqueeze(2)
+                              .logical_and(covered(column(6), width_).unsqueeze(1));
+      result = result.masked_fill(hole.unsqueeze(3), 0);
+    }
+    return result;
+  }
+
+  std::vector<std::int64_t> indices_;
+  LoaderOptions options_;
+  Augmenter augmenter_;
+  std::int64_t height_, width_, step_;
   torch::Device device_;
+  std::int64_t order_epoch_ = -1;
+  std::vector<std::int64_t> order_;
+  Tensor pixels_, labels_, mean_, std_;
 };
 
 }  // namespace
 
-std::unique_ptr<Batches> make_batches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                                      const LoaderOptions& options, std::int64_t first_step,
-                                      torch::Device device) {
-  return std::make_unique<LoaderBatches>(dataset, std::move(indices), options, first_step, device);
+std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
+                                             std::vector<std::int64_t> indices,
+                                             const LoaderOptions& options,
+                                             std::int64_t first_step) {
+  return std::make_unique<LoaderBatches>(dataset, std::move(indices), options, first_step);
+}
+
+std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
+                                             std::vector<std::int64_t> indices,
+                                             const LoaderOptions& options, std::int64_t first_step,
+                                             torch::Device device) {
+  return std::make_unique<DeviceBatches>(dataset, std::move(indices), options, first_step, device);
 }
 
 }  // namespace offramp

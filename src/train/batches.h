@@ -25,10 +25,17 @@ class Batches {
   virtual double seconds_waited() const = 0;
 };
 
-/// The CPU augments on a thread of its own; a GPU holds the data and augments there. Both draw the
-/// same random numbers for the same (seed, epoch, image).
-std::unique_ptr<Batches> make_batches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                                      const LoaderOptions& options, std::int64_t first_step,
-                                      torch::Device device);
+/// Batches that a Loader's thread makes on the CPU.
+/// @param dataset  must outlive the result
+std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
+                                             std::vector<std::int64_t> indices,
+                                             const LoaderOptions& options, std::int64_t first_step);
+
+/// Batches made on the device itself, which holds all images. The same random numbers and so, but
+/// for rounding, the same values as the Loader's; incomplete batches are dropped.
+std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
+                                             std::vector<std::int64_t> indices,
+                                             const LoaderOptions& options, std::int64_t first_step,
+                                             torch::Device device);
 
 }  // namespace offramp

@@ -93,8 +93,10 @@ class Run {
     } else {
       folder_.start(recipe_);
     }
-    auto batches =
-        make_batches(data_.dataset, splits_.train, loader_options(), state_.step, device_);
+    auto batches = device_.is_cpu() ? make_loader_batches(data_.dataset, splits_.train,
+                                                          loader_options(), state_.step)
+                                    : make_device_batches(data_.dataset, splits_.train,
+                                                          loader_options(), state_.step, device_);
     steps_per_epoch_ = batches->steps_per_epoch();
     const std::int64_t total = recipe_.train.epochs * steps_per_epoch_;
     if (request_.resume && state_.step >= total) return TrainOutcome::already_finished;
