@@ -273,7 +273,7 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
   bytes = bytes.subspan(kLengthBytes);
   // Without its opening brace a file is of another kind, whatever its first bytes mean.
   if (!bytes.empty() && static_cast<char>(bytes[0]) != '{')
-    throw Error("not a safetensors file: its header does not begin with {{");
+    throw Error("not a safetensors file: its header does not begin with {");
   if (header_bytes > kMaxHeaderBytes)
     throw Error("header of {} bytes is longer than the {} allowed", header_bytes, kMaxHeaderBytes);
   if (header_bytes > bytes.size())

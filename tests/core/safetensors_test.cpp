@@ -14,7 +14,7 @@
 namespace offramp {
 namespace {
 
-using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using ::testing::ThrowsMessage;
 
 std::string length_field(std::uint64_t length) {
@@ -238,7 +238,7 @@ std::vector<Hostile> hostile_files() {
        "tensor \"b\": data overlap another tensor's: begin at 2, expected 4"},
       {"two tensors in one place",
        file_of("{" + a + R"(,"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
-       "data overlap another tensor's: begin at 0, expected 4"},
+       "tensor \"b\": data overlap another tensor's: begin at 0, expected 4"},
       {"a hole between tensors",
        file_of("{" + a + R"(,"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}})", 6),
        "tensor \"b\": data leave a hole before them: begin at 5, expected 4"},
@@ -253,7 +253,7 @@ std::vector<Hostile> hostile_files() {
 TEST(Safetensors, RefusesHostileFilesWithTheReason) {
   for (const Hostile& hostile : hostile_files()) {
     SCOPED_TRACE(hostile.what);
-    EXPECT_THAT([&] { parse(hostile.content); }, ThrowsMessage<Error>(HasSubstr(hostile.message)));
+    EXPECT_THAT([&] { parse(hostile.content); }, ThrowsMessage<Error>(StartsWith(hostile.message)));
     try {
       parse(hostile.content);
     } catch (const Error& error) {

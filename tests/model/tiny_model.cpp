@@ -1,0 +1,48 @@
+#include "tests/model/tiny_model.h"
+
+#include "core/random.h"
+
+namespace offramp {
+
+Graph tiny_graph() {
+  Segment first;
+  first.name = "first";
+  first.nodes = {
+      {"conv1", Conv{.out_channels = 2, .kernel = 3, .padding = 1}, {std::string(kInput)}},
+      {"bn1", BatchNorm{}, {"conv1"}},
+      {"relu1", Relu{}, {"bn1"}}};
+  first.outputs = {"relu1"};
+  first.feature = "relu1";
+  first.head = {{"exits.1.pool", SpatialPyramidPool{{1, 2}}, {"relu1"}},
+                {"exits.1.fc", Linear{.out_features = 3}, {"exits.1.pool"}}};
+  Segment last;
+  last.name = "last";
+  last.nodes = {{"conv2",
+                 Conv{.out_channels = 4, .kernel = 2, .stride = 2, .groups = 2, .bias = true},
+                 {"relu1"}}};
+  last.feature = "conv2";
+  last.head = {{"avgpool", GlobalAvgPool{}, {"conv2"}},
+               {"fc", Linear{.out_features = 3}, {"avgpool"}}};
+  return {"tiny", {1, 4, 5}, 3, {first, last}};
+}
+
+Model tiny_model() {
+  Model model;
+  model.graph = tiny_graph();
+  std::uint64_t index = 0;
+  for (const Parameter& parameter : parameters(model.graph)) {
+    KeyedRandom random(42, index++);
+    std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
+    const bool variance = parameter.role == ParameterRole::running_var;
+    for (float& value : values) value = variance ? 1 + random.uniform() : random.uniform() - 0.5f;
+    model.weights.emplace(parameter.name, HostTensor::of(parameter.shape, values));
+  }
+  model.classes = {"circle", "square", "Dreieck △"};
+  model.preprocessing = {4, 5, Fit::crop, {0.5f, 0.4914f, 0.1f}, {0.25f, 0.2f, 1.0f}};
+  model.loss_weights = {0.3, 1};
+  model.provenance.data = {"drawn shapes, seed 1", {1, 5, ~0ull}, {7}, {}};
+  model.provenance.details_json = R"({"seed":42,"recipe":"[train]\nepochs = 3\n"})";
+  return model;
+}
+
+}  // namespace offramp
