@@ -13,6 +13,8 @@ using Action = std::function<int()>;
 // One function a command, each in a file of its own: declares the flags, and on being chosen sets
 // `action`.
 void add_data_command(CLI::App& app, Action& action);
+/// A subcommand of data.
+void add_data_export_command(CLI::App& data, Action& action);
 void add_train_command(CLI::App& app, Action& action);
 void add_test_command(CLI::App& app, Action& action);
 void add_classify_command(CLI::App& app, Action& action);

@@ -304,6 +304,8 @@ void add_data_command(CLI::App& app, Action& action) {
   info_command->callback([&action, info_flags, sheet, json] {
     action = [info_flags, sheet, json] { return show_info(*info_flags, *sheet, *json); };
   });
+
+  add_data_export_command(*data, action);
 }
 
 }  // namespace offramp::cli
