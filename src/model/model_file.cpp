@@ -343,13 +343,13 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
     for (const Parameter& parameter : parameters_of(graph)) {
       const bool classifier = parameter.in_head && parameter.segment == last;
       const bool present = considered.erase(parameter.name) > 0;
-      if (classifier && skip_classifier) continue;
       if (!present) {
         if (parameter.in_head) continue;
         throw Error("{} is missing: the weights of another network than {}?",
                     place_of(parameter.name), quote(graph.name));
       }
       const TensorView& view = file.at(parameter.name);
+      if (classifier && skip_classifier && view.shape != parameter.shape) continue;
       check_shape(view.shape, parameter);
       HostTensor tensor = view.copy();
       if (tensor.dtype == DType::f64)
@@ -357,9 +357,9 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
       check_weight(tensor, parameter);
       weights.emplace(parameter.name, std::move(tensor));
     }
-    for (const std::string& name : considered)
-      if (!(skip_classifier && name.starts_with("fc.")))
-        throw Error("{}: the network {} has no such parameter", place_of(name), quote(graph.name));
+    if (!considered.empty())
+      throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
+                  quote(graph.name));
     return weights;
   });
 }

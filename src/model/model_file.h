@@ -48,8 +48,8 @@ Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
 /// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
 /// the weights of a graph. A model file is accepted as well. Head parameters that the file lacks
 /// are left out of the result (new exits), and with `skip_classifier` so are those of the last head
-/// and any "fc.…". @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor
-/// is unknown to the graph, of another shape or not finite
+/// that have another shape (other classes). @throws Error "<path>: …" if a parameter of the
+/// backbone is missing, or a tensor is unknown to the graph, of another shape or not finite
 Tensors load_weights(const std::filesystem::path& path, const Graph& graph,
                      bool skip_classifier = false);
 

@@ -1,0 +1,185 @@
+#include "train/network.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "graph/network.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+#include "train/predictor.h"
+#include "train/torch_setup.h"
+
+namespace offramp {
+namespace {
+
+Model model_of(const Graph& graph, std::uint64_t seed) {
+  Model model;
+  model.graph = graph;
+  model.weights = random_weights(graph, seed);
+  return model;
+}
+
+// max |a - b| / max |b|, as the project measures logits.
+template <typename A, typename B>
+double relative_error(const A& a, const B& b) {
+  double difference = 0, largest = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+    if (!std::isfinite(x)) return std::numeric_limits<double>::infinity();
+    difference = std::max(difference, std::abs(x - y));
+    largest = std::max(largest, std::abs(y));
+  }
+  return difference / largest;
+}
+
+struct Tolerance {
+  PrecisionChoice precision;
+  // f32: about 20 layers of sums over at most 4,608 terms, each term rounded to 2^-24, errors
+  // adding as their root: 20 sqrt(4608) 2^-24 ≈ 8e-5. bf16: 20 roundings of activations and weights
+  // to 2^-9, adding as their root, is 1.7e-2 of a typical logit; the largest error of all logits is
+  // some times that.
+  double bound;
+};
+
+class Parity : public testing::TestWithParam<Tolerance> {};
+
+TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
+  for (const Graph& graph : example_graphs()) {
+    const Model model = model_of(graph, 11);
+    for (const int count : {1, 3}) {
+      const auto images = random_images(graph, count, 5);
+      ReferencePredictor reference(graph, model.weights);
+      const auto ours = make_torch_predictor(model, {2, GetParam().precision, "cpu"});
+      const double error = relative_error(ours->predict_all(images), reference.logits(images));
+      EXPECT_LT(error, GetParam().bound) << graph.name << ", " << count << " images";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
+                         testing::Values(Tolerance{PrecisionChoice::f32, 8e-5},
+                                         Tolerance{PrecisionChoice::bf16, 8e-2}));
+
+TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
+  NetworkSpec spec;
+  spec.backbone = "resnet34";
+  spec.options = {{3, 65, 47}, 13, Stem::imagenet, 8};
+  spec.exits = {"3", "60%"};
+  spec.head = "conv-spp";
+  spec.spp_levels = {1, 3};
+  const Model model = model_of(build_network(spec), 2);
+  const auto images = random_images(model.graph, 2, 3);
+  ReferencePredictor reference(model.graph, model.weights);
+  const auto ours = make_torch_predictor(model, {});
+  EXPECT_LT(relative_error(ours->predict_all(images), reference.logits(images)), 8e-5);
+}
+
+TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
+  for (const Graph& graph : example_graphs()) {
+    const Model model = model_of(graph, 4);
+    const auto predictor = make_torch_predictor(model, {});
+    const int n = 7, exits = predictor->num_exits(), classes = predictor->num_classes();
+    const auto images = random_images(graph, n, 8);
+    const auto all = predictor->predict_all(images);
+    // Image i leaves at exit i mod K.
+    const Stopped stopped = predictor->predict_until(
+        images, [&](std::int64_t image, int exit_index, std::span<const float>) {
+          return image % exits <= exit_index;
+        });
+    for (int i = 0; i < n; ++i) {
+      ASSERT_EQ(stopped.exit_index[static_cast<std::size_t>(i)], i % exits) << graph.name;
+      const auto start = static_cast<std::size_t>(i * classes);
+      const std::span<const float> got(stopped.logits.data() + start,
+                                       static_cast<std::size_t>(classes));
+      const std::span<const float> expected(
+          all.data() + static_cast<std::size_t>((i % exits) * n) * classes + start,
+          static_cast<std::size_t>(classes));
+      EXPECT_LT(relative_error(got, expected), 1e-5) << graph.name << ", image " << i;
+    }
+  }
+}
+
+TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
+  const Model model = model_of(small_resnet(), 4);
+  const auto predictor = make_torch_predictor(model, {});
+  std::vector<std::pair<std::int64_t, int>> asked;
+  const Stopped stopped =
+      predictor->predict_until(random_images(model.graph, 3, 1),
+                               [&](std::int64_t image, int exit_index, std::span<const float>) {
+                                 asked.emplace_back(image, exit_index);
+                                 return image != 1;
+                               });
+  EXPECT_EQ(asked, (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}}));
+  EXPECT_EQ(stopped.exit_index, (std::vector<int>{0, 2, 0}));
+}
+
+TEST(Network, RefusesImagesThatAreNotWhole) {
+  const Model model = model_of(small_resnet(), 4);
+  const auto predictor = make_torch_predictor(model, {});
+  EXPECT_THROW(predictor->predict_all(std::vector<float>(100)), Error);
+}
+
+TEST(Network, SavesWhatItLoaded) {
+  for (const Graph& graph : example_graphs()) {
+    const Tensors weights = random_weights(graph, 9);
+    TorchNetwork network(graph, torch::kCPU, 1);
+    network.load(weights);
+    EXPECT_EQ(network.save(), weights) << graph.name;
+  }
+}
+
+TEST(Network, StartsFromTheSameBackboneWithAndWithoutExits) {
+  NetworkSpec spec;
+  spec.options.width = 8;
+  const Tensors plain = TorchNetwork(build_network(spec), torch::kCPU, 5).save();
+  spec.exits = {"2"};
+  const Tensors with_exit = TorchNetwork(build_network(spec), torch::kCPU, 5).save();
+  for (const auto& [name, tensor] : plain) EXPECT_EQ(with_exit.at(name), tensor) << name;
+  EXPECT_GT(with_exit.size(), plain.size());
+}
+
+TEST(Network, InitialisesConvolutionsAfterHe) {
+  NetworkSpec spec;
+  spec.options.width = 32;
+  const TorchNetwork network(build_network(spec), torch::kCPU, 5);
+  const torch::Tensor weight =
+      network.tensors().at("layer1.0.conv1.weight");  // 32 × 3 × 3 outputs a place
+  EXPECT_NEAR(weight.std().item<double>(), std::sqrt(2.0 / 288), 2e-3);
+  EXPECT_NEAR(weight.mean().item<double>(), 0, 3e-3);
+  EXPECT_EQ(network.tensors().at("bn1.weight").min().item<double>(), 1);
+  EXPECT_LE(network.tensors().at("fc.weight").abs().max().item<double>(), 1 / std::sqrt(256.0));
+}
+
+TEST(Network, GradientEquilibriumHalvesWhatTwoExitsSendIntoTheSharedLayers) {
+  // With 2 exits, at exit 1 both the head's and the deeper network's share are 1/2: gradients of
+  // the first segment are half of the plain sum, those behind it are unchanged.
+  NetworkSpec spec;
+  spec.options.width = 4;
+  spec.exits = {"4"};
+  torch::Tensor images = torch::randn({4, 3, 32, 32});
+  std::map<std::string, torch::Tensor> gradients[2];
+  for (const bool equilibrium : {false, true}) {
+    TorchNetwork network(build_network(spec), torch::kCPU, 5);
+    TorchNetwork::Mode mode;
+    mode.training = true;
+    mode.gradient_equilibrium = equilibrium;
+    const auto logits = network.forward(images, mode);
+    (logits[0].square().sum() + logits[1].square().sum()).backward();
+    for (const auto& [name, tensor] : network.tensors())
+      if (tensor.grad().defined()) gradients[equilibrium][name] = tensor.grad().clone();
+  }
+  for (const Parameter& p : parameters(build_network(spec))) {
+    if (!p.trained()) continue;
+    const double factor = p.segment == 0 && !p.in_head ? 0.5 : 1;
+    EXPECT_TRUE(
+        torch::allclose(gradients[1].at(p.name), factor * gradients[0].at(p.name), 1e-4, 1e-4))
+        << p.name;
+  }
+}
+
+}  // namespace
+}  // namespace offramp

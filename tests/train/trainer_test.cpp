@@ -1,0 +1,182 @@
+#include "train/trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/synthetic.h"
+#include "model/model_file.h"
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+
+const LoadedData& shapes() {
+  static const LoadedData data = [] {
+    LoadedData result;
+    result.dataset = synthetic_data(32, 32, 600, Part::train, 1, 4);
+    result.source = "synthetic";
+    return result;
+  }();
+  return data;
+}
+
+Recipe small_recipe() {
+  Recipe recipe;
+  recipe.network.options.width = 4;
+  recipe.network.exits = {"2"};
+  recipe.train.epochs = 2;
+  recipe.train.batch = 64;
+  recipe.train.lr = 0.05;
+  recipe.train.precision = PrecisionChoice::f32;
+  recipe.train.threads = 2;
+  recipe.train.ema = 0.9;
+  recipe.train.augmentation.crop_padding = 4;
+  recipe.train.augmentation.flip = true;
+  return recipe;
+}
+
+class Training : public testing::Test {
+ protected:
+  std::filesystem::path run(const char* name) const { return folder_.path() / name; }
+
+  TrainOutcome start(const Recipe& recipe, const std::filesystem::path& folder, bool resume = false,
+                     int stop_after = 0) {
+    std::atomic<bool> stop{false};
+    int steps = 0;
+    TrainRequest request;
+    request.recipe = recipe;
+    request.data = &shapes();
+    request.run = folder;
+    request.resume = resume;
+    request.stop = &stop;
+    TrainEvents events;
+    events.step = [&](const StepReport&) {
+      if (++steps == stop_after) stop = true;
+    };
+    events.epoch = [&](const EpochReport& report) { epochs_.push_back(report); };
+    return train(request, events);
+  }
+
+  TemporaryFolder folder_;
+  std::vector<EpochReport> epochs_;
+};
+
+TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
+  const Recipe recipe = small_recipe();
+  ASSERT_EQ(start(recipe, run("whole")), TrainOutcome::finished);
+  // 528 training images, 8 steps an epoch: stopped inside both epochs and at their border.
+  ASSERT_EQ(start(recipe, run("parts"), false, 3), TrainOutcome::interrupted);
+  ASSERT_EQ(start(recipe, run("parts"), true, 5), TrainOutcome::interrupted);
+  ASSERT_EQ(start(recipe, run("parts"), true, 6), TrainOutcome::interrupted);
+  ASSERT_EQ(start(recipe, run("parts"), true), TrainOutcome::finished);
+  for (const char* file : {"last.safetensors", "ema.safetensors", "best.safetensors"}) {
+    const Model a = load_model(run("whole") / file), b = load_model(run("parts") / file);
+    EXPECT_EQ(a.weights, b.weights) << file;
+  }
+  EXPECT_EQ(start(recipe, run("parts"), true), TrainOutcome::already_finished);
+}
+
+TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
+  const Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 11);
+  start(recipe, run("a"), true);
+  std::ifstream lines(run("a") / "metrics.jsonl");
+  std::string line;
+  std::vector<std::string> all;
+  while (std::getline(lines, line)) all.push_back(line);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_THAT(all[0], HasSubstr("\"epoch\":1,"));
+  EXPECT_THAT(all[1], HasSubstr("\"epoch\":2,"));
+}
+
+TEST_F(Training, NeverTrainsOnTuneOrCertify) {
+  Recipe recipe = small_recipe();
+  recipe.train.epochs = 1;
+  start(recipe, run("a"));
+  const DataProvenance seen = load_model(run("a") / "model.safetensors").provenance.data;
+  // 600 images of 4 classes of 150: 4 % and 8 % of each.
+  EXPECT_EQ(seen.tune.size(), 24u);
+  EXPECT_EQ(seen.certify.size(), 48u);
+  EXPECT_EQ(seen.train.size(), 528u);
+  std::vector<std::uint64_t> both;
+  for (const auto* held_out : {&seen.tune, &seen.certify})
+    std::set_intersection(seen.train.begin(), seen.train.end(), held_out->begin(), held_out->end(),
+                          std::back_inserter(both));
+  EXPECT_TRUE(both.empty());
+}
+
+TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
+  Recipe plain = small_recipe();
+  plain.network.exits.clear();
+  plain.train.epochs = 1;
+  start(plain, run("plain"));
+  Recipe frozen = small_recipe();
+  frozen.train.mode = Mode::frozen;
+  frozen.train.ema = 0;
+  frozen.train.from = (run("plain") / "last.safetensors").string();
+  start(frozen, run("frozen"));
+  const Model before = load_model(run("plain") / "last.safetensors");
+  const Model after = load_model(run("frozen") / "last.safetensors");
+  for (const auto& [name, tensor] : before.weights)
+    EXPECT_EQ(after.weights.at(name), tensor) << name;
+  EXPECT_LT(epochs_.back().loss, epochs_[1].loss);  // the head learned
+}
+
+TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
+  Recipe recipe = small_recipe();
+  recipe.train.mode = Mode::mixed;
+  recipe.train.backbone_epochs = 1;
+  recipe.train.ema = 0;
+  start(recipe, run("a"), false, 8);  // the first epoch
+  const Tensors middle = load_model(run("a") / "last.safetensors").weights;
+  Recipe untrained = recipe;
+  start(untrained, run("b"), false, 1);
+  const Tensors beginning = load_model(run("b") / "last.safetensors").weights;
+  EXPECT_EQ(middle.at("exits.1.fc.weight"), beginning.at("exits.1.fc.weight"));
+  EXPECT_NE(middle.at("fc.weight"), beginning.at("fc.weight"));
+  start(recipe, run("a"), true);
+  EXPECT_NE(load_model(run("a") / "last.safetensors").weights.at("exits.1.fc.weight"),
+            beginning.at("exits.1.fc.weight"));
+}
+
+TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
+  Recipe recipe = small_recipe();
+  recipe.train.lr = 1e30;
+  recipe.train.schedule = Schedule::constant;
+  try {
+    start(recipe, run("a"));
+    FAIL() << "trained on";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("is not finite at learning rate 1e+30"));
+    EXPECT_THAT(e.what(), HasSubstr("training stopped at step"));
+    EXPECT_THAT(e.what(), HasSubstr("exit 1"));
+  }
+  EXPECT_NO_THROW(load_model(run("a") / "checkpoint.safetensors"));
+}
+
+TEST_F(Training, DoesNotOverwriteARun) {
+  const Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 1);
+  EXPECT_THROW(start(recipe, run("a")), UsageError);
+}
+
+TEST_F(Training, RefusesToResumeOnOtherImages) {
+  Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 1);
+  recipe.data.split_seed = 2;
+  try {
+    start(recipe, run("a"), true);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("the training images are not those the run began with"));
+  }
+}
+
+}  // namespace
+}  // namespace offramp
