@@ -87,17 +87,20 @@ Outline eight() {
           circle(0.55, {0, -0.85f}), circle(0.55, {0, 0.85f})};
 }
 
-Contour mirrored(Contour contour) {
-  for (Point& p : contour) p.x = -p.x;
+// A round end whose tangents meet in a point.
+Contour drop() {
+  Contour contour = arc(1, kTurn / 6, kTurn * 5 / 6, 26);
+  contour.push_back({0, -2});
   return contour;
 }
 
 const Contour kCross = {{-1, -3}, {1, -3}, {1, -1}, {3, -1}, {3, 1},   {1, 1},
                         {1, 3},   {-1, 3}, {-1, 1}, {-3, 1}, {-3, -1}, {-1, -1}};
-// Four squares each, put together in different ways.
+// Four or five squares each, put together in different ways: alike in every corner.
 const Contour kTileS = {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {3, 0}, {3, 1}, {2, 1}, {2, 2}};
 const Contour kTileL = {{0, 0}, {1, 0}, {1, 2}, {2, 2}, {2, 3}, {0, 3}};
 const Contour kTileT = {{0, 0}, {3, 0}, {3, 1}, {2, 1}, {2, 2}, {1, 2}, {1, 1}, {0, 1}};
+const Contour kTileU = {{0, 0}, {1, 0}, {1, 1}, {2, 1}, {2, 0}, {3, 0}, {3, 2}, {0, 2}};
 const Contour kArrow = {{0, -3},    {2.2f, -0.4f},  {0.8f, -0.4f}, {0.8f, 3},
                         {-0.8f, 3}, {-0.8f, -0.4f}, {-2.2f, -0.4f}};
 
@@ -133,19 +136,19 @@ const std::vector<Shape>& shapes() {
                                {"pentagon", {polygon(5)}},
                                {"star", {star(5, 0.45)}},
                                {"cross", {kCross}},
-                               {"heart", {heart()}},
                                {"tile_s", {kTileS}},
-                               {"tile_z", {mirrored(kTileS)}},
                                {"tile_l", {kTileL}},
-                               {"tile_j", {mirrored(kTileL)}},
                                {"tile_t", {kTileT}},
+                               {"heart", {heart()}},
                                {"hexagon", {polygon(6)}},
                                {"hexagram", {star(6, 0.55)}},
                                {"crescent", {crescent()}},
                                {"half_disc", {arc(1, -kTurn / 4, kTurn / 4, 20)}},
                                {"open_ring", {open_ring()}},
                                {"eight", eight()},
-                               {"arrow", {kArrow}}};
+                               {"arrow", {kArrow}},
+                               {"tile_u", {kTileU}},
+                               {"drop", {drop()}}};
     for (Shape& shape : list) shape.outline = normalised(std::move(shape.outline));
     return list;
   }();

@@ -41,7 +41,7 @@ class Scene {
         canvas_(height, width),
         side_(static_cast<float>(std::min(height, width))),
         difficulty_(random_.uniform()),
-        contrast_(between(0.65f, 0.16f, difficulty_)) {}
+        contrast_(between(0.6f, 0.2f, difficulty_)) {}
 
   void draw(std::size_t shape) {
     draw_background();
@@ -60,18 +60,19 @@ class Scene {
   int width() const { return canvas_.width; }
   int height() const { return canvas_.height; }
 
-  // A colour at the given distance from the background's, in any direction that stays in range.
+  // A colour at the given distance from the background's, in any direction that stays in range:
+  // lighter in the mean if distance > 0, darker if < 0.
   Colour colour_at(float distance) {
     Colour colour{};
     for (int attempt = 0; attempt < 32; ++attempt) {
       Colour direction{};
       float length = 0;
       for (float& d : direction) {
-        d = random_.uniform(-1, 1);
+        d = random_.uniform(-0.5f, 1);
         length += d * d;
       }
       length = std::sqrt(length) + 1e-3f;
-      bool in_range = true;
+      bool in_range = direction[0] + direction[1] + direction[2] > length;
       for (std::size_t c = 0; c < 3; ++c) {
         colour[c] = base_[c] + distance * direction[c] / length;
         in_range = in_range && colour[c] >= 0.03f && colour[c] <= 0.97f;
@@ -83,8 +84,8 @@ class Scene {
 
   // A slope of one colour into a near one, and two faint waves.
   void draw_background() {
-    for (float& c : base_) c = random_.uniform(0.2f, 0.8f);
-    const Colour other = colour_at(random_.uniform(0.0f, 0.2f));
+    for (float& c : base_) c = random_.uniform(0.1f, 0.55f);
+    const Colour other = colour_at(random_.uniform(0.0f, 0.15f));
     const float angle = random_.uniform();
     const float slope_x = cosine(angle) / side_, slope_y = sine(angle) / side_;
     struct Wave {
@@ -114,9 +115,10 @@ class Scene {
     }
   }
 
-  // Turned, stretched and slanted, never mirrored.
+  // Turned, mirrored and squeezed: training with flips loses nothing.
   Pose random_pose(float radius, float x0, float y0) {
-    const float turn = random_.uniform(), axis = random_.uniform();
+    const float most = between(0.03f, 0.5f, difficulty_);
+    const float turn = random_.uniform(-most, most), axis = random_.uniform();
     const float stretch = random_.uniform(0.82f, 1.0f);
     // Rotation by `turn`, then a squeeze by `stretch` along the direction `axis`.
     const float c = cosine(turn), s = sine(turn), ax = cosine(axis), ay = sine(axis);
@@ -149,11 +151,11 @@ class Scene {
 
   // Small shapes of every kind and lines: the corners and curves of other classes.
   void draw_clutter() {
-    const int things = static_cast<int>(difficulty_ * 7 + random_.uniform());
+    const int things = static_cast<int>(difficulty_ * 5 + random_.uniform());
     for (int i = 0; i < things; ++i) {
       const float x = random_.uniform(0, static_cast<float>(width()));
       const float y = random_.uniform(0, static_cast<float>(height()));
-      const Colour colour = colour_at(contrast_ * random_.uniform(0.4f, 1.0f));
+      const Colour colour = colour_at(contrast_ * random_.uniform(0.3f, 0.9f));
       if (random_.uniform() < 0.3f) {
         fill(line(x, y, random_.uniform(), side_ * random_.uniform(0.1f, 0.3f),
                   side_ * random_.uniform(0.012f, 0.03f)),
@@ -192,7 +194,7 @@ class Scene {
   }
 
   void add_noise() {
-    const float sigma = between(0.01f, 0.07f, difficulty_);
+    const float sigma = between(0.01f, 0.06f, difficulty_);
     for (float& value : canvas_.rgb) {
       // Three uniform numbers have variance 1/4.
       const std::uint64_t bits = random_.next();
