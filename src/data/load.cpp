@@ -139,7 +139,8 @@ LoadedData load_data(const std::string& source, Part part, const LoadOptions& op
     }
     return loaded;
   } catch (const Error& error) {
-    if (std::string_view(error.what()).starts_with(source)) throw;
+    const std::string_view message = error.what();
+    if (message.starts_with(source + ": ") || message.starts_with(source + "/")) throw;
     throw_with_place(source, error);
   } catch (const fs::filesystem_error& error) {
     throw Error("{}: {}", source, error.code().message());

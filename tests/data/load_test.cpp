@@ -1,0 +1,83 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/dataset.h"
+#include "tests/support/image_files.h"
+
+namespace offramp {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string failure(const std::string& source, const LoadOptions& options = {}) {
+  try {
+    load_data(source, Part::train, options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(LoadData, DrawsSyntheticImagesFromTheSeedInTheName) {
+  LoadOptions options;
+  options.synthetic_train = 20;
+  options.synthetic_test = 10;
+  options.seed = 5;
+  const LoadedData five = load_data("synthetic", Part::train, options);
+  EXPECT_EQ(five.source, "synthetic, seed 5");
+  EXPECT_EQ(five.dataset.size(), 20);
+  EXPECT_EQ(five.dataset.width, 32);
+  EXPECT_EQ(load_data("synthetic", Part::test, options).dataset.size(), 10);
+  const LoadedData six = load_data("synthetic:6", Part::train, options);
+  EXPECT_EQ(six.source, "synthetic, seed 6");
+  EXPECT_NE(six.dataset.pixels, five.dataset.pixels);
+  options.seed = 6;
+  EXPECT_EQ(load_data("synthetic", Part::train, options).dataset.pixels, six.dataset.pixels);
+  options.width = 48;
+  options.height = 40;
+  const LoadedData larger = load_data("synthetic", Part::train, options);
+  EXPECT_EQ(larger.dataset.width, 48);
+  EXPECT_EQ(larger.dataset.height, 40);
+  EXPECT_EQ(larger.sizes, (SizeRange{48, 48, 40, 40}));
+}
+
+TEST(LoadData, RefusesASeedThatIsNoNumber) {
+  for (const char* source : {"synthetic:", "synthetic:x", "synthetic:1x", "synthetic:-1"}) {
+    EXPECT_THROW(load_data(source, Part::train, {}), UsageError) << source;
+  }
+}
+
+TEST(LoadData, RefusesHalfASize) {
+  LoadOptions options;
+  options.width = 32;
+  EXPECT_THROW(load_data("synthetic", Part::train, options), UsageError);
+}
+
+TEST(LoadData, PutsThePlaceFirstOnce) {
+  const TemporaryFolder folder;
+  const std::string missing = (folder.path() / "nothing").string();
+  EXPECT_EQ(failure(missing), missing + ": no such file or folder");
+  // The source is the start of the name of the file that is wrong.
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  test::write_bytes("data/data_batch_1.bin", test::bytes_of("short"));
+  const std::string message = failure("data");
+  std::filesystem::current_path(before);
+  EXPECT_EQ(message, "data: data_batch_1.bin: 5 bytes, 30730000 expected");
+}
+
+TEST(LoadData, RefusesFilesOfNoKnownKind) {
+  const TemporaryFolder folder;
+  const std::string path = (folder.path() / "file").string();
+  test::write_bytes(path, {});
+  EXPECT_EQ(failure(path), path + ": the file is empty");
+  test::write_bytes(path, test::bytes_of("a text, neither an archive nor a packed file"));
+  EXPECT_THAT(failure(path), StartsWith(path + ": not a .tar, .tar.gz, .tar.xz or .zip"));
+  EXPECT_THAT(failure("/dev/null"), HasSubstr("neither a file nor a folder"));
+}
+
+}  // namespace
+}  // namespace offramp
