@@ -1,0 +1,285 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+
+#include "core/file.h"
+#include "data/dataset.h"
+#include "eval/logits_file.h"
+#include "graph/cost.h"
+#include "image/image.h"
+#include "model/model_file.h"
+#include "tests/cli/program.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp::test {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// A network with random weights, for the synthetic images.
+class Models : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    LoadOptions options;
+    options.synthetic_train = 200;
+    options.synthetic_test = 50;
+    test_part = load_data("synthetic", Part::test, options);
+    train_part = load_data("synthetic", Part::train, options);
+  }
+
+  Models() {
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    model.classes = test_part.dataset.classes;
+    model.loss_weights = {0.2, 0.3, 0.5};
+    save();
+  }
+
+  void save() { save_model(path, model); }
+
+  static std::vector<std::uint64_t> sorted(std::vector<std::uint64_t> hashes) {
+    std::sort(hashes.begin(), hashes.end());
+    return hashes;
+  }
+
+  /// Writes a PNG of a test image, and says where.
+  std::string png(std::int64_t index) const {
+    const auto pixels = test_part.dataset.image(index);
+    const auto bytes = encode_png(
+        {test_part.dataset.width, test_part.dataset.height, {pixels.begin(), pixels.end()}});
+    const std::span<const std::byte> part = bytes;
+    const auto file = folder.path() / ("image" + std::to_string(index) + ".png");
+    write_file_atomic(file, std::span(&part, 1));
+    return file;
+  }
+
+  static std::vector<json> lines(const std::string& text) {
+    std::vector<json> objects;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) objects.push_back(json::parse(line));
+    return objects;
+  }
+
+  static inline LoadedData test_part, train_part;
+  TemporaryFolder folder;
+  Model model;
+  std::string path = folder.path() / "model.safetensors";
+};
+
+#ifdef OFFRAMP_WITH_TRAIN
+
+TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
+  const std::string logits = folder.path() / "logits.safetensors";
+  const Ended ended = offramp({"test", path, "--data", "synthetic", "--json", "--confusion",
+                               "--threshold", "0.15", "--save-logits", logits, "--threads", "1"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json result = json::parse(ended.out);
+  EXPECT_EQ(result["model"], path);
+  EXPECT_EQ(result["data"], "synthetic");
+  const std::int64_t images = result["images"];
+  ASSERT_EQ(result["exits"].size(), 3u);
+
+  // The same figures, counted afresh from the logits that were kept.
+  const SavedLogits saved = load_logits(logits);
+  const LogitsView view = saved.view();
+  ASSERT_EQ(view.images(), images);
+  const Cost cost = cost_of(model.graph);
+  std::vector<std::vector<bool>> right(3);
+  for (int k = 0; k < 3; ++k) {
+    for (std::int64_t i = 0; i < images; ++i) {
+      const auto z = view.at(k, i);
+      const auto best = std::max_element(z.begin(), z.end()) - z.begin();
+      right[static_cast<std::size_t>(k)].push_back(best ==
+                                                   view.labels[static_cast<std::size_t>(i)]);
+    }
+    const json& exit = result["exits"][static_cast<std::size_t>(k)];
+    const auto& own = right[static_cast<std::size_t>(k)];
+    const auto count = std::count(own.begin(), own.end(), true);
+    EXPECT_EQ(exit["exit"], k + 1);
+    EXPECT_DOUBLE_EQ(exit["accuracy"], static_cast<double>(count) / static_cast<double>(images));
+    EXPECT_LE(exit["accuracy_interval"][0], exit["accuracy"]);
+    EXPECT_GE(exit["accuracy_interval"][1], exit["accuracy"]);
+    EXPECT_EQ(exit["macs"], cost.exit_macs[static_cast<std::size_t>(k)]);
+    EXPECT_DOUBLE_EQ(exit["relative_cost"], cost.relative(k));
+    EXPECT_TRUE(exit["nll"].is_number() && exit["ece"].is_number());
+    EXPECT_EQ(exit["confident_and_right"].size(), 3u);
+    std::int64_t all = 0, diagonal = 0;
+    for (std::size_t row = 0; row < 10; ++row)
+      for (std::size_t column = 0; column < 10; ++column) {
+        const std::int64_t n = exit["confusion"][row][column];
+        all += n;
+        if (row == column) diagonal += n;
+      }
+    EXPECT_EQ(all, images);
+    EXPECT_EQ(diagonal, count);
+  }
+  EXPECT_EQ(result["ensembles"].size(), 3u);
+  EXPECT_TRUE(result["overthinking"]["oracle"].is_number());
+  const json& policy = result["policy"];
+  EXPECT_EQ(policy["executed"], true);
+  const double shares = std::accumulate(policy["shares"].begin(), policy["shares"].end(), 0.0);
+  EXPECT_NEAR(shares, 1, 1e-12);
+  double expected_cost = 0;
+  for (std::size_t k = 0; k < 3; ++k)
+    expected_cost += static_cast<double>(policy["shares"][k]) * cost.relative(static_cast<int>(k));
+  EXPECT_NEAR(policy["relative_cost"], expected_cost, 1e-12);
+  const double last = result["exits"][2]["accuracy"];
+  EXPECT_NEAR(policy["accuracy"],
+              last - static_cast<double>(policy["harm"]) + static_cast<double>(policy["help"]),
+              1e-12);
+
+  const auto reads = lines(read_text(folder.path() / "test_reads.jsonl"));
+  ASSERT_EQ(reads.size(), 1u);
+  EXPECT_EQ(reads[0]["images"], images);
+}
+
+TEST_F(Models, TestPrintsATableForPeople) {
+  const Ended ended = offramp({"test", path, "--data", "synthetic", "--threshold", "0.5"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  for (const char* part : {"exit", "layer4.1", "relative cost", "weighted", "destructive",
+                           "stop where confidence ≥ 0.5", "left at exit 3"})
+    EXPECT_THAT(ended.out, HasSubstr(part));
+  EXPECT_EQ(ended.out.find('\x1b'), std::string::npos);
+}
+
+TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
+  model.provenance.data.train =
+      sorted({test_part.dataset.hashes[4], test_part.dataset.hashes[2], 7});
+  save();
+  const Ended ended = offramp({"test", path, "--data", "synthetic"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr(path + ": the model was trained on 2 of these"));
+  EXPECT_THAT(ended.err, HasSubstr(test_part.dataset.names[2]));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
+
+  const Ended skipped = offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
+  EXPECT_EQ(skipped.status, 0);
+  EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
+}
+
+TEST_F(Models, TestRefusesDataOfOtherClasses) {
+  model.classes[3] = "unicorn";
+  save();
+  const Ended ended = offramp({"test", path, "--data", "synthetic"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr("class 4 is \"unicorn\" in the model"));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+}
+
+TEST_F(Models, TestFindsTheModelsOwnTuneImages) {
+  const auto& hashes = train_part.dataset.hashes;
+  model.provenance.data.tune = sorted({hashes.begin(), hashes.begin() + 30});
+  save();
+  const Ended ended = offramp({"test", path, "--data", "synthetic", "--part", "tune", "--json"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(json::parse(ended.out)["images"], 30);
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
+  const Ended none = offramp({"test", path, "--data", "synthetic", "--part", "certify"});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_THAT(none.err, HasSubstr("does not say which images are its certify part"));
+}
+
+TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
+  const std::string good = png(0), other = png(1), bad = folder.path() / "bad.jpg",
+                    missing = folder.path() / "missing.png";
+  write_text_atomic(bad, "");
+  const Ended ended = offramp({"classify", path, good, bad, missing, other, "--json"});
+  EXPECT_EQ(ended.status, 1);
+  const auto answers = lines(ended.out);
+  ASSERT_EQ(answers.size(), 4u);
+  EXPECT_EQ(answers[0]["image"], good);
+  EXPECT_EQ(answers[0]["exit"], 3);
+  EXPECT_DOUBLE_EQ(answers[0]["relative_cost"], cost_of(model.graph).relative(2));
+  EXPECT_GT(answers[0]["probability"], 0.0);
+  EXPECT_TRUE(answers[0]["class"].is_string());
+  EXPECT_EQ(answers[1]["image"], bad);
+  EXPECT_EQ(answers[1].size(), 2u);
+  EXPECT_THAT(std::string(answers[1]["error"]), HasSubstr(bad + ": "));
+  EXPECT_THAT(std::string(answers[2]["error"]), HasSubstr(missing + ": "));
+  EXPECT_EQ(answers[3]["image"], other);
+  EXPECT_TRUE(answers[3].contains("class"));
+}
+
+TEST_F(Models, ClassifyNamesBadImagesInOneLineEachForPeople) {
+  const std::string good = png(0), bad = folder.path() / "bad.png";
+  write_text_atomic(bad, "\x89PNG\r\n\x1a\n");
+  const Ended ended = offramp({"classify", path, bad, good});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr("offramp: " + bad + ": "));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("exit 3"));
+  EXPECT_TRUE(is_one_line(ended.out)) << ended.out;
+}
+
+TEST_F(Models, ClassifyStopsAtAThreshold) {
+  const std::string image = png(0);
+  const auto exit_at = [&](const std::string& threshold) {
+    const Ended ended = offramp({"classify", path, image, "--json", "--threshold", threshold});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return static_cast<int>(lines(ended.out).at(0)["exit"]);
+  };
+  EXPECT_EQ(exit_at("0"), 1);
+  EXPECT_EQ(exit_at("1"), 3);
+}
+
+TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
+  const std::string first = png(0), second = png(1);
+  write_text_atomic(folder.path() / "notes.txt", "not an image");
+  const Ended of_folder = offramp({"classify", path, folder.path(), "--json"});
+  EXPECT_EQ(of_folder.status, 0) << of_folder.err;
+  ASSERT_EQ(lines(of_folder.out).size(), 2u);
+  EXPECT_EQ(lines(of_folder.out)[0]["image"], first);
+
+  const Ended of_input =
+      offramp({"classify", path, "-", "--json"}, {.input = second + "\n\n" + first});
+  EXPECT_EQ(of_input.status, 0) << of_input.err;
+  const auto answers = lines(of_input.out);
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_EQ(answers[0]["image"], second);
+  EXPECT_EQ(answers[1]["image"], first);
+}
+
+TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
+  const TemporaryFolder empty;
+  const Ended ended = offramp({"classify", path, empty.path()});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
+}
+
+#else
+
+TEST_F(Models, ABuildWithoutAnEngineSaysSo) {
+  for (const auto& arguments : {std::vector<std::string>{"test", path, "--data", "synthetic"},
+                                {"classify", path, png(0)}}) {
+    const Ended ended = offramp(arguments);
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_THAT(ended.err, HasSubstr("this build has no engine to run a network"));
+    EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  }
+}
+
+#endif
+
+TEST_F(Models, DataExportWritesAnImageFolderThatLoadsAgain) {
+  const std::string to = folder.path() / "images";
+  const Ended ended = offramp({"data", "export", "synthetic", "--to", to, "--per-class", "2"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("20 test images of 10 classes"));
+  // Written losslessly: an image of the folder is an image of the source.
+  const auto& hashes = test_part.dataset.hashes;
+  const LoadedData back = load_data(to, Part::train, {});
+  EXPECT_GT(back.dataset.size(), 0);
+  for (const std::uint64_t hash : back.dataset.hashes)
+    EXPECT_NE(std::find(hashes.begin(), hashes.end(), hash), hashes.end());
+}
+
+}  // namespace
+}  // namespace offramp::test

@@ -1,0 +1,136 @@
+#include "tests/cli/program.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/file.h"
+
+namespace offramp::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const std::vector<std::vector<std::string>> kCommands = {
+    {},
+    {"data"},
+    {"data", "fetch"},
+    {"data", "import"},
+    {"data", "info"},
+    {"data", "export"},
+    {"info"},
+    {"test"},
+    {"classify"},
+#ifdef OFFRAMP_WITH_TRAIN
+    {"train"},
+#endif
+};
+
+std::vector<std::string> with(std::vector<std::string> words, const std::string& word) {
+  words.push_back(word);
+  return words;
+}
+
+/// Checks that a call ends in one line on standard error that holds `part`, and nothing else.
+void expect_refusal(const std::vector<std::string>& arguments, int status,
+                    const std::string& part) {
+  SCOPED_TRACE(testing::PrintToString(arguments));
+  const Ended ended = offramp(arguments);
+  EXPECT_EQ(ended.status, status);
+  EXPECT_EQ(ended.out, "");
+  EXPECT_THAT(ended.err, StartsWith("offramp: "));
+  EXPECT_THAT(ended.err, HasSubstr(part));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+}
+
+TEST(Program, EveryCommandExplainsItself) {
+  for (const auto& command : kCommands) {
+    SCOPED_TRACE(testing::PrintToString(command));
+    const Ended ended = offramp(with(command, "--help"));
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_THAT(ended.out, HasSubstr("Usage: offramp"));
+    EXPECT_EQ(ended.err, "");
+  }
+}
+
+TEST(Program, EveryCommandKnowsTheVersion) {
+  for (const auto& command : kCommands) {
+    SCOPED_TRACE(testing::PrintToString(command));
+    const Ended ended = offramp(with(command, "--version"));
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_THAT(ended.out, StartsWith("offramp "));
+    EXPECT_TRUE(is_one_line(ended.out));
+  }
+}
+
+TEST(Program, WithoutACommandItListsThemAsWrongUsage) {
+  const Ended ended = offramp({});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(ended.out, "");
+  for (const char* command : {"data", "test", "classify", "info"})
+    EXPECT_THAT(ended.err, HasSubstr(command));
+}
+
+TEST(Program, RefusesWrongUsageInOneLineWithAHint) {
+  expect_refusal({"clasify"}, 2, "unknown command \"clasify\"; did you mean \"classify\"?");
+  expect_refusal({"data", "fetsh"}, 2, "did you mean \"fetch\"?; see offramp data --help");
+  expect_refusal({"data"}, 2, "see offramp data --help");
+  expect_refusal({"info"}, 2, "file is required; see offramp info --help");
+  expect_refusal({"info", "--jsn", "x"}, 2, "unexpected flag \"--jsn\"; did you mean \"--json\"?");
+  expect_refusal({"info", "a", "b"}, 2, "unexpected argument \"b\"");
+  expect_refusal({"test", "m", "--data", "d", "--part", "train"}, 2, "--part");
+  expect_refusal({"test", "m", "--data", "d", "--threads", "none"}, 2, "--threads");
+  expect_refusal({"test", "m"}, 2, "--data is required");
+  expect_refusal({"test", "m", "--data", "d", "--threshold", "1.5"}, 2, "from 0 to 1, got 1.5");
+  expect_refusal({"test", "m", "--data", "d", "--threshold", "nan"}, 2, "from 0 to 1, got nan");
+  expect_refusal({"test", "m", "--data", "d", "--criterion", "entropie"}, 2,
+                 "did you mean \"entropy\"?");
+  expect_refusal({"classify", "m", "i", "--threshold", "-1"}, 2, "from 0 to 1, got -1");
+  expect_refusal({"data", "fetch", "cifar11"}, 2, "cifar10");
+}
+
+TEST(Program, RefusesFilesThatAreNotThereInOneLine) {
+  const TemporaryFolder folder;
+  const std::string missing = folder.path() / "none";
+  expect_refusal({"info", missing}, 1, missing + ": ");
+  expect_refusal({"info", missing + ".toml"}, 1, missing + ".toml: ");
+  expect_refusal({"test", missing, "--data", "synthetic"}, 1, missing + ": ");
+  expect_refusal({"classify", missing, "x.png"}, 1, missing + ": ");
+  expect_refusal({"data", "info", missing}, 1, missing + ": ");
+  expect_refusal({"data", "export", missing, "--to", folder.path() / "to"}, 1, missing + ": ");
+}
+
+TEST(Program, AFullDiskUnderItsOutputIsAFailure) {
+  const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
+  const Ended ended = offramp({"info", recipe}, {.output_to = "/dev/full"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
+}
+
+TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
+  const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
+  const Ended ended = offramp({"info", recipe}, {.close_output = true});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "");
+}
+
+#ifdef OFFRAMP_WITH_TRAIN
+TEST(Program, TrainRefusesABadRecipeAtItsLine) {
+  const TemporaryFolder folder;
+  const std::string recipe = folder.path() / "recipe.toml", out = folder.path() / "run";
+  write_text_atomic(recipe, "[train]\nepoch = 3\n");
+  expect_refusal({"train", recipe, "--out", out}, 2,
+                 recipe + ":2: unknown key \"epoch\"; did you mean \"epochs\"?");
+  write_text_atomic(recipe, "[network]\nexits = [9]\n");
+  expect_refusal({"train", recipe, "--out", out}, 2, "\"9\" is beyond resnet18");
+  write_text_atomic(recipe, "");
+  expect_refusal({"train", recipe, "--out", out, "--set", "train.epoch=3"}, 2,
+                 "did you mean \"train.epochs\"?");
+  expect_refusal({"train", recipe, "--out", out, "--set", "epochs"}, 2, "key=value");
+  expect_refusal({"train", recipe, "--out", out, "--data", folder.path() / "none"}, 1, "none");
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+#endif
+
+}  // namespace
+}  // namespace offramp::test
