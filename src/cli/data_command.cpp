@@ -7,9 +7,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
+#include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "data/contact_sheet.h"
@@ -21,7 +23,7 @@ namespace {
 
 struct SourceFlags {
   std::string source;
-  std::string image_size;
+  std::optional<std::string> image_size;
   std::string fit = "squeeze";
   std::uint64_t seed = 1;
 };
@@ -52,31 +54,26 @@ LoadOptions load_options(const SourceFlags& flags) {
   LoadOptions options;
   options.fit = fit_from_string(flags.fit);
   options.seed = flags.seed;
-  if (!flags.image_size.empty()) {
-    const std::string_view text = flags.image_size;
+  if (flags.image_size) {
+    const std::string_view text = *flags.image_size;
     const std::size_t cross = text.find('x');
-    options.width = parse_side(text.substr(0, cross), flags.image_size);
+    options.width = parse_side(text.substr(0, cross), *flags.image_size);
     options.height = cross == std::string_view::npos
                          ? options.width
-                         : parse_side(text.substr(cross + 1), flags.image_size);
+                         : parse_side(text.substr(cross + 1), *flags.image_size);
   }
   return options;
 }
 
-/// A file name from an archive may hold anything; a terminal must not act on it.
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
-void print_skipped(std::FILE* stream, const std::vector<SkippedImage>& skipped) {
+/// The first of the skipped images with the reason, a line each, and how many more there are.
+std::string describe(const std::vector<SkippedImage>& skipped) {
   constexpr std::size_t kNamed = 20;
+  std::string text;
   for (std::size_t i = 0; i < std::min(kNamed, skipped.size()); ++i) {
-    fmt::print(stream, "  {}: {}\n", printable(skipped[i].name), printable(skipped[i].reason));
+    text += fmt::format("  {}: {}\n", printable(skipped[i].name), printable(skipped[i].reason));
   }
-  if (skipped.size() > kNamed) fmt::print(stream, "  and {} more\n", skipped.size() - kNamed);
+  if (skipped.size() > kNamed) text += fmt::format("  and {} more\n", skipped.size() - kNamed);
+  return text;
 }
 
 std::vector<SkippedImage> all_skipped(const LoadedData& train, const LoadedData& test) {
@@ -91,10 +88,11 @@ int import_data(const SourceFlags& flags, const std::string& output) {
   const LoadedData test = load_data(flags.source, Part::test, options);
   write_packed(output, train, test);
   const auto skipped = all_skipped(train, test);
-  fmt::print("{}: {} training and {} test images of {} classes, {}x{}, {} skipped\n", output,
-             train.dataset.size(), test.dataset.size(), train.dataset.classes.size(),
-             train.dataset.width, train.dataset.height, skipped.size());
-  print_skipped(stderr, skipped);
+  write_out(fmt::format("{}: {} training and {} test images of {} classes, {}x{}, {} skipped\n",
+                        output, train.dataset.size(), test.dataset.size(),
+                        train.dataset.classes.size(), train.dataset.width, train.dataset.height,
+                        skipped.size()));
+  fmt::print(stderr, "{}", describe(skipped));
   return 0;
 }
 
@@ -164,7 +162,7 @@ void print_json(const Summary& summary) {
   json["mean"] = summary.statistics.mean;
   json["std"] = summary.statistics.std;
   // Names come from files; bytes that are no UTF-8 must not end the program.
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  write_out(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 std::string range(int low, int high) {
@@ -176,32 +174,30 @@ void print_text(const Summary& summary) {
   SizeRange sizes = summary.train.sizes;
   sizes.add(summary.test.sizes.min_width, summary.test.sizes.min_height);
   sizes.add(summary.test.sizes.max_width, summary.test.sizes.max_height);
-  fmt::print("source   {}\n", summary.train.source);
-  fmt::print("images   {} training, {} test\n", train.size(), summary.test.dataset.size());
-  fmt::print("stored   width {}, height {}\n", range(sizes.min_width, sizes.max_width),
-             range(sizes.min_height, sizes.max_height));
-  if (summary.one_size) {
-    fmt::print("loaded   {}x{}\n", train.width, train.height);
-  } else {
-    fmt::print("loaded   sizes differ: training needs --image-size\n");
-  }
   const auto& mean = summary.statistics.mean;
   const auto& std = summary.statistics.std;
-  fmt::print("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
-  fmt::print("std      {:.4f} {:.4f} {:.4f}\n", std[0], std[1], std[2]);
-  std::size_t longest = 5;
-  for (const std::string& name : train.classes) longest = std::max(longest, name.size());
+  std::string text = fmt::format("source   {}\n", printable(summary.train.source));
+  text += fmt::format("images   {} training, {} test\n", with_commas(train.size()),
+                      with_commas(summary.test.dataset.size()));
+  text += fmt::format("stored   width {}, height {}\n", range(sizes.min_width, sizes.max_width),
+                      range(sizes.min_height, sizes.max_height));
+  text += summary.one_size ? fmt::format("loaded   {}x{}\n", train.width, train.height)
+                           : "loaded   sizes differ: training needs --image-size\n";
+  text += fmt::format("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
+  text += fmt::format("std      {:.4f} {:.4f} {:.4f}\n\n", std[0], std[1], std[2]);
+  Table table({"class", "training", "test"});
   const auto train_counts = count_per_class(train);
   const auto test_counts = count_per_class(summary.test.dataset);
-  fmt::print("\n{:<{}}  {:>8}  {:>8}\n", "class", longest, "training", "test");
   for (std::size_t i = 0; i < train.classes.size(); ++i) {
-    fmt::print("{:<{}}  {:>8}  {:>8}\n", printable(train.classes[i]), longest, train_counts[i],
-               test_counts[i]);
+    table.add(
+        {printable(train.classes[i]), with_commas(train_counts[i]), with_commas(test_counts[i])});
   }
+  text += table.text(may_color(stdout));
   const auto skipped = all_skipped(summary.train, summary.test);
-  if (skipped.empty()) return;
-  fmt::print("\nskipped  {} images\n", skipped.size());
-  print_skipped(stdout, skipped);
+  if (!skipped.empty()) {
+    text += fmt::format("\nskipped  {} images\n{}", skipped.size(), describe(skipped));
+  }
+  write_out(text);
 }
 
 int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
@@ -262,7 +258,7 @@ int fetch_data(const std::string& name, const std::string& folder) {
     const auto path =
         fetch(download, folder, [&](const FetchProgress& progress) { printer(progress); });
     printer.finish();
-    fmt::print("{}\n", path.string());
+    write_out(path.string() + "\n");
   } catch (...) {
     printer.finish();
     throw;

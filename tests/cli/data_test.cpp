@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "data/dataset.h"
+#include "image/image.h"
+#include "tests/cli/program.h"
+#include "tests/support/image_files.h"
+
+namespace offramp {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Ended;
+using test::patterned_image;
+using test::write_bytes;
+using ::testing::HasSubstr;
+
+/// Two classes, three training images and one test image of each; a damaged one of the second.
+void write_images(const fs::path& root) {
+  int seed = 0;
+  for (const char* name : {"cat", "dog"}) {
+    for (const char* file : {"train/{}/a.png", "train/{}/b.png", "train/{}/c.png", "test/{}/a.png"})
+      write_bytes(root / fmt::format(fmt::runtime(file), name),
+                  encode_png(patterned_image(8, 6, ++seed)));
+  }
+  write_bytes(root / "train/dog/bad.jpg", test::bytes_of("no image"));
+}
+
+TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
+  const TemporaryFolder folder;
+  write_images(folder.path() / "images");
+  const std::string packed = folder.path() / "images.offramp";
+  const Ended ended = test::offramp({"data", "import", folder.path() / "images", "-o", packed});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.out, packed + ": 6 training and 2 test images of 2 classes, 8x6, 1 skipped\n");
+  EXPECT_EQ(ended.err, "  train/dog/bad.jpg: not a JPEG or PNG\n");
+  for (const Part part : {Part::train, Part::test}) {
+    EXPECT_EQ(load_data(packed, part, {}).dataset.pixels,
+              load_data((folder.path() / "images").string(), part, {}).dataset.pixels);
+  }
+}
+
+TEST(DataImport, BringsImagesToTheSizeAskedFor) {
+  const TemporaryFolder folder;
+  write_images(folder.path() / "images");
+  write_bytes(folder.path() / "images/train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
+  const std::string packed = folder.path() / "images.offramp";
+  const std::string source = folder.path() / "images";
+  const Ended refused = test::offramp({"data", "import", source, "-o", packed});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("choose one with --image-size"));
+  EXPECT_FALSE(fs::exists(packed));
+  EXPECT_EQ(test::offramp(
+                {"data", "import", source, "-o", packed, "--image-size", "10x5", "--fit", "crop"})
+                .status,
+            0);
+  const Dataset dataset = load_data(packed, Part::train, {}).dataset;
+  EXPECT_EQ(dataset.width, 10);
+  EXPECT_EQ(dataset.height, 5);
+  const auto rgb = dataset.image(0);
+  EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()),
+            resize(patterned_image(8, 6, 1), 10, 5, Fit::crop).rgb);
+}
+
+TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
+  const TemporaryFolder folder;
+  write_images(folder.path());
+  const Ended ended = test::offramp({"data", "info", folder.path()});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("images   6 training, 2 test\n"));
+  EXPECT_THAT(ended.out, HasSubstr("stored   width 8, height 6\n"));
+  EXPECT_THAT(ended.out, HasSubstr("loaded   8x6\n"));
+  EXPECT_THAT(ended.out, HasSubstr("skipped  1 images\n  train/dog/bad.jpg: not a JPEG or PNG\n"));
+}
+
+TEST(DataInfo, GivesTheSameAsJson) {
+  const TemporaryFolder folder;
+  write_images(folder.path());
+  const Ended ended = test::offramp({"data", "info", folder.path(), "--json"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const auto json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json["source"], "image folder");
+  EXPECT_EQ(json["width"], 8);
+  EXPECT_EQ(json["height"], 6);
+  EXPECT_EQ(json["classes"][1], (nlohmann::json{{"class", "dog"}, {"train", 3}, {"test", 1}}));
+  EXPECT_EQ(json["train"]["images"], 6);
+  EXPECT_EQ(json["train"]["skipped"][0]["name"], "train/dog/bad.jpg");
+  EXPECT_EQ(json["train"]["skipped"][0]["reason"], "not a JPEG or PNG");
+  EXPECT_TRUE(json["test"]["skipped"].empty());
+  double sum = 0;
+  for (const int seed : {1, 2, 3, 5, 6, 7}) {
+    const Image image = patterned_image(8, 6, seed);
+    for (std::size_t i = 0; i < image.rgb.size(); i += 3) sum += image.rgb[i];
+  }
+  EXPECT_NEAR(json["mean"][0].get<double>(), sum / (6 * 48) / 255, 1e-6);
+}
+
+TEST(DataInfo, LooksAtFoldersWhoseImagesDifferInSize) {
+  const TemporaryFolder folder;
+  write_images(folder.path());
+  write_bytes(folder.path() / "train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
+  const Ended text = test::offramp({"data", "info", folder.path()});
+  EXPECT_THAT(text.out, HasSubstr("stored   width 8 to 40, height 6 to 30\n"));
+  EXPECT_THAT(text.out, HasSubstr("sizes differ: training needs --image-size\n"));
+  const auto json =
+      nlohmann::json::parse(test::offramp({"data", "info", folder.path(), "--json"}).out);
+  EXPECT_TRUE(json["width"].is_null());
+  EXPECT_EQ(json["train"]["max_width"], 40);
+}
+
+TEST(DataInfo, NamesTwentySkippedFilesAndCountsTheRest) {
+  const TemporaryFolder folder;
+  write_images(folder.path());
+  for (int i = 0; i < 22; ++i) {
+    write_bytes(folder.path() / fmt::format("train/cat/bad {:02}.png", i), test::bytes_of("x"));
+  }
+  const std::string out = test::offramp({"data", "info", folder.path()}).out;
+  EXPECT_THAT(out, HasSubstr("skipped  23 images\n"));
+  EXPECT_THAT(out, HasSubstr("bad 19.png: not a JPEG or PNG\n  and 3 more\n"));
+  EXPECT_EQ(out.find("bad 20.png"), std::string::npos);
+}
+
+TEST(DataInfo, DrawsAContactSheet) {
+  const TemporaryFolder folder;
+  write_images(folder.path() / "images");
+  const std::string sheet = folder.path() / "sheet.png";
+  const Ended ended =
+      test::offramp({"data", "info", folder.path() / "images", "--contact-sheet", sheet});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const Image image = decode_image(read_file(sheet));
+  EXPECT_GT(image.width, 12 * 64);
+}
+
+TEST(DataInfo, RefusesASizeThatIsNone) {
+  for (const char* size : {"0", "-3", "32y", "32x", "x32", "70000", "1x2x3", ""}) {
+    const Ended ended = test::offramp({"data", "info", "synthetic", "--image-size", size});
+    EXPECT_EQ(ended.status, 2) << size;
+    EXPECT_TRUE(test::is_one_line(ended.err)) << ended.err;
+  }
+}
+
+}  // namespace
+}  // namespace offramp
