@@ -1,4 +1,3 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -6,6 +5,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -88,25 +89,49 @@ class ProgressPrinter {
 };
 
 struct Flags {
-  std::string recipe, out = "runs/train", data, from, device;
-  std::vector<std::string> set;
+  std::string recipe, out = "runs/train";
   bool resume = false;
-  int epochs = 0, threads = 0, width = 0;
-  std::int64_t seed = -1;
-  double checkpoint_every = -1;
+  std::vector<std::string> set;
+  std::map<std::string, std::string> keys;  // flags that are keys of the recipe
+};
+
+// Flags that stand for a key of the recipe. A resumed run may move (other data path, other
+// machine), but not become another run.
+struct KeyFlag {
+  const char* flag;
+  const char* key;
+  bool when_resumed;
+  const char* description;
+};
+constexpr KeyFlag kKeyFlags[] = {
+    {"--data", "data.source", true,
+     "Images: CIFAR archive or folder, image folder or archive, packed file, synthetic"},
+    {"--backbone", "network.backbone", false, "Backbone: resnet18, resnet34, ..."},
+    {"--stem", "network.stem", false, "cifar or imagenet"},
+    {"--width", "network.width", false, "Channels of the first stage"},
+    {"--exits", "network.exits", false, "After which blocks to exit: 2,5 or 15%,45%"},
+    {"--head", "network.head", false, "Head of the early exits: spp, avg, conv-spp, conv-avg"},
+    {"--from", "train.from", false,
+     "Start from the weights of a safetensors file, adding exits to it"},
+    {"--epochs", "train.epochs", false, "Epochs"},
+    {"--seed", "train.seed", false, "Seed of weights, order and augmentation"},
+    {"--threads", "train.threads", true, "Threads; 0: all cores"},
+    {"--device", "train.device", true, "cpu or cuda"},
+    {"--checkpoint-every", "train.checkpoint_every", true, "Also save every so many minutes"},
 };
 
 Recipe recipe_of(const Flags& flags) {
   Recipe recipe;
   if (flags.resume) {
-    if (!flags.recipe.empty() || !flags.set.empty() || flags.epochs || flags.seed >= 0 ||
-        flags.width || !flags.from.empty())
+    if (!flags.recipe.empty() || !flags.set.empty())
       throw UsageError(
-          "--resume: the run's own config.toml says what to train; leave out the recipe, --set, "
-          "--epochs, --seed, --width and --from");
+          "--resume: the run's own config.toml says what to train; leave out the recipe and --set");
+    for (const KeyFlag& flag : kKeyFlags)
+      if (!flag.when_resumed && flags.keys.contains(flag.key))
+        throw UsageError("--resume: {} would make it another run; leave it out", flag.flag);
     const auto path = std::filesystem::path(flags.out) / "config.toml";
     if (!std::filesystem::exists(path))
-      throw UsageError("--resume: {}: there is no run in this folder", path.parent_path().string());
+      throw UsageError("--resume: {}: there is no run in this folder", flags.out);
     recipe = read_recipe(path);
   } else {
     if (flags.recipe.empty())
@@ -119,22 +144,14 @@ Recipe recipe_of(const Flags& flags) {
       throw UsageError("--set: expected key=value, got \"{}\"", assignment);
     set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
   }
-  if (!flags.data.empty()) recipe.data.source = flags.data;
-  if (flags.epochs) set_key(recipe, "train.epochs", std::to_string(flags.epochs));
-  if (flags.seed >= 0) set_key(recipe, "train.seed", std::to_string(flags.seed));
-  if (flags.width) set_key(recipe, "network.width", std::to_string(flags.width));
-  if (flags.threads) set_key(recipe, "train.threads", std::to_string(flags.threads));
-  if (!flags.device.empty()) set_key(recipe, "train.device", flags.device);
-  if (flags.checkpoint_every >= 0)
-    set_key(recipe, "train.checkpoint_every", fmt::format("{}", flags.checkpoint_every));
-  if (!flags.from.empty()) recipe.train.from = flags.from;
+  for (const auto& [key, value] : flags.keys) set_key(recipe, key, value);
   check(recipe);
   return recipe;
 }
 
 int run(const Flags& flags) {
   const Recipe recipe = recipe_of(flags);
-  // A recipe for a network that cannot be built is found out before the data are read.
+  // A network that cannot be built is found out before the data are read.
   graph_for(recipe, recipe.data.height ? recipe.data.height : 32,
             recipe.data.width ? recipe.data.width : 32, 10);
   ProgressPrinter printer;
@@ -185,26 +202,15 @@ void add_train_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("train", "Train a network from a recipe");
   command->add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
-  command->add_option("--data", flags->data,
-                      "Images: CIFAR archive or folder, image folder, packed file, synthetic");
   command->add_option("--out", flags->out, "Run folder")->capture_default_str();
   command->add_flag("--resume", flags->resume, "Go on with the run in --out");
-  command->add_option("--from", flags->from,
-                      "Start from the weights of a safetensors file, adding exits to it");
-  command->add_option("--set", flags->set, "Override one key of the recipe: --set train.lr=0.05")
+  command->add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
       ->take_all()
       ->expected(1);
-  command->add_option("--epochs", flags->epochs, "Override train.epochs")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--seed", flags->seed, "Override train.seed")->check(CLI::NonNegativeNumber);
-  command->add_option("--width", flags->width, "Override network.width")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", flags->threads, "Threads (default: all cores)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--device", flags->device, "cpu or cuda");
-  command
-      ->add_option("--checkpoint-every", flags->checkpoint_every, "Also save every so many minutes")
-      ->check(CLI::NonNegativeNumber);
+  for (const KeyFlag& flag : kKeyFlags)
+    command->add_option_function<std::string>(
+        flag.flag, [flags, key = flag.key](const std::string& value) { flags->keys[key] = value; },
+        flag.description);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -2,21 +2,24 @@
 
     bench/peers/train/compare.py --offramp build/release/offramp [--width 64] [--pairs 3]
 
-Both train the same 3-exits SPP ResNet-18 (exits after blocks 2 and 4) for one epoch of 7,040 images of 32x32
-with random crop and flip, batch 128, the first step included; offramp on its synthetic images (8,000
-less tune and certify), the peer on random ones: the time does not depend on them. Evaluation and files are
-left out on both sides. "tuned" is the peer with the C library told to keep freed memory, as
-offramp does by itself. "bare" is the time of the convolutions alone, with the same allocator settings.
+Both train the same 3-exits SPP ResNet-18 (exits after blocks 2 and 4) for one epoch of 20 steps of 128 images of
+32x32 with random crop and flip, the first step included. The images are noise: the time does not depend
+on them. Evaluation and files are left out on both sides. "tuned" is the peer with the C library told to
+keep freed memory, as offramp does by itself. "bare" is the time of the convolutions alone, with the
+same allocator settings.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import random
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = """
@@ -25,7 +28,7 @@ width = {width}
 exits = [2, 4]
 head = "spp"
 [data]
-source = "synthetic"
+source = "{data}"
 image_size = 32
 [train]
 epochs = 1
@@ -38,7 +41,27 @@ loss_weights = [0.2, 0.3, 0.5]
 crop_padding = 4
 flip = true
 """
+PER_CLASS = 300  # of which 12 go to tune and 24 to certify: 2,640 images are left, 20 steps of 128
+IMAGES = 20 * 128
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
+
+
+def write_png(path, pixels):
+    """An RGB image of 32x32 without compression."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    rows = b"".join(b"\0" + pixels[96 * y:96 * (y + 1)] for y in range(32))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)) +
+                     chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b""))
+
+
+def write_noise(folder):
+    random.seed(1)
+    for label in range(10):
+        images = pathlib.Path(folder, "train", f"class{label}")
+        images.mkdir(parents=True)
+        for i in range(PER_CLASS):
+            write_png(images / f"{i:04}.png", random.randbytes(32 * 32 * 3))
 
 
 def run_offramp(args):
@@ -53,7 +76,7 @@ def run_offramp(args):
 
 def run_peer(args, *flags, environment=None):
     command = [args.python, HERE / "pytorch_loop.py", "--width", args.width, "--threads", args.threads,
-               "--precision", args.precision, *flags]
+               "--precision", args.precision, "--images", IMAGES, *flags]
     result = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE,
                             env={**os.environ, **(environment or {})})
     return float(result.stdout)
@@ -67,13 +90,18 @@ def main():
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", choices=["bf16", "f32"], default="bf16")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-tuned", action="store_true", help="leave out the peer with a tuned allocator")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as data:
+        args.data = data
+        write_noise(data)
+        print(json.dumps(measure(args), indent=2))
 
+
+def measure(args):
     ours, peers, tuned, waits = [], [], [], []
     for pair in range(args.pairs):
         contenders = ["ours", "peer"] if pair % 2 == 0 else ["peer", "ours"]
-        for who in contenders + ([] if args.no_tuned else ["tuned"]):
+        for who in contenders + ["tuned"]:
             if who == "ours":
                 speed, wait = run_offramp(args)
                 ours.append(speed)
@@ -85,19 +113,18 @@ def main():
             print(f"pair {pair + 1} {who}", file=sys.stderr)
     bare = run_peer(args, "--bare", environment=KEEP_MEMORY)
     median = statistics.median
-    result = {
+    return {
         "width": args.width, "precision": args.precision, "threads": args.threads, "batch": 128,
         "pairs": args.pairs,
         "offramp_images_per_second": round(median(ours), 1),
         "pytorch_images_per_second": round(median(peers), 1),
-        "pytorch_tuned_images_per_second": round(median(tuned), 1) if tuned else None,
+        "pytorch_tuned_images_per_second": round(median(tuned), 1),
         "bare_convolutions_images_per_second": round(bare, 1),
         "ratio_to_pytorch": round(median(a / b for a, b in zip(ours, peers)), 3),
-        "ratio_to_pytorch_tuned": round(median(a / b for a, b in zip(ours, tuned)), 3) if tuned else None,
+        "ratio_to_pytorch_tuned": round(median(a / b for a, b in zip(ours, tuned)), 3),
         "share_of_bare_convolutions": round(median(ours) / bare, 3),
         "loader_wait_share": round(max(waits), 4),
     }
-    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
