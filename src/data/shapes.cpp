@@ -155,31 +155,6 @@ const std::vector<Shape>& shapes() {
   return all;
 }
 
-}  // namespace
-
-std::span<const std::string_view> shape_names() {
-  static const std::vector<std::string_view> names = [] {
-    std::vector<std::string_view> list;
-    for (const Shape& shape : shapes()) list.push_back(shape.name);
-    return list;
-  }();
-  return names;
-}
-
-const Outline& shape_outline(std::size_t shape) { return shapes().at(shape).outline; }
-
-Outline transformed(const Outline& outline, const Pose& pose) {
-  Outline result = outline;
-  for (Contour& contour : result) {
-    for (Point& p : contour) {
-      p = {pose.xx * p.x + pose.xy * p.y + pose.x0, pose.yx * p.x + pose.yy * p.y + pose.y0};
-    }
-  }
-  return result;
-}
-
-namespace {
-
 // A side of a polygon, with what the distance to it needs.
 struct Side {
   Point begin;
@@ -205,6 +180,27 @@ float signed_distance(const std::vector<Side>& sides, float x, float y) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> shape_names() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> list;
+    for (const Shape& shape : shapes()) list.push_back(shape.name);
+    return list;
+  }();
+  return names;
+}
+
+const Outline& shape_outline(std::size_t shape) { return shapes().at(shape).outline; }
+
+Outline transformed(const Outline& outline, const Pose& pose) {
+  Outline result = outline;
+  for (Contour& contour : result) {
+    for (Point& p : contour) {
+      p = {pose.xx * p.x + pose.xy * p.y + pose.x0, pose.yx * p.x + pose.yy * p.y + pose.y0};
+    }
+  }
+  return result;
+}
 
 void fill(Canvas& canvas, const Outline& outline, const Colour& from, const Colour& to) {
   std::vector<Side> sides;

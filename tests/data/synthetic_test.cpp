@@ -91,8 +91,7 @@ TEST(SyntheticData, DifficultImagesAreNoisier) {
 }
 
 TEST(SyntheticData, ShowsTheShapeWhereItIsClear) {
-  // A tenth of a picture differs in brightness from its own corner colours where nothing but the
-  // shape is drawn; what is drawn there covers from 5 % (a small tile) to 60 % of the picture.
+  // The clearest images are those with a contrast near 0.6 and hardly anything else in them.
   const Dataset dataset = synthetic_data(48, 48, 300, Part::train, 5);
   int seen = 0;
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
