@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "train/batch_norm_kernels.h"
+#include "train/compat.h"
 
 namespace offramp {
 namespace {
@@ -140,7 +141,7 @@ Tensor transform(const Tensor& x, const Tensor& residual, const Tensor& scale, c
 
 struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
   static Tensor forward(AutogradContext* context, const Tensor& x_any, const Tensor& weight,
-                        const Tensor& bias, const c10::optional<Tensor>& residual_any,
+                        const Tensor& bias, const compat::optional<Tensor>& residual_any,
                         const BatchNormTensors& tensors, bool relu, double momentum, double eps) {
     const Tensor x = x_any.contiguous(kChannelsLast);
     const Tensor residual = residual_any ? residual_any->contiguous(kChannelsLast) : Tensor();
@@ -215,8 +216,9 @@ Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& 
                       bool training, double momentum, double eps) {
   if (!takes_fast_path(x)) return library_path(x, t, residual, relu, training, momentum, eps);
   if (training) {
-    const auto optional = residual.defined() ? c10::make_optional(residual) : c10::nullopt;
-    return BatchNormAct::apply(x, t.weight, t.bias, optional, t, relu, momentum, eps);
+    compat::optional<Tensor> added;
+    if (residual.defined()) added = residual;
+    return BatchNormAct::apply(x, t.weight, t.bias, added, t, relu, momentum, eps);
   }
   const bool differentiated =
       at::GradMode::is_enabled() && (x.requires_grad() || t.weight.requires_grad() ||

@@ -3,12 +3,24 @@
 // What differs between LibTorch 1.13 (Debian, CPU only) and 2.x with CUDA.
 
 #include <torch/torch.h>
+#include <torch/version.h>
+
+#include <optional>
 
 #if defined(OFFRAMP_TORCH_CUDA)
 #include <ATen/cuda/CUDAContext.h>
 #endif
 
 namespace offramp::compat {
+
+// What autograd functions take as an argument that may be absent.
+#if TORCH_VERSION_MAJOR >= 2
+template <typename T>
+using optional = std::optional<T>;
+#else
+template <typename T>
+using optional = c10::optional<T>;
+#endif
 
 /// True if the CUDA device multiplies bf16 natively (compute capability 8.0 and up).
 inline bool cuda_has_bf16([[maybe_unused]] torch::Device device) {
