@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <sstream>
 
 #include "core/file.h"
@@ -124,7 +123,8 @@ TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
   EXPECT_TRUE(result["overthinking"]["oracle"].is_number());
   const json& policy = result["policy"];
   EXPECT_EQ(policy["executed"], true);
-  const double shares = std::accumulate(policy["shares"].begin(), policy["shares"].end(), 0.0);
+  double shares = 0;
+  for (const json& share : policy["shares"]) shares += static_cast<double>(share);
   EXPECT_NEAR(shares, 1, 1e-12);
   double expected_cost = 0;
   for (std::size_t k = 0; k < 3; ++k)
