@@ -303,6 +303,8 @@ std::vector<Key> all_keys() {
       whole("train", "step_every", 1, 100000, OFFRAMP_FIELD(train.step_every)),
       real("train", "step_factor", {.low = 0, .high = 1, .low_open = true},
            OFFRAMP_FIELD(train.step_factor)),
+      real("train", "first_scale", {.low = 0.25, .high = 1}, OFFRAMP_FIELD(train.first_scale)),
+      real("train", "full_scale_at", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.full_scale_at)),
       real("train", "label_smoothing", {.low = 0, .high = 1, .high_open = true},
            OFFRAMP_FIELD(train.label_smoothing)),
       real("train", "ema", {.low = 0, .high = 1, .high_open = true}, OFFRAMP_FIELD(train.ema)),

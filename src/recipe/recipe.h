@@ -41,6 +41,10 @@ struct TrainRecipe {
   double warmup = 0.2;  ///< share of all steps; ignored by step and constant
   int step_every = 25;
   double step_factor = 0.5;
+  /// Progressive resizing (EfficientNetV2, Tan & Le, 2021, section 4): the first epoch sees images
+  /// at this scale, later ones at larger ones; 1: full size always.
+  double first_scale = 1;
+  double full_scale_at = 0.6;  ///< share of the epochs after which images have their full size
   double label_smoothing = 0;
   double ema = 0;  ///< decay per step of a running average of the weights; 0: none
   Mode mode = Mode::joint;

@@ -1,5 +1,6 @@
 #include "train/schedule.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -36,6 +37,17 @@ double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t 
   if (done < rising) return recipe.lr * (done + 1) / (rising + 1);
   const double progress = (done - rising) / std::max(1.0, static_cast<double>(length) - rising);
   return recipe.lr * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch) {
+  const double growing = recipe.full_scale_at * recipe.epochs;
+  if (recipe.first_scale >= 1 || static_cast<double>(epoch) >= growing) return full;
+  const double scale =
+      recipe.first_scale + (1 - recipe.first_scale) * static_cast<double>(epoch) / growing;
+  const auto scaled = [scale](int side) {
+    return std::min(side, 4 * std::max(1, static_cast<int>(std::lround(scale * side / 4))));
+  };
+  return {scaled(full.height), scaled(full.width)};
 }
 
 }  // namespace offramp

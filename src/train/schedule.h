@@ -13,4 +13,13 @@ double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t 
 /// True while only the backbone with its own classifier learns.
 bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
 
+struct ImageSize {
+  int height = 0, width = 0;  ///< pixels
+  bool operator==(const ImageSize&) const = default;
+};
+
+/// Size at which the images of epoch `epoch` (0-based) are trained on: from `first_scale` of `full`
+/// linearly up to all of it over the first `full_scale_at` of the epochs, in whole fours of pixels.
+ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch);
+
 }  // namespace offramp

@@ -80,6 +80,7 @@ class Run {
     mode_.precision = resolve_precision(recipe_.train.precision, device_);
     mode_.frozen_backbone = recipe_.train.mode == Mode::frozen;
     mode_.gradient_equilibrium = recipe_.train.gradient_equilibrium;
+    check_training_sizes();
     if (mode_.frozen_backbone) freeze_backbone();
     if (!recipe_.train.from.empty() && !request.resume) start_from(recipe_.train.from);
     updater_.emplace(network_, recipe_.train);
@@ -179,13 +180,40 @@ class Run {
     tell(fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing));
   }
 
+  ImageSize size_of_epoch(std::int64_t epoch) const {
+    return training_size(recipe_.train, {data_.dataset.height, data_.dataset.width}, epoch);
+  }
+
+  // A network may be unable to run on smaller images.
+  void check_training_sizes() const {
+    for (std::int64_t epoch = 0; epoch < recipe_.train.epochs; ++epoch) {
+      const ImageSize size = size_of_epoch(epoch);
+      Graph graph = model_.graph;
+      graph.input = {graph.input[0], size.height, size.width};
+      try {
+        infer_shapes(graph);
+      } catch (const Error& e) {
+        throw UsageError("train.first_scale: the network cannot run on {} x {} pixels: {}",
+                         size.width, size.height, e.what());
+      }
+    }
+  }
+
+  // The batch at the size that this epoch trains at; smoothed before it is made smaller.
+  Tensor resized(const Tensor& images) const {
+    const ImageSize size = size_of_epoch(state_.step / steps_per_epoch_);
+    if (images.size(2) == size.height && images.size(3) == size.width) return images;
+    return at::_upsample_bilinear2d_aa(images, {size.height, size.width}, false)
+        .contiguous(at::MemoryFormat::ChannelsLast);
+  }
+
   void train_step(Batches& batches) {
     const auto start = Clock::now();
     const double waited = batches.seconds_waited();
     const TensorBatch batch = batches.next();
     mode_.last_exit_only = backbone_phase(recipe_.train, state_.step, steps_per_epoch_);
     const double rate = learning_rate(recipe_.train, state_.step, steps_per_epoch_);
-    const auto logits = network_.forward(batch.images, mode_);
+    const auto logits = network_.forward(resized(batch.images), mode_);
     const Tensor loss = exit_loss(logits, batch.labels, model_.loss_weights, recipe_.train);
     const double value = loss.item<double>();
     if (!std::isfinite(value)) throw_not_finite(logits, value, rate);

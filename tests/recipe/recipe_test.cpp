@@ -70,6 +70,8 @@ schedule = "step"
 warmup = 0.1
 step_every = 5
 step_factor = 0.25
+first_scale = 0.5
+full_scale_at = 0.75
 label_smoothing = 0.1
 ema = 0.99
 mode = "mixed"
@@ -113,6 +115,8 @@ cutout = 8
   EXPECT_EQ(train.warmup, 0.1);
   EXPECT_EQ(train.step_every, 5);
   EXPECT_EQ(train.step_factor, 0.25);
+  EXPECT_EQ(train.first_scale, 0.5);
+  EXPECT_EQ(train.full_scale_at, 0.75);
   EXPECT_EQ(train.label_smoothing, 0.1);
   EXPECT_EQ(train.ema, 0.99);
   EXPECT_EQ(train.mode, Mode::mixed);
@@ -360,6 +364,8 @@ Recipe random_recipe(std::uint64_t seed) {
   train.warmup = real(0.99);
   train.step_every = 1 + pick(50);
   train.step_factor = 0.01 + real(0.9);
+  train.first_scale = 0.25 + real(0.75);
+  train.full_scale_at = real(1);
   train.label_smoothing = real(0.5);
   train.ema = real(0.99);
   train.precision = static_cast<PrecisionChoice>(pick(3));
@@ -431,6 +437,8 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "warmup = 0.2",
                            "step_every = 25",
                            "step_factor = 0.5",
+                           "first_scale = 1.0",
+                           "full_scale_at = 0.6",
                            "label_smoothing = 0.0",
                            "ema = 0.0",
                            "mode = \"joint\"",

@@ -52,6 +52,19 @@ TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   EXPECT_NEAR(learning_rate(recipe, 70, 10), recipe.lr / 2, 1e-12);
 }
 
+TEST(Schedule, ImagesGrowToTheirFullSize) {
+  TrainRecipe recipe;
+  recipe.epochs = 20;
+  recipe.first_scale = 0.5;
+  recipe.full_scale_at = 0.5;  // 10 epochs of growing
+  EXPECT_EQ(training_size(recipe, {32, 48}, 0), (ImageSize{16, 24}));
+  EXPECT_EQ(training_size(recipe, {32, 48}, 5), (ImageSize{24, 36}));
+  EXPECT_EQ(training_size(recipe, {32, 48}, 10), (ImageSize{32, 48}));
+  EXPECT_EQ(training_size(recipe, {33, 33}, 9), (ImageSize{32, 32}));  // 31.35: whole fours
+  recipe.first_scale = 1;
+  EXPECT_EQ(training_size(recipe, {33, 47}, 0), (ImageSize{33, 47}));
+}
+
 TEST(Loss, WeighsTheCrossEntropiesOfTheExits) {
   // Logits (ln 3, 0): p = 3/4, 1/4. Label 0: -ln 3/4; label 1: -ln 1/4.
   const Tensor a = torch::tensor({{std::log(3.f), 0.f}}).set_requires_grad(true);
