@@ -68,7 +68,8 @@ class Training : public testing::Test {
 };
 
 TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
-  const Recipe recipe = small_recipe();
+  Recipe recipe = small_recipe();
+  recipe.train.first_scale = 0.5;  // the first epoch on smaller images
   ASSERT_EQ(start(recipe, run("whole")), TrainOutcome::finished);
   // 528 training images, 8 steps an epoch: stopped inside both epochs and at their border.
   ASSERT_EQ(start(recipe, run("parts"), false, 3), TrainOutcome::interrupted);
@@ -158,6 +159,19 @@ TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
     EXPECT_THAT(e.what(), HasSubstr("exit 1"));
   }
   EXPECT_NO_THROW(load_model(run("a") / "checkpoint.safetensors"));
+}
+
+TEST_F(Training, RefusesImagesTooSmallForTheNetworkBeforeItBegins) {
+  Recipe recipe = small_recipe();
+  recipe.network.backbone = "vgg11";  // halves its input five times
+  recipe.train.first_scale = 0.5;
+  try {
+    start(recipe, run("a"));
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("train.first_scale: the network cannot run on 16 x 16 pixels"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(run("a")));
 }
 
 TEST_F(Training, DoesNotOverwriteARun) {
