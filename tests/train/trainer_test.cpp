@@ -120,6 +120,8 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   Recipe frozen = small_recipe();
   frozen.train.mode = Mode::frozen;
   frozen.train.ema = 0;
+  frozen.train.lr = 0.01;  // the features are as the backbone left them: large
+  frozen.train.epochs = 4;
   frozen.train.from = (run("plain") / "last.safetensors").string();
   start(frozen, run("frozen"));
   const Model before = load_model(run("plain") / "last.safetensors");
