@@ -312,6 +312,8 @@ std::vector<Key> all_keys() {
                  {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
                  OFFRAMP_FIELD(train.mode)),
       whole("train", "backbone_epochs", 0, 100000, OFFRAMP_FIELD(train.backbone_epochs)),
+      real("train", "early_exits_from", {.low = 0, .high = 1, .high_open = true},
+           OFFRAMP_FIELD(train.early_exits_from)),
       loss_weights_key(),
       real("train", "distill", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.distill)),
       real("train", "distill_temperature", {.low = 0, .high = 1000, .low_open = true},

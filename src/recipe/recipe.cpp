@@ -236,6 +236,9 @@ void check(const Recipe& recipe) {
                      train.backbone_epochs);
   }
 
+  if (train.early_exits_from > 0 && (train.mode != Mode::joint || !early))
+    throw UsageError("train.early_exits_from: is for early exits and train.mode = \"joint\" only");
+
   if (train.distill > 0 && !early)
     throw UsageError("train.distill: needs early exits to teach: set network.exits");
   if (train.gradient_equilibrium && !early)

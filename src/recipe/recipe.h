@@ -48,7 +48,9 @@ struct TrainRecipe {
   double label_smoothing = 0;
   double ema = 0;  ///< decay per step of a running average of the weights; 0: none
   Mode mode = Mode::joint;
-  int backbone_epochs = 0;           ///< mixed: epochs of the first phase, part of `epochs`
+  int backbone_epochs = 0;  ///< mixed: epochs of the first phase, part of `epochs`
+  /// joint: share of the epochs that the last exit learns alone, within the one schedule
+  double early_exits_from = 0;
   std::vector<double> loss_weights;  ///< [K]; empty: all 1/K
   double distill =
       0;  ///< weight of KL(last exit ‖ early exit), Be Your Own Teacher (Zhang et al., 2019)

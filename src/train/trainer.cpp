@@ -328,7 +328,7 @@ class Run {
       score += model_.loss_weights[k] * metrics.exits[k].accuracy;
     }
     tune_accuracy_ = report.tune_accuracy;
-    // The first phase of a mixed run has untrained exits: its networks are no candidates.
+    // While the last exit learns alone the early ones are untrained: no candidates.
     const bool candidate = !backbone_phase(recipe_.train, state_.step, steps_per_epoch_);
     report.best = candidate && score > state_.best_score;
     if (report.best) {

@@ -309,6 +309,7 @@ TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"\nbackbone_epochs = 20", "got 20"},
       {"[train]\nmode = \"mixed\"\nbackbone_epochs = 2", "mixed needs early exits"},
       {"[train]\nbackbone_epochs = 2", "mixed\" only"},
+      {"[train]\nearly_exits_from = 0.5", "train.early_exits_from: is for early exits"},
       {"[train]\ndistill = 0.5", "train.distill: needs early exits"},
       {"[train]\ngradient_equilibrium = true", "train.gradient_equilibrium: needs early exits"},
       {"[train]\nmomentum = 0", "train.nesterov"},
@@ -376,6 +377,7 @@ Recipe random_recipe(std::uint64_t seed) {
   if (!recipe.network.exits.empty()) {
     if (random.flip()) train.mode = Mode::mixed;
     if (train.mode == Mode::mixed) train.backbone_epochs = 1 + pick(train.epochs - 1);
+    if (train.mode == Mode::joint) train.early_exits_from = real(0.99);
     if (random.flip()) train.loss_weights = {real(1), real(1), 1 / 3.0};
     train.distill = real(1);
     train.distill_temperature = 0.1 + real(5);
@@ -443,6 +445,7 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "ema = 0.0",
                            "mode = \"joint\"",
                            "backbone_epochs = 0",
+                           "early_exits_from = 0.0",
                            "loss_weights = []",
                            "distill = 0.0",
                            "distill_temperature = 3.0",
