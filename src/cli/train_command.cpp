@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/terminal.h"
 #include "core/error.h"
 #include "train/trainer.h"
 
@@ -49,7 +50,7 @@ class ProgressPrinter {
 
   void message(const std::string& line) {
     clear();
-    fmt::print(stderr, "{}\n", line);
+    tell(fmt::format("{}\n", line));
   }
 
   void step(const StepReport& r) {
@@ -63,24 +64,23 @@ class ProgressPrinter {
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
         r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
     if (terminal_)
-      fmt::print(stderr, "\r\x1b[K{}", text);
+      tell(fmt::format("\r\x1b[K{}", text));
     else
-      fmt::print(stderr, "{}\n", text);
-    std::fflush(stderr);
+      tell(fmt::format("{}\n", text));
     dirty_ = terminal_;
   }
 
   void epoch(const EpochReport& r) {
     clear();
-    fmt::print(stderr,
-               "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
-               r.epoch, r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-               r.best ? " (best)" : "", r.images_per_second, duration(r.seconds));
+    tell(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
+                     r.epoch, r.epochs, r.loss, percents(r.train_accuracy),
+                     percents(r.tune_accuracy), r.best ? " (best)" : "", r.images_per_second,
+                     duration(r.seconds)));
   }
 
  private:
   void clear() {
-    if (dirty_) fmt::print(stderr, "\r\x1b[K");
+    if (dirty_) tell("\r\x1b[K");
     dirty_ = false;
   }
   bool terminal_;

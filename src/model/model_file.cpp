@@ -324,6 +324,8 @@ Model load_model(const fs::path& path, Tensors* extra) {
   return at_place(path.string(), [&] { return read_model(file, extra); });
 }
 
+bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
+
 Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifier) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {

@@ -45,6 +45,9 @@ void save_model(const std::filesystem::path& path, const Model& model, const Ten
 /// @param extra  if not null, receives the tensors that are not weights
 Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
 
+/// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
+bool is_model_file(const std::filesystem::path& path);
+
 /// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
 /// the weights of a graph. A model file is accepted as well. Head parameters that the file lacks
 /// are left out of the result (new exits), and with `skip_classifier` so are those of the last head

@@ -236,8 +236,11 @@ void check(const Recipe& recipe) {
                      train.backbone_epochs);
   }
 
-  if (train.early_exits_from > 0 && (train.mode != Mode::joint || !early))
-    throw UsageError("train.early_exits_from: is for early exits and train.mode = \"joint\" only");
+  if (train.early_exits_from > 0 && !early)
+    throw UsageError("train.early_exits_from: needs early exits: set network.exits");
+  if (train.early_exits_from * train.epochs > train.epochs - 1)
+    throw UsageError("train.early_exits_from: {} of {} epochs leaves none for the early exits",
+                     train.early_exits_from, train.epochs);
 
   if (train.distill > 0 && !early)
     throw UsageError("train.distill: needs early exits to teach: set network.exits");

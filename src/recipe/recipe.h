@@ -49,7 +49,8 @@ struct TrainRecipe {
   double ema = 0;  ///< decay per step of a running average of the weights; 0: none
   Mode mode = Mode::joint;
   int backbone_epochs = 0;  ///< mixed: epochs of the first phase, part of `epochs`
-  /// joint: share of the epochs that the last exit learns alone, within the one schedule
+  /// joint: share of the epochs that the last exit learns alone, within the one schedule; ignored
+  /// by frozen and mixed
   double early_exits_from = 0;
   std::vector<double> loss_weights;  ///< [K]; empty: all 1/K
   double distill =

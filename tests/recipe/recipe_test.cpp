@@ -309,7 +309,9 @@ TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"\nbackbone_epochs = 20", "got 20"},
       {"[train]\nmode = \"mixed\"\nbackbone_epochs = 2", "mixed needs early exits"},
       {"[train]\nbackbone_epochs = 2", "mixed\" only"},
-      {"[train]\nearly_exits_from = 0.5", "train.early_exits_from: is for early exits"},
+      {"[train]\nearly_exits_from = 0.5", "train.early_exits_from: needs early exits"},
+      {"[network]\nexits = [2]\n[train]\nepochs = 4\nearly_exits_from = 0.8",
+       "train.early_exits_from: 0.8 of 4 epochs leaves none"},
       {"[train]\ndistill = 0.5", "train.distill: needs early exits"},
       {"[train]\ngradient_equilibrium = true", "train.gradient_equilibrium: needs early exits"},
       {"[train]\nmomentum = 0", "train.nesterov"},
@@ -377,7 +379,8 @@ Recipe random_recipe(std::uint64_t seed) {
   if (!recipe.network.exits.empty()) {
     if (random.flip()) train.mode = Mode::mixed;
     if (train.mode == Mode::mixed) train.backbone_epochs = 1 + pick(train.epochs - 1);
-    if (train.mode == Mode::joint) train.early_exits_from = real(0.99);
+    if (train.mode == Mode::joint)
+      train.early_exits_from = real(0.99) * (train.epochs - 1) / train.epochs;
     if (random.flip()) train.loss_weights = {real(1), real(1), 1 / 3.0};
     train.distill = real(1);
     train.distill_temperature = 0.1 + real(5);
