@@ -148,7 +148,7 @@ TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
     start(frozen, run("frozen"));
     FAIL();
   } catch (const UsageError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("has no classifier for these 10 classes"));
+    EXPECT_THAT(e.what(), HasSubstr("has no classifier for these 4 classes"));
   }
   frozen.train.mode = Mode::joint;
   EXPECT_EQ(start(frozen, run("joint"), false, 1), TrainOutcome::interrupted);
