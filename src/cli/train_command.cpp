@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace offramp::cli {
@@ -151,9 +152,7 @@ Recipe recipe_of(const Flags& flags) {
 
 int run(const Flags& flags) {
   const Recipe recipe = recipe_of(flags);
-  // A network that cannot be built is found out before the data are read.
-  graph_for(recipe, recipe.data.height ? recipe.data.height : 32,
-            recipe.data.width ? recipe.data.width : 32, 10);
+  if (!flags.resume) RunFolder(flags.out).check_free();  // before the data are read
   ProgressPrinter printer;
   LoadOptions options;
   options.height = recipe.data.height;

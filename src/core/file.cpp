@@ -136,6 +136,11 @@ std::string read_text(const fs::path& path) {
   return {reinterpret_cast<const char*>(content.data()), content.size()};
 }
 
+bool is_temporary(const fs::path& path) {
+  const std::string name = path.filename();
+  return name.starts_with(".offramp-") && name.ends_with(".tmp");
+}
+
 void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
   // A link keeps pointing where it did, and a device is never replaced by a file.
   std::error_code ignored;

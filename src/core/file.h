@@ -23,6 +23,8 @@ std::string read_text(const std::filesystem::path& path);
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+/// True for the name of such a temporary file: what a killed process may leave behind.
+bool is_temporary(const std::filesystem::path& path);
 
 /// Appends one line and flushes it (jsonl logs).
 void append_line(const std::filesystem::path& path, std::string_view line);

@@ -326,7 +326,7 @@ Model load_model(const fs::path& path, Tensors* extra) {
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
 
-Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifier) {
+Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifiers) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     // A model file's other tensors (optimiser state, hashes) are no weights.
@@ -340,10 +340,8 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
     }
 
-    const int last = static_cast<int>(graph.segments.size()) - 1;
     Tensors weights;
     for (const Parameter& parameter : parameters_of(graph)) {
-      const bool classifier = parameter.in_head && parameter.segment == last;
       const bool present = considered.erase(parameter.name) > 0;
       if (!present) {
         if (parameter.in_head) continue;
@@ -351,7 +349,11 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
                     place_of(parameter.name), quote(graph.name));
       }
       const TensorView& view = file.at(parameter.name);
-      if (classifier && skip_classifier && view.shape != parameter.shape) continue;
+      const bool classifier = parameter.in_head && (parameter.role == ParameterRole::bias ||
+                                                    parameter.role == ParameterRole::linear_weight);
+      if (skip_classifiers && classifier && !view.shape.empty() &&
+          view.shape[0] != parameter.shape[0])
+        continue;  // of another number of classes
       check_shape(view.shape, parameter);
       HostTensor tensor = view.copy();
       if (tensor.dtype == DType::f64)

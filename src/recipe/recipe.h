@@ -26,6 +26,9 @@ struct DataRecipe {
   int height = 0, width = 0;  ///< 0: the images' own
   Fit fit = Fit::squeeze;
   std::uint64_t split_seed = 1;  ///< of tune and certify
+  /// [3] for red, green, blue of values from 0 to 1: what a starting network was trained with;
+  /// empty: those of a starting model file, else of the training images
+  std::vector<float> mean, std;
 };
 
 struct TrainRecipe {
@@ -48,10 +51,7 @@ struct TrainRecipe {
   double label_smoothing = 0;
   double ema = 0;  ///< decay per step of a running average of the weights; 0: none
   Mode mode = Mode::joint;
-  int backbone_epochs = 0;  ///< mixed: epochs of the first phase, part of `epochs`
-  /// joint: share of the epochs that the last exit learns alone, within the one schedule; ignored
-  /// by frozen and mixed
-  double early_exits_from = 0;
+  int backbone_epochs = 0;           ///< mixed: epochs of the first phase, part of `epochs`
   std::vector<double> loss_weights;  ///< [K]; empty: all 1/K
   double distill =
       0;  ///< weight of KL(last exit ‖ early exit), Be Your Own Teacher (Zhang et al., 2019)

@@ -7,9 +7,7 @@
 namespace offramp {
 
 bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
-  if (recipe.mode == Mode::mixed) return step < recipe.backbone_epochs * steps_per_epoch;
-  return recipe.mode == Mode::joint &&
-         static_cast<double>(step / steps_per_epoch) < recipe.early_exits_from * recipe.epochs;
+  return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
 }
 
 double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {

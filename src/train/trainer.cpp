@@ -49,6 +49,10 @@ Model describe_model(const Recipe& recipe, const LoadedData& data, const Splits&
   model.classes = set.classes;
   const auto statistics = channel_statistics(set, splits.train);
   model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
+  if (!recipe.data.mean.empty()) {
+    std::ranges::copy(recipe.data.mean, model.preprocessing.mean.begin());
+    std::ranges::copy(recipe.data.std, model.preprocessing.std.begin());
+  }
   model.loss_weights = recipe.train.loss_weights;
   const std::size_t exits = exit_segments(model.graph).size();
   if (model.loss_weights.empty())
@@ -191,6 +195,7 @@ class Run {
     std::vector<std::uint64_t> all;
     std::ranges::set_union(seen, ours.train, std::back_inserter(all));
     ours.train = std::move(all);
+    if (!recipe_.data.mean.empty()) return;
     model_.preprocessing.mean = from.preprocessing.mean;
     model_.preprocessing.std = from.preprocessing.std;
   }
@@ -208,8 +213,7 @@ class Run {
           !weights.contains(p.name))
         throw UsageError(
             "train.mode: frozen keeps the last exit as it is, but {} has no classifier for these "
-            "{} "
-            "classes; use joint or mixed",
+            "{} classes; use joint or mixed",
             file, model_.classes.size());
     const std::size_t missing = network_.tensors().size() - weights.size();
     tell(fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing));
@@ -286,8 +290,7 @@ class Run {
       }
     throw Error(
         "training stopped at step {} (epoch {}): {} is not finite at learning rate {:.3g}: loss "
-        "{}; the last "
-        "good checkpoint is kept: {}",
+        "{}; the last good checkpoint is kept: {}",
         state_.step + 1, state_.step / steps_per_epoch_ + 1, where, rate, loss,
         folder_.checkpoint().string());
   }
@@ -442,6 +445,7 @@ class Run {
     const auto path = folder_.checkpoint();
     if (!std::filesystem::exists(path))
       throw UsageError("{}: no checkpoint to resume from", path.string());
+    folder_.remove_leftovers();
     Tensors extra;
     const Model saved = load_model(path, &extra);
     try {

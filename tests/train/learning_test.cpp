@@ -52,19 +52,6 @@ TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   EXPECT_NEAR(learning_rate(recipe, 70, 10), recipe.lr / 2, 1e-12);
 }
 
-TEST(Schedule, EarlyExitsJoinWithinTheOneCycle) {
-  TrainRecipe recipe;
-  recipe.epochs = 10;
-  recipe.early_exits_from = 0.45;
-  EXPECT_TRUE(backbone_phase(recipe, 49, 10));
-  EXPECT_FALSE(backbone_phase(recipe, 50, 10));  // whole epochs
-  TrainRecipe from_the_start;
-  from_the_start.epochs = 10;
-  EXPECT_FALSE(backbone_phase(from_the_start, 0, 10));
-  for (const std::int64_t step : {0, 30, 60, 99})
-    EXPECT_EQ(learning_rate(recipe, step, 10), learning_rate(from_the_start, step, 10));
-}
-
 TEST(Schedule, ImagesGrowToTheirFullSize) {
   TrainRecipe recipe;
   recipe.epochs = 20;

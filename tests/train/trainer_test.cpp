@@ -97,6 +97,35 @@ TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
   EXPECT_THAT(all[1], HasSubstr("\"epoch\":2,"));
 }
 
+TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
+  const Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 3);
+  std::ofstream(run("a") / ".offramp-123-4.tmp") << "half a checkpoint";
+  start(recipe, run("a"), true);
+  EXPECT_FALSE(std::filesystem::exists(run("a") / ".offramp-123-4.tmp"));
+}
+
+TEST_F(Training, NormalisesAsTheRecipeSays) {
+  Recipe recipe = small_recipe();
+  recipe.data.mean = {0.4f, 0.5f, 0.6f};
+  recipe.data.std = {0.1f, 0.2f, 0.3f};
+  start(recipe, run("first"), false, 1);
+  const auto expect_given = [](const Preprocessing& p) {
+    EXPECT_THAT(p.mean, testing::ElementsAre(0.4f, 0.5f, 0.6f));
+    EXPECT_THAT(p.std, testing::ElementsAre(0.1f, 0.2f, 0.3f));
+  };
+  expect_given(load_model(run("first") / "last.safetensors").preprocessing);
+  // A model file brings its own, unless the recipe says otherwise.
+  Recipe second = small_recipe();
+  second.train.from = (run("first") / "last.safetensors").string();
+  start(second, run("second"), false, 1);
+  expect_given(load_model(run("second") / "last.safetensors").preprocessing);
+  second.data.mean = second.data.std = {0.5f, 0.5f, 0.5f};
+  start(second, run("third"), false, 1);
+  EXPECT_THAT(load_model(run("third") / "last.safetensors").preprocessing.mean,
+              testing::Each(0.5f));
+}
+
 TEST_F(Training, NeverTrainsOnTuneOrCertify) {
   Recipe recipe = small_recipe();
   recipe.train.epochs = 1;
