@@ -160,7 +160,8 @@ int run(const Flags& flags) {
   options.fit = recipe.data.fit;
   const LoadedData data = load_data(recipe.data.source, Part::train, options);
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    printer.message(fmt::format("skipped {}: {}", data.skipped[i].name, data.skipped[i].reason));
+    printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                                printable(data.skipped[i].reason)));
   if (data.skipped.size() > 10)
     printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
 

@@ -18,7 +18,8 @@ std::string read_text(const std::filesystem::path& path);
 
 /// Replaces `path` in one step: writes a temporary file beside it, flushes it to the disk, renames
 /// it. After a crash or a full disk the old content is whole, and the temporary file is removed if
-/// we still can.
+/// we still can; what a killed process left in the folder goes with a later write there. A link
+/// keeps pointing where it did, and a device is never replaced by a file.
 /// @throws Error "<path>: cannot write: No space left on device" and the like
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);

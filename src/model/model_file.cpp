@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxClasses = 65536;
+constexpr std::size_t kMaxNameBytes = 1000;  // a folder's name has at most 255
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
     kSplits = {{{"provenance.train", &DataProvenance::train},
@@ -131,6 +132,10 @@ std::array<float, 3> three_floats(JsonFields& fields, std::string_view key) {
           static_cast<float>(values[2])};
 }
 
+std::vector<std::string> read_classes(const std::string& text) {
+  return read_texts(parse_json(text), "names", kMaxClasses, kMaxNameBytes);
+}
+
 Json to_json(const Preprocessing& preprocessing) {
   return {{"height", preprocessing.height},
           {"width", preprocessing.width},
@@ -229,9 +234,8 @@ Model read_model(const Safetensors& file, Tensors* extra) {
   Model model;
   model.graph = read_graph(file);
   const std::vector<Parameter> expected = parameters_of(model.graph);
-  model.classes = read_metadata(file, "classes", [](const std::string& text) {
-    return read_texts(parse_json(text), "names", kMaxClasses);
-  });
+  model.classes =
+      read_metadata(file, "classes", [](const std::string& text) { return read_classes(text); });
   check_classes(model.classes, model.graph);
   model.preprocessing = read_metadata(file, "preprocessing", [](const std::string& text) {
     return read_preprocessing(parse_json(text));
@@ -303,18 +307,23 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
     const Json provenance = {{"source", model.provenance.data.source},
                              {"loss_weights", model.loss_weights},
                              {"details", details_of(model.provenance)}};
-    std::string graph = graph_to_json(model.graph);
-    // What could not be read again is not written.
-    at_place("graph", [&] { graph_from_json(graph); });
+    Metadata texts;
     try {
-      return {{"format_version", std::to_string(kModelFormatVersion)},
-              {"graph", std::move(graph)},
-              {"classes", Json(model.classes).dump()},
-              {"preprocessing", to_json(model.preprocessing).dump()},
-              {"provenance", provenance.dump()}};
+      texts = {{"format_version", std::to_string(kModelFormatVersion)},
+               {"graph", graph_to_json(model.graph)},
+               {"classes", Json(model.classes).dump()},
+               {"preprocessing", to_json(model.preprocessing).dump()},
+               {"provenance", provenance.dump()}};
     } catch (const Json::exception&) {
       throw Error("a class name or the provenance is not UTF-8");
     }
+    // What could not be read again is not written: a run says so at its start, not at its end.
+    Model again;
+    at_place("graph", [&] { graph_from_json(texts.at("graph")); });
+    at_place("classes", [&] { read_classes(texts.at("classes")); });
+    at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
+    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
+    return texts;
   });
   write_safetensors(path, metadata, tensors);
 }
