@@ -57,13 +57,13 @@ class Raising {
   void activate(std::vector<Node>& nodes, Activation activation, const std::string& name) {
     if (activation == Activation::none) return;
     const Op op = activation == Activation::relu ? Op(Relu{}) : Op(Relu6{});
-    nodes.push_back({name + "~act", op, {nodes.back().name}});
+    nodes.push_back({name + "-act", op, {nodes.back().name}});
   }
 
   std::vector<Node> parts_of(const LoweredOp& op, const FusedConv& fused) {
     Conv conv = fused.conv;
     conv.bias = true;
-    const std::string name = op.output + "~conv";
+    const std::string name = op.output + "-conv";
     const auto out = conv.out_channels;
     const auto per_group =
         static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel * conv.kernel);
@@ -71,12 +71,12 @@ class Raising {
     keep(name + ".bias", {out}, fused.bias);
     std::vector<Node> nodes = {{name, conv, op.inputs}};
     if (!fused.residual.empty())
-      nodes.push_back({op.output + "~add", Add{}, {name, fused.residual}});
+      nodes.push_back({op.output + "-add", Add{}, {name, fused.residual}});
     activate(nodes, fused.activation, op.output);
     return nodes;
   }
   std::vector<Node> parts_of(const LoweredOp& op, const FusedLinear& fused) {
-    const std::string name = op.output + "~fc";
+    const std::string name = op.output + "-fc";
     const auto in = static_cast<std::int64_t>(fused.weights.size()) / fused.out_features;
     keep(name + ".weight", {fused.out_features, in}, fused.weights);
     keep(name + ".bias", {fused.out_features}, fused.bias);
@@ -85,7 +85,7 @@ class Raising {
     return nodes;
   }
   std::vector<Node> parts_of(const LoweredOp& op, const Scale& scale) {
-    const std::string name = op.output + "~norm";
+    const std::string name = op.output + "-norm";
     const auto channels = static_cast<std::int64_t>(scale.scale.size());
     keep(name + ".weight", {channels}, scale.scale);
     keep(name + ".bias", {channels}, scale.shift);
@@ -96,17 +96,17 @@ class Raising {
     return nodes;
   }
   std::vector<Node> parts_of(const LoweredOp& op, const FusedAdd& add) {
-    std::vector<Node> nodes = {{op.output + "~add", Add{}, op.inputs}};
+    std::vector<Node> nodes = {{op.output + "-add", Add{}, op.inputs}};
     activate(nodes, add.activation, op.output);
     return nodes;
   }
   std::vector<Node> parts_of(const LoweredOp& op, const Activate& activate) {
-    return {{op.output + "~act", activate.activation == Activation::relu ? Op(Relu{}) : Op(Relu6{}),
+    return {{op.output + "-act", activate.activation == Activation::relu ? Op(Relu{}) : Op(Relu6{}),
              op.inputs}};
   }
   template <typename Plain>
   std::vector<Node> parts_of(const LoweredOp& op, const Plain& plain) {
-    return {{op.output + "~op", plain, op.inputs}};
+    return {{op.output + "-op", plain, op.inputs}};
   }
 };
 
