@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/layout.h"
+#include "runtime/lower.h"
+#include "runtime/primitive_operation.h"
+
+namespace offramp {
+
+/// Weights in the layouts that primitives want, each made once: batch sizes and numbers of threads
+/// mostly agree on it. Needed while compiling only; primitives keep what they use.
+class WeightStore {
+ public:
+  /// @param name    whose weights
+  /// @param plain   as a graph has them
+  /// @param wanted  the primitive's
+  dnnl::memory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
+                         const std::vector<float>& plain, const dnnl::memory::desc& wanted);
+
+ private:
+  std::map<std::string, std::vector<dnnl::memory>> made_;
+};
+
+struct ConvolutionRequest {
+  std::string name;  ///< of its output
+  const FusedConv* conv = nullptr;
+  Shape src_shape, dst_shape;
+  DType dtype = DType::f32;
+  /// Of src as it is; nullopt if that is free.
+  std::optional<Format> src_format;
+  int batch = 1;
+  /// Winograd's algorithm (Lavin and Gray, 2015) where oneDNN has it: fewer multiplications, and
+  /// about ten times the rounding error.
+  bool winograd = false;
+};
+
+struct CompiledConvolution {
+  std::shared_ptr<const Operation> operation;
+  Layout src, dst;  ///< src may have another format than was asked for, if that is much faster
+};
+
+/// Compiles dst = act(conv(src) + bias [+ dst]); with a residual, what is added must lie in dst.
+/// Takes whatever layout gives the best implementation.
+CompiledConvolution compile_convolution(const ConvolutionRequest& request, WeightStore& weights);
+
+}  // namespace offramp

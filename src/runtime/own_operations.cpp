@@ -1,0 +1,298 @@
+#include "runtime/own_operations.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <utility>
+
+#include "core/error.h"
+#include "runtime/kernels.h"
+#include "runtime/memory_plan.h"
+
+namespace offramp {
+namespace {
+
+using kernels::Clamp;
+using kernels::Grid;
+using kernels::Rows;
+
+// Below this, handing work to another thread costs more than it saves.
+constexpr std::size_t kBytesWorthAThread = std::size_t{1} << 17;
+// Elements that one thread takes at a time from an element-wise operation.
+constexpr std::int64_t kElementsOfAnItem = 4096;
+
+/// Work on disjoint items [0, items): images, rows or stretches of elements.
+struct Body {
+  std::int64_t items = 0;
+  std::size_t bytes = 0;  ///< read in all
+  std::function<void(const Buffers& buffers, Rows items)> run;
+  std::size_t scratch_bytes = 0;
+};
+
+class OwnOperation : public Operation {
+ public:
+  OwnOperation(Body body, int threads)
+      : body_(std::move(body)), threads_(body_.bytes < kBytesWorthAThread ? 1 : threads) {}
+
+  std::size_t scratch_bytes() const override { return body_.scratch_bytes; }
+  std::string implementation() const override { return "offramp"; }
+  std::unique_ptr<BoundOperation> bind(const Buffers& buffers, const dnnl::stream&) const override {
+    return std::make_unique<Bound>(body_, threads_, buffers);
+  }
+
+ private:
+  class Bound : public BoundOperation {
+   public:
+    Bound(const Body& body, int threads, const Buffers& buffers)
+        : body_(body), threads_(threads), buffers_(buffers) {}
+
+    void run() override {
+      if (threads_ == 1) return body_.run(buffers_, {0, body_.items});
+#pragma omp parallel for num_threads(threads_) schedule(static)
+      for (int i = 0; i < threads_; ++i)
+        body_.run(buffers_, {body_.items * i / threads_, body_.items * (i + 1) / threads_});
+    }
+
+   private:
+    const Body& body_;  // of the operation, which the compiled network keeps
+    int threads_;
+    Buffers buffers_;
+  };
+
+  Body body_;
+  int threads_;
+};
+
+std::shared_ptr<const Operation> own(Body body, Run run) {
+  return std::make_shared<OwnOperation>(std::move(body), run.threads);
+}
+
+Clamp clamp_of(Activation activation) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  switch (activation) {
+    case Activation::none:
+      return {-kInfinity, kInfinity};
+    case Activation::relu:
+      return {0, kInfinity};
+    case Activation::relu6:
+      return {0, 6};
+  }
+  return {};
+}
+
+std::size_t batch_bytes(const Layout& layout, Run run) {
+  return layout.bytes() * static_cast<std::size_t>(run.batch);
+}
+
+/// Calls body(element type {}) for the type of a tensor.
+template <typename F>
+auto with_type(DType dtype, const F& body) {
+  OFFRAMP_ASSERT(dtype == DType::f32 || dtype == DType::bf16);
+  return dtype == DType::bf16 ? body(std::uint16_t{}) : body(float{});
+}
+
+/// Operations of rows of images: calls kernel(src, dst, rows of dst) for each image that items
+/// [image * height + row] touch.
+template <typename T, typename Kernel>
+Body by_rows(const Layout& src, const Layout& dst, Run run, const Kernel& kernel) {
+  const std::int64_t height = dst.grid().height;
+  const std::int64_t src_size = src.elements(), dst_size = dst.elements();
+  return {run.batch * height, batch_bytes(src, run),
+          [=](const Buffers& buffers, Rows items) {
+            for (std::int64_t at = items.begin; at < items.end;) {
+              const std::int64_t image = at / height;
+              const std::int64_t end = std::min(items.end, (image + 1) * height);
+              kernel(reinterpret_cast<const T*>(buffers.srcs[0]) + image * src_size,
+                     reinterpret_cast<T*>(buffers.dst) + image * dst_size,
+                     Rows{at - image * height, end - image * height});
+              at = end;
+            }
+          },
+          0};
+}
+
+/// Operations from an image to features: calls kernel(src, dst) for each image.
+template <typename T, typename Kernel>
+Body by_images(const Layout& src, std::int64_t features, Run run, const Kernel& kernel) {
+  const std::int64_t size = src.elements();
+  return {run.batch, batch_bytes(src, run),
+          [=](const Buffers& buffers, Rows images) {
+            for (std::int64_t n = images.begin; n < images.end; ++n)
+              kernel(reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
+                     reinterpret_cast<float*>(buffers.dst) + n * features);
+          },
+          0};
+}
+
+template <typename Pool>
+kernels::Window window_of(const Pool& pool) {
+  return {pool.kernel, pool.stride, pool.padding};
+}
+
+}  // namespace
+
+std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
+                                               const MaxPool& pool, Run run) {
+  OFFRAMP_ASSERT(src.format == dst.format);
+  return with_type(src.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
+                            const T* x, T* y, Rows rows) {
+      kernels::max_pool(from, x, to, y, window, rows);
+    };
+    return own(by_rows<T>(src, dst, run, kernel), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
+                                               const AvgPool& pool, Run run) {
+  OFFRAMP_ASSERT(src.format == dst.format);
+  return with_type(src.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
+                            const T* x, T* y, Rows rows) {
+      kernels::avg_pool(from, x, to, y, window, rows);
+    };
+    return own(by_rows<T>(src, dst, run, kernel), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_global_average(const Layout& src, Run run) {
+  return with_type(src.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto kernel = [grid = src.grid()](const T* x, float* y) {
+      kernels::global_average(grid, x, y);
+    };
+    return own(by_images<T>(src, src.shape[0], run, kernel), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
+                                                   const SpatialPyramidPool& pool, Run run) {
+  const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
+  // Each image has its own scratch: images may be on different threads.
+  const std::size_t scratch =
+      aligned(static_cast<std::size_t>(pyramid.scratch_floats()) * sizeof(float));
+  const std::int64_t features = src.shape[0] * static_cast<std::int64_t>(pyramid.bins().size());
+  return with_type(src.dtype, [&](auto type) {
+    using T = decltype(type);
+    Body body{
+        run.batch, batch_bytes(src, run),
+        [=, grid = src.grid(), size = src.elements()](const Buffers& buffers, Rows images) {
+          for (std::int64_t n = images.begin; n < images.end; ++n)
+            kernels::pyramid_pool(
+                pyramid, grid, reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
+                reinterpret_cast<float*>(buffers.dst) + n * features,
+                reinterpret_cast<float*>(buffers.scratch + static_cast<std::size_t>(n) * scratch));
+        },
+        scratch * static_cast<std::size_t>(run.batch)};
+    return own(std::move(body), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_flatten(const Layout& src, Run run) {
+  return with_type(src.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
+    return own(by_images<T>(src, element_count(src.shape), run, kernel), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Run run) {
+  const std::int64_t out = linear.out_features;
+  const std::int64_t in = static_cast<std::int64_t>(linear.weights.size()) / out;
+  Body body{run.batch, linear.weights.size() * sizeof(float),
+            [=, weights = linear.weights, bias = linear.bias, clamp = clamp_of(linear.activation)](
+                const Buffers& buffers, Rows images) {
+              kernels::linear(reinterpret_cast<const float*>(buffers.srcs[0]), weights.data(),
+                              bias.data(), in, out, clamp, reinterpret_cast<float*>(buffers.dst),
+                              images);
+            },
+            0};
+  return own(std::move(body), run);
+}
+
+std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation, Run run) {
+  const std::int64_t count = layout.elements() * run.batch;
+  return with_type(layout.dtype, [&](auto type) {
+    using T = decltype(type);
+    Body body{(count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(layout, run),
+              [=, clamp = clamp_of(activation)](const Buffers& buffers, Rows items) {
+                const Rows elements{items.begin * kElementsOfAnItem,
+                                    std::min(items.end * kElementsOfAnItem, count)};
+                kernels::add(buffers.srcs.data(), buffers.srcs.size(),
+                             reinterpret_cast<T*>(buffers.dst), elements, clamp);
+              },
+              0};
+    return own(std::move(body), run);
+  });
+}
+
+std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale, Run run) {
+  const Grid grid = layout.grid();
+  // Lanes that fill up the last block stay zero.
+  std::vector<float> factors = scale.scale, shifts = scale.shift;
+  factors.resize(static_cast<std::size_t>(grid.blocks * grid.block), 0.0f);
+  shifts.resize(factors.size(), 0.0f);
+  return with_type(layout.dtype, [&](auto type) {
+    using T = decltype(type);
+    Body body{run.batch, batch_bytes(layout, run),
+              [=, size = layout.elements(), clamp = clamp_of(scale.activation)](
+                  const Buffers& buffers, Rows images) {
+                for (std::int64_t n = images.begin; n < images.end; ++n)
+                  kernels::scale(grid, reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
+                                 factors.data(), shifts.data(), clamp,
+                                 reinterpret_cast<T*>(buffers.dst) + n * size);
+              },
+              0};
+    return own(std::move(body), run);
+  });
+}
+
+bool can_concat(const std::vector<Layout>& srcs) {
+  for (std::size_t i = 0; i < srcs.size(); ++i) {
+    const Grid grid = srcs[i].grid();
+    if (srcs[i].format != srcs[0].format) return false;
+    if (i + 1 < srcs.size() && grid.channels % grid.block != 0) return false;
+  }
+  return true;
+}
+
+std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
+                                             Run run) {
+  OFFRAMP_ASSERT(can_concat(srcs) && srcs[0].format == dst.format);
+  // With channels last a place is one piece of dst, otherwise the image is.
+  const Grid grid = dst.grid();
+  const std::int64_t pieces = dst.format == Format::channels_last ? grid.height * grid.width : 1;
+  std::vector<std::size_t> bytes;
+  for (const Layout& src : srcs) bytes.push_back(src.bytes() / static_cast<std::size_t>(pieces));
+  Body body{run.batch * pieces, batch_bytes(dst, run),
+            [=, total = dst.bytes() / static_cast<std::size_t>(pieces)](const Buffers& buffers,
+                                                                        Rows items) {
+              std::size_t offset = 0;
+              for (std::size_t k = 0; k < bytes.size(); ++k) {
+                for (std::int64_t i = items.begin; i < items.end; ++i) {
+                  const auto item = static_cast<std::size_t>(i);
+                  std::memcpy(buffers.dst + item * total + offset,
+                              buffers.srcs[k] + item * bytes[k], bytes[k]);
+                }
+                offset += bytes[k];
+              }
+            },
+            0};
+  return own(std::move(body), run);
+}
+
+std::shared_ptr<const Operation> make_copy(const Layout& layout, Run run) {
+  Body body{run.batch, batch_bytes(layout, run),
+            [bytes = layout.bytes()](const Buffers& buffers, Rows images) {
+              const auto begin = static_cast<std::size_t>(images.begin) * bytes;
+              std::memcpy(buffers.dst + begin, buffers.srcs[0] + begin,
+                          static_cast<std::size_t>(images.end - images.begin) * bytes);
+            },
+            0};
+  return own(std::move(body), run);
+}
+
+}  // namespace offramp

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string_view>
+
+namespace offramp {
+
+/// In which numbers a network is executed. Sums are f32 in every precision, and so is all that
+/// comes after a head's pooling.
+enum class Precision {
+  f32,
+  bf16,  ///< weights and activations of images in bf16
+};
+
+std::string_view to_string(Precision precision);
+/// @throws UsageError naming the nearest
+Precision precision_from_string(std::string_view word);
+
+/// Whether this CPU, as far as ONEDNN_MAX_CPU_ISA lets us use it, has instructions for a precision.
+bool has_instructions_for(Precision precision);
+
+/// The precision itself if the CPU has its instructions, else the next wider one.
+Precision usable_precision(Precision wanted);
+
+}  // namespace offramp

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <span>
+#include <vector>
+
+#include "runtime/compile.h"
+
+namespace offramp {
+
+/// Memory to run a network in, and its operations bound to that memory. For one thread at a time;
+/// after construction nothing here allocates.
+///
+/// Every segment has two input buffers of as many rows (images) as the largest batch. A batch is
+/// the first rows of one of them. Running a segment overwrites these rows, the arena, and hence the
+/// results of every other segment.
+class Workspace {
+ public:
+  static constexpr int kBuffers = 2;
+
+  explicit Workspace(std::shared_ptr<const CompiledNetwork> network);
+
+  const CompiledNetwork& network() const { return *network_; }
+
+  /// Bytes of one image of an input of a stage.
+  std::byte* input_row(std::size_t stage, int buffer, std::size_t input, int row);
+
+  void run_body(std::size_t stage, std::size_t size, int buffer);
+  /// REQUIRES: run_body of the same arguments was the last to run.
+  void run_head(std::size_t stage, std::size_t size, int buffer);
+
+  /// Logits of a row after run_head.
+  std::span<const float> logits(std::size_t stage, std::size_t size, int row) const;
+  /// One image of what a stage hands on, until another runs.
+  const std::byte* output_row(std::size_t stage, std::size_t size, int buffer, std::size_t output,
+                              int row) const;
+
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  using BoundSteps = std::vector<std::unique_ptr<BoundOperation>>;
+  struct Bound {
+    BoundSteps body, head;
+  };
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+
+  void plan_inputs();
+  BoundSteps bind(const CompiledSegment& segment, const std::vector<Step>& steps, std::size_t stage,
+                  int buffer);
+  std::byte* place_of(const CompiledSegment& segment, int value, std::size_t stage,
+                      int buffer) const;
+  Bound& bound(std::size_t stage, std::size_t size, int buffer);
+
+  std::shared_ptr<const CompiledNetwork> network_;
+  dnnl::stream stream_;
+  std::size_t bytes_ = 0;
+  std::unique_ptr<std::byte[], Free> memory_;
+  std::byte* arena_ = nullptr;
+  std::vector<std::vector<std::size_t>> input_offsets_;  // [stage][buffer * inputs + input]
+  std::vector<std::vector<Bound>> bound_;                // [stage][size * kBuffers + buffer]
+};
+
+}  // namespace offramp
