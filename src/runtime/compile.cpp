@@ -64,7 +64,7 @@ struct Context {
 class SegmentCompiler {
  public:
   SegmentCompiler(const Context& context, const LoweredSegment& lowered, int batch)
-      : context_(context), lowered_(lowered), run_{batch, context.options.threads} {
+      : context_(context), lowered_(lowered), extent_{batch, context.options.threads} {
     result_.batch = batch;
   }
 
@@ -113,7 +113,7 @@ class SegmentCompiler {
     if (layout(value) == wanted) return value;
     const std::string name = result_.values[static_cast<std::size_t>(value)].name;
     const int copy = add_value(name + " (reordered)", wanted);
-    append(name, "reorder", make_reorder(layout(value), wanted, run_.batch), {value}, copy);
+    append(name, "reorder", make_reorder(layout(value), wanted, extent_.batch), {value}, copy);
     return copy;
   }
 
@@ -146,7 +146,7 @@ class SegmentCompiler {
                                shape(op.output),
                                dtype_of(context_.options.precision),
                                layout(srcs[0]).format,
-                               run_.batch,
+                               extent_.batch,
                                context_.options.winograd.contains(op.output)};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     const int src = in_layout(srcs[0], compiled.src);
@@ -164,9 +164,9 @@ class SegmentCompiler {
       return add_value_over(op.output, dst, residual);
     const int copy = add_value(op.output, dst);
     if (layout(residual) == dst)
-      append(conv.residual, "copy", make_copy(dst, run_), {residual}, copy);
+      append(conv.residual, "copy", make_copy(dst, extent_), {residual}, copy);
     else
-      append(conv.residual, "reorder", make_reorder(layout(residual), dst, run_.batch), {residual},
+      append(conv.residual, "reorder", make_reorder(layout(residual), dst, extent_.batch), {residual},
              copy);
     return copy;
   }
@@ -182,16 +182,16 @@ class SegmentCompiler {
   void compile(const LoweredOp& op, const FusedAdd& add, std::vector<int> srcs) {
     for (int& src : srcs) src = in_layout(src, layout(srcs[0]));
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(add), make_add(layout(dst), add.activation, run_), srcs, dst);
+    append(op.output, KindText{}(add), make_add(layout(dst), add.activation, extent_), srcs, dst);
   }
   void compile(const LoweredOp& op, const Activate& activate, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(activate), make_add(layout(dst), activate.activation, run_), srcs,
+    append(op.output, KindText{}(activate), make_add(layout(dst), activate.activation, extent_), srcs,
            dst);
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(scale), make_scale(layout(dst), scale, run_), srcs, dst);
+    append(op.output, KindText{}(scale), make_scale(layout(dst), scale, extent_), srcs, dst);
   }
 
   void compile(const LoweredOp& op, const Concat& concat, std::vector<int> srcs) {
@@ -210,30 +210,30 @@ class SegmentCompiler {
       gather();
     }
     const int dst = add_value(op.output, image_like(op, layouts[0]));
-    append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), run_), srcs, dst);
+    append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), extent_), srcs, dst);
   }
 
   void compile(const LoweredOp& op, const MaxPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, run_),
+    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, extent_),
            srcs, dst);
   }
   void compile(const LoweredOp& op, const AvgPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, run_),
+    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, extent_),
            srcs, dst);
   }
   void compile(const LoweredOp& op, const GlobalAvgPool& pool, std::vector<int> srcs) {
-    append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), run_), srcs);
+    append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), extent_), srcs);
   }
   void compile(const LoweredOp& op, const SpatialPyramidPool& pool, std::vector<int> srcs) {
-    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, run_), srcs);
+    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, extent_), srcs);
   }
   void compile(const LoweredOp& op, const Flatten& flat, std::vector<int> srcs) {
-    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), run_), srcs);
+    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), extent_), srcs);
   }
   void compile(const LoweredOp& op, const FusedLinear& linear, std::vector<int> srcs) {
-    append_features(op, KindText{}(linear), make_linear(linear, run_), srcs);
+    append_features(op, KindText{}(linear), make_linear(linear, extent_), srcs);
   }
 
   void append_features(const LoweredOp& op, std::string kind,
@@ -251,7 +251,7 @@ class SegmentCompiler {
   /// scratch during its step.
   void place() {
     const std::size_t num_values = result_.values.size();
-    const auto batch = static_cast<std::size_t>(run_.batch);
+    const auto batch = static_cast<std::size_t>(extent_.batch);
     std::vector<Lifetime> buffers(num_values, Lifetime{0, -1, -1});
     std::vector<Step*> steps;
     for (auto* part : {&result_.body, &result_.head})
@@ -291,7 +291,7 @@ class SegmentCompiler {
 
   const Context& context_;
   const LoweredSegment& lowered_;
-  Run run_;
+  Extent extent_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies

@@ -64,8 +64,8 @@ class OwnOperation : public Operation {
   int threads_;
 };
 
-std::shared_ptr<const Operation> own(Body body, Run run) {
-  return std::make_shared<OwnOperation>(std::move(body), run.threads);
+std::shared_ptr<const Operation> own(Body body, Extent extent) {
+  return std::make_shared<OwnOperation>(std::move(body), extent.threads);
 }
 
 Clamp clamp_of(Activation activation) {
@@ -81,8 +81,8 @@ Clamp clamp_of(Activation activation) {
   return {};
 }
 
-std::size_t batch_bytes(const Layout& layout, Run run) {
-  return layout.bytes() * static_cast<std::size_t>(run.batch);
+std::size_t batch_bytes(const Layout& layout, Extent extent) {
+  return layout.bytes() * static_cast<std::size_t>(extent.batch);
 }
 
 /// Calls body(element type {}) for the type of a tensor.
@@ -95,10 +95,10 @@ auto with_type(DType dtype, const F& body) {
 /// Operations of rows of images: calls kernel(src, dst, rows of dst) for each image that items
 /// [image * height + row] touch.
 template <typename T, typename Kernel>
-Body by_rows(const Layout& src, const Layout& dst, Run run, const Kernel& kernel) {
+Body by_rows(const Layout& src, const Layout& dst, Extent extent, const Kernel& kernel) {
   const std::int64_t height = dst.grid().height;
   const std::int64_t src_size = src.elements(), dst_size = dst.elements();
-  return {run.batch * height, batch_bytes(src, run),
+  return {extent.batch * height, batch_bytes(src, extent),
           [=](const Buffers& buffers, Rows items) {
             for (std::int64_t at = items.begin; at < items.end;) {
               const std::int64_t image = at / height;
@@ -114,9 +114,9 @@ Body by_rows(const Layout& src, const Layout& dst, Run run, const Kernel& kernel
 
 /// Operations from an image to features: calls kernel(src, dst) for each image.
 template <typename T, typename Kernel>
-Body by_images(const Layout& src, std::int64_t features, Run run, const Kernel& kernel) {
+Body by_images(const Layout& src, std::int64_t features, Extent extent, const Kernel& kernel) {
   const std::int64_t size = src.elements();
-  return {run.batch, batch_bytes(src, run),
+  return {extent.batch, batch_bytes(src, extent),
           [=](const Buffers& buffers, Rows images) {
             for (std::int64_t n = images.begin; n < images.end; ++n)
               kernel(reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
@@ -133,7 +133,7 @@ kernels::Window window_of(const Pool& pool) {
 }  // namespace
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
-                                               const MaxPool& pool, Run run) {
+                                               const MaxPool& pool, Extent extent) {
   OFFRAMP_ASSERT(src.format == dst.format);
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
@@ -141,12 +141,12 @@ std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& 
                             const T* x, T* y, Rows rows) {
       kernels::max_pool(from, x, to, y, window, rows);
     };
-    return own(by_rows<T>(src, dst, run, kernel), run);
+    return own(by_rows<T>(src, dst, extent, kernel), extent);
   });
 }
 
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
-                                               const AvgPool& pool, Run run) {
+                                               const AvgPool& pool, Extent extent) {
   OFFRAMP_ASSERT(src.format == dst.format);
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
@@ -154,22 +154,22 @@ std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& 
                             const T* x, T* y, Rows rows) {
       kernels::avg_pool(from, x, to, y, window, rows);
     };
-    return own(by_rows<T>(src, dst, run, kernel), run);
+    return own(by_rows<T>(src, dst, extent, kernel), extent);
   });
 }
 
-std::shared_ptr<const Operation> make_global_average(const Layout& src, Run run) {
+std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent extent) {
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) {
       kernels::global_average(grid, x, y);
     };
-    return own(by_images<T>(src, src.shape[0], run, kernel), run);
+    return own(by_images<T>(src, src.shape[0], extent, kernel), extent);
   });
 }
 
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
-                                                   const SpatialPyramidPool& pool, Run run) {
+                                                   const SpatialPyramidPool& pool, Extent extent) {
   const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
   // Each image has its own scratch: images may be on different threads.
   const std::size_t scratch =
@@ -178,7 +178,7 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
     Body body{
-        run.batch, batch_bytes(src, run),
+        extent.batch, batch_bytes(src, extent),
         [=, grid = src.grid(), size = src.elements()](const Buffers& buffers, Rows images) {
           for (std::int64_t n = images.begin; n < images.end; ++n)
             kernels::pyramid_pool(
@@ -186,23 +186,23 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
                 reinterpret_cast<float*>(buffers.dst) + n * features,
                 reinterpret_cast<float*>(buffers.scratch + static_cast<std::size_t>(n) * scratch));
         },
-        scratch * static_cast<std::size_t>(run.batch)};
-    return own(std::move(body), run);
+        scratch * static_cast<std::size_t>(extent.batch)};
+    return own(std::move(body), extent);
   });
 }
 
-std::shared_ptr<const Operation> make_flatten(const Layout& src, Run run) {
+std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent) {
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
-    return own(by_images<T>(src, element_count(src.shape), run, kernel), run);
+    return own(by_images<T>(src, element_count(src.shape), extent, kernel), extent);
   });
 }
 
-std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Run run) {
+std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent) {
   const std::int64_t out = linear.out_features;
   const std::int64_t in = static_cast<std::int64_t>(linear.weights.size()) / out;
-  Body body{run.batch, linear.weights.size() * sizeof(float),
+  Body body{extent.batch, linear.weights.size() * sizeof(float),
             [=, weights = linear.weights, bias = linear.bias, clamp = clamp_of(linear.activation)](
                 const Buffers& buffers, Rows images) {
               kernels::linear(reinterpret_cast<const float*>(buffers.srcs[0]), weights.data(),
@@ -210,14 +210,14 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Run run)
                               images);
             },
             0};
-  return own(std::move(body), run);
+  return own(std::move(body), extent);
 }
 
-std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation, Run run) {
-  const std::int64_t count = layout.elements() * run.batch;
+std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation, Extent extent) {
+  const std::int64_t count = layout.elements() * extent.batch;
   return with_type(layout.dtype, [&](auto type) {
     using T = decltype(type);
-    Body body{(count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(layout, run),
+    Body body{(count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(layout, extent),
               [=, clamp = clamp_of(activation)](const Buffers& buffers, Rows items) {
                 const Rows elements{items.begin * kElementsOfAnItem,
                                     std::min(items.end * kElementsOfAnItem, count)};
@@ -225,11 +225,11 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
                              reinterpret_cast<T*>(buffers.dst), elements, clamp);
               },
               0};
-    return own(std::move(body), run);
+    return own(std::move(body), extent);
   });
 }
 
-std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale, Run run) {
+std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale, Extent extent) {
   const Grid grid = layout.grid();
   // Lanes that fill up the last block stay zero.
   std::vector<float> factors = scale.scale, shifts = scale.shift;
@@ -237,7 +237,7 @@ std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& s
   shifts.resize(factors.size(), 0.0f);
   return with_type(layout.dtype, [&](auto type) {
     using T = decltype(type);
-    Body body{run.batch, batch_bytes(layout, run),
+    Body body{extent.batch, batch_bytes(layout, extent),
               [=, size = layout.elements(), clamp = clamp_of(scale.activation)](
                   const Buffers& buffers, Rows images) {
                 for (std::int64_t n = images.begin; n < images.end; ++n)
@@ -246,7 +246,7 @@ std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& s
                                  reinterpret_cast<T*>(buffers.dst) + n * size);
               },
               0};
-    return own(std::move(body), run);
+    return own(std::move(body), extent);
   });
 }
 
@@ -260,14 +260,14 @@ bool can_concat(const std::vector<Layout>& srcs) {
 }
 
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
-                                             Run run) {
+                                             Extent extent) {
   OFFRAMP_ASSERT(can_concat(srcs) && srcs[0].format == dst.format);
   // With channels last a place is one piece of dst, otherwise the image is.
   const Grid grid = dst.grid();
   const std::int64_t pieces = dst.format == Format::channels_last ? grid.height * grid.width : 1;
   std::vector<std::size_t> bytes;
   for (const Layout& src : srcs) bytes.push_back(src.bytes() / static_cast<std::size_t>(pieces));
-  Body body{run.batch * pieces, batch_bytes(dst, run),
+  Body body{extent.batch * pieces, batch_bytes(dst, extent),
             [=, total = dst.bytes() / static_cast<std::size_t>(pieces)](const Buffers& buffers,
                                                                         Rows items) {
               std::size_t offset = 0;
@@ -281,18 +281,18 @@ std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, co
               }
             },
             0};
-  return own(std::move(body), run);
+  return own(std::move(body), extent);
 }
 
-std::shared_ptr<const Operation> make_copy(const Layout& layout, Run run) {
-  Body body{run.batch, batch_bytes(layout, run),
+std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent) {
+  Body body{extent.batch, batch_bytes(layout, extent),
             [bytes = layout.bytes()](const Buffers& buffers, Rows images) {
               const auto begin = static_cast<std::size_t>(images.begin) * bytes;
               std::memcpy(buffers.dst + begin, buffers.srcs[0] + begin,
                           static_cast<std::size_t>(images.end - images.begin) * bytes);
             },
             0};
-  return own(std::move(body), run);
+  return own(std::move(body), extent);
 }
 
 }  // namespace offramp
