@@ -166,8 +166,8 @@ class SegmentCompiler {
     if (layout(residual) == dst)
       append(conv.residual, "copy", make_copy(dst, extent_), {residual}, copy);
     else
-      append(conv.residual, "reorder", make_reorder(layout(residual), dst, extent_.batch), {residual},
-             copy);
+      append(conv.residual, "reorder", make_reorder(layout(residual), dst, extent_.batch),
+             {residual}, copy);
     return copy;
   }
 
@@ -186,8 +186,8 @@ class SegmentCompiler {
   }
   void compile(const LoweredOp& op, const Activate& activate, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(activate), make_add(layout(dst), activate.activation, extent_), srcs,
-           dst);
+    append(op.output, KindText{}(activate), make_add(layout(dst), activate.activation, extent_),
+           srcs, dst);
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);

@@ -213,7 +213,8 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent e
   return own(std::move(body), extent);
 }
 
-std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation, Extent extent) {
+std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
+                                          Extent extent) {
   const std::int64_t count = layout.elements() * extent.batch;
   return with_type(layout.dtype, [&](auto type) {
     using T = decltype(type);
@@ -229,7 +230,8 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
   });
 }
 
-std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale, Extent extent) {
+std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale,
+                                            Extent extent) {
   const Grid grid = layout.grid();
   // Lanes that fill up the last block stay zero.
   std::vector<float> factors = scale.scale, shifts = scale.shift;

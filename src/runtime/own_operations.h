@@ -28,9 +28,11 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
 std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent);
 std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent);
 /// Of one or more tensors of one layout. dst may be the first src.
-std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation, Extent extent);
+std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
+                                          Extent extent);
 /// dst may be src.
-std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale, Extent extent);
+std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale,
+                                            Extent extent);
 /// Images of one format side by side. All but the last must fill their last block of channels.
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
                                              Extent extent);

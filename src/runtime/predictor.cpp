@@ -14,6 +14,24 @@
 #include "runtime/stream.h"
 
 namespace offramp {
+namespace {
+
+/// oneDNN's convolutions by matrix multiplication, which remain for CPUs without AVX2, cut their
+/// sums differently for every number of threads: an image's answer would depend on how it came.
+bool sums_depend_on_threads(const CompiledNetwork& network) {
+  for (const CompiledRow& row : compiled_rows(network))
+    if (row.implementation.find("gemm") != std::string::npos) return true;
+  return false;
+}
+
+std::int64_t count_images(std::span<const float> images, std::int64_t size) {
+  const auto values = static_cast<std::int64_t>(images.size());
+  if (values % size != 0)
+    throw Error("images: {} values are not a whole number of images of {}", values, size);
+  return values / size;
+}
+
+}  // namespace
 
 RuntimeModel::RuntimeModel(const Graph& graph, const Tensors& weights,
                            const RuntimeOptions& options)
@@ -28,7 +46,7 @@ RuntimeModel::RuntimeModel(const Graph& graph, const Tensors& weights,
     compile_options.batches.push_back(batch);
   for_streams_ = compile(graph, weights, compile_options, store);
   for_one_image_ = for_streams_;
-  if (threads_ > 1)
+  if (threads_ > 1 && !sums_depend_on_threads(*for_streams_))
     for_one_image_ = compile(graph, weights, {precision_, {1}, threads_, options.winograd}, store);
 }
 
@@ -165,17 +183,6 @@ int RuntimePredictor::num_classes() const {
 std::int64_t RuntimePredictor::image_size() const {
   return element_count(model_->for_streams()->input);
 }
-
-namespace {
-
-std::int64_t count_images(std::span<const float> images, std::int64_t size) {
-  const auto values = static_cast<std::int64_t>(images.size());
-  if (values % size != 0)
-    throw Error("images: {} values are not a whole number of images of {}", values, size);
-  return values / size;
-}
-
-}  // namespace
 
 std::vector<float> RuntimePredictor::predict_all(std::span<const float> images) {
   const std::int64_t count = count_images(images, image_size()), classes = num_classes();

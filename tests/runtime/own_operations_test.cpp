@@ -120,10 +120,10 @@ class Trial {
     const kernels::Grid grid = layout.grid();
     for (std::int64_t c = grid.channels; c < grid.blocks * grid.block; ++c)
       for (std::int64_t place = 0; place < grid.height * grid.width; ++place)
-        ASSERT_EQ(at(layout, image,
-                     c / grid.block * grid.block_stride + place * grid.column_stride +
-                         c % grid.block),
-                  0);
+        ASSERT_EQ(
+            at(layout, image,
+               c / grid.block * grid.block_stride + place * grid.column_stride + c % grid.block),
+            0);
   }
 
   Case case_;
@@ -190,8 +190,8 @@ TEST(OwnOperations, MakeFeaturesLikeTheReference) {
 
 TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
   for (const Shape& shape : {Shape{3, 5, 7}, {2, 1, 3}, {64, 32, 32}, {70, 13, 11}})
-    for (const std::vector<int>& levels : std::vector<std::vector<int>>{
-             {1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
+    for (const std::vector<int>& levels :
+         std::vector<std::vector<int>>{{1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
       const SpatialPyramidPool pool{levels};
       in_every_layout(single("pyramid", pool, shape), [&](Trial& trial, Extent extent) {
         trial.expect_parity(*make_pyramid_pool(trial.src(), pool, extent));
@@ -200,13 +200,12 @@ TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
 }
 
 TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
-  const Case sum{"sum",
-                 {{"s", Add{}, {"input", "input"}},
-                  {"t", Add{}, {"s", "input"}},
-                  {"x", Relu6{}, {"t"}}},
-                 70,
-                 9,
-                 31};
+  const Case sum{
+      "sum",
+      {{"s", Add{}, {"input", "input"}}, {"t", Add{}, {"s", "input"}}, {"x", Relu6{}, {"t"}}},
+      70,
+      9,
+      31};
   in_every_layout(sum, [&](Trial& trial, Extent extent) {
     const auto operation = make_add(trial.src(), Activation::relu6, extent);
     trial.expect_parity(*operation, 3);
@@ -236,17 +235,16 @@ TEST(OwnOperations, ScaleLikeABatchNorm) {
 
 TEST(OwnOperations, JoinChannelsLikeTheReference) {
   for (const std::int64_t channels : {1, 3, 16, 48}) {
-    const Case joined{
-        "concat", {{"x", Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
+    const Case joined{"concat", {{"x", Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
     in_every_layout(joined, [&](Trial& trial, Extent extent) {
       const std::vector<Layout> srcs(3, trial.src());
       if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), extent), 3);
     });
   }
-  EXPECT_TRUE(can_concat({{{16, 2, 2}, DType::f32, Format::blocked8},
-                          {{3, 2, 2}, DType::f32, Format::blocked8}}));
-  EXPECT_FALSE(can_concat({{{3, 2, 2}, DType::f32, Format::blocked8},
-                           {{16, 2, 2}, DType::f32, Format::blocked8}}));
+  EXPECT_TRUE(can_concat(
+      {{{16, 2, 2}, DType::f32, Format::blocked8}, {{3, 2, 2}, DType::f32, Format::blocked8}}));
+  EXPECT_FALSE(can_concat(
+      {{{3, 2, 2}, DType::f32, Format::blocked8}, {{16, 2, 2}, DType::f32, Format::blocked8}}));
 }
 
 TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
