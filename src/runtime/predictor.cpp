@@ -75,15 +75,17 @@ class RuntimePredictor::Workers {
     images_ = images;
     count_ = count;
     visit_ = &visit;
-    next_ = 0;
+    // Everyone has a first portion of their own: pushing is quicker than another thread wakes up.
+    portion_ = portion();
+    next_ = portion_ * static_cast<std::int64_t>(streams_.size());
     if (count == 1) {
       const OmpThreads threads(one_image_.network().threads);
-      work(one_image_);
+      work(one_image_, 0);
     } else {
       start_others();
       {
         const OmpThreads threads(1);
-        work(*streams_[0]);
+        work(*streams_[0], 0);
       }
       wait_for_others();
     }
@@ -120,23 +122,19 @@ class RuntimePredictor::Workers {
       if (closing_) return;
       seen = round_;
       lock.unlock();
-      work(*streams_[index]);
+      work(*streams_[index], static_cast<std::int64_t>(index) * portion_);
       lock.lock();
       if (--busy_ == 0) changed_.notify_all();
     }
   }
 
-  /// Takes images until none is left.
-  void work(Stream& stream) {
+  /// Takes the images of a portion from `begin` on, then of others until none is left.
+  void work(Stream& stream, std::int64_t begin) {
     try {
-      const auto size = static_cast<std::int64_t>(images_.size()) / count_;
-      const std::int64_t portion = portion_for(stream);
-      for (std::int64_t begin; (begin = next_.fetch_add(portion)) < count_;)
-        for (std::int64_t n = begin; n < std::min(begin + portion, count_); ++n)
-          stream.push(
-              n,
-              images_.subspan(static_cast<std::size_t>(n * size), static_cast<std::size_t>(size)),
-              *visit_);
+      const auto size = images_.size() / static_cast<std::size_t>(count_);
+      for (; begin < count_; begin = next_.fetch_add(portion_))
+        for (std::int64_t n = begin; n < std::min(begin + portion_, count_); ++n)
+          stream.push(n, images_.subspan(static_cast<std::size_t>(n) * size, size), *visit_);
       stream.flush(*visit_);
     } catch (...) {
       stream.clear();
@@ -146,11 +144,12 @@ class RuntimePredictor::Workers {
     }
   }
 
-  /// A batch at a time, or an equal share of few images.
-  std::int64_t portion_for(const Stream& stream) const {
+  /// At most a batch, and such that all streams get as many portions.
+  std::int64_t portion() const {
     const auto streams = static_cast<std::int64_t>(streams_.size());
-    return std::min<std::int64_t>(stream.network().batches.back(),
-                                  (count_ + streams - 1) / streams);
+    const std::int64_t round = streams * streams_[0]->network().batches.back();
+    const std::int64_t rounds = (count_ + round - 1) / round;
+    return (count_ + streams * rounds - 1) / (streams * rounds);
   }
 
   Stream one_image_;
@@ -161,6 +160,7 @@ class RuntimePredictor::Workers {
   std::span<const float> images_;
   std::int64_t count_ = 0;
   const ExitVisitor* visit_ = nullptr;
+  std::int64_t portion_ = 1;
   std::atomic<std::int64_t> next_ = 0;
 
   std::mutex mutex_;
