@@ -108,8 +108,9 @@ class SegmentCompiler {
     steps_->push_back({output, std::move(kind), std::move(operation), std::move(srcs), dst, 0});
   }
 
-  /// The value in another layout: itself, or a reordered copy.
-  int in_layout(int value, const Layout& wanted) {
+  /// The value in another layout: itself, or a reordered copy. By value: `wanted` is often one of
+  /// the layouts in `values`, which grows.
+  int in_layout(int value, Layout wanted) {
     if (layout(value) == wanted) return value;
     const std::string name = result_.values[static_cast<std::size_t>(value)].name;
     const int copy = add_value(name + " (reordered)", wanted);

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/memory_plan.h"
+#include "runtime/pages.h"
+
 namespace offramp {
 namespace {
 
@@ -146,16 +149,30 @@ class ConvolutionCompiler {
 
 }  // namespace
 
-dnnl::memory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
+SharedMemory WeightStore::allocate(const memory::desc& desc) {
+  // Side by side, so that many small weights share huge pages.
+  constexpr std::size_t kChunk = std::size_t{1} << 22;
+  const std::size_t bytes = aligned(desc.get_size());
+  if (used_ + bytes > chunk_bytes_) {
+    chunk_bytes_ = std::max(bytes, kChunk);
+    chunk_ = allocate_pages(chunk_bytes_);
+    used_ = 0;
+  }
+  std::byte* place = chunk_.get() + used_;
+  used_ += bytes;
+  return {memory(desc, cpu_engine(), place), chunk_};
+}
+
+SharedMemory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
                                     const std::vector<float>& plain, const memory::desc& wanted) {
-  std::vector<memory>& made = made_[name];
-  for (const memory& one : made)
-    if (one.get_desc() == wanted) return one;
+  std::vector<SharedMemory>& made = made_[name];
+  for (const SharedMemory& one : made)
+    if (one.memory.get_desc() == wanted) return one;
   // oneDNN reads it and does not write.
-  const memory src(plain_desc, cpu_engine(), const_cast<float*>(plain.data()));
-  memory dst(wanted, cpu_engine());
+  memory src(plain_desc, cpu_engine(), const_cast<float*>(plain.data()));
+  SharedMemory dst = allocate(wanted);
   dnnl::stream stream(cpu_engine());
-  dnnl::reorder(src, dst).execute(stream, const_cast<memory&>(src), dst);
+  dnnl::reorder(src, dst.memory).execute(stream, src, dst.memory);
   stream.wait();
   return made.emplace_back(std::move(dst));
 }

@@ -20,11 +20,15 @@ class WeightStore {
   /// @param name    whose weights
   /// @param plain   as a graph has them
   /// @param wanted  the primitive's
-  dnnl::memory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
+  SharedMemory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
                          const std::vector<float>& plain, const dnnl::memory::desc& wanted);
 
  private:
-  std::map<std::string, std::vector<dnnl::memory>> made_;
+  SharedMemory allocate(const dnnl::memory::desc& desc);
+
+  std::map<std::string, std::vector<SharedMemory>> made_;
+  std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
+  std::size_t chunk_bytes_ = 0, used_ = 0;
 };
 
 struct ConvolutionRequest {

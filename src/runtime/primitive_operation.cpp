@@ -40,7 +40,7 @@ std::unique_ptr<BoundOperation> PrimitiveOperation::bind(const Buffers& buffers,
   auto bound = std::make_unique<BoundPrimitive>(parts_.primitive, stream);
   bound->add(parts_.src_argument, {parts_.src, cpu_engine(), buffers.srcs[0]});
   bound->add(parts_.dst_argument, {parts_.dst, cpu_engine(), buffers.dst});
-  for (const auto& [argument, memory] : parts_.constants) bound->add(argument, memory);
+  for (const auto& [argument, shared] : parts_.constants) bound->add(argument, shared.memory);
   if (parts_.scratchpad.get_size() > 0)
     bound->add(DNNL_ARG_SCRATCHPAD, {parts_.scratchpad, cpu_engine(), buffers.scratch});
   return bound;

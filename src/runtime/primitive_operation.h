@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +9,12 @@
 #include "runtime/operation.h"
 
 namespace offramp {
+
+/// Constant memory of several primitives.
+struct SharedMemory {
+  dnnl::memory memory;
+  std::shared_ptr<const std::byte> owner;
+};
 
 /// A primitive of oneDNN as an operation: one src, one dst, scratch, and memory that all share.
 class PrimitiveOperation : public Operation {
@@ -18,7 +25,7 @@ class PrimitiveOperation : public Operation {
     dnnl::memory::desc src, dst, scratchpad;
     int src_argument = DNNL_ARG_SRC, dst_argument = DNNL_ARG_DST;
     /// Weights and bias: read only, so one memory serves every thread.
-    std::vector<std::pair<int, dnnl::memory>> constants;
+    std::vector<std::pair<int, SharedMemory>> constants;
   };
 
   explicit PrimitiveOperation(Parts parts) : parts_(std::move(parts)) {}

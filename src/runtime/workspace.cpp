@@ -1,10 +1,10 @@
 #include "runtime/workspace.h"
 
 #include <algorithm>
-#include <new>
 
 #include "runtime/memory_plan.h"
 #include "runtime/onednn.h"
+#include "runtime/pages.h"
 
 namespace offramp {
 
@@ -15,8 +15,7 @@ Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
     for (const CompiledSegment& segment : stage.sizes) arena = std::max(arena, segment.arena_bytes);
   bytes_ = aligned(arena);
   plan_inputs();
-  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes_)));
-  if (!memory_) throw std::bad_alloc();
+  memory_ = allocate_pages(bytes_);
   arena_ = memory_.get();
 
   translate_onednn_errors([&] {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <span>
@@ -45,9 +44,6 @@ class Workspace {
   struct Bound {
     BoundSteps body, head;
   };
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
 
   void plan_inputs();
   BoundSteps bind(const CompiledSegment& segment, const std::vector<Step>& steps, std::size_t stage,
@@ -59,7 +55,7 @@ class Workspace {
   std::shared_ptr<const CompiledNetwork> network_;
   dnnl::stream stream_;
   std::size_t bytes_ = 0;
-  std::unique_ptr<std::byte[], Free> memory_;
+  std::shared_ptr<std::byte> memory_;
   std::byte* arena_ = nullptr;
   std::vector<std::vector<std::size_t>> input_offsets_;  // [stage][buffer * inputs + input]
   std::vector<std::vector<Bound>> bound_;                // [stage][size * kBuffers + buffer]
