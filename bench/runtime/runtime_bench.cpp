@@ -1,10 +1,12 @@
 // The runtime on a plain ResNet-18 (cifar stem, 32x32, random weights) beside the sum of its bare
 // convolutions, measured in turns in one run; exit decisions; what was compiled.
 //
-//   runtime_bench [width] [--ops]
+//   runtime_bench [width] [--ops] [--profile]
 //
-// "1x2": one stream, two threads in every operation. "2x1": two streams on a thread each. Times are
-// medians and leave out decoding. A bare convolution runs again and again on the same memory.
+// --ops lists the operations with implementation and layout; --profile times each convolution in
+// its network and bare. "1x2": one stream, two threads in every operation. "2x1": two streams on a
+// thread each. Times are medians and leave out decoding. A bare convolution runs again and again on
+// the same memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -167,6 +169,31 @@ void compare_with_convolutions(const Graph& graph, const Tensors& weights, Preci
   std::fflush(stdout);
 }
 
+/// Every convolution's time in its network and bare, for one image.
+void profile(const Graph& graph, const Tensors& weights, Precision precision, int threads_each) {
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {1}, threads_each}, store);
+  const CompiledSegment& segment = compiled->stages[0].sizes[0];
+  const OmpThreads threads(threads_each);
+  Workspace workspace(compiled);
+  const auto operations = workspace.body(0, 0, 0);
+  std::vector<std::vector<double>> times(operations.size());
+  for (int i = 0; i < 200; ++i)
+    for (std::size_t step = 0; step < operations.size(); ++step) {
+      const auto start = Clock::now();
+      operations[step]->run();
+      times[step].push_back(seconds_since(start));
+    }
+  for (std::size_t step = 0; step < operations.size(); ++step) {
+    const Bare bare(segment, segment.body[step]);
+    const double alone = time_of([&] { bare.bound->run(); }, 0.05);
+    const double within = median(times[step]);
+    fmt::print("{:>5} 1x{} {:<22} {:<40} {:>8.1f} us, bare {:>8.1f} us, {:>5.2f}\n",
+               to_string(precision), threads_each, segment.body[step].output,
+               segment.body[step].kind, within * 1e6, alone * 1e6, within / alone);
+  }
+}
+
 void time_predictor(const Graph& graph, const Tensors& weights, Precision precision, int images) {
   const auto pixels = random_images(graph, images, 1);
   for (const int batch : {1, 2, 4, 8, 16, 32}) {
@@ -217,12 +244,15 @@ void print_operations(const Graph& graph, const Tensors& weights, Precision prec
                row.implementation, to_string(row.dst));
 }
 
-void run(int width, bool operations) {
+void run(int width, bool operations, bool profiles) {
   const Graph graph = network(width, {}, "avg");
   const Tensors weights = random_weights(graph, 1);
   if (operations)
     for (const Precision precision : {Precision::f32, Precision::bf16})
       print_operations(graph, weights, precision);
+  if (profiles)
+    for (const Precision precision : {Precision::f32, Precision::bf16})
+      for (const int threads : {1, 2}) profile(graph, weights, precision, threads);
   for (const std::string head : {"avg", "spp"})
     for (const Precision precision : {Precision::f32, Precision::bf16})
       time_decisions(width, precision, head);
@@ -242,12 +272,14 @@ void run(int width, bool operations) {
 
 int main(int argc, char** argv) {
   int width = 64;
-  bool operations = false;
+  bool operations = false, profiles = false;
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--ops")
       operations = true;
+    else if (std::string_view(argv[i]) == "--profile")
+      profiles = true;
     else
       width = std::atoi(argv[i]);
   }
-  offramp::run(width, operations);
+  offramp::run(width, operations, profiles);
 }

@@ -108,12 +108,14 @@ class SegmentCompiler {
     steps_->push_back({output, std::move(kind), std::move(operation), std::move(srcs), dst, 0});
   }
 
-  /// The value in another layout: itself, or a reordered copy. By value: `wanted` is often one of
-  /// the layouts in `values`, which grows.
+  /// The value in another layout: itself, or a reordered copy, made once. By value: `wanted` is
+  /// often one of the layouts in `values`, which grows.
   int in_layout(int value, Layout wanted) {
     if (layout(value) == wanted) return value;
-    const std::string name = result_.values[static_cast<std::size_t>(value)].name;
-    const int copy = add_value(name + " (reordered)", wanted);
+    const auto [known, fresh] = copies_.try_emplace({value, wanted.format}, -1);
+    if (!fresh) return known->second;
+    const std::string name = result_.values[static_cast<std::size_t>(value)].name + " (reordered)";
+    const int copy = known->second = add_value(name, wanted);
     append(name, "reorder", make_reorder(layout(value), wanted, extent_.batch), {value}, copy);
     return copy;
   }
@@ -165,10 +167,10 @@ class SegmentCompiler {
       return add_value_over(op.output, dst, residual);
     const int copy = add_value(op.output, dst);
     if (layout(residual) == dst)
-      append(conv.residual, "copy", make_copy(dst, extent_), {residual}, copy);
+      append(conv.residual + " (copied)", "copy", make_copy(dst, extent_), {residual}, copy);
     else
-      append(conv.residual, "reorder", make_reorder(layout(residual), dst, extent_.batch),
-             {residual}, copy);
+      append(conv.residual + " (copied)", "reorder",
+             make_reorder(layout(residual), dst, extent_.batch), {residual}, copy);
     return copy;
   }
 
@@ -297,6 +299,7 @@ class SegmentCompiler {
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies
   std::map<std::string, int, std::less<>> named_;
+  std::map<std::pair<int, Format>, int> copies_;  // of a value in another format
 };
 
 /// The layout in which the first segment is given its images: what its first convolution wants.

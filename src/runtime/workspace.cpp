@@ -64,7 +64,7 @@ Workspace::BoundSteps Workspace::bind(const CompiledSegment& segment,
   return bound;
 }
 
-Workspace::Bound& Workspace::bound(std::size_t stage, std::size_t size, int buffer) {
+const Workspace::Bound& Workspace::bound(std::size_t stage, std::size_t size, int buffer) const {
   return bound_[stage][size * kBuffers + static_cast<std::size_t>(buffer)];
 }
 
@@ -73,6 +73,12 @@ std::byte* Workspace::input_row(std::size_t stage, int buffer, std::size_t input
   return memory_.get() +
          input_offsets_[stage][static_cast<std::size_t>(buffer) * inputs.size() + input] +
          inputs[input].bytes() * static_cast<std::size_t>(row);
+}
+
+std::span<const std::unique_ptr<BoundOperation>> Workspace::body(std::size_t stage,
+                                                                 std::size_t size,
+                                                                 int buffer) const {
+  return bound(stage, size, buffer).body;
 }
 
 void Workspace::run_body(std::size_t stage, std::size_t size, int buffer) {

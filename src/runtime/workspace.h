@@ -31,6 +31,10 @@ class Workspace {
   /// REQUIRES: run_body of the same arguments was the last to run.
   void run_head(std::size_t stage, std::size_t size, int buffer);
 
+  /// The operations of run_body, as CompiledSegment::body, to be timed one by one.
+  std::span<const std::unique_ptr<BoundOperation>> body(std::size_t stage, std::size_t size,
+                                                        int buffer) const;
+
   /// Logits of a row after run_head.
   std::span<const float> logits(std::size_t stage, std::size_t size, int row) const;
   /// One image of what a stage hands on, until another runs.
@@ -50,7 +54,7 @@ class Workspace {
                   int buffer);
   std::byte* place_of(const CompiledSegment& segment, int value, std::size_t stage,
                       int buffer) const;
-  Bound& bound(std::size_t stage, std::size_t size, int buffer);
+  const Bound& bound(std::size_t stage, std::size_t size, int buffer) const;
 
   std::shared_ptr<const CompiledNetwork> network_;
   dnnl::stream stream_;
