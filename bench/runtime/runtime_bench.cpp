@@ -17,6 +17,7 @@
 #include <string_view>
 #include <thread>
 
+#include "core/random.h"
 #include "graph/network.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
@@ -236,6 +237,56 @@ void time_decisions(int width, Precision precision, const std::string& head) {
   }
 }
 
+/// 3 exits, images leaving at random in fixed shares, beside what the segments' and heads' own
+/// times promise. Both threads work on their own images throughout.
+void time_adaptive(int width, Precision precision, int batch) {
+  constexpr int kImages = 1000;
+  const Graph graph = network(width, {"2", "4"}, "spp");
+  const Tensors weights = random_weights(graph, 1);
+  RuntimePredictor predictor(
+      std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 2, batch}));
+  const auto pixels = random_images(graph, kImages, 1);
+  const auto leaves = [](std::int64_t image, int exit_index, std::span<const float>) {
+    const std::uint64_t draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).below(100);
+    return draw < (exit_index == 0 ? 41 : 68);
+  };
+
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {batch}, 1}, store);
+  const std::size_t size = compiled->batches.size() - 1;
+  Workspace first(compiled), second(compiled);
+  const OmpThreads threads(1);
+  Team team(2);
+  const auto promised = [&] {
+    double sum = 0;
+    for (std::size_t stage = 0; stage < 3; ++stage) {
+      const double both = time_of(
+          [&] {
+            team.run([&](int i) {
+              Workspace& own = i == 0 ? first : second;
+              own.run_body(stage, size, 0);
+              own.run_head(stage, size, 0);
+            });
+          },
+          0.5);
+      const double share = stage == 0 ? 1 : stage == 1 ? 0.59 : 0.32;
+      sum += both / (2 * batch) * share * kImages;
+    }
+    return sum;
+  };
+  std::vector<double> promises, times;
+  for (int turn = 0; turn < 3; ++turn) {
+    promises.push_back(promised());
+    times.push_back(time_of([&] { predictor.predict_until(pixels, leaves); }, 1.0));
+  }
+  const double promise = median(promises), time = median(times);
+  fmt::print(
+      "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of what the "
+      "segments promise\n",
+      to_string(precision), kImages, batch, kImages / time, promise / time);
+  std::fflush(stdout);
+}
+
 void print_operations(const Graph& graph, const Tensors& weights, Precision precision) {
   WeightStore store;
   const auto compiled = compile(graph, weights, {precision, {32}, 1}, store);
@@ -256,6 +307,8 @@ void run(int width, bool operations, bool profiles) {
   for (const std::string head : {"avg", "spp"})
     for (const Precision precision : {Precision::f32, Precision::bf16})
       time_decisions(width, precision, head);
+  for (const Precision precision : {Precision::f32, Precision::bf16})
+    for (const int batch : {1, 8, 32}) time_adaptive(width, precision, batch);
   fmt::print("{:>5} {:>6} {:>7} {:>12} {:>14} {:>8} {:>11}\n", "", "batch", "split", "network, ms",
              "convs, ms", "ratio", "images/s");
   for (const Precision precision : {Precision::f32, Precision::bf16}) {
