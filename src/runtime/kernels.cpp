@@ -133,12 +133,15 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
           cells.row_stride = cell_columns * kLanes;
           const std::int64_t first = b * grid.block + c;
           const std::int64_t wanted = std::min(n, grid.channels - first);
-          for (const Pyramid::Bin& bin : pyramid.bins()) {
-            float joined[kLanes];
-            join_places<Max>(scratch, cells, bin.rows, bin.columns, n, joined);
-            float* out = dst + bin.level_offset * grid.channels + bin.index;
-            for (std::int64_t i = 0; i < wanted; ++i)
-              out[(first + i) * bin.bins_of_level] = joined[i];
+          for (const Pyramid::Level& level : pyramid.levels()) {
+            float* out = dst + level.offset * grid.channels + first * level.bins();
+            for (const Rows& rows : level.rows)
+              for (const Rows& columns : level.columns) {
+                float joined[kLanes];
+                join_places<Max>(scratch, cells, rows, columns, n, joined);
+                for (std::int64_t i = 0; i < wanted; ++i) out[i * level.bins()] = joined[i];
+                ++out;
+              }
           }
         });
 }
@@ -260,10 +263,12 @@ Pyramid::Pyramid(std::int64_t height, std::int64_t width, const std::vector<int>
     : row_cuts_(cuts_of(height, levels)), column_cuts_(cuts_of(width, levels)) {
   std::int64_t offset = 0;
   for (const std::int64_t level : levels) {
-    for (std::int64_t i = 0; i < level * level; ++i)
-      bins_.push_back({offset, level * level, i,
-                       cells_of(bin_of(i / level, level, height), row_cuts_),
-                       cells_of(bin_of(i % level, level, width), column_cuts_)});
+    Level& added = levels_.emplace_back();
+    added.offset = offset;
+    for (std::int64_t i = 0; i < level; ++i) {
+      added.rows.push_back(cells_of(bin_of(i, level, height), row_cuts_));
+      added.columns.push_back(cells_of(bin_of(i, level, width), column_cuts_));
+    }
     offset += level * level;
   }
 }

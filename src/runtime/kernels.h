@@ -56,22 +56,23 @@ class Pyramid {
  public:
   Pyramid(std::int64_t height, std::int64_t width, const std::vector<int>& levels);
 
-  struct Bin {
-    std::int64_t level_offset = 0;   ///< bins per channel before this level
-    std::int64_t bins_of_level = 0;  ///< level²
-    std::int64_t index = 0;          ///< in the level
-    Rows rows, columns;              ///< of cells
+  struct Level {
+    std::int64_t offset = 0;          ///< bins per channel before this level
+    std::vector<Rows> rows, columns;  ///< [level] of cells
+    std::int64_t bins() const { return static_cast<std::int64_t>(rows.size() * columns.size()); }
   };
 
   const std::vector<std::int64_t>& row_cuts() const { return row_cuts_; }
   const std::vector<std::int64_t>& column_cuts() const { return column_cuts_; }
-  const std::vector<Bin>& bins() const { return bins_; }
-  /// Floats that run() needs beside src and dst.
+  const std::vector<Level>& levels() const { return levels_; }
+  /// Bins of all levels, per channel.
+  std::int64_t bins() const { return levels_.back().offset + levels_.back().bins(); }
+  /// Floats that pyramid_pool needs beside src and dst.
   std::int64_t scratch_floats() const;
 
  private:
   std::vector<std::int64_t> row_cuts_, column_cuts_;  ///< cell i: cuts[i] … cuts[i + 1] - 1
-  std::vector<Bin> bins_;
+  std::vector<Level> levels_;
 };
 
 /// @param dst  [C * bins], per level [C, level, level];  @param scratch  pyramid.scratch_floats()

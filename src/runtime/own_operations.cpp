@@ -174,7 +174,7 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
   // Each image has its own scratch: images may be on different threads.
   const std::size_t scratch =
       aligned(static_cast<std::size_t>(pyramid.scratch_floats()) * sizeof(float));
-  const std::int64_t features = src.shape[0] * static_cast<std::int64_t>(pyramid.bins().size());
+  const std::int64_t features = src.shape[0] * pyramid.bins();
   return with_type(src.dtype, [&](auto type) {
     using T = decltype(type);
     Body body{

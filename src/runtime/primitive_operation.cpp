@@ -15,17 +15,14 @@ class BoundPrimitive : public BoundOperation {
 
   // The C function: the C++ one would build its argument list anew for every call.
   void run() override {
-    const dnnl_status_t status = dnnl_primitive_execute(
-        primitive_.get(), stream_.get(), static_cast<int>(arguments_.size()), arguments_.data());
+    const auto count = static_cast<int>(arguments_.size());
+    const dnnl_status_t status =
+        dnnl_primitive_execute(primitive_.get(), stream_.get(), count, arguments_.data());
     if (status != dnnl_success)
-      throw Error("oneDNN: could not execute: {}", dnnl_status2str(status));
+      throw Error("oneDNN: could not execute a primitive: status {}", static_cast<int>(status));
   }
 
  private:
-  static const char* dnnl_status2str(dnnl_status_t status) {
-    return status == dnnl_out_of_memory ? "out of memory" : "internal error";
-  }
-
   dnnl::primitive primitive_;
   dnnl::stream stream_;
   std::vector<dnnl::memory> memories_;
