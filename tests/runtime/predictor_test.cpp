@@ -88,6 +88,25 @@ INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
                          testing::Values(Tolerance{Precision::f32, 8e-5},
                                          Tolerance{Precision::bf16, 8e-2}));
 
+TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no bf16 here";
+  NetworkSpec spec;
+  spec.options.width = 16;
+  spec.exits = {"2", "4"};
+  const Graph graph = build_network(spec);
+  const int count = 400;
+  const auto images = random_images(graph, count, 3);
+  const auto wide = RuntimePredictor(model_of(graph, 2, {Precision::f32})).predict_all(images);
+  const auto narrow = RuntimePredictor(model_of(graph, 2, {Precision::bf16})).predict_all(images);
+  const auto classes = static_cast<std::size_t>(graph.classes);
+  int same = 0;
+  for (std::size_t row = 0; row < wide.size(); row += classes)
+    same += argmax(std::span(wide).subspan(row, classes)) ==
+            argmax(std::span(narrow).subspan(row, classes));
+  // Noise under random weights: every answer is a close call, unlike a trained network's.
+  EXPECT_GE(same, 0.95 * 3 * count);
+}
+
 TEST(Runtime, TakesWinogradsAlgorithmOnlyWhereItIsAskedTo) {
   NetworkSpec spec;
   spec.options.width = 16;
