@@ -240,6 +240,17 @@ Model read_model(const Safetensors& file, Tensors* extra) {
   read_metadata(file, "provenance",
                 [&](const std::string& text) { read_provenance(parse_json(text), model); });
   check_loss_weights(model.loss_weights, model.graph);
+  const int exits = static_cast<int>(exit_segments(model.graph).size());
+  if (file.metadata().contains("policy"))
+    model.policy = read_metadata(
+        file, "policy", [&](const std::string& text) { return policy_from_json(text, exits); });
+  if (file.metadata().contains("certificates"))
+    model.certificates = read_metadata(file, "certificates", [](const std::string& text) {
+      const Json json = parse_json(text);
+      if (!json.is_number_integer() || json < 0 || json > 1'000'000)
+        throw Error("got {}, expected a whole number of at least 0", quote(text));
+      return json.get<int>();
+    });
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
 
@@ -307,11 +318,20 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
     // What could not be read again is not written.
     at_place("graph", [&] { graph_from_json(graph); });
     try {
-      return {{"format_version", std::to_string(kModelFormatVersion)},
-              {"graph", std::move(graph)},
-              {"classes", Json(model.classes).dump()},
-              {"preprocessing", to_json(model.preprocessing).dump()},
-              {"provenance", provenance.dump()}};
+      Metadata result = {{"format_version", std::to_string(kModelFormatVersion)},
+                         {"graph", std::move(graph)},
+                         {"classes", Json(model.classes).dump()},
+                         {"preprocessing", to_json(model.preprocessing).dump()},
+                         {"provenance", provenance.dump()}};
+      if (model.policy) {
+        std::string policy = policy_to_json(*model.policy);
+        const int exits = static_cast<int>(exit_segments(model.graph).size());
+        at_place("policy", [&] { policy_from_json(policy, exits); });
+        result.emplace("policy", std::move(policy));
+      }
+      if (model.certificates > 0)
+        result.emplace("certificates", std::to_string(model.certificates));
+      return result;
     } catch (const Json::exception&) {
       throw Error("a class name or the provenance is not UTF-8");
     }

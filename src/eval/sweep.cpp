@@ -1,0 +1,195 @@
+#include "eval/sweep.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <thread>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+// Calls work(part, first, end) for consecutive parts of 0 … count, one thread each.
+template <typename Work>
+void in_parts(std::int64_t count, int parts, const Work& work) {
+  std::vector<std::thread> threads;
+  for (int part = 1; part < parts; ++part)
+    threads.emplace_back(
+        [&, part] { work(part, count * part / parts, count * (part + 1) / parts); });
+  work(0, std::int64_t{0}, count / parts);
+  for (std::thread& thread : threads) thread.join();
+}
+
+int parts_for(const LogitsView& view) {
+  const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, cores));
+}
+
+// One image's scores [criteria, K] and answers [K].
+struct Heard {
+  std::vector<float> scores;
+  std::vector<int> answers;
+};
+
+void hear(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
+          std::int64_t image, Opinion& opinion, Heard& heard) {
+  const auto exits = static_cast<std::size_t>(view.exits);
+  heard.scores.resize(criteria.size() * exits);
+  heard.answers.resize(exits);
+  for (std::size_t k = 0; k < exits; ++k) {
+    listen(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), opinion);
+    heard.answers[k] = opinion.answer;
+    for (std::size_t c = 0; c < criteria.size(); ++c)
+      heard.scores[c * exits + k] = score(criteria[c], opinion);
+  }
+}
+
+// Counts per exit and per interval between thresholds, as differences: an image that stops at exit
+// k for thresholds [from, to) adds 1 at from and takes it away at to.
+struct Counts {
+  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], then [M + 1]
+
+  Counts(std::size_t exits, std::size_t thresholds)
+      : stopped(exits * (thresholds + 1)),
+        right(thresholds + 1),
+        harmed(thresholds + 1),
+        helped(thresholds + 1) {}
+
+  void add(std::vector<std::int64_t>& into, std::size_t from, std::size_t to) {
+    ++into[from];
+    --into[to];
+  }
+};
+
+void count_image(std::span<const float> thresholds, std::span<const float> scores,
+                 const Heard& heard, int label, Counts& counts) {
+  const std::size_t last = heard.answers.size() - 1;
+  const std::size_t size = thresholds.size();
+  const bool last_right = heard.answers[last] == label;
+  // Thresholds below `reached` have been met at an exit before.
+  std::size_t reached = 0;
+  for (std::size_t k = 0; k <= last && reached < size; ++k) {
+    const std::size_t to =
+        k == last ? size
+                  : static_cast<std::size_t>(
+                        std::upper_bound(thresholds.begin(), thresholds.end(), scores[k]) -
+                        thresholds.begin());
+    // A NaN compares as above everything to upper_bound, and is never sure.
+    if ((k < last && std::isnan(scores[k])) || to <= reached) continue;
+    const bool is_right = heard.answers[k] == label;
+    const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
+    ++row[reached];
+    --row[to];
+    if (is_right) counts.add(counts.right, reached, to);
+    if (last_right && !is_right) counts.add(counts.harmed, reached, to);
+    if (is_right && !last_right) counts.add(counts.helped, reached, to);
+    reached = to;
+  }
+}
+
+void check_request(const Policy& shape, std::span<const Criterion> criteria,
+                   const LogitsView& view) {
+  if (view.images() == 0) throw Error("no image to sweep over");
+  if (criteria.empty()) throw Error("no criterion to sweep over");
+  if (shape.num_exits() != view.exits)
+    throw Error("temperatures of {} exits do not fit {} exits", shape.num_exits(), view.exits);
+}
+
+}  // namespace
+
+std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
+                                                 std::span<const Criterion> criteria,
+                                                 const LogitsView& view, int count) {
+  check_request(shape, criteria, view);
+  OFFRAMP_ASSERT(count >= 1);
+  const auto early = static_cast<std::size_t>(view.exits) - 1;
+  // Scores that decide: those which no exit before has reached.
+  std::vector<std::vector<float>> records(criteria.size());
+  Opinion opinion;
+  Heard heard;
+  for (std::int64_t image = 0; image < view.images(); ++image) {
+    hear(shape, criteria, view, image, opinion, heard);
+    for (std::size_t c = 0; c < criteria.size(); ++c) {
+      float highest = -INFINITY;
+      for (std::size_t k = 0; k < early; ++k) {
+        const float value = heard.scores[c * (early + 1) + k];
+        if (!(value > highest)) continue;
+        records[c].push_back(value);
+        highest = value;
+      }
+    }
+  }
+  for (std::vector<float>& values : records) {
+    std::ranges::sort(values);
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+    const auto wanted = static_cast<std::size_t>(count);
+    if (values.size() <= wanted) continue;
+    std::vector<float> chosen;
+    for (std::size_t i = 0; i < wanted; ++i)
+      chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
+    values = std::move(chosen);
+  }
+  return records;
+}
+
+std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteria,
+                         std::span<const std::vector<float>> thresholds, const LogitsView& view,
+                         std::span<const double> costs) {
+  check_request(shape, criteria, view);
+  const auto exits = static_cast<std::size_t>(view.exits);
+  if (thresholds.size() != criteria.size())
+    throw Error("{} lists of thresholds for {} criteria", thresholds.size(), criteria.size());
+  if (costs.size() != exits) throw Error("{} costs do not fit {} exits", costs.size(), exits);
+  for (const std::vector<float>& list : thresholds)
+    OFFRAMP_ASSERT(std::is_sorted(list.begin(), list.end()));
+
+  const int parts = parts_for(view);
+  std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(parts));
+  for (auto& part : counts)
+    for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());
+  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+    Opinion opinion;
+    Heard heard;
+    auto& mine = counts[static_cast<std::size_t>(part)];
+    for (std::int64_t image = first; image < end; ++image) {
+      hear(shape, criteria, view, image, opinion, heard);
+      const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(image)]);
+      for (std::size_t c = 0; c < criteria.size(); ++c)
+        count_image(thresholds[c], std::span(heard.scores).subspan(c * exits, exits), heard, label,
+                    mine[c]);
+    }
+  });
+
+  const auto n = static_cast<double>(view.images());
+  std::vector<Curve> curves;
+  for (std::size_t c = 0; c < criteria.size(); ++c) {
+    Curve curve{criteria[c], shape.ensemble, {}};
+    const std::size_t size = thresholds[c].size();
+    std::vector<std::int64_t> stopped(exits);
+    std::int64_t right = 0, harmed = 0, helped = 0;
+    for (std::size_t m = 0; m < size; ++m) {
+      for (const auto& part : counts) {
+        for (std::size_t k = 0; k < exits; ++k) stopped[k] += part[c].stopped[k * (size + 1) + m];
+        right += part[c].right[m];
+        harmed += part[c].harmed[m];
+        helped += part[c].helped[m];
+      }
+      SweepPoint point{thresholds[c][m],
+                       static_cast<double>(right) / n,
+                       0,
+                       static_cast<double>(harmed) / n,
+                       static_cast<double>(helped) / n,
+                       {}};
+      for (std::size_t k = 0; k < exits; ++k) {
+        point.shares.push_back(static_cast<double>(stopped[k]) / n);
+        point.relative_cost += point.shares.back() * costs[k];
+      }
+      curve.points.push_back(std::move(point));
+    }
+    curves.push_back(std::move(curve));
+  }
+  return curves;
+}
+
+}  // namespace offramp

@@ -1,0 +1,109 @@
+#include "eval/sweep.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/random.h"
+#include "policy/thresholds.h"
+
+namespace offramp {
+namespace {
+
+constexpr Criterion kAll[] = {Criterion::confidence, Criterion::entropy, Criterion::margin,
+                              Criterion::patience};
+
+struct Logits {
+  int exits, classes;
+  std::vector<float> values;
+  std::vector<std::int64_t> labels;
+  LogitsView view() const { return {values, labels, exits, classes}; }
+};
+
+Logits random_logits(std::uint64_t seed, int exits, int images, int classes) {
+  KeyedRandom random(seed, 7);
+  Logits result{exits, classes, {}, {}};
+  for (int i = 0; i < exits * images * classes; ++i)
+    result.values.push_back(std::round(random.uniform(-3, 3) * 4) / 4);  // with ties
+  for (int i = 0; i < images; ++i)
+    result.labels.push_back(
+        static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(classes))));
+  return result;
+}
+
+Policy shape_of(Ensemble ensemble, int exits) {
+  Policy policy = never_stop(exits);
+  policy.ensemble = ensemble;
+  for (std::size_t k = 0; k < policy.temperatures.size(); ++k)
+    policy.temperatures[k] = 0.8f + 0.3f * static_cast<float>(k);
+  if (ensemble == Ensemble::weighted)
+    policy.ensemble_weights.assign(static_cast<std::size_t>(exits), 0.25f);
+  return policy;
+}
+
+// Every point is what deciding image by image gives.
+TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
+  Logits logits = random_logits(1, 4, 700, 5);
+  logits.values[3] = std::numeric_limits<float>::quiet_NaN();
+  const LogitsView view = logits.view();
+  const std::vector<double> costs = {0.25, 0.5, 0.75, 1.0};
+  for (const Ensemble ensemble :
+       {Ensemble::off, Ensemble::mean, Ensemble::geometric, Ensemble::weighted}) {
+    Policy policy = shape_of(ensemble, 4);
+    const auto thresholds = sweep_thresholds(policy, kAll, view, 12);
+    const auto curves = sweep(policy, kAll, thresholds, view, costs);
+    ASSERT_EQ(curves.size(), 4u);
+    for (const Curve& curve : curves) {
+      policy.criterion = curve.criterion;
+      ASSERT_FALSE(curve.points.empty());
+      for (const SweepPoint& point : curve.points) {
+        policy.thresholds.assign(3, point.threshold);
+        Opinion opinion;
+        double right = 0, cost = 0, harm = 0, help = 0;
+        for (std::int64_t i = 0; i < view.images(); ++i) {
+          int stopped = -1, answer = 0;
+          for (int k = 0; k < 4; ++k)
+            if (consult(policy, k, view.at(k, i), opinion) && stopped < 0) {
+              stopped = k;
+              answer = opinion.answer;
+            }
+          const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(i)]);
+          right += answer == label;
+          cost += costs[static_cast<std::size_t>(stopped)];
+          harm += answer != label && opinion.answer == label;
+          help += answer == label && opinion.answer != label;
+        }
+        const auto n = static_cast<double>(view.images());
+        SCOPED_TRACE(testing::Message() << to_string(curve.criterion) << " " << to_string(ensemble)
+                                        << " " << point.threshold);
+        EXPECT_DOUBLE_EQ(point.accuracy, right / n);
+        EXPECT_NEAR(point.relative_cost, cost / n, 1e-12);
+        EXPECT_DOUBLE_EQ(point.harm, harm / n);
+        EXPECT_DOUBLE_EQ(point.help, help / n);
+      }
+    }
+  }
+}
+
+TEST(Sweep, CostsRiseWithTheThreshold) {
+  const Logits logits = random_logits(2, 3, 2000, 4);
+  const Policy policy = shape_of(Ensemble::off, 3);
+  const auto thresholds = sweep_thresholds(policy, kAll, logits.view(), 50);
+  for (const Curve& curve :
+       sweep(policy, kAll, thresholds, logits.view(), std::vector<double>{0.3, 0.6, 1.0}))
+    for (std::size_t m = 1; m < curve.points.size(); ++m) {
+      EXPECT_GT(curve.points[m].threshold, curve.points[m - 1].threshold);
+      EXPECT_GE(curve.points[m].relative_cost, curve.points[m - 1].relative_cost);
+    }
+}
+
+TEST(Sweep, OfOneExitIsOnePlace) {
+  const Logits logits = random_logits(3, 1, 10, 3);
+  const auto thresholds = sweep_thresholds(never_stop(1), kAll, logits.view(), 5);
+  for (const auto& list : thresholds) EXPECT_TRUE(list.empty());
+}
+
+}  // namespace
+}  // namespace offramp
