@@ -21,7 +21,9 @@ if(OFFRAMP_ASSERTS)
 endif()
 if(OFFRAMP_SANITIZE)
   target_compile_options(offramp_options INTERFACE
-    -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    # GCC's own false alarms in sanitized library code (std::regex).
+    -Wno-maybe-uninitialized)
   target_link_options(offramp_options INTERFACE -fsanitize=${OFFRAMP_SANITIZE})
 endif()
 

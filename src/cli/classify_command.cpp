@@ -198,7 +198,7 @@ void print_answers(const std::vector<Answer>& answers, bool as_json) {
   }
   for (const Answer& answer : answers) {
     if (!answer.error.empty()) {
-      fmt::print(stderr, "offramp: {}\n", printable(answer.error));
+      tell(fmt::format("offramp: {}\n", printable(answer.error)));
       continue;
     }
     write_out(fmt::format("{:<{}}  {:<{}}  probability {:.3f}  exit {}  relative cost {:.3f}\n",

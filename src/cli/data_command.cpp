@@ -92,7 +92,7 @@ int import_data(const SourceFlags& flags, const std::string& output) {
                         output, train.dataset.size(), test.dataset.size(),
                         train.dataset.classes.size(), train.dataset.width, train.dataset.height,
                         skipped.size()));
-  fmt::print(stderr, "{}", describe(skipped));
+  tell(describe(skipped));
   return 0;
 }
 
@@ -206,7 +206,7 @@ int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
     const std::vector<std::byte> png = encode_png(contact_sheet(summary.train.dataset));
     const std::span<const std::byte> part = png;
     write_file_atomic(sheet, std::span(&part, 1));
-    fmt::print(stderr, "contact sheet of the training images: {}\n", sheet);
+    tell(fmt::format("contact sheet of the training images: {}\n", sheet));
   }
   json ? print_json(summary) : print_text(summary);
   return 0;
@@ -230,14 +230,14 @@ class FetchPrinter {
     const std::string of =
         progress.total > 0 ? fmt::format(" of {:.1f}", static_cast<double>(progress.total) / kMiB)
                            : "";
-    fmt::print(stderr, "{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
-               terminal_ ? "" : "\n");
+    tell(fmt::format("{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
+                     terminal_ ? "" : "\n"));
     open_line_ = terminal_;
   }
 
   /// Ends the line, so that whatever comes next starts a new one.
   void finish() {
-    if (open_line_) fmt::print(stderr, "\n");
+    if (open_line_) tell("\n");
     open_line_ = false;
   }
 

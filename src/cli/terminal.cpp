@@ -27,6 +27,11 @@ void write_out(std::string_view text) {
     throw std::system_error(errno, std::generic_category());
 }
 
+void tell(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 bool may_color(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");

@@ -12,6 +12,10 @@ namespace offramp::cli {
 /// full disk)
 void write_out(std::string_view text);
 
+/// Writes to standard error. What is told there must not end the work: that nobody reads it any
+/// more, or that it cannot be written, is ignored.
+void tell(std::string_view text);
+
 /// True if `stream` is a terminal that may be coloured: NO_COLOR is not set and TERM is not dumb.
 bool may_color(std::FILE* stream);
 

@@ -82,8 +82,8 @@ std::vector<std::int64_t> choose_images(const Flags& flags, const Model& model,
 void report_skipped(const LoadedData& loaded) {
   if (loaded.skipped.empty()) return;
   const SkippedImage& first = loaded.skipped.front();
-  fmt::print(stderr, "skipped {} damaged images, the first is {}: {}\n", loaded.skipped.size(),
-             printable(first.name), printable(first.reason));
+  tell(fmt::format("skipped {} damaged images, the first is {}: {}\n", loaded.skipped.size(),
+                   printable(first.name), printable(first.reason)));
 }
 
 void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) {
@@ -93,7 +93,7 @@ void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) 
   try {
     log_test_read(flags.model, {command, loaded.source, static_cast<std::int64_t>(images)});
   } catch (const Error& error) {
-    fmt::print(stderr, "this reading of the test images is not on record: {}\n", error.what());
+    tell(fmt::format("this reading of the test images is not on record: {}\n", error.what()));
   }
 }
 
@@ -293,7 +293,7 @@ int run(const Flags& flags) {
                     flags.engine.batch > 0 ? flags.engine.batch : kEvaluationBatch};
   const auto left_out = loaded.dataset.size() - static_cast<std::int64_t>(set.indices.size());
   if (part == Part::test && left_out > 0)
-    fmt::print(stderr, "left out {} images that the model was trained on\n", left_out);
+    tell(fmt::format("left out {} images that the model was trained on\n", left_out));
   if (part == Part::test) log_read(flags, loaded, set.indices.size());
 
   Result result;

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/terminal.h"
 #include "core/error.h"
+#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace offramp::cli {
@@ -49,7 +51,7 @@ class ProgressPrinter {
 
   void message(const std::string& line) {
     clear();
-    fmt::print(stderr, "{}\n", line);
+    tell(fmt::format("{}\n", line));
   }
 
   void step(const StepReport& r) {
@@ -63,24 +65,23 @@ class ProgressPrinter {
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
         r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
     if (terminal_)
-      fmt::print(stderr, "\r\x1b[K{}", text);
+      tell(fmt::format("\r\x1b[K{}", text));
     else
-      fmt::print(stderr, "{}\n", text);
-    std::fflush(stderr);
+      tell(fmt::format("{}\n", text));
     dirty_ = terminal_;
   }
 
   void epoch(const EpochReport& r) {
     clear();
-    fmt::print(stderr,
-               "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
-               r.epoch, r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-               r.best ? " (best)" : "", r.images_per_second, duration(r.seconds));
+    tell(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
+                     r.epoch, r.epochs, r.loss, percents(r.train_accuracy),
+                     percents(r.tune_accuracy), r.best ? " (best)" : "", r.images_per_second,
+                     duration(r.seconds)));
   }
 
  private:
   void clear() {
-    if (dirty_) fmt::print(stderr, "\r\x1b[K");
+    if (dirty_) tell("\r\x1b[K");
     dirty_ = false;
   }
   bool terminal_;
@@ -151,9 +152,7 @@ Recipe recipe_of(const Flags& flags) {
 
 int run(const Flags& flags) {
   const Recipe recipe = recipe_of(flags);
-  // A network that cannot be built is found out before the data are read.
-  graph_for(recipe, recipe.data.height ? recipe.data.height : 32,
-            recipe.data.width ? recipe.data.width : 32, 10);
+  if (!flags.resume) RunFolder(flags.out).check_free();  // before the data are read
   ProgressPrinter printer;
   LoadOptions options;
   options.height = recipe.data.height;
@@ -161,7 +160,8 @@ int run(const Flags& flags) {
   options.fit = recipe.data.fit;
   const LoadedData data = load_data(recipe.data.source, Part::train, options);
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    printer.message(fmt::format("skipped {}: {}", data.skipped[i].name, data.skipped[i].reason));
+    printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                                printable(data.skipped[i].reason)));
   if (data.skipped.size() > 10)
     printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
 

@@ -65,13 +65,16 @@ std::string quote(std::string_view text) {
   std::string result = "\"";
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    // A cut never falls inside a UTF-8 sequence.
-    if (i >= kLongest && (c & 0xc0u) != 0x80u) {
+    // A cut never falls inside a UTF-8 sequence, of four bytes at most.
+    if (i >= kLongest && ((c & 0xc0u) != 0x80u || i >= kLongest + 3)) {
       result += "…";
       break;
     }
-    if (c < 0x20 || c == 0x7f) {
+    const bool c1_control =
+        c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0u;
+    if (c < 0x20 || c == 0x7f || c1_control) {
       result += fmt::format("\\x{:02x}", c);
+      if (c1_control) result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
     } else {
       result += static_cast<char>(c);
     }

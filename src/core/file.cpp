@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,6 +61,10 @@ bool write_all(int fd, std::span<const std::byte> bytes) {
   return true;
 }
 
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
 Descriptor open_to_read(const fs::path& path, struct stat& info) {
   const int fd = open_retrying(path, O_RDONLY);
   if (fd < 0) fail(path, "cannot open", errno);
@@ -69,34 +74,90 @@ Descriptor open_to_read(const fs::path& path, struct stat& info) {
   return file;
 }
 
+/// One read of what is there, at most the size of `dst`; 0 at the end.
+std::size_t read_some(const fs::path& path, int fd, std::span<std::byte> dst) {
+  for (;;) {
+    const ssize_t got = ::read(fd, dst.data(), dst.size());
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno != EINTR) fail(path, "cannot read", errno);
+  }
+}
+
+bool lock(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
+
+/// False once another process has removed or renamed the open file.
+bool still_names(const fs::path& path, int fd) {
+  struct stat named {};
+  struct stat opened {};
+  return ::lstat(path.c_str(), &named) == 0 && ::fstat(fd, &opened) == 0 &&
+         named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+/// Removes the temporary files that killed processes left in the folder: nobody locks them.
+void sweep(const fs::path& folder) {
+  // Once for many files in a row: listing the folder anew for each would be quadratic.
+  thread_local fs::path swept;
+  if (std::exchange(swept, folder) == folder) return;
+  std::error_code ignored;
+  for (fs::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
+    const fs::path& path = at->path();
+    if (!is_temporary(path)) continue;
+    const Descriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    if (file.get() < 0 || !lock(file.get())) continue;
+    // Its writer may have renamed it before the lock.
+    if (still_names(path, file.get())) ::unlink(path.c_str());
+  }
+}
+
+/// Where a write to `path` lands: behind its links, whether or not a file is there yet.
+fs::path behind_links(const fs::path& path) {
+  constexpr int kMaxLinks = 40;  // as the kernel
+  std::error_code ignored;
+  fs::path target = path;
+  for (int links = 0; fs::is_symlink(target, ignored); ++links) {
+    if (links == kMaxLinks) fail(path, "cannot write", ELOOP);
+    target = target.parent_path() / fs::read_symlink(target, ignored);
+  }
+  return target;
+}
+
 /// The temporary file of an atomic write: gone at the end of the scope unless it was renamed.
+/// Locked all that time, so that no other process takes it for a leftover.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const fs::path& target) {
-    static std::atomic<unsigned> counter = 0;
-    const fs::path folder = target.parent_path();
-    int fd = -1;
-    do {  // a killed process of the same number may have left its file behind
-      path_ = folder / fmt::format(".offramp-{}-{}.tmp", ::getpid(), counter++);
-      fd = open_retrying(path_, O_WRONLY | O_CREAT | O_EXCL, 0666);
-    } while (fd < 0 && errno == EEXIST);
-    if (fd < 0) fail(target, "cannot write", errno);
-    fd_ = fd;
+    sweep(folder_of(target));
+    constexpr int kMaxTries = 10000;
+    for (int tries = 1; !create(target); ++tries)
+      if (tries == kMaxTries) fail(target, "cannot write", EEXIST);
   }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
-    if (fd_ >= 0) ::close(fd_);
     if (!renamed_) ::unlink(path_.c_str());
+    ::close(fd_);
   }
   int fd() const { return fd_; }
-  bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
   bool rename_to(const fs::path& target) {
     renamed_ = ::rename(path_.c_str(), target.c_str()) == 0;
     return renamed_;
   }
 
  private:
+  /// False where the name is taken, or where a sweep came between creating and locking.
+  bool create(const fs::path& target) {
+    static std::atomic<unsigned> counter = 0;
+    path_ = target.parent_path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), counter++);
+    fd_ = open_retrying(path_, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (fd_ < 0 && errno == EEXIST) return false;
+    if (fd_ < 0) fail(target, "cannot write", errno);
+    // A file system without locks is never swept either.
+    const bool ours = lock(fd_) || errno != EWOULDBLOCK;
+    if (ours && still_names(path_, fd_)) return true;
+    ::close(fd_);
+    return false;
+  }
+
   fs::path path_;
   int fd_ = -1;
   bool renamed_ = false;
@@ -113,19 +174,19 @@ std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) 
   const auto expected = static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0));
   if (expected > max_bytes) throw too_large();
 
-  // The size is only a hint: pipes and growing files have another one.
+  // The size is only a hint: pipes and growing files have another one. What comes after it, most
+  // often nothing, goes by way of a small buffer.
   std::vector<std::byte> content(expected);
+  std::array<std::byte, 4096> more;
   std::size_t filled = 0;
   for (;;) {
-    if (filled == content.size()) content.resize(std::max<std::size_t>(filled * 2, 4096));
-    const ssize_t got = ::read(file.get(), content.data() + filled, content.size() - filled);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      fail(path, "cannot read", errno);
-    }
+    const bool full = filled == content.size();
+    const auto dst = full ? std::span<std::byte>(more) : std::span(content).subspan(filled);
+    const std::size_t got = read_some(path, file.get(), dst);
     if (got == 0) break;
-    filled += static_cast<std::size_t>(got);
+    filled += got;
     if (filled > max_bytes) throw too_large();
+    if (full) content.insert(content.end(), dst.begin(), dst.begin() + got);
   }
   content.resize(filled);
   return content;
@@ -136,28 +197,29 @@ std::string read_text(const fs::path& path) {
   return {reinterpret_cast<const char*>(content.data()), content.size()};
 }
 
+bool is_temporary(const fs::path& path) {
+  const std::string name = path.filename();
+  return name.starts_with(".offramp-") && name.ends_with(".tmp");
+}
+
 void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
-  // A link keeps pointing where it did, and a device is never replaced by a file.
-  std::error_code ignored;
-  const fs::path resolved = fs::is_symlink(path, ignored) ? fs::canonical(path, ignored) : path;
-  const fs::path target = resolved.empty() ? path : resolved;
   struct stat old {};
-  const bool exists = ::stat(target.c_str(), &old) == 0;
+  const bool exists = ::stat(path.c_str(), &old) == 0;
   if (exists && S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
   if (exists && !S_ISREG(old.st_mode))
     throw Error("{}: cannot write: not a regular file", path.string());
 
+  // A link keeps pointing where it did.
+  const fs::path target = behind_links(path);
   TemporaryFile file(target);
   if (exists) ::fchmod(file.fd(), old.st_mode & 07777);
   for (const auto part : parts)
     if (!write_all(file.fd(), part)) fail(path, "cannot write", errno);
   if (::fsync(file.fd()) != 0) fail(path, "cannot write", errno);
-  if (!file.close()) fail(path, "cannot write", errno);
   if (!file.rename_to(target)) fail(path, "cannot write", errno);
 
   // The rename itself lies in the folder; some file systems cannot flush one.
-  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  const Descriptor directory(open_retrying(folder, O_RDONLY | O_DIRECTORY));
+  const Descriptor directory(open_retrying(folder_of(target), O_RDONLY | O_DIRECTORY));
   if (directory.get() >= 0) ::fsync(directory.get());
 }
 

@@ -18,11 +18,14 @@ std::string read_text(const std::filesystem::path& path);
 
 /// Replaces `path` in one step: writes a temporary file beside it, flushes it to the disk, renames
 /// it. After a crash or a full disk the old content is whole, and the temporary file is removed if
-/// we still can.
+/// we still can; what a killed process left in the folder goes with a later write there. A link
+/// keeps pointing where it did, and a device is never replaced by a file.
 /// @throws Error "<path>: cannot write: No space left on device" and the like
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+/// True for the name of such a temporary file: what a killed process may leave behind.
+bool is_temporary(const std::filesystem::path& path);
 
 /// Appends one line and flushes it (jsonl logs).
 void append_line(const std::filesystem::path& path, std::string_view line);

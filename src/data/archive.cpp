@@ -17,15 +17,22 @@
 namespace offramp::detail {
 namespace {
 
-/// The path without "." parts. @throws Error if it is absolute or climbs
+/// The path without "." parts. @throws Error if it is absolute, climbs or is too long
 std::string safe_path(std::string_view path) {
-  if (path.starts_with('/')) throw Error("entry \"{}\": an absolute path", path);
+  constexpr std::size_t kLongest = 4096;
+  if (path.size() > kLongest) {
+    throw Error("entry {}: a path of {} bytes, more than the {} allowed", quote(path), path.size(),
+                kLongest);
+  }
+  if (path.starts_with('/')) throw Error("entry {}: an absolute path", quote(path));
   std::string result;
-  while (!path.empty()) {
-    const std::string_view part = path.substr(0, path.find('/'));
-    path.remove_prefix(std::min(path.size(), part.size() + 1));
+  for (std::string_view rest = path; !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
     if (part.empty() || part == ".") continue;
-    if (part == "..") throw Error("entry leaves the archive's folder with \"..\"");
+    if (part == "..") {
+      throw Error("entry {}: leaves the archive's folder with \"..\"", quote(path));
+    }
     if (!result.empty()) result += '/';
     result += part;
   }

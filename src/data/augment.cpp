@@ -89,10 +89,10 @@ AugmentationDraw Augmenter::draw(std::uint64_t epoch, std::uint64_t image) const
   draw.height = height_;
   draw.width = width_;
   // Drawn whether wanted or not, so that one setting does not move another's numbers.
-  const bool flip = random.flip();
   const auto cutout_row = random.below(static_cast<std::uint64_t>(height_));
   const auto cutout_column = random.below(static_cast<std::uint64_t>(width_));
-  draw.flip = augmentation_.flip && flip;
+  const bool flipped_first = KeyedRandom(seed_, image).flip();
+  draw.flip = augmentation_.flip && flipped_first != (epoch % 2 == 1);
   if (augmentation_.cutout > 0) {
     draw.cutout_top = static_cast<int>(cutout_row) - augmentation_.cutout / 2;
     draw.cutout_left = static_cast<int>(cutout_column) - augmentation_.cutout / 2;

@@ -12,7 +12,7 @@ namespace offramp {
 /// Random changes to a training image. Off by default.
 struct Augmentation {
   int crop_padding = 0;  ///< random crop after padding each side by this many black (0) pixels
-  bool flip = false;     ///< left-right, half of the time
+  bool flip = false;     ///< left-right, every other epoch: both views in any two (Jordan, 2024)
   int cutout = 0;  ///< side of a square set to the mean colour; 0: none (DeVries and Taylor, 2017)
   float resized_crop = 0;  ///< smallest area share of a random resized crop, ratio 3/4 … 4/3; 0:
                            ///< none (excludes crop_padding)
@@ -39,8 +39,8 @@ class Augmenter {
   Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation,
             std::uint64_t seed);
 
-  /// Draws from KeyedRandom(seed, epoch, image) alone. Whether an image is flipped and where it is
-  /// cut out does not depend on which other changes are on.
+  /// Depends on (seed, epoch, image) alone. Whether an image is flipped and where it is cut out does
+  /// not depend on which other changes are on.
   /// @param image  the index of the image in its data set
   AugmentationDraw draw(std::uint64_t epoch, std::uint64_t image) const;
 

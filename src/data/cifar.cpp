@@ -60,6 +60,16 @@ std::map<std::string, std::size_t, std::less<>> files_beside(const FileTree& tre
   return files;
 }
 
+/// "train.bin" is anybody's name: CIFAR-100's holds whole records, or "test.bin" lies beside it.
+bool is_cifar100(const FileTree& tree, const Member& member, const Layout& layout) {
+  if (member.bytes > 0 && member.bytes % layout.record_bytes() == 0) return true;
+  const std::string_view name = base_name(member.path);
+  const auto& other = name == layout.test_files[0] ? layout.train_files : layout.test_files;
+  const std::string sibling =
+      member.path.substr(0, member.path.size() - name.size()) + other.front();
+  return std::ranges::binary_search(tree.members(), sibling, {}, &Member::path);
+}
+
 void refuse_other_versions(const FileTree& tree) {
   for (const Member& member : tree.members()) {
     const std::string_view name = base_name(member.path);
@@ -108,9 +118,9 @@ LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, 
       const auto found = files.find(name);
       if (found == files.end()) throw Error("{}: {} is missing", layout.name, name);
       const Member& member = tree.members()[found->second];
-      if (!member.problem.empty()) throw Error("{}: {}", member.path, member.problem);
+      if (!member.problem.empty()) throw Error("{}: {}", name, member.problem);
       if (member.bytes != size) {
-        throw Error("{}: {} bytes, {} expected", member.path, member.bytes, size);
+        throw Error("{}: {} bytes, {} expected", name, member.bytes, size);
       }
       if (take) wanted.push_back(found->second);
     }
@@ -170,6 +180,7 @@ std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
     for (const Layout* layout : {&cifar10, &cifar100}) {
       for (const auto* files : {&layout->train_files, &layout->test_files}) {
         if (std::find(files->begin(), files->end(), name) == files->end()) continue;
+        if (layout == &cifar100 && !is_cifar100(tree, member, cifar100)) continue;
         return load(tree, i, *layout, part);
       }
     }

@@ -68,7 +68,7 @@ struct LoadedData {
   Dataset dataset;
   std::string source;  ///< for people and provenance: "CIFAR-10 (binary)", "image folder",
                        ///< "synthetic, seed 1"
-  std::vector<SkippedImage> skipped;  ///< damaged images, left out
+  std::vector<SkippedImage> skipped;  ///< damaged or misplaced images, left out
   SizeRange sizes;
 };
 

@@ -222,13 +222,19 @@ Outcome Request::judge(CURLcode code) {
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
       return Outcome::lost;
+    case CURLE_SSL_CONNECT_ERROR:
+      // With a part, TLS has worked before: only this handshake was cut off.
+      if (part_.size() > 0) return Outcome::lost;
+      [[fallthrough]];
     default:
       throw Error("{}: cannot download: {}", url_, reason_);
   }
   switch (const long http = status()) {
     case 200:
     case 206:
-      return Outcome::complete;
+      if (body_begun_) return Outcome::complete;
+      reason_ = "an empty answer";
+      return Outcome::lost;
     case 416:
       if (part_.size() > 0) return Outcome::restart;
       [[fallthrough]];
@@ -257,8 +263,10 @@ void receive_all(const std::string& url, PartFile& part, const FetchOptions& opt
     if (part.size() > furthest) tries = 0;
     furthest = std::max(furthest, part.size());
     if (tries == options.retries) {
-      throw Error("{}: connection lost: {}; {} bytes are kept in {}", url, request.reason(),
-                  part.size(), part.path().string());
+      const std::string kept = part.size() == 0 ? ""
+                                                : fmt::format("; {} bytes are kept in {}",
+                                                              part.size(), part.path().string());
+      throw Error("{}: connection lost: {}{}", url, request.reason(), kept);
     }
     if (outcome != Outcome::restart) {
       std::this_thread::sleep_for(std::chrono::milliseconds(options.pause_ms) *

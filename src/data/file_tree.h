@@ -57,7 +57,8 @@ struct ArchiveLimits {
 /// Largest file that is taken for an image.
 inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 28;
 
-/// Lists a folder with all its subfolders. Links are followed, except to a folder that the link
+/// Lists a folder with its subfolders, hidden ones left out; one that cannot be listed has a
+/// `problem`. Links are followed, except to a folder that the link
 /// itself lies in.
 std::unique_ptr<FileTree> open_folder(const std::filesystem::path& path);
 

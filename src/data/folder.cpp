@@ -1,6 +1,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -15,7 +18,8 @@ namespace fs = std::filesystem;
 class FolderTree : public FileTree {
  public:
   explicit FolderTree(const fs::path& root) : root_(root) {
-    list(root, "");
+    const std::string problem = list(root, "");
+    if (!problem.empty()) throw Error("{}: {}", root.string(), problem);
     std::sort(members_.begin(), members_.end(),
               [](const Member& a, const Member& b) { return a.path < b.path; });
   }
@@ -25,51 +29,63 @@ class FolderTree : public FileTree {
       const Member& member = members_[wanted[i]];
       Content content;
       content.problem = member.problem;
-      if (member.problem.empty()) {
-        try {
-          content.bytes = read_file(root_ / member.path, kMaxImageBytes);
-        } catch (const Error& error) {
-          content.problem = error.what();
-        }
-      }
+      if (member.problem.empty()) read_member(root_ / member.path, content);
       use(i, std::move(content));
     });
   }
 
  private:
-  void list(const fs::path& folder, const std::string& prefix) {
+  static void read_member(const fs::path& path, Content& content) {
+    try {
+      content.bytes = read_file(path, kMaxImageBytes);
+    } catch (const Error& error) {
+      // Without the path: who asked knows the member.
+      const std::string place = path.string() + ": ";
+      const std::string_view text = error.what();
+      content.problem = text.substr(text.starts_with(place) ? place.size() : 0);
+    } catch (const std::bad_alloc&) {
+      content.problem = "out of memory";
+    }
+  }
+
+  /// Adds what lies in a folder. @return why that cannot be listed, or not to its end; empty if it
+  /// can
+  std::string list(const fs::path& folder, const std::string& prefix) {
     constexpr std::size_t kMaxDepth = 64;
     struct stat status {};
-    if (::stat(folder.c_str(), &status) != 0) throw Error("{}: cannot open", folder.string());
+    if (::stat(folder.c_str(), &status) != 0) {
+      return fmt::format("cannot open: {}", std::strerror(errno));
+    }
     const auto identity = std::pair(status.st_dev, status.st_ino);
     // A link to a folder around it would never end.
-    if (std::find(open_.begin(), open_.end(), identity) != open_.end()) return;
-    if (open_.size() == kMaxDepth) throw Error("{}: folders nest too deeply", prefix);
-    open_.push_back(identity);
+    if (std::find(open_.begin(), open_.end(), identity) != open_.end()) return {};
+    if (open_.size() == kMaxDepth) return "folders nest too deeply";
     std::error_code error;
     fs::directory_iterator entries(folder, error);
-    if (error) throw Error("{}: cannot list: {}", folder.string(), error.message());
-    for (; entries != fs::directory_iterator(); entries.increment(error)) {
-      const fs::directory_entry& entry = *entries;
-      Member member;
-      member.path = prefix + entry.path().filename().string();
-      std::error_code unreadable;
-      const fs::file_status kind = entry.status(unreadable);
-      if (fs::is_directory(kind)) {
-        member.is_folder = true;
-        members_.push_back(member);
-        list(entry.path(), member.path + "/");
-        continue;
-      }
-      if (fs::is_regular_file(kind)) {
-        member.bytes = entry.file_size(unreadable);
-      } else {
-        member.problem = entry.is_symlink(unreadable) ? "a link that leads nowhere" : "not a file";
-      }
-      members_.push_back(std::move(member));
-    }
-    if (error) throw Error("{}: cannot list: {}", folder.string(), error.message());
+    if (error) return fmt::format("cannot list: {}", error.message());
+    open_.push_back(identity);
+    for (; entries != fs::directory_iterator(); entries.increment(error)) add(*entries, prefix);
     open_.pop_back();
+    return error ? fmt::format("cannot list: {}", error.message()) : std::string();
+  }
+
+  void add(const fs::directory_entry& entry, const std::string& prefix) {
+    const std::string name = entry.path().filename().string();
+    Member member;
+    member.path = prefix + name;
+    std::error_code unreadable;
+    const fs::file_status kind = entry.status(unreadable);
+    if (fs::is_directory(kind)) {
+      // Not looked into: nothing of a hidden folder is used, and often only root may list it.
+      if (name.starts_with('.')) return;
+      member.is_folder = true;
+      member.problem = list(entry.path(), member.path + "/");
+    } else if (fs::is_regular_file(kind)) {
+      member.bytes = entry.file_size(unreadable);
+    } else {
+      member.problem = entry.is_symlink(unreadable) ? "a link that leads nowhere" : "not a file";
+    }
+    members_.push_back(std::move(member));
   }
 
   fs::path root_;

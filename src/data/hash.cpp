@@ -60,10 +60,4 @@ std::uint64_t image_hash(int width, int height, std::span<const std::uint8_t> rg
   return hash.first_64_bits();
 }
 
-std::uint64_t detail::content_hash(std::span<const std::byte> bytes) {
-  Sha256 hash;
-  hash.add(bytes.data(), bytes.size());
-  return hash.first_64_bits();
-}
-
 }  // namespace offramp

@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <cctype>
+#include <functional>
 #include <map>
 #include <mutex>
-#include <numeric>
-#include <set>
+#include <new>
+#include <unordered_map>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -33,12 +34,16 @@ struct Entry {
   std::string_view path;
   std::size_t member = 0;
   bool is_folder = false;
+
+  bool is_direct_file() const { return !is_folder && path.find('/') == std::string_view::npos; }
+  bool is_deep_file() const { return !is_folder && path.find('/') != std::string_view::npos; }
 };
+using Entries = std::vector<Entry>;
 
 /// Folders of a level by name, with what lies below them.
-using Level = std::map<std::string, std::vector<Entry>, std::less<>>;
+using Level = std::map<std::string, Entries, std::less<>>;
 
-Level split_level(const std::vector<Entry>& entries) {
+Level split_level(const Entries& entries) {
   Level level;
   for (const Entry& entry : entries) {
     const std::string_view rest = after_first_part(entry.path);
@@ -49,95 +54,165 @@ Level split_level(const std::vector<Entry>& entries) {
   return level;
 }
 
-bool has_direct_file(const std::vector<Entry>& entries) {
-  return std::any_of(entries.begin(), entries.end(), [](const Entry& entry) {
-    return !entry.is_folder && entry.path.find('/') == std::string_view::npos;
-  });
+bool has_direct_file(const Entries& entries) {
+  return std::any_of(entries.begin(), entries.end(), std::mem_fn(&Entry::is_direct_file));
 }
 
-bool has_deep_file(const std::vector<Entry>& entries) {
-  return std::any_of(entries.begin(), entries.end(), [](const Entry& entry) {
-    return !entry.is_folder && entry.path.find('/') != std::string_view::npos;
-  });
+bool has_deep_file(const Entries& entries) {
+  return std::any_of(entries.begin(), entries.end(), std::mem_fn(&Entry::is_deep_file));
 }
 
-/// Class folders of each part; `test` is empty if one folder serves both.
-struct Layout {
-  Level train, test;
-  std::string train_prefix, test_prefix;
-  std::vector<SkippedImage> strays;  ///< images outside class folders
-  bool split = false;
+std::ptrdiff_t count_files(const Entries& entries) {
+  return std::count_if(entries.begin(), entries.end(), [](const Entry& e) { return !e.is_folder; });
+}
+
+/// The folder of this name in any case, or end().
+Level::const_iterator find_folder(const Level& level, std::string_view name) {
+  return std::find_if(level.begin(), level.end(),
+                      [&](const auto& folder) { return lower(folder.first) == name; });
+}
+
+bool holds_class_folders(const Level& level, std::string_view name) {
+  const auto folder = find_folder(level, name);
+  return folder != level.end() && has_deep_file(folder->second);
+}
+
+/// Whether the only folder of a level stands around the data set and is no class of it.
+bool is_wrapping(const Level& top, bool has_images_beside) {
+  if (top.size() != 1) return false;
+  const Entries& inside = top.begin()->second;
+  const Level next = split_level(inside);
+  if (holds_class_folders(next, "train") || holds_class_folders(next, "test")) return true;
+  const auto with_files = std::count_if(
+      next.begin(), next.end(), [](const auto& folder) { return count_files(folder.second) > 0; });
+  if (with_files >= 2) return true;
+  return !has_images_beside && !has_direct_file(inside) && has_deep_file(inside);
+}
+
+/// What is loaded for a part.
+struct PartLayout {
+  Level classes;
+  std::string prefix;                ///< of the images' names: "train/"
+  std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
 };
 
-Layout find_layout(std::vector<Entry> entries) {
-  Layout layout;
-  Level top = split_level(entries);
-  while (top.size() == 1 && !has_direct_file(entries) && !has_direct_file(top.begin()->second) &&
-         has_deep_file(top.begin()->second)) {
-    entries = top.begin()->second;
-    top = split_level(entries);
+struct Layout {
+  PartLayout train, test;
+  bool split = false;  ///< false: `train` serves both parts
+};
+
+void add_strays(const Entries& entries, const std::string& prefix,
+                std::vector<SkippedImage>& strays) {
+  for (const Entry& entry : entries) {
+    if (!entry.is_direct_file()) continue;
+    strays.push_back({prefix + std::string(entry.path), "not in a class folder"});
   }
-  const auto named = [&](std::string_view name) {
-    return std::find_if(top.begin(), top.end(), [&](auto& f) { return lower(f.first) == name; });
-  };
-  const auto train = named("train");
-  const auto test = named("test");
-  const auto holds_classes = [&](Level::iterator folder) {
-    return folder != top.end() && has_deep_file(folder->second);
-  };
-  if (holds_classes(train) || holds_classes(test)) {
+}
+
+/// Names the folders beside train and test, as far as they hold images.
+void add_other_folders(const Level& top, Level::const_iterator train, Level::const_iterator test,
+                       std::vector<SkippedImage>& strays) {
+  for (auto folder = top.begin(); folder != top.end(); ++folder) {
+    const auto files = count_files(folder->second);
+    if (folder == train || folder == test || files == 0) continue;
+    strays.push_back({folder->first, fmt::format("{} image{} not in train or test", files,
+                                                 files == 1 ? "" : "s")});
+  }
+}
+
+std::string quoted_names(const Level& level) {
+  constexpr std::size_t kNamed = 10;
+  std::string text;
+  std::size_t count = 0;
+  for (const auto& folder : level) {
+    if (count++ == kNamed) return text + ", …";
+    text += (text.empty() ? "" : ", ") + quote(folder.first);
+  }
+  return text;
+}
+
+PartLayout part_layout(Level::const_iterator folder) {
+  PartLayout part{split_level(folder->second), folder->first + "/", {}};
+  add_strays(folder->second, part.prefix, part.strays);
+  return part;
+}
+
+Layout find_layout(Entries entries) {
+  std::vector<SkippedImage> strays;
+  Level top = split_level(entries);
+  add_strays(entries, "", strays);
+  while (is_wrapping(top, has_direct_file(entries))) {
+    entries = Entries(top.begin()->second);
+    top = split_level(entries);
+    add_strays(entries, "", strays);
+  }
+  const auto train = find_folder(top, "train");
+  const auto test = find_folder(top, "test");
+  Layout layout;
+  layout.split = holds_class_folders(top, "train") || holds_class_folders(top, "test");
+  if (layout.split) {
     for (const auto& [folder, name] : {std::pair{train, "train"}, std::pair{test, "test"}}) {
       if (folder != top.end()) continue;
-      std::string found;
-      for (const auto& entry : top) found += (found.empty() ? "" : ", ") + entry.first;
-      throw Error("no folder \"{}\" beside: {}", name, found);
+      throw Error("no folder \"{}\" beside: {}", name, quoted_names(top));
     }
-    layout.split = true;
-    layout.train = split_level(train->second);
-    layout.test = split_level(test->second);
-    layout.train_prefix = train->first + "/";
-    layout.test_prefix = test->first + "/";
-    for (const auto& folder : {train, test}) {
-      for (const Entry& entry : folder->second) {
-        if (entry.is_folder || entry.path.find('/') != std::string_view::npos) continue;
-        layout.strays.push_back(
-            {fmt::format("{}/{}", folder->first, entry.path), "not in a class folder"});
-      }
+    layout.train = part_layout(train);
+    layout.test = part_layout(test);
+    add_other_folders(top, train, test, strays);
+  } else {
+    if (top.size() == 2 && train != top.end() && test != top.end()) {
+      throw Error("train and test hold images but no class folders");
     }
-    return layout;
+    layout.train.classes = std::move(top);
   }
-  if (top.size() == 2 && train != top.end() && test != top.end()) {
-    throw Error("train and test hold images but no class folders");
-  }
-  layout.train = std::move(top);
-  for (const Entry& entry : entries) {
-    if (entry.is_folder || entry.path.find('/') != std::string_view::npos) continue;
-    layout.strays.push_back({std::string(entry.path), "not in a class folder"});
-  }
+  // Those of no part are reported with one of them, so that they are counted once.
+  layout.train.strays.insert(layout.train.strays.begin(), strays.begin(), strays.end());
   return layout;
 }
 
 void check_classes(const Layout& layout) {
+  const Level& train = layout.train.classes;
+  const Level& test = layout.test.classes;
+  if (train.empty()) throw Error("images, but no class folders");
   if (layout.split) {
-    for (const auto& [name, files] : layout.train) {
-      if (!layout.test.contains(name)) throw Error("class \"{}\" is in train, not in test", name);
+    for (const auto& [name, files] : train) {
+      if (!test.contains(name)) throw Error("class {} is in train, not in test", quote(name));
     }
-    for (const auto& [name, files] : layout.test) {
-      if (!layout.train.contains(name)) throw Error("class \"{}\" is in test, not in train", name);
+    for (const auto& [name, files] : test) {
+      if (!train.contains(name)) throw Error("class {} is in test, not in train", quote(name));
     }
   }
   const auto check_images = [](const Level& classes, const std::string& where) {
     for (const auto& [name, files] : classes) {
-      if (std::all_of(files.begin(), files.end(), [](const Entry& f) { return f.is_folder; })) {
-        throw Error("class \"{}\" holds no JPEG or PNG{}", name, where);
-      }
+      if (count_files(files) > 0) continue;
+      throw Error("class {} holds no JPEG or PNG{}", quote(name), where);
     }
   };
-  check_images(layout.train, layout.split ? " in train" : "");
-  check_images(layout.test, " in test");
-  if (layout.train.size() < 2) {
-    throw Error("one class only, \"{}\": at least two are needed", layout.train.begin()->first);
+  check_images(train, layout.split ? " in train" : "");
+  check_images(test, " in test");
+  if (train.size() < 2) {
+    throw Error("one class only, {}: at least two are needed", quote(train.begin()->first));
   }
+}
+
+/// @param unlisted  folders whose content is not known: if there is no layout, they may be why
+Layout checked_layout(Entries entries, const std::vector<SkippedImage>& unlisted) {
+  try {
+    if (count_files(entries) == 0) {
+      throw Error("no JPEG or PNG images, nor another kind of data set");
+    }
+    Layout layout = find_layout(std::move(entries));
+    check_classes(layout);
+    return layout;
+  } catch (const Error& error) {
+    if (unlisted.empty()) throw;
+    const SkippedImage& first = unlisted.front();
+    throw Error("{}; {}: {}", error.what(), quote(first.name), first.reason);
+  }
+}
+
+bool is_part_folder(std::string_view path) {
+  const std::string name = lower(path.substr(path.rfind('/') + 1));
+  return name == "train" || name == "test";
 }
 
 /// An image to load.
@@ -147,88 +222,116 @@ struct Item {
   std::int64_t label = 0;
 };
 
-/// Keeps one part of each class: 1/6, at least one image, for test. Chosen by seed and file
-/// content, so renaming changes nothing and copies of a file stay in one part.
-std::vector<Item> choose_part(const FileTree& tree, const std::vector<Item>& items,
-                              std::int64_t num_classes, const std::vector<std::string>& classes,
-                              Part part, std::uint64_t seed) {
-  std::vector<std::size_t> members;
-  for (const Item& item : items) members.push_back(item.member);
-  std::vector<std::uint64_t> keys(items.size());
-  tree.read(members, [&](std::size_t i, const Content& content) {
-    constexpr std::uint64_t kPurpose = 0x74657374;  // apart from split_training's draw
-    keys[i] = KeyedRandom(seed, content_hash(content.bytes), kPurpose).next();
-  });
-  std::vector<Item> kept;
-  for (std::int64_t label = 0; label < num_classes; ++label) {
-    std::vector<std::uint64_t> sorted;
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      if (items[i].label == label) sorted.push_back(keys[i]);
-    }
-    std::sort(sorted.begin(), sorted.end());
-    const std::size_t count = std::max<std::size_t>(1, (sorted.size() + 3) / 6);
-    const std::uint64_t last = sorted[count - 1];
-    if (sorted.back() == last) {
-      throw Error("class \"{}\" has too few different images to split off a test part",
-                  classes[static_cast<std::size_t>(label)]);
-    }
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      if (items[i].label == label && (keys[i] <= last) == (part == Part::test)) {
-        kept.push_back(items[i]);
-      }
-    }
+/// How many copies of an image a class holds, by the image's draw.
+using Copies = std::map<std::uint64_t, std::size_t>;
+
+/// Draws the test part of a class, 1/6 or at least one image. Images that an earlier class holds,
+/// too, are in the part they have there.
+void draw_test_part(const Copies& copies, const std::string& name,
+                    std::unordered_map<std::uint64_t, Part>& parts) {
+  std::size_t images = 0;
+  std::size_t test = 0;
+  for (const auto& [draw, count] : copies) {
+    images += count;
+    const auto known = parts.find(draw);
+    if (known != parts.end() && known->second == Part::test) test += count;
   }
-  return kept;
+  const std::size_t target = std::max<std::size_t>(1, (images + 3) / 6);
+  for (const auto& [draw, count] : copies) {
+    // An image of many copies is passed over: it would leave the class to the test part alone.
+    const bool take = test < target && count <= 2 * target;
+    const bool is_new = parts.emplace(draw, take ? Part::test : Part::train).second;
+    if (is_new && take) test += count;
+  }
+  if (test == 0 || test == images) {
+    throw Error("class {} has too few different images to split off a test part", quote(name));
+  }
+}
+
+/// Those of `images` that are in one part of an unsplit folder. Chosen by seed and pixels, so
+/// renaming a file changes nothing and copies of an image stay in one part, whatever file or class
+/// they are in.
+std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
+                                     const std::vector<Item>& items, const Dataset& dataset,
+                                     Part part, std::uint64_t seed) {
+  // KeyedRandom's first number is a bijection of the hash, so a draw stands for one image.
+  const auto draw = [&](std::size_t i) {
+    constexpr std::uint64_t kPurpose = 0x74657374;  // apart from split_training's draw
+    return KeyedRandom(seed, dataset.hashes[i], kPurpose).next();
+  };
+  std::vector<Copies> copies(dataset.classes.size());
+  for (const std::size_t i : images) ++copies[static_cast<std::size_t>(items[i].label)][draw(i)];
+  std::unordered_map<std::uint64_t, Part> parts;
+  for (std::size_t label = 0; label < copies.size(); ++label) {
+    draw_test_part(copies[label], dataset.classes[label], parts);
+  }
+  std::vector<std::size_t> chosen;
+  for (const std::size_t i : images) {
+    if (parts.at(draw(i)) == part) chosen.push_back(i);
+  }
+  return chosen;
 }
 
 /// Takes decoded images from several threads into one array.
 class Collector {
  public:
   Collector(const std::vector<Item>& items, const LoadOptions& options, LoadedData& loaded)
-      : items_(items), options_(options), loaded_(loaded), problems_(items.size()) {
-    Dataset& dataset = loaded.dataset;
-    dataset.hashes.resize(items.size());
+      : items_(items),
+        options_(options),
+        loaded_(loaded),
+        problems_(items.size()),
+        sizes_(items.size()) {
+    loaded.dataset.hashes.resize(items.size());
     if (options.width > 0) allocate(options.width, options.height);
   }
 
   void take(std::size_t i, const Content& content) {
-    if (!content.problem.empty()) {
-      problems_[i] = content.problem;
-      return;
-    }
+    problems_[i] = content.problem;
+    if (!problems_[i].empty()) return;
+    std::unique_lock large(large_images_, std::defer_lock);  // until the image is dropped
     Image image;
-    try {
-      image = decode_image(content.bytes);
-    } catch (const Error& error) {
-      problems_[i] = error.what();
-      return;
-    }
-    const std::uint64_t hash = image_hash(image.width, image.height, image.rgb);
+    if (!attempt(i, [&] { image = decode(content.bytes, large); })) return;
     note_size(image, items_[i].name);
-    Dataset& dataset = loaded_.dataset;
-    const Image sized = resize(image, dataset.width, dataset.height, options_.fit);
-    std::copy(sized.rgb.begin(), sized.rgb.end(),
-              dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * sized.rgb.size()));
-    dataset.hashes[i] = hash;
+    attempt(i, [&] { store(i, image); });
   }
 
-  /// Closes the gaps that damaged images have left, and fills in labels and names.
-  void finish() {
+  /// The images that could be read; reports the others as skipped.
+  /// @throws Error if there is none of a class
+  std::vector<std::size_t> readable() {
+    const std::vector<std::string>& classes = loaded_.dataset.classes;
+    std::vector<std::string> problem_of_class(classes.size());
+    std::vector<std::int64_t> count(classes.size());
+    std::vector<std::size_t> images;
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const auto label = static_cast<std::size_t>(items_[i].label);
+      if (problems_[i].empty()) {
+        images.push_back(i);
+        ++count[label];
+        continue;
+      }
+      loaded_.skipped.push_back({items_[i].name, problems_[i]});
+      if (problem_of_class[label].empty()) {
+        problem_of_class[label] = fmt::format("{}: {}", quote(items_[i].name), problems_[i]);
+      }
+    }
+    if (images.empty()) {
+      throw Error("none of {} images can be read; {}", items_.size(), problem_of_class.front());
+    }
+    for (std::size_t label = 0; label < count.size(); ++label) {
+      if (count[label] > 0) continue;
+      throw Error("class {}: no image can be read; {}", quote(classes[label]),
+                  problem_of_class[label]);
+    }
+    return images;
+  }
+
+  /// Keeps these images alone, in increasing order, and fills in labels, names and sizes.
+  void finish(const std::vector<std::size_t>& images) {
     Dataset& dataset = loaded_.dataset;
     const std::size_t bytes =
         static_cast<std::size_t>(dataset.height) * static_cast<std::size_t>(dataset.width) * 3;
-    std::vector<std::string> problem_of_class(dataset.classes.size());
-    std::vector<std::int64_t> count(dataset.classes.size());
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < items_.size(); ++i) {
-      const auto label = static_cast<std::size_t>(items_[i].label);
-      if (!problems_[i].empty()) {
-        if (problem_of_class[label].empty()) {
-          problem_of_class[label] = fmt::format("{}: {}", items_[i].name, problems_[i]);
-        }
-        loaded_.skipped.push_back({items_[i].name, problems_[i]});
-        continue;
-      }
+    for (std::size_t kept = 0; kept < images.size(); ++kept) {
+      const std::size_t i = images[kept];
       if (kept != i) {
         const auto src = dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * bytes);
         std::copy(src, src + static_cast<std::ptrdiff_t>(bytes),
@@ -237,23 +340,53 @@ class Collector {
       }
       dataset.labels.push_back(items_[i].label);
       dataset.names.push_back(items_[i].name);
-      ++count[label];
-      ++kept;
+      loaded_.sizes.add(sizes_[i].first, sizes_[i].second);
     }
-    if (kept == 0) {
-      throw Error("none of {} images can be read; {}: {}", items_.size(),
-                  loaded_.skipped.front().name, loaded_.skipped.front().reason);
-    }
-    for (std::size_t label = 0; label < count.size(); ++label) {
-      if (count[label] > 0) continue;
-      throw Error("class \"{}\": no image can be read; {}", dataset.classes[label],
-                  problem_of_class[label]);
-    }
-    dataset.pixels.resize(kept * bytes);
-    dataset.hashes.resize(kept);
+    dataset.pixels.resize(images.size() * bytes);
+    dataset.hashes.resize(images.size());
+    // The test part of an unsplit folder is a sixth of what was read.
+    if (images.size() < items_.size() / 2) dataset.pixels.shrink_to_fit();
   }
 
  private:
+  /// Decodes an image. Every thread may be at one, so large ones are decoded one at a time: `large`
+  /// is locked then.
+  static Image decode(std::span<const std::byte> bytes, std::unique_lock<std::mutex>& large) {
+    DecodeLimits limits;
+    limits.max_pixels = std::int64_t{1} << 24;
+    try {
+      return decode_image(bytes, limits);
+    } catch (const Error& error) {
+      // Said of the header, before the pixels are allocated.
+      if (!std::string_view(error.what()).starts_with("larger than the limit")) throw;
+    }
+    large.lock();
+    return decode_image(bytes);
+  }
+
+  /// Does what may fail for one image and does not end the loading of the others.
+  template <typename Work>
+  bool attempt(std::size_t i, Work work) {
+    try {
+      work();
+      return true;
+    } catch (const Error& error) {
+      problems_[i] = error.what();
+    } catch (const std::bad_alloc&) {
+      problems_[i] = "out of memory";
+    }
+    return false;
+  }
+
+  void store(std::size_t i, const Image& image) {
+    Dataset& dataset = loaded_.dataset;
+    dataset.hashes[i] = image_hash(image.width, image.height, image.rgb);
+    sizes_[i] = {image.width, image.height};
+    const Image sized = resize(image, dataset.width, dataset.height, options_.fit);
+    std::copy(sized.rgb.begin(), sized.rgb.end(),
+              dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * sized.rgb.size()));
+  }
+
   void allocate(int width, int height) {
     check_memory(static_cast<std::int64_t>(items_.size()), height, width);
     Dataset& dataset = loaded_.dataset;
@@ -274,15 +407,17 @@ class Collector {
       throw UsageError(
           "images differ in size ({} is {}x{}, {} is {}x{}): choose one with "
           "--image-size",
-          first_name_, dataset.width, dataset.height, name, image.width, image.height);
+          quote(first_name_), dataset.width, dataset.height, quote(name), image.width,
+          image.height);
     }
-    loaded_.sizes.add(image.width, image.height);
   }
 
   const std::vector<Item>& items_;
   const LoadOptions& options_;
   LoadedData& loaded_;
-  std::vector<std::string> problems_;  // [items] empty: the image is good
+  std::vector<std::string> problems_;       // [items] empty: the image is good
+  std::vector<std::pair<int, int>> sizes_;  // [items] width and height before resizing
+  std::mutex large_images_;
   std::mutex mutex_;
   std::string first_name_;
 };
@@ -296,49 +431,51 @@ bool has_image_extension(std::string_view name) {
 
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options) {
   const std::vector<Member>& members = tree.members();
-  std::vector<Entry> entries;
-  bool any_image = false;
+  Entries entries;
+  std::vector<SkippedImage> unlisted;
   for (std::size_t i = 0; i < members.size(); ++i) {
     const Member& member = members[i];
     if (is_hidden(member.path)) continue;
-    if (!member.is_folder && !has_image_extension(member.path)) continue;
-    any_image = any_image || !member.is_folder;
-    entries.push_back({member.path, i, member.is_folder});
+    if (member.is_folder && !member.problem.empty()) {
+      // A part that cannot be seen is not one that is not there: the other would be split instead.
+      if (is_part_folder(member.path)) throw Error("{}: {}", quote(member.path), member.problem);
+      // Left out of the layout: it would be a class without images.
+      unlisted.push_back({member.path, member.problem});
+    } else if (member.is_folder || has_image_extension(member.path)) {
+      entries.push_back({member.path, i, member.is_folder});
+    }
   }
-  if (!any_image) throw Error("no JPEG or PNG images, nor another kind of data set");
-
-  const Layout layout = find_layout(std::move(entries));
-  if (layout.train.empty()) throw Error("images, but no class folders");
-  check_classes(layout);
-  const bool from_test = layout.split && part == Part::test;
-  const Level& level = from_test ? layout.test : layout.train;
-  const std::string& prefix = from_test ? layout.test_prefix : layout.train_prefix;
+  const Layout layout = checked_layout(std::move(entries), unlisted);
+  const PartLayout& chosen = layout.split && part == Part::test ? layout.test : layout.train;
 
   LoadedData loaded;
   loaded.source = "image folder";
   std::vector<Item> items;
-  for (const auto& [name, files] : level) {
+  for (const auto& [name, files] : chosen.classes) {
     loaded.dataset.classes.push_back(name);
     const auto label = static_cast<std::int64_t>(loaded.dataset.classes.size()) - 1;
     for (const Entry& file : files) {
       if (file.is_folder) continue;
-      items.push_back({fmt::format("{}{}/{}", prefix, name, file.path), file.member, label});
+      items.push_back({fmt::format("{}{}/{}", chosen.prefix, name, file.path), file.member, label});
     }
-  }
-  if (!layout.split) {
-    items = choose_part(tree, items, static_cast<std::int64_t>(level.size()),
-                        loaded.dataset.classes, part, options.seed);
   }
   std::sort(items.begin(), items.end(),
             [](const Item& a, const Item& b) { return a.name < b.name; });
-  for (const SkippedImage& stray : layout.strays) {
-    if (stray.name.starts_with(prefix)) loaded.skipped.push_back(stray);
-  }
   std::vector<std::size_t> wanted;
   for (const Item& item : items) wanted.push_back(item.member);
+  loaded.skipped = chosen.strays;
+  if (part == Part::train) {
+    loaded.skipped.insert(loaded.skipped.end(), unlisted.begin(), unlisted.end());
+  }
   Collector collector(items, options, loaded);
   tree.read(wanted, [&](std::size_t i, const Content& content) { collector.take(i, content); });
-  collector.finish();
+  std::vector<std::size_t> images = collector.readable();
+  if (!layout.split) {
+    images = choose_part(images, items, loaded.dataset, part, options.seed);
+    // Both parts read the same files; what is skipped is counted once.
+    if (part == Part::test) loaded.skipped.clear();
+  }
+  collector.finish(images);
   return loaded;
 }
 

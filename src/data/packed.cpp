@@ -149,7 +149,7 @@ LoadedData detail::load_packed(const std::filesystem::path& path, Part part) {
   const auto format = file.metadata().find("format");
   if (format == file.metadata().end() || format->second != kFormat) {
     throw Error("a safetensors file, but no packed data set of format \"{}\"{}", kFormat,
-                format == file.metadata().end() ? "" : ": it says \"" + format->second + "\"");
+                format == file.metadata().end() ? "" : ": it says " + quote(format->second));
   }
   LoadedData data = read_part(file, part == Part::train ? "train" : "test");
   const auto source = file.metadata().find("source");

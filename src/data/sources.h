@@ -27,9 +27,6 @@ bool has_image_extension(std::string_view name);
 /// Reads a part of a file written by write_packed.
 LoadedData load_packed(const std::filesystem::path& path, Part part);
 
-/// The first 64 bits (big-endian) of the SHA-256 of some bytes.
-std::uint64_t content_hash(std::span<const std::byte> bytes);
-
 /// Throws Error if images of this size would not fit in the machine's memory.
 void check_memory(std::int64_t images, int height, int width);
 

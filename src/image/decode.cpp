@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/error.h"
 #include "image/codec.h"
 
@@ -7,6 +9,9 @@ namespace detail {
 
 void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& limits) {
   if (width <= 0 || height <= 0) throw Error("damaged: the image is {}x{}", width, height);
+  if (std::max(width, height) > limits.max_side)
+    throw Error("larger than the limit: {}x{}, at most {} pixels a side", width, height,
+                limits.max_side);
   if (width > limits.max_pixels / height) {
     throw Error("larger than the limit: {}x{}, at most {} pixels", width, height,
                 limits.max_pixels);

@@ -20,6 +20,7 @@ struct Image {
 /// What a decoder may be asked to hold; larger images are refused before they are allocated.
 struct DecodeLimits {
   std::int64_t max_pixels = std::int64_t{1} << 27;
+  std::int64_t max_side = 65535;  ///< JPEG's own
 };
 
 /// Decodes a JPEG or PNG to an upright RGB image: EXIF orientation applied, grayscale spread, CMYK

@@ -20,8 +20,8 @@ struct Taps {
 };
 
 /// Taps of output positions begin … begin + count - 1 when `in` positions become `out`.
-Taps make_taps(int in, int out, int begin, int count) {
-  const double scale = static_cast<double>(in) / out;
+Taps make_taps(int in, std::int64_t out, std::int64_t begin, int count) {
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
   const double support = std::max(scale, 1.0);  // half the width of the triangle
   Taps taps;
   taps.per_output = static_cast<int>(std::ceil(support)) * 2 + 1;
@@ -31,7 +31,7 @@ Taps make_taps(int in, int out, int begin, int count) {
                       0);
   std::vector<double> weights(static_cast<std::size_t>(taps.per_output));
   for (int i = 0; i < count; ++i) {
-    const double center = (begin + i + 0.5) * scale;
+    const double center = (static_cast<double>(begin + i) + 0.5) * scale;
     const int first = std::max(0, static_cast<int>(center - support + 0.5));
     const int last = std::min(in, static_cast<int>(center + support + 0.5));
     double sum = 0;
@@ -59,8 +59,8 @@ constexpr std::int64_t kHalf = std::int64_t{1} << (kFractionBits - 1);
 
 /// Where a target window lies in the whole image resized to `full`.
 struct Axis {
-  int full;
-  int begin;
+  std::int64_t full;
+  std::int64_t begin;
 };
 
 /// rows first_row … first_row + rows - 1 of `image` to `width` columns.
@@ -130,7 +130,7 @@ Image resize(const Image& image, int width, int height, Fit fit) {
     const double scale = std::max(static_cast<double>(width) / image.width,
                                   static_cast<double>(height) / image.height);
     const auto full = [scale](int side, int target) {
-      return std::max(target, static_cast<int>(std::lround(side * scale)));
+      return std::max<std::int64_t>(target, std::llround(side * scale));
     };
     horizontal.full = full(image.width, width);
     vertical.full = full(image.height, height);

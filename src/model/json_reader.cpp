@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
 constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxKeys = 1000;
 
 /// A value as a message shows it: short values whole, containers by their kind.
 std::string describe(const Json& json) {
@@ -63,8 +64,10 @@ Json parse_json(std::string_view text) {
     if (depth > kMaxDepth) throw Error("nested more than {} levels deep", kMaxDepth);
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key &&
-        !keys.back().insert(parsed.get_ref<const std::string&>()).second)
+    if (event != Json::parse_event_t::key) return true;
+    // An ordered object is searched from its start: very many keys would take hours.
+    if (keys.back().size() == kMaxKeys) throw Error("an object of more than {} keys", kMaxKeys);
+    if (!keys.back().insert(parsed.get_ref<const std::string&>()).second)
       throw Error("key {} appears twice", quote(parsed.get_ref<const std::string&>()));
     return true;
   };

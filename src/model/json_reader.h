@@ -12,8 +12,8 @@ namespace offramp {
 /// Keeps keys in the order they were written, for the people who read them.
 using Json = nlohmann::ordered_json;
 
-/// Parses JSON text from a file of unknown origin: no repeated key, at most 32 levels deep and
-/// 16 MiB long. @throws Error saying what is wrong and where
+/// Parses JSON text from a file of unknown origin: no repeated key, at most 1000 keys an
+/// object, 32 levels deep and 16 MiB long. @throws Error saying what is wrong and where
 Json parse_json(std::string_view text);
 
 /// Reads the fields of a JSON object strictly: each must be there and of its type and range, and

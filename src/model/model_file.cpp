@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxClasses = 65536;
+constexpr std::size_t kMaxNameBytes = 1000;  // a folder's name has at most 255
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
     kSplits = {{{"provenance.train", &DataProvenance::train},
@@ -131,6 +132,10 @@ std::array<float, 3> three_floats(JsonFields& fields, std::string_view key) {
           static_cast<float>(values[2])};
 }
 
+std::vector<std::string> read_classes(const std::string& text) {
+  return read_texts(parse_json(text), "names", kMaxClasses, kMaxNameBytes);
+}
+
 Json to_json(const Preprocessing& preprocessing) {
   return {{"height", preprocessing.height},
           {"width", preprocessing.width},
@@ -229,9 +234,8 @@ Model read_model(const Safetensors& file, Tensors* extra) {
   Model model;
   model.graph = read_graph(file);
   const std::vector<Parameter> expected = parameters_of(model.graph);
-  model.classes = read_metadata(file, "classes", [](const std::string& text) {
-    return read_texts(parse_json(text), "names", kMaxClasses);
-  });
+  model.classes =
+      read_metadata(file, "classes", [](const std::string& text) { return read_classes(text); });
   check_classes(model.classes, model.graph);
   model.preprocessing = read_metadata(file, "preprocessing", [](const std::string& text) {
     return read_preprocessing(parse_json(text));
@@ -314,27 +318,30 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
     const Json provenance = {{"source", model.provenance.data.source},
                              {"loss_weights", model.loss_weights},
                              {"details", details_of(model.provenance)}};
-    std::string graph = graph_to_json(model.graph);
-    // What could not be read again is not written.
-    at_place("graph", [&] { graph_from_json(graph); });
+    Metadata texts;
     try {
-      Metadata result = {{"format_version", std::to_string(kModelFormatVersion)},
-                         {"graph", std::move(graph)},
-                         {"classes", Json(model.classes).dump()},
-                         {"preprocessing", to_json(model.preprocessing).dump()},
-                         {"provenance", provenance.dump()}};
-      if (model.policy) {
-        std::string policy = policy_to_json(*model.policy);
-        const int exits = static_cast<int>(exit_segments(model.graph).size());
-        at_place("policy", [&] { policy_from_json(policy, exits); });
-        result.emplace("policy", std::move(policy));
-      }
+      texts = {{"format_version", std::to_string(kModelFormatVersion)},
+               {"graph", graph_to_json(model.graph)},
+               {"classes", Json(model.classes).dump()},
+               {"preprocessing", to_json(model.preprocessing).dump()},
+               {"provenance", provenance.dump()}};
+      if (model.policy) texts.emplace("policy", policy_to_json(*model.policy));
       if (model.certificates > 0)
-        result.emplace("certificates", std::to_string(model.certificates));
-      return result;
+        texts.emplace("certificates", std::to_string(model.certificates));
     } catch (const Json::exception&) {
       throw Error("a class name or the provenance is not UTF-8");
     }
+    // What could not be read again is not written: a run says so at its start, not at its end.
+    Model again;
+    at_place("graph", [&] { graph_from_json(texts.at("graph")); });
+    at_place("classes", [&] { read_classes(texts.at("classes")); });
+    at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
+    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
+    if (model.policy)
+      at_place("policy", [&] {
+        policy_from_json(texts.at("policy"), static_cast<int>(exit_segments(model.graph).size()));
+      });
+    return texts;
   });
   write_safetensors(path, metadata, tensors);
 }
@@ -344,7 +351,9 @@ Model load_model(const fs::path& path, Tensors* extra) {
   return at_place(path.string(), [&] { return read_model(file, extra); });
 }
 
-Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifier) {
+bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
+
+Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifiers) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     // A model file's other tensors (optimiser state, hashes) are no weights.
@@ -358,10 +367,8 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
     }
 
-    const int last = static_cast<int>(graph.segments.size()) - 1;
     Tensors weights;
     for (const Parameter& parameter : parameters_of(graph)) {
-      const bool classifier = parameter.in_head && parameter.segment == last;
       const bool present = considered.erase(parameter.name) > 0;
       if (!present) {
         if (parameter.in_head) continue;
@@ -369,7 +376,11 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
                     place_of(parameter.name), quote(graph.name));
       }
       const TensorView& view = file.at(parameter.name);
-      if (classifier && skip_classifier && view.shape != parameter.shape) continue;
+      const bool classifier = parameter.in_head && (parameter.role == ParameterRole::bias ||
+                                                    parameter.role == ParameterRole::linear_weight);
+      if (skip_classifiers && classifier && !view.shape.empty() &&
+          view.shape[0] != parameter.shape[0])
+        continue;  // of another number of classes
       check_shape(view.shape, parameter);
       HostTensor tensor = view.copy();
       if (tensor.dtype == DType::f64)

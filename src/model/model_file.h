@@ -49,13 +49,16 @@ void save_model(const std::filesystem::path& path, const Model& model, const Ten
 /// @param extra  if not null, receives the tensors that are not weights
 Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
 
+/// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
+bool is_model_file(const std::filesystem::path& path);
+
 /// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
 /// the weights of a graph. A model file is accepted as well. Head parameters that the file lacks
-/// are left out of the result (new exits), and with `skip_classifier` so are those of the last head
-/// that have another shape (other classes). @throws Error "<path>: …" if a parameter of the
-/// backbone is missing, or a tensor is unknown to the graph, of another shape or not finite
+/// are left out of the result (new exits), and with `skip_classifiers` so are classifiers of
+/// another number of classes. @throws Error "<path>: …" if a parameter of the backbone is missing,
+/// or a tensor is unknown to the graph, of another shape or not finite
 Tensors load_weights(const std::filesystem::path& path, const Graph& graph,
-                     bool skip_classifier = false);
+                     bool skip_classifiers = false);
 
 /// Graph as JSON text and back. @throws Error naming the field
 std::string graph_to_json(const Graph& graph);

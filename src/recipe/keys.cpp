@@ -218,16 +218,19 @@ Key image_size_key() {
   return key;
 }
 
-Key loss_weights_key() {
-  Key key{"train", "loss_weights", Spelling::list, {}, {}};
-  key.read = [](Recipe& recipe, const toml::node& node) {
-    std::vector<double> weights;
+template <typename Field>
+Key reals(std::string table, std::string name, Range range, Field field) {
+  Key key{std::move(table), std::move(name), Spelling::list, {}, {}};
+  key.read = [=](Recipe& recipe, const toml::node& node) {
+    auto& list = field(recipe);
+    using Number = typename std::remove_reference_t<decltype(list)>::value_type;
+    std::vector<Number> values;
     for (const toml::node& item : read_list(node))
-      weights.push_back(read_real(item, {.low = 0, .high = 1e6}));
-    recipe.train.loss_weights = std::move(weights);
+      values.push_back(static_cast<Number>(read_real(item, range)));
+    list = std::move(values);
   };
-  key.write = [](const Recipe& recipe) {
-    return written_list(recipe.train.loss_weights, written_real<double>);
+  key.write = [=](const Recipe& recipe) {
+    return written_list(field(recipe), [](auto value) { return written_real(value); });
   };
   return key;
 }
@@ -286,6 +289,8 @@ std::vector<Key> all_keys() {
       word<Fit>("data", "fit", {{"squeeze", Fit::squeeze}, {"crop", Fit::crop}},
                 OFFRAMP_FIELD(data.fit)),
       whole("data", "split_seed", 0, kMaxSeed, OFFRAMP_FIELD(data.split_seed)),
+      reals("data", "mean", {.low = 0, .high = 1}, OFFRAMP_FIELD(data.mean)),
+      reals("data", "std", {.low = 0, .high = 1, .low_open = true}, OFFRAMP_FIELD(data.std)),
 
       whole("train", "epochs", 1, 100000, OFFRAMP_FIELD(train.epochs)),
       whole("train", "batch", 1, 65536, OFFRAMP_FIELD(train.batch)),
@@ -312,7 +317,7 @@ std::vector<Key> all_keys() {
                  {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
                  OFFRAMP_FIELD(train.mode)),
       whole("train", "backbone_epochs", 0, 100000, OFFRAMP_FIELD(train.backbone_epochs)),
-      loss_weights_key(),
+      reals("train", "loss_weights", {.low = 0, .high = 1e6}, OFFRAMP_FIELD(train.loss_weights)),
       real("train", "distill", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.distill)),
       real("train", "distill_temperature", {.low = 0, .high = 1000, .low_open = true},
            OFFRAMP_FIELD(train.distill_temperature)),

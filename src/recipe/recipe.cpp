@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -107,7 +108,8 @@ std::string as_toml(Spelling spelling, const std::string& value) {
     case Spelling::plain:
       return value;
     case Spelling::text:
-      return toml_string(value);
+      return value.size() > 1 && value.front() == '"' && value.back() == '"' ? value
+                                                                             : toml_string(value);
     case Spelling::list:
       return bracketed ? value : "[" + value + "]";
     case Spelling::text_list:
@@ -185,7 +187,7 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
   toml::table table;
   try {
     table = value_table(as_toml(key.spelling, value));
-    // Texts may be given with their TOML quotes, and a number or a truth must not be.
+    // What is no TOML is a text, for the message that refuses it to show.
     if (table.empty() && key.spelling != Spelling::text) table = value_table(toml_string(value));
   } catch (const toml::parse_error&) {
     try {
@@ -206,6 +208,15 @@ void check(const Recipe& recipe) {
   const std::size_t exits = recipe.network.exits.size() + 1;
   const bool early = exits > 1;
 
+  for (const auto& [name, values, other] : {std::tuple("mean", &recipe.data.mean, "std"),
+                                            std::tuple("std", &recipe.data.std, "mean")}) {
+    if (!values->empty() && values->size() != 3)
+      throw UsageError("data.{}: expected three numbers, for red, green and blue; got {}", name,
+                       values->size());
+    if (values->empty() && !(recipe.data.mean.empty() && recipe.data.std.empty()))
+      throw UsageError("data.{}: needs data.{} beside it", other, name);
+  }
+
   if (!train.loss_weights.empty()) {
     if (train.loss_weights.size() != exits)
       throw UsageError(
@@ -213,8 +224,9 @@ void check(const Recipe& recipe) {
           exits, train.loss_weights.size());
     if (!(train.loss_weights.back() > 0) && train.mode != Mode::frozen)
       throw UsageError("train.loss_weights: the last exit must have a weight above 0");
-    if (std::accumulate(train.loss_weights.begin(), train.loss_weights.end(), 0.0) <= 0)
-      throw UsageError("train.loss_weights: at least one must be above 0");
+    const auto learning = train.loss_weights.end() - (train.mode == Mode::frozen ? 1 : 0);
+    if (std::accumulate(train.loss_weights.begin(), learning, 0.0) <= 0)
+      throw UsageError("train.loss_weights: at least one exit that learns needs a weight above 0");
   }
 
   if (train.mode == Mode::frozen) {

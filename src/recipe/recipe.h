@@ -26,6 +26,9 @@ struct DataRecipe {
   int height = 0, width = 0;  ///< 0: the images' own
   Fit fit = Fit::squeeze;
   std::uint64_t split_seed = 1;  ///< of tune and certify
+  /// [3] for red, green, blue of values from 0 to 1: what a starting network was trained with;
+  /// empty: those of a starting model file, else of the training images
+  std::vector<float> mean, std;
 };
 
 struct TrainRecipe {

@@ -13,8 +13,8 @@
 
 namespace offramp::compat {
 
-// What autograd functions take as an argument that may be absent.
-#if TORCH_VERSION_MAJOR >= 2
+// What autograd functions take as an argument that may be absent: c10's own class at first.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
 template <typename T>
 using optional = std::optional<T>;
 #else

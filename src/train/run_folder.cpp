@@ -42,14 +42,20 @@ void RunState::load(const Tensors& saved, std::size_t exits) {
   correct.assign(values.begin() + kFixed, values.end());
 }
 
-bool RunFolder::holds_a_run() const {
-  return std::filesystem::exists(checkpoint()) || std::filesystem::exists(file("config.toml"));
-}
-
-void RunFolder::start(const Recipe& recipe) const {
+void RunFolder::check_free() const {
   if (std::filesystem::exists(checkpoint()))
     throw UsageError("{}: already holds a run; go on with --resume, or choose another --out",
                      path_.string());
+}
+
+void RunFolder::remove_leftovers() const {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(path_, ignored))
+    if (is_temporary(entry.path())) std::filesystem::remove(entry.path(), ignored);
+}
+
+void RunFolder::start(const Recipe& recipe) const {
+  check_free();
   std::error_code error;
   std::filesystem::create_directories(path_, error);
   if (error) throw Error("{}: cannot make the folder: {}", path_.string(), error.message());

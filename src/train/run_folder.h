@@ -33,9 +33,12 @@ class RunFolder {
 
   std::filesystem::path file(const char* name) const { return path_ / name; }
   std::filesystem::path checkpoint() const { return file("checkpoint.safetensors"); }
-  bool holds_a_run() const;
-  /// Makes the folder and writes config.toml. @throws UsageError if another run is there
+  /// @throws UsageError if a run is there
+  void check_free() const;
+  /// Makes the folder and writes config.toml. @throws UsageError if a run is there
   void start(const Recipe& recipe) const;
+  /// Removes what a killed process had only half written.
+  void remove_leftovers() const;
   /// Appends to metrics.jsonl.
   void log(const EpochReport& report) const;
   /// Drops the lines of metrics.jsonl that tell of epochs after `epoch`: they will be run again.

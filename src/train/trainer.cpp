@@ -49,6 +49,10 @@ Model describe_model(const Recipe& recipe, const LoadedData& data, const Splits&
   model.classes = set.classes;
   const auto statistics = channel_statistics(set, splits.train);
   model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
+  if (!recipe.data.mean.empty()) {
+    std::ranges::copy(recipe.data.mean, model.preprocessing.mean.begin());
+    std::ranges::copy(recipe.data.std, model.preprocessing.std.begin());
+  }
   model.loss_weights = recipe.train.loss_weights;
   const std::size_t exits = exit_segments(model.graph).size();
   if (model.loss_weights.empty())
@@ -100,7 +104,10 @@ class Run {
                                                           loader_options(), state_.step, device_);
     steps_per_epoch_ = batches->steps_per_epoch();
     const std::int64_t total = recipe_.train.epochs * steps_per_epoch_;
-    if (request_.resume && state_.step >= total) return TrainOutcome::already_finished;
+    if (request_.resume && state_.step >= total) {
+      save_outcome();  // killed between the last checkpoint and these
+      return TrainOutcome::already_finished;
+    }
     announce();
     // Without one, a run killed in its first epoch could not be resumed.
     if (!request_.resume) save_checkpoint();
@@ -169,6 +176,30 @@ class Run {
       }
   }
 
+  // What a starting model has seen stays seen, and it goes on seeing images as it is used to.
+  void take_over(const Model& from, const std::string& file) {
+    if (mode_.frozen_backbone && from.classes != model_.classes)
+      throw UsageError(
+          "train.from: {} names other classes than the data, or in another order; a "
+          "frozen network cannot learn them",
+          file);
+    DataProvenance& ours = model_.provenance.data;
+    const std::vector<std::uint64_t>& seen = from.provenance.data.train;
+    for (const std::uint64_t hash : seen)
+      if (std::ranges::binary_search(ours.tune, hash) ||
+          std::ranges::binary_search(ours.certify, hash))
+        throw UsageError(
+            "train.from: {} was trained on images of this run's tune or certify part; "
+            "give its data.split_seed",
+            file);
+    std::vector<std::uint64_t> all;
+    std::ranges::set_union(seen, ours.train, std::back_inserter(all));
+    ours.train = std::move(all);
+    if (!recipe_.data.mean.empty()) return;
+    model_.preprocessing.mean = from.preprocessing.mean;
+    model_.preprocessing.std = from.preprocessing.std;
+  }
+
   void start_from(const std::string& file) {
     const Tensors weights = load_weights(file, model_.graph, true);
     try {
@@ -176,6 +207,14 @@ class Run {
     } catch (const Error& e) {
       throw_with_place(file, e);
     }
+    if (is_model_file(file)) take_over(load_model(file), file);
+    for (const Parameter& p : network_.parameters())
+      if (mode_.frozen_backbone && p.in_head && p.segment == exit_segments(model_.graph).back() &&
+          !weights.contains(p.name))
+        throw UsageError(
+            "train.mode: frozen keeps the last exit as it is, but {} has no classifier for these "
+            "{} classes; use joint or mixed",
+            file, model_.classes.size());
     const std::size_t missing = network_.tensors().size() - weights.size();
     tell(fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing));
   }
@@ -191,7 +230,10 @@ class Run {
       Graph graph = model_.graph;
       graph.input = {graph.input[0], size.height, size.width};
       try {
-        infer_shapes(graph);
+        const auto needed = parameters(graph), ours = network_.parameters();
+        for (std::size_t i = 0; i < ours.size(); ++i)
+          if (needed[i].shape != ours[i].shape)
+            throw Error("{} depends on the size of the images", ours[i].name);
       } catch (const Error& e) {
         throw UsageError("train.first_scale: the network cannot run on {} x {} pixels: {}",
                          size.width, size.height, e.what());
@@ -214,11 +256,15 @@ class Run {
     mode_.last_exit_only = backbone_phase(recipe_.train, state_.step, steps_per_epoch_);
     const double rate = learning_rate(recipe_.train, state_.step, steps_per_epoch_);
     const auto logits = network_.forward(resized(batch.images), mode_);
-    const Tensor loss = exit_loss(logits, batch.labels, model_.loss_weights, recipe_.train);
+    // Alone, the last exit learns as in the plain network: its loss counts in full.
+    std::vector<double> weights = model_.loss_weights;
+    if (mode_.last_exit_only) weights.back() = 1;
+    const Tensor loss = exit_loss(logits, batch.labels, weights, recipe_.train);
     const double value = loss.item<double>();
     if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
     loss.backward();
     updater_->step(rate);
+    last_rate_ = rate;
     if (average_) average_->update(network_);
     ++state_.step;
     state_.loss_sum += value;
@@ -244,8 +290,7 @@ class Run {
       }
     throw Error(
         "training stopped at step {} (epoch {}): {} is not finite at learning rate {:.3g}: loss "
-        "{}; the last "
-        "good checkpoint is kept: {}",
+        "{}; the last good checkpoint is kept: {}",
         state_.step + 1, state_.step / steps_per_epoch_ + 1, where, rate, loss,
         folder_.checkpoint().string());
   }
@@ -311,6 +356,7 @@ class Run {
   }
 
   void finish_epoch() {
+    check_weights_are_finite();
     EpochReport report;
     report.epoch = epoch();
     report.epochs = recipe_.train.epochs;
@@ -328,8 +374,8 @@ class Run {
       score += model_.loss_weights[k] * metrics.exits[k].accuracy;
     }
     tune_accuracy_ = report.tune_accuracy;
-    // The first phase of a mixed run has untrained exits: its networks are no candidates.
-    const bool candidate = !backbone_phase(recipe_.train, state_.step, steps_per_epoch_);
+    // While the last exit learns alone the early ones are untrained: no candidates.
+    const bool candidate = !backbone_phase(recipe_.train, state_.step - 1, steps_per_epoch_);
     report.best = candidate && score > state_.best_score;
     if (report.best) {
       state_.best_score = score;
@@ -341,8 +387,9 @@ class Run {
     state_.loss_sum = state_.epoch_seconds = state_.epoch_wait = 0;
     state_.seen = 0;
     state_.correct.assign(exits(), 0);
-    save_checkpoint();
+    // The line first: resuming drops lines beyond the checkpoint, but cannot make one up.
     folder_.log(report);
+    save_checkpoint();
     if (events_.epoch) events_.epoch(report);
   }
 
@@ -367,7 +414,18 @@ class Run {
     model_.weights.clear();
   }
 
+  // The last update may have spoilt what a finite loss was computed from.
+  void check_weights_are_finite() const {
+    for (const auto& [name, tensor] : network_.tensors())
+      if (!tensor.isfinite().all().item<bool>())
+        throw Error(
+            "training stopped at step {} (epoch {}): {} is not finite after an update at learning "
+            "rate {:.3g}; the last good checkpoint is kept: {}",
+            state_.step, epoch(), name, last_rate_, folder_.checkpoint().string());
+  }
+
   void save_checkpoint() {
+    check_weights_are_finite();
     Tensors extra = updater_->save();
     extra.merge(state_.save());
     if (average_) extra.merge(average_->save());
@@ -387,13 +445,19 @@ class Run {
     const auto path = folder_.checkpoint();
     if (!std::filesystem::exists(path))
       throw UsageError("{}: no checkpoint to resume from", path.string());
+    folder_.remove_leftovers();
     Tensors extra;
     const Model saved = load_model(path, &extra);
     try {
       if (saved.graph != model_.graph) throw Error("the recipe now describes another network");
       if (saved.classes != model_.classes) throw Error("the data now have other classes");
-      if (saved.provenance.data.train != model_.provenance.data.train)
+      const DataProvenance &then = saved.provenance.data, &now = model_.provenance.data;
+      // Those of a model the run began with may come on top.
+      if (!std::ranges::includes(then.train, now.train) || then.tune != now.tune ||
+          then.certify != now.certify)
         throw Error("the training images are not those the run began with");
+      model_.provenance.data = then;
+      model_.preprocessing = saved.preprocessing;
       network_.load(saved.weights);
       updater_->load(extra);
       if (average_) average_->load(extra);
@@ -420,6 +484,7 @@ class Run {
   RunState state_;
   std::int64_t steps_per_epoch_ = 1;
   std::vector<double> tune_accuracy_;
+  double last_rate_ = 0;
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
     redirect(STDOUT_FILENO, options.output_to.empty() ? out : options.output_to,
              O_WRONLY | O_CREAT | O_TRUNC);
   }
+  if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(127);
   for (const std::string& variable : options.environment)
     putenv(const_cast<char*>(variable.c_str()));
   std::vector<char*> argv = {const_cast<char*>("offramp")};

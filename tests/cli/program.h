@@ -16,6 +16,7 @@ struct RunOptions {
   std::string output_to = {};  ///< not empty: standard output goes to this file instead
   bool close_output = false;   ///< standard output is a pipe that nobody reads
   std::vector<std::string> environment = {};  ///< "NAME=value" beside the test's own
+  std::string folder = {};                    ///< not empty: runs there
 };
 
 /// Runs the offramp that was built, without a shell.

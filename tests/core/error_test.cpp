@@ -61,6 +61,10 @@ TEST(NearestWord, TakesTheFirstOfEquals) {
 TEST(Quote, KeepsAMessageOnOneLine) {
   EXPECT_EQ(quote("conv1.weight"), "\"conv1.weight\"");
   EXPECT_EQ(quote("a\nb\x1b[2J"), "\"a\\x0ab\\x1b[2J\"");
+  EXPECT_EQ(quote("a\xc2\x9b"
+                  "2J"),
+            "\"a\\xc2\\x9b"
+            "2J\"");  // a terminal's 8-bit escape
 }
 
 TEST(Quote, CutsLongTextBetweenCharacters) {
@@ -69,6 +73,7 @@ TEST(Quote, CutsLongTextBetweenCharacters) {
   const std::string quoted = quote(text);
   EXPECT_EQ(quoted, "\"" + text.substr(0, 120) + "…\"");
   EXPECT_EQ(quote("x" + text), "\"x" + text.substr(0, 120) + "…\"");
+  EXPECT_LT(quote(std::string(100'000, '\x80')).size(), 200u);
 }
 
 TEST(Fit, IsSpelledAsInFiles) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <csignal>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "core/error.h"
@@ -61,6 +63,31 @@ TEST(WriteFileAtomic, WritesThroughALink) {
   EXPECT_EQ(read_text(folder.path() / "file"), "new");
 }
 
+TEST(WriteFileAtomic, WritesThroughALinkToAFileThatIsNotThereYet) {
+  const TemporaryFolder folder, other;
+  const fs::path link = folder.path() / "link", behind = folder.path() / "behind";
+  fs::create_directory(folder.path() / "below");
+  fs::create_symlink("behind", link);
+  for (const fs::path& file : {fs::path("below/file"), other.path() / "file"}) {
+    fs::remove(behind);
+    fs::create_symlink(file, behind);
+    write_text_atomic(link, "new");
+    EXPECT_TRUE(fs::is_symlink(link)) << file;
+    EXPECT_TRUE(fs::is_symlink(behind)) << file;
+    EXPECT_EQ(read_text(folder.path() / file), "new");
+  }
+}
+
+TEST(WriteFileAtomic, RefusesALinkToItself) {
+  const TemporaryFolder folder;
+  const fs::path link = folder.path() / "link";
+  fs::create_symlink("link", link);
+  EXPECT_THAT(
+      [&] { write_text_atomic(link, "x"); },
+      ThrowsMessage<Error>(link.string() + ": cannot write: Too many levels of symbolic links"));
+  EXPECT_TRUE(fs::is_symlink(link));
+}
+
 TEST(WriteFileAtomic, ReplacesNeitherDevicesNorFolders) {
   const TemporaryFolder folder;
   const fs::path pipe = folder.path() / "pipe";
@@ -78,14 +105,46 @@ TEST(WriteFileAtomic, SaysWhyItCannotWrite) {
               ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
 }
 
-TEST(WriteFileAtomic, GoesOnBesideTheLeftoversOfAKilledProcess) {
+TEST(WriteFileAtomic, SweepsTheLeftoversOfKilledProcesses) {
   const TemporaryFolder folder;
-  // Names the next few writes of this process would take.
-  for (int i = 0; i < 200; ++i)
-    std::ofstream(folder.path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), i)) << "half";
+  for (int i = 0; i < 3; ++i)
+    std::ofstream(folder.path() / fmt::format(".offramp-123-{}.tmp", i)) << "half";
+  std::ofstream(folder.path() / ".offramp-notes") << "kept";
+  ASSERT_EQ(::mkfifo((folder.path() / ".offramp-pipe.tmp").c_str(), 0600), 0);
   write_text_atomic(folder.path() / "a", "whole");
   EXPECT_EQ(read_text(folder.path() / "a"), "whole");
-  EXPECT_EQ(files_in(folder.path()), 201u);
+  EXPECT_EQ(files_in(folder.path()), 2u);
+}
+
+TEST(WriteFileAtomic, GoesOnBesideTheTemporaryFilesOfOthers) {
+  const TemporaryFolder folder;
+  std::vector<int> writers;
+  // Names the next few writes of this process would take.
+  for (int i = 0; i < 300; ++i) {
+    const fs::path path = folder.path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), i);
+    writers.push_back(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    ASSERT_EQ(::flock(writers.back(), LOCK_EX), 0);
+  }
+  write_text_atomic(folder.path() / "a", "whole");
+  EXPECT_EQ(read_text(folder.path() / "a"), "whole");
+  EXPECT_EQ(files_in(folder.path()), 301u);
+  for (const int writer : writers) ::close(writer);
+}
+
+TEST(WriteFileAtomic, SweepsNothingThatAnotherThreadIsWriting) {
+  const TemporaryFolder one, other;
+  std::vector<std::future<void>> writers;
+  for (int t = 0; t < 4; ++t) {
+    writers.push_back(std::async(std::launch::async, [&, t] {
+      // A folder is swept where the last write went elsewhere.
+      for (int i = 0; i < 25; ++i)
+        for (const TemporaryFolder* folder : {&one, &other})
+          write_text_atomic(folder->path() / fmt::format("{}-{}", t, i), std::string(10000, 'x'));
+    }));
+  }
+  for (auto& writer : writers) EXPECT_NO_THROW(writer.get());
+  EXPECT_EQ(files_in(one.path()), 100u);
+  EXPECT_EQ(files_in(other.path()), 100u);
 }
 
 /// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
@@ -146,6 +205,13 @@ TEST(ReadFile, RefusesMoreThanItIsAllowed) {
   EXPECT_EQ(read_file(path, 5).size(), 5u);
   EXPECT_THAT([&] { read_file(path, 4); },
               ThrowsMessage<Error>(path.string() + ": larger than the 4 bytes allowed"));
+}
+
+TEST(ReadFile, TakesNoMoreMemoryThanTheFileHas) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, std::string(100'000, 'x'));
+  EXPECT_EQ(read_file(path).capacity(), 100'000u);
 }
 
 TEST(ReadFile, ReadsWhatDoesNotKnowItsSize) {

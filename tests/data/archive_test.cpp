@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <mutex>
 
 #include "core/error.h"
@@ -147,9 +148,90 @@ TEST(Archive, RefusesPathsThatLeaveIt) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "a.tar";
   write_archive(path, {{"train/../../x.png", bytes_of("x"), "", false}});
-  EXPECT_EQ(failure(path), "entry leaves the archive's folder with \"..\"");
+  EXPECT_EQ(failure(path), "entry \"train/../../x.png\": leaves the archive's folder with \"..\"");
   write_archive(path, {{"/etc/x.png", bytes_of("x"), "", false}});
   EXPECT_EQ(failure(path), "entry \"/etc/x.png\": an absolute path");
+}
+
+TEST(Archive, QuotesThePathsOfItsErrors) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a.zip";
+  write_archive(path, {{"/\x1b[2J\n" + std::string(999, 'a'), bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(path),
+            "entry \"/\\x1b[2J\\x0a" + std::string(114, 'a') + "…\": an absolute path");
+  write_archive(path, {{"../\x1b[2J", bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(path), "entry \"../\\x1b[2J\": leaves the archive's folder with \"..\"");
+}
+
+/// The header of a tar entry and its content, for what write_archive does not write.
+/// @param fields  further texts, by their place in the header
+std::string tar_entry(const std::string& name, char type, const std::string& content,
+                      const std::map<std::size_t, std::string>& fields = {}) {
+  constexpr std::size_t kBlock = 512;
+  std::string header(kBlock, '\0');
+  const auto put = [&](std::size_t at, const std::string& text) {
+    header.replace(at, text.size(), text);
+  };
+  put(0, name), put(100, "0000644"), put(108, "0000000"), put(116, "0000000");
+  put(124, fmt::format("{:011o}", content.size())), put(136, fmt::format("{:011o}", 0));
+  put(156, std::string(1, type)), put(257, "ustar  ");
+  for (const auto& [at, text] : fields) put(at, text);
+  put(148, std::string(8, ' '));
+  int sum = 0;
+  for (const char c : header) sum += static_cast<unsigned char>(c);
+  put(148, fmt::format("{:06o}", sum) + '\0');
+  return header + content + std::string((kBlock - content.size() % kBlock) % kBlock, '\0');
+}
+
+void write_tar(const fs::path& path, const std::string& entries) {
+  test::write_bytes(path, bytes_of(entries + std::string(1024, '\0')));
+}
+
+TEST(Archive, RefusesPathsTooLong) {
+  const TemporaryFolder folder;
+  const std::string name(4097, 'a');
+  const std::string expected =
+      "entry \"" + std::string(120, 'a') + "…\": a path of 4097 bytes, more than the 4096 allowed";
+  const fs::path zip = folder.path() / "a.zip", tar = folder.path() / "a.tar";
+  write_archive(zip, {{name.substr(1), bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(zip), "no error");
+  write_archive(zip, {{name, bytes_of("x"), "", false}});
+  EXPECT_EQ(failure(zip), expected);
+  // GNU tar's long name: an entry of its own before the one it names.
+  write_tar(tar, tar_entry("././@LongLink", 'L', name + '\0') + tar_entry("a", '0', "x"));
+  EXPECT_EQ(failure(tar), expected);
+}
+
+TEST(Archive, RefusesASparseFile) {
+  const TemporaryFolder folder;
+  const std::string content(512, 'x');
+  // GNU tar's map of a sparse file: 512 bytes at 4096, of 4608 in all.
+  write_tar(folder.path() / "a.tar", tar_entry("a.png", 'S', content,
+                                               {{386, fmt::format("{:011o}", 4096)},
+                                                {398, fmt::format("{:011o}", 512)},
+                                                {483, fmt::format("{:011o}", 4608)}}) +
+                                         tar_entry("b.png", '0', content));
+  EXPECT_EQ(failure(folder.path() / "a.tar"), "problem: a sparse file inside the archive");
+}
+
+TEST(Archive, RefusesAnEntryThatGrowsPastItsClaim) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a.zip";
+  constexpr std::uint32_t kBytes = 0x123456, kClaimed = 4;
+  write_archive(path, {{"a.png", std::vector<std::byte>(kBytes), "", false}});
+  std::string zip = read_text(path);
+  const auto field = [](const std::uint32_t& value) {
+    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  std::size_t claims = 0;
+  for (std::size_t at = 0; (at = zip.find(field(kBytes), at)) != zip.npos; ++claims) {
+    zip.replace(at, sizeof kBytes, field(kClaimed));
+  }
+  ASSERT_GE(claims, 2u) << "the local and the central header";
+  test::write_bytes(path, bytes_of(zip));
+  ArchiveLimits limits;
+  limits.max_entry_bytes = 8;
+  EXPECT_EQ(failure(path, limits), "problem: unfolds to more than the 8 bytes allowed");
 }
 
 TEST(Archive, RefusesABomb) {

@@ -134,6 +134,17 @@ TEST(Augmenter, FlipsTheSameImagesWhateverElseIsOn) {
   }
 }
 
+TEST(Augmenter, ShowsBothViewsOfEveryImageInAnyTwoEpochs) {
+  const Augmenter augmenter(sized(32, 32), {.flip = true}, 5);
+  int flipped_first = 0;
+  for (std::uint64_t image = 0; image < 400; ++image) {
+    flipped_first += augmenter.draw(0, image).flip;
+    for (std::uint64_t epoch = 0; epoch < 5; ++epoch)
+      EXPECT_NE(augmenter.draw(epoch, image).flip, augmenter.draw(epoch + 1, image).flip);
+  }
+  EXPECT_NEAR(flipped_first, 200, 40);  // four standard deviations
+}
+
 TEST(Augmenter, DrawsNothingWhereAllIsOff) {
   const Augmenter augmenter(sized(32, 48), {}, 5);
   for (std::uint64_t image = 0; image < 50; ++image) {

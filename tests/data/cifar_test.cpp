@@ -154,6 +154,31 @@ TEST(Cifar, LeavesOtherFoldersToOtherReaders) {
   const TemporaryFolder folder;
   test::write_bytes(folder.path() / "cat/1.jpg", test::bytes_of("x"));
   EXPECT_FALSE(load_cifar(*open_folder(folder.path()), Part::train).has_value());
+  // Names that are not CIFAR's alone.
+  test::write_bytes(folder.path() / "cat/train.bin", batch(1, 0, 1, 100));
+  test::write_bytes(folder.path() / "dog/test.bin", {});
+  EXPECT_EQ(failure(folder.path()), "no error");
+  EXPECT_FALSE(load_cifar(*open_folder(folder.path()), Part::train).has_value());
+}
+
+TEST(Cifar, KnowsHalfOfCifar100ByItsRecordsAndADamagedOneByItsFiles) {
+  const TemporaryFolder folder;
+  test::write_bytes(folder.path() / "train.bin", batch(10, 0, 2, 100));
+  EXPECT_EQ(failure(folder.path()), "CIFAR-100: test.bin is missing");
+  test::write_bytes(folder.path() / "test.bin", test::bytes_of("damaged"));
+  EXPECT_EQ(failure(folder.path()), "test.bin: 7 bytes, 6148 expected");
+  fs::resize_file(folder.path() / "train.bin", 30739);
+  EXPECT_EQ(failure(folder.path()), "train.bin: 30739 bytes, 30740 expected");
+}
+
+TEST(Cifar, FindsCifar100BehindAnotherFileOfItsName) {
+  const TemporaryFolder folder;
+  test::write_bytes(folder.path() / "a/train.bin", test::bytes_of("another"));
+  test::write_bytes(folder.path() / "b/train.bin", batch(10, 60, 2, 100));
+  test::write_bytes(folder.path() / "b/test.bin", batch(2, 98, 2, 100));
+  const auto test = load_cifar(*open_folder(folder.path()), Part::test, 2);
+  ASSERT_TRUE(test.has_value());
+  EXPECT_THAT(test->dataset.labels, ElementsAre(98, 99));
 }
 
 }  // namespace

@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <mutex>
@@ -78,6 +81,8 @@ class Server {
         const ssize_t got = ::recv(client, buffer, sizeof(buffer), 0);
         if (got <= 0) break;
         request.append(buffer, static_cast<std::size_t>(got));
+        constexpr char kTlsHandshake = 0x16;  // not spoken here
+        if (request[0] == kTlsHandshake) break;
       }
       std::optional<std::size_t> range;
       if (const auto at = request.find("Range: bytes="); at != std::string::npos) {
@@ -138,7 +143,7 @@ Reply resuming(const std::string& content, std::optional<std::size_t> range,
 class Fetch : public testing::Test {
  protected:
   Fetch() {
-    for (int i = 0; i < 100000; ++i) content_ += static_cast<char>('a' + i * i % 23);
+    for (int i = 0; i < 100000; ++i) content_ += static_cast<char>('a' + (i % 23) * (i % 23) % 23);
     options_.pause_ms = 1;
   }
 
@@ -290,6 +295,56 @@ TEST_F(Fetch, GivesUpAfterRetriesWithoutANewByteAndKeepsThePart) {
   EXPECT_EQ(server.ranges().size(), 4u);
 }
 
+TEST_F(Fetch, TriesAgainAfterAnEmptyAnswer) {
+  for (const std::string empty :
+       {"HTTP/1.1 206 Partial Content\r\nContent-Length: 0\r\nContent-Range: bytes "
+        "1000-99999/100000",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0", "HTTP/1.1 200 OK"}) {
+    Server server([&](int request, auto range) {
+      return request == 0 ? Reply{empty, ""} : resuming(content_, range);
+    });
+    fs::remove(target());
+    write_text_atomic(part(), content_.substr(0, 1000));
+    get(from(server));
+    expect_fetched();
+    EXPECT_THAT(server.ranges(), ElementsAre(1000, 1000)) << empty;
+  }
+}
+
+TEST_F(Fetch, KeepsThePartWhereAllAnswersAreEmpty) {
+  Server server([&](int, auto) { return Reply{"HTTP/1.1 200 OK\r\nContent-Length: 0", ""}; });
+  write_text_atomic(part(), content_.substr(0, 1000));
+  EXPECT_EQ(message(from(server)), server.url() +
+                                       ": connection lost: an empty answer; 1000 bytes are kept "
+                                       "in " +
+                                       part().string());
+  EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
+  EXPECT_EQ(server.ranges().size(), 4u);
+}
+
+TEST_F(Fetch, SaysNothingOfAPartWhereNothingCame) {
+  Server server([&](int, auto) {
+    return Reply{"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5", "sorry"};
+  });
+  EXPECT_EQ(message(from(server)), server.url() + ": connection lost: HTTP status 503");
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+  EXPECT_EQ(server.ranges().size(), 4u);
+}
+
+TEST_F(Fetch, TriesAgainAfterAHandshakeCutOffOnlyWhereItHasAPart) {
+  ::setenv("no_proxy", "127.0.0.1", 1);
+  Server server([](int, auto) { return Reply{}; });
+  Download download = from(server);
+  download.url.replace(0, 4, "https");
+  EXPECT_THAT(message(download), HasSubstr(download.url + ": cannot download: "));
+  EXPECT_EQ(server.ranges().size(), 1u);
+  write_text_atomic(part(), content_.substr(0, 1000));
+  EXPECT_THAT(message(download), AllOf(HasSubstr(download.url + ": connection lost: "),
+                                       HasSubstr("; 1000 bytes are kept in " + part().string())));
+  EXPECT_EQ(server.ranges().size(), 5u);
+  EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
+}
+
 TEST_F(Fetch, GivesUpAConnectionThatStalls) {
   Server server([&](int request, auto range) {
     Reply reply = resuming(content_, range, request == 0 ? 500 : content_.size());
@@ -383,6 +438,35 @@ TEST_F(Fetch, SaysWhereItCannotWrite) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("in the way/below: cannot create: Not a directory"));
   }
+}
+
+/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
+template <typename Work>
+[[noreturn]] void with_full_disk(Work&& work) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit = {4096, 4096};
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
+  try {
+    work();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    std::_Exit(1);
+  }
+  std::_Exit(0);
+}
+
+TEST(PartFileDeathTest, KeepsWhatWasWrittenWhenTheDiskFillsUp) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "file.bin";
+  const std::string content(100'000, 'x');
+  const auto fill = [&] { detail::PartFile(target).append(std::as_bytes(std::span(content))); };
+  EXPECT_EXIT(with_full_disk(fill), testing::ExitedWithCode(1),
+              "file.bin.part: cannot write: File too large");
+  detail::Md5 md5;
+  md5.add(std::as_bytes(std::span(content)).first(4096));
+  const detail::PartFile part(target);
+  EXPECT_EQ(part.size(), 4096);
+  EXPECT_EQ(part.md5(), md5.hex());
 }
 
 TEST(KnownDownload, NamesTheOfficialArchivesAndTheirMirrors) {

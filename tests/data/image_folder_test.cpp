@@ -1,6 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <fstream>
 #include <set>
 
 #include "core/error.h"
@@ -17,9 +22,12 @@ using test::encode_jpeg;
 using test::flat_image;
 using test::patterned_image;
 using test::write_bytes;
+using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 LoadedData load(const fs::path& path, Part part, const LoadOptions& options = {}) {
   return load_data(path.string(), part, options);
@@ -37,6 +45,13 @@ std::string failure(const fs::path& path, Part part = Part::train,
     return message.substr(std::min(message.size(), place.size()));
   }
   return "no error";
+}
+
+/// "name: reason" of each.
+std::vector<std::string> lines(const std::vector<SkippedImage>& skipped) {
+  std::vector<std::string> result;
+  for (const SkippedImage& image : skipped) result.push_back(image.name + ": " + image.reason);
+  return result;
 }
 
 /// Two classes: training images 0 and 1 of each, test image 2.
@@ -141,6 +156,58 @@ TEST(ImageFolder, NamesImagesThatLieBesideTheClassFolders) {
   EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
 }
 
+TEST(ImageFolder, NamesImagesAndFoldersBesideTrainAndTestOnce) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  write_bytes(folder.path() / "preview.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  for (const char* name : {"val/cat/a.png", "val/dog/a.png", "extra/a.png"}) {
+    write_bytes(folder.path() / name, encode_png(flat_image(8, 6, 0, 0, 0)));
+  }
+  fs::create_directories(folder.path() / "empty");
+  const LoadedData train = load(folder.path(), Part::train);
+  EXPECT_EQ(train.dataset.size(), 4);
+  EXPECT_THAT(lines(train.skipped), ElementsAre("preview.png: not in a class folder",
+                                                "extra: 1 image not in train or test",
+                                                "val: 2 images not in train or test"));
+  EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
+}
+
+TEST(ImageFolder, SeesADataSetInAFolderWithAPictureBesideIt) {
+  for (const char* stray : {"preview.png", "set/preview.png"}) {
+    const TemporaryFolder folder;
+    write_split_folder(folder.path() / "set");
+    write_bytes(folder.path() / stray, encode_png(flat_image(8, 6, 0, 0, 0)));
+    const LoadedData train = load(folder.path(), Part::train);
+    EXPECT_THAT(train.dataset.names, ElementsAre("train/cat/a.png", "train/cat/b.png",
+                                                 "train/dog/a.png", "train/dog/b.png"));
+    EXPECT_THAT(lines(train.skipped), ElementsAre("preview.png: not in a class folder"));
+  }
+}
+
+TEST(ImageFolder, SeesClassFoldersInAFolderWithAPictureBesideThem) {
+  for (const char* stray : {"preview.png", "set/preview.png"}) {
+    const TemporaryFolder folder;
+    write_split_folder(folder.path() / "all");
+    fs::create_directories(folder.path() / "set");
+    fs::rename(folder.path() / "all/train/cat", folder.path() / "set/cat");
+    fs::rename(folder.path() / "all/train/dog", folder.path() / "set/dog");
+    fs::remove_all(folder.path() / "all");
+    write_bytes(folder.path() / stray, encode_png(flat_image(8, 6, 0, 0, 0)));
+    const LoadedData train = load(folder.path(), Part::train);
+    EXPECT_THAT(train.dataset.classes, ElementsAre("cat", "dog"));
+    EXPECT_EQ(train.dataset.size(), 2);
+    EXPECT_THAT(lines(train.skipped), ElementsAre("preview.png: not in a class folder"));
+    EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
+  }
+}
+
+TEST(ImageFolder, TakesAClassWithAFolderOfItsOwnForOneClass) {
+  const TemporaryFolder folder;
+  write_bytes(folder.path() / "cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "cat/more/b.png", encode_png(flat_image(8, 6, 1, 1, 1)));
+  EXPECT_EQ(failure(folder.path()), "one class only, \"cat\": at least two are needed");
+}
+
 TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
@@ -162,6 +229,87 @@ TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
   EXPECT_EQ(train.dataset.hashes[0], image_hash(8, 6, patterned_image(8, 6, 1).rgb));
 }
 
+TEST(ImageFolder, ReadsImagesSoLargeThatTheyAreDecodedOneAtATime) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  const std::vector<std::uint8_t> gray(std::size_t{4200} * 4000, 128);
+  const auto jpeg = encode_jpeg(4200, 4000, gray, {.colour = test::JpegColour::gray});
+  write_bytes(folder.path() / "train/cat/large.jpg", jpeg);
+  write_bytes(folder.path() / "train/dog/large.jpg", jpeg);
+  LoadOptions options;
+  options.width = options.height = 8;
+  const LoadedData train = load(folder.path(), Part::train, options);
+  EXPECT_TRUE(train.skipped.empty());
+  ASSERT_EQ(train.dataset.size(), 6);
+  EXPECT_EQ(train.sizes, (SizeRange{8, 4200, 6, 4000}));
+  EXPECT_THAT(train.dataset.image(2), Each(128));
+}
+
+/// Bounds what the process may map beyond what it has now, for as long as this lives.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(rlim_t more_bytes) {
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    EXPECT_EQ(getrlimit(RLIMIT_AS, &before_), 0);
+    rlimit limit = before_;
+    limit.rlim_cur = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + more_bytes;
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+  }
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
+  ~MemoryLimit() { setrlimit(RLIMIT_AS, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+/// A JPEG whose header claims another size.
+std::vector<std::byte> jpeg_claiming(unsigned width, unsigned height) {
+  const std::vector<std::uint8_t> ink(std::size_t{8} * 8 * 4, 100);
+  auto jpeg = encode_jpeg(8, 8, ink, {.colour = test::JpegColour::cmyk});
+  constexpr std::array kStartOfFrame = {std::byte{0xff}, std::byte{0xc0}};
+  const auto frame =
+      std::search(jpeg.begin(), jpeg.end(), kStartOfFrame.begin(), kStartOfFrame.end());
+  const auto put = [&](std::ptrdiff_t place, unsigned value) {
+    frame[place] = static_cast<std::byte>(value >> 8);
+    frame[place + 1] = static_cast<std::byte>(value & 0xff);
+  };
+  put(5, height);
+  put(7, width);
+  return jpeg;
+}
+
+TEST(ImageFolder, LeavesOutAnImageThatMemoryIsTooSmallFor) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer ends the program when memory is refused";
+#endif
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  write_bytes(folder.path() / "train/cat/huge.jpg", jpeg_claiming(11585, 11585));  // 512 MiB
+  const MemoryLimit limit(rlim_t{400} << 20);
+  const LoadedData train = load(folder.path(), Part::train);
+  EXPECT_EQ(train.dataset.size(), 4);
+  EXPECT_THAT(lines(train.skipped), ElementsAre("train/cat/huge.jpg: out of memory"));
+}
+
+TEST(ImageFolder, SaysWhyAFileCannotBeReadWithoutRepeatingItsPath) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  const fs::path path = folder.path() / "train/cat/endless.png";
+  write_bytes(path, bytes_of("x"));
+  fs::resize_file(path, std::uintmax_t{1} << 29);
+  EXPECT_THAT(lines(load(folder.path(), Part::train).skipped),
+              ElementsAre("train/cat/endless.png: larger than the 268435456 bytes allowed"));
+}
+
+TEST(ImageFolder, EscapesNamesInMessages) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  write_bytes(folder.path() / "train/wo\x1b[2Jlf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  EXPECT_EQ(failure(folder.path()), "class \"wo\\x1b[2Jlf\" is in train, not in test");
+}
+
 TEST(ImageFolder, RefusesClassesThatDifferBetweenTheParts) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
@@ -181,7 +329,7 @@ TEST(ImageFolder, RefusesAnEmptyClass) {
   write_bytes(folder.path() / "train/wolf/bad.png", bytes_of("x"));
   write_bytes(folder.path() / "test/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()),
-            "class \"wolf\": no image can be read; train/wolf/bad.png: not a JPEG or PNG");
+            "class \"wolf\": no image can be read; \"train/wolf/bad.png\": not a JPEG or PNG");
 }
 
 TEST(ImageFolder, RefusesFoldersWithoutData) {
@@ -189,10 +337,9 @@ TEST(ImageFolder, RefusesFoldersWithoutData) {
   EXPECT_THAT(failure(folder.path()), HasSubstr("no JPEG or PNG images"));
   write_bytes(folder.path() / "loose/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "one class only, \"loose\": at least two are needed");
-  write_bytes(folder.path() / "other/a.png", bytes_of("x"));
-  fs::remove(folder.path() / "loose/a.png");
-  write_bytes(folder.path() / "loose/a.png", bytes_of("x"));
-  EXPECT_THAT(failure(folder.path()), HasSubstr("too few different images"));
+  write_bytes(folder.path() / "other/a.png", encode_png(flat_image(8, 6, 9, 9, 9)));
+  EXPECT_EQ(failure(folder.path()),
+            "class \"loose\" has too few different images to split off a test part");
   EXPECT_EQ(failure(folder.path() / "nothing"), "no such file or folder");
 }
 
@@ -200,7 +347,7 @@ TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::rename(folder.path() / "test", folder.path() / "val");
-  EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: train, val");
+  EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: \"train\", \"val\"");
 }
 
 TEST(ImageFolder, RefusesPartsWithoutClassFolders) {
@@ -222,6 +369,76 @@ TEST(ImageFolder, FollowsLinksButNotInCircles) {
               ElementsAre("train/cat/a.png", "train/cat/b.png", "train/dog/a.png"));
 }
 
+TEST(ImageFolder, SaysTheSizesOfThePartAskedFor) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 4; ++i) {
+    write_bytes(folder.path() / fmt::format("{}/{}.png", i % 2 == 0 ? "cat" : "dog", i),
+                encode_png(patterned_image(10 + i, 8, i)));
+  }
+  LoadOptions options;
+  options.width = options.height = 8;
+  const LoadedData train = load(folder.path(), Part::train, options);
+  const LoadedData test = load(folder.path(), Part::test, options);
+  ASSERT_EQ(train.dataset.size(), 2);
+  ASSERT_EQ(test.dataset.size(), 2);
+  // No two images have one width.
+  EXPECT_NE(train.sizes, test.sizes);
+}
+
+/// More folders within each other than are listed.
+fs::path deep_path(int depth = 70) {
+  fs::path path;
+  for (int i = 0; i < depth; ++i) path /= "d";
+  return path;
+}
+
+TEST(ImageFolder, NamesAFolderThatCannotBeListedAndReadsTheOthers) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder.path() / "extra" / deep_path());
+  EXPECT_THAT(failure(folder.path()),
+              AllOf(StartsWith("no JPEG or PNG images"), EndsWith("folders nest too deeply")));
+  write_split_folder(folder.path());
+  const LoadedData train = load(folder.path(), Part::train);
+  EXPECT_EQ(train.dataset.size(), 4);
+  ASSERT_EQ(train.skipped.size(), 1);
+  EXPECT_THAT(train.skipped[0].name, StartsWith("extra/d/d/d"));
+  EXPECT_EQ(train.skipped[0].reason, "folders nest too deeply");
+  EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
+}
+
+TEST(ImageFolder, RefusesATestFolderThatCannotBeListed) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  fs::create_directories(folder.path() / deep_path(63) / "test");
+  EXPECT_THAT(failure(folder.path()), EndsWith(": folders nest too deeply"));
+}
+
+TEST(ImageFolder, DoesNotLookIntoHiddenFolders) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  fs::create_directories(folder.path() / ".Trash-0" / deep_path());
+  fs::create_directories(folder.path() / "train/cat/.thumbnails" / deep_path());
+  const LoadedData train = load(folder.path(), Part::train);
+  EXPECT_EQ(train.dataset.size(), 4);
+  EXPECT_TRUE(train.skipped.empty());
+}
+
+TEST(ImageFolder, TakesAFolderWithoutPermissionForNoClass) {
+  if (geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
+  const TemporaryFolder folder;
+  write_bytes(folder.path() / "cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "cat/b.png", encode_png(flat_image(8, 6, 1, 1, 1)));
+  write_bytes(folder.path() / "dog/a.png", encode_png(flat_image(8, 6, 2, 2, 2)));
+  write_bytes(folder.path() / "dog/b.png", encode_png(flat_image(8, 6, 3, 3, 3)));
+  const fs::path locked = folder.path() / "lost+found";
+  fs::create_directories(locked);
+  fs::permissions(locked, fs::perms::none);
+  const LoadedData train = load(folder.path(), Part::train);
+  EXPECT_THAT(train.dataset.classes, ElementsAre("cat", "dog"));
+  EXPECT_THAT(lines(train.skipped), ElementsAre("lost+found: cannot list: Permission denied"));
+  fs::permissions(locked, fs::perms::owner_all);  // so that it can be removed
+}
+
 class UnsplitFolder : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -240,6 +457,10 @@ class UnsplitFolder : public ::testing::Test {
     const Dataset dataset = load(folder_.path(), part, options).dataset;
     return {dataset.hashes.begin(), dataset.hashes.end()};
   }
+  void expect_no_image_in_both_parts(std::uint64_t seed = 1) const {
+    const auto train = hashes(Part::train, seed);
+    for (const std::uint64_t hash : hashes(Part::test, seed)) EXPECT_FALSE(train.contains(hash));
+  }
   TemporaryFolder folder_;
 };
 
@@ -250,9 +471,7 @@ TEST_F(UnsplitFolder, GivesASixthOfEachClassToTheTestPart) {
   EXPECT_EQ(std::count(test.labels.begin(), test.labels.end(), 0), 5);
   EXPECT_EQ(std::count(test.labels.begin(), test.labels.end(), 1), 2);
   EXPECT_EQ(train.size() + test.size(), 43);
-  for (const std::uint64_t hash : hashes(Part::test)) {
-    EXPECT_FALSE(hashes(Part::train).contains(hash));
-  }
+  expect_no_image_in_both_parts();
 }
 
 TEST_F(UnsplitFolder, IsSplitBySeedAndContentNotByName) {
@@ -270,9 +489,66 @@ TEST_F(UnsplitFolder, KeepsCopiesOfAFileInOnePart) {
     fs::copy_file(folder_.path() / fmt::format("cat/{:02}.png", i),
                   folder_.path() / fmt::format("cat/copy {}.png", i));
   }
-  for (const std::uint64_t hash : hashes(Part::test)) {
-    EXPECT_FALSE(hashes(Part::train).contains(hash));
+  expect_no_image_in_both_parts();
+}
+
+TEST_F(UnsplitFolder, KeepsEqualPixelsInOnePartWhateverTheFile) {
+  for (int i = 0; i < 30; ++i) {
+    test::PngFile file;
+    file.width = file.height = 8;
+    file.colour_type = 2;  // RGB
+    file.interlaced = true;
+    file.rows = patterned_image(8, 8, i).rgb;
+    write_bytes(folder_.path() / fmt::format("cat/again {}.png", i), encode(file));
   }
+  EXPECT_EQ(hashes(Part::train).size() + hashes(Part::test).size(), 43);
+  expect_no_image_in_both_parts();
+}
+
+TEST_F(UnsplitFolder, KeepsAnImageOfTwoClassesInOnePart) {
+  for (int i = 0; i < 5; ++i) {
+    fs::copy_file(folder_.path() / fmt::format("train/{:02}.png", i),
+                  folder_.path() / fmt::format("cat/also {}.png", i));
+  }
+  // Each class draws a share of its own; among many seeds some would cut between the copies.
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) expect_no_image_in_both_parts(seed);
+}
+
+TEST_F(UnsplitFolder, PassesOverAnImageOfMoreCopiesThanTheTestPartHolds) {
+  for (int i = 0; i < 100; ++i) {
+    fs::copy_file(folder_.path() / "train/00.png",
+                  folder_.path() / fmt::format("train/copy {}.png", i));
+  }
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    EXPECT_FALSE(
+        hashes(Part::test, seed).contains(image_hash(8, 8, patterned_image(8, 8, 100).rgb)));
+  }
+}
+
+TEST_F(UnsplitFolder, LeavesDamagedFilesOutOfTheDraw) {
+  const auto before = hashes(Part::test);
+  write_bytes(folder_.path() / "cat/empty 1.png", {});
+  write_bytes(folder_.path() / "cat/empty 2.png", {});
+  write_bytes(folder_.path() / "cat/text.png", bytes_of("x"));
+  fs::create_symlink("nowhere.png", folder_.path() / "cat/link.png");
+  EXPECT_EQ(hashes(Part::test), before);
+  EXPECT_EQ(lines(load(folder_.path(), Part::train).skipped).size(), 4);
+  EXPECT_TRUE(load(folder_.path(), Part::test).skipped.empty());
+}
+
+TEST_F(UnsplitFolder, RefusesAClassOfDamagedFiles) {
+  write_bytes(folder_.path() / "dog/a.png", bytes_of("x"));
+  for (const Part part : {Part::train, Part::test}) {
+    EXPECT_EQ(failure(folder_.path(), part),
+              "class \"dog\": no image can be read; \"dog/a.png\": not a JPEG or PNG");
+  }
+}
+
+TEST_F(UnsplitFolder, NamesAnImageBesideTheClassFoldersOnce) {
+  write_bytes(folder_.path() / "stray.png", encode_png(flat_image(8, 8, 0, 0, 0)));
+  EXPECT_THAT(lines(load(folder_.path(), Part::train).skipped),
+              ElementsAre("stray.png: not in a class folder"));
+  EXPECT_TRUE(load(folder_.path(), Part::test).skipped.empty());
 }
 
 }  // namespace

@@ -1,5 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -84,6 +91,32 @@ TEST(Packed, RefusesPartsThatDoNotFitTogether) {
   EXPECT_FALSE(fs::exists(folder.path() / "x"));
 }
 
+/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
+template <typename Work>
+[[noreturn]] void with_full_disk(Work&& work) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit = {4096, 4096};
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
+  try {
+    work();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    std::_Exit(1);
+  }
+  std::_Exit(0);
+}
+
+TEST(PackedDeathTest, KeepsTheOldFileWhenTheDiskFillsUp) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  const LoadedData old = sample(2, 0), large = sample(200, 0);
+  write_packed(path, old, old);
+  EXPECT_EXIT(with_full_disk([&] { write_packed(path, large, large); }),
+              ::testing::ExitedWithCode(1), "images.offramp: cannot write: File too large");
+  expect_equal(load_data(path.string(), Part::train, {}), old);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+}
+
 /// Writes a packed file with one thing changed; what loading it says after the path.
 template <typename Change>
 std::string failure(Change change) {
@@ -114,6 +147,9 @@ TEST(Packed, RefusesAnotherKindOfSafetensorsFile) {
               HasSubstr("a safetensors file, but no packed data set"));
   EXPECT_THAT(failure([](Metadata& m, Tensors&) { m["format"] = "offramp-data 2"; }),
               HasSubstr("it says \"offramp-data 2\""));
+  EXPECT_THAT(
+      failure([](Metadata& m, Tensors&) { m["format"] = "\x1b[2J" + std::string(999, 'a'); }),
+      HasSubstr("it says \"\\x1b[2J" + std::string(116, 'a') + "…\""));
 }
 
 TEST(Packed, RefusesTensorsThatDoNotFit) {
@@ -157,6 +193,74 @@ TEST(Packed, RefusesTensorsThatDoNotFit) {
                     {4}, std::span<const std::uint8_t>(std::vector<std::uint8_t>{65, 0, 65, 0}));
               }),
               HasSubstr("no class, or one twice"));
+}
+
+TEST(Packed, RefusesSidesTooLong) {
+  const auto strip = [](std::int64_t height, std::int64_t width) {
+    return failure([&](Metadata&, Tensors& t) {
+      const auto bytes = static_cast<std::size_t>(height * width * 3);
+      t["train.pixels"] = {DType::u8, {1, height, width, 3}, std::vector<std::byte>(bytes)};
+    });
+  };
+  EXPECT_EQ(strip((1 << 20) + 1, 1),
+            "tensor \"train.pixels\": not [N, height, width, 3]: [1,1048577,1,3]");
+  EXPECT_EQ(strip(1, (1 << 20) + 1),
+            "tensor \"train.pixels\": not [N, height, width, 3]: [1,1,1048577,3]");
+  EXPECT_THAT(strip(0, 4), HasSubstr("not [N, height, width, 3]: [1,0,4,3]"));
+}
+
+TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
+  const auto skipped = [](std::vector<std::uint8_t> text) {
+    return failure([&](Metadata&, Tensors& t) {
+      t["train.skipped"] = HostTensor::of({std::ssize(text)}, std::span<const std::uint8_t>(text));
+    });
+  };
+  EXPECT_EQ(skipped({'a', 0, 'b', 0}), "no error");
+  EXPECT_EQ(skipped({'a', 0, 'b', 0, 'c', 0}), "tensor \"train.skipped\": a name without reason");
+  const auto sizes = [](std::vector<std::int64_t> values) {
+    return failure([&](Metadata&, Tensors& t) {
+      t["train.sizes"] =
+          HostTensor::of({std::ssize(values)}, std::span<const std::int64_t>(values));
+    });
+  };
+  EXPECT_EQ(sizes({0, INT32_MAX, 3, 8}), "no error");
+  EXPECT_EQ(sizes({-1, 9, 3, 8}), "tensor \"train.sizes\": -1");
+  EXPECT_EQ(sizes({4, 9, 3, std::int64_t{INT32_MAX} + 1}), "tensor \"train.sizes\": 2147483648");
+  EXPECT_EQ(sizes({4, 9, 3}), "tensor \"train.sizes\": 3 values, expected 4");
+}
+
+TEST(Packed, RefusesAFileWithoutClasses) {
+  EXPECT_EQ(failure([](Metadata&, Tensors& t) {
+              t["classes"] = HostTensor::of({0}, std::span<const std::uint8_t>());
+            }),
+            "tensor \"classes\": no class, or one twice");
+}
+
+// The file is sparse: it claims 6 TiB and takes a block of the disk.
+TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
+  constexpr std::uint64_t kPixelBytes = std::uint64_t{3} << 41;
+  const std::string header = fmt::format(
+      R"({{"__metadata__":{{"format":"offramp-data 1"}},)"
+      R"("classes":{{"dtype":"U8","shape":[2],"data_offsets":[0,2]}},)"
+      R"("train.pixels":{{"dtype":"U8","shape":[2097152,1024,1024,3],"data_offsets":[2,{}]}}}})",
+      2 + kPixelBytes);
+  const std::uint64_t header_bytes = header.size();
+  const std::string classes("a", 2);
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  write_file_atomic(path, std::array<std::span<const std::byte>, 3>{
+                              std::as_bytes(std::span(&header_bytes, 1)),
+                              std::as_bytes(std::span(header)), std::as_bytes(std::span(classes))});
+  std::error_code refused;
+  fs::resize_file(path, fs::file_size(path) + kPixelBytes, refused);
+  if (refused) GTEST_SKIP() << "no sparse file of 6 TiB here: " << refused.message();
+  try {
+    load_data(path.string(), Part::train, {});
+    FAIL() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr(": 2097152 images of 1024x1024 need 6144 GiB of memory, the machine"));
+  }
 }
 
 TEST(Packed, RefusesAFileCutAnywhere) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -52,8 +53,9 @@ TEST(Cost, OfResNet18OnSmallImages) {
 }
 
 TEST(Cost, SharesOfResNet18AfterEveryBlock) {
-  const Cost cost = cost_of(backbones().at(1).build({}));
-  ASSERT_EQ(backbones().at(1).name, "resnet18");
+  const auto resnet18 = std::ranges::find(backbones(), "resnet18", &Backbone::name);
+  ASSERT_NE(resnet18, backbones().end());
+  const Cost cost = cost_of(resnet18->build({}));
   std::vector<double> shares;
   std::int64_t so_far = 0;
   for (const SegmentCost& segment : cost.segments) {

@@ -1,5 +1,6 @@
 #include "graph/network.h"
 
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -100,8 +101,10 @@ TEST(Network, RefusesWordsItDoesNotKnowNamingTheNearest) {
   spec.backbone = "resnet81";
   EXPECT_EQ(message_of(spec), "unknown backbone \"resnet81\"; did you mean \"resnet18\"?");
   spec.backbone = "transformer";
+  std::vector<std::string> known;
+  for (const Backbone& backbone : backbones()) known.push_back(backbone.name);
   EXPECT_EQ(message_of(spec),
-            "unknown backbone \"transformer\"; known are: mobilenet, resnet18, resnet34, vgg11");
+            fmt::format("unknown backbone \"transformer\"; known are: {}", fmt::join(known, ", ")));
   spec = with({"1"});
   spec.head = "conv_spp";
   EXPECT_EQ(message_of(spec), "unknown head \"conv_spp\"; did you mean \"conv-spp\"?");
@@ -168,7 +171,8 @@ TEST(Network, TakesInputsOfAnySizeFrom32) {
         NetworkSpec spec;
         spec.backbone = backbone.name;
         spec.options = {.input = input, .classes = 3, .stem = Stem::cifar, .width = 3};
-        spec.exits = {"1", "7"};
+        const std::size_t units = backbone.build(spec.options).segments.size();
+        spec.exits = {"1", std::to_string(units - 1)};
         spec.head = head.name;
         EXPECT_EQ(message_of(spec), "no usage error") << backbone.name << ' ' << head.name;
       }

@@ -103,6 +103,37 @@ TEST(DecodeJpeg, SurvivesAnyChangedByte) {
   }
 }
 
+/// The place of the first marker of a kind at or after `from`; of any kind for 0.
+std::size_t find_marker(std::span<const std::byte> bytes, std::size_t from, int kind) {
+  for (std::size_t i = from; i + 1 < bytes.size(); ++i) {
+    const int next = std::to_integer<int>(bytes[i + 1]);
+    if (bytes[i] == std::byte(0xff) && next != 0 && (kind == 0 || next == kind)) return i;
+  }
+  return bytes.size();
+}
+
+TEST(DecodeJpeg, RefusesMoreScansThanAnEncoderWrites) {
+  JpegOptions options;
+  options.progressive = true;
+  const auto original = encode_jpeg(patterned_image(24, 16, 5), options);
+  int scans = 0;
+  for (std::size_t i = 0; i < original.size(); i = find_marker(original, i + 1, 0xda)) ++scans;
+  --scans;  // the start was counted
+  ASSERT_GT(scans, 1);
+  const std::size_t begin = find_marker(original, 0, 0xda);
+  const std::size_t end = find_marker(original, begin + 2, 0);
+  const std::vector<std::byte> scan(original.begin() + static_cast<std::ptrdiff_t>(begin),
+                                    original.begin() + static_cast<std::ptrdiff_t>(end));
+  // The first scan again and again: it sets the same coefficients each time.
+  auto bytes = original;
+  for (; scans < 100; ++scans) {
+    bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(end), scan.begin(), scan.end());
+  }
+  EXPECT_EQ(decode_image(bytes).rgb, decode_image(original).rgb);
+  bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(end), scan.begin(), scan.end());
+  EXPECT_EQ(failure(bytes), "damaged: more than 100 scans");
+}
+
 TEST(DecodeJpeg, RefusesAnEnormousClaimBeforeAllocatingIt) {
   auto bytes = encode_jpeg(flat_image(8, 8, 1, 2, 3));
   for (std::size_t i = 0; i + 9 < bytes.size(); ++i) {
@@ -123,6 +154,14 @@ TEST(DecodeImage, RefusesWhatIsNeitherJpegNorPng) {
 TEST(DecodeImage, ReadsASinglePixel) {
   expect_flat(decode_image(encode_jpeg(flat_image(1, 1, 90, 90, 90))), 90, 90, 90, 1);
   expect_flat(decode_image(encode_png(flat_image(1, 1, 1, 2, 3))), 1, 2, 3, 0);
+}
+
+TEST(DecodeImage, RefusesAStripTooLongToResize) {
+  EXPECT_EQ(failure(encode_png(flat_image(65536, 1, 1, 2, 3))),
+            "larger than the limit: 65536x1, at most 65535 pixels a side");
+  EXPECT_EQ(failure(encode_png(flat_image(1, 65536, 1, 2, 3))),
+            "larger than the limit: 1x65536, at most 65535 pixels a side");
+  EXPECT_EQ(failure(encode_png(flat_image(1, 65535, 1, 2, 3))), "no error");
 }
 
 TEST(DecodeImage, HoldsTheLimitToThePixel) {

@@ -135,11 +135,21 @@ TEST(Resize, EnlargesASinglePixelAndShrinksALongStrip) {
   const Image pixel{1, 1, {9, 99, 199}};
   const Image large = resize(pixel, 3, 2, Fit::squeeze);
   for (std::size_t i = 0; i < large.rgb.size(); ++i) EXPECT_EQ(large.rgb[i], pixel.rgb[i % 3]);
-  const Image strip{60000, 1, std::vector<std::uint8_t>(180000, 42)};
-  for (const Fit fit : {Fit::squeeze, Fit::crop}) {
-    const Image small = resize(strip, 32, 32, fit);
-    EXPECT_EQ(small.rgb, std::vector<std::uint8_t>(32 * 32 * 3, 42));
+  const std::vector<std::uint8_t> gray(65535 * 3, 42);
+  for (const Image& strip : {Image{65535, 1, gray}, Image{1, 65535, gray}}) {
+    for (const Fit fit : {Fit::squeeze, Fit::crop}) {
+      const Image small = resize(strip, 32, 32, fit);
+      EXPECT_EQ(small.rgb, std::vector<std::uint8_t>(32 * 32 * 3, 42));
+    }
   }
+}
+
+// The whole strip enlarged would be wider than an int counts; only its middle pixel is kept.
+TEST(Resize, CropsTheMiddleOfALongStripHoweverMuchItGrows) {
+  Image strip{65535, 1, std::vector<std::uint8_t>(65535 * 3, 0)};
+  for (std::size_t i = 0; i < 3; ++i) strip.rgb[3 * 32767 + i] = 255;
+  const Image middle = resize(strip, 1, 32800, Fit::crop);
+  EXPECT_EQ(middle.rgb, std::vector<std::uint8_t>(32800 * 3, 255));
 }
 
 }  // namespace

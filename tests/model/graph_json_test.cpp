@@ -65,6 +65,12 @@ std::string changed(const std::string& from, const std::string& to) {
   return text.replace(at, from.size(), to);
 }
 
+std::string many_keys(int count) {
+  std::string text = "{";
+  for (int i = 0; i < count; ++i) text += (i ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  return text + "}";
+}
+
 TEST(GraphJson, NamesTheFieldThatIsWrong) {
   const std::string numbers = [] {
     std::string text = "0";
@@ -96,6 +102,7 @@ TEST(GraphJson, NamesTheFieldThatIsWrong) {
        "unknown key \"version\""},
       {"a misspelt key", changed("\"kernel\":3", "\"kernel\":3,\"strides\":1"),
        "segments[0].nodes[0]: unknown key \"strides\"; did you mean \"stride\"?"},
+      {"too many keys", many_keys(5000), "an object of more than 1000 keys"},
       {"a key twice", changed("\"kernel\":3", "\"kernel\":3,\"kernel\":5"),
        "key \"kernel\" appears twice"},
       {"a name that is a number", changed("\"tiny\"", "1"), "name: got 1, expected a text"},

@@ -339,6 +339,18 @@ TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
                  "provenance.details: not valid JSON at byte 2");
   expect_unsaved([](Model& m) { m.classes[0] = "\xff"; },
                  "a class name or the provenance is not UTF-8");
+  expect_unsaved([](Model& m) { m.classes[0] = std::string(1001, 'x'); },
+                 "classes: names[0]: text of 1001 bytes is longer than the 1000 allowed");
+  expect_unsaved([](Model& m) { m.provenance.data.source = std::string(10'001, 'x'); },
+                 "provenance: source: text of 10001 bytes is longer than the 10000 allowed");
+  expect_unsaved(
+      [](Model& m) { m.preprocessing.mean[1] = 2e6f; },
+      "preprocessing: mean[1]: got 2000000.0, expected a number from -1000000 to 1000000");
+  expect_unsaved(
+      [](Model& m) {
+        m.loss_weights = {1, 2e9};
+      },
+      "provenance: loss_weights[1]: got 2000000000.0, expected a number from 0 to 1000000000");
   for (const std::string name : {"fc.bias", "provenance.train", "provenance.more"})
     expect_unsaved([](Model&) {},
                    "tensor \"" + name + "\": an extra tensor has a name of the model's own",

@@ -24,12 +24,12 @@ class Weights : public ::testing::Test {
     tensors_["bn1.num_batches_tracked"] = HostTensor::of({}, std::vector<std::int64_t>{100});
   }
 
-  Tensors load(bool skip_classifier = false) {
+  Tensors load(bool skip_classifiers = false) {
     write_safetensors(path_, {{"format", "pt"}}, tensors_);
-    return load_weights(path_, tiny_graph(), skip_classifier);
+    return load_weights(path_, tiny_graph(), skip_classifiers);
   }
-  void expect_refused(const std::string& message, bool skip_classifier = false) {
-    EXPECT_THAT([&] { load(skip_classifier); },
+  void expect_refused(const std::string& message, bool skip_classifiers = false) {
+    EXPECT_THAT([&] { load(skip_classifiers); },
                 ThrowsMessage<Error>(path_.string() + ": " + message));
   }
 
@@ -47,6 +47,19 @@ TEST_F(Weights, OfAPlainNetworkLeaveItsNewExitsOut) {
 TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
   save_model(path_, tiny_model(), {{"optimizer.x", HostTensor::of({1}, std::vector<float>{1})}});
   EXPECT_EQ(load_weights(path_, tiny_graph()), tiny_model().weights);
+}
+
+TEST_F(Weights, LeaveEveryClassifierOfOtherClassesOutOnRequest) {
+  tensors_ = tiny_model().weights;
+  for (const auto& [name, inputs] : {std::pair("fc", 4), std::pair("exits.1.fc", 2)}) {
+    const std::string classifier = name;
+    tensors_[classifier + ".weight"] =
+        HostTensor::of({5, inputs}, std::vector<float>(5 * static_cast<std::size_t>(inputs)));
+    tensors_[classifier + ".bias"] = HostTensor::of({5}, std::vector<float>(5));
+  }
+  const Tensors loaded = load(true);
+  for (const char* name : {"fc.weight", "fc.bias", "exits.1.fc.weight", "exits.1.fc.bias"})
+    EXPECT_FALSE(loaded.contains(name)) << name;
 }
 
 TEST_F(Weights, LeaveTheClassifierOutOnRequest) {

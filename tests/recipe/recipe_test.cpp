@@ -253,6 +253,10 @@ TEST(RecipeKey, IsSetByFullOrShortName) {
 
 TEST(RecipeKey, NeedsNoQuotesOrBracketsOnACommandLine) {
   Recipe recipe;
+  set_key(recipe, "mode", "mixed");
+  EXPECT_EQ(recipe.train.mode, Mode::mixed);
+  set_key(recipe, "mode", "\"frozen\"");
+  EXPECT_EQ(recipe.train.mode, Mode::frozen);
   set_key(recipe, "exits", "2, 45%");
   EXPECT_THAT(recipe.network.exits, ElementsAre("2", "45%"));
   set_key(recipe, "exits", "[\"3\"]");
@@ -304,11 +308,18 @@ TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
       {"[network]\nexits = [2]\n[train]\nmode = \"frozen\"\nfrom = \"a\"\ngradient_equilibrium = "
        "true",
        "train.gradient_equilibrium"},
+      {"[network]\nexits = [2]\n[train]\nmode = \"frozen\"\nfrom = \"a\"\nloss_weights = [0, 1]",
+       "at least one exit that learns"},
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"",
        "from 1 to 19 (train.epochs - 1), got 0"},
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"\nbackbone_epochs = 20", "got 20"},
       {"[train]\nmode = \"mixed\"\nbackbone_epochs = 2", "mixed needs early exits"},
       {"[train]\nbackbone_epochs = 2", "mixed\" only"},
+      {"[data]\nmean = [0.5, 0.5]\nstd = [0.2, 0.2, 0.2]",
+       "recipe.toml:2: data.mean: expected three numbers, for red, green and blue; got 2"},
+      {"[data]\nstd = [0.2, 0.2, 0.2]", "recipe.toml:2: data.std: needs data.mean beside it"},
+      {"[data]\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0, 0.2]",
+       "recipe.toml:3: std: expected a number above 0 to 1, got 0"},
       {"[train]\ndistill = 0.5", "train.distill: needs early exits"},
       {"[train]\ngradient_equilibrium = true", "train.gradient_equilibrium: needs early exits"},
       {"[train]\nmomentum = 0", "train.nesterov"},
@@ -348,6 +359,10 @@ Recipe random_recipe(std::uint64_t seed) {
   if (random.flip()) {
     recipe.data.height = 32 + pick(8);
     recipe.data.width = 32 + pick(8);
+  }
+  if (random.flip()) {
+    recipe.data.mean = {random.uniform(), random.uniform(), random.uniform()};
+    recipe.data.std = {0.25f, 1.f, 0.1f + random.uniform() / 2};
   }
   recipe.data.fit = random.flip() ? Fit::squeeze : Fit::crop;
   recipe.data.split_seed = random.next() >> 1;
@@ -424,6 +439,8 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "image_size = 0",
                            "fit = \"squeeze\"",
                            "split_seed = 1",
+                           "mean = []",
+                           "std = []",
                            "[train]",
                            "epochs = 20",
                            "batch = 128",

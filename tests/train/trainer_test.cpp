@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/safetensors.h"
 #include "data/synthetic.h"
 #include "model/model_file.h"
 
@@ -96,6 +97,35 @@ TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
   EXPECT_THAT(all[1], HasSubstr("\"epoch\":2,"));
 }
 
+TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
+  const Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 3);
+  std::ofstream(run("a") / ".offramp-123-4.tmp") << "half a checkpoint";
+  start(recipe, run("a"), true);
+  EXPECT_FALSE(std::filesystem::exists(run("a") / ".offramp-123-4.tmp"));
+}
+
+TEST_F(Training, NormalisesAsTheRecipeSays) {
+  Recipe recipe = small_recipe();
+  recipe.data.mean = {0.4f, 0.5f, 0.6f};
+  recipe.data.std = {0.1f, 0.2f, 0.3f};
+  start(recipe, run("first"), false, 1);
+  const auto expect_given = [](const Preprocessing& p) {
+    EXPECT_THAT(p.mean, testing::ElementsAre(0.4f, 0.5f, 0.6f));
+    EXPECT_THAT(p.std, testing::ElementsAre(0.1f, 0.2f, 0.3f));
+  };
+  expect_given(load_model(run("first") / "last.safetensors").preprocessing);
+  // A model file brings its own, unless the recipe says otherwise.
+  Recipe second = small_recipe();
+  second.train.from = (run("first") / "last.safetensors").string();
+  start(second, run("second"), false, 1);
+  expect_given(load_model(run("second") / "last.safetensors").preprocessing);
+  second.data.mean = second.data.std = {0.5f, 0.5f, 0.5f};
+  start(second, run("third"), false, 1);
+  EXPECT_THAT(load_model(run("third") / "last.safetensors").preprocessing.mean,
+              testing::Each(0.5f));
+}
+
 TEST_F(Training, NeverTrainsOnTuneOrCertify) {
   Recipe recipe = small_recipe();
   recipe.train.epochs = 1;
@@ -120,6 +150,8 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   Recipe frozen = small_recipe();
   frozen.train.mode = Mode::frozen;
   frozen.train.ema = 0;
+  frozen.train.lr = 0.01;  // the features are as the backbone left them: large
+  frozen.train.epochs = 4;
   frozen.train.from = (run("plain") / "last.safetensors").string();
   start(frozen, run("frozen"));
   const Model before = load_model(run("plain") / "last.safetensors");
@@ -129,6 +161,57 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   EXPECT_LT(epochs_.back().loss, epochs_[1].loss);  // the head learned
 }
 
+TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
+  Recipe plain = small_recipe();
+  plain.network.exits.clear();
+  start(plain, run("plain"), false, 1);
+  Tensors weights = load_model(run("plain") / "last.safetensors").weights;
+  weights.erase("fc.weight");
+  weights.erase("fc.bias");
+  std::filesystem::create_directory(run("bare"));
+  write_safetensors(run("bare") / "backbone.safetensors", {}, weights);
+  Recipe frozen = small_recipe();
+  frozen.train.mode = Mode::frozen;
+  frozen.train.from = (run("bare") / "backbone.safetensors").string();
+  try {
+    start(frozen, run("frozen"));
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("has no classifier for these 4 classes"));
+  }
+  frozen.train.mode = Mode::joint;
+  EXPECT_EQ(start(frozen, run("joint"), false, 1), TrainOutcome::interrupted);
+}
+
+TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
+  const Recipe first = small_recipe();
+  start(first, run("first"), false, 1);
+  Recipe second = first;
+  second.train.from = (run("first") / "last.safetensors").string();
+  second.data.split_seed = 2;
+  try {
+    start(second, run("second"));
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("was trained on images of this run's tune or certify part"));
+  }
+  second.data.split_seed = first.data.split_seed;
+  // An image that is in neither part of this run's data.
+  Model model = load_model(run("first") / "last.safetensors");
+  model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
+  model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
+  save_model(run("first") / "last.safetensors", model);
+  start(second, run("second"), false, 1);
+  const auto check = [&] {
+    const Model saved = load_model(run("second") / "checkpoint.safetensors");
+    EXPECT_EQ(saved.provenance.data.train, model.provenance.data.train);
+    EXPECT_EQ(saved.preprocessing.mean, model.preprocessing.mean);
+  };
+  check();
+  EXPECT_EQ(start(second, run("second"), true, 1), TrainOutcome::interrupted);
+  check();
+}
+
 TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
   Recipe recipe = small_recipe();
   recipe.train.mode = Mode::mixed;
@@ -136,6 +219,8 @@ TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
   recipe.train.ema = 0;
   start(recipe, run("a"), false, 8);  // the first epoch
   const Tensors middle = load_model(run("a") / "last.safetensors").weights;
+  // Its early exits have learned nothing: not a model to keep.
+  EXPECT_FALSE(std::filesystem::exists(run("a") / "model.safetensors"));
   Recipe untrained = recipe;
   start(untrained, run("b"), false, 1);
   const Tensors beginning = load_model(run("b") / "last.safetensors").weights;

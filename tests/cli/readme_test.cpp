@@ -1,0 +1,151 @@
+// The README is run: its commands as they stand, on a small folder of images, and its sample of
+// code.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/synthetic.h"
+#include "model/model_file.h"
+#include "policy/policy.h"
+#include "recipe/recipe.h"
+#include "tests/cli/program.h"
+#include "tests/support/image_files.h"
+#include "train/predictor.h"
+
+namespace offramp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string trimmed(const std::string& text) {
+  const auto begin = text.find_first_not_of(' ');
+  return begin == std::string::npos ? ""
+                                    : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
+}
+
+/// The lines of the first code block after a heading.
+std::vector<std::string> block_after(const std::string& heading) {
+  std::vector<std::string> block;
+  bool found = false, inside = false;
+  for (const std::string& line : lines_of(read_text(fs::path(OFFRAMP_SOURCE) / "README.md"))) {
+    if (line == heading) found = true;
+    if (!found) continue;
+    if (line.starts_with("```")) {
+      if (inside) break;
+      inside = true;
+    } else if (inside) {
+      block.push_back(line);
+    }
+  }
+  return block;
+}
+
+/// Words of a command, without its comment.
+std::vector<std::string> words_of(const std::string& line) {
+  std::vector<std::string> words;
+  std::istringstream stream(line.substr(0, line.find('#')));
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+/// A folder as the README's reader has it: images in `data`, the recipes in `configs`.
+class Readme : public testing::Test {
+ protected:
+  Readme() {
+    for (const auto& [part, name, count] :
+         {std::tuple(Part::train, "train", 300), std::tuple(Part::test, "test", 50)}) {
+      const Dataset set = synthetic_data(32, 32, count, part, 1, 10);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto pixels = set.image(i);
+        const fs::path path =
+            root_ / "data" / name /
+            set.classes[static_cast<std::size_t>(set.labels[static_cast<std::size_t>(i)])] /
+            fmt::format("{}.jpg", i);
+        fs::create_directories(path.parent_path());
+        write_bytes(path, encode_jpeg({32, 32, {pixels.begin(), pixels.end()}}));
+        if (part == Part::test && i < 3) {
+          fs::copy_file(path, root_ / fmt::format("{}.jpg", i));
+          pictures_.push_back(fmt::format("{}.jpg", i));
+        }
+      }
+    }
+    fs::create_directory_symlink(fs::path(OFFRAMP_SOURCE) / "configs", root_ / "configs");
+  }
+
+  Ended run(std::vector<std::string> words) {
+    if (words[0] == "train") {  // as written, but small
+      for (const char* word : {"--width", "4", "--epochs", "1", "--set", "train.batch=16"})
+        words.push_back(word);
+      if (std::ranges::find(words, "--data") == words.end())
+        words.insert(words.end(), {"--data", "data"});
+    }
+    if (const auto star = std::ranges::find(words, "*.jpg"); star != words.end())
+      words.insert(words.erase(star), pictures_.begin(), pictures_.end());
+    return offramp(words, {.folder = root_});
+  }
+
+  TemporaryFolder folder_;
+  fs::path root_ = folder_.path();
+  std::vector<std::string> pictures_;
+};
+
+TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
+  // The network that a later command puts exits on.
+  ASSERT_EQ(run({"train", "configs/cifar10-plain.toml", "--out", "plain"}).status, 0);
+  fs::copy_file(root_ / "plain/model.safetensors", root_ / "plain.safetensors");
+  int count = 0;
+  for (const std::string& line : block_after("## The main job by hand")) {
+    std::vector<std::string> words = words_of(line);
+    if (words.empty()) continue;
+    ASSERT_EQ(words[0], "offramp") << line;
+    words.erase(words.begin());
+    ++count;
+    if (words[0] == "data" && words[1] == "fetch") continue;  // tests/data/fetch_test.cpp
+    const Ended ended = run(words);
+    EXPECT_EQ(ended.status, 0) << line << "\n" << ended.err;
+  }
+  EXPECT_GE(count, 7);
+}
+
+// The README's sample; `images` is what it leaves to the reader.
+int sample(const std::vector<float>& images) {
+  const offramp::Model model = offramp::load_model("model.safetensors");
+  auto predictor = offramp::make_torch_predictor(model, {});
+  std::vector<float> p(model.classes.size());
+  const auto sure = [&](std::int64_t, int, std::span<const float> logits) {
+    offramp::softmax(logits, 1.0f, p);
+    return offramp::score(offramp::Criterion::confidence, p) >= 0.9f;
+  };
+  const offramp::Stopped answer = predictor->predict_until(images, sure);
+  return answer.exit_index.at(0);
+}
+
+TEST(ReadmeSample, IsTheCodeThatIsCompiledHere) {
+  const std::string source = read_text(fs::path(OFFRAMP_SOURCE) / "tests/cli/readme_test.cpp");
+  std::vector<std::string> compiled;
+  for (const std::string& line : lines_of(source)) compiled.push_back(trimmed(line));
+  const auto block = block_after("## As a library");
+  EXPECT_GE(block.size(), 8u);
+  for (const std::string& line : block) EXPECT_THAT(compiled, testing::Contains(trimmed(line)));
+  EXPECT_THROW(sample({}), Error);  // there is no model.safetensors here
+}
+
+}  // namespace
+}  // namespace offramp::test
