@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -19,9 +20,11 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes);
 
 /// Refuses to measure a model on what it was trained on.
+/// @param advice  ends the message
 /// @throws Error with the number of such images among `indices`, naming the first
 void refuse_trained_images(const Model& model, const Dataset& data,
-                           const std::vector<std::int64_t>& indices);
+                           const std::vector<std::int64_t>& indices,
+                           std::string_view advice = " (--skip-trained leaves them out)");
 
 /// `indices` without the images the model was trained on.
 std::vector<std::int64_t> without_trained_images(const Model& model, const Dataset& data,

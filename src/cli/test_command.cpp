@@ -11,9 +11,12 @@
 #include "cli/engine.h"
 #include "cli/evaluate.h"
 #include "cli/evidence.h"
+#include "cli/policy_flags.h"
+#include "cli/sweep_file.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/version.h"
+#include "eval/controls.h"
 #include "eval/metrics.h"
 #include "eval/policy_metrics.h"
 #include "graph/cost.h"
@@ -24,18 +27,27 @@ namespace {
 using json = nlohmann::ordered_json;
 
 struct Flags {
-  std::string model, data, save_logits, criterion = "confidence", part = "test";
-  std::optional<double> threshold;
+  std::string model, data, save_logits, part = "test";
+  std::vector<std::string> compare, sweep;
   bool json = false, confusion = false, skip_trained = false;
+  PolicyFlags policy;
   EngineFlags engine;
 };
 
-/// What a threshold did when the network really stopped there.
+/// What a policy did when the network really stopped where it says.
 struct PolicyResult {
-  ThresholdRule rule;
+  ChosenPolicy chosen;
+  bool of_model = false;
   PolicyMetrics metrics;
+  std::vector<std::int64_t> answers;
   /// Images that leave elsewhere, or with another answer, when saved logits are replayed.
   std::int64_t replay_differs = 0;
+};
+
+/// A way to classify the same images, by name.
+struct NamedControl {
+  std::string name;
+  Control control;
 };
 
 struct Result {
@@ -43,6 +55,8 @@ struct Result {
   Metrics metrics;
   Cost cost;
   std::optional<PolicyResult> policy;
+  /// Differences are from the policy, or without one from the last exit.
+  std::vector<NamedControl> controls;
 };
 
 std::vector<std::int64_t> every_index(const Dataset& data) {
@@ -88,8 +102,9 @@ void report_skipped(const LoadedData& loaded) {
 
 void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) {
   std::string command = fmt::format("offramp test {} --data {}", flags.model, flags.data);
-  if (flags.threshold)
-    command += fmt::format(" --threshold {} --criterion {}", *flags.threshold, flags.criterion);
+  if (flags.policy.threshold)
+    command += fmt::format(" --threshold {} --criterion {}", *flags.policy.threshold,
+                           flags.policy.criterion);
   try {
     log_test_read(flags.model, {command, loaded.source, static_cast<std::int64_t>(images)});
   } catch (const Error& error) {
@@ -97,24 +112,122 @@ void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) 
   }
 }
 
-PolicyResult run_policy(Predictor& predictor, const EvaluationSet& set, const Result& result,
-                        const ThresholdRule& rule) {
-  const StoppedAnswers stopped = run_until(predictor, set, rule);
-  const LogitsView view = result.logits.view();
-  const StoppedAnswers replayed = replay(view, rule);
-  std::vector<std::int64_t> last;
-  for (std::int64_t i = 0; i < view.images(); ++i)
-    last.push_back(argmax(view.at(view.exits - 1, i)));
-  std::vector<double> costs;
-  for (int k = 0; k < view.exits; ++k) costs.push_back(result.cost.relative(k));
+/// What exit K names under a policy: with an ensemble, what that of all exits names.
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
+  std::vector<std::int64_t> answers;
+  Opinion opinion;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
+    answers.push_back(opinion.answer);
+  }
+  return answers;
+}
 
-  PolicyResult policy{rule, {}, 0};
-  policy.metrics =
-      measure_policy({result.logits.labels, stopped.exit_index, stopped.answers, last}, costs);
-  for (std::size_t i = 0; i < last.size(); ++i)
+std::vector<double> relative_costs(const Cost& cost) {
+  std::vector<double> costs;
+  for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
+    costs.push_back(cost.relative(static_cast<int>(k)));
+  return costs;
+}
+
+PolicyResult run_policy(Predictor& predictor, const EvaluationSet& set, const Result& result,
+                        const ChosenPolicy& chosen) {
+  const StoppedAnswers stopped = run_until(predictor, set, chosen.policy);
+  const LogitsView view = result.logits.view();
+  const StoppedAnswers replayed = replay(view, chosen.policy);
+  PolicyResult policy;
+  policy.chosen = chosen;
+  policy.metrics = measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
+                                   last_answers(view, chosen.policy)},
+                                  relative_costs(result.cost));
+  for (std::size_t i = 0; i < stopped.answers.size(); ++i)
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
+  policy.answers = stopped.answers;
   return policy;
+}
+
+/// The test images again, as another model takes them.
+class OtherModel {
+ public:
+  OtherModel(const std::string& path, const Flags& flags, const LoadedData& loaded,
+             const EvaluationSet& set)
+      : model_(load_model(path)), predictor_(open_engine(model_, flags.engine)), set_(set) {
+    const Preprocessing &ours = *set.preprocessing, &theirs = model_.preprocessing;
+    if (ours.height != theirs.height || ours.width != theirs.width || ours.fit != theirs.fit) {
+      LoadOptions options;
+      options.height = theirs.height;
+      options.width = theirs.width;
+      options.fit = theirs.fit;
+      again_ = load_data(flags.data, flags.part == "test" ? Part::test : Part::train, options);
+      if (again_.dataset.hashes != loaded.dataset.hashes)
+        throw Error("{}: the images changed while they were read", flags.data);
+      set_.data = &again_.dataset;
+    }
+    set_.preprocessing = &model_.preprocessing;
+    try {
+      check_same_classes(model_, *set_.data);
+      refuse_trained_images(model_, *set_.data, set_.indices);
+    } catch (const Error& error) {
+      throw_with_place(path, error);
+    }
+  }
+  OtherModel(const OtherModel&) = delete;
+
+  const Model& model() const { return model_; }
+  StoppedAnswers run(const Policy& policy) { return run_until(*predictor_, set_, policy); }
+
+ private:
+  Model model_;
+  std::unique_ptr<Predictor> predictor_;
+  LoadedData again_;
+  EvaluationSet set_;
+};
+
+void compare_with(const std::string& path, const Flags& flags, const LoadedData& loaded,
+                  const EvaluationSet& set, const std::vector<std::int64_t>& subject,
+                  Result& result) {
+  OtherModel other(path, flags, loaded, set);
+  const Cost cost = cost_of(other.model().graph);
+  const auto relative = [&](std::int64_t macs) {
+    return static_cast<double>(macs) / static_cast<double>(result.cost.plain_macs);
+  };
+  const StoppedAnswers last = other.run(never_stop(static_cast<int>(cost.exit_macs.size())));
+  result.controls.push_back(
+      {path, control_of(result.logits.labels, subject, last.answers, relative(cost.plain_macs))});
+  if (!other.model().policy) return;
+  const StoppedAnswers stopped = other.run(other.model().policy->policy);
+  double macs = 0;
+  for (const int k : stopped.exit_index)
+    macs += static_cast<double>(cost.exit_macs[static_cast<std::size_t>(k)]);
+  macs /= static_cast<double>(stopped.exit_index.size());
+  result.controls.push_back(
+      {path + ", its policy", control_of(result.logits.labels, subject, stopped.answers,
+                                         macs / static_cast<double>(result.cost.plain_macs))});
+}
+
+/// What the policy, or without one the last exit, is held against.
+void add_controls(const Flags& flags, const LoadedData& loaded, const EvaluationSet& set,
+                  Result& result) {
+  const LogitsView view = result.logits.view();
+  const std::vector<std::int64_t> subject =
+      result.policy ? result.policy->answers : last_answers(view, never_stop(view.exits));
+  const auto plain = static_cast<double>(result.cost.plain_macs);
+  if (result.policy) {
+    const std::vector<double> costs = relative_costs(result.cost);
+    for (int k = 0; k < view.exits; ++k) {
+      std::vector<std::int64_t> answers;
+      for (std::int64_t i = 0; i < view.images(); ++i) answers.push_back(argmax(view.at(k, i)));
+      const auto macs = static_cast<double>(result.cost.alone_macs[static_cast<std::size_t>(k)]);
+      result.controls.push_back({fmt::format("exit {} alone", k + 1),
+                                 control_of(view.labels, subject, answers, macs / plain)});
+    }
+    result.controls.push_back({"random exits at the policy's rates",
+                               random_exits(view, subject, result.policy->metrics.shares, costs)});
+    result.controls.push_back({"oracle, which sees the label", oracle(view, subject, costs)});
+  }
+  for (const std::string& path : flags.compare)
+    compare_with(path, flags, loaded, set, subject, result);
 }
 
 std::string_view name_of(EnsembleKind kind) {
@@ -157,8 +270,19 @@ json exit_json(const Flags& flags, const Result& result, int exit_index) {
 
 json policy_json(const PolicyResult& policy) {
   const PolicyMetrics& metrics = policy.metrics;
-  return {{"criterion", to_string(policy.rule.criterion)},
-          {"threshold", policy.rule.threshold},
+  const Policy& rule = policy.chosen.policy;
+  json thresholds = json::array();
+  for (const auto& threshold : rule.thresholds)
+    thresholds.push_back(threshold ? json(*threshold) : json(nullptr));
+  json guarantee = nullptr;
+  if (const auto& given = policy.chosen.guarantee)
+    guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
+  return {{"from", policy.of_model ? "model" : "flags"},
+          {"aim", policy.chosen.aim},
+          {"criterion", to_string(rule.criterion)},
+          {"ensemble", to_string(rule.ensemble)},
+          {"thresholds", thresholds},
+          {"guarantee", guarantee},
           {"accuracy", metrics.accuracy},
           {"accuracy_interval", {metrics.accuracy_interval.low, metrics.accuracy_interval.high}},
           {"relative_cost", metrics.relative_cost},
@@ -167,6 +291,23 @@ json policy_json(const PolicyResult& policy) {
           {"help", metrics.help},
           {"executed", true},
           {"replay_differs", policy.replay_differs}};
+}
+
+json controls_json(const Result& result) {
+  json rows = json::array();
+  for (const auto& [name, control] : result.controls) {
+    json row = {{"name", name},
+                {"accuracy", control.accuracy},
+                {"accuracy_interval", nullptr},
+                {"relative_cost", control.relative_cost},
+                {"difference", control.difference},
+                {"difference_interval",
+                 {control.difference_interval.low, control.difference_interval.high}}};
+    if (const auto& interval = control.accuracy_interval)
+      row["accuracy_interval"] = {interval->low, interval->high};
+    rows.push_back(std::move(row));
+  }
+  return rows;
 }
 
 void print_json(const Flags& flags, const Result& result) {
@@ -182,6 +323,7 @@ void print_json(const Flags& flags, const Result& result) {
                             {"destructive", metrics.overthinking.destructive},
                             {"oracle", metrics.overthinking.oracle}};
   object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
+  object["controls"] = controls_json(result);
   write_out(object.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
@@ -217,16 +359,37 @@ std::string policy_text(const PolicyResult& policy, bool color) {
   }
   Table table(titles, 0);
   table.add(row);
+  const ChosenPolicy& chosen = policy.chosen;
   std::string text =
       fmt::format("\n{}\n{}",
-                  heading(fmt::format("Policy: stop where {} ≥ {} (executed, not replayed)",
-                                      to_string(policy.rule.criterion), policy.rule.threshold),
+                  heading(fmt::format("{}: stop where {} (executed, not replayed)",
+                                      policy.of_model ? "The model's policy" : "Policy",
+                                      describe(chosen.policy)),
                           color),
                   table.text(color));
+  if (policy.of_model) text += fmt::format("  chosen by {}", printable(chosen.aim));
+  if (const auto& given = chosen.guarantee)
+    text += fmt::format("; certified: {} ≤ {} with probability ≥ {}", given->of, given->epsilon,
+                        1 - given->delta);
+  if (policy.of_model) text += "\n";
   if (policy.replay_differs > 0)
     text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
                         policy.replay_differs);
   return text;
+}
+
+std::string controls_text(const Result& result, bool color) {
+  Table table({"beside it", "accuracy", "95 % interval", "relative cost",
+               result.policy ? "policy − this, points" : "last exit − this, points"});
+  for (const auto& [name, control] : result.controls) {
+    const Interval& difference = control.difference_interval;
+    table.add({printable(name), percent(control.accuracy),
+               control.accuracy_interval ? interval_text(*control.accuracy_interval) : "expected",
+               fmt::format("{:.3f}", control.relative_cost),
+               fmt::format("{:+.2f} ({:+.2f} … {:+.2f})", 100 * control.difference,
+                           100 * difference.low, 100 * difference.high)});
+  }
+  return "\n" + table.text(color);
 }
 
 void print_text(const Flags& flags, const Model& model, const Result& result,
@@ -270,15 +433,38 @@ void print_text(const Flags& flags, const Model& model, const Result& result,
     text += "\n" + ensembles.text(color) + "\n" + overthinking.text(color);
   }
   if (result.policy) text += policy_text(*result.policy, color);
+  if (!result.controls.empty()) text += controls_text(result, color);
   if (flags.confusion)
     for (int k = 0; k < result.logits.exits; ++k) text += confusion_text(model, result, k, color);
   write_out(text);
 }
 
+/// The thresholds of a sweep are chosen on the model's tune images.
+void run_sweep(const Flags& flags, const Model& model, Predictor& predictor,
+               const LoadedData& loaded, const Result& result) {
+  if (result.logits.exits < 2) throw Error("{}: has no early exit to sweep over", flags.model);
+  const auto& hashes = model.provenance.data.tune;
+  if (hashes.empty())
+    throw Error("{}: the model does not say which images are its tune part", flags.model);
+  LoadOptions options;
+  options.height = model.preprocessing.height;
+  options.width = model.preprocessing.width;
+  options.fit = model.preprocessing.fit;
+  const bool test = flags.part == "test";
+  const LoadedData train = test ? load_data(flags.data, Part::train, options) : LoadedData{};
+  const Dataset& data = test ? train.dataset : loaded.dataset;
+  const EvaluationSet set{&data, images_listed(data, hashes), &model.preprocessing,
+                          flags.engine.batch > 0 ? flags.engine.batch : kEvaluationBatch};
+  if (set.indices.empty()) throw Error("{}: holds no image of the model's tune part", flags.data);
+  refuse_trained_images(model, data, set.indices);
+  const SavedLogits tune = run_all_exits(predictor, set);
+  write_sweeps(flags.sweep, {flags.model, loaded.source, flags.part}, tune.view(),
+               result.logits.view(), relative_costs(result.cost));
+}
+
 int run(const Flags& flags) {
-  const ThresholdRule rule{criterion_from_string(flags.criterion), flags.threshold.value_or(1)};
-  if (!(rule.threshold >= 0 && rule.threshold <= 1))
-    throw UsageError("--threshold: expected a score from 0 to 1, got {}", rule.threshold);
+  check(flags.policy);
+  check_sweep_names(flags.sweep);
   const Model model = load_model(flags.model);
   const auto predictor = open_engine(model, flags.engine);
 
@@ -308,7 +494,12 @@ int run(const Flags& flags) {
     save_logits(flags.save_logits, result.logits);
   }
   result.metrics = measure(result.logits.view(), model.loss_weights);
-  if (flags.threshold) result.policy = run_policy(*predictor, set, result, rule);
+  if (const auto chosen = policy_of(flags.policy, model, flags.engine.precision)) {
+    result.policy = run_policy(*predictor, set, result, *chosen);
+    result.policy->of_model = !flags.policy.threshold;
+  }
+  add_controls(flags, loaded, set, result);
+  if (!flags.sweep.empty()) run_sweep(flags, model, *predictor, loaded, result);
   flags.json ? print_json(flags, result) : print_text(flags, model, result, loaded.source);
   return 0;
 }
@@ -327,10 +518,12 @@ void add_test_command(CLI::App& app, Action& action) {
   command->add_option("--part", flags->part, "test, or the model's own tune or certify images")
       ->check(CLI::IsMember({"test", "tune", "certify"}))
       ->capture_default_str();
-  command->add_option("--threshold", flags->threshold,
-                      "Also run the network so that it stops at the first exit this sure");
-  command->add_option("--criterion", flags->criterion, "confidence, entropy or margin")
-      ->capture_default_str();
+  add_policy_flags(*command, flags->policy);
+  command->add_option("--compare", flags->compare,
+                      "Other models to hold it against: a plain, a narrower, a truncated one");
+  command->add_option("--sweep", flags->sweep,
+                      "Write accuracy against cost for every criterion and ensemble, thresholds "
+                      "chosen on tune, to a .json or .csv file (replayed)");
   command->add_flag("--confusion", flags->confusion,
                     "Also give the confusion matrix of every exit");
   command->add_option("--save-logits", flags->save_logits,

@@ -53,7 +53,9 @@ Cost cost_of(const Graph& graph) {
     add(plain, added.body);
     add(so_far, added.body.macs);
     add(so_far, added.head.macs);
-    if (!segment.head.empty()) cost.exit_macs.push_back(so_far);
+    if (segment.head.empty()) continue;
+    cost.exit_macs.push_back(so_far);
+    cost.alone_macs.push_back(plain.macs + added.head.macs);
   }
   add(plain, cost.segments.back().head);
   cost.plain_macs = plain.macs;

@@ -1,8 +1,8 @@
 #include "model/policy_json.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "core/error.h"
 #include "model/json_reader.h"
@@ -11,6 +11,8 @@ namespace offramp {
 namespace {
 
 constexpr std::size_t kMaxExits = 1000;
+constexpr double kMostThreshold = 1e6;
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 /// The shortest decimal that reads back as the same float.
 double shortest(float value) {
@@ -39,12 +41,11 @@ Thresholds read_thresholds(JsonFields& fields) {
       result.emplace_back();
       continue;
     }
-    if (!array[i].is_number())
-      throw Error("{}: expected a number or null", fields.place_of("thresholds", i));
-    const auto value = array[i].get<float>();
-    if (!std::isfinite(value))
-      throw Error("{}: {} is not a finite number", fields.place_of("thresholds", i), value);
-    result.emplace_back(value);
+    const double value = array[i].is_number() ? array[i].get<double>() : kNone;
+    if (!(std::abs(value) <= kMostThreshold))
+      throw Error("{}: expected null or a number from -{} to {}", fields.place_of("thresholds", i),
+                  kMostThreshold, kMostThreshold);
+    result.emplace_back(static_cast<float>(value));
   }
   return result;
 }
@@ -67,7 +68,8 @@ Json to_json(const Guarantee& guarantee) {
           {"images", guarantee.images},
           {"counted", guarantee.counted},
           {"upper_bound", guarantee.upper_bound},
-          {"precision", guarantee.precision}};
+          {"precision", guarantee.precision},
+          {"kernels", guarantee.kernels}};
 }
 
 Guarantee read_guarantee(const Json& json) {
@@ -79,11 +81,13 @@ Guarantee read_guarantee(const Json& json) {
                 quote(guarantee.of));
   guarantee.epsilon = fields.number("epsilon", 0, 1);
   guarantee.delta = fields.number("delta", 0, 1);
-  guarantee.level = fields.number("level", 0, 1);
+  // A test at a laxer level, or a bound above the rate, is no certificate of it.
+  guarantee.level = fields.number("level", 0, guarantee.delta);
   guarantee.images = fields.integer("images", 1, std::int64_t{1} << 40);
   guarantee.counted = fields.integer("counted", 0, guarantee.images);
-  guarantee.upper_bound = fields.number("upper_bound", 0, 1);
+  guarantee.upper_bound = fields.number("upper_bound", 0, guarantee.epsilon);
   guarantee.precision = fields.text("precision");
+  guarantee.kernels = fields.text("kernels");
   fields.finish();
   return guarantee;
 }

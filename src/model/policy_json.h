@@ -18,6 +18,7 @@ struct Guarantee {
   std::int64_t counted = 0;  ///< harmed, or answered otherwise, among them
   double upper_bound = 0;    ///< Clopper–Pearson, at `level`
   std::string precision;     ///< of the logits; under another one the guarantee does not hold
+  std::string kernels = {};  ///< that computed them: "libtorch cpu"
   bool operator==(const Guarantee&) const = default;
 };
 
