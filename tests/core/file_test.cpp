@@ -4,17 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include <csignal>
 #include <fstream>
 #include <future>
 #include <thread>
 
 #include "core/error.h"
+#include "tests/support/full_disk.h"
 
 namespace offramp {
 namespace {
@@ -147,26 +146,11 @@ TEST(WriteFileAtomic, SweepsNothingThatAnotherThreadIsWriting) {
   EXPECT_EQ(files_in(other.path()), 100u);
 }
 
-/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
-template <typename Work>
-[[noreturn]] void with_full_disk(Work&& work) {
-  std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit limit = {4096, 4096};
-  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
-  try {
-    work();
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    std::_Exit(1);
-  }
-  std::_Exit(0);
-}
-
 TEST(WriteFileAtomicDeathTest, KeepsTheOldContentWhenTheDiskFillsUp) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "model.safetensors";
   write_text_atomic(path, "old content");
-  EXPECT_EXIT(with_full_disk([&] { write_text_atomic(path, std::string(100'000, 'x')); }),
+  EXPECT_EXIT(test::with_full_disk([&] { write_text_atomic(path, std::string(100'000, 'x')); }),
               ::testing::ExitedWithCode(1), "model.safetensors: cannot write: File too large");
   EXPECT_EQ(read_text(path), "old content");
   EXPECT_EQ(files_in(folder.path()), 1u) << "the temporary file was left behind";
@@ -176,7 +160,7 @@ TEST(AppendLineDeathTest, LeavesNoHalfLineWhenTheDiskFillsUp) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "metrics.jsonl";
   append_line(path, "first");
-  EXPECT_EXIT(with_full_disk([&] { append_line(path, std::string(100'000, 'x')); }),
+  EXPECT_EXIT(test::with_full_disk([&] { append_line(path, std::string(100'000, 'x')); }),
               ::testing::ExitedWithCode(1), "metrics.jsonl: cannot write: File too large");
   append_line(path, "second");
   EXPECT_EQ(read_text(path), "first\nsecond\n");

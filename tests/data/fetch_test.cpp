@@ -4,12 +4,10 @@
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -23,6 +21,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "data/part_file.h"
+#include "tests/support/full_disk.h"
 
 namespace offramp {
 namespace {
@@ -440,27 +439,12 @@ TEST_F(Fetch, SaysWhereItCannotWrite) {
   }
 }
 
-/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
-template <typename Work>
-[[noreturn]] void with_full_disk(Work&& work) {
-  std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit limit = {4096, 4096};
-  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
-  try {
-    work();
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    std::_Exit(1);
-  }
-  std::_Exit(0);
-}
-
 TEST(PartFileDeathTest, KeepsWhatWasWrittenWhenTheDiskFillsUp) {
   const TemporaryFolder folder;
   const fs::path target = folder.path() / "file.bin";
   const std::string content(100'000, 'x');
   const auto fill = [&] { detail::PartFile(target).append(std::as_bytes(std::span(content))); };
-  EXPECT_EXIT(with_full_disk(fill), testing::ExitedWithCode(1),
+  EXPECT_EXIT(test::with_full_disk(fill), testing::ExitedWithCode(1),
               "file.bin.part: cannot write: File too large");
   detail::Md5 md5;
   md5.add(std::as_bytes(std::span(content)).first(4096));

@@ -1,17 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <array>
-#include <csignal>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
+#include "tests/support/full_disk.h"
 #include "tests/support/image_files.h"
 
 namespace offramp {
@@ -91,27 +88,12 @@ TEST(Packed, RefusesPartsThatDoNotFitTogether) {
   EXPECT_FALSE(fs::exists(folder.path() / "x"));
 }
 
-/// Runs in a child: the limit on file sizes stands for a disk that fills up in the middle.
-template <typename Work>
-[[noreturn]] void with_full_disk(Work&& work) {
-  std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit limit = {4096, 4096};
-  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::_Exit(2);
-  try {
-    work();
-  } catch (const Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    std::_Exit(1);
-  }
-  std::_Exit(0);
-}
-
 TEST(PackedDeathTest, KeepsTheOldFileWhenTheDiskFillsUp) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   const LoadedData old = sample(2, 0), large = sample(200, 0);
   write_packed(path, old, old);
-  EXPECT_EXIT(with_full_disk([&] { write_packed(path, large, large); }),
+  EXPECT_EXIT(test::with_full_disk([&] { write_packed(path, large, large); }),
               ::testing::ExitedWithCode(1), "images.offramp: cannot write: File too large");
   expect_equal(load_data(path.string(), Part::train, {}), old);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
