@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <exception>
 #include <thread>
 
 #include "core/error.h"
@@ -13,15 +14,26 @@ namespace {
 // Calls work(part, first, end) for consecutive parts of 0 … count, one thread each.
 template <typename Work>
 void in_parts(std::int64_t count, int parts, const Work& work) {
-  std::vector<std::thread> threads;
-  for (int part = 1; part < parts; ++part)
-    threads.emplace_back(
-        [&, part] { work(part, count * part / parts, count * (part + 1) / parts); });
-  work(0, std::int64_t{0}, count / parts);
-  for (std::thread& thread : threads) thread.join();
+  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(parts));
+  const auto run = [&](int part) {
+    try {
+      work(part, count * part / parts, count * (part + 1) / parts);
+    } catch (...) {
+      failures[static_cast<std::size_t>(part)] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int part = 1; part < parts; ++part) others.emplace_back(run, part);
+    run(0);
+  }
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
 }
 
-int parts_for(const LogitsView& view) {
+// So many that each has enough to do.
+int parts_for(const LogitsView& view, int threads) {
+  if (threads > 0) return threads;
   const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, cores));
 }
@@ -92,59 +104,90 @@ void check_request(const Policy& shape, std::span<const Criterion> criteria,
                    const LogitsView& view) {
   if (view.images() == 0) throw Error("no image to sweep over");
   if (criteria.empty()) throw Error("no criterion to sweep over");
-  if (shape.num_exits() != view.exits)
+  if (view.exits < 1 || shape.num_exits() != view.exits)
     throw Error("temperatures of {} exits do not fit {} exits", shape.num_exits(), view.exits);
+  Policy fitted = shape;
+  fitted.thresholds.assign(shape.temperatures.size() - 1, std::nullopt);
+  check(fitted, view.exits);
+  const auto classes = static_cast<std::size_t>(std::max(view.classes, 0));
+  if (classes == 0 ||
+      view.logits.size() != static_cast<std::size_t>(view.exits) * view.labels.size() * classes)
+    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
+                view.exits, view.images(), view.classes);
+}
+
+// As many as wanted, evenly spaced, the ends among them.
+std::vector<float> thinned(const std::vector<float>& values, std::size_t wanted) {
+  if (values.size() <= wanted) return values;
+  std::vector<float> chosen;
+  for (std::size_t i = 0; i < wanted; ++i)
+    chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
+  return chosen;
 }
 
 }  // namespace
 
 std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
                                                  std::span<const Criterion> criteria,
-                                                 const LogitsView& view, int count) {
+                                                 const LogitsView& view, int count, int threads) {
   check_request(shape, criteria, view);
   OFFRAMP_ASSERT(count >= 1);
-  const auto early = static_cast<std::size_t>(view.exits) - 1;
+  const auto exits = static_cast<std::size_t>(view.exits);
+  std::vector<std::vector<float>> lists(criteria.size());
+  if (exits == 1) return lists;
   // Scores that decide: those which no exit before has reached.
-  std::vector<std::vector<float>> records(criteria.size());
-  Opinion opinion;
-  Heard heard;
-  for (std::int64_t image = 0; image < view.images(); ++image) {
-    hear(shape, criteria, view, image, opinion, heard);
-    for (std::size_t c = 0; c < criteria.size(); ++c) {
-      float highest = -INFINITY;
-      for (std::size_t k = 0; k < early; ++k) {
-        const float value = heard.scores[c * (early + 1) + k];
-        if (!(value > highest)) continue;
-        records[c].push_back(value);
-        highest = value;
+  using Records = std::vector<std::vector<float>>;
+  const int parts = parts_for(view, threads);
+  std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
+  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+    Opinion opinion;
+    Heard heard;
+    Records& mine = records[static_cast<std::size_t>(part)];
+    for (std::int64_t image = first; image < end; ++image) {
+      hear(shape, criteria, view, image, opinion, heard);
+      for (std::size_t c = 0; c < criteria.size(); ++c) {
+        float highest = -INFINITY;
+        for (std::size_t k = 0; k + 1 < exits; ++k) {
+          const float value = heard.scores[c * exits + k];
+          if (!(value > highest)) continue;
+          mine[c].push_back(value);
+          highest = value;
+        }
       }
     }
+  });
+  for (std::size_t c = 0; c < criteria.size(); ++c) {
+    std::vector<float> values;
+    float never = 2;  // above every other criterion's range
+    if (criteria[c] == Criterion::patience) {
+      never = static_cast<float>(exits);
+      for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
+    } else {
+      for (const Records& part : records)
+        values.insert(values.end(), part[c].begin(), part[c].end());
+      std::ranges::sort(values);
+      values.erase(std::unique(values.begin(), values.end()), values.end());
+    }
+    lists[c] = thinned(values, static_cast<std::size_t>(count) - 1);
+    lists[c].push_back(never);
   }
-  for (std::vector<float>& values : records) {
-    std::ranges::sort(values);
-    values.erase(std::unique(values.begin(), values.end()), values.end());
-    const auto wanted = static_cast<std::size_t>(count);
-    if (values.size() <= wanted) continue;
-    std::vector<float> chosen;
-    for (std::size_t i = 0; i < wanted; ++i)
-      chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
-    values = std::move(chosen);
-  }
-  return records;
+  return lists;
 }
 
 std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteria,
                          std::span<const std::vector<float>> thresholds, const LogitsView& view,
-                         std::span<const double> costs) {
+                         std::span<const double> costs, int threads) {
   check_request(shape, criteria, view);
   const auto exits = static_cast<std::size_t>(view.exits);
   if (thresholds.size() != criteria.size())
     throw Error("{} lists of thresholds for {} criteria", thresholds.size(), criteria.size());
   if (costs.size() != exits) throw Error("{} costs do not fit {} exits", costs.size(), exits);
   for (const std::vector<float>& list : thresholds)
-    OFFRAMP_ASSERT(std::is_sorted(list.begin(), list.end()));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      if (std::isnan(list[i]) || (i > 0 && !(list[i] > list[i - 1])))
+        throw Error("thresholds must rise: {} is number {}", list[i], i + 1);
 
-  const int parts = parts_for(view);
+  const int parts = parts_for(view, threads);
   std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(parts));
   for (auto& part : counts)
     for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <thread>
 
 #include "core/error.h"
 #include "policy/temperature.h"
@@ -10,15 +11,16 @@
 namespace offramp {
 namespace {
 
-constexpr int kPathLevels = 200;  // quantiles of each exit's scores
+constexpr double kLeastLevel = 1e-250;  // far from where doubles end
 
-void check_view(const LogitsView& view, const char* name) {
+void check_view(const LogitsView& view, const char* name, bool labelled = true) {
   if (view.images() == 0) throw Error("{}: no image to calibrate on", name);
   const std::size_t cells = static_cast<std::size_t>(view.exits) * view.labels.size() *
                             static_cast<std::size_t>(view.classes);
   if (view.exits < 1 || view.classes < 1 || cells != view.logits.size())
     throw Error("{}: {} logits do not fit {} exits, {} images and {} classes", name,
                 view.logits.size(), view.exits, view.images(), view.classes);
+  if (!labelled) return;
   for (const std::int64_t label : view.labels)
     if (label < 0 || label >= view.classes)
       throw Error("{}: label {} is not one of {} classes", name, label, view.classes);
@@ -34,6 +36,13 @@ ExitTable table_of(const Judgements& judged, std::span<const std::uint8_t> good,
 std::span<const float> logits_of_exit(const LogitsView& view, int exit_index) {
   const std::size_t cells = view.labels.size() * static_cast<std::size_t>(view.classes);
   return view.logits.subspan(static_cast<std::size_t>(exit_index) * cells, cells);
+}
+
+// Threads cost more than a few images do.
+int threads_for(const LogitsView& view) {
+  if (view.logits.size() < 1'000'000) return 1;
+  const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return std::min(cores, view.exits);
 }
 
 std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) {
@@ -61,9 +70,18 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
   Policy policy = never_stop(tune.exits);
   policy.criterion = shape.criterion;
   policy.ensemble = shape.ensemble;
-  for (int k = 0; k < tune.exits; ++k)
-    policy.temperatures[static_cast<std::size_t>(k)] =
-        static_cast<float>(fit_temperature(logits_of_exit(tune, k), tune.labels));
+  {
+    // One exit knows nothing of another's temperature.
+    std::vector<std::jthread> others;
+    const auto fit = [&](int first, int step) {
+      for (int k = first; k < tune.exits; k += step)
+        policy.temperatures[static_cast<std::size_t>(k)] =
+            static_cast<float>(fit_temperature(logits_of_exit(tune, k), tune.labels));
+    };
+    const int threads = threads_for(tune);
+    for (int t = 1; t < threads; ++t) others.emplace_back(fit, t, threads);
+    fit(0, threads);
+  }
   if (shape.ensemble == Ensemble::weighted) policy.ensemble_weights = fitted_weights(policy, tune);
   return policy;
 }
@@ -102,7 +120,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   chosen.policy = policy;
   Choice choice;
   if (aim.threshold) {
-    choice = apply(table, Thresholds(policy.thresholds.size(), *aim.threshold));
+    choice = tally(table, Thresholds(policy.thresholds.size(), *aim.threshold));
     chosen.shared = true;
   } else {
     Aim wanted;
@@ -118,7 +136,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
     const std::optional<Choice> each = search_each(table, wanted);
     chosen.met = each.has_value();
     if (!each) {
-      choice = apply(table, Thresholds(policy.thresholds.size()));
+      choice = tally(table, Thresholds(policy.thresholds.size()));
     } else {
       // One threshold is the simpler rule: it stays where it is as good.
       chosen.shared =
@@ -135,11 +153,17 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
 CertifiedPolicy guarantee(const Policy& policy, const LogitsView& tune, const LogitsView& certify,
                           std::span<const double> costs, const GuaranteeAim& aim) {
   check_view(tune, "tune");
-  check_view(certify, "certify");
+  check_view(certify, "certify", !aim.label_free);
   check(policy, tune.exits);
   check(policy, certify.exits);
+  if (!(aim.epsilon > 0 && aim.epsilon < 1))
+    throw Error("epsilon: {} is not in (0, 1)", aim.epsilon);
+  if (!(aim.delta > 0 && aim.delta < 1)) throw Error("delta: {} is not in (0, 1)", aim.delta);
+  if (aim.attempt < 1) throw Error("attempt: {} is not at least 1", aim.attempt);
   CertifiedPolicy result;
   result.level = level_of_attempt(aim.delta, aim.attempt);
+  if (!(result.level > kLeastLevel))
+    throw Error("attempt {}: nothing of delta {} is left", aim.attempt, aim.delta);
   result.images = certify.images();
   result.images_needed = images_needed(aim.epsilon, result.level);
   result.policy = policy;
@@ -156,8 +180,9 @@ CertifiedPolicy guarantee(const Policy& policy, const LogitsView& tune, const Lo
   const auto harmless = harmless_table(judged, certify.labels, aim.label_free);
   const ExitTable table = table_of(judged, harmless, costs);
   std::vector<std::int64_t> harmed;
+  harmed.reserve(path.size());
   for (const Thresholds& thresholds : path)
-    harmed.push_back(result.images - apply(table, thresholds).good);
+    harmed.push_back(result.images - tally(table, thresholds).good);
   result.certified = offramp::certify(harmed, result.images, aim.epsilon, result.level);
   if (result.certified) result.policy.thresholds = path[result.certified->index];
   return result;

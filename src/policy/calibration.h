@@ -22,11 +22,11 @@ struct PolicyShape {
 /// Temperatures, and the weights of a weighted ensemble, fitted on tune images; no thresholds.
 Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
 
-/// What is wanted of thresholds. Exactly one of the first three has a value.
+/// What is wanted of thresholds. Exactly one has a value.
 struct ThresholdAim {
-  std::optional<float> threshold;            ///< this one at every early exit
-  std::optional<double> least_accuracy;      ///< cheapest with at least this accuracy
-  std::optional<double> most_relative_cost;  ///< most accurate with at most this mean cost
+  std::optional<float> threshold = {};            ///< this one at every early exit
+  std::optional<double> least_accuracy = {};      ///< cheapest with at least this accuracy
+  std::optional<double> most_relative_cost = {};  ///< most accurate with at most this mean cost
 };
 
 /// Thresholds chosen on tune images.
@@ -50,6 +50,9 @@ struct GuaranteeAim {
   int attempt = 1;                ///< of the certificates drawn from these images, from 1
 };
 
+/// Steps of each exit's threshold on the path of a guarantee: quantiles of its scores.
+inline constexpr int kPathLevels = 200;
+
 /// A policy with what was certified of it.
 struct CertifiedPolicy {
   Policy policy;                       ///< never stops early where nothing could be certified
@@ -62,7 +65,10 @@ struct CertifiedPolicy {
 
 /// Lays a path of ever bolder thresholds on tune and certifies along it on other images.
 /// Harm is measured against exit K's answer under the same policy: with an ensemble, the ensemble
-/// of all exits.
+/// of all exits. Labels of `certify` are read only where the aim is not label-free; its answers
+/// decide nothing but how far along the path the policy lies.
+/// @throws Error if there is no image, sizes do not fit, epsilon or delta is not in (0, 1), or so
+/// many attempts were made that nothing of delta is left
 CertifiedPolicy guarantee(const Policy& policy, const LogitsView& tune, const LogitsView& certify,
                           std::span<const double> costs, const GuaranteeAim& aim);
 

@@ -9,16 +9,14 @@
 namespace offramp {
 namespace {
 
-constexpr int kPathLevels = 200;  // as guarantee()
-
-/// The largest rate seen on `images` that certifies `epsilon`; below 0 if none does.
-double largest_certifiable_rate(std::int64_t images, double epsilon, double level) {
-  std::int64_t none = -1, many = images;  // counts that pass and that do not
-  while (many - none > 1) {
-    const std::int64_t middle = none + (many - none) / 2;
-    (binomial_cdf(middle, images, epsilon) <= level ? none : many) = middle;
+/// The largest count among `images` that certifies `epsilon`; -1 if none does.
+std::int64_t most_certifiable(std::int64_t images, double epsilon, double level) {
+  std::int64_t passes = -1, fails = images;
+  while (fails - passes > 1) {
+    const std::int64_t middle = passes + (fails - passes) / 2;
+    (binomial_cdf(middle, images, epsilon) <= level ? passes : fails) = middle;
   }
-  return images == 0 ? -1 : static_cast<double>(none) / static_cast<double>(images);
+  return passes;
 }
 
 }  // namespace
@@ -32,15 +30,15 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless, costs};
   const ExitTable by_label{judged.exits, judged.images, judged.scores, right, costs};
   const auto images = static_cast<double>(tune.images());
-  const double rate = largest_certifiable_rate(certify_images, aim.epsilon,
-                                               level_of_attempt(aim.delta, aim.attempt));
+  const std::int64_t most =
+      most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, aim.attempt));
   Thresholds boldest(policy.thresholds.size());
   for (const Thresholds& thresholds : bold_path(by_harm, kPathLevels)) {
-    const std::int64_t harmed = tune.images() - apply(by_harm, thresholds).good;
-    if (static_cast<double>(harmed) > rate * images) break;
+    const std::int64_t harmed = tune.images() - tally(by_harm, thresholds).good;
+    if (harmed * certify_images > most * tune.images()) break;  // as rates, without rounding
     boldest = thresholds;
   }
-  const Choice choice = apply(by_label, boldest);
+  const Choice choice = tally(by_label, boldest);
   Chosen chosen;
   chosen.policy = policy;
   chosen.policy.thresholds = boldest;

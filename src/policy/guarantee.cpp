@@ -1,5 +1,6 @@
 #include "policy/guarantee.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -26,7 +27,8 @@ std::optional<Certified> certify(std::span<const std::int64_t> harmed, std::int6
     if (binomial_cdf(harmed[m], images, epsilon) > delta) break;
     result = Certified{m, harmed[m], 0};
   }
-  if (result) result->upper_bound = clopper_pearson_upper(result->harmed, images, delta);
+  if (result)
+    result->upper_bound = std::min(clopper_pearson_upper(result->harmed, images, delta), epsilon);
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "policy/class_math.h"
 
 namespace offramp {
 namespace {
@@ -48,26 +49,9 @@ std::string_view word_of(const Words& words, Value value) {
 
 float entropy_score(std::span<const float> p) {
   if (p.size() == 1) return p[0];  // log C = 0: the only answer is as sure as its probability
-  double entropy = 0;
-  for (float value : p)
-    if (value != 0) entropy -= static_cast<double>(value) * std::log(static_cast<double>(value));
+  const double most = detail::logarithm(static_cast<double>(p.size()));
   // Rounding may leave the range by an ulp; NaN passes through and is never sure enough.
-  return static_cast<float>(
-      std::clamp(1 - entropy / std::log(static_cast<double>(p.size())), 0.0, 1.0));
-}
-
-float margin_score(std::span<const float> p) {
-  float first = p[0], second = 0;
-  for (float value : p.subspan(1)) {
-    // Written so that a NaN anywhere makes the margin NaN.
-    if (!(value <= first)) {
-      second = first;
-      first = value;
-    } else if (!(value <= second)) {
-      second = value;
-    }
-  }
-  return first - second;
+  return static_cast<float>(std::clamp(1 - detail::entropy(p) / most, 0.0, 1.0));
 }
 
 }  // namespace
@@ -75,23 +59,21 @@ float margin_score(std::span<const float> p) {
 void softmax(std::span<const float> logits, float temperature, std::span<float> p) {
   OFFRAMP_ASSERT(logits.size() == p.size() && !p.empty());
   OFFRAMP_ASSERT(temperature > 0);
-  const double largest = logits[static_cast<std::size_t>(argmax(logits))];
-  double sum = 0;
-  for (std::size_t i = 0; i < p.size(); ++i) sum += std::exp((logits[i] - largest) / temperature);
-  // A second exponential instead of a buffer: nothing is allocated, and p may be the logits.
-  for (std::size_t i = 0; i < p.size(); ++i)
-    p[i] = static_cast<float>(std::exp((logits[i] - largest) / temperature) / sum);
+  std::vector<double> e(logits.size());
+  const double total =
+      detail::exponentials(logits, logits[detail::first_largest(logits)], temperature, e);
+  detail::normalise(e, total, p);
 }
 
 float score(Criterion criterion, std::span<const float> p) {
   OFFRAMP_ASSERT(!p.empty());
   switch (criterion) {
     case Criterion::confidence:
-      return p[static_cast<std::size_t>(argmax(p))];
+      return p[detail::first_largest(p)];
     case Criterion::entropy:
       return entropy_score(p);
     case Criterion::margin:
-      return margin_score(p);
+      return detail::margin(p);
     case Criterion::patience:
       break;
   }
@@ -100,10 +82,7 @@ float score(Criterion criterion, std::span<const float> p) {
 
 int argmax(std::span<const float> values) {
   OFFRAMP_ASSERT(!values.empty());
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < values.size(); ++i)
-    if (values[i] > values[best] || (std::isnan(values[best]) && !std::isnan(values[i]))) best = i;
-  return static_cast<int>(best);
+  return static_cast<int>(detail::first_largest(values));
 }
 
 std::string_view to_string(Criterion criterion) { return word_of(kCriteria, criterion); }
@@ -150,42 +129,23 @@ void check(const Policy& policy, int exits) {
 
 namespace {
 
-// exp((z - largest) / T) of each class; returns their sum.
-double exponentials(std::span<const float> logits, double largest, double temperature,
-                    std::vector<double>& out) {
-  out.resize(logits.size());
-  double sum = 0;
-  for (std::size_t c = 0; c < logits.size(); ++c)
-    sum += out[c] = std::exp((logits[c] - largest) / temperature);
-  return sum;
-}
-
 // Adds one exit's distribution to the sum, and writes the mean of all so far to p.
 void join(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion) {
   const auto k = static_cast<std::size_t>(exit_index);
-  const std::size_t classes = logits.size();
   const double temperature = policy.temperatures[k];
   const double weight =
       policy.ensemble == Ensemble::weighted ? static_cast<double>(policy.ensemble_weights[k]) : 1.0;
   opinion.weight += weight;
-  const double largest = logits[static_cast<std::size_t>(argmax(logits))];
+  const double largest = logits[detail::first_largest(logits)];
   std::vector<double>& e = opinion.scratch;
-  const double total = exponentials(logits, largest, temperature, e);
+  const double total = detail::exponentials(logits, largest, temperature, e);
   if (policy.ensemble != Ensemble::geometric) {
-    for (std::size_t c = 0; c < classes; ++c) {
-      opinion.sum[c] += weight * (e[c] / total);
-      opinion.p[c] = static_cast<float>(opinion.sum[c] / opinion.weight);
-    }
+    detail::add_weighted(e, total, weight, opinion.weight, opinion.sum, opinion.p);
     return;
   }
-  const double log_total = std::log(total);
-  for (std::size_t c = 0; c < classes; ++c)
-    opinion.sum[c] += (logits[c] - largest) / temperature - log_total;
-  const double top = *std::ranges::max_element(opinion.sum);
-  double norm = 0;
-  for (std::size_t c = 0; c < classes; ++c)
-    norm += e[c] = std::exp((opinion.sum[c] - top) / opinion.weight);
-  for (std::size_t c = 0; c < classes; ++c) opinion.p[c] = static_cast<float>(e[c] / norm);
+  detail::add_logarithms(logits, largest, temperature, detail::logarithm(total), opinion.sum);
+  const double top = opinion.sum[detail::first_largest(opinion.sum)];
+  detail::normalise(e, detail::exponentials(opinion.sum, top, opinion.weight, e), opinion.p);
 }
 
 }  // namespace
@@ -194,14 +154,13 @@ void listen(const Policy& policy, int exit_index, std::span<const float> logits,
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < policy.num_exits() && !logits.empty());
   const bool first = exit_index == 0;
   opinion.p.resize(logits.size());
-  int answer = 0;
+  opinion.scratch.resize(logits.size());
+  std::size_t answer = 0;
   if (policy.ensemble == Ensemble::off) {
-    answer = argmax(logits);
-    const double total =
-        exponentials(logits, logits[static_cast<std::size_t>(answer)],
-                     policy.temperatures[static_cast<std::size_t>(exit_index)], opinion.scratch);
-    for (std::size_t c = 0; c < logits.size(); ++c)
-      opinion.p[c] = static_cast<float>(opinion.scratch[c] / total);
+    answer = detail::first_largest(logits);
+    const float temperature = policy.temperatures[static_cast<std::size_t>(exit_index)];
+    const double total = detail::exponentials(logits, logits[answer], temperature, opinion.scratch);
+    detail::normalise(opinion.scratch, total, opinion.p);
   } else {
     if (first) {
       opinion.sum.assign(logits.size(), 0.0);
@@ -209,15 +168,19 @@ void listen(const Policy& policy, int exit_index, std::span<const float> logits,
     }
     join(policy, exit_index, logits, opinion);
     // From the finer numbers: rounded probabilities may tie where these do not.
-    answer = static_cast<int>(std::ranges::max_element(opinion.sum) - opinion.sum.begin());
+    answer = detail::first_largest(opinion.sum);
   }
-  opinion.streak = first || answer != opinion.answer ? 1 : opinion.streak + 1;
-  opinion.answer = answer;
+  // An exit that says nothing agrees with none, before it or after.
+  const bool agrees = !first && opinion.streak > 0 && static_cast<int>(answer) == opinion.answer;
+  opinion.streak = std::isnan(opinion.p[answer]) ? 0 : agrees ? opinion.streak + 1 : 1;
+  opinion.answer = static_cast<int>(answer);
 }
 
 float score(Criterion criterion, const Opinion& opinion) {
-  return criterion == Criterion::patience ? static_cast<float>(opinion.streak)
-                                          : score(criterion, opinion.p);
+  const float largest = opinion.p[static_cast<std::size_t>(opinion.answer)];
+  if (criterion == Criterion::confidence || std::isnan(largest)) return largest;
+  if (criterion == Criterion::patience) return static_cast<float>(opinion.streak);
+  return score(criterion, opinion.p);
 }
 
 bool consult(const Policy& policy, int exit_index, std::span<const float> logits,

@@ -50,7 +50,7 @@ struct Opinion {
   std::vector<float> p;         ///< [classes] probabilities, of the exit or of the ensemble so far
   int answer = 0;               ///< the class of the largest, the first of equals
   float score = 0;              ///< of the policy's criterion
-  int streak = 0;               ///< exits up to this one that agree
+  int streak = 0;               ///< exits up to this one that agree; 0 where p is NaN
   std::vector<double> sum;      ///< [classes] of the ensemble's members, weighted
   double weight = 0;            ///< of the members
   std::vector<double> scratch;  ///< [classes]
@@ -60,7 +60,7 @@ struct Opinion {
 /// the opinion but its score. @param logits  [classes]
 void listen(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion);
 
-/// How sure the opinion is.
+/// How sure the opinion is; NaN, which reaches no threshold, where its logits were NaN or infinite.
 float score(Criterion criterion, const Opinion& opinion);
 
 /// listen() and score(), and whether the image stops here; at the last exit always.

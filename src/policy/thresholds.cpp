@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -13,7 +13,7 @@ namespace {
 using Index = std::uint32_t;
 
 // Work of the exhaustive part of search_each, in visits of an image.
-constexpr double kMostVisits = 4e8;
+constexpr double kMostVisits = 2e8;
 
 bool better(const Aim& aim, std::int64_t good, double cost, const Choice& than) {
   if (aim.cheapest) return cost < than.total_cost || (cost == than.total_cost && good > than.good);
@@ -25,6 +25,25 @@ bool keeps_to(const Aim& aim, std::int64_t good, double cost) {
   return good >= aim.least_good && cost <= aim.most_cost * (1 + 1e-12);
 }
 
+// Of counts, always in the order of the exits: equal counts cost the same to the last bit, however
+// a search came by them.
+double cost_of(std::span<const std::int64_t> stopped, std::span<const double> costs) {
+  double cost = 0;
+  for (std::size_t k = 0; k < costs.size(); ++k) cost += static_cast<double>(stopped[k]) * costs[k];
+  return cost;
+}
+
+// Images by falling score at one exit, equal ones by number; without those whose score is NaN.
+std::vector<Index> order_of(std::span<const float> scores) {
+  std::vector<Index> order;
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    if (!std::isnan(scores[i])) order.push_back(static_cast<Index>(i));
+  std::ranges::sort(order, [&](Index a, Index b) {
+    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+  });
+  return order;
+}
+
 // Searches over thresholds with what search_shared and search_each have in common.
 class Search {
  public:
@@ -32,7 +51,8 @@ class Search {
     OFFRAMP_ASSERT(table.exits >= 1 && table.images >= 0);
     OFFRAMP_ASSERT(table.scores.size() == cells() && table.good.size() == cells());
     OFFRAMP_ASSERT(table.costs.size() == exits());
-    for (std::size_t k = 0; k + 1 < exits(); ++k) orders_.push_back(order_of(k));
+    for (std::size_t k = 0; k + 1 < exits(); ++k)
+      orders_.push_back(order_of(table.scores.subspan(k * images(), images())));
   }
 
   std::size_t exits() const { return static_cast<std::size_t>(table_.exits); }
@@ -40,8 +60,6 @@ class Search {
   std::size_t cells() const { return exits() * images(); }
   float score(std::size_t k, std::size_t i) const { return table_.scores[k * images() + i]; }
   int good(std::size_t k, std::size_t i) const { return table_.good[k * images() + i]; }
-  /// Images by falling score at exit k; without those whose score is not a number.
-  const std::vector<Index>& order(std::size_t k) const { return orders_[k]; }
 
   void offer(const Thresholds& thresholds, std::int64_t good, double cost) {
     if (!keeps_to(aim_, good, cost)) return;
@@ -53,14 +71,15 @@ class Search {
     // reached.
     struct Move {
       float threshold;
-      double cost;
+      std::size_t from, to;
       int good;
     };
     std::vector<Move> moves;
     std::vector<std::pair<float, std::size_t>> records;
-    double cost = static_cast<double>(images()) * table_.costs.back();
-    std::int64_t good_images = 0;
+    std::vector<std::int64_t> stopped(exits());
     const std::size_t last = exits() - 1;
+    stopped[last] = table_.images;
+    std::int64_t good_images = 0;
     for (std::size_t i = 0; i < images(); ++i) {
       good_images += good(last, i);
       records.clear();
@@ -70,19 +89,20 @@ class Search {
       std::size_t from = last;
       for (auto record = records.rbegin(); record != records.rend(); ++record) {
         const std::size_t k = record->second;
-        moves.push_back(
-            {record->first, table_.costs[k] - table_.costs[from], good(k, i) - good(from, i)});
+        moves.push_back({record->first, from, k, good(k, i) - good(from, i)});
         from = k;
       }
     }
     std::ranges::sort(moves,
                       [](const Move& a, const Move& b) { return a.threshold > b.threshold; });
-    offer(Thresholds(last), good_images, cost);
+    offer(Thresholds(last), good_images, cost_of(stopped, table_.costs));
     for (std::size_t m = 0; m < moves.size(); ++m) {
-      cost += moves[m].cost;
+      --stopped[moves[m].from];
+      ++stopped[moves[m].to];
       good_images += moves[m].good;
       const bool group_ends = m + 1 == moves.size() || moves[m + 1].threshold != moves[m].threshold;
-      if (group_ends) offer(Thresholds(last, moves[m].threshold), good_images, cost);
+      if (group_ends)
+        offer(Thresholds(last, moves[m].threshold), good_images, cost_of(stopped, table_.costs));
     }
   }
 
@@ -116,23 +136,13 @@ class Search {
   const std::optional<Choice>& best() const { return best_; }
 
  private:
-  std::vector<Index> order_of(std::size_t k) const {
-    std::vector<Index> order;
-    for (std::size_t i = 0; i < images(); ++i)
-      if (!std::isnan(score(k, i))) order.push_back(static_cast<Index>(i));
-    std::ranges::sort(order, [&](Index a, Index b) {
-      return score(k, a) > score(k, b) || (score(k, a) == score(k, b) && a < b);
-    });
-    return order;
-  }
-
   // Images that have not left yet, how many of them the last exit is good for, and what those that
   // left have brought.
   struct Rest {
     std::size_t alive;
     std::int64_t good_at_last;
     std::int64_t good_left;
-    double cost_left;
+    double cost_left;  // exit by exit, as cost_of() adds them
   };
 
   void descend(std::size_t k, std::size_t levels, Rest rest) {
@@ -140,20 +150,25 @@ class Search {
     const bool exact = k + 1 == last;
     const std::vector<Index>& order = orders_[k];
     const std::size_t stride = exact ? 1 : std::max<std::size_t>(1, order.size() / levels);
+    std::int64_t stopped = 0;
     const auto visit = [&] {
+      Rest next = rest;
+      next.cost_left += static_cast<double>(stopped) * table_.costs[k];
       if (exact)
-        offer(thresholds_, rest.good_left + rest.good_at_last,
-              rest.cost_left + static_cast<double>(rest.alive) * table_.costs[last]);
-      else
-        descend(k + 1, levels, rest);
+        offer(thresholds_, next.good_left + next.good_at_last,
+              next.cost_left + static_cast<double>(next.alive) * table_.costs[last]);
+      else if (promises(k + 1, next))
+        descend(k + 1, levels, next);
     };
     visit();
     std::size_t since = 0;
+    bool changed = false;
     std::vector<Index> left;
-    for (std::size_t position = 0; position < order.size(); ++position) {
+    for (std::size_t position = 0; position < order.size() && rest.alive > 0; ++position) {
       const Index i = order[position];
       ++since;
       if (alive_[i]) {
+        changed = true;
         if (!exact) {
           alive_[i] = 0;
           left.push_back(i);
@@ -161,17 +176,30 @@ class Search {
         --rest.alive;
         rest.good_at_last -= good(last, i);
         rest.good_left += good(k, i);
-        rest.cost_left += table_.costs[k];
+        ++stopped;
       }
       const float here = score(k, i);
-      if (position + 1 < order.size() && score(k, order[position + 1]) == here) continue;
-      if (since < stride && position + 1 < order.size()) continue;
+      const bool ends = position + 1 == order.size() || rest.alive == 0;
+      if (!ends && score(k, order[position + 1]) == here) continue;
+      if (!changed || (!ends && since < stride)) continue;
       since = 0;
+      changed = false;
       thresholds_[k] = here;
       visit();
     }
     thresholds_[k].reset();
     for (const Index i : left) alive_[i] = 1;
+  }
+
+  // Whether the best that may still come of exits from `k` on would be wanted.
+  bool promises(std::size_t k, const Rest& rest) const {
+    const double least_cost = *std::min_element(
+        table_.costs.begin() + static_cast<std::ptrdiff_t>(k), table_.costs.end());
+    const auto alive = static_cast<std::int64_t>(rest.alive);
+    const std::int64_t most_good = rest.good_left + alive;
+    // A hair less, for the order in which costs are added.
+    const double cost = (rest.cost_left + static_cast<double>(alive) * least_cost) * (1 - 1e-12);
+    return keeps_to(aim_, most_good, cost) && (!best_ || better(aim_, most_good, cost, *best_));
   }
 
   std::size_t exit_from(std::size_t first, std::size_t i, const Thresholds& thresholds) const {
@@ -183,25 +211,26 @@ class Search {
   void sweep_one(std::size_t k, Thresholds thresholds) {
     thresholds[k].reset();
     std::int64_t good_images = 0;
-    double cost = 0;
+    std::vector<std::int64_t> stopped(exits());
     std::vector<std::size_t> place(images());
     for (std::size_t i = 0; i < images(); ++i) {
       place[i] = exit_from(0, i, thresholds);
       good_images += good(place[i], i);
-      cost += table_.costs[place[i]];
+      ++stopped[place[i]];
     }
-    offer(thresholds, good_images, cost);
+    offer(thresholds, good_images, cost_of(stopped, table_.costs));
     const std::vector<Index>& order = orders_[k];
     for (std::size_t position = 0; position < order.size(); ++position) {
       const Index i = order[position];
       if (place[i] > k) {
         good_images += good(k, i) - good(place[i], i);
-        cost += table_.costs[k] - table_.costs[place[i]];
+        --stopped[place[i]];
+        ++stopped[k];
       }
       const float here = score(k, i);
       if (position + 1 < order.size() && score(k, order[position + 1]) == here) continue;
       thresholds[k] = here;
-      offer(thresholds, good_images, cost);
+      offer(thresholds, good_images, cost_of(stopped, table_.costs));
     }
   }
 
@@ -235,17 +264,19 @@ Judgements judge(const Policy& policy, std::span<const float> logits, int classe
   return result;
 }
 
-Choice apply(const ExitTable& table, const Thresholds& thresholds) {
+Choice tally(const ExitTable& table, const Thresholds& thresholds) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   OFFRAMP_ASSERT(thresholds.size() + 1 == exits);
   Choice choice{thresholds, 0, 0};
+  std::vector<std::int64_t> stopped(exits);
   for (std::size_t i = 0; i < images; ++i) {
     std::size_t k = 0;
     while (k + 1 < exits && !(thresholds[k] && table.scores[k * images + i] >= *thresholds[k])) ++k;
     choice.good += table.good[k * images + i];
-    choice.total_cost += table.costs[k];
+    ++stopped[k];
   }
+  choice.total_cost = cost_of(stopped, table.costs);
   return choice;
 }
 
@@ -258,6 +289,7 @@ std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim) {
 std::optional<Choice> search_each(const ExitTable& table, const Aim& aim) {
   Search search(table, aim);
   search.shared();
+  search.polish();  // a second place to start from than the grid's best
   search.each();
   search.polish();
   return search.best();
@@ -267,43 +299,68 @@ std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
   OFFRAMP_ASSERT(levels >= 1);
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
-  std::vector<std::vector<float>> grid(exits - 1);  // falling quantiles of each exit's scores
-  for (std::size_t k = 0; k + 1 < exits; ++k) {
-    std::vector<float> scores;
-    for (const float value : table.scores.subspan(k * images, images))
-      if (!std::isnan(value)) scores.push_back(value);
-    std::ranges::sort(scores, std::greater{});
-    for (int level = 1; level <= levels && !scores.empty(); ++level) {
-      const std::size_t at =
-          scores.size() * static_cast<std::size_t>(level) / static_cast<std::size_t>(levels);
-      const float value = scores[std::max<std::size_t>(at, 1) - 1];
-      if (grid[k].empty() || value < grid[k].back()) grid[k].push_back(value);
+  const std::size_t last = exits - 1;
+  // Of each early exit: its images from the surest down, and where its steps end among them.
+  struct Steps {
+    std::vector<Index> order;
+    std::vector<std::size_t> ends;
+    std::size_t taken = 0;
+  };
+  std::vector<Steps> steps(last);
+  for (std::size_t k = 0; k < last; ++k) {
+    const auto scores = table.scores.subspan(k * images, images);
+    steps[k].order = order_of(scores);
+    const std::size_t size = steps[k].order.size();
+    std::size_t end = 0;
+    for (std::size_t level = 1; end < size; ++level) {
+      const std::size_t wanted = size * level / static_cast<std::size_t>(levels);
+      if (std::max<std::size_t>(wanted, 1) <= end) continue;
+      end = std::max<std::size_t>(wanted, 1);
+      while (end < size && scores[steps[k].order[end]] == scores[steps[k].order[end - 1]]) ++end;
+      steps[k].ends.push_back(end);
     }
   }
-  std::vector<std::size_t> next(exits - 1, 0);
-  std::vector<Thresholds> path = {Thresholds(exits - 1)};
-  Choice now = apply(table, path.back());
+
+  std::vector<std::size_t> place(images, last);
+  std::vector<std::int64_t> stopped(exits);
+  stopped[last] = table.images;
+  const auto movers = [&](std::size_t k) {  // a step's images, those that left before included
+    const Steps& of = steps[k];
+    const std::size_t from = of.taken == 0 ? 0 : of.ends[of.taken - 1];
+    return std::span(of.order).subspan(from, of.ends[of.taken] - from);
+  };
+  std::vector<Thresholds> path = {Thresholds(last)};
   for (;;) {
-    std::optional<Choice> best;
-    std::size_t best_exit = 0;
+    std::optional<std::size_t> best;
     double best_gain = 0;
-    for (std::size_t k = 0; k + 1 < exits; ++k) {
-      if (next[k] == grid[k].size()) continue;
-      Thresholds bolder = now.thresholds;
-      bolder[k] = grid[k][next[k]];
-      const Choice choice = apply(table, bolder);
-      const auto lost = static_cast<double>(std::max<std::int64_t>(0, now.good - choice.good));
-      const double gain = (now.total_cost - choice.total_cost) / (lost + 1);
-      if (!best || gain > best_gain) {
-        best = choice;
-        best_exit = k;
-        best_gain = gain;
+    const double cost = cost_of(stopped, table.costs);
+    for (std::size_t k = 0; k < last; ++k) {
+      if (steps[k].taken == steps[k].ends.size()) continue;
+      std::vector<std::int64_t> then = stopped;
+      std::int64_t lost = 0;
+      for (const Index i : movers(k)) {
+        if (place[i] <= k) continue;
+        --then[place[i]];
+        ++then[k];
+        lost += table.good[place[i] * images + i] - table.good[k * images + i];
       }
+      const double gain = (cost - cost_of(then, table.costs)) /
+                          static_cast<double>(std::max<std::int64_t>(lost, 0) + 1);
+      if (best && gain <= best_gain) continue;
+      best = k;
+      best_gain = gain;
     }
     if (!best) return path;
-    ++next[best_exit];
-    now = *best;
-    path.push_back(now.thresholds);
+    const std::size_t k = *best;
+    for (const Index i : movers(k)) {
+      if (place[i] <= k) continue;
+      --stopped[place[i]];
+      ++stopped[k];
+      place[i] = k;
+    }
+    path.push_back(path.back());
+    path.back()[k] = table.scores[k * images + steps[k].order[steps[k].ends[steps[k].taken] - 1]];
+    ++steps[k].taken;
   }
 }
 

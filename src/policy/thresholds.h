@@ -35,7 +35,7 @@ struct ExitTable {
 struct Choice {
   Thresholds thresholds;  ///< [K - 1]
   std::int64_t good = 0;  ///< images that stop where it is good
-  double total_cost = 0;
+  double total_cost = 0;  ///< of the images' counts per exit: equal counts, equal bits
 };
 
 /// What a choice must keep to, and which of those that do is wanted.
@@ -45,7 +45,8 @@ struct Aim {
   bool cheapest = true;  ///< else the one with most good images; the other quantity breaks ties
 };
 
-Choice apply(const ExitTable& table, const Thresholds& thresholds);
+/// Counts what thresholds do, image by image.
+Choice tally(const ExitTable& table, const Thresholds& thresholds);
 
 /// The best single threshold for all early exits, exactly. nullopt if none keeps to the aim.
 std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim);

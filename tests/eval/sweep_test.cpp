@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "policy/thresholds.h"
 
@@ -97,6 +99,70 @@ TEST(Sweep, CostsRiseWithTheThreshold) {
       EXPECT_GT(curve.points[m].threshold, curve.points[m - 1].threshold);
       EXPECT_GE(curve.points[m].relative_cost, curve.points[m - 1].relative_cost);
     }
+}
+
+TEST(Sweep, EndsWithNeverStopping) {
+  const Logits logits = random_logits(5, 4, 600, 4);
+  for (const int count : {1, 2, 7, 1000}) {
+    const auto thresholds = sweep_thresholds(never_stop(4), kAll, logits.view(), count);
+    EXPECT_EQ(thresholds[3].back(), 4);  // patience
+    for (const auto& list : thresholds) EXPECT_LE(list.size(), static_cast<std::size_t>(count));
+    for (const Curve& curve : sweep(never_stop(4), kAll, thresholds, logits.view(),
+                                    std::vector<double>{0.1, 0.4, 0.8, 1})) {
+      EXPECT_EQ(curve.points.back().relative_cost, 1);
+      EXPECT_EQ(curve.points.back().shares, (std::vector<double>{0, 0, 0, 1}));
+      EXPECT_EQ(curve.points.back().harm, 0);
+    }
+  }
+  const auto all = sweep_thresholds(never_stop(4), kAll, logits.view(), 1000);
+  EXPECT_EQ(all[3], (std::vector<float>{1, 2, 3, 4}));
+}
+
+TEST(Sweep, IsTheSameForAnyNumberOfThreads) {
+  const Logits logits = random_logits(6, 3, 1001, 5);
+  const Policy shape = shape_of(Ensemble::geometric, 3);
+  const std::vector<double> costs = {0.3, 0.6, 1};
+  const auto thresholds = sweep_thresholds(shape, kAll, logits.view(), 100, 1);
+  const auto alone = sweep(shape, kAll, thresholds, logits.view(), costs, 1);
+  for (const int threads : {0, 2, 3, 7}) {
+    EXPECT_EQ(sweep_thresholds(shape, kAll, logits.view(), 100, threads), thresholds);
+    const auto together = sweep(shape, kAll, thresholds, logits.view(), costs, threads);
+    for (std::size_t c = 0; c < alone.size(); ++c)
+      for (std::size_t m = 0; m < alone[c].points.size(); ++m) {
+        EXPECT_EQ(together[c].points[m].accuracy, alone[c].points[m].accuracy);
+        EXPECT_EQ(together[c].points[m].relative_cost, alone[c].points[m].relative_cost);
+        EXPECT_EQ(together[c].points[m].shares, alone[c].points[m].shares);
+      }
+  }
+}
+
+TEST(Sweep, StandsOneClassAndNaN) {
+  Logits one = random_logits(7, 3, 20, 1);
+  const std::vector<double> costs = {0.3, 0.6, 1};
+  auto thresholds = sweep_thresholds(never_stop(3), kAll, one.view(), 10);
+  for (const Curve& curve : sweep(never_stop(3), kAll, thresholds, one.view(), costs))
+    EXPECT_EQ(curve.points.front().accuracy, 1);
+  std::ranges::fill(one.values, std::numeric_limits<float>::quiet_NaN());
+  thresholds = sweep_thresholds(never_stop(3), kAll, one.view(), 10);
+  EXPECT_EQ(thresholds[0], std::vector<float>{2});
+  for (const Curve& curve : sweep(never_stop(3), kAll, thresholds, one.view(), costs))
+    for (const SweepPoint& point : curve.points) EXPECT_EQ(point.relative_cost, 1);
+}
+
+TEST(Sweep, RefusesWhatDoesNotFit) {
+  Logits logits = random_logits(8, 2, 10, 3);
+  const std::vector<double> costs = {0.5, 1};
+  const std::vector<std::vector<float>> thresholds(4, std::vector<float>{0.5f});
+  const Policy shape = never_stop(2);
+  EXPECT_NO_THROW(sweep(shape, kAll, thresholds, logits.view(), costs));
+  EXPECT_THROW(sweep(never_stop(3), kAll, thresholds, logits.view(), costs), Error);
+  EXPECT_THROW(sweep(shape, kAll, std::span(thresholds).first(3), logits.view(), costs), Error);
+  EXPECT_THROW(sweep(shape, kAll, thresholds, logits.view(), std::span(costs).first(1)), Error);
+  const std::vector<std::vector<float>> falling(4, std::vector<float>{0.5f, 0.4f});
+  EXPECT_THROW(sweep(shape, kAll, falling, logits.view(), costs), Error);
+  logits.values.pop_back();
+  EXPECT_THROW(sweep(shape, kAll, thresholds, logits.view(), costs), Error);
+  EXPECT_THROW(sweep(shape, kAll, thresholds, LogitsView{{}, {}, 2, 3}, costs), Error);
 }
 
 TEST(Sweep, OfOneExitIsOnePlace) {

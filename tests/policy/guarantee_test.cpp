@@ -17,8 +17,11 @@ TEST(ImagesNeeded, IsTheFirstThatCertifiesAFaultlessPolicy) {
   // 0.99^298 = 0.05003…, 0.99^299 = 0.0495…
   EXPECT_EQ(images_needed(0.01, 0.05), 299);
   EXPECT_EQ(images_needed(0.5, 0.25), 2);  // exactly: 0.5^2 = 0.25
-  for (const double epsilon : {0.001, 0.02, 0.3})
-    for (const double delta : {0.001, 0.05, 0.5}) {
+  EXPECT_EQ(images_needed(0.5, 0.5), 1);
+  EXPECT_EQ(images_needed(0.5, 0.125), 3);
+  EXPECT_EQ(images_needed(0.9, 0.5), 1);
+  for (const double epsilon : {1e-6, 0.001, 0.02, 0.3, 0.999})
+    for (const double delta : {1e-12, 0.001, 0.05, 0.5, 0.99}) {
       const std::int64_t n = images_needed(epsilon, delta);
       EXPECT_TRUE(certify(Counts{0}, n, epsilon, delta));
       if (n > 1) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -45,7 +46,13 @@ TEST(Temperature, StopsAtItsBoundsWhereThereIsNoMinimum) {
   const std::vector<float> sure = {5, 0, 0, 5};
   EXPECT_EQ(fit_temperature(sure, Labels{0, 1}), kLowestTemperature);
   EXPECT_EQ(fit_temperature(sure, Labels{1, 0}), kHighestTemperature);
-  EXPECT_EQ(fit_temperature(std::vector<float>{1, 1}, Labels{0}), kHighestTemperature);  // flat
+}
+
+TEST(Temperature, IsOneWhereNothingDependsOnIt) {
+  EXPECT_EQ(fit_temperature(std::vector<float>{1, 1, 2, 2}, Labels{0, 1}), 1);
+  EXPECT_EQ(fit_temperature(std::vector<float>{4, -7}, Labels{0, 0}), 1);  // one class
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(fit_temperature(std::vector<float>{nan, 2}, Labels{0}), 1);
 }
 
 TEST(Temperature, LeavesOutImagesThatAreNotNumbers) {
@@ -68,6 +75,42 @@ TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
   // 3 · 0.6 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), so w = 2.2 / 2.4.
   const std::vector<double> given = {0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8};
   EXPECT_NEAR(fit_ensemble_weights(given, 2)[0], 2.2 / 2.4, 1e-6);
+}
+
+// What makes weights the best: raising any of them at the others' expense gains nothing, and one
+// above the least loses nothing either (Karush, Kuhn, Tucker).
+TEST(EnsembleWeights, CannotBeBettered) {
+  for (std::uint64_t round = 0; round < 60; ++round) {
+    KeyedRandom random(29, round);
+    const std::size_t exits = 2 + random.below(5), images = 50 + random.below(400);
+    std::vector<double> given(exits * images);
+    for (std::size_t i = 0; i < images; ++i) {
+      const double common = random.uniform();  // exits agree on most images
+      for (std::size_t e = 0; e < exits; ++e)
+        given[e * images + i] = std::clamp(
+            common + 0.1 * (random.uniform() - 0.5) + 0.02 * static_cast<double>(e), 1e-6, 1.0);
+    }
+    const auto weights = fit_ensemble_weights(given, static_cast<int>(exits));
+    ASSERT_NEAR(std::accumulate(weights.begin(), weights.end(), 0.0), 1, 1e-12);
+    std::vector<double> gain(exits, 0.0);
+    for (std::size_t i = 0; i < images; ++i) {
+      double mixed = 0;
+      for (std::size_t e = 0; e < exits; ++e) mixed += weights[e] * given[e * images + i];
+      for (std::size_t e = 0; e < exits; ++e)
+        gain[e] += given[e * images + i] / mixed / static_cast<double>(images);
+    }
+    const double most = *std::ranges::max_element(gain);
+    for (std::size_t e = 0; e < exits; ++e) {
+      ASSERT_GE(weights[e], 0.001 - 1e-12);
+      if (weights[e] > 0.00101) {
+        EXPECT_NEAR(gain[e], most, 1e-5) << round;
+      }
+    }
+  }
+}
+
+TEST(EnsembleWeights, OfNothingAreEqual) {
+  EXPECT_EQ(fit_ensemble_weights(std::vector<double>(6, 0.0), 2), (std::vector{0.5, 0.5}));
 }
 
 }  // namespace
