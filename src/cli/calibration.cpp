@@ -190,6 +190,13 @@ struct Candidate {
   Chosen chosen;
 };
 
+/// A model that an accuracy is measured from; without data where that is the model itself.
+struct Reference {
+  Model model;
+  std::unique_ptr<ModelsData> data;
+  Listed tune;
+};
+
 class Calibrator {
  public:
   explicit Calibrator(const CalibrateFlags& flags)
@@ -201,6 +208,7 @@ class Calibrator {
       throw Error("{}: has no early exit, so there is nothing to choose", flags.model);
     check_out();
     // What can be refused is refused before the first image runs.
+    if (!flags.reference.empty()) open_reference();
     data_ = std::make_unique<ModelsData>(flags.model, model_, flags);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
     if (flags.guarantee) {
@@ -247,6 +255,9 @@ class Calibrator {
     if (fs::is_directory(out, ignored)) throw Error("{}: is a folder, not a file", out.string());
     if (out.has_parent_path() && !fs::is_directory(out.parent_path(), ignored))
       throw Error("{}: there is no such folder to write it to", out.string());
+    for (const std::string& input : {flags_.data, flags_.reference})
+      if (fs::equivalent(out, input, ignored))
+        throw UsageError("--out: {} is what is read, it must not be written over", out.string());
   }
 
   void check_parts_apart() const {
@@ -267,14 +278,17 @@ class Calibrator {
           flags_.model, attempt - 1, flags_.level());
   }
 
+  /// The other model, on this model's tune images: refused if it was trained on them.
+  void open_reference() {
+    reference_.model = load_model(flags_.reference);
+    reference_.data = std::make_unique<ModelsData>(flags_.reference, reference_.model, flags_);
+    reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
+  }
+
   double reference_accuracy() const {
-    if (flags_.reference.empty()) return accuracy_of_last(all_.view());
-    const Model reference = load_model(flags_.reference);
-    const auto predictor = open_engine(reference, flags_.engine);
-    // The other model on this model's tune images: refused if it was trained on them.
-    const ModelsData data(flags_.reference, reference, flags_);
-    const Listed listed = data.find(model_.provenance.data.tune, "tune");
-    return accuracy_of_last(data.logits(*predictor, listed).view());
+    if (!reference_.data) return accuracy_of_last(all_.view());
+    const auto predictor = open_engine(reference_.model, flags_.engine);
+    return accuracy_of_last(reference_.data->logits(*predictor, reference_.tune).view());
   }
 
   ExitCosts costs_without(const std::vector<int>& dropped) const {
@@ -429,6 +443,7 @@ class Calibrator {
   int exits_;
   std::unique_ptr<ModelsData> data_;
   Listed tune_, certify_;
+  Reference reference_;
   std::unique_ptr<Predictor> predictor_;
   SavedLogits all_;  ///< of tune, all exits
   std::optional<double> least_accuracy_;

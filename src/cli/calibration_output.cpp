@@ -64,7 +64,7 @@ std::string_view counted_as(const CalibrateFlags& flags) {
 
 /// "harm ≤ 0.01 with probability ≥ 0.95".
 std::string promise(const CalibrateFlags& flags) {
-  return fmt::format("{} ≤ {} with probability ≥ {}", counted_as(flags), *flags.guarantee,
+  return fmt::format("{} ≤ {} with probability ≥ {:.6g}", counted_as(flags), *flags.guarantee,
                      1 - flags.level());
 }
 
@@ -83,19 +83,21 @@ std::string guarantee_text(const CalibrateFlags& flags, const Calibration& resul
         "goes to the last exit\n",
         promise(flags));
   else
-    text = fmt::format("certified: {} on images like these ({} of {} counted, bound {:.4f})\n",
-                       promise(flags), with_commas(found.certified->harmed),
-                       with_commas(found.images), found.certified->upper_bound);
+    text =
+        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
+                    promise(flags), with_commas(found.certified->harmed), with_commas(found.images),
+                    found.certified->upper_bound);
   if (certificate.attempt > 0)
-    text += fmt::format("it is certificate {} from these images: tested at level {:.3g}\n",
-                        certificate.attempt, found.level);
+    text += fmt::format(
+        "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
+        certificate.attempt, printable(flags.model), found.level);
   if (certificate.missing > 0)
     text += fmt::format(
         "{} images of its certify part are not in the data: the certificate is of the others\n",
         with_commas(certificate.missing));
   if (const auto& worst = certificate.worst)
     text += fmt::format(
-        "worst class: {} ({} of {} images, bound {:.4f}); shown, not part of what is certified\n",
+        "worst class: {} ({} of {} images, bound {:.3g}); shown, not part of what is certified\n",
         printable(result.classes[static_cast<std::size_t>(worst->label)]),
         with_commas(worst->counted), with_commas(worst->images), worst->upper_bound);
   return text;
@@ -111,21 +113,37 @@ std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
 
+/// Scores near 1 are told apart by what is missing.
+std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
+  if (!threshold) return "never";
+  if (criterion == Criterion::patience) return fmt::format("{}", *threshold);
+  return fmt::format("{:.{}f}", *threshold, *threshold > 0.9995f && *threshold < 1 ? 7 : 4);
+}
+
+std::string answers_text(Ensemble ensemble) {
+  if (ensemble == Ensemble::off) return "";
+  return fmt::format("; an exit answers with the {}mean of the exits so far",
+                     ensemble == Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
+}
+
 std::string exits_table(const Calibration& result, bool color) {
   const Policy& policy = result.chosen.policy;
+  const bool weighted = !policy.ensemble_weights.empty(), timed = !result.costs.ms.empty();
   std::vector<std::string> titles = {"exit",
                                      fmt::format("stop where {} ≥", to_string(policy.criterion)),
                                      "temperature", "share of tune", "relative cost"};
-  if (!result.costs.ms.empty()) titles.emplace_back("ms an image");
+  if (weighted) titles.emplace_back("weight");
+  if (timed) titles.emplace_back("ms an image");
   Table table(titles);
   for (std::size_t k = 0; k < policy.temperatures.size(); ++k) {
-    std::string threshold = "always";
-    if (k < policy.thresholds.size())
-      threshold = policy.thresholds[k] ? fmt::format("{:.4f}", *policy.thresholds[k]) : "never";
+    const bool last = k == policy.thresholds.size();
     std::vector<std::string> row = {
-        std::to_string(k + 1), threshold, fmt::format("{:.3f}", policy.temperatures[k]),
-        percent(result.tune.metrics.shares[k]), fmt::format("{:.3f}", result.costs.relative[k])};
-    if (!result.costs.ms.empty()) row.push_back(fmt::format("{:.3f}", result.costs.ms[k]));
+        std::to_string(k + 1),
+        last ? "always" : threshold_text(policy.criterion, policy.thresholds[k]),
+        fmt::format("{:.3f}", policy.temperatures[k]), percent(result.tune.metrics.shares[k]),
+        fmt::format("{:.3f}", result.costs.relative[k])};
+    if (weighted) row.push_back(fmt::format("{:.3f}", policy.ensemble_weights[k]));
+    if (timed) row.push_back(fmt::format("{:.3f}", result.costs.ms[k]));
     table.add(std::move(row));
   }
   return table.text(color);
@@ -171,14 +189,20 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
 
 std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool color) {
   const OnTune& tune = result.tune;
-  std::string text = heading(printable(result.chosen.aim), color) + "\n";
-  text += exits_table(result, color);
+  const PolicyMetrics& metrics = tune.metrics;
+  std::string text = heading(fmt::format("Chosen on {} tune images by {}{}",
+                                         with_commas(tune.images), printable(result.chosen.aim),
+                                         answers_text(result.chosen.policy.ensemble)),
+                             color) +
+                     "\n" + exits_table(result, color);
   text += fmt::format(
-      "\non its {} tune images (replayed): accuracy {} at relative cost {:.3f}; the last exit "
-      "alone "
-      "{}\n",
-      with_commas(tune.images), percent(tune.metrics.accuracy), tune.metrics.relative_cost,
-      percent(tune.last_accuracy));
+      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
+      "alone: {}\n",
+      percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
+      percent(metrics.help), percent(tune.last_accuracy));
+  text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
+                                                     ? "the network without early exits"
+                                                     : "the time to the last exit");
   if (tune.missing > 0)
     text +=
         fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
@@ -188,9 +212,8 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
     text += unmet_text(flags, result);
   if (!result.dropped.empty())
     text += fmt::format(
-        "dropped: exits {} as they were numbered, which do not pay for their heads; the others are "
-        "numbered anew{}\n",
-        fmt::join(numbers_of(result.dropped), ", "),
+        "dropped: {} {}, not worth what asking costs; the exits left are numbered anew{}\n",
+        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
         result.state_left_out ? ", and the state of its training is left out" : "");
   else if (flags.drop_useless_exits)
     text += fmt::format("no exit was dropped: {}\n", result.met || result.certificate
@@ -200,7 +223,7 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
   text += fmt::format("written to {}: {}\n", printable(flags.written_to()),
                       result.dropped.empty() ? "the policy, beside the same weights"
-                                             : "a model without those exits, and its policy");
+                                             : "a model without what was dropped, and its policy");
   return text;
 }
 

@@ -101,6 +101,16 @@ StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   return result;
 }
 
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
+  std::vector<std::int64_t> answers;
+  Opinion opinion;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
+    answers.push_back(opinion.answer);
+  }
+  return answers;
+}
+
 std::string exit_place(const Graph& graph, int exit_index) {
   const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
   const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;

@@ -41,6 +41,9 @@ StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const P
 /// What run_until would say, read off logits of all exits.
 StoppedAnswers replay(const LogitsView& view, const Policy& policy);
 
+/// [N] What exit K names under a policy: with an ensemble, what that of all exits names.
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy);
+
 /// Name of the place an exit reads: the last unit of its segment, "layer2.1".
 std::string exit_place(const Graph& graph, int exit_index);
 

@@ -20,6 +20,14 @@ bool is_listed(const Dataset& data, std::int64_t index, const std::vector<std::u
 
 }  // namespace
 
+LoadOptions load_options(const Model& model) {
+  LoadOptions options;
+  options.height = model.preprocessing.height;
+  options.width = model.preprocessing.width;
+  options.fit = model.preprocessing.fit;
+  return options;
+}
+
 void check_same_classes(const Model& model, const Dataset& data) {
   const std::size_t common = std::min(model.classes.size(), data.classes.size());
   for (std::size_t i = 0; i < common; ++i)

@@ -11,6 +11,9 @@
 
 namespace offramp::cli {
 
+/// How data are loaded for a model: at its size.
+LoadOptions load_options(const Model& model);
+
 /// Checks that a model and data speak of the same classes in the same order.
 /// @throws Error naming the first difference
 void check_same_classes(const Model& model, const Dataset& data);

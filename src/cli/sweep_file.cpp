@@ -28,8 +28,12 @@ struct ReadCurve {
 std::vector<ReadCurve> all_curves(const LogitsView& tune, const LogitsView& view,
                                   std::span<const double> costs) {
   std::vector<ReadCurve> curves;
+  // Temperatures are those of the exits, whatever is made of them.
+  const Policy fitted = fit_policy({Criterion::confidence, Ensemble::weighted}, tune);
   for (const Ensemble ensemble : kEnsembles) {
-    const Policy shape = fit_policy({Criterion::confidence, ensemble}, tune);
+    Policy shape = fitted;
+    shape.ensemble = ensemble;
+    if (ensemble != Ensemble::weighted) shape.ensemble_weights.clear();
     const auto thresholds = sweep_thresholds(shape, kCriteria, tune, kThresholds);
     auto read = sweep(shape, kCriteria, thresholds, view, costs);
     auto chosen = sweep(shape, kCriteria, thresholds, tune, costs);

@@ -63,6 +63,12 @@ Cost cost_of(const Graph& graph) {
   return cost;
 }
 
+std::vector<double> Cost::relative_costs() const {
+  std::vector<double> costs;
+  for (std::size_t k = 0; k < exit_macs.size(); ++k) costs.push_back(relative(static_cast<int>(k)));
+  return costs;
+}
+
 std::int64_t Cost::total_parameters() const {
   std::int64_t sum = 0;
   for (const SegmentCost& segment : segments)

@@ -37,6 +37,8 @@ struct Cost {
     return static_cast<double>(exit_macs[static_cast<std::size_t>(exit_index)]) /
            static_cast<double>(plain_macs);
   }
+  /// [K] of each exit.
+  std::vector<double> relative_costs() const;
   std::int64_t total_parameters() const;
 };
 

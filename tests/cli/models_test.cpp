@@ -199,7 +199,7 @@ TEST_F(Models, TestHoldsAPolicyAgainstItsControls) {
   EXPECT_EQ(rows[3]["name"], "random exits at the policy's rates");
   EXPECT_NEAR(rows[3]["relative_cost"], result["policy"]["relative_cost"], 1e-12);
   EXPECT_DOUBLE_EQ(rows[4]["accuracy"], result["overthinking"]["oracle"]);
-  EXPECT_EQ(rows[5]["name"], twin);
+  EXPECT_EQ(rows[5]["name"], twin + ", its last exit alone");
   EXPECT_EQ(rows[5]["accuracy"], result["exits"][2]["accuracy"]);
 
   const Ended text = offramp({"test", path, "--data", "synthetic", "--threshold", "0.15"});
