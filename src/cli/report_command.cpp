@@ -32,6 +32,7 @@ constexpr std::array kCriteria = {Criterion::confidence, Criterion::entropy, Cri
 struct Flags {
   std::vector<std::string> runs;
   std::string out, data;
+  bool skip_trained = false;
   EngineFlags engine;
 };
 
@@ -41,17 +42,20 @@ struct Subject {
       : run(find_run(path)), model(load_model(run.model)), cost(cost_of(model.graph)) {
     source = flags.data.empty() ? source_of_run() : flags.data;
     loaded = load_data(source, Part::test, load_options(model));
-    EvaluationSet set{&loaded.dataset, {}, &model.preprocessing, batch(flags)};
-    set.indices.resize(static_cast<std::size_t>(loaded.dataset.size()));
-    std::iota(set.indices.begin(), set.indices.end(), 0);
     try {
       check_same_classes(model, loaded.dataset);
-      refuse_trained_images(model, loaded.dataset, set.indices, "");
+      indices.resize(static_cast<std::size_t>(loaded.dataset.size()));
+      std::iota(indices.begin(), indices.end(), 0);
+      if (flags.skip_trained) indices = without_trained_images(model, loaded.dataset, indices);
+      refuse_trained_images(model, loaded.dataset, indices);
     } catch (const Error& error) {
       throw_with_place(run.model.string(), error);
     }
+    if (indices.empty()) throw Error("{}: holds no image that is not trained on", source);
     log_read(path);
-    kept = logits_of(run.model, model, set, "test", flags.engine);
+    kept =
+        logits_of(run.model, model, {&loaded.dataset, indices, &model.preprocessing, batch(flags)},
+                  "test", flags.engine);
   }
   Subject(const Subject&) = delete;
 
@@ -68,7 +72,8 @@ struct Subject {
 
   void log_read(const std::string& path) const {
     try {
-      log_test_read(run.model, {"offramp report " + path, loaded.source, loaded.dataset.size()});
+      log_test_read(run.model, {"offramp report " + path, loaded.source,
+                                static_cast<std::int64_t>(indices.size())});
     } catch (const Error& error) {
       tell(fmt::format("this reading of the test images is not on record: {}\n", error.what()));
     }
@@ -81,6 +86,7 @@ struct Subject {
   Cost cost;
   std::string source;
   LoadedData loaded;
+  std::vector<std::int64_t> indices;  ///< of the images tested
   KeptLogits kept;
 };
 
@@ -139,8 +145,10 @@ void add_other(const std::string& path, const Flags& flags, const Subject& subje
   Flags same_data = flags;
   same_data.data = subject.source;
   const Subject other(path, same_data);
-  if (other.loaded.dataset.hashes != subject.loaded.dataset.hashes)
-    throw Error("{}: the images changed while they were read", subject.source);
+  if (other.loaded.dataset.hashes != subject.loaded.dataset.hashes ||
+      other.indices != subject.indices)
+    throw Error("{} and {} cannot be tested on the same images of {}", path, subject.run.name,
+                subject.source);
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.cost;
@@ -175,9 +183,10 @@ ReportInput input_of(const Subject& subject, const Flags& flags) {
   for (std::size_t i = 1; i < flags.runs.size(); ++i)
     add_other(flags.runs[i], flags, subject, input);
   const Dataset& images = subject.loaded.dataset;
-  input.names = images.names;
-  input.image = [&images](std::int64_t i) {
-    const auto pixels = images.image(i);
+  for (const std::int64_t i : subject.indices)
+    input.names.push_back(images.names[static_cast<std::size_t>(i)]);
+  input.image = [&](std::int64_t i) {
+    const auto pixels = images.image(subject.indices[static_cast<std::size_t>(i)]);
     return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
   };
   input.facts = facts_of(subject.model);
@@ -212,6 +221,8 @@ void add_report_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("-o,--out", flags->out, "The page (default: report.html in the run folder)");
   command->add_option("--data", flags->data, "Images (default: those of the run's recipe)");
+  command->add_flag("--skip-trained", flags->skip_trained,
+                    "Leave out images that the model was trained on instead of refusing");
   add_engine_flags(*command, flags->engine);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
