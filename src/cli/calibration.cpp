@@ -232,6 +232,11 @@ class Calibrator {
       result.chosen.policy = result.certificate->result.policy;
       result.chosen.guarantee = guarantee_of(*result.certificate);
     }
+    if (!result.met) {
+      // The last exit itself, not an ensemble that may be worse.
+      result.chosen.policy.ensemble = Ensemble::off;
+      result.chosen.policy.ensemble_weights.clear();
+    }
     result.costs = best.costs;
     result.dropped = best.dropped;
     const Replayed replayed(best.tune.view(), result.chosen.policy);

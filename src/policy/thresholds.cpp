@@ -324,35 +324,47 @@ std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
   std::vector<std::size_t> place(images, last);
   std::vector<std::int64_t> stopped(exits);
   stopped[last] = table.images;
-  const auto movers = [&](std::size_t k) {  // a step's images, those that left before included
-    const Steps& of = steps[k];
-    const std::size_t from = of.taken == 0 ? 0 : of.ends[of.taken - 1];
-    return std::span(of.order).subspan(from, of.ends[of.taken] - from);
+  const auto begin_of = [&](std::size_t k) {
+    return steps[k].taken == 0 ? 0 : steps[k].ends[steps[k].taken - 1];
   };
-  std::vector<Thresholds> path = {Thresholds(last)};
-  for (;;) {
-    std::optional<std::size_t> best;
-    double best_gain = 0;
+  // What lowering exit k's threshold saves for each image it does no good to, at the best of all
+  // the places it could be lowered to: the next step alone may be of images that left before, or
+  // of very many that are tied.
+  const auto promise = [&](std::size_t k) {
+    const Steps& of = steps[k];
     const double cost = cost_of(stopped, table.costs);
-    for (std::size_t k = 0; k < last; ++k) {
-      if (steps[k].taken == steps[k].ends.size()) continue;
-      std::vector<std::int64_t> then = stopped;
-      std::int64_t lost = 0;
-      for (const Index i : movers(k)) {
+    std::vector<std::int64_t> then = stopped;
+    std::int64_t lost = 0;
+    double most = 0;
+    std::size_t at = begin_of(k);
+    for (std::size_t level = of.taken; level < of.ends.size(); ++level) {
+      for (; at < of.ends[level]; ++at) {
+        const Index i = of.order[at];
         if (place[i] <= k) continue;
         --then[place[i]];
         ++then[k];
         lost += table.good[place[i] * images + i] - table.good[k * images + i];
       }
-      const double gain = (cost - cost_of(then, table.costs)) /
-                          static_cast<double>(std::max<std::int64_t>(lost, 0) + 1);
+      most = std::max(most, (cost - cost_of(then, table.costs)) /
+                                static_cast<double>(std::max<std::int64_t>(lost, 0) + 1));
+    }
+    return most;
+  };
+  std::vector<Thresholds> path = {Thresholds(last)};
+  for (;;) {
+    std::optional<std::size_t> best;
+    double best_gain = 0;
+    for (std::size_t k = 0; k < last; ++k) {
+      if (steps[k].taken == steps[k].ends.size()) continue;
+      const double gain = promise(k);
       if (best && gain <= best_gain) continue;
       best = k;
       best_gain = gain;
     }
     if (!best) return path;
     const std::size_t k = *best;
-    for (const Index i : movers(k)) {
+    for (std::size_t at = begin_of(k); at < steps[k].ends[steps[k].taken]; ++at) {
+      const Index i = steps[k].order[at];
       if (place[i] <= k) continue;
       --stopped[place[i]];
       ++stopped[k];

@@ -56,8 +56,9 @@ std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim);
 /// then improved one exit at a time. Never worse than search_shared.
 std::optional<Choice> search_each(const ExitTable& table, const Aim& aim);
 
-/// Ever bolder thresholds, from those at which nothing stops early: each step lowers one exit's to
-/// the next of `levels` quantiles, where that saves most for each image it does no good to.
+/// Ever bolder thresholds, from those at which nothing stops early: each step lowers to the next of
+/// `levels` quantiles the threshold of the exit that promises most, which is the cost it saves for
+/// each image it does no good to, at the best of all places it could be lowered to.
 std::vector<Thresholds> bold_path(const ExitTable& table, int levels);
 
 }  // namespace offramp

@@ -115,24 +115,28 @@ class Heatmap {
     const bool right = row == column;
     // Errors are rare: their square root tells 1 % from 5 %.
     const double strength = right ? 0.12 + 0.88 * share * share : std::sqrt(share);
+    const std::string tint = fmt::format(R"(class="{}" fill-opacity="{:.2f}")",
+                                         right ? "good" : "bad", std::clamp(strength, 0.06, 1.0));
     const double x = left_ + cell_ * static_cast<double>(column);
     const double y = top_ + cell_ * static_cast<double>(row);
-    const auto square = [&](std::string_view attributes) {
-      return fmt::format(R"(<rect {} x="{}" y="{}" width="{}" height="{}"/>)", attributes, px(x),
-                         px(y), px(cell_ - 1), px(cell_ - 1));
-    };
-    svg_.add(square(fmt::format(R"(class="{}" fill-opacity="{:.2f}")", right ? "good" : "bad",
-                                std::clamp(strength, 0.06, 1.0))));
-    if (numbers_)
-      svg_.add(text_at(x + cell_ / 2 - 0.5, y + cell_ / 2, fmt::format("{}", n), Anchor::middle,
-                       strength > 0.55 ? (right ? "small on-good" : "small on-bad") : "small"));
-    svg_.spot({square(R"(class="at")"),
-               x + cell_ / 2,
-               y,
-               {fmt::format("{} named {}", subject_.class_name(static_cast<int>(label), 18),
-                            subject_.class_name(static_cast<int>(answer), 18)),
-                fmt::format("{} of {}, {}", count(n), count(all, "image"), percent(share, 1))},
-               numbers_});
+    const std::vector<std::string> note = {
+        fmt::format("{} named {}", subject_.class_name(static_cast<int>(label), 18),
+                    subject_.class_name(static_cast<int>(answer), 18)),
+        fmt::format("{} of {}, {}", count(n), count(all, "image"), percent(share, 1))};
+    if (!numbers_) {  // hundreds of cells: the lightest kind of note
+      svg_.add(square(x, y, tint, "<title>" + escape(note[0] + ": " + note[1]) + "</title>"));
+      return;
+    }
+    svg_.add(square(x, y, tint));
+    svg_.add(text_at(x + cell_ / 2 - 0.5, y + cell_ / 2, fmt::format("{}", n), Anchor::middle,
+                     strength > 0.55 ? (right ? "small on-good" : "small on-bad") : "small"));
+    svg_.spot({square(x, y, R"(class="at")"), x + cell_ / 2, y, note, true});
+  }
+
+  std::string square(double x, double y, std::string_view attributes,
+                     std::string_view content = "") const {
+    return fmt::format(R"(<rect {} x="{}" y="{}" width="{}" height="{}">{}</rect>)", attributes,
+                       px(x), px(y), px(cell_ - 1), px(cell_ - 1), content);
   }
 
   const Subject& subject_;

@@ -97,6 +97,7 @@ svg text { font-size: 12.5px; fill: var(--ink); font-variant-numeric: tabular-nu
 .mid { text-anchor: middle; } .end { text-anchor: end; }
 svg .tick, svg .axis, svg .faint { fill: var(--soft); }
 svg .small { font-size: 11px; }
+svg .tiny { font-size: 9.5px; }
 svg .strong { font-weight: 650; }
 svg .halo { paint-order: stroke; stroke: var(--ground); stroke-width: 4px;
   stroke-linejoin: round; }

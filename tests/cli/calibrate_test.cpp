@@ -472,13 +472,15 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   // What it buys: exit 1 alone, for 0.342, is right for fewer.
   EXPECT_GT(result["tune"]["accuracy"], tested("tune")["exits"][0]["accuracy"]);
   // Exit 1 for every image is the cheapest there is: 150 of 438 multiply-accumulates.
-  const Ended text = run({"--max-cost", "0.3"});
+  const Ended text = run({"--max-cost", "0.3", "--ensemble", "weighted"});
   EXPECT_EQ(text.status, 0);
   EXPECT_THAT(text.out, AllOf(HasSubstr("the aim cannot be met on tune: the cheapest there is, "
                                         "exit 1 for every image, costs 0.342; every image goes to "
                                         "the last exit\n"),
                               HasSubstr("replaces the policy chosen by --max-cost 0.6\n")));
   EXPECT_THAT(load_model(path).policy->policy.thresholds, Each(std::optional<float>()));
+  // The last exit itself: an ensemble of all may be worse.
+  EXPECT_EQ(load_model(path).policy->policy.ensemble, Ensemble::off);
 }
 
 TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {

@@ -197,28 +197,61 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
   }
 }
 
-// Of the next steps of all exits, the path takes the one that saves most for each image it loses.
-TEST(BoldPath, TakesTheBestOfItsNextSteps) {
+// Each step lowers the threshold of the exit that promises most: at the best of all places it could
+// be lowered to, cost saved for each image lost.
+TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const Case one = random_case(4, 4, 300);
   const ExitTable table = one.table();
   const auto path = bold_path(table, 1000);  // few different scores: every one is a step
-  const std::vector<float> values = {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f};
   for (std::size_t m = 1; m < path.size(); ++m) {
     const Choice now = tally(table, path[m - 1]);
-    const auto gain = [&](const Thresholds& then) {
-      const Choice choice = tally(table, then);
-      return (now.total_cost - choice.total_cost) /
-             static_cast<double>(std::max<std::int64_t>(0, now.good - choice.good) + 1);
-    };
-    for (std::size_t k = 0; k < 3; ++k) {
-      Thresholds other = path[m - 1];
-      const auto next = std::ranges::find_if(
-          values, [&](float value) { return !other[k] || value < *other[k] - 0.05f; });
-      if (next == values.end()) continue;
-      other[k] = static_cast<float>(std::lround(*next * 5)) / 5;
-      EXPECT_LE(gain(other), gain(path[m])) << m;
-    }
+    std::vector<double> promises(3, -1);
+    for (std::size_t k = 0; k < 3; ++k)
+      for (const float value : {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f}) {
+        Thresholds then = path[m - 1];
+        if (then[k] && !(value < *then[k])) continue;
+        then[k] = value;
+        const Choice choice = tally(table, then);
+        promises[k] = std::max(
+            promises[k],
+            (now.total_cost - choice.total_cost) /
+                static_cast<double>(std::max<std::int64_t>(0, now.good - choice.good) + 1));
+      }
+    std::size_t lowered = 0;
+    while (path[m][lowered] == path[m - 1][lowered]) ++lowered;
+    EXPECT_DOUBLE_EQ(promises[lowered], *std::ranges::max_element(promises)) << m;
   }
+}
+
+// One step ahead exit 2 saves nothing: its surest images have left at exit 1 before.
+TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
+  constexpr std::size_t n = 400;
+  Case one{3, std::vector<float>(3 * n), std::vector<std::uint8_t>(3 * n, 1), {0.3, 0.5, 1}};
+  for (std::size_t i = 0; i < n; ++i) {
+    one.scores[i] = one.scores[n + i] = 1 - static_cast<float>(i) / n;
+    one.good[i] = i < n / 4;          // exit 1 is right of the surest quarter,
+    one.good[n + i] = i < 3 * n / 4;  // exit 2 of three quarters
+  }
+  const ExitTable table = one.table();
+  bool seen = false;
+  for (const Thresholds& thresholds : bold_path(table, 40)) {
+    const Choice choice = tally(table, thresholds);
+    seen |= choice.good == n && choice.total_cost <= n / 4 * 0.3 + n / 2 * 0.5 + n / 4 * 1.0 + 1e-9;
+  }
+  EXPECT_TRUE(seen);
+}
+
+TEST(BoldPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
+  constexpr std::size_t n = 100;
+  Case one{3, std::vector<float>(3 * n, 0.5f), std::vector<std::uint8_t>(3 * n, 1), {0.3, 0.5, 1}};
+  for (std::size_t i = 0; i < n; ++i) {
+    one.good[i] = i % 10 == 0;
+    one.scores[n + i] = static_cast<float>(i) / n;
+  }
+  const auto path = bold_path(one.table(), 10);
+  ASSERT_GT(path.size(), 2u);
+  EXPECT_FALSE(path[path.size() - 2][0]);
+  EXPECT_EQ(path[path.size() - 2][1], 0.f);
 }
 
 TEST(BoldPath, OfOneExitOrNoScoreIsNeverStopping) {
