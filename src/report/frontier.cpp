@@ -28,6 +28,7 @@ FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
   switch (control.kind) {
     case Kind::plain:
       point.shape = Marker::diamond;
+      point.css = "k hollow";
       point.label = "plain network";
       break;
     case Kind::exit:
@@ -81,6 +82,10 @@ std::vector<FrontierPoint> points_of(const Subject& subject) {
     points.push_back(point_of(control, subject.stops(), letters));
     if (control.kind == ReportControl::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
   }
+  // The plain network is as dear as the last exit and often as good: its mark is the larger, hollow
+  // one, and lies below.
+  std::ranges::stable_partition(
+      points, [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
   points.push_back(chosen_point(subject));
   return points;
 }
@@ -143,15 +148,18 @@ std::string frontier_section(const Subject& subject) {
   for (const Curve& curve : subject.input.curves)
     curves.push_back(curve_of(curve, static_cast<int>(curves.size() % 8)));
   const std::vector<FrontierPoint> points = points_of(subject);
-  std::string out =
-      paragraph("Up is better, left is cheaper. A bar through a mark is its 95 % interval.");
+  const bool alone = points.size() == 1 && curves.empty();
+  std::string out;
+  if (!alone)
+    out += paragraph("Up is better, left is cheaper. A bar through a mark is its 95 % interval.");
   out += terms({{"relative cost",
                  "multiply-accumulates of an image’s way through the network, the heads it was "
                  "asked at included, over those of the plain network"}});
   const std::string chart =
       at_both_widths([&](double width) { return frontier_chart(points, curves, width); }) +
       frontier_legend(points, curves);
-  out += figure(chart, points_table(subject)) + curves_table(subject);
+  out += alone ? points_table(subject).html()
+               : figure(chart, points_table(subject)) + curves_table(subject);
   if (!curves.empty())
     out += paragraph(
         "Each curve is one criterion for stopping, its threshold moved from bold to shy: chosen on "

@@ -32,7 +32,10 @@ std::string curve_css(const FrontierCurve& curve) {
   return fmt::format("line c{} d{}", curve.colour, curve.colour % 4);
 }
 
-double radius(const FrontierPoint& point) { return point.badge.empty() ? 6.5 : 8.5; }
+double radius(const FrontierPoint& point) {
+  if (point.shape == Marker::diamond) return 10;
+  return point.badge.empty() ? 6.5 : 8.5;
+}
 
 std::string draw(const FrontierPoint& point, double x, double y) {
   std::string out = marker(point.shape, x, y, radius(point), point.css);

@@ -39,6 +39,8 @@ h2 { font-size: 1.45rem; line-height: 1.25; margin: 0 0 .5rem; letter-spacing: -
 h3 { font-size: 1.02rem; margin: 1.9rem 0 .3rem; }
 p { margin: .4rem 0 .9rem; max-width: 44em; }
 a { color: var(--link); }
+code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
 .of { color: var(--soft); margin: 0; }
 .result { font-size: clamp(1.3rem, 3.4vw, 1.95rem); line-height: 1.32; letter-spacing: -.012em;
   margin: 1.1rem 0 1rem; max-width: 30em; text-wrap: pretty; }

@@ -61,13 +61,14 @@ std::string how_it_stops(const Subject& subject) {
     return paragraph(
         "“offramp calibrate” chooses when an image may stop, on images held out of training; the "
         "report then shows where images leave.");
-  std::string out = paragraph(fmt::format(
-      "When an image may stop was chosen on other images than these (aim: {}). {}",
-      clean(policy.aim),
+  std::string out = fmt::format(
+      "<p>When an image may stop was chosen on other images than these, with the aim "
+      "<code>{}</code>. {}</p>\n",
+      escape(policy.aim),
       policy.executed
           ? "It was executed here: the network really stopped, and later layers were not computed."
           : "It was replayed here: every exit was computed and saved, and the policy applied to "
-            "what they said."));
+            "what they said.");
   if (!policy.guarantee.empty()) out += paragraph("Certified: " + policy.guarantee + ".");
   return out;
 }
