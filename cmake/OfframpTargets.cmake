@@ -55,6 +55,8 @@ function(offramp_test unit)
   get_filename_component(file ${unit} NAME)
   add_executable(${name}_test ${file}_test.cpp)
   target_link_libraries(${name}_test PRIVATE offramp::options GTest::gmock GTest::gtest_main)
+  # Headers that tests share are included as "tests/support/<file>.h".
+  target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR})
   foreach(folder IN LISTS arg_LINK)
     target_link_libraries(${name}_test PRIVATE offramp::${folder})
   endforeach()

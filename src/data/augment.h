@@ -39,8 +39,8 @@ class Augmenter {
   Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation,
             std::uint64_t seed);
 
-  /// Depends on (seed, epoch, image) alone. Whether an image is flipped and where it is cut out does
-  /// not depend on which other changes are on.
+  /// Depends on (seed, epoch, image) alone. Whether an image is flipped and where it is cut out
+  /// does not depend on which other changes are on.
   /// @param image  the index of the image in its data set
   AugmentationDraw draw(std::uint64_t epoch, std::uint64_t image) const;
 
