@@ -35,7 +35,7 @@ struct Listed {
 /// The data set of a model, at its size. The model must outlive it.
 class ModelsData {
  public:
-  ModelsData(const std::string& path, const Model& model, const CalibrateFlags& flags)
+  ModelsData(const std::string& path, const ModelFile& model, const CalibrateFlags& flags)
       : path_(path), model_(model), flags_(flags) {
     LoadOptions options;
     options.height = model.preprocessing.height;
@@ -100,7 +100,7 @@ class ModelsData {
   }
 
   std::string path_;
-  const Model& model_;
+  const ModelFile& model_;
   const CalibrateFlags& flags_;
   LoadedData loaded_;
 };
@@ -186,7 +186,7 @@ struct Candidate {
 
 /// A model that an accuracy is measured from; without data where that is the model itself.
 struct Reference {
-  Model model;
+  ModelFile model;
   std::unique_ptr<ModelsData> data;
   Listed tune;
 };
@@ -222,7 +222,7 @@ class Calibrator {
     Candidate best = consider({});
     if (flags_.drop_useless_exits && best.chosen.met) drop_useless(best);
 
-    Model deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
+    ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
     result.shared = best.chosen.shared;
     result.chosen = {best.chosen.policy, aim_text(flags_), std::nullopt};
@@ -371,7 +371,7 @@ class Calibrator {
   /// stopped in between has had its look.
   void count_certificate() {
     Tensors extra;
-    Model now = load_model(flags_.model, &extra);
+    ModelFile now = load_model(flags_.model, &extra);
     if (now.graph != model_.graph || now.weights != model_.weights ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error("{}: changed while it was calibrated", flags_.model);
@@ -385,7 +385,7 @@ class Calibrator {
     model_.certificates = now.certificates;
   }
 
-  Certificate draw_certificate(const Candidate& best, const Model& deployed) {
+  Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
     GuaranteeAim aim = guarantee_aim();
@@ -427,7 +427,7 @@ class Calibrator {
     return given;
   }
 
-  void write(Model deployed, Calibration& result) const {
+  void write(ModelFile deployed, Calibration& result) const {
     if (flags_.out.empty() && model_.policy) result.replaced = model_.policy->aim;
     // Another run may have drawn a certificate meanwhile.
     deployed.certificates = std::max(model_.certificates, load_model(flags_.model).certificates);
@@ -439,7 +439,7 @@ class Calibrator {
   const CalibrateFlags& flags_;
   PolicyShape shape_;
   Tensors extra_;
-  Model model_;
+  ModelFile model_;
   int exits_;
   std::unique_ptr<ModelsData> data_;
   Listed tune_, certify_;

@@ -164,7 +164,7 @@ class Classifier {
   }
 
   const Flags& flags_;
-  Model model_;
+  ModelFile model_;
   std::unique_ptr<Predictor> predictor_;
   Cost cost_;
   Policy policy_;

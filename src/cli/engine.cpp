@@ -18,7 +18,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   command.add_option("--device", flags.device, "cpu or cuda")->capture_default_str();
 }
 
-std::unique_ptr<Predictor> open_engine([[maybe_unused]] const Model& model,
+std::unique_ptr<Predictor> open_engine([[maybe_unused]] const ModelFile& model,
                                        [[maybe_unused]] const EngineFlags& flags) {
 #ifdef OFFRAMP_WITH_TRAIN
   TorchPredictorOptions options;

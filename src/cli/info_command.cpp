@@ -55,7 +55,7 @@ std::string listed(const std::vector<std::string>& words) {
   return text;
 }
 
-std::string describe(const Model& model) {
+std::string describe(const ModelFile& model) {
   const Preprocessing& how = model.preprocessing;
   const DataProvenance& data = model.provenance.data;
   std::string text =
@@ -73,7 +73,7 @@ std::string describe(const Model& model) {
 
 int run(const Flags& flags) {
   const bool is_recipe = flags.path.ends_with(".toml");
-  const Model model = is_recipe ? Model{} : load_model(flags.path);
+  const ModelFile model = is_recipe ? ModelFile{} : load_model(flags.path);
   const Graph graph = is_recipe ? graph_of_recipe(flags) : model.graph;
   if (flags.json) {
     print_json(graph);

@@ -43,7 +43,7 @@ class Key {
 };
 
 /// Of all that logits depend on.
-std::string key_of(const Model& model, const EvaluationSet& set, const EngineFlags& flags) {
+std::string key_of(const ModelFile& model, const EvaluationSet& set, const EngineFlags& flags) {
   Key key;
   key.add(graph_to_json(model.graph));
   for (const auto& [name, tensor] : model.weights) {
@@ -62,7 +62,7 @@ std::string key_of(const Model& model, const EvaluationSet& set, const EngineFla
   return key.text();
 }
 
-std::string policy_text(const Model& model) {
+std::string policy_text(const ModelFile& model) {
   return model.policy ? policy_to_json(*model.policy) : "";
 }
 
@@ -145,7 +145,7 @@ fs::path kept_logits_path(const fs::path& model, const std::string& part) {
   return path;
 }
 
-KeptLogits logits_of(const fs::path& path, const Model& model, const EvaluationSet& set,
+KeptLogits logits_of(const fs::path& path, const ModelFile& model, const EvaluationSet& set,
                      const std::string& part, const EngineFlags& flags) {
   const fs::path file = kept_logits_path(path, part);
   const std::string key = key_of(model, set, flags);

@@ -35,7 +35,7 @@ void check(const PolicyFlags& flags) {
   }
 }
 
-std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
+std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
                                       const std::string& precision) {
   if (flags.threshold) {
     ChosenPolicy chosen;

@@ -24,7 +24,7 @@ void check(const PolicyFlags& flags);
 
 /// What to stop by: the flags' threshold at every early exit, else the model's own policy, whose
 /// guarantee holds at the precision it was certified at only. nullopt: always the last exit.
-std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
+std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
                                       const std::string& precision);
 
 /// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.

@@ -82,7 +82,7 @@ struct Subject {
   LogitsView view() const { return kept.logits.view(); }
 
   RunFiles run;
-  Model model;
+  ModelFile model;
   Cost cost;
   std::string source;
   LoadedData loaded;
@@ -124,7 +124,7 @@ void add_curves(const Subject& subject, const Flags& flags, ReportInput& input) 
     input.no_curves = "The network has no early exit.";
     return;
   }
-  const Model& model = subject.model;
+  const ModelFile& model = subject.model;
   const LoadedData train = load_data(subject.source, Part::train, load_options(model));
   const EvaluationSet set{&train.dataset, images_listed(train.dataset, model.provenance.data.tune),
                           &model.preprocessing, Subject::batch(flags)};

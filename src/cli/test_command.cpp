@@ -27,7 +27,7 @@ std::vector<std::int64_t> every_index(const Dataset& data) {
   return indices;
 }
 
-std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const Model& model,
+std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const ModelFile& model,
                                           const Dataset& data) {
   const DataProvenance& provenance = model.provenance.data;
   if (flags.part == "test") {
@@ -42,7 +42,7 @@ std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const Model& m
   return images_listed(data, hashes);
 }
 
-std::vector<std::int64_t> choose_images(const TestFlags& flags, const Model& model,
+std::vector<std::int64_t> choose_images(const TestFlags& flags, const ModelFile& model,
                                         const LoadedData& loaded) {
   try {
     check_same_classes(model, loaded.dataset);
@@ -115,11 +115,11 @@ class OtherModel {
   }
   OtherModel(const OtherModel&) = delete;
 
-  const Model& model() const { return model_; }
+  const ModelFile& model() const { return model_; }
   StoppedAnswers run(const Policy& policy) { return run_until(*predictor_, set_, policy); }
 
  private:
-  Model model_;
+  ModelFile model_;
   std::unique_ptr<Predictor> predictor_;
   LoadedData again_;
   EvaluationSet set_;
@@ -152,7 +152,7 @@ void add_controls(const TestFlags& flags, const LoadedData& loaded, const Evalua
 }
 
 /// The thresholds of a sweep are chosen on the model's tune images.
-void run_sweep(const TestFlags& flags, const Model& model, Predictor& predictor,
+void run_sweep(const TestFlags& flags, const ModelFile& model, Predictor& predictor,
                const LoadedData& loaded, const TestResult& result) {
   if (result.logits.exits < 2) throw Error("{}: has no early exit to sweep over", flags.model);
   const auto& hashes = model.provenance.data.tune;
@@ -174,7 +174,7 @@ void run_sweep(const TestFlags& flags, const Model& model, Predictor& predictor,
 int run(const TestFlags& flags) {
   check(flags.policy);
   check_sweep_names(flags.sweep);
-  const Model model = load_model(flags.model);
+  const ModelFile model = load_model(flags.model);
   const auto predictor = open_engine(model, flags.engine);
 
   const Part part = flags.part == "test" ? Part::test : Part::train;

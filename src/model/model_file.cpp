@@ -163,7 +163,7 @@ Preprocessing read_preprocessing(const Json& json) {
   return preprocessing;
 }
 
-void read_provenance(const Json& json, Model& model) {
+void read_provenance(const Json& json, ModelFile& model) {
   JsonFields fields(json, "");
   model.provenance.data.source = fields.text("source", 10'000);
   model.loss_weights = fields.numbers("loss_weights", 0, 1e9, 10'000);
@@ -240,9 +240,9 @@ Safetensors open_weights(const fs::path& path) {
   }
 }
 
-Model read_model(const Safetensors& file, Tensors* extra) {
+ModelFile read_model(const Safetensors& file, Tensors* extra) {
   check_version(file);
-  Model model;
+  ModelFile model;
   model.graph = read_graph(file);
   const std::vector<Parameter> expected = parameters_of(model.graph);
   model.classes =
@@ -289,7 +289,7 @@ Json details_of(const Provenance& provenance) {
   });
 }
 
-Tensors tensors_to_write(const Model& model, const Tensors& extra) {
+Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
   Tensors tensors;
   for (const Parameter& parameter : parameters_of(model.graph)) {
     const auto found = model.weights.find(parameter.name);
@@ -313,7 +313,7 @@ Tensors tensors_to_write(const Model& model, const Tensors& extra) {
 
 }  // namespace
 
-void save_model(const fs::path& path, const Model& model, const Tensors& extra) {
+void save_model(const fs::path& path, const ModelFile& model, const Tensors& extra) {
   at_place(path.string(), [&] {
     check_classes(model.classes, model.graph);
     check_preprocessing(model.preprocessing, model.graph);
@@ -338,7 +338,7 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
       throw Error("a class name, the provenance or the policy is not UTF-8");
     }
     // What could not be read again is not written: a run says so at its start, not at its end.
-    Model again;
+    ModelFile again;
     at_place("graph", [&] { graph_from_json(texts.at("graph")); });
     at_place("classes", [&] { read_classes(texts.at("classes")); });
     at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
@@ -354,7 +354,7 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
   write_safetensors(path, metadata, tensors);
 }
 
-Model load_model(const fs::path& path, Tensors* extra) {
+ModelFile load_model(const fs::path& path, Tensors* extra) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] { return read_model(file, extra); });
 }

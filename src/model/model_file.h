@@ -25,8 +25,9 @@ struct Provenance {
   std::string details_json = "{}";
 };
 
-/// One trained (or randomly initialised) network with all that is needed to use it.
-struct Model {
+/// What a model file holds: one trained (or randomly initialised) network with all that is needed
+/// to use it. (offramp::Model is what an application makes of one.)
+struct ModelFile {
   Graph graph;
   Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
@@ -41,13 +42,14 @@ inline constexpr int kModelFormatVersion = 1;
 
 /// Writes a model in one step. Extra tensors (optimiser state) go beside the weights; their names
 /// must not be a parameter's.
-void save_model(const std::filesystem::path& path, const Model& model, const Tensors& extra = {});
+void save_model(const std::filesystem::path& path, const ModelFile& model,
+                const Tensors& extra = {});
 
 /// Reads and checks a model: format version, graph, every weight's presence, shape, dtype and
 /// finiteness, class names, preprocessing. @throws Error "<path>: tensor "…": shape differs from
 /// the graph: got …, expected …"
 /// @param extra  if not null, receives the tensors that are not weights
-Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+ModelFile load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
 
 /// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
 bool is_model_file(const std::filesystem::path& path);

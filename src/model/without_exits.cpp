@@ -10,7 +10,7 @@ namespace offramp {
 namespace {
 
 /// Weights of the exits that stay, under their new names.
-Tensors weights_left(const Model& model, const Graph& after, const std::vector<int>& exits) {
+Tensors weights_left(const ModelFile& model, const Graph& after, const std::vector<int>& exits) {
   const std::vector<int> segments = exit_segments(model.graph);
   std::vector<bool> head_goes(model.graph.segments.size());
   for (const int exit_index : exits)
@@ -42,8 +42,8 @@ std::string details_with_note(const std::string& details_json, const std::vector
 
 }  // namespace
 
-Model without_exits(const Model& model, const std::vector<int>& exits) {
-  Model result;
+ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits) {
+  ModelFile result;
   result.graph = without_exits(model.graph, exits);
   result.weights = weights_left(model, result.graph, exits);
   result.classes = model.classes;

@@ -54,7 +54,7 @@ TEST(Info, TakesARecipesClassesFromAFlag) {
 
 TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
   const TemporaryFolder folder;
-  Model model;
+  ModelFile model;
   model.graph = small_resnet();
   model.weights = random_weights(model.graph, 1);
   for (int i = 0; i < 10; ++i) model.classes.push_back("class " + std::to_string(i));

@@ -68,7 +68,7 @@ class Models : public testing::Test {
 
   static inline LoadedData test_part, train_part;
   TemporaryFolder folder;
-  Model model;
+  ModelFile model;
   std::string path = folder.path() / "model.safetensors";
 };
 

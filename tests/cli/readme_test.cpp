@@ -126,7 +126,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
 
 // The README's sample; `images` is what it leaves to the reader.
 int sample(const std::vector<float>& images) {
-  const offramp::Model model = offramp::load_model("model.safetensors");
+  const offramp::ModelFile model = offramp::load_model("model.safetensors");
   auto predictor = offramp::make_torch_predictor(model, {});
   std::vector<float> p(model.classes.size());
   const auto sure = [&](std::int64_t, int, std::span<const float> logits) {

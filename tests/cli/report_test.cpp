@@ -50,7 +50,7 @@ class ReportCommand : public testing::Test {
 
   TemporaryFolder folder;
   fs::path run = folder.path() / "my <run>";
-  Model model;
+  ModelFile model;
 };
 
 #ifdef OFFRAMP_WITH_TRAIN
@@ -117,7 +117,7 @@ TEST_F(ReportCommand, SaysWhetherThePolicyWasExecuted) {
 }
 
 TEST_F(ReportCommand, ComparesWithOtherRuns) {
-  Model other = model;
+  ModelFile other = model;
   other.weights = random_weights(model.graph, 3);
   const fs::path file = folder.path() / "second & last.safetensors";
   save_model(file, other);

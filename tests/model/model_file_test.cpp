@@ -27,7 +27,7 @@ using ::testing::ThrowsMessage;
 
 const fs::path kVersion1 = fs::path(OFFRAMP_TEST_DATA) / "models" / "v1-tiny.safetensors";
 
-void expect_equal(const Model& got, const Model& expected) {
+void expect_equal(const ModelFile& got, const ModelFile& expected) {
   EXPECT_EQ(got.graph, expected.graph);
   EXPECT_EQ(got.weights, expected.weights);
   EXPECT_EQ(got.classes, expected.classes);
@@ -90,7 +90,7 @@ TEST_F(ModelFile, HasTheKeysThatAreDocumented) {
 TEST_F(ModelFile, KeepsEveryExampleNetwork) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
-    Model model;
+    ModelFile model;
     model.graph = graph;
     model.weights = random_weights(graph, 1);
     for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
@@ -103,7 +103,7 @@ TEST_F(ModelFile, KeepsEveryExampleNetwork) {
 }
 
 TEST_F(ModelFile, KeepsEveryPreprocessingExactly) {
-  Model model = tiny_model();
+  ModelFile model = tiny_model();
   for (std::uint64_t round = 0; round < 50; ++round) {
     KeyedRandom random(5, round);
     for (float& value : model.preprocessing.mean) value = random.uniform(-3, 3);
@@ -114,7 +114,7 @@ TEST_F(ModelFile, KeepsEveryPreprocessingExactly) {
 }
 
 TEST_F(ModelFile, KeepsBf16Weights) {
-  Model model = tiny_model();
+  ModelFile model = tiny_model();
   for (auto& [name, tensor] : model.weights) {
     HostTensor small{DType::bf16, tensor.shape, std::vector<std::byte>(tensor.bytes.size() / 2)};
     for (std::size_t i = 0; i < tensor.as<float>().size(); ++i)
@@ -137,7 +137,7 @@ TEST_F(ModelFile, KeepsExtraTensorsBesideTheWeights) {
 }
 
 TEST_F(ModelFile, SortsTheHashes) {
-  Model model = tiny_model();
+  ModelFile model = tiny_model();
   model.provenance.data.train = {9, 3, 7};
   save_model(path_, model);
   EXPECT_THAT(load_model(path_).provenance.data.train, ElementsAre(3, 7, 9));
@@ -301,7 +301,7 @@ TEST_F(ModelFile, SurvivesChangedBytes) {
     }
     try {
       // What was accepted can be used.
-      const Model model = load_model(path_);
+      const ModelFile model = load_model(path_);
       for (const Parameter& parameter : parameters(model.graph))
         ASSERT_EQ(model.weights.at(parameter.name).shape, parameter.shape);
       ASSERT_EQ(model.classes.size(), static_cast<std::size_t>(model.graph.classes));
@@ -315,44 +315,46 @@ TEST_F(ModelFile, SurvivesChangedBytes) {
 }
 
 TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
-  const auto expect_unsaved = [&](const std::function<void(Model&)>& edit,
+  const auto expect_unsaved = [&](const std::function<void(ModelFile&)>& edit,
                                   const std::string& message, const Tensors& extra = {}) {
-    Model model = tiny_model();
+    ModelFile model = tiny_model();
     edit(model);
     EXPECT_THAT([&] { save_model(path_, model, extra); },
                 ThrowsMessage<Error>(path_.string() + ": " + message));
   };
-  expect_unsaved([](Model& m) { m.weights.erase("fc.weight"); }, "tensor \"fc.weight\" is missing");
-  expect_unsaved([](Model& m) { m.weights["fc.scale"] = m.weights["fc.bias"]; },
+  expect_unsaved([](ModelFile& m) { m.weights.erase("fc.weight"); },
+                 "tensor \"fc.weight\" is missing");
+  expect_unsaved([](ModelFile& m) { m.weights["fc.scale"] = m.weights["fc.bias"]; },
                  "tensor \"fc.scale\": not a parameter of the graph");
   expect_unsaved(
-      [](Model& m) {
+      [](ModelFile& m) {
         m.weights["fc.bias"].as<float>()[1] = std::numeric_limits<float>::infinity();
       },
       "tensor \"fc.bias\": a value is not finite: inf");
-  expect_unsaved([](Model& m) { m.classes.pop_back(); },
+  expect_unsaved([](ModelFile& m) { m.classes.pop_back(); },
                  "classes: 2 names for a graph of 3 classes");
-  expect_unsaved([](Model& m) { m.loss_weights = {1}; }, "provenance: 1 loss_weights for 2 exits");
-  expect_unsaved([](Model& m) { m.provenance.details_json = "[]"; },
+  expect_unsaved([](ModelFile& m) { m.loss_weights = {1}; },
+                 "provenance: 1 loss_weights for 2 exits");
+  expect_unsaved([](ModelFile& m) { m.provenance.details_json = "[]"; },
                  "provenance.details: not a JSON object");
-  expect_unsaved([](Model& m) { m.provenance.details_json = "{"; },
+  expect_unsaved([](ModelFile& m) { m.provenance.details_json = "{"; },
                  "provenance.details: not valid JSON at byte 2");
-  expect_unsaved([](Model& m) { m.classes[0] = "\xff"; },
+  expect_unsaved([](ModelFile& m) { m.classes[0] = "\xff"; },
                  "a class name, the provenance or the policy is not UTF-8");
-  expect_unsaved([](Model& m) { m.classes[0] = std::string(1001, 'x'); },
+  expect_unsaved([](ModelFile& m) { m.classes[0] = std::string(1001, 'x'); },
                  "classes: names[0]: text of 1001 bytes is longer than the 1000 allowed");
-  expect_unsaved([](Model& m) { m.provenance.data.source = std::string(10'001, 'x'); },
+  expect_unsaved([](ModelFile& m) { m.provenance.data.source = std::string(10'001, 'x'); },
                  "provenance: source: text of 10001 bytes is longer than the 10000 allowed");
   expect_unsaved(
-      [](Model& m) { m.preprocessing.mean[1] = 2e6f; },
+      [](ModelFile& m) { m.preprocessing.mean[1] = 2e6f; },
       "preprocessing: mean[1]: got 2000000.0, expected a number from -1000000 to 1000000");
   expect_unsaved(
-      [](Model& m) {
+      [](ModelFile& m) {
         m.loss_weights = {1, 2e9};
       },
       "provenance: loss_weights[1]: got 2000000000.0, expected a number from 0 to 1000000000");
   for (const std::string name : {"fc.bias", "provenance.train", "provenance.more"})
-    expect_unsaved([](Model&) {},
+    expect_unsaved([](ModelFile&) {},
                    "tensor \"" + name + "\": an extra tensor has a name of the model's own",
                    {{name, tiny_model().weights["fc.bias"]}});
   expect_equal(load_model(path_), tiny_model());
@@ -361,7 +363,7 @@ TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
 // The file was written by version 1 of the format with the disabled test below. It must load for
 // as long as this program reads version 1; a change of the format gets a file of its own.
 TEST(ModelFileVersion1, IsStillRead) {
-  const Model model = load_model(kVersion1);
+  const ModelFile model = load_model(kVersion1);
   expect_equal(model, tiny_model());
   // Values as Python reads them: numpy.frombuffer on the bytes of each tensor.
   EXPECT_THAT(model.weights.at("bn1.running_var").to_f32(), ElementsAre(1.2882026f, 1.9532328f));
