@@ -18,9 +18,7 @@ namespace {
 
 using Shapes = std::map<std::string, Shape, std::less<>>;
 
-DType dtype_of(Precision precision) {
-  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
-}
+using Elements = std::map<std::string, Element, std::less<>>;
 
 std::string with_activation(std::string text, Activation activation) {
   if (activation == Activation::relu) text += " + relu";
@@ -57,7 +55,20 @@ struct KindText {
 struct Context {
   const CompileOptions& options;
   const Shapes& shapes;
+  const Elements& quantised;  ///< of every image in int8
   WeightStore& weights;
+
+  Element element_of(const std::string& tensor) const {
+    switch (options.precision) {
+      case Precision::f32:
+        return {};
+      case Precision::bf16:
+        return {DType::bf16};
+      case Precision::int8:
+        return quantised.find(tensor)->second;
+    }
+    return {};
+  }
 };
 
 /// Compiles one segment for one batch size.
@@ -143,14 +154,17 @@ class SegmentCompiler {
   }
 
   void compile(const LoweredOp& op, const FusedConv& conv, std::vector<int> srcs) {
-    ConvolutionRequest request{op.output,
-                               &conv,
-                               shape(op.inputs[0]),
-                               shape(op.output),
-                               dtype_of(context_.options.precision),
-                               layout(srcs[0]).format,
-                               extent_.batch,
-                               context_.options.winograd.contains(op.output)};
+    ConvolutionRequest request{
+        op.output,
+        &conv,
+        shape(op.inputs[0]),
+        shape(op.output),
+        layout(srcs[0]).element,
+        context_.element_of(op.output),
+        conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
+        layout(srcs[0]).format,
+        extent_.batch,
+        context_.options.winograd.contains(op.output)};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     const int src = in_layout(srcs[0], compiled.src);
     const int dst = conv.residual.empty() ? add_value(op.output, compiled.dst)
@@ -159,42 +173,59 @@ class SegmentCompiler {
   }
 
   /// The sum is computed in place: where the residual lies if nothing else needs it, else in a
-  /// copy.
+  /// copy. The residual may have other elements than the sum, of the same size.
   int value_with_residual(const LoweredOp& op, const FusedConv& conv, const Layout& dst) {
-    const int residual = find(conv.residual);
+    int residual = find(conv.residual);
+    Layout wanted = layout(residual);
+    wanted.format = dst.format;
     const bool also_src = op.inputs[0] == conv.residual;
-    if (is_free_after(op, conv.residual) && !also_src && layout(residual) == dst)
-      return add_value_over(op.output, dst, residual);
-    const int copy = add_value(op.output, dst);
-    if (layout(residual) == dst)
-      append(conv.residual + " (copied)", "copy", make_copy(dst, extent_), {residual}, copy);
-    else
-      append(conv.residual + " (copied)", "reorder",
-             make_reorder(layout(residual), dst, extent_.batch), {residual}, copy);
-    return copy;
+    if (!is_free_after(op, conv.residual) || also_src || layout(residual) != wanted) {
+      const bool moves = layout(residual) != wanted;
+      const int copy = add_value(conv.residual + " (copied)", wanted);
+      append(conv.residual + " (copied)", moves ? "reorder" : "copy",
+             moves ? make_reorder(layout(residual), wanted, extent_.batch)
+                   : make_copy(wanted, extent_),
+             {residual}, copy);
+      residual = copy;
+    }
+    return add_value_over(op.output, dst, residual);
   }
 
   /// Element-wise operations may write over their first input.
   int value_of_elementwise(const LoweredOp& op, const std::vector<int>& srcs) {
+    Layout dst = layout(srcs[0]);
+    if (dst.element.is_quantised()) dst.element = context_.element_of(op.output);
     const bool repeated = std::count(srcs.begin(), srcs.end(), srcs[0]) > 1;
     if (is_free_after(op, op.inputs[0]) && srcs[0] == find(op.inputs[0]) && !repeated)
-      return add_value_over(op.output, layout(srcs[0]), srcs[0]);
-    return add_value(op.output, layout(srcs[0]));
+      return add_value_over(op.output, dst, srcs[0]);
+    return add_value(op.output, dst);
+  }
+
+  std::shared_ptr<const Operation> sum(const std::vector<int>& srcs, int dst,
+                                       Activation activation) const {
+    if (!layout(dst).element.is_quantised()) return make_add(layout(dst), activation, extent_);
+    std::vector<Element> elements;
+    for (const int src : srcs) elements.push_back(layout(src).element);
+    return make_quantised_add(elements, layout(dst), activation, extent_);
   }
 
   void compile(const LoweredOp& op, const FusedAdd& add, std::vector<int> srcs) {
-    for (int& src : srcs) src = in_layout(src, layout(srcs[0]));
+    for (int& src : srcs) {
+      Layout wanted = layout(src);
+      wanted.format = layout(srcs[0]).format;
+      src = in_layout(src, wanted);
+    }
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(add), make_add(layout(dst), add.activation, extent_), srcs, dst);
+    append(op.output, KindText{}(add), sum(srcs, dst, add.activation), srcs, dst);
   }
   void compile(const LoweredOp& op, const Activate& activate, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(activate), make_add(layout(dst), activate.activation, extent_),
-           srcs, dst);
+    append(op.output, KindText{}(activate), sum(srcs, dst, activate.activation), srcs, dst);
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(scale), make_scale(layout(dst), scale, extent_), srcs, dst);
+    append(op.output, KindText{}(scale), make_scale(layout(srcs[0]), layout(dst), scale, extent_),
+           srcs, dst);
   }
 
   void compile(const LoweredOp& op, const Concat& concat, std::vector<int> srcs) {
@@ -305,13 +336,20 @@ class SegmentCompiler {
 /// The layout in which the first segment is given its images: what its first convolution wants.
 Layout input_layout(const Graph& graph, const LoweredSegment& first, const Context& context,
                     int batch) {
-  Layout layout{graph.input, dtype_of(context.options.precision), Format::channels_last};
+  Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
   for (const LoweredOp& op : first.body) {
     const auto* conv = std::get_if<FusedConv>(&op.kind);
     if (conv == nullptr || op.inputs[0] != kInput) continue;
-    const ConvolutionRequest request{
-        op.output,    conv,         graph.input, context.shapes.find(op.output)->second,
-        layout.dtype, std::nullopt, batch,       false};
+    const ConvolutionRequest request{op.output,
+                                     conv,
+                                     graph.input,
+                                     context.shapes.find(op.output)->second,
+                                     layout.element,
+                                     context.element_of(op.output),
+                                     Element{layout.element.dtype},
+                                     std::nullopt,
+                                     batch,
+                                     false};
     return compile_convolution(request, context.weights).src;
   }
   return layout;
@@ -369,7 +407,11 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
     network->input = graph.input;
     network->classes = graph.classes;
     network->batches = sorted_batches(options.batches);
-    compile_stages(graph, lower(graph, weights), {options, shapes, store}, *network);
+    const std::vector<LoweredSegment> lowered = lower(graph, weights);
+    const Elements quantised = options.precision == Precision::int8
+                                   ? quantised_elements(lowered, options.ranges)
+                                   : Elements{};
+    compile_stages(graph, lowered, {options, shapes, quantised, store}, *network);
     return network;
   });
 }

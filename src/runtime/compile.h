@@ -11,6 +11,7 @@
 #include "runtime/layout.h"
 #include "runtime/operation.h"
 #include "runtime/precision.h"
+#include "runtime/ranges.h"
 
 namespace offramp {
 
@@ -22,6 +23,7 @@ struct CompileOptions {
   int threads = 1;                 ///< that share one operation
   /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it.
   std::set<std::string, std::less<>> winograd = {};
+  Ranges ranges = {};  ///< for int8
 };
 
 /// One operation of a compiled segment and where its tensors are, as indices into `values`.
@@ -76,7 +78,7 @@ struct CompiledNetwork {
 /// oneDNN's choice, every buffer has its place.
 /// @param weights  of the model, f32 or bf16
 /// @param store    shared by compilations of one model: what they have in common is kept once
-/// @throws Error if a parameter is missing, the CPU lacks the precision, or oneDNN fails
+/// @throws Error if a parameter or a range is missing, the CPU lacks the precision, or oneDNN fails
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
                                                const CompileOptions& options, WeightStore& store);
 

@@ -1,7 +1,10 @@
 #include "runtime/convolution.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <span>
+#include <tuple>
 
 #include "runtime/memory_plan.h"
 #include "runtime/pages.h"
@@ -41,25 +44,31 @@ class ConvolutionCompiler {
   explicit ConvolutionCompiler(const ConvolutionRequest& request)
       : request_(request), conv_(*request.conv) {
     attr_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const Element& dst = request.dst;
     dnnl::post_ops post_ops;
-    if (!conv_.residual.empty()) post_ops.append_sum(1);
-    if (conv_.activation == Activation::relu)
+    if (!conv_.residual.empty())
+      post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
+    // u8 saturates at 0 by itself.
+    if (conv_.activation == Activation::relu && dst.dtype != DType::u8)
       post_ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
     if (conv_.activation == Activation::relu6)
-      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6);
+      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
     attr_.set_post_ops(post_ops);
+    if (is_quantised()) quantise_weights();
   }
 
   CompiledConvolution compile(WeightStore& weights) {
     std::optional<Descriptor> best = chosen();
     if ((!best || rank_of(*best) == 2) && conv_.conv.groups > 1) {
-      FusedConv grouped = std::move(conv_);
+      const FusedConv grouped = conv_;
+      const std::vector<std::int8_t> quantised = quantised_;
       conv_ = without_groups(grouped);
+      if (is_quantised()) quantise_weights();
       const std::optional<Descriptor> dense = chosen();
       if (dense && (!best || rank_of(*dense) < rank_of(*best)))
         best = dense;
       else
-        conv_ = std::move(grouped);
+        std::tie(conv_, quantised_) = std::tie(grouped, quantised);
     }
     if (!best) throw Error("node \"{}\": oneDNN cannot execute this convolution", request_.name);
     return finish(*best, weights);
@@ -83,7 +92,30 @@ class ConvolutionCompiler {
 
   bool wino_fits() const {
     return conv_.conv.kernel == 3 && conv_.conv.stride == 1 && conv_.conv.groups == 1 &&
-           request_.dtype == DType::f32;
+           request_.src.dtype == DType::f32;
+  }
+
+  bool is_quantised() const { return request_.src.is_quantised(); }
+
+  /// One scale per output channel: the largest weight is 127. oneDNN multiplies sum and bias by the
+  /// output scale, so the bias is in units of the products.
+  void quantise_weights() {
+    const std::size_t out = conv_.bias.size(), per_channel = conv_.weights.size() / out;
+    quantised_.resize(conv_.weights.size());
+    std::vector<float> output_scales(out);
+    scaled_bias_.resize(out);
+    for (std::size_t o = 0; o < out; ++o) {
+      const std::span<const float> weights(conv_.weights.data() + o * per_channel, per_channel);
+      float largest = 0;
+      for (const float weight : weights) largest = std::max(largest, std::abs(weight));
+      const float scale = largest > 0 ? largest / 127 : 1;
+      for (std::size_t i = 0; i < per_channel; ++i)
+        quantised_[o * per_channel + i] = static_cast<std::int8_t>(std::lround(weights[i] / scale));
+      const float unit = request_.src.scale * scale;
+      output_scales[o] = unit / request_.dst.scale;
+      scaled_bias_[o] = conv_.bias[o] / unit;
+    }
+    attr_.set_output_scales(1 << 1, output_scales);
   }
 
   memory::desc weights_desc(memory::data_type type, bool plain) const {
@@ -96,9 +128,9 @@ class ConvolutionCompiler {
     return {{out, in, kernel, kernel}, type, plain ? tag::oihw : tag::any};
   }
 
-  memory::desc image_desc(const Shape& shape, std::optional<Format> format) const {
+  memory::desc image_desc(const Shape& shape, DType dtype, std::optional<Format> format) const {
     return {{request_.batch, shape[0], shape[1], shape[2]},
-            to_onednn(request_.dtype),
+            to_onednn(dtype),
             format ? to_onednn(*format) : memory::format_tag::any};
   }
 
@@ -107,13 +139,14 @@ class ConvolutionCompiler {
                                       dnnl::algorithm algorithm) const {
     const Conv& conv = conv_.conv;
     const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
-    const auto type = to_onednn(request_.dtype);
+    const auto type = to_onednn(is_quantised() ? DType::i8 : request_.src.dtype);
     try {
       const dnnl::convolution_forward::desc desc(
-          dnnl::prop_kind::forward_inference, algorithm, image_desc(request_.src_shape, src_format),
-          weights_desc(type, false),
+          dnnl::prop_kind::forward_inference, algorithm,
+          image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
           {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
-          image_desc(request_.dst_shape, std::nullopt), strides, padding, padding);
+          image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,
+          padding);
       const Descriptor descriptor(desc, attr_, cpu_engine());
       if (!format_of(descriptor.src_desc()) || !format_of(descriptor.dst_desc()))
         return std::nullopt;
@@ -133,17 +166,23 @@ class ConvolutionCompiler {
     parts.src = descriptor.src_desc();
     parts.dst = descriptor.dst_desc();
     parts.scratchpad = descriptor.scratchpad_desc();
+    const bool int8 = is_quantised();
+    const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
+    const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();
+    const std::vector<float>& biases = int8 ? scaled_bias_ : conv_.bias;
     parts.constants = {
-        {DNNL_ARG_WEIGHTS, weights.reordered(request_.name, weights_desc(f32, true), conv_.weights,
-                                             descriptor.weights_desc())},
-        {DNNL_ARG_BIAS, weights.reordered(request_.name, bias, conv_.bias, bias)}};
-    const Layout src{request_.src_shape, request_.dtype, *format_of(parts.src)};
-    const Layout dst{request_.dst_shape, request_.dtype, *format_of(parts.dst)};
+        {DNNL_ARG_WEIGHTS,
+         weights.reordered(request_.name, plain, values, descriptor.weights_desc())},
+        {DNNL_ARG_BIAS, weights.reordered(request_.name, bias, biases.data(), bias)}};
+    const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
+    const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
   }
 
   const ConvolutionRequest& request_;
   FusedConv conv_;
+  std::vector<std::int8_t> quantised_;  ///< weights, where src is quantised
+  std::vector<float> scaled_bias_;
   dnnl::primitive_attr attr_;
 };
 
@@ -164,12 +203,12 @@ SharedMemory WeightStore::allocate(const memory::desc& desc) {
 }
 
 SharedMemory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
-                                    const std::vector<float>& plain, const memory::desc& wanted) {
+                                    const void* plain, const memory::desc& wanted) {
   std::vector<SharedMemory>& made = made_[name];
   for (const SharedMemory& one : made)
     if (one.memory.get_desc() == wanted) return one;
   // oneDNN reads it and does not write.
-  memory src(plain_desc, cpu_engine(), const_cast<float*>(plain.data()));
+  memory src(plain_desc, cpu_engine(), const_cast<void*>(plain));
   SharedMemory dst = allocate(wanted);
   dnnl::stream stream(cpu_engine());
   dnnl::reorder(src, dst.memory).execute(stream, src, dst.memory);

@@ -21,7 +21,7 @@ class WeightStore {
   /// @param plain   as a graph has them
   /// @param wanted  the primitive's
   SharedMemory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
-                         const std::vector<float>& plain, const dnnl::memory::desc& wanted);
+                         const void* plain, const dnnl::memory::desc& wanted);
 
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
@@ -35,7 +35,8 @@ struct ConvolutionRequest {
   std::string name;  ///< of its output
   const FusedConv* conv = nullptr;
   Shape src_shape, dst_shape;
-  DType dtype = DType::f32;
+  /// Where src is quantised, so are weights, residual and dst.
+  Element src, dst, residual;
   /// Of src as it is; nullopt if that is free.
   std::optional<Format> src_format;
   int batch = 1;
@@ -49,8 +50,12 @@ struct CompiledConvolution {
   Layout src, dst;  ///< src may have another format than was asked for, if that is much faster
 };
 
-/// Compiles dst = act(conv(src) + bias [+ dst]); with a residual, what is added must lie in dst.
-/// Takes whatever layout gives the best implementation.
+/// Compiles dst = act(conv(src) + bias [+ dst]); with a residual, what is added must lie in dst, as
+/// elements of its own. Takes whatever layout gives the best implementation.
+///
+/// Quantised (Jacob et al., 2018, "Quantization and Training of Neural Networks for Efficient
+/// Integer-Arithmetic-Only Inference"; symmetric, zero is 0): weights have one scale per output
+/// channel, products are summed in 32 bits, and the sum is brought to dst's scale in f32.
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, WeightStore& weights);
 
 }  // namespace offramp

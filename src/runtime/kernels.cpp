@@ -27,6 +27,8 @@ OFFRAMP_INLINE float load(const std::uint16_t* p) {
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
+OFFRAMP_INLINE float load(const std::uint8_t* p) { return static_cast<float>(*p); }
+OFFRAMP_INLINE float load(const std::int8_t* p) { return static_cast<float>(*p); }
 OFFRAMP_INLINE void store(float* p, float value) { *p = value; }
 OFFRAMP_INLINE void store(std::uint16_t* p, float value) {
   std::uint32_t bits;
@@ -34,6 +36,17 @@ OFFRAMP_INLINE void store(std::uint16_t* p, float value) {
   const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const std::uint32_t nan = (bits >> 16) | 0x40u;
   *p = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+// NaN becomes the smallest value: a comparison with it is false.
+OFFRAMP_INLINE void store(std::uint8_t* p, float value) {
+  const float low = value > 0.0f ? value : 0.0f;
+  *p = static_cast<std::uint8_t>(
+      static_cast<std::int32_t>(__builtin_nearbyintf(low < 255.0f ? low : 255.0f)));
+}
+OFFRAMP_INLINE void store(std::int8_t* p, float value) {
+  const float low = value > -128.0f ? value : -128.0f;
+  *p = static_cast<std::int8_t>(
+      static_cast<std::int32_t>(__builtin_nearbyintf(low < 127.0f ? low : 127.0f)));
 }
 OFFRAMP_INLINE float larger(float a, float b) { return a > b ? a : b; }
 OFFRAMP_INLINE float clamped(float x, const Clamp& clamp) {
@@ -147,13 +160,14 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
 }
 
 template <typename T>
-OFFRAMP_INLINE void pack_body(const float* planes, const Grid& grid, T* dst) {
+OFFRAMP_INLINE void pack_body(const float* planes, const Grid& grid, float factor, T* dst) {
   const std::int64_t places = grid.height * grid.width;
   for (std::int64_t c = 0; c < grid.blocks * grid.block; ++c) {
     T* out = dst + c / grid.block * grid.block_stride + c % grid.block;
     if (c < grid.channels) {
       const float* plane = planes + c * places;
-      for (std::int64_t i = 0; i < places; ++i) store(out + i * grid.column_stride, plane[i]);
+      for (std::int64_t i = 0; i < places; ++i)
+        store(out + i * grid.column_stride, plane[i] * factor);
     } else {
       for (std::int64_t i = 0; i < places; ++i) store(out + i * grid.column_stride, 0.0f);
     }
@@ -192,8 +206,29 @@ OFFRAMP_INLINE void add_body(const std::byte* const* srcs, std::size_t num_srcs,
 }
 
 template <typename T>
-OFFRAMP_INLINE void scale_body(const Grid& grid, const T* src, const float* factors,
-                               const float* shifts, const Clamp& clamp, T* dst) {
+OFFRAMP_INLINE void add_quantised_body(const Addend* addends, std::size_t num_addends, T* dst,
+                                       Rows elements, const Clamp& clamp) {
+  in_pieces(
+      elements.end - elements.begin, [&](std::int64_t at,
+                                         std::int64_t n) __attribute__((always_inline)) {
+        const std::int64_t begin = elements.begin + at;
+        float sums[kLanes] = {};
+        for (std::size_t k = 0; k < num_addends; ++k) {
+          const Addend& one = addends[k];
+          const auto* u8 = reinterpret_cast<const std::uint8_t*>(one.elements);
+          const auto* i8 = reinterpret_cast<const std::int8_t*>(one.elements);
+          if (one.is_signed)
+            for (std::int64_t i = 0; i < n; ++i) sums[i] += one.factor * load(i8 + begin + i);
+          else
+            for (std::int64_t i = 0; i < n; ++i) sums[i] += one.factor * load(u8 + begin + i);
+        }
+        for (std::int64_t i = 0; i < n; ++i) store(dst + begin + i, clamped(sums[i], clamp));
+      });
+}
+
+template <typename From, typename To>
+OFFRAMP_INLINE void scale_body(const Grid& grid, const From* src, const float* factors,
+                               const float* shifts, const Clamp& clamp, To* dst) {
   const std::int64_t places = grid.height * grid.width;
   for (std::int64_t b = 0; b < grid.blocks; ++b)
     for (std::int64_t place = 0; place < places; ++place) {
@@ -278,10 +313,16 @@ std::int64_t Pyramid::scratch_floats() const {
 }
 
 OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, float* dst) {
-  pack_body(planes, grid, dst);
+  pack_body(planes, grid, 1, dst);
 }
 OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, std::uint16_t* dst) {
-  pack_body(planes, grid, dst);
+  pack_body(planes, grid, 1, dst);
+}
+OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, float factor, std::uint8_t* dst) {
+  pack_body(planes, grid, factor, dst);
+}
+OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, float factor, std::int8_t* dst) {
+  pack_body(planes, grid, factor, dst);
 }
 
 OFFRAMP_CLONES void max_pool(const Grid& src_grid, const float* src, const Grid& dst_grid,
@@ -292,6 +333,14 @@ OFFRAMP_CLONES void max_pool(const Grid& src_grid, const std::uint16_t* src, con
                              std::uint16_t* dst, const Window& window, Rows rows) {
   pool_body<Max>(src_grid, src, dst_grid, dst, window, 1, rows);
 }
+OFFRAMP_CLONES void max_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
+                             std::uint8_t* dst, const Window& window, Rows rows) {
+  pool_body<Max>(src_grid, src, dst_grid, dst, window, 1, rows);
+}
+OFFRAMP_CLONES void max_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid,
+                             std::int8_t* dst, const Window& window, Rows rows) {
+  pool_body<Max>(src_grid, src, dst_grid, dst, window, 1, rows);
+}
 OFFRAMP_CLONES void avg_pool(const Grid& src_grid, const float* src, const Grid& dst_grid,
                              float* dst, const Window& window, Rows rows) {
   pool_body<Sum>(src_grid, src, dst_grid, dst, window, average_factor(window), rows);
@@ -300,11 +349,25 @@ OFFRAMP_CLONES void avg_pool(const Grid& src_grid, const std::uint16_t* src, con
                              std::uint16_t* dst, const Window& window, Rows rows) {
   pool_body<Sum>(src_grid, src, dst_grid, dst, window, average_factor(window), rows);
 }
+OFFRAMP_CLONES void avg_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
+                             std::uint8_t* dst, const Window& window, Rows rows) {
+  pool_body<Sum>(src_grid, src, dst_grid, dst, window, average_factor(window), rows);
+}
+OFFRAMP_CLONES void avg_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid,
+                             std::int8_t* dst, const Window& window, Rows rows) {
+  pool_body<Sum>(src_grid, src, dst_grid, dst, window, average_factor(window), rows);
+}
 
 OFFRAMP_CLONES void global_average(const Grid& grid, const float* src, float* dst) {
   global_average_body(grid, src, dst);
 }
 OFFRAMP_CLONES void global_average(const Grid& grid, const std::uint16_t* src, float* dst) {
+  global_average_body(grid, src, dst);
+}
+OFFRAMP_CLONES void global_average(const Grid& grid, const std::uint8_t* src, float* dst) {
+  global_average_body(grid, src, dst);
+}
+OFFRAMP_CLONES void global_average(const Grid& grid, const std::int8_t* src, float* dst) {
   global_average_body(grid, src, dst);
 }
 
@@ -316,11 +379,25 @@ OFFRAMP_CLONES void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const
                                  float* dst, float* scratch) {
   pyramid_body(pyramid, grid, src, dst, scratch);
 }
+OFFRAMP_CLONES void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const std::uint8_t* src,
+                                 float* dst, float* scratch) {
+  pyramid_body(pyramid, grid, src, dst, scratch);
+}
+OFFRAMP_CLONES void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const std::int8_t* src,
+                                 float* dst, float* scratch) {
+  pyramid_body(pyramid, grid, src, dst, scratch);
+}
 
 OFFRAMP_CLONES void flatten(const Grid& grid, const float* src, float* dst) {
   flatten_body(grid, src, dst);
 }
 OFFRAMP_CLONES void flatten(const Grid& grid, const std::uint16_t* src, float* dst) {
+  flatten_body(grid, src, dst);
+}
+OFFRAMP_CLONES void flatten(const Grid& grid, const std::uint8_t* src, float* dst) {
+  flatten_body(grid, src, dst);
+}
+OFFRAMP_CLONES void flatten(const Grid& grid, const std::int8_t* src, float* dst) {
   flatten_body(grid, src, dst);
 }
 
@@ -339,12 +416,37 @@ OFFRAMP_CLONES void add(const std::byte* const* srcs, std::size_t num_srcs, std:
   add_body(srcs, num_srcs, dst, elements, clamp);
 }
 
+OFFRAMP_CLONES void add(const Addend* addends, std::size_t num_addends, std::uint8_t* dst,
+                        Rows elements, const Clamp& clamp) {
+  add_quantised_body(addends, num_addends, dst, elements, clamp);
+}
+OFFRAMP_CLONES void add(const Addend* addends, std::size_t num_addends, std::int8_t* dst,
+                        Rows elements, const Clamp& clamp) {
+  add_quantised_body(addends, num_addends, dst, elements, clamp);
+}
+
 OFFRAMP_CLONES void scale(const Grid& grid, const float* src, const float* scale,
                           const float* shift, const Clamp& clamp, float* dst) {
   scale_body(grid, src, scale, shift, clamp, dst);
 }
 OFFRAMP_CLONES void scale(const Grid& grid, const std::uint16_t* src, const float* scale,
                           const float* shift, const Clamp& clamp, std::uint16_t* dst) {
+  scale_body(grid, src, scale, shift, clamp, dst);
+}
+OFFRAMP_CLONES void scale(const Grid& grid, const std::uint8_t* src, const float* scale,
+                          const float* shift, const Clamp& clamp, std::uint8_t* dst) {
+  scale_body(grid, src, scale, shift, clamp, dst);
+}
+OFFRAMP_CLONES void scale(const Grid& grid, const std::uint8_t* src, const float* scale,
+                          const float* shift, const Clamp& clamp, std::int8_t* dst) {
+  scale_body(grid, src, scale, shift, clamp, dst);
+}
+OFFRAMP_CLONES void scale(const Grid& grid, const std::int8_t* src, const float* scale,
+                          const float* shift, const Clamp& clamp, std::uint8_t* dst) {
+  scale_body(grid, src, scale, shift, clamp, dst);
+}
+OFFRAMP_CLONES void scale(const Grid& grid, const std::int8_t* src, const float* scale,
+                          const float* shift, const Clamp& clamp, std::int8_t* dst) {
   scale_body(grid, src, scale, shift, clamp, dst);
 }
 

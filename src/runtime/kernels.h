@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-// The runtime's own loops, for one image each, on any format and on f32 or bf16 (std::uint16_t).
+// The runtime's own loops, for one image each, on any format and on f32, bf16 (std::uint16_t) or
+// quantised elements (std::uint8_t, std::int8_t). Quantised elements are rounded to the nearest,
+// ties to even, and saturate; what they stand for is the caller's affair.
 // An image's result never depends on the others of its batch. Compiled for several instruction sets
 // and chosen when the program starts. `rows` are rows of dst: disjoint ranges may run on different
 // threads.
@@ -34,20 +36,33 @@ struct Window {
 /// @param planes  [C, H, W];  @param dst  another format and type of the same shape
 void pack(const float* planes, const Grid& grid, float* dst);
 void pack(const float* planes, const Grid& grid, std::uint16_t* dst);
+/// @param factor  elements are values times this
+void pack(const float* planes, const Grid& grid, float factor, std::uint8_t* dst);
+void pack(const float* planes, const Grid& grid, float factor, std::int8_t* dst);
 
 void max_pool(const Grid& src_grid, const float* src, const Grid& dst_grid, float* dst,
               const Window& window, Rows rows);
 void max_pool(const Grid& src_grid, const std::uint16_t* src, const Grid& dst_grid,
               std::uint16_t* dst, const Window& window, Rows rows);
+void max_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
+              std::uint8_t* dst, const Window& window, Rows rows);
+void max_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid, std::int8_t* dst,
+              const Window& window, Rows rows);
 /// Divides by kernel²: padding is part of the mean.
 void avg_pool(const Grid& src_grid, const float* src, const Grid& dst_grid, float* dst,
               const Window& window, Rows rows);
 void avg_pool(const Grid& src_grid, const std::uint16_t* src, const Grid& dst_grid,
               std::uint16_t* dst, const Window& window, Rows rows);
+void avg_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
+              std::uint8_t* dst, const Window& window, Rows rows);
+void avg_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid, std::int8_t* dst,
+              const Window& window, Rows rows);
 
 /// @param dst  [C]
 void global_average(const Grid& grid, const float* src, float* dst);
 void global_average(const Grid& grid, const std::uint16_t* src, float* dst);
+void global_average(const Grid& grid, const std::uint8_t* src, float* dst);
+void global_average(const Grid& grid, const std::int8_t* src, float* dst);
 
 /// Spatial pyramid pooling, prepared for a height, a width and levels. The borders of all bins of
 /// all levels cut the image into cells, so that every element is read once however bins overlap;
@@ -80,10 +95,16 @@ void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const float* src, fl
                   float* scratch);
 void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const std::uint16_t* src, float* dst,
                   float* scratch);
+void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const std::uint8_t* src, float* dst,
+                  float* scratch);
+void pyramid_pool(const Pyramid& pyramid, const Grid& grid, const std::int8_t* src, float* dst,
+                  float* scratch);
 
 /// @param dst  [C * H * W] in the order of planes
 void flatten(const Grid& grid, const float* src, float* dst);
 void flatten(const Grid& grid, const std::uint16_t* src, float* dst);
+void flatten(const Grid& grid, const std::uint8_t* src, float* dst);
+void flatten(const Grid& grid, const std::int8_t* src, float* dst);
 
 /// dst[n, o] = clamp(bias[o] + weights[o] · src[n]) for images n in `images`.
 /// @param src  [N, in];  @param weights  [out, in];  @param dst  [N, out]
@@ -97,11 +118,31 @@ void add(const std::byte* const* srcs, std::size_t num_srcs, float* dst, Rows el
 void add(const std::byte* const* srcs, std::size_t num_srcs, std::uint16_t* dst, Rows elements,
          const Clamp& clamp);
 
+/// A quantised tensor in a sum, and by what its elements are multiplied.
+struct Addend {
+  const std::byte* elements = nullptr;
+  bool is_signed = false;
+  float factor = 1;
+};
+/// dst = clamp(sum of factor × element).
+void add(const Addend* addends, std::size_t num_addends, std::uint8_t* dst, Rows elements,
+         const Clamp& clamp);
+void add(const Addend* addends, std::size_t num_addends, std::int8_t* dst, Rows elements,
+         const Clamp& clamp);
+
 /// dst = clamp(scale[c] src + shift[c]). dst may be src.
 /// @param scale, shift  [blocks * block], zero beyond `channels`
 void scale(const Grid& grid, const float* src, const float* scale, const float* shift,
            const Clamp& clamp, float* dst);
 void scale(const Grid& grid, const std::uint16_t* src, const float* scale, const float* shift,
            const Clamp& clamp, std::uint16_t* dst);
+void scale(const Grid& grid, const std::uint8_t* src, const float* scale, const float* shift,
+           const Clamp& clamp, std::uint8_t* dst);
+void scale(const Grid& grid, const std::uint8_t* src, const float* scale, const float* shift,
+           const Clamp& clamp, std::int8_t* dst);
+void scale(const Grid& grid, const std::int8_t* src, const float* scale, const float* shift,
+           const Clamp& clamp, std::uint8_t* dst);
+void scale(const Grid& grid, const std::int8_t* src, const float* scale, const float* shift,
+           const Clamp& clamp, std::int8_t* dst);
 
 }  // namespace offramp::kernels

@@ -37,7 +37,18 @@ std::string_view to_string(Format format) {
   return "";
 }
 
-std::string_view lower_case(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f32"; }
+std::string_view lower_case(DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return "bf16";
+    case DType::u8:
+      return "u8";
+    case DType::i8:
+      return "i8";
+    default:
+      return "f32";
+  }
+}
 
 }  // namespace
 
@@ -61,11 +72,11 @@ std::int64_t Layout::elements() const {
 
 std::string to_string(const Layout& layout) {
   const std::string text =
-      fmt::format("{} {}", lower_case(layout.dtype), to_string(std::span(layout.shape)));
+      fmt::format("{} {}", lower_case(layout.element.dtype), to_string(std::span(layout.shape)));
   if (layout.shape.size() < 3) return text;
   return fmt::format("{} {}", text, to_string(layout.format));
 }
 
-Layout feature_layout(std::int64_t count) { return {{count}, DType::f32, Format::channels_last}; }
+Layout feature_layout(std::int64_t count) { return {{count}, {}, Format::channels_last}; }
 
 }  // namespace offramp

@@ -20,18 +20,27 @@ enum class Format {
   blocked16,      ///< [C / 16][H][W][16]
 };
 
-/// Shape, element type and format of one image's tensor. Features [F] are channels of a 1 × 1
-/// image.
+/// What a tensor's elements stand for: scale × element. The scale is 1 but for u8 and i8.
+struct Element {
+  DType dtype = DType::f32;
+  float scale = 1;
+  bool is_quantised() const { return dtype == DType::u8 || dtype == DType::i8; }
+  bool operator==(const Element&) const = default;
+};
+
+/// Shape, elements and format of one image's tensor. Features [F] are channels of a 1 × 1 image.
 struct Layout {
   Shape shape;
-  DType dtype = DType::f32;
+  Element element;
   Format format = Format::channels_last;
 
   /// What kernels need to find an element.
   kernels::Grid grid() const;
   /// Elements of one image, with those that fill up the last block.
   std::int64_t elements() const;
-  std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(elements()) * size_of(element.dtype);
+  }
   bool operator==(const Layout&) const = default;
 };
 

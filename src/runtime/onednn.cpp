@@ -16,8 +16,18 @@ const dnnl::engine& cpu_engine() {
 }
 
 dnnl::memory::data_type to_onednn(DType dtype) {
-  OFFRAMP_ASSERT(dtype == DType::f32 || dtype == DType::bf16);
-  return dtype == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+  using type = dnnl::memory::data_type;
+  switch (dtype) {
+    case DType::bf16:
+      return type::bf16;
+    case DType::u8:
+      return type::u8;
+    case DType::i8:
+      return type::s8;
+    default:
+      OFFRAMP_ASSERT(dtype == DType::f32);
+      return type::f32;
+  }
 }
 
 dnnl::memory::format_tag to_onednn(Format format) {
@@ -40,7 +50,7 @@ dnnl::memory::format_tag to_onednn(Format format) {
 dnnl::memory::desc batch_desc(const Layout& layout, int batch) {
   OFFRAMP_ASSERT(layout.shape.size() == 3);
   return {{batch, layout.shape[0], layout.shape[1], layout.shape[2]},
-          to_onednn(layout.dtype),
+          to_onednn(layout.element.dtype),
           to_onednn(layout.format)};
 }
 

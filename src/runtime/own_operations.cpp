@@ -1,6 +1,7 @@
 #include "runtime/own_operations.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -21,6 +22,8 @@ using kernels::Rows;
 constexpr std::size_t kBytesWorthAThread = std::size_t{1} << 17;
 // Elements that one thread takes at a time from an element-wise operation.
 constexpr std::int64_t kElementsOfAnItem = 4096;
+// Tensors in one sum.
+constexpr std::size_t kMostAddends = 8;
 
 /// Work on disjoint items [0, items): images, rows or stretches of elements.
 struct Body {
@@ -85,12 +88,28 @@ std::size_t batch_bytes(const Layout& layout, Extent extent) {
   return layout.bytes() * static_cast<std::size_t>(extent.batch);
 }
 
+/// Calls body(element type {}) for a type of quantised elements.
+template <typename F>
+auto with_quantised_type(DType dtype, const F& body) {
+  OFFRAMP_ASSERT(dtype == DType::u8 || dtype == DType::i8);
+  return dtype == DType::u8 ? body(std::uint8_t{}) : body(std::int8_t{});
+}
+
 /// Calls body(element type {}) for the type of a tensor.
 template <typename F>
-auto with_type(DType dtype, const F& body) {
-  OFFRAMP_ASSERT(dtype == DType::f32 || dtype == DType::bf16);
-  return dtype == DType::bf16 ? body(std::uint16_t{}) : body(float{});
+auto with_type(const Element& element, const F& body) {
+  if (element.is_quantised()) return with_quantised_type(element.dtype, body);
+  OFFRAMP_ASSERT(element.dtype == DType::f32 || element.dtype == DType::bf16);
+  return element.dtype == DType::bf16 ? body(std::uint16_t{}) : body(float{});
 }
+
+void multiply(float* values, std::int64_t count, float factor) {
+  if (factor == 1) return;
+  for (std::int64_t i = 0; i < count; ++i) values[i] *= factor;
+}
+
+/// In units of a quantised tensor.
+Clamp in_units(Clamp clamp, float scale) { return {clamp.low / scale, clamp.high / scale}; }
 
 /// Operations of rows of images: calls kernel(src, dst, rows of dst) for each image that items
 /// [image * height + row] touch.
@@ -117,12 +136,18 @@ template <typename T, typename Kernel>
 Body by_images(const Layout& src, std::int64_t features, Extent extent, const Kernel& kernel) {
   const std::int64_t size = src.elements();
   return {extent.batch, batch_bytes(src, extent),
-          [=](const Buffers& buffers, Rows images) {
-            for (std::int64_t n = images.begin; n < images.end; ++n)
-              kernel(reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
-                     reinterpret_cast<float*>(buffers.dst) + n * features);
+          [=, scale = src.element.scale](const Buffers& buffers, Rows images) {
+            for (std::int64_t n = images.begin; n < images.end; ++n) {
+              float* dst = reinterpret_cast<float*>(buffers.dst) + n * features;
+              kernel(reinterpret_cast<const T*>(buffers.srcs[0]) + n * size, dst);
+              multiply(dst, features, scale);
+            }
           },
           0};
+}
+
+Rows elements_of(Rows items, std::int64_t count) {
+  return {items.begin * kElementsOfAnItem, std::min(items.end * kElementsOfAnItem, count)};
 }
 
 template <typename Pool>
@@ -134,8 +159,8 @@ kernels::Window window_of(const Pool& pool) {
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
                                                const MaxPool& pool, Extent extent) {
-  OFFRAMP_ASSERT(src.format == dst.format);
-  return with_type(src.dtype, [&](auto type) {
+  OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
+  return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
                             const T* x, T* y, Rows rows) {
@@ -147,8 +172,8 @@ std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& 
 
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
                                                const AvgPool& pool, Extent extent) {
-  OFFRAMP_ASSERT(src.format == dst.format);
-  return with_type(src.dtype, [&](auto type) {
+  OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
+  return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
                             const T* x, T* y, Rows rows) {
@@ -159,7 +184,7 @@ std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& 
 }
 
 std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent extent) {
-  return with_type(src.dtype, [&](auto type) {
+  return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) {
       kernels::global_average(grid, x, y);
@@ -175,16 +200,19 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
   const std::size_t scratch =
       aligned(static_cast<std::size_t>(pyramid.scratch_floats()) * sizeof(float));
   const std::int64_t features = src.shape[0] * pyramid.bins();
-  return with_type(src.dtype, [&](auto type) {
+  return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     Body body{
         extent.batch, batch_bytes(src, extent),
-        [=, grid = src.grid(), size = src.elements()](const Buffers& buffers, Rows images) {
-          for (std::int64_t n = images.begin; n < images.end; ++n)
+        [=, grid = src.grid(), size = src.elements(), scale = src.element.scale](
+            const Buffers& buffers, Rows images) {
+          for (std::int64_t n = images.begin; n < images.end; ++n) {
+            float* dst = reinterpret_cast<float*>(buffers.dst) + n * features;
             kernels::pyramid_pool(
-                pyramid, grid, reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
-                reinterpret_cast<float*>(buffers.dst) + n * features,
+                pyramid, grid, reinterpret_cast<const T*>(buffers.srcs[0]) + n * size, dst,
                 reinterpret_cast<float*>(buffers.scratch + static_cast<std::size_t>(n) * scratch));
+            multiply(dst, features, scale);
+          }
         },
         scratch * static_cast<std::size_t>(extent.batch)};
     return own(std::move(body), extent);
@@ -192,7 +220,7 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
 }
 
 std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent) {
-  return with_type(src.dtype, [&](auto type) {
+  return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
     return own(by_images<T>(src, element_count(src.shape), extent, kernel), extent);
@@ -216,46 +244,80 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent e
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
                                           Extent extent) {
   const std::int64_t count = layout.elements() * extent.batch;
-  return with_type(layout.dtype, [&](auto type) {
+  OFFRAMP_ASSERT(!layout.element.is_quantised());
+  const auto add = [&](auto type) {
     using T = decltype(type);
     Body body{(count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(layout, extent),
               [=, clamp = clamp_of(activation)](const Buffers& buffers, Rows items) {
-                const Rows elements{items.begin * kElementsOfAnItem,
-                                    std::min(items.end * kElementsOfAnItem, count)};
                 kernels::add(buffers.srcs.data(), buffers.srcs.size(),
-                             reinterpret_cast<T*>(buffers.dst), elements, clamp);
+                             reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
               },
               0};
+    return own(std::move(body), extent);
+  };
+  return layout.element.dtype == DType::bf16 ? add(std::uint16_t{}) : add(float{});
+}
+
+std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
+                                                    const Layout& dst, Activation activation,
+                                                    Extent extent) {
+  OFFRAMP_ASSERT(srcs.size() <= kMostAddends);
+  const std::int64_t count = dst.elements() * extent.batch;
+  return with_quantised_type(dst.element.dtype, [&](auto type) {
+    using T = decltype(type);
+    const float scale = dst.element.scale;
+    std::array<kernels::Addend, kMostAddends> addends;
+    for (std::size_t k = 0; k < srcs.size(); ++k)
+      addends[k] = {nullptr, srcs[k].dtype == DType::i8, srcs[k].scale / scale};
+    Body body{
+        (count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(dst, extent),
+        [=, clamp = in_units(clamp_of(activation), scale)](const Buffers& buffers, Rows items) {
+          std::array<kernels::Addend, kMostAddends> bound = addends;
+          for (std::size_t k = 0; k < buffers.srcs.size(); ++k) bound[k].elements = buffers.srcs[k];
+          kernels::add(bound.data(), buffers.srcs.size(), reinterpret_cast<T*>(buffers.dst),
+                       elements_of(items, count), clamp);
+        },
+        0};
     return own(std::move(body), extent);
   });
 }
 
-std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale,
-                                            Extent extent) {
-  const Grid grid = layout.grid();
+std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst,
+                                            const Scale& scale, Extent extent) {
+  const Grid grid = src.grid();
+  const float unit = dst.element.scale;
   // Lanes that fill up the last block stay zero.
   std::vector<float> factors = scale.scale, shifts = scale.shift;
+  for (float& factor : factors) factor *= src.element.scale / unit;
+  for (float& shift : shifts) shift /= unit;
   factors.resize(static_cast<std::size_t>(grid.blocks * grid.block), 0.0f);
   shifts.resize(factors.size(), 0.0f);
-  return with_type(layout.dtype, [&](auto type) {
-    using T = decltype(type);
-    Body body{extent.batch, batch_bytes(layout, extent),
-              [=, size = layout.elements(), clamp = clamp_of(scale.activation)](
+  const auto body_of = [&](auto from, auto to) {
+    using From = decltype(from);
+    using To = decltype(to);
+    Body body{extent.batch, batch_bytes(src, extent),
+              [=, size = src.elements(), clamp = in_units(clamp_of(scale.activation), unit)](
                   const Buffers& buffers, Rows images) {
                 for (std::int64_t n = images.begin; n < images.end; ++n)
-                  kernels::scale(grid, reinterpret_cast<const T*>(buffers.srcs[0]) + n * size,
+                  kernels::scale(grid, reinterpret_cast<const From*>(buffers.srcs[0]) + n * size,
                                  factors.data(), shifts.data(), clamp,
-                                 reinterpret_cast<T*>(buffers.dst) + n * size);
+                                 reinterpret_cast<To*>(buffers.dst) + n * size);
               },
               0};
     return own(std::move(body), extent);
-  });
+  };
+  if (src.element.is_quantised())
+    return with_quantised_type(src.element.dtype, [&](auto from) {
+      return with_quantised_type(dst.element.dtype, [&](auto to) { return body_of(from, to); });
+    });
+  return src.element.dtype == DType::bf16 ? body_of(std::uint16_t{}, std::uint16_t{})
+                                          : body_of(float{}, float{});
 }
 
 bool can_concat(const std::vector<Layout>& srcs) {
   for (std::size_t i = 0; i < srcs.size(); ++i) {
     const Grid grid = srcs[i].grid();
-    if (srcs[i].format != srcs[0].format) return false;
+    if (srcs[i].format != srcs[0].format || srcs[i].element != srcs[0].element) return false;
     if (i + 1 < srcs.size() && grid.channels % grid.block != 0) return false;
   }
   return true;

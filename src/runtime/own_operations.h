@@ -15,8 +15,9 @@ struct Extent {
   int threads = 1;
 };
 
-// Operations executed by runtime/kernels.h. Layouts are of one image; src and dst have one type
-// unless dst is features, which are f32. dst of an image has src's format.
+// Operations executed by runtime/kernels.h. Layouts are of one image; src and dst have equal
+// elements unless dst is features, which are f32, or it says otherwise. dst of an image has src's
+// format.
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
                                                const MaxPool& pool, Extent extent);
@@ -27,12 +28,16 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
                                                    const SpatialPyramidPool& pool, Extent extent);
 std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent);
 std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent);
-/// Of one or more tensors of one layout. dst may be the first src.
+/// Of one or more tensors of one layout, not quantised. dst may be the first src.
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
                                           Extent extent);
-/// dst may be src.
-std::shared_ptr<const Operation> make_scale(const Layout& layout, const Scale& scale,
-                                            Extent extent);
+/// Of up to 8 quantised tensors of dst's shape and format. dst may be the first src.
+std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
+                                                    const Layout& dst, Activation activation,
+                                                    Extent extent);
+/// dst may be src. Where src is quantised so is dst, perhaps with other elements.
+std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst,
+                                            const Scale& scale, Extent extent);
 /// Images of one format side by side. All but the last must fill their last block of channels.
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
                                              Extent extent);

@@ -4,11 +4,12 @@
 
 namespace offramp {
 
-/// In which numbers a network is executed. Sums are f32 in every precision, and so is all that
-/// comes after a head's pooling.
+/// In which numbers a network is executed. All that comes after a head's pooling is f32 in every
+/// precision.
 enum class Precision {
   f32,
   bf16,  ///< weights and activations of images in bf16
+  int8,  ///< both in 8 bits with scales (see runtime/ranges.h), summed in 32
 };
 
 std::string_view to_string(Precision precision);

@@ -40,14 +40,15 @@ RuntimeModel::RuntimeModel(const Graph& graph, const Tensors& weights,
   if (options.batch < 1)
     throw UsageError("a batch must hold at least 1 image, got {}", options.batch);
   WeightStore store;
-  CompileOptions compile_options{precision_, {options.batch}, 1, options.winograd};
+  CompileOptions compile_options{precision_, {options.batch}, 1, options.winograd, options.ranges};
   // Halves down to 1: a flush leaves few images to the smallest size.
   for (int batch = options.batch / 2; batch > 1; batch /= 2)
     compile_options.batches.push_back(batch);
   for_streams_ = compile(graph, weights, compile_options, store);
   for_one_image_ = for_streams_;
   if (threads_ > 1 && !sums_depend_on_threads(*for_streams_))
-    for_one_image_ = compile(graph, weights, {precision_, {1}, threads_, options.winograd}, store);
+    for_one_image_ = compile(graph, weights,
+                             {precision_, {1}, threads_, options.winograd, options.ranges}, store);
 }
 
 /// The streams of a predictor and the threads they run on. The caller's thread is one of them.

@@ -10,6 +10,7 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 #include "runtime/precision.h"
+#include "runtime/ranges.h"
 
 namespace offramp {
 
@@ -23,6 +24,7 @@ struct RuntimeOptions {
   int batch = 8;    ///< images that run through a segment together, per thread
   /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it.
   std::set<std::string, std::less<>> winograd = {};
+  Ranges ranges = {};  ///< of activations, for int8
 };
 
 /// A network compiled for this CPU. Immutable; any number of predictors share one.

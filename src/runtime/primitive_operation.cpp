@@ -44,7 +44,7 @@ std::unique_ptr<BoundOperation> PrimitiveOperation::bind(const Buffers& buffers,
 }
 
 std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& dst, int batch) {
-  OFFRAMP_ASSERT(src.shape == dst.shape && src.dtype == dst.dtype);
+  OFFRAMP_ASSERT(src.shape == dst.shape && src.element == dst.element);
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::reorder::primitive_desc desc(cpu_engine(), batch_desc(src, batch), cpu_engine(),

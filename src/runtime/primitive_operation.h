@@ -39,7 +39,7 @@ class PrimitiveOperation : public Operation {
   Parts parts_;
 };
 
-/// Copies images from one layout into another of the same shape and type.
+/// Copies images from one layout into another of the same shape and elements.
 std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& dst, int batch);
 
 }  // namespace offramp

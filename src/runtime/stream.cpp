@@ -8,6 +8,25 @@
 
 namespace offramp {
 
+namespace {
+
+void pack_image(std::span<const float> pixels, const Layout& layout, std::byte* row) {
+  const kernels::Grid grid = layout.grid();
+  const float factor = 1 / layout.element.scale;
+  switch (layout.element.dtype) {
+    case DType::bf16:
+      return kernels::pack(pixels.data(), grid, reinterpret_cast<std::uint16_t*>(row));
+    case DType::u8:
+      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::uint8_t*>(row));
+    case DType::i8:
+      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::int8_t*>(row));
+    default:
+      return kernels::pack(pixels.data(), grid, reinterpret_cast<float*>(row));
+  }
+}
+
+}  // namespace
+
 Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
     : workspace_(std::move(network)),
       waiting_(workspace_.network().stages.size()),
@@ -20,10 +39,7 @@ void Stream::push(std::int64_t image, std::span<const float> pixels, const ExitV
   Waiting& waiting = waiting_[0];
   const Layout& layout = network().stages[0].inputs[0];
   std::byte* row = workspace_.input_row(0, waiting.buffer, 0, waiting.rows);
-  if (layout.dtype == DType::bf16)
-    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<std::uint16_t*>(row));
-  else
-    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<float*>(row));
+  pack_image(pixels, layout, row);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
 }

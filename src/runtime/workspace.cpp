@@ -75,10 +75,17 @@ std::byte* Workspace::input_row(std::size_t stage, int buffer, std::size_t input
          inputs[input].bytes() * static_cast<std::size_t>(row);
 }
 
-std::span<const std::unique_ptr<BoundOperation>> Workspace::body(std::size_t stage,
-                                                                 std::size_t size,
-                                                                 int buffer) const {
+Workspace::Operations Workspace::body(std::size_t stage, std::size_t size, int buffer) const {
   return bound(stage, size, buffer).body;
+}
+
+Workspace::Operations Workspace::head(std::size_t stage, std::size_t size, int buffer) const {
+  return bound(stage, size, buffer).head;
+}
+
+const std::byte* Workspace::value(std::size_t stage, std::size_t size, int buffer,
+                                  int value) const {
+  return place_of(network_->stages[stage].sizes[size], value, stage, buffer);
 }
 
 void Workspace::run_body(std::size_t stage, std::size_t size, int buffer) {

@@ -31,9 +31,13 @@ class Workspace {
   /// REQUIRES: run_body of the same arguments was the last to run.
   void run_head(std::size_t stage, std::size_t size, int buffer);
 
-  /// The operations of run_body, as CompiledSegment::body, to be timed one by one.
-  std::span<const std::unique_ptr<BoundOperation>> body(std::size_t stage, std::size_t size,
-                                                        int buffer) const;
+  /// The operations of run_body and run_head, as CompiledSegment::body and head, to be run one by
+  /// one.
+  using Operations = std::span<const std::unique_ptr<BoundOperation>>;
+  Operations body(std::size_t stage, std::size_t size, int buffer) const;
+  Operations head(std::size_t stage, std::size_t size, int buffer) const;
+  /// Where a value of a segment lies, once its operation has run and until another writes there.
+  const std::byte* value(std::size_t stage, std::size_t size, int buffer, int value) const;
 
   /// Logits of a row after run_head.
   std::span<const float> logits(std::size_t stage, std::size_t size, int row) const;

@@ -42,7 +42,7 @@ class Trial {
       for (float& value : images_) value = from_bf16(to_bf16(value));
   }
 
-  Layout layout_of(const Shape& shape) const { return {shape, dtype_, format_}; }
+  Layout layout_of(const Shape& shape) const { return {shape, {dtype_}, format_}; }
   Layout src() const { return layout_of(graph_.input); }
   Layout dst() const { return layout_of(output_shape()); }
   Shape output_shape() const { return infer_shapes(graph_).find("x")->second; }
@@ -67,7 +67,7 @@ class Trial {
       ASSERT_EQ(actual.size(), expected.size());
       double largest = 1e-3;
       for (const double value : expected) largest = std::max(largest, std::abs(value));
-      const double epsilon = to.dtype == DType::bf16 ? 0x1p-8 : 1e-5;
+      const double epsilon = to.element.dtype == DType::bf16 ? 0x1p-8 : 1e-5;
       for (std::size_t i = 0; i < expected.size(); ++i)
         ASSERT_NEAR(actual[i], expected[i], epsilon * largest)
             << case_.name << ", " << to_string(src()) << ", image " << n << ", element " << i;
@@ -100,7 +100,7 @@ class Trial {
     return bytes;
   }
   static float at(const Layout& layout, const std::byte* image, std::int64_t element) {
-    if (layout.dtype == DType::bf16)
+    if (layout.element.dtype == DType::bf16)
       return from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
     return reinterpret_cast<const float*>(image)[element];
   }

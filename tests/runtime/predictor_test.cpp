@@ -321,7 +321,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
     for (const CompiledRow& row : compiled_rows(*model->for_streams()))
       for (const Layout& src : row.srcs) {
         const DType wanted = src.shape.size() == 3 ? DType::bf16 : DType::f32;
-        EXPECT_EQ(src.dtype, wanted) << row.output;
+        EXPECT_EQ(src.element.dtype, wanted) << row.output;
       }
   }
 }
