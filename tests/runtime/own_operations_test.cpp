@@ -1,8 +1,13 @@
 #include "runtime/own_operations.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
 
 #include "core/bf16.h"
 #include "core/random.h"
@@ -26,7 +31,8 @@ struct Case {
 /// One operation on a batch of images in one format and type, beside the reference's result.
 class Trial {
  public:
-  Trial(const Case& one, Format format, DType dtype) : case_(one), format_(format), dtype_(dtype) {
+  Trial(const Case& one, Format format, const Element& element)
+      : case_(one), format_(format), element_(element) {
     graph_.name = one.name;
     graph_.input = {one.channels, one.height, one.width};
     graph_.classes = 2;
@@ -37,14 +43,21 @@ class Trial {
     graph_.segments = {segment};
     weights_ = random_weights(graph_, 3);
     images_ = random_images(graph_, kBatch, 4);
-    // What the operation is given is what bf16 can hold: only its own rounding is left.
-    if (dtype == DType::bf16)
-      for (float& value : images_) value = from_bf16(to_bf16(value));
+    // What the operation is given is what its elements can hold: only its own rounding is left.
+    for (float& value : images_) {
+      if (element.dtype == DType::bf16) value = from_bf16(to_bf16(value));
+      if (element.dtype == DType::u8) value = std::abs(value);
+      if (element.is_quantised())
+        value = std::clamp(std::nearbyint(value / element.scale), -127.0f, 255.0f) * element.scale;
+      if (element.dtype == DType::i8) value = std::min(value, 127 * element.scale);
+    }
   }
 
-  Layout layout_of(const Shape& shape) const { return {shape, {dtype_}, format_}; }
-  Layout src() const { return layout_of(graph_.input); }
-  Layout dst() const { return layout_of(output_shape()); }
+  Layout src() const { return {graph_.input, element_, format_}; }
+  Layout dst() const { return {output_shape(), dst_element_.value_or(element_), format_}; }
+  bool is_quantised() const { return element_.is_quantised(); }
+  /// Of a quantised dst, where they are not src's.
+  void set_dst_element(const Element& element) { dst_element_ = element; }
   Shape output_shape() const { return infer_shapes(graph_).find("x")->second; }
   const Tensors& weights() const { return weights_; }
 
@@ -68,8 +81,10 @@ class Trial {
       double largest = 1e-3;
       for (const double value : expected) largest = std::max(largest, std::abs(value));
       const double epsilon = to.element.dtype == DType::bf16 ? 0x1p-8 : 1e-5;
+      const double rounding = to.element.is_quantised() ? 0.5 * to.element.scale : 0;
+      const auto [least, most] = bounds(to.element);
       for (std::size_t i = 0; i < expected.size(); ++i)
-        ASSERT_NEAR(actual[i], expected[i], epsilon * largest)
+        ASSERT_NEAR(actual[i], std::clamp(expected[i], least, most), epsilon * largest + rounding)
             << case_.name << ", " << to_string(src()) << ", image " << n << ", element " << i;
       expect_zeros_in_the_last_block(to, buffers.dst + n * to.bytes());
     }
@@ -92,17 +107,38 @@ class Trial {
     std::vector<std::byte> bytes(src().bytes() * kBatch, std::byte{0xff});
     for (std::size_t n = 0; n < kBatch; ++n) {
       std::byte* to = bytes.data() + n * src().bytes();
-      if (dtype_ == DType::bf16)
-        kernels::pack(image(n).data(), src().grid(), reinterpret_cast<std::uint16_t*>(to));
+      const auto grid = src().grid();
+      const float per_step = 1 / element_.scale;
+      if (element_.dtype == DType::bf16)
+        kernels::pack(image(n).data(), grid, reinterpret_cast<std::uint16_t*>(to));
+      else if (element_.dtype == DType::u8)
+        kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::uint8_t*>(to));
+      else if (element_.dtype == DType::i8)
+        kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::int8_t*>(to));
       else
-        kernels::pack(image(n).data(), src().grid(), reinterpret_cast<float*>(to));
+        kernels::pack(image(n).data(), grid, reinterpret_cast<float*>(to));
     }
     return bytes;
   }
   static float at(const Layout& layout, const std::byte* image, std::int64_t element) {
-    if (layout.element.dtype == DType::bf16)
-      return from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
-    return reinterpret_cast<const float*>(image)[element];
+    const float scale = layout.element.scale;
+    switch (layout.element.dtype) {
+      case DType::bf16:
+        return from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
+      case DType::u8:
+        return scale * static_cast<float>(reinterpret_cast<const std::uint8_t*>(image)[element]);
+      case DType::i8:
+        return scale * static_cast<float>(reinterpret_cast<const std::int8_t*>(image)[element]);
+      default:
+        return reinterpret_cast<const float*>(image)[element];
+    }
+  }
+  /// What elements can stand for.
+  static std::pair<double, double> bounds(const Element& element) {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (element.dtype == DType::u8) return {0, 255.0 * element.scale};
+    if (element.dtype == DType::i8) return {-128.0 * element.scale, 127.0 * element.scale};
+    return {-kInfinity, kInfinity};
   }
   static std::vector<float> unpacked(const Layout& layout, const std::byte* image) {
     const kernels::Grid grid = layout.grid();
@@ -128,7 +164,8 @@ class Trial {
 
   Case case_;
   Format format_;
-  DType dtype_;
+  Element element_;
+  std::optional<Element> dst_element_;
   Graph graph_;
   Tensors weights_;
   std::vector<float> images_;
@@ -151,11 +188,19 @@ class KeyedFloats {
 template <typename Try>
 void in_every_layout(const Case& one, const Try& attempt) {
   for (const Format format : kFormats)
-    for (const DType dtype : {DType::f32, DType::bf16})
+    for (const Element& element :
+         {Element{}, Element{DType::bf16}, Element{DType::u8, 0.02f}, Element{DType::i8, 0.03f}})
       for (const int threads : {1, 2}) {
-        Trial trial(one, format, dtype);
+        Trial trial(one, format, element);
         attempt(trial, Extent{3, threads});
       }
+}
+
+std::shared_ptr<const Operation> sum_of(const Trial& trial, std::size_t count,
+                                        Activation activation, Extent extent) {
+  if (!trial.is_quantised()) return make_add(trial.src(), activation, extent);
+  return make_quantised_add(std::vector<Element>(count, trial.src().element), trial.dst(),
+                            activation, extent);
 }
 
 Case single(std::string name, Op op, Shape shape) {
@@ -207,13 +252,31 @@ TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
       9,
       31};
   in_every_layout(sum, [&](Trial& trial, Extent extent) {
-    const auto operation = make_add(trial.src(), Activation::relu6, extent);
+    if (trial.is_quantised()) trial.set_dst_element({DType::u8, 0.025f});
+    const auto operation = sum_of(trial, 3, Activation::relu6, extent);
     trial.expect_parity(*operation, 3);
     trial.expect_parity(*operation, 3, true);
   });
   in_every_layout(single("relu", Relu{}, {5, 3, 3}), [&](Trial& trial, Extent extent) {
-    trial.expect_parity(*make_add(trial.src(), Activation::relu, extent), 1, true);
+    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.015f});  // saturates
+    trial.expect_parity(*sum_of(trial, 1, Activation::relu, extent), 1, true);
   });
+}
+
+TEST(OwnOperations, AddsTensorsOfSeveralScales) {
+  // 0.5 · 200 + 0.25 · (-40) = 90 → 180 steps of 0.5; and one that saturates, one that is negative.
+  const std::vector<std::uint8_t> a = {200, 255, 0};
+  const std::vector<std::int8_t> b = {-40, 127, -100};
+  std::vector<std::uint8_t> sum(3);
+  const Layout dst{{3, 1, 1}, {DType::u8, 0.5f}, Format::channels_last};
+  Buffers buffers;
+  buffers.srcs = {reinterpret_cast<std::byte*>(const_cast<std::uint8_t*>(a.data())),
+                  reinterpret_cast<std::byte*>(const_cast<std::int8_t*>(b.data()))};
+  buffers.dst = reinterpret_cast<std::byte*>(sum.data());
+  make_quantised_add({{DType::u8, 0.5f}, {DType::i8, 0.25f}}, dst, Activation::none, {1, 1})
+      ->bind(buffers, dnnl::stream(cpu_engine()))
+      ->run();
+  EXPECT_THAT(sum, testing::ElementsAre(180, 255, 0));
 }
 
 TEST(OwnOperations, ScaleLikeABatchNorm) {
@@ -229,7 +292,8 @@ TEST(OwnOperations, ScaleLikeABatchNorm) {
       scale.scale.push_back(weight[c] / std::sqrt(variance[c] + static_cast<float>(norm.eps)));
       scale.shift.push_back(bias[c] - mean[c] * scale.scale[c]);
     }
-    trial.expect_parity(*make_scale(trial.src(), scale, extent));
+    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.05f});
+    trial.expect_parity(*make_scale(trial.src(), trial.dst(), scale, extent));
   });
 }
 
@@ -241,10 +305,10 @@ TEST(OwnOperations, JoinChannelsLikeTheReference) {
       if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), extent), 3);
     });
   }
-  EXPECT_TRUE(can_concat(
-      {{{16, 2, 2}, DType::f32, Format::blocked8}, {{3, 2, 2}, DType::f32, Format::blocked8}}));
-  EXPECT_FALSE(can_concat(
-      {{{3, 2, 2}, DType::f32, Format::blocked8}, {{16, 2, 2}, DType::f32, Format::blocked8}}));
+  EXPECT_TRUE(can_concat({{{16, 2, 2}, {}, Format::blocked8}, {{3, 2, 2}, {}, Format::blocked8}}));
+  EXPECT_FALSE(can_concat({{{16, 2, 2}, {DType::u8, 0.5f}, Format::blocked8},
+                           {{3, 2, 2}, {DType::u8, 0.25f}, Format::blocked8}}));
+  EXPECT_FALSE(can_concat({{{3, 2, 2}, {}, Format::blocked8}, {{16, 2, 2}, {}, Format::blocked8}}));
 }
 
 TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
