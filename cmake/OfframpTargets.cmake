@@ -23,7 +23,7 @@ if(OFFRAMP_SANITIZE)
   target_compile_options(offramp_options INTERFACE
     -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
     # GCC's own false alarms in sanitized library code (std::regex).
-    -Wno-maybe-uninitialized)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(offramp_options INTERFACE -fsanitize=${OFFRAMP_SANITIZE})
 endif()
 
