@@ -374,6 +374,8 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
   });
 }
 
+std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
+
 std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network) {
   std::vector<CompiledRow> rows;
   for (std::size_t i = 0; i < network.stages.size(); ++i) {

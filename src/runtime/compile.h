@@ -72,6 +72,9 @@ struct CompiledNetwork {
   std::vector<CompiledStage> stages;
 };
 
+/// An empty one, for those who need not know what is in it.
+std::shared_ptr<WeightStore> make_weight_store();
+
 /// Compiles a network: batch norms, additions and activations join their convolutions, layouts are
 /// oneDNN's choice, every buffer has its place.
 /// @param weights  of the model, f32 or bf16

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "runtime/kernels.h"
 
 namespace offramp {
 
@@ -18,12 +17,7 @@ Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
 
 void Stream::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[0];
-  const Layout& layout = network().stages[0].inputs[0];
-  std::byte* row = workspace_.input_row(0, waiting.buffer, 0, waiting.rows);
-  if (layout.dtype == DType::bf16)
-    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<std::uint16_t*>(row));
-  else
-    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<float*>(row));
+  workspace_.put_image(waiting.buffer, waiting.rows, pixels);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
 }

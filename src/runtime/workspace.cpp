@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/kernels.h"
 #include "runtime/memory_plan.h"
 #include "runtime/onednn.h"
 #include "runtime/pages.h"
@@ -73,6 +74,15 @@ std::byte* Workspace::input_row(std::size_t stage, int buffer, std::size_t input
   return memory_.get() +
          input_offsets_[stage][static_cast<std::size_t>(buffer) * inputs.size() + input] +
          inputs[input].bytes() * static_cast<std::size_t>(row);
+}
+
+void Workspace::put_image(int buffer, int row, std::span<const float> pixels) {
+  const Layout& layout = network_->stages[0].inputs[0];
+  std::byte* place = input_row(0, buffer, 0, row);
+  if (layout.dtype == DType::bf16)
+    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<std::uint16_t*>(place));
+  else
+    kernels::pack(pixels.data(), layout.grid(), reinterpret_cast<float*>(place));
 }
 
 std::span<const std::unique_ptr<BoundOperation>> Workspace::body(std::size_t stage,
