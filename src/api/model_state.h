@@ -15,7 +15,7 @@ namespace offramp {
 
 /// What the handles of a model share. Immutable but for networks that are compiled when first asked
 /// for.
-class Model::State {
+class [[gnu::visibility("hidden")]] Model::State {
  public:
   State(const std::filesystem::path& path, const Options& options);
 

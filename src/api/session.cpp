@@ -31,7 +31,7 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 
 }  // namespace
 
-class Session::State {
+class [[gnu::visibility("hidden")]] Session::State {
  public:
   State(std::shared_ptr<const Model::State> model, const Stop& stop)
       : model_(std::move(model)),
