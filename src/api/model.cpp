@@ -8,20 +8,12 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "runtime/kernels_name.h"
+#include "runtime/tune.h"
 
 namespace offramp {
 namespace {
 
 constexpr int kMostThreads = 4096, kLargestBatch = 1024;
-
-/// What the weights are stored in: bf16 if all convolutions' are.
-Precision stored_precision(const ModelFile& file) {
-  for (const Parameter& parameter : parameters(file.graph))
-    if (parameter.role == ParameterRole::conv_weight &&
-        file.weights.at(parameter.name).dtype != DType::bf16)
-      return Precision::f32;
-  return Precision::bf16;
-}
 
 void check(const Options& options) {
   if (options.threads < 0 || options.threads > kMostThreads)
@@ -35,28 +27,66 @@ void check(const Options& options) {
 Model::State::State(const std::filesystem::path& path, const Options& options) {
   check(options);
   if (options.precision != "auto") precision_from_string(options.precision);
-  file_ = load_model(path);
-  cost_ = cost_of(file_.graph);
+  mapped_ = map_model(path);
+  cost_ = cost_of(file().graph);
   relative_costs_ = cost_.relative_costs();
   batch_ = options.batch;
   compile_options_.precision = choose_precision(options.precision);
   compile_options_.threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  // Winograd's algorithm is for f32 only: nothing else is to be chosen.
+  tune_ = options.tune && precision() == Precision::f32;
   settle_promise();
   try {
-    for_one_ = compile(file_.graph, file_.weights, compile_options_, *store_);
+    for_one_ = compiled(compile_options_);
   } catch (const Error& error) {
     throw_with_place(path.string(), error);
   }
+}
+
+/// nullopt where nothing is certified, or in a precision of another program.
+std::optional<Precision> Model::State::certified_precision() const {
+  if (!file().policy || !file().policy->guarantee) return std::nullopt;
+  try {
+    return precision_from_string(file().policy->guarantee->precision);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+/// What the weights are stored in: bf16 if those of all convolutions are.
+Precision Model::State::stored_precision() const {
+  for (const Parameter& parameter : parameters(file().graph))
+    if (parameter.role == ParameterRole::conv_weight &&
+        mapped_.file.at(parameter.name).dtype != DType::bf16)
+      return Precision::f32;
+  return Precision::bf16;
+}
+
+std::shared_ptr<const CompiledNetwork> Model::State::compiled(CompileOptions options) const {
+  const auto weights = [this](const std::string& name) {
+    const TensorView& view = mapped_.file.at(name);
+    std::vector<float> values = view.to_f32();
+    mapped_.file.drop_pages(view);
+    return values;
+  };
+  if (tune_) {
+    const TuneCache cache(user_cache_folder());
+    std::optional<WinogradSet> known = cache.find(file().graph, options);
+    if (!known) {
+      known = choose_winograd(file().graph, weights, options, *store_);
+      cache.keep(file().graph, options, *known);
+    }
+    options.winograd = std::move(*known);
+  }
+  return compile(file().graph, weights, options, *store_);
 }
 
 Precision Model::State::choose_precision(const std::string& wanted) {
   Precision precision = Precision::f32;
   if (wanted != "auto")
     precision = precision_from_string(wanted);
-  else if (file_.policy && file_.policy->guarantee)
-    precision = precision_from_string(file_.policy->guarantee->precision);
   else
-    precision = stored_precision(file_);
+    precision = certified_precision().value_or(stored_precision());
   const Precision usable = usable_precision(precision);
   if (usable != precision)
     notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",
@@ -66,10 +96,10 @@ Precision Model::State::choose_precision(const std::string& wanted) {
 
 /// A certificate names precision and kernels; under others it says nothing.
 void Model::State::settle_promise() {
-  if (!file_.policy || !file_.policy->guarantee) return;
-  const Guarantee& given = *file_.policy->guarantee;
+  if (!file().policy || !file().policy->guarantee) return;
+  const Guarantee& given = *file().policy->guarantee;
   const std::string_view precision = to_string(compile_options_.precision);
-  const std::string kernels = kernels_name();
+  const std::string kernels = kernels_name() + (tune_ ? " tuned" : "");
   if (given.precision == precision && given.kernels == kernels)
     promise_ = Promise{given.of, given.epsilon, given.delta};
   else
@@ -86,7 +116,7 @@ std::shared_ptr<const CompiledNetwork> Model::State::for_many() const {
     options.batches = {};
     // Halves down to 1: a flush leaves few images to the smallest size.
     for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
-    for_many_ = compile(file_.graph, file_.weights, options, *store_);
+    for_many_ = compiled(options);
   }
   return for_many_;
 }

@@ -19,7 +19,7 @@ class [[gnu::visibility("hidden")]] Model::State {
  public:
   State(const std::filesystem::path& path, const Options& options);
 
-  const ModelFile& file() const { return file_; }
+  const ModelFile& file() const { return mapped_.model; }
   const Cost& cost() const { return cost_; }
   const std::vector<double>& relative_costs() const { return relative_costs_; }
   Precision precision() const { return compile_options_.precision; }
@@ -34,13 +34,17 @@ class [[gnu::visibility("hidden")]] Model::State {
   std::shared_ptr<const CompiledNetwork> for_many() const;
 
  private:
+  std::optional<Precision> certified_precision() const;
+  Precision stored_precision() const;
   Precision choose_precision(const std::string& wanted);
   void settle_promise();
+  std::shared_ptr<const CompiledNetwork> compiled(CompileOptions options) const;
 
-  ModelFile file_;
+  MappedModel mapped_;
   Cost cost_;
   std::vector<double> relative_costs_;
   int batch_ = 1;
+  bool tune_ = false;
   CompileOptions compile_options_;
   std::optional<Promise> promise_;
   std::vector<std::string> notes_;

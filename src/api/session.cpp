@@ -332,7 +332,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   // Batches and streams.
 
-  Slots::iterator take_slot(Slots& into) {
+  Slots::iterator take_slot(Slots & into) {
     if (free_.empty()) {
       Slot& fresh = free_.emplace_back();
       fresh.index = static_cast<std::int64_t>(slots_.size());
@@ -346,7 +346,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return slot;
   }
 
-  void finish(Slot& slot) {
+  void finish(Slot & slot) {
     const auto place = slots_[static_cast<std::size_t>(slot.index)];
     slot.done = true;
     if (slot.result != nullptr) {

@@ -51,30 +51,52 @@ void check_shape(const std::vector<std::int64_t>& got, const Parameter& expected
                 to_string(got), to_string(expected.shape));
 }
 
-void check_values(const HostTensor& tensor, const Parameter& parameter) {
-  const auto check = [&](float value) {
-    if (!std::isfinite(value))
-      throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
-    // Its square root is taken.
-    if (parameter.role == ParameterRole::running_var && value < 0)
-      throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
-  };
-  if (tensor.dtype == DType::bf16) {
-    for (std::uint16_t value : tensor.as<std::uint16_t>()) check(from_bf16(value));
-  } else {
-    for (float value : tensor.as<float>()) check(value);
+/// Looks at the elements of a tensor of f32 or bf16, which need not be aligned.
+template <typename Element, typename Convert>
+void check_values(std::span<const std::byte> bytes, const Parameter& parameter,
+                  const Convert& convert) {
+  // Its square root is taken.
+  const bool is_variance = parameter.role == ParameterRole::running_var;
+  std::array<Element, 4096> block;
+  for (std::size_t begin = 0; begin < bytes.size(); begin += sizeof block) {
+    const std::size_t size = std::min(sizeof block, bytes.size() - begin);
+    std::memcpy(block.data(), bytes.data() + begin, size);
+    const auto values = std::span(block).first(size / sizeof(Element));
+    // All at once first, which is quick: x - x is 0 unless x is not finite.
+    float sum = 0, least = 0;
+    for (const Element element : values) {
+      const float value = convert(element);
+      sum += value - value;
+      least = std::min(least, value);
+    }
+    if (sum == 0 && !(is_variance && least < 0)) continue;
+    for (const Element element : values) {
+      const float value = convert(element);
+      if (!std::isfinite(value))
+        throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
+      if (is_variance && value < 0)
+        throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
+    }
   }
 }
 
-void check_weight(const HostTensor& tensor, const Parameter& parameter) {
+void check_weight(const TensorView& tensor, const Parameter& parameter) {
   if (tensor.dtype != DType::f32 && tensor.dtype != DType::bf16)
     throw Error("{}: got {}, expected F32 or BF16", place_of(parameter.name),
                 to_string(tensor.dtype));
   check_shape(tensor.shape, parameter);
-  if (static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype) != tensor.bytes.size())
+  if (static_cast<std::uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype) !=
+      tensor.bytes.size())
     throw Error("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
                 tensor.bytes.size());
-  check_values(tensor, parameter);
+  if (tensor.dtype == DType::bf16)
+    check_values<std::uint16_t>(tensor.bytes, parameter, from_bf16);
+  else
+    check_values<float>(tensor.bytes, parameter, [](float value) { return value; });
+}
+
+void check_weight(const HostTensor& tensor, const Parameter& parameter) {
+  check_weight(TensorView{tensor.dtype, tensor.shape, tensor.bytes}, parameter);
 }
 
 /// The parameters of a graph that every reader can use: its shapes fit and its MACs can be counted.
@@ -240,11 +262,12 @@ Safetensors open_weights(const fs::path& path) {
   }
 }
 
-ModelFile read_model(const Safetensors& file, Tensors* extra) {
+/// All of a model but its weights.
+ModelFile read_description(const Safetensors& file) {
   check_version(file);
   ModelFile model;
   model.graph = read_graph(file);
-  const std::vector<Parameter> expected = parameters_of(model.graph);
+  parameters_of(model.graph);
   model.classes =
       read_metadata(file, "classes", [](const std::string& text) { return read_classes(text); });
   check_classes(model.classes, model.graph);
@@ -263,8 +286,12 @@ ModelFile read_model(const Safetensors& file, Tensors* extra) {
     model.certificates = read_metadata(file, "certificates", read_certificates);
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
+  return model;
+}
 
-  for (const Parameter& parameter : expected) {
+ModelFile read_model(const Safetensors& file, Tensors* extra) {
+  ModelFile model = read_description(file);
+  for (const Parameter& parameter : parameters_of(model.graph)) {
     const TensorView& view = file.at(parameter.name);
     // Before the copy: a wrong shape may be a large one.
     check_shape(view.shape, parameter);
@@ -357,6 +384,19 @@ void save_model(const fs::path& path, const ModelFile& model, const Tensors& ext
 ModelFile load_model(const fs::path& path, Tensors* extra) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] { return read_model(file, extra); });
+}
+
+MappedModel map_model(const fs::path& path) {
+  Safetensors file = open_weights(path);
+  return at_place(path.string(), [&] {
+    ModelFile model = read_description(file);
+    for (const Parameter& parameter : parameters_of(model.graph)) {
+      const TensorView& view = file.at(parameter.name);
+      check_weight(view, parameter);
+      file.drop_pages(view);
+    }
+    return MappedModel{std::move(model), std::move(file)};
+  });
 }
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/preprocessing.h"
+#include "core/safetensors.h"
 #include "core/tensor.h"
 #include "graph/graph.h"
 #include "model/policy_json.h"
@@ -50,6 +51,16 @@ void save_model(const std::filesystem::path& path, const ModelFile& model,
 /// the graph: got …, expected …"
 /// @param extra  if not null, receives the tensors that are not weights
 ModelFile load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+
+/// A model whose weights stay in its file: for those who look at each once.
+struct MappedModel {
+  ModelFile model;   ///< without weights
+  Safetensors file;  ///< `at` a parameter's name: its weights
+};
+
+/// As load_model, all checks included, without a copy of the weights: the file is mapped, and
+/// must not be written over in place while this lives.
+MappedModel map_model(const std::filesystem::path& path);
 
 /// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
 bool is_model_file(const std::filesystem::path& path);

@@ -356,7 +356,7 @@ void compile_stages(const Graph& graph, const std::vector<LoweredSegment>& lower
 
 }  // namespace
 
-std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
                                                const CompileOptions& options, WeightStore& store) {
   if (!has_instructions_for(options.precision))
     throw Error("this CPU has no instructions for {}", to_string(options.precision));
@@ -372,6 +372,11 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
     compile_stages(graph, lower(graph, weights), {options, shapes, store}, *network);
     return network;
   });
+}
+
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+                                               const CompileOptions& options, WeightStore& store) {
+  return compile(graph, source_of(weights), options, store);
 }
 
 std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
