@@ -33,7 +33,9 @@ function(offramp_library name)
   cmake_parse_arguments(arg "RELAXED" "" "SOURCES;PUBLIC;LINK" ${ARGN})
   add_library(offramp_${name} STATIC ${arg_SOURCES})
   add_library(offramp::${name} ALIAS offramp_${name})
-  set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  # Hidden: the shared library made of these shows what OFFRAMP_API marks and nothing else.
+  set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp::options>)
   if(NOT arg_RELAXED)
     target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp_strict>)

@@ -225,7 +225,7 @@ class Calibrator {
     ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
     result.shared = best.chosen.shared;
-    result.chosen = {best.chosen.policy, aim_text(flags_), std::nullopt};
+    result.chosen = {best.chosen.policy, aim_text(flags_)};
     if (flags_.guarantee) {
       result.certificate = draw_certificate(best, deployed);
       result.met = result.certificate->holds();
@@ -243,6 +243,7 @@ class Calibrator {
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
                    accuracy_of_last(best.tune.view()),
                    measure_policy(replayed.outcome(), best.costs.relative)};
+    result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);
     return result;
   }

@@ -254,6 +254,17 @@ void check_contiguous(const std::map<std::string, TensorView, std::less<>>& tens
 
 HostTensor TensorView::copy() const { return {dtype, shape, {bytes.begin(), bytes.end()}}; }
 
+std::vector<float> TensorView::to_f32() const {
+  if (dtype != DType::f32) return copy().to_f32();
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  return values;
+}
+
+void Safetensors::drop_pages(const TensorView& tensor) const {
+  if (owner_) owner_->drop(tensor.bytes);
+}
+
 Safetensors Safetensors::open(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   try {

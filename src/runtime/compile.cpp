@@ -394,7 +394,7 @@ void compile_stages(const Graph& graph, const std::vector<LoweredSegment>& lower
 
 }  // namespace
 
-std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
                                                const CompileOptions& options, WeightStore& store) {
   if (!has_instructions_for(options.precision))
     throw Error("this CPU has no instructions for {}", to_string(options.precision));
@@ -415,6 +415,13 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
     return network;
   });
 }
+
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+                                               const CompileOptions& options, WeightStore& store) {
+  return compile(graph, source_of(weights), options, store);
+}
+
+std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
 
 std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network) {
   std::vector<CompiledRow> rows;

@@ -9,6 +9,7 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 #include "runtime/layout.h"
+#include "runtime/lower.h"
 #include "runtime/operation.h"
 #include "runtime/precision.h"
 #include "runtime/ranges.h"
@@ -74,11 +75,16 @@ struct CompiledNetwork {
   std::vector<CompiledStage> stages;
 };
 
+/// An empty one, for those who need not know what is in it.
+std::shared_ptr<WeightStore> make_weight_store();
+
 /// Compiles a network: batch norms, additions and activations join their convolutions, layouts are
 /// oneDNN's choice, every buffer has its place.
-/// @param weights  of the model, f32 or bf16
+/// @param weights  of the model; asked for each once
 /// @param store    shared by compilations of one model: what they have in common is kept once
 /// @throws Error if a parameter or a range is missing, the CPU lacks the precision, or oneDNN fails
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
+                                               const CompileOptions& options, WeightStore& store);
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
                                                const CompileOptions& options, WeightStore& store);
 

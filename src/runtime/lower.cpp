@@ -11,22 +11,14 @@
 namespace offramp {
 namespace {
 
-std::vector<float> parameter(const Tensors& weights, const std::string& name) {
-  const auto found = weights.find(name);
-  if (found == weights.end()) throw Error("tensor \"{}\" is missing", name);
-  return found->second.to_f32();
-}
-
 /// Per channel: y = scale x + shift. In double: folded once, used for every image.
 struct Affine {
   std::vector<double> scale, shift;
 };
 
-Affine affine_of(const std::string& node, const BatchNorm& norm, const Tensors& weights) {
-  const auto gamma = parameter(weights, node + ".weight"),
-             beta = parameter(weights, node + ".bias"),
-             mean = parameter(weights, node + ".running_mean"),
-             variance = parameter(weights, node + ".running_var");
+Affine affine_of(const std::string& node, const BatchNorm& norm, const WeightSource& weights) {
+  const auto gamma = weights(node + ".weight"), beta = weights(node + ".bias"),
+             mean = weights(node + ".running_mean"), variance = weights(node + ".running_var");
   Affine affine;
   for (std::size_t c = 0; c < gamma.size(); ++c) {
     const double scale = gamma[c] / std::sqrt(static_cast<double>(variance[c]) + norm.eps);
@@ -58,7 +50,7 @@ class Lowering {
  public:
   /// @param kept  tensors that must exist afterwards
   Lowering(const std::vector<Node>& nodes, const std::vector<std::string>& kept,
-           const Tensors& weights)
+           const WeightSource& weights)
       : nodes_(nodes), kept_(kept.begin(), kept.end()), weights_(weights) {
     for (const Node& node : nodes)
       for (const std::string& input : node.inputs) readers_[input].push_back(&node);
@@ -125,9 +117,9 @@ class Lowering {
   LoweredKind kind_of(const Node& node, const Node*& last) {
     if (const auto* conv = std::get_if<Conv>(&node.op)) return fused(node, *conv, last);
     if (const auto* linear = std::get_if<Linear>(&node.op)) {
-      FusedLinear fused{linear->out_features, parameter(weights_, node.name + ".weight"), {}, {}};
+      FusedLinear fused{linear->out_features, weights_(node.name + ".weight"), {}, {}};
       fused.bias.assign(static_cast<std::size_t>(linear->out_features), 0.0f);
-      if (linear->bias) fused.bias = parameter(weights_, node.name + ".bias");
+      if (linear->bias) fused.bias = weights_(node.name + ".bias");
       fused.activation = absorb_activation(last);
       return fused;
     }
@@ -152,9 +144,9 @@ class Lowering {
   }
 
   FusedConv fused(const Node& node, const Conv& conv, const Node*& last) {
-    FusedConv result{conv, parameter(weights_, node.name + ".weight"), {}, {}, {}};
+    FusedConv result{conv, weights_(node.name + ".weight"), {}, {}, {}};
     result.bias.assign(static_cast<std::size_t>(conv.out_channels), 0.0f);
-    if (conv.bias) result.bias = parameter(weights_, node.name + ".bias");
+    if (conv.bias) result.bias = weights_(node.name + ".bias");
     if (const Node* norm = absorb_next<BatchNorm>(last))
       fold(affine_of(norm->name, std::get<BatchNorm>(norm->op), weights_), result);
     absorb_residual(last, result);
@@ -175,14 +167,22 @@ class Lowering {
 
   const std::vector<Node>& nodes_;
   std::set<std::string> kept_;
-  const Tensors& weights_;
+  const WeightSource& weights_;
   std::map<std::string, std::vector<const Node*>> readers_;
   std::set<const Node*> absorbed_;
 };
 
 }  // namespace
 
-std::vector<LoweredSegment> lower(const Graph& graph, const Tensors& weights) {
+WeightSource source_of(const Tensors& weights) {
+  return [&weights](const std::string& name) {
+    const auto found = weights.find(name);
+    if (found == weights.end()) throw Error("tensor \"{}\" is missing", name);
+    return found->second.to_f32();
+  };
+}
+
+std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weights) {
   std::vector<LoweredSegment> result;
   std::vector<std::string> given = {std::string(kInput)};
   for (const Segment& segment : graph.segments) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -67,10 +68,16 @@ struct LoweredSegment {
   std::vector<LoweredOp> head;  ///< empty: no exit here; else the last op's output is the logits
 };
 
+/// Gives the values of a parameter, by its name, as f32. @throws Error if there is none such
+using WeightSource = std::function<std::vector<float>(const std::string& name)>;
+
+/// @param weights  must outlive the source
+WeightSource source_of(const Tensors& weights);
+
 /// The operations of a graph with batch norms, additions and activations joined to the convolutions
 /// before them, wherever nothing else reads what lies between.
-/// @param weights  of the model: every parameter, f32 or bf16
+/// @param weights  of the model: asked for every parameter once
 /// @throws Error naming a parameter that is missing
-std::vector<LoweredSegment> lower(const Graph& graph, const Tensors& weights);
+std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weights);
 
 }  // namespace offramp

@@ -12,7 +12,6 @@
 #include "core/error.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
-#include "runtime/kernels.h"
 #include "runtime/onednn.h"
 #include "runtime/workspace.h"
 
@@ -83,12 +82,10 @@ class Observer {
     look(std::string(kInput), images);
     for (std::size_t begin = 0; begin < count; begin += kBatch) {
       const std::size_t rows = std::min<std::size_t>(kBatch, count - begin);
-      const Layout& layout = network_->stages[0].inputs[0];
       // The last batch is filled up with images that were seen before: no value is new.
       for (std::size_t row = 0; row < kBatch; ++row)
-        kernels::pack(
-            images.data() + (begin + row % rows) * size, layout.grid(),
-            reinterpret_cast<float*>(workspace_->input_row(0, 0, 0, static_cast<int>(row))));
+        workspace_->put_image(0, static_cast<int>(row),
+                              images.subspan((begin + row % rows) * size, size));
       for (std::size_t stage = 0; stage < network_->stages.size(); ++stage) run(stage, look);
     }
   }
@@ -178,6 +175,8 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
 
 std::map<std::string, Element, std::less<>> quantised_elements(
     const std::vector<LoweredSegment>& network, const Ranges& ranges) {
+  if (ranges.empty())
+    throw Error("int8 needs the ranges of activations, which \"offramp quantize\" finds");
   Ties ties;
   std::vector<std::string> tensors = {std::string(kInput)};
   std::set<std::string, std::less<>> features;

@@ -7,21 +7,11 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/deployment.h"
 #include "runtime/layout.h"
 #include "runtime/lower.h"
 
 namespace offramp {
-
-/// Which values of a tensor 8 bits shall tell apart: [0, magnitude], or with a sign [-magnitude,
-/// magnitude]. Values beyond saturate.
-struct Range {
-  float magnitude = 0;
-  bool is_signed = false;
-  bool operator==(const Range&) const = default;
-};
-
-/// By tensor: the input, and every image that an operation of the runtime hands on.
-using Ranges = std::map<std::string, Range, std::less<>>;
 
 /// Runs images through every exit in f32 and looks at every tensor. A magnitude is what gives the
 /// least mean squared error of quantisation: rounding within the range (step² / 12, but none for

@@ -4,28 +4,8 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "runtime/kernels.h"
 
 namespace offramp {
-
-namespace {
-
-void pack_image(std::span<const float> pixels, const Layout& layout, std::byte* row) {
-  const kernels::Grid grid = layout.grid();
-  const float factor = 1 / layout.element.scale;
-  switch (layout.element.dtype) {
-    case DType::bf16:
-      return kernels::pack(pixels.data(), grid, reinterpret_cast<std::uint16_t*>(row));
-    case DType::u8:
-      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::uint8_t*>(row));
-    case DType::i8:
-      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::int8_t*>(row));
-    default:
-      return kernels::pack(pixels.data(), grid, reinterpret_cast<float*>(row));
-  }
-}
-
-}  // namespace
 
 Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
     : workspace_(std::move(network)),
@@ -37,9 +17,7 @@ Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
 
 void Stream::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[0];
-  const Layout& layout = network().stages[0].inputs[0];
-  std::byte* row = workspace_.input_row(0, waiting.buffer, 0, waiting.rows);
-  pack_image(pixels, layout, row);
+  workspace_.put_image(waiting.buffer, waiting.rows, pixels);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
 }

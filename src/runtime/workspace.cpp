@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/kernels.h"
 #include "runtime/memory_plan.h"
 #include "runtime/onednn.h"
 #include "runtime/pages.h"
@@ -73,6 +74,23 @@ std::byte* Workspace::input_row(std::size_t stage, int buffer, std::size_t input
   return memory_.get() +
          input_offsets_[stage][static_cast<std::size_t>(buffer) * inputs.size() + input] +
          inputs[input].bytes() * static_cast<std::size_t>(row);
+}
+
+void Workspace::put_image(int buffer, int row, std::span<const float> pixels) {
+  const Layout& layout = network_->stages[0].inputs[0];
+  const kernels::Grid grid = layout.grid();
+  const float factor = 1 / layout.element.scale;
+  std::byte* place = input_row(0, buffer, 0, row);
+  switch (layout.element.dtype) {
+    case DType::bf16:
+      return kernels::pack(pixels.data(), grid, reinterpret_cast<std::uint16_t*>(place));
+    case DType::u8:
+      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::uint8_t*>(place));
+    case DType::i8:
+      return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::int8_t*>(place));
+    default:
+      return kernels::pack(pixels.data(), grid, reinterpret_cast<float*>(place));
+  }
 }
 
 Workspace::Operations Workspace::body(std::size_t stage, std::size_t size, int buffer) const {

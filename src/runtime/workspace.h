@@ -27,6 +27,9 @@ class Workspace {
   /// Bytes of one image of an input of a stage.
   std::byte* input_row(std::size_t stage, int buffer, std::size_t input, int row);
 
+  /// Lays an image down as the first stage wants it. @param pixels  [C, H, W] f32, normalised
+  void put_image(int buffer, int row, std::span<const float> pixels);
+
   void run_body(std::size_t stage, std::size_t size, int buffer);
   /// REQUIRES: run_body of the same arguments was the last to run.
   void run_head(std::size_t stage, std::size_t size, int buffer);

@@ -123,7 +123,7 @@ TEST(Lower, ComputesWhatTheGraphComputes) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
     const Tensors weights = random_weights(graph, 5);
-    Raising raised(graph, lower(graph, weights));
+    Raising raised(graph, lower(graph, source_of(weights)));
     std::vector<float> image(
         static_cast<std::size_t>(graph.input[0] * graph.input[1] * graph.input[2]));
     KeyedRandom random(7, 1);
@@ -143,7 +143,7 @@ TEST(Lower, ComputesWhatTheGraphComputes) {
 
 TEST(Lower, LeavesNothingOfAResNetBesideConvolutions) {
   const Graph graph = small_resnet();
-  const auto lowered = lower(graph, random_weights(graph, 1));
+  const auto lowered = lower(graph, source_of(random_weights(graph, 1)));
   EXPECT_EQ(count<FusedConv>(lowered), 20);  // stem, 16 of the blocks, 3 projections
   EXPECT_EQ(count<Scale>(lowered) + count<FusedAdd>(lowered) + count<Activate>(lowered), 0);
   for (const LoweredSegment& segment : lowered)
@@ -159,7 +159,7 @@ TEST(Lower, NamesTheWeightThatIsMissing) {
   const Graph graph = small_resnet();
   Tensors weights = random_weights(graph, 1);
   weights.erase("bn1.running_var");
-  EXPECT_THAT([&] { lower(graph, weights); },
+  EXPECT_THAT([&] { lower(graph, source_of(weights)); },
               ThrowsMessage<Error>("tensor \"bn1.running_var\" is missing"));
 }
 
