@@ -217,6 +217,7 @@ class Calibrator {
     all_ = data_->logits(*predictor_, tune_);
     Calibration result;
     result.classes = model_.classes;
+    result.engine = engine_for(model_, flags_.engine);
     if (flags_.max_accuracy_drop)
       result.least_accuracy = least_accuracy_ = reference_accuracy() - *flags_.max_accuracy_drop;
     Candidate best = consider({});
@@ -415,6 +416,7 @@ class Calibrator {
   std::optional<Guarantee> guarantee_of(const Certificate& certificate) const {
     if (!certificate.holds()) return std::nullopt;
     const CertifiedPolicy& result = certificate.result;
+    const Engine engine = engine_for(model_, flags_.engine);
     Guarantee given;
     given.of = flags_.label_free ? "disagreement" : "harm";
     given.epsilon = *flags_.guarantee;
@@ -423,8 +425,8 @@ class Calibrator {
     given.images = result.images;
     given.counted = result.certified->harmed;
     given.upper_bound = result.certified->upper_bound;
-    given.precision = flags_.engine.precision;
-    given.kernels = engine_name(flags_.engine);
+    given.precision = engine.precision;
+    given.kernels = engine.kernels;
     return given;
   }
 

@@ -58,7 +58,8 @@ std::string key_of(const ModelFile& model, const EvaluationSet& set, const Engin
     key.add(std::as_bytes(std::span(&set.data->hashes[index], 1)));
     key.add(std::as_bytes(std::span(&set.data->labels[index], 1)));
   }
-  key.add(fmt::format("{} {}", engine_name(flags), flags.precision));
+  const Engine engine = engine_for(model, flags);
+  key.add(fmt::format("{} {}", engine.kernels, engine.precision));
   return key.text();
 }
 
@@ -158,7 +159,7 @@ KeptLogits logits_of(const fs::path& path, const ModelFile& model, const Evaluat
                           {"model", path.filename().string()},
                           {"part", part},
                           {"commit", kCommit},
-                          {"precision", flags.precision}};
+                          {"precision", engine_for(model, flags).precision}};
   if (model.policy && part == "test")
     kept.stopped = run_until(*predictor, set, model.policy->policy);
   write_kept(file, policy, kept);

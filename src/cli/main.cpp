@@ -80,6 +80,7 @@ int parse_and_run(int argc, char** argv) {
   add_calibrate_command(app, action);
   add_report_command(app, action);
   add_quantize_command(app, action);
+  add_bench_command(app, action);
   add_info_command(app, action);
   add_version(app);
   try {

@@ -36,7 +36,7 @@ void check(const PolicyFlags& flags) {
 }
 
 std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
-                                      const std::string& precision) {
+                                      const Engine& engine) {
   if (flags.threshold) {
     ChosenPolicy chosen;
     chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
@@ -48,7 +48,9 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile&
   }
   if (flags.no_policy || !model.policy) return std::nullopt;
   ChosenPolicy chosen = *model.policy;
-  if (chosen.guarantee && chosen.guarantee->precision != precision) chosen.guarantee.reset();
+  const auto& given = chosen.guarantee;
+  if (given && (given->precision != engine.precision || given->kernels != engine.kernels))
+    chosen.guarantee.reset();
   return chosen;
 }
 

@@ -94,7 +94,8 @@ ReportPolicy policy_of_subject(const Subject& subject, const Flags& flags) {
   const LogitsView view = subject.view();
   ReportPolicy policy;
   policy.policy = never_stop(view.exits);
-  const auto chosen = policy_of(PolicyFlags{}, subject.model, flags.engine.precision);
+  const auto chosen =
+      policy_of(PolicyFlags{}, subject.model, engine_for(subject.model, flags.engine));
   if (chosen) {
     policy.policy = chosen->policy;
     policy.aim = chosen->aim;
@@ -190,7 +191,9 @@ ReportInput input_of(const Subject& subject, const Flags& flags) {
     return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
   };
   input.facts = facts_of(subject.model);
-  input.facts.emplace_back("precision of this report", flags.engine.precision);
+  const Engine engine = engine_for(subject.model, flags.engine);
+  input.facts.emplace_back("precision of this report", engine.precision);
+  input.facts.emplace_back("kernels of this report", engine.kernels);
   input.recipe = recipe_of(subject.run, subject.model);
   return input;
 }

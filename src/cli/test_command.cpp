@@ -188,6 +188,7 @@ int run(const TestFlags& flags) {
   if (part == Part::test) log_read(flags, loaded, set.indices.size());
 
   TestResult result;
+  result.engine = engine_for(model, flags.engine);
   result.cost = cost_of(model.graph);
   result.logits = run_all_exits(*predictor, set);
   if (!flags.save_logits.empty()) {
@@ -195,11 +196,12 @@ int run(const TestFlags& flags) {
                               {"data", loaded.source},
                               {"part", flags.part},
                               {"commit", kCommit},
-                              {"precision", flags.engine.precision}};
+                              {"precision", result.engine.precision},
+                              {"kernels", result.engine.kernels}};
     save_logits(flags.save_logits, result.logits);
   }
   result.metrics = measure(result.logits.view(), model.loss_weights);
-  if (const auto chosen = policy_of(flags.policy, model, flags.engine.precision)) {
+  if (const auto chosen = policy_of(flags.policy, model, result.engine)) {
     result.policy = run_policy(*predictor, set, result, *chosen);
     result.policy->of_model = !flags.policy.threshold;
   }

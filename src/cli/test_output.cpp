@@ -164,7 +164,11 @@ std::string controls_text(const TestResult& result, bool color) {
 
 std::string to_json_text(const TestFlags& flags, const TestResult& result) {
   const Metrics& metrics = result.metrics;
-  json object = {{"model", flags.model}, {"data", flags.data}, {"images", metrics.images}};
+  json object = {{"model", flags.model},
+                 {"data", flags.data},
+                 {"images", metrics.images},
+                 {"precision", result.engine.precision},
+                 {"kernels", result.engine.kernels}};
   object["exits"] = json::array();
   for (int k = 0; k < result.logits.exits; ++k)
     object["exits"].push_back(exit_json(flags, result, k));

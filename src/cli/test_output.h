@@ -37,6 +37,7 @@ struct PolicyResult {
 
 /// What it measured.
 struct TestResult {
+  Engine engine;
   SavedLogits logits;
   Metrics metrics;
   Cost cost;

@@ -199,6 +199,7 @@ SharedMemory WeightStore::allocate(const memory::desc& desc) {
   }
   std::byte* place = chunk_.get() + used_;
   used_ += bytes;
+  bytes_ += bytes;
   return {memory(desc, cpu_engine(), place), chunk_};
 }
 

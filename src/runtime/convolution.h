@@ -23,12 +23,15 @@ class WeightStore {
   SharedMemory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
                          const void* plain, const dnnl::memory::desc& wanted);
 
+  /// Of all weights kept.
+  std::size_t bytes() const { return bytes_; }
+
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
 
   std::map<std::string, std::vector<SharedMemory>> made_;
   std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
-  std::size_t chunk_bytes_ = 0, used_ = 0;
+  std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
 
 struct ConvolutionRequest {

@@ -20,6 +20,7 @@
 #include "data/dataset.h"
 #include "graph/build.h"
 #include "model/model_file.h"
+#include "runtime/kernels_name.h"
 #include "tests/cli/program.h"
 
 namespace offramp::test {
@@ -392,8 +393,6 @@ TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
                      "0.05 is left");
 }
 
-#ifdef OFFRAMP_WITH_TRAIN
-
 TEST_F(Calibrate, ChoosesOnTuneWhatTestThenFollows) {
   const json result = calibrated({"--max-accuracy-drop", "0.02"});
   EXPECT_EQ(result["met"], true);
@@ -522,7 +521,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(after.certificates, 1);
   const Guarantee kept = *after.policy->guarantee;
   EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given["level"], kCertify, given["counted"],
-                             given["upper_bound"], "f32", "libtorch cpu"}));
+                             given["upper_bound"], "f32", kernels_name()}));
   // The count is that of a run that really stops.
   const json certify = tested("certify")["policy"];
   EXPECT_NEAR(certify["harm"], static_cast<double>(given["counted"]) / kCertify, 1e-12);
@@ -717,17 +716,6 @@ TEST_F(Calibrate, DocumentsEveryKeyOfItsJson) {
   for (const std::string& key : keys)
     EXPECT_THAT(section, HasSubstr("`" + key + "`")) << "docs/command-line.md";
 }
-
-#else
-
-TEST_F(Calibrate, ABuildWithoutAnEngineSaysSo) {
-  const Ended ended = run({"--max-cost", "0.5"});
-  EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.err, HasSubstr("this build has no engine to run a network"));
-  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
-}
-
-#endif
 
 }  // namespace
 }  // namespace offramp::test

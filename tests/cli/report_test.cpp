@@ -53,8 +53,6 @@ class ReportCommand : public testing::Test {
   ModelFile model;
 };
 
-#ifdef OFFRAMP_WITH_TRAIN
-
 TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
   write_text_atomic(run / "metrics.jsonl",
                     "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
@@ -136,8 +134,6 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(fs::exists(page()));
 }
-
-#endif
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   const auto expect = [&](const Ended& ended, int status, const std::string& message) {
