@@ -109,8 +109,7 @@ class Classifier {
         predictor_(open_engine(model_, flags.engine)),
         cost_(cost_of(model_.graph)),
         policy_(never_stop(predictor_->num_exits())) {
-    if (const auto chosen = policy_of(flags.policy, model_, flags.engine.precision))
-      policy_ = chosen->policy;
+    if (const auto chosen = policy_of(flags.policy, model_, flags.engine)) policy_ = chosen->policy;
   }
 
   /// Answers in the order of `paths`; an image that cannot be used has its error.

@@ -36,7 +36,7 @@ void check(const PolicyFlags& flags) {
 }
 
 std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
-                                      const std::string& precision) {
+                                      const EngineFlags& engine) {
   if (flags.threshold) {
     ChosenPolicy chosen;
     chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
@@ -48,7 +48,9 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& mod
   }
   if (flags.no_policy || !model.policy) return std::nullopt;
   ChosenPolicy chosen = *model.policy;
-  if (chosen.guarantee && chosen.guarantee->precision != precision) chosen.guarantee.reset();
+  if (const auto& given = chosen.guarantee;
+      given && (given->precision != engine.precision || given->kernels != engine_name(engine)))
+    chosen.guarantee.reset();
   return chosen;
 }
 

@@ -147,7 +147,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = Ensemble::geometric;
   chosen.aim = "--max-cost 0.5";
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32"};
+  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", "libtorch cpu"};
   model.policy = chosen;
   save();
   const Ended ended = offramp({"test", path, "--data", "synthetic", "--json"});
