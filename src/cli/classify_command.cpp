@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/engine.h"
 #include "cli/evaluate.h"
+#include "cli/policy_flags.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -29,10 +30,10 @@ constexpr int kBatch = 32;
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
 
 struct Flags {
-  std::string model, criterion = "confidence";
+  std::string model;
   std::vector<std::string> images;
-  std::optional<double> threshold;
   bool json = false;
+  PolicyFlags policy;
   EngineFlags engine;
 };
 
@@ -106,7 +107,10 @@ class Classifier {
       : flags_(flags),
         model_(load_model(flags.model)),
         predictor_(open_engine(model_, flags.engine)),
-        cost_(cost_of(model_.graph)) {}
+        cost_(cost_of(model_.graph)),
+        policy_(never_stop(predictor_->num_exits())) {
+    if (const auto chosen = policy_of(flags.policy, model_, flags.engine)) policy_ = chosen->policy;
+  }
 
   /// Answers in the order of `paths`; an image that cannot be used has its error.
   std::vector<Answer> classify(const std::vector<std::string>& paths) {
@@ -146,19 +150,11 @@ class Classifier {
 
   void answer(std::span<const float> inputs, const std::vector<std::size_t>& readable,
               std::vector<Answer>& answers) {
-    const bool stops = flags_.threshold.has_value();
-    const ThresholdRule rule{criterion_from_string(flags_.criterion), flags_.threshold.value_or(1)};
-    const Stopped stopped = predictor_->predict_until(
-        inputs,
-        [&](std::int64_t, int, std::span<const float> logits) { return stops && rule(logits); });
-    const auto classes = static_cast<std::size_t>(predictor_->num_classes());
-    std::vector<float> p(classes);
+    const StoppedAnswers stopped = stop_batch(*predictor_, inputs, policy_);
     for (std::size_t row = 0; row < readable.size(); ++row) {
       Answer& one = answers[readable[row]];
-      softmax(std::span(stopped.logits).subspan(row * classes, classes), 1, p);
-      const auto best = static_cast<std::size_t>(argmax(p));
-      one.class_name = model_.classes[best];
-      one.probability = p[best];
+      one.class_name = model_.classes[static_cast<std::size_t>(stopped.answers[row])];
+      one.probability = static_cast<double>(stopped.probabilities[row]);
       one.exit_index = stopped.exit_index[row];
       one.relative_cost = cost_.relative(one.exit_index);
       if (!std::isfinite(one.probability))
@@ -170,6 +166,7 @@ class Classifier {
   Model model_;
   std::unique_ptr<Predictor> predictor_;
   Cost cost_;
+  Policy policy_;
 };
 
 void print_json(const Answer& answer) {
@@ -209,9 +206,7 @@ void print_answers(const std::vector<Answer>& answers, bool as_json) {
 }
 
 int run(const Flags& flags) {
-  criterion_from_string(flags.criterion);
-  if (flags.threshold && !(*flags.threshold >= 0 && *flags.threshold <= 1))
-    throw UsageError("--threshold: expected a score from 0 to 1, got {}", *flags.threshold);
+  check(flags.policy);
   ImageList list(flags.images);
   Classifier classifier(flags);
   const auto batch = static_cast<std::size_t>(flags.engine.batch > 0 ? flags.engine.batch : kBatch);
@@ -243,10 +238,7 @@ void add_classify_command(CLI::App& app, Action& action) {
       ->add_option("images", flags->images,
                    "JPEG or PNG files, folders of them, or - for paths on standard input")
       ->required();
-  command->add_option("--threshold", flags->threshold,
-                      "Stop at the first exit this sure (default: always the last exit)");
-  command->add_option("--criterion", flags->criterion, "confidence, entropy or margin")
-      ->capture_default_str();
+  add_policy_flags(*command, flags->policy);
   command->add_flag("--json", flags->json, "Print one JSON object a line");
   add_engine_flags(*command, flags->engine);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });

@@ -18,6 +18,8 @@ void add_data_export_command(CLI::App& data, Action& action);
 void add_train_command(CLI::App& app, Action& action);
 void add_test_command(CLI::App& app, Action& action);
 void add_classify_command(CLI::App& app, Action& action);
+void add_calibrate_command(CLI::App& app, Action& action);
+void add_report_command(CLI::App& app, Action& action);
 void add_info_command(CLI::App& app, Action& action);
 
 }  // namespace offramp::cli

@@ -32,4 +32,6 @@ std::unique_ptr<Predictor> open_engine([[maybe_unused]] const Model& model,
 #endif
 }
 
+std::string engine_name(const EngineFlags& flags) { return "libtorch " + flags.device; }
+
 }  // namespace offramp::cli

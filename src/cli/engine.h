@@ -25,4 +25,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags);
 /// @throws Error if this build has none; UsageError for an unknown precision or device
 std::unique_ptr<Predictor> open_engine(const Model& model, const EngineFlags& flags);
 
+/// Whose kernels that engine runs, and where: "libtorch cpu". A certificate names them.
+std::string engine_name(const EngineFlags& flags);
+
 }  // namespace offramp::cli

@@ -50,38 +50,65 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set) {
   return result;
 }
 
-bool ThresholdRule::operator()(std::span<const float> logits) const {
-  std::vector<float> p(logits.size());
-  softmax(logits, 1, p);
-  // The threshold is meant in the scores' own precision: 0.9 as typed must not lie above 0.9f.
-  return score(criterion, p) >= static_cast<float>(threshold);
+StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
+                          const Policy& policy) {
+  const std::size_t count = images.size() / static_cast<std::size_t>(predictor.image_size());
+  const auto classes = static_cast<std::size_t>(predictor.num_classes());
+  const int last = predictor.num_exits() - 1;
+  std::vector<Opinion> opinions(count);
+  const Stopped stopped = predictor.predict_until(
+      images, [&](std::int64_t image, int exit_index, std::span<const float> logits) {
+        return consult(policy, exit_index, logits, opinions[static_cast<std::size_t>(image)]);
+      });
+  StoppedAnswers result;
+  const std::span<const float> logits = stopped.logits;
+  for (std::size_t i = 0; i < count; ++i) {
+    Opinion& opinion = opinions[i];
+    // At the last exit nobody asks whether to stop.
+    if (stopped.exit_index[i] == last)
+      consult(policy, last, logits.subspan(i * classes, classes), opinion);
+    result.exit_index.push_back(stopped.exit_index[i]);
+    result.answers.push_back(opinion.answer);
+    result.probabilities.push_back(opinion.p[static_cast<std::size_t>(opinion.answer)]);
+  }
+  return result;
 }
 
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set,
-                         const ThresholdRule& rule) {
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy) {
   StoppedAnswers result;
-  const auto classes = static_cast<std::size_t>(predictor.num_classes());
   for_each_batch(predictor, set, [&](std::size_t, std::span<const float> images) {
-    const Stopped stopped = predictor.predict_until(
-        images, [&](std::int64_t, int, std::span<const float> logits) { return rule(logits); });
-    const std::span<const float> logits = stopped.logits;
-    for (std::size_t i = 0; i < stopped.exit_index.size(); ++i) {
-      result.exit_index.push_back(stopped.exit_index[i]);
-      result.answers.push_back(argmax(logits.subspan(i * classes, classes)));
-    }
+    const StoppedAnswers batch = stop_batch(predictor, images, policy);
+    const auto append = [](auto& all, const auto& more) {
+      all.insert(all.end(), more.begin(), more.end());
+    };
+    append(result.exit_index, batch.exit_index);
+    append(result.answers, batch.answers);
+    append(result.probabilities, batch.probabilities);
   });
   return result;
 }
 
-StoppedAnswers replay(const LogitsView& view, const ThresholdRule& rule) {
+StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   StoppedAnswers result;
+  Opinion opinion;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (k + 1 < view.exits && !rule(view.at(k, i))) ++k;
+    while (!consult(policy, k, view.at(k, i), opinion)) ++k;
     result.exit_index.push_back(k);
-    result.answers.push_back(argmax(view.at(k, i)));
+    result.answers.push_back(opinion.answer);
+    result.probabilities.push_back(opinion.p[static_cast<std::size_t>(opinion.answer)]);
   }
   return result;
+}
+
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
+  std::vector<std::int64_t> answers;
+  Opinion opinion;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
+    answers.push_back(opinion.answer);
+  }
+  return answers;
 }
 
 std::string exit_place(const Graph& graph, int exit_index) {

@@ -24,25 +24,25 @@ struct EvaluationSet {
 /// Runs every exit on every image. `metadata` is left empty.
 SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set);
 
-/// Where a confidence rule stops: at the first exit whose score reaches the threshold.
-struct ThresholdRule {
-  Criterion criterion = Criterion::confidence;
-  double threshold = 1;
-
-  bool operator()(std::span<const float> logits) const;
-};
-
 /// Where each image stopped, and the class named there.
 struct StoppedAnswers {
-  std::vector<int> exit_index;
-  std::vector<std::int64_t> answers;
+  std::vector<int> exit_index;        ///< 0-based
+  std::vector<std::int64_t> answers;  ///< of the exit, or of the ensemble up to it
+  std::vector<float> probabilities;   ///< of the answers
 };
 
-/// Runs every image until `rule` stops it.
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const ThresholdRule& rule);
+/// Runs a batch until the policy stops each image. @param images  [N, C, H, W] f32, normalised
+StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
+                          const Policy& policy);
+
+/// Runs every image until the policy stops it.
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy);
 
 /// What run_until would say, read off logits of all exits.
-StoppedAnswers replay(const LogitsView& view, const ThresholdRule& rule);
+StoppedAnswers replay(const LogitsView& view, const Policy& policy);
+
+/// [N] What exit K names under a policy: with an ensemble, what that of all exits names.
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy);
 
 /// Name of the place an exit reads: the last unit of its segment, "layer2.1".
 std::string exit_place(const Graph& graph, int exit_index);

@@ -20,6 +20,14 @@ bool is_listed(const Dataset& data, std::int64_t index, const std::vector<std::u
 
 }  // namespace
 
+LoadOptions load_options(const Model& model) {
+  LoadOptions options;
+  options.height = model.preprocessing.height;
+  options.width = model.preprocessing.width;
+  options.fit = model.preprocessing.fit;
+  return options;
+}
+
 void check_same_classes(const Model& model, const Dataset& data) {
   const std::size_t common = std::min(model.classes.size(), data.classes.size());
   for (std::size_t i = 0; i < common; ++i)
@@ -40,16 +48,14 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
 }
 
 void refuse_trained_images(const Model& model, const Dataset& data,
-                           const std::vector<std::int64_t>& indices) {
+                           const std::vector<std::int64_t>& indices, std::string_view advice) {
   const std::vector<std::uint64_t>& trained = model.provenance.data.train;
   const auto listed = [&](std::int64_t i) { return is_listed(data, i, trained); };
   const auto first = std::find_if(indices.begin(), indices.end(), listed);
   if (first == indices.end()) return;
-  throw Error(
-      "the model was trained on {} of these {} images, the first is {} (--skip-trained leaves "
-      "them out)",
-      std::count_if(first, indices.end(), listed), indices.size(),
-      quote(data.names[static_cast<std::size_t>(*first)]));
+  throw Error("the model was trained on {} of these {} images, the first is {}{}",
+              std::count_if(first, indices.end(), listed), indices.size(),
+              quote(data.names[static_cast<std::size_t>(*first)]), advice);
 }
 
 std::vector<std::int64_t> without_trained_images(const Model& model, const Dataset& data,

@@ -3,12 +3,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
 #include "model/model_file.h"
 
 namespace offramp::cli {
+
+/// How data are loaded for a model: at its size.
+LoadOptions load_options(const Model& model);
 
 /// Checks that a model and data speak of the same classes in the same order.
 /// @throws Error naming the first difference
@@ -19,9 +23,11 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes);
 
 /// Refuses to measure a model on what it was trained on.
+/// @param advice  ends the message
 /// @throws Error with the number of such images among `indices`, naming the first
 void refuse_trained_images(const Model& model, const Dataset& data,
-                           const std::vector<std::int64_t>& indices);
+                           const std::vector<std::int64_t>& indices,
+                           std::string_view advice = " (--skip-trained leaves them out)");
 
 /// `indices` without the images the model was trained on.
 std::vector<std::int64_t> without_trained_images(const Model& model, const Dataset& data,

@@ -77,6 +77,8 @@ int parse_and_run(int argc, char** argv) {
 #endif
   add_test_command(app, action);
   add_classify_command(app, action);
+  add_calibrate_command(app, action);
+  add_report_command(app, action);
   add_info_command(app, action);
   add_version(app);
   try {

@@ -2,48 +2,25 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/command.h"
+#include "cli/controls.h"
 #include "cli/engine.h"
 #include "cli/evaluate.h"
 #include "cli/evidence.h"
+#include "cli/sweep_file.h"
 #include "cli/terminal.h"
+#include "cli/test_output.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/version.h"
-#include "eval/metrics.h"
-#include "eval/policy_metrics.h"
-#include "graph/cost.h"
 
 namespace offramp::cli {
 namespace {
-
-using json = nlohmann::ordered_json;
-
-struct Flags {
-  std::string model, data, save_logits, criterion = "confidence", part = "test";
-  std::optional<double> threshold;
-  bool json = false, confusion = false, skip_trained = false;
-  EngineFlags engine;
-};
-
-/// What a threshold did when the network really stopped there.
-struct PolicyResult {
-  ThresholdRule rule;
-  PolicyMetrics metrics;
-  /// Images that leave elsewhere, or with another answer, when saved logits are replayed.
-  std::int64_t replay_differs = 0;
-};
-
-struct Result {
-  SavedLogits logits;
-  Metrics metrics;
-  Cost cost;
-  std::optional<PolicyResult> policy;
-};
 
 std::vector<std::int64_t> every_index(const Dataset& data) {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
@@ -51,7 +28,7 @@ std::vector<std::int64_t> every_index(const Dataset& data) {
   return indices;
 }
 
-std::vector<std::int64_t> indices_of_part(const Flags& flags, const Model& model,
+std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const Model& model,
                                           const Dataset& data) {
   const DataProvenance& provenance = model.provenance.data;
   if (flags.part == "test") {
@@ -66,7 +43,7 @@ std::vector<std::int64_t> indices_of_part(const Flags& flags, const Model& model
   return images_listed(data, hashes);
 }
 
-std::vector<std::int64_t> choose_images(const Flags& flags, const Model& model,
+std::vector<std::int64_t> choose_images(const TestFlags& flags, const Model& model,
                                         const LoadedData& loaded) {
   try {
     check_same_classes(model, loaded.dataset);
@@ -86,10 +63,11 @@ void report_skipped(const LoadedData& loaded) {
                    printable(first.name), printable(first.reason)));
 }
 
-void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) {
+void log_read(const TestFlags& flags, const LoadedData& loaded, std::size_t images) {
   std::string command = fmt::format("offramp test {} --data {}", flags.model, flags.data);
-  if (flags.threshold)
-    command += fmt::format(" --threshold {} --criterion {}", *flags.threshold, flags.criterion);
+  if (flags.policy.threshold)
+    command += fmt::format(" --threshold {} --criterion {}", *flags.policy.threshold,
+                           flags.policy.criterion);
   try {
     log_test_read(flags.model, {command, loaded.source, static_cast<std::int64_t>(images)});
   } catch (const Error& error) {
@@ -97,197 +75,113 @@ void log_read(const Flags& flags, const LoadedData& loaded, std::size_t images) 
   }
 }
 
-PolicyResult run_policy(Predictor& predictor, const EvaluationSet& set, const Result& result,
-                        const ThresholdRule& rule) {
-  const StoppedAnswers stopped = run_until(predictor, set, rule);
+PolicyResult run_policy(Predictor& predictor, const EvaluationSet& set, const TestResult& result,
+                        const ChosenPolicy& chosen) {
+  const StoppedAnswers stopped = run_until(predictor, set, chosen.policy);
   const LogitsView view = result.logits.view();
-  const StoppedAnswers replayed = replay(view, rule);
-  std::vector<std::int64_t> last;
-  for (std::int64_t i = 0; i < view.images(); ++i)
-    last.push_back(argmax(view.at(view.exits - 1, i)));
-  std::vector<double> costs;
-  for (int k = 0; k < view.exits; ++k) costs.push_back(result.cost.relative(k));
-
-  PolicyResult policy{rule, {}, 0};
-  policy.metrics =
-      measure_policy({result.logits.labels, stopped.exit_index, stopped.answers, last}, costs);
-  for (std::size_t i = 0; i < last.size(); ++i)
+  const StoppedAnswers replayed = replay(view, chosen.policy);
+  PolicyResult policy;
+  policy.chosen = chosen;
+  policy.metrics = measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
+                                   last_answers(view, chosen.policy)},
+                                  result.cost.relative_costs());
+  for (std::size_t i = 0; i < stopped.answers.size(); ++i)
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
+  policy.answers = stopped.answers;
   return policy;
 }
 
-std::string_view name_of(EnsembleKind kind) {
-  switch (kind) {
-    case EnsembleKind::mean:
-      return "mean";
-    case EnsembleKind::geometric:
-      return "geometric";
-    case EnsembleKind::weighted:
-      return "weighted";
+/// The test images again, as another model takes them.
+class OtherModel {
+ public:
+  OtherModel(const std::string& path, const TestFlags& flags, const LoadedData& loaded,
+             const EvaluationSet& set)
+      : model_(load_model(path)), predictor_(open_engine(model_, flags.engine)), set_(set) {
+    const Preprocessing &ours = *set.preprocessing, &theirs = model_.preprocessing;
+    if (ours.height != theirs.height || ours.width != theirs.width || ours.fit != theirs.fit) {
+      again_ = load_data(flags.data, flags.part == "test" ? Part::test : Part::train,
+                         load_options(model_));
+      if (again_.dataset.hashes != loaded.dataset.hashes)
+        throw Error("{}: the images changed while they were read", flags.data);
+      set_.data = &again_.dataset;
+    }
+    set_.preprocessing = &model_.preprocessing;
+    try {
+      check_same_classes(model_, *set_.data);
+      refuse_trained_images(model_, *set_.data, set_.indices);
+    } catch (const Error& error) {
+      throw_with_place(path, error);
+    }
   }
-  return "";
+  OtherModel(const OtherModel&) = delete;
+
+  const Model& model() const { return model_; }
+  StoppedAnswers run(const Policy& policy) { return run_until(*predictor_, set_, policy); }
+
+ private:
+  Model model_;
+  std::unique_ptr<Predictor> predictor_;
+  LoadedData again_;
+  EvaluationSet set_;
+};
+
+void compare_with(const std::string& path, const TestFlags& flags, const LoadedData& loaded,
+                  const EvaluationSet& set, const std::vector<std::int64_t>& subject,
+                  TestResult& result) {
+  OtherModel model(path, flags, loaded, set);
+  OtherNetwork other;
+  other.name = path;
+  other.cost = cost_of(model.model().graph);
+  other.last = model.run(never_stop(static_cast<int>(other.cost.exit_macs.size()))).answers;
+  if (const auto& chosen = model.model().policy) other.stopped = model.run(chosen->policy);
+  for (ReportControl& control :
+       network_controls(other, result.cost.plain_macs, result.logits.labels, subject))
+    result.controls.push_back(std::move(control));
 }
 
-json confusion_json(const Result& result, int exit_index) {
-  const auto counts = confusion_matrix(result.logits.view(), exit_index);
-  const auto classes = static_cast<std::ptrdiff_t>(result.logits.classes);
-  json rows = json::array();
-  for (auto row = counts.begin(); row != counts.end(); row += classes)
-    rows.push_back(std::vector<std::int64_t>(row, row + classes));
-  return rows;
+/// What the policy, or without one the last exit, is held against.
+void add_controls(const TestFlags& flags, const LoadedData& loaded, const EvaluationSet& set,
+                  TestResult& result) {
+  const LogitsView view = result.logits.view();
+  const std::vector<std::int64_t> subject =
+      result.policy ? result.policy->answers : last_answers(view, never_stop(view.exits));
+  if (result.policy)
+    result.controls = own_controls(view, result.cost, subject, result.policy->metrics);
+  for (const std::string& path : flags.compare)
+    compare_with(path, flags, loaded, set, subject, result);
 }
 
-json exit_json(const Flags& flags, const Result& result, int exit_index) {
-  const ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
-  json confident;
-  for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
-    confident[fmt::format("{}", kConfidenceLevels[i])] = exit.confident_and_right[i];
-  json object = {{"exit", exit_index + 1},
-                 {"accuracy", exit.accuracy},
-                 {"accuracy_interval", {exit.accuracy_interval.low, exit.accuracy_interval.high}},
-                 {"nll", exit.nll},
-                 {"ece", exit.ece},
-                 {"macs", result.cost.exit_macs[static_cast<std::size_t>(exit_index)]},
-                 {"relative_cost", result.cost.relative(exit_index)},
-                 {"confident_and_right", confident}};
-  if (flags.confusion) object["confusion"] = confusion_json(result, exit_index);
-  return object;
+/// The thresholds of a sweep are chosen on the model's tune images.
+void run_sweep(const TestFlags& flags, const Model& model, Predictor& predictor,
+               const LoadedData& loaded, const TestResult& result) {
+  if (result.logits.exits < 2) throw Error("{}: has no early exit to sweep over", flags.model);
+  const auto& hashes = model.provenance.data.tune;
+  if (hashes.empty())
+    throw Error("{}: the model does not say which images are its tune part", flags.model);
+  const bool test = flags.part == "test";
+  const LoadedData train =
+      test ? load_data(flags.data, Part::train, load_options(model)) : LoadedData{};
+  const Dataset& data = test ? train.dataset : loaded.dataset;
+  const EvaluationSet set{&data, images_listed(data, hashes), &model.preprocessing,
+                          flags.engine.batch > 0 ? flags.engine.batch : kEvaluationBatch};
+  if (set.indices.empty()) throw Error("{}: holds no image of the model's tune part", flags.data);
+  refuse_trained_images(model, data, set.indices);
+  const SavedLogits tune = run_all_exits(predictor, set);
+  write_sweeps(flags.sweep, {flags.model, loaded.source, flags.part}, tune.view(),
+               result.logits.view(), result.cost.relative_costs());
 }
 
-json policy_json(const PolicyResult& policy) {
-  const PolicyMetrics& metrics = policy.metrics;
-  return {{"criterion", to_string(policy.rule.criterion)},
-          {"threshold", policy.rule.threshold},
-          {"accuracy", metrics.accuracy},
-          {"accuracy_interval", {metrics.accuracy_interval.low, metrics.accuracy_interval.high}},
-          {"relative_cost", metrics.relative_cost},
-          {"shares", metrics.shares},
-          {"harm", metrics.harm},
-          {"help", metrics.help},
-          {"executed", true},
-          {"replay_differs", policy.replay_differs}};
-}
-
-void print_json(const Flags& flags, const Result& result) {
-  const Metrics& metrics = result.metrics;
-  json object = {{"model", flags.model}, {"data", flags.data}, {"images", metrics.images}};
-  object["exits"] = json::array();
-  for (int k = 0; k < result.logits.exits; ++k)
-    object["exits"].push_back(exit_json(flags, result, k));
-  object["ensembles"] = json::object();
-  for (const EnsembleMetrics& ensemble : metrics.ensembles)
-    object["ensembles"][std::string(name_of(ensemble.kind))] = ensemble.accuracy;
-  object["overthinking"] = {{"wasteful", metrics.overthinking.wasteful},
-                            {"destructive", metrics.overthinking.destructive},
-                            {"oracle", metrics.overthinking.oracle}};
-  object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
-  write_out(object.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
-}
-
-std::string interval_text(const Interval& interval) {
-  return fmt::format("{:.2f} … {:.2f}", 100 * interval.low, 100 * interval.high);
-}
-
-std::string confusion_text(const Model& model, const Result& result, int exit_index, bool color) {
-  const auto counts = confusion_matrix(result.logits.view(), exit_index);
-  std::vector<std::string> titles = {"label \\ answer"};
-  for (const std::string& name : model.classes) titles.push_back(printable(name));
-  Table table(titles);
-  auto count = counts.begin();
-  for (const std::string& name : model.classes) {
-    std::vector<std::string> row = {printable(name)};
-    for (std::size_t i = 0; i < model.classes.size(); ++i) row.push_back(std::to_string(*count++));
-    table.add(std::move(row));
-  }
-  return fmt::format("\n{}\n{}",
-                     heading(fmt::format("Confusion at exit {}", exit_index + 1), color),
-                     table.text(color));
-}
-
-std::string policy_text(const PolicyResult& policy, bool color) {
-  const PolicyMetrics& metrics = policy.metrics;
-  std::vector<std::string> titles = {"accuracy", "95 % interval", "relative cost", "harm", "help"};
-  std::vector<std::string> row = {
-      percent(metrics.accuracy), interval_text(metrics.accuracy_interval),
-      fmt::format("{:.3f}", metrics.relative_cost), percent(metrics.harm), percent(metrics.help)};
-  for (std::size_t k = 0; k < metrics.shares.size(); ++k) {
-    titles.push_back(fmt::format("left at exit {}", k + 1));
-    row.push_back(percent(metrics.shares[k]));
-  }
-  Table table(titles, 0);
-  table.add(row);
-  std::string text =
-      fmt::format("\n{}\n{}",
-                  heading(fmt::format("Policy: stop where {} ≥ {} (executed, not replayed)",
-                                      to_string(policy.rule.criterion), policy.rule.threshold),
-                          color),
-                  table.text(color));
-  if (policy.replay_differs > 0)
-    text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
-                        policy.replay_differs);
-  return text;
-}
-
-void print_text(const Flags& flags, const Model& model, const Result& result,
-                const std::string& source) {
-  const bool color = may_color(stdout);
-  const Metrics& metrics = result.metrics;
-  std::string text =
-      heading(fmt::format("{} on {} {} images of {}", printable(flags.model),
-                          with_commas(metrics.images), flags.part, printable(source)),
-              color) +
-      "\n";
-  Table exits({"exit", "after", "accuracy", "95 % interval", "NLL", "ECE", "MACs", "relative cost",
-               "right above 0.9", "0.99", "0.999"},
-              2);
-  for (int k = 0; k < result.logits.exits; ++k) {
-    const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
-    std::vector<std::string> row = {std::to_string(k + 1),
-                                    exit_place(model.graph, k),
-                                    percent(exit.accuracy),
-                                    interval_text(exit.accuracy_interval),
-                                    fmt::format("{:.3f}", exit.nll),
-                                    fmt::format("{:.3f}", exit.ece),
-                                    with_commas(result.cost.exit_macs[static_cast<std::size_t>(k)]),
-                                    fmt::format("{:.3f}", result.cost.relative(k))};
-    for (const std::int64_t count : exit.confident_and_right) row.push_back(with_commas(count));
-    exits.add(std::move(row));
-  }
-  text += exits.text(color);
-
-  if (result.logits.exits > 1) {
-    Table ensembles({"ensemble of all exits", "accuracy", "95 % interval"});
-    for (const EnsembleMetrics& ensemble : metrics.ensembles)
-      ensembles.add({std::string(name_of(ensemble.kind)), percent(ensemble.accuracy),
-                     interval_text(ensemble.accuracy_interval)});
-    Table overthinking({"overthinking", "images"});
-    overthinking.add({"wasteful: an earlier exit was right, and so is the last",
-                      percent(metrics.overthinking.wasteful)});
-    overthinking.add({"destructive: an earlier exit was right, the last is wrong",
-                      percent(metrics.overthinking.destructive)});
-    overthinking.add({"oracle: some exit is right", percent(metrics.overthinking.oracle)});
-    text += "\n" + ensembles.text(color) + "\n" + overthinking.text(color);
-  }
-  if (result.policy) text += policy_text(*result.policy, color);
-  if (flags.confusion)
-    for (int k = 0; k < result.logits.exits; ++k) text += confusion_text(model, result, k, color);
-  write_out(text);
-}
-
-int run(const Flags& flags) {
-  const ThresholdRule rule{criterion_from_string(flags.criterion), flags.threshold.value_or(1)};
-  if (!(rule.threshold >= 0 && rule.threshold <= 1))
-    throw UsageError("--threshold: expected a score from 0 to 1, got {}", rule.threshold);
+int run(const TestFlags& flags) {
+  check(flags.policy);
+  check_sweep_names(flags.sweep);
+  for (const std::string& out : flags.sweep) check_writable(out);
+  if (!flags.save_logits.empty()) check_writable(flags.save_logits);
   const Model model = load_model(flags.model);
   const auto predictor = open_engine(model, flags.engine);
 
-  LoadOptions options;
-  options.height = model.preprocessing.height;
-  options.width = model.preprocessing.width;
-  options.fit = model.preprocessing.fit;
   const Part part = flags.part == "test" ? Part::test : Part::train;
-  const LoadedData loaded = load_data(flags.data, part, options);
+  const LoadedData loaded = load_data(flags.data, part, load_options(model));
   report_skipped(loaded);
   EvaluationSet set{&loaded.dataset, choose_images(flags, model, loaded), &model.preprocessing,
                     flags.engine.batch > 0 ? flags.engine.batch : kEvaluationBatch};
@@ -296,7 +190,7 @@ int run(const Flags& flags) {
     tell(fmt::format("left out {} images that the model was trained on\n", left_out));
   if (part == Part::test) log_read(flags, loaded, set.indices.size());
 
-  Result result;
+  TestResult result;
   result.cost = cost_of(model.graph);
   result.logits = run_all_exits(*predictor, set);
   if (!flags.save_logits.empty()) {
@@ -308,15 +202,23 @@ int run(const Flags& flags) {
     save_logits(flags.save_logits, result.logits);
   }
   result.metrics = measure(result.logits.view(), model.loss_weights);
-  if (flags.threshold) result.policy = run_policy(*predictor, set, result, rule);
-  flags.json ? print_json(flags, result) : print_text(flags, model, result, loaded.source);
+  if (const auto chosen = policy_of(flags.policy, model, flags.engine)) {
+    result.policy = run_policy(*predictor, set, result, *chosen);
+    result.policy->of_model = !flags.policy.threshold;
+    result.policy->certificate_lost =
+        result.policy->of_model && model.policy->guarantee && !chosen->guarantee;
+  }
+  add_controls(flags, loaded, set, result);
+  if (!flags.sweep.empty()) run_sweep(flags, model, *predictor, loaded, result);
+  write_out(flags.json ? to_json_text(flags, result)
+                       : to_text(flags, model, result, loaded.source, may_color(stdout)));
   return 0;
 }
 
 }  // namespace
 
 void add_test_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TestFlags>();
   CLI::App* command =
       app.add_subcommand("test", "Measure every exit of a model on labelled images");
   command->add_option("model", flags->model, "Model file")->required();
@@ -327,10 +229,12 @@ void add_test_command(CLI::App& app, Action& action) {
   command->add_option("--part", flags->part, "test, or the model's own tune or certify images")
       ->check(CLI::IsMember({"test", "tune", "certify"}))
       ->capture_default_str();
-  command->add_option("--threshold", flags->threshold,
-                      "Also run the network so that it stops at the first exit this sure");
-  command->add_option("--criterion", flags->criterion, "confidence, entropy or margin")
-      ->capture_default_str();
+  add_policy_flags(*command, flags->policy);
+  command->add_option("--compare", flags->compare,
+                      "Other models to hold it against: a plain, a narrower, a truncated one");
+  command->add_option("--sweep", flags->sweep,
+                      "Write accuracy against cost for every criterion and ensemble, thresholds "
+                      "chosen on tune, to a .json or .csv file (replayed)");
   command->add_flag("--confusion", flags->confusion,
                     "Also give the confusion matrix of every exit");
   command->add_option("--save-logits", flags->save_logits,

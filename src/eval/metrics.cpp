@@ -110,6 +110,15 @@ Interval wilson(std::int64_t successes, std::int64_t n) {
           successes == n ? 1.0 : (middle + half) / scale};
 }
 
+Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t n) {
+  OFFRAMP_ASSERT(n > 0 && gained >= 0 && lost >= 0 && gained + lost <= n);
+  const double total = static_cast<double>(n) + 2;
+  const double a = (static_cast<double>(gained) + 1) / total;
+  const double b = (static_cast<double>(lost) + 1) / total;
+  const double half = kNormalQuantile975 * std::sqrt((a + b - (a - b) * (a - b)) / total);
+  return {std::max(-1.0, a - b - half), std::min(1.0, a - b + half)};
+}
+
 Metrics measure(const LogitsView& view, std::span<const double> weights) {
   check(view);
   check_weights(weights, view.exits);

@@ -6,30 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "policy/logits.h"
+
 namespace offramp {
-
-/// Logits of all exits on labelled images: [K, N, classes] row-major. A view.
-struct LogitsView {
-  std::span<const float> logits;
-  std::span<const std::int64_t> labels;  ///< [N]
-  int exits = 0;
-  int classes = 0;
-
-  std::int64_t images() const { return static_cast<std::int64_t>(labels.size()); }
-  std::span<const float> at(int exit_index, std::int64_t image) const {
-    const auto c = static_cast<std::size_t>(classes);
-    return logits.subspan(
-        (static_cast<std::size_t>(exit_index) * labels.size() + static_cast<std::size_t>(image)) *
-            c,
-        c);
-  }
-};
 
 struct Interval {
   double low = 0, high = 0;
 };
 /// Wilson's 95 % interval for a rate of successes / n (Wilson, 1927). n > 0.
 Interval wilson(std::int64_t successes, std::int64_t n);
+
+/// 95 % interval for the difference of two rates measured on the same n images, of which `gained`
+/// count for the first alone and `lost` for the second alone: Wald's with one added to each of both
+/// (Bonett, Price, 2012). n > 0.
+Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t n);
 
 struct ExitMetrics {
   double accuracy = 0;

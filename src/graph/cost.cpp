@@ -53,12 +53,20 @@ Cost cost_of(const Graph& graph) {
     add(plain, added.body);
     add(so_far, added.body.macs);
     add(so_far, added.head.macs);
-    if (!segment.head.empty()) cost.exit_macs.push_back(so_far);
+    if (segment.head.empty()) continue;
+    cost.exit_macs.push_back(so_far);
+    cost.alone_macs.push_back(plain.macs + added.head.macs);
   }
   add(plain, cost.segments.back().head);
   cost.plain_macs = plain.macs;
   cost.plain_parameters = plain.parameters;
   return cost;
+}
+
+std::vector<double> Cost::relative_costs() const {
+  std::vector<double> costs;
+  for (std::size_t k = 0; k < exit_macs.size(); ++k) costs.push_back(relative(static_cast<int>(k)));
+  return costs;
 }
 
 std::int64_t Cost::total_parameters() const {

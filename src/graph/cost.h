@@ -31,11 +31,14 @@ struct Cost {
   /// [K] MACs of an image that leaves at exit k: its segments, and every head it was asked at on
   /// the way.
   std::vector<std::int64_t> exit_macs;
+  std::vector<std::int64_t> alone_macs;  ///< [K] of the network cut off at exit k: no other head
 
   double relative(int exit_index) const {
     return static_cast<double>(exit_macs[static_cast<std::size_t>(exit_index)]) /
            static_cast<double>(plain_macs);
   }
+  /// [K] of each exit.
+  std::vector<double> relative_costs() const;
   std::int64_t total_parameters() const;
 };
 

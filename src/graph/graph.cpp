@@ -1,5 +1,8 @@
 #include "graph/graph.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/error.h"
 
 namespace offramp {
@@ -56,6 +59,31 @@ class ParameterList {
   std::vector<Parameter> list_;
 };
 
+constexpr std::string_view kTo = " to ";
+
+/// "layer1.0 to layer2.1" of what is called so already: its first and its last unit.
+std::string joined_name(const std::string& first, const std::string& last) {
+  if (first == last) return first;
+  const std::size_t end = first.find(kTo);
+  const std::size_t begin = last.rfind(kTo);
+  return fmt::format("{}{}{}", first.substr(0, end), kTo,
+                     begin == std::string::npos ? last : last.substr(begin + kTo.size()));
+}
+
+/// Calls the nodes of a head "exits.<to>.…" that are called "exits.<from>.…".
+void renumber(std::vector<Node>& head, std::size_t from, std::size_t to) {
+  const std::string old_prefix = fmt::format("exits.{}.", from);
+  std::map<std::string, std::string> renamed;
+  for (Node& node : head) {
+    // A head reads nodes of its own, or the feature, which keeps its name.
+    for (std::string& input : node.inputs)
+      if (const auto found = renamed.find(input); found != renamed.end()) input = found->second;
+    if (!node.name.starts_with(old_prefix)) continue;
+    std::string name = fmt::format("exits.{}.{}", to, node.name.substr(old_prefix.size()));
+    renamed.emplace(std::exchange(node.name, name), name);
+  }
+}
+
 }  // namespace
 
 std::string_view op_name(const Op& op) { return std::visit(OpName{}, op); }
@@ -96,7 +124,7 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after) {
     joined.nodes.insert(joined.nodes.end(), unit.nodes.begin(), unit.nodes.end());
     const bool cut = next < after.size() && after[next] == i;
     if (!cut && i + 1 < count) continue;
-    joined.name = first_name == unit.name ? first_name : first_name + " to " + unit.name;
+    joined.name = joined_name(first_name, unit.name);
     joined.outputs = unit.outputs;
     joined.feature = unit.feature;
     if (i + 1 == count) joined.head = unit.head;
@@ -106,6 +134,35 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after) {
     ++next;
   }
   return merged;
+}
+
+Graph without_exits(const Graph& graph, const std::vector<int>& exits) {
+  const std::vector<int> segments = exit_segments(graph);
+  const int last = static_cast<int>(segments.size()) - 1;
+  std::vector<bool> joins_next(graph.segments.size());
+  int previous = -1;
+  for (const int exit_index : exits) {
+    if (exit_index <= previous || exit_index >= last)
+      throw Error("cannot take out exit {}: exits must increase and lie between 1 and {}",
+                  exit_index + 1, last);
+    joins_next[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
+    previous = exit_index;
+  }
+
+  std::vector<int> ends;
+  for (std::size_t i = 0; i < graph.segments.size(); ++i)
+    if (!joins_next[i]) ends.push_back(static_cast<int>(i));
+  Graph result = merge_segments(graph, {ends.begin(), ends.end() - 1});
+  std::size_t number = 0;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    Segment& segment = result.segments[i];
+    segment.head = graph.segments[static_cast<std::size_t>(ends[i])].head;
+    if (segment.head.empty()) continue;
+    const auto before = std::ranges::find(segments, ends[i]) - segments.begin();
+    renumber(segment.head, static_cast<std::size_t>(before) + 1, ++number);
+  }
+  infer_shapes(result);
+  return result;
 }
 
 }  // namespace offramp

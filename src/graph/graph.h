@@ -165,4 +165,12 @@ std::vector<Parameter> parameters(const Graph& graph);
 /// @throws Error if a cut is out of order or out of range
 Graph merge_segments(const Graph& units, const std::vector<int>& after);
 
+/// Takes early exits out of a network: their heads go, and the segments that ended there go on to
+/// the next. Nodes called "exits.<k>.…" in the heads that stay get their exit's new k.
+/// @param exits  0-based, increasing, none the last
+/// @return a graph whose parameters() are, in order, those of `graph` less the heads taken out;
+///         only names differ
+/// @throws Error if an exit is out of order or out of range
+Graph without_exits(const Graph& graph, const std::vector<int>& exits);
+
 }  // namespace offramp

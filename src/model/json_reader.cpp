@@ -154,6 +154,10 @@ const Json& JsonFields::object(std::string_view key) {
   return json;
 }
 
+const Json* JsonFields::object_or_null(std::string_view key) {
+  return field(key).is_null() ? nullptr : &object(key);
+}
+
 void JsonFields::finish() const {
   for (const auto& [key, value] : json_.items()) {
     if (known_.contains(key)) continue;

@@ -36,6 +36,8 @@ class JsonFields {
   /// An array whose elements the caller reads, each at place_of(key, index).
   const Json& array(std::string_view key, std::size_t max_count);
   const Json& object(std::string_view key);
+  /// nullptr where the file says null.
+  const Json* object_or_null(std::string_view key);
 
   std::string place_of(std::string_view key) const;
   std::string place_of(std::string_view key, std::size_t index) const;

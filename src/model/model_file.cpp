@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxClasses = 65536;
 constexpr std::size_t kMaxNameBytes = 1000;  // a folder's name has at most 255
+constexpr int kMaxCertificates = 1'000'000;
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
     kSplits = {{{"provenance.train", &DataProvenance::train},
@@ -169,6 +171,15 @@ void read_provenance(const Json& json, Model& model) {
   fields.finish();
 }
 
+int read_certificates(const std::string& text) {
+  int count = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, count);
+  if (error != std::errc() || stop != end || count < 0 || count > kMaxCertificates)
+    throw Error("got {}, expected a whole number from 0 to {}", quote(text), kMaxCertificates);
+  return count;
+}
+
 std::vector<std::uint64_t> read_hashes(const Safetensors& file, std::string_view name) {
   const TensorView& view = file.at(name);
   if (view.dtype != DType::u64 || view.shape.size() != 1)
@@ -244,6 +255,12 @@ Model read_model(const Safetensors& file, Tensors* extra) {
   read_metadata(file, "provenance",
                 [&](const std::string& text) { read_provenance(parse_json(text), model); });
   check_loss_weights(model.loss_weights, model.graph);
+  const int exits = static_cast<int>(exit_segments(model.graph).size());
+  if (file.metadata().contains("policy"))
+    model.policy = read_metadata(
+        file, "policy", [&](const std::string& text) { return policy_from_json(text, exits); });
+  if (file.metadata().contains("certificates"))
+    model.certificates = read_metadata(file, "certificates", read_certificates);
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
 
@@ -314,8 +331,11 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
                {"classes", Json(model.classes).dump()},
                {"preprocessing", to_json(model.preprocessing).dump()},
                {"provenance", provenance.dump()}};
+      if (model.policy) texts.emplace("policy", policy_to_json(*model.policy));
+      if (model.certificates != 0)
+        texts.emplace("certificates", std::to_string(model.certificates));
     } catch (const Json::exception&) {
-      throw Error("a class name or the provenance is not UTF-8");
+      throw Error("a class name, the provenance or the policy is not UTF-8");
     }
     // What could not be read again is not written: a run says so at its start, not at its end.
     Model again;
@@ -323,6 +343,12 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
     at_place("classes", [&] { read_classes(texts.at("classes")); });
     at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
     at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
+    if (texts.contains("certificates"))
+      at_place("certificates", [&] { read_certificates(texts.at("certificates")); });
+    if (model.policy)
+      at_place("policy", [&] {
+        policy_from_json(texts.at("policy"), static_cast<int>(exit_segments(model.graph).size()));
+      });
     return texts;
   });
   write_safetensors(path, metadata, tensors);

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/preprocessing.h"
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/policy_json.h"
 
 namespace offramp {
 
@@ -29,7 +31,9 @@ struct Model {
   Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
   Preprocessing preprocessing;
-  std::vector<double> loss_weights;  ///< [K] of training; the weights of the "weighted" ensemble
+  std::vector<double> loss_weights;    ///< [K] of training; the weights of the "weighted" ensemble
+  std::optional<ChosenPolicy> policy;  ///< when to stop; none: never early
+  int certificates = 0;  ///< drawn so far from the certify images, by this model or its ancestors
   Provenance provenance;
 };
 

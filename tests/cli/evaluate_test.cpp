@@ -57,23 +57,24 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
 TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
   const EvaluationSet set{&data, {0, 1, 2, 3, 4, 5, 6}, &preprocessing, 3};
   const SavedLogits saved = run_all_exits(predictor, set);
-  for (const Criterion criterion : {Criterion::confidence, Criterion::entropy, Criterion::margin})
-    for (const double threshold : {0.0, 0.1, 0.2, 0.4, 1.0}) {
-      const ThresholdRule rule{criterion, threshold};
-      const StoppedAnswers stopped = run_until(predictor, set, rule);
-      const StoppedAnswers replayed = replay(saved.view(), rule);
-      EXPECT_EQ(stopped.exit_index, replayed.exit_index);
-      EXPECT_EQ(stopped.answers, replayed.answers);
-    }
-}
-
-TEST(ThresholdRule, StopsWhereTheScoreReachesIt) {
-  // softmax(log 9, 0) = 0.9, 0.1
-  const std::vector<float> logits = {std::log(9.0f), 0.0f};
-  EXPECT_TRUE((ThresholdRule{Criterion::confidence, 0.8999})(logits));
-  EXPECT_FALSE((ThresholdRule{Criterion::confidence, 0.9001})(logits));
-  EXPECT_TRUE((ThresholdRule{Criterion::margin, 0.7999})(logits));
-  EXPECT_FALSE((ThresholdRule{Criterion::margin, 0.8001})(logits));
+  for (const Criterion criterion :
+       {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
+    for (const Ensemble ensemble :
+         {Ensemble::off, Ensemble::mean, Ensemble::geometric, Ensemble::weighted})
+      for (const float threshold : {0.0f, 0.1f, 0.2f, 0.4f, 1.0f, 2.0f}) {
+        Policy policy = never_stop(3);
+        policy.criterion = criterion;
+        policy.ensemble = ensemble;
+        if (ensemble == Ensemble::weighted) policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
+        policy.temperatures = {0.8f, 1.0f, 1.3f};
+        policy.thresholds = {threshold, std::nullopt};
+        if (threshold > 0.15f) policy.thresholds[1] = threshold;
+        const StoppedAnswers stopped = run_until(predictor, set, policy);
+        const StoppedAnswers replayed = replay(saved.view(), policy);
+        EXPECT_EQ(stopped.exit_index, replayed.exit_index);
+        EXPECT_EQ(stopped.answers, replayed.answers);
+        EXPECT_EQ(stopped.probabilities, replayed.probabilities);
+      }
 }
 
 TEST(ExitPlace, IsTheLastUnitOfTheSegment) {

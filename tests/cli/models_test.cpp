@@ -140,6 +140,107 @@ TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
   EXPECT_EQ(reads[0]["images"], images);
 }
 
+TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.policy.thresholds = {0.14f, std::nullopt};
+  chosen.policy.temperatures = {1.1f, 1, 0.9f};
+  chosen.policy.ensemble = Ensemble::geometric;
+  chosen.aim = "--max-cost 0.5";
+  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", "libtorch cpu"};
+  model.policy = chosen;
+  save();
+  const Ended ended = offramp({"test", path, "--data", "synthetic", "--json"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json policy = json::parse(ended.out)["policy"];
+  EXPECT_EQ(policy["from"], "model");
+  EXPECT_EQ(policy["ensemble"], "geometric");
+  EXPECT_TRUE(policy["thresholds"][1].is_null());
+  EXPECT_EQ(policy["shares"][1], 0);
+  EXPECT_EQ(policy["guarantee"]["epsilon"], 0.05);
+  EXPECT_EQ(policy["replay_differs"], 0);
+  const Ended other =
+      offramp({"test", path, "--data", "synthetic", "--json", "--precision", "bf16"});
+  if (other.status == 0) {  // a certificate speaks of its own precision alone
+    EXPECT_TRUE(json::parse(other.out)["policy"]["guarantee"].is_null());
+  }
+  const Ended none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
+  EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
+  const Ended text = offramp({"test", path, "--data", "synthetic"});
+  EXPECT_THAT(text.out, HasSubstr("The model's policy: stop where confidence ≥ 0.14, never"));
+  EXPECT_THAT(text.out, HasSubstr("certified: harm ≤ 0.05 with probability ≥ 0.9"));
+
+  const std::string picture = png(0);
+  const Ended classified = offramp({"classify", path, picture, "--json"});
+  ASSERT_EQ(classified.status, 0) << classified.err;
+  EXPECT_NE(lines(classified.out)[0]["exit"], 2);
+}
+
+TEST_F(Models, TestHoldsAPolicyAgainstItsControls) {
+  const std::string twin = folder.path() / "twin.safetensors";
+  save_model(twin, model);
+  const Ended ended = offramp(
+      {"test", path, "--data", "synthetic", "--json", "--threshold", "0.15", "--compare", twin});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json result = json::parse(ended.out);
+  const json& rows = result["controls"];
+  ASSERT_EQ(rows.size(), 6u);
+  const double policy = result["policy"]["accuracy"];
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SCOPED_TRACE(rows[i]["name"]);
+    EXPECT_NEAR(rows[i]["difference"], policy - static_cast<double>(rows[i]["accuracy"]), 1e-12);
+    EXPECT_LE(rows[i]["difference_interval"][0], rows[i]["difference"]);
+    EXPECT_GE(rows[i]["difference_interval"][1], rows[i]["difference"]);
+    if (i < 3) {
+      EXPECT_EQ(rows[i]["accuracy"], result["exits"][i]["accuracy"]);
+    }
+  }
+  EXPECT_DOUBLE_EQ(rows[2]["relative_cost"], 1);  // alone, the last exit is the plain network
+  EXPECT_EQ(rows[3]["name"], "random exits at the policy's rates");
+  EXPECT_NEAR(rows[3]["relative_cost"], result["policy"]["relative_cost"], 1e-12);
+  EXPECT_DOUBLE_EQ(rows[4]["accuracy"], result["overthinking"]["oracle"]);
+  EXPECT_EQ(rows[5]["name"], twin + ", its last exit alone");
+  EXPECT_EQ(rows[5]["accuracy"], result["exits"][2]["accuracy"]);
+
+  const Ended text = offramp({"test", path, "--data", "synthetic", "--threshold", "0.15"});
+  EXPECT_THAT(text.out, HasSubstr("policy − this, points"));
+  model.provenance.data.train = sorted({test_part.dataset.hashes[4]});
+  save_model(twin, model);
+  const Ended trained = offramp({"test", path, "--data", "synthetic", "--compare", twin});
+  EXPECT_EQ(trained.status, 1);
+  EXPECT_THAT(trained.err, HasSubstr(twin + ": the model was trained on"));
+}
+
+TEST_F(Models, TestWritesSweepsChosenOnTune) {
+  const auto& hashes = train_part.dataset.hashes;
+  model.provenance.data.tune = sorted({hashes.begin(), hashes.begin() + 40});
+  save();
+  const std::string as_json = folder.path() / "sweep.json", as_csv = folder.path() / "sweep.csv";
+  const Ended ended = offramp(
+      {"test", path, "--data", "synthetic", "--sweep", as_json, "--sweep", as_csv, "--json"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json result = json::parse(ended.out), all = json::parse(read_text(as_json));
+  EXPECT_EQ(all["replayed"], true);
+  EXPECT_EQ(all["chosen_on"]["images"], 40);
+  ASSERT_EQ(all["curves"].size(), 16u);  // four criteria, four ensembles
+  std::size_t points = 0;
+  for (const json& curve : all["curves"]) {
+    points += curve["points"].size();
+    for (const json& point : curve["points"]) {
+      double shares = 0;
+      for (const json& share : point["shares"]) shares += static_cast<double>(share);
+      EXPECT_NEAR(shares, 1, 1e-12);
+    }
+  }
+  const std::string csv = read_text(as_csv);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), static_cast<std::ptrdiff_t>(points + 1));
+  EXPECT_THAT(csv, testing::StartsWith("criterion,ensemble,threshold,accuracy,relative_cost,"));
+
+  const Ended refused = offramp({"test", path, "--data", "synthetic", "--sweep", "a.txt"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, HasSubstr("ending in .json or .csv, got \"a.txt\""));
+}
+
 TEST_F(Models, TestPrintsATableForPeople) {
   const Ended ended = offramp({"test", path, "--data", "synthetic", "--threshold", "0.5"});
   ASSERT_EQ(ended.status, 0) << ended.err;

@@ -29,6 +29,16 @@ struct Example {
 
 float logit(double p) { return static_cast<float>(std::log(p)); }
 
+// Golden values: the formula of Bonett and Price in Python's doubles.
+TEST(PairedDifference, GivesKnownIntervals) {
+  const Interval interval = paired_difference(30, 50, 10000);
+  EXPECT_NEAR(interval.low, -0.0037736352967787413, 1e-15);
+  EXPECT_NEAR(interval.high, -0.0002255648631892661, 1e-15);
+  // Nothing changed: still an interval, and around 0.
+  EXPECT_LT(paired_difference(0, 0, 100).low, 0);
+  EXPECT_DOUBLE_EQ(paired_difference(0, 0, 100).low, -paired_difference(0, 0, 100).high);
+}
+
 TEST(Wilson, GivesKnownIntervals) {
   // The roots of |p - 0.8| = z sqrt(p (1 - p) / 10), found by bisection in Python.
   EXPECT_NEAR(wilson(8, 10).low, 0.4901624715366417, 1e-12);

@@ -100,6 +100,19 @@ TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
                    1 + static_cast<double>(head1 + head2) / static_cast<double>(cost.plain_macs));
 }
 
+TEST(Cost, OfTheNetworkCutOffAtAnExitCountsNoOtherHead) {
+  NetworkSpec spec;
+  spec.exits = {"2", "4"};
+  spec.head = "spp";
+  const Cost cost = cost_of(build_network(spec));
+  const std::int64_t head1 = 64 * 21 * 10, head2 = 128 * 21 * 10;
+  EXPECT_THAT(cost.alone_macs, testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
+                                                    cost.exit_macs[2] - head1 - head2));
+  EXPECT_EQ(cost.alone_macs.back(), cost.plain_macs);
+  const Cost plain = cost_of_network("resnet18", {});
+  EXPECT_THAT(plain.alone_macs, testing::ElementsAre(plain.plain_macs));
+}
+
 TEST(Cost, OfHeadsWithAConvolution) {
   NetworkSpec spec;
   spec.exits = {"3"};

@@ -338,7 +338,7 @@ TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
   expect_unsaved([](Model& m) { m.provenance.details_json = "{"; },
                  "provenance.details: not valid JSON at byte 2");
   expect_unsaved([](Model& m) { m.classes[0] = "\xff"; },
-                 "a class name or the provenance is not UTF-8");
+                 "a class name, the provenance or the policy is not UTF-8");
   expect_unsaved([](Model& m) { m.classes[0] = std::string(1001, 'x'); },
                  "classes: names[0]: text of 1001 bytes is longer than the 1000 allowed");
   expect_unsaved([](Model& m) { m.provenance.data.source = std::string(10'001, 'x'); },

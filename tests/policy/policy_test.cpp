@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -118,15 +119,141 @@ TEST(Argmax, NeverLetsNaNWin) {
   EXPECT_EQ(argmax(Values{kNaN, kNaN}), 0);
 }
 
+// Every exit's opinion, computed as the definitions say, in double.
+struct Definition {
+  std::vector<double> p;
+  int answer = 0;
+};
+
+std::vector<Definition> defined(const Policy& policy, const std::vector<Values>& logits) {
+  std::vector<Definition> result;
+  const std::size_t classes = logits[0].size();
+  std::vector<double> sum(classes, 0.0);
+  double weights = 0;
+  for (std::size_t k = 0; k < logits.size(); ++k) {
+    const double t = policy.temperatures[k];
+    const double weight =
+        policy.ensemble == Ensemble::weighted ? double{policy.ensemble_weights[k]} : 1.0;
+    double total = 0;
+    for (const double z : logits[k]) total += std::exp(z / t);
+    weights += weight;
+    if (policy.ensemble == Ensemble::off) std::ranges::fill(sum, 0.0);
+    for (std::size_t c = 0; c < classes; ++c) {
+      const double p = std::exp(logits[k][c] / t) / total;
+      sum[c] += policy.ensemble == Ensemble::geometric ? std::log(p) : weight * p;
+    }
+    Definition now{sum, static_cast<int>(std::ranges::max_element(sum) - sum.begin())};
+    if (policy.ensemble == Ensemble::geometric)
+      for (double& p : now.p) p = std::exp(p / weights);
+    double norm = 0;
+    for (const double p : now.p) norm += p;
+    for (double& p : now.p) p /= norm;
+    result.push_back(now);
+  }
+  return result;
+}
+
+TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
+  for (std::uint64_t round = 0; round < 400; ++round) {
+    KeyedRandom random(23, round);
+    const std::size_t exits = 1 + random.below(6), classes = 1 + random.below(40);
+    Policy policy = never_stop(static_cast<int>(exits));
+    policy.ensemble = std::array{Ensemble::off, Ensemble::mean, Ensemble::geometric,
+                                 Ensemble::weighted}[round % 4];
+    for (float& temperature : policy.temperatures) temperature = random.uniform(0.3f, 3);
+    if (policy.ensemble == Ensemble::weighted)
+      for (std::size_t k = 0; k < exits; ++k)
+        policy.ensemble_weights.push_back(random.uniform(0.05f, 2));
+    std::vector<Values> logits(exits, Values(classes));
+    for (Values& z : logits)
+      for (float& value : z) value = random.uniform(-6, 6);
+    const auto expected = defined(policy, logits);
+    Opinion opinion;
+    int streak = 0;
+    for (std::size_t k = 0; k < exits; ++k) {
+      listen(policy, static_cast<int>(k), logits[k], opinion);
+      ASSERT_EQ(opinion.answer, expected[k].answer);
+      for (std::size_t c = 0; c < classes; ++c)
+        ASSERT_NEAR(opinion.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
+      streak = k > 0 && expected[k].answer == expected[k - 1].answer ? streak + 1 : 1;
+      ASSERT_EQ(score(Criterion::patience, opinion), static_cast<float>(streak));
+      for (const Criterion criterion :
+           {Criterion::confidence, Criterion::entropy, Criterion::margin})
+        ASSERT_EQ(score(criterion, opinion), score(criterion, opinion.p));
+    }
+  }
+}
+
+TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
+  Policy policy = never_stop(2);
+  const Values z = {1, 2, 4};
+  Opinion opinion;
+  EXPECT_FALSE(consult(policy, 0, z, opinion));
+  const float score = opinion.score;
+  policy.thresholds[0] = score;
+  EXPECT_TRUE(consult(policy, 0, z, opinion));
+  policy.thresholds[0] = std::nextafter(score, 2.0f);
+  EXPECT_FALSE(consult(policy, 0, z, opinion));
+  EXPECT_TRUE(consult(policy, 1, z, opinion));  // the last exit asks nobody
+}
+
+TEST(Consult, IsNeverStoppedByNaN) {
+  const Values bad = {1, kNaN, 3}, good = {1, 2, 3};
+  for (const Criterion criterion :
+       {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
+    for (const Ensemble ensemble : {Ensemble::off, Ensemble::mean, Ensemble::geometric}) {
+      Policy policy = never_stop(4);
+      policy.criterion = criterion;
+      policy.ensemble = ensemble;
+      policy.thresholds.assign(3, 0.0f);
+      Opinion opinion;
+      EXPECT_FALSE(consult(policy, 0, bad, opinion));
+      EXPECT_FALSE(consult(policy, 1, bad, opinion));
+      // Alone, an exit that can speak does; a mean with NaN in it stays NaN.
+      EXPECT_EQ(consult(policy, 2, good, opinion), ensemble == Ensemble::off);
+      if (ensemble == Ensemble::off) {
+        EXPECT_EQ(opinion.streak, 1);
+      }
+      EXPECT_TRUE(consult(policy, 3, bad, opinion));
+      // And the next image begins anew.
+      EXPECT_TRUE(consult(policy, 0, good, opinion));
+    }
+}
+
+TEST(Check, NamesWhatCannotBeUsed) {
+  const auto refused = [](auto change) {
+    Policy policy = never_stop(3);
+    change(policy);
+    return [policy] { check(policy, 3); };
+  };
+  EXPECT_NO_THROW(check(never_stop(3), 3));
+  EXPECT_THAT(refused([](Policy& p) { p.thresholds.pop_back(); }),
+              ThrowsMessage<Error>("thresholds: 1 do not fit 2 early exits"));
+  EXPECT_THAT(refused([](Policy& p) { p.thresholds[1] = kNaN; }),
+              ThrowsMessage<Error>("thresholds: nan is not a finite number"));
+  EXPECT_THAT(refused([](Policy& p) { p.temperatures[0] = 0; }),
+              ThrowsMessage<Error>("temperatures: 0 is not a finite number above 0"));
+  EXPECT_THAT(
+      refused([](Policy& p) { p.ensemble = Ensemble::weighted; }),
+      ThrowsMessage<Error>("ensemble_weights: 0 do not fit 3 exits and the ensemble \"weighted\""));
+  EXPECT_THAT(refused([](Policy& p) {
+                p.ensemble = Ensemble::weighted;
+                p.ensemble_weights = {0, 1, 1};
+              }),
+              ThrowsMessage<Error>(
+                  "ensemble_weights: that of exit 1 must be above 0, or it has no answer"));
+}
+
 TEST(Criterion, IsSpelledAsInFiles) {
-  for (Criterion criterion : {Criterion::confidence, Criterion::entropy, Criterion::margin})
+  for (Criterion criterion :
+       {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
     EXPECT_EQ(criterion_from_string(to_string(criterion)), criterion);
   EXPECT_THAT(
       [] { criterion_from_string("entrophy"); },
       ThrowsMessage<UsageError>("unknown criterion \"entrophy\"; did you mean \"entropy\"?"));
-  EXPECT_THAT(
-      [] { criterion_from_string("luck"); },
-      ThrowsMessage<UsageError>("unknown criterion \"luck\"; known: confidence, entropy, margin"));
+  EXPECT_THAT([] { criterion_from_string("luck"); },
+              ThrowsMessage<UsageError>(
+                  "unknown criterion \"luck\"; known: confidence, entropy, margin, patience"));
 }
 
 }  // namespace

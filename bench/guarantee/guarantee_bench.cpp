@@ -1,0 +1,190 @@
+// Tests the guarantee: draws tune and certify images again and again from populations whose rates
+// are known, certifies as `offramp calibrate --guarantee` does, and counts how often the certified
+// policy's true rate is above what was promised. Ends with status 1 where a requirement fails:
+//
+// - no case is violated in more than delta of the draws (99 % lower Clopper-Pearson bound);
+// - the boundary case is violated in 0.3 delta to delta of them, and as often as the binomial
+//   distribution says: a test that could not see a violation would pass as well;
+// - the uncorrected empirical choice is violated in more than delta of them (99 % lower bound).
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "bench/guarantee/trials.h"
+#include "core/error.h"
+#include "eval/logits_file.h"
+#include "policy/binomial.h"
+
+namespace {
+
+using namespace offramp;
+
+struct Flags {
+  std::string logits;
+  std::vector<double> costs;
+  int draws = 1000;
+  std::uint64_t seed = 1;
+};
+
+struct Case {
+  std::string name;
+  trials::Population population;
+  trials::Plan plan;
+  int draws;
+  double expected = 0;    ///< rate of violations, where it is known
+  bool tempting = false;  ///< the uncorrected choice must be seen to be violated
+};
+
+struct Count {
+  std::int64_t violations = 0;
+  double saved = 0;  ///< mean
+  double low = 0, high = 0;
+};
+
+Count count(const std::vector<trials::Trial>& all, trials::Result trials::Trial::*choice) {
+  Count counted;
+  for (const trials::Trial& trial : all) {
+    counted.violations += (trial.*choice).violated;
+    counted.saved += (trial.*choice).saved / static_cast<double>(all.size());
+  }
+  const auto draws = static_cast<std::int64_t>(all.size());
+  counted.low = clopper_pearson_lower(counted.violations, draws, 0.01);
+  counted.high = clopper_pearson_upper(counted.violations, draws, 0.01);
+  return counted;
+}
+
+constexpr PolicyShape kConfidence{Criterion::confidence, Ensemble::off};
+
+std::vector<Case> cases(const Flags& flags) {
+  const auto plan = [](std::int64_t tune, std::int64_t certify, double epsilon, double delta) {
+    return trials::Plan{tune, certify, epsilon, delta, false, {kConfidence}};
+  };
+  std::vector<Case> all;
+  const auto add = [&](std::string name, trials::Population population, trials::Plan what) {
+    all.push_back({std::move(name), std::move(population), std::move(what), flags.draws});
+    return &all.back();
+  };
+  const trials::Population model = trials::correlated_exits();
+  add("model, harm", model, plan(2000, 4000, 0.01, 0.05))->tempting = true;
+  add("model, harm, larger epsilon", model, plan(2000, 4000, 0.03, 0.05))->tempting = true;
+  add("model, harm, few images", model, plan(500, 500, 0.02, 0.1))->tempting = true;
+  trials::Plan other = plan(2000, 4000, 0.05, 0.05);
+  other.label_free = true;
+  add("model, label-free", model, other)->tempting = true;
+  other = plan(1000, 2000, 0.02, 0.1);
+  other.shapes = {{Criterion::margin, Ensemble::mean}};
+  add("model, margin, mean ensemble", model, other)->tempting = true;
+  other.shapes = {
+      kConfidence, {Criterion::margin, Ensemble::off}, {Criterion::entropy, Ensemble::geometric}};
+  add("model, any of 3 certificates", model, other)->tempting = true;
+
+  constexpr double kEpsilon = 0.02, kDelta = 0.1, kRate = kEpsilon * (1 + 1e-6);
+  const auto boundary = trials::boundary_images(kRate, kEpsilon, kDelta, 1500, 2000);
+  Case* edge = add(fmt::format("boundary, {:.2f} expected", 100 * boundary.violations),
+                   trials::two_scores(kRate), plan(400, boundary.images, kEpsilon, kDelta));
+  edge->expected = boundary.violations;
+  edge->draws = std::max(10 * flags.draws, 10000);
+
+  if (!flags.logits.empty()) {
+    const SavedLogits saved = load_logits(flags.logits);
+    std::vector<double> costs = flags.costs;
+    if (costs.empty())
+      for (int k = 1; k <= saved.exits; ++k) costs.push_back(static_cast<double>(k) / saved.exits);
+    const trials::Population pool = trials::pool_of(saved.view(), costs);
+    add("saved logits, harm", pool, plan(2000, 4000, 0.01, 0.05))->tempting = true;
+    other = plan(2000, 4000, 0.02, 0.05);
+    other.label_free = true;
+    add("saved logits, label-free", pool, other)->tempting = true;
+    other = plan(2000, 4000, 0.01, 0.05);
+    other.shapes = {{Criterion::entropy, Ensemble::geometric}};
+    add("saved logits, geometric ensemble", pool, other)->tempting = true;
+  }
+  return all;
+}
+
+/// Prints a case's line; returns what it fails in, if anything.
+std::vector<std::string> run(const Case& one, std::uint64_t seed) {
+  const auto all = trials::run_trials(one.population, one.plan, seed, one.draws);
+  const Count ours = count(all, &trials::Trial::ours);
+  const Count hoeffding = count(all, &trials::Trial::hoeffding);
+  const Count empirical = count(all, &trials::Trial::empirical);
+  const auto percent_of = [&](const Count& counted) {
+    return 100 * static_cast<double>(counted.violations) / one.draws;
+  };
+  fmt::print(
+      "{:<33}{:>6}{:>12}{:>8.2f}{:>6.0f}{:>9.2f}{:>16}{:>8.1f}{:>10.2f}{:>8.1f}{:>10.2f}{:>8.1f}\n",
+      one.name, one.draws, fmt::format("{}+{}", one.plan.tune_images, one.plan.certify_images),
+      100 * one.plan.epsilon, 100 * one.plan.delta, percent_of(ours),
+      fmt::format("[{:.2f}, {:.2f}]", 100 * ours.low, 100 * ours.high), 100 * ours.saved,
+      percent_of(hoeffding), 100 * hoeffding.saved, percent_of(empirical), 100 * empirical.saved);
+  std::fflush(stdout);
+
+  std::vector<std::string> failures;
+  if (ours.low > one.plan.delta)
+    failures.push_back(fmt::format("{}: violated in more than delta of the draws", one.name));
+  if (one.tempting && !(empirical.low > one.plan.delta))
+    failures.push_back(
+        fmt::format("{}: the uncorrected choice is not seen to be violated", one.name));
+  if (one.expected > 0) {
+    const double rate = static_cast<double>(ours.violations) / one.draws;
+    if (rate < 0.3 * one.plan.delta || rate > one.plan.delta)
+      failures.push_back(
+          fmt::format("{}: violated in {:.2f} % of the draws, not in 0.3 delta to "
+                      "delta of them",
+                      one.name, 100 * rate));
+    // At 99.9 % on either side, so that one seed in 500 fails for nothing.
+    if (one.expected < clopper_pearson_lower(ours.violations, one.draws, 0.001) ||
+        one.expected > clopper_pearson_upper(ours.violations, one.draws, 0.001))
+      failures.push_back(fmt::format("{}: expected {:.2f} % violations, outside the interval",
+                                     one.name, 100 * one.expected));
+  }
+  return failures;
+}
+
+int run_all(const Flags& flags) {
+  const std::vector<Case> all = cases(flags);
+  fmt::print(
+      "{} draws a case, seed {}. All figures in %; [ ] holds the 99 % bound on either side.\n"
+      "{:<33}{:>6}{:>12}{:>8}{:>6}{:>33}{:>18}{:>18}\n"
+      "{:<33}{:>6}{:>12}{:>8}{:>6}{:>9}{:>16}{:>8}{:>10}{:>8}{:>10}{:>8}\n",
+      flags.draws, flags.seed, "", "", "images", "", "", "guarantee()", "Hoeffding", "uncorrected",
+      "case", "draws", "tune+cert", "epsilon", "delta", "violated", "", "saved", "violated",
+      "saved", "violated", "saved");
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<std::string> failures;
+  for (const Case& one : all)
+    for (std::string& failure : run(one, flags.seed)) failures.push_back(std::move(failure));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  fmt::print("{:.0f} s. {}\n", seconds.count(),
+             failures.empty() ? "Every requirement holds." : "FAILED:");
+  for (const std::string& failure : failures) fmt::print("  {}\n", failure);
+  return failures.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Tests the guarantee against populations whose rates are known.");
+  app.add_option("--logits", flags.logits,
+                 "Saved logits to draw from with replacement (offramp test --save-logits)");
+  app.add_option("--costs", flags.costs, "Their relative cost of each exit; default k / K")
+      ->delimiter(',');
+  app.add_option("--draws", flags.draws,
+                 "Draws a case; at the boundary ten times as many, at least 10,000")
+      ->check(CLI::Range(100, 1000000))
+      ->capture_default_str();
+  app.add_option("--seed", flags.seed, "Of all that is drawn")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return run_all(flags);
+  } catch (const Error& error) {
+    fmt::print(stderr, "guarantee_bench: {}\n", error.what());
+    return 1;
+  }
+}

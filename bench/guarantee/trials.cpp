@@ -1,0 +1,257 @@
+#include "bench/guarantee/trials.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "policy/binomial.h"
+#include "policy/thresholds.h"
+
+namespace offramp::trials {
+namespace {
+
+// One kind of image: the logits of its exits are appended exit by exit when all are known.
+struct Kind {
+  double probability;
+  std::int64_t label;
+  std::vector<std::vector<float>> logits;  // [K][classes]
+};
+
+Population population_of(const std::vector<Kind>& kinds, std::vector<double> costs) {
+  Population result;
+  result.exits = static_cast<int>(costs.size());
+  result.classes = static_cast<int>(kinds.front().logits.front().size());
+  result.costs = std::move(costs);
+  double sum = 0;
+  for (const Kind& kind : kinds) {
+    result.labels.push_back(kind.label);
+    result.cumulative.push_back(sum += kind.probability);
+  }
+  OFFRAMP_ASSERT(std::abs(sum - 1) < 1e-9);
+  for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
+    for (const Kind& kind : kinds)
+      result.logits.insert(result.logits.end(), kind.logits[k].begin(), kind.logits[k].end());
+  return result;
+}
+
+struct Drawn {
+  int exits, classes;
+  std::vector<float> logits;
+  std::vector<std::int64_t> labels;
+  LogitsView view() const { return {logits, labels, exits, classes}; }
+};
+
+Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom& random) {
+  const auto images = static_cast<std::size_t>(count);
+  const auto classes = static_cast<std::size_t>(population.classes);
+  const auto exits = static_cast<std::size_t>(population.exits);
+  Drawn drawn{population.exits, population.classes, {}, {}};
+  drawn.logits.resize(exits * images * classes);
+  const LogitsView all = population.view();
+  const auto& cumulative = population.cumulative;
+  for (std::size_t i = 0; i < images; ++i) {
+    auto source = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(all.images())));
+    if (!cumulative.empty()) {
+      const double u = static_cast<double>(random.next() >> 11) * 0x1p-53;
+      source = std::min<std::int64_t>(
+          std::upper_bound(cumulative.begin(), cumulative.end(), u) - cumulative.begin(),
+          all.images() - 1);
+    }
+    drawn.labels.push_back(all.labels[static_cast<std::size_t>(source)]);
+    for (std::size_t k = 0; k < exits; ++k)
+      std::ranges::copy(
+          all.at(static_cast<int>(k), source),
+          drawn.logits.begin() + static_cast<std::ptrdiff_t>((k * images + i) * classes));
+  }
+  return drawn;
+}
+
+// A policy's answers on the whole population, and what thresholds do there.
+class Truth {
+ public:
+  Truth(const Population& population, const Policy& policy, const Plan& plan)
+      : population_(population),
+        epsilon_(plan.epsilon),
+        judged_(judge(policy, population.logits, population.classes)),
+        harmless_(harmless_table(judged_, population.labels, plan.label_free)) {}
+
+  Result of(const Thresholds& thresholds) const {
+    const auto images = static_cast<std::size_t>(judged_.images);
+    double harm = 0, cost = 0;
+    for (std::size_t i = 0; i < images; ++i) {
+      std::size_t k = 0;
+      while (k < thresholds.size() &&
+             !(thresholds[k] && judged_.scores[k * images + i] >= *thresholds[k]))
+        ++k;
+      const double probability = population_.probability(i);
+      harm += harmless_[k * images + i] != 0 ? 0.0 : probability;
+      cost += probability * population_.costs[k];
+    }
+    return {harm > epsilon_ * (1 + 1e-9), 1 - cost};  // the sum of what is epsilon may be above it
+  }
+
+ private:
+  const Population& population_;
+  double epsilon_;
+  Judgements judged_;
+  std::vector<std::uint8_t> harmless_;
+};
+
+// How many of the drawn images each policy of the path harms.
+std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
+                                       const Drawn& images, const Population& population,
+                                       bool label_free) {
+  const Judgements judged = judge(policy, images.logits, images.classes);
+  const auto harmless = harmless_table(judged, images.labels, label_free);
+  const ExitTable table{judged.exits, judged.images, judged.scores, harmless, population.costs};
+  std::vector<std::int64_t> harmed;
+  harmed.reserve(path.size());
+  for (const Thresholds& thresholds : path)
+    harmed.push_back(judged.images - tally(table, thresholds).good);
+  return harmed;
+}
+
+std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
+                                const Population& population, bool label_free) {
+  const Judgements judged = judge(policy, tune.logits, tune.classes);
+  const auto harmless = harmless_table(judged, tune.labels, label_free);
+  return bold_path({judged.exits, judged.images, judged.scores, harmless, population.costs},
+                   kPathLevels);
+}
+
+}  // namespace
+
+double Population::probability(std::size_t image) const {
+  if (cumulative.empty()) return 1 / static_cast<double>(labels.size());
+  return cumulative[image] - (image == 0 ? 0 : cumulative[image - 1]);
+}
+
+Population correlated_exits() {
+  constexpr int kLevels = 100, kClasses = 5, kExits = 3, kSigns = 1 << kExits;
+  constexpr double kTraps = 0.04, kReach[kExits] = {0.72, 0.86, 0.97};
+  std::vector<Kind> kinds;
+  for (int level = 0; level < kLevels; ++level)
+    for (int signs = 0; signs < kSigns; ++signs)
+      for (const bool trap : {false, true})
+        for (int label = 0; label < kClasses; ++label) {
+          const double difficulty = (level + 0.5) / kLevels;
+          const int rival = (label + 1 + level % (kClasses - 1)) % kClasses;
+          Kind kind{(trap ? kTraps : 1 - kTraps) / (kLevels * kSigns * kClasses), label, {}};
+          for (int k = 0; k < kExits; ++k) {
+            double lead = 8 * (kReach[k] - difficulty) + ((signs >> k & 1) != 0 ? 0.8 : -0.8);
+            if (trap && k + 1 < kExits) lead = -(0.5 + 5 * (1 - difficulty));
+            // The other classes lie behind, each by its own, so that nothing ties.
+            std::vector<float> z = {-3, -3.25f, -3.5f, -3.75f, -4};
+            z[static_cast<std::size_t>(label)] = static_cast<float>(lead / 2);
+            z[static_cast<std::size_t>(rival)] = static_cast<float>(-lead / 2);
+            kind.logits.push_back(std::move(z));
+          }
+          kinds.push_back(std::move(kind));
+        }
+  return population_of(kinds, {0.35, 0.65, 1});
+}
+
+Population two_scores(double rate) {
+  std::vector<Kind> kinds;
+  const auto add = [&](double probability, double first_lead, double last_lead) {
+    for (const std::int64_t label : {0, 1}) {
+      Kind kind{probability / 2, label, {}};
+      for (const double lead : {first_lead, last_lead}) {
+        std::vector<float> z = {0, 0};
+        z[static_cast<std::size_t>(label)] = static_cast<float>(lead / 2);
+        z[static_cast<std::size_t>(1 - label)] = static_cast<float>(-lead / 2);
+        kind.logits.push_back(std::move(z));
+      }
+      kinds.push_back(std::move(kind));
+    }
+  };
+  add(rate, -4, 3);       // sure and wrong
+  add(0.5 - rate, 4, 3);  // sure and right
+  add(0.2, -0.5, 3);      // unsure and wrong
+  add(0.25, 0.5, 3);      // unsure and right
+  add(0.05, 0.5, -3);     // the last exit errs as well
+  return population_of(kinds, {0.4, 1});
+}
+
+Population pool_of(const LogitsView& saved, std::vector<double> costs) {
+  if (costs.size() != static_cast<std::size_t>(saved.exits))
+    throw Error("{} costs do not fit {} exits", costs.size(), saved.exits);
+  Population result{saved.exits, saved.classes, {}, {}, {}, std::move(costs)};
+  result.logits.assign(saved.logits.begin(), saved.logits.end());
+  result.labels.assign(saved.labels.begin(), saved.labels.end());
+  return result;
+}
+
+Trial run_trial(const Population& population, const Plan& plan, std::uint64_t seed,
+                std::uint64_t draw) {
+  KeyedRandom random(seed, draw);
+  const Drawn tune = draw_images(population, plan.tune_images, random);
+  const Drawn certify_on = draw_images(population, plan.certify_images, random);
+  Trial trial;
+  int attempt = 0;
+  for (const PolicyShape& shape : plan.shapes) {
+    ++attempt;
+    const Policy policy = fit_policy(shape, tune.view());
+    const Truth truth(population, policy, plan);
+    const CertifiedPolicy found =
+        guarantee(policy, tune.view(), certify_on.view(), population.costs,
+                  {plan.epsilon, plan.delta, plan.label_free, attempt});
+    const Result ours = truth.of(found.policy.thresholds);
+    trial.ours.violated |= ours.violated;
+    if (attempt > 1) continue;
+    trial.ours.saved = ours.saved;
+
+    const std::vector<Thresholds> path = path_on(policy, tune, population, plan.label_free);
+    const auto harmed = harmed_along(path, policy, certify_on, population, plan.label_free);
+    const auto n = static_cast<double>(plan.certify_images);
+    const double slack = std::sqrt(std::log(1 / found.level) / (2 * n));
+    Thresholds bounded = path.front(), boldest = path.front();
+    bool passing = true;
+    for (std::size_t m = 0; m < path.size(); ++m) {
+      const double rate = static_cast<double>(harmed[m]) / n;
+      passing = passing && rate + slack <= plan.epsilon;
+      if (passing) bounded = path[m];
+      if (rate <= plan.epsilon) boldest = path[m];
+    }
+    trial.hoeffding = truth.of(bounded);
+    trial.empirical = truth.of(boldest);
+  }
+  return trial;
+}
+
+std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
+                              int draws) {
+  std::vector<Trial> trials(static_cast<std::size_t>(draws));
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < trials.size(); i = next++)
+      trials[i] = run_trial(population, plan, seed, i);
+  };
+  std::vector<std::jthread> others;
+  for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) others.emplace_back(work);
+  work();
+  others.clear();
+  return trials;
+}
+
+BoundaryImages boundary_images(double rate, double epsilon, double delta, std::int64_t least,
+                               std::int64_t most) {
+  const double level = level_of_attempt(delta, 1);
+  BoundaryImages best;
+  for (std::int64_t n = least; n <= most; ++n) {
+    std::int64_t allowed = -1;
+    while (binomial_cdf(allowed + 1, n, epsilon) <= level) ++allowed;
+    const double violations = binomial_cdf(allowed, n, rate);
+    if (violations > best.violations) best = {n, violations};
+  }
+  return best;
+}
+
+}  // namespace offramp::trials

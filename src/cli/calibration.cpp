@@ -1,0 +1,455 @@
+#include "cli/calibration.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <unordered_set>
+#include <utility>
+
+#include "cli/evaluate.h"
+#include "cli/evidence.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "graph/cost.h"
+#include "image/image.h"
+#include "model/without_exits.h"
+#include "policy/foresight.h"
+
+namespace offramp::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kTimedRounds = 9;  // after one to warm up
+
+/// Images that a model lists, in the data.
+struct Listed {
+  std::vector<std::int64_t> indices;
+  std::int64_t missing = 0;  ///< listed, but not there
+};
+
+/// The data set of a model, at its size. The model must outlive it.
+class ModelsData {
+ public:
+  ModelsData(const std::string& path, const Model& model, const CalibrateFlags& flags)
+      : path_(path), model_(model), flags_(flags) {
+    LoadOptions options;
+    options.height = model.preprocessing.height;
+    options.width = model.preprocessing.width;
+    options.fit = model.preprocessing.fit;
+    loaded_ = load_data(flags.data, Part::train, options);
+    at_model([&] { check_same_classes(model_, loaded_.dataset); });
+  }
+
+  /// Those that `hashes` list, none of them trained on. @param part  "tune" or "certify"
+  Listed find(const std::vector<std::uint64_t>& hashes, const char* part) const {
+    if (hashes.empty())
+      throw Error("{}: the model does not say which images are its {} part", path_, part);
+    Listed listed;
+    listed.indices = images_listed(loaded_.dataset, hashes);
+    if (listed.indices.empty())
+      throw Error("{}: holds no image of the model's {} part", flags_.data, part);
+    at_model([&] { refuse_trained_images(model_, loaded_.dataset, listed.indices, ""); });
+    std::unordered_set<std::uint64_t> found, wanted(hashes.begin(), hashes.end());
+    for (const std::int64_t i : listed.indices)
+      found.insert(loaded_.dataset.hashes[static_cast<std::size_t>(i)]);
+    listed.missing = static_cast<std::int64_t>(wanted.size() - found.size());
+    return listed;
+  }
+
+  /// @throws Error if a logit is not a finite number: no score of it could be trusted
+  SavedLogits logits(Predictor& predictor, const Listed& listed) const {
+    SavedLogits saved = run_all_exits(
+        predictor, {&loaded_.dataset, listed.indices, &model_.preprocessing, batch()});
+    const auto bad =
+        std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });
+    if (bad == saved.logits.end()) return saved;
+    const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
+                     static_cast<std::size_t>(saved.classes);
+    const std::int64_t image = listed.indices[row % listed.indices.size()];
+    throw Error("{}: exit {} gives a logit of {} for {}: nothing can be calibrated", path_,
+                row / listed.indices.size() + 1, *bad,
+                quote(loaded_.dataset.names[static_cast<std::size_t>(image)]));
+  }
+
+  /// The first images, as the network takes them: one batch at most.
+  std::vector<float> first_batch(const Predictor& predictor, const Listed& listed) const {
+    const auto size = static_cast<std::size_t>(predictor.image_size());
+    const std::size_t count = std::min(listed.indices.size(), static_cast<std::size_t>(batch()));
+    std::vector<float> images(count * size);
+    for (std::size_t i = 0; i < count; ++i)
+      normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
+                std::span(images).subspan(i * size, size));
+    return images;
+  }
+
+ private:
+  int batch() const { return flags_.engine.batch > 0 ? flags_.engine.batch : kEvaluationBatch; }
+
+  template <typename Work>
+  void at_model(const Work& work) const {
+    try {
+      work();
+    } catch (const Error& error) {
+      throw_with_place(path_, error);
+    }
+  }
+
+  std::string path_;
+  const Model& model_;
+  const CalibrateFlags& flags_;
+  LoadedData loaded_;
+};
+
+double accuracy_of_last(const LogitsView& view) {
+  std::int64_t right = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i)
+    right += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
+  return static_cast<double>(right) / static_cast<double>(view.images());
+}
+
+/// What a policy does on images whose logits are known. Keeps what a PolicyOutcome looks at.
+struct Replayed {
+  Replayed(const LogitsView& view, const Policy& policy)
+      : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
+    const Judgements judged = judge(policy, view.logits, view.classes);
+    references.assign(judged.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
+                      judged.answers.end());
+  }
+  PolicyOutcome outcome() const {
+    return {labels, stopped.exit_index, stopped.answers, references};
+  }
+
+  std::vector<std::int64_t> labels;
+  StoppedAnswers stopped;
+  std::vector<std::int64_t> references;
+};
+
+SavedLogits keep_exits(const SavedLogits& all, const std::vector<int>& dropped) {
+  SavedLogits kept;
+  kept.classes = all.classes;
+  kept.labels = all.labels;
+  const auto rows =
+      static_cast<std::ptrdiff_t>(all.labels.size() * static_cast<std::size_t>(all.classes));
+  for (int k = 0; k < all.exits; ++k) {
+    if (std::ranges::binary_search(dropped, k)) continue;
+    kept.logits.insert(kept.logits.end(), all.logits.begin() + k * rows,
+                       all.logits.begin() + (k + 1) * rows);
+    ++kept.exits;
+  }
+  return kept;
+}
+
+struct TimedRun {
+  Predictor* predictor;
+  int exit_index;
+};
+
+/// Milliseconds an image when all stop at one exit: medians of rounds that take turns.
+std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<const float> images) {
+  std::vector<std::vector<double>> times(runs.size());
+  for (int round = 0; round <= kTimedRounds; ++round)
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      const auto [predictor, last] = runs[r];
+      const auto stop = [last = last](std::int64_t, int exit_index, std::span<const float>) {
+        return exit_index == last;
+      };
+      const auto start = std::chrono::steady_clock::now();
+      predictor->predict_until(images, stop);
+      const std::chrono::duration<double, std::milli> time =
+          std::chrono::steady_clock::now() - start;
+      if (round > 0) times[r].push_back(time.count());
+    }
+  const double count = static_cast<double>(images.size()) /
+                       static_cast<double>(runs.front().predictor->image_size());
+  std::vector<double> medians;
+  for (std::vector<double>& of_run : times) {
+    const auto middle = of_run.begin() + kTimedRounds / 2;
+    std::ranges::nth_element(of_run, middle);
+    medians.push_back(*middle / count);
+  }
+  return medians;
+}
+
+/// The model with some of its early exits, and the best that can be made of it on tune.
+struct Candidate {
+  std::vector<int> dropped;
+  ExitCosts costs;
+  SavedLogits tune;
+  Policy fitted;
+  Chosen chosen;
+};
+
+/// A model that an accuracy is measured from; without data where that is the model itself.
+struct Reference {
+  Model model;
+  std::unique_ptr<ModelsData> data;
+  Listed tune;
+};
+
+class Calibrator {
+ public:
+  explicit Calibrator(const CalibrateFlags& flags)
+      : flags_(flags),
+        shape_{criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)},
+        model_(load_model(flags.model, &extra_)),
+        exits_(static_cast<int>(exit_segments(model_.graph).size())) {
+    if (exits_ < 2)
+      throw Error("{}: has no early exit, so there is nothing to choose", flags.model);
+    check_out();
+    // What can be refused is refused before the first image runs.
+    if (!flags.reference.empty()) open_reference();
+    data_ = std::make_unique<ModelsData>(flags.model, model_, flags);
+    tune_ = data_->find(model_.provenance.data.tune, "tune");
+    if (flags.guarantee) {
+      certify_ = data_->find(model_.provenance.data.certify, "certify");
+      check_parts_apart();
+      check_level(model_.certificates + 1);
+    }
+    predictor_ = open_engine(model_, flags.engine);
+  }
+
+  Calibration run() {
+    all_ = data_->logits(*predictor_, tune_);
+    Calibration result;
+    result.classes = model_.classes;
+    if (flags_.max_accuracy_drop)
+      result.least_accuracy = least_accuracy_ = reference_accuracy() - *flags_.max_accuracy_drop;
+    Candidate best = consider({});
+    if (flags_.drop_useless_exits && best.chosen.met) drop_useless(best);
+
+    Model deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
+    result.met = best.chosen.met;
+    result.shared = best.chosen.shared;
+    result.chosen = {best.chosen.policy, aim_text(flags_), std::nullopt};
+    if (flags_.guarantee) {
+      result.certificate = draw_certificate(best, deployed);
+      result.met = result.certificate->holds();
+      result.chosen.policy = result.certificate->result.policy;
+      result.chosen.guarantee = guarantee_of(*result.certificate);
+    }
+    if (!result.met) {
+      // The last exit itself, not an ensemble that may be worse.
+      result.chosen.policy.ensemble = Ensemble::off;
+      result.chosen.policy.ensemble_weights.clear();
+    }
+    result.costs = best.costs;
+    result.dropped = best.dropped;
+    const Replayed replayed(best.tune.view(), result.chosen.policy);
+    result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
+                   accuracy_of_last(best.tune.view()),
+                   measure_policy(replayed.outcome(), best.costs.relative)};
+    write(std::move(deployed), result);
+    return result;
+  }
+
+ private:
+  void check_out() const {
+    const fs::path out = flags_.written_to();
+    check_writable(out);
+    std::error_code ignored;
+    for (const std::string& input : {flags_.data, flags_.reference})
+      if (fs::equivalent(out, input, ignored))
+        throw UsageError("--out: {} is what is read, it must not be written over", out.string());
+  }
+
+  void check_parts_apart() const {
+    const auto& [source, train, tune, certify] = model_.provenance.data;
+    std::vector<std::uint64_t> both;
+    std::ranges::set_intersection(tune, certify, std::back_inserter(both));
+    if (!both.empty())
+      throw Error(
+          "{}: {} images are both in its tune and its certify part: what was chosen on them cannot "
+          "be certified on them",
+          flags_.model, both.size());
+  }
+
+  void check_level(int attempt) const {
+    if (!(level_of_attempt(flags_.level(), attempt) > 1e-250))
+      throw Error(
+          "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
+          flags_.model, attempt - 1, flags_.level());
+  }
+
+  /// The other model, on this model's tune images: refused if it was trained on them.
+  void open_reference() {
+    reference_.model = load_model(flags_.reference);
+    reference_.data = std::make_unique<ModelsData>(flags_.reference, reference_.model, flags_);
+    reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
+  }
+
+  double reference_accuracy() const {
+    if (!reference_.data) return accuracy_of_last(all_.view());
+    const auto predictor = open_engine(reference_.model, flags_.engine);
+    return accuracy_of_last(reference_.data->logits(*predictor, reference_.tune).view());
+  }
+
+  ExitCosts costs_without(const std::vector<int>& dropped) const {
+    ExitCosts costs;
+    if (flags_.cost == "macs") {
+      const Cost cost = cost_of(without_exits(model_.graph, dropped));
+      for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
+        costs.relative.push_back(cost.relative(static_cast<int>(k)));
+      return costs;
+    }
+    std::unique_ptr<Predictor> other;
+    if (!dropped.empty()) other = open_engine(without_exits(model_, dropped), flags_.engine);
+    Predictor* predictor = other ? other.get() : predictor_.get();
+    std::vector<TimedRun> runs;
+    for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
+    // The measure of all is the last exit of the model as it came, timed in the same rounds.
+    if (other) runs.push_back({predictor_.get(), exits_ - 1});
+    costs.ms = measure_ms(runs, data_->first_batch(*predictor_, tune_));
+    const double whole_apart = costs.ms.back();
+    costs.ms.resize(static_cast<std::size_t>(predictor->num_exits()));
+    for (std::size_t k = 1; k < costs.ms.size(); ++k)
+      costs.ms[k] = std::max(costs.ms[k], costs.ms[k - 1]);
+    const double whole = other ? whole_apart : costs.ms.back();
+    for (const double ms : costs.ms) costs.relative.push_back(ms / whole);
+    return costs;
+  }
+
+  GuaranteeAim guarantee_aim() const {
+    return {*flags_.guarantee, flags_.level(), flags_.label_free, model_.certificates + 1};
+  }
+
+  Chosen choose(const Candidate& candidate) const {
+    const LogitsView tune = candidate.tune.view();
+    if (flags_.guarantee)
+      return foresee_guarantee(candidate.fitted, tune, candidate.costs.relative, guarantee_aim(),
+                               static_cast<std::int64_t>(certify_.indices.size()));
+    ThresholdAim aim;
+    if (flags_.threshold) aim.threshold = static_cast<float>(*flags_.threshold);
+    aim.most_relative_cost = flags_.max_cost;
+    aim.least_accuracy = least_accuracy_;
+    return choose_thresholds(candidate.fitted, tune, candidate.costs.relative, aim);
+  }
+
+  Candidate consider(std::vector<int> dropped) const {
+    Candidate candidate;
+    candidate.costs = costs_without(dropped);
+    candidate.tune = keep_exits(all_, dropped);
+    candidate.dropped = std::move(dropped);
+    candidate.fitted = fit_policy(shape_, candidate.tune.view());
+    candidate.chosen = choose(candidate);
+    return candidate;
+  }
+
+  /// Whether the aim is met at least as well.
+  bool as_good(const Chosen& chosen, const Chosen& than) const {
+    if (!chosen.met) return false;
+    if (flags_.max_cost && chosen.accuracy > than.accuracy) return true;
+    const bool as_right = chosen.accuracy >= than.accuracy;
+    return chosen.relative_cost <= than.relative_cost &&
+           (as_right || flags_.max_accuracy_drop || flags_.guarantee);
+  }
+
+  /// Takes out one exit after the other, each time the one that is missed least.
+  void drop_useless(Candidate& best) const {
+    for (;;) {
+      std::optional<Candidate> next;
+      for (int k = 0; k + 1 < exits_; ++k) {
+        std::vector<int> dropped = best.dropped;
+        const auto place = std::ranges::lower_bound(dropped, k);
+        if (place != dropped.end() && *place == k) continue;
+        dropped.insert(place, k);
+        Candidate without = consider(std::move(dropped));
+        if (as_good(without.chosen, next ? next->chosen : best.chosen)) next = std::move(without);
+      }
+      if (!next) return;
+      best = std::move(*next);
+    }
+  }
+
+  /// Writes that another certificate is being drawn, before anything of it is known: a run that is
+  /// stopped in between has had its look.
+  void count_certificate() {
+    Tensors extra;
+    Model now = load_model(flags_.model, &extra);
+    if (now.graph != model_.graph || now.weights != model_.weights ||
+        now.provenance.data.certify != model_.provenance.data.certify)
+      throw Error("{}: changed while it was calibrated", flags_.model);
+    ++now.certificates;
+    check_level(now.certificates);
+    try {
+      save_model(flags_.model, now, extra);
+    } catch (const Error& error) {
+      throw Error("{}; a certificate is counted there first, so none was drawn", error.what());
+    }
+    model_.certificates = now.certificates;
+  }
+
+  Certificate draw_certificate(const Candidate& best, const Model& deployed) {
+    Certificate certificate;
+    certificate.missing = certify_.missing;
+    GuaranteeAim aim = guarantee_aim();
+    const auto images = static_cast<std::int64_t>(certify_.indices.size());
+    const double level = level_of_attempt(aim.delta, aim.attempt);
+    const std::int64_t needed = images_needed(aim.epsilon, level);
+    if (images < needed) {
+      // Known beforehand: nothing is looked at, and nothing is spent.
+      certificate.result = {best.fitted, std::nullopt, level, images, 0, needed};
+      certificate.result.policy.thresholds.assign(best.fitted.thresholds.size(), std::nullopt);
+      return certificate;
+    }
+    count_certificate();
+    certificate.attempt = aim.attempt = model_.certificates;
+    std::unique_ptr<Predictor> other;
+    if (!best.dropped.empty()) other = open_engine(deployed, flags_.engine);
+    const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_);
+    certificate.result =
+        guarantee(best.fitted, best.tune.view(), logits.view(), best.costs.relative, aim);
+    if (flags_.per_class && certificate.holds())
+      certificate.worst = worst_class(Replayed(logits.view(), certificate.result.policy).outcome(),
+                                      logits.classes, flags_.label_free, certificate.result.level);
+    return certificate;
+  }
+
+  std::optional<Guarantee> guarantee_of(const Certificate& certificate) const {
+    if (!certificate.holds()) return std::nullopt;
+    const CertifiedPolicy& result = certificate.result;
+    Guarantee given;
+    given.of = flags_.label_free ? "disagreement" : "harm";
+    given.epsilon = *flags_.guarantee;
+    given.delta = flags_.level();
+    given.level = result.level;
+    given.images = result.images;
+    given.counted = result.certified->harmed;
+    given.upper_bound = result.certified->upper_bound;
+    given.precision = flags_.engine.precision;
+    given.kernels = engine_name(flags_.engine);
+    return given;
+  }
+
+  void write(Model deployed, Calibration& result) const {
+    if (flags_.out.empty() && model_.policy) result.replaced = model_.policy->aim;
+    // Another run may have drawn a certificate meanwhile.
+    deployed.certificates = std::max(model_.certificates, load_model(flags_.model).certificates);
+    deployed.policy = result.chosen;
+    result.state_left_out = !result.dropped.empty() && !extra_.empty();
+    save_model(flags_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
+  }
+
+  const CalibrateFlags& flags_;
+  PolicyShape shape_;
+  Tensors extra_;
+  Model model_;
+  int exits_;
+  std::unique_ptr<ModelsData> data_;
+  Listed tune_, certify_;
+  Reference reference_;
+  std::unique_ptr<Predictor> predictor_;
+  SavedLogits all_;  ///< of tune, all exits
+  std::optional<double> least_accuracy_;
+};
+
+}  // namespace
+
+Calibration calibrate(const CalibrateFlags& flags) { return Calibrator(flags).run(); }
+
+}  // namespace offramp::cli

@@ -1,0 +1,230 @@
+#include "cli/calibration_output.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "cli/terminal.h"
+
+namespace offramp::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+json thresholds_json(const Thresholds& thresholds) {
+  json array = json::array();
+  for (const auto& threshold : thresholds)
+    array.push_back(threshold ? json(*threshold) : json(nullptr));
+  return array;
+}
+
+/// Exits as people count them.
+std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
+  std::vector<int> numbers;
+  for (const int exit_index : exit_indices) numbers.push_back(exit_index + 1);
+  return numbers;
+}
+
+json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
+                    const Certificate& certificate) {
+  const CertifiedPolicy& found = certificate.result;
+  json object = {{"of", flags.label_free ? "disagreement" : "harm"},
+                 {"epsilon", *flags.guarantee},
+                 {"delta", flags.level()},
+                 {"certified", certificate.holds()},
+                 {"attempt", certificate.attempt > 0 ? json(certificate.attempt) : json(nullptr)},
+                 {"level", found.level},
+                 {"images", found.images},
+                 {"missing", certificate.missing},
+                 {"images_needed", found.images_needed},
+                 {"counted", nullptr},
+                 {"upper_bound", nullptr},
+                 {"precision", flags.engine.precision},
+                 {"kernels", engine_name(flags.engine)},
+                 {"worst_class", nullptr}};
+  if (certificate.holds()) {
+    object["counted"] = found.certified->harmed;
+    object["upper_bound"] = found.certified->upper_bound;
+  }
+  if (const auto& worst = certificate.worst)
+    object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
+                             {"images", worst->images},
+                             {"counted", worst->counted},
+                             {"upper_bound", worst->upper_bound}};
+  return object;
+}
+
+std::string_view counted_as(const CalibrateFlags& flags) {
+  return flags.label_free ? "answers other than the last exit's" : "harm";
+}
+
+/// "harm ≤ 0.01 with probability ≥ 0.95".
+std::string promise(const CalibrateFlags& flags) {
+  return fmt::format("{} ≤ {} with probability ≥ {:.6g}", counted_as(flags), *flags.guarantee,
+                     1 - flags.level());
+}
+
+std::string guarantee_text(const CalibrateFlags& flags, const Calibration& result,
+                           const Certificate& certificate) {
+  const CertifiedPolicy& found = certificate.result;
+  std::string text;
+  if (certificate.attempt == 0)
+    text = fmt::format(
+        "nothing is certified: for {}, {} certify images are too few, {} are needed; they were not "
+        "looked at, and every image goes to the last exit\n",
+        promise(flags), with_commas(found.images), with_commas(found.images_needed));
+  else if (!certificate.holds())
+    text = fmt::format(
+        "nothing is certified: even the most careful thresholds fail the test of {}; every image "
+        "goes to the last exit\n",
+        promise(flags));
+  else
+    text =
+        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
+                    promise(flags), with_commas(found.certified->harmed), with_commas(found.images),
+                    found.certified->upper_bound);
+  if (certificate.attempt > 0)
+    text += fmt::format(
+        "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
+        certificate.attempt, printable(flags.model), found.level);
+  if (certificate.missing > 0)
+    text += fmt::format(
+        "{} images of its certify part are not in the data: the certificate is of the others\n",
+        with_commas(certificate.missing));
+  if (const auto& worst = certificate.worst)
+    text += fmt::format(
+        "worst class: {} ({} of {} images, bound {:.3g}); shown, not part of what is certified\n",
+        printable(result.classes[static_cast<std::size_t>(worst->label)]),
+        with_commas(worst->counted), with_commas(worst->images), worst->upper_bound);
+  return text;
+}
+
+std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
+  std::string why;
+  if (flags.max_cost)
+    why = fmt::format("the cheapest there is, exit 1 for every image, costs {:.3f}",
+                      result.costs.relative.front());
+  else if (result.least_accuracy)
+    why = fmt::format("no thresholds reach the accuracy {}", percent(*result.least_accuracy));
+  return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
+}
+
+/// Scores near 1 are told apart by what is missing.
+std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
+  if (!threshold) return "never";
+  if (criterion == Criterion::patience) return fmt::format("{}", *threshold);
+  return fmt::format("{:.{}f}", *threshold, *threshold > 0.9995f && *threshold < 1 ? 7 : 4);
+}
+
+std::string answers_text(Ensemble ensemble) {
+  if (ensemble == Ensemble::off) return "";
+  return fmt::format("; an exit answers with the {}mean of the exits so far",
+                     ensemble == Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
+}
+
+std::string exits_table(const Calibration& result, bool color) {
+  const Policy& policy = result.chosen.policy;
+  const bool weighted = !policy.ensemble_weights.empty(), timed = !result.costs.ms.empty();
+  std::vector<std::string> titles = {"exit",
+                                     fmt::format("stop where {} ≥", to_string(policy.criterion)),
+                                     "temperature", "share of tune", "relative cost"};
+  if (weighted) titles.emplace_back("weight");
+  if (timed) titles.emplace_back("ms an image");
+  Table table(titles);
+  for (std::size_t k = 0; k < policy.temperatures.size(); ++k) {
+    const bool last = k == policy.thresholds.size();
+    std::vector<std::string> row = {
+        std::to_string(k + 1),
+        last ? "always" : threshold_text(policy.criterion, policy.thresholds[k]),
+        fmt::format("{:.3f}", policy.temperatures[k]), percent(result.tune.metrics.shares[k]),
+        fmt::format("{:.3f}", result.costs.relative[k])};
+    if (weighted) row.push_back(fmt::format("{:.3f}", policy.ensemble_weights[k]));
+    if (timed) row.push_back(fmt::format("{:.3f}", result.costs.ms[k]));
+    table.add(std::move(row));
+  }
+  return table.text(color);
+}
+
+}  // namespace
+
+std::string to_json_text(const CalibrateFlags& flags, const Calibration& result) {
+  const Policy& policy = result.chosen.policy;
+  const PolicyMetrics& on_tune = result.tune.metrics;
+  json object = {
+      {"model", flags.model},
+      {"written_to", flags.written_to()},
+      {"aim", result.chosen.aim},
+      {"met", result.met},
+      {"criterion", to_string(policy.criterion)},
+      {"ensemble", to_string(policy.ensemble)},
+      {"thresholds", thresholds_json(policy.thresholds)},
+      {"shared_threshold", result.shared},
+      {"temperatures", policy.temperatures},
+      {"ensemble_weights", policy.ensemble_weights},
+      {"cost", flags.cost},
+      {"relative_costs", result.costs.relative},
+      {"ms_per_image", nullptr},
+      {"dropped_exits", numbers_of(result.dropped)},
+      {"replaced_policy", result.replaced ? json(*result.replaced) : json(nullptr)},
+      {"tune",
+       {{"images", result.tune.images},
+        {"missing", result.tune.missing},
+        {"accuracy", on_tune.accuracy},
+        {"accuracy_interval", {on_tune.accuracy_interval.low, on_tune.accuracy_interval.high}},
+        {"accuracy_of_last_exit", result.tune.last_accuracy},
+        {"relative_cost", on_tune.relative_cost},
+        {"shares", on_tune.shares},
+        {"harm", on_tune.harm},
+        {"help", on_tune.help},
+        {"executed", false}}},
+      {"guarantee", nullptr}};
+  if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
+  if (result.certificate) object["guarantee"] = guarantee_json(flags, result, *result.certificate);
+  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool color) {
+  const OnTune& tune = result.tune;
+  const PolicyMetrics& metrics = tune.metrics;
+  std::string text = heading(fmt::format("Chosen on {} tune images by {}{}",
+                                         with_commas(tune.images), printable(result.chosen.aim),
+                                         answers_text(result.chosen.policy.ensemble)),
+                             color) +
+                     "\n" + exits_table(result, color);
+  text += fmt::format(
+      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
+      "alone: {}\n",
+      percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
+      percent(metrics.help), percent(tune.last_accuracy));
+  text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
+                                                     ? "the network without early exits"
+                                                     : "the time to the last exit");
+  if (tune.missing > 0)
+    text +=
+        fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
+  if (result.certificate)
+    text += guarantee_text(flags, result, *result.certificate);
+  else if (!result.met)
+    text += unmet_text(flags, result);
+  if (!result.dropped.empty())
+    text += fmt::format(
+        "dropped: {} {}, not worth what asking costs; the exits left are numbered anew{}\n",
+        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
+        result.state_left_out ? ", and the state of its training is left out" : "");
+  else if (flags.drop_useless_exits)
+    text += fmt::format("no exit was dropped: {}\n", result.met || result.certificate
+                                                         ? "each pays for its head"
+                                                         : "that is done where the aim is met");
+  if (result.replaced)
+    text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
+  text += fmt::format("written to {}: {}\n", printable(flags.written_to()),
+                      result.dropped.empty() ? "the policy, beside the same weights"
+                                             : "a model without what was dropped, and its policy");
+  return text;
+}
+
+}  // namespace offramp::cli

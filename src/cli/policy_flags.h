@@ -1,0 +1,35 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+#include <string>
+
+#include "cli/engine.h"
+#include "model/model_file.h"
+
+namespace offramp::cli {
+
+/// Flags of commands that run a network until it is sure.
+struct PolicyFlags {
+  std::optional<double> threshold;
+  std::string criterion = "confidence";
+  bool no_policy = false;
+};
+
+/// Declares --threshold, --criterion and --no-policy.
+void add_policy_flags(CLI::App& command, PolicyFlags& flags);
+
+/// @throws UsageError if a value makes no sense, or two flags exclude each other
+void check(const PolicyFlags& flags);
+
+/// What to stop by: the flags' threshold at every early exit, else the model's own policy, whose
+/// guarantee holds for the kernels and the precision it was certified with only. nullopt: always
+/// the last exit.
+std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
+                                      const EngineFlags& engine);
+
+/// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
+std::string describe(const Policy& policy);
+
+}  // namespace offramp::cli

@@ -1,0 +1,230 @@
+#include "cli/test_output.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "cli/evaluate.h"
+#include "cli/terminal.h"
+
+namespace offramp::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+std::string_view name_of(EnsembleKind kind) {
+  switch (kind) {
+    case EnsembleKind::mean:
+      return "mean";
+    case EnsembleKind::geometric:
+      return "geometric";
+    case EnsembleKind::weighted:
+      return "weighted";
+  }
+  return "";
+}
+
+json confusion_json(const TestResult& result, int exit_index) {
+  const auto counts = confusion_matrix(result.logits.view(), exit_index);
+  const auto classes = static_cast<std::ptrdiff_t>(result.logits.classes);
+  json rows = json::array();
+  for (auto row = counts.begin(); row != counts.end(); row += classes)
+    rows.push_back(std::vector<std::int64_t>(row, row + classes));
+  return rows;
+}
+
+json exit_json(const TestFlags& flags, const TestResult& result, int exit_index) {
+  const ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
+  json confident;
+  for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
+    confident[fmt::format("{}", kConfidenceLevels[i])] = exit.confident_and_right[i];
+  json object = {{"exit", exit_index + 1},
+                 {"accuracy", exit.accuracy},
+                 {"accuracy_interval", {exit.accuracy_interval.low, exit.accuracy_interval.high}},
+                 {"nll", exit.nll},
+                 {"ece", exit.ece},
+                 {"macs", result.cost.exit_macs[static_cast<std::size_t>(exit_index)]},
+                 {"relative_cost", result.cost.relative(exit_index)},
+                 {"confident_and_right", confident}};
+  if (flags.confusion) object["confusion"] = confusion_json(result, exit_index);
+  return object;
+}
+
+json policy_json(const PolicyResult& policy) {
+  const PolicyMetrics& metrics = policy.metrics;
+  const Policy& rule = policy.chosen.policy;
+  json thresholds = json::array();
+  for (const auto& threshold : rule.thresholds)
+    thresholds.push_back(threshold ? json(*threshold) : json(nullptr));
+  json guarantee = nullptr;
+  if (const auto& given = policy.chosen.guarantee)
+    guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
+  return {{"from", policy.of_model ? "model" : "flags"},
+          {"aim", policy.chosen.aim},
+          {"criterion", to_string(rule.criterion)},
+          {"ensemble", to_string(rule.ensemble)},
+          {"thresholds", thresholds},
+          {"guarantee", guarantee},
+          {"accuracy", metrics.accuracy},
+          {"accuracy_interval", {metrics.accuracy_interval.low, metrics.accuracy_interval.high}},
+          {"relative_cost", metrics.relative_cost},
+          {"shares", metrics.shares},
+          {"harm", metrics.harm},
+          {"help", metrics.help},
+          {"executed", true},
+          {"replay_differs", policy.replay_differs}};
+}
+
+json controls_json(const TestResult& result) {
+  json rows = json::array();
+  for (const auto& [kind, name, control] : result.controls) {
+    json row = {{"name", name},
+                {"accuracy", control.accuracy},
+                {"accuracy_interval", nullptr},
+                {"relative_cost", control.relative_cost},
+                {"difference", control.difference},
+                {"difference_interval",
+                 {control.difference_interval.low, control.difference_interval.high}}};
+    if (const auto& interval = control.accuracy_interval)
+      row["accuracy_interval"] = {interval->low, interval->high};
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string interval_text(const Interval& interval) {
+  return fmt::format("{:.2f} … {:.2f}", 100 * interval.low, 100 * interval.high);
+}
+
+std::string confusion_text(const Model& model, const TestResult& result, int exit_index,
+                           bool color) {
+  const auto counts = confusion_matrix(result.logits.view(), exit_index);
+  std::vector<std::string> titles = {"label \\ answer"};
+  for (const std::string& name : model.classes) titles.push_back(printable(name));
+  Table table(titles);
+  auto count = counts.begin();
+  for (const std::string& name : model.classes) {
+    std::vector<std::string> row = {printable(name)};
+    for (std::size_t i = 0; i < model.classes.size(); ++i) row.push_back(std::to_string(*count++));
+    table.add(std::move(row));
+  }
+  return fmt::format("\n{}\n{}",
+                     heading(fmt::format("Confusion at exit {}", exit_index + 1), color),
+                     table.text(color));
+}
+
+std::string policy_text(const PolicyResult& policy, bool color) {
+  const PolicyMetrics& metrics = policy.metrics;
+  std::vector<std::string> titles = {"accuracy", "95 % interval", "relative cost", "harm", "help"};
+  std::vector<std::string> row = {
+      percent(metrics.accuracy), interval_text(metrics.accuracy_interval),
+      fmt::format("{:.3f}", metrics.relative_cost), percent(metrics.harm), percent(metrics.help)};
+  for (std::size_t k = 0; k < metrics.shares.size(); ++k) {
+    titles.push_back(fmt::format("left at exit {}", k + 1));
+    row.push_back(percent(metrics.shares[k]));
+  }
+  Table table(titles, 0);
+  table.add(row);
+  const ChosenPolicy& chosen = policy.chosen;
+  std::string text =
+      fmt::format("\n{}\n{}",
+                  heading(fmt::format("{}: stop where {} (executed, not replayed)",
+                                      policy.of_model ? "The model's policy" : "Policy",
+                                      describe(chosen.policy)),
+                          color),
+                  table.text(color));
+  if (policy.of_model) text += fmt::format("  chosen by {}", printable(chosen.aim));
+  if (const auto& given = chosen.guarantee)
+    text += fmt::format("; certified: {} ≤ {:g} with probability ≥ {:g}", given->of, given->epsilon,
+                        1 - given->delta);
+  if (policy.certificate_lost)
+    text += "; its certificate is for another precision or other kernels and does not hold here";
+  if (policy.of_model) text += "\n";
+  if (policy.replay_differs > 0)
+    text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
+                        policy.replay_differs);
+  return text;
+}
+
+std::string controls_text(const TestResult& result, bool color) {
+  Table table({"beside it", "accuracy", "95 % interval", "relative cost",
+               result.policy ? "policy − this, points" : "last exit − this, points"});
+  for (const auto& [kind, name, control] : result.controls) {
+    const Interval& difference = control.difference_interval;
+    table.add({printable(name), percent(control.accuracy),
+               control.accuracy_interval ? interval_text(*control.accuracy_interval) : "expected",
+               fmt::format("{:.3f}", control.relative_cost),
+               fmt::format("{:+.2f} ({:+.2f} … {:+.2f})", 100 * control.difference,
+                           100 * difference.low, 100 * difference.high)});
+  }
+  return "\n" + table.text(color);
+}
+
+}  // namespace
+
+std::string to_json_text(const TestFlags& flags, const TestResult& result) {
+  const Metrics& metrics = result.metrics;
+  json object = {{"model", flags.model}, {"data", flags.data}, {"images", metrics.images}};
+  object["exits"] = json::array();
+  for (int k = 0; k < result.logits.exits; ++k)
+    object["exits"].push_back(exit_json(flags, result, k));
+  object["ensembles"] = json::object();
+  for (const EnsembleMetrics& ensemble : metrics.ensembles)
+    object["ensembles"][std::string(name_of(ensemble.kind))] = ensemble.accuracy;
+  object["overthinking"] = {{"wasteful", metrics.overthinking.wasteful},
+                            {"destructive", metrics.overthinking.destructive},
+                            {"oracle", metrics.overthinking.oracle}};
+  object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
+  object["controls"] = controls_json(result);
+  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const TestFlags& flags, const Model& model, const TestResult& result,
+                    const std::string& source, bool color) {
+  const Metrics& metrics = result.metrics;
+  std::string text =
+      heading(fmt::format("{} on {} {} images of {}", printable(flags.model),
+                          with_commas(metrics.images), flags.part, printable(source)),
+              color) +
+      "\n";
+  Table exits({"exit", "after", "accuracy", "95 % interval", "NLL", "ECE", "MACs", "relative cost",
+               "right above 0.9", "0.99", "0.999"},
+              2);
+  for (int k = 0; k < result.logits.exits; ++k) {
+    const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
+    std::vector<std::string> row = {std::to_string(k + 1),
+                                    exit_place(model.graph, k),
+                                    percent(exit.accuracy),
+                                    interval_text(exit.accuracy_interval),
+                                    fmt::format("{:.3f}", exit.nll),
+                                    fmt::format("{:.3f}", exit.ece),
+                                    with_commas(result.cost.exit_macs[static_cast<std::size_t>(k)]),
+                                    fmt::format("{:.3f}", result.cost.relative(k))};
+    for (const std::int64_t count : exit.confident_and_right) row.push_back(with_commas(count));
+    exits.add(std::move(row));
+  }
+  text += exits.text(color);
+
+  if (result.logits.exits > 1) {
+    Table ensembles({"ensemble of all exits", "accuracy", "95 % interval"});
+    for (const EnsembleMetrics& ensemble : metrics.ensembles)
+      ensembles.add({std::string(name_of(ensemble.kind)), percent(ensemble.accuracy),
+                     interval_text(ensemble.accuracy_interval)});
+    Table overthinking({"overthinking", "images"});
+    overthinking.add({"wasteful: an earlier exit was right, and so is the last",
+                      percent(metrics.overthinking.wasteful)});
+    overthinking.add({"destructive: an earlier exit was right, the last is wrong",
+                      percent(metrics.overthinking.destructive)});
+    overthinking.add({"oracle: some exit is right", percent(metrics.overthinking.oracle)});
+    text += "\n" + ensembles.text(color) + "\n" + overthinking.text(color);
+  }
+  if (result.policy) text += policy_text(*result.policy, color);
+  if (!result.controls.empty()) text += controls_text(result, color);
+  if (flags.confusion)
+    for (int k = 0; k < result.logits.exits; ++k) text += confusion_text(model, result, k, color);
+  return text;
+}
+
+}  // namespace offramp::cli

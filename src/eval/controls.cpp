@@ -1,0 +1,91 @@
+#include "eval/controls.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/error.h"
+#include "policy/policy.h"
+
+namespace offramp {
+namespace {
+
+void check_sizes(std::size_t labels, std::size_t policy) {
+  if (labels == 0) throw Error("no image to compare on");
+  if (labels != policy) throw Error("{} answers of the policy for {} images", policy, labels);
+}
+
+void check_exits(const LogitsView& view, std::size_t values) {
+  if (values != static_cast<std::size_t>(view.exits))
+    throw Error("{} values do not fit {} exits", values, view.exits);
+}
+
+}  // namespace
+
+Control control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
+                   std::span<const std::int64_t> answers, double relative_cost) {
+  check_sizes(labels.size(), policy.size());
+  check_sizes(labels.size(), answers.size());
+  std::int64_t right = 0, gained = 0, lost = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const bool ours = policy[i] == labels[i], theirs = answers[i] == labels[i];
+    right += theirs;
+    gained += ours && !theirs;
+    lost += theirs && !ours;
+  }
+  const auto n = static_cast<std::int64_t>(labels.size());
+  Control control;
+  control.accuracy = static_cast<double>(right) / static_cast<double>(n);
+  control.relative_cost = relative_cost;
+  control.accuracy_interval = wilson(right, n);
+  control.difference = static_cast<double>(gained - lost) / static_cast<double>(n);
+  control.difference_interval = paired_difference(gained, lost, n);
+  return control;
+}
+
+Control random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
+                     std::span<const double> shares, std::span<const double> costs) {
+  check_sizes(view.labels.size(), policy.size());
+  check_exits(view, shares.size());
+  check_exits(view, costs.size());
+  Control control;
+  for (std::size_t k = 0; k < shares.size(); ++k) control.relative_cost += shares[k] * costs[k];
+  // Of each image: is the policy right, less how probably a random exit is.
+  double sum = 0, squares = 0, right = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
+    double expected = 0;
+    for (int k = 0; k < view.exits; ++k)
+      if (argmax(view.at(k, i)) == label) expected += shares[static_cast<std::size_t>(k)];
+    const double d = (policy[static_cast<std::size_t>(i)] == label ? 1.0 : 0.0) - expected;
+    right += expected;
+    sum += d;
+    squares += d * d;
+  }
+  const auto n = static_cast<double>(view.images());
+  control.accuracy = right / n;
+  control.difference = sum / n;
+  const double variance = std::max(0.0, squares / n - control.difference * control.difference);
+  const double half = 1.959963984540054 * std::sqrt(variance / n);
+  control.difference_interval = {control.difference - half, control.difference + half};
+  return control;
+}
+
+Control oracle(const LogitsView& view, std::span<const std::int64_t> policy,
+               std::span<const double> costs) {
+  check_sizes(view.labels.size(), policy.size());
+  check_exits(view, costs.size());
+  std::vector<std::int64_t> answers;
+  double cost = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
+    int k = 0;
+    while (k < view.exits && argmax(view.at(k, i)) != label) ++k;
+    const bool named = k < view.exits;
+    answers.push_back(named ? label : argmax(view.at(0, i)));
+    cost += costs[static_cast<std::size_t>(named ? k : 0)];
+  }
+  return control_of(view.labels, policy, answers, cost / static_cast<double>(view.images()));
+}
+
+}  // namespace offramp

@@ -1,0 +1,238 @@
+#include "eval/sweep.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <exception>
+#include <thread>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+// Calls work(part, first, end) for consecutive parts of 0 … count, one thread each.
+template <typename Work>
+void in_parts(std::int64_t count, int parts, const Work& work) {
+  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(parts));
+  const auto run = [&](int part) {
+    try {
+      work(part, count * part / parts, count * (part + 1) / parts);
+    } catch (...) {
+      failures[static_cast<std::size_t>(part)] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int part = 1; part < parts; ++part) others.emplace_back(run, part);
+    run(0);
+  }
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+}
+
+// So many that each has enough to do.
+int parts_for(const LogitsView& view, int threads) {
+  if (threads > 0) return threads;
+  const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, cores));
+}
+
+// One image's scores [criteria, K] and answers [K].
+struct Heard {
+  std::vector<float> scores;
+  std::vector<int> answers;
+};
+
+void hear(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
+          std::int64_t image, Opinion& opinion, Heard& heard) {
+  const auto exits = static_cast<std::size_t>(view.exits);
+  heard.scores.resize(criteria.size() * exits);
+  heard.answers.resize(exits);
+  for (std::size_t k = 0; k < exits; ++k) {
+    listen(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), opinion);
+    heard.answers[k] = opinion.answer;
+    for (std::size_t c = 0; c < criteria.size(); ++c)
+      heard.scores[c * exits + k] = score(criteria[c], opinion);
+  }
+}
+
+// Counts per exit and per interval between thresholds, as differences: an image that stops at exit
+// k for thresholds [from, to) adds 1 at from and takes it away at to.
+struct Counts {
+  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], then [M + 1]
+
+  Counts(std::size_t exits, std::size_t thresholds)
+      : stopped(exits * (thresholds + 1)),
+        right(thresholds + 1),
+        harmed(thresholds + 1),
+        helped(thresholds + 1) {}
+
+  void add(std::vector<std::int64_t>& into, std::size_t from, std::size_t to) {
+    ++into[from];
+    --into[to];
+  }
+};
+
+void count_image(std::span<const float> thresholds, std::span<const float> scores,
+                 const Heard& heard, int label, Counts& counts) {
+  const std::size_t last = heard.answers.size() - 1;
+  const std::size_t size = thresholds.size();
+  const bool last_right = heard.answers[last] == label;
+  // Thresholds below `reached` have been met at an exit before.
+  std::size_t reached = 0;
+  for (std::size_t k = 0; k <= last && reached < size; ++k) {
+    const std::size_t to =
+        k == last ? size
+                  : static_cast<std::size_t>(
+                        std::upper_bound(thresholds.begin(), thresholds.end(), scores[k]) -
+                        thresholds.begin());
+    // A NaN compares as above everything to upper_bound, and is never sure.
+    if ((k < last && std::isnan(scores[k])) || to <= reached) continue;
+    const bool is_right = heard.answers[k] == label;
+    const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
+    ++row[reached];
+    --row[to];
+    if (is_right) counts.add(counts.right, reached, to);
+    if (last_right && !is_right) counts.add(counts.harmed, reached, to);
+    if (is_right && !last_right) counts.add(counts.helped, reached, to);
+    reached = to;
+  }
+}
+
+void check_request(const Policy& shape, std::span<const Criterion> criteria,
+                   const LogitsView& view) {
+  if (view.images() == 0) throw Error("no image to sweep over");
+  if (criteria.empty()) throw Error("no criterion to sweep over");
+  if (view.exits < 1 || shape.num_exits() != view.exits)
+    throw Error("temperatures of {} exits do not fit {} exits", shape.num_exits(), view.exits);
+  Policy fitted = shape;
+  fitted.thresholds.assign(shape.temperatures.size() - 1, std::nullopt);
+  check(fitted, view.exits);
+  const auto classes = static_cast<std::size_t>(std::max(view.classes, 0));
+  if (classes == 0 ||
+      view.logits.size() != static_cast<std::size_t>(view.exits) * view.labels.size() * classes)
+    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
+                view.exits, view.images(), view.classes);
+}
+
+// As many as wanted, evenly spaced, the ends among them.
+std::vector<float> thinned(const std::vector<float>& values, std::size_t wanted) {
+  if (values.size() <= wanted) return values;
+  std::vector<float> chosen;
+  for (std::size_t i = 0; i < wanted; ++i)
+    chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
+  return chosen;
+}
+
+}  // namespace
+
+std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
+                                                 std::span<const Criterion> criteria,
+                                                 const LogitsView& view, int count, int threads) {
+  check_request(shape, criteria, view);
+  OFFRAMP_ASSERT(count >= 1);
+  const auto exits = static_cast<std::size_t>(view.exits);
+  std::vector<std::vector<float>> lists(criteria.size());
+  if (exits == 1) return lists;
+  // Scores that decide: those which no exit before has reached.
+  using Records = std::vector<std::vector<float>>;
+  const int parts = parts_for(view, threads);
+  std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
+  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+    Opinion opinion;
+    Heard heard;
+    Records& mine = records[static_cast<std::size_t>(part)];
+    for (std::int64_t image = first; image < end; ++image) {
+      hear(shape, criteria, view, image, opinion, heard);
+      for (std::size_t c = 0; c < criteria.size(); ++c) {
+        float highest = -INFINITY;
+        for (std::size_t k = 0; k + 1 < exits; ++k) {
+          const float value = heard.scores[c * exits + k];
+          if (!(value > highest)) continue;
+          mine[c].push_back(value);
+          highest = value;
+        }
+      }
+    }
+  });
+  for (std::size_t c = 0; c < criteria.size(); ++c) {
+    std::vector<float> values;
+    float never = 2;  // above every other criterion's range
+    if (criteria[c] == Criterion::patience) {
+      never = static_cast<float>(exits);
+      for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
+    } else {
+      for (const Records& part : records)
+        values.insert(values.end(), part[c].begin(), part[c].end());
+      std::ranges::sort(values);
+      values.erase(std::unique(values.begin(), values.end()), values.end());
+    }
+    lists[c] = thinned(values, static_cast<std::size_t>(count) - 1);
+    lists[c].push_back(never);
+  }
+  return lists;
+}
+
+std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteria,
+                         std::span<const std::vector<float>> thresholds, const LogitsView& view,
+                         std::span<const double> costs, int threads) {
+  check_request(shape, criteria, view);
+  const auto exits = static_cast<std::size_t>(view.exits);
+  if (thresholds.size() != criteria.size())
+    throw Error("{} lists of thresholds for {} criteria", thresholds.size(), criteria.size());
+  if (costs.size() != exits) throw Error("{} costs do not fit {} exits", costs.size(), exits);
+  for (const std::vector<float>& list : thresholds)
+    for (std::size_t i = 0; i < list.size(); ++i)
+      if (std::isnan(list[i]) || (i > 0 && !(list[i] > list[i - 1])))
+        throw Error("thresholds must rise: {} is number {}", list[i], i + 1);
+
+  const int parts = parts_for(view, threads);
+  std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(parts));
+  for (auto& part : counts)
+    for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());
+  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+    Opinion opinion;
+    Heard heard;
+    auto& mine = counts[static_cast<std::size_t>(part)];
+    for (std::int64_t image = first; image < end; ++image) {
+      hear(shape, criteria, view, image, opinion, heard);
+      const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(image)]);
+      for (std::size_t c = 0; c < criteria.size(); ++c)
+        count_image(thresholds[c], std::span(heard.scores).subspan(c * exits, exits), heard, label,
+                    mine[c]);
+    }
+  });
+
+  const auto n = static_cast<double>(view.images());
+  std::vector<Curve> curves;
+  for (std::size_t c = 0; c < criteria.size(); ++c) {
+    Curve curve{criteria[c], shape.ensemble, {}};
+    const std::size_t size = thresholds[c].size();
+    std::vector<std::int64_t> stopped(exits);
+    std::int64_t right = 0, harmed = 0, helped = 0;
+    for (std::size_t m = 0; m < size; ++m) {
+      for (const auto& part : counts) {
+        for (std::size_t k = 0; k < exits; ++k) stopped[k] += part[c].stopped[k * (size + 1) + m];
+        right += part[c].right[m];
+        harmed += part[c].harmed[m];
+        helped += part[c].helped[m];
+      }
+      SweepPoint point{thresholds[c][m],
+                       static_cast<double>(right) / n,
+                       0,
+                       static_cast<double>(harmed) / n,
+                       static_cast<double>(helped) / n,
+                       {}};
+      for (std::size_t k = 0; k < exits; ++k) {
+        point.shares.push_back(static_cast<double>(stopped[k]) / n);
+        point.relative_cost += point.shares.back() * costs[k];
+      }
+      curve.points.push_back(std::move(point));
+    }
+    curves.push_back(std::move(curve));
+  }
+  return curves;
+}
+
+}  // namespace offramp

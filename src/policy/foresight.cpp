@@ -1,0 +1,51 @@
+#include "policy/foresight.h"
+
+#include <cstddef>
+#include <vector>
+
+#include "policy/binomial.h"
+#include "policy/thresholds.h"
+
+namespace offramp {
+namespace {
+
+/// The largest count among `images` that certifies `epsilon`; -1 if none does.
+std::int64_t most_certifiable(std::int64_t images, double epsilon, double level) {
+  std::int64_t passes = -1, fails = images;
+  while (fails - passes > 1) {
+    const std::int64_t middle = passes + (fails - passes) / 2;
+    (binomial_cdf(middle, images, epsilon) <= level ? passes : fails) = middle;
+  }
+  return passes;
+}
+
+}  // namespace
+
+Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
+                         std::span<const double> costs, const GuaranteeAim& aim,
+                         std::int64_t certify_images) {
+  const Judgements judged = judge(policy, tune.logits, tune.classes);
+  const auto harmless = harmless_table(judged, tune.labels, aim.label_free);
+  const auto right = right_table(judged, tune.labels);
+  const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless, costs};
+  const ExitTable by_label{judged.exits, judged.images, judged.scores, right, costs};
+  const auto images = static_cast<double>(tune.images());
+  const std::int64_t most =
+      most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, aim.attempt));
+  Thresholds boldest(policy.thresholds.size());
+  for (const Thresholds& thresholds : bold_path(by_harm, kPathLevels)) {
+    const std::int64_t harmed = tune.images() - tally(by_harm, thresholds).good;
+    if (harmed * certify_images > most * tune.images()) break;  // as rates, without rounding
+    boldest = thresholds;
+  }
+  const Choice choice = tally(by_label, boldest);
+  Chosen chosen;
+  chosen.policy = policy;
+  chosen.policy.thresholds = boldest;
+  chosen.accuracy = static_cast<double>(choice.good) / images;
+  chosen.relative_cost = choice.total_cost / images;
+  chosen.met = boldest != Thresholds(boldest.size());
+  return chosen;
+}
+
+}  // namespace offramp

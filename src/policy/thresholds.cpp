@@ -1,0 +1,379 @@
+#include "policy/thresholds.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <utility>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+using Index = std::uint32_t;
+
+// Work of the exhaustive part of search_each, in visits of an image.
+constexpr double kMostVisits = 2e8;
+
+bool better(const Aim& aim, std::int64_t good, double cost, const Choice& than) {
+  if (aim.cheapest) return cost < than.total_cost || (cost == than.total_cost && good > than.good);
+  return good > than.good || (good == than.good && cost < than.total_cost);
+}
+
+bool keeps_to(const Aim& aim, std::int64_t good, double cost) {
+  // Costs are sums in another order here and there: a hair above the limit is the limit.
+  return good >= aim.least_good && cost <= aim.most_cost * (1 + 1e-12);
+}
+
+// Of counts, always in the order of the exits: equal counts cost the same to the last bit, however
+// a search came by them.
+double cost_of(std::span<const std::int64_t> stopped, std::span<const double> costs) {
+  double cost = 0;
+  for (std::size_t k = 0; k < costs.size(); ++k) cost += static_cast<double>(stopped[k]) * costs[k];
+  return cost;
+}
+
+// Images by falling score at one exit, equal ones by number; without those whose score is NaN.
+std::vector<Index> order_of(std::span<const float> scores) {
+  std::vector<Index> order;
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    if (!std::isnan(scores[i])) order.push_back(static_cast<Index>(i));
+  std::ranges::sort(order, [&](Index a, Index b) {
+    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+  });
+  return order;
+}
+
+// Searches over thresholds with what search_shared and search_each have in common.
+class Search {
+ public:
+  Search(const ExitTable& table, const Aim& aim) : table_(table), aim_(aim) {
+    OFFRAMP_ASSERT(table.exits >= 1 && table.images >= 0);
+    OFFRAMP_ASSERT(table.scores.size() == cells() && table.good.size() == cells());
+    OFFRAMP_ASSERT(table.costs.size() == exits());
+    for (std::size_t k = 0; k + 1 < exits(); ++k)
+      orders_.push_back(order_of(table.scores.subspan(k * images(), images())));
+  }
+
+  std::size_t exits() const { return static_cast<std::size_t>(table_.exits); }
+  std::size_t images() const { return static_cast<std::size_t>(table_.images); }
+  std::size_t cells() const { return exits() * images(); }
+  float score(std::size_t k, std::size_t i) const { return table_.scores[k * images() + i]; }
+  int good(std::size_t k, std::size_t i) const { return table_.good[k * images() + i]; }
+
+  void offer(const Thresholds& thresholds, std::int64_t good, double cost) {
+    if (!keeps_to(aim_, good, cost)) return;
+    if (!best_ || better(aim_, good, cost, *best_)) best_ = Choice{thresholds, good, cost};
+  }
+
+  void shared() {
+    // An image moves to an earlier exit when the threshold falls to a score that no exit before has
+    // reached.
+    struct Move {
+      float threshold;
+      std::size_t from, to;
+      int good;
+    };
+    std::vector<Move> moves;
+    std::vector<std::pair<float, std::size_t>> records;
+    std::vector<std::int64_t> stopped(exits());
+    const std::size_t last = exits() - 1;
+    stopped[last] = table_.images;
+    std::int64_t good_images = 0;
+    for (std::size_t i = 0; i < images(); ++i) {
+      good_images += good(last, i);
+      records.clear();
+      for (std::size_t k = 0; k < last; ++k)
+        if (!std::isnan(score(k, i)) && (records.empty() || score(k, i) > records.back().first))
+          records.emplace_back(score(k, i), k);
+      std::size_t from = last;
+      for (auto record = records.rbegin(); record != records.rend(); ++record) {
+        const std::size_t k = record->second;
+        moves.push_back({record->first, from, k, good(k, i) - good(from, i)});
+        from = k;
+      }
+    }
+    std::ranges::sort(moves,
+                      [](const Move& a, const Move& b) { return a.threshold > b.threshold; });
+    offer(Thresholds(last), good_images, cost_of(stopped, table_.costs));
+    for (std::size_t m = 0; m < moves.size(); ++m) {
+      --stopped[moves[m].from];
+      ++stopped[moves[m].to];
+      good_images += moves[m].good;
+      const bool group_ends = m + 1 == moves.size() || moves[m + 1].threshold != moves[m].threshold;
+      if (group_ends)
+        offer(Thresholds(last, moves[m].threshold), good_images, cost_of(stopped, table_.costs));
+    }
+  }
+
+  void each() {
+    const std::size_t last = exits() - 1;
+    if (last < 2) return;  // one threshold: shared() has seen all there is
+    // Grids of the exits before the last early one; that one is swept exactly.
+    const double visits = kMostVisits / std::max<double>(1, static_cast<double>(images()));
+    const auto levels = static_cast<std::size_t>(std::clamp(
+        std::floor(std::pow(visits, 1.0 / static_cast<double>(last - 1))) - 1, 1.0, 1e6));
+    alive_.assign(images(), 1);
+    thresholds_.assign(last, std::nullopt);
+    std::int64_t good_last = 0;
+    for (std::size_t i = 0; i < images(); ++i) good_last += good(last, i);
+    descend(0, levels, {images(), good_last, 0, 0});
+  }
+
+  // Sweeps one exit's threshold with all others as they are, until that helps no more.
+  void polish() {
+    if (!best_) return;
+    for (bool improved = true; improved;) {
+      improved = false;
+      for (std::size_t k = 0; k + 1 < exits(); ++k) {
+        const Choice before = *best_;
+        sweep_one(k, before.thresholds);
+        improved |= better(aim_, best_->good, best_->total_cost, before);
+      }
+    }
+  }
+
+  const std::optional<Choice>& best() const { return best_; }
+
+ private:
+  // Images that have not left yet, how many of them the last exit is good for, and what those that
+  // left have brought.
+  struct Rest {
+    std::size_t alive;
+    std::int64_t good_at_last;
+    std::int64_t good_left;
+    double cost_left;  // exit by exit, as cost_of() adds them
+  };
+
+  void descend(std::size_t k, std::size_t levels, Rest rest) {
+    const std::size_t last = exits() - 1;
+    const bool exact = k + 1 == last;
+    const std::vector<Index>& order = orders_[k];
+    const std::size_t stride = exact ? 1 : std::max<std::size_t>(1, order.size() / levels);
+    std::int64_t stopped = 0;
+    const auto visit = [&] {
+      Rest next = rest;
+      next.cost_left += static_cast<double>(stopped) * table_.costs[k];
+      if (exact)
+        offer(thresholds_, next.good_left + next.good_at_last,
+              next.cost_left + static_cast<double>(next.alive) * table_.costs[last]);
+      else if (promises(k + 1, next))
+        descend(k + 1, levels, next);
+    };
+    visit();
+    std::size_t since = 0;
+    bool changed = false;
+    std::vector<Index> left;
+    for (std::size_t position = 0; position < order.size() && rest.alive > 0; ++position) {
+      const Index i = order[position];
+      ++since;
+      if (alive_[i]) {
+        changed = true;
+        if (!exact) {
+          alive_[i] = 0;
+          left.push_back(i);
+        }
+        --rest.alive;
+        rest.good_at_last -= good(last, i);
+        rest.good_left += good(k, i);
+        ++stopped;
+      }
+      const float here = score(k, i);
+      const bool ends = position + 1 == order.size() || rest.alive == 0;
+      if (!ends && score(k, order[position + 1]) == here) continue;
+      if (!changed || (!ends && since < stride)) continue;
+      since = 0;
+      changed = false;
+      thresholds_[k] = here;
+      visit();
+    }
+    thresholds_[k].reset();
+    for (const Index i : left) alive_[i] = 1;
+  }
+
+  // Whether the best that may still come of exits from `k` on would be wanted.
+  bool promises(std::size_t k, const Rest& rest) const {
+    const double least_cost = *std::min_element(
+        table_.costs.begin() + static_cast<std::ptrdiff_t>(k), table_.costs.end());
+    const auto alive = static_cast<std::int64_t>(rest.alive);
+    const std::int64_t most_good = rest.good_left + alive;
+    // A hair less, for the order in which costs are added.
+    const double cost = (rest.cost_left + static_cast<double>(alive) * least_cost) * (1 - 1e-12);
+    return keeps_to(aim_, most_good, cost) && (!best_ || better(aim_, most_good, cost, *best_));
+  }
+
+  std::size_t exit_from(std::size_t first, std::size_t i, const Thresholds& thresholds) const {
+    for (std::size_t k = first; k + 1 < exits(); ++k)
+      if (thresholds[k] && score(k, i) >= *thresholds[k]) return k;
+    return exits() - 1;
+  }
+
+  void sweep_one(std::size_t k, Thresholds thresholds) {
+    thresholds[k].reset();
+    std::int64_t good_images = 0;
+    std::vector<std::int64_t> stopped(exits());
+    std::vector<std::size_t> place(images());
+    for (std::size_t i = 0; i < images(); ++i) {
+      place[i] = exit_from(0, i, thresholds);
+      good_images += good(place[i], i);
+      ++stopped[place[i]];
+    }
+    offer(thresholds, good_images, cost_of(stopped, table_.costs));
+    const std::vector<Index>& order = orders_[k];
+    for (std::size_t position = 0; position < order.size(); ++position) {
+      const Index i = order[position];
+      if (place[i] > k) {
+        good_images += good(k, i) - good(place[i], i);
+        --stopped[place[i]];
+        ++stopped[k];
+      }
+      const float here = score(k, i);
+      if (position + 1 < order.size() && score(k, order[position + 1]) == here) continue;
+      thresholds[k] = here;
+      offer(thresholds, good_images, cost_of(stopped, table_.costs));
+    }
+  }
+
+  const ExitTable& table_;
+  const Aim& aim_;
+  std::vector<std::vector<Index>> orders_;
+  std::optional<Choice> best_;
+  std::vector<std::uint8_t> alive_;
+  Thresholds thresholds_;
+};
+
+}  // namespace
+
+Judgements judge(const Policy& policy, std::span<const float> logits, int classes) {
+  const auto c = static_cast<std::size_t>(classes);
+  const auto exits = static_cast<std::size_t>(policy.num_exits());
+  OFFRAMP_ASSERT(classes > 0 && logits.size() % (c * exits) == 0);
+  Judgements result;
+  result.exits = policy.num_exits();
+  const std::size_t images = logits.size() / c / exits;
+  result.images = static_cast<std::int64_t>(images);
+  result.scores.resize(exits * images);
+  result.answers.resize(exits * images);
+  Opinion opinion;
+  for (std::size_t i = 0; i < images; ++i)
+    for (std::size_t k = 0; k < exits; ++k) {
+      consult(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), opinion);
+      result.scores[k * images + i] = opinion.score;
+      result.answers[k * images + i] = opinion.answer;
+    }
+  return result;
+}
+
+Choice tally(const ExitTable& table, const Thresholds& thresholds) {
+  const auto exits = static_cast<std::size_t>(table.exits);
+  const auto images = static_cast<std::size_t>(table.images);
+  OFFRAMP_ASSERT(thresholds.size() + 1 == exits);
+  Choice choice{thresholds, 0, 0};
+  std::vector<std::int64_t> stopped(exits);
+  for (std::size_t i = 0; i < images; ++i) {
+    std::size_t k = 0;
+    while (k + 1 < exits && !(thresholds[k] && table.scores[k * images + i] >= *thresholds[k])) ++k;
+    choice.good += table.good[k * images + i];
+    ++stopped[k];
+  }
+  choice.total_cost = cost_of(stopped, table.costs);
+  return choice;
+}
+
+std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim) {
+  Search search(table, aim);
+  search.shared();
+  return search.best();
+}
+
+std::optional<Choice> search_each(const ExitTable& table, const Aim& aim) {
+  Search search(table, aim);
+  search.shared();
+  search.polish();  // a second place to start from than the grid's best
+  search.each();
+  search.polish();
+  return search.best();
+}
+
+std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
+  OFFRAMP_ASSERT(levels >= 1);
+  const auto exits = static_cast<std::size_t>(table.exits);
+  const auto images = static_cast<std::size_t>(table.images);
+  const std::size_t last = exits - 1;
+  // Of each early exit: its images from the surest down, and where its steps end among them.
+  struct Steps {
+    std::vector<Index> order;
+    std::vector<std::size_t> ends;
+    std::size_t taken = 0;
+  };
+  std::vector<Steps> steps(last);
+  for (std::size_t k = 0; k < last; ++k) {
+    const auto scores = table.scores.subspan(k * images, images);
+    steps[k].order = order_of(scores);
+    const std::size_t size = steps[k].order.size();
+    std::size_t end = 0;
+    for (std::size_t level = 1; end < size; ++level) {
+      const std::size_t wanted = size * level / static_cast<std::size_t>(levels);
+      if (std::max<std::size_t>(wanted, 1) <= end) continue;
+      end = std::max<std::size_t>(wanted, 1);
+      while (end < size && scores[steps[k].order[end]] == scores[steps[k].order[end - 1]]) ++end;
+      steps[k].ends.push_back(end);
+    }
+  }
+
+  std::vector<std::size_t> place(images, last);
+  std::vector<std::int64_t> stopped(exits);
+  stopped[last] = table.images;
+  const auto begin_of = [&](std::size_t k) {
+    return steps[k].taken == 0 ? 0 : steps[k].ends[steps[k].taken - 1];
+  };
+  // What lowering exit k's threshold saves for each image it does no good to, at the best of all
+  // the places it could be lowered to: the next step alone may be of images that left before, or
+  // of very many that are tied.
+  const auto promise = [&](std::size_t k) {
+    const Steps& of = steps[k];
+    const double cost = cost_of(stopped, table.costs);
+    std::vector<std::int64_t> then = stopped;
+    std::int64_t lost = 0;
+    double most = 0;
+    std::size_t at = begin_of(k);
+    for (std::size_t level = of.taken; level < of.ends.size(); ++level) {
+      for (; at < of.ends[level]; ++at) {
+        const Index i = of.order[at];
+        if (place[i] <= k) continue;
+        --then[place[i]];
+        ++then[k];
+        lost += table.good[place[i] * images + i] - table.good[k * images + i];
+      }
+      most = std::max(most, (cost - cost_of(then, table.costs)) /
+                                static_cast<double>(std::max<std::int64_t>(lost, 0) + 1));
+    }
+    return most;
+  };
+  std::vector<Thresholds> path = {Thresholds(last)};
+  for (;;) {
+    std::optional<std::size_t> best;
+    double best_gain = 0;
+    for (std::size_t k = 0; k < last; ++k) {
+      if (steps[k].taken == steps[k].ends.size()) continue;
+      const double gain = promise(k);
+      if (best && gain <= best_gain) continue;
+      best = k;
+      best_gain = gain;
+    }
+    if (!best) return path;
+    const std::size_t k = *best;
+    for (std::size_t at = begin_of(k); at < steps[k].ends[steps[k].taken]; ++at) {
+      const Index i = steps[k].order[at];
+      if (place[i] <= k) continue;
+      --stopped[place[i]];
+      ++stopped[k];
+      place[i] = k;
+    }
+    path.push_back(path.back());
+    path.back()[k] = table.scores[k * images + steps[k].order[steps[k].ends[steps[k].taken] - 1]];
+    ++steps[k].taken;
+  }
+}
+
+}  // namespace offramp

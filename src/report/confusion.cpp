@@ -1,0 +1,207 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/svg.h"
+#include "report/table.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr int kMostClasses = 30, kMostPairs = 20;
+constexpr int kClassesWithNumbers = 12;  // cells are large enough for a count
+
+/// Counts with rows the label and columns the answer, some classes of it.
+struct Matrix {
+  std::string name;
+  std::vector<std::int64_t> counts;  ///< [classes, classes]
+  std::size_t classes = 0;
+
+  std::int64_t at(std::size_t label, std::size_t answer) const {
+    return counts[label * classes + answer];
+  }
+  std::int64_t images(std::size_t label) const {
+    std::int64_t sum = 0;
+    for (std::size_t answer = 0; answer < classes; ++answer) sum += at(label, answer);
+    return sum;
+  }
+};
+
+std::vector<Matrix> matrices_of(const Subject& subject) {
+  const LogitsView& test = subject.input.test;
+  const auto classes = static_cast<std::size_t>(test.classes);
+  std::vector<Matrix> matrices;
+  if (subject.stops()) {
+    Matrix policy{"The policy’s answers", std::vector<std::int64_t>(classes * classes), classes};
+    for (std::size_t i = 0; i < test.labels.size(); ++i)
+      ++policy.counts[static_cast<std::size_t>(test.labels[i]) * classes +
+                      static_cast<std::size_t>(subject.input.policy.answers[i])];
+    matrices.push_back(std::move(policy));
+  }
+  for (int k = 0; k < subject.exits(); ++k)
+    matrices.push_back({"Exit " + fmt::format("{}", k + 1), confusion_matrix(test, k), classes});
+  return matrices;
+}
+
+/// The classes with most errors, as label or as answer, in their order; all if they are few.
+std::vector<std::size_t> shown_classes(const Matrix& matrix) {
+  std::vector<std::size_t> classes(matrix.classes);
+  std::iota(classes.begin(), classes.end(), std::size_t{0});
+  if (matrix.classes <= kMostClasses) return classes;
+  std::vector<std::int64_t> errors(matrix.classes);
+  for (std::size_t label = 0; label < matrix.classes; ++label)
+    for (std::size_t answer = 0; answer < matrix.classes; ++answer)
+      if (label != answer) {
+        errors[label] += matrix.at(label, answer);
+        errors[answer] += matrix.at(label, answer);
+      }
+  std::ranges::stable_sort(classes, std::greater<>{}, [&](std::size_t c) { return errors[c]; });
+  classes.resize(kMostClasses);
+  std::ranges::sort(classes);
+  return classes;
+}
+
+class Heatmap {
+ public:
+  Heatmap(const Subject& subject, const Matrix& matrix, std::vector<std::size_t> classes)
+      : subject_(subject),
+        matrix_(matrix),
+        classes_(std::move(classes)),
+        numbers_(static_cast<int>(classes_.size()) <= kClassesWithNumbers),
+        cell_(std::clamp(300.0 / static_cast<double>(classes_.size()), 11.0, 44.0)),
+        left_(16 + width_of_names()),
+        top_(24 + width_of_names() * 0.75),
+        svg_(left_ + side() + 4, top_ + side() + 4, matrix.name + ": confusion matrix") {}
+
+  std::string str() {
+    svg_.add(text_at(left_, 8, "answer →", Anchor::start, "axis"));
+    svg_.add(text_at(0, top_ - 8, "true ↓", Anchor::start, "axis"));
+    for (std::size_t i = 0; i < classes_.size(); ++i) {
+      const double middle = cell_ * (static_cast<double>(i) + 0.5);
+      const std::string name = subject_.class_name(static_cast<int>(classes_[i]), kName);
+      svg_.add(text_at(left_ - 6, top_ + middle, name, Anchor::end, css()));
+      svg_.add(fmt::format(R"svg(<g transform="translate({} {}) rotate(-50)">{}</g>)svg",
+                           px(left_ + middle), px(top_ - 6),
+                           text_at(0, 0, name, Anchor::start, css())));
+      for (std::size_t j = 0; j < classes_.size(); ++j) draw_cell(i, j);
+    }
+    svg_.add(fmt::format(R"(<path class="grid" d="M{} {}h{}v{}h-{}Z"/>)", px(left_), px(top_),
+                         px(side()), px(side()), px(side())));
+    return svg_.str();
+  }
+
+ private:
+  static constexpr int kName = 12;
+
+  double side() const { return cell_ * static_cast<double>(classes_.size()); }
+  std::string_view css() const { return numbers_ ? "" : "tiny"; }
+  double width_of_names() const {
+    double wide = 20;
+    for (const std::size_t c : classes_)
+      wide = std::max(wide, text_width(subject_.class_name(static_cast<int>(c), kName)));
+    return wide * (static_cast<int>(classes_.size()) <= kClassesWithNumbers ? 1 : 0.8);
+  }
+
+  void draw_cell(std::size_t row, std::size_t column) {
+    const std::size_t label = classes_[row], answer = classes_[column];
+    const std::int64_t n = matrix_.at(label, answer), all = matrix_.images(label);
+    if (n == 0) return;
+    const double share = static_cast<double>(n) / static_cast<double>(all);
+    const bool right = row == column;
+    // Errors are rare: their square root tells 1 % from 5 %.
+    const double strength = right ? 0.12 + 0.88 * share * share : std::sqrt(share);
+    const std::string tint = fmt::format(R"(class="{}" fill-opacity="{:.2f}")",
+                                         right ? "good" : "bad", std::clamp(strength, 0.06, 1.0));
+    const double x = left_ + cell_ * static_cast<double>(column);
+    const double y = top_ + cell_ * static_cast<double>(row);
+    const std::vector<std::string> note = {
+        fmt::format("{} named {}", subject_.class_name(static_cast<int>(label), 18),
+                    subject_.class_name(static_cast<int>(answer), 18)),
+        fmt::format("{} of {}, {}", count(n), count(all, "image"), percent(share, 1))};
+    if (!numbers_) {  // hundreds of cells: the lightest kind of note
+      svg_.add(square(x, y, tint, "<title>" + escape(note[0] + ": " + note[1]) + "</title>"));
+      return;
+    }
+    svg_.add(square(x, y, tint));
+    svg_.add(text_at(x + cell_ / 2 - 0.5, y + cell_ / 2, fmt::format("{}", n), Anchor::middle,
+                     strength > 0.55 ? (right ? "small on-good" : "small on-bad") : "small"));
+    svg_.spot({square(x, y, R"(class="at")"), x + cell_ / 2, y, note, true});
+  }
+
+  std::string square(double x, double y, std::string_view attributes,
+                     std::string_view content = "") const {
+    return fmt::format(R"(<rect {} x="{}" y="{}" width="{}" height="{}">{}</rect>)", attributes,
+                       px(x), px(y), px(cell_ - 1), px(cell_ - 1), content);
+  }
+
+  const Subject& subject_;
+  const Matrix& matrix_;
+  std::vector<std::size_t> classes_;
+  bool numbers_;
+  double cell_, left_, top_;
+  Svg svg_;
+};
+
+Table whole_table(const Subject& subject, const Matrix& matrix) {
+  std::vector<std::string> heads = {"true ↓ answer →"};
+  for (std::size_t c = 0; c < matrix.classes; ++c)
+    heads.push_back(subject.class_name(static_cast<int>(c)));
+  Table table(matrix.name, heads);
+  for (std::size_t label = 0; label < matrix.classes; ++label) {
+    std::vector<std::string> cells = {subject.class_name(static_cast<int>(label))};
+    for (std::size_t answer = 0; answer < matrix.classes; ++answer)
+      cells.push_back(count(matrix.at(label, answer)));
+    table.row(cells);
+  }
+  return table;
+}
+
+/// The pairs of classes confused most often, the whole table being too large.
+Table pairs_table(const Subject& subject, const Matrix& matrix) {
+  std::vector<std::pair<std::int64_t, std::size_t>> cells;  // minus the count, so ties go by place
+  for (std::size_t i = 0; i < matrix.counts.size(); ++i)
+    if (matrix.counts[i] > 0 && i / matrix.classes != i % matrix.classes)
+      cells.emplace_back(-matrix.counts[i], i);
+  std::ranges::sort(cells);
+  cells.resize(std::min<std::size_t>(cells.size(), kMostPairs));
+  Table table(matrix.name + ": confused most often", {"true", "answer", "images", "of the class"},
+              2);
+  for (const auto& [minus, i] : cells) {
+    const std::size_t label = i / matrix.classes;
+    table.row(
+        {subject.class_name(static_cast<int>(label)),
+         subject.class_name(static_cast<int>(i % matrix.classes)), count(-minus),
+         percent(static_cast<double>(-minus) / static_cast<double>(matrix.images(label)), 2)});
+  }
+  return table;
+}
+
+}  // namespace
+
+std::string confusion_section(const Subject& subject) {
+  const std::vector<Matrix> matrices = matrices_of(subject);
+  const bool many = subject.input.test.classes > kMostClasses;
+  std::string out = paragraph(
+      "Rows are true classes, columns answers, numbers images. Blue: named rightly; orange: "
+      "mistaken for another, the stronger the more often.");
+  if (many)
+    out += paragraph(
+        fmt::format("Shown are the {} of {} classes most often confused, and the {} pairs confused "
+                    "most; the complete table is left out.",
+                    kMostClasses, count(subject.input.test.classes), kMostPairs),
+        "soft");
+  out += "<div class=\"panels large\">\n";
+  const std::vector<std::size_t> classes = shown_classes(matrices.back());
+  for (const Matrix& matrix : matrices)
+    out += fmt::format("<div><h3>{}</h3>\n{}</div>\n", escape(matrix.name),
+                       figure(Heatmap(subject, matrix, classes).str(),
+                              many ? pairs_table(subject, matrix) : whole_table(subject, matrix)));
+  return section("confusion", "Which classes are taken for which", out + "</div>\n");
+}
+
+}  // namespace offramp::report

@@ -1,0 +1,173 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "report/frontier_chart.h"
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/table.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr std::size_t kPointsOfCurve = 25;  // shown, and in the table
+
+FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
+  using Kind = ReportControl::Kind;
+  const Control& measured = control.control;
+  FrontierPoint point{clean(control.name),
+                      measured.relative_cost,
+                      measured.accuracy,
+                      measured.accuracy_interval,
+                      {},
+                      {},
+                      {},
+                      "k"};
+  switch (control.kind) {
+    case Kind::plain:
+      point.shape = Marker::diamond;
+      point.css = "k hollow";
+      point.label = "plain network";
+      break;
+    case Kind::exit:
+      point.shape = Marker::circle;
+      break;
+    case Kind::random:
+      point.shape = Marker::cross;
+      point.label = "random exits";
+      break;
+    case Kind::oracle:
+      point.shape = Marker::triangle;
+      point.label = "oracle";
+      break;
+    case Kind::other:
+      point.shape = Marker::square;
+      point.badge = std::string(1, static_cast<char>('A' + letters++ % 26));
+      break;
+  }
+  point.note = {point.name, percent(point.accuracy, 2) + " named rightly",
+                "relative cost " + fixed(point.cost, 3),
+                (stops ? "policy − this: " : "last exit − this: ") +
+                    points(measured.difference, 2) + " points (" +
+                    points(measured.difference_interval, 2) + ")"};
+  return point;
+}
+
+FrontierPoint chosen_point(const Subject& subject) {
+  const ReportPolicy& policy = subject.input.policy;
+  const bool stops = subject.stops();
+  const std::string how = policy.executed ? "executed" : "replayed";
+  FrontierPoint point{stops ? "the chosen policy (" + how + ")" : "this network, its last exit",
+                      policy.metrics.relative_cost,
+                      policy.metrics.accuracy,
+                      policy.metrics.accuracy_interval,
+                      Marker::star,
+                      stops ? "chosen policy" : "this network",
+                      "",
+                      "pick"};
+  point.note = {point.name, percent(point.accuracy, 2) + " named rightly",
+                "relative cost " + fixed(point.cost, 3),
+                "95 %: " + percent(policy.metrics.accuracy_interval, 2)};
+  return point;
+}
+
+std::vector<FrontierPoint> points_of(const Subject& subject) {
+  std::vector<FrontierPoint> points;
+  int letters = 0, exits = 0;
+  for (const ReportControl& control : subject.input.controls) {
+    // Without a policy every random draw is the last exit.
+    if (control.kind == ReportControl::Kind::random && !subject.stops()) continue;
+    points.push_back(point_of(control, subject.stops(), letters));
+    if (control.kind == ReportControl::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
+  }
+  // The plain network is as dear as the last exit and often as good: its mark is the larger, hollow
+  // one, and lies below.
+  std::ranges::stable_partition(
+      points, [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
+  points.push_back(chosen_point(subject));
+  return points;
+}
+
+std::vector<SweepPoint> thinned(const std::vector<SweepPoint>& points) {
+  if (points.size() <= kPointsOfCurve) return points;
+  std::vector<SweepPoint> kept;
+  for (std::size_t i = 0; i < kPointsOfCurve; ++i)
+    kept.push_back(points[i * (points.size() - 1) / (kPointsOfCurve - 1)]);
+  return kept;
+}
+
+FrontierCurve curve_of(const Curve& curve, int colour) {
+  FrontierCurve line{std::string(to_string(curve.criterion)), colour, {}, {}};
+  if (curve.ensemble != Ensemble::off)
+    line.name += fmt::format(", {} ensemble", to_string(curve.ensemble));
+  for (const SweepPoint& point : curve.points)
+    line.points.emplace_back(point.relative_cost, point.accuracy);
+  for (const SweepPoint& point : thinned(curve.points))
+    line.notes.push_back({point.relative_cost,
+                          point.accuracy,
+                          {line.name + " ≥ " + fixed(point.threshold, 4),
+                           percent(point.accuracy, 2) + " named rightly",
+                           "relative cost " + fixed(point.relative_cost, 3), "replayed"}});
+  return line;
+}
+
+Table points_table(const Subject& subject) {
+  Table table("Ways to classify the same test images",
+              {"", "accuracy", "95 % interval", "relative cost",
+               subject.stops() ? "policy − this, points" : "last exit − this, points",
+               "95 % interval, paired"});
+  const FrontierPoint chosen = chosen_point(subject);
+  table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),
+             fixed(chosen.cost, 3), "", ""});
+  for (const ReportControl& of : subject.input.controls) {
+    const Control& control = of.control;
+    table.row({of.name, percent(control.accuracy, 2),
+               control.accuracy_interval ? percent(*control.accuracy_interval, 2) : "expectation",
+               fixed(control.relative_cost, 3), points(control.difference, 2),
+               points(control.difference_interval, 2)});
+  }
+  return table;
+}
+
+std::string curves_table(const Subject& subject) {
+  Table table("Sweep curves, replayed",
+              {"criterion", "threshold", "relative cost", "accuracy", "harm", "help"});
+  for (const Curve& curve : subject.input.curves)
+    for (const SweepPoint& point : thinned(curve.points))
+      table.row({curve_of(curve, 0).name, fixed(point.threshold, 4), fixed(point.relative_cost, 3),
+                 percent(point.accuracy, 2), percent(point.harm, 2), percent(point.help, 2)});
+  return table.empty() ? "" : folded("The sweep curves as a table", table.html());
+}
+
+}  // namespace
+
+std::string frontier_section(const Subject& subject) {
+  std::vector<FrontierCurve> curves;
+  for (const Curve& curve : subject.input.curves)
+    curves.push_back(curve_of(curve, static_cast<int>(curves.size() % 8)));
+  const std::vector<FrontierPoint> points = points_of(subject);
+  const bool alone = points.size() == 1 && curves.empty();
+  std::string out;
+  if (!alone)
+    out += paragraph("Up is better, left is cheaper. A bar through a mark is its 95 % interval.");
+  out += terms({{"relative cost",
+                 "multiply-accumulates of an image’s way through the network, the heads it was "
+                 "asked at included, over those of the plain network"}});
+  const std::string chart =
+      at_both_widths([&](double width) { return frontier_chart(points, curves, width); }) +
+      frontier_legend(points, curves);
+  out += alone ? points_table(subject).html()
+               : figure(chart, points_table(subject)) + curves_table(subject);
+  if (!curves.empty())
+    out += paragraph(
+        "Each curve is one criterion for stopping, its threshold moved from bold to shy: chosen on "
+        "tune images, replayed on the test images from saved logits.",
+        "soft");
+  else if (!subject.input.no_curves.empty())
+    out += paragraph("No sweep curves: " + subject.input.no_curves, "soft");
+  return section("cost", "Accuracy against cost", out);
+}
+
+}  // namespace offramp::report

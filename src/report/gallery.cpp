@@ -1,0 +1,143 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr int kImages = 24;              // of a gallery
+constexpr int kLongestSide = 96;         // pixels
+constexpr double kPixelBudget = 0.65e6;  // of all images; 4 bytes each at worst, as base64
+constexpr int kCrispBelow = 64;          // enlarged smaller images keep their pixels' edges
+
+struct Gallery {
+  std::string name;
+  std::vector<std::int64_t> images;
+};
+
+/// A longest side at which all images together stay within the budget.
+int longest_side(std::size_t images) {
+  const double fits =
+      std::sqrt(kPixelBudget / static_cast<double>(std::max<std::size_t>(1, images)));
+  return std::clamp(static_cast<int>(fits), 24, kLongestSide);
+}
+
+Image reduced(Image image, int longest) {
+  if (image.width < 1 || image.height < 1) return {1, 1, {128, 128, 128}};
+  const int side = std::max(image.width, image.height);
+  if (side <= longest) return image;
+  const auto scaled = [&](int length) {
+    return std::max(1, static_cast<int>(std::lround(static_cast<double>(length) * longest / side)));
+  };
+  return resize(image, scaled(image.width), scaled(image.height), Fit::squeeze);
+}
+
+/// One rule per image: every card that shows it shares its bytes.
+std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
+                  std::map<std::int64_t, bool>& crisp) {
+  for (const Gallery& gallery : galleries)
+    for (const std::int64_t image : gallery.images) crisp[image] = false;
+  const int longest = longest_side(crisp.size());
+  std::string out;
+  for (auto& [index, is_crisp] : crisp) {
+    const Image image = reduced(subject.input.image(index), longest);
+    is_crisp = std::max(image.width, image.height) < kCrispBelow;
+    out += fmt::format(".i{}{{background-image:url(data:image/png;base64,{})}}\n", index,
+                       base64(encode_png(image)));
+  }
+  return out;
+}
+
+std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
+  const Reading& reading = subject.readings.at(exit_index, image);
+  const bool right = subject.readings.right(exit_index, image);
+  const bool left = subject.stops() &&
+                    subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
+  // A confidence that is not quite 1 is not shown as 100.
+  const int confidence =
+      static_cast<int>(std::min(std::floor(100 * reading.confidence + 0.5),
+                                reading.doubt > 0 && reading.confidence < 0.9995 ? 99.0 : 100.0));
+  return fmt::format(
+      "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
+      right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
+      escape(subject.class_name(reading.answer)), confidence);
+}
+
+std::string card(const Subject& subject, std::int64_t image, bool crisp) {
+  const std::string label = subject.class_name(subject.readings.label(image), 40);
+  const std::string from = shorten(subject.input.names[static_cast<std::size_t>(image)], 120);
+  std::string rows;
+  for (int k = 0; k < subject.exits(); ++k) rows += answer_row(subject, k, image);
+  return fmt::format(
+      "<li class=\"card\"><div class=\"px{} i{}\" role=\"img\" aria-label=\"Test image {}: {}\" "
+      "title=\"{}\"></div><p>{}</p><ol>{}</ol></li>\n",
+      crisp ? " crisp" : "", image, count(image + 1), escape(label), escape(from), escape(label),
+      rows);
+}
+
+std::string grid(const Subject& subject, const Gallery& gallery,
+                 const std::map<std::int64_t, bool>& crisp) {
+  if (gallery.images.empty()) return paragraph("None.", "soft");
+  std::string out = fmt::format("<ul class=\"gallery\" tabindex=\"0\" aria-label=\"{}\">\n",
+                                escape(gallery.name));
+  for (const std::int64_t image : gallery.images) out += card(subject, image, crisp.at(image));
+  return out + "</ul>\n";
+}
+
+/// One group per exit; those between the first and the last are folded.
+std::string by_exit(const Subject& subject, std::span<const Gallery> galleries,
+                    const std::map<std::int64_t, bool>& crisp) {
+  std::string out;
+  for (std::size_t k = 0; k < galleries.size(); ++k)
+    out += folded(Subject::exit_name(static_cast<int>(k)), grid(subject, galleries[k], crisp),
+                  k == 0 || k + 1 == galleries.size());
+  return out;
+}
+
+std::string explanation(const Subject& subject) {
+  std::string text =
+      "Under each image its true class, then what each exit says of it, right (✓) or wrong (✗), "
+      "with its confidence in per cent";
+  const auto& temperatures = subject.input.policy.policy.temperatures;
+  if (std::ranges::any_of(temperatures, [](float t) { return t != 1.0f; }))
+    text += " at the policy’s temperature";
+  text += ".";
+  if (subject.stops())
+    text += " The exit at which the policy lets the image go has a filled number.";
+  return paragraph(text);
+}
+
+}  // namespace
+
+std::string gallery_section(const Subject& subject, std::string& style) {
+  const auto exits = static_cast<std::size_t>(subject.exits());
+  std::vector<Gallery> galleries;  // right at each exit, wrong at each exit, overthought
+  for (const bool right : {true, false})
+    for (int k = 0; k < subject.exits(); ++k)
+      galleries.push_back({fmt::format("{}, named {} with most confidence", Subject::exit_name(k),
+                                       right ? "rightly" : "wrongly"),
+                           most_confident(subject.readings, k, right, kImages)});
+  galleries.push_back(
+      {"right at an earlier exit, wrong at the last", overthought(subject.readings, kImages)});
+  std::map<std::int64_t, bool> crisp;
+  style += rules(subject, galleries, crisp);
+
+  const std::span<const Gallery> all = galleries;
+  std::string out = explanation(subject);
+  out += "<h3>Named rightly with most confidence</h3>\n" +
+         by_exit(subject, all.subspan(0, exits), crisp);
+  out += "<h3>Confidently wrong</h3>\n" + by_exit(subject, all.subspan(exits, exits), crisp);
+  if (exits > 1)
+    out += "<h3>Right at an earlier exit, wrong at the last</h3>\n" +
+           paragraph("Going on destroyed these answers; the surest earlier ones come first.") +
+           grid(subject, galleries.back(), crisp);
+  return section("gallery", "Images", out);
+}
+
+}  // namespace offramp::report

@@ -1,0 +1,170 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/svg.h"
+#include "report/table.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr std::size_t kMostClasses = 30;
+
+/// One bar of the chart.
+struct Bar {
+  std::string name;
+  ClassLeaving leaving;
+};
+
+ClassLeaving sum_of(const std::vector<ClassLeaving>& classes) {
+  ClassLeaving sum = classes.front();
+  for (std::size_t c = 1; c < classes.size(); ++c) {
+    sum.images += classes[c].images;
+    for (std::size_t k = 0; k < sum.left.size(); ++k) {
+      sum.left[k] += classes[c].left[k];
+      sum.right[k] += classes[c].right[k];
+    }
+  }
+  return sum;
+}
+
+double rate(std::int64_t part, std::int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(whole);
+}
+
+/// "31.2 %", or "–" of none.
+std::string rate_text(std::int64_t part, std::int64_t whole) {
+  return whole == 0 ? "–" : percent(rate(part, whole), 2);
+}
+
+void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) {
+  const double full = svg.width() - left - 2;
+  double x = left;
+  const ClassLeaving& leaving = bar.leaving;
+  for (std::size_t k = 0; k < leaving.left.size(); ++k) {
+    if (leaving.left[k] == 0) continue;
+    const double share = rate(leaving.left[k], leaving.images);
+    const double wide = share * full;
+    svg.add(fmt::format(R"(<rect class="c{} fill" x="{}" y="{}" width="{}" height="{}"/>)", k % 8,
+                        px(x), px(top), px(std::max(0.5, wide - 1)), px(height)));
+    if (wide > 34)
+      svg.add(text_at(x + wide / 2, top + height / 2, fixed(100 * share, 0) + "\u00a0%",
+                      Anchor::middle, fmt::format("c{} on", k % 8)));
+    svg.spot(
+        {fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(x), px(top),
+                     px(std::max(1.0, wide - 1)), px(height)),
+         x + wide / 2,
+         top,
+         {fmt::format("{}: {} leave at exit {}", shorten(bar.name, 20), percent(share, 1), k + 1),
+          fmt::format("{} of {}", count(leaving.left[k]), count(leaving.images, "image")),
+          fmt::format("{} of those named rightly",
+                      percent(rate(leaving.right[k], leaving.left[k]), 1))},
+         true});
+    x += wide;
+  }
+}
+
+std::string chart(const std::vector<Bar>& bars, double width) {
+  double names = 40;
+  const int most = width > 600 ? 22 : 13;
+  for (const Bar& bar : bars) names = std::max(names, text_width(shorten(bar.name, most)) + 12);
+  constexpr double kRow = 27, kHeight = 22, kGap = 10;
+  Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
+          "Share of each class’s images by the exit they leave at");
+  for (std::size_t i = 0; i < bars.size(); ++i) {
+    const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
+    svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
+                    i == 0 ? "strong" : ""));
+    draw_bar(svg, bars[i], names, top, kHeight);
+  }
+  return svg.str();
+}
+
+/// The classes that leave last first; those without images are left out.
+std::vector<Bar> bars_of(const Subject& subject, const std::vector<ClassLeaving>& classes) {
+  std::vector<ClassLeaving> sorted = classes;
+  std::erase_if(sorted, [](const ClassLeaving& of) { return of.images == 0; });
+  std::ranges::stable_sort(sorted, std::greater<>{}, &ClassLeaving::mean_exit);
+  std::vector<Bar> bars = {{"all classes", sum_of(classes)}};
+  for (std::size_t c = 0; c < std::min(sorted.size(), kMostClasses); ++c)
+    bars.push_back({subject.class_name(sorted[c].label, 40), sorted[c]});
+  return bars;
+}
+
+Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
+  std::vector<std::string> heads = {"class", "images"};
+  for (int k = 0; k < subject.exits(); ++k) {
+    heads.push_back(fmt::format("leave at exit {}", k + 1));
+    heads.push_back("named rightly there");
+  }
+  Table table("Where images leave", heads);
+  for (const Bar& bar : bars) {
+    const ClassLeaving& of = bar.leaving;
+    std::vector<std::string> cells = {bar.name, count(of.images)};
+    for (std::size_t k = 0; k < of.left.size(); ++k) {
+      cells.push_back(rate_text(of.left[k], of.images));
+      cells.push_back(rate_text(of.right[k], of.left[k]));
+    }
+    table.row(cells);
+  }
+  return table;
+}
+
+/// Each exit's share, and how well its images would have fared at the last exit.
+std::string exit_table(const Subject& subject, const ClassLeaving& all) {
+  const auto exits = static_cast<std::size_t>(subject.exits());
+  std::vector<std::int64_t> last_right(exits);
+  for (std::int64_t i = 0; i < subject.readings.images(); ++i)
+    last_right[static_cast<std::size_t>(
+        subject.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
+        subject.readings.right(subject.last(), i);
+  Table table("Images by the exit they leave at",
+              {"exit", "images", "share", "relative cost of each", "named rightly there",
+               "by the last exit alone"});
+  for (std::size_t k = 0; k < exits; ++k)
+    table.row({fmt::format("exit {}, after {}", k + 1, subject.input.places[k]), count(all.left[k]),
+               rate_text(all.left[k], all.images), fixed(subject.input.costs[k], 3),
+               rate_text(all.right[k], all.left[k]), rate_text(last_right[k], all.left[k])});
+  return table.html();
+}
+
+}  // namespace
+
+std::string leaving_section(const Subject& subject) {
+  constexpr const char* kHeading = "Where images leave";
+  if (subject.exits() == 1)
+    return section("leaving", kHeading, paragraph("The network has one exit: all leave there."));
+  if (!subject.stops())
+    return section("leaving", kHeading,
+                   paragraph("All at the last exit: the model has no policy. “offramp calibrate” "
+                             "chooses when to stop."));
+  const auto classes = leaving_by_class(subject.input.test, subject.input.policy.exit_index,
+                                        subject.input.policy.answers);
+  const std::vector<Bar> bars = bars_of(subject, classes);
+  std::string out = paragraph(
+      "An image stops at the first exit that is sure enough. From the left exit 1, 2, …; the "
+      "classes "
+      "that need most of the network come first.");
+  if (classes.size() > kMostClasses)
+    out += paragraph(fmt::format("Shown are the {} of {} classes that leave last.", bars.size() - 1,
+                                 count(static_cast<std::int64_t>(classes.size()))),
+                     "soft");
+  const auto empty = std::ranges::count(classes, 0, &ClassLeaving::images);
+  if (empty > 0)
+    out += paragraph(fmt::format("{} of the classes {} no test image and {} left out.", empty,
+                                 empty == 1 ? "has" : "have", empty == 1 ? "is" : "are"),
+                     "soft");
+  out += exit_table(subject, bars.front().leaving);
+  std::vector<LegendItem> items;
+  for (int k = 0; k < subject.exits(); ++k)
+    items.push_back({box_swatch(fmt::format("c{} fill", k % 8)), Subject::exit_name(k)});
+  out += figure(legend(items) + at_both_widths([&](double width) { return chart(bars, width); }),
+                class_table(subject, bars));
+  return section("leaving", kHeading, out);
+}
+
+}  // namespace offramp::report

@@ -1,0 +1,152 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/svg.h"
+#include "report/table.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr double kTop = 44, kNode = 12, kGap = 18;
+
+/// A band between two exits: where it begins and ends, its height, what it is.
+struct Band {
+  double from = 0, to = 0, height = 0;
+  std::string_view css;
+  std::int64_t images = 0;
+  std::string name;
+};
+
+class Diagram {
+ public:
+  Diagram(const Subject& subject, double width)
+      : subject_(subject),
+        svg_(width, width > 600 ? 400 : 320, "What becomes of the images from exit to exit"),
+        tall_(svg_.height() - kTop - 52 - kGap),
+        step_((width - 2 * kEdge - kNode) / (subject.exits() - 1)) {}
+
+  std::string str() {
+    for (int k = 0; k < subject_.last(); ++k) draw_bands(k);
+    for (int k = 0; k < subject_.exits(); ++k) draw_node(k);
+    return svg_.str();
+  }
+
+ private:
+  static constexpr double kEdge = 22;
+
+  double left_of(int exit_index) const { return kEdge + step_ * exit_index; }
+  double height_of(std::int64_t images) const {
+    return tall_ * static_cast<double>(images) / static_cast<double>(subject_.readings.images());
+  }
+  double right_height(int exit_index) const {
+    std::int64_t right = 0;
+    for (std::int64_t i = 0; i < subject_.readings.images(); ++i)
+      right += subject_.readings.right(exit_index, i);
+    return height_of(right);
+  }
+
+  void draw_node(int exit_index) {
+    const double x = left_of(exit_index), right = right_height(exit_index);
+    const auto bar = [&](std::string_view css, double y, double height) {
+      svg_.add(fmt::format(R"(<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>)", css, px(x),
+                           px(y), px(kNode), px(std::max(0.0, height))));
+    };
+    bar("good", kTop, right);
+    bar("bad", kTop + right + kGap, tall_ - right);
+    const double middle = x + kNode / 2;
+    const bool crowded = step_ < 56;
+    svg_.add(text_at(middle, svg_.height() - 10,
+                     crowded ? fmt::format("{}", exit_index + 1) : Subject::exit_name(exit_index),
+                     Anchor::middle, "strong"));
+  }
+
+  void draw_bands(int k) {
+    const Flow flow = report::flow(subject_.readings, k, k + 1);
+    const double from_wrong = kTop + right_height(k) + kGap;
+    const double to_wrong = kTop + right_height(k + 1) + kGap;
+    const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
+    const double c = height_of(flow.gets_right), d = height_of(flow.stays_wrong);
+    draw(k, {kTop, kTop, a, "good weak", flow.stays_right, "stay right"});
+    draw(k, {from_wrong + c, to_wrong + b, d, "bad weak", flow.stays_wrong, "stay wrong"});
+    draw(k, {from_wrong, kTop + a, c, "good", flow.gets_right, "wrong → right"});
+    draw(k, {kTop + a, to_wrong, b, "bad", flow.gets_wrong, "right → wrong"});
+    const double middle = left_of(k) + (step_ + kNode) / 2;
+    const bool crowded = step_ < 170;
+    svg_.add(text_at(middle, kTop - 16,
+                     (crowded ? "↑ " : "↑ wrong → right ") + count(flow.gets_right), Anchor::middle,
+                     "good strong"));
+    svg_.add(text_at(middle, svg_.height() - 32,
+                     (crowded ? "↓ " : "↓ right → wrong ") + count(flow.gets_wrong), Anchor::middle,
+                     "bad strong"));
+  }
+
+  void draw(int k, const Band& band) {
+    if (band.images == 0) return;
+    const double x0 = left_of(k) + kNode, x1 = left_of(k + 1), middle = (x0 + x1) / 2;
+    const double high = std::max(band.height, 1.0);
+    const auto path = [&](std::string_view css) {
+      return fmt::format(
+          R"(<path class="{}" d="M{x0} {a}C{m} {a} {m} {b} {x1} {b}V{bh}C{m} {bh} {m} {ah} {x0} {ah}Z"/>)",
+          css, fmt::arg("x0", px(x0)), fmt::arg("x1", px(x1)), fmt::arg("m", px(middle)),
+          fmt::arg("a", px(band.from)), fmt::arg("b", px(band.to)),
+          fmt::arg("ah", px(band.from + high)), fmt::arg("bh", px(band.to + high)));
+    };
+    svg_.add(path(band.css));
+    const double share =
+        static_cast<double>(band.images) / static_cast<double>(subject_.readings.images());
+    svg_.spot({path("at"),
+               middle,
+               (band.from + band.to) / 2,
+               {fmt::format("exit {} to exit {}", k + 1, k + 2), band.name,
+                fmt::format("{}, {}", count(band.images, "image"), percent(share, 2))},
+               true});
+  }
+
+  const Subject& subject_;
+  Svg svg_;
+  double tall_, step_;
+};
+
+Table flows_table(const Subject& subject) {
+  Table table("Images by what becomes of them",
+              {"from, to", "stay right", "right → wrong", "wrong → right", "stay wrong"});
+  const auto add = [&](int from, int to) {
+    const Flow flow = report::flow(subject.readings, from, to);
+    table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
+               count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
+  };
+  for (int k = 0; k < subject.last(); ++k) add(k, k + 1);
+  for (int k = 0; k + 1 < subject.last(); ++k) add(k, subject.last());
+  return table;
+}
+
+}  // namespace
+
+std::string overthinking_section(const Subject& subject) {
+  constexpr const char* kHeading = "Overthinking";
+  if (subject.exits() == 1)
+    return section("overthinking", kHeading,
+                   paragraph("The network has one exit: nothing changes on the way."));
+  const Overthinking& rates = subject.input.metrics.overthinking;
+  std::string out = paragraph(
+      "Going on to a later exit mends some answers and spoils others. Here every image visits "
+      "every "
+      "exit; the strong bands are the images whose answer changes between right and wrong.");
+  out += tiles({{"Wasteful", percent(rates.wasteful, 2),
+                 "of the images: an earlier exit is right already, and so is the last"},
+                {"Destructive", percent(rates.destructive, 2),
+                 "of the images: an earlier exit is right, the last one wrong"},
+                {"Any exit right", percent(rates.oracle, 2),
+                 "of the images: what an oracle that sees the label could reach"}});
+  out += figure(at_both_widths([&](double width) { return Diagram(subject, width).str(); }) +
+                    legend({{box_swatch("good"), "named rightly; strong band, ↑: becomes right"},
+                            {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
+                flows_table(subject));
+  return section("overthinking", kHeading, out);
+}
+
+}  // namespace offramp::report

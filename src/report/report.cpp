@@ -1,0 +1,114 @@
+#include "report/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/text.h"
+
+namespace offramp {
+namespace report {
+namespace {
+
+void check_size(std::string_view what, std::size_t size, std::int64_t expected) {
+  if (static_cast<std::int64_t>(size) != expected)
+    throw Error("report: {}: got {}, expected {}", what, size, expected);
+}
+
+void check_test(const LogitsView& test) {
+  if (test.exits < 1 || test.classes < 1 || test.labels.empty())
+    throw Error("report: nothing to show: {} exits, {} classes, {} images", test.exits,
+                test.classes, test.images());
+  check_size("logits", test.logits.size() / static_cast<std::size_t>(test.classes),
+             test.exits * test.images());
+  check_size("logits", test.logits.size(),
+             static_cast<std::int64_t>(test.exits) * test.images() * test.classes);
+  for (const std::int64_t label : test.labels)
+    if (label < 0 || label >= test.classes)
+      throw Error("report: label {} is not one of {} classes", label, test.classes);
+  const auto bad = std::ranges::find_if_not(test.logits, [](float z) { return std::isfinite(z); });
+  if (bad != test.logits.end()) throw Error("report: a logit is not finite: {}", *bad);
+}
+
+void check_policy(const ReportPolicy& policy, const LogitsView& test) {
+  offramp::check(policy.policy, test.exits);
+  check_size("exits of the policy", policy.exit_index.size(), test.images());
+  check_size("answers of the policy", policy.answers.size(), test.images());
+  check_size("shares of the policy", policy.metrics.shares.size(), test.exits);
+  for (const int exit_index : policy.exit_index)
+    if (exit_index < 0 || exit_index >= test.exits)
+      throw Error("report: exit index {} is not one of {} exits", exit_index, test.exits);
+  for (const std::int64_t answer : policy.answers)
+    if (answer < 0 || answer >= test.classes)
+      throw Error("report: answer {} is not one of {} classes", answer, test.classes);
+}
+
+void check(const ReportInput& input) {
+  check_test(input.test);
+  check_policy(input.policy, input.test);
+  check_size("class names", input.classes.size(), input.test.classes);
+  check_size("places", input.places.size(), input.test.exits);
+  check_size("costs", input.costs.size(), input.test.exits);
+  check_size("metrics of exits", input.metrics.exits.size(), input.test.exits);
+  check_size("images of the metrics", static_cast<std::size_t>(input.metrics.images),
+             input.test.images());
+  check_size("image names", input.names.size(), input.test.images());
+  if (!input.image) throw Error("report: no way to the images' pixels");
+}
+
+std::string contents() {
+  constexpr std::pair<const char*, const char*> kSections[] = {{"cost", "Accuracy and cost"},
+                                                               {"leaving", "Where images leave"},
+                                                               {"exits", "Exits"},
+                                                               {"overthinking", "Overthinking"},
+                                                               {"gallery", "Images"},
+                                                               {"training", "Training"},
+                                                               {"confusion", "Confusions"},
+                                                               {"facts", "How it was made"}};
+  std::string out = "<nav aria-label=\"Contents\"><ul>";
+  for (const auto& [id, name] : kSections)
+    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", id, name);
+  return out + "</ul></nav>\n";
+}
+
+}  // namespace
+
+double Subject::accuracy_going_on() const {
+  const PolicyMetrics& metrics = input.policy.metrics;
+  return metrics.accuracy + metrics.harm - metrics.help;
+}
+
+std::string Subject::exit_name(int exit_index) { return fmt::format("exit {}", exit_index + 1); }
+
+std::string Subject::class_name(std::int64_t label, int most) const {
+  return shorten(input.classes[static_cast<std::size_t>(label)], most);
+}
+
+}  // namespace report
+
+std::string report_html(const ReportInput& input) {
+  using namespace report;
+  check(input);
+  const Subject subject{input, Readings(input.test, input.policy.policy.temperatures)};
+  std::string style;
+  std::string body = "<header>\n" + summary(subject) + contents() + "</header>\n<main>\n";
+  body += frontier_section(subject);
+  body += leaving_section(subject);
+  body += exits_section(subject);
+  body += overthinking_section(subject);
+  body += gallery_section(subject, style);
+  body += training_section(subject);
+  body += confusion_section(subject);
+  body += facts_section(subject);
+  body +=
+      "</main>\n<footer>Written by offramp report. This file needs nothing else: it asks for "
+      "no network and runs no script. Values show where a mark is pointed at, tapped or "
+      "reached with the tab key.</footer>\n";
+  return document(input.title + " · offramp report", style, body);
+}
+
+}  // namespace offramp

@@ -1,0 +1,193 @@
+#include "report/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace offramp::report {
+namespace {
+
+constexpr char32_t kBroken = 0xFFFD;
+
+/// Takes the next character off valid or broken UTF-8; kBroken for a byte that begins none.
+char32_t take_character(std::string_view& text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const std::size_t length = first < 0x80           ? 1
+                             : (first >> 5) == 0x06 ? 2
+                             : (first >> 4) == 0x0E ? 3
+                             : (first >> 3) == 0x1E ? 4
+                                                    : 0;
+  bool valid = length > 0 && length <= text.size();
+  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
+  for (std::size_t i = 1; valid && i < length; ++i) {
+    valid = (byte(i) & 0xC0) == 0x80;
+    code = (code << 6) | (byte(i) & 0x3Fu);
+  }
+  // Overlong forms and surrogates are broken too.
+  constexpr std::array<char32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
+  valid = valid && code >= kLeast[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
+  text.remove_prefix(valid ? length : 1);
+  return valid ? code : kBroken;
+}
+
+void append_character(std::string& out, char32_t code) {
+  const auto tail = [&](int shift) { out += static_cast<char>(0x80 | ((code >> shift) & 0x3F)); };
+  if (code < 0x80) {
+    out += static_cast<char>(code);
+  } else if (code < 0x800) {
+    out += static_cast<char>(0xC0 | (code >> 6));
+    tail(0);
+  } else if (code < 0x10000) {
+    out += static_cast<char>(0xE0 | (code >> 12));
+    tail(6);
+    tail(0);
+  } else {
+    out += static_cast<char>(0xF0 | (code >> 18));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
+/// What stands for a character that cannot be shown as it is.
+char32_t visible(char32_t code) {
+  if (code < 0x20) return 0x2400 + code;
+  if (code == 0x7F) return 0x2421;
+  const bool control = code >= 0x80 && code < 0xA0;
+  const bool separator = code == 0x2028 || code == 0x2029;
+  const bool direction = code == 0x200E || code == 0x200F || code == 0x061C ||
+                         (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+  const bool none = (code & 0xFFFE) == 0xFFFE || (code >= 0xFDD0 && code <= 0xFDEF);
+  return control || separator || direction || none ? kBroken : code;
+}
+
+std::string clean(std::string_view text, bool lines) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const char32_t code = take_character(text);
+    const bool kept = lines && (code == U'\n' || code == U'\t');
+    append_character(out, kept ? code : visible(code));
+  }
+  return out;
+}
+
+std::string with_references(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  return out;
+}
+
+int columns(char32_t code) {
+  const bool wide = (code >= 0x1100 && code <= 0x115F) || (code >= 0x2E80 && code <= 0xA4CF) ||
+                    (code >= 0xAC00 && code <= 0xD7A3) || (code >= 0xF900 && code <= 0xFAFF) ||
+                    (code >= 0xFE30 && code <= 0xFE6F) || (code >= 0xFF00 && code <= 0xFF60) ||
+                    (code >= 0x1F300 && code <= 0x1FAFF) || (code >= 0x20000 && code <= 0x3FFFD);
+  return wide ? 2 : 1;
+}
+
+bool all_zero(std::string_view digits) {
+  return digits.find_first_of("123456789") == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string clean(std::string_view text) { return clean(text, false); }
+std::string escape(std::string_view text) { return with_references(clean(text, false)); }
+std::string escape_lines(std::string_view text) { return with_references(clean(text, true)); }
+
+int columns(std::string_view text) {
+  int sum = 0;
+  while (!text.empty()) sum += columns(take_character(text));
+  return sum;
+}
+
+std::string shorten(std::string_view text, int most) {
+  const std::string whole = clean(text);
+  if (columns(whole) <= most) return whole;
+  std::string out;
+  int used = 1;
+  for (std::string_view rest = whole; !rest.empty();) {
+    const char32_t code = take_character(rest);
+    used += columns(code);
+    if (used > most) break;
+    append_character(out, code);
+  }
+  return out + "…";
+}
+
+std::string fixed(double value, int decimals) {
+  if (!std::isfinite(value)) return "–";
+  // A half goes up, also where binary holds it a little low: 0.8765 is 87.65 and 87.7.
+  const std::string digits = fmt::format("{:.{}f}", std::abs(value) * (1 + 1e-12), decimals);
+  return value < 0 && !all_zero(digits) ? "−" + digits : digits;
+}
+
+std::string signed_fixed(double value, int decimals) {
+  const std::string digits = fixed(value, decimals);
+  return value > 0 && !all_zero(digits) ? "+" + digits : digits;
+}
+
+std::string percent(double rate, int decimals) { return fixed(100 * rate, decimals) + "\u00a0%"; }
+
+std::string percent(const Interval& rates, int decimals) {
+  return fixed(100 * rates.low, decimals) + "\u00a0…\u00a0" + percent(rates.high, decimals);
+}
+
+std::string points(double difference, int decimals) {
+  return signed_fixed(100 * difference, decimals);
+}
+
+std::string points(const Interval& differences, int decimals) {
+  return points(differences.low, decimals) + "\u00a0…\u00a0" + points(differences.high, decimals);
+}
+
+std::string count(std::int64_t n) {
+  std::string digits = fmt::format("{}", n < 0 ? -n : n);
+  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
+  return n < 0 ? "−" + digits : digits;
+}
+
+std::string count(std::int64_t n, std::string_view noun) {
+  return fmt::format("{} {}{}", count(n), noun, n == 1 ? "" : "s");
+}
+
+std::string base64(std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const auto at = [&](std::size_t j) {
+      return j < bytes.size() ? std::to_integer<std::uint32_t>(bytes[j]) : 0u;
+    };
+    const std::uint32_t word = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
+    for (std::size_t digit = 0; digit < 4; ++digit)
+      out += i + digit > bytes.size() ? '=' : kDigits[(word >> (18 - 6 * digit)) & 63];
+  }
+  return out;
+}
+
+}  // namespace offramp::report

@@ -1,0 +1,159 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/file.h"
+#include "core/safetensors.h"
+#include "data/dataset.h"
+#include "eval/logits_file.h"
+#include "model/model_file.h"
+#include "tests/cli/program.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A run folder with a network of random weights, for the synthetic images.
+class ReportCommand : public testing::Test {
+ protected:
+  ReportCommand() {
+    LoadOptions options;
+    options.synthetic_train = 200;
+    options.synthetic_test = 20;
+    const LoadedData train = load_data("synthetic", Part::train, options);
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    model.classes = train.dataset.classes;
+    model.loss_weights = {0.2, 0.3, 0.5};
+    const auto& hashes = train.dataset.hashes;
+    model.provenance.data.tune.assign(hashes.begin(), hashes.begin() + 40);
+    std::ranges::sort(model.provenance.data.tune);
+    fs::create_directory(run);
+    save();
+  }
+
+  void save() { save_model(run / "model.safetensors", model); }
+  Ended report(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"report", run,    "--data",    "synthetic",
+                                          "-o",     page(), "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return offramp(arguments);
+  }
+  std::string page() const { return folder.path() / "page.html"; }
+
+  TemporaryFolder folder;
+  fs::path run = folder.path() / "my <run>";
+  Model model;
+};
+
+#ifdef OFFRAMP_WITH_TRAIN
+
+TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
+  write_text_atomic(run / "metrics.jsonl",
+                    "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
+                    "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
+  const Ended ended = report();
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr(page() + ": "));
+  EXPECT_TRUE(is_one_line(ended.out)) << ended.out;
+  const std::string html = read_text(page());
+  EXPECT_THAT(html, HasSubstr("my &lt;run&gt;"));
+  EXPECT_THAT(html, Not(HasSubstr("<run>")));
+  EXPECT_THAT(html, HasSubstr("2,000"));              // synthetic test images
+  EXPECT_THAT(html, HasSubstr("offramp calibrate"));  // there is no policy yet
+  const SavedLogits kept = load_logits(run / "model.test-logits.safetensors");
+  EXPECT_EQ(kept.exits, 3);
+  EXPECT_EQ(kept.labels.size(), 2000u);
+  EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
+
+  // Equal input, equal page; and this time nothing is computed: the file stays as it is.
+  const auto written = fs::last_write_time(run / "model.test-logits.safetensors");
+  ASSERT_EQ(report().status, 0);
+  EXPECT_EQ(read_text(page()), html);
+  EXPECT_EQ(fs::last_write_time(run / "model.test-logits.safetensors"), written);
+  const std::string reads = read_text(run / "test_reads.jsonl");
+  EXPECT_EQ(std::ranges::count(reads, '\n'), 2);
+}
+
+TEST_F(ReportCommand, NeverUsesLogitsOfOtherWeights) {
+  ASSERT_EQ(report().status, 0);
+  const auto before = load_logits(run / "model.test-logits.safetensors").logits;
+  model.weights = random_weights(model.graph, 2);
+  save();
+  ASSERT_EQ(report().status, 0);
+  EXPECT_NE(load_logits(run / "model.test-logits.safetensors").logits, before);
+  write_text_atomic(run / "model.test-logits.safetensors", "damaged");
+  const Ended ended = report();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("computed again: "));
+  EXPECT_EQ(load_logits(run / "model.test-logits.safetensors").labels.size(), 2000u);
+}
+
+TEST_F(ReportCommand, SaysWhetherThePolicyWasExecuted) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.policy.thresholds = {0.14f, std::nullopt};
+  chosen.aim = "--max-cost 0.5";
+  model.policy = chosen;
+  save();
+  ASSERT_EQ(report().status, 0);
+  const std::string executed = read_text(page());
+  EXPECT_THAT(executed, HasSubstr("--max-cost 0.5"));
+  EXPECT_THAT(executed, HasSubstr("executed"));
+  ASSERT_EQ(report().status, 0);
+  EXPECT_EQ(read_text(page()), executed);  // the kept file says so as well
+  // Another policy on the same logits was not run by the network.
+  model.policy->policy.thresholds = {0.13f, std::nullopt};
+  save();
+  ASSERT_EQ(report().status, 0);
+  EXPECT_NE(read_text(page()), executed);
+}
+
+TEST_F(ReportCommand, ComparesWithOtherRuns) {
+  Model other = model;
+  other.weights = random_weights(model.graph, 3);
+  const fs::path file = folder.path() / "second & last.safetensors";
+  save_model(file, other);
+  const Ended ended = report({file});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(read_text(page()), HasSubstr("second &amp; last.safetensors, its last exit alone"));
+}
+
+TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
+  const LoadedData test = load_data("synthetic", Part::test, {});
+  model.provenance.data.train = {test.dataset.hashes[3]};
+  save();
+  const Ended ended = report();
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr("the model was trained on"));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  EXPECT_FALSE(fs::exists(page()));
+}
+
+#endif
+
+TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
+  const auto expect = [&](const Ended& ended, int status, const std::string& message) {
+    EXPECT_EQ(ended.status, status);
+    EXPECT_THAT(ended.err, HasSubstr(message));
+    EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  };
+  const std::string nowhere = folder.path() / "nowhere", empty = folder.path() / "empty";
+  fs::create_directory(empty);
+  expect(offramp({"report", nowhere, "--data", "synthetic"}), 1, nowhere + ": ");
+  expect(offramp({"report", empty, "--data", "synthetic"}), 1,
+         empty + ": holds no model.safetensors");
+  expect(offramp({"report", run}), 2, "does not say where its images are");
+  write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
+  expect(offramp({"report", run}), 2, "unknown key \"sauce\"");
+}
+
+}  // namespace
+}  // namespace offramp::test

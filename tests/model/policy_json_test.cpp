@@ -1,0 +1,222 @@
+#include "model/policy_json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "model/json_reader.h"
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+/// A policy of three exits with every field in use.
+ChosenPolicy certified_policy() {
+  ChosenPolicy chosen;
+  chosen.policy.criterion = Criterion::margin;
+  chosen.policy.thresholds = {0.9f, std::nullopt};
+  chosen.policy.temperatures = {1.1f, 1, 0.875f};
+  chosen.policy.ensemble = Ensemble::weighted;
+  chosen.policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
+  chosen.aim = "--guarantee 0.01 --delta 0.05";
+  chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  return chosen;
+}
+
+/// Its text after a change, read for three exits.
+ChosenPolicy read_after(const std::function<void(Json&)>& edit) {
+  Json json = parse_json(policy_to_json(certified_policy()));
+  edit(json);
+  return policy_from_json(json.dump(), 3);
+}
+
+void expect_refused(const std::function<void(Json&)>& edit, const std::string& message) {
+  EXPECT_THAT([&] { read_after(edit); }, ThrowsMessage<Error>(message));
+}
+
+void expect_field_refused(const std::string& key, const Json& value, const std::string& message) {
+  SCOPED_TRACE(key);
+  expect_refused([&](Json& json) { json[key] = value; }, message);
+}
+
+void expect_guarantee_refused(const std::string& key, const Json& value,
+                              const std::string& message) {
+  SCOPED_TRACE(key);
+  expect_refused([&](Json& json) { json["guarantee"][key] = value; }, message);
+}
+
+TEST(PolicyJson, HasTheKeysThatAreDocumented) {
+  EXPECT_EQ(policy_to_json(certified_policy()),
+            R"({"criterion":"margin","thresholds":[0.9,null],"temperatures":[1.1,1.0,0.875],)"
+            R"("ensemble":"weighted","ensemble_weights":[0.2,0.3,0.5],)"
+            R"("aim":"--guarantee 0.01 --delta 0.05","guarantee":{"of":"harm","epsilon":0.01,)"
+            R"("delta":0.05,"level":0.045,"images":4000,"counted":29,"upper_bound":0.0097,)"
+            R"("precision":"f32","kernels":"libtorch cpu"}})");
+}
+
+TEST(PolicyJson, GivesBackWhatWasWritten) {
+  const ChosenPolicy chosen = certified_policy();
+  EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+  ChosenPolicy plain;
+  plain.policy = never_stop(1);
+  EXPECT_EQ(policy_from_json(policy_to_json(plain), 1), plain);
+}
+
+TEST(PolicyJson, KeepsEveryFloatToTheBit) {
+  for (std::uint64_t round = 0; round < 2000; ++round) {
+    KeyedRandom random(11, round);
+    // Any positive float up to 10^6, subnormal ones included.
+    const auto any = [&] {
+      return std::bit_cast<float>(
+          static_cast<std::uint32_t>(1 + random.below(std::bit_cast<std::uint32_t>(1e6f))));
+    };
+    ChosenPolicy chosen = certified_policy();
+    for (auto& threshold : chosen.policy.thresholds) threshold = random.below(2) ? any() : -any();
+    for (float& temperature : chosen.policy.temperatures) temperature = any();
+    for (float& weight : chosen.policy.ensemble_weights) weight = any();
+    ASSERT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen) << policy_to_json(chosen);
+  }
+}
+
+TEST(PolicyJson, KeepsEveryDoubleOfAGuaranteeToTheBit) {
+  for (std::uint64_t round = 0; round < 500; ++round) {
+    KeyedRandom random(12, round);
+    const auto share = [&] {
+      return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // of [0, 1)
+    };
+    ChosenPolicy chosen = certified_policy();
+    Guarantee& guarantee = *chosen.guarantee;
+    guarantee.epsilon = share();
+    guarantee.delta = share();
+    guarantee.level = guarantee.delta * share();
+    guarantee.upper_bound = guarantee.epsilon * share();
+    ASSERT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen) << policy_to_json(chosen);
+  }
+}
+
+TEST(PolicyJson, RefusesEveryFieldThatIsMissing) {
+  const Json whole = parse_json(policy_to_json(certified_policy()));
+  for (const auto& [key, value] : whole.items())
+    expect_refused([&, name = key](Json& json) { json.erase(name); }, key + " is missing");
+  for (const auto& [key, value] : whole["guarantee"].items())
+    expect_refused([&, name = key](Json& json) { json["guarantee"].erase(name); },
+                   "guarantee." + key + " is missing");
+}
+
+TEST(PolicyJson, RefusesFieldsNobodyKnows) {
+  expect_field_refused("treshold", 1, R"(unknown key "treshold"; did you mean "thresholds"?)");
+  expect_guarantee_refused("espilon", 1,
+                           R"(guarantee: unknown key "espilon"; did you mean "epsilon"?)");
+}
+
+TEST(PolicyJson, NamesTheFieldThatIsWrong) {
+  expect_field_refused(
+      "criterion", "sure",
+      R"(criterion: unknown criterion "sure"; known: confidence, entropy, margin, patience)");
+  expect_field_refused("criterion", 1, "criterion: got 1, expected a text");
+  expect_field_refused("ensemble", "meann",
+                       R"(ensemble: unknown ensemble "meann"; did you mean "mean"?)");
+  expect_field_refused("thresholds", 0.5, "thresholds: got 0.5, expected an array");
+  for (const Json& value : {Json("0.5"), Json(2e6), Json(Json::array()), Json(true)})
+    expect_field_refused("thresholds", {0.5, value},
+                         "thresholds[1]: expected null or a number from -1000000 to 1000000");
+  expect_field_refused("thresholds", {0.5}, "thresholds: 1 do not fit 2 early exits");
+  expect_field_refused("thresholds", std::vector<double>(1001),
+                       "thresholds: 1001 elements are more than the 1000 allowed");
+  expect_field_refused("temperatures", {1, -1, 1},
+                       "temperatures[1]: got -1, expected a number from 0 to 1000000");
+  expect_field_refused("temperatures", {1, 0, 1}, "temperatures: 0 is not a finite number above 0");
+  // Above 0 as a double, not as a float.
+  expect_field_refused("temperatures", {1, 1e-60, 1},
+                       "temperatures: 0 is not a finite number above 0");
+  expect_field_refused("temperatures", {1, 1}, "temperatures: 2 do not fit 3 exits");
+  expect_field_refused("ensemble_weights", {1, 1, "1"},
+                       "ensemble_weights[2]: got the text \"1\", expected a number from 0 to "
+                       "1000000");
+  expect_field_refused("ensemble_weights", {1, 1},
+                       R"(ensemble_weights: 2 do not fit 3 exits and the ensemble "weighted")");
+  expect_field_refused("ensemble", "mean",
+                       R"(ensemble_weights: 3 do not fit 3 exits and the ensemble "mean")");
+  expect_field_refused("ensemble_weights", {0, 1, 1},
+                       "ensemble_weights: that of exit 1 must be above 0, or it has no answer");
+  expect_field_refused("aim", nullptr, "aim: got null, expected a text");
+  expect_field_refused("aim", std::string(1001, 'x'),
+                       "aim: text of 1001 bytes is longer than the 1000 allowed");
+  expect_field_refused("guarantee", 0.01, "guarantee: got 0.01, expected an object");
+  EXPECT_THAT([] { policy_from_json("[]", 3); },
+              ThrowsMessage<Error>("the text: got an array, expected an object"));
+  EXPECT_THAT([] { policy_from_json("{", 3); }, ThrowsMessage<Error>("not valid JSON at byte 2"));
+}
+
+TEST(PolicyJson, NamesTheFieldOfAGuaranteeThatIsWrong) {
+  expect_guarantee_refused("of", "help",
+                           R"(guarantee.of: got "help", expected harm or disagreement)");
+  expect_guarantee_refused("epsilon", 1.5,
+                           "guarantee.epsilon: got 1.5, expected a number from 0 to 1");
+  expect_guarantee_refused("delta", -0.1,
+                           "guarantee.delta: got -0.1, expected a number from 0 to 1");
+  expect_guarantee_refused("images", 0,
+                           "guarantee.images: got 0, expected an integer from 1 to 1099511627776");
+  expect_guarantee_refused("counted", 4001,
+                           "guarantee.counted: got 4001, expected an integer from 0 to 4000");
+  expect_guarantee_refused("precision", 32, "guarantee.precision: got 32, expected a text");
+  expect_guarantee_refused("kernels", nullptr, "guarantee.kernels: got null, expected a text");
+}
+
+TEST(PolicyJson, RefusesACertificateThatIsNone) {
+  // Tested more laxly than its own delta allows.
+  expect_guarantee_refused("level", 0.0501,
+                           "guarantee.level: got 0.0501, expected a number from 0 to 0.05");
+  // A bound above the rate that it is said to keep.
+  expect_guarantee_refused("upper_bound", 0.0101,
+                           "guarantee.upper_bound: got 0.0101, expected a number from 0 to 0.01");
+  // At the limits both hold.
+  const ChosenPolicy chosen = read_after([](Json& json) {
+    json["guarantee"]["level"] = 0.05;
+    json["guarantee"]["upper_bound"] = 0.01;
+  });
+  EXPECT_EQ(chosen.guarantee->level, chosen.guarantee->delta);
+  EXPECT_EQ(chosen.guarantee->upper_bound, chosen.guarantee->epsilon);
+}
+
+TEST(PolicyJson, RefusesAPolicyOfAnotherNumberOfExits) {
+  const std::string text = policy_to_json(certified_policy());
+  EXPECT_THAT([&] { policy_from_json(text, 2); },
+              ThrowsMessage<Error>("thresholds: 2 do not fit 1 early exits"));
+  EXPECT_THAT([&] { policy_from_json(text, 4); },
+              ThrowsMessage<Error>("thresholds: 2 do not fit 3 early exits"));
+}
+
+TEST(PolicyJson, SurvivesChangedBytes) {
+  const std::string whole = policy_to_json(certified_policy());
+  int refused = 0;
+  for (std::uint64_t round = 0; round < 20'000; ++round) {
+    KeyedRandom random(13, round);
+    std::string text = whole;
+    for (std::uint64_t i = 0; i <= random.below(3); ++i)
+      text[random.below(text.size())] = static_cast<char>(random.below(256));
+    try {
+      // What was accepted can be used.
+      const ChosenPolicy chosen = policy_from_json(text, 3);
+      check(chosen.policy, 3);
+      if (chosen.guarantee) {
+        ASSERT_LE(chosen.guarantee->level, chosen.guarantee->delta);
+        ASSERT_LE(chosen.guarantee->upper_bound, chosen.guarantee->epsilon);
+      }
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 10'000);
+}
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,155 @@
+#include "model/without_exits.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "model/json_reader.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+
+namespace offramp {
+namespace {
+
+using testing::ElementsAre;
+using testing::ThrowsMessage;
+
+/// A model of a graph with everything that a model can carry.
+Model full_model(const Graph& graph) {
+  Model model;
+  model.graph = graph;
+  model.weights = random_weights(graph, 1);
+  for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
+  model.preprocessing.height = static_cast<int>(graph.input[1]);
+  model.preprocessing.width = static_cast<int>(graph.input[2]);
+  const auto exits = exit_segments(graph).size();
+  for (std::size_t k = 0; k < exits; ++k)
+    model.loss_weights.push_back(static_cast<double>(k + 1) / 10);
+  model.policy = ChosenPolicy{never_stop(static_cast<int>(exits)), "--max-cost 0.5", std::nullopt};
+  model.certificates = 2;
+  model.provenance.data = {"drawn", {1, 2}, {3}, {4, 5}};
+  model.provenance.details_json = R"({"seed":7})";
+  return model;
+}
+
+/// The name of a head's parameter after exits `dropped` (0-based) went.
+std::string renamed(const std::string& name, const std::vector<int>& dropped) {
+  const std::string prefix = "exits.";
+  if (!name.starts_with(prefix)) return name;
+  const std::size_t dot = name.find('.', prefix.size());
+  const int number = std::stoi(name.substr(prefix.size(), dot - prefix.size()));
+  const auto gone = std::ranges::count_if(dropped, [&](int k) { return k + 1 < number; });
+  return prefix + std::to_string(number - gone) + name.substr(dot);
+}
+
+const std::vector<std::vector<int>> kDrops = {{}, {0}, {1}, {0, 1}};
+
+TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
+  for (const Graph& graph : example_graphs())
+    for (const std::vector<int>& dropped : kDrops) {
+      SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
+      const Model model = full_model(graph), left = without_exits(model, dropped);
+      std::size_t kept = 0;
+      for (const Parameter& parameter : parameters(graph)) {
+        const bool goes = std::ranges::any_of(dropped, [&](int k) {
+          return parameter.name.starts_with("exits." + std::to_string(k + 1) + ".");
+        });
+        if (goes) continue;
+        ++kept;
+        const auto found = left.weights.find(renamed(parameter.name, dropped));
+        ASSERT_NE(found, left.weights.end()) << parameter.name;
+        EXPECT_EQ(found->second, model.weights.at(parameter.name)) << parameter.name;
+      }
+      EXPECT_EQ(left.weights.size(), kept);
+    }
+}
+
+TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
+  for (const Graph& graph : example_graphs()) {
+    const Model model = full_model(graph);
+    const std::vector<float> images = random_images(graph, 2, 5);
+    const auto rows = static_cast<std::ptrdiff_t>(2 * graph.classes);
+    const auto all = ReferencePredictor(graph, model.weights).logits(images);
+    for (const std::vector<int>& dropped : kDrops) {
+      SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
+      const Model left = without_exits(model, dropped);
+      std::vector<double> expected;
+      for (int k = 0; k < 3; ++k)
+        if (!std::ranges::binary_search(dropped, k))
+          expected.insert(expected.end(), all.begin() + k * rows, all.begin() + (k + 1) * rows);
+      EXPECT_EQ(ReferencePredictor(left.graph, left.weights).logits(images), expected);
+    }
+  }
+}
+
+TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
+  const Model model = full_model(small_resnet()), left = without_exits(model, {0});
+  EXPECT_THAT(left.loss_weights, ElementsAre(0.2, 0.3));
+  EXPECT_FALSE(left.policy);
+  EXPECT_EQ(left.classes, model.classes);
+  EXPECT_EQ(left.preprocessing, model.preprocessing);
+  // Its certify images have been looked at as often as before.
+  EXPECT_EQ(left.certificates, 2);
+  EXPECT_EQ(left.provenance.data.source, "drawn");
+  EXPECT_EQ(left.provenance.data.train, model.provenance.data.train);
+  EXPECT_EQ(left.provenance.data.tune, model.provenance.data.tune);
+  EXPECT_EQ(left.provenance.data.certify, model.provenance.data.certify);
+}
+
+TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
+  const Model once = without_exits(full_model(small_resnet()), {0});
+  EXPECT_EQ(once.provenance.details_json, R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3}]})");
+  EXPECT_EQ(without_exits(once, {0}).provenance.details_json,
+            R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3},{"exits":[1],"of":2}]})");
+  EXPECT_EQ(without_exits(once, {}).provenance.details_json, once.provenance.details_json);
+}
+
+TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
+  const Model model = full_model(two_scale());
+  const Model at_once = without_exits(model, {0, 1});
+  const Model in_turn = without_exits(without_exits(model, {1}), {0});
+  EXPECT_EQ(at_once.graph, in_turn.graph);
+  EXPECT_EQ(at_once.weights, in_turn.weights);
+}
+
+TEST(ModelWithoutExits, GivesAFileThatLoads) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors";
+  for (const std::vector<int>& dropped : kDrops) {
+    Model left = without_exits(full_model(small_resnet()), dropped);
+    left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size())), "", {}};
+    save_model(path, left);
+    const Model again = load_model(path);
+    EXPECT_EQ(again.graph, left.graph);
+    EXPECT_EQ(again.weights, left.weights);
+    EXPECT_EQ(again.certificates, 2);
+  }
+}
+
+TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
+  const Model model = full_model(small_resnet());
+  const std::string advice = ": exits must increase and lie between 1 and 2";
+  EXPECT_THAT([&] { without_exits(model, {2}); },
+              ThrowsMessage<Error>("cannot take out exit 3" + advice));
+  EXPECT_THAT([&] { without_exits(model, {-1}); },
+              ThrowsMessage<Error>("cannot take out exit 0" + advice));
+  EXPECT_THAT(
+      [&] {
+        without_exits(model, {1, 0});
+      },
+      ThrowsMessage<Error>("cannot take out exit 1" + advice));
+  EXPECT_THAT(
+      [&] {
+        without_exits(model, {0, 0});
+      },
+      ThrowsMessage<Error>("cannot take out exit 1" + advice));
+}
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,300 @@
+#include "policy/calibration.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "policy/foresight.h"
+
+namespace offramp {
+namespace {
+
+struct Logits {
+  int exits, classes;
+  std::vector<float> values;
+  std::vector<std::int64_t> labels;
+  LogitsView view() const { return {values, labels, exits, classes}; }
+};
+
+// Exit k is right with probability 0.6, 0.75, 0.9 and surer where it is right; its errors come from
+// a common difficulty, so that exits err together.
+Logits plausible(std::uint64_t seed, int images) {
+  constexpr int kExits = 3, kClasses = 4;
+  Logits result{kExits, kClasses, {}, {}};
+  result.values.resize(static_cast<std::size_t>(kExits * images * kClasses));
+  for (int i = 0; i < images; ++i) {
+    KeyedRandom random(seed, static_cast<std::uint64_t>(i));
+    const auto label = random.below(kClasses);
+    result.labels.push_back(static_cast<std::int64_t>(label));
+    const float difficulty = random.uniform();
+    for (int k = 0; k < kExits; ++k) {
+      const float skill = 0.6f + 0.15f * static_cast<float>(k);
+      const float strength = 6 * (skill - difficulty) + random.uniform(-1, 1);
+      auto* z = result.values.data() + (k * images + i) * kClasses;
+      const auto wrong = (label + 1 + random.below(kClasses - 1)) % kClasses;
+      z[label] = strength;
+      z[wrong] += 0.1f;
+    }
+  }
+  return result;
+}
+
+const std::vector<double> kCosts = {0.3, 0.6, 1.0};
+
+double accuracy_of_last(const LogitsView& view) {
+  double right = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i)
+    right += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
+  return right / static_cast<double>(view.images());
+}
+
+TEST(Calibration, MeetsAnAccuracyAimAsCheaplyAsItCan) {
+  const Logits tune = plausible(1, 1500);
+  const LogitsView view = tune.view();
+  const double least = accuracy_of_last(view) - 0.01;
+  for (const Criterion criterion :
+       {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience}) {
+    const Policy policy = fit_policy({criterion, Ensemble::off}, view);
+    const Chosen chosen = choose_thresholds(policy, view, kCosts, {.least_accuracy = least});
+    ASSERT_TRUE(chosen.met) << to_string(criterion);
+    EXPECT_GE(chosen.accuracy, least - 1e-12);
+    // Two exits that agree are not right often enough here for patience to be of use.
+    EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
+    // What the policy does when it is consulted image by image.
+    Opinion opinion;
+    double right = 0, cost = 0;
+    for (std::int64_t i = 0; i < view.images(); ++i) {
+      int k = 0;
+      while (!consult(chosen.policy, k, view.at(k, i), opinion)) ++k;
+      right += opinion.answer == view.labels[static_cast<std::size_t>(i)];
+      cost += kCosts[static_cast<std::size_t>(k)];
+    }
+    EXPECT_NEAR(right / 1500, chosen.accuracy, 1e-12);
+    EXPECT_NEAR(cost / 1500, chosen.relative_cost, 1e-12);
+  }
+}
+
+TEST(Calibration, KeepsToABudget) {
+  const Logits tune = plausible(2, 1000);
+  const Policy policy = fit_policy({}, tune.view());
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.most_relative_cost = 0.5});
+  ASSERT_TRUE(chosen.met);
+  EXPECT_LE(chosen.relative_cost, 0.5 + 1e-12);
+  // Less than exit 1 alone costs cannot be had.
+  const Chosen impossible =
+      choose_thresholds(policy, tune.view(), kCosts, {.most_relative_cost = 0.2});
+  EXPECT_FALSE(impossible.met);
+  EXPECT_EQ(impossible.policy.thresholds, Thresholds(2));
+  EXPECT_NEAR(impossible.relative_cost, 1, 1e-12);
+}
+
+TEST(Calibration, SaysWhenAnAimCannotBeMet) {
+  const Logits tune = plausible(3, 200);
+  const Policy policy = fit_policy({}, tune.view());
+  EXPECT_FALSE(choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 1.01}).met);
+}
+
+TEST(Calibration, FitsATemperatureForEveryExit) {
+  Logits tune = plausible(4, 2000);
+  const Policy before = fit_policy({}, tune.view());
+  // Logits of exit 2 doubled: its temperature doubles, and no other.
+  const std::size_t cells = tune.values.size() / 3;
+  for (std::size_t at = cells; at < 2 * cells; ++at) tune.values[at] *= 2;
+  const Policy after = fit_policy({}, tune.view());
+  EXPECT_EQ(after.temperatures[0], before.temperatures[0]);
+  EXPECT_NEAR(after.temperatures[1], 2 * before.temperatures[1], 1e-5);
+  EXPECT_EQ(after.temperatures[2], before.temperatures[2]);
+}
+
+/// The logits of calibration_golden.py, from the same formula in double.
+Logits golden() {
+  constexpr int kExits = 3, kImages = 150, kClasses = 10;
+  Logits result{kExits, kClasses, {}, {}};
+  for (int n = 0; n < kImages; ++n) result.labels.push_back((n * 31 + 7) % kClasses);
+  for (int k = 0; k < kExits; ++k)
+    for (int n = 0; n < kImages; ++n)
+      for (int c = 0; c < kClasses; ++c) {
+        const long noise = ((k + 1) * 7919L + (n + 1) * 104729L + (c + 1) * 1299709L +
+                            (n + 3L) * (c + 5) * (k + 2) * 613) %
+                           997;
+        double value = static_cast<double>(noise) / 997.0 * 4.0 - 2.0;
+        if (c == result.labels[static_cast<std::size_t>(n)] && n % 7 > 2 - k)
+          value += (k + 1) * (k + 1);
+        result.values.push_back(static_cast<float>(value));
+      }
+  return result;
+}
+
+// Printed by `python3 tests/policy/calibration_golden.py` (numpy 1.24): bisection, and every
+// threshold tried.
+TEST(Calibration, AgreesWithAnIndependentComputation) {
+  const Logits tune = golden();
+  const LogitsView view = tune.view();
+  const Policy policy = fit_policy({Criterion::confidence, Ensemble::weighted}, view);
+  EXPECT_NEAR(policy.temperatures[0], 3.26141346339, 1e-6);
+  EXPECT_NEAR(policy.temperatures[1], 0.756414112936, 1e-7);
+  EXPECT_NEAR(policy.temperatures[2], 1.20498332765, 1e-6);
+  EXPECT_NEAR(policy.ensemble_weights[0], 0.001, 1e-6);
+  EXPECT_NEAR(policy.ensemble_weights[1], 0.001, 1e-6);
+  EXPECT_NEAR(policy.ensemble_weights[2], 0.998, 1e-6);
+
+  const Policy alone = fit_policy({}, view);
+  const Chosen cheapest = choose_thresholds(alone, view, kCosts, {.least_accuracy = 128 / 150.0});
+  EXPECT_NEAR(cheapest.accuracy, 128 / 150.0, 1e-12);
+  EXPECT_NEAR(cheapest.relative_cost, 0.68, 1e-9);
+  EXPECT_FALSE(cheapest.shared);  // one threshold for both exits: 0.706666667
+  const Chosen budget = choose_thresholds(alone, view, kCosts, {.most_relative_cost = 0.5});
+  EXPECT_NEAR(budget.accuracy, 94 / 150.0, 1e-12);
+  EXPECT_NEAR(budget.relative_cost, 0.496, 1e-9);
+
+  struct Expected {
+    float threshold;
+    double right, harmed, cost;
+  };
+  for (const Expected& expected : {Expected{0.15f, 54, 78, 0.37}, Expected{0.3f, 117, 18, 0.624}}) {
+    const Chosen chosen = choose_thresholds(alone, view, kCosts, {.threshold = expected.threshold});
+    EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
+    EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
+    const Judgements judged = judge(chosen.policy, view.logits, view.classes);
+    const auto harmless = harmless_table(judged, view.labels, false);
+    const Choice outcome = tally({judged.exits, judged.images, judged.scores, harmless, kCosts},
+                                 chosen.policy.thresholds);
+    EXPECT_EQ(static_cast<double>(150 - outcome.good), expected.harmed);
+  }
+}
+
+TEST(Guarantee, LaysItsPathOnTuneAlone) {
+  // Whatever the certify images, the policy is one of the tune images' path.
+  const Logits tune = plausible(20, 800);
+  const Policy policy = fit_policy({}, tune.view());
+  const Judgements judged = judge(policy, tune.values, tune.classes);
+  const auto harmless = harmless_table(judged, tune.labels, false);
+  const auto path =
+      bold_path({judged.exits, judged.images, judged.scores, harmless, kCosts}, kPathLevels);
+  for (const double epsilon : {0.02, 0.05, 0.1, 0.3}) {
+    Logits certify = plausible(21, 600);
+    if (epsilon > 0.05)
+      for (float& value : certify.values) value *= 2;
+    const auto result =
+        guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = epsilon, .delta = 0.1});
+    ASSERT_EQ(result.path, static_cast<std::int64_t>(path.size()));
+    ASSERT_TRUE(result.certified);
+    EXPECT_EQ(result.policy.thresholds, path[result.certified->index]);
+  }
+}
+
+TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
+  for (std::uint64_t seed = 30; seed < 40; ++seed) {
+    const Logits tune = plausible(seed, 700);
+    const Policy policy = fit_policy({}, tune.view());
+    for (const bool label_free : {false, true}) {
+      const GuaranteeAim aim{.epsilon = 0.04, .delta = 0.1, .label_free = label_free};
+      const Chosen foreseen = foresee_guarantee(policy, tune.view(), kCosts, aim, 700);
+      const auto drawn = guarantee(policy, tune.view(), tune.view(), kCosts, aim);
+      EXPECT_EQ(foreseen.policy.thresholds, drawn.policy.thresholds);
+      EXPECT_EQ(foreseen.met, drawn.certified->index > 0);
+      EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 20).met);
+      EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 0).met);
+    }
+  }
+}
+
+TEST(Guarantee, RefusesWhatItCannotPromise) {
+  const Logits tune = plausible(22, 100);
+  const Policy policy = fit_policy({}, tune.view());
+  const auto refused = [&](GuaranteeAim aim) {
+    return [&, aim] { guarantee(policy, tune.view(), tune.view(), kCosts, aim); };
+  };
+  using ::testing::ThrowsMessage;
+  EXPECT_THAT(refused({.epsilon = 0, .delta = 0.1}),
+              ThrowsMessage<Error>("epsilon: 0 is not in (0, 1)"));
+  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 1}),
+              ThrowsMessage<Error>("delta: 1 is not in (0, 1)"));
+  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1, .attempt = 0}),
+              ThrowsMessage<Error>("attempt: 0 is not at least 1"));
+  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1, .attempt = 400}),
+              ThrowsMessage<Error>("attempt 400: nothing of delta 0.1 is left"));
+}
+
+TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
+  const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const GuaranteeAim aim{.epsilon = 0.03, .delta = 0.05};
+  const CertifiedPolicy result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  ASSERT_TRUE(result.certified);
+  EXPECT_GT(result.certified->index, 0u);
+  EXPECT_LE(result.certified->upper_bound, 0.03);
+  EXPECT_DOUBLE_EQ(result.level, 0.045);
+  EXPECT_EQ(result.images, 3000);
+  // The count is that of the policy's own decisions.
+  const LogitsView view = certify.view();
+  Opinion opinion;
+  std::int64_t harmed = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    int k = 0;
+    while (!consult(result.policy, k, view.at(k, i), opinion)) ++k;
+    const auto label = view.labels[static_cast<std::size_t>(i)];
+    harmed += opinion.answer != label && argmax(view.at(2, i)) == label;
+  }
+  EXPECT_EQ(harmed, result.certified->harmed);
+}
+
+TEST(Guarantee, OfDisagreementNeedsNoLabels) {
+  const Logits tune = plausible(7, 1500);
+  Logits certify = plausible(8, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const GuaranteeAim aim{.epsilon = 0.05, .delta = 0.05, .label_free = true};
+  const auto result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  certify.labels.assign(certify.labels.size(), -1);  // not known
+  const auto without = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  ASSERT_TRUE(result.certified && without.certified);
+  EXPECT_EQ(result.policy, without.policy);
+  EXPECT_EQ(result.certified->harmed, without.certified->harmed);
+}
+
+TEST(Guarantee, OfTooFewImagesIsNone) {
+  const Logits tune = plausible(9, 500), certify = plausible(10, 50);
+  const Policy policy = fit_policy({}, tune.view());
+  const auto result =
+      guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = 0.01, .delta = 0.05});
+  EXPECT_FALSE(result.certified);
+  EXPECT_EQ(result.images_needed, 309);  // 0.99^308 = 0.04525…, 0.99^309 = 0.0448
+  EXPECT_EQ(result.policy.thresholds, Thresholds(2));
+}
+
+TEST(Guarantee, OfALaterAttemptIsHarderToGet) {
+  const Logits tune = plausible(11, 1500), certify = plausible(12, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  GuaranteeAim aim{.epsilon = 0.02, .delta = 0.05};
+  const auto first = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  aim.attempt = 3;
+  const auto third = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  ASSERT_TRUE(first.certified && third.certified);
+  EXPECT_LT(third.certified->index, first.certified->index);
+}
+
+TEST(Calibration, StandsLogitsThatAreNotNumbers) {
+  Logits tune = plausible(13, 300);
+  for (std::size_t at = 0; at < 40; ++at) tune.values[at] = std::numeric_limits<float>::quiet_NaN();
+  const Policy policy = fit_policy({}, tune.view());
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 0.5});
+  EXPECT_TRUE(chosen.met);
+  for (const auto& threshold : chosen.policy.thresholds)
+    EXPECT_TRUE(!threshold || std::isfinite(*threshold));
+}
+
+TEST(Calibration, RefusesWhatDoesNotFit) {
+  const Logits tune = plausible(14, 20);
+  const Policy policy = fit_policy({}, tune.view());
+  EXPECT_THROW(choose_thresholds(policy, tune.view(), std::vector<double>{1.0}, {.threshold = 1}),
+               Error);
+  EXPECT_THROW(fit_policy({}, LogitsView{{}, {}, 3, 4}), Error);
+}
+
+}  // namespace
+}  // namespace offramp

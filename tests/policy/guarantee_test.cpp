@@ -1,0 +1,81 @@
+#include "policy/guarantee.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "core/random.h"
+#include "policy/binomial.h"
+
+namespace offramp {
+namespace {
+
+using Counts = std::vector<std::int64_t>;
+
+TEST(ImagesNeeded, IsTheFirstThatCertifiesAFaultlessPolicy) {
+  // 0.99^298 = 0.05003…, 0.99^299 = 0.0495…
+  EXPECT_EQ(images_needed(0.01, 0.05), 299);
+  EXPECT_EQ(images_needed(0.5, 0.25), 2);  // exactly: 0.5^2 = 0.25
+  EXPECT_EQ(images_needed(0.5, 0.5), 1);
+  EXPECT_EQ(images_needed(0.5, 0.125), 3);
+  EXPECT_EQ(images_needed(0.9, 0.5), 1);
+  for (const double epsilon : {1e-6, 0.001, 0.02, 0.3, 0.999})
+    for (const double delta : {1e-12, 0.001, 0.05, 0.5, 0.99}) {
+      const std::int64_t n = images_needed(epsilon, delta);
+      EXPECT_TRUE(certify(Counts{0}, n, epsilon, delta));
+      if (n > 1) {
+        EXPECT_FALSE(certify(Counts{0}, n - 1, epsilon, delta));
+      }
+    }
+}
+
+TEST(Certify, TakesTheLastPolicyBeforeTheFirstFailure) {
+  // n = 1000, ε = 1 %, δ = 5 %: P(X ≤ 4) = 0.0287…, P(X ≤ 5) = 0.0661….
+  const auto result = certify(Counts{0, 2, 4, 5, 1}, 1000, 0.01, 0.05);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->index, 2u);  // the 5 ends the path; the 1 behind it is never looked at
+  EXPECT_EQ(result->harmed, 4);
+  EXPECT_NEAR(result->upper_bound, clopper_pearson_upper(4, 1000, 0.05), 1e-15);
+  EXPECT_LE(result->upper_bound, 0.01);
+}
+
+TEST(Certify, CertifiesNothingWhenTheFirstFails) {
+  EXPECT_FALSE(certify(Counts{6, 0, 0}, 1000, 0.01, 0.05));
+  EXPECT_FALSE(certify(Counts{}, 1000, 0.01, 0.05));
+}
+
+// The theorem itself, on a path whose true rates are known: the certified policy's true rate
+// exceeds ε in at most δ of the draws.
+TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
+  constexpr double kEpsilon = 0.02, kDelta = 0.1;
+  constexpr int kImages = 1000, kDraws = 2000;
+  // Image i of a draw has a uniform number; policy m harms those below its rate.
+  const std::vector<double> rates = {0.002, 0.01, 0.02001, 0.03};
+  int violations = 0;
+  for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
+    KeyedRandom random(5, draw);
+    Counts harmed(rates.size());
+    for (int i = 0; i < kImages; ++i) {
+      const double u = random.uniform();
+      for (std::size_t m = 0; m < rates.size(); ++m) harmed[m] += u < rates[m];
+    }
+    const auto result = certify(harmed, kImages, kEpsilon, kDelta);
+    violations += result && rates[result->index] > kEpsilon;
+  }
+  // Four standard deviations above δ would be 254; the boundary policy makes it common enough that
+  // a test without a bound would show (the empirical choice errs in about half of the draws).
+  EXPECT_LE(violations, kDelta * kDraws + 4 * std::sqrt(kDelta * (1 - kDelta) * kDraws));
+  EXPECT_GE(violations, 0.3 * kDelta * kDraws);
+}
+
+TEST(LevelOfAttempt, SpendsNoMoreThanDeltaInAll) {
+  EXPECT_DOUBLE_EQ(level_of_attempt(0.05, 1), 0.045);
+  EXPECT_DOUBLE_EQ(level_of_attempt(0.05, 3), 0.00045);
+  double spent = 0;
+  for (int attempt = 1; attempt <= 50; ++attempt) spent += level_of_attempt(0.05, attempt);
+  EXPECT_LE(spent, 0.05 * (1 + 1e-12));
+}
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,117 @@
+#include "policy/temperature.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "core/random.h"
+#include "policy/policy.h"
+
+namespace offramp {
+namespace {
+
+using Labels = std::vector<std::int64_t>;
+
+TEST(Temperature, AgreesWithBisectionInPython) {
+  const std::vector<float> logits = {2, 0, 0, 0, 3, 0, 1, 1, 0, 0, 0, 4, 3, 0, 1};
+  // Golden value: bisection of the likelihood's derivative in double, plain Python.
+  EXPECT_NEAR(fit_temperature(logits, Labels{0, 1, 1, 2, 2}), 1.2338525800177977, 1e-9);
+}
+
+TEST(Temperature, UndoesTheOneThatLabelsWereDrawnWith) {
+  constexpr int kImages = 20000, kClasses = 5;
+  for (const float truth : {0.5f, 1.0f, 2.5f}) {
+    std::vector<float> logits(kImages * kClasses), p(kClasses);
+    Labels labels(kImages);
+    for (int i = 0; i < kImages; ++i) {
+      KeyedRandom random(11, static_cast<std::uint64_t>(i));
+      const std::span<float> z(logits.data() + i * kClasses, kClasses);
+      for (float& value : z) value = random.uniform(-4, 4);
+      softmax(z, truth, p);
+      float u = random.uniform();
+      int label = 0;
+      while (label + 1 < kClasses && u >= p[static_cast<std::size_t>(label)])
+        u -= p[static_cast<std::size_t>(label++)];
+      labels[static_cast<std::size_t>(i)] = label;
+    }
+    EXPECT_NEAR(fit_temperature(logits, labels), truth, 0.05 * truth);
+  }
+}
+
+TEST(Temperature, StopsAtItsBoundsWhereThereIsNoMinimum) {
+  const std::vector<float> sure = {5, 0, 0, 5};
+  EXPECT_EQ(fit_temperature(sure, Labels{0, 1}), kLowestTemperature);
+  EXPECT_EQ(fit_temperature(sure, Labels{1, 0}), kHighestTemperature);
+}
+
+TEST(Temperature, IsOneWhereNothingDependsOnIt) {
+  EXPECT_EQ(fit_temperature(std::vector<float>{1, 1, 2, 2}, Labels{0, 1}), 1);
+  EXPECT_EQ(fit_temperature(std::vector<float>{4, -7}, Labels{0, 0}), 1);  // one class
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(fit_temperature(std::vector<float>{nan, 2}, Labels{0}), 1);
+}
+
+TEST(Temperature, LeavesOutImagesThatAreNotNumbers) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> clean = {2, 0, 0, 1, 1, 0}, spoilt = {2, 0, 0, 1, nan, 0, 1, 0};
+  EXPECT_DOUBLE_EQ(fit_temperature(spoilt, Labels{0, 0, 1, 0}),
+                   fit_temperature(clean, Labels{0, 0, 0}));
+}
+
+TEST(EnsembleWeights, FavourTheExitThatKnows) {
+  // Exit 1 gives every label 0.2, exit 2 gives 0.9: all weight to exit 2, the least to exit 1.
+  const std::vector<double> given = {0.2, 0.2, 0.2, 0.9, 0.9, 0.9};
+  const auto weights = fit_ensemble_weights(given, 2);
+  EXPECT_NEAR(weights[0], 0.001, 1e-5);
+  EXPECT_NEAR(weights[0] + weights[1], 1, 1e-12);
+}
+
+TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
+  // Likelihood w a + (1 - w) b over images (0.8, 0.2) × 3 and (0.2, 0.8) × 1:
+  // 3 · 0.6 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), so w = 2.2 / 2.4.
+  const std::vector<double> given = {0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8};
+  EXPECT_NEAR(fit_ensemble_weights(given, 2)[0], 2.2 / 2.4, 1e-6);
+}
+
+// What makes weights the best: raising any of them at the others' expense gains nothing, and one
+// above the least loses nothing either (Karush, Kuhn, Tucker).
+TEST(EnsembleWeights, CannotBeBettered) {
+  for (std::uint64_t round = 0; round < 60; ++round) {
+    KeyedRandom random(29, round);
+    const std::size_t exits = 2 + random.below(5), images = 50 + random.below(400);
+    std::vector<double> given(exits * images);
+    for (std::size_t i = 0; i < images; ++i) {
+      const double common = random.uniform();  // exits agree on most images
+      for (std::size_t e = 0; e < exits; ++e)
+        given[e * images + i] = std::clamp(
+            common + 0.1 * (random.uniform() - 0.5) + 0.02 * static_cast<double>(e), 1e-6, 1.0);
+    }
+    const auto weights = fit_ensemble_weights(given, static_cast<int>(exits));
+    ASSERT_NEAR(std::accumulate(weights.begin(), weights.end(), 0.0), 1, 1e-12);
+    std::vector<double> gain(exits, 0.0);
+    for (std::size_t i = 0; i < images; ++i) {
+      double mixed = 0;
+      for (std::size_t e = 0; e < exits; ++e) mixed += weights[e] * given[e * images + i];
+      for (std::size_t e = 0; e < exits; ++e)
+        gain[e] += given[e * images + i] / mixed / static_cast<double>(images);
+    }
+    const double most = *std::ranges::max_element(gain);
+    for (std::size_t e = 0; e < exits; ++e) {
+      ASSERT_GE(weights[e], 0.001 - 1e-12);
+      if (weights[e] > 0.00101) {
+        EXPECT_NEAR(gain[e], most, 1e-5) << round;
+      }
+    }
+  }
+}
+
+TEST(EnsembleWeights, OfNothingAreEqual) {
+  EXPECT_EQ(fit_ensemble_weights(std::vector<double>(6, 0.0), 2), (std::vector{0.5, 0.5}));
+}
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,79 @@
+// A small version of bench/guarantee: the same draws and the same production path.
+#include "bench/guarantee/trials.h"
+
+#include <gtest/gtest.h>
+
+#include "policy/binomial.h"
+
+namespace offramp::trials {
+namespace {
+
+int violations(const std::vector<Trial>& all, Result Trial::*choice) {
+  int count = 0;
+  for (const Trial& trial : all) count += (trial.*choice).violated;
+  return count;
+}
+
+double saved(const std::vector<Trial>& all, Result Trial::*choice) {
+  double sum = 0;
+  for (const Trial& trial : all) sum += (trial.*choice).saved;
+  return sum / static_cast<double>(all.size());
+}
+
+constexpr PolicyShape kConfidence{Criterion::confidence, Ensemble::off};
+
+TEST(Trials, AreNotViolatedMoreOftenThanDelta) {
+  constexpr int kDraws = 300;
+  Plan plan{300, 600, 0.03, 0.1, false, {kConfidence}};
+  for (const bool label_free : {false, true}) {
+    plan.label_free = label_free;
+    plan.epsilon = label_free ? 0.1 : 0.03;
+    const auto all = run_trials(correlated_exits(), plan, 1, kDraws);
+    EXPECT_LE(clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001), plan.delta);
+    EXPECT_GT(clopper_pearson_lower(violations(all, &Trial::empirical), kDraws, 0.001), plan.delta);
+    EXPECT_GT(saved(all, &Trial::ours), saved(all, &Trial::hoeffding));
+    EXPECT_LT(saved(all, &Trial::ours), saved(all, &Trial::empirical));
+  }
+}
+
+TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
+  constexpr int kDraws = 600;
+  constexpr double kEpsilon = 0.03, kDelta = 0.1, kRate = kEpsilon * (1 + 1e-6);
+  const BoundaryImages boundary = boundary_images(kRate, kEpsilon, kDelta, 300, 500);
+  EXPECT_GT(boundary.violations, 0.8 * kDelta);
+  EXPECT_LE(boundary.violations, kDelta);
+  const Plan plan{200, boundary.images, kEpsilon, kDelta, false, {kConfidence}};
+  const auto all = run_trials(two_scores(kRate), plan, 2, kDraws);
+  const int count = violations(all, &Trial::ours);
+  EXPECT_LE(clopper_pearson_lower(count, kDraws, 0.001), boundary.violations);
+  EXPECT_GE(clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
+}
+
+// Certificates of three different policies from the same images share one delta.
+TEST(Trials, OfSeveralCertificatesAreNotViolatedMoreOftenThanDelta) {
+  constexpr int kDraws = 200;
+  const Plan plan{200,
+                  500,
+                  0.04,
+                  0.1,
+                  false,
+                  {kConfidence,
+                   {Criterion::margin, Ensemble::mean},
+                   {Criterion::entropy, Ensemble::geometric}}};
+  const auto all = run_trials(correlated_exits(), plan, 3, kDraws);
+  EXPECT_LE(clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001), plan.delta);
+}
+
+TEST(Trials, DependOnTheirNumberAlone) {
+  const Plan plan{200, 300, 0.05, 0.1, false, {kConfidence}};
+  const Population population = correlated_exits();
+  const auto all = run_trials(population, plan, 4, 8);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Trial again = run_trial(population, plan, 4, i);
+    EXPECT_EQ(again.ours.saved, all[i].ours.saved);
+    EXPECT_EQ(again.empirical.violated, all[i].empirical.violated);
+  }
+}
+
+}  // namespace
+}  // namespace offramp::trials

@@ -1,0 +1,101 @@
+#include "report/readings.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "eval/metrics.h"
+#include "tests/report/example.h"
+
+namespace offramp::report {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+struct Logits {
+  std::vector<float> values;
+  std::vector<std::int64_t> labels;
+  LogitsView view(int exits, int classes) const { return {values, labels, exits, classes}; }
+};
+
+/// Two exits, two classes, five images of class 0; the gap is that class's lead.
+Logits five_images() {
+  Logits logits{{}, {0, 0, 0, 0, 0}};
+  for (const float gap : {2.0f, 2.0f, -1.0f, 3.0f, -1.0f,  // exit 1: images 0, 1, 3 right
+                          1.0f, -2.0f, 1.0f, -2.0f, -1.0f})
+    logits.values.insert(logits.values.end(), {gap, 0.0f});
+  return logits;
+}
+
+TEST(ReportReadings, ConfidenceIsTheSoftmaxAtTheTemperature) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {2, 1};
+  const Readings readings(logits.view(2, 2), temperatures);
+  EXPECT_NEAR(readings.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
+  EXPECT_NEAR(readings.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
+  EXPECT_EQ(readings.at(1, 1).answer, 1);
+  EXPECT_FALSE(readings.right(1, 1));
+}
+
+TEST(ReportReadings, CountsFlows) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {1, 1};
+  const Flow flow = report::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
+  EXPECT_EQ(flow.stays_right, 1);  // image 0
+  EXPECT_EQ(flow.gets_wrong, 2);   // 1, 3
+  EXPECT_EQ(flow.gets_right, 1);   // 2
+  EXPECT_EQ(flow.stays_wrong, 1);  // 4
+}
+
+TEST(ReportReadings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {1, 1};
+  const Readings readings(logits.view(2, 2), temperatures);
+  EXPECT_THAT(most_confident(readings, 0, true, 9), ElementsAre(3, 0, 1));
+  EXPECT_THAT(most_confident(readings, 0, true, 2), ElementsAre(3, 0));
+  EXPECT_THAT(most_confident(readings, 0, false, 9), ElementsAre(2, 4));
+  EXPECT_THAT(most_confident(readings, 1, false, 9), ElementsAre(1, 3, 4));
+  EXPECT_THAT(overthought(readings, 9), ElementsAre(3, 1));
+}
+
+TEST(ReportReadings, ConfidencesThatRoundToOneAreStillOrdered) {
+  const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
+  const std::vector<float> temperatures = {1};
+  const Readings readings(logits.view(1, 2), temperatures);
+  EXPECT_EQ(readings.at(0, 0).confidence, 1);
+  EXPECT_THAT(most_confident(readings, 0, true, 3), ElementsAre(1, 2, 0));
+  EXPECT_THAT(overthought(readings, 3), IsEmpty());
+}
+
+TEST(ReportReadings, ReliabilityAgreesWithTheMetrics) {
+  test::Example example;
+  test::fill_randomly(example, 3, 7, 2000, 4);
+  const std::vector<float> ones(3, 1.0f);
+  const Readings readings(example.input.test, ones);
+  for (int k = 0; k < 3; ++k) {
+    const auto bins = reliability(readings, k);
+    std::int64_t images = 0;
+    for (const ReliabilityBin& bin : bins) images += bin.images;
+    EXPECT_EQ(images, 2000);
+    EXPECT_NEAR(calibration_error(bins, images),
+                example.input.metrics.exits[static_cast<std::size_t>(k)].ece, 1e-9);
+  }
+}
+
+TEST(ReportReadings, CountsWhereClassesLeave) {
+  const Logits logits{{1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 2}};
+  const std::vector<int> exit_index = {0, 1, 1};
+  const std::vector<std::int64_t> answers = {0, 1, 2};
+  const auto classes = leaving_by_class(logits.view(2, 3), exit_index, answers);
+  ASSERT_EQ(classes.size(), 3u);
+  EXPECT_THAT(classes[0].left, ElementsAre(1, 1));
+  EXPECT_THAT(classes[0].right, ElementsAre(1, 0));
+  EXPECT_EQ(classes[0].mean_exit(), 0.5);
+  EXPECT_EQ(classes[1].images, 0);
+  EXPECT_EQ(classes[1].mean_exit(), -1);
+  EXPECT_THAT(classes[2].right, ElementsAre(0, 1));
+}
+
+}  // namespace
+}  // namespace offramp::report

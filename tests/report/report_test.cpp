@@ -1,0 +1,257 @@
+#include "report/report.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "tests/report/example.h"
+#include "tests/report/xml.h"
+
+namespace offramp {
+namespace {
+
+using test::Example;
+using testing::HasSubstr;
+using testing::Not;
+
+/// Two exits, three classes, four images of classes 0, 0, 2, 1. Logits are logarithms of
+/// probabilities, eighths.
+///   exit 1: image 0 right at 6/8, 1 right at 6/8, 2 wrong at 4/8, 3 right at 4/8
+///   exit 2: image 0 right at 6/8, 1 wrong at 6/8, 2 right at 4/8, 3 right at 6/8
+/// Confidence 0.7 stops images 0 and 1 at exit 1: accuracy 1, harm 0, help 1/4.
+void fill_by_hand(Example& example) {
+  example.labels = {0, 0, 2, 1};
+  for (const double eighths : {6, 1, 1, 6, 1, 1, 4, 2, 2, 2, 4, 2,   // exit 1
+                               6, 1, 1, 1, 6, 1, 2, 2, 4, 1, 6, 1})  // exit 2
+    example.logits.push_back(static_cast<float>(std::log(eighths / 8)));
+  Policy& policy = example.input.policy.policy;
+  policy = never_stop(2);
+  policy.thresholds[0] = 0.7f;
+  example.input.policy.aim = "--threshold 0.7";
+  test::complete(example, 2, 3, 8);
+}
+
+/// The page without the images' and the style sheet's bytes, for reading.
+std::string body_of(const std::string& page) { return page.substr(page.find("</style>")); }
+
+std::size_t times(std::string_view text, std::string_view part) {
+  std::size_t n = 0;
+  for (auto at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+
+/// What every page must keep to.
+void expect_sound(const std::string& page) {
+  EXPECT_EQ(test::xml_fault(page), "");
+  EXPECT_EQ(times(page, "<script"), 0u);
+  EXPECT_EQ(times(page, "http:"), 0u);
+  EXPECT_EQ(times(page, "https:"), 0u);
+  EXPECT_EQ(times(page, "url("), times(page, "url(data:image/png;base64,"));
+  EXPECT_EQ(times(page, "@import"), 0u);
+  EXPECT_EQ(times(page, " href="), times(page, " href=\"#") + times(page, " href=\"data:,\""));
+  EXPECT_EQ(times(page, " src="), 0u);
+  for (const char* number : {"=\"nan", "nan,", " nan", ">nan", "inf,", "=\"inf", ">inf"})
+    EXPECT_EQ(times(body_of(page), number), 0u) << number;
+}
+
+TEST(Report, ForbidsAllButItsOwnStyleAndImages) {
+  Example example;
+  fill_by_hand(example);
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("<meta http-equiv=\"Content-Security-Policy\" content=\""
+                              "default-src 'none'; style-src 'unsafe-inline'; img-src data:\"/>"));
+  EXPECT_THAT(page, HasSubstr("<html lang=\"en\">"));
+  EXPECT_THAT(page, HasSubstr("name=\"viewport\""));
+  EXPECT_THAT(page, HasSubstr("prefers-color-scheme: dark"));
+}
+
+TEST(Report, SaysTheResultFirst) {
+  Example example;
+  fill_by_hand(example);
+  EXPECT_THAT(report_html(example.input),
+              HasSubstr("This network names 100.0\u00a0% of 4 test images rightly at 0.75 of the "
+                        "plain network’s cost; going on to the last exit for all of them gives "
+                        "75.0\u00a0% at 1.00."));
+}
+
+TEST(Report, ComparesWithThePlainNetwork) {
+  Example example;
+  fill_by_hand(example);
+  Control control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
+  example.input.controls.push_back({ReportControl::Kind::plain, "cifar<plain>", control});
+  EXPECT_THAT(report_html(example.input),
+              HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, names "
+                        "78.4\u00a0% rightly at 1.00: this one’s difference to it is −3.4 points "
+                        "(95 % interval −7.1\u00a0…\u00a0+0.2, the same images)."));
+}
+
+TEST(Report, TablesHoldWhatWasCountedByHand) {
+  Example example;
+  fill_by_hand(example);
+  const std::string body = body_of(report_html(example.input));
+  // Exit 1 takes images 0 and 1, both right; of these the last exit has one right.
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">exit 1, after layer1</th>"
+                              "<td>2</td><td>50.00\u00a0%</td><td>0.500</td>"
+                              "<td>100.00\u00a0%</td><td>50.00\u00a0%</td>"));
+  // Image 0 and 3 stay right, 1 becomes wrong, 2 right.
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">exit 1 to exit 2</th>"
+                              "<td>2</td><td>1</td><td>1</td><td>0</td>"));
+  // Exit 1 of class 0: both right; of class 2: named 0.
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class0</th>"
+                              "<td>2</td><td>0</td><td>0</td></tr>\n<tr>"));
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class2</th>"
+                              "<td>1</td><td>0</td><td>0</td></tr>\n</tbody>"));
+  // Where classes leave.
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class0</th><td>2</td>"
+                              "<td>100.00\u00a0%</td><td>100.00\u00a0%</td>"
+                              "<td>0.00\u00a0%</td><td>–</td>"));
+}
+
+TEST(Report, EscapesEverythingFromOutside) {
+  Example example;
+  fill_by_hand(example);
+  const std::string hostile = "</svg><script>alert(1)</script>\"'&\xff\x01";
+  ReportInput& input = example.input;
+  input.title = input.data = input.policy.aim = input.policy.guarantee = hostile;
+  input.recipe = hostile;
+  for (auto& name : input.classes) name = hostile;
+  for (auto& place : input.places) place = hostile;
+  for (auto& name : input.names) name = hostile;
+  input.facts = {{hostile, hostile}};
+  input.trainings = {{hostile, {{1, 2.0, {0.5, 0.5}, {0.4, 0.4}}}}};
+  input.controls.push_back({ReportControl::Kind::other, hostile, {}});
+  const std::string page = report_html(input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"
+                              "\ufffd␁"));
+}
+
+TEST(Report, OneExitHasNothingToChoose) {
+  Example example;
+  test::fill_randomly(example, 1, 4, 50, 8);
+  example.input.no_curves = "The network has no early exit.";
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("The network has no early exit."));
+  EXPECT_THAT(page, HasSubstr("nothing changes on the way"));
+  EXPECT_THAT(page, Not(HasSubstr("Right at an earlier exit")));
+}
+
+TEST(Report, SaysWhatIsMissing) {
+  Example example;
+  test::fill_randomly(example, 2, 3, 40, 8);
+  ReportInput& input = example.input;
+  input.policy.aim.clear();
+  const std::string page = report_html(input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("the model has no policy to stop earlier"));
+  EXPECT_THAT(page, HasSubstr("offramp calibrate"));
+  EXPECT_THAT(page, HasSubstr("No sweep curves: There is no tune image."));
+  EXPECT_THAT(page, HasSubstr("No record of a training was found."));
+  EXPECT_THAT(page, HasSubstr("The recipe of the training is not known."));
+}
+
+TEST(Report, SaysWhetherItWasExecuted) {
+  Example example;
+  fill_by_hand(example);
+  EXPECT_THAT(report_html(example.input), HasSubstr("It was replayed here"));
+  example.input.policy.executed = true;
+  EXPECT_THAT(report_html(example.input), HasSubstr("It was executed here"));
+}
+
+TEST(Report, MarksTheCurvesAsReplayed) {
+  Example example;
+  fill_by_hand(example);
+  Curve curve{Criterion::margin, Ensemble::off, {}};
+  for (int i = 0; i < 200; ++i)
+    curve.points.push_back(
+        {0.005f * static_cast<float>(i), 0.5 + 0.001 * i, 0.5 + 0.002 * i, 0.01, 0.02, {0.5, 0.5}});
+  example.input.curves = {curve};
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("margin (replayed)"));
+  EXPECT_THAT(page, HasSubstr("<th scope=\"row\" class=\"words\">margin</th><td>0.0000</td>"
+                              "<td>0.500</td><td>50.00\u00a0%</td><td>1.00\u00a0%</td>"
+                              "<td>2.00\u00a0%</td>"));
+}
+
+TEST(Report, LeavesOutMostOfManyClasses) {
+  Example example;
+  test::fill_randomly(example, 2, 40, 400, 8);
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that leave last."));
+  EXPECT_THAT(page, HasSubstr("the complete table is left out"));
+}
+
+TEST(Report, ClassesWithoutImagesAreLeftOut) {
+  Example example;
+  test::fill_randomly(example, 2, 3, 40, 8);
+  for (auto& label : example.labels) label = label == 2 ? 0 : label;
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, HasSubstr("1 of the classes has no test image and is left out."));
+}
+
+TEST(Report, ImagesOfEverySizeAreShownAtMost96Wide) {
+  Example example;
+  test::fill_randomly(example, 2, 3, 30, 8);
+  std::set<std::int64_t> asked;
+  example.input.image = [&](std::int64_t i) {
+    EXPECT_TRUE(asked.insert(i).second) << "asked twice for " << i;
+    const int width = 1 + static_cast<int>(i) * 37, height = 400 - 13 * static_cast<int>(i);
+    return Image{width, height,
+                 std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height), 99)};
+  };
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_EQ(times(page, "background-image:url(data:"), asked.size());
+}
+
+TEST(Report, EqualInputGivesEqualBytes) {
+  Example a, b;
+  test::fill_randomly(a, 3, 5, 100, 8);
+  test::fill_randomly(b, 3, 5, 100, 8);
+  EXPECT_EQ(report_html(a.input), report_html(b.input));
+}
+
+TEST(Report, StaysUnderFiveMegabytes) {
+  Example cifar, large, deep;
+  test::fill_randomly(cifar, 3, 10, 10000, 32);
+  EXPECT_LT(report_html(cifar.input).size(), 2'000'000u);
+  test::fill_randomly(large, 3, 10, 1000, 224);
+  EXPECT_LT(report_html(large.input).size(), 5'000'000u);
+  test::fill_randomly(deep, 8, 30, 3000, 96);
+  const std::string page = report_html(deep.input);
+  expect_sound(page);
+  EXPECT_LT(page.size(), 5'000'000u);
+}
+
+TEST(Report, RefusesSizesThatDoNotFit) {
+  const auto expect_refused = [](const std::function<void(ReportInput&)>& change) {
+    Example example;
+    fill_by_hand(example);
+    change(example.input);
+    EXPECT_THROW(report_html(example.input), Error);
+  };
+  expect_refused([](ReportInput& input) { input.classes.pop_back(); });
+  expect_refused([](ReportInput& input) { input.places.pop_back(); });
+  expect_refused([](ReportInput& input) { input.costs.push_back(1); });
+  expect_refused([](ReportInput& input) { input.names.pop_back(); });
+  expect_refused([](ReportInput& input) { input.image = nullptr; });
+  expect_refused([](ReportInput& input) { input.test.exits = 3; });
+  expect_refused([](ReportInput& input) { input.test.labels = {}; });
+  expect_refused([](ReportInput& input) { input.metrics.exits.pop_back(); });
+  expect_refused([](ReportInput& input) { input.metrics.images = 5; });
+  expect_refused([](ReportInput& input) { input.policy.exit_index.pop_back(); });
+  expect_refused([](ReportInput& input) { input.policy.exit_index[0] = 2; });
+  expect_refused([](ReportInput& input) { input.policy.answers[0] = 3; });
+  expect_refused([](ReportInput& input) { input.policy.policy = never_stop(3); });
+  expect_refused([](ReportInput& input) { input.policy.metrics.shares.clear(); });
+}
+
+}  // namespace
+}  // namespace offramp
