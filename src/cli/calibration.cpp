@@ -14,6 +14,7 @@
 #include "cli/evaluate.h"
 #include "cli/evidence.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "graph/cost.h"
 #include "image/image.h"
 #include "model/without_exits.h"
@@ -252,10 +253,8 @@ class Calibrator {
  private:
   void check_out() const {
     const fs::path out = flags_.written_to();
+    check_writable(out);
     std::error_code ignored;
-    if (fs::is_directory(out, ignored)) throw Error("{}: is a folder, not a file", out.string());
-    if (out.has_parent_path() && !fs::is_directory(out.parent_path(), ignored))
-      throw Error("{}: there is no such folder to write it to", out.string());
     for (const std::string& input : {flags_.data, flags_.reference})
       if (fs::equivalent(out, input, ignored))
         throw UsageError("--out: {} is what is read, it must not be written over", out.string());

@@ -200,11 +200,13 @@ ReportInput input_of(const Subject& subject, const Flags& flags) {
 
 int run(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
+  const std::string out = flags.out.empty()
+                              ? (find_run(flags.runs.front()).folder / "report.html").string()
+                              : flags.out;
+  check_writable(out);
   const Subject subject(flags.runs.front(), flags);
   const ReportInput input = input_of(subject, flags);
   const std::string page = report_html(input);
-  const std::string out =
-      flags.out.empty() ? (subject.run.folder / "report.html").string() : flags.out;
   write_text_atomic(out, page);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
   write_out(fmt::format("{}: {:.1f} MB, in {:.1f} s; open it in a browser\n", printable(out),

@@ -16,6 +16,7 @@
 #include "cli/terminal.h"
 #include "cli/test_output.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/version.h"
 
 namespace offramp::cli {
@@ -174,6 +175,8 @@ void run_sweep(const TestFlags& flags, const ModelFile& model, Predictor& predic
 int run(const TestFlags& flags) {
   check(flags.policy);
   check_sweep_names(flags.sweep);
+  for (const std::string& out : flags.sweep) check_writable(out);
+  if (!flags.save_logits.empty()) check_writable(flags.save_logits);
   const ModelFile model = load_model(flags.model);
   const auto predictor = open_engine(model, flags.engine);
 
@@ -204,6 +207,8 @@ int run(const TestFlags& flags) {
   if (const auto chosen = policy_of(flags.policy, model, result.engine)) {
     result.policy = run_policy(*predictor, set, result, *chosen);
     result.policy->of_model = !flags.policy.threshold;
+    result.policy->certificate_lost =
+        result.policy->of_model && model.policy->guarantee && !chosen->guarantee;
   }
   add_controls(flags, loaded, set, result);
   if (!flags.sweep.empty()) run_sweep(flags, model, *predictor, loaded, result);

@@ -137,8 +137,10 @@ std::string policy_text(const PolicyResult& policy, bool color) {
                   table.text(color));
   if (policy.of_model) text += fmt::format("  chosen by {}", printable(chosen.aim));
   if (const auto& given = chosen.guarantee)
-    text += fmt::format("; certified: {} ≤ {} with probability ≥ {}", given->of, given->epsilon,
+    text += fmt::format("; certified: {} ≤ {:g} with probability ≥ {:g}", given->of, given->epsilon,
                         1 - given->delta);
+  if (policy.certificate_lost)
+    text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.of_model) text += "\n";
   if (policy.replay_differs > 0)
     text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",

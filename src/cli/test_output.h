@@ -29,6 +29,7 @@ struct TestFlags {
 struct PolicyResult {
   ChosenPolicy chosen;
   bool of_model = false;
+  bool certificate_lost = false;  ///< the model has one, for another precision or other kernels
   PolicyMetrics metrics;
   std::vector<std::int64_t> answers;
   /// Images that leave elsewhere, or with another answer, when saved logits are replayed.

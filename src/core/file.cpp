@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
@@ -202,17 +203,31 @@ bool is_temporary(const fs::path& path) {
   return name.starts_with(".offramp-") && name.ends_with(".tmp");
 }
 
-void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
+namespace {
+
+/// What is at the path now; nullopt: nothing.
+std::optional<struct stat> replaceable(const fs::path& path) {
   struct stat old {};
-  const bool exists = ::stat(path.c_str(), &old) == 0;
-  if (exists && S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
-  if (exists && !S_ISREG(old.st_mode))
-    throw Error("{}: cannot write: not a regular file", path.string());
+  if (::stat(path.c_str(), &old) != 0) return std::nullopt;
+  if (S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
+  if (!S_ISREG(old.st_mode)) throw Error("{}: cannot write: not a regular file", path.string());
+  return old;
+}
+
+}  // namespace
+
+void check_writable(const fs::path& path) {
+  replaceable(path);
+  const TemporaryFile file(behind_links(path));
+}
+
+void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
+  const auto old = replaceable(path);
 
   // A link keeps pointing where it did.
   const fs::path target = behind_links(path);
   TemporaryFile file(target);
-  if (exists) ::fchmod(file.fd(), old.st_mode & 07777);
+  if (old) ::fchmod(file.fd(), old->st_mode & 07777);
   for (const auto part : parts)
     if (!write_all(file.fd(), part)) fail(path, "cannot write", errno);
   if (::fsync(file.fd()) != 0) fail(path, "cannot write", errno);

@@ -24,6 +24,8 @@ std::string read_text(const std::filesystem::path& path);
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+/// Throws what write_file_atomic would throw if it cannot begin: to be asked before long work.
+void check_writable(const std::filesystem::path& path);
 /// True for the name of such a temporary file: what a killed process may leave behind.
 bool is_temporary(const std::filesystem::path& path);
 

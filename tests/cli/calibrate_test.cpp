@@ -353,7 +353,7 @@ TEST_F(Calibrate, ExitsWithTwoOnWrongUsage) {
 TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
   const std::string nowhere = folder.path() / "nowhere" / "out.safetensors";
   expect_refused({"--max-cost", "1", "--out", nowhere},
-                 nowhere + ": there is no such folder to write it to");
+                 nowhere + ": cannot write: No such file or directory");
   expect_refused({"--max-accuracy-drop", "0", "--reference", nowhere},
                  nowhere + ": cannot open: No such file or directory");
   model = all_seeing_model();

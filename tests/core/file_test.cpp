@@ -104,6 +104,20 @@ TEST(WriteFileAtomic, SaysWhyItCannotWrite) {
               ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
 }
 
+TEST(CheckWritable, SaysWhatWritingWouldSayAndLeavesNothing) {
+  const TemporaryFolder folder;
+  check_writable(folder.path() / "new");
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+  write_text_atomic(folder.path() / "old", "old");
+  check_writable(folder.path() / "old");
+  EXPECT_EQ(read_text(folder.path() / "old"), "old");
+  EXPECT_THAT([&] { check_writable(folder.path()); },
+              ThrowsMessage<Error>(folder.path().string() + ": cannot write: Is a directory"));
+  const fs::path path = folder.path() / "missing" / "a";
+  EXPECT_THAT([&] { check_writable(path); },
+              ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
+}
+
 TEST(WriteFileAtomic, SweepsTheLeftoversOfKilledProcesses) {
   const TemporaryFolder folder;
   for (int i = 0; i < 3; ++i)
