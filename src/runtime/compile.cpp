@@ -63,10 +63,16 @@ struct Context {
 /// Compiles one segment for one batch size.
 class SegmentCompiler {
  public:
+  /// @param largest  of the batch sizes
   /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
   ///              so that not all of a network is ever in memory twice
-  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
-      : context_(context), lowered_(lowered), extent_{batch, context.options.threads}, last_(last) {
+  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool largest,
+                  bool last)
+      : context_(context),
+        lowered_(lowered),
+        extent_{batch, context.options.threads},
+        largest_(largest),
+        last_(last) {
     result_.batch = batch;
   }
 
@@ -152,7 +158,7 @@ class SegmentCompiler {
                                dtype_of(context_.options.precision),
                                layout(srcs[0]).format,
                                extent_.batch,
-                               context_.options.winograd.contains(op.output)};
+                               largest_ && context_.options.winograd.contains(op.output)};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     if (last_) conv.weights = std::vector<float>();
     const int src = in_layout(srcs[0], compiled.src);
@@ -298,7 +304,7 @@ class SegmentCompiler {
   const Context& context_;
   LoweredSegment& lowered_;
   Extent extent_;
-  bool last_;
+  bool largest_, last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies
@@ -350,7 +356,10 @@ void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, con
     std::vector<Layout> outputs;
     for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
       stage.sizes.push_back(
-          SegmentCompiler(context, lowered[i], *batch, *batch == 1).compile(inputs, outputs));
+
+          SegmentCompiler(context, lowered[i], *batch, *batch == network.batches.back(),
+                          *batch == 1)
+              .compile(inputs, outputs));
       if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
     }
     std::reverse(stage.sizes.begin(), stage.sizes.end());
