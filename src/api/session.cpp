@@ -59,13 +59,16 @@ class [[gnu::visibility("hidden")]] Session::State {
       }
       return answers;
     }
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      if (!try_load(images[i], answers[i])) continue;
-      Slot& slot = *take_slot(of_batch_);
-      slot.result = &answers[i];
-      run([&] { many().push(slot.index, pixels_, visitor_); });
-    }
-    if (!images.empty()) run([&] { many().flush(visitor_); });
+    if (images.empty()) return answers;
+    run([&] {
+      for (std::size_t i = 0; i < images.size(); ++i) {
+        if (!try_load(images[i], answers[i])) continue;
+        Slot& slot = *take_slot(of_batch_);
+        slot.result = &answers[i];
+        many().push(slot.index, pixels_, visitor_);
+      }
+      many().flush(visitor_);
+    });
     return answers;
   }
 
@@ -268,7 +271,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     try {
       load(image);
       return true;
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {  // memory for it, too, may be what is missing
       answer = {};
       answer.error = error.what();
       return false;

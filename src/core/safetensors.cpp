@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -255,9 +256,17 @@ void check_contiguous(const std::map<std::string, TensorView, std::less<>>& tens
 HostTensor TensorView::copy() const { return {dtype, shape, {bytes.begin(), bytes.end()}}; }
 
 std::vector<float> TensorView::to_f32() const {
-  if (dtype != DType::f32) return copy().to_f32();
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  if (dtype != DType::f32 && dtype != DType::bf16) return copy().to_f32();
+  std::vector<float> values(bytes.size() / size_of(dtype));
+  if (dtype == DType::f32) {
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint16_t half;  // which need not be aligned in the file
+    std::memcpy(&half, bytes.data() + i * sizeof half, sizeof half);
+    values[i] = from_bf16(half);
+  }
   return values;
 }
 

@@ -74,8 +74,16 @@ struct Context {
 /// Compiles one segment for one batch size.
 class SegmentCompiler {
  public:
-  SegmentCompiler(const Context& context, const LoweredSegment& lowered, int batch)
-      : context_(context), lowered_(lowered), extent_{batch, context.options.threads} {
+  /// @param largest  of the batch sizes
+  /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
+  ///              so that not all of a network is ever in memory twice
+  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool largest,
+                  bool last)
+      : context_(context),
+        lowered_(lowered),
+        extent_{batch, context.options.threads},
+        largest_(largest),
+        last_(last) {
     result_.batch = batch;
   }
 
@@ -86,13 +94,13 @@ class SegmentCompiler {
       result_.values[static_cast<std::size_t>(add_value(lowered_.inputs[i], inputs[i]))].input =
           static_cast<int>(i);
     steps_ = &result_.body;
-    for (const LoweredOp& op : lowered_.body) compile(op);
+    for (LoweredOp& op : lowered_.body) compile(op);
     for (std::size_t i = 0; i < lowered_.outputs.size(); ++i) {
       const int value = find(lowered_.outputs[i]);
       result_.outputs.push_back(outputs.empty() ? value : in_layout(value, outputs[i]));
     }
     steps_ = &result_.head;
-    for (const LoweredOp& op : lowered_.head) compile(op);
+    for (LoweredOp& op : lowered_.head) compile(op);
     if (!lowered_.head.empty()) result_.logits = find(lowered_.head.back().output);
     place();
     return std::move(result_);
@@ -147,13 +155,13 @@ class SegmentCompiler {
     return value;
   }
 
-  void compile(const LoweredOp& op) {
+  void compile(LoweredOp& op) {
     std::vector<int> srcs;
     for (const std::string& input : op.inputs) srcs.push_back(find(input));
-    std::visit([&](const auto& kind) { compile(op, kind, std::move(srcs)); }, op.kind);
+    std::visit([&](auto& kind) { compile(op, kind, std::move(srcs)); }, op.kind);
   }
 
-  void compile(const LoweredOp& op, const FusedConv& conv, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, FusedConv& conv, std::vector<int> srcs) {
     ConvolutionRequest request{
         op.output,
         &conv,
@@ -164,8 +172,9 @@ class SegmentCompiler {
         conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
         layout(srcs[0]).format,
         extent_.batch,
-        context_.options.winograd.contains(op.output)};
+        largest_ && context_.options.winograd.contains(op.output)};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
+    if (last_) conv.weights = std::vector<float>();
     const int src = in_layout(srcs[0], compiled.src);
     const int dst = conv.residual.empty() ? add_value(op.output, compiled.dst)
                                           : value_with_residual(op, conv, compiled.dst);
@@ -324,8 +333,9 @@ class SegmentCompiler {
   }
 
   const Context& context_;
-  const LoweredSegment& lowered_;
+  LoweredSegment& lowered_;
   Extent extent_;
+  bool largest_, last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies
@@ -371,8 +381,8 @@ std::vector<Layout> layouts_of(const CompiledSegment& segment, const std::vector
 }
 
 /// The largest batch size chooses the layouts that pass from segment to segment; the others follow.
-void compile_stages(const Graph& graph, const std::vector<LoweredSegment>& lowered,
-                    const Context& context, CompiledNetwork& network) {
+void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, const Context& context,
+                    CompiledNetwork& network) {
   std::vector<Layout> inputs = {input_layout(graph, lowered[0], context, network.batches.back())};
   const Cost cost = cost_of(graph);
   for (std::size_t i = 0; i < lowered.size(); ++i) {
@@ -383,7 +393,11 @@ void compile_stages(const Graph& graph, const std::vector<LoweredSegment>& lower
     stage.head_macs = cost.segments[i].head.macs;
     std::vector<Layout> outputs;
     for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
-      stage.sizes.push_back(SegmentCompiler(context, lowered[i], *batch).compile(inputs, outputs));
+      stage.sizes.push_back(
+
+          SegmentCompiler(context, lowered[i], *batch, *batch == network.batches.back(),
+                          *batch == 1)
+              .compile(inputs, outputs));
       if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
     }
     std::reverse(stage.sizes.begin(), stage.sizes.end());

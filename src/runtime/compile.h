@@ -22,7 +22,8 @@ struct CompileOptions {
   Precision precision = Precision::f32;
   std::vector<int> batches = {1};  ///< sizes to compile every segment for; 1 is always there
   int threads = 1;                 ///< that share one operation
-  /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it.
+  /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it: at the
+  /// largest batch size only, for every size would have weights of its own, four times as large.
   std::set<std::string, std::less<>> winograd = {};
   Ranges ranges = {};  ///< for int8
 };

@@ -2,20 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace offramp {
 
 void StepTimes::add(int index, double seconds) {
   Step& step = steps_[static_cast<std::size_t>(index)];
+  if (step.refusals >= kKept) step.runs = 0;
   step.last[static_cast<std::size_t>(step.runs++ % kKept)] = seconds;
   step.refusals = 0;
   const auto kept = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kKept));
   std::array<double, kKept> sorted = step.last;
-  const auto middle = sorted.begin() + (kept - 1) * 95 / 100;
+  const auto middle = sorted.begin() + (kept * 95 + 99) / 100 - 1;
   std::nth_element(sorted.begin(), middle, sorted.begin() + kept);
   step.quantile = *middle;
-  step.shortest = *std::min_element(sorted.begin(), sorted.begin() + kept);
+  step.shortest = std::min(step.shortest, seconds);
 }
 
 double StepTimes::expected(int index) const {

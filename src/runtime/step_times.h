@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace offramp {
@@ -15,9 +16,10 @@ class StepTimes {
   /// A step took this long.
   void add(int step, double seconds);
 
-  /// Whether a step can be expected to fit into what is left: the 95 % quantile of its last runs
-  /// does. Where it does not, what is expected sinks slowly towards the shortest of these runs, so
-  /// that a step is tried again some time after a slow spell. False while nothing is known.
+  /// Whether a step can be expected to fit into what is left: the 95 % quantile of its last 64 runs
+  /// does. Where it does not, what is expected sinks slowly towards its shortest run ever, so that
+  /// it is tried again some time after a slow spell; after a long refusal its record then begins
+  /// anew. False while nothing is known.
   bool fits(int step, double seconds);
 
   /// What is expected of a step now, in seconds; infinite while nothing is known.
@@ -27,9 +29,10 @@ class StepTimes {
   static constexpr int kKept = 64;  ///< runs
   struct Step {
     std::array<double, kKept> last{};
-    std::int64_t runs = 0;
-    double quantile = 0, shortest = 0;  ///< of the runs kept
-    int refusals = 0;                   ///< since the last run
+    std::int64_t runs = 0;  ///< of this record
+    double quantile = 0;
+    double shortest = std::numeric_limits<double>::infinity();  ///< ever
+    int refusals = 0;                                           ///< since the last run
   };
   std::vector<Step> steps_;
 };

@@ -416,6 +416,11 @@ TEST_F(Calibrate, ChoosesOnTuneWhatTestThenFollows) {
   EXPECT_EQ(test["exits"][2]["accuracy"], tune["accuracy_of_last_exit"]);
   EXPECT_EQ(test["exits"][1]["relative_cost"], result["relative_costs"][1]);
   EXPECT_EQ(test["controls"].size(), 5u);
+
+  const std::optional<ExitsSeen> seen = load_model(path).policy->seen;
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_EQ(seen->images, kTune);
+  EXPECT_EQ(json(seen->shares), tune["shares"]);
 }
 
 TEST_F(Calibrate, ChangesNothingButThePolicy) {

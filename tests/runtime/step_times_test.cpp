@@ -21,25 +21,34 @@ TEST(StepTimes, KnowNothingAtFirst) {
 TEST(StepTimes, ExpectNearlyTheLongestOfTheLastRuns) {
   StepTimes times(1);
   for (int i = 1; i <= 64; ++i) times.add(0, i);
-  EXPECT_EQ(times.expected(0), 60);  // the 60th of 64: index 59 = 63 · 0.95, rounded down
+  EXPECT_EQ(times.expected(0), 61);  // 0.95 · 64 = 60.8
   times.add(0, 100);                 // instead of the first, 1
-  EXPECT_EQ(times.expected(0), 61);
+  EXPECT_EQ(times.expected(0), 62);
   for (int i = 0; i < 64; ++i) times.add(0, 5);
   EXPECT_EQ(times.expected(0), 5);  // the slow spell is forgotten
 }
 
 TEST(StepTimes, TryAgainAfterASlowSpell) {
   StepTimes times(1);
-  for (int i = 0; i < 8; ++i) times.add(0, 1);
-  for (int i = 0; i < 56; ++i) times.add(0, 9);
+  times.add(0, 1);
+  for (int i = 0; i < 64; ++i) times.add(0, 9);
   int refused = 0;
   while (!times.fits(0, 3)) ASSERT_LT(++refused, 1000);
-  EXPECT_GE(refused, 200);  // 1 + 8 / 4 = 3: halved twice
-  EXPECT_LE(refused, 201);
-  EXPECT_TRUE(times.fits(0, 3));
-  times.add(0, 9);  // it was no spell
+  EXPECT_EQ(refused, 200);  // 1 + 8 / 4 = 3: halved twice
+  times.add(0, 9);          // it was no spell
   EXPECT_FALSE(times.fits(0, 3));
-  while (refused-- > -5000) EXPECT_FALSE(times.fits(0, 0.9));  // faster than ever seen
+  for (int i = 0; i < 5000; ++i) EXPECT_FALSE(times.fits(0, 0.9));  // faster than ever seen
+  times.add(0, 2);  // it is over, and what was slow is forgotten
+  EXPECT_TRUE(times.fits(0, 3));
+}
+
+TEST(StepTimes, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
+  StepTimes times(1);
+  for (int i = 0; i < 64; ++i) times.add(0, i % 8 == 0 ? 1.2 : 1);
+  int refused = 0;
+  while (!times.fits(0, 1.15)) ASSERT_LT(++refused, 64);
+  times.add(0, 1);
+  EXPECT_FALSE(times.fits(0, 1.15));
 }
 
 }  // namespace
