@@ -85,12 +85,12 @@ std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedL
   if (said == file.metadata().end() || said->second != policy || !exits || !answers)
     return std::nullopt;
   StoppedAnswers stopped;
-  const HostTensor exit_indices = exits->copy(), classes = answers->copy();
-  for (const std::int64_t k : exit_indices.as<std::int64_t>()) {
+  const HostTensor kept_exits = exits->copy(), kept_answers = answers->copy();
+  for (const std::int64_t k : kept_exits.as<std::int64_t>()) {
     if (k < 0 || k >= logits.exits) return std::nullopt;
     stopped.exit_index.push_back(static_cast<int>(k));
   }
-  for (const std::int64_t answer : classes.as<std::int64_t>()) {
+  for (const std::int64_t answer : kept_answers.as<std::int64_t>()) {
     if (answer < 0 || answer >= logits.classes) return std::nullopt;
     stopped.answers.push_back(answer);
   }

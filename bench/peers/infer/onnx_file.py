@@ -40,7 +40,7 @@ def attribute(name, value):
 
 
 def tensor(name, array):
-    array = numpy.ascontiguousarray(array)
+    array = numpy.asarray(array, order="C")  # keeps scalars scalars
     return (b"".join(integer(1, d) for d in array.shape) + integer(2, TYPES[str(array.dtype)]) +
             piece(8, name) + piece(9, array.tobytes()))
 

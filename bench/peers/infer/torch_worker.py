@@ -30,13 +30,10 @@ def main():
         if mode == "frozen-bf16":
             network = network.to(torch.bfloat16)
             batches = [b.to(torch.bfloat16) for b in batches]
-    if mode != "eager":
-        with torch.no_grad():
+        if mode != "eager":
             network = torch.jit.freeze(torch.jit.trace(network, batches[0]))
-            # Layouts of its oneDNN, chosen ahead; there is no such pass for bf16 in every release.
-            if mode == "frozen":
-                network = torch.jit.optimize_for_inference(network)
-    with torch.no_grad():
+        if mode == "frozen":  # layouts of its oneDNN, chosen ahead; for bf16 not in every release
+            network = torch.jit.optimize_for_inference(network)
         for _ in range(3):
             network(batches[0])
         numpy.concatenate([network(b).float().numpy() for b in batches]).tofile(logits_file)
