@@ -506,6 +506,8 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
   EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
 }
 
+// Runs under the thread sanitizer too, hence with one thread in an operation: libgomp, which is not
+// instrumented, raises false alarms with more.
 TEST(Session, ServesManyThreadsOnOneModel) {
   const OnDisk disk(with_policy(two_scale(), mixed_policy()), 12);
   const Model model = disk.load();
