@@ -43,8 +43,10 @@ void quantise(const std::string& name, ModelFile& model) {
     for (const float weight : weights) largest = std::max(largest, std::abs(weight));
     // Of a channel that is all but zero, the steps would be denormal.
     if (largest > 1e-30f) scales[o] = largest / 127;
-    for (float& weight : weights)
-      weight = scales[o] * std::clamp(std::nearbyint(weight / scales[o]), -127.0f, 127.0f);
+    for (float& weight : weights) {
+      const float steps = std::clamp(std::nearbyint(weight / scales[o]), -127.0f, 127.0f);
+      weight = scales[o] * (steps + 0.0f);  // an integer has one zero
+    }
   }
   tensor = HostTensor::of(tensor.shape, values);
   model.weight_scales[name] = std::move(scales);
