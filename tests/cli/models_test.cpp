@@ -372,7 +372,7 @@ TEST_F(Models, EnginesThatDoNotExistAreNamedInOneLine) {
   refused({"--engine", "tensorflow"}, 2, "--engine: ");
   refused({"--engine", "runtime", "--device", "cuda"}, 2, "runs on the CPU, not on \"cuda\"");
 #ifdef OFFRAMP_WITH_TRAIN
-  refused({"--engine", "libtorch", "--precision", "f23"}, 2, "LibTorch computes in f32 or bf16");
+  refused({"--engine", "libtorch", "--precision", "int8"}, 2, "LibTorch computes in f32 or bf16");
 #else
   for (const char* flag : {"--engine=libtorch", "--device=cuda"})
     refused({flag}, 1, "this build has no LibTorch");
