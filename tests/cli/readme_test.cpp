@@ -108,6 +108,11 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
     ++count;
     if (words[0] == "data" && words[1] == "fetch") continue;  // tests/data/fetch_test.cpp
     const Ended ended = run(words);
+    // A CPU without 8-bit instructions says so, and has no such file.
+    if (ended.err.find("this CPU has no instructions") != ended.err.npos) continue;
+    if (line.find(".int8.") != line.npos &&
+        !fs::exists(root_ / "runs/cifar10/model.int8.safetensors"))
+      continue;
     EXPECT_EQ(ended.status, 0) << line << "\n" << ended.err;
   }
   EXPECT_GE(count, 7);
