@@ -23,6 +23,7 @@ async function main() {
     interOpNumThreads: 1,
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
+    logSeverityLevel: 3,
   };
   if (optimised) options.optimizedModelFilePath = optimised;
   const session = await ort.InferenceSession.create(model, options);
