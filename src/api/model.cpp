@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "runtime/kernels_name.h"
+#include "runtime/self_check.h"
 #include "runtime/tune.h"
 
 namespace offramp {
@@ -35,12 +36,26 @@ Model::State::State(const std::filesystem::path& path, const Options& options) {
   compile_options_.threads = options.threads > 0 ? options.threads : omp_get_num_procs();
   // Winograd's algorithm is for f32 only: nothing else is to be chosen.
   tune_ = options.tune && precision() == Precision::f32;
-  settle_promise();
   try {
     for_one_ = compiled(compile_options_);
+    check_stored_logits();
   } catch (const Error& error) {
     throw_with_place(path.string(), error);
   }
+  settle_promise();
+}
+
+/// What the file keeps logits of is asked again; another answer, and the model runs in f32.
+void Model::State::check_stored_logits() {
+  if (!file().deployment || file().deployment->precision != to_string(precision()) ||
+      gives_stored_logits(for_one_, file()))
+    return;
+  notes_.push_back(
+      fmt::format("{} gives other logits here than where the file was made: the model runs in f32",
+                  to_string(precision())));
+  compile_options_.precision = Precision::f32;
+  store_ = make_weight_store();
+  for_one_ = compiled(compile_options_);
 }
 
 /// nullopt where nothing is certified, or in a precision of another program.
@@ -81,9 +96,14 @@ Precision Model::State::choose_precision(const std::string& wanted) {
   Precision precision = Precision::f32;
   if (wanted != "auto")
     precision = precision_from_string(wanted);
+  else if (!file().deployment)
+    precision = certified_precision().value_or(stored_precision());
+  else if (is_within_bounds(*file().deployment))
+    precision = precision_from_string(file().deployment->precision);
   else
-    precision = file().deployment ? precision_from_string(file().deployment->precision)
-                                  : certified_precision().value_or(stored_precision());
+    notes_.push_back(
+        fmt::format("{} was measured outside its bounds on tune: the model runs in f32",
+                    file().deployment->precision));
   const Precision usable = usable_precision(precision);
   if (usable != precision)
     notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",

@@ -38,6 +38,7 @@ class [[gnu::visibility("hidden")]] Model::State {
   Precision stored_precision() const;
   Precision choose_precision(const std::string& wanted);
   void settle_promise();
+  void check_stored_logits();
   std::shared_ptr<const CompiledNetwork> compiled(CompileOptions options) const;
 
   MappedModel mapped_;

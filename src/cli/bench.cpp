@@ -209,6 +209,7 @@ ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
   result.deployment = Deployment{
       "int8",
       observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
+      {},
       {}};
   return result;
 }

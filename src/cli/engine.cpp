@@ -7,9 +7,12 @@
 
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "runtime/predictor.h"
+#include "runtime/self_check.h"
 
 #ifdef OFFRAMP_WITH_TRAIN
 #include "train/predictor.h"
@@ -38,13 +41,26 @@ void tell_once(const std::string& text) {
   if (!told.exchange(true)) tell(text);
 }
 
+/// Asks a deployment file's own precision for the logits that the file keeps.
+bool gives_stored_logits(const ModelFile& model, Precision precision) {
+  if (!model.deployment || model.deployment->precision != to_string(precision)) return true;
+  WeightStore store;
+  CompileOptions options;
+  options.precision = precision;
+  options.ranges = model.deployment->ranges;
+  return offramp::gives_stored_logits(compile(model.graph, model.weights, options, store), model);
+}
+
 Precision runtime_precision(const ModelFile& model, const EngineFlags& flags) {
   const Precision wanted = precision_for(model, flags.precision);
   const Precision usable = usable_precision(wanted);
   if (usable != wanted)
     tell_once(fmt::format("this CPU has no instructions for {}: runs in {}\n", to_string(wanted),
                           to_string(usable)));
-  return usable;
+  if (usable == Precision::f32 || gives_stored_logits(model, usable)) return usable;
+  tell_once(fmt::format("{} gives other logits here than where the file was made: runs in f32\n",
+                        to_string(usable)));
+  return Precision::f32;
 }
 
 std::unique_ptr<Predictor> open_runtime(const ModelFile& model, const EngineFlags& flags) {
@@ -86,7 +102,14 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
 
 Precision precision_for(const ModelFile& model, const std::string& word) {
   if (!word.empty() && word != "auto") return precision_from_string(word);
-  return model.deployment ? precision_from_string(model.deployment->precision) : Precision::f32;
+  if (!model.deployment) return Precision::f32;
+  if (is_within_bounds(*model.deployment))
+    return precision_from_string(model.deployment->precision);
+  tell_once(
+      fmt::format("{} was measured outside its bounds on tune: runs in f32, unless "
+                  "--precision {} asks for it\n",
+                  model.deployment->precision, model.deployment->precision));
+  return Precision::f32;
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {

@@ -30,7 +30,8 @@ struct Engine {
 };
 
 /// The precision that a word of a command line means for a model: an empty one, or "auto", a
-/// deployment file's own, else f32. @throws UsageError naming the nearest
+/// deployment file's own if it was measured within its bounds, else f32. @throws UsageError naming
+/// the nearest
 Precision precision_for(const ModelFile& model, const std::string& word);
 
 /// @throws UsageError for an engine, precision or device that does not exist, or not together;

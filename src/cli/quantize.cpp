@@ -14,8 +14,11 @@
 #include "core/file.h"
 #include "image/image.h"
 #include "policy/policy.h"
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
+#include "runtime/self_check.h"
 
 namespace offramp::cli {
 namespace {
@@ -105,6 +108,16 @@ ModelFile deployed_from(const QuantizeFlags& flags, const ModelFile& model, cons
   return quantised_to_int8(model, inputs_of(data, observed, model), std::max(flags.threads, 1));
 }
 
+StoredLogits stored_logits(const ModelFile& deployed, Precision precision) {
+  constexpr std::uint64_t kSeed = 1;
+  WeightStore store;
+  CompileOptions options;
+  options.precision = precision;
+  options.ranges = deployed.deployment->ranges;
+  const auto network = compile(deployed.graph, deployed.weights, options, store);
+  return {kSeed, logits_to_store(network, deployed.graph, kSeed)};
+}
+
 }  // namespace
 
 std::string QuantizeFlags::written_to() const {
@@ -187,6 +200,8 @@ Quantized quantize(const QuantizeFlags& flags) {
   deployed.deployment->measured = {result.tune_images,  last.agreement,
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
+  result.within_bounds = is_within_bounds(*deployed.deployment);
+  deployed.deployment->check = stored_logits(deployed, precision);
   save_model(out, deployed);
   choose_policy_again(flags, model, result);
   result.bytes_before = static_cast<std::int64_t>(fs::file_size(flags.model));

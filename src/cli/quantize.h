@@ -34,6 +34,7 @@ struct Quantized {
   std::int64_t observed = 0;  ///< training images that ranges were observed on
   std::int64_t tune_images = 0;
   std::vector<ExitLoss> exits;
+  bool within_bounds = false;                ///< of the last exit's loss, see is_within_bounds
   std::int64_t bytes_before = 0, bytes = 0;  ///< of the files
   std::optional<Calibration> policy;         ///< chosen again by the aim of the model's own
   CalibrateFlags policy_flags;               ///< it was chosen by

@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxTensors = 100'000;
 constexpr std::size_t kMaxNameBytes = 1000;
+constexpr std::size_t kMaxLogits = 1'000'000;
+constexpr double kMostLogit = 1e30;
 constexpr double kMostMagnitude = 1e30;
 constexpr double kLeastMagnitude = 1e-30;
 
@@ -62,12 +64,33 @@ MeasuredLoss read_measured(const Json& json) {
   return measured;
 }
 
+StoredLogits read_check(const Json& json) {
+  JsonFields fields(json, "check");
+  StoredLogits check;
+  check.seed = static_cast<std::uint64_t>(fields.integer("seed", 0, std::int64_t{1} << 62));
+  for (const double logit : fields.numbers("logits", -kMostLogit, kMostLogit, kMaxLogits))
+    check.logits.push_back(static_cast<float>(logit));
+  fields.finish();
+  return check;
+}
+
 }  // namespace
+
+bool is_within_bounds(const Deployment& deployment) {
+  const MeasuredLoss& measured = deployment.measured;
+  const bool int8 = deployment.precision == "int8";
+  const double least_agreement = int8 ? 0.985 : 0.995, most_lost = int8 ? 0.003 : 0.001;
+  // Counts of images become shares: a loss of exactly the bound is within it.
+  constexpr double kRounding = 1e-9;
+  return measured.images > 0 && measured.agreement >= least_agreement - kRounding &&
+         measured.reference_accuracy - measured.accuracy <= most_lost + kRounding;
+}
 
 std::string deployment_to_json(const Deployment& deployment) {
   return Json({{"precision", deployment.precision},
                {"ranges", to_json(deployment.ranges)},
-               {"measured", to_json(deployment.measured)}})
+               {"measured", to_json(deployment.measured)},
+               {"check", {{"seed", deployment.check.seed}, {"logits", deployment.check.logits}}}})
       .dump();
 }
 
@@ -81,6 +104,7 @@ Deployment deployment_from_json(const std::string& text) {
                 quote(deployment.precision));
   deployment.ranges = read_ranges(fields);
   deployment.measured = read_measured(fields.object("measured"));
+  deployment.check = read_check(fields.object("check"));
   fields.finish();
   if ((deployment.precision == "int8") == deployment.ranges.empty())
     throw Error("{}: {}", fields.place_of("ranges"),

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace offramp {
 
@@ -26,13 +27,26 @@ struct MeasuredLoss {
   bool operator==(const MeasuredLoss&) const = default;
 };
 
+/// What every exit said of a few images drawn from a seed, to be asked again where a file is
+/// loaded.
+struct StoredLogits {
+  std::uint64_t seed = 0;
+  std::vector<float> logits;  ///< [images, K, classes]; none: nothing to check
+  bool operator==(const StoredLogits&) const = default;
+};
+
 /// The one precision that a deployment file holds.
 struct Deployment {
   std::string precision;  ///< "bf16" or "int8"
   Ranges ranges;          ///< for int8
   MeasuredLoss measured;
+  StoredLogits check;
   bool operator==(const Deployment&) const = default;
 };
+
+/// Whether the precision lost so little on tune that it may run where nobody asked for one: bf16
+/// gave f32's answer to 99.5 % of the images and lost 0.1 point, int8 98.5 % and 0.3 point.
+bool is_within_bounds(const Deployment& deployment);
 
 /// As JSON text and back. @throws Error naming the field
 std::string deployment_to_json(const Deployment& deployment);

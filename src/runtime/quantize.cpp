@@ -18,7 +18,7 @@ ModelFile deployment_of(const ModelFile& model, std::string precision) {
                 model.deployment->precision);
   ModelFile deployed = model;
   deployed.policy.reset();
-  deployed.deployment = Deployment{std::move(precision), {}, {}};
+  deployed.deployment = Deployment{std::move(precision), {}, {}, {}};
   return deployed;
 }
 

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 
 /// A network of random weights that says it was trained on synthetic images.
 class Quantize : public testing::Test {
@@ -79,12 +80,50 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   EXPECT_EQ(deployed.deployment->precision, "int8");
   EXPECT_EQ(deployed.deployment->measured.images, 160);
   EXPECT_EQ(deployed.policy->aim, "--max-cost 0.5");
-  const Ended tested = offramp({"test", out, "--data", "synthetic", "--threads", "1", "--json"});
+  EXPECT_EQ(said["within_bounds"], is_within_bounds(*deployed.deployment));
+  EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
+  const Ended tested = offramp(
+      {"test", out, "--data", "synthetic", "--threads", "1", "--precision", "int8", "--json"});
   ASSERT_EQ(tested.status, 0) << tested.err;
+  EXPECT_THAT(tested.err, Not(HasSubstr("other logits")));
   EXPECT_EQ(json::parse(tested.out)["precision"], "int8");
-  const Ended compiled = offramp({"info", out, "--compiled"});
+  const Ended compiled = offramp({"info", out, "--compiled", "--precision", "int8"});
   ASSERT_EQ(compiled.status, 0) << compiled.err;
   EXPECT_THAT(compiled.out, HasSubstr("u8 [4,32,32]"));
+}
+
+TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
+  const Ended ended = quantize();
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const ModelFile made = load_model(out);
+  const auto runs_in = [&](ModelFile changed, std::vector<std::string> more) {
+    save_model(out, changed);
+    std::vector<std::string> arguments = {"test",      out, "--data", "synthetic",
+                                          "--threads", "1", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended tested = offramp(arguments);
+    EXPECT_EQ(tested.status, 0) << tested.err;
+    return std::pair(json::parse(tested.out)["precision"].get<std::string>(), tested.err);
+  };
+  ModelFile good = made;
+  good.deployment->measured.agreement = 1;
+  good.deployment->measured.accuracy = good.deployment->measured.reference_accuracy;
+  EXPECT_EQ(runs_in(good, {}).first, "int8");
+
+  ModelFile lossy = good;
+  lossy.deployment->measured.agreement = 0.98;
+  const auto [precision, said] = runs_in(lossy, {});
+  EXPECT_EQ(precision, "f32");
+  EXPECT_THAT(said, HasSubstr("int8 was measured outside its bounds on tune: runs in f32, unless "
+                              "--precision int8 asks for it\n"));
+  EXPECT_EQ(runs_in(lossy, {"--precision", "int8"}).first, "int8");
+
+  ModelFile other = good;
+  for (float& logit : other.deployment->check.logits) logit += 5;
+  const auto [fallen, why] = runs_in(other, {});
+  EXPECT_EQ(fallen, "f32");
+  EXPECT_THAT(why, HasSubstr("int8 gives other logits here than where the file was made"));
 }
 
 TEST_F(Quantize, WritesBf16) {

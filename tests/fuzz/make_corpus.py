@@ -60,6 +60,11 @@ def models():
     yield "model_file/tiny.safetensors", tiny
     yield "model_file/policy.safetensors", file(lambda m: m.update(policy=json.dumps(policy)))
     never = dict(policy, thresholds=[None], guarantee=None, ensemble="off", ensemble_weights=[])
+    deployment = {"precision": "int8", "ranges": [{"tensor": "input", "magnitude": 2.6, "signed": True}],
+                  "measured": {"images": 2000, "agreement": 0.995, "accuracy": 0.893,
+                               "reference_accuracy": 0.895, "difference_interval": [-0.003, 0.001]},
+                  "check": {"seed": 1, "logits": [0.5, -1.25]}}
+    yield "model_file/deployed.safetensors", file(lambda m: m.update(deployment=json.dumps(deployment)))
     yield "model_file/never.safetensors", file(lambda m: m.update(policy=json.dumps(never)))
 
 

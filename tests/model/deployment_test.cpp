@@ -21,7 +21,8 @@ using testing::ThrowsMessage;
 Deployment deployment() {
   return {"int8",
           {{"input", {2.5f, true}}, {"relu1", {3.75f, false}}},
-          {2000, 0.9875, 0.88, 0.8815, -0.004, 0.001}};
+          {2000, 0.9875, 0.88, 0.8815, -0.004, 0.001},
+          {7, {0.1f, -2.5f}}};
 }
 
 std::string with(const std::string& from, const std::string& to) {
@@ -31,9 +32,23 @@ std::string with(const std::string& from, const std::string& to) {
   return text.replace(at, from.size(), to);
 }
 
+TEST(Deployment, IsWithinItsBoundsOrNot) {
+  const auto within = [](const char* precision, double agreement, double lost) {
+    return is_within_bounds({precision, {}, {2000, agreement, 0.9 - lost, 0.9, 0, 0}, {}});
+  };
+  EXPECT_TRUE(within("int8", 0.985, 0.003));
+  EXPECT_FALSE(within("int8", 0.9845, 0));
+  EXPECT_FALSE(within("int8", 1, 0.0035));
+  EXPECT_TRUE(within("int8", 1, -0.02)) << "better is not worse";
+  EXPECT_TRUE(within("bf16", 0.995, 0.001));
+  EXPECT_FALSE(within("bf16", 0.9945, 0));
+  EXPECT_FALSE(within("bf16", 1, 0.0015));
+  EXPECT_FALSE(is_within_bounds({"int8", {}, {0, 1, 0.9, 0.9, 0, 0}, {}})) << "never measured";
+}
+
 TEST(DeploymentJson, ReadsWhatItWrites) {
   EXPECT_EQ(deployment_from_json(deployment_to_json(deployment())), deployment());
-  const Deployment bf16{"bf16", {}, {}};
+  const Deployment bf16{"bf16", {}, {}, {}};
   EXPECT_EQ(deployment_from_json(deployment_to_json(bf16)), bf16);
 }
 
@@ -51,8 +66,10 @@ TEST(DeploymentJson, RefusesWhatMakesNoSense) {
       {with("2000", "-1"), "measured.images"},
       {with("[-0.004,0.001]", "[-0.004]"), "measured.difference_interval: 1 values, expected 2"},
       {with("\"measured\"", "\"measure\""), "measured"},
+      {with("\"seed\":7", "\"seed\":-7"), "check.seed"},
+      {with("-2.5", "\"x\""), "check.logits"},
       {R"({"precision":"int8","ranges":[],"measured":{"images":0,"agreement":1,"accuracy":0,)"
-       R"("reference_accuracy":0,"difference_interval":[0,0]}})",
+       R"("reference_accuracy":0,"difference_interval":[0,0]},"check":{"seed":0,"logits":[]}})",
        "ranges: int8 needs them"},
   };
   for (const auto& [text, message] : refused)
