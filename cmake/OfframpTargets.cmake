@@ -9,7 +9,9 @@ add_library(offramp::options ALIAS offramp_options)
 target_compile_features(offramp_options INTERFACE cxx_std_20)
 target_include_directories(offramp_options INTERFACE
   ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(offramp_options INTERFACE -Wall -Wextra -Wshadow)
+target_compile_options(offramp_options INTERFACE -Wall -Wextra -Wshadow
+  # GCC 12's false alarm in std::string at -O3 (its bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 # Conversion warnings are for our code; the macros of GoogleTest and LibTorch trip over them.
 add_library(offramp_strict INTERFACE)
 target_compile_options(offramp_strict INTERFACE -Wconversion -Wno-sign-conversion)
@@ -23,7 +25,7 @@ if(OFFRAMP_SANITIZE)
   target_compile_options(offramp_options INTERFACE
     -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
     # GCC's own false alarms in sanitized library code (std::regex).
-    -Wno-maybe-uninitialized)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(offramp_options INTERFACE -fsanitize=${OFFRAMP_SANITIZE})
 endif()
 
@@ -33,7 +35,9 @@ function(offramp_library name)
   cmake_parse_arguments(arg "RELAXED" "" "SOURCES;PUBLIC;LINK" ${ARGN})
   add_library(offramp_${name} STATIC ${arg_SOURCES})
   add_library(offramp::${name} ALIAS offramp_${name})
-  set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  # Hidden: the shared library made of these shows what OFFRAMP_API marks and nothing else.
+  set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp::options>)
   if(NOT arg_RELAXED)
     target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp_strict>)

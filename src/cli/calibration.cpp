@@ -36,7 +36,7 @@ struct Listed {
 /// The data set of a model, at its size. The model must outlive it.
 class ModelsData {
  public:
-  ModelsData(const std::string& path, const Model& model, const CalibrateFlags& flags)
+  ModelsData(const std::string& path, const ModelFile& model, const CalibrateFlags& flags)
       : path_(path), model_(model), flags_(flags) {
     LoadOptions options;
     options.height = model.preprocessing.height;
@@ -101,7 +101,7 @@ class ModelsData {
   }
 
   std::string path_;
-  const Model& model_;
+  const ModelFile& model_;
   const CalibrateFlags& flags_;
   LoadedData loaded_;
 };
@@ -187,7 +187,7 @@ struct Candidate {
 
 /// A model that an accuracy is measured from; without data where that is the model itself.
 struct Reference {
-  Model model;
+  ModelFile model;
   std::unique_ptr<ModelsData> data;
   Listed tune;
 };
@@ -218,15 +218,16 @@ class Calibrator {
     all_ = data_->logits(*predictor_, tune_);
     Calibration result;
     result.classes = model_.classes;
+    result.engine = engine_for(model_, flags_.engine);
     if (flags_.max_accuracy_drop)
       result.least_accuracy = least_accuracy_ = reference_accuracy() - *flags_.max_accuracy_drop;
     Candidate best = consider({});
     if (flags_.drop_useless_exits && best.chosen.met) drop_useless(best);
 
-    Model deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
+    ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
     result.shared = best.chosen.shared;
-    result.chosen = {best.chosen.policy, aim_text(flags_), std::nullopt};
+    result.chosen = {best.chosen.policy, aim_text(flags_)};
     if (flags_.guarantee) {
       result.certificate = draw_certificate(best, deployed);
       result.met = result.certificate->holds();
@@ -244,6 +245,7 @@ class Calibrator {
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
                    accuracy_of_last(best.tune.view()),
                    measure_policy(replayed.outcome(), best.costs.relative)};
+    result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);
     return result;
   }
@@ -370,7 +372,7 @@ class Calibrator {
   /// stopped in between has had its look.
   void count_certificate() {
     Tensors extra;
-    Model now = load_model(flags_.model, &extra);
+    ModelFile now = load_model(flags_.model, &extra);
     if (now.graph != model_.graph || now.weights != model_.weights ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error("{}: changed while it was calibrated", flags_.model);
@@ -384,7 +386,7 @@ class Calibrator {
     model_.certificates = now.certificates;
   }
 
-  Certificate draw_certificate(const Candidate& best, const Model& deployed) {
+  Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
     GuaranteeAim aim = guarantee_aim();
@@ -413,6 +415,7 @@ class Calibrator {
   std::optional<Guarantee> guarantee_of(const Certificate& certificate) const {
     if (!certificate.holds()) return std::nullopt;
     const CertifiedPolicy& result = certificate.result;
+    const Engine engine = engine_for(model_, flags_.engine);
     Guarantee given;
     given.of = flags_.label_free ? "disagreement" : "harm";
     given.epsilon = *flags_.guarantee;
@@ -421,12 +424,12 @@ class Calibrator {
     given.images = result.images;
     given.counted = result.certified->harmed;
     given.upper_bound = result.certified->upper_bound;
-    given.precision = flags_.engine.precision;
-    given.kernels = engine_name(flags_.engine);
+    given.precision = engine.precision;
+    given.kernels = engine.kernels;
     return given;
   }
 
-  void write(Model deployed, Calibration& result) const {
+  void write(ModelFile deployed, Calibration& result) const {
     if (flags_.out.empty() && model_.policy) result.replaced = model_.policy->aim;
     // Another run may have drawn a certificate meanwhile.
     deployed.certificates = std::max(model_.certificates, load_model(flags_.model).certificates);
@@ -438,7 +441,7 @@ class Calibrator {
   const CalibrateFlags& flags_;
   PolicyShape shape_;
   Tensors extra_;
-  Model model_;
+  ModelFile model_;
   int exits_;
   std::unique_ptr<ModelsData> data_;
   Listed tune_, certify_;

@@ -68,6 +68,7 @@ struct Calibration {
   bool state_left_out = false;  ///< tensors beside the weights, which spoke of the dropped exits
   std::optional<std::string> replaced;  ///< the aim of the policy that stood in the file
   std::vector<std::string> classes;
+  Engine engine;
 };
 
 /// Chooses on the model's tune images; for a guarantee then certifies once on its certify images,

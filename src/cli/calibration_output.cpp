@@ -43,8 +43,8 @@ json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
-                 {"precision", flags.engine.precision},
-                 {"kernels", engine_name(flags.engine)},
+                 {"precision", result.engine.precision},
+                 {"kernels", result.engine.kernels},
                  {"worst_class", nullptr}};
   if (certificate.holds()) {
     object["counted"] = found.certified->harmed;

@@ -109,7 +109,8 @@ class Classifier {
         predictor_(open_engine(model_, flags.engine)),
         cost_(cost_of(model_.graph)),
         policy_(never_stop(predictor_->num_exits())) {
-    if (const auto chosen = policy_of(flags.policy, model_, flags.engine)) policy_ = chosen->policy;
+    if (const auto chosen = policy_of(flags.policy, model_, engine_for(model_, flags.engine)))
+      policy_ = chosen->policy;
   }
 
   /// Answers in the order of `paths`; an image that cannot be used has its error.
@@ -163,7 +164,7 @@ class Classifier {
   }
 
   const Flags& flags_;
-  Model model_;
+  ModelFile model_;
   std::unique_ptr<Predictor> predictor_;
   Cost cost_;
   Policy policy_;

@@ -20,6 +20,8 @@ void add_test_command(CLI::App& app, Action& action);
 void add_classify_command(CLI::App& app, Action& action);
 void add_calibrate_command(CLI::App& app, Action& action);
 void add_report_command(CLI::App& app, Action& action);
+void add_quantize_command(CLI::App& app, Action& action);
+void add_bench_command(CLI::App& app, Action& action);
 void add_info_command(CLI::App& app, Action& action);
 
 }  // namespace offramp::cli

@@ -7,25 +7,40 @@
 
 #include "core/predictor.h"
 #include "model/model_file.h"
+#include "runtime/precision.h"
 
 namespace offramp::cli {
 
 /// Flags of every command that runs a network.
 struct EngineFlags {
   int threads = 0;
-  int batch = 0;  ///< 0: chosen by the command
-  std::string precision = "f32";
+  int batch = 0;          ///< 0: chosen by the command
+  std::string engine;     ///< empty: the runtime, or LibTorch where the device is not the CPU
+  std::string precision;  ///< empty: a deployment file's own, else f32
   std::string device = "cpu";
 };
 
-/// Declares --threads, --batch, --precision and --device.
+/// Declares --threads, --batch, --engine, --precision and --device.
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 
-/// The engine that runs a model in this build.
-/// @throws Error if this build has none; UsageError for an unknown precision or device
-std::unique_ptr<Predictor> open_engine(const Model& model, const EngineFlags& flags);
+/// What runs a model, as flags, build and CPU decide.
+struct Engine {
+  std::string precision;  ///< that is computed in: another than was asked for on some CPUs
+  std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16", "libtorch cpu"; a certificate's name
+};
 
-/// Whose kernels that engine runs, and where: "libtorch cpu". A certificate names them.
-std::string engine_name(const EngineFlags& flags);
+/// The precision that a word of a command line means for a model: an empty one, or "auto", a
+/// deployment file's own if it was measured within its bounds, else f32. @throws UsageError naming
+/// the nearest
+Precision precision_for(const ModelFile& model, const std::string& word);
+
+/// @throws UsageError for an engine, precision or device that does not exist, or not together;
+///         Error if this build has no such engine
+Engine engine_for(const ModelFile& model, const EngineFlags& flags);
+
+/// Opens the engine for a model. A precision that the CPU has no instructions for gives way to the
+/// next wider one, said once on standard error.
+/// @throws as engine_for; Error if the engine cannot run the model
+std::unique_ptr<Predictor> open_engine(const ModelFile& model, const EngineFlags& flags);
 
 }  // namespace offramp::cli

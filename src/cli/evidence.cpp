@@ -20,7 +20,7 @@ bool is_listed(const Dataset& data, std::int64_t index, const std::vector<std::u
 
 }  // namespace
 
-LoadOptions load_options(const Model& model) {
+LoadOptions load_options(const ModelFile& model) {
   LoadOptions options;
   options.height = model.preprocessing.height;
   options.width = model.preprocessing.width;
@@ -28,7 +28,7 @@ LoadOptions load_options(const Model& model) {
   return options;
 }
 
-void check_same_classes(const Model& model, const Dataset& data) {
+void check_same_classes(const ModelFile& model, const Dataset& data) {
   const std::size_t common = std::min(model.classes.size(), data.classes.size());
   for (std::size_t i = 0; i < common; ++i)
     if (model.classes[i] != data.classes[i])
@@ -47,7 +47,7 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
   return indices;
 }
 
-void refuse_trained_images(const Model& model, const Dataset& data,
+void refuse_trained_images(const ModelFile& model, const Dataset& data,
                            const std::vector<std::int64_t>& indices, std::string_view advice) {
   const std::vector<std::uint64_t>& trained = model.provenance.data.train;
   const auto listed = [&](std::int64_t i) { return is_listed(data, i, trained); };
@@ -58,7 +58,7 @@ void refuse_trained_images(const Model& model, const Dataset& data,
               quote(data.names[static_cast<std::size_t>(*first)]), advice);
 }
 
-std::vector<std::int64_t> without_trained_images(const Model& model, const Dataset& data,
+std::vector<std::int64_t> without_trained_images(const ModelFile& model, const Dataset& data,
                                                  const std::vector<std::int64_t>& indices) {
   std::vector<std::int64_t> rest;
   for (const std::int64_t i : indices)

@@ -12,11 +12,11 @@
 namespace offramp::cli {
 
 /// How data are loaded for a model: at its size.
-LoadOptions load_options(const Model& model);
+LoadOptions load_options(const ModelFile& model);
 
 /// Checks that a model and data speak of the same classes in the same order.
 /// @throws Error naming the first difference
-void check_same_classes(const Model& model, const Dataset& data);
+void check_same_classes(const ModelFile& model, const Dataset& data);
 
 /// Indices of the images that a model's provenance lists in `hashes` (sorted).
 std::vector<std::int64_t> images_listed(const Dataset& data,
@@ -25,12 +25,12 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
 /// Refuses to measure a model on what it was trained on.
 /// @param advice  ends the message
 /// @throws Error with the number of such images among `indices`, naming the first
-void refuse_trained_images(const Model& model, const Dataset& data,
+void refuse_trained_images(const ModelFile& model, const Dataset& data,
                            const std::vector<std::int64_t>& indices,
                            std::string_view advice = " (--skip-trained leaves them out)");
 
 /// `indices` without the images the model was trained on.
-std::vector<std::int64_t> without_trained_images(const Model& model, const Dataset& data,
+std::vector<std::int64_t> without_trained_images(const ModelFile& model, const Dataset& data,
                                                  const std::vector<std::int64_t>& indices);
 
 /// One reading of test images.

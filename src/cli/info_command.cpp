@@ -3,16 +3,20 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
+#include "cli/compiled_output.h"
+#include "cli/engine.h"
 #include "cli/evaluate.h"
+#include "cli/network_file.h"
 #include "cli/terminal.h"
 #include "core/tensor.h"
 #include "graph/cost.h"
 #include "graph/table.h"
 #include "model/model_file.h"
-#include "recipe/recipe.h"
+#include "runtime/compiled_table.h"
 
 namespace offramp::cli {
 namespace {
@@ -20,16 +24,10 @@ namespace {
 struct Flags {
   std::string path;
   std::int64_t classes = 10;
-  bool json = false;
+  bool json = false, compiled = false;
+  std::string precision;
+  int batch = 8, threads = 1;
 };
-
-Graph graph_of_recipe(const Flags& flags) {
-  const Recipe recipe = read_recipe(flags.path);
-  NetworkSpec spec = recipe.network;
-  spec.options.classes = flags.classes;
-  if (recipe.data.height > 0) spec.options.input = {3, recipe.data.height, recipe.data.width};
-  return build_network(spec);
-}
 
 void print_json(const Graph& graph) {
   const Cost cost = cost_of(graph);
@@ -55,7 +53,7 @@ std::string listed(const std::vector<std::string>& words) {
   return text;
 }
 
-std::string describe(const Model& model) {
+std::string describe(const ModelFile& model) {
   const Preprocessing& how = model.preprocessing;
   const DataProvenance& data = model.provenance.data;
   std::string text =
@@ -71,17 +69,33 @@ std::string describe(const Model& model) {
   return text;
 }
 
+int run_compiled(const Flags& flags) {
+  const ModelFile model = model_or_recipe(flags.path, flags.classes);
+  RuntimeOptions options;
+  options.precision = precision_for(model, flags.precision);
+  if (model.deployment) options.ranges = model.deployment->ranges;
+  options.batch = flags.batch;
+  options.threads = flags.threads;
+  const CompiledTable table = compiled_table(model.graph, model.weights, options);
+  if (table.precision != to_string(options.precision))
+    tell(fmt::format("this CPU has no instructions for {}: compiled in {}\n",
+                     to_string(options.precision), table.precision));
+  write_out(flags.json ? to_json_text(table) : to_text(table, may_color(stdout)));
+  return 0;
+}
+
 int run(const Flags& flags) {
-  const bool is_recipe = flags.path.ends_with(".toml");
-  const Model model = is_recipe ? Model{} : load_model(flags.path);
-  const Graph graph = is_recipe ? graph_of_recipe(flags) : model.graph;
+  if (flags.compiled) return run_compiled(flags);
+  std::optional<ModelFile> model;
+  if (!is_recipe(flags.path)) model = load_model(flags.path);
+  const Graph graph = model ? model->graph : graph_of_recipe(flags.path, flags.classes);
   if (flags.json) {
     print_json(graph);
     return 0;
   }
   write_out(heading(printable(flags.path) + ": " + printable(graph.name), may_color(stdout)) +
             "\n");
-  if (!is_recipe) write_out(describe(model));
+  if (model) write_out(describe(*model));
   write_out("\n" + layer_table(graph));
   return 0;
 }
@@ -96,6 +110,18 @@ void add_info_command(CLI::App& app, Action& action) {
   command->add_option("--classes", flags->classes, "Of a recipe's network, which its data decide")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
+  CLI::Option* compiled = command->add_flag("--compiled", flags->compiled,
+                                            "Print what the runtime compiles it to on this CPU");
+  command->add_option("--precision", flags->precision, "f32, bf16 or int8, of --compiled")
+      ->needs(compiled);
+  command->add_option("--batch", flags->batch, "Images at once, of --compiled")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->needs(compiled);
+  command->add_option("--threads", flags->threads, "That share an operation, of --compiled")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->needs(compiled);
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

@@ -43,7 +43,7 @@ class Key {
 };
 
 /// Of all that logits depend on.
-std::string key_of(const Model& model, const EvaluationSet& set, const EngineFlags& flags) {
+std::string key_of(const ModelFile& model, const EvaluationSet& set, const EngineFlags& flags) {
   Key key;
   key.add(graph_to_json(model.graph));
   for (const auto& [name, tensor] : model.weights) {
@@ -58,11 +58,12 @@ std::string key_of(const Model& model, const EvaluationSet& set, const EngineFla
     key.add(std::as_bytes(std::span(&set.data->hashes[index], 1)));
     key.add(std::as_bytes(std::span(&set.data->labels[index], 1)));
   }
-  key.add(fmt::format("{} {}", engine_name(flags), flags.precision));
+  const Engine engine = engine_for(model, flags);
+  key.add(fmt::format("{} {}", engine.kernels, engine.precision));
   return key.text();
 }
 
-std::string policy_text(const Model& model) {
+std::string policy_text(const ModelFile& model) {
   return model.policy ? policy_to_json(*model.policy) : "";
 }
 
@@ -84,12 +85,12 @@ std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedL
   if (said == file.metadata().end() || said->second != policy || !exits || !answers)
     return std::nullopt;
   StoppedAnswers stopped;
-  const HostTensor exit_indices = exits->copy(), classes = answers->copy();
-  for (const std::int64_t k : exit_indices.as<std::int64_t>()) {
+  const HostTensor kept_exits = exits->copy(), kept_answers = answers->copy();
+  for (const std::int64_t k : kept_exits.as<std::int64_t>()) {
     if (k < 0 || k >= logits.exits) return std::nullopt;
     stopped.exit_index.push_back(static_cast<int>(k));
   }
-  for (const std::int64_t answer : classes.as<std::int64_t>()) {
+  for (const std::int64_t answer : kept_answers.as<std::int64_t>()) {
     if (answer < 0 || answer >= logits.classes) return std::nullopt;
     stopped.answers.push_back(answer);
   }
@@ -146,7 +147,7 @@ fs::path kept_logits_path(const fs::path& model, const std::string& part) {
   return path;
 }
 
-KeptLogits logits_of(const fs::path& path, const Model& model, const EvaluationSet& set,
+KeptLogits logits_of(const fs::path& path, const ModelFile& model, const EvaluationSet& set,
                      const std::string& part, const EngineFlags& flags) {
   const fs::path file = kept_logits_path(path, part);
   const std::string key = key_of(model, set, flags);
@@ -159,7 +160,7 @@ KeptLogits logits_of(const fs::path& path, const Model& model, const EvaluationS
                           {"model", path.filename().string()},
                           {"part", part},
                           {"commit", kCommit},
-                          {"precision", flags.precision}};
+                          {"precision", engine_for(model, flags).precision}};
   if (model.policy && part == "test")
     kept.stopped = run_until(*predictor, set, model.policy->policy);
   write_kept(file, policy, kept);

@@ -25,7 +25,7 @@ std::filesystem::path kept_logits_path(const std::filesystem::path& model, const
 /// images by this engine; else runs the network, and keeps them. A file that cannot be written is
 /// told of, no more.
 /// @param path  of the model  @param part  "test" or "tune"
-KeptLogits logits_of(const std::filesystem::path& path, const Model& model,
+KeptLogits logits_of(const std::filesystem::path& path, const ModelFile& model,
                      const EvaluationSet& set, const std::string& part, const EngineFlags& flags);
 
 }  // namespace offramp::cli

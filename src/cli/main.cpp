@@ -79,6 +79,8 @@ int parse_and_run(int argc, char** argv) {
   add_classify_command(app, action);
   add_calibrate_command(app, action);
   add_report_command(app, action);
+  add_quantize_command(app, action);
+  add_bench_command(app, action);
   add_info_command(app, action);
   add_version(app);
   try {

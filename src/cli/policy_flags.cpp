@@ -35,8 +35,8 @@ void check(const PolicyFlags& flags) {
   }
 }
 
-std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
-                                      const EngineFlags& engine) {
+std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
+                                      const Engine& engine) {
   if (flags.threshold) {
     ChosenPolicy chosen;
     chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
@@ -48,8 +48,8 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& mod
   }
   if (flags.no_policy || !model.policy) return std::nullopt;
   ChosenPolicy chosen = *model.policy;
-  if (const auto& given = chosen.guarantee;
-      given && (given->precision != engine.precision || given->kernels != engine_name(engine)))
+  const auto& given = chosen.guarantee;
+  if (given && (given->precision != engine.precision || given->kernels != engine.kernels))
     chosen.guarantee.reset();
   return chosen;
 }

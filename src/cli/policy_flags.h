@@ -24,10 +24,10 @@ void add_policy_flags(CLI::App& command, PolicyFlags& flags);
 void check(const PolicyFlags& flags);
 
 /// What to stop by: the flags' threshold at every early exit, else the model's own policy, whose
-/// guarantee holds for the kernels and the precision it was certified with only. nullopt: always
+/// guarantee holds for the precision and the kernels it was certified with only. nullopt: always
 /// the last exit.
-std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const Model& model,
-                                      const EngineFlags& engine);
+std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
+                                      const Engine& engine);
 
 /// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
 std::string describe(const Policy& policy);

@@ -82,7 +82,7 @@ struct Subject {
   LogitsView view() const { return kept.logits.view(); }
 
   RunFiles run;
-  Model model;
+  ModelFile model;
   Cost cost;
   std::string source;
   LoadedData loaded;
@@ -94,7 +94,8 @@ ReportPolicy policy_of_subject(const Subject& subject, const Flags& flags) {
   const LogitsView view = subject.view();
   ReportPolicy policy;
   policy.policy = never_stop(view.exits);
-  const auto chosen = policy_of(PolicyFlags{}, subject.model, flags.engine);
+  const auto chosen =
+      policy_of(PolicyFlags{}, subject.model, engine_for(subject.model, flags.engine));
   if (chosen) {
     policy.policy = chosen->policy;
     policy.aim = chosen->aim;
@@ -124,7 +125,7 @@ void add_curves(const Subject& subject, const Flags& flags, ReportInput& input) 
     input.no_curves = "The network has no early exit.";
     return;
   }
-  const Model& model = subject.model;
+  const ModelFile& model = subject.model;
   const LoadedData train = load_data(subject.source, Part::train, load_options(model));
   const EvaluationSet set{&train.dataset, images_listed(train.dataset, model.provenance.data.tune),
                           &model.preprocessing, Subject::batch(flags)};
@@ -190,7 +191,9 @@ ReportInput input_of(const Subject& subject, const Flags& flags) {
     return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
   };
   input.facts = facts_of(subject.model);
-  input.facts.emplace_back("precision of this report", flags.engine.precision);
+  const Engine engine = engine_for(subject.model, flags.engine);
+  input.facts.emplace_back("precision of this report", engine.precision);
+  input.facts.emplace_back("kernels of this report", engine.kernels);
   input.recipe = recipe_of(subject.run, subject.model);
   return input;
 }

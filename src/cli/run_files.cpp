@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 
-json details_of(const Model& model) {
+json details_of(const ModelFile& model) {
   json details = json::parse(model.provenance.details_json, nullptr, false);
   return details.is_object() ? details : json::object();
 }
@@ -79,7 +79,7 @@ RunFiles find_run(const std::string& path) {
   return {place.filename().string(), model, path};
 }
 
-std::string recipe_of(const RunFiles& run, const Model& model) {
+std::string recipe_of(const RunFiles& run, const ModelFile& model) {
   std::error_code ignored;
   const fs::path kept = run.folder / "config.toml";
   if (fs::is_regular_file(kept, ignored)) return read_text(kept);
@@ -100,7 +100,7 @@ Training training_of(const RunFiles& run) {
   return training;
 }
 
-std::vector<std::pair<std::string, std::string>> facts_of(const Model& model) {
+std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model) {
   const Cost cost = cost_of(model.graph);
   const DataProvenance& data = model.provenance.data;
   std::vector<std::pair<std::string, std::string>> facts = {

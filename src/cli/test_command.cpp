@@ -28,7 +28,7 @@ std::vector<std::int64_t> every_index(const Dataset& data) {
   return indices;
 }
 
-std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const Model& model,
+std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const ModelFile& model,
                                           const Dataset& data) {
   const DataProvenance& provenance = model.provenance.data;
   if (flags.part == "test") {
@@ -43,7 +43,7 @@ std::vector<std::int64_t> indices_of_part(const TestFlags& flags, const Model& m
   return images_listed(data, hashes);
 }
 
-std::vector<std::int64_t> choose_images(const TestFlags& flags, const Model& model,
+std::vector<std::int64_t> choose_images(const TestFlags& flags, const ModelFile& model,
                                         const LoadedData& loaded) {
   try {
     check_same_classes(model, loaded.dataset);
@@ -116,11 +116,11 @@ class OtherModel {
   }
   OtherModel(const OtherModel&) = delete;
 
-  const Model& model() const { return model_; }
+  const ModelFile& model() const { return model_; }
   StoppedAnswers run(const Policy& policy) { return run_until(*predictor_, set_, policy); }
 
  private:
-  Model model_;
+  ModelFile model_;
   std::unique_ptr<Predictor> predictor_;
   LoadedData again_;
   EvaluationSet set_;
@@ -153,7 +153,7 @@ void add_controls(const TestFlags& flags, const LoadedData& loaded, const Evalua
 }
 
 /// The thresholds of a sweep are chosen on the model's tune images.
-void run_sweep(const TestFlags& flags, const Model& model, Predictor& predictor,
+void run_sweep(const TestFlags& flags, const ModelFile& model, Predictor& predictor,
                const LoadedData& loaded, const TestResult& result) {
   if (result.logits.exits < 2) throw Error("{}: has no early exit to sweep over", flags.model);
   const auto& hashes = model.provenance.data.tune;
@@ -177,7 +177,7 @@ int run(const TestFlags& flags) {
   check_sweep_names(flags.sweep);
   for (const std::string& out : flags.sweep) check_writable(out);
   if (!flags.save_logits.empty()) check_writable(flags.save_logits);
-  const Model model = load_model(flags.model);
+  const ModelFile model = load_model(flags.model);
   const auto predictor = open_engine(model, flags.engine);
 
   const Part part = flags.part == "test" ? Part::test : Part::train;
@@ -191,6 +191,7 @@ int run(const TestFlags& flags) {
   if (part == Part::test) log_read(flags, loaded, set.indices.size());
 
   TestResult result;
+  result.engine = engine_for(model, flags.engine);
   result.cost = cost_of(model.graph);
   result.logits = run_all_exits(*predictor, set);
   if (!flags.save_logits.empty()) {
@@ -198,11 +199,12 @@ int run(const TestFlags& flags) {
                               {"data", loaded.source},
                               {"part", flags.part},
                               {"commit", kCommit},
-                              {"precision", flags.engine.precision}};
+                              {"precision", result.engine.precision},
+                              {"kernels", result.engine.kernels}};
     save_logits(flags.save_logits, result.logits);
   }
   result.metrics = measure(result.logits.view(), model.loss_weights);
-  if (const auto chosen = policy_of(flags.policy, model, flags.engine)) {
+  if (const auto chosen = policy_of(flags.policy, model, result.engine)) {
     result.policy = run_policy(*predictor, set, result, *chosen);
     result.policy->of_model = !flags.policy.threshold;
     result.policy->certificate_lost =

@@ -98,7 +98,7 @@ std::string interval_text(const Interval& interval) {
   return fmt::format("{:.2f} … {:.2f}", 100 * interval.low, 100 * interval.high);
 }
 
-std::string confusion_text(const Model& model, const TestResult& result, int exit_index,
+std::string confusion_text(const ModelFile& model, const TestResult& result, int exit_index,
                            bool color) {
   const auto counts = confusion_matrix(result.logits.view(), exit_index);
   std::vector<std::string> titles = {"label \\ answer"};
@@ -166,7 +166,11 @@ std::string controls_text(const TestResult& result, bool color) {
 
 std::string to_json_text(const TestFlags& flags, const TestResult& result) {
   const Metrics& metrics = result.metrics;
-  json object = {{"model", flags.model}, {"data", flags.data}, {"images", metrics.images}};
+  json object = {{"model", flags.model},
+                 {"data", flags.data},
+                 {"images", metrics.images},
+                 {"precision", result.engine.precision},
+                 {"kernels", result.engine.kernels}};
   object["exits"] = json::array();
   for (int k = 0; k < result.logits.exits; ++k)
     object["exits"].push_back(exit_json(flags, result, k));
@@ -181,7 +185,7 @@ std::string to_json_text(const TestFlags& flags, const TestResult& result) {
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string to_text(const TestFlags& flags, const Model& model, const TestResult& result,
+std::string to_text(const TestFlags& flags, const ModelFile& model, const TestResult& result,
                     const std::string& source, bool color) {
   const Metrics& metrics = result.metrics;
   std::string text =

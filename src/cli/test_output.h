@@ -38,6 +38,7 @@ struct PolicyResult {
 
 /// What it measured.
 struct TestResult {
+  Engine engine;
   SavedLogits logits;
   Metrics metrics;
   Cost cost;
@@ -48,7 +49,7 @@ struct TestResult {
 
 std::string to_json_text(const TestFlags& flags, const TestResult& result);
 /// @param source  the data, for people
-std::string to_text(const TestFlags& flags, const Model& model, const TestResult& result,
+std::string to_text(const TestFlags& flags, const ModelFile& model, const TestResult& result,
                     const std::string& source, bool color);
 
 }  // namespace offramp::cli

@@ -34,6 +34,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+Error::~Error() = default;
+UsageError::~UsageError() = default;
+
 void throw_with_place(std::string_view place, const Error& error) {
   const std::string message = fmt::format("{}: {}", place, error.what());
   if (dynamic_cast<const UsageError*>(&error) != nullptr) throw UsageError(message);

@@ -2,30 +2,27 @@
 
 #include <fmt/format.h>
 
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "offramp/error.h"  // Error and UsageError
+
 namespace offramp {
 
-/// Work that cannot be done: a file, data, a model or a computation is not as it must be.
-/// The message is one line, place first and values last. The program exits with status 1.
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-
-  template <typename... Args>
-  explicit Error(fmt::format_string<Args...> format, Args&&... args) requires(sizeof...(Args) > 0)
-      : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)) {}
+namespace detail {
+/// The format of an Error's message, checked against its values by the compiler.
+template <typename... Args>
+struct Format {
+  template <typename Text>
+  consteval Format(const Text& text) : format(text) {}  // implicit, as fmt's
+  std::string message(Args&&... args) const {
+    return fmt::format(format, std::forward<Args>(args)...);
+  }
+  fmt::format_string<Args...> format;
 };
-
-/// A request that makes no sense as put: a flag, a recipe, a combination. Exit status 2.
-class UsageError : public Error {
- public:
-  using Error::Error;
-};
+}  // namespace detail
 
 /// Throws the current exception's Error again with `place` ("file", "file:line") before its text;
 /// UsageError stays UsageError. Call it from a catch block.

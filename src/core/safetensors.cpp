@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -253,6 +254,25 @@ void check_contiguous(const std::map<std::string, TensorView, std::less<>>& tens
 }  // namespace
 
 HostTensor TensorView::copy() const { return {dtype, shape, {bytes.begin(), bytes.end()}}; }
+
+std::vector<float> TensorView::to_f32() const {
+  if (dtype != DType::f32 && dtype != DType::bf16) return copy().to_f32();
+  std::vector<float> values(bytes.size() / size_of(dtype));
+  if (dtype == DType::f32) {
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint16_t half;  // which need not be aligned in the file
+    std::memcpy(&half, bytes.data() + i * sizeof half, sizeof half);
+    values[i] = from_bf16(half);
+  }
+  return values;
+}
+
+void Safetensors::drop_pages(const TensorView& tensor) const {
+  if (owner_) owner_->drop(tensor.bytes);
+}
 
 Safetensors Safetensors::open(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);

@@ -12,6 +12,8 @@
 
 namespace offramp {
 
+class MappedFile;
+
 /// A tensor inside a safetensors file: where it lies, not a copy.
 struct TensorView {
   DType dtype = DType::f32;
@@ -19,6 +21,8 @@ struct TensorView {
   std::span<const std::byte> bytes;
 
   HostTensor copy() const;
+  /// As HostTensor::to_f32, with one copy less.
+  std::vector<float> to_f32() const;
 };
 
 /// A parsed safetensors file: 8-byte little-endian header length, JSON header, raw tensors.
@@ -37,8 +41,12 @@ class Safetensors {
   /// @throws Error naming the tensor if there is none
   const TensorView& at(std::string_view name) const;
 
+  /// Gives the memory of a tensor's pages back to the system; they are read from the file again
+  /// when it is looked at.
+  void drop_pages(const TensorView& tensor) const;
+
  private:
-  std::shared_ptr<const void> owner_;
+  std::shared_ptr<const MappedFile> owner_;
   std::map<std::string, std::string, std::less<>> metadata_;
   std::map<std::string, TensorView, std::less<>> tensors_;
 };

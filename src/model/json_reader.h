@@ -39,6 +39,9 @@ class JsonFields {
   /// nullptr where the file says null.
   const Json* object_or_null(std::string_view key);
 
+  /// For fields that may be left out: whether this one is there.
+  bool has(std::string_view key) const { return json_.contains(key); }
+
   std::string place_of(std::string_view key) const;
   std::string place_of(std::string_view key, std::size_t index) const;
 

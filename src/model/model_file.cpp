@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -51,30 +52,96 @@ void check_shape(const std::vector<std::int64_t>& got, const Parameter& expected
                 to_string(got), to_string(expected.shape));
 }
 
-void check_values(const HostTensor& tensor, const Parameter& parameter) {
-  const auto check = [&](float value) {
-    if (!std::isfinite(value))
-      throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
-    // Its square root is taken.
-    if (parameter.role == ParameterRole::running_var && value < 0)
-      throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
-  };
-  if (tensor.dtype == DType::bf16) {
-    for (std::uint16_t value : tensor.as<std::uint16_t>()) check(from_bf16(value));
-  } else {
-    for (float value : tensor.as<float>()) check(value);
+/// Looks at the elements of a tensor of f32 or bf16, which need not be aligned.
+/// @param kInfinity  its bits; a value is finite if its magnitude is less
+template <typename Element, Element kInfinity, typename Convert>
+void check_values(std::span<const std::byte> bytes, const Parameter& parameter,
+                  const Convert& convert) {
+  // Its square root is taken.
+  const bool is_variance = parameter.role == ParameterRole::running_var;
+  std::array<Element, 4096> block;
+  for (std::size_t begin = 0; begin < bytes.size(); begin += sizeof block) {
+    const std::size_t size = std::min(sizeof block, bytes.size() - begin);
+    std::memcpy(block.data(), bytes.data() + begin, size);
+    const auto values = std::span(block).first(size / sizeof(Element));
+    // All at once first, on their bits, which is quick.
+    constexpr auto kSign = static_cast<Element>(~(static_cast<Element>(~Element{0}) >> 1));
+    Element largest = 0, any = 0;
+    for (const Element element : values) {
+      largest = std::max(largest, static_cast<Element>(element & static_cast<Element>(~kSign)));
+      any = static_cast<Element>(any | element);
+    }
+    if (largest < kInfinity && !(is_variance && (any & kSign) != 0)) continue;
+    for (const Element element : values) {
+      const float value = convert(element);
+      if (!std::isfinite(value))
+        throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
+      if (is_variance && value < 0)
+        throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
+    }
   }
 }
 
-void check_weight(const HostTensor& tensor, const Parameter& parameter) {
+void check_weight(const TensorView& tensor, const Parameter& parameter) {
   if (tensor.dtype != DType::f32 && tensor.dtype != DType::bf16)
     throw Error("{}: got {}, expected F32 or BF16", place_of(parameter.name),
                 to_string(tensor.dtype));
   check_shape(tensor.shape, parameter);
-  if (static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype) != tensor.bytes.size())
+  if (static_cast<std::uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype) !=
+      tensor.bytes.size())
     throw Error("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
                 tensor.bytes.size());
-  check_values(tensor, parameter);
+  if (tensor.dtype == DType::bf16)
+    check_values<std::uint16_t, 0x7f80>(tensor.bytes, parameter, from_bf16);
+  else
+    check_values<std::uint32_t, 0x7f800000>(
+        tensor.bytes, parameter, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
+}
+
+// A weight of 8 bits: `<name>` I8, and `<name>_scale` F32, one for each of its first dimension.
+
+constexpr std::string_view kScaleSuffix = "_scale";
+
+std::vector<float> read_scales(const Safetensors& file, const Parameter& parameter) {
+  const std::string name = parameter.name + std::string(kScaleSuffix);
+  const TensorView& view = file.at(name);
+  if (view.dtype != DType::f32 || view.shape != std::vector{parameter.shape[0]})
+    throw Error("{}: got {} {}, expected F32 [{}]", place_of(name), to_string(view.dtype),
+                to_string(view.shape), parameter.shape[0]);
+  std::vector<float> scales = view.to_f32();
+  for (const float scale : scales)
+    if (!std::isfinite(scale) || !(scale > 0))
+      throw Error("{}: a scale is not a finite number above 0: {}", place_of(name), scale);
+  return scales;
+}
+
+std::vector<float> scaled(std::span<const std::byte> elements, const std::vector<float>& scales) {
+  std::vector<float> values(elements.size());
+  const std::size_t per_scale = values.size() / scales.size();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = scales[i / per_scale] * static_cast<float>(static_cast<std::int8_t>(elements[i]));
+  return values;
+}
+
+HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& scales,
+                         const std::string& name) {
+  const std::vector<float> values = weight.to_f32();
+  if (scales.empty() || scales.size() != static_cast<std::size_t>(weight.shape[0]))
+    throw Error("{}: {} scales for {} output channels", place_of(name), scales.size(),
+                weight.shape[0]);
+  const std::size_t per_scale = values.size() / scales.size();
+  HostTensor elements{DType::i8, weight.shape, std::vector<std::byte>(values.size())};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float steps = std::nearbyint(values[i] / scales[i / per_scale]);
+    if (!(std::abs(steps) <= 127) || steps * scales[i / per_scale] != values[i])
+      throw Error("{}: a value is no multiple of its scale: {}", place_of(name), values[i]);
+    elements.bytes[i] = static_cast<std::byte>(static_cast<std::int8_t>(steps));
+  }
+  return elements;
+}
+
+void check_weight(const HostTensor& tensor, const Parameter& parameter) {
+  check_weight(TensorView{tensor.dtype, tensor.shape, tensor.bytes}, parameter);
 }
 
 /// The parameters of a graph that every reader can use: its shapes fit and its MACs can be counted.
@@ -163,7 +230,7 @@ Preprocessing read_preprocessing(const Json& json) {
   return preprocessing;
 }
 
-void read_provenance(const Json& json, Model& model) {
+void read_provenance(const Json& json, ModelFile& model) {
   JsonFields fields(json, "");
   model.provenance.data.source = fields.text("source", 10'000);
   model.loss_weights = fields.numbers("loss_weights", 0, 1e9, 10'000);
@@ -240,11 +307,12 @@ Safetensors open_weights(const fs::path& path) {
   }
 }
 
-Model read_model(const Safetensors& file, Tensors* extra) {
+/// All of a model but its weights.
+ModelFile read_description(const Safetensors& file) {
   check_version(file);
-  Model model;
+  ModelFile model;
   model.graph = read_graph(file);
-  const std::vector<Parameter> expected = parameters_of(model.graph);
+  parameters_of(model.graph);
   model.classes =
       read_metadata(file, "classes", [](const std::string& text) { return read_classes(text); });
   check_classes(model.classes, model.graph);
@@ -261,21 +329,42 @@ Model read_model(const Safetensors& file, Tensors* extra) {
         file, "policy", [&](const std::string& text) { return policy_from_json(text, exits); });
   if (file.metadata().contains("certificates"))
     model.certificates = read_metadata(file, "certificates", read_certificates);
+  if (file.metadata().contains("deployment"))
+    model.deployment = read_metadata(file, "deployment", deployment_from_json);
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
+  for (const Parameter& parameter : parameters_of(model.graph))
+    if (const auto found = file.tensors().find(parameter.name);
+        found != file.tensors().end() && found->second.dtype == DType::i8) {
+      check_shape(found->second.shape, parameter);
+      model.weight_scales.emplace(parameter.name, read_scales(file, parameter));
+    }
+  return model;
+}
 
-  for (const Parameter& parameter : expected) {
+bool is_scale(const std::string& tensor, const ModelFile& model) {
+  return tensor.ends_with(kScaleSuffix) &&
+         model.weight_scales.contains(tensor.substr(0, tensor.size() - kScaleSuffix.size()));
+}
+
+ModelFile read_model(const Safetensors& file, Tensors* extra) {
+  ModelFile model = read_description(file);
+  for (const Parameter& parameter : parameters_of(model.graph)) {
     const TensorView& view = file.at(parameter.name);
     // Before the copy: a wrong shape may be a large one.
     check_shape(view.shape, parameter);
-    HostTensor tensor = view.copy();
+    const auto scales = model.weight_scales.find(parameter.name);
+    HostTensor tensor = scales == model.weight_scales.end()
+                            ? view.copy()
+                            : HostTensor::of(view.shape, scaled(view.bytes, scales->second));
     check_weight(tensor, parameter);
     model.weights.emplace(parameter.name, std::move(tensor));
   }
   if (extra != nullptr) {
     extra->clear();
     for (const auto& [name, view] : file.tensors())
-      if (!model.weights.contains(name) && !name.starts_with(kProvenancePrefix))
+      if (!model.weights.contains(name) && !name.starts_with(kProvenancePrefix) &&
+          !is_scale(name, model))
         extra->emplace(name, view.copy());
   }
   return model;
@@ -289,14 +378,23 @@ Json details_of(const Provenance& provenance) {
   });
 }
 
-Tensors tensors_to_write(const Model& model, const Tensors& extra) {
+Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
   Tensors tensors;
   for (const Parameter& parameter : parameters_of(model.graph)) {
     const auto found = model.weights.find(parameter.name);
     if (found == model.weights.end()) throw Error("{} is missing", place_of(parameter.name));
     check_weight(found->second, parameter);
-    tensors.insert(*found);
+    const auto scales = model.weight_scales.find(parameter.name);
+    if (scales == model.weight_scales.end()) {
+      tensors.insert(*found);
+      continue;
+    }
+    tensors.emplace(parameter.name, in_eight_bits(found->second, scales->second, parameter.name));
+    tensors.emplace(parameter.name + std::string(kScaleSuffix),
+                    HostTensor::of({parameter.shape[0]}, scales->second));
   }
+  for (const auto& [name, scales] : model.weight_scales)
+    if (!tensors.contains(name)) throw Error("{}: not a parameter of the graph", place_of(name));
   for (const auto& [name, tensor] : model.weights)
     if (!tensors.contains(name)) throw Error("{}: not a parameter of the graph", place_of(name));
   for (const auto& [name, member] : kSplits) {
@@ -313,7 +411,7 @@ Tensors tensors_to_write(const Model& model, const Tensors& extra) {
 
 }  // namespace
 
-void save_model(const fs::path& path, const Model& model, const Tensors& extra) {
+void save_model(const fs::path& path, const ModelFile& model, const Tensors& extra) {
   at_place(path.string(), [&] {
     check_classes(model.classes, model.graph);
     check_preprocessing(model.preprocessing, model.graph);
@@ -332,19 +430,22 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
                {"preprocessing", to_json(model.preprocessing).dump()},
                {"provenance", provenance.dump()}};
       if (model.policy) texts.emplace("policy", policy_to_json(*model.policy));
+      if (model.deployment) texts.emplace("deployment", deployment_to_json(*model.deployment));
       if (model.certificates != 0)
         texts.emplace("certificates", std::to_string(model.certificates));
     } catch (const Json::exception&) {
       throw Error("a class name, the provenance or the policy is not UTF-8");
     }
     // What could not be read again is not written: a run says so at its start, not at its end.
-    Model again;
+    ModelFile again;
     at_place("graph", [&] { graph_from_json(texts.at("graph")); });
     at_place("classes", [&] { read_classes(texts.at("classes")); });
     at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
     at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
     if (texts.contains("certificates"))
       at_place("certificates", [&] { read_certificates(texts.at("certificates")); });
+    if (model.deployment)
+      at_place("deployment", [&] { deployment_from_json(texts.at("deployment")); });
     if (model.policy)
       at_place("policy", [&] {
         policy_from_json(texts.at("policy"), static_cast<int>(exit_segments(model.graph).size()));
@@ -354,9 +455,31 @@ void save_model(const fs::path& path, const Model& model, const Tensors& extra) 
   write_safetensors(path, metadata, tensors);
 }
 
-Model load_model(const fs::path& path, Tensors* extra) {
+ModelFile load_model(const fs::path& path, Tensors* extra) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] { return read_model(file, extra); });
+}
+
+MappedModel map_model(const fs::path& path) {
+  Safetensors file = open_weights(path);
+  return at_place(path.string(), [&] {
+    ModelFile model = read_description(file);
+    for (const Parameter& parameter : parameters_of(model.graph)) {
+      const TensorView& view = file.at(parameter.name);
+      if (!model.weight_scales.contains(parameter.name)) check_weight(view, parameter);
+      file.drop_pages(view);
+    }
+    return MappedModel{std::move(model), std::move(file)};
+  });
+}
+
+std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
+  const TensorView& view = file.at(parameter);
+  const auto scales = model.weight_scales.find(parameter);
+  std::vector<float> values =
+      scales == model.weight_scales.end() ? view.to_f32() : scaled(view.bytes, scales->second);
+  file.drop_pages(view);
+  return values;
 }
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }

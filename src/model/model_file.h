@@ -1,13 +1,16 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/preprocessing.h"
+#include "core/safetensors.h"
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/deployment.h"
 #include "model/policy_json.h"
 
 namespace offramp {
@@ -25,8 +28,9 @@ struct Provenance {
   std::string details_json = "{}";
 };
 
-/// One trained (or randomly initialised) network with all that is needed to use it.
-struct Model {
+/// What a model file holds: one trained (or randomly initialised) network with all that is needed
+/// to use it. (offramp::Model is what an application makes of one.)
+struct ModelFile {
   Graph graph;
   Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
@@ -35,19 +39,37 @@ struct Model {
   std::optional<ChosenPolicy> policy;  ///< when to stop; none: never early
   int certificates = 0;  ///< drawn so far from the certify images, by this model or its ancestors
   Provenance provenance;
+  std::optional<Deployment> deployment;  ///< none: a model to train and to measure from
+  /// [out] By weight that the file holds in 8 bits: its value is scale × an integer of -127 … 127,
+  /// one scale per output channel. `weights` holds the values.
+  std::map<std::string, std::vector<float>, std::less<>> weight_scales;
 };
 
 inline constexpr int kModelFormatVersion = 1;
 
 /// Writes a model in one step. Extra tensors (optimiser state) go beside the weights; their names
 /// must not be a parameter's.
-void save_model(const std::filesystem::path& path, const Model& model, const Tensors& extra = {});
+void save_model(const std::filesystem::path& path, const ModelFile& model,
+                const Tensors& extra = {});
 
 /// Reads and checks a model: format version, graph, every weight's presence, shape, dtype and
 /// finiteness, class names, preprocessing. @throws Error "<path>: tensor "…": shape differs from
 /// the graph: got …, expected …"
 /// @param extra  if not null, receives the tensors that are not weights
-Model load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+ModelFile load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+
+/// A model whose weights stay in its file: for those who look at each once.
+struct MappedModel {
+  ModelFile model;  ///< without weights
+  Safetensors file;
+
+  /// The values of a parameter, in the order of its shape.
+  std::vector<float> weights_of(const std::string& parameter) const;
+};
+
+/// As load_model, all checks included, without a copy of the weights: the file is mapped, and
+/// must not be written over in place while this lives.
+MappedModel map_model(const std::filesystem::path& path);
 
 /// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
 bool is_model_file(const std::filesystem::path& path);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 #include "model/json_reader.h"
@@ -92,6 +93,20 @@ Guarantee read_guarantee(const Json& json) {
   return guarantee;
 }
 
+ExitsSeen read_seen(const Json& json, int exits) {
+  JsonFields fields(json, "seen");
+  ExitsSeen seen;
+  seen.images = fields.integer("images", 1, std::int64_t{1} << 40);
+  seen.shares = fields.numbers("shares", 0, 1, kMaxExits);
+  fields.finish();
+  if (seen.shares.size() != static_cast<std::size_t>(exits))
+    throw Error("{}: {} do not fit {} exits", fields.place_of("shares"), seen.shares.size(), exits);
+  const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);
+  if (!(std::abs(sum - 1) < 1e-6))
+    throw Error("{}: their sum is {}, expected 1", fields.place_of("shares"), sum);
+  return seen;
+}
+
 }  // namespace
 
 std::string policy_to_json(const ChosenPolicy& chosen) {
@@ -99,13 +114,15 @@ std::string policy_to_json(const ChosenPolicy& chosen) {
   Json thresholds = Json::array();
   for (const std::optional<float>& threshold : policy.thresholds)
     thresholds.push_back(threshold ? Json(shortest(*threshold)) : Json(nullptr));
-  const Json json = {{"criterion", to_string(policy.criterion)},
-                     {"thresholds", thresholds},
-                     {"temperatures", numbers(policy.temperatures)},
-                     {"ensemble", to_string(policy.ensemble)},
-                     {"ensemble_weights", numbers(policy.ensemble_weights)},
-                     {"aim", chosen.aim},
-                     {"guarantee", chosen.guarantee ? to_json(*chosen.guarantee) : Json(nullptr)}};
+  Json json = {{"criterion", to_string(policy.criterion)},
+               {"thresholds", thresholds},
+               {"temperatures", numbers(policy.temperatures)},
+               {"ensemble", to_string(policy.ensemble)},
+               {"ensemble_weights", numbers(policy.ensemble_weights)},
+               {"aim", chosen.aim},
+               {"guarantee", chosen.guarantee ? to_json(*chosen.guarantee) : Json(nullptr)}};
+  if (chosen.seen)
+    json["seen"] = {{"images", chosen.seen->images}, {"shares", chosen.seen->shares}};
   return json.dump();
 }
 
@@ -122,6 +139,8 @@ ChosenPolicy policy_from_json(const std::string& text, int exits) {
   chosen.aim = fields.text("aim", 1000);
   if (const Json* guarantee = fields.object_or_null("guarantee"))
     chosen.guarantee = read_guarantee(*guarantee);
+  if (fields.has("seen"))  // which files from before do not say
+    chosen.seen = read_seen(fields.object("seen"), exits);
   fields.finish();
   check(policy, exits);
   return chosen;

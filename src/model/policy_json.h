@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "policy/policy.h"
 
@@ -22,11 +23,19 @@ struct Guarantee {
   bool operator==(const Guarantee&) const = default;
 };
 
+/// Where images left under a policy when it was chosen: what those of later days are compared with.
+struct ExitsSeen {
+  std::int64_t images = 0;
+  std::vector<double> shares;  ///< [K]
+  bool operator==(const ExitsSeen&) const = default;
+};
+
 /// The policy that a model stops by, and how it was chosen.
 struct ChosenPolicy {
   Policy policy;
   std::string aim;  ///< for people: "--max-accuracy-drop 0.005"
-  std::optional<Guarantee> guarantee;
+  std::optional<Guarantee> guarantee = {};
+  std::optional<ExitsSeen> seen = {};
   bool operator==(const ChosenPolicy&) const = default;
 };
 

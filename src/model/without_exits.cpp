@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "model/json_reader.h"
@@ -9,23 +11,58 @@
 namespace offramp {
 namespace {
 
-/// Weights of the exits that stay, under their new names.
-Tensors weights_left(const Model& model, const Graph& after, const std::vector<int>& exits) {
-  const std::vector<int> segments = exit_segments(model.graph);
-  std::vector<bool> head_goes(model.graph.segments.size());
+/// [segments] Whether the head goes with its exit.
+std::vector<bool> heads_that_go(const Graph& graph, const std::vector<int>& exits) {
+  const std::vector<int> segments = exit_segments(graph);
+  std::vector<bool> goes(graph.segments.size());
   for (const int exit_index : exits)
-    head_goes[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
+    goes[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
+  return goes;
+}
 
-  Tensors weights;
-  const std::vector<Parameter> left = parameters(after);
+/// Weights, and the scales of those in 8 bits, of the exits that stay, under their new names.
+void take_weights(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
+  const std::vector<Parameter> left = parameters(result.graph);
   auto next = left.begin();
   for (const Parameter& parameter : parameters(model.graph)) {
     if (parameter.in_head && head_goes[static_cast<std::size_t>(parameter.segment)]) continue;
     OFFRAMP_ASSERT(next != left.end() && next->shape == parameter.shape);
-    weights.emplace((next++)->name, model.weights.at(parameter.name));
+    result.weights.emplace(next->name, model.weights.at(parameter.name));
+    if (const auto scales = model.weight_scales.find(parameter.name);
+        scales != model.weight_scales.end())
+      result.weight_scales.emplace(next->name, scales->second);
+    ++next;
   }
   OFFRAMP_ASSERT(next == left.end());
-  return weights;
+}
+
+/// Names of the nodes in the order of execution, without those of heads that go.
+std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>& head_goes) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < graph.segments.size(); ++i) {
+    for (const Node& node : graph.segments[i].nodes) names.push_back(node.name);
+    if (head_goes[i]) continue;
+    for (const Node& node : graph.segments[i].head) names.push_back(node.name);
+  }
+  return names;
+}
+
+/// The ranges of the tensors that stay, under their new names.
+void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
+  result.deployment = model.deployment;
+  if (!result.deployment) return;
+  Ranges& ranges = result.deployment->ranges;
+  ranges.clear();
+  const auto keep = [&](std::string_view before, const std::string& after) {
+    const auto found = model.deployment->ranges.find(before);
+    if (found != model.deployment->ranges.end()) ranges.emplace(after, found->second);
+  };
+  keep(kInput, std::string(kInput));
+  const auto before = node_names(model.graph, head_goes);
+  const auto after =
+      node_names(result.graph, std::vector<bool>(result.graph.segments.size(), false));
+  OFFRAMP_ASSERT(before.size() == after.size());
+  for (std::size_t i = 0; i < before.size(); ++i) keep(before[i], after[i]);
 }
 
 std::string details_with_note(const std::string& details_json, const std::vector<int>& exits,
@@ -42,10 +79,12 @@ std::string details_with_note(const std::string& details_json, const std::vector
 
 }  // namespace
 
-Model without_exits(const Model& model, const std::vector<int>& exits) {
-  Model result;
+ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits) {
+  ModelFile result;
   result.graph = without_exits(model.graph, exits);
-  result.weights = weights_left(model, result.graph, exits);
+  const std::vector<bool> head_goes = heads_that_go(model.graph, exits);
+  take_weights(model, head_goes, result);
+  rename_ranges(model, head_goes, result);
   result.classes = model.classes;
   result.preprocessing = model.preprocessing;
   for (std::size_t k = 0; k < model.loss_weights.size(); ++k)

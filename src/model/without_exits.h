@@ -11,6 +11,6 @@ namespace offramp {
 /// other exits, goes. Provenance stays; its details say what was taken out:
 /// "dropped_exits": [{"exits": [1], "of": 3}], exits as they were numbered before.
 /// @param exits  0-based, increasing, none the last
-Model without_exits(const Model& model, const std::vector<int>& exits);
+ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits);
 
 }  // namespace offramp

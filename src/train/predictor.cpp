@@ -13,7 +13,7 @@ using torch::Tensor;
 
 class TorchPredictor : public Predictor {
  public:
-  TorchPredictor(const Model& model, const TorchPredictorOptions& options)
+  TorchPredictor(const ModelFile& model, const TorchPredictorOptions& options)
       : network_(model.graph, device_named(options.device), 0) {
     set_threads(options.threads);
     keep_freed_memory();
@@ -108,7 +108,7 @@ class TorchPredictor : public Predictor {
 
 }  // namespace
 
-std::unique_ptr<Predictor> make_torch_predictor(const Model& model,
+std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
                                                 const TorchPredictorOptions& options) {
   return translate_torch_errors([&] { return std::make_unique<TorchPredictor>(model, options); });
 }

@@ -17,7 +17,7 @@ struct TorchPredictorOptions {
 
 /// A Predictor on LibTorch. Sets LibTorch's number of threads for the whole process.
 /// @throws UsageError if the device is not there, Error if LibTorch fails
-std::unique_ptr<Predictor> make_torch_predictor(const Model& model,
+std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
                                                 const TorchPredictorOptions& options);
 
 }  // namespace offramp

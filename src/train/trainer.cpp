@@ -41,9 +41,9 @@ std::vector<std::uint64_t> hashes_of(const Dataset& data,
   return result;
 }
 
-Model describe_model(const Recipe& recipe, const LoadedData& data, const Splits& splits) {
+ModelFile describe_model(const Recipe& recipe, const LoadedData& data, const Splits& splits) {
   const Dataset& set = data.dataset;
-  Model model;
+  ModelFile model;
   model.graph =
       graph_for(recipe, set.height, set.width, static_cast<std::int64_t>(set.classes.size()));
   model.classes = set.classes;
@@ -177,7 +177,7 @@ class Run {
   }
 
   // What a starting model has seen stays seen, and it goes on seeing images as it is used to.
-  void take_over(const Model& from, const std::string& file) {
+  void take_over(const ModelFile& from, const std::string& file) {
     if (mode_.frozen_backbone && from.classes != model_.classes)
       throw UsageError(
           "train.from: {} names other classes than the data, or in another order; a "
@@ -447,7 +447,7 @@ class Run {
       throw UsageError("{}: no checkpoint to resume from", path.string());
     folder_.remove_leftovers();
     Tensors extra;
-    const Model saved = load_model(path, &extra);
+    const ModelFile saved = load_model(path, &extra);
     try {
       if (saved.graph != model_.graph) throw Error("the recipe now describes another network");
       if (saved.classes != model_.classes) throw Error("the data now have other classes");
@@ -476,7 +476,7 @@ class Run {
   const LoadedData& data_;
   torch::Device device_;
   Splits splits_;
-  Model model_;
+  ModelFile model_;
   TorchNetwork network_;
   TorchNetwork::Mode mode_;
   std::optional<WeightUpdater> updater_;

@@ -20,6 +20,7 @@
 #include "data/dataset.h"
 #include "graph/build.h"
 #include "model/model_file.h"
+#include "runtime/kernels_name.h"
 #include "tests/cli/program.h"
 
 namespace offramp::test {
@@ -102,8 +103,8 @@ Graph three_eyes() {
   return graph;
 }
 
-Model three_eyed_model() {
-  Model model;
+ModelFile three_eyed_model() {
+  ModelFile model;
   model.graph = three_eyes();
   for (int k = 1; k <= 3; ++k) {
     const std::string number = std::to_string(k);
@@ -123,8 +124,8 @@ Model three_eyed_model() {
 }
 
 /// Names every image rightly: it sees how the last channel is shaded.
-Model all_seeing_model() {
-  Model model = three_eyed_model();
+ModelFile all_seeing_model() {
+  ModelFile model = three_eyed_model();
   model.graph.segments.resize(1);
   Segment& only = model.graph.segments[0];
   only.outputs.clear();
@@ -214,7 +215,7 @@ class Calibrate : public testing::Test {
   static inline LoadedData train = empty_data(), test_images = empty_data(), trap;
   static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
-  Model model = three_eyed_model();
+  ModelFile model = three_eyed_model();
   std::string path = folder.path() / "model.safetensors";
   std::string out = folder.path() / "out.safetensors";
 };
@@ -392,8 +393,6 @@ TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
                      "0.05 is left");
 }
 
-#ifdef OFFRAMP_WITH_TRAIN
-
 TEST_F(Calibrate, ChoosesOnTuneWhatTestThenFollows) {
   const json result = calibrated({"--max-accuracy-drop", "0.02"});
   EXPECT_EQ(result["met"], true);
@@ -417,6 +416,11 @@ TEST_F(Calibrate, ChoosesOnTuneWhatTestThenFollows) {
   EXPECT_EQ(test["exits"][2]["accuracy"], tune["accuracy_of_last_exit"]);
   EXPECT_EQ(test["exits"][1]["relative_cost"], result["relative_costs"][1]);
   EXPECT_EQ(test["controls"].size(), 5u);
+
+  const std::optional<ExitsSeen> seen = load_model(path).policy->seen;
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_EQ(seen->images, kTune);
+  EXPECT_EQ(json(seen->shares), tune["shares"]);
 }
 
 TEST_F(Calibrate, ChangesNothingButThePolicy) {
@@ -428,7 +432,7 @@ TEST_F(Calibrate, ChangesNothingButThePolicy) {
   calibrated({"--threshold", "0.8", "--out", out});
   for (const std::string& file : {path, out}) {
     Tensors extra;
-    const Model after = load_model(file, &extra);
+    const ModelFile after = load_model(file, &extra);
     EXPECT_EQ(after.graph, model.graph);
     EXPECT_EQ(after.weights, model.weights);
     EXPECT_EQ(extra, state);
@@ -484,7 +488,7 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
 }
 
 TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {
-  Model reference = all_seeing_model();
+  ModelFile reference = all_seeing_model();
   const std::string other = folder.path() / "all_seeing.safetensors";
   reference.provenance.data = {"scenes", {}, {}, {}};
   save_model(other, reference);
@@ -518,11 +522,11 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_GT(given["counted"], 0);
   EXPECT_TRUE(given["worst_class"]["class"] == "cat" || given["worst_class"]["class"] == "dog");
   EXPECT_GT(given["worst_class"]["upper_bound"], given["upper_bound"]);
-  Model after = load_model(path);
+  ModelFile after = load_model(path);
   EXPECT_EQ(after.certificates, 1);
   const Guarantee kept = *after.policy->guarantee;
   EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given["level"], kCertify, given["counted"],
-                             given["upper_bound"], "f32", "libtorch cpu"}));
+                             given["upper_bound"], "f32", kernels_name()}));
   // The count is that of a run that really stops.
   const json certify = tested("certify")["policy"];
   EXPECT_NEAR(certify["harm"], static_cast<double>(given["counted"]) / kCertify, 1e-12);
@@ -644,7 +648,7 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
               HasSubstr("dropped: exit 1, not worth what asking costs; the exits left are numbered "
                         "anew, and the state of its training is left out\n"));
   Tensors extra;
-  const Model left = load_model(out, &extra);
+  const ModelFile left = load_model(out, &extra);
   EXPECT_THAT(extra, IsEmpty());
   ASSERT_EQ(left.policy->policy.thresholds.size(), 1u);
   EXPECT_TRUE(left.policy->policy.thresholds[0]);
@@ -717,17 +721,6 @@ TEST_F(Calibrate, DocumentsEveryKeyOfItsJson) {
   for (const std::string& key : keys)
     EXPECT_THAT(section, HasSubstr("`" + key + "`")) << "docs/command-line.md";
 }
-
-#else
-
-TEST_F(Calibrate, ABuildWithoutAnEngineSaysSo) {
-  const Ended ended = run({"--max-cost", "0.5"});
-  EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.err, HasSubstr("this build has no engine to run a network"));
-  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
-}
-
-#endif
 
 }  // namespace
 }  // namespace offramp::test

@@ -25,8 +25,8 @@ Dataset dataset() {
   return data;
 }
 
-Model model() {
-  Model model;
+ModelFile model() {
+  ModelFile model;
   model.classes = {"cat", "dog"};
   model.provenance.data = {"somewhere", {10, 30, 50}, {20}, {40}};
   return model;

@@ -54,7 +54,7 @@ TEST(Info, TakesARecipesClassesFromAFlag) {
 
 TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
   const TemporaryFolder folder;
-  Model model;
+  ModelFile model;
   model.graph = small_resnet();
   model.weights = random_weights(model.graph, 1);
   for (int i = 0; i < 10; ++i) model.classes.push_back("class " + std::to_string(i));
@@ -67,6 +67,28 @@ TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
   EXPECT_EQ(ended.status, 0);
   for (const char* part : {"class 9", "conv1", "relative cost", "exit 3"})
     EXPECT_THAT(ended.out, HasSubstr(part));
+}
+
+TEST(Info, ShowsWhatARecipesNetworkIsCompiledTo) {
+  const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
+  const json info = info_of(recipe, {"--compiled", "--batch", "2", "--threads", "1"});
+  std::vector<std::string> keys;
+  for (const auto& item : info.items()) keys.push_back(item.key());
+  EXPECT_THAT(keys,
+              ElementsAre("batch", "implementations", "kernels", "operations", "precision",
+                          "reference_operations", "threads", "weight_bytes", "workspace_bytes"));
+  int counted = 0;
+  for (const auto& item : info["implementations"].items()) counted += int(item.value());
+  EXPECT_EQ(counted, info["operations"].size());
+  EXPECT_EQ(info["operations"][0]["segment"], "1");
+  EXPECT_EQ(info["reference_operations"], 0);
+  const Ended ended = offramp({"info", recipe, "--compiled"});
+  EXPECT_EQ(ended.status, 0);
+  for (const char* part : {"implementation", "none is ref", "weights ", "workspace of a stream"})
+    EXPECT_THAT(ended.out, HasSubstr(part));
+  const Ended refused = offramp({"info", recipe, "--batch", "2"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, HasSubstr("--compiled"));
 }
 
 TEST(Info, RefusesARecipeAtItsLine) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "graph/cost.h"
 #include "image/image.h"
 #include "model/model_file.h"
+#include "runtime/kernels_name.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
@@ -68,11 +70,9 @@ class Models : public testing::Test {
 
   static inline LoadedData test_part, train_part;
   TemporaryFolder folder;
-  Model model;
+  ModelFile model;
   std::string path = folder.path() / "model.safetensors";
 };
-
-#ifdef OFFRAMP_WITH_TRAIN
 
 TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
   const std::string logits = folder.path() / "logits.safetensors";
@@ -147,7 +147,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = Ensemble::geometric;
   chosen.aim = "--max-cost 0.5";
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", "libtorch cpu"};
+  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
   model.policy = chosen;
   save();
   const Ended ended = offramp({"test", path, "--data", "synthetic", "--json"});
@@ -164,6 +164,10 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   if (other.status == 0) {  // a certificate speaks of its own precision alone
     EXPECT_TRUE(json::parse(other.out)["policy"]["guarantee"].is_null());
   }
+  const Ended narrow = offramp({"test", path, "--data", "synthetic", "--json"},
+                               {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
+  ASSERT_EQ(narrow.status, 0) << narrow.err;  // nor of other kernels
+  EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
   const Ended none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
   const Ended text = offramp({"test", path, "--data", "synthetic"});
@@ -355,18 +359,66 @@ TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
 }
 
-#else
-
-TEST_F(Models, ABuildWithoutAnEngineSaysSo) {
-  for (const auto& arguments : {std::vector<std::string>{"test", path, "--data", "synthetic"},
-                                {"classify", path, png(0)}}) {
+TEST_F(Models, EnginesThatDoNotExistAreNamedInOneLine) {
+  const auto refused = [&](std::vector<std::string> more, int status, const std::string& part) {
+    std::vector<std::string> arguments = {"test", path, "--data", "synthetic"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
     const Ended ended = offramp(arguments);
-    EXPECT_EQ(ended.status, 1);
-    EXPECT_THAT(ended.err, HasSubstr("this build has no engine to run a network"));
+    EXPECT_EQ(ended.status, status);
+    EXPECT_THAT(ended.err, HasSubstr(part));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
-  }
+  };
+  refused({"--precision", "f23"}, 2, "unknown precision \"f23\"; did you mean \"f32\"?");
+  refused({"--engine", "tensorflow"}, 2, "--engine: ");
+  refused({"--engine", "runtime", "--device", "cuda"}, 2, "runs on the CPU, not on \"cuda\"");
+#ifdef OFFRAMP_WITH_TRAIN
+  refused({"--engine", "libtorch", "--precision", "int8"}, 2, "LibTorch computes in f32 or bf16");
+#else
+  for (const char* flag : {"--engine=libtorch", "--device=cuda"})
+    refused({flag}, 1, "this build has no LibTorch");
+#endif
 }
 
+TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.aim = "--max-cost 0.5";
+  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", kernels_name()};
+  model.policy = chosen;
+  save();
+  const Ended ended =
+      offramp({"test", path, "--data", "synthetic", "--json", "--precision", "bf16"},
+              {.environment = {"ONEDNN_MAX_CPU_ISA=AVX2"}});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.err, "this CPU has no instructions for bf16: runs in f32\n");
+  const json result = json::parse(ended.out);
+  EXPECT_EQ(result["precision"], "f32");
+  EXPECT_THAT(std::string(result["kernels"]), testing::EndsWith(" avx2"));
+  EXPECT_TRUE(result["policy"]["guarantee"].is_null());
+}
+
+#ifdef OFFRAMP_WITH_TRAIN
+TEST_F(Models, LibTorchAndTheRuntimeGiveTheSameLogits) {
+  const auto logits_of = [&](const std::string& engine) {
+    const std::string file = folder.path() / (engine + ".safetensors");
+    const Ended ended = offramp({"test", path, "--data", "synthetic", "--json", "--engine", engine,
+                                 "--save-logits", file, "--threads", "1"});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_THAT(std::string(json::parse(ended.out)["kernels"]),
+                testing::StartsWith(engine == "runtime" ? "onednn " : "libtorch cpu"));
+    return load_logits(file);
+  };
+  const SavedLogits ours = logits_of("runtime"), theirs = logits_of("libtorch");
+  ASSERT_EQ(ours.logits.size(), theirs.logits.size());
+  EXPECT_EQ(ours.labels, theirs.labels);
+  float largest = 0, error = 0;
+  for (std::size_t i = 0; i < ours.logits.size(); ++i) {
+    largest = std::max(largest, std::abs(theirs.logits[i]));
+    error = std::max(error, std::abs(ours.logits[i] - theirs.logits[i]));
+  }
+  EXPECT_GT(largest, 0);
+  EXPECT_LE(error, 1e-4f * largest);
+}
 #endif
 
 TEST_F(Models, DataExportWritesAnImageFolderThatLoadsAgain) {

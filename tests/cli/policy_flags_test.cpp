@@ -7,38 +7,35 @@
 namespace offramp::cli {
 namespace {
 
-Model certified_model() {
-  Model model;
+const Engine kEngine{"f32", "some kernels"};
+
+ModelFile certified_model() {
+  ModelFile model;
   model.graph = small_resnet();
-  const EngineFlags engine;
-  ChosenPolicy chosen{never_stop(3), "--guarantee 0.01", Guarantee{}};
+  ChosenPolicy chosen{never_stop(3), "--guarantee 0.01", Guarantee{}, {}};
   chosen.policy.thresholds = {0.9f, 0.8f};
-  chosen.guarantee->precision = engine.precision;
-  chosen.guarantee->kernels = engine_name(engine);
+  chosen.guarantee->precision = kEngine.precision;
+  chosen.guarantee->kernels = kEngine.kernels;
   model.policy = chosen;
   return model;
 }
 
 TEST(PolicyOf, KeepsACertificateForItsPrecisionAndKernelsAlone) {
-  Model model = certified_model();
-  EngineFlags engine;
-  EXPECT_EQ(policy_of({}, model, engine), model.policy);
+  const ModelFile model = certified_model();
+  EXPECT_EQ(policy_of({}, model, kEngine), model.policy);
 
-  engine.precision = "bf16";
   ChosenPolicy bare = *model.policy;
   bare.guarantee.reset();
-  EXPECT_EQ(policy_of({}, model, engine), bare);
-
-  model.policy->guarantee->kernels = "another engine";
-  EXPECT_EQ(policy_of({}, model, EngineFlags()), bare);
+  EXPECT_EQ(policy_of({}, model, {"bf16", kEngine.kernels}), bare);
+  EXPECT_EQ(policy_of({}, model, {kEngine.precision, "other kernels"}), bare);
 }
 
 TEST(PolicyOf, TakesTheFlagsBeforeTheModelsOwn) {
-  const Model model = certified_model();
+  const ModelFile model = certified_model();
   PolicyFlags flags;
   flags.threshold = 0.5;
   flags.criterion = "margin";
-  const auto chosen = policy_of(flags, model, {});
+  const auto chosen = policy_of(flags, model, kEngine);
   EXPECT_EQ(chosen->policy.criterion, Criterion::margin);
   EXPECT_EQ(chosen->policy.thresholds, (Thresholds{0.5f, 0.5f}));
   EXPECT_FALSE(chosen->guarantee);
@@ -46,7 +43,7 @@ TEST(PolicyOf, TakesTheFlagsBeforeTheModelsOwn) {
 
   PolicyFlags none;
   none.no_policy = true;
-  EXPECT_EQ(policy_of(none, model, {}), std::nullopt);
+  EXPECT_EQ(policy_of(none, model, kEngine), std::nullopt);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"info"},
     {"test"},
     {"classify"},
+    {"bench"},
 #ifdef OFFRAMP_WITH_TRAIN
     {"train"},
 #endif

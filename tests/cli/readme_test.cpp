@@ -1,5 +1,5 @@
-// The README is run: its commands as they stand, on a small folder of images, and its sample of
-// code.
+// The README's commands are run as they stand, on a small folder of images. Its sample of code is
+// compiled by tests/api/documents_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,33 +11,22 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
 #include "core/file.h"
 #include "data/synthetic.h"
-#include "model/model_file.h"
-#include "policy/policy.h"
 #include "recipe/recipe.h"
 #include "tests/cli/program.h"
 #include "tests/support/image_files.h"
-#include "train/predictor.h"
 
 namespace offramp::test {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   return lines;
-}
-
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(' ');
-  return begin == std::string::npos ? ""
-                                    : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
 }
 
 /// The lines of the first code block after a heading.
@@ -119,32 +108,14 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
     ++count;
     if (words[0] == "data" && words[1] == "fetch") continue;  // tests/data/fetch_test.cpp
     const Ended ended = run(words);
+    // A CPU without 8-bit instructions says so, and has no such file.
+    if (ended.err.find("this CPU has no instructions") != ended.err.npos) continue;
+    if (line.find(".int8.") != line.npos &&
+        !fs::exists(root_ / "runs/cifar10/model.int8.safetensors"))
+      continue;
     EXPECT_EQ(ended.status, 0) << line << "\n" << ended.err;
   }
   EXPECT_GE(count, 7);
-}
-
-// The README's sample; `images` is what it leaves to the reader.
-int sample(const std::vector<float>& images) {
-  const offramp::Model model = offramp::load_model("model.safetensors");
-  auto predictor = offramp::make_torch_predictor(model, {});
-  std::vector<float> p(model.classes.size());
-  const auto sure = [&](std::int64_t, int, std::span<const float> logits) {
-    offramp::softmax(logits, 1.0f, p);
-    return offramp::score(offramp::Criterion::confidence, p) >= 0.9f;
-  };
-  const offramp::Stopped answer = predictor->predict_until(images, sure);
-  return answer.exit_index.at(0);
-}
-
-TEST(ReadmeSample, IsTheCodeThatIsCompiledHere) {
-  const std::string source = read_text(fs::path(OFFRAMP_SOURCE) / "tests/cli/readme_test.cpp");
-  std::vector<std::string> compiled;
-  for (const std::string& line : lines_of(source)) compiled.push_back(trimmed(line));
-  const auto block = block_after("## As a library");
-  EXPECT_GE(block.size(), 8u);
-  for (const std::string& line : block) EXPECT_THAT(compiled, testing::Contains(trimmed(line)));
-  EXPECT_THROW(sample({}), Error);  // there is no model.safetensors here
 }
 
 }  // namespace

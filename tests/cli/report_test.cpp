@@ -50,10 +50,8 @@ class ReportCommand : public testing::Test {
 
   TemporaryFolder folder;
   fs::path run = folder.path() / "my <run>";
-  Model model;
+  ModelFile model;
 };
-
-#ifdef OFFRAMP_WITH_TRAIN
 
 TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
   write_text_atomic(run / "metrics.jsonl",
@@ -117,7 +115,7 @@ TEST_F(ReportCommand, SaysWhetherThePolicyWasExecuted) {
 }
 
 TEST_F(ReportCommand, ComparesWithOtherRuns) {
-  Model other = model;
+  ModelFile other = model;
   other.weights = random_weights(model.graph, 3);
   const fs::path file = folder.path() / "second & last.safetensors";
   save_model(file, other);
@@ -136,8 +134,6 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(fs::exists(page()));
 }
-
-#endif
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   const auto expect = [&](const Ended& ended, int status, const std::string& message) {

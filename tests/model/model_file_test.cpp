@@ -27,7 +27,7 @@ using ::testing::ThrowsMessage;
 
 const fs::path kVersion1 = fs::path(OFFRAMP_TEST_DATA) / "models" / "v1-tiny.safetensors";
 
-void expect_equal(const Model& got, const Model& expected) {
+void expect_equal(const ModelFile& got, const ModelFile& expected) {
   EXPECT_EQ(got.graph, expected.graph);
   EXPECT_EQ(got.weights, expected.weights);
   EXPECT_EQ(got.classes, expected.classes);
@@ -41,9 +41,9 @@ void expect_equal(const Model& got, const Model& expected) {
 }
 
 /// A folder with one model file to spoil.
-class ModelFile : public ::testing::Test {
+class ModelFiles : public ::testing::Test {
  protected:
-  ModelFile() { save_model(path_, tiny_model()); }
+  ModelFiles() { save_model(path_, tiny_model()); }
 
   /// Rewrites the file after a change to its parts.
   void change(const std::function<void(Metadata&, Tensors&)>& edit) {
@@ -61,6 +61,7 @@ class ModelFile : public ::testing::Test {
 
   void expect_refused(const std::string& message) {
     EXPECT_THAT([&] { load_model(path_); }, ThrowsMessage<Error>(path_.string() + ": " + message));
+    EXPECT_THAT([&] { map_model(path_); }, ThrowsMessage<Error>(path_.string() + ": " + message));
   }
 
   void overwrite(const std::string& content) { std::ofstream(path_, std::ios::binary) << content; }
@@ -69,9 +70,9 @@ class ModelFile : public ::testing::Test {
   fs::path path_ = folder_.path() / "model.safetensors";
 };
 
-TEST_F(ModelFile, GivesBackWhatWasSaved) { expect_equal(load_model(path_), tiny_model()); }
+TEST_F(ModelFiles, GivesBackWhatWasSaved) { expect_equal(load_model(path_), tiny_model()); }
 
-TEST_F(ModelFile, HasTheKeysThatAreDocumented) {
+TEST_F(ModelFiles, HasTheKeysThatAreDocumented) {
   const Safetensors file = Safetensors::open(path_);
   EXPECT_EQ(file.metadata().at("format_version"), "1");
   EXPECT_EQ(file.metadata().at("graph"), graph_to_json(tiny_graph()));
@@ -87,10 +88,10 @@ TEST_F(ModelFile, HasTheKeysThatAreDocumented) {
   EXPECT_EQ(file.at("provenance.certify").shape, (std::vector<std::int64_t>{0}));
 }
 
-TEST_F(ModelFile, KeepsEveryExampleNetwork) {
+TEST_F(ModelFiles, KeepsEveryExampleNetwork) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
-    Model model;
+    ModelFile model;
     model.graph = graph;
     model.weights = random_weights(graph, 1);
     for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
@@ -102,8 +103,8 @@ TEST_F(ModelFile, KeepsEveryExampleNetwork) {
   }
 }
 
-TEST_F(ModelFile, KeepsEveryPreprocessingExactly) {
-  Model model = tiny_model();
+TEST_F(ModelFiles, KeepsEveryPreprocessingExactly) {
+  ModelFile model = tiny_model();
   for (std::uint64_t round = 0; round < 50; ++round) {
     KeyedRandom random(5, round);
     for (float& value : model.preprocessing.mean) value = random.uniform(-3, 3);
@@ -113,8 +114,8 @@ TEST_F(ModelFile, KeepsEveryPreprocessingExactly) {
   }
 }
 
-TEST_F(ModelFile, KeepsBf16Weights) {
-  Model model = tiny_model();
+TEST_F(ModelFiles, KeepsBf16Weights) {
+  ModelFile model = tiny_model();
   for (auto& [name, tensor] : model.weights) {
     HostTensor small{DType::bf16, tensor.shape, std::vector<std::byte>(tensor.bytes.size() / 2)};
     for (std::size_t i = 0; i < tensor.as<float>().size(); ++i)
@@ -125,7 +126,7 @@ TEST_F(ModelFile, KeepsBf16Weights) {
   EXPECT_EQ(load_model(path_).weights, model.weights);
 }
 
-TEST_F(ModelFile, KeepsExtraTensorsBesideTheWeights) {
+TEST_F(ModelFiles, KeepsExtraTensorsBesideTheWeights) {
   Tensors extra;
   extra["optimizer.conv1.weight"] = HostTensor::of({2}, std::vector<float>{1, 2});
   extra["step"] = HostTensor::of({}, std::vector<std::int64_t>{7});
@@ -136,14 +137,14 @@ TEST_F(ModelFile, KeepsExtraTensorsBesideTheWeights) {
   EXPECT_EQ(load_model(path_).weights, tiny_model().weights);
 }
 
-TEST_F(ModelFile, SortsTheHashes) {
-  Model model = tiny_model();
+TEST_F(ModelFiles, SortsTheHashes) {
+  ModelFile model = tiny_model();
   model.provenance.data.train = {9, 3, 7};
   save_model(path_, model);
   EXPECT_THAT(load_model(path_).provenance.data.train, ElementsAre(3, 7, 9));
 }
 
-TEST_F(ModelFile, RefusesOtherFilesWithAdvice) {
+TEST_F(ModelFiles, RefusesOtherFilesWithAdvice) {
   change([](Metadata& metadata, Tensors&) { metadata.clear(); });
   expect_refused(
       "not a model file: bare weights without a network; `offramp train --from FILE` starts from "
@@ -164,7 +165,7 @@ TEST_F(ModelFile, RefusesOtherFilesWithAdvice) {
   expect_refused("cannot open: No such file or directory");
 }
 
-TEST_F(ModelFile, RefusesMetadataThatAreWrong) {
+TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
   const struct {
     std::string key, text, message;
   } cases[] = {
@@ -212,7 +213,7 @@ TEST_F(ModelFile, RefusesMetadataThatAreWrong) {
   }
 }
 
-TEST_F(ModelFile, RefusesWeightsThatDoNotFitTheGraph) {
+TEST_F(ModelFiles, RefusesWeightsThatDoNotFitTheGraph) {
   const auto floats = [](std::vector<std::int64_t> shape, float value = 1) {
     const auto count = static_cast<std::size_t>(element_count(shape));
     return HostTensor::of(std::move(shape), std::vector<float>(count, value));
@@ -252,7 +253,7 @@ TEST_F(ModelFile, RefusesWeightsThatDoNotFitTheGraph) {
   }
 }
 
-TEST_F(ModelFile, RefusesAGraphNoReaderCouldUse) {
+TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
   Graph graph = tiny_graph();
   graph.segments[1].nodes[0].inputs = {"bn1"};
   change([&](Metadata& metadata, Tensors&) { metadata["graph"] = graph_to_json(graph); });
@@ -277,7 +278,7 @@ TEST_F(ModelFile, RefusesAGraphNoReaderCouldUse) {
   expect_refused("graph: the network costs more multiply-accumulates than 63 bits can count");
 }
 
-TEST_F(ModelFile, RefusesATruncatedFileAtEveryLength) {
+TEST_F(ModelFiles, RefusesATruncatedFileAtEveryLength) {
   // Cut ever shorter in place: writing each anew would wait for the disk each time.
   for (std::uintmax_t length = fs::file_size(path_); length-- > 0;) {
     fs::resize_file(path_, length);
@@ -285,7 +286,7 @@ TEST_F(ModelFile, RefusesATruncatedFileAtEveryLength) {
   }
 }
 
-TEST_F(ModelFile, SurvivesChangedBytes) {
+TEST_F(ModelFiles, SurvivesChangedBytes) {
   const std::string whole = read_text(path_);
   std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
   const auto put = [&](std::uint64_t at, char byte) {
@@ -301,7 +302,7 @@ TEST_F(ModelFile, SurvivesChangedBytes) {
     }
     try {
       // What was accepted can be used.
-      const Model model = load_model(path_);
+      const ModelFile model = load_model(path_);
       for (const Parameter& parameter : parameters(model.graph))
         ASSERT_EQ(model.weights.at(parameter.name).shape, parameter.shape);
       ASSERT_EQ(model.classes.size(), static_cast<std::size_t>(model.graph.classes));
@@ -314,45 +315,47 @@ TEST_F(ModelFile, SurvivesChangedBytes) {
   expect_equal(load_model(path_), tiny_model());
 }
 
-TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
-  const auto expect_unsaved = [&](const std::function<void(Model&)>& edit,
+TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
+  const auto expect_unsaved = [&](const std::function<void(ModelFile&)>& edit,
                                   const std::string& message, const Tensors& extra = {}) {
-    Model model = tiny_model();
+    ModelFile model = tiny_model();
     edit(model);
     EXPECT_THAT([&] { save_model(path_, model, extra); },
                 ThrowsMessage<Error>(path_.string() + ": " + message));
   };
-  expect_unsaved([](Model& m) { m.weights.erase("fc.weight"); }, "tensor \"fc.weight\" is missing");
-  expect_unsaved([](Model& m) { m.weights["fc.scale"] = m.weights["fc.bias"]; },
+  expect_unsaved([](ModelFile& m) { m.weights.erase("fc.weight"); },
+                 "tensor \"fc.weight\" is missing");
+  expect_unsaved([](ModelFile& m) { m.weights["fc.scale"] = m.weights["fc.bias"]; },
                  "tensor \"fc.scale\": not a parameter of the graph");
   expect_unsaved(
-      [](Model& m) {
+      [](ModelFile& m) {
         m.weights["fc.bias"].as<float>()[1] = std::numeric_limits<float>::infinity();
       },
       "tensor \"fc.bias\": a value is not finite: inf");
-  expect_unsaved([](Model& m) { m.classes.pop_back(); },
+  expect_unsaved([](ModelFile& m) { m.classes.pop_back(); },
                  "classes: 2 names for a graph of 3 classes");
-  expect_unsaved([](Model& m) { m.loss_weights = {1}; }, "provenance: 1 loss_weights for 2 exits");
-  expect_unsaved([](Model& m) { m.provenance.details_json = "[]"; },
+  expect_unsaved([](ModelFile& m) { m.loss_weights = {1}; },
+                 "provenance: 1 loss_weights for 2 exits");
+  expect_unsaved([](ModelFile& m) { m.provenance.details_json = "[]"; },
                  "provenance.details: not a JSON object");
-  expect_unsaved([](Model& m) { m.provenance.details_json = "{"; },
+  expect_unsaved([](ModelFile& m) { m.provenance.details_json = "{"; },
                  "provenance.details: not valid JSON at byte 2");
-  expect_unsaved([](Model& m) { m.classes[0] = "\xff"; },
+  expect_unsaved([](ModelFile& m) { m.classes[0] = "\xff"; },
                  "a class name, the provenance or the policy is not UTF-8");
-  expect_unsaved([](Model& m) { m.classes[0] = std::string(1001, 'x'); },
+  expect_unsaved([](ModelFile& m) { m.classes[0] = std::string(1001, 'x'); },
                  "classes: names[0]: text of 1001 bytes is longer than the 1000 allowed");
-  expect_unsaved([](Model& m) { m.provenance.data.source = std::string(10'001, 'x'); },
+  expect_unsaved([](ModelFile& m) { m.provenance.data.source = std::string(10'001, 'x'); },
                  "provenance: source: text of 10001 bytes is longer than the 10000 allowed");
   expect_unsaved(
-      [](Model& m) { m.preprocessing.mean[1] = 2e6f; },
+      [](ModelFile& m) { m.preprocessing.mean[1] = 2e6f; },
       "preprocessing: mean[1]: got 2000000.0, expected a number from -1000000 to 1000000");
   expect_unsaved(
-      [](Model& m) {
+      [](ModelFile& m) {
         m.loss_weights = {1, 2e9};
       },
       "provenance: loss_weights[1]: got 2000000000.0, expected a number from 0 to 1000000000");
   for (const std::string name : {"fc.bias", "provenance.train", "provenance.more"})
-    expect_unsaved([](Model&) {},
+    expect_unsaved([](ModelFile&) {},
                    "tensor \"" + name + "\": an extra tensor has a name of the model's own",
                    {{name, tiny_model().weights["fc.bias"]}});
   expect_equal(load_model(path_), tiny_model());
@@ -361,7 +364,7 @@ TEST_F(ModelFile, IsNotSavedWhenItCouldNotBeRead) {
 // The file was written by version 1 of the format with the disabled test below. It must load for
 // as long as this program reads version 1; a change of the format gets a file of its own.
 TEST(ModelFileVersion1, IsStillRead) {
-  const Model model = load_model(kVersion1);
+  const ModelFile model = load_model(kVersion1);
   expect_equal(model, tiny_model());
   // Values as Python reads them: numpy.frombuffer on the bytes of each tensor.
   EXPECT_THAT(model.weights.at("bn1.running_var").to_f32(), ElementsAre(1.2882026f, 1.9532328f));
@@ -370,6 +373,24 @@ TEST(ModelFileVersion1, IsStillRead) {
 }
 
 TEST(ModelFileVersion1, DISABLED_IsWritten) { save_model(kVersion1, tiny_model()); }
+
+TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors";
+  const ModelFile written = tiny_model();
+  save_model(path, written);
+  const MappedModel mapped = map_model(path);
+  EXPECT_EQ(mapped.model.graph, written.graph);
+  EXPECT_EQ(mapped.model.classes, written.classes);
+  EXPECT_TRUE(mapped.model.weights.empty());
+  for (const auto& [name, tensor] : written.weights) {
+    const TensorView& view = mapped.file.at(name);
+    EXPECT_EQ(view.copy(), tensor);
+    EXPECT_EQ(view.to_f32(), tensor.to_f32());
+    mapped.file.drop_pages(view);
+    EXPECT_EQ(view.copy(), tensor);  // read again
+  }
+}
 
 }  // namespace
 }  // namespace offramp

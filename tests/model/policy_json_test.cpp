@@ -70,6 +70,26 @@ TEST(PolicyJson, GivesBackWhatWasWritten) {
   EXPECT_EQ(policy_from_json(policy_to_json(plain), 1), plain);
 }
 
+TEST(PolicyJson, SaysWhereImagesLeftIfThatIsKnown) {
+  ChosenPolicy chosen = certified_policy();
+  chosen.seen = ExitsSeen{2000, {0.1, 0.25, 0.65}};
+  EXPECT_THAT(policy_to_json(chosen),
+              testing::EndsWith(R"(,"seen":{"images":2000,"shares":[0.1,0.25,0.65]}})"));
+  EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+}
+
+TEST(PolicyJson, RefusesSharesThatAreNone) {
+  const auto with = [](const Json& images, const Json& shares) {
+    return [=](Json& json) { json["seen"] = {{"images", images}, {"shares", shares}}; };
+  };
+  EXPECT_EQ(read_after(with(7, {0, 0.5, 0.5})).seen->images, 7);
+  expect_refused(with(7, {0.5, 0.5}), "seen.shares: 2 do not fit 3 exits");
+  expect_refused(with(7, {0.5, 0.5, 0.5}), "seen.shares: their sum is 1.5, expected 1");
+  EXPECT_THROW(read_after(with(0, {0, 0.5, 0.5})), Error);
+  EXPECT_THROW(read_after(with(7, {-0.5, 0.5, 1})), Error);
+  EXPECT_THROW(read_after([](Json& json) { json["seen"] = nullptr; }), Error);
+}
+
 TEST(PolicyJson, KeepsEveryFloatToTheBit) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
     KeyedRandom random(11, round);

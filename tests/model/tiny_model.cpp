@@ -26,8 +26,8 @@ Graph tiny_graph() {
   return {"tiny", {1, 4, 5}, 3, {first, last}};
 }
 
-Model tiny_model() {
-  Model model;
+ModelFile tiny_model() {
+  ModelFile model;
   model.graph = tiny_graph();
   std::uint64_t index = 0;
   for (const Parameter& parameter : parameters(model.graph)) {

@@ -9,6 +9,6 @@ Graph tiny_graph();
 
 /// That network with weights drawn from a fixed seed by exact arithmetic: the same bits on every
 /// machine. What tests/data/models/v1-tiny.safetensors holds.
-Model tiny_model();
+ModelFile tiny_model();
 
 }  // namespace offramp

@@ -21,8 +21,8 @@ using testing::ElementsAre;
 using testing::ThrowsMessage;
 
 /// A model of a graph with everything that a model can carry.
-Model full_model(const Graph& graph) {
-  Model model;
+ModelFile full_model(const Graph& graph) {
+  ModelFile model;
   model.graph = graph;
   model.weights = random_weights(graph, 1);
   for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
@@ -54,7 +54,7 @@ TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
   for (const Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
-      const Model model = full_model(graph), left = without_exits(model, dropped);
+      const ModelFile model = full_model(graph), left = without_exits(model, dropped);
       std::size_t kept = 0;
       for (const Parameter& parameter : parameters(graph)) {
         const bool goes = std::ranges::any_of(dropped, [&](int k) {
@@ -72,13 +72,13 @@ TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
 
 TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
   for (const Graph& graph : example_graphs()) {
-    const Model model = full_model(graph);
+    const ModelFile model = full_model(graph);
     const std::vector<float> images = random_images(graph, 2, 5);
     const auto rows = static_cast<std::ptrdiff_t>(2 * graph.classes);
     const auto all = ReferencePredictor(graph, model.weights).logits(images);
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
-      const Model left = without_exits(model, dropped);
+      const ModelFile left = without_exits(model, dropped);
       std::vector<double> expected;
       for (int k = 0; k < 3; ++k)
         if (!std::ranges::binary_search(dropped, k))
@@ -89,7 +89,7 @@ TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
 }
 
 TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
-  const Model model = full_model(small_resnet()), left = without_exits(model, {0});
+  const ModelFile model = full_model(small_resnet()), left = without_exits(model, {0});
   EXPECT_THAT(left.loss_weights, ElementsAre(0.2, 0.3));
   EXPECT_FALSE(left.policy);
   EXPECT_EQ(left.classes, model.classes);
@@ -103,7 +103,7 @@ TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
 }
 
 TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
-  const Model once = without_exits(full_model(small_resnet()), {0});
+  const ModelFile once = without_exits(full_model(small_resnet()), {0});
   EXPECT_EQ(once.provenance.details_json, R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3}]})");
   EXPECT_EQ(without_exits(once, {0}).provenance.details_json,
             R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3},{"exits":[1],"of":2}]})");
@@ -111,9 +111,9 @@ TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
 }
 
 TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
-  const Model model = full_model(two_scale());
-  const Model at_once = without_exits(model, {0, 1});
-  const Model in_turn = without_exits(without_exits(model, {1}), {0});
+  const ModelFile model = full_model(two_scale());
+  const ModelFile at_once = without_exits(model, {0, 1});
+  const ModelFile in_turn = without_exits(without_exits(model, {1}), {0});
   EXPECT_EQ(at_once.graph, in_turn.graph);
   EXPECT_EQ(at_once.weights, in_turn.weights);
 }
@@ -122,10 +122,10 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
   const TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   for (const std::vector<int>& dropped : kDrops) {
-    Model left = without_exits(full_model(small_resnet()), dropped);
+    ModelFile left = without_exits(full_model(small_resnet()), dropped);
     left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size())), "", {}};
     save_model(path, left);
-    const Model again = load_model(path);
+    const ModelFile again = load_model(path);
     EXPECT_EQ(again.graph, left.graph);
     EXPECT_EQ(again.weights, left.weights);
     EXPECT_EQ(again.certificates, 2);
@@ -133,7 +133,7 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
 }
 
 TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
-  const Model model = full_model(small_resnet());
+  const ModelFile model = full_model(small_resnet());
   const std::string advice = ": exits must increase and lie between 1 and 2";
   EXPECT_THAT([&] { without_exits(model, {2}); },
               ThrowsMessage<Error>("cannot take out exit 3" + advice));

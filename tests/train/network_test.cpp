@@ -16,8 +16,8 @@
 namespace offramp {
 namespace {
 
-Model model_of(const Graph& graph, std::uint64_t seed) {
-  Model model;
+ModelFile model_of(const Graph& graph, std::uint64_t seed) {
+  ModelFile model;
   model.graph = graph;
   model.weights = random_weights(graph, seed);
   return model;
@@ -49,7 +49,7 @@ class Parity : public testing::TestWithParam<Tolerance> {};
 
 TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
   for (const Graph& graph : example_graphs()) {
-    const Model model = model_of(graph, 11);
+    const ModelFile model = model_of(graph, 11);
     for (const int count : {1, 3}) {
       const auto images = random_images(graph, count, 5);
       ReferencePredictor reference(graph, model.weights);
@@ -71,7 +71,7 @@ TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
   spec.exits = {"3", "60%"};
   spec.head = "conv-spp";
   spec.spp_levels = {1, 3};
-  const Model model = model_of(build_network(spec), 2);
+  const ModelFile model = model_of(build_network(spec), 2);
   const auto images = random_images(model.graph, 2, 3);
   ReferencePredictor reference(model.graph, model.weights);
   const auto ours = make_torch_predictor(model, {});
@@ -80,7 +80,7 @@ TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
 
 TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
   for (const Graph& graph : example_graphs()) {
-    const Model model = model_of(graph, 4);
+    const ModelFile model = model_of(graph, 4);
     const auto predictor = make_torch_predictor(model, {});
     const int n = 7, exits = predictor->num_exits(), classes = predictor->num_classes();
     const auto images = random_images(graph, n, 8);
@@ -104,7 +104,7 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
 }
 
 TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
-  const Model model = model_of(small_resnet(), 4);
+  const ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   std::vector<std::pair<std::int64_t, int>> asked;
   const Stopped stopped =
@@ -118,7 +118,7 @@ TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
 }
 
 TEST(Network, RefusesImagesThatAreNotWhole) {
-  const Model model = model_of(small_resnet(), 4);
+  const ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   EXPECT_THROW(predictor->predict_all(std::vector<float>(100)), Error);
 }

@@ -78,7 +78,7 @@ TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
   ASSERT_EQ(start(recipe, run("parts"), true, 6), TrainOutcome::interrupted);
   ASSERT_EQ(start(recipe, run("parts"), true), TrainOutcome::finished);
   for (const char* file : {"last.safetensors", "ema.safetensors", "best.safetensors"}) {
-    const Model a = load_model(run("whole") / file), b = load_model(run("parts") / file);
+    const ModelFile a = load_model(run("whole") / file), b = load_model(run("parts") / file);
     EXPECT_EQ(a.weights, b.weights) << file;
   }
   EXPECT_EQ(start(recipe, run("parts"), true), TrainOutcome::already_finished);
@@ -154,8 +154,8 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   frozen.train.epochs = 4;
   frozen.train.from = (run("plain") / "last.safetensors").string();
   start(frozen, run("frozen"));
-  const Model before = load_model(run("plain") / "last.safetensors");
-  const Model after = load_model(run("frozen") / "last.safetensors");
+  const ModelFile before = load_model(run("plain") / "last.safetensors");
+  const ModelFile after = load_model(run("frozen") / "last.safetensors");
   for (const auto& [name, tensor] : before.weights)
     EXPECT_EQ(after.weights.at(name), tensor) << name;
   EXPECT_LT(epochs_.back().loss, epochs_[1].loss);  // the head learned
@@ -197,13 +197,13 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   }
   second.data.split_seed = first.data.split_seed;
   // An image that is in neither part of this run's data.
-  Model model = load_model(run("first") / "last.safetensors");
+  ModelFile model = load_model(run("first") / "last.safetensors");
   model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
   model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
   save_model(run("first") / "last.safetensors", model);
   start(second, run("second"), false, 1);
   const auto check = [&] {
-    const Model saved = load_model(run("second") / "checkpoint.safetensors");
+    const ModelFile saved = load_model(run("second") / "checkpoint.safetensors");
     EXPECT_EQ(saved.provenance.data.train, model.provenance.data.train);
     EXPECT_EQ(saved.preprocessing.mean, model.preprocessing.mean);
   };

@@ -1,4 +1,4 @@
-#include "tests/support/random_weights.h"
+#include "graph/random_weights.h"
 
 #include <cmath>
 #include <numbers>

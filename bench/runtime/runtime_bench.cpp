@@ -1,0 +1,340 @@
+// The runtime on a plain ResNet-18 (cifar stem, 32x32, random weights) beside the sum of its bare
+// convolutions, measured in turns in one run; exit decisions; what was compiled.
+//
+//   runtime_bench [width] [--ops] [--profile]
+//
+// --ops lists the operations with implementation and layout; --profile times each convolution in
+// its network and bare. "1x2": one stream, two threads in every operation. "2x1": two streams on a
+// thread each. Times are medians and leave out decoding. A bare convolution runs again and again on
+// the same memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+
+#include "core/random.h"
+#include "graph/network.h"
+#include "policy/policy.h"
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
+#include "runtime/onednn.h"
+#include "runtime/predictor.h"
+#include "runtime/workspace.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Median time of a call, over about `budget` seconds.
+template <typename F>
+double time_of(const F& call, double budget = 0.5) {
+  for (int i = 0; i < 2; ++i) call();
+  std::vector<double> times;
+  for (const auto start = Clock::now(); seconds_since(start) < budget || times.size() < 5;) {
+    const auto before = Clock::now();
+    call();
+    times.push_back(seconds_since(before));
+  }
+  return median(std::move(times));
+}
+
+Graph network(int width, std::vector<std::string> exits, const std::string& head) {
+  NetworkSpec spec;
+  spec.options.width = width;
+  spec.exits = std::move(exits);
+  spec.head = head;
+  return build_network(spec);
+}
+
+/// Makes calls on several threads at once, which wait for each other before and after. The caller
+/// is one of them: OpenMP's threads of another caller would compete for the cores.
+class Team {
+ public:
+  explicit Team(int members) : meeting_(members) {
+    for (int i = 1; i < members; ++i)
+      threads_.emplace_back([this, i] {
+        omp_set_num_threads(1);
+        while (true) {
+          meeting_.arrive_and_wait();
+          if (call_ == nullptr) return;
+          (*call_)(i);
+          meeting_.arrive_and_wait();
+        }
+      });
+  }
+  ~Team() {
+    call_ = nullptr;
+    meeting_.arrive_and_wait();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  void run(const std::function<void(int)>& call) {
+    call_ = &call;
+    meeting_.arrive_and_wait();
+    call(0);
+    meeting_.arrive_and_wait();
+  }
+
+ private:
+  std::barrier<> meeting_;
+  const std::function<void(int)>* call_ = nullptr;
+  std::vector<std::thread> threads_;
+};
+
+struct Aligned {
+  explicit Aligned(std::size_t bytes)
+      : memory(static_cast<std::byte*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64)),
+               std::free) {
+    std::fill_n(memory.get(), bytes, std::byte{0});
+  }
+  std::unique_ptr<std::byte, void (*)(void*)> memory;
+};
+
+/// One convolution of a compiled segment on memory of its own.
+struct Bare {
+  Bare(const CompiledSegment& segment, const Step& step)
+      : src(bytes(segment, step.srcs[0])),
+        dst(bytes(segment, step.dst)),
+        scratch(step.operation->scratch_bytes()),
+        bound(step.operation->bind({{src.memory.get()}, dst.memory.get(), scratch.memory.get()},
+                                   dnnl::stream(cpu_engine()))) {}
+  static std::size_t bytes(const CompiledSegment& segment, int value) {
+    return segment.values[static_cast<std::size_t>(value)].layout.bytes() *
+           static_cast<std::size_t>(segment.batch);
+  }
+  Aligned src, dst, scratch;
+  std::unique_ptr<BoundOperation> bound;
+};
+
+void compare_with_convolutions(const Graph& graph, const Tensors& weights, Precision precision,
+                               int batch, int streams, int threads_each) {
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {batch}, threads_each}, store);
+  const std::size_t size = compiled->batches.size() - 1;
+  const CompiledSegment& segment = compiled->stages[0].sizes[size];
+  std::vector<std::unique_ptr<Workspace>> workspaces;
+  for (int i = 0; i < streams; ++i) workspaces.push_back(std::make_unique<Workspace>(compiled));
+
+  const OmpThreads threads(threads_each);
+  Team team(streams);
+  const auto whole = [&] {
+    team.run([&](int i) {
+      Workspace& workspace = *workspaces[static_cast<std::size_t>(i)];
+      workspace.run_body(0, size, 0);
+      workspace.run_head(0, size, 0);
+    });
+  };
+  const auto convolutions = [&] {
+    double sum = 0;
+    for (const Step& step : segment.body) {
+      std::vector<Bare> bare;
+      for (int i = 0; i < streams; ++i) bare.emplace_back(segment, step);
+      constexpr int kRepeats = 4;
+      sum += time_of(
+                 [&] {
+                   team.run([&](int i) {
+                     for (int r = 0; r < kRepeats; ++r)
+                       bare[static_cast<std::size_t>(i)].bound->run();
+                   });
+                 },
+                 0.05) /
+             kRepeats;
+    }
+    return sum;
+  };
+  std::vector<double> wholes, sums;
+  for (int turn = 0; turn < 3; ++turn) {
+    wholes.push_back(time_of(whole, 0.7));
+    sums.push_back(convolutions());
+  }
+  const double network = median(wholes), sum = median(sums);
+  fmt::print("{:>5} {:>6} {:>5}x{} {:>12.3f} {:>14.3f} {:>8.3f} {:>11.0f}\n", to_string(precision),
+             batch, streams, threads_each, network * 1e3, sum * 1e3, network / sum,
+             batch * streams / network);
+  std::fflush(stdout);
+}
+
+/// Every convolution's time in its network and bare, for one image.
+void profile(const Graph& graph, const Tensors& weights, Precision precision, int threads_each) {
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {1}, threads_each}, store);
+  const CompiledSegment& segment = compiled->stages[0].sizes[0];
+  const OmpThreads threads(threads_each);
+  Workspace workspace(compiled);
+  const auto operations = workspace.body(0, 0, 0);
+  std::vector<std::vector<double>> times(operations.size());
+  for (int i = 0; i < 200; ++i)
+    for (std::size_t step = 0; step < operations.size(); ++step) {
+      const auto start = Clock::now();
+      operations[step]->run();
+      times[step].push_back(seconds_since(start));
+    }
+  for (std::size_t step = 0; step < operations.size(); ++step) {
+    const Bare bare(segment, segment.body[step]);
+    const double alone = time_of([&] { bare.bound->run(); }, 0.05);
+    const double within = median(times[step]);
+    fmt::print("{:>5} 1x{} {:<22} {:<40} {:>8.1f} us, bare {:>8.1f} us, {:>5.2f}\n",
+               to_string(precision), threads_each, segment.body[step].output,
+               segment.body[step].kind, within * 1e6, alone * 1e6, within / alone);
+  }
+}
+
+void time_predictor(const Graph& graph, const Tensors& weights, Precision precision, int images) {
+  const auto pixels = random_images(graph, images, 1);
+  for (const int batch : {1, 2, 4, 8, 16, 32}) {
+    const auto start = Clock::now();
+    const auto model =
+        std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 0, batch});
+    const double compiling = seconds_since(start);
+    RuntimePredictor predictor(model);
+    const double time = time_of([&] { predictor.predict_all(pixels); }, 1.0);
+    fmt::print(
+        "{:>5} {:>6} images, batches of {:>2}: {:>8.3f} ms {:>6.0f} images/s, compiled in {:.0f} "
+        "ms\n",
+        to_string(precision), images, batch, time * 1e3, images / time, compiling * 1e3);
+    if (images == 1) break;
+  }
+  std::fflush(stdout);
+}
+
+/// Head, softmax and criterion of one image on one thread.
+void time_decisions(int width, Precision precision, const std::string& head) {
+  const Graph graph = network(width, {"2", "4"}, head);
+  WeightStore store;
+  const auto compiled = compile(graph, random_weights(graph, 1), {precision, {1}, 1}, store);
+  const OmpThreads threads(1);
+  Workspace workspace(compiled);
+  Policy policy = never_stop(3);
+  policy.criterion = Criterion::entropy;  // the one that costs most
+  policy.thresholds = {2.0f, 2.0f};       // asked for, and never reached
+  Opinion opinion;
+  for (std::size_t stage = 0; stage < 2; ++stage) {
+    std::vector<double> times;
+    int stopped = 0;
+    for (int i = 0; i < 300; ++i) {
+      workspace.run_body(stage, 0, 0);  // the feature is where it is when it has just been computed
+      const auto start = Clock::now();
+      workspace.run_head(stage, 0, 0);
+      stopped += consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0), opinion);
+      times.push_back(seconds_since(start));
+    }
+    fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,
+               stage + 1, median(times) * 1e6, stopped > 0 ? " stopped" : "");
+  }
+}
+
+/// 3 exits, images leaving at random in fixed shares, beside what the segments' and heads' own
+/// times promise. Both threads work on their own images throughout.
+void time_adaptive(int width, Precision precision, int batch) {
+  constexpr int kImages = 1000;
+  const Graph graph = network(width, {"2", "4"}, "spp");
+  const Tensors weights = random_weights(graph, 1);
+  RuntimePredictor predictor(
+      std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 2, batch}));
+  const auto pixels = random_images(graph, kImages, 1);
+  const auto leaves = [](std::int64_t image, int exit_index, std::span<const float>) {
+    const std::uint64_t draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).below(100);
+    return draw < (exit_index == 0 ? 41 : 68);
+  };
+
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {batch}, 1}, store);
+  const std::size_t size = compiled->batches.size() - 1;
+  Workspace first(compiled), second(compiled);
+  const OmpThreads threads(1);
+  Team team(2);
+  const auto promised = [&] {
+    double sum = 0;
+    for (std::size_t stage = 0; stage < 3; ++stage) {
+      const double both = time_of(
+          [&] {
+            team.run([&](int i) {
+              Workspace& own = i == 0 ? first : second;
+              own.run_body(stage, size, 0);
+              own.run_head(stage, size, 0);
+            });
+          },
+          0.5);
+      const double share = stage == 0 ? 1 : stage == 1 ? 0.59 : 0.32;
+      sum += both / (2 * batch) * share * kImages;
+    }
+    return sum;
+  };
+  std::vector<double> promises, times;
+  for (int turn = 0; turn < 3; ++turn) {
+    promises.push_back(promised());
+    times.push_back(time_of([&] { predictor.predict_until(pixels, leaves); }, 1.0));
+  }
+  const double promise = median(promises), time = median(times);
+  fmt::print(
+      "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of what the "
+      "segments promise\n",
+      to_string(precision), kImages, batch, kImages / time, promise / time);
+  std::fflush(stdout);
+}
+
+void print_operations(const Graph& graph, const Tensors& weights, Precision precision) {
+  WeightStore store;
+  const auto compiled = compile(graph, weights, {precision, {32}, 1}, store);
+  for (const CompiledRow& row : compiled_rows(*compiled))
+    fmt::print("{:<7} {:<22} {:<52} {:<28} {}\n", row.segment, row.output, row.kind,
+               row.implementation, to_string(row.dst));
+}
+
+void run(int width, bool operations, bool profiles) {
+  const Graph graph = network(width, {}, "avg");
+  const Tensors weights = random_weights(graph, 1);
+  if (operations)
+    for (const Precision precision : {Precision::f32, Precision::bf16})
+      print_operations(graph, weights, precision);
+  if (profiles)
+    for (const Precision precision : {Precision::f32, Precision::bf16})
+      for (const int threads : {1, 2}) profile(graph, weights, precision, threads);
+  for (const std::string head : {"avg", "spp"})
+    for (const Precision precision : {Precision::f32, Precision::bf16})
+      time_decisions(width, precision, head);
+  for (const Precision precision : {Precision::f32, Precision::bf16})
+    for (const int batch : {1, 8, 32}) time_adaptive(width, precision, batch);
+  fmt::print("{:>5} {:>6} {:>7} {:>12} {:>14} {:>8} {:>11}\n", "", "batch", "split", "network, ms",
+             "convs, ms", "ratio", "images/s");
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    for (const int batch : {1, 32}) {
+      compare_with_convolutions(graph, weights, precision, batch, 1, 2);
+      compare_with_convolutions(graph, weights, precision, batch, 2, 1);
+    }
+    for (const int images : {1, 32, 256}) time_predictor(graph, weights, precision, images);
+  }
+}
+
+}  // namespace
+}  // namespace offramp
+
+int main(int argc, char** argv) {
+  int width = 64;
+  bool operations = false, profiles = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--ops")
+      operations = true;
+    else if (std::string_view(argv[i]) == "--profile")
+      profiles = true;
+    else
+      width = std::atoi(argv[i]);
+  }
+  offramp::run(width, operations, profiles);
+}

@@ -1,0 +1,160 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "offramp/error.h"
+#include "offramp/export.h"
+#include "offramp/image.h"
+#include "offramp/model.h"
+
+namespace offramp {
+
+/// When an image stops. Every image is asked at exit 1 at least, so there always is an answer.
+class OFFRAMP_API Stop {
+ public:
+  /// As the model was calibrated. A session refuses it for a model without a policy.
+  static Stop by_policy();
+  /// At the first exit that is at least this sure, in [0, 1]. The score is the policy's criterion
+  /// on its temperatures and ensemble; without a policy the largest probability. Not for a policy
+  /// that counts exits ("patience").
+  static Stop at_threshold(float threshold);
+  /// At the last exit.
+  static Stop never();
+  /// As deep as this time allows, and no earlier: an exit that, by the times of its last runs,
+  /// cannot be reached in what is left is not begun. The time of an image counts from the call that
+  /// is given it, decoding included; images of a batch run one after the other, and each has its
+  /// time from the end of the one before. Above 0. It is a promise as good as the machine is quiet.
+  static Stop within(double milliseconds);
+  /// As deep as this many multiply-accumulates allow, and no earlier. Above 0.
+  static Stop within_macs(std::int64_t macs);
+
+  /// The same, and at the latest when the time is up.
+  Stop and_within(double milliseconds) const;
+  Stop and_within_macs(std::int64_t macs) const;
+
+ private:
+  friend class Session;
+  enum class Rule { policy, threshold, never };
+  Rule rule_ = Rule::never;
+  float threshold_ = 0;
+  std::optional<double> milliseconds_;
+  std::optional<std::int64_t> macs_;
+};
+
+/// What the network says of an image, at the exit where it stopped.
+struct Answer {
+  int class_index = -1;
+  std::string class_name;
+  float probability = 0;             ///< of that class
+  std::vector<float> probabilities;  ///< of every class: of the exit, or of the policy's ensemble
+  int exit = 0;                      ///< counted from 1
+  std::int64_t macs = 0;             ///< multiply-accumulates spent on it
+  double relative_cost = 0;          ///< these over the plain network's
+  std::string error;  ///< not empty: the image was refused, and the rest means nothing
+
+  bool ok() const { return error.empty(); }
+};
+
+/// Whether images leave where they left when the policy was calibrated.
+enum class DriftFlag {
+  unknown,  ///< fewer than 200 images, the file does not say, or the session does not stop by
+            ///< policy
+  none,
+  drifted,  ///< of late they leave elsewhere: look at the images
+};
+
+/// What a session has answered so far. Refused images do not count.
+struct Stats {
+  std::int64_t images = 0;
+  std::vector<std::int64_t> exits;  ///< [exits] images that left there
+  std::vector<double> shares;       ///< these over `images`
+  std::int64_t macs = 0;            ///< all that were spent
+  double relative_cost = 0;         ///< mean over the images; 0 if there were none
+
+  /// The last few thousand images (each counts 1/e of a new one after 2,000 more) against those of
+  /// calibration, by a χ² test. Drifted: p below 1e-4 and at least 5 % of the images elsewhere.
+  DriftFlag drift = DriftFlag::unknown;
+  std::vector<double> recent_shares;      ///< [exits] of these last images
+  std::vector<double> calibrated_shares;  ///< [exits]; empty where the file does not say
+  double drift_distance = 0;              ///< share of the images that leave elsewhere
+  double drift_p_value = 1;               ///< of a difference like that by chance
+};
+
+/// How a stream hands out answers.
+struct StreamOptions {
+  /// Answers in the order of push(), rather than as they finish.
+  bool in_order = false;
+  /// Everything that waits is run at the first push() or poll() that finds an image which has
+  /// waited longer than this. 0: only flush() does.
+  double flush_after_ms = 0;
+  /// Images pushed and not yet answered, at most, those included that are held back for the order:
+  /// at this many everything that waits is run. At least 1. Besides them a stream holds nothing
+  /// that grows.
+  std::int64_t most_pending = 4096;
+};
+
+/// Runs a model on images and stops as it is told. For one thread at a time; cheap beside its
+/// model: memory for the tensors of one image, and of a few batches once there is a batch or a
+/// stream. After the first image of a kind it allocates nothing of its own per image but answers
+/// and what decoding needs.
+class OFFRAMP_API Session {
+ public:
+  /// Stops by the model's policy; one without goes to the last exit.
+  explicit Session(const Model& model);
+  /// @throws UsageError if the rule makes no sense for this model. With a deadline, runs the
+  /// network some times to know how long it takes.
+  Session(const Model& model, const Stop& stop);
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  ~Session();
+
+  /// Classifies one image, on all of the model's threads.
+  /// @throws Error if the image cannot be decoded or has a wrong size
+  Answer classify(const ImageView& image);
+
+  /// Classifies many: survivors of an exit fill the next segment's batch. The answers are those of
+  /// one image at a time, to the bit unless the model is tuned.
+  /// @return one for each image, in order; that of an image which cannot be decoded has an `error`
+  std::vector<Answer> classify(std::span<const ImageView> images);
+
+  /// Called with the number that push() was given. What it throws leaves the push(), poll() or
+  /// flush() that called it, and the answers after that are given by the next. It must not call
+  /// this session.
+  using OnAnswer = std::function<void(std::int64_t id, const Answer& answer)>;
+
+  /// Begins a stream of images, or changes how it goes on once nothing waits.
+  /// @throws UsageError for options that make no sense, or while images wait
+  void stream(OnAnswer on_answer, const StreamOptions& options = {});
+
+  /// Takes the next image of the stream and runs whatever batches that fills; answers that are
+  /// ready are handed out before it returns. An image that cannot be decoded is answered with an
+  /// `error`.
+  /// @param id  yours; it need not be unique  @throws UsageError before stream()
+  void push(std::int64_t id, const ImageView& image);
+  /// Runs what has waited too long.
+  void poll();
+  /// Runs all that waits: afterwards every image pushed has its answer.
+  void flush();
+  /// Images pushed and not yet answered.
+  std::int64_t pending() const;
+
+  Stats stats() const;
+  /// Forgets the statistics.
+  void reset_stats();
+
+  /// What was certified of answers as this session gives them; nothing under another rule than the
+  /// policy alone: a deadline may stop earlier.
+  std::optional<Promise> promise() const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace offramp

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/bench.h"
+
+namespace offramp::cli {
+
+/// What was timed, as JSON for programs and as text for people.
+std::string to_json_text(const BenchResult& result);
+std::string to_text(const BenchFlags& flags, const BenchResult& result, bool color);
+
+std::string to_json_text(const std::vector<Ceiling>& ceilings);
+std::string to_text(const std::vector<Ceiling>& ceilings, bool color);
+
+/// "the machine was busy: …", one line; empty for a quiet one.
+std::string busy_line(const MachineLoad& load);
+
+}  // namespace offramp::cli

@@ -1,0 +1,115 @@
+#include "model/deployment.h"
+
+#include <set>
+
+#include "core/error.h"
+#include "model/json_reader.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::size_t kMaxTensors = 100'000;
+constexpr std::size_t kMaxNameBytes = 1000;
+constexpr std::size_t kMaxLogits = 1'000'000;
+constexpr double kMostLogit = 1e30;
+constexpr double kMostMagnitude = 1e30;
+constexpr double kLeastMagnitude = 1e-30;
+
+Json to_json(const Ranges& ranges) {
+  Json array = Json::array();
+  for (const auto& [tensor, range] : ranges)
+    array.push_back(
+        {{"tensor", tensor}, {"magnitude", range.magnitude}, {"signed", range.is_signed}});
+  return array;
+}
+
+Ranges read_ranges(JsonFields& fields) {
+  Ranges ranges;
+  const Json& array = fields.array("ranges", kMaxTensors);
+  for (std::size_t i = 0; i < array.size(); ++i) {
+    JsonFields entry(array[i], fields.place_of("ranges", i));
+    const std::string tensor = entry.text("tensor", kMaxNameBytes);
+    const Range range{
+        static_cast<float>(entry.number("magnitude", kLeastMagnitude, kMostMagnitude)),
+        entry.boolean("signed")};
+    entry.finish();
+    if (!ranges.emplace(tensor, range).second)
+      throw Error("{}: {} appears twice", fields.place_of("ranges", i), quote(tensor));
+  }
+  return ranges;
+}
+
+Json to_json(const MeasuredLoss& measured) {
+  return {{"images", measured.images},
+          {"agreement", measured.agreement},
+          {"accuracy", measured.accuracy},
+          {"reference_accuracy", measured.reference_accuracy},
+          {"difference_interval", {measured.difference_low, measured.difference_high}}};
+}
+
+MeasuredLoss read_measured(const Json& json) {
+  JsonFields fields(json, "measured");
+  MeasuredLoss measured;
+  measured.images = fields.integer("images", 0, std::int64_t{1} << 40);
+  measured.agreement = fields.number("agreement", 0, 1);
+  measured.accuracy = fields.number("accuracy", 0, 1);
+  measured.reference_accuracy = fields.number("reference_accuracy", 0, 1);
+  const auto interval = fields.numbers("difference_interval", -1, 1, 2);
+  fields.finish();
+  if (interval.size() != 2)
+    throw Error("{}: {} values, expected 2", fields.place_of("difference_interval"),
+                interval.size());
+  measured.difference_low = interval[0];
+  measured.difference_high = interval[1];
+  return measured;
+}
+
+StoredLogits read_check(const Json& json) {
+  JsonFields fields(json, "check");
+  StoredLogits check;
+  check.seed = static_cast<std::uint64_t>(fields.integer("seed", 0, std::int64_t{1} << 62));
+  for (const double logit : fields.numbers("logits", -kMostLogit, kMostLogit, kMaxLogits))
+    check.logits.push_back(static_cast<float>(logit));
+  fields.finish();
+  return check;
+}
+
+}  // namespace
+
+bool is_within_bounds(const Deployment& deployment) {
+  const MeasuredLoss& measured = deployment.measured;
+  const bool int8 = deployment.precision == "int8";
+  const double least_agreement = int8 ? 0.985 : 0.995, most_lost = int8 ? 0.003 : 0.001;
+  // Counts of images become shares: a loss of exactly the bound is within it.
+  constexpr double kRounding = 1e-9;
+  return measured.images > 0 && measured.agreement >= least_agreement - kRounding &&
+         measured.reference_accuracy - measured.accuracy <= most_lost + kRounding;
+}
+
+std::string deployment_to_json(const Deployment& deployment) {
+  return Json({{"precision", deployment.precision},
+               {"ranges", to_json(deployment.ranges)},
+               {"measured", to_json(deployment.measured)},
+               {"check", {{"seed", deployment.check.seed}, {"logits", deployment.check.logits}}}})
+      .dump();
+}
+
+Deployment deployment_from_json(const std::string& text) {
+  const Json json = parse_json(text);
+  JsonFields fields(json, "");
+  Deployment deployment;
+  deployment.precision = fields.text("precision");
+  if (deployment.precision != "bf16" && deployment.precision != "int8")
+    throw Error("{}: got {}, expected bf16 or int8", fields.place_of("precision"),
+                quote(deployment.precision));
+  deployment.ranges = read_ranges(fields);
+  deployment.measured = read_measured(fields.object("measured"));
+  deployment.check = read_check(fields.object("check"));
+  fields.finish();
+  if ((deployment.precision == "int8") == deployment.ranges.empty())
+    throw Error("{}: {}", fields.place_of("ranges"),
+                deployment.ranges.empty() ? "int8 needs them" : "only int8 has them");
+  return deployment;
+}
+
+}  // namespace offramp

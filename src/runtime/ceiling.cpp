@@ -1,0 +1,100 @@
+#include "runtime/ceiling.h"
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "runtime/ceiling_kernels.h"
+
+namespace offramp {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+template <typename Work>
+double time_of(const Work& work) {
+  const auto start = Clock::now();
+  work();
+  return seconds_since(start);
+}
+
+/// What nine slices in ten do not exceed: a slice that was interrupted is slower, none is faster
+/// than the machine.
+double ninth_decile(std::vector<double> values) {
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 9 / 10);
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+struct CoreRates {
+  double instructions_per_second = 0;
+  double clock_hz = 0;
+};
+
+/// Measures the core that this thread runs on, in slices short enough to pass between two
+/// interruptions.
+CoreRates measure_core(const PeakKernel& kernel, double seconds) {
+  constexpr double kSlice = 4e-4;
+  constexpr std::int64_t kAdditions = 1 << 18;
+  std::int64_t turns = 1000;
+  for (double taken = 0; taken < kSlice; turns *= 2) taken = time_of([&] { kernel.run(turns); });
+  std::vector<double> rates, clocks;
+  const auto start = Clock::now();
+  while (seconds_since(start) < seconds || rates.size() < 20) {
+    rates.push_back(static_cast<double>(turns) * kernel.instructions /
+                    time_of([&] { kernel.run(turns); }));
+    clocks.push_back(static_cast<double>(kAdditions) / time_of([] { add_chain(kAdditions); }));
+  }
+  return {ninth_decile(std::move(rates)), ninth_decile(std::move(clocks))};
+}
+
+/// The sum over cores that work at the same time.
+double measure_all(const PeakKernel& kernel, int cores, double seconds) {
+  std::vector<double> rates(static_cast<std::size_t>(cores));
+  std::barrier start(cores);
+  std::vector<std::jthread> threads;
+  for (double& rate : rates)
+    threads.emplace_back([&kernel, &start, &rate, seconds] {
+      start.arrive_and_wait();
+      rate = measure_core(kernel, seconds).instructions_per_second;
+    });
+  threads.clear();  // joins
+  double sum = 0;
+  for (const double rate : rates) sum += rate;
+  return sum;
+}
+
+Ceiling measure(const PeakKernel& kernel, int cores, double seconds) {
+  Ceiling ceiling;
+  ceiling.precision = kernel.precision;
+  ceiling.instruction = kernel.instruction;
+  ceiling.macs_per_instruction = kernel.macs_per_instruction;
+  ceiling.cores = cores;
+  const CoreRates core = measure_core(kernel, seconds / 2);
+  ceiling.clock_hz = core.clock_hz;
+  ceiling.core_macs_per_second = core.instructions_per_second * kernel.macs_per_instruction;
+  ceiling.macs_per_second = measure_all(kernel, cores, seconds / 2) * kernel.macs_per_instruction;
+  ceiling.per_cycle_known = kernel.per_cycle > 0;
+  ceiling.per_cycle = ceiling.per_cycle_known
+                          ? kernel.per_cycle
+                          : std::max(1.0, std::round(core.instructions_per_second / core.clock_hz));
+  return ceiling;
+}
+
+}  // namespace
+
+std::vector<Ceiling> measure_ceilings(int cores, double seconds) {
+  if (cores <= 0) cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<Ceiling> ceilings;
+  for (const PeakKernel& kernel : peak_kernels())
+    ceilings.push_back(measure(kernel, cores, seconds));
+  return ceilings;
+}
+
+}  // namespace offramp

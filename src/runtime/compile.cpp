@@ -1,0 +1,455 @@
+#include "runtime/compile.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "graph/cost.h"
+#include "graph/table.h"
+#include "runtime/convolution.h"
+#include "runtime/lower.h"
+#include "runtime/memory_plan.h"
+#include "runtime/own_operations.h"
+
+namespace offramp {
+namespace {
+
+using Shapes = std::map<std::string, Shape, std::less<>>;
+
+using Elements = std::map<std::string, Element, std::less<>>;
+
+std::string with_activation(std::string text, Activation activation) {
+  if (activation == Activation::relu) text += " + relu";
+  if (activation == Activation::relu6) text += " + relu6";
+  return text;
+}
+
+/// Describes a lowered operation in a line.
+struct KindText {
+  std::string operator()(const FusedConv& fused) const {
+    std::string text = describe(fused.conv);
+    if (!fused.residual.empty()) text += " + residual";
+    return with_activation(text, fused.activation);
+  }
+  std::string operator()(const FusedLinear& linear) const {
+    return with_activation("linear", linear.activation);
+  }
+  std::string operator()(const Scale& scale) const {
+    return with_activation("scale", scale.activation);
+  }
+  std::string operator()(const FusedAdd& add) const {
+    return with_activation("add", add.activation);
+  }
+  std::string operator()(const Activate& op) const {
+    return op.activation == Activation::relu ? "relu" : "relu6";
+  }
+  template <typename Plain>
+  std::string operator()(const Plain& plain) const {
+    return describe(plain);
+  }
+};
+
+/// What all compilations of one network share.
+struct Context {
+  const CompileOptions& options;
+  const Shapes& shapes;
+  const Elements& quantised;  ///< of every image in int8
+  WeightStore& weights;
+
+  Element element_of(const std::string& tensor) const {
+    switch (options.precision) {
+      case Precision::f32:
+        return {};
+      case Precision::bf16:
+        return {DType::bf16};
+      case Precision::int8:
+        return quantised.find(tensor)->second;
+    }
+    return {};
+  }
+};
+
+/// Compiles one segment for one batch size.
+class SegmentCompiler {
+ public:
+  /// @param largest  of the batch sizes
+  /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
+  ///              so that not all of a network is ever in memory twice
+  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool largest,
+                  bool last)
+      : context_(context),
+        lowered_(lowered),
+        extent_{batch, context.options.threads},
+        largest_(largest),
+        last_(last) {
+    result_.batch = batch;
+  }
+
+  /// @param inputs   layouts of the segment's inputs
+  /// @param outputs  layouts that the next segment expects; empty: whatever comes out
+  CompiledSegment compile(const std::vector<Layout>& inputs, const std::vector<Layout>& outputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      result_.values[static_cast<std::size_t>(add_value(lowered_.inputs[i], inputs[i]))].input =
+          static_cast<int>(i);
+    steps_ = &result_.body;
+    for (LoweredOp& op : lowered_.body) compile(op);
+    for (std::size_t i = 0; i < lowered_.outputs.size(); ++i) {
+      const int value = find(lowered_.outputs[i]);
+      result_.outputs.push_back(outputs.empty() ? value : in_layout(value, outputs[i]));
+    }
+    steps_ = &result_.head;
+    for (LoweredOp& op : lowered_.head) compile(op);
+    if (!lowered_.head.empty()) result_.logits = find(lowered_.head.back().output);
+    place();
+    return std::move(result_);
+  }
+
+ private:
+  int add_value(const std::string& name, const Layout& layout) {
+    const int index = static_cast<int>(result_.values.size());
+    result_.values.push_back({name, layout, -1, 0});
+    owner_.push_back(index);
+    named_[name] = index;
+    return index;
+  }
+  int find(const std::string& name) const { return named_.find(name)->second; }
+  const Layout& layout(int value) const {
+    return result_.values[static_cast<std::size_t>(value)].layout;
+  }
+  const Shape& shape(const std::string& tensor) const {
+    return context_.shapes.find(tensor)->second;
+  }
+
+  void append(const std::string& output, std::string kind,
+              std::shared_ptr<const Operation> operation, std::vector<int> srcs, int dst) {
+    steps_->push_back({output, std::move(kind), std::move(operation), std::move(srcs), dst, 0});
+  }
+
+  /// The value in another layout: itself, or a reordered copy, made once. By value: `wanted` is
+  /// often one of the layouts in `values`, which grows.
+  int in_layout(int value, Layout wanted) {
+    if (layout(value) == wanted) return value;
+    const auto [known, fresh] = copies_.try_emplace({value, wanted.format}, -1);
+    if (!fresh) return known->second;
+    const std::string name = result_.values[static_cast<std::size_t>(value)].name + " (reordered)";
+    const int copy = known->second = add_value(name, wanted);
+    append(name, "reorder", make_reorder(layout(value), wanted, extent_.batch), {value}, copy);
+    return copy;
+  }
+
+  /// Whether an operation may write over a tensor: nothing reads it afterwards.
+  bool is_free_after(const LoweredOp& op, const std::string& tensor) const {
+    const auto contains = [&](const std::vector<std::string>& list) {
+      return std::find(list.begin(), list.end(), tensor) != list.end();
+    };
+    // Heads run before the outputs are handed on.
+    return contains(op.last_reads) && !contains(lowered_.outputs);
+  }
+
+  /// A new value in the memory of another.
+  int add_value_over(const std::string& name, const Layout& layout, int other) {
+    const int value = add_value(name, layout);
+    owner_.back() = owner_[static_cast<std::size_t>(other)];
+    return value;
+  }
+
+  void compile(LoweredOp& op) {
+    std::vector<int> srcs;
+    for (const std::string& input : op.inputs) srcs.push_back(find(input));
+    std::visit([&](auto& kind) { compile(op, kind, std::move(srcs)); }, op.kind);
+  }
+
+  void compile(const LoweredOp& op, FusedConv& conv, std::vector<int> srcs) {
+    ConvolutionRequest request{
+        op.output,
+        &conv,
+        shape(op.inputs[0]),
+        shape(op.output),
+        layout(srcs[0]).element,
+        context_.element_of(op.output),
+        conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
+        layout(srcs[0]).format,
+        extent_.batch,
+        largest_ && context_.options.winograd.contains(op.output)};
+    const CompiledConvolution compiled = compile_convolution(request, context_.weights);
+    if (last_) conv.weights = std::vector<float>();
+    const int src = in_layout(srcs[0], compiled.src);
+    const int dst = conv.residual.empty() ? add_value(op.output, compiled.dst)
+                                          : value_with_residual(op, conv, compiled.dst);
+    append(op.output, KindText{}(conv), compiled.operation, {src}, dst);
+  }
+
+  /// The sum is computed in place: where the residual lies if nothing else needs it, else in a
+  /// copy. The residual may have other elements than the sum, of the same size.
+  int value_with_residual(const LoweredOp& op, const FusedConv& conv, const Layout& dst) {
+    int residual = find(conv.residual);
+    Layout wanted = layout(residual);
+    wanted.format = dst.format;
+    const bool also_src = op.inputs[0] == conv.residual;
+    if (!is_free_after(op, conv.residual) || also_src || layout(residual) != wanted) {
+      const bool moves = layout(residual) != wanted;
+      const int copy = add_value(conv.residual + " (copied)", wanted);
+      append(conv.residual + " (copied)", moves ? "reorder" : "copy",
+             moves ? make_reorder(layout(residual), wanted, extent_.batch)
+                   : make_copy(wanted, extent_),
+             {residual}, copy);
+      residual = copy;
+    }
+    return add_value_over(op.output, dst, residual);
+  }
+
+  /// Element-wise operations may write over their first input.
+  int value_of_elementwise(const LoweredOp& op, const std::vector<int>& srcs) {
+    Layout dst = layout(srcs[0]);
+    if (dst.element.is_quantised()) dst.element = context_.element_of(op.output);
+    const bool repeated = std::count(srcs.begin(), srcs.end(), srcs[0]) > 1;
+    if (is_free_after(op, op.inputs[0]) && srcs[0] == find(op.inputs[0]) && !repeated)
+      return add_value_over(op.output, dst, srcs[0]);
+    return add_value(op.output, dst);
+  }
+
+  std::shared_ptr<const Operation> sum(const std::vector<int>& srcs, int dst,
+                                       Activation activation) const {
+    if (!layout(dst).element.is_quantised()) return make_add(layout(dst), activation, extent_);
+    std::vector<Element> elements;
+    for (const int src : srcs) elements.push_back(layout(src).element);
+    return make_quantised_add(elements, layout(dst), activation, extent_);
+  }
+
+  void compile(const LoweredOp& op, const FusedAdd& add, std::vector<int> srcs) {
+    for (int& src : srcs) {
+      Layout wanted = layout(src);
+      wanted.format = layout(srcs[0]).format;
+      src = in_layout(src, wanted);
+    }
+    const int dst = value_of_elementwise(op, srcs);
+    append(op.output, KindText{}(add), sum(srcs, dst, add.activation), srcs, dst);
+  }
+  void compile(const LoweredOp& op, const Activate& activate, std::vector<int> srcs) {
+    const int dst = value_of_elementwise(op, srcs);
+    append(op.output, KindText{}(activate), sum(srcs, dst, activate.activation), srcs, dst);
+  }
+  void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
+    const int dst = value_of_elementwise(op, srcs);
+    append(op.output, KindText{}(scale), make_scale(layout(srcs[0]), layout(dst), scale, extent_),
+           srcs, dst);
+  }
+
+  void compile(const LoweredOp& op, const Concat& concat, std::vector<int> srcs) {
+    std::vector<Layout> layouts;
+    const auto gather = [&] {
+      layouts.clear();
+      for (const int src : srcs) layouts.push_back(layout(src));
+    };
+    gather();
+    if (!can_concat(layouts)) {
+      for (int& src : srcs) {
+        Layout last = layout(src);
+        last.format = Format::channels_last;
+        src = in_layout(src, last);
+      }
+      gather();
+    }
+    const int dst = add_value(op.output, image_like(op, layouts[0]));
+    append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), extent_), srcs, dst);
+  }
+
+  void compile(const LoweredOp& op, const MaxPool& pool, std::vector<int> srcs) {
+    const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
+    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, extent_),
+           srcs, dst);
+  }
+  void compile(const LoweredOp& op, const AvgPool& pool, std::vector<int> srcs) {
+    const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
+    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, extent_),
+           srcs, dst);
+  }
+  void compile(const LoweredOp& op, const GlobalAvgPool& pool, std::vector<int> srcs) {
+    append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), extent_), srcs);
+  }
+  void compile(const LoweredOp& op, const SpatialPyramidPool& pool, std::vector<int> srcs) {
+    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, extent_), srcs);
+  }
+  void compile(const LoweredOp& op, const Flatten& flat, std::vector<int> srcs) {
+    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), extent_), srcs);
+  }
+  void compile(const LoweredOp& op, const FusedLinear& linear, std::vector<int> srcs) {
+    append_features(op, KindText{}(linear), make_linear(linear, extent_), srcs);
+  }
+
+  void append_features(const LoweredOp& op, std::string kind,
+                       std::shared_ptr<const Operation> operation, std::vector<int> srcs) {
+    const int dst = add_value(op.output, feature_layout(shape(op.output)[0]));
+    append(op.output, std::move(kind), std::move(operation), std::move(srcs), dst);
+  }
+
+  Layout image_like(const LoweredOp& op, Layout layout) const {
+    layout.shape = shape(op.output);
+    return layout;
+  }
+
+  /// Plans the arena: values live from the step that writes them to the last that reads them,
+  /// scratch during its step.
+  void place() {
+    const std::size_t num_values = result_.values.size();
+    const auto batch = static_cast<std::size_t>(extent_.batch);
+    std::vector<Lifetime> buffers(num_values, Lifetime{0, -1, -1});
+    std::vector<Step*> steps;
+    for (auto* part : {&result_.body, &result_.head})
+      for (Step& step : *part) steps.push_back(&step);
+    const int end = static_cast<int>(steps.size());
+    const auto owned = [&](int value) -> Lifetime& {
+      return buffers[static_cast<std::size_t>(owner_[static_cast<std::size_t>(value)])];
+    };
+    for (std::size_t i = 0; i < num_values; ++i) {
+      Lifetime& buffer = owned(static_cast<int>(i));
+      buffer.bytes = std::max(buffer.bytes, result_.values[i].layout.bytes() * batch);
+    }
+    for (int i = 0; i < end; ++i) {
+      const Step& step = *steps[static_cast<std::size_t>(i)];
+      Lifetime& dst = owned(step.dst);
+      if (dst.first < 0) dst.first = i;
+      dst.last = i;
+      for (const int src : step.srcs) owned(src).last = i;
+      buffers.push_back({step.operation->scratch_bytes(), i, i});
+    }
+    for (const int output : result_.outputs) owned(output).last = end;
+    if (result_.logits >= 0) owned(result_.logits).last = end;
+    // Inputs have their own memory.
+    for (std::size_t i = 0; i < num_values; ++i)
+      if (result_.values[i].input >= 0) buffers[i].bytes = 0;
+
+    const MemoryPlan plan = plan_memory(buffers);
+    result_.arena_bytes = plan.bytes;
+    for (std::size_t i = 0; i < num_values; ++i) {
+      const auto owner = static_cast<std::size_t>(owner_[i]);
+      result_.values[i].offset = plan.offsets[owner];
+      result_.values[i].input = result_.values[owner].input;
+    }
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      steps[i]->scratch_offset = plan.offsets[num_values + i];
+  }
+
+  const Context& context_;
+  LoweredSegment& lowered_;
+  Extent extent_;
+  bool largest_, last_;
+  CompiledSegment result_;
+  std::vector<Step>* steps_ = nullptr;
+  std::vector<int> owner_;  // by value: the value in whose memory it lies
+  std::map<std::string, int, std::less<>> named_;
+  std::map<std::pair<int, Format>, int> copies_;  // of a value in another format
+};
+
+/// The layout in which the first segment is given its images: what its first convolution wants.
+Layout input_layout(const Graph& graph, const LoweredSegment& first, const Context& context,
+                    int batch) {
+  Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
+  for (const LoweredOp& op : first.body) {
+    const auto* conv = std::get_if<FusedConv>(&op.kind);
+    if (conv == nullptr || op.inputs[0] != kInput) continue;
+    const ConvolutionRequest request{op.output,
+                                     conv,
+                                     graph.input,
+                                     context.shapes.find(op.output)->second,
+                                     layout.element,
+                                     context.element_of(op.output),
+                                     Element{layout.element.dtype},
+                                     std::nullopt,
+                                     batch,
+                                     false};
+    return compile_convolution(request, context.weights).src;
+  }
+  return layout;
+}
+
+std::vector<int> sorted_batches(std::vector<int> batches) {
+  batches.push_back(1);
+  std::sort(batches.begin(), batches.end());
+  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
+  if (batches.front() < 1) throw Error("a batch must hold at least 1 image, got {}", batches[0]);
+  return batches;
+}
+
+std::vector<Layout> layouts_of(const CompiledSegment& segment, const std::vector<int>& values) {
+  std::vector<Layout> layouts;
+  for (const int value : values)
+    layouts.push_back(segment.values[static_cast<std::size_t>(value)].layout);
+  return layouts;
+}
+
+/// The largest batch size chooses the layouts that pass from segment to segment; the others follow.
+void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, const Context& context,
+                    CompiledNetwork& network) {
+  std::vector<Layout> inputs = {input_layout(graph, lowered[0], context, network.batches.back())};
+  const Cost cost = cost_of(graph);
+  for (std::size_t i = 0; i < lowered.size(); ++i) {
+    CompiledStage stage;
+    stage.inputs = inputs;
+    if (!lowered[i].head.empty()) stage.exit_index = network.num_exits++;
+    stage.body_macs = cost.segments[i].body.macs;
+    stage.head_macs = cost.segments[i].head.macs;
+    std::vector<Layout> outputs;
+    for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
+      stage.sizes.push_back(
+
+          SegmentCompiler(context, lowered[i], *batch, *batch == network.batches.back(),
+                          *batch == 1)
+              .compile(inputs, outputs));
+      if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
+    }
+    std::reverse(stage.sizes.begin(), stage.sizes.end());
+    network.stages.push_back(std::move(stage));
+    inputs = std::move(outputs);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
+                                               const CompileOptions& options, WeightStore& store) {
+  if (!has_instructions_for(options.precision))
+    throw Error("this CPU has no instructions for {}", to_string(options.precision));
+  return translate_onednn_errors([&] {
+    const OmpThreads threads(options.threads);
+    const Shapes shapes = infer_shapes(graph);
+    auto network = std::make_shared<CompiledNetwork>();
+    network->precision = options.precision;
+    network->threads = options.threads;
+    network->input = graph.input;
+    network->classes = graph.classes;
+    network->batches = sorted_batches(options.batches);
+    const std::vector<LoweredSegment> lowered = lower(graph, weights);
+    const Elements quantised = options.precision == Precision::int8
+                                   ? quantised_elements(lowered, options.ranges)
+                                   : Elements{};
+    compile_stages(graph, lowered, {options, shapes, quantised, store}, *network);
+    return network;
+  });
+}
+
+std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+                                               const CompileOptions& options, WeightStore& store) {
+  return compile(graph, source_of(weights), options, store);
+}
+
+std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
+
+std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network) {
+  std::vector<CompiledRow> rows;
+  for (std::size_t i = 0; i < network.stages.size(); ++i) {
+    const CompiledSegment& segment = network.stages[i].sizes.back();
+    const auto append = [&](const std::vector<Step>& steps, const std::string& name) {
+      for (const Step& step : steps)
+        rows.push_back({name, step.output, step.kind, step.operation->implementation(),
+                        layouts_of(segment, step.srcs), layouts_of(segment, {step.dst})[0]});
+    };
+    append(segment.body, std::to_string(i + 1));
+    append(segment.head, std::to_string(i + 1) + " head");
+  }
+  return rows;
+}
+
+}  // namespace offramp

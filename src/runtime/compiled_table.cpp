@@ -1,0 +1,36 @@
+#include "runtime/compiled_table.h"
+
+#include <algorithm>
+
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
+#include "runtime/workspace.h"
+
+namespace offramp {
+
+CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
+                             const RuntimeOptions& options) {
+  CompiledTable table;
+  table.batch = options.batch;
+  table.threads = std::max(options.threads, 1);
+  const Precision precision = usable_precision(options.precision);
+  table.precision = to_string(precision);
+  WeightStore store;
+  const auto network =
+      compile(graph, weights,
+              {precision, {options.batch}, table.threads, options.winograd, options.ranges}, store);
+  for (CompiledRow& row : compiled_rows(*network)) {
+    CompiledTable::Row& line = table.rows.emplace_back();
+    line.segment = std::move(row.segment);
+    line.output = std::move(row.output);
+    line.kind = std::move(row.kind);
+    line.implementation = std::move(row.implementation);
+    for (const Layout& src : row.srcs) line.srcs.push_back(to_string(src));
+    line.dst = to_string(row.dst);
+  }
+  table.weight_bytes = store.bytes();
+  table.workspace_bytes = Workspace(network).bytes();
+  return table;
+}
+
+}  // namespace offramp

@@ -1,0 +1,224 @@
+#include "runtime/convolution.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <span>
+#include <tuple>
+
+#include "runtime/memory_plan.h"
+#include "runtime/pages.h"
+
+namespace offramp {
+namespace {
+
+using dnnl::memory;
+using Descriptor = dnnl::convolution_forward::primitive_desc;
+
+/// How good an implementation is, by its name: smaller is better.
+int rank_of(const Descriptor& descriptor) {
+  const std::string_view name = descriptor.impl_info_str();
+  if (name.find("ref") != name.npos) return 2;
+  return name.find("gemm") != name.npos ? 1 : 0;
+}
+
+/// A grouped convolution as a dense one whose weights are zero between groups: for groups too
+/// narrow for any fast implementation.
+FusedConv without_groups(const FusedConv& grouped) {
+  FusedConv dense = grouped;
+  const auto groups = static_cast<std::size_t>(grouped.conv.groups);
+  const std::size_t out = grouped.bias.size(), per_group = grouped.weights.size() / out;
+  dense.conv.groups = 1;
+  dense.weights.assign(out * per_group * groups, 0.0f);
+  for (std::size_t o = 0; o < out; ++o) {
+    const std::size_t group = o / (out / groups);
+    std::copy_n(
+        grouped.weights.begin() + static_cast<std::ptrdiff_t>(o * per_group), per_group,
+        dense.weights.begin() + static_cast<std::ptrdiff_t>((o * groups + group) * per_group));
+  }
+  return dense;
+}
+
+class ConvolutionCompiler {
+ public:
+  explicit ConvolutionCompiler(const ConvolutionRequest& request)
+      : request_(request), conv_(*request.conv) {
+    attr_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const Element& dst = request.dst;
+    dnnl::post_ops post_ops;
+    if (!conv_.residual.empty())
+      post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
+    // u8 saturates at 0 by itself.
+    if (conv_.activation == Activation::relu && dst.dtype != DType::u8)
+      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
+    if (conv_.activation == Activation::relu6)
+      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
+    attr_.set_post_ops(post_ops);
+    if (is_quantised()) quantise_weights();
+  }
+
+  CompiledConvolution compile(WeightStore& weights) {
+    std::optional<Descriptor> best = chosen();
+    if ((!best || rank_of(*best) == 2) && conv_.conv.groups > 1) {
+      const FusedConv grouped = conv_;
+      const std::vector<std::int8_t> quantised = quantised_;
+      conv_ = without_groups(grouped);
+      if (is_quantised()) quantise_weights();
+      const std::optional<Descriptor> dense = chosen();
+      if (dense && (!best || rank_of(*dense) < rank_of(*best)))
+        best = dense;
+      else
+        std::tie(conv_, quantised_) = std::tie(grouped, quantised);
+    }
+    if (!best) throw Error("node \"{}\": oneDNN cannot execute this convolution", request_.name);
+    return finish(*best, weights);
+  }
+
+ private:
+  std::optional<Descriptor> chosen() const {
+    if (request_.winograd && wino_fits())
+      if (auto found = described(std::nullopt, dnnl::algorithm::convolution_winograd);
+          found && rank_of(*found) == 0)
+        return found;
+    const auto direct = dnnl::algorithm::convolution_direct;
+    const auto free = described(std::nullopt, direct);
+    if (!request_.src_format) return free;
+    const auto given = described(request_.src_format, direct);
+    if (!free || !given) return free ? free : given;
+    // The same code, or better, without a reorder before it.
+    const bool same = std::strcmp(free->impl_info_str(), given->impl_info_str()) == 0;
+    return same || rank_of(*given) < rank_of(*free) ? given : free;
+  }
+
+  bool wino_fits() const {
+    return conv_.conv.kernel == 3 && conv_.conv.stride == 1 && conv_.conv.groups == 1 &&
+           request_.src.dtype == DType::f32;
+  }
+
+  bool is_quantised() const { return request_.src.is_quantised(); }
+
+  /// One scale per output channel: the largest weight is 127. oneDNN multiplies sum and bias by the
+  /// output scale, so the bias is in units of the products.
+  void quantise_weights() {
+    const std::size_t out = conv_.bias.size(), per_channel = conv_.weights.size() / out;
+    quantised_.resize(conv_.weights.size());
+    std::vector<float> output_scales(out);
+    scaled_bias_.resize(out);
+    for (std::size_t o = 0; o < out; ++o) {
+      const std::span<const float> weights(conv_.weights.data() + o * per_channel, per_channel);
+      float largest = 0;
+      for (const float weight : weights) largest = std::max(largest, std::abs(weight));
+      const float scale = largest > 0 ? largest / 127 : 1;
+      for (std::size_t i = 0; i < per_channel; ++i)
+        quantised_[o * per_channel + i] = static_cast<std::int8_t>(std::lround(weights[i] / scale));
+      const float unit = request_.src.scale * scale;
+      output_scales[o] = unit / request_.dst.scale;
+      scaled_bias_[o] = conv_.bias[o] / unit;
+    }
+    attr_.set_output_scales(1 << 1, output_scales);
+  }
+
+  memory::desc weights_desc(memory::data_type type, bool plain) const {
+    const std::int64_t out = conv_.conv.out_channels, in = request_.src_shape[0],
+                       groups = conv_.conv.groups, kernel = conv_.conv.kernel;
+    using tag = memory::format_tag;
+    if (groups > 1)
+      return {
+          {groups, out / groups, in / groups, kernel, kernel}, type, plain ? tag::goihw : tag::any};
+    return {{out, in, kernel, kernel}, type, plain ? tag::oihw : tag::any};
+  }
+
+  memory::desc image_desc(const Shape& shape, DType dtype, std::optional<Format> format) const {
+    return {{request_.batch, shape[0], shape[1], shape[2]},
+            to_onednn(dtype),
+            format ? to_onednn(*format) : memory::format_tag::any};
+  }
+
+  /// nullopt if oneDNN has none, or one whose images lie in a way that we have no word for.
+  std::optional<Descriptor> described(std::optional<Format> src_format,
+                                      dnnl::algorithm algorithm) const {
+    const Conv& conv = conv_.conv;
+    const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
+    const auto type = to_onednn(is_quantised() ? DType::i8 : request_.src.dtype);
+    try {
+      const dnnl::convolution_forward::desc desc(
+          dnnl::prop_kind::forward_inference, algorithm,
+          image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
+          {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
+          image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,
+          padding);
+      const Descriptor descriptor(desc, attr_, cpu_engine());
+      if (!format_of(descriptor.src_desc()) || !format_of(descriptor.dst_desc()))
+        return std::nullopt;
+      return descriptor;
+    } catch (const dnnl::error& error) {
+      if (error.status != dnnl_unimplemented) throw;
+      return std::nullopt;
+    }
+  }
+
+  CompiledConvolution finish(const Descriptor& descriptor, WeightStore& weights) const {
+    const auto f32 = memory::data_type::f32;
+    const memory::desc bias({conv_.conv.out_channels}, f32, memory::format_tag::a);
+    PrimitiveOperation::Parts parts;
+    parts.primitive = dnnl::convolution_forward(descriptor);
+    parts.implementation = descriptor.impl_info_str();
+    parts.src = descriptor.src_desc();
+    parts.dst = descriptor.dst_desc();
+    parts.scratchpad = descriptor.scratchpad_desc();
+    const bool int8 = is_quantised();
+    const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
+    const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();
+    const std::vector<float>& biases = int8 ? scaled_bias_ : conv_.bias;
+    parts.constants = {
+        {DNNL_ARG_WEIGHTS,
+         weights.reordered(request_.name, plain, values, descriptor.weights_desc())},
+        {DNNL_ARG_BIAS, weights.reordered(request_.name, bias, biases.data(), bias)}};
+    const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
+    const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
+    return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
+  }
+
+  const ConvolutionRequest& request_;
+  FusedConv conv_;
+  std::vector<std::int8_t> quantised_;  ///< weights, where src is quantised
+  std::vector<float> scaled_bias_;
+  dnnl::primitive_attr attr_;
+};
+
+}  // namespace
+
+SharedMemory WeightStore::allocate(const memory::desc& desc) {
+  // Side by side, so that many small weights share huge pages.
+  constexpr std::size_t kChunk = std::size_t{1} << 22;
+  const std::size_t bytes = aligned(desc.get_size());
+  if (used_ + bytes > chunk_bytes_) {
+    chunk_bytes_ = std::max(bytes, kChunk);
+    chunk_ = allocate_pages(chunk_bytes_);
+    used_ = 0;
+  }
+  std::byte* place = chunk_.get() + used_;
+  used_ += bytes;
+  bytes_ += bytes;
+  return {memory(desc, cpu_engine(), place), chunk_};
+}
+
+SharedMemory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
+                                    const void* plain, const memory::desc& wanted) {
+  std::vector<SharedMemory>& made = made_[name];
+  for (const SharedMemory& one : made)
+    if (one.memory.get_desc() == wanted) return one;
+  // oneDNN reads it and does not write.
+  memory src(plain_desc, cpu_engine(), const_cast<void*>(plain));
+  SharedMemory dst = allocate(wanted);
+  dnnl::stream stream(cpu_engine());
+  dnnl::reorder(src, dst.memory).execute(stream, src, dst.memory);
+  stream.wait();
+  return made.emplace_back(std::move(dst));
+}
+
+CompiledConvolution compile_convolution(const ConvolutionRequest& request, WeightStore& weights) {
+  return ConvolutionCompiler(request).compile(weights);
+}
+
+}  // namespace offramp

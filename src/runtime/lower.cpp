@@ -1,0 +1,204 @@
+#include "runtime/lower.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+/// Per channel: y = scale x + shift. In double: folded once, used for every image.
+struct Affine {
+  std::vector<double> scale, shift;
+};
+
+Affine affine_of(const std::string& node, const BatchNorm& norm, const WeightSource& weights) {
+  const auto gamma = weights(node + ".weight"), beta = weights(node + ".bias"),
+             mean = weights(node + ".running_mean"), variance = weights(node + ".running_var");
+  Affine affine;
+  for (std::size_t c = 0; c < gamma.size(); ++c) {
+    const double scale = gamma[c] / std::sqrt(static_cast<double>(variance[c]) + norm.eps);
+    affine.scale.push_back(scale);
+    affine.shift.push_back(beta[c] - mean[c] * scale);
+  }
+  return affine;
+}
+
+void fold(const Affine& affine, FusedConv& conv) {
+  const std::size_t per_channel = conv.weights.size() / conv.bias.size();
+  for (std::size_t c = 0; c < conv.bias.size(); ++c) {
+    for (std::size_t i = 0; i < per_channel; ++i) {
+      float& weight = conv.weights[c * per_channel + i];
+      weight = static_cast<float>(weight * affine.scale[c]);
+    }
+    conv.bias[c] = static_cast<float>(conv.bias[c] * affine.scale[c] + affine.shift[c]);
+  }
+}
+
+Activation activation_of(const Op& op) {
+  if (std::holds_alternative<Relu>(op)) return Activation::relu;
+  if (std::holds_alternative<Relu6>(op)) return Activation::relu6;
+  return Activation::none;
+}
+
+/// Lowers one list of nodes.
+class Lowering {
+ public:
+  /// @param kept  tensors that must exist afterwards
+  Lowering(const std::vector<Node>& nodes, const std::vector<std::string>& kept,
+           const WeightSource& weights)
+      : nodes_(nodes), kept_(kept.begin(), kept.end()), weights_(weights) {
+    for (const Node& node : nodes)
+      for (const std::string& input : node.inputs) readers_[input].push_back(&node);
+  }
+
+  std::vector<LoweredOp> run() {
+    // By the last node an operation stands for: its residual exists by then.
+    std::map<const Node*, LoweredOp> at;
+    for (const Node& node : nodes_)
+      if (!absorbed_.contains(&node)) {
+        auto [last, op] = lowered(node);
+        at.emplace(last, std::move(op));
+      }
+    std::vector<LoweredOp> ops;
+    for (const Node& node : nodes_)
+      if (const auto found = at.find(&node); found != at.end())
+        ops.push_back(std::move(found->second));
+    note_last_reads(ops);
+    return ops;
+  }
+
+ private:
+  /// The one node that reads a tensor which need not exist by itself; null if there is none such.
+  const Node* only_reader(const std::string& tensor) const {
+    const auto found = readers_.find(tensor);
+    if (kept_.contains(tensor) || found == readers_.end() || found->second.size() != 1)
+      return nullptr;
+    return absorbed_.contains(found->second.front()) ? nullptr : found->second.front();
+  }
+
+  template <typename Wanted>
+  const Node* absorb_next(const Node*& last) {
+    const Node* next = only_reader(last->name);
+    if (next == nullptr || !std::holds_alternative<Wanted>(next->op)) return nullptr;
+    absorbed_.insert(next);
+    return last = next;
+  }
+
+  Activation absorb_activation(const Node*& last) {
+    const Node* next = only_reader(last->name);
+    if (next == nullptr || activation_of(next->op) == Activation::none) return Activation::none;
+    absorbed_.insert(next);
+    last = next;
+    return activation_of(next->op);
+  }
+
+  /// An addition of two tensors whose other one may be added by this convolution.
+  void absorb_residual(const Node*& last, FusedConv& conv) {
+    const Node* next = only_reader(last->name);
+    if (next == nullptr || !std::holds_alternative<Add>(next->op) || next->inputs.size() != 2 ||
+        next->inputs[0] == next->inputs[1])
+      return;
+    conv.residual = next->inputs[0] == last->name ? next->inputs[1] : next->inputs[0];
+    absorbed_.insert(next);
+    last = next;
+  }
+
+  std::pair<const Node*, LoweredOp> lowered(const Node& node) {
+    const Node* last = &node;
+    LoweredKind kind = kind_of(node, last);
+    return {last, {last->name, std::move(kind), node.inputs, {}}};
+  }
+
+  LoweredKind kind_of(const Node& node, const Node*& last) {
+    if (const auto* conv = std::get_if<Conv>(&node.op)) return fused(node, *conv, last);
+    if (const auto* linear = std::get_if<Linear>(&node.op)) {
+      FusedLinear fused{linear->out_features, weights_(node.name + ".weight"), {}, {}};
+      fused.bias.assign(static_cast<std::size_t>(linear->out_features), 0.0f);
+      if (linear->bias) fused.bias = weights_(node.name + ".bias");
+      fused.activation = absorb_activation(last);
+      return fused;
+    }
+    if (const auto* norm = std::get_if<BatchNorm>(&node.op)) {
+      const Affine affine = affine_of(node.name, *norm, weights_);
+      Scale scale{{affine.scale.begin(), affine.scale.end()},
+                  {affine.shift.begin(), affine.shift.end()},
+                  {}};
+      scale.activation = absorb_activation(last);
+      return scale;
+    }
+    if (std::holds_alternative<Add>(node.op)) return FusedAdd{absorb_activation(last)};
+    if (const Activation activation = activation_of(node.op); activation != Activation::none)
+      return Activate{activation};
+    if (const auto* op = std::get_if<Concat>(&node.op)) return *op;
+    if (const auto* op = std::get_if<MaxPool>(&node.op)) return *op;
+    if (const auto* op = std::get_if<AvgPool>(&node.op)) return *op;
+    if (const auto* op = std::get_if<GlobalAvgPool>(&node.op)) return *op;
+    if (const auto* op = std::get_if<SpatialPyramidPool>(&node.op)) return *op;
+    OFFRAMP_ASSERT(std::holds_alternative<Flatten>(node.op));
+    return Flatten{};
+  }
+
+  FusedConv fused(const Node& node, const Conv& conv, const Node*& last) {
+    FusedConv result{conv, weights_(node.name + ".weight"), {}, {}, {}};
+    result.bias.assign(static_cast<std::size_t>(conv.out_channels), 0.0f);
+    if (conv.bias) result.bias = weights_(node.name + ".bias");
+    if (const Node* norm = absorb_next<BatchNorm>(last))
+      fold(affine_of(norm->name, std::get<BatchNorm>(norm->op), weights_), result);
+    absorb_residual(last, result);
+    result.activation = absorb_activation(last);
+    return result;
+  }
+
+  void note_last_reads(std::vector<LoweredOp>& ops) const {
+    std::set<std::string> read_later(kept_.begin(), kept_.end());
+    for (auto op = ops.rbegin(); op != ops.rend(); ++op) {
+      std::vector<std::string> reads = op->inputs;
+      if (const auto* conv = std::get_if<FusedConv>(&op->kind); conv && !conv->residual.empty())
+        reads.push_back(conv->residual);
+      for (const std::string& tensor : reads)
+        if (read_later.insert(tensor).second) op->last_reads.push_back(tensor);
+    }
+  }
+
+  const std::vector<Node>& nodes_;
+  std::set<std::string> kept_;
+  const WeightSource& weights_;
+  std::map<std::string, std::vector<const Node*>> readers_;
+  std::set<const Node*> absorbed_;
+};
+
+}  // namespace
+
+WeightSource source_of(const Tensors& weights) {
+  return [&weights](const std::string& name) {
+    const auto found = weights.find(name);
+    if (found == weights.end()) throw Error("tensor \"{}\" is missing", name);
+    return found->second.to_f32();
+  };
+}
+
+std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weights) {
+  std::vector<LoweredSegment> result;
+  std::vector<std::string> given = {std::string(kInput)};
+  for (const Segment& segment : graph.segments) {
+    LoweredSegment lowered;
+    lowered.inputs = given;
+    lowered.outputs = segment.outputs;
+    lowered.feature = segment.feature;
+    std::vector<std::string> kept = segment.outputs;
+    if (!segment.head.empty()) kept.push_back(segment.feature);
+    lowered.body = Lowering(segment.nodes, kept, weights).run();
+    if (!segment.head.empty())
+      lowered.head = Lowering(segment.head, {segment.head.back().name}, weights).run();
+    given = segment.outputs;
+    result.push_back(std::move(lowered));
+  }
+  return result;
+}
+
+}  // namespace offramp

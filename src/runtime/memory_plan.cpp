@@ -1,0 +1,40 @@
+#include "runtime/memory_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace offramp {
+namespace {
+
+bool meet(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+
+}  // namespace
+
+MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
+  std::vector<std::size_t> order(buffers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return buffers[a].bytes > buffers[b].bytes;
+  });
+
+  MemoryPlan plan{std::vector<std::size_t>(buffers.size()), 0};
+  std::vector<std::size_t> placed;  // in the order of their offsets
+  for (const std::size_t buffer : order) {
+    const std::size_t size = aligned(buffers[buffer].bytes);
+    std::size_t offset = 0;
+    for (const std::size_t other : placed) {
+      if (!meet(buffers[buffer], buffers[other])) continue;
+      if (plan.offsets[other] >= offset + size) break;
+      offset = std::max(offset, plan.offsets[other] + aligned(buffers[other].bytes));
+    }
+    plan.offsets[buffer] = offset;
+    plan.bytes = std::max(plan.bytes, offset + size);
+    const auto after = std::upper_bound(
+        placed.begin(), placed.end(), offset,
+        [&](std::size_t value, std::size_t other) { return value < plan.offsets[other]; });
+    placed.insert(after, buffer);
+  }
+  return plan;
+}
+
+}  // namespace offramp

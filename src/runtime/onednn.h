@@ -1,0 +1,35 @@
+#pragma once
+
+#include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
+#include <string>
+
+#include "core/error.h"
+#include "runtime/layout.h"
+#include "runtime/omp_threads.h"
+
+namespace offramp {
+
+/// The CPU.
+const dnnl::engine& cpu_engine();
+
+dnnl::memory::data_type to_onednn(DType dtype);
+dnnl::memory::format_tag to_onednn(Format format);
+
+/// A batch of images of a layout.
+dnnl::memory::desc batch_desc(const Layout& layout, int batch);
+
+/// The format of a batch of images; nullopt for one that we have no word for.
+std::optional<Format> format_of(const dnnl::memory::desc& desc);
+
+/// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.
+template <typename Work>
+auto translate_onednn_errors(const Work& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const dnnl::error& error) {
+    throw Error("oneDNN: {}", error.what());
+  }
+}
+
+}  // namespace offramp

@@ -1,0 +1,52 @@
+#include "runtime/precision.h"
+
+#include <array>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::array<std::pair<Precision, std::string_view>, 3> kPrecisions = {
+    {{Precision::f32, "f32"}, {Precision::bf16, "bf16"}, {Precision::int8, "int8"}}};
+
+}  // namespace
+
+std::string_view to_string(Precision precision) {
+  for (const auto& [value, word] : kPrecisions)
+    if (value == precision) return word;
+  throw Error("unknown precision");
+}
+
+Precision precision_from_string(std::string_view word) {
+  std::vector<std::string> known;
+  for (const auto& [value, name] : kPrecisions) {
+    if (name == word) return value;
+    known.emplace_back(name);
+  }
+  const std::string nearest = nearest_word(word, known);
+  if (!nearest.empty())
+    throw UsageError("unknown precision {}; did you mean \"{}\"?", quote(word), nearest);
+  throw UsageError("unknown precision {}; known: f32, bf16, int8", quote(word));
+}
+
+bool has_instructions_for(Precision precision) {
+  if (precision == Precision::f32) return true;
+  // oneDNN's instruction sets are masks: each contains those it builds on. Without VNNI, 8-bit
+  // products are added in 16 bits, which may saturate: answers would be others.
+  const auto have = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto needed =
+      static_cast<unsigned>(precision == Precision::bf16 ? dnnl::cpu_isa::avx512_core_bf16
+                                                         : dnnl::cpu_isa::avx512_core_vnni);
+  return (have & needed) == needed;
+}
+
+Precision usable_precision(Precision wanted) {
+  return has_instructions_for(wanted) ? wanted : Precision::f32;
+}
+
+}  // namespace offramp

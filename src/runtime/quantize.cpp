@@ -1,0 +1,81 @@
+#include "runtime/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "core/bf16.h"
+#include "core/error.h"
+#include "runtime/ranges.h"
+
+namespace offramp {
+namespace {
+
+ModelFile deployment_of(const ModelFile& model, std::string precision) {
+  if (model.deployment)
+    throw Error("is a deployment file in {} already; take the model it was made from",
+                model.deployment->precision);
+  ModelFile deployed = model;
+  deployed.policy.reset();
+  deployed.deployment = Deployment{std::move(precision), {}, {}, {}};
+  return deployed;
+}
+
+HostTensor in_bf16(const HostTensor& tensor) {
+  HostTensor result{DType::bf16, tensor.shape, {}};
+  const std::vector<float> values = tensor.to_f32();
+  result.bytes.resize(values.size() * sizeof(std::uint16_t));
+  auto elements = result.as<std::uint16_t>();
+  std::ranges::transform(values, elements.begin(), to_bf16);
+  return result;
+}
+
+void quantise(const std::string& name, ModelFile& model) {
+  HostTensor& tensor = model.weights.at(name);
+  std::vector<float> values = tensor.to_f32();
+  const auto channels = static_cast<std::size_t>(tensor.shape[0]);
+  const std::size_t per_channel = values.size() / channels;
+  std::vector<float> scales(channels, 1.0f);
+  for (std::size_t o = 0; o < channels; ++o) {
+    const std::span<float> weights(values.data() + o * per_channel, per_channel);
+    float largest = 0;
+    for (const float weight : weights) largest = std::max(largest, std::abs(weight));
+    // Of a channel that is all but zero, the steps would be denormal.
+    if (largest > 1e-30f) scales[o] = largest / 127;
+    for (float& weight : weights) {
+      const float steps = std::clamp(std::nearbyint(weight / scales[o]), -127.0f, 127.0f);
+      weight = scales[o] * (steps + 0.0f);  // an integer has one zero
+    }
+  }
+  tensor = HostTensor::of(tensor.shape, values);
+  model.weight_scales[name] = std::move(scales);
+}
+
+}  // namespace
+
+ModelFile quantised_to_int8(const ModelFile& model, std::span<const float> images, int threads) {
+  ModelFile deployed = deployment_of(model, "int8");
+  for (const Parameter& parameter : parameters(deployed.graph)) {
+    if (parameter.role == ParameterRole::conv_weight) quantise(parameter.name, deployed);
+    if (parameter.role == ParameterRole::linear_weight) {
+      HostTensor& tensor = deployed.weights.at(parameter.name);
+      tensor = in_bf16(tensor);
+    }
+  }
+  deployed.deployment->ranges = observe_ranges(model.graph, model.weights, images, threads);
+  return deployed;
+}
+
+ModelFile rounded_to_bf16(const ModelFile& model) {
+  ModelFile deployed = deployment_of(model, "bf16");
+  for (const Parameter& parameter : parameters(deployed.graph))
+    if (parameter.role == ParameterRole::conv_weight ||
+        parameter.role == ParameterRole::linear_weight) {
+      HostTensor& tensor = deployed.weights.at(parameter.name);
+      tensor = in_bf16(tensor);
+    }
+  return deployed;
+}
+
+}  // namespace offramp

@@ -1,0 +1,214 @@
+#include "runtime/ranges.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <set>
+
+#include "core/error.h"
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
+#include "runtime/onednn.h"
+#include "runtime/workspace.h"
+
+namespace offramp {
+namespace {
+
+constexpr int kBatch = 8;
+constexpr std::size_t kBins = 2048;
+
+/// What one tensor's values are like.
+struct Values {
+  float least = 0, most = 0;
+  std::array<std::int64_t, kBins> bins{};  ///< of |x| in [0, largest], zeros left out
+
+  float largest() const { return std::max(-least, most); }
+
+  void widen(std::span<const float> values) {
+    for (const float value : values) {
+      least = std::min(least, value);
+      most = std::max(most, value);
+    }
+  }
+
+  void count(std::span<const float> values) {
+    const float per_bin = static_cast<float>(kBins) / largest();
+    for (const float value : values) {
+      if (value == 0) continue;
+      const auto bin = static_cast<std::size_t>(std::abs(value) * per_bin);
+      ++bins[std::min(bin, kBins - 1)];
+    }
+  }
+
+  /// The magnitude of least squared error.
+  float best_magnitude(int levels) const {
+    const double width = largest() / static_cast<double>(kBins);
+    std::size_t best = kBins;
+    double least_error = std::numeric_limits<double>::infinity();
+    for (std::size_t kept = kBins / 8; kept <= kBins; kept += kBins / 256) {
+      const double magnitude = width * static_cast<double>(kept);
+      const double step = magnitude / levels;
+      double error = 0;
+      for (std::size_t i = 0; i < kBins; ++i) {
+        const double beyond = (static_cast<double>(i) + 0.5) * width - magnitude;
+        error += static_cast<double>(bins[i]) * (i < kept ? step * step / 12 : beyond * beyond);
+      }
+      if (error >= least_error) continue;
+      least_error = error;
+      best = kept;
+    }
+    return static_cast<float>(width * static_cast<double>(best));
+  }
+};
+
+using Look = std::function<void(const std::string& tensor, std::span<const float> values)>;
+
+/// Runs batches of images through all of a network, one operation after the other.
+class Observer {
+ public:
+  Observer(const Graph& graph, const Tensors& weights, int threads) {
+    WeightStore store;
+    network_ = compile(graph, weights, {Precision::f32, {kBatch}, threads}, store);
+    workspace_ = std::make_unique<Workspace>(network_);
+  }
+
+  void run(std::span<const float> images, const Look& look) {
+    const auto size = static_cast<std::size_t>(element_count(network_->input));
+    const auto count = images.size() / size;
+    look(std::string(kInput), images);
+    for (std::size_t begin = 0; begin < count; begin += kBatch) {
+      const std::size_t rows = std::min<std::size_t>(kBatch, count - begin);
+      // The last batch is filled up with images that were seen before: no value is new.
+      for (std::size_t row = 0; row < kBatch; ++row)
+        workspace_->put_image(0, static_cast<int>(row),
+                              images.subspan((begin + row % rows) * size, size));
+      for (std::size_t stage = 0; stage < network_->stages.size(); ++stage) run(stage, look);
+    }
+  }
+
+ private:
+  void run(std::size_t stage, const Look& look) {
+    const CompiledStage& compiled = network_->stages[stage];
+    const std::size_t size = compiled.sizes.size() - 1;
+    const CompiledSegment& segment = compiled.sizes[size];
+    const auto run_steps = [&](const std::vector<Step>& steps, Workspace::Operations operations) {
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        operations[i]->run();
+        const Value& dst = segment.values[static_cast<std::size_t>(steps[i].dst)];
+        if (dst.layout.shape.size() != 3) continue;
+        const auto* values =
+            reinterpret_cast<const float*>(workspace_->value(stage, size, 0, steps[i].dst));
+        look(dst.name, {values, static_cast<std::size_t>(dst.layout.elements()) * kBatch});
+      }
+    };
+    run_steps(segment.body, workspace_->body(stage, size, 0));
+    if (!segment.head.empty()) run_steps(segment.head, workspace_->head(stage, size, 0));
+    if (stage + 1 == network_->stages.size()) return;
+    const std::vector<Layout>& next = network_->stages[stage + 1].inputs;
+    for (std::size_t i = 0; i < next.size(); ++i)
+      for (int row = 0; row < kBatch; ++row)
+        std::memcpy(workspace_->input_row(stage + 1, 0, i, row),
+                    workspace_->output_row(stage, size, 0, i, row), next[i].bytes());
+  }
+
+  std::shared_ptr<const CompiledNetwork> network_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+/// Sets of tensors that share their elements.
+class Ties {
+ public:
+  std::string root(const std::string& tensor) const {
+    const auto found = parent_.find(tensor);
+    return found == parent_.end() ? tensor : root(found->second);
+  }
+  void tie(const std::string& a, const std::string& b) {
+    const std::string x = root(a), y = root(b);
+    if (x != y) parent_[x] = y;
+  }
+
+ private:
+  std::map<std::string, std::string> parent_;
+};
+
+bool joins(const LoweredKind& kind) {
+  return std::holds_alternative<MaxPool>(kind) || std::holds_alternative<AvgPool>(kind) ||
+         std::holds_alternative<Concat>(kind);
+}
+
+bool gives_features(const LoweredKind& kind) {
+  return std::holds_alternative<GlobalAvgPool>(kind) ||
+         std::holds_alternative<SpatialPyramidPool>(kind) ||
+         std::holds_alternative<Flatten>(kind) || std::holds_alternative<FusedLinear>(kind);
+}
+
+}  // namespace
+
+Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
+                      int threads) {
+  if (images.empty()) throw Error("no images to observe the ranges of activations on");
+  return translate_onednn_errors([&] {
+    const OmpThreads omp(threads);
+    Observer observer(graph, weights, threads);
+    std::map<std::string, Values> seen;
+    observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
+      seen[tensor].widen(values);
+    });
+    observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
+      if (Values& one = seen[tensor]; one.largest() > 0) one.count(values);
+    });
+    Ranges ranges;
+    for (const auto& [tensor, values] : seen) {
+      const bool is_signed = values.least < 0 || tensor == kInput;
+      // A tensor that is always zero may have any range.
+      const float magnitude =
+          values.largest() > 0 ? values.best_magnitude(is_signed ? 127 : 255) : 1;
+      ranges[tensor] = {magnitude, is_signed};
+    }
+    return ranges;
+  });
+}
+
+std::map<std::string, Element, std::less<>> quantised_elements(
+    const std::vector<LoweredSegment>& network, const Ranges& ranges) {
+  if (ranges.empty())
+    throw Error("int8 needs the ranges of activations, which \"offramp quantize\" finds");
+  Ties ties;
+  std::vector<std::string> tensors = {std::string(kInput)};
+  std::set<std::string, std::less<>> features;
+  for (const LoweredSegment& segment : network)
+    for (const auto* ops : {&segment.body, &segment.head})
+      for (const LoweredOp& op : *ops) {
+        if (gives_features(op.kind) || features.contains(op.inputs[0])) {
+          features.insert(op.output);
+          continue;
+        }
+        tensors.push_back(op.output);
+        if (joins(op.kind))
+          for (const std::string& input : op.inputs) ties.tie(input, op.output);
+      }
+  std::map<std::string, Range> joint;
+  for (const std::string& tensor : tensors) {
+    const auto found = ranges.find(tensor);
+    if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
+    if (!(found->second.magnitude > 0) || !std::isfinite(found->second.magnitude))
+      throw Error("tensor \"{}\": its range must be a number above 0, got {}", tensor,
+                  found->second.magnitude);
+    Range& range = joint[ties.root(tensor)];
+    range.magnitude = std::max(range.magnitude, found->second.magnitude);
+    range.is_signed |= found->second.is_signed;
+  }
+  std::map<std::string, Element, std::less<>> elements;
+  for (const std::string& tensor : tensors) {
+    const Range& range = joint[ties.root(tensor)];
+    elements[tensor] = range.is_signed ? Element{DType::i8, range.magnitude / 127}
+                                       : Element{DType::u8, range.magnitude / 255};
+  }
+  return elements;
+}
+
+}  // namespace offramp

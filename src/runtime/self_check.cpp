@@ -1,0 +1,54 @@
+#include "runtime/self_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "graph/random_weights.h"
+#include "runtime/omp_threads.h"
+#include "runtime/stream.h"
+
+namespace offramp {
+namespace {
+
+constexpr float kTolerance = 0.02f;
+
+}  // namespace
+
+std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>& network,
+                                   const Graph& graph, std::uint64_t seed) {
+  const OmpThreads threads(network->threads);
+  const std::vector<float> images = random_images(graph, kCheckedImages, seed);
+  const std::size_t size = images.size() / kCheckedImages;
+  const auto exits = static_cast<std::size_t>(network->num_exits);
+  const auto classes = static_cast<std::size_t>(network->classes);
+  std::vector<float> logits(kCheckedImages * exits * classes);
+  Stream stream(network);
+  const ExitVisitor note = [&](std::int64_t image, int exit_index, std::span<const float> said) {
+    const std::size_t row =
+        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(exit_index);
+    std::ranges::copy(said, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
+    return false;
+  };
+  for (std::size_t n = 0; n < kCheckedImages; ++n)
+    stream.push(static_cast<std::int64_t>(n), std::span(images).subspan(n * size, size), note);
+  stream.flush(note);
+  return logits;
+}
+
+bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
+                         const ModelFile& model) {
+  if (!model.deployment || model.deployment->check.logits.empty()) return true;
+  const StoredLogits& stored = model.deployment->check;
+  const std::vector<float> here = logits_to_store(network, model.graph, stored.seed);
+  if (here.size() != stored.logits.size()) return false;
+  float largest = 0, difference = 0;
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    if (!std::isfinite(here[i])) return false;
+    largest = std::max(largest, std::abs(stored.logits[i]));
+    difference = std::max(difference, std::abs(here[i] - stored.logits[i]));
+  }
+  return difference <= kTolerance * largest;
+}
+
+}  // namespace offramp

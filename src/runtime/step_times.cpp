@@ -1,0 +1,34 @@
+#include "runtime/step_times.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace offramp {
+
+void StepTimes::add(int index, double seconds) {
+  Step& step = steps_[static_cast<std::size_t>(index)];
+  if (step.refusals >= kKept) step.runs = 0;
+  step.last[static_cast<std::size_t>(step.runs++ % kKept)] = seconds;
+  step.refusals = 0;
+  const auto kept = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kKept));
+  std::array<double, kKept> sorted = step.last;
+  const auto middle = sorted.begin() + (kept * 95 + 99) / 100 - 1;
+  std::nth_element(sorted.begin(), middle, sorted.begin() + kept);
+  step.quantile = *middle;
+  step.shortest = std::min(step.shortest, seconds);
+}
+
+double StepTimes::expected(int index) const {
+  const Step& step = steps_[static_cast<std::size_t>(index)];
+  if (step.runs == 0) return std::numeric_limits<double>::infinity();
+  constexpr double kHalvedAfter = 100;  // refusals
+  return step.shortest + (step.quantile - step.shortest) * std::exp2(-step.refusals / kHalvedAfter);
+}
+
+bool StepTimes::fits(int index, double seconds) {
+  if (expected(index) <= seconds) return true;
+  ++steps_[static_cast<std::size_t>(index)].refusals;
+  return false;
+}
+
+}  // namespace offramp

@@ -1,0 +1,92 @@
+// Documents that show how the library is used show code that is compiled: here, and the C sample in
+// documents_sample.c.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <offramp/session.h>
+
+extern "C" void c_sample(void);
+
+namespace {
+
+std::vector<std::string> lines_of(const std::string& path) {
+  std::ifstream file(std::string(OFFRAMP_ROOT) + "/" + path);
+  EXPECT_TRUE(file) << path;
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string trimmed(const std::string& text) {
+  const auto begin = text.find_first_not_of(' ');
+  return begin == std::string::npos ? ""
+                                    : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
+}
+
+/// Lines of all code blocks of a language.
+std::vector<std::string> code_in(const std::string& path, const std::string& language) {
+  std::vector<std::string> code;
+  bool inside = false;
+  for (const std::string& line : lines_of(path)) {
+    if (line == "```" + language)
+      inside = true;
+    else if (line.starts_with("```"))
+      inside = false;
+    else if (inside)
+      code.push_back(trimmed(line));
+  }
+  return code;
+}
+
+// What the documents leave to the reader.
+const std::vector<offramp::ImageView> images;
+const std::int64_t count = 0;
+offramp::ImageView next_image(std::int64_t) { return offramp::ImageView::file("image.jpg"); }
+void use(std::int64_t, const offramp::Answer&) {}
+
+void readme() {
+  const offramp::Model model = offramp::Model::load("model.safetensors");
+  offramp::Session session(model);
+  const offramp::Answer answer = session.classify(offramp::ImageView::file("image.jpg"));
+  std::cout << answer.class_name << " at exit " << answer.exit << '\n';
+  const std::vector<offramp::Answer> answers = session.classify(images);
+  const offramp::Stats stats = session.stats();
+  std::cout << stats.relative_cost << " of the plain network's MACs an image\n";
+}
+
+void guide() {
+  const offramp::Model model = offramp::Model::load("model.safetensors");
+  offramp::Session session(model);  // stops by the model's policy
+  // clang-format off
+  const std::vector<offramp::Answer> answers = session.classify(images);  // std::vector<offramp::ImageView>
+  // clang-format on
+  session.stream([](std::int64_t id, const offramp::Answer& answer) { use(id, answer); },
+                 {.in_order = false, .flush_after_ms = 20, .most_pending = 1000});
+  for (std::int64_t id = 0; id < count; ++id) session.push(id, next_image(id));
+  session.flush();
+}
+
+void expect_compiled(const std::vector<std::string>& code, const std::string& source) {
+  std::vector<std::string> compiled;
+  for (const std::string& line : lines_of(source)) compiled.push_back(trimmed(line));
+  EXPECT_GE(code.size(), 8u);
+  for (const std::string& line : code) EXPECT_THAT(compiled, testing::Contains(line));
+}
+
+TEST(Documents, ShowCodeThatIsCompiledHere) {
+  expect_compiled(code_in("README.md", "cpp"), "tests/api/documents_test.cpp");
+  expect_compiled(code_in("docs/library.md", "cpp"), "tests/api/documents_test.cpp");
+  expect_compiled(code_in("docs/library.md", "c"), "tests/api/documents_sample.c");
+  // There is no model.safetensors here.
+  EXPECT_THROW(readme(), offramp::Error);
+  EXPECT_THROW(guide(), offramp::Error);
+  c_sample();
+}
+
+}  // namespace

@@ -1,0 +1,576 @@
+#include "offramp/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "core/file.h"
+#include "graph/cost.h"
+#include "image/image.h"
+#include "runtime/compile.h"
+#include "runtime/kernels_name.h"
+#include "runtime/stream.h"
+#include "tests/api/example_model.h"
+#include "tests/support/image_files.h"
+#include "tests/support/random_graph.h"
+#include "tests/support/reference.h"
+
+namespace offramp::test {
+namespace {
+
+using testing::Each;
+using testing::ElementsAre;
+using testing::ElementsAreArray;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::ThrowsMessage;
+
+void expect_same(const Answer& a, const Answer& b) {
+  EXPECT_EQ(a.error, b.error);
+  EXPECT_EQ(a.exit, b.exit);
+  EXPECT_EQ(a.class_index, b.class_index);
+  EXPECT_EQ(a.class_name, b.class_name);
+  EXPECT_EQ(a.probabilities, b.probabilities);  // to the bit
+  EXPECT_EQ(a.macs, b.macs);
+}
+
+/// A model file in a folder of its own, and images for it.
+class OnDisk {
+ public:
+  explicit OnDisk(const ModelFile& file, int images = 0) : file_(file) {
+    save_model(path(), file);
+    values_ = random_images(file.graph, images, 3);
+    const std::size_t size = images == 0 ? 0 : values_.size() / static_cast<std::size_t>(images);
+    for (int i = 0; i < images; ++i)
+      views_.push_back(ImageView::normalised(
+          std::span<const float>(values_).subspan(static_cast<std::size_t>(i) * size, size)));
+  }
+  std::filesystem::path path() const { return folder_.path() / "model.safetensors"; }
+  std::filesystem::path folder() const { return folder_.path(); }
+  Model load(const Options& options = {.precision = "f32", .threads = 1, .batch = 4}) const {
+    return Model::load(path(), options);
+  }
+  const std::vector<ImageView>& images() const { return views_; }
+  const std::vector<float>& values() const { return values_; }
+  const ModelFile& file() const { return file_; }
+
+ private:
+  ModelFile file_;
+  TemporaryFolder folder_;
+  std::vector<float> values_;
+  std::vector<ImageView> views_;
+};
+
+ModelFile with_policy(const Graph& graph, const Policy& policy) {
+  ModelFile file = example_model(graph);
+  file.policy = ChosenPolicy{policy, "test"};
+  return file;
+}
+
+/// Thresholds by which some images of a network leave at every exit.
+Policy mixed_policy() {
+  Policy policy = never_stop(3);
+  policy.criterion = Criterion::margin;
+  policy.thresholds = {0.3f, 0.2f};
+  return policy;
+}
+
+/// What a policy makes of the reference interpreter's, or any others', logits of all exits.
+std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
+                             const std::vector<float>& logits) {
+  const auto images = disk.images().size();
+  const auto classes = static_cast<std::size_t>(disk.file().graph.classes);
+  std::vector<Answer> answers;
+  for (std::size_t n = 0; n < images; ++n) {
+    Opinion opinion;
+    for (int k = 0;; ++k) {
+      const std::span<const float> row(
+          logits.data() + (static_cast<std::size_t>(k) * images + n) * classes, classes);
+      if (!consult(policy, k, row, opinion)) continue;
+      Answer answer;
+      answer.exit = k + 1;
+      answer.class_index = opinion.answer;
+      answer.class_name = disk.file().classes[static_cast<std::size_t>(opinion.answer)];
+      answer.probabilities = opinion.p;
+      answer.macs = cost_of(disk.file().graph).exit_macs[static_cast<std::size_t>(k)];
+      answers.push_back(answer);
+      break;
+    }
+  }
+  return answers;
+}
+
+/// Logits of every exit, from a session without any early exit for each.
+std::vector<float> exhaustive_logits(const OnDisk& disk) {
+  CompileOptions options;
+  Stream stream(compile(disk.file().graph, disk.file().weights, options, *make_weight_store()));
+  const auto count = static_cast<std::int64_t>(disk.images().size());
+  const std::int64_t classes = disk.file().graph.classes;
+  const auto size = static_cast<std::size_t>(element_count(disk.file().graph.input));
+  std::vector<float> logits(static_cast<std::size_t>(stream.network().num_exits * count * classes));
+  for (std::int64_t n = 0; n < count; ++n)
+    stream.push(n, std::span(disk.values()).subspan(static_cast<std::size_t>(n) * size, size),
+                [&](std::int64_t image, int exit_index, std::span<const float> said) {
+                  std::ranges::copy(said, logits.begin() + (exit_index * count + image) * classes);
+                  return false;
+                });
+  return logits;
+}
+
+TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards) {
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    KeyedRandom random(seed, 5);
+    const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
+    SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed));
+    const int exits = static_cast<int>(exit_segments(graph).size());
+    const OnDisk disk(with_policy(graph, random_policy(seed, exits)),
+                      static_cast<int>(random.below(30)));
+    const auto expected = replayed(disk, disk.file().policy->policy, exhaustive_logits(disk));
+    const Model model = disk.load({.precision = "f32",
+                                   .threads = 1 + static_cast<int>(random.below(2)),
+                                   .batch = 1 + static_cast<int>(random.below(9))});
+    std::int64_t macs = 0;
+    for (const Answer& answer : expected) macs += answer.macs;
+
+    Session alone(model), batch(model), stream(model);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      expect_same(alone.classify(disk.images()[i]), expected[i]);
+    EXPECT_EQ(alone.stats().macs, macs);
+
+    const auto answers = batch.classify(disk.images());
+    ASSERT_EQ(answers.size(), expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) expect_same(answers[i], expected[i]);
+    EXPECT_EQ(batch.stats().macs, macs);
+
+    std::vector<int> told(expected.size());
+    std::int64_t last = -1;
+    const bool in_order = random.flip();
+    stream.stream(
+        [&](std::int64_t id, const Answer& answer) {
+          expect_same(answer, expected[static_cast<std::size_t>(id)]);
+          ++told[static_cast<std::size_t>(id)];
+          if (in_order) {
+            EXPECT_EQ(id, last + 1);
+          }
+          last = id;
+        },
+        {.in_order = in_order, .most_pending = static_cast<std::int64_t>(1 + random.below(20))});
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      stream.push(static_cast<std::int64_t>(i), disk.images()[i]);
+    stream.flush();
+    EXPECT_THAT(told, Each(1));
+    EXPECT_EQ(stream.pending(), 0);
+    EXPECT_EQ(stream.stats().macs, macs);
+    EXPECT_EQ(stream.stats().exits, alone.stats().exits);
+  }
+}
+
+TEST(Session, ReachesEveryExitUnderThePolicyOfTheseTests) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  Session session(disk.load());
+  session.classify(disk.images());
+  EXPECT_THAT(session.stats().exits, Each(testing::Gt(0)));
+}
+
+TEST(Session, SpendsWhatItSays) {
+  const OnDisk disk(with_policy(small_vgg(), mixed_policy()), 20);
+  const Model model = disk.load();
+  Session session(model);
+  std::int64_t macs = 0;
+  for (const Answer& answer : session.classify(disk.images())) {
+    const auto k = static_cast<std::size_t>(answer.exit - 1);
+    EXPECT_EQ(answer.macs, model.macs()[k]);
+    EXPECT_EQ(answer.relative_cost, model.relative_costs()[k]);
+    EXPECT_EQ(answer.probability, std::ranges::max(answer.probabilities));
+    EXPECT_NEAR(std::accumulate(answer.probabilities.begin(), answer.probabilities.end(), 0.0), 1,
+                1e-5);
+    macs += answer.macs;
+  }
+  const Stats stats = session.stats();
+  EXPECT_EQ(stats.images, 20);
+  EXPECT_EQ(stats.macs, macs);
+  EXPECT_NEAR(
+      stats.relative_cost,
+      static_cast<double>(macs) / 20 / static_cast<double>(cost_of(disk.file().graph).plain_macs),
+      1e-12);
+  EXPECT_NEAR(std::accumulate(stats.shares.begin(), stats.shares.end(), 0.0), 1, 1e-12);
+  session.reset_stats();
+  EXPECT_EQ(session.stats().images, 0);
+  EXPECT_THAT(session.stats().shares, ElementsAre(0, 0, 0));
+}
+
+TEST(Session, StopsByTheRuleItIsGiven) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
+  const Model model = disk.load();
+  const auto exits = [&](const Stop& stop) {
+    Session session(model, stop);
+    std::vector<int> result;
+    for (const Answer& answer : session.classify(disk.images())) result.push_back(answer.exit);
+    return result;
+  };
+  EXPECT_THAT(exits(Stop::never()), Each(3));
+  EXPECT_THAT(exits(Stop::at_threshold(0)), Each(1));
+  EXPECT_THAT(exits(Stop::at_threshold(1)), Each(3));
+  const auto by_policy = exits(Stop::by_policy());
+  EXPECT_NE(by_policy, std::vector<int>(12, 3));
+  const auto& macs = model.macs();
+  EXPECT_THAT(exits(Stop::within_macs(macs[2])), Each(3));
+  EXPECT_THAT(exits(Stop::within_macs(macs[2] - 1)), Each(2));
+  EXPECT_THAT(exits(Stop::within_macs(macs[1] - 1)), Each(1));
+  EXPECT_THAT(exits(Stop::within_macs(1)), Each(1));  // there always is an answer
+  const auto both = exits(Stop::by_policy().and_within_macs(macs[1]));
+  for (std::size_t i = 0; i < both.size(); ++i) EXPECT_EQ(both[i], std::min(by_policy[i], 2));
+}
+
+TEST(Session, HasAnAnswerHoweverShortTheTime) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 5);
+  const Model model = disk.load();
+  Session hurried(model, Stop::within(1e-6)), calm(model, Stop::within(1e6)),
+      sure(model, Stop::by_policy().and_within(1e6)), plain(model);
+  for (const Answer& answer : hurried.classify(disk.images())) EXPECT_EQ(answer.exit, 1);
+  for (const Answer& answer : calm.classify(disk.images())) EXPECT_EQ(answer.exit, 3);
+  for (const ImageView& image : disk.images())
+    expect_same(sure.classify(image), plain.classify(image));
+  int answered = 0;
+  hurried.stream([&](std::int64_t id, const Answer& answer) {
+    EXPECT_EQ(id, answered++);
+    EXPECT_EQ(answer.exit, 1);
+  });
+  for (int i = 0; i < 5; ++i) {
+    hurried.push(i, disk.images()[static_cast<std::size_t>(i)]);
+    EXPECT_EQ(answered, i + 1);  // nothing waits under a deadline
+  }
+}
+
+TEST(Session, RefusesRulesThatMakeNoSense) {
+  const OnDisk disk(example_model(small_resnet()));
+  const Model model = disk.load();
+  const auto expect_refused = [&](const auto& make, const std::string& message) {
+    EXPECT_THAT([&] { Session(model, make()); }, ThrowsMessage<UsageError>(message));
+  };
+  expect_refused([] { return Stop::by_policy(); },
+                 "the model has no policy: calibrate it, or stop by another rule");
+  expect_refused([] { return Stop::at_threshold(1.5f); },
+                 "threshold: expected a score from 0 to 1, got 1.5");
+  expect_refused([] { return Stop::within(0); }, "deadline: expected milliseconds above 0, got 0");
+  expect_refused([] { return Stop::never().and_within_macs(-1); },
+                 "budget: expected multiply-accumulates above 0, got -1");
+  Policy counting = never_stop(3);
+  counting.criterion = Criterion::patience;
+  const OnDisk patient(with_policy(small_resnet(), counting));
+  EXPECT_THROW(Session(patient.load(), Stop::at_threshold(0.5f)), UsageError);
+}
+
+TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()));
+  const Model model = disk.load();
+  Session session(model);
+  const Image image = patterned_image(50, 41, 3);
+  const auto png = encode_png(image);
+  write_bytes(disk.folder() / "image.png", png);
+  std::vector<float> values(3 * 32 * 32);
+  to_input(image, disk.file().preprocessing, values);
+  const Answer expected = session.classify(ImageView::normalised(values));
+  expect_same(session.classify(ImageView::rgb8(image.rgb, 50, 41)), expected);
+  expect_same(session.classify(ImageView::encoded(png)), expected);
+  expect_same(session.classify(ImageView::file(disk.folder() / "image.png")), expected);
+  const Image small = patterned_image(32, 32, 4);
+  to_input(small, disk.file().preprocessing, values);
+  expect_same(session.classify(ImageView::rgb8(small.rgb, 32, 32)),
+              session.classify(ImageView::normalised(values)));
+}
+
+TEST(Session, RefusesImagesThatAreNone) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
+  Session session(disk.load());
+  const std::vector<std::uint8_t> pixels(30);
+  const auto expect_refused = [&](const ImageView& image, const std::string& message) {
+    EXPECT_THAT([&] { session.classify(image); }, ThrowsMessage<Error>(HasSubstr(message)));
+  };
+  expect_refused(ImageView::rgb8(pixels, 5, 3), "image: 30 bytes of pixels, but 5x3 takes 45");
+  expect_refused(ImageView::rgb8(pixels, -5, -2),
+                 "image: expected sides of 1 to 65535 pixels, got -5x-2");
+  expect_refused(ImageView::rgb8(pixels, 0, 0), "got 0x0");
+  expect_refused(ImageView::normalised(disk.values()).normalised({}),
+                 "image: 0 values, but the network takes [3,32,32]");
+  expect_refused(ImageView::encoded({}), "not a JPEG or PNG");
+  expect_refused(ImageView::file(disk.folder() / "none.png"), "none.png: cannot open");
+  expect_refused(ImageView::file(disk.path()), "model.safetensors: not a JPEG or PNG");
+  EXPECT_EQ(session.stats().images, 0);
+  EXPECT_EQ(session.classify(disk.images()[0]).error, "");
+
+  const OnDisk gray(example_model(small_mobilenet()), 1);
+  Session one_channel(gray.load());
+  EXPECT_THAT([&] { one_channel.classify(ImageView::rgb8(pixels, 5, 2)); },
+              ThrowsMessage<Error>("image: the network takes 1 channels, not red, green and blue"));
+  EXPECT_TRUE(one_channel.classify(gray.images()[0]).ok());
+}
+
+TEST(Session, AnswersABadImageOfABatchWithItsError) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
+  const Model model = disk.load();
+  Session session(model), other(model);
+  std::vector<ImageView> images = disk.images();
+  const std::vector<float> short_one(7);
+  images[4] = ImageView::normalised(short_one);
+  const auto answers = session.classify(images);
+  const auto expected = other.classify(disk.images());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    if (i != 4) expect_same(answers[i], expected[i]);
+  }
+  EXPECT_THAT(answers[4].error, HasSubstr("7 values"));
+  EXPECT_EQ(session.stats().images, 8);
+
+  std::vector<std::int64_t> refused;
+  other.stream(
+      [&](std::int64_t id, const Answer& answer) {
+        if (!answer.ok()) refused.push_back(id);
+      },
+      {.in_order = true});
+  for (std::size_t i = 0; i < images.size(); ++i)
+    other.push(static_cast<std::int64_t>(i), images[i]);
+  other.flush();
+  EXPECT_THAT(refused, ElementsAre(4));
+}
+
+TEST(Session, ClassifiesNoImagesToo) {
+  const OnDisk disk(example_model(small_resnet()));
+  Session session(disk.load());
+  EXPECT_THAT(session.classify(std::span<const ImageView>{}), IsEmpty());
+}
+
+// The stream. Batches of 4, networks of 3 segments, and images that leave at exit 3 only: 3 wait at
+// most at the first segment.
+
+TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  const Model model = disk.load();
+  std::vector<std::vector<std::int64_t>> orders;
+  for (const bool in_order : {false, true}) {
+    Session session(model);
+    std::vector<std::int64_t>& order = orders.emplace_back();
+    session.stream([&](std::int64_t id, const Answer&) { order.push_back(id); },
+                   {.in_order = in_order});
+    for (std::int64_t i = 0; i < 60; ++i)
+      session.push(i, disk.images()[static_cast<std::size_t>(i)]);
+    session.flush();
+    EXPECT_THAT(order, SizeIs(60));
+  }
+  EXPECT_FALSE(std::ranges::is_sorted(orders[0]));
+  EXPECT_TRUE(std::ranges::is_sorted(orders[1]));
+}
+
+TEST(SessionStream, HoldsNoMoreThanItMay) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  for (const bool in_order : {false, true}) {
+    Session session(disk.load());
+    std::int64_t answered = 0;
+    session.stream([&](std::int64_t, const Answer&) { ++answered; },
+                   {.in_order = in_order, .most_pending = 5});
+    for (std::int64_t i = 0; i < 60; ++i) {
+      session.push(i, disk.images()[static_cast<std::size_t>(i)]);
+      EXPECT_LT(session.pending(), 5);
+      EXPECT_EQ(session.pending() + answered, i + 1);
+    }
+  }
+}
+
+TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
+  const OnDisk disk(example_model(small_resnet()), 2);
+  Session session(disk.load(), Stop::never());
+  int answered = 0;
+  session.stream([&](std::int64_t, const Answer&) { ++answered; }, {.flush_after_ms = 1});
+  session.push(0, disk.images()[0]);
+  while (answered == 0) {  // the first poll after a millisecond; polls before it do nothing
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    session.poll();
+  }
+  EXPECT_EQ(session.pending(), 0);
+
+  Session patient(disk.load(), Stop::never());
+  patient.stream([&](std::int64_t, const Answer&) { ++answered; });
+  patient.push(0, disk.images()[0]);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  patient.poll();
+  EXPECT_EQ(patient.pending(), 1);
+}
+
+TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
+  const OnDisk disk(example_model(small_resnet()), 8);
+  Session session(disk.load(), Stop::never());
+  std::vector<std::int64_t> told;
+  session.stream([&](std::int64_t id, const Answer&) {
+    told.push_back(id);
+    if (id == 1) throw std::runtime_error("enough");
+  });
+  for (std::int64_t i = 0; i < 3; ++i) session.push(i, disk.images()[static_cast<std::size_t>(i)]);
+  EXPECT_THROW(session.push(3, disk.images()[3]), std::runtime_error);
+  session.poll();
+  EXPECT_THAT(told, ElementsAre(0, 1, 2, 3));
+}
+
+TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
+  const Model model = disk.load();
+  Session session(model), other(model);
+  const auto expected = other.classify(disk.images());
+  std::vector<std::int64_t> told;
+  session.stream([&](std::int64_t id, const Answer& answer) {
+    told.push_back(id);
+    expect_same(answer, expected[static_cast<std::size_t>(id)]);
+  });
+  session.push(0, disk.images()[0]);
+  expect_same(session.classify(disk.images()[1]), expected[1]);
+  session.push(2, disk.images()[2]);
+  const auto batch = session.classify(std::span(disk.images()).subspan(3));
+  for (std::size_t i = 0; i < batch.size(); ++i) expect_same(batch[i], expected[3 + i]);
+  session.flush();
+  std::ranges::sort(told);
+  EXPECT_THAT(told, ElementsAre(0, 2));
+}
+
+TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
+  const OnDisk disk(example_model(small_resnet()), 1);
+  Session session(disk.load());
+  const auto nobody = [](std::int64_t, const Answer&) {};
+  EXPECT_THAT([&] { session.push(0, disk.images()[0]); },
+              ThrowsMessage<UsageError>("push: there is no stream: call stream() first"));
+  EXPECT_THROW(session.stream({}), UsageError);
+  EXPECT_THROW(session.stream(nobody, {.flush_after_ms = -1}), UsageError);
+  EXPECT_THROW(session.stream(nobody, {.most_pending = 0}), UsageError);
+  session.stream(nobody);
+  session.push(0, disk.images()[0]);
+  EXPECT_THAT([&] { session.stream(nobody); },
+              ThrowsMessage<UsageError>("stream: 1 images wait: flush first"));
+}
+
+TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
+  ModelFile file = with_policy(small_resnet(), mixed_policy());
+  const OnDisk unknown(file, 60);
+  Session first(unknown.load());
+  for (int round = 0; round < 5; ++round) first.classify(unknown.images());
+  EXPECT_EQ(first.stats().drift, DriftFlag::unknown);
+  const auto shares = first.stats().shares;
+
+  file.policy->seen = ExitsSeen{1000, shares};
+  const OnDisk same(file, 60);
+  Session as_before(same.load());
+  as_before.classify(same.images());
+  EXPECT_EQ(as_before.stats().drift, DriftFlag::unknown);  // too few as yet
+  for (int round = 0; round < 4; ++round) as_before.classify(same.images());
+  EXPECT_EQ(as_before.stats().drift, DriftFlag::none);
+  EXPECT_EQ(as_before.stats().calibrated_shares, shares);
+  Session other_rule(same.load(), Stop::by_policy().and_within_macs(1));
+  for (int round = 0; round < 5; ++round) other_rule.classify(same.images());
+  EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);
+
+  file.policy->seen = ExitsSeen{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
+  const OnDisk changed(file, 60);
+  Session drifted(changed.load());
+  for (int round = 0; round < 5; ++round) drifted.classify(changed.images());
+  EXPECT_EQ(drifted.stats().drift, DriftFlag::drifted);
+  EXPECT_GT(drifted.stats().drift_distance, 0.05);
+  EXPECT_LT(drifted.stats().drift_p_value, 1e-4);
+}
+
+TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  ModelFile file = example_model(small_resnet());
+  file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {}};
+  const Options by_itself{.precision = "auto", .threads = 1};
+  const OnDisk good(file, 1);
+  EXPECT_EQ(good.load(by_itself).precision(), "bf16");
+  EXPECT_THAT(good.load(by_itself).notes(), IsEmpty());
+
+  file.deployment->check = {1, std::vector<float>(2 * 3 * file.classes.size(), 12345.f)};
+  const OnDisk other(file, 1);
+  EXPECT_EQ(other.load(by_itself).precision(), "f32");
+  EXPECT_THAT(other.load({.precision = "bf16"}).notes(),
+              ElementsAre("bf16 gives other logits here than where the file was made: the model "
+                          "runs in f32"));
+  Session wide(good.load({.precision = "f32"})), fallen(other.load(by_itself));
+  EXPECT_THAT(fallen.classify(other.images()[0]).probabilities,
+              ElementsAreArray(wide.classify(good.images()[0]).probabilities));
+
+  file.deployment->check = {};
+  file.deployment->measured.agreement = 0.99;
+  const OnDisk lossy(file);
+  EXPECT_EQ(lossy.load(by_itself).precision(), "f32");
+  EXPECT_THAT(lossy.load(by_itself).notes(),
+              ElementsAre("bf16 was measured outside its bounds on tune: the model runs in f32"));
+  EXPECT_EQ(lossy.load({.precision = "bf16"}).precision(), "bf16");
+}
+
+TEST(Session, PromisesOnlyWhatWasCertified) {
+  ModelFile file = with_policy(small_resnet(), mixed_policy());
+  file.policy->guarantee =
+      Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
+  const OnDisk disk(file);
+  const Model model = disk.load({.threads = 1});
+  ASSERT_TRUE(model.promise().has_value());
+  EXPECT_THAT(model.notes(), IsEmpty());
+  EXPECT_EQ(model.precision(), "f32");
+  EXPECT_EQ(Session(model).promise()->of, "harm");
+  EXPECT_EQ(Session(model).promise()->epsilon, 0.01);
+  EXPECT_EQ(Session(model).promise()->delta, 0.05);
+  for (const Stop& stop :
+       {Stop::never(), Stop::at_threshold(0.5f), Stop::within(1e6),
+        Stop::by_policy().and_within(1e6), Stop::by_policy().and_within_macs(1'000'000'000)})
+    EXPECT_FALSE(Session(model, stop).promise().has_value());
+  if (has_instructions_for(Precision::bf16)) {
+    const Model narrow = disk.load({.precision = "bf16", .threads = 1});
+    EXPECT_FALSE(narrow.promise().has_value());
+    EXPECT_THAT(narrow.notes(), ElementsAre(HasSubstr("the guarantee was certified in f32 with")));
+  }
+  file.policy->guarantee->kernels = "libtorch cpu";
+  const OnDisk other(file);
+  EXPECT_FALSE(other.load().promise().has_value());
+  EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
+}
+
+// Runs under the thread sanitizer too, hence with one thread in an operation: libgomp, which is not
+// instrumented, raises false alarms with more.
+TEST(Session, ServesManyThreadsOnOneModel) {
+  const OnDisk disk(with_policy(two_scale(), mixed_policy()), 12);
+  const Model model = disk.load();
+  std::vector<Answer> expected;
+  {
+    Session session(disk.load());
+    for (const ImageView& image : disk.images()) expected.push_back(session.classify(image));
+  }
+  // The first of them compiles for batches while others run.
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4);
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t, model] {
+      Session session(model);
+      int& mine = wrong[static_cast<std::size_t>(t)];
+      for (int round = 0; round < 5; ++round) {
+        const auto answers = session.classify(disk.images());
+        for (std::size_t i = 0; i < answers.size(); ++i) {
+          const Answer alone = session.classify(disk.images()[i]);
+          mine += answers[i].probabilities != expected[i].probabilities;
+          mine += alone.probabilities != expected[i].probabilities;
+        }
+        session.stream([&](std::int64_t id, const Answer& answer) {
+          mine += answer.probabilities != expected[static_cast<std::size_t>(id)].probabilities;
+        });
+        for (std::size_t i = 0; i < answers.size(); ++i)
+          session.push(static_cast<std::int64_t>(i), disk.images()[i]);
+        session.flush();
+      }
+      mine += session.stats().images != 5 * 3 * 12;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(wrong, Each(0));
+}
+
+}  // namespace
+}  // namespace offramp::test

@@ -1,0 +1,181 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "data/dataset.h"
+#include "model/model_file.h"
+#include "tests/cli/program.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A network of random weights that says it was trained on synthetic images.
+class Quantize : public testing::Test {
+ protected:
+  Quantize() {
+    const LoadedData train = load_data("synthetic", Part::train, {});
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    model.classes = train.dataset.classes;
+    model.loss_weights = {0.2, 0.3, 0.5};
+    const auto& hashes = train.dataset.hashes;
+    model.provenance.data.train.assign(hashes.begin(), hashes.begin() + 100);
+    model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);
+    std::ranges::sort(model.provenance.data.train);
+    std::ranges::sort(model.provenance.data.tune);
+    ChosenPolicy chosen;
+    chosen.policy = never_stop(3);
+    chosen.policy.criterion = Criterion::margin;
+    chosen.aim = "--max-cost 0.5";
+    model.policy = chosen;
+    save_model(path, model);
+  }
+
+  Ended quantize(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"quantize",  path, "--data",   "synthetic",
+                                          "--threads", "1",  "--images", "40"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return offramp(arguments);
+  }
+  static bool lacks_instructions(const Ended& ended) {
+    return ended.err.find("this CPU has no instructions") != ended.err.npos;
+  }
+
+  TemporaryFolder folder;
+  fs::path path = folder.path() / "model.safetensors",
+           out = folder.path() / "model.int8.safetensors";
+  ModelFile model;
+};
+
+TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
+  const Ended ended = quantize({"--json"});
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json said = json::parse(ended.out);
+  EXPECT_EQ(said["precision"], "int8");
+  EXPECT_EQ(said["observed_images"], 40);
+  EXPECT_EQ(said["tune"]["images"], 160);
+  ASSERT_EQ(said["tune"]["exits"].size(), 3u);
+  for (const json& exit : said["tune"]["exits"]) {
+    EXPECT_GE(exit["agreement"], 0.8);
+    EXPECT_NEAR(exit["difference"].get<double>(),
+                exit["accuracy"].get<double>() - exit["reference_accuracy"].get<double>(), 1e-12);
+    EXPECT_LE(exit["difference_interval"][0], exit["difference"]);
+  }
+  EXPECT_EQ(said["policy"]["criterion"], "margin");  // by the aim and the shape of the model's own
+  EXPECT_EQ(said["policy"]["aim"], "--max-cost 0.5");
+
+  const ModelFile deployed = load_model(out);
+  EXPECT_EQ(deployed.deployment->precision, "int8");
+  EXPECT_EQ(deployed.deployment->measured.images, 160);
+  EXPECT_EQ(deployed.policy->aim, "--max-cost 0.5");
+  EXPECT_EQ(said["within_bounds"], is_within_bounds(*deployed.deployment));
+  EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
+  const Ended tested = offramp(
+      {"test", out, "--data", "synthetic", "--threads", "1", "--precision", "int8", "--json"});
+  ASSERT_EQ(tested.status, 0) << tested.err;
+  EXPECT_THAT(tested.err, Not(HasSubstr("other logits")));
+  EXPECT_EQ(json::parse(tested.out)["precision"], "int8");
+  const Ended compiled = offramp({"info", out, "--compiled", "--precision", "int8"});
+  ASSERT_EQ(compiled.status, 0) << compiled.err;
+  EXPECT_THAT(compiled.out, HasSubstr("u8 [4,32,32]"));
+}
+
+TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
+  const Ended ended = quantize();
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const ModelFile made = load_model(out);
+  const auto runs_in = [&](ModelFile changed, std::vector<std::string> more) {
+    save_model(out, changed);
+    std::vector<std::string> arguments = {"test",      out, "--data", "synthetic",
+                                          "--threads", "1", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended tested = offramp(arguments);
+    EXPECT_EQ(tested.status, 0) << tested.err;
+    return std::pair(json::parse(tested.out)["precision"].get<std::string>(), tested.err);
+  };
+  ModelFile good = made;
+  good.deployment->measured.agreement = 1;
+  good.deployment->measured.accuracy = good.deployment->measured.reference_accuracy;
+  EXPECT_EQ(runs_in(good, {}).first, "int8");
+
+  ModelFile lossy = good;
+  lossy.deployment->measured.agreement = 0.98;
+  const auto [precision, said] = runs_in(lossy, {});
+  EXPECT_EQ(precision, "f32");
+  EXPECT_THAT(said, HasSubstr("int8 was measured outside its bounds on tune: runs in f32, unless "
+                              "--precision int8 asks for it\n"));
+  EXPECT_EQ(runs_in(lossy, {"--precision", "int8"}).first, "int8");
+
+  ModelFile other = good;
+  for (float& logit : other.deployment->check.logits) logit += 5;
+  const auto [fallen, why] = runs_in(other, {});
+  EXPECT_EQ(fallen, "f32");
+  EXPECT_THAT(why, HasSubstr("int8 gives other logits here than where the file was made"));
+}
+
+TEST_F(Quantize, WritesBf16) {
+  const Ended ended = quantize({"--precision", "bf16"});
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("in bf16, on 160 tune images"));
+  EXPECT_EQ(load_model(folder.path() / "model.bf16.safetensors").deployment->precision, "bf16");
+}
+
+TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
+  model.policy->aim = "--max-accuracy-drop 0.01 --reference plain.safetensors";
+  save_model(path, model);
+  const Ended ended = quantize();
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("cannot be met again from what the model holds"));
+  EXPECT_FALSE(load_model(out).policy);
+}
+
+TEST_F(Quantize, RefusesInOneLine) {
+  const auto refused = [&](std::vector<std::string> more, int status, const std::string& part) {
+    const Ended ended = quantize(std::move(more));
+    EXPECT_EQ(ended.status, status);
+    EXPECT_THAT(ended.err, HasSubstr(part));
+    EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  };
+  refused({"--precision", "f32"}, 2, "a deployment file holds bf16 or int8");
+  refused({"--precision", "int7"}, 2, "unknown precision \"int7\"; did you mean \"int8\"?");
+  if (lacks_instructions(quantize())) GTEST_SKIP();
+  refused({"--out", path.string()}, 2, "is what is read, it must not be written over");
+  refused({"--out", (folder.path() / "none" / "x").string()}, 1, "cannot write");
+  const Ended twice = offramp({"quantize", out, "--data", "synthetic"});
+  EXPECT_EQ(twice.status, 1);
+  EXPECT_THAT(twice.err, HasSubstr("is a deployment file in int8 already"));
+  EXPECT_TRUE(is_one_line(twice.err)) << twice.err;
+  model.provenance.data.tune.clear();
+  save_model(path, model);
+  refused({}, 1, "holds no image of the model's tune part");
+  model.provenance.data.train.clear();
+  save_model(path, model);
+  refused({}, 1, "holds no image that the model was trained on");
+}
+
+TEST_F(Quantize, IsWhatInt8Needs) {
+  const Ended ended =
+      offramp({"test", path, "--data", "synthetic", "--precision", "int8", "--threads", "1"});
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, HasSubstr("int8 needs the ranges of activations"));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+}
+
+}  // namespace
+}  // namespace offramp::test

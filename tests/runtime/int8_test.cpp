@@ -1,0 +1,204 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "graph/network.h"
+#include "policy/policy.h"
+#include "runtime/compile.h"
+#include "runtime/predictor.h"
+#include "runtime/ranges.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class Int8 : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
+  }
+};
+
+std::shared_ptr<const RuntimeModel> int8_model(const Graph& graph, const Tensors& weights,
+                                               int threads, int batch) {
+  RuntimeOptions options{Precision::int8, threads, batch};
+  options.ranges = observe_ranges(graph, weights, random_images(graph, 24, 77), 1);
+  return std::make_shared<RuntimeModel>(graph, weights, options);
+}
+
+std::vector<Graph> networks() {
+  std::vector<Graph> graphs = example_graphs();
+  for (std::uint64_t seed = 0; seed < 20; ++seed) graphs.push_back(random_graph(seed));
+  return graphs;
+}
+
+/// A convolution of 3 → 5 channels, whose sums are small enough to be followed by hand: everything
+/// is a multiple of its step.
+struct Followed {
+  Graph graph;
+  Tensors weights;
+  Ranges ranges = {{"input", {127 * 0.5f, true}}, {"y", {255 * 0.25f, false}}};
+
+  explicit Followed(bool with_shortcut) {
+    graph.name = "followed";
+    graph.input = {3, 4, 5};
+    graph.classes = 60;
+    Segment segment;
+    const Conv conv{.out_channels = 3, .kernel = 3, .padding = 1, .bias = true};
+    segment.nodes = {{"conv", conv, {"input"}}};
+    if (with_shortcut) segment.nodes.push_back({"sum", Add{}, {"conv", "input"}});
+    segment.nodes.push_back({"y", Relu{}, {with_shortcut ? "sum" : "conv"}});
+    segment.feature = "y";
+    segment.head = {{"flat", Flatten{}, {"y"}}, {"fc", Linear{.out_features = 60}, {"flat"}}};
+    graph.segments = {segment};
+    weights = random_weights(graph, 1);
+    KeyedRandom random(9, 9);
+    // Steps of 1/127 of the largest, which is there: 1 in every channel.
+    std::vector<float> values(81), bias(3), unit(3600, 0.0f);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = i % 27 == 0 ? 1.0f : static_cast<float>(random.below(255)) / 127.0f - 1.0f;
+    for (float& value : bias) value = random.uniform(-3, 3);
+    for (std::size_t i = 0; i < 60; ++i) unit[i * 61] = 1;
+    weights.insert_or_assign("conv.weight", HostTensor::of({3, 3, 3, 3}, values));
+    weights.insert_or_assign("conv.bias", HostTensor::of({3}, bias));
+    weights.insert_or_assign("fc.weight", HostTensor::of({60, 60}, unit));
+    weights.insert_or_assign("fc.bias", HostTensor::of({60}, std::vector<float>(60, 0.0f)));
+  }
+};
+
+// The reference computes in double with the same weights; what is left is one rounding of y.
+TEST_F(Int8, RoundsNothingButWhatItStores) {
+  for (const bool with_shortcut : {false, true}) {
+    const Followed one(with_shortcut);
+    KeyedRandom random(3, 4);
+    std::vector<float> images(4 * 60);
+    for (float& value : images) value = 0.5f * (static_cast<float>(random.below(60)) - 30.0f);
+    ReferencePredictor reference(one.graph, one.weights);
+    const auto expected = reference.logits(images);
+    RuntimeOptions options{Precision::int8, 1, 2};
+    options.ranges = one.ranges;
+    RuntimePredictor ours(std::make_shared<RuntimeModel>(one.graph, one.weights, options));
+    const auto actual = ours.predict_all(images);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      const double saturated = std::min<double>(expected[i], 255 * 0.25);
+      EXPECT_NEAR(actual[i], saturated, 0.125 + 1e-3) << i;
+      EXPECT_EQ(actual[i], 0.25f * std::nearbyint(actual[i] / 0.25f));
+    }
+  }
+}
+
+TEST_F(Int8, ComesNearTheReferenceOnEveryNetwork) {
+  for (const Graph& graph : networks()) {
+    SCOPED_TRACE(graph.name);
+    const Tensors weights = random_weights(graph, 11);
+    const auto images = random_images(graph, 6, 5);
+    ReferencePredictor reference(graph, weights);
+    const auto expected = reference.logits(images);
+    RuntimePredictor ours(int8_model(graph, weights, 1, 4));
+    const auto actual = ours.predict_all(images);
+    // Some twenty tensors, each rounded to about 1/200 of its range, under random weights that
+    // now and then cancel each other: 0.15 is met.
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      error += std::pow(actual[i] - expected[i], 2);
+      size += std::pow(expected[i], 2);
+    }
+    EXPECT_LT(std::sqrt(error / size), 0.2);
+  }
+}
+
+TEST_F(Int8, GivesTheSameBitsWhateverTheBatchAndTheThreads) {
+  for (const Graph& graph : networks()) {
+    SCOPED_TRACE(graph.name);
+    const Tensors weights = random_weights(graph, 2);
+    const auto images = random_images(graph, 11, 8);
+    const auto size = images.size() / 11;
+    RuntimePredictor many(int8_model(graph, weights, 2, 4));
+    const auto together = many.predict_all(images);
+    const auto classes = static_cast<std::size_t>(graph.classes);
+    for (std::size_t n = 0; n < 11; ++n) {
+      const auto alone = many.predict_all(std::span(images).subspan(n * size, size));
+      for (std::size_t k = 0; k < alone.size() / classes; ++k)
+        for (std::size_t c = 0; c < classes; ++c)
+          ASSERT_EQ(alone[k * classes + c], together[(k * 11 + n) * classes + c]);
+    }
+  }
+}
+
+TEST_F(Int8, KeepsEveryImageInEightBits) {
+  for (const Graph& graph : networks()) {
+    const auto model = int8_model(graph, random_weights(graph, 1), 1, 4);
+    for (const CompiledRow& row : compiled_rows(*model->for_streams())) {
+      EXPECT_THAT(row.implementation, testing::Not(HasSubstr("ref"))) << row.output;
+      for (const Layout& src : row.srcs)
+        EXPECT_EQ(src.element.is_quantised(), src.shape.size() == 3) << row.output;
+    }
+  }
+}
+
+TEST_F(Int8, NeedsARangeForEveryImage) {
+  const Graph graph = small_resnet();
+  const Tensors weights = random_weights(graph, 1);
+  RuntimeOptions options{Precision::int8, 1, 1};
+  options.ranges = observe_ranges(graph, weights, random_images(graph, 2, 1), 1);
+  const auto compiling = [&] { RuntimeModel(graph, weights, options); };
+  EXPECT_NO_THROW(compiling());
+  const Ranges whole = options.ranges;
+  options.ranges.erase("layer1.0.relu1");
+  EXPECT_THAT(compiling, ThrowsMessage<Error>("tensor \"layer1.0.relu1\" has no range"));
+  options.ranges = whole;
+  options.ranges["input"].magnitude = std::nanf("");
+  EXPECT_THAT(compiling, ThrowsMessage<Error>(HasSubstr("\"input\": its range must be a number")));
+}
+
+TEST(Ranges, SeeEveryTensorWithItsSign) {
+  const Graph graph = small_resnet();
+  const Ranges ranges =
+      observe_ranges(graph, random_weights(graph, 1), random_images(graph, 9, 1), 2);
+  EXPECT_TRUE(ranges.at("input").is_signed);
+  EXPECT_FALSE(ranges.at("layer2.0.relu1").is_signed);
+  EXPECT_TRUE(ranges.at("layer2.0.downsample.1").is_signed);
+  for (const auto& [tensor, range] : ranges) EXPECT_GT(range.magnitude, 0) << tensor;
+  EXPECT_THAT([&] { observe_ranges(graph, random_weights(graph, 1), {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("no images")));
+}
+
+TEST(Ranges, CutOffWhatIsRareAndFar) {
+  // 1 in 60 values is 100 times as large as the others: keeping it would cost them all their steps,
+  // but cutting it costs more. 1 value in a great many is let go.
+  Graph graph = Followed(false).graph;
+  Tensors weights = Followed(false).weights;
+  std::vector<float> images(60 * 400, 0.5f);
+  images[7] = 3;
+  const Ranges ranges = observe_ranges(graph, weights, images, 1);
+  EXPECT_LT(ranges.at("input").magnitude, 3);
+  EXPECT_GE(ranges.at("input").magnitude, 0.5f);
+  for (std::size_t i = 0; i < images.size(); i += 60) images[i] = 3;
+  EXPECT_GT(observe_ranges(graph, weights, images, 1).at("input").magnitude, 2.9f);
+}
+
+TEST(Ranges, TieWhatIsJoined) {
+  const Followed one(false);
+  LoweredSegment segment;
+  segment.body = {{"a", MaxPool{2, 2, 0}, {"input"}, {}}, {"b", Concat{}, {"a", "c"}, {}}};
+  const Ranges ranges = {{"input", {2, true}}, {"a", {1, false}}, {"b", {4, false}}};
+  const auto elements = quantised_elements({segment}, ranges);
+  for (const char* tensor : {"input", "a", "b"}) {
+    EXPECT_EQ(elements.at(tensor).dtype, DType::i8) << tensor;
+    EXPECT_FLOAT_EQ(elements.at(tensor).scale, 4.0f / 127) << tensor;
+  }
+}
+
+}  // namespace
+}  // namespace offramp

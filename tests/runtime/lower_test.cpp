@@ -1,0 +1,167 @@
+#include "runtime/lower.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+
+namespace offramp {
+namespace {
+
+using testing::ElementsAre;
+using testing::ThrowsMessage;
+
+/// Writes lowered operations as plain nodes again, so that the reference can execute them.
+class Raising {
+ public:
+  Graph graph;
+  Tensors weights;
+
+  Raising(const Graph& original, const std::vector<LoweredSegment>& lowered) : graph(original) {
+    for (std::size_t i = 0; i < lowered.size(); ++i) {
+      Segment& segment = graph.segments[i];
+      segment.nodes = raised(lowered[i].body);
+      segment.head = raised(lowered[i].head);
+    }
+  }
+
+ private:
+  std::vector<Node> raised(const std::vector<LoweredOp>& ops) {
+    std::vector<Node> nodes;
+    for (const LoweredOp& op : ops) {
+      const auto parts = std::visit([&](const auto& kind) { return parts_of(op, kind); }, op.kind);
+      nodes.insert(nodes.end(), parts.begin(), parts.end());
+      nodes.back().name = op.output;
+      rename_weights(parts.back().name, op.output);
+    }
+    return nodes;
+  }
+
+  void keep(const std::string& name, std::vector<std::int64_t> shape, std::vector<float> values) {
+    weights[name] = HostTensor::of(std::move(shape), std::span<const float>(values));
+  }
+  void rename_weights(const std::string& from, const std::string& to) {
+    for (const char* suffix : {".weight", ".bias", ".running_mean", ".running_var"})
+      if (auto node = weights.extract(from + suffix)) {
+        node.key() = to + suffix;
+        weights.insert(std::move(node));
+      }
+  }
+
+  void activate(std::vector<Node>& nodes, Activation activation, const std::string& name) {
+    if (activation == Activation::none) return;
+    const Op op = activation == Activation::relu ? Op(Relu{}) : Op(Relu6{});
+    nodes.push_back({name + "-act", op, {nodes.back().name}});
+  }
+
+  std::vector<Node> parts_of(const LoweredOp& op, const FusedConv& fused) {
+    Conv conv = fused.conv;
+    conv.bias = true;
+    const std::string name = op.output + "-conv";
+    const auto out = conv.out_channels;
+    const auto per_group =
+        static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel * conv.kernel);
+    keep(name + ".weight", {out, per_group, conv.kernel, conv.kernel}, fused.weights);
+    keep(name + ".bias", {out}, fused.bias);
+    std::vector<Node> nodes = {{name, conv, op.inputs}};
+    if (!fused.residual.empty())
+      nodes.push_back({op.output + "-add", Add{}, {name, fused.residual}});
+    activate(nodes, fused.activation, op.output);
+    return nodes;
+  }
+  std::vector<Node> parts_of(const LoweredOp& op, const FusedLinear& fused) {
+    const std::string name = op.output + "-fc";
+    const auto in = static_cast<std::int64_t>(fused.weights.size()) / fused.out_features;
+    keep(name + ".weight", {fused.out_features, in}, fused.weights);
+    keep(name + ".bias", {fused.out_features}, fused.bias);
+    std::vector<Node> nodes = {{name, Linear{fused.out_features, true}, op.inputs}};
+    activate(nodes, fused.activation, op.output);
+    return nodes;
+  }
+  std::vector<Node> parts_of(const LoweredOp& op, const Scale& scale) {
+    const std::string name = op.output + "-norm";
+    const auto channels = static_cast<std::int64_t>(scale.scale.size());
+    keep(name + ".weight", {channels}, scale.scale);
+    keep(name + ".bias", {channels}, scale.shift);
+    keep(name + ".running_mean", {channels}, std::vector<float>(scale.scale.size(), 0.0f));
+    keep(name + ".running_var", {channels}, std::vector<float>(scale.scale.size(), 1.0f));
+    std::vector<Node> nodes = {{name, BatchNorm{.eps = 0}, op.inputs}};
+    activate(nodes, scale.activation, op.output);
+    return nodes;
+  }
+  std::vector<Node> parts_of(const LoweredOp& op, const FusedAdd& add) {
+    std::vector<Node> nodes = {{op.output + "-add", Add{}, op.inputs}};
+    activate(nodes, add.activation, op.output);
+    return nodes;
+  }
+  std::vector<Node> parts_of(const LoweredOp& op, const Activate& activate) {
+    return {{op.output + "-act", activate.activation == Activation::relu ? Op(Relu{}) : Op(Relu6{}),
+             op.inputs}};
+  }
+  template <typename Plain>
+  std::vector<Node> parts_of(const LoweredOp& op, const Plain& plain) {
+    return {{op.output + "-op", plain, op.inputs}};
+  }
+};
+
+template <typename Kind>
+int count(const std::vector<LoweredSegment>& segments) {
+  int found = 0;
+  for (const LoweredSegment& segment : segments)
+    for (const auto* ops : {&segment.body, &segment.head})
+      for (const LoweredOp& op : *ops) found += std::holds_alternative<Kind>(op.kind);
+  return found;
+}
+
+TEST(Lower, ComputesWhatTheGraphComputes) {
+  for (const Graph& graph : example_graphs()) {
+    SCOPED_TRACE(graph.name);
+    const Tensors weights = random_weights(graph, 5);
+    Raising raised(graph, lower(graph, source_of(weights)));
+    std::vector<float> image(
+        static_cast<std::size_t>(graph.input[0] * graph.input[1] * graph.input[2]));
+    KeyedRandom random(7, 1);
+    for (float& value : image) value = random.uniform(-2, 2);
+    ReferencePredictor expected(graph, weights), actual(raised.graph, raised.weights);
+    const auto a = expected.predict_all(image), b = actual.predict_all(image);
+    ASSERT_EQ(a.size(), b.size());
+    float largest = 0, difference = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      largest = std::max(largest, std::abs(a[i]));
+      difference = std::max(difference, std::abs(a[i] - b[i]));
+    }
+    // Folded weights are rounded to f32 once: depth (about 20) x 2^-24 x a few.
+    EXPECT_LT(difference, 1e-5f * largest);
+  }
+}
+
+TEST(Lower, LeavesNothingOfAResNetBesideConvolutions) {
+  const Graph graph = small_resnet();
+  const auto lowered = lower(graph, source_of(random_weights(graph, 1)));
+  EXPECT_EQ(count<FusedConv>(lowered), 20);  // stem, 16 of the blocks, 3 projections
+  EXPECT_EQ(count<Scale>(lowered) + count<FusedAdd>(lowered) + count<Activate>(lowered), 0);
+  for (const LoweredSegment& segment : lowered)
+    for (const LoweredOp& op : segment.body) {
+      const auto& conv = std::get<FusedConv>(op.kind);
+      if (conv.residual.empty()) continue;
+      // The shortcut may be overwritten by the sum.
+      EXPECT_THAT(op.last_reads, testing::Contains(conv.residual)) << op.output;
+    }
+}
+
+TEST(Lower, NamesTheWeightThatIsMissing) {
+  const Graph graph = small_resnet();
+  Tensors weights = random_weights(graph, 1);
+  weights.erase("bn1.running_var");
+  EXPECT_THAT([&] { lower(graph, source_of(weights)); },
+              ThrowsMessage<Error>("tensor \"bn1.running_var\" is missing"));
+}
+
+}  // namespace
+}  // namespace offramp

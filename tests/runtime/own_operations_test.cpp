@@ -1,0 +1,343 @@
+#include "runtime/own_operations.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "core/bf16.h"
+#include "core/random.h"
+#include "graph/build.h"
+#include "runtime/onednn.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+
+namespace offramp {
+namespace {
+
+constexpr Format kFormats[] = {Format::planes, Format::channels_last, Format::blocked4,
+                               Format::blocked8, Format::blocked16};
+
+struct Case {
+  std::string name;
+  std::vector<Node> nodes;  ///< from "input" to "x"
+  std::int64_t channels = 3, height = 5, width = 7;
+};
+
+/// One operation on a batch of images in one format and type, beside the reference's result.
+class Trial {
+ public:
+  Trial(const Case& one, Format format, const Element& element)
+      : case_(one), format_(format), element_(element) {
+    graph_.name = one.name;
+    graph_.input = {one.channels, one.height, one.width};
+    graph_.classes = 2;
+    Segment segment{"all", one.nodes, {}, "x", {}};
+    std::string x = "x";
+    if (infer_output().size() == 3) x = append(segment.head, "pool", GlobalAvgPool{}, {x});
+    append(segment.head, "fc", Linear{.out_features = 2}, {x});
+    graph_.segments = {segment};
+    weights_ = random_weights(graph_, 3);
+    images_ = random_images(graph_, kBatch, 4);
+    // What the operation is given is what its elements can hold: only its own rounding is left.
+    for (float& value : images_) {
+      if (element.dtype == DType::bf16) value = from_bf16(to_bf16(value));
+      if (element.dtype == DType::u8) value = std::abs(value);
+      if (element.is_quantised())
+        value = std::clamp(std::nearbyint(value / element.scale), -127.0f, 255.0f) * element.scale;
+      if (element.dtype == DType::i8) value = std::min(value, 127 * element.scale);
+    }
+  }
+
+  Layout src() const { return {graph_.input, element_, format_}; }
+  Layout dst() const { return {output_shape(), dst_element_.value_or(element_), format_}; }
+  bool is_quantised() const { return element_.is_quantised(); }
+  /// Of a quantised dst, where they are not src's.
+  void set_dst_element(const Element& element) { dst_element_ = element; }
+  Shape output_shape() const { return infer_shapes(graph_).find("x")->second; }
+  const Tensors& weights() const { return weights_; }
+
+  /// Runs and compares. Inputs are given `copies` times; dst is the first of them if `in_place`.
+  void expect_parity(const Operation& operation, std::size_t copies = 1, bool in_place = false) {
+    std::vector<std::vector<std::byte>> srcs(copies, packed());
+    const Layout to = output_shape().size() == 3 ? dst() : feature_layout(output_shape()[0]);
+    std::vector<std::byte> out(to.bytes() * kBatch, std::byte{0xff});
+    std::vector<std::byte> scratch(operation.scratch_bytes() + 64);
+    Buffers buffers;
+    for (auto& src : srcs) buffers.srcs.push_back(src.data());
+    buffers.dst = in_place ? srcs[0].data() : out.data();
+    buffers.scratch = scratch.data();
+    operation.bind(buffers, dnnl::stream(cpu_engine()))->run();
+
+    ReferencePredictor reference(graph_, weights_);
+    for (std::size_t n = 0; n < kBatch; ++n) {
+      const auto expected = reference.tensors(image(n)).at("x");
+      const std::vector<float> actual = unpacked(to, buffers.dst + n * to.bytes());
+      ASSERT_EQ(actual.size(), expected.size());
+      double largest = 1e-3;
+      for (const double value : expected) largest = std::max(largest, std::abs(value));
+      const double epsilon = to.element.dtype == DType::bf16 ? 0x1p-8 : 1e-5;
+      const double rounding = to.element.is_quantised() ? 0.5 * to.element.scale : 0;
+      const auto [least, most] = bounds(to.element);
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        ASSERT_NEAR(actual[i], std::clamp(expected[i], least, most), epsilon * largest + rounding)
+            << case_.name << ", " << to_string(src()) << ", image " << n << ", element " << i;
+      expect_zeros_in_the_last_block(to, buffers.dst + n * to.bytes());
+    }
+  }
+
+ private:
+  static constexpr std::size_t kBatch = 3;
+
+  Shape infer_output() const {
+    const bool features = std::holds_alternative<GlobalAvgPool>(case_.nodes.back().op) ||
+                          std::holds_alternative<SpatialPyramidPool>(case_.nodes.back().op) ||
+                          std::holds_alternative<Flatten>(case_.nodes.back().op);
+    return features ? Shape{1} : Shape{1, 1, 1};
+  }
+  std::span<const float> image(std::size_t n) const {
+    const std::size_t size = images_.size() / kBatch;
+    return {images_.data() + n * size, size};
+  }
+  std::vector<std::byte> packed() const {
+    std::vector<std::byte> bytes(src().bytes() * kBatch, std::byte{0xff});
+    for (std::size_t n = 0; n < kBatch; ++n) {
+      std::byte* to = bytes.data() + n * src().bytes();
+      const auto grid = src().grid();
+      const float per_step = 1 / element_.scale;
+      if (element_.dtype == DType::bf16)
+        kernels::pack(image(n).data(), grid, reinterpret_cast<std::uint16_t*>(to));
+      else if (element_.dtype == DType::u8)
+        kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::uint8_t*>(to));
+      else if (element_.dtype == DType::i8)
+        kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::int8_t*>(to));
+      else
+        kernels::pack(image(n).data(), grid, reinterpret_cast<float*>(to));
+    }
+    return bytes;
+  }
+  static float at(const Layout& layout, const std::byte* image, std::int64_t element) {
+    const float scale = layout.element.scale;
+    switch (layout.element.dtype) {
+      case DType::bf16:
+        return from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
+      case DType::u8:
+        return scale * static_cast<float>(reinterpret_cast<const std::uint8_t*>(image)[element]);
+      case DType::i8:
+        return scale * static_cast<float>(reinterpret_cast<const std::int8_t*>(image)[element]);
+      default:
+        return reinterpret_cast<const float*>(image)[element];
+    }
+  }
+  /// What elements can stand for.
+  static std::pair<double, double> bounds(const Element& element) {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (element.dtype == DType::u8) return {0, 255.0 * element.scale};
+    if (element.dtype == DType::i8) return {-128.0 * element.scale, 127.0 * element.scale};
+    return {-kInfinity, kInfinity};
+  }
+  static std::vector<float> unpacked(const Layout& layout, const std::byte* image) {
+    const kernels::Grid grid = layout.grid();
+    std::vector<float> planes;
+    for (std::int64_t c = 0; c < grid.channels; ++c)
+      for (std::int64_t y = 0; y < grid.height; ++y)
+        for (std::int64_t x = 0; x < grid.width; ++x)
+          planes.push_back(at(layout, image,
+                              c / grid.block * grid.block_stride + y * grid.row_stride +
+                                  x * grid.column_stride + c % grid.block));
+    return planes;
+  }
+  // Convolutions of oneDNN rely on them.
+  static void expect_zeros_in_the_last_block(const Layout& layout, const std::byte* image) {
+    const kernels::Grid grid = layout.grid();
+    for (std::int64_t c = grid.channels; c < grid.blocks * grid.block; ++c)
+      for (std::int64_t place = 0; place < grid.height * grid.width; ++place)
+        ASSERT_EQ(
+            at(layout, image,
+               c / grid.block * grid.block_stride + place * grid.column_stride + c % grid.block),
+            0);
+  }
+
+  Case case_;
+  Format format_;
+  Element element_;
+  std::optional<Element> dst_element_;
+  Graph graph_;
+  Tensors weights_;
+  std::vector<float> images_;
+};
+
+/// Random numbers, other ones at every call.
+class KeyedFloats {
+ public:
+  std::vector<float> operator()(int count) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = random_.uniform(-1, 1);
+    return values;
+  }
+
+ private:
+  KeyedRandom random_{5, 6};
+};
+
+/// Tries an operation in every format and type, on one thread and on two.
+template <typename Try>
+void in_every_layout(const Case& one, const Try& attempt) {
+  for (const Format format : kFormats)
+    for (const Element& element :
+         {Element{}, Element{DType::bf16}, Element{DType::u8, 0.02f}, Element{DType::i8, 0.03f}})
+      for (const int threads : {1, 2}) {
+        Trial trial(one, format, element);
+        attempt(trial, Extent{3, threads});
+      }
+}
+
+std::shared_ptr<const Operation> sum_of(const Trial& trial, std::size_t count,
+                                        Activation activation, Extent extent) {
+  if (!trial.is_quantised()) return make_add(trial.src(), activation, extent);
+  return make_quantised_add(std::vector<Element>(count, trial.src().element), trial.dst(),
+                            activation, extent);
+}
+
+Case single(std::string name, Op op, Shape shape) {
+  return {std::move(name), {{"x", std::move(op), {"input"}}}, shape[0], shape[1], shape[2]};
+}
+
+TEST(OwnOperations, PoolLikeTheReference) {
+  for (const Shape& shape : {Shape{3, 5, 7}, {16, 8, 8}, {70, 9, 4}, {130, 33, 31}})
+    for (const auto& [kernel, stride, padding] :
+         {std::tuple{2, 2, 0}, {3, 2, 1}, {3, 1, 1}, {4, 3, 2}, {1, 2, 0}}) {
+      const MaxPool max{kernel, stride, padding};
+      in_every_layout(single("max", max, shape), [&](Trial& trial, Extent extent) {
+        trial.expect_parity(*make_max_pool(trial.src(), trial.dst(), max, extent));
+      });
+      const AvgPool avg{kernel, stride, padding};
+      in_every_layout(single("avg", avg, shape), [&](Trial& trial, Extent extent) {
+        trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, extent));
+      });
+    }
+}
+
+TEST(OwnOperations, MakeFeaturesLikeTheReference) {
+  for (const Shape& shape : {Shape{3, 5, 7}, {1, 1, 1}, {64, 32, 32}, {70, 13, 11}, {17, 4, 4}}) {
+    in_every_layout(single("global", GlobalAvgPool{}, shape), [&](Trial& trial, Extent extent) {
+      trial.expect_parity(*make_global_average(trial.src(), extent));
+    });
+    in_every_layout(single("flatten", Flatten{}, shape), [&](Trial& trial, Extent extent) {
+      trial.expect_parity(*make_flatten(trial.src(), extent));
+    });
+  }
+}
+
+TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
+  for (const Shape& shape : {Shape{3, 5, 7}, {2, 1, 3}, {64, 32, 32}, {70, 13, 11}})
+    for (const std::vector<int>& levels :
+         std::vector<std::vector<int>>{{1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
+      const SpatialPyramidPool pool{levels};
+      in_every_layout(single("pyramid", pool, shape), [&](Trial& trial, Extent extent) {
+        trial.expect_parity(*make_pyramid_pool(trial.src(), pool, extent));
+      });
+    }
+}
+
+TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
+  const Case sum{
+      "sum",
+      {{"s", Add{}, {"input", "input"}}, {"t", Add{}, {"s", "input"}}, {"x", Relu6{}, {"t"}}},
+      70,
+      9,
+      31};
+  in_every_layout(sum, [&](Trial& trial, Extent extent) {
+    if (trial.is_quantised()) trial.set_dst_element({DType::u8, 0.025f});
+    const auto operation = sum_of(trial, 3, Activation::relu6, extent);
+    trial.expect_parity(*operation, 3);
+    trial.expect_parity(*operation, 3, true);
+  });
+  in_every_layout(single("relu", Relu{}, {5, 3, 3}), [&](Trial& trial, Extent extent) {
+    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.015f});  // saturates
+    trial.expect_parity(*sum_of(trial, 1, Activation::relu, extent), 1, true);
+  });
+}
+
+TEST(OwnOperations, AddsTensorsOfSeveralScales) {
+  // 0.5 · 200 + 0.25 · (-40) = 90 → 180 steps of 0.5; and one that saturates, one that is negative.
+  const std::vector<std::uint8_t> a = {200, 255, 0};
+  const std::vector<std::int8_t> b = {-40, 127, -100};
+  std::vector<std::uint8_t> sum(3);
+  const Layout dst{{3, 1, 1}, {DType::u8, 0.5f}, Format::channels_last};
+  Buffers buffers;
+  buffers.srcs = {reinterpret_cast<std::byte*>(const_cast<std::uint8_t*>(a.data())),
+                  reinterpret_cast<std::byte*>(const_cast<std::int8_t*>(b.data()))};
+  buffers.dst = reinterpret_cast<std::byte*>(sum.data());
+  make_quantised_add({{DType::u8, 0.5f}, {DType::i8, 0.25f}}, dst, Activation::none, {1, 1})
+      ->bind(buffers, dnnl::stream(cpu_engine()))
+      ->run();
+  EXPECT_THAT(sum, testing::ElementsAre(180, 255, 0));
+}
+
+TEST(OwnOperations, ScaleLikeABatchNorm) {
+  const BatchNorm norm;
+  in_every_layout(single("norm", norm, {19, 6, 5}), [&](Trial& trial, Extent extent) {
+    const auto value = [&](const char* suffix) {
+      return trial.weights().find(std::string("x.") + suffix)->second.to_f32();
+    };
+    const auto weight = value("weight"), bias = value("bias"), mean = value("running_mean"),
+               variance = value("running_var");
+    Scale scale;
+    for (std::size_t c = 0; c < weight.size(); ++c) {
+      scale.scale.push_back(weight[c] / std::sqrt(variance[c] + static_cast<float>(norm.eps)));
+      scale.shift.push_back(bias[c] - mean[c] * scale.scale[c]);
+    }
+    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.05f});
+    trial.expect_parity(*make_scale(trial.src(), trial.dst(), scale, extent));
+  });
+}
+
+TEST(OwnOperations, JoinChannelsLikeTheReference) {
+  for (const std::int64_t channels : {1, 3, 16, 48}) {
+    const Case joined{"concat", {{"x", Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
+    in_every_layout(joined, [&](Trial& trial, Extent extent) {
+      const std::vector<Layout> srcs(3, trial.src());
+      if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), extent), 3);
+    });
+  }
+  EXPECT_TRUE(can_concat({{{16, 2, 2}, {}, Format::blocked8}, {{3, 2, 2}, {}, Format::blocked8}}));
+  EXPECT_FALSE(can_concat({{{16, 2, 2}, {DType::u8, 0.5f}, Format::blocked8},
+                           {{3, 2, 2}, {DType::u8, 0.25f}, Format::blocked8}}));
+  EXPECT_FALSE(can_concat({{{3, 2, 2}, {}, Format::blocked8}, {{16, 2, 2}, {}, Format::blocked8}}));
+}
+
+TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
+  for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {512, 10}, {1344, 3}, {65, 101}}) {
+    KeyedFloats floats;
+    FusedLinear linear{out, floats(in * out), floats(out), Activation::relu};
+    const std::vector<float> src = floats(in * 5);
+    std::vector<float> dst(static_cast<std::size_t>(out) * 5), alone(static_cast<std::size_t>(out));
+    const auto run = [&](int batch, const float* from, float* to) {
+      Buffers buffers;
+      buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(from))};
+      buffers.dst = reinterpret_cast<std::byte*>(to);
+      make_linear(linear, {batch, 1})->bind(buffers, dnnl::stream(cpu_engine()))->run();
+    };
+    run(5, src.data(), dst.data());
+    for (int n = 0; n < 5; ++n) {
+      run(1, src.data() + n * in, alone.data());
+      for (int o = 0; o < out; ++o) {
+        double expected = linear.bias[static_cast<std::size_t>(o)];
+        for (int i = 0; i < in; ++i)
+          expected += static_cast<double>(linear.weights[static_cast<std::size_t>(o * in + i)]) *
+                      src[static_cast<std::size_t>(n * in + i)];
+        const float actual = dst[static_cast<std::size_t>(n * out + o)];
+        EXPECT_NEAR(actual, std::max(expected, 0.0), 1e-5 * std::sqrt(in) * 4);
+        EXPECT_EQ(actual, alone[static_cast<std::size_t>(o)]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace offramp

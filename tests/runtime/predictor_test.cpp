@@ -1,0 +1,336 @@
+#include "runtime/predictor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "graph/cost.h"
+#include "graph/network.h"
+#include "policy/policy.h"
+#include "runtime/compile.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+
+namespace offramp {
+namespace {
+
+using testing::Each;
+
+std::shared_ptr<const RuntimeModel> model_of(const Graph& graph, std::uint64_t seed,
+                                             const RuntimeOptions& options) {
+  return std::make_shared<RuntimeModel>(graph, random_weights(graph, seed), options);
+}
+
+// max |a - b| / max |b|, as the project measures logits.
+template <typename A, typename B>
+double relative_error(const A& a, const B& b) {
+  double difference = 0, largest = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+    if (!std::isfinite(x)) return std::numeric_limits<double>::infinity();
+    difference = std::max(difference, std::abs(x - y));
+    largest = std::max(largest, std::abs(y));
+  }
+  return difference / largest;
+}
+
+/// What the network is tried on.
+std::vector<Graph> networks() {
+  std::vector<Graph> graphs = example_graphs();
+  NetworkSpec spec;
+  spec.backbone = "resnet34";
+  spec.options = {{3, 65, 47}, 13, Stem::imagenet, 8};
+  spec.exits = {"3", "60%"};
+  spec.head = "conv-spp";
+  spec.spp_levels = {1, 3};
+  graphs.push_back(build_network(spec));
+  for (std::uint64_t seed = 0; seed < 30; ++seed) graphs.push_back(random_graph(seed));
+  return graphs;
+}
+
+struct Tolerance {
+  Precision precision;
+  // f32: about 20 layers of sums over at most 4,608 terms, each term rounded to 2^-24, errors
+  // adding as their root: 20 sqrt(4608) 2^-24 ≈ 8e-5. bf16: 20 roundings of activations and weights
+  // to 2^-9, adding as their root, is 1.7e-2 of a typical logit; the largest error of all logits is
+  // some times that.
+  double bound;
+};
+
+class Parity : public testing::TestWithParam<Tolerance> {};
+
+TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
+  for (const Graph& graph : networks()) {
+    SCOPED_TRACE(graph.name);
+    const auto images = random_images(graph, 5, 5);
+    ReferencePredictor reference(graph, random_weights(graph, 11));
+    const auto expected = reference.logits(images);
+    for (const int batch : {1, 2, 4})
+      for (const int threads : {1, 2}) {
+        RuntimePredictor ours(model_of(graph, 11, {GetParam().precision, threads, batch}));
+        EXPECT_LT(relative_error(ours.predict_all(images), expected), GetParam().bound)
+            << "batch " << batch << ", " << threads << " threads";
+      }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
+                         testing::Values(Tolerance{Precision::f32, 8e-5},
+                                         Tolerance{Precision::bf16, 8e-2}));
+
+TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no bf16 here";
+  NetworkSpec spec;
+  spec.options.width = 16;
+  spec.exits = {"2", "4"};
+  const Graph graph = build_network(spec);
+  const int count = 400;
+  const auto images = random_images(graph, count, 3);
+  const auto wide = RuntimePredictor(model_of(graph, 2, {Precision::f32})).predict_all(images);
+  const auto narrow = RuntimePredictor(model_of(graph, 2, {Precision::bf16})).predict_all(images);
+  const auto classes = static_cast<std::size_t>(graph.classes);
+  int same = 0;
+  for (std::size_t row = 0; row < wide.size(); row += classes)
+    same += argmax(std::span(wide).subspan(row, classes)) ==
+            argmax(std::span(narrow).subspan(row, classes));
+  // Noise under random weights: every answer is a close call, unlike a trained network's.
+  EXPECT_GE(same, 0.95 * 3 * count);
+}
+
+TEST(Runtime, TakesWinogradsAlgorithmOnlyWhereItIsAskedTo) {
+  NetworkSpec spec;
+  spec.options.width = 16;
+  spec.exits = {"2"};
+  const Graph graph = build_network(spec);
+  const auto images = random_images(graph, 5, 3);
+  ReferencePredictor reference(graph, random_weights(graph, 2));
+  const auto expected = reference.logits(images);
+  // The last has a stride of 2: there is none for it.
+  const RuntimeOptions options{
+      Precision::f32, 2, 4, {"layer1.0.relu1", "layer2.1.relu2", "layer3.0.relu1"}};
+  const auto model = model_of(graph, 2, options);
+  EXPECT_LT(relative_error(RuntimePredictor(model).predict_all(images), expected), 1e-3);
+  for (const CompiledRow& row : compiled_rows(*model->for_streams())) {
+    const bool winograd = row.implementation.find("wino") != std::string::npos;
+    EXPECT_TRUE(!winograd || options.winograd.contains(row.output)) << row.output;
+    if (row.output == "layer1.0.relu1" && has_instructions_for(Precision::bf16)) {
+      EXPECT_TRUE(winograd) << row.implementation;  // on the CPUs that we know to have it
+    }
+  }
+}
+
+TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
+  for (const Precision precision : {Precision::f32, Precision::bf16})
+    for (const Graph& graph : networks()) {
+      SCOPED_TRACE(graph.name);
+      const int count = 7;
+      const auto images = random_images(graph, count, 5);
+      const auto size = images.size() / count;
+      RuntimePredictor alone(model_of(graph, 11, {precision, 1, 1}));
+      const auto expected = alone.predict_all(images);
+      for (const int batch : {2, 4, 32})
+        for (const int threads : {1, 2}) {
+          RuntimePredictor other(model_of(graph, 11, {precision, threads, batch}));
+          EXPECT_EQ(other.predict_all(images), expected)
+              << to_string(precision) << ", batch " << batch << ", " << threads << " threads";
+          // One image on all threads.
+          const auto one = other.predict_all(std::span(images).first(size));
+          const auto classes = static_cast<std::size_t>(graph.classes);
+          for (std::size_t k = 0; k * classes < one.size(); ++k)
+            for (std::size_t c = 0; c < classes; ++c)
+              EXPECT_EQ(one[k * classes + c], expected[k * count * classes + c]);
+        }
+    }
+}
+
+/// A rule that stops where `policy` says so.
+struct RandomPolicy {
+  Criterion criterion;
+  std::vector<float> thresholds;
+  float temperature;
+
+  RandomPolicy(std::uint64_t seed, int exits) {
+    KeyedRandom random(seed, 9);
+    constexpr Criterion kAll[] = {Criterion::confidence, Criterion::entropy, Criterion::margin};
+    criterion = kAll[random.below(3)];
+    for (int i = 0; i + 1 < exits; ++i) thresholds.push_back(random.uniform());
+    temperature = random.uniform(0.3f, 3);
+  }
+  bool stops(int exit_index, std::span<const float> logits) const {
+    std::vector<float> p(logits.size());
+    softmax(logits, temperature, p);
+    return score(criterion, p) >= thresholds[static_cast<std::size_t>(exit_index)];
+  }
+};
+
+TEST(Runtime, StoppingEqualsRunningEverythingAndDecidingAfterwards) {
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    KeyedRandom random(seed, 8);
+    const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
+    const RuntimeOptions options{random.flip() ? Precision::f32 : Precision::bf16,
+                                 1 + static_cast<int>(random.below(2)),
+                                 1 + static_cast<int>(random.below(9))};
+    const auto count = static_cast<int>(random.below(60));
+    SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed));
+    const auto model = model_of(graph, seed, options);
+    RuntimePredictor adaptive(model), exhaustive(model);
+    const int exits = adaptive.num_exits();
+    const RandomPolicy policy(seed, exits);
+    const auto images = random_images(graph, count, seed);
+    const auto all = exhaustive.predict_all(images);
+    const Stopped stopped = adaptive.predict_until(
+        images, [&](std::int64_t, int exit_index, std::span<const float> logits) {
+          return policy.stops(exit_index, logits);
+        });
+
+    const Cost cost = cost_of(graph);
+    const auto classes = static_cast<std::size_t>(graph.classes);
+    std::int64_t macs = 0;
+    ASSERT_EQ(stopped.exit_index.size(), static_cast<std::size_t>(count));
+    for (std::size_t n = 0; n < static_cast<std::size_t>(count); ++n) {
+      const auto row = [&](int exit_index) {
+        return std::span(all).subspan((static_cast<std::size_t>(exit_index * count) + n) * classes,
+                                      classes);
+      };
+      int expected = 0;
+      while (expected + 1 < exits && !policy.stops(expected, row(expected))) ++expected;
+      ASSERT_EQ(stopped.exit_index[n], expected) << "image " << n;
+      macs += cost.exit_macs[static_cast<std::size_t>(expected)];
+      for (std::size_t c = 0; c < classes; ++c)
+        ASSERT_EQ(stopped.logits[n * classes + c], row(expected)[c]);
+    }
+    EXPECT_EQ(adaptive.counts().macs, macs);
+    EXPECT_EQ(exhaustive.counts().macs, count * cost.exit_macs.back());
+    EXPECT_THAT(adaptive.counts().fill, Each(testing::Ge(0.9)));
+  }
+}
+
+TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
+  const Graph graph = small_resnet();
+  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 1, 8}));
+  const int count = 203;
+  // Every third image survives exit 1, every sixth exit 2.
+  predictor.predict_until(random_images(graph, count, 8),
+                          [](std::int64_t image, int exit_index, std::span<const float>) {
+                            return image % (3 * (exit_index + 1)) != 0;
+                          });
+  const RuntimeCounts counts = predictor.counts();
+  EXPECT_THAT(counts.fill, Each(1.0));
+  EXPECT_EQ(counts.images, (std::vector<std::int64_t>{203, 68, 34}));
+  // 203 = 25 x 8 + 3, 68 = 8 x 8 + 4, 34 = 4 x 8 + 2.
+  EXPECT_EQ(counts.flushed_images, (std::vector<std::int64_t>{3, 4, 2}));
+}
+
+class Extremes : public testing::TestWithParam<int> {};
+
+TEST_P(Extremes, AllStopNoneStopsAndTheyTakeTurns) {
+  const int count = GetParam();
+  const Graph graph = small_mobilenet();
+  const auto images = random_images(graph, count, 2);
+  const auto model = model_of(graph, 3, {Precision::f32, 2, 4});
+  RuntimePredictor predictor(model);
+  const auto exits = [&](const StopRule& rule) {
+    return predictor.predict_until(images, rule).exit_index;
+  };
+  const auto n = static_cast<std::size_t>(count);
+  EXPECT_EQ(exits([](auto, auto, auto) { return true; }), std::vector<int>(n, 0));
+  EXPECT_EQ(exits([](auto, auto, auto) { return false; }), std::vector<int>(n, 2));
+  std::vector<int> turns(n);
+  for (std::size_t i = 0; i < n; ++i) turns[i] = static_cast<int>(i % 3);
+  EXPECT_EQ(exits([](std::int64_t image, int exit_index, auto) { return image % 3 <= exit_index; }),
+            turns);
+}
+
+INSTANTIATE_TEST_SUITE_P(Counts, Extremes, testing::Values(0, 1, 2, 3, 4, 5, 8, 9, 33, 1000));
+
+TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
+  const Graph graph = small_resnet();
+  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
+  std::map<std::int64_t, std::vector<int>> asked;
+  const Stopped stopped = predictor.predict_until(
+      random_images(graph, 21, 1),
+      [&](std::int64_t image, int exit_index, std::span<const float> logits) {
+        EXPECT_EQ(logits.size(), 10u);
+        asked[image].push_back(exit_index);
+        return image % 2 == 0;
+      });
+  for (const auto& [image, exits] : asked)
+    EXPECT_EQ(exits, image % 2 == 0 ? std::vector<int>{0} : (std::vector<int>{0, 1})) << image;
+  EXPECT_EQ(asked.size(), 21u);
+}
+
+TEST(Runtime, GoesOnAfterARuleHasThrown) {
+  const Graph graph = small_resnet();
+  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
+  const auto images = random_images(graph, 30, 1);
+  const auto expected = predictor.predict_all(images);
+  EXPECT_THROW(predictor.predict_until(images,
+                                       [](std::int64_t image, int, auto) -> bool {
+                                         if (image == 17) throw std::runtime_error("no");
+                                         return false;
+                                       }),
+               std::runtime_error);
+  EXPECT_EQ(predictor.predict_all(images), expected);
+}
+
+TEST(Runtime, RefusesImagesThatAreNotWholeAndBatchesOfNone) {
+  const Graph graph = small_resnet();
+  RuntimePredictor predictor(model_of(graph, 4, {}));
+  EXPECT_THROW(predictor.predict_all(std::vector<float>(100)), Error);
+  EXPECT_THROW(model_of(graph, 4, {Precision::f32, 1, 0}), UsageError);
+}
+
+TEST(Runtime, ServesTwoPredictorsOfOneModelAtATime) {
+  const Graph graph = two_scale();
+  const auto model = model_of(graph, 4, {Precision::f32, 1, 4});
+  const auto images = random_images(graph, 9, 1);
+  const auto expected = RuntimePredictor(model).predict_all(images);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i)
+    threads.emplace_back([&] {
+      RuntimePredictor predictor(model);
+      for (int round = 0; round < 20; ++round) EXPECT_EQ(predictor.predict_all(images), expected);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Runtime, HasNoReferenceImplementationInAnyNetwork) {
+  for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)})
+    for (const Graph& graph : networks()) {
+      const auto model = model_of(graph, 1, {precision, 1, 4});
+      for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+        EXPECT_THAT(row.implementation, testing::Not(testing::HasSubstr("ref")))
+            << graph.name << ", " << row.output << ": " << row.kind;
+    }
+}
+
+TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
+  for (const Graph& graph : example_graphs()) {
+    if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no bf16 here";
+    const auto model = model_of(graph, 1, {Precision::bf16, 1, 4});
+    for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+      for (const Layout& src : row.srcs) {
+        const DType wanted = src.shape.size() == 3 ? DType::bf16 : DType::f32;
+        EXPECT_EQ(src.element.dtype, wanted) << row.output;
+      }
+  }
+}
+
+TEST(Runtime, AddsShortcutsInPlaceInAResNet) {
+  const auto model = model_of(small_resnet(), 1, {Precision::f32, 1, 4});
+  for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+    EXPECT_NE(row.kind, "copy") << row.output;
+}
+
+}  // namespace
+}  // namespace offramp

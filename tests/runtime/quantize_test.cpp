@@ -1,0 +1,101 @@
+#include "runtime/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "runtime/predictor.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+ModelFile model() {
+  ModelFile model;
+  model.graph = small_resnet();
+  model.weights = random_weights(model.graph, 1);
+  for (std::int64_t i = 0; i < model.graph.classes; ++i)
+    model.classes.push_back("class " + std::to_string(i));
+  model.preprocessing.height = static_cast<int>(model.graph.input[1]);
+  model.preprocessing.width = static_cast<int>(model.graph.input[2]);
+  model.loss_weights = {1, 1, 1};
+  model.policy = ChosenPolicy{never_stop(3), "--threshold 1", {}, {}};
+  return model;
+}
+
+TEST(Quantize, KeepsEveryWeightWithinHalfAStep) {
+  const ModelFile before = model();
+  const ModelFile after = quantised_to_int8(before, random_images(before.graph, 4, 1), 1);
+  EXPECT_EQ(after.deployment->precision, "int8");
+  EXPECT_FALSE(after.policy) << "chosen for other logits";
+  for (const auto& [name, scales] : after.weight_scales) {
+    const auto old = before.weights.at(name).to_f32(), values = after.weights.at(name).to_f32();
+    const std::size_t per_channel = values.size() / scales.size();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const float scale = scales[i / per_channel];
+      EXPECT_NEAR(values[i], old[i], 0.5001f * scale);
+      EXPECT_EQ(values[i], scale * std::nearbyint(values[i] / scale));
+    }
+  }
+  EXPECT_TRUE(after.weight_scales.contains("conv1.weight"));
+  EXPECT_EQ(after.weights.at("fc.weight").dtype, DType::bf16);
+  EXPECT_EQ(after.weights.at("bn1.running_var"), before.weights.at("bn1.running_var"));
+}
+
+TEST(Quantize, SurvivesTheFileToTheBit) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.safetensors", again = folder.path() / "again";
+  const ModelFile before = model();
+  const ModelFile deployed = quantised_to_int8(before, random_images(before.graph, 4, 1), 1);
+  save_model(path, deployed);
+  const ModelFile read = load_model(path);
+  EXPECT_EQ(read.weights, deployed.weights);
+  EXPECT_EQ(read.weight_scales, deployed.weight_scales);
+  EXPECT_EQ(read.deployment, deployed.deployment);
+  save_model(again, read);
+  EXPECT_EQ(read_file(again), read_file(path));
+  const MappedModel mapped = map_model(path);
+  for (const auto& [name, tensor] : deployed.weights)
+    EXPECT_EQ(mapped.weights_of(name), tensor.to_f32()) << name;
+}
+
+TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
+  const ModelFile before = model();
+  const auto images = random_images(before.graph, 7, 3);
+  const ModelFile deployed = quantised_to_int8(before, images, 1);
+  RuntimeOptions options{Precision::int8, 1, 4};
+  options.ranges = deployed.deployment->ranges;
+  // The integers that the file holds are those that run: rounding rounded weights changes nothing.
+  // What is left is the linear layers' rounding to bf16.
+  RuntimePredictor ours(std::make_shared<RuntimeModel>(deployed.graph, deployed.weights, options));
+  RuntimePredictor original(std::make_shared<RuntimeModel>(before.graph, before.weights, options));
+  const auto a = ours.predict_all(images), b = original.predict_all(images);
+  float largest = 0;
+  for (const float value : b) largest = std::max(largest, std::abs(value));
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 0x1p-7 * largest);
+}
+
+TEST(Quantize, RoundsWeightsToBf16) {
+  const ModelFile before = model();
+  const ModelFile after = rounded_to_bf16(before);
+  EXPECT_EQ(after.deployment->precision, "bf16");
+  EXPECT_TRUE(after.deployment->ranges.empty());
+  EXPECT_EQ(after.weights.at("conv1.weight").dtype, DType::bf16);
+  EXPECT_EQ(after.weights.at("bn1.weight").dtype, DType::f32);
+  EXPECT_THAT([&] { rounded_to_bf16(after); },
+              ThrowsMessage<Error>(HasSubstr("is a deployment file in bf16 already")));
+  EXPECT_THAT([&] { quantised_to_int8(after, {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("is a deployment file in bf16 already")));
+}
+
+}  // namespace
+}  // namespace offramp

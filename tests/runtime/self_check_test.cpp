@@ -1,0 +1,71 @@
+#include "runtime/self_check.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "runtime/convolution.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+namespace {
+
+constexpr std::uint64_t kSeed = 5;
+
+/// A model in f32, so that every CPU runs it, that keeps what its network says.
+class SelfCheck : public testing::Test {
+ protected:
+  SelfCheck() {
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    network = compile(model.graph, model.weights, {}, store);
+    model.deployment.emplace();
+    check().seed = kSeed;
+    check().logits = logits_to_store(network, model.graph, kSeed);
+  }
+  StoredLogits& check() { return model.deployment->check; }
+
+  ModelFile model;
+  WeightStore store;
+  std::shared_ptr<const CompiledNetwork> network;
+};
+
+TEST_F(SelfCheck, KnowsItsOwnLogits) {
+  EXPECT_EQ(check().logits.size(), kCheckedImages * 3u * static_cast<unsigned>(network->classes));
+  EXPECT_TRUE(gives_stored_logits(network, model));
+  check().logits.clear();
+  EXPECT_TRUE(gives_stored_logits(network, model)) << "nothing to compare with";
+  model.deployment.reset();
+  EXPECT_TRUE(gives_stored_logits(network, model));
+}
+
+TEST_F(SelfCheck, AllowsForRoundingAndNoMore) {
+  float largest = 0;
+  for (const float logit : check().logits) largest = std::max(largest, std::abs(logit));
+  ASSERT_GT(largest, 0);
+  for (const std::size_t i : {std::size_t{0}, check().logits.size() - 1}) {
+    const float own = check().logits[i];
+    check().logits[i] = own + 0.015f * largest;
+    EXPECT_TRUE(gives_stored_logits(network, model));
+    check().logits[i] = own - 0.03f * largest;
+    EXPECT_FALSE(gives_stored_logits(network, model));
+    check().logits[i] = own;
+  }
+}
+
+TEST_F(SelfCheck, NoticesOtherWeightsAndAnotherNetwork) {
+  const auto other = compile(model.graph, random_weights(model.graph, 2), {}, store);
+  EXPECT_FALSE(gives_stored_logits(other, model));
+  auto weights = model.weights;
+  weights.at("fc.bias").as<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  WeightStore fresh;
+  EXPECT_FALSE(gives_stored_logits(compile(model.graph, weights, {}, fresh), model));
+  check().logits.pop_back();
+  EXPECT_FALSE(gives_stored_logits(network, model));
+}
+
+}  // namespace
+}  // namespace offramp

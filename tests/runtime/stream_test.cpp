@@ -1,0 +1,192 @@
+#include "runtime/stream.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "graph/build.h"
+#include "runtime/convolution.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace {
+
+// Counts every allocation of this program through operator new, oneDNN's included.
+std::atomic<std::int64_t> allocations = 0;
+
+}  // namespace
+
+// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(size == 0 ? 1 : size);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace offramp {
+namespace {
+
+using testing::ElementsAre;
+
+std::shared_ptr<const CompiledNetwork> compiled(const Graph& graph, const CompileOptions& options) {
+  WeightStore store;
+  return compile(graph, random_weights(graph, 1), options, store);
+}
+
+/// Pushes all images, then flushes; writes down who was seen where.
+class Journal {
+ public:
+  using Entry = std::pair<std::int64_t, int>;
+
+  Journal(const Graph& graph, const CompileOptions& options) : stream_(compiled(graph, options)) {}
+
+  void push(std::span<const float> images, std::int64_t image) {
+    const auto size = static_cast<std::size_t>(element_count(stream_.network().input));
+    stream_.push(image, images.subspan(static_cast<std::size_t>(image) * size, size), visit_);
+  }
+  void flush() { stream_.flush(visit_); }
+  /// What happened since the last call.
+  std::vector<Entry> take() { return std::exchange(entries_, {}); }
+  Stream& stream() { return stream_; }
+
+  std::function<bool(std::int64_t, int)> leaves = [](std::int64_t, int) { return false; };
+
+ private:
+  Stream stream_;
+  std::vector<Entry> entries_;
+  ExitVisitor visit_ = [this](std::int64_t image, int exit_index, std::span<const float>) {
+    entries_.emplace_back(image, exit_index);
+    return leaves(image, exit_index);
+  };
+};
+
+using E = Journal::Entry;
+
+TEST(Stream, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
+  const Graph graph = small_resnet();
+  Journal journal(graph, {.batches = {2}});
+  const auto images = random_images(graph, 3, 1);
+  journal.push(images, 0);
+  EXPECT_THAT(journal.take(), ElementsAre());
+  journal.push(images, 1);
+  EXPECT_THAT(journal.take(), ElementsAre(E{0, 0}, E{1, 0}, E{0, 1}, E{1, 1}, E{0, 2}, E{1, 2}));
+  journal.push(images, 2);
+  EXPECT_THAT(journal.take(), ElementsAre());
+  journal.flush();
+  EXPECT_THAT(journal.take(), ElementsAre(E{2, 0}, E{2, 1}, E{2, 2}));
+}
+
+TEST(Stream, LetsSurvivorsWaitInTheOrderTheyCame) {
+  const Graph graph = small_resnet();
+  Journal journal(graph, {.batches = {1, 3}});
+  const auto images = random_images(graph, 9, 1);
+  journal.leaves = [](std::int64_t image, int) { return image == 1; };
+  for (int n = 0; n < 3; ++n) journal.push(images, n);
+  EXPECT_THAT(journal.take(), ElementsAre(E{0, 0}, E{1, 0}, E{2, 0}));
+  for (int n = 3; n < 6; ++n) journal.push(images, n);
+  // 0, 2 and 3 fill the next batch; 4 and 5 wait in the other buffer.
+  EXPECT_THAT(journal.take(), ElementsAre(E{3, 0}, E{4, 0}, E{5, 0}, E{0, 1}, E{2, 1}, E{3, 1},
+                                          E{0, 2}, E{2, 2}, E{3, 2}));
+  journal.flush();
+  EXPECT_THAT(journal.take(), ElementsAre(E{4, 1}, E{5, 1}, E{4, 2}, E{5, 2}));
+  EXPECT_EQ(journal.stream().counts()[1].full_batches, 1);
+  EXPECT_EQ(journal.stream().counts()[1].flushed_runs, 2);
+}
+
+TEST(Stream, FlushesInTheLargestSizesThatAreFull) {
+  const Graph graph = small_resnet();
+  Journal journal(graph, {.batches = {2, 4, 16}});
+  const auto images = random_images(graph, 7, 1);
+  for (int n = 0; n < 7; ++n) journal.push(images, n);
+  journal.flush();
+  for (const SegmentCounts& counts : journal.stream().counts()) {
+    EXPECT_EQ(counts.full_batches, 0);
+    EXPECT_EQ(counts.flushed_runs, 3);  // 4 + 2 + 1
+    EXPECT_EQ(counts.flushed_images, 7);
+  }
+}
+
+TEST(Stream, ForgetsWhatWaitsWhenCleared) {
+  const Graph graph = small_resnet();
+  Journal journal(graph, {.batches = {4}});
+  const auto images = random_images(graph, 3, 1);
+  for (int n = 0; n < 3; ++n) journal.push(images, n);
+  journal.stream().clear();
+  journal.flush();
+  EXPECT_THAT(journal.take(), ElementsAre());
+}
+
+/// Allocations while pushing and flushing `count` images, after as many to warm up.
+std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, int count) {
+  Stream stream(compiled(graph, options));
+  const ExitVisitor visit = [](std::int64_t image, int, std::span<const float>) {
+    return image % 3 == 0;
+  };
+  const auto images = random_images(graph, 1, 1);
+  const auto run = [&] {
+    for (int n = 0; n < count; ++n) stream.push(n, images, visit);
+    stream.flush(visit);
+  };
+  run();
+  const std::int64_t before = allocations;
+  run();
+  return allocations - before;
+}
+
+/// Pools, sums, a pyramid and linear layers, no convolution.
+Graph without_convolutions() {
+  Graph graph{"pools", {3, 9, 9}, 4, {}};
+  Segment first{"first", {}, {"sum"}, "sum", {}};
+  append(first.nodes, "max", MaxPool{3, 1, 1}, {"input"});
+  append(first.nodes, "norm", BatchNorm{}, {"max"});
+  append(first.nodes, "sum", Add{}, {"norm", "input"});
+  append(first.head, "exits.1.pool", SpatialPyramidPool{{1, 2, 4}}, {"sum"});
+  append(first.head, "exits.1.fc", Linear{4}, {"exits.1.pool"});
+  Segment second{"second", {}, {}, "joined", {}};
+  append(second.nodes, "avg", AvgPool{3, 1, 1}, {"sum"});
+  append(second.nodes, "joined", Concat{}, {"avg", "sum"});
+  append(second.head, "flat", Flatten{}, {"joined"});
+  append(second.head, "fc", Linear{4}, {"flat"});
+  graph.segments = {first, second};
+  return graph;
+}
+
+TEST(Stream, AllocatesNothingOfItsOwn) {
+  for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)})
+    EXPECT_EQ(allocations_of(without_convolutions(), {precision, {4}}, 30), 0);
+}
+
+TEST(Stream, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
+  const Graph graph = small_resnet();
+  const int count = 30;
+  Workspace bare(compiled(graph, {.batches = {1}}));
+  std::int64_t expected = 0, primitives = 0;
+  for (std::size_t stage = 0; stage < bare.network().stages.size(); ++stage) {
+    bare.run_body(stage, 0, 0);
+    bare.run_head(stage, 0, 0);
+    const std::int64_t before = allocations;
+    bare.run_body(stage, 0, 0);
+    bare.run_head(stage, 0, 0);
+    // A third of the images leaves at the first exit.
+    const int images = stage == 0 ? count : count - count / 3;
+    expected += (allocations - before) * images;
+    for (const Step& step : bare.network().stages[stage].sizes[0].body)
+      if (step.operation->implementation() != "offramp") primitives += images;
+  }
+  EXPECT_EQ(allocations_of(graph, {.batches = {1}}, count), expected);
+  // Argument tables that dnnl_primitive_execute makes for itself, whatever the image's size.
+  EXPECT_LE(expected, 9 * primitives);
+}
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,72 @@
+#include "runtime/walk.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "graph/cost.h"
+#include "runtime/convolution.h"
+#include "runtime/predictor.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+namespace {
+
+TEST(Walk, SaysAtEveryExitWhatAPredictorSays) {
+  std::vector<Graph> graphs = example_graphs();
+  for (std::uint64_t seed = 0; seed < 10; ++seed) graphs.push_back(random_graph(seed));
+  for (const Graph& graph : graphs) {
+    SCOPED_TRACE(graph.name);
+    const Tensors weights = random_weights(graph, 3);
+    const auto images = random_images(graph, 2, 1);
+    const std::size_t size = images.size() / 2;
+    RuntimePredictor predictor(
+        std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{Precision::f32, 1, 2}));
+    const auto expected = predictor.predict_all(images);
+    WeightStore store;
+    Walk walk(compile(graph, weights, {}, store));
+    const Cost cost = cost_of(graph);
+    const auto classes = static_cast<std::size_t>(graph.classes);
+    for (std::size_t n = 0; n < 2; ++n) {
+      walk.begin(std::span(images).subspan(n * size, size));
+      EXPECT_EQ(walk.exit_index(), -1);
+      for (int k = 0; k < predictor.num_exits(); ++k) {
+        const auto logits = walk.advance();
+        const auto row = expected.begin() + static_cast<std::ptrdiff_t>(
+                                                (static_cast<std::size_t>(k) * 2 + n) * classes);
+        EXPECT_TRUE(std::equal(logits.begin(), logits.end(), row)) << "exit " << k + 1;
+        EXPECT_EQ(walk.exit_index(), k);
+        EXPECT_EQ(walk.macs(), cost.exit_macs[static_cast<std::size_t>(k)]);
+      }
+    }
+  }
+}
+
+TEST(Walk, ForgetsAnImageThatWasOnItsWay) {
+  const Graph graph = two_scale();
+  const Tensors weights = random_weights(graph, 3);
+  const auto images = random_images(graph, 2, 1);
+  const std::size_t size = images.size() / 2;
+  WeightStore store;
+  Walk walk(compile(graph, weights, {}, store));
+  const auto last = [&](std::size_t image) {
+    walk.begin(std::span(images).subspan(image * size, size));
+    std::vector<float> logits;
+    for (int k = 0; k < 3; ++k) {
+      const auto said = walk.advance();
+      logits.assign(said.begin(), said.end());
+    }
+    return logits;
+  };
+  const auto expected = last(1);
+  walk.begin(std::span(images).first(size));
+  walk.advance();
+  EXPECT_EQ(last(1), expected);
+  EXPECT_NE(last(0), expected);
+}
+
+}  // namespace
+}  // namespace offramp
