@@ -12,7 +12,8 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "model/without_exits.h"
-#include "runtime/compiled_table.h"
+#include "runtime/convolution.h"
+#include "runtime/tune.h"
 
 namespace offramp::cli {
 namespace {
@@ -33,21 +34,6 @@ std::vector<std::int64_t> shuffled(std::int64_t count) {
   KeyedRandom random(1, 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   return order;
-}
-
-/// Convolutions that Winograd's algorithm can compute, as the runtime calls them.
-std::set<std::string, std::less<>> winograd_convolutions(const ModelFile& model,
-                                                         Precision precision, int batch) {
-  std::set<std::string, std::less<>> names;
-  RuntimeOptions options;
-  options.precision = precision;
-  options.batch = batch;
-  if (model.deployment) options.ranges = model.deployment->ranges;
-  for (const auto& row : compiled_table(model.graph, model.weights, options).rows)
-    if (row.kind.starts_with("conv 3x3") && row.kind.find("stride") == std::string::npos &&
-        row.kind.find("groups") == std::string::npos)
-      names.insert(row.output);
-  return names;
 }
 
 /// What a mode runs.
@@ -91,12 +77,13 @@ class Entry {
     row_.batch = batch;
     TimedStreamsOptions options{precision, batch, {threads, 1}, {}, {}};
     if (subject.model.deployment) options.ranges = subject.model.deployment->ranges;
-    if (flags.winograd) options.winograd = winograd_convolutions(subject.model, precision, batch);
-    candidates_.push_back(make(options));
-    if (threads > 1) {
-      options.split = {1, threads};
+    const auto add = [&](Split split) {
+      options.split = split;
+      if (flags.tune && precision == Precision::f32) options.winograd = tuned_for(options);
       candidates_.push_back(make(options));
-    }
+    };
+    add({threads, 1});
+    if (threads > 1) add({1, threads});
   }
 
   /// Settles the split by a few short turns of each.
@@ -159,6 +146,15 @@ class Entry {
     std::unique_ptr<TimedStreams> streams;
     std::vector<double> rates;
   };
+
+  WinogradSet tuned_for(const TimedStreamsOptions& options) const {
+    WeightStore store;
+    const CompileOptions compiled{
+        options.precision, {options.batch}, options.split.threads, {}, options.ranges};
+    const ModelFile& model = subject_.model;
+    return tuned(model.graph, source_of(model.weights), compiled, store,
+                 TuneCache(user_cache_folder()));
+  }
 
   Candidate make(const TimedStreamsOptions& options) const {
     return {options.split,
