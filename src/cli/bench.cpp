@@ -135,7 +135,7 @@ class Entry {
     row_.relative_cost = macs / static_cast<double>(subject_.cost.plain_macs);
     if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
     for (const Ceiling& ceiling : ceilings)
-      if (ceiling.precision == row_.precision)
+      if (ceiling.precision == row_.precision && !ceiling.is_void())
         row_.share_of_ceiling = macs * row_.best.images_per_second / ceiling.macs_per_second;
     return std::move(row_);
   }
@@ -191,40 +191,6 @@ bool has_ranges(const ModelFile& model) {
   return model.deployment && !model.deployment->ranges.empty();
 }
 
-/// A model that can be timed in int8. Without ranges of its own, those of the images timed will do
-/// for a time, but not for an accuracy.
-ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
-  if (has_ranges(model)) return model;
-  if (!images.labels.empty())
-    throw Error(
-        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
-  constexpr std::int64_t kImages = 16;
-  const std::int64_t size = element_count(model.graph.input);
-  const auto seen = static_cast<std::size_t>(std::min(kImages, images.count(model)) * size);
-  ModelFile result = model;
-  result.deployment = Deployment{
-      "int8",
-      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
-      {},
-      {}};
-  return result;
-}
-
-std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model) {
-  std::vector<Precision> precisions;
-  for (const std::string& word : flags.precisions) {
-    const Precision precision = precision_from_string(word);
-    if (!has_instructions_for(precision)) throw Error("this CPU has no instructions for {}", word);
-    precisions.push_back(precision);
-  }
-  if (precisions.empty())
-    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
-      const bool known = precision != Precision::int8 || has_ranges(model);
-      if (known && has_instructions_for(precision)) precisions.push_back(precision);
-    }
-  return precisions;
-}
-
 std::vector<std::string> modes_of(const BenchFlags& flags, const ModelFile& model, bool policy) {
   if (!flags.modes.empty()) return flags.modes;
   std::vector<std::string> modes = {"plain"};
@@ -277,6 +243,38 @@ Latency latency_of(std::vector<double> seconds) {
     return 1e3 * seconds[std::max<std::size_t>(rank, 1) - 1];
   };
   return {at(0.5), at(0.95), at(0.99), 1e3 * seconds.back()};
+}
+
+ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
+  if (has_ranges(model)) return model;
+  if (!images.labels.empty())
+    throw Error(
+        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
+  constexpr std::int64_t kImages = 16;
+  const std::int64_t size = element_count(model.graph.input);
+  const auto seen = static_cast<std::size_t>(std::min(kImages, images.count(model)) * size);
+  ModelFile result = model;
+  result.deployment = Deployment{
+      "int8",
+      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
+      {},
+      {}};
+  return result;
+}
+
+std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model) {
+  std::vector<Precision> precisions;
+  for (const std::string& word : flags.precisions) {
+    const Precision precision = precision_from_string(word);
+    if (!has_instructions_for(precision)) throw Error("this CPU has no instructions for {}", word);
+    precisions.push_back(precision);
+  }
+  if (precisions.empty())
+    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+      const bool known = precision != Precision::int8 || has_ranges(model);
+      if (known && has_instructions_for(precision)) precisions.push_back(precision);
+    }
+  return precisions;
 }
 
 BenchResult bench(const ModelFile& given, const BenchImages& images, const BenchFlags& flags) {

@@ -404,8 +404,9 @@ TEST_F(Models, TuningKeepsItsChoiceInTheCacheFolder) {
   EXPECT_EQ(files(), kept);
   const Ended narrow = run("bf16");
   ASSERT_EQ(narrow.status, 0) << narrow.err;
-  if (json::parse(narrow.out)["precision"] == "bf16")
+  if (json::parse(narrow.out)["precision"] == "bf16") {
     EXPECT_EQ(files(), kept) << "bf16 has no Winograd";
+  }
 }
 
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {

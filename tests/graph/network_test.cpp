@@ -170,7 +170,8 @@ TEST(Network, TakesAHeadForEachExitOrOneForAll) {
     NetworkSpec spec = with(exits);
     spec.heads = heads;
     std::vector<std::size_t> nodes;
-    for (const Segment& segment : build_network(spec).segments) nodes.push_back(segment.head.size());
+    for (const Segment& segment : build_network(spec).segments)
+      nodes.push_back(segment.head.size());
     return nodes;
   };
   // Pool and linear; convolution, norm and relu before; twice these. The network's own: two.
