@@ -59,7 +59,7 @@ Graph network(int width, std::vector<std::string> exits, const std::string& head
   NetworkSpec spec;
   spec.options.width = width;
   spec.exits = std::move(exits);
-  spec.head = head;
+  spec.heads = {head};
   return build_network(spec);
 }
 

@@ -82,12 +82,7 @@ std::shared_ptr<const CompiledNetwork> Model::State::compiled(CompileOptions opt
   options.ranges = file().deployment ? file().deployment->ranges : Ranges{};
   if (tune_) {
     const TuneCache cache(user_cache_folder());
-    std::optional<WinogradSet> known = cache.find(file().graph, options);
-    if (!known) {
-      known = choose_winograd(file().graph, weights, options, *store_);
-      cache.keep(file().graph, options, *known);
-    }
-    options.winograd = std::move(*known);
+    options.winograd = tuned(file().graph, weights, options, *store_, cache);
   }
   return compile(file().graph, weights, options, *store_);
 }

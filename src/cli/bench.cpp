@@ -12,7 +12,8 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "model/without_exits.h"
-#include "runtime/compiled_table.h"
+#include "runtime/convolution.h"
+#include "runtime/tune.h"
 
 namespace offramp::cli {
 namespace {
@@ -33,21 +34,6 @@ std::vector<std::int64_t> shuffled(std::int64_t count) {
   KeyedRandom random(1, 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   return order;
-}
-
-/// Convolutions that Winograd's algorithm can compute, as the runtime calls them.
-std::set<std::string, std::less<>> winograd_convolutions(const ModelFile& model,
-                                                         Precision precision, int batch) {
-  std::set<std::string, std::less<>> names;
-  RuntimeOptions options;
-  options.precision = precision;
-  options.batch = batch;
-  if (model.deployment) options.ranges = model.deployment->ranges;
-  for (const auto& row : compiled_table(model.graph, model.weights, options).rows)
-    if (row.kind.starts_with("conv 3x3") && row.kind.find("stride") == std::string::npos &&
-        row.kind.find("groups") == std::string::npos)
-      names.insert(row.output);
-  return names;
 }
 
 /// What a mode runs.
@@ -91,12 +77,13 @@ class Entry {
     row_.batch = batch;
     TimedStreamsOptions options{precision, batch, {threads, 1}, {}, {}};
     if (subject.model.deployment) options.ranges = subject.model.deployment->ranges;
-    if (flags.winograd) options.winograd = winograd_convolutions(subject.model, precision, batch);
-    candidates_.push_back(make(options));
-    if (threads > 1) {
-      options.split = {1, threads};
+    const auto add = [&](Split split) {
+      options.split = split;
+      if (flags.tune && precision == Precision::f32) options.winograd = tuned_for(options);
       candidates_.push_back(make(options));
-    }
+    };
+    add({threads, 1});
+    if (threads > 1) add({1, threads});
   }
 
   /// Settles the split by a few short turns of each.
@@ -148,7 +135,7 @@ class Entry {
     row_.relative_cost = macs / static_cast<double>(subject_.cost.plain_macs);
     if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
     for (const Ceiling& ceiling : ceilings)
-      if (ceiling.precision == row_.precision)
+      if (ceiling.precision == row_.precision && !ceiling.is_void())
         row_.share_of_ceiling = macs * row_.best.images_per_second / ceiling.macs_per_second;
     return std::move(row_);
   }
@@ -159,6 +146,15 @@ class Entry {
     std::unique_ptr<TimedStreams> streams;
     std::vector<double> rates;
   };
+
+  WinogradSet tuned_for(const TimedStreamsOptions& options) const {
+    WeightStore store;
+    const CompileOptions compiled{
+        options.precision, {options.batch}, options.split.threads, {}, options.ranges};
+    const ModelFile& model = subject_.model;
+    return tuned(model.graph, source_of(model.weights), compiled, store,
+                 TuneCache(user_cache_folder()));
+  }
 
   Candidate make(const TimedStreamsOptions& options) const {
     return {options.split,
@@ -193,40 +189,6 @@ class Entry {
 
 bool has_ranges(const ModelFile& model) {
   return model.deployment && !model.deployment->ranges.empty();
-}
-
-/// A model that can be timed in int8. Without ranges of its own, those of the images timed will do
-/// for a time, but not for an accuracy.
-ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
-  if (has_ranges(model)) return model;
-  if (!images.labels.empty())
-    throw Error(
-        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
-  constexpr std::int64_t kImages = 16;
-  const std::int64_t size = element_count(model.graph.input);
-  const auto seen = static_cast<std::size_t>(std::min(kImages, images.count(model)) * size);
-  ModelFile result = model;
-  result.deployment = Deployment{
-      "int8",
-      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
-      {},
-      {}};
-  return result;
-}
-
-std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model) {
-  std::vector<Precision> precisions;
-  for (const std::string& word : flags.precisions) {
-    const Precision precision = precision_from_string(word);
-    if (!has_instructions_for(precision)) throw Error("this CPU has no instructions for {}", word);
-    precisions.push_back(precision);
-  }
-  if (precisions.empty())
-    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
-      const bool known = precision != Precision::int8 || has_ranges(model);
-      if (known && has_instructions_for(precision)) precisions.push_back(precision);
-    }
-  return precisions;
 }
 
 std::vector<std::string> modes_of(const BenchFlags& flags, const ModelFile& model, bool policy) {
@@ -281,6 +243,38 @@ Latency latency_of(std::vector<double> seconds) {
     return 1e3 * seconds[std::max<std::size_t>(rank, 1) - 1];
   };
   return {at(0.5), at(0.95), at(0.99), 1e3 * seconds.back()};
+}
+
+ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
+  if (has_ranges(model)) return model;
+  if (!images.labels.empty())
+    throw Error(
+        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
+  constexpr std::int64_t kImages = 16;
+  const std::int64_t size = element_count(model.graph.input);
+  const auto seen = static_cast<std::size_t>(std::min(kImages, images.count(model)) * size);
+  ModelFile result = model;
+  result.deployment = Deployment{
+      "int8",
+      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
+      {},
+      {}};
+  return result;
+}
+
+std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model) {
+  std::vector<Precision> precisions;
+  for (const std::string& word : flags.precisions) {
+    const Precision precision = precision_from_string(word);
+    if (!has_instructions_for(precision)) throw Error("this CPU has no instructions for {}", word);
+    precisions.push_back(precision);
+  }
+  if (precisions.empty())
+    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+      const bool known = precision != Precision::int8 || has_ranges(model);
+      if (known && has_instructions_for(precision)) precisions.push_back(precision);
+    }
+  return precisions;
 }
 
 BenchResult bench(const ModelFile& given, const BenchImages& images, const BenchFlags& flags) {

@@ -24,7 +24,7 @@ struct BenchFlags {
   std::int64_t images = 0;    ///< 0: all
   std::int64_t classes = 10;  ///< of a recipe's network
   double seconds = 2;         ///< each row at least
-  bool ceiling = false, winograd = false, skip_trained = false, json = false;
+  bool ceiling = false, tune = false, skip_trained = false, json = false;
   PolicyFlags policy;
 };
 
@@ -75,6 +75,16 @@ struct BenchImages {
 
   std::int64_t count(const ModelFile& model) const;
 };
+
+/// The precisions that the flags name; without any, all that the CPU has instructions for, int8
+/// only for a model that has ranges.
+/// @throws UsageError for one that does not exist, Error for one without instructions
+std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model);
+
+/// A model that can be timed in int8. Without ranges of its own, those of the images timed will do
+/// for a time, but not for an accuracy.
+/// @throws Error for images with labels and a model without ranges
+ModelFile with_ranges(const ModelFile& model, const BenchImages& images);
 
 /// Times a model in all rows that the flags ask for, in turns: each is timed in many short rounds
 /// spread over the whole time, forwards and backwards.

@@ -77,27 +77,37 @@ BenchImages test_images(const ModelFile& model, const BenchFlags& flags) {
   return images;
 }
 
-/// The network, the first images and what it says of them: what another engine is held against.
-void keep(const std::string& folder, const ModelFile& model, const BenchImages& images) {
+/// The network, the first images and what it says of them in each precision: what another engine is
+/// held against.
+void keep(const BenchFlags& flags, const ModelFile& model, const BenchImages& images) {
   constexpr std::int64_t kKept = 64;
   std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw Error("{}: {}", folder, failed.message());
-  save_model(fs::path(folder) / "model.safetensors", model);
+  fs::create_directories(flags.keep, failed);
+  if (failed) throw Error("{}: {}", flags.keep, failed.message());
+  save_model(fs::path(flags.keep) / "model.safetensors", model);
   const std::int64_t count = std::min(images.count(model), kKept);
   const std::span<const float> pixels =
       std::span(images.pixels)
           .first(static_cast<std::size_t>(count * element_count(model.graph.input)));
-  RuntimePredictor predictor(
-      std::make_shared<RuntimeModel>(model.graph, model.weights, RuntimeOptions{}));
-  const std::vector<float> logits = predictor.predict_all(pixels);
   Shape shape = {count};
   shape.insert(shape.end(), model.graph.input.begin(), model.graph.input.end());
   Tensors tensors;
   tensors.emplace("images", HostTensor::of(shape, pixels));
-  tensors.emplace("logits", HostTensor::of({predictor.num_exits(), count, predictor.num_classes()},
-                                           std::span<const float>(logits)));
-  write_safetensors(fs::path(folder) / "answers.safetensors", {{"commit", kCommit}}, tensors);
+  std::vector<Precision> precisions = precisions_of(flags, model);
+  if (std::ranges::count(precisions, Precision::f32) == 0) precisions.push_back(Precision::f32);
+  for (const Precision precision : precisions) {
+    RuntimeOptions options;
+    options.precision = precision;
+    if (precision == Precision::int8)
+      options.ranges = with_ranges(model, images).deployment->ranges;
+    RuntimePredictor predictor(std::make_shared<RuntimeModel>(model.graph, model.weights, options));
+    const std::vector<float> logits = predictor.predict_all(pixels);
+    tensors.emplace(
+        precision == Precision::f32 ? "logits" : fmt::format("logits.{}", to_string(precision)),
+        HostTensor::of({predictor.num_exits(), count, predictor.num_classes()},
+                       std::span<const float>(logits)));
+  }
+  write_safetensors(fs::path(flags.keep) / "answers.safetensors", {{"commit", kCommit}}, tensors);
 }
 
 int run(const BenchFlags& flags) {
@@ -115,7 +125,7 @@ int run(const BenchFlags& flags) {
     throw UsageError("--data: a recipe's network is random, there is no accuracy to measure");
   const BenchImages images =
       flags.data.empty() ? random_ones(model, flags) : test_images(model, flags);
-  if (!flags.keep.empty()) keep(flags.keep, model, images);
+  if (!flags.keep.empty()) keep(flags, model, images);
   const BenchResult result = bench(model, images, flags);
   write_out(flags.json ? to_json_text(result) : to_text(flags, result, may_color(stdout)));
   tell(busy_line(result.load));
@@ -156,12 +166,13 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
   add_policy_flags(*command, flags->policy);
-  command->add_flag("--winograd", flags->winograd,
-                    "3x3 convolutions by Winograd's algorithm where oneDNN has it");
+  command->add_flag("--tune", flags->tune,
+                    "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here");
   command->add_flag("--skip-trained", flags->skip_trained,
                     "Leave out images that the model was trained on instead of refusing");
-  command->add_option("--keep", flags->keep,
-                      "Write the network, 64 of the images and its logits to a folder");
+  command->add_option(
+      "--keep", flags->keep,
+      "Write the network, 64 of the images and its logits in each precision to a folder");
   command->add_flag("--ceiling", flags->ceiling,
                     "Multiply-adds a second that this machine's cores can do");
   command->add_flag("--json", flags->json, "Print JSON");

@@ -125,7 +125,15 @@ std::string to_text(const std::vector<Ceiling>& ceilings, bool color) {
                fmt::format("{:.1f} %", 100 * one.core_macs_per_second / one.theoretical()),
                fmt::format("{:.1f} ({})", one.macs_per_second / 1e9, one.cores),
                one.is_void() ? "void" : ""});
-  return table.text(color);
+  std::string text = table.text(color);
+  for (const Ceiling& one : ceilings)
+    if (one.macs_per_second < 0.9 * one.cores * one.core_macs_per_second)
+      text += fmt::format(
+          "{}: {} cores together do {:.0f} % of what each does alone: they share units or a clock, "
+          "or were disturbed\n",
+          one.precision, one.cores,
+          100 * one.macs_per_second / (one.cores * one.core_macs_per_second));
+  return text;
 }
 
 std::string busy_line(const MachineLoad& load) {

@@ -2,15 +2,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <optional>
 #include <string>
 
 #include "cli/command.h"
+#include "cli/source_flags.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -20,50 +19,6 @@
 
 namespace offramp::cli {
 namespace {
-
-struct SourceFlags {
-  std::string source;
-  std::optional<std::string> image_size;
-  std::string fit = "squeeze";
-  std::uint64_t seed = 1;
-};
-
-void add_source_flags(CLI::App& command, SourceFlags& flags) {
-  command
-      .add_option("source", flags.source,
-                  "CIFAR archive or folder, image folder or archive, packed file, or synthetic")
-      ->required();
-  command.add_option("--image-size", flags.image_size, "Size of all images: 64, or 96x64 (WxH)");
-  command.add_option("--fit", flags.fit, "How images become that size: squeeze or crop")
-      ->capture_default_str();
-  command
-      .add_option("--seed", flags.seed, "Of the test part of an unsplit folder, and of synthetic")
-      ->capture_default_str();
-}
-
-int parse_side(std::string_view text, const std::string& whole) {
-  int side = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), side);
-  if (error != std::errc() || end != text.data() + text.size() || side < 1 || side > 65535) {
-    throw UsageError("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole);
-  }
-  return side;
-}
-
-LoadOptions load_options(const SourceFlags& flags) {
-  LoadOptions options;
-  options.fit = fit_from_string(flags.fit);
-  options.seed = flags.seed;
-  if (flags.image_size) {
-    const std::string_view text = *flags.image_size;
-    const std::size_t cross = text.find('x');
-    options.width = parse_side(text.substr(0, cross), *flags.image_size);
-    options.height = cross == std::string_view::npos
-                         ? options.width
-                         : parse_side(text.substr(cross + 1), *flags.image_size);
-  }
-  return options;
-}
 
 /// The first of the skipped images with the reason, a line each, and how many more there are.
 std::string describe(const std::vector<SkippedImage>& skipped) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/source_flags.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -15,7 +16,8 @@ namespace offramp::cli {
 namespace {
 
 struct Flags {
-  std::string source, folder, part = "test";
+  SourceFlags source;
+  std::string folder, part = "test";
   int per_class = 10;
 };
 
@@ -30,7 +32,8 @@ void check_folder_name(const std::string& name) {
 
 int run(const Flags& flags) {
   const LoadedData loaded =
-      load_data(flags.source, flags.part == "test" ? Part::test : Part::train, {});
+      load_data(flags.source.source, flags.part == "test" ? Part::test : Part::train,
+                load_options(flags.source));
   const Dataset& data = loaded.dataset;
   for (const std::string& name : data.classes) check_folder_name(name);
   std::vector<int> written(data.classes.size());
@@ -59,10 +62,7 @@ void add_data_export_command(CLI::App& data, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
       data.add_subcommand("export", "Write images as PNG files, in a folder for each class");
-  command
-      ->add_option("source", flags->source,
-                   "CIFAR archive or folder, image folder or archive, packed file, or synthetic")
-      ->required();
+  add_source_flags(*command, flags->source);
   command->add_option("--to", flags->folder, "Folder to write into")->required();
   command->add_option("--per-class", flags->per_class, "Images of each class, the first ones")
       ->check(CLI::Range(1, 1000000))

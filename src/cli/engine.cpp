@@ -69,6 +69,7 @@ std::unique_ptr<Predictor> open_runtime(const ModelFile& model, const EngineFlag
   options.threads = flags.threads;
   if (model.deployment) options.ranges = model.deployment->ranges;
   if (flags.batch > 0) options.batch = std::min(flags.batch, kLargestBatch);
+  options.tune = flags.tune;
   return std::make_unique<RuntimePredictor>(
       std::make_shared<RuntimeModel>(model.graph, model.weights, options));
 }
@@ -97,6 +98,9 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   command.add_option("--precision", flags.precision,
                      "f32, bf16, or int8 for a file that quantize wrote (default: a deployment "
                      "file's own, else f32)");
+  command.add_flag("--tune", flags.tune,
+                   "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
+                   "the choice is kept in the user's cache folder");
   command.add_option("--device", flags.device, "cpu, or cuda with libtorch")->capture_default_str();
 }
 
@@ -113,8 +117,12 @@ Precision precision_for(const ModelFile& model, const std::string& word) {
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {
-  if (!is_libtorch(flags))
-    return {std::string(to_string(runtime_precision(model, flags))), kernels_name()};
+  if (!is_libtorch(flags)) {
+    const Precision precision = runtime_precision(model, flags);
+    const bool tuned = flags.tune && precision == Precision::f32;
+    return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : "")};
+  }
+  if (flags.tune) throw UsageError("--tune: LibTorch chooses its convolutions itself");
   const Precision precision = precision_for(model, flags.precision);
   if (precision == Precision::int8)
     throw UsageError("--precision: LibTorch computes in f32 or bf16, got \"int8\"");

@@ -18,9 +18,10 @@ struct EngineFlags {
   std::string engine;     ///< empty: the runtime, or LibTorch where the device is not the CPU
   std::string precision;  ///< empty: a deployment file's own, else f32
   std::string device = "cpu";
+  bool tune = false;  ///< Winograd's algorithm where it is faster here; the runtime in f32 only
 };
 
-/// Declares --threads, --batch, --engine, --precision and --device.
+/// Declares --threads, --batch, --engine, --precision, --tune and --device.
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 
 /// What runs a model, as flags, build and CPU decide.

@@ -111,7 +111,9 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--stem", "network.stem", false, "cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false, "After which blocks to exit: 2,5 or 15%,45%"},
-    {"--head", "network.head", false, "Head of the early exits: spp, avg, conv-spp, conv-avg"},
+    {"--head", "network.head", false,
+     "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
+     "deep-spp"},
     {"--from", "train.from", false,
      "Start from the weights of a safetensors file, adding exits to it"},
     {"--epochs", "train.epochs", false, "Epochs"},

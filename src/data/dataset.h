@@ -73,7 +73,7 @@ struct LoadedData {
 };
 
 /// Loads the training or the test images of a source:
-/// - "synthetic" or "synthetic:SEED"
+/// - "synthetic", "synthetic:SEED" or "synthetic:SEED:CLASSES" (2 … 20 of them, else 10)
 /// - a folder or .tar.gz of the official CIFAR-10 or CIFAR-100 binary archive
 /// - a folder train/<class>/*, test/<class>/*, or <class>/* (then 1/6 of each class, by seed, is
 /// the test part),

@@ -15,22 +15,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Whether all of `text` is a whole number that fits.
+template <typename Number>
+bool is_number(std::string_view text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
 LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions& options) {
   std::uint64_t seed = options.seed;
+  int classes = 10;
   constexpr std::string_view kPrefix = "synthetic:";
   if (source.starts_with(kPrefix)) {
     const std::string_view text = source.substr(kPrefix.size());
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-    if (error != std::errc() || end != text.data() + text.size()) {
+    const std::size_t colon = text.find(':');
+    if (!is_number(text.substr(0, colon), seed))
       throw UsageError("{}: the seed must be a whole number", source);
-    }
+    if (colon != std::string_view::npos && !is_number(text.substr(colon + 1), classes))
+      throw UsageError("{}: the number of classes must be a whole number", source);
   }
   const int count = part == Part::train ? options.synthetic_train : options.synthetic_test;
   const int height = options.height > 0 ? options.height : 32;
   const int width = options.width > 0 ? options.width : 32;
   LoadedData loaded;
-  loaded.dataset = synthetic_data(height, width, count, part, seed);
+  loaded.dataset = synthetic_data(height, width, count, part, seed, classes);
   loaded.source = fmt::format("synthetic, seed {}", seed);
+  if (classes != 10) loaded.source += fmt::format(", {} classes", classes);
   loaded.sizes = {width, width, height, height};
   return loaded;
 }

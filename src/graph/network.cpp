@@ -109,9 +109,14 @@ void check_options(const BackboneOptions& options) {
 
 }  // namespace
 
-Graph with_exits(const Graph& units, const std::vector<std::string>& exits, const std::string& head,
-                 const std::vector<int>& spp_levels) {
-  const Head& kind = find(heads(), head, "head");
+Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
+                 const std::vector<std::string>& kinds, const std::vector<int>& spp_levels) {
+  std::vector<const Head*> head_of;
+  for (const std::string& kind : kinds) head_of.push_back(&find(heads(), kind, "head"));
+  if (head_of.size() == 1) head_of.resize(std::max<std::size_t>(exits.size(), 1), head_of[0]);
+  if (!exits.empty() && head_of.size() != exits.size())
+    throw UsageError("{} heads for {} early exits: give one for all, or one for each",
+                     head_of.size(), exits.size());
   check_levels(spp_levels);
   const Positions positions(units);
   std::vector<int> after;
@@ -137,8 +142,8 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits, cons
     if (feature == shapes.end() || feature->second.size() != 3)
       throw UsageError("exit \"{}\": {} has no image-like feature there for a head to read",
                        exits[k], units.name);
-    kind.append(segment, feature->second,
-                {fmt::format("exits.{}", k + 1), spp_levels, graph.classes});
+    head_of[k]->append(segment, feature->second,
+                       {fmt::format("exits.{}", k + 1), spp_levels, graph.classes});
   }
   infer_shapes(graph);
   return graph;
@@ -148,7 +153,7 @@ Graph build_network(const NetworkSpec& spec) {
   const Backbone& backbone = find(backbones(), spec.backbone, "backbone");
   check_options(spec.options);
   try {
-    return with_exits(backbone.build(spec.options), spec.exits, spec.head, spec.spp_levels);
+    return with_exits(backbone.build(spec.options), spec.exits, spec.heads, spec.spp_levels);
   } catch (const UsageError&) {
     throw;
   } catch (const Error& error) {

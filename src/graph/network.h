@@ -56,18 +56,20 @@ struct NetworkSpec {
   /// Where to exit: "2" = after the 2nd unit (residual block), "15%" = after the unit whose end is
   /// nearest to that share of the plain network's MACs. Empty: the plain network.
   std::vector<std::string> exits;
-  std::string head = "spp";
+  std::vector<std::string> heads = {"spp"};  ///< of every early exit, or one kind for all of them
   std::vector<int> spp_levels = {1, 2, 4};
 };
 
 /// Builds a network with its early exits; the last exit is the backbone's own classifier.
-/// @throws UsageError for an unknown backbone or head (naming the nearest), exits beyond the
-///         network, repeated or out of order, an input smaller than 32, sizes out of range
+/// @throws UsageError for an unknown backbone or head (naming the nearest), heads that are not as
+///         many as the exits, exits beyond the network, repeated or out of order, an input smaller
+///         than 32, sizes out of range
 Graph build_network(const NetworkSpec& spec);
 
 /// Adds early exits to any network already cut into units, as build_network does. Parameters of the
 /// k-th early exit (from 1) are called "exits.<k>.…".
-Graph with_exits(const Graph& units, const std::vector<std::string>& exits, const std::string& head,
-                 const std::vector<int>& spp_levels);
+/// @param kinds  of heads: one for all exits, or one for each
+Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
+                 const std::vector<std::string>& kinds, const std::vector<int>& spp_levels);
 
 }  // namespace offramp

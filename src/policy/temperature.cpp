@@ -67,11 +67,11 @@ double fit_temperature(std::span<const float> logits, std::span<const std::int64
   for (int i = 0; i < 200 && high - low > 1e-12 * high; ++i) {
     const Slope slope = slope_at(b, logits, labels);
     (slope.first < 0 ? low : high) = b;
-    const double next = slope.second > 0 ? b - slope.first / slope.second : low;
-    const double step = std::abs(next - b);
+    const double next = slope.second > 0 ? b - slope.first / slope.second : 0.5 * (low + high);
+    // The next step would be about this one's square. Asked before the bracket, one of whose ends
+    // is b by now: a step too small to move b is an arrival, not a way out.
+    if (slope.second > 0 && std::abs(next - b) <= 1e-8 * b) return 1 / next;
     b = next > low && next < high ? next : 0.5 * (low + high);
-    // The next step would be about this one's square.
-    if (step <= 1e-8 * b) break;
   }
   return 1 / b;
 }

@@ -171,6 +171,23 @@ Key exits_key() {
   return key;
 }
 
+Key head_key() {
+  Key key{"network", "head", Spelling::text_list, {}, {}};
+  key.read = [](Recipe& recipe, const toml::node& node) {
+    std::vector<std::string> kinds;
+    if (node.is_string())
+      kinds.push_back(read_text(node));
+    else
+      for (const toml::node& item : read_list(node)) kinds.push_back(read_text(item));
+    recipe.network.heads = std::move(kinds);
+  };
+  key.write = [](const Recipe& recipe) {
+    const std::vector<std::string>& kinds = recipe.network.heads;
+    return kinds.size() == 1 ? toml_string(kinds[0]) : written_list(kinds, toml_string);
+  };
+  return key;
+}
+
 Key spp_levels_key() {
   Key key{"network", "spp_levels", Spelling::list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
@@ -281,7 +298,7 @@ std::vector<Key> all_keys() {
                  OFFRAMP_FIELD(network.options.stem)),
       whole("network", "width", 1, 4096, OFFRAMP_FIELD(network.options.width)),
       exits_key(),
-      text("network", "head", OFFRAMP_FIELD(network.head)),
+      head_key(),
       spp_levels_key(),
 
       text("data", "source", OFFRAMP_FIELD(data.source)),

@@ -12,6 +12,7 @@
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/stream.h"
+#include "runtime/tune.h"
 
 namespace offramp {
 namespace {
@@ -44,11 +45,19 @@ RuntimeModel::RuntimeModel(const Graph& graph, const Tensors& weights,
   // Halves down to 1: a flush leaves few images to the smallest size.
   for (int batch = options.batch / 2; batch > 1; batch /= 2)
     compile_options.batches.push_back(batch);
+  const auto settle = [&](CompileOptions& chosen) {
+    if (!options.tune || precision_ != Precision::f32) return;
+    const TuneCache cache(user_cache_folder());
+    chosen.winograd = tuned(graph, source_of(weights), chosen, store, cache);
+  };
+  settle(compile_options);
   for_streams_ = compile(graph, weights, compile_options, store);
   for_one_image_ = for_streams_;
-  if (threads_ > 1 && !sums_depend_on_threads(*for_streams_))
-    for_one_image_ = compile(graph, weights,
-                             {precision_, {1}, threads_, options.winograd, options.ranges}, store);
+  if (threads_ > 1 && !sums_depend_on_threads(*for_streams_)) {
+    CompileOptions for_one{precision_, {1}, threads_, options.winograd, options.ranges};
+    settle(for_one);
+    for_one_image_ = compile(graph, weights, for_one, store);
+  }
 }
 
 /// The streams of a predictor and the threads they run on. The caller's thread is one of them.

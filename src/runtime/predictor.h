@@ -25,6 +25,8 @@ struct RuntimeOptions {
   /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it.
   std::set<std::string, std::less<>> winograd = {};
   Ranges ranges = {};  ///< of activations, for int8
+  /// In f32 `winograd` is chosen by timing, or as the user's cache folder knows: see TuneCache.
+  bool tune = false;
 };
 
 /// A network compiled for this CPU. Immutable; any number of predictors share one.

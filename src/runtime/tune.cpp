@@ -171,6 +171,14 @@ std::optional<WinogradSet> TuneCache::find(const Graph& graph,
   return std::nullopt;  // cut off
 }
 
+WinogradSet tuned(const Graph& graph, const WeightSource& weights, const CompileOptions& options,
+                  WeightStore& store, const TuneCache& cache) {
+  if (auto known = cache.find(graph, options)) return *known;
+  WinogradSet chosen = choose_winograd(graph, weights, options, store);
+  cache.keep(graph, options, chosen);
+  return chosen;
+}
+
 void TuneCache::keep(const Graph& graph, const CompileOptions& options,
                      const WinogradSet& chosen) const {
   if (!folder_) return;

@@ -37,6 +37,10 @@ class TuneCache {
   std::optional<std::filesystem::path> folder_;
 };
 
+/// The choice that `cache` keeps; else chooses, and keeps that.
+WinogradSet tuned(const Graph& graph, const WeightSource& weights, const CompileOptions& options,
+                  WeightStore& store, const TuneCache& cache);
+
 /// $XDG_CACHE_HOME/offramp, or ~/.cache/offramp; nullopt where neither is known.
 std::optional<std::filesystem::path> user_cache_folder();
 

@@ -44,6 +44,17 @@ TEST(LoadData, DrawsSyntheticImagesFromTheSeedInTheName) {
   EXPECT_EQ(larger.sizes, (SizeRange{48, 48, 40, 40}));
 }
 
+TEST(LoadData, DrawsAsManySyntheticClassesAsTheNameSays) {
+  LoadOptions options;
+  options.synthetic_train = 40;
+  const LoadedData many = load_data("synthetic:6:20", Part::train, options);
+  EXPECT_EQ(many.dataset.classes.size(), 20u);
+  EXPECT_EQ(many.source, "synthetic, seed 6, 20 classes");
+  for (const char* source :
+       {"synthetic:6:", "synthetic:6:x", "synthetic:6:1", "synthetic:6:21", "synthetic:6:5:5"})
+    EXPECT_THROW(load_data(source, Part::train, options), UsageError) << source;
+}
+
 TEST(LoadData, RefusesASeedThatIsNoNumber) {
   for (const char* source : {"synthetic:", "synthetic:x", "synthetic:1x", "synthetic:-1"}) {
     EXPECT_THROW(load_data(source, Part::train, {}), UsageError) << source;

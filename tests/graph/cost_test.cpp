@@ -84,7 +84,7 @@ TEST(Cost, OfPublishedNetworksOnLargeImages) {
 TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
   NetworkSpec spec;
   spec.exits = {"2", "4"};
-  spec.head = "spp";
+  spec.heads = {"spp"};
   const Cost cost = cost_of(build_network(spec));
   // Stem 1,769,472; a block of one size 75,497,472; one that halves the size 58,720,256.
   const std::int64_t first = 1'769'472 + 2 * 75'497'472;
@@ -103,7 +103,7 @@ TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
 TEST(Cost, OfTheNetworkCutOffAtAnExitCountsNoOtherHead) {
   NetworkSpec spec;
   spec.exits = {"2", "4"};
-  spec.head = "spp";
+  spec.heads = {"spp"};
   const Cost cost = cost_of(build_network(spec));
   const std::int64_t head1 = 64 * 21 * 10, head2 = 128 * 21 * 10;
   EXPECT_THAT(cost.alone_macs, testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
@@ -116,16 +116,21 @@ TEST(Cost, OfTheNetworkCutOffAtAnExitCountsNoOtherHead) {
 TEST(Cost, OfHeadsWithAConvolution) {
   NetworkSpec spec;
   spec.exits = {"3"};
-  spec.head = "conv-avg";
+  spec.heads = {"conv-avg"};
   // The feature is 128×16×16: 8×8 outputs of 128 channels, 128 × 9 multiply-accumulates each.
   const std::int64_t conv = 128 * 8 * 8 * 128 * 9;
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
             (Count{conv + 1280, 128 * 128 * 9 + 256 + 1290}));
-  spec.head = "conv-spp";
+  spec.heads = {"conv-spp"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
             (Count{conv + 26880, 128 * 128 * 9 + 256 + 26890}));
-  spec.head = "avg";
+  spec.heads = {"avg"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head, (Count{1280, 1290}));
+  // 8×8 outputs of 256 channels from 128, 4×4 of 256 from 256, and 21 bins of 256 channels.
+  const std::int64_t first = 8 * 8 * 256 * 128 * 9, second = 4 * 4 * 256 * 256 * 9;
+  spec.heads = {"deep-spp"};
+  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
+            (Count{first + second + 53760, 256 * 128 * 9 + 512 + 256 * 256 * 9 + 512 + 53770}));
 }
 
 TEST(Cost, RefusesNetworksWhoseCostOverflows) {

@@ -106,7 +106,7 @@ TEST(Network, RefusesWordsItDoesNotKnowNamingTheNearest) {
   EXPECT_EQ(message_of(spec),
             fmt::format("unknown backbone \"transformer\"; known are: {}", fmt::join(known, ", ")));
   spec = with({"1"});
-  spec.head = "conv_spp";
+  spec.heads = {"conv_spp"};
   EXPECT_EQ(message_of(spec), "unknown head \"conv_spp\"; did you mean \"conv-spp\"?");
 }
 
@@ -154,7 +154,7 @@ TEST(Network, NamesParametersAsTorchvisionDoes) {
 
 TEST(Network, NamesTheConvolutionOfAHead) {
   NetworkSpec spec = with({"2", "3"});
-  spec.head = "conv-spp";
+  spec.heads = {"conv-spp"};
   std::vector<std::string> in_second_head;
   for (const Parameter& parameter : parameters(build_network(spec)))
     if (parameter.in_head && parameter.segment == 1) in_second_head.push_back(parameter.name);
@@ -162,6 +162,27 @@ TEST(Network, NamesTheConvolutionOfAHead) {
               testing::ElementsAre("exits.2.conv.weight", "exits.2.bn.weight", "exits.2.bn.bias",
                                    "exits.2.bn.running_mean", "exits.2.bn.running_var",
                                    "exits.2.fc.weight", "exits.2.fc.bias"));
+}
+
+TEST(Network, TakesAHeadForEachExitOrOneForAll) {
+  const auto heads_of = [](const std::vector<std::string>& exits,
+                           const std::vector<std::string>& heads) {
+    NetworkSpec spec = with(exits);
+    spec.heads = heads;
+    std::vector<std::size_t> nodes;
+    for (const Segment& segment : build_network(spec).segments)
+      nodes.push_back(segment.head.size());
+    return nodes;
+  };
+  // Pool and linear; convolution, norm and relu before; twice these. The network's own: two.
+  EXPECT_THAT(heads_of({"1", "4"}, {"deep-spp", "conv-spp"}), testing::ElementsAre(8, 5, 2));
+  EXPECT_THAT(heads_of({"1", "4"}, {"spp"}), testing::ElementsAre(2, 2, 2));
+  EXPECT_THAT(heads_of({}, {"spp"}), testing::ElementsAre(2));
+  NetworkSpec spec = with({"1", "4"});
+  spec.heads = {"spp", "spp", "avg"};
+  EXPECT_EQ(message_of(spec), "3 heads for 2 early exits: give one for all, or one for each");
+  spec.heads = {};
+  EXPECT_EQ(message_of(spec), "0 heads for 2 early exits: give one for all, or one for each");
 }
 
 TEST(Network, TakesInputsOfAnySizeFrom32) {
@@ -173,7 +194,7 @@ TEST(Network, TakesInputsOfAnySizeFrom32) {
         spec.options = {.input = input, .classes = 3, .stem = Stem::cifar, .width = 3};
         const std::size_t units = backbone.build(spec.options).segments.size();
         spec.exits = {"1", std::to_string(units - 1)};
-        spec.head = head.name;
+        spec.heads = {head.name};
         EXPECT_EQ(message_of(spec), "no usage error") << backbone.name << ' ' << head.name;
       }
 }
@@ -200,7 +221,7 @@ TEST(Network, CostsMoreAtEveryLaterExit) {
 }
 
 TEST(Network, AddsExitsToAGraphWrittenByHand) {
-  const Graph graph = with_exits(two_scale(), {"2"}, "avg", {1});
+  const Graph graph = with_exits(two_scale(), {"2"}, {"avg"}, {1});
   EXPECT_THAT(segment_names(graph), testing::ElementsAre("first to second", "third"));
   EXPECT_THAT(parameter_names(graph), testing::Contains("exits.1.fc.weight"));
   // The heads that the units had are gone, "side" still passes.

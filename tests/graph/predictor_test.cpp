@@ -94,7 +94,7 @@ INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_grap
 TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
   for (const Backbone& backbone : backbones()) {
     const Graph units = backbone.build({.input = {3, 32, 35}, .classes = 4, .width = 4});
-    const Graph graph = with_exits(units, {"3", "6"}, "conv-avg", {1});
+    const Graph graph = with_exits(units, {"3", "6"}, {"conv-avg"}, {1});
     const std::vector<float> images = random_images(units, 1, 2);
     const auto exits = ReferencePredictor(graph, random_weights(graph, 3)).logits(images);
     const auto plain = ReferencePredictor(units, random_weights(units, 3)).logits(images);

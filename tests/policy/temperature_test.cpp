@@ -22,23 +22,57 @@ TEST(Temperature, AgreesWithBisectionInPython) {
   EXPECT_NEAR(fit_temperature(logits, Labels{0, 1, 1, 2, 2}), 1.2338525800177977, 1e-9);
 }
 
+struct Drawn {
+  std::vector<float> logits;
+  Labels labels;
+};
+
+// Labels drawn from the softmax of random logits at a temperature.
+Drawn drawn(int images, int classes, float temperature, std::uint64_t seed) {
+  const auto width = static_cast<std::size_t>(classes);
+  Drawn result;
+  std::vector<float> z(width), p(width);
+  for (int i = 0; i < images; ++i) {
+    KeyedRandom random(seed, static_cast<std::uint64_t>(i));
+    for (float& value : z) value = random.uniform(-4, 4);
+    softmax(z, temperature, p);
+    float u = random.uniform();
+    std::int64_t label = 0;
+    while (label + 1 < classes && u >= p[static_cast<std::size_t>(label)])
+      u -= p[static_cast<std::size_t>(label++)];
+    result.logits.insert(result.logits.end(), z.begin(), z.end());
+    result.labels.push_back(label);
+  }
+  return result;
+}
+
 TEST(Temperature, UndoesTheOneThatLabelsWereDrawnWith) {
-  constexpr int kImages = 20000, kClasses = 5;
   for (const float truth : {0.5f, 1.0f, 2.5f}) {
-    std::vector<float> logits(kImages * kClasses), p(kClasses);
-    Labels labels(kImages);
-    for (int i = 0; i < kImages; ++i) {
-      KeyedRandom random(11, static_cast<std::uint64_t>(i));
-      const std::span<float> z(logits.data() + i * kClasses, kClasses);
-      for (float& value : z) value = random.uniform(-4, 4);
-      softmax(z, truth, p);
-      float u = random.uniform();
-      int label = 0;
-      while (label + 1 < kClasses && u >= p[static_cast<std::size_t>(label)])
-        u -= p[static_cast<std::size_t>(label++)];
-      labels[static_cast<std::size_t>(i)] = label;
-    }
-    EXPECT_NEAR(fit_temperature(logits, labels), truth, 0.05 * truth);
+    const Drawn data = drawn(20000, 5, truth, 11);
+    EXPECT_NEAR(fit_temperature(data.logits, data.labels), truth, 0.05 * truth);
+  }
+}
+
+double nll(const Drawn& data, double temperature) {
+  const std::size_t classes = data.logits.size() / data.labels.size();
+  double sum = 0;
+  for (std::size_t i = 0; i < data.labels.size(); ++i) {
+    const float* z = data.logits.data() + i * classes;
+    double total = 0;
+    for (std::size_t c = 0; c < classes; ++c) total += std::exp(z[c] / temperature);
+    sum += std::log(total) - z[data.labels[i]] / temperature;
+  }
+  return sum;
+}
+
+// Many sets of images: some steps land on the minimum to the last bit.
+TEST(Temperature, CannotBeBettered) {
+  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    const Drawn data = drawn(60, 4, 0.3f + static_cast<float>(seed % 10) / 4, 1000 + seed);
+    const double fitted = fit_temperature(data.logits, data.labels), least = nll(data, fitted);
+    if (fitted >= kHighestTemperature) continue;  // the minimum lies beyond
+    ASSERT_LE(least, nll(data, fitted * 1.001)) << "seed " << seed << ", " << fitted;
+    ASSERT_LE(least, nll(data, fitted / 1.001)) << "seed " << seed << ", " << fitted;
   }
 }
 

@@ -95,7 +95,7 @@ cutout = 8
   EXPECT_EQ(recipe.network.options.stem, Stem::imagenet);
   EXPECT_EQ(recipe.network.options.width, 24);
   EXPECT_THAT(recipe.network.exits, ElementsAre("2", "45%"));
-  EXPECT_EQ(recipe.network.head, "avg");
+  EXPECT_THAT(recipe.network.heads, ElementsAre("avg"));
   EXPECT_THAT(recipe.network.spp_levels, ElementsAre(1, 3));
   EXPECT_EQ(recipe.data.source, "photos.tar");
   EXPECT_EQ(recipe.data.height, 48);
@@ -352,9 +352,10 @@ Recipe random_recipe(std::uint64_t seed) {
   recipe.network.backbone = random.flip() ? "resnet18" : "resnet34";
   recipe.network.options.stem = random.flip() ? Stem::cifar : Stem::imagenet;
   recipe.network.options.width = 1 + pick(8);
-  recipe.network.head = random.flip() ? "avg" : "spp";
+  recipe.network.heads = {random.flip() ? "avg" : "spp"};
   recipe.network.spp_levels = {1 + pick(4)};
   if (random.flip()) recipe.network.exits = {"2", "5"};
+  if (!recipe.network.exits.empty() && random.flip()) recipe.network.heads = {"deep-spp", "avg"};
   recipe.data.source = std::string("a \"\\\t\x7f ö日") + static_cast<char>('a' + pick(26));
   if (random.flip()) {
     recipe.data.height = 32 + pick(8);

@@ -51,7 +51,7 @@ std::vector<Graph> networks() {
   spec.backbone = "resnet34";
   spec.options = {{3, 65, 47}, 13, Stem::imagenet, 8};
   spec.exits = {"3", "60%"};
-  spec.head = "conv-spp";
+  spec.heads = {"conv-spp"};
   spec.spp_levels = {1, 3};
   graphs.push_back(build_network(spec));
   for (std::uint64_t seed = 0; seed < 30; ++seed) graphs.push_back(random_graph(seed));

@@ -43,6 +43,15 @@ TEST_F(Cache, GivesBackWhatItKept) {
   EXPECT_THAT(found(), Optional(WinogradSet{}));
 }
 
+TEST_F(Cache, IsAskedBeforeAnythingIsTimed) {
+  const Tensors weights = random_weights(graph_, 1);
+  WeightStore store;
+  const WinogradSet first = tuned(graph_, source_of(weights), options_, store, cache_);
+  EXPECT_THAT(found(), Optional(first));
+  cache_.keep(graph_, options_, chosen_);
+  EXPECT_EQ(tuned(graph_, source_of(weights), options_, store, cache_), chosen_);
+}
+
 TEST_F(Cache, TellsApartWhatTimesDependOn) {
   cache_.keep(graph_, options_, chosen_);
   CompileOptions other = options_;

@@ -27,7 +27,7 @@ Graph small_vgg() {
   spec.backbone = "vgg11";
   spec.options = {.input = {3, 37, 32}, .classes = 7, .stem = Stem::cifar, .width = 4};
   spec.exits = {"1", "4"};
-  spec.head = "conv-spp";
+  spec.heads = {"conv-spp"};
   spec.spp_levels = {1, 3};
   return build_network(spec);
 }
@@ -37,7 +37,7 @@ Graph small_mobilenet() {
   spec.backbone = "mobilenet";
   spec.options = {.input = {1, 32, 32}, .classes = 10, .stem = Stem::imagenet, .width = 8};
   spec.exits = {"3", "7"};
-  spec.head = "conv-avg";
+  spec.heads = {"conv-avg"};
   return build_network(spec);
 }
 

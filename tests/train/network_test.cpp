@@ -69,7 +69,7 @@ TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
   spec.backbone = "resnet34";
   spec.options = {{3, 65, 47}, 13, Stem::imagenet, 8};
   spec.exits = {"3", "60%"};
-  spec.head = "conv-spp";
+  spec.heads = {"conv-spp"};
   spec.spp_levels = {1, 3};
   const ModelFile model = model_of(build_network(spec), 2);
   const auto images = random_images(model.graph, 2, 3);

@@ -8,8 +8,11 @@ ResNet-18 without early exits. --adaptive adds a model with early exits and a po
 --data; its contenders run the plain network of --model, which should have the same width. Times leave decoding out on all sides.
 
 Every contender runs at its best of one stream with all threads and a stream a thread (for peers: a process a
-stream), in rounds that go through all contenders forwards and backwards; figures are medians over the rounds. The int8 model
-of ONNX Runtime is the same network with quantise/dequantise pairs, whose residuals stay quantised: its optimised
+stream), in rounds that go through all contenders forwards and backwards; figures are medians over the rounds. Peers run both
+splits in full; ours tries both for as long as peers warm up, times the faster, and its figure is the median of the rounds at
+the split that was timed most often. The answers of every contender are compared with ours in f32 before anything is timed; where
+the network is adaptive, its accuracy on the images timed may be half a point below that of the plain one in f32 on the same
+images, or the ratio does not count. The int8 model of ONNX Runtime is the same network with quantise/dequantise pairs, whose residuals stay quantised: its optimised
 graph is checked to hold 20 QLinearConv and 8 QLinearAdd.
 
 Needs Python 3 with numpy and torch, and node.
@@ -32,7 +35,7 @@ import resnet
 HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = HERE.parents[2] / "configs" / "original" / "plain.toml"
 
-# Of the issue's table: ours, the peers it is held against, mode, what the ratio must reach at batch 1 and 32.
+# What is aimed at: ours, the peers it is held against, mode, what the ratio must reach at batch 1 and 32.
 TARGETS = [
     ("plain f32", ["ort f32"], (1.4, 1.3)),
     ("plain bf16", ["ort f32"], (2.6, 1.9)),
@@ -41,7 +44,9 @@ TARGETS = [
     ("adaptive int8", ["ort f32"], (10.0, None)),
     ("adaptive int8", ["torch eager", "torch frozen", "torch frozen-bf16"], (10.0, None)),
 ]
+LOSS = 0.005  # of accuracy that the adaptive network may have against the plain one in f32
 # Largest |a - b| over the largest |b| that passes as the same answers; b is ours in f32.
+OURS_TOLERANCE = {"plain bf16": 0.05, "plain int8": 0.25}
 TOLERANCE = {"ort f32": 1e-3, "ort int8": 0.25, "torch eager": 1e-3, "torch frozen": 1e-3, "torch frozen-bf16": 0.05}
 
 
@@ -96,7 +101,7 @@ class Peer:
         for team in self.teams.values():
             for worker in team:
                 said = numpy.fromfile(worker.logits, numpy.float32).reshape(expected.shape)
-                worst = max(worst, float(abs(said - expected).max() / abs(expected).max()))
+                worst = max(worst, difference(said, expected))
         if worst > tolerance:
             raise SystemExit(f"{self.name}: answers differ by {worst:.2g} of the largest logit, more than {tolerance}")
         return worst
@@ -132,11 +137,11 @@ class Ours:
         self.command = [args.offramp, "bench", model, "--mode", mode, "--precision", precision, "--batch", batch,
                         "--threads", args.threads, "--json"]
         if mode == "adaptive":
-            self.command += ["--data", args.data] + (["--images", args.images] if args.images else [])
+            self.command += on_data(args)
         else:
             self.command += ["--images", 64 if batch == 1 else 4 * batch]
-            if precision == "f32" and args.winograd:
-                self.command += ["--winograd"]
+            if precision == "f32" and args.tune:
+                self.command += ["--tune"]
 
     def run(self, seconds):
         command = [str(c) for c in self.command + ["--seconds", seconds]]
@@ -144,26 +149,55 @@ class Ours:
         self.results.append(json.loads(result.stdout)[0])
 
     def rows(self):
+        split = statistics.mode(f"{r['streams']}x{r['threads_each']}" for r in self.results)
+        timed = [r for r in self.results if split == f"{r['streams']}x{r['threads_each']}"]
+
         def middle(key):
-            return statistics.median(r[key] for r in self.results)
-        latency = {k: statistics.median(r["latency_ms"][k] for r in self.results) for k in ("p50", "p95", "p99")}
-        latency["max"] = max(r["latency_ms"]["max"] for r in self.results)
-        best = max(self.results, key=lambda r: r["images_per_second"])
-        return {"contender": self.name, "batch": self.batch, "split": f"{best['streams']}x{best['threads_each']}",
+            known = [r[key] for r in timed if r[key] is not None]
+            return statistics.median(known) if known else None
+        latency = {k: statistics.median(r["latency_ms"][k] for r in timed) for k in ("p50", "p95", "p99")}
+        latency["max"] = max(r["latency_ms"]["max"] for r in timed)
+        busy = max(self.results, key=lambda r: r["machine"]["others"] + r["machine"]["stolen"])
+        return {"contender": self.name, "batch": self.batch, "split": split,
                 "images_per_second": middle("images_per_second"), "latency_ms": latency,
-                "share_of_ceiling": middle("share_of_ceiling") if best["share_of_ceiling"] else None,
-                "accuracy": best["accuracy"], "relative_cost": best["relative_cost"], "machine": best["machine"]}
+                "share_of_ceiling": middle("share_of_ceiling"), "accuracy": timed[0]["accuracy"],
+                "relative_cost": timed[0]["relative_cost"], "rounds": len(timed), "machine": busy["machine"]}
 
     def stop(self):
         pass
 
 
+def on_data(args):
+    return ["--data", args.data] + (["--images", args.images] if args.images else [])
+
+
+def bench(args, *flags):
+    """What offramp bench prints, once."""
+    command = [str(c) for c in (args.offramp, "bench", *flags, "--json")]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+
+
+def difference(said, expected):
+    return float(abs(said - expected).max() / abs(expected).max())
+
+
+def check_ours(answers):
+    """How far our answers in the other precisions are from those in f32."""
+    errors = {}
+    for name, tolerance in OURS_TOLERANCE.items():
+        said = answers.get("logits." + name.split()[1])
+        if said is None:
+            continue
+        errors[name] = difference(said[-1], answers["logits"][-1])
+        if errors[name] > tolerance:
+            raise SystemExit(f"{name}: answers differ by {errors[name]:.2g} of the largest logit, more than {tolerance}")
+    return errors
+
+
 def prepare(args, files):
-    """The network, its images and our answers, as every contender needs them; the answers."""
-    model = args.model or RECIPE
-    subprocess.run([str(c) for c in (args.offramp, "bench", model, "--keep", files, "--batch", 1, "--precision", "f32",
-                                     "--mode", "plain", "--images", 64, "--seconds", 0.01)],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """The network, its images and our answers, as every contender needs them; the answers and how far ours are apart."""
+    bench(args, args.model or RECIPE, "--keep", files, "--batch", 1, "--precision", ",".join(args.precisions),
+          "--mode", "plain", "--images", 64, "--seconds", 0.01)
     answers = resnet.read_safetensors(files / "answers.safetensors")
     weights = resnet.read_safetensors(files / "model.safetensors")
     args.shape = answers["images"].shape[1:]
@@ -173,19 +207,31 @@ def prepare(args, files):
     for batch in args.batches:
         resnet.write_onnx(weights, files / f"f32-{batch}.onnx", batch, args.shape)
         resnet.write_onnx(weights, files / f"int8-{batch}.onnx", batch, args.shape, observer.ranges)
-    return answers["logits"][-1]
+    return answers["logits"][-1], check_ours(answers)
 
 
-def targets_of(rows, batch):
+def targets_of(args, rows, batch, plain_accuracy):
+    """Every aim at this batch: the ratio, or None where it was not measured or does not count, and why."""
     rate = {r["contender"]: r["images_per_second"] for r in rows if r["batch"] == batch}
+    accuracy = {r["contender"]: r.get("accuracy") for r in rows if r["batch"] == batch}
     for ours, peers, (at_one, at_many) in TARGETS:
-        target, peers = at_one if batch == 1 else at_many, [p for p in peers if p in rate]
-        if ours in rate and peers and target:
-            best = max(peers, key=rate.get)
-            yield {"ours": ours, "peer": best, "batch": batch, "ratio": rate[ours] / rate[best], "target": target}
+        target, present = at_one if batch == 1 else at_many, [p for p in peers if p in rate]
+        if not target:
+            continue
+        found = {"ours": ours, "peer": " or ".join(peers), "batch": batch, "target": target, "ratio": None, "why": ""}
+        if ours not in rate or not present:
+            found["why"] = "not measured"
+        else:
+            found["peer"] = max(present, key=rate.get)
+            found["ratio"] = rate[ours] / rate[found["peer"]]
+            if ours.startswith("adaptive"):
+                found["loss"] = plain_accuracy - accuracy[ours]
+                found["why"] = "" if found["loss"] <= LOSS else f"loses more than {LOSS:.1%} of accuracy"
+        found["reached"] = found["ratio"] is not None and not found["why"] and found["ratio"] >= target
+        yield found
 
 
-def report(args, rows, errors, operations):
+def report(args, rows, errors, operations, plain_accuracy):
     print(f"{'contender':<20} {'batch':>5} {'split':>6} {'images/s':>9} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} "
           f"{'max ms':>8}  {'of ceiling':>10} {'accuracy':>8}  logit error")
     for r in rows:
@@ -194,16 +240,25 @@ def report(args, rows, errors, operations):
               f"{l['p95']:>8.3f} {l['p99']:>8.3f} {l['max']:>8.3f}  {f'{share:.1%}' if share else '-':>10} "
               f"{f'{accuracy:.2%}' if accuracy else '-':>8}  "
               f"{'%.1e' % errors[r['contender']] if r['contender'] in errors else '-'}")
-    targets = [t for batch in args.batches for t in targets_of(rows, batch)]
+    if plain_accuracy is not None:
+        print(f"{'plain f32 names':<20} {plain_accuracy:.2%} of the same images")
+    targets = [t for batch in args.batches for t in targets_of(args, rows, batch, plain_accuracy)]
     print()
     for t in targets:
-        print(f"{t['ours']} over {t['peer']}, batch {t['batch']}: {t['ratio']:.2f}, at least {t['target']} "
-              f"{'reached' if t['ratio'] >= t['target'] else 'MISSED'}")
+        measured = f"{t['ratio']:.2f}, at least {t['target']}" if t["ratio"] is not None else f"at least {t['target']}"
+        loss = f", {100 * t['loss']:+.2f} points of accuracy lost" if "loss" in t else ""
+        why = f" ({t['why']})" if t["why"] else ""
+        print(f"{t['ours']} over {t['peer']}, batch {t['batch']}: {measured}{loss} "
+              f"{'reached' if t['reached'] else 'MISSED'}{why}")
     for batch, counts in operations.items():
         print(f"ONNX Runtime int8, batch {batch}: {counts.get('QLinearConv', 0)} QLinearConv, "
               f"{counts.get('QLinearAdd', 0)} QLinearAdd in its optimised graph")
+    busy = max((r["machine"]["others"] + r["machine"]["stolen"] for r in rows if "machine" in r), default=0)
+    if busy > 0.03:
+        print(f"the machine was busy: up to {busy:.0%} of its time went elsewhere; these times are provisional")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps({"rows": rows, "targets": targets}, indent=1))
+        pathlib.Path(args.json).write_text(json.dumps(
+            {"rows": rows, "plain_accuracy": plain_accuracy, "targets": targets}, indent=1))
 
 
 def main():
@@ -214,29 +269,34 @@ def main():
     parser.add_argument("--adaptive", help="model file with early exits and a policy")
     parser.add_argument("--data", help="test images, for --adaptive")
     parser.add_argument("--images", type=int, help="how many of them")
-    parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], help="ours")
-    parser.add_argument("--adaptive-precisions", nargs="+", default=["bf16"], help="of --adaptive")
+    parser.add_argument("--precisions", nargs="+", help="ours; default: all that this CPU has instructions for")
+    parser.add_argument("--adaptive-precisions", nargs="+", default=["int8"], help="of --adaptive")
     parser.add_argument("--peers", nargs="+", default=list(TOLERANCE))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each contender and split, a round")
-    parser.add_argument("--winograd", action="store_true", help="ours in f32 by Winograd's algorithm")
+    parser.add_argument("--tune", action="store_true", help="ours in f32 by Winograd's algorithm where it is the faster one here")
     parser.add_argument("--json", help="write the result to this file")
     args = parser.parse_args()
+    if args.adaptive and not (args.model and args.data):
+        parser.error("--adaptive needs --model, the plain network, and --data")
+    args.precisions = args.precisions or [c["precision"] for c in bench(args, "--ceiling")]
     peers = [p for p in args.peers if args.node_modules or not p.startswith("ort")]
 
     with tempfile.TemporaryDirectory() as folder:
         files = pathlib.Path(folder)
-        expected = prepare(args, files)
-        contenders = []
+        expected, errors = prepare(args, files)
+        plain_accuracy, operations, contenders = None, {}, []
+        if args.adaptive:
+            plain_accuracy = bench(args, args.model, "--mode", "plain", "--precision", "f32", "--batch", 32,
+                                   "--threads", args.threads, "--seconds", 0.01, *on_data(args))[0]["accuracy"]
         for batch in args.batches:
             contenders += [Ours(args, files / "model.safetensors", "plain", p, batch) for p in args.precisions]
             if args.adaptive:
                 contenders += [Ours(args, args.adaptive, "adaptive", p, batch) for p in args.adaptive_precisions]
             contenders += [Peer(args, files, p, batch) for p in peers]
         opponents = [c for c in contenders if isinstance(c, Peer)]
-        errors, operations = {}, {}
         for peer in opponents:
             errors[peer.name] = max(errors.get(peer.name, 0), peer.check(expected))
             if peer.name == "ort int8":
@@ -248,7 +308,7 @@ def main():
                 contender.run(args.seconds)
                 print(f"{contender.name}, batch {contender.batch}", file=sys.stderr)
             print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
-        report(args, [c.rows() for c in contenders], errors, operations)
+        report(args, [c.rows() for c in contenders], errors, operations, plain_accuracy)
         for contender in contenders:
             contender.stop()
 

@@ -1,0 +1,49 @@
+#include "cli/source_flags.h"
+
+#include <charconv>
+
+#include "core/error.h"
+
+namespace offramp::cli {
+namespace {
+
+int parse_side(std::string_view text, const std::string& whole) {
+  int side = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), side);
+  if (error != std::errc() || end != text.data() + text.size() || side < 1 || side > 65535) {
+    throw UsageError("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole);
+  }
+  return side;
+}
+
+}  // namespace
+
+void add_source_flags(CLI::App& command, SourceFlags& flags) {
+  command
+      .add_option("source", flags.source,
+                  "CIFAR archive or folder, image folder or archive, packed file, or synthetic")
+      ->required();
+  command.add_option("--image-size", flags.image_size, "Size of all images: 64, or 96x64 (WxH)");
+  command.add_option("--fit", flags.fit, "How images become that size: squeeze or crop")
+      ->capture_default_str();
+  command
+      .add_option("--seed", flags.seed, "Of the test part of an unsplit folder, and of synthetic")
+      ->capture_default_str();
+}
+
+LoadOptions load_options(const SourceFlags& flags) {
+  LoadOptions options;
+  options.fit = fit_from_string(flags.fit);
+  options.seed = flags.seed;
+  if (flags.image_size) {
+    const std::string_view text = *flags.image_size;
+    const std::size_t cross = text.find('x');
+    options.width = parse_side(text.substr(0, cross), *flags.image_size);
+    options.height = cross == std::string_view::npos
+                         ? options.width
+                         : parse_side(text.substr(cross + 1), *flags.image_size);
+  }
+  return options;
+}
+
+}  // namespace offramp::cli
