@@ -43,6 +43,13 @@ TEST(Deployment, IsWithinItsBoundsOrNot) {
   EXPECT_TRUE(within("bf16", 0.995, 0.001));
   EXPECT_FALSE(within("bf16", 0.9945, 0));
   EXPECT_FALSE(within("bf16", 1, 0.0015));
+  const auto of_few = [](std::int64_t images, double agree, double lost) {
+    const auto n = static_cast<double>(images);
+    return is_within_bounds({"int8", {}, {images, agree / n, (n - lost) / n, 1, 0, 0}, {}});
+  };
+  EXPECT_TRUE(of_few(200, 198, 1)) << "half a point, but one image";
+  EXPECT_FALSE(of_few(200, 198, 2));
+  EXPECT_FALSE(of_few(50, 49, 1)) << "98 % the same answers";
   EXPECT_FALSE(is_within_bounds({"int8", {}, {0, 1, 0.9, 0.9, 0, 0}, {}})) << "never measured";
 }
 
