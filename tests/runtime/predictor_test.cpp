@@ -215,6 +215,43 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndDecidingAfterwards) {
   }
 }
 
+/// Its second exit's answer is computed over what the first segment hands on.
+Graph handed_on_logits() {
+  Segment first, second, last;
+  first.nodes = {{"p", GlobalAvgPool{}, {"input"}}, {"fc", Linear{.out_features = 4}, {"p"}}};
+  first.outputs = {"fc"};
+  second.outputs = {"fc"};
+  second.feature = "fc";
+  second.head = {{"halfway", Relu{}, {"fc"}}};
+  last.feature = "fc";
+  last.head = {{"out", Relu{}, {"fc"}}};
+  return {"handed on", {3, 8, 8}, 4, {first, second, last}};
+}
+
+TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
+  const Graph graph = handed_on_logits();
+  const Tensors weights = random_weights(graph, 6);
+  const int count = 13;
+  const auto images = random_images(graph, count, 8);
+  ReferencePredictor reference(graph, weights);
+  const auto expected = reference.logits(images);
+  for (const Precision precision : {Precision::f32, Precision::bf16})
+    for (const int batch : {1, 4}) {
+      RuntimePredictor ours(
+          std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 1, batch}));
+      EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
+      // Two of three leave at the first exit; the rest fill the other buffer too.
+      const Stopped stopped =
+          ours.predict_until(images, [](std::int64_t image, int, auto) { return image % 3 != 0; });
+      for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t exit = n % 3 == 0 ? 1 : 0;
+        EXPECT_EQ(stopped.exit_index[n], static_cast<int>(exit));
+        for (std::size_t c = 0; c < 4; ++c)
+          EXPECT_NEAR(stopped.logits[n * 4 + c], expected[(exit * count + n) * 4 + c], 3e-2);
+      }
+    }
+}
+
 TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
   const Graph graph = small_resnet();
   RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 1, 8}));
