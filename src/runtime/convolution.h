@@ -9,6 +9,7 @@
 
 #include "runtime/layout.h"
 #include "runtime/lower.h"
+#include "runtime/memory_plan.h"
 #include "runtime/primitive_operation.h"
 
 namespace offramp {
@@ -46,6 +47,7 @@ struct ConvolutionRequest {
   /// Winograd's algorithm (Lavin and Gray, 2015) where oneDNN has it: fewer multiplications, and
   /// about ten times the rounding error.
   bool winograd = false;
+  std::size_t most_bytes = kMostBytes;  ///< of all weights in the store
 };
 
 struct CompiledConvolution {
