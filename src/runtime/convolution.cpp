@@ -1,7 +1,5 @@
 #include "runtime/convolution.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -175,11 +173,6 @@ class ConvolutionCompiler {
   CompiledConvolution finish(const Descriptor& descriptor, WeightStore& weights) const {
     const auto f32 = memory::data_type::f32;
     const memory::desc bias({conv_.conv.out_channels}, f32, memory::format_tag::a);
-    // Blocks of channels are filled up: for narrow groups, to many times their weights.
-    const std::size_t bytes = weights.bytes() + descriptor.weights_desc().get_size();
-    if (bytes > request_.most_bytes)
-      throw Error("node \"{}\": {}", request_.name,
-                  too_much("its weights and those before", bytes, request_.most_bytes));
     PrimitiveOperation::Parts parts;
     parts.primitive = dnnl::convolution_forward(descriptor);
     parts.implementation = descriptor.impl_info_str();
@@ -190,13 +183,13 @@ class ConvolutionCompiler {
     const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
     const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();
     const std::vector<float>& biases = int8 ? scaled_bias_ : conv_.bias;
-    // Quantised weights, and the bias in their units, are others for other ranges.
-    const std::string name =
-        int8 ? fmt::format("{} {} {}", request_.name, request_.src.scale, request_.dst.scale)
-             : request_.name;
-    parts.constants = {
-        {DNNL_ARG_WEIGHTS, weights.reordered(name, plain, values, descriptor.weights_desc())},
-        {DNNL_ARG_BIAS, weights.reordered(name, bias, biases.data(), bias)}};
+    const auto in_layout = [&](const memory::desc& from, const void* given,
+                               const memory::desc& wanted) {
+      return weights.reordered({request_.name, request_.src, request_.dst}, from, given, wanted,
+                               request_.most_bytes);
+    };
+    parts.constants = {{DNNL_ARG_WEIGHTS, in_layout(plain, values, descriptor.weights_desc())},
+                       {DNNL_ARG_BIAS, in_layout(bias, biases.data(), bias)}};
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
@@ -226,18 +219,26 @@ SharedMemory WeightStore::allocate(const memory::desc& desc) {
   return {memory(desc, cpu_engine(), place), chunk_};
 }
 
-SharedMemory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
-                                    const void* plain, const memory::desc& wanted) {
-  std::vector<SharedMemory>& made = made_[name];
+SharedMemory WeightStore::reordered(const Key& key, const memory::desc& plain_desc,
+                                    const void* plain, const memory::desc& wanted,
+                                    std::size_t most_bytes) {
+  const float src = key.src.is_quantised() ? key.src.scale : 0;
+  const float dst = key.src.is_quantised() ? key.dst.scale : 0;
+  std::vector<SharedMemory>& made = made_[{key.name, src, dst}];
   for (const SharedMemory& one : made)
     if (one.memory.get_desc() == wanted) return one;
+  // Blocks of channels are filled up: for narrow groups, to many times their weights.
+  const std::size_t bytes = bytes_ + aligned(wanted.get_size());
+  if (bytes > most_bytes)
+    throw Error("node \"{}\": {}", key.name,
+                too_much("its weights and those before", bytes, most_bytes));
   // oneDNN reads it and does not write.
-  memory src(plain_desc, cpu_engine(), const_cast<void*>(plain));
-  SharedMemory dst = allocate(wanted);
+  memory from(plain_desc, cpu_engine(), const_cast<void*>(plain));
+  SharedMemory to = allocate(wanted);
   dnnl::stream stream(cpu_engine());
-  dnnl::reorder(src, dst.memory).execute(stream, src, dst.memory);
+  dnnl::reorder(from, to.memory).execute(stream, from, to.memory);
   stream.wait();
-  return made.emplace_back(std::move(dst));
+  return made.emplace_back(std::move(to));
 }
 
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, WeightStore& weights) {

@@ -11,6 +11,8 @@
 
 #include "core/error.h"
 #include "runtime/convolution.h"
+#include "runtime/ranges.h"
+#include "runtime/walk.h"
 #include "runtime/workspace.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
@@ -140,7 +142,29 @@ TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
   ASSERT_GT(taken, 17 * 17 * 9 * sizeof(float) + 1000);
   EXPECT_THAT([&] { compile(graph, weights, {.most_bytes = taken - 1}, other); },
               ThrowsMessage<Error>(HasSubstr("node \"c\": its weights and those before need")));
-  EXPECT_EQ(other.bytes(), 0u);
+  compile(graph, weights, {.batches = {1, 2}, .threads = 2}, store);
+  EXPECT_EQ(store.bytes(), taken) << "kept once";
+}
+
+TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
+  const Graph graph = small_resnet();
+  const Tensors weights = random_weights(graph, 1);
+  const auto image = random_images(graph, 1, 1);
+  CompileOptions narrow{.precision = Precision::int8}, wide = narrow;
+  narrow.ranges = wide.ranges = observe_ranges(graph, weights, random_images(graph, 8, 2), 1);
+  for (auto& [tensor, range] : wide.ranges) range.magnitude *= 1.5f;
+  const auto logits_of = [&](const CompileOptions& options, WeightStore& store) {
+    Walk walk(compile(graph, weights, options, store));
+    walk.begin(image);
+    const auto said = walk.advance();
+    return std::vector<float>(said.begin(), said.end());
+  };
+  WeightStore shared;
+  for (const CompileOptions& options : {CompileOptions{}, narrow, wide, CompileOptions{}, narrow}) {
+    WeightStore own;
+    EXPECT_EQ(logits_of(options, shared), logits_of(options, own)) << to_string(options.precision);
+  }
 }
 
 TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
