@@ -70,7 +70,8 @@ std::size_t write_model(const std::string& path, int width, const std::string& p
   }
   save_model(path, model);
   std::size_t bytes = 0;
-  for (const auto& [name, view] : Safetensors::open(path).tensors()) bytes += view.bytes.size();
+  const Safetensors file = Safetensors::open(path);
+  for (const auto& [name, view] : file.tensors()) bytes += view.bytes.size();
   return bytes;
 }
 

@@ -123,8 +123,13 @@ class ConvolutionCompiler {
       // beside bias and result change neither, and the bias counted in them would be infinite.
       const double least_unit = kLeastStep * std::max(dst, std::abs(double{conv_.bias[o]}));
       const double scale = std::max({largest / 127.0, least_unit / src, kLeastStep});
-      for (std::size_t i = 0; i < per_channel; ++i)
-        quantised_[o * per_channel + i] = static_cast<std::int8_t>(std::lround(weights[i] / scale));
+      // By hand: lround would be a call for each of millions of weights.
+      const auto steps = static_cast<float>(1 / scale);
+      for (std::size_t i = 0; i < per_channel; ++i) {
+        const float value = weights[i] * steps;
+        quantised_[o * per_channel + i] =
+            static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
+      }
       output_scales[o] = static_cast<float>(src * scale / dst);
       scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));
     }
