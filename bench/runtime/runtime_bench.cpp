@@ -1,7 +1,7 @@
 // The runtime on a plain ResNet-18 (cifar stem, 32x32, random weights) beside the sum of its bare
 // convolutions, measured in turns in one run; exit decisions; what was compiled.
 //
-//   runtime_bench [width] [--ops] [--profile] [--model FILE]
+//   runtime_bench [width] [--ops] [--profile] [--model FILE] [--precision f32|bf16|int8]
 //
 // --ops lists the operations with implementation and layout; --profile times each convolution in
 // its network and bare; --model takes the network, the weights and the shares of images that leave
@@ -154,10 +154,12 @@ struct Subject {
   Ranges ranges;
 };
 
-/// Those that this CPU has instructions for.
-std::vector<Precision> precisions() {
+/// Those that were asked for and that this CPU has instructions for.
+std::vector<Precision> precisions(const std::string& only) {
   std::vector<Precision> all = {Precision::f32, Precision::bf16, Precision::int8};
-  std::erase_if(all, [](Precision precision) { return !has_instructions_for(precision); });
+  std::erase_if(all, [&](Precision precision) {
+    return !has_instructions_for(precision) || (!only.empty() && to_string(precision) != only);
+  });
   return all;
 }
 
@@ -327,14 +329,14 @@ void time_adaptive(const Subject& subject, std::span<const double> shares, Preci
 }
 
 /// With the shares that its policy was seen to have.
-void time_model(const std::string& path) {
+void time_model(const std::string& path, const std::vector<Precision>& precisions) {
   ModelFile model = load_model(path);
   if (!model.policy || !model.policy->seen)
     throw Error("{}: has no policy with the shares that left at each exit", path);
   const std::vector<double> shares = model.policy->seen->shares;
   const Subject subject(std::move(model.graph), std::move(model.weights));
   fmt::print("{}: {:.3f} of the images leave at its exits\n", path, fmt::join(shares, ", "));
-  for (const Precision precision : precisions())
+  for (const Precision precision : precisions)
     for (const int batch : {1, 8, 32}) time_adaptive(subject, shares, precision, batch);
 }
 
@@ -344,26 +346,27 @@ void print_operations(const Subject& subject, Precision precision) {
                row.implementation, to_string(row.dst));
 }
 
-void run(int width, bool operations, bool profiles, const std::string& model) {
+void run(int width, bool operations, bool profiles, const std::string& model,
+         const std::vector<Precision>& precisions) {
   const Subject plain(network(width, {}, "avg"));
   if (operations)
-    for (const Precision precision : precisions()) print_operations(plain, precision);
+    for (const Precision precision : precisions) print_operations(plain, precision);
   if (profiles)
-    for (const Precision precision : precisions())
+    for (const Precision precision : precisions)
       for (const int threads : {1, 2}) profile(plain, precision, threads);
   for (const std::string head : {"avg", "spp"})
-    for (const Precision precision : precisions()) time_decisions(width, precision, head);
+    for (const Precision precision : precisions) time_decisions(width, precision, head);
   if (model.empty()) {
     const Subject with_exits(network(width, {"2", "4"}, "spp"));
-    for (const Precision precision : precisions())
+    for (const Precision precision : precisions)
       for (const int batch : {1, 8, 32})
         time_adaptive(with_exits, std::array{0.41, 0.27, 0.32}, precision, batch);
   } else {
-    time_model(model);
+    time_model(model, precisions);
   }
   fmt::print("{:>5} {:>6} {:>7} {:>12} {:>14} {:>8} {:>11}\n", "", "batch", "split", "network, ms",
              "convs, ms", "ratio", "images/s");
-  for (const Precision precision : precisions()) {
+  for (const Precision precision : precisions) {
     for (const int batch : {1, 32}) {
       compare_with_convolutions(plain, precision, batch, 1, 2);
       compare_with_convolutions(plain, precision, batch, 2, 1);
@@ -378,7 +381,7 @@ void run(int width, bool operations, bool profiles, const std::string& model) {
 int main(int argc, char** argv) {
   int width = 64;
   bool operations = false, profiles = false;
-  std::string model;
+  std::string model, only;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--ops")
@@ -387,11 +390,13 @@ int main(int argc, char** argv) {
       profiles = true;
     else if (argument == "--model" && i + 1 < argc)
       model = argv[++i];
+    else if (argument == "--precision" && i + 1 < argc)
+      only = argv[++i];
     else
       width = std::atoi(argv[i]);
   }
   try {
-    offramp::run(width, operations, profiles, model);
+    offramp::run(width, operations, profiles, model, offramp::precisions(only));
   } catch (const offramp::Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -170,7 +170,7 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
     for (const auto& [tensor, values] : seen)
       if (!values.finite || values.largest() > kMostMagnitude)
         throw Error(
-            "tensor \"{}\": a value is larger than {} or not finite: int8 has no range for it",
+            "tensor \"{}\": a value is larger than {:g} or not finite: int8 has no range for it",
             tensor, kMostMagnitude);
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
@@ -210,7 +210,7 @@ std::map<std::string, Element, std::less<>> quantised_elements(
     const auto found = ranges.find(tensor);
     if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
     if (!(found->second.magnitude >= kLeastMagnitude && found->second.magnitude <= kMostMagnitude))
-      throw Error("tensor \"{}\": its range must be a number from {} to {}, got {}", tensor,
+      throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
                   kLeastMagnitude, kMostMagnitude, found->second.magnitude);
     Range& range = joint[ties.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);

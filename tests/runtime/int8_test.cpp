@@ -250,6 +250,10 @@ TEST(Ranges, AreRefusedWhereValuesAreNotFinite) {
   const std::vector<float> images(192, 3e3f);
   EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, images, 1); },
               ThrowsMessage<Error>(HasSubstr("tensor \"bn\": a value is larger than")));
+  std::vector<float> with_nan(192, 0.5f);
+  with_nan[17] = std::nanf("");
+  EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, with_nan, 1); },
+              ThrowsMessage<Error>(HasSubstr("a value is larger than 1e+15 or not finite")));
 }
 
 TEST(Ranges, TieAsManyTensorsAsANetworkHas) {
