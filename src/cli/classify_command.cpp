@@ -27,7 +27,6 @@ namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 
 constexpr int kBatch = 32;
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
 
 struct Flags {
   std::string model;
@@ -122,7 +121,7 @@ class Classifier {
     for (std::size_t i = 0; i < paths.size(); ++i) {
       answers[i].image = paths[i];
       try {
-        const std::vector<std::byte> bytes = read_file(paths[i], kMaxFileBytes);
+        const std::vector<std::byte> bytes = read_file(paths[i], kMaxImageBytes);
         const Image image = decode(paths[i], bytes);
         inputs.resize((readable.size() + 1) * size);
         to_input(image, model_.preprocessing,

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
 
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "runtime/auto_precision.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/kernels_name.h"
@@ -37,18 +40,27 @@ bool is_libtorch(const EngineFlags& flags) {
 }
 
 void tell_once(const std::string& text) {
-  static std::atomic<bool> told = false;
-  if (!told.exchange(true)) tell(text);
+  static std::mutex mutex;
+  static std::set<std::string> told;
+  const std::lock_guard lock(mutex);
+  if (told.insert(text).second) tell(text);
 }
 
 /// Asks a deployment file's own precision for the logits that the file keeps.
 bool gives_stored_logits(const ModelFile& model, Precision precision) {
   if (!model.deployment || model.deployment->precision != to_string(precision)) return true;
-  WeightStore store;
-  CompileOptions options;
-  options.precision = precision;
-  options.ranges = model.deployment->ranges;
-  return offramp::gives_stored_logits(compile(model.graph, model.weights, options, store), model);
+  // Asked once for a network: a command opens it several times.
+  static std::map<std::vector<float>, bool> known;
+  const auto [verdict, is_new] = known.try_emplace(model.deployment->check.logits);
+  if (is_new) {
+    WeightStore store;
+    CompileOptions options;
+    options.precision = precision;
+    options.ranges = model.deployment->ranges;
+    verdict->second =
+        offramp::gives_stored_logits(compile(model.graph, model.weights, options, store), model);
+  }
+  return verdict->second;
 }
 
 Precision runtime_precision(const ModelFile& model, const EngineFlags& flags) {
@@ -97,7 +109,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
       ->check(CLI::IsMember({"runtime", "libtorch"}));
   command.add_option("--precision", flags.precision,
                      "f32, bf16, or int8 for a file that quantize wrote (default: a deployment "
-                     "file's own, else f32)");
+                     "file's own within its bounds; else as certified, else as stored)");
   command.add_flag("--tune", flags.tune,
                    "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
                    "the choice is kept in the user's cache folder");
@@ -106,14 +118,14 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
 
 Precision precision_for(const ModelFile& model, const std::string& word) {
   if (!word.empty() && word != "auto") return precision_from_string(word);
-  if (!model.deployment) return Precision::f32;
-  if (is_within_bounds(*model.deployment))
-    return precision_from_string(model.deployment->precision);
-  tell_once(
-      fmt::format("{} was measured outside its bounds on tune: runs in f32, unless "
-                  "--precision {} asks for it\n",
-                  model.deployment->precision, model.deployment->precision));
-  return Precision::f32;
+  const AutoPrecision found =
+      auto_precision(model, [&](const std::string& name) { return model.weights.at(name).dtype; });
+  if (found.is_out_of_bounds)
+    tell_once(
+        fmt::format("{} was measured outside its bounds on tune: runs in f32, unless "
+                    "--precision {} asks for it\n",
+                    model.deployment->precision, model.deployment->precision));
+  return found.precision;
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {

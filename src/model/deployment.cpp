@@ -9,12 +9,10 @@
 namespace offramp {
 namespace {
 
-constexpr std::size_t kMaxTensors = 100'000;
+constexpr std::size_t kMaxTensors = 10'000;
 constexpr std::size_t kMaxNameBytes = 1000;
 constexpr std::size_t kMaxLogits = 1'000'000;
 constexpr double kMostLogit = 1e30;
-constexpr double kMostMagnitude = 1e30;
-constexpr double kLeastMagnitude = 1e-30;
 
 Json to_json(const Ranges& ranges) {
   Json array = Json::array();

@@ -15,6 +15,9 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
+/// What a range may be: steps, and what one is in steps of another, stay far from f32's limits.
+inline constexpr float kLeastMagnitude = 1e-15f, kMostMagnitude = 1e15f;
+
 /// By tensor: the input, and every image that an operation hands on.
 using Ranges = std::map<std::string, Range, std::less<>>;
 
