@@ -1,15 +1,18 @@
 // The runtime on a plain ResNet-18 (cifar stem, 32x32, random weights) beside the sum of its bare
 // convolutions, measured in turns in one run; exit decisions; what was compiled.
 //
-//   runtime_bench [width] [--ops] [--profile]
+//   runtime_bench [width] [--ops] [--profile] [--model FILE] [--precision f32|bf16|int8]
 //
 // --ops lists the operations with implementation and layout; --profile times each convolution in
-// its network and bare. "1x2": one stream, two threads in every operation. "2x1": two streams on a
-// thread each. Times are medians and leave out decoding. A bare convolution runs again and again on
-// the same memory.
+// its network and bare; --model takes the network, the weights and the shares of images that leave
+// at each exit of a model with a policy for the adaptive run. "1x2": one stream, two threads in
+// every operation. "2x1": two streams on a thread each. Times are medians and leave out decoding. A
+// bare convolution runs again and again on the same memory.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <barrier>
 #include <chrono>
 #include <cstdio>
@@ -17,13 +20,16 @@
 #include <string_view>
 #include <thread>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "graph/network.h"
+#include "model/model_file.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/predictor.h"
+#include "runtime/ranges.h"
 #include "runtime/workspace.h"
 #include "tests/support/random_weights.h"
 
@@ -122,10 +128,44 @@ struct Bare {
   std::unique_ptr<BoundOperation> bound;
 };
 
-void compare_with_convolutions(const Graph& graph, const Tensors& weights, Precision precision,
-                               int batch, int streams, int threads_each) {
-  WeightStore store;
-  const auto compiled = compile(graph, weights, {precision, {batch}, threads_each}, store);
+/// A network with its weights, and what int8 needs to know of it.
+struct Subject {
+  Subject(Graph network, Tensors tensors) : graph(std::move(network)), weights(std::move(tensors)) {
+    if (has_instructions_for(Precision::int8))
+      ranges = observe_ranges(graph, weights, random_images(graph, 16, 77), 2);
+  }
+  explicit Subject(const Graph& network) : Subject(network, random_weights(network, 1)) {}
+
+  std::shared_ptr<const CompiledNetwork> compiled(Precision precision, int batch,
+                                                  int threads) const {
+    WeightStore store;
+    return compile(
+        graph, weights,
+        {.precision = precision, .batches = {batch}, .threads = threads, .ranges = ranges}, store);
+  }
+  std::shared_ptr<const RuntimeModel> model(Precision precision, int threads, int batch) const {
+    RuntimeOptions options{precision, threads, batch};
+    options.ranges = ranges;
+    return std::make_shared<RuntimeModel>(graph, weights, options);
+  }
+
+  Graph graph;
+  Tensors weights;
+  Ranges ranges;
+};
+
+/// Those that were asked for and that this CPU has instructions for.
+std::vector<Precision> precisions(const std::string& only) {
+  std::vector<Precision> all = {Precision::f32, Precision::bf16, Precision::int8};
+  std::erase_if(all, [&](Precision precision) {
+    return !has_instructions_for(precision) || (!only.empty() && to_string(precision) != only);
+  });
+  return all;
+}
+
+void compare_with_convolutions(const Subject& subject, Precision precision, int batch, int streams,
+                               int threads_each) {
+  const auto compiled = subject.compiled(precision, batch, threads_each);
   const std::size_t size = compiled->batches.size() - 1;
   const CompiledSegment& segment = compiled->stages[0].sizes[size];
   std::vector<std::unique_ptr<Workspace>> workspaces;
@@ -171,9 +211,8 @@ void compare_with_convolutions(const Graph& graph, const Tensors& weights, Preci
 }
 
 /// Every convolution's time in its network and bare, for one image.
-void profile(const Graph& graph, const Tensors& weights, Precision precision, int threads_each) {
-  WeightStore store;
-  const auto compiled = compile(graph, weights, {precision, {1}, threads_each}, store);
+void profile(const Subject& subject, Precision precision, int threads_each) {
+  const auto compiled = subject.compiled(precision, 1, threads_each);
   const CompiledSegment& segment = compiled->stages[0].sizes[0];
   const OmpThreads threads(threads_each);
   Workspace workspace(compiled);
@@ -195,12 +234,11 @@ void profile(const Graph& graph, const Tensors& weights, Precision precision, in
   }
 }
 
-void time_predictor(const Graph& graph, const Tensors& weights, Precision precision, int images) {
-  const auto pixels = random_images(graph, images, 1);
+void time_predictor(const Subject& subject, Precision precision, int images) {
+  const auto pixels = random_images(subject.graph, images, 1);
   for (const int batch : {1, 2, 4, 8, 16, 32}) {
     const auto start = Clock::now();
-    const auto model =
-        std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 0, batch});
+    const auto model = subject.model(precision, 0, batch);
     const double compiling = seconds_since(start);
     RuntimePredictor predictor(model);
     const double time = time_of([&] { predictor.predict_all(pixels); }, 1.0);
@@ -215,9 +253,8 @@ void time_predictor(const Graph& graph, const Tensors& weights, Precision precis
 
 /// Head, softmax and criterion of one image on one thread.
 void time_decisions(int width, Precision precision, const std::string& head) {
-  const Graph graph = network(width, {"2", "4"}, head);
-  WeightStore store;
-  const auto compiled = compile(graph, random_weights(graph, 1), {precision, {1}, 1}, store);
+  const Subject subject(network(width, {"2", "4"}, head));
+  const auto compiled = subject.compiled(precision, 1, 1);
   const OmpThreads threads(1);
   Workspace workspace(compiled);
   Policy policy = never_stop(3);
@@ -231,7 +268,8 @@ void time_decisions(int width, Precision precision, const std::string& head) {
       workspace.run_body(stage, 0, 0);  // the feature is where it is when it has just been computed
       const auto start = Clock::now();
       workspace.run_head(stage, 0, 0);
-      stopped += consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0), opinion);
+      stopped +=
+          consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), opinion);
       times.push_back(seconds_since(start));
     }
     fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,
@@ -239,40 +277,41 @@ void time_decisions(int width, Precision precision, const std::string& head) {
   }
 }
 
-/// 3 exits, images leaving at random in fixed shares, beside what the segments' and heads' own
-/// times promise. Both threads work on their own images throughout.
-void time_adaptive(int width, Precision precision, int batch) {
+/// Images leaving at random in given shares, beside what the segments' and heads' own times
+/// promise for as many. Both threads work on their own images throughout.
+/// @param shares  [K] of images that leave at an exit
+void time_adaptive(const Subject& subject, std::span<const double> shares, Precision precision,
+                   int batch) {
   constexpr int kImages = 1000;
-  const Graph graph = network(width, {"2", "4"}, "spp");
-  const Tensors weights = random_weights(graph, 1);
-  RuntimePredictor predictor(
-      std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 2, batch}));
-  const auto pixels = random_images(graph, kImages, 1);
-  const auto leaves = [](std::int64_t image, int exit_index, std::span<const float>) {
-    const std::uint64_t draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).below(100);
-    return draw < (exit_index == 0 ? 41 : 68);
+  RuntimePredictor predictor(subject.model(precision, 2, batch));
+  const auto pixels = random_images(subject.graph, kImages, 1);
+  const auto leaves = [&](std::int64_t image, int exit_index, std::span<const float>) {
+    double draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).uniform();
+    for (int k = 0; k <= exit_index; ++k) draw -= shares[static_cast<std::size_t>(k)];
+    return draw < 0;
   };
+  predictor.predict_until(pixels, leaves);
+  const std::vector<std::int64_t> went_through = predictor.counts().images;
 
-  WeightStore store;
-  const auto compiled = compile(graph, weights, {precision, {batch}, 1}, store);
+  const auto compiled = subject.compiled(precision, batch, 1);
   const std::size_t size = compiled->batches.size() - 1;
   Workspace first(compiled), second(compiled);
   const OmpThreads threads(1);
   Team team(2);
   const auto promised = [&] {
     double sum = 0;
-    for (std::size_t stage = 0; stage < 3; ++stage) {
+    for (std::size_t stage = 0; stage < compiled->stages.size(); ++stage) {
+      const bool has_exit = compiled->stages[stage].exit_index >= 0;
       const double both = time_of(
           [&] {
             team.run([&](int i) {
               Workspace& own = i == 0 ? first : second;
               own.run_body(stage, size, 0);
-              own.run_head(stage, size, 0);
+              if (has_exit) own.run_head(stage, size, 0);
             });
           },
           0.5);
-      const double share = stage == 0 ? 1 : stage == 1 ? 0.59 : 0.32;
-      sum += both / (2 * batch) * share * kImages;
+      sum += both / (2 * batch) * static_cast<double>(went_through[stage]);
     }
     return sum;
   };
@@ -289,36 +328,50 @@ void time_adaptive(int width, Precision precision, int batch) {
   std::fflush(stdout);
 }
 
-void print_operations(const Graph& graph, const Tensors& weights, Precision precision) {
-  WeightStore store;
-  const auto compiled = compile(graph, weights, {precision, {32}, 1}, store);
-  for (const CompiledRow& row : compiled_rows(*compiled))
+/// With the shares that its policy was seen to have.
+void time_model(const std::string& path, const std::vector<Precision>& precisions) {
+  ModelFile model = load_model(path);
+  if (!model.policy || !model.policy->seen)
+    throw Error("{}: has no policy with the shares that left at each exit", path);
+  const std::vector<double> shares = model.policy->seen->shares;
+  const Subject subject(std::move(model.graph), std::move(model.weights));
+  fmt::print("{}: {:.3f} of the images leave at its exits\n", path, fmt::join(shares, ", "));
+  for (const Precision precision : precisions)
+    for (const int batch : {1, 8, 32}) time_adaptive(subject, shares, precision, batch);
+}
+
+void print_operations(const Subject& subject, Precision precision) {
+  for (const CompiledRow& row : compiled_rows(*subject.compiled(precision, 32, 1)))
     fmt::print("{:<7} {:<22} {:<52} {:<28} {}\n", row.segment, row.output, row.kind,
                row.implementation, to_string(row.dst));
 }
 
-void run(int width, bool operations, bool profiles) {
-  const Graph graph = network(width, {}, "avg");
-  const Tensors weights = random_weights(graph, 1);
+void run(int width, bool operations, bool profiles, const std::string& model,
+         const std::vector<Precision>& precisions) {
+  const Subject plain(network(width, {}, "avg"));
   if (operations)
-    for (const Precision precision : {Precision::f32, Precision::bf16})
-      print_operations(graph, weights, precision);
+    for (const Precision precision : precisions) print_operations(plain, precision);
   if (profiles)
-    for (const Precision precision : {Precision::f32, Precision::bf16})
-      for (const int threads : {1, 2}) profile(graph, weights, precision, threads);
+    for (const Precision precision : precisions)
+      for (const int threads : {1, 2}) profile(plain, precision, threads);
   for (const std::string head : {"avg", "spp"})
-    for (const Precision precision : {Precision::f32, Precision::bf16})
-      time_decisions(width, precision, head);
-  for (const Precision precision : {Precision::f32, Precision::bf16})
-    for (const int batch : {1, 8, 32}) time_adaptive(width, precision, batch);
+    for (const Precision precision : precisions) time_decisions(width, precision, head);
+  if (model.empty()) {
+    const Subject with_exits(network(width, {"2", "4"}, "spp"));
+    for (const Precision precision : precisions)
+      for (const int batch : {1, 8, 32})
+        time_adaptive(with_exits, std::array{0.41, 0.27, 0.32}, precision, batch);
+  } else {
+    time_model(model, precisions);
+  }
   fmt::print("{:>5} {:>6} {:>7} {:>12} {:>14} {:>8} {:>11}\n", "", "batch", "split", "network, ms",
              "convs, ms", "ratio", "images/s");
-  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+  for (const Precision precision : precisions) {
     for (const int batch : {1, 32}) {
-      compare_with_convolutions(graph, weights, precision, batch, 1, 2);
-      compare_with_convolutions(graph, weights, precision, batch, 2, 1);
+      compare_with_convolutions(plain, precision, batch, 1, 2);
+      compare_with_convolutions(plain, precision, batch, 2, 1);
     }
-    for (const int images : {1, 32, 256}) time_predictor(graph, weights, precision, images);
+    for (const int images : {1, 32, 256}) time_predictor(plain, precision, images);
   }
 }
 
@@ -328,13 +381,24 @@ void run(int width, bool operations, bool profiles) {
 int main(int argc, char** argv) {
   int width = 64;
   bool operations = false, profiles = false;
+  std::string model, only;
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--ops")
+    const std::string_view argument = argv[i];
+    if (argument == "--ops")
       operations = true;
-    else if (std::string_view(argv[i]) == "--profile")
+    else if (argument == "--profile")
       profiles = true;
+    else if (argument == "--model" && i + 1 < argc)
+      model = argv[++i];
+    else if (argument == "--precision" && i + 1 < argc)
+      only = argv[++i];
     else
       width = std::atoi(argv[i]);
   }
-  offramp::run(width, operations, profiles);
+  try {
+    offramp::run(width, operations, profiles, model, offramp::precisions(only));
+  } catch (const offramp::Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
 }

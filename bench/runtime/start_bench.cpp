@@ -1,16 +1,16 @@
 // From the start of a program to its first answer: what an application waits for that loads a model
 // and classifies one image, and the memory it took.
 //
-//   start_bench [--width 64] [--file f32|bf16] [--precision auto] [--runs 15] [--batch 1]
+//   start_bench [--width 64] [--file f32|bf16|int8] [--precision auto] [--runs 15] [--batch 1]
 //               [--tune 0]
 //
 // A ResNet-18 (cifar stem, 32x32, two early exits with spp heads, random weights) is saved in the
-// given precision; then this program is started again and again, each time to load the file (warm
-// in the page cache) and run one image to the last exit on one thread. "total" is from before the
-// start of the process, its shared libraries included, to the answer in its parent's hands; "load"
-// and "first" are the parts that are the library's. With a batch above 1, "first" is that batch;
-// with --tune 1 convolutions are chosen by timing, kept from the second run on. Memory is the peak
-// of the resident set.
+// given precision (int8: a deployment file, as "offramp quantize" writes it); then this program is
+// started again and again, each time to load the file (warm in the page cache) and run one image to
+// the last exit on one thread. "total" is from before the start of the process, its shared
+// libraries included, to the answer in its parent's hands; "load" and "first" are the parts that
+// are the library's. With a batch above 1, "first" is that batch; with --tune 1 convolutions are
+// chosen by timing, kept from the second run on. Memory is the peak of the resident set.
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -31,6 +31,7 @@
 #include "graph/network.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
+#include "runtime/quantize.h"
 #include "tests/support/random_weights.h"
 
 extern char** environ;
@@ -59,14 +60,18 @@ std::size_t write_model(const std::string& path, int width, const std::string& p
   ModelFile model;
   model.graph = build_network(spec);
   model.weights = random_weights(model.graph, 1);
-  std::size_t bytes = 0;
-  for (auto& [name, tensor] : model.weights) {
+  for (auto& [name, tensor] : model.weights)
     if (precision == "bf16") tensor = in_bf16(tensor);
-    bytes += tensor.bytes.size();
-  }
   for (int i = 0; i < 10; ++i) model.classes.push_back(fmt::format("class {}", i));
   model.loss_weights = {1, 1, 1};
+  if (precision == "int8") {
+    model = quantised_to_int8(model, random_images(model.graph, 16, 1), 1);
+    model.deployment->measured.images = 1;  // within its bounds: it runs by itself
+  }
   save_model(path, model);
+  std::size_t bytes = 0;
+  const Safetensors file = Safetensors::open(path);
+  for (const auto& [name, view] : file.tensors()) bytes += view.bytes.size();
   return bytes;
 }
 

@@ -16,10 +16,10 @@ class Session;
 
 /// How a model is to run.
 struct Options {
-  /// "f32", "bf16", "int8" (of a file that "offramp quantize" wrote), or "auto": that of a
-  /// deployment file measured within its bounds (docs/deployment.md), else what the model's
-  /// guarantee was certified in, else what its weights are stored in. A CPU without the
-  /// instructions runs the next wider one; see Model::notes.
+  /// "f32", "bf16", "int8" (of a file that "offramp quantize" wrote), or "auto": a
+  /// deployment file's own if measured within its bounds (docs/deployment.md), else f32; of another
+  /// file what its guarantee was certified in, else what its weights are stored in. A CPU without
+  /// the instructions runs the next wider one; see Model::notes.
   std::string precision = "auto";
   /// That share the work of a session's images; 0: one for each core. For throughput: 1 here, and a
   /// session on a thread of yours for each core.

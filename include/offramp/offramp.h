@@ -36,7 +36,7 @@ OFFRAMP_API const char* offramp_version(void);
 typedef struct offramp_model offramp_model;
 
 typedef struct offramp_options {
-  const char* precision; /* "auto", "f32", "bf16"; NULL: "auto" */
+  const char* precision; /* "auto", "f32", "bf16", "int8" (of a deployment file); NULL: "auto" */
   int threads;           /* 0: one for each core */
   int batch;             /* images at once in batches; 0: 8 */
   int tune;              /* not 0: times convolutions at load */
@@ -55,7 +55,7 @@ OFFRAMP_API int offramp_model_width(const offramp_model* model);
 OFFRAMP_API int offramp_model_height(const offramp_model* model);
 /* 1 if the file says when to stop, else 0. */
 OFFRAMP_API int offramp_model_has_policy(const offramp_model* model);
-/* "f32" or "bf16". Valid as long as the model. */
+/* That it runs in: "f32", "bf16" or "int8". Valid as long as the model. */
 OFFRAMP_API const char* offramp_model_precision(const offramp_model* model);
 /* Of class `index`; NULL if there is none such. Valid as long as the model. */
 OFFRAMP_API const char* offramp_model_class_name(const offramp_model* model, int index);
@@ -99,6 +99,8 @@ typedef struct offramp_answer {
   int exit; /* from 1 */
   int64_t macs;
   double relative_cost;
+  const char* error; /* NULL: answered. Else one line, valid as probabilities are; of a batch or a
+                      * stream: the image was refused, and the rest means nothing */
 } offramp_answer;
 
 /* Classifies an image; *answer is written on success only.
@@ -115,6 +117,59 @@ OFFRAMP_API offramp_status offramp_classify_file(offramp_session* session, const
 OFFRAMP_API offramp_status offramp_classify_normalised(offramp_session* session,
                                                        const float* values, size_t count,
                                                        offramp_answer* answer);
+
+/* An image, to be read before the call that is given it returns. */
+typedef enum offramp_form {
+  OFFRAMP_RGB8 = 0,      /* as of offramp_classify_rgb8; width, height; size: bytes */
+  OFFRAMP_ENCODED = 1,   /* a JPEG or PNG file in memory; size: bytes */
+  OFFRAMP_FILE = 2,      /* data: its path, ending in 0 */
+  OFFRAMP_NORMALISED = 3 /* float values; size: their number */
+} offramp_form;
+
+typedef struct offramp_image {
+  offramp_form form;
+  const void* data;
+  size_t size;
+  int width, height; /* of OFFRAMP_RGB8 */
+} offramp_image;
+
+/* Classifies many: survivors of an exit fill the next segment's batch.
+ * answers: [count], in order; an image that is refused has an error, and spoils no other. */
+OFFRAMP_API offramp_status offramp_classify_batch(offramp_session* session,
+                                                  const offramp_image* images, size_t count,
+                                                  offramp_answer* answers);
+
+/* Called with the number that offramp_push was given. The answer is valid until it returns. It must
+ * not call the session. */
+typedef void (*offramp_on_answer)(void* user, int64_t id, const offramp_answer* answer);
+
+typedef struct offramp_stream_options {
+  int in_order;          /* not 0: answers in the order of offramp_push */
+  double flush_after_ms; /* 0: only offramp_flush runs what waits */
+  int64_t most_pending;  /* images not yet answered, at most; 0: 4096 */
+} offramp_stream_options;
+
+/* Begins a stream; options may be NULL. user is handed to every call of on_answer. */
+OFFRAMP_API offramp_status offramp_stream(offramp_session* session, offramp_on_answer on_answer,
+                                          void* user, const offramp_stream_options* options);
+/* Takes the next image of the stream, hands out answers that are ready. */
+OFFRAMP_API offramp_status offramp_push(offramp_session* session, int64_t id,
+                                        const offramp_image* image);
+/* Runs what has waited too long. */
+OFFRAMP_API offramp_status offramp_poll(offramp_session* session);
+/* Runs all that waits. */
+OFFRAMP_API offramp_status offramp_flush(offramp_session* session);
+/* Images pushed and not yet answered. */
+OFFRAMP_API int64_t offramp_pending(const offramp_session* session);
+
+/* What was certified of a session's answers: see Promise in model.h. */
+typedef struct offramp_promise {
+  const char* of; /* "harm" or "disagreement"; NULL: nothing is promised. Valid as the session */
+  double epsilon, delta;
+} offramp_promise;
+
+OFFRAMP_API offramp_status offramp_session_promise(const offramp_session* session,
+                                                   offramp_promise* promise);
 
 typedef enum offramp_drift {
   OFFRAMP_DRIFT_UNKNOWN = 0,

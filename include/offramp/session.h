@@ -24,12 +24,14 @@ class OFFRAMP_API Stop {
   /// on its temperatures and ensemble; without a policy the largest probability. Not for a policy
   /// that counts exits ("patience").
   static Stop at_threshold(float threshold);
-  /// At the last exit.
+  /// At the last exit. Here, too, probabilities are by the policy's temperatures and ensemble.
   static Stop never();
   /// As deep as this time allows, and no earlier: an exit that, by the times of its last runs,
   /// cannot be reached in what is left is not begun. The time of an image counts from the call that
   /// is given it, decoding included; images of a batch run one after the other, and each has its
-  /// time from the end of the one before. Above 0. It is a promise as good as the machine is quiet.
+  /// time from the end of the one before. Above 0. A promise as good as the machine is quiet. An
+  /// exit that was refused is expected to be a little faster each time, down to its fastest run
+  /// (half way after 100 images), so that it is tried again some time after a slow spell.
   static Stop within(double milliseconds);
   /// As deep as this many multiply-accumulates allow, and no earlier. Above 0.
   static Stop within_macs(std::int64_t macs);
@@ -56,7 +58,9 @@ struct Answer {
   int exit = 0;                      ///< counted from 1
   std::int64_t macs = 0;             ///< multiply-accumulates spent on it
   double relative_cost = 0;          ///< these over the plain network's
-  std::string error;  ///< not empty: the image was refused, and the rest means nothing
+  /// Not empty: the image was refused, or the network gave no finite numbers for it, and the rest
+  /// means nothing.
+  std::string error;
 
   bool ok() const { return error.empty(); }
 };
@@ -102,7 +106,7 @@ struct StreamOptions {
 /// Runs a model on images and stops as it is told. For one thread at a time; cheap beside its
 /// model: memory for the tensors of one image, and of a few batches once there is a batch or a
 /// stream. After the first image of a kind it allocates nothing of its own per image but answers
-/// and what decoding needs.
+/// and what decoding needs. One that was moved from may only be destroyed or assigned to.
 class OFFRAMP_API Session {
  public:
   /// Stops by the model's policy; one without goes to the last exit.
@@ -115,7 +119,8 @@ class OFFRAMP_API Session {
   ~Session();
 
   /// Classifies one image, on all of the model's threads.
-  /// @throws Error if the image cannot be decoded or has a wrong size
+  /// @throws Error if the image cannot be decoded, has a wrong size or values that are not finite,
+  /// or the network's are not
   Answer classify(const ImageView& image);
 
   /// Classifies many: survivors of an exit fill the next segment's batch. The answers are those of

@@ -1,6 +1,8 @@
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "offramp/offramp.h"
 #include "offramp/session.h"
@@ -15,7 +17,8 @@ struct offramp_model {
 struct offramp_session {
   offramp::Model model;
   offramp::Session session;
-  offramp::Answer answer = {};  // what the last offramp_answer points into
+  std::string promised = {};
+  std::vector<offramp::Answer> answers = {};  // what the last offramp_answers point into
   offramp::Stats stats = {};
 };
 
@@ -74,6 +77,38 @@ offramp::Stop stop_of(const offramp::Model& model, const offramp_stop& wanted) {
   return stop;
 }
 
+offramp_answer answer_of(const offramp_session& session, const offramp::Answer& given) {
+  if (!given.ok()) return {-1, nullptr, 0, nullptr, 0, 0, 0, 0, given.error.c_str()};
+  return {given.class_index,
+          session.model.classes()[static_cast<std::size_t>(given.class_index)].c_str(),
+          given.probability,
+          given.probabilities.data(),
+          static_cast<int>(given.probabilities.size()),
+          given.exit,
+          given.macs,
+          given.relative_cost,
+          nullptr};
+}
+
+ImageView rgb8(const void* pixels, std::size_t size, int width, int height) {
+  return ImageView::rgb8({static_cast<const std::uint8_t*>(pixels), size}, width, height);
+}
+
+ImageView view_of(const offramp_image& image) {
+  expect_pointer(image.data, "the image");
+  switch (image.form) {
+    case OFFRAMP_RGB8:
+      return rgb8(image.data, image.size, image.width, image.height);
+    case OFFRAMP_ENCODED:
+      return ImageView::encoded({static_cast<const std::byte*>(image.data), image.size});
+    case OFFRAMP_FILE:
+      return ImageView::file(static_cast<const char*>(image.data));
+    case OFFRAMP_NORMALISED:
+      return ImageView::normalised({static_cast<const float*>(image.data), image.size});
+  }
+  throw offramp::UsageError("image: there is no such form");
+}
+
 template <typename MakeView>
 offramp_status classify(offramp_session* session, offramp_answer* answer, const void* data,
                         const MakeView& view) noexcept {
@@ -81,17 +116,9 @@ offramp_status classify(offramp_session* session, offramp_answer* answer, const 
     expect_pointer(session, "session");
     expect_pointer(answer, "answer");
     expect_pointer(data, "the image");
-    session->answer = session->session.classify(view());
-    const offramp::Answer& given = session->answer;
-    const auto index = static_cast<std::size_t>(given.class_index);
-    *answer = {given.class_index,
-               session->model.classes()[index].c_str(),
-               given.probability,
-               given.probabilities.data(),
-               static_cast<int>(given.probabilities.size()),
-               given.exit,
-               given.macs,
-               given.relative_cost};
+    session->answers.resize(1);
+    session->answers[0] = session->session.classify(view());
+    *answer = answer_of(*session, session->answers[0]);
   });
 }
 
@@ -155,8 +182,9 @@ offramp_status offramp_session_new(const offramp_model* model, const offramp_sto
     expect_pointer(model, "model");
     expect_pointer(session, "session");
     const offramp_stop wanted = stop != nullptr ? *stop : offramp_stop{};
-    *session = new offramp_session{model->model,
-                                   offramp::Session(model->model, stop_of(model->model, wanted))};
+    offramp::Session made(model->model, stop_of(model->model, wanted));
+    const std::optional<offramp::Promise> promise = made.promise();
+    *session = new offramp_session{model->model, std::move(made), promise ? promise->of : ""};
   });
 }
 
@@ -169,7 +197,7 @@ offramp_status offramp_classify_rgb8(offramp_session* session, const uint8_t* pi
     const std::size_t sides =
         width > 0 && height > 0 ? static_cast<std::size_t>(width) * static_cast<std::size_t>(height)
                                 : 0;
-    return ImageView::rgb8({pixels, sides * 3}, width, height);
+    return rgb8(pixels, sides * 3, width, height);
   });
 }
 
@@ -188,6 +216,74 @@ offramp_status offramp_classify_file(offramp_session* session, const char* path,
 offramp_status offramp_classify_normalised(offramp_session* session, const float* values,
                                            size_t count, offramp_answer* answer) {
   return classify(session, answer, values, [&] { return ImageView::normalised({values, count}); });
+}
+
+offramp_status offramp_classify_batch(offramp_session* session, const offramp_image* images,
+                                      size_t count, offramp_answer* answers) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    if (count == 0) return;
+    expect_pointer(images, "images");
+    expect_pointer(answers, "answers");
+    std::vector<ImageView> views;
+    for (std::size_t i = 0; i < count; ++i) views.push_back(view_of(images[i]));
+    session->answers = session->session.classify(views);
+    for (std::size_t i = 0; i < count; ++i) answers[i] = answer_of(*session, session->answers[i]);
+  });
+}
+
+offramp_status offramp_stream(offramp_session* session, offramp_on_answer on_answer, void* user,
+                              const offramp_stream_options* options) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    if (on_answer == nullptr) throw offramp::UsageError("on_answer is NULL");
+    offramp::StreamOptions wanted;
+    if (options != nullptr) {
+      wanted.in_order = options->in_order != 0;
+      wanted.flush_after_ms = options->flush_after_ms;
+      if (options->most_pending != 0) wanted.most_pending = options->most_pending;
+    }
+    session->session.stream(
+        [session, on_answer, user](std::int64_t id, const offramp::Answer& given) {
+          const offramp_answer answer = answer_of(*session, given);
+          on_answer(user, id, &answer);
+        },
+        wanted);
+  });
+}
+
+offramp_status offramp_push(offramp_session* session, int64_t id, const offramp_image* image) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    expect_pointer(image, "image");
+    session->session.push(id, view_of(*image));
+  });
+}
+
+offramp_status offramp_poll(offramp_session* session) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    session->session.poll();
+  });
+}
+
+offramp_status offramp_flush(offramp_session* session) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    session->session.flush();
+  });
+}
+
+int64_t offramp_pending(const offramp_session* session) { return session->session.pending(); }
+
+offramp_status offramp_session_promise(const offramp_session* session, offramp_promise* promise) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    expect_pointer(promise, "promise");
+    const std::optional<offramp::Promise> given = session->session.promise();
+    *promise = given ? offramp_promise{session->promised.c_str(), given->epsilon, given->delta}
+                     : offramp_promise{nullptr, 0, 0};
+  });
 }
 
 offramp_status offramp_stats(offramp_session* session, offramp_statistics* statistics) {

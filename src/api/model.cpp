@@ -7,6 +7,7 @@
 #include "api/model_state.h"
 #include "core/error.h"
 #include "core/version.h"
+#include "runtime/auto_precision.h"
 #include "runtime/kernels_name.h"
 #include "runtime/self_check.h"
 #include "runtime/tune.h"
@@ -58,25 +59,6 @@ void Model::State::check_stored_logits() {
   for_one_ = compiled(compile_options_);
 }
 
-/// nullopt where nothing is certified, or in a precision of another program.
-std::optional<Precision> Model::State::certified_precision() const {
-  if (!file().policy || !file().policy->guarantee) return std::nullopt;
-  try {
-    return precision_from_string(file().policy->guarantee->precision);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
-/// What the weights are stored in: bf16 if those of all convolutions are.
-Precision Model::State::stored_precision() const {
-  for (const Parameter& parameter : parameters(file().graph))
-    if (parameter.role == ParameterRole::conv_weight &&
-        mapped_.file.at(parameter.name).dtype != DType::bf16)
-      return Precision::f32;
-  return Precision::bf16;
-}
-
 std::shared_ptr<const CompiledNetwork> Model::State::compiled(CompileOptions options) const {
   const auto weights = [this](const std::string& name) { return mapped_.weights_of(name); };
   options.ranges = file().deployment ? file().deployment->ranges : Ranges{};
@@ -89,16 +71,17 @@ std::shared_ptr<const CompiledNetwork> Model::State::compiled(CompileOptions opt
 
 Precision Model::State::choose_precision(const std::string& wanted) {
   Precision precision = Precision::f32;
-  if (wanted != "auto")
+  if (wanted != "auto") {
     precision = precision_from_string(wanted);
-  else if (!file().deployment)
-    precision = certified_precision().value_or(stored_precision());
-  else if (is_within_bounds(*file().deployment))
-    precision = precision_from_string(file().deployment->precision);
-  else
-    notes_.push_back(
-        fmt::format("{} was measured outside its bounds on tune: the model runs in f32",
-                    file().deployment->precision));
+  } else {
+    const AutoPrecision found = auto_precision(
+        file(), [this](const std::string& name) { return mapped_.file.at(name).dtype; });
+    precision = found.precision;
+    if (found.is_out_of_bounds)
+      notes_.push_back(
+          fmt::format("{} was measured outside its bounds on tune: the model runs in f32",
+                      file().deployment->precision));
+  }
   const Precision usable = usable_precision(precision);
   if (usable != precision)
     notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",

@@ -34,8 +34,6 @@ class [[gnu::visibility("hidden")]] Model::State {
   std::shared_ptr<const CompiledNetwork> for_many() const;
 
  private:
-  std::optional<Precision> certified_precision() const;
-  Precision stored_precision() const;
   Precision choose_precision(const std::string& wanted);
   void settle_promise();
   void check_stored_logits();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <list>
 #include <utility>
@@ -22,8 +23,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 28;
 constexpr int kWarmUpRuns = 6;
+constexpr const char* kNoNumbers = "the network's values for this image are not finite";
+
+bool are_finite(std::span<const float> values) {
+  return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+}
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
@@ -47,7 +52,9 @@ class [[gnu::visibility("hidden")]] Session::State {
   Answer classify(const ImageView& image) {
     const auto start = Clock::now();
     load(image);
-    return walk_image(start);
+    Answer answer = walk_image(start);
+    if (!answer.ok()) throw Error("{}", answer.error);
+    return answer;
   }
 
   std::vector<Answer> classify(std::span<const ImageView> images) {
@@ -176,9 +183,13 @@ class [[gnu::visibility("hidden")]] Session::State {
         throw UsageError("the model has no policy: calibrate it, or stop by another rule");
       return chosen->policy;
     }
-    const int exits = static_cast<int>(model.cost().exit_macs.size());
-    if (stop.rule_ == Stop::Rule::never) return never_stop(exits);
-    Policy policy = chosen ? chosen->policy : never_stop(exits);
+    // Probabilities are the policy's, whatever stops an image: its temperatures, its ensemble.
+    Policy policy =
+        chosen ? chosen->policy : never_stop(static_cast<int>(model.cost().exit_macs.size()));
+    if (stop.rule_ == Stop::Rule::never) {
+      std::ranges::fill(policy.thresholds, std::nullopt);
+      return policy;
+    }
     if (policy.criterion == Criterion::patience)
       throw UsageError("threshold: the model's policy counts exits that agree; there is no score");
     std::ranges::fill(policy.thresholds, stop.threshold_);
@@ -216,6 +227,7 @@ class [[gnu::visibility("hidden")]] Session::State {
         if (image.values_.size() != pixels_.size())
           throw Error("image: {} values, but the network takes {}", image.values_.size(),
                       to_string(model_->file().graph.input));
+        if (!are_finite(image.values_)) throw Error("image: a value is not finite");
         std::ranges::copy(image.values_, pixels_.begin());
         return;
       case ImageView::Form::rgb8:
@@ -253,7 +265,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   void load_file(const std::filesystem::path& path) {
-    const std::vector<std::byte> bytes = read_file(path, kLargestFile);
+    const std::vector<std::byte> bytes = read_file(path, kMaxImageBytes);
     try {
       to_input(decode_image(bytes), model_->file().preprocessing, pixels_);
     } catch (const Error& error) {
@@ -301,6 +313,12 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answer;
   }
 
+  static Answer refused(const char* why) {
+    Answer answer;
+    answer.error = why;
+    return answer;
+  }
+
   /// One image by itself. @param start  when its time began
   Answer walk_image(Clock::time_point start) {
     Walk& walk = one();
@@ -310,7 +328,9 @@ class [[gnu::visibility("hidden")]] Session::State {
     auto before = timed ? Clock::now() : start;
     for (int next = 0;; ++next) {
       if (timed && next > 0 && !times_.fits(next, budget - seconds_between(start, before))) break;
-      const bool stop = stops(next, walk.advance(), opinion_);
+      const std::span<const float> logits = walk.advance();
+      if (!are_finite(logits)) return refused(kNoNumbers);
+      const bool stop = stops(next, logits, opinion_);
       if (timed) {
         const auto now = Clock::now();
         times_.add(next, seconds_between(before, now));
@@ -337,9 +357,10 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   Slots::iterator take_slot(Slots & into) {
     if (free_.empty()) {
-      Slot& fresh = free_.emplace_back();
-      fresh.index = static_cast<std::int64_t>(slots_.size());
-      slots_.push_back(std::prev(free_.end()));
+      const std::size_t index = slots_.size();
+      slots_.emplace_back();  // memory may end in between: an entry without a slot is never used
+      free_.emplace_back().index = static_cast<std::int64_t>(index);
+      slots_[index] = std::prev(free_.end());
     }
     const auto slot = free_.begin();
     slot->done = false;
@@ -413,8 +434,12 @@ class [[gnu::visibility("hidden")]] Session::State {
   Slots finished_;   // to be handed out, unless that is done in order
   ExitVisitor visitor_ = [this](std::int64_t image, int exit_index, std::span<const float> logits) {
     Slot& slot = *slots_[static_cast<std::size_t>(image)];
-    if (!stops(exit_index, logits, slot.opinion)) return false;
-    slot.answer = answered(slot.opinion, exit_index);
+    if (!are_finite(logits))
+      slot.answer = refused(kNoNumbers);
+    else if (stops(exit_index, logits, slot.opinion))
+      slot.answer = answered(slot.opinion, exit_index);
+    else
+      return false;
     finish(slot);
     return true;
   };

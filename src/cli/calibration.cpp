@@ -194,10 +194,11 @@ struct Reference {
 
 class Calibrator {
  public:
-  explicit Calibrator(const CalibrateFlags& flags)
+  Calibrator(const CalibrateFlags& flags, std::optional<ModelFile> made)
       : flags_(flags),
         shape_{criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)},
-        model_(load_model(flags.model, &extra_)),
+        made_(made.has_value()),
+        model_(made_ ? std::move(*made) : load_model(flags.model, &extra_)),
         exits_(static_cast<int>(exit_segments(model_.graph).size())) {
     if (exits_ < 2)
       throw Error("{}: has no early exit, so there is nothing to choose", flags.model);
@@ -373,10 +374,11 @@ class Calibrator {
   void count_certificate() {
     Tensors extra;
     ModelFile now = load_model(flags_.model, &extra);
-    if (now.graph != model_.graph || now.weights != model_.weights ||
+    if (now.graph != model_.graph || (!made_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error("{}: changed while it was calibrated", flags_.model);
-    ++now.certificates;
+    // What was made of the model may stand for more draws than the model knows of.
+    now.certificates = std::max(now.certificates, model_.certificates) + 1;
     check_level(now.certificates);
     try {
       save_model(flags_.model, now, extra);
@@ -440,6 +442,7 @@ class Calibrator {
 
   const CalibrateFlags& flags_;
   PolicyShape shape_;
+  bool made_;  ///< of the model in flags_.model, rather than that model itself
   Tensors extra_;
   ModelFile model_;
   int exits_;
@@ -453,6 +456,11 @@ class Calibrator {
 
 }  // namespace
 
-Calibration calibrate(const CalibrateFlags& flags) { return Calibrator(flags).run(); }
+Calibration calibrate(const CalibrateFlags& flags) { return Calibrator(flags, {}).run(); }
+
+Calibration calibrate(const CalibrateFlags& flags, ModelFile made) {
+  OFFRAMP_ASSERT(!flags.out.empty());
+  return Calibrator(flags, std::move(made)).run();
+}
 
 }  // namespace offramp::cli

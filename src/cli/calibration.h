@@ -8,6 +8,7 @@
 #include "cli/engine.h"
 #include "eval/policy_metrics.h"
 #include "eval/worst_class.h"
+#include "model/model_file.h"
 #include "model/policy_json.h"
 #include "policy/calibration.h"
 
@@ -76,5 +77,9 @@ struct Calibration {
 /// @throws Error if the data do not hold the model's images, the model was trained on them, or a
 /// file cannot be written
 Calibration calibrate(const CalibrateFlags& flags);
+
+/// The same for a model that was made of the one in `flags.model` and is in no file yet; the result
+/// goes to `flags.out`. A certificate is counted in `flags.model`, whose images it looks at.
+Calibration calibrate(const CalibrateFlags& flags, ModelFile made);
 
 }  // namespace offramp::cli

@@ -1,14 +1,17 @@
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/engine.h"
@@ -27,7 +30,6 @@ namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 
 constexpr int kBatch = 32;
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
 
 struct Flags {
   std::string model;
@@ -77,18 +79,54 @@ class ImageList {
 
   std::optional<std::string> next() {
     if (next_ < paths_.size()) return paths_[next_++];
-    std::string line;
-    while (reads_input_ && std::getline(std::cin, line)) {
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      if (!line.empty()) return line;
+    while (reads_input_) {
+      auto line = take_line();
+      if (!line) {
+        if (read_some()) continue;
+        reads_input_ = false;
+        line = std::exchange(unread_, {});  // the last, without an end
+      }
+      if (!line->empty() && line->back() == '\r') line->pop_back();
+      if (!line->empty()) return line;
     }
     return std::nullopt;
   }
 
+  /// Whether next() would wait for somebody to write another line.
+  bool would_block() {
+    if (next_ < paths_.size() || !reads_input_) return false;
+    while (unread_.find('\n') == unread_.npos) {
+      pollfd input = {STDIN_FILENO, POLLIN, 0};
+      if (poll(&input, 1, 0) == 0) return true;
+      if (!read_some()) return false;
+    }
+    return false;
+  }
+
  private:
+  std::optional<std::string> take_line() {
+    const std::size_t end = unread_.find('\n');
+    if (end == unread_.npos) return std::nullopt;
+    std::string line = unread_.substr(0, end);
+    unread_.erase(0, end + 1);
+    return line;
+  }
+
+  /// False at the end of the input.
+  bool read_some() {
+    char bytes[4096];
+    ssize_t count = 0;
+    do count = read(STDIN_FILENO, bytes, sizeof bytes);
+    while (count < 0 && errno == EINTR);
+    if (count <= 0) return false;
+    unread_.append(bytes, static_cast<std::size_t>(count));
+    return true;
+  }
+
   std::vector<std::string> paths_;
   std::size_t next_ = 0;
   bool reads_input_ = false;
+  std::string unread_;  ///< of standard input
 };
 
 /// One image: its answer, or why there is none.
@@ -122,7 +160,7 @@ class Classifier {
     for (std::size_t i = 0; i < paths.size(); ++i) {
       answers[i].image = paths[i];
       try {
-        const std::vector<std::byte> bytes = read_file(paths[i], kMaxFileBytes);
+        const std::vector<std::byte> bytes = read_file(paths[i], kMaxImageBytes);
         const Image image = decode(paths[i], bytes);
         inputs.resize((readable.size() + 1) * size);
         to_input(image, model_.preprocessing,
@@ -215,7 +253,8 @@ int run(const Flags& flags) {
   std::vector<std::string> paths;
   for (bool more = true; more;) {
     paths.clear();
-    while (paths.size() < batch && more) {
+    // Whoever writes paths one by one, and waits for the answers, gets them one by one.
+    while (paths.size() < batch && more && (paths.empty() || !list.would_block())) {
       if (auto path = list.next())
         paths.push_back(std::move(*path));
       else

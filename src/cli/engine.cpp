@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <mutex>
+#include <set>
+#include <vector>
 
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "runtime/auto_precision.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/kernels_name.h"
@@ -36,19 +39,38 @@ bool is_libtorch(const EngineFlags& flags) {
   return libtorch;
 }
 
+/// Each message once.
 void tell_once(const std::string& text) {
-  static std::atomic<bool> told = false;
-  if (!told.exchange(true)) tell(text);
+  static std::mutex mutex;
+  static std::set<std::string> told;
+  const std::lock_guard lock(mutex);
+  if (told.insert(text).second) tell(text);
 }
 
-/// Asks a deployment file's own precision for the logits that the file keeps.
+/// Asks a deployment file's own precision for the logits that the file keeps: once in a run of the
+/// program, for every engine that is opened or described would compile the network for it.
 bool gives_stored_logits(const ModelFile& model, Precision precision) {
-  if (!model.deployment || model.deployment->precision != to_string(precision)) return true;
+  if (!model.deployment || model.deployment->precision != to_string(precision) ||
+      model.deployment->check.logits.empty())
+    return true;
+  struct Verdict {
+    Graph graph;
+    Deployment deployment;
+    bool good;
+  };
+  static std::mutex mutex;
+  static std::vector<Verdict> verdicts;
+  const std::lock_guard lock(mutex);
+  for (const Verdict& known : verdicts)
+    if (known.graph == model.graph && known.deployment == *model.deployment) return known.good;
   WeightStore store;
   CompileOptions options;
   options.precision = precision;
   options.ranges = model.deployment->ranges;
-  return offramp::gives_stored_logits(compile(model.graph, model.weights, options, store), model);
+  const bool good =
+      offramp::gives_stored_logits(compile(model.graph, model.weights, options, store), model);
+  verdicts.push_back({model.graph, *model.deployment, good});
+  return good;
 }
 
 Precision runtime_precision(const ModelFile& model, const EngineFlags& flags) {
@@ -96,8 +118,9 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
       .add_option("--engine", flags.engine, "runtime (default), or libtorch where it is built in")
       ->check(CLI::IsMember({"runtime", "libtorch"}));
   command.add_option("--precision", flags.precision,
-                     "f32, bf16, or int8 for a file that quantize wrote (default: a deployment "
-                     "file's own, else f32)");
+                     "f32, bf16, or int8 for a file that quantize wrote; auto, the default: a "
+                     "deployment file's own within its bounds, else f32; of any other what its "
+                     "guarantee was certified in, else what its weights are stored in");
   command.add_flag("--tune", flags.tune,
                    "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
                    "the choice is kept in the user's cache folder");
@@ -106,21 +129,21 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
 
 Precision precision_for(const ModelFile& model, const std::string& word) {
   if (!word.empty() && word != "auto") return precision_from_string(word);
-  if (!model.deployment) return Precision::f32;
-  if (is_within_bounds(*model.deployment))
-    return precision_from_string(model.deployment->precision);
-  tell_once(
-      fmt::format("{} was measured outside its bounds on tune: runs in f32, unless "
-                  "--precision {} asks for it\n",
-                  model.deployment->precision, model.deployment->precision));
-  return Precision::f32;
+  const AutoPrecision chosen =
+      auto_precision(model, [&](const std::string& name) { return model.weights.at(name).dtype; });
+  if (chosen.is_out_of_bounds)
+    tell_once(
+        fmt::format("{} was measured outside its bounds on tune: runs in f32, unless "
+                    "--precision {} asks for it\n",
+                    model.deployment->precision, model.deployment->precision));
+  return chosen.precision;
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {
   if (!is_libtorch(flags)) {
     const Precision precision = runtime_precision(model, flags);
     const bool tuned = flags.tune && precision == Precision::f32;
-    return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : "")};
+    return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : ""), tuned};
   }
   if (flags.tune) throw UsageError("--tune: LibTorch chooses its convolutions itself");
   const Precision precision = precision_for(model, flags.precision);

@@ -16,7 +16,7 @@ struct EngineFlags {
   int threads = 0;
   int batch = 0;          ///< 0: chosen by the command
   std::string engine;     ///< empty: the runtime, or LibTorch where the device is not the CPU
-  std::string precision;  ///< empty: a deployment file's own, else f32
+  std::string precision;  ///< empty: "auto"
   std::string device = "cpu";
   bool tune = false;  ///< Winograd's algorithm where it is faster here; the runtime in f32 only
 };
@@ -28,11 +28,11 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags);
 struct Engine {
   std::string precision;  ///< that is computed in: another than was asked for on some CPUs
   std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16", "libtorch cpu"; a certificate's name
+  bool tuned = false;     ///< by timing on this machine: no certificate holds
 };
 
-/// The precision that a word of a command line means for a model: an empty one, or "auto", a
-/// deployment file's own if it was measured within its bounds, else f32. @throws UsageError naming
-/// the nearest
+/// The precision that a word of a command line means for a model; an empty one is "auto", see
+/// auto_precision. @throws UsageError naming the nearest
 Precision precision_for(const ModelFile& model, const std::string& word);
 
 /// @throws UsageError for an engine, precision or device that does not exist, or not together;

@@ -72,14 +72,14 @@ std::string describe(const ModelFile& model) {
 int run_compiled(const Flags& flags) {
   const ModelFile model = model_or_recipe(flags.path, flags.classes);
   RuntimeOptions options;
-  options.precision = precision_for(model, flags.precision);
+  EngineFlags engine;
+  engine.precision = flags.precision;
+  // As any command would run it: the file's own check included.
+  options.precision = precision_from_string(engine_for(model, engine).precision);
   if (model.deployment) options.ranges = model.deployment->ranges;
   options.batch = flags.batch;
   options.threads = flags.threads;
   const CompiledTable table = compiled_table(model.graph, model.weights, options);
-  if (table.precision != to_string(options.precision))
-    tell(fmt::format("this CPU has no instructions for {}: compiled in {}\n",
-                     to_string(options.precision), table.precision));
   write_out(flags.json ? to_json_text(table) : to_text(table, may_color(stdout)));
   return 0;
 }

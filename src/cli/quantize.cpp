@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <sstream>
+#include <utility>
 
 #include "cli/engine.h"
 #include "cli/evaluate.h"
@@ -74,11 +75,12 @@ EngineFlags engine_flags(const QuantizeFlags& flags, const std::string& precisio
   return engine;
 }
 
-/// The policy of the model, chosen anew for the deployed file and written into it.
-void choose_policy_again(const QuantizeFlags& flags, const ModelFile& model, Quantized& result) {
+/// The flags by which the policy is chosen again; nullopt where it cannot be, and result says why.
+std::optional<CalibrateFlags> flags_to_choose_again(const QuantizeFlags& flags,
+                                                    const ModelFile& model, Quantized& result) {
   if (!model.policy) {
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
-    return;
+    return std::nullopt;
   }
   auto wanted = flags_of_aim(*model.policy);
   if (!wanted) {
@@ -86,15 +88,41 @@ void choose_policy_again(const QuantizeFlags& flags, const ModelFile& model, Qua
         "the policy's aim ({}) cannot be met again from what the model holds: choose one with "
         "\"offramp calibrate\"",
         model.policy->aim);
-    return;
+    return std::nullopt;
   }
-  wanted->model = flags.written_to();
+  wanted->model = flags.model;
+  wanted->out = flags.written_to();
   wanted->data = flags.data;
   wanted->engine = engine_flags(flags, flags.precision);
-  result.policy = calibrate(*wanted);
-  result.policy_flags = *wanted;
+  return wanted;
 }
 
+/// How many certificates the file that is to be replaced knows of, if they were drawn from the same
+/// images.
+int certificates_known(const std::string& out, const ModelFile& model) {
+  if (!fs::exists(out)) return 0;
+  try {
+    const ModelFile old = map_model(out).model;
+    return old.provenance.data.certify == model.provenance.data.certify ? old.certificates : 0;
+  } catch (const Error&) {
+    return 0;  // no model
+  }
+}
+
+/// Chooses the policy of the model anew for what was made of it, and writes the file: at the end
+/// and in one step, so that the one that was there is whole until then.
+void write_with_policy(const QuantizeFlags& flags, const ModelFile& model, ModelFile deployed,
+                       Quantized& result) {
+  deployed.certificates =
+      std::max(model.certificates, certificates_known(flags.written_to(), model));
+  const auto wanted = flags_to_choose_again(flags, model, result);
+  if (!wanted) {
+    save_model(flags.written_to(), deployed);
+    return;
+  }
+  result.policy = calibrate(*wanted, std::move(deployed));
+  result.policy_flags = *wanted;
+}
 ModelFile deployed_from(const QuantizeFlags& flags, const ModelFile& model, const Dataset& data,
                         Quantized& result) {
   if (flags.precision == "bf16") return rounded_to_bf16(model);
@@ -202,8 +230,7 @@ Quantized quantize(const QuantizeFlags& flags) {
                                    last.difference.low, last.difference.high};
   result.within_bounds = is_within_bounds(*deployed.deployment);
   deployed.deployment->check = stored_logits(deployed, precision);
-  save_model(out, deployed);
-  choose_policy_again(flags, model, result);
+  write_with_policy(flags, model, std::move(deployed), result);
   result.bytes_before = static_cast<std::int64_t>(fs::file_size(flags.model));
   result.bytes = static_cast<std::int64_t>(fs::file_size(out));
   return result;

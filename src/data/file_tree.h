@@ -54,9 +54,6 @@ struct ArchiveLimits {
   std::uint64_t ratio_from_bytes = std::uint64_t{1} << 28;
 };
 
-/// Largest file that is taken for an image.
-inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 28;
-
 /// Lists a folder with its subfolders, hidden ones left out; one that cannot be listed has a
 /// `problem`. Links are followed, except to a folder that the link
 /// itself lies in.

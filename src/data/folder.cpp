@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/file_tree.h"
 #include "data/parallel.h"
+#include "image/image.h"
 
 namespace offramp::detail {
 namespace {

@@ -9,6 +9,9 @@
 
 namespace offramp {
 
+/// Largest file that is taken for an image.
+inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 28;
+
 /// An upright RGB image, 8 bits a channel, rows top to bottom, pixels interleaved: [height, width,
 /// 3].
 struct Image {

@@ -1,5 +1,6 @@
 #include "model/deployment.h"
 
+#include <algorithm>
 #include <set>
 
 #include "core/error.h"
@@ -8,12 +9,10 @@
 namespace offramp {
 namespace {
 
-constexpr std::size_t kMaxTensors = 100'000;
+constexpr std::size_t kMaxTensors = 10'000;
 constexpr std::size_t kMaxNameBytes = 1000;
 constexpr std::size_t kMaxLogits = 1'000'000;
 constexpr double kMostLogit = 1e30;
-constexpr double kMostMagnitude = 1e30;
-constexpr double kLeastMagnitude = 1e-30;
 
 Json to_json(const Ranges& ranges) {
   Json array = Json::array();
@@ -79,10 +78,12 @@ StoredLogits read_check(const Json& json) {
 bool is_within_bounds(const Deployment& deployment) {
   const MeasuredLoss& measured = deployment.measured;
   const bool int8 = deployment.precision == "int8";
-  const double least_agreement = int8 ? 0.985 : 0.995, most_lost = int8 ? 0.003 : 0.001;
+  if (measured.images <= 0) return false;
+  const double least_agreement = int8 ? 0.985 : 0.995;
+  const double most_lost = std::max(int8 ? 0.003 : 0.001, 1 / static_cast<double>(measured.images));
   // Counts of images become shares: a loss of exactly the bound is within it.
   constexpr double kRounding = 1e-9;
-  return measured.images > 0 && measured.agreement >= least_agreement - kRounding &&
+  return measured.agreement >= least_agreement - kRounding &&
          measured.reference_accuracy - measured.accuracy <= most_lost + kRounding;
 }
 

@@ -18,7 +18,9 @@ constexpr std::int64_t kMaxSize = 65536;  // channels, sides, classes
 constexpr std::int64_t kMaxKernel = 64;
 constexpr std::int64_t kMaxFeatures = std::int64_t{1} << 24;
 constexpr std::size_t kMaxSegments = 10'000;
-constexpr std::size_t kMaxNodes = 100'000;
+// A ResNet of 1202 layers has some 4,500; what a node costs where a model is loaded adds up to less
+// than a second.
+constexpr std::size_t kMaxNodes = 10'000;
 constexpr std::size_t kMaxInputs = 1'000;
 
 // Writing: every attribute of an operation, defaults included, so that a reader needs none.

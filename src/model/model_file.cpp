@@ -2,21 +2,19 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <set>
 #include <string_view>
 #include <utility>
 
-#include "core/bf16.h"
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "graph/cost.h"
 #include "model/json_reader.h"
+#include "model/stored_weights.h"
 
 namespace offramp {
 namespace {
@@ -32,8 +30,6 @@ constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> Data
                 {"provenance.tune", &DataProvenance::tune},
                 {"provenance.certify", &DataProvenance::certify}}};
 
-std::string place_of(std::string_view tensor) { return fmt::format("tensor {}", quote(tensor)); }
-
 /// Runs `work`; an Error from it gets `place` before its text.
 template <typename Work>
 auto at_place(std::string_view place, Work&& work) {
@@ -42,106 +38,6 @@ auto at_place(std::string_view place, Work&& work) {
   } catch (const Error& error) {
     throw_with_place(place, error);
   }
-}
-
-// Weights.
-
-void check_shape(const std::vector<std::int64_t>& got, const Parameter& expected) {
-  if (got != expected.shape)
-    throw Error("{}: shape differs from the graph: got {}, expected {}", place_of(expected.name),
-                to_string(got), to_string(expected.shape));
-}
-
-/// Looks at the elements of a tensor of f32 or bf16, which need not be aligned.
-/// @param kInfinity  its bits; a value is finite if its magnitude is less
-template <typename Element, Element kInfinity, typename Convert>
-void check_values(std::span<const std::byte> bytes, const Parameter& parameter,
-                  const Convert& convert) {
-  // Its square root is taken.
-  const bool is_variance = parameter.role == ParameterRole::running_var;
-  std::array<Element, 4096> block;
-  for (std::size_t begin = 0; begin < bytes.size(); begin += sizeof block) {
-    const std::size_t size = std::min(sizeof block, bytes.size() - begin);
-    std::memcpy(block.data(), bytes.data() + begin, size);
-    const auto values = std::span(block).first(size / sizeof(Element));
-    // All at once first, on their bits, which is quick.
-    constexpr auto kSign = static_cast<Element>(~(static_cast<Element>(~Element{0}) >> 1));
-    Element largest = 0, any = 0;
-    for (const Element element : values) {
-      largest = std::max(largest, static_cast<Element>(element & static_cast<Element>(~kSign)));
-      any = static_cast<Element>(any | element);
-    }
-    if (largest < kInfinity && !(is_variance && (any & kSign) != 0)) continue;
-    for (const Element element : values) {
-      const float value = convert(element);
-      if (!std::isfinite(value))
-        throw Error("{}: a value is not finite: {}", place_of(parameter.name), value);
-      if (is_variance && value < 0)
-        throw Error("{}: a variance is negative: {}", place_of(parameter.name), value);
-    }
-  }
-}
-
-void check_weight(const TensorView& tensor, const Parameter& parameter) {
-  if (tensor.dtype != DType::f32 && tensor.dtype != DType::bf16)
-    throw Error("{}: got {}, expected F32 or BF16", place_of(parameter.name),
-                to_string(tensor.dtype));
-  check_shape(tensor.shape, parameter);
-  if (static_cast<std::uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype) !=
-      tensor.bytes.size())
-    throw Error("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
-                tensor.bytes.size());
-  if (tensor.dtype == DType::bf16)
-    check_values<std::uint16_t, 0x7f80>(tensor.bytes, parameter, from_bf16);
-  else
-    check_values<std::uint32_t, 0x7f800000>(
-        tensor.bytes, parameter, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });
-}
-
-// A weight of 8 bits: `<name>` I8, and `<name>_scale` F32, one for each of its first dimension.
-
-constexpr std::string_view kScaleSuffix = "_scale";
-
-std::vector<float> read_scales(const Safetensors& file, const Parameter& parameter) {
-  const std::string name = parameter.name + std::string(kScaleSuffix);
-  const TensorView& view = file.at(name);
-  if (view.dtype != DType::f32 || view.shape != std::vector{parameter.shape[0]})
-    throw Error("{}: got {} {}, expected F32 [{}]", place_of(name), to_string(view.dtype),
-                to_string(view.shape), parameter.shape[0]);
-  std::vector<float> scales = view.to_f32();
-  for (const float scale : scales)
-    if (!std::isfinite(scale) || !(scale > 0))
-      throw Error("{}: a scale is not a finite number above 0: {}", place_of(name), scale);
-  return scales;
-}
-
-std::vector<float> scaled(std::span<const std::byte> elements, const std::vector<float>& scales) {
-  std::vector<float> values(elements.size());
-  const std::size_t per_scale = values.size() / scales.size();
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = scales[i / per_scale] * static_cast<float>(static_cast<std::int8_t>(elements[i]));
-  return values;
-}
-
-HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& scales,
-                         const std::string& name) {
-  const std::vector<float> values = weight.to_f32();
-  if (scales.empty() || scales.size() != static_cast<std::size_t>(weight.shape[0]))
-    throw Error("{}: {} scales for {} output channels", place_of(name), scales.size(),
-                weight.shape[0]);
-  const std::size_t per_scale = values.size() / scales.size();
-  HostTensor elements{DType::i8, weight.shape, std::vector<std::byte>(values.size())};
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float steps = std::nearbyint(values[i] / scales[i / per_scale]);
-    if (!(std::abs(steps) <= 127) || steps * scales[i / per_scale] != values[i])
-      throw Error("{}: a value is no multiple of its scale: {}", place_of(name), values[i]);
-    elements.bytes[i] = static_cast<std::byte>(static_cast<std::int8_t>(steps));
-  }
-  return elements;
-}
-
-void check_weight(const HostTensor& tensor, const Parameter& parameter) {
-  check_weight(TensorView{tensor.dtype, tensor.shape, tensor.bytes}, parameter);
 }
 
 /// The parameters of a graph that every reader can use: its shapes fit and its MACs can be counted.
@@ -336,8 +232,9 @@ ModelFile read_description(const Safetensors& file) {
   for (const Parameter& parameter : parameters_of(model.graph))
     if (const auto found = file.tensors().find(parameter.name);
         found != file.tensors().end() && found->second.dtype == DType::i8) {
-      check_shape(found->second.shape, parameter);
+      check_integers(found->second, parameter);
       model.weight_scales.emplace(parameter.name, read_scales(file, parameter));
+      file.drop_pages(found->second);
     }
   return model;
 }
@@ -389,7 +286,9 @@ Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
       tensors.insert(*found);
       continue;
     }
-    tensors.emplace(parameter.name, in_eight_bits(found->second, scales->second, parameter.name));
+    HostTensor integers = in_eight_bits(found->second, scales->second, parameter.name);
+    check_integers({integers.dtype, integers.shape, integers.bytes}, parameter);
+    tensors.emplace(parameter.name, std::move(integers));
     tensors.emplace(parameter.name + std::string(kScaleSuffix),
                     HostTensor::of({parameter.shape[0]}, scales->second));
   }
@@ -466,6 +365,8 @@ MappedModel map_model(const fs::path& path) {
     ModelFile model = read_description(file);
     for (const Parameter& parameter : parameters_of(model.graph)) {
       const TensorView& view = file.at(parameter.name);
+      // As loading does, in its order.
+      check_shape(view.shape, parameter);
       if (!model.weight_scales.contains(parameter.name)) check_weight(view, parameter);
       file.drop_pages(view);
     }

@@ -1,5 +1,7 @@
 #include "runtime/compile.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -12,6 +14,7 @@
 #include "runtime/lower.h"
 #include "runtime/memory_plan.h"
 #include "runtime/own_operations.h"
+#include "runtime/workspace.h"
 
 namespace offramp {
 namespace {
@@ -172,7 +175,8 @@ class SegmentCompiler {
         conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
         layout(srcs[0]).format,
         extent_.batch,
-        largest_ && context_.options.winograd.contains(op.output)};
+        largest_ && context_.options.winograd.contains(op.output),
+        context_.options.most_bytes};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     if (last_) conv.weights = std::vector<float>();
     const int src = in_layout(srcs[0], compiled.src);
@@ -323,6 +327,10 @@ class SegmentCompiler {
 
     const MemoryPlan plan = plan_memory(buffers);
     result_.arena_bytes = plan.bytes;
+    if (plan.bytes > context_.options.most_bytes)
+      throw Error("segment with node \"{}\": {}", steps.empty() ? "" : steps.front()->output,
+                  too_much(fmt::format("activations in batches of {}", extent_.batch), plan.bytes,
+                           context_.options.most_bytes));
     for (std::size_t i = 0; i < num_values; ++i) {
       const auto owner = static_cast<std::size_t>(owner_[i]);
       result_.values[i].offset = plan.offsets[owner];
@@ -359,7 +367,8 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                                      Element{layout.element.dtype},
                                      std::nullopt,
                                      batch,
-                                     false};
+                                     false,
+                                     context.options.most_bytes};
     return compile_convolution(request, context.weights).src;
   }
   return layout;
@@ -371,6 +380,40 @@ std::vector<int> sorted_batches(std::vector<int> batches) {
   batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
   if (batches.front() < 1) throw Error("a batch must hold at least 1 image, got {}", batches[0]);
   return batches;
+}
+
+/// Before anything is allocated: oneDNN is asked for nothing that could not be.
+void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions& options,
+                 int batch) {
+  const std::size_t most = options.most_bytes;
+  const std::size_t element = options.precision == Precision::f32    ? 4
+                              : options.precision == Precision::bf16 ? 2
+                                                                     : 1;
+  for (const auto& [name, shape] : shapes) {
+    const std::size_t bytes =
+        static_cast<std::size_t>(element_count(shape)) * (shape.size() == 3 ? element : 4);
+    if (bytes > most / static_cast<std::size_t>(batch))
+      throw Error("tensor \"{}\": {}", name,
+                  too_much(fmt::format("{} in batches of {}", to_string(shape), batch),
+                           bytes * static_cast<std::size_t>(batch), most));
+  }
+  std::size_t weights = 0;
+  for (const Parameter& parameter : parameters(graph)) {
+    weights += static_cast<std::size_t>(element_count(parameter.shape)) * sizeof(float);
+    if (weights > most)
+      throw Error("tensor \"{}\": {}", parameter.name,
+                  too_much("it and the weights before it, in f32,", weights, most));
+  }
+}
+
+std::size_t linear_bytes(const std::vector<LoweredSegment>& network) {
+  std::size_t bytes = 0;
+  for (const LoweredSegment& segment : network)
+    for (const auto* ops : {&segment.body, &segment.head})
+      for (const LoweredOp& op : *ops)
+        if (const auto* linear = std::get_if<FusedLinear>(&op.kind))
+          bytes += linear->weights->size() * sizeof(float);
+  return bytes;
 }
 
 std::vector<Layout> layouts_of(const CompiledSegment& segment, const std::vector<int>& values) {
@@ -393,11 +436,9 @@ void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, con
     stage.head_macs = cost.segments[i].head.macs;
     std::vector<Layout> outputs;
     for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
-      stage.sizes.push_back(
-
-          SegmentCompiler(context, lowered[i], *batch, *batch == network.batches.back(),
-                          *batch == 1)
-              .compile(inputs, outputs));
+      stage.sizes.push_back(SegmentCompiler(context, lowered[i], *batch,
+                                            *batch == network.batches.back(), *batch == 1)
+                                .compile(inputs, outputs));
       if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
     }
     std::reverse(stage.sizes.begin(), stage.sizes.end());
@@ -421,11 +462,19 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
     network->input = graph.input;
     network->classes = graph.classes;
     network->batches = sorted_batches(options.batches);
-    const std::vector<LoweredSegment> lowered = lower(graph, weights);
+    check_sizes(graph, shapes, options, network->batches.back());
+    std::vector<LoweredSegment> lowered = lower(graph, weights);
+    const std::size_t linear = linear_bytes(lowered);
     const Elements quantised = options.precision == Precision::int8
                                    ? quantised_elements(lowered, options.ranges)
                                    : Elements{};
-    compile_stages(graph, lowered, {options, shapes, quantised, store}, *network);
+    // All weights are here in f32 by now: moved, for a copy would be the peak of memory.
+    compile_stages(graph, std::move(lowered), {options, shapes, quantised, store}, *network);
+    const std::size_t bytes = store.bytes() + linear + Workspace::bytes_of(*network);
+    if (bytes > options.most_bytes)
+      throw Error("{}", too_much(fmt::format("weights, activations and inputs in batches of {}",
+                                             network->batches.back()),
+                                 bytes, options.most_bytes));
     return network;
   });
 }

@@ -10,6 +10,7 @@
 #include "graph/graph.h"
 #include "runtime/layout.h"
 #include "runtime/lower.h"
+#include "runtime/memory_plan.h"
 #include "runtime/operation.h"
 #include "runtime/precision.h"
 #include "runtime/ranges.h"
@@ -26,6 +27,8 @@ struct CompileOptions {
   /// largest batch size only, for every size would have weights of its own, four times as large.
   std::set<std::string, std::less<>> winograd = {};
   Ranges ranges = {};  ///< for int8
+  /// Of one network's weights and one workspace; what needs more is refused before it is allocated.
+  std::size_t most_bytes = kMostBytes;
 };
 
 /// One operation of a compiled segment and where its tensors are, as indices into `values`.
@@ -83,7 +86,8 @@ std::shared_ptr<WeightStore> make_weight_store();
 /// oneDNN's choice, every buffer has its place.
 /// @param weights  of the model; asked for each once
 /// @param store    shared by compilations of one model: what they have in common is kept once
-/// @throws Error if a parameter or a range is missing, the CPU lacks the precision, or oneDNN fails
+/// @throws Error if a parameter or a range is missing, the CPU lacks the precision, the network
+///         needs more than options.most_bytes, or oneDNN fails
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
                                                const CompileOptions& options, WeightStore& store);
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,

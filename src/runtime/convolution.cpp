@@ -15,6 +15,9 @@ namespace {
 using dnnl::memory;
 using Descriptor = dnnl::convolution_forward::primitive_desc;
 
+/// Of quantised weights: above what f32 cannot divide by.
+constexpr double kLeastStep = 1e-30;
+
 /// How good an implementation is, by its name: smaller is better.
 int rank_of(const Descriptor& descriptor) {
   const std::string_view name = descriptor.impl_info_str();
@@ -59,7 +62,7 @@ class ConvolutionCompiler {
 
   CompiledConvolution compile(WeightStore& weights) {
     std::optional<Descriptor> best = chosen();
-    if ((!best || rank_of(*best) == 2) && conv_.conv.groups > 1) {
+    if ((!best || rank_of(*best) == 2) && may_be_dense()) {
       const FusedConv grouped = conv_;
       const std::vector<std::int8_t> quantised = quantised_;
       conv_ = without_groups(grouped);
@@ -75,6 +78,13 @@ class ConvolutionCompiler {
   }
 
  private:
+  /// A few kilobytes of weights in groups may be gigabytes without.
+  bool may_be_dense() const {
+    const auto groups = static_cast<std::size_t>(conv_.conv.groups);
+    const std::size_t most = request_.most_bytes / 16 / sizeof(float);
+    return groups > 1 && conv_.weights.size() <= most / groups;
+  }
+
   std::optional<Descriptor> chosen() const {
     if (request_.winograd && wino_fits())
       if (auto found = described(std::nullopt, dnnl::algorithm::convolution_winograd);
@@ -104,16 +114,24 @@ class ConvolutionCompiler {
     quantised_.resize(conv_.weights.size());
     std::vector<float> output_scales(out);
     scaled_bias_.resize(out);
+    const double src = request_.src.scale, dst = request_.dst.scale;
     for (std::size_t o = 0; o < out; ++o) {
       const std::span<const float> weights(conv_.weights.data() + o * per_channel, per_channel);
       float largest = 0;
       for (const float weight : weights) largest = std::max(largest, std::abs(weight));
-      const float scale = largest > 0 ? largest / 127 : 1;
-      for (std::size_t i = 0; i < per_channel; ++i)
-        quantised_[o * per_channel + i] = static_cast<std::int8_t>(std::lround(weights[i] / scale));
-      const float unit = request_.src.scale * scale;
-      output_scales[o] = unit / request_.dst.scale;
-      scaled_bias_[o] = conv_.bias[o] / unit;
+      // A batch norm may leave next to nothing of a channel but its bias. Steps that are this small
+      // beside bias and result change neither, and the bias counted in them would be infinite.
+      const double least_unit = kLeastStep * std::max(dst, std::abs(double{conv_.bias[o]}));
+      const double scale = std::max({largest / 127.0, least_unit / src, kLeastStep});
+      // By hand: lround would be a call for each of millions of weights.
+      const auto steps = static_cast<float>(1 / scale);
+      for (std::size_t i = 0; i < per_channel; ++i) {
+        const float value = weights[i] * steps;
+        quantised_[o * per_channel + i] =
+            static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
+      }
+      output_scales[o] = static_cast<float>(src * scale / dst);
+      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));
     }
     attr_.set_output_scales(1 << 1, output_scales);
   }
@@ -170,10 +188,13 @@ class ConvolutionCompiler {
     const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
     const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();
     const std::vector<float>& biases = int8 ? scaled_bias_ : conv_.bias;
-    parts.constants = {
-        {DNNL_ARG_WEIGHTS,
-         weights.reordered(request_.name, plain, values, descriptor.weights_desc())},
-        {DNNL_ARG_BIAS, weights.reordered(request_.name, bias, biases.data(), bias)}};
+    const auto in_layout = [&](const memory::desc& from, const void* given,
+                               const memory::desc& wanted) {
+      return weights.reordered({request_.name, request_.src, request_.dst}, from, given, wanted,
+                               request_.most_bytes);
+    };
+    parts.constants = {{DNNL_ARG_WEIGHTS, in_layout(plain, values, descriptor.weights_desc())},
+                       {DNNL_ARG_BIAS, in_layout(bias, biases.data(), bias)}};
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
@@ -203,18 +224,26 @@ SharedMemory WeightStore::allocate(const memory::desc& desc) {
   return {memory(desc, cpu_engine(), place), chunk_};
 }
 
-SharedMemory WeightStore::reordered(const std::string& name, const memory::desc& plain_desc,
-                                    const void* plain, const memory::desc& wanted) {
-  std::vector<SharedMemory>& made = made_[name];
+SharedMemory WeightStore::reordered(const Key& key, const memory::desc& plain_desc,
+                                    const void* plain, const memory::desc& wanted,
+                                    std::size_t most_bytes) {
+  const float src = key.src.is_quantised() ? key.src.scale : 0;
+  const float dst = key.src.is_quantised() ? key.dst.scale : 0;
+  std::vector<SharedMemory>& made = made_[{key.name, src, dst}];
   for (const SharedMemory& one : made)
     if (one.memory.get_desc() == wanted) return one;
+  // Blocks of channels are filled up: for narrow groups, to many times their weights.
+  const std::size_t bytes = bytes_ + aligned(wanted.get_size());
+  if (bytes > most_bytes)
+    throw Error("node \"{}\": {}", key.name,
+                too_much("its weights and those before", bytes, most_bytes));
   // oneDNN reads it and does not write.
-  memory src(plain_desc, cpu_engine(), const_cast<void*>(plain));
-  SharedMemory dst = allocate(wanted);
+  memory from(plain_desc, cpu_engine(), const_cast<void*>(plain));
+  SharedMemory to = allocate(wanted);
   dnnl::stream stream(cpu_engine());
-  dnnl::reorder(src, dst.memory).execute(stream, src, dst.memory);
+  dnnl::reorder(from, to.memory).execute(stream, from, to.memory);
   stream.wait();
-  return made.emplace_back(std::move(dst));
+  return made.emplace_back(std::move(to));
 }
 
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, WeightStore& weights) {

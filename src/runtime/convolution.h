@@ -4,11 +4,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "runtime/layout.h"
 #include "runtime/lower.h"
+#include "runtime/memory_plan.h"
 #include "runtime/primitive_operation.h"
 
 namespace offramp {
@@ -17,11 +19,17 @@ namespace offramp {
 /// mostly agree on it. Needed while compiling only; primitives keep what they use.
 class WeightStore {
  public:
-  /// @param name    whose weights
+  /// Whose weights. Quantised ones, and the bias in their units, are others for other scales.
+  struct Key {
+    std::string name;
+    Element src, dst;
+  };
+
   /// @param plain   as a graph has them
   /// @param wanted  the primitive's
-  SharedMemory reordered(const std::string& name, const dnnl::memory::desc& plain_desc,
-                         const void* plain, const dnnl::memory::desc& wanted);
+  /// @throws Error if all weights kept would take more than most_bytes
+  SharedMemory reordered(const Key& key, const dnnl::memory::desc& plain_desc, const void* plain,
+                         const dnnl::memory::desc& wanted, std::size_t most_bytes);
 
   /// Of all weights kept.
   std::size_t bytes() const { return bytes_; }
@@ -29,7 +37,8 @@ class WeightStore {
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
 
-  std::map<std::string, std::vector<SharedMemory>> made_;
+  /// By name, and for quantised weights the scales of src and dst.
+  std::map<std::tuple<std::string, float, float>, std::vector<SharedMemory>> made_;
   std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
@@ -46,6 +55,7 @@ struct ConvolutionRequest {
   /// Winograd's algorithm (Lavin and Gray, 2015) where oneDNN has it: fewer multiplications, and
   /// about ten times the rounding error.
   bool winograd = false;
+  std::size_t most_bytes = kMostBytes;  ///< of all weights in the store
 };
 
 struct CompiledConvolution {

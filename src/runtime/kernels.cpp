@@ -206,17 +206,18 @@ OFFRAMP_INLINE void add_body(const std::byte* const* srcs, std::size_t num_srcs,
 }
 
 template <typename T>
-OFFRAMP_INLINE void add_quantised_body(const Addend* addends, std::size_t num_addends, T* dst,
-                                       Rows elements, const Clamp& clamp) {
+OFFRAMP_INLINE void add_quantised_body(const std::byte* const* srcs, const Addend* addends,
+                                       std::size_t num_srcs, T* dst, Rows elements,
+                                       const Clamp& clamp) {
   in_pieces(
       elements.end - elements.begin, [&](std::int64_t at,
                                          std::int64_t n) __attribute__((always_inline)) {
         const std::int64_t begin = elements.begin + at;
         float sums[kLanes] = {};
-        for (std::size_t k = 0; k < num_addends; ++k) {
+        for (std::size_t k = 0; k < num_srcs; ++k) {
           const Addend& one = addends[k];
-          const auto* u8 = reinterpret_cast<const std::uint8_t*>(one.elements);
-          const auto* i8 = reinterpret_cast<const std::int8_t*>(one.elements);
+          const auto* u8 = reinterpret_cast<const std::uint8_t*>(srcs[k]);
+          const auto* i8 = reinterpret_cast<const std::int8_t*>(srcs[k]);
           if (one.is_signed)
             for (std::int64_t i = 0; i < n; ++i) sums[i] += one.factor * load(i8 + begin + i);
           else
@@ -416,13 +417,13 @@ OFFRAMP_CLONES void add(const std::byte* const* srcs, std::size_t num_srcs, std:
   add_body(srcs, num_srcs, dst, elements, clamp);
 }
 
-OFFRAMP_CLONES void add(const Addend* addends, std::size_t num_addends, std::uint8_t* dst,
-                        Rows elements, const Clamp& clamp) {
-  add_quantised_body(addends, num_addends, dst, elements, clamp);
+OFFRAMP_CLONES void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
+                        std::uint8_t* dst, Rows elements, const Clamp& clamp) {
+  add_quantised_body(srcs, addends, num_srcs, dst, elements, clamp);
 }
-OFFRAMP_CLONES void add(const Addend* addends, std::size_t num_addends, std::int8_t* dst,
-                        Rows elements, const Clamp& clamp) {
-  add_quantised_body(addends, num_addends, dst, elements, clamp);
+OFFRAMP_CLONES void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
+                        std::int8_t* dst, Rows elements, const Clamp& clamp) {
+  add_quantised_body(srcs, addends, num_srcs, dst, elements, clamp);
 }
 
 OFFRAMP_CLONES void scale(const Grid& grid, const float* src, const float* scale,

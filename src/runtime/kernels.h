@@ -118,17 +118,17 @@ void add(const std::byte* const* srcs, std::size_t num_srcs, float* dst, Rows el
 void add(const std::byte* const* srcs, std::size_t num_srcs, std::uint16_t* dst, Rows elements,
          const Clamp& clamp);
 
-/// A quantised tensor in a sum, and by what its elements are multiplied.
+/// What the elements of a quantised tensor are in a sum, and by what they are multiplied.
 struct Addend {
-  const std::byte* elements = nullptr;
   bool is_signed = false;
   float factor = 1;
 };
 /// dst = clamp(sum of factor × element).
-void add(const Addend* addends, std::size_t num_addends, std::uint8_t* dst, Rows elements,
-         const Clamp& clamp);
-void add(const Addend* addends, std::size_t num_addends, std::int8_t* dst, Rows elements,
-         const Clamp& clamp);
+/// @param addends  [num_srcs]
+void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
+         std::uint8_t* dst, Rows elements, const Clamp& clamp);
+void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
+         std::int8_t* dst, Rows elements, const Clamp& clamp);
 
 /// dst = clamp(scale[c] src + shift[c]). dst may be src.
 /// @param scale, shift  [blocks * block], zero beyond `channels`

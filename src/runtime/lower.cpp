@@ -117,7 +117,10 @@ class Lowering {
   LoweredKind kind_of(const Node& node, const Node*& last) {
     if (const auto* conv = std::get_if<Conv>(&node.op)) return fused(node, *conv, last);
     if (const auto* linear = std::get_if<Linear>(&node.op)) {
-      FusedLinear fused{linear->out_features, weights_(node.name + ".weight"), {}, {}};
+      FusedLinear fused{linear->out_features,
+                        std::make_shared<const std::vector<float>>(weights_(node.name + ".weight")),
+                        {},
+                        {}};
       fused.bias.assign(static_cast<std::size_t>(linear->out_features), 0.0f);
       if (linear->bias) fused.bias = weights_(node.name + ".bias");
       fused.activation = absorb_activation(last);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -26,8 +27,9 @@ struct FusedConv {
 /// dst = act(weights src + bias).
 struct FusedLinear {
   std::int64_t out_features = 0;
-  std::vector<float> weights;  ///< [out, in]
-  std::vector<float> bias;     ///< [out]
+  /// [out, in]; shared by the operations of all batch sizes
+  std::shared_ptr<const std::vector<float>> weights;
+  std::vector<float> bias;  ///< [out]
   Activation activation = Activation::none;
 };
 

@@ -1,5 +1,7 @@
 #include "runtime/memory_plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -20,6 +22,7 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
   MemoryPlan plan{std::vector<std::size_t>(buffers.size()), 0};
   std::vector<std::size_t> placed;  // in the order of their offsets
   for (const std::size_t buffer : order) {
+    if (buffers[buffer].bytes == 0) break;  // the largest came first
     const std::size_t size = aligned(buffers[buffer].bytes);
     std::size_t offset = 0;
     for (const std::size_t other : placed) {
@@ -35,6 +38,12 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
     placed.insert(after, buffer);
   }
   return plan;
+}
+
+std::string too_much(std::string_view what, std::size_t bytes, std::size_t most) {
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  return fmt::format("{} need {} MiB of memory, a network may take {}", what,
+                     (bytes + kMiB - 1) / kMiB, most / kMiB);
 }
 
 }  // namespace offramp

@@ -1,7 +1,6 @@
 #include "runtime/own_operations.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -22,8 +21,6 @@ using kernels::Rows;
 constexpr std::size_t kBytesWorthAThread = std::size_t{1} << 17;
 // Elements that one thread takes at a time from an element-wise operation.
 constexpr std::int64_t kElementsOfAnItem = 4096;
-// Tensors in one sum.
-constexpr std::size_t kMostAddends = 8;
 
 /// Work on disjoint items [0, items): images, rows or stretches of elements.
 struct Body {
@@ -229,11 +226,11 @@ std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent) 
 
 std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent) {
   const std::int64_t out = linear.out_features;
-  const std::int64_t in = static_cast<std::int64_t>(linear.weights.size()) / out;
-  Body body{extent.batch, linear.weights.size() * sizeof(float),
+  const std::int64_t in = static_cast<std::int64_t>(linear.weights->size()) / out;
+  Body body{extent.batch, linear.weights->size() * sizeof(float),
             [=, weights = linear.weights, bias = linear.bias, clamp = clamp_of(linear.activation)](
                 const Buffers& buffers, Rows images) {
-              kernels::linear(reinterpret_cast<const float*>(buffers.srcs[0]), weights.data(),
+              kernels::linear(reinterpret_cast<const float*>(buffers.srcs[0]), weights->data(),
                               bias.data(), in, out, clamp, reinterpret_cast<float*>(buffers.dst),
                               images);
             },
@@ -261,21 +258,17 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
                                                     const Layout& dst, Activation activation,
                                                     Extent extent) {
-  OFFRAMP_ASSERT(srcs.size() <= kMostAddends);
   const std::int64_t count = dst.elements() * extent.batch;
   return with_quantised_type(dst.element.dtype, [&](auto type) {
     using T = decltype(type);
     const float scale = dst.element.scale;
-    std::array<kernels::Addend, kMostAddends> addends;
-    for (std::size_t k = 0; k < srcs.size(); ++k)
-      addends[k] = {nullptr, srcs[k].dtype == DType::i8, srcs[k].scale / scale};
+    std::vector<kernels::Addend> addends;
+    for (const Element& src : srcs) addends.push_back({src.dtype == DType::i8, src.scale / scale});
     Body body{
         (count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(dst, extent),
         [=, clamp = in_units(clamp_of(activation), scale)](const Buffers& buffers, Rows items) {
-          std::array<kernels::Addend, kMostAddends> bound = addends;
-          for (std::size_t k = 0; k < buffers.srcs.size(); ++k) bound[k].elements = buffers.srcs[k];
-          kernels::add(bound.data(), buffers.srcs.size(), reinterpret_cast<T*>(buffers.dst),
-                       elements_of(items, count), clamp);
+          kernels::add(buffers.srcs.data(), addends.data(), addends.size(),
+                       reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
         },
         0};
     return own(std::move(body), extent);

@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
-#include <new>
 
+#include "core/error.h"
 #include "runtime/memory_plan.h"
 
 namespace offramp {
@@ -15,7 +15,7 @@ std::shared_ptr<std::byte> allocate_pages(std::size_t bytes) {
   const std::size_t alignment = large ? kHugePage : kAlignment;
   const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, size);
-  if (memory == nullptr && size > 0) throw std::bad_alloc();
+  if (memory == nullptr && size > 0) throw Error("out of memory: no {} bytes in one piece", size);
   // Only a wish: where it is not granted, nothing is lost but time.
   if (large) madvise(memory, size, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(memory), std::free};

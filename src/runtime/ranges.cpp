@@ -24,14 +24,18 @@ constexpr std::size_t kBins = 2048;
 /// What one tensor's values are like.
 struct Values {
   float least = 0, most = 0;
+  bool finite = true;
   std::array<std::int64_t, kBins> bins{};  ///< of |x| in [0, largest], zeros left out
 
   float largest() const { return std::max(-least, most); }
+  /// A tenth of it may be what is kept.
+  bool is_counted() const { return largest() > 10 * kLeastMagnitude; }
 
   void widen(std::span<const float> values) {
     for (const float value : values) {
       least = std::min(least, value);
       most = std::max(most, value);
+      finite &= std::isfinite(value);
     }
   }
 
@@ -122,9 +126,14 @@ class Observer {
 /// Sets of tensors that share their elements.
 class Ties {
  public:
-  std::string root(const std::string& tensor) const {
-    const auto found = parent_.find(tensor);
-    return found == parent_.end() ? tensor : root(found->second);
+  /// Paths are halved on the way: a chain of pools is as long as the network.
+  std::string root(std::string tensor) {
+    for (auto at = parent_.find(tensor); at != parent_.end(); at = parent_.find(tensor)) {
+      if (const auto above = parent_.find(at->second); above != parent_.end())
+        at->second = above->second;
+      tensor = at->second;
+    }
+    return tensor;
   }
   void tie(const std::string& a, const std::string& b) {
     const std::string x = root(a), y = root(b);
@@ -158,15 +167,20 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       seen[tensor].widen(values);
     });
+    for (const auto& [tensor, values] : seen)
+      if (!values.finite || values.largest() > kMostMagnitude)
+        throw Error(
+            "tensor \"{}\": a value is larger than {:g} or not finite: int8 has no range for it",
+            tensor, kMostMagnitude);
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
-      if (Values& one = seen[tensor]; one.largest() > 0) one.count(values);
+      if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
     });
     Ranges ranges;
     for (const auto& [tensor, values] : seen) {
       const bool is_signed = values.least < 0 || tensor == kInput;
-      // A tensor that is always zero may have any range.
+      // A tensor that is all but zero may have any range.
       const float magnitude =
-          values.largest() > 0 ? values.best_magnitude(is_signed ? 127 : 255) : 1;
+          values.is_counted() ? values.best_magnitude(is_signed ? 127 : 255) : 1;
       ranges[tensor] = {magnitude, is_signed};
     }
     return ranges;
@@ -195,9 +209,9 @@ std::map<std::string, Element, std::less<>> quantised_elements(
   for (const std::string& tensor : tensors) {
     const auto found = ranges.find(tensor);
     if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
-    if (!(found->second.magnitude > 0) || !std::isfinite(found->second.magnitude))
-      throw Error("tensor \"{}\": its range must be a number above 0, got {}", tensor,
-                  found->second.magnitude);
+    if (!(found->second.magnitude >= kLeastMagnitude && found->second.magnitude <= kMostMagnitude))
+      throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
+                  kLeastMagnitude, kMostMagnitude, found->second.magnitude);
     Range& range = joint[ties.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);
     range.is_signed |= found->second.is_signed;

@@ -15,9 +15,10 @@ inline constexpr int kCheckedImages = 2;
 std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>& network,
                                    const Graph& graph, std::uint64_t seed);
 
-/// Whether a network compiled here says what the file keeps, to within 2 % of the largest logit:
-/// other kernels may round a tie elsewhere, but 8-bit products that saturate on a CPU without the
-/// right instructions give something else altogether. True where the file keeps nothing.
+/// Whether a network compiled here says what the file keeps, at each exit to within 2 % of its
+/// largest logit: other kernels may round a tie elsewhere, but 8-bit products that saturate on a
+/// CPU without the right instructions give something else altogether. True where the file keeps
+/// nothing.
 bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
                          const ModelFile& model);
 

@@ -27,7 +27,8 @@ double StepTimes::expected(int index) const {
 
 bool StepTimes::fits(int index, double seconds) {
   if (expected(index) <= seconds) return true;
-  ++steps_[static_cast<std::size_t>(index)].refusals;
+  int& refusals = steps_[static_cast<std::size_t>(index)].refusals;
+  refusals = std::min(refusals + 1, 1'000'000);  // what is expected is the shortest run long since
   return false;
 }
 

@@ -34,7 +34,7 @@ std::span<const float> Walk::advance() {
     workspace_.run_head(ran, 0, 0);
     macs_ += stages[ran].head_macs;
     exit_index_ = stages[ran].exit_index;
-    return workspace_.logits(ran, 0, 0);
+    return workspace_.logits(ran, 0, 0, 0);
   }
 }
 

@@ -8,13 +8,25 @@
 #include "runtime/pages.h"
 
 namespace offramp {
+namespace {
+
+std::size_t arena_bytes(const CompiledNetwork& network) {
+  std::size_t arena = 0;
+  for (const CompiledStage& stage : network.stages)
+    for (const CompiledSegment& segment : stage.sizes) arena = std::max(arena, segment.arena_bytes);
+  return aligned(arena);
+}
+
+/// Of one buffer of an input.
+std::size_t input_bytes(const CompiledNetwork& network, const Layout& input) {
+  return aligned(input.bytes() * static_cast<std::size_t>(network.batches.back()));
+}
+
+}  // namespace
 
 Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
     : network_(std::move(network)), stream_(cpu_engine()) {
-  std::size_t arena = 0;
-  for (const CompiledStage& stage : network_->stages)
-    for (const CompiledSegment& segment : stage.sizes) arena = std::max(arena, segment.arena_bytes);
-  bytes_ = aligned(arena);
+  bytes_ = arena_bytes(*network_);
   plan_inputs();
   memory_ = allocate_pages(bytes_);
   arena_ = memory_.get();
@@ -30,14 +42,20 @@ Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
   });
 }
 
+std::size_t Workspace::bytes_of(const CompiledNetwork& network) {
+  std::size_t bytes = arena_bytes(network);
+  for (const CompiledStage& stage : network.stages)
+    for (const Layout& input : stage.inputs) bytes += kBuffers * input_bytes(network, input);
+  return bytes;
+}
+
 void Workspace::plan_inputs() {
-  const auto rows = static_cast<std::size_t>(network_->batches.back());
   for (const CompiledStage& stage : network_->stages) {
     std::vector<std::size_t>& offsets = input_offsets_.emplace_back();
     for (int buffer = 0; buffer < kBuffers; ++buffer)
       for (const Layout& input : stage.inputs) {
         offsets.push_back(bytes_);
-        bytes_ += aligned(input.bytes() * rows);
+        bytes_ += input_bytes(*network_, input);
       }
   }
 }
@@ -114,13 +132,13 @@ void Workspace::run_head(std::size_t stage, std::size_t size, int buffer) {
   for (const auto& operation : bound(stage, size, buffer).head) operation->run();
 }
 
-std::span<const float> Workspace::logits(std::size_t stage, std::size_t size, int row) const {
+std::span<const float> Workspace::logits(std::size_t stage, std::size_t size, int buffer,
+                                         int row) const {
   const CompiledSegment& segment = network_->stages[stage].sizes[size];
-  const Value& logits = segment.values[static_cast<std::size_t>(segment.logits)];
   const auto classes = static_cast<std::size_t>(network_->classes);
-  return {reinterpret_cast<const float*>(arena_ + logits.offset) +
-              static_cast<std::size_t>(row) * classes,
-          classes};
+  const auto* rows =
+      reinterpret_cast<const float*>(place_of(segment, segment.logits, stage, buffer));
+  return {rows + static_cast<std::size_t>(row) * classes, classes};
 }
 
 const std::byte* Workspace::output_row(std::size_t stage, std::size_t size, int buffer,

@@ -42,13 +42,15 @@ class Workspace {
   /// Where a value of a segment lies, once its operation has run and until another writes there.
   const std::byte* value(std::size_t stage, std::size_t size, int buffer, int value) const;
 
-  /// Logits of a row after run_head.
-  std::span<const float> logits(std::size_t stage, std::size_t size, int row) const;
+  /// Logits of a row after run_head of the same stage, size and buffer.
+  std::span<const float> logits(std::size_t stage, std::size_t size, int buffer, int row) const;
   /// One image of what a stage hands on, until another runs.
   const std::byte* output_row(std::size_t stage, std::size_t size, int buffer, std::size_t output,
                               int row) const;
 
   std::size_t bytes() const { return bytes_; }
+  /// What a workspace for a network would take.
+  static std::size_t bytes_of(const CompiledNetwork& network);
 
  private:
   using BoundSteps = std::vector<std::unique_ptr<BoundOperation>>;

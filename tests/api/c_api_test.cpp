@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <thread>
@@ -8,6 +9,7 @@
 #include "core/file.h"
 #include "offramp/offramp.h"
 #include "offramp/session.h"
+#include "runtime/kernels_name.h"
 #include "tests/api/c_api_consumer.h"
 #include "tests/api/example_model.h"
 #include "tests/support/image_files.h"
@@ -150,6 +152,97 @@ TEST_F(CApi, SaysWhatWentWrong) {
   EXPECT_EQ(session, nullptr);
 
   std::thread([] { EXPECT_STREQ(offramp_last_error(), ""); }).join();  // another thread's own
+}
+
+TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
+  const std::vector<float> values = random_images(small_resnet(), 11, 3);
+  const std::size_t size = 3 * 32 * 32;
+  const Image picture = patterned_image(40, 30, 5);
+  const auto png = encode_png(picture);
+  const auto file = folder_.path() / "image.png";
+  write_bytes(file, png);
+  std::vector<offramp_image> images;
+  std::vector<Answer> wanted;
+  for (std::size_t i = 0; i < 11; ++i) {
+    images.push_back({OFFRAMP_NORMALISED, values.data() + i * size, size, 0, 0});
+    wanted.push_back(expected(ImageView::normalised({values.data() + i * size, size})));
+  }
+  images.push_back({OFFRAMP_RGB8, picture.rgb.data(), picture.rgb.size(), 40, 30});
+  images.push_back({OFFRAMP_ENCODED, png.data(), png.size(), 0, 0});
+  images.push_back({OFFRAMP_FILE, file.c_str(), 0, 0, 0});
+  for (int i = 0; i < 3; ++i) wanted.push_back(expected(ImageView::encoded(png)));
+  images.push_back({OFFRAMP_ENCODED, "no image", 8, 0, 0});
+  std::vector<offramp_answer> answers(images.size());
+  ASSERT_EQ(offramp_classify_batch(session_, images.data(), images.size(), answers.data()),
+            OFFRAMP_OK);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_EQ(answers[i].error, nullptr);
+    expect_same(answers[i], wanted[i]);
+  }
+  EXPECT_STREQ(answers.back().error, "not a JPEG or PNG");
+  EXPECT_EQ(answers.back().class_index, -1);
+  EXPECT_EQ(offramp_classify_batch(session_, nullptr, 0, nullptr), OFFRAMP_OK);
+
+  struct Told {
+    const std::vector<Answer>& wanted;
+    std::vector<std::int64_t> ids = {};
+    std::string error = {};
+  } told{wanted};
+  const auto note = [](void* user, int64_t id, const offramp_answer* answer) {
+    Told& mine = *static_cast<Told*>(user);
+    mine.ids.push_back(id);
+    if (answer->error != nullptr)
+      mine.error = answer->error;
+    else
+      expect_same(*answer, mine.wanted[static_cast<std::size_t>(id)]);
+  };
+  const offramp_stream_options in_order = {1, 0, 0};
+  ASSERT_EQ(offramp_stream(session_, note, &told, &in_order), OFFRAMP_OK);
+  for (std::size_t i = 0; i < images.size(); ++i)
+    ASSERT_EQ(offramp_push(session_, static_cast<std::int64_t>(i), &images[i]), OFFRAMP_OK);
+  EXPECT_GT(offramp_pending(session_), 0);
+  EXPECT_EQ(offramp_poll(session_), OFFRAMP_OK);
+  EXPECT_EQ(offramp_flush(session_), OFFRAMP_OK);
+  EXPECT_EQ(offramp_pending(session_), 0);
+  EXPECT_EQ(told.error, "not a JPEG or PNG");
+  EXPECT_EQ(told.ids.size(), images.size());
+  EXPECT_TRUE(std::ranges::is_sorted(told.ids));
+}
+
+TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
+  offramp_answer answer;
+  const offramp_image none = {OFFRAMP_RGB8, nullptr, 0, 1, 1};
+  const offramp_image other = {static_cast<offramp_form>(9), "x", 1, 0, 0};
+  EXPECT_EQ(offramp_classify_batch(session_, &none, 1, &answer), OFFRAMP_USAGE);
+  EXPECT_STREQ(offramp_last_error(), "the image is NULL");
+  EXPECT_EQ(offramp_classify_batch(session_, &other, 1, &answer), OFFRAMP_USAGE);
+  EXPECT_STREQ(offramp_last_error(), "image: there is no such form");
+  EXPECT_EQ(offramp_classify_batch(session_, nullptr, 1, &answer), OFFRAMP_USAGE);
+  EXPECT_EQ(offramp_push(session_, 0, &other), OFFRAMP_USAGE);
+  EXPECT_EQ(offramp_stream(session_, nullptr, nullptr, nullptr), OFFRAMP_USAGE);
+  EXPECT_STREQ(offramp_last_error(), "on_answer is NULL");
+}
+
+TEST_F(CApi, SaysWhatIsPromised) {
+  offramp_promise promise;
+  ASSERT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_OK);
+  EXPECT_EQ(promise.of, nullptr);
+  ModelFile file = example_model(small_resnet());
+  file.policy = ChosenPolicy{never_stop(3), "test"};
+  file.policy->guarantee =
+      Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
+  const auto path = folder_.path() / "certified.safetensors";
+  save_model(path, file);
+  offramp_model* model = nullptr;
+  offramp_session* session = nullptr;
+  ASSERT_EQ(offramp_model_load(path.c_str(), nullptr, &model), OFFRAMP_OK);
+  ASSERT_EQ(offramp_session_new(model, nullptr, &session), OFFRAMP_OK);
+  ASSERT_EQ(offramp_session_promise(session, &promise), OFFRAMP_OK);
+  EXPECT_STREQ(promise.of, "harm");
+  EXPECT_EQ(promise.epsilon, 0.01);
+  EXPECT_EQ(promise.delta, 0.05);
+  offramp_session_free(session);
+  offramp_model_free(model);
 }
 
 TEST_F(CApi, FreesNothingToo) {

@@ -5,8 +5,10 @@
 
 #include <fstream>
 #include <iostream>
+#include <span>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <offramp/session.h>
@@ -49,6 +51,8 @@ const std::vector<offramp::ImageView> images;
 const std::int64_t count = 0;
 offramp::ImageView next_image(std::int64_t) { return offramp::ImageView::file("image.jpg"); }
 void use(std::int64_t, const offramp::Answer&) {}
+void use(const std::vector<offramp::Answer>&) {}
+bool take(std::span<const offramp::ImageView>&) { return false; }
 
 void readme() {
   const offramp::Model model = offramp::Model::load("model.safetensors");
@@ -72,6 +76,16 @@ void guide() {
   session.flush();
 }
 
+void all_cores() {
+  const offramp::Model model = offramp::Model::load("model.safetensors", {.threads = 1});
+  std::vector<std::jthread> cores;
+  for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i)
+    cores.emplace_back([&] {
+      offramp::Session session(model);  // shares the weights
+      for (std::span<const offramp::ImageView> part; take(part);) use(session.classify(part));
+    });
+}
+
 void expect_compiled(const std::vector<std::string>& code, const std::string& source) {
   std::vector<std::string> compiled;
   for (const std::string& line : lines_of(source)) compiled.push_back(trimmed(line));
@@ -86,6 +100,7 @@ TEST(Documents, ShowCodeThatIsCompiledHere) {
   // There is no model.safetensors here.
   EXPECT_THROW(readme(), offramp::Error);
   EXPECT_THROW(guide(), offramp::Error);
+  EXPECT_THROW(all_cores(), offramp::Error);
   c_sample();
 }
 

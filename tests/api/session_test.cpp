@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -15,6 +17,8 @@
 #include "image/image.h"
 #include "runtime/compile.h"
 #include "runtime/kernels_name.h"
+#include "runtime/quantize.h"
+#include "runtime/self_check.h"
 #include "runtime/stream.h"
 #include "tests/api/example_model.h"
 #include "tests/support/image_files.h"
@@ -108,8 +112,7 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
 }
 
 /// Logits of every exit, from a session without any early exit for each.
-std::vector<float> exhaustive_logits(const OnDisk& disk) {
-  CompileOptions options;
+std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& options = {}) {
   Stream stream(compile(disk.file().graph, disk.file().weights, options, *make_weight_store()));
   const auto count = static_cast<std::int64_t>(disk.images().size());
   const std::int64_t classes = disk.file().graph.classes;
@@ -340,6 +343,70 @@ TEST(Session, AnswersABadImageOfABatchWithItsError) {
   EXPECT_THAT(refused, ElementsAre(4));
 }
 
+TEST(Session, RefusesValuesThatAreNotFinite) {
+  const OnDisk disk(example_model(small_resnet()), 2);
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values(disk.values().begin(), disk.values().begin() + 3 * 32 * 32);
+    values[17] = bad;
+    Session session(disk.load());
+    EXPECT_THAT([&] { session.classify(ImageView::normalised(values)); },
+                ThrowsMessage<Error>("image: a value is not finite"));
+    const auto answers =
+        session.classify(std::vector{ImageView::normalised(values), disk.images()[1]});
+    EXPECT_EQ(answers[0].error, "image: a value is not finite");
+    EXPECT_TRUE(answers[1].ok());
+    EXPECT_EQ(session.stats().images, 1);
+  }
+}
+
+// 1e38 is a number, but sums of it are none.
+TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
+  const std::vector<float> huge(3 * 32 * 32, 1e38f);
+  const std::string error = "the network's values for this image are not finite";
+  std::vector<ImageView> images = disk.images();
+  images.insert(images.begin() + 4, ImageView::normalised(huge));
+  Session session(disk.load()), timed(disk.load(), Stop::within(1e6)), other(disk.load());
+  EXPECT_THAT([&] { session.classify(images[4]); }, ThrowsMessage<Error>(error));
+  const auto expected = other.classify(disk.images());
+  const auto answers = session.classify(images);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    if (i == 4)
+      EXPECT_EQ(answers[i].error, error);
+    else
+      expect_same(answers[i], expected[i < 4 ? i : i - 1]);
+  }
+  EXPECT_EQ(session.stats().images, 9);
+  EXPECT_EQ(timed.classify(images)[4].error, error);
+  std::vector<std::string> errors(images.size());
+  session.stream([&](std::int64_t id, const Answer& answer) {
+    errors[static_cast<std::size_t>(id)] = answer.error;
+  });
+  for (std::size_t i = 0; i < images.size(); ++i)
+    session.push(static_cast<std::int64_t>(i), images[i]);
+  session.flush();
+  for (std::size_t i = 0; i < images.size(); ++i) EXPECT_EQ(errors[i], i == 4 ? error : "");
+}
+
+TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
+  Policy policy = never_stop(3);
+  policy.temperatures = {0.5f, 2, 3};
+  policy.ensemble = Ensemble::mean;
+  const OnDisk as_fitted(with_policy(small_resnet(), policy), 3);
+  policy.thresholds = {0.0f, 0.0f};
+  const OnDisk stops(with_policy(small_resnet(), policy), 3);
+  Session fitted(as_fitted.load());
+  for (const Stop& stop : {Stop::never(), Stop::within(1e6), Stop::within_macs(1'000'000'000)}) {
+    Session session(stops.load(), stop);
+    for (const ImageView& image : stops.images()) {
+      const Answer answer = session.classify(image);
+      EXPECT_EQ(answer.exit, 3);
+      expect_same(answer, fitted.classify(image));
+    }
+  }
+}
+
 TEST(Session, ClassifiesNoImagesToo) {
   const OnDisk disk(example_model(small_resnet()));
   Session session(disk.load());
@@ -400,6 +467,24 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
   patient.poll();
   EXPECT_EQ(patient.pending(), 1);
+}
+
+TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
+  Session session(disk.load({.precision = "f32", .threads = 1, .batch = 16}));
+  std::vector<std::int64_t> told;
+  session.stream([&](std::int64_t id, const Answer&) { told.push_back(id); },
+                 {.in_order = true, .flush_after_ms = 1});
+  for (std::int64_t i = 0; i < 30; ++i) {
+    session.push(i, disk.images()[static_cast<std::size_t>(i)]);
+    if (i % 7 == 6) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  session.poll();
+  EXPECT_EQ(session.pending(), 0);
+  std::vector<std::int64_t> in_order(30);
+  std::iota(in_order.begin(), in_order.end(), 0);
+  EXPECT_EQ(told, in_order);
 }
 
 TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
@@ -506,6 +591,64 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   EXPECT_THAT(lossy.load(by_itself).notes(),
               ElementsAre("bf16 was measured outside its bounds on tune: the model runs in f32"));
   EXPECT_EQ(lossy.load({.precision = "bf16"}).precision(), "bf16");
+}
+
+TEST(Model, AsksEveryExitForItsStoredLogits) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  ModelFile file = example_model(small_resnet());
+  // The last exit's logits are a thousand times the others'.
+  const std::vector<Parameter> all = parameters(file.graph);
+  HostTensor& weight = file.weights.at(all[all.size() - 2].name);  // its bias is the last
+  std::vector<float> large = weight.to_f32();
+  for (float& value : large) value *= 1000;
+  weight = HostTensor::of(weight.shape, std::span<const float>(large));
+  CompileOptions options;
+  options.precision = Precision::bf16;
+  const std::vector<float> said = logits_to_store(
+      compile(file.graph, file.weights, options, *make_weight_store()), file.graph, 1);
+  file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
+  EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
+
+  const std::size_t classes = file.classes.size();
+  float largest = 0;
+  for (std::size_t c = 0; c < classes; ++c) largest = std::max(largest, std::abs(said[c]));
+  std::vector<float>& stored = file.deployment->check.logits;
+  stored[0] += largest;  // of the first image at exit 1
+  const float most =
+      std::abs(*std::ranges::max_element(stored, {}, [](float logit) { return std::abs(logit); }));
+  ASSERT_LT(largest, 0.02f * most) << "an error that is small beside another exit's logits";
+  EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "f32");
+}
+
+TEST(Session, RunsAQuantisedFileInEightBits) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
+  const ModelFile source = example_model(small_resnet());
+  ModelFile file = quantised_to_int8(source, random_images(source.graph, 32, 9), 1);
+  ASSERT_TRUE(file.deployment.has_value());
+  file.deployment->measured = {2000, 1, 0.9, 0.9, 0, 0};
+  file.policy = ChosenPolicy{mixed_policy(), "test"};
+  const OnDisk disk(file, 21);
+  const Model model = disk.load({.precision = "auto", .threads = 1, .batch = 4});
+  EXPECT_EQ(model.precision(), "int8");
+  EXPECT_THAT(model.notes(), IsEmpty());
+  CompileOptions options;
+  options.precision = Precision::int8;
+  options.ranges = file.deployment->ranges;
+  const auto expected = replayed(disk, file.policy->policy, exhaustive_logits(disk, options));
+  Session session(model);
+  const auto batch = session.classify(disk.images());
+  std::vector<Answer> streamed(batch.size());
+  session.stream([&](std::int64_t id, const Answer& answer) {
+    streamed[static_cast<std::size_t>(id)] = answer;
+  });
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    session.push(static_cast<std::int64_t>(i), disk.images()[i]);
+    EXPECT_EQ(batch[i].exit, expected[i].exit);
+    EXPECT_EQ(batch[i].probabilities, expected[i].probabilities);
+    expect_same(session.classify(disk.images()[i]), batch[i]);
+  }
+  session.flush();
+  for (std::size_t i = 0; i < batch.size(); ++i) expect_same(streamed[i], batch[i]);
 }
 
 TEST(Session, PromisesOnlyWhatWasCertified) {

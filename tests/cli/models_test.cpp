@@ -353,6 +353,20 @@ TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
   EXPECT_EQ(answers[1]["image"], first);
 }
 
+TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
+  const std::string one = png(0), two = png(1), three = png(2);
+  Conversation talk({"classify", path, "-", "--json", "--threads", "1"});
+  talk.say(one + "\n");
+  EXPECT_EQ(json::parse(talk.hear())["image"], one);
+  talk.say(two + "\r\n\n" + three);  // the last of them is not at its end yet
+  EXPECT_EQ(json::parse(talk.hear())["image"], two);
+  talk.say("\n" + one);
+  EXPECT_EQ(json::parse(talk.hear())["image"], three);
+  EXPECT_EQ(talk.end(), 0);
+  EXPECT_EQ(json::parse(talk.hear())["image"], one) << "a line that the input ends in counts";
+  EXPECT_EQ(talk.hear(), "");
+}
+
 TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   const TemporaryFolder empty;
   const Ended ended = offramp({"classify", path, empty.path()});

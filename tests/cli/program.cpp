@@ -1,6 +1,7 @@
 #include "tests/cli/program.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,14 @@ namespace {
 void redirect(int descriptor, const std::string& path, int flags) {
   const int file = open(path.c_str(), flags, 0600);
   if (file < 0 || dup2(file, descriptor) < 0) _exit(127);
+}
+
+[[noreturn]] void execute(const std::vector<std::string>& arguments) {
+  std::vector<char*> argv = {const_cast<char*>("offramp")};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  execv(OFFRAMP_PROGRAM, argv.data());
+  _exit(127);
 }
 
 [[noreturn]] void become_program(const std::vector<std::string>& arguments,
@@ -36,11 +45,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
   if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(127);
   for (const std::string& variable : options.environment)
     putenv(const_cast<char*>(variable.c_str()));
-  std::vector<char*> argv = {const_cast<char*>("offramp")};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  execv(OFFRAMP_PROGRAM, argv.data());
-  _exit(127);
+  execute(arguments);
 }
 
 }  // namespace
@@ -60,6 +65,57 @@ Ended offramp(const std::vector<std::string>& arguments, const RunOptions& optio
   if (options.output_to.empty() && !options.close_output) ended.out = read_text(out);
   ended.err = read_text(err);
   return ended;
+}
+
+Conversation::Conversation(const std::vector<std::string>& arguments) {
+  int in[2], out[2];
+  if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
+    throw std::runtime_error("pipe failed");
+  child_ = fork();
+  if (child_ < 0) throw std::runtime_error("fork failed");
+  if (child_ == 0) {
+    if (dup2(in[0], STDIN_FILENO) < 0 || dup2(out[1], STDOUT_FILENO) < 0) _exit(127);
+    execute(arguments);
+  }
+  close(in[0]);
+  close(out[1]);
+  to_ = in[1];
+  from_ = out[0];
+}
+
+Conversation::~Conversation() {
+  if (child_ > 0) end();
+  close(from_);
+}
+
+void Conversation::say(const std::string& text) {
+  if (write(to_, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    throw std::runtime_error("nobody listens");
+}
+
+std::string Conversation::hear() {
+  for (;;) {
+    const std::size_t end = heard_.find('\n');
+    if (end != heard_.npos) {
+      const std::string line = heard_.substr(0, end);
+      heard_.erase(0, end + 1);
+      return line;
+    }
+    pollfd output = {from_, POLLIN, 0};
+    char bytes[4096];
+    if (poll(&output, 1, 30'000) != 1) return {};
+    const ssize_t count = read(from_, bytes, sizeof bytes);
+    if (count <= 0) return {};
+    heard_.append(bytes, static_cast<std::size_t>(count));
+  }
+}
+
+int Conversation::end() {
+  close(to_);
+  int status = 0;
+  waitpid(child_, &status, 0);
+  child_ = 0;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 bool is_one_line(const std::string& text) {

@@ -22,6 +22,25 @@ struct RunOptions {
 /// Runs the offramp that was built, without a shell.
 Ended offramp(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
+/// A run of the program that is talked to while it goes on.
+class Conversation {
+ public:
+  explicit Conversation(const std::vector<std::string>& arguments);
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+  ~Conversation();
+
+  void say(const std::string& text);
+  /// The next line of its output; empty once there is none, or none comes in half a minute.
+  std::string hear();
+  /// Ends its input. @return its exit status
+  int end();
+
+ private:
+  int child_, to_, from_;
+  std::string heard_;
+};
+
 /// True if `text` is one line, with its end.
 bool is_one_line(const std::string& text);
 

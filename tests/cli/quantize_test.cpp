@@ -8,6 +8,8 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "model/model_file.h"
+#include "runtime/kernels_name.h"
+#include "runtime/precision.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
@@ -42,6 +44,12 @@ class Quantize : public testing::Test {
     save_model(path, model);
   }
 
+  /// Images of the certify part, after those to tune.
+  void list_for_certify(int count) {
+    const auto hashes = load_data("synthetic", Part::train, {}).dataset.hashes;
+    model.provenance.data.certify.assign(hashes.begin() + 260, hashes.begin() + 260 + count);
+    std::ranges::sort(model.provenance.data.certify);
+  }
   Ended quantize(std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"quantize",  path, "--data",   "synthetic",
                                           "--threads", "1",  "--images", "40"};
@@ -123,6 +131,9 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
   for (float& logit : other.deployment->check.logits) logit += 5;
   const auto [fallen, why] = runs_in(other, {});
   EXPECT_EQ(fallen, "f32");
+  const Ended compiled = offramp({"info", out, "--compiled", "--json"});
+  EXPECT_EQ(json::parse(compiled.out)["precision"], "f32") << "as any command runs it";
+  EXPECT_THAT(compiled.err, HasSubstr("int8 gives other logits here"));
   EXPECT_THAT(why, HasSubstr("int8 gives other logits here than where the file was made"));
 }
 
@@ -142,6 +153,62 @@ TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("cannot be met again from what the model holds"));
   EXPECT_FALSE(load_model(out).policy);
+}
+
+TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
+  const auto certified = [&](const fs::path& to) {
+    const Ended ended = quantize({"--precision", "bf16", "--json", "--out", to.string()});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return ended.status == 0 ? json::parse(ended.out)["policy"]["guarantee"] : json();
+  };
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  list_for_certify(400);
+  model.policy->aim = "--guarantee 0.3 --delta 0.1";
+  model.policy->guarantee = Guarantee{"harm", 0.3, 0.1, 0.09, 400, 20, 0.2, "f32", kernels_name()};
+  model.certificates = 1;
+  save_model(path, model);
+  const fs::path one = folder.path() / "one.safetensors", two = folder.path() / "two.safetensors";
+
+  const json first = certified(one);
+  EXPECT_EQ(first["attempt"], 2);
+  EXPECT_DOUBLE_EQ(first["level"], 0.009);
+  EXPECT_EQ(first["images"], 400);
+  const ModelFile made = load_model(one);
+  ASSERT_TRUE(made.policy->guarantee) << "certified in the precision of the file";
+  EXPECT_EQ(made.policy->guarantee->precision, "bf16");
+  EXPECT_DOUBLE_EQ(made.policy->guarantee->level, 0.009);
+  EXPECT_EQ(made.certificates, 2);
+  EXPECT_EQ(load_model(path).certificates, 2);
+  EXPECT_EQ(load_model(path).weights, model.weights);
+  EXPECT_EQ(load_model(path).policy->guarantee, model.policy->guarantee);
+
+  EXPECT_EQ(certified(two)["attempt"], 3) << "another file made of the same images";
+  EXPECT_EQ(load_model(path).certificates, 3);
+
+  // A file that stands for more draws than the model knows of.
+  ModelFile drawn = load_model(one);
+  drawn.certificates = 5;
+  save_model(one, drawn);
+  EXPECT_EQ(certified(one)["attempt"], 6);
+  EXPECT_EQ(load_model(one).certificates, 6);
+  EXPECT_EQ(load_model(path).certificates, 6);
+}
+
+TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  ASSERT_EQ(quantize({"--precision", "bf16", "--out", out.string()}).status, 0);
+  const std::string before = read_text(out);
+  // The policy, which is chosen last, cannot be.
+  model.policy->aim = "--guarantee 0.3 --delta 0.1";
+  model.provenance.data.certify = {1, 2, 3};
+  save_model(path, model);
+  const Ended ended = quantize({"--precision", "bf16", "--out", out.string()});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "offramp: synthetic: holds no image of the model's certify part\n");
+  EXPECT_TRUE(read_text(out) == before);
+  EXPECT_EQ(load_model(path).certificates, 0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)
+      << "nothing is left beside the two files";
 }
 
 TEST_F(Quantize, RefusesInOneLine) {

@@ -1,5 +1,5 @@
-// The README's commands are run as they stand, on a small folder of images. Its sample of code is
-// compiled by tests/api/documents_test.cpp.
+// The commands of the README and of the walk-through are run as they stand, on few images. The
+// README's sample of code is compiled by tests/api/documents_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -116,6 +116,39 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
     EXPECT_EQ(ended.status, 0) << line << "\n" << ended.err;
   }
   EXPECT_GE(count, 7);
+}
+
+/// All lines of code of a document that start with "offramp".
+std::vector<std::string> commands_in(const fs::path& document) {
+  std::vector<std::string> commands;
+  bool inside = false;
+  for (const std::string& line : lines_of(read_text(document))) {
+    if (line.starts_with("```")) inside = !inside;
+    if (inside && line.starts_with("offramp ")) commands.push_back(line);
+  }
+  return commands;
+}
+
+TEST(Walkthrough, ItsCommandsRunOneAfterTheOther) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path();
+  fs::create_directory_symlink(fs::path(OFFRAMP_SOURCE) / "configs", root / "configs");
+  const auto commands = commands_in(fs::path(OFFRAMP_SOURCE) / "docs/your-own-images.md");
+  for (const std::string& line : commands) {
+    std::vector<std::string> words = words_of(line);
+    words.erase(words.begin());
+    for (const char* many : {"400", "100"}) std::ranges::replace(words, std::string(many), "26");
+    if (words[0] == "train")  // as written, but small
+      for (const char* word : {"--width", "4", "--epochs", "1", "--set", "train.batch=16"})
+        words.push_back(word);
+    if (words[0] == "bench") words.insert(words.end(), {"--seconds", "0.02"});
+    const Ended ended = offramp(words, {.folder = root});
+    if (ended.err.find("this CPU has no instructions") != ended.err.npos)
+      GTEST_SKIP() << "no int8 here: " << ended.err;
+    ASSERT_EQ(ended.status, 0) << line << "\n" << ended.err;
+  }
+  EXPECT_GE(commands.size(), 11u);
+  EXPECT_TRUE(fs::exists(root / "photos.html"));
 }
 
 }  // namespace

@@ -41,6 +41,31 @@ def images():
         yield "image/" + name, bytes([37 * i % 256]) + stream.getvalue()
 
 
+def in_eight_bits(header, data, deployment):
+    """As `offramp quantize` writes it: the weights of convolutions I8, each with its scales."""
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            arrays[name] = (entry["dtype"], entry["shape"], data[begin:end])
+    for name in ("conv1.weight", "conv2.weight"):
+        _, shape, content = arrays[name]
+        values = numpy.frombuffer(content, "<f4").reshape(shape[0], -1)
+        scales = (numpy.abs(values).max(1) / 127).astype("<f4")
+        arrays[name] = ("I8", shape, numpy.rint(values / scales[:, None]).astype("i1").tobytes())
+        arrays[name + "_scale"] = ("F32", [shape[0]], scales.tobytes())
+    changed = {"__metadata__": dict(header["__metadata__"], deployment=json.dumps(deployment))}
+    rank = {"U64": 0, "F32": 1, "I8": 2}
+    content = b""
+    for name, (dtype, shape, part) in sorted(arrays.items(), key=lambda item: rank[item[1][0]]):
+        changed[name] = {"dtype": dtype, "shape": shape,
+                         "data_offsets": [len(content), len(content) + len(part)]}
+        content += part
+    text = json.dumps(changed, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content
+
+
 def models():
     tiny = (HERE.parent / "data/models/v1-tiny.safetensors").read_bytes()
     length = struct.unpack("<Q", tiny[:8])[0]
@@ -65,6 +90,9 @@ def models():
                                "reference_accuracy": 0.895, "difference_interval": [-0.003, 0.001]},
                   "check": {"seed": 1, "logits": [0.5, -1.25]}}
     yield "model_file/deployed.safetensors", file(lambda m: m.update(deployment=json.dumps(deployment)))
+    ranges = [{"tensor": tensor, "magnitude": 2.6, "signed": tensor != "relu1"}
+              for tensor in ("input", "relu1", "conv2")]
+    yield "model_file/int8.safetensors", in_eight_bits(header, data, dict(deployment, ranges=ranges))
     yield "model_file/never.safetensors", file(lambda m: m.update(policy=json.dumps(never)))
 
 

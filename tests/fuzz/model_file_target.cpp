@@ -10,9 +10,13 @@
 #include "graph/cost.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
+#include "runtime/compile.h"
+#include "runtime/convolution.h"
+#include "runtime/walk.h"
 
 // A model file from anywhere is read whole or refused with an Error. What was read is written again
-// and must read back as the same.
+// and must read back as the same; mapped, it must say the same, and small networks are compiled and
+// classify an image.
 
 namespace offramp {
 namespace {
@@ -56,6 +60,38 @@ void use(const ModelFile& model) {
     consult(model.policy->policy, k, logits, opinion);
 }
 
+/// What a network may be that is compiled here: an input takes milliseconds, not seconds.
+constexpr std::size_t kMostNodes = 40;
+constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+constexpr std::int64_t kMostElements = 20'000, kMostMacs = 1'000'000;
+
+bool is_small(const Graph& graph) {
+  std::size_t nodes = 0;
+  for (const Segment& segment : graph.segments) nodes += segment.nodes.size() + segment.head.size();
+  return nodes <= kMostNodes;
+}
+
+bool is_quick(const Graph& graph) {
+  std::int64_t elements = 0;
+  for (const auto& [name, shape] : infer_shapes(graph)) elements += element_count(shape);
+  return elements <= kMostElements && cost_of(graph).exit_macs.back() <= kMostMacs;
+}
+
+void run(const MappedModel& mapped, Precision precision) {
+  const Graph& graph = mapped.model.graph;
+  if (!has_instructions_for(precision)) return;
+  CompileOptions options{.precision = precision, .batches = {2}, .most_bytes = kMostBytes};
+  if (mapped.model.deployment) options.ranges = mapped.model.deployment->ranges;
+  WeightStore store;
+  const auto network = compile(
+      graph, [&](const std::string& name) { return mapped.weights_of(name); }, options, store);
+  if (!is_quick(graph)) return;
+  Walk walk(network);
+  walk.begin(std::vector<float>(static_cast<std::size_t>(element_count(graph.input)), 0.5f));
+  for (int k = 0; k < network->num_exits; ++k)
+    if (walk.advance().size() != mapped.model.classes.size()) std::abort();
+}
+
 }  // namespace
 }  // namespace offramp
 
@@ -63,8 +99,28 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace offramp;
   const MemoryFile file(data, size);
   try {
+    map_model(file.path());
+  } catch (const Error& error) {
+    try {
+      load_model(file.path());
+      std::abort();  // what loading takes, mapping takes
+    } catch (const Error& same) {
+      if (std::strcmp(error.what(), same.what()) != 0 || std::strchr(error.what(), '\n') != nullptr)
+        std::abort();
+      return 0;
+    }
+  }
+  try {
     Tensors extra;
-    use(load_model(file.path(), &extra));
+    const ModelFile model = load_model(file.path(), &extra);
+    use(model);
+    const MappedModel mapped = map_model(file.path());
+    for (const auto& [name, tensor] : model.weights)
+      if (mapped.weights_of(name) != tensor.to_f32()) std::abort();
+    if (!is_small(model.graph)) return 0;
+    const bool in_int8 = model.deployment && model.deployment->precision == "int8";
+    run(mapped, Precision::f32);
+    if (in_int8) run(mapped, Precision::int8);
   } catch (const Error& error) {
     if (std::strchr(error.what(), '\n') != nullptr || *error.what() == '\0') std::abort();
   }

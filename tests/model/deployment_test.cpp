@@ -43,6 +43,13 @@ TEST(Deployment, IsWithinItsBoundsOrNot) {
   EXPECT_TRUE(within("bf16", 0.995, 0.001));
   EXPECT_FALSE(within("bf16", 0.9945, 0));
   EXPECT_FALSE(within("bf16", 1, 0.0015));
+  const auto of_few = [](std::int64_t images, double agree, double lost) {
+    const auto n = static_cast<double>(images);
+    return is_within_bounds({"int8", {}, {images, agree / n, (n - lost) / n, 1, 0, 0}, {}});
+  };
+  EXPECT_TRUE(of_few(200, 198, 1)) << "half a point, but one image";
+  EXPECT_FALSE(of_few(200, 198, 2));
+  EXPECT_FALSE(of_few(50, 49, 1)) << "98 % the same answers";
   EXPECT_FALSE(is_within_bounds({"int8", {}, {0, 1, 0.9, 0.9, 0, 0}, {}})) << "never measured";
 }
 
@@ -125,9 +132,10 @@ TEST_F(EightBits, NeedTheirScales) {
 }
 
 TEST_F(EightBits, RefuseScalesThatAreNone) {
-  for (const float bad : {0.0f, -0.5f, std::nanf(""), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {0.0f, -0.5f, std::nanf(""), std::numeric_limits<float>::infinity(), 3e38f}) {
     tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({2}, std::vector{0.5f, bad}));
-    expect_refused("a scale is not a finite number above 0");
+    expect_refused("tensor \"conv1.weight_scale\": a scale is not above 0 with 127 of it finite: ");
   }
   tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({1}, std::vector{0.5f}));
   expect_refused("got F32 [1], expected F32 [2]");
@@ -137,6 +145,31 @@ TEST_F(EightBits, HaveTheShapeOfTheGraph) {
   tensors.insert_or_assign("conv1.weight",
                            HostTensor{DType::i8, {2, 9}, tensors.at("conv1.weight").bytes});
   expect_refused("shape differs from the graph: got [2,9], expected [2,1,3,3]");
+}
+
+TEST_F(EightBits, DoNotReachMinus128) {
+  tensors.at("conv1.weight").bytes[3] = std::byte{0x80};
+  expect_refused("tensor \"conv1.weight\": a value is below -127: -128");
+}
+
+TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
+  const Tensors before = tensors;
+  for (const char* name : {"bn1.running_var", "bn1.weight", "conv2.bias", "fc.weight"}) {
+    tensors = before;
+    const Shape shape = tensors.at(name).shape;
+    const auto count = static_cast<std::size_t>(element_count(shape));
+    tensors.insert_or_assign(name,
+                             HostTensor{DType::i8, shape, std::vector(count, std::byte{0xfb})});
+    tensors.insert_or_assign(
+        name + std::string("_scale"),
+        HostTensor::of({shape[0]}, std::vector(static_cast<std::size_t>(shape[0]), 1.0f)));
+    expect_refused(std::string("tensor \"") + name +
+                   "\": got I8, which only the weights of convolutions may be");
+  }
+  model.weights.insert_or_assign("bn1.bias", HostTensor::of({2}, std::vector{1.0f, 2.0f}));
+  model.weight_scales["bn1.bias"] = {1, 1};
+  EXPECT_THAT([&] { save_model(path, model); },
+              ThrowsMessage<Error>(HasSubstr("only the weights of convolutions")));
 }
 
 TEST_F(EightBits, AreNotWrittenWhereValuesAreNoMultiples) {

@@ -71,6 +71,27 @@ std::string many_keys(int count) {
   return text + "}";
 }
 
+/// kTiny with a chain of as many more pools before its first node's output is used.
+std::string chain(int length) {
+  std::string nodes;
+  for (int i = 0; i < length; ++i)
+    nodes += R"({"name":"n)" + std::to_string(i) + R"(","op":"relu","inputs":["relu1"]},)";
+  return changed(R"([{"name":"conv2")", "[" + nodes + R"({"name":"conv2")");
+}
+
+TEST(GraphJson, HasAtMost10000Nodes) {
+  const auto count = [](const Graph& graph) {
+    std::size_t nodes = 0;
+    for (const Segment& segment : graph.segments)
+      nodes += segment.nodes.size() + segment.head.size();
+    return nodes;
+  };
+  const int more = 10'000 - static_cast<int>(count(tiny_graph()));
+  EXPECT_EQ(count(graph_from_json(chain(more))), 10'000u);
+  EXPECT_THAT([&] { graph_from_json(chain(more + 1)); },
+              ThrowsMessage<Error>(HasSubstr("segments[1].head: more than 10000 nodes so far")));
+}
+
 TEST(GraphJson, NamesTheFieldThatIsWrong) {
   const std::string numbers = [] {
     std::string text = "0";

@@ -136,6 +136,36 @@ TEST_F(Int8, GivesTheSameBitsWhateverTheBatchAndTheThreads) {
   }
 }
 
+/// A sum of as many convolutions of the input, joined to none of them.
+Graph sum_of(int addends) {
+  Segment segment;
+  std::vector<std::string> names;
+  for (int i = 0; i < addends; ++i) {
+    names.push_back("k" + std::to_string(i));
+    segment.nodes.push_back({names.back(), Conv{.out_channels = 5, .kernel = 1}, {"input"}});
+  }
+  segment.nodes.push_back({"sum", Add{}, names});
+  segment.feature = "sum";
+  segment.head = {{"pool", GlobalAvgPool{}, {"sum"}}, {"fc", Linear{.out_features = 3}, {"pool"}}};
+  return {"sum", {3, 6, 5}, 3, {segment}};
+}
+
+TEST_F(Int8, AddsAnyNumberOfTensors) {
+  for (const int addends : {3, 8, 9, 40}) {
+    SCOPED_TRACE(addends);
+    const Graph graph = sum_of(addends);
+    const Tensors weights = random_weights(graph, 4);
+    const auto images = random_images(graph, 6, 2);
+    ReferencePredictor reference(graph, weights);
+    const auto expected = reference.logits(images);
+    const auto ours = RuntimePredictor(int8_model(graph, weights, 1, 4)).predict_all(images);
+    double largest = 0;
+    for (const double value : expected) largest = std::max(largest, std::abs(value));
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      EXPECT_NEAR(ours[i], expected[i], 0.05 * largest);
+  }
+}
+
 TEST_F(Int8, KeepsEveryImageInEightBits) {
   for (const Graph& graph : networks()) {
     const auto model = int8_model(graph, random_weights(graph, 1), 1, 4);
@@ -160,6 +190,40 @@ TEST_F(Int8, NeedsARangeForEveryImage) {
   options.ranges = whole;
   options.ranges["input"].magnitude = std::nanf("");
   EXPECT_THAT(compiling, ThrowsMessage<Error>(HasSubstr("\"input\": its range must be a number")));
+  options.ranges["input"].magnitude = 1e-39f;
+  EXPECT_THAT(compiling, ThrowsMessage<Error>(HasSubstr("\"input\": its range must be a number")));
+}
+
+/// A convolution of 3 → 4 channels with a batch norm, then the mean of every channel.
+struct Normed {
+  Graph graph;
+  Tensors weights;
+
+  explicit Normed(const std::vector<float>& gamma) {
+    Segment segment;
+    segment.nodes = {{"conv", Conv{.out_channels = 4, .kernel = 1}, {"input"}},
+                     {"bn", BatchNorm{}, {"conv"}}};
+    segment.feature = "bn";
+    segment.head = {{"pool", GlobalAvgPool{}, {"bn"}}, {"fc", Linear{.out_features = 4}, {"pool"}}};
+    graph = {"normed", {3, 8, 8}, 4, {segment}};
+    weights = random_weights(graph, 1);
+    weights.insert_or_assign("bn.weight", HostTensor::of({4}, gamma));
+    weights.insert_or_assign("bn.bias", HostTensor::of({4}, std::vector{0.5f, 0.5f, -1.0f, 0.25f}));
+  }
+};
+
+// What a batch norm leaves next to nothing of still has its bias.
+TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
+  for (const float tiny : {0.0f, 1e-45f, 1e-37f, 1e-33f, 1e-29f, 1e-20f}) {
+    SCOPED_TRACE(tiny);
+    const Normed one({tiny, 1, -tiny, tiny});
+    const auto images = random_images(one.graph, 5, 2);
+    ReferencePredictor reference(one.graph, one.weights);
+    const auto expected = reference.logits(images);
+    RuntimePredictor ours(int8_model(one.graph, one.weights, 1, 4));
+    const auto logits = ours.predict_all(images);
+    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(logits[i], expected[i], 0.05);
+  }
 }
 
 TEST(Ranges, SeeEveryTensorWithItsSign) {
@@ -172,6 +236,39 @@ TEST(Ranges, SeeEveryTensorWithItsSign) {
   for (const auto& [tensor, range] : ranges) EXPECT_GT(range.magnitude, 0) << tensor;
   EXPECT_THAT([&] { observe_ranges(graph, random_weights(graph, 1), {}, 1); },
               ThrowsMessage<Error>(HasSubstr("no images")));
+}
+
+TEST(Ranges, OfTensorsThatAreAllButZeroAreAny) {
+  const Normed one({1, 1, 1, 1});
+  const std::vector<float> images(192, 1e-40f);
+  const Ranges ranges = observe_ranges(one.graph, one.weights, images, 1);
+  EXPECT_EQ(ranges.at("input").magnitude, 1);
+}
+
+TEST(Ranges, AreRefusedWhereValuesAreNotFinite) {
+  const Normed one({1, 1e38f, 1, 1});
+  const std::vector<float> images(192, 3e3f);
+  EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, images, 1); },
+              ThrowsMessage<Error>(HasSubstr("tensor \"bn\": a value is larger than")));
+  std::vector<float> with_nan(192, 0.5f);
+  with_nan[17] = std::nanf("");
+  EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, with_nan, 1); },
+              ThrowsMessage<Error>(HasSubstr("a value is larger than 1e+15 or not finite")));
+}
+
+TEST(Ranges, TieAsManyTensorsAsANetworkHas) {
+  LoweredSegment segment;
+  Ranges ranges = {{"input", {3, false}}};
+  std::string last = "input";
+  for (int i = 0; i < 100000; ++i) {
+    const std::string name = "n" + std::to_string(i);
+    segment.body.push_back({name, MaxPool{1, 1, 0}, {last}, {}});
+    ranges[name] = {i == 70000 ? 5.0f : 1.0f, false};
+    last = name;
+  }
+  const auto elements = quantised_elements({segment}, ranges);
+  for (const char* tensor : {"input", "n0", "n99999"})
+    EXPECT_FLOAT_EQ(elements.at(tensor).scale, 5.0f / 255) << tensor;
 }
 
 TEST(Ranges, CutOffWhatIsRareAndFar) {

@@ -77,8 +77,8 @@ class Raising {
   }
   std::vector<Node> parts_of(const LoweredOp& op, const FusedLinear& fused) {
     const std::string name = op.output + "-fc";
-    const auto in = static_cast<std::int64_t>(fused.weights.size()) / fused.out_features;
-    keep(name + ".weight", {fused.out_features, in}, fused.weights);
+    const auto in = static_cast<std::int64_t>(fused.weights->size()) / fused.out_features;
+    keep(name + ".weight", {fused.out_features, in}, *fused.weights);
     keep(name + ".bias", {fused.out_features}, fused.bias);
     std::vector<Node> nodes = {{name, Linear{fused.out_features, true}, op.inputs}};
     activate(nodes, fused.activation, op.output);

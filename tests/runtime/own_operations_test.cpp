@@ -314,7 +314,8 @@ TEST(OwnOperations, JoinChannelsLikeTheReference) {
 TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
   for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {512, 10}, {1344, 3}, {65, 101}}) {
     KeyedFloats floats;
-    FusedLinear linear{out, floats(in * out), floats(out), Activation::relu};
+    FusedLinear linear{out, std::make_shared<const std::vector<float>>(floats(in * out)),
+                       floats(out), Activation::relu};
     const std::vector<float> src = floats(in * 5);
     std::vector<float> dst(static_cast<std::size_t>(out) * 5), alone(static_cast<std::size_t>(out));
     const auto run = [&](int batch, const float* from, float* to) {
@@ -329,7 +330,7 @@ TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
       for (int o = 0; o < out; ++o) {
         double expected = linear.bias[static_cast<std::size_t>(o)];
         for (int i = 0; i < in; ++i)
-          expected += static_cast<double>(linear.weights[static_cast<std::size_t>(o * in + i)]) *
+          expected += static_cast<double>((*linear.weights)[static_cast<std::size_t>(o * in + i)]) *
                       src[static_cast<std::size_t>(n * in + i)];
         const float actual = dst[static_cast<std::size_t>(n * out + o)];
         EXPECT_NEAR(actual, std::max(expected, 0.0), 1e-5 * std::sqrt(in) * 4);

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <thread>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -16,6 +18,7 @@
 #include "graph/network.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
+#include "runtime/ranges.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"
@@ -153,66 +156,138 @@ TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
     }
 }
 
-/// A rule that stops where `policy` says so.
-struct RandomPolicy {
-  Criterion criterion;
-  std::vector<float> thresholds;
-  float temperature;
+/// A policy as a model may have it: any criterion, any ensemble, exits where nobody stops.
+Policy random_policy(std::uint64_t seed, int exits) {
+  KeyedRandom random(seed, 9);
+  constexpr Criterion kCriteria[] = {Criterion::confidence, Criterion::entropy, Criterion::margin,
+                                     Criterion::patience};
+  constexpr Ensemble kEnsembles[] = {Ensemble::off, Ensemble::mean, Ensemble::geometric,
+                                     Ensemble::weighted};
+  Policy policy = never_stop(exits);
+  policy.criterion = kCriteria[random.below(4)];
+  policy.ensemble = kEnsembles[random.below(4)];
+  for (std::optional<float>& threshold : policy.thresholds) {
+    const bool patient = policy.criterion == Criterion::patience;
+    threshold = patient ? static_cast<float>(1 + random.below(2)) : random.uniform();
+    if (random.below(4) == 0) threshold.reset();
+  }
+  for (float& temperature : policy.temperatures) temperature = random.uniform(0.3f, 3);
+  if (policy.ensemble == Ensemble::weighted)
+    for (int k = 0; k < exits; ++k)
+      policy.ensemble_weights.push_back(random.uniform(k == 0 ? 0.1f : 0, 1));
+  return policy;
+}
 
-  RandomPolicy(std::uint64_t seed, int exits) {
-    KeyedRandom random(seed, 9);
-    constexpr Criterion kAll[] = {Criterion::confidence, Criterion::entropy, Criterion::margin};
-    criterion = kAll[random.below(3)];
-    for (int i = 0; i + 1 < exits; ++i) thresholds.push_back(random.uniform());
-    temperature = random.uniform(0.3f, 3);
+/// What every image has heard so far, as an application keeps it.
+class Listeners {
+ public:
+  Listeners(const Policy& policy, std::size_t images) : policy_(policy), opinions_(images) {}
+  bool stops(std::size_t image, int exit_index, std::span<const float> logits) {
+    return consult(policy_, exit_index, logits, opinions_[image]);
   }
-  bool stops(int exit_index, std::span<const float> logits) const {
-    std::vector<float> p(logits.size());
-    softmax(logits, temperature, p);
-    return score(criterion, p) >= thresholds[static_cast<std::size_t>(exit_index)];
-  }
+
+ private:
+  const Policy& policy_;
+  std::vector<Opinion> opinions_;
 };
 
-TEST(Runtime, StoppingEqualsRunningEverythingAndDecidingAfterwards) {
-  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+RuntimeOptions random_options(KeyedRandom& random, const Graph& graph, const Tensors& weights) {
+  constexpr Precision kPrecisions[] = {Precision::f32, Precision::bf16, Precision::int8};
+  RuntimeOptions options{usable_precision(kPrecisions[random.below(3)]),
+                         1 + static_cast<int>(random.below(2)),
+                         1 + static_cast<int>(random.below(9))};
+  if (options.precision == Precision::int8)
+    options.ranges = observe_ranges(graph, weights, random_images(graph, 8, 77), 1);
+  return options;
+}
+
+TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
     KeyedRandom random(seed, 8);
     const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
-    const RuntimeOptions options{random.flip() ? Precision::f32 : Precision::bf16,
-                                 1 + static_cast<int>(random.below(2)),
-                                 1 + static_cast<int>(random.below(9))};
-    const auto count = static_cast<int>(random.below(60));
-    SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed));
-    const auto model = model_of(graph, seed, options);
-    RuntimePredictor adaptive(model), exhaustive(model);
+    const Tensors weights = random_weights(graph, seed);
+    const RuntimeOptions options = random_options(random, graph, weights);
+    const auto count = random.below(60);
+    SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed) + ", " +
+                 std::string(to_string(options.precision)));
+    const auto model = std::make_shared<RuntimeModel>(graph, weights, options);
+    RuntimePredictor adaptive(model), exhaustive(model), single(model);
     const int exits = adaptive.num_exits();
-    const RandomPolicy policy(seed, exits);
-    const auto images = random_images(graph, count, seed);
+    const Policy policy = random_policy(seed, exits);
+    const auto images = random_images(graph, static_cast<int>(count), seed);
+    const auto size = static_cast<std::size_t>(element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
+    Listeners listeners(policy, count), again(policy, count), alone(policy, count);
     const Stopped stopped = adaptive.predict_until(
-        images, [&](std::int64_t, int exit_index, std::span<const float> logits) {
-          return policy.stops(exit_index, logits);
+        images, [&](std::int64_t image, int exit_index, std::span<const float> logits) {
+          return listeners.stops(static_cast<std::size_t>(image), exit_index, logits);
         });
 
     const Cost cost = cost_of(graph);
     const auto classes = static_cast<std::size_t>(graph.classes);
     std::int64_t macs = 0;
-    ASSERT_EQ(stopped.exit_index.size(), static_cast<std::size_t>(count));
-    for (std::size_t n = 0; n < static_cast<std::size_t>(count); ++n) {
+    ASSERT_EQ(stopped.exit_index.size(), count);
+    for (std::size_t n = 0; n < count; ++n) {
       const auto row = [&](int exit_index) {
-        return std::span(all).subspan((static_cast<std::size_t>(exit_index * count) + n) * classes,
+        return std::span(all).subspan((static_cast<std::size_t>(exit_index) * count + n) * classes,
                                       classes);
       };
       int expected = 0;
-      while (expected + 1 < exits && !policy.stops(expected, row(expected))) ++expected;
+      while (expected + 1 < exits && !again.stops(n, expected, row(expected))) ++expected;
       ASSERT_EQ(stopped.exit_index[n], expected) << "image " << n;
       macs += cost.exit_macs[static_cast<std::size_t>(expected)];
-      for (std::size_t c = 0; c < classes; ++c)
+      const Stopped by_itself =
+          single.predict_until(std::span(images).subspan(n * size, size),
+                               [&](std::int64_t, int exit_index, std::span<const float> logits) {
+                                 return alone.stops(n, exit_index, logits);
+                               });
+      ASSERT_EQ(by_itself.exit_index[0], expected) << "image " << n;
+      for (std::size_t c = 0; c < classes; ++c) {
         ASSERT_EQ(stopped.logits[n * classes + c], row(expected)[c]);
+        ASSERT_EQ(by_itself.logits[c], row(expected)[c]);
+      }
     }
     EXPECT_EQ(adaptive.counts().macs, macs);
-    EXPECT_EQ(exhaustive.counts().macs, count * cost.exit_macs.back());
+    EXPECT_EQ(exhaustive.counts().macs, static_cast<std::int64_t>(count) * cost.exit_macs.back());
     EXPECT_THAT(adaptive.counts().fill, Each(testing::Ge(0.9)));
   }
+}
+
+/// Its second exit's answer is computed over what the first segment hands on.
+Graph handed_on_logits() {
+  Segment first, second, last;
+  first.nodes = {{"p", GlobalAvgPool{}, {"input"}}, {"fc", Linear{.out_features = 4}, {"p"}}};
+  first.outputs = {"fc"};
+  second.outputs = {"fc"};
+  second.feature = "fc";
+  second.head = {{"halfway", Relu{}, {"fc"}}};
+  last.feature = "fc";
+  last.head = {{"out", Relu{}, {"fc"}}};
+  return {"handed on", {3, 8, 8}, 4, {first, second, last}};
+}
+
+TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
+  const Graph graph = handed_on_logits();
+  const Tensors weights = random_weights(graph, 6);
+  const int count = 13;
+  const auto images = random_images(graph, count, 8);
+  ReferencePredictor reference(graph, weights);
+  const auto expected = reference.logits(images);
+  for (const Precision precision : {Precision::f32, Precision::bf16})
+    for (const int batch : {1, 4}) {
+      RuntimePredictor ours(
+          std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 1, batch}));
+      EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
+      // Two of three leave at the first exit; the rest fill the other buffer too.
+      const Stopped stopped =
+          ours.predict_until(images, [](std::int64_t image, int, auto) { return image % 3 != 0; });
+      for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t exit = n % 3 == 0 ? 1 : 0;
+        EXPECT_EQ(stopped.exit_index[n], static_cast<int>(exit));
+        for (std::size_t c = 0; c < 4; ++c)
+          EXPECT_NEAR(stopped.logits[n * 4 + c], expected[(exit * count + n) * 4 + c], 3e-2);
+      }
+    }
 }
 
 TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
@@ -231,27 +306,44 @@ TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
   EXPECT_EQ(counts.flushed_images, (std::vector<std::int64_t>{3, 4, 2}));
 }
 
-class Extremes : public testing::TestWithParam<int> {};
+class Extremes : public testing::TestWithParam<std::tuple<Precision, int>> {};
 
 TEST_P(Extremes, AllStopNoneStopsAndTheyTakeTurns) {
-  const int count = GetParam();
+  const auto [precision, count] = GetParam();
+  if (!has_instructions_for(precision)) GTEST_SKIP() << "no instructions for it here";
   const Graph graph = small_mobilenet();
+  const Tensors weights = random_weights(graph, 3);
   const auto images = random_images(graph, count, 2);
-  const auto model = model_of(graph, 3, {Precision::f32, 2, 4});
-  RuntimePredictor predictor(model);
-  const auto exits = [&](const StopRule& rule) {
-    return predictor.predict_until(images, rule).exit_index;
-  };
+  RuntimeOptions options{precision, 2, 4};
+  if (precision == Precision::int8)
+    options.ranges = observe_ranges(graph, weights, random_images(graph, 8, 77), 1);
+  RuntimePredictor predictor(std::make_shared<RuntimeModel>(graph, weights, options));
   const auto n = static_cast<std::size_t>(count);
-  EXPECT_EQ(exits([](auto, auto, auto) { return true; }), std::vector<int>(n, 0));
-  EXPECT_EQ(exits([](auto, auto, auto) { return false; }), std::vector<int>(n, 2));
+  const auto classes = static_cast<std::size_t>(graph.classes);
+  const auto all = predictor.predict_all(images);
+  const auto expect_exits = [&](const StopRule& rule, const std::vector<int>& exits) {
+    const Stopped stopped = predictor.predict_until(images, rule);
+    EXPECT_EQ(stopped.exit_index, exits);
+    std::vector<float> logits;
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto row =
+          std::span(all).subspan((static_cast<std::size_t>(exits[i]) * n + i) * classes, classes);
+      logits.insert(logits.end(), row.begin(), row.end());
+    }
+    EXPECT_EQ(stopped.logits, logits);
+  };
+  expect_exits([](auto, auto, auto) { return true; }, std::vector<int>(n, 0));
+  expect_exits([](auto, auto, auto) { return false; }, std::vector<int>(n, 2));
   std::vector<int> turns(n);
   for (std::size_t i = 0; i < n; ++i) turns[i] = static_cast<int>(i % 3);
-  EXPECT_EQ(exits([](std::int64_t image, int exit_index, auto) { return image % 3 <= exit_index; }),
-            turns);
+  expect_exits([](std::int64_t image, int exit_index, auto) { return image % 3 <= exit_index; },
+               turns);
 }
 
-INSTANTIATE_TEST_SUITE_P(Counts, Extremes, testing::Values(0, 1, 2, 3, 4, 5, 8, 9, 33, 1000));
+INSTANTIATE_TEST_SUITE_P(Counts, Extremes,
+                         testing::Combine(testing::Values(Precision::f32, Precision::bf16,
+                                                          Precision::int8),
+                                          testing::Values(0, 1, 2, 3, 4, 5, 8, 9, 33, 1000)));
 
 TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   const Graph graph = small_resnet();

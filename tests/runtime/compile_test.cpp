@@ -1,0 +1,204 @@
+#include "runtime/compile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+#include "core/error.h"
+#include "runtime/convolution.h"
+#include "runtime/ranges.h"
+#include "runtime/walk.h"
+#include "runtime/workspace.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace {
+
+// Bytes that this program holds through operator new, and the most it ever held.
+std::atomic<std::size_t> held = 0, peak = 0;
+
+void* counted(std::size_t size) {
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) return nullptr;
+  const std::size_t now = held += malloc_usable_size(memory);
+  if (now > peak) peak = now;
+  return memory;
+}
+void release(void* memory) {
+  held -= malloc_usable_size(memory);
+  std::free(memory);
+}
+
+}  // namespace
+
+// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  if (void* memory = counted(size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return counted(size);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { release(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { release(memory); }
+
+namespace offramp {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+Segment segment_of(std::vector<Node> nodes, std::int64_t classes) {
+  Segment segment;
+  segment.nodes = std::move(nodes);
+  segment.feature = segment.nodes.back().name;
+  segment.head = {{"pool", GlobalAvgPool{}, {segment.feature}},
+                  {"fc", Linear{.out_features = classes}, {"pool"}}};
+  return segment;
+}
+
+TEST(Compile, HoldsTheWeightsOfTheWholeNetworkOnceAtMost) {
+  std::vector<Node> nodes;
+  for (int i = 0; i < 16; ++i)
+    nodes.push_back({"c" + std::to_string(i),
+                     Conv{.out_channels = 128, .kernel = 3, .padding = 1},
+                     {i == 0 ? "input" : "c" + std::to_string(i - 1)}});
+  const Graph graph = {"wide", {128, 4, 4}, 2, {segment_of(nodes, 2)}};
+  std::map<std::string, std::size_t> sizes;
+  std::size_t bytes = 0;
+  for (const Parameter& parameter : parameters(graph)) {
+    sizes[parameter.name] = static_cast<std::size_t>(element_count(parameter.shape));
+    bytes += sizes[parameter.name] * sizeof(float);
+  }
+  const WeightSource source = [&](const std::string& name) {
+    return std::vector<float>(sizes.at(name), 0.01f);
+  };
+  for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)}) {
+    WeightStore store;
+    const std::size_t before = held;
+    peak = before;
+    compile(graph, source, {precision, {1, 4}}, store);
+    EXPECT_LT(peak - before, bytes + bytes / 4) << to_string(precision);
+  }
+}
+
+TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
+  const Graph graph = small_resnet();
+  const Tensors weights = random_weights(graph, 1);
+  const auto with = [&](int batch, std::size_t most) {
+    WeightStore store;
+    compile(graph, weights, {.batches = {batch}, .most_bytes = most}, store);
+  };
+  EXPECT_NO_THROW(with(4, 8 * kMiB));
+  EXPECT_THAT([&] { with(1000, 8 * kMiB); },
+              ThrowsMessage<Error>("tensor \"bn1\": [4,32,32] in batches of 1000 need 16 MiB of "
+                                   "memory, a network may take 8"));
+  EXPECT_THAT([&] { with(std::numeric_limits<int>::max(), kMostBytes); },
+              ThrowsMessage<Error>(HasSubstr("in batches of 2147483647 need ")));
+}
+
+TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
+  // Each tensor is 4 MiB, and four live at a time.
+  std::vector<Node> nodes;
+  for (const char* name : {"a", "b", "c", "d"})
+    nodes.push_back({name, MaxPool{3, 1, 1}, {"input"}});
+  nodes.push_back({"sum", Concat{}, {"a", "b", "c", "d"}});
+  const Graph graph = {"many", {1, 1024, 1024}, 2, {segment_of(nodes, 2)}};
+  const Tensors weights = random_weights(graph, 1);
+  const auto within = [&](std::size_t most) {
+    WeightStore store;
+    const auto network = compile(graph, weights, {.most_bytes = most}, store);
+    EXPECT_LE(Workspace(network).bytes(), most);
+    EXPECT_EQ(Workspace(network).bytes(), Workspace::bytes_of(*network));
+  };
+  within(48 * kMiB);
+  // The arena alone; the arena with the inputs, of which there are two.
+  EXPECT_THAT([&] { within(20 * kMiB); },
+              ThrowsMessage<Error>("segment with node \"a\": activations in batches of 1 need 32 "
+                                   "MiB of memory, a network may take 20"));
+  EXPECT_THAT([&] { within(36 * kMiB); },
+              ThrowsMessage<Error>("weights, activations and inputs in batches of 1 need 41 MiB of "
+                                   "memory, a network may take 36"));
+}
+
+TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
+  // 17 channels fill up blocks of 16 or 8.
+  const Graph graph = {
+      "blocks",
+      {17, 4, 4},
+      2,
+      {segment_of({{"c", Conv{.out_channels = 17, .kernel = 3, .padding = 1}, {"input"}}}, 2)}};
+  const Tensors weights = random_weights(graph, 1);
+  WeightStore store, other;
+  compile(graph, weights, {}, store);
+  const std::size_t taken = store.bytes();
+  ASSERT_GT(taken, 17 * 17 * 9 * sizeof(float) + 1000);
+  EXPECT_THAT([&] { compile(graph, weights, {.most_bytes = taken - 1}, other); },
+              ThrowsMessage<Error>(HasSubstr("node \"c\": its weights and those before need")));
+  compile(graph, weights, {.batches = {1, 2}, .threads = 2}, store);
+  EXPECT_EQ(store.bytes(), taken) << "kept once";
+}
+
+TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
+  const Graph graph = small_resnet();
+  const Tensors weights = random_weights(graph, 1);
+  const auto image = random_images(graph, 1, 1);
+  CompileOptions narrow{.precision = Precision::int8}, wide = narrow;
+  narrow.ranges = wide.ranges = observe_ranges(graph, weights, random_images(graph, 8, 2), 1);
+  for (auto& [tensor, range] : wide.ranges) range.magnitude *= 1.5f;
+  const auto logits_of = [&](const CompileOptions& options, WeightStore& store) {
+    Walk walk(compile(graph, weights, options, store));
+    walk.begin(image);
+    const auto said = walk.advance();
+    return std::vector<float>(said.begin(), said.end());
+  };
+  WeightStore shared;
+  for (const CompileOptions& options : {CompileOptions{}, narrow, wide, CompileOptions{}, narrow}) {
+    WeightStore own;
+    EXPECT_EQ(logits_of(options, shared), logits_of(options, own)) << to_string(options.precision);
+  }
+}
+
+TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
+  // 144 Ki weights; 2304 Mi without their groups.
+  const Graph graph = {
+      "groups",
+      {1, 2, 2},
+      2,
+      {segment_of({{"wide", Conv{.out_channels = 16384, .kernel = 1}, {"input"}},
+                   {"c",
+                    Conv{.out_channels = 16384, .kernel = 3, .padding = 1, .groups = 16384},
+                    {"wide"}}},
+                  2)}};
+  const Tensors weights = random_weights(graph, 1);
+  for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)}) {
+    WeightStore store;
+    const std::size_t before = held;
+    peak = before;
+    compile(graph, weights, {.precision = precision}, store);
+    EXPECT_LT(store.bytes() + (peak - before), 64 * kMiB);
+  }
+}
+
+TEST(Compile, RefusesAnImageOfGigabytesInALine) {
+  const Graph graph = {
+      "huge",
+      {1, 46000, 46000},
+      2,
+      {segment_of({{"a", Relu{}, {"input"}}, {"b", Relu{}, {"input"}}, {"c", Add{}, {"a", "b"}}},
+                  2)}};
+  WeightStore store;
+  EXPECT_THAT([&] { compile(graph, random_weights(graph, 1), {}, store); },
+              ThrowsMessage<Error>(HasSubstr("MiB of memory, a network may take 8192")));
+}
+
+}  // namespace
+}  // namespace offramp
