@@ -95,12 +95,15 @@ class ImageList {
   /// Whether next() would wait for somebody to write another line.
   bool would_block() {
     if (next_ < paths_.size() || !reads_input_) return false;
-    while (unread_.find('\n') == unread_.npos) {
+    for (;;) {
+      // Blank lines name nothing: next() would go on behind them.
+      while (unread_.starts_with('\n') || unread_.starts_with("\r\n"))
+        unread_.erase(0, unread_.find('\n') + 1);
+      if (unread_.find('\n') != unread_.npos) return false;
       pollfd input = {STDIN_FILENO, POLLIN, 0};
       if (poll(&input, 1, 0) == 0) return true;
       if (!read_some()) return false;
     }
-    return false;
   }
 
  private:
