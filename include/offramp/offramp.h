@@ -74,7 +74,7 @@ typedef enum offramp_rule {
 } offramp_rule;
 
 typedef struct offramp_stop {
-  offramp_rule rule;
+  int rule;            /* an offramp_rule */
   float threshold;     /* in [0, 1], for OFFRAMP_STOP_AT_THRESHOLD */
   double milliseconds; /* an image's time; 0: no limit */
   int64_t macs;        /* an image's multiply-accumulates; 0: no limit */
@@ -127,7 +127,7 @@ typedef enum offramp_form {
 } offramp_form;
 
 typedef struct offramp_image {
-  offramp_form form;
+  int form; /* an offramp_form */
   const void* data;
   size_t size;
   int width, height; /* of OFFRAMP_RGB8 */

@@ -212,7 +212,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
 TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   offramp_answer answer;
   const offramp_image none = {OFFRAMP_RGB8, nullptr, 0, 1, 1};
-  const offramp_image other = {static_cast<offramp_form>(9), "x", 1, 0, 0};
+  const offramp_image other = {9, "x", 1, 0, 0};
   EXPECT_EQ(offramp_classify_batch(session_, &none, 1, &answer), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "the image is NULL");
   EXPECT_EQ(offramp_classify_batch(session_, &other, 1, &answer), OFFRAMP_USAGE);
@@ -221,6 +221,10 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   EXPECT_EQ(offramp_push(session_, 0, &other), OFFRAMP_USAGE);
   EXPECT_EQ(offramp_stream(session_, nullptr, nullptr, nullptr), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "on_answer is NULL");
+  offramp_session* session = nullptr;
+  const offramp_stop stop = {9, 0, 0, 0};
+  EXPECT_EQ(offramp_session_new(model_, &stop, &session), OFFRAMP_USAGE);
+  EXPECT_STREQ(offramp_last_error(), "stop: there is no such rule");
 }
 
 TEST_F(CApi, SaysWhatIsPromised) {
