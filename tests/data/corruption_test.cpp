@@ -112,7 +112,8 @@ TEST(Corruption, SaysWhatItDoesNotKnow) {
     return "no error";
   };
   EXPECT_THAT(message("fog:1"), HasSubstr("unknown corruption \"fog\"; known are: gaussian_noise"));
-  for (const std::string text : {"contrast", "contrast:", "contrast:0", "contrast:6", "contrast:33"})
+  for (const std::string text :
+       {"contrast", "contrast:", "contrast:0", "contrast:6", "contrast:33"})
     EXPECT_EQ(message(text), text + ": expected a severity from 1 to 5, as in \"contrast:3\"");
 }
 
