@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -150,8 +151,9 @@ class Classifier {
         predictor_(open_engine(model_, flags.engine)),
         cost_(cost_of(model_.graph)),
         policy_(never_stop(predictor_->num_exits())) {
-    if (const auto chosen = policy_of(flags.policy, model_, engine_for(model_, flags.engine)))
-      policy_ = chosen->policy;
+    chosen_ = policy_of(flags.policy, model_, engine_for(model_, flags.engine));
+    if (chosen_) policy_ = chosen_->policy;
+    left_.resize(static_cast<std::size_t>(predictor_->num_exits()));
   }
 
   /// Answers in the order of `paths`; an image that cannot be used has its error.
@@ -181,6 +183,15 @@ class Classifier {
     return answers;
   }
 
+  /// Of all images so far.
+  std::optional<DriftVerdict> drift() const {
+    const double images = std::accumulate(left_.begin(), left_.end(), 0.0);
+    if (!chosen_ || images == 0) return std::nullopt;
+    std::vector<double> shares = left_;
+    for (double& share : shares) share /= images;
+    return drift_of(*chosen_, shares, static_cast<std::int64_t>(images));
+  }
+
  private:
   static Image decode(const std::string& path, std::span<const std::byte> bytes) {
     try {
@@ -199,6 +210,7 @@ class Classifier {
       one.probability = static_cast<double>(stopped.probabilities[row]);
       one.exit_index = stopped.exit_index[row];
       one.relative_cost = cost_.relative(one.exit_index);
+      left_[static_cast<std::size_t>(one.exit_index)] += 1;
       if (!std::isfinite(one.probability))
         one.error = fmt::format("{}: the network's answer is not a finite number", one.image);
     }
@@ -208,7 +220,9 @@ class Classifier {
   ModelFile model_;
   std::unique_ptr<Predictor> predictor_;
   Cost cost_;
+  std::optional<ChosenPolicy> chosen_;
   Policy policy_;
+  std::vector<double> left_;  ///< [K] images that left at each exit
 };
 
 void print_json(const Answer& answer) {
@@ -268,6 +282,8 @@ int run(const Flags& flags) {
     std::fflush(stdout);
     for (const Answer& answer : answers) all_answered = all_answered && answer.error.empty();
   }
+  if (const auto drift = classifier.drift(); drift && drift->drift == Drift::drifted)
+    tell(fmt::format("offramp: drift: {}\n", describe(*drift)));
   return all_answered ? 0 : 1;
 }
 

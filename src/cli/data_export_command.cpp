@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
@@ -10,6 +11,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "data/corruption.h"
 #include "data/dataset.h"
 
 namespace offramp::cli {
@@ -17,7 +19,7 @@ namespace {
 
 struct Flags {
   SourceFlags source;
-  std::string folder, part = "test";
+  std::string folder, part = "test", corruption;
   int per_class = 10;
 };
 
@@ -30,7 +32,17 @@ void check_folder_name(const std::string& name) {
   if (!plain) throw Error("class {} cannot be the name of a folder", quote(name));
 }
 
+std::optional<Corruption> corruption_of(const Flags& flags) {
+  if (flags.corruption.empty()) return std::nullopt;
+  try {
+    return parse_corruption(flags.corruption);
+  } catch (const UsageError& error) {
+    throw UsageError("--corrupt: {}", error.what());
+  }
+}
+
 int run(const Flags& flags) {
+  const std::optional<Corruption> corruption = corruption_of(flags);
   const LoadedData loaded =
       load_data(flags.source.source, flags.part == "test" ? Part::test : Part::train,
                 load_options(flags.source));
@@ -44,8 +56,9 @@ int run(const Flags& flags) {
     const auto folder = std::filesystem::path(flags.folder) / data.classes[label];
     std::filesystem::create_directories(folder);
     const auto pixels = data.image(i);
-    const std::vector<std::byte> png =
-        encode_png({data.width, data.height, {pixels.begin(), pixels.end()}});
+    Image image = {data.width, data.height, {pixels.begin(), pixels.end()}};
+    if (corruption) image = corrupt(image, *corruption, data.hashes[static_cast<std::size_t>(i)]);
+    const std::vector<std::byte> png = encode_png(image);
     const std::span<const std::byte> part = png;
     write_file_atomic(folder / fmt::format("{:05}.png", i), std::span(&part, 1));
   }
@@ -70,6 +83,9 @@ void add_data_export_command(CLI::App& data, Action& action) {
   command->add_option("--part", flags->part, "train or test")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();
+  command->add_option("--corrupt", flags->corruption,
+                      "Spoil them: gaussian_noise, gaussian_blur, brightness or contrast, with a "
+                      "severity from 1 to 5, as in contrast:3 (CIFAR-10-C)");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -56,6 +56,20 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile&
   return chosen;
 }
 
+std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
+                                     std::int64_t images) {
+  if (!chosen.seen) return std::nullopt;
+  return compare_exits(shares, static_cast<double>(images), chosen.seen->shares,
+                       static_cast<double>(chosen.seen->images));
+}
+
+std::string describe(const DriftVerdict& verdict) {
+  return fmt::format(
+      "{:.0f} % of the images leave elsewhere than those the policy was chosen on (p = {:.1g}): "
+      "these are of another kind",
+      100 * verdict.distance, verdict.p_value);
+}
+
 std::string describe(const Policy& policy) {
   if (policy.thresholds.empty()) return "the last exit is the only one";
   std::string text;

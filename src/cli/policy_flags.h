@@ -7,6 +7,7 @@
 
 #include "cli/engine.h"
 #include "model/model_file.h"
+#include "policy/drift.h"
 
 namespace offramp::cli {
 
@@ -31,5 +32,14 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile&
 
 /// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
 std::string describe(const Policy& policy);
+
+/// Whether images leave elsewhere than those that a model's policy was chosen on. nullopt: the
+/// policy does not know where those left.
+/// @param shares  [K] of the images, by the exit they left at
+std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
+                                     std::int64_t images);
+
+/// "31 % of the images leave elsewhere than …": of a verdict that is a drift.
+std::string describe(const DriftVerdict& verdict);
 
 }  // namespace offramp::cli

@@ -209,6 +209,7 @@ int run(const TestFlags& flags) {
     result.policy->of_model = !flags.policy.threshold;
     result.policy->certificate_lost =
         result.policy->of_model && model.policy->guarantee && !chosen->guarantee;
+    result.policy->drift = drift_of(*chosen, result.policy->metrics.shares, result.metrics.images);
   }
   add_controls(flags, loaded, set, result);
   if (!flags.sweep.empty()) run_sweep(flags, model, *predictor, loaded, result);

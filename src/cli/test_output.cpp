@@ -58,6 +58,11 @@ json policy_json(const PolicyResult& policy) {
   json thresholds = json::array();
   for (const auto& threshold : rule.thresholds)
     thresholds.push_back(threshold ? json(*threshold) : json(nullptr));
+  json drift = nullptr;
+  if (policy.drift)
+    drift = {{"flag", to_string(policy.drift->drift)},
+             {"distance", policy.drift->distance},
+             {"p_value", policy.drift->p_value}};
   json guarantee = nullptr;
   if (const auto& given = policy.chosen.guarantee)
     guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
@@ -73,6 +78,7 @@ json policy_json(const PolicyResult& policy) {
           {"shares", metrics.shares},
           {"harm", metrics.harm},
           {"help", metrics.help},
+          {"drift", drift},
           {"executed", true},
           {"replay_differs", policy.replay_differs}};
 }
@@ -142,6 +148,8 @@ std::string policy_text(const PolicyResult& policy, bool color) {
   if (policy.certificate_lost)
     text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.of_model) text += "\n";
+  if (policy.drift && policy.drift->drift == Drift::drifted)
+    text += fmt::format("  drift: {}\n", describe(*policy.drift));
   if (policy.replay_differs > 0)
     text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
                         policy.replay_differs);

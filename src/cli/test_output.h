@@ -12,6 +12,7 @@
 #include "eval/policy_metrics.h"
 #include "graph/cost.h"
 #include "model/model_file.h"
+#include "policy/drift.h"
 #include "report/report.h"
 
 namespace offramp::cli {
@@ -32,6 +33,8 @@ struct PolicyResult {
   bool certificate_lost = false;  ///< the model has one, for another precision or other kernels
   PolicyMetrics metrics;
   std::vector<std::int64_t> answers;
+  /// Where these images leave beside those it was chosen on; of a model's own policy.
+  std::optional<DriftVerdict> drift;
   /// Images that leave elsewhere, or with another answer, when saved logits are replayed.
   std::int64_t replay_differs = 0;
 };

@@ -83,6 +83,8 @@ bool is_wrapping(const Level& top, bool has_images_beside) {
   const Entries& inside = top.begin()->second;
   const Level next = split_level(inside);
   if (holds_class_folders(next, "train") || holds_class_folders(next, "test")) return true;
+  // Test images alone are a part, not a data set to split.
+  if (holds_class_folders(top, "test")) return false;
   const auto with_files = std::count_if(
       next.begin(), next.end(), [](const auto& folder) { return count_files(folder.second) > 0; });
   if (with_files >= 2) return true;
@@ -137,7 +139,7 @@ PartLayout part_layout(Level::const_iterator folder) {
   return part;
 }
 
-Layout find_layout(Entries entries) {
+Layout find_layout(Entries entries, Part part) {
   std::vector<SkippedImage> strays;
   Level top = split_level(entries);
   add_strays(entries, "", strays);
@@ -151,11 +153,11 @@ Layout find_layout(Entries entries) {
   Layout layout;
   layout.split = holds_class_folders(top, "train") || holds_class_folders(top, "test");
   if (layout.split) {
-    for (const auto& [folder, name] : {std::pair{train, "train"}, std::pair{test, "test"}}) {
-      if (folder != top.end()) continue;
-      throw Error("no folder \"{}\" beside: {}", name, quoted_names(top));
-    }
-    layout.train = part_layout(train);
+    // A folder of test images alone is enough to test a model on.
+    if (test == top.end() || (train == top.end() && part == Part::train))
+      throw Error("no folder \"{}\" beside: {}", test == top.end() ? "test" : "train",
+                  quoted_names(top));
+    if (train != top.end()) layout.train = part_layout(train);
     layout.test = part_layout(test);
     add_other_folders(top, train, test, strays);
   } else {
@@ -165,15 +167,17 @@ Layout find_layout(Entries entries) {
     layout.train.classes = std::move(top);
   }
   // Those of no part are reported with one of them, so that they are counted once.
-  layout.train.strays.insert(layout.train.strays.begin(), strays.begin(), strays.end());
+  auto& told = layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
+  told.insert(told.begin(), strays.begin(), strays.end());
   return layout;
 }
 
 void check_classes(const Layout& layout) {
   const Level& train = layout.train.classes;
   const Level& test = layout.test.classes;
-  if (train.empty()) throw Error("images, but no class folders");
-  if (layout.split) {
+  const bool test_alone = layout.split && train.empty();
+  if (train.empty() && test.empty()) throw Error("images, but no class folders");
+  if (layout.split && !test_alone) {
     for (const auto& [name, files] : train) {
       if (!test.contains(name)) throw Error("class {} is in train, not in test", quote(name));
     }
@@ -189,18 +193,19 @@ void check_classes(const Layout& layout) {
   };
   check_images(train, layout.split ? " in train" : "");
   check_images(test, " in test");
-  if (train.size() < 2) {
-    throw Error("one class only, {}: at least two are needed", quote(train.begin()->first));
+  const Level& classes = test_alone ? test : train;
+  if (classes.size() < 2) {
+    throw Error("one class only, {}: at least two are needed", quote(classes.begin()->first));
   }
 }
 
 /// @param unlisted  folders whose content is not known: if there is no layout, they may be why
-Layout checked_layout(Entries entries, const std::vector<SkippedImage>& unlisted) {
+Layout checked_layout(Entries entries, Part part, const std::vector<SkippedImage>& unlisted) {
   try {
     if (count_files(entries) == 0) {
       throw Error("no JPEG or PNG images, nor another kind of data set");
     }
-    Layout layout = find_layout(std::move(entries));
+    Layout layout = find_layout(std::move(entries), part);
     check_classes(layout);
     return layout;
   } catch (const Error& error) {
@@ -445,7 +450,7 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
       entries.push_back({member.path, i, member.is_folder});
     }
   }
-  const Layout layout = checked_layout(std::move(entries), unlisted);
+  const Layout layout = checked_layout(std::move(entries), part, unlisted);
   const PartLayout& chosen = layout.split && part == Part::test ? layout.test : layout.train;
 
   LoadedData loaded;

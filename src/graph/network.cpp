@@ -107,6 +107,34 @@ void check_options(const BackboneOptions& options) {
   if (options.width < 1) throw UsageError("the width must be at least 1, got {}", options.width);
 }
 
+/// The first units of a network, and a head that becomes its classifier.
+Graph truncated(Graph units, int count, const std::string& head, const std::vector<int>& levels) {
+  const auto size = static_cast<int>(units.segments.size());
+  if (count >= size)
+    throw UsageError("units: {} has {} of them, so 1 to {} can be kept, got {}", units.name, size,
+                     size - 1, count);
+  check_levels(levels);
+  const auto shapes = infer_shapes(units);
+  units.segments.resize(static_cast<std::size_t>(count));
+  Segment& last = units.segments.back();
+  find(heads(), head, "head")
+      .append(last, shapes.at(last.feature), {"classifier", levels, units.classes});
+  return units;
+}
+
+Graph build(const NetworkSpec& spec, const Backbone& backbone) {
+  Graph units = backbone.build(spec.options);
+  if (spec.units == 0) return with_exits(units, spec.exits, spec.heads, spec.spp_levels);
+  const std::size_t exits = spec.exits.size() + 1;
+  if (spec.heads.size() != 1 && spec.heads.size() != exits)
+    throw UsageError("{} heads for {} exits, the last included: give one for all, or one for each",
+                     spec.heads.size(), exits);
+  std::vector<std::string> early = spec.heads;
+  if (early.size() > 1) early.pop_back();
+  return with_exits(truncated(std::move(units), spec.units, spec.heads.back(), spec.spp_levels),
+                    spec.exits, early, spec.spp_levels);
+}
+
 }  // namespace
 
 Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
@@ -153,7 +181,7 @@ Graph build_network(const NetworkSpec& spec) {
   const Backbone& backbone = find(backbones(), spec.backbone, "backbone");
   check_options(spec.options);
   try {
-    return with_exits(backbone.build(spec.options), spec.exits, spec.heads, spec.spp_levels);
+    return build(spec, backbone);
   } catch (const UsageError&) {
     throw;
   } catch (const Error& error) {

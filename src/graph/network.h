@@ -53,17 +53,22 @@ const std::vector<Head>& heads();
 struct NetworkSpec {
   std::string backbone = "resnet18";
   BackboneOptions options;
+  /// Only the first so many units of the backbone, then a head as its classifier: a truncated
+  /// network, what an early exit has to be better than. 0: the whole backbone.
+  int units = 0;
   /// Where to exit: "2" = after the 2nd unit (residual block), "15%" = after the unit whose end is
   /// nearest to that share of the plain network's MACs. Empty: the plain network.
   std::vector<std::string> exits;
-  std::vector<std::string> heads = {"spp"};  ///< of every early exit, or one kind for all of them
+  /// Of every early exit, or one kind for all of them. A truncated network's classifier has the
+  /// last, after those of the early exits where there is more than one.
+  std::vector<std::string> heads = {"spp"};
   std::vector<int> spp_levels = {1, 2, 4};
 };
 
 /// Builds a network with its early exits; the last exit is the backbone's own classifier.
 /// @throws UsageError for an unknown backbone or head (naming the nearest), heads that are not as
-///         many as the exits, exits beyond the network, repeated or out of order, an input smaller
-///         than 32, sizes out of range
+///         many as the exits, exits or units beyond the network, exits repeated or out of order, an
+///         input smaller than 32, sizes out of range
 Graph build_network(const NetworkSpec& spec);
 
 /// Adds early exits to any network already cut into units, as build_network does. Parameters of the

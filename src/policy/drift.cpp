@@ -34,6 +34,18 @@ double ExitWindow::images() const {
   return squares_ > 0 ? total * total / squares_ : 0;
 }
 
+std::string_view to_string(Drift drift) {
+  switch (drift) {
+    case Drift::unknown:
+      return "unknown";
+    case Drift::none:
+      return "none";
+    case Drift::drifted:
+      return "drifted";
+  }
+  return "";
+}
+
 double chi_square_tail(double x, int degrees) {
   OFFRAMP_ASSERT(degrees >= 1);
   if (!(x > 0)) return 1;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace offramp {
@@ -42,6 +43,8 @@ enum class Drift {
   none,
   drifted,
 };
+
+std::string_view to_string(Drift drift);
 
 struct DriftVerdict {
   Drift drift = Drift::unknown;

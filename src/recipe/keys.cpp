@@ -297,6 +297,7 @@ std::vector<Key> all_keys() {
       word<Stem>("network", "stem", {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}},
                  OFFRAMP_FIELD(network.options.stem)),
       whole("network", "width", 1, 4096, OFFRAMP_FIELD(network.options.width)),
+      whole("network", "units", 0, 4096, OFFRAMP_FIELD(network.units)),
       exits_key(),
       head_key(),
       spp_levels_key(),

@@ -44,6 +44,27 @@ TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
   }
 }
 
+TEST(DataExport, SpoilsImagesOnTheirWay) {
+  const TemporaryFolder folder;
+  write_images(folder.path() / "images");
+  const std::string source = folder.path() / "images", spoiled = folder.path() / "spoiled";
+  const Ended ended = test::offramp(
+      {"data", "export", source, "--to", spoiled + "/test", "--corrupt", "contrast:5"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const Dataset before = load_data(source, Part::test, {}).dataset;
+  const Dataset after = load_data(spoiled, Part::test, {}).dataset;
+  ASSERT_EQ(after.labels, before.labels);
+  EXPECT_NE(after.pixels, before.pixels);
+
+  for (const char* wrong : {"contrast:6", "fog:1"}) {
+    const Ended refused =
+        test::offramp({"data", "export", source, "--to", spoiled, "--corrupt", wrong});
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("--corrupt: "));
+  }
+}
+
 TEST(DataImport, BringsImagesToTheSizeAskedFor) {
   const TemporaryFolder folder;
   write_images(folder.path() / "images");

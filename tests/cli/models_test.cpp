@@ -181,6 +181,45 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_NE(lines(classified.out)[0]["exit"], 2);
 }
 
+TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.policy.thresholds = {0.14f, 0.14f};
+  model.policy = chosen;
+  save();
+  const auto tested = [&](const char* format) {
+    return offramp({"test", path, "--data", "synthetic", format}).out;
+  };
+  const json unknown = json::parse(tested("--json"))["policy"];
+  EXPECT_TRUE(unknown["drift"].is_null());
+
+  const std::vector<double> shares = unknown["shares"];
+  model.policy->seen = ExitsSeen{2000, shares};
+  save();
+  const json none = json::parse(tested("--json"))["policy"]["drift"];
+  EXPECT_EQ(none["flag"], "none");
+  EXPECT_EQ(none["distance"], 0);
+  EXPECT_THAT(tested("--threads=1"), testing::Not(HasSubstr("drift")));
+
+  model.policy->seen->shares = {shares[1], shares[2], shares[0]};
+  save();
+  const json drifted = json::parse(tested("--json"))["policy"]["drift"];
+  EXPECT_EQ(drifted["flag"], "drifted");
+  EXPECT_GE(drifted["distance"], 0.05);
+  EXPECT_LT(drifted["p_value"], 1e-4);
+  EXPECT_THAT(tested("--threads=1"), HasSubstr("drift: "));
+
+  std::string list;
+  for (int i = 0; i < 199; ++i) list += png(i % 50) + "\n";
+  const Ended few = offramp({"classify", path, "-"}, {.input = list});
+  EXPECT_EQ(few.err, "");  // of so few nothing is said
+  list += list;
+  const Ended many = offramp({"classify", path, "-"}, {.input = list});
+  EXPECT_EQ(many.status, 0);
+  EXPECT_THAT(many.err, testing::StartsWith("offramp: drift: "));
+  EXPECT_TRUE(is_one_line(many.err)) << many.err;
+}
+
 TEST_F(Models, TestHoldsAPolicyAgainstItsControls) {
   const std::string twin = folder.path() / "twin.safetensors";
   save_model(twin, model);

@@ -350,6 +350,17 @@ TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
   EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: \"train\", \"val\"");
 }
 
+TEST(ImageFolder, ReadsTestImagesThatStandAlone) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
+  const auto all = load_data(folder.path().string(), Part::test, {}).dataset;
+  fs::remove_all(folder.path() / "train");
+  const auto alone = load_data(folder.path().string(), Part::test, {}).dataset;
+  EXPECT_EQ(alone.hashes, all.hashes);
+  EXPECT_EQ(alone.names, all.names);
+  EXPECT_EQ(failure(folder.path()), "no folder \"train\" beside: \"test\"");
+}
+
 TEST(ImageFolder, RefusesPartsWithoutClassFolders) {
   const TemporaryFolder folder;
   write_bytes(folder.path() / "train/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));

@@ -185,6 +185,40 @@ TEST(Network, TakesAHeadForEachExitOrOneForAll) {
   EXPECT_EQ(message_of(spec), "0 heads for 2 early exits: give one for all, or one for each");
 }
 
+TEST(Network, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
+  NetworkSpec spec;
+  spec.units = 4;
+  spec.heads = {"conv-spp"};
+  const Graph graph = build_network(spec);
+  EXPECT_THAT(segment_names(graph), testing::ElementsAre("layer1.0 to layer2.1"));
+  EXPECT_EQ(graph.segments[0].head.back().name, "classifier.fc");
+  // What leaving there costs, but for the heads that are asked before.
+  NetworkSpec whole = with({"4"});
+  whole.heads = {"conv-spp"};
+  EXPECT_EQ(cost_of(graph).plain_macs, cost_of(build_network(whole)).exit_macs.front());
+
+  spec.exits = {"1"};
+  spec.heads = {"spp", "conv-spp"};
+  const Graph two = build_network(spec);
+  EXPECT_THAT(segment_names(two), testing::ElementsAre("layer1.0", "layer1.1 to layer2.1"));
+  EXPECT_EQ(two.segments[0].head.size(), 2);
+  EXPECT_EQ(two.segments[1].head.size(), 5);
+}
+
+TEST(Network, RefusesToEndWhereThereIsNothing) {
+  NetworkSpec spec;
+  spec.units = 8;
+  EXPECT_EQ(message_of(spec), "units: resnet18 has 8 of them, so 1 to 7 can be kept, got 8");
+  spec.units = 4;
+  spec.exits = {"4"};
+  EXPECT_EQ(message_of(spec),
+            "exit \"4\" is beyond resnet18: it has 4 units, early exits go after unit 1 to 3");
+  spec.exits = {"1", "2"};
+  spec.heads = {"spp", "avg"};
+  EXPECT_EQ(message_of(spec),
+            "2 heads for 3 exits, the last included: give one for all, or one for each");
+}
+
 TEST(Network, TakesInputsOfAnySizeFrom32) {
   for (const Backbone& backbone : backbones())
     for (const Shape& input : {Shape{3, 32, 32}, Shape{1, 33, 47}, Shape{4, 61, 32}})

@@ -352,10 +352,13 @@ Recipe random_recipe(std::uint64_t seed) {
   recipe.network.backbone = random.flip() ? "resnet18" : "resnet34";
   recipe.network.options.stem = random.flip() ? Stem::cifar : Stem::imagenet;
   recipe.network.options.width = 1 + pick(8);
+  recipe.network.units = random.flip() ? 0 : 6 + pick(2);
   recipe.network.heads = {random.flip() ? "avg" : "spp"};
   recipe.network.spp_levels = {1 + pick(4)};
   if (random.flip()) recipe.network.exits = {"2", "5"};
   if (!recipe.network.exits.empty() && random.flip()) recipe.network.heads = {"deep-spp", "avg"};
+  if (recipe.network.units > 0 && recipe.network.heads.size() > 1)
+    recipe.network.heads.push_back("conv-avg");
   recipe.data.source = std::string("a \"\\\t\x7f ö日") + static_cast<char>('a' + pick(26));
   if (random.flip()) {
     recipe.data.height = 32 + pick(8);
@@ -432,6 +435,7 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "backbone = \"resnet18\"",
                            "stem = \"cifar\"",
                            "width = 64",
+                           "units = 0",
                            "exits = []",
                            "head = \"spp\"",
                            "spp_levels = [1, 2, 4]",

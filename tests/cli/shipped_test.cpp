@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "core/file.h"
+#include "data/synthetic.h"
+#include "graph/graph.h"
+#include "image/image.h"
+#include "model/model_file.h"
+#include "policy/binomial.h"
+#include "recipe/recipe.h"
+#include "tests/cli/program.h"
+
+namespace offramp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+const fs::path kSource = OFFRAMP_SOURCE;
+
+/// A model of models/ and its card.
+class Shipped : public testing::TestWithParam<fs::path> {
+ protected:
+  fs::path path = GetParam();
+  ModelFile model = load_model(path);
+  std::string card = read_text(fs::path(path).replace_extension(".md"));
+};
+
+std::vector<fs::path> shipped() {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(kSource / "models"))
+    if (entry.path().extension() == ".safetensors") found.push_back(entry.path());
+  std::ranges::sort(found);
+  return found;
+}
+
+TEST_P(Shipped, IsAsSmallAsItsCardSays) {
+  const auto bytes = static_cast<double>(fs::file_size(path));
+  EXPECT_LE(bytes, path.stem().string().ends_with("-small") ? 2e6 : 16e6);
+  const std::string size = fmt::format("{:.1f} MB", bytes / 1e6);
+  EXPECT_THAT(card, HasSubstr(size));
+  const std::string list = read_text(kSource / "models/README.md");
+  EXPECT_THAT(list, HasSubstr(path.filename().string()));
+  EXPECT_THAT(list, HasSubstr(size));
+}
+
+TEST_P(Shipped, CarriesTheCertificateThatItsCardStates) {
+  ASSERT_TRUE(model.policy && model.policy->guarantee && model.policy->seen);
+  const Guarantee& given = *model.policy->guarantee;
+  EXPECT_EQ(given.precision, "int8");
+  EXPECT_LE(given.upper_bound, given.epsilon);
+  EXPECT_NEAR(given.upper_bound, clopper_pearson_upper(given.counted, given.images, given.level),
+              1e-9);
+  EXPECT_THAT(card, HasSubstr(fmt::format("harm ≤ {:g} % with probability ≥ {:g} %",
+                                          100 * given.epsilon, 100 * (1 - given.delta))));
+  EXPECT_THAT(card, HasSubstr(fmt::format("{} of 4,000 certify images, bound {:.2f} %",
+                                          given.counted, 100 * given.upper_bound)));
+  EXPECT_EQ(given.images, 4000);
+  EXPECT_EQ(model.provenance.data.certify.size(), 4000u);
+  EXPECT_THAT(card, HasSubstr(given.kernels));
+  for (std::size_t k = 0; k < model.policy->policy.thresholds.size(); ++k)
+    EXPECT_THAT(card, HasSubstr(fmt::format("≥ {:.3f} at exit {}",
+                                            model.policy->policy.thresholds[k].value(), k + 1)));
+}
+
+TEST_P(Shipped, WasTrainedByTheRecipeOfItsCard) {
+  std::smatch name;
+  ASSERT_TRUE(std::regex_search(card, name, std::regex(R"(\(\.\./(configs/[^)]+\.toml)\))")));
+  Recipe recipe = read_recipe(kSource / name[1].str());
+  const json details = json::parse(model.provenance.details_json);
+  Recipe trained = parse_recipe(details["recipe"], path.string());
+  EXPECT_EQ(trained.data.source, "data") << "no path of a machine";
+  // What decides nothing about the weights but their last bits.
+  for (Recipe* one : {&recipe, &trained}) {
+    one->train.threads = 0;
+    one->train.checkpoint_every = 0;
+  }
+  EXPECT_EQ(to_toml(trained), to_toml(recipe));
+}
+
+TEST_P(Shipped, ClassifiesAnImage) {
+  const Dataset drawn = synthetic_data(32, 32, 10, Part::test, 1);
+  const auto pixels = drawn.image(0);
+  const auto bytes = encode_png({32, 32, {pixels.begin(), pixels.end()}});
+  const TemporaryFolder folder;
+  const std::string image = folder.path() / "image.png";
+  const std::span<const std::byte> part = bytes;
+  write_file_atomic(image, std::span(&part, 1));
+  const Ended ended = offramp({"classify", path.string(), image, "--json"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const json answer = json::parse(ended.out);
+  EXPECT_THAT(model.classes, testing::Contains(answer["class"].get<std::string>()));
+  EXPECT_GE(answer["exit"], 1);
+  EXPECT_LE(answer["exit"], exit_segments(model.graph).size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Shipped, testing::ValuesIn(shipped()), [](const auto& given) {
+  std::string name = given.param.stem().string();
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace offramp::test

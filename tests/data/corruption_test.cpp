@@ -1,0 +1,121 @@
+#include "data/corruption.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kSeed = 7;
+
+Image flat(int side, std::uint8_t red, std::uint8_t green, std::uint8_t blue) {
+  Image image = {side, side, {}};
+  for (int i = 0; i < side * side; ++i)
+    for (const std::uint8_t value : {red, green, blue}) image.rgb.push_back(value);
+  return image;
+}
+
+Image corrupt(const Image& image, const std::string& how, std::uint64_t seed = kSeed) {
+  return offramp::corrupt(image, parse_corruption(how), seed);
+}
+
+struct Moments {
+  double mean = 0, deviation = 0;
+};
+Moments moments(const Image& image) {
+  double sum = 0, squares = 0;
+  for (const double value : image.rgb) {
+    sum += value;
+    squares += value * value;
+  }
+  const auto n = static_cast<double>(image.rgb.size());
+  return {sum / n, std::sqrt(squares / n - sum * sum / n / n)};
+}
+
+TEST(Corruption, AddsNoiseOfTheStatedDeviation) {
+  const Image grey = flat(128, 128, 128, 128);
+  const Image noisy = corrupt(grey, "gaussian_noise:3");
+  const Moments seen = moments(noisy);  // of 49,152 values
+  EXPECT_NEAR(seen.mean, 128, 5 * 0.08 * 255 / std::sqrt(49152.0));
+  EXPECT_NEAR(seen.deviation, 0.08 * 255, 0.3);
+  EXPECT_EQ(corrupt(grey, "gaussian_noise:3").rgb, noisy.rgb);
+  EXPECT_NE(corrupt(grey, "gaussian_noise:3", kSeed + 1).rgb, noisy.rgb);
+}
+
+TEST(Corruption, BlursAPointIntoAGaussian) {
+  Image point = flat(9, 0, 0, 0);
+  point.rgb[(4 * 9 + 4) * 3 + 1] = 255;
+  const Image blurred = corrupt(point, "gaussian_blur:5");
+  // σ = 1: exp(-x² / 2) / 2.506626 at 0, 1, 2 and 3, and the square of it on both axes.
+  const auto green = [&](int x, int y) { return blurred.rgb[std::size_t(y * 9 + x) * 3 + 1]; };
+  EXPECT_EQ(green(4, 4), 41);  // 255 · 0.15915
+  EXPECT_EQ(green(5, 4), 25);  // 255 · 0.09653
+  EXPECT_EQ(green(5, 5), 15);  // 255 · 0.05855
+  EXPECT_EQ(green(6, 4), 5);   // 255 · 0.02154
+  EXPECT_EQ(green(4, 7), 0);   // 255 · 0.00177
+  EXPECT_EQ(blurred.rgb[(4 * 9 + 4) * 3], 0) << "red";
+}
+
+TEST(Corruption, KeepsWhatHasNoDetail) {
+  const Image image = flat(8, 200, 30, 90);
+  EXPECT_EQ(corrupt(image, "gaussian_blur:4").rgb, image.rgb);
+  EXPECT_EQ(corrupt(image, "contrast:5").rgb, image.rgb);
+}
+
+TEST(Corruption, BrightensTheValueAndKeepsHueAndSaturation) {
+  // 100 + 0.2 · 255 = 151; the others by the same factor.
+  Image image = flat(1, 100, 50, 0);
+  EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(151, 76, 0));
+  image = flat(1, 250, 125, 0);
+  EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(255, 128, 0));
+  image = flat(1, 0, 0, 0);
+  EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(51, 51, 51));
+}
+
+TEST(Corruption, TakesEachChannelTowardsItsMean) {
+  Image image = {2, 1, {0, 100, 10, 200, 100, 30}};
+  EXPECT_THAT(corrupt(image, "contrast:2").rgb, ElementsAre(50, 100, 15, 150, 100, 25));
+}
+
+TEST(Corruption, GrowsWithItsSeverity) {
+  Image image = {16, 16, {}};
+  for (int i = 0; i < 16 * 16 * 3; ++i)
+    image.rgb.push_back(static_cast<std::uint8_t>((i * 37 + i * i) % 200));
+  for (const std::string kind : {"gaussian_noise", "gaussian_blur", "brightness", "contrast"}) {
+    double before = 0;
+    for (const char severity : {'1', '2', '3', '4', '5'}) {
+      const Image spoiled = corrupt(image, kind + ':' + severity);
+      double distance = 0;
+      for (std::size_t i = 0; i < image.rgb.size(); ++i)
+        distance += std::abs(int{spoiled.rgb[i]} - int{image.rgb[i]});
+      EXPECT_GT(distance, before) << kind << severity;
+      before = distance;
+    }
+  }
+}
+
+TEST(Corruption, SaysWhatItDoesNotKnow) {
+  const auto message = [](const std::string& text) -> std::string {
+    try {
+      parse_corruption(text);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message("fog:1"), HasSubstr("unknown corruption \"fog\"; known are: gaussian_noise"));
+  for (const std::string text :
+       {"contrast", "contrast:", "contrast:0", "contrast:6", "contrast:33"})
+    EXPECT_EQ(message(text), text + ": expected a severity from 1 to 5, as in \"contrast:3\"");
+}
+
+}  // namespace
+}  // namespace offramp
