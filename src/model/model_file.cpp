@@ -389,11 +389,13 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     // A model file's other tensors (optimiser state, hashes) are no weights.
-    std::set<std::string, std::less<>> considered;
+    std::set<std::string, std::less<>> considered, heads;
     if (is_model(file)) {
       check_version(file);
-      for (const Parameter& parameter : parameters_of(read_graph(file)))
+      for (const Parameter& parameter : parameters_of(read_graph(file))) {
         considered.insert(parameter.name);
+        if (skip_classifiers && parameter.in_head) heads.insert(parameter.name);
+      }
     } else {
       for (const auto& [name, view] : file.tensors())
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
@@ -414,12 +416,20 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
           view.shape[0] != parameter.shape[0])
         continue;  // of another number of classes
       check_shape(view.shape, parameter);
-      HostTensor tensor = view.copy();
-      if (tensor.dtype == DType::f64)
-        tensor = HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
+      HostTensor tensor;
+      if (view.dtype == DType::i8) {
+        check_integers(view, parameter);
+        tensor = HostTensor::of(view.shape, std::span<const float>(scaled(
+                                                view.bytes, read_scales(file, parameter))));
+      } else {
+        tensor = view.copy();
+        if (tensor.dtype == DType::f64)
+          tensor = HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
+      }
       check_weight(tensor, parameter);
       weights.emplace(parameter.name, std::move(tensor));
     }
+    for (const std::string& name : heads) considered.erase(name);  // exits that this network lacks
     if (!considered.empty())
       throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
                   quote(graph.name));

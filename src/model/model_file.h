@@ -75,10 +75,11 @@ MappedModel map_model(const std::filesystem::path& path);
 bool is_model_file(const std::filesystem::path& path);
 
 /// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
-/// the weights of a graph. A model file is accepted as well. Head parameters that the file lacks
-/// are left out of the result (new exits), and with `skip_classifiers` so are classifiers of
-/// another number of classes. @throws Error "<path>: …" if a parameter of the backbone is missing,
-/// or a tensor is unknown to the graph, of another shape or not finite
+/// the weights of a graph. A model file is accepted as well, one with integers too. Head parameters
+/// that the file lacks are left out of the result (new exits), and with `skip_classifiers` so are
+/// classifiers of another number of classes, and a model file's exits that the graph lacks.
+/// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
+/// the graph, of another shape or not finite
 Tensors load_weights(const std::filesystem::path& path, const Graph& graph,
                      bool skip_classifiers = false);
 
