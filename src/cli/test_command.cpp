@@ -213,7 +213,7 @@ int run(const TestFlags& flags) {
   }
   add_controls(flags, loaded, set, result);
   if (!flags.sweep.empty()) run_sweep(flags, model, *predictor, loaded, result);
-  write_out(flags.json ? to_json_text(flags, result)
+  write_out(flags.json ? to_json_text(flags, model, result)
                        : to_text(flags, model, result, loaded.source, may_color(stdout)));
   return 0;
 }

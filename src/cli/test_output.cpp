@@ -8,6 +8,7 @@
 
 #include "cli/evaluate.h"
 #include "cli/terminal.h"
+#include "eval/overthinking.h"
 
 namespace offramp::cli {
 namespace {
@@ -81,6 +82,59 @@ json policy_json(const PolicyResult& policy) {
           {"drift", drift},
           {"executed", true},
           {"replay_differs", policy.replay_differs}};
+}
+
+json rates_json(const std::vector<std::int64_t>& counts, std::int64_t images) {
+  json rates = json::array();
+  for (const std::int64_t count : counts)
+    rates.push_back(images == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(images));
+  return rates;
+}
+
+json overthinking_json(const ModelFile& model, const TestResult& result) {
+  const Overthinking& rates = result.metrics.overthinking;
+  const auto rows = overthinking_by_class(result.logits.view());
+  const OverthinkingCounts all = together(rows);
+  json object = {{"wasteful", rates.wasteful},
+                 {"destructive", rates.destructive},
+                 {"oracle", rates.oracle},
+                 {"destroyed_errors", all.destroyed_errors()},
+                 {"needed_cost", all.needed_cost(result.cost.relative_costs())},
+                 {"first_right", rates_json(all.first_right, all.images)},
+                 {"lost_after", rates_json(all.lost_after, all.images)},
+                 {"classes", json::array()}};
+  for (std::size_t c = 0; c < rows.size(); ++c)
+    object["classes"].push_back({{"class", model.classes[c]},
+                                 {"images", rows[c].images},
+                                 {"errors", rows[c].errors()},
+                                 {"destructive", rows[c].destructive()},
+                                 {"wasteful", rows[c].wasteful()},
+                                 {"first_right", rows[c].first_right},
+                                 {"lost_after", rows[c].lost_after}});
+  return object;
+}
+
+std::string overthinking_text(const TestResult& result, bool color) {
+  const OverthinkingCounts all = together(overthinking_by_class(result.logits.view()));
+  const auto share = [&](std::int64_t count) {
+    return percent(static_cast<double>(count) / static_cast<double>(all.images));
+  };
+  Table table({"overthinking", "images"});
+  table.add({"wasteful: an earlier exit was right, and so is the last", share(all.wasteful())});
+  table.add({fmt::format("destructive: an earlier exit was right, the last is wrong ({} of its "
+                         "errors)",
+                         percent(all.destroyed_errors())),
+             share(all.destructive())});
+  for (std::size_t k = 0; k < all.lost_after.size(); ++k)
+    table.add(
+        {fmt::format("  right at exit {} for the last time", k + 1), share(all.lost_after[k])});
+  table.add({fmt::format("oracle: some exit is right, the first one at a mean cost of {:.3f}",
+                         all.needed_cost(result.cost.relative_costs())),
+             share(all.oracle())});
+  for (std::size_t k = 0; k < all.first_right.size(); ++k)
+    table.add(
+        {fmt::format("  right at exit {} for the first time", k + 1), share(all.first_right[k])});
+  return "\n" + table.text(color);
 }
 
 json controls_json(const TestResult& result) {
@@ -172,7 +226,7 @@ std::string controls_text(const TestResult& result, bool color) {
 
 }  // namespace
 
-std::string to_json_text(const TestFlags& flags, const TestResult& result) {
+std::string to_json_text(const TestFlags& flags, const ModelFile& model, const TestResult& result) {
   const Metrics& metrics = result.metrics;
   json object = {{"model", flags.model},
                  {"data", flags.data},
@@ -185,9 +239,7 @@ std::string to_json_text(const TestFlags& flags, const TestResult& result) {
   object["ensembles"] = json::object();
   for (const EnsembleMetrics& ensemble : metrics.ensembles)
     object["ensembles"][std::string(name_of(ensemble.kind))] = ensemble.accuracy;
-  object["overthinking"] = {{"wasteful", metrics.overthinking.wasteful},
-                            {"destructive", metrics.overthinking.destructive},
-                            {"oracle", metrics.overthinking.oracle}};
+  object["overthinking"] = overthinking_json(model, result);
   object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
   object["controls"] = controls_json(result);
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
@@ -224,13 +276,7 @@ std::string to_text(const TestFlags& flags, const ModelFile& model, const TestRe
     for (const EnsembleMetrics& ensemble : metrics.ensembles)
       ensembles.add({std::string(name_of(ensemble.kind)), percent(ensemble.accuracy),
                      interval_text(ensemble.accuracy_interval)});
-    Table overthinking({"overthinking", "images"});
-    overthinking.add({"wasteful: an earlier exit was right, and so is the last",
-                      percent(metrics.overthinking.wasteful)});
-    overthinking.add({"destructive: an earlier exit was right, the last is wrong",
-                      percent(metrics.overthinking.destructive)});
-    overthinking.add({"oracle: some exit is right", percent(metrics.overthinking.oracle)});
-    text += "\n" + ensembles.text(color) + "\n" + overthinking.text(color);
+    text += "\n" + ensembles.text(color) + overthinking_text(result, color);
   }
   if (result.policy) text += policy_text(*result.policy, color);
   if (!result.controls.empty()) text += controls_text(result, color);

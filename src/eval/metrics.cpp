@@ -13,29 +13,6 @@ namespace {
 constexpr double kNormalQuantile975 = 1.959963984540054;
 constexpr std::size_t kBins = 15;
 
-void check(const LogitsView& view) {
-  if (view.exits < 1) throw Error("logits of {} exits", view.exits);
-  if (view.classes < 1) throw Error("logits of {} classes", view.classes);
-  if (view.labels.empty()) throw Error("no image to measure");
-  std::size_t expected = 0;
-  if (__builtin_mul_overflow(static_cast<std::size_t>(view.exits), view.labels.size(), &expected) ||
-      __builtin_mul_overflow(expected, static_cast<std::size_t>(view.classes), &expected) ||
-      expected != view.logits.size())
-    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
-                view.exits, view.labels.size(), view.classes);
-  for (std::size_t i = 0; i < view.labels.size(); ++i)
-    if (view.labels[i] < 0 || view.labels[i] >= view.classes)
-      throw Error("label {} of image index {} is not one of {} classes", view.labels[i], i,
-                  view.classes);
-  const auto bad = std::ranges::find_if_not(view.logits, [](float z) { return std::isfinite(z); });
-  if (bad != view.logits.end()) {
-    const auto row = static_cast<std::size_t>(bad - view.logits.begin()) /
-                     static_cast<std::size_t>(view.classes);
-    throw Error("exit {}: a logit of image index {} is not finite: {}",
-                row / view.labels.size() + 1, row % view.labels.size(), *bad);
-  }
-}
-
 void check_weights(std::span<const double> weights, int exits) {
   if (weights.size() != static_cast<std::size_t>(exits))
     throw Error("{} ensemble weights for {} exits", weights.size(), exits);
@@ -95,6 +72,29 @@ struct ExitSums {
 };
 
 }  // namespace
+
+void check(const LogitsView& view) {
+  if (view.exits < 1) throw Error("logits of {} exits", view.exits);
+  if (view.classes < 1) throw Error("logits of {} classes", view.classes);
+  if (view.labels.empty()) throw Error("no image to measure");
+  std::size_t expected = 0;
+  if (__builtin_mul_overflow(static_cast<std::size_t>(view.exits), view.labels.size(), &expected) ||
+      __builtin_mul_overflow(expected, static_cast<std::size_t>(view.classes), &expected) ||
+      expected != view.logits.size())
+    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
+                view.exits, view.labels.size(), view.classes);
+  for (std::size_t i = 0; i < view.labels.size(); ++i)
+    if (view.labels[i] < 0 || view.labels[i] >= view.classes)
+      throw Error("label {} of image index {} is not one of {} classes", view.labels[i], i,
+                  view.classes);
+  const auto bad = std::ranges::find_if_not(view.logits, [](float z) { return std::isfinite(z); });
+  if (bad != view.logits.end()) {
+    const auto row = static_cast<std::size_t>(bad - view.logits.begin()) /
+                     static_cast<std::size_t>(view.classes);
+    throw Error("exit {}: a logit of image index {} is not finite: {}",
+                row / view.labels.size() + 1, row % view.labels.size(), *bad);
+  }
+}
 
 Interval wilson(std::int64_t successes, std::int64_t n) {
   OFFRAMP_ASSERT(n > 0 && successes >= 0 && successes <= n);

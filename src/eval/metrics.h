@@ -52,6 +52,10 @@ struct Metrics {
   Overthinking overthinking;
 };
 
+/// @throws Error if sizes do not fit, a label is out of range, a logit is not finite, or there is
+/// no image
+void check(const LogitsView& view);
+
 /// Measures everything that needs only logits and labels.
 /// @param weights  [K] of the weighted ensemble, non-negative, not all zero
 /// @throws Error if sizes do not fit, a label is out of range, a logit is not finite, or there is

@@ -419,8 +419,8 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
       HostTensor tensor;
       if (view.dtype == DType::i8) {
         check_integers(view, parameter);
-        tensor = HostTensor::of(view.shape, std::span<const float>(scaled(
-                                                view.bytes, read_scales(file, parameter))));
+        tensor = HostTensor::of(
+            view.shape, std::span<const float>(scaled(view.bytes, read_scales(file, parameter))));
       } else {
         tensor = view.copy();
         if (tensor.dtype == DType::f64)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "eval/overthinking.h"
 #include "report/page.h"
 #include "report/sections.h"
 #include "report/svg.h"
@@ -146,6 +147,14 @@ std::string overthinking_section(const Subject& subject) {
                     legend({{box_swatch("good"), "named rightly; strong band, ↑: becomes right"},
                             {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
                 flows_table(subject));
+  const OverthinkingCounts all = together(overthinking_by_class(subject.input.test));
+  out += paragraph(fmt::format(
+      "Of the last exit’s {}, an earlier exit had {} right ({}). An image that some exit names "
+      "rightly needs {} of the plain network’s cost to get to the first of them, and {} to go to "
+      "the end.",
+      count(all.errors(), "error"), count(all.destructive()), percent(all.destroyed_errors(), 1),
+      fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3)));
+  out += overthinking_by_class_figure(subject);
   return section("overthinking", kHeading, out);
 }
 

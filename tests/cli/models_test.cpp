@@ -121,7 +121,18 @@ TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
     EXPECT_EQ(diagonal, count);
   }
   EXPECT_EQ(result["ensembles"].size(), 3u);
-  EXPECT_TRUE(result["overthinking"]["oracle"].is_number());
+  const json& overthinking = result["overthinking"];
+  double found = 0, lost = 0;
+  for (const json& rate : overthinking["first_right"]) found += static_cast<double>(rate);
+  for (const json& rate : overthinking["lost_after"]) lost += static_cast<double>(rate);
+  EXPECT_NEAR(found, overthinking["oracle"], 1e-12);
+  EXPECT_NEAR(lost, overthinking["destructive"], 1e-12);
+  EXPECT_NEAR(overthinking["destroyed_errors"],
+              lost / (1 - static_cast<double>(result["exits"][2]["accuracy"])), 1e-12);
+  std::int64_t of_classes = 0;
+  for (const json& row : overthinking["classes"])
+    of_classes += static_cast<std::int64_t>(row["images"]);
+  EXPECT_EQ(of_classes, images);
   const json& policy = result["policy"];
   EXPECT_EQ(policy["executed"], true);
   double shares = 0;

@@ -126,6 +126,14 @@ TEST_F(EightBits, AreIntegersWithAScalePerChannel) {
   EXPECT_TRUE(extra.empty()) << "scales are the model's own";
 }
 
+TEST_F(EightBits, AreAStartForTraining) {
+  EXPECT_EQ(load_weights(path, model.graph), model.weights);
+  tensors.erase("conv1.weight_scale");
+  write_safetensors(path, metadata, tensors);
+  EXPECT_THAT([&] { load_weights(path, model.graph); },
+              ThrowsMessage<Error>(HasSubstr("conv1.weight_scale")));
+}
+
 TEST_F(EightBits, NeedTheirScales) {
   tensors.erase("conv1.weight_scale");
   expect_refused("conv1.weight_scale");

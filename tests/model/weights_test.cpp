@@ -49,6 +49,17 @@ TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
   EXPECT_EQ(load_weights(path_, tiny_graph()), tiny_model().weights);
 }
 
+TEST_F(Weights, OfAModelFileLeaveExitsOutThatTheNetworkLacksOnRequest) {
+  save_model(path_, tiny_model());
+  const Graph plain = without_exits(tiny_graph(), {0});
+  const Tensors loaded = load_weights(path_, plain, true);
+  EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
+  EXPECT_EQ(loaded.at("fc.weight"), tiny_model().weights.at("fc.weight"));
+  EXPECT_EQ(loaded.size(), tiny_model().weights.size() - 2);
+  EXPECT_THAT([&] { load_weights(path_, plain); },
+              ThrowsMessage<Error>(::testing::HasSubstr("has no such parameter")));
+}
+
 TEST_F(Weights, LeaveEveryClassifierOfOtherClassesOutOnRequest) {
   tensors_ = tiny_model().weights;
   for (const auto& [name, inputs] : {std::pair("fc", 4), std::pair("exits.1.fc", 2)}) {

@@ -110,6 +110,20 @@ TEST(Report, TablesHoldWhatWasCountedByHand) {
                               "<td>0.00\u00a0%</td><td>–</td>"));
 }
 
+TEST(Report, CountsWhatTheLastExitDestroys) {
+  Example example;
+  fill_by_hand(example);
+  const std::string body = body_of(report_html(example.input));
+  // Image 1 is right at exit 1 and wrong at the last; 2 needs exit 2; 0 and 3 need exit 1.
+  EXPECT_THAT(body,
+              HasSubstr("Of the last exit’s 1 error, an earlier exit had 1 right "
+                        "(100.0\u00a0%). An image that some exit names rightly needs 0.625 of "
+                        "the plain network’s cost to get to the first of them, and 1.000"));
+  EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">all classes</th>"
+                              "<td>4</td><td>1</td><td>1</td><td>100.0\u00a0%</td>"
+                              "<td>3</td><td>1</td><td>0</td>"));
+}
+
 TEST(Report, EscapesEverythingFromOutside) {
   Example example;
   fill_by_hand(example);

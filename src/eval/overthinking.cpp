@@ -1,0 +1,75 @@
+#include "eval/overthinking.h"
+
+#include <numeric>
+
+#include "core/error.h"
+#include "eval/metrics.h"
+#include "policy/policy.h"
+
+namespace offramp {
+namespace {
+
+std::int64_t sum(const std::vector<std::int64_t>& counts) {
+  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+}
+
+}  // namespace
+
+std::int64_t OverthinkingCounts::oracle() const { return sum(first_right); }
+std::int64_t OverthinkingCounts::destructive() const { return sum(lost_after); }
+std::int64_t OverthinkingCounts::wasteful() const {
+  return oracle() - first_right.back() - destructive();
+}
+std::int64_t OverthinkingCounts::errors() const { return images - oracle() + destructive(); }
+
+double OverthinkingCounts::destroyed_errors() const {
+  return errors() == 0 ? 0 : static_cast<double>(destructive()) / static_cast<double>(errors());
+}
+
+double OverthinkingCounts::needed_cost(const std::vector<double>& costs) const {
+  OFFRAMP_ASSERT(costs.size() == first_right.size());
+  double total = 0;
+  for (std::size_t k = 0; k < costs.size(); ++k)
+    total += costs[k] * static_cast<double>(first_right[k]);
+  return oracle() == 0 ? 0 : total / static_cast<double>(oracle());
+}
+
+std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view) {
+  check(view);
+  const auto exits = static_cast<std::size_t>(view.exits);
+  std::vector<OverthinkingCounts> rows(static_cast<std::size_t>(view.classes));
+  for (OverthinkingCounts& row : rows) {
+    row.first_right.resize(exits);
+    row.lost_after.resize(exits - 1);
+  }
+  for (std::int64_t image = 0; image < view.images(); ++image) {
+    const std::int64_t label = view.labels[static_cast<std::size_t>(image)];
+    OverthinkingCounts& row = rows[static_cast<std::size_t>(label)];
+    ++row.images;
+    int first = -1, last = -1;
+    for (int k = 0; k < view.exits; ++k) {
+      if (argmax(view.at(k, image)) != label) continue;
+      if (first < 0) first = k;
+      last = k;
+    }
+    if (first < 0) continue;
+    ++row.first_right[static_cast<std::size_t>(first)];
+    if (last + 1 < view.exits) ++row.lost_after[static_cast<std::size_t>(last)];
+  }
+  return rows;
+}
+
+OverthinkingCounts together(const std::vector<OverthinkingCounts>& parts) {
+  OFFRAMP_ASSERT(!parts.empty());
+  OverthinkingCounts all = parts.front();
+  for (auto part = parts.begin() + 1; part != parts.end(); ++part) {
+    all.images += part->images;
+    for (std::size_t k = 0; k < all.first_right.size(); ++k)
+      all.first_right[k] += part->first_right[k];
+    for (std::size_t k = 0; k < all.lost_after.size(); ++k)
+      all.lost_after[k] += part->lost_after[k];
+  }
+  return all;
+}
+
+}  // namespace offramp

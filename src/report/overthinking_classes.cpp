@@ -1,0 +1,114 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eval/overthinking.h"
+#include "report/page.h"
+#include "report/sections.h"
+#include "report/svg.h"
+#include "report/table.h"
+#include "report/text.h"
+
+namespace offramp::report {
+namespace {
+
+constexpr std::size_t kMostClasses = 30;
+
+struct Bar {
+  std::string name;
+  OverthinkingCounts counts;
+
+  double errors() const { return rate(counts.errors()); }
+  double destroyed() const { return rate(counts.destructive()); }
+
+ private:
+  double rate(std::int64_t part) const {
+    return static_cast<double>(part) / static_cast<double>(counts.images);
+  }
+};
+
+void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, double full) {
+  const double errors = bar.errors() * full, destroyed = bar.destroyed() * full;
+  const auto rect = [&](std::string_view css, double x, double wide) {
+    if (wide > 0)
+      svg.add(fmt::format(R"(<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>)", css, px(x),
+                          px(top), px(wide), px(height)));
+  };
+  rect("bad", left, destroyed);
+  rect("bad weak", left + destroyed, errors - destroyed);
+  svg.add(text_at(
+      left + errors + 6, top + height / 2,
+      fmt::format("{} of {}", count(bar.counts.destructive()), count(bar.counts.errors()))));
+  std::vector<std::string> lines = {
+      fmt::format("{}: the last exit errs on {}", shorten(bar.name, 20), percent(bar.errors(), 1)),
+      fmt::format("{} of {}; an earlier exit had {} of them right", count(bar.counts.errors()),
+                  count(bar.counts.images, "image"), count(bar.counts.destructive()))};
+  for (std::size_t k = 0; k < bar.counts.lost_after.size(); ++k)
+    lines.push_back(
+        fmt::format("{} for the last time at exit {}", count(bar.counts.lost_after[k]), k + 1));
+  svg.spot({fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(left), px(top),
+                        px(std::max(1.0, errors)), px(height)),
+            left + errors / 2, top, lines, true});
+}
+
+std::string chart(const std::vector<Bar>& bars, double width) {
+  double names = 40, most_errors = 0.01;
+  const int most = width > 600 ? 22 : 13;
+  for (const Bar& bar : bars) {
+    names = std::max(names, text_width(shorten(bar.name, most)) + 12);
+    most_errors = std::max(most_errors, bar.errors());
+  }
+  constexpr double kRow = 27, kHeight = 22, kGap = 10, kNote = 86;
+  Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
+          "Errors of the last exit by class, and those that an earlier exit had right");
+  const double full = (svg.width() - names - kNote) / most_errors;
+  for (std::size_t i = 0; i < bars.size(); ++i) {
+    const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
+    svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
+                    i == 0 ? "strong" : ""));
+    draw_bar(svg, bars[i], names, top, kHeight, full);
+  }
+  return svg.str();
+}
+
+/// The classes with most destroyed answers first; those without images are left out.
+std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingCounts>& classes) {
+  std::vector<Bar> bars;
+  for (std::size_t c = 0; c < classes.size(); ++c)
+    if (classes[c].images > 0)
+      bars.push_back({subject.class_name(static_cast<std::int64_t>(c), 40), classes[c]});
+  std::ranges::stable_sort(bars, std::greater<>{}, &Bar::destroyed);
+  bars.resize(std::min(bars.size(), kMostClasses));
+  bars.insert(bars.begin(), {"all classes", together(classes)});
+  return bars;
+}
+
+Table table_of(const std::vector<Bar>& bars, int exits) {
+  std::vector<std::string> heads = {"class", "images", "errors of the last exit",
+                                    "an earlier exit had right", "share of the errors"};
+  for (int k = 0; k < exits; ++k) heads.push_back(fmt::format("first right at exit {}", k + 1));
+  heads.push_back("never right");
+  Table table("Where right answers are found and lost, by class", heads);
+  for (const Bar& bar : bars) {
+    const OverthinkingCounts& of = bar.counts;
+    std::vector<std::string> cells = {bar.name, count(of.images), count(of.errors()),
+                                      count(of.destructive()), percent(of.destroyed_errors(), 1)};
+    for (const std::int64_t first : of.first_right) cells.push_back(count(first));
+    cells.push_back(count(of.images - of.oracle()));
+    table.row(cells);
+  }
+  return table;
+}
+
+}  // namespace
+
+std::string overthinking_by_class_figure(const Subject& subject) {
+  const auto classes = overthinking_by_class(subject.input.test);
+  const std::vector<Bar> bars = bars_of(subject, classes);
+  return figure(legend({{box_swatch("bad"), "the last exit errs, an earlier one was right"},
+                        {box_swatch("bad weak"), "the last exit errs, and so did all before it"}}) +
+                    at_both_widths([&](double width) { return chart(bars, width); }),
+                table_of(bars, subject.exits()));
+}
+
+}  // namespace offramp::report

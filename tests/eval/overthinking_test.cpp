@@ -1,0 +1,76 @@
+#include "eval/overthinking.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "core/error.h"
+#include "eval/metrics.h"
+
+namespace offramp {
+namespace {
+
+using ::testing::ElementsAre;
+
+/// Three exits, two classes. Answers of the exits per image, and the label.
+struct Example {
+  std::vector<float> logits;
+  std::vector<std::int64_t> labels;
+  explicit Example(const std::vector<std::array<int, 4>>& images) {
+    for (std::size_t k = 0; k < 3; ++k)
+      for (const auto& image : images) {
+        logits.push_back(image[k] == 0 ? 1.0f : 0.0f);
+        logits.push_back(image[k] == 0 ? 0.0f : 1.0f);
+      }
+    for (const auto& image : images) labels.push_back(image[3]);
+  }
+  LogitsView view() const { return {logits, labels, 3, 2}; }
+};
+
+const Example kExample({{0, 0, 0, 0},    // right from exit 1 on: wasteful
+                        {0, 1, 1, 0},    // lost after exit 1
+                        {1, 0, 0, 0},    // right from exit 2 on: wasteful
+                        {1, 1, 0, 0},    // needs exit 3
+                        {1, 1, 1, 0},    // never right
+                        {0, 1, 0, 1},    // found at exit 2 and lost after it
+                        {1, 0, 1, 1},    // right at 1, wrong at 2, right at 3: wasteful
+                        {1, 1, 0, 1}});  // found at exit 1 and lost after exit 2
+
+TEST(OverthinkingByClass, CountsWhereAnswersAreFoundAndLost) {
+  const auto rows = overthinking_by_class(kExample.view());
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].images, 5);
+  EXPECT_THAT(rows[0].first_right, ElementsAre(2, 1, 1));
+  EXPECT_THAT(rows[0].lost_after, ElementsAre(1, 0));
+  EXPECT_EQ(rows[0].wasteful(), 2);
+  EXPECT_EQ(rows[0].errors(), 2);
+  EXPECT_DOUBLE_EQ(rows[0].destroyed_errors(), 0.5);
+  EXPECT_EQ(rows[1].images, 3);
+  EXPECT_THAT(rows[1].first_right, ElementsAre(2, 1, 0));
+  EXPECT_THAT(rows[1].lost_after, ElementsAre(0, 2));
+  EXPECT_EQ(rows[1].wasteful(), 1);
+  EXPECT_DOUBLE_EQ(rows[1].destroyed_errors(), 1);
+}
+
+TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
+  const OverthinkingCounts all = together(overthinking_by_class(kExample.view()));
+  const Overthinking rates = measure(kExample.view(), std::vector<double>{1, 1, 1}).overthinking;
+  EXPECT_EQ(all.images, 8);
+  EXPECT_EQ(static_cast<double>(all.wasteful()) / 8, rates.wasteful);
+  EXPECT_EQ(static_cast<double>(all.destructive()) / 8, rates.destructive);
+  EXPECT_EQ(static_cast<double>(all.oracle()) / 8, rates.oracle);
+  // By hand: 4 leave at exit 1, 2 at exit 2, 1 at exit 3.
+  EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
+}
+
+TEST(OverthinkingByClass, IsAllZerosWhereNothingIsRightOrThere) {
+  const auto rows = overthinking_by_class(Example({{1, 1, 1, 0}}).view());
+  EXPECT_EQ(rows[0].needed_cost({1, 2, 3}), 0);
+  EXPECT_EQ(rows[0].destroyed_errors(), 0);
+  EXPECT_EQ(rows[1].images, 0);
+  EXPECT_EQ(rows[1].destroyed_errors(), 0);
+}
+
+}  // namespace
+}  // namespace offramp
