@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a trained model and prints the tables of its card as Markdown.
 
-    bench/models/card.py models/cifar10-3-exits.safetensors --data data                     # accuracy, and spoiled images
+    bench/models/card.py models/cifar10-3-exits.safetensors --data data                     # all but speed
     bench/models/card.py models/cifar10-3-exits.safetensors --data data --tables speed      # on a quiet machine
 
 Every figure is executed by the program itself: `offramp test`, `data export --corrupt`, `bench`. The test images decide
@@ -67,6 +67,22 @@ def accuracy(flags):
             f"{100 * one['difference']:+.2f} ({interval(one['difference_interval'], '+')})".replace("-", "−"))
 
 
+def overthinking(flags):
+    result = test(flags, flags.data)
+    thinking = result["overthinking"]
+    exits = range(1, len(result["exits"]) + 1)
+    row("class", "images", "errors of the last exit", "an earlier exit had right", "of the errors, %",
+        *(f"first right at exit {k}" for k in exits), "never right")
+    row(*["---"] * (6 + len(exits)))
+    names = ["images", "errors", "destructive"]
+    classes = sorted(thinking["classes"], key=lambda one: -one["destructive"])
+    everything = {name: sum(one[name] for one in classes) for name in names}
+    everything |= {"class": "**all**", "first_right": [sum(k) for k in zip(*(one["first_right"] for one in classes))]}
+    for one in [everything] + classes:
+        row(one["class"], *(f"{one[name]:,}" for name in names), percent(one["destructive"] / max(1, one["errors"]), 1),
+            *(f"{count:,}" for count in one["first_right"]), f"{one['images'] - sum(one['first_right']):,}")
+
+
 def spoiled(flags):
     exits = ", ".join(str(k + 1) for k in range(len(test(flags, flags.data)["exits"])))
     row("", f"exits {exits} alone, %", "policy, %", "relative cost", "harm, %", f"leave at exits {exits}, %",
@@ -105,7 +121,7 @@ def speed(flags):
                 f"{latency['max']:.1f}", f"{many['images_per_second']:,.0f}")
 
 
-TABLES = {"accuracy": accuracy, "spoiled": spoiled, "speed": speed}
+TABLES = {"accuracy": accuracy, "overthinking": overthinking, "spoiled": spoiled, "speed": speed}
 
 
 def main():
@@ -114,7 +130,7 @@ def main():
     parser.add_argument("--data", required=True, help="the data set it was trained on")
     parser.add_argument("--offramp", default="build/release/offramp", type=pathlib.Path)
     parser.add_argument("--plain", help="the plain network to hold the policy against")
-    parser.add_argument("--tables", nargs="+", default=["accuracy", "spoiled"], choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=["accuracy", "overthinking", "spoiled"], choices=list(TABLES))
     flags = parser.parse_args()
     for name in flags.tables:
         print(f"## {name}\n")
