@@ -25,8 +25,11 @@ def offramp(flags, *arguments):
     return ended.stdout
 
 
-def test(flags, data, *more):
-    return json.loads(offramp(flags, "test", flags.model, "--data", data, "--json", *more))
+def test(flags, data):
+    if data not in flags.results:  # several tables read the same one
+        compare = ["--compare", flags.plain] if flags.plain and data == flags.data else []
+        flags.results[data] = json.loads(offramp(flags, "test", flags.model, "--data", data, "--json", *compare))
+    return flags.results[data]
 
 
 def percent(rate, digits=2):
@@ -42,7 +45,7 @@ def row(*cells):
 
 
 def accuracy(flags):
-    result = test(flags, flags.data, *(["--compare", flags.plain] if flags.plain else []))
+    result = test(flags, flags.data)
     row("", "accuracy, % (95 % interval)", "NLL", "ECE", "relative cost")
     row(*["---"] * 5)
     for one in result["exits"]:
@@ -54,13 +57,13 @@ def accuracy(flags):
             "", "", f"**{policy['relative_cost']:.3f}**")
         print(f"\nLeave at exits 1, 2, …: {', '.join(percent(share, 1) for share in policy['shares'])} %; "
               f"harm {percent(policy['harm'])} %, help {percent(policy['help'])} %.")
-    print("Ensembles of all exits, %: " +
+    print("\nEnsembles of all exits, %: " +
           ", ".join(f"{name} {percent(value)}" for name, value in result["ensembles"].items()) + ".")
     thinking = result["overthinking"]
     print(f"Overthinking: wasteful {percent(thinking['wasteful'])} %, destructive {percent(thinking['destructive'])} % "
-          f"({percent(thinking['destroyed_errors'], 1)} % of the last exit's errors), oracle "
-          f"{percent(thinking['oracle'])} % at {thinking['needed_cost']:.3f}.\n")
-    row("beside it", "accuracy, %", "relative cost", "policy less this, points")
+          f"({percent(thinking['destroyed_errors'] or 0, 1)} % of the last exit's errors), oracle "
+          f"{percent(thinking['oracle'])} % at {thinking['needed_cost'] or 0:.3f}.\n")
+    row("beside it", "accuracy, %", "relative cost", f"{'policy' if policy else 'last exit'} less this, points")
     row(*["---"] * 4)
     for one in result["controls"]:
         row(one["name"], percent(one["accuracy"]), f"{one['relative_cost']:.3f}",
@@ -75,7 +78,7 @@ def overthinking(flags):
         *(f"first right at exit {k}" for k in exits), "never right")
     row(*["---"] * (6 + len(exits)))
     names = ["images", "errors", "destructive"]
-    classes = sorted(thinking["classes"], key=lambda one: -one["destructive"])
+    classes = sorted(thinking["classes"], key=lambda one: -one["destructive"] / max(1, one["images"]))
     everything = {name: sum(one[name] for one in classes) for name in names}
     everything |= {"class": "**all**", "first_right": [sum(k) for k in zip(*(one["first_right"] for one in classes))]}
     for one in [everything] + classes:
@@ -97,12 +100,15 @@ def spoiled(flags):
                         "--to", source / "test")
             result = test(flags, source)
             policy = result["policy"]
-            drift = policy["drift"]
+            if policy is None:
+                raise SystemExit(f"{flags.model}: has no policy; offramp calibrate chooses one")
+            drift = policy["drift"] or {"flag": "unknown", "distance": float("nan")}
             flag = "**drifted**" if drift["flag"] == "drifted" else drift["flag"]
             row(f"`{name}`" if name else "as they are",
                 ", ".join(percent(one["accuracy"], 1) for one in result["exits"]), percent(policy["accuracy"], 1),
                 f"{policy['relative_cost']:.3f}", percent(policy["harm"]),
-                ", ".join(percent(share, 1) for share in policy["shares"]), f"{flag} ({percent(drift['distance'], 1)} %)")
+                ", ".join(percent(share, 1) for share in policy["shares"]),
+                f"{flag} ({percent(drift['distance'], 1)} %)")
 
 
 def speed(flags):
@@ -114,11 +120,15 @@ def speed(flags):
     row(*["---"] * 8)
     for precision in ("int8", "f32"):
         for mode, name in (("adaptive", "its policy"), ("plain", "plain")):
-            one, many = (next(r for r in rows if (r["precision"], r["mode"], r["batch"]) == (precision, mode, batch))
-                         for batch in (1, 32))
+            both = [r for batch in (1, 32) for r in rows
+                    if (r["precision"], r["mode"], r["batch"]) == (precision, mode, batch)]
+            if len(both) < 2:
+                continue  # a model without a policy has no adaptive row
+            one, many = both
             latency = one["latency_ms"]
-            row(precision, name, f"{one['images_per_second']:,.0f}", *(f"{latency[key]:.3f}" for key in ("p50", "p95", "p99")),
-                f"{latency['max']:.1f}", f"{many['images_per_second']:,.0f}")
+            row(precision, name, f"{one['images_per_second']:,.0f}",
+                *(f"{latency[key]:.3f}" for key in ("p50", "p95", "p99")), f"{latency['max']:.1f}",
+                f"{many['images_per_second']:,.0f}")
 
 
 TABLES = {"accuracy": accuracy, "overthinking": overthinking, "spoiled": spoiled, "speed": speed}
@@ -132,6 +142,8 @@ def main():
     parser.add_argument("--plain", help="the plain network to hold the policy against")
     parser.add_argument("--tables", nargs="+", default=["accuracy", "overthinking", "spoiled"], choices=list(TABLES))
     flags = parser.parse_args()
+    flags.results = {}
+    flags.offramp = flags.offramp.resolve()
     for name in flags.tables:
         print(f"## {name}\n")
         TABLES[name](flags)

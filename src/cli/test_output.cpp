@@ -87,7 +87,7 @@ json policy_json(const PolicyResult& policy) {
 json rates_json(const std::vector<std::int64_t>& counts, std::int64_t images) {
   json rates = json::array();
   for (const std::int64_t count : counts)
-    rates.push_back(images == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(images));
+    rates.push_back(static_cast<double>(count) / static_cast<double>(images));
   return rates;
 }
 
@@ -98,11 +98,13 @@ json overthinking_json(const ModelFile& model, const TestResult& result) {
   json object = {{"wasteful", rates.wasteful},
                  {"destructive", rates.destructive},
                  {"oracle", rates.oracle},
-                 {"destroyed_errors", all.destroyed_errors()},
-                 {"needed_cost", all.needed_cost(result.cost.relative_costs())},
+                 {"destroyed_errors", nullptr},
+                 {"needed_cost", nullptr},
                  {"first_right", rates_json(all.first_right, all.images)},
                  {"lost_after", rates_json(all.lost_after, all.images)},
                  {"classes", json::array()}};
+  if (all.errors() > 0) object["destroyed_errors"] = all.destroyed_errors();
+  if (all.oracle() > 0) object["needed_cost"] = all.needed_cost(result.cost.relative_costs());
   for (std::size_t c = 0; c < rows.size(); ++c)
     object["classes"].push_back({{"class", model.classes[c]},
                                  {"images", rows[c].images},

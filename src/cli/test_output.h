@@ -50,8 +50,7 @@ struct TestResult {
   std::vector<ReportControl> controls;
 };
 
-std::string to_json_text(const TestFlags& flags, const ModelFile& model,
-                         const TestResult& result);
+std::string to_json_text(const TestFlags& flags, const ModelFile& model, const TestResult& result);
 /// @param source  the data, for people
 std::string to_text(const TestFlags& flags, const ModelFile& model, const TestResult& result,
                     const std::string& source, bool color);

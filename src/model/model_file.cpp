@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "core/safetensors.h"
 #include "graph/cost.h"
 #include "model/json_reader.h"
+#include "model/matching_heads.h"
 #include "model/stored_weights.h"
 
 namespace offramp {
@@ -385,17 +387,22 @@ std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
 
-Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classifiers) {
+Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
+                     std::size_t* passed_over) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
+    const bool model = is_model(file);
     // A model file's other tensors (optimiser state, hashes) are no weights.
     std::set<std::string, std::less<>> considered, heads;
-    if (is_model(file)) {
+    std::map<std::string, std::string> matching;
+    if (model) {
       check_version(file);
-      for (const Parameter& parameter : parameters_of(read_graph(file))) {
+      const Graph theirs = read_graph(file);
+      for (const Parameter& parameter : parameters_of(theirs)) {
         considered.insert(parameter.name);
-        if (skip_classifiers && parameter.in_head) heads.insert(parameter.name);
+        if (parameter.in_head) heads.insert(parameter.name);
       }
+      matching = matching_heads(graph, theirs);
     } else {
       for (const auto& [name, view] : file.tensors())
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
@@ -403,33 +410,40 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool skip_classif
 
     Tensors weights;
     for (const Parameter& parameter : parameters_of(graph)) {
-      const bool present = considered.erase(parameter.name) > 0;
+      Parameter stored = parameter;
+      if (model && as_start && parameter.in_head) {
+        const auto match = matching.find(parameter.name);
+        if (match == matching.end()) continue;
+        stored.name = match->second;
+      }
+      const bool present = considered.erase(stored.name) > 0;
       if (!present) {
         if (parameter.in_head) continue;
         throw Error("{} is missing: the weights of another network than {}?",
                     place_of(parameter.name), quote(graph.name));
       }
-      const TensorView& view = file.at(parameter.name);
+      const TensorView& view = file.at(stored.name);
       const bool classifier = parameter.in_head && (parameter.role == ParameterRole::bias ||
                                                     parameter.role == ParameterRole::linear_weight);
-      if (skip_classifiers && classifier && !view.shape.empty() &&
-          view.shape[0] != parameter.shape[0])
+      if (as_start && classifier && !view.shape.empty() && view.shape[0] != parameter.shape[0])
         continue;  // of another number of classes
-      check_shape(view.shape, parameter);
+      check_shape(view.shape, stored);
       HostTensor tensor;
-      if (view.dtype == DType::i8) {
-        check_integers(view, parameter);
+      if (model && view.dtype == DType::i8) {
+        check_integers(view, stored);
         tensor = HostTensor::of(
-            view.shape, std::span<const float>(scaled(view.bytes, read_scales(file, parameter))));
+            view.shape, std::span<const float>(scaled(view.bytes, read_scales(file, stored))));
       } else {
         tensor = view.copy();
         if (tensor.dtype == DType::f64)
           tensor = HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
       }
-      check_weight(tensor, parameter);
+      check_weight(tensor, stored);
       weights.emplace(parameter.name, std::move(tensor));
     }
-    for (const std::string& name : heads) considered.erase(name);  // exits that this network lacks
+    const std::size_t before = considered.size();
+    if (as_start) std::erase_if(considered, [&](const auto& name) { return heads.contains(name); });
+    if (passed_over != nullptr) *passed_over = before - considered.size();
     if (!considered.empty())
       throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
                   quote(graph.name));

@@ -76,12 +76,15 @@ bool is_model_file(const std::filesystem::path& path);
 
 /// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
 /// the weights of a graph. A model file is accepted as well, one with integers too. Head parameters
-/// that the file lacks are left out of the result (new exits), and with `skip_classifiers` so are
-/// classifiers of another number of classes, and a model file's exits that the graph lacks.
+/// that the file lacks are left out of the result (new exits).
+/// @param as_start     what a training may begin with: also left out are classifiers of another
+///                     number of classes, and of a model file the heads that do not fit whole
+///                     (`matching_heads`); its other heads are passed over
+/// @param passed_over  gets the number of the file's tensors that were; may be null
 /// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
 /// the graph, of another shape or not finite
-Tensors load_weights(const std::filesystem::path& path, const Graph& graph,
-                     bool skip_classifiers = false);
+Tensors load_weights(const std::filesystem::path& path, const Graph& graph, bool as_start = false,
+                     std::size_t* passed_over = nullptr);
 
 /// Graph as JSON text and back. @throws Error naming the field
 std::string graph_to_json(const Graph& graph);

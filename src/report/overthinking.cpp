@@ -148,12 +148,17 @@ std::string overthinking_section(const Subject& subject) {
                             {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
                 flows_table(subject));
   const OverthinkingCounts all = together(overthinking_by_class(subject.input.test));
-  out += paragraph(fmt::format(
-      "Of the last exit’s {}, an earlier exit had {} right ({}). An image that some exit names "
-      "rightly needs {} of the plain network’s cost to get to the first of them, and {} to go to "
-      "the end.",
-      count(all.errors(), "error"), count(all.destructive()), percent(all.destroyed_errors(), 1),
-      fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3)));
+  std::string text;
+  if (all.errors() > 0)
+    text = fmt::format("Of the last exit’s {}, an earlier exit had {} right ({}). ",
+                       count(all.errors(), "error"), count(all.destructive()),
+                       percent(all.destroyed_errors(), 1));
+  if (all.oracle() > 0)
+    text += fmt::format(
+        "An image that some exit names rightly needs {} of the plain network’s cost to get to the "
+        "first of them, and {} to go to the end.",
+        fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3));
+  out += paragraph(text);
   out += overthinking_by_class_figure(subject);
   return section("overthinking", kHeading, out);
 }

@@ -27,6 +27,15 @@ struct Bar {
   }
 };
 
+/// Of the last exit's errors: "33.9 %", or "–" of none.
+std::string share_text(const OverthinkingCounts& of) {
+  return of.errors() == 0 ? "–" : percent(of.destroyed_errors(), 1);
+}
+
+std::string note_of(const Bar& bar) {
+  return fmt::format("{} of {}", count(bar.counts.destructive()), count(bar.counts.errors()));
+}
+
 void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, double full) {
   const double errors = bar.errors() * full, destroyed = bar.destroyed() * full;
   const auto rect = [&](std::string_view css, double x, double wide) {
@@ -36,9 +45,7 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
   };
   rect("bad", left, destroyed);
   rect("bad weak", left + destroyed, errors - destroyed);
-  svg.add(text_at(
-      left + errors + 6, top + height / 2,
-      fmt::format("{} of {}", count(bar.counts.destructive()), count(bar.counts.errors()))));
+  svg.add(text_at(left + errors + 6, top + height / 2, note_of(bar)));
   std::vector<std::string> lines = {
       fmt::format("{}: the last exit errs on {}", shorten(bar.name, 20), percent(bar.errors(), 1)),
       fmt::format("{} of {}; an earlier exit had {} of them right", count(bar.counts.errors()),
@@ -52,16 +59,17 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
 }
 
 std::string chart(const std::vector<Bar>& bars, double width) {
-  double names = 40, most_errors = 0.01;
+  double names = 40, notes = 0, most_errors = 0.01;
   const int most = width > 600 ? 22 : 13;
   for (const Bar& bar : bars) {
     names = std::max(names, text_width(shorten(bar.name, most)) + 12);
+    notes = std::max(notes, text_width(note_of(bar)) + 8);
     most_errors = std::max(most_errors, bar.errors());
   }
-  constexpr double kRow = 27, kHeight = 22, kGap = 10, kNote = 86;
+  constexpr double kRow = 27, kHeight = 22, kGap = 10;
   Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
           "Errors of the last exit by class, and those that an earlier exit had right");
-  const double full = (svg.width() - names - kNote) / most_errors;
+  const double full = (svg.width() - names - notes) / most_errors;
   for (std::size_t i = 0; i < bars.size(); ++i) {
     const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
     svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
@@ -71,7 +79,7 @@ std::string chart(const std::vector<Bar>& bars, double width) {
   return svg.str();
 }
 
-/// The classes with most destroyed answers first; those without images are left out.
+/// The classes that lose most of their images first; those without images are left out.
 std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingCounts>& classes) {
   std::vector<Bar> bars;
   for (std::size_t c = 0; c < classes.size(); ++c)
@@ -92,7 +100,7 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
   for (const Bar& bar : bars) {
     const OverthinkingCounts& of = bar.counts;
     std::vector<std::string> cells = {bar.name, count(of.images), count(of.errors()),
-                                      count(of.destructive()), percent(of.destroyed_errors(), 1)};
+                                      count(of.destructive()), share_text(of)};
     for (const std::int64_t first : of.first_right) cells.push_back(count(first));
     cells.push_back(count(of.images - of.oracle()));
     table.row(cells);
@@ -105,7 +113,15 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
 std::string overthinking_by_class_figure(const Subject& subject) {
   const auto classes = overthinking_by_class(subject.input.test);
   const std::vector<Bar> bars = bars_of(subject, classes);
-  return figure(legend({{box_swatch("bad"), "the last exit errs, an earlier one was right"},
+  std::string out;
+  const auto with_images =
+      std::ranges::count_if(classes, [](const OverthinkingCounts& of) { return of.images > 0; });
+  if (static_cast<std::size_t>(with_images) > kMostClasses)
+    out = paragraph(fmt::format("Shown are the {} of {} classes that lose most.", kMostClasses,
+                                count(with_images)),
+                    "soft");
+  return out +
+         figure(legend({{box_swatch("bad"), "the last exit errs, an earlier one was right"},
                         {box_swatch("bad weak"), "the last exit errs, and so did all before it"}}) +
                     at_both_widths([&](double width) { return chart(bars, width); }),
                 table_of(bars, subject.exits()));

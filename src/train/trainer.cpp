@@ -201,7 +201,8 @@ class Run {
   }
 
   void start_from(const std::string& file) {
-    const Tensors weights = load_weights(file, model_.graph, true);
+    std::size_t passed_over = 0;
+    const Tensors weights = load_weights(file, model_.graph, true, &passed_over);
     try {
       network_.load(weights);
     } catch (const Error& e) {
@@ -216,7 +217,11 @@ class Run {
             "{} classes; use joint or mixed",
             file, model_.classes.size());
     const std::size_t missing = network_.tensors().size() - weights.size();
-    tell(fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing));
+    std::string text =
+        fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing);
+    if (passed_over > 0)
+      text += fmt::format(", {} of exits that this network does not have left out", passed_over);
+    tell(text);
   }
 
   ImageSize size_of_epoch(std::int64_t epoch) const {

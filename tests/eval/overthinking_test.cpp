@@ -64,6 +64,22 @@ TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
   EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
 }
 
+TEST(OverthinkingByClass, OfOneExitHasNothingToLose) {
+  const std::vector<float> logits = {1, 0, 0, 1};
+  const std::vector<std::int64_t> labels = {0, 0};
+  const auto rows = overthinking_by_class({logits, labels, 1, 2});
+  EXPECT_THAT(rows[0].first_right, ElementsAre(1));
+  EXPECT_TRUE(rows[0].lost_after.empty());
+  EXPECT_EQ(rows[0].wasteful(), 0);
+  EXPECT_EQ(rows[0].errors(), 1);
+}
+
+TEST(OverthinkingByClass, RefusesWhatDoesNotFit) {
+  const std::vector<float> logits = {1, 0, 0, 1};
+  const std::vector<std::int64_t> labels = {0, 2};
+  EXPECT_THROW(overthinking_by_class({logits, labels, 1, 2}), Error);
+}
+
 TEST(OverthinkingByClass, IsAllZerosWhereNothingIsRightOrThere) {
   const auto rows = overthinking_by_class(Example({{1, 1, 1, 0}}).view());
   EXPECT_EQ(rows[0].needed_cost({1, 2, 3}), 0);

@@ -128,10 +128,21 @@ TEST_F(EightBits, AreIntegersWithAScalePerChannel) {
 
 TEST_F(EightBits, AreAStartForTraining) {
   EXPECT_EQ(load_weights(path, model.graph), model.weights);
+  const Tensors plain = load_weights(path, without_exits(model.graph, {0}), true);
+  EXPECT_EQ(plain.at("conv1.weight"), model.weights.at("conv1.weight"));
+  EXPECT_FALSE(plain.contains("exits.1.fc.weight"));
   tensors.erase("conv1.weight_scale");
   write_safetensors(path, metadata, tensors);
   EXPECT_THAT([&] { load_weights(path, model.graph); },
               ThrowsMessage<Error>(HasSubstr("conv1.weight_scale")));
+}
+
+TEST_F(EightBits, OfABareStateDictAreRefused) {
+  tensors.erase("conv1.weight_scale");
+  write_safetensors(path, {{"format", "pt"}}, tensors);
+  EXPECT_THAT(
+      [&] { load_weights(path, model.graph); },
+      ThrowsMessage<Error>(HasSubstr("tensor \"conv1.weight\": got I8, expected F32 or BF16")));
 }
 
 TEST_F(EightBits, NeedTheirScales) {

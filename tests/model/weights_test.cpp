@@ -7,6 +7,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/safetensors.h"
+#include "graph/network.h"
+#include "graph/random_weights.h"
 #include "tests/model/tiny_model.h"
 
 namespace offramp {
@@ -49,15 +51,54 @@ TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
   EXPECT_EQ(load_weights(path_, tiny_graph()), tiny_model().weights);
 }
 
-TEST_F(Weights, OfAModelFileLeaveExitsOutThatTheNetworkLacksOnRequest) {
+TEST_F(Weights, OfAModelFileStartANetworkWithoutItsExits) {
   save_model(path_, tiny_model());
   const Graph plain = without_exits(tiny_graph(), {0});
-  const Tensors loaded = load_weights(path_, plain, true);
+  std::size_t passed_over = 0;
+  const Tensors loaded = load_weights(path_, plain, true, &passed_over);
+  EXPECT_EQ(passed_over, 2u);  // exits.1.fc.weight and its bias
   EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
   EXPECT_EQ(loaded.at("fc.weight"), tiny_model().weights.at("fc.weight"));
   EXPECT_EQ(loaded.size(), tiny_model().weights.size() - 2);
   EXPECT_THAT([&] { load_weights(path_, plain); },
               ThrowsMessage<Error>(::testing::HasSubstr("has no such parameter")));
+}
+
+TEST_F(Weights, OfAModelFileStartNoHeadOfAnotherMake) {
+  save_model(path_, tiny_model());
+  Graph other = tiny_graph();
+  other.segments[0].head[0].op = SpatialPyramidPool{{1}};  // another classifier behind it
+  std::size_t passed_over = 0;
+  const Tensors loaded = load_weights(path_, other, true, &passed_over);
+  EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
+  EXPECT_FALSE(loaded.contains("exits.1.fc.bias")) << "a head is taken whole or not at all";
+  EXPECT_EQ(passed_over, 2u);
+}
+
+/// ResNet-18 of width 1 with heads of one kind after some of its blocks.
+Graph small_network(const std::vector<std::string>& exits, const std::string& head) {
+  NetworkSpec spec;
+  spec.options.width = 1;
+  spec.exits = exits;
+  spec.heads = {head};
+  return build_network(spec);
+}
+
+TEST_F(Weights, OfAModelFileStartTheHeadAfterTheSameBlockWhateverItsNumber) {
+  ModelFile model;
+  model.graph = small_network({"2", "4"}, "spp");
+  model.weights = random_weights(model.graph, 3);
+  for (int i = 0; i < 10; ++i) model.classes.push_back(std::to_string(i));
+  model.preprocessing = {32, 32, Fit::squeeze, {0, 0, 0}, {1, 1, 1}};
+  model.loss_weights = {1, 1, 1};
+  save_model(path_, model);
+  const Tensors later = load_weights(path_, small_network({"4"}, "spp"), true);
+  EXPECT_EQ(later.at("exits.1.fc.weight"), model.weights.at("exits.2.fc.weight"));
+  const Tensors nowhere = load_weights(path_, small_network({"3"}, "spp"), true);
+  EXPECT_FALSE(nowhere.contains("exits.1.fc.weight"));
+  const Tensors other_kind = load_weights(path_, small_network({"2"}, "avg"), true);
+  EXPECT_FALSE(other_kind.contains("exits.1.fc.weight"));
+  EXPECT_FALSE(other_kind.contains("exits.1.fc.bias"));
 }
 
 TEST_F(Weights, LeaveEveryClassifierOfOtherClassesOutOnRequest) {

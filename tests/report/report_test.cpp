@@ -124,6 +124,20 @@ TEST(Report, CountsWhatTheLastExitDestroys) {
                               "<td>3</td><td>1</td><td>0</td>"));
 }
 
+TEST(Report, AFaultlessLastExitDestroysNothing) {
+  Example example;
+  test::fill_randomly(example, 2, 3, 40, 8);
+  const std::size_t half = example.logits.size() / 2;
+  for (std::size_t i = 0; i < example.labels.size(); ++i)
+    for (std::size_t c = 0; c < 3; ++c)
+      example.logits[half + 3 * i + c] =
+          c == static_cast<std::size_t>(example.labels[i]) ? 9.0f : 0.0f;
+  const std::string page = report_html(example.input);
+  expect_sound(page);
+  EXPECT_THAT(page, Not(HasSubstr("Of the last exit’s")));
+  EXPECT_THAT(page, HasSubstr("<td>40</td><td>0</td><td>0</td><td>–</td>"));
+}
+
 TEST(Report, EscapesEverythingFromOutside) {
   Example example;
   fill_by_hand(example);
@@ -198,6 +212,7 @@ TEST(Report, LeavesOutMostOfManyClasses) {
   const std::string page = report_html(example.input);
   expect_sound(page);
   EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that leave last."));
+  EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that lose most."));
   EXPECT_THAT(page, HasSubstr("the complete table is left out"));
 }
 
