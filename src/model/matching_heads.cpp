@@ -18,15 +18,16 @@ Heads heads_of(const Graph& graph) {
   return heads;
 }
 
-/// "fc.weight" of "exits.2.fc.weight".
-std::string_view without_number(std::string_view name) {
-  constexpr std::string_view kPrefix = "exits.";
-  if (!name.starts_with(kPrefix)) return name;
-  return name.substr(name.find('.', kPrefix.size()) + 1);
+/// "fc.weight" of "exits.2.fc.weight", and of the "classifier.fc.weight" of a truncated network.
+std::string_view without_place(std::string_view name) {
+  constexpr std::string_view kExit = "exits.", kClassifier = "classifier.";
+  if (name.starts_with(kClassifier)) return name.substr(kClassifier.size());
+  if (!name.starts_with(kExit)) return name;
+  return name.substr(name.find('.', kExit.size()) + 1);
 }
 
 bool fits(const Parameter& ours, const Parameter& theirs) {
-  if (without_number(ours.name) != without_number(theirs.name) || ours.role != theirs.role ||
+  if (without_place(ours.name) != without_place(theirs.name) || ours.role != theirs.role ||
       ours.shape.size() != theirs.shape.size())
     return false;
   // A classifier's rows are the classes.
@@ -46,6 +47,21 @@ std::map<std::string, std::string> matching_heads(const Graph& graph, const Grap
     if (other == others.end() || !std::ranges::equal(ours, other->second, fits)) continue;
     for (std::size_t i = 0; i < ours.size(); ++i) names[ours[i].name] = other->second[i].name;
   }
+  return names;
+}
+
+std::set<std::string, std::less<>> beyond_the_end(const Graph& graph, const Graph& theirs) {
+  std::set<std::string, std::less<>> nodes, names;
+  const std::string& end = graph.segments.back().feature;
+  bool beyond = false;
+  for (const Segment& segment : theirs.segments)
+    for (const Node& node : segment.nodes) {
+      if (beyond) nodes.insert(node.name);
+      beyond |= node.name == end;
+    }
+  for (const Parameter& parameter : parameters(theirs))
+    if (!parameter.in_head && nodes.contains(parameter.name.substr(0, parameter.name.rfind('.'))))
+      names.insert(parameter.name);
   return names;
 }
 

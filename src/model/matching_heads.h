@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "graph/graph.h"
@@ -12,5 +14,9 @@ namespace offramp {
 /// the exits' numbers may differ.
 /// @return by name of a parameter of `graph`, that of `theirs`
 std::map<std::string, std::string> matching_heads(const Graph& graph, const Graph& theirs);
+
+/// The backbone's parameters in `theirs` that come after the node at which `graph` ends: what a
+/// truncated network does not have.
+std::set<std::string, std::less<>> beyond_the_end(const Graph& graph, const Graph& theirs);
 
 }  // namespace offramp

@@ -79,7 +79,8 @@ bool is_model_file(const std::filesystem::path& path);
 /// that the file lacks are left out of the result (new exits).
 /// @param as_start     what a training may begin with: also left out are classifiers of another
 ///                     number of classes, and of a model file the heads that do not fit whole
-///                     (`matching_heads`); its other heads are passed over
+///                     (`matching_heads`); its other heads are passed over, and its backbone beyond
+///                     the end of a truncated one
 /// @param passed_over  gets the number of the file's tensors that were; may be null
 /// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
 /// the graph, of another shape or not finite

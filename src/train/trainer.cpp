@@ -220,7 +220,8 @@ class Run {
     std::string text =
         fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing);
     if (passed_over > 0)
-      text += fmt::format(", {} of exits that this network does not have left out", passed_over);
+      text += fmt::format("; {} left out, of exits and blocks that this network does not have",
+                          passed_over);
     tell(text);
   }
 

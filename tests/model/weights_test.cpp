@@ -94,6 +94,17 @@ TEST_F(Weights, OfAModelFileStartTheHeadAfterTheSameBlockWhateverItsNumber) {
   save_model(path_, model);
   const Tensors later = load_weights(path_, small_network({"4"}, "spp"), true);
   EXPECT_EQ(later.at("exits.1.fc.weight"), model.weights.at("exits.2.fc.weight"));
+  NetworkSpec truncated;
+  truncated.options.width = 1;
+  truncated.units = 4;
+  truncated.heads = {"spp"};
+  std::size_t passed_over = 0;
+  const Tensors first_half = load_weights(path_, build_network(truncated), true, &passed_over);
+  EXPECT_EQ(first_half.at("classifier.fc.weight"), model.weights.at("exits.2.fc.weight"));
+  EXPECT_EQ(first_half.size(), parameters(build_network(truncated)).size());
+  EXPECT_EQ(first_half.size() + passed_over, model.weights.size());
+  EXPECT_THAT([&] { load_weights(path_, build_network(truncated)); },
+              ThrowsMessage<Error>(::testing::HasSubstr("has no such parameter")));
   const Tensors nowhere = load_weights(path_, small_network({"3"}, "spp"), true);
   EXPECT_FALSE(nowhere.contains("exits.1.fc.weight"));
   const Tensors other_kind = load_weights(path_, small_network({"2"}, "avg"), true);
