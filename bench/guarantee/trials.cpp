@@ -76,33 +76,56 @@ Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom&
 // A policy's answers on the whole population, and what thresholds do there.
 class Truth {
  public:
-  Truth(const Population& population, const Policy& policy, const Plan& plan)
+  // @param good  [K, M] of the judgements
+  Truth(const Population& population, const Policy& policy,
+        std::vector<std::uint8_t> (*good)(const Judgements&, const LogitsView&))
       : population_(population),
-        epsilon_(plan.epsilon),
         judged_(judge(policy, population.logits, population.classes)),
-        harmless_(harmless_table(judged_, population.labels, plan.label_free)) {}
+        good_(good(judged_, population.view())) {}
 
-  Result of(const Thresholds& thresholds) const {
+  struct Sums {
+    double not_good = 0, cost = 0;  // rate, mean
+  };
+  Sums of(const Thresholds& thresholds) const {
     const auto images = static_cast<std::size_t>(judged_.images);
-    double harm = 0, cost = 0;
+    Sums sums;
     for (std::size_t i = 0; i < images; ++i) {
       std::size_t k = 0;
       while (k < thresholds.size() &&
              !(thresholds[k] && judged_.scores[k * images + i] >= *thresholds[k]))
         ++k;
       const double probability = population_.probability(i);
-      harm += harmless_[k * images + i] != 0 ? 0.0 : probability;
-      cost += probability * population_.costs[k];
+      sums.not_good += good_[k * images + i] != 0 ? 0.0 : probability;
+      sums.cost += probability * population_.costs[k];
     }
-    return {harm > epsilon_ * (1 + 1e-9), 1 - cost};  // the sum of what is epsilon may be above it
+    return sums;
   }
 
  private:
   const Population& population_;
-  double epsilon_;
   Judgements judged_;
-  std::vector<std::uint8_t> harmless_;
+  std::vector<std::uint8_t> good_;
 };
+
+std::vector<std::uint8_t> right(const Judgements& judged, const LogitsView& view) {
+  return right_table(judged, view.labels);
+}
+
+template <bool label_free>
+std::vector<std::uint8_t> harmless(const Judgements& judged, const LogitsView& view) {
+  return harmless_table(judged, view.labels, label_free);
+}
+
+// Calls work(i) for i below `count`, on all cores.
+void on_all_cores(std::size_t count, const std::function<void(std::size_t)>& work) {
+  std::atomic<std::size_t> next = 0;
+  const auto some = [&] {
+    for (std::size_t i = next++; i < count; i = next++) work(i);
+  };
+  std::vector<std::jthread> others;
+  for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) others.emplace_back(some);
+  some();
+}
 
 // How many of the drawn images each policy of the path harms.
 std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
@@ -199,11 +222,16 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
   for (const PolicyShape& shape : plan.shapes) {
     ++attempt;
     const Policy policy = fit_policy(shape, tune.view());
-    const Truth truth(population, policy, plan);
+    const Truth truth(population, policy, plan.label_free ? harmless<true> : harmless<false>);
+    const auto result_of = [&](const Thresholds& thresholds) -> Result {
+      const Truth::Sums sums = truth.of(thresholds);
+      // The sum of what is epsilon may be above it.
+      return {sums.not_good > plan.epsilon * (1 + 1e-9), 1 - sums.cost};
+    };
     const CertifiedPolicy found =
         guarantee(policy, tune.view(), certify_on.view(), population.costs,
                   {plan.epsilon, plan.delta, plan.label_free, attempt});
-    const Result ours = truth.of(found.policy.thresholds);
+    const Result ours = result_of(found.policy.thresholds);
     trial.ours.violated |= ours.violated;
     if (attempt > 1) continue;
     trial.ours.saved = ours.saved;
@@ -220,8 +248,8 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
       if (passing) bounded = path[m];
       if (rate <= plan.epsilon) boldest = path[m];
     }
-    trial.hoeffding = truth.of(bounded);
-    trial.empirical = truth.of(boldest);
+    trial.hoeffding = result_of(bounded);
+    trial.empirical = result_of(boldest);
   }
   return trial;
 }
@@ -229,15 +257,38 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
 std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
                               int draws) {
   std::vector<Trial> trials(static_cast<std::size_t>(draws));
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < trials.size(); i = next++)
-      trials[i] = run_trial(population, plan, seed, i);
-  };
-  std::vector<std::jthread> others;
-  for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) others.emplace_back(work);
-  work();
-  others.clear();
+  on_all_cores(trials.size(),
+               [&](std::size_t i) { trials[i] = run_trial(population, plan, seed, i); });
+  return trials;
+}
+
+std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_t tune_images,
+                                       double drop, std::uint64_t seed, int draws) {
+  std::vector<DropTrial> trials(static_cast<std::size_t>(draws));
+  on_all_cores(trials.size(), [&](std::size_t draw) {
+    KeyedRandom random(seed, draw);
+    const Drawn tune = draw_images(population, tune_images, random);
+    const Policy policy = fit_policy({}, tune.view());
+    const Judgements judged = judge(policy, tune.logits, tune.classes);
+    const std::vector<std::uint8_t> on_tune = right_table(judged, tune.labels);
+    const ExitTable table{judged.exits, judged.images, judged.scores, on_tune, population.costs};
+    const Thresholds never(policy.thresholds.size());
+    const std::int64_t last = tally(table, never).good;
+    const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);
+
+    const Truth truth(population, policy, right);
+    const double missed = truth.of(never).not_good;
+    const auto outcome = [&](const Thresholds& thresholds) -> DropOutcome {
+      const Truth::Sums sums = truth.of(thresholds);
+      return {sums.not_good - missed, sums.cost};
+    };
+    const Chosen chosen =
+        choose_thresholds(policy, tune.view(), population.costs,
+                          {.least_accuracy = least / static_cast<double>(tune_images)});
+    const auto searched =
+        search_each(table, {.least_good = static_cast<std::int64_t>(std::ceil(least - 1e-6))});
+    trials[draw] = {outcome(chosen.policy.thresholds), outcome(searched->thresholds)};
+  });
   return trials;
 }
 

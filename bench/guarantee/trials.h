@@ -63,6 +63,22 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
 std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
                               int draws);
 
+/// What thresholds chosen for a drop in accuracy do to new images.
+struct DropOutcome {
+  double drop = 0;  ///< true accuracy of exit K less that of the policy
+  double cost = 0;  ///< true mean relative cost
+};
+/// One draw of tune images.
+struct DropTrial {
+  DropOutcome ours;      ///< choose_thresholds()
+  DropOutcome searched;  ///< the cheapest of all thresholds that keep to the drop on tune
+};
+
+/// Draws tune images and chooses thresholds for a drop of at most `drop` below exit K on tune.
+/// Trials 0 … draws - 1, on all cores.
+std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_t tune_images,
+                                       double drop, std::uint64_t seed, int draws);
+
 /// How many images to certify with so that a policy with harm `rate`, just above epsilon, is
 /// certified most often: counts are whole numbers, so the level is not quite reached.
 struct BoundaryImages {

@@ -227,7 +227,6 @@ class Calibrator {
 
     ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
-    result.shared = best.chosen.shared;
     result.chosen = {best.chosen.policy, aim_text(flags_)};
     if (flags_.guarantee) {
       result.certificate = draw_certificate(best, deployed);
@@ -244,7 +243,7 @@ class Calibrator {
     result.dropped = best.dropped;
     const Replayed replayed(best.tune.view(), result.chosen.policy);
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
-                   accuracy_of_last(best.tune.view()),
+                   accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
                    measure_policy(replayed.outcome(), best.costs.relative)};
     result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);

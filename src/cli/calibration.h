@@ -41,8 +41,9 @@ struct ExitCosts {
 /// A policy on the images it was chosen on, replayed from logits.
 struct OnTune {
   std::int64_t images = 0;
-  std::int64_t missing = 0;  ///< listed in the model, not found in the data
-  double last_accuracy = 0;  ///< of the last exit alone
+  std::int64_t missing = 0;                 ///< listed in the model, not found in the data
+  double last_accuracy = 0;                 ///< of the last exit alone
+  std::optional<double> held_out_accuracy;  ///< where an accuracy was the aim: Chosen
   PolicyMetrics metrics;
 };
 
@@ -60,7 +61,6 @@ struct Certificate {
 struct Calibration {
   ChosenPolicy chosen;
   bool met = true;  ///< else the policy never stops early
-  bool shared = false;
   ExitCosts costs;
   OnTune tune;
   std::optional<double> least_accuracy;  ///< on tune, that an accuracy aim asks for

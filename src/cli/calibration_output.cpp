@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,10 @@ json thresholds_json(const Thresholds& thresholds) {
   for (const auto& threshold : thresholds)
     array.push_back(threshold ? json(*threshold) : json(nullptr));
   return array;
+}
+
+bool one_threshold(const Thresholds& thresholds) {
+  return std::ranges::adjacent_find(thresholds, std::not_equal_to<>()) == thresholds.end();
 }
 
 /// Exits as people count them.
@@ -162,7 +167,7 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
       {"criterion", to_string(policy.criterion)},
       {"ensemble", to_string(policy.ensemble)},
       {"thresholds", thresholds_json(policy.thresholds)},
-      {"shared_threshold", result.shared},
+      {"shared_threshold", one_threshold(policy.thresholds)},
       {"temperatures", policy.temperatures},
       {"ensemble_weights", policy.ensemble_weights},
       {"cost", flags.cost},
@@ -176,12 +181,15 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
         {"accuracy", on_tune.accuracy},
         {"accuracy_interval", {on_tune.accuracy_interval.low, on_tune.accuracy_interval.high}},
         {"accuracy_of_last_exit", result.tune.last_accuracy},
+        {"held_out_accuracy", nullptr},
         {"relative_cost", on_tune.relative_cost},
         {"shares", on_tune.shares},
         {"harm", on_tune.harm},
         {"help", on_tune.help},
         {"executed", false}}},
       {"guarantee", nullptr}};
+  if (const auto held_out = result.tune.held_out_accuracy)
+    object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
   if (result.certificate) object["guarantee"] = guarantee_json(flags, result, *result.certificate);
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
@@ -200,6 +208,11 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
       "alone: {}\n",
       percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
       percent(metrics.help), percent(tune.last_accuracy));
+  if (tune.held_out_accuracy)
+    text += fmt::format(
+        "held out: accuracy {}, with thresholds of this cost laid on other images than they are "
+        "judged on: what to expect of new ones\n",
+        percent(*tune.held_out_accuracy));
   text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
                                                      ? "the network without early exits"
                                                      : "the time to the last exit");

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "policy/cross_fit.h"
 #include "policy/temperature.h"
 
 namespace offramp {
@@ -118,31 +119,32 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   const auto images = static_cast<double>(tune.images());
   Chosen chosen;
   chosen.policy = policy;
-  Choice choice;
+  Choice choice = tally(table, Thresholds(policy.thresholds.size()));
   if (aim.threshold) {
     choice = tally(table, Thresholds(policy.thresholds.size(), *aim.threshold));
-    chosen.shared = true;
-  } else {
-    Aim wanted;
-    if (aim.least_accuracy) {
-      // A rate that stands for a whole number of images must not ask for one more.
-      wanted.least_good = static_cast<std::int64_t>(std::ceil(*aim.least_accuracy * images - 1e-6));
-    } else {
-      OFFRAMP_ASSERT(aim.most_relative_cost.has_value());
-      wanted.most_cost = *aim.most_relative_cost * images;
-      wanted.cheapest = false;
+  } else if (aim.least_accuracy) {
+    // A rate that stands for a whole number of images must not ask for one more.
+    const auto least = static_cast<std::int64_t>(std::ceil(*aim.least_accuracy * images - 1e-6));
+    const CrossFittedPath path =
+        cross_fit(judged, right, harmless_table(judged, tune.labels, false), costs);
+    const std::optional<std::size_t> boldest = boldest_with(path, least);
+    chosen.met = boldest.has_value();
+    if (boldest) {
+      choice = path.fitted[*boldest];
+      chosen.held_out_accuracy = static_cast<double>(path.held_out_right[*boldest]) / images;
     }
+  } else {
+    OFFRAMP_ASSERT(aim.most_relative_cost.has_value());
+    Aim wanted;
+    wanted.most_cost = *aim.most_relative_cost * images;
+    wanted.cheapest = false;
     const std::optional<Choice> shared = search_shared(table, wanted);
     const std::optional<Choice> each = search_each(table, wanted);
     chosen.met = each.has_value();
-    if (!each) {
-      choice = tally(table, Thresholds(policy.thresholds.size()));
-    } else {
-      // One threshold is the simpler rule: it stays where it is as good.
-      chosen.shared =
-          shared && shared->good >= each->good && shared->total_cost <= each->total_cost;
-      choice = chosen.shared ? *shared : *each;
-    }
+    // One threshold is the simpler rule: it stays where it is as good.
+    const bool simpler =
+        shared && each && shared->good >= each->good && shared->total_cost <= each->total_cost;
+    if (each) choice = simpler ? *shared : *each;
   }
   chosen.policy.thresholds = choice.thresholds;
   chosen.accuracy = static_cast<double>(choice.good) / images;

@@ -24,8 +24,9 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
 
 /// What is wanted of thresholds. Exactly one has a value.
 struct ThresholdAim {
-  std::optional<float> threshold = {};            ///< this one at every early exit
-  std::optional<double> least_accuracy = {};      ///< cheapest with at least this accuracy
+  std::optional<float> threshold = {};  ///< this one at every early exit
+  /// The boldest of a path of thresholds with at least this accuracy, also held out: cross_fit().
+  std::optional<double> least_accuracy = {};
   std::optional<double> most_relative_cost = {};  ///< most accurate with at most this mean cost
 };
 
@@ -34,8 +35,10 @@ struct Chosen {
   Policy policy;
   double accuracy = 0;       ///< on the images it was chosen on
   double relative_cost = 0;  ///< mean, on the same
-  bool shared = false;       ///< one threshold served as well as one for each exit
   bool met = true;           ///< else nothing keeps to the aim, and the policy never stops early
+  /// Where an accuracy was the aim: when thresholds of this cost are laid on other images than they
+  /// are judged on. What to expect of new images.
+  std::optional<double> held_out_accuracy = {};
 };
 
 /// @param policy  from fit_policy  @param costs  [K] relative cost of an image that stops at exit k

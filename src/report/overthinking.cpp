@@ -147,7 +147,8 @@ std::string overthinking_section(const Subject& subject) {
                     legend({{box_swatch("good"), "named rightly; strong band, ↑: becomes right"},
                             {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
                 flows_table(subject));
-  const OverthinkingCounts all = together(overthinking_by_class(subject.input.test));
+  const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
+  const OverthinkingCounts all = together(classes);
   std::string text;
   if (all.errors() > 0)
     text = fmt::format("Of the last exit’s {}, an earlier exit had {} right ({}). ",
@@ -159,7 +160,7 @@ std::string overthinking_section(const Subject& subject) {
         "first of them, and {} to go to the end.",
         fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3));
   out += paragraph(text);
-  out += overthinking_by_class_figure(subject);
+  out += overthinking_by_class_figure(subject, classes);
   return section("overthinking", kHeading, out);
 }
 

@@ -110,8 +110,8 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
 
 }  // namespace
 
-std::string overthinking_by_class_figure(const Subject& subject) {
-  const auto classes = overthinking_by_class(subject.input.test);
+std::string overthinking_by_class_figure(const Subject& subject,
+                                         const std::vector<OverthinkingCounts>& classes) {
   const std::vector<Bar> bars = bars_of(subject, classes);
   std::string out;
   const auto with_images =

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "eval/overthinking.h"
 #include "report/readings.h"
 #include "report/report.h"
 
@@ -31,7 +32,8 @@ std::string leaving_section(const Subject& subject);
 std::string exits_section(const Subject& subject);
 std::string overthinking_section(const Subject& subject);
 /// Part of it: errors of the last exit by class, those that an earlier exit had right set off.
-std::string overthinking_by_class_figure(const Subject& subject);
+std::string overthinking_by_class_figure(const Subject& subject,
+                                         const std::vector<OverthinkingCounts>& classes);
 /// @param style  gets the images, as style rules
 std::string gallery_section(const Subject& subject, std::string& style);
 std::string training_section(const Subject& subject);

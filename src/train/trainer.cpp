@@ -195,6 +195,12 @@ class Run {
     std::vector<std::uint64_t> all;
     std::ranges::set_union(seen, ours.train, std::back_inserter(all));
     ours.train = std::move(all);
+    // Certificates that an ancestor drew from these images are spent for its children too.
+    const auto shared = [&](std::uint64_t hash) {
+      return std::ranges::binary_search(ours.certify, hash);
+    };
+    if (std::ranges::any_of(from.provenance.data.certify, shared))
+      model_.certificates = from.certificates;
     if (!recipe_.data.mean.empty()) return;
     model_.preprocessing.mean = from.preprocessing.mean;
     model_.preprocessing.std = from.preprocessing.std;
@@ -464,6 +470,7 @@ class Run {
         throw Error("the training images are not those the run began with");
       model_.provenance.data = then;
       model_.preprocessing = saved.preprocessing;
+      model_.certificates = saved.certificates;
       network_.load(saved.weights);
       updater_->load(extra);
       if (average_) average_->load(extra);

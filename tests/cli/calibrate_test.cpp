@@ -407,6 +407,7 @@ TEST_F(Calibrate, ChoosesOnTuneWhatTestThenFollows) {
   EXPECT_EQ(tune["images"], kTune);
   EXPECT_EQ(tune["executed"], false);
   EXPECT_GE(tune["accuracy"], static_cast<double>(tune["accuracy_of_last_exit"]) - 0.02);
+  EXPECT_GE(tune["held_out_accuracy"], static_cast<double>(tune["accuracy_of_last_exit"]) - 0.02);
   EXPECT_LT(tune["relative_cost"], 0.9);  // else nothing is tested here
 
   const json test = tested("tune"), policy = test["policy"];
@@ -480,6 +481,7 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   const json result = calibrated({"--max-cost", "0.6"});
   EXPECT_EQ(result["met"], true);
   EXPECT_LE(result["tune"]["relative_cost"], 0.6);
+  EXPECT_TRUE(result["tune"]["held_out_accuracy"].is_null());
   // What it buys: exit 1 alone, for 0.342, is right for fewer.
   EXPECT_GT(result["tune"]["accuracy"], tested("tune")["exits"][0]["accuracy"]);
   // Exit 1 for every image is the cheapest there is: 150 of 438 multiply-accumulates.
@@ -652,8 +654,9 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   const Ended text = run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
   ASSERT_EQ(text.status, 0) << text.err;
   EXPECT_THAT(text.out,
-              HasSubstr("dropped: exit 1, not worth what asking costs; the exits left are numbered "
-                        "anew, and the state of its training is left out\n"));
+              AllOf(HasSubstr("dropped: exit 1, not worth what asking costs; the exits left are "
+                              "numbered anew, and the state of its training is left out\n"),
+                    HasSubstr("\nheld out: accuracy ")));
   Tensors extra;
   const ModelFile left = load_model(out, &extra);
   EXPECT_THAT(extra, IsEmpty());

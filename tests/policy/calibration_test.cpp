@@ -53,7 +53,7 @@ double accuracy_of_last(const LogitsView& view) {
   return right / static_cast<double>(view.images());
 }
 
-TEST(Calibration, MeetsAnAccuracyAimAsCheaplyAsItCan) {
+TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
   const Logits tune = plausible(1, 1500);
   const LogitsView view = tune.view();
   const double least = accuracy_of_last(view) - 0.01;
@@ -63,6 +63,8 @@ TEST(Calibration, MeetsAnAccuracyAimAsCheaplyAsItCan) {
     const Chosen chosen = choose_thresholds(policy, view, kCosts, {.least_accuracy = least});
     ASSERT_TRUE(chosen.met) << to_string(criterion);
     EXPECT_GE(chosen.accuracy, least - 1e-12);
+    ASSERT_TRUE(chosen.held_out_accuracy.has_value());
+    EXPECT_GE(*chosen.held_out_accuracy, least - 1e-12);
     // Two exits that agree are not right often enough here for patience to be of use.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // What the policy does when it is consulted image by image.
@@ -96,7 +98,10 @@ TEST(Calibration, KeepsToABudget) {
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {
   const Logits tune = plausible(3, 200);
   const Policy policy = fit_policy({}, tune.view());
-  EXPECT_FALSE(choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 1.01}).met);
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 1.01});
+  EXPECT_FALSE(chosen.met);
+  EXPECT_FALSE(chosen.held_out_accuracy);
+  EXPECT_EQ(chosen.policy.thresholds, Thresholds(2));
 }
 
 TEST(Calibration, FitsATemperatureForEveryExit) {
@@ -144,10 +149,15 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   EXPECT_NEAR(policy.ensemble_weights[2], 0.998, 1e-6);
 
   const Policy alone = fit_policy({}, view);
-  const Chosen cheapest = choose_thresholds(alone, view, kCosts, {.least_accuracy = 128 / 150.0});
-  EXPECT_NEAR(cheapest.accuracy, 128 / 150.0, 1e-12);
-  EXPECT_NEAR(cheapest.relative_cost, 0.68, 1e-9);
-  EXPECT_FALSE(cheapest.shared);  // one threshold for both exits: 0.706666667
+  const Judgements by_exits = judge(alone, view.logits, view.classes);
+  const auto right = right_table(by_exits, view.labels);
+  const ExitTable table{by_exits.exits, by_exits.images, by_exits.scores, right, kCosts};
+  const auto each = search_each(table, {.least_good = 128});
+  const auto shared = search_shared(table, {.least_good = 128});
+  ASSERT_TRUE(each && shared);
+  EXPECT_EQ(each->good, 128);
+  EXPECT_NEAR(each->total_cost / 150, 0.68, 1e-9);
+  EXPECT_NEAR(shared->total_cost / 150, 0.706666667, 1e-9);
   const Chosen budget = choose_thresholds(alone, view, kCosts, {.most_relative_cost = 0.5});
   EXPECT_NEAR(budget.accuracy, 94 / 150.0, 1e-12);
   EXPECT_NEAR(budget.relative_cost, 0.496, 1e-9);

@@ -200,16 +200,24 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   ModelFile model = load_model(run("first") / "last.safetensors");
   model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
   model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
+  model.certificates = 2;
   save_model(run("first") / "last.safetensors", model);
   start(second, run("second"), false, 1);
   const auto check = [&] {
     const ModelFile saved = load_model(run("second") / "checkpoint.safetensors");
     EXPECT_EQ(saved.provenance.data.train, model.provenance.data.train);
     EXPECT_EQ(saved.preprocessing.mean, model.preprocessing.mean);
+    EXPECT_EQ(saved.certificates, 2);
   };
   check();
   EXPECT_EQ(start(second, run("second"), true, 1), TrainOutcome::interrupted);
   check();
+
+  // Drawn from other images.
+  model.provenance.data.certify = {2, 3};
+  save_model(run("first") / "last.safetensors", model);
+  start(second, run("third"), false, 1);
+  EXPECT_EQ(load_model(run("third") / "checkpoint.safetensors").certificates, 0);
 }
 
 TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
