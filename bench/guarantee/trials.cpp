@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "policy/binomial.h"
+#include "policy/cross_fit.h"
 #include "policy/thresholds.h"
 
 namespace offramp::trials {
@@ -203,6 +204,28 @@ Population two_scores(double rate) {
   return population_of(kinds, {0.4, 1});
 }
 
+Population independent_exits() {
+  constexpr std::size_t kImages = 5000, kExits = 3, kClasses = 3;
+  Population result{kExits, kClasses, {}, {}, {}, {0.3, 0.6, 1}};
+  result.logits.resize(kExits * kImages * kClasses);
+  for (std::size_t i = 0; i < kImages; ++i) {
+    KeyedRandom random(5, i);
+    const std::uint64_t label = random.below(kClasses);
+    const std::uint64_t rival = (label + 1 + random.below(kClasses - 1)) % kClasses;
+    result.labels.push_back(static_cast<std::int64_t>(label));
+    const float difficulty = random.uniform();
+    for (std::size_t k = 0; k < kExits; ++k) {
+      const float skill = 0.7f + 0.1f * static_cast<float>(k);
+      const float lead = 8 * (skill - difficulty) + random.uniform(-4, 4);
+      float* z = result.logits.data() + (k * kImages + i) * kClasses;
+      z[3 - label - rival] = -6;
+      z[label] = lead / 2;
+      z[rival] = -lead / 2;
+    }
+  }
+  return result;
+}
+
 Population pool_of(const LogitsView& saved, std::vector<double> costs) {
   if (costs.size() != static_cast<std::size_t>(saved.exits))
     throw Error("{} costs do not fit {} exits", costs.size(), saved.exits);
@@ -285,9 +308,17 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const Chosen chosen =
         choose_thresholds(policy, tune.view(), population.costs,
                           {.least_accuracy = least / static_cast<double>(tune_images)});
-    const auto searched =
-        search_each(table, {.least_good = static_cast<std::int64_t>(std::ceil(least - 1e-6))});
-    trials[draw] = {outcome(chosen.policy.thresholds), outcome(searched->thresholds)};
+    // As far along the path as the images it was laid on allow.
+    const std::vector<std::uint8_t> harmless_on_tune = harmless_table(judged, tune.labels, false);
+    const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless_on_tune,
+                            population.costs};
+    CrossFittedPath path;
+    path.fitted = tally_along(table, bold_path(by_harm, kPathLevels));
+    const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
+    const Choice& fitted = path.fitted[boldest_keeping(path, least_right).value()];
+    const auto searched = search_each(table, {.least_good = least_right});
+    trials[draw] = {outcome(chosen.policy.thresholds), outcome(fitted.thresholds),
+                    outcome(searched->thresholds)};
   });
   return trials;
 }

@@ -31,6 +31,12 @@ Population correlated_exits();
 /// has one policy of interest, whose true rate of harm is `rate`.
 Population two_scores(double rate);
 
+/// 5,000 images with three classes and three exits that err each by itself: many thresholds look
+/// good on few images by chance. Exit k puts the label before one rival class by 8 (c_k - d) ± 4
+/// with c = 0.7, 0.8, 0.9, a difficulty d that the exits share, and noise that they do not, all
+/// uniform.
+Population independent_exits();
+
 /// Every image of saved logits, as probable as any other.
 Population pool_of(const LogitsView& saved, std::vector<double> costs);
 
@@ -71,7 +77,8 @@ struct DropOutcome {
 /// One draw of tune images.
 struct DropTrial {
   DropOutcome ours;      ///< choose_thresholds()
-  DropOutcome searched;  ///< the cheapest of all thresholds that keep to the drop on tune
+  DropOutcome fitted;    ///< the same path, kept to the drop on the images it was laid on alone
+  DropOutcome searched;  ///< search_each() for the cheapest that keep to the drop on tune
 };
 
 /// Draws tune images and chooses thresholds for a drop of at most `drop` below exit K on tune.

@@ -19,7 +19,7 @@ int run(const CalibrateFlags& flags) {
 void add_aims(CLI::App& command, CalibrateFlags& flags) {
   command.add_option("--threshold", flags.threshold, "This threshold at every early exit");
   command.add_option("--max-accuracy-drop", flags.max_accuracy_drop,
-                     "Cheapest within this much of the last exit's accuracy on tune: 0.005");
+                     "Boldest within this much of the last exit's accuracy on tune: 0.005");
   command.add_option("--reference", flags.reference,
                      "With --max-accuracy-drop: measure it from this model's last exit instead");
   command.add_option("--max-cost", flags.max_cost,

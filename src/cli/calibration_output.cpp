@@ -114,7 +114,8 @@ std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
     why = fmt::format("the cheapest there is, exit 1 for every image, costs {:.3f}",
                       result.costs.relative.front());
   else if (result.least_accuracy)
-    why = fmt::format("no thresholds reach the accuracy {}", percent(*result.least_accuracy));
+    why = fmt::format("no thresholds on the path reach the accuracy {}, held out as well",
+                      percent(*result.least_accuracy));
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
 
@@ -210,9 +211,10 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
       percent(metrics.help), percent(tune.last_accuracy));
   if (tune.held_out_accuracy)
     text += fmt::format(
-        "held out: accuracy {}, with thresholds of this cost laid on other images than they are "
-        "judged on: what to expect of new ones\n",
-        percent(*tune.held_out_accuracy));
+        "held out: accuracy {}, {:.2f} points less than the last exit, with thresholds of this "
+        "cost "
+        "laid on other images than they are judged on\n",
+        percent(*tune.held_out_accuracy), 100 * (tune.last_accuracy - *tune.held_out_accuracy));
   text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
                                                      ? "the network without early exits"
                                                      : "the time to the last exit");

@@ -97,24 +97,12 @@ std::optional<CalibrateFlags> flags_to_choose_again(const QuantizeFlags& flags,
   return wanted;
 }
 
-/// How many certificates the file that is to be replaced knows of, if they were drawn from the same
-/// images.
-int certificates_known(const std::string& out, const ModelFile& model) {
-  if (!fs::exists(out)) return 0;
-  try {
-    const ModelFile old = map_model(out).model;
-    return old.provenance.data.certify == model.provenance.data.certify ? old.certificates : 0;
-  } catch (const Error&) {
-    return 0;  // no model
-  }
-}
-
 /// Chooses the policy of the model anew for what was made of it, and writes the file: at the end
 /// and in one step, so that the one that was there is whole until then.
 void write_with_policy(const QuantizeFlags& flags, const ModelFile& model, ModelFile deployed,
                        Quantized& result) {
   deployed.certificates =
-      std::max(model.certificates, certificates_known(flags.written_to(), model));
+      std::max(model.certificates, certificates_drawn(flags.written_to(), model));
   const auto wanted = flags_to_choose_again(flags, model, result);
   if (!wanted) {
     save_model(flags.written_to(), deployed);

@@ -385,6 +385,16 @@ std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
   return values;
 }
 
+int certificates_drawn(const std::filesystem::path& path, const ModelFile& model) {
+  if (!std::filesystem::exists(path)) return 0;
+  try {
+    const ModelFile other = map_model(path).model;
+    return other.provenance.data.certify == model.provenance.data.certify ? other.certificates : 0;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
 
 Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,

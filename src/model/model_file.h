@@ -37,7 +37,7 @@ struct ModelFile {
   Preprocessing preprocessing;
   std::vector<double> loss_weights;    ///< [K] of training; the weights of the "weighted" ensemble
   std::optional<ChosenPolicy> policy;  ///< when to stop; none: never early
-  int certificates = 0;  ///< drawn so far from the certify images, by this model or its ancestors
+  int certificates = 0;  ///< drawn so far from the certify images, by it or what it was made of
   Provenance provenance;
   std::optional<Deployment> deployment;  ///< none: a model to train and to measure from
   /// [out] By weight that the file holds in 8 bits: its value is scale × an integer of -127 … 127,
@@ -70,6 +70,10 @@ struct MappedModel {
 /// As load_model, all checks included, without a copy of the weights: the file is mapped, and
 /// must not be written over in place while this lives.
 MappedModel map_model(const std::filesystem::path& path);
+
+/// How many certificates a file that is to be replaced knows of, if they were drawn from the images
+/// that `model` certifies on; 0 if it is no model, or is not there.
+int certificates_drawn(const std::filesystem::path& path, const ModelFile& model);
 
 /// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
 bool is_model_file(const std::filesystem::path& path);

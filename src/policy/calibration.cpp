@@ -127,12 +127,11 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
     const auto least = static_cast<std::int64_t>(std::ceil(*aim.least_accuracy * images - 1e-6));
     const CrossFittedPath path =
         cross_fit(judged, right, harmless_table(judged, tune.labels, false), costs);
-    const std::optional<std::size_t> boldest = boldest_with(path, least);
-    chosen.met = boldest.has_value();
-    if (boldest) {
-      choice = path.fitted[*boldest];
-      chosen.held_out_accuracy = static_cast<double>(path.held_out_right[*boldest]) / images;
-    }
+    const std::optional<std::size_t> step = boldest_keeping(path, least);
+    chosen.met = step.has_value();
+    if (step) choice = path.fitted[*step];
+    if (step && !path.held_out_right.empty())
+      chosen.held_out_accuracy = path.held_out_right[*step] / images;
   } else {
     OFFRAMP_ASSERT(aim.most_relative_cost.has_value());
     Aim wanted;
@@ -183,8 +182,8 @@ CertifiedPolicy guarantee(const Policy& policy, const LogitsView& tune, const Lo
   const ExitTable table = table_of(judged, harmless, costs);
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
-  for (const Thresholds& thresholds : path)
-    harmed.push_back(result.images - tally(table, thresholds).good);
+  for (const Choice& choice : tally_along(table, path))
+    harmed.push_back(result.images - choice.good);
   result.certified = offramp::certify(harmed, result.images, aim.epsilon, result.level);
   if (result.certified) result.policy.thresholds = path[result.certified->index];
   return result;

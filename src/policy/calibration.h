@@ -25,7 +25,8 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
 /// What is wanted of thresholds. Exactly one has a value.
 struct ThresholdAim {
   std::optional<float> threshold = {};  ///< this one at every early exit
-  /// The boldest of a path of thresholds with at least this accuracy, also held out: cross_fit().
+  /// As bold as a path of thresholds allows with at least this accuracy, also held out:
+  /// cross_fit().
   std::optional<double> least_accuracy = {};
   std::optional<double> most_relative_cost = {};  ///< most accurate with at most this mean cost
 };
@@ -36,8 +37,8 @@ struct Chosen {
   double accuracy = 0;       ///< on the images it was chosen on
   double relative_cost = 0;  ///< mean, on the same
   bool met = true;           ///< else nothing keeps to the aim, and the policy never stops early
-  /// Where an accuracy was the aim: when thresholds of this cost are laid on other images than they
-  /// are judged on. What to expect of new images.
+  /// Where an accuracy was the aim: with thresholds of this cost laid on other images than they are
+  /// judged on. Not of one image.
   std::optional<double> held_out_accuracy = {};
 };
 
@@ -52,9 +53,6 @@ struct GuaranteeAim {
   bool label_free = false;        ///< rate of disagreement with exit K rather than of harm
   int attempt = 1;                ///< of the certificates drawn from these images, from 1
 };
-
-/// Steps of each exit's threshold on the path of a guarantee: quantiles of its scores.
-inline constexpr int kPathLevels = 200;
 
 /// A policy with what was certified of it.
 struct CertifiedPolicy {

@@ -2,88 +2,130 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <utility>
+#include <thread>
 
 #include "core/error.h"
-#include "policy/calibration.h"
 
 namespace offramp {
 namespace {
 
-/// Some of the images of a table, copied.
-struct Part {
-  Part(const Judgements& judged, std::span<const std::uint8_t> right,
-       std::span<const std::uint8_t> harmless, std::span<const double> exit_costs,
-       const std::vector<std::size_t>& images)
-      : exits(judged.exits), count(static_cast<std::int64_t>(images.size())), costs(exit_costs) {
-    const auto all = static_cast<std::size_t>(judged.images);
-    for (std::size_t k = 0; k < static_cast<std::size_t>(exits); ++k)
-      for (const std::size_t i : images) {
-        scores.push_back(judged.scores[k * all + i]);
-        is_right.push_back(right[k * all + i]);
-        is_harmless.push_back(harmless[k * all + i]);
-      }
-  }
-  ExitTable by_label() const { return {exits, count, scores, is_right, costs}; }
-  ExitTable by_harm() const { return {exits, count, scores, is_harmless, costs}; }
+// From this many on, a path takes longer to lay than a thread to start.
+constexpr std::size_t kManyScores = 50'000;
 
-  int exits;
-  std::int64_t count;
-  std::vector<float> scores;
-  std::vector<std::uint8_t> is_right, is_harmless;
+// What is known of all images.
+struct Known {
+  const Judgements& judged;
+  std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
+
+// Some of the images, copied.
+class Part {
+ public:
+  Part(const Known& known, const std::vector<std::size_t>& images)
+      : exits_(known.judged.exits), images_(images.size()), costs_(known.costs) {
+    const auto all = static_cast<std::size_t>(known.judged.images);
+    for (std::size_t k = 0; k < costs_.size(); ++k)
+      for (const std::size_t i : images) {
+        scores_.push_back(known.judged.scores[k * all + i]);
+        right_.push_back(known.right[k * all + i]);
+        harmless_.push_back(known.harmless[k * all + i]);
+      }
+  }
+  double images() const { return static_cast<double>(images_); }
+  ExitTable by_label() const { return table(right_); }
+  ExitTable by_harm() const { return table(harmless_); }
+
+ private:
+  ExitTable table(std::span<const std::uint8_t> good) const {
+    return {exits_, static_cast<std::int64_t>(images_), scores_, good, costs_};
+  }
+
+  int exits_;
+  std::size_t images_;
+  std::span<const double> costs_;
+  std::vector<float> scores_;
+  std::vector<std::uint8_t> right_, harmless_;
+};
+
+// Right images of one fold for each step of the path laid on all: at its mean cost on the path laid
+// on the others.
+std::vector<double> right_held_out(const Known& known, const std::vector<double>& mean_costs,
+                                   std::size_t fold, std::size_t folds) {
+  std::vector<std::size_t> inside, outside;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(known.judged.images); ++i)
+    (i % folds == fold ? inside : outside).push_back(i);
+  const Part laid(known, outside), held(known, inside);
+  const std::vector<Thresholds> path = bold_path(laid.by_harm(), kPathLevels);
+  const std::vector<Choice> on_laid = tally_along(laid.by_label(), path);
+  const std::vector<Choice> on_held = tally_along(held.by_label(), path);
+  const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
+  const auto right = [&](std::size_t step) { return static_cast<double>(on_held[step].good); };
+  std::vector<double> result;
+  std::size_t step = 0;  // the first that costs no more; costs fall along both paths
+  for (const double wanted : mean_costs) {
+    while (cost(step) > wanted && step + 1 < path.size()) ++step;
+    double here = right(step);
+    if (step > 0 && cost(step) < wanted) {
+      const double before = (wanted - cost(step)) / (cost(step - 1) - cost(step));
+      here += before * (right(step - 1) - here);
+    }
+    result.push_back(here);
+  }
+  return result;
+}
 
 }  // namespace
 
 CrossFittedPath cross_fit(const Judgements& judged, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs) {
+  OFFRAMP_ASSERT(judged.images > 0 && costs.size() == static_cast<std::size_t>(judged.exits));
   OFFRAMP_ASSERT(right.size() == judged.scores.size() && harmless.size() == right.size());
-  const ExitTable by_label{judged.exits, judged.images, judged.scores, right, costs};
+  OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
+  const Known known{judged, right, harmless, costs};
   CrossFittedPath path;
-  path.thresholds =
-      bold_path({judged.exits, judged.images, judged.scores, harmless, costs}, kPathLevels);
-  for (const Thresholds& thresholds : path.thresholds)
-    path.fitted.push_back(tally(by_label, thresholds));
-  const auto images = static_cast<std::size_t>(judged.images);
-  const std::size_t folds = std::min<std::size_t>(kFolds, images);
-  path.held_out_right.resize(path.thresholds.size());
-  if (folds < 2) {  // nothing to hold out
-    std::ranges::transform(path.fitted, path.held_out_right.begin(), &Choice::good);
-    return path;
-  }
-  for (std::size_t fold = 0; fold < folds; ++fold) {
-    std::vector<std::size_t> inside, outside;
-    for (std::size_t i = 0; i < images; ++i) (i % folds == fold ? inside : outside).push_back(i);
-    const Part laid(judged, right, harmless, costs, outside);
-    const Part held(judged, right, harmless, costs, inside);
-    const std::vector<Thresholds> other = bold_path(laid.by_harm(), kPathLevels);
-    const auto mean_cost = [&](std::size_t step) {
-      return tally(laid.by_label(), other[step]).total_cost / static_cast<double>(laid.count);
+  path.fitted = tally_along(
+      {judged.exits, judged.images, judged.scores, right, costs},
+      bold_path({judged.exits, judged.images, judged.scores, harmless, costs}, kPathLevels));
+  const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(judged.images));
+  if (folds < 2) return path;
+
+  std::vector<double> mean_costs;
+  for (const Choice& step : path.fitted)
+    mean_costs.push_back(step.total_cost / static_cast<double>(judged.images));
+  std::vector<std::vector<double>> of_folds(folds);
+  {
+    const std::size_t threads =
+        judged.scores.size() < kManyScores ? 1 : std::max(1u, std::thread::hardware_concurrency());
+    const auto work = [&](std::size_t first) {
+      for (std::size_t fold = first; fold < folds; fold += threads)
+        of_folds[fold] = right_held_out(known, mean_costs, fold, folds);
     };
-    // Both paths grow ever cheaper.
-    std::size_t step = 0;
-    double cost = mean_cost(step);
-    std::int64_t held_right = tally(held.by_label(), other[step]).good;
-    for (std::size_t at = 0; at < path.fitted.size(); ++at) {
-      // A hair more, for the order in which costs are added.
-      const double most = path.fitted[at].total_cost / static_cast<double>(images) * (1 + 1e-12);
-      const std::size_t before = step;
-      while (cost > most && step + 1 < other.size()) cost = mean_cost(++step);
-      if (step != before) held_right = tally(held.by_label(), other[step]).good;
-      path.held_out_right[at] += held_right;
-    }
+    std::vector<std::jthread> others;
+    for (std::size_t t = 1; t < std::min(threads, folds); ++t) others.emplace_back(work, t);
+    work(0);
   }
+  path.held_out_right.resize(path.fitted.size());
+  for (const std::vector<double>& of_fold : of_folds)
+    for (std::size_t step = 0; step < of_fold.size(); ++step)
+      path.held_out_right[step] += of_fold[step];
   return path;
 }
 
-std::optional<std::size_t> boldest_with(const CrossFittedPath& path, std::int64_t least_right) {
+std::optional<std::size_t> boldest_keeping(const CrossFittedPath& path, std::int64_t least_right) {
+  const auto keeps = [&](std::size_t step) {
+    // A hair less, for the order in which fractions of images were added.
+    return path.fitted[step].good >= least_right &&
+           (path.held_out_right.empty() ||
+            path.held_out_right[step] >= static_cast<double>(least_right) - 1e-6);
+  };
   std::optional<std::size_t> boldest;
-  for (std::size_t at = 0; at < path.fitted.size(); ++at) {
-    if (std::min(path.fitted[at].good, path.held_out_right[at]) >= least_right)
-      boldest = at;
-    else if (boldest)
-      break;
+  for (std::size_t step = 0; step < path.fitted.size(); ++step) {
+    if (!keeps(step)) {
+      if (boldest) break;
+      continue;
+    }
+    if (!boldest || path.fitted[step].total_cost < path.fitted[*boldest].total_cost) boldest = step;
   }
   return boldest;
 }

@@ -33,10 +33,10 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   const std::int64_t most =
       most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, aim.attempt));
   Thresholds boldest(policy.thresholds.size());
-  for (const Thresholds& thresholds : bold_path(by_harm, kPathLevels)) {
-    const std::int64_t harmed = tune.images() - tally(by_harm, thresholds).good;
+  for (const Choice& step : tally_along(by_harm, bold_path(by_harm, kPathLevels))) {
+    const std::int64_t harmed = tune.images() - step.good;
     if (harmed * certify_images > most * tune.images()) break;  // as rates, without rounding
-    boldest = thresholds;
+    boldest = step.thresholds;
   }
   const Choice choice = tally(by_label, boldest);
   Chosen chosen;

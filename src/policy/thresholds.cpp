@@ -280,6 +280,37 @@ Choice tally(const ExitTable& table, const Thresholds& thresholds) {
   return choice;
 }
 
+std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path) {
+  const auto exits = static_cast<std::size_t>(table.exits);
+  const auto images = static_cast<std::size_t>(table.images);
+  const std::size_t last = exits - 1;
+  std::vector<std::vector<Index>> orders;
+  for (std::size_t k = 0; k < last; ++k)
+    orders.push_back(order_of(table.scores.subspan(k * images, images)));
+  std::vector<std::size_t> place(images, last), begin(last);
+  std::vector<std::int64_t> stopped(exits);
+  stopped[last] = table.images;
+  std::int64_t good = 0;
+  for (std::size_t i = 0; i < images; ++i) good += table.good[last * images + i];
+  std::vector<Choice> choices;
+  choices.reserve(path.size());
+  for (const Thresholds& thresholds : path) {
+    OFFRAMP_ASSERT(thresholds.size() == last);
+    for (std::size_t k = 0; k < last; ++k)
+      for (; thresholds[k] && begin[k] < orders[k].size(); ++begin[k]) {
+        const Index i = orders[k][begin[k]];
+        if (table.scores[k * images + i] < *thresholds[k]) break;
+        if (place[i] <= k) continue;
+        good += table.good[k * images + i] - table.good[place[i] * images + i];
+        --stopped[place[i]];
+        ++stopped[k];
+        place[i] = k;
+      }
+    choices.push_back({thresholds, good, cost_of(stopped, table.costs)});
+  }
+  return choices;
+}
+
 std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim) {
   Search search(table, aim);
   search.shared();

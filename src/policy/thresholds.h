@@ -48,6 +48,9 @@ struct Aim {
 /// Counts what thresholds do, image by image.
 Choice tally(const ExitTable& table, const Thresholds& thresholds);
 
+/// The same as tally() of each, for thresholds that only get lower from one to the next.
+std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path);
+
 /// The best single threshold for all early exits, exactly. nullopt if none keeps to the aim.
 std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim);
 
@@ -55,6 +58,9 @@ std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim);
 /// so; beyond, exact over the last early exit's threshold and a grid of quantiles of the others',
 /// then improved one exit at a time. Never worse than search_shared.
 std::optional<Choice> search_each(const ExitTable& table, const Aim& aim);
+
+/// Steps of each exit's threshold on a path that policies are chosen from: quantiles of its scores.
+inline constexpr int kPathLevels = 200;
 
 /// Ever bolder thresholds, from those at which nothing stops early: each step lowers to the next of
 /// `levels` quantiles the threshold of the exit that promises most, which is the cost it saves for

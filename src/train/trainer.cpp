@@ -195,7 +195,7 @@ class Run {
     std::vector<std::uint64_t> all;
     std::ranges::set_union(seen, ours.train, std::back_inserter(all));
     ours.train = std::move(all);
-    // Certificates that an ancestor drew from these images are spent for its children too.
+    // Certificates that it drew from these images are drawn from them for its child too.
     const auto shared = [&](std::uint64_t hash) {
       return std::ranges::binary_search(ours.certify, hash);
     };
@@ -470,7 +470,12 @@ class Run {
         throw Error("the training images are not those the run began with");
       model_.provenance.data = then;
       model_.preprocessing = saved.preprocessing;
+      // Whoever calibrates what a run has so far has drawn from the images of its end.
       model_.certificates = saved.certificates;
+      for (const char* name :
+           {"model.safetensors", "best.safetensors", "last.safetensors", "ema.safetensors"})
+        model_.certificates =
+            std::max(model_.certificates, certificates_drawn(folder_.file(name), saved));
       network_.load(saved.weights);
       updater_->load(extra);
       if (average_) average_->load(extra);

@@ -81,6 +81,55 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
   }
 }
 
+TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
+  // Hard images are named wrong by exits 1 and 2, and otherwise by each.
+  constexpr std::size_t kImages = 1000, kClasses = 3;
+  Logits tune{3, kClasses, std::vector<float>(3 * kImages * kClasses), {}};
+  for (std::size_t i = 0; i < kImages; ++i) {
+    KeyedRandom random(1, i);
+    const auto label = random.below(kClasses);
+    tune.labels.push_back(static_cast<std::int64_t>(label));
+    const bool hard = random.uniform() < 0.3f;
+    for (std::size_t k = 0; k < 3; ++k) {
+      const auto answer = hard && k < 2 ? (label + 1 + k) % kClasses : label;
+      tune.values[(k * kImages + i) * kClasses + answer] = 1;
+    }
+  }
+  const Policy policy = fit_policy({Criterion::patience, Ensemble::off}, tune.view());
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 0.995});
+  EXPECT_TRUE(chosen.met);
+  EXPECT_EQ(chosen.policy.thresholds, (Thresholds{std::nullopt, 2.f}));
+  EXPECT_LT(chosen.relative_cost, 0.75);
+}
+
+TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
+  const Logits three = plausible(15, 900);
+  const std::size_t cells = three.values.size() / 3;
+  const Logits two{2,
+                   three.classes,
+                   {three.values.begin() + static_cast<std::ptrdiff_t>(cells), three.values.end()},
+                   three.labels};
+  const std::vector<double> costs = {0.5, 1};
+  for (const Ensemble ensemble : {Ensemble::off, Ensemble::mean, Ensemble::weighted})
+    for (const Logits* tune : {&two, &three}) {
+      const Policy policy = fit_policy({Criterion::confidence, ensemble}, tune->view());
+      const auto& exit_costs = tune == &two ? costs : kCosts;
+      // Of all exits together: never sure enough.
+      const double least =
+          choose_thresholds(policy, tune->view(), exit_costs, {.threshold = 2}).accuracy - 0.02;
+      const Chosen chosen =
+          choose_thresholds(policy, tune->view(), exit_costs, {.least_accuracy = least});
+      EXPECT_TRUE(chosen.met);
+      EXPECT_GE(chosen.accuracy, least - 1e-12);
+      EXPECT_LT(chosen.relative_cost, 0.98);
+    }
+  // Nothing is saved by leaving: nothing is given away.
+  const Policy policy = fit_policy({}, two.view());
+  const Chosen chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
+                                          {.least_accuracy = accuracy_of_last(two.view()) - 0.02});
+  EXPECT_EQ(chosen.policy.thresholds, Thresholds(1));
+}
+
 TEST(Calibration, KeepsToABudget) {
   const Logits tune = plausible(2, 1000);
   const Policy policy = fit_policy({}, tune.view());

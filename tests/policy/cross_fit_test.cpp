@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -53,70 +56,158 @@ struct Images {
 TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   const Images images(153);  // folds of 15 and of 16
   const CrossFittedPath path = images.path();
-  ASSERT_GT(path.thresholds.size(), 100u);
-  ASSERT_EQ(path.thresholds, bold_path(images.by_harm(), kPathLevels));
-  for (std::size_t at = 0; at < path.thresholds.size(); at += 7) {
-    const Choice fitted = tally(images.by_label(), path.thresholds[at]);
+  const auto steps = bold_path(images.by_harm(), kPathLevels);
+  ASSERT_GT(steps.size(), 100u);
+  ASSERT_EQ(path.fitted.size(), steps.size());
+  ASSERT_EQ(path.held_out_right.size(), steps.size());
+  for (std::size_t at = 0; at < steps.size(); at += 7) {
+    const Choice fitted = tally(images.by_label(), steps[at]);
+    EXPECT_EQ(path.fitted[at].thresholds, steps[at]);
     EXPECT_EQ(path.fitted[at].good, fitted.good);
     EXPECT_EQ(path.fitted[at].total_cost, fitted.total_cost);
-    std::int64_t held_out = 0;
+    double held_out = 0;
     for (std::size_t fold = 0; fold < kFolds; ++fold) {
       const Images laid = images.part(fold, false), held = images.part(fold, true);
-      Thresholds chosen;
+      const double wanted = fitted.total_cost / 153;
+      double cost_before = 0, right_before = 0;
       for (const Thresholds& thresholds : bold_path(laid.by_harm(), kPathLevels)) {
-        chosen = thresholds;
-        const double mean =
+        const double cost =
             tally(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.judged.images);
-        if (mean <= fitted.total_cost / 153 + 1e-9) break;
+        const auto right = static_cast<double>(tally(held.by_label(), thresholds).good);
+        if (cost <= wanted) {
+          const double share = cost == wanted ? 0 : (wanted - cost) / (cost_before - cost);
+          held_out += share * right_before + (1 - share) * right;
+          break;
+        }
+        cost_before = cost;
+        right_before = right;
       }
-      held_out += tally(held.by_label(), chosen).good;
     }
-    EXPECT_EQ(path.held_out_right[at], held_out) << at;
+    EXPECT_NEAR(path.held_out_right[at], held_out, 1e-9) << at;
   }
 }
 
 TEST(CrossFit, BeginsWithTheLastExitForAll) {
   const Images images(80);
   const CrossFittedPath path = images.path();
-  EXPECT_EQ(path.thresholds[0], Thresholds(2));
+  EXPECT_EQ(path.fitted[0].thresholds, Thresholds(2));
   EXPECT_EQ(path.fitted[0].total_cost, 80);
   EXPECT_EQ(path.held_out_right[0], path.fitted[0].good);
 }
 
+// Exits that agree: every image is as good as any other, so that what a fold loses is what all
+// lose.
+TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
+  Images images(1000);
+  for (std::size_t i = 0; i < 1000; ++i) {
+    const bool easy = i / 10 % 5 != 0;  // as many in every fold
+    for (std::size_t k = 0; k < 3; ++k) {
+      images.judged.scores[k * 1000 + i] = k == 1 && easy ? 2 : 1;
+      images.right[k * 1000 + i] = k == 2 || (k == 1 && easy);
+      images.harmless[k * 1000 + i] = images.right[k * 1000 + i];
+    }
+  }
+  const CrossFittedPath path = images.path();
+  // Never; exit 2 where two agree; then all there, or all at exit 1.
+  EXPECT_EQ(path.fitted[1].thresholds, (Thresholds{std::nullopt, 2.f}));
+  EXPECT_EQ(path.fitted[1].good, 1000);
+  EXPECT_NEAR(path.held_out_right[1], 1000, 1e-9);
+  EXPECT_EQ(boldest_keeping(path, 1000), 1u);
+}
+
+TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
+  Images images(500);
+  for (std::size_t i = 0; i < 500; ++i) {
+    KeyedRandom random(8, i);
+    const bool easy = random.uniform() < 0.7f;
+    for (std::size_t k = 0; k < 3; ++k) {
+      images.judged.scores[k * 500 + i] = k == 1 && easy ? 2 : 1;
+      images.right[k * 500 + i] = k == 2 || (k == 1 && easy);
+      images.harmless[k * 500 + i] = images.right[k * 500 + i];
+    }
+  }
+  const CrossFittedPath path = images.path();
+  EXPECT_EQ(path.fitted[1].good, 500);
+  EXPECT_GT(path.held_out_right[1], 495);  // the next step would lose 150 or more
+}
+
+TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
+  Images images(200);
+  for (std::size_t i = 0; i < 200; i += 3)
+    images.judged.scores[i] = std::numeric_limits<float>::quiet_NaN();
+  const CrossFittedPath path = images.path();
+  for (const double right : path.held_out_right) {
+    EXPECT_GE(right, 0);
+    EXPECT_LE(right, 200);
+  }
+  for (const Choice& step : path.fitted)
+    for (const auto& threshold : step.thresholds) EXPECT_TRUE(!threshold || *threshold >= 0);
+}
+
 TEST(CrossFit, StandsVeryFewImages) {
   const CrossFittedPath one = Images(1).path();
-  EXPECT_EQ(one.held_out_right.size(), one.thresholds.size());
-  for (std::size_t at = 0; at < one.fitted.size(); ++at)
-    EXPECT_EQ(one.held_out_right[at], one.fitted[at].good);
+  EXPECT_TRUE(one.held_out_right.empty());
+  EXPECT_FALSE(one.fitted.empty());
+  EXPECT_TRUE(boldest_keeping(one, 0));
   for (const std::int64_t count : {2, 3, 9, 10, 11}) {
-    const Images images(count);
-    const CrossFittedPath path = images.path();
+    const CrossFittedPath path = Images(count).path();
     EXPECT_EQ(path.held_out_right[0], path.fitted[0].good) << count;
-    for (const std::int64_t right : path.held_out_right) {
+    for (const double right : path.held_out_right) {
       EXPECT_GE(right, 0);
       EXPECT_LE(right, count);
     }
   }
 }
 
-CrossFittedPath path_with(std::vector<std::int64_t> fitted, std::vector<std::int64_t> held_out) {
+TEST(CrossFit, ComesToTheSameOnManyThreads) {
+  const Images images(20'000);  // 60,000 scores
+  const CrossFittedPath path = images.path();
+  double fold_by_fold = 0;
+  const std::size_t step = path.fitted.size() / 2;
+  const double wanted = path.fitted[step].total_cost / 20'000;
+  for (std::size_t fold = 0; fold < kFolds; ++fold) {
+    const Images laid = images.part(fold, false), held = images.part(fold, true);
+    const auto steps = bold_path(laid.by_harm(), kPathLevels);
+    const auto costs = tally_along(laid.by_label(), steps);
+    const auto found = std::ranges::find_if(
+        costs, [&](const Choice& choice) { return choice.total_cost / 18'000 <= wanted; });
+    const auto at = static_cast<std::size_t>(found - costs.begin());
+    const double before = costs[at - 1].total_cost / 18'000, after = costs[at].total_cost / 18'000;
+    const auto right = [&](std::size_t which) {
+      return static_cast<double>(tally(held.by_label(), steps[which]).good);
+    };
+    const double share = (wanted - after) / (before - after);
+    fold_by_fold += share * right(at - 1) + (1 - share) * right(at);
+  }
+  EXPECT_NEAR(path.held_out_right[step], fold_by_fold, 1e-6);
+}
+
+CrossFittedPath path_with(std::vector<std::int64_t> fitted, std::vector<double> held_out) {
   CrossFittedPath path;
-  path.thresholds.resize(fitted.size());
-  for (const std::int64_t good : fitted) path.fitted.push_back({{}, good, 0});
+  for (const std::int64_t good : fitted)
+    path.fitted.push_back({{}, good, 100 - static_cast<double>(path.fitted.size())});
   path.held_out_right = std::move(held_out);
   return path;
 }
 
 TEST(CrossFit, GoesOnUntilEitherCountIsTooSmall) {
-  EXPECT_EQ(boldest_with(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
-  EXPECT_EQ(boldest_with(path_with({90, 91, 92, 93}, {90, 90, 89, 95}), 90), 1u);
-  EXPECT_EQ(boldest_with(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);
+  EXPECT_EQ(boldest_keeping(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
+  EXPECT_EQ(boldest_keeping(path_with({90, 91, 92, 93}, {90, 90, 89.5, 95}), 90), 1u);
+  EXPECT_EQ(boldest_keeping(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);
 }
 
-TEST(CrossFit, PassesOverCarefulOnesThatAreNotGoodEnough) {
+TEST(CrossFit, PassesOverCarefulStepsThatAreNotGoodEnough) {
   // More is asked than the last exit gives, and early exits help.
-  EXPECT_EQ(boldest_with(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
-  EXPECT_EQ(boldest_with(path_with({88, 89}, {88, 89}), 90), std::nullopt);
+  EXPECT_EQ(boldest_keeping(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
+  EXPECT_EQ(boldest_keeping(path_with({88, 89}, {88, 89}), 90), std::nullopt);
+}
+
+TEST(CrossFit, GivesAwayNothingForNothing) {
+  CrossFittedPath path = path_with({92, 91, 90, 90}, {92, 91, 90, 90});
+  for (std::size_t step : {1u, 2u}) path.fitted[step].total_cost = path.fitted[0].total_cost;
+  EXPECT_EQ(boldest_keeping(path, 90), 3u);
+  path.fitted[3].total_cost = path.fitted[0].total_cost;
+  EXPECT_EQ(boldest_keeping(path, 90), 0u);
 }
 
 }  // namespace

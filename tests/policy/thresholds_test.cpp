@@ -167,6 +167,24 @@ TEST(Search, OfOneExitHasNothingToChoose) {
   EXPECT_FALSE(search_each(one.table(), {.least_good = 2}));
 }
 
+TEST(TallyAlong, IsTallyOfEach) {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const Case one = random_case(seed, 1 + static_cast<int>(seed % 5), 120);
+    const Case other = random_case(seed + 100, 1 + static_cast<int>(seed % 5), 80);
+    const auto path = bold_path(one.table(), 8);
+    for (const ExitTable& table : {one.table(), other.table()}) {
+      const auto choices = tally_along(table, path);
+      ASSERT_EQ(choices.size(), path.size());
+      for (std::size_t m = 0; m < path.size(); ++m) {
+        const Choice each = tally(table, path[m]);
+        EXPECT_EQ(choices[m].thresholds, path[m]);
+        EXPECT_EQ(choices[m].good, each.good);
+        EXPECT_EQ(choices[m].total_cost, each.total_cost);
+      }
+    }
+  }
+}
+
 TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
   const Case one = random_case(9, 4, 200);
   const auto path = bold_path(one.table(), 10);

@@ -213,7 +213,18 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   EXPECT_EQ(start(second, run("second"), true, 1), TrainOutcome::interrupted);
   check();
 
-  // Drawn from other images.
+  // Drawn meanwhile, for what the run had by then.
+  ModelFile kept = load_model(run("second") / "last.safetensors");
+  kept.certificates = 3;
+  save_model(run("second") / "last.safetensors", kept);
+  start(second, run("second"), true, 1);
+  EXPECT_EQ(load_model(run("second") / "checkpoint.safetensors").certificates, 3);
+
+  // From some of the same images; from others.
+  model.provenance.data.certify.resize(2);
+  save_model(run("first") / "last.safetensors", model);
+  start(second, run("some"), false, 1);
+  EXPECT_EQ(load_model(run("some") / "checkpoint.safetensors").certificates, 2);
   model.provenance.data.certify = {2, 3};
   save_model(run("first") / "last.safetensors", model);
   start(second, run("third"), false, 1);
