@@ -1,7 +1,8 @@
 // What `offramp calibrate --max-accuracy-drop` does to new images: draws tune images again and
 // again from a population whose rates are known, chooses thresholds on them, and prints the true
 // drop beside the one that was asked for. Next to it the cheapest thresholds there are that keep to
-// the drop on tune: the best of very many on few images.
+// the drop on tune: the best of very many on few images;
+// and `calibrate`'s own path with nothing held out.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>

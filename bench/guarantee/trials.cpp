@@ -137,8 +137,8 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
   const ExitTable table{judged.exits, judged.images, judged.scores, harmless, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
-  for (const Thresholds& thresholds : path)
-    harmed.push_back(judged.images - tally(table, thresholds).good);
+  for (const Choice& choice : tally_along(table, path))
+    harmed.push_back(judged.images - choice.good);
   return harmed;
 }
 
@@ -309,11 +309,8 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
         choose_thresholds(policy, tune.view(), population.costs,
                           {.least_accuracy = least / static_cast<double>(tune_images)});
     // As far along the path as the images it was laid on allow.
-    const std::vector<std::uint8_t> harmless_on_tune = harmless_table(judged, tune.labels, false);
-    const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless_on_tune,
-                            population.costs};
     CrossFittedPath path;
-    path.fitted = tally_along(table, bold_path(by_harm, kPathLevels));
+    path.fitted = tally_along(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
     const Choice& fitted = path.fitted[boldest_keeping(path, least_right).value()];
     const auto searched = search_each(table, {.least_good = least_right});

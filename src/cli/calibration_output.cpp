@@ -212,8 +212,7 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
   if (tune.held_out_accuracy)
     text += fmt::format(
         "held out: accuracy {}, {:.2f} points less than the last exit, with thresholds of this "
-        "cost "
-        "laid on other images than they are judged on\n",
+        "cost laid on other images than they are judged on\n",
         percent(*tune.held_out_accuracy), 100 * (tune.last_accuracy - *tune.held_out_accuracy));
   text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
                                                      ? "the network without early exits"

@@ -42,7 +42,8 @@ struct Chosen {
   std::optional<double> held_out_accuracy = {};
 };
 
-/// @param policy  from fit_policy  @param costs  [K] relative cost of an image that stops at exit k
+/// @param policy  from fit_policy  @param costs  [K] relative cost of an image that stops at exit
+/// k; they must not fall from one exit to the next where an accuracy is the aim
 /// @throws Error if there is no image or sizes do not fit
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const ThresholdAim& aim);

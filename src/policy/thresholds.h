@@ -38,7 +38,9 @@ struct Choice {
   double total_cost = 0;  ///< of the images' counts per exit: equal counts, equal bits
 };
 
-/// What a choice must keep to, and which of those that do is wanted.
+/// What a choice must keep to, and which of those that do is wanted. `calibrate` asks for the best
+/// within a cost; the cheapest with a count of good images is what bench/guarantee holds it
+/// against.
 struct Aim {
   std::int64_t least_good = 0;
   double most_cost = std::numeric_limits<double>::infinity();  ///< total
