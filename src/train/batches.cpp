@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -177,4 +177,4 @@ std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
   return std::make_unique<DeviceBatches>(dataset, std::move(indices), options, first_step, device);
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

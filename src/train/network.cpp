@@ -9,7 +9,7 @@
 #include "core/random.h"
 #include "train/batch_norm.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -330,4 +330,4 @@ std::vector<Tensor> TorchNetwork::forward(const Tensor& images, const Mode& mode
   return logits;
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

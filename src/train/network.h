@@ -9,7 +9,7 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// The LibTorch reader of a Graph. Holds every parameter as an f32 tensor under its file name;
 /// activations are channels last, in f32 or bf16. Batch norm, residual addition and relu run as one
@@ -80,4 +80,4 @@ class TorchNetwork {
   std::vector<std::vector<Step>> bodies_, heads_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::train

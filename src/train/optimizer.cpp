@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -180,4 +180,4 @@ void WeightAverage::load(const Tensors& saved) {
   updates_ = integer_from(saved, "ema_updates");
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

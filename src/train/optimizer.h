@@ -10,7 +10,7 @@
 #include "recipe/recipe.h"
 #include "train/network.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// SGD with (Nesterov) momentum as PyTorch defines it, or AdamW (Loshchilov and Hutter, 2019), in
 /// one pass over weights, gradients and state. Weight decay acts on the weights of convolutions and
@@ -59,4 +59,4 @@ class WeightAverage {
   std::int64_t updates_ = 0;
 };
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -6,7 +6,7 @@
 #include "train/network.h"
 #include "train/torch_setup.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -113,4 +113,4 @@ std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
   return translate_torch_errors([&] { return std::make_unique<TorchPredictor>(model, options); });
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

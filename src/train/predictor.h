@@ -7,7 +7,7 @@
 #include "model/model_file.h"
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::train {
 
 struct TorchPredictorOptions {
   int threads = 0;  ///< 0: all cores
@@ -20,4 +20,4 @@ struct TorchPredictorOptions {
 std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
                                                 const TorchPredictorOptions& options);
 
-}  // namespace offramp
+}  // namespace offramp::train

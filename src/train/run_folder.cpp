@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp {
+namespace offramp::train {
 
 using json = nlohmann::ordered_json;
 
@@ -89,4 +89,4 @@ void RunFolder::forget_after(int epoch) const {
   write_text_atomic(file("metrics.jsonl"), kept);
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

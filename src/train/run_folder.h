@@ -9,7 +9,7 @@
 #include "model/model_file.h"
 #include "train/trainer.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// What a run must remember besides weights and optimiser state.
 struct RunState {
@@ -48,4 +48,4 @@ class RunFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::train

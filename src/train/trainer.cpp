@@ -19,7 +19,7 @@
 #include "train/schedule.h"
 #include "train/torch_setup.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -518,4 +518,4 @@ TrainOutcome train(const TrainRequest& request, const TrainEvents& events) {
   return translate_torch_errors([&] { return Run(request, events).go(); });
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

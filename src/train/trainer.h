@@ -10,7 +10,7 @@
 #include "data/dataset.h"
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// Where a run stands after a step.
 struct StepReport {
@@ -66,4 +66,4 @@ TrainOutcome train(const TrainRequest& request, const TrainEvents& events);
 /// The graph a recipe builds for images of this size and number of classes.
 Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classes);
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -12,7 +12,7 @@
 #include "data/synthetic.h"
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using testing::HasSubstr;
@@ -297,4 +297,4 @@ TEST_F(Training, RefusesToResumeOnOtherImages) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::train
