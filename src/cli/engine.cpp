@@ -17,27 +17,11 @@
 #include "runtime/predictor.h"
 #include "runtime/self_check.h"
 
-#ifdef OFFRAMP_WITH_TRAIN
-#include "train/predictor.h"
-#endif
-
 namespace offramp::cli {
 namespace {
 
 /// Rows of a segment's batch: more neither run faster nor fit into the caches.
 constexpr int kLargestBatch = 32;
-
-/// Whether flags and build mean LibTorch.
-bool is_libtorch(const EngineFlags& flags) {
-  const bool other_device = flags.device != "cpu";
-  if (other_device && flags.engine == "runtime")
-    throw UsageError("--engine runtime: runs on the CPU, not on {}", quote(flags.device));
-  const bool libtorch = flags.engine == "libtorch" || other_device;
-#ifndef OFFRAMP_WITH_TRAIN
-  if (libtorch) throw Error("this build has no LibTorch: it was configured with OFFRAMP_TRAIN=OFF");
-#endif
-  return libtorch;
-}
 
 /// Each message once.
 void tell_once(const std::string& text) {
@@ -85,38 +69,12 @@ Precision runtime_precision(const ModelFile& model, const EngineFlags& flags) {
   return Precision::f32;
 }
 
-std::unique_ptr<Predictor> open_runtime(const ModelFile& model, const EngineFlags& flags) {
-  RuntimeOptions options;
-  options.precision = runtime_precision(model, flags);
-  options.threads = flags.threads;
-  if (model.deployment) options.ranges = model.deployment->ranges;
-  if (flags.batch > 0) options.batch = std::min(flags.batch, kLargestBatch);
-  options.tune = flags.tune;
-  return std::make_unique<RuntimePredictor>(
-      std::make_shared<RuntimeModel>(model.graph, model.weights, options));
-}
-
-#ifdef OFFRAMP_WITH_TRAIN
-std::unique_ptr<Predictor> open_libtorch(const ModelFile& model, const EngineFlags& flags) {
-  TorchPredictorOptions options;
-  options.threads = flags.threads;
-  options.precision = precision_for(model, flags.precision) == Precision::bf16
-                          ? PrecisionChoice::bf16
-                          : PrecisionChoice::f32;
-  options.device = flags.device;
-  return make_torch_predictor(model, options);
-}
-#endif
-
 }  // namespace
 
 void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   command.add_option("--threads", flags.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 4096));
   command.add_option("--batch", flags.batch, "Images at once")->check(CLI::Range(1, 65536));
-  command
-      .add_option("--engine", flags.engine, "runtime (default), or libtorch where it is built in")
-      ->check(CLI::IsMember({"runtime", "libtorch"}));
   command.add_option("--precision", flags.precision,
                      "f32, bf16, or int8 for a file that quantize wrote; auto, the default: a "
                      "deployment file's own within its bounds, else f32; of any other what its "
@@ -124,7 +82,6 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   command.add_flag("--tune", flags.tune,
                    "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
                    "the choice is kept in the user's cache folder");
-  command.add_option("--device", flags.device, "cpu, or cuda with libtorch")->capture_default_str();
 }
 
 Precision precision_for(const ModelFile& model, const std::string& word) {
@@ -140,24 +97,20 @@ Precision precision_for(const ModelFile& model, const std::string& word) {
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {
-  if (!is_libtorch(flags)) {
-    const Precision precision = runtime_precision(model, flags);
-    const bool tuned = flags.tune && precision == Precision::f32;
-    return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : ""), tuned};
-  }
-  if (flags.tune) throw UsageError("--tune: LibTorch chooses its convolutions itself");
-  const Precision precision = precision_for(model, flags.precision);
-  if (precision == Precision::int8)
-    throw UsageError("--precision: LibTorch computes in f32 or bf16, got \"int8\"");
-  return {std::string(to_string(precision)), "libtorch " + flags.device};
+  const Precision precision = runtime_precision(model, flags);
+  const bool tuned = flags.tune && precision == Precision::f32;
+  return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : ""), tuned};
 }
 
 std::unique_ptr<Predictor> open_engine(const ModelFile& model, const EngineFlags& flags) {
-  engine_for(model, flags);
-#ifdef OFFRAMP_WITH_TRAIN
-  if (is_libtorch(flags)) return open_libtorch(model, flags);
-#endif
-  return open_runtime(model, flags);
+  RuntimeOptions options;
+  options.precision = runtime_precision(model, flags);
+  options.threads = flags.threads;
+  if (model.deployment) options.ranges = model.deployment->ranges;
+  if (flags.batch > 0) options.batch = std::min(flags.batch, kLargestBatch);
+  options.tune = flags.tune;
+  return std::make_unique<RuntimePredictor>(
+      std::make_shared<RuntimeModel>(model.graph, model.weights, options));
 }
 
 }  // namespace offramp::cli

@@ -15,19 +15,17 @@ namespace offramp::cli {
 struct EngineFlags {
   int threads = 0;
   int batch = 0;          ///< 0: chosen by the command
-  std::string engine;     ///< empty: the runtime, or LibTorch where the device is not the CPU
   std::string precision;  ///< empty: "auto"
-  std::string device = "cpu";
-  bool tune = false;  ///< Winograd's algorithm where it is faster here; the runtime in f32 only
+  bool tune = false;      ///< Winograd's algorithm where it is faster here; the runtime in f32 only
 };
 
-/// Declares --threads, --batch, --engine, --precision, --tune and --device.
+/// Declares --threads, --batch, --precision and --tune.
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 
 /// What runs a model, as flags, build and CPU decide.
 struct Engine {
   std::string precision;  ///< that is computed in: another than was asked for on some CPUs
-  std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16", "libtorch cpu"; a certificate's name
+  std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16"; a certificate's name
   bool tuned = false;     ///< by timing on this machine: no certificate holds
 };
 
@@ -35,8 +33,7 @@ struct Engine {
 /// auto_precision. @throws UsageError naming the nearest
 Precision precision_for(const ModelFile& model, const std::string& word);
 
-/// @throws UsageError for an engine, precision or device that does not exist, or not together;
-///         Error if this build has no such engine
+/// @throws UsageError for a precision that does not exist
 Engine engine_for(const ModelFile& model, const EngineFlags& flags);
 
 /// Opens the engine for a model. A precision that the CPU has no instructions for gives way to the
