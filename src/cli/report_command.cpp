@@ -39,7 +39,7 @@ struct Flags {
 /// A run, its model, and the test images as it takes them with their logits.
 struct Subject {
   Subject(const std::string& path, const Flags& flags)
-      : run(find_run(path)), model(load_model(run.model)), cost(cost_of(model.graph)) {
+      : run(workflow::find_run(path)), model(load_model(run.model)), cost(cost_of(model.graph)) {
     source = flags.data.empty() ? source_of_run() : flags.data;
     loaded = load_data(source, Part::test, load_options(model));
     try {
@@ -64,7 +64,7 @@ struct Subject {
   }
 
   std::string source_of_run() const {
-    const std::string text = recipe_of(run, model);
+    const std::string text = workflow::recipe_text(run, model);
     if (text.empty())
       throw UsageError("--data: {} does not say where its images are", run.model.string());
     return parse_recipe(text, run.model.string()).data.source;
@@ -81,7 +81,7 @@ struct Subject {
 
   LogitsView view() const { return kept.logits.view(); }
 
-  RunFiles run;
+  workflow::FoundRun run;
   ModelFile model;
   Cost cost;
   std::string source;
@@ -194,15 +194,16 @@ ReportInput input_of(const Subject& subject, const Flags& flags) {
   const Engine engine = engine_for(subject.model, flags.engine);
   input.facts.emplace_back("precision of this report", engine.precision);
   input.facts.emplace_back("kernels of this report", engine.kernels);
-  input.recipe = recipe_of(subject.run, subject.model);
+  input.recipe = workflow::recipe_text(subject.run, subject.model);
   return input;
 }
 
 int run(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
-  const std::string out = flags.out.empty()
-                              ? (find_run(flags.runs.front()).folder / "report.html").string()
-                              : flags.out;
+  const std::string out =
+      flags.out.empty()
+          ? workflow::RunFolder(workflow::find_run(flags.runs.front()).folder).report().string()
+          : flags.out;
   check_writable(out);
   const Subject subject(flags.runs.front(), flags);
   const ReportInput input = input_of(subject, flags);

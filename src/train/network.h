@@ -20,6 +20,10 @@ class TorchNetwork {
   /// linear layers and biases, norms one and zero, as torchvision's ResNet.
   TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed);
 
+  // Steps point into the graph: moved along, not copied.
+  TorchNetwork(TorchNetwork&&) = default;
+  TorchNetwork(const TorchNetwork&) = delete;
+
   const Graph& graph() const { return graph_; }
   int num_exits() const { return static_cast<int>(exits_.size()); }
   torch::Device device() const { return device_; }

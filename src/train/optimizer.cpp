@@ -94,6 +94,13 @@ WeightUpdater::WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe) :
   }
 }
 
+std::vector<Tensor> WeightUpdater::gradients() const {
+  std::vector<Tensor> result;
+  for (const Slot& slot : slots_)
+    if (const Tensor gradient = slot.weight.grad(); gradient.defined()) result.push_back(gradient);
+  return result;
+}
+
 void WeightUpdater::step(double lr) {
   torch::NoGradGuard no_grad;
   for (Slot& slot : slots_) {

@@ -20,6 +20,9 @@ class WeightUpdater {
   /// Updates the parameters of `network` that require gradients.
   WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe);
 
+  /// The gradients present, in the order of parameters(graph).
+  std::vector<torch::Tensor> gradients() const;
+
   /// One step with the gradients present; a parameter without gradient stays. Clears the gradients.
   void step(double learning_rate);
 

@@ -9,8 +9,11 @@
 
 #include "data/dataset.h"
 #include "recipe/recipe.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::train {
+
+class GradientExchange;
 
 /// Where a run stands after a step.
 struct StepReport {
@@ -23,24 +26,10 @@ struct StepReport {
   double seconds_left = 0;
 };
 
-/// One line of metrics.jsonl.
-struct EpochReport {
-  int epoch = 1, epochs = 1;
-  double loss = 0;
-  std::vector<double>
-      train_accuracy;  ///< [K] on augmented training images, while they were learned
-  std::vector<double> tune_accuracy, tune_nll;  ///< [K] of the averaged weights where there are any
-  double learning_rate = 0;
-  double images_per_second = 0;
-  double seconds = 0;      ///< of training, since the beginning of the run, without interruptions
-  double loader_wait = 0;  ///< share of the epoch's time spent waiting for images
-  bool best = false;       ///< the best on tune so far
-};
-
 struct TrainEvents {
   std::function<void(const std::string&)> message;  ///< one line for people
   std::function<void(const StepReport&)> step;
-  std::function<void(const EpochReport&)> epoch;
+  std::function<void(const workflow::EpochReport&)> epoch;
 };
 
 struct TrainRequest {
@@ -49,18 +38,17 @@ struct TrainRequest {
   std::filesystem::path run;                ///< run folder; made if missing
   bool resume = false;                      ///< go on from checkpoint.safetensors
   const std::atomic<bool>* stop = nullptr;  ///< set to true: stop after the step, save
+  GradientExchange* exchange = nullptr;  ///< called before each update; null: nothing to exchange
 };
 
 enum class TrainOutcome { finished, interrupted, already_finished };
 
-/// Trains a network and keeps, in the run folder: config.toml, metrics.jsonl,
-/// checkpoint.safetensors (all that is needed to go on), last.safetensors, ema.safetensors (with a
-/// weight average), best.safetensors (best on tune) and model.safetensors (= best). With one seed
+/// Trains a network and keeps the files of workflow::RunFolder, whose lock it holds. With one seed
 /// and number of threads, an f32 run on the CPU gives the same bits however often it is
 /// interrupted.
-/// @throws UsageError if recipe and data do not fit; Error if the loss is no longer finite (the
-/// last good checkpoint
-///         stays), a file cannot be written, or LibTorch fails
+/// @throws UsageError if recipe and data do not fit; Error if another process is training in the
+///         folder, the loss is no longer finite (the last good checkpoint stays), a file cannot be
+///         written, or LibTorch fails
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events);
 
 /// The graph a recipe builds for images of this size and number of classes.

@@ -8,16 +8,25 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "cli/command.h"
+#include "cli/program.h"
+#include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
-#include "train/run_folder.h"
-#include "train/trainer.h"
+#include "train/run.h"
+#include "workflow/run_folder.h"
 
-namespace offramp::cli {
+namespace offramp::train_cli {
 namespace {
+
+using cli::printable;
+using cli::tell;
+using train::StepReport;
+using train::TrainOutcome;
+using workflow::EpochReport;
+using workflow::RunFolder;
 
 std::atomic<bool> stop_requested{false};
 
@@ -132,7 +141,7 @@ Recipe recipe_of(const Flags& flags) {
     for (const KeyFlag& flag : kKeyFlags)
       if (!flag.when_resumed && flags.keys.contains(flag.key))
         throw UsageError("--resume: {} would make it another run; leave it out", flag.flag);
-    const auto path = std::filesystem::path(flags.out) / "config.toml";
+    const auto path = RunFolder(flags.out).config();
     if (!std::filesystem::exists(path))
       throw UsageError("--resume: {}: there is no run in this folder", flags.out);
     recipe = read_recipe(path);
@@ -154,7 +163,11 @@ Recipe recipe_of(const Flags& flags) {
 
 int run(const Flags& flags) {
   const Recipe recipe = recipe_of(flags);
-  if (!flags.resume) RunFolder(flags.out).check_free();  // before the data are read
+  // Before the data are read.
+  if (flags.resume)
+    RunFolder(flags.out).check_not_training();
+  else
+    RunFolder(flags.out).check_free();
   ProgressPrinter printer;
   LoadOptions options;
   options.height = recipe.data.height;
@@ -167,7 +180,7 @@ int run(const Flags& flags) {
   if (data.skipped.size() > 10)
     printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
 
-  TrainRequest request;
+  train::TrainRequest request;
   request.recipe = recipe;
   request.data = &data;
   request.run = flags.out;
@@ -175,13 +188,13 @@ int run(const Flags& flags) {
   request.stop = &stop_requested;
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
-  TrainEvents events;
+  train::TrainEvents events;
   events.message = [&](const std::string& line) { printer.message(line); };
   events.step = [&](const StepReport& report) { printer.step(report); };
   events.epoch = [&](const EpochReport& report) { printer.epoch(report); };
-  const TrainOutcome outcome = train(request, events);
+  const TrainOutcome outcome = train::train(request, events);
 
-  const std::string model = (request.run / "model.safetensors").string();
+  const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
       printer.message(
@@ -198,22 +211,46 @@ int run(const Flags& flags) {
   return 0;
 }
 
-}  // namespace
-
-void add_train_command(CLI::App& app, Action& action) {
+void declare_training(CLI::App& app, cli::Action& action) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("train", "Train a network from a recipe");
-  command->add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
-  command->add_option("--out", flags->out, "Run folder")->capture_default_str();
-  command->add_flag("--resume", flags->resume, "Go on with the run in --out");
-  command->add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
+  app.name("offramp train");
+  app.description("Train a network from a recipe");
+  app.add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
+  app.add_option("--out", flags->out, "Run folder")->capture_default_str();
+  app.add_flag("--resume", flags->resume, "Go on with the run in --out");
+  app.add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
       ->take_all()
       ->expected(1);
   for (const KeyFlag& flag : kKeyFlags)
-    command->add_option_function<std::string>(
+    app.add_option_function<std::string>(
         flag.flag, [flags, key = flag.key](const std::string& value) { flags->keys[key] = value; },
         flag.description);
-  command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
+  action = [flags] { return run(*flags); };
 }
 
-}  // namespace offramp::cli
+/// Takes the flag that says who starts this program, if it is there.
+/// @throws Error if that is an offramp of another build
+void check_starter(int& argc, char**& argv) {
+  const std::string_view flag = argc > 1 ? argv[1] : "";
+  if (!flag.starts_with(cli::kStartedBy)) return;
+  const std::string_view starter = flag.substr(std::string_view(cli::kStartedBy).size());
+  if (starter != cli::build_name())
+    throw Error(
+        "{} is of another build than the offramp that started it: got {}, expected {}; "
+        "build and install both together",
+        argv[0], cli::build_name(), starter);
+  argv[1] = argv[0];
+  --argc;
+  ++argv;
+}
+
+}  // namespace
+}  // namespace offramp::train_cli
+
+int main(int argc, char** argv) {
+  using namespace offramp;
+  return cli::run_guarded([&] {
+    train_cli::check_starter(argc, argv);
+    return cli::run_program(argc, argv, train_cli::declare_training);
+  });
+}

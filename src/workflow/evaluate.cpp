@@ -1,21 +1,20 @@
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 
 #include <algorithm>
 
-#include "cli/terminal.h"
 #include "core/error.h"
 #include "image/image.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 /// Calls `work(first, images)` for each batch: images [n, C, H, W] f32, the first of them number
 /// `first` of the set.
 template <typename Work>
-void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Work& work) {
+void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Progress& progress,
+                    const Work& work) {
   const auto size = static_cast<std::size_t>(predictor.image_size());
   const std::size_t total = set.indices.size();
-  Counter counter(static_cast<std::int64_t>(total), "images");
   std::vector<float> images;
   for (std::size_t first = 0; first < total; first += static_cast<std::size_t>(set.batch)) {
     const std::size_t count = std::min(static_cast<std::size_t>(set.batch), total - first);
@@ -24,13 +23,14 @@ void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const 
       normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
                 std::span(images).subspan(i * size, size));
     work(first, std::span<const float>(images));
-    counter.show(static_cast<std::int64_t>(first + count));
+    if (progress) progress(static_cast<std::int64_t>(first + count));
   }
 }
 
 }  // namespace
 
-SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set) {
+SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
+                          const Progress& progress) {
   SavedLogits result;
   result.exits = predictor.num_exits();
   result.classes = predictor.num_classes();
@@ -39,7 +39,7 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set) {
   result.logits.resize(static_cast<std::size_t>(result.exits) * total * classes);
   for (const std::int64_t i : set.indices)
     result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
-  for_each_batch(predictor, set, [&](std::size_t first, std::span<const float> images) {
+  for_each_batch(predictor, set, progress, [&](std::size_t first, std::span<const float> images) {
     const std::vector<float> logits = predictor.predict_all(images);
     const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
     for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
@@ -74,9 +74,10 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
   return result;
 }
 
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy) {
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
+                         const Progress& progress) {
   StoppedAnswers result;
-  for_each_batch(predictor, set, [&](std::size_t, std::span<const float> images) {
+  for_each_batch(predictor, set, progress, [&](std::size_t, std::span<const float> images) {
     const StoppedAnswers batch = stop_batch(predictor, images, policy);
     const auto append = [](auto& all, const auto& more) {
       all.insert(all.end(), more.begin(), more.end());
@@ -119,4 +120,4 @@ std::string exit_place(const Graph& graph, int exit_index) {
   return to == std::string::npos ? name : name.substr(to + 4);
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

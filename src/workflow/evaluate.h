@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "core/predictor.h"
@@ -9,7 +11,7 @@
 #include "model/model_file.h"
 #include "policy/policy.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 inline constexpr int kEvaluationBatch = 250;
 
@@ -21,8 +23,12 @@ struct EvaluationSet {
   int batch = kEvaluationBatch;
 };
 
+/// Called after each batch with the number of images done so far.
+using Progress = std::function<void(std::int64_t done)>;
+
 /// Runs every exit on every image. `metadata` is left empty.
-SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set);
+SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
+                          const Progress& progress = {});
 
 /// Where each image stopped, and the class named there.
 struct StoppedAnswers {
@@ -36,7 +42,8 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
                           const Policy& policy);
 
 /// Runs every image until the policy stops it.
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy);
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
+                         const Progress& progress = {});
 
 /// What run_until would say, read off logits of all exits.
 StoppedAnswers replay(const LogitsView& view, const Policy& policy);
@@ -47,4 +54,4 @@ std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& pol
 /// Name of the place an exit reads: the last unit of its segment, "layer2.1".
 std::string exit_place(const Graph& graph, int exit_index);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -2,50 +2,122 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/file.h"
 #include "model/model_file.h"
-#include "train/trainer.h"
+#include "recipe/recipe.h"
 
-namespace offramp::train {
+namespace offramp::workflow {
 
-/// What a run must remember besides weights and optimiser state.
-struct RunState {
-  std::int64_t step = 0;              ///< steps done
-  double seconds = 0;                 ///< of training so far
-  double best_score = -1;             ///< loss-weighted mean accuracy on tune
-  double loss_sum = 0;                ///< of the epoch so far, over steps
-  std::int64_t seen = 0;              ///< images of the epoch so far
-  std::vector<std::int64_t> correct;  ///< [K] of them
-  double epoch_seconds = 0;           ///< of the epoch so far
-  double epoch_wait = 0;
-
-  Tensors save() const;
-  void load(const Tensors& saved, std::size_t exits);
+/// What one epoch of a training measured: a line of metrics.jsonl.
+struct EpochReport {
+  int epoch = 1, epochs = 1;  ///< 1-based
+  double loss = 0;
+  std::vector<double>
+      train_accuracy;  ///< [K] on augmented training images, while they were learned
+  std::vector<double> tune_accuracy, tune_nll;  ///< [K] of the averaged weights where there are any
+  double learning_rate = 0;
+  double images_per_second = 0;
+  double seconds = 0;      ///< of training, since the beginning of the run, without interruptions
+  double loader_wait = 0;  ///< share of the epoch's time spent waiting for images
+  bool best = false;       ///< the best on tune so far
 };
 
-/// The files of a run; see train().
+/// What a model remembers of its training, beside its data. Optional members and empty texts are
+/// of models that other programs made.
+struct TrainingDetails {
+  std::string recipe;  ///< TOML
+  std::optional<std::uint64_t> seed = {};
+  std::string commit, version;  ///< of offramp
+  std::optional<std::int64_t> step = {};
+  std::optional<double> epoch = {};  ///< steps done / steps per epoch
+  std::string precision, device;
+  std::optional<int> threads = {};
+  std::optional<double> seconds = {};      ///< of training
+  std::vector<double> tune_accuracy = {};  ///< [K] after the last whole epoch
+};
+
+/// As Provenance::details_json keeps it.
+std::string to_json(const TrainingDetails& details);
+/// The details of a model. What is missing, or of another type than we write, stays empty.
+TrainingDetails training_details(const ModelFile& model);
+
+/// The files of a training run: config.toml (the recipe, complete), metrics.jsonl (a line an
+/// epoch), checkpoint.safetensors (all that is needed to go on), last.safetensors, ema.safetensors
+/// (with a weight average), best.safetensors (best on tune), model.safetensors (= best) and
+/// report.html. Who writes them and who reads them both do it through this class.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
 
-  std::filesystem::path file(const char* name) const { return path_ / name; }
-  std::filesystem::path checkpoint() const { return file("checkpoint.safetensors"); }
-  /// @throws UsageError if a run is there
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config() const { return path_ / "config.toml"; }
+  std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path checkpoint() const { return path_ / "checkpoint.safetensors"; }
+  std::filesystem::path last() const { return path_ / "last.safetensors"; }
+  std::filesystem::path ema() const { return path_ / "ema.safetensors"; }
+  std::filesystem::path best() const { return path_ / "best.safetensors"; }
+  std::filesystem::path model() const { return path_ / "model.safetensors"; }
+  std::filesystem::path report() const { return path_ / "report.html"; }
+
+  // Reading.
+
+  /// The text of config.toml; empty if there is none.
+  std::string recipe_text() const;
+  /// The lines of metrics.jsonl. One that is no epoch, a last one cut short say, is skipped.
+  std::vector<EpochReport> epochs() const;
+
+  // Writing: by the one process that holds the folder's lock.
+
+  /// @throws Error if another process is training in the folder
+  void check_not_training() const;
+  /// @throws UsageError if a run is in the folder; Error if another process is training in it
   void check_free() const;
-  /// Makes the folder and writes config.toml. @throws UsageError if a run is there
-  void start(const Recipe& recipe) const;
-  /// Removes what a killed process had only half written.
-  void remove_leftovers() const;
-  /// Appends to metrics.jsonl.
+  /// Begins a run: makes the folder, locks it, writes config.toml and an empty metrics.jsonl.
+  /// @return the lock, to be held while the run goes on
+  /// @throws as check_free
+  FileLock start(const Recipe& recipe) const;
+  /// Goes on with a run: locks its folder and removes what a killed process had only half written.
+  /// @return the lock, to be held while the run goes on
+  /// @throws UsageError if there is no checkpoint; Error if another process is training in it
+  FileLock resume() const;
+
+  /// Replaces one of the folder's model files. Of what others wrote into the folder meanwhile, it
+  /// keeps the number of certificates drawn from the run's certify images (in `model` too), and
+  /// the policy of the file that is replaced, as somebody chose it. What was measured of that
+  /// policy, its guarantee and the shares of its exits, goes: it was of other weights.
+  /// @param extra  tensors beside the weights: optimiser state
+  /// @return       true if the file keeps a policy that was chosen for other weights
+  bool save(const std::filesystem::path& file, ModelFile& model, const Tensors& extra = {}) const;
+  /// The most certificates that a file of the folder knows of, drawn from the images that `model`
+  /// certifies on.
+  int certificates_drawn(const ModelFile& model) const;
+
+  /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;
-  /// Drops the lines of metrics.jsonl that tell of epochs after `epoch`: they will be run again.
+  /// Removes the lines of metrics.jsonl for epochs after `epoch`: they will be run again.
   void forget_after(int epoch) const;
 
  private:
+  FileLock lock() const;
+
   std::filesystem::path path_;
 };
 
-}  // namespace offramp::train
+/// A run folder, or a model file alone.
+struct FoundRun {
+  std::string name;  ///< for people: the folder's, or the file's
+  std::filesystem::path model;
+  std::filesystem::path folder;  ///< the one that holds the model
+};
+
+/// @throws Error if `path` is a folder without a model
+FoundRun find_run(const std::string& path);
+
+/// The recipe as the run keeps it, or as the model remembers it; empty if neither does.
+std::string recipe_text(const FoundRun& run, const ModelFile& model);
+
+}  // namespace offramp::workflow

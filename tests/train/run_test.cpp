@@ -1,4 +1,4 @@
-#include "train/trainer.h"
+#include "train/run.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,6 +16,8 @@ namespace offramp::train {
 namespace {
 
 using testing::HasSubstr;
+using workflow::EpochReport;
+using workflow::RunFolder;
 
 const LoadedData& shapes() {
   static const LoadedData data = [] {
@@ -60,12 +62,18 @@ class Training : public testing::Test {
     events.step = [&](const StepReport&) {
       if (++steps == stop_after) stop = true;
     };
-    events.epoch = [&](const EpochReport& report) { epochs_.push_back(report); };
+    events.message = [&](const std::string& line) { messages_.push_back(line); };
+    events.epoch = [&](const EpochReport& report) {
+      epochs_.push_back(report);
+      if (after_epoch_) after_epoch_(report);
+    };
     return train(request, events);
   }
 
   TemporaryFolder folder_;
   std::vector<EpochReport> epochs_;
+  std::vector<std::string> messages_;
+  std::function<void(const EpochReport&)> after_epoch_;
 };
 
 TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
@@ -229,6 +237,60 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   save_model(run("first") / "last.safetensors", model);
   start(second, run("third"), false, 1);
   EXPECT_EQ(load_model(run("third") / "checkpoint.safetensors").certificates, 0);
+}
+
+// What `offramp calibrate` does to a run's model while the run goes on.
+TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMeanwhile) {
+  const RunFolder folder(run("a"));
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(2);
+  chosen.aim = "--guarantee 0.05";
+  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 48, 0, 0.04, "f32", "onednn"};
+  chosen.seen = ExitsSeen{24, {0.5, 0.5}};
+  after_epoch_ = [&](const EpochReport& report) {
+    if (report.epoch != 1) return;
+    ModelFile model = load_model(folder.model());
+    model.certificates = 2;
+    model.policy = chosen;
+    save_model(folder.model(), model);
+  };
+  Recipe recipe = small_recipe();
+  recipe.train.epochs = 3;
+  start(recipe, folder.path());
+  ASSERT_EQ(epochs_.size(), 3u);
+  ASSERT_TRUE(epochs_[1].best || epochs_[2].best) << "no later epoch replaced the model";
+  for (const auto& file :
+       {folder.checkpoint(), folder.last(), folder.ema(), folder.best(), folder.model()})
+    EXPECT_EQ(load_model(file).certificates, 2) << file;
+  const ModelFile model = load_model(folder.model());
+  ASSERT_TRUE(model.policy);
+  EXPECT_EQ(model.policy->policy, chosen.policy);
+  EXPECT_EQ(model.policy->aim, chosen.aim);
+  EXPECT_FALSE(model.policy->guarantee) << "it was of other weights";
+  EXPECT_FALSE(model.policy->seen) << "it was of other weights";
+  EXPECT_FALSE(load_model(folder.best()).policy);
+  EXPECT_THAT(messages_, testing::Contains(HasSubstr("model.safetensors: keeps the policy that was "
+                                                     "chosen for earlier weights")));
+}
+
+TEST_F(Training, TwoRunsAreNeverInOneFolderAtOnce) {
+  const Recipe recipe = small_recipe();
+  start(recipe, run("a"), false, 1);
+  const auto refusal = [&](bool resume) -> std::string {
+    try {
+      start(recipe, run("a"), resume);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "trained";
+  };
+  {
+    const FileLock other = RunFolder(run("a")).resume();
+    const std::string expected = run("a").string() + ": another process is training in this folder";
+    EXPECT_EQ(refusal(true), expected);
+    EXPECT_EQ(refusal(false), expected);
+  }
+  EXPECT_EQ(refusal(true), "trained");
 }
 
 TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {

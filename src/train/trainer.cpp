@@ -1,0 +1,167 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "train/loss.h"
+#include "train/schedule.h"
+#include "train/torch_setup.h"
+
+namespace offramp::train {
+namespace {
+
+using torch::Tensor;
+using Clock = std::chrono::steady_clock;
+
+ImageSize input_size(const Graph& graph) {
+  return {static_cast<int>(graph.input[1]), static_cast<int>(graph.input[2])};
+}
+
+}  // namespace
+
+Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights, const TrainRecipe& recipe,
+                 std::int64_t steps_per_epoch, GradientExchange* exchange)
+    : network_(std::move(network)),
+      loss_weights_(std::move(loss_weights)),
+      recipe_(recipe),
+      steps_per_epoch_(steps_per_epoch),
+      exchange_(exchange) {
+  mode_.training = true;
+  mode_.precision = resolve_precision(recipe_.precision, network_.device());
+  mode_.frozen_backbone = recipe_.mode == Mode::frozen;
+  mode_.gradient_equilibrium = recipe_.gradient_equilibrium;
+  check_sizes();
+  if (mode_.frozen_backbone) freeze_backbone();
+  updater_.emplace(network_, recipe_);
+  if (recipe_.ema > 0) average_.emplace(network_, recipe_.ema);
+  state_.correct.assign(static_cast<std::size_t>(num_exits()), 0);
+}
+
+int Trainer::epoch() const {
+  return static_cast<int>((state_.step + steps_per_epoch_ - 1) / steps_per_epoch_);
+}
+
+std::vector<double> Trainer::train_accuracy() const {
+  std::vector<double> result;
+  for (const std::int64_t right : state_.correct)
+    result.push_back(state_.seen ? static_cast<double>(right) / static_cast<double>(state_.seen)
+                                 : 0);
+  return result;
+}
+
+// A network may be unable to run on smaller images.
+void Trainer::check_sizes() const {
+  const ImageSize full = input_size(network_.graph());
+  for (std::int64_t epoch = 0; epoch < recipe_.epochs; ++epoch) {
+    const ImageSize size = training_size(recipe_, full, epoch);
+    Graph graph = network_.graph();
+    graph.input = {graph.input[0], size.height, size.width};
+    try {
+      const auto needed = parameters(graph), ours = network_.parameters();
+      for (std::size_t i = 0; i < ours.size(); ++i)
+        if (needed[i].shape != ours[i].shape)
+          throw Error("{} depends on the size of the images", ours[i].name);
+    } catch (const Error& e) {
+      throw UsageError("train.first_scale: the network cannot run on {} x {} pixels: {}",
+                       size.width, size.height, e.what());
+    }
+  }
+}
+
+void Trainer::freeze_backbone() {
+  const auto segments = exit_segments(network_.graph());
+  for (const Parameter& p : network_.parameters())
+    if (!p.in_head || p.segment == segments.back()) {
+      Tensor tensor = network_.tensors().at(p.name);
+      tensor.set_requires_grad(false);
+    }
+}
+
+// The batch at the size that this epoch trains at; smoothed before it is made smaller.
+Tensor Trainer::resized(const Tensor& images) const {
+  const ImageSize size =
+      training_size(recipe_, input_size(network_.graph()), state_.step / steps_per_epoch_);
+  if (images.size(2) == size.height && images.size(3) == size.width) return images;
+  return at::_upsample_bilinear2d_aa(images, {size.height, size.width}, false)
+      .contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+void Trainer::step(Batches& batches) {
+  const auto start = Clock::now();
+  const double waited = batches.seconds_waited();
+  const TensorBatch batch = batches.next();
+  mode_.last_exit_only = backbone_phase(recipe_, state_.step, steps_per_epoch_);
+  const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
+  const auto logits = network_.forward(resized(batch.images), mode_);
+  // Alone, the last exit learns as in the plain network: its loss counts in full.
+  std::vector<double> weights = loss_weights_;
+  if (mode_.last_exit_only) weights.back() = 1;
+  const Tensor loss = exit_loss(logits, batch.labels, weights, recipe_);
+  const double value = loss.item<double>();
+  if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
+  loss.backward();
+  if (exchange_ != nullptr) exchange_->exchange(updater_->gradients());
+  updater_->step(rate);
+  last_rate_ = rate;
+  if (average_) average_->update(network_);
+  ++state_.step;
+  state_.loss_sum += value;
+  state_.seen += batch.labels.size(0);
+  for (std::size_t k = 0; k < logits.size(); ++k)
+    if (logits[k].defined())
+      state_.correct[k] += logits[k].detach().argmax(1).eq(batch.labels).sum().item<std::int64_t>();
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  state_.seconds += seconds;
+  state_.epoch_seconds += seconds;
+  state_.epoch_wait += batches.seconds_waited() - waited;
+}
+
+bool Trainer::run_epoch(Batches& batches, const std::function<bool()>& after_step) {
+  do {
+    step(batches);
+    if (!after_step()) break;
+  } while (!is_at_end_of_epoch());
+  return is_at_end_of_epoch();
+}
+
+void Trainer::begin_epoch(double best_score) {
+  state_.best_score = best_score;
+  state_.begin_epoch();
+}
+
+void Trainer::throw_not_finite(const std::vector<Tensor>& logits, double loss, double rate) const {
+  std::string where = "loss";
+  for (std::size_t k = 0; k < logits.size(); ++k)
+    if (logits[k].defined() && !logits[k].isfinite().all().item<bool>()) {
+      where = fmt::format("exit {}", k + 1);
+      break;
+    }
+  throw NotFinite(
+      "training stopped at step {} (epoch {}): {} is not finite at learning rate {:.3g}: loss {}",
+      state_.step + 1, state_.step / steps_per_epoch_ + 1, where, rate, loss);
+}
+
+void Trainer::check_weights() const {
+  for (const auto& [name, tensor] : network_.tensors())
+    if (!tensor.isfinite().all().item<bool>())
+      throw NotFinite(
+          "training stopped at step {} (epoch {}): {} is not finite after an update at learning "
+          "rate {:.3g}",
+          state_.step, epoch(), name, last_rate_);
+}
+
+Tensors Trainer::save() const {
+  Tensors extra = updater_->save();
+  extra.merge(state_.save());
+  if (average_) extra.merge(average_->save());
+  return extra;
+}
+
+void Trainer::load(const Tensors& weights, const Tensors& saved) {
+  network_.load(weights);
+  updater_->load(saved);
+  if (average_) average_->load(saved);
+  state_.load(saved, static_cast<std::size_t>(num_exits()));
+}
+
+}  // namespace offramp::train
