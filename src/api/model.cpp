@@ -10,7 +10,6 @@
 #include "runtime/auto_precision.h"
 #include "runtime/kernels_name.h"
 #include "runtime/self_check.h"
-#include "runtime/tune.h"
 
 namespace offramp {
 namespace {
@@ -35,8 +34,6 @@ Model::State::State(const std::filesystem::path& path, const Options& options) {
   batch_ = options.batch;
   compile_options_.precision = choose_precision(options.precision);
   compile_options_.threads = options.threads > 0 ? options.threads : omp_get_num_procs();
-  // Winograd's algorithm is for f32 only: nothing else is to be chosen.
-  tune_ = options.tune && precision() == Precision::f32;
   try {
     for_one_ = compiled(compile_options_);
     check_stored_logits();
@@ -62,10 +59,6 @@ void Model::State::check_stored_logits() {
 std::shared_ptr<const CompiledNetwork> Model::State::compiled(CompileOptions options) const {
   const auto weights = [this](const std::string& name) { return mapped_.weights_of(name); };
   options.ranges = file().deployment ? file().deployment->ranges : Ranges{};
-  if (tune_) {
-    const TuneCache cache(user_cache_folder());
-    options.winograd = tuned(file().graph, weights, options, *store_, cache);
-  }
   return compile(file().graph, weights, options, *store_);
 }
 
@@ -94,7 +87,7 @@ void Model::State::settle_promise() {
   if (!file().policy || !file().policy->guarantee) return;
   const Guarantee& given = *file().policy->guarantee;
   const std::string_view precision = to_string(compile_options_.precision);
-  const std::string kernels = kernels_name() + (tune_ ? " tuned" : "");
+  const std::string kernels = kernels_name();
   if (given.precision == precision && given.kernels == kernels)
     promise_ = Promise{given.of, given.epsilon, given.delta};
   else

@@ -43,7 +43,6 @@ class [[gnu::visibility("hidden")]] Model::State {
   Cost cost_;
   std::vector<double> relative_costs_;
   int batch_ = 1;
-  bool tune_ = false;
   CompileOptions compile_options_;
   std::optional<Promise> promise_;
   std::vector<std::string> notes_;

@@ -79,9 +79,6 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
                      "f32, bf16, or int8 for a file that quantize wrote; auto, the default: a "
                      "deployment file's own within its bounds, else f32; of any other what its "
                      "guarantee was certified in, else what its weights are stored in");
-  command.add_flag("--tune", flags.tune,
-                   "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
-                   "the choice is kept in the user's cache folder");
 }
 
 Precision precision_for(const ModelFile& model, const std::string& word) {
@@ -97,9 +94,7 @@ Precision precision_for(const ModelFile& model, const std::string& word) {
 }
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {
-  const Precision precision = runtime_precision(model, flags);
-  const bool tuned = flags.tune && precision == Precision::f32;
-  return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : ""), tuned};
+  return {std::string(to_string(runtime_precision(model, flags))), kernels_name()};
 }
 
 std::unique_ptr<Predictor> open_engine(const ModelFile& model, const EngineFlags& flags) {
@@ -108,7 +103,6 @@ std::unique_ptr<Predictor> open_engine(const ModelFile& model, const EngineFlags
   options.threads = flags.threads;
   if (model.deployment) options.ranges = model.deployment->ranges;
   if (flags.batch > 0) options.batch = std::min(flags.batch, kLargestBatch);
-  options.tune = flags.tune;
   return std::make_unique<RuntimePredictor>(
       std::make_shared<RuntimeModel>(model.graph, model.weights, options));
 }

@@ -16,17 +16,15 @@ struct EngineFlags {
   int threads = 0;
   int batch = 0;          ///< 0: chosen by the command
   std::string precision;  ///< empty: "auto"
-  bool tune = false;      ///< Winograd's algorithm where it is faster here; the runtime in f32 only
 };
 
-/// Declares --threads, --batch, --precision and --tune.
+/// Declares --threads, --batch and --precision.
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 
 /// What runs a model, as flags, build and CPU decide.
 struct Engine {
   std::string precision;  ///< that is computed in: another than was asked for on some CPUs
   std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16"; a certificate's name
-  bool tuned = false;     ///< by timing on this machine: no certificate holds
 };
 
 /// The precision that a word of a command line means for a model; an empty one is "auto", see

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "graph/cost.h"
 #include "graph/table.h"
 #include "runtime/convolution.h"
@@ -48,8 +49,8 @@ struct KindText {
   std::string operator()(const Activate& op) const {
     return op.activation == Activation::relu ? "relu" : "relu6";
   }
-  template <typename Plain>
-  std::string operator()(const Plain& plain) const {
+  std::string operator()(const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
+                                     Flatten> auto& plain) const {
     return describe(plain);
   }
 };
@@ -356,7 +357,7 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                     int batch) {
   Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
   for (const LoweredOp& op : first.body) {
-    const auto* conv = std::get_if<FusedConv>(&op.kind);
+    const FusedConv* conv = as_convolution(op.kind);
     if (conv == nullptr || op.inputs[0] != kInput) continue;
     const ConvolutionRequest request{op.output,
                                      conv,
@@ -406,13 +407,24 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
   }
 }
 
-std::size_t linear_bytes(const std::vector<LoweredSegment>& network) {
+/// Bytes of the weights that an operation keeps outside the weight store.
+std::size_t own_weight_bytes(const LoweredKind& kind) {
+  return std::visit(
+      overloaded{
+          [](const FusedLinear& linear) { return linear.weights->size() * sizeof(float); },
+          [](const OneOf<FusedConv, Scale, FusedAdd, Activate, Concat, MaxPool, AvgPool,
+                         GlobalAvgPool, SpatialPyramidPool, Flatten> auto&) {
+            return std::size_t{0};
+          },
+      },
+      kind);
+}
+
+std::size_t own_weight_bytes(const std::vector<LoweredSegment>& network) {
   std::size_t bytes = 0;
   for (const LoweredSegment& segment : network)
     for (const auto* ops : {&segment.body, &segment.head})
-      for (const LoweredOp& op : *ops)
-        if (const auto* linear = std::get_if<FusedLinear>(&op.kind))
-          bytes += linear->weights->size() * sizeof(float);
+      for (const LoweredOp& op : *ops) bytes += own_weight_bytes(op.kind);
   return bytes;
 }
 
@@ -464,13 +476,13 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
     network->batches = sorted_batches(options.batches);
     check_sizes(graph, shapes, options, network->batches.back());
     std::vector<LoweredSegment> lowered = lower(graph, weights);
-    const std::size_t linear = linear_bytes(lowered);
+    const std::size_t own = own_weight_bytes(lowered);
     const Elements quantised = options.precision == Precision::int8
                                    ? quantised_elements(lowered, options.ranges)
                                    : Elements{};
     // All weights are here in f32 by now: moved, for a copy would be the peak of memory.
     compile_stages(graph, std::move(lowered), {options, shapes, quantised, store}, *network);
-    const std::size_t bytes = store.bytes() + linear + Workspace::bytes_of(*network);
+    const std::size_t bytes = store.bytes() + own + Workspace::bytes_of(*network);
     if (bytes > options.most_bytes)
       throw Error("{}", too_much(fmt::format("weights, activations and inputs in batches of {}",
                                              network->batches.back()),

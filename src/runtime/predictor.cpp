@@ -12,7 +12,6 @@
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/stream.h"
-#include "runtime/tune.h"
 
 namespace offramp {
 namespace {
@@ -41,21 +40,16 @@ RuntimeModel::RuntimeModel(const Graph& graph, const Tensors& weights,
   if (options.batch < 1)
     throw UsageError("a batch must hold at least 1 image, got {}", options.batch);
   WeightStore store;
-  CompileOptions compile_options{precision_, {options.batch}, 1, options.winograd, options.ranges};
+  CompileOptions compile_options{
+      .precision = precision_, .batches = {options.batch}, .ranges = options.ranges};
   // Halves down to 1: a flush leaves few images to the smallest size.
   for (int batch = options.batch / 2; batch > 1; batch /= 2)
     compile_options.batches.push_back(batch);
-  const auto settle = [&](CompileOptions& chosen) {
-    if (!options.tune || precision_ != Precision::f32) return;
-    const TuneCache cache(user_cache_folder());
-    chosen.winograd = tuned(graph, source_of(weights), chosen, store, cache);
-  };
-  settle(compile_options);
   for_streams_ = compile(graph, weights, compile_options, store);
   for_one_image_ = for_streams_;
   if (threads_ > 1 && !sums_depend_on_threads(*for_streams_)) {
-    CompileOptions for_one{precision_, {1}, threads_, options.winograd, options.ranges};
-    settle(for_one);
+    const CompileOptions for_one{
+        .precision = precision_, .threads = threads_, .ranges = options.ranges};
     for_one_image_ = compile(graph, weights, for_one, store);
   }
 }

@@ -20,13 +20,9 @@ struct CompiledRow;
 struct RuntimeOptions {
   /// The next wider one is taken where the CPU lacks the instructions; see RuntimeModel::precision.
   Precision precision = Precision::f32;
-  int threads = 0;  ///< 0: all cores
-  int batch = 8;    ///< images that run through a segment together, per thread
-  /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it.
-  std::set<std::string, std::less<>> winograd = {};
+  int threads = 0;     ///< 0: all cores
+  int batch = 8;       ///< images that run through a segment together, per thread
   Ranges ranges = {};  ///< of activations, for int8
-  /// In f32 `winograd` is chosen by timing, or as the user's cache folder knows: see TuneCache.
-  bool tune = false;
 };
 
 /// A network compiled for this CPU. Immutable; any number of predictors share one.
