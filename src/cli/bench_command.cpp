@@ -6,11 +6,11 @@
 #include <memory>
 #include <numeric>
 
-#include "cli/bench.h"
+#include "workflow/benchmark.h"
 #include "cli/bench_output.h"
 #include "cli/command.h"
-#include "cli/evidence.h"
-#include "cli/network_file.h"
+#include "workflow/provenance.h"
+#include "workflow/model_or_recipe.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/safetensors.h"

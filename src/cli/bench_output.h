@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench.h"
+#include "workflow/benchmark.h"
 
 namespace offramp::cli {
 

@@ -1,8 +1,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "cli/calibration.h"
-#include "cli/calibration_output.h"
+#include "workflow/calibrate.h"
+#include "cli/calibrate_output.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 

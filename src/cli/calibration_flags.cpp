@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "cli/calibration.h"
+#include "workflow/calibrate.h"
 #include "core/error.h"
 
 namespace offramp::cli {

@@ -16,7 +16,7 @@
 
 #include "cli/command.h"
 #include "cli/engine.h"
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 #include "cli/policy_flags.h"
 #include "cli/terminal.h"
 #include "core/error.h"

@@ -4,9 +4,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "cli/calibration_output.h"
+#include "cli/calibrate_output.h"
 #include "cli/command.h"
-#include "cli/quantize.h"
+#include "workflow/quantize.h"
 #include "cli/terminal.h"
 
 namespace offramp::cli {

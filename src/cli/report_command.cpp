@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "cli/controls.h"
+#include "workflow/controls.h"
 #include "cli/engine.h"
-#include "cli/evaluate.h"
-#include "cli/evidence.h"
-#include "cli/kept_logits.h"
+#include "workflow/evaluate.h"
+#include "workflow/provenance.h"
+#include "workflow/logits_cache.h"
 #include "cli/policy_flags.h"
-#include "cli/run_files.h"
+#include "workflow/report_input.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "cli/command.h"
-#include "cli/controls.h"
+#include "workflow/controls.h"
 #include "cli/engine.h"
-#include "cli/evaluate.h"
-#include "cli/evidence.h"
-#include "cli/sweep_file.h"
+#include "workflow/evaluate.h"
+#include "workflow/provenance.h"
+#include "cli/sweep_output.h"
 #include "cli/terminal.h"
 #include "cli/test_output.h"
 #include "core/error.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 #include "cli/terminal.h"
 #include "eval/overthinking.h"
 

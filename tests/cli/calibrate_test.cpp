@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/calibration.h"
+#include "workflow/calibrate.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/random.h"

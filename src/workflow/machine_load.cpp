@@ -1,4 +1,4 @@
-#include "cli/machine_load.h"
+#include "workflow/machine_load.h"
 
 #include <sys/resource.h>
 #include <unistd.h>

@@ -1,8 +1,8 @@
-#include "cli/machine_load.h"
+#include "workflow/machine_load.h"
 
 #include <gtest/gtest.h>
 
-#include "cli/bench.h"
+#include "workflow/benchmark.h"
 #include "cli/bench_output.h"
 
 namespace offramp::cli {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 #include "eval/policy_metrics.h"
 #include "graph/cost.h"
 #include "policy/logits.h"

@@ -1,4 +1,4 @@
-#include "cli/evidence.h"
+#include "workflow/provenance.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>

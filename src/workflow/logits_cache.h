@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cli/engine.h"
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 #include "eval/logits_file.h"
 #include "model/model_file.h"
 

@@ -1,4 +1,4 @@
-#include "cli/kept_logits.h"
+#include "workflow/logits_cache.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/calibration.h"
+#include "workflow/calibrate.h"
 #include "eval/metrics.h"
 #include "model/model_file.h"
 

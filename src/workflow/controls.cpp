@@ -1,4 +1,4 @@
-#include "cli/controls.h"
+#include "workflow/controls.h"
 
 #include <fmt/format.h>
 

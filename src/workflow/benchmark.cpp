@@ -1,4 +1,4 @@
-#include "cli/bench.h"
+#include "workflow/benchmark.h"
 
 #include <algorithm>
 #include <cmath>

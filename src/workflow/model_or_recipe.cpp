@@ -1,4 +1,4 @@
-#include "cli/network_file.h"
+#include "workflow/model_or_recipe.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "cli/evaluate.h"
+#include "workflow/evaluate.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "cli/calibration.h"
+#include "workflow/calibrate.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +11,8 @@
 #include <unordered_set>
 #include <utility>
 
-#include "cli/evaluate.h"
-#include "cli/evidence.h"
+#include "workflow/evaluate.h"
+#include "workflow/provenance.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "graph/cost.h"

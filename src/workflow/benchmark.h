@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/engine.h"
-#include "cli/machine_load.h"
+#include "workflow/machine_load.h"
 #include "cli/policy_flags.h"
 #include "model/model_file.h"
 #include "runtime/ceiling.h"

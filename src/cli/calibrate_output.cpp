@@ -1,4 +1,4 @@
-#include "cli/calibration_output.h"
+#include "cli/calibrate_output.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,4 +1,4 @@
-#include "cli/evidence.h"
+#include "workflow/provenance.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "cli/sweep_file.h"
+#include "cli/sweep_output.h"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "cli/calibration.h"
+#include "workflow/calibrate.h"
 
 namespace offramp::cli {
 

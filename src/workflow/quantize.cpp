@@ -1,4 +1,4 @@
-#include "cli/quantize.h"
+#include "workflow/quantize.h"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "cli/engine.h"
-#include "cli/evaluate.h"
-#include "cli/evidence.h"
+#include "workflow/evaluate.h"
+#include "workflow/provenance.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "image/image.h"

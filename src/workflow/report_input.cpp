@@ -1,4 +1,4 @@
-#include "cli/run_files.h"
+#include "workflow/report_input.h"
 
 #include <fmt/format.h>
 
