@@ -14,7 +14,7 @@
 #include "model/without_exits.h"
 #include "runtime/convolution.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 constexpr int kRounds = 8;      // over the images, at most
@@ -300,4 +300,4 @@ BenchResult bench(const ModelFile& given, const BenchImages& images, const Bench
   return result;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

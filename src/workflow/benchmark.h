@@ -12,7 +12,7 @@
 #include "runtime/ceiling.h"
 #include "runtime/timed_streams.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// Of `offramp bench`.
 struct BenchFlags {
@@ -92,4 +92,4 @@ ModelFile with_ranges(const ModelFile& model, const BenchImages& images);
 ///         cannot be compiled
 BenchResult bench(const ModelFile& model, const BenchImages& images, const BenchFlags& flags);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

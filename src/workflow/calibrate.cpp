@@ -5,82 +5,90 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
-#include <limits>
+#include <iterator>
 #include <memory>
-#include <unordered_set>
+#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "workflow/evaluate.h"
-#include "workflow/provenance.h"
 #include "core/error.h"
-#include "core/file.h"
+#include "core/numbers.h"
+#include "core/overloaded.h"
 #include "graph/cost.h"
 #include "image/image.h"
 #include "model/without_exits.h"
 #include "policy/foresight.h"
+#include "workflow/evaluate.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr int kTimedRounds = 9;  // after one to warm up
 
-/// Images that a model lists, in the data.
-struct Listed {
-  std::vector<std::int64_t> indices;
-  std::int64_t missing = 0;  ///< listed, but not there
-};
+/// A file's name as a model file can keep it.
+std::string name_to_keep(const fs::path& path) {
+  std::string name = path.filename().string();
+  try {
+    static_cast<void>(nlohmann::json(name).dump());
+    return name;
+  } catch (const nlohmann::json::exception&) {
+    return "?";  // bytes that are no UTF-8
+  }
+}
+
+/// The aim with the reference's name in it, as the model file keeps it.
+Aim aim_to_keep(const CalibrateOptions& options) {
+  Aim aim = options.aim;
+  if (auto* drop = std::get_if<AccuracyDrop>(&aim))
+    drop->reference = options.reference.empty() ? "" : name_to_keep(options.reference);
+  return aim;
+}
 
 /// The data set of a model, at its size. The model must outlive it.
 class ModelsData {
  public:
-  ModelsData(const std::string& path, const ModelFile& model, const CalibrateFlags& flags)
-      : path_(path), model_(model), flags_(flags) {
-    LoadOptions options;
-    options.height = model.preprocessing.height;
-    options.width = model.preprocessing.width;
-    options.fit = model.preprocessing.fit;
-    loaded_ = load_data(flags.data, Part::train, options);
-    at_model([&] { check_same_classes(model_, loaded_.dataset); });
+  ModelsData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
+      : path_(std::move(path)), model_(model), options_(options) {
+    loaded_ = load_data(options.data, Part::train, load_options(model));
+    try {
+      check_same_classes(model_, loaded_.dataset);
+    } catch (const Error& error) {
+      throw_with_place(path_.string(), error);
+    }
   }
 
   /// Those that `hashes` list, none of them trained on. @param part  "tune" or "certify"
-  Listed find(const std::vector<std::uint64_t>& hashes, const char* part) const {
-    if (hashes.empty())
-      throw Error("{}: the model does not say which images are its {} part", path_, part);
-    Listed listed;
-    listed.indices = images_listed(loaded_.dataset, hashes);
-    if (listed.indices.empty())
-      throw Error("{}: holds no image of the model's {} part", flags_.data, part);
-    at_model([&] { refuse_trained_images(model_, loaded_.dataset, listed.indices, ""); });
-    std::unordered_set<std::uint64_t> found, wanted(hashes.begin(), hashes.end());
-    for (const std::int64_t i : listed.indices)
-      found.insert(loaded_.dataset.hashes[static_cast<std::size_t>(i)]);
-    listed.missing = static_cast<std::int64_t>(wanted.size() - found.size());
-    return listed;
+  ListedImages find(const std::vector<std::uint64_t>& hashes, const char* part) const {
+    return find_listed(path_, model_, loaded_.dataset, hashes, part, options_.data);
   }
 
   /// @throws Error if a logit is not a finite number: no score of it could be trusted
-  SavedLogits logits(Predictor& predictor, const Listed& listed) const {
-    SavedLogits saved = run_all_exits(
-        predictor, {&loaded_.dataset, listed.indices, &model_.preprocessing, batch()});
+  SavedLogits logits(Predictor& predictor, const ListedImages& listed,
+                     const Progress& progress) const {
+    SavedLogits saved =
+        run_all_exits(predictor,
+                      {&loaded_.dataset, listed.indices, &model_.preprocessing,
+                       options_.run.images_at_once()},
+                      progress);
     const auto bad =
         std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });
     if (bad == saved.logits.end()) return saved;
     const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
                      static_cast<std::size_t>(saved.classes);
     const std::int64_t image = listed.indices[row % listed.indices.size()];
-    throw Error("{}: exit {} gives a logit of {} for {}: nothing can be calibrated", path_,
+    throw Error("{}: exit {} gives a logit of {} for {}: nothing can be calibrated", path_.string(),
                 row / listed.indices.size() + 1, *bad,
                 quote(loaded_.dataset.names[static_cast<std::size_t>(image)]));
   }
 
   /// The first images, as the network takes them: one batch at most.
-  std::vector<float> first_batch(const Predictor& predictor, const Listed& listed) const {
+  std::vector<float> first_batch(const Predictor& predictor, const ListedImages& listed) const {
     const auto size = static_cast<std::size_t>(predictor.image_size());
-    const std::size_t count = std::min(listed.indices.size(), static_cast<std::size_t>(batch()));
+    const std::size_t count = std::min(listed.indices.size(),
+                                       static_cast<std::size_t>(options_.run.images_at_once()));
     std::vector<float> images(count * size);
     for (std::size_t i = 0; i < count; ++i)
       normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
@@ -89,20 +97,9 @@ class ModelsData {
   }
 
  private:
-  int batch() const { return flags_.engine.batch > 0 ? flags_.engine.batch : kEvaluationBatch; }
-
-  template <typename Work>
-  void at_model(const Work& work) const {
-    try {
-      work();
-    } catch (const Error& error) {
-      throw_with_place(path_, error);
-    }
-  }
-
-  std::string path_;
+  fs::path path_;
   const ModelFile& model_;
-  const CalibrateFlags& flags_;
+  const CalibrateOptions& options_;
   LoadedData loaded_;
 };
 
@@ -156,11 +153,11 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   for (int round = 0; round <= kTimedRounds; ++round)
     for (std::size_t r = 0; r < runs.size(); ++r) {
       const auto [predictor, last] = runs[r];
-      const auto stop = [last = last](std::int64_t, int exit_index, std::span<const float>) {
-        return exit_index == last;
+      const auto stop = [last = last](std::int64_t, const ExitOutput& output) {
+        return output.exit_index == last;
       };
       const auto start = std::chrono::steady_clock::now();
-      predictor->predict_until(images, stop);
+      predictor->run(images, stop);
       const std::chrono::duration<double, std::milli> time =
           std::chrono::steady_clock::now() - start;
       if (round > 0) times[r].push_back(time.count());
@@ -168,11 +165,7 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   const double count = static_cast<double>(images.size()) /
                        static_cast<double>(runs.front().predictor->image_size());
   std::vector<double> medians;
-  for (std::vector<double>& of_run : times) {
-    const auto middle = of_run.begin() + kTimedRounds / 2;
-    std::ranges::nth_element(of_run, middle);
-    medians.push_back(*middle / count);
-  }
+  for (std::vector<double>& of_run : times) medians.push_back(median(std::move(of_run)) / count);
   return medians;
 }
 
@@ -189,50 +182,57 @@ struct Candidate {
 struct Reference {
   ModelFile model;
   std::unique_ptr<ModelsData> data;
-  Listed tune;
+  ListedImages tune;
 };
 
 class Calibrator {
  public:
-  Calibrator(const CalibrateFlags& flags, std::optional<ModelFile> made)
-      : flags_(flags),
-        shape_{criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)},
+  Calibrator(const CalibrateOptions& options, std::optional<ModelFile> made,
+             const Progress& progress)
+      : options_(options),
+        progress_(progress),
+        aim_(aim_to_keep(options)),
+        harm_aim_(std::get_if<HarmGuarantee>(&aim_)),
         made_(made.has_value()),
-        model_(made_ ? std::move(*made) : load_model(flags.model, &extra_)),
+        model_(made_ ? std::move(*made) : load_model(options.model, &extra_)),
         exits_(static_cast<int>(exit_segments(model_.graph).size())) {
     if (exits_ < 2)
-      throw Error("{}: has no early exit, so there is nothing to choose", flags.model);
-    check_out();
+      throw Error("{}: has no early exit, so there is nothing to choose", path());
+    check_output("out", options_.written_to(), {options_.data, options_.reference});
     // What can be refused is refused before the first image runs.
-    if (!flags.reference.empty()) open_reference();
-    data_ = std::make_unique<ModelsData>(flags.model, model_, flags);
+    if (!options.reference.empty()) open_reference();
+    data_ = std::make_unique<ModelsData>(options.model, model_, options);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
-    if (flags.guarantee) {
+    if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
       check_parts_apart();
-      check_level(model_.certificates + 1);
+      prepare(Policy{}, model_.certificates + 1);
     }
-    predictor_ = open_engine(model_, flags.engine);
+    predictor_ = open_model(model_, options.run, progress);
   }
 
   Calibration run() {
-    all_ = data_->logits(*predictor_, tune_);
+    all_ = data_->logits(*predictor_, tune_, progress_);
     Calibration result;
     result.classes = model_.classes;
-    result.engine = engine_for(model_, flags_.engine);
-    if (flags_.max_accuracy_drop)
-      result.least_accuracy = least_accuracy_ = reference_accuracy() - *flags_.max_accuracy_drop;
+    result.precision = to_string(predictor_->precision());
+    result.kernels = predictor_->kernels();
+    if (const auto* drop = std::get_if<AccuracyDrop>(&aim_)) {
+      reference_accuracy_ = measure_reference();
+      result.least_accuracy = reference_accuracy_ - drop->max_drop;
+    }
     Candidate best = consider({});
-    if (flags_.drop_useless_exits && best.chosen.met) drop_useless(best);
+    if (options_.drop_useless_exits && best.chosen.met) drop_useless(best);
 
     ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
-    result.chosen = {best.chosen.policy, aim_text(flags_)};
-    if (flags_.guarantee) {
+    result.chosen.policy = best.chosen.policy;
+    result.chosen.aim = aim_;
+    if (harm_aim_) {
       result.certificate = draw_certificate(best, deployed);
-      result.met = result.certificate->holds();
-      result.chosen.policy = result.certificate->result.policy;
-      result.chosen.guarantee = guarantee_of(*result.certificate);
+      result.met = result.certificate->result.holds();
+      result.chosen = certified_policy(result.certificate->result, *harm_aim_, result.precision,
+                                       result.kernels);
     }
     if (!result.met) {
       // The last exit itself, not an ensemble that may be worse.
@@ -251,14 +251,7 @@ class Calibrator {
   }
 
  private:
-  void check_out() const {
-    const fs::path out = flags_.written_to();
-    check_writable(out);
-    std::error_code ignored;
-    for (const std::string& input : {flags_.data, flags_.reference})
-      if (fs::equivalent(out, input, ignored))
-        throw UsageError("--out: {} is what is read, it must not be written over", out.string());
-  }
+  std::string path() const { return options_.model.string(); }
 
   void check_parts_apart() const {
     const auto& [source, train, tune, certify] = model_.provenance.data;
@@ -268,39 +261,42 @@ class Calibrator {
       throw Error(
           "{}: {} images are both in its tune and its certify part: what was chosen on them cannot "
           "be certified on them",
-          flags_.model, both.size());
+          path(), both.size());
   }
 
-  void check_level(int attempt) const {
-    if (!(level_of_attempt(flags_.level(), attempt) > 1e-250))
-      throw Error(
-          "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
-          flags_.model, attempt - 1, flags_.level());
+  /// Of the certificate before its images are looked at. @throws Error if nothing of delta is left
+  CertificationResult prepare(const Policy& policy, int attempt) const {
+    try {
+      return prepare_certification(policy, *harm_aim_,
+                                   static_cast<std::int64_t>(certify_.indices.size()), attempt);
+    } catch (const Error& error) {
+      throw_with_place(path(), error);
+    }
   }
 
   /// The other model, on this model's tune images: refused if it was trained on them.
   void open_reference() {
-    reference_.model = load_model(flags_.reference);
-    reference_.data = std::make_unique<ModelsData>(flags_.reference, reference_.model, flags_);
+    reference_.model = load_model(options_.reference);
+    reference_.data = std::make_unique<ModelsData>(options_.reference, reference_.model, options_);
     reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
   }
 
-  double reference_accuracy() const {
+  double measure_reference() const {
     if (!reference_.data) return accuracy_of_last(all_.view());
-    const auto predictor = open_engine(reference_.model, flags_.engine);
-    return accuracy_of_last(reference_.data->logits(*predictor, reference_.tune).view());
+    const auto predictor = open_model(reference_.model, options_.run, progress_);
+    return accuracy_of_last(
+        reference_.data->logits(*predictor, reference_.tune, progress_).view());
   }
 
   ExitCosts costs_without(const std::vector<int>& dropped) const {
     ExitCosts costs;
-    if (flags_.cost == "macs") {
-      const Cost cost = cost_of(without_exits(model_.graph, dropped));
-      for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
-        costs.relative.push_back(cost.relative(static_cast<int>(k)));
+    if (cost_unit_of(aim_) == CostUnit::macs) {
+      costs.relative = cost_of(without_exits(model_.graph, dropped)).relative_costs();
       return costs;
     }
-    std::unique_ptr<Predictor> other;
-    if (!dropped.empty()) other = open_engine(without_exits(model_, dropped), flags_.engine);
+    std::shared_ptr<engine::OpenedModel> other;
+    if (!dropped.empty())
+      other = open_model(without_exits(model_, dropped), options_.run, progress_);
     Predictor* predictor = other ? other.get() : predictor_.get();
     std::vector<TimedRun> runs;
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
@@ -316,20 +312,24 @@ class Calibrator {
     return costs;
   }
 
-  GuaranteeAim guarantee_aim() const {
-    return {*flags_.guarantee, flags_.level(), flags_.label_free, model_.certificates + 1};
-  }
-
   Chosen choose(const Candidate& candidate) const {
     const LogitsView tune = candidate.tune.view();
-    if (flags_.guarantee)
-      return foresee_guarantee(candidate.fitted, tune, candidate.costs.relative, guarantee_aim(),
-                               static_cast<std::int64_t>(certify_.indices.size()));
-    ThresholdAim aim;
-    if (flags_.threshold) aim.threshold = static_cast<float>(*flags_.threshold);
-    aim.most_relative_cost = flags_.max_cost;
-    aim.least_accuracy = least_accuracy_;
-    return choose_thresholds(candidate.fitted, tune, candidate.costs.relative, aim);
+    const Policy& fitted = candidate.fitted;
+    const std::vector<double>& costs = candidate.costs.relative;
+    return std::visit(
+        overloaded{[&](const FixedThreshold& aim) {
+                     return choose_thresholds(fitted, tune, costs, aim);
+                   },
+                   [&](const AccuracyDrop& aim) {
+                     return choose_thresholds(fitted, tune, costs, aim, reference_accuracy_);
+                   },
+                   [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
+                   [&](const HarmGuarantee& aim) {
+                     return foresee_guarantee(fitted, tune, costs, aim,
+                                              static_cast<std::int64_t>(certify_.indices.size()),
+                                              model_.certificates + 1);
+                   }},
+        aim_);
   }
 
   Candidate consider(std::vector<int> dropped) const {
@@ -337,7 +337,7 @@ class Calibrator {
     candidate.costs = costs_without(dropped);
     candidate.tune = keep_exits(all_, dropped);
     candidate.dropped = std::move(dropped);
-    candidate.fitted = fit_policy(shape_, candidate.tune.view());
+    candidate.fitted = fit_policy(options_.shape, candidate.tune.view());
     candidate.chosen = choose(candidate);
     return candidate;
   }
@@ -345,10 +345,13 @@ class Calibrator {
   /// Whether the aim is met at least as well.
   bool as_good(const Chosen& chosen, const Chosen& than) const {
     if (!chosen.met) return false;
-    if (flags_.max_cost && chosen.accuracy > than.accuracy) return true;
-    const bool as_right = chosen.accuracy >= than.accuracy;
-    return chosen.relative_cost <= than.relative_cost &&
-           (as_right || flags_.max_accuracy_drop || flags_.guarantee);
+    const bool cheaper = chosen.relative_cost <= than.relative_cost;
+    const bool as_accurate = cheaper && chosen.accuracy >= than.accuracy;
+    return std::visit(
+        overloaded{[&](const FixedThreshold&) { return as_accurate; },
+                   [&](const MaxCost&) { return as_accurate || chosen.accuracy > than.accuracy; },
+                   [&](const OneOf<AccuracyDrop, HarmGuarantee> auto&) { return cheaper; }},
+        aim_);
   }
 
   /// Takes out one exit after the other, each time the one that is missed least.
@@ -368,19 +371,19 @@ class Calibrator {
     }
   }
 
-  /// Writes that another certificate is being drawn, before anything of it is known: a run that is
-  /// stopped in between has had its look.
+  /// Writes that another certificate is being drawn, before anything of it is known: a run that
+  /// ends in between has looked at the images all the same.
   void count_certificate() {
     Tensors extra;
-    ModelFile now = load_model(flags_.model, &extra);
+    ModelFile now = load_model(options_.model, &extra);
     if (now.graph != model_.graph || (!made_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
-      throw Error("{}: changed while it was calibrated", flags_.model);
+      throw Error("{}: changed while it was calibrated", path());
     // What was made of the model may stand for more draws than the model knows of.
     now.certificates = std::max(now.certificates, model_.certificates) + 1;
-    check_level(now.certificates);
+    prepare(Policy{}, now.certificates);
     try {
-      save_model(flags_.model, now, extra);
+      save_model(options_.model, now, extra);
     } catch (const Error& error) {
       throw Error("{}; a certificate is counted there first, so none was drawn", error.what());
     }
@@ -390,76 +393,70 @@ class Calibrator {
   Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
-    GuaranteeAim aim = guarantee_aim();
-    const auto images = static_cast<std::int64_t>(certify_.indices.size());
-    const double level = level_of_attempt(aim.delta, aim.attempt);
-    const std::int64_t needed = images_needed(aim.epsilon, level);
-    if (images < needed) {
-      // Known beforehand: nothing is looked at, and nothing is spent.
-      certificate.result = {best.fitted, std::nullopt, level, images, 0, needed};
-      certificate.result.policy.thresholds.assign(best.fitted.thresholds.size(), std::nullopt);
-      return certificate;
-    }
+    certificate.result = prepare(best.fitted, model_.certificates + 1);
+    // Known beforehand: nothing is looked at, and nothing is spent.
+    if (!certificate.result.has_enough_images()) return certificate;
     count_certificate();
-    certificate.attempt = aim.attempt = model_.certificates;
-    std::unique_ptr<Predictor> other;
-    if (!best.dropped.empty()) other = open_engine(deployed, flags_.engine);
-    const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_);
-    certificate.result =
-        guarantee(best.fitted, best.tune.view(), logits.view(), best.costs.relative, aim);
-    if (flags_.per_class && certificate.holds())
-      certificate.worst = worst_class(Replayed(logits.view(), certificate.result.policy).outcome(),
-                                      logits.classes, flags_.label_free, certificate.result.level);
+    certificate.drawn = true;
+    std::shared_ptr<engine::OpenedModel> other;
+    if (!best.dropped.empty()) other = open_model(deployed, options_.run, progress_);
+    const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_, progress_);
+    certificate.result = guarantee(best.fitted, best.tune.view(), logits.view(),
+                                   best.costs.relative, *harm_aim_, model_.certificates);
+    if (options_.worst_class && certificate.result.holds())
+      certificate.worst =
+          worst_class(Replayed(logits.view(), certificate.result.policy).outcome(), logits.classes,
+                      harm_aim_->label_free, certificate.result.level);
     return certificate;
   }
 
-  std::optional<Guarantee> guarantee_of(const Certificate& certificate) const {
-    if (!certificate.holds()) return std::nullopt;
-    const CertifiedPolicy& result = certificate.result;
-    const Engine engine = engine_for(model_, flags_.engine);
-    Guarantee given;
-    given.of = flags_.label_free ? "disagreement" : "harm";
-    given.epsilon = *flags_.guarantee;
-    given.delta = flags_.level();
-    given.level = result.level;
-    given.images = result.images;
-    given.counted = result.certified->harmed;
-    given.upper_bound = result.certified->upper_bound;
-    given.precision = engine.precision;
-    given.kernels = engine.kernels;
-    return given;
-  }
-
   void write(ModelFile deployed, Calibration& result) const {
-    if (flags_.out.empty() && model_.policy) result.replaced = model_.policy->aim;
+    if (options_.out.empty() && model_.policy) result.replaced = describe_aim(model_.policy->aim);
     // Another run may have drawn a certificate meanwhile.
-    deployed.certificates = std::max(model_.certificates, load_model(flags_.model).certificates);
+    deployed.certificates = std::max(model_.certificates, load_model(options_.model).certificates);
     deployed.policy = result.chosen;
     result.state_left_out = !result.dropped.empty() && !extra_.empty();
-    save_model(flags_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
+    save_model(options_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
   }
 
-  const CalibrateFlags& flags_;
-  PolicyShape shape_;
-  bool made_;  ///< of the model in flags_.model, rather than that model itself
+  const CalibrateOptions& options_;
+  const Progress& progress_;
+  Aim aim_;
+  const HarmGuarantee* harm_aim_;  ///< in aim_; null for another aim
+  bool made_;  ///< of the model in options_.model, rather than that model itself
   Tensors extra_;
   ModelFile model_;
   int exits_;
   std::unique_ptr<ModelsData> data_;
-  Listed tune_, certify_;
+  ListedImages tune_, certify_;
   Reference reference_;
-  std::unique_ptr<Predictor> predictor_;
+  std::shared_ptr<engine::OpenedModel> predictor_;
   SavedLogits all_;  ///< of tune, all exits
-  std::optional<double> least_accuracy_;
+  double reference_accuracy_ = 0;
 };
 
 }  // namespace
 
-Calibration calibrate(const CalibrateFlags& flags) { return Calibrator(flags, {}).run(); }
-
-Calibration calibrate(const CalibrateFlags& flags, ModelFile made) {
-  OFFRAMP_ASSERT(!flags.out.empty());
-  return Calibrator(flags, std::move(made)).run();
+void check(const CalibrateOptions& options) {
+  check(options.aim, options.shape.criterion);
+  const auto only_for = [](bool given, const char* field, bool fits, const char* aim) {
+    if (given && !fits) throw UsageError("{}: is for the aim {} only", field, aim);
+  };
+  only_for(!options.reference.empty(), "reference",
+           std::holds_alternative<AccuracyDrop>(options.aim), "AccuracyDrop");
+  only_for(options.worst_class, "worst_class", std::holds_alternative<HarmGuarantee>(options.aim),
+           "HarmGuarantee");
 }
 
-}  // namespace offramp::cli
+Calibration calibrate(const CalibrateOptions& options, const Progress& progress) {
+  check(options);
+  return Calibrator(options, {}, progress).run();
+}
+
+Calibration calibrate(const CalibrateOptions& options, ModelFile made, const Progress& progress) {
+  check(options);
+  OFFRAMP_ASSERT(!options.out.empty());
+  return Calibrator(options, std::move(made), progress).run();
+}
+
+}  // namespace offramp::workflow

@@ -1,36 +1,37 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "cli/engine.h"
 #include "eval/policy_metrics.h"
 #include "eval/worst_class.h"
 #include "model/model_file.h"
-#include "model/policy_json.h"
+#include "policy/aim.h"
 #include "policy/calibration.h"
+#include "policy/chosen_policy.h"
+#include "workflow/open_model.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
-/// What `offramp calibrate` was asked for.
-struct CalibrateFlags {
-  std::string model, data, out, reference;
-  std::string criterion = "confidence", ensemble = "off", cost = "macs";
-  std::optional<double> threshold, max_accuracy_drop, max_cost, guarantee, delta;
-  bool label_free = false, per_class = false, drop_useless_exits = false, json = false;
-  EngineFlags engine;
+struct CalibrateOptions {
+  std::filesystem::path model;
+  std::string data;                    ///< the data set it was trained on, see load_data
+  std::filesystem::path out = {};      ///< empty: the model's own file
+  PolicyShape shape = {};              ///< criterion and ensemble
+  Aim aim = FixedThreshold{};          ///< an AccuracyDrop's file name is taken from `reference`
+  std::filesystem::path reference = {};  ///< of AccuracyDrop: the model it is measured from
+  bool worst_class = false;              ///< of HarmGuarantee: also the class with most harm
+  bool drop_useless_exits = false;
+  RunOptions run = {};
 
-  double level() const { return delta.value_or(0.05); }
-  const std::string& written_to() const { return out.empty() ? model : out; }
+  const std::filesystem::path& written_to() const { return out.empty() ? model : out; }
 };
 
-/// @throws UsageError unless there is one aim, and every number makes sense for it
-void check(const CalibrateFlags& flags);
-
-/// The aim as it was given: what the model file keeps of it.
-std::string aim_text(const CalibrateFlags& flags);
+/// @throws UsageError naming the field if a number makes no sense, or two fields exclude each other
+void check(const CalibrateOptions& options);
 
 /// What an image costs that stops at each exit.
 struct ExitCosts {
@@ -43,18 +44,16 @@ struct OnTune {
   std::int64_t images = 0;
   std::int64_t missing = 0;                 ///< listed in the model, not found in the data
   double last_accuracy = 0;                 ///< of the last exit alone
-  std::optional<double> held_out_accuracy;  ///< where an accuracy was the aim: Chosen
+  std::optional<double> held_out_accuracy;  ///< where an accuracy was the aim: see Chosen
   PolicyMetrics metrics;
 };
 
+/// What was certified on the model's certify images.
 struct Certificate {
-  int attempt = 0;  ///< from 1, of those drawn from these images; 0: too few images, none was drawn
+  bool drawn = false;        ///< false: too few images; they were not looked at, nothing is counted
   std::int64_t missing = 0;  ///< listed in the model, not found in the data
-  CertifiedPolicy result;
+  CertificationResult result;
   std::optional<WorstClass> worst;
-
-  /// Something other than "never stop early" was certified.
-  bool holds() const { return result.certified && result.certified->index > 0; }
 };
 
 /// What was chosen and written.
@@ -69,17 +68,19 @@ struct Calibration {
   bool state_left_out = false;  ///< tensors beside the weights, which spoke of the dropped exits
   std::optional<std::string> replaced;  ///< the aim of the policy that stood in the file
   std::vector<std::string> classes;
-  Engine engine;
+  std::string precision, kernels;  ///< that computed
 };
 
 /// Chooses on the model's tune images; for a guarantee then certifies once on its certify images,
 /// which is counted in the model's own file before anything is looked at; writes the result.
-/// @throws Error if the data do not hold the model's images, the model was trained on them, or a
-/// file cannot be written
-Calibration calibrate(const CalibrateFlags& flags);
+/// @throws UsageError as check; Error if the data do not hold the model's images, the model was
+/// trained on them, or a file cannot be written; Cancelled
+Calibration calibrate(const CalibrateOptions& options, const Progress& progress = {});
 
-/// The same for a model that was made of the one in `flags.model` and is in no file yet; the result
-/// goes to `flags.out`. A certificate is counted in `flags.model`, whose images it looks at.
-Calibration calibrate(const CalibrateFlags& flags, ModelFile made);
+/// The same for a model that was made of the one in `options.model` and is in no file yet; the
+/// result goes to `options.out`. A certificate is counted in `options.model`, whose images it looks
+/// at.
+Calibration calibrate(const CalibrateOptions& options, ModelFile made,
+                      const Progress& progress = {});
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -4,7 +4,7 @@
 
 #include "policy/policy.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost,
                                         std::span<const std::int64_t> answers,
@@ -47,4 +47,4 @@ std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int6
   return controls;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "workflow/evaluate.h"
 #include "eval/policy_metrics.h"
 #include "graph/cost.h"
 #include "policy/logits.h"
 #include "report/report.h"
+#include "workflow/evaluate.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// What the logits of a network alone hold a policy against: each exit used alone, at the cost of a
 /// network cut off there; exits drawn at random, at the policy's rates; the oracle.
@@ -35,4 +35,4 @@ std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int6
                                             std::span<const std::int64_t> labels,
                                             std::span<const std::int64_t> answers);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

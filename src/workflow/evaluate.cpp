@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/error.h"
 #include "image/image.h"
 
 namespace offramp::workflow {
@@ -23,7 +22,8 @@ void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const 
       normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
                 std::span(images).subspan(i * size, size));
     work(first, std::span<const float>(images));
-    if (progress) progress(static_cast<std::int64_t>(first + count));
+    progress.step(static_cast<std::int64_t>(first + count), static_cast<std::int64_t>(total),
+                  "images");
   }
 }
 
@@ -40,7 +40,7 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
   for (const std::int64_t i : set.indices)
     result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
   for_each_batch(predictor, set, progress, [&](std::size_t first, std::span<const float> images) {
-    const std::vector<float> logits = predictor.predict_all(images);
+    const std::vector<float> logits = predict_all(predictor, images);
     const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
     for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
       std::copy_n(
@@ -53,24 +53,20 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
 StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
                           const Policy& policy) {
   const std::size_t count = images.size() / static_cast<std::size_t>(predictor.image_size());
-  const auto classes = static_cast<std::size_t>(predictor.num_classes());
-  const int last = predictor.num_exits() - 1;
-  std::vector<Opinion> opinions(count);
-  const Stopped stopped = predictor.predict_until(
-      images, [&](std::int64_t image, int exit_index, std::span<const float> logits) {
-        return consult(policy, exit_index, logits, opinions[static_cast<std::size_t>(image)]);
-      });
   StoppedAnswers result;
-  const std::span<const float> logits = stopped.logits;
-  for (std::size_t i = 0; i < count; ++i) {
+  result.exit_index.resize(count);
+  result.answers.resize(count);
+  result.probabilities.resize(count);
+  std::vector<Opinion> opinions(count);
+  predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
+    const auto i = static_cast<std::size_t>(image);
     Opinion& opinion = opinions[i];
-    // At the last exit nobody asks whether to stop.
-    if (stopped.exit_index[i] == last)
-      consult(policy, last, logits.subspan(i * classes, classes), opinion);
-    result.exit_index.push_back(stopped.exit_index[i]);
-    result.answers.push_back(opinion.answer);
-    result.probabilities.push_back(opinion.p[static_cast<std::size_t>(opinion.answer)]);
-  }
+    if (!consult(policy, output.exit_index, output.logits, opinion)) return false;
+    result.exit_index[i] = output.exit_index;
+    result.answers[i] = opinion.answer;
+    result.probabilities[i] = opinion.p[static_cast<std::size_t>(opinion.answer)];
+    return true;
+  });
   return result;
 }
 

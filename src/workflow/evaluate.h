@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "eval/logits_file.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
+#include "workflow/progress.h"
 
 namespace offramp::workflow {
 
@@ -23,10 +23,7 @@ struct EvaluationSet {
   int batch = kEvaluationBatch;
 };
 
-/// Called after each batch with the number of images done so far.
-using Progress = std::function<void(std::int64_t done)>;
-
-/// Runs every exit on every image. `metadata` is left empty.
+/// Runs every exit on every image. `metadata` is left empty. @throws Cancelled
 SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
                           const Progress& progress = {});
 
@@ -41,11 +38,11 @@ struct StoppedAnswers {
 StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
                           const Policy& policy);
 
-/// Runs every image until the policy stops it.
+/// Runs every image until the policy stops it. @throws Cancelled
 StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
                          const Progress& progress = {});
 
-/// What run_until would say, read off logits of all exits.
+/// What run_until would give, read off logits of all exits.
 StoppedAnswers replay(const LogitsView& view, const Policy& policy);
 
 /// [N] What exit K names under a policy: with an ensemble, what that of all exits names.

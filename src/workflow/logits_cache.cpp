@@ -3,22 +3,21 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
-#include "cli/terminal.h"
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/version.h"
+#include "model/policy_json.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// FNV-1a over 64-bit words: tells files of this program apart, and resists no one.
+/// FNV-1a over 64-bit words: it tells files of this program apart, and does not withstand an attack.
 class Key {
  public:
   void add(std::span<const std::byte> bytes) {
@@ -43,14 +42,17 @@ class Key {
 };
 
 /// Of all that logits depend on.
-std::string key_of(const ModelFile& model, const EvaluationSet& set, const EngineFlags& flags) {
+std::string key_of(const fs::path& path, const engine::OpenedModel& model,
+                   const EvaluationSet& set) {
   Key key;
-  key.add(graph_to_json(model.graph));
-  for (const auto& [name, tensor] : model.weights) {
+  key.add(graph_to_json(model.file().graph));
+  // Weights as the file holds them, scales of those in 8 bits included.
+  const Safetensors file = Safetensors::open(path);
+  for (const auto& [name, tensor] : file.tensors()) {
     key.add(name);
     key.add(tensor.bytes);
   }
-  const Preprocessing& p = model.preprocessing;
+  const Preprocessing& p = model.file().preprocessing;
   key.add(fmt::format("{} {} {}", p.height, p.width, to_string(p.fit)));
   for (const auto& triple : {p.mean, p.std}) key.add(std::as_bytes(std::span(triple)));
   for (const std::int64_t i : set.indices) {
@@ -58,8 +60,7 @@ std::string key_of(const ModelFile& model, const EvaluationSet& set, const Engin
     key.add(std::as_bytes(std::span(&set.data->hashes[index], 1)));
     key.add(std::as_bytes(std::span(&set.data->labels[index], 1)));
   }
-  const Engine engine = engine_for(model, flags);
-  key.add(fmt::format("{} {}", engine.kernels, engine.precision));
+  key.add(fmt::format("{} {}", model.kernels(), to_string(model.precision())));
   return key.text();
 }
 
@@ -98,7 +99,7 @@ std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedL
 }
 
 std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key,
-                                    const std::string& policy) {
+                                    const std::string& policy, const Progress& progress) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
   try {
@@ -110,12 +111,13 @@ std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key
     kept.stopped = read_stopped(file, kept.logits, policy);
     return kept;
   } catch (const Error& error) {
-    tell(fmt::format("computed again: {}\n", error.what()));
+    progress.remark(fmt::format("computed again: {}", error.what()));
     return std::nullopt;
   }
 }
 
-void write_kept(const fs::path& path, const std::string& policy, const KeptLogits& kept) {
+void write_kept(const fs::path& path, const std::string& policy, const KeptLogits& kept,
+                const Progress& progress) {
   const SavedLogits& logits = kept.logits;
   const auto images = static_cast<std::int64_t>(logits.labels.size());
   Tensors tensors;
@@ -135,7 +137,7 @@ void write_kept(const fs::path& path, const std::string& policy, const KeptLogit
   try {
     write_safetensors(path, metadata, tensors);
   } catch (const Error& error) {
-    tell(fmt::format("not kept for the next time: {}\n", error.what()));
+    progress.remark(fmt::format("not kept for the next time: {}", error.what()));
   }
 }
 
@@ -147,24 +149,23 @@ fs::path kept_logits_path(const fs::path& model, const std::string& part) {
   return path;
 }
 
-KeptLogits logits_of(const fs::path& path, const ModelFile& model, const EvaluationSet& set,
-                     const std::string& part, const EngineFlags& flags) {
+KeptLogits logits_of(const fs::path& path, engine::OpenedModel& model, const EvaluationSet& set,
+                     const std::string& part, const Progress& progress) {
   const fs::path file = kept_logits_path(path, part);
-  const std::string key = key_of(model, set, flags);
-  const std::string policy = policy_text(model);
-  if (auto kept = read_kept(file, key, policy)) return std::move(*kept);
-  const auto predictor = open_engine(model, flags);
+  const std::string key = key_of(path, model, set);
+  const std::string policy = policy_text(model.file());
+  if (auto kept = read_kept(file, key, policy, progress)) return std::move(*kept);
   KeptLogits kept;
-  kept.logits = run_all_exits(*predictor, set);
+  kept.logits = run_all_exits(model, set, progress);
   kept.logits.metadata = {{"key", key},
                           {"model", path.filename().string()},
                           {"part", part},
                           {"commit", kCommit},
-                          {"precision", engine_for(model, flags).precision}};
-  if (model.policy && part == "test")
-    kept.stopped = run_until(*predictor, set, model.policy->policy);
-  write_kept(file, policy, kept);
+                          {"precision", std::string(to_string(model.precision()))}};
+  if (model.file().policy && part == "test")
+    kept.stopped = run_until(model, set, model.file().policy->policy, progress);
+  write_kept(file, policy, kept, progress);
   return kept;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -4,12 +4,11 @@
 #include <optional>
 #include <string>
 
-#include "cli/engine.h"
-#include "workflow/evaluate.h"
+#include "engine/opened_model.h"
 #include "eval/logits_file.h"
-#include "model/model_file.h"
+#include "workflow/evaluate.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// Logits of all exits on some images, and what the network did when it really stopped by the
 /// model's policy.
@@ -22,10 +21,10 @@ struct KeptLogits {
 std::filesystem::path kept_logits_path(const std::filesystem::path& model, const std::string& part);
 
 /// The logits kept beside a model, if they are those of its network and weights on just these
-/// images by this engine; else runs the network, and keeps them. A file that cannot be written is
-/// told of, no more.
-/// @param path  of the model  @param part  "test" or "tune"
-KeptLogits logits_of(const std::filesystem::path& path, const ModelFile& model,
-                     const EvaluationSet& set, const std::string& part, const EngineFlags& flags);
+/// images in this precision by these kernels; else runs the network, and keeps them. A file that
+/// cannot be written is remarked, no more.
+/// @param path  of the file that `model` was opened from  @param part  "test" or "tune"
+KeptLogits logits_of(const std::filesystem::path& path, engine::OpenedModel& model,
+                     const EvaluationSet& set, const std::string& part, const Progress& progress);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 std::optional<MachineTime> machine_time() {
@@ -58,4 +58,4 @@ MachineLoad MachineWatch::load() const {
   return load;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

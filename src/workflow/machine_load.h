@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// What else the machine did while something was measured, as shares of all its cores' time.
 struct MachineLoad {
@@ -37,4 +37,4 @@ class MachineWatch {
   double own_start_ = 0;
 };
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -7,7 +7,7 @@
 #include "graph/random_weights.h"
 #include "recipe/recipe.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 bool is_recipe(const std::string& path) { return path.ends_with(".toml"); }
 
@@ -32,4 +32,4 @@ ModelFile model_or_recipe(const std::string& path, std::int64_t classes) {
   return model;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -6,7 +6,7 @@
 #include "graph/graph.h"
 #include "model/model_file.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// True for the name of a recipe.
 bool is_recipe(const std::string& path);
@@ -19,4 +19,4 @@ Graph graph_of_recipe(const std::string& path, std::int64_t classes);
 /// "class 1", "class 2", ….
 ModelFile model_or_recipe(const std::string& path, std::int64_t classes);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 bool is_listed(const Dataset& data, std::int64_t index, const std::vector<std::uint64_t>& hashes) {
@@ -39,6 +41,12 @@ void check_same_classes(const ModelFile& model, const Dataset& data) {
                 data.classes.size());
 }
 
+std::vector<std::int64_t> every_image(const Dataset& data) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
+
 std::vector<std::int64_t> images_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes) {
   std::vector<std::int64_t> indices;
@@ -47,15 +55,15 @@ std::vector<std::int64_t> images_listed(const Dataset& data,
   return indices;
 }
 
-void refuse_trained_images(const ModelFile& model, const Dataset& data,
-                           const std::vector<std::int64_t>& indices, std::string_view advice) {
+void refuse_trained_images(const std::filesystem::path& path, const ModelFile& model,
+                           const Dataset& data, const std::vector<std::int64_t>& indices) {
   const std::vector<std::uint64_t>& trained = model.provenance.data.train;
   const auto listed = [&](std::int64_t i) { return is_listed(data, i, trained); };
   const auto first = std::find_if(indices.begin(), indices.end(), listed);
   if (first == indices.end()) return;
-  throw Error("the model was trained on {} of these {} images, the first is {}{}",
-              std::count_if(first, indices.end(), listed), indices.size(),
-              quote(data.names[static_cast<std::size_t>(*first)]), advice);
+  throw TrainedOnImages("{}: the model was trained on {} of these {} images, the first is {}",
+                        path.string(), std::count_if(first, indices.end(), listed), indices.size(),
+                        quote(data.names[static_cast<std::size_t>(*first)]));
 }
 
 std::vector<std::int64_t> without_trained_images(const ModelFile& model, const Dataset& data,
@@ -64,6 +72,39 @@ std::vector<std::int64_t> without_trained_images(const ModelFile& model, const D
   for (const std::int64_t i : indices)
     if (!is_listed(data, i, model.provenance.data.train)) rest.push_back(i);
   return rest;
+}
+
+std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, const ModelFile& model,
+                                         const LoadedData& data, bool skip_trained) {
+  try {
+    check_same_classes(model, data.dataset);
+  } catch (const Error& error) {
+    throw_with_place(path.string(), error);
+  }
+  std::vector<std::int64_t> indices = every_image(data.dataset);
+  if (skip_trained) indices = without_trained_images(model, data.dataset, indices);
+  refuse_trained_images(path, model, data.dataset, indices);
+  if (indices.empty())
+    throw Error("{}: {} holds no image that it was not trained on", path.string(), data.source);
+  return indices;
+}
+
+ListedImages find_listed(const std::filesystem::path& path, const ModelFile& model,
+                         const Dataset& data, const std::vector<std::uint64_t>& hashes,
+                         const std::string& part, const std::string& source) {
+  if (hashes.empty())
+    throw Error("{}: the model does not say which images are its {} part", path.string(), part);
+  ListedImages listed;
+  listed.indices = images_listed(data, hashes);
+  if (listed.indices.empty())
+    throw Error("{}: holds no image of the model's {} part", source, part);
+  refuse_trained_images(path, model, data, listed.indices);
+  std::unordered_set<std::uint64_t> found;
+  for (const std::int64_t i : listed.indices)
+    found.insert(data.hashes[static_cast<std::size_t>(i)]);
+  const std::unordered_set<std::uint64_t> wanted(hashes.begin(), hashes.end());
+  listed.missing = static_cast<std::int64_t>(wanted.size() - found.size());
+  return listed;
 }
 
 void log_test_read(const std::filesystem::path& model, const TestRead& read) {
@@ -78,4 +119,14 @@ void log_test_read(const std::filesystem::path& model, const TestRead& read) {
               line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
-}  // namespace offramp::cli
+void log_test_read(const std::filesystem::path& model, const TestRead& read,
+                   const Progress& progress) {
+  try {
+    log_test_read(model, read);
+  } catch (const Error& error) {
+    progress.remark(
+        fmt::format("this reading of the test images is not on record: {}", error.what()));
+  }
+}
+
+}  // namespace offramp::workflow

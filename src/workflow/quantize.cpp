@@ -21,7 +21,7 @@
 #include "runtime/quantize.h"
 #include "runtime/self_check.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
@@ -224,4 +224,4 @@ Quantized quantize(const QuantizeFlags& flags) {
   return result;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

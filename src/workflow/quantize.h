@@ -9,7 +9,7 @@
 #include "eval/metrics.h"
 #include "model/model_file.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// What `offramp quantize` was asked for.
 struct QuantizeFlags {
@@ -54,4 +54,4 @@ Quantized quantize(const QuantizeFlags& flags);
 std::string to_json_text(const QuantizeFlags& flags, const Quantized& result);
 std::string to_text(const QuantizeFlags& flags, const Quantized& result, bool color);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

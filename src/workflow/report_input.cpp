@@ -9,7 +9,7 @@
 #include "core/version.h"
 #include "graph/cost.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 std::string time_text(double seconds) {
@@ -74,4 +74,4 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
   return facts;
 }
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

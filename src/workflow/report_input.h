@@ -8,7 +8,7 @@
 #include "report/report.h"
 #include "workflow/run_folder.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 
 /// The epochs of a run, as the report shows them.
 Training training_of(const workflow::FoundRun& run);
@@ -16,4 +16,4 @@ Training training_of(const workflow::FoundRun& run);
 /// What the model remembers of its training, and what runs it now: name and value, for people.
 std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model);
 
-}  // namespace offramp::cli
+}  // namespace offramp::workflow
