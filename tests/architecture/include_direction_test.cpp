@@ -28,7 +28,7 @@ const std::map<std::string, Allowed> kTable = {
     {"image", {{"core"}, {"fmt/", "jpeglib.h", "jerror.h", "png.h"}}},
     {"graph", {{"core"}, {"fmt/"}}},
     {"data", {{"image"}, {"fmt/", "archive.h", "archive_entry.h", "curl/", "openssl/"}}},
-    {"policy", {{"core"}, {"fmt/"}}},
+    {"policy", {{"core"}, {"fmt/", "boost/math/"}}},
     {"eval", {{"policy"}, {"fmt/"}}},
     {"model", {{"graph", "policy"}, {"fmt/", "nlohmann/"}}},
     {"recipe", {{"graph", "data"}, {"fmt/", "toml++/"}}},
