@@ -1,30 +1,37 @@
 #include "workflow/benchmark.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numeric>
-#include <thread>
 #include <utility>
 
-#include "cli/terminal.h"
 #include "core/error.h"
+#include "core/numbers.h"
+#include "core/parallel.h"
 #include "core/random.h"
+#include "engine/opened_model.h"
+#include "engine/runner.h"
 #include "graph/cost.h"
 #include "model/without_exits.h"
-#include "runtime/convolution.h"
+#include "runtime/kernels_name.h"
+#include "workflow/benchmark_images.h"
+#include "workflow/model_or_recipe.h"
 
 namespace offramp::workflow {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 8;      // over the images, at most
 constexpr int kMinRounds = 5;   // for a median
 constexpr int kTrialTurns = 3;  // of each split
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
 }
 
 std::vector<std::int64_t> shuffled(std::int64_t count) {
@@ -42,52 +49,120 @@ struct Subject {
   Cost cost;
 };
 
-Subject subject_of(const std::string& mode, const ModelFile& model, const Policy* policy) {
+Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
   Subject subject{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
-  if (mode == "plain") {
-    std::vector<int> early(subject.policy.thresholds.size());
-    std::iota(early.begin(), early.end(), 0);
-    if (!early.empty()) {
-      subject.model.policy.reset();
-      subject.model = without_exits(subject.model, early);
+  // What is timed is the precision that was asked for.
+  if (subject.model.deployment) subject.model.deployment->check = {};
+  switch (mode) {
+    case BenchmarkMode::plain: {
+      std::vector<int> early(subject.policy.thresholds.size());
+      std::iota(early.begin(), early.end(), 0);
+      if (!early.empty()) {
+        subject.model.policy.reset();
+        subject.model = without_exits(subject.model, early);
+      }
+      subject.policy = never_stop(1);
+      break;
     }
-    subject.policy = never_stop(1);
-  } else if (mode == "adaptive") {
-    if (policy == nullptr)
-      throw UsageError("--mode adaptive: the model has no policy; --threshold gives one");
-    subject.policy = *policy;
-  } else if (mode != "exhaustive") {
-    throw UsageError("--mode: expected plain, adaptive or exhaustive, got {}", quote(mode));
+    case BenchmarkMode::adaptive:
+      if (policy == nullptr)
+        throw UsageError("mode: adaptive needs a policy, and the model has none");
+      subject.policy = *policy;
+      break;
+    case BenchmarkMode::exhaustive:
+      break;
   }
   subject.cost = cost_of(subject.model.graph);
   return subject;
 }
 
+/// What became of each image.
+struct ImageOutcomes {
+  explicit ImageOutcomes(std::size_t images)
+      : exit_index(images, -1), answers(images, -1), seconds(images, 0) {}
+
+  std::vector<int> exit_index;  ///< 0-based
+  std::vector<int> answers;     ///< the class of the answer
+  std::vector<double> seconds;  ///< from when a thread took the image up to its answer
+};
+
+/// A network whose threads are shared in one way.
+class Candidate {
+ public:
+  Candidate(const Subject& subject, Precision precision, int batch, Split split)
+      : split_(split),
+        policy_(subject.policy),
+        model_(engine::OpenedModel::open(
+            subject.model, {std::string(to_string(precision)), split.streams * split.threads, batch,
+                            split.streams})),
+        runner_(model_) {}
+
+  const Split& split() const { return split_; }
+  const engine::OpenedModel& model() const { return *model_; }
+
+  /// Runs images until all have their answers; what waits for a fuller batch at the end is run in
+  /// smaller ones.
+  /// @param images  [N, C, H, W] f32, normalised  @param order  which of them, as they are taken
+  /// @param outcomes  [N] written for the images run  @return seconds for all of them
+  double run(std::span<const float> images, std::span<const std::int64_t> order,
+             ImageOutcomes& outcomes) {
+    opinions_.resize(outcomes.answers.size());
+    taken_.resize(outcomes.answers.size());
+    const auto size = static_cast<std::size_t>(model_->image_size());
+    const auto image_at = [&](std::int64_t place) {
+      return static_cast<std::size_t>(order[static_cast<std::size_t>(place)]);
+    };
+    const auto source = [&](std::int64_t place, std::span<float> pixels) {
+      const std::size_t image = image_at(place);
+      taken_[image] = Clock::now();
+      std::ranges::copy(images.subspan(image * size, size), pixels.begin());
+      return true;
+    };
+    const auto visit = [&](std::int64_t place, const ExitOutput& output) {
+      const std::size_t image = image_at(place);
+      Opinion& opinion = opinions_[image];
+      if (!consult(policy_, output.exit_index, output.logits, opinion)) return false;
+      outcomes.exit_index[image] = output.exit_index;
+      outcomes.answers[image] = opinion.answer;
+      outcomes.seconds[image] = seconds_between(taken_[image], Clock::now());
+      return true;
+    };
+    const auto start = Clock::now();
+    runner_.run(static_cast<std::int64_t>(order.size()), source, visit);
+    return seconds_between(start, Clock::now());
+  }
+
+ private:
+  Split split_;
+  const Policy& policy_;
+  std::shared_ptr<engine::OpenedModel> model_;
+  engine::Runner runner_;
+  std::vector<Opinion> opinions_;         // [N]
+  std::vector<Clock::time_point> taken_;  // [N]
+};
+
 /// A row while it is measured.
 class Entry {
  public:
-  Entry(const std::string& mode, const Subject& subject, Precision precision, int batch,
-        const BenchImages& images, int threads)
+  Entry(BenchmarkMode mode, const Subject& subject, Precision precision, int batch,
+        const BenchmarkImages& images, int threads)
       : subject_(subject),
         images_(images),
         outcomes_(static_cast<std::size_t>(images.count(subject.model))) {
     row_.mode = mode;
-    row_.precision = to_string(precision);
     row_.batch = batch;
-    TimedStreamsOptions options{precision, batch, {threads, 1}, {}};
-    if (subject.model.deployment) options.ranges = subject.model.deployment->ranges;
     const auto add = [&](Split split) {
-      options.split = split;
-      candidates_.push_back(make(options));
+      candidates_.push_back({std::make_unique<Candidate>(subject, precision, batch, split), {}});
     };
     add({threads, 1});
     if (threads > 1) add({1, threads});
+    row_.precision = to_string(candidates_[0].network->model().precision());
   }
 
-  /// Settles the split by a few short turns of each.
+  /// Chooses the split by a few short turns of each.
   void try_splits(const std::vector<std::int64_t>& order, double seconds) {
-    for (Candidate& candidate : candidates_) run_for(candidate, order, 0.1);
-    for (Candidate& candidate : candidates_) candidate.rates.clear();
+    for (Timed& candidate : candidates_) run_for(candidate, order, 0.1);
+    for (Timed& candidate : candidates_) candidate.rates.clear();
     for (int turn = 0; turn < kTrialTurns && candidates_.size() > 1; ++turn)
       for (std::size_t i = 0; i < candidates_.size(); ++i) {
         const std::size_t place = turn % 2 == 0 ? i : candidates_.size() - 1 - i;
@@ -96,15 +171,15 @@ class Entry {
     if (candidates_.size() > 1) {
       const double first = median(candidates_[0].rates), second = median(candidates_[1].rates);
       if (second > first) std::swap(candidates_[0], candidates_[1]);
-      row_.other = SplitTime{candidates_[1].split, std::min(first, second)};
+      row_.other = SplitTime{candidates_[1].network->split(), std::min(first, second)};
       candidates_.pop_back();
     }
     candidates_[0].rates.clear();
   }
 
   void run_round(std::span<const std::int64_t> order) {
-    Candidate& best = candidates_[0];
-    const double taken = best.streams->run(images_.pixels, order, subject_.policy, outcomes_);
+    Timed& best = candidates_[0];
+    const double taken = best.network->run(images_.pixels, order, outcomes_);
     best.rates.push_back(static_cast<double>(order.size()) / taken);
     seconds_ += taken;
     for (const std::int64_t image : order)
@@ -114,9 +189,9 @@ class Entry {
   double seconds() const { return seconds_; }
   int rounds() const { return static_cast<int>(candidates_[0].rates.size()); }
 
-  BenchRow result(const std::vector<Ceiling>& ceilings) {
-    const Candidate& best = candidates_[0];
-    row_.best = {best.split, median(best.rates)};
+  BenchmarkRow result(const std::vector<Ceiling>& ceilings) {
+    const Timed& best = candidates_[0];
+    row_.best = {best.network->split(), median(best.rates)};
     row_.rounds = rounds();
     row_.latency = latency_of(std::move(latencies_));
     row_.images = static_cast<std::int64_t>(outcomes_.answers.size());
@@ -139,28 +214,22 @@ class Entry {
   }
 
  private:
-  struct Candidate {
-    Split split;
-    std::unique_ptr<TimedStreams> streams;
+  struct Timed {
+    std::unique_ptr<Candidate> network;
     std::vector<double> rates;
   };
 
-  Candidate make(const TimedStreamsOptions& options) const {
-    return {options.split,
-            std::make_unique<TimedStreams>(subject_.model.graph, subject_.model.weights, options),
-            {}};
-  }
-
   /// Runs images from the start of the order, over and over, and adds one rate.
-  void run_for(Candidate& candidate, const std::vector<std::int64_t>& order, double seconds) {
-    const std::size_t part =
-        std::min(order.size(), static_cast<std::size_t>(2 * row_.batch * candidate.split.streams));
+  void run_for(Timed& candidate, const std::vector<std::int64_t>& order, double seconds) {
+    const std::size_t part = std::min(
+        order.size(),
+        static_cast<std::size_t>(2 * row_.batch * candidate.network->split().streams));
     double taken = 0;
     std::size_t done = 0, begin = 0;
     while (taken < seconds) {
       const std::size_t count = std::min(part, order.size() - begin);
-      taken += candidate.streams->run(images_.pixels, std::span(order).subspan(begin, count),
-                                      subject_.policy, outcomes_);
+      taken += candidate.network->run(images_.pixels, std::span(order).subspan(begin, count),
+                                      outcomes_);
       done += count;
       begin = begin + count == order.size() ? 0 : begin + count;
     }
@@ -168,38 +237,35 @@ class Entry {
   }
 
   const Subject& subject_;
-  const BenchImages& images_;
+  const BenchmarkImages& images_;
   ImageOutcomes outcomes_;
-  std::vector<Candidate> candidates_;  // the best first, once tried
+  std::vector<Timed> candidates_;  // the best first, once tried
   std::vector<double> latencies_;
   double seconds_ = 0;
-  BenchRow row_;
+  BenchmarkRow row_;
 };
 
-bool has_ranges(const ModelFile& model) {
-  return model.deployment && !model.deployment->ranges.empty();
-}
-
-std::vector<std::string> modes_of(const BenchFlags& flags, const ModelFile& model, bool policy) {
-  if (!flags.modes.empty()) return flags.modes;
-  std::vector<std::string> modes = {"plain"};
+std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const ModelFile& model,
+                                    bool policy) {
+  if (!options.modes.empty()) return options.modes;
+  std::vector<BenchmarkMode> modes = {BenchmarkMode::plain};
   if (policy)
-    modes.push_back("adaptive");
+    modes.push_back(BenchmarkMode::adaptive);
   else if (exit_segments(model.graph).size() > 1)
-    modes.push_back("exhaustive");
+    modes.push_back(BenchmarkMode::exhaustive);
   return modes;
 }
 
 /// Rounds of every entry, in turns, until each has run all images and for long enough.
 void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
-                const std::vector<std::int64_t>& order, const BenchFlags& flags, int threads) {
-  const int largest = *std::ranges::max_element(flags.batches);
+                const std::vector<std::int64_t>& order, const BenchmarkOptions& options,
+                int threads, const Progress& progress) {
+  const int largest = *std::ranges::max_element(options.batches);
   const auto count = static_cast<std::int64_t>(order.size());
   // A round ends with batches that are not full: it must be long for them not to count.
   const auto rounds = std::clamp<std::int64_t>(count / (16LL * largest * threads), 1, kRounds);
   const std::size_t n = entries.size();
   std::vector<bool> done(n);
-  Counter counter(static_cast<std::int64_t>(n), "rows");
   for (std::int64_t round = 0; std::ranges::count(done, true) < static_cast<std::ptrdiff_t>(n);
        ++round) {
     const std::int64_t part = round % rounds;
@@ -211,16 +277,77 @@ void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
       Entry& entry = *entries[place];
       entry.run_round(std::span(order).subspan(begin, end - begin));
       done[place] = entry.rounds() >= std::max<std::int64_t>(rounds, kMinRounds) &&
-                    entry.seconds() >= flags.seconds;
+                    entry.seconds() >= options.seconds;
     }
-    counter.show(std::ranges::count(done, true));
+    progress.step(std::ranges::count(done, true), static_cast<std::int64_t>(n), "rows");
   }
+}
+
+Benchmark run(const ModelFile& model, const BenchmarkImages& images,
+              const std::vector<Precision>& precisions, const BenchmarkOptions& options,
+              const Progress& progress) {
+  Benchmark result;
+  result.threads = options.threads > 0 ? options.threads : usable_cores();
+  result.data = images.source;
+  result.kernels = kernels_name();
+  const auto chosen = policy_for(options.policy, model, false);
+  if (chosen) result.policy = describe(chosen->policy);
+  const std::vector<BenchmarkMode> modes = modes_of(options, model, chosen.has_value());
+  std::vector<Subject> subjects;
+  for (const BenchmarkMode mode : modes)
+    subjects.push_back(subject_of(mode, model, chosen ? &chosen->policy : nullptr));
+
+  const MachineWatch watch;
+  result.ceilings = measure_ceilings(result.threads, std::clamp(options.seconds, 0.05, 0.6));
+  const std::vector<std::int64_t> order = shuffled(images.count(model));
+  std::vector<std::unique_ptr<Entry>> entries;
+  for (std::size_t m = 0; m < modes.size(); ++m)
+    for (const Precision precision : precisions)
+      for (const int batch : options.batches) {
+        entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
+                                                  result.threads));
+        entries.back()->try_splits(order, std::min(0.25, options.seconds / 8));
+        progress.step(0, static_cast<std::int64_t>(modes.size() * precisions.size() *
+                                                   options.batches.size()),
+                      "rows");
+      }
+  run_rounds(entries, order, options, result.threads, progress);
+  for (const auto& entry : entries) result.rows.push_back(entry->result(result.ceilings));
+  result.load = watch.load();
+  return result;
 }
 
 }  // namespace
 
-std::int64_t BenchImages::count(const ModelFile& model) const {
-  return static_cast<std::int64_t>(pixels.size()) / element_count(model.graph.input);
+std::string_view to_string(BenchmarkMode mode) {
+  switch (mode) {
+    case BenchmarkMode::plain:
+      return "plain";
+    case BenchmarkMode::adaptive:
+      return "adaptive";
+    case BenchmarkMode::exhaustive:
+      return "exhaustive";
+  }
+  return "";
+}
+
+BenchmarkMode benchmark_mode_from_string(std::string_view word) {
+  for (const BenchmarkMode mode :
+       {BenchmarkMode::plain, BenchmarkMode::adaptive, BenchmarkMode::exhaustive})
+    if (word == to_string(mode)) return mode;
+  throw UsageError("mode: expected plain, adaptive or exhaustive, got {}", quote(word));
+}
+
+void check(const BenchmarkOptions& options) {
+  if (options.batches.empty()) throw UsageError("batches: expected at least one");
+  for (const int batch : options.batches)
+    if (batch < 1 || batch > 1024)
+      throw UsageError("batches: expected 1 to 1024 images, got {}", batch);
+  if (options.threads < 0) throw UsageError("threads: expected at least 0, got {}", options.threads);
+  if (options.images < 0) throw UsageError("images: expected at least 0, got {}", options.images);
+  if (!(options.seconds > 0) || !std::isfinite(options.seconds))
+    throw UsageError("seconds: expected more than 0, got {}", options.seconds);
+  check(options.policy);
 }
 
 Latency latency_of(std::vector<double> seconds) {
@@ -234,68 +361,23 @@ Latency latency_of(std::vector<double> seconds) {
   return {at(0.5), at(0.95), at(0.99), 1e3 * seconds.back()};
 }
 
-ModelFile with_ranges(const ModelFile& model, const BenchImages& images) {
-  if (has_ranges(model)) return model;
-  if (!images.labels.empty())
-    throw Error(
-        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
-  constexpr std::int64_t kImages = 16;
-  const std::int64_t size = element_count(model.graph.input);
-  const auto seen = static_cast<std::size_t>(std::min(kImages, images.count(model)) * size);
-  ModelFile result = model;
-  result.deployment = Deployment{
-      "int8",
-      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
-      {},
-      {}};
-  return result;
+Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
+  check(options);
+  if (is_recipe(options.model.string()) && !options.data.empty())
+    throw UsageError("data: a recipe's network is random, there is no accuracy to measure");
+  ModelFile model = model_or_recipe(options.model.string(), options.classes);
+  const std::vector<Precision> precisions = precisions_to_time(options.precisions, model);
+  const BenchmarkImages images = options.data.empty()
+                                     ? random_benchmark_images(model, options.images)
+                                     : test_benchmark_images(model, options, progress);
+  if (!options.keep.empty()) keep_images_and_logits(options, model, images, precisions);
+  if (std::ranges::count(precisions, Precision::int8) > 0) model = with_ranges(model, images);
+  return run(model, images, precisions, options, progress);
 }
 
-std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model) {
-  std::vector<Precision> precisions;
-  for (const std::string& word : flags.precisions) {
-    const Precision precision = precision_from_string(word);
-    if (!has_instructions_for(precision)) throw Error("this CPU has no instructions for {}", word);
-    precisions.push_back(precision);
-  }
-  if (precisions.empty())
-    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
-      const bool known = precision != Precision::int8 || has_ranges(model);
-      if (known && has_instructions_for(precision)) precisions.push_back(precision);
-    }
-  return precisions;
-}
-
-BenchResult bench(const ModelFile& given, const BenchImages& images, const BenchFlags& flags) {
-  if (images.count(given) < 1) throw Error("no images to time a network on");
-  const std::vector<Precision> precisions = precisions_of(flags, given);
-  const bool int8 = std::ranges::count(precisions, Precision::int8) > 0;
-  const ModelFile model = int8 ? with_ranges(given, images) : given;
-  BenchResult result;
-  result.threads = flags.threads > 0
-                       ? flags.threads
-                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  result.data = images.source;
-  const auto chosen = policy_of(flags.policy, model, {});
-  if (chosen) result.policy = describe(chosen->policy);
-  std::vector<Subject> subjects;
-  const std::vector<std::string> modes = modes_of(flags, model, chosen.has_value());
-  for (const std::string& mode : modes)
-    subjects.push_back(subject_of(mode, model, chosen ? &chosen->policy : nullptr));
-
+MachineCeilings measure_machine(int threads) {
   const MachineWatch watch;
-  result.ceilings = measure_ceilings(result.threads, std::clamp(flags.seconds, 0.05, 0.6));
-  const std::vector<std::int64_t> order = shuffled(images.count(model));
-  std::vector<std::unique_ptr<Entry>> entries;
-  for (std::size_t m = 0; m < modes.size(); ++m)
-    for (const Precision precision : precisions)
-      for (const int batch : flags.batches) {
-        entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
-                                                  result.threads));
-        entries.back()->try_splits(order, std::min(0.25, flags.seconds / 8));
-      }
-  run_rounds(entries, order, flags, result.threads);
-  for (const auto& entry : entries) result.rows.push_back(entry->result(result.ceilings));
+  MachineCeilings result{measure_ceilings(threads), {}};
   result.load = watch.load();
   return result;
 }

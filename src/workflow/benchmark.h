@@ -1,31 +1,58 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "cli/engine.h"
-#include "workflow/machine_load.h"
-#include "cli/policy_flags.h"
 #include "model/model_file.h"
 #include "runtime/ceiling.h"
-#include "runtime/timed_streams.h"
+#include "runtime/precision.h"
+#include "workflow/machine_load.h"
+#include "workflow/policy_choice.h"
+#include "workflow/progress.h"
 
 namespace offramp::workflow {
 
-/// Of `offramp bench`.
-struct BenchFlags {
-  std::string model, data, keep;
-  std::vector<std::string> precisions;  ///< empty: all that the CPU has instructions for
-  std::vector<std::string> modes;       ///< empty: plain, and adaptive where there is a policy
+/// How a network is timed.
+enum class BenchmarkMode {
+  plain,       ///< without its early exits
+  adaptive,    ///< images stop by the policy
+  exhaustive,  ///< every exit of every image
+};
+std::string_view to_string(BenchmarkMode mode);
+/// @throws UsageError for another word
+BenchmarkMode benchmark_mode_from_string(std::string_view word);
+
+struct BenchmarkOptions {
+  std::filesystem::path model;    ///< or recipe, whose network gets random weights
+  std::int64_t classes = 10;      ///< of a recipe's network
+  std::string data = {};          ///< test images, see load_data; empty: random images
+  bool skip_trained = false;      ///< leave out images that the model was trained on
+  std::int64_t images = 0;        ///< how many; 0: all, or 512 random ones
+  std::vector<Precision> precisions = {};  ///< empty: all that the CPU has instructions for
+  std::vector<BenchmarkMode> modes = {};   ///< empty: plain, and adaptive where there is a policy
   std::vector<int> batches = {1, 32};
-  int threads = 0;            ///< 0: all cores
-  std::int64_t images = 0;    ///< 0: all
-  std::int64_t classes = 10;  ///< of a recipe's network
-  double seconds = 2;         ///< each row at least
-  bool ceiling = false, skip_trained = false, json = false;
-  PolicyFlags policy;
+  int threads = 0;      ///< 0: usable_cores()
+  double seconds = 2;   ///< each row at least
+  PolicyChoice policy = {};
+  /// Not empty: write the network, 64 of the images and the logits in each precision to this
+  /// folder, for another engine to be compared with.
+  std::filesystem::path keep = {};
+  std::string command = "benchmark";  ///< what test_reads.jsonl names as the reader of test images
+};
+
+/// @throws UsageError naming the field if a value makes no sense
+void check(const BenchmarkOptions& options);
+
+/// How threads share the work: streams with images of their own, and threads in every operation of
+/// each.
+struct Split {
+  int streams = 1;
+  int threads = 1;
+  bool operator==(const Split&) const = default;
 };
 
 /// How long images took, in milliseconds, over all images timed.
@@ -43,9 +70,8 @@ struct SplitTime {
 };
 
 /// One line of the result: a network in one precision and batch size, at its best split.
-struct BenchRow {
-  std::string mode;  ///< "plain": without its early exits; "adaptive": stops by the policy;
-                     ///< "exhaustive": every exit of every image
+struct BenchmarkRow {
+  BenchmarkMode mode = BenchmarkMode::plain;
   std::string precision;
   int batch = 1;
   SplitTime best;
@@ -59,37 +85,27 @@ struct BenchRow {
   std::optional<double> share_of_ceiling;  ///< multiply-adds a second, of the machine's
 };
 
-struct BenchResult {
-  std::vector<BenchRow> rows;
+struct Benchmark {
+  std::vector<BenchmarkRow> rows;
   std::vector<Ceiling> ceilings;
   MachineLoad load;
   int threads = 1;
-  std::string data, policy;  ///< for people; no policy: empty
+  std::string data, policy, kernels;  ///< for people; no policy: empty
 };
 
-/// What is timed: images as the network takes them, and where there are any, their labels.
-struct BenchImages {
-  std::vector<float> pixels;  ///< [N, C, H, W]
-  std::vector<std::int64_t> labels;
-  std::string source;
+/// Times a model in all rows that the options ask for, in turns: each is timed in many short rounds
+/// spread over the whole time, forwards and backwards. Images really stop where the policy says,
+/// and the time of deciding is part of what is timed; decoding and normalising are not.
+/// @throws UsageError as check; Error "<path>: …", or if the CPU lacks a precision that is asked
+/// for; TrainedOnImages; Cancelled
+Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress = {});
 
-  std::int64_t count(const ModelFile& model) const;
+/// What the machine can do at all, and what else it did meanwhile.
+struct MachineCeilings {
+  std::vector<Ceiling> ceilings;
+  MachineLoad load;
 };
-
-/// The precisions that the flags name; without any, all that the CPU has instructions for, int8
-/// only for a model that has ranges.
-/// @throws UsageError for one that does not exist, Error for one without instructions
-std::vector<Precision> precisions_of(const BenchFlags& flags, const ModelFile& model);
-
-/// A model that can be timed in int8. Without ranges of its own, those of the images timed will do
-/// for a time, but not for an accuracy.
-/// @throws Error for images with labels and a model without ranges
-ModelFile with_ranges(const ModelFile& model, const BenchImages& images);
-
-/// Times a model in all rows that the flags ask for, in turns: each is timed in many short rounds
-/// spread over the whole time, forwards and backwards.
-/// @throws UsageError for a precision, mode or batch that does not exist; Error if the network
-///         cannot be compiled
-BenchResult bench(const ModelFile& model, const BenchImages& images, const BenchFlags& flags);
+/// @param threads  cores that are kept busy together; 0: all
+MachineCeilings measure_machine(int threads);
 
 }  // namespace offramp::workflow

@@ -211,6 +211,8 @@ class Calibrator {
     predictor_ = open_model(model_, options.run, progress);
   }
 
+  Calibrator(const Calibrator&) = delete;
+
   Calibration run() {
     all_ = data_->logits(*predictor_, tune_, progress_);
     Calibration result;
@@ -269,8 +271,9 @@ class Calibrator {
     try {
       return prepare_certification(policy, *harm_aim_,
                                    static_cast<std::int64_t>(certify_.indices.size()), attempt);
-    } catch (const Error& error) {
-      throw_with_place(path(), error);
+    } catch (const Error&) {  // epsilon and delta were checked
+      throw Error("{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
+                  path(), attempt - 1, harm_aim_->delta);
     }
   }
 

@@ -3,28 +3,26 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
-#include <sstream>
 #include <utility>
 
-#include "cli/engine.h"
-#include "workflow/evaluate.h"
-#include "workflow/provenance.h"
 #include "core/error.h"
-#include "core/file.h"
+#include "core/parallel.h"
+#include "engine/stored_logits.h"
 #include "image/image.h"
 #include "policy/policy.h"
-#include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
-#include "runtime/self_check.h"
+#include "workflow/evaluate.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
 
 namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::uint64_t kCheckSeed = 1;  // of the images that a file keeps logits of
 
 /// `count` of the images listed, evenly spread over the data set.
 std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, int count) {
@@ -68,147 +66,102 @@ std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours
   return exits;
 }
 
-EngineFlags engine_flags(const QuantizeFlags& flags, const std::string& precision) {
-  EngineFlags engine;
-  engine.threads = flags.threads;
-  engine.precision = precision;
-  return engine;
-}
-
-/// The flags by which the policy is chosen again; nullopt where it cannot be, and result says why.
-std::optional<CalibrateFlags> flags_to_choose_again(const QuantizeFlags& flags,
-                                                    const ModelFile& model, Quantized& result) {
+/// The options by which the policy is chosen again; nullopt where it cannot be, and result says why.
+std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& options,
+                                                        const ModelFile& model, Quantized& result) {
   if (!model.policy) {
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
     return std::nullopt;
   }
-  auto wanted = flags_of_aim(*model.policy);
-  if (!wanted) {
+  if (!can_be_met_again(*model.policy)) {
     result.no_policy = fmt::format(
         "the policy's aim ({}) cannot be met again from what the model holds: choose one with "
         "\"offramp calibrate\"",
-        model.policy->aim);
+        describe_aim(model.policy->aim));
     return std::nullopt;
   }
-  wanted->model = flags.model;
-  wanted->out = flags.written_to();
-  wanted->data = flags.data;
-  wanted->engine = engine_flags(flags, flags.precision);
-  return wanted;
+  CalibrateOptions again;
+  again.model = options.model;
+  again.data = options.data;
+  again.out = options.written_to();
+  again.shape = {model.policy->policy.criterion, model.policy->policy.ensemble};
+  again.aim = *model.policy->aim;
+  again.run = {options.precision, options.threads};
+  return again;
 }
 
 /// Chooses the policy of the model anew for what was made of it, and writes the file: at the end
 /// and in one step, so that the one that was there is whole until then.
-void write_with_policy(const QuantizeFlags& flags, const ModelFile& model, ModelFile deployed,
-                       Quantized& result) {
+void write_with_policy(const QuantizeOptions& options, const ModelFile& model, ModelFile deployed,
+                       Quantized& result, const Progress& progress) {
   deployed.certificates =
-      std::max(model.certificates, certificates_drawn(flags.written_to(), model));
-  const auto wanted = flags_to_choose_again(flags, model, result);
-  if (!wanted) {
-    save_model(flags.written_to(), deployed);
+      std::max(model.certificates, certificates_drawn(options.written_to(), model));
+  const auto again = options_to_choose_again(options, model, result);
+  if (!again) {
+    save_model(options.written_to(), deployed);
     return;
   }
-  result.policy = calibrate(*wanted, std::move(deployed));
-  result.policy_flags = *wanted;
+  result.policy_options = *again;
+  result.policy = calibrate(*again, std::move(deployed), progress);
 }
-ModelFile deployed_from(const QuantizeFlags& flags, const ModelFile& model, const Dataset& data,
+
+ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, const Dataset& data,
                         Quantized& result) {
-  if (flags.precision == "bf16") return rounded_to_bf16(model);
-  const auto observed = spread(images_listed(data, model.provenance.data.train), flags.images);
+  if (options.precision == "bf16") return rounded_to_bf16(model);
+  const auto observed = spread(images_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
     throw Error(
         "{}: holds no image that the model was trained on: ranges of activations are "
         "observed on those",
-        flags.data);
+        options.data);
   result.observed = static_cast<std::int64_t>(observed.size());
-  return quantised_to_int8(model, inputs_of(data, observed, model), std::max(flags.threads, 1));
-}
-
-StoredLogits stored_logits(const ModelFile& deployed, Precision precision) {
-  constexpr std::uint64_t kSeed = 1;
-  WeightStore store;
-  CompileOptions options;
-  options.precision = precision;
-  options.ranges = deployed.deployment->ranges;
-  const auto network = compile(deployed.graph, deployed.weights, options, store);
-  return {kSeed, logits_to_store(network, deployed.graph, kSeed)};
+  return quantised_to_int8(model, inputs_of(data, observed, model),
+                           options.threads > 0 ? options.threads : usable_cores());
 }
 
 }  // namespace
 
-std::string QuantizeFlags::written_to() const {
+fs::path QuantizeOptions::written_to() const {
   if (!out.empty()) return out;
   fs::path path = model;
-  path.replace_extension("." + precision + ".safetensors");
-  return path.string();
+  return path.replace_extension("." + precision + ".safetensors");
 }
 
-std::optional<CalibrateFlags> flags_of_aim(const ChosenPolicy& chosen) {
-  CalibrateFlags flags;
-  flags.criterion = to_string(chosen.policy.criterion);
-  flags.ensemble = to_string(chosen.policy.ensemble);
-  std::istringstream words(chosen.aim);
-  std::string word;
-  while (words >> word) {
-    if (word == "--label-free") {
-      flags.label_free = true;
-      continue;
-    }
-    double value = 0;
-    if (!(words >> value)) return std::nullopt;
-    if (word == "--threshold")
-      flags.threshold = value;
-    else if (word == "--max-accuracy-drop")
-      flags.max_accuracy_drop = value;
-    else if (word == "--max-cost")
-      flags.max_cost = value;
-    else if (word == "--guarantee")
-      flags.guarantee = value;
-    else if (word == "--delta")
-      flags.delta = value;
-    else
-      return std::nullopt;
-  }
-  try {
-    check(flags);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-  return flags;
+bool can_be_met_again(const ChosenPolicy& chosen) {
+  if (!chosen.aim || cost_unit_of(*chosen.aim) == CostUnit::ms) return false;
+  const auto* drop = std::get_if<AccuracyDrop>(&*chosen.aim);
+  return drop == nullptr || drop->reference.empty();
 }
 
-Quantized quantize(const QuantizeFlags& flags) {
-  const Precision precision = precision_from_string(flags.precision);
+Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
+  const Precision precision = precision_from_string(options.precision);
   if (precision == Precision::f32)
-    throw UsageError("--precision: a deployment file holds bf16 or int8, got \"f32\"");
+    throw UsageError("precision: a deployment file holds bf16 or int8, got \"f32\"");
+  if (options.images < 1)
+    throw UsageError("images: expected at least 1 to observe, got {}", options.images);
   if (!has_instructions_for(precision))
     throw Error("this CPU has no instructions for {}: what it would lose could not be measured",
-                flags.precision);
-  const std::string out = flags.written_to();
-  std::error_code ignored;
-  for (const std::string& input : {flags.model, flags.data})
-    if (fs::equivalent(out, input, ignored))
-      throw UsageError("--out: {} is what is read, it must not be written over", out);
-  check_writable(out);
+                options.precision);
+  const fs::path out = options.written_to();
+  check_output("out", out, {options.model, options.data});
 
-  const ModelFile model = load_model(flags.model);
-  const LoadedData train = load_data(flags.data, Part::train, load_options(model));
+  const ModelFile model = load_model(options.model);
+  const LoadedData train = load_data(options.data, Part::train, load_options(model));
   Quantized result;
   ModelFile deployed;
   try {
     check_same_classes(model, train.dataset);
-    deployed = deployed_from(flags, model, train.dataset, result);
+    deployed = deployed_from(options, model, train.dataset, result);
   } catch (const Error& error) {
-    throw_with_place(flags.model, error);
+    throw_with_place(options.model.string(), error);
   }
-  const EvaluationSet tune{&train.dataset, images_listed(train.dataset, model.provenance.data.tune),
-                           &model.preprocessing, kEvaluationBatch};
-  if (tune.indices.empty()) throw Error("{}: holds no image of the model's tune part", flags.data);
-  refuse_trained_images(model, train.dataset, tune.indices, "");
-  const auto reference_engine = open_engine(model, engine_flags(flags, "f32"));
-  const SavedLogits reference = run_all_exits(*reference_engine, tune);
-  const auto engine = open_engine(deployed, engine_flags(flags, flags.precision));
-  const SavedLogits ours = run_all_exits(*engine, tune);
+  const ListedImages listed = find_listed(options.model, model, train.dataset,
+                                          model.provenance.data.tune, "tune", options.data);
+  const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
+  const auto in_f32 = open_model(model, {"f32", options.threads}, progress);
+  const SavedLogits reference = run_all_exits(*in_f32, tune, progress);
+  const auto opened = open_model(deployed, {options.precision, options.threads}, progress);
+  const SavedLogits ours = run_all_exits(*opened, tune, progress);
   result.tune_images = static_cast<std::int64_t>(tune.indices.size());
   result.exits = losses(reference.view(), ours.view());
 
@@ -217,9 +170,10 @@ Quantized quantize(const QuantizeFlags& flags) {
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
   result.within_bounds = is_within_bounds(*deployed.deployment);
-  deployed.deployment->check = stored_logits(deployed, precision);
-  write_with_policy(flags, model, std::move(deployed), result);
-  result.bytes_before = static_cast<std::int64_t>(fs::file_size(flags.model));
+  deployed.deployment->check = {
+      kCheckSeed, engine::logits_to_store(opened->for_one(), deployed.graph, kCheckSeed)};
+  write_with_policy(options, model, std::move(deployed), result, progress);
+  result.bytes_before = static_cast<std::int64_t>(fs::file_size(options.model));
   result.bytes = static_cast<std::int64_t>(fs::file_size(out));
   return result;
 }

@@ -1,25 +1,26 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "workflow/calibrate.h"
 #include "eval/metrics.h"
 #include "model/model_file.h"
+#include "workflow/calibrate.h"
 
 namespace offramp::workflow {
 
-/// What `offramp quantize` was asked for.
-struct QuantizeFlags {
-  std::string model, data, out, precision = "int8";
-  int images = 1024;  ///< to observe ranges on
-  int threads = 0;
-  bool json = false;
+struct QuantizeOptions {
+  std::filesystem::path model;
+  std::string data;                ///< the data set it was trained on, see load_data
+  std::filesystem::path out = {};  ///< empty: beside the model, model.int8.safetensors
+  std::string precision = "int8";  ///< or "bf16"
+  int images = 1024;               ///< training images to observe ranges of activations on
+  int threads = 0;                 ///< 0: usable_cores()
 
-  /// model.safetensors -> model.int8.safetensors, unless --out says otherwise.
-  std::string written_to() const;
+  std::filesystem::path written_to() const;
 };
 
 /// An exit in both precisions, on tune images.
@@ -29,7 +30,7 @@ struct ExitLoss {
   double agreement = 0;                         ///< share of equal answers
 };
 
-/// What was written.
+/// The deployment file that was written.
 struct Quantized {
   std::int64_t observed = 0;  ///< training images that ranges were observed on
   std::int64_t tune_images = 0;
@@ -37,21 +38,18 @@ struct Quantized {
   bool within_bounds = false;                ///< of the last exit's loss, see is_within_bounds
   std::int64_t bytes_before = 0, bytes = 0;  ///< of the files
   std::optional<Calibration> policy;         ///< chosen again by the aim of the model's own
-  CalibrateFlags policy_flags;               ///< it was chosen by
+  CalibrateOptions policy_options;           ///< it was chosen by
   std::string no_policy;                     ///< why there is none, a line; else empty
 };
 
-/// The flags by which `offramp calibrate` chose a policy; nullopt for an aim that names a file or a
-/// measured time, which cannot be met again from what the model holds.
-std::optional<CalibrateFlags> flags_of_aim(const ChosenPolicy& chosen);
+/// Whether a policy's aim can be met again from what a model holds: it is recorded, and names
+/// neither another model nor a measured time.
+bool can_be_met_again(const ChosenPolicy& chosen);
 
 /// Makes a deployment file of one precision, measures it on tune images, and chooses the policy
 /// anew by the aim of the model's own.
 /// @throws Error "<path>: …" for a deployment file, data without the model's images, or a file that
-/// cannot be written; UsageError for flags that make no sense
-Quantized quantize(const QuantizeFlags& flags);
-
-std::string to_json_text(const QuantizeFlags& flags, const Quantized& result);
-std::string to_text(const QuantizeFlags& flags, const Quantized& result, bool color);
+/// cannot be written; UsageError for options that make no sense; Cancelled
+Quantized quantize(const QuantizeOptions& options, const Progress& progress = {});
 
 }  // namespace offramp::workflow

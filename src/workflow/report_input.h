@@ -1,19 +1,39 @@
 #pragma once
 
+#include <filesystem>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "model/model_file.h"
 #include "report/report.h"
-#include "workflow/run_folder.h"
+#include "workflow/open_model.h"
+#include "workflow/progress.h"
 
 namespace offramp::workflow {
 
-/// The epochs of a run, as the report shows them.
-Training training_of(const workflow::FoundRun& run);
+struct ReportOptions {
+  /// Run folders or model files; the first is reported, further ones are compared with it.
+  std::vector<std::string> runs;
+  std::string data = {};      ///< source, see load_data; empty: that of the run's recipe
+  bool skip_trained = false;  ///< leave out images that the model was trained on
+  RunOptions run = {};
+  std::string command = "report";  ///< what test_reads.jsonl names as the reader of test images
+};
 
-/// What the model remembers of its training, and what runs it now: name and value, for people.
-std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model);
+/// Where the report of a run belongs: report.html in its folder.
+/// @throws Error if there is no such run
+std::filesystem::path report_path(const std::string& run);
+
+/// What a report shows, with the memory that its views point into.
+struct GatheredReport {
+  std::shared_ptr<const void> memory;
+  ReportInput input;
+};
+
+/// Tests a run's model, or takes the logits that were kept beside it, and gathers all that a report
+/// shows. A reading of test images is logged beside each model.
+/// @throws UsageError if the data are neither given nor known; Error "<path>: …"; TrainedOnImages;
+/// Cancelled
+GatheredReport gather_report(const ReportOptions& options, const Progress& progress = {});
 
 }  // namespace offramp::workflow
