@@ -124,7 +124,7 @@ class OFFRAMP_API Session {
   Answer classify(const ImageView& image);
 
   /// Classifies many: survivors of an exit fill the next segment's batch. The answers are those of
-  /// one image at a time, to the bit unless the model is tuned.
+  /// one image at a time, to the bit.
   /// @return one for each image, in order; that of an image which cannot be decoded has an `error`
   std::vector<Answer> classify(std::span<const ImageView> images);
 
