@@ -2,15 +2,14 @@
 // and classifies one image, and the memory it took.
 //
 //   start_bench [--width 64] [--file f32|bf16|int8] [--precision auto] [--runs 15] [--batch 1]
-//               [--tune 0]
 //
 // A ResNet-18 (cifar stem, 32x32, two early exits with spp heads, random weights) is saved in the
 // given precision (int8: a deployment file, as "offramp quantize" writes it); then this program is
 // started again and again, each time to load the file (warm in the page cache) and run one image to
 // the last exit on one thread. "total" is from before the start of the process, its shared
 // libraries included, to the answer in its parent's hands; "load" and "first" are the parts that
-// are the library's. With a batch above 1, "first" is that batch; with --tune 1 convolutions are
-// chosen by timing, kept from the second run on. Memory is the peak of the resident set.
+// are the library's. With a batch above 1, "first" is that batch. Memory is the peak of the
+// resident set.
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -87,11 +86,10 @@ struct Run {
   double total = 0, load = 0, first = 0, idle_mb = 0, peak_mb = 0;
 };
 
-int child(const char* path, const char* precision, int batch, bool tune) {
+int child(const char* path, const char* precision, int batch) {
   const double idle = peak_mb();
   const auto start = Clock::now();
-  const Model model =
-      Model::load(path, {.precision = precision, .threads = 1, .batch = batch, .tune = tune});
+  const Model model = Model::load(path, {.precision = precision, .threads = 1, .batch = batch});
   const double load = ms_since(start);
   const std::vector<float> image(3 * 32 * 32, 0.5f);
   Session session(model, Stop::never());
@@ -103,8 +101,7 @@ int child(const char* path, const char* precision, int batch, bool tune) {
   std::_Exit(0);
 }
 
-Run run_child(const std::string& path, const std::string& precision, const std::string& batch,
-              const std::string& tune) {
+Run run_child(const std::string& path, const std::string& precision, const std::string& batch) {
   int ends[2];
   if (::pipe(ends) != 0) throw Error("no pipe: {}", std::strerror(errno));
   posix_spawn_file_actions_t actions;
@@ -112,9 +109,8 @@ Run run_child(const std::string& path, const std::string& precision, const std::
   posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
   posix_spawn_file_actions_addclose(&actions, ends[0]);
   std::string self = "/proc/self/exe", flag = "--child", file = path, word = precision,
-              size = batch, tuned = tune;
-  char* arguments[] = {self.data(), flag.data(),  file.data(), word.data(),
-                       size.data(), tuned.data(), nullptr};
+              size = batch;
+  char* arguments[] = {self.data(), flag.data(), file.data(), word.data(), size.data(), nullptr};
   Run run;
   const auto start = Clock::now();
   pid_t pid = 0;
@@ -142,10 +138,10 @@ double median(const std::vector<Run>& runs, double Run::*part) {
 }
 
 int main(int argc, char** argv) {
-  if (argc == 6 && std::strcmp(argv[1], "--child") == 0)
-    return child(argv[2], argv[3], std::atoi(argv[4]), std::atoi(argv[5]) != 0);
+  if (argc == 5 && std::strcmp(argv[1], "--child") == 0)
+    return child(argv[2], argv[3], std::atoi(argv[4]));
   int width = 64, count = 15;
-  std::string file = "bf16", precision = "auto", batch = "1", tune = "0";
+  std::string file = "bf16", precision = "auto", batch = "1";
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--width") width = std::atoi(argv[i + 1]);
@@ -153,22 +149,21 @@ int main(int argc, char** argv) {
     if (flag == "--file") file = argv[i + 1];
     if (flag == "--precision") precision = argv[i + 1];
     if (flag == "--batch") batch = argv[i + 1];
-    if (flag == "--tune") tune = argv[i + 1];
   }
   const TemporaryFolder folder;
   const std::string path = folder.path() / "model.safetensors";
   const double weights_mb = static_cast<double>(write_model(path, width, file)) / (1 << 20);
   std::vector<Run> runs;
-  for (int i = 0; i < count; ++i) runs.push_back(run_child(path, precision, batch, tune));
+  for (int i = 0; i < count; ++i) runs.push_back(run_child(path, precision, batch));
   double least = runs[0].total;
   for (const Run& run : runs) least = std::min(least, run.total);
   fmt::print(
-      "width {}, weights {:.1f} MB in {}, runs in {}, batch {}{}: {} runs\n"
+      "width {}, weights {:.1f} MB in {}, runs in {}, batch {}: {} runs\n"
       "total {:.0f} ms (least {:.0f}): load {:.0f}, first {:.1f}\n"
       "peak {:.0f} MB of which {:.0f} before loading; 2 x weights + 64 = {:.0f}\n",
-      width, weights_mb, file, precision, batch, tune == "1" ? ", tuned" : "", count,
-      median(runs, &Run::total), least, median(runs, &Run::load), median(runs, &Run::first),
-      median(runs, &Run::peak_mb), median(runs, &Run::idle_mb), 2 * weights_mb + 64);
+      width, weights_mb, file, precision, batch, count, median(runs, &Run::total), least,
+      median(runs, &Run::load), median(runs, &Run::first), median(runs, &Run::peak_mb),
+      median(runs, &Run::idle_mb), 2 * weights_mb + 64);
   return 0;
 }
 

@@ -39,7 +39,6 @@ typedef struct offramp_options {
   const char* precision; /* "auto", "f32", "bf16", "int8" (of a deployment file); NULL: "auto" */
   int threads;           /* 0: one for each core */
   int batch;             /* images at once in batches; 0: 8 */
-  int tune;              /* not 0: times convolutions at load */
 } offramp_options;
 
 /* Loads a model file. options may be NULL. On success *model is the caller's, to be freed with

@@ -138,7 +138,6 @@ offramp_status offramp_model_load(const char* path, const offramp_options* optio
       if (options->precision != nullptr) wanted.precision = options->precision;
       wanted.threads = options->threads;
       if (options->batch != 0) wanted.batch = options->batch;
-      wanted.tune = options->tune != 0;
     }
     offramp::Model loaded = offramp::Model::load(path, wanted);
     std::string precision = loaded.precision();

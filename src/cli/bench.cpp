@@ -13,7 +13,6 @@
 #include "graph/cost.h"
 #include "model/without_exits.h"
 #include "runtime/convolution.h"
-#include "runtime/tune.h"
 
 namespace offramp::cli {
 namespace {
@@ -68,18 +67,17 @@ Subject subject_of(const std::string& mode, const ModelFile& model, const Policy
 class Entry {
  public:
   Entry(const std::string& mode, const Subject& subject, Precision precision, int batch,
-        const BenchImages& images, const BenchFlags& flags, int threads)
+        const BenchImages& images, int threads)
       : subject_(subject),
         images_(images),
         outcomes_(static_cast<std::size_t>(images.count(subject.model))) {
     row_.mode = mode;
     row_.precision = to_string(precision);
     row_.batch = batch;
-    TimedStreamsOptions options{precision, batch, {threads, 1}, {}, {}};
+    TimedStreamsOptions options{precision, batch, {threads, 1}, {}};
     if (subject.model.deployment) options.ranges = subject.model.deployment->ranges;
     const auto add = [&](Split split) {
       options.split = split;
-      if (flags.tune && precision == Precision::f32) options.winograd = tuned_for(options);
       candidates_.push_back(make(options));
     };
     add({threads, 1});
@@ -146,15 +144,6 @@ class Entry {
     std::unique_ptr<TimedStreams> streams;
     std::vector<double> rates;
   };
-
-  WinogradSet tuned_for(const TimedStreamsOptions& options) const {
-    WeightStore store;
-    const CompileOptions compiled{
-        options.precision, {options.batch}, options.split.threads, {}, options.ranges};
-    const ModelFile& model = subject_.model;
-    return tuned(model.graph, source_of(model.weights), compiled, store,
-                 TuneCache(user_cache_folder()));
-  }
 
   Candidate make(const TimedStreamsOptions& options) const {
     return {options.split,
@@ -302,7 +291,7 @@ BenchResult bench(const ModelFile& given, const BenchImages& images, const Bench
     for (const Precision precision : precisions)
       for (const int batch : flags.batches) {
         entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
-                                                  flags, result.threads));
+                                                  result.threads));
         entries.back()->try_splits(order, std::min(0.25, flags.seconds / 8));
       }
   run_rounds(entries, order, flags, result.threads);

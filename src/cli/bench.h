@@ -24,7 +24,7 @@ struct BenchFlags {
   std::int64_t images = 0;    ///< 0: all
   std::int64_t classes = 10;  ///< of a recipe's network
   double seconds = 2;         ///< each row at least
-  bool ceiling = false, tune = false, skip_trained = false, json = false;
+  bool ceiling = false, skip_trained = false, json = false;
   PolicyFlags policy;
 };
 

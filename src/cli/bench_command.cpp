@@ -166,8 +166,6 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
   add_policy_flags(*command, flags->policy);
-  command->add_flag("--tune", flags->tune,
-                    "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here");
   command->add_flag("--skip-trained", flags->skip_trained,
                     "Leave out images that the model was trained on instead of refusing");
   command->add_option(

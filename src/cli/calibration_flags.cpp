@@ -58,10 +58,6 @@ void check(const CalibrateFlags& flags) {
   only_for(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
   only_for(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
   only_for(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
-  if (flags.engine.tune && flags.guarantee)
-    throw UsageError(
-        "--tune: excludes --guarantee: which kernels a machine chooses, and with them the logits, "
-        "is not certain");
 }
 
 std::string aim_text(const CalibrateFlags& flags) {

@@ -91,7 +91,6 @@ std::unique_ptr<Predictor> open_runtime(const ModelFile& model, const EngineFlag
   options.threads = flags.threads;
   if (model.deployment) options.ranges = model.deployment->ranges;
   if (flags.batch > 0) options.batch = std::min(flags.batch, kLargestBatch);
-  options.tune = flags.tune;
   return std::make_unique<RuntimePredictor>(
       std::make_shared<RuntimeModel>(model.graph, model.weights, options));
 }
@@ -121,9 +120,6 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
                      "f32, bf16, or int8 for a file that quantize wrote; auto, the default: a "
                      "deployment file's own within its bounds, else f32; of any other what its "
                      "guarantee was certified in, else what its weights are stored in");
-  command.add_flag("--tune", flags.tune,
-                   "In f32: 3x3 convolutions by Winograd's algorithm where that is faster here; "
-                   "the choice is kept in the user's cache folder");
   command.add_option("--device", flags.device, "cpu, or cuda with libtorch")->capture_default_str();
 }
 
@@ -141,11 +137,8 @@ Precision precision_for(const ModelFile& model, const std::string& word) {
 
 Engine engine_for(const ModelFile& model, const EngineFlags& flags) {
   if (!is_libtorch(flags)) {
-    const Precision precision = runtime_precision(model, flags);
-    const bool tuned = flags.tune && precision == Precision::f32;
-    return {std::string(to_string(precision)), kernels_name() + (tuned ? " tuned" : ""), tuned};
+    return {std::string(to_string(runtime_precision(model, flags))), kernels_name()};
   }
-  if (flags.tune) throw UsageError("--tune: LibTorch chooses its convolutions itself");
   const Precision precision = precision_for(model, flags.precision);
   if (precision == Precision::int8)
     throw UsageError("--precision: LibTorch computes in f32 or bf16, got \"int8\"");

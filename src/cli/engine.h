@@ -18,17 +18,15 @@ struct EngineFlags {
   std::string engine;     ///< empty: the runtime, or LibTorch where the device is not the CPU
   std::string precision;  ///< empty: "auto"
   std::string device = "cpu";
-  bool tune = false;  ///< Winograd's algorithm where it is faster here; the runtime in f32 only
 };
 
-/// Declares --threads, --batch, --engine, --precision, --tune and --device.
+/// Declares --threads, --batch, --engine, --precision and --device.
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 
 /// What runs a model, as flags, build and CPU decide.
 struct Engine {
   std::string precision;  ///< that is computed in: another than was asked for on some CPUs
   std::string kernels;    ///< "onednn 2.6.3 avx512_core_bf16", "libtorch cpu"; a certificate's name
-  bool tuned = false;     ///< by timing on this machine: no certificate holds
 };
 
 /// The precision that a word of a command line means for a model; an empty one is "auto", see

@@ -49,9 +49,7 @@ std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile&
   if (flags.no_policy || !model.policy) return std::nullopt;
   ChosenPolicy chosen = *model.policy;
   const auto& given = chosen.guarantee;
-  // What is tuned is what a machine chose today: nothing was certified of that.
-  if (given &&
-      (engine.tuned || given->precision != engine.precision || given->kernels != engine.kernels))
+  if (given && (given->precision != engine.precision || given->kernels != engine.kernels))
     chosen.guarantee.reset();
   return chosen;
 }

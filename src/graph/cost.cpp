@@ -1,6 +1,7 @@
 #include "graph/cost.h"
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "core/tensor.h"
 
 namespace offramp {
@@ -19,17 +20,24 @@ void add(Count& sum, const Count& value) {
 }  // namespace
 
 Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output) {
-  if (const auto* conv = std::get_if<Conv>(&node.op)) {
-    const std::int64_t per_output = inputs[0][0] / conv->groups * conv->kernel * conv->kernel;
-    return {element_count(output) * per_output,
-            conv->out_channels * per_output + (conv->bias ? conv->out_channels : 0)};
-  }
-  if (const auto* linear = std::get_if<Linear>(&node.op)) {
-    const std::int64_t weights = inputs[0][0] * linear->out_features;
-    return {weights, weights + (linear->bias ? linear->out_features : 0)};
-  }
-  if (std::holds_alternative<BatchNorm>(node.op)) return {0, 2 * inputs[0][0]};
-  return {};
+  return std::visit(
+      overloaded{
+          [&](const Conv& conv) -> Count {
+            const std::int64_t per_output = inputs[0][0] / conv.groups * conv.kernel * conv.kernel;
+            return {element_count(output) * per_output,
+                    conv.out_channels * per_output + (conv.bias ? conv.out_channels : 0)};
+          },
+          [&](const Linear& linear) -> Count {
+            const std::int64_t weights = inputs[0][0] * linear.out_features;
+            return {weights, weights + (linear.bias ? linear.out_features : 0)};
+          },
+          [&](const BatchNorm&) -> Count {
+            return {0, 2 * inputs[0][0]};
+          },
+          [](const OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
+                         SpatialPyramidPool, Flatten> auto&) -> Count { return {}; },
+      },
+      node.op);
 }
 
 Cost cost_of(const Graph& graph) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 
 namespace offramp {
 namespace {
@@ -36,19 +37,27 @@ class ParameterList {
         list_.push_back(
             {fmt::format("{}.{}", node.name, suffix), std::move(shape), role, segment, in_head});
       };
-      if (const auto* conv = std::get_if<Conv>(&node.op)) {
-        one("weight", {conv->out_channels, input[0] / conv->groups, conv->kernel, conv->kernel},
-            ParameterRole::conv_weight);
-        if (conv->bias) one("bias", {conv->out_channels}, ParameterRole::bias);
-      } else if (const auto* linear = std::get_if<Linear>(&node.op)) {
-        one("weight", {linear->out_features, input[0]}, ParameterRole::linear_weight);
-        if (linear->bias) one("bias", {linear->out_features}, ParameterRole::bias);
-      } else if (std::holds_alternative<BatchNorm>(node.op)) {
-        one("weight", {input[0]}, ParameterRole::norm_weight);
-        one("bias", {input[0]}, ParameterRole::norm_bias);
-        one("running_mean", {input[0]}, ParameterRole::running_mean);
-        one("running_var", {input[0]}, ParameterRole::running_var);
-      }
+      std::visit(overloaded{
+                     [&](const Conv& conv) {
+                       one("weight",
+                           {conv.out_channels, input[0] / conv.groups, conv.kernel, conv.kernel},
+                           ParameterRole::conv_weight);
+                       if (conv.bias) one("bias", {conv.out_channels}, ParameterRole::bias);
+                     },
+                     [&](const Linear& linear) {
+                       one("weight", {linear.out_features, input[0]}, ParameterRole::linear_weight);
+                       if (linear.bias) one("bias", {linear.out_features}, ParameterRole::bias);
+                     },
+                     [&](const BatchNorm&) {
+                       one("weight", {input[0]}, ParameterRole::norm_weight);
+                       one("bias", {input[0]}, ParameterRole::norm_bias);
+                       one("running_mean", {input[0]}, ParameterRole::running_mean);
+                       one("running_var", {input[0]}, ParameterRole::running_var);
+                     },
+                     [](const OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
+                                    SpatialPyramidPool, Flatten> auto&) {},
+                 },
+                 node.op);
     }
   }
 

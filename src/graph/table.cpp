@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/overloaded.h"
 #include "core/tensor.h"
 
 namespace offramp {
@@ -39,21 +40,28 @@ std::string line(const Widths& widths, std::string_view name, std::string_view o
 
 std::string describe(const Op& op) {
   const std::string_view name = op_name(op);
-  if (const auto* conv = std::get_if<Conv>(&op)) {
-    std::string text = describe_window(name, conv->kernel, conv->stride, conv->padding);
-    if (conv->groups != 1) text += fmt::format(", {} groups", conv->groups);
-    if (conv->bias) text += ", bias";
-    return text;
-  }
-  if (const auto* pool = std::get_if<MaxPool>(&op))
-    return describe_window(name, pool->kernel, pool->stride, pool->padding);
-  if (const auto* pool = std::get_if<AvgPool>(&op))
-    return describe_window(name, pool->kernel, pool->stride, pool->padding);
-  if (const auto* pool = std::get_if<SpatialPyramidPool>(&op))
-    return fmt::format("{} {}", name, fmt::join(pool->levels, ","));
-  if (const auto* linear = std::get_if<Linear>(&op))
-    return std::string(name) + (linear->bias ? "" : ", no bias");
-  return std::string(name);
+  return std::visit(
+      overloaded{
+          [&](const Conv& conv) {
+            std::string text = describe_window(name, conv.kernel, conv.stride, conv.padding);
+            if (conv.groups != 1) text += fmt::format(", {} groups", conv.groups);
+            if (conv.bias) text += ", bias";
+            return text;
+          },
+          [&](const OneOf<MaxPool, AvgPool> auto& pool) {
+            return describe_window(name, pool.kernel, pool.stride, pool.padding);
+          },
+          [&](const SpatialPyramidPool& pool) {
+            return fmt::format("{} {}", name, fmt::join(pool.levels, ","));
+          },
+          [&](const Linear& linear) {
+            return std::string(name) + (linear.bias ? "" : ", no bias");
+          },
+          [&](const OneOf<BatchNorm, Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto&) {
+            return std::string(name);
+          },
+      },
+      op);
 }
 
 std::vector<LayerRow> layer_rows(const Graph& graph) {

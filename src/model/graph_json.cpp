@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "core/tensor.h"
 #include "model/json_reader.h"
 #include "model/model_file.h"
@@ -38,8 +39,8 @@ Json attributes(const AvgPool& op) {
 }
 Json attributes(const SpatialPyramidPool& op) { return {{"levels", op.levels}}; }
 Json attributes(const Linear& op) { return {{"out_features", op.out_features}, {"bias", op.bias}}; }
-template <typename Plain>
-Json attributes(const Plain&) {
+Json attributes(
+    const OneOf<Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto& /*without attributes*/) {
   return Json::object();
 }
 
@@ -89,8 +90,8 @@ void read(JsonFields& fields, Linear& op) {
   op.out_features = fields.integer("out_features", 1, kMaxFeatures);
   op.bias = fields.boolean("bias");
 }
-template <typename Plain>
-void read(JsonFields&, Plain&) {}
+void read(JsonFields&,
+          OneOf<Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto& /*without attributes*/) {}
 
 /// Every operation, once, in the order of Op.
 template <std::size_t... I>

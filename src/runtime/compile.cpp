@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "graph/cost.h"
 #include "graph/table.h"
 #include "runtime/convolution.h"
@@ -48,8 +49,8 @@ struct KindText {
   std::string operator()(const Activate& op) const {
     return op.activation == Activation::relu ? "relu" : "relu6";
   }
-  template <typename Plain>
-  std::string operator()(const Plain& plain) const {
+  std::string operator()(const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
+                                     Flatten> auto& plain) const {
     return describe(plain);
   }
 };
@@ -77,16 +78,10 @@ struct Context {
 /// Compiles one segment for one batch size.
 class SegmentCompiler {
  public:
-  /// @param largest  of the batch sizes
   /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
   ///              so that not all of a network is ever in memory twice
-  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool largest,
-                  bool last)
-      : context_(context),
-        lowered_(lowered),
-        extent_{batch, context.options.threads},
-        largest_(largest),
-        last_(last) {
+  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
+      : context_(context), lowered_(lowered), extent_{batch, context.options.threads}, last_(last) {
     result_.batch = batch;
   }
 
@@ -175,7 +170,6 @@ class SegmentCompiler {
         conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
         layout(srcs[0]).format,
         extent_.batch,
-        largest_ && context_.options.winograd.contains(op.output),
         context_.options.most_bytes};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     if (last_) conv.weights = std::vector<float>();
@@ -343,7 +337,7 @@ class SegmentCompiler {
   const Context& context_;
   LoweredSegment& lowered_;
   Extent extent_;
-  bool largest_, last_;
+  bool last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies
@@ -356,7 +350,7 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                     int batch) {
   Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
   for (const LoweredOp& op : first.body) {
-    const auto* conv = std::get_if<FusedConv>(&op.kind);
+    const FusedConv* conv = as_convolution(op.kind);
     if (conv == nullptr || op.inputs[0] != kInput) continue;
     const ConvolutionRequest request{op.output,
                                      conv,
@@ -367,7 +361,6 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                                      Element{layout.element.dtype},
                                      std::nullopt,
                                      batch,
-                                     false,
                                      context.options.most_bytes};
     return compile_convolution(request, context.weights).src;
   }
@@ -406,13 +399,24 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
   }
 }
 
-std::size_t linear_bytes(const std::vector<LoweredSegment>& network) {
+/// Bytes of the weights that an operation keeps outside the weight store.
+std::size_t own_weight_bytes(const LoweredKind& kind) {
+  return std::visit(
+      overloaded{
+          [](const FusedLinear& linear) { return linear.weights->size() * sizeof(float); },
+          [](const OneOf<FusedConv, Scale, FusedAdd, Activate, Concat, MaxPool, AvgPool,
+                         GlobalAvgPool, SpatialPyramidPool, Flatten> auto&) {
+            return std::size_t{0};
+          },
+      },
+      kind);
+}
+
+std::size_t own_weight_bytes(const std::vector<LoweredSegment>& network) {
   std::size_t bytes = 0;
   for (const LoweredSegment& segment : network)
     for (const auto* ops : {&segment.body, &segment.head})
-      for (const LoweredOp& op : *ops)
-        if (const auto* linear = std::get_if<FusedLinear>(&op.kind))
-          bytes += linear->weights->size() * sizeof(float);
+      for (const LoweredOp& op : *ops) bytes += own_weight_bytes(op.kind);
   return bytes;
 }
 
@@ -436,9 +440,8 @@ void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, con
     stage.head_macs = cost.segments[i].head.macs;
     std::vector<Layout> outputs;
     for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
-      stage.sizes.push_back(SegmentCompiler(context, lowered[i], *batch,
-                                            *batch == network.batches.back(), *batch == 1)
-                                .compile(inputs, outputs));
+      stage.sizes.push_back(
+          SegmentCompiler(context, lowered[i], *batch, *batch == 1).compile(inputs, outputs));
       if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
     }
     std::reverse(stage.sizes.begin(), stage.sizes.end());
@@ -464,13 +467,13 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
     network->batches = sorted_batches(options.batches);
     check_sizes(graph, shapes, options, network->batches.back());
     std::vector<LoweredSegment> lowered = lower(graph, weights);
-    const std::size_t linear = linear_bytes(lowered);
+    const std::size_t own = own_weight_bytes(lowered);
     const Elements quantised = options.precision == Precision::int8
                                    ? quantised_elements(lowered, options.ranges)
                                    : Elements{};
     // All weights are here in f32 by now: moved, for a copy would be the peak of memory.
     compile_stages(graph, std::move(lowered), {options, shapes, quantised, store}, *network);
-    const std::size_t bytes = store.bytes() + linear + Workspace::bytes_of(*network);
+    const std::size_t bytes = store.bytes() + own + Workspace::bytes_of(*network);
     if (bytes > options.most_bytes)
       throw Error("{}", too_much(fmt::format("weights, activations and inputs in batches of {}",
                                              network->batches.back()),

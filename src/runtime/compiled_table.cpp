@@ -9,16 +9,19 @@
 namespace offramp {
 
 CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
-                             const RuntimeOptions& options) {
+                             const CompiledTableOptions& options) {
   CompiledTable table;
   table.batch = options.batch;
-  table.threads = std::max(options.threads, 1);
+  table.threads = options.threads;
   const Precision precision = usable_precision(options.precision);
   table.precision = to_string(precision);
   WeightStore store;
-  const auto network =
-      compile(graph, weights,
-              {precision, {options.batch}, table.threads, options.winograd, options.ranges}, store);
+  const auto network = compile(graph, weights,
+                               {.precision = precision,
+                                .batches = {options.batch},
+                                .threads = table.threads,
+                                .ranges = options.ranges},
+                               store);
   for (CompiledRow& row : compiled_rows(*network)) {
     CompiledTable::Row& line = table.rows.emplace_back();
     line.segment = std::move(row.segment);

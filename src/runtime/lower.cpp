@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/overloaded.h"
+#include "graph/fusion.h"
 
 namespace offramp {
 namespace {
@@ -39,9 +41,17 @@ void fold(const Affine& affine, FusedConv& conv) {
   }
 }
 
-Activation activation_of(const Op& op) {
-  if (std::holds_alternative<Relu>(op)) return Activation::relu;
-  if (std::holds_alternative<Relu6>(op)) return Activation::relu6;
+Activation activation_of(Fusion fusion) {
+  switch (fusion) {
+    case Fusion::relu:
+      return Activation::relu;
+    case Fusion::relu6:
+      return Activation::relu6;
+    case Fusion::none:
+    case Fusion::batch_norm:
+    case Fusion::sum:
+      break;
+  }
   return Activation::none;
 }
 
@@ -81,26 +91,27 @@ class Lowering {
     return absorbed_.contains(found->second.front()) ? nullptr : found->second.front();
   }
 
-  template <typename Wanted>
-  const Node* absorb_next(const Node*& last) {
+  const Node* absorb_batch_norm(const Node*& last) {
     const Node* next = only_reader(last->name);
-    if (next == nullptr || !std::holds_alternative<Wanted>(next->op)) return nullptr;
+    if (next == nullptr || fusion_of(next->op) != Fusion::batch_norm) return nullptr;
     absorbed_.insert(next);
     return last = next;
   }
 
   Activation absorb_activation(const Node*& last) {
     const Node* next = only_reader(last->name);
-    if (next == nullptr || activation_of(next->op) == Activation::none) return Activation::none;
+    if (next == nullptr) return Activation::none;
+    const Activation activation = activation_of(fusion_of(next->op));
+    if (activation == Activation::none) return Activation::none;
     absorbed_.insert(next);
     last = next;
-    return activation_of(next->op);
+    return activation;
   }
 
   /// An addition of two tensors whose other one may be added by this convolution.
   void absorb_residual(const Node*& last, FusedConv& conv) {
     const Node* next = only_reader(last->name);
-    if (next == nullptr || !std::holds_alternative<Add>(next->op) || next->inputs.size() != 2 ||
+    if (next == nullptr || fusion_of(next->op) != Fusion::sum || next->inputs.size() != 2 ||
         next->inputs[0] == next->inputs[1])
       return;
     conv.residual = next->inputs[0] == last->name ? next->inputs[1] : next->inputs[0];
@@ -115,44 +126,46 @@ class Lowering {
   }
 
   LoweredKind kind_of(const Node& node, const Node*& last) {
-    if (const auto* conv = std::get_if<Conv>(&node.op)) return fused(node, *conv, last);
-    if (const auto* linear = std::get_if<Linear>(&node.op)) {
-      FusedLinear fused{linear->out_features,
-                        std::make_shared<const std::vector<float>>(weights_(node.name + ".weight")),
-                        {},
-                        {}};
-      fused.bias.assign(static_cast<std::size_t>(linear->out_features), 0.0f);
-      if (linear->bias) fused.bias = weights_(node.name + ".bias");
-      fused.activation = absorb_activation(last);
-      return fused;
-    }
-    if (const auto* norm = std::get_if<BatchNorm>(&node.op)) {
-      const Affine affine = affine_of(node.name, *norm, weights_);
-      Scale scale{{affine.scale.begin(), affine.scale.end()},
-                  {affine.shift.begin(), affine.shift.end()},
-                  {}};
-      scale.activation = absorb_activation(last);
-      return scale;
-    }
-    if (std::holds_alternative<Add>(node.op)) return FusedAdd{absorb_activation(last)};
-    if (const Activation activation = activation_of(node.op); activation != Activation::none)
-      return Activate{activation};
-    if (const auto* op = std::get_if<Concat>(&node.op)) return *op;
-    if (const auto* op = std::get_if<MaxPool>(&node.op)) return *op;
-    if (const auto* op = std::get_if<AvgPool>(&node.op)) return *op;
-    if (const auto* op = std::get_if<GlobalAvgPool>(&node.op)) return *op;
-    if (const auto* op = std::get_if<SpatialPyramidPool>(&node.op)) return *op;
-    OFFRAMP_ASSERT(std::holds_alternative<Flatten>(node.op));
-    return Flatten{};
+    return std::visit(
+        overloaded{
+            [&](const Conv& conv) -> LoweredKind { return fused(node, conv, last); },
+            [&](const Linear& linear) -> LoweredKind { return fused(node, linear, last); },
+            [&](const BatchNorm& norm) -> LoweredKind { return scaled(node, norm, last); },
+            [&](const Add&) -> LoweredKind { return FusedAdd{absorb_activation(last)}; },
+            [](const Relu&) -> LoweredKind { return Activate{Activation::relu}; },
+            [](const Relu6&) -> LoweredKind { return Activate{Activation::relu6}; },
+            [](const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
+                           Flatten> auto& as_it_is) -> LoweredKind { return as_it_is; },
+        },
+        node.op);
   }
 
   FusedConv fused(const Node& node, const Conv& conv, const Node*& last) {
     FusedConv result{conv, weights_(node.name + ".weight"), {}, {}, {}};
     result.bias.assign(static_cast<std::size_t>(conv.out_channels), 0.0f);
     if (conv.bias) result.bias = weights_(node.name + ".bias");
-    if (const Node* norm = absorb_next<BatchNorm>(last))
+    if (const Node* norm = absorb_batch_norm(last))
       fold(affine_of(norm->name, std::get<BatchNorm>(norm->op), weights_), result);
     absorb_residual(last, result);
+    result.activation = absorb_activation(last);
+    return result;
+  }
+
+  FusedLinear fused(const Node& node, const Linear& linear, const Node*& last) {
+    FusedLinear result{linear.out_features,
+                       std::make_shared<const std::vector<float>>(weights_(node.name + ".weight")),
+                       {},
+                       {}};
+    result.bias.assign(static_cast<std::size_t>(linear.out_features), 0.0f);
+    if (linear.bias) result.bias = weights_(node.name + ".bias");
+    result.activation = absorb_activation(last);
+    return result;
+  }
+
+  Scale scaled(const Node& node, const BatchNorm& norm, const Node*& last) {
+    const Affine affine = affine_of(node.name, norm, weights_);
+    Scale result{
+        {affine.scale.begin(), affine.scale.end()}, {affine.shift.begin(), affine.shift.end()}, {}};
     result.activation = absorb_activation(last);
     return result;
   }
@@ -161,7 +174,7 @@ class Lowering {
     std::set<std::string> read_later(kept_.begin(), kept_.end());
     for (auto op = ops.rbegin(); op != ops.rend(); ++op) {
       std::vector<std::string> reads = op->inputs;
-      if (const auto* conv = std::get_if<FusedConv>(&op->kind); conv && !conv->residual.empty())
+      if (const FusedConv* conv = as_convolution(op->kind); conv && !conv->residual.empty())
         reads.push_back(conv->residual);
       for (const std::string& tensor : reads)
         if (read_later.insert(tensor).second) op->last_reads.push_back(tensor);
@@ -176,6 +189,18 @@ class Lowering {
 };
 
 }  // namespace
+
+const FusedConv* as_convolution(const LoweredKind& kind) {
+  return std::visit(
+      overloaded{
+          [](const FusedConv& conv) -> const FusedConv* { return &conv; },
+          [](const OneOf<FusedLinear, Scale, FusedAdd, Activate, Concat, MaxPool, AvgPool,
+                         GlobalAvgPool, SpatialPyramidPool, Flatten> auto&) -> const FusedConv* {
+            return nullptr;
+          },
+      },
+      kind);
+}
 
 WeightSource source_of(const Tensors& weights) {
   return [&weights](const std::string& name) {

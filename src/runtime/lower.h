@@ -52,6 +52,9 @@ struct Activate {
 using LoweredKind = std::variant<FusedConv, FusedLinear, Scale, FusedAdd, Activate, Concat, MaxPool,
                                  AvgPool, GlobalAvgPool, SpatialPyramidPool, Flatten>;
 
+/// The convolution that a kind is; null if it is something else.
+const FusedConv* as_convolution(const LoweredKind& kind);
+
 /// One operation of the runtime. Its output is called as the last node it stands for.
 struct LoweredOp {
   std::string output;

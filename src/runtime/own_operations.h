@@ -31,7 +31,7 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent e
 /// Of one or more tensors of one layout, not quantised. dst may be the first src.
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
                                           Extent extent);
-/// Of up to 8 quantised tensors of dst's shape and format. dst may be the first src.
+/// Of one or more quantised tensors of dst's shape and format. dst may be the first src.
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
                                                     const Layout& dst, Activation activation,
                                                     Extent extent);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
@@ -144,15 +145,23 @@ class Ties {
   std::map<std::string, std::string> parent_;
 };
 
-bool joins(const LoweredKind& kind) {
-  return std::holds_alternative<MaxPool>(kind) || std::holds_alternative<AvgPool>(kind) ||
-         std::holds_alternative<Concat>(kind);
-}
+/// What an operation's output is in int8.
+enum class Output {
+  own_scale,     ///< an image with a scale of its own
+  inputs_scale,  ///< an image that has one scale with the inputs
+  features,      ///< in f32
+};
 
-bool gives_features(const LoweredKind& kind) {
-  return std::holds_alternative<GlobalAvgPool>(kind) ||
-         std::holds_alternative<SpatialPyramidPool>(kind) ||
-         std::holds_alternative<Flatten>(kind) || std::holds_alternative<FusedLinear>(kind);
+Output output_of(const LoweredKind& kind) {
+  return std::visit(
+      overloaded{
+          [](const OneOf<FusedConv, Scale, FusedAdd, Activate> auto&) { return Output::own_scale; },
+          [](const OneOf<MaxPool, AvgPool, Concat> auto&) { return Output::inputs_scale; },
+          [](const OneOf<GlobalAvgPool, SpatialPyramidPool, Flatten, FusedLinear> auto&) {
+            return Output::features;
+          },
+      },
+      kind);
 }
 
 }  // namespace
@@ -197,12 +206,13 @@ std::map<std::string, Element, std::less<>> quantised_elements(
   for (const LoweredSegment& segment : network)
     for (const auto* ops : {&segment.body, &segment.head})
       for (const LoweredOp& op : *ops) {
-        if (gives_features(op.kind) || features.contains(op.inputs[0])) {
+        const Output output = output_of(op.kind);
+        if (output == Output::features || features.contains(op.inputs[0])) {
           features.insert(op.output);
           continue;
         }
         tensors.push_back(op.output);
-        if (joins(op.kind))
+        if (output == Output::inputs_scale)
           for (const std::string& input : op.inputs) ties.tie(input, op.output);
       }
   std::map<std::string, Range> joint;

@@ -29,8 +29,10 @@ std::shared_ptr<const CompiledNetwork> compile_for(const Graph& graph, const Ten
                                                    const TimedStreamsOptions& options) {
   if (options.batch < 1)
     throw UsageError("a batch must hold at least 1 image, got {}", options.batch);
-  CompileOptions compiling{
-      options.precision, {}, options.split.threads, options.winograd, options.ranges};
+  CompileOptions compiling{.precision = options.precision,
+                           .batches = {},
+                           .threads = options.split.threads,
+                           .ranges = options.ranges};
   for (int batch = options.batch; batch >= 1; batch /= 2) compiling.batches.push_back(batch);
   WeightStore store;
   return compile(graph, weights, compiling, store);

@@ -27,8 +27,7 @@ struct TimedStreamsOptions {
   Precision precision = Precision::f32;
   int batch = 1;  ///< images that run through a segment together, per stream
   Split split;
-  std::set<std::string, std::less<>> winograd = {};  ///< as CompileOptions
-  Ranges ranges = {};                                ///< for int8
+  Ranges ranges = {};  ///< for int8
 };
 
 /// What became of each image.

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "graph/fusion.h"
 #include "train/batch_norm.h"
 
 namespace offramp {
@@ -145,16 +146,16 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& node
     if (absorbed.contains(&node)) continue;
     Step step{&node, node.inputs, node.name, "", false, {}};
     const Node* last = &node;
-    if (std::holds_alternative<BatchNorm>(node.op)) {
+    if (fusion_of(node.op) == Fusion::batch_norm) {
       const Node* next = only_user(last->name);
-      if (next && std::holds_alternative<Add>(next->op) && next->inputs.size() == 2 &&
+      if (next && fusion_of(next->op) == Fusion::sum && next->inputs.size() == 2 &&
           !absorbed.contains(next)) {
         step.residual = next->inputs[0] == last->name ? next->inputs[1] : next->inputs[0];
         absorbed.insert(next);
         last = next;
         next = only_user(last->name);
       }
-      if (next && std::holds_alternative<Relu>(next->op)) {
+      if (next && fusion_of(next->op) == Fusion::relu) {
         step.relu = true;
         absorbed.insert(next);
         last = next;

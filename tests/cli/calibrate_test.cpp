@@ -309,13 +309,6 @@ TEST(CalibrateFlags, ThatMakeNoSenseAreRefused) {
     EXPECT_THAT([&] { cli::check(one.flags); }, testing::ThrowsMessage<UsageError>(one.message));
 }
 
-TEST_F(Calibrate, RefusesToCertifyKernelsThatAMachineChooses) {
-  expect_refused({"--guarantee", "0.05", "--tune"},
-                 "--tune: excludes --guarantee: which kernels a machine chooses, and with them the "
-                 "logits, is not certain",
-                 2);
-}
-
 TEST(CalibrateFlags, AreKeptAsTheAim) {
   using cli::aim_text;
   EXPECT_EQ(aim_text(with([&](auto& f) { f.threshold = 0.9; })), "--threshold 0.9");

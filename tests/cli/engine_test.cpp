@@ -60,15 +60,5 @@ TEST(Engine, AsksAFileForItsLogitsAgainWhereTheyAreOthers) {
   EXPECT_EQ(engine_for(model, {}).precision, "bf16");
 }
 
-TEST(Engine, NamesTunedKernels) {
-  EngineFlags flags;
-  flags.tune = true;
-  const Engine tuned = engine_for(some_model(), flags);
-  EXPECT_TRUE(tuned.tuned);
-  EXPECT_THAT(tuned.kernels, HasSubstr(" tuned"));
-  EXPECT_FALSE(engine_for(some_model(), {}).tuned);
-  EXPECT_THAT(engine_for(some_model(), {}).kernels, Not(HasSubstr("tuned")));
-}
-
 }  // namespace
 }  // namespace offramp::cli

@@ -438,39 +438,10 @@ TEST_F(Models, EnginesThatDoNotExistAreNamedInOneLine) {
   refused({"--engine", "runtime", "--device", "cuda"}, 2, "runs on the CPU, not on \"cuda\"");
 #ifdef OFFRAMP_WITH_TRAIN
   refused({"--engine", "libtorch", "--precision", "int8"}, 2, "LibTorch computes in f32 or bf16");
-  refused({"--engine", "libtorch", "--tune"}, 2, "LibTorch chooses its convolutions itself");
 #else
   for (const char* flag : {"--engine=libtorch", "--device=cuda"})
     refused({flag}, 1, "this build has no LibTorch");
 #endif
-}
-
-TEST_F(Models, TuningKeepsItsChoiceInTheCacheFolder) {
-  const auto cache = folder.path() / "cache";
-  const RunOptions environment{.environment = {"XDG_CACHE_HOME=" + cache.string()}};
-  const auto run = [&](const std::string& precision) {
-    return offramp({"test", path, "--data", "synthetic", "--json", "--tune", "--threads", "1",
-                    "--precision", precision},
-                   environment);
-  };
-  const Ended ended = run("f32");
-  ASSERT_EQ(ended.status, 0) << ended.err;
-  EXPECT_THAT(std::string(json::parse(ended.out)["kernels"]), testing::EndsWith(" tuned"));
-  const auto files = [&] {
-    std::size_t count = 0;
-    for ([[maybe_unused]] const auto& file : std::filesystem::directory_iterator(cache / "offramp"))
-      ++count;
-    return count;
-  };
-  const std::size_t kept = files();
-  EXPECT_GE(kept, 1u);
-  EXPECT_EQ(run("f32").status, 0);
-  EXPECT_EQ(files(), kept);
-  const Ended narrow = run("bf16");
-  ASSERT_EQ(narrow.status, 0) << narrow.err;
-  if (json::parse(narrow.out)["precision"] == "bf16") {
-    EXPECT_EQ(files(), kept) << "bf16 has no Winograd";
-  }
 }
 
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {

@@ -28,8 +28,6 @@ TEST(PolicyOf, KeepsACertificateForItsPrecisionAndKernelsAlone) {
   bare.guarantee.reset();
   EXPECT_EQ(policy_of({}, model, {"bf16", kEngine.kernels}), bare);
   EXPECT_EQ(policy_of({}, model, {kEngine.precision, "other kernels"}), bare);
-  const Engine tuned{kEngine.precision, kEngine.kernels, true};
-  EXPECT_EQ(policy_of({}, model, tuned), bare) << "even if a file names what was tuned";
 }
 
 TEST(PolicyOf, TakesTheFlagsBeforeTheModelsOwn) {

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "core/random.h"
 #include "graph/cost.h"
 #include "graph/network.h"
 #include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
@@ -100,6 +102,23 @@ TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
     const auto plain = ReferencePredictor(units, random_weights(units, 3)).logits(images);
     EXPECT_EQ(plain, std::vector<double>(exits.end() - 4, exits.end())) << backbone.name;
   }
+}
+
+std::vector<std::string_view> operations_of(const std::vector<Graph>& graphs) {
+  std::set<std::string_view> names;
+  for (const Graph& graph : graphs)
+    for (const Segment& segment : graph.segments)
+      for (const auto* nodes : {&segment.nodes, &segment.head})
+        for (const Node& node : *nodes) names.insert(op_name(node.op));
+  return {names.begin(), names.end()};
+}
+
+// A new operation must be in both: the parity tests of every reader go over them.
+TEST(TestNetworks, UseEveryOperationBetweenThem) {
+  EXPECT_EQ(operations_of(example_graphs()).size(), std::variant_size_v<Op>);
+  std::vector<Graph> random;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) random.push_back(random_graph(seed));
+  EXPECT_EQ(operations_of(random).size(), std::variant_size_v<Op>);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "core/random.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
@@ -104,8 +105,9 @@ class Raising {
     return {{op.output + "-act", activate.activation == Activation::relu ? Op(Relu{}) : Op(Relu6{}),
              op.inputs}};
   }
-  template <typename Plain>
-  std::vector<Node> parts_of(const LoweredOp& op, const Plain& plain) {
+  std::vector<Node> parts_of(const LoweredOp& op,
+                             const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool,
+                                         SpatialPyramidPool, Flatten> auto& plain) {
     return {{op.output + "-op", plain, op.inputs}};
   }
 };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/overloaded.h"
 #include "core/random.h"
 #include "graph/build.h"
 #include "runtime/onednn.h"
@@ -94,10 +95,16 @@ class Trial {
   static constexpr std::size_t kBatch = 3;
 
   Shape infer_output() const {
-    const bool features = std::holds_alternative<GlobalAvgPool>(case_.nodes.back().op) ||
-                          std::holds_alternative<SpatialPyramidPool>(case_.nodes.back().op) ||
-                          std::holds_alternative<Flatten>(case_.nodes.back().op);
-    return features ? Shape{1} : Shape{1, 1, 1};
+    return std::visit(
+        overloaded{
+            [](const OneOf<GlobalAvgPool, SpatialPyramidPool, Flatten, Linear> auto&) {
+              return Shape{1};
+            },
+            [](const OneOf<Conv, BatchNorm, Relu, Relu6, Add, Concat, MaxPool, AvgPool> auto&) {
+              return Shape{1, 1, 1};
+            },
+        },
+        case_.nodes.back().op);
   }
   std::span<const float> image(std::size_t n) const {
     const std::size_t size = images_.size() / kBatch;

@@ -110,28 +110,6 @@ TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
   EXPECT_GE(same, 0.95 * 3 * count);
 }
 
-TEST(Runtime, TakesWinogradsAlgorithmOnlyWhereItIsAskedTo) {
-  NetworkSpec spec;
-  spec.options.width = 16;
-  spec.exits = {"2"};
-  const Graph graph = build_network(spec);
-  const auto images = random_images(graph, 5, 3);
-  ReferencePredictor reference(graph, random_weights(graph, 2));
-  const auto expected = reference.logits(images);
-  // The last has a stride of 2: there is none for it.
-  const RuntimeOptions options{
-      Precision::f32, 2, 4, {"layer1.0.relu1", "layer2.1.relu2", "layer3.0.relu1"}};
-  const auto model = model_of(graph, 2, options);
-  EXPECT_LT(relative_error(RuntimePredictor(model).predict_all(images), expected), 1e-3);
-  for (const CompiledRow& row : compiled_rows(*model->for_streams())) {
-    const bool winograd = row.implementation.find("wino") != std::string::npos;
-    EXPECT_TRUE(!winograd || options.winograd.contains(row.output)) << row.output;
-    if (row.output == "layer1.0.relu1" && has_instructions_for(Precision::bf16)) {
-      EXPECT_TRUE(winograd) << row.implementation;  // on the CPUs that we know to have it
-    }
-  }
-}
-
 TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
   for (const Precision precision : {Precision::f32, Precision::bf16})
     for (const Graph& graph : networks()) {

@@ -11,6 +11,9 @@
 namespace offramp {
 namespace {
 
+static_assert(std::variant_size_v<Op> == 12,
+              "draw the new operation in add_node or add_head, then count it here");
+
 class RandomGraph {
  public:
   explicit RandomGraph(std::uint64_t seed)

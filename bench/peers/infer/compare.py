@@ -140,8 +140,6 @@ class Ours:
             self.command += on_data(args)
         else:
             self.command += ["--images", 64 if batch == 1 else 4 * batch]
-            if precision == "f32" and args.tune:
-                self.command += ["--tune"]
 
     def run(self, seconds):
         command = [str(c) for c in self.command + ["--seconds", seconds]]
@@ -276,7 +274,6 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each contender and split, a round")
-    parser.add_argument("--tune", action="store_true", help="ours in f32 by Winograd's algorithm where it is the faster one here")
     parser.add_argument("--json", help="write the result to this file")
     args = parser.parse_args()
     if args.adaptive and not (args.model and args.data):
