@@ -24,7 +24,7 @@ class OFFRAMP_API ImageView {
   static ImageView normalised(std::span<const float> values);
 
  private:
-  friend class Session;
+  friend class InputLoader;  // and its Kept
   enum class Form { rgb8, encoded, file, normalised };
 
   Form form_ = Form::encoded;

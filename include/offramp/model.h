@@ -21,10 +21,10 @@ struct Options {
   /// file what its guarantee was certified in, else what its weights are stored in. A CPU without
   /// the instructions runs the next wider one; see Model::notes.
   std::string precision = "auto";
-  /// That share the work of a session's images; 0: one for each core. For throughput: 1 here, and a
-  /// session on a thread of yours for each core.
+  /// Threads that share the work of all sessions: a single image runs on all of them, the images of
+  /// a batch or a stream run on streams of their own, one for each thread. 0: one for each core.
   int threads = 0;
-  /// Images that run through the network together in a batch or a stream, 1 to 1024.
+  /// Images that run through the network together, on each thread, 1 to 1024.
   int batch = 8;
 };
 

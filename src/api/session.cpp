@@ -5,78 +5,128 @@
 #include <cmath>
 #include <exception>
 #include <list>
+#include <mutex>
 #include <utility>
 
+#include "api/input_loader.h"
 #include "api/model_state.h"
+#include "api/statistics.h"
+#include "api/stop_decision.h"
 #include "core/error.h"
-#include "core/file.h"
-#include "image/image.h"
-#include "policy/drift.h"
-#include "policy/policy.h"
-#include "runtime/omp_threads.h"
+#include "core/parallel.h"
+#include "engine/runner.h"
 #include "runtime/step_times.h"
-#include "runtime/stream.h"
 #include "runtime/walk.h"
 
 namespace offramp {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using TimePoint = Clock::time_point;
 
 constexpr int kWarmUpRuns = 6;
-constexpr const char* kNoNumbers = "the network's values for this image are not finite";
+constexpr std::size_t kRulesKept = 8;  // of images with a rule of their own
+constexpr const char* kNotFinite = "the network's values for this image are not finite";
+constexpr const char* kCancelled = "the image was cancelled";
 
 bool are_finite(std::span<const float> values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
 }
 
-double seconds_between(Clock::time_point begin, Clock::time_point end) {
+double seconds_between(TimePoint begin, TimePoint end) {
   return std::chrono::duration<double>(end - begin).count();
+}
+
+TimePoint after(TimePoint start, double seconds) {
+  // Beyond a day the clock's resolution would overflow for absurd deadlines.
+  return start + std::chrono::duration_cast<Clock::duration>(
+                     std::chrono::duration<double>(std::min(seconds, 86400.0)));
 }
 
 }  // namespace
 
 class [[gnu::visibility("hidden")]] Session::State {
  public:
-  State(std::shared_ptr<const Model::State> model, const Stop& stop)
+  State(std::shared_ptr<engine::OpenedModel> model, const SessionOptions& options)
       : model_(std::move(model)),
-        stop_(stop),
-        policy_(policy_for(stop, *model_)),
-        last_exit_(last_exit_for(stop, *model_)),
-        pixels_(static_cast<std::size_t>(element_count(model_->file().graph.input))),
-        times_(num_exits()) {
-    reset_stats();
-    if (stop_.milliseconds_) measure_steps();
+        loader_(model_->file().graph.input, model_->file().preprocessing),
+        probabilities_(options.probabilities),
+        pixels_(static_cast<std::size_t>(model_->image_size())),
+        statistics_(*model_),
+        times_alone_(model_->num_exits()),
+        times_together_(model_->num_exits()),
+        runner_(model_) {
+    const Stop by_default = model_->file().policy ? Stop::by_policy() : Stop::never();
+    decision_ = make_decision(options.stop.value_or(by_default));
   }
 
-  Answer classify(const ImageView& image) {
+  Answer classify(const ImageView& image, const ImageOptions& options) {
     const auto start = Clock::now();
-    load(image);
-    Answer answer = walk_image(start);
+    const Decision decision = decision_for(options);
+    loader_.load(image, pixels_);
+    Answer answer = walk_image(start, *decision, options);
     if (!answer.ok()) throw Error("{}", answer.error);
     return answer;
   }
 
-  std::vector<Answer> classify(std::span<const ImageView> images) {
+  std::vector<Answer> classify(std::span<const ImageView> images,
+                               std::span<const ImageOptions> options) {
+    if (!options.empty() && options.size() != images.size())
+      throw UsageError("classify: {} options for {} images: expected one each, or none",
+                       options.size(), images.size());
+    const auto start = Clock::now();
+    const ImageOptions none;
+    const auto options_of = [&](std::size_t i) -> const ImageOptions& {
+      return options.empty() ? none : options[i];
+    };
     std::vector<Answer> answers(images.size());
-    if (one_by_one() || images.size() == 1) {
-      for (std::size_t i = 0; i < images.size(); ++i) {
-        const auto start = Clock::now();
-        if (try_load(images[i], answers[i])) answers[i] = walk_image(start);
-      }
+    if (images.size() == 1) {
+      const Decision decision = decision_for(options_of(0));
+      if (try_load(images[0], pixels_, answers[0]))
+        answers[0] = walk_image(start, *decision, options_of(0));
       return answers;
     }
     if (images.empty()) return answers;
+    prepare_runner();
     run([&] {
       for (std::size_t i = 0; i < images.size(); ++i) {
-        if (!try_load(images[i], answers[i])) continue;
-        Slot& slot = *take_slot(of_batch_);
+        Slot& slot = take_slot(of_batch_, options_of(i), start);
+        slot.view = &images[i];
         slot.result = &answers[i];
-        many().push(slot.index, pixels_, visitor_);
+        runner_.push(id_of(slot));
       }
-      many().flush(visitor_);
+      runner_.flush();
     });
     return answers;
+  }
+
+  std::vector<float> all_exits(std::span<const ImageView> images) {
+    constexpr std::size_t kChunk = 256;
+    const auto classes = static_cast<std::size_t>(model_->num_classes());
+    const auto exits = static_cast<std::size_t>(model_->num_exits());
+    const std::size_t size = pixels_.size();
+    std::vector<float> logits(exits * images.size() * classes);
+    std::vector<float> inputs(std::min(kChunk, images.size()) * size);
+    for (std::size_t first = 0; first < images.size(); first += kChunk) {
+      const std::size_t count = std::min(kChunk, images.size() - first);
+      const auto load = [&](std::size_t i) {
+        try {
+          loader_.load(images[first + i], std::span(inputs).subspan(i * size, size));
+        } catch (const Error& error) {
+          throw Error("image {}: {}", first + i, error.what());
+        }
+      };
+      parallel_for(count, load, model_->threads());
+      model_->run(std::span(inputs).first(count * size),
+                  [&](std::int64_t image, const ExitOutput& output) {
+                    const std::size_t row =
+                        static_cast<std::size_t>(output.exit_index) * images.size() + first +
+                        static_cast<std::size_t>(image);
+                    std::ranges::copy(output.logits, logits.data() + row * classes);
+                    return false;
+                  });
+    }
+    return logits;
   }
 
   void stream(OnAnswer on_answer, const StreamOptions& options) {
@@ -87,37 +137,38 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (options.most_pending < 1)
       throw UsageError("stream: expected most_pending of at least 1, got {}", options.most_pending);
     if (pending() > 0) throw UsageError("stream: {} images wait: flush first", pending());
+    prepare_runner();
+    const std::lock_guard lock(mutex_);  // threads that served an earlier stream may look here
     on_answer_ = std::move(on_answer);
     stream_options_ = options;
   }
 
-  void push(std::int64_t id, const ImageView& image) {
+  void push(std::int64_t id, const ImageView& image, const ImageOptions& options) {
     if (!on_answer_) throw UsageError("push: there is no stream: call stream() first");
-    const auto start = Clock::now();
-    Slot& slot = *take_slot(of_stream_);
-    slot.id = id;
-    slot.since = start;
-    if (!try_load(image, slot.answer)) {
-      finish(slot);
-    } else if (one_by_one()) {
-      run([&] {
-        slot.answer = walk_image(start);
-        finish(slot);
-      });
-    } else {
-      run([&] { many().push(slot.index, pixels_, visitor_); });
-    }
+    run([&] {
+      Slot& slot = take_slot(of_stream_, options, Clock::now());
+      slot.id = id;
+      // What takes time is left to the thread that runs the image, unless that is this one.
+      if (loader_.is_quick(image) || model_->streams() == 1) {
+        slot.pixels = take_pixels();
+        if (!try_load(image, *slot.pixels, slot.answer)) {
+          finish(slot);
+          return;
+        }
+      } else {
+        if (!slot.kept) slot.kept = std::make_unique<InputLoader::Kept>();
+        slot.kept->keep(image);
+        slot.view = &slot.kept->view();
+      }
+      runner_.push(id_of(slot));
+    });
+    hand_out();
     if (pending() >= stream_options_.most_pending) run_waiting();
     poll();
   }
 
   void poll() {
-    const double most = stream_options_.flush_after_ms / 1e3;
-    if (most > 0) {
-      const auto waits = std::ranges::find(of_stream_, false, &Slot::done);
-      if (waits != of_stream_.end() && seconds_between(waits->since, Clock::now()) > most)
-        run_waiting();
-    }
+    if (answer_what_is_due()) run_waiting();
     hand_out();
   }
 
@@ -126,345 +177,473 @@ class [[gnu::visibility("hidden")]] Session::State {
     hand_out();
   }
 
+  std::optional<TimePoint> next_due() const {
+    const std::lock_guard lock(mutex_);
+    if (next_ready() != nullptr) return Clock::now();
+    const auto waits = std::ranges::find(of_stream_, false, &Slot::done);
+    if (waits == of_stream_.end()) return std::nullopt;
+    TimePoint due = earliest_due_;
+    const double most = stream_options_.flush_after_ms / 1e3;
+    if (most > 0) due = std::min(due, after(waits->since, most));
+    if (due == TimePoint::max()) return std::nullopt;
+    return due;
+  }
+
   std::int64_t pending() const {
+    const std::lock_guard lock(mutex_);
     return static_cast<std::int64_t>(of_stream_.size() + finished_.size());
   }
 
   Stats stats() const {
-    Stats stats = stats_;
-    for (const std::int64_t count : stats.exits)
-      stats.shares.push_back(
-          stats.images == 0 ? 0 : static_cast<double>(count) / static_cast<double>(stats.images));
-    if (stats.images > 0)
-      stats.relative_cost = static_cast<double>(stats.macs) / static_cast<double>(stats.images) /
-                            static_cast<double>(model_->cost().plain_macs);
-    stats.recent_shares = recent_.shares();
-    const std::optional<ChosenPolicy>& chosen = model_->file().policy;
-    if (!chosen || !chosen->seen) return stats;
-    stats.calibrated_shares = chosen->seen->shares;
-    if (!by_policy_alone()) return stats;
-    const DriftVerdict verdict =
-        compare_exits(stats.recent_shares, recent_.images(), stats.calibrated_shares,
-                      static_cast<double>(chosen->seen->images));
-    stats.drift_distance = verdict.distance;
-    stats.drift_p_value = verdict.p_value;
-    if (verdict.drift == Drift::none) stats.drift = DriftFlag::none;
-    if (verdict.drift == Drift::drifted) stats.drift = DriftFlag::drifted;
-    return stats;
+    const std::lock_guard lock(mutex_);
+    return statistics_.stats(decision_->is_by_policy_alone());
   }
 
   void reset_stats() {
-    stats_ = {};
-    stats_.exits.resize(static_cast<std::size_t>(num_exits()));
-    recent_ = ExitWindow(num_exits());
+    const std::lock_guard lock(mutex_);
+    statistics_.reset();
   }
 
   std::optional<Promise> promise() const {
-    return by_policy_alone() ? model_->promise() : std::nullopt;
+    if (!decision_->is_by_policy_alone() || !model_->certificate().holds) return std::nullopt;
+    const Guarantee& given = *model_->file().policy->guarantee;
+    return Promise{given.of, given.epsilon, given.delta};
   }
 
  private:
-  /// An image that a batch or the stream is waiting for.
+  using Decision = std::shared_ptr<const StopDecision>;
+  using Pixels = std::unique_ptr<std::vector<float>>;
+
+  /// An image of a batch or the stream. The runner knows it by its address.
   struct Slot {
-    std::int64_t index = 0;  ///< in slots_: its number in the runtime's stream
-    std::int64_t id = 0;
-    Clock::time_point since;
+    std::list<Slot>::iterator self;
+    std::int64_t id = 0;  ///< the caller's
+    TimePoint since;
+    TimePoint deadline = TimePoint::max();
+    Decision decision;
+    std::optional<Cancellation> cancellation;
+    const ImageView* view = nullptr;  ///< to be loaded; null: `pixels` are
+    std::unique_ptr<InputLoader::Kept> kept;
+    Pixels pixels;
+    int exits_seen = 0;
+    TimePoint last_seen;  ///< of images with a deadline
     Opinion opinion;
     Answer answer;
-    Answer* result = nullptr;  ///< where an image of a batch is to be answered
-    bool done = false;
+    Answer* result = nullptr;   ///< where an image of a batch is to be answered
+    bool done = false;          ///< answered
+    bool in_runner = false;     ///< the runner still holds its address
+    bool being_decided = false;  ///< a thread looks at its logits
   };
   using Slots = std::list<Slot>;
 
-  static Policy policy_for(const Stop& stop, const Model::State& model) {
-    const std::optional<ChosenPolicy>& chosen = model.file().policy;
-    if (stop.rule_ == Stop::Rule::policy) {
-      if (!chosen)
-        throw UsageError("the model has no policy: calibrate it, or stop by another rule");
-      return chosen->policy;
-    }
-    // Probabilities are the policy's, whatever stops an image: its temperatures, its ensemble.
-    Policy policy =
-        chosen ? chosen->policy : never_stop(static_cast<int>(model.cost().exit_macs.size()));
-    if (stop.rule_ == Stop::Rule::never) {
-      std::ranges::fill(policy.thresholds, std::nullopt);
-      return policy;
-    }
-    if (policy.criterion == Criterion::patience)
-      throw UsageError("threshold: the model's policy counts exits that agree; there is no score");
-    std::ranges::fill(policy.thresholds, stop.threshold_);
-    return policy;
+  static std::int64_t id_of(Slot& slot) { return reinterpret_cast<std::int64_t>(&slot); }
+  static Slot& slot_of(std::int64_t id) { return *reinterpret_cast<Slot*>(id); }
+
+  int num_exits() const { return model_->num_exits(); }
+
+  Decision make_decision(const Stop& stop) {
+    auto decision = std::make_shared<const StopDecision>(stop, *model_);
+    if (decision->milliseconds()) measure_steps();
+    return decision;
   }
 
-  static int last_exit_for(const Stop& stop, const Model::State& model) {
-    const std::vector<std::int64_t>& macs = model.cost().exit_macs;
-    int last = static_cast<int>(macs.size()) - 1;
-    while (stop.macs_ && last > 0 && macs[static_cast<std::size_t>(last)] > *stop.macs_) --last;
-    return last;
+  Decision decision_for(const ImageOptions& options) {
+    if (!options.stop || *options.stop == decision_->stop()) return decision_;
+    for (const Decision& decision : others_)
+      if (decision->stop() == *options.stop) return decision;
+    Decision decision = make_decision(*options.stop);
+    if (others_.size() == kRulesKept) others_.erase(others_.begin());
+    others_.push_back(decision);
+    return decision;
   }
 
-  int num_exits() const { return static_cast<int>(model_->cost().exit_macs.size()); }
-  bool by_policy_alone() const {
-    return stop_.rule_ == Stop::Rule::policy && !stop_.milliseconds_ && !stop_.macs_;
-  }
-  /// A deadline is an image's own.
-  bool one_by_one() const { return stop_.milliseconds_.has_value(); }
-
-  Walk& one() {
-    if (!walk_) walk_ = std::make_unique<Walk>(model_->for_one());
-    return *walk_;
-  }
-  Stream& many() {
-    if (!many_) many_ = std::make_unique<Stream>(model_->for_many());
-    return *many_;
-  }
-
-  // Images.
-
-  void load(const ImageView& image) {
-    switch (image.form_) {
-      case ImageView::Form::normalised:
-        if (image.values_.size() != pixels_.size())
-          throw Error("image: {} values, but the network takes {}", image.values_.size(),
-                      to_string(model_->file().graph.input));
-        if (!are_finite(image.values_)) throw Error("image: a value is not finite");
-        std::ranges::copy(image.values_, pixels_.begin());
-        return;
-      case ImageView::Form::rgb8:
-        load_rgb8(image);
-        return;
-      case ImageView::Form::encoded:
-        refuse_other_channels();
-        to_input(decode_image(image.bytes_), model_->file().preprocessing, pixels_);
-        return;
-      case ImageView::Form::file:
-        refuse_other_channels();
-        load_file(image.path_);
-        return;
-    }
-  }
-
-  void load_rgb8(const ImageView& image) {
-    refuse_other_channels();
-    const DecodeLimits limits;
-    if (image.width_ < 1 || image.height_ < 1 || image.width_ > limits.max_side ||
-        image.height_ > limits.max_side)
-      throw Error("image: expected sides of 1 to {} pixels, got {}x{}", limits.max_side,
-                  image.width_, image.height_);
-    const auto expected =
-        static_cast<std::uint64_t>(image.width_) * static_cast<std::uint64_t>(image.height_) * 3;
-    if (image.pixels_.size() != expected)
-      throw Error("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(),
-                  image.width_, image.height_, expected);
-    const Preprocessing& preprocessing = model_->file().preprocessing;
-    if (image.width_ == preprocessing.width && image.height_ == preprocessing.height)
-      normalise(image.pixels_, preprocessing, pixels_);
-    else
-      to_input({image.width_, image.height_, {image.pixels_.begin(), image.pixels_.end()}},
-               preprocessing, pixels_);
-  }
-
-  void load_file(const std::filesystem::path& path) {
-    const std::vector<std::byte> bytes = read_file(path, kMaxImageBytes);
+  bool try_load(const ImageView& image, std::span<float> pixels, Answer& answer) const {
     try {
-      to_input(decode_image(bytes), model_->file().preprocessing, pixels_);
-    } catch (const Error& error) {
-      throw_with_place(path.string(), error);
-    }
-  }
-
-  void refuse_other_channels() const {
-    const std::int64_t channels = model_->file().graph.input[0];
-    if (channels != 3)
-      throw Error("image: the network takes {} channels, not red, green and blue", channels);
-  }
-
-  bool try_load(const ImageView& image, Answer& answer) {
-    try {
-      load(image);
+      loader_.load(image, pixels);
       return true;
     } catch (const std::exception& error) {  // memory for it, too, may be what is missing
-      answer = {};
-      answer.error = error.what();
+      answer = refused(error.what());
       return false;
     }
-  }
-
-  // Decisions.
-
-  /// Whether an image stops at an exit; the rule's own, or because the budget ends there.
-  bool stops(int exit_index, std::span<const float> logits, Opinion& opinion) const {
-    return consult(policy_, exit_index, logits, opinion) || exit_index >= last_exit_;
-  }
-
-  Answer answered(const Opinion& opinion, int exit_index) {
-    Answer answer;
-    answer.class_index = opinion.answer;
-    answer.class_name = model_->file().classes[static_cast<std::size_t>(opinion.answer)];
-    answer.probability = opinion.p[static_cast<std::size_t>(opinion.answer)];
-    answer.probabilities = opinion.p;
-    answer.exit = exit_index + 1;
-    answer.macs = model_->cost().exit_macs[static_cast<std::size_t>(exit_index)];
-    answer.relative_cost = model_->relative_costs()[static_cast<std::size_t>(exit_index)];
-    stats_.images += 1;
-    stats_.exits[static_cast<std::size_t>(exit_index)] += 1;
-    stats_.macs += answer.macs;
-    recent_.add(exit_index);
-    return answer;
   }
 
   static Answer refused(const char* why) {
     Answer answer;
     answer.error = why;
+    answer.cancelled = why == kCancelled;
     return answer;
   }
 
-  /// One image by itself. @param start  when its time began
-  Answer walk_image(Clock::time_point start) {
-    Walk& walk = one();
-    walk.begin(pixels_);
-    const bool timed = stop_.milliseconds_.has_value();
-    const double budget = stop_.milliseconds_.value_or(0) / 1e3;
-    auto before = timed ? Clock::now() : start;
-    for (int next = 0;; ++next) {
-      if (timed && next > 0 && !times_.fits(next, budget - seconds_between(start, before))) break;
-      const std::span<const float> logits = walk.advance();
-      if (!are_finite(logits)) return refused(kNoNumbers);
-      const bool stop = stops(next, logits, opinion_);
-      if (timed) {
-        const auto now = Clock::now();
-        times_.add(next, seconds_between(before, now));
-        before = now;
-      }
-      if (stop) break;
-    }
-    return answered(opinion_, walk.exit_index());
+  /// REQUIRES: mutex_ is held where other threads may answer.
+  Answer answered(const Opinion& opinion, int exit_index, bool limited) {
+    Answer answer;
+    answer.class_index = opinion.answer;
+    answer.class_name = model_->file().classes[static_cast<std::size_t>(opinion.answer)];
+    answer.probability = opinion.p[static_cast<std::size_t>(opinion.answer)];
+    if (probabilities_) answer.probabilities = opinion.p;
+    answer.exit = exit_index + 1;
+    answer.macs = model_->cost().exit_macs[static_cast<std::size_t>(exit_index)];
+    answer.relative_cost = model_->relative_costs()[static_cast<std::size_t>(exit_index)];
+    answer.limited = limited;
+    statistics_.add(exit_index, answer.macs);
+    return answer;
   }
 
+  // One image by itself.
+
+  /// @param start  when its time began
+  Answer walk_image(TimePoint start, const StopDecision& decision, const ImageOptions& options) {
+    Walk& walk = runner_.one();
+    walk.begin(pixels_);
+    const bool timed = decision.milliseconds().has_value();
+    const double budget = decision.milliseconds().value_or(0) / 1e3;
+    auto before = timed ? Clock::now() : start;
+    bool limited = false;
+    for (int next = 0;; ++next) {
+      if (options.cancellation && options.cancellation->is_cancelled()) return refused(kCancelled);
+      if (timed && next > 0 && !fits_alone(next, budget - seconds_between(start, before))) {
+        limited = true;
+        break;
+      }
+      const std::span<const float> logits = walk.advance();
+      if (!are_finite(logits)) return refused(kNotFinite);
+      const bool leaves = decision.leaves({next, logits}, opinion_);
+      if (timed) {
+        const auto now = Clock::now();
+        add_alone(next, seconds_between(before, now));
+        before = now;
+      }
+      if (leaves) {
+        limited = decision.is_limited_at(next, opinion_);
+        break;
+      }
+    }
+    const std::lock_guard lock(mutex_);
+    return answered(opinion_, walk.exit_index(), limited);
+  }
+
+  /// Runs the network some times, so that a deadline can be kept from the first image on.
   void measure_steps() {
-    Walk& walk = one();
+    if (has_measured_) return;
+    has_measured_ = true;
+    Walk& walk = runner_.one();
+    const StopDecision never(Stop::never(), *model_);
     for (int run = 0; run <= kWarmUpRuns; ++run) {
       walk.begin(pixels_);
       for (int k = 0; k < num_exits(); ++k) {
         const auto before = Clock::now();
-        consult(policy_, k, walk.advance(), opinion_);
-        if (run > 0) times_.add(k, seconds_between(before, Clock::now()));
+        never.leaves({k, walk.advance()}, opinion_);
+        if (run > 0) add_alone(k, seconds_between(before, Clock::now()));
       }
     }
   }
 
-  // Batches and streams.
+  bool fits_alone(int step, double seconds) {
+    const std::lock_guard lock(mutex_);
+    return times_alone_.fits(step, seconds);
+  }
+  void add_alone(int step, double seconds) {
+    const std::lock_guard lock(mutex_);
+    times_alone_.add(step, seconds);
+  }
 
-  Slots::iterator take_slot(Slots & into) {
-    if (free_.empty()) {
-      const std::size_t index = slots_.size();
-      slots_.emplace_back();  // memory may end in between: an entry without a slot is never used
-      free_.emplace_back().index = static_cast<std::int64_t>(index);
-      slots_[index] = std::prev(free_.end());
+  // Batches and streams. The model's threads call load() and decide().
+
+  void prepare_runner() {
+    if (is_prepared_) return;
+    runner_.begin([this](std::int64_t id, std::span<float> pixels) { return load(id, pixels); },
+                  [this](std::int64_t id, const ExitOutput& output) { return decide(id, output); });
+    is_prepared_ = true;
+  }
+
+  bool load(std::int64_t id, std::span<float> pixels) {
+    Slot& slot = slot_of(id);
+    {
+      const std::lock_guard lock(mutex_);
+      if (release_if_done(slot)) return false;
+      slot.being_decided = true;
     }
-    const auto slot = free_.begin();
-    slot->done = false;
-    slot->result = nullptr;
-    slot->answer = {};
-    into.splice(into.end(), free_, slot);
+    bool loaded = true;
+    if (is_cancelled(slot)) {
+      slot.answer = refused(kCancelled);
+      loaded = false;
+    } else if (slot.pixels) {
+      std::ranges::copy(*slot.pixels, pixels.begin());
+    } else {
+      loaded = try_load(*slot.view, pixels, slot.answer);
+    }
+    std::unique_lock lock(mutex_);
+    slot.being_decided = false;
+    if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
+    if (slot.deadline != TimePoint::max()) slot.last_seen = Clock::now();
+    if (!loaded) finish(slot, lock);
+    return loaded;
+  }
+
+  bool decide(std::int64_t id, const ExitOutput& output) {
+    Slot& slot = slot_of(id);
+    if (slot.deadline != TimePoint::max()) {  // only then may poll() answer it
+      const std::lock_guard lock(mutex_);
+      if (release_if_done(slot)) return true;
+      slot.being_decided = true;
+    }
+    const char* problem = is_cancelled(slot)            ? kCancelled
+                          : !are_finite(output.logits) ? kNotFinite
+                                                       : nullptr;
+    const bool leaves = problem != nullptr || slot.decision->leaves(output, slot.opinion);
+    const int k = output.exit_index;
+    std::unique_lock lock(mutex_);
+    slot.being_decided = false;
+    slot.exits_seen = k + 1;
+    if (slot.deadline != TimePoint::max()) {
+      const auto now = Clock::now();
+      times_together_.add(k, seconds_between(slot.last_seen, now));
+      slot.last_seen = now;
+    }
+    if (problem != nullptr) {
+      slot.answer = refused(problem);
+    } else if (leaves) {
+      slot.answer = answered(slot.opinion, k, slot.decision->is_limited_at(k, slot.opinion));
+    } else if (!has_time_for(slot, k + 1)) {
+      slot.answer = answered(slot.opinion, k, true);
+    } else {
+      return false;
+    }
+    finish(slot, lock);
+    return true;
+  }
+
+  static bool is_cancelled(const Slot& slot) {
+    return slot.cancellation && slot.cancellation->is_cancelled();
+  }
+
+  /// REQUIRES: mutex_ is held.
+  bool has_time_for(const Slot& slot, int next) {
+    if (slot.deadline == TimePoint::max()) return true;
+    const double left = seconds_between(slot.last_seen, slot.deadline);
+    if (std::isfinite(times_together_.expected(next))) return times_together_.fits(next, left);
+    return expected_together(next) <= left;
+  }
+
+  /// Seconds of a step of an image among others: as it was seen, or else as it can be at worst.
+  double expected_together(int step) const {
+    const double seen = times_together_.expected(step);
+    return std::isfinite(seen) ? seen : times_alone_.expected(step) * model_->batch();
+  }
+
+  /// REQUIRES: mutex_ is held. An image that poll() has answered is let go of by the runner.
+  bool release_if_done(Slot& slot) {
+    if (!slot.done) return false;
+    slot.in_runner = false;
+    const auto place = std::ranges::find(abandoned_, &slot, [](Slot& one) { return &one; });
+    if (place != abandoned_.end()) free_.splice(free_.end(), abandoned_, place);
+    return true;
+  }
+
+  Slot& take_slot(Slots& into, const ImageOptions& options, TimePoint start) {
+    Decision decision = decision_for(options);
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) {
+      free_.emplace_back();
+      free_.back().self = std::prev(free_.end());
+    }
+    Slot& slot = free_.front();
+    slot.done = slot.being_decided = false;
+    slot.in_runner = true;
+    slot.result = nullptr;
+    slot.view = nullptr;
+    slot.answer = {};
+    slot.exits_seen = 0;
+    slot.since = start;
+    slot.cancellation = options.cancellation;
+    slot.deadline = TimePoint::max();
+    if (const auto& milliseconds = decision->milliseconds()) {
+      slot.deadline = after(start, *milliseconds / 1e3);
+      if (&into == &of_stream_) earliest_due_ = std::min(earliest_due_, due_at(slot));
+    }
+    slot.decision = std::move(decision);
+    into.splice(into.end(), free_, slot.self);
     return slot;
   }
 
-  void finish(Slot & slot) {
-    const auto place = slots_[static_cast<std::size_t>(slot.index)];
+  /// When poll() should see to an image of the stream: so early that exit 1 is reached in time.
+  /// REQUIRES: mutex_ is held.
+  TimePoint due_at(const Slot& slot) const {
+    if (slot.exits_seen > 0) return slot.deadline;
+    return slot.deadline -
+           std::chrono::duration_cast<Clock::duration>(
+               std::chrono::duration<double>(std::min(expected_together(0), 60.0)));
+  }
+
+  Pixels take_pixels() {
+    const std::lock_guard lock(mutex_);
+    if (free_pixels_.empty()) return std::make_unique<std::vector<float>>(pixels_.size());
+    Pixels pixels = std::move(free_pixels_.back());
+    free_pixels_.pop_back();
+    return pixels;
+  }
+
+  void finish(Slot& slot) {
+    std::unique_lock lock(mutex_);
+    if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
+    finish(slot, lock);
+  }
+  /// The runner does not hold the slot any more. Lets go of the lock to say that an answer is
+  /// ready.
+  void finish(Slot& slot, std::unique_lock<std::mutex>& lock) {
+    slot.in_runner = false;
+    if (answer_now(slot) && stream_options_.on_ready) {
+      const auto on_ready = std::cref(stream_options_.on_ready);
+      lock.unlock();
+      on_ready();
+    }
+  }
+  /// REQUIRES: mutex_ is held. @return whether an image of the stream has its answer now
+  bool answer_now(Slot& slot) {
     slot.done = true;
     if (slot.result != nullptr) {
       *slot.result = std::move(slot.answer);
-      free_.splice(free_.end(), of_batch_, place);
-    } else if (!stream_options_.in_order) {
-      finished_.splice(finished_.end(), of_stream_, place);
+      free_.splice(free_.end(), of_batch_, slot.self);
+      return false;
     }
+    if (!stream_options_.in_order) finished_.splice(finished_.end(), of_stream_, slot.self);
+    return true;
+  }
+
+  /// Answers images whose deadline has come with the best so far.
+  /// @return whether what waits is to be run: an image has waited too long, or has no answer yet
+  bool answer_what_is_due() {
+    const std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    bool run = false;
+    const double most = stream_options_.flush_after_ms / 1e3;
+    if (most > 0) {
+      const auto waits = std::ranges::find(of_stream_, false, &Slot::done);
+      run = waits != of_stream_.end() && seconds_between(waits->since, now) > most;
+    }
+    if (now < earliest_due_) return run;
+    earliest_due_ = TimePoint::max();
+    for (auto next = of_stream_.begin(); next != of_stream_.end();) {
+      Slot& slot = *next++;
+      if (slot.done || slot.deadline == TimePoint::max()) continue;
+      if (now < due_at(slot)) {
+        earliest_due_ = std::min(earliest_due_, due_at(slot));
+      } else if (slot.being_decided) {
+        continue;  // answers itself now
+      } else if (slot.exits_seen > 0) {
+        slot.answer = answered(slot.opinion, slot.exits_seen - 1, true);
+        answer_now(slot);
+      } else {
+        run = true;
+      }
+    }
+    return run;
   }
 
   /// Runs the network. Images that are under way when that fails are answered with the reason.
   template <typename Work>
   void run(const Work& work) {
-    const OmpThreads threads(model_->threads());
     try {
       work();
     } catch (const std::exception& error) {
-      if (many_) many_->clear();
+      runner_.forget();
+      const std::lock_guard lock(mutex_);
       free_.splice(free_.end(), of_batch_);
-      for (auto slot = of_stream_.begin(); slot != of_stream_.end();) {
-        Slot& lost = *slot++;
-        if (lost.done) continue;
-        lost.answer.error = error.what();
-        finish(lost);
-      }
+      free_.splice(free_.end(), abandoned_);
+      for (Slots* const slots : {&of_stream_, &finished_})
+        for (auto next = slots->begin(); next != slots->end();) {
+          Slot& slot = *next++;
+          slot.in_runner = false;
+          if (slot.done) continue;
+          slot.answer = refused(error.what());
+          answer_now(slot);
+        }
       throw;
     }
   }
 
   void run_waiting() {
-    if (many_) run([&] { many_->flush(visitor_); });
+    if (is_prepared_) run([&] { runner_.flush(); });
+  }
+
+  /// REQUIRES: mutex_ is held. @return the slot whose answer is handed out next; null: none
+  const Slot* next_ready() const {
+    const Slots& from = stream_options_.in_order ? of_stream_ : finished_;
+    return from.empty() || !from.front().done ? nullptr : &from.front();
   }
 
   void hand_out() {
     for (;;) {
-      Slots& from = stream_options_.in_order ? of_stream_ : finished_;
-      if (from.empty() || !from.front().done) return;
-      const auto slot = from.begin();
-      const std::int64_t id = slot->id;
-      const Answer answer = std::move(slot->answer);
-      free_.splice(free_.end(), from, slot);
+      std::int64_t id = 0;
+      Answer answer;
+      {
+        const std::lock_guard lock(mutex_);
+        if (next_ready() == nullptr) return;
+        Slots& from = stream_options_.in_order ? of_stream_ : finished_;
+        Slot& slot = from.front();
+        id = slot.id;
+        answer = std::move(slot.answer);
+        Slots& into = slot.in_runner ? abandoned_ : free_;
+        into.splice(into.end(), from, slot.self);
+      }
       on_answer_(id, answer);
     }
   }
 
-  std::shared_ptr<const Model::State> model_;
-  Stop stop_;
-  Policy policy_;
-  int last_exit_;  ///< 0-based: beyond it lies more than the budget of MACs
+  std::shared_ptr<engine::OpenedModel> model_;
+  InputLoader loader_;
+  Decision decision_;             // of images without a rule of their own
+  std::vector<Decision> others_;  // the last few of these
+  bool probabilities_;
+
+  // Of the image that goes by itself.
   std::vector<float> pixels_;
-  Opinion opinion_;  ///< of the image that goes by itself
-  StepTimes times_;
-  std::unique_ptr<Walk> walk_;
-  std::unique_ptr<Stream> many_;
+  Opinion opinion_;
+  bool has_measured_ = false;
 
   OnAnswer on_answer_;
   StreamOptions stream_options_;
-  std::vector<Slots::iterator> slots_;  // all there are, by index
+  bool is_prepared_ = false;
+
+  mutable std::mutex mutex_;  // guards the rest
+  Statistics statistics_;
+  StepTimes times_alone_, times_together_;  // of an image by itself, and among others
+  TimePoint earliest_due_ = TimePoint::max();  // of the stream's images with a deadline
+  std::vector<Pixels> free_pixels_;
   Slots free_, of_batch_;
   Slots of_stream_;  // in the order of push
   Slots finished_;   // to be handed out, unless that is done in order
-  ExitVisitor visitor_ = [this](std::int64_t image, int exit_index, std::span<const float> logits) {
-    Slot& slot = *slots_[static_cast<std::size_t>(image)];
-    if (!are_finite(logits))
-      slot.answer = refused(kNoNumbers);
-    else if (stops(exit_index, logits, slot.opinion))
-      slot.answer = answered(slot.opinion, exit_index);
-    else
-      return false;
-    finish(slot);
-    return true;
-  };
+  Slots abandoned_;  // answered by poll(), still held by the runner
 
-  Stats stats_;  // without what is derived
-  ExitWindow recent_{1};
+  engine::Runner runner_;  // its threads use all of the above: destroyed first
 };
 
-Session::Session(const Model& model)
-    : Session(model, model.has_policy() ? Stop::by_policy() : Stop::never()) {}
-Session::Session(const Model& model, const Stop& stop)
-    : state_(std::make_unique<State>(model.state_, stop)) {}
+Session::Session(const Model& model, const SessionOptions& options)
+    : state_(std::make_unique<State>(model.state_->opened(), options)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-Answer Session::classify(const ImageView& image) { return state_->classify(image); }
-std::vector<Answer> Session::classify(std::span<const ImageView> images) {
-  return state_->classify(images);
+Answer Session::classify(const ImageView& image, const ImageOptions& options) {
+  return state_->classify(image, options);
+}
+std::vector<Answer> Session::classify(std::span<const ImageView> images,
+                                      std::span<const ImageOptions> options) {
+  return state_->classify(images, options);
+}
+std::vector<float> Session::all_exits(std::span<const ImageView> images) {
+  return state_->all_exits(images);
 }
 void Session::stream(OnAnswer on_answer, const StreamOptions& options) {
   state_->stream(std::move(on_answer), options);
 }
-void Session::push(std::int64_t id, const ImageView& image) { state_->push(id, image); }
+void Session::push(std::int64_t id, const ImageView& image, const ImageOptions& options) {
+  state_->push(id, image, options);
+}
 void Session::poll() { state_->poll(); }
+std::optional<std::chrono::steady_clock::time_point> Session::next_due() const {
+  return state_->next_due();
+}
 void Session::flush() { state_->flush(); }
 std::int64_t Session::pending() const { return state_->pending(); }
 Stats Session::stats() const { return state_->stats(); }

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "offramp/session.h"
+#include "policy/policy.h"
 
 namespace offramp {
 
@@ -16,6 +17,22 @@ Stop Stop::at_threshold(float threshold) {
     throw UsageError("threshold: expected a score from 0 to 1, got {}", threshold);
   Stop stop;
   stop.rule_ = Rule::threshold;
+  stop.threshold_ = threshold;
+  return stop;
+}
+
+Stop Stop::at_score(std::string_view criterion, float threshold) {
+  Stop stop;
+  const Criterion parsed = criterion_from_string(criterion);
+  if (parsed == Criterion::patience) {
+    if (!(threshold >= 1 && threshold == std::floor(threshold)))
+      throw UsageError("threshold: expected a number of exits that agree, from 1, got {}",
+                       threshold);
+  } else {
+    stop = at_threshold(threshold);
+  }
+  stop.rule_ = Rule::score;
+  stop.criterion_ = static_cast<int>(parsed);
   stop.threshold_ = threshold;
   return stop;
 }

@@ -1,6 +1,7 @@
 #include "graph/build.h"
 
 #include "core/error.h"
+#include "graph/network.h"
 
 namespace offramp {
 
@@ -20,6 +21,16 @@ std::string append_classifier(std::vector<Node>& nodes, const std::string& featu
                               std::int64_t classes) {
   const std::string pooled = append(nodes, "avgpool", GlobalAvgPool{}, {feature});
   return append(nodes, "fc", Linear{.out_features = classes}, {pooled});
+}
+
+void append_conv_head(Segment& segment, const Shape& feature, const HeadOptions& options, Op pool) {
+  std::vector<Node>& head = segment.head;
+  const std::string& prefix = options.prefix;
+  const Conv conv{.out_channels = feature[0], .kernel = 3, .stride = 2, .padding = 1};
+  std::string x = append_conv_norm(head, prefix + ".conv", prefix + ".bn", conv, segment.feature);
+  x = append(head, prefix + ".relu", Relu{}, {x});
+  x = append(head, prefix + ".pool", std::move(pool), {x});
+  append(head, prefix + ".fc", Linear{.out_features = options.classes}, {x});
 }
 
 Segment unit(std::string name, std::vector<Node> nodes) {

@@ -78,16 +78,10 @@ struct Context {
 /// Compiles one segment for one batch size.
 class SegmentCompiler {
  public:
-  /// @param largest  of the batch sizes
   /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
   ///              so that not all of a network is ever in memory twice
-  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool largest,
-                  bool last)
-      : context_(context),
-        lowered_(lowered),
-        extent_{batch, context.options.threads},
-        largest_(largest),
-        last_(last) {
+  SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
+      : context_(context), lowered_(lowered), extent_{batch, context.options.threads}, last_(last) {
     result_.batch = batch;
   }
 
@@ -176,7 +170,6 @@ class SegmentCompiler {
         conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
         layout(srcs[0]).format,
         extent_.batch,
-        largest_ && context_.options.winograd.contains(op.output),
         context_.options.most_bytes};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     if (last_) conv.weights = std::vector<float>();
@@ -344,7 +337,7 @@ class SegmentCompiler {
   const Context& context_;
   LoweredSegment& lowered_;
   Extent extent_;
-  bool largest_, last_;
+  bool last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
   std::vector<int> owner_;  // by value: the value in whose memory it lies
@@ -368,7 +361,6 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                                      Element{layout.element.dtype},
                                      std::nullopt,
                                      batch,
-                                     false,
                                      context.options.most_bytes};
     return compile_convolution(request, context.weights).src;
   }
@@ -448,9 +440,8 @@ void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, con
     stage.head_macs = cost.segments[i].head.macs;
     std::vector<Layout> outputs;
     for (auto batch = network.batches.rbegin(); batch != network.batches.rend(); ++batch) {
-      stage.sizes.push_back(SegmentCompiler(context, lowered[i], *batch,
-                                            *batch == network.batches.back(), *batch == 1)
-                                .compile(inputs, outputs));
+      stage.sizes.push_back(
+          SegmentCompiler(context, lowered[i], *batch, *batch == 1).compile(inputs, outputs));
       if (outputs.empty()) outputs = layouts_of(stage.sizes[0], stage.sizes[0].outputs);
     }
     std::reverse(stage.sizes.begin(), stage.sizes.end());

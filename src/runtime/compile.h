@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -23,10 +22,7 @@ struct CompileOptions {
   Precision precision = Precision::f32;
   std::vector<int> batches = {1};  ///< sizes to compile every segment for; 1 is always there
   int threads = 1;                 ///< that share one operation
-  /// Convolutions, by their output, that use Winograd's algorithm where oneDNN has it: at the
-  /// largest batch size only, for every size would have weights of its own, four times as large.
-  std::set<std::string, std::less<>> winograd = {};
-  Ranges ranges = {};  ///< for int8
+  Ranges ranges = {};              ///< for int8
   /// Of one network's weights and one workspace; what needs more is refused before it is allocated.
   std::size_t most_bytes = kMostBytes;
 };

@@ -9,10 +9,10 @@
 namespace offramp {
 
 CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
-                             const RuntimeOptions& options) {
+                             const CompiledTableOptions& options) {
   CompiledTable table;
   table.batch = options.batch;
-  table.threads = std::max(options.threads, 1);
+  table.threads = options.threads;
   const Precision precision = usable_precision(options.precision);
   table.precision = to_string(precision);
   WeightStore store;

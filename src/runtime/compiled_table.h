@@ -6,7 +6,8 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
-#include "runtime/predictor.h"
+#include "model/deployment.h"
+#include "runtime/precision.h"
 
 namespace offramp {
 
@@ -25,10 +26,16 @@ struct CompiledTable {
   std::size_t workspace_bytes = 0;  ///< of a stream: arena and inputs of all segments
 };
 
+struct CompiledTableOptions {
+  Precision precision = Precision::f32;  ///< or the next wider that the CPU has instructions for
+  int batch = 1;
+  int threads = 1;     ///< that share one operation
+  Ranges ranges = {};  ///< of activations, for int8
+};
+
 /// Compiles a network for one batch size (and for single images, which share the weights).
-/// @param options  `threads` share one operation here; 0: one
 /// @throws Error if a parameter is missing or oneDNN fails
 CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
-                             const RuntimeOptions& options);
+                             const CompiledTableOptions& options);
 
 }  // namespace offramp

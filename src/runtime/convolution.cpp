@@ -86,23 +86,13 @@ class ConvolutionCompiler {
   }
 
   std::optional<Descriptor> chosen() const {
-    if (request_.winograd && wino_fits())
-      if (auto found = described(std::nullopt, dnnl::algorithm::convolution_winograd);
-          found && rank_of(*found) == 0)
-        return found;
-    const auto direct = dnnl::algorithm::convolution_direct;
-    const auto free = described(std::nullopt, direct);
+    const auto free = described(std::nullopt);
     if (!request_.src_format) return free;
-    const auto given = described(request_.src_format, direct);
+    const auto given = described(request_.src_format);
     if (!free || !given) return free ? free : given;
     // The same code, or better, without a reorder before it.
     const bool same = std::strcmp(free->impl_info_str(), given->impl_info_str()) == 0;
     return same || rank_of(*given) < rank_of(*free) ? given : free;
-  }
-
-  bool wino_fits() const {
-    return conv_.conv.kernel == 3 && conv_.conv.stride == 1 && conv_.conv.groups == 1 &&
-           request_.src.dtype == DType::f32;
   }
 
   bool is_quantised() const { return request_.src.is_quantised(); }
@@ -153,14 +143,13 @@ class ConvolutionCompiler {
   }
 
   /// nullopt if oneDNN has none, or one whose images lie in a way that we have no word for.
-  std::optional<Descriptor> described(std::optional<Format> src_format,
-                                      dnnl::algorithm algorithm) const {
+  std::optional<Descriptor> described(std::optional<Format> src_format) const {
     const Conv& conv = conv_.conv;
     const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
     const auto type = to_onednn(is_quantised() ? DType::i8 : request_.src.dtype);
     try {
       const dnnl::convolution_forward::desc desc(
-          dnnl::prop_kind::forward_inference, algorithm,
+          dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
           image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
           {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
           image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,

@@ -52,9 +52,6 @@ struct ConvolutionRequest {
   /// Of src as it is; nullopt if that is free.
   std::optional<Format> src_format;
   int batch = 1;
-  /// Winograd's algorithm (Lavin and Gray, 2015) where oneDNN has it: fewer multiplications, and
-  /// about ten times the rounding error.
-  bool winograd = false;
   std::size_t most_bytes = kMostBytes;  ///< of all weights in the store
 };
 

@@ -41,6 +41,11 @@ void Stream::clear() {
   for (Waiting& waiting : waiting_) waiting.rows = waiting.rows_of_other = 0;
 }
 
+bool Stream::empty() const {
+  return std::ranges::all_of(
+      waiting_, [](const Waiting& stage) { return stage.rows + stage.rows_of_other == 0; });
+}
+
 void Stream::run_if_full(std::size_t stage, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[stage];
   if (waiting.rows < largest_batch()) return;
@@ -63,7 +68,8 @@ void Stream::run(std::size_t stage, std::size_t size, int buffer, const ExitVisi
   for (int row = 0; row < batch; ++row) {
     const std::int64_t image = waiting_[stage].images[buffer][static_cast<std::size_t>(row)];
     const bool leaves =
-        has_exit && visit(image, compiled.exit_index, workspace_.logits(stage, size, buffer, row));
+        has_exit &&
+        visit(image, {compiled.exit_index, workspace_.logits(stage, size, buffer, row)});
     if (!leaves && !last) hand_on(stage, size, buffer, row, image);
   }
   if (!last) run_if_full(stage + 1, visit);

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "core/predictor.h"
 #include "runtime/workspace.h"
 
 namespace offramp {
@@ -18,11 +18,6 @@ struct SegmentCounts {
   std::int64_t flushed_images = 0;  ///< of these, at the end
   std::int64_t macs = 0;            ///< of segment and head, for these images
 };
-
-/// Is told what an exit says about an image; returns true if the image leaves here. At the last
-/// exit the answer does not matter. The logits are valid during the call.
-using ExitVisitor =
-    std::function<bool(std::int64_t image, int exit_index, std::span<const float> logits)>;
 
 /// Runs images through a network, each as far as the visitor says. Survivors of an exit wait at the
 /// next segment until they fill its batch; a segment with a full batch runs before anything earlier
@@ -43,6 +38,9 @@ class Stream {
 
   /// Forgets the images that wait: after a visitor has thrown.
   void clear();
+
+  /// Whether no image waits.
+  bool empty() const;
 
   const CompiledNetwork& network() const { return workspace_.network(); }
   const std::vector<SegmentCounts>& counts() const { return counts_; }

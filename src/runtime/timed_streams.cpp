@@ -96,19 +96,19 @@ class TimedStreams::Team {
     }
   }
 
-  bool visit(std::int64_t image, int exit_index, std::span<const float> logits) {
+  bool visit(std::int64_t image, const ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
     Opinion& opinion = opinions_[i];
-    if (!consult(*policy_, exit_index, logits, opinion)) return false;
-    outcomes_->exit_index[i] = exit_index;
+    if (!consult(*policy_, output.exit_index, output.logits, opinion)) return false;
+    outcomes_->exit_index[i] = output.exit_index;
     outcomes_->answers[i] = opinion.answer;
     outcomes_->seconds[i] = seconds_between(started_[i], Clock::now());
     return true;
   }
 
   void work(Stream& stream) {
-    const auto visitor = [this](std::int64_t image, int exit_index, std::span<const float> logits) {
-      return visit(image, exit_index, logits);
+    const auto visitor = [this](std::int64_t image, const ExitOutput& output) {
+      return visit(image, output);
     };
     const ExitVisitor visit_by_reference = std::cref(visitor);
     try {

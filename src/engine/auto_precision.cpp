@@ -1,10 +1,10 @@
-#include "runtime/auto_precision.h"
+#include "engine/auto_precision.h"
 
 #include <algorithm>
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::engine {
 
 AutoPrecision auto_precision(const ModelFile& model,
                              const std::function<DType(const std::string&)>& stored) {
@@ -27,4 +27,4 @@ AutoPrecision auto_precision(const ModelFile& model,
   return {all_bf16 ? Precision::bf16 : Precision::f32};
 }
 
-}  // namespace offramp
+}  // namespace offramp::engine

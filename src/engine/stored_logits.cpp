@@ -1,4 +1,4 @@
-#include "runtime/self_check.h"
+#include "engine/stored_logits.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "runtime/omp_threads.h"
 #include "runtime/stream.h"
 
-namespace offramp {
+namespace offramp::engine {
 namespace {
 
 constexpr float kTolerance = 0.02f;
@@ -24,10 +24,10 @@ std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>&
   const auto classes = static_cast<std::size_t>(network->classes);
   std::vector<float> logits(kCheckedImages * exits * classes);
   Stream stream(network);
-  const ExitVisitor note = [&](std::int64_t image, int exit_index, std::span<const float> said) {
+  const ExitVisitor note = [&](std::int64_t image, const ExitOutput& output) {
     const std::size_t row =
-        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(exit_index);
-    std::ranges::copy(said, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
+        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
+    std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
     return false;
   };
   for (std::size_t n = 0; n < kCheckedImages; ++n)
@@ -59,4 +59,4 @@ bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
   return true;
 }
 
-}  // namespace offramp
+}  // namespace offramp::engine

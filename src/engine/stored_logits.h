@@ -5,7 +5,7 @@
 #include "model/model_file.h"
 #include "runtime/compile.h"
 
-namespace offramp {
+namespace offramp::engine {
 
 /// Images that a deployment file keeps logits of: drawn from a seed, so that no picture of anyone's
 /// ships with a model.
@@ -22,4 +22,4 @@ std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>&
 bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
                          const ModelFile& model);
 
-}  // namespace offramp
+}  // namespace offramp::engine

@@ -7,7 +7,7 @@
 #include "model/model_file.h"
 #include "runtime/precision.h"
 
-namespace offramp {
+namespace offramp::engine {
 
 /// What a model runs in where nobody asks for a precision.
 struct AutoPrecision {
@@ -23,4 +23,4 @@ struct AutoPrecision {
 AutoPrecision auto_precision(const ModelFile& model,
                              const std::function<DType(const std::string&)>& stored);
 
-}  // namespace offramp
+}  // namespace offramp::engine

@@ -1,0 +1,43 @@
+#include "api/stop_decision.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace offramp {
+
+StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
+    : stop_(stop), policy_(never_stop(model.num_exits())), last_exit_(model.num_exits() - 1) {
+  const std::optional<ChosenPolicy>& chosen = model.file().policy;
+  if (stop.rule_ == Stop::Rule::policy && !chosen)
+    throw UsageError("the model has no policy: calibrate it, or stop by another rule");
+  // Probabilities are the policy's, whatever stops an image: its temperatures, its ensemble.
+  if (chosen && stop.rule_ != Stop::Rule::score) policy_ = chosen->policy;
+  if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
+  if (stop.rule_ == Stop::Rule::threshold) {
+    if (policy_.criterion == Criterion::patience)
+      throw UsageError(
+          "threshold: the model's policy counts exits that agree; there is no score");
+    std::ranges::fill(policy_.thresholds, stop.threshold_);
+  }
+  if (stop.rule_ == Stop::Rule::score) {
+    policy_.criterion = static_cast<Criterion>(stop.criterion_);
+    std::ranges::fill(policy_.thresholds, stop.threshold_);
+  }
+  const std::vector<std::int64_t>& macs = model.cost().exit_macs;
+  while (stop.macs_ && last_exit_ > 0 && macs[static_cast<std::size_t>(last_exit_)] > *stop.macs_)
+    --last_exit_;
+}
+
+bool StopDecision::leaves(const ExitOutput& output, Opinion& opinion) const {
+  return consult(policy_, output.exit_index, output.logits, opinion) ||
+         output.exit_index >= last_exit_;
+}
+
+bool StopDecision::is_limited_at(int exit_index, const Opinion& opinion) const {
+  if (exit_index + 1 >= policy_.num_exits()) return false;
+  const auto& threshold = policy_.thresholds[static_cast<std::size_t>(exit_index)];
+  return !(threshold && opinion.score >= *threshold);
+}
+
+}  // namespace offramp

@@ -1,0 +1,231 @@
+#include "engine/opened_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "engine/auto_precision.h"
+#include "engine/runner.h"
+#include "engine/stored_logits.h"
+#include "engine/team.h"
+#include "runtime/compile.h"
+#include "runtime/compiled_table.h"
+#include "runtime/kernels_name.h"
+
+namespace offramp::engine {
+namespace {
+
+constexpr int kMostThreads = 4096, kLargestBatch = 1024;
+
+void check(const OpenOptions& options) {
+  if (options.precision != "auto") precision_from_string(options.precision);
+  if (options.threads < 0 || options.threads > kMostThreads)
+    throw UsageError("threads: expected 0 to {}, got {}", kMostThreads, options.threads);
+  if (options.batch < 1 || options.batch > kLargestBatch)
+    throw UsageError("batch: expected 1 to {}, got {}", kLargestBatch, options.batch);
+}
+
+/// oneDNN's convolutions by matrix multiplication, which remain for CPUs without AVX2, cut their
+/// sums differently for every number of threads: an image's answer would depend on how it came.
+bool sums_depend_on_threads(const CompiledNetwork& network) {
+  for (const CompiledRow& row : compiled_rows(network))
+    if (row.implementation.find("gemm") != std::string::npos) return true;
+  return false;
+}
+
+}  // namespace
+
+class OpenedModel::State {
+ public:
+  State(MappedModel mapped, const OpenOptions& options)
+      : mapped_(std::move(mapped)), file_(mapped_->model) {
+    weights_ = [this](const std::string& name) { return mapped_->weights_of(name); };
+    open(options, [this](const std::string& name) { return mapped_->file.at(name).dtype; });
+  }
+  State(ModelFile model, const OpenOptions& options) : file_(std::move(model)) {
+    weights_ = source_of(file_.weights);
+    open(options, [this](const std::string& name) { return file_.weights.at(name).dtype; });
+  }
+
+  std::shared_ptr<const CompiledNetwork> for_many() const {
+    const std::lock_guard lock(compiling_);
+    if (!for_many_) {
+      CompileOptions options = compiling_options(precision_, threads_ / streams_);
+      // Halves down to 1: a flush leaves few images to the smallest size.
+      options.batches = {};
+      for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
+      for_many_ = compile(file_.graph, weights_, options, *store_);
+    }
+    return for_many_;
+  }
+
+  std::optional<MappedModel> mapped_;  // of a model that is in a file
+  ModelFile file_;
+  WeightSource weights_;
+  Cost cost_;
+  std::vector<double> relative_costs_;
+  Precision precision_ = Precision::f32;
+  std::string kernels_;
+  int threads_ = 1, batch_ = 1, streams_ = 1;
+  std::vector<std::string> notes_;
+  CertificateHere certificate_;
+  std::shared_ptr<const CompiledNetwork> for_one_;
+  std::unique_ptr<Team> team_;
+
+  // Compiled when first asked for.
+  mutable std::mutex compiling_;
+  std::shared_ptr<WeightStore> store_ = make_weight_store();
+  mutable std::shared_ptr<const CompiledNetwork> for_many_;
+
+  // Runners of run() that are not in use.
+  std::mutex runners_mutex_;
+  std::vector<std::unique_ptr<Runner>> runners_;
+
+ private:
+  void open(const OpenOptions& options, const std::function<DType(const std::string&)>& stored) {
+    check(options);
+    cost_ = cost_of(file_.graph);
+    relative_costs_ = cost_.relative_costs();
+    threads_ = options.threads > 0 ? options.threads : usable_cores();
+    batch_ = options.batch;
+    streams_ = options.streams > 0 ? std::min(options.streams, threads_) : threads_;
+    kernels_ = kernels_name();
+    precision_ = choose_precision(options.precision, stored);
+    for_one_ = compile_for_one();
+    if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
+        !gives_stored_logits(for_one_, file_)) {
+      notes_.push_back(fmt::format(
+          "{} gives other logits here than where the file was made: the model runs in f32",
+          to_string(precision_)));
+      precision_ = Precision::f32;
+      store_ = make_weight_store();
+      for_one_ = compile_for_one();
+    }
+    check_certificate();
+    team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
+  }
+
+  Precision choose_precision(const std::string& wanted,
+                             const std::function<DType(const std::string&)>& stored) {
+    Precision precision = Precision::f32;
+    if (wanted != "auto") {
+      precision = precision_from_string(wanted);
+    } else {
+      const AutoPrecision found = auto_precision(file_, stored);
+      precision = found.precision;
+      if (found.is_out_of_bounds)
+        notes_.push_back(
+            fmt::format("{} was measured outside its bounds on tune: the model runs in f32",
+                        file_.deployment->precision));
+    }
+    const Precision usable = usable_precision(precision);
+    if (usable != precision)
+      notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",
+                                   to_string(precision), to_string(usable)));
+    return usable;
+  }
+
+  CompileOptions compiling_options(Precision precision, int threads) const {
+    CompileOptions options;
+    options.precision = precision;
+    options.threads = threads;
+    if (file_.deployment) options.ranges = file_.deployment->ranges;
+    return options;
+  }
+
+  std::shared_ptr<const CompiledNetwork> compile_for_one() const {
+    auto network = compile(file_.graph, weights_, compiling_options(precision_, threads_), *store_);
+    if (threads_ == 1 || !sums_depend_on_threads(*network)) return network;
+    return compile(file_.graph, weights_, compiling_options(precision_, threads_ / streams_),
+                   *store_);
+  }
+
+  /// A certificate names precision and kernels; under others it says nothing.
+  void check_certificate() {
+    if (!file_.policy || !file_.policy->guarantee) return;
+    const Guarantee& given = *file_.policy->guarantee;
+    certificate_.holds = given.precision == to_string(precision_) && given.kernels == kernels_;
+    if (certificate_.holds) return;
+    certificate_.why_not = fmt::format(
+        "the guarantee was certified in {} with {}, not in {} with {}: it does not hold here",
+        given.precision, given.kernels, to_string(precision_), kernels_);
+    notes_.push_back(certificate_.why_not);
+  }
+};
+
+OpenedModel::OpenedModel(std::unique_ptr<State> state) : state_(std::move(state)) {}
+OpenedModel::~OpenedModel() = default;
+
+std::shared_ptr<OpenedModel> OpenedModel::open(const std::filesystem::path& path,
+                                               const OpenOptions& options) {
+  check(options);
+  MappedModel mapped = map_model(path);
+  try {
+    return std::shared_ptr<OpenedModel>(
+        new OpenedModel(std::make_unique<State>(std::move(mapped), options)));
+  } catch (const Error& error) {
+    throw_with_place(path.string(), error);
+  }
+}
+
+std::shared_ptr<OpenedModel> OpenedModel::open(ModelFile model, const OpenOptions& options) {
+  return std::shared_ptr<OpenedModel>(
+      new OpenedModel(std::make_unique<State>(std::move(model), options)));
+}
+
+const ModelFile& OpenedModel::file() const { return state_->file_; }
+const Cost& OpenedModel::cost() const { return state_->cost_; }
+const std::vector<double>& OpenedModel::relative_costs() const { return state_->relative_costs_; }
+Precision OpenedModel::precision() const { return state_->precision_; }
+const std::string& OpenedModel::kernels() const { return state_->kernels_; }
+int OpenedModel::threads() const { return state_->threads_; }
+int OpenedModel::batch() const { return state_->batch_; }
+int OpenedModel::streams() const { return state_->streams_; }
+const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
+const CertificateHere& OpenedModel::certificate() const { return state_->certificate_; }
+int OpenedModel::num_exits() const { return state_->for_one_->num_exits; }
+int OpenedModel::num_classes() const { return static_cast<int>(state_->for_one_->classes); }
+std::int64_t OpenedModel::image_size() const { return element_count(state_->for_one_->input); }
+const std::shared_ptr<const CompiledNetwork>& OpenedModel::for_one() const {
+  return state_->for_one_;
+}
+std::shared_ptr<const CompiledNetwork> OpenedModel::for_many() const { return state_->for_many(); }
+Team& OpenedModel::team() const { return *state_->team_; }
+
+void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {
+  const auto size = static_cast<std::size_t>(image_size());
+  if (images.size() % size != 0)
+    throw Error("images: {} values are not a whole number of images of {}", images.size(), size);
+  std::unique_ptr<Runner> runner;
+  {
+    const std::lock_guard lock(state_->runners_mutex_);
+    if (!state_->runners_.empty()) {
+      runner = std::move(state_->runners_.back());
+      state_->runners_.pop_back();
+    }
+  }
+  // A runner that the model keeps must not keep the model.
+  if (!runner)
+    runner = std::make_unique<Runner>(std::shared_ptr<OpenedModel>(std::shared_ptr<void>(), this));
+  const auto keep = [&] {
+    const std::lock_guard lock(state_->runners_mutex_);
+    state_->runners_.push_back(std::move(runner));
+  };
+  const ImageSource source = [&](std::int64_t image, std::span<float> pixels) {
+    std::ranges::copy(images.subspan(static_cast<std::size_t>(image) * size, size),
+                      pixels.begin());
+    return true;
+  };
+  try {
+    runner->run(static_cast<std::int64_t>(images.size() / size), source, visit);
+  } catch (...) {
+    keep();
+    throw;
+  }
+  keep();
+}
+
+}  // namespace offramp::engine
