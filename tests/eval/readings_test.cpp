@@ -1,13 +1,13 @@
-#include "report/readings.h"
+#include "eval/readings.h"
 
 #include <gmock/gmock.h>
 
 #include <cmath>
 
+#include "core/random.h"
 #include "eval/metrics.h"
-#include "tests/report/example.h"
 
-namespace offramp::report {
+namespace offramp {
 namespace {
 
 using testing::ElementsAre;
@@ -28,7 +28,7 @@ Logits five_images() {
   return logits;
 }
 
-TEST(ReportReadings, ConfidenceIsTheSoftmaxAtTheTemperature) {
+TEST(Readings, ConfidenceIsTheSoftmaxAtTheTemperature) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {2, 1};
   const Readings readings(logits.view(2, 2), temperatures);
@@ -38,17 +38,17 @@ TEST(ReportReadings, ConfidenceIsTheSoftmaxAtTheTemperature) {
   EXPECT_FALSE(readings.right(1, 1));
 }
 
-TEST(ReportReadings, CountsFlows) {
+TEST(Readings, CountsFlows) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
-  const Flow flow = report::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
+  const Flow flow = offramp::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
   EXPECT_EQ(flow.stays_right, 1);  // image 0
   EXPECT_EQ(flow.gets_wrong, 2);   // 1, 3
   EXPECT_EQ(flow.gets_right, 1);   // 2
   EXPECT_EQ(flow.stays_wrong, 1);  // 4
 }
 
-TEST(ReportReadings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
+TEST(Readings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
   const Readings readings(logits.view(2, 2), temperatures);
@@ -59,7 +59,7 @@ TEST(ReportReadings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   EXPECT_THAT(overthought(readings, 9), ElementsAre(3, 1));
 }
 
-TEST(ReportReadings, ConfidencesThatRoundToOneAreStillOrdered) {
+TEST(Readings, ConfidencesThatRoundToOneAreStillOrdered) {
   const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
   const std::vector<float> temperatures = {1};
   const Readings readings(logits.view(1, 2), temperatures);
@@ -68,22 +68,27 @@ TEST(ReportReadings, ConfidencesThatRoundToOneAreStillOrdered) {
   EXPECT_THAT(overthought(readings, 3), IsEmpty());
 }
 
-TEST(ReportReadings, ReliabilityAgreesWithTheMetrics) {
-  test::Example example;
-  test::fill_randomly(example, 3, 7, 2000, 4);
+TEST(Readings, ReliabilityAgreesWithTheMetrics) {
+  constexpr std::int64_t kImages = 2000;
+  Logits logits;
+  KeyedRandom random(4, 0);
+  for (std::int64_t i = 0; i < 3 * kImages * 7; ++i) logits.values.push_back(random.uniform(-3, 3));
+  for (std::int64_t i = 0; i < kImages; ++i)
+    logits.labels.push_back(static_cast<std::int64_t>(random.below(7)));
   const std::vector<float> ones(3, 1.0f);
-  const Readings readings(example.input.test, ones);
+  const std::vector<double> weights(3, 1.0);
+  const Readings readings(logits.view(3, 7), ones);
+  const Metrics metrics = measure(logits.view(3, 7), weights);
   for (int k = 0; k < 3; ++k) {
-    const auto bins = reliability(readings, k);
+    const Reliability found = reliability(readings, k);
     std::int64_t images = 0;
-    for (const ReliabilityBin& bin : bins) images += bin.images;
-    EXPECT_EQ(images, 2000);
-    EXPECT_NEAR(calibration_error(bins, images),
-                example.input.metrics.exits[static_cast<std::size_t>(k)].ece, 1e-9);
+    for (const ReliabilityBin& bin : found.bins()) images += bin.images;
+    EXPECT_EQ(images, kImages);
+    EXPECT_NEAR(found.error(), metrics.exits[static_cast<std::size_t>(k)].ece, 1e-12);
   }
 }
 
-TEST(ReportReadings, CountsWhereClassesLeave) {
+TEST(Readings, CountsWhereClassesLeave) {
   const Logits logits{{1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 2}};
   const std::vector<int> exit_index = {0, 1, 1};
   const std::vector<std::int64_t> answers = {0, 1, 2};
@@ -98,4 +103,4 @@ TEST(ReportReadings, CountsWhereClassesLeave) {
 }
 
 }  // namespace
-}  // namespace offramp::report
+}  // namespace offramp

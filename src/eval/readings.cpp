@@ -1,4 +1,4 @@
-#include "report/readings.h"
+#include "eval/readings.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "policy/policy.h"
 
-namespace offramp::report {
+namespace offramp {
 namespace {
 
 Reading read(std::span<const float> logits, double temperature) {
@@ -18,12 +18,6 @@ Reading read(std::span<const float> logits, double temperature) {
       reading.doubt += std::exp((logits[c] - largest) / temperature);
   reading.confidence = 1 / (1 + reading.doubt);
   return reading;
-}
-
-/// The bin (i / 15, (i + 1) / 15] of a confidence, closed on the right as in Guo et al., 2017.
-std::size_t bin_of(double confidence) {
-  const double place = std::ceil(confidence * kReliabilityBins) - 1;
-  return static_cast<std::size_t>(std::clamp(place, 0.0, kReliabilityBins - 1.0));
 }
 
 /// Images with their rank, the least first.
@@ -45,27 +39,11 @@ Readings::Readings(const LogitsView& view, std::span<const float> temperatures) 
       readings_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
 }
 
-std::array<ReliabilityBin, kReliabilityBins> reliability(const Readings& readings, int exit_index) {
-  std::array<ReliabilityBin, kReliabilityBins> bins;
-  for (std::int64_t i = 0; i < readings.images(); ++i) {
-    ReliabilityBin& bin = bins[bin_of(readings.at(exit_index, i).confidence)];
-    ++bin.images;
-    bin.confidence += readings.at(exit_index, i).confidence;
-    bin.accuracy += readings.right(exit_index, i);
-  }
-  for (ReliabilityBin& bin : bins) {
-    if (bin.images == 0) continue;
-    bin.confidence /= static_cast<double>(bin.images);
-    bin.accuracy /= static_cast<double>(bin.images);
-  }
-  return bins;
-}
-
-double calibration_error(std::span<const ReliabilityBin> bins, std::int64_t images) {
-  double error = 0;
-  for (const ReliabilityBin& bin : bins)
-    error += static_cast<double>(bin.images) * std::abs(bin.accuracy - bin.confidence);
-  return error / static_cast<double>(images);
+Reliability reliability(const Readings& readings, int exit_index) {
+  Reliability result;
+  for (std::int64_t i = 0; i < readings.images(); ++i)
+    result.add(readings.at(exit_index, i).confidence, readings.right(exit_index, i));
+  return result;
 }
 
 Flow flow(const Readings& readings, int from_exit, int to_exit) {
@@ -125,4 +103,4 @@ std::vector<std::int64_t> overthought(const Readings& readings, int most) {
   return least(std::move(ranked), most);
 }
 
-}  // namespace offramp::report
+}  // namespace offramp

@@ -1,13 +1,13 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "eval/reliability.h"
 #include "policy/logits.h"
 
-namespace offramp::report {
+namespace offramp {
 
 /// What one exit says of one image.
 struct Reading {
@@ -40,15 +40,8 @@ class Readings {
   std::vector<Reading> readings_;
 };
 
-/// Images of one exit by confidence, 15 equal-width bins as in `Metrics`.
-struct ReliabilityBin {
-  std::int64_t images = 0;
-  double confidence = 0, accuracy = 0;  ///< means; 0 without images
-};
-inline constexpr int kReliabilityBins = 15;
-std::array<ReliabilityBin, kReliabilityBins> reliability(const Readings& readings, int exit_index);
-/// Expected calibration error of those bins.
-double calibration_error(std::span<const ReliabilityBin> bins, std::int64_t images);
+/// Confidence against accuracy of one exit.
+Reliability reliability(const Readings& readings, int exit_index);
 
 /// What becomes of images between two exits.
 struct Flow {
@@ -77,4 +70,4 @@ std::vector<std::int64_t> most_confident(const Readings& readings, int exit_inde
 /// exits that are right decides.
 std::vector<std::int64_t> overthought(const Readings& readings, int most);
 
-}  // namespace offramp::report
+}  // namespace offramp
