@@ -10,9 +10,15 @@
 #include <vector>
 
 #include "cli/terminal.h"
+#include "core/text.h"
+#include "policy/criteria.h"
 
 namespace offramp::cli {
 namespace {
+
+using workflow::CalibrateOptions;
+using workflow::Calibration;
+using workflow::Certificate;
 
 using json = nlohmann::ordered_json;
 
@@ -34,26 +40,26 @@ std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
   return numbers;
 }
 
-json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
+json guarantee_json(const HarmGuarantee& aim, const Calibration& result,
                     const Certificate& certificate) {
-  const CertifiedPolicy& found = certificate.result;
-  json object = {{"of", flags.label_free ? "disagreement" : "harm"},
-                 {"epsilon", *flags.guarantee},
-                 {"delta", flags.level()},
-                 {"certified", certificate.holds()},
-                 {"attempt", certificate.attempt > 0 ? json(certificate.attempt) : json(nullptr)},
+  const CertificationResult& found = certificate.result;
+  json object = {{"of", aim.label_free ? "disagreement" : "harm"},
+                 {"epsilon", aim.epsilon},
+                 {"delta", aim.delta},
+                 {"certified", found.holds()},
+                 {"attempt", certificate.drawn ? json(found.attempt) : json(nullptr)},
                  {"level", found.level},
                  {"images", found.images},
                  {"missing", certificate.missing},
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
-                 {"precision", result.engine.precision},
-                 {"kernels", result.engine.kernels},
+                 {"precision", result.precision},
+                 {"kernels", result.kernels},
                  {"worst_class", nullptr}};
-  if (certificate.holds()) {
-    object["counted"] = found.certified->harmed;
-    object["upper_bound"] = found.certified->upper_bound;
+  if (found.holds()) {
+    object["counted"] = found.counted;
+    object["upper_bound"] = found.upper_bound;
   }
   if (const auto& worst = certificate.worst)
     object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
@@ -63,39 +69,29 @@ json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
   return object;
 }
 
-std::string_view counted_as(const CalibrateFlags& flags) {
-  return flags.label_free ? "answers other than the last exit's" : "harm";
-}
-
-/// "harm ≤ 0.01 with probability ≥ 0.95".
-std::string promise(const CalibrateFlags& flags) {
-  return fmt::format("{} ≤ {} with probability ≥ {:.6g}", counted_as(flags), *flags.guarantee,
-                     1 - flags.level());
-}
-
-std::string guarantee_text(const CalibrateFlags& flags, const Calibration& result,
-                           const Certificate& certificate) {
-  const CertifiedPolicy& found = certificate.result;
+std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee& aim,
+                           const Calibration& result, const Certificate& certificate) {
+  const CertificationResult& found = certificate.result;
   std::string text;
-  if (certificate.attempt == 0)
+  if (!certificate.drawn)
     text = fmt::format(
         "nothing is certified: for {}, {} certify images are too few, {} are needed; they were not "
         "looked at, and every image goes to the last exit\n",
-        promise(flags), with_commas(found.images), with_commas(found.images_needed));
-  else if (!certificate.holds())
+        describe_promise(aim), with_commas(found.images), with_commas(found.images_needed));
+  else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the most careful thresholds fail the test of {}; every image "
         "goes to the last exit\n",
-        promise(flags));
+        describe_promise(aim));
   else
     text =
         fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
-                    promise(flags), with_commas(found.certified->harmed), with_commas(found.images),
-                    found.certified->upper_bound);
-  if (certificate.attempt > 0)
+                    describe_promise(aim), with_commas(found.counted), with_commas(found.images),
+                    found.upper_bound);
+  if (certificate.drawn)
     text += fmt::format(
         "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
-        certificate.attempt, printable(flags.model), found.level);
+        found.attempt, printable(options.model.string()), found.level);
   if (certificate.missing > 0)
     text += fmt::format(
         "{} images of its certify part are not in the data: the certificate is of the others\n",
@@ -108,9 +104,9 @@ std::string guarantee_text(const CalibrateFlags& flags, const Calibration& resul
   return text;
 }
 
-std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
+std::string unmet_text(const CalibrateOptions& options, const Calibration& result) {
   std::string why;
-  if (flags.max_cost)
+  if (std::holds_alternative<MaxCost>(options.aim))
     why = fmt::format("the cheapest there is, exit 1 for every image, costs {:.3f}",
                       result.costs.relative.front());
   else if (result.least_accuracy)
@@ -119,11 +115,8 @@ std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
 
-/// Scores near 1 are told apart by what is missing.
 std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
-  if (!threshold) return "never";
-  if (criterion == Criterion::patience) return fmt::format("{}", *threshold);
-  return fmt::format("{:.{}f}", *threshold, *threshold > 0.9995f && *threshold < 1 ? 7 : 4);
+  return threshold ? format_threshold(criterion, *threshold) : "never";
 }
 
 std::string answers_text(Ensemble ensemble) {
@@ -157,13 +150,13 @@ std::string exits_table(const Calibration& result, bool color) {
 
 }  // namespace
 
-std::string to_json_text(const CalibrateFlags& flags, const Calibration& result) {
+json to_json(const CalibrateOptions& options, const Calibration& result) {
   const Policy& policy = result.chosen.policy;
   const PolicyMetrics& on_tune = result.tune.metrics;
   json object = {
-      {"model", flags.model},
-      {"written_to", flags.written_to()},
-      {"aim", result.chosen.aim},
+      {"model", options.model.string()},
+      {"written_to", options.written_to().string()},
+      {"aim", describe_aim(result.chosen.aim)},
       {"met", result.met},
       {"criterion", to_string(policy.criterion)},
       {"ensemble", to_string(policy.ensemble)},
@@ -171,7 +164,7 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
       {"shared_threshold", one_threshold(policy.thresholds)},
       {"temperatures", policy.temperatures},
       {"ensemble_weights", policy.ensemble_weights},
-      {"cost", flags.cost},
+      {"cost", to_string(cost_unit_of(options.aim))},
       {"relative_costs", result.costs.relative},
       {"ms_per_image", nullptr},
       {"dropped_exits", numbers_of(result.dropped)},
@@ -192,15 +185,20 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
-  if (result.certificate) object["guarantee"] = guarantee_json(flags, result, *result.certificate);
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  if (const auto& certificate = result.certificate)
+    object["guarantee"] = guarantee_json(std::get<HarmGuarantee>(options.aim), result, *certificate);
+  return object;
 }
 
-std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool color) {
-  const OnTune& tune = result.tune;
+std::string to_json_text(const CalibrateOptions& options, const Calibration& result) {
+  return to_json(options, result).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {
+  const workflow::OnTune& tune = result.tune;
   const PolicyMetrics& metrics = tune.metrics;
   std::string text = heading(fmt::format("Chosen on {} tune images by {}{}",
-                                         with_commas(tune.images), printable(result.chosen.aim),
+                                         with_commas(tune.images), printable(describe_aim(result.chosen.aim)),
                                          answers_text(result.chosen.policy.ensemble)),
                              color) +
                      "\n" + exits_table(result, color);
@@ -214,28 +212,29 @@ std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool
         "held out: accuracy {}, {:.2f} points less than the last exit, with thresholds of this "
         "cost laid on other images than they are judged on\n",
         percent(*tune.held_out_accuracy), 100 * (tune.last_accuracy - *tune.held_out_accuracy));
-  text += fmt::format("relative cost 1 is {}\n", flags.cost == "macs"
+  text += fmt::format("relative cost 1 is {}\n", cost_unit_of(options.aim) == CostUnit::macs
                                                      ? "the network without early exits"
                                                      : "the time to the last exit");
   if (tune.missing > 0)
     text +=
         fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
   if (result.certificate)
-    text += guarantee_text(flags, result, *result.certificate);
+    text += guarantee_text(options, std::get<HarmGuarantee>(options.aim), result,
+                           *result.certificate);
   else if (!result.met)
-    text += unmet_text(flags, result);
+    text += unmet_text(options, result);
   if (!result.dropped.empty())
     text += fmt::format(
         "dropped: {} {}, not worth what asking costs; the exits left are numbered anew{}\n",
         result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
         result.state_left_out ? ", and the state of its training is left out" : "");
-  else if (flags.drop_useless_exits)
+  else if (options.drop_useless_exits)
     text += fmt::format("no exit was dropped: {}\n", result.met || result.certificate
                                                          ? "each pays for its head"
                                                          : "that is done where the aim is met");
   if (result.replaced)
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
-  text += fmt::format("written to {}: {}\n", printable(flags.written_to()),
+  text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),
                       result.dropped.empty() ? "the policy, beside the same weights"
                                              : "a model without what was dropped, and its policy");
   return text;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "workflow/calibrate.h"
@@ -7,7 +8,11 @@
 namespace offramp::cli {
 
 /// What was chosen, as JSON for programs and as text for people.
-std::string to_json_text(const CalibrateFlags& flags, const Calibration& result);
-std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool color);
+nlohmann::ordered_json to_json(const workflow::CalibrateOptions& options,
+                               const workflow::Calibration& result);
+std::string to_json_text(const workflow::CalibrateOptions& options,
+                         const workflow::Calibration& result);
+std::string to_text(const workflow::CalibrateOptions& options,
+                    const workflow::Calibration& result, bool color);
 
 }  // namespace offramp::cli

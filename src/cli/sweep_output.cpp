@@ -2,46 +2,20 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
-#include "policy/calibration.h"
 
 namespace offramp::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr int kThresholds = 1000;
-constexpr std::array kCriteria = {Criterion::confidence, Criterion::entropy, Criterion::margin,
-                                  Criterion::patience};
-constexpr std::array kEnsembles = {Ensemble::off, Ensemble::mean, Ensemble::geometric,
-                                   Ensemble::weighted};
-
-/// A curve on the images it is read on, and the same thresholds on those they were chosen on.
-struct ReadCurve {
-  Curve read, tune;
-};
-
-std::vector<ReadCurve> all_curves(const LogitsView& tune, const LogitsView& view,
-                                  std::span<const double> costs) {
-  std::vector<ReadCurve> curves;
-  // Temperatures are those of the exits, whatever is made of them.
-  const Policy fitted = fit_policy({Criterion::confidence, Ensemble::weighted}, tune);
-  for (const Ensemble ensemble : kEnsembles) {
-    Policy shape = fitted;
-    shape.ensemble = ensemble;
-    if (ensemble != Ensemble::weighted) shape.ensemble_weights.clear();
-    const auto thresholds = sweep_thresholds(shape, kCriteria, tune, kThresholds);
-    auto read = sweep(shape, kCriteria, thresholds, view, costs);
-    auto chosen = sweep(shape, kCriteria, thresholds, tune, costs);
-    for (std::size_t i = 0; i < read.size(); ++i)
-      curves.push_back({std::move(read[i]), std::move(chosen[i])});
-  }
-  return curves;
-}
+using workflow::Evaluation;
+using workflow::EvaluateOptions;
+using workflow::Sweep;
+using workflow::SweptCurve;
 
 json point_json(const SweepPoint& point, const SweepPoint& tune) {
   return {{"threshold", point.threshold},
@@ -53,15 +27,14 @@ json point_json(const SweepPoint& point, const SweepPoint& tune) {
           {"tune", {{"accuracy", tune.accuracy}, {"relative_cost", tune.relative_cost}}}};
 }
 
-std::string as_json(const SweepFacts& facts, const std::vector<ReadCurve>& curves,
-                    std::int64_t tune_images, std::int64_t images) {
-  json all = {{"model", facts.model},
-              {"data", facts.data},
+std::string as_json(const EvaluateOptions& options, const Evaluation& result, const Sweep& sweep) {
+  json all = {{"model", options.model.string()},
+              {"data", result.source},
               {"replayed", true},
-              {"chosen_on", {{"part", "tune"}, {"images", tune_images}}},
-              {"read_on", {{"part", facts.part}, {"images", images}}}};
+              {"chosen_on", {{"part", "tune"}, {"images", sweep.tune_images}}},
+              {"read_on", {{"part", to_string(options.part)}, {"images", sweep.images}}}};
   all["curves"] = json::array();
-  for (const ReadCurve& curve : curves) {
+  for (const SweptCurve& curve : sweep.curves) {
     json points = json::array();
     for (std::size_t i = 0; i < curve.read.points.size(); ++i)
       points.push_back(point_json(curve.read.points[i], curve.tune.points[i]));
@@ -72,11 +45,11 @@ std::string as_json(const SweepFacts& facts, const std::vector<ReadCurve>& curve
   return all.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string as_csv(const std::vector<ReadCurve>& curves, std::size_t exits) {
+std::string as_csv(const Sweep& sweep, std::size_t exits) {
   std::string text = "criterion,ensemble,threshold,accuracy,relative_cost,harm,help";
   for (std::size_t k = 0; k < exits; ++k) text += fmt::format(",share_{}", k + 1);
   text += ",tune_accuracy,tune_relative_cost,replayed\n";
-  for (const ReadCurve& curve : curves)
+  for (const SweptCurve& curve : sweep.curves)
     for (std::size_t i = 0; i < curve.read.points.size(); ++i) {
       const SweepPoint &point = curve.read.points[i], &tune = curve.tune.points[i];
       text += fmt::format("{},{},{},{},{},{},{}", to_string(curve.read.criterion),
@@ -96,13 +69,12 @@ void check_sweep_names(const std::vector<std::string>& files) {
       throw UsageError("--sweep: expected a file ending in .json or .csv, got {}", quote(file));
 }
 
-void write_sweeps(const std::vector<std::string>& files, const SweepFacts& facts,
-                  const LogitsView& tune, const LogitsView& view, std::span<const double> costs) {
-  const std::vector<ReadCurve> curves = all_curves(tune, view, costs);
+void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& options,
+                 const Evaluation& result) {
   for (const std::string& file : files)
     write_text_atomic(file, file.ends_with(".json")
-                                ? as_json(facts, curves, tune.images(), view.images())
-                                : as_csv(curves, costs.size()));
+                                ? as_json(options, result, *result.sweep)
+                                : as_csv(*result.sweep, result.places.size()));
 }
 
 }  // namespace offramp::cli

@@ -1,25 +1,17 @@
 #pragma once
 
-#include <span>
 #include <string>
 #include <vector>
 
-#include "eval/sweep.h"
+#include "workflow/model_evaluation.h"
 
 namespace offramp::cli {
-
-/// What is said with the curves of a sweep.
-struct SweepFacts {
-  std::string model, data, part;
-};
 
 /// @throws UsageError unless every name ends in .json or .csv
 void check_sweep_names(const std::vector<std::string>& files);
 
-/// Accuracy against cost for every criterion and ensemble: temperatures, weights and thresholds are
-/// chosen on `tune`, and read on `view`. Written as JSON or CSV, by the file's ending.
-/// @param costs  [K] relative
-void write_sweeps(const std::vector<std::string>& files, const SweepFacts& facts,
-                  const LogitsView& tune, const LogitsView& view, std::span<const double> costs);
+/// Writes the sweep of a result as JSON or CSV, by each file's ending.
+void write_sweep(const std::vector<std::string>& files, const workflow::EvaluateOptions& options,
+                 const workflow::Evaluation& result);
 
 }  // namespace offramp::cli

@@ -66,7 +66,7 @@ Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
     }
     case BenchmarkMode::adaptive:
       if (policy == nullptr)
-        throw UsageError("mode: adaptive needs a policy, and the model has none");
+        throw UsageError("mode: adaptive: the model has no policy; a threshold gives one");
       subject.policy = *policy;
       break;
     case BenchmarkMode::exhaustive:

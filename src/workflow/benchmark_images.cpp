@@ -131,7 +131,7 @@ void keep_images_and_logits(const BenchmarkOptions& options, const ModelFile& mo
     const bool int8 = precision == Precision::int8;
     const auto opened =
         engine::OpenedModel::open(int8 ? with_ranges(model, images) : model, how);
-    const std::vector<float> logits = predict_all(*opened, pixels);
+    const std::vector<float> logits = opened->predict_all(pixels);
     tensors.emplace(
         precision == Precision::f32 ? "logits" : fmt::format("logits.{}", to_string(precision)),
         HostTensor::of({opened->num_exits(), count, opened->num_classes()},

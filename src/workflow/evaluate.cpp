@@ -40,7 +40,7 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
   for (const std::int64_t i : set.indices)
     result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
   for_each_batch(predictor, set, progress, [&](std::size_t first, std::span<const float> images) {
-    const std::vector<float> logits = predict_all(predictor, images);
+    const std::vector<float> logits = predictor.predict_all(images);
     const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
     for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
       std::copy_n(

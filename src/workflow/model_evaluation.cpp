@@ -183,10 +183,16 @@ ImagePart image_part_from_string(std::string_view word) {
   throw UsageError("part: expected test, tune or certify, got {}", quote(word));
 }
 
+std::vector<std::filesystem::path> EvaluateOptions::inputs() const {
+  std::vector<std::filesystem::path> files = compare;
+  files.insert(files.end(), {model, data});
+  return files;
+}
+
 Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   check(options.policy);
   if (!options.save_logits.empty())
-    check_output("save_logits", options.save_logits, {options.model, options.data});
+    check_output("save_logits", options.save_logits, options.inputs());
   Subject subject{options, progress, open_model(options.model, options.run, progress), {}, {}};
   subject.loaded =
       load_data(options.data, part_of_data(options.part), load_options(subject.file()));

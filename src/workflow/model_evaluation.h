@@ -40,6 +40,9 @@ struct EvaluateOptions {
   std::filesystem::path save_logits = {};  ///< not empty: keep logits and labels in this file
   RunOptions run = {};
   std::string command = "evaluate";  ///< what test_reads.jsonl names as the reader of test images
+
+  /// The files that are read.
+  std::vector<std::filesystem::path> inputs() const;
 };
 
 /// What a policy did when the network really stopped where it says.

@@ -43,16 +43,17 @@ ModelInfo describe_model(const std::string& path, std::int64_t classes) {
   return info;
 }
 
-CompiledTable compiled_layers(const std::string& path, std::int64_t classes, int batch,
-                              const RunOptions& options, const Progress& progress) {
+CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
+                               const RunOptions& options, const Progress& progress) {
   const ModelFile model = model_or_recipe(path, classes);
-  RuntimeOptions compiling;
   // As any command would run it: the file's own check included.
-  compiling.precision = open_model(model, options, progress)->precision();
+  const auto opened = open_model(model, options, progress);
+  CompiledTableOptions compiling;
+  compiling.precision = opened->precision();
   if (model.deployment) compiling.ranges = model.deployment->ranges;
   compiling.batch = batch;
   compiling.threads = options.threads;
-  return compiled_table(model.graph, model.weights, compiling);
+  return {compiled_table(model.graph, model.weights, compiling), opened->kernels()};
 }
 
 }  // namespace offramp::workflow

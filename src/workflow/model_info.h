@@ -39,10 +39,15 @@ struct ModelInfo {
 /// @param classes  of a recipe's network  @throws Error "<path>: …"
 ModelInfo describe_model(const std::string& path, std::int64_t classes);
 
+/// What a network is compiled to, and by which kernels.
+struct CompiledLayers : CompiledTable {
+  std::string kernels;
+};
+
 /// What the runtime compiles a model or a recipe's network to on this CPU, in the precision that it
 /// would run in.
 /// @param batch  images in an operation  @param options  `threads` share one operation
-CompiledTable compiled_layers(const std::string& path, std::int64_t classes, int batch,
-                              const RunOptions& options, const Progress& progress = {});
+CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
+                               const RunOptions& options, const Progress& progress = {});
 
 }  // namespace offramp::workflow

@@ -82,13 +82,13 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
 /// A run, its model, and the test images as it takes them with their logits.
 class Subject {
  public:
-  /// @param source  of the data; empty: that of the run's recipe
-  Subject(const std::string& path, std::string source, const ReportOptions& options,
+  /// @param data  source; empty: that of the run's recipe
+  Subject(const std::string& path, const std::string& data, const ReportOptions& options,
           const Progress& progress)
       : run(find_run(path)),
         model(open_model(run.model, options.run, progress)),
-        source(source.empty() ? source_of_run() : std::move(source)) {
-    loaded = load_data(this->source, Part::test, load_options(file()));
+        source(data.empty() ? source_of_run() : data) {
+    loaded = load_data(source, Part::test, load_options(file()));
     indices = images_to_test(run.model, file(), loaded, options.skip_trained);
     log_test_read(run.model,
                   {options.command + " " + path, loaded.source,
@@ -241,7 +241,7 @@ GatheredReport gather_report(const ReportOptions& options, const Progress& progr
   if (options.runs.empty()) throw UsageError("runs: expected at least one");
   const auto subject =
       std::make_shared<const Subject>(options.runs.front(), options.data, options, progress);
-  return {subject, input_of(subject, options, progress)};
+  return {subject->source, subject, input_of(subject, options, progress)};
 }
 
 }  // namespace offramp::workflow

@@ -26,6 +26,7 @@ std::filesystem::path report_path(const std::string& run);
 
 /// What a report shows, with the memory that its views point into.
 struct GatheredReport {
+  std::string source;  ///< of the data, as load_data takes it
   std::shared_ptr<const void> memory;
   ReportInput input;
 };

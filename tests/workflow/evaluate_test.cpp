@@ -8,7 +8,7 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 using testing::ElementsAre;
@@ -84,4 +84,4 @@ TEST(ExitPlace, IsTheLastUnitOfTheSegment) {
 }
 
 }  // namespace
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

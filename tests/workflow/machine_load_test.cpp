@@ -2,10 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "workflow/benchmark.h"
-#include "cli/bench_output.h"
-
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 TEST(MachineLoad, ReadsTheFirstLineOfProcStat) {
@@ -22,11 +19,9 @@ TEST(MachineLoad, RefusesOtherLines) {
   EXPECT_FALSE(parse_machine_time("intr 1 2 3 4 5 6 7 8", 100));
 }
 
-TEST(MachineLoad, SpeaksUpWhereOthersHadMoreThanThreeHundredths) {
-  EXPECT_EQ(busy_line({0.02, 0.005, 7}), "");
-  EXPECT_EQ(busy_line({0.4, 0.0125, 3.2}),
-            "the machine was busy: 40 % of its time went to other processes, 1.2 % to its host "
-            "(load average 3.2); these times are provisional\n");
+TEST(MachineLoad, IsHighWhereOthersHadMoreThanThreeHundredths) {
+  EXPECT_FALSE((MachineLoad{0.02, 0.005, 7}.is_busy()));
+  EXPECT_TRUE((MachineLoad{0.4, 0.0125, 3.2}.is_busy()));
 }
 
 TEST(MachineLoad, IsAShare) {
@@ -37,19 +32,5 @@ TEST(MachineLoad, IsAShare) {
   }
 }
 
-// Nearest rank, by hand: of 200 times 1 … 200 ms, half are at most 100, 95 % at most 190.
-TEST(Bench, LatenciesAreTimesOfImages) {
-  std::vector<double> seconds;
-  for (int i = 200; i >= 1; --i) seconds.push_back(1e-3 * i);
-  const Latency latency = latency_of(seconds);
-  EXPECT_DOUBLE_EQ(latency.p50, 100);
-  EXPECT_DOUBLE_EQ(latency.p95, 190);
-  EXPECT_DOUBLE_EQ(latency.p99, 198);
-  EXPECT_DOUBLE_EQ(latency.max, 200);
-  const Latency one = latency_of({0.004});
-  EXPECT_DOUBLE_EQ(one.p50, 4);
-  EXPECT_DOUBLE_EQ(one.p99, 4);
-}
-
 }  // namespace
-}  // namespace offramp::cli
+}  // namespace offramp::workflow

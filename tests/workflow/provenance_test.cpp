@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp::cli {
+namespace offramp::workflow {
 namespace {
 
 using testing::ElementsAre;
@@ -43,7 +43,7 @@ std::string message_of(const Work& work) {
   return "";
 }
 
-TEST(Evidence, AcceptsEqualClassesOnly) {
+TEST(Provenance, AcceptsEqualClassesOnly) {
   Dataset data = dataset();
   EXPECT_NO_THROW(check_same_classes(model(), data));
   data.classes = {"cat", "cow"};
@@ -56,22 +56,36 @@ TEST(Evidence, AcceptsEqualClassesOnly) {
             "classes differ: 2 in the model, 3 in the data");
 }
 
-TEST(Evidence, CountsAndNamesTheImagesItWasTrainedOn) {
+TEST(Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
   EXPECT_EQ(message_of([] {
-              refuse_trained_images(model(), dataset(), {0, 1, 2, 3});
+              refuse_trained_images("m.safetensors", model(), dataset(), {0, 1, 2, 3});
             }),
-            "the model was trained on 2 of these 4 images, the first is \"b.png\" (--skip-trained "
-            "leaves them out)");
-  EXPECT_NO_THROW(refuse_trained_images(model(), dataset(), {0, 2}));
+            "m.safetensors: the model was trained on 2 of these 4 images, the first is \"b.png\"");
+  EXPECT_NO_THROW(refuse_trained_images("m", model(), dataset(), {0, 2}));
   EXPECT_THAT(without_trained_images(model(), dataset(), {0, 1, 2, 3}), ElementsAre(0, 2));
 }
 
-TEST(Evidence, FindsTheModelsOwnParts) {
+TEST(Provenance, FindsTheModelsOwnParts) {
   EXPECT_THAT(images_listed(dataset(), model().provenance.data.tune), ElementsAre(2));
   EXPECT_THAT(images_listed(dataset(), {}), ElementsAre());
 }
 
-TEST(Evidence, KeepsALineForEachReadOfTheTestImages) {
+TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
+  ModelFile listing = model();
+  listing.provenance.data.tune = {20, 60, 70};
+  const auto find = [&](const std::vector<std::uint64_t>& hashes) {
+    return find_listed("m", listing, dataset(), hashes, "tune", "data");
+  };
+  const ListedImages tune = find(listing.provenance.data.tune);
+  EXPECT_THAT(tune.indices, ElementsAre(2));
+  EXPECT_EQ(tune.missing, 2);
+  EXPECT_EQ(message_of([&] { find({}); }),
+            "m: the model does not say which images are its tune part");
+  EXPECT_EQ(message_of([&] { find({1}); }), "data: holds no image of the model's tune part");
+  EXPECT_THAT(message_of([&] { find({10, 20}); }), HasSubstr("was trained on 1 of these 2 images"));
+}
+
+TEST(Provenance, KeepsALineForEachReadOfTheTestImages) {
   const TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   log_test_read(path, {"offramp test", "CIFAR-10", 10000});
@@ -88,4 +102,4 @@ TEST(Evidence, KeepsALineForEachReadOfTheTestImages) {
 }
 
 }  // namespace
-}  // namespace offramp::cli
+}  // namespace offramp::workflow
