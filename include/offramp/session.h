@@ -35,10 +35,10 @@ class OFFRAMP_API Stop {
   static Stop never();
   /// As deep as this time allows, and no earlier: an exit that, by the times of its last runs,
   /// cannot be reached in what is left is not begun. The time of an image counts from the call that
-  /// is given it, decoding included, for the images of a batch as well. Above 0. How well a deadline
-  /// is kept depends on what else the machine does. An exit that was refused is expected to be a
-  /// little faster each time, down to its fastest run (half way after 100 images), so that it is
-  /// tried again some time after a slow spell.
+  /// is given it, decoding included, for the images of a batch as well. Above 0. How well a
+  /// deadline is kept depends on what else the machine does. An exit that was refused is expected
+  /// to be a little faster each time, down to its fastest run (half way after 100 images), so that
+  /// it is tried again some time after a slow spell.
   static Stop within(double milliseconds);
   /// As deep as this many multiply-accumulates allow, and no earlier. Above 0.
   static Stop within_macs(std::int64_t macs);
@@ -83,7 +83,7 @@ struct ImageOptions {
 /// What the network predicts for an image, at the exit where the image stopped.
 struct Answer {
   int class_index = -1;
-  std::string_view class_name;  ///< valid as long as a handle of the model
+  std::string_view class_name;  ///< valid while the model or a session of it lives
   float probability = 0;        ///< of that class
   /// [classes] of the exit, or of the policy's ensemble; empty unless
   /// SessionOptions::probabilities asks for them.

@@ -181,7 +181,8 @@ offramp_status offramp_session_new(const offramp_model* model, const offramp_sto
     expect_pointer(model, "model");
     expect_pointer(session, "session");
     const offramp_stop wanted = stop != nullptr ? *stop : offramp_stop{};
-    offramp::Session made(model->model, stop_of(model->model, wanted));
+    offramp::Session made(model->model,
+                          {.stop = stop_of(model->model, wanted), .probabilities = true});
     const std::optional<offramp::Promise> promise = made.promise();
     *session = new offramp_session{model->model, std::move(made), promise ? promise->of : ""};
   });

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/tensor.h"
 #include "image/image.h"
 
 namespace offramp {
@@ -55,8 +56,8 @@ void InputLoader::load_rgb8(const ImageView& image, std::span<float> pixels) con
   const auto expected =
       static_cast<std::uint64_t>(image.width_) * static_cast<std::uint64_t>(image.height_) * 3;
   if (image.pixels_.size() != expected)
-    throw Error("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(),
-                image.width_, image.height_, expected);
+    throw Error("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(), image.width_,
+                image.height_, expected);
   if (is_quick(image))
     normalise(image.pixels_, preprocessing_, pixels);
   else

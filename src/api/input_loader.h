@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
+#include <vector>
 
 #include "core/preprocessing.h"
-#include "core/tensor.h"
+#include "graph/graph.h"
 #include "offramp/image.h"
 
 namespace offramp {

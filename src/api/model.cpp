@@ -29,7 +29,9 @@ std::optional<Promise> Model::promise() const {
   const Guarantee& given = *state_->opened()->file().policy->guarantee;
   return Promise{given.of, given.epsilon, given.delta};
 }
-std::string Model::precision() const { return std::string(to_string(state_->opened()->precision())); }
+std::string Model::precision() const {
+  return std::string(to_string(state_->opened()->precision()));
+}
 int Model::threads() const { return state_->opened()->threads(); }
 int Model::batch() const { return state_->opened()->batch(); }
 const std::vector<std::string>& Model::notes() const { return state_->opened()->notes(); }

@@ -117,14 +117,13 @@ class [[gnu::visibility("hidden")]] Session::State {
         }
       };
       parallel_for(count, load, model_->threads());
-      model_->run(std::span(inputs).first(count * size),
-                  [&](std::int64_t image, const ExitOutput& output) {
-                    const std::size_t row =
-                        static_cast<std::size_t>(output.exit_index) * images.size() + first +
-                        static_cast<std::size_t>(image);
-                    std::ranges::copy(output.logits, logits.data() + row * classes);
-                    return false;
-                  });
+      model_->run(
+          std::span(inputs).first(count * size), [&](std::int64_t image, const ExitOutput& output) {
+            const std::size_t row = static_cast<std::size_t>(output.exit_index) * images.size() +
+                                    first + static_cast<std::size_t>(image);
+            std::ranges::copy(output.logits, logits.data() + row * classes);
+            return false;
+          });
     }
     return logits;
   }
@@ -229,14 +228,14 @@ class [[gnu::visibility("hidden")]] Session::State {
     TimePoint last_seen;  ///< of images with a deadline
     Opinion opinion;
     Answer answer;
-    Answer* result = nullptr;   ///< where an image of a batch is to be answered
-    bool done = false;          ///< answered
-    bool in_runner = false;     ///< the runner still holds its address
+    Answer* result = nullptr;    ///< where an image of a batch is to be answered
+    bool done = false;           ///< answered
+    bool in_runner = false;      ///< the runner still holds its address
     bool being_decided = false;  ///< a thread looks at its logits
   };
   using Slots = std::list<Slot>;
 
-  static std::int64_t id_of(Slot& slot) { return reinterpret_cast<std::int64_t>(&slot); }
+  static std::int64_t id_of(Slot & slot) { return reinterpret_cast<std::int64_t>(&slot); }
   static Slot& slot_of(std::int64_t id) { return *reinterpret_cast<Slot*>(id); }
 
   int num_exits() const { return model_->num_exits(); }
@@ -387,7 +386,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       if (release_if_done(slot)) return true;
       slot.being_decided = true;
     }
-    const char* problem = is_cancelled(slot)            ? kCancelled
+    const char* problem = is_cancelled(slot)           ? kCancelled
                           : !are_finite(output.logits) ? kNotFinite
                                                        : nullptr;
     const bool leaves = problem != nullptr || slot.decision->leaves(output, slot.opinion);
@@ -432,7 +431,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   /// REQUIRES: mutex_ is held. An image that poll() has answered is let go of by the runner.
-  bool release_if_done(Slot& slot) {
+  bool release_if_done(Slot & slot) {
     if (!slot.done) return false;
     slot.in_runner = false;
     const auto place = std::ranges::find(abandoned_, &slot, [](Slot& one) { return &one; });
@@ -440,7 +439,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return true;
   }
 
-  Slot& take_slot(Slots& into, const ImageOptions& options, TimePoint start) {
+  Slot& take_slot(Slots & into, const ImageOptions& options, TimePoint start) {
     Decision decision = decision_for(options);
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
@@ -470,9 +469,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// REQUIRES: mutex_ is held.
   TimePoint due_at(const Slot& slot) const {
     if (slot.exits_seen > 0) return slot.deadline;
-    return slot.deadline -
-           std::chrono::duration_cast<Clock::duration>(
-               std::chrono::duration<double>(std::min(expected_together(0), 60.0)));
+    return slot.deadline - std::chrono::duration_cast<Clock::duration>(
+                               std::chrono::duration<double>(std::min(expected_together(0), 60.0)));
   }
 
   Pixels take_pixels() {
@@ -483,14 +481,14 @@ class [[gnu::visibility("hidden")]] Session::State {
     return pixels;
   }
 
-  void finish(Slot& slot) {
+  void finish(Slot & slot) {
     std::unique_lock lock(mutex_);
     if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
     finish(slot, lock);
   }
   /// The runner does not hold the slot any more. Lets go of the lock to say that an answer is
   /// ready.
-  void finish(Slot& slot, std::unique_lock<std::mutex>& lock) {
+  void finish(Slot & slot, std::unique_lock<std::mutex> & lock) {
     slot.in_runner = false;
     if (answer_now(slot) && stream_options_.on_ready) {
       const auto on_ready = std::cref(stream_options_.on_ready);
@@ -499,7 +497,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     }
   }
   /// REQUIRES: mutex_ is held. @return whether an image of the stream has its answer now
-  bool answer_now(Slot& slot) {
+  bool answer_now(Slot & slot) {
     slot.done = true;
     if (slot.result != nullptr) {
       *slot.result = std::move(slot.answer);
@@ -607,7 +605,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards the rest
   Statistics statistics_;
-  StepTimes times_alone_, times_together_;  // of an image by itself, and among others
+  StepTimes times_alone_, times_together_;     // of an image by itself, and among others
   TimePoint earliest_due_ = TimePoint::max();  // of the stream's images with a deadline
   std::vector<Pixels> free_pixels_;
   Slots free_, of_batch_;

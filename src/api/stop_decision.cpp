@@ -16,8 +16,7 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
   if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
   if (stop.rule_ == Stop::Rule::threshold) {
     if (policy_.criterion == Criterion::patience)
-      throw UsageError(
-          "threshold: the model's policy counts exits that agree; there is no score");
+      throw UsageError("threshold: the model's policy counts exits that agree; there is no score");
     std::ranges::fill(policy_.thresholds, stop.threshold_);
   }
   if (stop.rule_ == Stop::Rule::score) {

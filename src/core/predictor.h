@@ -10,7 +10,7 @@ namespace offramp {
 
 /// What one exit computed for one image. Valid during the call that hands it over.
 struct ExitOutput {
-  int exit_index = 0;            ///< 0-based
+  int exit_index = 0;             ///< 0-based
   std::span<const float> logits;  ///< [classes]
   /// The exit's own estimate of whether its answer suffices, for networks that compute one beside
   /// the logits; NaN: this exit computes none.

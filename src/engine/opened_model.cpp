@@ -215,8 +215,7 @@ void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {
     state_->runners_.push_back(std::move(runner));
   };
   const ImageSource source = [&](std::int64_t image, std::span<float> pixels) {
-    std::ranges::copy(images.subspan(static_cast<std::size_t>(image) * size, size),
-                      pixels.begin());
+    std::ranges::copy(images.subspan(static_cast<std::size_t>(image) * size, size), pixels.begin());
     return true;
   };
   try {

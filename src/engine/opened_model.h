@@ -56,8 +56,7 @@ struct RunCounts {
 /// its networks are compiled. It is immutable (networks for batches are compiled when first asked
 /// for), and any number of threads may use it at once. Everything that executes a model in the
 /// library, the program and the server stands on this class.
-class OpenedModel final : public Predictor,
-                          public std::enable_shared_from_this<OpenedModel> {
+class OpenedModel final : public Predictor, public std::enable_shared_from_this<OpenedModel> {
  public:
   /// Opens a model file; its weights stay in the file, which must not be written over in place.
   /// @throws Error "<path>: what is wrong"; UsageError for options that make no sense

@@ -237,8 +237,8 @@ class Runner::State final : public Job {
       const std::lock_guard lock(mutex_);
       is_draining_ = true;
       // What is left for all of them is shared out.
-      portion_ = std::min(portion_, std::max<std::size_t>(
-                                        1, (queue_.size() + lanes_.size() - 1) / lanes_.size()));
+      portion_ = std::min(
+          portion_, std::max<std::size_t>(1, (queue_.size() + lanes_.size() - 1) / lanes_.size()));
       for (std::size_t i = 1; i < lanes_.size(); ++i)
         for_others = for_others || lanes_[i].holds_images || queue_.size() > portion_;
     }

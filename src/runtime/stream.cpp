@@ -67,9 +67,8 @@ void Stream::run(std::size_t stage, std::size_t size, int buffer, const ExitVisi
   counts_[stage].macs += batch * (compiled.body_macs + compiled.head_macs);
   for (int row = 0; row < batch; ++row) {
     const std::int64_t image = waiting_[stage].images[buffer][static_cast<std::size_t>(row)];
-    const bool leaves =
-        has_exit &&
-        visit(image, {compiled.exit_index, workspace_.logits(stage, size, buffer, row)});
+    const bool leaves = has_exit && visit(image, {compiled.exit_index,
+                                                  workspace_.logits(stage, size, buffer, row)});
     if (!leaves && !last) hand_on(stage, size, buffer, row, image);
   }
   if (!last) run_if_full(stage + 1, visit);

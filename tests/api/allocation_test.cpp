@@ -79,7 +79,7 @@ class SessionMemory : public testing::Test {
 };
 
 // oneDNN allocates to execute its primitives: what a session adds to that is its answers.
-TEST_F(SessionMemory, IsAllocatedForAnswersAlone) {
+TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   CompileOptions options;
   options.threads = 1;
   const auto spent = [](const auto& work) {
@@ -99,23 +99,29 @@ TEST_F(SessionMemory, IsAllocatedForAnswersAlone) {
     }
   });
   Session session(*model, Stop::never());
+  Session with_probabilities(*model, {.stop = Stop::never(), .probabilities = true});
   Answer last;
   EXPECT_EQ(spent([&] {
               for (const ImageView& image : images) last = session.classify(image);
             }),
-            of_walks + count);  // the probabilities; class names are short here
+            of_walks);
   EXPECT_EQ(last.exit, 3);
+  EXPECT_EQ(spent([&] {
+              for (const ImageView& image : images) last = with_probabilities.classify(image);
+            }),
+            of_walks + count);
 
   options.batches = {8, 4, 2};
   Stream stream(compile(file.graph, file.weights, options, *make_weight_store()));
-  const ExitVisitor go_on = [](std::int64_t, int, std::span<const float>) { return false; };
+  const ExitVisitor go_on = [](std::int64_t, const ExitOutput&) { return false; };
   const std::int64_t of_stream = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i)
       stream.push(static_cast<std::int64_t>(i), std::span(values).subspan(i * size, size), go_on);
     stream.flush(go_on);
   });
   std::vector<Answer> answers;
-  EXPECT_EQ(spent([&] { answers = session.classify(images); }), of_stream + count + 1);
+  EXPECT_EQ(spent([&] { answers = session.classify(images); }), of_stream + 1);
+  EXPECT_EQ(spent([&] { answers = with_probabilities.classify(images); }), of_stream + count + 1);
   EXPECT_TRUE(answers.back().ok());
   std::int64_t told = 0;
   session.stream([&](std::int64_t, const Answer& answer) { told += answer.ok(); });
@@ -124,13 +130,13 @@ TEST_F(SessionMemory, IsAllocatedForAnswersAlone) {
                 session.push(static_cast<std::int64_t>(i), images[i]);
               session.flush();
             }),
-            of_stream + count);
+            of_stream);
   EXPECT_EQ(told, 2 * count);
 }
 
 TEST_F(SessionMemory, IsMissingWhileImagesWait) {
   for (const bool in_order : {false, true}) {
-    Session session(*model, Stop::never());
+    Session session(*model, {.stop = Stop::never(), .probabilities = true});
     std::map<std::int64_t, std::string> told;
     session.stream([&](std::int64_t id, const Answer& answer) { told[id] = answer.error; },
                    {.in_order = in_order});
@@ -158,13 +164,13 @@ TEST_F(SessionMemory, IsMissingWhileImagesWait) {
 }
 
 TEST_F(SessionMemory, MayBeMissingAnywhereInAStream) {
-  Session fine(*model);
+  Session fine(*model, {.probabilities = true});
   const auto expected = fine.classify(images);
   bool failed = true;
   for (std::int64_t n = 0; failed; ++n) {
     ASSERT_LT(n, 1000);
     SCOPED_TRACE(n);
-    Session session(*model);
+    Session session(*model, {.probabilities = true});
     session.classify(std::span(images).first(2));  // its tensors are there
     std::vector<int> told(2 * kImages);
     session.stream([&](std::int64_t id, const Answer& answer) {

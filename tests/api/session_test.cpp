@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -13,12 +14,12 @@
 #include <utility>
 
 #include "core/file.h"
+#include "engine/stored_logits.h"
 #include "graph/cost.h"
 #include "image/image.h"
 #include "runtime/compile.h"
 #include "runtime/kernels_name.h"
 #include "runtime/quantize.h"
-#include "runtime/self_check.h"
 #include "runtime/stream.h"
 #include "tests/api/example_model.h"
 #include "tests/support/image_files.h"
@@ -35,6 +36,11 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using testing::ThrowsMessage;
+
+/// Sessions here are asked for probabilities, which tell answers apart to the bit.
+Session session_of(const Model& model, std::optional<Stop> stop = {}) {
+  return Session(model, {.stop = std::move(stop), .probabilities = true});
+}
 
 void expect_same(const Answer& a, const Answer& b) {
   EXPECT_EQ(a.error, b.error);
@@ -120,8 +126,9 @@ std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& o
   std::vector<float> logits(static_cast<std::size_t>(stream.network().num_exits * count * classes));
   for (std::int64_t n = 0; n < count; ++n)
     stream.push(n, std::span(disk.values()).subspan(static_cast<std::size_t>(n) * size, size),
-                [&](std::int64_t image, int exit_index, std::span<const float> said) {
-                  std::ranges::copy(said, logits.begin() + (exit_index * count + image) * classes);
+                [&](std::int64_t image, const ExitOutput& output) {
+                  std::ranges::copy(output.logits,
+                                    logits.begin() + (output.exit_index * count + image) * classes);
                   return false;
                 });
   return logits;
@@ -142,7 +149,9 @@ TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards)
     std::int64_t macs = 0;
     for (const Answer& answer : expected) macs += answer.macs;
 
-    Session alone(model), batch(model), stream(model);
+    Session alone = session_of(model);
+    Session batch = session_of(model);
+    Session stream = session_of(model);
     for (std::size_t i = 0; i < expected.size(); ++i)
       expect_same(alone.classify(disk.images()[i]), expected[i]);
     EXPECT_EQ(alone.stats().macs, macs);
@@ -177,7 +186,7 @@ TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards)
 
 TEST(Session, ReachesEveryExitUnderThePolicyOfTheseTests) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
-  Session session(disk.load());
+  Session session = session_of(disk.load());
   session.classify(disk.images());
   EXPECT_THAT(session.stats().exits, Each(testing::Gt(0)));
 }
@@ -185,7 +194,7 @@ TEST(Session, ReachesEveryExitUnderThePolicyOfTheseTests) {
 TEST(Session, SpendsWhatItSays) {
   const OnDisk disk(with_policy(small_vgg(), mixed_policy()), 20);
   const Model model = disk.load();
-  Session session(model);
+  Session session = session_of(model);
   std::int64_t macs = 0;
   for (const Answer& answer : session.classify(disk.images())) {
     const auto k = static_cast<std::size_t>(answer.exit - 1);
@@ -213,7 +222,7 @@ TEST(Session, StopsByTheRuleItIsGiven) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
   const Model model = disk.load();
   const auto exits = [&](const Stop& stop) {
-    Session session(model, stop);
+    Session session = session_of(model, stop);
     std::vector<int> result;
     for (const Answer& answer : session.classify(disk.images())) result.push_back(answer.exit);
     return result;
@@ -235,8 +244,10 @@ TEST(Session, StopsByTheRuleItIsGiven) {
 TEST(Session, HasAnAnswerHoweverShortTheTime) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 5);
   const Model model = disk.load();
-  Session hurried(model, Stop::within(1e-6)), calm(model, Stop::within(1e6)),
-      sure(model, Stop::by_policy().and_within(1e6)), plain(model);
+  Session hurried = session_of(model, Stop::within(1e-6));
+  Session calm = session_of(model, Stop::within(1e6));
+  Session sure = session_of(model, Stop::by_policy().and_within(1e6));
+  Session plain = session_of(model);
   for (const Answer& answer : hurried.classify(disk.images())) EXPECT_EQ(answer.exit, 1);
   for (const Answer& answer : calm.classify(disk.images())) EXPECT_EQ(answer.exit, 3);
   for (const ImageView& image : disk.images())
@@ -274,7 +285,7 @@ TEST(Session, RefusesRulesThatMakeNoSense) {
 TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()));
   const Model model = disk.load();
-  Session session(model);
+  Session session = session_of(model);
   const Image image = patterned_image(50, 41, 3);
   const auto png = encode_png(image);
   write_bytes(disk.folder() / "image.png", png);
@@ -292,7 +303,7 @@ TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
 
 TEST(Session, RefusesImagesThatAreNone) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
-  Session session(disk.load());
+  Session session = session_of(disk.load());
   const std::vector<std::uint8_t> pixels(30);
   const auto expect_refused = [&](const ImageView& image, const std::string& message) {
     EXPECT_THAT([&] { session.classify(image); }, ThrowsMessage<Error>(HasSubstr(message)));
@@ -310,7 +321,7 @@ TEST(Session, RefusesImagesThatAreNone) {
   EXPECT_EQ(session.classify(disk.images()[0]).error, "");
 
   const OnDisk gray(example_model(small_mobilenet()), 1);
-  Session one_channel(gray.load());
+  Session one_channel = session_of(gray.load());
   EXPECT_THAT([&] { one_channel.classify(ImageView::rgb8(pixels, 5, 2)); },
               ThrowsMessage<Error>("image: the network takes 1 channels, not red, green and blue"));
   EXPECT_TRUE(one_channel.classify(gray.images()[0]).ok());
@@ -319,7 +330,8 @@ TEST(Session, RefusesImagesThatAreNone) {
 TEST(Session, AnswersABadImageOfABatchWithItsError) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
   const Model model = disk.load();
-  Session session(model), other(model);
+  Session session = session_of(model);
+  Session other = session_of(model);
   std::vector<ImageView> images = disk.images();
   const std::vector<float> short_one(7);
   images[4] = ImageView::normalised(short_one);
@@ -349,7 +361,7 @@ TEST(Session, RefusesValuesThatAreNotFinite) {
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     std::vector<float> values(disk.values().begin(), disk.values().begin() + 3 * 32 * 32);
     values[17] = bad;
-    Session session(disk.load());
+    Session session = session_of(disk.load());
     EXPECT_THAT([&] { session.classify(ImageView::normalised(values)); },
                 ThrowsMessage<Error>("image: a value is not finite"));
     const auto answers =
@@ -367,7 +379,9 @@ TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
   const std::string error = "the network's values for this image are not finite";
   std::vector<ImageView> images = disk.images();
   images.insert(images.begin() + 4, ImageView::normalised(huge));
-  Session session(disk.load()), timed(disk.load(), Stop::within(1e6)), other(disk.load());
+  Session session = session_of(disk.load());
+  Session timed = session_of(disk.load(), Stop::within(1e6));
+  Session other = session_of(disk.load());
   EXPECT_THAT([&] { session.classify(images[4]); }, ThrowsMessage<Error>(error));
   const auto expected = other.classify(disk.images());
   const auto answers = session.classify(images);
@@ -396,9 +410,9 @@ TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
   const OnDisk as_fitted(with_policy(small_resnet(), policy), 3);
   policy.thresholds = {0.0f, 0.0f};
   const OnDisk stops(with_policy(small_resnet(), policy), 3);
-  Session fitted(as_fitted.load());
+  Session fitted = session_of(as_fitted.load());
   for (const Stop& stop : {Stop::never(), Stop::within(1e6), Stop::within_macs(1'000'000'000)}) {
-    Session session(stops.load(), stop);
+    Session session = session_of(stops.load(), stop);
     for (const ImageView& image : stops.images()) {
       const Answer answer = session.classify(image);
       EXPECT_EQ(answer.exit, 3);
@@ -409,7 +423,7 @@ TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
 
 TEST(Session, ClassifiesNoImagesToo) {
   const OnDisk disk(example_model(small_resnet()));
-  Session session(disk.load());
+  Session session = session_of(disk.load());
   EXPECT_THAT(session.classify(std::span<const ImageView>{}), IsEmpty());
 }
 
@@ -421,7 +435,7 @@ TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
   const Model model = disk.load();
   std::vector<std::vector<std::int64_t>> orders;
   for (const bool in_order : {false, true}) {
-    Session session(model);
+    Session session = session_of(model);
     std::vector<std::int64_t>& order = orders.emplace_back();
     session.stream([&](std::int64_t id, const Answer&) { order.push_back(id); },
                    {.in_order = in_order});
@@ -437,7 +451,7 @@ TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
 TEST(SessionStream, HoldsNoMoreThanItMay) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   for (const bool in_order : {false, true}) {
-    Session session(disk.load());
+    Session session = session_of(disk.load());
     std::int64_t answered = 0;
     session.stream([&](std::int64_t, const Answer&) { ++answered; },
                    {.in_order = in_order, .most_pending = 5});
@@ -451,7 +465,7 @@ TEST(SessionStream, HoldsNoMoreThanItMay) {
 
 TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
   const OnDisk disk(example_model(small_resnet()), 2);
-  Session session(disk.load(), Stop::never());
+  Session session = session_of(disk.load(), Stop::never());
   int answered = 0;
   session.stream([&](std::int64_t, const Answer&) { ++answered; }, {.flush_after_ms = 1});
   session.push(0, disk.images()[0]);
@@ -461,7 +475,7 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
   }
   EXPECT_EQ(session.pending(), 0);
 
-  Session patient(disk.load(), Stop::never());
+  Session patient = session_of(disk.load(), Stop::never());
   patient.stream([&](std::int64_t, const Answer&) { ++answered; });
   patient.push(0, disk.images()[0]);
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -471,7 +485,7 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
 
 TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
-  Session session(disk.load({.precision = "f32", .threads = 1, .batch = 16}));
+  Session session = session_of(disk.load({.precision = "f32", .threads = 1, .batch = 16}));
   std::vector<std::int64_t> told;
   session.stream([&](std::int64_t id, const Answer&) { told.push_back(id); },
                  {.in_order = true, .flush_after_ms = 1});
@@ -489,7 +503,7 @@ TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
 
 TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
   const OnDisk disk(example_model(small_resnet()), 8);
-  Session session(disk.load(), Stop::never());
+  Session session = session_of(disk.load(), Stop::never());
   std::vector<std::int64_t> told;
   session.stream([&](std::int64_t id, const Answer&) {
     told.push_back(id);
@@ -504,7 +518,8 @@ TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
 TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
   const Model model = disk.load();
-  Session session(model), other(model);
+  Session session = session_of(model);
+  Session other = session_of(model);
   const auto expected = other.classify(disk.images());
   std::vector<std::int64_t> told;
   session.stream([&](std::int64_t id, const Answer& answer) {
@@ -523,7 +538,7 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
 
 TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   const OnDisk disk(example_model(small_resnet()), 1);
-  Session session(disk.load());
+  Session session = session_of(disk.load());
   const auto nobody = [](std::int64_t, const Answer&) {};
   EXPECT_THAT([&] { session.push(0, disk.images()[0]); },
               ThrowsMessage<UsageError>("push: there is no stream: call stream() first"));
@@ -539,30 +554,198 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
 TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   ModelFile file = with_policy(small_resnet(), mixed_policy());
   const OnDisk unknown(file, 60);
-  Session first(unknown.load());
+  Session first = session_of(unknown.load());
   for (int round = 0; round < 5; ++round) first.classify(unknown.images());
   EXPECT_EQ(first.stats().drift, DriftFlag::unknown);
   const auto shares = first.stats().shares;
 
   file.policy->seen = ExitsSeen{1000, shares};
   const OnDisk same(file, 60);
-  Session as_before(same.load());
+  Session as_before = session_of(same.load());
   as_before.classify(same.images());
   EXPECT_EQ(as_before.stats().drift, DriftFlag::unknown);  // too few as yet
   for (int round = 0; round < 4; ++round) as_before.classify(same.images());
   EXPECT_EQ(as_before.stats().drift, DriftFlag::none);
   EXPECT_EQ(as_before.stats().calibrated_shares, shares);
-  Session other_rule(same.load(), Stop::by_policy().and_within_macs(1));
+  Session other_rule = session_of(same.load(), Stop::by_policy().and_within_macs(1));
   for (int round = 0; round < 5; ++round) other_rule.classify(same.images());
   EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);
 
   file.policy->seen = ExitsSeen{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
   const OnDisk changed(file, 60);
-  Session drifted(changed.load());
+  Session drifted = session_of(changed.load());
   for (int round = 0; round < 5; ++round) drifted.classify(changed.images());
   EXPECT_EQ(drifted.stats().drift, DriftFlag::drifted);
   EXPECT_GT(drifted.stats().drift_distance, 0.05);
   EXPECT_LT(drifted.stats().drift_p_value, 1e-4);
+}
+
+TEST(Session, StopsEachImageByItsOwnRule) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
+  for (const int threads : {1, 2}) {
+    const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
+    Session by_policy = session_of(model);
+    const auto expected = by_policy.classify(disk.images());
+    Session session = session_of(model);
+    std::vector<ImageOptions> options(30);
+    for (std::size_t i = 0; i < 30; ++i) {
+      if (i % 3 == 1) options[i].stop = Stop::at_threshold(0);
+      if (i % 3 == 2) options[i].stop = Stop::within_macs(model.macs()[1]);
+    }
+    const auto check = [&](std::size_t i, const Answer& answer) {
+      if (i % 3 == 0) expect_same(answer, expected[i]);
+      if (i % 3 == 1) {
+        EXPECT_EQ(answer.exit, 1);
+      }
+      if (i % 3 == 2) {
+        EXPECT_EQ(answer.exit, 2);
+      }
+      EXPECT_EQ(answer.limited, i % 3 == 2);
+    };
+    const auto batch = session.classify(disk.images(), options);
+    for (std::size_t i = 0; i < 30; ++i) check(i, batch[i]);
+    for (std::size_t i = 0; i < 30; ++i) check(i, session.classify(disk.images()[i], options[i]));
+    int told = 0;
+    session.stream([&](std::int64_t id, const Answer& answer) {
+      check(static_cast<std::size_t>(id), answer);
+      ++told;
+    });
+    for (std::size_t i = 0; i < 30; ++i)
+      session.push(static_cast<std::int64_t>(i), disk.images()[i], options[i]);
+    session.flush();
+    EXPECT_EQ(told, 30);
+    EXPECT_THAT(
+        [&] { session.classify(disk.images(), std::vector<ImageOptions>(7)); },
+        ThrowsMessage<UsageError>("classify: 7 options for 30 images: expected one each, or none"));
+  }
+}
+
+TEST(Session, StopsByAScoreOfItsOwn) {
+  Policy policy = mixed_policy();
+  policy.temperatures = {5, 5, 5};
+  const OnDisk disk(with_policy(small_resnet(), policy), 40);
+  const Model model = disk.load();
+  Policy expected = never_stop(3);
+  expected.criterion = Criterion::entropy;
+  expected.thresholds = {0.1f, 0.1f};
+  const auto answers = replayed(disk, expected, exhaustive_logits(disk));
+  Session session = session_of(model, Stop::at_score("entropy", 0.1f));
+  const auto ours = session.classify(disk.images());
+  for (std::size_t i = 0; i < answers.size(); ++i) expect_same(ours[i], answers[i]);
+  EXPECT_THROW(Stop::at_score("entropi", 0.1f), UsageError);
+  EXPECT_THROW(Stop::at_score("margin", 2), UsageError);
+  EXPECT_THROW(Stop::at_score("patience", 0.5f), UsageError);
+  Stop::at_score("patience", 2);
+}
+
+TEST(Session, DropsImagesThatAreCancelled) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
+  for (const int threads : {1, 2}) {
+    const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
+    Session session = session_of(model);
+    ImageOptions withdrawn;
+    withdrawn.cancellation.emplace();
+    std::vector<ImageOptions> options(20);
+    for (std::size_t i = 0; i < 20; i += 4) options[i] = withdrawn;
+    withdrawn.cancellation->cancel();
+    const auto answers = session.classify(disk.images(), options);
+    for (std::size_t i = 0; i < 20; ++i) {
+      EXPECT_EQ(answers[i].cancelled, i % 4 == 0) << i;
+      EXPECT_EQ(answers[i].error, i % 4 == 0 ? "the image was cancelled" : "");
+    }
+    EXPECT_THAT([&] { session.classify(disk.images()[0], withdrawn); },
+                ThrowsMessage<Error>("the image was cancelled"));
+    EXPECT_EQ(session.stats().images, 15);
+
+    // One that is cancelled while it waits is answered when its turn comes.
+    ImageOptions waits;
+    waits.cancellation.emplace();
+    std::vector<std::int64_t> cancelled;
+    session.stream([&](std::int64_t id, const Answer& answer) {
+      if (answer.cancelled) cancelled.push_back(id);
+    });
+    session.push(0, disk.images()[0], waits);
+    session.push(1, disk.images()[1]);
+    waits.cancellation->cancel();
+    session.flush();
+    EXPECT_THAT(cancelled, ElementsAre(0));
+  }
+}
+
+TEST(Session, GivesTheLogitsOfEveryExit) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 13);
+  const auto expected = exhaustive_logits(disk);
+  Session session = session_of(disk.load({.precision = "f32", .threads = 2, .batch = 4}));
+  EXPECT_EQ(session.all_exits(disk.images()), expected);
+  EXPECT_EQ(session.stats().images, 0);
+  EXPECT_THAT(session.all_exits({}), IsEmpty());
+  const std::vector<float> short_one(7);
+  std::vector<ImageView> images = disk.images();
+  images[5] = ImageView::normalised(short_one);
+  EXPECT_THAT([&] { session.all_exits(images); },
+              ThrowsMessage<Error>(HasSubstr("image 5: image: 7 values")));
+}
+
+TEST(SessionStream, SaysWhenItIsToBePolled) {
+  const OnDisk disk(example_model(small_resnet()), 4);
+  for (const int threads : {1, 2}) {
+    Session session =
+        session_of(disk.load({.precision = "f32", .threads = threads, .batch = 4}), Stop::never());
+    EXPECT_EQ(session.next_due(), std::nullopt);
+    int told = 0;
+    session.stream([&](std::int64_t, const Answer&) { ++told; }, {.flush_after_ms = 3});
+    EXPECT_EQ(session.next_due(), std::nullopt);
+    session.push(0, disk.images()[0]);
+    while (told == 0) {
+      const auto due = session.next_due();
+      ASSERT_TRUE(due.has_value());
+      std::this_thread::sleep_until(*due + std::chrono::microseconds(1));
+      session.poll();
+    }
+    EXPECT_EQ(session.next_due(), std::nullopt);
+  }
+}
+
+TEST(SessionStream, AnswersAWaitingImageByItsDeadline) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
+  for (const int threads : {1, 2}) {
+    const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 8});
+    Session session = session_of(model, Stop::never());
+    std::vector<int> exits(12);
+    session.stream([&](std::int64_t id, const Answer& answer) {
+      exits[static_cast<std::size_t>(id)] = answer.exit;
+    });
+    // Nothing fills its batch: without its deadline it would wait for ever.
+    session.push(3, disk.images()[3], {.stop = Stop::within(20)});
+    while (session.pending() > 0) {
+      const auto due = session.next_due();
+      ASSERT_TRUE(due.has_value());
+      std::this_thread::sleep_until(*due);
+      session.poll();
+    }
+    EXPECT_GE(exits[3], 1);
+
+    // Images that have seen an exit and wait for others are answered with it.
+    for (std::int64_t i = 4; i < 12; ++i)
+      session.push(i, disk.images()[static_cast<std::size_t>(i)],
+                   {.stop = i % 4 == 0 ? Stop::within(1e6) : Stop::at_threshold(0)});
+    session.flush();
+    EXPECT_THAT(exits, testing::Contains(3).Times(2));
+    EXPECT_EQ(session.pending(), 0);
+  }
+}
+
+TEST(SessionStream, CallsWhoeverSleepsUntilAnAnswerIsReady) {
+  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 40);
+  const Model model = disk.load({.precision = "f32", .threads = 2, .batch = 4});
+  Session session = session_of(model);
+  std::atomic<int> ready = 0;
+  int told = 0;
+  session.stream([&](std::int64_t, const Answer&) { ++told; }, {.on_ready = [&] { ++ready; }});
+  for (std::int64_t i = 0; i < 40; ++i) session.push(i, disk.images()[static_cast<std::size_t>(i)]);
+  session.flush();
+  EXPECT_EQ(told, 40);
+  EXPECT_EQ(ready, 40);
 }
 
 TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
@@ -580,7 +763,8 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   EXPECT_THAT(other.load({.precision = "bf16"}).notes(),
               ElementsAre("bf16 gives other logits here than where the file was made: the model "
                           "runs in f32"));
-  Session wide(good.load({.precision = "f32"})), fallen(other.load(by_itself));
+  Session wide = session_of(good.load({.precision = "f32"}));
+  Session fallen = session_of(other.load(by_itself));
   EXPECT_THAT(fallen.classify(other.images()[0]).probabilities,
               ElementsAreArray(wide.classify(good.images()[0]).probabilities));
 
@@ -604,7 +788,7 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
   weight = HostTensor::of(weight.shape, std::span<const float>(large));
   CompileOptions options;
   options.precision = Precision::bf16;
-  const std::vector<float> said = logits_to_store(
+  const std::vector<float> said = engine::logits_to_store(
       compile(file.graph, file.weights, options, *make_weight_store()), file.graph, 1);
   file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
   EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
@@ -635,7 +819,7 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
   options.precision = Precision::int8;
   options.ranges = file.deployment->ranges;
   const auto expected = replayed(disk, file.policy->policy, exhaustive_logits(disk, options));
-  Session session(model);
+  Session session = session_of(model);
   const auto batch = session.classify(disk.images());
   std::vector<Answer> streamed(batch.size());
   session.stream([&](std::int64_t id, const Answer& answer) {
@@ -685,7 +869,7 @@ TEST(Session, ServesManyThreadsOnOneModel) {
   const Model model = disk.load();
   std::vector<Answer> expected;
   {
-    Session session(disk.load());
+    Session session = session_of(disk.load());
     for (const ImageView& image : disk.images()) expected.push_back(session.classify(image));
   }
   // The first of them compiles for batches while others run.
@@ -693,7 +877,7 @@ TEST(Session, ServesManyThreadsOnOneModel) {
   std::vector<int> wrong(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t, model] {
-      Session session(model);
+      Session session = session_of(model);
       int& mine = wrong[static_cast<std::size_t>(t)];
       for (int round = 0; round < 5; ++round) {
         const auto answers = session.classify(disk.images());

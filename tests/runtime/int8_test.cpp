@@ -9,12 +9,12 @@
 #include "graph/network.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/predictor.h"
 #include "runtime/ranges.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
+#include "tests/support/runner_predictor.h"
 
 namespace offramp {
 namespace {
@@ -29,11 +29,11 @@ class Int8 : public testing::Test {
   }
 };
 
-std::shared_ptr<const RuntimeModel> int8_model(const Graph& graph, const Tensors& weights,
-                                               int threads, int batch) {
-  RuntimeOptions options{Precision::int8, threads, batch};
+std::shared_ptr<engine::OpenedModel> int8_model(const Graph& graph, const Tensors& weights,
+                                                int threads, int batch) {
+  NetworkOptions options{Precision::int8, threads, batch};
   options.ranges = observe_ranges(graph, weights, random_images(graph, 24, 77), 1);
-  return std::make_shared<RuntimeModel>(graph, weights, options);
+  return open_network(graph, weights, options);
 }
 
 std::vector<Graph> networks() {
@@ -85,9 +85,9 @@ TEST_F(Int8, RoundsNothingButWhatItStores) {
     for (float& value : images) value = 0.5f * (static_cast<float>(random.below(60)) - 30.0f);
     ReferencePredictor reference(one.graph, one.weights);
     const auto expected = reference.logits(images);
-    RuntimeOptions options{Precision::int8, 1, 2};
+    NetworkOptions options{Precision::int8, 1, 2};
     options.ranges = one.ranges;
-    RuntimePredictor ours(std::make_shared<RuntimeModel>(one.graph, one.weights, options));
+    RunnerPredictor ours(open_network(one.graph, one.weights, options));
     const auto actual = ours.predict_all(images);
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -105,7 +105,7 @@ TEST_F(Int8, ComesNearTheReferenceOnEveryNetwork) {
     const auto images = random_images(graph, 6, 5);
     ReferencePredictor reference(graph, weights);
     const auto expected = reference.logits(images);
-    RuntimePredictor ours(int8_model(graph, weights, 1, 4));
+    RunnerPredictor ours(int8_model(graph, weights, 1, 4));
     const auto actual = ours.predict_all(images);
     // Some twenty tensors, each rounded to about 1/200 of its range, under random weights that
     // now and then cancel each other: 0.15 is met.
@@ -124,7 +124,7 @@ TEST_F(Int8, GivesTheSameBitsWhateverTheBatchAndTheThreads) {
     const Tensors weights = random_weights(graph, 2);
     const auto images = random_images(graph, 11, 8);
     const auto size = images.size() / 11;
-    RuntimePredictor many(int8_model(graph, weights, 2, 4));
+    RunnerPredictor many(int8_model(graph, weights, 2, 4));
     const auto together = many.predict_all(images);
     const auto classes = static_cast<std::size_t>(graph.classes);
     for (std::size_t n = 0; n < 11; ++n) {
@@ -158,7 +158,7 @@ TEST_F(Int8, AddsAnyNumberOfTensors) {
     const auto images = random_images(graph, 6, 2);
     ReferencePredictor reference(graph, weights);
     const auto expected = reference.logits(images);
-    const auto ours = RuntimePredictor(int8_model(graph, weights, 1, 4)).predict_all(images);
+    const auto ours = RunnerPredictor(int8_model(graph, weights, 1, 4)).predict_all(images);
     double largest = 0;
     for (const double value : expected) largest = std::max(largest, std::abs(value));
     for (std::size_t i = 0; i < expected.size(); ++i)
@@ -169,7 +169,7 @@ TEST_F(Int8, AddsAnyNumberOfTensors) {
 TEST_F(Int8, KeepsEveryImageInEightBits) {
   for (const Graph& graph : networks()) {
     const auto model = int8_model(graph, random_weights(graph, 1), 1, 4);
-    for (const CompiledRow& row : compiled_rows(*model->for_streams())) {
+    for (const CompiledRow& row : compiled_rows(*model->for_many())) {
       EXPECT_THAT(row.implementation, testing::Not(HasSubstr("ref"))) << row.output;
       for (const Layout& src : row.srcs)
         EXPECT_EQ(src.element.is_quantised(), src.shape.size() == 3) << row.output;
@@ -180,9 +180,9 @@ TEST_F(Int8, KeepsEveryImageInEightBits) {
 TEST_F(Int8, NeedsARangeForEveryImage) {
   const Graph graph = small_resnet();
   const Tensors weights = random_weights(graph, 1);
-  RuntimeOptions options{Precision::int8, 1, 1};
+  NetworkOptions options{Precision::int8, 1, 1};
   options.ranges = observe_ranges(graph, weights, random_images(graph, 2, 1), 1);
-  const auto compiling = [&] { RuntimeModel(graph, weights, options); };
+  const auto compiling = [&] { open_network(graph, weights, options); };
   EXPECT_NO_THROW(compiling());
   const Ranges whole = options.ranges;
   options.ranges.erase("layer1.0.relu1");
@@ -220,7 +220,7 @@ TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
     const auto images = random_images(one.graph, 5, 2);
     ReferencePredictor reference(one.graph, one.weights);
     const auto expected = reference.logits(images);
-    RuntimePredictor ours(int8_model(one.graph, one.weights, 1, 4));
+    RunnerPredictor ours(int8_model(one.graph, one.weights, 1, 4));
     const auto logits = ours.predict_all(images);
     for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(logits[i], expected[i], 0.05);
   }

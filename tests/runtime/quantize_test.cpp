@@ -8,9 +8,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "runtime/predictor.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
+#include "tests/support/runner_predictor.h"
 
 namespace offramp {
 namespace {
@@ -72,12 +72,12 @@ TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
   const ModelFile before = model();
   const auto images = random_images(before.graph, 7, 3);
   const ModelFile deployed = quantised_to_int8(before, images, 1);
-  RuntimeOptions options{Precision::int8, 1, 4};
+  NetworkOptions options{Precision::int8, 1, 4};
   options.ranges = deployed.deployment->ranges;
   // The integers that the file holds are those that run: rounding rounded weights changes nothing.
   // What is left is the linear layers' rounding to bf16.
-  RuntimePredictor ours(std::make_shared<RuntimeModel>(deployed.graph, deployed.weights, options));
-  RuntimePredictor original(std::make_shared<RuntimeModel>(before.graph, before.weights, options));
+  RunnerPredictor ours(open_network(deployed.graph, deployed.weights, options));
+  RunnerPredictor original(open_network(before.graph, before.weights, options));
   const auto a = ours.predict_all(images), b = original.predict_all(images);
   float largest = 0;
   for (const float value : b) largest = std::max(largest, std::abs(value));

@@ -64,9 +64,9 @@ class Journal {
  private:
   Stream stream_;
   std::vector<Entry> entries_;
-  ExitVisitor visit_ = [this](std::int64_t image, int exit_index, std::span<const float>) {
-    entries_.emplace_back(image, exit_index);
-    return leaves(image, exit_index);
+  ExitVisitor visit_ = [this](std::int64_t image, const ExitOutput& output) {
+    entries_.emplace_back(image, output.exit_index);
+    return leaves(image, output.exit_index);
   };
 };
 
@@ -129,9 +129,7 @@ TEST(Stream, ForgetsWhatWaitsWhenCleared) {
 /// Allocations while pushing and flushing `count` images, after as many to warm up.
 std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, int count) {
   Stream stream(compiled(graph, options));
-  const ExitVisitor visit = [](std::int64_t image, int, std::span<const float>) {
-    return image % 3 == 0;
-  };
+  const ExitVisitor visit = [](std::int64_t image, const ExitOutput&) { return image % 3 == 0; };
   const auto images = random_images(graph, 1, 1);
   const auto run = [&] {
     for (int n = 0; n < count; ++n) stream.push(n, images, visit);

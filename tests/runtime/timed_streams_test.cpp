@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "runtime/predictor.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
+#include "tests/support/runner_predictor.h"
 
 namespace offramp {
 namespace {
@@ -17,7 +17,7 @@ constexpr int kImages = 37;
 /// What the policy says of each image, read off the logits of all exits.
 ImageOutcomes replayed(const Graph& graph, const Tensors& weights, std::span<const float> images,
                        const Policy& policy) {
-  RuntimePredictor predictor(std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{}));
+  RunnerPredictor predictor(open_network(graph, weights, NetworkOptions{}));
   const std::vector<float> logits = predictor.predict_all(images);
   const auto classes = static_cast<std::size_t>(predictor.num_classes());
   ImageOutcomes outcomes(kImages);
@@ -38,7 +38,7 @@ ImageOutcomes replayed(const Graph& graph, const Tensors& weights, std::span<con
 /// The score that half the images reach at exit 1.
 float median_score(const Graph& graph, const Tensors& weights, std::span<const float> images,
                    const Policy& policy) {
-  RuntimePredictor predictor(std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{}));
+  RunnerPredictor predictor(open_network(graph, weights, NetworkOptions{}));
   const std::vector<float> logits = predictor.predict_all(images);
   const auto classes = static_cast<std::size_t>(predictor.num_classes());
   std::vector<float> scores;

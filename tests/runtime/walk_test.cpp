@@ -7,10 +7,10 @@
 
 #include "graph/cost.h"
 #include "runtime/convolution.h"
-#include "runtime/predictor.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"
+#include "tests/support/runner_predictor.h"
 
 namespace offramp {
 namespace {
@@ -23,8 +23,7 @@ TEST(Walk, SaysAtEveryExitWhatAPredictorSays) {
     const Tensors weights = random_weights(graph, 3);
     const auto images = random_images(graph, 2, 1);
     const std::size_t size = images.size() / 2;
-    RuntimePredictor predictor(
-        std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{Precision::f32, 1, 2}));
+    RunnerPredictor predictor(open_network(graph, weights, NetworkOptions{Precision::f32, 1, 2}));
     const auto expected = predictor.predict_all(images);
     WeightStore store;
     Walk walk(compile(graph, weights, {}, store));

@@ -205,34 +205,20 @@ ReferencePredictor::ReferencePredictor(Graph graph, const Tensors& weights)
 
 int ReferencePredictor::num_exits() const { return static_cast<int>(exit_segments(graph_).size()); }
 
-std::vector<float> ReferencePredictor::predict_all(std::span<const float> images) {
-  const Values exact = logits(images);
-  std::vector<float> rounded;
-  for (const double x : exact) rounded.push_back(static_cast<float>(x));
-  return rounded;
-}
-
-Stopped ReferencePredictor::predict_until(std::span<const float> images, const StopRule& stop) {
-  Stopped result;
-  const int last_exit = num_exits() - 1;
+void ReferencePredictor::run(std::span<const float> images, const ExitVisitor& visit) {
   for (std::int64_t n = 0; n < count_images(images); ++n) {
     TensorMap tensors = start(image(images, n));
     int exit_index = 0;
     for (const Segment& segment : graph_.segments) {
-      run(segment.nodes, tensors);
+      execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
       const Values& exact = ask(segment, tensors);
-      std::vector<float> said;
-      for (const double x : exact) said.push_back(static_cast<float>(x));
-      if (exit_index == last_exit || stop(n, exit_index, said)) {
-        result.exit_index.push_back(exit_index);
-        result.logits.insert(result.logits.end(), said.begin(), said.end());
-        break;
-      }
+      std::vector<float> rounded;
+      for (const double x : exact) rounded.push_back(static_cast<float>(x));
+      if (visit(n, {exit_index, rounded})) break;
       ++exit_index;
     }
   }
-  return result;
 }
 
 ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> images) {
@@ -243,7 +229,7 @@ ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> ima
     TensorMap tensors = start(image(images, n));
     std::int64_t exit_index = 0;
     for (const Segment& segment : graph_.segments) {
-      run(segment.nodes, tensors);
+      execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
       const Values& said = ask(segment, tensors);
       const std::size_t row = static_cast<std::size_t>(exit_index * count + n);
@@ -257,8 +243,8 @@ ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> ima
 ReferencePredictor::TensorMap ReferencePredictor::tensors(std::span<const float> one) {
   TensorMap tensors = start(one);
   for (const Segment& segment : graph_.segments) {
-    run(segment.nodes, tensors);
-    run(segment.head, tensors);
+    execute(segment.nodes, tensors);
+    execute(segment.head, tensors);
   }
   return tensors;
 }
@@ -269,7 +255,7 @@ ReferencePredictor::TensorMap ReferencePredictor::start(std::span<const float> o
   return tensors;
 }
 
-void ReferencePredictor::run(const std::vector<Node>& nodes, TensorMap& tensors) {
+void ReferencePredictor::execute(const std::vector<Node>& nodes, TensorMap& tensors) {
   for (const Node& node : nodes) {
     std::vector<Operand> inputs;
     std::vector<Shape> input_shapes;
@@ -285,7 +271,7 @@ void ReferencePredictor::run(const std::vector<Node>& nodes, TensorMap& tensors)
 
 const ReferencePredictor::Values& ReferencePredictor::ask(const Segment& segment,
                                                           TensorMap& tensors) {
-  run(segment.head, tensors);
+  execute(segment.head, tensors);
   return tensors.find(segment.head.back().name)->second;
 }
 

@@ -24,8 +24,7 @@ class ReferencePredictor : public Predictor {
   int num_exits() const override;
   int num_classes() const override { return static_cast<int>(graph_.classes); }
   std::int64_t image_size() const override { return element_count(graph_.input); }
-  std::vector<float> predict_all(std::span<const float> images) override;
-  Stopped predict_until(std::span<const float> images, const StopRule& stop) override;
+  void run(std::span<const float> images, const ExitVisitor& visit) override;
 
   /// As predict_all, without rounding to float: [K, N, classes].
   Values logits(std::span<const float> images);
@@ -40,7 +39,7 @@ class ReferencePredictor : public Predictor {
   using TensorMap = std::map<std::string, Values, std::less<>>;
 
   TensorMap start(std::span<const float> image) const;
-  void run(const std::vector<Node>& nodes, TensorMap& tensors);
+  void execute(const std::vector<Node>& nodes, TensorMap& tensors);
   /// Runs a segment's head; returns its logits.
   const Values& ask(const Segment& segment, TensorMap& tensors);
   std::int64_t count_images(std::span<const float> images) const;

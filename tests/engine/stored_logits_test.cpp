@@ -1,4 +1,4 @@
-#include "runtime/self_check.h"
+#include "engine/stored_logits.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 
-namespace offramp {
+namespace offramp::engine {
 namespace {
 
 constexpr std::uint64_t kSeed = 5;
@@ -84,4 +84,4 @@ TEST_F(SelfCheck, NoticesOtherWeightsAndAnotherNetwork) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::engine

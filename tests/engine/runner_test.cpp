@@ -1,4 +1,4 @@
-#include "runtime/predictor.h"
+#include "tests/support/runner_predictor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -29,9 +30,9 @@ namespace {
 
 using testing::Each;
 
-std::shared_ptr<const RuntimeModel> model_of(const Graph& graph, std::uint64_t seed,
-                                             const RuntimeOptions& options) {
-  return std::make_shared<RuntimeModel>(graph, random_weights(graph, seed), options);
+std::shared_ptr<engine::OpenedModel> model_of(const Graph& graph, std::uint64_t seed,
+                                              const NetworkOptions& options) {
+  return open_network(graph, random_weights(graph, seed), options);
 }
 
 // max |a - b| / max |b|, as the project measures logits.
@@ -80,7 +81,7 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
     const auto expected = reference.logits(images);
     for (const int batch : {1, 2, 4})
       for (const int threads : {1, 2}) {
-        RuntimePredictor ours(model_of(graph, 11, {GetParam().precision, threads, batch}));
+        RunnerPredictor ours(model_of(graph, 11, {GetParam().precision, threads, batch}));
         EXPECT_LT(relative_error(ours.predict_all(images), expected), GetParam().bound)
             << "batch " << batch << ", " << threads << " threads";
       }
@@ -99,8 +100,8 @@ TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
   const Graph graph = build_network(spec);
   const int count = 400;
   const auto images = random_images(graph, count, 3);
-  const auto wide = RuntimePredictor(model_of(graph, 2, {Precision::f32})).predict_all(images);
-  const auto narrow = RuntimePredictor(model_of(graph, 2, {Precision::bf16})).predict_all(images);
+  const auto wide = RunnerPredictor(model_of(graph, 2, {Precision::f32})).predict_all(images);
+  const auto narrow = RunnerPredictor(model_of(graph, 2, {Precision::bf16})).predict_all(images);
   const auto classes = static_cast<std::size_t>(graph.classes);
   int same = 0;
   for (std::size_t row = 0; row < wide.size(); row += classes)
@@ -117,11 +118,11 @@ TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
       const int count = 7;
       const auto images = random_images(graph, count, 5);
       const auto size = images.size() / count;
-      RuntimePredictor alone(model_of(graph, 11, {precision, 1, 1}));
+      RunnerPredictor alone(model_of(graph, 11, {precision, 1, 1}));
       const auto expected = alone.predict_all(images);
       for (const int batch : {2, 4, 32})
         for (const int threads : {1, 2}) {
-          RuntimePredictor other(model_of(graph, 11, {precision, threads, batch}));
+          RunnerPredictor other(model_of(graph, 11, {precision, threads, batch}));
           EXPECT_EQ(other.predict_all(images), expected)
               << to_string(precision) << ", batch " << batch << ", " << threads << " threads";
           // One image on all threads.
@@ -169,9 +170,9 @@ class Listeners {
   std::vector<Opinion> opinions_;
 };
 
-RuntimeOptions random_options(KeyedRandom& random, const Graph& graph, const Tensors& weights) {
+NetworkOptions random_options(KeyedRandom& random, const Graph& graph, const Tensors& weights) {
   constexpr Precision kPrecisions[] = {Precision::f32, Precision::bf16, Precision::int8};
-  RuntimeOptions options{usable_precision(kPrecisions[random.below(3)]),
+  NetworkOptions options{usable_precision(kPrecisions[random.below(3)]),
                          1 + static_cast<int>(random.below(2)),
                          1 + static_cast<int>(random.below(9))};
   if (options.precision == Precision::int8)
@@ -184,21 +185,21 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
     KeyedRandom random(seed, 8);
     const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
     const Tensors weights = random_weights(graph, seed);
-    const RuntimeOptions options = random_options(random, graph, weights);
+    const NetworkOptions options = random_options(random, graph, weights);
     const auto count = random.below(60);
     SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed) + ", " +
                  std::string(to_string(options.precision)));
-    const auto model = std::make_shared<RuntimeModel>(graph, weights, options);
-    RuntimePredictor adaptive(model), exhaustive(model), single(model);
+    const auto model = open_network(graph, weights, options);
+    RunnerPredictor adaptive(model), exhaustive(model), single(model);
     const int exits = adaptive.num_exits();
     const Policy policy = random_policy(seed, exits);
     const auto images = random_images(graph, static_cast<int>(count), seed);
     const auto size = static_cast<std::size_t>(element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
     Listeners listeners(policy, count), again(policy, count), alone(policy, count);
-    const Stopped stopped = adaptive.predict_until(
-        images, [&](std::int64_t image, int exit_index, std::span<const float> logits) {
-          return listeners.stops(static_cast<std::size_t>(image), exit_index, logits);
+    const Stopped stopped =
+        adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
+          return listeners.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
         });
 
     const Cost cost = cost_of(graph);
@@ -214,11 +215,10 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
       while (expected + 1 < exits && !again.stops(n, expected, row(expected))) ++expected;
       ASSERT_EQ(stopped.exit_index[n], expected) << "image " << n;
       macs += cost.exit_macs[static_cast<std::size_t>(expected)];
-      const Stopped by_itself =
-          single.predict_until(std::span(images).subspan(n * size, size),
-                               [&](std::int64_t, int exit_index, std::span<const float> logits) {
-                                 return alone.stops(n, exit_index, logits);
-                               });
+      const Stopped by_itself = single.predict_until(
+          std::span(images).subspan(n * size, size), [&](std::int64_t, const ExitOutput& output) {
+            return alone.stops(n, output.exit_index, output.logits);
+          });
       ASSERT_EQ(by_itself.exit_index[0], expected) << "image " << n;
       for (std::size_t c = 0; c < classes; ++c) {
         ASSERT_EQ(stopped.logits[n * classes + c], row(expected)[c]);
@@ -253,12 +253,11 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
   const auto expected = reference.logits(images);
   for (const Precision precision : {Precision::f32, Precision::bf16})
     for (const int batch : {1, 4}) {
-      RuntimePredictor ours(
-          std::make_shared<RuntimeModel>(graph, weights, RuntimeOptions{precision, 1, batch}));
+      RunnerPredictor ours(open_network(graph, weights, NetworkOptions{precision, 1, batch}));
       EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
       // Two of three leave at the first exit; the rest fill the other buffer too.
-      const Stopped stopped =
-          ours.predict_until(images, [](std::int64_t image, int, auto) { return image % 3 != 0; });
+      const Stopped stopped = ours.predict_until(
+          images, [](std::int64_t image, const ExitOutput&) { return image % 3 != 0; });
       for (std::size_t n = 0; n < count; ++n) {
         const std::size_t exit = n % 3 == 0 ? 1 : 0;
         EXPECT_EQ(stopped.exit_index[n], static_cast<int>(exit));
@@ -270,14 +269,14 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
 
 TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
   const Graph graph = small_resnet();
-  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 1, 8}));
+  RunnerPredictor predictor(model_of(graph, 4, {Precision::f32, 1, 8}));
   const int count = 203;
   // Every third image survives exit 1, every sixth exit 2.
   predictor.predict_until(random_images(graph, count, 8),
-                          [](std::int64_t image, int exit_index, std::span<const float>) {
-                            return image % (3 * (exit_index + 1)) != 0;
+                          [](std::int64_t image, const ExitOutput& output) {
+                            return image % (3 * (output.exit_index + 1)) != 0;
                           });
-  const RuntimeCounts counts = predictor.counts();
+  const engine::RunCounts counts = predictor.counts();
   EXPECT_THAT(counts.fill, Each(1.0));
   EXPECT_EQ(counts.images, (std::vector<std::int64_t>{203, 68, 34}));
   // 203 = 25 x 8 + 3, 68 = 8 x 8 + 4, 34 = 4 x 8 + 2.
@@ -292,14 +291,14 @@ TEST_P(Extremes, AllStopNoneStopsAndTheyTakeTurns) {
   const Graph graph = small_mobilenet();
   const Tensors weights = random_weights(graph, 3);
   const auto images = random_images(graph, count, 2);
-  RuntimeOptions options{precision, 2, 4};
+  NetworkOptions options{precision, 2, 4};
   if (precision == Precision::int8)
     options.ranges = observe_ranges(graph, weights, random_images(graph, 8, 77), 1);
-  RuntimePredictor predictor(std::make_shared<RuntimeModel>(graph, weights, options));
+  RunnerPredictor predictor(open_network(graph, weights, options));
   const auto n = static_cast<std::size_t>(count);
   const auto classes = static_cast<std::size_t>(graph.classes);
   const auto all = predictor.predict_all(images);
-  const auto expect_exits = [&](const StopRule& rule, const std::vector<int>& exits) {
+  const auto expect_exits = [&](const ExitVisitor& rule, const std::vector<int>& exits) {
     const Stopped stopped = predictor.predict_until(images, rule);
     EXPECT_EQ(stopped.exit_index, exits);
     std::vector<float> logits;
@@ -310,12 +309,13 @@ TEST_P(Extremes, AllStopNoneStopsAndTheyTakeTurns) {
     }
     EXPECT_EQ(stopped.logits, logits);
   };
-  expect_exits([](auto, auto, auto) { return true; }, std::vector<int>(n, 0));
-  expect_exits([](auto, auto, auto) { return false; }, std::vector<int>(n, 2));
+  expect_exits([](auto, auto&) { return true; }, std::vector<int>(n, 0));
+  expect_exits([](auto, auto&) { return false; }, std::vector<int>(n, 2));
   std::vector<int> turns(n);
   for (std::size_t i = 0; i < n; ++i) turns[i] = static_cast<int>(i % 3);
-  expect_exits([](std::int64_t image, int exit_index, auto) { return image % 3 <= exit_index; },
-               turns);
+  expect_exits(
+      [](std::int64_t image, const ExitOutput& output) { return image % 3 <= output.exit_index; },
+      turns);
 }
 
 INSTANTIATE_TEST_SUITE_P(Counts, Extremes,
@@ -325,27 +325,29 @@ INSTANTIATE_TEST_SUITE_P(Counts, Extremes,
 
 TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   const Graph graph = small_resnet();
-  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
+  RunnerPredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
   std::map<std::int64_t, std::vector<int>> asked;
+  std::mutex mutex;
   const Stopped stopped = predictor.predict_until(
-      random_images(graph, 21, 1),
-      [&](std::int64_t image, int exit_index, std::span<const float> logits) {
-        EXPECT_EQ(logits.size(), 10u);
-        asked[image].push_back(exit_index);
+      random_images(graph, 21, 1), [&](std::int64_t image, const ExitOutput& output) {
+        const std::lock_guard lock(mutex);
+        EXPECT_EQ(output.logits.size(), 10u);
+        EXPECT_TRUE(std::isnan(output.own_score));
+        asked[image].push_back(output.exit_index);
         return image % 2 == 0;
       });
   for (const auto& [image, exits] : asked)
-    EXPECT_EQ(exits, image % 2 == 0 ? std::vector<int>{0} : (std::vector<int>{0, 1})) << image;
+    EXPECT_EQ(exits, image % 2 == 0 ? std::vector<int>{0} : (std::vector<int>{0, 1, 2})) << image;
   EXPECT_EQ(asked.size(), 21u);
 }
 
 TEST(Runtime, GoesOnAfterARuleHasThrown) {
   const Graph graph = small_resnet();
-  RuntimePredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
+  RunnerPredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
   const auto images = random_images(graph, 30, 1);
   const auto expected = predictor.predict_all(images);
   EXPECT_THROW(predictor.predict_until(images,
-                                       [](std::int64_t image, int, auto) -> bool {
+                                       [](std::int64_t image, const ExitOutput&) -> bool {
                                          if (image == 17) throw std::runtime_error("no");
                                          return false;
                                        }),
@@ -355,8 +357,7 @@ TEST(Runtime, GoesOnAfterARuleHasThrown) {
 
 TEST(Runtime, RefusesImagesThatAreNotWholeAndBatchesOfNone) {
   const Graph graph = small_resnet();
-  RuntimePredictor predictor(model_of(graph, 4, {}));
-  EXPECT_THROW(predictor.predict_all(std::vector<float>(100)), Error);
+  EXPECT_THROW(model_of(graph, 4, {})->predict_all(std::vector<float>(100)), Error);
   EXPECT_THROW(model_of(graph, 4, {Precision::f32, 1, 0}), UsageError);
 }
 
@@ -364,11 +365,11 @@ TEST(Runtime, ServesTwoPredictorsOfOneModelAtATime) {
   const Graph graph = two_scale();
   const auto model = model_of(graph, 4, {Precision::f32, 1, 4});
   const auto images = random_images(graph, 9, 1);
-  const auto expected = RuntimePredictor(model).predict_all(images);
+  const auto expected = RunnerPredictor(model).predict_all(images);
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i)
     threads.emplace_back([&] {
-      RuntimePredictor predictor(model);
+      RunnerPredictor predictor(model);
       for (int round = 0; round < 20; ++round) EXPECT_EQ(predictor.predict_all(images), expected);
     });
   for (std::thread& thread : threads) thread.join();
@@ -378,7 +379,7 @@ TEST(Runtime, HasNoReferenceImplementationInAnyNetwork) {
   for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)})
     for (const Graph& graph : networks()) {
       const auto model = model_of(graph, 1, {precision, 1, 4});
-      for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+      for (const CompiledRow& row : compiled_rows(*model->for_many()))
         EXPECT_THAT(row.implementation, testing::Not(testing::HasSubstr("ref")))
             << graph.name << ", " << row.output << ": " << row.kind;
     }
@@ -388,7 +389,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
   for (const Graph& graph : example_graphs()) {
     if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no bf16 here";
     const auto model = model_of(graph, 1, {Precision::bf16, 1, 4});
-    for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+    for (const CompiledRow& row : compiled_rows(*model->for_many()))
       for (const Layout& src : row.srcs) {
         const DType wanted = src.shape.size() == 3 ? DType::bf16 : DType::f32;
         EXPECT_EQ(src.element.dtype, wanted) << row.output;
@@ -398,7 +399,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
 
 TEST(Runtime, AddsShortcutsInPlaceInAResNet) {
   const auto model = model_of(small_resnet(), 1, {Precision::f32, 1, 4});
-  for (const CompiledRow& row : compiled_rows(*model->for_streams()))
+  for (const CompiledRow& row : compiled_rows(*model->for_many()))
     EXPECT_NE(row.kind, "copy") << row.output;
 }
 

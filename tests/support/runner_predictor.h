@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "engine/opened_model.h"
+#include "engine/runner.h"
+#include "graph/graph.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp {
+
+/// How a test runs a network that is in no file.
+struct NetworkOptions {
+  Precision precision = Precision::f32;
+  int threads = 0;  ///< 0: all cores
+  int batch = 8;
+  Ranges ranges = {};  ///< for int8
+};
+
+/// A network as a model without policy, opened. @throws as engine::OpenedModel::open
+inline std::shared_ptr<engine::OpenedModel> open_network(const Graph& graph, const Tensors& weights,
+                                                         const NetworkOptions& options) {
+  ModelFile model;
+  model.graph = graph;
+  model.weights = weights;
+  for (std::int64_t i = 0; i < graph.classes; ++i)
+    model.classes.push_back("class " + std::to_string(i));
+  if (options.precision == Precision::int8)
+    model.deployment = Deployment{"int8", options.ranges, {}, {}};
+  return engine::OpenedModel::open(std::move(model),
+                                   {.precision = std::string(to_string(options.precision)),
+                                    .threads = options.threads,
+                                    .batch = options.batch});
+}
+
+/// A Predictor on a Runner of its own, so that it can say what it ran.
+class RunnerPredictor final : public Predictor {
+ public:
+  explicit RunnerPredictor(std::shared_ptr<engine::OpenedModel> model)
+      : model_(std::move(model)), runner_(model_) {}
+
+  int num_exits() const override { return model_->num_exits(); }
+  int num_classes() const override { return model_->num_classes(); }
+  std::int64_t image_size() const override { return model_->image_size(); }
+  void run(std::span<const float> images, const ExitVisitor& visit) override {
+    const auto size = static_cast<std::size_t>(image_size());
+    runner_.run(
+        static_cast<std::int64_t>(images.size() / size),
+        [&](std::int64_t image, std::span<float> pixels) {
+          const auto own = images.subspan(static_cast<std::size_t>(image) * size, size);
+          std::copy(own.begin(), own.end(), pixels.begin());
+          return true;
+        },
+        visit);
+  }
+  engine::RunCounts counts() const { return runner_.counts(); }
+
+ private:
+  std::shared_ptr<engine::OpenedModel> model_;
+  engine::Runner runner_;
+};
+
+}  // namespace offramp
