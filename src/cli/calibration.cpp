@@ -64,7 +64,7 @@ class ModelsData {
 
   /// @throws Error if a logit is not a finite number: no score of it could be trusted
   SavedLogits logits(Predictor& predictor, const Listed& listed) const {
-    SavedLogits saved = run_all_exits(
+    SavedLogits saved = cli::run_all_exits(
         predictor, {&loaded_.dataset, listed.indices, &model_.preprocessing, batch()});
     const auto bad =
         std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });

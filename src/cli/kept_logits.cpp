@@ -155,14 +155,14 @@ KeptLogits logits_of(const fs::path& path, const ModelFile& model, const Evaluat
   if (auto kept = read_kept(file, key, policy)) return std::move(*kept);
   const auto predictor = open_engine(model, flags);
   KeptLogits kept;
-  kept.logits = run_all_exits(*predictor, set);
+  kept.logits = cli::run_all_exits(*predictor, set);
   kept.logits.metadata = {{"key", key},
                           {"model", path.filename().string()},
                           {"part", part},
                           {"commit", kCommit},
                           {"precision", engine_for(model, flags).precision}};
   if (model.policy && part == "test")
-    kept.stopped = run_until(*predictor, set, model.policy->policy);
+    kept.stopped = cli::run_until(*predictor, set, model.policy->policy);
   write_kept(file, policy, kept);
   return kept;
 }

@@ -206,9 +206,9 @@ Quantized quantize(const QuantizeFlags& flags) {
   if (tune.indices.empty()) throw Error("{}: holds no image of the model's tune part", flags.data);
   refuse_trained_images(model, train.dataset, tune.indices, "");
   const auto reference_engine = open_engine(model, engine_flags(flags, "f32"));
-  const SavedLogits reference = run_all_exits(*reference_engine, tune);
+  const SavedLogits reference = cli::run_all_exits(*reference_engine, tune);
   const auto engine = open_engine(deployed, engine_flags(flags, flags.precision));
-  const SavedLogits ours = run_all_exits(*engine, tune);
+  const SavedLogits ours = cli::run_all_exits(*engine, tune);
   result.tune_images = static_cast<std::int64_t>(tune.indices.size());
   result.exits = losses(reference.view(), ours.view());
 

@@ -77,7 +77,7 @@ void log_read(const TestFlags& flags, const LoadedData& loaded, std::size_t imag
 
 PolicyResult run_policy(Predictor& predictor, const EvaluationSet& set, const TestResult& result,
                         const ChosenPolicy& chosen) {
-  const StoppedAnswers stopped = run_until(predictor, set, chosen.policy);
+  const StoppedAnswers stopped = cli::run_until(predictor, set, chosen.policy);
   const LogitsView view = result.logits.view();
   const StoppedAnswers replayed = replay(view, chosen.policy);
   PolicyResult policy;
@@ -117,7 +117,7 @@ class OtherModel {
   OtherModel(const OtherModel&) = delete;
 
   const ModelFile& model() const { return model_; }
-  StoppedAnswers run(const Policy& policy) { return run_until(*predictor_, set_, policy); }
+  StoppedAnswers run(const Policy& policy) { return cli::run_until(*predictor_, set_, policy); }
 
  private:
   ModelFile model_;
@@ -167,7 +167,7 @@ void run_sweep(const TestFlags& flags, const ModelFile& model, Predictor& predic
                           flags.engine.batch > 0 ? flags.engine.batch : kEvaluationBatch};
   if (set.indices.empty()) throw Error("{}: holds no image of the model's tune part", flags.data);
   refuse_trained_images(model, data, set.indices);
-  const SavedLogits tune = run_all_exits(predictor, set);
+  const SavedLogits tune = cli::run_all_exits(predictor, set);
   write_sweeps(flags.sweep, {flags.model, loaded.source, flags.part}, tune.view(),
                result.logits.view(), result.cost.relative_costs());
 }
@@ -193,7 +193,7 @@ int run(const TestFlags& flags) {
   TestResult result;
   result.engine = engine_for(model, flags.engine);
   result.cost = cost_of(model.graph);
-  result.logits = run_all_exits(*predictor, set);
+  result.logits = cli::run_all_exits(*predictor, set);
   if (!flags.save_logits.empty()) {
     result.logits.metadata = {{"model", flags.model},
                               {"data", loaded.source},
