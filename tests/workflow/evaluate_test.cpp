@@ -46,7 +46,8 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
   const std::vector<float> expected = predictor.predict_all(input(indices));
   for (const int batch : {1, 2, 5, 100}) {
     SCOPED_TRACE(batch);
-    const SavedLogits saved = run_all_exits(predictor, {&data, indices, &preprocessing, batch});
+    const SavedLogits saved =
+        workflow::run_all_exits(predictor, {&data, indices, &preprocessing, batch});
     EXPECT_EQ(saved.exits, 3);
     EXPECT_EQ(saved.classes, 10);
     EXPECT_EQ(saved.logits, expected);
@@ -56,7 +57,7 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
 
 TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
   const EvaluationSet set{&data, {0, 1, 2, 3, 4, 5, 6}, &preprocessing, 3};
-  const SavedLogits saved = run_all_exits(predictor, set);
+  const SavedLogits saved = workflow::run_all_exits(predictor, set);
   for (const Criterion criterion :
        {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
     for (const Ensemble ensemble :
@@ -69,7 +70,7 @@ TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
         policy.temperatures = {0.8f, 1.0f, 1.3f};
         policy.thresholds = {threshold, std::nullopt};
         if (threshold > 0.15f) policy.thresholds[1] = threshold;
-        const StoppedAnswers stopped = run_until(predictor, set, policy);
+        const StoppedAnswers stopped = workflow::run_until(predictor, set, policy);
         const StoppedAnswers replayed = replay(saved.view(), policy);
         EXPECT_EQ(stopped.exit_index, replayed.exit_index);
         EXPECT_EQ(stopped.answers, replayed.answers);
