@@ -48,9 +48,8 @@ int run(const Flags& flags) {
   }
   if (flags.model.empty()) throw UsageError("needs a model, or --ceiling");
   const workflow::BenchmarkOptions options = options_of(flags);
-  const workflow::Benchmark result =
-      naming_flags([&] { return workflow::benchmark(options, terminal_progress()); },
-                   Advice::skip_trained);
+  const workflow::Benchmark result = naming_flags(
+      [&] { return workflow::benchmark(options, terminal_progress()); }, Advice::skip_trained);
   write_out(flags.json ? to_json_text(result) : to_text(options, result, may_color(stdout)));
   tell(busy_line(result.load));
   return 0;
@@ -65,7 +64,9 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->add_option("model", flags->model, "Model file, or recipe (.toml) with random weights");
   command->add_option("--data", flags->options.data,
                       "Test images to time and score it on (default: random images)");
-  command->add_option("--images", flags->options.images, "How many images (default: all, or 512 random)")
+  command
+      ->add_option("--images", flags->options.images,
+                   "How many images (default: all, or 512 random)")
       ->check(CLI::Range(1, 1 << 30));
   command
       ->add_option(

@@ -68,17 +68,18 @@ std::string to_json_text(const Benchmark& result) {
 }
 
 std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bool color) {
-  std::string text = heading(fmt::format("{} on {}: {} threads, {}", printable(options.model.string()),
-                                         printable(result.data), result.threads, result.kernels),
-                             color) +
-                     "\n";
+  std::string text =
+      heading(fmt::format("{} on {}: {} threads, {}", printable(options.model.string()),
+                          printable(result.data), result.threads, result.kernels),
+              color) +
+      "\n";
   if (!result.policy.empty()) text += fmt::format("adaptive: stop where {}\n", result.policy);
   Table table({"mode", "precision", "batch", "split", "images/s", "p50 ms", "p95 ms", "p99 ms",
                "max ms", "of ceiling", "accuracy", "relative cost"},
               2);
   for (const BenchmarkRow& row : result.rows)
-    table.add({std::string(to_string(row.mode)), row.precision, std::to_string(row.batch), text_of(row.best.split),
-               fmt::format("{:.1f}", row.best.images_per_second),
+    table.add({std::string(to_string(row.mode)), row.precision, std::to_string(row.batch),
+               text_of(row.best.split), fmt::format("{:.1f}", row.best.images_per_second),
                fmt::format("{:.3f}", row.latency.p50), fmt::format("{:.3f}", row.latency.p95),
                fmt::format("{:.3f}", row.latency.p99), fmt::format("{:.3f}", row.latency.max),
                row.share_of_ceiling ? fmt::format("{:.1f} %", 100 * *row.share_of_ceiling) : "-",
@@ -87,8 +88,8 @@ std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bo
   text += "\n" + table.text(color) + "\n";
   for (const BenchmarkRow& row : result.rows)
     if (row.other)
-      text += fmt::format("{} {} batch {}: {} is best; {} ran {:.1f} images/s\n", to_string(row.mode),
-                          row.precision, row.batch, text_of(row.best.split),
+      text += fmt::format("{} {} batch {}: {} is best; {} ran {:.1f} images/s\n",
+                          to_string(row.mode), row.precision, row.batch, text_of(row.best.split),
                           text_of(row.other->split), row.other->images_per_second);
   text += "split: streams x threads in every operation of each; decoding is left out\n";
   for (const Ceiling& ceiling : result.ceilings)

@@ -9,7 +9,8 @@ namespace offramp::cli {
 
 /// What was timed, as JSON for programs and as text for people.
 std::string to_json_text(const workflow::Benchmark& result);
-std::string to_text(const workflow::BenchmarkOptions& options, const workflow::Benchmark& result, bool color);
+std::string to_text(const workflow::BenchmarkOptions& options, const workflow::Benchmark& result,
+                    bool color);
 
 std::string to_json_text(const std::vector<Ceiling>& ceilings);
 std::string to_text(const std::vector<Ceiling>& ceilings, bool color);

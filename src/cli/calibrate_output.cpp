@@ -186,7 +186,8 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
     object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
   if (const auto& certificate = result.certificate)
-    object["guarantee"] = guarantee_json(std::get<HarmGuarantee>(options.aim), result, *certificate);
+    object["guarantee"] =
+        guarantee_json(std::get<HarmGuarantee>(options.aim), result, *certificate);
   return object;
 }
 
@@ -197,11 +198,12 @@ std::string to_json_text(const CalibrateOptions& options, const Calibration& res
 std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {
   const workflow::OnTune& tune = result.tune;
   const PolicyMetrics& metrics = tune.metrics;
-  std::string text = heading(fmt::format("Chosen on {} tune images by {}{}",
-                                         with_commas(tune.images), printable(describe_aim(result.chosen.aim)),
-                                         answers_text(result.chosen.policy.ensemble)),
-                             color) +
-                     "\n" + exits_table(result, color);
+  std::string text =
+      heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),
+                          printable(describe_aim(result.chosen.aim)),
+                          answers_text(result.chosen.policy.ensemble)),
+              color) +
+      "\n" + exits_table(result, color);
   text += fmt::format(
       "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
       "alone: {}\n",
@@ -219,8 +221,8 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
     text +=
         fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
   if (result.certificate)
-    text += guarantee_text(options, std::get<HarmGuarantee>(options.aim), result,
-                           *result.certificate);
+    text +=
+        guarantee_text(options, std::get<HarmGuarantee>(options.aim), result, *result.certificate);
   else if (!result.met)
     text += unmet_text(options, result);
   if (!result.dropped.empty())

@@ -12,7 +12,7 @@ nlohmann::ordered_json to_json(const workflow::CalibrateOptions& options,
                                const workflow::Calibration& result);
 std::string to_json_text(const workflow::CalibrateOptions& options,
                          const workflow::Calibration& result);
-std::string to_text(const workflow::CalibrateOptions& options,
-                    const workflow::Calibration& result, bool color);
+std::string to_text(const workflow::CalibrateOptions& options, const workflow::Calibration& result,
+                    bool color);
 
 }  // namespace offramp::cli

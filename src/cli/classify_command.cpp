@@ -73,8 +73,7 @@ int run(const Flags& flags) {
   ImageList list(flags.images);
   const Model model = naming_flags([&] { return load(flags); });
   Session session(model, options);
-  const auto most =
-      static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  const auto most = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
   bool all_answered = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
@@ -91,8 +90,8 @@ int run(const Flags& flags) {
     for (const Classified& one : answers) all_answered = all_answered && one.answer.ok();
   }
   if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
-    tell(fmt::format("offramp: drift: {}\n",
-                     drift_text(stats.drift_distance, stats.drift_p_value)));
+    tell(
+        fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
   return all_answered ? 0 : 1;
 }
 

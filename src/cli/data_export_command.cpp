@@ -24,8 +24,7 @@ int run(const Flags& flags) {
   options.load = load_options(flags.source);
   options.folder = flags.folder;
   options.part = flags.part == "test" ? Part::test : Part::train;
-  const workflow::Exported result =
-      naming_flags([&] { return workflow::export_images(options); });
+  const workflow::Exported result = naming_flags([&] { return workflow::export_images(options); });
   write_out(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder), result.images,
                         flags.part, result.classes));
   return 0;
@@ -39,7 +38,8 @@ void add_data_export_command(CLI::App& data, Action& action) {
       data.add_subcommand("export", "Write images as PNG files, in a folder for each class");
   add_source_flags(*command, flags->source);
   command->add_option("--to", flags->folder, "Folder to write into")->required();
-  command->add_option("--per-class", flags->options.per_class, "Images of each class, the first ones")
+  command
+      ->add_option("--per-class", flags->options.per_class, "Images of each class, the first ones")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_option("--part", flags->part, "train or test")

@@ -106,7 +106,8 @@ std::string to_text(const CompiledLayers& table, bool color) {
   const int reference = count_reference(table);
   text += fmt::format("{} operations: {}; {}\n", table.rows.size(), fmt::join(counts, ", "),
                       reference == 0 ? "none is ref" : fmt::format("{} are ref", reference));
-  text += fmt::format("weights {}, workspace of a stream {}\n", megabytes(static_cast<std::int64_t>(table.weight_bytes)),
+  text += fmt::format("weights {}, workspace of a stream {}\n",
+                      megabytes(static_cast<std::int64_t>(table.weight_bytes)),
                       megabytes(static_cast<std::int64_t>(table.workspace_bytes)));
   return text;
 }

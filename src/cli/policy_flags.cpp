@@ -22,7 +22,8 @@ workflow::PolicyChoice policy_choice(const PolicyFlags& flags) {
   const workflow::PolicyChoice choice = {flags.threshold, criterion_from_string(flags.criterion),
                                          flags.no_policy};
   if (!flags.threshold) {
-    if (choice.criterion != Criterion::confidence) throw UsageError("--criterion: needs --threshold");
+    if (choice.criterion != Criterion::confidence)
+      throw UsageError("--criterion: needs --threshold");
     return choice;
   }
   if (flags.no_policy) throw UsageError("--no-policy: excludes --threshold");

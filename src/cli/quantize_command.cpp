@@ -42,9 +42,11 @@ void add_quantize_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("-o,--out", flags->out,
                       "The deployment file (default: beside the model, .int8.safetensors)");
-  command->add_option("--precision", flags->options.precision, "int8 or bf16")->capture_default_str();
+  command->add_option("--precision", flags->options.precision, "int8 or bf16")
+      ->capture_default_str();
   command
-      ->add_option("--images", flags->options.images, "Training images to observe ranges on, spread evenly")
+      ->add_option("--images", flags->options.images,
+                   "Training images to observe ranges on, spread evenly")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")

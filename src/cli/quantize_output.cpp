@@ -43,16 +43,16 @@ std::string to_json_text(const QuantizeOptions& options, const Quantized& result
       {"tune", {{"images", result.tune_images}, {"exits", exits}}},
       {"within_bounds", result.within_bounds},
       {"bytes", {{"before", result.bytes_before}, {"after", result.bytes}}},
-      {"policy", result.policy ? to_json(result.policy_options, *result.policy)
-                               : json(nullptr)}};
+      {"policy", result.policy ? to_json(result.policy_options, *result.policy) : json(nullptr)}};
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 std::string to_text(const QuantizeOptions& options, const Quantized& result, bool color) {
-  std::string text = heading(fmt::format("{} in {}, on {} tune images", printable(options.model.string()),
-                                         options.precision, with_commas(result.tune_images)),
-                             color) +
-                     "\n";
+  std::string text =
+      heading(fmt::format("{} in {}, on {} tune images", printable(options.model.string()),
+                          options.precision, with_commas(result.tune_images)),
+              color) +
+      "\n";
   Table table({"exit", "accuracy in f32", "in " + options.precision, "difference, points", "95 %",
                "same answers"});
   for (std::size_t k = 0; k < result.exits.size(); ++k) {
@@ -72,7 +72,7 @@ std::string to_text(const QuantizeOptions& options, const Quantized& result, boo
     text += fmt::format("outside the bounds of {} ({}): who does not ask for it gets f32\n",
                         options.precision,
                         options.precision == "int8" ? "98.5 % the same answers, 0.3 point lost"
-                                                  : "99.5 % the same answers, 0.1 point lost");
+                                                    : "99.5 % the same answers, 0.1 point lost");
   text += "\n";
   if (result.policy) return text + to_text(result.policy_options, *result.policy, color);
   return text + result.no_policy + "\n";

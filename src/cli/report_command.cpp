@@ -30,9 +30,8 @@ int run(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
   workflow::ReportOptions options = flags.options;
   options.command = "offramp report";
-  const std::filesystem::path out =
-      flags.out.empty() ? workflow::report_path(options.runs.front())
-                        : std::filesystem::path(flags.out);
+  const std::filesystem::path out = flags.out.empty() ? workflow::report_path(options.runs.front())
+                                                      : std::filesystem::path(flags.out);
   std::vector<std::filesystem::path> inputs = {options.data};
   for (const std::string& one : options.runs) inputs.push_back(workflow::find_run(one).model);
   workflow::check_output("--out", out, inputs);

@@ -12,8 +12,8 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-using workflow::Evaluation;
 using workflow::EvaluateOptions;
+using workflow::Evaluation;
 using workflow::Sweep;
 using workflow::SweptCurve;
 
@@ -72,9 +72,8 @@ void check_sweep_names(const std::vector<std::string>& files) {
 void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& options,
                  const Evaluation& result) {
   for (const std::string& file : files)
-    write_text_atomic(file, file.ends_with(".json")
-                                ? as_json(options, result, *result.sweep)
-                                : as_csv(*result.sweep, result.places.size()));
+    write_text_atomic(file, file.ends_with(".json") ? as_json(options, result, *result.sweep)
+                                                    : as_csv(*result.sweep, result.places.size()));
 }
 
 }  // namespace offramp::cli

@@ -46,9 +46,8 @@ int run(const Flags& flags) {
   check_sweep_names(flags.sweep);
   for (const std::string& out : flags.sweep)
     workflow::check_output("--sweep", out, options.inputs());
-  const workflow::Evaluation result =
-      naming_flags([&] { return workflow::evaluate(options, terminal_progress()); },
-                   Advice::skip_trained);
+  const workflow::Evaluation result = naming_flags(
+      [&] { return workflow::evaluate(options, terminal_progress()); }, Advice::skip_trained);
   if (result.sweep) write_sweep(flags.sweep, options, result);
   write_out(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));

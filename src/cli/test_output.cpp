@@ -248,7 +248,8 @@ std::string to_text(const EvaluateOptions& options, const Evaluation& result, bo
   const Metrics& metrics = result.metrics;
   std::string text =
       heading(fmt::format("{} on {} {} images of {}", printable(options.model.string()),
-                          with_commas(metrics.images), to_string(options.part), printable(result.source)),
+                          with_commas(metrics.images), to_string(options.part),
+                          printable(result.source)),
               color) +
       "\n";
   Table exits({"exit", "after", "accuracy", "95 % interval", "NLL", "ECE", "MACs", "relative cost",

@@ -221,15 +221,15 @@ class Entry {
 
   /// Runs images from the start of the order, over and over, and adds one rate.
   void run_for(Timed& candidate, const std::vector<std::int64_t>& order, double seconds) {
-    const std::size_t part = std::min(
-        order.size(),
-        static_cast<std::size_t>(2 * row_.batch * candidate.network->split().streams));
+    const std::size_t part =
+        std::min(order.size(),
+                 static_cast<std::size_t>(2 * row_.batch * candidate.network->split().streams));
     double taken = 0;
     std::size_t done = 0, begin = 0;
     while (taken < seconds) {
       const std::size_t count = std::min(part, order.size() - begin);
-      taken += candidate.network->run(images_.pixels, std::span(order).subspan(begin, count),
-                                      outcomes_);
+      taken +=
+          candidate.network->run(images_.pixels, std::span(order).subspan(begin, count), outcomes_);
       done += count;
       begin = begin + count == order.size() ? 0 : begin + count;
     }
@@ -307,9 +307,9 @@ Benchmark run(const ModelFile& model, const BenchmarkImages& images,
         entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
                                                   result.threads));
         entries.back()->try_splits(order, std::min(0.25, options.seconds / 8));
-        progress.step(0, static_cast<std::int64_t>(modes.size() * precisions.size() *
-                                                   options.batches.size()),
-                      "rows");
+        progress.step(
+            0, static_cast<std::int64_t>(modes.size() * precisions.size() * options.batches.size()),
+            "rows");
       }
   run_rounds(entries, order, options, result.threads, progress);
   for (const auto& entry : entries) result.rows.push_back(entry->result(result.ceilings));
@@ -343,7 +343,8 @@ void check(const BenchmarkOptions& options) {
   for (const int batch : options.batches)
     if (batch < 1 || batch > 1024)
       throw UsageError("batches: expected 1 to 1024 images, got {}", batch);
-  if (options.threads < 0) throw UsageError("threads: expected at least 0, got {}", options.threads);
+  if (options.threads < 0)
+    throw UsageError("threads: expected at least 0, got {}", options.threads);
   if (options.images < 0) throw UsageError("images: expected at least 0, got {}", options.images);
   if (!(options.seconds > 0) || !std::isfinite(options.seconds))
     throw UsageError("seconds: expected more than 0, got {}", options.seconds);

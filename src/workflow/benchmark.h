@@ -27,16 +27,16 @@ std::string_view to_string(BenchmarkMode mode);
 BenchmarkMode benchmark_mode_from_string(std::string_view word);
 
 struct BenchmarkOptions {
-  std::filesystem::path model;    ///< or recipe, whose network gets random weights
-  std::int64_t classes = 10;      ///< of a recipe's network
-  std::string data = {};          ///< test images, see load_data; empty: random images
-  bool skip_trained = false;      ///< leave out images that the model was trained on
-  std::int64_t images = 0;        ///< how many; 0: all, or 512 random ones
+  std::filesystem::path model;             ///< or recipe, whose network gets random weights
+  std::int64_t classes = 10;               ///< of a recipe's network
+  std::string data = {};                   ///< test images, see load_data; empty: random images
+  bool skip_trained = false;               ///< leave out images that the model was trained on
+  std::int64_t images = 0;                 ///< how many; 0: all, or 512 random ones
   std::vector<Precision> precisions = {};  ///< empty: all that the CPU has instructions for
   std::vector<BenchmarkMode> modes = {};   ///< empty: plain, and adaptive where there is a policy
   std::vector<int> batches = {1, 32};
-  int threads = 0;      ///< 0: usable_cores()
-  double seconds = 2;   ///< each row at least
+  int threads = 0;     ///< 0: usable_cores()
+  double seconds = 2;  ///< each row at least
   PolicyChoice policy = {};
   /// Not empty: write the network, 64 of the images and the logits in each precision to this
   /// folder, for another engine to be compared with.

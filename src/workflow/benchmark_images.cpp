@@ -59,9 +59,8 @@ BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOpt
       images_to_test(options.model, model, loaded, options.skip_trained);
   const auto size = static_cast<std::size_t>(element_count(model.graph.input));
   const auto most = static_cast<std::size_t>(kMaxPixels) / size;
-  const std::size_t count =
-      std::min({indices.size(), most,
-                options.images > 0 ? static_cast<std::size_t>(options.images) : most});
+  const std::size_t count = std::min(
+      {indices.size(), most, options.images > 0 ? static_cast<std::size_t>(options.images) : most});
   if (count < indices.size()) indices = spread(indices, count);
   const auto number = static_cast<std::int64_t>(indices.size());
   log_test_read(options.model, {options.command, loaded.source, number}, progress);
@@ -96,7 +95,8 @@ ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images) {
     throw Error(
         "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
   const std::int64_t size = element_count(model.graph.input);
-  const auto seen = static_cast<std::size_t>(std::min(kImagesForRanges, images.count(model)) * size);
+  const auto seen =
+      static_cast<std::size_t>(std::min(kImagesForRanges, images.count(model)) * size);
   ModelFile result = model;
   result.deployment = Deployment{
       "int8",
@@ -129,8 +129,7 @@ void keep_images_and_logits(const BenchmarkOptions& options, const ModelFile& mo
     engine::OpenOptions how;
     how.precision = to_string(precision);
     const bool int8 = precision == Precision::int8;
-    const auto opened =
-        engine::OpenedModel::open(int8 ? with_ranges(model, images) : model, how);
+    const auto opened = engine::OpenedModel::open(int8 ? with_ranges(model, images) : model, how);
     const std::vector<float> logits = opened->predict_all(pixels);
     tensors.emplace(
         precision == Precision::f32 ? "logits" : fmt::format("logits.{}", to_string(precision)),

@@ -68,11 +68,10 @@ class ModelsData {
   /// @throws Error if a logit is not a finite number: no score of it could be trusted
   SavedLogits logits(Predictor& predictor, const ListedImages& listed,
                      const Progress& progress) const {
-    SavedLogits saved =
-        run_all_exits(predictor,
-                      {&loaded_.dataset, listed.indices, &model_.preprocessing,
-                       options_.run.images_at_once()},
-                      progress);
+    SavedLogits saved = run_all_exits(
+        predictor,
+        {&loaded_.dataset, listed.indices, &model_.preprocessing, options_.run.images_at_once()},
+        progress);
     const auto bad =
         std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });
     if (bad == saved.logits.end()) return saved;
@@ -87,8 +86,8 @@ class ModelsData {
   /// The first images, as the network takes them: one batch at most.
   std::vector<float> first_batch(const Predictor& predictor, const ListedImages& listed) const {
     const auto size = static_cast<std::size_t>(predictor.image_size());
-    const std::size_t count = std::min(listed.indices.size(),
-                                       static_cast<std::size_t>(options_.run.images_at_once()));
+    const std::size_t count =
+        std::min(listed.indices.size(), static_cast<std::size_t>(options_.run.images_at_once()));
     std::vector<float> images(count * size);
     for (std::size_t i = 0; i < count; ++i)
       normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
@@ -196,8 +195,7 @@ class Calibrator {
         made_(made.has_value()),
         model_(made_ ? std::move(*made) : load_model(options.model, &extra_)),
         exits_(static_cast<int>(exit_segments(model_.graph).size())) {
-    if (exits_ < 2)
-      throw Error("{}: has no early exit, so there is nothing to choose", path());
+    if (exits_ < 2) throw Error("{}: has no early exit, so there is nothing to choose", path());
     check_output("out", options_.written_to(), {options_.data, options_.reference});
     // What can be refused is refused before the first image runs.
     if (!options.reference.empty()) open_reference();
@@ -272,8 +270,9 @@ class Calibrator {
       return prepare_certification(policy, *harm_aim_,
                                    static_cast<std::int64_t>(certify_.indices.size()), attempt);
     } catch (const Error&) {  // epsilon and delta were checked
-      throw Error("{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
-                  path(), attempt - 1, harm_aim_->delta);
+      throw Error(
+          "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
+          path(), attempt - 1, harm_aim_->delta);
     }
   }
 
@@ -287,8 +286,7 @@ class Calibrator {
   double measure_reference() const {
     if (!reference_.data) return accuracy_of_last(all_.view());
     const auto predictor = open_model(reference_.model, options_.run, progress_);
-    return accuracy_of_last(
-        reference_.data->logits(*predictor, reference_.tune, progress_).view());
+    return accuracy_of_last(reference_.data->logits(*predictor, reference_.tune, progress_).view());
   }
 
   ExitCosts costs_without(const std::vector<int>& dropped) const {
@@ -320,18 +318,17 @@ class Calibrator {
     const Policy& fitted = candidate.fitted;
     const std::vector<double>& costs = candidate.costs.relative;
     return std::visit(
-        overloaded{[&](const FixedThreshold& aim) {
-                     return choose_thresholds(fitted, tune, costs, aim);
-                   },
-                   [&](const AccuracyDrop& aim) {
-                     return choose_thresholds(fitted, tune, costs, aim, reference_accuracy_);
-                   },
-                   [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
-                   [&](const HarmGuarantee& aim) {
-                     return foresee_guarantee(fitted, tune, costs, aim,
-                                              static_cast<std::int64_t>(certify_.indices.size()),
-                                              model_.certificates + 1);
-                   }},
+        overloaded{
+            [&](const FixedThreshold& aim) { return choose_thresholds(fitted, tune, costs, aim); },
+            [&](const AccuracyDrop& aim) {
+              return choose_thresholds(fitted, tune, costs, aim, reference_accuracy_);
+            },
+            [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
+            [&](const HarmGuarantee& aim) {
+              return foresee_guarantee(fitted, tune, costs, aim,
+                                       static_cast<std::int64_t>(certify_.indices.size()),
+                                       model_.certificates + 1);
+            }},
         aim_);
   }
 

@@ -18,10 +18,10 @@ namespace offramp::workflow {
 
 struct CalibrateOptions {
   std::filesystem::path model;
-  std::string data;                    ///< the data set it was trained on, see load_data
-  std::filesystem::path out = {};      ///< empty: the model's own file
-  PolicyShape shape = {};              ///< criterion and ensemble
-  Aim aim = FixedThreshold{};          ///< an AccuracyDrop's file name is taken from `reference`
+  std::string data;                      ///< the data set it was trained on, see load_data
+  std::filesystem::path out = {};        ///< empty: the model's own file
+  PolicyShape shape = {};                ///< criterion and ensemble
+  Aim aim = FixedThreshold{};            ///< an AccuracyDrop's file name is taken from `reference`
   std::filesystem::path reference = {};  ///< of AccuracyDrop: the model it is measured from
   bool worst_class = false;              ///< of HarmGuarantee: also the class with most harm
   bool drop_useless_exits = false;

@@ -17,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// FNV-1a over 64-bit words: it tells files of this program apart, and does not withstand an attack.
+/// FNV-1a over 64-bit words: it tells files of this program apart, and does not withstand an
+/// attack.
 class Key {
  public:
   void add(std::span<const std::byte> bytes) {

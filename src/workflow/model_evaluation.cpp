@@ -127,9 +127,8 @@ void add_controls(const Subject& subject, Evaluation& result) {
   if (result.policy)
     result.controls = own_controls(view, result.cost, answers, result.policy->metrics);
   for (const std::filesystem::path& path : subject.options.compare)
-    for (ReportControl& control :
-         network_controls(run_other(path, subject), result.cost.plain_macs, result.logits.labels,
-                          answers))
+    for (ReportControl& control : network_controls(run_other(path, subject), result.cost.plain_macs,
+                                                   result.logits.labels, answers))
       result.controls.push_back(std::move(control));
 }
 
@@ -147,8 +146,7 @@ Sweep run_sweep(const Subject& subject, const Evaluation& result) {
                   options.data)
           .indices;
   const SavedLogits tune = run_all_exits(
-      *subject.model,
-      {&data, indices, &subject.file().preprocessing, options.run.images_at_once()},
+      *subject.model, {&data, indices, &subject.file().preprocessing, options.run.images_at_once()},
       subject.progress);
   return sweep_all(tune.view(), result.logits.view(), result.cost.relative_costs());
 }

@@ -31,8 +31,8 @@ struct ModelInfo {
   std::string network;
   std::int64_t macs = 0, parameters = 0;  ///< of the plain network; of all
   std::vector<ExitInfo> exits;
-  std::string layers;                ///< table for people, see layer_table
-  std::optional<ModelFacts> facts;   ///< of a model file, not of a recipe
+  std::string layers;               ///< table for people, see layer_table
+  std::optional<ModelFacts> facts;  ///< of a model file, not of a recipe
 };
 
 /// Describes a model file, of which no weight is copied, or the network of a recipe.

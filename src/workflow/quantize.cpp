@@ -66,7 +66,8 @@ std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours
   return exits;
 }
 
-/// The options by which the policy is chosen again; nullopt where it cannot be, and result says why.
+/// The options by which the policy is chosen again; nullopt where it cannot be, and result says
+/// why.
 std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& options,
                                                         const ModelFile& model, Quantized& result) {
   if (!model.policy) {

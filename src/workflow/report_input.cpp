@@ -74,8 +74,7 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
   add("commit", details.commit);
   if (details.seconds) add("time", time_text(*details.seconds));
   facts.emplace_back("this report by", fmt::format("offramp {} ({})", kVersion, kCommit));
-  facts.emplace_back(
-      "on", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
+  facts.emplace_back("on", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
   return facts;
 }
 
@@ -90,10 +89,10 @@ class Subject {
         source(data.empty() ? source_of_run() : data) {
     loaded = load_data(source, Part::test, load_options(file()));
     indices = images_to_test(run.model, file(), loaded, options.skip_trained);
-    log_test_read(run.model,
-                  {options.command + " " + path, loaded.source,
-                   static_cast<std::int64_t>(indices.size())},
-                  progress);
+    log_test_read(
+        run.model,
+        {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
+        progress);
     kept = logits_of(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
   }
   Subject(const Subject&) = delete;

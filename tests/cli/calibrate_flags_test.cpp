@@ -97,7 +97,8 @@ TEST(CalibrateFlags, AreRefusedByNameWhereTheyMakeNoSense) {
        R"(unknown ensemble "all"; known: off, mean, geometric, weighted)"},
   };
   for (const auto& one : cases)
-    EXPECT_THAT([&] { calibrate_options(one.flags); }, testing::ThrowsMessage<UsageError>(one.message));
+    EXPECT_THAT([&] { calibrate_options(one.flags); },
+                testing::ThrowsMessage<UsageError>(one.message));
 }
 
 TEST(CalibrateFlags, BecomeATypedAim) {

@@ -138,8 +138,8 @@ TEST_F(Calibrate, SaysThatNothingIsCertified) {
   write_packed(trap_data, trap, test_scenes());
   model.provenance.data = parts_of(trap.dataset);
   save_model(path, model);
-  const Ended text = offramp(
-      {"calibrate", path, "--data", trap_data, "--threads", "1", "--guarantee", "0.05"});
+  const Ended text =
+      offramp({"calibrate", path, "--data", trap_data, "--threads", "1", "--guarantee", "0.05"});
   EXPECT_EQ(text.status, 0);
   EXPECT_THAT(text.out,
               HasSubstr("nothing is certified: even the most careful thresholds fail the test of "

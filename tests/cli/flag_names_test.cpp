@@ -15,7 +15,8 @@ TEST(FlagNames, TakeThePlaceOfTheField) {
 }
 
 TEST(FlagNames, LeaveOtherMessagesAlone) {
-  for (const char* message : {"data:3: unknown key \"sauce\"", "recipe.toml:2: epochs: none", "out"})
+  for (const char* message :
+       {"data:3: unknown key \"sauce\"", "recipe.toml:2: epochs: none", "out"})
     EXPECT_EQ(with_flag_name(message), message);
 }
 

@@ -136,9 +136,9 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
   const auto reads = lines(read_text(folder.path() / "test_reads.jsonl"));
   ASSERT_EQ(reads.size(), 1u);
   EXPECT_EQ(reads[0]["images"], images);
-  EXPECT_THAT(std::string(reads[0]["command"]),
-              testing::AllOf(testing::StartsWith("offramp test " + path),
-                             HasSubstr("--threshold 0.15")));
+  EXPECT_THAT(
+      std::string(reads[0]["command"]),
+      testing::AllOf(testing::StartsWith("offramp test " + path), HasSubstr("--threshold 0.15")));
 }
 
 TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
@@ -380,8 +380,8 @@ TEST_F(Models, TestKeepsNothingOverWhatItReads) {
   const std::string before = read_text(path);
   const Ended ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
   EXPECT_EQ(ended.status, 2);
-  EXPECT_EQ(ended.err, "offramp: --save-logits: " + path +
-                           " is what is read, it must not be written over\n");
+  EXPECT_EQ(ended.err,
+            "offramp: --save-logits: " + path + " is what is read, it must not be written over\n");
   EXPECT_EQ(read_text(path), before);
 }
 

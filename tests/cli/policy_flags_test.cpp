@@ -21,12 +21,21 @@ TEST(PolicyFlags, BecomeAChoice) {
 }
 
 TEST(PolicyFlags, AreRefusedByNameWhereTheyMakeNoSense) {
-  EXPECT_THAT([] { policy_choice({{}, "margin", false}); },
-              ThrowsMessage<UsageError>("--criterion: needs --threshold"));
-  EXPECT_THAT([] { policy_choice({0.5, "confidence", true}); },
-              ThrowsMessage<UsageError>("--no-policy: excludes --threshold"));
-  EXPECT_THAT([] { policy_choice({1.5, "confidence", false}); },
-              ThrowsMessage<UsageError>("--threshold: expected a score from 0 to 1, got 1.5"));
+  EXPECT_THAT(
+      [] {
+        policy_choice({{}, "margin", false});
+      },
+      ThrowsMessage<UsageError>("--criterion: needs --threshold"));
+  EXPECT_THAT(
+      [] {
+        policy_choice({0.5, "confidence", true});
+      },
+      ThrowsMessage<UsageError>("--no-policy: excludes --threshold"));
+  EXPECT_THAT(
+      [] {
+        policy_choice({1.5, "confidence", false});
+      },
+      ThrowsMessage<UsageError>("--threshold: expected a score from 0 to 1, got 1.5"));
 }
 
 }  // namespace

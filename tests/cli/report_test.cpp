@@ -105,8 +105,8 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
 TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
   const std::string before = read_text(run / "model.safetensors");
   for (const fs::path& named : {run, run / "model.safetensors"}) {
-    const Ended ended = offramp({"report", named, "--data", "synthetic", "-o",
-                                 (run / "model.safetensors").string()});
+    const Ended ended = offramp(
+        {"report", named, "--data", "synthetic", "-o", (run / "model.safetensors").string()});
     EXPECT_EQ(ended.status, 2);
     EXPECT_THAT(ended.err, HasSubstr("--out: "));
     EXPECT_THAT(ended.err, HasSubstr("is what is read, it must not be written over"));
@@ -125,7 +125,8 @@ TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   expect(offramp({"report", nowhere, "--data", "synthetic"}), 1, nowhere + ": ");
   expect(offramp({"report", empty, "--data", "synthetic"}), 1,
          empty + ": holds no model.safetensors");
-  expect(offramp({"report", run}), 2, "--data: " + (run / "model.safetensors").string() + " does not say where its images are");
+  expect(offramp({"report", run}), 2,
+         "--data: " + (run / "model.safetensors").string() + " does not say where its images are");
   write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
   expect(offramp({"report", run}), 2, "unknown key \"sauce\"");
 }

@@ -53,9 +53,7 @@ class Calibrate : public testing::Test {
     save();
   }
 
-  void split(const LoadedData& images) {
-    model.provenance.data = test::parts_of(images.dataset);
-  }
+  void split(const LoadedData& images) { model.provenance.data = test::parts_of(images.dataset); }
   void save() { save_model(path, model); }
 
   CalibrateOptions options(const Aim& aim) const {

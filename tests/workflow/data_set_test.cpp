@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 using testing::ThrowsMessage;
 
 TEST(DataSet, CountsTheImagesOfEveryClass) {
-  const DataSummary summary = summarise_data("synthetic:1:3", {.synthetic_train = 30,
-                                                               .synthetic_test = 9});
+  const DataSummary summary =
+      summarise_data("synthetic:1:3", {.synthetic_train = 30, .synthetic_test = 9});
   EXPECT_TRUE(summary.one_size);
   ASSERT_EQ(summary.classes.size(), 3u);
   std::int64_t train = 0, test = 0;
@@ -47,8 +47,8 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
 
   options.corruption = "contrast:9";
   EXPECT_THAT([&] { export_images(options); },
-              testing::Throws<UsageError>(testing::Property(
-                  &UsageError::what, testing::StartsWith("corruption: "))));
+              testing::Throws<UsageError>(
+                  testing::Property(&UsageError::what, testing::StartsWith("corruption: "))));
 }
 
 TEST(DataSet, IsNotImportedOverItself) {

@@ -207,8 +207,9 @@ TEST_F(ModelEvaluation, ComparesAPolicyWithItsControls) {
 
   model.provenance.data.train = sorted({test_part.dataset.hashes[4]});
   save_model(twin, model);
-  EXPECT_THAT([&] { evaluate(how); }, ThrowsMessage<TrainedOnImages>(StartsWith(
-                                          twin.string() + ": the model was trained on")));
+  EXPECT_THAT(
+      [&] { evaluate(how); },
+      ThrowsMessage<TrainedOnImages>(StartsWith(twin.string() + ": the model was trained on")));
 }
 
 TEST_F(ModelEvaluation, SweepsThresholdsThatAreChosenOnTune) {
@@ -250,16 +251,15 @@ TEST_F(ModelEvaluation, RefusesImagesTheModelWasTrainedOn) {
   progress.note = [&](std::string_view line) { notes.emplace_back(line); };
   const Evaluation rest = evaluate(how, progress);
   EXPECT_THAT(notes, testing::ElementsAre("left out 2 images that the model was trained on"));
-  EXPECT_EQ(rest.metrics.images,
-            load_data("synthetic", Part::test, {}).dataset.size() - 2);
+  EXPECT_EQ(rest.metrics.images, load_data("synthetic", Part::test, {}).dataset.size() - 2);
 }
 
 TEST_F(ModelEvaluation, RefusesDataOfOtherClasses) {
   model.classes[3] = "unicorn";
   save();
-  EXPECT_THAT([&] { evaluate(options()); },
-              ThrowsMessage<Error>(testing::AllOf(
-                  StartsWith(path.string() + ": "), HasSubstr("class 4 is \"unicorn\" in the model"))));
+  EXPECT_THAT([&] { evaluate(options()); }, ThrowsMessage<Error>(testing::AllOf(
+                                                StartsWith(path.string() + ": "),
+                                                HasSubstr("class 4 is \"unicorn\" in the model"))));
 }
 
 TEST_F(ModelEvaluation, FindsTheModelsOwnTuneImages) {

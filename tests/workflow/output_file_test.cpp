@@ -18,9 +18,12 @@ TEST(OutputFile, IsNoneOfWhatIsRead) {
   write_text_atomic(input, "x");
   fs::create_symlink(input, link);
   for (const fs::path& out : {input, link})
-    EXPECT_THAT([&] { check_output("out", out, {"synthetic", input}); },
-                ThrowsMessage<UsageError>("out: " + out.string() +
-                                          " is what is read, it must not be written over"));
+    EXPECT_THAT(
+        [&] {
+          check_output("out", out, {"synthetic", input});
+        },
+        ThrowsMessage<UsageError>("out: " + out.string() +
+                                  " is what is read, it must not be written over"));
   EXPECT_NO_THROW(check_output("out", folder.path() / "new", {"synthetic", input, ""}));
 }
 

@@ -44,10 +44,16 @@ TEST(PolicyChoice, TakesAThresholdBeforeTheModelsOwn) {
 }
 
 TEST(PolicyChoice, IsRefusedByFieldWhereItMakesNoSense) {
-  EXPECT_THAT([] { check({2, Criterion::confidence}); },
-              ThrowsMessage<UsageError>("threshold: expected a score from 0 to 1, got 2"));
-  EXPECT_THAT([] { check({0.5, Criterion::confidence, true}); },
-              ThrowsMessage<UsageError>("no_policy: excludes a threshold"));
+  EXPECT_THAT(
+      [] {
+        check({2, Criterion::confidence});
+      },
+      ThrowsMessage<UsageError>("threshold: expected a score from 0 to 1, got 2"));
+  EXPECT_THAT(
+      [] {
+        check({0.5, Criterion::confidence, true});
+      },
+      ThrowsMessage<UsageError>("no_policy: excludes a threshold"));
 }
 
 TEST(PolicyChoice, ComparesWhereImagesLeaveWithTheTuneImages) {

@@ -184,9 +184,9 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   EXPECT_THAT([&] { quantize(options("f32")); },
               ThrowsMessage<UsageError>("precision: a deployment file holds bf16 or int8, got "
                                         "\"f32\""));
-  EXPECT_THAT([&] { quantize(options("int7")); },
-              ThrowsMessage<UsageError>(
-                  HasSubstr("unknown precision \"int7\"; did you mean \"int8\"?")));
+  EXPECT_THAT(
+      [&] { quantize(options("int7")); },
+      ThrowsMessage<UsageError>(HasSubstr("unknown precision \"int7\"; did you mean \"int8\"?")));
   if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
   EXPECT_THAT([&] { quantize(options("int8", path)); },
               ThrowsMessage<UsageError>(HasSubstr("is what is read, it must not be written over")));

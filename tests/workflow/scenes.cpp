@@ -93,7 +93,8 @@ ModelFile three_eyed_model() {
     model.weights[head + ".bias"] = HostTensor::of({2}, std::vector<float>(2));
   }
   model.classes = {"cat", "dog"};
-  model.preprocessing = {kSceneSide, kSceneSide, Fit::squeeze, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};
+  model.preprocessing = {
+      kSceneSide, kSceneSide, Fit::squeeze, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};
   model.loss_weights = {0.2, 0.3, 0.5};
   return model;
 }
@@ -140,8 +141,7 @@ LoadedData test_scenes() {
 }
 
 DataProvenance parts_of(const Dataset& data) {
-  return {"scenes", sorted_part(data, 0, kSceneTrain),
-          sorted_part(data, kSceneTrain, kSceneTune),
+  return {"scenes", sorted_part(data, 0, kSceneTrain), sorted_part(data, kSceneTrain, kSceneTune),
           sorted_part(data, kSceneTrain + kSceneTune, kSceneCertify)};
 }
 
