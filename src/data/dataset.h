@@ -76,9 +76,9 @@ struct LoadedData {
 /// - "synthetic", "synthetic:SEED" or "synthetic:SEED:CLASSES" (2 … 20 of them, else 10)
 /// - a folder or .tar.gz of the official CIFAR-10 or CIFAR-100 binary archive
 /// - a folder or archive of the four IDX files of MNIST, Fashion-MNIST and their like
-/// - a folder train/<class>/*, test/<class>/* (the latter alone for Part::test), or <class>/* (then
-///   1/6 of each class, by seed, is the test part), also inside one top folder; as a folder or as
-///   .tar, .tar.gz, .tar.xz, .zip
+/// - a folder train/<class>/*, test/<class>/* (the latter alone for Part::test; without it val,
+///   valid or validation), or <class>/* (then 1/6 of each class, by seed, is the test part), also
+///   inside one top folder; as a folder or as .tar, .tar.gz, .tar.xz, .zip
 /// - a packed file written by write_packed
 /// Classes are in alphabetical order (CIFAR: the official order; IDX: that of the labels). Images
 /// in the order of their names.
