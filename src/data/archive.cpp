@@ -11,8 +11,8 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "data/file_tree.h"
-#include "data/parallel.h"
 
 namespace offramp::detail {
 namespace {
@@ -186,7 +186,8 @@ class ArchiveReader {
 class WorkQueue {
  public:
   explicit WorkQueue(const FileTree::Use& use) : use_(use) {
-    for (int t = 0; t < worker_count(); ++t) threads_.emplace_back([this] { work(); });
+    threads_.start(
+        std::clamp(usable_cores(), 2, 64), [this](int) { work(); }, [this] { stop(); });
   }
   ~WorkQueue() { close(); }
 
@@ -212,13 +213,17 @@ class WorkQueue {
   }
 
  private:
-  void close() {
+  void stop() {
     {
       const std::lock_guard lock(mutex_);
       closed_ = true;
     }
     changed_.notify_all();
-    threads_.clear();
+  }
+
+  void close() {
+    stop();
+    threads_.join();
   }
 
   void work() {
@@ -249,7 +254,7 @@ class WorkQueue {
   std::size_t bytes_ = 0;
   bool closed_ = false;
   std::exception_ptr failure_;
-  std::vector<std::jthread> threads_;
+  Threads threads_;
 };
 
 class ArchiveTree : public FileTree {

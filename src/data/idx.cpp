@@ -3,7 +3,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
-#include "data/parallel.h"
+#include "core/parallel.h"
 #include "data/sources.h"
 
 namespace offramp::detail {

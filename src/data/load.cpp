@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "core/error.h"
-#include "data/parallel.h"
+#include "core/parallel.h"
 #include "data/sources.h"
 #include "data/synthetic.h"
 
@@ -113,7 +113,7 @@ void resize_all(Dataset& dataset, int width, int height, Fit fit) {
   detail::check_memory(dataset.size(), height, width);
   const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
   std::vector<std::uint8_t> pixels(bytes * dataset.labels.size());
-  detail::parallel_for(dataset.labels.size(), [&](std::size_t i) {
+  parallel_for(dataset.labels.size(), [&](std::size_t i) {
     const auto src = dataset.image(static_cast<std::int64_t>(i));
     const Image image{dataset.width, dataset.height, {src.begin(), src.end()}};
     const Image sized = resize(image, width, height, fit);

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "data/dataset.h"
-#include "data/parallel.h"
+#include "core/parallel.h"
 
 namespace offramp {
 
@@ -15,7 +15,7 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
   std::array<std::uint64_t, 3> sum{}, squares{};
   std::mutex mutex;
   constexpr std::size_t kChunk = 256;
-  detail::parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
+  parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
     std::array<std::uint64_t, 3> part_sum{}, part_squares{};
     const std::size_t end = std::min(indices.size(), (chunk + 1) * kChunk);
     for (std::size_t i = chunk * kChunk; i < end; ++i) {

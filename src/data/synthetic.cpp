@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "data/parallel.h"
+#include "core/parallel.h"
 #include "data/shapes.h"
 #include "data/sources.h"
 
@@ -255,7 +255,7 @@ Dataset synthetic_data(int height, int width, std::int64_t count, Part part, std
     dataset.names[i] = fmt::format("{}/{}/{:06}", part_name, names[label], i);
     dataset.hashes[i] = image_hash(width, height, rgb);
   };
-  detail::parallel_for((images + kImagesPerTask - 1) / kImagesPerTask, [&](std::size_t task) {
+  parallel_for((images + kImagesPerTask - 1) / kImagesPerTask, [&](std::size_t task) {
     const std::size_t end = std::min(images, (task + 1) * kImagesPerTask);
     for (std::size_t i = task * kImagesPerTask; i < end; ++i) draw(i);
   });

@@ -1,11 +1,12 @@
 #include "runtime/ceiling.h"
 
 #include <algorithm>
-#include <barrier>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <thread>
 
+#include "core/parallel.h"
 #include "runtime/ceiling_kernels.h"
 
 namespace offramp {
@@ -57,14 +58,21 @@ CoreRates measure_core(const PeakKernel& kernel, double seconds) {
 /// The sum over cores that work at the same time.
 double measure_all(const PeakKernel& kernel, int cores, double seconds) {
   std::vector<double> rates(static_cast<std::size_t>(cores));
-  std::barrier start(cores);
-  std::vector<std::jthread> threads;
-  for (double& rate : rates)
-    threads.emplace_back([&kernel, &start, &rate, seconds] {
-      start.arrive_and_wait();
-      rate = measure_core(kernel, seconds).instructions_per_second;
-    });
-  threads.clear();  // joins
+  // Not a std::barrier: it could not be passed if a thread cannot be started.
+  std::atomic<int> waiting = cores;
+  std::atomic<bool> given_up = false;
+  Threads threads;
+  threads.start(
+      cores,
+      [&](int core) {
+        --waiting;
+        while (waiting > 0 && !given_up) std::this_thread::yield();
+        if (given_up) return;
+        rates[static_cast<std::size_t>(core)] =
+            measure_core(kernel, seconds).instructions_per_second;
+      },
+      [&] { given_up = true; });
+  threads.join();
   double sum = 0;
   for (const double rate : rates) sum += rate;
   return sum;
@@ -90,7 +98,7 @@ Ceiling measure(const PeakKernel& kernel, int cores, double seconds) {
 }  // namespace
 
 std::vector<Ceiling> measure_ceilings(int cores, double seconds) {
-  if (cores <= 0) cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (cores <= 0) cores = usable_cores();
   std::vector<Ceiling> ceilings;
   for (const PeakKernel& kernel : peak_kernels())
     ceilings.push_back(measure(kernel, cores, seconds));

@@ -5,9 +5,9 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <thread>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
@@ -66,17 +66,14 @@ class RuntimePredictor::Workers {
   explicit Workers(const RuntimeModel& model) : one_image_(model.for_one_image()) {
     for (int i = 0; i < model.threads(); ++i)
       streams_.push_back(std::make_unique<Stream>(model.for_streams()));
-    for (std::size_t i = 1; i < streams_.size(); ++i)
-      threads_.emplace_back([this, i] { serve(i); });
+    threads_.start(
+        static_cast<int>(streams_.size()) - 1,
+        [this](int i) { serve(static_cast<std::size_t>(i) + 1); }, [this] { close(); });
   }
 
   ~Workers() {
-    {
-      const std::lock_guard lock(mutex_);
-      closing_ = true;
-    }
-    changed_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
+    close();
+    threads_.join();
   }
 
   /// Runs all images; the visitor is called from several threads at once.
@@ -110,6 +107,13 @@ class RuntimePredictor::Workers {
   }
 
  private:
+  void close() {
+    {
+      const std::lock_guard lock(mutex_);
+      closing_ = true;
+    }
+    changed_.notify_all();
+  }
   void start_others() {
     {
       const std::lock_guard lock(mutex_);
@@ -164,7 +168,6 @@ class RuntimePredictor::Workers {
 
   Stream one_image_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  std::vector<std::thread> threads_;
 
   // The work at hand: set before the threads start.
   std::span<const float> images_;
@@ -179,6 +182,7 @@ class RuntimePredictor::Workers {
   int busy_ = 0;
   bool closing_ = false;
   std::exception_ptr error_;
+  Threads threads_;
 };
 
 RuntimePredictor::RuntimePredictor(std::shared_ptr<const RuntimeModel> model)

@@ -5,11 +5,12 @@
 #include <barrier>
 #include <chrono>
 #include <exception>
+#include <future>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
@@ -44,22 +45,20 @@ class TimedStreams::Team {
   Team(const std::shared_ptr<const CompiledNetwork>& network, Split split)
       : threads_each_(split.threads), meeting_(split.streams) {
     for (int i = 0; i < split.streams; ++i) streams_.push_back(std::make_unique<Stream>(network));
-    for (int i = 1; i < split.streams; ++i)
-      threads_.emplace_back([this, i] {
-        omp_set_num_threads(threads_each_);
-        while (true) {
-          meeting_.arrive_and_wait();
-          if (closing_) return;
-          work(*streams_[static_cast<std::size_t>(i)]);
-          meeting_.arrive_and_wait();
-        }
-      });
+    std::promise<bool> all_started;
+    threads_.start(
+        split.streams - 1,
+        [this, started = all_started.get_future().share()](int i) {
+          if (started.get()) serve(*streams_[static_cast<std::size_t>(i) + 1]);
+        },
+        [&] { all_started.set_value(false); });
+    all_started.set_value(true);
   }
 
   ~Team() {
     closing_ = true;
     meeting_.arrive_and_wait();
-    for (std::thread& thread : threads_) thread.join();
+    threads_.join();
   }
 
   double run(std::span<const float> images, std::span<const std::int64_t> order,
@@ -85,6 +84,16 @@ class TimedStreams::Team {
   }
 
  private:
+  void serve(Stream& stream) {
+    omp_set_num_threads(threads_each_);
+    while (true) {
+      meeting_.arrive_and_wait();
+      if (closing_) return;
+      work(stream);
+      meeting_.arrive_and_wait();
+    }
+  }
+
   bool visit(std::int64_t image, int exit_index, std::span<const float> logits) {
     const auto i = static_cast<std::size_t>(image);
     Opinion& opinion = opinions_[i];
@@ -120,7 +129,6 @@ class TimedStreams::Team {
 
   int threads_each_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  std::vector<std::thread> threads_;
   std::barrier<> meeting_;
   bool closing_ = false;  // set before a meeting
 
@@ -135,6 +143,7 @@ class TimedStreams::Team {
   std::atomic<std::size_t> next_ = 0;
   std::mutex mutex_;
   std::exception_ptr error_;
+  Threads threads_;
 };
 
 TimedStreams::TimedStreams(const Graph& graph, const Tensors& weights,
