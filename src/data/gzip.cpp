@@ -56,9 +56,6 @@ std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64
   }
   const std::uint32_t checksum = little_endian(bytes.last(8));
   const std::uint32_t size = little_endian(bytes.last(4));
-  if (size > max_bytes) {
-    throw Error("unfolds to {} bytes, more than the {} allowed", size, max_bytes);
-  }
   const auto damaged = [](archive* reader) {
     const char* why = archive_error_string(reader);
     return Error("the gzip file is damaged: {}", why == nullptr ? "unknown error" : why);
@@ -82,14 +79,15 @@ std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64
       status = archive_read_data_block(reader.get(), &data, &count, &offset);
     if (status == ARCHIVE_EOF) break;
     if (status != ARCHIVE_OK) throw damaged(reader.get());
-    if (count > size - unfolded.size()) {
-      throw Error("unfolds to more than the {} bytes that its end states", size);
+    if (count > max_bytes - unfolded.size()) {
+      throw Error("unfolds to more than the {} bytes allowed", max_bytes);
     }
     const auto* first = static_cast<const std::byte*>(data);
     unfolded.insert(unfolded.end(), first, first + count);
   }
   if (unfolded.size() != size) {
-    throw Error("unfolds to {} bytes, its end states {}", unfolded.size(), size);
+    throw Error("the gzip file is truncated or damaged: unfolds to {} bytes, its end states {}",
+                unfolded.size(), size);
   }
   if (crc32(unfolded) != checksum) throw Error("the gzip file is damaged: its checksum differs");
   return unfolded;

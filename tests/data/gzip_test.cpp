@@ -57,6 +57,8 @@ TEST(Gzip, RefusesAFileCutOffAtAnyLength) {
   const auto whole = test::gzip(some_bytes(500));
   for (std::size_t length = 0; length < whole.size(); ++length)
     EXPECT_NE(failure(std::span(whole).first(length)), "no error") << length;
+  EXPECT_EQ(failure(std::span(whole).first(whole.size() / 2)),
+            "the gzip file is damaged: truncated gzip input");
   EXPECT_EQ(failure(std::span(whole).first(17)), "17 bytes, too short for a gzip file");
 }
 
@@ -82,23 +84,22 @@ TEST(Gzip, ComparesTheChecksum) {
   EXPECT_EQ(failure(bytes), "the gzip file is damaged: its checksum differs");
 }
 
-TEST(Gzip, RefusesAFileThatUnfoldsToMoreOrLessThanItStates) {
+TEST(Gzip, RefusesAFileThatUnfoldsToAnotherSizeThanItsEndStates) {
   const auto whole = test::gzip(some_bytes(500));
-  auto small = whole, large = whole;
-  small[small.size() - 4] = std::byte{0xf3};  // 499 of 500 bytes, 0x01f4
-  EXPECT_EQ(failure(small), "unfolds to more than the 499 bytes that its end states");
-  large[large.size() - 4] = std::byte{0xf5};
-  EXPECT_EQ(failure(large), "unfolds to 500 bytes, its end states 501");
+  auto other = whole;
+  other[other.size() - 4] = std::byte{0xf3};  // of 500 bytes, 0x01f4
+  EXPECT_EQ(failure(other),
+            "the gzip file is truncated or damaged: unfolds to 500 bytes, its end states 499");
 }
 
 TEST(Gzip, StopsABombAtTheLimitWhateverItStates) {
   // A million zeros in about a thousand bytes.
   auto bomb = test::gzip(std::vector<std::byte>(1000000));
   ASSERT_LT(bomb.size(), 2000u);
-  EXPECT_EQ(failure(bomb, 999999), "unfolds to 1000000 bytes, more than the 999999 allowed");
   EXPECT_EQ(failure(bomb, 1000000), "no error");
+  EXPECT_EQ(failure(bomb, 999999), "unfolds to more than the 999999 bytes allowed");
   for (std::size_t i = bomb.size() - 4; i < bomb.size(); ++i) bomb[i] = std::byte{0};
-  EXPECT_EQ(failure(bomb, 999999), "unfolds to more than the 0 bytes that its end states");
+  EXPECT_EQ(failure(bomb, 999999), "unfolds to more than the 999999 bytes allowed");
 }
 
 TEST(Gzip, RefusesAnythingBehindTheStream) {
@@ -109,7 +110,8 @@ TEST(Gzip, RefusesAnythingBehindTheStream) {
   auto two = test::gzip(some_bytes(500));
   const auto second = test::gzip(some_bytes(20));
   two.insert(two.end(), second.begin(), second.end());
-  EXPECT_EQ(failure(two), "unfolds to more than the 20 bytes that its end states");
+  EXPECT_EQ(failure(two),
+            "the gzip file is truncated or damaged: unfolds to 520 bytes, its end states 20");
 }
 
 TEST(Gzip, RefusesGzipWithinGzip) {
