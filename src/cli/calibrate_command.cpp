@@ -5,6 +5,7 @@
 #include "cli/calibration_output.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
+#include "policy/criteria.h"
 
 namespace offramp::cli {
 namespace {
@@ -47,8 +48,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("--out", flags->out, "Write to this file instead of the model's own");
   add_aims(*command, *flags);
-  command->add_option("--criterion", flags->criterion, "confidence, entropy, margin or patience")
-      ->capture_default_str();
+  command->add_option("--criterion", flags->criterion, criteria_names())->capture_default_str();
   command
       ->add_option("--ensemble", flags->ensemble,
                    "What an exit answers with: off, or the mean, geometric or weighted mean of the "

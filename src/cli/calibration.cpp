@@ -196,6 +196,7 @@ class Calibrator {
  public:
   Calibrator(const CalibrateFlags& flags, std::optional<ModelFile> made)
       : flags_(flags),
+        aim_(aim_of(flags)),
         shape_{criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)},
         made_(made.has_value()),
         model_(made_ ? std::move(*made) : load_model(flags.model, &extra_)),
@@ -220,19 +221,23 @@ class Calibrator {
     Calibration result;
     result.classes = model_.classes;
     result.engine = engine_for(model_, flags_.engine);
-    if (flags_.max_accuracy_drop)
-      result.least_accuracy = least_accuracy_ = reference_accuracy() - *flags_.max_accuracy_drop;
+    if (flags_.max_accuracy_drop) {
+      reference_accuracy_ = reference_accuracy();
+      result.least_accuracy = reference_accuracy_ - *flags_.max_accuracy_drop;
+    }
     Candidate best = consider({});
     if (flags_.drop_useless_exits && best.chosen.met) drop_useless(best);
 
     ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
     result.met = best.chosen.met;
-    result.chosen = {best.chosen.policy, aim_text(flags_)};
+    result.chosen.policy = best.chosen.policy;
+    result.chosen.aim = aim_;
     if (flags_.guarantee) {
       result.certificate = draw_certificate(best, deployed);
-      result.met = result.certificate->holds();
-      result.chosen.policy = result.certificate->result.policy;
-      result.chosen.guarantee = guarantee_of(*result.certificate);
+      const CertificationResult& found = result.certificate->result;
+      result.met = found.holds();
+      result.chosen =
+          certified_policy(found, guarantee_aim(), result.engine.precision, result.engine.kernels);
     }
     if (!result.met) {
       // The last exit itself, not an ensemble that may be worse.
@@ -272,10 +277,13 @@ class Calibrator {
   }
 
   void check_level(int attempt) const {
-    if (!(level_of_attempt(flags_.level(), attempt) > 1e-250))
+    try {
+      prepare_certification(never_stop(exits_), guarantee_aim(), 0, attempt);
+    } catch (const Error&) {
       throw Error(
           "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
           flags_.model, attempt - 1, flags_.level());
+    }
   }
 
   /// The other model, on this model's tune images: refused if it was trained on them.
@@ -316,20 +324,19 @@ class Calibrator {
     return costs;
   }
 
-  GuaranteeAim guarantee_aim() const {
-    return {*flags_.guarantee, flags_.level(), flags_.label_free, model_.certificates + 1};
-  }
+  HarmGuarantee guarantee_aim() const { return std::get<HarmGuarantee>(aim_); }
 
   Chosen choose(const Candidate& candidate) const {
     const LogitsView tune = candidate.tune.view();
-    if (flags_.guarantee)
-      return foresee_guarantee(candidate.fitted, tune, candidate.costs.relative, guarantee_aim(),
-                               static_cast<std::int64_t>(certify_.indices.size()));
-    ThresholdAim aim;
-    if (flags_.threshold) aim.threshold = static_cast<float>(*flags_.threshold);
-    aim.most_relative_cost = flags_.max_cost;
-    aim.least_accuracy = least_accuracy_;
-    return choose_thresholds(candidate.fitted, tune, candidate.costs.relative, aim);
+    const auto with = [&](const auto& aim, auto... more) {
+      return choose_thresholds(candidate.fitted, tune, candidate.costs.relative, aim, more...);
+    };
+    if (const auto* aim = std::get_if<FixedThreshold>(&aim_)) return with(*aim);
+    if (const auto* aim = std::get_if<AccuracyDrop>(&aim_)) return with(*aim, reference_accuracy_);
+    if (const auto* aim = std::get_if<MaxCost>(&aim_)) return with(*aim);
+    return foresee_guarantee(candidate.fitted, tune, candidate.costs.relative, guarantee_aim(),
+                             static_cast<std::int64_t>(certify_.indices.size()),
+                             model_.certificates + 1);
   }
 
   Candidate consider(std::vector<int> dropped) const {
@@ -390,48 +397,27 @@ class Calibrator {
   Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
-    GuaranteeAim aim = guarantee_aim();
-    const auto images = static_cast<std::int64_t>(certify_.indices.size());
-    const double level = level_of_attempt(aim.delta, aim.attempt);
-    const std::int64_t needed = images_needed(aim.epsilon, level);
-    if (images < needed) {
-      // Known beforehand: nothing is looked at, and nothing is spent.
-      certificate.result = {best.fitted, std::nullopt, level, images, 0, needed};
-      certificate.result.policy.thresholds.assign(best.fitted.thresholds.size(), std::nullopt);
-      return certificate;
-    }
+    const HarmGuarantee aim = guarantee_aim();
+    certificate.result =
+        prepare_certification(best.fitted, aim, static_cast<std::int64_t>(certify_.indices.size()),
+                              model_.certificates + 1);
+    // Known beforehand: nothing is looked at, and nothing is spent.
+    if (!certificate.result.has_enough_images()) return certificate;
     count_certificate();
-    certificate.attempt = aim.attempt = model_.certificates;
+    certificate.drawn = true;
     std::unique_ptr<Predictor> other;
     if (!best.dropped.empty()) other = open_engine(deployed, flags_.engine);
     const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_);
-    certificate.result =
-        guarantee(best.fitted, best.tune.view(), logits.view(), best.costs.relative, aim);
-    if (flags_.per_class && certificate.holds())
+    certificate.result = guarantee(best.fitted, best.tune.view(), logits.view(),
+                                   best.costs.relative, aim, model_.certificates);
+    if (flags_.per_class && certificate.result.holds())
       certificate.worst = worst_class(Replayed(logits.view(), certificate.result.policy).outcome(),
                                       logits.classes, flags_.label_free, certificate.result.level);
     return certificate;
   }
 
-  std::optional<Guarantee> guarantee_of(const Certificate& certificate) const {
-    if (!certificate.holds()) return std::nullopt;
-    const CertifiedPolicy& result = certificate.result;
-    const Engine engine = engine_for(model_, flags_.engine);
-    Guarantee given;
-    given.of = flags_.label_free ? "disagreement" : "harm";
-    given.epsilon = *flags_.guarantee;
-    given.delta = flags_.level();
-    given.level = result.level;
-    given.images = result.images;
-    given.counted = result.certified->harmed;
-    given.upper_bound = result.certified->upper_bound;
-    given.precision = engine.precision;
-    given.kernels = engine.kernels;
-    return given;
-  }
-
   void write(ModelFile deployed, Calibration& result) const {
-    if (flags_.out.empty() && model_.policy) result.replaced = model_.policy->aim;
+    if (flags_.out.empty() && model_.policy) result.replaced = describe_aim(model_.policy->aim);
     // Another run may have drawn a certificate meanwhile.
     deployed.certificates = std::max(model_.certificates, load_model(flags_.model).certificates);
     deployed.policy = result.chosen;
@@ -440,6 +426,7 @@ class Calibrator {
   }
 
   const CalibrateFlags& flags_;
+  Aim aim_;
   PolicyShape shape_;
   bool made_;  ///< of the model in flags_.model, rather than that model itself
   Tensors extra_;
@@ -449,8 +436,8 @@ class Calibrator {
   Listed tune_, certify_;
   Reference reference_;
   std::unique_ptr<Predictor> predictor_;
-  SavedLogits all_;  ///< of tune, all exits
-  std::optional<double> least_accuracy_;
+  SavedLogits all_;                ///< of tune, all exits
+  double reference_accuracy_ = 0;  ///< on tune, where a drop of it is the aim
 };
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include "eval/policy_metrics.h"
 #include "eval/worst_class.h"
 #include "model/model_file.h"
-#include "model/policy_json.h"
 #include "policy/calibration.h"
 
 namespace offramp::cli {
@@ -29,8 +28,10 @@ struct CalibrateFlags {
 /// @throws UsageError unless there is one aim, and every number makes sense for it
 void check(const CalibrateFlags& flags);
 
-/// The aim as it was given: what the model file keeps of it.
-std::string aim_text(const CalibrateFlags& flags);
+/// The aim that was asked for, as the model file keeps it.
+Aim aim_of(const CalibrateFlags& flags);
+/// Asks for an aim; the other way round.
+void set_aim(const Aim& aim, CalibrateFlags& flags);
 
 /// What an image costs that stops at each exit.
 struct ExitCosts {
@@ -48,13 +49,10 @@ struct OnTune {
 };
 
 struct Certificate {
-  int attempt = 0;  ///< from 1, of those drawn from these images; 0: too few images, none was drawn
+  bool drawn = false;        ///< else there were too few images, and none was looked at
   std::int64_t missing = 0;  ///< listed in the model, not found in the data
-  CertifiedPolicy result;
+  CertificationResult result;
   std::optional<WorstClass> worst;
-
-  /// Something other than "never stop early" was certified.
-  bool holds() const { return result.certified && result.certified->index > 0; }
 };
 
 /// What was chosen and written.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/calibration.h"
+#include "cli/policy_flags.h"
 #include "core/error.h"
 
 namespace offramp::cli {
@@ -37,12 +38,8 @@ void check(const CalibrateFlags& flags) {
         "{}",
         aims == 0 ? "none" : std::to_string(aims));
   const auto open_rate = [](double x) { return x > 0 && x < 1; };
-  if (criterion_from_string(flags.criterion) == Criterion::patience)
-    check_number("--threshold", flags.threshold, "a number of exits that agree, from 1",
-                 [](double x) { return x >= 1 && x <= 1000 && x == std::floor(x); });
-  else
-    check_number("--threshold", flags.threshold, "a score from 0 to 1",
-                 [](double x) { return x >= 0 && x <= 1; });
+  const Criterion criterion = criterion_from_string(flags.criterion);
+  if (flags.threshold) check_threshold_flag(criterion, *flags.threshold);
   ensemble_from_string(flags.ensemble);
   check_number("--max-accuracy-drop", flags.max_accuracy_drop,
                "a fraction of 1 (0.005 is half a point)", [](double x) { return x >= 0 && x < 1; });
@@ -64,19 +61,26 @@ void check(const CalibrateFlags& flags) {
         "is not certain");
 }
 
-std::string aim_text(const CalibrateFlags& flags) {
-  std::string text;
-  if (flags.threshold) text = fmt::format("--threshold {}", *flags.threshold);
-  if (flags.max_accuracy_drop) {
-    text = fmt::format("--max-accuracy-drop {}", *flags.max_accuracy_drop);
-    if (!flags.reference.empty()) text += " --reference " + name_to_keep(flags.reference);
+Aim aim_of(const CalibrateFlags& flags) {
+  const CostUnit unit = cost_unit_from_string(flags.cost);
+  if (flags.threshold) return FixedThreshold{*flags.threshold, unit};
+  if (flags.max_accuracy_drop)
+    return AccuracyDrop{*flags.max_accuracy_drop,
+                        flags.reference.empty() ? "" : name_to_keep(flags.reference), unit};
+  if (flags.max_cost) return MaxCost{*flags.max_cost, unit};
+  return HarmGuarantee{flags.guarantee.value(), flags.level(), flags.label_free, unit};
+}
+
+void set_aim(const Aim& aim, CalibrateFlags& flags) {
+  flags.cost = to_string(cost_unit_of(aim));
+  if (const auto* of = std::get_if<FixedThreshold>(&aim)) flags.threshold = of->threshold;
+  if (const auto* of = std::get_if<AccuracyDrop>(&aim)) flags.max_accuracy_drop = of->max_drop;
+  if (const auto* of = std::get_if<MaxCost>(&aim)) flags.max_cost = of->max_relative_cost;
+  if (const auto* of = std::get_if<HarmGuarantee>(&aim)) {
+    flags.guarantee = of->epsilon;
+    flags.delta = of->delta;
+    flags.label_free = of->label_free;
   }
-  if (flags.max_cost) text = fmt::format("--max-cost {}", *flags.max_cost);
-  if (flags.guarantee)
-    text = fmt::format("--guarantee {} --delta {}{}", *flags.guarantee, flags.level(),
-                       flags.label_free ? " --label-free" : "");
-  if (flags.cost != "macs") text += " --cost " + flags.cost;
-  return text;
 }
 
 }  // namespace offramp::cli

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/terminal.h"
+#include "policy/criteria.h"
 
 namespace offramp::cli {
 namespace {
@@ -36,12 +37,12 @@ std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
 
 json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
                     const Certificate& certificate) {
-  const CertifiedPolicy& found = certificate.result;
+  const CertificationResult& found = certificate.result;
   json object = {{"of", flags.label_free ? "disagreement" : "harm"},
                  {"epsilon", *flags.guarantee},
                  {"delta", flags.level()},
-                 {"certified", certificate.holds()},
-                 {"attempt", certificate.attempt > 0 ? json(certificate.attempt) : json(nullptr)},
+                 {"certified", found.holds()},
+                 {"attempt", certificate.drawn ? json(found.attempt) : json(nullptr)},
                  {"level", found.level},
                  {"images", found.images},
                  {"missing", certificate.missing},
@@ -51,9 +52,9 @@ json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
                  {"precision", result.engine.precision},
                  {"kernels", result.engine.kernels},
                  {"worst_class", nullptr}};
-  if (certificate.holds()) {
-    object["counted"] = found.certified->harmed;
-    object["upper_bound"] = found.certified->upper_bound;
+  if (found.holds()) {
+    object["counted"] = found.counted;
+    object["upper_bound"] = found.upper_bound;
   }
   if (const auto& worst = certificate.worst)
     object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
@@ -63,39 +64,29 @@ json guarantee_json(const CalibrateFlags& flags, const Calibration& result,
   return object;
 }
 
-std::string_view counted_as(const CalibrateFlags& flags) {
-  return flags.label_free ? "answers other than the last exit's" : "harm";
-}
-
-/// "harm ≤ 0.01 with probability ≥ 0.95".
-std::string promise(const CalibrateFlags& flags) {
-  return fmt::format("{} ≤ {} with probability ≥ {:.6g}", counted_as(flags), *flags.guarantee,
-                     1 - flags.level());
-}
-
 std::string guarantee_text(const CalibrateFlags& flags, const Calibration& result,
                            const Certificate& certificate) {
-  const CertifiedPolicy& found = certificate.result;
+  const CertificationResult& found = certificate.result;
+  const std::string promise = describe_promise(std::get<HarmGuarantee>(result.chosen.aim.value()));
   std::string text;
-  if (certificate.attempt == 0)
+  if (!certificate.drawn)
     text = fmt::format(
         "nothing is certified: for {}, {} certify images are too few, {} are needed; they were not "
         "looked at, and every image goes to the last exit\n",
-        promise(flags), with_commas(found.images), with_commas(found.images_needed));
-  else if (!certificate.holds())
+        promise, with_commas(found.images), with_commas(found.images_needed));
+  else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the most careful thresholds fail the test of {}; every image "
         "goes to the last exit\n",
-        promise(flags));
+        promise);
   else
-    text =
-        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
-                    promise(flags), with_commas(found.certified->harmed), with_commas(found.images),
-                    found.certified->upper_bound);
-  if (certificate.attempt > 0)
+    text = fmt::format(
+        "certified: {} on images like these ({} of {} certify images, bound {:.3g})\n", promise,
+        with_commas(found.counted), with_commas(found.images), found.upper_bound);
+  if (certificate.drawn)
     text += fmt::format(
         "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
-        certificate.attempt, printable(flags.model), found.level);
+        found.attempt, printable(flags.model), found.level);
   if (certificate.missing > 0)
     text += fmt::format(
         "{} images of its certify part are not in the data: the certificate is of the others\n",
@@ -119,11 +110,8 @@ std::string unmet_text(const CalibrateFlags& flags, const Calibration& result) {
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
 
-/// Scores near 1 are told apart by what is missing.
 std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
-  if (!threshold) return "never";
-  if (criterion == Criterion::patience) return fmt::format("{}", *threshold);
-  return fmt::format("{:.{}f}", *threshold, *threshold > 0.9995f && *threshold < 1 ? 7 : 4);
+  return threshold ? format_threshold(criterion, *threshold) : "never";
 }
 
 std::string answers_text(Ensemble ensemble) {
@@ -163,7 +151,7 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
   json object = {
       {"model", flags.model},
       {"written_to", flags.written_to()},
-      {"aim", result.chosen.aim},
+      {"aim", describe_aim(result.chosen.aim)},
       {"met", result.met},
       {"criterion", to_string(policy.criterion)},
       {"ensemble", to_string(policy.ensemble)},
@@ -199,11 +187,12 @@ std::string to_json_text(const CalibrateFlags& flags, const Calibration& result)
 std::string to_text(const CalibrateFlags& flags, const Calibration& result, bool color) {
   const OnTune& tune = result.tune;
   const PolicyMetrics& metrics = tune.metrics;
-  std::string text = heading(fmt::format("Chosen on {} tune images by {}{}",
-                                         with_commas(tune.images), printable(result.chosen.aim),
-                                         answers_text(result.chosen.policy.ensemble)),
-                             color) +
-                     "\n" + exits_table(result, color);
+  std::string text =
+      heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),
+                          printable(describe_aim(result.chosen.aim)),
+                          answers_text(result.chosen.policy.ensemble)),
+              color) +
+      "\n" + exits_table(result, color);
   text += fmt::format(
       "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
       "alone: {}\n",

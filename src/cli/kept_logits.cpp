@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/version.h"
+#include "model/policy_json.h"
 
 namespace offramp::cli {
 namespace {

@@ -24,14 +24,14 @@ void add_policy_flags(CLI::App& command, PolicyFlags& flags);
 /// @throws UsageError if a value makes no sense, or two flags exclude each other
 void check(const PolicyFlags& flags);
 
+/// @throws UsageError "--threshold: expected …" if the criterion cannot reach it
+void check_threshold_flag(Criterion criterion, double threshold);
+
 /// What to stop by: the flags' threshold at every early exit, else the model's own policy, whose
 /// guarantee holds for the precision and the kernels it was certified with only. nullopt: always
 /// the last exit.
 std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
                                       const Engine& engine);
-
-/// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
-std::string describe(const Policy& policy);
 
 /// Whether images leave elsewhere than those that a model's policy was chosen on. nullopt: the
 /// policy does not know where those left.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <sstream>
 #include <utility>
 
 #include "cli/engine.h"
@@ -75,6 +74,12 @@ EngineFlags engine_flags(const QuantizeFlags& flags, const std::string& precisio
   return engine;
 }
 
+/// Whether an aim names neither a file nor a measured time.
+bool can_be_met_again(const Aim& aim) {
+  const auto* drop = std::get_if<AccuracyDrop>(&aim);
+  return (drop == nullptr || drop->reference.empty()) && cost_unit_of(aim) == CostUnit::macs;
+}
+
 /// The flags by which the policy is chosen again; nullopt where it cannot be, and result says why.
 std::optional<CalibrateFlags> flags_to_choose_again(const QuantizeFlags& flags,
                                                     const ModelFile& model, Quantized& result) {
@@ -82,18 +87,22 @@ std::optional<CalibrateFlags> flags_to_choose_again(const QuantizeFlags& flags,
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
     return std::nullopt;
   }
-  auto wanted = flags_of_aim(*model.policy);
-  if (!wanted) {
+  const std::optional<Aim>& aim = model.policy->aim;
+  if (!aim || !can_be_met_again(*aim)) {
     result.no_policy = fmt::format(
         "the policy's aim ({}) cannot be met again from what the model holds: choose one with "
         "\"offramp calibrate\"",
-        model.policy->aim);
+        describe_aim(aim));
     return std::nullopt;
   }
-  wanted->model = flags.model;
-  wanted->out = flags.written_to();
-  wanted->data = flags.data;
-  wanted->engine = engine_flags(flags, flags.precision);
+  CalibrateFlags wanted;
+  set_aim(*aim, wanted);
+  wanted.criterion = to_string(model.policy->policy.criterion);
+  wanted.ensemble = to_string(model.policy->policy.ensemble);
+  wanted.model = flags.model;
+  wanted.out = flags.written_to();
+  wanted.data = flags.data;
+  wanted.engine = engine_flags(flags, flags.precision);
   return wanted;
 }
 
@@ -141,40 +150,6 @@ std::string QuantizeFlags::written_to() const {
   fs::path path = model;
   path.replace_extension("." + precision + ".safetensors");
   return path.string();
-}
-
-std::optional<CalibrateFlags> flags_of_aim(const ChosenPolicy& chosen) {
-  CalibrateFlags flags;
-  flags.criterion = to_string(chosen.policy.criterion);
-  flags.ensemble = to_string(chosen.policy.ensemble);
-  std::istringstream words(chosen.aim);
-  std::string word;
-  while (words >> word) {
-    if (word == "--label-free") {
-      flags.label_free = true;
-      continue;
-    }
-    double value = 0;
-    if (!(words >> value)) return std::nullopt;
-    if (word == "--threshold")
-      flags.threshold = value;
-    else if (word == "--max-accuracy-drop")
-      flags.max_accuracy_drop = value;
-    else if (word == "--max-cost")
-      flags.max_cost = value;
-    else if (word == "--guarantee")
-      flags.guarantee = value;
-    else if (word == "--delta")
-      flags.delta = value;
-    else
-      return std::nullopt;
-  }
-  try {
-    check(flags);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-  return flags;
 }
 
 Quantized quantize(const QuantizeFlags& flags) {

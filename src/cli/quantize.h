@@ -41,10 +41,6 @@ struct Quantized {
   std::string no_policy;                     ///< why there is none, a line; else empty
 };
 
-/// The flags by which `offramp calibrate` chose a policy; nullopt for an aim that names a file or a
-/// measured time, which cannot be met again from what the model holds.
-std::optional<CalibrateFlags> flags_of_aim(const ChosenPolicy& chosen);
-
 /// Makes a deployment file of one precision, measures it on tune images, and chooses the policy
 /// anew by the aim of the model's own.
 /// @throws Error "<path>: …" for a deployment file, data without the model's images, or a file that

@@ -19,6 +19,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/calibration.h"
+#include "policy/criteria.h"
 #include "recipe/recipe.h"
 #include "report/report.h"
 
@@ -26,8 +27,6 @@ namespace offramp::cli {
 namespace {
 
 constexpr int kCurvePoints = 200;
-constexpr std::array kCriteria = {Criterion::confidence, Criterion::entropy, Criterion::margin,
-                                  Criterion::patience};
 
 struct Flags {
   std::vector<std::string> runs;
@@ -98,13 +97,11 @@ ReportPolicy policy_of_subject(const Subject& subject, const Flags& flags) {
       policy_of(PolicyFlags{}, subject.model, engine_for(subject.model, flags.engine));
   if (chosen) {
     policy.policy = chosen->policy;
-    policy.aim = chosen->aim;
+    policy.aim = describe_aim(chosen->aim);
     if (const auto& given = chosen->guarantee)
-      policy.guarantee = fmt::format(
-          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} others at "
-          "{}",
-          given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
-          given->precision);
+      policy.guarantee =
+          fmt::format("{} on images like these, certified on {} others at {}", describe(*given),
+                      with_commas(given->images), given->precision);
   }
   policy.executed = chosen && subject.kept.stopped;
   const StoppedAnswers stopped =
@@ -137,8 +134,9 @@ void add_curves(const Subject& subject, const Flags& flags, ReportInput& input) 
   const SavedLogits tune = logits_of(subject.run.model, model, set, "tune", flags.engine).logits;
   const Policy shape =
       fit_policy({Criterion::confidence, input.policy.policy.ensemble}, tune.view());
-  const auto thresholds = sweep_thresholds(shape, kCriteria, tune.view(), kCurvePoints);
-  input.curves = sweep(shape, kCriteria, thresholds, input.test, input.costs);
+  const std::vector<Criterion> criteria = all_criteria();
+  const auto thresholds = sweep_thresholds(shape, criteria, tune.view(), kCurvePoints);
+  input.curves = sweep(shape, criteria, thresholds, input.test, input.costs);
 }
 
 void add_other(const std::string& path, const Flags& flags, const Subject& subject,

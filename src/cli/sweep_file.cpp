@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/calibration.h"
+#include "policy/criteria.h"
 
 namespace offramp::cli {
 namespace {
@@ -15,8 +16,6 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr int kThresholds = 1000;
-constexpr std::array kCriteria = {Criterion::confidence, Criterion::entropy, Criterion::margin,
-                                  Criterion::patience};
 constexpr std::array kEnsembles = {Ensemble::off, Ensemble::mean, Ensemble::geometric,
                                    Ensemble::weighted};
 
@@ -28,15 +27,16 @@ struct ReadCurve {
 std::vector<ReadCurve> all_curves(const LogitsView& tune, const LogitsView& view,
                                   std::span<const double> costs) {
   std::vector<ReadCurve> curves;
+  const std::vector<Criterion> criteria = all_criteria();
   // Temperatures are those of the exits, whatever is made of them.
   const Policy fitted = fit_policy({Criterion::confidence, Ensemble::weighted}, tune);
   for (const Ensemble ensemble : kEnsembles) {
     Policy shape = fitted;
     shape.ensemble = ensemble;
     if (ensemble != Ensemble::weighted) shape.ensemble_weights.clear();
-    const auto thresholds = sweep_thresholds(shape, kCriteria, tune, kThresholds);
-    auto read = sweep(shape, kCriteria, thresholds, view, costs);
-    auto chosen = sweep(shape, kCriteria, thresholds, tune, costs);
+    const auto thresholds = sweep_thresholds(shape, criteria, tune, kThresholds);
+    auto read = sweep(shape, criteria, thresholds, view, costs);
+    auto chosen = sweep(shape, criteria, thresholds, tune, costs);
     for (std::size_t i = 0; i < read.size(); ++i)
       curves.push_back({std::move(read[i]), std::move(chosen[i])});
   }

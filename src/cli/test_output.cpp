@@ -68,7 +68,7 @@ json policy_json(const PolicyResult& policy) {
   if (const auto& given = policy.chosen.guarantee)
     guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
   return {{"from", policy.of_model ? "model" : "flags"},
-          {"aim", policy.chosen.aim},
+          {"aim", describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
           {"ensemble", to_string(rule.ensemble)},
           {"thresholds", thresholds},
@@ -92,12 +92,11 @@ json rates_json(const std::vector<std::int64_t>& counts, std::int64_t images) {
 }
 
 json overthinking_json(const ModelFile& model, const TestResult& result) {
-  const Overthinking& rates = result.metrics.overthinking;
+  const OverthinkingCounts& all = result.metrics.overthinking;
   const auto rows = overthinking_by_class(result.logits.view());
-  const OverthinkingCounts all = together(rows);
-  json object = {{"wasteful", rates.wasteful},
-                 {"destructive", rates.destructive},
-                 {"oracle", rates.oracle},
+  json object = {{"wasteful", all.rate(all.wasteful())},
+                 {"destructive", all.rate(all.destructive())},
+                 {"oracle", all.rate(all.oracle())},
                  {"destroyed_errors", nullptr},
                  {"needed_cost", nullptr},
                  {"first_right", rates_json(all.first_right, all.images)},
@@ -117,7 +116,7 @@ json overthinking_json(const ModelFile& model, const TestResult& result) {
 }
 
 std::string overthinking_text(const TestResult& result, bool color) {
-  const OverthinkingCounts all = together(overthinking_by_class(result.logits.view()));
+  const OverthinkingCounts& all = result.metrics.overthinking;
   const auto share = [&](std::int64_t count) {
     return percent(static_cast<double>(count) / static_cast<double>(all.images));
   };
@@ -197,10 +196,9 @@ std::string policy_text(const PolicyResult& policy, bool color) {
                                       describe(chosen.policy)),
                           color),
                   table.text(color));
-  if (policy.of_model) text += fmt::format("  chosen by {}", printable(chosen.aim));
+  if (policy.of_model) text += fmt::format("  chosen by {}", printable(describe_aim(chosen.aim)));
   if (const auto& given = chosen.guarantee)
-    text += fmt::format("; certified: {} ≤ {:g} with probability ≥ {:g}", given->of, given->epsilon,
-                        1 - given->delta);
+    text += fmt::format("; certified: {}", describe(*given));
   if (policy.certificate_lost)
     text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.of_model) text += "\n";
