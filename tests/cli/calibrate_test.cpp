@@ -317,7 +317,7 @@ TEST_F(Calibrate, RefusesToCertifyKernelsThatAMachineChooses) {
 }
 
 TEST(CalibrateFlags, AreKeptAsTheAim) {
-  using cli::aim_text;
+  const auto aim_text = [](const cli::CalibrateFlags& flags) { return describe(aim_of(flags)); };
   EXPECT_EQ(aim_text(with([&](auto& f) { f.threshold = 0.9; })), "--threshold 0.9");
   EXPECT_EQ(aim_text(with([&](auto& f) {
               f.reference = "runs/plain.safetensors";
@@ -450,8 +450,8 @@ TEST_F(Calibrate, ChangesNothingButThePolicy) {
     EXPECT_EQ(after.provenance.details_json, model.provenance.details_json);
     EXPECT_EQ(after.certificates, 2);
   }
-  EXPECT_EQ(load_model(path).policy->aim, "--max-cost 0.7");
-  EXPECT_EQ(load_model(out).policy->aim, "--threshold 0.8");
+  EXPECT_EQ(load_model(path).policy->aim, Aim(MaxCost{0.7}));
+  EXPECT_EQ(load_model(out).policy->aim, Aim(FixedThreshold{0.8}));
 }
 
 TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
@@ -536,6 +536,14 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   const Guarantee kept = *after.policy->guarantee;
   EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given["level"], kCertify, given["counted"],
                              given["upper_bound"], "f32", kernels_name()}));
+  // A server finds the more careful certified steps in the file.
+  ASSERT_TRUE(after.policy->path.has_value());
+  const CertifiedPath& steps = *after.policy->path;
+  ASSERT_GT(steps.chosen, 0u);
+  EXPECT_EQ(steps.steps[steps.chosen].counted, given["counted"]);
+  EXPECT_EQ(steps.steps[steps.chosen].thresholds, after.policy->policy.thresholds);
+  EXPECT_NEAR(steps.steps[steps.chosen].accuracy, first["tune"]["accuracy"], 1e-12);
+  EXPECT_NEAR(steps.steps[steps.chosen].relative_cost, first["tune"]["relative_cost"], 1e-12);
   // The count is that of a run that really stops.
   const json certify = tested("certify")["policy"];
   EXPECT_NEAR(certify["harm"], static_cast<double>(given["counted"]) / kCertify, 1e-12);
@@ -563,7 +571,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
                                         path + " and tested at level 0.0009\n"),
                               HasSubstr("worst class: ")));
   EXPECT_EQ(load_model(path).policy->guarantee->of, "disagreement");
-  EXPECT_EQ(load_model(path).policy->aim, "--guarantee 0.05 --delta 0.1 --label-free");
+  EXPECT_EQ(load_model(path).policy->aim, Aim(HarmGuarantee{0.05, 0.1, true}));
   EXPECT_EQ(load_model(path).certificates, 3);
 }
 

@@ -32,7 +32,7 @@ std::string said(const Work& work) {
 TEST(PrecisionFor, TakesWhatWasCertifiedWhereNobodyAsks) {
   ModelFile model = some_model();
   EXPECT_EQ(precision_for(model, ""), Precision::f32);
-  model.policy = ChosenPolicy{never_stop(3), "--guarantee 0.01", Guarantee{}, {}};
+  model.policy = ChosenPolicy{never_stop(3), HarmGuarantee{0.01}, Guarantee{}};
   model.policy->guarantee->precision = "bf16";
   for (const char* word : {"", "auto"}) EXPECT_EQ(precision_for(model, word), Precision::bf16);
   EXPECT_EQ(precision_for(model, "f32"), Precision::f32);

@@ -158,7 +158,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = Ensemble::geometric;
-  chosen.aim = "--max-cost 0.5";
+  chosen.aim = MaxCost{0.5};
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
   model.policy = chosen;
   save();
@@ -476,7 +476,7 @@ TEST_F(Models, TuningKeepsItsChoiceInTheCacheFolder) {
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
   ChosenPolicy chosen;
   chosen.policy = never_stop(3);
-  chosen.aim = "--max-cost 0.5";
+  chosen.aim = MaxCost{0.5};
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", kernels_name()};
   model.policy = chosen;
   save();

@@ -12,7 +12,7 @@ const Engine kEngine{"f32", "some kernels"};
 ModelFile certified_model() {
   ModelFile model;
   model.graph = small_resnet();
-  ChosenPolicy chosen{never_stop(3), "--guarantee 0.01", Guarantee{}, {}};
+  ChosenPolicy chosen{never_stop(3), HarmGuarantee{0.01}, Guarantee{}};
   chosen.policy.thresholds = {0.9f, 0.8f};
   chosen.guarantee->precision = kEngine.precision;
   chosen.guarantee->kernels = kEngine.kernels;

@@ -39,7 +39,7 @@ class Quantize : public testing::Test {
     ChosenPolicy chosen;
     chosen.policy = never_stop(3);
     chosen.policy.criterion = Criterion::margin;
-    chosen.aim = "--max-cost 0.5";
+    chosen.aim = MaxCost{0.5};
     model.policy = chosen;
     save_model(path, model);
   }
@@ -87,7 +87,7 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   const ModelFile deployed = load_model(out);
   EXPECT_EQ(deployed.deployment->precision, "int8");
   EXPECT_EQ(deployed.deployment->measured.images, 160);
-  EXPECT_EQ(deployed.policy->aim, "--max-cost 0.5");
+  EXPECT_EQ(deployed.policy->aim, Aim(MaxCost{0.5}));
   EXPECT_EQ(said["within_bounds"], is_within_bounds(*deployed.deployment));
   EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
   const Ended tested = offramp(
@@ -146,7 +146,7 @@ TEST_F(Quantize, WritesBf16) {
 }
 
 TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
-  model.policy->aim = "--max-accuracy-drop 0.01 --reference plain.safetensors";
+  model.policy->aim = AccuracyDrop{0.01, "plain.safetensors"};
   save_model(path, model);
   const Ended ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
@@ -163,7 +163,7 @@ TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
   };
   if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
   list_for_certify(400);
-  model.policy->aim = "--guarantee 0.3 --delta 0.1";
+  model.policy->aim = HarmGuarantee{0.3, 0.1};
   model.policy->guarantee = Guarantee{"harm", 0.3, 0.1, 0.09, 400, 20, 0.2, "f32", kernels_name()};
   model.certificates = 1;
   save_model(path, model);
@@ -199,7 +199,7 @@ TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
   ASSERT_EQ(quantize({"--precision", "bf16", "--out", out.string()}).status, 0);
   const std::string before = read_text(out);
   // The policy, which is chosen last, cannot be.
-  model.policy->aim = "--guarantee 0.3 --delta 0.1";
+  model.policy->aim = HarmGuarantee{0.3, 0.1};
   model.provenance.data.certify = {1, 2, 3};
   save_model(path, model);
   const Ended ended = quantize({"--precision", "bf16", "--out", out.string()});

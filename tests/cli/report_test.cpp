@@ -98,7 +98,7 @@ TEST_F(ReportCommand, SaysWhetherThePolicyWasExecuted) {
   ChosenPolicy chosen;
   chosen.policy = never_stop(3);
   chosen.policy.thresholds = {0.14f, std::nullopt};
-  chosen.aim = "--max-cost 0.5";
+  chosen.aim = MaxCost{0.5};
   model.policy = chosen;
   save();
   ASSERT_EQ(report().status, 0);
