@@ -22,6 +22,7 @@
 #include "runtime/precision.h"
 #include "tests/workflow/scenes.h"
 #include "workflow/model_evaluation.h"
+#include "workflow/provenance.h"
 
 namespace offramp::workflow {
 namespace {

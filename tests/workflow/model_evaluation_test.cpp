@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -33,10 +34,14 @@ class ModelEvaluation : public testing::Test {
   static void SetUpTestSuite() {
     LoadOptions options;
     options.synthetic_train = 200;
-    options.synthetic_test = 50;
+    options.synthetic_test = 400;
     test_part = load_data("synthetic", Part::test, options);
     train_part = load_data("synthetic", Part::train, options);
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train_part, test_part);
   }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "images.pack"; }
 
   ModelEvaluation() {
     model.graph = small_resnet();
@@ -51,7 +56,7 @@ class ModelEvaluation : public testing::Test {
   EvaluateOptions options(std::optional<double> threshold = {}) const {
     EvaluateOptions result;
     result.model = path;
-    result.data = "synthetic";
+    result.data = data();
     result.policy.threshold = threshold;
     result.run.threads = 1;
     return result;
@@ -71,6 +76,7 @@ class ModelEvaluation : public testing::Test {
   }
 
   static inline LoadedData test_part, train_part;
+  static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
   ModelFile model;
   fs::path path = folder.path() / "model.safetensors";
@@ -251,7 +257,7 @@ TEST_F(ModelEvaluation, RefusesImagesTheModelWasTrainedOn) {
   progress.note = [&](std::string_view line) { notes.emplace_back(line); };
   const Evaluation rest = evaluate(how, progress);
   EXPECT_THAT(notes, testing::ElementsAre("left out 2 images that the model was trained on"));
-  EXPECT_EQ(rest.metrics.images, load_data("synthetic", Part::test, {}).dataset.size() - 2);
+  EXPECT_EQ(rest.metrics.images, test_part.dataset.size() - 2);
 }
 
 TEST_F(ModelEvaluation, RefusesDataOfOtherClasses) {

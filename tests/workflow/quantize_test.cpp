@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "core/error.h"
@@ -26,8 +27,16 @@ using testing::ThrowsMessage;
 /// A network of random weights that says it was trained on synthetic images.
 class Quantize : public testing::Test {
  protected:
+  static void SetUpTestSuite() {
+    const LoadOptions few = {.synthetic_train = 700, .synthetic_test = 10};
+    train = load_data("synthetic", Part::train, few);
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train, load_data("synthetic", Part::test, few));
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "images.pack"; }
+
   Quantize() {
-    const LoadedData train = load_data("synthetic", Part::train, {});
     model.graph = small_resnet();
     model.weights = random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
@@ -47,7 +56,7 @@ class Quantize : public testing::Test {
 
   /// Images of the certify part, after those to tune.
   void list_for_certify(int count) {
-    const auto hashes = load_data("synthetic", Part::train, {}).dataset.hashes;
+    const auto& hashes = train.dataset.hashes;
     model.provenance.data.certify.assign(hashes.begin() + 260, hashes.begin() + 260 + count);
     std::ranges::sort(model.provenance.data.certify);
   }
@@ -55,7 +64,7 @@ class Quantize : public testing::Test {
   QuantizeOptions options(const std::string& precision = "int8", const fs::path& to = {}) const {
     QuantizeOptions result;
     result.model = path;
-    result.data = "synthetic";
+    result.data = data();
     result.out = to;
     result.precision = precision;
     result.images = 40;
@@ -63,6 +72,8 @@ class Quantize : public testing::Test {
     return result;
   }
 
+  static inline LoadedData train;
+  static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
   fs::path path = folder.path() / "model.safetensors",
            out = folder.path() / "model.int8.safetensors";
@@ -173,7 +184,7 @@ TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
   model.provenance.data.certify = {1, 2, 3};
   save_model(path, model);
   EXPECT_THAT([&] { quantize(options("bf16", out)); },
-              ThrowsMessage<Error>("synthetic: holds no image of the model's certify part"));
+              ThrowsMessage<Error>(data() + ": holds no image of the model's certify part"));
   EXPECT_TRUE(read_text(out) == before);
   EXPECT_EQ(load_model(path).certificates, 0);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)

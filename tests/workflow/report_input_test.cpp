@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -26,11 +27,17 @@ using testing::ThrowsMessage;
 /// A run folder with a network of random weights, for the synthetic images.
 class ReportInputOfARun : public testing::Test {
  protected:
+  static void SetUpTestSuite() {
+    const LoadOptions few = {.synthetic_train = 200, .synthetic_test = 300};
+    train = load_data("synthetic", Part::train, few);
+    test_images = load_data("synthetic", Part::test, few);
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train, test_images);
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "images.pack"; }
+
   ReportInputOfARun() {
-    LoadOptions options;
-    options.synthetic_train = 200;
-    options.synthetic_test = 20;
-    const LoadedData train = load_data("synthetic", Part::train, options);
     model.graph = small_resnet();
     model.weights = random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
@@ -47,7 +54,7 @@ class ReportInputOfARun : public testing::Test {
     ReportOptions options;
     options.runs = {run};
     options.runs.insert(options.runs.end(), others.begin(), others.end());
-    options.data = "synthetic";
+    options.data = data();
     options.run.threads = 1;
     notes.clear();
     Progress progress;
@@ -55,6 +62,8 @@ class ReportInputOfARun : public testing::Test {
     return gather_report(options, progress);
   }
 
+  static inline LoadedData train, test_images;
+  static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
   fs::path run = folder.path() / "run";
   fs::path test_logits = run / "model.test-logits.safetensors";
@@ -68,14 +77,14 @@ TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
                     "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
   const GatheredReport first = gather();
   EXPECT_EQ(first.input.title, "run");
-  EXPECT_EQ(first.input.test.images(), 2000);  // synthetic test images
+  EXPECT_EQ(first.input.test.images(), 300);
   EXPECT_EQ(first.input.policy.aim, "");
   EXPECT_EQ(first.input.curves.size(), 4u);
   ASSERT_EQ(first.input.trainings.size(), 1u);
   EXPECT_EQ(first.input.trainings[0].epochs.size(), 1u) << "a line cut short is skipped";
   const SavedLogits kept = load_logits(test_logits);
   EXPECT_EQ(kept.exits, 3);
-  EXPECT_EQ(kept.labels.size(), 2000u);
+  EXPECT_EQ(kept.labels.size(), 300u);
   EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
   // This time nothing is computed: the file stays as it is.
@@ -95,7 +104,7 @@ TEST_F(ReportInputOfARun, NeverUsesLogitsOfOtherWeights) {
   write_text_atomic(test_logits, "damaged");
   gather();
   EXPECT_THAT(notes, testing::ElementsAre(StartsWith("computed again: ")));
-  EXPECT_EQ(load_logits(test_logits).labels.size(), 2000u);
+  EXPECT_EQ(load_logits(test_logits).labels.size(), 300u);
 }
 
 TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
@@ -125,7 +134,7 @@ TEST_F(ReportInputOfARun, HoldsOtherRunsAsControls) {
 }
 
 TEST_F(ReportInputOfARun, IsRefusedWhereItWouldBeNoEvidence) {
-  model.provenance.data.train = {load_data("synthetic", Part::test, {}).dataset.hashes[3]};
+  model.provenance.data.train = {test_images.dataset.hashes[3]};
   save();
   EXPECT_THAT([&] { gather(); },
               ThrowsMessage<TrainedOnImages>(HasSubstr("the model was trained on 1 of")));
