@@ -30,7 +30,9 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
 }  // namespace
 
 std::string with_flag_name(std::string_view message) {
-  const std::string_view field = message.substr(0, message.find(": "));
+  const std::size_t end = message.find(": ");
+  if (end == message.npos) return std::string(message);
+  const std::string_view field = message.substr(0, end);
   for (const auto& [known, flag] : kFlags)
     if (field == known) return std::string(flag) + std::string(message.substr(field.size()));
   return std::string(message);
