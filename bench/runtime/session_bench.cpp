@@ -13,19 +13,22 @@
 //
 // The answers are compared to the bit before anything is timed. A round times each once, in turns;
 // reported are medians over the rounds, and the median of the ratios within a round, which are
-// timed under the same load of the machine: below 1 is slower than separate sessions.
+// timed under the same load of the machine: below 1 is slower than separate sessions. CPU time is
+// that of all threads together; on a machine that is not quiet it says more than the clock.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "image/image.h"
@@ -99,6 +102,12 @@ bool are_equal(const Answers& a, const Answers& b) {
   });
 }
 
+double cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
@@ -136,21 +145,24 @@ int measure(const std::filesystem::path& path, const std::filesystem::path& fold
         fmt::print("{}: the answers differ\n", form.name);
         return 1;
       }
-    std::array<std::vector<double>, 3> seconds, ratios;
+    std::array<std::vector<double>, 3> seconds, cpu, ratios;
     for (int round = 0; round < rounds; ++round) {
       for (std::size_t turn = 0; turn < ways.size(); ++turn) {
         const std::size_t way = (turn + static_cast<std::size_t>(round)) % ways.size();
+        const double cpu_start = cpu_seconds();
         const auto start = Clock::now();
         ways[way]();
         seconds[way].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+        cpu[way].push_back(cpu_seconds() - cpu_start);
       }
       for (std::size_t way = 0; way < ways.size(); ++way)
         ratios[way].push_back(seconds[0].back() / seconds[way].back());
     }
     const char* names[] = {"separate", "one call", "stream"};
     for (std::size_t way = 0; way < ways.size(); ++way)
-      fmt::print("{} {:8}  {:7.0f} images/s  ratio {:.3f}\n", form.name, names[way],
-                 static_cast<double>(files.size()) / median(seconds[way]), median(ratios[way]));
+      fmt::print("{} {:8}  {:7.0f} images/s  ratio {:.3f}  CPU {:.0f} us an image\n", form.name,
+                 names[way], static_cast<double>(files.size()) / median(seconds[way]),
+                 median(ratios[way]), median(cpu[way]) / static_cast<double>(files.size()) * 1e6);
   }
   return 0;
 }
