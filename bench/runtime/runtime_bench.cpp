@@ -28,10 +28,10 @@
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
-#include "runtime/predictor.h"
 #include "runtime/ranges.h"
 #include "runtime/workspace.h"
 #include "tests/support/random_weights.h"
+#include "tests/support/runner_predictor.h"
 
 namespace offramp {
 namespace {
@@ -143,10 +143,8 @@ struct Subject {
         graph, weights,
         {.precision = precision, .batches = {batch}, .threads = threads, .ranges = ranges}, store);
   }
-  std::shared_ptr<const RuntimeModel> model(Precision precision, int threads, int batch) const {
-    RuntimeOptions options{precision, threads, batch};
-    options.ranges = ranges;
-    return std::make_shared<RuntimeModel>(graph, weights, options);
+  std::shared_ptr<engine::OpenedModel> model(Precision precision, int threads, int batch) const {
+    return open_network(graph, weights, {precision, threads, batch, ranges});
   }
 
   Graph graph;
@@ -240,7 +238,7 @@ void time_predictor(const Subject& subject, Precision precision, int images) {
     const auto start = Clock::now();
     const auto model = subject.model(precision, 0, batch);
     const double compiling = seconds_since(start);
-    RuntimePredictor predictor(model);
+    RunnerPredictor predictor(model);
     const double time = time_of([&] { predictor.predict_all(pixels); }, 1.0);
     fmt::print(
         "{:>5} {:>6} images, batches of {:>2}: {:>8.3f} ms {:>6.0f} images/s, compiled in {:.0f} "
@@ -283,11 +281,11 @@ void time_decisions(int width, Precision precision, const std::string& head) {
 void time_adaptive(const Subject& subject, std::span<const double> shares, Precision precision,
                    int batch) {
   constexpr int kImages = 1000;
-  RuntimePredictor predictor(subject.model(precision, 2, batch));
+  RunnerPredictor predictor(subject.model(precision, 2, batch));
   const auto pixels = random_images(subject.graph, kImages, 1);
-  const auto leaves = [&](std::int64_t image, int exit_index, std::span<const float>) {
+  const auto leaves = [&](std::int64_t image, const ExitOutput& output) {
     double draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).uniform();
-    for (int k = 0; k <= exit_index; ++k) draw -= shares[static_cast<std::size_t>(k)];
+    for (int k = 0; k <= output.exit_index; ++k) draw -= shares[static_cast<std::size_t>(k)];
     return draw < 0;
   };
   predictor.predict_until(pixels, leaves);

@@ -21,7 +21,7 @@ int parse_side(std::string_view text, const std::string& whole) {
 void add_source_flags(CLI::App& command, SourceFlags& flags) {
   command
       .add_option("source", flags.source,
-                  "CIFAR archive or folder, image folder or archive, packed file, or synthetic")
+                  "CIFAR or IDX (MNIST) files, image folder or archive, packed file, or synthetic")
       ->required();
   command.add_option("--image-size", flags.image_size, "Size of all images: 64, or 96x64 (WxH)");
   command.add_option("--fit", flags.fit, "How images become that size: squeeze or crop")

@@ -227,7 +227,7 @@ void add_test_command(CLI::App& app, Action& action) {
   command->add_option("model", flags->model, "Model file")->required();
   command
       ->add_option("--data", flags->data,
-                   "Images: CIFAR archive or folder, image folder, packed file, synthetic")
+                   "Images: CIFAR or IDX (MNIST) files, image folder, packed file, synthetic")
       ->required();
   command->add_option("--part", flags->part, "test, or the model's own tune or certify images")
       ->check(CLI::IsMember({"test", "tune", "certify"}))

@@ -106,7 +106,7 @@ struct KeyFlag {
 };
 constexpr KeyFlag kKeyFlags[] = {
     {"--data", "data.source", true,
-     "Images: CIFAR archive or folder, image folder or archive, packed file, synthetic"},
+     "Images: CIFAR or IDX (MNIST) files, image folder or archive, packed file, synthetic"},
     {"--backbone", "network.backbone", false, "Backbone: resnet18, resnet34, ..."},
     {"--stem", "network.stem", false, "cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},

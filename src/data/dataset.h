@@ -66,7 +66,7 @@ struct SizeRange {
 
 struct LoadedData {
   Dataset dataset;
-  std::string source;  ///< for people and provenance: "CIFAR-10 (binary)", "image folder",
+  std::string source;  ///< for people and provenance: "CIFAR-10 (binary)", "IDX", "image folder",
                        ///< "synthetic, seed 1"
   std::vector<SkippedImage> skipped;  ///< damaged or misplaced images, left out
   SizeRange sizes;
@@ -75,12 +75,13 @@ struct LoadedData {
 /// Loads the training or the test images of a source:
 /// - "synthetic", "synthetic:SEED" or "synthetic:SEED:CLASSES" (2 … 20 of them, else 10)
 /// - a folder or .tar.gz of the official CIFAR-10 or CIFAR-100 binary archive
-/// - a folder train/<class>/*, test/<class>/* (the latter alone for Part::test), or <class>/* (then
-///   1/6 of each class, by seed, is the test part), also inside one top folder; as a folder or as
-///   .tar, .tar.gz, .tar.xz, .zip
+/// - a folder or archive of the four IDX files of MNIST, Fashion-MNIST and their like
+/// - a folder train/<class>/*, test/<class>/* (the latter alone for Part::test; without it val,
+///   valid or validation), or <class>/* (then 1/6 of each class, by seed, is the test part), also
+///   inside one top folder; as a folder or as .tar, .tar.gz, .tar.xz, .zip
 /// - a packed file written by write_packed
-/// Classes are in alphabetical order (CIFAR: the official order). Images in the order of their
-/// names.
+/// Classes are in alphabetical order (CIFAR: the official order; IDX: that of the labels). Images
+/// in the order of their names.
 /// @throws Error with path and reason if it is none of these, a class is empty, or nothing can be
 /// read
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options);

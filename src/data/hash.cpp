@@ -29,11 +29,15 @@ class Sha256 {
       throw Error("OpenSSL cannot compute SHA-256");
     }
   }
-  std::uint64_t first_64_bits() {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     if (EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) != 1) {
       throw Error("OpenSSL cannot compute SHA-256");
     }
+    return digest;
+  }
+  std::uint64_t first_64_bits() {
+    const auto digest = this->digest();
     std::uint64_t value = 0;
     for (std::size_t i = 0; i < 8; ++i) value = value << 8 | digest[i];
     return value;
@@ -58,6 +62,16 @@ std::uint64_t image_hash(int width, int height, std::span<const std::uint8_t> rg
   hash.add(size.data(), size.size());
   hash.add(rgb.data(), rgb.size());
   return hash.first_64_bits();
+}
+
+std::string detail::sha256_hex(std::span<const std::byte> bytes) {
+  constexpr std::size_t kDigestBytes = 32;
+  Sha256 hash;
+  hash.add(bytes.data(), bytes.size());
+  const auto digest = hash.digest();
+  std::string text;
+  for (std::size_t i = 0; i < kDigestBytes; ++i) text += fmt::format("{:02x}", digest[i]);
+  return text;
 }
 
 }  // namespace offramp

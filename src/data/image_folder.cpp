@@ -100,7 +100,8 @@ struct PartLayout {
 
 struct Layout {
   PartLayout train, test;
-  bool split = false;  ///< false: `train` serves both parts
+  bool split = false;              ///< false: `train` serves both parts
+  std::string test_name = "test";  ///< what the folder of the test part is called, in lower case
 };
 
 void add_strays(const Entries& entries, const std::string& prefix,
@@ -113,12 +114,12 @@ void add_strays(const Entries& entries, const std::string& prefix,
 
 /// Names the folders beside train and test, as far as they hold images.
 void add_other_folders(const Level& top, Level::const_iterator train, Level::const_iterator test,
-                       std::vector<SkippedImage>& strays) {
+                       const std::string& test_name, std::vector<SkippedImage>& strays) {
   for (auto folder = top.begin(); folder != top.end(); ++folder) {
     const auto files = count_files(folder->second);
     if (folder == train || folder == test || files == 0) continue;
-    strays.push_back({folder->first, fmt::format("{} image{} not in train or test", files,
-                                                 files == 1 ? "" : "s")});
+    strays.push_back({folder->first, fmt::format("{} image{} not in train or {}", files,
+                                                 files == 1 ? "" : "s", test_name)});
   }
 }
 
@@ -139,6 +140,16 @@ PartLayout part_layout(Level::const_iterator folder) {
   return part;
 }
 
+/// What the folder of the test part is called: many data sets have train and val alone.
+std::string name_of_test_folder(const Level& top) {
+  if (find_folder(top, "test") == top.end() && holds_class_folders(top, "train")) {
+    for (const char* name : {"val", "valid", "validation"}) {
+      if (holds_class_folders(top, name)) return name;
+    }
+  }
+  return "test";
+}
+
 Layout find_layout(Entries entries, Part part) {
   std::vector<SkippedImage> strays;
   Level top = split_level(entries);
@@ -149,8 +160,9 @@ Layout find_layout(Entries entries, Part part) {
     add_strays(entries, "", strays);
   }
   const auto train = find_folder(top, "train");
-  const auto test = find_folder(top, "test");
   Layout layout;
+  layout.test_name = name_of_test_folder(top);
+  const auto test = find_folder(top, layout.test_name);
   layout.split = holds_class_folders(top, "train") || holds_class_folders(top, "test");
   if (layout.split) {
     // A folder of test images alone is enough to test a model on.
@@ -159,7 +171,7 @@ Layout find_layout(Entries entries, Part part) {
                   quoted_names(top));
     if (train != top.end()) layout.train = part_layout(train);
     layout.test = part_layout(test);
-    add_other_folders(top, train, test, strays);
+    add_other_folders(top, train, test, layout.test_name, strays);
   } else {
     if (top.size() == 2 && train != top.end() && test != top.end()) {
       throw Error("train and test hold images but no class folders");
@@ -179,10 +191,12 @@ void check_classes(const Layout& layout) {
   if (train.empty() && test.empty()) throw Error("images, but no class folders");
   if (layout.split && !test_alone) {
     for (const auto& [name, files] : train) {
-      if (!test.contains(name)) throw Error("class {} is in train, not in test", quote(name));
+      if (!test.contains(name))
+        throw Error("class {} is in train, not in {}", quote(name), layout.test_name);
     }
     for (const auto& [name, files] : test) {
-      if (!train.contains(name)) throw Error("class {} is in test, not in train", quote(name));
+      if (!train.contains(name))
+        throw Error("class {} is in {}, not in train", quote(name), layout.test_name);
     }
   }
   const auto check_images = [](const Level& classes, const std::string& where) {
@@ -192,7 +206,7 @@ void check_classes(const Layout& layout) {
     }
   };
   check_images(train, layout.split ? " in train" : "");
-  check_images(test, " in test");
+  check_images(test, " in " + layout.test_name);
   const Level& classes = test_alone ? test : train;
   if (classes.size() < 2) {
     throw Error("one class only, {}: at least two are needed", quote(classes.begin()->first));

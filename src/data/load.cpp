@@ -77,8 +77,14 @@ std::optional<std::string> only_archive(const detail::FileTree& tree) {
   return archives.front();
 }
 
+/// A data set that is known by the names of its files.
+std::optional<LoadedData> load_known_files(const detail::FileTree& tree, Part part) {
+  if (auto cifar = detail::load_cifar(tree, part)) return cifar;
+  return detail::load_idx(tree, part);
+}
+
 LoadedData load_tree(const detail::FileTree& tree, Part part, const LoadOptions& options) {
-  if (auto cifar = detail::load_cifar(tree, part)) return std::move(*cifar);
+  if (auto files = load_known_files(tree, part)) return std::move(*files);
   return detail::load_image_folder(tree, part, options);
 }
 
@@ -88,13 +94,16 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   if (!fs::exists(status)) throw Error("no such file or folder");
   if (fs::is_directory(status)) {
     const auto tree = detail::open_folder(path);
-    if (auto cifar = detail::load_cifar(*tree, part)) return std::move(*cifar);
+    if (auto files = load_known_files(*tree, part)) return std::move(*files);
     if (const auto archive = only_archive(*tree)) return load_path(path / *archive, part, options);
     return detail::load_image_folder(*tree, part, options);
   }
   if (!fs::is_regular_file(status)) throw Error("neither a file nor a folder");
   if (fs::file_size(path, error) == 0) throw Error("the file is empty");
   if (is_safetensors(path)) return detail::load_packed(path, part);
+  if (detail::is_idx_name(path.filename().string())) {
+    throw Error("one file of an IDX data set: name the folder of all four");
+  }
   return load_tree(*detail::open_archive(path), part, options);
 }
 

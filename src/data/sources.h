@@ -1,7 +1,9 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -17,6 +19,29 @@ namespace offramp::detail {
 /// @throws Error for a missing or damaged batch, and for the Python and Matlab versions
 std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
                                      std::int64_t images_per_file = 10000);
+
+/// Reads a part of the four IDX files of MNIST (LeCun, Cortes and Burges, 1998) and of data sets in
+/// its format, which lie in one folder of the tree, each in gzip or not. Gray is spread over three
+/// channels.
+/// Classes are named by a labels.txt or classes.txt beside the files, one name a line; else those
+/// of Fashion-MNIST by the data set's authors, known by the SHA-256 of its labels; else 0 to 9.
+/// @return nullopt if there is none of the four
+/// @throws Error for a file that is missing or damaged, and for several data sets
+std::optional<LoadedData> load_idx(const FileTree& tree, Part part);
+
+/// Whether a file of this name is one of the four.
+bool is_idx_name(std::string_view name);
+
+/// Whether a file begins as a gzip file does.
+bool is_gzip(std::span<const std::byte> bytes);
+
+/// What one gzip stream unfolds to; its size and checksum are compared with those at its end.
+/// @throws Error if they differ, if it is truncated, damaged or followed by anything, or larger
+/// than `max_bytes` unfolded
+std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes);
+
+/// The SHA-256 in 64 hex digits.
+std::string sha256_hex(std::span<const std::byte> bytes);
 
 /// Reads a part of a tree of class folders; see load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);

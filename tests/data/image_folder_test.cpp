@@ -346,8 +346,50 @@ TEST(ImageFolder, RefusesFoldersWithoutData) {
 TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
+  fs::rename(folder.path() / "test", folder.path() / "extra");
+  EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: \"extra\", \"train\"");
+}
+
+TEST(ImageFolder, TakesAFolderOfValidationImagesForTheTestPartWhereThereIsNoTestFolder) {
+  for (const char* name : {"val", "Val", "valid", "validation"}) {
+    const TemporaryFolder folder;
+    write_split_folder(folder.path() / "set");
+    const auto expected = load(folder.path() / "set", Part::test).dataset;
+    fs::rename(folder.path() / "set/test", folder.path() / "set" / name);
+    for (const fs::path& path : {folder.path(), folder.path() / "set"}) {
+      const LoadedData train = load(path, Part::train);
+      EXPECT_EQ(train.dataset.size(), 4) << name;
+      EXPECT_TRUE(train.skipped.empty()) << name;
+      const LoadedData test = load(path, Part::test);
+      EXPECT_EQ(test.dataset.hashes, expected.hashes) << name;
+      EXPECT_THAT(test.dataset.names[0], StartsWith(std::string(name) + "/")) << name;
+    }
+  }
+}
+
+TEST(ImageFolder, CallsAFolderOfValidationImagesByItsNameInErrors) {
+  const TemporaryFolder folder;
+  write_split_folder(folder.path());
   fs::rename(folder.path() / "test", folder.path() / "val");
-  EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: \"train\", \"val\"");
+  write_bytes(folder.path() / "extra/cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  EXPECT_THAT(lines(load(folder.path(), Part::train).skipped),
+              ElementsAre("extra: 1 image not in train or val"));
+  write_bytes(folder.path() / "train/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  EXPECT_EQ(failure(folder.path()), "class \"wolf\" is in train, not in val");
+  fs::create_directories(folder.path() / "val/wolf");
+  EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in val");
+  write_bytes(folder.path() / "val/fox/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  EXPECT_EQ(failure(folder.path()), "class \"fox\" is in val, not in train");
+}
+
+TEST(ImageFolder, SplitsAFolderOfValidationImagesThatStandsAlone) {
+  // Only beside train is "val" a part: alone it is a folder around a data set.
+  const TemporaryFolder folder;
+  for (int i = 0; i < 12; ++i)
+    write_bytes(folder.path() / fmt::format("val/{}/{}.png", i % 2 == 0 ? "cat" : "dog", i),
+                encode_png(patterned_image(8, 6, i)));
+  EXPECT_EQ(load(folder.path(), Part::train).dataset.size(), 10);
+  EXPECT_EQ(load(folder.path(), Part::test).dataset.size(), 2);
 }
 
 TEST(ImageFolder, ReadsTestImagesThatStandAlone) {

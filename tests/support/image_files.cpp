@@ -216,4 +216,23 @@ void write_archive(const std::filesystem::path& path, const std::vector<ArchiveE
   archive_write_free(a);
 }
 
+std::vector<std::byte> gzip(std::span<const std::byte> bytes) {
+  archive* a = archive_write_new();
+  check(a, archive_write_set_format_raw(a));
+  check(a, archive_write_add_filter_gzip(a));
+  check(a, archive_write_set_bytes_per_block(a, 0));  // no zeros at the end
+  std::vector<std::byte> packed(bytes.size() + (1 << 16));
+  std::size_t used = 0;
+  check(a, archive_write_open_memory(a, packed.data(), packed.size(), &used));
+  archive_entry* e = archive_entry_new();
+  archive_entry_set_filetype(e, AE_IFREG);
+  check(a, archive_write_header(a, e));
+  archive_write_data(a, bytes.data(), bytes.size());
+  archive_entry_free(e);
+  check(a, archive_write_close(a));
+  archive_write_free(a);
+  packed.resize(used);
+  return packed;
+}
+
 }  // namespace offramp::test

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,5 +64,8 @@ struct ArchiveEntry {
 /// @param passphrase  not empty: encrypts a .zip
 void write_archive(const std::filesystem::path& path, const std::vector<ArchiveEntry>& entries,
                    const std::string& passphrase = {});
+
+/// A gzip file of these bytes.
+std::vector<std::byte> gzip(std::span<const std::byte> bytes);
 
 }  // namespace offramp::test

@@ -1,0 +1,96 @@
+#include <archive.h>
+#include <archive_entry.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "core/error.h"
+#include "data/sources.h"
+
+namespace offramp::detail {
+namespace {
+
+constexpr std::array<std::uint32_t, 256> crc_table() {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t value = i;
+    for (int bit = 0; bit < 8; ++bit)
+      value = (value & 1) != 0 ? value >> 1 ^ 0xedb88320U : value >> 1;
+    table[i] = value;
+  }
+  return table;
+}
+
+/// The CRC-32 of RFC 1952, section 8. libarchive skips the checksum of a gzip file without
+/// comparing it.
+std::uint32_t crc32(std::span<const std::byte> bytes) {
+  static constexpr auto kTable = crc_table();
+  std::uint32_t value = ~std::uint32_t{0};
+  for (const std::byte byte : bytes)
+    value = kTable[(value ^ static_cast<std::uint32_t>(byte)) & 0xff] ^ value >> 8;
+  return ~value;
+}
+
+std::uint32_t little_endian(std::span<const std::byte> bytes) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < 4; ++i) value |= static_cast<std::uint32_t>(bytes[i]) << (8 * i);
+  return value;
+}
+
+struct Free {
+  void operator()(archive* a) const { archive_read_free(a); }
+};
+
+}  // namespace
+
+bool is_gzip(std::span<const std::byte> bytes) {
+  return bytes.size() >= 2 && bytes[0] == std::byte{0x1f} && bytes[1] == std::byte{0x8b};
+}
+
+std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
+  constexpr std::size_t kHeaderBytes = 10;
+  constexpr std::size_t kTrailerBytes = 8;  // checksum and size of what was packed
+  if (bytes.size() < kHeaderBytes + kTrailerBytes) {
+    throw Error("{} bytes, too short for a gzip file", bytes.size());
+  }
+  const std::uint32_t checksum = little_endian(bytes.last(8));
+  const std::uint32_t size = little_endian(bytes.last(4));
+  const auto damaged = [](archive* reader) {
+    const char* why = archive_error_string(reader);
+    return Error("the gzip file is damaged: {}", why == nullptr ? "unknown error" : why);
+  };
+  const std::unique_ptr<archive, Free> reader(archive_read_new());
+  if (reader == nullptr) throw Error("the archive library cannot start");
+  archive_read_support_filter_gzip(reader.get());
+  archive_read_support_format_raw(reader.get());
+  archive_read_support_format_empty(reader.get());
+  archive_entry* entry = nullptr;
+  if (archive_read_open_memory(reader.get(), bytes.data(), bytes.size()) != ARCHIVE_OK) {
+    throw damaged(reader.get());
+  }
+  int status = archive_read_next_header(reader.get(), &entry);  // the end if nothing was packed
+  std::vector<std::byte> unfolded;
+  const void* data = nullptr;
+  std::size_t count = 0;
+  la_int64_t offset = 0;
+  while (status != ARCHIVE_EOF) {
+    if (status == ARCHIVE_OK)
+      status = archive_read_data_block(reader.get(), &data, &count, &offset);
+    if (status == ARCHIVE_EOF) break;
+    if (status != ARCHIVE_OK) throw damaged(reader.get());
+    if (count > max_bytes - unfolded.size()) {
+      throw Error("unfolds to more than the {} bytes allowed", max_bytes);
+    }
+    const auto* first = static_cast<const std::byte*>(data);
+    unfolded.insert(unfolded.end(), first, first + count);
+  }
+  if (unfolded.size() != size) {
+    throw Error("the gzip file is truncated or damaged: unfolds to {} bytes, its end states {}",
+                unfolded.size(), size);
+  }
+  if (crc32(unfolded) != checksum) throw Error("the gzip file is damaged: its checksum differs");
+  return unfolded;
+}
+
+}  // namespace offramp::detail
