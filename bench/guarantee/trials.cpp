@@ -1,18 +1,17 @@
 #include "bench/guarantee/trials.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <functional>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/random.h"
 #include "policy/binomial.h"
 #include "policy/cross_fit.h"
+#include "policy/guarantee.h"
 #include "policy/thresholds.h"
 
 namespace offramp::trials {
@@ -115,17 +114,6 @@ std::vector<std::uint8_t> right(const Judgements& judged, const LogitsView& view
 template <bool label_free>
 std::vector<std::uint8_t> harmless(const Judgements& judged, const LogitsView& view) {
   return harmless_table(judged, view.labels, label_free);
-}
-
-// Calls work(i) for i below `count`, on all cores.
-void on_all_cores(std::size_t count, const std::function<void(std::size_t)>& work) {
-  std::atomic<std::size_t> next = 0;
-  const auto some = [&] {
-    for (std::size_t i = next++; i < count; i = next++) work(i);
-  };
-  std::vector<std::jthread> others;
-  for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) others.emplace_back(some);
-  some();
 }
 
 // How many of the drawn images each policy of the path harms.
@@ -251,9 +239,9 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
       // The sum of what is epsilon may be above it.
       return {sums.not_good > plan.epsilon * (1 + 1e-9), 1 - sums.cost};
     };
-    const CertifiedPolicy found =
+    const CertificationResult found =
         guarantee(policy, tune.view(), certify_on.view(), population.costs,
-                  {plan.epsilon, plan.delta, plan.label_free, attempt});
+                  {plan.epsilon, plan.delta, plan.label_free}, attempt);
     const Result ours = result_of(found.policy.thresholds);
     trial.ours.violated |= ours.violated;
     if (attempt > 1) continue;
@@ -280,7 +268,7 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
 std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
                               int draws) {
   std::vector<Trial> trials(static_cast<std::size_t>(draws));
-  on_all_cores(trials.size(),
+  parallel_for(trials.size(),
                [&](std::size_t i) { trials[i] = run_trial(population, plan, seed, i); });
   return trials;
 }
@@ -288,7 +276,7 @@ std::vector<Trial> run_trials(const Population& population, const Plan& plan, st
 std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_t tune_images,
                                        double drop, std::uint64_t seed, int draws) {
   std::vector<DropTrial> trials(static_cast<std::size_t>(draws));
-  on_all_cores(trials.size(), [&](std::size_t draw) {
+  parallel_for(trials.size(), [&](std::size_t draw) {
     KeyedRandom random(seed, draw);
     const Drawn tune = draw_images(population, tune_images, random);
     const Policy policy = fit_policy({}, tune.view());
@@ -305,9 +293,8 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
       const Truth::Sums sums = truth.of(thresholds);
       return {sums.not_good - missed, sums.cost};
     };
-    const Chosen chosen =
-        choose_thresholds(policy, tune.view(), population.costs,
-                          {.least_accuracy = least / static_cast<double>(tune_images)});
+    const Chosen chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
+                                            least / static_cast<double>(tune_images));
     // As far along the path as the images it was laid on allow.
     CrossFittedPath path;
     path.fitted = tally_along(table, path_on(policy, tune, population, false));

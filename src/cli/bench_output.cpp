@@ -6,12 +6,16 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/terminal.h"
-#include "runtime/kernels_name.h"
 
 namespace offramp::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
+using workflow::Benchmark;
+using workflow::BenchmarkOptions;
+using workflow::BenchmarkRow;
+using workflow::Split;
+using workflow::SplitTime;
 
 std::string text_of(const json& value) {
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
@@ -27,12 +31,12 @@ std::string text_of(const Split& split) {
   return fmt::format("{}x{}", split.streams, split.threads);
 }
 
-json row_json(const BenchRow& row, const BenchResult& result) {
+json row_json(const BenchmarkRow& row, const Benchmark& result) {
   json object = {
       {"precision", row.precision},
       {"threads", result.threads},
       {"batch", row.batch},
-      {"mode", row.mode},
+      {"mode", to_string(row.mode)},
       {"images_per_second", row.best.images_per_second},
       {"latency_ms",
        {{"p50", row.latency.p50},
@@ -48,7 +52,7 @@ json row_json(const BenchRow& row, const BenchResult& result) {
       {"share_of_ceiling", row.share_of_ceiling ? json(*row.share_of_ceiling) : json(nullptr)},
       {"images", row.images},
       {"rounds", row.rounds},
-      {"kernels", kernels_name()}};
+      {"kernels", result.kernels}};
   object["machine"] = {{"others", result.load.others},
                        {"stolen", result.load.stolen},
                        {"load_average", result.load.load_average}};
@@ -57,34 +61,35 @@ json row_json(const BenchRow& row, const BenchResult& result) {
 
 }  // namespace
 
-std::string to_json_text(const BenchResult& result) {
+std::string to_json_text(const Benchmark& result) {
   json rows = json::array();
-  for (const BenchRow& row : result.rows) rows.push_back(row_json(row, result));
+  for (const BenchmarkRow& row : result.rows) rows.push_back(row_json(row, result));
   return text_of(rows);
 }
 
-std::string to_text(const BenchFlags& flags, const BenchResult& result, bool color) {
-  std::string text = heading(fmt::format("{} on {}: {} threads, {}", printable(flags.model),
-                                         printable(result.data), result.threads, kernels_name()),
-                             color) +
-                     "\n";
+std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bool color) {
+  std::string text =
+      heading(fmt::format("{} on {}: {} threads, {}", printable(options.model.string()),
+                          printable(result.data), result.threads, result.kernels),
+              color) +
+      "\n";
   if (!result.policy.empty()) text += fmt::format("adaptive: stop where {}\n", result.policy);
   Table table({"mode", "precision", "batch", "split", "images/s", "p50 ms", "p95 ms", "p99 ms",
                "max ms", "of ceiling", "accuracy", "relative cost"},
               2);
-  for (const BenchRow& row : result.rows)
-    table.add({row.mode, row.precision, std::to_string(row.batch), text_of(row.best.split),
-               fmt::format("{:.1f}", row.best.images_per_second),
+  for (const BenchmarkRow& row : result.rows)
+    table.add({std::string(to_string(row.mode)), row.precision, std::to_string(row.batch),
+               text_of(row.best.split), fmt::format("{:.1f}", row.best.images_per_second),
                fmt::format("{:.3f}", row.latency.p50), fmt::format("{:.3f}", row.latency.p95),
                fmt::format("{:.3f}", row.latency.p99), fmt::format("{:.3f}", row.latency.max),
                row.share_of_ceiling ? fmt::format("{:.1f} %", 100 * *row.share_of_ceiling) : "-",
                row.accuracy ? percent(*row.accuracy) : "-",
                fmt::format("{:.3f}", row.relative_cost)});
   text += "\n" + table.text(color) + "\n";
-  for (const BenchRow& row : result.rows)
+  for (const BenchmarkRow& row : result.rows)
     if (row.other)
-      text += fmt::format("{} {} batch {}: {} is best; {} ran {:.1f} images/s\n", row.mode,
-                          row.precision, row.batch, text_of(row.best.split),
+      text += fmt::format("{} {} batch {}: {} is best; {} ran {:.1f} images/s\n",
+                          to_string(row.mode), row.precision, row.batch, text_of(row.best.split),
                           text_of(row.other->split), row.other->images_per_second);
   text += "split: streams x threads in every operation of each; decoding is left out\n";
   for (const Ceiling& ceiling : result.ceilings)
@@ -136,7 +141,7 @@ std::string to_text(const std::vector<Ceiling>& ceilings, bool color) {
   return text;
 }
 
-std::string busy_line(const MachineLoad& load) {
+std::string busy_line(const workflow::MachineLoad& load) {
   if (!load.is_busy()) return "";
   return fmt::format(
       "the machine was busy: {:.0f} % of its time went to other processes, {:.1f} % to its host "

@@ -1,18 +1,24 @@
 #include <cstdio>
 #include <memory>
 
-#include "cli/calibration.h"
-#include "cli/calibration_output.h"
+#include "cli/calibrate_flags.h"
+#include "cli/calibrate_output.h"
 #include "cli/command.h"
+#include "cli/flag_names.h"
+#include "cli/progress.h"
+#include "cli/run_flags.h"
 #include "cli/terminal.h"
+#include "policy/criteria.h"
 
 namespace offramp::cli {
 namespace {
 
 int run(const CalibrateFlags& flags) {
-  check(flags);
-  const Calibration result = calibrate(flags);
-  write_out(flags.json ? to_json_text(flags, result) : to_text(flags, result, may_color(stdout)));
+  const workflow::CalibrateOptions options = calibrate_options(flags);
+  const workflow::Calibration result =
+      naming_flags([&] { return workflow::calibrate(options, terminal_progress()); });
+  write_out(flags.json ? to_json_text(options, result)
+                       : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
@@ -47,8 +53,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("--out", flags->out, "Write to this file instead of the model's own");
   add_aims(*command, *flags);
-  command->add_option("--criterion", flags->criterion, "confidence, entropy, margin or patience")
-      ->capture_default_str();
+  command->add_option("--criterion", flags->criterion, criteria_names())->capture_default_str();
   command
       ->add_option("--ensemble", flags->ensemble,
                    "What an exit answers with: off, or the mean, geometric or weighted mean of the "
@@ -62,7 +67,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   command->add_flag("--drop-useless-exits", flags->drop_useless_exits,
                     "Take out exits that do not pay for their heads under what is chosen");
   command->add_flag("--json", flags->json, "Print JSON");
-  add_engine_flags(*command, flags->engine);
+  add_run_flags(*command, flags->run);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -15,7 +15,6 @@ using Action = std::function<int()>;
 void add_data_command(CLI::App& app, Action& action);
 /// A subcommand of data.
 void add_data_export_command(CLI::App& data, Action& action);
-void add_train_command(CLI::App& app, Action& action);
 void add_test_command(CLI::App& app, Action& action);
 void add_classify_command(CLI::App& app, Action& action);
 void add_calibrate_command(CLI::App& app, Action& action);

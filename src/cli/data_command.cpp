@@ -4,166 +4,36 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <numeric>
 #include <string>
 
 #include "cli/command.h"
+#include "cli/data_output.h"
+#include "cli/flag_names.h"
 #include "cli/source_flags.h"
 #include "cli/terminal.h"
-#include "core/error.h"
-#include "core/file.h"
-#include "data/contact_sheet.h"
-#include "data/dataset.h"
 #include "data/fetch.h"
+#include "workflow/data_set.h"
+#include "workflow/output_file.h"
 
 namespace offramp::cli {
 namespace {
 
-/// The first of the skipped images with the reason, a line each, and how many more there are.
-std::string describe(const std::vector<SkippedImage>& skipped) {
-  constexpr std::size_t kNamed = 20;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(kNamed, skipped.size()); ++i) {
-    text += fmt::format("  {}: {}\n", printable(skipped[i].name), printable(skipped[i].reason));
-  }
-  if (skipped.size() > kNamed) text += fmt::format("  and {} more\n", skipped.size() - kNamed);
-  return text;
-}
-
-std::vector<SkippedImage> all_skipped(const LoadedData& train, const LoadedData& test) {
-  std::vector<SkippedImage> skipped = train.skipped;
-  skipped.insert(skipped.end(), test.skipped.begin(), test.skipped.end());
-  return skipped;
-}
-
 int import_data(const SourceFlags& flags, const std::string& output) {
-  const LoadOptions options = load_options(flags);
-  const LoadedData train = load_data(flags.source, Part::train, options);
-  const LoadedData test = load_data(flags.source, Part::test, options);
-  write_packed(output, train, test);
-  const auto skipped = all_skipped(train, test);
-  write_out(fmt::format("{}: {} training and {} test images of {} classes, {}x{}, {} skipped\n",
-                        output, train.dataset.size(), test.dataset.size(),
-                        train.dataset.classes.size(), train.dataset.width, train.dataset.height,
-                        skipped.size()));
-  tell(describe(skipped));
+  const workflow::DataParts parts = naming_flags(
+      [&] { return workflow::import_data(flags.source, load_options(flags), output); });
+  write_out(imported_text(output, parts));
+  tell(skipped_text(parts.skipped()));
   return 0;
 }
 
-std::vector<std::int64_t> count_per_class(const Dataset& dataset) {
-  std::vector<std::int64_t> counts(dataset.classes.size());
-  for (const std::int64_t label : dataset.labels) ++counts[static_cast<std::size_t>(label)];
-  return counts;
-}
-
-/// What `data info` says, gathered before anything is printed.
-struct Summary {
-  LoadedData train, test;
-  bool one_size = true;  ///< the images have one size, or one was asked for
-  ChannelStatistics statistics;
-};
-
-Summary summarise(const SourceFlags& flags) {
-  Summary summary;
-  LoadOptions options = load_options(flags);
-  const auto load = [&] {
-    summary.train = load_data(flags.source, Part::train, options);
-    summary.test = load_data(flags.source, Part::test, options);
-  };
-  try {
-    load();
-    const Dataset& train = summary.train.dataset;
-    const Dataset& test = summary.test.dataset;
-    summary.one_size = train.width == test.width && train.height == test.height;
-  } catch (const UsageError&) {
-    if (options.width > 0) throw;
-    summary.one_size = false;
-    options.width = options.height = 64;
-    load();
-  }
-  std::vector<std::int64_t> all(summary.train.dataset.labels.size());
-  std::iota(all.begin(), all.end(), 0);
-  summary.statistics = channel_statistics(summary.train.dataset, all);
-  return summary;
-}
-
-nlohmann::ordered_json part_json(const LoadedData& part) {
-  nlohmann::ordered_json skipped = nlohmann::ordered_json::array();
-  for (const SkippedImage& image : part.skipped) {
-    skipped.push_back({{"name", image.name}, {"reason", image.reason}});
-  }
-  return {{"images", part.dataset.size()},       {"min_width", part.sizes.min_width},
-          {"max_width", part.sizes.max_width},   {"min_height", part.sizes.min_height},
-          {"max_height", part.sizes.max_height}, {"skipped", std::move(skipped)}};
-}
-
-void print_json(const Summary& summary) {
-  const Dataset& train = summary.train.dataset;
-  nlohmann::ordered_json json;
-  json["source"] = summary.train.source;
-  json["width"] = nullptr;
-  json["height"] = nullptr;
-  if (summary.one_size) json["width"] = train.width, json["height"] = train.height;
-  const auto train_counts = count_per_class(train);
-  const auto test_counts = count_per_class(summary.test.dataset);
-  json["classes"] = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < train.classes.size(); ++i) {
-    json["classes"].push_back(
-        {{"class", train.classes[i]}, {"train", train_counts[i]}, {"test", test_counts[i]}});
-  }
-  json["train"] = part_json(summary.train);
-  json["test"] = part_json(summary.test);
-  json["mean"] = summary.statistics.mean;
-  json["std"] = summary.statistics.std;
-  // Names come from files; bytes that are no UTF-8 must not end the program.
-  write_out(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-}
-
-std::string range(int low, int high) {
-  return low == high ? fmt::format("{}", low) : fmt::format("{} to {}", low, high);
-}
-
-void print_text(const Summary& summary) {
-  const Dataset& train = summary.train.dataset;
-  SizeRange sizes = summary.train.sizes;
-  sizes.add(summary.test.sizes.min_width, summary.test.sizes.min_height);
-  sizes.add(summary.test.sizes.max_width, summary.test.sizes.max_height);
-  const auto& mean = summary.statistics.mean;
-  const auto& std = summary.statistics.std;
-  std::string text = fmt::format("source   {}\n", printable(summary.train.source));
-  text += fmt::format("images   {} training, {} test\n", with_commas(train.size()),
-                      with_commas(summary.test.dataset.size()));
-  text += fmt::format("stored   width {}, height {}\n", range(sizes.min_width, sizes.max_width),
-                      range(sizes.min_height, sizes.max_height));
-  text += summary.one_size ? fmt::format("loaded   {}x{}\n", train.width, train.height)
-                           : "loaded   sizes differ: training needs --image-size\n";
-  text += fmt::format("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
-  text += fmt::format("std      {:.4f} {:.4f} {:.4f}\n\n", std[0], std[1], std[2]);
-  Table table({"class", "training", "test"});
-  const auto train_counts = count_per_class(train);
-  const auto test_counts = count_per_class(summary.test.dataset);
-  for (std::size_t i = 0; i < train.classes.size(); ++i) {
-    table.add(
-        {printable(train.classes[i]), with_commas(train_counts[i]), with_commas(test_counts[i])});
-  }
-  text += table.text(may_color(stdout));
-  const auto skipped = all_skipped(summary.train, summary.test);
-  if (!skipped.empty()) {
-    text += fmt::format("\nskipped  {} images\n{}", skipped.size(), describe(skipped));
-  }
-  write_out(text);
-}
-
 int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
-  const Summary summary = summarise(flags);
+  if (!sheet.empty()) workflow::check_output("--contact-sheet", sheet, {flags.source});
+  const workflow::DataSummary summary = workflow::summarise_data(flags.source, load_options(flags));
   if (!sheet.empty()) {
-    const std::vector<std::byte> png = encode_png(contact_sheet(summary.train.dataset));
-    const std::span<const std::byte> part = png;
-    write_file_atomic(sheet, std::span(&part, 1));
-    tell(fmt::format("contact sheet of the training images: {}\n", sheet));
+    workflow::write_contact_sheet(summary, sheet);
+    tell(fmt::format("contact sheet of the training images: {}\n", printable(sheet)));
   }
-  json ? print_json(summary) : print_text(summary);
+  write_out(json ? to_json_text(summary) : to_text(summary, may_color(stdout)));
   return 0;
 }
 

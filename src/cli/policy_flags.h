@@ -5,9 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/engine.h"
-#include "model/model_file.h"
-#include "policy/drift.h"
+#include "workflow/policy_choice.h"
 
 namespace offramp::cli {
 
@@ -21,25 +19,7 @@ struct PolicyFlags {
 /// Declares --threshold, --criterion and --no-policy.
 void add_policy_flags(CLI::App& command, PolicyFlags& flags);
 
-/// @throws UsageError if a value makes no sense, or two flags exclude each other
-void check(const PolicyFlags& flags);
-
-/// What to stop by: the flags' threshold at every early exit, else the model's own policy, whose
-/// guarantee holds for the precision and the kernels it was certified with only. nullopt: always
-/// the last exit.
-std::optional<ChosenPolicy> policy_of(const PolicyFlags& flags, const ModelFile& model,
-                                      const Engine& engine);
-
-/// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
-std::string describe(const Policy& policy);
-
-/// Whether images leave elsewhere than those that a model's policy was chosen on. nullopt: the
-/// policy does not know where those left.
-/// @param shares  [K] of the images, by the exit they left at
-std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
-                                     std::int64_t images);
-
-/// "31 % of the images leave elsewhere than …": of a verdict that is a drift.
-std::string describe(const DriftVerdict& verdict);
+/// @throws UsageError naming the flag if a value makes no sense, or two flags exclude each other
+workflow::PolicyChoice policy_choice(const PolicyFlags& flags);
 
 }  // namespace offramp::cli

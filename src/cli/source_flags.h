@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "data/dataset.h"
+#include "workflow/data_set.h"
 
 namespace offramp::cli {
 

@@ -40,13 +40,6 @@ bool may_color(std::FILE* stream) {
   return isatty(fileno(stream)) != 0;
 }
 
-std::string with_commas(std::int64_t value) {
-  std::string digits = std::to_string(value);
-  const std::size_t first = value < 0 ? 1 : 0;
-  for (std::size_t i = digits.size(); i > first + 3; i -= 3) digits.insert(i - 3, 1, ',');
-  return digits;
-}
-
 std::string percent(double rate) { return fmt::format("{:.2f} %", 100 * rate); }
 
 std::string printable(std::string_view text) {
@@ -85,19 +78,6 @@ std::string Table::text(bool color) const {
       color ? fmt::format("\x1b[2m{}\x1b[0m\n", line(titles_)) : line(titles_) + "\n";
   for (const auto& row : rows_) result += line(row) + "\n";
   return result;
-}
-
-Counter::Counter(std::int64_t total, std::string unit)
-    : total_(total), unit_(std::move(unit)), terminal_(isatty(STDERR_FILENO) != 0) {}
-
-Counter::~Counter() {
-  if (terminal_) std::fputs("\r\x1b[K", stderr);
-}
-
-void Counter::show(std::int64_t done) {
-  if (!terminal_) return;
-  const std::string text = fmt::format("\r\x1b[K{} of {} {}", done, total_, unit_);
-  std::fputs(text.c_str(), stderr);
 }
 
 }  // namespace offramp::cli

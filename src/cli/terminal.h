@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -18,9 +17,6 @@ void tell(std::string_view text);
 
 /// True if `stream` is a terminal that may be coloured: NO_COLOR is not set and TERM is not dumb.
 bool may_color(std::FILE* stream);
-
-/// 555422720 -> "555,422,720".
-std::string with_commas(std::int64_t value);
 
 /// 0.8641 -> "86.41 %".
 std::string percent(double rate);
@@ -46,22 +42,6 @@ class Table {
   std::vector<std::string> titles_;
   std::size_t left_columns_;
   std::vector<std::vector<std::string>> rows_;
-};
-
-/// A counter that is drawn again on a terminal, "1200 of 10000 images"; nothing elsewhere.
-class Counter {
- public:
-  Counter(std::int64_t total, std::string unit);
-  ~Counter();
-  Counter(const Counter&) = delete;
-  Counter& operator=(const Counter&) = delete;
-
-  void show(std::int64_t done);
-
- private:
-  std::int64_t total_;
-  std::string unit_;
-  bool terminal_;
 };
 
 }  // namespace offramp::cli

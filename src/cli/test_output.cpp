@@ -6,14 +6,17 @@
 #include <string_view>
 #include <utility>
 
-#include "cli/evaluate.h"
+#include "cli/drift_text.h"
 #include "cli/terminal.h"
-#include "eval/overthinking.h"
+#include "core/text.h"
 
 namespace offramp::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
+using workflow::EvaluateOptions;
+using workflow::Evaluation;
+using workflow::PolicyEvaluation;
 
 std::string_view name_of(EnsembleKind kind) {
   switch (kind) {
@@ -27,8 +30,8 @@ std::string_view name_of(EnsembleKind kind) {
   return "";
 }
 
-json confusion_json(const TestResult& result, int exit_index) {
-  const auto counts = confusion_matrix(result.logits.view(), exit_index);
+json confusion_json(const Evaluation& result, int exit_index) {
+  const auto& counts = result.confusion[static_cast<std::size_t>(exit_index)];
   const auto classes = static_cast<std::ptrdiff_t>(result.logits.classes);
   json rows = json::array();
   for (auto row = counts.begin(); row != counts.end(); row += classes)
@@ -36,7 +39,7 @@ json confusion_json(const TestResult& result, int exit_index) {
   return rows;
 }
 
-json exit_json(const TestFlags& flags, const TestResult& result, int exit_index) {
+json exit_json(const EvaluateOptions& options, const Evaluation& result, int exit_index) {
   const ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
   json confident;
   for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
@@ -49,11 +52,11 @@ json exit_json(const TestFlags& flags, const TestResult& result, int exit_index)
                  {"macs", result.cost.exit_macs[static_cast<std::size_t>(exit_index)]},
                  {"relative_cost", result.cost.relative(exit_index)},
                  {"confident_and_right", confident}};
-  if (flags.confusion) object["confusion"] = confusion_json(result, exit_index);
+  if (options.confusion) object["confusion"] = confusion_json(result, exit_index);
   return object;
 }
 
-json policy_json(const PolicyResult& policy) {
+json policy_json(const PolicyEvaluation& policy) {
   const PolicyMetrics& metrics = policy.metrics;
   const Policy& rule = policy.chosen.policy;
   json thresholds = json::array();
@@ -68,7 +71,7 @@ json policy_json(const PolicyResult& policy) {
   if (const auto& given = policy.chosen.guarantee)
     guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
   return {{"from", policy.of_model ? "model" : "flags"},
-          {"aim", policy.chosen.aim},
+          {"aim", describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
           {"ensemble", to_string(rule.ensemble)},
           {"thresholds", thresholds},
@@ -84,43 +87,40 @@ json policy_json(const PolicyResult& policy) {
           {"replay_differs", policy.replay_differs}};
 }
 
-json rates_json(const std::vector<std::int64_t>& counts, std::int64_t images) {
+json rates_json(const OverthinkingCounts& counts, const std::vector<std::int64_t>& of_exits) {
   json rates = json::array();
-  for (const std::int64_t count : counts)
-    rates.push_back(static_cast<double>(count) / static_cast<double>(images));
+  for (const std::int64_t count : of_exits) rates.push_back(counts.rate(count));
   return rates;
 }
 
-json overthinking_json(const ModelFile& model, const TestResult& result) {
-  const Overthinking& rates = result.metrics.overthinking;
-  const auto rows = overthinking_by_class(result.logits.view());
-  const OverthinkingCounts all = together(rows);
-  json object = {{"wasteful", rates.wasteful},
-                 {"destructive", rates.destructive},
-                 {"oracle", rates.oracle},
+json overthinking_json(const Evaluation& result) {
+  const OverthinkingCounts& all = result.metrics.overthinking;
+  json object = {{"wasteful", all.rate(all.wasteful())},
+                 {"destructive", all.rate(all.destructive())},
+                 {"oracle", all.rate(all.oracle())},
                  {"destroyed_errors", nullptr},
                  {"needed_cost", nullptr},
-                 {"first_right", rates_json(all.first_right, all.images)},
-                 {"lost_after", rates_json(all.lost_after, all.images)},
+                 {"first_right", rates_json(all, all.first_right)},
+                 {"lost_after", rates_json(all, all.lost_after)},
                  {"classes", json::array()}};
   if (all.errors() > 0) object["destroyed_errors"] = all.destroyed_errors();
   if (all.oracle() > 0) object["needed_cost"] = all.needed_cost(result.cost.relative_costs());
-  for (std::size_t c = 0; c < rows.size(); ++c)
-    object["classes"].push_back({{"class", model.classes[c]},
-                                 {"images", rows[c].images},
-                                 {"errors", rows[c].errors()},
-                                 {"destructive", rows[c].destructive()},
-                                 {"wasteful", rows[c].wasteful()},
-                                 {"first_right", rows[c].first_right},
-                                 {"lost_after", rows[c].lost_after}});
+  for (std::size_t c = 0; c < result.overthinking.size(); ++c) {
+    const OverthinkingCounts& row = result.overthinking[c];
+    object["classes"].push_back({{"class", result.classes[c]},
+                                 {"images", row.images},
+                                 {"errors", row.errors()},
+                                 {"destructive", row.destructive()},
+                                 {"wasteful", row.wasteful()},
+                                 {"first_right", row.first_right},
+                                 {"lost_after", row.lost_after}});
+  }
   return object;
 }
 
-std::string overthinking_text(const TestResult& result, bool color) {
-  const OverthinkingCounts all = together(overthinking_by_class(result.logits.view()));
-  const auto share = [&](std::int64_t count) {
-    return percent(static_cast<double>(count) / static_cast<double>(all.images));
-  };
+std::string overthinking_text(const Evaluation& result, bool color) {
+  const OverthinkingCounts& all = result.metrics.overthinking;
+  const auto share = [&](std::int64_t count) { return percent(all.rate(count)); };
   Table table({"overthinking", "images"});
   table.add({"wasteful: an earlier exit was right, and so is the last", share(all.wasteful())});
   table.add({fmt::format("destructive: an earlier exit was right, the last is wrong ({} of its "
@@ -139,7 +139,7 @@ std::string overthinking_text(const TestResult& result, bool color) {
   return "\n" + table.text(color);
 }
 
-json controls_json(const TestResult& result) {
+json controls_json(const Evaluation& result) {
   json rows = json::array();
   for (const auto& [kind, name, control] : result.controls) {
     json row = {{"name", name},
@@ -160,16 +160,14 @@ std::string interval_text(const Interval& interval) {
   return fmt::format("{:.2f} … {:.2f}", 100 * interval.low, 100 * interval.high);
 }
 
-std::string confusion_text(const ModelFile& model, const TestResult& result, int exit_index,
-                           bool color) {
-  const auto counts = confusion_matrix(result.logits.view(), exit_index);
+std::string confusion_text(const Evaluation& result, int exit_index, bool color) {
   std::vector<std::string> titles = {"label \\ answer"};
-  for (const std::string& name : model.classes) titles.push_back(printable(name));
+  for (const std::string& name : result.classes) titles.push_back(printable(name));
   Table table(titles);
-  auto count = counts.begin();
-  for (const std::string& name : model.classes) {
+  auto count = result.confusion[static_cast<std::size_t>(exit_index)].begin();
+  for (const std::string& name : result.classes) {
     std::vector<std::string> row = {printable(name)};
-    for (std::size_t i = 0; i < model.classes.size(); ++i) row.push_back(std::to_string(*count++));
+    for (std::size_t i = 0; i < result.classes.size(); ++i) row.push_back(std::to_string(*count++));
     table.add(std::move(row));
   }
   return fmt::format("\n{}\n{}",
@@ -177,7 +175,7 @@ std::string confusion_text(const ModelFile& model, const TestResult& result, int
                      table.text(color));
 }
 
-std::string policy_text(const PolicyResult& policy, bool color) {
+std::string policy_text(const PolicyEvaluation& policy, bool color) {
   const PolicyMetrics& metrics = policy.metrics;
   std::vector<std::string> titles = {"accuracy", "95 % interval", "relative cost", "harm", "help"};
   std::vector<std::string> row = {
@@ -197,22 +195,21 @@ std::string policy_text(const PolicyResult& policy, bool color) {
                                       describe(chosen.policy)),
                           color),
                   table.text(color));
-  if (policy.of_model) text += fmt::format("  chosen by {}", printable(chosen.aim));
+  if (policy.of_model) text += fmt::format("  chosen by {}", printable(describe_aim(chosen.aim)));
   if (const auto& given = chosen.guarantee)
-    text += fmt::format("; certified: {} ≤ {:g} with probability ≥ {:g}", given->of, given->epsilon,
-                        1 - given->delta);
+    text += fmt::format("; certified: {}", describe(*given));
   if (policy.certificate_lost)
     text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.of_model) text += "\n";
   if (policy.drift && policy.drift->drift == Drift::drifted)
-    text += fmt::format("  drift: {}\n", describe(*policy.drift));
+    text += fmt::format("  drift: {}\n", drift_text(policy.drift->distance, policy.drift->p_value));
   if (policy.replay_differs > 0)
     text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
                         policy.replay_differs);
   return text;
 }
 
-std::string controls_text(const TestResult& result, bool color) {
+std::string controls_text(const Evaluation& result, bool color) {
   Table table({"beside it", "accuracy", "95 % interval", "relative cost",
                result.policy ? "policy − this, points" : "last exit − this, points"});
   for (const auto& [kind, name, control] : result.controls) {
@@ -228,31 +225,31 @@ std::string controls_text(const TestResult& result, bool color) {
 
 }  // namespace
 
-std::string to_json_text(const TestFlags& flags, const ModelFile& model, const TestResult& result) {
+std::string to_json_text(const EvaluateOptions& options, const Evaluation& result) {
   const Metrics& metrics = result.metrics;
-  json object = {{"model", flags.model},
-                 {"data", flags.data},
+  json object = {{"model", options.model.string()},
+                 {"data", options.data},
                  {"images", metrics.images},
-                 {"precision", result.engine.precision},
-                 {"kernels", result.engine.kernels}};
+                 {"precision", result.precision},
+                 {"kernels", result.kernels}};
   object["exits"] = json::array();
   for (int k = 0; k < result.logits.exits; ++k)
-    object["exits"].push_back(exit_json(flags, result, k));
+    object["exits"].push_back(exit_json(options, result, k));
   object["ensembles"] = json::object();
   for (const EnsembleMetrics& ensemble : metrics.ensembles)
     object["ensembles"][std::string(name_of(ensemble.kind))] = ensemble.accuracy;
-  object["overthinking"] = overthinking_json(model, result);
+  object["overthinking"] = overthinking_json(result);
   object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
   object["controls"] = controls_json(result);
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string to_text(const TestFlags& flags, const ModelFile& model, const TestResult& result,
-                    const std::string& source, bool color) {
+std::string to_text(const EvaluateOptions& options, const Evaluation& result, bool color) {
   const Metrics& metrics = result.metrics;
   std::string text =
-      heading(fmt::format("{} on {} {} images of {}", printable(flags.model),
-                          with_commas(metrics.images), flags.part, printable(source)),
+      heading(fmt::format("{} on {} {} images of {}", printable(options.model.string()),
+                          with_commas(metrics.images), to_string(options.part),
+                          printable(result.source)),
               color) +
       "\n";
   Table exits({"exit", "after", "accuracy", "95 % interval", "NLL", "ECE", "MACs", "relative cost",
@@ -261,7 +258,7 @@ std::string to_text(const TestFlags& flags, const ModelFile& model, const TestRe
   for (int k = 0; k < result.logits.exits; ++k) {
     const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
     std::vector<std::string> row = {std::to_string(k + 1),
-                                    exit_place(model.graph, k),
+                                    result.places[static_cast<std::size_t>(k)],
                                     percent(exit.accuracy),
                                     interval_text(exit.accuracy_interval),
                                     fmt::format("{:.3f}", exit.nll),
@@ -282,8 +279,8 @@ std::string to_text(const TestFlags& flags, const ModelFile& model, const TestRe
   }
   if (result.policy) text += policy_text(*result.policy, color);
   if (!result.controls.empty()) text += controls_text(result, color);
-  if (flags.confusion)
-    for (int k = 0; k < result.logits.exits; ++k) text += confusion_text(model, result, k, color);
+  if (options.confusion)
+    for (int k = 0; k < result.logits.exits; ++k) text += confusion_text(result, k, color);
   return text;
 }
 

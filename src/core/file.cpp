@@ -94,20 +94,10 @@ bool still_names(const fs::path& path, int fd) {
          named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-/// Removes the temporary files that killed processes left in the folder: nobody locks them.
 void sweep(const fs::path& folder) {
   // Once for many files in a row: listing the folder anew for each would be quadratic.
   thread_local fs::path swept;
-  if (std::exchange(swept, folder) == folder) return;
-  std::error_code ignored;
-  for (fs::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
-    const fs::path& path = at->path();
-    if (!is_temporary(path)) continue;
-    const Descriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-    if (file.get() < 0 || !lock(file.get())) continue;
-    // Its writer may have renamed it before the lock.
-    if (still_names(path, file.get())) ::unlink(path.c_str());
-  }
+  if (std::exchange(swept, folder) != folder) remove_leftovers(folder);
 }
 
 /// Where a write to `path` lands: behind its links, whether or not a file is there yet.
@@ -165,6 +155,32 @@ class TemporaryFile {
 };
 
 }  // namespace
+
+void remove_leftovers(const fs::path& folder) {
+  std::error_code ignored;
+  for (fs::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
+    const fs::path& path = at->path();
+    if (!is_temporary(path)) continue;
+    const Descriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    if (file.get() < 0 || !lock(file.get())) continue;
+    // Its writer may have renamed it before the lock.
+    if (still_names(path, file.get())) ::unlink(path.c_str());
+  }
+}
+
+std::optional<FileLock> FileLock::try_lock(const fs::path& path) {
+  FileLock result(open_retrying(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0666));
+  if (result.fd_ < 0) fail(path, "cannot open", errno);
+  // A file system without locks lets everybody in.
+  if (!lock(result.fd_) && errno == EWOULDBLOCK) return std::nullopt;
+  return result;
+}
+
+FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
 
 std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) {
   struct stat info {};

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,25 @@ void write_text_atomic(const std::filesystem::path& path, std::string_view text)
 void check_writable(const std::filesystem::path& path);
 /// True for the name of such a temporary file: what a killed process may leave behind.
 bool is_temporary(const std::filesystem::path& path);
+/// Removes the temporary files that killed processes left in the folder. Those that a living
+/// process writes stay: it holds a lock on them.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// A lock that one process at a time holds, on a file that is made for it and left in place. It
+/// ends with this object, or with the process, however that ends. Movable.
+class FileLock {
+ public:
+  /// @return nullopt if another process, or another FileLock of this one, holds it
+  /// @throws Error if the file cannot be opened
+  static std::optional<FileLock> try_lock(const std::filesystem::path& path);
+  FileLock(FileLock&& other) noexcept;
+  FileLock& operator=(FileLock&&) = delete;
+  ~FileLock();
+
+ private:
+  explicit FileLock(int fd) : fd_(fd) {}
+  int fd_ = -1;
+};
 
 /// Appends one line and flushes it (jsonl logs).
 void append_line(const std::filesystem::path& path, std::string_view line);

@@ -25,6 +25,19 @@ std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, 
   return order;
 }
 
+BatchRows rows_of_rank(std::int64_t count, const LoaderOptions& options) {
+  return {count * options.rank / options.world, count * (options.rank + 1) / options.world};
+}
+
+void check_ranks(const LoaderOptions& options) {
+  if (options.world < 1) throw UsageError("there must be 1 rank or more: got {}", options.world);
+  if (options.rank < 0 || options.rank >= options.world)
+    throw UsageError("rank must be from 0 to {}: got {}", options.world - 1, options.rank);
+  if (options.batch < options.world)
+    throw UsageError("batch must have an image for each rank: got {} images and {} ranks",
+                     options.batch, options.world);
+}
+
 struct Loader::Impl {
   Impl(const Dataset& from, std::vector<std::int64_t> chosen, const LoaderOptions& with,
        std::int64_t first_step)
@@ -42,6 +55,7 @@ struct Loader::Impl {
 
   void check(std::int64_t first_step) const {
     if (options.batch < 1) throw UsageError("batch must be 1 or more: got {}", options.batch);
+    check_ranks(options);
     if (options.prefetch < 1) {
       throw UsageError("prefetch must be 1 or more: got {}", options.prefetch);
     }
@@ -71,8 +85,11 @@ struct Loader::Impl {
       order = epoch_order(indices, options.seed, static_cast<std::uint64_t>(epoch));
       order_epoch = epoch;
     }
-    const std::int64_t first = step % steps_per_epoch * options.batch;
-    batch.count = std::min<std::int64_t>(options.batch, std::ssize(order) - first);
+    const std::int64_t start = step % steps_per_epoch * options.batch;
+    const BatchRows rows =
+        rows_of_rank(std::min<std::int64_t>(options.batch, std::ssize(order) - start), options);
+    const std::int64_t first = start + rows.begin;
+    batch.count = rows.end - rows.begin;
     const std::size_t values = static_cast<std::size_t>(dataset.height) * dataset.width * 3;
     batch.images.resize(static_cast<std::size_t>(batch.count) * values);
     batch.labels.resize(static_cast<std::size_t>(batch.count));

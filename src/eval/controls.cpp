@@ -66,7 +66,7 @@ Control random_exits(const LogitsView& view, std::span<const std::int64_t> polic
   control.accuracy = right / n;
   control.difference = sum / n;
   const double variance = std::max(0.0, squares / n - control.difference * control.difference);
-  const double half = 1.959963984540054 * std::sqrt(variance / n);
+  const double half = kNormalQuantile975 * std::sqrt(variance / n);
   control.difference_interval = {control.difference - half, control.difference + half};
   return control;
 }

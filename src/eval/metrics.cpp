@@ -5,13 +5,11 @@
 #include <cstddef>
 
 #include "core/error.h"
+#include "eval/reliability.h"
 #include "policy/policy.h"
 
 namespace offramp {
 namespace {
-
-constexpr double kNormalQuantile975 = 1.959963984540054;
-constexpr std::size_t kBins = 15;
 
 void check_weights(std::span<const double> weights, int exits) {
   if (weights.size() != static_cast<std::size_t>(exits))
@@ -25,17 +23,6 @@ void check_weights(std::span<const double> weights, int exits) {
   if (!(sum > 0)) throw Error("the ensemble weights are all zero");
 }
 
-/// The bin (i / 15, (i + 1) / 15] a confidence falls into, closed on the right as in Guo et al.,
-/// 2017.
-std::size_t bin_of(double confidence) {
-  const auto boundary = [](std::size_t i) { return static_cast<double>(i) / kBins; };
-  auto bin = static_cast<std::size_t>(std::clamp(std::ceil(confidence * kBins) - 1, 0.0, 14.0));
-  // The product may round across a boundary.
-  while (bin > 0 && confidence <= boundary(bin)) --bin;
-  while (bin + 1 < kBins && confidence > boundary(bin + 1)) ++bin;
-  return bin;
-}
-
 std::size_t largest_index(std::span<const double> values) {
   return static_cast<std::size_t>(std::ranges::max_element(values) - values.begin());
 }
@@ -44,16 +31,13 @@ std::size_t largest_index(std::span<const double> values) {
 struct ExitSums {
   std::int64_t right = 0;
   double nll = 0;
-  std::array<double, kBins> confidence{};
-  std::array<std::int64_t, kBins> right_in_bin{};
+  Reliability reliability;
   std::array<std::int64_t, 3> confident_and_right{};
 
   void add(double p_answer, bool is_right, double log_p_label) {
     right += is_right;
     nll -= log_p_label;
-    const std::size_t bin = bin_of(p_answer);
-    confidence[bin] += p_answer;
-    right_in_bin[bin] += is_right;
+    reliability.add(p_answer, is_right);
     for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
       confident_and_right[i] += is_right && p_answer > kConfidenceLevels[i];
   }
@@ -64,8 +48,7 @@ struct ExitSums {
     metrics.accuracy = static_cast<double>(right) / n;
     metrics.accuracy_interval = wilson(right, images);
     metrics.nll = nll / n;
-    for (std::size_t bin = 0; bin < kBins; ++bin)
-      metrics.ece += std::abs(static_cast<double>(right_in_bin[bin]) - confidence[bin]) / n;
+    metrics.ece = reliability.error();
     metrics.confident_and_right = confident_and_right;
     return metrics;
   }
@@ -130,12 +113,10 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   for (auto& scores : joined) scores.resize(classes);
   std::array<std::int64_t, 3> joined_right{};
   std::vector<double> p(classes);
-  std::int64_t wasteful = 0, destructive = 0, oracle = 0;
 
   for (std::int64_t image = 0; image < view.images(); ++image) {
     const auto label = static_cast<std::size_t>(view.labels[static_cast<std::size_t>(image)]);
     for (auto& scores : joined) std::ranges::fill(scores, 0.0);
-    bool earlier_right = false, last_right = false;
 
     for (std::size_t exit = 0; exit < exits; ++exit) {
       const auto z = view.at(static_cast<int>(exit), image);
@@ -150,15 +131,10 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
         joined[1][c] += z[c] - largest - log_total;
         joined[2][c] += weights[exit] * p[c];
       }
-      earlier_right |= last_right;
-      last_right = answer == label;
-      sums[exit].add(p[answer], last_right, z[label] - largest - log_total);
+      sums[exit].add(p[answer], answer == label, z[label] - largest - log_total);
     }
     for (std::size_t kind = 0; kind < joined.size(); ++kind)
       joined_right[kind] += largest_index(joined[kind]) == label;
-    wasteful += earlier_right && last_right;
-    destructive += earlier_right && !last_right;
-    oracle += earlier_right || last_right;
   }
 
   Metrics metrics;
@@ -170,8 +146,7 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   for (std::size_t kind = 0; kind < kKinds.size(); ++kind)
     metrics.ensembles.push_back({kKinds[kind], static_cast<double>(joined_right[kind]) / n,
                                  wilson(joined_right[kind], metrics.images)});
-  metrics.overthinking = {static_cast<double>(wasteful) / n, static_cast<double>(destructive) / n,
-                          static_cast<double>(oracle) / n};
+  metrics.overthinking = together(overthinking_by_class(view));
   return metrics;
 }
 

@@ -6,9 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "eval/overthinking.h"
 #include "policy/logits.h"
 
 namespace offramp {
+
+/// The quantile of the normal distribution that a two-sided 95 % interval takes.
+inline constexpr double kNormalQuantile975 = 1.959963984540054;
 
 struct Interval {
   double low = 0, high = 0;
@@ -38,18 +42,11 @@ struct EnsembleMetrics {
   Interval accuracy_interval;
 };
 
-/// Kaya et al., 2019. Rates of all images.
-struct Overthinking {
-  double wasteful = 0;     ///< an earlier exit and the last one are right
-  double destructive = 0;  ///< an earlier exit is right, the last one wrong
-  double oracle = 0;       ///< any exit is right
-};
-
 struct Metrics {
   std::int64_t images = 0;
   std::vector<ExitMetrics> exits;
   std::vector<EnsembleMetrics> ensembles;  ///< of all exits
-  Overthinking overthinking;
+  OverthinkingCounts overthinking;         ///< over all images
 };
 
 /// @throws Error if sizes do not fit, a label is out of range, a logit is not finite, or there is

@@ -20,6 +20,10 @@ struct OverthinkingCounts {
   std::int64_t destructive() const;  ///< some exit is right, the last is wrong
   std::int64_t wasteful() const;     ///< an earlier exit is right, and so is the last
   std::int64_t errors() const;       ///< of the last exit
+  /// A count as a share of the images; there must be one.
+  double rate(std::int64_t count) const {
+    return static_cast<double>(count) / static_cast<double>(images);
+  }
   /// Share of the last exit's errors that an earlier exit had right; 0 without errors.
   double destroyed_errors() const;
   /// Mean cost of leaving at the first right exit, over images that some exit names rightly; 0

@@ -3,39 +3,30 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <exception>
-#include <thread>
 
 #include "core/error.h"
+#include "core/parallel.h"
+#include "policy/criteria.h"
 
 namespace offramp {
 namespace {
 
-// Calls work(part, first, end) for consecutive parts of 0 … count, one thread each.
+// Calls work(part, first, end) for consecutive parts of 0 … count.
 template <typename Work>
 void in_parts(std::int64_t count, int parts, const Work& work) {
-  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(parts));
-  const auto run = [&](int part) {
-    try {
-      work(part, count * part / parts, count * (part + 1) / parts);
-    } catch (...) {
-      failures[static_cast<std::size_t>(part)] = std::current_exception();
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (int part = 1; part < parts; ++part) others.emplace_back(run, part);
-    run(0);
-  }
-  for (const std::exception_ptr& failure : failures)
-    if (failure) std::rethrow_exception(failure);
+  parallel_for(
+      static_cast<std::size_t>(parts),
+      [&](std::size_t i) {
+        const auto part = static_cast<int>(i);
+        work(part, count * part / parts, count * (part + 1) / parts);
+      },
+      parts);
 }
 
 // So many that each has enough to do.
 int parts_for(const LogitsView& view, int threads) {
   if (threads > 0) return threads;
-  const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, cores));
+  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, usable_cores()));
 }
 
 // One image's scores [criteria, K] and answers [K].
@@ -159,7 +150,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   for (std::size_t c = 0; c < criteria.size(); ++c) {
     std::vector<float> values;
     float never = 2;  // above every other criterion's range
-    if (criteria[c] == Criterion::patience) {
+    if (info(criteria[c]).has_history) {
       never = static_cast<float>(exits);
       for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
     } else {

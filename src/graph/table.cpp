@@ -8,16 +8,10 @@
 
 #include "core/overloaded.h"
 #include "core/tensor.h"
+#include "core/text.h"
 
 namespace offramp {
 namespace {
-
-/// 555422720 -> "555,422,720".
-std::string with_commas(std::int64_t value) {
-  std::string digits = std::to_string(value);
-  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
-  return digits;
-}
 
 std::string describe_window(std::string_view name, int kernel, int stride, int padding) {
   std::string text = fmt::format("{} {}x{}", name, kernel, kernel);

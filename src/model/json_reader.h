@@ -39,6 +39,9 @@ class JsonFields {
   /// nullptr where the file says null.
   const Json* object_or_null(std::string_view key);
 
+  /// Whether the field is there and null.
+  bool is_null(std::string_view key) { return field(key).is_null(); }
+
   /// For fields that may be left out: whether this one is there.
   bool has(std::string_view key) const { return json_.contains(key); }
 

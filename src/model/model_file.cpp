@@ -16,6 +16,7 @@
 #include "graph/cost.h"
 #include "model/json_reader.h"
 #include "model/matching_heads.h"
+#include "model/policy_json.h"
 #include "model/stored_weights.h"
 
 namespace offramp {
@@ -156,8 +157,6 @@ std::vector<std::uint64_t> read_hashes(const Safetensors& file, std::string_view
   return {values.begin(), values.end()};
 }
 
-bool is_model(const Safetensors& file) { return file.metadata().contains("format_version"); }
-
 /// One key of the metadata, parsed; what is wrong with it is said with its name.
 template <typename Read>
 auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
@@ -168,18 +167,13 @@ auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
   });
 }
 
-void check_version(const Safetensors& file) {
-  if (!is_model(file)) {
-    if (file.tensors().empty()) throw Error("not a model file: it holds no tensors");
-    throw Error(
-        "not a model file: bare weights without a network; `offramp train --from FILE` starts "
-        "from such weights");
-  }
-  read_metadata(file, "format_version", [](const std::string& text) {
-    if (text != std::to_string(kModelFormatVersion))
-      throw Error("got {}, this program reads {}; the file may come from a newer one", quote(text),
-                  kModelFormatVersion);
-  });
+/// The version of the format that a file has. @throws Error if it is no model that can be read
+int check_version(const Safetensors& file) {
+  if (is_model(file.metadata())) return read_format_version(file.metadata());
+  if (file.tensors().empty()) throw Error("not a model file: it holds no tensors");
+  throw Error(
+      "not a model file: bare weights without a network; `offramp train --from FILE` starts "
+      "from such weights");
 }
 
 Graph read_graph(const Safetensors& file) {
@@ -207,7 +201,7 @@ Safetensors open_weights(const fs::path& path) {
 
 /// All of a model but its weights.
 ModelFile read_description(const Safetensors& file) {
-  check_version(file);
+  const int version = check_version(file);
   ModelFile model;
   model.graph = read_graph(file);
   parameters_of(model.graph);
@@ -223,8 +217,9 @@ ModelFile read_description(const Safetensors& file) {
   check_loss_weights(model.loss_weights, model.graph);
   const int exits = static_cast<int>(exit_segments(model.graph).size());
   if (file.metadata().contains("policy"))
-    model.policy = read_metadata(
-        file, "policy", [&](const std::string& text) { return policy_from_json(text, exits); });
+    model.policy = read_metadata(file, "policy", [&](const std::string& text) {
+      return policy_from_json(text, exits, version);
+    });
   if (file.metadata().contains("certificates"))
     model.certificates = read_metadata(file, "certificates", read_certificates);
   if (file.metadata().contains("deployment"))
@@ -326,6 +321,7 @@ void save_model(const fs::path& path, const ModelFile& model, const Tensors& ext
     Metadata texts;
     try {
       texts = {{"format_version", std::to_string(kModelFormatVersion)},
+               {"requires", Json(required_features(model)).dump()},
                {"graph", graph_to_json(model.graph)},
                {"classes", Json(model.classes).dump()},
                {"preprocessing", to_json(model.preprocessing).dump()},
@@ -395,13 +391,13 @@ int certificates_drawn(const std::filesystem::path& path, const ModelFile& model
   }
 }
 
-bool is_model_file(const fs::path& path) { return is_model(open_weights(path)); }
+bool is_model_file(const fs::path& path) { return is_model(open_weights(path).metadata()); }
 
 Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
                      std::size_t* passed_over) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
-    const bool model = is_model(file);
+    const bool model = is_model(file.metadata());
     // A model file's other tensors (optimiser state, hashes) are no weights.
     std::set<std::string, std::less<>> considered, spare;
     std::map<std::string, std::string> matching;

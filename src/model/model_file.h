@@ -11,7 +11,8 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 #include "model/deployment.h"
-#include "model/policy_json.h"
+#include "model/format.h"
+#include "policy/chosen_policy.h"
 
 namespace offramp {
 
@@ -45,10 +46,8 @@ struct ModelFile {
   std::map<std::string, std::vector<float>, std::less<>> weight_scales;
 };
 
-inline constexpr int kModelFormatVersion = 1;
-
-/// Writes a model in one step. Extra tensors (optimiser state) go beside the weights; their names
-/// must not be a parameter's.
+/// Writes a model in one step, in the newest version of the format. Extra tensors (optimiser state)
+/// go beside the weights; their names must not be a parameter's.
 void save_model(const std::filesystem::path& path, const ModelFile& model,
                 const Tensors& extra = {});
 

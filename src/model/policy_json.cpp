@@ -1,9 +1,10 @@
 #include "model/policy_json.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <numeric>
+#include <string_view>
 
 #include "core/error.h"
 #include "model/json_reader.h"
@@ -12,7 +13,11 @@ namespace offramp {
 namespace {
 
 constexpr std::size_t kMaxExits = 1000;
+constexpr std::size_t kMaxSteps =
+    1000;  // of a path; we write kMaxPathSteps and the one that failed
 constexpr double kMostThreshold = 1e6;
+constexpr double kMostCost = 1e9;
+constexpr std::int64_t kMostImages = std::int64_t{1} << 40;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 /// The shortest decimal that reads back as the same float.
@@ -24,6 +29,13 @@ double shortest(float value) {
 Json numbers(const std::vector<float>& values) {
   Json result = Json::array();
   for (const float value : values) result.push_back(shortest(value));
+  return result;
+}
+
+Json to_json(const Thresholds& thresholds) {
+  Json result = Json::array();
+  for (const std::optional<float>& threshold : thresholds)
+    result.push_back(threshold ? Json(shortest(*threshold)) : Json(nullptr));
   return result;
 }
 
@@ -61,6 +73,156 @@ auto read_word(JsonFields& fields, std::string_view key, Read&& read) {
   }
 }
 
+// The words by which a file tells aims apart.
+constexpr std::string_view kThreshold = "threshold", kAccuracyDrop = "accuracy_drop",
+                           kCost = "cost", kGuarantee = "guarantee";
+
+Json to_json(const Aim& aim) {
+  struct Writer {
+    Json operator()(const FixedThreshold& of) const {
+      return {{"kind", kThreshold}, {"threshold", of.threshold}};
+    }
+    Json operator()(const AccuracyDrop& of) const {
+      return {{"kind", kAccuracyDrop},
+              {"max_drop", of.max_drop},
+              {"reference", of.reference.empty() ? Json(nullptr) : Json(of.reference)}};
+    }
+    Json operator()(const MaxCost& of) const {
+      return {{"kind", kCost}, {"max_relative_cost", of.max_relative_cost}};
+    }
+    Json operator()(const HarmGuarantee& of) const {
+      return {{"kind", kGuarantee},
+              {"epsilon", of.epsilon},
+              {"delta", of.delta},
+              {"label_free", of.label_free}};
+    }
+  };
+  Json json = std::visit(Writer{}, aim);
+  json["cost_unit"] = to_string(cost_unit_of(aim));
+  return json;
+}
+
+Aim read_aim(const Json& json, Criterion criterion) {
+  JsonFields fields(json, "aim");
+  const auto number = [&](std::string_view key) { return fields.number(key, -1e300, 1e300); };
+  const CostUnit unit = read_word(fields, "cost_unit", cost_unit_from_string);
+  const std::string kind = fields.text("kind");
+  Aim aim;
+  if (kind == kThreshold) {
+    aim = FixedThreshold{number("threshold"), unit};
+  } else if (kind == kAccuracyDrop) {
+    const std::string reference = fields.is_null("reference") ? "" : fields.text("reference", 1000);
+    aim = AccuracyDrop{number("max_drop"), reference, unit};
+  } else if (kind == kCost) {
+    aim = MaxCost{number("max_relative_cost"), unit};
+  } else if (kind == kGuarantee) {
+    aim = HarmGuarantee{number("epsilon"), number("delta"), fields.boolean("label_free"), unit};
+  } else {
+    throw Error("{}: got {}, expected {}, {}, {} or {}", fields.place_of("kind"), quote(kind),
+                kThreshold, kAccuracyDrop, kCost, kGuarantee);
+  }
+  fields.finish();
+  try {
+    check(aim, criterion);
+  } catch (const Error& error) {
+    throw Error("aim.{}", error.what());
+  }
+  return aim;
+}
+
+/// The flags that files of version 1 keep as the text of an aim, in the one form in which they were
+/// written. Texts of another form were put there by hand; they say nothing to a program.
+class Version1Aim {
+ public:
+  explicit Version1Aim(std::string_view text) : rest_(text) {}
+
+  std::optional<Aim> read() {
+    constexpr std::string_view kMeasured = " --cost ms";
+    CostUnit unit = CostUnit::macs;
+    if (rest_.ends_with(kMeasured)) {
+      unit = CostUnit::ms;
+      rest_.remove_suffix(kMeasured.size());
+    }
+    std::optional<Aim> aim;
+    if (const auto threshold = take("--threshold ")) {
+      aim = FixedThreshold{*threshold, unit};
+    } else if (const auto drop = take("--max-accuracy-drop ")) {
+      aim = AccuracyDrop{*drop, take_reference(), unit};
+    } else if (const auto cost = take("--max-cost ")) {
+      aim = MaxCost{*cost, unit};
+    } else if (const auto epsilon = take("--guarantee ")) {
+      const double delta = take(" --delta ").value_or(0.05);
+      const bool label_free = rest_ == " --label-free";
+      if (label_free) rest_ = {};
+      aim = HarmGuarantee{*epsilon, delta, label_free, unit};
+    }
+    return rest_.empty() ? aim : std::nullopt;
+  }
+
+ private:
+  /// The number behind a flag, if the flag comes next.
+  std::optional<double> take(std::string_view flag) {
+    if (!rest_.starts_with(flag)) return std::nullopt;
+    const char* const end = rest_.data() + rest_.size();
+    double value = 0;
+    const auto [stop, error] = std::from_chars(rest_.data() + flag.size(), end, value);
+    if (error != std::errc()) return std::nullopt;
+    rest_ = {stop, end};
+    return value;
+  }
+
+  /// A file name, which may hold spaces, is the rest of the text.
+  std::string take_reference() {
+    constexpr std::string_view kFlag = " --reference ";
+    if (!rest_.starts_with(kFlag)) return "";
+    std::string name(rest_.substr(kFlag.size()));
+    rest_ = {};
+    return name;
+  }
+
+  std::string_view rest_;
+};
+
+std::optional<Aim> aim_of_version_1(const std::string& text, Criterion criterion) {
+  const std::optional<Aim> aim = Version1Aim(text).read();
+  try {
+    if (aim) check(*aim, criterion);
+    return aim;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+Json to_json(const CertifiedPath& path) {
+  Json steps = Json::array();
+  for (const PathStep& step : path.steps)
+    steps.push_back({{"thresholds", to_json(step.thresholds)},
+                     {"counted", step.counted},
+                     {"accuracy", step.accuracy},
+                     {"relative_cost", step.relative_cost}});
+  return {{"chosen", path.chosen}, {"steps", std::move(steps)}};
+}
+
+CertifiedPath read_path(const Json& json) {
+  JsonFields fields(json, "path");
+  CertifiedPath path;
+  path.chosen =
+      static_cast<std::size_t>(fields.integer("chosen", 0, static_cast<std::int64_t>(kMaxSteps)));
+  const Json& steps = fields.array("steps", kMaxSteps);
+  for (std::size_t m = 0; m < steps.size(); ++m) {
+    JsonFields of_step(steps[m], fields.place_of("steps", m));
+    PathStep step;
+    step.thresholds = read_thresholds(of_step);
+    step.counted = of_step.integer("counted", 0, kMostImages);
+    step.accuracy = of_step.number("accuracy", 0, 1);
+    step.relative_cost = of_step.number("relative_cost", 0, kMostCost);
+    of_step.finish();
+    path.steps.push_back(std::move(step));
+  }
+  fields.finish();
+  return path;
+}
+
 Json to_json(const Guarantee& guarantee) {
   return {{"of", guarantee.of},
           {"epsilon", guarantee.epsilon},
@@ -84,7 +246,7 @@ Guarantee read_guarantee(const Json& json) {
   guarantee.delta = fields.number("delta", 0, 1);
   // A test at a laxer level, or a bound above the rate, is no certificate of it.
   guarantee.level = fields.number("level", 0, guarantee.delta);
-  guarantee.images = fields.integer("images", 1, std::int64_t{1} << 40);
+  guarantee.images = fields.integer("images", 1, kMostImages);
   guarantee.counted = fields.integer("counted", 0, guarantee.images);
   guarantee.upper_bound = fields.number("upper_bound", 0, guarantee.epsilon);
   guarantee.precision = fields.text("precision");
@@ -93,17 +255,12 @@ Guarantee read_guarantee(const Json& json) {
   return guarantee;
 }
 
-ExitsSeen read_seen(const Json& json, int exits) {
+ExitsSeen read_seen(const Json& json) {
   JsonFields fields(json, "seen");
   ExitsSeen seen;
-  seen.images = fields.integer("images", 1, std::int64_t{1} << 40);
+  seen.images = fields.integer("images", 1, kMostImages);
   seen.shares = fields.numbers("shares", 0, 1, kMaxExits);
   fields.finish();
-  if (seen.shares.size() != static_cast<std::size_t>(exits))
-    throw Error("{}: {} do not fit {} exits", fields.place_of("shares"), seen.shares.size(), exits);
-  const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);
-  if (!(std::abs(sum - 1) < 1e-6))
-    throw Error("{}: their sum is {}, expected 1", fields.place_of("shares"), sum);
   return seen;
 }
 
@@ -111,22 +268,20 @@ ExitsSeen read_seen(const Json& json, int exits) {
 
 std::string policy_to_json(const ChosenPolicy& chosen) {
   const Policy& policy = chosen.policy;
-  Json thresholds = Json::array();
-  for (const std::optional<float>& threshold : policy.thresholds)
-    thresholds.push_back(threshold ? Json(shortest(*threshold)) : Json(nullptr));
   Json json = {{"criterion", to_string(policy.criterion)},
-               {"thresholds", thresholds},
+               {"thresholds", to_json(policy.thresholds)},
                {"temperatures", numbers(policy.temperatures)},
                {"ensemble", to_string(policy.ensemble)},
                {"ensemble_weights", numbers(policy.ensemble_weights)},
-               {"aim", chosen.aim},
+               {"aim", chosen.aim ? to_json(*chosen.aim) : Json(nullptr)},
                {"guarantee", chosen.guarantee ? to_json(*chosen.guarantee) : Json(nullptr)}};
   if (chosen.seen)
     json["seen"] = {{"images", chosen.seen->images}, {"shares", chosen.seen->shares}};
+  if (chosen.path) json["path"] = to_json(*chosen.path);
   return json.dump();
 }
 
-ChosenPolicy policy_from_json(const std::string& text, int exits) {
+ChosenPolicy policy_from_json(const std::string& text, int exits, int version) {
   const Json json = parse_json(text);
   JsonFields fields(json, "");
   ChosenPolicy chosen;
@@ -136,13 +291,17 @@ ChosenPolicy policy_from_json(const std::string& text, int exits) {
   policy.temperatures = read_floats(fields, "temperatures", 0, 1e6);
   policy.ensemble = read_word(fields, "ensemble", ensemble_from_string);
   policy.ensemble_weights = read_floats(fields, "ensemble_weights", 0, 1e6);
-  chosen.aim = fields.text("aim", 1000);
+  if (version == 1)
+    chosen.aim = aim_of_version_1(fields.text("aim", 1000), policy.criterion);
+  else if (const Json* aim = fields.object_or_null("aim"))
+    chosen.aim = read_aim(*aim, policy.criterion);
   if (const Json* guarantee = fields.object_or_null("guarantee"))
     chosen.guarantee = read_guarantee(*guarantee);
   if (fields.has("seen"))  // which files from before do not say
-    chosen.seen = read_seen(fields.object("seen"), exits);
+    chosen.seen = read_seen(fields.object("seen"));
+  if (version >= 2 && fields.has("path")) chosen.path = read_path(fields.object("path"));
   fields.finish();
-  check(policy, exits);
+  check(chosen, exits);
   return chosen;
 }
 

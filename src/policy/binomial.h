@@ -4,9 +4,8 @@
 
 namespace offramp {
 
-/// P(X ≤ k) for X ~ Binomial(n, p), by summing its terms from the largest down. The relative error
-/// is below 1e-12 for n up to 1e7, in either tail. @param p  in [0, 1]; k < 0 gives 0, k ≥ n gives
-/// 1
+/// P(X ≤ k) for X ~ Binomial(n, p), from the incomplete beta function. The relative error is below
+/// 1e-12 for n up to 1e6, in either tail. @param p  in [0, 1]; k < 0 gives 0, k ≥ n gives 1
 double binomial_cdf(std::int64_t k, std::int64_t n, double p);
 
 /// The least p with P(X ≤ k) ≤ delta: with probability at least 1 - delta a rate of which k in n

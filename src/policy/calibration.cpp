@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <thread>
 
 #include "core/error.h"
+#include "core/parallel.h"
+#include "policy/binomial.h"
 #include "policy/cross_fit.h"
+#include "policy/guarantee.h"
 #include "policy/temperature.h"
 
 namespace offramp {
@@ -39,12 +41,8 @@ std::span<const float> logits_of_exit(const LogitsView& view, int exit_index) {
   return view.logits.subspan(static_cast<std::size_t>(exit_index) * cells, cells);
 }
 
-// Threads cost more than a few images do.
-int threads_for(const LogitsView& view) {
-  if (view.logits.size() < 1'000'000) return 1;
-  const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  return std::min(cores, view.exits);
-}
+// Threads cost more than a few images do; 0 is all cores.
+int max_threads_for(const LogitsView& view) { return view.logits.size() < 1'000'000 ? 1 : 0; }
 
 std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) {
   const auto exits = static_cast<std::size_t>(view.exits);
@@ -64,6 +62,50 @@ std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) 
   return weights;
 }
 
+// The tune images under a policy, as the choices for an aim need them.
+struct TuneTable {
+  TuneTable(const Policy& policy, const LogitsView& tune, std::span<const double> of_exits)
+      : costs(of_exits) {
+    check_view(tune, "tune");
+    check(policy, tune.exits);
+    judged = judge(policy, tune.logits, tune.classes);
+    right = right_table(judged, tune.labels);
+    table_of(judged, right, costs);  // sizes are checked before anything is searched
+  }
+
+  double images() const { return static_cast<double>(judged.images); }
+  ExitTable by_label() const { return table_of(judged, right, costs); }
+
+  Chosen chosen(const Policy& policy, const Choice& choice, bool met) const {
+    Chosen result;
+    result.policy = policy;
+    result.policy.thresholds = choice.thresholds;
+    result.accuracy = static_cast<double>(choice.good) / images();
+    result.relative_cost = choice.total_cost / images();
+    result.met = met;
+    return result;
+  }
+  /// The choice where nothing meets the aim.
+  Chosen never_stopping(const Policy& policy) const {
+    return chosen(policy, tally(by_label(), Thresholds(policy.thresholds.size())), false);
+  }
+
+  std::span<const double> costs;
+  Judgements judged;
+  std::vector<std::uint8_t> right;
+};
+
+// Indices of a path's steps that are stored: at most kMaxPathSteps evenly spaced ones from 0 to the
+// last certified one, both included, and the step that failed.
+std::vector<std::size_t> kept_steps(std::size_t certified, std::size_t path_length) {
+  const std::size_t count = std::min(certified + 1, kMaxPathSteps);
+  std::vector<std::size_t> kept;
+  for (std::size_t i = 0; i < count; ++i)
+    kept.push_back(count == 1 ? certified : i * certified / (count - 1));
+  if (certified + 1 < path_length) kept.push_back(certified + 1);
+  return kept;
+}
+
 }  // namespace
 
 Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
@@ -71,18 +113,13 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
   Policy policy = never_stop(tune.exits);
   policy.criterion = shape.criterion;
   policy.ensemble = shape.ensemble;
-  {
-    // One exit knows nothing of another's temperature.
-    std::vector<std::jthread> others;
-    const auto fit = [&](int first, int step) {
-      for (int k = first; k < tune.exits; k += step)
-        policy.temperatures[static_cast<std::size_t>(k)] =
-            static_cast<float>(fit_temperature(logits_of_exit(tune, k), tune.labels));
-    };
-    const int threads = threads_for(tune);
-    for (int t = 1; t < threads; ++t) others.emplace_back(fit, t, threads);
-    fit(0, threads);
-  }
+  parallel_for(
+      static_cast<std::size_t>(tune.exits),
+      [&](std::size_t k) {
+        policy.temperatures[k] = static_cast<float>(
+            fit_temperature(logits_of_exit(tune, static_cast<int>(k)), tune.labels));
+      },
+      max_threads_for(tune));
   if (shape.ensemble == Ensemble::weighted) policy.ensemble_weights = fitted_weights(policy, tune);
   return policy;
 }
@@ -110,83 +147,124 @@ std::vector<std::uint8_t> harmless_table(const Judgements& judged,
 }
 
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const ThresholdAim& aim) {
-  check_view(tune, "tune");
-  check(policy, tune.exits);
-  const Judgements judged = judge(policy, tune.logits, tune.classes);
-  const std::vector<std::uint8_t> right = right_table(judged, tune.labels);
-  const ExitTable table = table_of(judged, right, costs);
-  const auto images = static_cast<double>(tune.images());
-  Chosen chosen;
-  chosen.policy = policy;
-  Choice choice = tally(table, Thresholds(policy.thresholds.size()));
-  if (aim.threshold) {
-    choice = tally(table, Thresholds(policy.thresholds.size(), *aim.threshold));
-  } else if (aim.least_accuracy) {
-    // A rate that stands for a whole number of images must not ask for one more.
-    const auto least = static_cast<std::int64_t>(std::ceil(*aim.least_accuracy * images - 1e-6));
-    const CrossFittedPath path =
-        cross_fit(judged, right, harmless_table(judged, tune.labels, false), costs);
-    const std::optional<std::size_t> step = boldest_keeping(path, least);
-    chosen.met = step.has_value();
-    if (step) choice = path.fitted[*step];
-    if (step && !path.held_out_right.empty())
-      chosen.held_out_accuracy = path.held_out_right[*step] / images;
-  } else {
-    OFFRAMP_ASSERT(aim.most_relative_cost.has_value());
-    Aim wanted;
-    wanted.most_cost = *aim.most_relative_cost * images;
-    wanted.cheapest = false;
-    const std::optional<Choice> shared = search_shared(table, wanted);
-    const std::optional<Choice> each = search_each(table, wanted);
-    chosen.met = each.has_value();
-    // One threshold is the simpler rule: it stays where it is as good.
-    const bool simpler =
-        shared && each && shared->good >= each->good && shared->total_cost <= each->total_cost;
-    if (each) choice = simpler ? *shared : *each;
-  }
-  chosen.policy.thresholds = choice.thresholds;
-  chosen.accuracy = static_cast<double>(choice.good) / images;
-  chosen.relative_cost = choice.total_cost / images;
+                         std::span<const double> costs, const FixedThreshold& aim) {
+  const TuneTable tables(policy, tune, costs);
+  const auto threshold = static_cast<float>(aim.threshold);
+  return tables.chosen(
+      policy, tally(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)), true);
+}
+
+Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+                         std::span<const double> costs, const AccuracyDrop& aim,
+                         double reference_accuracy) {
+  const TuneTable tables(policy, tune, costs);
+  // A rate that stands for a whole number of images must not ask for one more.
+  const double least_accuracy = reference_accuracy - aim.max_drop;
+  const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
+  const CrossFittedPath path = cross_fit(tables.judged, tables.right,
+                                         harmless_table(tables.judged, tune.labels, false), costs);
+  const std::optional<std::size_t> step = boldest_keeping(path, least);
+  if (!step) return tables.never_stopping(policy);
+  Chosen chosen = tables.chosen(policy, path.fitted[*step], true);
+  if (!path.held_out_right.empty())
+    chosen.held_out_accuracy = path.held_out_right[*step] / tables.images();
   return chosen;
 }
 
-CertifiedPolicy guarantee(const Policy& policy, const LogitsView& tune, const LogitsView& certify,
-                          std::span<const double> costs, const GuaranteeAim& aim) {
+Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+                         std::span<const double> costs, const MaxCost& aim) {
+  const TuneTable tables(policy, tune, costs);
+  SearchGoal goal;
+  goal.most_cost = aim.max_relative_cost * tables.images();
+  goal.cheapest = false;
+  const std::optional<Choice> shared = search_shared(tables.by_label(), goal);
+  const std::optional<Choice> each = search_each(tables.by_label(), goal);
+  if (!each) return tables.never_stopping(policy);
+  // One threshold is the simpler rule: it stays where it is as good.
+  const bool simpler =
+      shared && shared->good >= each->good && shared->total_cost <= each->total_cost;
+  return tables.chosen(policy, simpler ? *shared : *each, true);
+}
+
+CertificationResult prepare_certification(const Policy& policy, const HarmGuarantee& aim,
+                                          std::int64_t images, int attempt) {
+  if (!(aim.epsilon > 0 && aim.epsilon < 1))
+    throw Error("epsilon: {} is not in (0, 1)", aim.epsilon);
+  if (!(aim.delta > 0 && aim.delta < 1)) throw Error("delta: {} is not in (0, 1)", aim.delta);
+  if (attempt < 1) throw Error("attempt: {} is not at least 1", attempt);
+  CertificationResult result;
+  result.attempt = attempt;
+  result.level = level_of_attempt(aim.delta, attempt);
+  if (!(result.level > kLeastLevel))
+    throw Error("attempt {}: nothing of delta {} is left", attempt, aim.delta);
+  result.images = images;
+  result.images_needed = images_needed(aim.epsilon, result.level);
+  result.policy = policy;
+  result.policy.thresholds.assign(policy.thresholds.size(), std::nullopt);
+  return result;
+}
+
+CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
+                              const LogitsView& certify, std::span<const double> costs,
+                              const HarmGuarantee& aim, int attempt) {
   check_view(tune, "tune");
   check_view(certify, "certify", !aim.label_free);
   check(policy, tune.exits);
   check(policy, certify.exits);
-  if (!(aim.epsilon > 0 && aim.epsilon < 1))
-    throw Error("epsilon: {} is not in (0, 1)", aim.epsilon);
-  if (!(aim.delta > 0 && aim.delta < 1)) throw Error("delta: {} is not in (0, 1)", aim.delta);
-  if (aim.attempt < 1) throw Error("attempt: {} is not at least 1", aim.attempt);
-  CertifiedPolicy result;
-  result.level = level_of_attempt(aim.delta, aim.attempt);
-  if (!(result.level > kLeastLevel))
-    throw Error("attempt {}: nothing of delta {} is left", aim.attempt, aim.delta);
-  result.images = certify.images();
-  result.images_needed = images_needed(aim.epsilon, result.level);
-  result.policy = policy;
-  result.policy.thresholds.assign(policy.thresholds.size(), std::nullopt);
+  CertificationResult result = prepare_certification(policy, aim, certify.images(), attempt);
 
   const Judgements on_tune = judge(policy, tune.logits, tune.classes);
   const auto tune_harmless = harmless_table(on_tune, tune.labels, aim.label_free);
   const std::vector<Thresholds> path =
       bold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
-  result.path = static_cast<std::int64_t>(path.size());
-  if (result.images < result.images_needed) return result;
+  result.path_length = static_cast<std::int64_t>(path.size());
+  if (!result.has_enough_images()) return result;
 
   const Judgements judged = judge(policy, certify.logits, certify.classes);
   const auto harmless = harmless_table(judged, certify.labels, aim.label_free);
   const ExitTable table = table_of(judged, harmless, costs);
-  std::vector<std::int64_t> harmed;
-  harmed.reserve(path.size());
+  std::vector<std::int64_t> counted;
+  counted.reserve(path.size());
   for (const Choice& choice : tally_along(table, path))
-    harmed.push_back(result.images - choice.good);
-  result.certified = offramp::certify(harmed, result.images, aim.epsilon, result.level);
-  if (result.certified) result.policy.thresholds = path[result.certified->index];
+    counted.push_back(result.images - choice.good);
+  result.step = last_certified(counted, result.images, aim.epsilon, result.level);
+  if (!result.step) return result;
+  result.counted = counted[*result.step];
+  result.upper_bound =
+      std::min(clopper_pearson_upper(result.counted, result.images, result.level), aim.epsilon);
+  result.policy.thresholds = path[*result.step];
+
+  const auto right = right_table(on_tune, tune.labels);
+  const auto images = static_cast<double>(tune.images());
+  const std::vector<Choice> by_label = tally_along(table_of(on_tune, right, costs), path);
+  for (const std::size_t m : kept_steps(*result.step, path.size())) {
+    if (m == *result.step) result.path.chosen = result.path.steps.size();
+    result.path.steps.push_back({path[m], counted[m],
+                                 static_cast<double>(by_label[m].good) / images,
+                                 by_label[m].total_cost / images});
+  }
   return result;
+}
+
+ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuarantee& aim,
+                              const std::string& precision, const std::string& kernels) {
+  ChosenPolicy chosen;
+  chosen.policy = result.policy;
+  chosen.aim = aim;
+  if (!result.holds()) return chosen;
+  Guarantee given;
+  given.of = aim.label_free ? "disagreement" : "harm";
+  given.epsilon = aim.epsilon;
+  given.delta = aim.delta;
+  given.level = result.level;
+  given.images = result.images;
+  given.counted = result.counted;
+  given.upper_bound = result.upper_bound;
+  given.precision = precision;
+  given.kernels = kernels;
+  chosen.guarantee = given;
+  chosen.path = result.path;
+  return chosen;
 }
 
 }  // namespace offramp

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <thread>
 
 #include "core/error.h"
+#include "core/parallel.h"
 
 namespace offramp {
 namespace {
@@ -94,17 +94,10 @@ CrossFittedPath cross_fit(const Judgements& judged, std::span<const std::uint8_t
   for (const Choice& step : path.fitted)
     mean_costs.push_back(step.total_cost / static_cast<double>(judged.images));
   std::vector<std::vector<double>> of_folds(folds);
-  {
-    const std::size_t threads =
-        judged.scores.size() < kManyScores ? 1 : std::max(1u, std::thread::hardware_concurrency());
-    const auto work = [&](std::size_t first) {
-      for (std::size_t fold = first; fold < folds; fold += threads)
-        of_folds[fold] = right_held_out(known, mean_costs, fold, folds);
-    };
-    std::vector<std::jthread> others;
-    for (std::size_t t = 1; t < std::min(threads, folds); ++t) others.emplace_back(work, t);
-    work(0);
-  }
+  parallel_for(
+      folds,
+      [&](std::size_t fold) { of_folds[fold] = right_held_out(known, mean_costs, fold, folds); },
+      judged.scores.size() < kManyScores ? 1 : 0);
   path.held_out_right.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
     for (std::size_t step = 0; step < of_fold.size(); ++step)

@@ -1,10 +1,12 @@
 #include "policy/drift.h"
 
 #include <algorithm>
+#include <boost/math/special_functions/gamma.hpp>
 #include <cmath>
 #include <cstddef>
 
 #include "core/error.h"
+#include "policy/boost_math.h"
 
 namespace offramp {
 
@@ -49,13 +51,7 @@ std::string_view to_string(Drift drift) {
 double chi_square_tail(double x, int degrees) {
   OFFRAMP_ASSERT(degrees >= 1);
   if (!(x > 0)) return 1;
-  // Q(a + 1, y) = Q(a, y) + y^a e^-y / Γ(a + 1) (DLMF 8.8.6), from Q(1/2, y) = erfc(√y) or
-  // Q(1, y) = e^-y; a = degrees / 2, y = x / 2.
-  const double y = x / 2;
-  double a = degrees % 2 == 0 ? 1.0 : 0.5;
-  double tail = degrees % 2 == 0 ? std::exp(-y) : std::erfc(std::sqrt(y));
-  for (; 2 * a < degrees; a += 1) tail += std::exp(a * std::log(y) - y - std::lgamma(a + 1));
-  return tail;
+  return boost::math::gamma_q(0.5 * degrees, 0.5 * x, detail::MathPolicy{});
 }
 
 DriftVerdict compare_exits(std::span<const double> now, double now_images,

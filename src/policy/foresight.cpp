@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "policy/binomial.h"
+#include "policy/guarantee.h"
 #include "policy/thresholds.h"
 
 namespace offramp {
@@ -22,8 +23,8 @@ std::int64_t most_certifiable(std::int64_t images, double epsilon, double level)
 }  // namespace
 
 Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const GuaranteeAim& aim,
-                         std::int64_t certify_images) {
+                         std::span<const double> costs, const HarmGuarantee& aim,
+                         std::int64_t certify_images, int attempt) {
   const Judgements judged = judge(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(judged, tune.labels, aim.label_free);
   const auto right = right_table(judged, tune.labels);
@@ -31,7 +32,7 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   const ExitTable by_label{judged.exits, judged.images, judged.scores, right, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
-      most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, aim.attempt));
+      most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
   Thresholds boldest(policy.thresholds.size());
   for (const Choice& step : tally_along(by_harm, bold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;

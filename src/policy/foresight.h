@@ -15,7 +15,7 @@ namespace offramp {
 /// @param certify_images  how many there are; nothing is known of them
 /// @return `met` if the policy stops early at all
 Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const GuaranteeAim& aim,
-                         std::int64_t certify_images);
+                         std::span<const double> costs, const HarmGuarantee& aim,
+                         std::int64_t certify_images, int attempt = 1);
 
 }  // namespace offramp

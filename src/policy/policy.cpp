@@ -12,39 +12,30 @@
 
 #include "core/error.h"
 #include "policy/class_math.h"
+#include "policy/criteria.h"
 
 namespace offramp {
 namespace {
 
-constexpr std::array<std::pair<Criterion, std::string_view>, 4> kCriteria = {
-    {{Criterion::confidence, "confidence"},
-     {Criterion::entropy, "entropy"},
-     {Criterion::margin, "margin"},
-     {Criterion::patience, "patience"}}};
 constexpr std::array<std::pair<Ensemble, std::string_view>, 4> kEnsembles = {
     {{Ensemble::off, "off"},
      {Ensemble::mean, "mean"},
      {Ensemble::geometric, "geometric"},
      {Ensemble::weighted, "weighted"}}};
 
-template <typename Words>
-auto value_of(const Words& words, std::string_view what, std::string_view word) {
+// The value that a word stands for, of a list of values and their names.
+template <typename Value>
+Value value_of(const std::vector<std::pair<Value, std::string>>& words, std::string_view what,
+               std::string_view word) {
   std::vector<std::string> known;
   for (const auto& [value, name] : words) {
     if (name == word) return value;
-    known.emplace_back(name);
+    known.push_back(name);
   }
   const std::string nearest = nearest_word(word, known);
   if (!nearest.empty())
     throw UsageError("unknown {} {}; did you mean \"{}\"?", what, quote(word), nearest);
   throw UsageError("unknown {} {}; known: {}", what, quote(word), fmt::join(known, ", "));
-}
-
-template <typename Words, typename Value>
-std::string_view word_of(const Words& words, Value value) {
-  for (const auto& [known, word] : words)
-    if (known == value) return word;
-  throw Error("a value without a name: {}", static_cast<int>(value));
 }
 
 float entropy_score(std::span<const float> p) {
@@ -85,16 +76,23 @@ int argmax(std::span<const float> values) {
   return static_cast<int>(detail::first_largest(values));
 }
 
-std::string_view to_string(Criterion criterion) { return word_of(kCriteria, criterion); }
+std::string_view to_string(Criterion criterion) { return info(criterion).name; }
 
 Criterion criterion_from_string(std::string_view word) {
-  return value_of(kCriteria, "criterion", word);
+  std::vector<std::pair<Criterion, std::string>> words;
+  for (const CriterionInfo& row : criteria()) words.emplace_back(row.criterion, row.name);
+  return value_of(words, "criterion", word);
 }
 
-std::string_view to_string(Ensemble ensemble) { return word_of(kEnsembles, ensemble); }
+std::string_view to_string(Ensemble ensemble) {
+  for (const auto& [value, name] : kEnsembles)
+    if (value == ensemble) return name;
+  throw Error("an ensemble without a name: {}", static_cast<int>(ensemble));
+}
 
 Ensemble ensemble_from_string(std::string_view word) {
-  return value_of(kEnsembles, "ensemble", word);
+  const std::vector<std::pair<Ensemble, std::string>> words(kEnsembles.begin(), kEnsembles.end());
+  return value_of(words, "ensemble", word);
 }
 
 Policy never_stop(int exits) {

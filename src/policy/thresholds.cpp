@@ -15,14 +15,14 @@ using Index = std::uint32_t;
 // Work of the exhaustive part of search_each, in visits of an image.
 constexpr double kMostVisits = 2e8;
 
-bool better(const Aim& aim, std::int64_t good, double cost, const Choice& than) {
-  if (aim.cheapest) return cost < than.total_cost || (cost == than.total_cost && good > than.good);
+bool better(const SearchGoal& goal, std::int64_t good, double cost, const Choice& than) {
+  if (goal.cheapest) return cost < than.total_cost || (cost == than.total_cost && good > than.good);
   return good > than.good || (good == than.good && cost < than.total_cost);
 }
 
-bool keeps_to(const Aim& aim, std::int64_t good, double cost) {
+bool keeps_to(const SearchGoal& goal, std::int64_t good, double cost) {
   // Costs are sums in another order here and there: a hair above the limit is the limit.
-  return good >= aim.least_good && cost <= aim.most_cost * (1 + 1e-12);
+  return good >= goal.least_good && cost <= goal.most_cost * (1 + 1e-12);
 }
 
 // Of counts, always in the order of the exits: equal counts cost the same to the last bit, however
@@ -47,7 +47,7 @@ std::vector<Index> order_of(std::span<const float> scores) {
 // Searches over thresholds with what search_shared and search_each have in common.
 class Search {
  public:
-  Search(const ExitTable& table, const Aim& aim) : table_(table), aim_(aim) {
+  Search(const ExitTable& table, const SearchGoal& goal) : table_(table), goal_(goal) {
     OFFRAMP_ASSERT(table.exits >= 1 && table.images >= 0);
     OFFRAMP_ASSERT(table.scores.size() == cells() && table.good.size() == cells());
     OFFRAMP_ASSERT(table.costs.size() == exits());
@@ -62,8 +62,8 @@ class Search {
   int good(std::size_t k, std::size_t i) const { return table_.good[k * images() + i]; }
 
   void offer(const Thresholds& thresholds, std::int64_t good, double cost) {
-    if (!keeps_to(aim_, good, cost)) return;
-    if (!best_ || better(aim_, good, cost, *best_)) best_ = Choice{thresholds, good, cost};
+    if (!keeps_to(goal_, good, cost)) return;
+    if (!best_ || better(goal_, good, cost, *best_)) best_ = Choice{thresholds, good, cost};
   }
 
   void shared() {
@@ -128,7 +128,7 @@ class Search {
       for (std::size_t k = 0; k + 1 < exits(); ++k) {
         const Choice before = *best_;
         sweep_one(k, before.thresholds);
-        improved |= better(aim_, best_->good, best_->total_cost, before);
+        improved |= better(goal_, best_->good, best_->total_cost, before);
       }
     }
   }
@@ -199,7 +199,7 @@ class Search {
     const std::int64_t most_good = rest.good_left + alive;
     // A hair less, for the order in which costs are added.
     const double cost = (rest.cost_left + static_cast<double>(alive) * least_cost) * (1 - 1e-12);
-    return keeps_to(aim_, most_good, cost) && (!best_ || better(aim_, most_good, cost, *best_));
+    return keeps_to(goal_, most_good, cost) && (!best_ || better(goal_, most_good, cost, *best_));
   }
 
   std::size_t exit_from(std::size_t first, std::size_t i, const Thresholds& thresholds) const {
@@ -235,7 +235,7 @@ class Search {
   }
 
   const ExitTable& table_;
-  const Aim& aim_;
+  const SearchGoal& goal_;
   std::vector<std::vector<Index>> orders_;
   std::optional<Choice> best_;
   std::vector<std::uint8_t> alive_;
@@ -311,14 +311,14 @@ std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresh
   return choices;
 }
 
-std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim) {
-  Search search(table, aim);
+std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& goal) {
+  Search search(table, goal);
   search.shared();
   return search.best();
 }
 
-std::optional<Choice> search_each(const ExitTable& table, const Aim& aim) {
-  Search search(table, aim);
+std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal) {
+  Search search(table, goal);
   search.shared();
   search.polish();  // a second place to start from than the grid's best
   search.each();

@@ -38,10 +38,10 @@ struct Choice {
   double total_cost = 0;  ///< of the images' counts per exit: equal counts, equal bits
 };
 
-/// What a choice must keep to, and which of those that do is wanted. `calibrate` asks for the best
-/// within a cost; the cheapest with a count of good images is what bench/guarantee holds it
-/// against.
-struct Aim {
+/// The limits that a choice must keep to, and which of those that do is wanted. `calibrate` asks
+/// for the best within a cost; bench/guarantee compares it with the cheapest that has a count of
+/// good images.
+struct SearchGoal {
   std::int64_t least_good = 0;
   double most_cost = std::numeric_limits<double>::infinity();  ///< total
   bool cheapest = true;  ///< else the one with most good images; the other quantity breaks ties
@@ -53,13 +53,13 @@ Choice tally(const ExitTable& table, const Thresholds& thresholds);
 /// The same as tally() of each, for thresholds that only get lower from one to the next.
 std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path);
 
-/// The best single threshold for all early exits, exactly. nullopt if none keeps to the aim.
-std::optional<Choice> search_shared(const ExitTable& table, const Aim& aim);
+/// The best single threshold for all early exits, exactly. nullopt if none keeps to the limits.
+std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& goal);
 
 /// The best thresholds, one per early exit. Exact for up to two early exits and 20,000 images or
 /// so; beyond, exact over the last early exit's threshold and a grid of quantiles of the others',
 /// then improved one exit at a time. Never worse than search_shared.
-std::optional<Choice> search_each(const ExitTable& table, const Aim& aim);
+std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal);
 
 /// Steps of each exit's threshold on a path that policies are chosen from: quantiles of its scores.
 inline constexpr int kPathLevels = 200;

@@ -70,14 +70,13 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
   return svg.str();
 }
 
-std::string numbers(const Subject& subject, int exit_index, const Bins* scaled) {
+std::string numbers(const Subject& subject, int exit_index, const Reliability* scaled) {
   const auto k = static_cast<std::size_t>(exit_index);
   const ExitMetrics& exit = subject.input.metrics.exits[k];
   std::string text = fmt::format("{} named rightly ({}); ECE {}", percent(exit.accuracy, 2),
                                  percent(exit.accuracy_interval, 1), fixed(exit.ece, 4));
   if (scaled)
-    text += fmt::format(", {} at the policy’s temperature {}",
-                        fixed(calibration_error(*scaled, subject.readings.images()), 4),
+    text += fmt::format(", {} at the policy’s temperature {}", fixed(scaled->error(), 4),
                         fixed(subject.input.policy.policy.temperatures[k], 3));
   return paragraph(text + ".", "soft");
 }
@@ -132,14 +131,15 @@ std::string exits_section(const Subject& subject) {
   std::string panels;
   for (int k = 0; k < subject.exits(); ++k) {
     const auto at = static_cast<std::size_t>(k);
-    bins.push_back(reliability(raw, k));
+    bins.push_back(reliability(raw, k).bins());
     const bool is_scaled = subject.input.policy.policy.temperatures[at] != 1.0f;
-    const Bins scaled = reliability(subject.readings, k);
+    const Reliability scaled = reliability(subject.readings, k);
+    const Bins scaled_bins = scaled.bins();
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,
                           escape(subject.input.places[at]),
                           numbers(subject, k, is_scaled ? &scaled : nullptr),
-                          diagram(bins.back(), is_scaled ? &scaled : nullptr,
+                          diagram(bins.back(), is_scaled ? &scaled_bins : nullptr,
                                   subject.readings.images(), Subject::exit_name(k)));
   }
   std::string out = paragraph(

@@ -66,7 +66,7 @@ class Diagram {
   }
 
   void draw_bands(int k) {
-    const Flow flow = report::flow(subject_.readings, k, k + 1);
+    const Flow flow = offramp::flow(subject_.readings, k, k + 1);
     const double from_wrong = kTop + right_height(k) + kGap;
     const double to_wrong = kTop + right_height(k + 1) + kGap;
     const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
@@ -116,7 +116,7 @@ Table flows_table(const Subject& subject) {
   Table table("Images by what becomes of them",
               {"from, to", "stay right", "right → wrong", "wrong → right", "stay wrong"});
   const auto add = [&](int from, int to) {
-    const Flow flow = report::flow(subject.readings, from, to);
+    const Flow flow = offramp::flow(subject.readings, from, to);
     table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
                count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
   };
@@ -132,23 +132,22 @@ std::string overthinking_section(const Subject& subject) {
   if (subject.exits() == 1)
     return section("overthinking", kHeading,
                    paragraph("The network has one exit: nothing changes on the way."));
-  const Overthinking& rates = subject.input.metrics.overthinking;
+  const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
+  const OverthinkingCounts all = together(classes);
   std::string out = paragraph(
       "Going on to a later exit mends some answers and spoils others. Here every image visits "
       "every "
       "exit; the strong bands are the images whose answer changes between right and wrong.");
-  out += tiles({{"Wasteful", percent(rates.wasteful, 2),
+  out += tiles({{"Wasteful", percent(all.rate(all.wasteful()), 2),
                  "of the images: an earlier exit is right already, and so is the last"},
-                {"Destructive", percent(rates.destructive, 2),
+                {"Destructive", percent(all.rate(all.destructive()), 2),
                  "of the images: an earlier exit is right, the last one wrong"},
-                {"Any exit right", percent(rates.oracle, 2),
+                {"Any exit right", percent(all.rate(all.oracle()), 2),
                  "of the images: what an oracle that sees the label could reach"}});
   out += figure(at_both_widths([&](double width) { return Diagram(subject, width).str(); }) +
                     legend({{box_swatch("good"), "named rightly; strong band, ↑: becomes right"},
                             {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
                 flows_table(subject));
-  const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
-  const OverthinkingCounts all = together(classes);
   std::string text;
   if (all.errors() > 0)
     text = fmt::format("Of the last exit’s {}, an earlier exit had {} right ({}). ",

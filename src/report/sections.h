@@ -3,7 +3,7 @@
 #include <string>
 
 #include "eval/overthinking.h"
-#include "report/readings.h"
+#include "eval/readings.h"
 #include "report/report.h"
 
 // The parts of the page, from top to bottom. Each returns markup.

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/text.h"
+
 namespace offramp::report {
 namespace {
 
@@ -165,9 +167,7 @@ std::string points(const Interval& differences, int decimals) {
 }
 
 std::string count(std::int64_t n) {
-  std::string digits = fmt::format("{}", n < 0 ? -n : n);
-  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
-  return n < 0 ? "−" + digits : digits;
+  return n < 0 ? "−" + with_commas(-n) : with_commas(n);
 }
 
 std::string count(std::int64_t n, std::string_view noun) {

@@ -8,7 +8,7 @@
 #include "train/batch_norm_kernels.h"
 #include "train/compat.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -231,4 +231,4 @@ Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& 
                    relu);
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-namespace offramp {
+namespace offramp::train {
 
 struct BatchNormTensors {
   torch::Tensor weight, bias;               ///< [C] f32
@@ -20,4 +20,4 @@ torch::Tensor batch_norm_act(const torch::Tensor& x, const BatchNormTensors& ten
                              const torch::Tensor& residual, bool relu, bool training,
                              double momentum, double eps);
 
-}  // namespace offramp
+}  // namespace offramp::train

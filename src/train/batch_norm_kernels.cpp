@@ -3,17 +3,9 @@
 #include <cstring>
 
 #include "core/bf16.h"
+#include "core/clones.h"
 
-// One body per loop, compiled for each instruction set that matters and chosen at load time.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define OFFRAMP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define OFFRAMP_CLONES
-#endif
-#define OFFRAMP_INLINE __attribute__((always_inline)) inline
-
-namespace offramp::kernels {
+namespace offramp::train::kernels {
 namespace {
 
 OFFRAMP_INLINE float load(const float* p) { return *p; }
@@ -192,4 +184,4 @@ void gradient_apply(Storage storage, const void* dz_or_dy, bool masked, const vo
   gradient_apply_body<std::uint16_t, false>(g, v, rows, scale, shift, a, b, c0, out);
 }
 
-}  // namespace offramp::kernels
+}  // namespace offramp::train::kernels

@@ -5,7 +5,7 @@
 // Loops over rows of a channels-last activation [rows, channels] (rows = N * H * W), in f32 or bf16
 // storage and f32 arithmetic. Each call handles one chunk of rows; the caller spreads chunks over
 // threads and adds their partial sums in a fixed order, so that results depend on the shape alone.
-namespace offramp::kernels {
+namespace offramp::train::kernels {
 
 enum class Storage { f32, bf16 };
 
@@ -38,4 +38,4 @@ void gradient_apply(Storage storage, const void* dz_or_dy, bool masked, const vo
                     const float* scale, const float* shift, bool relu, const float* a,
                     const float* b, const float* c0, void* dx);
 
-}  // namespace offramp::kernels
+}  // namespace offramp::train::kernels

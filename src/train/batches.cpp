@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -48,6 +48,7 @@ class DeviceBatches : public Batches {
         width_(dataset.width),
         step_(first_step),
         device_(device) {
+    check_ranks(options_);
     if (std::ssize(indices_) < options_.batch)
       throw UsageError("batch must not be larger than the number of images: got {} and {}",
                        options_.batch, indices_.size());
@@ -66,14 +67,15 @@ class DeviceBatches : public Batches {
 
   TensorBatch next() override {
     const std::int64_t epoch = step_ / steps_per_epoch();
-    const std::int64_t first = step_ % steps_per_epoch() * options_.batch;
+    const std::int64_t start = step_ % steps_per_epoch() * options_.batch;
+    const BatchRows rows = rows_of_rank(options_.batch, options_);
     if (epoch != order_epoch_) {
       order_ = epoch_order(indices_, options_.seed, static_cast<std::uint64_t>(epoch));
       order_epoch_ = epoch;
     }
     ++step_;
-    const std::vector<std::int64_t> images(order_.begin() + first,
-                                           order_.begin() + first + options_.batch);
+    const std::vector<std::int64_t> images(order_.begin() + start + rows.begin,
+                                           order_.begin() + start + rows.end);
     std::vector<std::int64_t> draws;  // [N, 7]
     for (const std::int64_t image : images) {
       const auto d =
@@ -177,4 +179,4 @@ std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
   return std::make_unique<DeviceBatches>(dataset, std::move(indices), options, first_step, device);
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

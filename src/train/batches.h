@@ -8,7 +8,7 @@
 
 #include "data/loader.h"
 
-namespace offramp {
+namespace offramp::train {
 
 struct TensorBatch {
   torch::Tensor images;  ///< [N, 3, H, W] f32 normalised, channels last
@@ -38,4 +38,4 @@ std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
                                              const LoaderOptions& options, std::int64_t first_step,
                                              torch::Device device);
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -11,7 +11,7 @@
 #include <ATen/cuda/CUDAContext.h>
 #endif
 
-namespace offramp::compat {
+namespace offramp::train::compat {
 
 // What autograd functions take as an argument that may be absent: c10's own class at first.
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
@@ -32,4 +32,4 @@ inline bool cuda_has_bf16([[maybe_unused]] torch::Device device) {
 #endif
 }
 
-}  // namespace offramp::compat
+}  // namespace offramp::train::compat

@@ -1,6 +1,6 @@
 #include "train/loss.h"
 
-namespace offramp {
+namespace offramp::train {
 
 torch::Tensor exit_loss(const std::vector<torch::Tensor>& logits, const torch::Tensor& labels,
                         const std::vector<double>& weights, const TrainRecipe& recipe) {
@@ -26,4 +26,4 @@ torch::Tensor exit_loss(const std::vector<torch::Tensor>& logits, const torch::T
   return total;
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

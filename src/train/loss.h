@@ -6,7 +6,7 @@
 
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// Σ_k w_k [(1 - α) CE(z_k, label) + α T² KL(softmax(z_K / T) ‖ softmax(z_k / T))], the last exit
 /// with its CE alone; α = recipe.distill, T its temperature, CE with label smoothing. The last exit
@@ -17,4 +17,4 @@ namespace offramp {
 torch::Tensor exit_loss(const std::vector<torch::Tensor>& logits, const torch::Tensor& labels,
                         const std::vector<double>& weights, const TrainRecipe& recipe);
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -10,7 +10,7 @@
 #include "graph/fusion.h"
 #include "train/batch_norm.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -331,4 +331,4 @@ std::vector<Tensor> TorchNetwork::forward(const Tensor& images, const Mode& mode
   return logits;
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

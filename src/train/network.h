@@ -9,7 +9,7 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// The LibTorch reader of a Graph. Holds every parameter as an f32 tensor under its file name;
 /// activations are channels last, in f32 or bf16. Batch norm, residual addition and relu run as one
@@ -19,6 +19,10 @@ class TorchNetwork {
   /// Parameters are initialised from `seed`: He (fan out) for convolutions, uniform(±1/√fan in) for
   /// linear layers and biases, norms one and zero, as torchvision's ResNet.
   TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed);
+
+  // Steps point into the graph: moved along, not copied.
+  TorchNetwork(TorchNetwork&&) = default;
+  TorchNetwork(const TorchNetwork&) = delete;
 
   const Graph& graph() const { return graph_; }
   int num_exits() const { return static_cast<int>(exits_.size()); }
@@ -80,4 +84,4 @@ class TorchNetwork {
   std::vector<std::vector<Step>> bodies_, heads_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::train

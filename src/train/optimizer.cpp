@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -92,6 +92,13 @@ WeightUpdater::WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe) :
     slot.decays = p.role == ParameterRole::conv_weight || p.role == ParameterRole::linear_weight;
     slots_.push_back(std::move(slot));
   }
+}
+
+std::vector<Tensor> WeightUpdater::gradients() const {
+  std::vector<Tensor> result;
+  for (const Slot& slot : slots_)
+    if (const Tensor gradient = slot.weight.grad(); gradient.defined()) result.push_back(gradient);
+  return result;
 }
 
 void WeightUpdater::step(double lr) {
@@ -180,4 +187,4 @@ void WeightAverage::load(const Tensors& saved) {
   updates_ = integer_from(saved, "ema_updates");
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -10,7 +10,7 @@
 #include "recipe/recipe.h"
 #include "train/network.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// SGD with (Nesterov) momentum as PyTorch defines it, or AdamW (Loshchilov and Hutter, 2019), in
 /// one pass over weights, gradients and state. Weight decay acts on the weights of convolutions and
@@ -19,6 +19,9 @@ class WeightUpdater {
  public:
   /// Updates the parameters of `network` that require gradients.
   WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe);
+
+  /// The gradients present, in the order of parameters(graph).
+  std::vector<torch::Tensor> gradients() const;
 
   /// One step with the gradients present; a parameter without gradient stays. Clears the gradients.
   void step(double learning_rate);
@@ -59,4 +62,4 @@ class WeightAverage {
   std::int64_t updates_ = 0;
 };
 
-}  // namespace offramp
+}  // namespace offramp::train

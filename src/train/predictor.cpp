@@ -3,18 +3,21 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "train/network.h"
 #include "train/torch_setup.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
 
 class TorchPredictor : public Predictor {
  public:
+  TorchPredictor(TorchNetwork& network, const TorchNetwork::Mode& mode)
+      : network_(network), mode_(mode) {}
+
   TorchPredictor(const ModelFile& model, const TorchPredictorOptions& options)
-      : network_(model.graph, device_named(options.device), 0) {
+      : own_(std::make_unique<TorchNetwork>(model.graph, device_named(options.device), 0)),
+        network_(*own_) {
     set_threads(options.threads);
     keep_freed_memory();
     mode_.precision = resolve_precision(options.precision, network_.device());
@@ -102,15 +105,21 @@ class TorchPredictor : public Predictor {
     return translate_torch_errors(work);
   }
 
-  TorchNetwork network_;
+  std::unique_ptr<TorchNetwork> own_;  // null: somebody else's
+  TorchNetwork& network_;
   TorchNetwork::Mode mode_;
 };
 
 }  // namespace
+
+std::unique_ptr<Predictor> make_torch_predictor(TorchNetwork& network,
+                                                const TorchNetwork::Mode& mode) {
+  return std::make_unique<TorchPredictor>(network, mode);
+}
 
 std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
                                                 const TorchPredictorOptions& options) {
   return translate_torch_errors([&] { return std::make_unique<TorchPredictor>(model, options); });
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

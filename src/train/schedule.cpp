@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace offramp {
+namespace offramp::train {
 
 bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
   return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
@@ -50,4 +50,4 @@ ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t 
   return {scaled(full.height), scaled(full.width)};
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

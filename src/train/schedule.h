@@ -4,7 +4,7 @@
 
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// Learning rate at `step` (0-based) of a run of `epochs` × `steps_per_epoch`. A mixed run has two
 /// phases, each with the whole schedule over its own epochs.
@@ -22,4 +22,4 @@ struct ImageSize {
 /// linearly up to all of it over the first `full_scale_at` of the epochs, in whole fours of pixels.
 ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch);
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -9,7 +9,7 @@
 
 #include "train/compat.h"
 
-namespace offramp {
+namespace offramp::train {
 
 torch::Device device_named(const std::string& name) {
   if (name == "cpu") return torch::kCPU;
@@ -55,4 +55,4 @@ torch::ScalarType resolve_precision(PrecisionChoice choice, torch::Device device
   return choice == PrecisionChoice::bf16 ? torch::kBFloat16 : torch::kFloat;
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::train {
 
 /// "cpu" or "cuda[:N]". @throws UsageError if this LibTorch has no such device
 torch::Device device_named(const std::string& name);
@@ -38,4 +38,4 @@ auto translate_torch_errors(const F& work) -> decltype(work()) {
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::train

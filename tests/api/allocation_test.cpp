@@ -70,7 +70,7 @@ class SessionMemory : public testing::Test {
     Policy policy = never_stop(3);
     policy.criterion = Criterion::margin;
     policy.thresholds = {0.3f, 0.2f};
-    made.policy = ChosenPolicy{policy, "test"};
+    made.policy = ChosenPolicy{policy};
     return made;
   }();
   std::optional<Model> model;

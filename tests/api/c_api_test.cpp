@@ -60,7 +60,7 @@ class CApi : public testing::Test {
     ModelFile file = example_model(small_resnet());
     Policy policy = never_stop(3);
     policy.thresholds = {0.2f, 0.3f};
-    file.policy = ChosenPolicy{policy, "test"};
+    file.policy = ChosenPolicy{policy};
     save_model(path_, file);
     const offramp_options options = options_of("f32", 1, 4);
     EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model_), OFFRAMP_OK);
@@ -532,7 +532,7 @@ TEST_F(CApi, SaysWhatIsPromised) {
   ASSERT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_OK);
   EXPECT_EQ(promise.of, nullptr);
   ModelFile file = example_model(small_resnet());
-  file.policy = ChosenPolicy{never_stop(3), "test"};
+  file.policy = ChosenPolicy{never_stop(3)};
   file.policy->guarantee =
       Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
   const auto path = folder_.path() / "certified.safetensors";

@@ -80,7 +80,7 @@ class OnDisk {
 
 ModelFile with_policy(const Graph& graph, const Policy& policy) {
   ModelFile file = example_model(graph);
-  file.policy = ChosenPolicy{policy, "test"};
+  file.policy = ChosenPolicy{policy};
   return file;
 }
 
@@ -810,7 +810,7 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
   ModelFile file = quantised_to_int8(source, random_images(source.graph, 32, 9), 1);
   ASSERT_TRUE(file.deployment.has_value());
   file.deployment->measured = {2000, 1, 0.9, 0.9, 0, 0};
-  file.policy = ChosenPolicy{mixed_policy(), "test"};
+  file.policy = ChosenPolicy{mixed_policy()};
   const OnDisk disk(file, 21);
   const Model model = disk.load({.precision = "auto", .threads = 1, .batch = 4});
   EXPECT_EQ(model.precision(), "int8");

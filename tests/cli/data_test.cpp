@@ -88,6 +88,24 @@ TEST(DataImport, BringsImagesToTheSizeAskedFor) {
             resize(patterned_image(8, 6, 1), 10, 5, Fit::crop).rgb);
 }
 
+TEST(DataImport, IsNotWrittenOverItsSource) {
+  const TemporaryFolder folder;
+  write_images(folder.path() / "images");
+  const std::string packed = folder.path() / "images.pack";
+  ASSERT_EQ(test::offramp({"data", "import", folder.path() / "images", "-o", packed}).status, 0);
+  const std::string before = read_text(packed);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"data", "import", packed, "-o", packed},
+        std::vector<std::string>{"data", "info", packed, "--contact-sheet", packed}}) {
+    const Ended refused = test::offramp(arguments);
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_THAT(refused.err, HasSubstr(packed + " is what is read, it must not be written over"));
+    EXPECT_THAT(refused.err, HasSubstr("offramp: --"));
+    EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
+  }
+  EXPECT_EQ(read_text(packed), before);
+}
+
 TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
   const TemporaryFolder folder;
   write_images(folder.path());

@@ -75,35 +75,24 @@ class Models : public testing::Test {
   std::string path = folder.path() / "model.safetensors";
 };
 
-TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
-  const std::string logits = folder.path() / "logits.safetensors";
-  const Ended ended = offramp({"test", path, "--data", "synthetic", "--json", "--confusion",
-                               "--threshold", "0.15", "--save-logits", logits, "--threads", "1"});
+TEST_F(Models, TestGivesItsFiguresAsJson) {
+  const std::string logits = folder.path() / "logits.safetensors",
+                    twin = folder.path() / "twin.safetensors";
+  save_model(twin, model);
+  const Ended ended =
+      offramp({"test", path, "--data", "synthetic", "--json", "--confusion", "--threshold", "0.15",
+               "--save-logits", logits, "--compare", twin, "--threads", "1"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json result = json::parse(ended.out);
   EXPECT_EQ(result["model"], path);
   EXPECT_EQ(result["data"], "synthetic");
   const std::int64_t images = result["images"];
-  ASSERT_EQ(result["exits"].size(), 3u);
-
-  // The same figures, counted afresh from the logits that were kept.
-  const SavedLogits saved = load_logits(logits);
-  const LogitsView view = saved.view();
-  ASSERT_EQ(view.images(), images);
+  EXPECT_EQ(load_logits(logits).view().images(), images);
   const Cost cost = cost_of(model.graph);
-  std::vector<std::vector<bool>> right(3);
+  ASSERT_EQ(result["exits"].size(), 3u);
   for (int k = 0; k < 3; ++k) {
-    for (std::int64_t i = 0; i < images; ++i) {
-      const auto z = view.at(k, i);
-      const auto best = std::max_element(z.begin(), z.end()) - z.begin();
-      right[static_cast<std::size_t>(k)].push_back(best ==
-                                                   view.labels[static_cast<std::size_t>(i)]);
-    }
     const json& exit = result["exits"][static_cast<std::size_t>(k)];
-    const auto& own = right[static_cast<std::size_t>(k)];
-    const auto count = std::count(own.begin(), own.end(), true);
     EXPECT_EQ(exit["exit"], k + 1);
-    EXPECT_DOUBLE_EQ(exit["accuracy"], static_cast<double>(count) / static_cast<double>(images));
     EXPECT_LE(exit["accuracy_interval"][0], exit["accuracy"]);
     EXPECT_GE(exit["accuracy_interval"][1], exit["accuracy"]);
     EXPECT_EQ(exit["macs"], cost.exit_macs[static_cast<std::size_t>(k)]);
@@ -118,7 +107,8 @@ TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
         if (row == column) diagonal += n;
       }
     EXPECT_EQ(all, images);
-    EXPECT_EQ(diagonal, count);
+    EXPECT_NEAR(exit["accuracy"], static_cast<double>(diagonal) / static_cast<double>(images),
+                1e-12);
   }
   EXPECT_EQ(result["ensembles"].size(), 3u);
   const json& overthinking = result["overthinking"];
@@ -135,21 +125,20 @@ TEST_F(Models, TestMeasuresEveryExitAndAPolicyThatReallyStops) {
   EXPECT_EQ(of_classes, images);
   const json& policy = result["policy"];
   EXPECT_EQ(policy["executed"], true);
-  double shares = 0;
-  for (const json& share : policy["shares"]) shares += static_cast<double>(share);
-  EXPECT_NEAR(shares, 1, 1e-12);
-  double expected_cost = 0;
-  for (std::size_t k = 0; k < 3; ++k)
-    expected_cost += static_cast<double>(policy["shares"][k]) * cost.relative(static_cast<int>(k));
-  EXPECT_NEAR(policy["relative_cost"], expected_cost, 1e-12);
-  const double last = result["exits"][2]["accuracy"];
-  EXPECT_NEAR(policy["accuracy"],
-              last - static_cast<double>(policy["harm"]) + static_cast<double>(policy["help"]),
+  EXPECT_EQ(policy["from"], "flags");
+  const json& rows = result["controls"];
+  ASSERT_EQ(rows.size(), 6u);
+  EXPECT_EQ(rows[5]["name"], twin + ", its last exit alone");
+  EXPECT_NEAR(rows[4]["difference"],
+              static_cast<double>(policy["accuracy"]) - static_cast<double>(rows[4]["accuracy"]),
               1e-12);
 
   const auto reads = lines(read_text(folder.path() / "test_reads.jsonl"));
   ASSERT_EQ(reads.size(), 1u);
   EXPECT_EQ(reads[0]["images"], images);
+  EXPECT_THAT(
+      std::string(reads[0]["command"]),
+      testing::AllOf(testing::StartsWith("offramp test " + path), HasSubstr("--threshold 0.15")));
 }
 
 TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
@@ -158,7 +147,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = Ensemble::geometric;
-  chosen.aim = "--max-cost 0.5";
+  chosen.aim = MaxCost{0.5};
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
   model.policy = chosen;
   save();
@@ -171,14 +160,9 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_EQ(policy["shares"][1], 0);
   EXPECT_EQ(policy["guarantee"]["epsilon"], 0.05);
   EXPECT_EQ(policy["replay_differs"], 0);
-  const Ended other =
-      offramp({"test", path, "--data", "synthetic", "--json", "--precision", "bf16"});
-  if (other.status == 0) {  // a certificate speaks of its own precision alone
-    EXPECT_TRUE(json::parse(other.out)["policy"]["guarantee"].is_null());
-  }
   const Ended narrow = offramp({"test", path, "--data", "synthetic", "--json"},
                                {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
-  ASSERT_EQ(narrow.status, 0) << narrow.err;  // nor of other kernels
+  ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate speaks of its own kernels alone
   EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
   const Ended none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
@@ -203,21 +187,10 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
   };
   const json unknown = json::parse(tested("--json"))["policy"];
   EXPECT_TRUE(unknown["drift"].is_null());
-
   const std::vector<double> shares = unknown["shares"];
-  model.policy->seen = ExitsSeen{2000, shares};
+  model.policy->seen = ExitsSeen{2000, {shares[1], shares[2], shares[0]}};
   save();
-  const json none = json::parse(tested("--json"))["policy"]["drift"];
-  EXPECT_EQ(none["flag"], "none");
-  EXPECT_EQ(none["distance"], 0);
-  EXPECT_THAT(tested("--threads=1"), testing::Not(HasSubstr("drift")));
-
-  model.policy->seen->shares = {shares[1], shares[2], shares[0]};
-  save();
-  const json drifted = json::parse(tested("--json"))["policy"]["drift"];
-  EXPECT_EQ(drifted["flag"], "drifted");
-  EXPECT_GE(drifted["distance"], 0.05);
-  EXPECT_LT(drifted["p_value"], 1e-4);
+  EXPECT_EQ(json::parse(tested("--json"))["policy"]["drift"]["flag"], "drifted");
   EXPECT_THAT(tested("--threads=1"), HasSubstr("drift: "));
 
   std::string list;
@@ -229,41 +202,6 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
   EXPECT_EQ(many.status, 0);
   EXPECT_THAT(many.err, testing::StartsWith("offramp: drift: "));
   EXPECT_TRUE(is_one_line(many.err)) << many.err;
-}
-
-TEST_F(Models, TestHoldsAPolicyAgainstItsControls) {
-  const std::string twin = folder.path() / "twin.safetensors";
-  save_model(twin, model);
-  const Ended ended = offramp(
-      {"test", path, "--data", "synthetic", "--json", "--threshold", "0.15", "--compare", twin});
-  ASSERT_EQ(ended.status, 0) << ended.err;
-  const json result = json::parse(ended.out);
-  const json& rows = result["controls"];
-  ASSERT_EQ(rows.size(), 6u);
-  const double policy = result["policy"]["accuracy"];
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    SCOPED_TRACE(rows[i]["name"]);
-    EXPECT_NEAR(rows[i]["difference"], policy - static_cast<double>(rows[i]["accuracy"]), 1e-12);
-    EXPECT_LE(rows[i]["difference_interval"][0], rows[i]["difference"]);
-    EXPECT_GE(rows[i]["difference_interval"][1], rows[i]["difference"]);
-    if (i < 3) {
-      EXPECT_EQ(rows[i]["accuracy"], result["exits"][i]["accuracy"]);
-    }
-  }
-  EXPECT_DOUBLE_EQ(rows[2]["relative_cost"], 1);  // alone, the last exit is the plain network
-  EXPECT_EQ(rows[3]["name"], "random exits at the policy's rates");
-  EXPECT_NEAR(rows[3]["relative_cost"], result["policy"]["relative_cost"], 1e-12);
-  EXPECT_DOUBLE_EQ(rows[4]["accuracy"], result["overthinking"]["oracle"]);
-  EXPECT_EQ(rows[5]["name"], twin + ", its last exit alone");
-  EXPECT_EQ(rows[5]["accuracy"], result["exits"][2]["accuracy"]);
-
-  const Ended text = offramp({"test", path, "--data", "synthetic", "--threshold", "0.15"});
-  EXPECT_THAT(text.out, HasSubstr("policy − this, points"));
-  model.provenance.data.train = sorted({test_part.dataset.hashes[4]});
-  save_model(twin, model);
-  const Ended trained = offramp({"test", path, "--data", "synthetic", "--compare", twin});
-  EXPECT_EQ(trained.status, 1);
-  EXPECT_THAT(trained.err, HasSubstr(twin + ": the model was trained on"));
 }
 
 TEST_F(Models, TestWritesSweepsChosenOnTune) {
@@ -312,6 +250,7 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   const Ended ended = offramp({"test", path, "--data", "synthetic"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr(path + ": the model was trained on 2 of these"));
+  EXPECT_THAT(ended.err, HasSubstr("(--skip-trained leaves them out)"));
   EXPECT_THAT(ended.err, HasSubstr(test_part.dataset.names[2]));
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
@@ -319,28 +258,6 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   const Ended skipped = offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
   EXPECT_EQ(skipped.status, 0);
   EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
-}
-
-TEST_F(Models, TestRefusesDataOfOtherClasses) {
-  model.classes[3] = "unicorn";
-  save();
-  const Ended ended = offramp({"test", path, "--data", "synthetic"});
-  EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.err, HasSubstr("class 4 is \"unicorn\" in the model"));
-  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
-}
-
-TEST_F(Models, TestFindsTheModelsOwnTuneImages) {
-  const auto& hashes = train_part.dataset.hashes;
-  model.provenance.data.tune = sorted({hashes.begin(), hashes.begin() + 30});
-  save();
-  const Ended ended = offramp({"test", path, "--data", "synthetic", "--part", "tune", "--json"});
-  ASSERT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(json::parse(ended.out)["images"], 30);
-  EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
-  const Ended none = offramp({"test", path, "--data", "synthetic", "--part", "certify"});
-  EXPECT_EQ(none.status, 1);
-  EXPECT_THAT(none.err, HasSubstr("does not say which images are its certify part"));
 }
 
 TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
@@ -424,7 +341,7 @@ TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
 }
 
-TEST_F(Models, EnginesThatDoNotExistAreNamedInOneLine) {
+TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {
   const auto refused = [&](std::vector<std::string> more, int status, const std::string& part) {
     std::vector<std::string> arguments = {"test", path, "--data", "synthetic"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -434,20 +351,13 @@ TEST_F(Models, EnginesThatDoNotExistAreNamedInOneLine) {
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   };
   refused({"--precision", "f23"}, 2, "unknown precision \"f23\"; did you mean \"f32\"?");
-  refused({"--engine", "tensorflow"}, 2, "--engine: ");
-  refused({"--engine", "runtime", "--device", "cuda"}, 2, "runs on the CPU, not on \"cuda\"");
-#ifdef OFFRAMP_WITH_TRAIN
-  refused({"--engine", "libtorch", "--precision", "int8"}, 2, "LibTorch computes in f32 or bf16");
-#else
-  for (const char* flag : {"--engine=libtorch", "--device=cuda"})
-    refused({flag}, 1, "this build has no LibTorch");
-#endif
+  refused({"--engine", "libtorch"}, 2, "unexpected flag \"--engine\"");
 }
 
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
   ChosenPolicy chosen;
   chosen.policy = never_stop(3);
-  chosen.aim = "--max-cost 0.5";
+  chosen.aim = MaxCost{0.5};
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", kernels_name()};
   model.policy = chosen;
   save();
@@ -455,48 +365,24 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
       offramp({"test", path, "--data", "synthetic", "--json", "--precision", "bf16"},
               {.environment = {"ONEDNN_MAX_CPU_ISA=AVX2"}});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(ended.err, "this CPU has no instructions for bf16: runs in f32\n");
+  EXPECT_THAT(ended.err,
+              testing::StartsWith(
+                  "this CPU has no instructions for bf16: the model runs in f32\nthe guarantee was "
+                  "certified in bf16 with "));
+  EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 2) << ended.err;
   const json result = json::parse(ended.out);
   EXPECT_EQ(result["precision"], "f32");
   EXPECT_THAT(std::string(result["kernels"]), testing::EndsWith(" avx2"));
   EXPECT_TRUE(result["policy"]["guarantee"].is_null());
 }
 
-#ifdef OFFRAMP_WITH_TRAIN
-TEST_F(Models, LibTorchAndTheRuntimeGiveTheSameLogits) {
-  const auto logits_of = [&](const std::string& engine) {
-    const std::string file = folder.path() / (engine + ".safetensors");
-    const Ended ended = offramp({"test", path, "--data", "synthetic", "--json", "--engine", engine,
-                                 "--save-logits", file, "--threads", "1"});
-    EXPECT_EQ(ended.status, 0) << ended.err;
-    EXPECT_THAT(std::string(json::parse(ended.out)["kernels"]),
-                testing::StartsWith(engine == "runtime" ? "onednn " : "libtorch cpu"));
-    return load_logits(file);
-  };
-  const SavedLogits ours = logits_of("runtime"), theirs = logits_of("libtorch");
-  ASSERT_EQ(ours.logits.size(), theirs.logits.size());
-  EXPECT_EQ(ours.labels, theirs.labels);
-  float largest = 0, error = 0;
-  for (std::size_t i = 0; i < ours.logits.size(); ++i) {
-    largest = std::max(largest, std::abs(theirs.logits[i]));
-    error = std::max(error, std::abs(ours.logits[i] - theirs.logits[i]));
-  }
-  EXPECT_GT(largest, 0);
-  EXPECT_LE(error, 1e-4f * largest);
-}
-#endif
-
-TEST_F(Models, DataExportWritesAnImageFolderThatLoadsAgain) {
-  const std::string to = folder.path() / "images";
-  const Ended ended = offramp({"data", "export", "synthetic", "--to", to, "--per-class", "2"});
-  ASSERT_EQ(ended.status, 0) << ended.err;
-  EXPECT_THAT(ended.out, HasSubstr("20 test images of 10 classes"));
-  // Written losslessly: an image of the folder is an image of the source.
-  const auto& hashes = test_part.dataset.hashes;
-  const LoadedData back = load_data(to, Part::train, {});
-  EXPECT_GT(back.dataset.size(), 0);
-  for (const std::uint64_t hash : back.dataset.hashes)
-    EXPECT_NE(std::find(hashes.begin(), hashes.end(), hash), hashes.end());
+TEST_F(Models, TestKeepsNothingOverWhatItReads) {
+  const std::string before = read_text(path);
+  const Ended ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(ended.err,
+            "offramp: --save-logits: " + path + " is what is read, it must not be written over\n");
+  EXPECT_EQ(read_text(path), before);
 }
 
 }  // namespace

@@ -1,49 +1,41 @@
 #include "cli/policy_flags.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/graphs.h"
+#include "core/error.h"
 
 namespace offramp::cli {
 namespace {
 
-const Engine kEngine{"f32", "some kernels"};
+using testing::ThrowsMessage;
 
-ModelFile certified_model() {
-  ModelFile model;
-  model.graph = small_resnet();
-  ChosenPolicy chosen{never_stop(3), "--guarantee 0.01", Guarantee{}, {}};
-  chosen.policy.thresholds = {0.9f, 0.8f};
-  chosen.guarantee->precision = kEngine.precision;
-  chosen.guarantee->kernels = kEngine.kernels;
-  model.policy = chosen;
-  return model;
-}
-
-TEST(PolicyOf, KeepsACertificateForItsPrecisionAndKernelsAlone) {
-  const ModelFile model = certified_model();
-  EXPECT_EQ(policy_of({}, model, kEngine), model.policy);
-
-  ChosenPolicy bare = *model.policy;
-  bare.guarantee.reset();
-  EXPECT_EQ(policy_of({}, model, {"bf16", kEngine.kernels}), bare);
-  EXPECT_EQ(policy_of({}, model, {kEngine.precision, "other kernels"}), bare);
-}
-
-TEST(PolicyOf, TakesTheFlagsBeforeTheModelsOwn) {
-  const ModelFile model = certified_model();
+TEST(PolicyFlags, BecomeAChoice) {
   PolicyFlags flags;
   flags.threshold = 0.5;
   flags.criterion = "margin";
-  const auto chosen = policy_of(flags, model, kEngine);
-  EXPECT_EQ(chosen->policy.criterion, Criterion::margin);
-  EXPECT_EQ(chosen->policy.thresholds, (Thresholds{0.5f, 0.5f}));
-  EXPECT_FALSE(chosen->guarantee);
-  EXPECT_EQ(describe(chosen->policy), "margin ≥ 0.5");
+  const workflow::PolicyChoice choice = policy_choice(flags);
+  EXPECT_EQ(choice.threshold, 0.5);
+  EXPECT_EQ(choice.criterion, Criterion::margin);
+  EXPECT_FALSE(choice.no_policy);
+}
 
-  PolicyFlags none;
-  none.no_policy = true;
-  EXPECT_EQ(policy_of(none, model, kEngine), std::nullopt);
+TEST(PolicyFlags, AreRefusedByNameWhereTheyMakeNoSense) {
+  EXPECT_THAT(
+      [] {
+        policy_choice({{}, "margin", false});
+      },
+      ThrowsMessage<UsageError>("--criterion: needs --threshold"));
+  EXPECT_THAT(
+      [] {
+        policy_choice({0.5, "confidence", true});
+      },
+      ThrowsMessage<UsageError>("--no-policy: excludes --threshold"));
+  EXPECT_THAT(
+      [] {
+        policy_choice({1.5, "confidence", false});
+      },
+      ThrowsMessage<UsageError>("--threshold: expected a score from 0 to 1, got 1.5"));
 }
 
 }  // namespace

@@ -20,11 +20,12 @@ void redirect(int descriptor, const std::string& path, int flags) {
   if (file < 0 || dup2(file, descriptor) < 0) _exit(127);
 }
 
-[[noreturn]] void execute(const std::vector<std::string>& arguments) {
+[[noreturn]] void execute(const std::vector<std::string>& arguments,
+                          const std::string& program = OFFRAMP_PROGRAM) {
   std::vector<char*> argv = {const_cast<char*>("offramp")};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  execv(OFFRAMP_PROGRAM, argv.data());
+  execv(program.c_str(), argv.data());
   _exit(127);
 }
 
@@ -45,7 +46,8 @@ void redirect(int descriptor, const std::string& path, int flags) {
   if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(127);
   for (const std::string& variable : options.environment)
     putenv(const_cast<char*>(variable.c_str()));
-  execute(arguments);
+  if (options.program.empty()) execute(arguments);
+  execute(arguments, options.program);
 }
 
 }  // namespace

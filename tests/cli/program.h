@@ -17,6 +17,7 @@ struct RunOptions {
   bool close_output = false;   ///< standard output is a pipe that nobody reads
   std::vector<std::string> environment = {};  ///< "NAME=value" beside the test's own
   std::string folder = {};                    ///< not empty: runs there
+  std::string program = {};                   ///< not empty: another program than offramp
 };
 
 /// Runs the offramp that was built, without a shell.

@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <filesystem>
+
 #include "core/file.h"
 
 namespace offramp::test {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -115,7 +119,71 @@ TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
   EXPECT_EQ(ended.err, "");
 }
 
+/// A copy of the program in a folder of its own, and what lies there as its training program.
+class Training : public testing::Test {
+ protected:
+  Training() {
+    fs::create_directories(bin);
+    fs::copy_file(OFFRAMP_PROGRAM, program);
+  }
+
+  static void write_script(const fs::path& path, const std::string& text) {
+    fs::create_directories(path.parent_path());
+    write_text_atomic(path, "#!/bin/sh\n" + text);
+    fs::permissions(path, fs::perms::owner_all);
+  }
+
+  Ended run(const std::vector<std::string>& arguments) const {
+    return offramp(arguments, {.program = program});
+  }
+
+  const TemporaryFolder folder;
+  const fs::path bin = folder.path() / "bin", program = bin / "offramp";
+};
+
+TEST_F(Training, ThatIsNotInstalledIsSaidInOneLine) {
+  const std::string expected =
+      "offramp: training is not installed here: offramp-train was not "
+      "found beside " +
+      program.string() + ", nor in " + (folder.path() / "libexec/offramp").string() +
+      "; build with OFFRAMP_TRAIN=ON\n";
+  for (const char* flag : {"--help", "recipe.toml"}) {
+    const Ended ended = run({"train", flag});
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_EQ(ended.out, "");
+    EXPECT_EQ(ended.err, expected);
+  }
+}
+
+TEST_F(Training, IsAProgramThatTakesOverWithAllArgumentsAndItsOwnStatus) {
+  const char* script = "echo $0; printf '%s\\n' \"$@\"; exit 7\n";
+  const auto expect_run = [&](const fs::path& training) {
+    const Ended ended = run({"train", "a b", "", "--set", "x=1", "--", "test"});
+    EXPECT_EQ(ended.status, 7);
+    EXPECT_THAT(ended.out, StartsWith(training.string() + "\n--started-by="));
+    EXPECT_THAT(ended.out, testing::EndsWith("\na b\n\n--set\nx=1\n--\ntest\n"));
+  };
+  const fs::path apart = folder.path() / "libexec/offramp/offramp-train";
+  write_script(apart, script);
+  expect_run(apart);
+  write_script(bin / "offramp-train", script);
+  expect_run(bin / "offramp-train");
+  write_script(bin / "offramp-train", "kill -TERM $$\n");
+  EXPECT_EQ(run({"train"}).status, 128 + SIGTERM);
+}
+
 #ifdef OFFRAMP_WITH_TRAIN
+TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
+  const std::string training = fs::path(OFFRAMP_PROGRAM).parent_path() / "offramp-train";
+  const Ended ended = offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.out, "");
+  EXPECT_THAT(ended.err, HasSubstr("is of another build than the offramp that started it: got 0."));
+  EXPECT_THAT(ended.err, HasSubstr("expected 0.0.1 (abc); build and install both together"));
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  EXPECT_EQ(offramp({"--help"}, {.program = training}).status, 0) << "started by hand";
+}
+
 TEST(Program, TrainRefusesABadRecipeAtItsLine) {
   const TemporaryFolder folder;
   const std::string recipe = folder.path() / "recipe.toml", out = folder.path() / "run";

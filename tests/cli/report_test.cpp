@@ -80,40 +80,6 @@ TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
   EXPECT_EQ(std::ranges::count(reads, '\n'), 2);
 }
 
-TEST_F(ReportCommand, NeverUsesLogitsOfOtherWeights) {
-  ASSERT_EQ(report().status, 0);
-  const auto before = load_logits(run / "model.test-logits.safetensors").logits;
-  model.weights = random_weights(model.graph, 2);
-  save();
-  ASSERT_EQ(report().status, 0);
-  EXPECT_NE(load_logits(run / "model.test-logits.safetensors").logits, before);
-  write_text_atomic(run / "model.test-logits.safetensors", "damaged");
-  const Ended ended = report();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_THAT(ended.err, HasSubstr("computed again: "));
-  EXPECT_EQ(load_logits(run / "model.test-logits.safetensors").labels.size(), 2000u);
-}
-
-TEST_F(ReportCommand, SaysWhetherThePolicyWasExecuted) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
-  chosen.policy.thresholds = {0.14f, std::nullopt};
-  chosen.aim = "--max-cost 0.5";
-  model.policy = chosen;
-  save();
-  ASSERT_EQ(report().status, 0);
-  const std::string executed = read_text(page());
-  EXPECT_THAT(executed, HasSubstr("--max-cost 0.5"));
-  EXPECT_THAT(executed, HasSubstr("executed"));
-  ASSERT_EQ(report().status, 0);
-  EXPECT_EQ(read_text(page()), executed);  // the kept file says so as well
-  // Another policy on the same logits was not run by the network.
-  model.policy->policy.thresholds = {0.13f, std::nullopt};
-  save();
-  ASSERT_EQ(report().status, 0);
-  EXPECT_NE(read_text(page()), executed);
-}
-
 TEST_F(ReportCommand, ComparesWithOtherRuns) {
   ModelFile other = model;
   other.weights = random_weights(model.graph, 3);
@@ -131,8 +97,21 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
   const Ended ended = report();
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("the model was trained on"));
+  EXPECT_THAT(ended.err, HasSubstr("(--skip-trained leaves them out)"));
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(fs::exists(page()));
+}
+
+TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
+  const std::string before = read_text(run / "model.safetensors");
+  for (const fs::path& named : {run, run / "model.safetensors"}) {
+    const Ended ended = offramp(
+        {"report", named, "--data", "synthetic", "-o", (run / "model.safetensors").string()});
+    EXPECT_EQ(ended.status, 2);
+    EXPECT_THAT(ended.err, HasSubstr("--out: "));
+    EXPECT_THAT(ended.err, HasSubstr("is what is read, it must not be written over"));
+  }
+  EXPECT_EQ(read_text(run / "model.safetensors"), before);
 }
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
@@ -146,7 +125,8 @@ TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   expect(offramp({"report", nowhere, "--data", "synthetic"}), 1, nowhere + ": ");
   expect(offramp({"report", empty, "--data", "synthetic"}), 1,
          empty + ": holds no model.safetensors");
-  expect(offramp({"report", run}), 2, "does not say where its images are");
+  expect(offramp({"report", run}), 2,
+         "--data: " + (run / "model.safetensors").string() + " does not say where its images are");
   write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
   expect(offramp({"report", run}), 2, "unknown key \"sauce\"");
 }

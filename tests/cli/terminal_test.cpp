@@ -2,20 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <limits>
-
 namespace offramp::cli {
 namespace {
-
-TEST(Terminal, GroupsDigits) {
-  EXPECT_EQ(with_commas(0), "0");
-  EXPECT_EQ(with_commas(999), "999");
-  EXPECT_EQ(with_commas(1000), "1,000");
-  EXPECT_EQ(with_commas(555422720), "555,422,720");
-  EXPECT_EQ(with_commas(-1000), "-1,000");
-  EXPECT_EQ(with_commas(-100), "-100");
-  EXPECT_EQ(with_commas(std::numeric_limits<std::int64_t>::min()), "-9,223,372,036,854,775,808");
-}
 
 TEST(Terminal, ShowsNoControlCharacters) {
   EXPECT_EQ(printable("a\x1b[31mb\n\x7f"), "a?[31mb??");

@@ -222,6 +222,35 @@ TEST(ReadFile, ReadsWhatDoesNotKnowItsSize) {
   writer.join();
 }
 
+TEST(RemoveLeftovers, LeavesTheFilesThatSomebodyIsWriting) {
+  const TemporaryFolder folder;
+  const auto left = folder.path() / ".offramp-1-1.tmp",
+             written = folder.path() / ".offramp-1-2.tmp";
+  std::ofstream(left) << "half";
+  std::ofstream(written) << "half";
+  const int writer = open(written.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(flock(writer, LOCK_EX | LOCK_NB), 0);
+  remove_leftovers(folder.path());
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_TRUE(std::filesystem::exists(written));
+  close(writer);
+}
+
+TEST(FileLock, IsHeldByOneAtATime) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / ".lock";
+  {
+    std::optional<FileLock> first = FileLock::try_lock(path);
+    ASSERT_TRUE(first);
+    EXPECT_FALSE(FileLock::try_lock(path));
+    const FileLock moved = std::move(*first);
+    first.reset();
+    EXPECT_FALSE(FileLock::try_lock(path));
+  }
+  EXPECT_TRUE(FileLock::try_lock(path));
+  EXPECT_THROW(FileLock::try_lock(folder.path() / "none" / ".lock"), Error);
+}
+
 TEST(MappedFile, ShowsTheFile) {
   const TemporaryFolder folder;
   write_text_atomic(folder.path() / "a", "abc");

@@ -135,6 +135,56 @@ TEST(Loader, KeepsTheLastShortBatchWhenAsked) {
   EXPECT_EQ(counts, (std::vector<std::int64_t>{4, 4, 2, 4, 4, 2}));
 }
 
+// Of 23 images in batches of 5, with and without the short last one of 3.
+class LoaderOfRanks : public testing::TestWithParam<std::tuple<int, bool>> {};
+
+TEST_P(LoaderOfRanks, GivesTheRanksTogetherTheBatchesOfOneProcess) {
+  const auto [world, drop_last] = GetParam();
+  const Dataset dataset = dataset_of(23);
+  LoaderOptions options = options_for(dataset, 5);
+  options.drop_last = drop_last;
+  constexpr std::int64_t kFirstStep = 3;
+  Loader alone(dataset, first_indices(23), options, kFirstStep);
+  std::vector<std::unique_ptr<Loader>> ranks;
+  options.world = world;
+  for (options.rank = 0; options.rank < world; ++options.rank) {
+    ranks.push_back(std::make_unique<Loader>(dataset, first_indices(23), options, kFirstStep));
+    EXPECT_EQ(ranks.back()->steps_per_epoch(), alone.steps_per_epoch());
+  }
+  for (std::int64_t step = 0; step < 3 * alone.steps_per_epoch(); ++step) {
+    const Batch& whole = alone.next();
+    std::vector<float> images;
+    std::vector<std::int64_t> labels;
+    for (const auto& rank : ranks) {
+      const Batch& part = rank->next();
+      EXPECT_EQ(part.count, std::ssize(part.labels));
+      EXPECT_LE(std::abs(part.count - whole.count / world), 1) << "rows are shared out evenly";
+      images.insert(images.end(), part.images.begin(), part.images.end());
+      labels.insert(labels.end(), part.labels.begin(), part.labels.end());
+    }
+    EXPECT_EQ(images, whole.images) << step;
+    EXPECT_EQ(labels, whole.labels) << step;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, LoaderOfRanks,
+                         testing::Combine(testing::Values(1, 2, 3, 5), testing::Bool()));
+
+TEST(Loader, TheRanksOfAnEpochSeeEveryImageOnce) {
+  Dataset dataset = dataset_of(12);
+  std::iota(dataset.labels.begin(), dataset.labels.end(), 0);  // tells the images apart
+  LoaderOptions options = options_for(dataset, 4);
+  options.world = 4;
+  std::vector<std::int64_t> seen;
+  for (options.rank = 0; options.rank < 4; ++options.rank) {
+    Loader loader(dataset, first_indices(12), options);
+    for (std::int64_t step = 0; step < loader.steps_per_epoch(); ++step)
+      for (const std::int64_t label : loader.next().labels) seen.push_back(label);
+  }
+  std::ranges::sort(seen);
+  EXPECT_EQ(seen, first_indices(12));
+}
+
 TEST(Loader, StopsAtAnyMoment) {
   const Dataset dataset = dataset_of(64);
   for (int taken = 0; taken < 40; ++taken) {
@@ -158,6 +208,14 @@ TEST(Loader, SaysWhatCannotBeLoaded) {
   wrong = options;
   wrong.prefetch = 0;
   EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("prefetch must be 1 or more"));
+  wrong = options;
+  wrong.rank = 2;
+  wrong.world = 2;
+  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("rank must be from 0 to 1"));
+  wrong.rank = 0;
+  wrong.world = 5;
+  EXPECT_THAT(message(dataset, first_indices(10), wrong),
+              HasSubstr("batch must have an image for each rank: got 4 images and 5 ranks"));
   wrong = options;
   wrong.preprocessing.width = 8;
   EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("got 8x6 and 8x8"));

@@ -75,10 +75,10 @@ TEST(Metrics, CountOverthinking) {
       example.logits.push_back(answer[exit] == 0 ? 1.0f : 0.0f);
       example.logits.push_back(answer[exit] == 0 ? 0.0f : 1.0f);
     }
-  const Overthinking overthinking = example.measured().overthinking;
-  EXPECT_EQ(overthinking.wasteful, 3 / 8.0);     // images 1, 3, 7
-  EXPECT_EQ(overthinking.destructive, 2 / 8.0);  // images 2, 6
-  EXPECT_EQ(overthinking.oracle, 6 / 8.0);       // all but images 5, 8
+  const OverthinkingCounts overthinking = example.measured().overthinking;
+  EXPECT_EQ(overthinking.wasteful(), 3);     // images 1, 3, 7
+  EXPECT_EQ(overthinking.destructive(), 2);  // images 2, 6
+  EXPECT_EQ(overthinking.oracle(), 6);       // all but images 5, 8
 }
 
 TEST(Metrics, TellTheEnsemblesApart) {
@@ -177,9 +177,9 @@ TEST(Metrics, AgreeWithAnIndependentComputation) {
   EXPECT_EQ(metrics.ensembles[2].accuracy, 153 / 200.0);
   EXPECT_EQ(metrics.ensembles[2].kind, EnsembleKind::weighted);
   EXPECT_EQ(metrics.ensembles[2].accuracy_interval.low, wilson(153, 200).low);
-  EXPECT_EQ(metrics.overthinking.wasteful, 144 / 200.0);
-  EXPECT_EQ(metrics.overthinking.destructive, 5 / 200.0);
-  EXPECT_EQ(metrics.overthinking.oracle, 181 / 200.0);
+  EXPECT_EQ(metrics.overthinking.wasteful(), 144);
+  EXPECT_EQ(metrics.overthinking.destructive(), 5);
+  EXPECT_EQ(metrics.overthinking.oracle(), 181);
 }
 
 TEST(ConfusionMatrix, AgreesWithAnIndependentComputation) {
@@ -204,9 +204,9 @@ TEST(Metrics, OfOneExitHaveEnsemblesEqualToIt) {
   const Metrics metrics = example.measured({3});
   for (const EnsembleMetrics& ensemble : metrics.ensembles)
     EXPECT_EQ(ensemble.accuracy, metrics.exits[0].accuracy);
-  EXPECT_EQ(metrics.overthinking.wasteful, 0);
-  EXPECT_EQ(metrics.overthinking.destructive, 0);
-  EXPECT_EQ(metrics.overthinking.oracle, metrics.exits[0].accuracy);
+  EXPECT_EQ(metrics.overthinking.wasteful(), 0);
+  EXPECT_EQ(metrics.overthinking.destructive(), 0);
+  EXPECT_EQ(metrics.overthinking.rate(metrics.overthinking.oracle()), metrics.exits[0].accuracy);
 }
 
 TEST(Metrics, OfOneClassAreCertain) {

@@ -55,11 +55,13 @@ TEST(OverthinkingByClass, CountsWhereAnswersAreFoundAndLost) {
 
 TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
   const OverthinkingCounts all = together(overthinking_by_class(kExample.view()));
-  const Overthinking rates = measure(kExample.view(), std::vector<double>{1, 1, 1}).overthinking;
+  const OverthinkingCounts counts =
+      measure(kExample.view(), std::vector<double>{1, 1, 1}).overthinking;
   EXPECT_EQ(all.images, 8);
-  EXPECT_EQ(static_cast<double>(all.wasteful()) / 8, rates.wasteful);
-  EXPECT_EQ(static_cast<double>(all.destructive()) / 8, rates.destructive);
-  EXPECT_EQ(static_cast<double>(all.oracle()) / 8, rates.oracle);
+  EXPECT_EQ(counts.images, 8);
+  EXPECT_EQ(all.first_right, counts.first_right);
+  EXPECT_EQ(all.lost_after, counts.lost_after);
+  EXPECT_EQ(counts.rate(counts.oracle()), 7 / 8.0);
   // By hand: 4 leave at exit 1, 2 at exit 2, 1 at exit 3.
   EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
 }

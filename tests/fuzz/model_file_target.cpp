@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "graph/cost.h"
 #include "model/model_file.h"
+#include "model/policy_json.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"

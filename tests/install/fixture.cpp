@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   ModelFile model = test::example_model(small_resnet());
   Policy policy = never_stop(3);
   policy.thresholds = {0.0f, 0.0f};
-  model.policy = ChosenPolicy{policy, "leaves at the first exit"};
+  model.policy = ChosenPolicy{policy};
   save_model(folder / "model.safetensors", model);
   for (int i = 0; i < 2; ++i) {
     Image image{40, 30 + i, {}};

@@ -25,7 +25,23 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-const fs::path kVersion1 = fs::path(OFFRAMP_TEST_DATA) / "models" / "v1-tiny.safetensors";
+const fs::path kModels = fs::path(OFFRAMP_TEST_DATA) / "models";
+const fs::path kVersion1 = kModels / "v1-tiny.safetensors";
+
+/// The policy of v1-tiny-policy.safetensors.
+ChosenPolicy version_1_policy() {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(2);
+  chosen.policy.criterion = Criterion::margin;
+  chosen.policy.thresholds = {0.9f};
+  chosen.policy.temperatures = {1.1f, 0.875f};
+  chosen.policy.ensemble = Ensemble::mean;
+  chosen.aim = HarmGuarantee{0.01, 0.1, true, CostUnit::ms};
+  chosen.guarantee =
+      Guarantee{"disagreement", 0.01, 0.1, 0.09, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  chosen.seen = ExitsSeen{2000, {0.75, 0.25}};
+  return chosen;
+}
 
 void expect_equal(const ModelFile& got, const ModelFile& expected) {
   EXPECT_EQ(got.graph, expected.graph);
@@ -38,6 +54,10 @@ void expect_equal(const ModelFile& got, const ModelFile& expected) {
   EXPECT_EQ(got.provenance.data.tune, expected.provenance.data.tune);
   EXPECT_EQ(got.provenance.data.certify, expected.provenance.data.certify);
   EXPECT_EQ(got.provenance.details_json, expected.provenance.details_json);
+  EXPECT_EQ(got.policy, expected.policy);
+  EXPECT_EQ(got.certificates, expected.certificates);
+  EXPECT_EQ(got.deployment, expected.deployment);
+  EXPECT_EQ(got.weight_scales, expected.weight_scales);
 }
 
 /// A folder with one model file to spoil.
@@ -74,7 +94,8 @@ TEST_F(ModelFiles, GivesBackWhatWasSaved) { expect_equal(load_model(path_), tiny
 
 TEST_F(ModelFiles, HasTheKeysThatAreDocumented) {
   const Safetensors file = Safetensors::open(path_);
-  EXPECT_EQ(file.metadata().at("format_version"), "1");
+  EXPECT_EQ(file.metadata().at("format_version"), "2");
+  EXPECT_EQ(file.metadata().at("requires"), "[]");
   EXPECT_EQ(file.metadata().at("graph"), graph_to_json(tiny_graph()));
   EXPECT_EQ(file.metadata().at("classes"), R"(["circle","square","Dreieck △"])");
   EXPECT_EQ(file.metadata().at("preprocessing"),
@@ -82,7 +103,7 @@ TEST_F(ModelFiles, HasTheKeysThatAreDocumented) {
   EXPECT_EQ(file.metadata().at("provenance"),
             R"({"source":"drawn shapes, seed 1","loss_weights":[0.3,1.0],)"
             R"("details":{"seed":42,"recipe":"[train]\nepochs = 3\n"}})");
-  EXPECT_EQ(file.metadata().size(), 5u);
+  EXPECT_EQ(file.metadata().size(), 6u);
   EXPECT_EQ(file.at("provenance.train").copy(),
             HostTensor::of({3}, std::vector<std::uint64_t>{1, 5, ~0ull}));
   EXPECT_EQ(file.at("provenance.certify").shape, (std::vector<std::int64_t>{0}));
@@ -169,8 +190,13 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
   const struct {
     std::string key, text, message;
   } cases[] = {
-      {"format_version", "2",
-       "format_version: got \"2\", this program reads 1; the file may come from a newer one"},
+      {"format_version", "3",
+       "format_version: got \"3\", this program reads 1 and 2; the file may come from a newer one"},
+      {"format_version", "0",
+       "format_version: got \"0\", this program reads 1 and 2; the file may come from a newer one"},
+      {"requires", R"(["int8","learned-criterion"])",
+       "requires \"learned-criterion\", which this version does not know"},
+      {"requires", R"("int8")", "requires: got the text \"int8\", expected an array"},
       {"graph", "", "graph: not valid JSON at byte 1"},
       {"graph", "{}", "graph: name is missing"},
       {"graph", R"({"name":"n","input":[1,4,5],"classes":3,"segments":[]})",
@@ -207,7 +233,7 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
     change([&](Metadata& metadata, Tensors&) { metadata[one.key] = one.text; });
     expect_refused(one.message);
   }
-  for (const std::string key : {"graph", "classes", "preprocessing", "provenance"}) {
+  for (const std::string key : {"requires", "graph", "classes", "preprocessing", "provenance"}) {
     change([&](Metadata& metadata, Tensors&) { metadata.erase(key); });
     expect_refused(key + ": missing in the metadata");
   }
@@ -361,8 +387,21 @@ TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
   expect_equal(load_model(path_), tiny_model());
 }
 
-// The file was written by version 1 of the format with the disabled test below. It must load for
-// as long as this program reads version 1; a change of the format gets a file of its own.
+/// What a file of a past version holds is what it holds when it is written anew.
+void expect_kept(const fs::path& path) {
+  SCOPED_TRACE(path);
+  const TemporaryFolder folder;
+  const fs::path again = folder.path() / "again.safetensors";
+  Tensors extra, extra_again;
+  const ModelFile model = load_model(path, &extra);
+  save_model(again, model, extra);
+  expect_equal(load_model(again, &extra_again), model);
+  EXPECT_EQ(extra_again, extra);
+  EXPECT_EQ(Safetensors::open(again).metadata().at("format_version"), "2");
+}
+
+// The files were written by version 1 of the format; they must load for as long as this program
+// reads version 1. A change of the format gets a file of its own.
 TEST(ModelFileVersion1, IsStillRead) {
   const ModelFile model = load_model(kVersion1);
   expect_equal(model, tiny_model());
@@ -370,9 +409,36 @@ TEST(ModelFileVersion1, IsStillRead) {
   EXPECT_THAT(model.weights.at("bn1.running_var").to_f32(), ElementsAre(1.2882026f, 1.9532328f));
   EXPECT_THAT(model.weights.at("fc.bias").to_f32(),
               ElementsAre(-0.4119587f, 0.09594351f, -0.0009908676f));
+  expect_kept(kVersion1);
 }
 
-TEST(ModelFileVersion1, DISABLED_IsWritten) { save_model(kVersion1, tiny_model()); }
+TEST(ModelFileVersion1, IsReadWithItsPolicy) {
+  ModelFile expected = tiny_model();
+  expected.certificates = 1;
+  expected.policy = version_1_policy();
+  expect_equal(load_model(kModels / "v1-tiny-policy.safetensors"), expected);
+  expect_kept(kModels / "v1-tiny-policy.safetensors");
+}
+
+// Written by tests/model/write_example.cpp.
+TEST(ModelFileVersion2, IsStillRead) {
+  expect_equal(load_model(kModels / "v2-tiny-policy.safetensors"), tiny_certified_model());
+}
+
+// The models that ship are files of version 1 with int8 weights and a guarantee.
+TEST(ModelFileVersion1, OfAModelThatShipsKeepsItsContentInVersion2) {
+  const fs::path folder = fs::path(OFFRAMP_TEST_DATA) / "../../models";
+  for (const std::string name : {"cifar10-2-exits-small", "cifar10-3-exits"}) {
+    const fs::path path = folder / (name + ".safetensors");
+    const ModelFile model = load_model(path);
+    ASSERT_TRUE(model.policy && model.policy->guarantee && model.policy->seen);
+    EXPECT_EQ(model.policy->aim, Aim(HarmGuarantee{0.02, 0.05}));
+    EXPECT_EQ(model.policy->guarantee->precision, "int8");
+    EXPECT_FALSE(model.policy->path);
+    EXPECT_THAT(required_features(model), ElementsAre("int8"));
+    expect_kept(path);
+  }
+}
 
 TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
   const TemporaryFolder folder;

@@ -26,8 +26,12 @@ ChosenPolicy certified_policy() {
   chosen.policy.temperatures = {1.1f, 1, 0.875f};
   chosen.policy.ensemble = Ensemble::weighted;
   chosen.policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
-  chosen.aim = "--guarantee 0.01 --delta 0.05";
+  chosen.aim = HarmGuarantee{0.01, 0.05};
   chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  chosen.path = CertifiedPath{{{{std::nullopt, std::nullopt}, 0, 0.9, 1},
+                               {{0.9f, std::nullopt}, 29, 0.875, 0.75},
+                               {{0.9f, 0.8f}, 45, 0.75, 0.5}},
+                              1};
   return chosen;
 }
 
@@ -57,9 +61,13 @@ TEST(PolicyJson, HasTheKeysThatAreDocumented) {
   EXPECT_EQ(policy_to_json(certified_policy()),
             R"({"criterion":"margin","thresholds":[0.9,null],"temperatures":[1.1,1.0,0.875],)"
             R"("ensemble":"weighted","ensemble_weights":[0.2,0.3,0.5],)"
-            R"("aim":"--guarantee 0.01 --delta 0.05","guarantee":{"of":"harm","epsilon":0.01,)"
+            R"("aim":{"kind":"guarantee","epsilon":0.01,"delta":0.05,"label_free":false,)"
+            R"("cost_unit":"macs"},"guarantee":{"of":"harm","epsilon":0.01,)"
             R"("delta":0.05,"level":0.045,"images":4000,"counted":29,"upper_bound":0.0097,)"
-            R"("precision":"f32","kernels":"libtorch cpu"}})");
+            R"("precision":"f32","kernels":"libtorch cpu"},"path":{"chosen":1,"steps":[)"
+            R"({"thresholds":[null,null],"counted":0,"accuracy":0.9,"relative_cost":1.0},)"
+            R"({"thresholds":[0.9,null],"counted":29,"accuracy":0.875,"relative_cost":0.75},)"
+            R"({"thresholds":[0.9,0.8],"counted":45,"accuracy":0.75,"relative_cost":0.5}]}})");
 }
 
 TEST(PolicyJson, GivesBackWhatWasWritten) {
@@ -74,7 +82,7 @@ TEST(PolicyJson, SaysWhereImagesLeftIfThatIsKnown) {
   ChosenPolicy chosen = certified_policy();
   chosen.seen = ExitsSeen{2000, {0.1, 0.25, 0.65}};
   EXPECT_THAT(policy_to_json(chosen),
-              testing::EndsWith(R"(,"seen":{"images":2000,"shares":[0.1,0.25,0.65]}})"));
+              HasSubstr(R"(,"seen":{"images":2000,"shares":[0.1,0.25,0.65]})"));
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
 }
 
@@ -99,6 +107,7 @@ TEST(PolicyJson, KeepsEveryFloatToTheBit) {
           static_cast<std::uint32_t>(1 + random.below(std::bit_cast<std::uint32_t>(1e6f))));
     };
     ChosenPolicy chosen = certified_policy();
+    chosen.path.reset();
     for (auto& threshold : chosen.policy.thresholds) threshold = random.below(2) ? any() : -any();
     for (float& temperature : chosen.policy.temperatures) temperature = any();
     for (float& weight : chosen.policy.ensemble_weights) weight = any();
@@ -125,7 +134,17 @@ TEST(PolicyJson, KeepsEveryDoubleOfAGuaranteeToTheBit) {
 TEST(PolicyJson, RefusesEveryFieldThatIsMissing) {
   const Json whole = parse_json(policy_to_json(certified_policy()));
   for (const auto& [key, value] : whole.items())
-    expect_refused([&, name = key](Json& json) { json.erase(name); }, key + " is missing");
+    if (key != "path")
+      expect_refused([&, name = key](Json& json) { json.erase(name); }, key + " is missing");
+  for (const auto& [key, value] : whole["aim"].items())
+    expect_refused([&, name = key](Json& json) { json["aim"].erase(name); },
+                   "aim." + key + " is missing");
+  for (const auto& [key, value] : whole["path"].items())
+    expect_refused([&, name = key](Json& json) { json["path"].erase(name); },
+                   "path." + key + " is missing");
+  for (const auto& [key, value] : whole["path"]["steps"][0].items())
+    expect_refused([&, name = key](Json& json) { json["path"]["steps"][2].erase(name); },
+                   "path.steps[2]." + key + " is missing");
   for (const auto& [key, value] : whole["guarantee"].items())
     expect_refused([&, name = key](Json& json) { json["guarantee"].erase(name); },
                    "guarantee." + key + " is missing");
@@ -167,9 +186,8 @@ TEST(PolicyJson, NamesTheFieldThatIsWrong) {
                        R"(ensemble_weights: 3 do not fit 3 exits and the ensemble "mean")");
   expect_field_refused("ensemble_weights", {0, 1, 1},
                        "ensemble_weights: that of exit 1 must be above 0, or it has no answer");
-  expect_field_refused("aim", nullptr, "aim: got null, expected a text");
-  expect_field_refused("aim", std::string(1001, 'x'),
-                       "aim: text of 1001 bytes is longer than the 1000 allowed");
+  expect_field_refused("aim", "--max-cost 0.5",
+                       "aim: got the text \"--max-cost 0.5\", expected an object");
   expect_field_refused("guarantee", 0.01, "guarantee: got 0.01, expected an object");
   EXPECT_THAT([] { policy_from_json("[]", 3); },
               ThrowsMessage<Error>("the text: got an array, expected an object"));
@@ -205,6 +223,128 @@ TEST(PolicyJson, RefusesACertificateThatIsNone) {
   });
   EXPECT_EQ(chosen.guarantee->level, chosen.guarantee->delta);
   EXPECT_EQ(chosen.guarantee->upper_bound, chosen.guarantee->epsilon);
+}
+
+TEST(PolicyJson, GivesBackEveryKindOfAim) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  const std::vector<std::optional<Aim>> aims = {
+      std::nullopt,
+      FixedThreshold{0.9},
+      FixedThreshold{1, CostUnit::ms},
+      AccuracyDrop{0.005},
+      AccuracyDrop{0, "plain model.safetensors", CostUnit::ms},
+      MaxCost{1.5},
+      HarmGuarantee{0.01, 0.05},
+      HarmGuarantee{1e-6, 0.1, true, CostUnit::ms}};
+  for (const std::optional<Aim>& aim : aims) {
+    SCOPED_TRACE(describe_aim(aim));
+    chosen.aim = aim;
+    EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+  }
+}
+
+TEST(PolicyJson, NamesTheFieldOfAnAimThatIsWrong) {
+  const auto refused = [](const Json& aim, const std::string& message) {
+    expect_field_refused("aim", aim, message);
+  };
+  refused({{"kind", "luck"}, {"cost_unit", "macs"}},
+          "aim.kind: got \"luck\", expected threshold, accuracy_drop, cost or guarantee");
+  refused({{"kind", "cost"}, {"max_relative_cost", 0.5}, {"cost_unit", "s"}},
+          "aim.cost_unit: unknown cost unit \"s\"; known: macs, ms");
+  refused({{"kind", "cost"}, {"max_relative_cost", -0.5}, {"cost_unit", "ms"}},
+          "aim.max_relative_cost: expected a relative cost above 0, got -0.5");
+  refused({{"kind", "threshold"}, {"threshold", 1.5}, {"cost_unit", "ms"}},
+          "aim.threshold: expected a score from 0 to 1, got 1.5");
+  refused({{"kind", "accuracy_drop"}, {"max_drop", 0.1}, {"reference", 3}, {"cost_unit", "ms"}},
+          "aim.reference: got 3, expected a text");
+  refused({{"kind", "threshold"}, {"threshold", 1}, {"cost_unit", "ms"}, {"epsilon", 1}},
+          "aim: unknown key \"epsilon\"");
+}
+
+TEST(PolicyJson, NamesTheFieldOfAPathThatIsWrong) {
+  const auto refused = [](const std::string& key, const Json& value, const std::string& message) {
+    SCOPED_TRACE(key);
+    expect_refused([&](Json& json) { json["path"]["steps"][2][key] = value; }, message);
+  };
+  refused("accuracy", 1.5, "path.steps[2].accuracy: got 1.5, expected a number from 0 to 1");
+  refused("counted", -1,
+          "path.steps[2].counted: got -1, expected an integer from 0 to 1099511627776");
+  refused("counted", 4001, "path.steps[2].counted: 4001 of 4000 images");
+  refused(
+      "relative_cost", "1",
+      "path.steps[2].relative_cost: got the text \"1\", expected a number from 0 to 1000000000");
+  refused("thresholds", {0.9, true},
+          "path.steps[2].thresholds[1]: expected null or a number from -1000000 to 1000000");
+  refused("thresholds", {0.9}, "path.steps[2].thresholds: 1 do not fit 2 early exits");
+  refused("threshold", {0.9},
+          R"(path.steps[2]: unknown key "threshold"; did you mean "thresholds"?)");
+  expect_refused([](Json& json) { json["path"]["chosen"] = 3; },
+                 "path.chosen: got 3, expected the last or the last but one of 3 steps");
+  expect_refused([](Json& json) { json["guarantee"] = nullptr; },
+                 "path: there is no guarantee that it belongs to");
+}
+
+/// The text of a policy as version 1 wrote it.
+std::string version_1(const std::string& aim, const std::string& criterion = "confidence") {
+  return R"({"criterion":")" + criterion +
+         R"(","thresholds":[0.9,null],"temperatures":[1.1,1.0,0.875],"ensemble":"off",)"
+         R"("ensemble_weights":[],"aim":)" +
+         Json(aim).dump() + R"(,"guarantee":null})";
+}
+
+TEST(PolicyJsonVersion1, ReadsEachTextOfAnAimAsWhatItMeant) {
+  const struct {
+    std::string text;
+    Aim aim;
+  } cases[] = {
+      {"--threshold 0.9", FixedThreshold{0.9}},
+      {"--threshold 1e-05 --cost ms", FixedThreshold{1e-5, CostUnit::ms}},
+      {"--max-accuracy-drop 0.005", AccuracyDrop{0.005}},
+      {"--max-accuracy-drop 0 --cost ms", AccuracyDrop{0, "", CostUnit::ms}},
+      {"--max-accuracy-drop 0.01 --reference plain.safetensors",
+       AccuracyDrop{0.01, "plain.safetensors"}},
+      {"--max-accuracy-drop 0.01 --reference my plain --cost ms",
+       AccuracyDrop{0.01, "my plain", CostUnit::ms}},
+      {"--max-cost 0.5", MaxCost{0.5}},
+      {"--max-cost 0.5 --cost ms", MaxCost{0.5, CostUnit::ms}},
+      {"--guarantee 0.02 --delta 0.05", HarmGuarantee{0.02, 0.05}},
+      {"--guarantee 0.02 --delta 0.1 --label-free", HarmGuarantee{0.02, 0.1, true}},
+      {"--guarantee 0.02 --delta 0.1 --label-free --cost ms",
+       HarmGuarantee{0.02, 0.1, true, CostUnit::ms}},
+  };
+  for (const auto& [text, aim] : cases) {
+    SCOPED_TRACE(text);
+    const ChosenPolicy chosen = policy_from_json(version_1(text), 3, 1);
+    EXPECT_EQ(chosen.aim, aim);
+    EXPECT_EQ(describe(aim), text);  // people read what they read before
+    EXPECT_EQ(chosen.policy.thresholds, (Thresholds{0.9f, std::nullopt}));
+    EXPECT_FALSE(chosen.path);
+    EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+  }
+  EXPECT_EQ(policy_from_json(version_1("--threshold 2", "patience"), 3, 1).aim,
+            Aim(FixedThreshold{2}));
+}
+
+TEST(PolicyJsonVersion1, TakesOtherTextsForAnAimThatIsNotRecorded) {
+  for (const std::string text :
+       {"", "test", "--max-cost", "--max-cost half", "--max-cost 0.5 and more", "--max-cost -1",
+        "--threshold 2", "--guarantee 0.02 --delta 0.1 --lax", "--guarantee 2 --delta 0.1"}) {
+    SCOPED_TRACE(text);
+    EXPECT_EQ(policy_from_json(version_1(text), 3, 1).aim, std::nullopt);
+  }
+}
+
+TEST(PolicyJsonVersion1, HasNoPathAndNoOtherAimThanAText) {
+  const auto refused = [](const std::function<void(Json&)>& edit, const std::string& message) {
+    Json json = parse_json(version_1("--max-cost 0.5"));
+    edit(json);
+    EXPECT_THAT([&] { policy_from_json(json.dump(), 3, 1); }, ThrowsMessage<Error>(message));
+  };
+  refused([](Json& json) { json["aim"] = nullptr; }, "aim: got null, expected a text");
+  refused([](Json& json) { json["aim"] = std::string(1001, 'x'); },
+          "aim: text of 1001 bytes is longer than the 1000 allowed");
+  refused([](Json& json) { json["path"] = nullptr; }, "unknown key \"path\"");
 }
 
 TEST(PolicyJson, RefusesAPolicyOfAnotherNumberOfExits) {

@@ -11,4 +11,7 @@ Graph tiny_graph();
 /// machine. What tests/data/models/v1-tiny.safetensors holds.
 ModelFile tiny_model();
 
+/// The same with a certified policy, its aim and its path: v2-tiny-policy.safetensors.
+ModelFile tiny_certified_model();
+
 }  // namespace offramp

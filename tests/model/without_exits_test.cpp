@@ -31,7 +31,7 @@ ModelFile full_model(const Graph& graph) {
   const auto exits = exit_segments(graph).size();
   for (std::size_t k = 0; k < exits; ++k)
     model.loss_weights.push_back(static_cast<double>(k + 1) / 10);
-  model.policy = ChosenPolicy{never_stop(static_cast<int>(exits)), "--max-cost 0.5", std::nullopt};
+  model.policy = ChosenPolicy{never_stop(static_cast<int>(exits)), MaxCost{0.5}};
   model.certificates = 2;
   model.provenance.data = {"drawn", {1, 2}, {3}, {4, 5}};
   model.provenance.details_json = R"({"seed":7})";
@@ -123,7 +123,7 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
   const auto path = folder.path() / "model.safetensors";
   for (const std::vector<int>& dropped : kDrops) {
     ModelFile left = without_exits(full_model(small_resnet()), dropped);
-    left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size())), "", {}};
+    left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size()))};
     save_model(path, left);
     const ModelFile again = load_model(path);
     EXPECT_EQ(again.graph, left.graph);

@@ -9,7 +9,9 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "policy/binomial.h"
 #include "policy/foresight.h"
+#include "policy/guarantee.h"
 
 namespace offramp {
 namespace {
@@ -60,7 +62,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
   for (const Criterion criterion :
        {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience}) {
     const Policy policy = fit_policy({criterion, Ensemble::off}, view);
-    const Chosen chosen = choose_thresholds(policy, view, kCosts, {.least_accuracy = least});
+    const Chosen chosen = choose_thresholds(policy, view, kCosts, AccuracyDrop{}, least);
     ASSERT_TRUE(chosen.met) << to_string(criterion);
     EXPECT_GE(chosen.accuracy, least - 1e-12);
     ASSERT_TRUE(chosen.held_out_accuracy.has_value());
@@ -96,7 +98,7 @@ TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
     }
   }
   const Policy policy = fit_policy({Criterion::patience, Ensemble::off}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 0.995});
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.995);
   EXPECT_TRUE(chosen.met);
   EXPECT_EQ(chosen.policy.thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_LT(chosen.relative_cost, 0.75);
@@ -116,9 +118,9 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
       const auto& exit_costs = tune == &two ? costs : kCosts;
       // Of all exits together: never sure enough.
       const double least =
-          choose_thresholds(policy, tune->view(), exit_costs, {.threshold = 2}).accuracy - 0.02;
+          choose_thresholds(policy, tune->view(), exit_costs, FixedThreshold{2}).accuracy - 0.02;
       const Chosen chosen =
-          choose_thresholds(policy, tune->view(), exit_costs, {.least_accuracy = least});
+          choose_thresholds(policy, tune->view(), exit_costs, AccuracyDrop{}, least);
       EXPECT_TRUE(chosen.met);
       EXPECT_GE(chosen.accuracy, least - 1e-12);
       EXPECT_LT(chosen.relative_cost, 0.98);
@@ -126,19 +128,18 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
   // Nothing is saved by leaving: nothing is given away.
   const Policy policy = fit_policy({}, two.view());
   const Chosen chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
-                                          {.least_accuracy = accuracy_of_last(two.view()) - 0.02});
+                                          AccuracyDrop{}, accuracy_of_last(two.view()) - 0.02);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(1));
 }
 
 TEST(Calibration, KeepsToABudget) {
   const Logits tune = plausible(2, 1000);
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.most_relative_cost = 0.5});
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
   ASSERT_TRUE(chosen.met);
   EXPECT_LE(chosen.relative_cost, 0.5 + 1e-12);
   // Less than exit 1 alone costs cannot be had.
-  const Chosen impossible =
-      choose_thresholds(policy, tune.view(), kCosts, {.most_relative_cost = 0.2});
+  const Chosen impossible = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.2});
   EXPECT_FALSE(impossible.met);
   EXPECT_EQ(impossible.policy.thresholds, Thresholds(2));
   EXPECT_NEAR(impossible.relative_cost, 1, 1e-12);
@@ -147,7 +148,7 @@ TEST(Calibration, KeepsToABudget) {
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {
   const Logits tune = plausible(3, 200);
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 1.01});
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 1.01);
   EXPECT_FALSE(chosen.met);
   EXPECT_FALSE(chosen.held_out_accuracy);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(2));
@@ -207,7 +208,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   EXPECT_EQ(each->good, 128);
   EXPECT_NEAR(each->total_cost / 150, 0.68, 1e-9);
   EXPECT_NEAR(shared->total_cost / 150, 0.706666667, 1e-9);
-  const Chosen budget = choose_thresholds(alone, view, kCosts, {.most_relative_cost = 0.5});
+  const Chosen budget = choose_thresholds(alone, view, kCosts, MaxCost{0.5});
   EXPECT_NEAR(budget.accuracy, 94 / 150.0, 1e-12);
   EXPECT_NEAR(budget.relative_cost, 0.496, 1e-9);
 
@@ -216,7 +217,8 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
     double right, harmed, cost;
   };
   for (const Expected& expected : {Expected{0.15f, 54, 78, 0.37}, Expected{0.3f, 117, 18, 0.624}}) {
-    const Chosen chosen = choose_thresholds(alone, view, kCosts, {.threshold = expected.threshold});
+    const Chosen chosen =
+        choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
     EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
     const Judgements judged = judge(chosen.policy, view.logits, view.classes);
@@ -241,9 +243,9 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
       for (float& value : certify.values) value *= 2;
     const auto result =
         guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = epsilon, .delta = 0.1});
-    ASSERT_EQ(result.path, static_cast<std::int64_t>(path.size()));
-    ASSERT_TRUE(result.certified);
-    EXPECT_EQ(result.policy.thresholds, path[result.certified->index]);
+    ASSERT_EQ(result.path_length, static_cast<std::int64_t>(path.size()));
+    ASSERT_TRUE(result.step);
+    EXPECT_EQ(result.policy.thresholds, path[*result.step]);
   }
 }
 
@@ -252,11 +254,11 @@ TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
     const Logits tune = plausible(seed, 700);
     const Policy policy = fit_policy({}, tune.view());
     for (const bool label_free : {false, true}) {
-      const GuaranteeAim aim{.epsilon = 0.04, .delta = 0.1, .label_free = label_free};
+      const HarmGuarantee aim{.epsilon = 0.04, .delta = 0.1, .label_free = label_free};
       const Chosen foreseen = foresee_guarantee(policy, tune.view(), kCosts, aim, 700);
       const auto drawn = guarantee(policy, tune.view(), tune.view(), kCosts, aim);
       EXPECT_EQ(foreseen.policy.thresholds, drawn.policy.thresholds);
-      EXPECT_EQ(foreseen.met, drawn.certified->index > 0);
+      EXPECT_EQ(foreseen.met, *drawn.step > 0);
       EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 20).met);
       EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 0).met);
     }
@@ -266,28 +268,28 @@ TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
 TEST(Guarantee, RefusesWhatItCannotPromise) {
   const Logits tune = plausible(22, 100);
   const Policy policy = fit_policy({}, tune.view());
-  const auto refused = [&](GuaranteeAim aim) {
-    return [&, aim] { guarantee(policy, tune.view(), tune.view(), kCosts, aim); };
+  const auto refused = [&](HarmGuarantee aim, int attempt = 1) {
+    return [&, aim, attempt] { guarantee(policy, tune.view(), tune.view(), kCosts, aim, attempt); };
   };
   using ::testing::ThrowsMessage;
   EXPECT_THAT(refused({.epsilon = 0, .delta = 0.1}),
               ThrowsMessage<Error>("epsilon: 0 is not in (0, 1)"));
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 1}),
               ThrowsMessage<Error>("delta: 1 is not in (0, 1)"));
-  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1, .attempt = 0}),
+  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 0),
               ThrowsMessage<Error>("attempt: 0 is not at least 1"));
-  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1, .attempt = 400}),
+  EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 400),
               ThrowsMessage<Error>("attempt 400: nothing of delta 0.1 is left"));
 }
 
 TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
   const Policy policy = fit_policy({}, tune.view());
-  const GuaranteeAim aim{.epsilon = 0.03, .delta = 0.05};
-  const CertifiedPolicy result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
-  ASSERT_TRUE(result.certified);
-  EXPECT_GT(result.certified->index, 0u);
-  EXPECT_LE(result.certified->upper_bound, 0.03);
+  const HarmGuarantee aim{.epsilon = 0.03, .delta = 0.05};
+  const CertificationResult result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  ASSERT_TRUE(result.step);
+  EXPECT_GT(*result.step, 0u);
+  EXPECT_LE(result.upper_bound, 0.03);
   EXPECT_DOUBLE_EQ(result.level, 0.045);
   EXPECT_EQ(result.images, 3000);
   // The count is that of the policy's own decisions.
@@ -300,20 +302,20 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
     const auto label = view.labels[static_cast<std::size_t>(i)];
     harmed += opinion.answer != label && argmax(view.at(2, i)) == label;
   }
-  EXPECT_EQ(harmed, result.certified->harmed);
+  EXPECT_EQ(harmed, result.counted);
 }
 
 TEST(Guarantee, OfDisagreementNeedsNoLabels) {
   const Logits tune = plausible(7, 1500);
   Logits certify = plausible(8, 3000);
   const Policy policy = fit_policy({}, tune.view());
-  const GuaranteeAim aim{.epsilon = 0.05, .delta = 0.05, .label_free = true};
+  const HarmGuarantee aim{.epsilon = 0.05, .delta = 0.05, .label_free = true};
   const auto result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
   certify.labels.assign(certify.labels.size(), -1);  // not known
   const auto without = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
-  ASSERT_TRUE(result.certified && without.certified);
+  ASSERT_TRUE(result.step && without.step);
   EXPECT_EQ(result.policy, without.policy);
-  EXPECT_EQ(result.certified->harmed, without.certified->harmed);
+  EXPECT_EQ(result.counted, without.counted);
 }
 
 TEST(Guarantee, OfTooFewImagesIsNone) {
@@ -321,7 +323,7 @@ TEST(Guarantee, OfTooFewImagesIsNone) {
   const Policy policy = fit_policy({}, tune.view());
   const auto result =
       guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = 0.01, .delta = 0.05});
-  EXPECT_FALSE(result.certified);
+  EXPECT_FALSE(result.step);
   EXPECT_EQ(result.images_needed, 309);  // 0.99^308 = 0.04525…, 0.99^309 = 0.0448
   EXPECT_EQ(result.policy.thresholds, Thresholds(2));
 }
@@ -329,19 +331,80 @@ TEST(Guarantee, OfTooFewImagesIsNone) {
 TEST(Guarantee, OfALaterAttemptIsHarderToGet) {
   const Logits tune = plausible(11, 1500), certify = plausible(12, 3000);
   const Policy policy = fit_policy({}, tune.view());
-  GuaranteeAim aim{.epsilon = 0.02, .delta = 0.05};
+  const HarmGuarantee aim{.epsilon = 0.02, .delta = 0.05};
   const auto first = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
-  aim.attempt = 3;
-  const auto third = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
-  ASSERT_TRUE(first.certified && third.certified);
-  EXPECT_LT(third.certified->index, first.certified->index);
+  const auto third = guarantee(policy, tune.view(), certify.view(), kCosts, aim, 3);
+  ASSERT_TRUE(first.step && third.step);
+  EXPECT_LT(*third.step, *first.step);
+}
+
+TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
+  const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const HarmGuarantee aim{.epsilon = 0.03, .delta = 0.05};
+  const CertificationResult result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  const CertifiedPath& path = result.path;
+  ASSERT_GE(path.steps.size(), 3u);
+  ASSERT_EQ(path.chosen + 2, path.steps.size());
+  EXPECT_LE(path.chosen, kMaxPathSteps - 1);
+  EXPECT_EQ(path.steps.front().thresholds, Thresholds(2));  // begins with never stopping early
+  EXPECT_EQ(path.steps[path.chosen].thresholds, result.policy.thresholds);
+  EXPECT_EQ(path.steps[path.chosen].counted, result.counted);
+  // Each step's figures are those of its thresholds, and it passes its test unless it is the last.
+  const Judgements on_tune = judge(policy, tune.values, tune.classes);
+  const Judgements on_certify = judge(policy, certify.values, certify.classes);
+  const auto right = right_table(on_tune, tune.labels);
+  const auto harmless = harmless_table(on_certify, certify.labels, false);
+  for (std::size_t m = 0; m < path.steps.size(); ++m) {
+    const PathStep& step = path.steps[m];
+    const Choice chosen = tally({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
+    EXPECT_DOUBLE_EQ(step.accuracy, static_cast<double>(chosen.good) / 1500);
+    EXPECT_DOUBLE_EQ(step.relative_cost, chosen.total_cost / 1500);
+    const Choice harm = tally({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
+    EXPECT_EQ(step.counted, 3000 - harm.good);
+    EXPECT_EQ(binomial_cdf(step.counted, 3000, aim.epsilon) <= result.level, m <= path.chosen);
+  }
+}
+
+TEST(Guarantee, ThinsALongPathToABoundedNumberOfSteps) {
+  // At a lax rate the whole path passes: about 200 steps for each of two early exits.
+  const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const HarmGuarantee aim{.epsilon = 0.9, .delta = 0.05};
+  const CertificationResult result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
+  ASSERT_EQ(static_cast<std::int64_t>(*result.step) + 1, result.path_length);
+  ASSERT_GT(*result.step, kMaxPathSteps);
+  EXPECT_EQ(result.path.steps.size(), kMaxPathSteps);
+  EXPECT_EQ(result.path.chosen + 1, kMaxPathSteps);  // none failed
+  EXPECT_EQ(result.path.steps.back().thresholds, result.policy.thresholds);
+  ChosenPolicy chosen = certified_policy(result, aim, "f32", "kernels");
+  chosen.seen = ExitsSeen{1500, {0.5, 0.25, 0.25}};
+  check(chosen, 3);
+}
+
+TEST(Guarantee, IsStoredWithItsAimAndPathOnlyWhereItHolds) {
+  const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const HarmGuarantee aim{.epsilon = 0.03, .delta = 0.05};
+  const CertificationResult result = guarantee(policy, tune.view(), certify.view(), kCosts, aim, 2);
+  const ChosenPolicy chosen = certified_policy(result, aim, "int8", "kernels");
+  EXPECT_EQ(chosen.policy, result.policy);
+  EXPECT_EQ(chosen.aim, Aim(aim));
+  EXPECT_EQ(chosen.guarantee, (Guarantee{"harm", 0.03, 0.05, level_of_attempt(0.05, 2), 3000,
+                                         result.counted, result.upper_bound, "int8", "kernels"}));
+  EXPECT_EQ(chosen.path, result.path);
+  const ChosenPolicy none =
+      certified_policy(prepare_certification(policy, aim, 20), aim, "int8", "kernels");
+  EXPECT_EQ(none.policy.thresholds, Thresholds(2));
+  EXPECT_EQ(none.aim, Aim(aim));
+  EXPECT_FALSE(none.guarantee || none.path);
 }
 
 TEST(Calibration, StandsLogitsThatAreNotNumbers) {
   Logits tune = plausible(13, 300);
   for (std::size_t at = 0; at < 40; ++at) tune.values[at] = std::numeric_limits<float>::quiet_NaN();
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, {.least_accuracy = 0.5});
+  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.5);
   EXPECT_TRUE(chosen.met);
   for (const auto& threshold : chosen.policy.thresholds)
     EXPECT_TRUE(!threshold || std::isfinite(*threshold));
@@ -350,7 +413,7 @@ TEST(Calibration, StandsLogitsThatAreNotNumbers) {
 TEST(Calibration, RefusesWhatDoesNotFit) {
   const Logits tune = plausible(14, 20);
   const Policy policy = fit_policy({}, tune.view());
-  EXPECT_THROW(choose_thresholds(policy, tune.view(), std::vector<double>{1.0}, {.threshold = 1}),
+  EXPECT_THROW(choose_thresholds(policy, tune.view(), std::vector<double>{1.0}, FixedThreshold{1}),
                Error);
   EXPECT_THROW(fit_policy({}, LogitsView{{}, {}, 3, 4}), Error);
 }

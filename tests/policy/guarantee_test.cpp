@@ -23,26 +23,32 @@ TEST(ImagesNeeded, IsTheFirstThatCertifiesAFaultlessPolicy) {
   for (const double epsilon : {1e-6, 0.001, 0.02, 0.3, 0.999})
     for (const double delta : {1e-12, 0.001, 0.05, 0.5, 0.99}) {
       const std::int64_t n = images_needed(epsilon, delta);
-      EXPECT_TRUE(certify(Counts{0}, n, epsilon, delta));
+      EXPECT_TRUE(last_certified(Counts{0}, n, epsilon, delta));
       if (n > 1) {
-        EXPECT_FALSE(certify(Counts{0}, n - 1, epsilon, delta));
+        EXPECT_FALSE(last_certified(Counts{0}, n - 1, epsilon, delta));
       }
     }
 }
 
+TEST(ImagesNeeded, IsBoundedForRatesThatNoDataCanShow) {
+  EXPECT_EQ(images_needed(1e-9, 0.05), 2995732273);
+  EXPECT_NEAR(static_cast<double>(images_needed(1e-18, 0.05)), 2.995732273553991e18, 1e9);
+  EXPECT_EQ(images_needed(1e-19, 0.05), 9'000'000'000'000'000'000);
+  EXPECT_EQ(images_needed(1e-300, 1e-200), 9'000'000'000'000'000'000);
+  EXPECT_EQ(images_needed(std::nextafter(1.0, 0.0), std::nextafter(1.0, 0.0)), 1);
+}
+
 TEST(Certify, TakesTheLastPolicyBeforeTheFirstFailure) {
   // n = 1000, ε = 1 %, δ = 5 %: P(X ≤ 4) = 0.0287…, P(X ≤ 5) = 0.0661….
-  const auto result = certify(Counts{0, 2, 4, 5, 1}, 1000, 0.01, 0.05);
+  const auto result = last_certified(Counts{0, 2, 4, 5, 1}, 1000, 0.01, 0.05);
   ASSERT_TRUE(result);
-  EXPECT_EQ(result->index, 2u);  // the 5 ends the path; the 1 behind it is never looked at
-  EXPECT_EQ(result->harmed, 4);
-  EXPECT_NEAR(result->upper_bound, clopper_pearson_upper(4, 1000, 0.05), 1e-15);
-  EXPECT_LE(result->upper_bound, 0.01);
+  EXPECT_EQ(*result, 2u);  // the 5 ends the path; the 1 behind it is never looked at
+  EXPECT_LE(clopper_pearson_upper(4, 1000, 0.05), 0.01);
 }
 
 TEST(Certify, CertifiesNothingWhenTheFirstFails) {
-  EXPECT_FALSE(certify(Counts{6, 0, 0}, 1000, 0.01, 0.05));
-  EXPECT_FALSE(certify(Counts{}, 1000, 0.01, 0.05));
+  EXPECT_FALSE(last_certified(Counts{6, 0, 0}, 1000, 0.01, 0.05));
+  EXPECT_FALSE(last_certified(Counts{}, 1000, 0.01, 0.05));
 }
 
 // The theorem itself, on a path whose true rates are known: the certified policy's true rate
@@ -60,8 +66,8 @@ TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
       const double u = random.uniform();
       for (std::size_t m = 0; m < rates.size(); ++m) harmed[m] += u < rates[m];
     }
-    const auto result = certify(harmed, kImages, kEpsilon, kDelta);
-    violations += result && rates[result->index] > kEpsilon;
+    const auto result = last_certified(harmed, kImages, kEpsilon, kDelta);
+    violations += result && rates[*result] > kEpsilon;
   }
   // Four standard deviations above δ would be 254; the boundary policy makes it common enough that
   // a test without a bound would show (the empirical choice errs in about half of the draws).

@@ -46,7 +46,7 @@ Case random_case(std::uint64_t seed, int exits, std::size_t images) {
 }
 
 // Every combination of the scores that occur at each exit, and "never".
-std::optional<Choice> try_all(const ExitTable& table, const Aim& aim, bool shared) {
+std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bool shared) {
   const auto early = static_cast<std::size_t>(table.exits) - 1;
   const auto images = static_cast<std::size_t>(table.images);
   std::vector<std::vector<std::optional<float>>> values(shared ? 1 : early, {std::nullopt});
@@ -64,10 +64,10 @@ std::optional<Choice> try_all(const ExitTable& table, const Aim& aim, bool share
     for (std::size_t k = 0; k < early; ++k)
       thresholds.push_back(values[shared ? 0 : k][at[shared ? 0 : k]]);
     const Choice choice = tally(table, thresholds);
-    if (choice.good >= aim.least_good && choice.total_cost <= aim.most_cost + 1e-9) {
+    if (choice.good >= goal.least_good && choice.total_cost <= goal.most_cost + 1e-9) {
       const auto rank = [&](const Choice& one) {  // the other quantity breaks ties
         const auto good = static_cast<double>(-one.good);
-        return aim.cheapest ? std::pair(one.total_cost, good) : std::pair(good, one.total_cost);
+        return goal.cheapest ? std::pair(one.total_cost, good) : std::pair(good, one.total_cost);
       };
       if (!best || rank(choice) < rank(*best)) best = choice;
     }
@@ -101,15 +101,15 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
     for (std::int64_t i = 0; i < table.images; ++i)
       last_good += table.good[static_cast<std::size_t>((exits - 1) * table.images + i)];
     const double all = static_cast<double>(table.images) * one.costs.back();
-    const Aim aims[] = {{.least_good = last_good - 1},
-                        {.least_good = last_good + 2},
-                        {.most_cost = 0.6 * all, .cheapest = false},
-                        {.most_cost = 0, .cheapest = false}};
-    for (const Aim& aim : aims) {
-      SCOPED_TRACE(testing::Message() << "seed " << seed << ", least good " << aim.least_good);
+    const SearchGoal goals[] = {{.least_good = last_good - 1},
+                                {.least_good = last_good + 2},
+                                {.most_cost = 0.6 * all, .cheapest = false},
+                                {.most_cost = 0, .cheapest = false}};
+    for (const SearchGoal& goal : goals) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << ", least good " << goal.least_good);
       for (const bool shared : {true, false}) {
-        const auto found = shared ? search_shared(table, aim) : search_each(table, aim);
-        const auto expected = try_all(table, aim, shared);
+        const auto found = shared ? search_shared(table, goal) : search_each(table, goal);
+        const auto expected = try_all(table, goal, shared);
         ASSERT_EQ(found.has_value(), expected.has_value());
         if (!found) continue;
         EXPECT_EQ(found->good, expected->good);
@@ -128,8 +128,8 @@ TEST(Search, WithManyExitsIsNeverWorseThanOneThreshold) {
     Case one = random_case(seed, 8, 300);
     KeyedRandom random(seed, 2);
     for (float& score : one.scores) score = random.uniform();
-    const Aim aim{.least_good = 180};
-    const auto each = search_each(one.table(), aim), shared = search_shared(one.table(), aim);
+    const SearchGoal goal{.least_good = 180};
+    const auto each = search_each(one.table(), goal), shared = search_shared(one.table(), goal);
     ASSERT_EQ(each.has_value(), shared.has_value());
     if (each) {
       EXPECT_LE(each->total_cost, shared->total_cost);

@@ -27,7 +27,7 @@ ModelFile model() {
   model.preprocessing.height = static_cast<int>(model.graph.input[1]);
   model.preprocessing.width = static_cast<int>(model.graph.input[2]);
   model.loss_weights = {1, 1, 1};
-  model.policy = ChosenPolicy{never_stop(3), "--threshold 1", {}, {}};
+  model.policy = ChosenPolicy{never_stop(3), FixedThreshold{1}};
   return model;
 }
 

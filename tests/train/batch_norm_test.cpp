@@ -6,7 +6,7 @@
 
 #include "train/torch_setup.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -134,4 +134,4 @@ TEST(BatchNormAct, UsesTheRunningStatisticsOutsideTraining) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::train

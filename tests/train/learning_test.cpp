@@ -12,7 +12,7 @@
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 using torch::Tensor;
@@ -260,4 +260,4 @@ TEST(Batches, TheDeviceMakesWhatTheLoaderMakes) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::train

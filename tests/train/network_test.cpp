@@ -13,7 +13,7 @@
 #include "train/predictor.h"
 #include "train/torch_setup.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
 ModelFile model_of(const Graph& graph, std::uint64_t seed) {
@@ -182,4 +182,4 @@ TEST(Network, GradientEquilibriumHalvesWhatTwoExitsSendIntoTheSharedLayers) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::train

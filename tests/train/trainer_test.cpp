@@ -1,300 +1,80 @@
 #include "train/trainer.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <fstream>
+#include <numeric>
 
-#include "core/error.h"
-#include "core/file.h"
-#include "core/safetensors.h"
 #include "data/synthetic.h"
-#include "model/model_file.h"
+#include "train/run.h"
 
-namespace offramp {
+namespace offramp::train {
 namespace {
 
-using testing::HasSubstr;
-
-const LoadedData& shapes() {
-  static const LoadedData data = [] {
-    LoadedData result;
-    result.dataset = synthetic_data(32, 32, 600, Part::train, 1, 4);
-    result.source = "synthetic";
-    return result;
-  }();
-  return data;
-}
-
-Recipe small_recipe() {
-  Recipe recipe;
-  recipe.network.options.width = 4;
-  recipe.network.exits = {"2"};
-  recipe.train.epochs = 2;
-  recipe.train.batch = 64;
-  recipe.train.lr = 0.05;
-  recipe.train.precision = PrecisionChoice::f32;
-  recipe.train.threads = 2;
-  recipe.train.ema = 0.9;
-  recipe.train.augmentation.crop_padding = 4;
-  recipe.train.augmentation.flip = true;
-  return recipe;
-}
-
-class Training : public testing::Test {
+/// Steps of a small network on synthetic images.
+class Steps : public testing::Test {
  protected:
-  std::filesystem::path run(const char* name) const { return folder_.path() / name; }
-
-  TrainOutcome start(const Recipe& recipe, const std::filesystem::path& folder, bool resume = false,
-                     int stop_after = 0) {
-    std::atomic<bool> stop{false};
-    int steps = 0;
-    TrainRequest request;
-    request.recipe = recipe;
-    request.data = &shapes();
-    request.run = folder;
-    request.resume = resume;
-    request.stop = &stop;
-    TrainEvents events;
-    events.step = [&](const StepReport&) {
-      if (++steps == stop_after) stop = true;
-    };
-    events.epoch = [&](const EpochReport& report) { epochs_.push_back(report); };
-    return train(request, events);
+  Steps() {
+    recipe.network.options.width = 4;
+    recipe.network.exits = {"2"};
+    recipe.train.batch = 32;
+    recipe.train.lr = 0.05;
+    recipe.train.weight_decay = 0;
+    recipe.train.precision = PrecisionChoice::f32;
   }
 
-  TemporaryFolder folder_;
-  std::vector<EpochReport> epochs_;
+  /// The trained weights after some steps.
+  Tensors weights_after(int steps, GradientExchange* exchange) {
+    const Graph graph = graph_for(recipe, 32, 32, 4);
+    TorchNetwork network(graph, torch::kCPU, 7);
+    LoaderOptions options;
+    options.batch = recipe.train.batch;
+    options.preprocessing.height = options.preprocessing.width = 32;
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
+    std::iota(indices.begin(), indices.end(), 0);
+    const auto batches = make_loader_batches(data, indices, options, 0);
+    Trainer trainer(std::move(network), {0.5, 0.5}, recipe.train, batches->steps_per_epoch(),
+                    exchange);
+    for (int i = 0; i < steps; ++i) trainer.step(*batches);
+    EXPECT_EQ(trainer.state().step, steps);
+    Tensors weights = trainer.weights();
+    for (const Parameter& p : parameters(graph))
+      if (!p.trained()) weights.erase(p.name);
+    return weights;
+  }
+
+  Recipe recipe;
+  const Dataset data = synthetic_data(32, 32, 96, Part::train, 1, 4);
 };
 
-TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
-  Recipe recipe = small_recipe();
-  recipe.train.first_scale = 0.5;  // the first epoch on smaller images
-  ASSERT_EQ(start(recipe, run("whole")), TrainOutcome::finished);
-  // 528 training images, 8 steps an epoch: stopped inside both epochs and at their border.
-  ASSERT_EQ(start(recipe, run("parts"), false, 3), TrainOutcome::interrupted);
-  ASSERT_EQ(start(recipe, run("parts"), true, 5), TrainOutcome::interrupted);
-  ASSERT_EQ(start(recipe, run("parts"), true, 6), TrainOutcome::interrupted);
-  ASSERT_EQ(start(recipe, run("parts"), true), TrainOutcome::finished);
-  for (const char* file : {"last.safetensors", "ema.safetensors", "best.safetensors"}) {
-    const ModelFile a = load_model(run("whole") / file), b = load_model(run("parts") / file);
-    EXPECT_EQ(a.weights, b.weights) << file;
-  }
-  EXPECT_EQ(start(recipe, run("parts"), true), TrainOutcome::already_finished);
+TEST_F(Steps, AnExchangeThatAveragesWithACopyChangesNoBit) {
+  struct WithACopy : GradientExchange {
+    int calls = 0;
+    std::size_t tensors = 0;
+    void exchange(std::span<const torch::Tensor> gradients) override {
+      ++calls;
+      tensors = gradients.size();
+      for (torch::Tensor gradient : gradients) gradient.add_(gradient.clone()).div_(2);
+    }
+  } exchange;
+  const Tensors with = weights_after(5, &exchange);
+  EXPECT_EQ(with, weights_after(5, nullptr));
+  EXPECT_EQ(exchange.calls, 5) << "once a step";
+  EXPECT_EQ(exchange.tensors, with.size()) << "the gradients of all that is trained";
 }
 
-TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
-  const Recipe recipe = small_recipe();
-  start(recipe, run("a"), false, 11);
-  start(recipe, run("a"), true);
-  std::ifstream lines(run("a") / "metrics.jsonl");
-  std::string line;
-  std::vector<std::string> all;
-  while (std::getline(lines, line)) all.push_back(line);
-  ASSERT_EQ(all.size(), 2u);
-  EXPECT_THAT(all[0], HasSubstr("\"epoch\":1,"));
-  EXPECT_THAT(all[1], HasSubstr("\"epoch\":2,"));
-}
-
-TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
-  const Recipe recipe = small_recipe();
-  start(recipe, run("a"), false, 3);
-  std::ofstream(run("a") / ".offramp-123-4.tmp") << "half a checkpoint";
-  start(recipe, run("a"), true);
-  EXPECT_FALSE(std::filesystem::exists(run("a") / ".offramp-123-4.tmp"));
-}
-
-TEST_F(Training, NormalisesAsTheRecipeSays) {
-  Recipe recipe = small_recipe();
-  recipe.data.mean = {0.4f, 0.5f, 0.6f};
-  recipe.data.std = {0.1f, 0.2f, 0.3f};
-  start(recipe, run("first"), false, 1);
-  const auto expect_given = [](const Preprocessing& p) {
-    EXPECT_THAT(p.mean, testing::ElementsAre(0.4f, 0.5f, 0.6f));
-    EXPECT_THAT(p.std, testing::ElementsAre(0.1f, 0.2f, 0.3f));
-  };
-  expect_given(load_model(run("first") / "last.safetensors").preprocessing);
-  // A model file brings its own, unless the recipe says otherwise.
-  Recipe second = small_recipe();
-  second.train.from = (run("first") / "last.safetensors").string();
-  start(second, run("second"), false, 1);
-  expect_given(load_model(run("second") / "last.safetensors").preprocessing);
-  second.data.mean = second.data.std = {0.5f, 0.5f, 0.5f};
-  start(second, run("third"), false, 1);
-  EXPECT_THAT(load_model(run("third") / "last.safetensors").preprocessing.mean,
-              testing::Each(0.5f));
-}
-
-TEST_F(Training, NeverTrainsOnTuneOrCertify) {
-  Recipe recipe = small_recipe();
-  recipe.train.epochs = 1;
-  start(recipe, run("a"));
-  const DataProvenance seen = load_model(run("a") / "model.safetensors").provenance.data;
-  // 600 images of 4 classes of 150: 4 % and 8 % of each.
-  EXPECT_EQ(seen.tune.size(), 24u);
-  EXPECT_EQ(seen.certify.size(), 48u);
-  EXPECT_EQ(seen.train.size(), 528u);
-  std::vector<std::uint64_t> both;
-  for (const auto* held_out : {&seen.tune, &seen.certify})
-    std::set_intersection(seen.train.begin(), seen.train.end(), held_out->begin(), held_out->end(),
-                          std::back_inserter(both));
-  EXPECT_TRUE(both.empty());
-}
-
-TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
-  Recipe plain = small_recipe();
-  plain.network.exits.clear();
-  plain.train.epochs = 1;
-  start(plain, run("plain"));
-  Recipe frozen = small_recipe();
-  frozen.train.mode = Mode::frozen;
-  frozen.train.ema = 0;
-  frozen.train.lr = 0.01;  // the features are as the backbone left them: large
-  frozen.train.epochs = 4;
-  frozen.train.from = (run("plain") / "last.safetensors").string();
-  start(frozen, run("frozen"));
-  const ModelFile before = load_model(run("plain") / "last.safetensors");
-  const ModelFile after = load_model(run("frozen") / "last.safetensors");
-  for (const auto& [name, tensor] : before.weights)
-    EXPECT_EQ(after.weights.at(name), tensor) << name;
-  EXPECT_LT(epochs_.back().loss, epochs_[1].loss);  // the head learned
-}
-
-TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
-  Recipe plain = small_recipe();
-  plain.network.exits.clear();
-  start(plain, run("plain"), false, 1);
-  Tensors weights = load_model(run("plain") / "last.safetensors").weights;
-  weights.erase("fc.weight");
-  weights.erase("fc.bias");
-  std::filesystem::create_directory(run("bare"));
-  write_safetensors(run("bare") / "backbone.safetensors", {}, weights);
-  Recipe frozen = small_recipe();
-  frozen.train.mode = Mode::frozen;
-  frozen.train.from = (run("bare") / "backbone.safetensors").string();
-  try {
-    start(frozen, run("frozen"));
-    FAIL();
-  } catch (const UsageError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("has no classifier for these 4 classes"));
-  }
-  frozen.train.mode = Mode::joint;
-  EXPECT_EQ(start(frozen, run("joint"), false, 1), TrainOutcome::interrupted);
-}
-
-TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
-  const Recipe first = small_recipe();
-  start(first, run("first"), false, 1);
-  Recipe second = first;
-  second.train.from = (run("first") / "last.safetensors").string();
-  second.data.split_seed = 2;
-  try {
-    start(second, run("second"));
-    FAIL();
-  } catch (const UsageError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("was trained on images of this run's tune or certify part"));
-  }
-  second.data.split_seed = first.data.split_seed;
-  // An image that is in neither part of this run's data.
-  ModelFile model = load_model(run("first") / "last.safetensors");
-  model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
-  model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
-  model.certificates = 2;
-  save_model(run("first") / "last.safetensors", model);
-  start(second, run("second"), false, 1);
-  const auto check = [&] {
-    const ModelFile saved = load_model(run("second") / "checkpoint.safetensors");
-    EXPECT_EQ(saved.provenance.data.train, model.provenance.data.train);
-    EXPECT_EQ(saved.preprocessing.mean, model.preprocessing.mean);
-    EXPECT_EQ(saved.certificates, 2);
-  };
-  check();
-  EXPECT_EQ(start(second, run("second"), true, 1), TrainOutcome::interrupted);
-  check();
-
-  // Drawn meanwhile, for what the run had by then.
-  ModelFile kept = load_model(run("second") / "last.safetensors");
-  kept.certificates = 3;
-  save_model(run("second") / "last.safetensors", kept);
-  start(second, run("second"), true, 1);
-  EXPECT_EQ(load_model(run("second") / "checkpoint.safetensors").certificates, 3);
-
-  // From some of the same images; from others.
-  model.provenance.data.certify.resize(2);
-  save_model(run("first") / "last.safetensors", model);
-  start(second, run("some"), false, 1);
-  EXPECT_EQ(load_model(run("some") / "checkpoint.safetensors").certificates, 2);
-  model.provenance.data.certify = {2, 3};
-  save_model(run("first") / "last.safetensors", model);
-  start(second, run("third"), false, 1);
-  EXPECT_EQ(load_model(run("third") / "checkpoint.safetensors").certificates, 0);
-}
-
-TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
-  Recipe recipe = small_recipe();
-  recipe.train.mode = Mode::mixed;
-  recipe.train.backbone_epochs = 1;
-  recipe.train.ema = 0;
-  start(recipe, run("a"), false, 8);  // the first epoch
-  const Tensors middle = load_model(run("a") / "last.safetensors").weights;
-  // Its early exits have learned nothing: not a model to keep.
-  EXPECT_FALSE(std::filesystem::exists(run("a") / "model.safetensors"));
-  Recipe untrained = recipe;
-  start(untrained, run("b"), false, 1);
-  const Tensors beginning = load_model(run("b") / "last.safetensors").weights;
-  EXPECT_EQ(middle.at("exits.1.fc.weight"), beginning.at("exits.1.fc.weight"));
-  EXPECT_NE(middle.at("fc.weight"), beginning.at("fc.weight"));
-  start(recipe, run("a"), true);
-  EXPECT_NE(load_model(run("a") / "last.safetensors").weights.at("exits.1.fc.weight"),
-            beginning.at("exits.1.fc.weight"));
-}
-
-TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
-  Recipe recipe = small_recipe();
-  recipe.train.lr = 1e30;
-  recipe.train.schedule = Schedule::constant;
-  try {
-    start(recipe, run("a"));
-    FAIL() << "trained on";
-  } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("is not finite at learning rate 1e+30"));
-    EXPECT_THAT(e.what(), HasSubstr("training stopped at step"));
-    EXPECT_THAT(e.what(), HasSubstr("exit 1"));
-  }
-  EXPECT_NO_THROW(load_model(run("a") / "checkpoint.safetensors"));
-}
-
-TEST_F(Training, RefusesImagesTooSmallForTheNetworkBeforeItBegins) {
-  Recipe recipe = small_recipe();
-  recipe.network.backbone = "vgg11";  // halves its input five times
-  recipe.train.first_scale = 0.5;
-  try {
-    start(recipe, run("a"));
-    FAIL();
-  } catch (const UsageError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("train.first_scale: the network cannot run on 16 x 16 pixels"));
-  }
-  EXPECT_FALSE(std::filesystem::exists(run("a")));
-}
-
-TEST_F(Training, DoesNotOverwriteARun) {
-  const Recipe recipe = small_recipe();
-  start(recipe, run("a"), false, 1);
-  EXPECT_THROW(start(recipe, run("a")), UsageError);
-}
-
-TEST_F(Training, RefusesToResumeOnOtherImages) {
-  Recipe recipe = small_recipe();
-  start(recipe, run("a"), false, 1);
-  recipe.data.split_seed = 2;
-  try {
-    start(recipe, run("a"), true);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("the training images are not those the run began with"));
+TEST_F(Steps, AnExchangeThatZeroesTheGradientsLeavesTheWeights) {
+  struct Zeroes : GradientExchange {
+    void exchange(std::span<const torch::Tensor> gradients) override {
+      for (torch::Tensor gradient : gradients) gradient.zero_();
+    }
+  } exchange;
+  const Tensors before = weights_after(0, nullptr);
+  for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adamw}) {
+    recipe.train.optimizer = optimizer;
+    EXPECT_EQ(weights_after(3, &exchange), before);
+    EXPECT_NE(weights_after(3, nullptr), before);
   }
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::train

@@ -1,0 +1,53 @@
+#include "cli/calibrate_flags.h"
+
+#include "cli/flag_names.h"
+#include "core/error.h"
+
+namespace offramp::cli {
+namespace {
+
+Aim aim_of(const CalibrateFlags& flags) {
+  const CostUnit unit = cost_unit_from_string(flags.cost);
+  if (flags.threshold) return FixedThreshold{*flags.threshold, unit};
+  if (flags.max_accuracy_drop) return AccuracyDrop{*flags.max_accuracy_drop, {}, unit};
+  if (flags.max_cost) return MaxCost{*flags.max_cost, unit};
+  HarmGuarantee aim{*flags.guarantee};
+  if (flags.delta) aim.delta = *flags.delta;
+  aim.label_free = flags.label_free;
+  aim.cost_unit = unit;
+  return aim;
+}
+
+}  // namespace
+
+workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
+  const int aims = flags.threshold.has_value() + flags.max_accuracy_drop.has_value() +
+                   flags.max_cost.has_value() + flags.guarantee.has_value();
+  if (aims != 1)
+    throw UsageError(
+        "calibrate: give one of --threshold, --max-accuracy-drop, --max-cost and --guarantee, got "
+        "{}",
+        aims == 0 ? "none" : std::to_string(aims));
+  workflow::CalibrateOptions options;
+  options.shape = {criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)};
+  options.aim = aim_of(flags);
+  naming_flags([&] { check(options.aim, options.shape.criterion); });
+  const auto only_for = [](bool given, const char* flag, bool aim, const char* what) {
+    if (given && !aim) throw UsageError("{}: is for {} only", flag, what);
+  };
+  only_for(!flags.reference.empty(), "--reference", flags.max_accuracy_drop.has_value(),
+           "--max-accuracy-drop");
+  only_for(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
+  only_for(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
+  only_for(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
+  options.model = flags.model;
+  options.data = flags.data;
+  options.out = flags.out;
+  options.reference = flags.reference;
+  options.worst_class = flags.per_class;
+  options.drop_useless_exits = flags.drop_useless_exits;
+  options.run = flags.run;
+  return options;
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "workflow/calibrate.h"
+
+namespace offramp::cli {
+
+/// Flags of `offramp calibrate`.
+struct CalibrateFlags {
+  std::string model, data, out, reference;
+  std::string criterion = "confidence", ensemble = "off", cost = "macs";
+  std::optional<double> threshold, max_accuracy_drop, max_cost, guarantee, delta;
+  bool label_free = false, per_class = false, drop_useless_exits = false, json = false;
+  workflow::RunOptions run;
+};
+
+/// @throws UsageError naming the flag unless there is one aim, and every number makes sense for it
+workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags);
+
+}  // namespace offramp::cli

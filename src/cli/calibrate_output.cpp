@@ -1,0 +1,245 @@
+#include "cli/calibrate_output.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "cli/terminal.h"
+#include "core/text.h"
+#include "policy/criteria.h"
+
+namespace offramp::cli {
+namespace {
+
+using workflow::CalibrateOptions;
+using workflow::Calibration;
+using workflow::Certificate;
+
+using json = nlohmann::ordered_json;
+
+json thresholds_json(const Thresholds& thresholds) {
+  json array = json::array();
+  for (const auto& threshold : thresholds)
+    array.push_back(threshold ? json(*threshold) : json(nullptr));
+  return array;
+}
+
+bool one_threshold(const Thresholds& thresholds) {
+  return std::ranges::adjacent_find(thresholds, std::not_equal_to<>()) == thresholds.end();
+}
+
+/// Exits as people count them.
+std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
+  std::vector<int> numbers;
+  for (const int exit_index : exit_indices) numbers.push_back(exit_index + 1);
+  return numbers;
+}
+
+json guarantee_json(const HarmGuarantee& aim, const Calibration& result,
+                    const Certificate& certificate) {
+  const CertificationResult& found = certificate.result;
+  json object = {{"of", aim.label_free ? "disagreement" : "harm"},
+                 {"epsilon", aim.epsilon},
+                 {"delta", aim.delta},
+                 {"certified", found.holds()},
+                 {"attempt", certificate.drawn ? json(found.attempt) : json(nullptr)},
+                 {"level", found.level},
+                 {"images", found.images},
+                 {"missing", certificate.missing},
+                 {"images_needed", found.images_needed},
+                 {"counted", nullptr},
+                 {"upper_bound", nullptr},
+                 {"precision", result.precision},
+                 {"kernels", result.kernels},
+                 {"worst_class", nullptr}};
+  if (found.holds()) {
+    object["counted"] = found.counted;
+    object["upper_bound"] = found.upper_bound;
+  }
+  if (const auto& worst = certificate.worst)
+    object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
+                             {"images", worst->images},
+                             {"counted", worst->counted},
+                             {"upper_bound", worst->upper_bound}};
+  return object;
+}
+
+std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee& aim,
+                           const Calibration& result, const Certificate& certificate) {
+  const CertificationResult& found = certificate.result;
+  std::string text;
+  if (!certificate.drawn)
+    text = fmt::format(
+        "nothing is certified: for {}, {} certify images are too few, {} are needed; they were not "
+        "looked at, and every image goes to the last exit\n",
+        describe_promise(aim), with_commas(found.images), with_commas(found.images_needed));
+  else if (!found.holds())
+    text = fmt::format(
+        "nothing is certified: even the most careful thresholds fail the test of {}; every image "
+        "goes to the last exit\n",
+        describe_promise(aim));
+  else
+    text =
+        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
+                    describe_promise(aim), with_commas(found.counted), with_commas(found.images),
+                    found.upper_bound);
+  if (certificate.drawn)
+    text += fmt::format(
+        "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
+        found.attempt, printable(options.model.string()), found.level);
+  if (certificate.missing > 0)
+    text += fmt::format(
+        "{} images of its certify part are not in the data: the certificate is of the others\n",
+        with_commas(certificate.missing));
+  if (const auto& worst = certificate.worst)
+    text += fmt::format(
+        "worst class: {} ({} of {} images, bound {:.3g}); shown, not part of what is certified\n",
+        printable(result.classes[static_cast<std::size_t>(worst->label)]),
+        with_commas(worst->counted), with_commas(worst->images), worst->upper_bound);
+  return text;
+}
+
+std::string unmet_text(const CalibrateOptions& options, const Calibration& result) {
+  std::string why;
+  if (std::holds_alternative<MaxCost>(options.aim))
+    why = fmt::format("the cheapest there is, exit 1 for every image, costs {:.3f}",
+                      result.costs.relative.front());
+  else if (result.least_accuracy)
+    why = fmt::format("no thresholds on the path reach the accuracy {}, held out as well",
+                      percent(*result.least_accuracy));
+  return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
+}
+
+std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
+  return threshold ? format_threshold(criterion, *threshold) : "never";
+}
+
+std::string answers_text(Ensemble ensemble) {
+  if (ensemble == Ensemble::off) return "";
+  return fmt::format("; an exit answers with the {}mean of the exits so far",
+                     ensemble == Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
+}
+
+std::string exits_table(const Calibration& result, bool color) {
+  const Policy& policy = result.chosen.policy;
+  const bool weighted = !policy.ensemble_weights.empty(), timed = !result.costs.ms.empty();
+  std::vector<std::string> titles = {"exit",
+                                     fmt::format("stop where {} ≥", to_string(policy.criterion)),
+                                     "temperature", "share of tune", "relative cost"};
+  if (weighted) titles.emplace_back("weight");
+  if (timed) titles.emplace_back("ms an image");
+  Table table(titles);
+  for (std::size_t k = 0; k < policy.temperatures.size(); ++k) {
+    const bool last = k == policy.thresholds.size();
+    std::vector<std::string> row = {
+        std::to_string(k + 1),
+        last ? "always" : threshold_text(policy.criterion, policy.thresholds[k]),
+        fmt::format("{:.3f}", policy.temperatures[k]), percent(result.tune.metrics.shares[k]),
+        fmt::format("{:.3f}", result.costs.relative[k])};
+    if (weighted) row.push_back(fmt::format("{:.3f}", policy.ensemble_weights[k]));
+    if (timed) row.push_back(fmt::format("{:.3f}", result.costs.ms[k]));
+    table.add(std::move(row));
+  }
+  return table.text(color);
+}
+
+}  // namespace
+
+json to_json(const CalibrateOptions& options, const Calibration& result) {
+  const Policy& policy = result.chosen.policy;
+  const PolicyMetrics& on_tune = result.tune.metrics;
+  json object = {
+      {"model", options.model.string()},
+      {"written_to", options.written_to().string()},
+      {"aim", describe_aim(result.chosen.aim)},
+      {"met", result.met},
+      {"criterion", to_string(policy.criterion)},
+      {"ensemble", to_string(policy.ensemble)},
+      {"thresholds", thresholds_json(policy.thresholds)},
+      {"shared_threshold", one_threshold(policy.thresholds)},
+      {"temperatures", policy.temperatures},
+      {"ensemble_weights", policy.ensemble_weights},
+      {"cost", to_string(cost_unit_of(options.aim))},
+      {"relative_costs", result.costs.relative},
+      {"ms_per_image", nullptr},
+      {"dropped_exits", numbers_of(result.dropped)},
+      {"replaced_policy", result.replaced ? json(*result.replaced) : json(nullptr)},
+      {"tune",
+       {{"images", result.tune.images},
+        {"missing", result.tune.missing},
+        {"accuracy", on_tune.accuracy},
+        {"accuracy_interval", {on_tune.accuracy_interval.low, on_tune.accuracy_interval.high}},
+        {"accuracy_of_last_exit", result.tune.last_accuracy},
+        {"held_out_accuracy", nullptr},
+        {"relative_cost", on_tune.relative_cost},
+        {"shares", on_tune.shares},
+        {"harm", on_tune.harm},
+        {"help", on_tune.help},
+        {"executed", false}}},
+      {"guarantee", nullptr}};
+  if (const auto held_out = result.tune.held_out_accuracy)
+    object["tune"]["held_out_accuracy"] = *held_out;
+  if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
+  if (const auto& certificate = result.certificate)
+    object["guarantee"] =
+        guarantee_json(std::get<HarmGuarantee>(options.aim), result, *certificate);
+  return object;
+}
+
+std::string to_json_text(const CalibrateOptions& options, const Calibration& result) {
+  return to_json(options, result).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {
+  const workflow::OnTune& tune = result.tune;
+  const PolicyMetrics& metrics = tune.metrics;
+  std::string text =
+      heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),
+                          printable(describe_aim(result.chosen.aim)),
+                          answers_text(result.chosen.policy.ensemble)),
+              color) +
+      "\n" + exits_table(result, color);
+  text += fmt::format(
+      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
+      "alone: {}\n",
+      percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
+      percent(metrics.help), percent(tune.last_accuracy));
+  if (tune.held_out_accuracy)
+    text += fmt::format(
+        "held out: accuracy {}, {:.2f} points less than the last exit, with thresholds of this "
+        "cost laid on other images than they are judged on\n",
+        percent(*tune.held_out_accuracy), 100 * (tune.last_accuracy - *tune.held_out_accuracy));
+  text += fmt::format("relative cost 1 is {}\n", cost_unit_of(options.aim) == CostUnit::macs
+                                                     ? "the network without early exits"
+                                                     : "the time to the last exit");
+  if (tune.missing > 0)
+    text +=
+        fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
+  if (result.certificate)
+    text +=
+        guarantee_text(options, std::get<HarmGuarantee>(options.aim), result, *result.certificate);
+  else if (!result.met)
+    text += unmet_text(options, result);
+  if (!result.dropped.empty())
+    text += fmt::format(
+        "dropped: {} {}, not worth what asking costs; the exits left are numbered anew{}\n",
+        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
+        result.state_left_out ? ", and the state of its training is left out" : "");
+  else if (options.drop_useless_exits)
+    text += fmt::format("no exit was dropped: {}\n", result.met || result.certificate
+                                                         ? "each pays for its head"
+                                                         : "that is done where the aim is met");
+  if (result.replaced)
+    text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
+  text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),
+                      result.dropped.empty() ? "the policy, beside the same weights"
+                                             : "a model without what was dropped, and its policy");
+  return text;
+}
+
+}  // namespace offramp::cli

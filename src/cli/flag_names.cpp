@@ -1,0 +1,39 @@
+#include "cli/flag_names.h"
+
+#include <utility>
+
+namespace offramp::cli {
+namespace {
+
+constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
+    {"batch", "--batch"},
+    {"batches", "--batch"},
+    {"corruption", "--corrupt"},
+    {"data", "--data"},
+    {"delta", "--delta"},
+    {"epsilon", "--guarantee"},
+    {"images", "--images"},
+    {"keep", "--keep"},
+    {"max_drop", "--max-accuracy-drop"},
+    {"max_relative_cost", "--max-cost"},
+    {"mode", "--mode"},
+    {"out", "--out"},
+    {"output", "--output"},
+    {"precision", "--precision"},
+    {"reference", "--reference"},
+    {"save_logits", "--save-logits"},
+    {"seconds", "--seconds"},
+    {"threads", "--threads"},
+    {"threshold", "--threshold"},
+};
+
+}  // namespace
+
+std::string with_flag_name(std::string_view message) {
+  const std::string_view field = message.substr(0, message.find(": "));
+  for (const auto& [known, flag] : kFlags)
+    if (field == known) return std::string(flag) + std::string(message.substr(field.size()));
+  return std::string(message);
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,101 @@
+#include "cli/image_list.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "core/error.h"
+
+namespace offramp::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_image_name(const fs::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+}
+
+/// All JPEG and PNG files below a folder, in the order of their names.
+std::vector<std::string> images_below(const std::string& folder) {
+  std::vector<std::string> found;
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (entry.is_regular_file() && has_image_name(entry.path()))
+        found.push_back(entry.path().string());
+  } catch (const fs::filesystem_error& error) {
+    throw Error("{}: {}", folder, error.code().message());
+  }
+  if (found.empty()) throw Error("{}: no JPEG or PNG file in this folder", folder);
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
+ImageList::ImageList(const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    std::error_code ignored;
+    if (argument == "-") {
+      reads_input_ = true;
+    } else if (fs::is_directory(argument, ignored)) {
+      for (std::string& path : images_below(argument)) paths_.push_back(std::move(path));
+    } else {
+      paths_.push_back(argument);
+    }
+  }
+}
+
+std::optional<std::string> ImageList::next() {
+  if (next_ < paths_.size()) return paths_[next_++];
+  while (reads_input_) {
+    auto line = take_line();
+    if (!line) {
+      if (read_some()) continue;
+      reads_input_ = false;
+      line = std::exchange(unread_, {});  // the last, without an end
+    }
+    if (!line->empty() && line->back() == '\r') line->pop_back();
+    if (!line->empty()) return line;
+  }
+  return std::nullopt;
+}
+
+bool ImageList::would_block() {
+  if (next_ < paths_.size() || !reads_input_) return false;
+  for (;;) {
+    // Blank lines name nothing: next() would go on behind them.
+    while (unread_.starts_with('\n') || unread_.starts_with("\r\n"))
+      unread_.erase(0, unread_.find('\n') + 1);
+    if (unread_.find('\n') != unread_.npos) return false;
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    if (poll(&input, 1, 0) == 0) return true;
+    if (!read_some()) return false;
+  }
+}
+
+std::optional<std::string> ImageList::take_line() {
+  const std::size_t end = unread_.find('\n');
+  if (end == unread_.npos) return std::nullopt;
+  std::string line = unread_.substr(0, end);
+  unread_.erase(0, end + 1);
+  return line;
+}
+
+bool ImageList::read_some() {
+  char bytes[4096];
+  ssize_t count = 0;
+  do count = read(STDIN_FILENO, bytes, sizeof bytes);
+  while (count < 0 && errno == EINTR);
+  if (count <= 0) return false;
+  unread_.append(bytes, static_cast<std::size_t>(count));
+  return true;
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,120 @@
+#include "cli/program.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <new>
+#include <system_error>
+
+#include "core/error.h"
+#include "core/version.h"
+
+namespace offramp::cli {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kWrongUsage = 2;
+
+/// A message for standard error: one line, whatever the text came with.
+int report(std::string message, int status) {
+  for (char& c : message)
+    if (c == '\n' || c == '\r') c = ' ';
+  std::fputs(fmt::format("offramp: {}\n", message).c_str(), stderr);
+  return status;
+}
+
+void add_version(CLI::App& app) {
+  app.set_version_flag("--version", fmt::format("offramp {} ({})", kVersion, kCommit));
+  for (CLI::App* command : app.get_subcommands({})) add_version(*command);
+}
+
+/// The command that was named, however deep: "offramp data fetch" is fetch.
+CLI::App* chosen_command(CLI::App& app) {
+  CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  return command;
+}
+
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return (parent == nullptr ? "" : full_name(*parent) + " ") + command.get_name();
+}
+
+/// What is wrong with a command line, and where help is.
+std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
+  CLI::App& command = *chosen_command(app);
+  const std::string help = fmt::format("see {} --help", full_name(command));
+  const std::vector<std::string> unknown = command.remaining();
+  if (unknown.empty()) return fmt::format("{}; {}", error.what(), help);
+
+  const std::string& word = unknown.front();
+  const bool is_flag = word.starts_with("-");
+  std::vector<std::string> known;
+  if (is_flag) {
+    for (const CLI::Option* option : command.get_options({}))
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  } else {
+    for (const CLI::App* one : command.get_subcommands({})) known.push_back(one->get_name());
+  }
+  std::string what = is_flag ? "flag" : known.empty() ? "argument" : "command";
+  const std::string near = nearest_word(word.substr(0, word.find('=')), known);
+  return fmt::format("{} {} {}{}; {}", known.empty() || is_flag ? "unexpected" : "unknown", what,
+                     quote(word), near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near),
+                     help);
+}
+
+int parse_and_run(int argc, char** argv, const Declare& declare) {
+  CLI::App app;
+  Action action;
+  declare(app, action);
+  add_version(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return report(usage_message(app, error), kWrongUsage);
+  }
+  if (!action) {
+    std::cerr << app.help();
+    return kWrongUsage;
+  }
+  return action();
+}
+
+}  // namespace
+
+int run_guarded(const Action& work) {
+  // A closed pipe is met where output is written, with everything in order.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    const int status = work();
+    std::cout.flush();
+    if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
+    return status;
+  } catch (const UsageError& error) {
+    return report(error.what(), kWrongUsage);
+  } catch (const Error& error) {
+    return report(error.what(), kFailed);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(fmt::format("{}: {}", error.path1().string(), error.code().message()), kFailed);
+  } catch (const std::system_error& error) {
+    // Whoever read our output has left (offramp info ... | head): nothing to tell anyone.
+    if (error.code() == std::errc::broken_pipe) return kFailed;
+    return report(fmt::format("standard output: {}", error.code().message()), kFailed);
+  } catch (const std::exception& error) {
+    return report(fmt::format("internal error: {}", error.what()), kFailed);
+  }
+}
+
+int run_program(int argc, char** argv, const Declare& declare) {
+  return run_guarded([&] { return parse_and_run(argc, argv, declare); });
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,79 @@
+#include "cli/sweep_output.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace offramp::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+using workflow::EvaluateOptions;
+using workflow::Evaluation;
+using workflow::Sweep;
+using workflow::SweptCurve;
+
+json point_json(const SweepPoint& point, const SweepPoint& tune) {
+  return {{"threshold", point.threshold},
+          {"accuracy", point.accuracy},
+          {"relative_cost", point.relative_cost},
+          {"harm", point.harm},
+          {"help", point.help},
+          {"shares", point.shares},
+          {"tune", {{"accuracy", tune.accuracy}, {"relative_cost", tune.relative_cost}}}};
+}
+
+std::string as_json(const EvaluateOptions& options, const Evaluation& result, const Sweep& sweep) {
+  json all = {{"model", options.model.string()},
+              {"data", result.source},
+              {"replayed", true},
+              {"chosen_on", {{"part", "tune"}, {"images", sweep.tune_images}}},
+              {"read_on", {{"part", to_string(options.part)}, {"images", sweep.images}}}};
+  all["curves"] = json::array();
+  for (const SweptCurve& curve : sweep.curves) {
+    json points = json::array();
+    for (std::size_t i = 0; i < curve.read.points.size(); ++i)
+      points.push_back(point_json(curve.read.points[i], curve.tune.points[i]));
+    all["curves"].push_back({{"criterion", to_string(curve.read.criterion)},
+                             {"ensemble", to_string(curve.read.ensemble)},
+                             {"points", std::move(points)}});
+  }
+  return all.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string as_csv(const Sweep& sweep, std::size_t exits) {
+  std::string text = "criterion,ensemble,threshold,accuracy,relative_cost,harm,help";
+  for (std::size_t k = 0; k < exits; ++k) text += fmt::format(",share_{}", k + 1);
+  text += ",tune_accuracy,tune_relative_cost,replayed\n";
+  for (const SweptCurve& curve : sweep.curves)
+    for (std::size_t i = 0; i < curve.read.points.size(); ++i) {
+      const SweepPoint &point = curve.read.points[i], &tune = curve.tune.points[i];
+      text += fmt::format("{},{},{},{},{},{},{}", to_string(curve.read.criterion),
+                          to_string(curve.read.ensemble), point.threshold, point.accuracy,
+                          point.relative_cost, point.harm, point.help);
+      for (const double share : point.shares) text += fmt::format(",{}", share);
+      text += fmt::format(",{},{},true\n", tune.accuracy, tune.relative_cost);
+    }
+  return text;
+}
+
+}  // namespace
+
+void check_sweep_names(const std::vector<std::string>& files) {
+  for (const std::string& file : files)
+    if (!file.ends_with(".json") && !file.ends_with(".csv"))
+      throw UsageError("--sweep: expected a file ending in .json or .csv, got {}", quote(file));
+}
+
+void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& options,
+                 const Evaluation& result) {
+  for (const std::string& file : files)
+    write_text_atomic(file, file.ends_with(".json") ? as_json(options, result, *result.sweep)
+                                                    : as_csv(*result.sweep, result.places.size()));
+}
+
+}  // namespace offramp::cli

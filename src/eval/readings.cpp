@@ -1,0 +1,106 @@
+#include "eval/readings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "policy/policy.h"
+
+namespace offramp {
+namespace {
+
+Reading read(std::span<const float> logits, double temperature) {
+  Reading reading;
+  reading.answer = argmax(logits);
+  const double largest = logits[static_cast<std::size_t>(reading.answer)];
+  for (std::size_t c = 0; c < logits.size(); ++c)
+    if (static_cast<int>(c) != reading.answer)
+      reading.doubt += std::exp((logits[c] - largest) / temperature);
+  reading.confidence = 1 / (1 + reading.doubt);
+  return reading;
+}
+
+/// Images with their rank, the least first.
+std::vector<std::int64_t> least(std::vector<std::pair<double, std::int64_t>> ranked, int most) {
+  const auto kept = std::min(ranked.size(), static_cast<std::size_t>(most));
+  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(kept),
+                    ranked.end());
+  std::vector<std::int64_t> images;
+  for (std::size_t i = 0; i < kept; ++i) images.push_back(ranked[i].second);
+  return images;
+}
+
+}  // namespace
+
+Readings::Readings(const LogitsView& view, std::span<const float> temperatures) : view_(view) {
+  readings_.reserve(static_cast<std::size_t>(view.exits * view.images()));
+  for (int k = 0; k < view.exits; ++k)
+    for (std::int64_t i = 0; i < view.images(); ++i)
+      readings_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
+}
+
+Reliability reliability(const Readings& readings, int exit_index) {
+  Reliability result;
+  for (std::int64_t i = 0; i < readings.images(); ++i)
+    result.add(readings.at(exit_index, i).confidence, readings.right(exit_index, i));
+  return result;
+}
+
+Flow flow(const Readings& readings, int from_exit, int to_exit) {
+  Flow flow;
+  for (std::int64_t i = 0; i < readings.images(); ++i) {
+    const bool before = readings.right(from_exit, i), after = readings.right(to_exit, i);
+    ++(before ? (after ? flow.stays_right : flow.gets_wrong)
+              : (after ? flow.gets_right : flow.stays_wrong));
+  }
+  return flow;
+}
+
+double ClassLeaving::mean_exit() const {
+  if (images == 0) return -1;
+  double sum = 0;
+  for (std::size_t k = 0; k < left.size(); ++k)
+    sum += static_cast<double>(k) * static_cast<double>(left[k]);
+  return sum / static_cast<double>(images);
+}
+
+std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
+                                           std::span<const std::int64_t> answers) {
+  const auto exits = static_cast<std::size_t>(view.exits);
+  std::vector<ClassLeaving> classes(static_cast<std::size_t>(view.classes));
+  for (std::size_t c = 0; c < classes.size(); ++c)
+    classes[c] = {static_cast<int>(c), 0, std::vector<std::int64_t>(exits),
+                  std::vector<std::int64_t>(exits)};
+  for (std::size_t i = 0; i < view.labels.size(); ++i) {
+    ClassLeaving& of_class = classes[static_cast<std::size_t>(view.labels[i])];
+    const auto k = static_cast<std::size_t>(exit_index[i]);
+    ++of_class.images;
+    ++of_class.left[k];
+    of_class.right[k] += answers[i] == view.labels[i];
+  }
+  return classes;
+}
+
+std::vector<std::int64_t> most_confident(const Readings& readings, int exit_index, bool right,
+                                         int most) {
+  std::vector<std::pair<double, std::int64_t>> ranked;
+  for (std::int64_t i = 0; i < readings.images(); ++i)
+    if (readings.right(exit_index, i) == right)
+      ranked.emplace_back(readings.at(exit_index, i).doubt, i);
+  return least(std::move(ranked), most);
+}
+
+std::vector<std::int64_t> overthought(const Readings& readings, int most) {
+  const int last = readings.exits() - 1;
+  std::vector<std::pair<double, std::int64_t>> ranked;
+  for (std::int64_t i = 0; i < readings.images(); ++i) {
+    if (readings.right(last, i)) continue;
+    double doubt = HUGE_VAL;
+    for (int k = 0; k < last; ++k)
+      if (readings.right(k, i)) doubt = std::min(doubt, readings.at(k, i).doubt);
+    if (doubt < HUGE_VAL) ranked.emplace_back(doubt, i);
+  }
+  return least(std::move(ranked), most);
+}
+
+}  // namespace offramp

@@ -1,0 +1,96 @@
+#include "policy/aim.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "policy/criteria.h"
+
+namespace offramp {
+namespace {
+
+template <typename... Visitors>
+struct Overloaded : Visitors... {
+  using Visitors::operator()...;
+};
+template <typename... Visitors>
+Overloaded(Visitors...) -> Overloaded<Visitors...>;
+
+void expect(bool fits, std::string_view field, std::string_view expected, double value) {
+  if (!fits) throw UsageError("{}: expected {}, got {}", field, expected, value);
+}
+
+bool is_open_rate(double x) { return x > 0 && x < 1; }
+
+}  // namespace
+
+std::string_view to_string(CostUnit unit) { return unit == CostUnit::macs ? "macs" : "ms"; }
+
+CostUnit cost_unit_from_string(std::string_view word) {
+  for (const CostUnit unit : {CostUnit::macs, CostUnit::ms})
+    if (to_string(unit) == word) return unit;
+  throw UsageError("unknown cost unit {}; known: macs, ms", quote(word));
+}
+
+CostUnit cost_unit_of(const Aim& aim) {
+  return std::visit([](const auto& of) { return of.cost_unit; }, aim);
+}
+
+void check(const Aim& aim, Criterion criterion) {
+  std::visit(
+      Overloaded{
+          [&](const FixedThreshold& of) {
+            try {
+              check_threshold(criterion, of.threshold);
+            } catch (const Error& error) {
+              throw_with_place("threshold", error);
+            }
+          },
+          [](const AccuracyDrop& of) {
+            expect(of.max_drop >= 0 && of.max_drop < 1, "max_drop",
+                   "a fraction of 1 (0.005 is half a point)", of.max_drop);
+          },
+          [](const MaxCost& of) {
+            expect(of.max_relative_cost > 0 && std::isfinite(of.max_relative_cost),
+                   "max_relative_cost", "a relative cost above 0", of.max_relative_cost);
+          },
+          [](const HarmGuarantee& of) {
+            expect(is_open_rate(of.epsilon), "epsilon", "a rate between 0 and 1", of.epsilon);
+            expect(is_open_rate(of.delta), "delta", "a probability between 0 and 1", of.delta);
+          },
+      },
+      aim);
+}
+
+std::string describe(const Aim& aim) {
+  std::string text = std::visit(
+      Overloaded{
+          [](const FixedThreshold& of) { return fmt::format("--threshold {}", of.threshold); },
+          [](const AccuracyDrop& of) {
+            return fmt::format("--max-accuracy-drop {}{}", of.max_drop,
+                               of.reference.empty() ? "" : " --reference " + of.reference);
+          },
+          [](const MaxCost& of) { return fmt::format("--max-cost {}", of.max_relative_cost); },
+          [](const HarmGuarantee& of) {
+            return fmt::format("--guarantee {} --delta {}{}", of.epsilon, of.delta,
+                               of.label_free ? " --label-free" : "");
+          },
+      },
+      aim);
+  if (const CostUnit unit = cost_unit_of(aim); unit != CostUnit::macs)
+    text += fmt::format(" --cost {}", to_string(unit));
+  return text;
+}
+
+std::string describe_aim(const std::optional<Aim>& aim) {
+  return aim ? describe(*aim) : "an aim that is not recorded";
+}
+
+std::string describe_promise(const HarmGuarantee& aim) {
+  return fmt::format("{} ≤ {:g} with probability ≥ {:.6g}",
+                     aim.label_free ? "answers other than the last exit's" : "harm", aim.epsilon,
+                     1 - aim.delta);
+}
+
+}  // namespace offramp

@@ -1,0 +1,85 @@
+#include "policy/chosen_policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+void check_seen(const ExitsSeen& seen, int exits) {
+  if (seen.shares.size() != static_cast<std::size_t>(exits))
+    throw Error("seen.shares: {} do not fit {} exits", seen.shares.size(), exits);
+  const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);
+  if (!(std::abs(sum - 1) < 1e-6)) throw Error("seen.shares: their sum is {}, expected 1", sum);
+}
+
+/// Whether `after` stops at every exit at least as readily as `before`.
+bool is_at_least_as_bold(const Thresholds& after, const Thresholds& before) {
+  for (std::size_t k = 0; k < before.size(); ++k)
+    if (before[k] && !(after[k] && *after[k] <= *before[k])) return false;
+  return true;
+}
+
+void check_path(const ChosenPolicy& chosen) {
+  const std::vector<PathStep>& steps = chosen.path->steps;
+  const std::size_t at = chosen.path->chosen;
+  if (!chosen.guarantee) throw Error("path: there is no guarantee that it belongs to");
+  if (at >= steps.size() || at + 2 < steps.size())
+    throw Error("path.chosen: got {}, expected the last or the last but one of {} steps", at,
+                steps.size());
+  const std::size_t exits = chosen.policy.thresholds.size();
+  for (std::size_t m = 0; m < steps.size(); ++m) {
+    if (steps[m].thresholds.size() != exits)
+      throw Error("path.steps[{}].thresholds: {} do not fit {} early exits", m,
+                  steps[m].thresholds.size(), exits);
+    if (m > 0 && !is_at_least_as_bold(steps[m].thresholds, steps[m - 1].thresholds))
+      throw Error("path.steps[{}].thresholds: one is above that of the step before", m);
+    if (steps[m].counted > chosen.guarantee->images)
+      throw Error("path.steps[{}].counted: {} of {} images", m, steps[m].counted,
+                  chosen.guarantee->images);
+  }
+  if (steps[at].thresholds != chosen.policy.thresholds)
+    throw Error("path.steps[{}].thresholds: differ from the policy's", at);
+  if (steps[at].counted != chosen.guarantee->counted)
+    throw Error("path.steps[{}].counted: got {}, but the guarantee says {}", at, steps[at].counted,
+                chosen.guarantee->counted);
+}
+
+}  // namespace
+
+void check(const ChosenPolicy& chosen, int exits) {
+  check(chosen.policy, exits);
+  if (chosen.seen) check_seen(*chosen.seen, exits);
+  if (chosen.path) check_path(chosen);
+}
+
+std::string describe(const Policy& policy) {
+  if (policy.thresholds.empty()) return "the last exit is the only one";
+  std::string text;
+  const bool shared = std::ranges::adjacent_find(policy.thresholds, std::not_equal_to<>()) ==
+                      policy.thresholds.end();
+  for (std::size_t k = 0; k < policy.thresholds.size(); ++k) {
+    if (shared && k > 0) break;
+    const auto& threshold = policy.thresholds[k];
+    text += (k == 0 ? "" : ", ") + (threshold ? fmt::format("{:.4g}", *threshold) : "never");
+  }
+  std::string result = fmt::format("{} ≥ {}", to_string(policy.criterion), text);
+  if (policy.ensemble != Ensemble::off)
+    result += fmt::format(", {} of the exits so far",
+                          policy.ensemble == Ensemble::mean
+                              ? "mean"
+                              : std::string(to_string(policy.ensemble)) + " mean");
+  return result;
+}
+
+std::string describe(const Guarantee& guarantee) {
+  return describe_promise({guarantee.epsilon, guarantee.delta, guarantee.of == "disagreement"});
+}
+
+}  // namespace offramp

@@ -1,0 +1,387 @@
+#include "train/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "core/error.h"
+#include "core/version.h"
+#include "eval/metrics.h"
+#include "model/model_file.h"
+#include "train/batches.h"
+#include "train/network.h"
+#include "train/predictor.h"
+#include "train/schedule.h"
+#include "train/torch_setup.h"
+#include "train/trainer.h"
+#include "workflow/evaluate.h"
+
+namespace offramp::train {
+namespace {
+
+using torch::Tensor;
+using Clock = std::chrono::steady_clock;
+using workflow::EpochReport;
+using workflow::RunFolder;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<std::uint64_t> hashes_of(const Dataset& data,
+                                     const std::vector<std::int64_t>& indices) {
+  std::vector<std::uint64_t> result;
+  result.reserve(indices.size());
+  for (const std::int64_t i : indices) result.push_back(data.hashes[static_cast<std::size_t>(i)]);
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+ModelFile describe_model(const Recipe& recipe, const LoadedData& data, const Splits& splits) {
+  const Dataset& set = data.dataset;
+  ModelFile model;
+  model.graph =
+      graph_for(recipe, set.height, set.width, static_cast<std::int64_t>(set.classes.size()));
+  model.classes = set.classes;
+  const auto statistics = channel_statistics(set, splits.train);
+  model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
+  if (!recipe.data.mean.empty()) {
+    std::ranges::copy(recipe.data.mean, model.preprocessing.mean.begin());
+    std::ranges::copy(recipe.data.std, model.preprocessing.std.begin());
+  }
+  model.loss_weights = recipe.train.loss_weights;
+  const std::size_t exits = exit_segments(model.graph).size();
+  if (model.loss_weights.empty())
+    model.loss_weights.assign(exits, 1.0 / static_cast<double>(exits));
+  if (model.loss_weights.size() != exits)
+    throw UsageError("train.loss_weights: got {} values, the network has {} exits",
+                     model.loss_weights.size(), exits);
+  model.provenance.data = {data.source, hashes_of(set, splits.train), hashes_of(set, splits.tune),
+                           hashes_of(set, splits.certify)};
+  return model;
+}
+
+// One training run from its start or its checkpoint to its end.
+class Run {
+ public:
+  Run(const TrainRequest& request, const TrainEvents& events)
+      : request_(request),
+        recipe_(request.recipe),
+        events_(events),
+        folder_(request.run),
+        data_(*request.data),
+        device_(device_named(recipe_.train.device)),
+        splits_(split_training(data_.dataset, recipe_.data.split_seed)),
+        model_(describe_model(recipe_, data_, splits_)),
+        batch_(std::clamp<std::int64_t>(std::ssize(splits_.train), 1, recipe_.train.batch)) {
+    TorchNetwork network(model_.graph, device_, recipe_.train.seed);
+    set_threads(recipe_.train.threads);
+    keep_freed_memory();
+    if (!recipe_.train.from.empty() && !request.resume) start_from(recipe_.train.from, network);
+    trainer_.emplace(std::move(network), model_.loss_weights, recipe_.train,
+                     std::max<std::int64_t>(std::ssize(splits_.train) / batch_, 1),
+                     request.exchange);
+  }
+
+  TrainOutcome go() {
+    const FileLock held = request_.resume ? folder_.resume() : folder_.start(recipe_);
+    if (request_.resume) load_checkpoint();
+    auto batches = device_.is_cpu() ? make_loader_batches(data_.dataset, splits_.train,
+                                                          loader_options(), state().step)
+                                    : make_device_batches(data_.dataset, splits_.train,
+                                                          loader_options(), state().step, device_);
+    const std::int64_t total = recipe_.train.epochs * trainer_->steps_per_epoch();
+    if (request_.resume && state().step >= total) {
+      save_outcome();  // killed between the last checkpoint and these
+      return TrainOutcome::already_finished;
+    }
+    announce();
+    // Without one, a run killed in its first epoch could not be resumed.
+    if (!request_.resume) save_checkpoint();
+    last_checkpoint_ = Clock::now();
+    while (state().step < total) {
+      const bool complete = run_epoch(*batches);
+      if (complete) finish_epoch();
+      if (is_stopped()) {
+        if (!complete) save_checkpoint();
+        save_outcome();
+        return TrainOutcome::interrupted;
+      }
+    }
+    save_outcome();
+    return TrainOutcome::finished;
+  }
+
+ private:
+  const RunState& state() const { return trainer_->state(); }
+  std::size_t exits() const { return model_.loss_weights.size(); }
+  bool is_frozen() const { return recipe_.train.mode == Mode::frozen; }
+  bool is_stopped() const { return request_.stop && request_.stop->load(); }
+
+  void tell(const std::string& line) const {
+    if (events_.message) events_.message(line);
+  }
+
+  void announce() const {
+    tell(fmt::format("{}: {} images to train on, {} to tune, {} kept to certify; {} classes, {}x{}",
+                     data_.source, splits_.train.size(), splits_.tune.size(),
+                     splits_.certify.size(), model_.classes.size(), data_.dataset.width,
+                     data_.dataset.height));
+    const bool bf16 = trainer_->precision() == torch::kBFloat16;
+    const bool fallback = recipe_.train.precision == PrecisionChoice::automatic && !bf16;
+    tell(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
+                     torch::get_num_threads(), fallback ? " (no fast bf16 on this machine)" : ""));
+    if (request_.resume)
+      tell(fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
+  }
+
+  /// @return true if the epoch is complete; false if the run was stopped before
+  bool run_epoch(Batches& batches) {
+    const double interval = 60 * recipe_.train.checkpoint_every;
+    try {
+      return trainer_->run_epoch(batches, [&] {
+        report_step();
+        if (is_stopped()) return false;
+        const bool due = interval > 0 && seconds_since(last_checkpoint_) > interval;
+        if (due && !trainer_->is_at_end_of_epoch()) save_checkpoint();
+        return true;
+      });
+    } catch (const NotFinite& e) {
+      throw_with_checkpoint(e);
+    }
+  }
+
+  LoaderOptions loader_options() const {
+    LoaderOptions options;
+    options.batch = static_cast<int>(batch_);
+    options.seed = recipe_.train.seed;
+    options.augmentation = recipe_.train.augmentation;
+    options.preprocessing = model_.preprocessing;
+    return options;
+  }
+
+  // What a starting model has seen stays seen, and it goes on seeing images as it is used to.
+  void take_over(const ModelFile& from, const std::string& file) {
+    if (is_frozen() && from.classes != model_.classes)
+      throw UsageError(
+          "train.from: {} names other classes than the data, or in another order; a "
+          "frozen network cannot learn them",
+          file);
+    DataProvenance& ours = model_.provenance.data;
+    const std::vector<std::uint64_t>& seen = from.provenance.data.train;
+    for (const std::uint64_t hash : seen)
+      if (std::ranges::binary_search(ours.tune, hash) ||
+          std::ranges::binary_search(ours.certify, hash))
+        throw UsageError(
+            "train.from: {} was trained on images of this run's tune or certify part; "
+            "give its data.split_seed",
+            file);
+    std::vector<std::uint64_t> all;
+    std::ranges::set_union(seen, ours.train, std::back_inserter(all));
+    ours.train = std::move(all);
+    // Certificates that it drew from these images are drawn from them for its child too.
+    const auto shared = [&](std::uint64_t hash) {
+      return std::ranges::binary_search(ours.certify, hash);
+    };
+    if (std::ranges::any_of(from.provenance.data.certify, shared))
+      model_.certificates = from.certificates;
+    if (!recipe_.data.mean.empty()) return;
+    model_.preprocessing.mean = from.preprocessing.mean;
+    model_.preprocessing.std = from.preprocessing.std;
+  }
+
+  void start_from(const std::string& file, TorchNetwork& network) {
+    std::size_t passed_over = 0;
+    const Tensors weights = load_weights(file, model_.graph, true, &passed_over);
+    try {
+      network.load(weights);
+    } catch (const Error& e) {
+      throw_with_place(file, e);
+    }
+    if (is_model_file(file)) take_over(load_model(file), file);
+    for (const Parameter& p : network.parameters())
+      if (is_frozen() && p.in_head && p.segment == exit_segments(model_.graph).back() &&
+          !weights.contains(p.name))
+        throw UsageError(
+            "train.mode: frozen keeps the last exit as it is, but {} has no classifier for these "
+            "{} classes; use joint or mixed",
+            file, model_.classes.size());
+    const std::size_t missing = network.tensors().size() - weights.size();
+    std::string text =
+        fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing);
+    if (passed_over > 0)
+      text += fmt::format("; {} left out, of exits and blocks that this network does not have",
+                          passed_over);
+    tell(text);
+  }
+
+  void report_step() const {
+    if (!events_.step) return;
+    const std::int64_t steps = trainer_->steps_per_epoch();
+    StepReport report;
+    report.epoch = trainer_->epoch();
+    report.epochs = recipe_.train.epochs;
+    report.step = (state().step - 1) % steps + 1;
+    report.steps_per_epoch = steps;
+    report.loss = state().loss_sum / static_cast<double>(report.step);
+    report.accuracy = trainer_->train_accuracy();
+    report.learning_rate = trainer_->last_rate();
+    report.images_per_second = static_cast<double>(state().seen) / state().epoch_seconds;
+    const double total = static_cast<double>(recipe_.train.epochs * steps);
+    const auto done = static_cast<double>(state().step);
+    report.seconds_left = state().seconds / done * (total - done);
+    events_.step(report);
+  }
+
+  // Metrics on tune of the weights that would be deployed: the average where there is one.
+  Metrics evaluate() {
+    const SavedLogits logits =
+        trainer_->with_deployed([&](TorchNetwork& network, const TorchNetwork::Mode& mode) {
+          const auto predictor = make_torch_predictor(network, mode);
+          return workflow::run_all_exits(*predictor,
+                                         {&data_.dataset, splits_.tune, &model_.preprocessing});
+        });
+    return measure(logits.view(), model_.loss_weights);
+  }
+
+  void finish_epoch() {
+    check_weights();
+    EpochReport report;
+    report.epoch = trainer_->epoch();
+    report.epochs = recipe_.train.epochs;
+    report.loss = state().loss_sum / static_cast<double>(trainer_->steps_per_epoch());
+    report.train_accuracy = trainer_->train_accuracy();
+    report.learning_rate = trainer_->last_rate();
+    report.images_per_second = static_cast<double>(state().seen) / state().epoch_seconds;
+    report.seconds = state().seconds;
+    report.loader_wait = state().epoch_wait / state().epoch_seconds;
+    const Metrics metrics = evaluate();
+    double score = 0;
+    for (std::size_t k = 0; k < exits(); ++k) {
+      report.tune_accuracy.push_back(metrics.exits[k].accuracy);
+      report.tune_nll.push_back(metrics.exits[k].nll);
+      score += model_.loss_weights[k] * metrics.exits[k].accuracy;
+    }
+    tune_accuracy_ = report.tune_accuracy;
+    // While the last exit learns alone the early ones are untrained: no candidates.
+    const bool candidate =
+        !backbone_phase(recipe_.train, state().step - 1, trainer_->steps_per_epoch());
+    report.best = candidate && score > state().best_score;
+    if (report.best) {
+      save_deployed(folder_.best());
+      save_deployed(folder_.model());
+    }
+    trainer_->begin_epoch(report.best ? score : state().best_score);
+    // The line first: resuming drops lines beyond the checkpoint, but cannot make one up.
+    folder_.log(report);
+    save_checkpoint();
+    if (events_.epoch) events_.epoch(report);
+  }
+
+  workflow::TrainingDetails details() const {
+    return {.recipe = to_toml(recipe_),
+            .seed = recipe_.train.seed,
+            .commit = kCommit,
+            .version = kVersion,
+            .step = state().step,
+            .epoch = static_cast<double>(state().step) /
+                     static_cast<double>(trainer_->steps_per_epoch()),
+            .precision = trainer_->precision() == torch::kBFloat16 ? "bf16" : "f32",
+            .device = device_.str(),
+            .threads = torch::get_num_threads(),
+            .seconds = state().seconds,
+            .tune_accuracy = tune_accuracy_};
+  }
+
+  void save(const std::filesystem::path& file, Tensors weights, const Tensors& extra = {}) {
+    model_.weights = std::move(weights);
+    model_.provenance.details_json = to_json(details());
+    if (folder_.save(file, model_, extra))
+      tell(fmt::format(
+          "{}: keeps the policy that was chosen for earlier weights, without its guarantee; "
+          "calibrate it again",
+          file.string()));
+    model_.weights.clear();
+  }
+
+  void save_deployed(const std::filesystem::path& file) {
+    save(file, trainer_->with_deployed([](const TorchNetwork& network, const TorchNetwork::Mode&) {
+      return network.save();
+    }));
+  }
+
+  void check_weights() const {
+    try {
+      trainer_->check_weights();
+    } catch (const NotFinite& e) {
+      throw_with_checkpoint(e);
+    }
+  }
+
+  [[noreturn]] void throw_with_checkpoint(const NotFinite& e) const {
+    throw Error("{}; the last good checkpoint is kept: {}", e.what(),
+                folder_.checkpoint().string());
+  }
+
+  void save_checkpoint() {
+    check_weights();
+    save(folder_.checkpoint(), trainer_->weights(), trainer_->save());
+    last_checkpoint_ = Clock::now();
+  }
+
+  // The last weights and their average, for whoever wants them rather than the best on tune.
+  void save_outcome() {
+    save(folder_.last(), trainer_->weights());
+    if (trainer_->has_average()) save_deployed(folder_.ema());
+  }
+
+  void load_checkpoint() {
+    const auto path = folder_.checkpoint();
+    Tensors extra;
+    const ModelFile saved = load_model(path, &extra);
+    try {
+      if (saved.graph != model_.graph) throw Error("the recipe now describes another network");
+      if (saved.classes != model_.classes) throw Error("the data now have other classes");
+      const DataProvenance &then = saved.provenance.data, &now = model_.provenance.data;
+      // Those of a model the run began with may come on top.
+      if (!std::ranges::includes(then.train, now.train) || then.tune != now.tune ||
+          then.certify != now.certify)
+        throw Error("the training images are not those the run began with");
+      model_.provenance.data = then;
+      model_.preprocessing = saved.preprocessing;
+      model_.certificates = saved.certificates;
+      trainer_->load(saved.weights, extra);
+    } catch (const Error& e) {
+      throw_with_place(path.string(), e);
+    }
+    folder_.forget_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
+  }
+
+  const TrainRequest& request_;
+  Recipe recipe_;
+  const TrainEvents& events_;
+  RunFolder folder_;
+  const LoadedData& data_;
+  torch::Device device_;
+  Splits splits_;
+  ModelFile model_;
+  std::int64_t batch_;  // images of a step
+  std::optional<Trainer> trainer_;
+  Clock::time_point last_checkpoint_;
+  std::vector<double> tune_accuracy_;
+};
+
+}  // namespace
+
+Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classes) {
+  NetworkSpec spec = recipe.network;
+  spec.options.input = {3, height, width};
+  spec.options.classes = classes;
+  return build_network(spec);
+}
+
+TrainOutcome train(const TrainRequest& request, const TrainEvents& events) {
+  return translate_torch_errors([&] { return Run(request, events).go(); });
+}
+
+}  // namespace offramp::train

@@ -1,0 +1,256 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/program.h"
+#include "cli/start_training.h"
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "train/run.h"
+#include "workflow/run_folder.h"
+
+namespace offramp::train_cli {
+namespace {
+
+using cli::printable;
+using cli::tell;
+using train::StepReport;
+using train::TrainOutcome;
+using workflow::EpochReport;
+using workflow::RunFolder;
+
+std::atomic<bool> stop_requested{false};
+
+// The first Ctrl-C stops after the step; a second one ends the program at once, as people expect.
+extern "C" void on_interrupt(int signal) {
+  if (stop_requested.exchange(true)) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s % 3600 / 60);
+  if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);
+  return fmt::format("{}s", s);
+}
+
+std::string percents(const std::vector<double>& rates) {
+  std::string text;
+  for (const double rate : rates)
+    text += fmt::format("{}{:.1f}", text.empty() ? "" : " / ", 100 * rate);
+  return text;
+}
+
+// Progress for people: one line that is drawn again on a terminal, plain lines elsewhere.
+class ProgressPrinter {
+ public:
+  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
+  ~ProgressPrinter() { clear(); }
+
+  void message(const std::string& line) {
+    clear();
+    tell(fmt::format("{}\n", line));
+  }
+
+  void step(const StepReport& r) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto pause = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
+    if (now - drawn_ < pause) return;
+    drawn_ = now;
+    const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
+    const std::string text = fmt::format(
+        "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
+        r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
+        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
+    if (terminal_)
+      tell(fmt::format("\r\x1b[K{}", text));
+    else
+      tell(fmt::format("{}\n", text));
+    dirty_ = terminal_;
+  }
+
+  void epoch(const EpochReport& r) {
+    clear();
+    tell(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
+                     r.epoch, r.epochs, r.loss, percents(r.train_accuracy),
+                     percents(r.tune_accuracy), r.best ? " (best)" : "", r.images_per_second,
+                     duration(r.seconds)));
+  }
+
+ private:
+  void clear() {
+    if (dirty_) tell("\r\x1b[K");
+    dirty_ = false;
+  }
+  bool terminal_;
+  bool dirty_ = false;
+  std::chrono::steady_clock::time_point drawn_ = std::chrono::steady_clock::now();
+};
+
+struct Flags {
+  std::string recipe, out = "runs/train";
+  bool resume = false;
+  std::vector<std::string> set;
+  std::map<std::string, std::string> keys;  // flags that are keys of the recipe
+};
+
+// Flags that stand for a key of the recipe. A resumed run may move (other data path, other
+// machine), but not become another run.
+struct KeyFlag {
+  const char* flag;
+  const char* key;
+  bool when_resumed;
+  const char* description;
+};
+constexpr KeyFlag kKeyFlags[] = {
+    {"--data", "data.source", true,
+     "Images: CIFAR or IDX (MNIST) files, image folder or archive, packed file, synthetic"},
+    {"--backbone", "network.backbone", false, "Backbone: resnet18, resnet34, ..."},
+    {"--stem", "network.stem", false, "cifar or imagenet"},
+    {"--width", "network.width", false, "Channels of the first stage"},
+    {"--exits", "network.exits", false, "After which blocks to exit: 2,5 or 15%,45%"},
+    {"--head", "network.head", false,
+     "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
+     "deep-spp"},
+    {"--from", "train.from", false,
+     "Start from the weights of a safetensors file, adding exits to it"},
+    {"--epochs", "train.epochs", false, "Epochs"},
+    {"--seed", "train.seed", false, "Seed of weights, order and augmentation"},
+    {"--threads", "train.threads", true, "Threads; 0: all cores"},
+    {"--device", "train.device", true, "cpu or cuda"},
+    {"--checkpoint-every", "train.checkpoint_every", true, "Also save every so many minutes"},
+};
+
+Recipe recipe_of(const Flags& flags) {
+  Recipe recipe;
+  if (flags.resume) {
+    if (!flags.recipe.empty() || !flags.set.empty())
+      throw UsageError(
+          "--resume: the run's own config.toml says what to train; leave out the recipe and --set");
+    for (const KeyFlag& flag : kKeyFlags)
+      if (!flag.when_resumed && flags.keys.contains(flag.key))
+        throw UsageError("--resume: {} would make it another run; leave it out", flag.flag);
+    const auto path = RunFolder(flags.out).config();
+    if (!std::filesystem::exists(path))
+      throw UsageError("--resume: {}: there is no run in this folder", flags.out);
+    recipe = read_recipe(path);
+  } else {
+    if (flags.recipe.empty())
+      throw UsageError("train: needs a recipe (see configs/), or --resume with --out");
+    recipe = read_recipe(flags.recipe);
+  }
+  for (const std::string& assignment : flags.set) {
+    const auto equals = assignment.find('=');
+    if (equals == std::string::npos)
+      throw UsageError("--set: expected key=value, got \"{}\"", assignment);
+    set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
+  }
+  for (const auto& [key, value] : flags.keys) set_key(recipe, key, value);
+  check(recipe);
+  return recipe;
+}
+
+int run(const Flags& flags) {
+  const Recipe recipe = recipe_of(flags);
+  // Before the data are read.
+  if (flags.resume)
+    RunFolder(flags.out).check_not_training();
+  else
+    RunFolder(flags.out).check_free();
+  ProgressPrinter printer;
+  LoadOptions options;
+  options.height = recipe.data.height;
+  options.width = recipe.data.width;
+  options.fit = recipe.data.fit;
+  const LoadedData data = load_data(recipe.data.source, Part::train, options);
+  for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
+    printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                                printable(data.skipped[i].reason)));
+  if (data.skipped.size() > 10)
+    printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
+
+  train::TrainRequest request;
+  request.recipe = recipe;
+  request.data = &data;
+  request.run = flags.out;
+  request.resume = flags.resume;
+  request.stop = &stop_requested;
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  train::TrainEvents events;
+  events.message = [&](const std::string& line) { printer.message(line); };
+  events.step = [&](const StepReport& report) { printer.step(report); };
+  events.epoch = [&](const EpochReport& report) { printer.epoch(report); };
+  const TrainOutcome outcome = train::train(request, events);
+
+  const std::string model = RunFolder(flags.out).model().string();
+  switch (outcome) {
+    case TrainOutcome::interrupted:
+      printer.message(
+          fmt::format("stopped and saved; go on with: offramp train --resume --out {}", flags.out));
+      return 1;
+    case TrainOutcome::already_finished:
+      printer.message(fmt::format("this run is finished already: {}", model));
+      return 0;
+    case TrainOutcome::finished:
+      break;
+  }
+  printer.message(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
+                              model, recipe.data.source));
+  return 0;
+}
+
+void declare_training(CLI::App& app, cli::Action& action) {
+  auto flags = std::make_shared<Flags>();
+  app.name("offramp train");
+  app.description("Train a network from a recipe");
+  app.add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
+  app.add_option("--out", flags->out, "Run folder")->capture_default_str();
+  app.add_flag("--resume", flags->resume, "Go on with the run in --out");
+  app.add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
+      ->take_all()
+      ->expected(1);
+  for (const KeyFlag& flag : kKeyFlags)
+    app.add_option_function<std::string>(
+        flag.flag, [flags, key = flag.key](const std::string& value) { flags->keys[key] = value; },
+        flag.description);
+  action = [flags] { return run(*flags); };
+}
+
+/// Takes the flag that says who starts this program, if it is there.
+/// @throws Error if that is an offramp of another build
+void check_starter(int& argc, char**& argv) {
+  const std::string_view flag = argc > 1 ? argv[1] : "";
+  if (!flag.starts_with(cli::kStartedBy)) return;
+  const std::string_view starter = flag.substr(std::string_view(cli::kStartedBy).size());
+  if (starter != cli::build_name())
+    throw Error(
+        "{} is of another build than the offramp that started it: got {}, expected {}; "
+        "build and install both together",
+        argv[0], cli::build_name(), starter);
+  argv[1] = argv[0];
+  --argc;
+  ++argv;
+}
+
+}  // namespace
+}  // namespace offramp::train_cli
+
+int main(int argc, char** argv) {
+  using namespace offramp;
+  return cli::run_guarded([&] {
+    train_cli::check_starter(argc, argv);
+    return cli::run_program(argc, argv, train_cli::declare_training);
+  });
+}

@@ -1,0 +1,386 @@
+#include "workflow/benchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+#include "core/numbers.h"
+#include "core/parallel.h"
+#include "core/random.h"
+#include "engine/opened_model.h"
+#include "engine/runner.h"
+#include "graph/cost.h"
+#include "model/without_exits.h"
+#include "runtime/kernels_name.h"
+#include "workflow/benchmark_images.h"
+#include "workflow/model_or_recipe.h"
+
+namespace offramp::workflow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kRounds = 8;      // over the images, at most
+constexpr int kMinRounds = 5;   // for a median
+constexpr int kTrialTurns = 3;  // of each split
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+std::vector<std::int64_t> shuffled(std::int64_t count) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  KeyedRandom random(1, 0);
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+  return order;
+}
+
+/// What a mode runs.
+struct Subject {
+  ModelFile model;
+  Policy policy;
+  Cost cost;
+};
+
+Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
+  Subject subject{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
+  // What is timed is the precision that was asked for.
+  if (subject.model.deployment) subject.model.deployment->check = {};
+  switch (mode) {
+    case BenchmarkMode::plain: {
+      std::vector<int> early(subject.policy.thresholds.size());
+      std::iota(early.begin(), early.end(), 0);
+      if (!early.empty()) {
+        subject.model.policy.reset();
+        subject.model = without_exits(subject.model, early);
+      }
+      subject.policy = never_stop(1);
+      break;
+    }
+    case BenchmarkMode::adaptive:
+      if (policy == nullptr)
+        throw UsageError("mode: adaptive: the model has no policy; a threshold gives one");
+      subject.policy = *policy;
+      break;
+    case BenchmarkMode::exhaustive:
+      break;
+  }
+  subject.cost = cost_of(subject.model.graph);
+  return subject;
+}
+
+/// What became of each image.
+struct ImageOutcomes {
+  explicit ImageOutcomes(std::size_t images)
+      : exit_index(images, -1), answers(images, -1), seconds(images, 0) {}
+
+  std::vector<int> exit_index;  ///< 0-based
+  std::vector<int> answers;     ///< the class of the answer
+  std::vector<double> seconds;  ///< from when a thread took the image up to its answer
+};
+
+/// A network whose threads are shared in one way.
+class Candidate {
+ public:
+  Candidate(const Subject& subject, Precision precision, int batch, Split split)
+      : split_(split),
+        policy_(subject.policy),
+        model_(engine::OpenedModel::open(
+            subject.model, {std::string(to_string(precision)), split.streams * split.threads, batch,
+                            split.streams})),
+        runner_(model_) {}
+
+  const Split& split() const { return split_; }
+  const engine::OpenedModel& model() const { return *model_; }
+
+  /// Runs images until all have their answers; what waits for a fuller batch at the end is run in
+  /// smaller ones.
+  /// @param images  [N, C, H, W] f32, normalised  @param order  which of them, as they are taken
+  /// @param outcomes  [N] written for the images run  @return seconds for all of them
+  double run(std::span<const float> images, std::span<const std::int64_t> order,
+             ImageOutcomes& outcomes) {
+    opinions_.resize(outcomes.answers.size());
+    taken_.resize(outcomes.answers.size());
+    const auto size = static_cast<std::size_t>(model_->image_size());
+    const auto image_at = [&](std::int64_t place) {
+      return static_cast<std::size_t>(order[static_cast<std::size_t>(place)]);
+    };
+    const auto source = [&](std::int64_t place, std::span<float> pixels) {
+      const std::size_t image = image_at(place);
+      taken_[image] = Clock::now();
+      std::ranges::copy(images.subspan(image * size, size), pixels.begin());
+      return true;
+    };
+    const auto visit = [&](std::int64_t place, const ExitOutput& output) {
+      const std::size_t image = image_at(place);
+      Opinion& opinion = opinions_[image];
+      if (!consult(policy_, output.exit_index, output.logits, opinion)) return false;
+      outcomes.exit_index[image] = output.exit_index;
+      outcomes.answers[image] = opinion.answer;
+      outcomes.seconds[image] = seconds_between(taken_[image], Clock::now());
+      return true;
+    };
+    const auto start = Clock::now();
+    runner_.run(static_cast<std::int64_t>(order.size()), source, visit);
+    return seconds_between(start, Clock::now());
+  }
+
+ private:
+  Split split_;
+  const Policy& policy_;
+  std::shared_ptr<engine::OpenedModel> model_;
+  engine::Runner runner_;
+  std::vector<Opinion> opinions_;         // [N]
+  std::vector<Clock::time_point> taken_;  // [N]
+};
+
+/// A row while it is measured.
+class Entry {
+ public:
+  Entry(BenchmarkMode mode, const Subject& subject, Precision precision, int batch,
+        const BenchmarkImages& images, int threads)
+      : subject_(subject),
+        images_(images),
+        outcomes_(static_cast<std::size_t>(images.count(subject.model))) {
+    row_.mode = mode;
+    row_.batch = batch;
+    const auto add = [&](Split split) {
+      candidates_.push_back({std::make_unique<Candidate>(subject, precision, batch, split), {}});
+    };
+    add({threads, 1});
+    if (threads > 1) add({1, threads});
+    row_.precision = to_string(candidates_[0].network->model().precision());
+  }
+
+  /// Chooses the split by a few short turns of each.
+  void try_splits(const std::vector<std::int64_t>& order, double seconds) {
+    for (Timed& candidate : candidates_) run_for(candidate, order, 0.1);
+    for (Timed& candidate : candidates_) candidate.rates.clear();
+    for (int turn = 0; turn < kTrialTurns && candidates_.size() > 1; ++turn)
+      for (std::size_t i = 0; i < candidates_.size(); ++i) {
+        const std::size_t place = turn % 2 == 0 ? i : candidates_.size() - 1 - i;
+        run_for(candidates_[place], order, seconds);
+      }
+    if (candidates_.size() > 1) {
+      const double first = median(candidates_[0].rates), second = median(candidates_[1].rates);
+      if (second > first) std::swap(candidates_[0], candidates_[1]);
+      row_.other = SplitTime{candidates_[1].network->split(), std::min(first, second)};
+      candidates_.pop_back();
+    }
+    candidates_[0].rates.clear();
+  }
+
+  void run_round(std::span<const std::int64_t> order) {
+    Timed& best = candidates_[0];
+    const double taken = best.network->run(images_.pixels, order, outcomes_);
+    best.rates.push_back(static_cast<double>(order.size()) / taken);
+    seconds_ += taken;
+    for (const std::int64_t image : order)
+      latencies_.push_back(outcomes_.seconds[static_cast<std::size_t>(image)]);
+  }
+
+  double seconds() const { return seconds_; }
+  int rounds() const { return static_cast<int>(candidates_[0].rates.size()); }
+
+  BenchmarkRow result(const std::vector<Ceiling>& ceilings) {
+    const Timed& best = candidates_[0];
+    row_.best = {best.network->split(), median(best.rates)};
+    row_.rounds = rounds();
+    row_.latency = latency_of(std::move(latencies_));
+    row_.images = static_cast<std::int64_t>(outcomes_.answers.size());
+    const auto count = static_cast<double>(row_.images);
+    row_.shares.assign(subject_.cost.exit_macs.size(), 0);
+    double macs = 0;
+    std::int64_t right = 0;
+    for (std::size_t i = 0; i < outcomes_.answers.size(); ++i) {
+      const auto k = static_cast<std::size_t>(outcomes_.exit_index[i]);
+      row_.shares[k] += 1 / count;
+      macs += static_cast<double>(subject_.cost.exit_macs[k]) / count;
+      if (!images_.labels.empty()) right += outcomes_.answers[i] == images_.labels[i];
+    }
+    row_.relative_cost = macs / static_cast<double>(subject_.cost.plain_macs);
+    if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
+    for (const Ceiling& ceiling : ceilings)
+      if (ceiling.precision == row_.precision && !ceiling.is_void())
+        row_.share_of_ceiling = macs * row_.best.images_per_second / ceiling.macs_per_second;
+    return std::move(row_);
+  }
+
+ private:
+  struct Timed {
+    std::unique_ptr<Candidate> network;
+    std::vector<double> rates;
+  };
+
+  /// Runs images from the start of the order, over and over, and adds one rate.
+  void run_for(Timed& candidate, const std::vector<std::int64_t>& order, double seconds) {
+    const std::size_t part =
+        std::min(order.size(),
+                 static_cast<std::size_t>(2 * row_.batch * candidate.network->split().streams));
+    double taken = 0;
+    std::size_t done = 0, begin = 0;
+    while (taken < seconds) {
+      const std::size_t count = std::min(part, order.size() - begin);
+      taken +=
+          candidate.network->run(images_.pixels, std::span(order).subspan(begin, count), outcomes_);
+      done += count;
+      begin = begin + count == order.size() ? 0 : begin + count;
+    }
+    candidate.rates.push_back(static_cast<double>(done) / taken);
+  }
+
+  const Subject& subject_;
+  const BenchmarkImages& images_;
+  ImageOutcomes outcomes_;
+  std::vector<Timed> candidates_;  // the best first, once tried
+  std::vector<double> latencies_;
+  double seconds_ = 0;
+  BenchmarkRow row_;
+};
+
+std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const ModelFile& model,
+                                    bool policy) {
+  if (!options.modes.empty()) return options.modes;
+  std::vector<BenchmarkMode> modes = {BenchmarkMode::plain};
+  if (policy)
+    modes.push_back(BenchmarkMode::adaptive);
+  else if (exit_segments(model.graph).size() > 1)
+    modes.push_back(BenchmarkMode::exhaustive);
+  return modes;
+}
+
+/// Rounds of every entry, in turns, until each has run all images and for long enough.
+void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
+                const std::vector<std::int64_t>& order, const BenchmarkOptions& options,
+                int threads, const Progress& progress) {
+  const int largest = *std::ranges::max_element(options.batches);
+  const auto count = static_cast<std::int64_t>(order.size());
+  // A round ends with batches that are not full: it must be long for them not to count.
+  const auto rounds = std::clamp<std::int64_t>(count / (16LL * largest * threads), 1, kRounds);
+  const std::size_t n = entries.size();
+  std::vector<bool> done(n);
+  for (std::int64_t round = 0; std::ranges::count(done, true) < static_cast<std::ptrdiff_t>(n);
+       ++round) {
+    const std::int64_t part = round % rounds;
+    const auto begin = static_cast<std::size_t>(part * count / rounds),
+               end = static_cast<std::size_t>((part + 1) * count / rounds);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t place = round % 2 == 0 ? i : n - 1 - i;
+      if (done[place]) continue;
+      Entry& entry = *entries[place];
+      entry.run_round(std::span(order).subspan(begin, end - begin));
+      done[place] = entry.rounds() >= std::max<std::int64_t>(rounds, kMinRounds) &&
+                    entry.seconds() >= options.seconds;
+    }
+    progress.step(std::ranges::count(done, true), static_cast<std::int64_t>(n), "rows");
+  }
+}
+
+Benchmark run(const ModelFile& model, const BenchmarkImages& images,
+              const std::vector<Precision>& precisions, const BenchmarkOptions& options,
+              const Progress& progress) {
+  Benchmark result;
+  result.threads = options.threads > 0 ? options.threads : usable_cores();
+  result.data = images.source;
+  result.kernels = kernels_name();
+  const auto chosen = policy_for(options.policy, model, false);
+  if (chosen) result.policy = describe(chosen->policy);
+  const std::vector<BenchmarkMode> modes = modes_of(options, model, chosen.has_value());
+  std::vector<Subject> subjects;
+  for (const BenchmarkMode mode : modes)
+    subjects.push_back(subject_of(mode, model, chosen ? &chosen->policy : nullptr));
+
+  const MachineWatch watch;
+  result.ceilings = measure_ceilings(result.threads, std::clamp(options.seconds, 0.05, 0.6));
+  const std::vector<std::int64_t> order = shuffled(images.count(model));
+  std::vector<std::unique_ptr<Entry>> entries;
+  for (std::size_t m = 0; m < modes.size(); ++m)
+    for (const Precision precision : precisions)
+      for (const int batch : options.batches) {
+        entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
+                                                  result.threads));
+        entries.back()->try_splits(order, std::min(0.25, options.seconds / 8));
+        progress.step(
+            0, static_cast<std::int64_t>(modes.size() * precisions.size() * options.batches.size()),
+            "rows");
+      }
+  run_rounds(entries, order, options, result.threads, progress);
+  for (const auto& entry : entries) result.rows.push_back(entry->result(result.ceilings));
+  result.load = watch.load();
+  return result;
+}
+
+}  // namespace
+
+std::string_view to_string(BenchmarkMode mode) {
+  switch (mode) {
+    case BenchmarkMode::plain:
+      return "plain";
+    case BenchmarkMode::adaptive:
+      return "adaptive";
+    case BenchmarkMode::exhaustive:
+      return "exhaustive";
+  }
+  return "";
+}
+
+BenchmarkMode benchmark_mode_from_string(std::string_view word) {
+  for (const BenchmarkMode mode :
+       {BenchmarkMode::plain, BenchmarkMode::adaptive, BenchmarkMode::exhaustive})
+    if (word == to_string(mode)) return mode;
+  throw UsageError("mode: expected plain, adaptive or exhaustive, got {}", quote(word));
+}
+
+void check(const BenchmarkOptions& options) {
+  if (options.batches.empty()) throw UsageError("batches: expected at least one");
+  for (const int batch : options.batches)
+    if (batch < 1 || batch > 1024)
+      throw UsageError("batches: expected 1 to 1024 images, got {}", batch);
+  if (options.threads < 0)
+    throw UsageError("threads: expected at least 0, got {}", options.threads);
+  if (options.images < 0) throw UsageError("images: expected at least 0, got {}", options.images);
+  if (!(options.seconds > 0) || !std::isfinite(options.seconds))
+    throw UsageError("seconds: expected more than 0, got {}", options.seconds);
+  check(options.policy);
+}
+
+Latency latency_of(std::vector<double> seconds) {
+  std::ranges::sort(seconds);
+  // The smallest time that at least this share of the images kept to.
+  const auto at = [&](double share) {
+    const auto rank =
+        static_cast<std::size_t>(std::ceil(share * static_cast<double>(seconds.size()) - 1e-9));
+    return 1e3 * seconds[std::max<std::size_t>(rank, 1) - 1];
+  };
+  return {at(0.5), at(0.95), at(0.99), 1e3 * seconds.back()};
+}
+
+Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
+  check(options);
+  if (is_recipe(options.model.string()) && !options.data.empty())
+    throw UsageError("data: a recipe's network is random, there is no accuracy to measure");
+  ModelFile model = model_or_recipe(options.model.string(), options.classes);
+  const std::vector<Precision> precisions = precisions_to_time(options.precisions, model);
+  const BenchmarkImages images = options.data.empty()
+                                     ? random_benchmark_images(model, options.images)
+                                     : test_benchmark_images(model, options, progress);
+  if (!options.keep.empty()) keep_images_and_logits(options, model, images, precisions);
+  if (std::ranges::count(precisions, Precision::int8) > 0) model = with_ranges(model, images);
+  return run(model, images, precisions, options, progress);
+}
+
+MachineCeilings measure_machine(int threads) {
+  const MachineWatch watch;
+  MachineCeilings result{measure_ceilings(threads), {}};
+  result.load = watch.load();
+  return result;
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,462 @@
+#include "workflow/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.h"
+#include "core/numbers.h"
+#include "core/overloaded.h"
+#include "graph/cost.h"
+#include "image/image.h"
+#include "model/without_exits.h"
+#include "policy/foresight.h"
+#include "workflow/evaluate.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kTimedRounds = 9;  // after one to warm up
+
+/// A file's name as a model file can keep it.
+std::string name_to_keep(const fs::path& path) {
+  std::string name = path.filename().string();
+  try {
+    static_cast<void>(nlohmann::json(name).dump());
+    return name;
+  } catch (const nlohmann::json::exception&) {
+    return "?";  // bytes that are no UTF-8
+  }
+}
+
+/// The aim with the reference's name in it, as the model file keeps it.
+Aim aim_to_keep(const CalibrateOptions& options) {
+  Aim aim = options.aim;
+  if (auto* drop = std::get_if<AccuracyDrop>(&aim))
+    drop->reference = options.reference.empty() ? "" : name_to_keep(options.reference);
+  return aim;
+}
+
+/// The data set of a model, at its size. The model must outlive it.
+class ModelsData {
+ public:
+  ModelsData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
+      : path_(std::move(path)), model_(model), options_(options) {
+    loaded_ = load_data(options.data, Part::train, load_options(model));
+    try {
+      check_same_classes(model_, loaded_.dataset);
+    } catch (const Error& error) {
+      throw_with_place(path_.string(), error);
+    }
+  }
+
+  /// Those that `hashes` list, none of them trained on. @param part  "tune" or "certify"
+  ListedImages find(const std::vector<std::uint64_t>& hashes, const char* part) const {
+    return find_listed(path_, model_, loaded_.dataset, hashes, part, options_.data);
+  }
+
+  /// @throws Error if a logit is not a finite number: no score of it could be trusted
+  SavedLogits logits(Predictor& predictor, const ListedImages& listed,
+                     const Progress& progress) const {
+    SavedLogits saved = run_all_exits(
+        predictor,
+        {&loaded_.dataset, listed.indices, &model_.preprocessing, options_.run.images_at_once()},
+        progress);
+    const auto bad =
+        std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });
+    if (bad == saved.logits.end()) return saved;
+    const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
+                     static_cast<std::size_t>(saved.classes);
+    const std::int64_t image = listed.indices[row % listed.indices.size()];
+    throw Error("{}: exit {} gives a logit of {} for {}: nothing can be calibrated", path_.string(),
+                row / listed.indices.size() + 1, *bad,
+                quote(loaded_.dataset.names[static_cast<std::size_t>(image)]));
+  }
+
+  /// The first images, as the network takes them: one batch at most.
+  std::vector<float> first_batch(const Predictor& predictor, const ListedImages& listed) const {
+    const auto size = static_cast<std::size_t>(predictor.image_size());
+    const std::size_t count =
+        std::min(listed.indices.size(), static_cast<std::size_t>(options_.run.images_at_once()));
+    std::vector<float> images(count * size);
+    for (std::size_t i = 0; i < count; ++i)
+      normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
+                std::span(images).subspan(i * size, size));
+    return images;
+  }
+
+ private:
+  fs::path path_;
+  const ModelFile& model_;
+  const CalibrateOptions& options_;
+  LoadedData loaded_;
+};
+
+double accuracy_of_last(const LogitsView& view) {
+  std::int64_t right = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i)
+    right += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
+  return static_cast<double>(right) / static_cast<double>(view.images());
+}
+
+/// What a policy does on images whose logits are known. Keeps what a PolicyOutcome looks at.
+struct Replayed {
+  Replayed(const LogitsView& view, const Policy& policy)
+      : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
+    const Judgements judged = judge(policy, view.logits, view.classes);
+    references.assign(judged.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
+                      judged.answers.end());
+  }
+  PolicyOutcome outcome() const {
+    return {labels, stopped.exit_index, stopped.answers, references};
+  }
+
+  std::vector<std::int64_t> labels;
+  StoppedAnswers stopped;
+  std::vector<std::int64_t> references;
+};
+
+SavedLogits keep_exits(const SavedLogits& all, const std::vector<int>& dropped) {
+  SavedLogits kept;
+  kept.classes = all.classes;
+  kept.labels = all.labels;
+  const auto rows =
+      static_cast<std::ptrdiff_t>(all.labels.size() * static_cast<std::size_t>(all.classes));
+  for (int k = 0; k < all.exits; ++k) {
+    if (std::ranges::binary_search(dropped, k)) continue;
+    kept.logits.insert(kept.logits.end(), all.logits.begin() + k * rows,
+                       all.logits.begin() + (k + 1) * rows);
+    ++kept.exits;
+  }
+  return kept;
+}
+
+struct TimedRun {
+  Predictor* predictor;
+  int exit_index;
+};
+
+/// Milliseconds an image when all stop at one exit: medians of rounds that take turns.
+std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<const float> images) {
+  std::vector<std::vector<double>> times(runs.size());
+  for (int round = 0; round <= kTimedRounds; ++round)
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      const auto [predictor, last] = runs[r];
+      const auto stop = [last = last](std::int64_t, const ExitOutput& output) {
+        return output.exit_index == last;
+      };
+      const auto start = std::chrono::steady_clock::now();
+      predictor->run(images, stop);
+      const std::chrono::duration<double, std::milli> time =
+          std::chrono::steady_clock::now() - start;
+      if (round > 0) times[r].push_back(time.count());
+    }
+  const double count = static_cast<double>(images.size()) /
+                       static_cast<double>(runs.front().predictor->image_size());
+  std::vector<double> medians;
+  for (std::vector<double>& of_run : times) medians.push_back(median(std::move(of_run)) / count);
+  return medians;
+}
+
+/// The model with some of its early exits, and the best that can be made of it on tune.
+struct Candidate {
+  std::vector<int> dropped;
+  ExitCosts costs;
+  SavedLogits tune;
+  Policy fitted;
+  Chosen chosen;
+};
+
+/// A model that an accuracy is measured from; without data where that is the model itself.
+struct Reference {
+  ModelFile model;
+  std::unique_ptr<ModelsData> data;
+  ListedImages tune;
+};
+
+class Calibrator {
+ public:
+  Calibrator(const CalibrateOptions& options, std::optional<ModelFile> made,
+             const Progress& progress)
+      : options_(options),
+        progress_(progress),
+        aim_(aim_to_keep(options)),
+        harm_aim_(std::get_if<HarmGuarantee>(&aim_)),
+        made_(made.has_value()),
+        model_(made_ ? std::move(*made) : load_model(options.model, &extra_)),
+        exits_(static_cast<int>(exit_segments(model_.graph).size())) {
+    if (exits_ < 2) throw Error("{}: has no early exit, so there is nothing to choose", path());
+    check_output("out", options_.written_to(), {options_.data, options_.reference});
+    // What can be refused is refused before the first image runs.
+    if (!options.reference.empty()) open_reference();
+    data_ = std::make_unique<ModelsData>(options.model, model_, options);
+    tune_ = data_->find(model_.provenance.data.tune, "tune");
+    if (harm_aim_) {
+      certify_ = data_->find(model_.provenance.data.certify, "certify");
+      check_parts_apart();
+      prepare(Policy{}, model_.certificates + 1);
+    }
+    predictor_ = open_model(model_, options.run, progress);
+  }
+
+  Calibrator(const Calibrator&) = delete;
+
+  Calibration run() {
+    all_ = data_->logits(*predictor_, tune_, progress_);
+    Calibration result;
+    result.classes = model_.classes;
+    result.precision = to_string(predictor_->precision());
+    result.kernels = predictor_->kernels();
+    if (const auto* drop = std::get_if<AccuracyDrop>(&aim_)) {
+      reference_accuracy_ = measure_reference();
+      result.least_accuracy = reference_accuracy_ - drop->max_drop;
+    }
+    Candidate best = consider({});
+    if (options_.drop_useless_exits && best.chosen.met) drop_useless(best);
+
+    ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
+    result.met = best.chosen.met;
+    result.chosen.policy = best.chosen.policy;
+    result.chosen.aim = aim_;
+    if (harm_aim_) {
+      result.certificate = draw_certificate(best, deployed);
+      result.met = result.certificate->result.holds();
+      result.chosen = certified_policy(result.certificate->result, *harm_aim_, result.precision,
+                                       result.kernels);
+    }
+    if (!result.met) {
+      // The last exit itself, not an ensemble that may be worse.
+      result.chosen.policy.ensemble = Ensemble::off;
+      result.chosen.policy.ensemble_weights.clear();
+    }
+    result.costs = best.costs;
+    result.dropped = best.dropped;
+    const Replayed replayed(best.tune.view(), result.chosen.policy);
+    result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
+                   accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
+                   measure_policy(replayed.outcome(), best.costs.relative)};
+    result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
+    write(std::move(deployed), result);
+    return result;
+  }
+
+ private:
+  std::string path() const { return options_.model.string(); }
+
+  void check_parts_apart() const {
+    const auto& [source, train, tune, certify] = model_.provenance.data;
+    std::vector<std::uint64_t> both;
+    std::ranges::set_intersection(tune, certify, std::back_inserter(both));
+    if (!both.empty())
+      throw Error(
+          "{}: {} images are both in its tune and its certify part: what was chosen on them cannot "
+          "be certified on them",
+          path(), both.size());
+  }
+
+  /// Of the certificate before its images are looked at. @throws Error if nothing of delta is left
+  CertificationResult prepare(const Policy& policy, int attempt) const {
+    try {
+      return prepare_certification(policy, *harm_aim_,
+                                   static_cast<std::int64_t>(certify_.indices.size()), attempt);
+    } catch (const Error&) {  // epsilon and delta were checked
+      throw Error(
+          "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
+          path(), attempt - 1, harm_aim_->delta);
+    }
+  }
+
+  /// The other model, on this model's tune images: refused if it was trained on them.
+  void open_reference() {
+    reference_.model = load_model(options_.reference);
+    reference_.data = std::make_unique<ModelsData>(options_.reference, reference_.model, options_);
+    reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
+  }
+
+  double measure_reference() const {
+    if (!reference_.data) return accuracy_of_last(all_.view());
+    const auto predictor = open_model(reference_.model, options_.run, progress_);
+    return accuracy_of_last(reference_.data->logits(*predictor, reference_.tune, progress_).view());
+  }
+
+  ExitCosts costs_without(const std::vector<int>& dropped) const {
+    ExitCosts costs;
+    if (cost_unit_of(aim_) == CostUnit::macs) {
+      costs.relative = cost_of(without_exits(model_.graph, dropped)).relative_costs();
+      return costs;
+    }
+    std::shared_ptr<engine::OpenedModel> other;
+    if (!dropped.empty())
+      other = open_model(without_exits(model_, dropped), options_.run, progress_);
+    Predictor* predictor = other ? other.get() : predictor_.get();
+    std::vector<TimedRun> runs;
+    for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
+    // The measure of all is the last exit of the model as it came, timed in the same rounds.
+    if (other) runs.push_back({predictor_.get(), exits_ - 1});
+    costs.ms = measure_ms(runs, data_->first_batch(*predictor_, tune_));
+    const double whole_apart = costs.ms.back();
+    costs.ms.resize(static_cast<std::size_t>(predictor->num_exits()));
+    for (std::size_t k = 1; k < costs.ms.size(); ++k)
+      costs.ms[k] = std::max(costs.ms[k], costs.ms[k - 1]);
+    const double whole = other ? whole_apart : costs.ms.back();
+    for (const double ms : costs.ms) costs.relative.push_back(ms / whole);
+    return costs;
+  }
+
+  Chosen choose(const Candidate& candidate) const {
+    const LogitsView tune = candidate.tune.view();
+    const Policy& fitted = candidate.fitted;
+    const std::vector<double>& costs = candidate.costs.relative;
+    return std::visit(
+        overloaded{
+            [&](const FixedThreshold& aim) { return choose_thresholds(fitted, tune, costs, aim); },
+            [&](const AccuracyDrop& aim) {
+              return choose_thresholds(fitted, tune, costs, aim, reference_accuracy_);
+            },
+            [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
+            [&](const HarmGuarantee& aim) {
+              return foresee_guarantee(fitted, tune, costs, aim,
+                                       static_cast<std::int64_t>(certify_.indices.size()),
+                                       model_.certificates + 1);
+            }},
+        aim_);
+  }
+
+  Candidate consider(std::vector<int> dropped) const {
+    Candidate candidate;
+    candidate.costs = costs_without(dropped);
+    candidate.tune = keep_exits(all_, dropped);
+    candidate.dropped = std::move(dropped);
+    candidate.fitted = fit_policy(options_.shape, candidate.tune.view());
+    candidate.chosen = choose(candidate);
+    return candidate;
+  }
+
+  /// Whether the aim is met at least as well.
+  bool as_good(const Chosen& chosen, const Chosen& than) const {
+    if (!chosen.met) return false;
+    const bool cheaper = chosen.relative_cost <= than.relative_cost;
+    const bool as_accurate = cheaper && chosen.accuracy >= than.accuracy;
+    return std::visit(
+        overloaded{[&](const FixedThreshold&) { return as_accurate; },
+                   [&](const MaxCost&) { return as_accurate || chosen.accuracy > than.accuracy; },
+                   [&](const OneOf<AccuracyDrop, HarmGuarantee> auto&) { return cheaper; }},
+        aim_);
+  }
+
+  /// Takes out one exit after the other, each time the one that is missed least.
+  void drop_useless(Candidate& best) const {
+    for (;;) {
+      std::optional<Candidate> next;
+      for (int k = 0; k + 1 < exits_; ++k) {
+        std::vector<int> dropped = best.dropped;
+        const auto place = std::ranges::lower_bound(dropped, k);
+        if (place != dropped.end() && *place == k) continue;
+        dropped.insert(place, k);
+        Candidate without = consider(std::move(dropped));
+        if (as_good(without.chosen, next ? next->chosen : best.chosen)) next = std::move(without);
+      }
+      if (!next) return;
+      best = std::move(*next);
+    }
+  }
+
+  /// Writes that another certificate is being drawn, before anything of it is known: a run that
+  /// ends in between has looked at the images all the same.
+  void count_certificate() {
+    Tensors extra;
+    ModelFile now = load_model(options_.model, &extra);
+    if (now.graph != model_.graph || (!made_ && now.weights != model_.weights) ||
+        now.provenance.data.certify != model_.provenance.data.certify)
+      throw Error("{}: changed while it was calibrated", path());
+    // What was made of the model may stand for more draws than the model knows of.
+    now.certificates = std::max(now.certificates, model_.certificates) + 1;
+    prepare(Policy{}, now.certificates);
+    try {
+      save_model(options_.model, now, extra);
+    } catch (const Error& error) {
+      throw Error("{}; a certificate is counted there first, so none was drawn", error.what());
+    }
+    model_.certificates = now.certificates;
+  }
+
+  Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
+    Certificate certificate;
+    certificate.missing = certify_.missing;
+    certificate.result = prepare(best.fitted, model_.certificates + 1);
+    // Known beforehand: nothing is looked at, and nothing is spent.
+    if (!certificate.result.has_enough_images()) return certificate;
+    count_certificate();
+    certificate.drawn = true;
+    std::shared_ptr<engine::OpenedModel> other;
+    if (!best.dropped.empty()) other = open_model(deployed, options_.run, progress_);
+    const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_, progress_);
+    certificate.result = guarantee(best.fitted, best.tune.view(), logits.view(),
+                                   best.costs.relative, *harm_aim_, model_.certificates);
+    if (options_.worst_class && certificate.result.holds())
+      certificate.worst =
+          worst_class(Replayed(logits.view(), certificate.result.policy).outcome(), logits.classes,
+                      harm_aim_->label_free, certificate.result.level);
+    return certificate;
+  }
+
+  void write(ModelFile deployed, Calibration& result) const {
+    if (options_.out.empty() && model_.policy) result.replaced = describe_aim(model_.policy->aim);
+    // Another run may have drawn a certificate meanwhile.
+    deployed.certificates = std::max(model_.certificates, load_model(options_.model).certificates);
+    deployed.policy = result.chosen;
+    result.state_left_out = !result.dropped.empty() && !extra_.empty();
+    save_model(options_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
+  }
+
+  const CalibrateOptions& options_;
+  const Progress& progress_;
+  Aim aim_;
+  const HarmGuarantee* harm_aim_;  ///< in aim_; null for another aim
+  bool made_;  ///< of the model in options_.model, rather than that model itself
+  Tensors extra_;
+  ModelFile model_;
+  int exits_;
+  std::unique_ptr<ModelsData> data_;
+  ListedImages tune_, certify_;
+  Reference reference_;
+  std::shared_ptr<engine::OpenedModel> predictor_;
+  SavedLogits all_;  ///< of tune, all exits
+  double reference_accuracy_ = 0;
+};
+
+}  // namespace
+
+void check(const CalibrateOptions& options) {
+  check(options.aim, options.shape.criterion);
+  const auto only_for = [](bool given, const char* field, bool fits, const char* aim) {
+    if (given && !fits) throw UsageError("{}: is for the aim {} only", field, aim);
+  };
+  only_for(!options.reference.empty(), "reference",
+           std::holds_alternative<AccuracyDrop>(options.aim), "AccuracyDrop");
+  only_for(options.worst_class, "worst_class", std::holds_alternative<HarmGuarantee>(options.aim),
+           "HarmGuarantee");
+}
+
+Calibration calibrate(const CalibrateOptions& options, const Progress& progress) {
+  check(options);
+  return Calibrator(options, {}, progress).run();
+}
+
+Calibration calibrate(const CalibrateOptions& options, ModelFile made, const Progress& progress) {
+  check(options);
+  OFFRAMP_ASSERT(!options.out.empty());
+  return Calibrator(options, std::move(made), progress).run();
+}
+
+}  // namespace offramp::workflow

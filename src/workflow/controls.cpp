@@ -1,0 +1,50 @@
+#include "workflow/controls.h"
+
+#include <fmt/format.h>
+
+#include "policy/policy.h"
+
+namespace offramp::workflow {
+
+std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost,
+                                        std::span<const std::int64_t> answers,
+                                        const PolicyMetrics& metrics) {
+  using Kind = ReportControl::Kind;
+  std::vector<ReportControl> controls;
+  for (int k = 0; k < view.exits; ++k) {
+    std::vector<std::int64_t> of_exit;
+    for (std::int64_t i = 0; i < view.images(); ++i) of_exit.push_back(argmax(view.at(k, i)));
+    const auto macs = static_cast<double>(cost.alone_macs[static_cast<std::size_t>(k)]);
+    controls.push_back(
+        {Kind::exit, fmt::format("exit {} alone", k + 1),
+         control_of(view.labels, answers, of_exit, macs / static_cast<double>(cost.plain_macs))});
+  }
+  const std::vector<double> costs = cost.relative_costs();
+  controls.push_back({Kind::random, "random exits at the policy's rates",
+                      random_exits(view, answers, metrics.shares, costs)});
+  controls.push_back({Kind::oracle, "oracle, which sees the label", oracle(view, answers, costs)});
+  return controls;
+}
+
+std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
+                                            std::span<const std::int64_t> labels,
+                                            std::span<const std::int64_t> answers) {
+  using Kind = ReportControl::Kind;
+  const std::size_t exits = other.cost.exit_macs.size();
+  const auto relative = [&](double macs) { return macs / static_cast<double>(plain_macs); };
+  std::vector<ReportControl> controls;
+  controls.push_back({exits == 1 ? Kind::plain : Kind::other,
+                      exits == 1 ? other.name : other.name + ", its last exit alone",
+                      control_of(labels, answers, other.last,
+                                 relative(static_cast<double>(other.cost.plain_macs)))});
+  if (!other.stopped) return controls;
+  double macs = 0;
+  for (const int k : other.stopped->exit_index)
+    macs += static_cast<double>(other.cost.exit_macs[static_cast<std::size_t>(k)]);
+  macs /= static_cast<double>(labels.size());
+  controls.push_back({Kind::other, other.name + ", its policy",
+                      control_of(labels, answers, other.stopped->answers, relative(macs))});
+  return controls;
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,125 @@
+#include "workflow/data_set.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/contact_sheet.h"
+#include "data/corruption.h"
+#include "image/image.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+constexpr int kSideOfMixedSizes = 64;
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  const std::vector<std::byte> png = encode_png(image);
+  const std::span<const std::byte> part = png;
+  write_file_atomic(path, std::span(&part, 1));
+}
+
+std::vector<ClassCount> count_classes(const DataParts& parts) {
+  std::vector<ClassCount> counts;
+  for (const std::string& name : parts.train.dataset.classes) counts.push_back({name});
+  for (const std::int64_t label : parts.train.dataset.labels)
+    ++counts[static_cast<std::size_t>(label)].train;
+  for (const std::int64_t label : parts.test.dataset.labels)
+    ++counts[static_cast<std::size_t>(label)].test;
+  return counts;
+}
+
+DataParts load_parts(const std::string& source, const LoadOptions& options) {
+  return {load_data(source, Part::train, options), load_data(source, Part::test, options)};
+}
+
+/// A class name as the name of a folder. It may come from a file that anyone wrote.
+void check_folder_name(const std::string& name) {
+  const bool plain = !name.empty() && name.front() != '.' && name.size() < 256 &&
+                     std::none_of(name.begin(), name.end(), [](char c) {
+                       return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+                     });
+  if (!plain) throw Error("class {} cannot be the name of a folder", quote(name));
+}
+
+std::optional<Corruption> corruption_of(const ExportOptions& options) {
+  if (options.corruption.empty()) return std::nullopt;
+  try {
+    return parse_corruption(options.corruption);
+  } catch (const Error& error) {
+    throw_with_place("corruption", error);
+  }
+}
+
+}  // namespace
+
+std::vector<SkippedImage> DataParts::skipped() const {
+  std::vector<SkippedImage> all = train.skipped;
+  all.insert(all.end(), test.skipped.begin(), test.skipped.end());
+  return all;
+}
+
+DataParts import_data(const std::string& source, const LoadOptions& options,
+                      const std::filesystem::path& output) {
+  check_output("output", output, {source});
+  DataParts parts = load_parts(source, options);
+  write_packed(output, parts.train, parts.test);
+  return parts;
+}
+
+DataSummary summarise_data(const std::string& source, const LoadOptions& options) {
+  DataSummary summary;
+  try {
+    summary.parts = load_parts(source, options);
+    const Dataset &train = summary.parts.train.dataset, &test = summary.parts.test.dataset;
+    summary.one_size = train.width == test.width && train.height == test.height;
+  } catch (const UsageError&) {
+    if (options.width > 0) throw;
+    LoadOptions at_one_size = options;
+    at_one_size.width = at_one_size.height = kSideOfMixedSizes;
+    summary.one_size = false;
+    summary.parts = load_parts(source, at_one_size);
+  }
+  summary.sizes = summary.parts.train.sizes;
+  const SizeRange& test = summary.parts.test.sizes;
+  summary.sizes.add(test.min_width, test.min_height);
+  summary.sizes.add(test.max_width, test.max_height);
+  summary.classes = count_classes(summary.parts);
+  const Dataset& train = summary.parts.train.dataset;
+  summary.statistics = channel_statistics(train, every_image(train));
+  return summary;
+}
+
+void write_contact_sheet(const DataSummary& summary, const std::filesystem::path& output) {
+  write_png(output, contact_sheet(summary.parts.train.dataset));
+}
+
+Exported export_images(const ExportOptions& options) {
+  const std::optional<Corruption> corruption = corruption_of(options);
+  const LoadedData loaded = load_data(options.source, options.part, options.load);
+  const Dataset& data = loaded.dataset;
+  for (const std::string& name : data.classes) check_folder_name(name);
+  Exported result{0, data.classes.size()};
+  std::vector<int> written(data.classes.size());
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    const auto label = static_cast<std::size_t>(data.labels[static_cast<std::size_t>(i)]);
+    if (written[label] == options.per_class) continue;
+    ++written[label];
+    const std::filesystem::path folder = options.folder / data.classes[label];
+    std::filesystem::create_directories(folder);
+    const auto pixels = data.image(i);
+    Image image = {data.width, data.height, {pixels.begin(), pixels.end()}};
+    if (corruption) image = corrupt(image, *corruption, data.hashes[static_cast<std::size_t>(i)]);
+    write_png(folder / fmt::format("{:05}.png", i), image);
+    ++result.images;
+  }
+  return result;
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,119 @@
+#include "workflow/evaluate.h"
+
+#include <algorithm>
+
+#include "image/image.h"
+
+namespace offramp::workflow {
+namespace {
+
+/// Calls `work(first, images)` for each batch: images [n, C, H, W] f32, the first of them number
+/// `first` of the set.
+template <typename Work>
+void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Progress& progress,
+                    const Work& work) {
+  const auto size = static_cast<std::size_t>(predictor.image_size());
+  const std::size_t total = set.indices.size();
+  std::vector<float> images;
+  for (std::size_t first = 0; first < total; first += static_cast<std::size_t>(set.batch)) {
+    const std::size_t count = std::min(static_cast<std::size_t>(set.batch), total - first);
+    images.resize(count * size);
+    for (std::size_t i = 0; i < count; ++i)
+      normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
+                std::span(images).subspan(i * size, size));
+    work(first, std::span<const float>(images));
+    progress.step(static_cast<std::int64_t>(first + count), static_cast<std::int64_t>(total),
+                  "images");
+  }
+}
+
+}  // namespace
+
+SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
+                          const Progress& progress) {
+  SavedLogits result;
+  result.exits = predictor.num_exits();
+  result.classes = predictor.num_classes();
+  const std::size_t total = set.indices.size();
+  const auto classes = static_cast<std::size_t>(result.classes);
+  result.logits.resize(static_cast<std::size_t>(result.exits) * total * classes);
+  for (const std::int64_t i : set.indices)
+    result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
+  for_each_batch(predictor, set, progress, [&](std::size_t first, std::span<const float> images) {
+    const std::vector<float> logits = predictor.predict_all(images);
+    const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
+    for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
+      std::copy_n(
+          logits.begin() + static_cast<std::ptrdiff_t>(k * rows), rows,
+          result.logits.begin() + static_cast<std::ptrdiff_t>((k * total + first) * classes));
+  });
+  return result;
+}
+
+StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
+                          const Policy& policy) {
+  const std::size_t count = images.size() / static_cast<std::size_t>(predictor.image_size());
+  StoppedAnswers result;
+  result.exit_index.resize(count);
+  result.answers.resize(count);
+  result.probabilities.resize(count);
+  std::vector<Opinion> opinions(count);
+  predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
+    const auto i = static_cast<std::size_t>(image);
+    Opinion& opinion = opinions[i];
+    if (!consult(policy, output.exit_index, output.logits, opinion)) return false;
+    result.exit_index[i] = output.exit_index;
+    result.answers[i] = opinion.answer;
+    result.probabilities[i] = opinion.p[static_cast<std::size_t>(opinion.answer)];
+    return true;
+  });
+  return result;
+}
+
+StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
+                         const Progress& progress) {
+  StoppedAnswers result;
+  for_each_batch(predictor, set, progress, [&](std::size_t, std::span<const float> images) {
+    const StoppedAnswers batch = stop_batch(predictor, images, policy);
+    const auto append = [](auto& all, const auto& more) {
+      all.insert(all.end(), more.begin(), more.end());
+    };
+    append(result.exit_index, batch.exit_index);
+    append(result.answers, batch.answers);
+    append(result.probabilities, batch.probabilities);
+  });
+  return result;
+}
+
+StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
+  StoppedAnswers result;
+  Opinion opinion;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    int k = 0;
+    while (!consult(policy, k, view.at(k, i), opinion)) ++k;
+    result.exit_index.push_back(k);
+    result.answers.push_back(opinion.answer);
+    result.probabilities.push_back(opinion.p[static_cast<std::size_t>(opinion.answer)]);
+  }
+  return result;
+}
+
+std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
+  std::vector<std::int64_t> answers;
+  Opinion opinion;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
+    answers.push_back(opinion.answer);
+  }
+  return answers;
+}
+
+std::string exit_place(const Graph& graph, int exit_index) {
+  const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
+  const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;
+  // A segment of several units is called "layer1.0 to layer2.1".
+  const std::size_t to = name.rfind(" to ");
+  return to == std::string::npos ? name : name.substr(to + 4);
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,172 @@
+#include "workflow/logits_cache.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/safetensors.h"
+#include "core/version.h"
+#include "model/policy_json.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// FNV-1a over 64-bit words: it tells files of this program apart, and does not withstand an
+/// attack.
+class Key {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      std::uint64_t word = 0;
+      const std::size_t count = std::min(bytes.size(), sizeof word);
+      std::memcpy(&word, bytes.data(), count);
+      value_ = (value_ ^ word) * 0x100000001b3;
+      value_ ^= value_ >> 32;
+      bytes = bytes.subspan(count);
+    }
+  }
+  template <typename T>
+  void add(const std::vector<T>& values) {
+    add(std::as_bytes(std::span(values)));
+  }
+  void add(const std::string& text) { add(std::as_bytes(std::span(text))); }
+  std::string text() const { return fmt::format("{:016x}", value_); }
+
+ private:
+  std::uint64_t value_ = 0xcbf29ce484222325;
+};
+
+/// Of all that logits depend on.
+std::string key_of(const fs::path& path, const engine::OpenedModel& model,
+                   const EvaluationSet& set) {
+  Key key;
+  key.add(graph_to_json(model.file().graph));
+  // Weights as the file holds them, scales of those in 8 bits included.
+  const Safetensors file = Safetensors::open(path);
+  for (const auto& [name, tensor] : file.tensors()) {
+    key.add(name);
+    key.add(tensor.bytes);
+  }
+  const Preprocessing& p = model.file().preprocessing;
+  key.add(fmt::format("{} {} {}", p.height, p.width, to_string(p.fit)));
+  for (const auto& triple : {p.mean, p.std}) key.add(std::as_bytes(std::span(triple)));
+  for (const std::int64_t i : set.indices) {
+    const auto index = static_cast<std::size_t>(i);
+    key.add(std::as_bytes(std::span(&set.data->hashes[index], 1)));
+    key.add(std::as_bytes(std::span(&set.data->labels[index], 1)));
+  }
+  key.add(fmt::format("{} {}", model.kernels(), to_string(model.precision())));
+  return key.text();
+}
+
+std::string policy_text(const ModelFile& model) {
+  return model.policy ? policy_to_json(*model.policy) : "";
+}
+
+const TensorView* vector_of(const Safetensors& file, const char* name, std::size_t images) {
+  const auto found = file.tensors().find(name);
+  if (found == file.tensors().end()) return nullptr;
+  const TensorView& view = found->second;
+  const bool fits = view.dtype == DType::i64 && view.shape.size() == 1 &&
+                    view.shape[0] == static_cast<std::int64_t>(images);
+  return fits ? &view : nullptr;
+}
+
+/// What the policy did, if the file says so, and of this policy.
+std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedLogits& logits,
+                                           const std::string& policy) {
+  const auto said = file.metadata().find("policy");
+  const TensorView* exits = vector_of(file, "policy.exit_index", logits.labels.size());
+  const TensorView* answers = vector_of(file, "policy.answers", logits.labels.size());
+  if (said == file.metadata().end() || said->second != policy || !exits || !answers)
+    return std::nullopt;
+  StoppedAnswers stopped;
+  const HostTensor kept_exits = exits->copy(), kept_answers = answers->copy();
+  for (const std::int64_t k : kept_exits.as<std::int64_t>()) {
+    if (k < 0 || k >= logits.exits) return std::nullopt;
+    stopped.exit_index.push_back(static_cast<int>(k));
+  }
+  for (const std::int64_t answer : kept_answers.as<std::int64_t>()) {
+    if (answer < 0 || answer >= logits.classes) return std::nullopt;
+    stopped.answers.push_back(answer);
+  }
+  return stopped;
+}
+
+std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key,
+                                    const std::string& policy, const Progress& progress) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return std::nullopt;
+  try {
+    const Safetensors file = Safetensors::open(path);
+    const auto said = file.metadata().find("key");
+    if (said == file.metadata().end() || said->second != key) return std::nullopt;
+    KeptLogits kept;
+    kept.logits = load_logits(path);
+    kept.stopped = read_stopped(file, kept.logits, policy);
+    return kept;
+  } catch (const Error& error) {
+    progress.remark(fmt::format("computed again: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
+void write_kept(const fs::path& path, const std::string& policy, const KeptLogits& kept,
+                const Progress& progress) {
+  const SavedLogits& logits = kept.logits;
+  const auto images = static_cast<std::int64_t>(logits.labels.size());
+  Tensors tensors;
+  tensors.emplace("logits", HostTensor::of({logits.exits, images, logits.classes},
+                                           std::span<const float>(logits.logits)));
+  tensors.emplace("labels", HostTensor::of({images}, std::span<const std::int64_t>(logits.labels)));
+  Metadata metadata = logits.metadata;
+  if (kept.stopped) {
+    const std::vector<std::int64_t> exits(kept.stopped->exit_index.begin(),
+                                          kept.stopped->exit_index.end());
+    tensors.emplace("policy.exit_index",
+                    HostTensor::of({images}, std::span<const std::int64_t>(exits)));
+    tensors.emplace("policy.answers",
+                    HostTensor::of({images}, std::span<const std::int64_t>(kept.stopped->answers)));
+    metadata.emplace("policy", policy);
+  }
+  try {
+    write_safetensors(path, metadata, tensors);
+  } catch (const Error& error) {
+    progress.remark(fmt::format("not kept for the next time: {}", error.what()));
+  }
+}
+
+}  // namespace
+
+fs::path kept_logits_path(const fs::path& model, const std::string& part) {
+  fs::path path = model;
+  path.replace_extension(fmt::format(".{}-logits.safetensors", part));
+  return path;
+}
+
+KeptLogits logits_of(const fs::path& path, engine::OpenedModel& model, const EvaluationSet& set,
+                     const std::string& part, const Progress& progress) {
+  const fs::path file = kept_logits_path(path, part);
+  const std::string key = key_of(path, model, set);
+  const std::string policy = policy_text(model.file());
+  if (auto kept = read_kept(file, key, policy, progress)) return std::move(*kept);
+  KeptLogits kept;
+  kept.logits = run_all_exits(model, set, progress);
+  kept.logits.metadata = {{"key", key},
+                          {"model", path.filename().string()},
+                          {"part", part},
+                          {"commit", kCommit},
+                          {"precision", std::string(to_string(model.precision()))}};
+  if (model.file().policy && part == "test")
+    kept.stopped = run_until(model, set, model.file().policy->policy, progress);
+  write_kept(file, policy, kept, progress);
+  return kept;
+}
+
+}  // namespace offramp::workflow

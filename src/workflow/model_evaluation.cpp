@@ -1,0 +1,231 @@
+#include "workflow/model_evaluation.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/version.h"
+#include "workflow/controls.h"
+#include "workflow/evaluate.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+Part part_of_data(ImagePart part) { return part == ImagePart::test ? Part::test : Part::train; }
+
+/// The images of one evaluation, and the model that they go through.
+struct Subject {
+  const EvaluateOptions& options;
+  const Progress& progress;
+  std::shared_ptr<engine::OpenedModel> model;
+  LoadedData loaded;
+  EvaluationSet set;
+
+  const ModelFile& file() const { return model->file(); }
+};
+
+void remark_skipped(const LoadedData& loaded, const Progress& progress) {
+  if (loaded.skipped.empty()) return;
+  const SkippedImage& first = loaded.skipped.front();
+  progress.remark(fmt::format("skipped {} damaged images, the first is {}: {}",
+                              loaded.skipped.size(), first.name, first.reason));
+}
+
+std::vector<std::int64_t> choose_images(const Subject& subject) {
+  const EvaluateOptions& options = subject.options;
+  if (options.part == ImagePart::test)
+    return images_to_test(options.model, subject.file(), subject.loaded, options.skip_trained);
+  try {
+    check_same_classes(subject.file(), subject.loaded.dataset);
+  } catch (const Error& error) {
+    throw_with_place(options.model.string(), error);
+  }
+  const DataProvenance& provenance = subject.file().provenance.data;
+  const auto& hashes = options.part == ImagePart::tune ? provenance.tune : provenance.certify;
+  return find_listed(options.model, subject.file(), subject.loaded.dataset, hashes,
+                     std::string(to_string(options.part)), options.data)
+      .indices;
+}
+
+PolicyEvaluation run_policy(const Subject& subject, const Evaluation& result,
+                            const ChosenPolicy& chosen) {
+  const StoppedAnswers stopped =
+      run_until(*subject.model, subject.set, chosen.policy, subject.progress);
+  const LogitsView view = result.logits.view();
+  const StoppedAnswers replayed = replay(view, chosen.policy);
+  PolicyEvaluation policy;
+  policy.chosen = chosen;
+  policy.metrics = measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
+                                   last_answers(view, chosen.policy)},
+                                  result.cost.relative_costs());
+  for (std::size_t i = 0; i < stopped.answers.size(); ++i)
+    policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
+                             stopped.answers[i] != replayed.answers[i];
+  policy.answers = stopped.answers;
+  policy.of_model = !subject.options.policy.threshold;
+  policy.certificate_lost =
+      policy.of_model && subject.file().policy->guarantee && !chosen.guarantee;
+  policy.drift = drift_of(chosen, policy.metrics.shares, result.metrics.images);
+  return policy;
+}
+
+/// The same images, as another model takes them.
+class OtherModel {
+ public:
+  OtherModel(const std::filesystem::path& path, const Subject& subject)
+      : model_(open_model(path, subject.options.run, subject.progress)),
+        progress_(subject.progress),
+        set_(subject.set) {
+    const Preprocessing &ours = *set_.preprocessing, &theirs = model_->file().preprocessing;
+    if (ours.height != theirs.height || ours.width != theirs.width || ours.fit != theirs.fit) {
+      again_ = load_data(subject.options.data, part_of_data(subject.options.part),
+                         load_options(model_->file()));
+      if (again_.dataset.hashes != subject.loaded.dataset.hashes)
+        throw Error("{}: the images changed while they were read", subject.options.data);
+      set_.data = &again_.dataset;
+    }
+    set_.preprocessing = &theirs;
+    try {
+      check_same_classes(model_->file(), *set_.data);
+    } catch (const Error& error) {
+      throw_with_place(path.string(), error);
+    }
+    refuse_trained_images(path, model_->file(), *set_.data, set_.indices);
+  }
+  OtherModel(const OtherModel&) = delete;
+
+  const engine::OpenedModel& model() const { return *model_; }
+  StoppedAnswers run(const Policy& policy) { return run_until(*model_, set_, policy, progress_); }
+
+ private:
+  std::shared_ptr<engine::OpenedModel> model_;
+  const Progress& progress_;
+  LoadedData again_;
+  EvaluationSet set_;
+};
+
+OtherNetwork run_other(const std::filesystem::path& path, const Subject& subject) {
+  OtherModel model(path, subject);
+  OtherNetwork other;
+  other.name = path.string();
+  other.cost = model.model().cost();
+  other.last = model.run(never_stop(static_cast<int>(other.cost.exit_macs.size()))).answers;
+  if (const auto& chosen = model.model().file().policy) other.stopped = model.run(chosen->policy);
+  return other;
+}
+
+/// What the policy, or without one the last exit, is compared with.
+void add_controls(const Subject& subject, Evaluation& result) {
+  const LogitsView view = result.logits.view();
+  const std::vector<std::int64_t> answers =
+      result.policy ? result.policy->answers : last_answers(view, never_stop(view.exits));
+  if (result.policy)
+    result.controls = own_controls(view, result.cost, answers, result.policy->metrics);
+  for (const std::filesystem::path& path : subject.options.compare)
+    for (ReportControl& control : network_controls(run_other(path, subject), result.cost.plain_macs,
+                                                   result.logits.labels, answers))
+      result.controls.push_back(std::move(control));
+}
+
+/// The thresholds of a sweep are chosen on the model's tune images.
+Sweep run_sweep(const Subject& subject, const Evaluation& result) {
+  const EvaluateOptions& options = subject.options;
+  if (result.logits.exits < 2)
+    throw Error("{}: has no early exit to sweep over", options.model.string());
+  const bool test = options.part == ImagePart::test;
+  const LoadedData train =
+      test ? load_data(options.data, Part::train, load_options(subject.file())) : LoadedData{};
+  const Dataset& data = test ? train.dataset : subject.loaded.dataset;
+  const std::vector<std::int64_t> indices =
+      find_listed(options.model, subject.file(), data, subject.file().provenance.data.tune, "tune",
+                  options.data)
+          .indices;
+  const SavedLogits tune = run_all_exits(
+      *subject.model, {&data, indices, &subject.file().preprocessing, options.run.images_at_once()},
+      subject.progress);
+  return sweep_all(tune.view(), result.logits.view(), result.cost.relative_costs());
+}
+
+void keep_logits(const Subject& subject, Evaluation& result) {
+  result.logits.metadata = {{"model", subject.options.model.string()},
+                            {"data", result.source},
+                            {"part", std::string(to_string(subject.options.part))},
+                            {"commit", kCommit},
+                            {"precision", result.precision},
+                            {"kernels", result.kernels}};
+  save_logits(subject.options.save_logits, result.logits);
+}
+
+}  // namespace
+
+std::string_view to_string(ImagePart part) {
+  switch (part) {
+    case ImagePart::test:
+      return "test";
+    case ImagePart::tune:
+      return "tune";
+    case ImagePart::certify:
+      return "certify";
+  }
+  return "";
+}
+
+ImagePart image_part_from_string(std::string_view word) {
+  for (const ImagePart part : {ImagePart::test, ImagePart::tune, ImagePart::certify})
+    if (word == to_string(part)) return part;
+  throw UsageError("part: expected test, tune or certify, got {}", quote(word));
+}
+
+std::vector<std::filesystem::path> EvaluateOptions::inputs() const {
+  std::vector<std::filesystem::path> files = compare;
+  files.insert(files.end(), {model, data});
+  return files;
+}
+
+Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
+  check(options.policy);
+  if (!options.save_logits.empty())
+    check_output("save_logits", options.save_logits, options.inputs());
+  Subject subject{options, progress, open_model(options.model, options.run, progress), {}, {}};
+  subject.loaded =
+      load_data(options.data, part_of_data(options.part), load_options(subject.file()));
+  const LoadedData& loaded = subject.loaded;
+  remark_skipped(loaded, progress);
+  subject.set = {&loaded.dataset, choose_images(subject), &subject.file().preprocessing,
+                 options.run.images_at_once()};
+  const auto images = static_cast<std::int64_t>(subject.set.indices.size());
+  if (options.part == ImagePart::test) {
+    if (const std::int64_t left_out = loaded.dataset.size() - images; left_out > 0)
+      progress.remark(fmt::format("left out {} images that the model was trained on", left_out));
+    log_test_read(options.model, {options.command, loaded.source, images}, progress);
+  }
+
+  Evaluation result;
+  result.source = loaded.source;
+  result.precision = to_string(subject.model->precision());
+  result.kernels = subject.model->kernels();
+  result.classes = subject.file().classes;
+  result.cost = subject.model->cost();
+  result.logits = run_all_exits(*subject.model, subject.set, progress);
+  if (!options.save_logits.empty()) keep_logits(subject, result);
+  const LogitsView view = result.logits.view();
+  result.metrics = measure(view, subject.file().loss_weights);
+  result.overthinking = overthinking_by_class(view);
+  for (int k = 0; k < view.exits; ++k) {
+    result.places.push_back(exit_place(subject.file().graph, k));
+    if (options.confusion) result.confusion.push_back(confusion_matrix(view, k));
+  }
+  if (const auto chosen =
+          policy_for(options.policy, subject.file(), subject.model->certificate().holds))
+    result.policy = run_policy(subject, result, *chosen);
+  add_controls(subject, result);
+  if (options.sweep) result.sweep = run_sweep(subject, result);
+  return result;
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,59 @@
+#include "workflow/model_info.h"
+
+#include "graph/cost.h"
+#include "graph/table.h"
+#include "workflow/evaluate.h"
+#include "workflow/model_or_recipe.h"
+
+namespace offramp::workflow {
+namespace {
+
+ModelFacts facts_of(const ModelFile& model) {
+  const DataProvenance& data = model.provenance.data;
+  return {model.classes,
+          model.preprocessing,
+          data.source,
+          static_cast<std::int64_t>(data.train.size()),
+          static_cast<std::int64_t>(data.tune.size()),
+          static_cast<std::int64_t>(data.certify.size())};
+}
+
+}  // namespace
+
+ModelInfo describe_model(const std::string& path, std::int64_t classes) {
+  ModelInfo info;
+  Graph graph;
+  if (is_recipe(path)) {
+    graph = graph_of_recipe(path, classes);
+  } else {
+    const MappedModel mapped = map_model(path);
+    info.facts = facts_of(mapped.model);
+    graph = mapped.model.graph;
+  }
+  const Cost cost = cost_of(graph);
+  info.network = graph.name;
+  info.macs = cost.plain_macs;
+  info.parameters = cost.total_parameters();
+  for (std::size_t k = 0; k < cost.exit_macs.size(); ++k) {
+    const int exit_index = static_cast<int>(k);
+    info.exits.push_back({exit_index + 1, exit_place(graph, exit_index), cost.exit_macs[k],
+                          cost.relative(exit_index)});
+  }
+  info.layers = layer_table(graph);
+  return info;
+}
+
+CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
+                               const RunOptions& options, const Progress& progress) {
+  const ModelFile model = model_or_recipe(path, classes);
+  // As any command would run it: the file's own check included.
+  const auto opened = open_model(model, options, progress);
+  CompiledTableOptions compiling;
+  compiling.precision = opened->precision();
+  if (model.deployment) compiling.ranges = model.deployment->ranges;
+  compiling.batch = batch;
+  compiling.threads = options.threads;
+  return {compiled_table(model.graph, model.weights, compiling), opened->kernels()};
+}
+
+}  // namespace offramp::workflow

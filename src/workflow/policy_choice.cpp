@@ -1,0 +1,48 @@
+#include "workflow/policy_choice.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "policy/criteria.h"
+
+namespace offramp::workflow {
+
+void check(const PolicyChoice& choice) {
+  if (!choice.threshold) return;
+  if (choice.no_policy) throw UsageError("no_policy: excludes a threshold");
+  try {
+    check_threshold(choice.criterion, *choice.threshold);
+  } catch (const Error& error) {
+    throw_with_place("threshold", error);
+  }
+}
+
+std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFile& model,
+                                       bool certificate_holds) {
+  check(choice);
+  if (choice.threshold) {
+    ChosenPolicy chosen;
+    chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
+    chosen.policy.criterion = choice.criterion;
+    // The threshold is meant in the scores' own precision: 0.9 as typed must not lie above 0.9f.
+    std::ranges::fill(chosen.policy.thresholds, static_cast<float>(*choice.threshold));
+    chosen.aim = FixedThreshold{*choice.threshold};
+    return chosen;
+  }
+  if (choice.no_policy || !model.policy) return std::nullopt;
+  ChosenPolicy chosen = *model.policy;
+  if (!certificate_holds) {
+    chosen.guarantee.reset();
+    chosen.path.reset();
+  }
+  return chosen;
+}
+
+std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
+                                     std::int64_t images) {
+  if (!chosen.seen) return std::nullopt;
+  return compare_exits(shares, static_cast<double>(images), chosen.seen->shares,
+                       static_cast<double>(chosen.seen->images));
+}
+
+}  // namespace offramp::workflow

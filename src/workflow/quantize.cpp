@@ -1,0 +1,182 @@
+#include "workflow/quantize.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "engine/stored_logits.h"
+#include "image/image.h"
+#include "policy/policy.h"
+#include "runtime/precision.h"
+#include "runtime/quantize.h"
+#include "workflow/evaluate.h"
+#include "workflow/output_file.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kCheckSeed = 1;  // of the images that a file keeps logits of
+
+/// `count` of the images listed, evenly spread over the data set.
+std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, int count) {
+  const auto all = static_cast<std::int64_t>(indices.size());
+  const std::int64_t wanted = std::min<std::int64_t>(count, all);
+  std::vector<std::int64_t> chosen;
+  for (std::int64_t i = 0; i < wanted; ++i)
+    chosen.push_back(indices[static_cast<std::size_t>(i * all / wanted)]);
+  return chosen;
+}
+
+std::vector<float> inputs_of(const Dataset& data, const std::vector<std::int64_t>& indices,
+                             const ModelFile& model) {
+  const Shape& shape = model.graph.input;
+  const auto size = static_cast<std::size_t>(element_count(shape));
+  std::vector<float> images(indices.size() * size);
+  for (std::size_t i = 0; i < indices.size(); ++i)
+    normalise(data.image(indices[i]), model.preprocessing,
+              std::span(images).subspan(i * size, size));
+  return images;
+}
+
+std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours) {
+  std::vector<ExitLoss> exits;
+  const std::int64_t images = ours.images();
+  for (int k = 0; k < ours.exits; ++k) {
+    std::int64_t right = 0, reference_right = 0, same = 0, gained = 0, lost = 0;
+    for (std::int64_t i = 0; i < images; ++i) {
+      const std::int64_t label = ours.labels[static_cast<std::size_t>(i)];
+      const int a = argmax(ours.at(k, i)), b = argmax(reference.at(k, i));
+      same += a == b;
+      right += a == label;
+      reference_right += b == label;
+      gained += a == label && b != label;
+      lost += a != label && b == label;
+    }
+    const auto n = static_cast<double>(images);
+    exits.push_back({static_cast<double>(reference_right) / n, static_cast<double>(right) / n,
+                     paired_difference(gained, lost, images), static_cast<double>(same) / n});
+  }
+  return exits;
+}
+
+/// The options by which the policy is chosen again; nullopt where it cannot be, and result says
+/// why.
+std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& options,
+                                                        const ModelFile& model, Quantized& result) {
+  if (!model.policy) {
+    result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
+    return std::nullopt;
+  }
+  if (!can_be_met_again(*model.policy)) {
+    result.no_policy = fmt::format(
+        "the policy's aim ({}) cannot be met again from what the model holds: choose one with "
+        "\"offramp calibrate\"",
+        describe_aim(model.policy->aim));
+    return std::nullopt;
+  }
+  CalibrateOptions again;
+  again.model = options.model;
+  again.data = options.data;
+  again.out = options.written_to();
+  again.shape = {model.policy->policy.criterion, model.policy->policy.ensemble};
+  again.aim = *model.policy->aim;
+  again.run = {options.precision, options.threads};
+  return again;
+}
+
+/// Chooses the policy of the model anew for what was made of it, and writes the file: at the end
+/// and in one step, so that the one that was there is whole until then.
+void write_with_policy(const QuantizeOptions& options, const ModelFile& model, ModelFile deployed,
+                       Quantized& result, const Progress& progress) {
+  deployed.certificates =
+      std::max(model.certificates, certificates_drawn(options.written_to(), model));
+  const auto again = options_to_choose_again(options, model, result);
+  if (!again) {
+    save_model(options.written_to(), deployed);
+    return;
+  }
+  result.policy_options = *again;
+  result.policy = calibrate(*again, std::move(deployed), progress);
+}
+
+ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, const Dataset& data,
+                        Quantized& result) {
+  if (options.precision == "bf16") return rounded_to_bf16(model);
+  const auto observed = spread(images_listed(data, model.provenance.data.train), options.images);
+  if (observed.empty())
+    throw Error(
+        "{}: holds no image that the model was trained on: ranges of activations are "
+        "observed on those",
+        options.data);
+  result.observed = static_cast<std::int64_t>(observed.size());
+  return quantised_to_int8(model, inputs_of(data, observed, model),
+                           options.threads > 0 ? options.threads : usable_cores());
+}
+
+}  // namespace
+
+fs::path QuantizeOptions::written_to() const {
+  if (!out.empty()) return out;
+  fs::path path = model;
+  return path.replace_extension("." + precision + ".safetensors");
+}
+
+bool can_be_met_again(const ChosenPolicy& chosen) {
+  if (!chosen.aim || cost_unit_of(*chosen.aim) == CostUnit::ms) return false;
+  const auto* drop = std::get_if<AccuracyDrop>(&*chosen.aim);
+  return drop == nullptr || drop->reference.empty();
+}
+
+Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
+  const Precision precision = precision_from_string(options.precision);
+  if (precision == Precision::f32)
+    throw UsageError("precision: a deployment file holds bf16 or int8, got \"f32\"");
+  if (options.images < 1)
+    throw UsageError("images: expected at least 1 to observe, got {}", options.images);
+  if (!has_instructions_for(precision))
+    throw Error("this CPU has no instructions for {}: what it would lose could not be measured",
+                options.precision);
+  const fs::path out = options.written_to();
+  check_output("out", out, {options.model, options.data});
+
+  const ModelFile model = load_model(options.model);
+  const LoadedData train = load_data(options.data, Part::train, load_options(model));
+  Quantized result;
+  ModelFile deployed;
+  try {
+    check_same_classes(model, train.dataset);
+    deployed = deployed_from(options, model, train.dataset, result);
+  } catch (const Error& error) {
+    throw_with_place(options.model.string(), error);
+  }
+  const ListedImages listed = find_listed(options.model, model, train.dataset,
+                                          model.provenance.data.tune, "tune", options.data);
+  const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
+  const auto in_f32 = open_model(model, {"f32", options.threads}, progress);
+  const SavedLogits reference = run_all_exits(*in_f32, tune, progress);
+  const auto opened = open_model(deployed, {options.precision, options.threads}, progress);
+  const SavedLogits ours = run_all_exits(*opened, tune, progress);
+  result.tune_images = static_cast<std::int64_t>(tune.indices.size());
+  result.exits = losses(reference.view(), ours.view());
+
+  const ExitLoss& last = result.exits.back();
+  deployed.deployment->measured = {result.tune_images,  last.agreement,
+                                   last.accuracy,       last.reference_accuracy,
+                                   last.difference.low, last.difference.high};
+  result.within_bounds = is_within_bounds(*deployed.deployment);
+  deployed.deployment->check = {
+      kCheckSeed, engine::logits_to_store(opened->for_one(), deployed.graph, kCheckSeed)};
+  write_with_policy(options, model, std::move(deployed), result, progress);
+  result.bytes_before = static_cast<std::int64_t>(fs::file_size(options.model));
+  result.bytes = static_cast<std::int64_t>(fs::file_size(out));
+  return result;
+}
+
+}  // namespace offramp::workflow

@@ -1,0 +1,246 @@
+#include "workflow/report_input.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/system.h"
+#include "core/text.h"
+#include "core/version.h"
+#include "eval/sweep.h"
+#include "graph/cost.h"
+#include "policy/calibration.h"
+#include "policy/criteria.h"
+#include "recipe/recipe.h"
+#include "workflow/controls.h"
+#include "workflow/evaluate.h"
+#include "workflow/logits_cache.h"
+#include "workflow/policy_choice.h"
+#include "workflow/provenance.h"
+#include "workflow/run_folder.h"
+
+namespace offramp::workflow {
+namespace {
+
+constexpr int kCurvePoints = 200;
+
+std::string time_text(double seconds) {
+  const auto whole = static_cast<std::int64_t>(seconds);
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
+}
+
+/// The epochs of a run, as the report shows them.
+Training training_of(const FoundRun& run) {
+  Training training;
+  training.name = run.name;
+  for (EpochReport& epoch : RunFolder(run.folder).epochs())
+    training.epochs.push_back(
+        {epoch.epoch, epoch.loss, std::move(epoch.train_accuracy), std::move(epoch.tune_accuracy)});
+  return training;
+}
+
+/// What the model remembers of its training, and what runs it now: name and value, for people.
+std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model) {
+  const Cost cost = cost_of(model.graph);
+  const DataProvenance& data = model.provenance.data;
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"network", model.graph.name},
+      {"parameters", with_commas(cost.total_parameters())},
+      {"MACs of the plain network", with_commas(cost.plain_macs)},
+      {"trained on",
+       fmt::format("{} images{}{}", with_commas(static_cast<std::int64_t>(data.train.size())),
+                   data.source.empty() ? "" : " of ", data.source)},
+      {"chosen on, tune",
+       fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.tune.size())))},
+      {"kept to certify",
+       fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.certify.size())))}};
+  const TrainingDetails details = training_details(model);
+  const auto add = [&](const char* key, const std::string& text) {
+    if (!text.empty()) facts.emplace_back(fmt::format("training: {}", key), text);
+  };
+  const auto add_number = [&](const char* key, const auto& value) {
+    if (value) add(key, fmt::format("{}", *value));
+  };
+  add_number("seed", details.seed);
+  add_number("epoch", details.epoch);
+  add_number("step", details.step);
+  add("precision", details.precision);
+  add("device", details.device);
+  add_number("threads", details.threads);
+  add("commit", details.commit);
+  if (details.seconds) add("time", time_text(*details.seconds));
+  facts.emplace_back("this report by", fmt::format("offramp {} ({})", kVersion, kCommit));
+  facts.emplace_back("on", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
+  return facts;
+}
+
+/// A run, its model, and the test images as it takes them with their logits.
+class Subject {
+ public:
+  /// @param data  source; empty: that of the run's recipe
+  Subject(const std::string& path, const std::string& data, const ReportOptions& options,
+          const Progress& progress)
+      : run(find_run(path)),
+        model(open_model(run.model, options.run, progress)),
+        source(data.empty() ? source_of_run() : data) {
+    loaded = load_data(source, Part::test, load_options(file()));
+    indices = images_to_test(run.model, file(), loaded, options.skip_trained);
+    log_test_read(
+        run.model,
+        {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
+        progress);
+    kept = logits_of(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
+  }
+  Subject(const Subject&) = delete;
+
+  const ModelFile& file() const { return model->file(); }
+  LogitsView view() const { return kept.logits.view(); }
+  EvaluationSet set_of(const Dataset& data, const std::vector<std::int64_t>& images,
+                       const ReportOptions& options) const {
+    return {&data, images, &file().preprocessing, options.run.images_at_once()};
+  }
+
+  FoundRun run;
+  std::shared_ptr<engine::OpenedModel> model;
+  std::string source;
+  LoadedData loaded;
+  std::vector<std::int64_t> indices;  ///< of the images tested
+  KeptLogits kept;
+
+ private:
+  std::string source_of_run() const {
+    const std::string text = recipe_text(run, file());
+    if (text.empty())
+      throw UsageError("data: {} does not say where its images are", run.model.string());
+    return parse_recipe(text, run.model.string()).data.source;
+  }
+};
+
+ReportPolicy policy_of(const Subject& subject) {
+  const LogitsView view = subject.view();
+  ReportPolicy policy;
+  policy.policy = never_stop(view.exits);
+  const auto chosen = policy_for({}, subject.file(), subject.model->certificate().holds);
+  if (chosen) {
+    policy.policy = chosen->policy;
+    policy.aim = describe_aim(chosen->aim);
+    if (const auto& given = chosen->guarantee)
+      policy.guarantee = fmt::format(
+          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} others at "
+          "{}",
+          given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
+          given->precision);
+  }
+  policy.executed = chosen && subject.kept.stopped;
+  const StoppedAnswers stopped =
+      policy.executed ? *subject.kept.stopped : replay(view, policy.policy);
+  policy.exit_index = stopped.exit_index;
+  policy.answers = stopped.answers;
+  const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
+  policy.metrics =
+      measure_policy({labels, policy.exit_index, policy.answers, last_answers(view, policy.policy)},
+                     subject.model->relative_costs());
+  return policy;
+}
+
+/// Accuracy against cost for every criterion, thresholds chosen on the model's tune images; or why
+/// there is none.
+void add_curves(const Subject& subject, const ReportOptions& options, const Progress& progress,
+                ReportInput& input) {
+  if (input.test.exits < 2) {
+    input.no_curves = "The network has no early exit.";
+    return;
+  }
+  const ModelFile& model = subject.file();
+  const LoadedData train = load_data(subject.source, Part::train, load_options(model));
+  const std::vector<std::int64_t> indices =
+      images_listed(train.dataset, model.provenance.data.tune);
+  if (indices.empty()) {
+    input.no_curves = "The data hold none of the model's tune images to choose thresholds on.";
+    return;
+  }
+  refuse_trained_images(subject.run.model, model, train.dataset, indices);
+  const SavedLogits tune =
+      logits_of(subject.run.model, *subject.model, subject.set_of(train.dataset, indices, options),
+                "tune", progress)
+          .logits;
+  const std::vector<Criterion> criteria = all_criteria();
+  const Policy shape =
+      fit_policy({Criterion::confidence, input.policy.policy.ensemble}, tune.view());
+  const auto thresholds = sweep_thresholds(shape, criteria, tune.view(), kCurvePoints);
+  input.curves = sweep(shape, criteria, thresholds, input.test, input.costs);
+}
+
+void add_other(const std::string& path, const ReportOptions& options, const Subject& subject,
+               const Progress& progress, ReportInput& input) {
+  const Subject other(path, subject.source, options, progress);
+  if (other.loaded.dataset.hashes != subject.loaded.dataset.hashes ||
+      other.indices != subject.indices)
+    throw Error("{} and {} cannot be tested on the same images of {}", path, subject.run.name,
+                subject.source);
+  OtherNetwork network;
+  network.name = other.run.name;
+  network.cost = other.model->cost();
+  network.last = last_answers(other.view(), never_stop(other.view().exits));
+  if (const auto& chosen = other.file().policy)
+    network.stopped =
+        other.kept.stopped ? other.kept.stopped : replay(other.view(), chosen->policy);
+  for (ReportControl& control : network_controls(network, subject.model->cost().plain_macs,
+                                                 input.test.labels, input.policy.answers))
+    input.controls.push_back(std::move(control));
+  if (Training training = training_of(other.run); !training.epochs.empty())
+    input.trainings.push_back(std::move(training));
+}
+
+ReportInput input_of(const std::shared_ptr<const Subject>& subject, const ReportOptions& options,
+                     const Progress& progress) {
+  ReportInput input;
+  input.title = subject->run.name;
+  input.data = subject->loaded.source;
+  input.classes = subject->file().classes;
+  input.test = subject->view();
+  for (int k = 0; k < input.test.exits; ++k)
+    input.places.push_back(exit_place(subject->file().graph, k));
+  input.costs = subject->model->relative_costs();
+  input.metrics = measure(input.test, subject->file().loss_weights);
+  input.policy = policy_of(*subject);
+  if (input.test.exits > 1)
+    input.controls = own_controls(input.test, subject->model->cost(), input.policy.answers,
+                                  input.policy.metrics);
+  add_curves(*subject, options, progress, input);
+  if (Training training = training_of(subject->run); !training.epochs.empty())
+    input.trainings.push_back(std::move(training));
+  for (std::size_t i = 1; i < options.runs.size(); ++i)
+    add_other(options.runs[i], options, *subject, progress, input);
+  for (const std::int64_t i : subject->indices)
+    input.names.push_back(subject->loaded.dataset.names[static_cast<std::size_t>(i)]);
+  input.image = [subject](std::int64_t i) {
+    const Dataset& images = subject->loaded.dataset;
+    const auto pixels = images.image(subject->indices[static_cast<std::size_t>(i)]);
+    return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
+  };
+  input.facts = facts_of(subject->file());
+  input.facts.emplace_back("precision of this report", to_string(subject->model->precision()));
+  input.facts.emplace_back("kernels of this report", subject->model->kernels());
+  input.recipe = recipe_text(subject->run, subject->file());
+  return input;
+}
+
+}  // namespace
+
+std::filesystem::path report_path(const std::string& run) {
+  return RunFolder(find_run(run).folder).report();
+}
+
+GatheredReport gather_report(const ReportOptions& options, const Progress& progress) {
+  if (options.runs.empty()) throw UsageError("runs: expected at least one");
+  const auto subject =
+      std::make_shared<const Subject>(options.runs.front(), options.data, options, progress);
+  return {subject->source, subject, input_of(subject, options, progress)};
+}
+
+}  // namespace offramp::workflow

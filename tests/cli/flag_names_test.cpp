@@ -1,0 +1,40 @@
+#include "cli/flag_names.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace offramp::cli {
+namespace {
+
+using testing::ThrowsMessage;
+
+TEST(FlagNames, TakeThePlaceOfTheField) {
+  EXPECT_EQ(with_flag_name("max_drop: expected a fraction of 1, got 5"),
+            "--max-accuracy-drop: expected a fraction of 1, got 5");
+  EXPECT_EQ(with_flag_name("save_logits: x is what is read"), "--save-logits: x is what is read");
+}
+
+TEST(FlagNames, LeaveOtherMessagesAlone) {
+  for (const char* message :
+       {"data:3: unknown key \"sauce\"", "recipe.toml:2: epochs: none", "out"})
+    EXPECT_EQ(with_flag_name(message), message);
+}
+
+TEST(FlagNames, AreInErrorsOfWrongUsageAlone) {
+  EXPECT_THAT([] { naming_flags([]() -> int { throw UsageError("out: no"); }); },
+              ThrowsMessage<UsageError>("--out: no"));
+  EXPECT_THAT([] { naming_flags([]() -> int { throw Error("out: no"); }); },
+              ThrowsMessage<Error>("out: no"));
+  EXPECT_EQ(naming_flags([] { return 7; }), 7);
+}
+
+TEST(FlagNames, AdviseToSkipTrainedImagesWhereACommandCan) {
+  const auto refuse = []() -> int { throw workflow::TrainedOnImages("m: trained on 2"); };
+  EXPECT_THAT([&] { naming_flags(refuse); },
+              ThrowsMessage<workflow::TrainedOnImages>("m: trained on 2"));
+  EXPECT_THAT([&] { naming_flags(refuse, Advice::skip_trained); },
+              ThrowsMessage<Error>("m: trained on 2 (--skip-trained leaves them out)"));
+}
+
+}  // namespace
+}  // namespace offramp::cli

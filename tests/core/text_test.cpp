@@ -1,0 +1,37 @@
+#include "core/text.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "core/numbers.h"
+#include "core/system.h"
+
+namespace offramp {
+namespace {
+
+TEST(Text, GroupsDigits) {
+  EXPECT_EQ(with_commas(0), "0");
+  EXPECT_EQ(with_commas(999), "999");
+  EXPECT_EQ(with_commas(1000), "1,000");
+  EXPECT_EQ(with_commas(555422720), "555,422,720");
+  EXPECT_EQ(with_commas(-1000), "-1,000");
+  EXPECT_EQ(with_commas(-100), "-100");
+  EXPECT_EQ(with_commas(std::numeric_limits<std::int64_t>::min()), "-9,223,372,036,854,775,808");
+}
+
+TEST(Text, GivesBytesInMillions) {
+  EXPECT_EQ(megabytes(16'123'456), "16.1 MB");
+  EXPECT_EQ(megabytes(0), "0.0 MB");
+}
+
+TEST(Numbers, TheMedianIsTheMiddleOfTheSorted) {
+  EXPECT_EQ(median({3}), 3);
+  EXPECT_EQ(median({9, 1, 5}), 5);
+  EXPECT_EQ(median({4, 1, 3, 2}), 3);
+}
+
+TEST(System, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }
+
+}  // namespace
+}  // namespace offramp

@@ -1,0 +1,106 @@
+#include "eval/readings.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "core/random.h"
+#include "eval/metrics.h"
+
+namespace offramp {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+struct Logits {
+  std::vector<float> values;
+  std::vector<std::int64_t> labels;
+  LogitsView view(int exits, int classes) const { return {values, labels, exits, classes}; }
+};
+
+/// Two exits, two classes, five images of class 0; the gap is that class's lead.
+Logits five_images() {
+  Logits logits{{}, {0, 0, 0, 0, 0}};
+  for (const float gap : {2.0f, 2.0f, -1.0f, 3.0f, -1.0f,  // exit 1: images 0, 1, 3 right
+                          1.0f, -2.0f, 1.0f, -2.0f, -1.0f})
+    logits.values.insert(logits.values.end(), {gap, 0.0f});
+  return logits;
+}
+
+TEST(Readings, ConfidenceIsTheSoftmaxAtTheTemperature) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {2, 1};
+  const Readings readings(logits.view(2, 2), temperatures);
+  EXPECT_NEAR(readings.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
+  EXPECT_NEAR(readings.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
+  EXPECT_EQ(readings.at(1, 1).answer, 1);
+  EXPECT_FALSE(readings.right(1, 1));
+}
+
+TEST(Readings, CountsFlows) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {1, 1};
+  const Flow flow = offramp::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
+  EXPECT_EQ(flow.stays_right, 1);  // image 0
+  EXPECT_EQ(flow.gets_wrong, 2);   // 1, 3
+  EXPECT_EQ(flow.gets_right, 1);   // 2
+  EXPECT_EQ(flow.stays_wrong, 1);  // 4
+}
+
+TEST(Readings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
+  const Logits logits = five_images();
+  const std::vector<float> temperatures = {1, 1};
+  const Readings readings(logits.view(2, 2), temperatures);
+  EXPECT_THAT(most_confident(readings, 0, true, 9), ElementsAre(3, 0, 1));
+  EXPECT_THAT(most_confident(readings, 0, true, 2), ElementsAre(3, 0));
+  EXPECT_THAT(most_confident(readings, 0, false, 9), ElementsAre(2, 4));
+  EXPECT_THAT(most_confident(readings, 1, false, 9), ElementsAre(1, 3, 4));
+  EXPECT_THAT(overthought(readings, 9), ElementsAre(3, 1));
+}
+
+TEST(Readings, ConfidencesThatRoundToOneAreStillOrdered) {
+  const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
+  const std::vector<float> temperatures = {1};
+  const Readings readings(logits.view(1, 2), temperatures);
+  EXPECT_EQ(readings.at(0, 0).confidence, 1);
+  EXPECT_THAT(most_confident(readings, 0, true, 3), ElementsAre(1, 2, 0));
+  EXPECT_THAT(overthought(readings, 3), IsEmpty());
+}
+
+TEST(Readings, ReliabilityAgreesWithTheMetrics) {
+  constexpr std::int64_t kImages = 2000;
+  Logits logits;
+  KeyedRandom random(4, 0);
+  for (std::int64_t i = 0; i < 3 * kImages * 7; ++i) logits.values.push_back(random.uniform(-3, 3));
+  for (std::int64_t i = 0; i < kImages; ++i)
+    logits.labels.push_back(static_cast<std::int64_t>(random.below(7)));
+  const std::vector<float> ones(3, 1.0f);
+  const std::vector<double> weights(3, 1.0);
+  const Readings readings(logits.view(3, 7), ones);
+  const Metrics metrics = measure(logits.view(3, 7), weights);
+  for (int k = 0; k < 3; ++k) {
+    const Reliability found = reliability(readings, k);
+    std::int64_t images = 0;
+    for (const ReliabilityBin& bin : found.bins()) images += bin.images;
+    EXPECT_EQ(images, kImages);
+    EXPECT_NEAR(found.error(), metrics.exits[static_cast<std::size_t>(k)].ece, 1e-12);
+  }
+}
+
+TEST(Readings, CountsWhereClassesLeave) {
+  const Logits logits{{1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 2}};
+  const std::vector<int> exit_index = {0, 1, 1};
+  const std::vector<std::int64_t> answers = {0, 1, 2};
+  const auto classes = leaving_by_class(logits.view(2, 3), exit_index, answers);
+  ASSERT_EQ(classes.size(), 3u);
+  EXPECT_THAT(classes[0].left, ElementsAre(1, 1));
+  EXPECT_THAT(classes[0].right, ElementsAre(1, 0));
+  EXPECT_EQ(classes[0].mean_exit(), 0.5);
+  EXPECT_EQ(classes[1].images, 0);
+  EXPECT_EQ(classes[1].mean_exit(), -1);
+  EXPECT_THAT(classes[2].right, ElementsAre(0, 1));
+}
+
+}  // namespace
+}  // namespace offramp

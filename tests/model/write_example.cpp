@@ -1,0 +1,8 @@
+// model_write_example FILE: writes the example of the newest format that is kept in
+// tests/data/models. Run once for each version of the format.
+#include "tests/model/tiny_model.h"
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  offramp::save_model(argv[1], offramp::tiny_certified_model());
+}

@@ -1,0 +1,78 @@
+#include "policy/chosen_policy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "core/error.h"
+
+namespace offramp {
+namespace {
+
+using testing::ThrowsMessage;
+
+/// A certified policy of three exits: the second of three steps passed, the third failed.
+ChosenPolicy certified() {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.policy.thresholds = {0.9f, std::nullopt};
+  chosen.aim = HarmGuarantee{0.01};
+  chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "kernels"};
+  chosen.seen = ExitsSeen{2000, {0.5, 0.25, 0.25}};
+  chosen.path = CertifiedPath{{{Thresholds(2), 0, 0.9, 1},
+                               {{0.9f, std::nullopt}, 29, 0.9, 0.75},
+                               {{0.9f, 0.8f}, 45, 0.89, 0.7}},
+                              1};
+  return chosen;
+}
+
+void expect_refused(const std::function<void(ChosenPolicy&)>& edit, const std::string& message) {
+  ChosenPolicy chosen = certified();
+  edit(chosen);
+  EXPECT_THAT([&] { check(chosen, 3); }, ThrowsMessage<Error>(message));
+}
+
+TEST(ChosenPolicy, RefusesAPathThatIsNotItsOwn) {
+  check(certified(), 3);
+  expect_refused([](ChosenPolicy& c) { c.guarantee.reset(); },
+                 "path: there is no guarantee that it belongs to");
+  expect_refused([](ChosenPolicy& c) { c.path->steps.clear(); },
+                 "path.chosen: got 1, expected the last or the last but one of 0 steps");
+  expect_refused([](ChosenPolicy& c) { c.path->chosen = 0; },
+                 "path.chosen: got 0, expected the last or the last but one of 3 steps");
+  expect_refused([](ChosenPolicy& c) { c.path->chosen = 2; },
+                 "path.steps[2].thresholds: differ from the policy's");
+  expect_refused([](ChosenPolicy& c) { c.path->steps[0].thresholds.pop_back(); },
+                 "path.steps[0].thresholds: 1 do not fit 2 early exits");
+  // A step that stops later than one before it is on no path of certified steps.
+  expect_refused([](ChosenPolicy& c) { c.path->steps[2].thresholds[0] = 0.95f; },
+                 "path.steps[2].thresholds: one is above that of the step before");
+  expect_refused([](ChosenPolicy& c) { c.path->steps[2].thresholds[0].reset(); },
+                 "path.steps[2].thresholds: one is above that of the step before");
+  expect_refused([](ChosenPolicy& c) { c.path->steps[2].counted = 4001; },
+                 "path.steps[2].counted: 4001 of 4000 images");
+  expect_refused([](ChosenPolicy& c) { c.path->steps[1].counted = 28; },
+                 "path.steps[1].counted: got 28, but the guarantee says 29");
+}
+
+TEST(ChosenPolicy, RefusesSharesThatAreNone) {
+  expect_refused([](ChosenPolicy& c) { c.seen->shares.pop_back(); },
+                 "seen.shares: 2 do not fit 3 exits");
+  expect_refused([](ChosenPolicy& c) { c.seen->shares[0] = 1; },
+                 "seen.shares: their sum is 1.5, expected 1");
+}
+
+TEST(ChosenPolicy, IsDescribedForPeople) {
+  EXPECT_EQ(describe(certified().policy), "confidence ≥ 0.9, never");
+  Policy shared = never_stop(3);
+  shared.criterion = Criterion::margin;
+  shared.thresholds = {0.5f, 0.5f};
+  shared.ensemble = Ensemble::geometric;
+  EXPECT_EQ(describe(shared), "margin ≥ 0.5, geometric mean of the exits so far");
+  EXPECT_EQ(describe(never_stop(1)), "the last exit is the only one");
+  EXPECT_EQ(describe(*certified().guarantee), "harm ≤ 0.01 with probability ≥ 0.95");
+}
+
+}  // namespace
+}  // namespace offramp

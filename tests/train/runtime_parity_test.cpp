@@ -1,0 +1,39 @@
+// The two readers of a network that execute it fast: LibTorch, which trains it, and the runtime.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/predictor.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+#include "tests/support/reference.h"
+#include "train/predictor.h"
+
+namespace offramp::train {
+namespace {
+
+TEST(RuntimeParity, LibTorchAndTheRuntimeGiveTheSameLogits) {
+  for (const Graph& graph : example_graphs()) {
+    ModelFile model;
+    model.graph = graph;
+    model.weights = random_weights(graph, 3);
+    const auto images = random_images(graph, 5, 2);
+    const auto theirs = make_torch_predictor(model, {})->predict_all(images);
+    RuntimePredictor runtime(
+        std::make_shared<RuntimeModel>(graph, model.weights, RuntimeOptions{}));
+    const auto ours = runtime.predict_all(images);
+    ASSERT_EQ(ours.size(), theirs.size()) << graph.name;
+    float largest = 0, error = 0;
+    for (std::size_t i = 0; i < ours.size(); ++i) {
+      largest = std::max(largest, std::abs(theirs[i]));
+      error = std::max(error, std::abs(ours[i] - theirs[i]));
+    }
+    EXPECT_GT(largest, 0) << graph.name;
+    // Each is within 8e-5 of the reference (network_test has the derivation).
+    EXPECT_LE(error, 1.6e-4f * largest) << graph.name;
+  }
+}
+
+}  // namespace
+}  // namespace offramp::train

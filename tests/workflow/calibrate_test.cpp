@@ -1,0 +1,505 @@
+#include "workflow/calibrate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "engine/opened_model.h"
+#include "graph/build.h"
+#include "runtime/kernels_name.h"
+#include "runtime/precision.h"
+#include "tests/workflow/scenes.h"
+#include "workflow/model_evaluation.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+using test::kSceneCertify;
+using test::kSceneTune;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::ThrowsMessage;
+
+/// A model of known behaviour and its data.
+class Calibrate : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    train = test::training_scenes();
+    trap = test::trap_scenes();
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train, test::test_scenes());
+    write_packed(trap_data(), trap, test::test_scenes());
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "scenes.pack"; }
+  static std::string trap_data() { return shared->path() / "trap.pack"; }
+
+  Calibrate() {
+    split(train);
+    save();
+  }
+
+  void split(const LoadedData& images) { model.provenance.data = test::parts_of(images.dataset); }
+  void save() { save_model(path, model); }
+
+  CalibrateOptions options(const Aim& aim) const {
+    CalibrateOptions result;
+    result.model = path;
+    result.data = data();
+    result.aim = aim;
+    result.run = {"auto", 1};
+    return result;
+  }
+
+  /// What a part of the model's own images gives when the network really stops.
+  Evaluation evaluated(ImagePart part, const fs::path& file = {},
+                       const std::string& precision = "auto") const {
+    EvaluateOptions how;
+    how.model = file.empty() ? path : file;
+    how.data = data();
+    how.part = part;
+    how.run = {precision, 1};
+    return evaluate(how);
+  }
+
+  /// A refusal leaves the model as it was.
+  template <typename Failure = Error>
+  void expect_refused(const CalibrateOptions& how, const std::string& message) {
+    const std::string before = read_text(path);
+    EXPECT_THAT([&] { calibrate(how); }, ThrowsMessage<Failure>(message));
+    EXPECT_EQ(read_text(path), before);
+  }
+
+  static inline LoadedData train, trap;
+  static inline std::unique_ptr<TemporaryFolder> shared;
+  TemporaryFolder folder;
+  ModelFile model = test::three_eyed_model();
+  fs::path path = folder.path() / "model.safetensors";
+  fs::path out = folder.path() / "out.safetensors";
+};
+
+TEST_F(Calibrate, RefusesFieldsThatMakeNoSense) {
+  expect_refused<UsageError>(options(MaxCost{0}),
+                             "max_relative_cost: expected a relative cost above 0, got 0");
+  CalibrateOptions how = options(MaxCost{1});
+  how.reference = path;
+  expect_refused<UsageError>(how, "reference: is for the aim AccuracyDrop only");
+  how = options(MaxCost{1});
+  how.worst_class = true;
+  expect_refused<UsageError>(how, "worst_class: is for the aim HarmGuarantee only");
+  how = options(MaxCost{1});
+  how.out = data();
+  expect_refused<UsageError>(how,
+                             "out: " + data() + " is what is read, it must not be written over");
+}
+
+TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
+  const fs::path nowhere = folder.path() / "nowhere" / "out.safetensors";
+  CalibrateOptions how = options(MaxCost{1});
+  how.out = nowhere;
+  expect_refused(how, nowhere.string() + ": cannot write: No such file or directory");
+  how = options(AccuracyDrop{0});
+  how.reference = nowhere;
+  expect_refused(how, nowhere.string() + ": cannot open: No such file or directory");
+  model = test::all_seeing_model();
+  split(train);
+  save();
+  expect_refused(options(MaxCost{1}),
+                 path.string() + ": has no early exit, so there is nothing to choose");
+}
+
+TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
+  const std::uint64_t tune = model.provenance.data.tune[3];
+  model.provenance.data.train = {tune};
+  save();
+  EXPECT_THAT([&] { calibrate(options(MaxCost{1})); },
+              testing::ThrowsMessage<Error>(testing::StartsWith(
+                  path.string() + ": the model was trained on 1 of these 400 images")));
+
+  split(train);
+  model.provenance.data.certify = model.provenance.data.tune;
+  save();
+  expect_refused(options(HarmGuarantee{0.05}),
+                 path.string() +
+                     ": 400 images are both in its tune and its certify part: what was chosen "
+                     "on them cannot be certified on them");
+  model.provenance.data = {};
+  save();
+  expect_refused(options(MaxCost{1}),
+                 path.string() + ": the model does not say which images are its tune part");
+}
+
+TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
+  model.certificates = 300;
+  save();
+  expect_refused(options(HarmGuarantee{0.05}),
+                 path.string() +
+                     ": 300 certificates were drawn from its certify images: nothing of delta "
+                     "0.05 is left");
+}
+
+TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
+  const Calibration result = calibrate(options(AccuracyDrop{0.02}));
+  EXPECT_TRUE(result.met);
+  const OnTune& tune = result.tune;
+  EXPECT_EQ(tune.images, kSceneTune);
+  EXPECT_GE(tune.metrics.accuracy, tune.last_accuracy - 0.02);
+  EXPECT_GE(tune.held_out_accuracy.value(), tune.last_accuracy - 0.02);
+  EXPECT_LT(tune.metrics.relative_cost, 0.9);  // else nothing is tested here
+
+  const Evaluation test = evaluated(ImagePart::tune);
+  ASSERT_TRUE(test.policy);
+  EXPECT_TRUE(test.policy->of_model);
+  EXPECT_EQ(test.policy->chosen, result.chosen);
+  EXPECT_EQ(test.policy->replay_differs, 0);
+  const PolicyMetrics &executed = test.policy->metrics, &replayed = tune.metrics;
+  EXPECT_EQ(executed.accuracy, replayed.accuracy);
+  EXPECT_EQ(executed.accuracy_interval.low, replayed.accuracy_interval.low);
+  EXPECT_EQ(executed.relative_cost, replayed.relative_cost);
+  EXPECT_EQ(executed.shares, replayed.shares);
+  EXPECT_EQ(executed.harm, replayed.harm);
+  EXPECT_EQ(executed.help, replayed.help);
+  EXPECT_FALSE(test.policy->chosen.guarantee);
+  EXPECT_EQ(test.metrics.exits[2].accuracy, tune.last_accuracy);
+  EXPECT_EQ(test.cost.relative_costs()[1], result.costs.relative[1]);
+  EXPECT_EQ(test.controls.size(), 5u);
+
+  const std::optional<ExitsSeen> seen = load_model(path).policy->seen;
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_EQ(seen->images, kSceneTune);
+  EXPECT_EQ(seen->shares, replayed.shares);
+}
+
+TEST_F(Calibrate, ChangesNothingButThePolicy) {
+  const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
+  model.provenance.details_json = R"({"seed":3})";
+  model.certificates = 2;
+  save_model(path, model, state);
+  calibrate(options(MaxCost{0.7}));
+  CalibrateOptions elsewhere = options(FixedThreshold{0.8});
+  elsewhere.out = out;
+  calibrate(elsewhere);
+  for (const fs::path& file : {path, out}) {
+    Tensors extra;
+    const ModelFile after = load_model(file, &extra);
+    EXPECT_EQ(after.graph, model.graph);
+    EXPECT_EQ(after.weights, model.weights);
+    EXPECT_EQ(extra, state);
+    EXPECT_EQ(after.preprocessing, model.preprocessing);
+    EXPECT_EQ(after.loss_weights, model.loss_weights);
+    EXPECT_EQ(after.provenance.data.tune, model.provenance.data.tune);
+    EXPECT_EQ(after.provenance.details_json, model.provenance.details_json);
+    EXPECT_EQ(after.certificates, 2);
+  }
+  EXPECT_EQ(load_model(path).policy->aim, Aim(MaxCost{0.7}));
+  EXPECT_EQ(load_model(out).policy->aim, Aim(FixedThreshold{0.8}));
+}
+
+TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
+  struct Case {
+    PolicyShape shape;
+    float threshold;
+  };
+  for (const auto& [shape, threshold] : {Case{{Criterion::confidence, Ensemble::geometric}, 0.8f},
+                                         Case{{Criterion::entropy, Ensemble::mean}, 0.5f},
+                                         Case{{Criterion::margin, Ensemble::weighted}, 0.8f},
+                                         Case{{Criterion::patience, Ensemble::off}, 2.0f}}) {
+    SCOPED_TRACE(to_string(shape.criterion));
+    CalibrateOptions how = options(FixedThreshold{static_cast<double>(threshold)});
+    how.shape = shape;
+    const Calibration result = calibrate(how);
+    const Policy policy = load_model(path).policy->policy;
+    EXPECT_EQ(policy, result.chosen.policy);
+    EXPECT_EQ(policy.criterion, shape.criterion);
+    EXPECT_EQ(policy.ensemble, shape.ensemble);
+    EXPECT_THAT(policy.thresholds, Each(std::optional(threshold)));
+    EXPECT_EQ(policy.ensemble_weights.size(), shape.ensemble == Ensemble::weighted ? 3u : 0u);
+    for (const float temperature : policy.temperatures) EXPECT_NE(temperature, 1);
+    if (shape.criterion != Criterion::margin) continue;  // one that really stops is enough
+    const Evaluation test = evaluated(ImagePart::tune);
+    EXPECT_EQ(test.policy->metrics.accuracy, result.tune.metrics.accuracy);
+    EXPECT_EQ(test.policy->metrics.shares, result.tune.metrics.shares);
+  }
+}
+
+TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
+  const Calibration result = calibrate(options(MaxCost{0.6}));
+  EXPECT_TRUE(result.met);
+  EXPECT_LE(result.tune.metrics.relative_cost, 0.6);
+  EXPECT_FALSE(result.tune.held_out_accuracy);
+  EXPECT_FALSE(result.replaced);
+  // What it buys: exit 1 alone, for 0.342, is correct for fewer.
+  EXPECT_GT(result.tune.metrics.accuracy, evaluated(ImagePart::tune).metrics.exits[0].accuracy);
+  // Exit 1 for every image is the cheapest there is: 150 of 438 multiply-accumulates.
+  CalibrateOptions how = options(MaxCost{0.3});
+  how.shape.ensemble = Ensemble::weighted;
+  const Calibration unmet = calibrate(how);
+  EXPECT_FALSE(unmet.met);
+  EXPECT_NEAR(unmet.costs.relative.front(), 150.0 / 438, 1e-12);
+  EXPECT_EQ(unmet.replaced, "--max-cost 0.6");
+  EXPECT_THAT(load_model(path).policy->policy.thresholds, Each(std::optional<float>()));
+  // The last exit itself: an ensemble of all may be worse.
+  EXPECT_EQ(load_model(path).policy->policy.ensemble, Ensemble::off);
+}
+
+TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {
+  ModelFile reference = test::all_seeing_model();
+  const fs::path other = folder.path() / "all_seeing.safetensors";
+  reference.provenance.data = {"scenes", {}, {}, {}};
+  save_model(other, reference);
+  CalibrateOptions how = options(AccuracyDrop{0});
+  how.reference = other;
+  const Calibration unmet = calibrate(how);
+  EXPECT_FALSE(unmet.met);
+  EXPECT_EQ(unmet.chosen.aim, Aim(AccuracyDrop{0, "all_seeing.safetensors"}));
+  EXPECT_LT(unmet.tune.metrics.accuracy, 1);
+  const double missed = 1 - unmet.tune.metrics.accuracy;
+  how.aim = AccuracyDrop{missed + 0.01};
+  const Calibration met = calibrate(how);
+  EXPECT_TRUE(met.met);
+  EXPECT_GE(met.tune.metrics.accuracy, 1 - (missed + 0.01) - 1e-6);
+
+  reference.provenance.data.train = model.provenance.data.tune;
+  save_model(other, reference);
+  EXPECT_THAT([&] { calibrate(how); },
+              testing::ThrowsMessage<TrainedOnImages>(testing::StartsWith(
+                  other.string() + ": the model was trained on 400 of these 400 images")));
+}
+
+TEST_F(Calibrate, KeepsTheNameOfAReferenceAsJsonCanHoldIt) {
+  ModelFile reference = test::all_seeing_model();
+  reference.provenance.data = {"scenes", {}, {}, {}};
+  const fs::path other = folder.path() / "a\xff";
+  save_model(other, reference);
+  CalibrateOptions how = options(AccuracyDrop{0.5});
+  how.reference = other;
+  EXPECT_EQ(calibrate(how).chosen.aim, Aim(AccuracyDrop{0.5, "?"}));
+}
+
+TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
+  CalibrateOptions how = options(HarmGuarantee{0.05, 0.1});
+  how.worst_class = true;
+  const Calibration first = calibrate(how);
+  ASSERT_TRUE(first.certificate);
+  const CertificationResult& given = first.certificate->result;
+  EXPECT_TRUE(first.met);
+  EXPECT_TRUE(first.certificate->drawn);
+  EXPECT_TRUE(given.holds());
+  EXPECT_EQ(given.attempt, 1);
+  EXPECT_DOUBLE_EQ(given.level, 0.09);
+  EXPECT_EQ(given.images, kSceneCertify);
+  EXPECT_EQ(first.certificate->missing, 0);
+  EXPECT_LE(given.upper_bound, 0.05);
+  EXPECT_GT(given.counted, 0);
+  ASSERT_TRUE(first.certificate->worst);
+  EXPECT_GT(first.certificate->worst->upper_bound, given.upper_bound);
+  ModelFile after = load_model(path);
+  EXPECT_EQ(after.certificates, 1);
+  const Guarantee kept = *after.policy->guarantee;
+  EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
+                             given.upper_bound, "f32", kernels_name()}));
+  // A server finds the more careful certified steps in the file.
+  ASSERT_TRUE(after.policy->path.has_value());
+  const CertifiedPath& steps = *after.policy->path;
+  ASSERT_GT(steps.chosen, 0u);
+  EXPECT_EQ(steps.steps[steps.chosen].counted, given.counted);
+  EXPECT_EQ(steps.steps[steps.chosen].thresholds, after.policy->policy.thresholds);
+  EXPECT_NEAR(steps.steps[steps.chosen].accuracy, first.tune.metrics.accuracy, 1e-12);
+  EXPECT_NEAR(steps.steps[steps.chosen].relative_cost, first.tune.metrics.relative_cost, 1e-12);
+  // The count is that of a run that really stops.
+  const Evaluation certify = evaluated(ImagePart::certify);
+  EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(given.counted) / kSceneCertify,
+              1e-12);
+  EXPECT_TRUE(certify.policy->chosen.guarantee);
+  if (usable_precision(Precision::bf16) == Precision::bf16) {
+    const Evaluation bf16 = evaluated(ImagePart::tune, {}, "bf16");
+    EXPECT_FALSE(bf16.policy->chosen.guarantee);
+    EXPECT_TRUE(bf16.policy->certificate_lost);
+  }
+
+  // Written elsewhere, counted here as well: the images were looked at again.
+  how.worst_class = false;
+  how.out = out;
+  const Calibration second = calibrate(how);
+  EXPECT_EQ(second.certificate->result.attempt, 2);
+  EXPECT_DOUBLE_EQ(second.certificate->result.level, 0.009);
+  EXPECT_LT(second.certificate->result.counted, given.counted);
+  after = load_model(path);
+  EXPECT_EQ(after.certificates, 2);
+  EXPECT_EQ(after.policy->guarantee, kept);
+  EXPECT_EQ(load_model(out).certificates, 2);
+
+  how = options(HarmGuarantee{0.05, 0.1, true});
+  EXPECT_DOUBLE_EQ(calibrate(how).certificate->result.level, 0.0009);
+  EXPECT_EQ(load_model(path).policy->guarantee->of, "disagreement");
+  EXPECT_EQ(load_model(path).policy->aim, how.aim);
+  EXPECT_EQ(load_model(path).certificates, 3);
+}
+
+TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
+  const Calibration few = calibrate(options(HarmGuarantee{0.001, 0.05}));
+  EXPECT_FALSE(few.met);
+  EXPECT_FALSE(few.certificate->drawn);
+  EXPECT_FALSE(few.certificate->result.holds());
+  EXPECT_EQ(few.certificate->result.images_needed, 3100);  // ln 0.045 / ln 0.999
+  EXPECT_THAT(few.chosen.policy.thresholds, Each(std::optional<float>()));
+  EXPECT_EQ(load_model(path).certificates, 0);
+  EXPECT_FALSE(load_model(path).policy->guarantee);
+}
+
+TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
+  split(trap);
+  save();
+  CalibrateOptions how = options(HarmGuarantee{0.05});
+  how.data = trap_data();
+  const Calibration trapped = calibrate(how);
+  EXPECT_TRUE(trapped.certificate->drawn);
+  EXPECT_FALSE(trapped.certificate->result.holds());
+  EXPECT_EQ(trapped.certificate->result.attempt, 1);
+  EXPECT_THAT(trapped.chosen.policy.thresholds, Each(std::optional<float>()));
+  EXPECT_FALSE(load_model(path).policy->guarantee);
+  EXPECT_EQ(load_model(path).certificates, 1);
+}
+
+TEST_F(Calibrate, CountsACertificateBeforeItLooks) {
+  // Of all images a white one of the certify part alone makes exit 3 infinite: the run breaks off
+  // in the middle of its look.
+  LoadedData images = train;
+  test::Scene white;
+  white.means = {1.5f, 1.5f, 1.5f};
+  test::add(images.dataset, white);
+  const fs::path with_white = folder.path() / "white.pack";
+  write_packed(with_white, images, test::test_scenes());
+  auto& certify = model.provenance.data.certify;
+  certify.push_back(images.dataset.hashes.back());
+  std::ranges::sort(certify);
+  Segment& last = model.graph.segments[2];
+  std::get<Conv>(last.nodes[0].op) = {.out_channels = 4, .bias = true};
+  last.head.clear();
+  append(last.head, "relu", Relu{}, {"conv3"});
+  append(last.head, "pool", GlobalAvgPool{}, {"relu"});
+  append(last.head, "fc", Linear{.out_features = 2}, {"pool"});
+  const float huge = 1e37f;
+  model.weights["conv3.weight"] =
+      HostTensor::of({4, 3, 1, 1}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1, huge, huge, huge});
+  model.weights["conv3.bias"] = HostTensor::of({4}, std::vector<float>{1, 1, 1, -2.9f * huge});
+  model.weights["fc.weight"] =
+      HostTensor::of({2, 4}, std::vector<float>{0, 0, -5, 0, 0, 0, 5, 1000});
+  model.weights["fc.bias"] = HostTensor::of({2}, std::vector<float>{5, -5});
+  save();
+  CalibrateOptions how = options(HarmGuarantee{0.05});
+  how.data = with_white;
+  how.out = out;
+  EXPECT_THAT([&] { calibrate(how); },
+              ThrowsMessage<Error>(path.string() +
+                                   ": exit 3 gives a logit of inf for \"scene 1251\": nothing can "
+                                   "be calibrated"));
+  EXPECT_EQ(load_model(path).certificates, 1);
+  EXPECT_FALSE(load_model(path).policy);
+  EXPECT_FALSE(fs::exists(out));
+}
+
+TEST_F(Calibrate, CountsImagesThatAreMissing) {
+  // Hashes of no image, below those of all others.
+  auto& parts = model.provenance.data;
+  parts.tune.insert(parts.tune.begin(), {1, 2});
+  parts.certify.insert(parts.certify.begin(), {3, 4, 5});
+  save();
+  const Calibration result = calibrate(options(HarmGuarantee{0.05}));
+  EXPECT_EQ(result.tune.missing, 2);
+  EXPECT_EQ(result.certificate->missing, 3);
+}
+
+TEST_F(Calibrate, DropsExitsThatDoNotPay) {
+  // Exit 1 is all but always wrong.
+  model.weights["exits.1.fc.weight"] =
+      HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
+  const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
+  save_model(path, model, state);
+  CalibrateOptions how = options(AccuracyDrop{0.01});
+  how.drop_useless_exits = true;
+  how.out = out;
+  const Calibration result = calibrate(how);
+  EXPECT_EQ(result.dropped, std::vector<int>{0});
+  EXPECT_TRUE(result.state_left_out);
+  EXPECT_TRUE(result.tune.held_out_accuracy);
+  Tensors extra;
+  const ModelFile left = load_model(out, &extra);
+  EXPECT_THAT(extra, IsEmpty());
+  ASSERT_EQ(left.policy->policy.thresholds.size(), 1u);
+  EXPECT_TRUE(left.policy->policy.thresholds[0]);
+  EXPECT_EQ(left.weights.at("exits.1.fc.weight"), model.weights.at("exits.2.fc.weight"));
+  EXPECT_THAT(left.provenance.details_json, HasSubstr(R"("dropped_exits":[{"exits":[1],"of":3}])"));
+  const Evaluation test = evaluated(ImagePart::tune, out);
+  EXPECT_EQ(test.policy->replay_differs, 0);
+  EXPECT_EQ(test.metrics.exits.size(), 2u);
+
+  // Certified as it will run: without the head.
+  how.aim = HarmGuarantee{0.05};
+  const Calibration sure = calibrate(how);
+  EXPECT_EQ(sure.dropped, std::vector<int>{0});
+  EXPECT_TRUE(sure.certificate->result.holds());
+  EXPECT_EQ(load_model(out).certificates, 1);
+  EXPECT_NEAR(evaluated(ImagePart::certify, out).policy->metrics.harm,
+              static_cast<double>(sure.certificate->result.counted) / kSceneCertify, 1e-12);
+}
+
+TEST_F(Calibrate, DropsNoneThatPays) {
+  CalibrateOptions how = options(MaxCost{0.6});
+  how.drop_useless_exits = true;
+  EXPECT_THAT(calibrate(how).dropped, IsEmpty());
+  EXPECT_EQ(load_model(path).graph, model.graph);
+}
+
+TEST_F(Calibrate, MeasuresMillisecondsAsCosts) {
+  CalibrateOptions how = options(FixedThreshold{0.9, CostUnit::ms});
+  how.run.batch = 64;
+  const ExitCosts costs = calibrate(how).costs;
+  ASSERT_EQ(costs.ms.size(), 3u);
+  EXPECT_GT(costs.ms[0], 0);
+  EXPECT_LE(costs.ms[0], costs.ms[1]);
+  EXPECT_LE(costs.ms[1], costs.ms[2]);
+  EXPECT_EQ(costs.relative[2], 1);
+  EXPECT_NEAR(costs.relative[0], costs.ms[0] / costs.ms[2], 1e-12);
+  EXPECT_EQ(load_model(path).policy->aim, how.aim);
+}
+
+TEST_F(Calibrate, ReportsItsProgressAndStopsWhenToldTo) {
+  std::int64_t furthest = 0, total = 0;
+  Progress progress;
+  progress.report = [&](std::int64_t done, std::int64_t all, std::string_view unit) {
+    EXPECT_EQ(unit, "images");
+    furthest = std::max(furthest, done);
+    total = all;
+  };
+  CalibrateOptions how = options(MaxCost{0.6});
+  how.run.batch = 100;
+  calibrate(how, progress);
+  EXPECT_EQ(furthest, kSceneTune);
+  EXPECT_EQ(total, kSceneTune);
+
+  const std::string before = read_text(path);
+  progress.cancelled = [] { return true; };
+  furthest = 0;
+  EXPECT_THROW(calibrate(how, progress), Cancelled);
+  EXPECT_EQ(furthest, 100) << "it is asked after every batch";
+  EXPECT_EQ(read_text(path), before);
+}
+
+}  // namespace
+}  // namespace offramp::workflow

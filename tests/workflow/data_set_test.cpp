@@ -1,0 +1,66 @@
+#include "workflow/data_set.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ThrowsMessage;
+
+TEST(DataSet, CountsTheImagesOfEveryClass) {
+  const DataSummary summary =
+      summarise_data("synthetic:1:3", {.synthetic_train = 30, .synthetic_test = 9});
+  EXPECT_TRUE(summary.one_size);
+  ASSERT_EQ(summary.classes.size(), 3u);
+  std::int64_t train = 0, test = 0;
+  for (const ClassCount& one : summary.classes) {
+    train += one.train;
+    test += one.test;
+  }
+  EXPECT_EQ(train, 30);
+  EXPECT_EQ(test, 9);
+}
+
+TEST(DataSet, ExportsImagesThatLoadAgain) {
+  const TemporaryFolder folder;
+  ExportOptions options;
+  options.source = "synthetic:1:3";
+  options.load = {.synthetic_train = 30, .synthetic_test = 9};
+  options.folder = folder.path() / "images";
+  options.per_class = 2;
+  const Exported exported = export_images(options);
+  EXPECT_EQ(exported.images, 6);
+  EXPECT_EQ(exported.classes, 3u);
+  // Written losslessly: an image of the folder is an image of the source.
+  const auto hashes = load_data(options.source, Part::test, options.load).dataset.hashes;
+  const LoadedData back = load_data(options.folder, Part::train, {});
+  EXPECT_GT(back.dataset.size(), 0);
+  for (const std::uint64_t hash : back.dataset.hashes)
+    EXPECT_NE(std::ranges::find(hashes, hash), hashes.end());
+
+  options.corruption = "contrast:9";
+  EXPECT_THAT([&] { export_images(options); },
+              testing::Throws<UsageError>(
+                  testing::Property(&UsageError::what, testing::StartsWith("corruption: "))));
+}
+
+TEST(DataSet, IsNotImportedOverItself) {
+  const TemporaryFolder folder;
+  const fs::path packed = folder.path() / "images.pack";
+  import_data("synthetic:1:3", {.synthetic_train = 30, .synthetic_test = 9}, packed);
+  const std::string before = read_text(packed);
+  EXPECT_THAT([&] { import_data(packed, {}, packed); },
+              ThrowsMessage<UsageError>("output: " + packed.string() +
+                                        " is what is read, it must not be written over"));
+  EXPECT_EQ(read_text(packed), before);
+}
+
+}  // namespace
+}  // namespace offramp::workflow

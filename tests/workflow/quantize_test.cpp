@@ -1,0 +1,222 @@
+#include "workflow/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/dataset.h"
+#include "engine/opened_model.h"
+#include "runtime/kernels_name.h"
+#include "runtime/precision.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+/// A network of random weights that says it was trained on synthetic images.
+class Quantize : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const LoadOptions few = {.synthetic_train = 700, .synthetic_test = 10};
+    train = load_data("synthetic", Part::train, few);
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train, load_data("synthetic", Part::test, few));
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "images.pack"; }
+
+  Quantize() {
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    model.classes = train.dataset.classes;
+    model.loss_weights = {0.2, 0.3, 0.5};
+    const auto& hashes = train.dataset.hashes;
+    model.provenance.data.train.assign(hashes.begin(), hashes.begin() + 100);
+    model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);
+    std::ranges::sort(model.provenance.data.train);
+    std::ranges::sort(model.provenance.data.tune);
+    ChosenPolicy chosen;
+    chosen.policy = never_stop(3);
+    chosen.policy.criterion = Criterion::margin;
+    chosen.aim = MaxCost{0.5};
+    model.policy = chosen;
+    save_model(path, model);
+  }
+
+  /// Images of the certify part, after those to tune.
+  void list_for_certify(int count) {
+    const auto& hashes = train.dataset.hashes;
+    model.provenance.data.certify.assign(hashes.begin() + 260, hashes.begin() + 260 + count);
+    std::ranges::sort(model.provenance.data.certify);
+  }
+
+  QuantizeOptions options(const std::string& precision = "int8", const fs::path& to = {}) const {
+    QuantizeOptions result;
+    result.model = path;
+    result.data = data();
+    result.out = to;
+    result.precision = precision;
+    result.images = 40;
+    result.threads = 1;
+    return result;
+  }
+
+  static inline LoadedData train;
+  static inline std::unique_ptr<TemporaryFolder> shared;
+  TemporaryFolder folder;
+  fs::path path = folder.path() / "model.safetensors",
+           out = folder.path() / "model.int8.safetensors";
+  ModelFile model;
+};
+
+TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
+  const Quantized result = quantize(options());
+  EXPECT_EQ(result.observed, 40);
+  EXPECT_EQ(result.tune_images, 160);
+  ASSERT_EQ(result.exits.size(), 3u);
+  for (const ExitLoss& exit : result.exits) {
+    EXPECT_GE(exit.agreement, 0.8);
+    EXPECT_LE(exit.difference.low, exit.accuracy - exit.reference_accuracy);
+    EXPECT_GE(exit.difference.high, exit.accuracy - exit.reference_accuracy);
+  }
+  // By the aim and the shape of the model's own.
+  ASSERT_TRUE(result.policy);
+  EXPECT_EQ(result.policy->chosen.policy.criterion, Criterion::margin);
+  EXPECT_EQ(result.policy->chosen.aim, Aim(MaxCost{0.5}));
+
+  const ModelFile deployed = load_model(out);
+  EXPECT_EQ(deployed.deployment->precision, "int8");
+  EXPECT_EQ(deployed.deployment->measured.images, 160);
+  EXPECT_EQ(deployed.policy->aim, Aim(MaxCost{0.5}));
+  EXPECT_EQ(result.within_bounds, is_within_bounds(*deployed.deployment));
+  EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
+  EXPECT_EQ(static_cast<std::uintmax_t>(result.bytes), fs::file_size(out));
+  const auto opened = engine::OpenedModel::open(out, {"int8", 1});
+  EXPECT_EQ(opened->precision(), Precision::int8);
+  EXPECT_THAT(opened->notes(), testing::IsEmpty());
+}
+
+TEST_F(Quantize, WritesBf16) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  quantize(options("bf16"));
+  EXPECT_EQ(load_model(folder.path() / "model.bf16.safetensors").deployment->precision, "bf16");
+}
+
+TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  model.policy->aim = AccuracyDrop{0.01, "plain.safetensors"};
+  save_model(path, model);
+  const Quantized result = quantize(options("bf16", out));
+  EXPECT_THAT(result.no_policy, HasSubstr("cannot be met again from what the model holds"));
+  EXPECT_FALSE(load_model(out).policy);
+}
+
+TEST(QuantizedPolicy, IsChosenAgainWhereTheModelHoldsWhatItTakes) {
+  ChosenPolicy chosen;
+  EXPECT_FALSE(can_be_met_again(chosen)) << "the aim is not recorded";
+  for (const Aim& aim : {Aim(FixedThreshold{0.9}), Aim(AccuracyDrop{0.01}), Aim(MaxCost{0.5}),
+                         Aim(HarmGuarantee{0.01})}) {
+    chosen.aim = aim;
+    EXPECT_TRUE(can_be_met_again(chosen)) << describe(aim);
+  }
+  for (const Aim& aim :
+       {Aim(AccuracyDrop{0.01, "plain.safetensors"}), Aim(MaxCost{0.5, CostUnit::ms})}) {
+    chosen.aim = aim;
+    EXPECT_FALSE(can_be_met_again(chosen)) << describe(aim);
+  }
+}
+
+TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  const auto certified = [&](const fs::path& to) {
+    return quantize(options("bf16", to)).policy->certificate->result;
+  };
+  list_for_certify(400);
+  model.policy->aim = HarmGuarantee{0.3, 0.1};
+  model.policy->guarantee = Guarantee{"harm", 0.3, 0.1, 0.09, 400, 20, 0.2, "f32", kernels_name()};
+  model.certificates = 1;
+  save_model(path, model);
+  const fs::path one = folder.path() / "one.safetensors", two = folder.path() / "two.safetensors";
+
+  const CertificationResult first = certified(one);
+  EXPECT_EQ(first.attempt, 2);
+  EXPECT_DOUBLE_EQ(first.level, 0.009);
+  EXPECT_EQ(first.images, 400);
+  const ModelFile made = load_model(one);
+  ASSERT_TRUE(made.policy->guarantee) << "certified in the precision of the file";
+  EXPECT_EQ(made.policy->guarantee->precision, "bf16");
+  EXPECT_DOUBLE_EQ(made.policy->guarantee->level, 0.009);
+  EXPECT_EQ(made.certificates, 2);
+  EXPECT_EQ(load_model(path).certificates, 2);
+  EXPECT_EQ(load_model(path).weights, model.weights);
+  EXPECT_EQ(load_model(path).policy->guarantee, model.policy->guarantee);
+
+  EXPECT_EQ(certified(two).attempt, 3) << "another file made of the same images";
+  EXPECT_EQ(load_model(path).certificates, 3);
+
+  // A file that stands for more draws than the model knows of.
+  ModelFile drawn = load_model(one);
+  drawn.certificates = 5;
+  save_model(one, drawn);
+  EXPECT_EQ(certified(one).attempt, 6);
+  EXPECT_EQ(load_model(one).certificates, 6);
+  EXPECT_EQ(load_model(path).certificates, 6);
+}
+
+TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
+  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  quantize(options("bf16", out));
+  const std::string before = read_text(out);
+  // The policy, which is chosen last, cannot be.
+  model.policy->aim = HarmGuarantee{0.3, 0.1};
+  model.provenance.data.certify = {1, 2, 3};
+  save_model(path, model);
+  EXPECT_THAT([&] { quantize(options("bf16", out)); },
+              ThrowsMessage<Error>(data() + ": holds no image of the model's certify part"));
+  EXPECT_TRUE(read_text(out) == before);
+  EXPECT_EQ(load_model(path).certificates, 0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)
+      << "nothing is left beside the two files";
+}
+
+TEST_F(Quantize, RefusesWhatItCannotMake) {
+  EXPECT_THAT([&] { quantize(options("f32")); },
+              ThrowsMessage<UsageError>("precision: a deployment file holds bf16 or int8, got "
+                                        "\"f32\""));
+  EXPECT_THAT(
+      [&] { quantize(options("int7")); },
+      ThrowsMessage<UsageError>(HasSubstr("unknown precision \"int7\"; did you mean \"int8\"?")));
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
+  EXPECT_THAT([&] { quantize(options("int8", path)); },
+              ThrowsMessage<UsageError>(HasSubstr("is what is read, it must not be written over")));
+  EXPECT_THAT([&] { quantize(options("int8", folder.path() / "none" / "x")); },
+              ThrowsMessage<Error>(HasSubstr("cannot write")));
+  quantize(options());
+  QuantizeOptions twice = options("int8", folder.path() / "twice");
+  twice.model = out;
+  EXPECT_THAT([&] { quantize(twice); },
+              ThrowsMessage<Error>(HasSubstr("is a deployment file in int8 already")));
+  model.provenance.data.tune.clear();
+  save_model(path, model);
+  EXPECT_THAT([&] { quantize(options()); },
+              ThrowsMessage<Error>(HasSubstr("does not say which images are its tune part")));
+  model.provenance.data.train.clear();
+  save_model(path, model);
+  EXPECT_THAT([&] { quantize(options()); },
+              ThrowsMessage<Error>(HasSubstr("holds no image that the model was trained on")));
+}
+
+}  // namespace
+}  // namespace offramp::workflow

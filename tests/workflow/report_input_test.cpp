@@ -1,0 +1,150 @@
+#include "workflow/report_input.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/dataset.h"
+#include "eval/logits_file.h"
+#include "model/model_file.h"
+#include "tests/support/graphs.h"
+#include "tests/support/random_weights.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::StartsWith;
+using testing::ThrowsMessage;
+
+/// A run folder with a network of random weights, for the synthetic images.
+class ReportInputOfARun : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const LoadOptions few = {.synthetic_train = 200, .synthetic_test = 300};
+    train = load_data("synthetic", Part::train, few);
+    test_images = load_data("synthetic", Part::test, few);
+    shared = std::make_unique<TemporaryFolder>();
+    write_packed(data(), train, test_images);
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  static std::string data() { return shared->path() / "images.pack"; }
+
+  ReportInputOfARun() {
+    model.graph = small_resnet();
+    model.weights = random_weights(model.graph, 1);
+    model.classes = train.dataset.classes;
+    model.loss_weights = {0.2, 0.3, 0.5};
+    const auto& hashes = train.dataset.hashes;
+    model.provenance.data.tune.assign(hashes.begin(), hashes.begin() + 40);
+    std::ranges::sort(model.provenance.data.tune);
+    fs::create_directory(run);
+    save();
+  }
+
+  void save() { save_model(run / "model.safetensors", model); }
+  GatheredReport gather(const std::vector<std::string>& others = {}) {
+    ReportOptions options;
+    options.runs = {run};
+    options.runs.insert(options.runs.end(), others.begin(), others.end());
+    options.data = data();
+    options.run.threads = 1;
+    notes.clear();
+    Progress progress;
+    progress.note = [&](std::string_view line) { notes.emplace_back(line); };
+    return gather_report(options, progress);
+  }
+
+  static inline LoadedData train, test_images;
+  static inline std::unique_ptr<TemporaryFolder> shared;
+  TemporaryFolder folder;
+  fs::path run = folder.path() / "run";
+  fs::path test_logits = run / "model.test-logits.safetensors";
+  ModelFile model;
+  std::vector<std::string> notes;
+};
+
+TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
+  write_text_atomic(run / "metrics.jsonl",
+                    "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
+                    "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
+  const GatheredReport first = gather();
+  EXPECT_EQ(first.input.title, "run");
+  EXPECT_EQ(first.input.test.images(), 300);
+  EXPECT_EQ(first.input.policy.aim, "");
+  EXPECT_EQ(first.input.curves.size(), 4u);
+  ASSERT_EQ(first.input.trainings.size(), 1u);
+  EXPECT_EQ(first.input.trainings[0].epochs.size(), 1u) << "a line cut short is skipped";
+  const SavedLogits kept = load_logits(test_logits);
+  EXPECT_EQ(kept.exits, 3);
+  EXPECT_EQ(kept.labels.size(), 300u);
+  EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
+
+  // This time nothing is computed: the file stays as it is.
+  const auto written = fs::last_write_time(test_logits);
+  EXPECT_EQ(gather().input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
+  EXPECT_EQ(fs::last_write_time(test_logits), written);
+  EXPECT_EQ(std::ranges::count(read_text(run / "test_reads.jsonl"), '\n'), 2);
+}
+
+TEST_F(ReportInputOfARun, NeverUsesLogitsOfOtherWeights) {
+  gather();
+  const auto before = load_logits(test_logits).logits;
+  model.weights = random_weights(model.graph, 2);
+  save();
+  gather();
+  EXPECT_NE(load_logits(test_logits).logits, before);
+  write_text_atomic(test_logits, "damaged");
+  gather();
+  EXPECT_THAT(notes, testing::ElementsAre(StartsWith("computed again: ")));
+  EXPECT_EQ(load_logits(test_logits).labels.size(), 300u);
+}
+
+TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
+  ChosenPolicy chosen;
+  chosen.policy = never_stop(3);
+  chosen.policy.thresholds = {0.14f, std::nullopt};
+  chosen.aim = MaxCost{0.5};
+  model.policy = chosen;
+  save();
+  const ReportPolicy executed = gather().input.policy;
+  EXPECT_EQ(executed.aim, "--max-cost 0.5");
+  EXPECT_TRUE(executed.executed);
+  EXPECT_TRUE(gather().input.policy.executed) << "the kept file says so as well";
+  // Another policy on the same logits was not run by the network.
+  model.policy->policy.thresholds = {0.13f, std::nullopt};
+  save();
+  EXPECT_FALSE(gather().input.policy.executed);
+}
+
+TEST_F(ReportInputOfARun, HoldsOtherRunsAsControls) {
+  ModelFile other = model;
+  other.weights = random_weights(model.graph, 3);
+  const fs::path file = folder.path() / "second.safetensors";
+  save_model(file, other);
+  const GatheredReport report = gather({file});
+  EXPECT_EQ(report.input.controls.back().name, "second.safetensors, its last exit alone");
+}
+
+TEST_F(ReportInputOfARun, IsRefusedWhereItWouldBeNoEvidence) {
+  model.provenance.data.train = {test_images.dataset.hashes[3]};
+  save();
+  EXPECT_THAT([&] { gather(); },
+              ThrowsMessage<TrainedOnImages>(HasSubstr("the model was trained on 1 of")));
+  ReportOptions options;
+  options.runs = {run};
+  EXPECT_THAT([&] { gather_report(options); },
+              ThrowsMessage<UsageError>("data: " + (run / "model.safetensors").string() +
+                                        " does not say where its images are"));
+  EXPECT_EQ(report_path(run), run / "report.html");
+}
+
+}  // namespace
+}  // namespace offramp::workflow
