@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   for (i = 2; i < argc; ++i) {
-    offramp_answer answer;
+    offramp_answer answer = OFFRAMP_ANSWER_INIT;
     if (offramp_classify_file(session, argv[i], &answer) == OFFRAMP_OK) {
       printf("%s: %s (%.3f), exit %d of %d, %.2f of the plain network\n", argv[i],
              answer.class_name, (double)answer.probability, answer.exit,

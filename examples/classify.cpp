@@ -4,6 +4,7 @@
 #include <offramp/session.h>
 
 #include <cstdio>
+#include <string>
 #include <vector>
 
 int main(int argc, char** argv) {
@@ -24,8 +25,8 @@ int main(int argc, char** argv) {
       const offramp::Answer& answer = answers[i];
       if (answer.ok())
         std::printf("%s: %s (%.3f), exit %d of %d, %.2f of the plain network\n", argv[i + 2],
-                    answer.class_name.c_str(), static_cast<double>(answer.probability), answer.exit,
-                    model.num_exits(), answer.relative_cost);
+                    std::string(answer.class_name).c_str(), static_cast<double>(answer.probability),
+                    answer.exit, model.num_exits(), answer.relative_cost);
       else
         std::printf("%s\n", answer.error.c_str());
     }

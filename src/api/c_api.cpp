@@ -1,13 +1,18 @@
+#include <algorithm>
+#include <chrono>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "api/c_structs.h"
 #include "offramp/offramp.h"
 #include "offramp/session.h"
 
 using offramp::ImageView;
+namespace c_structs = offramp::c_structs;
 
 struct offramp_model {
   offramp::Model model;
@@ -20,6 +25,10 @@ struct offramp_session {
   std::string promised = {};
   std::vector<offramp::Answer> answers = {};  // what the last offramp_answers point into
   offramp::Stats stats = {};
+};
+
+struct offramp_cancellation {
+  offramp::Cancellation cancellation;
 };
 
 namespace {
@@ -56,8 +65,9 @@ void expect_pointer(const void* pointer, const char* name) {
   if (pointer == nullptr) throw offramp::UsageError(std::string(name) + " is NULL");
 }
 
-offramp::Stop stop_of(const offramp::Model& model, const offramp_stop& wanted) {
+offramp::Stop stop_of(const offramp::Model& model, const offramp_stop* given) {
   using offramp::Stop;
+  const auto wanted = c_structs::read(given);
   const auto rule = [&] {
     switch (wanted.rule) {
       case OFFRAMP_STOP_DEFAULT:
@@ -68,6 +78,9 @@ offramp::Stop stop_of(const offramp::Model& model, const offramp_stop& wanted) {
         return Stop::at_threshold(wanted.threshold);
       case OFFRAMP_STOP_NEVER:
         return Stop::never();
+      case OFFRAMP_STOP_AT_SCORE:
+        expect_pointer(wanted.criterion, "criterion");
+        return Stop::at_score(wanted.criterion, wanted.threshold);
     }
     throw offramp::UsageError("stop: there is no such rule");
   };
@@ -77,17 +90,35 @@ offramp::Stop stop_of(const offramp::Model& model, const offramp_stop& wanted) {
   return stop;
 }
 
+offramp::ImageOptions options_of(const offramp::Model& model, const offramp_image_options& given) {
+  offramp::ImageOptions options;
+  if (given.stop != nullptr) options.stop = stop_of(model, given.stop);
+  if (given.cancellation != nullptr) options.cancellation = given.cancellation->cancellation;
+  return options;
+}
+/// @param given  may be null
+offramp::ImageOptions options_of(const offramp::Model& model, const offramp_image_options* given) {
+  return given != nullptr ? options_of(model, c_structs::read(given)) : offramp::ImageOptions{};
+}
+
 offramp_answer answer_of(const offramp_session& session, const offramp::Answer& given) {
-  if (!given.ok()) return {-1, nullptr, 0, nullptr, 0, 0, 0, 0, given.error.c_str()};
-  return {given.class_index,
-          session.model.classes()[static_cast<std::size_t>(given.class_index)].c_str(),
-          given.probability,
-          given.probabilities.data(),
-          static_cast<int>(given.probabilities.size()),
-          given.exit,
-          given.macs,
-          given.relative_cost,
-          nullptr};
+  offramp_answer answer = OFFRAMP_ANSWER_INIT;
+  answer.class_index = given.class_index;
+  answer.cancelled = given.cancelled;
+  if (!given.ok()) {
+    answer.error = given.error.c_str();
+    return answer;
+  }
+  const auto& classes = session.model.classes();
+  answer.class_name = classes[static_cast<std::size_t>(given.class_index)].c_str();
+  if (!given.probabilities.empty()) answer.probabilities = given.probabilities.data();
+  answer.macs = given.macs;
+  answer.relative_cost = given.relative_cost;
+  answer.probability = given.probability;
+  answer.num_classes = static_cast<int>(classes.size());
+  answer.exit = given.exit;
+  answer.limited = given.limited;
+  return answer;
 }
 
 ImageView rgb8(const void* pixels, std::size_t size, int width, int height) {
@@ -98,15 +129,34 @@ ImageView view_of(const offramp_image& image) {
   expect_pointer(image.data, "the image");
   switch (image.form) {
     case OFFRAMP_RGB8:
-      return rgb8(image.data, image.size, image.width, image.height);
+      return rgb8(image.data, image.length, image.width, image.height);
     case OFFRAMP_ENCODED:
-      return ImageView::encoded({static_cast<const std::byte*>(image.data), image.size});
+      return ImageView::encoded({static_cast<const std::byte*>(image.data), image.length});
     case OFFRAMP_FILE:
       return ImageView::file(static_cast<const char*>(image.data));
     case OFFRAMP_NORMALISED:
-      return ImageView::normalised({static_cast<const float*>(image.data), image.size});
+      return ImageView::normalised({static_cast<const float*>(image.data), image.length});
   }
   throw offramp::UsageError("image: there is no such form");
+}
+
+std::vector<ImageView> views_of(const offramp_image* images, std::size_t count) {
+  std::vector<ImageView> views;
+  if (count == 0) return views;
+  expect_pointer(images, "images");
+  views.reserve(count);
+  const std::size_t size = c_structs::size_of(images);
+  for (std::size_t i = 0; i < count; ++i)
+    views.push_back(view_of(c_structs::read(c_structs::element(images, i, size), size)));
+  return views;
+}
+
+void classify_one(offramp_session& session, const ImageView& view,
+                  const offramp::ImageOptions& options, offramp_answer* answer) {
+  const std::size_t size = c_structs::size_of(answer);
+  session.answers.resize(1);
+  session.answers[0] = session.session.classify(view, options);
+  c_structs::write(answer, size, answer_of(session, session.answers[0]));
 }
 
 template <typename MakeView>
@@ -116,9 +166,7 @@ offramp_status classify(offramp_session* session, offramp_answer* answer, const 
     expect_pointer(session, "session");
     expect_pointer(answer, "answer");
     expect_pointer(data, "the image");
-    session->answers.resize(1);
-    session->answers[0] = session->session.classify(view());
-    *answer = answer_of(*session, session->answers[0]);
+    classify_one(*session, view(), {}, answer);
   });
 }
 
@@ -135,9 +183,10 @@ offramp_status offramp_model_load(const char* path, const offramp_options* optio
     expect_pointer(model, "model");
     offramp::Options wanted;
     if (options != nullptr) {
-      if (options->precision != nullptr) wanted.precision = options->precision;
-      wanted.threads = options->threads;
-      if (options->batch != 0) wanted.batch = options->batch;
+      const auto given = c_structs::read(options);
+      if (given.precision != nullptr) wanted.precision = given.precision;
+      wanted.threads = given.threads;
+      if (given.batch != 0) wanted.batch = given.batch;
     }
     offramp::Model loaded = offramp::Model::load(path, wanted);
     std::string precision = loaded.precision();
@@ -148,47 +197,83 @@ offramp_status offramp_model_load(const char* path, const offramp_options* optio
 void offramp_model_free(offramp_model* model) { delete model; }
 
 int offramp_model_num_classes(const offramp_model* model) {
-  return static_cast<int>(model->model.classes().size());
+  return model == nullptr ? 0 : static_cast<int>(model->model.classes().size());
 }
-int offramp_model_num_exits(const offramp_model* model) { return model->model.num_exits(); }
-int offramp_model_width(const offramp_model* model) { return model->model.width(); }
-int offramp_model_height(const offramp_model* model) { return model->model.height(); }
-int offramp_model_has_policy(const offramp_model* model) { return model->model.has_policy(); }
-const char* offramp_model_precision(const offramp_model* model) { return model->precision.c_str(); }
+int offramp_model_num_exits(const offramp_model* model) {
+  return model == nullptr ? 0 : model->model.num_exits();
+}
+int offramp_model_width(const offramp_model* model) {
+  return model == nullptr ? 0 : model->model.width();
+}
+int offramp_model_height(const offramp_model* model) {
+  return model == nullptr ? 0 : model->model.height();
+}
+int offramp_model_channels(const offramp_model* model) {
+  return model == nullptr ? 0 : model->model.channels();
+}
+int offramp_model_has_policy(const offramp_model* model) {
+  return model != nullptr && model->model.has_policy();
+}
+const char* offramp_model_precision(const offramp_model* model) {
+  return model == nullptr ? nullptr : model->precision.c_str();
+}
 
 const char* offramp_model_class_name(const offramp_model* model, int index) {
+  if (model == nullptr) return nullptr;
   const auto& classes = model->model.classes();
   if (index < 0 || static_cast<std::size_t>(index) >= classes.size()) return nullptr;
   return classes[static_cast<std::size_t>(index)].c_str();
 }
 
 double offramp_model_relative_cost(const offramp_model* model, int exit) {
+  if (model == nullptr) return 0;
   const auto& costs = model->model.relative_costs();
   if (exit < 1 || static_cast<std::size_t>(exit) > costs.size()) return 0;
   return costs[static_cast<std::size_t>(exit) - 1];
 }
 
 const char* offramp_model_note(const offramp_model* model, int index) {
+  if (model == nullptr) return nullptr;
   const auto& notes = model->model.notes();
   if (index < 0 || static_cast<std::size_t>(index) >= notes.size()) return nullptr;
   return notes[static_cast<std::size_t>(index)].c_str();
 }
 
-offramp_status offramp_session_new(const offramp_model* model, const offramp_stop* stop,
+offramp_status offramp_session_new(const offramp_model* model,
+                                   const offramp_session_options* options,
                                    offramp_session** session) {
   if (session != nullptr) *session = nullptr;
   return guarded([&] {
     expect_pointer(model, "model");
     expect_pointer(session, "session");
-    const offramp_stop wanted = stop != nullptr ? *stop : offramp_stop{};
-    offramp::Session made(model->model,
-                          {.stop = stop_of(model->model, wanted), .probabilities = true});
+    offramp::SessionOptions wanted;
+    if (options != nullptr) {
+      const auto given = c_structs::read(options);
+      if (given.stop != nullptr) wanted.stop = stop_of(model->model, given.stop);
+      wanted.probabilities = given.probabilities != 0;
+    }
+    offramp::Session made(model->model, wanted);
     const std::optional<offramp::Promise> promise = made.promise();
     *session = new offramp_session{model->model, std::move(made), promise ? promise->of : ""};
   });
 }
 
 void offramp_session_free(offramp_session* session) { delete session; }
+
+offramp_status offramp_cancellation_new(offramp_cancellation** cancellation) {
+  if (cancellation != nullptr) *cancellation = nullptr;
+  return guarded([&] {
+    expect_pointer(cancellation, "cancellation");
+    *cancellation = new offramp_cancellation;
+  });
+}
+void offramp_cancellation_cancel(offramp_cancellation* cancellation) {
+  if (cancellation != nullptr) cancellation->cancellation.cancel();
+}
+int offramp_cancellation_is_cancelled(const offramp_cancellation* cancellation) {
+  return cancellation != nullptr && cancellation->cancellation.is_cancelled();
+}
+void offramp_cancellation_free(offramp_cancellation* cancellation) { delete cancellation; }
 
 offramp_status offramp_classify_rgb8(offramp_session* session, const uint8_t* pixels, int width,
                                      int height, offramp_answer* answer) {
@@ -218,17 +303,54 @@ offramp_status offramp_classify_normalised(offramp_session* session, const float
   return classify(session, answer, values, [&] { return ImageView::normalised({values, count}); });
 }
 
+offramp_status offramp_classify(offramp_session* session, const offramp_image* image,
+                                const offramp_image_options* options, offramp_answer* answer) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    expect_pointer(image, "image");
+    expect_pointer(answer, "answer");
+    classify_one(*session, view_of(c_structs::read(image)), options_of(session->model, options),
+                 answer);
+  });
+}
+
 offramp_status offramp_classify_batch(offramp_session* session, const offramp_image* images,
-                                      size_t count, offramp_answer* answers) {
+                                      const offramp_image_options* options, size_t count,
+                                      offramp_answer* answers) {
   return guarded([&] {
     expect_pointer(session, "session");
     if (count == 0) return;
-    expect_pointer(images, "images");
+    const std::vector<ImageView> views = views_of(images, count);
     expect_pointer(answers, "answers");
-    std::vector<ImageView> views;
-    for (std::size_t i = 0; i < count; ++i) views.push_back(view_of(images[i]));
-    session->answers = session->session.classify(views);
-    for (std::size_t i = 0; i < count; ++i) answers[i] = answer_of(*session, session->answers[i]);
+    const std::size_t answer_size = c_structs::size_of(answers);
+    std::vector<offramp::ImageOptions> wanted;
+    if (options != nullptr) {
+      const std::size_t size = c_structs::size_of(options);
+      for (std::size_t i = 0; i < count; ++i)
+        wanted.push_back(options_of(session->model,
+                                    c_structs::read(c_structs::element(options, i, size), size)));
+    }
+    session->answers = session->session.classify(views, wanted);
+    for (std::size_t i = 0; i < count; ++i)
+      c_structs::write(c_structs::element(answers, i, answer_size), answer_size,
+                       answer_of(*session, session->answers[i]));
+  });
+}
+
+offramp_status offramp_all_exits(offramp_session* session, const offramp_image* images,
+                                 size_t count, float* logits, size_t length) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    const std::size_t per_image =
+        static_cast<std::size_t>(session->model.num_exits()) * session->model.classes().size();
+    // Not count * per_image, which may overflow.
+    if (length % per_image != 0 || length / per_image != count)
+      throw offramp::UsageError("logits: room for {} values, expected {} for each of {} images",
+                                length, per_image, count);
+    if (count == 0) return;
+    const std::vector<ImageView> views = views_of(images, count);
+    expect_pointer(logits, "logits");
+    std::ranges::copy(session->session.all_exits(views), logits);
   });
 }
 
@@ -239,9 +361,12 @@ offramp_status offramp_stream(offramp_session* session, offramp_on_answer on_ans
     if (on_answer == nullptr) throw offramp::UsageError("on_answer is NULL");
     offramp::StreamOptions wanted;
     if (options != nullptr) {
-      wanted.in_order = options->in_order != 0;
-      wanted.flush_after_ms = options->flush_after_ms;
-      if (options->most_pending != 0) wanted.most_pending = options->most_pending;
+      const auto given = c_structs::read(options);
+      wanted.in_order = given.in_order != 0;
+      wanted.flush_after_ms = given.flush_after_ms;
+      if (given.most_pending != 0) wanted.most_pending = given.most_pending;
+      if (given.on_ready != nullptr)
+        wanted.on_ready = [on_ready = given.on_ready, user] { on_ready(user); };
     }
     session->session.stream(
         [session, on_answer, user](std::int64_t id, const offramp::Answer& given) {
@@ -252,11 +377,12 @@ offramp_status offramp_stream(offramp_session* session, offramp_on_answer on_ans
   });
 }
 
-offramp_status offramp_push(offramp_session* session, int64_t id, const offramp_image* image) {
+offramp_status offramp_push(offramp_session* session, int64_t id, const offramp_image* image,
+                            const offramp_image_options* options) {
   return guarded([&] {
     expect_pointer(session, "session");
     expect_pointer(image, "image");
-    session->session.push(id, view_of(*image));
+    session->session.push(id, view_of(c_structs::read(image)), options_of(session->model, options));
   });
 }
 
@@ -274,15 +400,29 @@ offramp_status offramp_flush(offramp_session* session) {
   });
 }
 
-int64_t offramp_pending(const offramp_session* session) { return session->session.pending(); }
+double offramp_next_due_ms(const offramp_session* session) {
+  if (session == nullptr) return -1;
+  const auto due = session->session.next_due();
+  if (!due) return -1;
+  const auto left = *due - std::chrono::steady_clock::now();
+  return std::max(0.0, std::chrono::duration<double, std::milli>(left).count());
+}
+
+int64_t offramp_pending(const offramp_session* session) {
+  return session == nullptr ? 0 : session->session.pending();
+}
 
 offramp_status offramp_session_promise(const offramp_session* session, offramp_promise* promise) {
   return guarded([&] {
     expect_pointer(session, "session");
     expect_pointer(promise, "promise");
-    const std::optional<offramp::Promise> given = session->session.promise();
-    *promise = given ? offramp_promise{session->promised.c_str(), given->epsilon, given->delta}
-                     : offramp_promise{nullptr, 0, 0};
+    offramp_promise value = OFFRAMP_PROMISE_INIT;
+    if (const std::optional<offramp::Promise> given = session->session.promise()) {
+      value.of = session->promised.c_str();
+      value.epsilon = given->epsilon;
+      value.delta = given->delta;
+    }
+    c_structs::write(promise, value);
   });
 }
 
@@ -292,10 +432,27 @@ offramp_status offramp_stats(offramp_session* session, offramp_statistics* stati
     expect_pointer(statistics, "statistics");
     session->stats = session->session.stats();
     const offramp::Stats& stats = session->stats;
-    const auto drift = stats.drift == offramp::DriftFlag::drifted ? OFFRAMP_DRIFT_SEEN
-                       : stats.drift == offramp::DriftFlag::none  ? OFFRAMP_DRIFT_NONE
-                                                                  : OFFRAMP_DRIFT_UNKNOWN;
-    *statistics = {stats.images, stats.exits.data(),  static_cast<int>(stats.exits.size()),
-                   stats.macs,   stats.relative_cost, drift};
+    offramp_statistics value = OFFRAMP_STATISTICS_INIT;
+    value.images = stats.images;
+    value.exits = stats.exits.data();
+    value.macs = stats.macs;
+    value.relative_cost = stats.relative_cost;
+    value.num_exits = static_cast<int>(stats.exits.size());
+    value.drift = stats.drift == offramp::DriftFlag::drifted ? OFFRAMP_DRIFT_SEEN
+                  : stats.drift == offramp::DriftFlag::none  ? OFFRAMP_DRIFT_NONE
+                                                             : OFFRAMP_DRIFT_UNKNOWN;
+    value.shares = stats.shares.data();
+    value.recent_shares = stats.recent_shares.data();
+    if (!stats.calibrated_shares.empty()) value.calibrated_shares = stats.calibrated_shares.data();
+    value.drift_distance = stats.drift_distance;
+    value.drift_p_value = stats.drift_p_value;
+    c_structs::write(statistics, value);
+  });
+}
+
+offramp_status offramp_reset_stats(offramp_session* session) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    session->session.reset_stats();
   });
 }

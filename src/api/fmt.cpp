@@ -1,23 +1,14 @@
-// fmt as part of the shared library, so that it needs none from outside: what fmt's own
-// src/format.cc compiles, from its headers.
-#include <fmt/format-inl.h>
+// fmt as part of the shared library, so that it needs none from outside. All other files are
+// compiled against fmt's declarations; this one has its header-only form (FMT_HEADER_ONLY, set for
+// it alone: it takes three seconds longer to compile), in which the functions behind these
+// declarations are defined. Whatever version of fmt is there decides what they are.
+#include <fmt/format.h>
 
-FMT_BEGIN_NAMESPACE
-namespace detail {
+#include <string>
 
-template FMT_API auto dragonbox::to_decimal(float x) noexcept -> dragonbox::decimal_fp<float>;
-template FMT_API auto dragonbox::to_decimal(double x) noexcept -> dragonbox::decimal_fp<double>;
+namespace offramp::detail {
 
-#ifndef FMT_STATIC_THOUSANDS_SEPARATOR
-template FMT_API locale_ref::locale_ref(const std::locale& loc);
-template FMT_API auto locale_ref::get<std::locale>() const -> std::locale;
-#endif
+// What every message is made by, and with it all that it calls, since nothing is inlined here.
+[[gnu::used]] std::string (*const kVformat)(fmt::string_view, fmt::format_args) = fmt::vformat;
 
-template FMT_API auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
-template FMT_API auto decimal_point_impl(locale_ref) -> char;
-template FMT_API void buffer<char>::append(const char*, const char*);
-template FMT_API void vformat_to(buffer<char>&, string_view,
-                                 basic_format_args<FMT_BUFFER_CONTEXT(char)>, locale_ref);
-
-}  // namespace detail
-FMT_END_NAMESPACE
+}  // namespace offramp::detail

@@ -1,6 +1,6 @@
 #include "train/predictor.h"
 
-#include <algorithm>
+#include <numeric>
 
 #include "core/error.h"
 #include "train/torch_setup.h"
@@ -28,27 +28,13 @@ class TorchPredictor : public Predictor {
   int num_classes() const override { return static_cast<int>(network_.graph().classes); }
   std::int64_t image_size() const override { return element_count(network_.graph().input); }
 
-  std::vector<float> predict_all(std::span<const float> images) override {
-    return guarded([&] {
+  void run(std::span<const float> images, const ExitVisitor& visit) override {
+    guarded([&] {
       const Tensor x = to_tensor(images);
-      const auto logits = network_.forward(x, mode_);
-      std::vector<float> result;
-      result.reserve(static_cast<std::size_t>(num_exits() * x.size(0) * num_classes()));
-      for (const Tensor& exit : logits) append(exit, result);
-      return result;
-    });
-  }
-
-  Stopped predict_until(std::span<const float> images, const StopRule& stop) override {
-    return guarded([&] {
-      const Tensor x = to_tensor(images);
-      const std::int64_t n = x.size(0);
       const auto classes = static_cast<std::size_t>(num_classes());
-      Stopped result{std::vector<int>(static_cast<std::size_t>(n)),
-                     std::vector<float>(static_cast<std::size_t>(n) * classes)};
-      std::vector<std::int64_t> alive(
-          static_cast<std::size_t>(n));  // places in the batch, of the rows still running
-      for (std::int64_t i = 0; i < n; ++i) alive[static_cast<std::size_t>(i)] = i;
+      // Places in the batch, of the rows still running.
+      std::vector<std::int64_t> alive(static_cast<std::size_t>(x.size(0)));
+      std::iota(alive.begin(), alive.end(), 0);
 
       auto state = network_.start(x, mode_);
       const auto& segments = network_.graph().segments;
@@ -58,28 +44,20 @@ class TorchPredictor : public Predictor {
         if (segments[static_cast<std::size_t>(index)].head.empty()) continue;
         std::vector<float> logits;
         append(network_.run_head(index, state, mode_), logits);
-        const bool last = exit_index == num_exits() - 1;
         std::vector<std::int64_t> survivors, rows;
         for (std::size_t row = 0; row < alive.size(); ++row) {
           const std::span<const float> own(logits.data() + row * classes, classes);
-          const std::int64_t image = alive[row];
-          if (last || stop(image, exit_index, own)) {
-            result.exit_index[static_cast<std::size_t>(image)] = exit_index;
-            std::copy(own.begin(), own.end(),
-                      result.logits.begin() + image * static_cast<std::ptrdiff_t>(classes));
-          } else {
-            survivors.push_back(image);
-            rows.push_back(static_cast<std::int64_t>(row));
-          }
+          if (visit(alive[row], {exit_index, own})) continue;
+          survivors.push_back(alive[row]);
+          rows.push_back(static_cast<std::int64_t>(row));
         }
-        if (!last && survivors.size() < alive.size() && !survivors.empty()) {
+        if (survivors.size() < alive.size() && !survivors.empty()) {
           const Tensor keep = torch::tensor(rows, torch::kLong).to(network_.device());
           for (auto& [name, tensor] : state) tensor = tensor.index_select(0, keep);
         }
         alive = std::move(survivors);
         ++exit_index;
       }
-      return result;
     });
   }
 

@@ -216,6 +216,7 @@ bool RunFolder::save(const fs::path& file, ModelFile& model, const Tensors& extr
   }
   if (model.policy) {
     model.policy->guarantee.reset();
+    model.policy->path.reset();
     model.policy->seen.reset();
   }
   save_model(file, model, extra);

@@ -1,19 +1,19 @@
-// Documents that show how the library is used show code that is compiled: here, and the C sample in
-// documents_sample.c.
+// Documents that show how the library is used show code that is compiled: here, and the C samples
+// in documents_sample.c.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <iostream>
-#include <span>
+#include <optional>
+#include <semaphore>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <offramp/session.h>
 
-extern "C" void c_sample(void);
+extern "C" void c_samples(void);
 
 namespace {
 
@@ -51,8 +51,13 @@ const std::vector<offramp::ImageView> images;
 const std::int64_t count = 0;
 offramp::ImageView next_image(std::int64_t) { return offramp::ImageView::file("image.jpg"); }
 void use(std::int64_t, const offramp::Answer&) {}
-void use(const std::vector<offramp::Answer>&) {}
-bool take(std::span<const offramp::ImageView>&) { return false; }
+void reply(std::int64_t, const offramp::Answer&) {}
+bool serving() { return false; }
+struct Request {
+  std::int64_t id;
+  offramp::ImageView image;
+};
+std::optional<Request> next_request() { return std::nullopt; }
 
 void readme() {
   const offramp::Model model = offramp::Model::load("model.safetensors");
@@ -76,14 +81,31 @@ void guide() {
   session.flush();
 }
 
-void all_cores() {
-  const offramp::Model model = offramp::Model::load("model.safetensors", {.threads = 1});
-  std::vector<std::jthread> cores;
-  for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i)
-    cores.emplace_back([&] {
-      offramp::Session session(model);  // shares the weights
-      for (std::span<const offramp::ImageView> part; take(part);) use(session.classify(part));
-    });
+void options_of_images() {
+  const offramp::Model model = offramp::Model::load("model.safetensors");
+  offramp::Session session(model);
+  const offramp::Cancellation withdrawn;  // withdrawn.cancel(), from any thread
+  const offramp::ImageOptions urgent = {.stop = offramp::Stop::within(5.0),
+                                        .cancellation = withdrawn};
+  std::vector<offramp::ImageOptions> options(images.size());
+  if (!options.empty()) options[0] = urgent;
+  const std::vector<offramp::Answer> some = session.classify(images, options);
+}
+
+void event_loop() {
+  const offramp::Model model = offramp::Model::load("model.safetensors");
+  offramp::Session session(model);
+  std::counting_semaphore wake(0);  // whoever adds a request releases it, too
+  session.stream(reply, {.flush_after_ms = 5, .on_ready = [&] { wake.release(); }});
+  while (serving()) {
+    while (const auto request = next_request()) session.push(request->id, request->image);
+    session.poll();
+    if (const auto due = session.next_due())
+      (void)wake.try_acquire_until(*due);
+    else
+      wake.acquire();
+  }
+  session.flush();
 }
 
 void expect_compiled(const std::vector<std::string>& code, const std::string& source) {
@@ -100,8 +122,9 @@ TEST(Documents, ShowCodeThatIsCompiledHere) {
   // There is no model.safetensors here.
   EXPECT_THROW(readme(), offramp::Error);
   EXPECT_THROW(guide(), offramp::Error);
-  EXPECT_THROW(all_cores(), offramp::Error);
-  c_sample();
+  EXPECT_THROW(options_of_images(), offramp::Error);
+  EXPECT_THROW(event_loop(), offramp::Error);
+  c_samples();
 }
 
 }  // namespace

@@ -87,8 +87,8 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
     const auto all = predictor->predict_all(images);
     // Image i leaves at exit i mod K.
     const Stopped stopped = predictor->predict_until(
-        images, [&](std::int64_t image, int exit_index, std::span<const float>) {
-          return image % exits <= exit_index;
+        images, [&](std::int64_t image, const ExitOutput& output) {
+          return image % exits <= output.exit_index;
         });
     for (int i = 0; i < n; ++i) {
       ASSERT_EQ(stopped.exit_index[static_cast<std::size_t>(i)], i % exits) << graph.name;
@@ -109,11 +109,11 @@ TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
   std::vector<std::pair<std::int64_t, int>> asked;
   const Stopped stopped =
       predictor->predict_until(random_images(model.graph, 3, 1),
-                               [&](std::int64_t image, int exit_index, std::span<const float>) {
-                                 asked.emplace_back(image, exit_index);
+                               [&](std::int64_t image, const ExitOutput& output) {
+                                 asked.emplace_back(image, output.exit_index);
                                  return image != 1;
                                });
-  EXPECT_EQ(asked, (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}}));
+  EXPECT_EQ(asked, (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}, {1, 2}}));
   EXPECT_EQ(stopped.exit_index, (std::vector<int>{0, 2, 0}));
 }
 

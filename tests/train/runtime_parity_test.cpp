@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/predictor.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
+#include "tests/support/runner_predictor.h"
 #include "train/predictor.h"
 
 namespace offramp::train {
@@ -20,9 +20,7 @@ TEST(RuntimeParity, LibTorchAndTheRuntimeGiveTheSameLogits) {
     model.weights = random_weights(graph, 3);
     const auto images = random_images(graph, 5, 2);
     const auto theirs = make_torch_predictor(model, {})->predict_all(images);
-    RuntimePredictor runtime(
-        std::make_shared<RuntimeModel>(graph, model.weights, RuntimeOptions{}));
-    const auto ours = runtime.predict_all(images);
+    const auto ours = open_network(graph, model.weights, {})->predict_all(images);
     ASSERT_EQ(ours.size(), theirs.size()) << graph.name;
     float largest = 0, error = 0;
     for (std::size_t i = 0; i < ours.size(); ++i) {
