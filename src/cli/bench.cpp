@@ -12,7 +12,6 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "model/without_exits.h"
-#include "runtime/convolution.h"
 
 namespace offramp::cli {
 namespace {

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "runtime/auto_precision.h"
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "runtime/predictor.h"

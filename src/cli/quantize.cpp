@@ -16,7 +16,6 @@
 #include "image/image.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
 #include "runtime/self_check.h"

@@ -12,7 +12,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/stream.h"
 

@@ -11,7 +11,6 @@
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/walk.h"
 
 // A model file from anywhere is read whole or refused with an Error. What was read is written again
