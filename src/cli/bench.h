@@ -9,8 +9,8 @@
 #include "cli/machine_load.h"
 #include "cli/policy_flags.h"
 #include "model/model_file.h"
-#include "runtime/ceiling.h"
 #include "runtime/timed_streams.h"
+#include "workflow/peak_rate.h"
 
 namespace offramp::cli {
 

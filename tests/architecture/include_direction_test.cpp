@@ -46,7 +46,10 @@ const std::map<std::string, Allowed> kTable = {
     {"report", {{"eval", "image"}, {"fmt/"}}},
     {"api", {{"runtime"}, {"fmt/"}}},
     {"serve", {{"runtime"}, {"fmt/", "httplib.h"}}},
-    {"cli", {{"train", "runtime", "report", "serve"}, {"fmt/", "nlohmann/", "CLI/", "spdlog/"}}},
+    {"workflow", {{"core"}}},
+    {"cli",
+     {{"train", "runtime", "report", "serve", "workflow"},
+      {"fmt/", "nlohmann/", "CLI/", "spdlog/"}}},
 };
 
 // The operating system and the compiler.

@@ -1,8 +1,8 @@
-#include "runtime/ceiling.h"
+#include "workflow/peak_rate.h"
 
 #include <gtest/gtest.h>
 
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
 namespace offramp {
 namespace {

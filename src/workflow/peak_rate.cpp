@@ -1,4 +1,4 @@
-#include "runtime/ceiling.h"
+#include "workflow/peak_rate.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "core/parallel.h"
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
 namespace offramp {
 namespace {

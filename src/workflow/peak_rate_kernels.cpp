@@ -1,4 +1,4 @@
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
