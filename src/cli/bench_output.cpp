@@ -92,16 +92,16 @@ std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bo
                           to_string(row.mode), row.precision, row.batch, text_of(row.best.split),
                           text_of(row.other->split), row.other->images_per_second);
   text += "split: streams x threads in every operation of each; decoding is left out\n";
-  for (const Ceiling& ceiling : result.ceilings)
+  for (const workflow::Ceiling& ceiling : result.ceilings)
     if (ceiling.is_void())
       text += fmt::format("the ceiling of {} is void: below 95 % of what the clock allows\n",
                           ceiling.precision);
   return text;
 }
 
-std::string to_json_text(const std::vector<Ceiling>& ceilings) {
+std::string to_json_text(const std::vector<workflow::Ceiling>& ceilings) {
   json rows = json::array();
-  for (const Ceiling& one : ceilings)
+  for (const workflow::Ceiling& one : ceilings)
     rows.push_back({{"precision", one.precision},
                     {"instruction", one.instruction},
                     {"macs_per_instruction", one.macs_per_instruction},
@@ -116,12 +116,12 @@ std::string to_json_text(const std::vector<Ceiling>& ceilings) {
   return text_of(rows);
 }
 
-std::string to_text(const std::vector<Ceiling>& ceilings, bool color) {
+std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color) {
   if (ceilings.empty()) return "no ceiling is known for this CPU\n";
   Table table({"precision", "instruction", "a cycle", "clock, GHz", "one core, GMAC/s",
                "of its clock", "all cores, GMAC/s", ""},
               2);
-  for (const Ceiling& one : ceilings)
+  for (const workflow::Ceiling& one : ceilings)
     table.add({one.precision, one.instruction,
                fmt::format("{:.4g} x {}{}", one.per_cycle, one.macs_per_instruction,
                            one.per_cycle_known ? "" : " (measured)"),
@@ -131,7 +131,7 @@ std::string to_text(const std::vector<Ceiling>& ceilings, bool color) {
                fmt::format("{:.1f} ({})", one.macs_per_second / 1e9, one.cores),
                one.is_void() ? "void" : ""});
   std::string text = table.text(color);
-  for (const Ceiling& one : ceilings)
+  for (const workflow::Ceiling& one : ceilings)
     if (one.macs_per_second < 0.9 * one.cores * one.core_macs_per_second)
       text += fmt::format(
           "{}: {} cores together do {:.0f} % of what each does alone: they share units or a clock, "

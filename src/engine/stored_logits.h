@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "model/model_file.h"
-#include "runtime/compile.h"
+#include "runtime/compiled_network.h"
 
 namespace offramp::engine {
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/hash.h"
 #include "core/random.h"
 
 namespace offramp {
@@ -37,9 +38,7 @@ float draw(ParameterRole role, std::int64_t fan_in, KeyedRandom& random) {
 Tensors random_weights(const Graph& graph, std::uint64_t seed) {
   Tensors weights;
   for (const Parameter& parameter : parameters(graph)) {
-    std::uint64_t key = 0;
-    for (const char c : parameter.name) key = mix(key ^ static_cast<unsigned char>(c));
-    KeyedRandom random(seed, key);
+    KeyedRandom random(seed, hash_of(parameter.name));
     const std::int64_t count = element_count(parameter.shape);
     std::vector<float> values;
     for (std::int64_t i = 0; i < count; ++i)

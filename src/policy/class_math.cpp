@@ -6,16 +6,10 @@
 #include <cstdint>
 #include <limits>
 
-// Every loop is compiled for each width of vectors, and the processor's is taken at run time. Lanes
-// and order are the same in all, and no multiplication is fused with an addition (CMakeLists.txt),
-// so the bits are too. The thread sanitizer is not up when the choice is made.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
-#define OFFRAMP_FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define OFFRAMP_FOR_EACH_WIDTH
-#endif
-// What is not inlined is not compiled for the width.
-#define OFFRAMP_INLINE [[gnu::always_inline]] inline
+#include "core/clones.h"
+
+// Lanes and order are the same in every clone, and no multiplication is fused with an addition
+// (CMakeLists.txt), so the bits are too.
 
 namespace offramp::detail {
 namespace {
@@ -122,33 +116,32 @@ OFFRAMP_INLINE double exponentials_of(std::span<const Value> z, double largest, 
 
 }  // namespace
 
-OFFRAMP_FOR_EACH_WIDTH std::size_t first_largest(std::span<const float> values) {
+OFFRAMP_CLONES std::size_t first_largest(std::span<const float> values) {
   return first_largest_of(values);
 }
-OFFRAMP_FOR_EACH_WIDTH std::size_t first_largest(std::span<const double> values) {
+OFFRAMP_CLONES std::size_t first_largest(std::span<const double> values) {
   return first_largest_of(values);
 }
 
 double logarithm(double x) { return log_of(x); }
 
-OFFRAMP_FOR_EACH_WIDTH double exponentials(std::span<const float> z, double largest,
-                                           double temperature, std::span<double> out) {
+OFFRAMP_CLONES double exponentials(std::span<const float> z, double largest, double temperature,
+                                   std::span<double> out) {
   return exponentials_of(z, largest, temperature, out);
 }
 
-OFFRAMP_FOR_EACH_WIDTH double exponentials(std::span<const double> z, double largest,
-                                           double temperature, std::span<double> out) {
+OFFRAMP_CLONES double exponentials(std::span<const double> z, double largest, double temperature,
+                                   std::span<double> out) {
   return exponentials_of(z, largest, temperature, out);
 }
 
-OFFRAMP_FOR_EACH_WIDTH void normalise(std::span<const double> e, double total, std::span<float> p) {
+OFFRAMP_CLONES void normalise(std::span<const double> e, double total, std::span<float> p) {
   const double scale = 1 / total;
   for (std::size_t i = 0; i < e.size(); ++i) p[i] = static_cast<float>(e[i] * scale);
 }
 
-OFFRAMP_FOR_EACH_WIDTH void add_weighted(std::span<const double> e, double total, double weight,
-                                         double weight_sum, std::span<double> sum,
-                                         std::span<float> p) {
+OFFRAMP_CLONES void add_weighted(std::span<const double> e, double total, double weight,
+                                 double weight_sum, std::span<double> sum, std::span<float> p) {
   const double share = weight / total, scale = 1 / weight_sum;
   for (std::size_t i = 0; i < e.size(); ++i) {
     sum[i] += e[i] * share;
@@ -156,15 +149,14 @@ OFFRAMP_FOR_EACH_WIDTH void add_weighted(std::span<const double> e, double total
   }
 }
 
-OFFRAMP_FOR_EACH_WIDTH void add_logarithms(std::span<const float> z, double largest,
-                                           double temperature, double log_total,
-                                           std::span<double> sum) {
+OFFRAMP_CLONES void add_logarithms(std::span<const float> z, double largest, double temperature,
+                                   double log_total, std::span<double> sum) {
   const double b = 1 / temperature;
   for (std::size_t i = 0; i < z.size(); ++i)
     sum[i] += (static_cast<double>(z[i]) - largest) * b - log_total;
 }
 
-OFFRAMP_FOR_EACH_WIDTH double entropy(std::span<const float> p) {
+OFFRAMP_CLONES double entropy(std::span<const float> p) {
   std::array<double, kLanes> sums{};
   in_lanes(p.size(), [&](std::size_t lane, std::size_t i) {
     const double value = p[i];
@@ -173,14 +165,14 @@ OFFRAMP_FOR_EACH_WIDTH double entropy(std::span<const float> p) {
   return total_of(sums);
 }
 
-OFFRAMP_FOR_EACH_WIDTH float margin(std::span<const float> p) {
+OFFRAMP_CLONES float margin(std::span<const float> p) {
   if (p.size() == 1) return p[0];
   const std::size_t at = first_largest_of(p);
   const float before = largest_of(p.first(at)), after = largest_of(p.subspan(at + 1));
   return p[at] - (before > after ? before : after);
 }
 
-OFFRAMP_FOR_EACH_WIDTH Moments moments(std::span<const float> z, double largest, double b) {
+OFFRAMP_CLONES Moments moments(std::span<const float> z, double largest, double b) {
   std::array<double, kLanes> sums{}, firsts{}, seconds{};
   in_lanes(z.size(), [&](std::size_t lane, std::size_t i) {
     const double d = static_cast<double>(z[i]) - largest, e = exp_of(b * d), ed = e * d;

@@ -15,7 +15,8 @@
 #include "runtime/lower.h"
 #include "runtime/memory_plan.h"
 #include "runtime/own_operations.h"
-#include "runtime/workspace.h"
+#include "runtime/packed_weights.h"
+#include "runtime/quantised_elements.h"
 
 namespace offramp {
 namespace {
@@ -60,7 +61,7 @@ struct Context {
   const CompileOptions& options;
   const Shapes& shapes;
   const Elements& quantised;  ///< of every image in int8
-  WeightStore& weights;
+  PackedWeights& weights;
 
   Element element_of(const std::string& tensor) const {
     switch (options.precision) {
@@ -420,13 +421,6 @@ std::size_t own_weight_bytes(const std::vector<LoweredSegment>& network) {
   return bytes;
 }
 
-std::vector<Layout> layouts_of(const CompiledSegment& segment, const std::vector<int>& values) {
-  std::vector<Layout> layouts;
-  for (const int value : values)
-    layouts.push_back(segment.values[static_cast<std::size_t>(value)].layout);
-  return layouts;
-}
-
 /// The largest batch size chooses the layouts that pass from segment to segment; the others follow.
 void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, const Context& context,
                     CompiledNetwork& network) {
@@ -472,8 +466,9 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
                                    ? quantised_elements(lowered, options.ranges)
                                    : Elements{};
     // All weights are here in f32 by now: moved, for a copy would be the peak of memory.
-    compile_stages(graph, std::move(lowered), {options, shapes, quantised, store}, *network);
-    const std::size_t bytes = store.bytes() + own + Workspace::bytes_of(*network);
+    compile_stages(graph, std::move(lowered), {options, shapes, quantised, store.packed()},
+                   *network);
+    const std::size_t bytes = store.bytes() + own + workspace_bytes(*network);
     if (bytes > options.most_bytes)
       throw Error("{}", too_much(fmt::format("weights, activations and inputs in batches of {}",
                                              network->batches.back()),
@@ -488,20 +483,5 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
 }
 
 std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
-
-std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network) {
-  std::vector<CompiledRow> rows;
-  for (std::size_t i = 0; i < network.stages.size(); ++i) {
-    const CompiledSegment& segment = network.stages[i].sizes.back();
-    const auto append = [&](const std::vector<Step>& steps, const std::string& name) {
-      for (const Step& step : steps)
-        rows.push_back({name, step.output, step.kind, step.operation->implementation(),
-                        layouts_of(segment, step.srcs), layouts_of(segment, {step.dst})[0]});
-    };
-    append(segment.body, std::to_string(i + 1));
-    append(segment.head, std::to_string(i + 1) + " head");
-  }
-  return rows;
-}
 
 }  // namespace offramp

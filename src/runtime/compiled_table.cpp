@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/workspace.h"
 
 namespace offramp {

@@ -5,14 +5,7 @@
 #include <limits>
 #include <set>
 
-// One body per loop, compiled for each instruction set that matters and chosen at load time.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define OFFRAMP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define OFFRAMP_CLONES
-#endif
-#define OFFRAMP_INLINE __attribute__((always_inline)) inline
+#include "core/clones.h"
 
 namespace offramp::kernels {
 namespace {

@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <vector>
+
+namespace dnnl {
+struct stream;
+}
 
 namespace offramp {
 

@@ -147,37 +147,33 @@ Rows elements_of(Rows items, std::int64_t count) {
   return {items.begin * kElementsOfAnItem, std::min(items.end * kElementsOfAnItem, count)};
 }
 
-template <typename Pool>
-kernels::Window window_of(const Pool& pool) {
-  return {pool.kernel, pool.stride, pool.padding};
+/// A pool over windows of an image. @param kernel  kernels::max_pool or kernels::avg_pool
+template <typename Pool, typename Kernel>
+std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst, const Pool& pool,
+                                           Extent extent, const Kernel& kernel) {
+  OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
+  const kernels::Window window{pool.kernel, pool.stride, pool.padding};
+  return with_type(src.element, [&](auto type) {
+    using T = decltype(type);
+    const auto pool_rows = [=, from = src.grid(), to = dst.grid()](const T* x, T* y, Rows rows) {
+      kernel(from, x, to, y, window, rows);
+    };
+    return own(by_rows<T>(src, dst, extent, pool_rows), extent);
+  });
 }
 
 }  // namespace
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
                                                const MaxPool& pool, Extent extent) {
-  OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
-  return with_type(src.element, [&](auto type) {
-    using T = decltype(type);
-    const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
-                            const T* x, T* y, Rows rows) {
-      kernels::max_pool(from, x, to, y, window, rows);
-    };
-    return own(by_rows<T>(src, dst, extent, kernel), extent);
-  });
+  return make_pool(src, dst, pool, extent,
+                   [](const auto&... arguments) { kernels::max_pool(arguments...); });
 }
 
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
                                                const AvgPool& pool, Extent extent) {
-  OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
-  return with_type(src.element, [&](auto type) {
-    using T = decltype(type);
-    const auto kernel = [=, from = src.grid(), to = dst.grid(), window = window_of(pool)](
-                            const T* x, T* y, Rows rows) {
-      kernels::avg_pool(from, x, to, y, window, rows);
-    };
-    return own(by_rows<T>(src, dst, extent, kernel), extent);
-  });
+  return make_pool(src, dst, pool, extent,
+                   [](const auto&... arguments) { kernels::avg_pool(arguments...); });
 }
 
 std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent extent) {

@@ -50,7 +50,7 @@ class Stream {
   struct Waiting {
     int buffer = 0;  ///< where they lie; the rest, when there are more, in the other
     int rows = 0, rows_of_other = 0;
-    std::vector<std::int64_t> images[Workspace::kBuffers];
+    std::vector<std::int64_t> images[kInputBuffers];
   };
 
   void run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit);

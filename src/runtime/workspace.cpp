@@ -8,24 +8,8 @@
 #include "runtime/pages.h"
 
 namespace offramp {
-namespace {
-
-std::size_t arena_bytes(const CompiledNetwork& network) {
-  std::size_t arena = 0;
-  for (const CompiledStage& stage : network.stages)
-    for (const CompiledSegment& segment : stage.sizes) arena = std::max(arena, segment.arena_bytes);
-  return aligned(arena);
-}
-
-/// Of one buffer of an input.
-std::size_t input_bytes(const CompiledNetwork& network, const Layout& input) {
-  return aligned(input.bytes() * static_cast<std::size_t>(network.batches.back()));
-}
-
-}  // namespace
-
 Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
-    : network_(std::move(network)), stream_(cpu_engine()) {
+    : network_(std::move(network)), stream_(std::make_unique<dnnl::stream>(cpu_engine())) {
   bytes_ = arena_bytes(*network_);
   plan_inputs();
   memory_ = allocate_pages(bytes_);
@@ -35,24 +19,21 @@ Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
     for (std::size_t stage = 0; stage < network_->stages.size(); ++stage) {
       std::vector<Bound>& sizes = bound_.emplace_back();
       for (const CompiledSegment& segment : network_->stages[stage].sizes)
-        for (int buffer = 0; buffer < kBuffers; ++buffer)
+        for (int buffer = 0; buffer < kInputBuffers; ++buffer)
           sizes.push_back({bind(segment, segment.body, stage, buffer),
                            bind(segment, segment.head, stage, buffer)});
     }
   });
 }
 
-std::size_t Workspace::bytes_of(const CompiledNetwork& network) {
-  std::size_t bytes = arena_bytes(network);
-  for (const CompiledStage& stage : network.stages)
-    for (const Layout& input : stage.inputs) bytes += kBuffers * input_bytes(network, input);
-  return bytes;
-}
+Workspace::~Workspace() = default;
+Workspace::Workspace(Workspace&&) noexcept = default;
+Workspace& Workspace::operator=(Workspace&&) noexcept = default;
 
 void Workspace::plan_inputs() {
   for (const CompiledStage& stage : network_->stages) {
     std::vector<std::size_t>& offsets = input_offsets_.emplace_back();
-    for (int buffer = 0; buffer < kBuffers; ++buffer)
+    for (int buffer = 0; buffer < kInputBuffers; ++buffer)
       for (const Layout& input : stage.inputs) {
         offsets.push_back(bytes_);
         bytes_ += input_bytes(*network_, input);
@@ -78,13 +59,13 @@ Workspace::BoundSteps Workspace::bind(const CompiledSegment& segment,
     for (const int src : step.srcs) buffers.srcs.push_back(place_of(segment, src, stage, buffer));
     buffers.dst = place_of(segment, step.dst, stage, buffer);
     buffers.scratch = arena_ + step.scratch_offset;
-    bound.push_back(step.operation->bind(buffers, stream_));
+    bound.push_back(step.operation->bind(buffers, *stream_));
   }
   return bound;
 }
 
 const Workspace::Bound& Workspace::bound(std::size_t stage, std::size_t size, int buffer) const {
-  return bound_[stage][size * kBuffers + static_cast<std::size_t>(buffer)];
+  return bound_[stage][size * kInputBuffers + static_cast<std::size_t>(buffer)];
 }
 
 std::byte* Workspace::input_row(std::size_t stage, int buffer, std::size_t input, int row) {

@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <span>
 #include <vector>
 
-#include "runtime/compile.h"
+#include "runtime/compiled_network.h"
+#include "runtime/operation.h"
 
 namespace offramp {
 
@@ -18,9 +18,10 @@ namespace offramp {
 /// results of every other segment.
 class Workspace {
  public:
-  static constexpr int kBuffers = 2;
-
   explicit Workspace(std::shared_ptr<const CompiledNetwork> network);
+  ~Workspace();
+  Workspace(Workspace&&) noexcept;
+  Workspace& operator=(Workspace&&) noexcept;
 
   const CompiledNetwork& network() const { return *network_; }
 
@@ -49,8 +50,6 @@ class Workspace {
                               int row) const;
 
   std::size_t bytes() const { return bytes_; }
-  /// What a workspace for a network would take.
-  static std::size_t bytes_of(const CompiledNetwork& network);
 
  private:
   using BoundSteps = std::vector<std::unique_ptr<BoundOperation>>;
@@ -66,12 +65,12 @@ class Workspace {
   const Bound& bound(std::size_t stage, std::size_t size, int buffer) const;
 
   std::shared_ptr<const CompiledNetwork> network_;
-  dnnl::stream stream_;
+  std::unique_ptr<dnnl::stream> stream_;
   std::size_t bytes_ = 0;
   std::shared_ptr<std::byte> memory_;
   std::byte* arena_ = nullptr;
   std::vector<std::vector<std::size_t>> input_offsets_;  // [stage][buffer * inputs + input]
-  std::vector<std::vector<Bound>> bound_;                // [stage][size * kBuffers + buffer]
+  std::vector<std::vector<Bound>> bound_;                // [stage][size * kInputBuffers + buffer]
 };
 
 }  // namespace offramp

@@ -16,7 +16,9 @@ namespace {
 using torch::Tensor;
 constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
-std::uint64_t hash_of(std::string_view text) {  // FNV-1a
+// FNV-1a. Not core/hash.h's: with another hash every recipe would start from other weights, and
+// published runs could not be trained again to the bit.
+std::uint64_t initialisation_key(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return hash;
@@ -27,7 +29,7 @@ std::uint64_t hash_of(std::string_view text) {  // FNV-1a
 std::vector<float> initial_values(const Parameter& parameter, std::int64_t fan_in,
                                   std::uint64_t seed) {
   std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
-  KeyedRandom random(seed, hash_of(parameter.name));
+  KeyedRandom random(seed, initialisation_key(parameter.name));
   switch (parameter.role) {
     case ParameterRole::conv_weight: {  // He et al., 2015, fan out; Box-Muller
       const auto& s = parameter.shape;

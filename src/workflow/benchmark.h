@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "model/model_file.h"
-#include "runtime/ceiling.h"
 #include "runtime/precision.h"
 #include "workflow/machine_load.h"
+#include "workflow/peak_rate.h"
 #include "workflow/policy_choice.h"
 #include "workflow/progress.h"
 

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/safetensors.h"
 #include "core/version.h"
 #include "model/policy_json.h"
@@ -17,20 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// FNV-1a over 64-bit words: it tells files of this program apart, and does not withstand an
-/// attack.
+/// The hash of several pieces, one after the other.
 class Key {
  public:
-  void add(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      std::uint64_t word = 0;
-      const std::size_t count = std::min(bytes.size(), sizeof word);
-      std::memcpy(&word, bytes.data(), count);
-      value_ = (value_ ^ word) * 0x100000001b3;
-      value_ ^= value_ >> 32;
-      bytes = bytes.subspan(count);
-    }
-  }
+  void add(std::span<const std::byte> bytes) { value_ = hash_of(bytes, value_); }
   template <typename T>
   void add(const std::vector<T>& values) {
     add(std::as_bytes(std::span(values)));
@@ -39,7 +29,7 @@ class Key {
   std::string text() const { return fmt::format("{:016x}", value_); }
 
  private:
-  std::uint64_t value_ = 0xcbf29ce484222325;
+  std::uint64_t value_ = 0;
 };
 
 /// Of all that logits depend on.

@@ -22,11 +22,14 @@ struct Allowed {
   Words only_in_cpp = {};  ///< libraries that must not show in a header
   /// Not empty: what `folders` may include is not for this one, but for these headers.
   Words headers = {};
+  /// Headers of the folder that may show these libraries all the same: only its .cpp files and
+  /// other private headers may include them.
+  Words private_headers = {};
 };
 
 // A library is named by the start of its headers' paths.
 const std::map<std::string, Allowed> kTable = {
-    {"core", {{}, {"fmt/"}, {"nlohmann/"}}},
+    {"core", {{}, {"fmt/"}, {"nlohmann/", "xxhash.h"}}},
     {"image", {{"core"}, {"fmt/", "jpeglib.h", "jerror.h", "png.h"}}},
     {"graph", {{"core"}, {"fmt/"}}},
     {"data", {{"image"}, {"fmt/", "archive.h", "archive_entry.h", "curl/", "openssl/"}}},
@@ -34,7 +37,13 @@ const std::map<std::string, Allowed> kTable = {
     {"eval", {{"policy"}, {"fmt/"}}},
     {"model", {{"graph", "policy"}, {"fmt/", "nlohmann/"}}},
     {"recipe", {{"graph", "data"}, {"fmt/", "toml++/"}}},
-    {"runtime", {{"model", "image"}, {"fmt/", "oneapi/dnnl/"}}},
+    {"runtime",
+     {{"model", "image"},
+      {"fmt/"},
+      {"oneapi/dnnl/"},
+      {},
+      {"runtime/onednn.h", "runtime/primitive_operation.h", "runtime/packed_weights.h",
+       "runtime/convolution.h"}}},
     {"engine", {{"runtime"}, {"fmt/"}}},
     {"workflow", {{"engine", "data", "eval", "recipe", "report"}, {"fmt/"}, {"nlohmann/"}}},
     {"train", {{"workflow"}, {"fmt/", "torch/", "ATen/", "c10/"}}},
@@ -81,6 +90,8 @@ std::string judge(const std::string& file, const std::string& path, bool quoted)
   const std::string folder = file.substr(0, file.find('/'));
   const auto row = kTable.find(folder);
   if (row == kTable.end()) return "the folder is not in the table";
+  // A library that is for .cpp files, and private headers that show it.
+  const bool may_show = file.ends_with(".cpp") || row->second.private_headers.contains(file);
   if (quoted) {
     if (path.find('/') == std::string::npos || path.starts_with("."))
       return "an include starts at the root of src/";
@@ -88,12 +99,16 @@ std::string judge(const std::string& file, const std::string& path, bool quoted)
     if (!kTable.contains(target) && target != "offramp") return "there is no such folder";
     if (target != "offramp" && !may_include(folder, path))
       return folder + " may not include " + target;
+    const auto owner = kTable.find(target);
+    if (owner != kTable.end() && owner->second.private_headers.contains(path) &&
+        !(folder == target && may_show))
+      return "this header is private to " + target;
     return {};
   }
   const bool standard = path.find_first_of("./") == std::string::npos;
   if (standard || matches(kSystem, path) || matches(row->second.libraries, path)) return {};
   if (!matches(row->second.only_in_cpp, path)) return folder + " may not include this library";
-  return file.ends_with(".cpp") ? "" : "this library must not show in a header of " + folder;
+  return may_show ? "" : "this library must not show in a header of " + folder;
 }
 
 /// Judges all of a file: "<file>:<line>: #include <path>: <what is wrong>" for each bad one.
@@ -247,6 +262,24 @@ TEST(IncludeDirection, RefusesEveryOtherEdge) {
   EXPECT_THAT(violations("core/x.h", "#include <nlohmann/json.hpp>"),
               testing::ElementsAre("core/x.h:1: #include nlohmann/json.hpp: this library must not "
                                    "show in a header of core"));
+}
+
+TEST(IncludeDirection, KeepsOneDnnOutOfEveryHeaderThatOthersSee) {
+  const std::string library = "#include <oneapi/dnnl/dnnl.hpp>";
+  EXPECT_THAT(violations("runtime/x.cpp", library), testing::IsEmpty());
+  EXPECT_THAT(violations("runtime/onednn.h", library), testing::IsEmpty());
+  EXPECT_THAT(violations("runtime/stream.h", library),
+              testing::ElementsAre("runtime/stream.h:1: #include oneapi/dnnl/dnnl.hpp: this "
+                                   "library must not show in a header of runtime"));
+  const std::string header = "#include \"runtime/onednn.h\"";
+  EXPECT_THAT(violations("runtime/x.cpp", header), testing::IsEmpty());
+  EXPECT_THAT(violations("runtime/convolution.h", header), testing::IsEmpty());
+  EXPECT_THAT(violations("runtime/stream.h", header),
+              testing::ElementsAre("runtime/stream.h:1: #include runtime/onednn.h: this header is "
+                                   "private to runtime"));
+  EXPECT_THAT(violations("api/x.cpp", header),
+              testing::ElementsAre(
+                  "api/x.cpp:1: #include runtime/onednn.h: this header is private to runtime"));
 }
 
 TEST(IncludeDirection, RefusesFoldersAndPathsItDoesNotKnow) {

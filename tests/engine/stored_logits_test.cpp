@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "runtime/convolution.h"
+#include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 

@@ -12,7 +12,6 @@
 #include "model/policy_json.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/convolution.h"
 #include "runtime/walk.h"
 
 // A model file from anywhere is read whole or refused with an Error. What was read is written again

@@ -10,7 +10,6 @@
 #include <new>
 
 #include "core/error.h"
-#include "runtime/convolution.h"
 #include "runtime/ranges.h"
 #include "runtime/walk.h"
 #include "runtime/workspace.h"
@@ -116,7 +115,7 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
     WeightStore store;
     const auto network = compile(graph, weights, {.most_bytes = most}, store);
     EXPECT_LE(Workspace(network).bytes(), most);
-    EXPECT_EQ(Workspace(network).bytes(), Workspace::bytes_of(*network));
+    EXPECT_EQ(Workspace(network).bytes(), workspace_bytes(*network));
   };
   within(48 * kMiB);
   // The arena alone; the arena with the inputs, of which there are two.

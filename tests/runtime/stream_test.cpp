@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "graph/build.h"
-#include "runtime/convolution.h"
+#include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 

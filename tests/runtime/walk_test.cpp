@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "graph/cost.h"
-#include "runtime/convolution.h"
+#include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"

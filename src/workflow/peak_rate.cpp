@@ -1,4 +1,4 @@
-#include "runtime/ceiling.h"
+#include "workflow/peak_rate.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,9 +7,9 @@
 #include <thread>
 
 #include "core/parallel.h"
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
-namespace offramp {
+namespace offramp::workflow {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -105,4 +105,4 @@ std::vector<Ceiling> measure_ceilings(int cores, double seconds) {
   return ceilings;
 }
 
-}  // namespace offramp
+}  // namespace offramp::workflow

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace offramp {
+namespace offramp::workflow {
 
 /// A loop of one multiply-add instruction on registers, independent enough to fill the pipes.
 struct PeakKernel {
@@ -22,4 +22,4 @@ std::vector<PeakKernel> peak_kernels();
 /// Adds one register to another that many times, each waiting for the one before: a cycle each.
 void add_chain(std::int64_t additions);
 
-}  // namespace offramp
+}  // namespace offramp::workflow

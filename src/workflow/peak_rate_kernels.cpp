@@ -1,4 +1,4 @@
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 #endif
 
-namespace offramp {
+namespace offramp::workflow {
 
 #if defined(__x86_64__)
 namespace {
@@ -238,4 +238,4 @@ void add_chain(std::int64_t) {}
 
 #endif
 
-}  // namespace offramp
+}  // namespace offramp::workflow

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-namespace offramp {
+namespace offramp::workflow {
 
 /// How many multiply-adds a second this machine does in one kind of number, by loops of one
 /// instruction on registers alone, and how many it should.
@@ -32,4 +32,4 @@ struct Ceiling {
 /// @param seconds  for each precision
 std::vector<Ceiling> measure_ceilings(int cores = 0, double seconds = 0.6);
 
-}  // namespace offramp
+}  // namespace offramp::workflow

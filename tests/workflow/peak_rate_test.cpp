@@ -1,10 +1,10 @@
-#include "runtime/ceiling.h"
+#include "workflow/peak_rate.h"
 
 #include <gtest/gtest.h>
 
-#include "runtime/ceiling_kernels.h"
+#include "workflow/peak_rate_kernels.h"
 
-namespace offramp {
+namespace offramp::workflow {
 namespace {
 
 TEST(Ceiling, IsVoidBelowNineteenTwentiethsOfWhatTheClockAllows) {
@@ -44,4 +44,4 @@ TEST(Ceiling, MeasuresAllCoresTogether) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::workflow

@@ -1,0 +1,93 @@
+#include "runtime/quantised_elements.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "core/overloaded.h"
+
+namespace offramp {
+namespace {
+
+/// Sets of tensors that share their elements.
+class Ties {
+ public:
+  /// Paths are halved on the way: a chain of pools is as long as the network.
+  std::string root(std::string tensor) {
+    for (auto at = parent_.find(tensor); at != parent_.end(); at = parent_.find(tensor)) {
+      if (const auto above = parent_.find(at->second); above != parent_.end())
+        at->second = above->second;
+      tensor = at->second;
+    }
+    return tensor;
+  }
+  void tie(const std::string& a, const std::string& b) {
+    const std::string x = root(a), y = root(b);
+    if (x != y) parent_[x] = y;
+  }
+
+ private:
+  std::map<std::string, std::string> parent_;
+};
+
+/// What an operation's output is in int8.
+enum class Output {
+  own_scale,     ///< an image with a scale of its own
+  inputs_scale,  ///< an image that has one scale with the inputs
+  features,      ///< in f32
+};
+
+Output output_of(const LoweredKind& kind) {
+  return std::visit(
+      overloaded{
+          [](const OneOf<FusedConv, Scale, FusedAdd, Activate> auto&) { return Output::own_scale; },
+          [](const OneOf<MaxPool, AvgPool, Concat> auto&) { return Output::inputs_scale; },
+          [](const OneOf<GlobalAvgPool, SpatialPyramidPool, Flatten, FusedLinear> auto&) {
+            return Output::features;
+          },
+      },
+      kind);
+}
+
+}  // namespace
+
+std::map<std::string, Element, std::less<>> quantised_elements(
+    const std::vector<LoweredSegment>& network, const Ranges& ranges) {
+  if (ranges.empty())
+    throw Error("int8 needs the ranges of activations, which \"offramp quantize\" finds");
+  Ties ties;
+  std::vector<std::string> tensors = {std::string(kInput)};
+  std::set<std::string, std::less<>> features;
+  for (const LoweredSegment& segment : network)
+    for (const auto* ops : {&segment.body, &segment.head})
+      for (const LoweredOp& op : *ops) {
+        const Output output = output_of(op.kind);
+        if (output == Output::features || features.contains(op.inputs[0])) {
+          features.insert(op.output);
+          continue;
+        }
+        tensors.push_back(op.output);
+        if (output == Output::inputs_scale)
+          for (const std::string& input : op.inputs) ties.tie(input, op.output);
+      }
+  std::map<std::string, Range> joint;
+  for (const std::string& tensor : tensors) {
+    const auto found = ranges.find(tensor);
+    if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
+    if (!(found->second.magnitude >= kLeastMagnitude && found->second.magnitude <= kMostMagnitude))
+      throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
+                  kLeastMagnitude, kMostMagnitude, found->second.magnitude);
+    Range& range = joint[ties.root(tensor)];
+    range.magnitude = std::max(range.magnitude, found->second.magnitude);
+    range.is_signed |= found->second.is_signed;
+  }
+  std::map<std::string, Element, std::less<>> elements;
+  for (const std::string& tensor : tensors) {
+    const Range& range = joint[ties.root(tensor)];
+    elements[tensor] = range.is_signed ? Element{DType::i8, range.magnitude / 127}
+                                       : Element{DType::u8, range.magnitude / 255};
+  }
+  return elements;
+}
+
+}  // namespace offramp
