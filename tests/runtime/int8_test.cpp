@@ -9,6 +9,7 @@
 #include "graph/network.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
+#include "runtime/quantised_elements.h"
 #include "runtime/ranges.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"

@@ -123,7 +123,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   EXPECT_FALSE(run.save(run.model(), model));
   ModelFile calibrated = load_model(run.model());
   calibrated.certificates = 3;
-  calibrated.policy = ChosenPolicy{never_stop(2), "--guarantee 0.1",
+  calibrated.policy = ChosenPolicy{never_stop(2), HarmGuarantee{0.1},
                                    Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"},
                                    ExitsSeen{10, {0.5, 0.5}}};
   save_model(run.model(), calibrated);
