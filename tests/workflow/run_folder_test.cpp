@@ -125,7 +125,8 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   calibrated.certificates = 3;
   calibrated.policy = ChosenPolicy{never_stop(2), HarmGuarantee{0.1},
                                    Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"},
-                                   ExitsSeen{10, {0.5, 0.5}}};
+                                   ExitsSeen{10, {0.5, 0.5}},
+                                   CertifiedPath{{{never_stop(2).thresholds, 0, 0.9, 1}}, 0}};
   save_model(run.model(), calibrated);
 
   EXPECT_FALSE(run.save(run.last(), model)) << "a file of its own has no policy to keep";
@@ -137,6 +138,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   ASSERT_TRUE(replaced.policy);
   EXPECT_EQ(replaced.policy->policy, calibrated.policy->policy);
   EXPECT_FALSE(replaced.policy->guarantee);
+  EXPECT_FALSE(replaced.policy->path);
   EXPECT_FALSE(replaced.policy->seen);
 
   // Certificates of other images do not count; a damaged file knows of none.
