@@ -29,7 +29,7 @@ class CApi : public testing::Test {
     policy.thresholds = {0.2f, 0.3f};
     file.policy = ChosenPolicy{policy, "test"};
     save_model(path_, file);
-    const offramp_options options = {"f32", 1, 4, 0};
+    const offramp_options options = {"f32", 1, 4};
     EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model_), OFFRAMP_OK);
     EXPECT_EQ(offramp_session_new(model_, nullptr, &session_), OFFRAMP_OK);
   }
@@ -127,7 +127,7 @@ TEST_F(CApi, SaysWhatWentWrong) {
   EXPECT_EQ(offramp_model_load("/no/such/model", nullptr, &model), OFFRAMP_ERROR);
   EXPECT_EQ(model, nullptr);
   EXPECT_STREQ(offramp_last_error(), "/no/such/model: cannot open: No such file or directory");
-  const offramp_options options = {"f23", 0, 0, 0};
+  const offramp_options options = {"f23", 0, 0};
   EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model), OFFRAMP_USAGE);
   EXPECT_THAT(offramp_last_error(), StrEq("unknown precision \"f23\"; did you mean \"f32\"?"));
 
