@@ -2,8 +2,8 @@
 
 #include <cmath>
 #include <numbers>
+#include <string_view>
 
-#include "core/hash.h"
 #include "core/random.h"
 
 namespace offramp {
@@ -33,12 +33,20 @@ float draw(ParameterRole role, std::int64_t fan_in, KeyedRandom& random) {
   return 0;
 }
 
+/// Not core/hash.h's: what is drawn stays the same in every version, so that figures of recipes
+/// with random weights can be compared.
+std::uint64_t name_key(std::string_view name) {
+  std::uint64_t key = 0;
+  for (const char c : name) key = mix(key ^ static_cast<unsigned char>(c));
+  return key;
+}
+
 }  // namespace
 
 Tensors random_weights(const Graph& graph, std::uint64_t seed) {
   Tensors weights;
   for (const Parameter& parameter : parameters(graph)) {
-    KeyedRandom random(seed, hash_of(parameter.name));
+    KeyedRandom random(seed, name_key(parameter.name));
     const std::int64_t count = element_count(parameter.shape);
     std::vector<float> values;
     for (std::int64_t i = 0; i < count; ++i)

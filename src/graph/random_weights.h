@@ -14,7 +14,8 @@ namespace offramp {
 /// in common.
 Tensors random_weights(const Graph& graph, std::uint64_t seed);
 
-/// Standard normal images [N, C, H, W] for a graph.
+/// Standard normal images [N, C, H, W] for a graph. Part of the model format: a deployment file
+/// keeps the logits of images drawn here, so a seed gives the same images in every version.
 std::vector<float> random_images(const Graph& graph, int count, std::uint64_t seed);
 
 }  // namespace offramp

@@ -11,7 +11,7 @@ CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
                              const CompiledTableOptions& options) {
   CompiledTable table;
   table.batch = options.batch;
-  table.threads = options.threads;
+  table.threads = std::max(options.threads, 1);
   const Precision precision = usable_precision(options.precision);
   table.precision = to_string(precision);
   WeightStore store;

@@ -28,8 +28,8 @@ struct CompiledTable {
 
 struct CompiledTableOptions {
   Precision precision = Precision::f32;  ///< or the next wider that the CPU has instructions for
+  int threads = 1;                       ///< that share one operation; 0: one
   int batch = 1;
-  int threads = 1;     ///< that share one operation
   Ranges ranges = {};  ///< of activations, for int8
 };
 

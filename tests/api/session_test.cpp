@@ -372,10 +372,10 @@ TEST(Session, RefusesValuesThatAreNotFinite) {
   }
 }
 
-// 1e38 is a number, but sums of it are none.
+// The largest number is one, but sums of it are none.
 TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
-  const std::vector<float> huge(3 * 32 * 32, 1e38f);
+  const std::vector<float> huge(3 * 32 * 32, std::numeric_limits<float>::max());
   const std::string error = "the network's values for this image are not finite";
   std::vector<ImageView> images = disk.images();
   images.insert(images.begin() + 4, ImageView::normalised(huge));
