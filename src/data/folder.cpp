@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "data/file_tree.h"
 #include "core/parallel.h"
+#include "data/file_tree.h"
 #include "image/image.h"
 
 namespace offramp::detail {

@@ -3,8 +3,8 @@
 #include <mutex>
 
 #include "core/error.h"
-#include "data/dataset.h"
 #include "core/parallel.h"
+#include "data/dataset.h"
 
 namespace offramp {
 

@@ -5,8 +5,8 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "core/parallel.h"
+#include "core/random.h"
 #include "data/shapes.h"
 #include "data/sources.h"
 

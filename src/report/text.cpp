@@ -166,9 +166,7 @@ std::string points(const Interval& differences, int decimals) {
   return points(differences.low, decimals) + "\u00a0…\u00a0" + points(differences.high, decimals);
 }
 
-std::string count(std::int64_t n) {
-  return n < 0 ? "−" + with_commas(-n) : with_commas(n);
-}
+std::string count(std::int64_t n) { return n < 0 ? "−" + with_commas(-n) : with_commas(n); }
 
 std::string count(std::int64_t n, std::string_view noun) {
   return fmt::format("{} {}{}", count(n), noun, n == 1 ? "" : "s");

@@ -86,8 +86,8 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
     const auto images = random_images(graph, n, 8);
     const auto all = predictor->predict_all(images);
     // Image i leaves at exit i mod K.
-    const Stopped stopped = predictor->predict_until(
-        images, [&](std::int64_t image, const ExitOutput& output) {
+    const Stopped stopped =
+        predictor->predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
           return image % exits <= output.exit_index;
         });
     for (int i = 0; i < n; ++i) {
@@ -107,13 +107,13 @@ TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
   const ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   std::vector<std::pair<std::int64_t, int>> asked;
-  const Stopped stopped =
-      predictor->predict_until(random_images(model.graph, 3, 1),
-                               [&](std::int64_t image, const ExitOutput& output) {
-                                 asked.emplace_back(image, output.exit_index);
-                                 return image != 1;
-                               });
-  EXPECT_EQ(asked, (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}, {1, 2}}));
+  const Stopped stopped = predictor->predict_until(
+      random_images(model.graph, 3, 1), [&](std::int64_t image, const ExitOutput& output) {
+        asked.emplace_back(image, output.exit_index);
+        return image != 1;
+      });
+  EXPECT_EQ(asked,
+            (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}, {1, 2}}));
   EXPECT_EQ(stopped.exit_index, (std::vector<int>{0, 2, 0}));
 }
 
