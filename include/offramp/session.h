@@ -73,7 +73,8 @@ class OFFRAMP_API Cancellation {
 
 /// How one image is treated. What is not set is as the session has it.
 struct ImageOptions {
-  /// When this image stops, instead of by the session's rule. Its deadline, if it has one, counts
+  /// When this image stops, instead of by the session's rule. The first deadline of a session makes
+  /// it run the network some times, to know how long it takes. A deadline counts
   /// from the call that is given the image.
   std::optional<Stop> stop = {};
   /// An image that is cancelled is answered with an error at the next exit it would reach.

@@ -57,14 +57,14 @@ class [[gnu::visibility("hidden")]] Session::State {
         times_together_(model_->num_exits()),
         runner_(model_) {
     const Stop by_default = model_->file().policy ? Stop::by_policy() : Stop::never();
-    decision_ = make_decision(options.stop.value_or(by_default));
+    rule_ = rule_of(options.stop.value_or(by_default));
   }
 
   Answer classify(const ImageView& image, const ImageOptions& options) {
+    const Rule rule = rule_for(options);
     const auto start = Clock::now();
-    const Decision decision = decision_for(options);
     loader_.load(image, pixels_);
-    Answer answer = walk_image(start, *decision, options);
+    Answer answer = walk_image(start, rule, options);
     if (!answer.ok()) throw Error("{}", answer.error);
     return answer;
   }
@@ -74,23 +74,27 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (!options.empty() && options.size() != images.size())
       throw UsageError("classify: {} options for {} images: expected one each, or none",
                        options.size(), images.size());
-    const auto start = Clock::now();
     const ImageOptions none;
     const auto options_of = [&](std::size_t i) -> const ImageOptions& {
       return options.empty() ? none : options[i];
     };
+    std::vector<Rule> rules;  // what makes no sense is refused before anything runs
+    for (const ImageOptions& one : options) rules.push_back(rule_for(one));
+    const auto rule_at = [&](std::size_t i) -> const Rule& {
+      return rules.empty() ? rule_ : rules[i];
+    };
+    const auto start = Clock::now();
     std::vector<Answer> answers(images.size());
     if (images.size() == 1) {
-      const Decision decision = decision_for(options_of(0));
       if (try_load(images[0], pixels_, answers[0]))
-        answers[0] = walk_image(start, *decision, options_of(0));
+        answers[0] = walk_image(start, rule_at(0), options_of(0));
       return answers;
     }
     if (images.empty()) return answers;
     prepare_runner();
     run([&] {
       for (std::size_t i = 0; i < images.size(); ++i) {
-        Slot& slot = take_slot(of_batch_, options_of(i), start);
+        Slot& slot = take_slot(of_batch_, rule_at(i), options_of(i), start);
         slot.view = &images[i];
         slot.result = &answers[i];
         runner_.push(id_of(slot));
@@ -137,15 +141,16 @@ class [[gnu::visibility("hidden")]] Session::State {
       throw UsageError("stream: expected most_pending of at least 1, got {}", options.most_pending);
     if (pending() > 0) throw UsageError("stream: {} images wait: flush first", pending());
     prepare_runner();
-    const std::lock_guard lock(mutex_);  // threads that served an earlier stream may look here
+    run_waiting();  // no thread is still about to say that an answer of an earlier stream is ready
     on_answer_ = std::move(on_answer);
     stream_options_ = options;
   }
 
   void push(std::int64_t id, const ImageView& image, const ImageOptions& options) {
     if (!on_answer_) throw UsageError("push: there is no stream: call stream() first");
+    const Rule rule = rule_for(options);
     run([&] {
-      Slot& slot = take_slot(of_stream_, options, Clock::now());
+      Slot& slot = take_slot(of_stream_, rule, options, Clock::now());
       slot.id = id;
       // What takes time is left to the thread that runs the image, unless that is this one.
       if (loader_.is_quick(image) || model_->streams() == 1) {
@@ -155,7 +160,7 @@ class [[gnu::visibility("hidden")]] Session::State {
           return;
         }
       } else {
-        if (!slot.kept) slot.kept = std::make_unique<InputLoader::Kept>();
+        slot.kept = take_kept();
         slot.kept->keep(image);
         slot.view = &slot.kept->view();
       }
@@ -181,9 +186,15 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (next_ready() != nullptr) return Clock::now();
     const auto waits = std::ranges::find(of_stream_, false, &Slot::done);
     if (waits == of_stream_.end()) return std::nullopt;
-    TimePoint due = earliest_due_;
+    TimePoint due = TimePoint::max();
     const double most = stream_options_.flush_after_ms / 1e3;
-    if (most > 0) due = std::min(due, after(waits->since, most));
+    if (most > 0) due = after(waits->since, most);
+    for (const Slot& slot : of_stream_) {
+      if (slot.done || slot.deadline == TimePoint::max()) continue;
+      // One that a thread is looking at has its turn soon after.
+      due = std::min(
+          due, slot.being_decided ? Clock::now() + std::chrono::milliseconds(1) : due_at(slot));
+    }
     if (due == TimePoint::max()) return std::nullopt;
     return due;
   }
@@ -195,7 +206,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   Stats stats() const {
     const std::lock_guard lock(mutex_);
-    return statistics_.stats(decision_->is_by_policy_alone());
+    return statistics_.stats(rule_.is_by_policy_alone());
   }
 
   void reset_stats() {
@@ -204,7 +215,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   std::optional<Promise> promise() const {
-    if (!decision_->is_by_policy_alone() || !model_->certificate().holds) return std::nullopt;
+    if (!rule_.is_by_policy_alone() || !model_->certificate().holds) return std::nullopt;
     const Guarantee& given = *model_->file().policy->guarantee;
     return Promise{given.of, given.epsilon, given.delta};
   }
@@ -212,6 +223,15 @@ class [[gnu::visibility("hidden")]] Session::State {
  private:
   using Decision = std::shared_ptr<const StopDecision>;
   using Pixels = std::unique_ptr<std::vector<float>>;
+  using Kept = std::unique_ptr<InputLoader::Kept>;
+
+  /// When an image stops: what decides at each exit, and its time.
+  struct Rule {
+    Decision decision;
+    std::optional<double> milliseconds;
+    /// Whether nothing but the model's policy decides: then its certificate applies.
+    bool is_by_policy_alone() const { return decision->is_by_policy_alone() && !milliseconds; }
+  };
 
   /// An image of a batch or the stream. The runner knows it by its address.
   struct Slot {
@@ -219,10 +239,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     std::int64_t id = 0;  ///< the caller's
     TimePoint since;
     TimePoint deadline = TimePoint::max();
-    Decision decision;
+    Rule rule;
     std::optional<Cancellation> cancellation;
     const ImageView* view = nullptr;  ///< to be loaded; null: `pixels` are
-    std::unique_ptr<InputLoader::Kept> kept;
+    Kept kept;
     Pixels pixels;
     int exits_seen = 0;
     TimePoint last_seen;  ///< of images with a deadline
@@ -240,20 +260,21 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   int num_exits() const { return model_->num_exits(); }
 
-  Decision make_decision(const Stop& stop) {
-    auto decision = std::make_shared<const StopDecision>(stop, *model_);
-    if (decision->milliseconds()) measure_steps();
-    return decision;
+  /// @throws UsageError if the rule makes no sense for the model
+  Rule rule_of(const Stop& stop) {
+    const std::optional<double> milliseconds = StopDecision::milliseconds(stop);
+    if (milliseconds) measure_steps();
+    const Stop untimed = StopDecision::without_deadline(stop);
+    for (const Decision& decision : decisions_)
+      if (decision->stop() == untimed) return {decision, milliseconds};
+    auto decision = std::make_shared<const StopDecision>(untimed, *model_);
+    if (decisions_.size() == kRulesKept) decisions_.erase(decisions_.begin());
+    decisions_.push_back(decision);
+    return {std::move(decision), milliseconds};
   }
 
-  Decision decision_for(const ImageOptions& options) {
-    if (!options.stop || *options.stop == decision_->stop()) return decision_;
-    for (const Decision& decision : others_)
-      if (decision->stop() == *options.stop) return decision;
-    Decision decision = make_decision(*options.stop);
-    if (others_.size() == kRulesKept) others_.erase(others_.begin());
-    others_.push_back(decision);
-    return decision;
+  Rule rule_for(const ImageOptions& options) {
+    return options.stop ? rule_of(*options.stop) : rule_;
   }
 
   bool try_load(const ImageView& image, std::span<float> pixels, Answer& answer) const {
@@ -274,7 +295,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   /// REQUIRES: mutex_ is held where other threads may answer.
-  Answer answered(const Opinion& opinion, int exit_index, bool limited) {
+  Answer answered(const Opinion& opinion, int exit_index, bool limited, const Rule& rule) {
     Answer answer;
     answer.class_index = opinion.answer;
     answer.class_name = model_->file().classes[static_cast<std::size_t>(opinion.answer)];
@@ -284,18 +305,19 @@ class [[gnu::visibility("hidden")]] Session::State {
     answer.macs = model_->cost().exit_macs[static_cast<std::size_t>(exit_index)];
     answer.relative_cost = model_->relative_costs()[static_cast<std::size_t>(exit_index)];
     answer.limited = limited;
-    statistics_.add(exit_index, answer.macs);
+    statistics_.add(exit_index, answer.macs, rule.is_by_policy_alone());
     return answer;
   }
 
   // One image by itself.
 
   /// @param start  when its time began
-  Answer walk_image(TimePoint start, const StopDecision& decision, const ImageOptions& options) {
+  Answer walk_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
     Walk& walk = runner_.one();
     walk.begin(pixels_);
-    const bool timed = decision.milliseconds().has_value();
-    const double budget = decision.milliseconds().value_or(0) / 1e3;
+    const StopDecision& decision = *rule.decision;
+    const bool timed = rule.milliseconds.has_value();
+    const double budget = rule.milliseconds.value_or(0) / 1e3;
     auto before = timed ? Clock::now() : start;
     bool limited = false;
     for (int next = 0;; ++next) {
@@ -318,7 +340,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       }
     }
     const std::lock_guard lock(mutex_);
-    return answered(opinion_, walk.exit_index(), limited);
+    return answered(opinion_, walk.exit_index(), limited, rule);
   }
 
   /// Runs the network some times, so that a deadline can be kept from the first image on.
@@ -373,7 +395,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     }
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
-    if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
+    give_back(slot);
     if (slot.deadline != TimePoint::max()) slot.last_seen = Clock::now();
     if (!loaded) finish(slot, lock);
     return loaded;
@@ -389,22 +411,25 @@ class [[gnu::visibility("hidden")]] Session::State {
     const char* problem = is_cancelled(slot)           ? kCancelled
                           : !are_finite(output.logits) ? kNotFinite
                                                        : nullptr;
-    const bool leaves = problem != nullptr || slot.decision->leaves(output, slot.opinion);
+    const StopDecision& decision = *slot.rule.decision;
+    const bool leaves = problem != nullptr || decision.leaves(output, slot.opinion);
     const int k = output.exit_index;
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
     slot.exits_seen = k + 1;
     if (slot.deadline != TimePoint::max()) {
       const auto now = Clock::now();
-      times_together_.add(k, seconds_between(slot.last_seen, now));
+      const double seconds = seconds_between(slot.last_seen, now);
+      // Longer than the slowest run there can be: the image waited for others.
+      if (seconds <= longest_together(k)) times_together_.add(k, seconds);
       slot.last_seen = now;
     }
     if (problem != nullptr) {
       slot.answer = refused(problem);
     } else if (leaves) {
-      slot.answer = answered(slot.opinion, k, slot.decision->is_limited_at(k, slot.opinion));
+      slot.answer = answered(slot.opinion, k, decision.is_limited_at(k, slot.opinion), slot.rule);
     } else if (!has_time_for(slot, k + 1)) {
-      slot.answer = answered(slot.opinion, k, true);
+      slot.answer = answered(slot.opinion, k, true, slot.rule);
     } else {
       return false;
     }
@@ -421,13 +446,17 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (slot.deadline == TimePoint::max()) return true;
     const double left = seconds_between(slot.last_seen, slot.deadline);
     if (std::isfinite(times_together_.expected(next))) return times_together_.fits(next, left);
-    return expected_together(next) <= left;
+    return times_alone_.expected(next) * model_->streams() <= left;
   }
 
+  /// Seconds of a step of an image in a full batch on one thread, if a batch gained nothing.
+  double longest_together(int step) const {
+    return 1.5 * times_alone_.expected(step) * model_->batch() * model_->streams();
+  }
   /// Seconds of a step of an image among others: as it was seen, or else as it can be at worst.
   double expected_together(int step) const {
     const double seen = times_together_.expected(step);
-    return std::isfinite(seen) ? seen : times_alone_.expected(step) * model_->batch();
+    return std::isfinite(seen) ? seen : longest_together(step);
   }
 
   /// REQUIRES: mutex_ is held. An image that poll() has answered is let go of by the runner.
@@ -439,14 +468,14 @@ class [[gnu::visibility("hidden")]] Session::State {
     return true;
   }
 
-  Slot& take_slot(Slots & into, const ImageOptions& options, TimePoint start) {
-    Decision decision = decision_for(options);
+  Slot& take_slot(Slots & into, const Rule& rule, const ImageOptions& options, TimePoint start) {
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
       free_.emplace_back();
       free_.back().self = std::prev(free_.end());
     }
     Slot& slot = free_.front();
+    give_back(slot);  // of an image that was lost
     slot.done = slot.being_decided = false;
     slot.in_runner = true;
     slot.result = nullptr;
@@ -455,22 +484,21 @@ class [[gnu::visibility("hidden")]] Session::State {
     slot.exits_seen = 0;
     slot.since = start;
     slot.cancellation = options.cancellation;
-    slot.deadline = TimePoint::max();
-    if (const auto& milliseconds = decision->milliseconds()) {
-      slot.deadline = after(start, *milliseconds / 1e3);
-      if (&into == &of_stream_) earliest_due_ = std::min(earliest_due_, due_at(slot));
-    }
-    slot.decision = std::move(decision);
+    slot.rule = rule;
+    slot.deadline = rule.milliseconds ? after(start, *rule.milliseconds / 1e3) : TimePoint::max();
+    if (&into == &of_stream_) has_deadlines_ = has_deadlines_ || rule.milliseconds.has_value();
     into.splice(into.end(), free_, slot.self);
     return slot;
   }
 
-  /// When poll() should see to an image of the stream: so early that exit 1 is reached in time.
-  /// REQUIRES: mutex_ is held.
+  /// When poll() should see to an image of the stream: so early that every exit can be reached in
+  /// time, or, once it has an answer, at its deadline. REQUIRES: mutex_ is held.
   TimePoint due_at(const Slot& slot) const {
     if (slot.exits_seen > 0) return slot.deadline;
+    double needed = 0;
+    for (int step = 0; step < num_exits(); ++step) needed += expected_together(step);
     return slot.deadline - std::chrono::duration_cast<Clock::duration>(
-                               std::chrono::duration<double>(std::min(expected_together(0), 60.0)));
+                               std::chrono::duration<double>(std::min(needed, 86400.0)));
   }
 
   Pixels take_pixels() {
@@ -481,16 +509,30 @@ class [[gnu::visibility("hidden")]] Session::State {
     return pixels;
   }
 
+  Kept take_kept() {
+    const std::lock_guard lock(mutex_);
+    if (free_kept_.empty()) return std::make_unique<InputLoader::Kept>();
+    Kept kept = std::move(free_kept_.back());
+    free_kept_.pop_back();
+    return kept;
+  }
+
+  /// REQUIRES: mutex_ is held. Memory for what an image was loaded from serves the next one.
+  void give_back(Slot & slot) {
+    if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
+    if (slot.kept) free_kept_.push_back(std::move(slot.kept));
+  }
+
   void finish(Slot & slot) {
     std::unique_lock lock(mutex_);
-    if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
+    give_back(slot);
     finish(slot, lock);
   }
   /// The runner does not hold the slot any more. Lets go of the lock to say that an answer is
   /// ready.
   void finish(Slot & slot, std::unique_lock<std::mutex> & lock) {
     slot.in_runner = false;
-    if (answer_now(slot) && stream_options_.on_ready) {
+    if (answer_now(slot) && next_ready() != nullptr && stream_options_.on_ready) {
       const auto on_ready = std::cref(stream_options_.on_ready);
       lock.unlock();
       on_ready();
@@ -519,17 +561,16 @@ class [[gnu::visibility("hidden")]] Session::State {
       const auto waits = std::ranges::find(of_stream_, false, &Slot::done);
       run = waits != of_stream_.end() && seconds_between(waits->since, now) > most;
     }
-    if (now < earliest_due_) return run;
-    earliest_due_ = TimePoint::max();
+    if (!has_deadlines_) return run;
+    has_deadlines_ = false;
     for (auto next = of_stream_.begin(); next != of_stream_.end();) {
       Slot& slot = *next++;
       if (slot.done || slot.deadline == TimePoint::max()) continue;
-      if (now < due_at(slot)) {
-        earliest_due_ = std::min(earliest_due_, due_at(slot));
-      } else if (slot.being_decided) {
-        continue;  // answers itself now
+      has_deadlines_ = true;
+      if (slot.being_decided || now < due_at(slot)) {
+        continue;
       } else if (slot.exits_seen > 0) {
-        slot.answer = answered(slot.opinion, slot.exits_seen - 1, true);
+        slot.answer = answered(slot.opinion, slot.exits_seen - 1, true, slot.rule);
         answer_now(slot);
       } else {
         run = true;
@@ -544,20 +585,27 @@ class [[gnu::visibility("hidden")]] Session::State {
     try {
       work();
     } catch (const std::exception& error) {
-      runner_.forget();
-      const std::lock_guard lock(mutex_);
-      free_.splice(free_.end(), of_batch_);
-      free_.splice(free_.end(), abandoned_);
-      for (Slots* const slots : {&of_stream_, &finished_})
-        for (auto next = slots->begin(); next != slots->end();) {
-          Slot& slot = *next++;
-          slot.in_runner = false;
-          if (slot.done) continue;
-          slot.answer = refused(error.what());
-          answer_now(slot);
-        }
+      lose_what_is_under_way(error.what());
+      throw;
+    } catch (...) {
+      lose_what_is_under_way("unknown error");
       throw;
     }
+  }
+
+  void lose_what_is_under_way(const char* why) {
+    runner_.forget();
+    const std::lock_guard lock(mutex_);
+    free_.splice(free_.end(), of_batch_);
+    free_.splice(free_.end(), abandoned_);
+    for (Slots* const slots : {&of_stream_, &finished_})
+      for (auto next = slots->begin(); next != slots->end();) {
+        Slot& slot = *next++;
+        slot.in_runner = false;
+        if (slot.done) continue;
+        slot.answer = refused(why);
+        answer_now(slot);
+      }
   }
 
   void run_waiting() {
@@ -590,8 +638,8 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   std::shared_ptr<engine::OpenedModel> model_;
   InputLoader loader_;
-  Decision decision_;             // of images without a rule of their own
-  std::vector<Decision> others_;  // the last few of these
+  std::vector<Decision> decisions_;  // the last few, of any image
+  Rule rule_;                        // of images without a rule of their own
   bool probabilities_;
 
   // Of the image that goes by itself.
@@ -605,9 +653,10 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards the rest
   Statistics statistics_;
-  StepTimes times_alone_, times_together_;     // of an image by itself, and among others
-  TimePoint earliest_due_ = TimePoint::max();  // of the stream's images with a deadline
+  StepTimes times_alone_, times_together_;  // of an image by itself, and among others
+  bool has_deadlines_ = false;              // images of the stream have
   std::vector<Pixels> free_pixels_;
+  std::vector<Kept> free_kept_;
   Slots free_, of_batch_;
   Slots of_stream_;  // in the order of push
   Slots finished_;   // to be handed out, unless that is done in order

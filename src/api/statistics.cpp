@@ -7,11 +7,11 @@ Statistics::Statistics(const engine::OpenedModel& model)
       exits_(static_cast<std::size_t>(model.num_exits())),
       recent_(model.num_exits()) {}
 
-void Statistics::add(int exit_index, std::int64_t macs) {
+void Statistics::add(int exit_index, std::int64_t macs, bool by_policy) {
   ++images_;
   ++exits_[static_cast<std::size_t>(exit_index)];
   macs_ += macs;
-  recent_.add(exit_index);
+  if (by_policy) recent_.add(exit_index);
 }
 
 void Statistics::reset() {

@@ -14,7 +14,8 @@ class [[gnu::visibility("hidden")]] Statistics {
  public:
   explicit Statistics(const engine::OpenedModel& model);
 
-  void add(int exit_index, std::int64_t macs);
+  /// @param by_policy  whether nothing but the model's policy decided: drift looks at those alone
+  void add(int exit_index, std::int64_t macs, bool by_policy);
   void reset();
 
   /// @param by_policy  whether only the policy decided: then drift is looked for

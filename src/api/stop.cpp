@@ -2,9 +2,20 @@
 
 #include "core/error.h"
 #include "offramp/session.h"
-#include "policy/policy.h"
+#include "policy/criteria.h"
 
 namespace offramp {
+namespace {
+
+void check(Criterion criterion, float threshold) {
+  try {
+    check_threshold(criterion, threshold);
+  } catch (const Error& error) {
+    throw_with_place("threshold", error);
+  }
+}
+
+}  // namespace
 
 Stop Stop::by_policy() {
   Stop stop;
@@ -13,8 +24,7 @@ Stop Stop::by_policy() {
 }
 
 Stop Stop::at_threshold(float threshold) {
-  if (!(threshold >= 0 && threshold <= 1))
-    throw UsageError("threshold: expected a score from 0 to 1, got {}", threshold);
+  check(Criterion::confidence, threshold);
   Stop stop;
   stop.rule_ = Rule::threshold;
   stop.threshold_ = threshold;
@@ -22,15 +32,9 @@ Stop Stop::at_threshold(float threshold) {
 }
 
 Stop Stop::at_score(std::string_view criterion, float threshold) {
-  Stop stop;
   const Criterion parsed = criterion_from_string(criterion);
-  if (parsed == Criterion::patience) {
-    if (!(threshold >= 1 && threshold == std::floor(threshold)))
-      throw UsageError("threshold: expected a number of exits that agree, from 1, got {}",
-                       threshold);
-  } else {
-    stop = at_threshold(threshold);
-  }
+  check(parsed, threshold);
+  Stop stop;
   stop.rule_ = Rule::score;
   stop.criterion_ = static_cast<int>(parsed);
   stop.threshold_ = threshold;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "policy/criteria.h"
 
 namespace offramp {
 
@@ -15,7 +16,7 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
   if (chosen && stop.rule_ != Stop::Rule::score) policy_ = chosen->policy;
   if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
   if (stop.rule_ == Stop::Rule::threshold) {
-    if (policy_.criterion == Criterion::patience)
+    if (info(policy_.criterion).has_history)
       throw UsageError("threshold: the model's policy counts exits that agree; there is no score");
     std::ranges::fill(policy_.thresholds, stop.threshold_);
   }

@@ -10,7 +10,7 @@
 
 namespace offramp {
 
-/// A Stop for one model: decides at every exit whether an image leaves.
+/// A Stop for one model, its deadline left aside: decides at every exit whether an image leaves.
 class [[gnu::visibility("hidden")]] StopDecision {
  public:
   /// @throws UsageError if the rule makes no sense for this model
@@ -23,10 +23,13 @@ class [[gnu::visibility("hidden")]] StopDecision {
   bool is_limited_at(int exit_index, const Opinion& opinion) const;
 
   const Stop& stop() const { return stop_; }
-  const std::optional<double>& milliseconds() const { return stop_.milliseconds_; }
-  /// Whether nothing but the model's policy decides: then its certificate applies.
-  bool is_by_policy_alone() const {
-    return stop_.rule_ == Stop::Rule::policy && !stop_.milliseconds_ && !stop_.macs_;
+  /// Whether nothing but the model's policy decides at an exit.
+  bool is_by_policy_alone() const { return stop_.rule_ == Stop::Rule::policy && !stop_.macs_; }
+
+  static std::optional<double> milliseconds(const Stop& stop) { return stop.milliseconds_; }
+  static Stop without_deadline(Stop stop) {
+    stop.milliseconds_.reset();
+    return stop;
   }
 
  private:

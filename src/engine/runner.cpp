@@ -77,11 +77,24 @@ class Runner::State final : public Job {
       portion_ = static_cast<std::size_t>((count + streams * rounds - 1) / (streams * rounds));
       for (std::int64_t image = 0; image < count; ++image) queue_.push(image);
     }
-    drain();
+    // What they refer to lives until the end of the call.
+    const auto forget_functions = [this] {
+      source_ = nullptr;
+      visit_ = nullptr;
+    };
+    try {
+      drain();
+    } catch (...) {
+      forget_functions();
+      throw;
+    }
+    forget_functions();
   }
 
   void begin(ImageSource source, ExitVisitor visit) {
     prepare(std::move(source), std::move(visit));
+    // Made now, not by the first image, which may have a deadline.
+    for (Lane& lane : lanes_) make_stream(lane);
     const std::lock_guard lock(mutex_);
     portion_ = static_cast<std::size_t>(batch());
   }
@@ -117,8 +130,8 @@ class Runner::State final : public Job {
 
   RunCounts counts() const {
     RunCounts counts;
-    const std::lock_guard lock(mutex_);
     const std::size_t stages = model_->for_many()->stages.size();
+    const std::lock_guard lock(mutex_);
     counts.images.resize(stages);
     counts.flushed_images.resize(stages);
     std::vector<std::int64_t> full_rows(stages);
@@ -159,10 +172,7 @@ class Runner::State final : public Job {
         for (std::int64_t& image : lane.taken) image = queue_.pop();
         lane.is_busy = true;
       }
-      if (!lane.stream) {
-        lane.stream = std::make_unique<Stream>(model_->for_many());
-        lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
-      }
+      make_stream(lane);
       for (const std::int64_t image : lane.taken)
         if (source_(image, lane.pixels)) lane.stream->push(image, lane.pixels, visit_);
       if (count == 0) lane.stream->flush(visit_);
@@ -190,6 +200,12 @@ class Runner::State final : public Job {
     std::vector<std::int64_t> taken;
     bool is_busy = false, holds_images = false;
   };
+
+  void make_stream(Lane& lane) {
+    if (lane.stream) return;
+    lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
+    lane.stream = std::make_unique<Stream>(model_->for_many());
+  }
 
   std::int64_t batch() const { return model_->batch(); }
 

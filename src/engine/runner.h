@@ -41,13 +41,14 @@ class Runner {
   /// Adds an image to the queue. Full batches run on the model's other threads, or, where these
   /// are busy or there are none, before this returns.
   /// @throws what source or visitor threw on any thread since the last call; the images that were
-  ///         under way are then forgotten: see clear()
+  ///         under way are then forgotten
   void push(std::int64_t image);
   /// Runs everything that waits and returns when all of it has left. @throws as push()
   void flush();
   /// Forgets everything that waits, once no thread works on it any more.
   void forget();
 
+  /// REQUIRES: nothing waits.
   RunCounts counts() const;
 
  private:

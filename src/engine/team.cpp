@@ -22,6 +22,7 @@ void Team::close() {
 
 void Team::attach(Job& job) {
   auto attached = std::make_unique<Attached>(Attached{&job});
+  const std::lock_guard starting(starting_);
   std::unique_lock lock(mutex_);
   if (num_threads_ > 0 && threads_.size() == 0) {
     closing_ = false;

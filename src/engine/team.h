@@ -49,6 +49,7 @@ class Team {
   Attached* next_with_work(int lane);
 
   const int num_threads_, omp_threads_;
+  std::mutex starting_;  // one attach() at a time; comes before mutex_
   std::mutex mutex_;
   std::condition_variable changed_, left_;
   std::vector<Attached*> jobs_;

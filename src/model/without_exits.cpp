@@ -65,6 +65,21 @@ void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, M
   for (std::size_t i = 0; i < before.size(); ++i) keep(before[i], after[i]);
 }
 
+/// The logits that a deployment file stores, of the exits that stay: [images, K, classes].
+void keep_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
+  if (!model.deployment) return;
+  const std::vector<float>& all = model.deployment->check.logits;
+  const auto classes = static_cast<std::size_t>(model.graph.classes);
+  const std::size_t num_exits = exit_segments(model.graph).size();
+  std::vector<float>& kept = result.deployment->check.logits;
+  kept.clear();
+  for (std::size_t row = 0; (row + 1) * classes <= all.size(); ++row) {
+    if (std::ranges::binary_search(exits, static_cast<int>(row % num_exits))) continue;
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(row * classes);
+    kept.insert(kept.end(), begin, begin + static_cast<std::ptrdiff_t>(classes));
+  }
+}
+
 std::string details_with_note(const std::string& details_json, const std::vector<int>& exits,
                               std::size_t of) {
   Json details = parse_json(details_json);
@@ -85,6 +100,7 @@ ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits) {
   const std::vector<bool> head_goes = heads_that_go(model.graph, exits);
   take_weights(model, head_goes, result);
   rename_ranges(model, head_goes, result);
+  keep_stored_logits(model, exits, result);
   result.classes = model.classes;
   result.preprocessing = model.preprocessing;
   for (std::size_t k = 0; k < model.loss_weights.size(); ++k)

@@ -5,17 +5,11 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "policy/criteria.h"
 
 namespace offramp {
 namespace {
-
-template <typename... Visitors>
-struct Overloaded : Visitors... {
-  using Visitors::operator()...;
-};
-template <typename... Visitors>
-Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
 void expect(bool fits, std::string_view field, std::string_view expected, double value) {
   if (!fits) throw UsageError("{}: expected {}, got {}", field, expected, value);
@@ -39,7 +33,7 @@ CostUnit cost_unit_of(const Aim& aim) {
 
 void check(const Aim& aim, Criterion criterion) {
   std::visit(
-      Overloaded{
+      overloaded{
           [&](const FixedThreshold& of) {
             try {
               check_threshold(criterion, of.threshold);
@@ -65,7 +59,7 @@ void check(const Aim& aim, Criterion criterion) {
 
 std::string describe(const Aim& aim) {
   std::string text = std::visit(
-      Overloaded{
+      overloaded{
           [](const FixedThreshold& of) { return fmt::format("--threshold {}", of.threshold); },
           [](const AccuracyDrop& of) {
             return fmt::format("--max-accuracy-drop {}{}", of.max_drop,

@@ -297,7 +297,7 @@ class Calibrator {
     }
     std::shared_ptr<engine::OpenedModel> other;
     if (!dropped.empty())
-      other = open_model(without_exits(model_, dropped), options_.run, progress_);
+      other = open_model(without_exits(model_, dropped), in_same_precision(), progress_);
     Predictor* predictor = other ? other.get() : predictor_.get();
     std::vector<TimedRun> runs;
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
@@ -390,6 +390,14 @@ class Calibrator {
     model_.certificates = now.certificates;
   }
 
+  /// For what is left of the model without some exits: costs and certificates are of the precision
+  /// that the whole model runs in, whatever "auto" would make of the rest.
+  RunOptions in_same_precision() const {
+    RunOptions run = options_.run;
+    run.precision = to_string(predictor_->precision());
+    return run;
+  }
+
   Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
@@ -399,7 +407,7 @@ class Calibrator {
     count_certificate();
     certificate.drawn = true;
     std::shared_ptr<engine::OpenedModel> other;
-    if (!best.dropped.empty()) other = open_model(deployed, options_.run, progress_);
+    if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
     const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_, progress_);
     certificate.result = guarantee(best.fitted, best.tune.view(), logits.view(),
                                    best.costs.relative, *harm_aim_, model_.certificates);

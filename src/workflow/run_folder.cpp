@@ -244,7 +244,9 @@ void RunFolder::forget_after(int epoch) const {
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
     const json parsed = json::parse(line, nullptr, false);
-    if (parsed.is_object() && parsed.value(kEpoch, epoch + 1) <= epoch) kept += line + "\n";
+    const bool has_epoch =
+        parsed.is_object() && parsed.contains(kEpoch) && parsed[kEpoch].is_number_integer();
+    if (has_epoch && parsed[kEpoch].get<std::int64_t>() <= epoch) kept += line + "\n";
   }
   write_text_atomic(metrics(), kept);
 }

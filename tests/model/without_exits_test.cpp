@@ -50,6 +50,19 @@ std::string renamed(const std::string& name, const std::vector<int>& dropped) {
 
 const std::vector<std::vector<int>> kDrops = {{}, {0}, {1}, {0, 1}};
 
+TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
+  ModelFile model = full_model(small_resnet());
+  model.deployment = Deployment{"bf16", {}, {}, {}};
+  for (int image = 0; image < 2; ++image)
+    for (int exit = 1; exit <= 3; ++exit)
+      model.deployment->check.logits.insert(model.deployment->check.logits.end(), 10,
+                                            static_cast<float>(10 * image + exit));
+  const std::vector<float> logits = without_exits(model, {1}).deployment->check.logits;
+  ASSERT_EQ(logits.size(), 40u);
+  EXPECT_THAT((std::vector<float>{logits[0], logits[10], logits[20], logits[30]}),
+              ElementsAre(1, 3, 11, 13));
+}
+
 TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
   for (const Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
