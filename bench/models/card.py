@@ -62,7 +62,7 @@ def accuracy(flags):
     thinking = result["overthinking"]
     print(f"Overthinking: wasteful {percent(thinking['wasteful'])} %, destructive {percent(thinking['destructive'])} % "
           f"({percent(thinking['destroyed_errors'] or 0, 1)} % of the last exit's errors), oracle "
-          f"{percent(thinking['oracle'])} %; an image that some exit names rightly needs "
+          f"{percent(thinking['oracle'])} %; an image that some exit classifies correctly needs "
           f"{thinking['needed_cost'] or 0:.3f} on average.\n")
     row("beside it", "accuracy, %", "relative cost", f"{'policy' if policy else 'last exit'} less this, points")
     row(*["---"] * 4)

@@ -100,7 +100,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
   ASSERT_EQ(run({"train", "configs/cifar10-plain.toml", "--out", "plain"}).status, 0);
   fs::copy_file(root_ / "plain/model.safetensors", root_ / "plain.safetensors");
   int count = 0;
-  for (const std::string& line : block_after("## The main job by hand")) {
+  for (const std::string& line : block_after("## From images to a deployed model")) {
     std::vector<std::string> words = words_of(line);
     if (words.empty()) continue;
     ASSERT_EQ(words[0], "offramp") << line;
