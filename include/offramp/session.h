@@ -139,9 +139,9 @@ struct StreamOptions {
   /// at this many everything that waits is run. At least 1. Besides them a stream holds nothing
   /// that grows.
   std::int64_t most_pending = 4096;
-  /// Called when an answer becomes ready that the next poll() or push() will hand out, from any of
-  /// the model's threads: it must be quick, must not throw, and must not call the session. For a
-  /// caller that sleeps between its calls. May be empty.
+  /// Called when an answer becomes ready that the next poll() or push() can hand out, from any of
+  /// the model's threads or from inside push() itself: it must be quick, must not throw, and must
+  /// not call the session. For a caller that sleeps between its calls. May be empty.
   std::function<void()> on_ready = {};
 };
 
@@ -200,10 +200,10 @@ class OFFRAMP_API Session {
   /// @param id  yours; it need not be unique  @throws UsageError before stream()
   void push(std::int64_t id, const ImageView& image, const ImageOptions& options = {});
   /// Hands out answers that are ready, answers images whose deadline has come with the best so far,
-  /// and runs what has waited too long.
+  /// and runs what has waited too long or must be run now to reach every exit by its deadline.
   void poll();
   /// When poll() has something to do: now if answers are ready, else when the first image will have
-  /// waited too long or its deadline comes; nullopt if nothing of that kind lies ahead.
+  /// waited too long or must be run for its deadline; nullopt if nothing of that kind lies ahead.
   std::optional<std::chrono::steady_clock::time_point> next_due() const;
   /// Runs all that waits: afterwards every image pushed has its answer.
   void flush();

@@ -77,7 +77,7 @@ class OpenedModel::State {
 
   // Compiled when first asked for.
   mutable std::mutex compiling_;
-  std::shared_ptr<WeightStore> store_ = make_weight_store();
+  std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
   mutable std::shared_ptr<const CompiledNetwork> for_many_;
 
   // Runners of run() that are not in use.
@@ -101,7 +101,7 @@ class OpenedModel::State {
           "{} gives other logits here than where the file was made: the model runs in f32",
           to_string(precision_)));
       precision_ = Precision::f32;
-      store_ = make_weight_store();
+      store_ = std::make_shared<WeightStore>();
       for_one_ = compile_for_one();
     }
     check_certificate();

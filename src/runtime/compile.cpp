@@ -482,6 +482,4 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors
   return compile(graph, source_of(weights), options, store);
 }
 
-std::shared_ptr<WeightStore> make_weight_store() { return std::make_shared<WeightStore>(); }
-
 }  // namespace offramp

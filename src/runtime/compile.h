@@ -24,9 +24,6 @@ struct CompileOptions {
   std::size_t most_bytes = kMostBytes;
 };
 
-/// An empty store.
-std::shared_ptr<WeightStore> make_weight_store();
-
 /// Compiles a network: batch norms, additions and activations join their convolutions, layouts are
 /// oneDNN's choice, every buffer has its place.
 /// @param weights  of the model; asked for each once

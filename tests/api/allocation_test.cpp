@@ -91,7 +91,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   const std::size_t size = values.size() / kImages;
   const auto count = static_cast<std::int64_t>(kImages);
 
-  Walk walk(compile(file.graph, file.weights, options, *make_weight_store()));
+  Walk walk(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
   const std::int64_t of_walks = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i) {
       walk.begin(std::span(values).subspan(i * size, size));
@@ -112,7 +112,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
             of_walks + count);
 
   options.batches = {8, 4, 2};
-  Stream stream(compile(file.graph, file.weights, options, *make_weight_store()));
+  Stream stream(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
   const ExitVisitor go_on = [](std::int64_t, const ExitOutput&) { return false; };
   const std::int64_t of_stream = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i)

@@ -119,7 +119,8 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
 
 /// Logits of every exit, from a session without any early exit for each.
 std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& options = {}) {
-  Stream stream(compile(disk.file().graph, disk.file().weights, options, *make_weight_store()));
+  Stream stream(
+      compile(disk.file().graph, disk.file().weights, options, *std::make_unique<WeightStore>()));
   const auto count = static_cast<std::int64_t>(disk.images().size());
   const std::int64_t classes = disk.file().graph.classes;
   const auto size = static_cast<std::size_t>(element_count(disk.file().graph.input));
@@ -860,7 +861,7 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
   CompileOptions options;
   options.precision = Precision::bf16;
   const std::vector<float> said = engine::logits_to_store(
-      compile(file.graph, file.weights, options, *make_weight_store()), file.graph, 1);
+      compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()), file.graph, 1);
   file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
   EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
 
