@@ -91,8 +91,8 @@ TEST(PolicyJson, RefusesSharesThatAreNone) {
     return [=](Json& json) { json["seen"] = {{"images", images}, {"shares", shares}}; };
   };
   EXPECT_EQ(read_after(with(7, {0, 0.5, 0.5})).seen->images, 7);
-  expect_refused(with(7, {0.5, 0.5}), "seen.shares: 2 do not fit 3 exits");
-  expect_refused(with(7, {0.5, 0.5, 0.5}), "seen.shares: their sum is 1.5, expected 1");
+  expect_refused(with(7, {0.5, 0.5}), "seen.shares: got 2, expected 3: one for each exit");
+  expect_refused(with(7, {0.5, 0.5, 0.5}), "seen.shares: the sum is 1.5, expected 1");
   EXPECT_THROW(read_after(with(0, {0, 0.5, 0.5})), Error);
   EXPECT_THROW(read_after(with(7, {-0.5, 0.5, 1})), Error);
   EXPECT_THROW(read_after([](Json& json) { json["seen"] = nullptr; }), Error);
@@ -167,25 +167,32 @@ TEST(PolicyJson, NamesTheFieldThatIsWrong) {
   for (const Json& value : {Json("0.5"), Json(2e6), Json(Json::array()), Json(true)})
     expect_field_refused("thresholds", {0.5, value},
                          "thresholds[1]: expected null or a number from -1000000 to 1000000");
-  expect_field_refused("thresholds", {0.5}, "thresholds: 1 do not fit 2 early exits");
+  expect_field_refused("thresholds", {0.5},
+                       "thresholds: got 1, expected 2: one for each early exit");
   expect_field_refused("thresholds", std::vector<double>(1001),
                        "thresholds: 1001 elements are more than the 1000 allowed");
   expect_field_refused("temperatures", {1, -1, 1},
                        "temperatures[1]: got -1, expected a number from 0 to 1000000");
-  expect_field_refused("temperatures", {1, 0, 1}, "temperatures: 0 is not a finite number above 0");
+  expect_field_refused("temperatures", {1, 0, 1},
+                       "temperatures: expected finite numbers above 0, got 0");
   // Above 0 as a double, not as a float.
   expect_field_refused("temperatures", {1, 1e-60, 1},
-                       "temperatures: 0 is not a finite number above 0");
-  expect_field_refused("temperatures", {1, 1}, "temperatures: 2 do not fit 3 exits");
+                       "temperatures: expected finite numbers above 0, got 0");
+  expect_field_refused("temperatures", {1, 1},
+                       "temperatures: got 2, expected 3: one for each exit");
   expect_field_refused("ensemble_weights", {1, 1, "1"},
                        "ensemble_weights[2]: got the text \"1\", expected a number from 0 to "
                        "1000000");
   expect_field_refused("ensemble_weights", {1, 1},
-                       R"(ensemble_weights: 2 do not fit 3 exits and the ensemble "weighted")");
+                       "ensemble_weights: got 2, expected 3 if the ensemble is weighted and none "
+                       "otherwise; it is \"weighted\"");
   expect_field_refused("ensemble", "mean",
-                       R"(ensemble_weights: 3 do not fit 3 exits and the ensemble "mean")");
-  expect_field_refused("ensemble_weights", {0, 1, 1},
-                       "ensemble_weights: that of exit 1 must be above 0, or it has no answer");
+                       "ensemble_weights: got 3, expected 3 if the ensemble is weighted and none "
+                       "otherwise; it is \"mean\"");
+  expect_field_refused(
+      "ensemble_weights", {0, 1, 1},
+      "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no "
+      "other");
   expect_field_refused("aim", "--max-cost 0.5",
                        "aim: got the text \"--max-cost 0.5\", expected an object");
   expect_field_refused("guarantee", 0.01, "guarantee: got 0.01, expected an object");
@@ -270,19 +277,20 @@ TEST(PolicyJson, NamesTheFieldOfAPathThatIsWrong) {
   refused("accuracy", 1.5, "path.steps[2].accuracy: got 1.5, expected a number from 0 to 1");
   refused("counted", -1,
           "path.steps[2].counted: got -1, expected an integer from 0 to 1099511627776");
-  refused("counted", 4001, "path.steps[2].counted: 4001 of 4000 images");
+  refused("counted", 4001, "path.steps[2].counted: got 4001, but there are only 4000 images");
   refused(
       "relative_cost", "1",
       "path.steps[2].relative_cost: got the text \"1\", expected a number from 0 to 1000000000");
   refused("thresholds", {0.9, true},
           "path.steps[2].thresholds[1]: expected null or a number from -1000000 to 1000000");
-  refused("thresholds", {0.9}, "path.steps[2].thresholds: 1 do not fit 2 early exits");
+  refused("thresholds", {0.9},
+          "path.steps[2].thresholds: got 1, expected 2: one for each early exit");
   refused("threshold", {0.9},
           R"(path.steps[2]: unknown key "threshold"; did you mean "thresholds"?)");
   expect_refused([](Json& json) { json["path"]["chosen"] = 3; },
                  "path.chosen: got 3, expected the last or the last but one of 3 steps");
   expect_refused([](Json& json) { json["guarantee"] = nullptr; },
-                 "path: there is no guarantee that it belongs to");
+                 "path: a path needs a guarantee, and there is none");
 }
 
 /// The text of a policy as version 1 wrote it.
@@ -350,9 +358,9 @@ TEST(PolicyJsonVersion1, HasNoPathAndNoOtherAimThanAText) {
 TEST(PolicyJson, RefusesAPolicyOfAnotherNumberOfExits) {
   const std::string text = policy_to_json(certified_policy());
   EXPECT_THAT([&] { policy_from_json(text, 2); },
-              ThrowsMessage<Error>("thresholds: 2 do not fit 1 early exits"));
+              ThrowsMessage<Error>("thresholds: got 2, expected 1: one for each early exit"));
   EXPECT_THAT([&] { policy_from_json(text, 4); },
-              ThrowsMessage<Error>("thresholds: 2 do not fit 3 early exits"));
+              ThrowsMessage<Error>("thresholds: got 2, expected 3: one for each early exit"));
 }
 
 TEST(PolicyJson, SurvivesChangedBytes) {
