@@ -18,7 +18,7 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-/// A policy of three exits with every field in use.
+/// Returns a policy of three exits in which every field has a value.
 ChosenPolicy certified_policy() {
   ChosenPolicy chosen;
   chosen.policy.criterion = Criterion::margin;
@@ -35,7 +35,7 @@ ChosenPolicy certified_policy() {
   return chosen;
 }
 
-/// Its text after a change, read for three exits.
+/// Changes the JSON text of that policy and reads it for three exits.
 ChosenPolicy read_after(const std::function<void(Json&)>& edit) {
   Json json = parse_json(policy_to_json(certified_policy()));
   edit(json);
@@ -101,7 +101,7 @@ TEST(PolicyJson, RefusesSharesThatAreNone) {
 TEST(PolicyJson, KeepsEveryFloatToTheBit) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
     KeyedRandom random(11, round);
-    // Any positive float up to 10^6, subnormal ones included.
+    // Draws any positive float up to 10^6, including subnormal ones.
     const auto any = [&] {
       return std::bit_cast<float>(
           static_cast<std::uint32_t>(1 + random.below(std::bit_cast<std::uint32_t>(1e6f))));
@@ -119,7 +119,7 @@ TEST(PolicyJson, KeepsEveryDoubleOfAGuaranteeToTheBit) {
   for (std::uint64_t round = 0; round < 500; ++round) {
     KeyedRandom random(12, round);
     const auto share = [&] {
-      return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // of [0, 1)
+      return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // in [0, 1)
     };
     ChosenPolicy chosen = certified_policy();
     Guarantee& guarantee = *chosen.guarantee;
@@ -175,7 +175,7 @@ TEST(PolicyJson, NamesTheFieldThatIsWrong) {
                        "temperatures[1]: got -1, expected a number from 0 to 1000000");
   expect_field_refused("temperatures", {1, 0, 1},
                        "temperatures: expected finite numbers above 0, got 0");
-  // Above 0 as a double, not as a float.
+  // This number is above 0 as a double, but 0 as a float.
   expect_field_refused("temperatures", {1, 1e-60, 1},
                        "temperatures: expected finite numbers above 0, got 0");
   expect_field_refused("temperatures", {1, 1},
@@ -217,13 +217,13 @@ TEST(PolicyJson, NamesTheFieldOfAGuaranteeThatIsWrong) {
 }
 
 TEST(PolicyJson, RefusesACertificateThatIsNone) {
-  // Tested more laxly than its own delta allows.
+  // The level of the test is above delta.
   expect_guarantee_refused("level", 0.0501,
                            "guarantee.level: got 0.0501, expected a number from 0 to 0.05");
-  // A bound above the rate that it is said to keep.
+  // The upper bound is above epsilon.
   expect_guarantee_refused("upper_bound", 0.0101,
                            "guarantee.upper_bound: got 0.0101, expected a number from 0 to 0.01");
-  // At the limits both hold.
+  // Values equal to these limits are accepted.
   const ChosenPolicy chosen = read_after([](Json& json) {
     json["guarantee"]["level"] = 0.05;
     json["guarantee"]["upper_bound"] = 0.01;
@@ -293,7 +293,7 @@ TEST(PolicyJson, NamesTheFieldOfAPathThatIsWrong) {
                  "path: a path needs a guarantee, and there is none");
 }
 
-/// The text of a policy as version 1 wrote it.
+/// Returns the text of a policy as version 1 of the format has it.
 std::string version_1(const std::string& aim, const std::string& criterion = "confidence") {
   return R"({"criterion":")" + criterion +
          R"(","thresholds":[0.9,null],"temperatures":[1.1,1.0,0.875],"ensemble":"off",)"
@@ -325,7 +325,7 @@ TEST(PolicyJsonVersion1, ReadsEachTextOfAnAimAsWhatItMeant) {
     SCOPED_TRACE(text);
     const ChosenPolicy chosen = policy_from_json(version_1(text), 3, 1);
     EXPECT_EQ(chosen.aim, aim);
-    EXPECT_EQ(describe(aim), text);  // people read what they read before
+    EXPECT_EQ(describe(aim), text);  // the text for people has not changed
     EXPECT_EQ(chosen.policy.thresholds, (Thresholds{0.9f, std::nullopt}));
     EXPECT_FALSE(chosen.path);
     EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
@@ -372,7 +372,7 @@ TEST(PolicyJson, SurvivesChangedBytes) {
     for (std::uint64_t i = 0; i <= random.below(3); ++i)
       text[random.below(text.size())] = static_cast<char>(random.below(256));
     try {
-      // What was accepted can be used.
+      // An accepted policy must be usable.
       const ChosenPolicy chosen = policy_from_json(text, 3);
       check(chosen.policy, 3);
       if (chosen.guarantee) {
