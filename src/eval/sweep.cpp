@@ -53,7 +53,7 @@ void hear(const Policy& shape, std::span<const Criterion> criteria, const Logits
 // thresholds with index from … to - 1 adds 1 at `from` and subtracts 1 at `to`. The count of a
 // threshold is the sum up to its index.
 struct Counts {
-  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], then [M + 1]
+  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], others [M + 1]
 
   Counts(std::size_t exits, std::size_t thresholds)
       : stopped(exits * (thresholds + 1)),

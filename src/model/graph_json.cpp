@@ -54,7 +54,7 @@ Json nodes_to_json(const std::vector<Node>& nodes) {
   return result;
 }
 
-// Reading.
+// Reading. Every attribute must be present.
 
 int small(JsonFields& fields, std::string_view key, std::int64_t low, std::int64_t high) {
   return static_cast<int>(fields.integer(key, low, high));

@@ -59,7 +59,7 @@ Json parse_json(std::string_view text) {
   if (text.size() > kMaxBytes)
     throw Error("text of {} bytes is longer than the {} allowed", text.size(), kMaxBytes);
   if (text.find('\0') != text.npos) throw Error("not valid JSON: zero byte");
-  std::vector<std::set<std::string>> keys;  // keys of the objects that enclose the current position
+  std::vector<std::set<std::string>> keys;  // keys of each enclosing object
   const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > kMaxDepth) throw Error("nested more than {} levels deep", kMaxDepth);
     if (event == Json::parse_event_t::object_start) keys.emplace_back();

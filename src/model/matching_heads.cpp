@@ -7,8 +7,8 @@
 namespace offramp {
 namespace {
 
-using Heads = std::map<std::string, std::vector<Parameter>>;  // parameters of each head, by the
-                                                              // node that the head reads
+// The parameters of each head, by the node that the head reads.
+using Heads = std::map<std::string, std::vector<Parameter>>;
 
 Heads heads_of(const Graph& graph) {
   Heads heads;

@@ -25,7 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxClasses = 65536;
-constexpr std::size_t kMaxNameBytes = 1000;  // most file systems limit a folder's name to 255
+// The largest size of a class name. Class names are often names of folders, of at most 255 bytes.
+constexpr std::size_t kMaxNameBytes = 1000;
 constexpr int kMaxCertificates = 1'000'000;
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>

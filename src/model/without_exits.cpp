@@ -65,7 +65,7 @@ void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, M
   for (std::size_t i = 0; i < before.size(); ++i) keep(before[i], after[i]);
 }
 
-/// Returns the stored logits of the remaining exits, [images, K, classes].
+/// Copies the stored logits of the remaining exits, [images, K, classes].
 void keep_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
   if (!model.deployment) return;
   const std::vector<float>& all = model.deployment->check.logits;

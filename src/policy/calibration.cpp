@@ -41,7 +41,8 @@ std::span<const float> logits_of_exit(const LogitsView& view, int exit_index) {
   return view.logits.subspan(static_cast<std::size_t>(exit_index) * cells, cells);
 }
 
-// With few logits, starting threads takes longer than the work itself. 0 means all cores.
+// Returns the largest number of threads to use, 0 for all cores. With few logits, starting threads
+// takes longer than the work itself.
 int max_threads_for(const LogitsView& view) { return view.logits.size() < 1'000'000 ? 1 : 0; }
 
 std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) {

@@ -12,14 +12,14 @@ namespace {
 // With fewer scores than this, starting threads takes longer than computing the paths.
 constexpr std::size_t kManyScores = 50'000;
 
-// The data of all images.
+// The scores and their evaluation for all images.
 struct Known {
   const Judgements& judged;
   std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
 
-// A copy of the data of some images.
+// A copy of the scores and their evaluation for some of the images.
 class Part {
  public:
   Part(const Known& known, const std::vector<std::size_t>& images)

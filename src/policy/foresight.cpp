@@ -37,7 +37,8 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   Thresholds boldest(policy.thresholds.size());
   for (const Choice& step : tally_along(by_harm, bold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
-    if (harmed * certify_images > most * tune.images()) break;  // compares the rates exactly
+    if (harmed * certify_images > most * tune.images())
+      break;  // compares rates exactly, without division
     boldest = step.thresholds;
   }
   const Choice choice = tally(by_label, boldest);

@@ -60,7 +60,7 @@ double fit_temperature(std::span<const float> logits, std::span<const std::int64
   double low = 1 / kHighestTemperature, high = 1 / kLowestTemperature;
   const double at_low = slope_at(low, logits, labels).first;
   const double at_high = slope_at(high, logits, labels).first;
-  if (at_low == 0 && at_high == 0) return 1;  // convex, so constant between the bounds
+  if (at_low == 0 && at_high == 0) return 1;  // the function is convex, so it is constant
   if (at_low >= 0) return kHighestTemperature;
   if (at_high <= 0) return kLowestTemperature;
   double b = 1;

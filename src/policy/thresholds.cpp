@@ -138,7 +138,7 @@ class Search {
   const std::optional<Choice>& best() const { return best_; }
 
  private:
-  // The state after the thresholds of some exits were chosen.
+  // The intermediate result of the grid search after the thresholds of some exits were chosen.
   struct Rest {
     std::size_t alive;          // images that have not stopped yet
     std::int64_t good_at_last;  // of these, the ones for which the last exit is good
