@@ -12,12 +12,12 @@ namespace {
 
 void check_sizes(std::size_t labels, std::size_t policy) {
   if (labels == 0) throw Error("no image to compare on");
-  if (labels != policy) throw Error("{} answers of the policy for {} images", policy, labels);
+  if (labels != policy) throw Error("got {} predictions for {} images", policy, labels);
 }
 
 void check_exits(const LogitsView& view, std::size_t values) {
   if (values != static_cast<std::size_t>(view.exits))
-    throw Error("{} values do not fit {} exits", values, view.exits);
+    throw Error("got {} values, expected {}: one for each exit", values, view.exits);
 }
 
 }  // namespace
@@ -50,7 +50,8 @@ Control random_exits(const LogitsView& view, std::span<const std::int64_t> polic
   check_exits(view, costs.size());
   Control control;
   for (std::size_t k = 0; k < shares.size(); ++k) control.relative_cost += shares[k] * costs[k];
-  // Of each image: is the policy right, less how probably a random exit is.
+  // The difference of one image is 1 or 0 for the policy (correct or not), minus the probability
+  // that a random exit is correct.
   double sum = 0, squares = 0, right = 0;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     const std::int64_t label = view.labels[static_cast<std::size_t>(i)];

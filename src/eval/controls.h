@@ -8,28 +8,32 @@
 
 namespace offramp {
 
-/// Another way to classify the same images, to hold a policy against.
+/// A baseline: another way to classify the same images, with which a policy is compared.
 struct Control {
   double accuracy = 0;
-  double relative_cost = 0;                   ///< mean
-  std::optional<Interval> accuracy_interval;  ///< Wilson; none for an expectation
-  double difference = 0;                      ///< the policy's accuracy less this one's
-  Interval difference_interval;               ///< 95 %, paired
+  double relative_cost = 0;                   ///< mean over the images
+  std::optional<Interval> accuracy_interval;  ///< Wilson 95 %; no value for an expected accuracy
+  double difference = 0;                      ///< the policy's accuracy minus the baseline's
+  Interval difference_interval;               ///< of `difference`: 95 %, paired
 };
 
-/// Something that names each image once: another network, or one exit alone.
-/// @param policy  [N] what the policy names  @param answers  [N]
+/// Compares a policy with a baseline that predicts one class per image, such as another network or
+/// a single exit.
+/// @param policy  [N] classes that the policy predicts
+/// @param answers  [N] classes that the baseline predicts
 /// @throws Error if sizes differ or there is no image
 Control control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
                    std::span<const std::int64_t> answers, double relative_cost);
 
-/// Exits drawn at random, at the policy's rates: expected accuracy and cost, exactly.
-/// @param shares, costs  [K]
+/// Compares a policy with stopping at a random exit, where each exit has the probability of its
+/// share under the policy. Accuracy and cost of the baseline are exact expectations, not simulated.
+/// @param policy  [N] classes that the policy predicts  @param shares, costs  [K]
 Control random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
                      std::span<const double> shares, std::span<const double> costs);
 
-/// Leaves at the first exit that is right, and at exit 1 where none is: it sees the label, so no
-/// policy can do better. @param costs  [K]
+/// Compares a policy with stopping at the first exit that is correct, or at exit 1 if none is. This
+/// baseline uses the labels, so no policy can be more accurate.
+/// @param policy  [N] classes that the policy predicts  @param costs  [K]
 Control oracle(const LogitsView& view, std::span<const std::int64_t> policy,
                std::span<const double> costs);
 

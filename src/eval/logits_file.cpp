@@ -43,7 +43,7 @@ SavedLogits load_logits(const std::filesystem::path& path) {
     const TensorView& logits = expect(file, "logits", DType::f32, 3);
     const TensorView& labels = expect(file, "labels", DType::i64, 1);
     if (labels.shape[0] != logits.shape[1])
-      throw Error("{} labels for the logits of {} images", labels.shape[0], logits.shape[1]);
+      throw Error("got {} labels, but logits of {} images", labels.shape[0], logits.shape[1]);
     SavedLogits saved;
     saved.exits = to_int(logits.shape[0], "exits");
     saved.classes = to_int(logits.shape[2], "classes");

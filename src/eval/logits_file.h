@@ -11,20 +11,22 @@
 
 namespace offramp {
 
-/// Logits of all exits and the labels, as `offramp test --save-logits` keeps them: a safetensors
-/// file with `logits` [K, N, classes] f32 and `labels` [N] i64.
+/// The logits of all exits and the labels, as `offramp test --save-logits` writes them: a
+/// safetensors file with `logits` [K, N, classes] f32 and `labels` [N] i64.
 struct SavedLogits {
   int exits = 0;
   int classes = 0;
-  std::vector<float> logits;
-  std::vector<std::int64_t> labels;
-  Metadata metadata;  ///< model, data, …
+  std::vector<float> logits;         ///< [K, N, classes]
+  std::vector<std::int64_t> labels;  ///< [N]
+  Metadata metadata;                 ///< texts that say which model and data these are
 
   LogitsView view() const { return {logits, labels, exits, classes}; }
 };
 
+/// Writes a file of logits. @throws Error "<path>: …" if it cannot be written
 void save_logits(const std::filesystem::path& path, const SavedLogits& saved);
-/// @throws Error "<path>: …" if a tensor is missing or of another shape or type
+/// Reads a file of logits.
+/// @throws Error "<path>: …" if a tensor is missing or has another shape or type
 SavedLogits load_logits(const std::filesystem::path& path);
 
 }  // namespace offramp

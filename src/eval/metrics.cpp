@@ -13,21 +13,21 @@ namespace {
 
 void check_weights(std::span<const double> weights, int exits) {
   if (weights.size() != static_cast<std::size_t>(exits))
-    throw Error("{} ensemble weights for {} exits", weights.size(), exits);
+    throw Error("ensemble weights: got {}, expected {}: one for each exit", weights.size(), exits);
   double sum = 0;
   for (double weight : weights) {
     if (!std::isfinite(weight) || weight < 0)
-      throw Error("ensemble weight {} is not a finite number of at least 0", weight);
+      throw Error("ensemble weights: expected finite numbers of at least 0, got {}", weight);
     sum += weight;
   }
-  if (!(sum > 0)) throw Error("the ensemble weights are all zero");
+  if (!(sum > 0)) throw Error("ensemble weights: all are 0");
 }
 
 std::size_t largest_index(std::span<const double> values) {
   return static_cast<std::size_t>(std::ranges::max_element(values) - values.begin());
 }
 
-/// Sums over images for one exit.
+/// The sums over the images from which the metrics of one exit are computed.
 struct ExitSums {
   std::int64_t right = 0;
   double nll = 0;
@@ -57,9 +57,9 @@ struct ExitSums {
 }  // namespace
 
 void check(const LogitsView& view) {
-  if (view.exits < 1) throw Error("logits of {} exits", view.exits);
-  if (view.classes < 1) throw Error("logits of {} classes", view.classes);
-  if (view.labels.empty()) throw Error("no image to measure");
+  if (view.exits < 1) throw Error("expected logits of at least 1 exit, got {}", view.exits);
+  if (view.classes < 1) throw Error("expected logits of at least 1 class, got {}", view.classes);
+  if (view.labels.empty()) throw Error("no image to evaluate");
   std::size_t expected = 0;
   if (__builtin_mul_overflow(static_cast<std::size_t>(view.exits), view.labels.size(), &expected) ||
       __builtin_mul_overflow(expected, static_cast<std::size_t>(view.classes), &expected) ||
@@ -68,7 +68,7 @@ void check(const LogitsView& view) {
                 view.exits, view.labels.size(), view.classes);
   for (std::size_t i = 0; i < view.labels.size(); ++i)
     if (view.labels[i] < 0 || view.labels[i] >= view.classes)
-      throw Error("label {} of image index {} is not one of {} classes", view.labels[i], i,
+      throw Error("label {} of image index {} is out of range for {} classes", view.labels[i], i,
                   view.classes);
   const auto bad = std::ranges::find_if_not(view.logits, [](float z) { return std::isfinite(z); });
   if (bad != view.logits.end()) {
@@ -88,7 +88,7 @@ Interval wilson(std::int64_t successes, std::int64_t n) {
   const double half =
       kNormalQuantile975 * std::sqrt(rate * (1 - rate) / count + z2 / (4 * count * count));
   const double scale = 1 + z2 / count;
-  // The ends are exact where the formula gives them up to rounding.
+  // At these ends the formula gives 0 or 1 only up to rounding.
   return {successes == 0 ? 0.0 : (middle - half) / scale,
           successes == n ? 1.0 : (middle + half) / scale};
 }
@@ -109,7 +109,7 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   const auto classes = static_cast<std::size_t>(view.classes);
 
   std::vector<ExitSums> sums(exits);
-  std::array<std::vector<double>, 3> joined;  // [classes] scores of each kind of ensemble
+  std::array<std::vector<double>, 3> joined;  // [classes] sums for each kind of ensemble
   for (auto& scores : joined) scores.resize(classes);
   std::array<std::int64_t, 3> joined_right{};
   std::vector<double> p(classes);

@@ -7,34 +7,35 @@
 
 namespace offramp {
 
-/// Where the right answer is found and lost on the way through the exits, over some images
-/// (after Kaya et al., 2019). Counts of images.
+/// Counts of the images that become correct or stop being correct from one exit to the next (after
+/// Kaya et al., 2019).
 struct OverthinkingCounts {
   std::int64_t images = 0;
-  /// [K] exit k is the first that is right: what comes after it is not needed.
+  /// [K] images for which exit k is the first correct one: they need no later layers.
   std::vector<std::int64_t> first_right;
-  /// [K - 1] exit k is right, no later one is: what comes after it destroys.
+  /// [K - 1] images for which exit k is the last correct one: later layers make the class wrong.
   std::vector<std::int64_t> lost_after;
 
-  std::int64_t oracle() const;       ///< some exit is right
-  std::int64_t destructive() const;  ///< some exit is right, the last is wrong
-  std::int64_t wasteful() const;     ///< an earlier exit is right, and so is the last
-  std::int64_t errors() const;       ///< of the last exit
-  /// A count as a share of the images; there must be one.
+  std::int64_t oracle() const;       ///< number of images for which any exit is correct
+  std::int64_t destructive() const;  ///< number correct at an earlier exit, but not at the last
+  std::int64_t wasteful() const;     ///< number correct at an earlier exit and at the last
+  std::int64_t errors() const;       ///< number of images for which the last exit is wrong
+  /// Returns a count as a share of the images, of which there must be at least one.
   double rate(std::int64_t count) const {
     return static_cast<double>(count) / static_cast<double>(images);
   }
-  /// Share of the last exit's errors that an earlier exit had right; 0 without errors.
+  /// Returns the share of the last exit's errors for which an earlier exit is correct, or 0 if
+  /// there are no errors.
   double destroyed_errors() const;
-  /// Mean cost of leaving at the first right exit, over images that some exit names rightly; 0
-  /// without any. @param costs  [K]
+  /// Returns the mean cost of stopping at the first correct exit, over the images for which some
+  /// exit is correct, or 0 if there are none. @param costs  [K]
   double needed_cost(const std::vector<double>& costs) const;
 };
 
-/// One for each class, in order. @throws Error as `check`
+/// Counts the images of each class. @return [classes]  @throws Error as check()
 std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view);
 
-/// Over all images of all parts. @param parts  of one network, at least one
+/// Returns the sum of several counts. @param parts  counts for the same network, at least one
 OverthinkingCounts together(const std::vector<OverthinkingCounts>& parts);
 
 }  // namespace offramp

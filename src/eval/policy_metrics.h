@@ -8,25 +8,27 @@
 
 namespace offramp {
 
-/// What a policy did on labelled images.
+/// The result of a policy on labelled images.
 struct PolicyOutcome {
   std::span<const std::int64_t> labels;      ///< [N]
   std::span<const int> exit_index;           ///< [N] where each image stopped, 0-based
-  std::span<const std::int64_t> answers;     ///< [N] the class named there
-  std::span<const std::int64_t> references;  ///< [N] the class the last exit names
+  std::span<const std::int64_t> answers;     ///< [N] the class that the policy predicts
+  std::span<const std::int64_t> references;  ///< [N] the class that the last exit predicts
 };
 
+/// Accuracy, cost and harm of a policy.
 struct PolicyMetrics {
   double accuracy = 0;
   Interval accuracy_interval;
   double relative_cost = 0;    ///< mean over the images
-  std::vector<double> shares;  ///< [K] of the images, by the exit they stopped at
-  double harm = 0;             ///< rate of images that the last exit names right, the policy wrong
-  double help = 0;             ///< the reverse
+  std::vector<double> shares;  ///< [K] share of the images that stopped at each exit
+  double harm = 0;             ///< rate of images that only the last exit classifies correctly
+  double help = 0;             ///< rate of images that only the policy classifies correctly
 };
 
-/// @param relative_costs  [K] of an image that stops at exit k
-/// @throws Error if sizes do not fit, an exit is not one of K, or there is no image
+/// Computes the metrics of a policy.
+/// @param relative_costs  [K] relative cost of an image that stops at exit k
+/// @throws Error if sizes do not match, an exit is out of range, or there is no image
 PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const double> relative_costs);
 
 }  // namespace offramp

@@ -20,7 +20,7 @@ Reading read(std::span<const float> logits, double temperature) {
   return reading;
 }
 
-/// Images with their rank, the least first.
+/// Returns the images with the lowest ranks, the lowest first.
 std::vector<std::int64_t> least(std::vector<std::pair<double, std::int64_t>> ranked, int most) {
   const auto kept = std::min(ranked.size(), static_cast<std::size_t>(most));
   std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(kept),

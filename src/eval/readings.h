@@ -9,18 +9,19 @@
 
 namespace offramp {
 
-/// What one exit says of one image.
+/// The prediction of one exit for one image.
 struct Reading {
-  int answer = 0;
-  double confidence = 0;  ///< softmax of z / T at the answer
-  /// The other classes' probability over the answer's: orders confidences that all round to 1.
+  int answer = 0;         ///< predicted class
+  double confidence = 0;  ///< its probability: softmax of z / T
+  /// The sum of the other classes' probabilities divided by `confidence`. It sorts predictions
+  /// whose confidences all round to 1.
   double doubt = 0;
 };
 
-/// What every exit says of every image, at given temperatures. [K, N]
+/// The predictions of every exit for every image, [K, N], at given temperatures.
 class Readings {
  public:
-  /// @param temperatures  [K]
+  /// @param view  must stay valid as long as this object  @param temperatures  [K]
   Readings(const LogitsView& view, std::span<const float> temperatures);
 
   int exits() const { return view_.exits; }
@@ -40,34 +41,37 @@ class Readings {
   std::vector<Reading> readings_;
 };
 
-/// Confidence against accuracy of one exit.
+/// Returns the confidence and accuracy of one exit, for a reliability diagram.
 Reliability reliability(const Readings& readings, int exit_index);
 
-/// What becomes of images between two exits.
+/// Counts of images by whether each of two exits classifies them correctly.
 struct Flow {
   std::int64_t stays_right = 0, gets_wrong = 0, gets_right = 0, stays_wrong = 0;
 };
 Flow flow(const Readings& readings, int from_exit, int to_exit);
 
-/// Where the images of one class leave.
+/// At which exits the images of one class stop.
 struct ClassLeaving {
   int label = 0;
   std::int64_t images = 0;
-  std::vector<std::int64_t> left;   ///< [K]
-  std::vector<std::int64_t> right;  ///< [K] of those, named rightly there
-  double mean_exit() const;         ///< 0-based; -1 without images
+  std::vector<std::int64_t> left;   ///< [K] images that stop at exit k
+  std::vector<std::int64_t> right;  ///< [K] of those, images that are classified correctly
+  double mean_exit() const;         ///< mean exit index, 0-based; -1 without images
 };
-/// One per class, in order. @param exit_index, answers  [N]
+/// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the
+/// class predicted there  @return [classes]
 std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
                                            std::span<const std::int64_t> answers);
 
-// Galleries: at most `most` images, ties in order of the images.
+// The following functions select images for the galleries of a report. They return at most `most`
+// image indices; of equal images, those with the lower index come first.
 
-/// Named rightly (or wrongly) at an exit, the most confident first.
+/// Returns the images that an exit classifies correctly (or wrongly, if `right` is false), the most
+/// confident first.
 std::vector<std::int64_t> most_confident(const Readings& readings, int exit_index, bool right,
                                          int most);
-/// Named rightly at an earlier exit and wrongly at the last; the most confident of the earlier
-/// exits that are right decides.
+/// Returns the images that an earlier exit classifies correctly and the last exit wrongly, sorted
+/// by the highest confidence among their correct exits.
 std::vector<std::int64_t> overthought(const Readings& readings, int most);
 
 }  // namespace offramp

@@ -12,7 +12,7 @@ constexpr std::size_t kBins = kReliabilityBins;
 std::size_t bin_of(double confidence) {
   const auto boundary = [](std::size_t i) { return static_cast<double>(i) / kBins; };
   auto bin = static_cast<std::size_t>(std::clamp(std::ceil(confidence * kBins) - 1, 0.0, 14.0));
-  // The product may round across a boundary.
+  // Rounding of the product may have moved it past the boundary of a bin.
   while (bin > 0 && confidence <= boundary(bin)) --bin;
   while (bin + 1 < kBins && confidence > boundary(bin + 1)) ++bin;
   return bin;

@@ -7,20 +7,21 @@ namespace offramp {
 
 inline constexpr int kReliabilityBins = 15;
 
-/// The images of one bin of confidence.
+/// The images whose confidence lies in one bin.
 struct ReliabilityBin {
   std::int64_t images = 0;
-  double confidence = 0, accuracy = 0;  ///< means; 0 without images
+  double confidence = 0, accuracy = 0;  ///< means over the images; 0 without images
 };
 
-/// Confidence against accuracy, in 15 bins of equal width: bin i holds confidences in
+/// Collects confidence and accuracy in 15 bins of equal width. Bin i holds confidences in
 /// (i / 15, (i + 1) / 15], closed on the right as in Guo et al., 2017.
 class Reliability {
  public:
+  /// Adds one image.
   void add(double confidence, bool is_right);
 
   std::array<ReliabilityBin, kReliabilityBins> bins() const;
-  /// The expected calibration error; there must be an image.
+  /// Returns the expected calibration error. At least one image must have been added.
   double error() const;
 
  private:

@@ -11,7 +11,7 @@
 namespace offramp {
 namespace {
 
-// Calls work(part, first, end) for consecutive parts of 0 … count.
+// Splits the range 0 … count into consecutive pieces and calls work(part, first, end) for each.
 template <typename Work>
 void in_parts(std::int64_t count, int parts, const Work& work) {
   parallel_for(
@@ -23,13 +23,14 @@ void in_parts(std::int64_t count, int parts, const Work& work) {
       parts);
 }
 
-// So many that each has enough to do.
+// Returns the number of pieces to split the images into. Each has at least 500 images, so that
+// starting a thread is worthwhile.
 int parts_for(const LogitsView& view, int threads) {
   if (threads > 0) return threads;
   return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, usable_cores()));
 }
 
-// One image's scores [criteria, K] and answers [K].
+// The scores [criteria, K] and predicted classes [K] of one image.
 struct Heard {
   std::vector<float> scores;
   std::vector<int> answers;
@@ -48,10 +49,11 @@ void hear(const Policy& shape, std::span<const Criterion> criteria, const Logits
   }
 }
 
-// Counts per exit and per interval between thresholds, as differences: an image that stops at exit
-// k for thresholds [from, to) adds 1 at from and takes it away at to.
+// Counts of images for M thresholds, stored as differences: an image that stops at exit k for the
+// thresholds with index from … to - 1 adds 1 at `from` and subtracts 1 at `to`. The count of a
+// threshold is the sum up to its index.
 struct Counts {
-  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], then [M + 1]
+  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], others [M + 1]
 
   Counts(std::size_t exits, std::size_t thresholds)
       : stopped(exits * (thresholds + 1)),
@@ -70,7 +72,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
   const std::size_t last = heard.answers.size() - 1;
   const std::size_t size = thresholds.size();
   const bool last_right = heard.answers[last] == label;
-  // Thresholds below `reached` have been met at an exit before.
+  // An earlier exit has reached the thresholds with an index below `reached`.
   std::size_t reached = 0;
   for (std::size_t k = 0; k <= last && reached < size; ++k) {
     const std::size_t to =
@@ -78,7 +80,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
                   : static_cast<std::size_t>(
                         std::upper_bound(thresholds.begin(), thresholds.end(), scores[k]) -
                         thresholds.begin());
-    // A NaN compares as above everything to upper_bound, and is never sure.
+    // std::upper_bound treats NaN as larger than every threshold, but NaN must reach none.
     if ((k < last && std::isnan(scores[k])) || to <= reached) continue;
     const bool is_right = heard.answers[k] == label;
     const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
@@ -96,7 +98,8 @@ void check_request(const Policy& shape, std::span<const Criterion> criteria,
   if (view.images() == 0) throw Error("no image to sweep over");
   if (criteria.empty()) throw Error("no criterion to sweep over");
   if (view.exits < 1 || shape.num_exits() != view.exits)
-    throw Error("temperatures of {} exits do not fit {} exits", shape.num_exits(), view.exits);
+    throw Error("temperatures: got {}, expected {}: one for each exit", shape.num_exits(),
+                view.exits);
   Policy fitted = shape;
   fitted.thresholds.assign(shape.temperatures.size() - 1, std::nullopt);
   check(fitted, view.exits);
@@ -107,7 +110,7 @@ void check_request(const Policy& shape, std::span<const Criterion> criteria,
                 view.exits, view.images(), view.classes);
 }
 
-// As many as wanted, evenly spaced, the ends among them.
+// Returns at most `wanted` of the values, evenly spaced and including the first and the last.
 std::vector<float> thinned(const std::vector<float>& values, std::size_t wanted) {
   if (values.size() <= wanted) return values;
   std::vector<float> chosen;
@@ -126,7 +129,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   const auto exits = static_cast<std::size_t>(view.exits);
   std::vector<std::vector<float>> lists(criteria.size());
   if (exits == 1) return lists;
-  // Scores that decide: those which no exit before has reached.
+  // A score matters only if it is higher than the scores of all earlier exits.
   using Records = std::vector<std::vector<float>>;
   const int parts = parts_for(view, threads);
   std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
@@ -149,7 +152,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   });
   for (std::size_t c = 0; c < criteria.size(); ++c) {
     std::vector<float> values;
-    float never = 2;  // above every other criterion's range
+    float never = 2;  // above every score of the criteria other than patience
     if (info(criteria[c]).has_history) {
       never = static_cast<float>(exits);
       for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
@@ -171,12 +174,14 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
   check_request(shape, criteria, view);
   const auto exits = static_cast<std::size_t>(view.exits);
   if (thresholds.size() != criteria.size())
-    throw Error("{} lists of thresholds for {} criteria", thresholds.size(), criteria.size());
-  if (costs.size() != exits) throw Error("{} costs do not fit {} exits", costs.size(), exits);
+    throw Error("got {} lists of thresholds, expected {}: one for each criterion",
+                thresholds.size(), criteria.size());
+  if (costs.size() != exits)
+    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), exits);
   for (const std::vector<float>& list : thresholds)
     for (std::size_t i = 0; i < list.size(); ++i)
       if (std::isnan(list[i]) || (i > 0 && !(list[i] > list[i - 1])))
-        throw Error("thresholds must rise: {} is number {}", list[i], i + 1);
+        throw Error("thresholds must increase, but {} at position {} does not", list[i], i + 1);
 
   const int parts = parts_for(view, threads);
   std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(parts));

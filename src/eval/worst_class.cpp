@@ -11,13 +11,13 @@ namespace offramp {
 WorstClass worst_class(const PolicyOutcome& outcome, int classes, bool label_free, double level) {
   const std::size_t images = outcome.labels.size();
   if (outcome.answers.size() != images || outcome.references.size() != images)
-    throw Error("{} answers and {} references do not fit {} images", outcome.answers.size(),
-                outcome.references.size(), images);
+    throw Error("got {} predictions and {} references, expected {} of each: one for each image",
+                outcome.answers.size(), outcome.references.size(), images);
   std::vector<WorstClass> rows(static_cast<std::size_t>(classes));
   for (std::size_t i = 0; i < images; ++i) {
     const std::int64_t label = outcome.labels[i];
     if (label < 0 || label >= classes)
-      throw Error("label {} is not one of {} classes", label, classes);
+      throw Error("label {} is out of range for {} classes", label, classes);
     WorstClass& row = rows[static_cast<std::size_t>(label)];
     const bool differs = outcome.answers[i] != outcome.references[i];
     ++row.images;

@@ -6,18 +6,19 @@
 
 namespace offramp {
 
-/// The class that a policy does worst by. Shown, not promised: where the policy was chosen with
-/// the same images, the bound is a description of them.
+/// The class for which a policy has the highest bound of harm. If the policy was chosen with the
+/// same images, the bound is not a guarantee; it only describes these images.
 struct WorstClass {
   int label = 0;
-  std::int64_t images = 0;   ///< of that class
-  std::int64_t counted = 0;  ///< harmed, or answered otherwise, among them
-  double upper_bound = 0;    ///< Clopper–Pearson, at the level divided by the number of classes
+  std::int64_t images = 0;   ///< number of images of that class
+  std::int64_t counted = 0;  ///< of these, images harmed, or classified differently
+  double upper_bound = 0;    ///< Clopper–Pearson bound at level / number of classes
 };
 
-/// The class with the highest bound; one without images has the bound 1.
-/// @param label_free  count answers other than the reference's rather than harm
-/// @param level  in (0, 1)  @throws Error if sizes do not fit or a label is not one of `classes`
+/// Returns the class with the highest bound. A class without images has the bound 1.
+/// @param label_free  if true, counts images whose class differs from the reference instead of harm
+/// @param level  in (0, 1)
+/// @throws Error if sizes do not match or a label is out of range
 WorstClass worst_class(const PolicyOutcome& outcome, int classes, bool label_free, double level);
 
 }  // namespace offramp

@@ -9,7 +9,7 @@ namespace {
 
 void add(std::int64_t& sum, std::int64_t value) {
   if (__builtin_add_overflow(sum, value, &sum))
-    throw Error("the network costs more multiply-accumulates than 63 bits can count");
+    throw Error("the network has more than 2^63 - 1 multiply-accumulates");
 }
 
 void add(Count& sum, const Count& value) {

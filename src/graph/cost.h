@@ -7,41 +7,46 @@
 
 namespace offramp {
 
-/// Multiply-accumulates and parameters. A convolution costs out_elements × (C / groups) × kernel²
-/// MACs, a linear layer in × out; batch norm, activations, additions and pools count as none (the
-/// field's convention). Parameters are trained values only, running statistics are not.
+/// The number of multiply-accumulates (MACs) and parameters. A convolution has out_elements × (C /
+/// groups) × kernel² MACs and a linear layer in × out. By convention, batch norm, activations,
+/// additions and pools have none. Parameters are trained values, without running statistics.
 struct Count {
   std::int64_t macs = 0;
   std::int64_t parameters = 0;
   bool operator==(const Count&) const = default;
 };
 
+/// Counts the MACs and parameters of one node. @param inputs, output  shapes of its tensors
 Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output);
 
+/// The cost of one segment.
 struct SegmentCost {
-  Count body;
+  Count body;  ///< the nodes of the backbone
   Count head;  ///< zero where there is no head
 };
 
-/// Cost of a network whose exits may be taken.
+/// The cost of a network with K exits.
 struct Cost {
   std::vector<SegmentCost> segments;
-  std::int64_t plain_macs = 0;  ///< the backbone with its own classifier only
+  std::int64_t plain_macs = 0;  ///< the backbone with only its own classifier
   std::int64_t plain_parameters = 0;
-  /// [K] MACs of an image that leaves at exit k: its segments, and every head it was asked at on
-  /// the way.
+  /// [K] MACs of an image that stops at exit k: of all segments and heads up to exit k.
   std::vector<std::int64_t> exit_macs;
-  std::vector<std::int64_t> alone_macs;  ///< [K] of the network cut off at exit k: no other head
+  /// [K] MACs of the network truncated at exit k, without any other head.
+  std::vector<std::int64_t> alone_macs;
 
+  /// Returns the cost of one exit divided by that of the plain network.
   double relative(int exit_index) const {
     return static_cast<double>(exit_macs[static_cast<std::size_t>(exit_index)]) /
            static_cast<double>(plain_macs);
   }
-  /// [K] of each exit.
+  /// Returns [K] the relative cost of each exit.
   std::vector<double> relative_costs() const;
+  /// Returns the number of parameters of the backbone and all heads.
   std::int64_t total_parameters() const;
 };
 
+/// Computes the cost of a network. @throws Error as infer_shapes(), or if a count overflows
 Cost cost_of(const Graph& graph);
 
 }  // namespace offramp

@@ -4,11 +4,11 @@
 
 namespace offramp {
 
-/// What an operation can be to the one before it, which computes it along with itself: the runtime
-/// fuses norms, sums and activations into convolutions, the trainer sums and activations into batch
-/// norms.
+/// How an operation can be fused into the operation before it. The runtime fuses batch norms, sums
+/// and activations into convolutions; the trainer fuses sums and activations into batch norms.
 enum class Fusion { none, batch_norm, sum, relu, relu6 };
 
+/// Returns how an operation can be fused; `none` if it cannot.
 Fusion fusion_of(const Op& op);
 
 }  // namespace offramp

@@ -24,7 +24,7 @@ struct OpName {
   std::string_view operator()(const Linear&) const { return "linear"; }
 };
 
-/// Lists the parameters of nodes whose shapes are known.
+/// Collects the parameters of nodes, given the shapes of all tensors.
 class ParameterList {
  public:
   explicit ParameterList(const Graph& graph) : shapes_(infer_shapes(graph)) {}
@@ -70,7 +70,8 @@ class ParameterList {
 
 constexpr std::string_view kTo = " to ";
 
-/// "layer1.0 to layer2.1" of what is called so already: its first and its last unit.
+/// Returns the name of merged segments, such as "layer1.0 to layer2.1". If `first` or `last` is
+/// such a name already, its first or last unit is used.
 std::string joined_name(const std::string& first, const std::string& last) {
   if (first == last) return first;
   const std::size_t end = first.find(kTo);
@@ -79,12 +80,12 @@ std::string joined_name(const std::string& first, const std::string& last) {
                      begin == std::string::npos ? last : last.substr(begin + kTo.size()));
 }
 
-/// Calls the nodes of a head "exits.<to>.…" that are called "exits.<from>.…".
+/// Renames the nodes of a head from "exits.<from>.…" to "exits.<to>.…".
 void renumber(std::vector<Node>& head, std::size_t from, std::size_t to) {
   const std::string old_prefix = fmt::format("exits.{}.", from);
   std::map<std::string, std::string> renamed;
   for (Node& node : head) {
-    // A head reads nodes of its own, or the feature, which keeps its name.
+    // An input is either a node of the head, which may be renamed, or the feature, which is not.
     for (std::string& input : node.inputs)
       if (const auto found = renamed.find(input); found != renamed.end()) input = found->second;
     if (!node.name.starts_with(old_prefix)) continue;

@@ -9,15 +9,15 @@
 
 namespace offramp {
 
-/// Shape of one image's tensor, without the batch: {C, H, W} or {features}.
+/// The shape of a tensor for one image, without the batch: {C, H, W} or {features}.
 using Shape = std::vector<std::int64_t>;
 
-// Operations. One struct each; attributes only. Parameters are named after the node:
-// "<node>.weight", "<node>.bias", and for batch norm also "<node>.running_mean",
+// Operations. Each is a struct with its attributes. The parameters of a node are called
+// "<node>.weight" and "<node>.bias", and for batch norm also "<node>.running_mean" and
 // "<node>.running_var".
 
-/// {C, H, W} -> {out_channels, (H + 2 pad - kernel) / stride + 1, …}; weight [out, C / groups,
-/// kernel, kernel].
+/// Convolution: {C, H, W} -> {out_channels, (H + 2 padding - kernel) / stride + 1, …}. The weight
+/// has the shape [out_channels, C / groups, kernel, kernel].
 struct Conv {
   std::int64_t out_channels = 0;
   int kernel = 1;
@@ -27,56 +27,59 @@ struct Conv {
   bool bias = false;
   bool operator==(const Conv&) const = default;
 };
-/// Normalises over batch and place, per channel.
+/// Batch normalisation: normalises each channel over the batch and all positions.
 struct BatchNorm {
   double eps = 1e-5;
   double momentum = 0.1;  ///< weight of the new batch in the running statistics
   bool operator==(const BatchNorm&) const = default;
 };
+/// max(x, 0) of each element.
 struct Relu {
   bool operator==(const Relu&) const = default;
 };
+/// min(max(x, 0), 6) of each element.
 struct Relu6 {
   bool operator==(const Relu6&) const = default;
 };
-/// Sum of two or more tensors of one shape.
+/// The sum of two or more tensors of the same shape.
 struct Add {
   bool operator==(const Add&) const = default;
 };
-/// Joins {C_i, H, W} along the channels.
+/// Concatenates tensors {C_i, H, W} along the channels.
 struct Concat {
   bool operator==(const Concat&) const = default;
 };
-/// Padding counts as minus infinity; sizes round down.
+/// Max pooling. Padding has the value minus infinity; the output size is rounded down.
 struct MaxPool {
   int kernel = 2;
   int stride = 2;
   int padding = 0;
   bool operator==(const MaxPool&) const = default;
 };
-/// Padding counts as zero and is part of the mean (PyTorch's count_include_pad); sizes round down.
+/// Average pooling. Padding has the value 0 and counts for the mean (PyTorch's count_include_pad);
+/// the output size is rounded down.
 struct AvgPool {
   int kernel = 2;
   int stride = 2;
   int padding = 0;
   bool operator==(const AvgPool&) const = default;
 };
-/// {C, H, W} -> {C}.
+/// The mean over all positions: {C, H, W} -> {C}.
 struct GlobalAvgPool {
   bool operator==(const GlobalAvgPool&) const = default;
 };
-/// {C, H, W} -> {C * sum(level²)}: per level l a max pool on an l × l grid, flattened as [C, l, l],
-/// the levels joined in the order given. Bin i covers rows floor(i H / l) … ceil((i + 1) H / l) -
-/// 1, as PyTorch's adaptive pooling (He et al., Spatial Pyramid Pooling, 2014).
+/// Spatial pyramid pooling (He et al., 2014): {C, H, W} -> {C * sum(level²)}. Each level l is a max
+/// pool on an l × l grid, flattened as [C, l, l]; the levels are concatenated in the order given.
+/// Bin i covers rows floor(i H / l) … ceil((i + 1) H / l) - 1, as in PyTorch's adaptive pooling.
 struct SpatialPyramidPool {
   std::vector<int> levels = {1, 2, 4};
   bool operator==(const SpatialPyramidPool&) const = default;
 };
-/// {C, H, W} -> {C * H * W}.
+/// {C, H, W} -> {C * H * W}, row-major.
 struct Flatten {
   bool operator==(const Flatten&) const = default;
 };
-/// {features} -> {out_features}; weight [out_features, features].
+/// Linear layer: {features} -> {out_features}. The weight has the shape [out_features, features].
 struct Linear {
   std::int64_t out_features = 0;
   bool bias = true;
@@ -86,45 +89,46 @@ struct Linear {
 using Op = std::variant<Conv, BatchNorm, Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
                         SpatialPyramidPool, Flatten, Linear>;
 
-/// "conv", "batch_norm", … as files spell it.
+/// Returns the name of an operation as model files spell it: "conv", "batch_norm", …
 std::string_view op_name(const Op& op);
 
-/// One operation. Its output tensor carries its name.
+/// One operation of a graph. Its output tensor has the name of the node.
 struct Node {
   std::string name;
   Op op;
-  std::vector<std::string>
-      inputs;  ///< names of tensors: earlier nodes', or what the segment is given
+  /// Names of tensors: outputs of earlier nodes of the segment, or tensors passed to the segment.
+  std::vector<std::string> inputs;
   bool operator==(const Node&) const = default;
 };
 
-/// A piece of backbone, and the classifier that reads its end.
+/// A part of the backbone and, optionally, the head (classifier) that reads its feature.
 struct Segment {
-  std::string name;                  ///< for people: "layer1.0"
-  std::vector<Node> nodes;           ///< in an order that can be executed
-  std::vector<std::string> outputs;  ///< tensors handed to the next segment; nothing else survives
-  std::string feature;     ///< the tensor a head reads (one this segment computes or is given)
-  std::vector<Node> head;  ///< empty: no exit here; else the last node's output is the logits
+  std::string name;                  ///< shown to people: "layer1.0"
+  std::vector<Node> nodes;           ///< in execution order
+  std::vector<std::string> outputs;  ///< the tensors passed to the next segment
+  std::string feature;     ///< the tensor a head reads: computed here or passed to this segment
+  std::vector<Node> head;  ///< empty: no exit; otherwise the last node outputs the logits
   bool operator==(const Segment&) const = default;
 };
 
-/// The tensor the first segment is given.
+/// The name of the tensor that is passed to the first segment: the image.
 inline constexpr std::string_view kInput = "input";
 
-/// A network as data: segments in order, some with a head. Everything else reads this.
-/// In a plain network only the last segment has a head.
+/// A network as data: segments in order, some with a head. The trainer, the runtime, the cost model
+/// and the exporters all read this structure. In a plain network only the last segment has a head.
 struct Graph {
-  std::string name;  ///< for people: "resnet18"
+  std::string name;  ///< shown to people: "resnet18"
   Shape input = {3, 32, 32};
   std::int64_t classes = 10;
   std::vector<Segment> segments;
   bool operator==(const Graph&) const = default;
 };
 
-/// Exits of the graph, as indices into `segments`, in order.
+/// Returns, for each exit in order, the index into `segments` of the segment that ends in it.
 std::vector<int> exit_segments(const Graph& graph);
 
-/// What a parameter is for: decides initialisation, weight decay and what an optimiser sees.
+/// The role of a parameter. It decides the initialisation, the weight decay and whether the
+/// parameter is trained.
 enum class ParameterRole {
   conv_weight,
   linear_weight,
@@ -135,6 +139,7 @@ enum class ParameterRole {
   running_var
 };
 
+/// A parameter of a graph: a weight, a bias or a running statistic.
 struct Parameter {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -146,30 +151,31 @@ struct Parameter {
   }
 };
 
-/// Shape of every tensor by name, the input included. Also the one validator of a graph: afterwards
-/// every reader may rely on it.
-/// @throws Error naming segment, node and both sides if names repeat, an input is unknown or not
-/// handed on,
-///         shapes do not fit, a size becomes < 1, a head does not end in {classes}, the last
-///         segment has no head
+/// Checks a graph and returns the shape of every tensor by name, including the input. This is the
+/// only check of graphs: code that reads a graph may rely on it.
+/// @throws Error naming segment and node if a name repeats, an input is unknown or not passed to
+/// the segment, shapes do not match, a dimension is below 1, a head does not end in {classes} or
+/// the last segment has no head
 std::map<std::string, Shape, std::less<>> infer_shapes(const Graph& graph);
 
-/// All parameters in execution order, each segment's nodes before its head. @throws as infer_shapes
+/// Returns all parameters in execution order, each segment's nodes before its head.
+/// @throws Error as infer_shapes()
 std::vector<Parameter> parameters(const Graph& graph);
 
-/// Cuts `units` down to exits: merges the segments between the chosen ones and keeps the last.
-/// @param after  0-based indices of units after which to cut, increasing, none the last
-/// @return a graph of after.size() + 1 segments, each called as its one unit or "<first> to
-/// <last>";
-///         only the last has a head
+/// Merges the segments of a network so that only the chosen ends of segments remain.
+/// @param units  a network with one segment for each place where an exit is possible
+/// @param after  0-based indices of units after which a segment ends, increasing, without the last
+/// @return a graph of after.size() + 1 segments, each with the name of its only unit or "<first> to
+/// <last>"; only the last has a head
 /// @throws Error if a cut is out of order or out of range
 Graph merge_segments(const Graph& units, const std::vector<int>& after);
 
-/// Takes early exits out of a network: their heads go, and the segments that ended there go on to
-/// the next. Nodes called "exits.<k>.…" in the heads that stay get their exit's new k.
-/// @param exits  0-based, increasing, none the last
-/// @return a graph whose parameters() are, in order, those of `graph` less the heads taken out;
-///         only names differ
+/// Removes early exits from a network: their heads are removed, and the segments that ended there
+/// are merged with the next. Nodes called "exits.<k>.…" in the remaining heads are renamed to the
+/// new k.
+/// @param exits  0-based indices of the exits to remove, increasing, without the last exit
+/// @return a graph with the parameters() of `graph` in the same order, without those of the removed
+/// heads; only names differ
 /// @throws Error if an exit is out of order or out of range
 Graph without_exits(const Graph& graph, const std::vector<int>& exits);
 

@@ -27,10 +27,10 @@ const Entry& find(const std::vector<Entry>& table, const std::string& name, std:
   if (!near.empty()) throw UsageError("unknown {} \"{}\"; did you mean \"{}\"?", what, name, near);
   std::string known;
   for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
-  throw UsageError("unknown {} \"{}\"; known are: {}", what, name, known);
+  throw UsageError("unknown {} \"{}\"; known: {}", what, name, known);
 }
 
-/// The whole of `text` as a number; nullopt if it is not one.
+/// Returns the number that `text` consists of, or nullopt if it is not a number.
 template <typename Number>
 std::optional<Number> parse(std::string_view text) {
   Number value{};
@@ -39,7 +39,7 @@ std::optional<Number> parse(std::string_view text) {
   return value;
 }
 
-/// Where exits can be: the units of a network, and the share of MACs at the end of each.
+/// The places where a network can have exits: its units, and the share of MACs at the end of each.
 class Positions {
  public:
   explicit Positions(const Graph& units) : units_(units) {
@@ -51,7 +51,7 @@ class Positions {
     }
   }
 
-  /// 0-based index of the unit that "2" or "15%" means.
+  /// Returns the 0-based index of the unit that "2" or "15%" stands for.
   int unit_of(const std::string& exit) const {
     const auto count = static_cast<std::int64_t>(shares_.size());
     if (!exit.empty() && exit.back() == '%') return nearest(exit);
@@ -77,7 +77,7 @@ class Positions {
         best = i;
     if (best + 1 == shares_.size())
       throw UsageError(
-          "exit \"{}\" falls on the end of {}, which has its own classifier; the last "
+          "exit \"{}\" is at the end of {}, which has its own classifier; the last "
           "place for an early exit is after unit {}, at {:.1f}%",
           exit, units_.name, best, best == 0 ? 0.0 : 100 * shares_[best - 1]);
     return static_cast<int>(best);
@@ -107,12 +107,12 @@ void check_options(const BackboneOptions& options) {
   if (options.width < 1) throw UsageError("the width must be at least 1, got {}", options.width);
 }
 
-/// The first units of a network, and a head that becomes its classifier.
+/// Returns the first units of a network, with a head as its classifier.
 Graph truncated(Graph units, int count, const std::string& head, const std::vector<int>& levels) {
   const auto size = static_cast<int>(units.segments.size());
   if (count >= size)
-    throw UsageError("units: {} has {} of them, so 1 to {} can be kept, got {}", units.name, size,
-                     size - 1, count);
+    throw UsageError("units: {} has {} units, so a truncated network can have 1 to {}, got {}",
+                     units.name, size, size - 1, count);
   check_levels(levels);
   const auto shapes = infer_shapes(units);
   units.segments.resize(static_cast<std::size_t>(count));
@@ -152,7 +152,7 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
     const int unit = positions.unit_of(exits[k]);
     const std::string& unit_name = units.segments[static_cast<std::size_t>(unit)].name;
     if (!after.empty() && unit == after.back())
-      throw UsageError("exits \"{}\" and \"{}\" fall on the same place: after unit {} ({})",
+      throw UsageError("exits \"{}\" and \"{}\" are at the same place: after unit {} ({})",
                        exits[k - 1], exits[k], unit + 1, unit_name);
     if (!after.empty() && unit < after.back())
       throw UsageError(
@@ -168,8 +168,8 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
     Segment& segment = graph.segments[k];
     const auto feature = shapes.find(segment.feature);
     if (feature == shapes.end() || feature->second.size() != 3)
-      throw UsageError("exit \"{}\": {} has no image-like feature there for a head to read",
-                       exits[k], units.name);
+      throw UsageError("exit \"{}\": {} has no [C,H,W] feature there for a head to read", exits[k],
+                       units.name);
     head_of[k]->append(segment, feature->second,
                        {fmt::format("exits.{}", k + 1), spp_levels, graph.classes});
   }
@@ -185,7 +185,7 @@ Graph build_network(const NetworkSpec& spec) {
   } catch (const UsageError&) {
     throw;
   } catch (const Error& error) {
-    // The graph is ours, so what does not fit is what was asked for.
+    // The graph was built here, so an error in it comes from the options that the user gave.
     throw UsageError("{}", error.what());
   }
 }

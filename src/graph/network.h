@@ -7,12 +7,13 @@
 
 namespace offramp {
 
+/// The first layers of a backbone.
 enum class Stem {
   cifar,     ///< 3×3, stride 1, no max pool
   imagenet,  ///< 7×7, stride 2, then a 3×3 max pool of stride 2
 };
 
-/// What a backbone is built from. A backbone may refuse what it cannot do (UsageError).
+/// The options of a backbone. A backbone throws UsageError for options that it does not support.
 struct BackboneOptions {
   Shape input = {3, 32, 32};
   std::int64_t classes = 10;
@@ -20,8 +21,8 @@ struct BackboneOptions {
   int width = 64;  ///< channels of the first stage
 };
 
-/// A backbone: returns a plain network cut into units, one segment for each place where an exit
-/// could be. Only the last segment has a head: the network's own classifier. See
+/// A kind of backbone. `build` returns a plain network with one segment (unit) for each place where
+/// an exit is possible. Only the last segment has a head, the network's own classifier. See
 /// docs/adding-a-backbone.md.
 struct Backbone {
   std::string name;
@@ -29,51 +30,55 @@ struct Backbone {
   Graph (*build)(const BackboneOptions& options);
 };
 
-/// All backbones, sorted by name: the list in src/graph/CMakeLists.txt. backbones/<file>.cpp
-/// defines `std::vector<Backbone> <file>_backbones()`.
+/// Returns all backbones, sorted by name. src/graph/CMakeLists.txt lists their files, and
+/// backbones/<file>.cpp defines `std::vector<Backbone> <file>_backbones()`.
 const std::vector<Backbone>& backbones();
 
+/// The options of a head.
 struct HeadOptions {
-  std::string prefix;  ///< "exits.1": parameters are "exits.1.…"
+  std::string prefix;  ///< "exits.1" for parameters called "exits.1.…"
   std::vector<int> spp_levels = {1, 2, 4};
   std::int64_t classes = 10;
 };
 
-/// A head: appends nodes that turn `segment.feature` (of shape `feature`) into logits.
+/// A kind of head. `append` adds the nodes to `segment.head` that compute logits from
+/// `segment.feature`, whose shape is `feature`.
 struct Head {
   std::string name;
   std::string summary;
   void (*append)(Segment& segment, const Shape& feature, const HeadOptions& options);
 };
 
-/// All heads: heads/<file>.cpp defines `Head <file>_head()`. Names as above.
+/// Returns all heads. src/graph/CMakeLists.txt lists their files, and heads/<file>.cpp defines
+/// `Head <file>_head()`.
 const std::vector<Head>& heads();
 
-/// A network to build: the content of a recipe's [network].
+/// The description of a network to build, as in the section [network] of a recipe.
 struct NetworkSpec {
   std::string backbone = "resnet18";
   BackboneOptions options;
-  /// Only the first so many units of the backbone, then a head as its classifier: a truncated
-  /// network, what an early exit has to be better than. 0: the whole backbone.
+  /// If above 0, the network is truncated: only this number of units of the backbone is used, with
+  /// a head as the classifier. Early exits are compared with such networks. 0: the whole backbone.
   int units = 0;
-  /// Where to exit: "2" = after the 2nd unit (residual block), "15%" = after the unit whose end is
-  /// nearest to that share of the plain network's MACs. Empty: the plain network.
+  /// The places of the early exits: "2" is after the 2nd unit (residual block), "15%" after the
+  /// unit whose end is nearest to that share of the plain network's MACs. Empty: the plain network.
   std::vector<std::string> exits;
-  /// Of every early exit, or one kind for all of them. A truncated network's classifier has the
-  /// last, after those of the early exits where there is more than one.
+  /// The kinds of heads: one for each early exit, or one for all. In a truncated network the list
+  /// has one more element, the classifier, unless one kind is used for all.
   std::vector<std::string> heads = {"spp"};
   std::vector<int> spp_levels = {1, 2, 4};
 };
 
-/// Builds a network with its early exits; the last exit is the backbone's own classifier.
-/// @throws UsageError for an unknown backbone or head (naming the nearest), heads that are not as
-///         many as the exits, exits or units beyond the network, exits repeated or out of order, an
-///         input smaller than 32, sizes out of range
+/// Builds a network with its early exits. The last exit is the backbone's own classifier.
+/// @throws UsageError if a backbone or head is unknown (with the most similar name), the number of
+/// heads does not match the exits, an exit or the number of units is beyond the network, exits
+/// repeat or are out of order, the input is smaller than 32×32, or a size is out of range
 Graph build_network(const NetworkSpec& spec);
 
-/// Adds early exits to any network already cut into units, as build_network does. Parameters of the
-/// k-th early exit (from 1) are called "exits.<k>.…".
-/// @param kinds  of heads: one for all exits, or one for each
+/// Adds early exits to a network, as build_network() does. Parameters of the k-th early exit (from
+/// 1) are called "exits.<k>.…".
+/// @param units  a network with one segment for each place where an exit is possible
+/// @param kinds  names of heads: one for all exits, or one for each
 Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
                  const std::vector<std::string>& kinds, const std::vector<int>& spp_levels);
 

@@ -9,7 +9,7 @@
 namespace offramp {
 namespace {
 
-/// Box-Muller, one of the two values.
+/// Returns a standard normal value: one of the two that the Box-Muller method gives.
 float normal(KeyedRandom& random) {
   const float radius = std::sqrt(-2 * std::log(1 - random.uniform()));
   return radius * std::cos(2 * std::numbers::pi_v<float> * random.uniform());
@@ -33,8 +33,8 @@ float draw(ParameterRole role, std::int64_t fan_in, KeyedRandom& random) {
   return 0;
 }
 
-/// Not core/hash.h's: what is drawn stays the same in every version, so that figures of recipes
-/// with random weights can be compared.
+/// Returns a hash of a name. It does not use core/hash.h, because this hash must stay the same in
+/// every version, so that results of recipes with random weights stay comparable.
 std::uint64_t name_key(std::string_view name) {
   std::uint64_t key = 0;
   for (const char c : name) key = mix(key ^ static_cast<unsigned char>(c));

@@ -8,14 +8,15 @@
 
 namespace offramp {
 
-/// Weights of a sane scale for every parameter of a graph, f32: convolutions after He et al.
-/// (2015), norm weights near 1, running variances positive, nothing zero. A tensor depends on the
-/// seed, its name and its shape alone, so a network and its variant with exits share what they have
-/// in common.
+/// Returns random f32 weights for every parameter of a graph. Convolutions are scaled as by He et
+/// al. (2015), batch norm weights are near 1 and running variances positive. A tensor depends only
+/// on the seed, its name and its shape, so a network and its variant with exits have the same
+/// backbone.
 Tensors random_weights(const Graph& graph, std::uint64_t seed);
 
-/// Standard normal images [N, C, H, W] for a graph. Part of the model format: a deployment file
-/// keeps the logits of images drawn here, so a seed gives the same images in every version.
+/// Returns standard normal images [N, C, H, W] of the input size of a graph. A seed must give the
+/// same images in every version of the program, because deployment files store the logits of such
+/// images.
 std::vector<float> random_images(const Graph& graph, int count, std::uint64_t seed);
 
 }  // namespace offramp

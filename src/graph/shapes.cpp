@@ -9,23 +9,24 @@
 namespace offramp {
 namespace {
 
-// No tensor or weight has more elements: products of two such sizes still fit in 63 bits.
+// The largest number of elements of a tensor or weight. Products of two such numbers fit in 63
+// bits.
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
 
 using Shapes = std::map<std::string, Shape, std::less<>>;
 
-/// Refuses a shape with a dimension below 1 or more than kMaxElements elements.
+/// @throws Error if a shape has a dimension below 1 or more than kMaxElements elements
 void check_size(const Shape& shape, std::string_view what) {
   std::int64_t count = 1;
   for (const std::int64_t size : shape) {
-    if (size < 1) throw Error("{} would be empty: {}", what, to_string(shape));
+    if (size < 1) throw Error("{} has a dimension below 1: {}", what, to_string(shape));
     if (size > kMaxElements || count > kMaxElements / size)
-      throw Error("{} would have more than 2^31 elements: {}", what, to_string(shape));
+      throw Error("{} has more than 2^31 elements: {}", what, to_string(shape));
     count *= size;
   }
 }
 
-/// Output shape of one operation; throws Error without a place.
+/// Computes the output shape of one operation. Its errors do not name the place.
 class OutputShape {
  public:
   explicit OutputShape(const std::vector<Shape>& inputs) : inputs_(inputs) {}
@@ -37,8 +38,8 @@ class OutputShape {
       throw Error("out_channels must be at least 1, got {}", conv.out_channels);
     if (conv.groups < 1) throw Error("groups must be at least 1, got {}", conv.groups);
     if (in[0] % conv.groups != 0 || conv.out_channels % conv.groups != 0)
-      throw Error("{} groups divide not both {} input and {} output channels", conv.groups, in[0],
-                  conv.out_channels);
+      throw Error("groups {} must divide both the {} input and the {} output channels", conv.groups,
+                  in[0], conv.out_channels);
     check_size({conv.out_channels, in[0] / conv.groups, conv.kernel, conv.kernel}, "the weight");
     return windows(conv.out_channels, conv.kernel, conv.stride, conv.padding);
   }
@@ -79,7 +80,7 @@ class OutputShape {
   Shape operator()(const GlobalAvgPool&) const { return {image()[0]}; }
   Shape operator()(const SpatialPyramidPool& pool) const {
     const std::int64_t channels = image()[0];
-    if (pool.levels.empty()) throw Error("has no levels");
+    if (pool.levels.empty()) throw Error("needs at least one level");
     std::int64_t bins = 0;
     for (const int level : pool.levels) {
       if (level < 1) throw Error("levels must be at least 1, got {}", level);
@@ -132,7 +133,7 @@ class OutputShape {
   }
   Shape pooled(int kernel, int stride, int padding) const {
     check_window(kernel, stride, padding);
-    // More padding than half the kernel would leave windows without a single element.
+    // With more padding than half the kernel, a window could contain no element at all.
     if (padding > kernel / 2)
       throw Error("padding {} is more than half of the kernel {}", padding, kernel);
     return windows(image()[0], kernel, stride, padding);
@@ -148,17 +149,18 @@ void check_node_name(const std::string& name) {
   };
   if (name.empty() || name.size() > 200 || !std::all_of(name.begin(), name.end(), allowed))
     throw Error("a node's name must be 1 to 200 letters, digits, '.', '_' or '-'");
-  if (name == kInput) throw Error("the name is taken by the network's input");
+  if (name == kInput) throw Error("the name is reserved for the network's input");
 }
 
-/// Names for people end up on terminals and in pages: no control characters.
+/// Checks a name that is shown on terminals and in reports: it may have no control characters.
 void check_title(const std::string& title, std::string_view what) {
   const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (title.size() > 400 || std::any_of(title.begin(), title.end(), control))
     throw Error("the name of {} is longer than 400 bytes or holds control characters", what);
 }
 
-/// Walks a graph in execution order, keeping what is visible where.
+/// Checks a graph in execution order and keeps track of the tensors that are available at each
+/// node.
 class Inference {
  public:
   explicit Inference(const Graph& graph) : graph_(graph) {}
@@ -199,13 +201,13 @@ class Inference {
       const Node& end = segment.head.back();
       const Shape& logits = shapes_.find(end.name)->second;
       if (logits != Shape{graph_.classes})
-        throw Error("node \"{}\": a head must end in the classes: got {}, expected [{}]", end.name,
-                    to_string(logits), graph_.classes);
+        throw Error("node \"{}\": a head must end in one logit per class: got {}, expected [{}]",
+                    end.name, to_string(logits), graph_.classes);
     } else if (last) {
       throw Error("the last segment has no head");
     }
 
-    if (segment.outputs.empty() && !last) throw Error("hands nothing on to the next segment");
+    if (segment.outputs.empty() && !last) throw Error("passes no tensor to the next segment");
     std::set<std::string, std::less<>> handed;
     for (const std::string& output : segment.outputs) {
       expect_visible(output, "the output");
@@ -235,14 +237,15 @@ class Inference {
   [[noreturn]] void throw_unknown(const std::string& input) const {
     if (shapes_.contains(input))
       throw Error(
-          "the input \"{}\" is not handed on to here: it is no output of the segment before",
+          "the input \"{}\" is not passed to this segment: it is not an output of the segment "
+          "before",
           input);
-    throw Error("the input \"{}\" is not known", input);
+    throw Error("unknown input \"{}\"", input);
   }
 
   void expect_visible(const std::string& name, std::string_view what) const {
     if (!visible_.contains(name))
-      throw Error("{} \"{}\" is neither computed here nor handed on to here", what, name);
+      throw Error("{} \"{}\" is neither computed in this segment nor passed to it", what, name);
   }
 
   const Graph& graph_;

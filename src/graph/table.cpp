@@ -115,7 +115,7 @@ std::string layer_table(const Graph& graph) {
                       with_commas(cost.plain_macs), with_commas(cost.plain_parameters),
                       with_commas(cost.total_parameters()));
   for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
-    text += fmt::format("leaving at exit {}: {} MACs, relative cost {:.3f}\n", k + 1,
+    text += fmt::format("stopping at exit {}: {} MACs, relative cost {:.3f}\n", k + 1,
                         with_commas(cost.exit_macs[k]), cost.relative(static_cast<int>(k)));
   return text;
 }

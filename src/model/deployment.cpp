@@ -56,7 +56,7 @@ MeasuredLoss read_measured(const Json& json) {
   const auto interval = fields.numbers("difference_interval", -1, 1, 2);
   fields.finish();
   if (interval.size() != 2)
-    throw Error("{}: {} values, expected 2", fields.place_of("difference_interval"),
+    throw Error("{}: got {} values, expected 2", fields.place_of("difference_interval"),
                 interval.size());
   measured.difference_low = interval[0];
   measured.difference_high = interval[1];
@@ -81,7 +81,7 @@ bool is_within_bounds(const Deployment& deployment) {
   if (measured.images <= 0) return false;
   const double least_agreement = int8 ? 0.985 : 0.995;
   const double most_lost = std::max(int8 ? 0.003 : 0.001, 1 / static_cast<double>(measured.images));
-  // Counts of images become shares: a loss of exactly the bound is within it.
+  // The tolerance allows for rounding: a loss equal to the bound is still allowed.
   constexpr double kRounding = 1e-9;
   return measured.agreement >= least_agreement - kRounding &&
          measured.reference_accuracy - measured.accuracy <= most_lost + kRounding;
@@ -109,7 +109,8 @@ Deployment deployment_from_json(const std::string& text) {
   fields.finish();
   if ((deployment.precision == "int8") == deployment.ranges.empty())
     throw Error("{}: {}", fields.place_of("ranges"),
-                deployment.ranges.empty() ? "int8 needs them" : "only int8 has them");
+                deployment.ranges.empty() ? "precision int8 needs at least one"
+                                          : "only precision int8 may have ranges");
   return deployment;
 }
 

@@ -7,53 +7,58 @@
 
 namespace offramp {
 
-/// Which values of a tensor 8 bits tell apart: [0, magnitude], or with a sign [-magnitude,
-/// magnitude]. Values beyond saturate.
+/// The range of values that an 8-bit tensor represents: [0, magnitude], or [-magnitude, magnitude]
+/// if it is signed. Values outside are clamped to the nearest end.
 struct Range {
   float magnitude = 0;
   bool is_signed = false;
   bool operator==(const Range&) const = default;
 };
 
-/// What a range may be: steps, and what one is in steps of another, stay far from f32's limits.
+/// The limits of a range's magnitude. Within them, quantisation steps and ratios of steps stay far
+/// from the limits of f32.
 inline constexpr float kLeastMagnitude = 1e-15f, kMostMagnitude = 1e15f;
 
-/// By tensor: the input, and every image that an operation hands on.
+/// The range of every tensor by its name: of the input, and of every output of an operation that is
+/// stored in 8 bits.
 using Ranges = std::map<std::string, Range, std::less<>>;
 
-/// What a precision was seen to cost on tune images, at the last exit.
+/// The loss of a precision compared with f32, measured at the last exit on the tune images.
 struct MeasuredLoss {
-  std::int64_t images = 0;
-  double agreement = 1;  ///< share of answers that are f32's
-  double accuracy = 0, reference_accuracy = 0;
-  double difference_low = 0, difference_high = 0;  ///< 95 %, paired: accuracy less reference
+  std::int64_t images = 0;                      ///< number of tune images
+  double agreement = 1;                         ///< share of images with the same class as in f32
+  double accuracy = 0, reference_accuracy = 0;  ///< in this precision, and in f32
+  /// The paired 95 % interval of accuracy - reference_accuracy.
+  double difference_low = 0, difference_high = 0;
   bool operator==(const MeasuredLoss&) const = default;
 };
 
-/// What every exit said of a few images drawn from a seed, to be asked again where a file is
-/// loaded.
+/// The logits of every exit for a few random images. A program that loads the file computes them
+/// again and compares.
 struct StoredLogits {
-  std::uint64_t seed = 0;
-  std::vector<float> logits;  ///< [images, K, classes]; none: nothing to check
+  std::uint64_t seed = 0;     ///< for random_images()
+  std::vector<float> logits;  ///< [images, K, classes]; empty: there is nothing to compare
   bool operator==(const StoredLogits&) const = default;
 };
 
-/// The one precision that a deployment file holds.
+/// The precision of a deployment file and its measurements.
 struct Deployment {
   std::string precision;  ///< "bf16" or "int8"
-  Ranges ranges;          ///< for int8
+  Ranges ranges;          ///< only for int8
   MeasuredLoss measured;
   StoredLogits check;
   bool operator==(const Deployment&) const = default;
 };
 
-/// Whether the precision lost so little on tune that it may run where nobody asked for one: bf16
-/// gave f32's answer to 99.5 % of the images and lost 0.1 point, int8 98.5 % and 0.3 point. One
-/// image may be lost where that is more: few images cannot show less.
+/// Whether the precision loses so little that it may be used by default. For bf16, at least 99.5 %
+/// of the tune images must get the same class as in f32, and the accuracy may drop by at most 0.1
+/// percentage points; for int8 these bounds are 98.5 % and 0.3 points. A single image may always be
+/// lost, because a small number of images cannot show a smaller loss.
 bool is_within_bounds(const Deployment& deployment);
 
-/// As JSON text and back. @throws Error naming the field
+/// Writes a deployment as JSON text.
 std::string deployment_to_json(const Deployment& deployment);
+/// Reads a deployment from JSON text. @throws Error naming the field
 Deployment deployment_from_json(const std::string& text);
 
 }  // namespace offramp

@@ -31,7 +31,7 @@ int read_format_version(const Metadata& metadata) {
     if (--version < kOldestModelFormatVersion)
       throw Error(
           "format_version: got {}, this program reads {} and {}; the file may come from a newer "
-          "one",
+          "version of it",
           quote(text), kOldestModelFormatVersion, kModelFormatVersion);
   if (version >= 2) {
     const auto features = metadata.find("requires");

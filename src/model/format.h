@@ -10,24 +10,25 @@ namespace offramp {
 
 struct ModelFile;
 
-/// The version that is written, and the oldest that is read.
+/// The version of the format that this program writes, and the oldest that it reads.
 inline constexpr int kModelFormatVersion = 2;
 inline constexpr int kOldestModelFormatVersion = 1;
 
-/// The features that this program knows. A file of version 2 names those it requires, so that a
-/// reader refuses what it would otherwise get wrong without noticing. Operations, criteria and
-/// ensembles need no name here: every reader refuses one that it does not know.
+/// A feature that this program knows. A file of version 2 lists the features that a reader must
+/// know, so that a reader refuses a file which it would otherwise silently misread. Operations,
+/// criteria and ensembles are not listed as features, because every reader refuses unknown ones
+/// anyway.
 inline constexpr std::string_view kFeatureInt8 = "int8";  ///< 8-bit weights with scales and ranges
 
-/// True if the metadata are a model's rather than those of bare weights.
+/// Whether the metadata belong to a model file rather than to bare weights.
 bool is_model(const Metadata& metadata);
 
-/// The version of a model file whose features are all known.
-/// @throws Error "requires "learned-criterion", which this version does not know", and for a
-/// version that is not read
+/// Returns the version of a model file after checking that this program can read it.
+/// @throws Error for a version that this program does not read or a required feature that it does
+/// not know: "requires "learned-criterion", which this version does not know"
 int read_format_version(const Metadata& metadata);
 
-/// The features without which a reader gets this model wrong.
+/// Returns the features that a reader must know to read this model correctly.
 std::vector<std::string> required_features(const ModelFile& model);
 
 }  // namespace offramp

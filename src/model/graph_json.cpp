@@ -13,18 +13,18 @@
 namespace offramp {
 namespace {
 
-// What a graph from a file may ask for, far beyond any classifier. What its sizes multiply to is
-// infer_shapes' business.
+// Limits for a graph from a file, far above the needs of any classifier. infer_shapes() limits the
+// products of these sizes.
 constexpr std::int64_t kMaxSize = 65536;  // channels, sides, classes
 constexpr std::int64_t kMaxKernel = 64;
 constexpr std::int64_t kMaxFeatures = std::int64_t{1} << 24;
 constexpr std::size_t kMaxSegments = 10'000;
-// A ResNet of 1202 layers has some 4,500; what a node costs where a model is loaded adds up to less
-// than a second.
+// A ResNet of 1202 layers has about 4,500 nodes. With this limit, loading a model spends less than
+// a second on its nodes.
 constexpr std::size_t kMaxNodes = 10'000;
 constexpr std::size_t kMaxInputs = 1'000;
 
-// Writing: every attribute of an operation, defaults included, so that a reader needs none.
+// Writing. Every attribute of an operation is written, so that readers need no default values.
 
 Json attributes(const Conv& op) {
   return {{"out_channels", op.out_channels}, {"kernel", op.kernel}, {"stride", op.stride},
@@ -54,7 +54,7 @@ Json nodes_to_json(const std::vector<Node>& nodes) {
   return result;
 }
 
-// Reading.
+// Reading. Every attribute must be present.
 
 int small(JsonFields& fields, std::string_view key, std::int64_t low, std::int64_t high) {
   return static_cast<int>(fields.integer(key, low, high));
@@ -83,7 +83,7 @@ void read(JsonFields& fields, MaxPool& op) { op = read_window<MaxPool>(fields); 
 void read(JsonFields& fields, AvgPool& op) { op = read_window<AvgPool>(fields); }
 void read(JsonFields& fields, SpatialPyramidPool& op) {
   const auto levels = fields.integers("levels", 1, 64, 16);
-  if (levels.empty()) throw Error("{}: no level", fields.place_of("levels"));
+  if (levels.empty()) throw Error("{}: expected at least one level", fields.place_of("levels"));
   op.levels.assign(levels.begin(), levels.end());
 }
 void read(JsonFields& fields, Linear& op) {
@@ -93,7 +93,7 @@ void read(JsonFields& fields, Linear& op) {
 void read(JsonFields&,
           OneOf<Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto& /*without attributes*/) {}
 
-/// Every operation, once, in the order of Op.
+/// One operation of each kind, in the order of Op.
 template <std::size_t... I>
 std::vector<Op> all_ops(std::index_sequence<I...>) {
   return {Op(std::in_place_index<I>)...};
@@ -125,7 +125,7 @@ std::vector<Node> read_nodes(JsonFields& segment, std::string_view key, std::siz
   const Json& json = segment.array(key, kMaxNodes);
   num_nodes += json.size();
   if (num_nodes > kMaxNodes)
-    throw Error("{}: more than {} nodes so far", segment.place_of(key), kMaxNodes);
+    throw Error("{}: the graph has more than {} nodes", segment.place_of(key), kMaxNodes);
   std::vector<Node> nodes;
   nodes.reserve(json.size());
   for (std::size_t i = 0; i < json.size(); ++i) {
@@ -134,7 +134,8 @@ std::vector<Node> read_nodes(JsonFields& segment, std::string_view key, std::siz
     node.name = read_name(fields, "name");
     node.op = read_op(fields);
     node.inputs = fields.texts("inputs", kMaxInputs);
-    if (node.inputs.empty()) throw Error("{}: no input", fields.place_of("inputs"));
+    if (node.inputs.empty())
+      throw Error("{}: expected at least one input", fields.place_of("inputs"));
     fields.finish();
     nodes.push_back(std::move(node));
   }

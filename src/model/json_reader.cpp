@@ -13,7 +13,7 @@ constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
 constexpr int kMaxDepth = 32;
 constexpr std::size_t kMaxKeys = 1000;
 
-/// A value as a message shows it: short values whole, containers by their kind.
+/// Formats a value for a message: numbers and texts in full, arrays and objects by their type.
 std::string describe(const Json& json) {
   if (json.is_string()) return "the text " + quote(json.get_ref<const std::string&>());
   if (json.is_structured()) return json.is_array() ? "an array" : "an object";
@@ -59,13 +59,13 @@ Json parse_json(std::string_view text) {
   if (text.size() > kMaxBytes)
     throw Error("text of {} bytes is longer than the {} allowed", text.size(), kMaxBytes);
   if (text.find('\0') != text.npos) throw Error("not valid JSON: zero byte");
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  std::vector<std::set<std::string>> keys;  // keys of each enclosing object
   const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > kMaxDepth) throw Error("nested more than {} levels deep", kMaxDepth);
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event != Json::parse_event_t::key) return true;
-    // An ordered object is searched from its start: very many keys would take hours.
+    // Looking up a key in an ordered object takes linear time, so very many keys would take hours.
     if (keys.back().size() == kMaxKeys) throw Error("an object of more than {} keys", kMaxKeys);
     if (!keys.back().insert(parsed.get_ref<const std::string&>()).second)
       throw Error("key {} appears twice", quote(parsed.get_ref<const std::string&>()));

@@ -9,19 +9,19 @@
 
 namespace offramp {
 
-/// Keeps keys in the order they were written, for the people who read them.
+/// JSON whose keys keep the order in which they were written, so that files are easy to read.
 using Json = nlohmann::ordered_json;
 
-/// Parses JSON text from a file of unknown origin: no repeated key, at most 1000 keys an
-/// object, 32 levels deep and 16 MiB long. @throws Error saying what is wrong and where
+/// Parses JSON text from an untrusted file. The text may have at most 16 MiB, 32 levels of nesting
+/// and 1000 keys per object, and no repeated key. @throws Error saying what is wrong and where
 Json parse_json(std::string_view text);
 
-/// Reads the fields of a JSON object strictly: each must be there and of its type and range, and
-/// none may be left over. Messages name the field by its place in the whole text,
-/// "segments[0].nodes[3].kernel".
+/// Reads the fields of a JSON object strictly: each field must be present and have the right type
+/// and range, and unknown fields are errors. Messages name a field by its place in the whole text,
+/// such as "segments[0].nodes[3].kernel".
 class JsonFields {
  public:
-  /// @param place  of the object, empty for the whole text
+  /// @param place  place of the object in the text, empty for the outermost object
   /// @throws Error if `json` is not an object
   JsonFields(const Json& json, std::string place);
 
@@ -33,22 +33,22 @@ class JsonFields {
                                      std::size_t max_count);
   std::vector<double> numbers(std::string_view key, double low, double high, std::size_t max_count);
   std::vector<std::string> texts(std::string_view key, std::size_t max_count);
-  /// An array whose elements the caller reads, each at place_of(key, index).
+  /// Returns an array whose elements the caller reads; the place of each is place_of(key, index).
   const Json& array(std::string_view key, std::size_t max_count);
   const Json& object(std::string_view key);
-  /// nullptr where the file says null.
+  /// Returns the object, or nullptr if the value is null.
   const Json* object_or_null(std::string_view key);
 
-  /// Whether the field is there and null.
+  /// Whether the field has the value null. @throws Error if the field is missing
   bool is_null(std::string_view key) { return field(key).is_null(); }
 
-  /// For fields that may be left out: whether this one is there.
+  /// Whether an optional field is present.
   bool has(std::string_view key) const { return json_.contains(key); }
 
   std::string place_of(std::string_view key) const;
   std::string place_of(std::string_view key, std::size_t index) const;
 
-  /// Refuses fields that nothing has asked for. Call it last.
+  /// Checks that no unread field is left. Call it last. @throws Error naming an unknown field
   void finish() const;
 
  private:
@@ -59,7 +59,8 @@ class JsonFields {
   std::set<std::string, std::less<>> known_;
 };
 
-/// A JSON array of texts that stands for itself (class names). @throws Error naming the element
+/// Reads an outermost JSON array of texts, such as the class names. @throws Error naming the
+/// element
 std::vector<std::string> read_texts(const Json& json, const std::string& place,
                                     std::size_t max_count, std::size_t max_bytes = 200);
 

@@ -7,7 +7,8 @@
 namespace offramp {
 namespace {
 
-using Heads = std::map<std::string, std::vector<Parameter>>;  // by the node they read
+// The parameters of each head, by the node that the head reads.
+using Heads = std::map<std::string, std::vector<Parameter>>;
 
 Heads heads_of(const Graph& graph) {
   Heads heads;
@@ -18,7 +19,8 @@ Heads heads_of(const Graph& graph) {
   return heads;
 }
 
-/// "fc.weight" of "exits.2.fc.weight", and of the "classifier.fc.weight" of a truncated network.
+/// Returns "fc.weight" for "exits.2.fc.weight" and for "classifier.fc.weight", as the last head of
+/// a truncated network is called.
 std::string_view without_place(std::string_view name) {
   constexpr std::string_view kExit = "exits.", kClassifier = "classifier.";
   if (name.starts_with(kClassifier)) return name.substr(kClassifier.size());
@@ -30,7 +32,7 @@ bool fits(const Parameter& ours, const Parameter& theirs) {
   if (without_place(ours.name) != without_place(theirs.name) || ours.role != theirs.role ||
       ours.shape.size() != theirs.shape.size())
     return false;
-  // A classifier's rows are the classes.
+  // The first dimension of a classifier is the number of classes, which may differ.
   const bool classifier =
       ours.role == ParameterRole::linear_weight || ours.role == ParameterRole::bias;
   return std::equal(ours.shape.begin() + classifier, ours.shape.end(),

@@ -9,14 +9,14 @@
 
 namespace offramp {
 
-/// Which heads of another network can be a start for those of `graph`: those after the same node
-/// and with the same parameters, but for the number of classes. A head fits whole or not at all;
-/// the exits' numbers may differ.
-/// @return by name of a parameter of `graph`, that of `theirs`
+/// Finds the heads of another network whose weights can initialise heads of `graph`. Two heads
+/// match if they read the same node and all their parameters have the same names and shapes, except
+/// for the number of classes. The numbers of the exits may differ.
+/// @return for the name of each parameter in a matching head of `graph`, its name in `theirs`
 std::map<std::string, std::string> matching_heads(const Graph& graph, const Graph& theirs);
 
-/// The backbone's parameters in `theirs` that come after the node at which `graph` ends: what a
-/// truncated network does not have.
+/// Returns the names of the backbone's parameters in `theirs` that come after the node at which the
+/// backbone of `graph` ends. A truncated network lacks these.
 std::set<std::string, std::less<>> beyond_the_end(const Graph& graph, const Graph& theirs);
 
 }  // namespace offramp

@@ -25,7 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxClasses = 65536;
-constexpr std::size_t kMaxNameBytes = 1000;  // a folder's name has at most 255
+// The largest size of a class name. Class names are often names of folders, of at most 255 bytes.
+constexpr std::size_t kMaxNameBytes = 1000;
 constexpr int kMaxCertificates = 1'000'000;
 constexpr std::string_view kProvenancePrefix = "provenance.";
 constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> DataProvenance::*>, 3>
@@ -33,7 +34,7 @@ constexpr std::array<std::pair<std::string_view, std::vector<std::uint64_t> Data
                 {"provenance.tune", &DataProvenance::tune},
                 {"provenance.certify", &DataProvenance::certify}}};
 
-/// Runs `work`; an Error from it gets `place` before its text.
+/// Runs `work` and puts `place` in front of the message of an Error that it throws.
 template <typename Work>
 auto at_place(std::string_view place, Work&& work) {
   try {
@@ -43,7 +44,8 @@ auto at_place(std::string_view place, Work&& work) {
   }
 }
 
-/// The parameters of a graph that every reader can use: its shapes fit and its MACs can be counted.
+/// Returns the parameters of a graph after checking it: its shapes must match, and the number of
+/// its MACs must not overflow.
 std::vector<Parameter> parameters_of(const Graph& graph) {
   return at_place("graph", [&] {
     cost_of(graph);
@@ -51,11 +53,12 @@ std::vector<Parameter> parameters_of(const Graph& graph) {
   });
 }
 
-// The parts of the metadata, each with its check, which serves writing and reading.
+// The parts of the metadata. Each check is used for both writing and reading.
 
 void check_classes(const std::vector<std::string>& classes, const Graph& graph) {
   if (classes.size() != static_cast<std::size_t>(graph.classes))
-    throw Error("classes: {} names for a graph of {} classes", classes.size(), graph.classes);
+    throw Error("classes: got {} names, but the graph has {} classes", classes.size(),
+                graph.classes);
   std::set<std::string_view> seen;
   for (const std::string& name : classes)
     if (!seen.insert(name).second) throw Error("classes: {} appears twice", quote(name));
@@ -76,13 +79,15 @@ void check_preprocessing(const Preprocessing& preprocessing, const Graph& graph)
 void check_loss_weights(const std::vector<double>& weights, const Graph& graph) {
   const std::size_t exits = exit_segments(graph).size();
   if (weights.size() != exits)
-    throw Error("provenance: {} loss_weights for {} exits", weights.size(), exits);
+    throw Error("provenance: got {} loss_weights, expected {}: one for each exit", weights.size(),
+                exits);
   for (double weight : weights)
     if (!std::isfinite(weight) || weight < 0)
       throw Error("provenance: loss weight {} is not a finite number of at least 0", weight);
 }
 
-/// The shortest decimal that reads back as the same float: 0.4914, not 0.49140000343322754.
+/// Returns the shortest decimals that convert back to the same floats: 0.4914 rather than
+/// 0.49140000343322754.
 Json short_numbers(const std::array<float, 3>& values) {
   Json result = Json::array();
   for (float value : values) {
@@ -157,7 +162,7 @@ std::vector<std::uint64_t> read_hashes(const Safetensors& file, std::string_view
   return {values.begin(), values.end()};
 }
 
-/// One key of the metadata, parsed; what is wrong with it is said with its name.
+/// Parses one key of the metadata. Error messages begin with the key.
 template <typename Read>
 auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
   return at_place(key, [&] {
@@ -167,7 +172,7 @@ auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
   });
 }
 
-/// The version of the format that a file has. @throws Error if it is no model that can be read
+/// Returns the format version of a file. @throws Error if it is not a model that can be read
 int check_version(const Safetensors& file) {
   if (is_model(file.metadata())) return read_format_version(file.metadata());
   if (file.tensors().empty()) throw Error("not a model file: it holds no tensors");
@@ -181,7 +186,7 @@ Graph read_graph(const Safetensors& file) {
                        [](const std::string& text) { return graph_from_json(text); });
 }
 
-/// Opens a safetensors file; one that Python pickled is told from other wrong files.
+/// Opens a safetensors file. A file written by Python's torch.save gets a message of its own.
 Safetensors open_weights(const fs::path& path) {
   try {
     return Safetensors::open(path);
@@ -191,7 +196,7 @@ Safetensors open_weights(const fs::path& path) {
     const std::string_view start(magic.data(), magic.size());
     if (start.starts_with("PK") || start.starts_with("\x80\x02"))
       throw Error(
-          "{}: a file of torch.save, not safetensors; convert it in Python with "
+          "{}: written by torch.save, not a safetensors file; convert it in Python with "
           "safetensors.torch.save_file(torch.load(\"{}\", weights_only=True), \"{}\")",
           path.string(), path.filename().string(),
           fs::path(path.filename()).replace_extension(".safetensors").string());
@@ -199,7 +204,7 @@ Safetensors open_weights(const fs::path& path) {
   }
 }
 
-/// All of a model but its weights.
+/// Reads everything of a model except its weights.
 ModelFile read_description(const Safetensors& file) {
   const int version = check_version(file);
   ModelFile model;
@@ -245,7 +250,7 @@ ModelFile read_model(const Safetensors& file, Tensors* extra) {
   ModelFile model = read_description(file);
   for (const Parameter& parameter : parameters_of(model.graph)) {
     const TensorView& view = file.at(parameter.name);
-    // Before the copy: a wrong shape may be a large one.
+    // The shape is checked before the copy, because a wrong shape may be very large.
     check_shape(view.shape, parameter);
     const auto scales = model.weight_scales.find(parameter.name);
     HostTensor tensor = scales == model.weight_scales.end()
@@ -301,7 +306,7 @@ Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
   }
   for (const auto& [name, tensor] : extra)
     if (name.starts_with(kProvenancePrefix) || !tensors.emplace(name, tensor).second)
-      throw Error("{}: an extra tensor has a name of the model's own", place_of(name));
+      throw Error("{}: an extra tensor has the name of a tensor of the model", place_of(name));
   return tensors;
 }
 
@@ -333,7 +338,8 @@ void save_model(const fs::path& path, const ModelFile& model, const Tensors& ext
     } catch (const Json::exception&) {
       throw Error("a class name, the provenance or the policy is not UTF-8");
     }
-    // What could not be read again is not written: a run says so at its start, not at its end.
+    // The texts are parsed again, so that no model is written that could not be read. A training
+    // run writes a model at its start, so it fails there and not at its end.
     ModelFile again;
     at_place("graph", [&] { graph_from_json(texts.at("graph")); });
     at_place("classes", [&] { read_classes(texts.at("classes")); });
@@ -363,7 +369,7 @@ MappedModel map_model(const fs::path& path) {
     ModelFile model = read_description(file);
     for (const Parameter& parameter : parameters_of(model.graph)) {
       const TensorView& view = file.at(parameter.name);
-      // As loading does, in its order.
+      // The same checks as in load_model(), in the same order.
       check_shape(view.shape, parameter);
       if (!model.weight_scales.contains(parameter.name)) check_weight(view, parameter);
       file.drop_pages(view);
@@ -398,7 +404,7 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     const bool model = is_model(file.metadata());
-    // A model file's other tensors (optimiser state, hashes) are no weights.
+    // Other tensors of a model file, such as optimiser state and hashes, are not weights.
     std::set<std::string, std::less<>> considered, spare;
     std::map<std::string, std::string> matching;
     if (model) {
@@ -426,14 +432,14 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
       const bool present = considered.erase(stored.name) > 0;
       if (!present) {
         if (parameter.in_head) continue;
-        throw Error("{} is missing: the weights of another network than {}?",
+        throw Error("{} is missing: are these the weights of another network than {}?",
                     place_of(parameter.name), quote(graph.name));
       }
       const TensorView& view = file.at(stored.name);
       const bool classifier = parameter.in_head && (parameter.role == ParameterRole::bias ||
                                                     parameter.role == ParameterRole::linear_weight);
       if (as_start && classifier && !view.shape.empty() && view.shape[0] != parameter.shape[0])
-        continue;  // of another number of classes
+        continue;  // the classifier has another number of classes
       check_shape(view.shape, stored);
       HostTensor tensor;
       if (model && view.dtype == DType::i8) {

@@ -16,82 +16,91 @@
 
 namespace offramp {
 
-/// Which images a model has met, by hash (see image_hash), so that it is never tested on them.
+/// The hashes (see image_hash) of the images that a model was trained and calibrated on, so that it
+/// is never tested on the same images.
 struct DataProvenance {
   std::string source;                               ///< "CIFAR-10 JPEG copy", …
-  std::vector<std::uint64_t> train, tune, certify;  ///< sorted
+  std::vector<std::uint64_t> train, tune, certify;  ///< sorted hashes
 };
 
-/// How a model came to be. `details_json` is a JSON object: recipe (TOML text), seed, commit,
+/// How a model was made. `details_json` is a JSON object: recipe (TOML text), seed, commit,
 /// epoch, steps, precision, threads, seconds, accuracy per exit on tune, loss_weights.
 struct Provenance {
   DataProvenance data;
   std::string details_json = "{}";
 };
 
-/// What a model file holds: one trained (or randomly initialised) network with all that is needed
-/// to use it. (offramp::Model is what an application makes of one.)
+/// The content of a model file: one trained (or randomly initialised) network with everything that
+/// is needed to use it. An application uses it through offramp::Model.
 struct ModelFile {
   Graph graph;
   Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
   Preprocessing preprocessing;
   std::vector<double> loss_weights;    ///< [K] of training; the weights of the "weighted" ensemble
-  std::optional<ChosenPolicy> policy;  ///< when to stop; none: never early
-  int certificates = 0;  ///< drawn so far from the certify images, by it or what it was made of
+  std::optional<ChosenPolicy> policy;  ///< no value: images never stop early
+  /// The number of certificates made so far with the certify images, for this model or for one that
+  /// it was made from.
+  int certificates = 0;
   Provenance provenance;
-  std::optional<Deployment> deployment;  ///< none: a model to train and to measure from
-  /// [out] By weight that the file holds in 8 bits: its value is scale × an integer of -127 … 127,
-  /// one scale per output channel. `weights` holds the values.
+  std::optional<Deployment> deployment;  ///< no value: an f32 model that can be trained further
+  /// For each weight that the file stores in 8 bits, [out] the scale of every output channel. A
+  /// value is its scale times an integer from -127 to 127; `weights` holds the values.
   std::map<std::string, std::vector<float>, std::less<>> weight_scales;
 };
 
-/// Writes a model in one step, in the newest version of the format. Extra tensors (optimiser state)
-/// go beside the weights; their names must not be a parameter's.
+/// Writes a model in the newest version of the format. The file is complete or not written at all.
+/// @param extra  further tensors to store, such as optimiser state; their names must differ from
+/// those of the parameters
+/// @throws Error "<path>: …" if the model is inconsistent or the file cannot be written
 void save_model(const std::filesystem::path& path, const ModelFile& model,
                 const Tensors& extra = {});
 
-/// Reads and checks a model: format version, graph, every weight's presence, shape, dtype and
-/// finiteness, class names, preprocessing. @throws Error "<path>: tensor "…": shape differs from
-/// the graph: got …, expected …"
+/// Reads and checks a model: the format version, the graph, the class names, the preprocessing, and
+/// for every weight that it is present, finite and of the right shape and dtype.
 /// @param extra  if not null, receives the tensors that are not weights
+/// @throws Error "<path>: tensor "…": shape differs from the graph: got …, expected …"
 ModelFile load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
 
-/// A model whose weights stay in its file: for those who look at each once.
+/// A model whose weights stay in the mapped file, for callers that read each weight once.
 struct MappedModel {
   ModelFile model;  ///< without weights
   Safetensors file;
 
-  /// The values of a parameter, in the order of its shape.
+  /// Returns the values of a parameter, row-major.
   std::vector<float> weights_of(const std::string& parameter) const;
 };
 
-/// As load_model, all checks included, without a copy of the weights: the file is mapped, and
-/// must not be written over in place while this lives.
+/// Reads and checks a model as load_model() does, but maps the file instead of copying the weights.
+/// The file must not be overwritten in place while the result exists.
 MappedModel map_model(const std::filesystem::path& path);
 
-/// How many certificates a file that is to be replaced knows of, if they were drawn from the images
-/// that `model` certifies on; 0 if it is no model, or is not there.
+/// Returns the number of certificates that an existing file, which is about to be replaced, has
+/// recorded for the certify images of `model`. Returns 0 if the file does not exist or is not a
+/// model.
 int certificates_drawn(const std::filesystem::path& path, const ModelFile& model);
 
-/// True if the file is a model rather than bare weights. @throws Error if it is not safetensors
+/// Whether the file is a model rather than bare weights.
+/// @throws Error if it is not a safetensors file
 bool is_model_file(const std::filesystem::path& path);
 
-/// Reads a bare state dict (torchvision names; "num_batches_tracked" ignored; F64 becomes F32) into
-/// the weights of a graph. A model file is accepted as well, one with integers too. Head parameters
-/// that the file lacks are left out of the result (new exits).
-/// @param as_start     what a training may begin with: also left out are classifiers of another
-///                     number of classes, and of a model file the heads that do not fit whole
-///                     (`matching_heads`); its other heads are passed over, and its backbone beyond
-///                     the end of a truncated one
-/// @param passed_over  gets the number of the file's tensors that were; may be null
+/// Reads the weights of a graph from a bare state dict with torchvision names
+/// ("num_batches_tracked" is ignored, F64 becomes F32) or from a model file, also one with 8-bit
+/// weights. Parameters of heads that the file lacks are missing in the result (new exits).
+/// @param as_start     true if training starts from these weights. Then classifiers of another
+/// number
+///                     of classes are skipped. From a model file, only heads that match completely
+///                     are used (see matching_heads()), and a truncated graph skips the layers of
+///                     the backbone after its end
+/// @param passed_over  receives the number of tensors in the file that were skipped; may be null
 /// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
 /// the graph, of another shape or not finite
 Tensors load_weights(const std::filesystem::path& path, const Graph& graph, bool as_start = false,
                      std::size_t* passed_over = nullptr);
 
-/// Graph as JSON text and back. @throws Error naming the field
+/// Writes a graph as JSON text. @throws Error if a name is not UTF-8
 std::string graph_to_json(const Graph& graph);
+/// Reads a graph from JSON text. @throws Error naming the field
 Graph graph_from_json(const std::string& text);
 
 }  // namespace offramp

@@ -13,14 +13,14 @@ namespace offramp {
 namespace {
 
 constexpr std::size_t kMaxExits = 1000;
-constexpr std::size_t kMaxSteps =
-    1000;  // of a path; we write kMaxPathSteps and the one that failed
+// The largest number of steps of a path that is read. At most kMaxPathSteps + 1 are written.
+constexpr std::size_t kMaxSteps = 1000;
 constexpr double kMostThreshold = 1e6;
 constexpr double kMostCost = 1e9;
 constexpr std::int64_t kMostImages = std::int64_t{1} << 40;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-/// The shortest decimal that reads back as the same float.
+/// Returns the shortest decimal that converts back to the same float.
 double shortest(float value) {
   const double decimal = std::strtod(fmt::format("{}", value).c_str(), nullptr);
   return static_cast<float>(decimal) == value ? decimal : static_cast<double>(value);
@@ -73,7 +73,7 @@ auto read_word(JsonFields& fields, std::string_view key, Read&& read) {
   }
 }
 
-// The words by which a file tells aims apart.
+// The values of "kind" that distinguish aims in a file.
 constexpr std::string_view kThreshold = "threshold", kAccuracyDrop = "accuracy_drop",
                            kCost = "cost", kGuarantee = "guarantee";
 
@@ -130,8 +130,8 @@ Aim read_aim(const Json& json, Criterion criterion) {
   return aim;
 }
 
-/// The flags that files of version 1 keep as the text of an aim, in the one form in which they were
-/// written. Texts of another form were put there by hand; they say nothing to a program.
+/// Parses the aim of a file of version 1, a text of command-line flags, in exactly the form in
+/// which the program wrote it. Any other text was written by hand and is ignored.
 class Version1Aim {
  public:
   explicit Version1Aim(std::string_view text) : rest_(text) {}
@@ -160,7 +160,7 @@ class Version1Aim {
   }
 
  private:
-  /// The number behind a flag, if the flag comes next.
+  /// Returns the number that follows a flag, if the flag comes next in the text.
   std::optional<double> take(std::string_view flag) {
     if (!rest_.starts_with(flag)) return std::nullopt;
     const char* const end = rest_.data() + rest_.size();
@@ -171,7 +171,7 @@ class Version1Aim {
     return value;
   }
 
-  /// A file name, which may hold spaces, is the rest of the text.
+  /// Returns a file name. It may contain spaces, so it extends to the end of the text.
   std::string take_reference() {
     constexpr std::string_view kFlag = " --reference ";
     if (!rest_.starts_with(kFlag)) return "";
@@ -244,7 +244,7 @@ Guarantee read_guarantee(const Json& json) {
                 quote(guarantee.of));
   guarantee.epsilon = fields.number("epsilon", 0, 1);
   guarantee.delta = fields.number("delta", 0, 1);
-  // A test at a laxer level, or a bound above the rate, is no certificate of it.
+  // A test at a level above delta, or a bound above epsilon, does not certify epsilon at delta.
   guarantee.level = fields.number("level", 0, guarantee.delta);
   guarantee.images = fields.integer("images", 1, kMostImages);
   guarantee.counted = fields.integer("counted", 0, guarantee.images);
@@ -297,7 +297,7 @@ ChosenPolicy policy_from_json(const std::string& text, int exits, int version) {
     chosen.aim = read_aim(*aim, policy.criterion);
   if (const Json* guarantee = fields.object_or_null("guarantee"))
     chosen.guarantee = read_guarantee(*guarantee);
-  if (fields.has("seen"))  // which files from before do not say
+  if (fields.has("seen"))  // older files do not have this field
     chosen.seen = read_seen(fields.object("seen"));
   if (version >= 2 && fields.has("path")) chosen.path = read_path(fields.object("path"));
   fields.finish();

@@ -7,9 +7,10 @@
 
 namespace offramp {
 
-/// As JSON text of the version that is written, and back from any version that is read.
-/// @throws Error naming the field
+/// Writes a policy as JSON text in the newest version of the format.
 std::string policy_to_json(const ChosenPolicy& chosen);
+/// Reads a policy from JSON text of any version that this program reads.
+/// @param exits  number of exits of the network  @throws Error naming the field
 ChosenPolicy policy_from_json(const std::string& text, int exits,
                               int version = kModelFormatVersion);
 

@@ -12,22 +12,22 @@
 namespace offramp {
 namespace {
 
-/// Of an integer weight: -128 is not used, so that signs are alike.
+/// The largest magnitude of an integer weight. -128 is not used, so that the range is symmetric.
 constexpr float kMostSteps = 127;
 
-/// Looks at the elements of a tensor of f32 or bf16, which need not be aligned.
-/// @param kInfinity  its bits; a value is finite if its magnitude is less
+/// Checks the elements of an f32 or bf16 tensor, which need not be aligned.
+/// @param kInfinity  the bits of infinity; a value is finite if the bits of its magnitude are less
 template <typename Element, Element kInfinity, typename Convert>
 void check_values(std::span<const std::byte> bytes, const Parameter& parameter,
                   const Convert& convert) {
-  // Its square root is taken.
+  // Batch norm takes the square root of a variance.
   const bool is_variance = parameter.role == ParameterRole::running_var;
   std::array<Element, 4096> block;
   for (std::size_t begin = 0; begin < bytes.size(); begin += sizeof block) {
     const std::size_t size = std::min(sizeof block, bytes.size() - begin);
     std::memcpy(block.data(), bytes.data() + begin, size);
     const auto values = std::span(block).first(size / sizeof(Element));
-    // All at once first, on their bits, which is quick.
+    // A fast test of the bits of all values comes first; a slow search follows only if it fails.
     constexpr auto kSign = static_cast<Element>(~(static_cast<Element>(~Element{0}) >> 1));
     Element largest = 0, any = 0;
     for (const Element element : values) {
@@ -77,14 +77,13 @@ void check_weight(const HostTensor& tensor, const Parameter& parameter) {
 
 void check_integers(const TensorView& tensor, const Parameter& parameter) {
   if (parameter.role != ParameterRole::conv_weight)
-    throw Error("{}: got I8, which only the weights of convolutions may be",
-                place_of(parameter.name));
+    throw Error("{}: got I8, but only weights of convolutions may be I8", place_of(parameter.name));
   check_shape(tensor.shape, parameter);
   if (static_cast<std::size_t>(element_count(tensor.shape)) != tensor.bytes.size())
     throw Error("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
                 tensor.bytes.size());
   if (std::ranges::find(tensor.bytes, std::byte{0x80}) != tensor.bytes.end())
-    throw Error("{}: a value is below -127: -128", place_of(parameter.name));
+    throw Error("{}: got the value -128, expected -127 to 127", place_of(parameter.name));
 }
 
 std::vector<float> read_scales(const Safetensors& file, const Parameter& parameter) {
@@ -96,7 +95,8 @@ std::vector<float> read_scales(const Safetensors& file, const Parameter& paramet
   std::vector<float> scales = view.to_f32();
   for (const float scale : scales)
     if (!(scale > 0) || !std::isfinite(kMostSteps * scale))
-      throw Error("{}: a scale is not above 0 with 127 of it finite: {}", place_of(name), scale);
+      throw Error("{}: expected scales above 0 whose product with 127 is finite, got {}",
+                  place_of(name), scale);
   return scales;
 }
 
@@ -112,14 +112,14 @@ HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& sca
                          const std::string& name) {
   const std::vector<float> values = weight.to_f32();
   if (scales.empty() || scales.size() != static_cast<std::size_t>(weight.shape[0]))
-    throw Error("{}: {} scales for {} output channels", place_of(name), scales.size(),
-                weight.shape[0]);
+    throw Error("{}: got {} scales, expected {}: one for each output channel", place_of(name),
+                scales.size(), weight.shape[0]);
   const std::size_t per_scale = values.size() / scales.size();
   HostTensor elements{DType::i8, weight.shape, std::vector<std::byte>(values.size())};
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float steps = std::nearbyint(values[i] / scales[i / per_scale]);
     if (!(std::abs(steps) <= kMostSteps) || steps * scales[i / per_scale] != values[i])
-      throw Error("{}: a value is no multiple of its scale: {}", place_of(name), values[i]);
+      throw Error("{}: a value is not a multiple of its scale: {}", place_of(name), values[i]);
     elements.bytes[i] = static_cast<std::byte>(static_cast<std::int8_t>(steps));
   }
   return elements;

@@ -10,34 +10,38 @@
 
 namespace offramp {
 
-// A model's weights as they lie in a file: F32 or BF16, those of convolutions also I8. An I8 weight
-// `<name>` has beside it `<name>_scale`, F32, one for each of its first dimension.
+// Weights in a model file are F32 or BF16, those of convolutions also I8. For an I8 weight `<name>`
+// the file also has the F32 tensor `<name>_scale`, with one scale per index of the first dimension.
 
 inline constexpr std::string_view kScaleSuffix = "_scale";
 
-/// How messages call a tensor.
+/// Returns the place of a tensor for messages: tensor "<name>".
 std::string place_of(std::string_view tensor);
 
-/// @throws Error if a shape is not the graph's
+/// Checks a shape. @throws Error if it differs from the graph's
 void check_shape(const std::vector<std::int64_t>& got, const Parameter& expected);
 
-/// @throws Error if a weight is neither F32 nor BF16, has another shape than the graph's, or holds
-///         a value that is not finite or a negative variance
+/// Checks a weight.
+/// @throws Error if it is neither F32 nor BF16, its shape differs from the graph's, or it has a
+/// value that is not finite or a negative variance
 void check_weight(const TensorView& tensor, const Parameter& parameter);
 void check_weight(const HostTensor& tensor, const Parameter& parameter);
 
-/// @throws Error if an I8 tensor is not the weight of a convolution, has another shape than the
-///         graph's, or holds -128
+/// Checks an I8 tensor.
+/// @throws Error if it is not the weight of a convolution, its shape differs from the graph's, or
+/// it has the value -128
 void check_integers(const TensorView& tensor, const Parameter& parameter);
 
-/// The scales of an I8 weight. @throws Error if they are missing, or one is not above 0, or so
-/// large that a weight would not be finite
+/// Reads the scales of an I8 weight.
+/// @throws Error if they are missing, or if a scale is not above 0 or is so large that a weight
+/// would not be finite
 std::vector<float> read_scales(const Safetensors& file, const Parameter& parameter);
 
-/// Scale times integer. @param elements  of an I8 tensor
+/// Returns the values of an I8 weight, scale times integer. @param elements  bytes of the I8 tensor
 std::vector<float> scaled(std::span<const std::byte> elements, const std::vector<float>& scales);
 
-/// The integers of a weight. @throws Error if a value is no multiple of its scale
+/// Converts a weight to integers, value / scale.
+/// @throws Error if a value is not a multiple of its scale
 HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& scales,
                          const std::string& name);
 

@@ -11,7 +11,7 @@
 namespace offramp {
 namespace {
 
-/// [segments] Whether the head goes with its exit.
+/// Returns, for each segment, whether its head is removed.
 std::vector<bool> heads_that_go(const Graph& graph, const std::vector<int>& exits) {
   const std::vector<int> segments = exit_segments(graph);
   std::vector<bool> goes(graph.segments.size());
@@ -20,7 +20,7 @@ std::vector<bool> heads_that_go(const Graph& graph, const std::vector<int>& exit
   return goes;
 }
 
-/// Weights, and the scales of those in 8 bits, of the exits that stay, under their new names.
+/// Copies the remaining weights and their scales to their new names.
 void take_weights(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
   const std::vector<Parameter> left = parameters(result.graph);
   auto next = left.begin();
@@ -36,7 +36,7 @@ void take_weights(const ModelFile& model, const std::vector<bool>& head_goes, Mo
   OFFRAMP_ASSERT(next == left.end());
 }
 
-/// Names of the nodes in the order of execution, without those of heads that go.
+/// Returns the names of the nodes in execution order, without those of the removed heads.
 std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>& head_goes) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < graph.segments.size(); ++i) {
@@ -47,7 +47,7 @@ std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>&
   return names;
 }
 
-/// The ranges of the tensors that stay, under their new names.
+/// Copies the deployment, with the ranges of the remaining tensors under their new names.
 void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
   result.deployment = model.deployment;
   if (!result.deployment) return;
@@ -65,7 +65,7 @@ void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, M
   for (std::size_t i = 0; i < before.size(); ++i) keep(before[i], after[i]);
 }
 
-/// The logits that a deployment file stores, of the exits that stay: [images, K, classes].
+/// Copies the stored logits of the remaining exits, [images, K, classes].
 void keep_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
   if (!model.deployment) return;
   const std::vector<float>& all = model.deployment->check.logits;

@@ -6,11 +6,11 @@
 
 namespace offramp {
 
-/// Takes early exits out of a model, see without_exits of a Graph: the weights that stay are the
-/// same bytes, loss weights are cut, and the exits are numbered anew. Its policy, which spoke of
-/// other exits, goes. Provenance stays; its details say what was taken out:
-/// "dropped_exits": [{"exits": [1], "of": 3}], exits as they were numbered before.
-/// @param exits  0-based, increasing, none the last
+/// Removes early exits from a model (see without_exits() of a Graph). The remaining weights are
+/// unchanged, and the remaining exits are renumbered. The policy and the loss weights of the
+/// removed exits are dropped. The provenance stays, and its details record the removal with the old
+/// numbers: "dropped_exits": [{"exits": [1], "of": 3}].
+/// @param exits  0-based indices of the exits to remove, increasing, without the last exit
 ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits);
 
 }  // namespace offramp

@@ -9,62 +9,67 @@ namespace offramp {
 
 enum class Criterion;
 
-/// What the relative cost of an image is counted in: multiply-accumulates, or time measured on the
-/// machine that calibrates.
+/// The unit in which the relative cost of an image is measured: multiply-accumulates, or time in
+/// milliseconds on the machine that calibrates.
 enum class CostUnit { macs, ms };
 
-/// The same threshold at every early exit.
+/// Aim: use the same given threshold at every early exit.
 struct FixedThreshold {
   double threshold = 0;
   CostUnit cost_unit = CostUnit::macs;
   bool operator==(const FixedThreshold&) const = default;
 };
 
-/// The boldest thresholds whose accuracy on tune, held out as well, is at most `max_drop` below a
-/// reference: a fraction of 1, in [0, 1).
+/// Aim: the cheapest thresholds whose accuracy on the tune images, also when cross-validated, is at
+/// most `max_drop` below a reference accuracy.
 struct AccuracyDrop {
-  double max_drop = 0;
-  /// The file name of the model whose last exit is the reference; empty: the model's own last exit.
+  double max_drop = 0;  ///< a fraction of 1, in [0, 1)
+  /// The file name of the model whose last exit gives the reference accuracy. If it is empty, the
+  /// calibrated model's own last exit gives it.
   std::string reference = {};
   CostUnit cost_unit = CostUnit::macs;
   bool operator==(const AccuracyDrop&) const = default;
 };
 
-/// The most accurate thresholds whose mean relative cost on tune is at most this; above 0.
+/// Aim: the most accurate thresholds whose mean relative cost on the tune images is at most
+/// `max_relative_cost`.
 struct MaxCost {
-  double max_relative_cost = 0;
+  double max_relative_cost = 0;  ///< above 0; 1 is the cost of the plain backbone
   CostUnit cost_unit = CostUnit::macs;
   bool operator==(const MaxCost&) const = default;
 };
 
-/// The cheapest thresholds that are certified: with probability at least 1 - `delta` over the draw
-/// of the certify images, the rate of harm is at most `epsilon`. Both lie in (0, 1).
+/// Aim: the cheapest thresholds with a certificate: with probability at least 1 - `delta` over the
+/// draw of the certify images, the rate of harm is at most `epsilon`. Both lie in (0, 1).
 struct HarmGuarantee {
   double epsilon = 0;
   double delta = 0.05;
-  /// Bound the rate of answers other than the last exit's instead of harm; this needs no labels.
+  /// If true, the certificate bounds the rate of images that the policy and the last exit classify
+  /// differently instead of the rate of harm. This needs no labels.
   bool label_free = false;
   CostUnit cost_unit = CostUnit::macs;
   bool operator==(const HarmGuarantee&) const = default;
 };
 
-/// What the thresholds of a policy are chosen for.
+/// The goal that the thresholds of a policy are chosen for.
 using Aim = std::variant<FixedThreshold, AccuracyDrop, MaxCost, HarmGuarantee>;
 
 std::string_view to_string(CostUnit unit);
 CostUnit cost_unit_from_string(std::string_view word);
 CostUnit cost_unit_of(const Aim& aim);
 
-/// @throws UsageError "<field>: expected …, got …" if a number makes no sense for the criterion
+/// Checks that the numbers of an aim are in range for this criterion.
+/// @throws UsageError "<field>: expected …, got …"
 void check(const Aim& aim, Criterion criterion);
 
-/// The aim as the flags of `offramp calibrate`: "--max-accuracy-drop 0.005". For people; it is
-/// never read back.
+/// Returns the aim as flags of `offramp calibrate`, such as "--max-accuracy-drop 0.005". The text
+/// is for people; no program parses it.
 std::string describe(const Aim& aim);
-/// The same for an aim that may not be recorded, as in a policy that was made by hand.
+/// Returns the same text, or says that the aim is not recorded, as in a policy written by hand.
 std::string describe_aim(const std::optional<Aim>& aim);
 
-/// What a certificate of this aim promises: "harm ≤ 0.01 with probability ≥ 0.95".
+/// Returns the statement that a certificate for this aim makes, such as "harm ≤ 0.01 with
+/// probability ≥ 0.95".
 std::string describe_promise(const HarmGuarantee& aim);
 
 }  // namespace offramp

@@ -4,9 +4,9 @@
 
 namespace offramp::detail {
 
-/// How Boost.Math answers for us: in double on every machine, computed in long double, whatever a
-/// program that embeds the library has set; and never by an exception of its own. What is outside
-/// a function's domain gives NaN; callers check their arguments first.
+/// The Boost.Math policy that this library uses. Results are double, computed in long double, on
+/// every machine and whatever defaults the embedding program sets. Boost.Math throws no exception:
+/// an argument outside a function's domain gives NaN, so callers check their arguments first.
 using MathPolicy = boost::math::policies::policy<
     boost::math::policies::domain_error<boost::math::policies::ignore_error>,
     boost::math::policies::pole_error<boost::math::policies::ignore_error>,

@@ -14,7 +14,7 @@
 namespace offramp {
 namespace {
 
-constexpr double kLeastLevel = 1e-250;  // far from where doubles end
+constexpr double kLeastLevel = 1e-250;  // far above the smallest double
 
 void check_view(const LogitsView& view, const char* name, bool labelled = true) {
   if (view.images() == 0) throw Error("{}: no image to calibrate on", name);
@@ -26,13 +26,13 @@ void check_view(const LogitsView& view, const char* name, bool labelled = true) 
   if (!labelled) return;
   for (const std::int64_t label : view.labels)
     if (label < 0 || label >= view.classes)
-      throw Error("{}: label {} is not one of {} classes", name, label, view.classes);
+      throw Error("{}: label {} is out of range for {} classes", name, label, view.classes);
 }
 
 ExitTable table_of(const Judgements& judged, std::span<const std::uint8_t> good,
                    std::span<const double> costs) {
   if (costs.size() != static_cast<std::size_t>(judged.exits))
-    throw Error("{} costs do not fit {} exits", costs.size(), judged.exits);
+    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), judged.exits);
   return {judged.exits, judged.images, judged.scores, good, costs};
 }
 
@@ -41,7 +41,8 @@ std::span<const float> logits_of_exit(const LogitsView& view, int exit_index) {
   return view.logits.subspan(static_cast<std::size_t>(exit_index) * cells, cells);
 }
 
-// Threads cost more than a few images do; 0 is all cores.
+// Returns the largest number of threads to use, 0 for all cores. With few logits, starting threads
+// takes longer than the work itself.
 int max_threads_for(const LogitsView& view) { return view.logits.size() < 1'000'000 ? 1 : 0; }
 
 std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) {
@@ -62,7 +63,7 @@ std::vector<float> fitted_weights(const Policy& policy, const LogitsView& view) 
   return weights;
 }
 
-// The tune images under a policy, as the choices for an aim need them.
+// The scores and costs of the tune images under a policy, from which thresholds are chosen.
 struct TuneTable {
   TuneTable(const Policy& policy, const LogitsView& tune, std::span<const double> of_exits)
       : costs(of_exits) {
@@ -70,7 +71,7 @@ struct TuneTable {
     check(policy, tune.exits);
     judged = judge(policy, tune.logits, tune.classes);
     right = right_table(judged, tune.labels);
-    table_of(judged, right, costs);  // sizes are checked before anything is searched
+    table_of(judged, right, costs);  // checks the sizes before a search begins
   }
 
   double images() const { return static_cast<double>(judged.images); }
@@ -85,7 +86,7 @@ struct TuneTable {
     result.met = met;
     return result;
   }
-  /// The choice where nothing meets the aim.
+  /// The result if no thresholds satisfy the aim.
   Chosen never_stopping(const Policy& policy) const {
     return chosen(policy, tally(by_label(), Thresholds(policy.thresholds.size())), false);
   }
@@ -95,8 +96,8 @@ struct TuneTable {
   std::vector<std::uint8_t> right;
 };
 
-// Indices of a path's steps that are stored: at most kMaxPathSteps evenly spaced ones from 0 to the
-// last certified one, both included, and the step that failed.
+// Returns the indices of the steps that are stored: at most kMaxPathSteps evenly spaced ones from 0
+// to the last certified step, both included, and the step that failed.
 std::vector<std::size_t> kept_steps(std::size_t certified, std::size_t path_length) {
   const std::size_t count = std::min(certified + 1, kMaxPathSteps);
   std::vector<std::size_t> kept;
@@ -158,7 +159,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const AccuracyDrop& aim,
                          double reference_accuracy) {
   const TuneTable tables(policy, tune, costs);
-  // A rate that stands for a whole number of images must not ask for one more.
+  // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
   const CrossFittedPath path = cross_fit(tables.judged, tables.right,
@@ -180,7 +181,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   const std::optional<Choice> shared = search_shared(tables.by_label(), goal);
   const std::optional<Choice> each = search_each(tables.by_label(), goal);
   if (!each) return tables.never_stopping(policy);
-  // One threshold is the simpler rule: it stays where it is as good.
+  // A single threshold is the simpler rule, so it is preferred if it is equally good.
   const bool simpler =
       shared && shared->good >= each->good && shared->total_cost <= each->total_cost;
   return tables.chosen(policy, simpler ? *shared : *each, true);
@@ -191,12 +192,13 @@ CertificationResult prepare_certification(const Policy& policy, const HarmGuaran
   if (!(aim.epsilon > 0 && aim.epsilon < 1))
     throw Error("epsilon: {} is not in (0, 1)", aim.epsilon);
   if (!(aim.delta > 0 && aim.delta < 1)) throw Error("delta: {} is not in (0, 1)", aim.delta);
-  if (attempt < 1) throw Error("attempt: {} is not at least 1", attempt);
+  if (attempt < 1) throw Error("attempt: expected at least 1, got {}", attempt);
   CertificationResult result;
   result.attempt = attempt;
   result.level = level_of_attempt(aim.delta, attempt);
   if (!(result.level > kLeastLevel))
-    throw Error("attempt {}: nothing of delta {} is left", attempt, aim.delta);
+    throw Error("attempt {}: earlier attempts have used up delta {}; use new certify images",
+                attempt, aim.delta);
   result.images = images;
   result.images_needed = images_needed(aim.epsilon, result.level);
   result.policy = policy;

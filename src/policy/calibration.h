@@ -14,32 +14,34 @@
 
 namespace offramp {
 
-/// Criterion and ensemble that a policy is to have; the rest is fitted.
+/// The parts of a policy that the user chooses; calibration fits the others.
 struct PolicyShape {
   Criterion criterion = Criterion::confidence;
   Ensemble ensemble = Ensemble::off;
 };
 
-/// Temperatures, and the weights of a weighted ensemble, fitted on tune images; no thresholds.
+/// Fits the temperatures, and the weights of a weighted ensemble, on the tune images. The result
+/// has no thresholds.
 Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
 
 /// Thresholds chosen on tune images.
 struct Chosen {
   Policy policy;
-  double accuracy = 0;       ///< on the images it was chosen on
-  double relative_cost = 0;  ///< mean, on the same
-  bool met = true;           ///< else nothing keeps to the aim, and the policy never stops early
-  /// Where an accuracy was the aim: with thresholds of this cost laid on other images than they are
-  /// judged on. Not of one image.
+  double accuracy = 0;       ///< on the tune images
+  double relative_cost = 0;  ///< mean over the tune images
+  bool met = true;  ///< false: no thresholds satisfy the aim, and the policy never stops early
+  /// The cross-validated accuracy at this cost: each image is classified with thresholds chosen on
+  /// other images. It has a value only for an AccuracyDrop on more than one image.
   std::optional<double> held_out_accuracy = {};
 };
 
-/// Chooses thresholds on tune images for an aim; for a HarmGuarantee see guarantee() and
+/// Chooses thresholds for an aim on the tune images. For a HarmGuarantee see guarantee() and
 /// foresee_guarantee().
-/// @param policy  from fit_policy  @param costs  [K] relative cost of an image that stops at exit
-/// k; they must not fall from one exit to the next where an accuracy is the aim
-/// @param reference_accuracy  on tune, that an AccuracyDrop is measured from
-/// @throws Error if there is no image or sizes do not fit
+/// @param policy  the result of fit_policy()
+/// @param costs  [K] relative cost of an image that stops at exit k; for an AccuracyDrop the costs
+/// must not decrease from one exit to the next
+/// @param reference_accuracy  the accuracy on the tune images from which the drop is measured
+/// @throws Error if there is no image or sizes do not match
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const FixedThreshold& aim);
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
@@ -48,51 +50,53 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const MaxCost& aim);
 
-/// The result of testing a path of policies for a guarantee.
+/// The result of testing the policies of a path, one after the other, for a guarantee.
 struct CertificationResult {
-  Policy policy;                   ///< never stops early where nothing could be certified
-  int attempt = 1;                 ///< which of the certificates drawn from these images, from 1
-  double level = 0;                ///< at which each test was made
-  std::int64_t images = 0;         ///< certify images
-  std::int64_t images_needed = 0;  ///< to certify a policy that harms none of them
-  std::int64_t path_length = 0;    ///< policies on the path
-  std::optional<std::size_t> step = {};  ///< index on the path of the last that passed its test
-  std::int64_t counted = 0;              ///< images that this policy harms or answers otherwise
-  double upper_bound = 0;                ///< Clopper–Pearson bound of that rate; ≤ epsilon
-  CertifiedPath path = {};               ///< to be stored; without steps where none passed
+  Policy policy;     ///< the certified policy; it never stops early if no other was certified
+  int attempt = 1;   ///< number of this certificate among those from the same images, from 1
+  double level = 0;  ///< significance level of each test
+  std::int64_t images = 0;               ///< number of certify images
+  std::int64_t images_needed = 0;        ///< images needed to certify a policy that harms none
+  std::int64_t path_length = 0;          ///< number of policies on the path
+  std::optional<std::size_t> step = {};  ///< path index of the last policy that passed
+  std::int64_t counted = 0;  ///< harmed images, or label-free those classified differently
+  double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images; ≤ epsilon
+  CertifiedPath path = {};   ///< the steps to store; empty if no policy passed
 
   bool has_enough_images() const { return images >= images_needed; }
-  /// Whether a policy that stops early was certified: the path begins with one that never does.
+  /// Whether a policy that stops early was certified. Step 0 of the path never stops early.
   bool holds() const { return step && *step > 0; }
 };
 
-/// The result before any image was looked at: its level, and how many images it takes. Where they
-/// are too few, it is final: nothing can be certified and no attempt needs to be spent.
-/// @throws Error if epsilon or delta is not in (0, 1), or nothing of delta is left for the attempt
+/// Computes the level of a certificate and how many images it needs, without reading any image. If
+/// there are too few images, this result is final: nothing can be certified, and the caller need
+/// not count an attempt.
+/// @throws Error if epsilon or delta is not in (0, 1), or earlier attempts have used up delta
 CertificationResult prepare_certification(const Policy& policy, const HarmGuarantee& aim,
                                           std::int64_t images, int attempt = 1);
 
-/// Lays a path of ever bolder thresholds on tune and certifies along it on other images.
-/// Harm is measured against exit K's answer under the same policy: with an ensemble, the ensemble
-/// of all exits. Labels of `certify` are read only where the aim is not label-free; its answers
-/// decide nothing but how far along the path the policy lies.
-/// @param attempt  which certificate this is of those drawn from these images, from 1
-/// @throws Error if there is no image, sizes do not fit, epsilon or delta is not in (0, 1), or so
-/// many attempts were made that nothing of delta is left
+/// Chooses a path of decreasing thresholds on the tune images and tests its policies in order on
+/// the certify images. Harm compares with the class that exit K predicts under the same policy;
+/// with an ensemble, that is the ensemble of all exits. The certify images decide only which step
+/// of the path is chosen. Their labels are not read if the aim is label-free.
+/// @param attempt  number of this certificate among those from the same certify images, from 1
+/// @throws Error if there is no image, sizes do not match, epsilon or delta is not in (0, 1), or
+/// earlier attempts have used up delta
 CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
                               const LogitsView& certify, std::span<const double> costs,
                               const HarmGuarantee& aim, int attempt = 1);
 
-/// What a model file keeps of a result: the policy and its aim and, where the result holds, the
-/// guarantee for the precision and the kernels of the certify logits and the path of certified
-/// steps.
+/// Converts a result to what a model file stores: the policy and its aim and, if the result holds,
+/// the guarantee and the certified steps of the path. The guarantee is valid for the precision and
+/// the kernels that computed the certify logits.
 ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuarantee& aim,
                               const std::string& precision, const std::string& kernels);
 
-/// [K, N] 1 where stopping at exit k names the image right.
+/// Returns [K, N]: 1 where stopping at exit k classifies image n correctly, otherwise 0.
 std::vector<std::uint8_t> right_table(const Judgements& judged,
                                       std::span<const std::int64_t> labels);
-/// [K, N] 1 where stopping at exit k does no harm, or, label-free, gives exit K's answer.
+/// Returns [K, N]: 1 where stopping image n at exit k does no harm, otherwise 0. If `label_free`, 1
+/// where exit k and exit K predict the same class.
 std::vector<std::uint8_t> harmless_table(const Judgements& judged,
                                          std::span<const std::int64_t> labels, bool label_free);
 

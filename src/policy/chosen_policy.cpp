@@ -14,12 +14,13 @@ namespace {
 
 void check_seen(const ExitsSeen& seen, int exits) {
   if (seen.shares.size() != static_cast<std::size_t>(exits))
-    throw Error("seen.shares: {} do not fit {} exits", seen.shares.size(), exits);
+    throw Error("seen.shares: got {}, expected {}: one for each exit", seen.shares.size(), exits);
   const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);
-  if (!(std::abs(sum - 1) < 1e-6)) throw Error("seen.shares: their sum is {}, expected 1", sum);
+  if (!(std::abs(sum - 1) < 1e-6)) throw Error("seen.shares: the sum is {}, expected 1", sum);
 }
 
-/// Whether `after` stops at every exit at least as readily as `before`.
+/// Whether no threshold of `after` is higher than that of `before`, or missing where `before` has
+/// one.
 bool is_at_least_as_bold(const Thresholds& after, const Thresholds& before) {
   for (std::size_t k = 0; k < before.size(); ++k)
     if (before[k] && !(after[k] && *after[k] <= *before[k])) return false;
@@ -29,25 +30,25 @@ bool is_at_least_as_bold(const Thresholds& after, const Thresholds& before) {
 void check_path(const ChosenPolicy& chosen) {
   const std::vector<PathStep>& steps = chosen.path->steps;
   const std::size_t at = chosen.path->chosen;
-  if (!chosen.guarantee) throw Error("path: there is no guarantee that it belongs to");
+  if (!chosen.guarantee) throw Error("path: a path needs a guarantee, and there is none");
   if (at >= steps.size() || at + 2 < steps.size())
     throw Error("path.chosen: got {}, expected the last or the last but one of {} steps", at,
                 steps.size());
   const std::size_t exits = chosen.policy.thresholds.size();
   for (std::size_t m = 0; m < steps.size(); ++m) {
     if (steps[m].thresholds.size() != exits)
-      throw Error("path.steps[{}].thresholds: {} do not fit {} early exits", m,
+      throw Error("path.steps[{}].thresholds: got {}, expected {}: one for each early exit", m,
                   steps[m].thresholds.size(), exits);
     if (m > 0 && !is_at_least_as_bold(steps[m].thresholds, steps[m - 1].thresholds))
-      throw Error("path.steps[{}].thresholds: one is above that of the step before", m);
+      throw Error("path.steps[{}].thresholds: a threshold is higher than in the step before", m);
     if (steps[m].counted > chosen.guarantee->images)
-      throw Error("path.steps[{}].counted: {} of {} images", m, steps[m].counted,
-                  chosen.guarantee->images);
+      throw Error("path.steps[{}].counted: got {}, but there are only {} images", m,
+                  steps[m].counted, chosen.guarantee->images);
   }
   if (steps[at].thresholds != chosen.policy.thresholds)
-    throw Error("path.steps[{}].thresholds: differ from the policy's", at);
+    throw Error("path.steps[{}].thresholds: the chosen step and the policy differ", at);
   if (steps[at].counted != chosen.guarantee->counted)
-    throw Error("path.steps[{}].counted: got {}, but the guarantee says {}", at, steps[at].counted,
+    throw Error("path.steps[{}].counted: got {}, but the guarantee has {}", at, steps[at].counted,
                 chosen.guarantee->counted);
 }
 
@@ -60,7 +61,7 @@ void check(const ChosenPolicy& chosen, int exits) {
 }
 
 std::string describe(const Policy& policy) {
-  if (policy.thresholds.empty()) return "the last exit is the only one";
+  if (policy.thresholds.empty()) return "no early exit";
   std::string text;
   const bool shared = std::ranges::adjacent_find(policy.thresholds, std::not_equal_to<>()) ==
                       policy.thresholds.end();

@@ -11,69 +11,72 @@
 
 namespace offramp {
 
-/// The certificate that is stored with a policy. On images like those it was drawn from, with
-/// probability at least 1 - delta over their draw, the rate of `of` is at most epsilon.
+/// The certificate that is stored with a policy. For images like the certify images, the rate of
+/// `of` is at most epsilon, with probability at least 1 - delta over the draw of the certify
+/// images.
 struct Guarantee {
-  std::string of = "harm";  ///< or "disagreement" with the last exit, which needs no labels
+  std::string of = "harm";  ///< "harm", or "disagreement" with the last exit, which needs no labels
   double epsilon = 0, delta = 0;
-  double level = 0;          ///< at which the test was made: delta, less what earlier ones spent
-  std::int64_t images = 0;   ///< of the certificate
-  std::int64_t counted = 0;  ///< harmed, or answered otherwise, among them
-  double upper_bound = 0;    ///< Clopper–Pearson, at `level`
-  std::string precision;     ///< of the logits; under another one the guarantee does not hold
-  std::string kernels = {};  ///< that computed them: "libtorch cpu"
+  double level = 0;          ///< level of the test: the part of delta that this attempt may use
+  std::int64_t images = 0;   ///< number of certify images
+  std::int64_t counted = 0;  ///< certify images that are harmed, or classified differently
+  double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images at `level`
+  std::string precision;     ///< precision of the logits; for any other the guarantee is void
+  std::string kernels = {};  ///< the code that computed the logits: "libtorch cpu"
   bool operator==(const Guarantee&) const = default;
 };
 
-/// One policy on the path that a certificate was drawn along; only its thresholds differ from the
-/// other steps.
+/// One policy of the path that was tested for a certificate. The policies of a path differ only in
+/// their thresholds.
 struct PathStep {
   Thresholds thresholds;     ///< [K - 1]
-  std::int64_t counted = 0;  ///< certify images that are harmed, or answered otherwise
-  double accuracy = 0;       ///< on tune
-  double relative_cost = 0;  ///< mean, on tune
+  std::int64_t counted = 0;  ///< certify images that are harmed, or classified differently
+  double accuracy = 0;       ///< on the tune images
+  double relative_cost = 0;  ///< mean over the tune images
   bool operator==(const PathStep&) const = default;
 };
 
-/// The most certified steps of a path that are kept.
+/// The largest number of certified steps of a path that a model file stores.
 inline constexpr std::size_t kMaxPathSteps = 200;
 
-/// The ever bolder policies that were tested for a certificate, in order. Steps 0 … `chosen` are
-/// all certified, so a server may move back along them; the step after `chosen`, if there is one,
-/// is the first that failed. Long paths are thinned evenly: step 0, the chosen step and the one
-/// that failed are always kept.
+/// The policies that were tested for a certificate, in the order of the tests: from each step to
+/// the next a threshold decreases, so images stop earlier. Steps 0 … `chosen` are all certified, so
+/// a server may use any of them. The step after `chosen`, if there is one, is the first that
+/// failed. A long path is thinned evenly, but step 0, the chosen step and the failed one always
+/// stay.
 struct CertifiedPath {
   std::vector<PathStep> steps;
-  std::size_t chosen = 0;  ///< index of the policy that was chosen
+  std::size_t chosen = 0;  ///< index of the chosen policy in `steps`
   bool operator==(const CertifiedPath&) const = default;
 };
 
-/// How many images left at each exit when the policy was chosen, on tune; later images are compared
-/// with it.
+/// The share of the tune images that stopped at each exit when the policy was chosen. Drift
+/// detection compares later images with it.
 struct ExitsSeen {
-  std::int64_t images = 0;
-  std::vector<double> shares;  ///< [K]
+  std::int64_t images = 0;     ///< number of tune images
+  std::vector<double> shares;  ///< [K] fractions of 1
   bool operator==(const ExitsSeen&) const = default;
 };
 
-/// The policy that a model stops by, and how it was chosen.
+/// The policy of a model and how it was chosen.
 struct ChosenPolicy {
   Policy policy;
-  std::optional<Aim> aim = {};  ///< none: it is not recorded
+  std::optional<Aim> aim = {};  ///< no value: the aim is not recorded
   std::optional<Guarantee> guarantee = {};
   std::optional<ExitsSeen> seen = {};
-  std::optional<CertifiedPath> path = {};  ///< only with a guarantee; version-1 files have none
+  std::optional<CertifiedPath> path = {};  ///< only with a guarantee, from version 2 on
   bool operator==(const ChosenPolicy&) const = default;
 };
 
-/// @throws Error naming the field if the parts do not fit each other or K exits
+/// Checks that the parts of a policy agree with each other and with the number of exits.
+/// @throws Error naming the field
 void check(const ChosenPolicy& chosen, int exits);
 
-// Texts for people; they are never read back.
+// The following texts are for people; no program parses them.
 
-/// "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
+/// Returns a text such as "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
 std::string describe(const Policy& policy);
-/// "harm ≤ 0.01 with probability ≥ 0.95".
+/// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95".
 std::string describe(const Guarantee& guarantee);
 
 }  // namespace offramp

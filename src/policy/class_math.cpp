@@ -8,13 +8,15 @@
 
 #include "core/clones.h"
 
-// Lanes and order are the same in every clone, and no multiplication is fused with an addition
-// (CMakeLists.txt), so the bits are too.
+// The compiler builds each function for several instruction sets. All of them give the same bits:
+// the number of lanes and the order of additions are fixed, and CMakeLists.txt forbids fused
+// multiply-adds.
 
 namespace offramp::detail {
 namespace {
 
-// Partial sums, so that the compiler may keep them in vectors without changing the order.
+// The number of partial sums. With several, the compiler can use vector instructions without
+// changing the order of additions.
 constexpr std::size_t kLanes = 8;
 
 template <typename Value>
@@ -23,7 +25,7 @@ OFFRAMP_INLINE Value total_of(const std::array<Value, kLanes>& lanes) {
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-// Calls step(lane, index) for all indices, in blocks of kLanes.
+// Calls step(lane, index) for all indices below `size`, in blocks of kLanes.
 template <typename Step>
 OFFRAMP_INLINE void in_lanes(std::size_t size, const Step& step) {
   const std::size_t whole = size - size % kLanes;
@@ -34,17 +36,17 @@ OFFRAMP_INLINE void in_lanes(std::size_t size, const Step& step) {
 
 constexpr std::uint64_t bits_of(double value) { return std::bit_cast<std::uint64_t>(value); }
 
-// exp(x) for x ≤ 0, relative error below 5e-16; 0 where the result would be no normal number.
+// Returns exp(x) for x ≤ 0 with a relative error below 5e-16. A subnormal result is replaced by 0.
 OFFRAMP_INLINE double exp_of(double x) {
   constexpr double kLeast = -708, kLog2E = 1.4426950408889634;
   constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
-  constexpr double kShift = 0x1.8p52;  // adding it leaves the nearest whole number in the low bits
+  constexpr double kShift = 0x1.8p52;  // adding this moves the nearest integer into the low bits
   const double in_range = x < kLeast ? kLeast : x;
   const double shifted = in_range * kLog2E + kShift;
   const double n = shifted - kShift;
   const double r = (in_range - n * kLn2High) - n * kLn2Low;  // |r| ≤ ln 2 / 2
   const double r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
-  // Taylor's series to r^13, in pairs.
+  // The Taylor series up to r^13, with its terms grouped in pairs.
   const double p01 = 1 + r, p23 = 1.0 / 2 + r * (1.0 / 6), p45 = 1.0 / 24 + r * (1.0 / 120),
                p67 = 1.0 / 720 + r * (1.0 / 5040), p89 = 1.0 / 40320 + r * (1.0 / 362880),
                pab = 1.0 / 3628800 + r * (1.0 / 39916800),
@@ -54,14 +56,15 @@ OFFRAMP_INLINE double exp_of(double x) {
   return x < kLeast ? 0 : scaled;
 }
 
-// log(x) for normal x > 0, error below 5e-16 of the larger of 1 and the result. A finite number
-// for 0.
+// Returns log(x) for normal x > 0 with an error below 5e-16 max(1, |log x|). For x = 0 the result
+// is a finite number.
 OFFRAMP_INLINE double log_of(double x) {
   constexpr std::uint64_t kRootHalf = 0x3fe6a09e667f3bcdu, kOne = 0x3ff0000000000000u;
   constexpr std::uint64_t kMantissa = (std::uint64_t{1} << 52) - 1;
   constexpr double kLn2 = 0.6931471805599453;
   const std::uint64_t u = bits_of(x) + (kOne - kRootHalf);
-  // A small whole number in a double's low bits, without an instruction that converts it.
+  // Puts the exponent into the low bits of a double, because AVX2 has no instruction that converts
+  // 64-bit integers.
   const double exponent = std::bit_cast<double>((u >> 52) | 0x4330000000000000u) - (0x1p52 + 1023);
   const double m = std::bit_cast<double>((u & kMantissa) + kRootHalf);  // in [√½, √2)
   const double s = (m - 1) / (m + 1), z = s * s, z2 = z * z, z4 = z2 * z2;
@@ -72,10 +75,10 @@ OFFRAMP_INLINE double log_of(double x) {
   return exponent * kLn2 + 2 * s * p;
 }
 
-// Of no value, or of NaN alone, minus infinity.
+// Returns the largest value, or minus infinity if there is no value other than NaN.
 template <typename Value>
 OFFRAMP_INLINE Value largest_of(std::span<const Value> values) {
-  // A NaN is larger than nothing, so it never becomes a lane's largest.
+  // Comparing with NaN gives false, so NaN never becomes a lane's largest value.
   std::array<Value, kLanes> lanes;
   lanes.fill(-std::numeric_limits<Value>::infinity());
   in_lanes(values.size(), [&](std::size_t lane, std::size_t i) {
@@ -89,7 +92,7 @@ OFFRAMP_INLINE Value largest_of(std::span<const Value> values) {
 template <typename Value>
 OFFRAMP_INLINE std::size_t first_largest_of(std::span<const Value> values) {
   const Value largest = largest_of(values);
-  // Whole blocks without it are skipped.
+  // Blocks that do not contain the largest value are skipped as a whole.
   std::size_t i = 0;
   for (; i + kLanes <= values.size(); i += kLanes) {
     int here = 0;
@@ -98,7 +101,7 @@ OFFRAMP_INLINE std::size_t first_largest_of(std::span<const Value> values) {
   }
   for (; i < values.size(); ++i)
     if (values[i] == largest) return i;
-  return 0;  // nothing but NaN
+  return 0;  // all values are NaN
 }
 
 template <typename Value>
@@ -160,7 +163,7 @@ OFFRAMP_CLONES double entropy(std::span<const float> p) {
   std::array<double, kLanes> sums{};
   in_lanes(p.size(), [&](std::size_t lane, std::size_t i) {
     const double value = p[i];
-    sums[lane] -= value * log_of(value);  // 0 for 0
+    sums[lane] -= value * log_of(value);  // gives 0 for value = 0
   });
   return total_of(sums);
 }

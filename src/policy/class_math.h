@@ -3,44 +3,46 @@
 #include <cstddef>
 #include <span>
 
-// The loops over one image's classes that decisions are made of, written for vectors. They use no
-// function of the C library whose last bit differs between machines, and sum in one fixed order:
-// the same logits give the same bits on every x86-64. A NaN among the inputs makes the result NaN.
+// Arithmetic over the classes of one image, written so that compilers use vector instructions. The
+// same logits give the same bits on every x86-64 CPU: sums have one fixed order, and no function of
+// the C library is used whose last bit differs between machines. A NaN in the input gives NaN.
 namespace offramp::detail {
 
-/// The index of the largest value, the first of equals; NaN never wins. @param values  at least one
+/// Returns the index of the largest value, the first one if several are equal. NaN counts as
+/// smaller than every number. @param values  at least one
 std::size_t first_largest(std::span<const float> values);
 std::size_t first_largest(std::span<const double> values);
 
-/// log x for normal x > 0.
+/// Returns the natural logarithm of x. @param x  above 0 and not subnormal
 double logarithm(double x);
 
-/// Writes exp((z - largest) / temperature) to out and returns the sum. @param z, out  [classes]
-/// @param largest  of z: the exponents are at most 0
+/// Writes exp((z - largest) / temperature) to `out` and returns its sum. @param z, out  [classes]
+/// @param largest  the largest element of z, so that all exponents are at most 0
 double exponentials(std::span<const float> z, double largest, double temperature,
                     std::span<double> out);
-/// Likewise of sums of logarithms; out may be z.
+/// Computes the same for values in double, such as sums of logarithms. `out` may be `z`.
 double exponentials(std::span<const double> z, double largest, double temperature,
                     std::span<double> out);
 
-/// p = e / total. @param e, p  [classes]
+/// Computes p = e / total. @param e, p  [classes]
 void normalise(std::span<const double> e, double total, std::span<float> p);
 
-/// sum += weight * e / total, and p = sum / weight_sum. @param e, sum, p  [classes]
+/// Computes sum += weight * e / total and then p = sum / weight_sum. @param e, sum, p  [classes]
 void add_weighted(std::span<const double> e, double total, double weight, double weight_sum,
                   std::span<double> sum, std::span<float> p);
 
-/// sum += (z - largest) / temperature - log_total. @param z, sum  [classes]
+/// Computes sum += (z - largest) / temperature - log_total. @param z, sum  [classes]
 void add_logarithms(std::span<const float> z, double largest, double temperature, double log_total,
                     std::span<double> sum);
 
-/// The sum of -p log p, nats. @param p  [classes] in [0, 1]
+/// Returns the entropy of p, the sum of -p log p, in nats. @param p  [classes] in [0, 1]
 double entropy(std::span<const float> p);
 
-/// The largest less the second largest; of one value that value. NaN where all are.
+/// Returns the largest value minus the second largest, or the value itself if there is only one.
+/// The result is NaN if all values are.
 float margin(std::span<const float> p);
 
-/// Σ e, Σ e d, Σ e d² of e = exp(b d), d = z - largest.
+/// The sums Σ e, Σ e d and Σ e d² over the classes, where d = z - largest and e = exp(b d).
 struct Moments {
   double sum = 0, first = 0, second = 0;
 };

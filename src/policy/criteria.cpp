@@ -25,7 +25,7 @@ std::span<const CriterionInfo> criteria() { return kCriteria; }
 const CriterionInfo& info(Criterion criterion) {
   for (const CriterionInfo& row : kCriteria)
     if (row.criterion == criterion) return row;
-  throw Error("a criterion without a row in the table: {}", static_cast<int>(criterion));
+  throw Error("criterion {} has no row in the table of criteria", static_cast<int>(criterion));
 }
 
 std::vector<Criterion> all_criteria() {

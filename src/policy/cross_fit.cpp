@@ -9,17 +9,17 @@
 namespace offramp {
 namespace {
 
-// From this many on, a path takes longer to lay than a thread to start.
+// With fewer scores than this, starting threads takes longer than computing the paths.
 constexpr std::size_t kManyScores = 50'000;
 
-// What is known of all images.
+// The scores and their evaluation for all images.
 struct Known {
   const Judgements& judged;
   std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
 
-// Some of the images, copied.
+// A copy of the scores and their evaluation for some of the images.
 class Part {
  public:
   Part(const Known& known, const std::vector<std::size_t>& images)
@@ -48,8 +48,8 @@ class Part {
   std::vector<std::uint8_t> right_, harmless_;
 };
 
-// Right images of one fold for each step of the path laid on all: at its mean cost on the path laid
-// on the others.
+// Returns, for each mean cost, how many images of one fold are classified correctly at that cost by
+// the path that is chosen on the images of all other folds.
 std::vector<double> right_held_out(const Known& known, const std::vector<double>& mean_costs,
                                    std::size_t fold, std::size_t folds) {
   std::vector<std::size_t> inside, outside;
@@ -62,7 +62,8 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
   const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
   const auto right = [&](std::size_t step) { return static_cast<double>(on_held[step].good); };
   std::vector<double> result;
-  std::size_t step = 0;  // the first that costs no more; costs fall along both paths
+  // The first step that costs at most `wanted`; costs decrease along the path.
+  std::size_t step = 0;
   for (const double wanted : mean_costs) {
     while (cost(step) > wanted && step + 1 < path.size()) ++step;
     double here = right(step);
@@ -107,7 +108,7 @@ CrossFittedPath cross_fit(const Judgements& judged, std::span<const std::uint8_t
 
 std::optional<std::size_t> boldest_keeping(const CrossFittedPath& path, std::int64_t least_right) {
   const auto keeps = [&](std::size_t step) {
-    // A hair less, for the order in which fractions of images were added.
+    // The tolerance allows for rounding: counts are sums of fractions of images.
     return path.fitted[step].good >= least_right &&
            (path.held_out_right.empty() ||
             path.held_out_right[step] >= static_cast<double>(least_right) - 1e-6);

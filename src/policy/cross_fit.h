@@ -9,32 +9,34 @@
 
 namespace offramp {
 
-/// Parts that the images are divided into.
+/// The number of folds that the images are divided into.
 inline constexpr int kFolds = 10;
 
-/// A path of ever bolder thresholds, and how many images each names right: of those it was laid on,
-/// and of those it was not.
+/// A path of decreasing thresholds and how many images each step classifies correctly: on the
+/// images that the path was chosen on, and cross-validated.
 struct CrossFittedPath {
-  std::vector<Choice> fitted;  ///< [steps] bold_path() by harm; on all images, good where right
-  /// [steps] With thresholds of the same mean cost from paths laid without the image that is
-  /// judged; between two steps by linear interpolation, which is a fair draw between them. Empty
-  /// for one image: there is no other.
+  std::vector<Choice> fitted;  ///< [steps] the path bold_path() chose for little harm; `good`
+                               ///< counts correctly classified images
+  /// [steps] Images classified correctly at the same mean cost, each with a path chosen without its
+  /// fold. A cost between two steps of such a path is interpolated linearly, which is the expected
+  /// count of a random choice between them. Empty if there is only one image.
   std::vector<double> held_out_right;
 };
 
-/// Lays a path on all images and, for each fold, one on all others (cross-fitting: Stone,
-/// Cross-validatory choice and assessment of statistical predictions, 1974). Thresholds seem better
-/// than they are on the images they were laid on. Scores and answers are taken as they are: that
-/// temperatures and ensemble weights were fitted on the same images is not undone. Image i is in
-/// fold i mod kFolds.
-/// @param judged  N images, at least one  @param right, harmless  [K, N]
-/// @param costs  [K] that do not fall
+/// Chooses a path on all images and, for each fold, one on the images of all other folds
+/// (cross-validation: Stone, Cross-validatory choice and assessment of statistical predictions,
+/// 1974). This corrects the accuracy of thresholds that is too high on the images they were chosen
+/// on. It does not correct for temperatures and ensemble weights, which were fitted on all images.
+/// Image i is in fold i mod kFolds.
+/// @param judged  scores and classes of N images, at least one
+/// @param right, harmless  [K, N] from right_table() and harmless_table()
+/// @param costs  [K] must not decrease
 CrossFittedPath cross_fit(const Judgements& judged, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs);
 
-/// Index of the cheapest step, the most careful of equally cheap ones, of the first unbroken run of
-/// steps that name at least `least_right` images right, both fitted and held out. nullopt if none
-/// does.
+/// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
+/// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
+/// the first. Returns nullopt if there is no such step.
 std::optional<std::size_t> boldest_keeping(const CrossFittedPath& path, std::int64_t least_right);
 
 }  // namespace offramp

@@ -63,11 +63,11 @@ DriftVerdict compare_exits(std::span<const double> now, double now_images,
   if (now_images < rule.least_images || then_images < rule.least_images) return verdict;
 
   struct Cell {
-    double now = 0, then = 0, pooled = 0;  // shares
+    double now = 0, then = 0, pooled = 0;  // shares of images
   };
   const double all = now_images + then_images, fewer = std::min(now_images, then_images);
   std::vector<Cell> cells;
-  bool open = false;  // the last cell expects too few
+  bool open = false;  // the expected count of the last cell is below 5
   for (std::size_t k = 0; k < now.size(); ++k) {
     if (!open) cells.emplace_back();
     Cell& cell = cells.back();
@@ -84,7 +84,7 @@ DriftVerdict compare_exits(std::span<const double> now, double now_images,
     cells.back().pooled += last.pooled;
   }
   verdict.drift = Drift::none;
-  if (cells.size() < 2) return verdict;  // all leave at one exit, then and now
+  if (cells.size() < 2) return verdict;  // all images stop at the same exit in both histograms
   double statistic = 0;
   for (const Cell& cell : cells)
     statistic += (cell.now - cell.then) * (cell.now - cell.then) / cell.pooled;

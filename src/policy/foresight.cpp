@@ -10,7 +10,8 @@
 namespace offramp {
 namespace {
 
-/// The largest count among `images` that certifies `epsilon`; -1 if none does.
+/// Returns the largest number of harmed images, out of `images`, with which the test for `epsilon`
+/// still passes; -1 if it fails even with none.
 std::int64_t most_certifiable(std::int64_t images, double epsilon, double level) {
   std::int64_t passes = -1, fails = images;
   while (fails - passes > 1) {
@@ -36,7 +37,8 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   Thresholds boldest(policy.thresholds.size());
   for (const Choice& step : tally_along(by_harm, bold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
-    if (harmed * certify_images > most * tune.images()) break;  // as rates, without rounding
+    if (harmed * certify_images > most * tune.images())
+      break;  // compares rates exactly, without division
     boldest = step.thresholds;
   }
   const Choice choice = tally(by_label, boldest);

@@ -9,11 +9,12 @@
 
 namespace offramp {
 
-/// What guarantee() would choose were the certify images like the tune images: the boldest policy
-/// before the path's first whose rate on tune is above what so many images can certify. For
-/// choices that come before the certificate; it promises nothing.
-/// @param certify_images  how many there are; nothing is known of them
-/// @return `met` if the policy stops early at all
+/// Predicts which policy guarantee() would choose, under the assumption that the certify images
+/// behave like the tune images. It is the last policy on the path before the first whose rate on
+/// the tune images is too high to be certified with `certify_images` images. Use it for choices
+/// that are made before the certificate; the result itself is not certified.
+/// @param certify_images  the number of certify images; the images themselves are not used
+/// @return thresholds with `met` true if the policy stops early
 Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt = 1);

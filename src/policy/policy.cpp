@@ -23,7 +23,7 @@ constexpr std::array<std::pair<Ensemble, std::string_view>, 4> kEnsembles = {
      {Ensemble::geometric, "geometric"},
      {Ensemble::weighted, "weighted"}}};
 
-// The value that a word stands for, of a list of values and their names.
+// Returns the value with the name `word` from a list of values and names.
 template <typename Value>
 Value value_of(const std::vector<std::pair<Value, std::string>>& words, std::string_view what,
                std::string_view word) {
@@ -39,9 +39,10 @@ Value value_of(const std::vector<std::pair<Value, std::string>>& words, std::str
 }
 
 float entropy_score(std::span<const float> p) {
-  if (p.size() == 1) return p[0];  // log C = 0: the only answer is as sure as its probability
+  if (p.size() == 1) return p[0];  // log C = 0, so the probability itself is the score
   const double most = detail::logarithm(static_cast<double>(p.size()));
-  // Rounding may leave the range by an ulp; NaN passes through and is never sure enough.
+  // Rounding may leave [0, 1] by one ulp. std::clamp returns NaN unchanged, and NaN reaches no
+  // threshold.
   return static_cast<float>(std::clamp(1 - detail::entropy(p) / most, 0.0, 1.0));
 }
 
@@ -68,7 +69,7 @@ float score(Criterion criterion, std::span<const float> p) {
     case Criterion::patience:
       break;
   }
-  throw Error("a criterion of several exits has no score of one");
+  throw Error("the criterion patience has no score for a single exit");
 }
 
 int argmax(std::span<const float> values) {
@@ -87,7 +88,7 @@ Criterion criterion_from_string(std::string_view word) {
 std::string_view to_string(Ensemble ensemble) {
   for (const auto& [value, name] : kEnsembles)
     if (value == ensemble) return name;
-  throw Error("an ensemble without a name: {}", static_cast<int>(ensemble));
+  throw Error("ensemble {} has no name", static_cast<int>(ensemble));
 }
 
 Ensemble ensemble_from_string(std::string_view word) {
@@ -106,28 +107,35 @@ Policy never_stop(int exits) {
 void check(const Policy& policy, int exits) {
   const auto k = static_cast<std::size_t>(exits);
   if (policy.thresholds.size() + 1 != k)
-    throw Error("thresholds: {} do not fit {} early exits", policy.thresholds.size(), k - 1);
+    throw Error("thresholds: got {}, expected {}: one for each early exit",
+                policy.thresholds.size(), k - 1);
   for (const std::optional<float>& threshold : policy.thresholds)
     if (threshold && !std::isfinite(*threshold))
-      throw Error("thresholds: {} is not a finite number", *threshold);
+      throw Error("thresholds: expected finite numbers, got {}", *threshold);
   if (policy.temperatures.size() != k)
-    throw Error("temperatures: {} do not fit {} exits", policy.temperatures.size(), k);
+    throw Error("temperatures: got {}, expected {}: one for each exit", policy.temperatures.size(),
+                k);
   for (const float temperature : policy.temperatures)
     if (!(temperature > 0) || !std::isfinite(temperature))
-      throw Error("temperatures: {} is not a finite number above 0", temperature);
+      throw Error("temperatures: expected finite numbers above 0, got {}", temperature);
   if (policy.ensemble_weights.size() != (policy.ensemble == Ensemble::weighted ? k : 0))
-    throw Error("ensemble_weights: {} do not fit {} exits and the ensemble \"{}\"",
-                policy.ensemble_weights.size(), k, to_string(policy.ensemble));
+    throw Error(
+        "ensemble_weights: got {}, expected {} if the ensemble is weighted and none otherwise; it "
+        "is "
+        "\"{}\"",
+        policy.ensemble_weights.size(), k, to_string(policy.ensemble));
   for (const float weight : policy.ensemble_weights)
     if (!(weight >= 0) || !std::isfinite(weight))
-      throw Error("ensemble_weights: {} is not a finite number of at least 0", weight);
+      throw Error("ensemble_weights: expected finite numbers of at least 0, got {}", weight);
   if (policy.ensemble == Ensemble::weighted && !(policy.ensemble_weights.front() > 0))
-    throw Error("ensemble_weights: that of exit 1 must be above 0, or it has no answer");
+    throw Error(
+        "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no other");
 }
 
 namespace {
 
-// Adds one exit's distribution to the sum, and writes the mean of all so far to p.
+// Adds the probabilities of one exit to the ensemble and writes the mean of all exits so far to
+// opinion.p.
 void join(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion) {
   const auto k = static_cast<std::size_t>(exit_index);
   const double temperature = policy.temperatures[k];
@@ -165,10 +173,10 @@ void listen(const Policy& policy, int exit_index, std::span<const float> logits,
       opinion.weight = 0;
     }
     join(policy, exit_index, logits, opinion);
-    // From the finer numbers: rounded probabilities may tie where these do not.
+    // The sums are in double: the probabilities in float may be equal where the sums differ.
     answer = detail::first_largest(opinion.sum);
   }
-  // An exit that says nothing agrees with none, before it or after.
+  // An exit whose probabilities are NaN agrees with no other exit.
   const bool agrees = !first && opinion.streak > 0 && static_cast<int>(answer) == opinion.answer;
   opinion.streak = std::isnan(opinion.p[answer]) ? 0 : agrees ? opinion.streak + 1 : 1;
   opinion.answer = static_cast<int>(answer);

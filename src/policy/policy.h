@@ -7,74 +7,85 @@
 
 namespace offramp {
 
-/// How sure an exit is; larger is surer.
+/// The score that says how sure an exit is of an image; a larger score is surer.
 enum class Criterion {
   confidence,  ///< largest probability
   entropy,     ///< 1 - H(p) / log C (after BranchyNet, Teerapittayanon et al., 2016)
   margin,      ///< largest minus second largest probability
-  patience,  ///< how many exits up to this one give its answer in a row (PABEE, Zhou et al., 2020)
+  /// The number of exits in a row, this one included, that predict the same class (PABEE, Zhou et
+  /// al., 2020).
+  patience,
 };
 
-/// What exit k answers with: its own probabilities, or a mean of those of exits 1 … k.
+/// Which probabilities exit k classifies with: its own, or a mean of those of exits 1 … k.
 enum class Ensemble {
   off,
-  mean,       ///< arithmetic
-  geometric,  ///< normalised again
-  weighted,   ///< arithmetic, with one non-negative weight per exit
+  mean,       ///< arithmetic mean
+  geometric,  ///< geometric mean, scaled to the sum 1
+  weighted,   ///< arithmetic mean with one non-negative weight per exit
 };
 
-/// Thresholds of the early exits; one without a value is never stopped at.
+/// The thresholds of the early exits. No image stops at an exit whose threshold has no value.
 using Thresholds = std::vector<std::optional<float>>;  // [K - 1]
 
-/// When an image may stop. Everything in it applies to logits of one network with K exits.
+/// The rule that decides at which exit an image stops. It applies to the logits of one network with
+/// K exits.
 struct Policy {
   Criterion criterion = Criterion::confidence;
-  Thresholds thresholds;            ///< [K - 1] stop at the first exit whose score reaches its own
-  std::vector<float> temperatures;  ///< [K] p = softmax(z / T) (Guo et al., 2017)
+  Thresholds
+      thresholds;  ///< [K - 1] an image stops at the first exit whose score reaches its threshold
+  std::vector<float> temperatures;  ///< [K] T in p = softmax(z / T) (Guo et al., 2017)
   Ensemble ensemble = Ensemble::off;
-  std::vector<float> ensemble_weights;  ///< [K] where ensemble is weighted, else empty
+  std::vector<float> ensemble_weights;  ///< [K] for Ensemble::weighted, otherwise empty
 
   int num_exits() const { return static_cast<int>(temperatures.size()); }
   bool operator==(const Policy&) const = default;
 };
 
-/// A policy that never stops early: temperatures 1, no threshold.
+/// Returns a policy that never stops early: all temperatures are 1, no exit has a threshold.
 Policy never_stop(int exits);
 
-/// @throws Error naming the field if sizes do not fit K exits, or a value cannot be used
+/// Checks that a policy can be used for a network with this many exits.
+/// @throws Error naming the field if its size does not match the number of exits or a value is not
+/// allowed
 void check(const Policy& policy, int exits);
 
-/// What the exits so far say of one image. The first exit begins it anew, so that one serves image
-/// after image without an allocation.
+/// The result of the exits that one image has passed so far. Exit 1 resets it, so one object can be
+/// reused for many images without allocating memory.
 struct Opinion {
-  std::vector<float> p;         ///< [classes] probabilities, of the exit or of the ensemble so far
-  int answer = 0;               ///< the class of the largest, the first of equals
-  float score = 0;              ///< of the policy's criterion
-  int streak = 0;               ///< exits up to this one that agree; 0 where p is NaN
-  std::vector<double> sum;      ///< [classes] of the ensemble's members, weighted
-  double weight = 0;            ///< of the members
-  std::vector<double> scratch;  ///< [classes]
+  std::vector<float> p;  ///< [classes] probabilities of the latest exit, or of the ensemble so far
+  int answer = 0;        ///< the class with the largest probability, the first if several are equal
+  float score = 0;       ///< the score by the policy's criterion
+  int streak = 0;        ///< number of exits in a row that predict `answer`; 0 where p is NaN
+  std::vector<double> sum;      ///< [classes] weighted sum over the exits of the ensemble so far
+  double weight = 0;            ///< sum of the weights of these exits
+  std::vector<double> scratch;  ///< [classes] temporary values
 };
 
-/// Takes in exit `exit_index` of an image whose earlier exits have been taken in, in order: all of
-/// the opinion but its score. @param logits  [classes]
+/// Updates everything but the score with the logits of one exit. The exits of an image must be
+/// given in order, starting with exit_index 0. @param logits  [classes]
 void listen(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion);
 
-/// How sure the opinion is; NaN, which reaches no threshold, where its logits were NaN or infinite.
+/// Returns the score of the latest exit. It is NaN, which reaches no threshold, if the logits were
+/// NaN or infinite.
 float score(Criterion criterion, const Opinion& opinion);
 
-/// listen() and score(), and whether the image stops here; at the last exit always.
-/// The one function that decides: runtime and evaluation both call it.
+/// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
+/// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
+/// with this function, so they cannot differ.
 bool consult(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion);
 
-/// Numerically stable softmax of z / temperature. @param p  [classes], may be z itself
+/// Computes the softmax of logits / temperature in a numerically stable way.
+/// @param p  [classes] receives the probabilities; it may be the memory of `logits`
 void softmax(std::span<const float> logits, float temperature, std::span<float> p);
 
-/// Of one exit's probabilities alone; not for patience.
-/// @param p  [classes] probabilities, at least one
+/// Returns the score of a single exit from its probabilities. Patience depends on earlier exits, so
+/// it has no such score. @param p  [classes] probabilities, at least one
+/// @throws Error for patience
 float score(Criterion criterion, std::span<const float> p);
 
-/// The index of the largest value, the first of equals; NaN never wins.
+/// Returns the index of the largest value, the first one if several are equal. NaN counts as
+/// smaller than every number.
 int argmax(std::span<const float> values);
 
 std::string_view to_string(Criterion criterion);

@@ -11,7 +11,8 @@
 namespace offramp {
 namespace {
 
-// Derivatives of the mean negative log-likelihood by b = 1 / T: E_p[z] - z_label and Var_p[z].
+// The first and second derivative of the negative log-likelihood with respect to b = 1 / T, summed
+// over the images: E_p[z] - z_label and Var_p[z].
 struct Slope {
   double first = 0, second = 0;
 };
@@ -25,7 +26,7 @@ Slope slope_at(double b, std::span<const float> logits, std::span<const std::int
     const detail::Moments m = detail::moments(z, largest, b);
     const double mean = m.first / m.sum;
     const double first = mean - (z[static_cast<std::size_t>(labels[i])] - largest);
-    if (!std::isfinite(first)) continue;  // so is one of the logits
+    if (!std::isfinite(first)) continue;  // one of the logits is not finite
     slope.first += first;
     slope.second += m.second / m.sum - mean * mean;
   }
@@ -34,7 +35,7 @@ Slope slope_at(double b, std::span<const float> logits, std::span<const std::int
 
 constexpr double kLeastWeight = 1e-3;
 
-// Scales non-negative weights to the sum 1 and lifts those below the least to it.
+// Scales non-negative weights to the sum 1 and raises those below kLeastWeight to it.
 void settle(std::vector<double>& weights) {
   std::vector<bool> lifted(weights.size());
   for (bool changed = true; changed;) {
@@ -59,17 +60,19 @@ double fit_temperature(std::span<const float> logits, std::span<const std::int64
   double low = 1 / kHighestTemperature, high = 1 / kLowestTemperature;
   const double at_low = slope_at(low, logits, labels).first;
   const double at_high = slope_at(high, logits, labels).first;
-  if (at_low == 0 && at_high == 0) return 1;  // convex, so level in between
+  if (at_low == 0 && at_high == 0) return 1;  // the function is convex, so it is constant
   if (at_low >= 0) return kHighestTemperature;
   if (at_high <= 0) return kLowestTemperature;
   double b = 1;
-  // Newton's steps, and a halving of the bracket where one would leave it.
+  // Newton's method; where a step would leave the bracket [low, high], the bracket is halved
+  // instead.
   for (int i = 0; i < 200 && high - low > 1e-12 * high; ++i) {
     const Slope slope = slope_at(b, logits, labels);
     (slope.first < 0 ? low : high) = b;
     const double next = slope.second > 0 ? b - slope.first / slope.second : 0.5 * (low + high);
-    // The next step would be about this one's square. Asked before the bracket, one of whose ends
-    // is b by now: a step too small to move b is an arrival, not a way out.
+    // Newton's method has converged if the step is tiny. This test comes before the test against
+    // the bracket: b is now one end of it, and a step too small to change b must not halve the
+    // bracket.
     if (slope.second > 0 && std::abs(next - b) <= 1e-8 * b) return 1 / next;
     b = next > low && next < high ? next : 0.5 * (low + high);
   }
@@ -88,7 +91,8 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
     for (std::size_t e = 0; e < k; ++e) total += weights[e] * given(e, i);
     return total;
   };
-  // An image that every exit gives nothing says nothing about the weights.
+  // An image to whose label every exit gives the probability 0 is skipped: it carries no
+  // information about the weights.
   const auto log_likelihood = [&](const std::vector<double>& weights) {
     double sum = 0;
     for (std::size_t i = 0; i < images; ++i)
@@ -109,8 +113,8 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
     return next;
   };
 
-  // Exits agree on most images, so that plain expectation maximisation creeps: its steps are
-  // extrapolated (SQUAREM, Varadhan, Roland, 2008), where that does not lose likelihood.
+  // Exits agree on most images, so plain expectation maximisation converges slowly. Its steps are
+  // extrapolated (SQUAREM, Varadhan, Roland, 2008) unless that lowers the likelihood.
   std::vector<double> weights(k, 1.0 / static_cast<double>(k));
   for (int round = 0; round < 500; ++round) {
     const std::vector<double> once = maximise(weights), twice = maximise(once);

@@ -12,7 +12,7 @@ namespace {
 
 using Index = std::uint32_t;
 
-// Work of the exhaustive part of search_each, in visits of an image.
+// The largest number of image visits in the exhaustive part of search_each().
 constexpr double kMostVisits = 2e8;
 
 bool better(const SearchGoal& goal, std::int64_t good, double cost, const Choice& than) {
@@ -21,19 +21,20 @@ bool better(const SearchGoal& goal, std::int64_t good, double cost, const Choice
 }
 
 bool keeps_to(const SearchGoal& goal, std::int64_t good, double cost) {
-  // Costs are sums in another order here and there: a hair above the limit is the limit.
+  // The tolerance allows for rounding: costs are sums whose order differs between callers.
   return good >= goal.least_good && cost <= goal.most_cost * (1 + 1e-12);
 }
 
-// Of counts, always in the order of the exits: equal counts cost the same to the last bit, however
-// a search came by them.
+// Returns the total cost of the images that stopped at each exit. The sum is always in the order of
+// the exits, so equal counts give the same bits in every search.
 double cost_of(std::span<const std::int64_t> stopped, std::span<const double> costs) {
   double cost = 0;
   for (std::size_t k = 0; k < costs.size(); ++k) cost += static_cast<double>(stopped[k]) * costs[k];
   return cost;
 }
 
-// Images by falling score at one exit, equal ones by number; without those whose score is NaN.
+// Returns the images in the order of decreasing score at one exit, images with equal scores in the
+// order of their index. Images whose score is NaN are left out.
 std::vector<Index> order_of(std::span<const float> scores) {
   std::vector<Index> order;
   for (std::size_t i = 0; i < scores.size(); ++i)
@@ -44,7 +45,7 @@ std::vector<Index> order_of(std::span<const float> scores) {
   return order;
 }
 
-// Searches over thresholds with what search_shared and search_each have in common.
+// The searches of search_shared() and search_each(), which keep one best choice.
 class Search {
  public:
   Search(const ExitTable& table, const SearchGoal& goal) : table_(table), goal_(goal) {
@@ -67,8 +68,8 @@ class Search {
   }
 
   void shared() {
-    // An image moves to an earlier exit when the threshold falls to a score that no exit before has
-    // reached.
+    // As the threshold decreases, an image moves to an earlier exit each time it reaches a score of
+    // that exit which is above the scores of all exits before.
     struct Move {
       float threshold;
       std::size_t from, to;
@@ -108,8 +109,8 @@ class Search {
 
   void each() {
     const std::size_t last = exits() - 1;
-    if (last < 2) return;  // one threshold: shared() has seen all there is
-    // Grids of the exits before the last early one; that one is swept exactly.
+    if (last < 2) return;  // with at most one early exit, shared() is exhaustive
+    // The last early exit tries every score; the exits before it use a grid.
     const double visits = kMostVisits / std::max<double>(1, static_cast<double>(images()));
     const auto levels = static_cast<std::size_t>(std::clamp(
         std::floor(std::pow(visits, 1.0 / static_cast<double>(last - 1))) - 1, 1.0, 1e6));
@@ -120,7 +121,8 @@ class Search {
     descend(0, levels, {images(), good_last, 0, 0});
   }
 
-  // Sweeps one exit's threshold with all others as they are, until that helps no more.
+  // Optimises the threshold of one exit after the other, with the others fixed, until no change
+  // improves the result.
   void polish() {
     if (!best_) return;
     for (bool improved = true; improved;) {
@@ -136,13 +138,12 @@ class Search {
   const std::optional<Choice>& best() const { return best_; }
 
  private:
-  // Images that have not left yet, how many of them the last exit is good for, and what those that
-  // left have brought.
+  // The intermediate result of the grid search after the thresholds of some exits were chosen.
   struct Rest {
-    std::size_t alive;
-    std::int64_t good_at_last;
-    std::int64_t good_left;
-    double cost_left;  // exit by exit, as cost_of() adds them
+    std::size_t alive;          // images that have not stopped yet
+    std::int64_t good_at_last;  // of these, the ones for which the last exit is good
+    std::int64_t good_left;     // good images among those that have stopped
+    double cost_left;           // cost of those that have stopped, summed as in cost_of()
   };
 
   void descend(std::size_t k, std::size_t levels, Rest rest) {
@@ -191,13 +192,14 @@ class Search {
     for (const Index i : left) alive_[i] = 1;
   }
 
-  // Whether the best that may still come of exits from `k` on would be wanted.
+  // Whether an optimistic estimate for the exits from `k` on is within the limits and better than
+  // the best choice so far. If not, the search skips them.
   bool promises(std::size_t k, const Rest& rest) const {
     const double least_cost = *std::min_element(
         table_.costs.begin() + static_cast<std::ptrdiff_t>(k), table_.costs.end());
     const auto alive = static_cast<std::int64_t>(rest.alive);
     const std::int64_t most_good = rest.good_left + alive;
-    // A hair less, for the order in which costs are added.
+    // The factor allows for rounding, because costs may be added in another order.
     const double cost = (rest.cost_left + static_cast<double>(alive) * least_cost) * (1 - 1e-12);
     return keeps_to(goal_, most_good, cost) && (!best_ || better(goal_, most_good, cost, *best_));
   }
@@ -320,7 +322,7 @@ std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& go
 std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal) {
   Search search(table, goal);
   search.shared();
-  search.polish();  // a second place to start from than the grid's best
+  search.polish();  // starts from the shared threshold; below, from the best of the grid
   search.each();
   search.polish();
   return search.best();
@@ -331,11 +333,11 @@ std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   const std::size_t last = exits - 1;
-  // Of each early exit: its images from the surest down, and where its steps end among them.
+  // The possible steps of one early exit.
   struct Steps {
-    std::vector<Index> order;
-    std::vector<std::size_t> ends;
-    std::size_t taken = 0;
+    std::vector<Index> order;       // images by decreasing score
+    std::vector<std::size_t> ends;  // for each step, how many images of `order` it includes
+    std::size_t taken = 0;          // steps that the path has taken so far
   };
   std::vector<Steps> steps(last);
   for (std::size_t k = 0; k < last; ++k) {
@@ -358,9 +360,9 @@ std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
   const auto begin_of = [&](std::size_t k) {
     return steps[k].taken == 0 ? 0 : steps[k].ends[steps[k].taken - 1];
   };
-  // What lowering exit k's threshold saves for each image it does no good to, at the best of all
-  // the places it could be lowered to: the next step alone may be of images that left before, or
-  // of very many that are tied.
+  // Returns the largest ratio of saved cost to good images lost + 1 over all levels to which exit
+  // k's threshold could be lowered. The next level alone would mislead: its images may have stopped
+  // earlier already, or many images may share its score.
   const auto promise = [&](std::size_t k) {
     const Steps& of = steps[k];
     const double cost = cost_of(stopped, table.costs);

@@ -10,63 +10,69 @@
 
 namespace offramp {
 
-/// What every exit says of every image under a policy, its thresholds left aside.
+/// The score and the predicted class of every exit for every image under a policy. They do not
+/// depend on its thresholds.
 struct Judgements {
   int exits = 0;
   std::int64_t images = 0;
   std::vector<float> scores;          ///< [K, N]
-  std::vector<std::int32_t> answers;  ///< [K, N]
+  std::vector<std::int32_t> answers;  ///< [K, N] predicted classes
 };
 
+/// Computes the score and the predicted class of every exit for every image.
 /// @param logits  [K, N, classes]
 Judgements judge(const Policy& policy, std::span<const float> logits, int classes);
 
-/// What there is to choose thresholds from: for each exit and image the score, and whether stopping
-/// there is good (right, or harmless). A view.
+/// The data from which thresholds are chosen: for each exit and image the score, and whether it is
+/// good to stop there (correct, or harmless). The memory belongs to the caller.
 struct ExitTable {
   int exits = 0;
   std::int64_t images = 0;
-  std::span<const float> scores;       ///< [K, N]; a NaN is never sure enough
-  std::span<const std::uint8_t> good;  ///< [K, N] 1 or 0
-  std::span<const double> costs;       ///< [K] of an image that stops there
+  std::span<const float> scores;       ///< [K, N]; a NaN reaches no threshold
+  std::span<const std::uint8_t> good;  ///< [K, N] 1 if it is good to stop there, otherwise 0
+  std::span<const double> costs;       ///< [K] cost of an image that stops at exit k
 };
 
-/// What thresholds do on the images of a table.
+/// Thresholds and their result on the images of a table.
 struct Choice {
   Thresholds thresholds;  ///< [K - 1]
-  std::int64_t good = 0;  ///< images that stop where it is good
-  double total_cost = 0;  ///< of the images' counts per exit: equal counts, equal bits
+  std::int64_t good = 0;  ///< number of images that stop where it is good
+  double total_cost = 0;  ///< sum of the images' costs; equal counts per exit give equal bits
 };
 
-/// The limits that a choice must keep to, and which of those that do is wanted. `calibrate` asks
-/// for the best within a cost; bench/guarantee compares it with the cheapest that has a count of
-/// good images.
+/// The limits that thresholds must satisfy, and which thresholds within the limits are the best.
+/// `offramp calibrate` searches for the most good images within a cost; bench/guarantee searches
+/// for the lowest cost with enough good images.
 struct SearchGoal {
-  std::int64_t least_good = 0;
-  double most_cost = std::numeric_limits<double>::infinity();  ///< total
-  bool cheapest = true;  ///< else the one with most good images; the other quantity breaks ties
+  std::int64_t least_good = 0;  ///< smallest allowed number of good images
+  double most_cost = std::numeric_limits<double>::infinity();  ///< largest allowed total cost
+  /// True: the lowest cost is best; false: the most good images. The other quantity breaks ties.
+  bool cheapest = true;
 };
 
-/// Counts what thresholds do, image by image.
+/// Counts the good images and the cost that thresholds give.
 Choice tally(const ExitTable& table, const Thresholds& thresholds);
 
-/// The same as tally() of each, for thresholds that only get lower from one to the next.
+/// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
 std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path);
 
-/// The best single threshold for all early exits, exactly. nullopt if none keeps to the limits.
+/// Returns the best single threshold for all early exits by an exact search. Returns nullopt if
+/// none is within the limits.
 std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& goal);
 
-/// The best thresholds, one per early exit. Exact for up to two early exits and 20,000 images or
-/// so; beyond, exact over the last early exit's threshold and a grid of quantiles of the others',
-/// then improved one exit at a time. Never worse than search_shared.
+/// Returns the best thresholds, one per early exit. The search is exact for up to two early exits
+/// and about 20,000 images. For more, it is exact over the last early exit's threshold and uses a
+/// grid of quantiles for the others, then improves one exit at a time. The result is never worse
+/// than that of search_shared(). Returns nullopt if no thresholds are within the limits.
 std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal);
 
-/// Steps of each exit's threshold on a path that policies are chosen from: quantiles of its scores.
+/// The number of quantiles of an exit's scores that its threshold takes along a path.
 inline constexpr int kPathLevels = 200;
 
-/// Ever bolder thresholds, from those at which nothing stops early: each step lowers to the next of
-/// `levels` quantiles the threshold of the exit that promises most, which is the cost it saves for
-/// each image it does no good to, at the best of all places it could be lowered to.
+/// Returns a greedy path of thresholds, beginning with thresholds at which no image stops early.
+/// Each step lowers the threshold of one exit to the next of `levels` quantiles of its scores. The
+/// exit is the one with the largest gain: the maximum, over all quantiles it could be lowered to,
+/// of (cost saved) / (good images lost + 1).
 std::vector<Thresholds> bold_path(const ExitTable& table, int levels);
 
 }  // namespace offramp

@@ -14,14 +14,14 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// Four images of two classes at two exits; exit 1 is right on images 0 and 1, exit 2 on 0, 2, 3.
+// Four images of two classes and two exits. Exit 1 is correct on images 0 and 1, exit 2 on 0, 2, 3.
 class Controls : public testing::Test {
  protected:
   std::vector<std::int64_t> labels = {0, 1, 1, 0};
-  std::vector<float> logits = {2, 1, 0, 3, 4, 1, 0, 1,   // exit 1 names 0 1 0 1
-                               5, 0, 1, 0, 0, 2, 3, 1};  // exit 2 names 0 0 1 0
+  std::vector<float> logits = {2, 1, 0, 3, 4, 1, 0, 1,   // exit 1 predicts 0 1 0 1
+                               5, 0, 1, 0, 0, 2, 3, 1};  // exit 2 predicts 0 0 1 0
   LogitsView view{logits, labels, 2, 2};
-  std::vector<std::int64_t> policy = {0, 1, 1, 0};  // right on all
+  std::vector<std::int64_t> policy = {0, 1, 1, 0};  // correct on all images
   std::vector<double> costs = {0.25, 1.5};
 };
 
@@ -37,7 +37,7 @@ TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
   EXPECT_DOUBLE_EQ(control.accuracy_interval->low, wilson(2, 4).low);
 }
 
-// Shares 1/4 and 3/4: right with probability 1, 1/4, 3/4, 3/4.
+// With shares 1/4 and 3/4, a random exit is correct with probability 1, 1/4, 3/4, 3/4.
 TEST_F(Controls, ExpectWhatRandomExitsGive) {
   const std::vector<double> shares = {0.25, 0.75};
   const Control control = random_exits(view, policy, shares, costs);
@@ -45,7 +45,7 @@ TEST_F(Controls, ExpectWhatRandomExitsGive) {
   EXPECT_DOUBLE_EQ(control.relative_cost, 0.25 * 0.25 + 0.75 * 1.5);
   EXPECT_FALSE(control.accuracy_interval);
   EXPECT_DOUBLE_EQ(control.difference, 1.25 / 4);
-  // Differences 0, 3/4, 1/4, 1/4: variance (0 + 9 + 1 + 1) / 64 - (5 / 16)^2.
+  // The differences are 0, 3/4, 1/4, 1/4 with the variance (0 + 9 + 1 + 1) / 64 - (5 / 16)^2.
   const double half = 1.959963984540054 * std::sqrt((11.0 / 64 - 25.0 / 256) / 4);
   EXPECT_NEAR(control.difference_interval.low, 1.25 / 4 - half, 1e-12);
   EXPECT_NEAR(control.difference_interval.high, 1.25 / 4 + half, 1e-12);
@@ -55,7 +55,7 @@ TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
   const Control all_right = oracle(view, policy, costs);
   EXPECT_DOUBLE_EQ(all_right.accuracy, 1);
   EXPECT_DOUBLE_EQ(all_right.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
-  labels[0] = 1;  // no exit names it right: it may as well leave at once
+  labels[0] = 1;  // no exit is correct, so the image stops at exit 1
   const Control missing = oracle(view, policy, costs);
   EXPECT_DOUBLE_EQ(missing.accuracy, 0.75);
   EXPECT_DOUBLE_EQ(missing.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
@@ -63,9 +63,9 @@ TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
 
 TEST_F(Controls, RefuseSizesThatDoNotFit) {
   EXPECT_THAT([&] { control_of(labels, policy, std::vector<std::int64_t>{1}, 1); },
-              ThrowsMessage<Error>(HasSubstr("1 answers")));
+              ThrowsMessage<Error>("got 1 predictions for 4 images"));
   EXPECT_THAT([&] { random_exits(view, policy, std::vector<double>{1}, costs); },
-              ThrowsMessage<Error>("1 values do not fit 2 exits"));
+              ThrowsMessage<Error>("got 1 values, expected 2: one for each exit"));
   EXPECT_THAT([&] { control_of({}, {}, {}, 1); }, ThrowsMessage<Error>("no image to compare on"));
 }
 

@@ -64,7 +64,7 @@ TEST(LogitsFile, RefusesWhatItCannotUse) {
                  "tensor \"labels\": got F32, expected I64");
   expect_refused(
       {{"logits", logits}, {"labels", HostTensor::of({3}, std::vector<std::int64_t>(3))}},
-      "3 labels for the logits of 2 images");
+      "got 3 labels, but logits of 2 images");
   expect_refused({{"logits", HostTensor::of({0, 2, 2}, std::vector<float>{})}, {"labels", labels}},
                  "tensor \"logits\": 0 exits");
   expect_refused({{"logits", HostTensor::of({2, 2, 0}, std::vector<float>{})}, {"labels", labels}},

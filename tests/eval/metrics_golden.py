@@ -1,5 +1,5 @@
 """Prints the golden values of metrics_test.cpp, computed with numpy from the same formula for the
-logits. Independent of the C++ code: every measure is written from its definition.
+logits. It is independent of the C++ code: every metric is computed from its definition.
 
     python3 tests/eval/metrics_golden.py
 """

@@ -14,7 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::ThrowsMessage;
 
-/// Logits and labels that own their values.
+/// Logits and labels together with their memory.
 struct Example {
   int exits = 1, classes = 2;
   std::vector<float> logits;
@@ -29,21 +29,21 @@ struct Example {
 
 float logit(double p) { return static_cast<float>(std::log(p)); }
 
-// Golden values: the formula of Bonett and Price in Python's doubles.
+// The golden values come from the formula of Bonett and Price, computed in Python.
 TEST(PairedDifference, GivesKnownIntervals) {
   const Interval interval = paired_difference(30, 50, 10000);
   EXPECT_NEAR(interval.low, -0.0037736352967787413, 1e-15);
   EXPECT_NEAR(interval.high, -0.0002255648631892661, 1e-15);
-  // Nothing changed: still an interval, and around 0.
+  // Without any change the interval is not empty, and it contains 0.
   EXPECT_LT(paired_difference(0, 0, 100).low, 0);
   EXPECT_DOUBLE_EQ(paired_difference(0, 0, 100).low, -paired_difference(0, 0, 100).high);
 }
 
 TEST(Wilson, GivesKnownIntervals) {
-  // The roots of |p - 0.8| = z sqrt(p (1 - p) / 10), found by bisection in Python.
+  // The golden values are the roots of |p - 0.8| = z sqrt(p (1 - p) / 10), found by bisection.
   EXPECT_NEAR(wilson(8, 10).low, 0.4901624715366417, 1e-12);
   EXPECT_NEAR(wilson(8, 10).high, 0.9433178485456247, 1e-12);
-  // By hand: z² / (n + z²) with z² = 3.841458820694124.
+  // Computed by hand: z² / (n + z²) with z² = 3.841458820694124.
   EXPECT_EQ(wilson(0, 20).low, 0);
   EXPECT_NEAR(wilson(0, 20).high, 3.841458820694124 / 23.841458820694124, 1e-12);
   EXPECT_NEAR(wilson(20, 20).low, 20 / 23.841458820694124, 1e-12);
@@ -51,7 +51,8 @@ TEST(Wilson, GivesKnownIntervals) {
 }
 
 TEST(Metrics, AreThoseComputedByHand) {
-  // Exit 1: p(label) = 3/4 right, 1/4 wrong. Exit 2: 1/2 (a tie: the first class) and 1/2.
+  // Exit 1 gives the label 3/4 for one image (correct) and 1/4 for the other (wrong). Exit 2 gives
+  // 1/2 for both; in a tie the first class is predicted.
   const Example example{
       2, 2, {logit(0.75), logit(0.25), logit(0.75), logit(0.25), 0, 0, 0, 0}, {0, 1}};
   const Metrics metrics = example.measured();
@@ -59,14 +60,15 @@ TEST(Metrics, AreThoseComputedByHand) {
   ASSERT_EQ(metrics.exits.size(), 2u);
   EXPECT_EQ(metrics.exits[0].accuracy, 0.5);
   EXPECT_NEAR(metrics.exits[0].nll, -(std::log(0.75) + std::log(0.25)) / 2, 1e-7);
-  EXPECT_NEAR(metrics.exits[0].ece, 0.25, 1e-7);  // one bin: accuracy 0.5, confidence 0.75
+  // Both images are in the same bin, with accuracy 0.5 and confidence 0.75.
+  EXPECT_NEAR(metrics.exits[0].ece, 0.25, 1e-7);
   EXPECT_EQ(metrics.exits[1].accuracy, 0.5);
   EXPECT_NEAR(metrics.exits[1].nll, std::log(2.0), 1e-12);
   EXPECT_NEAR(metrics.exits[1].ece, 0, 1e-12);
 }
 
 TEST(Metrics, CountOverthinking) {
-  // Answers of three exits per image, the label always class 0.
+  // Each row lists the classes that three exits predict for an image; the label is always 0.
   const int answers[][3] = {{0, 0, 0}, {0, 1, 1}, {1, 0, 0}, {1, 1, 0},
                             {1, 1, 1}, {1, 0, 1}, {0, 1, 0}, {1, 1, 1}};
   Example example{3, 2, {}, std::vector<std::int64_t>(8, 0)};
@@ -82,7 +84,7 @@ TEST(Metrics, CountOverthinking) {
 }
 
 TEST(Metrics, TellTheEnsemblesApart) {
-  // One image. p of exit 1: (0.90, 0.08, 0.02); of exits 2 and 3: (0.04, 0.48, 0.48).
+  // One image; p of exit 1: (0.90, 0.08, 0.02); of exits 2 and 3: (0.04, 0.48, 0.48).
   // mean: 0.327, 0.347, 0.327 -> class 1. geometric: 0.9·0.04² = 0.00144, 0.08·0.48² = 0.0184,
   // 0.0046 -> class 1. Weighted (8, 1, 1): 7.28, 1.60, 1.12 -> class 0.
   Example example{3, 3, {}, {0}};
@@ -97,8 +99,8 @@ TEST(Metrics, TellTheEnsemblesApart) {
   EXPECT_THAT(right({8, 1, 1}), ElementsAre(0, 0, 1));
   EXPECT_THAT(right({1, 1, 1}), ElementsAre(0, 0, 0));
   EXPECT_THAT(right({1, 0, 0}), ElementsAre(0, 0, 1));
-  // A mean of probabilities forgives one exit's certainty that it is wrong, a geometric one does
-  // not: p (0.70, 0.30), (0.70, 0.30), (0.0001, 0.9999).
+  // If one exit is certain of the wrong class, the arithmetic mean can still be correct, but the
+  // geometric mean is not: p is (0.70, 0.30), (0.70, 0.30), (0.0001, 0.9999).
   const Example veto{
       3, 2, {logit(0.7), logit(0.3), logit(0.7), logit(0.3), logit(1e-4), logit(0.9999)}, {1}};
   EXPECT_EQ(veto.measured().ensembles[0].accuracy, 1);
@@ -109,8 +111,9 @@ TEST(Metrics, TellTheEnsemblesApart) {
 }
 
 TEST(Metrics, PutAConfidenceOnABoundaryIntoTheLowerBin) {
-  // 15 equal classes: confidence 1/15, the end of the first bin, accuracy 1. Another image is wrong
-  // with a confidence just above, in the second bin. One shared bin would average them.
+  // With 15 equally likely classes the confidence is 1/15, the upper end of the first bin, and the
+  // image is correct. Another image is wrong with a slightly higher confidence, which lies in the
+  // second bin. If both were in the same bin, the error would be averaged.
   Example example{1, 15, std::vector<float>(30, 0.0f), {0, 1}};
   example.logits[15] = 1e-3f;
   const double above = std::exp(double{1e-3f}) / (std::exp(double{1e-3f}) + 14);
@@ -126,7 +129,7 @@ TEST(Metrics, CountSureAndRightAnswers) {
   EXPECT_THAT(example.measured().exits[0].confident_and_right, ElementsAre(3, 2, 1));
 }
 
-/// The logits of metrics_golden.py, from the same formula in double.
+/// Returns the logits of metrics_golden.py, from the same formula in double.
 Example golden() {
   constexpr int kImages = 200;
   Example example{3, 10, {}, {}};
@@ -145,7 +148,7 @@ Example golden() {
   return example;
 }
 
-// Printed by `python3 tests/eval/metrics_golden.py` (numpy 1.24).
+// The golden values were printed by `python3 tests/eval/metrics_golden.py` (numpy 1.24).
 TEST(Metrics, AgreeWithAnIndependentComputation) {
   const Metrics metrics = golden().measured({0.5, 2.0, 0.25});
   struct Expected {
@@ -162,7 +165,7 @@ TEST(Metrics, AgreeWithAnIndependentComputation) {
        0.0229595587048789,
        {171, 152, 61}},
   };
-  constexpr double kClose = 1e-12;  // sums of 200 terms near 1 in double
+  constexpr double kClose = 1e-12;  // allows for rounding of sums of 200 terms near 1 in double
   for (std::size_t k = 0; k < 3; ++k) {
     SCOPED_TRACE(k);
     EXPECT_EQ(metrics.exits[k].accuracy, expected[k].right / 200);
@@ -241,20 +244,23 @@ TEST(Metrics, RefuseWhatCannotBeMeasured) {
   EXPECT_THAT(refused({1, 2, {1, -std::numeric_limits<float>::infinity()}, {0}}),
               ThrowsMessage<Error>("exit 1: a logit of image index 0 is not finite: -inf"));
   EXPECT_THAT(refused({1, 2, {1, 2, 3, 4}, {0, 2}}),
-              ThrowsMessage<Error>("label 2 of image index 1 is not one of 2 classes"));
+              ThrowsMessage<Error>("label 2 of image index 1 is out of range for 2 classes"));
   EXPECT_THAT(refused({1, 2, {1, 2}, {-1}}),
-              ThrowsMessage<Error>("label -1 of image index 0 is not one of 2 classes"));
+              ThrowsMessage<Error>("label -1 of image index 0 is out of range for 2 classes"));
   EXPECT_THAT(refused({1, 2, {1, 2, 3}, {0}}),
               ThrowsMessage<Error>("3 logits do not fit 1 exits, 1 images and 2 classes"));
-  EXPECT_THAT(refused({1, 2, {}, {}}), ThrowsMessage<Error>("no image to measure"));
-  EXPECT_THAT(refused({0, 2, {}, {0}}, {1}), ThrowsMessage<Error>("logits of 0 exits"));
-  EXPECT_THAT(refused({1, 0, {}, {0}}), ThrowsMessage<Error>("logits of 0 classes"));
+  EXPECT_THAT(refused({1, 2, {}, {}}), ThrowsMessage<Error>("no image to evaluate"));
+  EXPECT_THAT(refused({0, 2, {}, {0}}, {1}),
+              ThrowsMessage<Error>("expected logits of at least 1 exit, got 0"));
+  EXPECT_THAT(refused({1, 0, {}, {0}}),
+              ThrowsMessage<Error>("expected logits of at least 1 class, got 0"));
   EXPECT_THAT(refused({1, 2, {1, 2}, {0}}, {1, 2}),
-              ThrowsMessage<Error>("2 ensemble weights for 1 exits"));
+              ThrowsMessage<Error>("ensemble weights: got 2, expected 1: one for each exit"));
   EXPECT_THAT(refused({1, 2, {1, 2}, {0}}, {0}),
-              ThrowsMessage<Error>("the ensemble weights are all zero"));
-  EXPECT_THAT(refused({1, 2, {1, 2}, {0}}, {-1}),
-              ThrowsMessage<Error>("ensemble weight -1 is not a finite number of at least 0"));
+              ThrowsMessage<Error>("ensemble weights: all are 0"));
+  EXPECT_THAT(
+      refused({1, 2, {1, 2}, {0}}, {-1}),
+      ThrowsMessage<Error>("ensemble weights: expected finite numbers of at least 0, got -1"));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-/// Three exits, two classes. Answers of the exits per image, and the label.
+/// Images of two classes. Each row has the classes that three exits predict, and the label.
 struct Example {
   std::vector<float> logits;
   std::vector<std::int64_t> labels;
@@ -28,14 +28,14 @@ struct Example {
   LogitsView view() const { return {logits, labels, 3, 2}; }
 };
 
-const Example kExample({{0, 0, 0, 0},    // right from exit 1 on: wasteful
-                        {0, 1, 1, 0},    // lost after exit 1
-                        {1, 0, 0, 0},    // right from exit 2 on: wasteful
-                        {1, 1, 0, 0},    // needs exit 3
-                        {1, 1, 1, 0},    // never right
-                        {0, 1, 0, 1},    // found at exit 2 and lost after it
-                        {1, 0, 1, 1},    // right at 1, wrong at 2, right at 3: wasteful
-                        {1, 1, 0, 1}});  // found at exit 1 and lost after exit 2
+const Example kExample({{0, 0, 0, 0},    // correct from exit 1 on: wasteful
+                        {0, 1, 1, 0},    // correct only at exit 1
+                        {1, 0, 0, 0},    // correct from exit 2 on: wasteful
+                        {1, 1, 0, 0},    // correct only at exit 3
+                        {1, 1, 1, 0},    // never correct
+                        {0, 1, 0, 1},    // correct only at exit 2
+                        {1, 0, 1, 1},    // correct at exits 1 and 3, wrong at 2: wasteful
+                        {1, 1, 0, 1}});  // correct at exits 1 and 2, wrong at 3
 
 TEST(OverthinkingByClass, CountsWhereAnswersAreFoundAndLost) {
   const auto rows = overthinking_by_class(kExample.view());
@@ -62,7 +62,7 @@ TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
   EXPECT_EQ(all.first_right, counts.first_right);
   EXPECT_EQ(all.lost_after, counts.lost_after);
   EXPECT_EQ(counts.rate(counts.oracle()), 7 / 8.0);
-  // By hand: 4 leave at exit 1, 2 at exit 2, 1 at exit 3.
+  // Computed by hand: 4 images stop at exit 1, 2 at exit 2 and 1 at exit 3.
   EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
 }
 

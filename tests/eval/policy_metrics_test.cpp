@@ -12,7 +12,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(PolicyMetrics, CountsWhatAPersonCounts) {
-  // Image:                               right/right, harmed, helped, both wrong, right/right
+  // Policy and reference of each image:  right/right, harmed, helped, both wrong, right/right
   const std::vector<std::int64_t> labels = {0, 1, 2, 0, 1};
   const std::vector<std::int64_t> answers = {0, 0, 2, 1, 1};
   const std::vector<std::int64_t> references = {0, 1, 1, 1, 1};
@@ -42,8 +42,8 @@ TEST(PolicyMetrics, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({0}, {1}), "");
   EXPECT_THAT(refusal({}, {}), HasSubstr("no image"));
   EXPECT_THAT(refusal({0, 1}, {1}), HasSubstr("do not fit 2 images"));
-  EXPECT_THAT(refusal({0}, {2}), HasSubstr("stopped at exit 3 of 2"));
-  EXPECT_THAT(refusal({0}, {-1}), HasSubstr("stopped at exit 0 of 2"));
+  EXPECT_THAT(refusal({0}, {2}), HasSubstr("exit 3 is out of range for 2 exits"));
+  EXPECT_THAT(refusal({0}, {-1}), HasSubstr("exit 0 is out of range for 2 exits"));
 }
 
 }  // namespace

@@ -19,10 +19,10 @@ struct Logits {
   LogitsView view(int exits, int classes) const { return {values, labels, exits, classes}; }
 };
 
-/// Two exits, two classes, five images of class 0; the gap is that class's lead.
+/// Five images of class 0 at two exits. `gap` is the logit of class 0 minus that of class 1.
 Logits five_images() {
   Logits logits{{}, {0, 0, 0, 0, 0}};
-  for (const float gap : {2.0f, 2.0f, -1.0f, 3.0f, -1.0f,  // exit 1: images 0, 1, 3 right
+  for (const float gap : {2.0f, 2.0f, -1.0f, 3.0f, -1.0f,  // exit 1 is correct on images 0, 1, 3
                           1.0f, -2.0f, 1.0f, -2.0f, -1.0f})
     logits.values.insert(logits.values.end(), {gap, 0.0f});
   return logits;
@@ -43,9 +43,9 @@ TEST(Readings, CountsFlows) {
   const std::vector<float> temperatures = {1, 1};
   const Flow flow = offramp::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
   EXPECT_EQ(flow.stays_right, 1);  // image 0
-  EXPECT_EQ(flow.gets_wrong, 2);   // 1, 3
-  EXPECT_EQ(flow.gets_right, 1);   // 2
-  EXPECT_EQ(flow.stays_wrong, 1);  // 4
+  EXPECT_EQ(flow.gets_wrong, 2);   // images 1, 3
+  EXPECT_EQ(flow.gets_right, 1);   // image 2
+  EXPECT_EQ(flow.stays_wrong, 1);  // image 4
 }
 
 TEST(Readings, GalleriesAreMostConfidentFirstAndTiesInOrder) {

@@ -8,7 +8,7 @@
 namespace offramp {
 namespace {
 
-/// The bin that a confidence alone falls into.
+/// Returns the bin of one confidence.
 std::size_t bin_of(double confidence) {
   Reliability reliability;
   reliability.add(confidence, true);
@@ -18,7 +18,7 @@ std::size_t bin_of(double confidence) {
   return bins.size();
 }
 
-// ceil(15 c) - 1 alone puts some of these into the neighbouring bin: the product rounds.
+// The formula ceil(15 c) - 1 puts some of these into the neighbouring bin, because 15 c is rounded.
 TEST(Reliability, PutsAConfidenceOnAnEdgeIntoTheBinBelow) {
   for (std::size_t edge = 1; edge <= 14; ++edge) {
     const double confidence = static_cast<double>(edge) / 15;
@@ -42,7 +42,7 @@ TEST(Reliability, ComparesConfidenceWithAccuracyBinByBin) {
   EXPECT_EQ(bins[7].images, 1);
   EXPECT_EQ(bins[0].images, 0);
   EXPECT_EQ(bins[0].confidence, 0);
-  // By hand: (|1 - 1.82| + |1 - 0.5|) / 3.
+  // Computed by hand: (|1 - 1.82| + |1 - 0.5|) / 3.
   EXPECT_DOUBLE_EQ(reliability.error(), (0.82 + 0.5) / 3);
 }
 

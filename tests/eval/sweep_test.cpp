@@ -28,7 +28,8 @@ Logits random_logits(std::uint64_t seed, int exits, int images, int classes) {
   KeyedRandom random(seed, 7);
   Logits result{exits, classes, {}, {}};
   for (int i = 0; i < exits * images * classes; ++i)
-    result.values.push_back(std::round(random.uniform(-3, 3) * 4) / 4);  // with ties
+    result.values.push_back(std::round(random.uniform(-3, 3) * 4) /
+                            4);  // rounded, so that ties occur
   for (int i = 0; i < images; ++i)
     result.labels.push_back(
         static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(classes))));
@@ -45,7 +46,7 @@ Policy shape_of(Ensemble ensemble, int exits) {
   return policy;
 }
 
-// Every point is what deciding image by image gives.
+// Every point equals the result of applying the policy image by image.
 TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
   Logits logits = random_logits(1, 4, 700, 5);
   logits.values[3] = std::numeric_limits<float>::quiet_NaN();
@@ -105,7 +106,7 @@ TEST(Sweep, EndsWithNeverStopping) {
   const Logits logits = random_logits(5, 4, 600, 4);
   for (const int count : {1, 2, 7, 1000}) {
     const auto thresholds = sweep_thresholds(never_stop(4), kAll, logits.view(), count);
-    EXPECT_EQ(thresholds[3].back(), 4);  // patience
+    EXPECT_EQ(thresholds[3].back(), 4);  // the list of patience ends in K
     for (const auto& list : thresholds) EXPECT_LE(list.size(), static_cast<std::size_t>(count));
     for (const Curve& curve : sweep(never_stop(4), kAll, thresholds, logits.view(),
                                     std::vector<double>{0.1, 0.4, 0.8, 1})) {

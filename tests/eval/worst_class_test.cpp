@@ -13,7 +13,7 @@ namespace {
 
 using testing::ThrowsMessage;
 
-/// Labels, the policy's answers and the last exit's; where an image stopped is not asked.
+/// Labels, and the classes that the policy and the last exit predict. The exits are not needed.
 struct Answers {
   std::vector<std::int64_t> labels, answers, references;
   std::vector<int> exits = {};
@@ -21,13 +21,14 @@ struct Answers {
   PolicyOutcome outcome() const { return {labels, exits, answers, references}; }
 };
 
-// Class 0: of 4 images one is harmed, one helped. Class 1: of 2 one is harmed. Class 2: of 3 none
-// is harmed, two wrong answers differ.
+// Class 0 has 4 images, of which one is harmed and one helped. Class 1 has 2 images, of which one
+// is harmed. Class 2 has 3 images, of which none is harmed; on two, both predictions are wrong but
+// differ.
 const Answers kThree = {.labels = {0, 0, 0, 0, 1, 1, 2, 2, 2},
                         .answers = {1, 0, 0, 0, 0, 1, 0, 0, 2},
                         .references = {0, 1, 0, 0, 1, 1, 1, 1, 2}};
 
-/// p with P(X ≤ count) = level for X ~ Binomial(images, p), by bisection.
+/// Returns p with P(X ≤ count) = level for X ~ Binomial(images, p), by bisection.
 double upper_by_hand(int count, int images, double level) {
   double low = 0, high = 1;
   for (int step = 0; step < 100; ++step) {
@@ -47,7 +48,7 @@ TEST(WorstClass, CountsHarmByClass) {
   EXPECT_EQ(worst.label, 1);
   EXPECT_EQ(worst.images, 2);
   EXPECT_EQ(worst.counted, 1);
-  // 1 of 2 at level 0.15 / 3: 1 - p² = 0.05.
+  // The bound for 1 of 2 images at level 0.15 / 3 is p with 1 - p² = 0.05.
   EXPECT_NEAR(worst.upper_bound, std::sqrt(0.95), 1e-9);
 }
 
@@ -56,11 +57,11 @@ TEST(WorstClass, LabelFreeCountsEveryOtherAnswer) {
   EXPECT_EQ(worst.label, 2);
   EXPECT_EQ(worst.images, 3);
   EXPECT_EQ(worst.counted, 2);
-  EXPECT_NEAR(worst.upper_bound, std::cbrt(0.95), 1e-9);  // 1 - p³ = 0.05
+  EXPECT_NEAR(worst.upper_bound, std::cbrt(0.95), 1e-9);  // the root of 1 - p³ = 0.05
 }
 
 TEST(WorstClass, IsTheHighestBoundRatherThanTheHighestRate) {
-  // Class 0: 2 of 40. Class 1: 0 of 2, of which next to nothing is known.
+  // Class 0 counts 2 of 40 images. Class 1 counts 0 of 2, too few for a low bound.
   Answers some;
   some.labels.assign(40, 0);
   some.labels.insert(some.labels.end(), 2, 1);
@@ -72,7 +73,7 @@ TEST(WorstClass, IsTheHighestBoundRatherThanTheHighestRate) {
   EXPECT_NEAR(worst.upper_bound, 1 - std::sqrt(0.05), 1e-9);
   EXPECT_GT(worst.upper_bound, upper_by_hand(2, 40, 0.05));
 
-  // With 60 more images of class 1 it is class 0.
+  // With 60 more images of class 1, class 0 has the highest bound.
   some.labels.insert(some.labels.end(), 60, 1);
   some.references.insert(some.references.end(), 60, 1);
   some.answers.insert(some.answers.end(), 60, 1);
@@ -93,9 +94,10 @@ TEST(WorstClass, RefusesSizesThatDoNotFitAndStrangeLabels) {
   Answers few = kThree;
   few.references.pop_back();
   EXPECT_THAT([&] { worst_class(few.outcome(), 3, false, 0.1); },
-              ThrowsMessage<Error>("9 answers and 8 references do not fit 9 images"));
+              ThrowsMessage<Error>(
+                  "got 9 predictions and 8 references, expected 9 of each: one for each image"));
   EXPECT_THAT([&] { worst_class(kThree.outcome(), 2, false, 0.1); },
-              ThrowsMessage<Error>("label 2 is not one of 2 classes"));
+              ThrowsMessage<Error>("label 2 is out of range for 2 classes"));
 }
 
 }  // namespace

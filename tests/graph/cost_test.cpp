@@ -29,12 +29,12 @@ BackboneOptions imagenet_options() {
 }
 
 TEST(Cost, OfSingleOperationsWorkedByHand) {
-  // 5 × 4 × 6 outputs, each of 3 channels × 3 × 3.
+  // There are 5 × 4 × 6 outputs; each needs 3 channels × 3 × 3 MACs.
   EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3}, {3, 6, 8}, {5, 4, 6}),
             (Count{5 * 4 * 6 * 27, 5 * 27}));
   EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3, .bias = true}, {3, 6, 8}, {5, 4, 6}),
             (Count{5 * 4 * 6 * 27, 5 * 27 + 5}));
-  // Depthwise: one channel per output.
+  // In a depthwise convolution each output reads one channel.
   EXPECT_EQ(
       count(Conv{.out_channels = 4, .kernel = 3, .padding = 1, .groups = 4}, {4, 7, 7}, {4, 7, 7}),
       (Count{4 * 49 * 9, 4 * 9}));
@@ -45,7 +45,8 @@ TEST(Cost, OfSingleOperationsWorkedByHand) {
 }
 
 TEST(Cost, OfResNet18OnSmallImages) {
-  // 3×3×3×64 stem, four stages of 3×3 convolutions, fc 512×10: the figure of the literature.
+  // The network has a 3×3×3×64 stem, four stages of 3×3 convolutions and fc 512×10. The figure is
+  // the one in the literature.
   const Cost cost = cost_of_network("resnet18", {});
   EXPECT_EQ(cost.plain_macs, 555'422'720);
   EXPECT_THAT(cost.exit_macs, testing::ElementsAre(555'422'720));
@@ -68,14 +69,15 @@ TEST(Cost, SharesOfResNet18AfterEveryBlock) {
 }
 
 TEST(Cost, OfPublishedNetworksOnLargeImages) {
-  // torchvision's documentation: resnet18 1.81 GMACs, 11689512; resnet34 3.66 GMACs, 21797672.
+  // Figures of torchvision's documentation: resnet18 1.81 GMACs, 11689512; resnet34 3.66 GMACs,
+  // 21797672.
   const Cost resnet18 = cost_of_network("resnet18", imagenet_options());
   EXPECT_EQ(resnet18.plain_macs, 1'814'073'344);
   EXPECT_EQ(resnet18.plain_parameters, 11'689'512);
   const Cost resnet34 = cost_of_network("resnet34", imagenet_options());
   EXPECT_EQ(resnet34.plain_macs, 3'663'761'408);
   EXPECT_EQ(resnet34.plain_parameters, 21'797'672);
-  // The MobileNet paper, table 1: 569 million MACs, 4.2 million parameters.
+  // Figures of the MobileNet paper, table 1: 569 million MACs, 4.2 million parameters.
   const Cost mobilenet = cost_of_network("mobilenet", imagenet_options());
   EXPECT_EQ(mobilenet.plain_macs, 568'740'352);
   EXPECT_EQ(mobilenet.plain_parameters, 4'231'976);
@@ -86,7 +88,8 @@ TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
   spec.exits = {"2", "4"};
   spec.heads = {"spp"};
   const Cost cost = cost_of(build_network(spec));
-  // Stem 1,769,472; a block of one size 75,497,472; one that halves the size 58,720,256.
+  // The stem has 1,769,472 MACs, a block that keeps the size 75,497,472, and a block that halves
+  // the size 58,720,256.
   const std::int64_t first = 1'769'472 + 2 * 75'497'472;
   const std::int64_t second = 58'720'256 + 75'497'472;
   const std::int64_t third = 2 * (58'720'256 + 75'497'472);
@@ -117,7 +120,7 @@ TEST(Cost, OfHeadsWithAConvolution) {
   NetworkSpec spec;
   spec.exits = {"3"};
   spec.heads = {"conv-avg"};
-  // The feature is 128×16×16: 8×8 outputs of 128 channels, 128 × 9 multiply-accumulates each.
+  // The feature is 128×16×16, so there are 8×8 outputs of 128 channels with 128 × 9 MACs each.
   const std::int64_t conv = 128 * 8 * 8 * 128 * 9;
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
             (Count{conv + 1280, 128 * 128 * 9 + 256 + 1290}));
@@ -126,7 +129,8 @@ TEST(Cost, OfHeadsWithAConvolution) {
             (Count{conv + 26880, 128 * 128 * 9 + 256 + 26890}));
   spec.heads = {"avg"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head, (Count{1280, 1290}));
-  // 8×8 outputs of 256 channels from 128, 4×4 of 256 from 256, and 21 bins of 256 channels.
+  // The convolutions have 8×8 outputs of 256 channels from 128 and 4×4 of 256 from 256. The linear
+  // layer reads 21 bins of 256 channels.
   const std::int64_t first = 8 * 8 * 256 * 128 * 9, second = 4 * 4 * 256 * 256 * 9;
   spec.heads = {"deep-spp"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
@@ -137,7 +141,8 @@ TEST(Cost, RefusesNetworksWhoseCostOverflows) {
   Graph graph{"heavy", {1, 32768, 65536}, 2, {}};
   std::vector<Node> nodes;
   std::string x = "input";
-  // Each costs 2^31 places × 32767² weights, about 2^61: near the most that one node can.
+  // Each node has 2^31 positions × 32767² weights, about 2^61 MACs, close to the maximum of one
+  // node.
   for (int i = 0; i < 8; ++i)
     x = append(nodes, fmt::format("conv{}", i),
                Conv{.out_channels = 1, .kernel = 32767, .padding = 16383}, {x});
@@ -147,8 +152,7 @@ TEST(Cost, RefusesNetworksWhoseCostOverflows) {
     cost_of(graph);
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(),
-                 "the network costs more multiply-accumulates than 63 bits can count");
+    EXPECT_STREQ(error.what(), "the network has more than 2^63 - 1 multiply-accumulates");
   }
 }
 

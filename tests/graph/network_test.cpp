@@ -58,7 +58,7 @@ TEST(Network, IsCutAfterTheUnitsAskedFor) {
 }
 
 TEST(Network, TakesSharesOfThePlainCost) {
-  // After block 1..8: 13.9, 27.5, 38.1, 51.7, 62.2, 75.8, 86.4, 100 %.
+  // The shares after blocks 1 to 8 are 13.9, 27.5, 38.1, 51.7, 62.2, 75.8, 86.4, 100 %.
   EXPECT_EQ(build_network(with({"15%", "45%"})), build_network(with({"1", "4"})));
   EXPECT_EQ(build_network(with({"0.1%"})), build_network(with({"1"})));
   EXPECT_EQ(build_network(with({"20.6%"})), build_network(with({"1"})));
@@ -73,7 +73,7 @@ TEST(Network, RefusesExitsThatAreNotThere) {
             "exit \"99999999999\" is beyond resnet18: it has 8 units, early exits go after unit 1 "
             "to 7");
   EXPECT_EQ(message_of(with({"99%"})),
-            "exit \"99%\" falls on the end of resnet18, which has its own classifier; the last "
+            "exit \"99%\" is at the end of resnet18, which has its own classifier; the last "
             "place for an early exit is after unit 7, at 86.4%");
   const std::string nonsense = " is neither the number of a unit nor a share such as \"15%\"";
   EXPECT_EQ(message_of(with({"0"})), "exit \"0\"" + nonsense);
@@ -88,9 +88,9 @@ TEST(Network, RefusesExitsThatAreNotThere) {
 
 TEST(Network, RefusesExitsThatRepeatOrRunBackwards) {
   EXPECT_EQ(message_of(with({"3", "3"})),
-            "exits \"3\" and \"3\" fall on the same place: after unit 3 (layer2.0)");
+            "exits \"3\" and \"3\" are at the same place: after unit 3 (layer2.0)");
   EXPECT_EQ(message_of(with({"13%", "15%"})),
-            "exits \"13%\" and \"15%\" fall on the same place: after unit 1 (layer1.0)");
+            "exits \"13%\" and \"15%\" are at the same place: after unit 1 (layer1.0)");
   EXPECT_EQ(message_of(with({"5", "2"})),
             "exit \"2\" (after unit 2) comes before exit \"5\" (after unit 5): list exits in the "
             "order of the network");
@@ -104,7 +104,7 @@ TEST(Network, RefusesWordsItDoesNotKnowNamingTheNearest) {
   std::vector<std::string> known;
   for (const Backbone& backbone : backbones()) known.push_back(backbone.name);
   EXPECT_EQ(message_of(spec),
-            fmt::format("unknown backbone \"transformer\"; known are: {}", fmt::join(known, ", ")));
+            fmt::format("unknown backbone \"transformer\"; known: {}", fmt::join(known, ", ")));
   spec = with({"1"});
   spec.heads = {"conv_spp"};
   EXPECT_EQ(message_of(spec), "unknown head \"conv_spp\"; did you mean \"conv-spp\"?");
@@ -124,9 +124,9 @@ TEST(Network, RefusesOptionsOutOfRange) {
   EXPECT_EQ(message({.classes = 1}), "a classifier needs at least 2 classes, got 1");
   EXPECT_EQ(message({.width = 0}), "the width must be at least 1, got 0");
   EXPECT_EQ(message({.input = {3, 50000, 50000}}),
-            "the network's input would have more than 2^31 elements: [3,50000,50000]");
+            "the network's input has more than 2^31 elements: [3,50000,50000]");
   EXPECT_EQ(message({.width = 1 << 30}),
-            "segment \"layer1.0\": node \"conv1\": the weight would have more than 2^31 elements: "
+            "segment \"layer1.0\": node \"conv1\": the weight has more than 2^31 elements: "
             "[1073741824,3,3,3]");
   EXPECT_EQ(message({.stem = Stem::imagenet}, "vgg11"),
             "backbone \"vgg11\": has no imagenet stem; its only stem is \"cifar\"");
@@ -174,7 +174,8 @@ TEST(Network, TakesAHeadForEachExitOrOneForAll) {
       nodes.push_back(segment.head.size());
     return nodes;
   };
-  // Pool and linear; convolution, norm and relu before; twice these. The network's own: two.
+  // The heads have 2 nodes (pool, linear), 5 (convolution, norm and relu before them) and 8 (twice
+  // these three). The network's own classifier has 2.
   EXPECT_THAT(heads_of({"1", "4"}, {"deep-spp", "conv-spp"}), testing::ElementsAre(8, 5, 2));
   EXPECT_THAT(heads_of({"1", "4"}, {"spp"}), testing::ElementsAre(2, 2, 2));
   EXPECT_THAT(heads_of({}, {"spp"}), testing::ElementsAre(2));
@@ -192,7 +193,7 @@ TEST(Network, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
   const Graph graph = build_network(spec);
   EXPECT_THAT(segment_names(graph), testing::ElementsAre("layer1.0 to layer2.1"));
   EXPECT_EQ(graph.segments[0].head.back().name, "classifier.fc");
-  // What leaving there costs, but for the heads that are asked before.
+  // The cost equals that of stopping there, without the cost of the heads before.
   NetworkSpec whole = with({"4"});
   whole.heads = {"conv-spp"};
   EXPECT_EQ(cost_of(graph).plain_macs, cost_of(build_network(whole)).exit_macs.front());
@@ -208,7 +209,8 @@ TEST(Network, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
 TEST(Network, RefusesToEndWhereThereIsNothing) {
   NetworkSpec spec;
   spec.units = 8;
-  EXPECT_EQ(message_of(spec), "units: resnet18 has 8 of them, so 1 to 7 can be kept, got 8");
+  EXPECT_EQ(message_of(spec),
+            "units: resnet18 has 8 units, so a truncated network can have 1 to 7, got 8");
   spec.units = 4;
   spec.exits = {"4"};
   EXPECT_EQ(message_of(spec),
@@ -258,7 +260,7 @@ TEST(Network, AddsExitsToAGraphWrittenByHand) {
   const Graph graph = with_exits(two_scale(), {"2"}, {"avg"}, {1});
   EXPECT_THAT(segment_names(graph), testing::ElementsAre("first to second", "third"));
   EXPECT_THAT(parameter_names(graph), testing::Contains("exits.1.fc.weight"));
-  // The heads that the units had are gone, "side" still passes.
+  // The heads of the units are removed, and the tensor "side" is still passed on.
   EXPECT_THAT(graph.segments[0].outputs, testing::ElementsAre("side", "coarse2"));
   EXPECT_THAT(exit_segments(graph), testing::ElementsAre(0, 1));
 }

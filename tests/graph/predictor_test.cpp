@@ -1,4 +1,4 @@
-// What must hold for any network, shown with the reference interpreter.
+// Properties that hold for any network, checked with the reference interpreter.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,7 +53,7 @@ TEST_P(EveryNetwork, StopsWhereTheRuleSaysAndRunsNoFurther) {
   const Stopped stopped =
       adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
         EXPECT_EQ(static_cast<std::int64_t>(output.logits.size()), graph.classes);
-        // What the visitor says at the last exit does not matter.
+        // The return value of the visitor at the last exit has no effect.
         return output.exit_index < 2 && stops(image, output.exit_index);
       });
 
@@ -76,7 +76,7 @@ TEST_P(EveryNetwork, MergedIntoOneSegmentSaysTheSameAtTheLastExit) {
   const Graph& graph = GetParam();
   const Graph merged = merge_segments(graph, {});
   const std::vector<float> images = random_images(graph, 2, 8);
-  // A tensor of random_weights depends on its name: what both have is equal.
+  // A tensor of random_weights() depends on its name, so tensors that are in both are equal.
   const auto cut = ReferencePredictor(graph, random_weights(graph, 9)).logits(images);
   const auto whole = ReferencePredictor(merged, random_weights(merged, 9)).logits(images);
   EXPECT_EQ(whole,
@@ -113,7 +113,7 @@ std::vector<std::string_view> operations_of(const std::vector<Graph>& graphs) {
   return {names.begin(), names.end()};
 }
 
-// A new operation must be in both: the parity tests of every reader go over them.
+// A new operation must be added to both lists, because the parity tests of all readers use them.
 TEST(TestNetworks, UseEveryOperationBetweenThem) {
   EXPECT_EQ(operations_of(example_graphs()).size(), std::variant_size_v<Op>);
   std::vector<Graph> random;

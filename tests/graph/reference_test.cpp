@@ -1,4 +1,4 @@
-// The reference interpreter, against values worked by hand or printed by PyTorch.
+// Tests of the reference interpreter. Expected values were computed by hand or with PyTorch.
 #include "tests/support/reference.h"
 
 #include <gmock/gmock.h>
@@ -17,7 +17,7 @@ using testing::DoubleEq;
 using testing::ElementsAre;
 using Values = std::vector<double>;
 
-/// Runs one operation "x" on `input`; its parameters are named "x.…".
+/// Runs one operation, a node called "x", on `input`. Its parameters are called "x.…".
 Values run(const Op& op, const Shape& shape, const std::vector<float>& input,
            const Tensors& weights = {}, std::vector<std::string> inputs = {"input"}) {
   Graph graph{"one", shape, 2, {}};
@@ -42,14 +42,15 @@ HostTensor tensor(std::vector<std::int64_t> shape, std::vector<float> values) {
 }
 
 TEST(Reference, ConvolvesWithoutFlippingTheKernel) {
-  // Each element minus twice the one below and to its right.
+  // The kernel computes each element minus twice the one below and to its right.
   EXPECT_THAT(run(Conv{.out_channels = 1, .kernel = 2}, {1, 3, 3}, counted(9),
                   {{"x.weight", tensor({1, 1, 2, 2}, {1, 0, 0, -2})}}),
               ElementsAre(1 - 10, 2 - 12, 4 - 16, 5 - 18));
 }
 
 TEST(Reference, ConvolvesWithStridePaddingAndBias) {
-  // A kernel of ones sums what lies under it; corners of a padded 3×3 see four elements.
+  // A kernel of ones sums the elements in its window; at the corners of a padded 3×3 there are
+  // four.
   EXPECT_THAT(run(Conv{.out_channels = 1, .kernel = 3, .stride = 2, .padding = 1, .bias = true},
                   {1, 3, 3}, counted(9),
                   {{"x.weight", tensor({1, 1, 3, 3}, std::vector<float>(9, 1))},
@@ -58,7 +59,7 @@ TEST(Reference, ConvolvesWithStridePaddingAndBias) {
 }
 
 TEST(Reference, ConvolvesGroupsApart) {
-  // Two groups of two channels on one place: 1 2 | 3 4, two outputs each.
+  // There are two groups of two channels at one position, 1 2 | 3 4, with two outputs each.
   EXPECT_THAT(run(Conv{.out_channels = 4, .kernel = 1, .groups = 2}, {4, 1, 1}, counted(4),
                   {{"x.weight", tensor({4, 2, 1, 1}, {1, 1, 1, -1, 10, 1, 0, 1})}}),
               ElementsAre(3, -1, 34, 4));
@@ -94,7 +95,7 @@ TEST(Reference, RoundsPoolSizesDown) {
 }
 
 TEST(Reference, CountsPaddingInAMean) {
-  // Corner windows hold 1 2 4 5, 2 3 5 6, …, divided by nine all the same.
+  // The corner windows contain 1 2 4 5, 2 3 5 6, …, and their sums are divided by nine as well.
   EXPECT_THAT(
       run(AvgPool{.kernel = 3, .stride = 2, .padding = 1}, {1, 3, 3}, counted(9)),
       ElementsAre(DoubleEq(12 / 9.0), DoubleEq(16 / 9.0), DoubleEq(24 / 9.0), DoubleEq(28 / 9.0)));
@@ -112,18 +113,19 @@ TEST(Reference, AppliesLinearLayers) {
 }
 
 TEST(Reference, PoolsPyramidBinsThatDoNotDivideTheSize) {
-  // 3 rows on 2 bins: rows 0-1 and 1-2 (floor(i 3 / 2) to ceil((i + 1) 3 / 2) - 1), columns alike:
-  // the middle row and column belong to both.
+  // With 3 rows and 2 bins, the bins cover rows 0-1 and 1-2 (floor(i 3 / 2) to ceil((i + 1) 3 / 2)
+  // - 1). The middle row belongs to both. The same holds for columns.
   EXPECT_THAT(run(SpatialPyramidPool{{1, 2}}, {1, 3, 3}, {9, 1, 2, 0, 3, 4, 5, 6, 7}),
               ElementsAre(9, 9, 4, 6, 7));
-  // 5 columns on 3 bins: columns 0-1, 1-3, 3-4. One row is in all three rows of bins.
+  // With 5 columns and 3 bins, the bins cover columns 0-1, 1-3 and 3-4. The only row is in all
+  // bins.
   EXPECT_THAT(run(SpatialPyramidPool{{3}}, {1, 1, 5}, {3, 2, 1, 4, 0}),
               ElementsAre(3, 4, 4, 3, 4, 4, 3, 4, 4));
 }
 
 TEST(Reference, PoolsPyramidsAsPyTorchPrintedThem) {
-  // torch 1.13, adaptive_max_pool2d(x, l) of x[i] = 37 i mod 35 as 7×5 and of 5 i mod 9 as 3×3, the
-  // latter with more bins than rows.
+  // The values are from torch 1.13: adaptive_max_pool2d(x, l) of x[i] = 37 i mod 35 as 7×5 and of
+  // x[i] = 5 i mod 9 as 3×3, the latter with more bins than rows.
   std::vector<float> input;
   for (int i = 0; i < 35; ++i) input.push_back(static_cast<float>(37 * i % 35));
   EXPECT_THAT(run(SpatialPyramidPool{{3, 4}}, {1, 7, 5}, input),

@@ -10,7 +10,7 @@
 namespace offramp {
 namespace {
 
-/// One convolution, 3×8×6 -> 4×8×6, and a classifier of 5.
+/// Returns a network of one convolution, 3×8×6 -> 4×8×6, and a classifier of 5 classes.
 Graph tiny() {
   Graph graph{"tiny", {3, 8, 6}, 5, {}};
   std::vector<Node> nodes;
@@ -20,7 +20,7 @@ Graph tiny() {
   return graph;
 }
 
-/// tiny() with one operation after the convolution.
+/// Returns tiny() with one more operation after the convolution.
 Graph tiny_with(const Op& op, std::vector<std::string> inputs = {"conv"}) {
   Graph graph = tiny();
   append(graph.segments[0].nodes, "x", op, std::move(inputs));
@@ -69,7 +69,7 @@ TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
   };
   const std::string place = "segment \"body\": node \"x\": ";
   EXPECT_EQ(message(Conv{.out_channels = 6, .groups = 3}),
-            place + "3 groups divide not both 4 input and 6 output channels");
+            place + "groups 3 must divide both the 4 input and the 6 output channels");
   EXPECT_EQ(message(Conv{.out_channels = 6, .groups = 0}),
             place + "groups must be at least 1, got 0");
   EXPECT_EQ(message(Conv{.out_channels = 0}), place + "out_channels must be at least 1, got 0");
@@ -93,7 +93,7 @@ TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
   EXPECT_EQ(message(Concat{}), place + "takes 2 or more inputs, got 1");
   EXPECT_EQ(message(Relu{}, {"conv", "conv"}), place + "takes 1 input, got 2");
   EXPECT_EQ(message(Relu{}, {}), place + "takes 1 input, got 0");
-  EXPECT_EQ(message(SpatialPyramidPool{{}}), place + "has no levels");
+  EXPECT_EQ(message(SpatialPyramidPool{{}}), place + "needs at least one level");
   EXPECT_EQ(message(SpatialPyramidPool{{1, 0}}), place + "levels must be at least 1, got 0");
   EXPECT_EQ(message(Linear{.out_features = 5}), place + "needs an input [features], got [4,8,6]");
 }
@@ -118,22 +118,22 @@ TEST(Shapes, RefuseChannelsOfDifferentPlaces) {
 TEST(Shapes, RefuseSizesThatWouldOverflow) {
   const std::string place = "segment \"body\": node \"x\": ";
   EXPECT_EQ(message_of(tiny_with(Conv{.out_channels = std::int64_t{1} << 40})),
-            place + "the weight would have more than 2^31 elements: [1099511627776,4,1,1]");
+            place + "the weight has more than 2^31 elements: [1099511627776,4,1,1]");
   EXPECT_EQ(message_of(tiny_with(Conv{.out_channels = 1, .kernel = 1 << 30, .padding = 1 << 30})),
-            place + "the weight would have more than 2^31 elements: [1,4,1073741824,1073741824]");
+            place + "the weight has more than 2^31 elements: [1,4,1073741824,1073741824]");
   EXPECT_EQ(message_of(tiny_with(Conv{.out_channels = 1, .padding = 2147483647})),
-            place + "the output would have more than 2^31 elements: [1,4294967302,4294967300]");
+            place + "the output has more than 2^31 elements: [1,4294967302,4294967300]");
   EXPECT_EQ(message_of(tiny_with(SpatialPyramidPool{{2147483647}})),
-            place + "a level would have more than 2^31 elements: [4,2147483647,2147483647]");
+            place + "a level has more than 2^31 elements: [4,2147483647,2147483647]");
   Graph graph = tiny();
   graph.segments[0].head.back().op = Linear{.out_features = std::int64_t{1} << 40};
   EXPECT_EQ(message_of(graph),
-            "segment \"body\": node \"fc\": the weight would have more than 2^31 elements: "
+            "segment \"body\": node \"fc\": the weight has more than 2^31 elements: "
             "[1099511627776,4]");
   graph = tiny();
   graph.input = {1 << 20, 1 << 20, 1 << 20};
   EXPECT_EQ(message_of(graph),
-            "the network's input would have more than 2^31 elements: [1048576,1048576,1048576]");
+            "the network's input has more than 2^31 elements: [1048576,1048576,1048576]");
 }
 
 TEST(Shapes, RefuseNetworksWithoutASenseOfInputOrOutput) {
@@ -149,7 +149,7 @@ TEST(Shapes, RefuseNetworksWithoutASenseOfInputOrOutput) {
   EXPECT_EQ(message([](Graph& g) {
               g.input = {3, 0, 8};
             }),
-            "the network's input would be empty: [3,0,8]");
+            "the network's input has a dimension below 1: [3,0,8]");
   EXPECT_EQ(message([](Graph& g) { g.classes = 0; }),
             "the network must have at least 1 class, got 0");
   EXPECT_EQ(message([](Graph& g) { g.segments.clear(); }), "the network has no segments");
@@ -157,11 +157,13 @@ TEST(Shapes, RefuseNetworksWithoutASenseOfInputOrOutput) {
             "segment \"body\": the last segment has no head");
   EXPECT_EQ(message([](Graph& g) { g.segments[0].feature.clear(); }),
             "segment \"body\": has a head but no feature for it to read");
-  EXPECT_EQ(message([](Graph& g) { g.segments[0].feature = "nothing"; }),
-            "segment \"body\": the feature \"nothing\" is neither computed here nor handed on to "
-            "here");
+  EXPECT_EQ(
+      message([](Graph& g) { g.segments[0].feature = "nothing"; }),
+      "segment \"body\": the feature \"nothing\" is neither computed in this segment nor passed "
+      "to it");
   EXPECT_EQ(message([](Graph& g) { g.classes = 6; }),
-            "segment \"body\": node \"fc\": a head must end in the classes: got [5], expected [6]");
+            "segment \"body\": node \"fc\": a head must end in one logit per class: got [5], "
+            "expected [6]");
 }
 
 TEST(Shapes, RefuseNamesThatAreTakenOrUnfit) {
@@ -173,7 +175,7 @@ TEST(Shapes, RefuseNamesThatAreTakenOrUnfit) {
   const std::string unfit = "a node's name must be 1 to 200 letters, digits, '.', '_' or '-'";
   EXPECT_EQ(message("conv"), "segment \"body\": node \"conv\": the name is used twice");
   EXPECT_EQ(message("input"),
-            "segment \"body\": node \"input\": the name is taken by the network's input");
+            "segment \"body\": node \"input\": the name is reserved for the network's input");
   EXPECT_EQ(message(""), "segment \"body\": node \"\": " + unfit);
   EXPECT_EQ(message("a b"), "segment \"body\": node \"a b\": " + unfit);
   Graph graph = tiny();
@@ -203,23 +205,25 @@ TEST(Shapes, LetOnlyOutputsReachTheNextSegment) {
     return message_of(copy);
   };
   EXPECT_EQ(message([](Graph& g) { g.segments[1].nodes[0].inputs = {"a"}; }),
-            "segment \"second\": node \"c\": the input \"a\" is not handed on to here: it is no "
-            "output of the segment before");
+            "segment \"second\": node \"c\": the input \"a\" is not passed to this segment: it "
+            "is not an output of the segment before");
   EXPECT_EQ(message([](Graph& g) { g.segments[1].nodes[0].inputs = {"input"}; }),
-            "segment \"second\": node \"c\": the input \"input\" is not handed on to here: it is "
-            "no output of the segment before");
+            "segment \"second\": node \"c\": the input \"input\" is not passed to this segment: "
+            "it is not an output of the segment before");
   EXPECT_EQ(message([](Graph& g) { g.segments[0].nodes[0].inputs = {"b"}; }),
-            "segment \"first\": node \"a\": the input \"b\" is not known");
+            "segment \"first\": node \"a\": unknown input \"b\"");
   EXPECT_EQ(message([](Graph& g) { g.segments[0].outputs.clear(); }),
-            "segment \"first\": hands nothing on to the next segment");
+            "segment \"first\": passes no tensor to the next segment");
   EXPECT_EQ(message([](Graph& g) {
               g.segments[0].outputs = {"b", "b"};
             }),
             "segment \"first\": the output \"b\" is listed twice");
-  EXPECT_EQ(message([](Graph& g) { g.segments[0].outputs = {"c"}; }),
-            "segment \"first\": the output \"c\" is neither computed here nor handed on to here");
-  EXPECT_EQ(message([](Graph& g) { g.segments[1].feature = "a"; }),
-            "segment \"second\": the feature \"a\" is neither computed here nor handed on to here");
+  EXPECT_EQ(
+      message([](Graph& g) { g.segments[0].outputs = {"c"}; }),
+      "segment \"first\": the output \"c\" is neither computed in this segment nor passed to it");
+  EXPECT_EQ(
+      message([](Graph& g) { g.segments[1].feature = "a"; }),
+      "segment \"second\": the feature \"a\" is neither computed in this segment nor passed to it");
 }
 
 TEST(Shapes, LetAHeadReadItsFeatureOnly) {
@@ -227,8 +231,8 @@ TEST(Shapes, LetAHeadReadItsFeatureOnly) {
   graph.segments[0].feature = "x";
   EXPECT_EQ(
       message_of(graph),
-      "segment \"body\": node \"avgpool\": the input \"conv\" is not handed on to here: it is "
-      "no output of the segment before");
+      "segment \"body\": node \"avgpool\": the input \"conv\" is not passed to this segment: it "
+      "is not an output of the segment before");
 }
 
 TEST(Parameters, AreNamedShapedAndSortedLikeTheNodes) {

@@ -50,8 +50,8 @@ TEST(Table, PrintsLayersSubtotalsAndTheCostOfEveryExit) {
                          "\n  conv1 +conv 3x3, padding 1 +.64,32,32. +1,769,472 +1,728\n"));
   EXPECT_THAT(table, testing::ContainsRegex("\nsegment layer1.0 +77,266,944 +75,840\n"));
   EXPECT_THAT(table, HasSubstr("plain network: 555,422,720 MACs, 11,173,962 parameters"));
-  EXPECT_THAT(table, HasSubstr("leaving at exit 1: 77,280,384 MACs, relative cost 0.139\n"));
-  EXPECT_THAT(table, HasSubstr("leaving at exit 2: 555,436,160 MACs, relative cost 1.000\n"));
+  EXPECT_THAT(table, HasSubstr("stopping at exit 1: 77,280,384 MACs, relative cost 0.139\n"));
+  EXPECT_THAT(table, HasSubstr("stopping at exit 2: 555,436,160 MACs, relative cost 1.000\n"));
 }
 
 }  // namespace

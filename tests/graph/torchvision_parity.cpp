@@ -1,8 +1,7 @@
-// Our half of torchvision_parity.py:
+// The C++ program that torchvision_parity.py calls:
 //   network NAME FOLDER  reads theirs.safetensors (a torchvision state dict) and
-//   images.safetensors,
-//                        writes ours.safetensors (weights drawn here) and logits.safetensors of
-//                        both
+//                        images.safetensors, and writes ours.safetensors (random weights) and
+//                        logits.safetensors (logits of both)
 //   pyramid FOLDER       pools every tensor "<name>.<level>" of inputs.safetensors
 #include <fmt/core.h>
 

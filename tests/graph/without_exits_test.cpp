@@ -20,7 +20,7 @@ using testing::ThrowsMessage;
 
 const std::vector<std::vector<int>> kDrops = {{}, {0}, {1}, {0, 1}};
 
-/// The graph's segments that end in exit k.
+/// Returns the segments of a graph that end in exit k.
 int segment_of(const Graph& graph, int exit_index) {
   return exit_segments(graph)[static_cast<std::size_t>(exit_index)];
 }
@@ -48,7 +48,7 @@ TEST(WithoutExits, NumbersTheHeadsThatStayAnew) {
     const Graph left = without_exits(graph, {0});
     ASSERT_EQ(exit_segments(left).size(), 2u);
     for (const Node& node : left.segments[0].head) EXPECT_THAT(node.name, StartsWith("exits.1."));
-    // The same operations as exit 2 had, wired the same way.
+    // The head has the same operations and connections as exit 2 had.
     const auto& before = graph.segments[static_cast<std::size_t>(segment_of(graph, 1))].head;
     ASSERT_EQ(left.segments[0].head.size(), before.size());
     for (std::size_t i = 0; i < before.size(); ++i)
@@ -75,7 +75,7 @@ TEST(WithoutExits, KeepsSegmentsThatNeverHadAHead) {
   const Graph left = without_exits(graph, {});
   EXPECT_EQ(left.segments.size(), 3u);
   const Graph none = without_exits(graph, {0});
-  ASSERT_EQ(none.segments.size(), 2u);  // "first" ends where it ended
+  ASSERT_EQ(none.segments.size(), 2u);  // "first" ends at the same node as before
   EXPECT_EQ(none.segments[0].name, "first");
   EXPECT_EQ(none.segments[1].name, "second to third");
 }

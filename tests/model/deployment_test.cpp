@@ -62,7 +62,7 @@ TEST(DeploymentJson, ReadsWhatItWrites) {
 TEST(DeploymentJson, RefusesWhatMakesNoSense) {
   const std::pair<std::string, std::string> refused[] = {
       {with(R"("int8")", R"("int4")"), "precision: got \"int4\", expected bf16 or int8"},
-      {with(R"("int8")", R"("bf16")"), "ranges: only int8 has them"},
+      {with(R"("int8")", R"("bf16")"), "ranges: only precision int8 may have ranges"},
       {with("2.5", "0"), "ranges[0].magnitude"},
       {with("2.5", "-1"), "ranges[0].magnitude"},
       {with("2.5", "null"), "ranges[0].magnitude"},
@@ -71,20 +71,21 @@ TEST(DeploymentJson, RefusesWhatMakesNoSense) {
       {with("true", "1"), "ranges[0].signed"},
       {with("0.9875", "1.5"), "measured.agreement"},
       {with("2000", "-1"), "measured.images"},
-      {with("[-0.004,0.001]", "[-0.004]"), "measured.difference_interval: 1 values, expected 2"},
+      {with("[-0.004,0.001]", "[-0.004]"),
+       "measured.difference_interval: got 1 values, expected 2"},
       {with("\"measured\"", "\"measure\""), "measured"},
       {with("\"seed\":7", "\"seed\":-7"), "check.seed"},
       {with("-2.5", "\"x\""), "check.logits"},
       {R"({"precision":"int8","ranges":[],"measured":{"images":0,"agreement":1,"accuracy":0,)"
        R"("reference_accuracy":0,"difference_interval":[0,0]},"check":{"seed":0,"logits":[]}})",
-       "ranges: int8 needs them"},
+       "ranges: precision int8 needs at least one"},
   };
   for (const auto& [text, message] : refused)
     EXPECT_THAT([&text = text] { deployment_from_json(text); },
                 ThrowsMessage<Error>(HasSubstr(message)));
 }
 
-/// The tiny model with its first convolution in 8 bits.
+/// Returns the tiny model with its first convolution in 8 bits.
 class EightBits : public testing::Test {
  protected:
   void SetUp() override {
@@ -100,7 +101,7 @@ class EightBits : public testing::Test {
     for (const auto& [name, view] : file.tensors()) tensors.emplace(name, view.copy());
   }
 
-  /// What loading says once the file's tensors have been changed.
+  /// Changes the tensors of the file and checks the message of the error when it is loaded.
   void expect_refused(const std::string& message) {
     write_safetensors(path, metadata, tensors);
     EXPECT_THAT([&] { load_model(path); }, ThrowsMessage<Error>(HasSubstr(message)));
@@ -154,7 +155,9 @@ TEST_F(EightBits, RefuseScalesThatAreNone) {
   for (const float bad :
        {0.0f, -0.5f, std::nanf(""), std::numeric_limits<float>::infinity(), 3e38f}) {
     tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({2}, std::vector{0.5f, bad}));
-    expect_refused("tensor \"conv1.weight_scale\": a scale is not above 0 with 127 of it finite: ");
+    expect_refused(
+        "tensor \"conv1.weight_scale\": expected scales above 0 whose product with "
+        "127 is finite, got ");
   }
   tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({1}, std::vector{0.5f}));
   expect_refused("got F32 [1], expected F32 [2]");
@@ -168,7 +171,7 @@ TEST_F(EightBits, HaveTheShapeOfTheGraph) {
 
 TEST_F(EightBits, DoNotReachMinus128) {
   tensors.at("conv1.weight").bytes[3] = std::byte{0x80};
-  expect_refused("tensor \"conv1.weight\": a value is below -127: -128");
+  expect_refused("tensor \"conv1.weight\": got the value -128, expected -127 to 127");
 }
 
 TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
@@ -183,7 +186,7 @@ TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
         name + std::string("_scale"),
         HostTensor::of({shape[0]}, std::vector(static_cast<std::size_t>(shape[0]), 1.0f)));
     expect_refused(std::string("tensor \"") + name +
-                   "\": got I8, which only the weights of convolutions may be");
+                   "\": got I8, but only weights of convolutions may be I8");
   }
   model.weights.insert_or_assign("bn1.bias", HostTensor::of({2}, std::vector{1.0f, 2.0f}));
   model.weight_scales["bn1.bias"] = {1, 1};
@@ -194,7 +197,7 @@ TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
 TEST_F(EightBits, AreNotWrittenWhereValuesAreNoMultiples) {
   model.weight_scales["conv1.weight"] = {0.5f, 0.3f};
   EXPECT_THAT([&] { save_model(path, model); },
-              ThrowsMessage<Error>(HasSubstr("a value is no multiple of its scale")));
+              ThrowsMessage<Error>(HasSubstr("a value is not a multiple of its scale")));
   model.weight_scales = {{"conv7.weight", {1}}};
   EXPECT_THAT([&] { save_model(path, model); },
               ThrowsMessage<Error>(HasSubstr("\"conv7.weight\": not a parameter of the graph")));

@@ -11,7 +11,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-// Written by hand from docs/model-file.md.
+// This text was written by hand, following docs/model-file.md.
 const std::string kTiny =
     R"({"name":"tiny","input":[1,4,5],"classes":3,"segments":[)"
     R"({"name":"first","nodes":[)"
@@ -43,7 +43,7 @@ TEST(GraphJson, KeepsEveryOperationOfEveryNetwork) {
     SCOPED_TRACE(graph.name);
     EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
   }
-  // Attributes that differ from their defaults.
+  // All attributes differ from their defaults.
   Graph graph = tiny_graph();
   graph.segments[0].nodes = {{"a", Conv{7, 5, 3, 2, 1, true}, {"input"}},
                              {"b", BatchNorm{1e-3, 0.03}, {"a"}},
@@ -57,7 +57,7 @@ TEST(GraphJson, KeepsEveryOperationOfEveryNetwork) {
   EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
 }
 
-/// kTiny with its first `from` replaced.
+/// Returns kTiny with the first occurrence of `from` replaced.
 std::string changed(const std::string& from, const std::string& to) {
   std::string text = kTiny;
   const auto at = text.find(from);
@@ -71,7 +71,7 @@ std::string many_keys(int count) {
   return text + "}";
 }
 
-/// kTiny with a chain of as many more pools before its first node's output is used.
+/// Returns kTiny with a chain of further pools after its first node.
 std::string chain(int length) {
   std::string nodes;
   for (int i = 0; i < length; ++i)
@@ -88,8 +88,9 @@ TEST(GraphJson, HasAtMost10000Nodes) {
   };
   const int more = 10'000 - static_cast<int>(count(tiny_graph()));
   EXPECT_EQ(count(graph_from_json(chain(more))), 10'000u);
-  EXPECT_THAT([&] { graph_from_json(chain(more + 1)); },
-              ThrowsMessage<Error>(HasSubstr("segments[1].head: more than 10000 nodes so far")));
+  EXPECT_THAT(
+      [&] { graph_from_json(chain(more + 1)); },
+      ThrowsMessage<Error>(HasSubstr("segments[1].head: the graph has more than 10000 nodes")));
 }
 
 TEST(GraphJson, NamesTheFieldThatIsWrong) {
@@ -163,7 +164,7 @@ TEST(GraphJson, NamesTheFieldThatIsWrong) {
        changed("\"inputs\":[\"bn1\"]", "\"inputs\":[\"bn1\"],\"kernel\":3"),
        "segments[0].nodes[2]: unknown key \"kernel\""},
       {"no pyramid level", changed("\"levels\":[1,2]", "\"levels\":[]"),
-       "segments[0].head[0].levels: no level"},
+       "segments[0].head[0].levels: expected at least one level"},
       {"a large pyramid level", changed("\"levels\":[1,2]", "\"levels\":[1,65]"),
        "segments[0].head[0].levels[1]: got 65, expected an integer from 1 to 64"},
       {"many pyramid levels",
@@ -176,7 +177,7 @@ TEST(GraphJson, NamesTheFieldThatIsWrong) {
       {"an input that is no text", changed("\"inputs\":[\"bn1\"]", "\"inputs\":[\"bn1\",7]"),
        "segments[0].nodes[2].inputs[1]: got 7, expected a text"},
       {"no input", changed("\"inputs\":[\"bn1\"]", "\"inputs\":[]"),
-       "segments[0].nodes[2].inputs: no input"},
+       "segments[0].nodes[2].inputs: expected at least one input"},
       {"a node that is no object", changed("\"nodes\":[", "\"nodes\":[1,"),
        "segments[0].nodes[0]: got 1, expected an object"},
       {"nodes that are no array", changed("\"segments\":[", "\"segments\":7,\"x\":["),

@@ -28,7 +28,7 @@ using ::testing::ThrowsMessage;
 const fs::path kModels = fs::path(OFFRAMP_TEST_DATA) / "models";
 const fs::path kVersion1 = kModels / "v1-tiny.safetensors";
 
-/// The policy of v1-tiny-policy.safetensors.
+/// Returns the policy of v1-tiny-policy.safetensors.
 ChosenPolicy version_1_policy() {
   ChosenPolicy chosen;
   chosen.policy = never_stop(2);
@@ -60,12 +60,12 @@ void expect_equal(const ModelFile& got, const ModelFile& expected) {
   EXPECT_EQ(got.weight_scales, expected.weight_scales);
 }
 
-/// A folder with one model file to spoil.
+/// A temporary folder with one model file that tests damage.
 class ModelFiles : public ::testing::Test {
  protected:
   ModelFiles() { save_model(path_, tiny_model()); }
 
-  /// Rewrites the file after a change to its parts.
+  /// Changes the parts of the file and writes it again.
   void change(const std::function<void(Metadata&, Tensors&)>& edit) {
     save_model(path_, tiny_model());
     Metadata metadata;
@@ -177,7 +177,7 @@ TEST_F(ModelFiles, RefusesOtherFilesWithAdvice) {
   expect_refused("not a model file: it holds no tensors");
   overwrite(std::string("PK\x03\x04", 4) + std::string(100, 'x'));
   expect_refused(
-      "a file of torch.save, not safetensors; convert it in Python with "
+      "written by torch.save, not a safetensors file; convert it in Python with "
       "safetensors.torch.save_file(torch.load(\"model.safetensors\", weights_only=True), "
       "\"model.safetensors\")");
   overwrite("just some text");
@@ -191,9 +191,11 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
     std::string key, text, message;
   } cases[] = {
       {"format_version", "3",
-       "format_version: got \"3\", this program reads 1 and 2; the file may come from a newer one"},
+       "format_version: got \"3\", this program reads 1 and 2; the file may come from a newer "
+       "version of it"},
       {"format_version", "0",
-       "format_version: got \"0\", this program reads 1 and 2; the file may come from a newer one"},
+       "format_version: got \"0\", this program reads 1 and 2; the file may come from a newer "
+       "version of it"},
       {"requires", R"(["int8","learned-criterion"])",
        "requires \"learned-criterion\", which this version does not know"},
       {"requires", R"("int8")", "requires: got the text \"int8\", expected an array"},
@@ -201,7 +203,7 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
       {"graph", "{}", "graph: name is missing"},
       {"graph", R"({"name":"n","input":[1,4,5],"classes":3,"segments":[]})",
        "graph: the network has no segments"},
-      {"classes", R"(["a","b"])", "classes: 2 names for a graph of 3 classes"},
+      {"classes", R"(["a","b"])", "classes: got 2 names, but the graph has 3 classes"},
       {"classes", R"(["a","b","a"])", "classes: \"a\" appears twice"},
       {"classes", R"(["a","b",3])", "classes: names[2]: got 3, expected a text"},
       {"classes", R"({"a":1})", "classes: names: got an object, expected an array"},
@@ -220,7 +222,7 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
        R"({"height":4,"width":5,"fit":"crop","mean":[0,0,0],"std":[1,1,1],"scale":2})",
        "preprocessing: unknown key \"scale\""},
       {"provenance", R"({"source":"","loss_weights":[1],"details":{}})",
-       "provenance: 1 loss_weights for 2 exits"},
+       "provenance: got 1 loss_weights, expected 2: one for each exit"},
       {"provenance", R"({"source":"","loss_weights":[1,-1],"details":{}})",
        "provenance: loss_weights[1]: got -1, expected a number from 0 to 1000000000"},
       {"provenance", R"({"source":"","loss_weights":[1,1],"details":[]})",
@@ -286,7 +288,7 @@ TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
   EXPECT_THAT([&] { load_model(path_); },
               ThrowsMessage<Error>(HasSubstr(": graph: segment \"last\": node \"conv2\": ")));
 
-  // Every tensor and every weight is in range; their multiply-accumulates together are not.
+  // The size of every tensor and weight is allowed, but the total number of MACs overflows.
   graph = tiny_graph();
   graph.input = {1, 2048, 4096};
   Segment& first = graph.segments[0];
@@ -301,11 +303,11 @@ TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
   first.outputs = {first.feature};
   graph.segments[1].nodes[0].inputs = {first.feature};
   change([&](Metadata& metadata, Tensors&) { metadata["graph"] = graph_to_json(graph); });
-  expect_refused("graph: the network costs more multiply-accumulates than 63 bits can count");
+  expect_refused("graph: the network has more than 2^63 - 1 multiply-accumulates");
 }
 
 TEST_F(ModelFiles, RefusesATruncatedFileAtEveryLength) {
-  // Cut ever shorter in place: writing each anew would wait for the disk each time.
+  // The file is truncated in place, because writing a new file for each length would be slow.
   for (std::uintmax_t length = fs::file_size(path_); length-- > 0;) {
     fs::resize_file(path_, length);
     EXPECT_THROW(load_model(path_), Error) << "cut to " << length << " bytes";
@@ -327,7 +329,7 @@ TEST_F(ModelFiles, SurvivesChangedBytes) {
       put(place, static_cast<char>(whole[place] ^ (1u << random.below(8))));
     }
     try {
-      // What was accepted can be used.
+      // An accepted model must be usable.
       const ModelFile model = load_model(path_);
       for (const Parameter& parameter : parameters(model.graph))
         ASSERT_EQ(model.weights.at(parameter.name).shape, parameter.shape);
@@ -359,9 +361,9 @@ TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
       },
       "tensor \"fc.bias\": a value is not finite: inf");
   expect_unsaved([](ModelFile& m) { m.classes.pop_back(); },
-                 "classes: 2 names for a graph of 3 classes");
+                 "classes: got 2 names, but the graph has 3 classes");
   expect_unsaved([](ModelFile& m) { m.loss_weights = {1}; },
-                 "provenance: 1 loss_weights for 2 exits");
+                 "provenance: got 1 loss_weights, expected 2: one for each exit");
   expect_unsaved([](ModelFile& m) { m.provenance.details_json = "[]"; },
                  "provenance.details: not a JSON object");
   expect_unsaved([](ModelFile& m) { m.provenance.details_json = "{"; },
@@ -382,12 +384,13 @@ TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
       "provenance: loss_weights[1]: got 2000000000.0, expected a number from 0 to 1000000000");
   for (const std::string name : {"fc.bias", "provenance.train", "provenance.more"})
     expect_unsaved([](ModelFile&) {},
-                   "tensor \"" + name + "\": an extra tensor has a name of the model's own",
+                   "tensor \"" + name + "\": an extra tensor has the name of a tensor of the model",
                    {{name, tiny_model().weights["fc.bias"]}});
   expect_equal(load_model(path_), tiny_model());
 }
 
-/// What a file of a past version holds is what it holds when it is written anew.
+/// Checks that a file of an old version has the same content after it is written in the new
+/// version.
 void expect_kept(const fs::path& path) {
   SCOPED_TRACE(path);
   const TemporaryFolder folder;
@@ -400,12 +403,12 @@ void expect_kept(const fs::path& path) {
   EXPECT_EQ(Safetensors::open(again).metadata().at("format_version"), "2");
 }
 
-// The files were written by version 1 of the format; they must load for as long as this program
-// reads version 1. A change of the format gets a file of its own.
+// These files are of version 1 of the format. They must load as long as the program reads
+// version 1. Each new version of the format gets its own file.
 TEST(ModelFileVersion1, IsStillRead) {
   const ModelFile model = load_model(kVersion1);
   expect_equal(model, tiny_model());
-  // Values as Python reads them: numpy.frombuffer on the bytes of each tensor.
+  // The golden values were read in Python with numpy.frombuffer on the bytes of each tensor.
   EXPECT_THAT(model.weights.at("bn1.running_var").to_f32(), ElementsAre(1.2882026f, 1.9532328f));
   EXPECT_THAT(model.weights.at("fc.bias").to_f32(),
               ElementsAre(-0.4119587f, 0.09594351f, -0.0009908676f));
@@ -420,12 +423,12 @@ TEST(ModelFileVersion1, IsReadWithItsPolicy) {
   expect_kept(kModels / "v1-tiny-policy.safetensors");
 }
 
-// Written by tests/model/write_example.cpp.
+// This file was written by tests/model/write_example.cpp.
 TEST(ModelFileVersion2, IsStillRead) {
   expect_equal(load_model(kModels / "v2-tiny-policy.safetensors"), tiny_certified_model());
 }
 
-// The models that ship are files of version 1 with int8 weights and a guarantee.
+// The published models are files of version 1 with int8 weights and a guarantee.
 TEST(ModelFileVersion1, OfAModelThatShipsKeepsItsContentInVersion2) {
   const fs::path folder = fs::path(OFFRAMP_TEST_DATA) / "../../models";
   for (const std::string name : {"cifar10-2-exits-small", "cifar10-3-exits"}) {
@@ -454,7 +457,7 @@ TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
     EXPECT_EQ(view.copy(), tensor);
     EXPECT_EQ(view.to_f32(), tensor.to_f32());
     mapped.file.drop_pages(view);
-    EXPECT_EQ(view.copy(), tensor);  // read again
+    EXPECT_EQ(view.copy(), tensor);  // reading it twice must work
   }
 }
 

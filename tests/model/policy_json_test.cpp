@@ -18,7 +18,7 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-/// A policy of three exits with every field in use.
+/// Returns a policy of three exits in which every field has a value.
 ChosenPolicy certified_policy() {
   ChosenPolicy chosen;
   chosen.policy.criterion = Criterion::margin;
@@ -35,7 +35,7 @@ ChosenPolicy certified_policy() {
   return chosen;
 }
 
-/// Its text after a change, read for three exits.
+/// Changes the JSON text of that policy and reads it for three exits.
 ChosenPolicy read_after(const std::function<void(Json&)>& edit) {
   Json json = parse_json(policy_to_json(certified_policy()));
   edit(json);
@@ -91,8 +91,8 @@ TEST(PolicyJson, RefusesSharesThatAreNone) {
     return [=](Json& json) { json["seen"] = {{"images", images}, {"shares", shares}}; };
   };
   EXPECT_EQ(read_after(with(7, {0, 0.5, 0.5})).seen->images, 7);
-  expect_refused(with(7, {0.5, 0.5}), "seen.shares: 2 do not fit 3 exits");
-  expect_refused(with(7, {0.5, 0.5, 0.5}), "seen.shares: their sum is 1.5, expected 1");
+  expect_refused(with(7, {0.5, 0.5}), "seen.shares: got 2, expected 3: one for each exit");
+  expect_refused(with(7, {0.5, 0.5, 0.5}), "seen.shares: the sum is 1.5, expected 1");
   EXPECT_THROW(read_after(with(0, {0, 0.5, 0.5})), Error);
   EXPECT_THROW(read_after(with(7, {-0.5, 0.5, 1})), Error);
   EXPECT_THROW(read_after([](Json& json) { json["seen"] = nullptr; }), Error);
@@ -101,7 +101,7 @@ TEST(PolicyJson, RefusesSharesThatAreNone) {
 TEST(PolicyJson, KeepsEveryFloatToTheBit) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
     KeyedRandom random(11, round);
-    // Any positive float up to 10^6, subnormal ones included.
+    // Draws any positive float up to 10^6, including subnormal ones.
     const auto any = [&] {
       return std::bit_cast<float>(
           static_cast<std::uint32_t>(1 + random.below(std::bit_cast<std::uint32_t>(1e6f))));
@@ -119,7 +119,7 @@ TEST(PolicyJson, KeepsEveryDoubleOfAGuaranteeToTheBit) {
   for (std::uint64_t round = 0; round < 500; ++round) {
     KeyedRandom random(12, round);
     const auto share = [&] {
-      return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // of [0, 1)
+      return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // in [0, 1)
     };
     ChosenPolicy chosen = certified_policy();
     Guarantee& guarantee = *chosen.guarantee;
@@ -167,25 +167,32 @@ TEST(PolicyJson, NamesTheFieldThatIsWrong) {
   for (const Json& value : {Json("0.5"), Json(2e6), Json(Json::array()), Json(true)})
     expect_field_refused("thresholds", {0.5, value},
                          "thresholds[1]: expected null or a number from -1000000 to 1000000");
-  expect_field_refused("thresholds", {0.5}, "thresholds: 1 do not fit 2 early exits");
+  expect_field_refused("thresholds", {0.5},
+                       "thresholds: got 1, expected 2: one for each early exit");
   expect_field_refused("thresholds", std::vector<double>(1001),
                        "thresholds: 1001 elements are more than the 1000 allowed");
   expect_field_refused("temperatures", {1, -1, 1},
                        "temperatures[1]: got -1, expected a number from 0 to 1000000");
-  expect_field_refused("temperatures", {1, 0, 1}, "temperatures: 0 is not a finite number above 0");
-  // Above 0 as a double, not as a float.
+  expect_field_refused("temperatures", {1, 0, 1},
+                       "temperatures: expected finite numbers above 0, got 0");
+  // This number is above 0 as a double, but 0 as a float.
   expect_field_refused("temperatures", {1, 1e-60, 1},
-                       "temperatures: 0 is not a finite number above 0");
-  expect_field_refused("temperatures", {1, 1}, "temperatures: 2 do not fit 3 exits");
+                       "temperatures: expected finite numbers above 0, got 0");
+  expect_field_refused("temperatures", {1, 1},
+                       "temperatures: got 2, expected 3: one for each exit");
   expect_field_refused("ensemble_weights", {1, 1, "1"},
                        "ensemble_weights[2]: got the text \"1\", expected a number from 0 to "
                        "1000000");
   expect_field_refused("ensemble_weights", {1, 1},
-                       R"(ensemble_weights: 2 do not fit 3 exits and the ensemble "weighted")");
+                       "ensemble_weights: got 2, expected 3 if the ensemble is weighted and none "
+                       "otherwise; it is \"weighted\"");
   expect_field_refused("ensemble", "mean",
-                       R"(ensemble_weights: 3 do not fit 3 exits and the ensemble "mean")");
-  expect_field_refused("ensemble_weights", {0, 1, 1},
-                       "ensemble_weights: that of exit 1 must be above 0, or it has no answer");
+                       "ensemble_weights: got 3, expected 3 if the ensemble is weighted and none "
+                       "otherwise; it is \"mean\"");
+  expect_field_refused(
+      "ensemble_weights", {0, 1, 1},
+      "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no "
+      "other");
   expect_field_refused("aim", "--max-cost 0.5",
                        "aim: got the text \"--max-cost 0.5\", expected an object");
   expect_field_refused("guarantee", 0.01, "guarantee: got 0.01, expected an object");
@@ -210,13 +217,13 @@ TEST(PolicyJson, NamesTheFieldOfAGuaranteeThatIsWrong) {
 }
 
 TEST(PolicyJson, RefusesACertificateThatIsNone) {
-  // Tested more laxly than its own delta allows.
+  // The level of the test is above delta.
   expect_guarantee_refused("level", 0.0501,
                            "guarantee.level: got 0.0501, expected a number from 0 to 0.05");
-  // A bound above the rate that it is said to keep.
+  // The upper bound is above epsilon.
   expect_guarantee_refused("upper_bound", 0.0101,
                            "guarantee.upper_bound: got 0.0101, expected a number from 0 to 0.01");
-  // At the limits both hold.
+  // Values equal to these limits are accepted.
   const ChosenPolicy chosen = read_after([](Json& json) {
     json["guarantee"]["level"] = 0.05;
     json["guarantee"]["upper_bound"] = 0.01;
@@ -270,22 +277,23 @@ TEST(PolicyJson, NamesTheFieldOfAPathThatIsWrong) {
   refused("accuracy", 1.5, "path.steps[2].accuracy: got 1.5, expected a number from 0 to 1");
   refused("counted", -1,
           "path.steps[2].counted: got -1, expected an integer from 0 to 1099511627776");
-  refused("counted", 4001, "path.steps[2].counted: 4001 of 4000 images");
+  refused("counted", 4001, "path.steps[2].counted: got 4001, but there are only 4000 images");
   refused(
       "relative_cost", "1",
       "path.steps[2].relative_cost: got the text \"1\", expected a number from 0 to 1000000000");
   refused("thresholds", {0.9, true},
           "path.steps[2].thresholds[1]: expected null or a number from -1000000 to 1000000");
-  refused("thresholds", {0.9}, "path.steps[2].thresholds: 1 do not fit 2 early exits");
+  refused("thresholds", {0.9},
+          "path.steps[2].thresholds: got 1, expected 2: one for each early exit");
   refused("threshold", {0.9},
           R"(path.steps[2]: unknown key "threshold"; did you mean "thresholds"?)");
   expect_refused([](Json& json) { json["path"]["chosen"] = 3; },
                  "path.chosen: got 3, expected the last or the last but one of 3 steps");
   expect_refused([](Json& json) { json["guarantee"] = nullptr; },
-                 "path: there is no guarantee that it belongs to");
+                 "path: a path needs a guarantee, and there is none");
 }
 
-/// The text of a policy as version 1 wrote it.
+/// Returns the text of a policy as version 1 of the format has it.
 std::string version_1(const std::string& aim, const std::string& criterion = "confidence") {
   return R"({"criterion":")" + criterion +
          R"(","thresholds":[0.9,null],"temperatures":[1.1,1.0,0.875],"ensemble":"off",)"
@@ -317,7 +325,7 @@ TEST(PolicyJsonVersion1, ReadsEachTextOfAnAimAsWhatItMeant) {
     SCOPED_TRACE(text);
     const ChosenPolicy chosen = policy_from_json(version_1(text), 3, 1);
     EXPECT_EQ(chosen.aim, aim);
-    EXPECT_EQ(describe(aim), text);  // people read what they read before
+    EXPECT_EQ(describe(aim), text);  // the text for people has not changed
     EXPECT_EQ(chosen.policy.thresholds, (Thresholds{0.9f, std::nullopt}));
     EXPECT_FALSE(chosen.path);
     EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
@@ -350,9 +358,9 @@ TEST(PolicyJsonVersion1, HasNoPathAndNoOtherAimThanAText) {
 TEST(PolicyJson, RefusesAPolicyOfAnotherNumberOfExits) {
   const std::string text = policy_to_json(certified_policy());
   EXPECT_THAT([&] { policy_from_json(text, 2); },
-              ThrowsMessage<Error>("thresholds: 2 do not fit 1 early exits"));
+              ThrowsMessage<Error>("thresholds: got 2, expected 1: one for each early exit"));
   EXPECT_THAT([&] { policy_from_json(text, 4); },
-              ThrowsMessage<Error>("thresholds: 2 do not fit 3 early exits"));
+              ThrowsMessage<Error>("thresholds: got 2, expected 3: one for each early exit"));
 }
 
 TEST(PolicyJson, SurvivesChangedBytes) {
@@ -364,7 +372,7 @@ TEST(PolicyJson, SurvivesChangedBytes) {
     for (std::uint64_t i = 0; i <= random.below(3); ++i)
       text[random.below(text.size())] = static_cast<char>(random.below(256));
     try {
-      // What was accepted can be used.
+      // An accepted policy must be usable.
       const ChosenPolicy chosen = policy_from_json(text, 3);
       check(chosen.policy, 3);
       if (chosen.guarantee) {

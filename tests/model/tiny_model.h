@@ -4,14 +4,15 @@
 
 namespace offramp {
 
-/// A network of 1×4×5 images, 3 classes and 2 exits, small enough to write down.
+/// Returns a small network for 1×4×5 images, with 3 classes and 2 exits.
 Graph tiny_graph();
 
-/// That network with weights drawn from a fixed seed by exact arithmetic: the same bits on every
-/// machine. What tests/data/models/v1-tiny.safetensors holds.
+/// Returns the model in tests/data/models/v1-tiny.safetensors: that network with weights from a
+/// fixed seed, computed by exact arithmetic, so that they have the same bits on every machine.
 ModelFile tiny_model();
 
-/// The same with a certified policy, its aim and its path: v2-tiny-policy.safetensors.
+/// Returns the model in v2-tiny-policy.safetensors: the same with a certified policy, its aim and
+/// path.
 ModelFile tiny_certified_model();
 
 }  // namespace offramp

@@ -19,7 +19,7 @@ using ::testing::ThrowsMessage;
 
 class Weights : public ::testing::Test {
  protected:
-  /// A state dict of the plain tiny network as PyTorch would save it.
+  /// Returns a state dict of the plain tiny network as PyTorch would save it.
   Weights() : tensors_(tiny_model().weights) {
     tensors_.erase("exits.1.fc.weight");
     tensors_.erase("exits.1.fc.bias");
@@ -67,7 +67,7 @@ TEST_F(Weights, OfAModelFileStartANetworkWithoutItsExits) {
 TEST_F(Weights, OfAModelFileStartNoHeadOfAnotherMake) {
   save_model(path_, tiny_model());
   Graph other = tiny_graph();
-  other.segments[0].head[0].op = SpatialPyramidPool{{1}};  // another classifier behind it
+  other.segments[0].head[0].op = SpatialPyramidPool{{1}};  // the head now has another pool
   std::size_t passed_over = 0;
   const Tensors loaded = load_weights(path_, other, true, &passed_over);
   EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
@@ -75,7 +75,7 @@ TEST_F(Weights, OfAModelFileStartNoHeadOfAnotherMake) {
   EXPECT_EQ(passed_over, 2u);
 }
 
-/// ResNet-18 of width 1 with heads of one kind after some of its blocks.
+/// Returns a ResNet-18 of width 1 with heads of one kind after some of its blocks.
 Graph small_network(const std::vector<std::string>& exits, const std::string& head) {
   NetworkSpec spec;
   spec.options.width = 1;
@@ -151,7 +151,8 @@ TEST_F(Weights, OfAnotherNetworkAreRefused) {
   expect_refused("tensor \"layer5.weight\": the network \"tiny\" has no such parameter");
   tensors_.erase("layer5.weight");
   tensors_.erase("conv2.bias");
-  expect_refused("tensor \"conv2.bias\" is missing: the weights of another network than \"tiny\"?");
+  expect_refused(
+      "tensor \"conv2.bias\" is missing: are these the weights of another network than \"tiny\"?");
 }
 
 TEST_F(Weights, OfAWrongShapeTypeOrValueAreRefused) {
@@ -174,7 +175,7 @@ TEST_F(Weights, FromPickleComeWithAdvice) {
     EXPECT_THAT([&] { load_weights(pickle, tiny_graph()); },
                 ThrowsMessage<Error>(
                     pickle.string() +
-                    ": a file of torch.save, not safetensors; convert it in Python with "
+                    ": written by torch.save, not a safetensors file; convert it in Python with "
                     "safetensors.torch.save_file(torch.load(\"resnet18.pth\", weights_only=True), "
                     "\"resnet18.safetensors\")"));
   }
@@ -185,7 +186,8 @@ TEST_F(Weights, FromAMissingOrEmptyFileAreRefused) {
               ThrowsMessage<Error>(path_.string() + ": cannot open: No such file or directory"));
   tensors_.clear();
   expect_refused(
-      "tensor \"conv1.weight\" is missing: the weights of another network than \"tiny\"?");
+      "tensor \"conv1.weight\" is missing: are these the weights of another network than "
+      "\"tiny\"?");
 }
 
 }  // namespace

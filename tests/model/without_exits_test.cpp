@@ -20,7 +20,7 @@ namespace {
 using testing::ElementsAre;
 using testing::ThrowsMessage;
 
-/// A model of a graph with everything that a model can carry.
+/// Returns a model of a graph in which every optional part is present.
 ModelFile full_model(const Graph& graph) {
   ModelFile model;
   model.graph = graph;
@@ -38,7 +38,7 @@ ModelFile full_model(const Graph& graph) {
   return model;
 }
 
-/// The name of a head's parameter after exits `dropped` (0-based) went.
+/// Returns the name of a head's parameter after the exits `dropped` (0-based) were removed.
 std::string renamed(const std::string& name, const std::vector<int>& dropped) {
   const std::string prefix = "exits.";
   if (!name.starts_with(prefix)) return name;
@@ -107,7 +107,7 @@ TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
   EXPECT_FALSE(left.policy);
   EXPECT_EQ(left.classes, model.classes);
   EXPECT_EQ(left.preprocessing, model.preprocessing);
-  // Its certify images have been looked at as often as before.
+  // The number of certificates from its certify images stays the same.
   EXPECT_EQ(left.certificates, 2);
   EXPECT_EQ(left.provenance.data.source, "drawn");
   EXPECT_EQ(left.provenance.data.train, model.provenance.data.train);

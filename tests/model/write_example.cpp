@@ -1,5 +1,5 @@
-// model_write_example FILE: writes the example of the newest format that is kept in
-// tests/data/models. Run once for each version of the format.
+// The program `model_write_example FILE` writes the example of the newest format for
+// tests/data/models. It is run once for each version of the format.
 #include "tests/model/tiny_model.h"
 
 int main(int argc, char** argv) {

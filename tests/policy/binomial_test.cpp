@@ -19,14 +19,14 @@ TEST(Binomial, KnowsTheCasesThatHaveAFormula) {
   EXPECT_NEAR(binomial_cdf(2, 5, 0.5), 0.5, 1e-15);
 }
 
-// Golden values: Python's fractions, every term exact.
+// The golden values were computed with Python's fractions; every term is exact.
 TEST(Binomial, AgreesWithExactFractions) {
   EXPECT_NEAR(binomial_cdf(3, 40, 1 / 20.0), 0.8618502244989342, 1e-14);
   EXPECT_NEAR(binomial_cdf(35, 40, 4 / 5.0), 0.9240855045501057, 1e-14);
   EXPECT_NEAR(binomial_cdf(7, 4000, 1 / 400.0), 0.2198824595835071, 1e-13);
 }
 
-// Golden values: calibration_golden.py (mpmath 1.2.1, 50 digits).
+// The golden values come from calibration_golden.py (mpmath 1.2.1, 50 digits).
 TEST(Binomial, HoldsItsDigitsForAMillionImages) {
   const auto near = [](double found, double expected) {
     EXPECT_NEAR(found, expected, 1e-12 * expected);

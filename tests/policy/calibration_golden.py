@@ -1,5 +1,6 @@
-"""Prints the golden values of calibration_test.cpp and binomial_test.cpp. Independent of the C++ code:
-numpy for the logits, every choice by trying all there are, binomial sums with mpmath's 50 digits.
+"""Prints the golden values of calibration_test.cpp and binomial_test.cpp. It is independent of
+the C++ code: numpy computes the logits, every choice is found by trying all possibilities, and
+mpmath computes binomial sums with 50 digits.
 
     python3 tests/policy/calibration_golden.py
 """

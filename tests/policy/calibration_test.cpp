@@ -23,8 +23,8 @@ struct Logits {
   LogitsView view() const { return {values, labels, exits, classes}; }
 };
 
-// Exit k is right with probability 0.6, 0.75, 0.9 and surer where it is right; its errors come from
-// a common difficulty, so that exits err together.
+// Exits 1, 2 and 3 are correct with probability 0.6, 0.75 and 0.9, and their scores are higher
+// where they are correct. Errors come from a common difficulty of the image, so exits err together.
 Logits plausible(std::uint64_t seed, int images) {
   constexpr int kExits = 3, kClasses = 4;
   Logits result{kExits, kClasses, {}, {}};
@@ -67,9 +67,9 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     EXPECT_GE(chosen.accuracy, least - 1e-12);
     ASSERT_TRUE(chosen.held_out_accuracy.has_value());
     EXPECT_GE(*chosen.held_out_accuracy, least - 1e-12);
-    // Two exits that agree are not right often enough here for patience to be of use.
+    // Patience is of no use here: two exits that agree are not correct often enough.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
-    // What the policy does when it is consulted image by image.
+    // The reference applies the policy image by image.
     Opinion opinion;
     double right = 0, cost = 0;
     for (std::int64_t i = 0; i < view.images(); ++i) {
@@ -84,7 +84,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
 }
 
 TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
-  // Hard images are named wrong by exits 1 and 2, and otherwise by each.
+  // Exits 1 and 2 classify hard images wrongly, each with another class.
   constexpr std::size_t kImages = 1000, kClasses = 3;
   Logits tune{3, kClasses, std::vector<float>(3 * kImages * kClasses), {}};
   for (std::size_t i = 0; i < kImages; ++i) {
@@ -116,7 +116,7 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
     for (const Logits* tune : {&two, &three}) {
       const Policy policy = fit_policy({Criterion::confidence, ensemble}, tune->view());
       const auto& exit_costs = tune == &two ? costs : kCosts;
-      // Of all exits together: never sure enough.
+      // A threshold that no score reaches.
       const double least =
           choose_thresholds(policy, tune->view(), exit_costs, FixedThreshold{2}).accuracy - 0.02;
       const Chosen chosen =
@@ -125,7 +125,7 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
       EXPECT_GE(chosen.accuracy, least - 1e-12);
       EXPECT_LT(chosen.relative_cost, 0.98);
     }
-  // Nothing is saved by leaving: nothing is given away.
+  // Stopping early saves no cost here, so no accuracy may be lost.
   const Policy policy = fit_policy({}, two.view());
   const Chosen chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
                                           AccuracyDrop{}, accuracy_of_last(two.view()) - 0.02);
@@ -138,7 +138,7 @@ TEST(Calibration, KeepsToABudget) {
   const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
   ASSERT_TRUE(chosen.met);
   EXPECT_LE(chosen.relative_cost, 0.5 + 1e-12);
-  // Less than exit 1 alone costs cannot be had.
+  // No policy costs less than exit 1 alone.
   const Chosen impossible = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.2});
   EXPECT_FALSE(impossible.met);
   EXPECT_EQ(impossible.policy.thresholds, Thresholds(2));
@@ -157,7 +157,7 @@ TEST(Calibration, SaysWhenAnAimCannotBeMet) {
 TEST(Calibration, FitsATemperatureForEveryExit) {
   Logits tune = plausible(4, 2000);
   const Policy before = fit_policy({}, tune.view());
-  // Logits of exit 2 doubled: its temperature doubles, and no other.
+  // Doubling the logits of exit 2 doubles its temperature and changes no other.
   const std::size_t cells = tune.values.size() / 3;
   for (std::size_t at = cells; at < 2 * cells; ++at) tune.values[at] *= 2;
   const Policy after = fit_policy({}, tune.view());
@@ -166,7 +166,7 @@ TEST(Calibration, FitsATemperatureForEveryExit) {
   EXPECT_EQ(after.temperatures[2], before.temperatures[2]);
 }
 
-/// The logits of calibration_golden.py, from the same formula in double.
+/// Returns the logits of calibration_golden.py, from the same formula in double.
 Logits golden() {
   constexpr int kExits = 3, kImages = 150, kClasses = 10;
   Logits result{kExits, kClasses, {}, {}};
@@ -185,8 +185,8 @@ Logits golden() {
   return result;
 }
 
-// Printed by `python3 tests/policy/calibration_golden.py` (numpy 1.24): bisection, and every
-// threshold tried.
+// The golden values were printed by `python3 tests/policy/calibration_golden.py` (numpy 1.24),
+// which uses bisection and tries every threshold.
 TEST(Calibration, AgreesWithAnIndependentComputation) {
   const Logits tune = golden();
   const LogitsView view = tune.view();
@@ -230,7 +230,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
 }
 
 TEST(Guarantee, LaysItsPathOnTuneAlone) {
-  // Whatever the certify images, the policy is one of the tune images' path.
+  // For any certify images, the policy is a step of the path from the tune images.
   const Logits tune = plausible(20, 800);
   const Policy policy = fit_policy({}, tune.view());
   const Judgements judged = judge(policy, tune.values, tune.classes);
@@ -277,7 +277,7 @@ TEST(Guarantee, RefusesWhatItCannotPromise) {
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 1}),
               ThrowsMessage<Error>("delta: 1 is not in (0, 1)"));
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 0),
-              ThrowsMessage<Error>("attempt: 0 is not at least 1"));
+              ThrowsMessage<Error>("attempt: expected at least 1, got 0"));
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 400),
               ThrowsMessage<Error>("attempt 400: nothing of delta 0.1 is left"));
 }
@@ -292,7 +292,7 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   EXPECT_LE(result.upper_bound, 0.03);
   EXPECT_DOUBLE_EQ(result.level, 0.045);
   EXPECT_EQ(result.images, 3000);
-  // The count is that of the policy's own decisions.
+  // The count equals that of applying the policy image by image.
   const LogitsView view = certify.view();
   Opinion opinion;
   std::int64_t harmed = 0;
@@ -311,7 +311,7 @@ TEST(Guarantee, OfDisagreementNeedsNoLabels) {
   const Policy policy = fit_policy({}, tune.view());
   const HarmGuarantee aim{.epsilon = 0.05, .delta = 0.05, .label_free = true};
   const auto result = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
-  certify.labels.assign(certify.labels.size(), -1);  // not known
+  certify.labels.assign(certify.labels.size(), -1);  // unknown labels
   const auto without = guarantee(policy, tune.view(), certify.view(), kCosts, aim);
   ASSERT_TRUE(result.step && without.step);
   EXPECT_EQ(result.policy, without.policy);
@@ -347,10 +347,10 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   ASSERT_GE(path.steps.size(), 3u);
   ASSERT_EQ(path.chosen + 2, path.steps.size());
   EXPECT_LE(path.chosen, kMaxPathSteps - 1);
-  EXPECT_EQ(path.steps.front().thresholds, Thresholds(2));  // begins with never stopping early
+  EXPECT_EQ(path.steps.front().thresholds, Thresholds(2));  // step 0 never stops early
   EXPECT_EQ(path.steps[path.chosen].thresholds, result.policy.thresholds);
   EXPECT_EQ(path.steps[path.chosen].counted, result.counted);
-  // Each step's figures are those of its thresholds, and it passes its test unless it is the last.
+  // The figures of each step match its thresholds, and every step but the last passes its test.
   const Judgements on_tune = judge(policy, tune.values, tune.classes);
   const Judgements on_certify = judge(policy, certify.values, certify.classes);
   const auto right = right_table(on_tune, tune.labels);
@@ -367,7 +367,7 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
 }
 
 TEST(Guarantee, ThinsALongPathToABoundedNumberOfSteps) {
-  // At a lax rate the whole path passes: about 200 steps for each of two early exits.
+  // With a large epsilon the whole path passes: about 200 steps for each of two early exits.
   const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
   const Policy policy = fit_policy({}, tune.view());
   const HarmGuarantee aim{.epsilon = 0.9, .delta = 0.05};
@@ -375,7 +375,7 @@ TEST(Guarantee, ThinsALongPathToABoundedNumberOfSteps) {
   ASSERT_EQ(static_cast<std::int64_t>(*result.step) + 1, result.path_length);
   ASSERT_GT(*result.step, kMaxPathSteps);
   EXPECT_EQ(result.path.steps.size(), kMaxPathSteps);
-  EXPECT_EQ(result.path.chosen + 1, kMaxPathSteps);  // none failed
+  EXPECT_EQ(result.path.chosen + 1, kMaxPathSteps);  // no step failed
   EXPECT_EQ(result.path.steps.back().thresholds, result.policy.thresholds);
   ChosenPolicy chosen = certified_policy(result, aim, "f32", "kernels");
   chosen.seen = ExitsSeen{1500, {0.5, 0.25, 0.25}};

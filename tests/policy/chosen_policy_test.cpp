@@ -12,7 +12,7 @@ namespace {
 
 using testing::ThrowsMessage;
 
-/// A certified policy of three exits: the second of three steps passed, the third failed.
+/// Returns a certified policy of three exits: the second of three steps passed, the third failed.
 ChosenPolicy certified() {
   ChosenPolicy chosen;
   chosen.policy = never_stop(3);
@@ -42,25 +42,25 @@ TEST(ChosenPolicy, RefusesAPathThatIsNotItsOwn) {
   expect_refused([](ChosenPolicy& c) { c.path->chosen = 0; },
                  "path.chosen: got 0, expected the last or the last but one of 3 steps");
   expect_refused([](ChosenPolicy& c) { c.path->chosen = 2; },
-                 "path.steps[2].thresholds: differ from the policy's");
+                 "path.steps[2].thresholds: the chosen step and the policy differ");
   expect_refused([](ChosenPolicy& c) { c.path->steps[0].thresholds.pop_back(); },
-                 "path.steps[0].thresholds: 1 do not fit 2 early exits");
-  // A step that stops later than one before it is on no path of certified steps.
+                 "path.steps[0].thresholds: got 1, expected 2: one for each early exit");
+  // On a path of certified steps, no step may have a higher threshold than the one before it.
   expect_refused([](ChosenPolicy& c) { c.path->steps[2].thresholds[0] = 0.95f; },
-                 "path.steps[2].thresholds: one is above that of the step before");
+                 "path.steps[2].thresholds: a threshold is higher than in the step before");
   expect_refused([](ChosenPolicy& c) { c.path->steps[2].thresholds[0].reset(); },
-                 "path.steps[2].thresholds: one is above that of the step before");
+                 "path.steps[2].thresholds: a threshold is higher than in the step before");
   expect_refused([](ChosenPolicy& c) { c.path->steps[2].counted = 4001; },
-                 "path.steps[2].counted: 4001 of 4000 images");
+                 "path.steps[2].counted: got 4001, but there are only 4000 images");
   expect_refused([](ChosenPolicy& c) { c.path->steps[1].counted = 28; },
-                 "path.steps[1].counted: got 28, but the guarantee says 29");
+                 "path.steps[1].counted: got 28, but the guarantee has 29");
 }
 
 TEST(ChosenPolicy, RefusesSharesThatAreNone) {
   expect_refused([](ChosenPolicy& c) { c.seen->shares.pop_back(); },
-                 "seen.shares: 2 do not fit 3 exits");
+                 "seen.shares: got 2, expected 3: one for each exit");
   expect_refused([](ChosenPolicy& c) { c.seen->shares[0] = 1; },
-                 "seen.shares: their sum is 1.5, expected 1");
+                 "seen.shares: the sum is 1.5, expected 1");
 }
 
 TEST(ChosenPolicy, IsDescribedForPeople) {
@@ -70,7 +70,7 @@ TEST(ChosenPolicy, IsDescribedForPeople) {
   shared.thresholds = {0.5f, 0.5f};
   shared.ensemble = Ensemble::geometric;
   EXPECT_EQ(describe(shared), "margin ≥ 0.5, geometric mean of the exits so far");
-  EXPECT_EQ(describe(never_stop(1)), "the last exit is the only one");
+  EXPECT_EQ(describe(never_stop(1)), "no early exit");
   EXPECT_EQ(describe(*certified().guarantee), "harm ≤ 0.01 with probability ≥ 0.95");
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// All lengths around the vectors' own, and far beyond.
+// The lengths are around the number of lanes and far above it.
 std::vector<float> random_values(std::uint64_t round, float low, float high) {
   KeyedRandom random(17, round);
   std::vector<float> values(1 + round % 40 + (round % 7 == 0 ? 100 : 0));
@@ -32,7 +32,8 @@ TEST(Exponentials, AreThoseOfTheCLibrary) {
     const double total = exponentials(z, 0.0, temperature, e);
     for (std::size_t i = 0; i < z.size(); ++i) {
       const double x = z[i] / temperature, expected = std::exp(x);
-      // The exponent's own rounding, then that of the series.
+      // The tolerance covers the series (5e-16) and the rounding of the exponent, which grows with
+      // -x.
       if (x > -708)
         ASSERT_NEAR(e[i], expected, expected * (5e-16 + 3e-16 * -x)) << x;
       else

@@ -15,7 +15,7 @@ namespace {
 
 const std::vector<double> kCosts = {0.25, 0.5, 1};
 
-/// Scores and right answers of three exits, later ones more often right.
+/// Scores and correctness of three exits; later exits are correct more often.
 struct Images {
   explicit Images(std::int64_t count, std::uint64_t seed = 1) {
     judged.exits = 3;
@@ -35,7 +35,7 @@ struct Images {
   ExitTable by_harm() const { return {3, judged.images, judged.scores, harmless, kCosts}; }
   CrossFittedPath path() const { return cross_fit(judged, right, harmless, kCosts); }
 
-  /// Those in the fold, or those that are not.
+  /// Returns the images in the fold, or those outside it.
   Images part(std::size_t fold, bool inside) const {
     Images some(0);
     const auto n = static_cast<std::size_t>(judged.images);
@@ -54,7 +54,7 @@ struct Images {
 };
 
 TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
-  const Images images(153);  // folds of 15 and of 16
+  const Images images(153);  // folds have 15 or 16 images
   const CrossFittedPath path = images.path();
   const auto steps = bold_path(images.by_harm(), kPathLevels);
   ASSERT_GT(steps.size(), 100u);
@@ -95,12 +95,12 @@ TEST(CrossFit, BeginsWithTheLastExitForAll) {
   EXPECT_EQ(path.held_out_right[0], path.fitted[0].good);
 }
 
-// Exits that agree: every image is as good as any other, so that what a fold loses is what all
-// lose.
+// The images are spread evenly over the folds, so a fold loses the same share of correct images as
+// the whole.
 TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
   Images images(1000);
   for (std::size_t i = 0; i < 1000; ++i) {
-    const bool easy = i / 10 % 5 != 0;  // as many in every fold
+    const bool easy = i / 10 % 5 != 0;  // the same number in every fold
     for (std::size_t k = 0; k < 3; ++k) {
       images.judged.scores[k * 1000 + i] = k == 1 && easy ? 2 : 1;
       images.right[k * 1000 + i] = k == 2 || (k == 1 && easy);
@@ -108,7 +108,8 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
     }
   }
   const CrossFittedPath path = images.path();
-  // Never; exit 2 where two agree; then all there, or all at exit 1.
+  // The steps are: never stop early; stop at exit 2 where two exits agree; stop all images at exit
+  // 2 or at exit 1.
   EXPECT_EQ(path.fitted[1].thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_EQ(path.fitted[1].good, 1000);
   EXPECT_NEAR(path.held_out_right[1], 1000, 1e-9);
@@ -197,7 +198,7 @@ TEST(CrossFit, GoesOnUntilEitherCountIsTooSmall) {
 }
 
 TEST(CrossFit, PassesOverCarefulStepsThatAreNotGoodEnough) {
-  // More is asked than the last exit gives, and early exits help.
+  // The aim is above the accuracy of the last exit, and early exits raise the accuracy.
   EXPECT_EQ(boldest_keeping(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
   EXPECT_EQ(boldest_keeping(path_with({88, 89}, {88, 89}), 90), std::nullopt);
 }

@@ -16,7 +16,7 @@ using testing::ElementsAre;
 
 using Shares = std::vector<double>;
 
-/// Draws exits from shares.
+/// Draws exits at random according to shares.
 struct Source {
   KeyedRandom random;
   Shares shares;
@@ -31,7 +31,7 @@ struct Source {
   }
 };
 
-// Golden values: torch.special.gammaincc(degrees / 2, x / 2) in double.
+// The golden values are torch.special.gammaincc(degrees / 2, x / 2) in double.
 TEST(ChiSquareTail, AgreesWithGoldenValues) {
   const auto expect = [](double x, int degrees, double golden) {
     EXPECT_NEAR(chi_square_tail(x, degrees), golden, 1e-12 * golden + 1e-15) << x << " " << degrees;
@@ -65,7 +65,7 @@ TEST(ExitWindow, ForgetsWhatLiesFarBack) {
 }
 
 TEST(CompareExits, ComputesPearsonsStatistic) {
-  // By hand: now 120, 80; then 200, 200; pooled 320/600 and 280/600.
+  // Computed by hand: now 120, 80; then 200, 200; pooled 320/600 and 280/600.
   // χ² = Σ (O - E)² / E with E = 106.67, 93.33, 213.33, 186.67: 5.357142857.
   const DriftVerdict verdict = compare_exits(Shares{0.6, 0.4}, 200, Shares{0.5, 0.5}, 400);
   EXPECT_NEAR(verdict.p_value, chi_square_tail(5.357142857142857, 1), 1e-12);
@@ -89,7 +89,7 @@ TEST(CompareExits, JoinsExitsThatHardlyAnyoneTakes) {
   const auto p = [](const Shares& now, const Shares& then) {
     return compare_exits(now, 300, then, 300).p_value;
   };
-  // 3 expected at exit 2: joined to exit 3; at exit 3, the last: to exit 2.
+  // With an expected count of 3, exit 2 is merged with exit 3, and exit 3, the last, with exit 2.
   EXPECT_EQ(p({0.5, 0.02, 0.48}, {0.5, 0, 0.5}), 1);
   EXPECT_EQ(p({0.5, 0.48, 0.02}, {0.5, 0.5, 0}), 1);
   EXPECT_EQ(p({1, 0, 0}, {1, 0, 0}), 1);
@@ -100,7 +100,7 @@ TEST(Drift, IsHardlyEverSeenWhereThereIsNone) {
   const Shares shares = {0.41, 0.27, 0.32};
   int alarms = 0;
   for (std::uint64_t run = 0; run < 40; ++run) {
-    // What calibration saw is a draw as well.
+    // The histogram from calibration is a random draw as well.
     Source source{{run, 1}, shares};
     Shares then(3);
     for (int i = 0; i < 2000; ++i) then[static_cast<std::size_t>(source.next())] += 1 / 2000.0;

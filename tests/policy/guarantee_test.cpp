@@ -42,7 +42,7 @@ TEST(Certify, TakesTheLastPolicyBeforeTheFirstFailure) {
   // n = 1000, ε = 1 %, δ = 5 %: P(X ≤ 4) = 0.0287…, P(X ≤ 5) = 0.0661….
   const auto result = last_certified(Counts{0, 2, 4, 5, 1}, 1000, 0.01, 0.05);
   ASSERT_TRUE(result);
-  EXPECT_EQ(*result, 2u);  // the 5 ends the path; the 1 behind it is never looked at
+  EXPECT_EQ(*result, 2u);  // the test fails at 5 and ignores the 1 after it
   EXPECT_LE(clopper_pearson_upper(4, 1000, 0.05), 0.01);
 }
 
@@ -51,12 +51,12 @@ TEST(Certify, CertifiesNothingWhenTheFirstFails) {
   EXPECT_FALSE(last_certified(Counts{}, 1000, 0.01, 0.05));
 }
 
-// The theorem itself, on a path whose true rates are known: the certified policy's true rate
-// exceeds ε in at most δ of the draws.
+// Checks the theorem on a path whose true rates are known: the true rate of the certified policy
+// exceeds ε in at most a share δ of the draws.
 TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
   constexpr double kEpsilon = 0.02, kDelta = 0.1;
   constexpr int kImages = 1000, kDraws = 2000;
-  // Image i of a draw has a uniform number; policy m harms those below its rate.
+  // Each image has a uniform random number; policy m harms the images with a number below its rate.
   const std::vector<double> rates = {0.002, 0.01, 0.02001, 0.03};
   int violations = 0;
   for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
@@ -69,8 +69,8 @@ TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
     const auto result = last_certified(harmed, kImages, kEpsilon, kDelta);
     violations += result && rates[*result] > kEpsilon;
   }
-  // Four standard deviations above δ would be 254; the boundary policy makes it common enough that
-  // a test without a bound would show (the empirical choice errs in about half of the draws).
+  // Four standard deviations above δ are 254. A choice without the bound would fail this check: it
+  // errs in about half of the draws, because one policy on the path lies at the boundary.
   EXPECT_LE(violations, kDelta * kDraws + 4 * std::sqrt(kDelta * (1 - kDelta) * kDraws));
   EXPECT_GE(violations, 0.3 * kDelta * kDraws);
 }

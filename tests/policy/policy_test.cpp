@@ -33,7 +33,7 @@ TEST(Softmax, GivesKnownProbabilities) {
   // e^0 : e^ln 2 : e^ln 5 = 1 : 2 : 5.
   EXPECT_THAT(softmax_of({0, std::log(2.0f), std::log(5.0f)}),
               Pointwise(FloatNear(1e-7f), {0.125f, 0.25f, 0.625f}));
-  // Halved by the temperature: 1 : 2 : 4.
+  // The temperature halves the logits: 1 : 2 : 4.
   EXPECT_THAT(softmax_of({0, std::log(4.0f), std::log(16.0f)}, 2),
               Pointwise(FloatNear(1e-7f), {1 / 7.0f, 2 / 7.0f, 4 / 7.0f}));
 }
@@ -119,7 +119,7 @@ TEST(Argmax, NeverLetsNaNWin) {
   EXPECT_EQ(argmax(Values{kNaN, kNaN}), 0);
 }
 
-// Every exit's opinion, computed as the definitions say, in double.
+// The reference: the result of every exit, computed in double directly from the definitions.
 struct Definition {
   std::vector<double> p;
   int answer = 0;
@@ -194,7 +194,7 @@ TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
   EXPECT_TRUE(consult(policy, 0, z, opinion));
   policy.thresholds[0] = std::nextafter(score, 2.0f);
   EXPECT_FALSE(consult(policy, 0, z, opinion));
-  EXPECT_TRUE(consult(policy, 1, z, opinion));  // the last exit asks nobody
+  EXPECT_TRUE(consult(policy, 1, z, opinion));  // an image always stops at the last exit
 }
 
 TEST(Consult, IsNeverStoppedByNaN) {
@@ -209,13 +209,14 @@ TEST(Consult, IsNeverStoppedByNaN) {
       Opinion opinion;
       EXPECT_FALSE(consult(policy, 0, bad, opinion));
       EXPECT_FALSE(consult(policy, 1, bad, opinion));
-      // Alone, an exit that can speak does; a mean with NaN in it stays NaN.
+      // Without an ensemble, an exit with finite logits has a score; a mean that includes NaN stays
+      // NaN.
       EXPECT_EQ(consult(policy, 2, good, opinion), ensemble == Ensemble::off);
       if (ensemble == Ensemble::off) {
         EXPECT_EQ(opinion.streak, 1);
       }
       EXPECT_TRUE(consult(policy, 3, bad, opinion));
-      // And the next image begins anew.
+      // The state of one image does not affect the next.
       EXPECT_TRUE(consult(policy, 0, good, opinion));
     }
 }
@@ -228,20 +229,23 @@ TEST(Check, NamesWhatCannotBeUsed) {
   };
   EXPECT_NO_THROW(check(never_stop(3), 3));
   EXPECT_THAT(refused([](Policy& p) { p.thresholds.pop_back(); }),
-              ThrowsMessage<Error>("thresholds: 1 do not fit 2 early exits"));
+              ThrowsMessage<Error>("thresholds: got 1, expected 2: one for each early exit"));
   EXPECT_THAT(refused([](Policy& p) { p.thresholds[1] = kNaN; }),
-              ThrowsMessage<Error>("thresholds: nan is not a finite number"));
+              ThrowsMessage<Error>("thresholds: expected finite numbers, got nan"));
   EXPECT_THAT(refused([](Policy& p) { p.temperatures[0] = 0; }),
-              ThrowsMessage<Error>("temperatures: 0 is not a finite number above 0"));
+              ThrowsMessage<Error>("temperatures: expected finite numbers above 0, got 0"));
   EXPECT_THAT(
       refused([](Policy& p) { p.ensemble = Ensemble::weighted; }),
-      ThrowsMessage<Error>("ensemble_weights: 0 do not fit 3 exits and the ensemble \"weighted\""));
-  EXPECT_THAT(refused([](Policy& p) {
-                p.ensemble = Ensemble::weighted;
-                p.ensemble_weights = {0, 1, 1};
-              }),
-              ThrowsMessage<Error>(
-                  "ensemble_weights: that of exit 1 must be above 0, or it has no answer"));
+      ThrowsMessage<Error>(
+          "ensemble_weights: got 0, expected 3 if the ensemble is weighted and none otherwise; "
+          "it is \"weighted\""));
+  EXPECT_THAT(
+      refused([](Policy& p) {
+        p.ensemble = Ensemble::weighted;
+        p.ensemble_weights = {0, 1, 1};
+      }),
+      ThrowsMessage<Error>(
+          "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no other"));
 }
 
 TEST(Criterion, IsSpelledAsInFiles) {

@@ -18,7 +18,7 @@ using Labels = std::vector<std::int64_t>;
 
 TEST(Temperature, AgreesWithBisectionInPython) {
   const std::vector<float> logits = {2, 0, 0, 0, 3, 0, 1, 1, 0, 0, 0, 4, 3, 0, 1};
-  // Golden value: bisection of the likelihood's derivative in double, plain Python.
+  // The golden value comes from a bisection of the likelihood's derivative in double, in Python.
   EXPECT_NEAR(fit_temperature(logits, Labels{0, 1, 1, 2, 2}), 1.2338525800177977, 1e-9);
 }
 
@@ -27,7 +27,7 @@ struct Drawn {
   Labels labels;
 };
 
-// Labels drawn from the softmax of random logits at a temperature.
+// Draws labels from the softmax of random logits at a temperature.
 Drawn drawn(int images, int classes, float temperature, std::uint64_t seed) {
   const auto width = static_cast<std::size_t>(classes);
   Drawn result;
@@ -65,12 +65,12 @@ double nll(const Drawn& data, double temperature) {
   return sum;
 }
 
-// Many sets of images: some steps land on the minimum to the last bit.
+// With many sets of images, some steps reach the minimum exactly, to the last bit.
 TEST(Temperature, CannotBeBettered) {
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     const Drawn data = drawn(60, 4, 0.3f + static_cast<float>(seed % 10) / 4, 1000 + seed);
     const double fitted = fit_temperature(data.logits, data.labels), least = nll(data, fitted);
-    if (fitted >= kHighestTemperature) continue;  // the minimum lies beyond
+    if (fitted >= kHighestTemperature) continue;  // the minimum lies above the highest temperature
     ASSERT_LE(least, nll(data, fitted * 1.001)) << "seed " << seed << ", " << fitted;
     ASSERT_LE(least, nll(data, fitted / 1.001)) << "seed " << seed << ", " << fitted;
   }
@@ -97,7 +97,7 @@ TEST(Temperature, LeavesOutImagesThatAreNotNumbers) {
 }
 
 TEST(EnsembleWeights, FavourTheExitThatKnows) {
-  // Exit 1 gives every label 0.2, exit 2 gives 0.9: all weight to exit 2, the least to exit 1.
+  // Exit 1 gives every label 0.2 and exit 2 gives 0.9, so exit 1 gets the smallest weight allowed.
   const std::vector<double> given = {0.2, 0.2, 0.2, 0.9, 0.9, 0.9};
   const auto weights = fit_ensemble_weights(given, 2);
   EXPECT_NEAR(weights[0], 0.001, 1e-5);
@@ -111,8 +111,8 @@ TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
   EXPECT_NEAR(fit_ensemble_weights(given, 2)[0], 2.2 / 2.4, 1e-6);
 }
 
-// What makes weights the best: raising any of them at the others' expense gains nothing, and one
-// above the least loses nothing either (Karush, Kuhn, Tucker).
+// The conditions of Karush, Kuhn and Tucker for the best weights: raising a weight at the expense
+// of the others does not raise the likelihood, and lowering one above the minimum does not either.
 TEST(EnsembleWeights, CannotBeBettered) {
   for (std::uint64_t round = 0; round < 60; ++round) {
     KeyedRandom random(29, round);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// A table that owns what it shows.
+// An ExitTable together with its memory.
 struct Case {
   int exits;
   std::vector<float> scores;
@@ -36,7 +36,7 @@ Case random_case(std::uint64_t seed, int exits, std::size_t images) {
   for (int k = 0; k < exits; ++k) {
     one.costs.push_back((one.costs.empty() ? 0 : one.costs.back()) + 0.1 + random.uniform());
     for (std::size_t i = 0; i < images; ++i) {
-      // Few different values, so that there are ties; now and then none at all.
+      // There are few different values, so that ties occur, and sometimes NaN.
       const float score = static_cast<float>(random.below(6)) / 5;
       one.scores.push_back(random.below(20) == 0 ? kNaN : score);
       one.good.push_back(random.uniform() < 0.3f + 0.15f * static_cast<float>(k) + 0.4f * score);
@@ -45,7 +45,7 @@ Case random_case(std::uint64_t seed, int exits, std::size_t images) {
   return one;
 }
 
-// Every combination of the scores that occur at each exit, and "never".
+// Tries every combination of thresholds: the scores that occur at each exit, and no threshold.
 std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bool shared) {
   const auto early = static_cast<std::size_t>(table.exits) - 1;
   const auto images = static_cast<std::size_t>(table.images);
@@ -65,7 +65,7 @@ std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bo
       thresholds.push_back(values[shared ? 0 : k][at[shared ? 0 : k]]);
     const Choice choice = tally(table, thresholds);
     if (choice.good >= goal.least_good && choice.total_cost <= goal.most_cost + 1e-9) {
-      const auto rank = [&](const Choice& one) {  // the other quantity breaks ties
+      const auto rank = [&](const Choice& one) {  // the second element breaks ties
         const auto good = static_cast<double>(-one.good);
         return goal.cheapest ? std::pair(one.total_cost, good) : std::pair(good, one.total_cost);
       };
@@ -78,7 +78,7 @@ std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bo
 }
 
 TEST(Tally, StopsAtTheFirstExitThatIsSure) {
-  // Three images: sure at exit 1, at exit 2, never.
+  // Of three images, one has a high score at exit 1, one at exit 2 and one at neither.
   const Case one{
       3, {0.9f, 0.1f, kNaN, 0.2f, 0.8f, 0.3f, 0, 0, 0}, {1, 0, 0, 1, 0, 1, 1, 1, 1}, {1, 2, 4}};
   const Choice choice = tally(one.table(), {0.9f, 0.5f});
@@ -91,7 +91,7 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     const int exits = 2 + static_cast<int>(seed % 3);
     Case one = random_case(seed, exits, 1 + seed % 40);
-    if (seed % 5 == 0) {  // no ties
+    if (seed % 5 == 0) {  // scores without ties
       one = random_case(seed, exits, 1 + seed % (exits == 4 ? 12 : 40));
       KeyedRandom random(seed, 2);
       for (float& score : one.scores) score = random.uniform();
@@ -114,10 +114,10 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
         if (!found) continue;
         EXPECT_EQ(found->good, expected->good);
         EXPECT_NEAR(found->total_cost, expected->total_cost, 1e-9);
-        // And it does what it says.
+        // Applying the thresholds gives the counts that the search reported.
         const Choice done = tally(table, found->thresholds);
         EXPECT_EQ(done.good, found->good);
-        EXPECT_EQ(done.total_cost, found->total_cost);  // to the last bit
+        EXPECT_EQ(done.total_cost, found->total_cost);  // equal to the last bit
       }
     }
   }
@@ -137,13 +137,14 @@ TEST(Search, WithManyExitsIsNeverWorseThanOneThreshold) {
   }
 }
 
-// Useless first exit, a last exit worse than the first, costs all alike, no score at all.
+// Special cases: a useless first exit, a last exit worse than the first, equal costs, all scores
+// NaN.
 TEST(Search, StandsOddTables) {
   const Case useless{3, {0.9f, 0.8f, 0.1f, 0.7f, 0, 0}, {0, 0, 1, 1, 1, 1}, {1, 2, 3}};
   const auto around = search_each(useless.table(), {.least_good = 2});
   ASSERT_TRUE(around);
   EXPECT_EQ(around->thresholds[0], std::nullopt);
-  EXPECT_EQ(around->total_cost, 4);  // both stop at exit 2
+  EXPECT_EQ(around->total_cost, 4);  // both images stop at exit 2
   const Case worse{2, {0.9f, 0.8f, 0, 0}, {1, 1, 0, 1}, {1, 2}};
   const auto first = search_each(worse.table(), {.least_good = 2});
   ASSERT_TRUE(first);
@@ -198,7 +199,8 @@ TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
     }
     EXPECT_EQ(changed, 1);
   }
-  for (std::size_t k = 0; k < 3; ++k) EXPECT_EQ(path.back()[k], 0.f);  // the least score of all
+  for (std::size_t k = 0; k < 3; ++k)
+    EXPECT_EQ(path.back()[k], 0.f);  // the lowest score that occurs
 }
 
 TEST(BoldPath, GetsCheaperWithEveryStep) {
@@ -215,12 +217,12 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
   }
 }
 
-// Each step lowers the threshold of the exit that promises most: at the best of all places it could
-// be lowered to, cost saved for each image lost.
+// Each step lowers the threshold of the exit with the largest gain: the maximum, over all levels it
+// could be lowered to, of (cost saved) / (good images lost + 1).
 TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const Case one = random_case(4, 4, 300);
   const ExitTable table = one.table();
-  const auto path = bold_path(table, 1000);  // few different scores: every one is a step
+  const auto path = bold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
     const Choice now = tally(table, path[m - 1]);
     std::vector<double> promises(3, -1);
@@ -241,14 +243,14 @@ TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   }
 }
 
-// One step ahead exit 2 saves nothing: its surest images have left at exit 1 before.
+// Lowering exit 2 by one step saves nothing, because its highest-scored images stop at exit 1.
 TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
   constexpr std::size_t n = 400;
   Case one{3, std::vector<float>(3 * n), std::vector<std::uint8_t>(3 * n, 1), {0.3, 0.5, 1}};
   for (std::size_t i = 0; i < n; ++i) {
     one.scores[i] = one.scores[n + i] = 1 - static_cast<float>(i) / n;
-    one.good[i] = i < n / 4;          // exit 1 is right of the surest quarter,
-    one.good[n + i] = i < 3 * n / 4;  // exit 2 of three quarters
+    one.good[i] = i < n / 4;          // exit 1 is correct for the quarter with the highest scores
+    one.good[n + i] = i < 3 * n / 4;  // exit 2 is correct for three quarters
   }
   const ExitTable table = one.table();
   bool seen = false;

@@ -1,4 +1,4 @@
-// A small version of bench/guarantee: the same draws and the same production path.
+// A small version of bench/guarantee, with the same random draws and the same library functions.
 #include "bench/guarantee/trials.h"
 
 #include <gtest/gtest.h>
@@ -49,7 +49,7 @@ TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
   EXPECT_GE(clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
 }
 
-// Certificates of three different policies from the same images share one delta.
+// Three certificates of different policies from the same images share one delta.
 TEST(Trials, OfSeveralCertificatesAreNotViolatedMoreOftenThanDelta) {
   constexpr int kDraws = 200;
   const Plan plan{200,
@@ -75,7 +75,7 @@ TEST(Trials, DependOnTheirNumberAlone) {
   }
 }
 
-// The mean of 100 draws has a standard error of 0.06 points for ours.
+// The standard error of the mean drop over 100 draws is 0.06 percentage points for our method.
 TEST(Trials, ChosenForADropLoseNoMoreOnNewImages) {
   constexpr int kDraws = 100;
   constexpr double kDrop = 0.01;
@@ -87,9 +87,10 @@ TEST(Trials, ChosenForADropLoseNoMoreOnNewImages) {
     searched += trial.searched.drop / kDraws;
   }
   EXPECT_LT(ours, kDrop + 0.0025);
-  EXPECT_GT(ours, kDrop / 2);  // what was allowed is used
+  EXPECT_GT(ours, kDrop / 2);  // the allowed drop is mostly used
   EXPECT_LT(cost, 0.85);
-  // Else the test has no power: the same path without what is held out, and all thresholds.
+  // The test has power only if the other methods fail: the same path without cross-validation, and
+  // a search over all thresholds.
   EXPECT_GT(fitted, ours + 0.001);
   EXPECT_GT(searched, 1.5 * kDrop);
 }

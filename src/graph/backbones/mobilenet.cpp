@@ -1,6 +1,6 @@
-// MobileNet (Howard et al., 2017): depthwise-separable convolutions. `width` is the channels of the
-// first block's output, 64 in the paper; relu6 instead of relu, as in the published models. The
-// cifar stem leaves the size as it is, the imagenet stem halves it.
+// MobileNet (Howard et al., 2017), a network of depthwise-separable convolutions. `width` is the
+// number of output channels of the first block, 64 in the paper. It uses relu6 instead of relu, as
+// the published models do. The cifar stem keeps the image size, the imagenet stem halves it.
 #include <fmt/format.h>
 
 #include <array>
@@ -29,7 +29,8 @@ constexpr std::array<Block, 13> kBlocks = {{{1, 1},
                                             {16, 2},
                                             {16, 1}}};
 
-/// Appends convolution, batch norm and relu6, named "<prefix>.<first>" and the two numbers after.
+/// Appends convolution, batch norm and relu6. Their names are "<prefix>.<i>" with i = first, first
+/// + 1 and first + 2.
 std::string append_layer(std::vector<Node>& nodes, const std::string& prefix, int first,
                          const Conv& conv, const std::string& input) {
   const auto name = [&](int i) { return fmt::format("{}.{}", prefix, first + i); };

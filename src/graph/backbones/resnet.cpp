@@ -1,5 +1,5 @@
 // Residual networks of basic blocks (He et al., Deep Residual Learning, 2015), with torchvision's
-// parameter names. The cifar stem is the one usual for 32×32 images.
+// parameter names. The cifar stem is the usual one for 32×32 images.
 #include <fmt/format.h>
 
 #include <array>
@@ -10,7 +10,7 @@
 namespace offramp {
 namespace {
 
-/// Appends the stem; returns its tensor.
+/// Appends the stem and returns the name of its output.
 std::string append_stem(std::vector<Node>& nodes, const BackboneOptions& options) {
   const bool imagenet = options.stem == Stem::imagenet;
   const Conv conv =
@@ -22,8 +22,8 @@ std::string append_stem(std::vector<Node>& nodes, const BackboneOptions& options
   return x;
 }
 
-/// Appends a basic block: two 3×3 convolutions, and a shortcut that is projected where the size
-/// changes. Returns its tensor.
+/// Appends a basic block and returns the name of its output. The block has two 3×3 convolutions and
+/// a shortcut, which is a 1×1 convolution where the size changes.
 std::string append_block(std::vector<Node>& nodes, const std::string& name,
                          const std::string& input, std::int64_t channels, int stride,
                          bool project) {

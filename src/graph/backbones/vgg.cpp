@@ -1,6 +1,6 @@
-// VGG with batch norm (Simonyan, Zisserman, 2014), configuration A; convolutions are numbered as in
-// torchvision's vgg11_bn. Its three linear layers are replaced by global pooling and one, as is
-// usual for small images.
+// VGG with batch norm (Simonyan, Zisserman, 2014), configuration A. Convolutions are numbered as in
+// torchvision's vgg11_bn. Global pooling and one linear layer replace the three linear layers, as
+// is usual for small images.
 #include <fmt/format.h>
 
 #include <array>
@@ -14,7 +14,7 @@ namespace {
 
 struct Layer {
   int widths;         ///< output channels, in multiples of the option `width`
-  bool pooled_after;  ///< a 2×2 max pool follows
+  bool pooled_after;  ///< whether a 2×2 max pool follows
 };
 constexpr std::array<Layer, 8> kVgg11 = {
     {{1, true}, {2, true}, {4, false}, {4, true}, {8, false}, {8, true}, {8, false}, {8, true}}};

@@ -5,8 +5,9 @@
 
 namespace offramp {
 
-// For an exit so early that one convolution is not enough to tell its feature apart: two, twice as
-// wide as the feature and strided, about 5 % of a ResNet-18.
+// A head for a very early exit, where one convolution is not enough to classify the feature. It has
+// two convolutions with stride 2 and twice as many channels as the feature, which cost about 5 % of
+// a ResNet-18.
 Head deep_spp_head() {
   return {"deep-spp",
           "two strided 3x3 convolutions, batch norm, relu, spatial pyramid pool, linear",
