@@ -64,7 +64,7 @@ TEST(HostTensor, IsChangedInPlace) {
 TEST(HostTensor, RefusesAnotherType) {
   const HostTensor tensor = HostTensor::of({1}, std::vector<std::int64_t>{1});
   EXPECT_THAT([&] { tensor.as<float>(); },
-              ThrowsMessage<Error>("a tensor of F32 was expected, not I64"));
+              ThrowsMessage<Error>("expected a tensor of F32, got I64"));
   EXPECT_THAT([&] { tensor.to_f32(); },
               ThrowsMessage<Error>("a tensor of I64 holds no floating-point values"));
 }
