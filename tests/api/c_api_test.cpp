@@ -285,7 +285,7 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   EXPECT_EQ(offramp_classify_batch(session_, &none, nullptr, 1, &answer), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "the image is NULL");
   EXPECT_EQ(offramp_classify_batch(session_, &other, nullptr, 1, &answer), OFFRAMP_USAGE);
-  EXPECT_STREQ(offramp_last_error(), "image: there is no such form");
+  EXPECT_STREQ(offramp_last_error(), "image: unknown form 9; expected an offramp_form");
   EXPECT_EQ(offramp_classify_batch(session_, nullptr, nullptr, 1, &answer), OFFRAMP_USAGE);
   EXPECT_EQ(offramp_push(session_, 0, &other, nullptr), OFFRAMP_USAGE);
   EXPECT_EQ(offramp_stream(session_, nullptr, nullptr, nullptr), OFFRAMP_USAGE);
@@ -295,7 +295,7 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   offramp_session_options options = OFFRAMP_SESSION_OPTIONS_INIT;
   options.stop = &stop;
   EXPECT_EQ(offramp_session_new(model_, &options, &session), OFFRAMP_USAGE);
-  EXPECT_STREQ(offramp_last_error(), "stop: there is no such rule");
+  EXPECT_STREQ(offramp_last_error(), "stop: unknown rule 9; expected an offramp_rule");
   stop.rule = OFFRAMP_STOP_AT_SCORE;
   EXPECT_EQ(offramp_session_new(model_, &options, &session), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "criterion is NULL");
@@ -506,8 +506,8 @@ TEST_F(CApi, RefusesStructsWithoutTheirSize) {
   offramp_model* model = nullptr;
   EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(),
-               "offramp_options: its size is 0, expected at least 24: was it set by its _INIT "
-               "macro?");
+               "offramp_options: size is 0, expected at least 24; set the struct to its _INIT "
+               "macro");
   options.size = std::numeric_limits<std::size_t>::max();
   EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model), OFFRAMP_USAGE);
   const std::vector<float> values(3 * 32 * 32, 0.5f);

@@ -377,7 +377,7 @@ TEST(Session, RefusesValuesThatAreNotFinite) {
 TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
   const std::vector<float> huge(3 * 32 * 32, std::numeric_limits<float>::max());
-  const std::string error = "the network's values for this image are not finite";
+  const std::string error = "the network's logits for this image are not finite";
   std::vector<ImageView> images = disk.images();
   images.insert(images.begin() + 4, ImageView::normalised(huge));
   Session session = session_of(disk.load());
@@ -542,14 +542,14 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   Session session = session_of(disk.load());
   const auto nobody = [](std::int64_t, const Answer&) {};
   EXPECT_THAT([&] { session.push(0, disk.images()[0]); },
-              ThrowsMessage<UsageError>("push: there is no stream: call stream() first"));
+              ThrowsMessage<UsageError>("push: no stream was begun; call stream() first"));
   EXPECT_THROW(session.stream({}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.flush_after_ms = -1}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.most_pending = 0}), UsageError);
   session.stream(nobody);
   session.push(0, disk.images()[0]);
   EXPECT_THAT([&] { session.stream(nobody); },
-              ThrowsMessage<UsageError>("stream: 1 images wait: flush first"));
+              ThrowsMessage<UsageError>("stream: 1 images have no answer yet; call flush() first"));
 }
 
 TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
@@ -832,9 +832,10 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   file.deployment->check = {1, std::vector<float>(2 * 3 * file.classes.size(), 12345.f)};
   const OnDisk other(file, 1);
   EXPECT_EQ(other.load(by_itself).precision(), "f32");
-  EXPECT_THAT(other.load({.precision = "bf16"}).notes(),
-              ElementsAre("bf16 gives other logits here than where the file was made: the model "
-                          "runs in f32"));
+  EXPECT_THAT(
+      other.load({.precision = "bf16"}).notes(),
+      ElementsAre("bf16 computes other logits here than those stored in the file: the model "
+                  "runs in f32"));
   Session wide = session_of(good.load({.precision = "f32"}));
   Session fallen = session_of(other.load(by_itself));
   EXPECT_THAT(fallen.classify(other.images()[0]).probabilities,
@@ -845,7 +846,7 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   const OnDisk lossy(file);
   EXPECT_EQ(lossy.load(by_itself).precision(), "f32");
   EXPECT_THAT(lossy.load(by_itself).notes(),
-              ElementsAre("bf16 was measured outside its bounds on tune: the model runs in f32"));
+              ElementsAre("bf16 exceeded its bounds on the tune images: the model runs in f32"));
   EXPECT_EQ(lossy.load({.precision = "bf16"}).precision(), "bf16");
 }
 
