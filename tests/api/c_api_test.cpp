@@ -53,7 +53,7 @@ offramp_image image_of(int form, const void* data, std::size_t length, int width
   return image;
 }
 
-/// A model on disk, opened both ways.
+/// A model file, opened through the C and through the C++ interface.
 class CApi : public testing::Test {
  protected:
   CApi() {
@@ -141,7 +141,7 @@ TEST_F(CApi, AnswersAsTheCppInterfaceDoes) {
   expect_same(answer, wanted);
   offramp_session* brief = session_with(nullptr);
   ASSERT_EQ(offramp_classify(brief, &whole, nullptr, &answer), OFFRAMP_OK);
-  EXPECT_EQ(answer.probabilities, nullptr);  // they were not asked for
+  EXPECT_EQ(answer.probabilities, nullptr);  // the session's options do not ask for them
   EXPECT_EQ(answer.num_classes, 10);
   EXPECT_EQ(answer.probability, wanted.probability);
   EXPECT_EQ(answer.class_name, wanted.class_name);
@@ -218,7 +218,7 @@ TEST_F(CApi, SaysWhatWentWrong) {
   EXPECT_EQ(offramp_session_new(model_, &with_stop, &session), OFFRAMP_USAGE);
   EXPECT_EQ(session, nullptr);
 
-  std::thread([] { EXPECT_STREQ(offramp_last_error(), ""); }).join();  // another thread's own
+  std::thread([] { EXPECT_STREQ(offramp_last_error(), ""); }).join();  // one message per thread
 }
 
 TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
@@ -413,7 +413,7 @@ TEST_F(CApi, SaysWhenAStreamHasSomethingToDo) {
   EXPECT_LT(offramp_next_due_ms(session_), 0);
 }
 
-/// A struct in memory of another length than this library's: a caller of another version.
+/// A struct of another size than this library's, as a caller of another version passes it.
 template <typename T>
 class OtherVersion {
  public:
@@ -433,7 +433,7 @@ class OtherVersion {
 };
 
 TEST_F(CApi, ServesOlderCallers) {
-  // None of them knows criteria, on_ready, whether an answer was limited, or shares.
+  // These structs lack the fields criterion, on_ready, limited, cancelled and shares.
   OtherVersion older_stop(stop_of(OFFRAMP_STOP_AT_THRESHOLD, 0), offsetof(offramp_stop, criterion));
   offramp_session* session = session_with(older_stop.get());
   const std::vector<float> values(3 * 32 * 32, 0.5f);
@@ -460,7 +460,7 @@ TEST_F(CApi, ServesOlderCallers) {
   ASSERT_EQ(offramp_flush(session), OFFRAMP_OK);
   offramp_session_free(session);
 
-  // A batch of theirs: answers lie as close as theirs are long.
+  // In a batch, the answers are placed at multiples of the caller's size of offramp_answer.
   const std::size_t size = offsetof(offramp_answer, limited);
   std::vector<std::uint64_t> answers(2 * size / 8 + 1, ~std::uint64_t{0});
   answers[0] = size;
@@ -491,7 +491,7 @@ TEST_F(CApi, ServesNewerCallersThatAskForNothingNew) {
   EXPECT_EQ(answer.get()->exit, 3);
   EXPECT_EQ(answer.get()->size, sizeof(offramp_answer) + more);
   for (const std::byte byte : answer.bytes().subspan(sizeof(offramp_answer), more))
-    EXPECT_EQ(byte, std::byte{0});  // what this library does not fill
+    EXPECT_EQ(byte, std::byte{0});  // fields that this library does not know
   EXPECT_EQ(answer.bytes()[sizeof(offramp_answer) + more], OtherVersion<offramp_answer>::kBeyond);
 
   stop.bytes()[sizeof(offramp_stop) + more - 1] = std::byte{1};

@@ -18,7 +18,7 @@
 
 namespace {
 
-// Bytes that this program holds through operator new, and the most it ever held.
+// The bytes that this program has allocated with operator new, now and at most.
 std::atomic<std::size_t> held = 0, peak = 0;
 
 void* counted(std::size_t size) {
@@ -35,7 +35,7 @@ void release(void* memory) {
 
 }  // namespace
 
-// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+// Not inlined, because GCC would warn that memory from operator new is passed to free().
 [[gnu::noinline]] void* operator new(std::size_t size) {
   if (void* memory = counted(size)) return memory;
   throw std::bad_alloc();
@@ -104,7 +104,7 @@ TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
 }
 
 TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
-  // Each tensor is 4 MiB, and four live at a time.
+  // Each tensor has 4 MiB, and the four must be in memory at the same time.
   std::vector<Node> nodes;
   for (const char* name : {"a", "b", "c", "d"})
     nodes.push_back({name, MaxPool{3, 1, 1}, {"input"}});
@@ -118,7 +118,7 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
     EXPECT_EQ(Workspace(network).bytes(), workspace_bytes(*network));
   };
   within(48 * kMiB);
-  // The arena alone; the arena with the inputs, of which there are two.
+  // The first limit is below the size of the arena, the second below that of arena and two inputs.
   EXPECT_THAT([&] { within(20 * kMiB); },
               ThrowsMessage<Error>("segment with node \"a\": activations in batches of 1 need 32 "
                                    "MiB of memory; the limit for a network is 20 MiB"));
@@ -128,7 +128,7 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
 }
 
 TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
-  // 17 channels fill up blocks of 16 or 8.
+  // 17 channels are padded to a multiple of a block of 16 or 8.
   const Graph graph = {
       "blocks",
       {17, 4, 4},
@@ -168,7 +168,7 @@ TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
 }
 
 TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
-  // 144 Ki weights; 2304 Mi without their groups.
+  // The grouped convolution has 144 Ki weights; its dense form would have 2304 Mi.
   const Graph graph = {
       "groups",
       {1, 2, 2},

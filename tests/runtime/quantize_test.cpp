@@ -74,8 +74,8 @@ TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
   const ModelFile deployed = quantised_to_int8(before, images, 1);
   NetworkOptions options{Precision::int8, 1, 4};
   options.ranges = deployed.deployment->ranges;
-  // The integers that the file holds are those that run: rounding rounded weights changes nothing.
-  // What is left is the linear layers' rounding to bf16.
+  // Rounding the weights of the file again gives the same integers, so the only difference is the
+  // rounding of the linear layers to bf16.
   RunnerPredictor ours(open_network(deployed.graph, deployed.weights, options));
   RunnerPredictor original(open_network(before.graph, before.weights, options));
   const auto a = ours.predict_all(images), b = original.predict_all(images);
