@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
 constexpr int kWarmUpRuns = 6;
-constexpr std::size_t kRulesKept = 8;  // most rules of single images that are kept for reuse
+constexpr std::size_t kRulesKept = 8;  // largest number of stored decisions, for reuse
 constexpr const char* kNotFinite = "the network's logits for this image are not finite";
 constexpr const char* kCancelled = "the image was cancelled";
 

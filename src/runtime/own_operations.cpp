@@ -189,7 +189,7 @@ std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent e
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
                                                    const SpatialPyramidPool& pool, Extent extent) {
   const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
-  // Each image has scratch memory of its own, because different threads may process the images.
+  // Each image has separate scratch memory, because different threads may process the images.
   const std::size_t scratch =
       aligned(static_cast<std::size_t>(pyramid.scratch_floats()) * sizeof(float));
   const std::int64_t features = src.shape[0] * pyramid.bins();
