@@ -78,8 +78,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     const auto options_of = [&](std::size_t i) -> const ImageOptions& {
       return options.empty() ? none : options[i];
     };
-    std::vector<Rule>
-        rules;  // made first, so that invalid options are refused before any image runs
+    // Rules are made first, so that invalid options are refused before any image runs.
+    std::vector<Rule> rules;
     for (const ImageOptions& one : options) rules.push_back(rule_for(one));
     const auto rule_at = [&](std::size_t i) -> const Rule& {
       return rules.empty() ? rule_ : rules[i];

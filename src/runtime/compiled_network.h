@@ -75,7 +75,7 @@ std::size_t workspace_bytes(const CompiledNetwork& network);
 
 /// One row of the table that `offramp info --compiled` prints.
 struct CompiledRow {
-  std::string segment;  ///< "1", "1 head"
+  std::string segment;  ///< number from 1, with " head" for a head: "1", "1 head"
   std::string output, kind, implementation;
   std::vector<Layout> srcs;
   Layout dst;

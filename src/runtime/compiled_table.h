@@ -14,7 +14,7 @@ namespace offramp {
 /// The result of compiling a network, as text for `offramp info --compiled`.
 struct CompiledTable {
   struct Row {
-    std::string segment;  ///< "1", "1 head"
+    std::string segment;  ///< number from 1, with " head" for a head: "1", "1 head"
     std::string output, kind, implementation;
     std::vector<std::string> srcs;  ///< layouts, for example "bf16 [64,32,32] channels last"
     std::string dst;
