@@ -47,13 +47,14 @@ class OFFRAMP_API Stop {
   /// slow.
   /// @param milliseconds  above 0
   static Stop within(double milliseconds);
-  /// Stops at the deepest exit whose multiply-accumulates do not exceed `macs`, but not before exit
-  /// 1. @param macs  above 0
+  /// Stops at the deepest exit whose multiply-accumulates do not exceed `macs`; at exit 1 if none
+  /// is within the budget.
+  /// @param macs  above 0
   static Stop within_macs(std::int64_t macs);
 
-  /// This rule, with a deadline besides: the image stops when either of them says so.
+  /// This rule with an additional deadline: the image stops as soon as either of them stops it.
   Stop and_within(double milliseconds) const;
-  /// This rule, with a budget of multiply-accumulates besides.
+  /// This rule with an additional budget of multiply-accumulates; either of them stops the image.
   Stop and_within_macs(std::int64_t macs) const;
 
   bool operator==(const Stop&) const = default;

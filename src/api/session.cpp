@@ -312,7 +312,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answer;
   }
 
-  // Functions for one image by itself.
+  // Functions for a single image.
 
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
@@ -654,7 +654,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   Rule rule_;                        // for images without a rule of their own
   bool probabilities_;
 
-  // Used for one image by itself.
+  // Used for a single image.
   std::vector<float> pixels_;
   Opinion opinion_;
   bool has_measured_ = false;
@@ -665,8 +665,9 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   Statistics statistics_;
-  StepTimes times_alone_, times_together_;  // for an image by itself, and in a batch or stream
-  bool has_deadlines_ = false;              // whether an image of the stream may have a deadline
+  StepTimes times_alone_;       // of a single image on all threads
+  StepTimes times_together_;    // of an image in a batch or stream
+  bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<Kept> free_kept_;
   Slots free_, of_batch_;

@@ -320,7 +320,7 @@ class SegmentCompiler {
     }
     for (const int output : result_.outputs) owned(output).last = end;
     if (result_.logits >= 0) owned(result_.logits).last = end;
-    // Inputs do not lie in the arena.
+    // Inputs have buffers outside the arena.
     for (std::size_t i = 0; i < num_values; ++i)
       if (result_.values[i].input >= 0) buffers[i].bytes = 0;
 
