@@ -1,4 +1,4 @@
-/* Classifies image files with a model file, from C.
+/* Classifies image files with a model file through the C interface.
  *
  *   classify_c MODEL IMAGE... */
 #include <offramp/offramp.h>
@@ -21,9 +21,9 @@ int main(int argc, char** argv) {
   for (i = 2; i < argc; ++i) {
     offramp_answer answer = OFFRAMP_ANSWER_INIT;
     if (offramp_classify_file(session, argv[i], &answer) == OFFRAMP_OK) {
-      printf("%s: %s (%.3f), exit %d of %d, %.2f of the plain network\n", argv[i],
-             answer.class_name, (double)answer.probability, answer.exit,
-             offramp_model_num_exits(model), answer.relative_cost);
+      printf("%s: %s (%.3f), exit %d of %d, relative cost %.2f\n", argv[i], answer.class_name,
+             (double)answer.probability, answer.exit, offramp_model_num_exits(model),
+             answer.relative_cost);
     } else {
       printf("%s\n", offramp_last_error());
       ++failures;

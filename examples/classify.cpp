@@ -1,4 +1,5 @@
-// Classifies image files with a model file, each as far through the network as it needs.
+// Classifies image files with a model file. Each image leaves at the exit where the model's policy
+// stops it.
 //
 //   classify MODEL IMAGE...
 #include <offramp/session.h>
@@ -24,15 +25,15 @@ int main(int argc, char** argv) {
     for (std::size_t i = 0; i < answers.size(); ++i) {
       const offramp::Answer& answer = answers[i];
       if (answer.ok())
-        std::printf("%s: %s (%.3f), exit %d of %d, %.2f of the plain network\n", argv[i + 2],
+        std::printf("%s: %s (%.3f), exit %d of %d, relative cost %.2f\n", argv[i + 2],
                     std::string(answer.class_name).c_str(), static_cast<double>(answer.probability),
                     answer.exit, model.num_exits(), answer.relative_cost);
       else
         std::printf("%s\n", answer.error.c_str());
     }
     const offramp::Stats stats = session.stats();
-    std::printf("%lld images, %.2f of the plain network each\n",
-                static_cast<long long>(stats.images), stats.relative_cost);
+    std::printf("%lld images, mean relative cost %.2f\n", static_cast<long long>(stats.images),
+                stats.relative_cost);
     return 0;
   } catch (const offramp::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

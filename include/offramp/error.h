@@ -9,13 +9,14 @@
 namespace offramp {
 
 namespace detail {
-// The library's own sources make messages of formats and values; applications need not.
+// A message's format, with its values. Only the library's own sources define and use it.
 template <typename... Args>
 struct Format;
 }  // namespace detail
 
-/// Work that cannot be done: a file, data, a model or a computation is not as it must be.
-/// The message is one line, place first and values last. The program exits with status 1.
+/// Thrown when work cannot be done because of a file, data, a model or a computation.
+/// The message is one line: the place first, the values last. The program `offramp` then exits with
+/// status 1.
 class OFFRAMP_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -30,7 +31,8 @@ class OFFRAMP_API Error : public std::runtime_error {
   ~Error() override;
 };
 
-/// A request that makes no sense as put: a flag, a recipe, a combination. Exit status 2.
+/// Thrown when a request is invalid: an option, a recipe, or a combination of them. The program
+/// `offramp` then exits with status 2.
 class OFFRAMP_API UsageError : public Error {
  public:
   using Error::Error;

@@ -1,7 +1,7 @@
 #ifndef OFFRAMP_EXPORT_H
 #define OFFRAMP_EXPORT_H
 
-/* Marks what the shared library shows; everything else in it is hidden. Plain C. */
+/* Marks the symbols that the shared library exports; all others are hidden. Valid in C and C++. */
 #define OFFRAMP_API __attribute__((visibility("default")))
 
 #endif

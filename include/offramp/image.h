@@ -9,22 +9,23 @@
 
 namespace offramp {
 
-/// An image to classify, in one of four forms. Only refers to pixels and bytes: they must live
-/// until the call that is given it returns.
+/// An image to classify, in one of four forms. It refers to pixels and bytes without copying them:
+/// they must stay valid until the call that takes the view returns.
 class OFFRAMP_API ImageView {
  public:
-  /// Decoded pixels, red, green, blue, 8 bits each, rows from the top without gaps: [height, width,
-  /// 3]. Resized to the network's size if they have another, then normalised.
+  /// Decoded pixels [height, width, 3]: red, green, blue, 8 bits each, rows from top to bottom
+  /// without padding. The image is resized to the network's input size if it differs, then
+  /// normalised.
   static ImageView rgb8(std::span<const std::uint8_t> pixels, int width, int height);
-  /// A JPEG or PNG file in memory: any size up to 2^27 pixels, orientation applied.
+  /// The bytes of a JPEG or PNG file, of up to 2^27 pixels. An EXIF orientation is applied.
   static ImageView encoded(std::span<const std::byte> bytes);
-  /// A JPEG or PNG file.
+  /// The path of a JPEG or PNG file, with the limits of encoded().
   static ImageView file(std::filesystem::path path);
-  /// The network's input as it is: [channels, height, width], normalised.
+  /// The network's input, already resized and normalised: [channels, height, width].
   static ImageView normalised(std::span<const float> values);
 
  private:
-  friend class InputLoader;  // and its Kept
+  friend class InputLoader;
   enum class Form { rgb8, encoded, file, normalised };
 
   Form form_ = Form::encoded;

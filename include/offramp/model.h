@@ -14,63 +14,72 @@ namespace offramp {
 
 class Session;
 
-/// How a model is to run.
+/// How Model::load prepares a model to run.
 struct Options {
-  /// "f32", "bf16", "int8" (of a file that "offramp quantize" wrote), or "auto": a
-  /// deployment file's own if measured within its bounds (docs/deployment.md), else f32; of another
-  /// file what its guarantee was certified in, else what its weights are stored in. A CPU without
-  /// the instructions runs the next wider one; see Model::notes.
+  /// The precision to compute in: "f32", "bf16", "int8" (only for a file that "offramp quantize"
+  /// wrote) or "auto". "auto" runs a deployment file in its own precision if that was measured
+  /// within its bounds (docs/deployment.md), else in f32; it runs any other file in the precision
+  /// that its guarantee was certified in or, without a guarantee, in that of its stored weights. A
+  /// CPU that lacks the instructions runs the next wider precision, and Model::notes says so.
   std::string precision = "auto";
-  /// Threads that share the work of all sessions: a single image runs on all of them, the images of
-  /// a batch or a stream run on streams of their own, one for each thread. 0: one for each core.
+  /// Number of threads, shared by all sessions of the model. A single image runs on all of them;
+  /// the images of a batch or a stream are divided among them. 0 means one thread for each core
+  /// that the process may use.
   int threads = 0;
-  /// Images that run through the network together, on each thread, 1 to 1024.
+  /// Number of images that each thread runs through the network together, 1 to 1024.
   int batch = 8;
 };
 
-/// What was certified of a model: on images like those it was certified on, the rate of `of` is at
-/// most `epsilon`, with probability at least 1 - `delta` over the draw of those images.
+/// The certified bound on a policy's errors: with probability at least 1 - `delta` over the draw of
+/// the certify images, the rate of the event `of` on images of the same distribution is at most
+/// `epsilon`.
 struct Promise {
-  std::string of;  ///< "harm": the last exit names an image right and the policy wrong; or
-                   ///< "disagreement" with the last exit
-  double epsilon = 0, delta = 0;
+  /// "harm" (the last exit classifies the image correctly and the policy does not) or
+  /// "disagreement" (the policy and the last exit predict different classes).
+  std::string of;
+  double epsilon = 0;  ///< bound on the rate, in (0, 1)
+  double delta = 0;    ///< probability that the certificate is wrong, in (0, 1)
 };
 
-/// A network ready to run on this CPU. Immutable, and a handle: copies share one. Any number of
-/// threads may use it at the same time, each through a Session of its own. A handle that was moved
-/// from may only be destroyed or assigned to.
+/// A network that is ready to run on this CPU. A Model is an immutable handle: its copies share one
+/// network. Any number of threads may use it at the same time, each through a Session of its own.
+/// A Model that was moved from may only be destroyed or assigned to.
 class OFFRAMP_API Model {
  public:
   /// Loads a model file (see docs/model-file.md), checks all of it and compiles it for single
-  /// images; batches are compiled by the first that comes. The file may be replaced afterwards, but
-  /// not be written over in place.
-  /// @throws Error "<path>: what is wrong"; UsageError for options that make no sense
+  /// images. The first batch or stream compiles it for batches too. While the model is in use the
+  /// file may be replaced by another one, but must not be modified in place.
+  /// @throws Error "<path>: what is wrong"; UsageError for invalid options
   static Model load(const std::filesystem::path& path, const Options& options = {});
 
-  /// Names of the classes, by class index.
+  /// [classes] Names of the classes, in the order of the class indices.
   const std::vector<std::string>& classes() const;
-  /// Size of the images that the network sees; others are resized to it.
+  /// Width of the network's input in pixels. Images of another size are resized to it.
   int width() const;
+  /// Height of the network's input in pixels.
   int height() const;
-  int channels() const;  ///< 3: red, green, blue; raw values only for any other number
+  /// Channels of the network's input. Unless it is 3 (red, green, blue), the network takes
+  /// ImageView::normalised only.
+  int channels() const;
   int num_exits() const;
-  /// [exits] Multiply-accumulates of an image that leaves at each exit, all heads on its way
-  /// included.
+  /// [exits] Multiply-accumulates spent on an image that leaves at each exit, including the heads
+  /// of all exits up to that one.
   const std::vector<std::int64_t>& macs() const;
-  /// [exits] These divided by those of the plain network, without early exits.
+  /// [exits] macs() divided by the multiply-accumulates of the plain network, which has no early
+  /// exits.
   const std::vector<double>& relative_costs() const;
 
-  /// Whether the file says when to stop: see Stop::by_policy.
+  /// Whether the file holds a policy, so that Stop::by_policy can be used.
   bool has_policy() const;
-  /// What was certified of the policy; nothing if it was in another precision or with other kernels
-  /// than run here.
+  /// The certified bound of the policy. It is nullopt if the policy has none, or if it was
+  /// certified in another precision or with other kernels than this model runs with.
   std::optional<Promise> promise() const;
 
-  std::string precision() const;  ///< that it runs in: "f32", "bf16" or "int8"
-  int threads() const;            ///< Options::threads, 0 replaced
+  std::string precision() const;  ///< the precision in use: "f32", "bf16" or "int8"
+  int threads() const;            ///< the number of threads; never 0
   int batch() const;              ///< Options::batch
-  /// One-line remarks for people: a precision that this CPU lacks, a guarantee that does not hold
-  /// here. Often empty.
+  /// One-line messages for the user, for example that this CPU lacks a precision or that the
+  /// guarantee does not hold here. Often empty.
   const std::vector<std::string>& notes() const;
 
  private:
@@ -80,7 +89,7 @@ class OFFRAMP_API Model {
   std::shared_ptr<const State> state_;
 };
 
-/// Version of the library: "0.1.0".
+/// The version of the library, for example "0.1.0".
 OFFRAMP_API const char* version();
 
 }  // namespace offramp

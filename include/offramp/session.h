@@ -18,33 +18,43 @@
 
 namespace offramp {
 
-/// When an image stops. Every image is asked at exit 1 at least, so there always is an answer.
+/// The rule that decides at which exit an image stops. Every image reaches at least exit 1, so
+/// there always is an answer.
 class OFFRAMP_API Stop {
  public:
-  /// As the model was calibrated. A session refuses it for a model without a policy.
+  /// Stops by the policy that the model was calibrated with. For a model without a policy, a
+  /// session throws UsageError.
   static Stop by_policy();
-  /// At the first exit that is at least this sure, in [0, 1]. The score is the policy's criterion
-  /// on its temperatures and ensemble; without a policy the largest probability. Not for a policy
-  /// that counts exits ("patience").
+  /// Stops at the first exit whose score is at least `threshold`, in [0, 1]. The score is the
+  /// policy's criterion with the policy's temperatures and ensemble, or the largest probability if
+  /// the model has no policy. A session throws UsageError if the policy's criterion is "patience",
+  /// which counts exits.
   static Stop at_threshold(float threshold);
-  /// At the first exit whose score reaches a threshold, by a criterion of its own instead of the
-  /// policy's: "confidence", "entropy", "margin" (thresholds in [0, 1]), or "patience" (a number of
-  /// exits that agree). Temperatures are 1, and no exits are averaged.
+  /// Stops at the first exit whose score under `criterion` is at least `threshold`. The model's
+  /// policy is not used: temperatures are 1, and there is no ensemble.
+  /// @param criterion  "confidence", "entropy" or "margin", with a threshold in [0, 1]; or
+  ///                   "patience", with a number of consecutive exits that agree
+  /// @throws UsageError for another criterion, or a threshold outside its range
   static Stop at_score(std::string_view criterion, float threshold);
-  /// At the last exit. Here, too, probabilities are by the policy's temperatures and ensemble.
+  /// Stops at the last exit only. Probabilities still use the policy's temperatures and ensemble.
   static Stop never();
-  /// As deep as this time allows, and no earlier: an exit that, by the times of its last runs,
-  /// cannot be reached in what is left is not begun. The time of an image counts from the call that
-  /// is given it, decoding included, for the images of a batch as well. Above 0. How well a
-  /// deadline is kept depends on what else the machine does. An exit that was refused is expected
-  /// to be a little faster each time, down to its fastest run (half way after 100 images), so that
-  /// it is tried again some time after a slow spell.
+  /// Stops at the deepest exit that the deadline allows. The next exit is skipped if, by the times
+  /// that its last runs took, it would not be reached before the deadline. The time of an image
+  /// starts with the call that passes it to the session and includes decoding; this holds for every
+  /// image of a batch too. How well deadlines are met depends on the load of the machine.
+  /// Each time an exit is skipped, its expected time decreases towards that of its fastest run
+  /// (half way after 100 images), so that it is tried again after a period in which the machine was
+  /// slow.
+  /// @param milliseconds  above 0
   static Stop within(double milliseconds);
-  /// As deep as this many multiply-accumulates allow, and no earlier. Above 0.
+  /// Stops at the deepest exit whose multiply-accumulates do not exceed `macs`; at exit 1 if none
+  /// is within the budget.
+  /// @param macs  above 0
   static Stop within_macs(std::int64_t macs);
 
-  /// The same, and at the latest when the time is up.
+  /// This rule with an additional deadline: the image stops as soon as either of them stops it.
   Stop and_within(double milliseconds) const;
+  /// This rule with an additional budget of multiply-accumulates; either of them stops the image.
   Stop and_within_macs(std::int64_t macs) const;
 
   bool operator==(const Stop&) const = default;
@@ -53,14 +63,14 @@ class OFFRAMP_API Stop {
   friend class StopDecision;
   enum class Rule { policy, threshold, score, never };
   Rule rule_ = Rule::never;
-  int criterion_ = 0;  // a Criterion, of Rule::score
+  int criterion_ = 0;  // a value of Criterion, used by Rule::score only
   float threshold_ = 0;
   std::optional<double> milliseconds_;
   std::optional<std::int64_t> macs_;
 };
 
-/// Withdraws images that were given to a session: a handle whose copies share one state. cancel()
-/// may be called from any thread.
+/// Cancels images that were passed to a session with it. Copies share one state. All functions may
+/// be called from any thread.
 class OFFRAMP_API Cancellation {
  public:
   Cancellation() : cancelled_(std::make_shared<std::atomic<bool>>(false)) {}
@@ -71,13 +81,13 @@ class OFFRAMP_API Cancellation {
   std::shared_ptr<std::atomic<bool>> cancelled_;
 };
 
-/// How one image is treated. What is not set is as the session has it.
+/// Options for one image. A field that is not set takes the session's value.
 struct ImageOptions {
-  /// When this image stops, instead of by the session's rule. The first deadline of a session makes
-  /// it run the network some times, to know how long it takes. A deadline counts
-  /// from the call that is given the image.
+  /// The rule for this image, instead of the session's. When a session meets its first deadline it
+  /// runs the network a few times to measure how long each exit takes. The time of the deadline
+  /// starts with the call that takes these options.
   std::optional<Stop> stop = {};
-  /// An image that is cancelled is answered with an error at the next exit it would reach.
+  /// If this is cancelled, the image's answer is an error, given at the next exit it would reach.
   std::optional<Cancellation> cancellation = {};
 };
 
@@ -85,137 +95,148 @@ struct ImageOptions {
 struct Answer {
   int class_index = -1;
   std::string_view class_name;  ///< valid while the model or a session of it lives
-  float probability = 0;        ///< of that class
-  /// [classes] of the exit, or of the policy's ensemble; empty unless
-  /// SessionOptions::probabilities asks for them.
+  float probability = 0;        ///< of the class `class_index`
+  /// [classes] Probabilities at the exit, or of the policy's ensemble if it has one. Empty unless
+  /// SessionOptions::probabilities is set.
   std::vector<float> probabilities;
-  int exit = 0;              ///< counted from 1
-  std::int64_t macs = 0;     ///< multiply-accumulates spent on it
-  double relative_cost = 0;  ///< these over the plain network's
-  /// A deadline or a budget of MACs stopped the image before its rule did: the answer is the best
-  /// so far.
+  int exit = 0;              ///< the exit where the image stopped, counted from 1
+  std::int64_t macs = 0;     ///< multiply-accumulates spent on the image
+  double relative_cost = 0;  ///< `macs` divided by those of the plain network
+  /// Whether a deadline or a budget of multiply-accumulates stopped the image before its rule did.
   bool limited = false;
-  bool cancelled = false;  ///< `error` is then set
-  /// Not empty: the image was refused or cancelled, or the network gave no finite numbers for it,
-  /// and the rest means nothing.
+  bool cancelled = false;  ///< whether the image was cancelled; `error` is then set too
+  /// Why there is no answer: the image was refused or cancelled, or its logits are not finite. If
+  /// this is not empty, all fields but `cancelled` are to be ignored.
   std::string error;
 
   bool ok() const { return error.empty(); }
 };
 
-/// Whether images leave where they left when the policy was calibrated.
+/// Whether the shares of images that leave at each exit differ from those at calibration.
 enum class DriftFlag {
-  unknown,  ///< fewer than 200 images, the file does not say, or the session does not stop by
-            ///< policy
-  none,
-  drifted,  ///< of late they leave elsewhere: look at the images
+  unknown,  ///< there were fewer than 200 images, the file holds no shares from calibration, or the
+            ///< session does not stop by the policy
+  none,     ///< the shares do not differ significantly
+  drifted,  ///< the shares of the most recent images differ: the images may have changed
 };
 
-/// What a session has answered so far. Refused images do not count.
+/// Counts of a session's answers so far. Images whose answer is an error are not counted.
 struct Stats {
   std::int64_t images = 0;
-  std::vector<std::int64_t> exits;  ///< [exits] images that left there
-  std::vector<double> shares;       ///< these over `images`
-  std::int64_t macs = 0;            ///< all that were spent
+  std::vector<std::int64_t> exits;  ///< [exits] number of images that left at each exit
+  std::vector<double> shares;       ///< [exits] `exits` divided by `images`
+  std::int64_t macs = 0;            ///< multiply-accumulates spent on all images
   double relative_cost = 0;         ///< mean over the images; 0 if there were none
 
-  /// The last few thousand images (each counts 1/e of a new one after 2,000 more) against those of
-  /// calibration, by a χ² test. Drifted: p below 1e-4 and at least 5 % of the images elsewhere.
+  /// Result of a χ² test of the most recent images against those of calibration. An image's weight
+  /// in it decays to 1/e after 2,000 more images. `drifted` means that the p-value is below 1e-4
+  /// and that `drift_distance` is at least 0.05.
   DriftFlag drift = DriftFlag::unknown;
-  std::vector<double> recent_shares;      ///< [exits] of these last images
-  std::vector<double> calibrated_shares;  ///< [exits]; empty where the file does not say
-  double drift_distance = 0;              ///< share of the images that leave elsewhere
-  double drift_p_value = 1;               ///< of a difference like that by chance
+  std::vector<double> recent_shares;      ///< [exits] shares of the most recent images
+  std::vector<double> calibrated_shares;  ///< [exits] shares at calibration; empty if not stored
+  double drift_distance = 0;  ///< share of the images that leave at another exit, in [0, 1]
+  double drift_p_value = 1;   ///< probability of a difference this large by chance
 };
 
-/// How a stream hands out answers.
+/// Options of Session::stream.
 struct StreamOptions {
-  /// Answers in the order of push(), rather than as they finish.
+  /// Whether answers are delivered in the order of push() instead of as they become ready.
   bool in_order = false;
-  /// Everything that waits is run at the first push() or poll() that finds an image which has
-  /// waited longer than this. 0: only flush() does.
+  /// Longest time in milliseconds that an image may wait for its batch to fill. The first push() or
+  /// poll() after that time runs all waiting images. 0 means no limit: then only full batches,
+  /// deadlines, most_pending and flush() run images.
   double flush_after_ms = 0;
-  /// Images pushed and not yet answered, at most, those included that are held back for the order:
-  /// at this many everything that waits is run. At least 1. Besides them a stream holds nothing
-  /// that grows.
+  /// Largest number of images without a delivered answer, including answers held back by
+  /// `in_order`. When it is reached, push() runs all waiting images. At least 1. It bounds the
+  /// memory of a stream.
   std::int64_t most_pending = 4096;
-  /// Called when an answer becomes ready that the next poll() or push() can hand out, from any of
-  /// the model's threads or from inside push() itself: it must be quick, must not throw, and must
-  /// not call the session. For a caller that sleeps between its calls. May be empty.
+  /// Called when an answer becomes ready for the next poll() or push() to deliver, so that a caller
+  /// who waits between calls can wake up. May be empty. It is called from any of the model's
+  /// threads or from inside push(): it must return quickly, must not throw and must not call the
+  /// session.
   std::function<void()> on_ready = {};
 };
 
-/// What a session does with every image.
+/// Options for all images of a session.
 struct SessionOptions {
-  /// When images stop. Not set: by the model's policy, or at the last exit if it has none.
+  /// The rule that stops images. If not set: the model's policy, or Stop::never if it has none.
   std::optional<Stop> stop = {};
-  /// Fills Answer::probabilities, at the price of an allocation an image.
+  /// Whether Answer::probabilities is filled, which costs one allocation per image.
   bool probabilities = false;
 };
 
-/// Runs a model on images and stops as it is told. For one thread at a time; cheap beside its
-/// model: memory for the tensors of one image, and of a few batches for each of the model's threads
-/// once there is a batch or a stream. After the first images of a kind it allocates nothing of its
-/// own per image but what decoding needs and what an Answer is asked to hold. One that was moved
-/// from may only be destroyed or assigned to.
+/// Classifies images with a model, each up to the exit where its rule stops it. A session may be
+/// used by one thread at a time. It is small compared with its model: it holds the tensors of one
+/// image and, once a batch or a stream was run, those of a few batches for each of the model's
+/// threads. After the first images of each kind it allocates memory per image only for decoding and
+/// for the contents of Answer. A session that was moved from may only be destroyed or assigned to.
 class OFFRAMP_API Session {
  public:
-  /// @throws UsageError if the rule makes no sense for this model. With a deadline, runs the
-  /// network some times to know how long it takes.
+  /// If the rule has a deadline, the network is run a few times to measure how long each exit
+  /// takes.
+  /// @throws UsageError if the rule is invalid for this model
   explicit Session(const Model& model, const SessionOptions& options = {});
   Session(const Model& model, const Stop& stop) : Session(model, SessionOptions{stop}) {}
   Session(Session&& other) noexcept;
   Session& operator=(Session&& other) noexcept;
   ~Session();
 
-  /// Classifies one image, on all of the model's threads.
+  /// Classifies one image on all of the model's threads.
   /// @throws Error if the image cannot be decoded, has a wrong size or values that are not finite,
-  /// the network's are not, or it was cancelled; UsageError for options that make no sense
+  ///         if its logits are not finite, or if it was cancelled; UsageError for invalid options
   Answer classify(const ImageView& image, const ImageOptions& options = {});
 
-  /// Classifies many, each of the model's threads on images of its own: survivors of an exit fill
-  /// the next segment's batch. The answers are those of one image at a time, to the bit.
-  /// @param options  one for each image, or none for all of them
-  /// @return one for each image, in order; that of an image which cannot be decoded has an `error`
+  /// Classifies many images, divided among the model's threads. Images that do not leave at an exit
+  /// are collected into full batches for the next segment. The answers are bit-equal to those of
+  /// one image at a time.
+  /// @param options  [images], or empty for the session's options
+  /// @return [images] answers in order; an image that cannot be classified has an `error`
+  /// @throws UsageError for invalid options
   std::vector<Answer> classify(std::span<const ImageView> images,
                                std::span<const ImageOptions> options = {});
 
-  /// Logits of every exit: the whole network runs, whatever the rule says.
+  /// Computes the logits of every exit: no image stops early, whatever the session's rule is.
   /// @return [exits, images, classes]
-  /// @throws Error "image <number>: …" if one cannot be used
+  /// @throws Error "image <number>: …" (from 0) if an image cannot be decoded or has a wrong size
   std::vector<float> all_exits(std::span<const ImageView> images);
 
-  /// Called with the number that push() was given. What it throws leaves the push(), poll() or
-  /// flush() that called it, and the answers after that are given by the next. It must not call
-  /// this session.
+  /// Receives an answer and the `id` that its image was pushed with. It must not call this session.
+  /// An exception that it throws passes through the push(), poll() or flush() that called it; the
+  /// next such call delivers the remaining answers.
   using OnAnswer = std::function<void(std::int64_t id, const Answer& answer)>;
 
-  /// Begins a stream of images, or changes how it goes on once nothing waits.
-  /// @throws UsageError for options that make no sense, or while images wait
+  /// Begins a stream of images. A later call replaces `on_answer` and `options`.
+  /// @throws UsageError for invalid options, or if images of the stream have no answer yet
   void stream(OnAnswer on_answer, const StreamOptions& options = {});
 
-  /// Takes the next image of the stream; full batches run on the model's threads, this one among
-  /// them when the others are busy. Answers that are ready are handed out before it returns. An
-  /// image that cannot be decoded is answered with an `error`. The image need not live on.
-  /// @param id  yours; it need not be unique  @throws UsageError before stream()
+  /// Adds an image to the stream. Full batches run on the model's other threads, or on the calling
+  /// thread if the others are busy. Answers that are ready are delivered before push() returns. The
+  /// answer for an image that cannot be decoded has an `error`. The memory that `image` refers to
+  /// is not used after the call.
+  /// @param id  passed on to OnAnswer; it need not be unique
+  /// @throws UsageError if stream() was not called, or for invalid options
   void push(std::int64_t id, const ImageView& image, const ImageOptions& options = {});
-  /// Hands out answers that are ready, answers images whose deadline has come with the best so far,
-  /// and runs what has waited too long or must be run now to reach every exit by its deadline.
+  /// Delivers answers that are ready. An image whose deadline has passed gets the answer of the
+  /// last exit that it reached. Waiting images are run if one has waited longer than
+  /// flush_after_ms, or must start now to reach every exit before its deadline.
   void poll();
-  /// When poll() has something to do: now if answers are ready, else when the first image will have
-  /// waited too long or must be run for its deadline; nullopt if nothing of that kind lies ahead.
+  /// The time when poll() should be called next: now if answers are ready, else the first time when
+  /// an image exceeds flush_after_ms or must be run because of its deadline. nullopt if there is no
+  /// such image.
   std::optional<std::chrono::steady_clock::time_point> next_due() const;
-  /// Runs all that waits: afterwards every image pushed has its answer.
+  /// Runs all waiting images and delivers the answers of all images pushed so far.
   void flush();
-  /// Images pushed and not yet answered.
+  /// Number of images that were pushed and whose answers were not delivered yet.
   std::int64_t pending() const;
 
+  /// Counts of the answers since the session was made or reset_stats() was called.
   Stats stats() const;
-  /// Forgets the statistics.
+  /// Sets all counts of stats() to 0.
   void reset_stats();
 
-  /// What was certified of answers as this session gives them; nothing under another rule than the
-  /// policy alone: a deadline may stop earlier.
+  /// The certified bound that holds for this session's answers. It is nullopt if the model has none
+  /// (Model::promise), or if the session's rule is not the policy alone: a deadline or a budget may
+  /// stop images earlier.
   std::optional<Promise> promise() const;
 
  private:

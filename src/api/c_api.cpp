@@ -23,7 +23,7 @@ struct offramp_session {
   offramp::Model model;
   offramp::Session session;
   std::string promised = {};
-  std::vector<offramp::Answer> answers = {};  // what the last offramp_answers point into
+  std::vector<offramp::Answer> answers = {};  // the last offramp_answers point into these
   offramp::Stats stats = {};
 };
 
@@ -44,7 +44,7 @@ offramp_status failed(offramp_status status, const char* message) noexcept {
   return status;
 }
 
-/// Runs `work`; what it throws becomes a status and a message.
+/// Runs `work` and turns its exceptions into a status and a message.
 template <typename Work>
 offramp_status guarded(const Work& work) noexcept {
   try {
@@ -82,7 +82,7 @@ offramp::Stop stop_of(const offramp::Model& model, const offramp_stop* given) {
         expect_pointer(wanted.criterion, "criterion");
         return Stop::at_score(wanted.criterion, wanted.threshold);
     }
-    throw offramp::UsageError("stop: there is no such rule");
+    throw offramp::UsageError("stop: unknown rule {}; expected an offramp_rule", wanted.rule);
   };
   Stop stop = rule();
   if (wanted.milliseconds != 0) stop = stop.and_within(wanted.milliseconds);
@@ -137,7 +137,7 @@ ImageView view_of(const offramp_image& image) {
     case OFFRAMP_NORMALISED:
       return ImageView::normalised({static_cast<const float*>(image.data), image.length});
   }
-  throw offramp::UsageError("image: there is no such form");
+  throw offramp::UsageError("image: unknown form {}; expected an offramp_form", image.form);
 }
 
 std::vector<ImageView> views_of(const offramp_image* images, std::size_t count) {
@@ -278,7 +278,7 @@ void offramp_cancellation_free(offramp_cancellation* cancellation) { delete canc
 offramp_status offramp_classify_rgb8(offramp_session* session, const uint8_t* pixels, int width,
                                      int height, offramp_answer* answer) {
   return classify(session, answer, pixels, [&] {
-    // A size that makes no sense is refused by the session, with its words.
+    // An invalid size is refused later, with the session's message.
     const std::size_t sides =
         width > 0 && height > 0 ? static_cast<std::size_t>(width) * static_cast<std::size_t>(height)
                                 : 0;
@@ -343,7 +343,7 @@ offramp_status offramp_all_exits(offramp_session* session, const offramp_image* 
     expect_pointer(session, "session");
     const std::size_t per_image =
         static_cast<std::size_t>(session->model.num_exits()) * session->model.classes().size();
-    // Not count * per_image, which may overflow.
+    // The product count * per_image is not computed, because it may overflow.
     if (length % per_image != 0 || length / per_image != count)
       throw offramp::UsageError("logits: room for {} values, expected {} for each of {} images",
                                 length, per_image, count);

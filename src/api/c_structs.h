@@ -8,16 +8,18 @@
 #include "core/error.h"
 #include "offramp/offramp.h"
 
-// Structs of the C interface begin with their size, as the caller was compiled to see them: an
-// older caller's lack the last fields, a newer caller's have more than this library knows.
+// Reading and writing the structs of the C interface. Each begins with its size in the header that
+// the caller was compiled with: a struct of an older caller lacks the newest fields, and one of a
+// newer caller has fields that this library does not know.
 
 namespace offramp::c_structs {
 
-/// A struct's name, for messages, and its size in the first version of the interface.
+/// The name of a struct, for messages, and its size in the first version of the interface.
 template <typename T>
 struct Layout;
 
-// No struct ends in padding: a field added later would lie in what older callers leave undefined.
+// No struct may end in padding: older callers leave padding undefined, and a field that is added
+// later would lie there.
 #define OFFRAMP_C_STRUCT(type, first_size, last)                                         \
   template <>                                                                            \
   struct Layout<type> {                                                                  \
@@ -39,15 +41,15 @@ OFFRAMP_C_STRUCT(offramp_promise, sizeof(offramp_promise), delta);
 OFFRAMP_C_STRUCT(offramp_statistics, offsetof(offramp_statistics, shares), drift_p_value);
 #undef OFFRAMP_C_STRUCT
 
-/// The size that a caller has given its struct, or the first of its array of structs.
-/// @throws UsageError if no caller can mean it
+/// The size that the caller has set in a struct, or in the first of an array of structs.
+/// @throws UsageError if it is not the size of any version of the struct
 template <typename T>
 std::size_t size_of(const T* given) {
-  constexpr std::size_t kLargest = 4096;  // more is memory that was not set
+  constexpr std::size_t kLargest = 4096;  // a larger size means that the caller did not set it
   std::size_t size = 0;
   std::memcpy(&size, given, sizeof(size));
   if (size < Layout<T>::kFirstSize || size > kLargest || size % alignof(T) != 0)
-    throw UsageError("{}: its size is {}, expected at least {}: was it set by its _INIT macro?",
+    throw UsageError("{}: size is {}, expected at least {}; set the struct to its _INIT macro",
                      Layout<T>::kName, size, Layout<T>::kFirstSize);
   return size;
 }
@@ -61,8 +63,9 @@ T* element(T* first, std::size_t index, std::size_t size) {
   return reinterpret_cast<T*>(reinterpret_cast<std::byte*>(first) + index * size);
 }
 
-/// A struct that the caller filled, with zero for what it does not have.
-/// @param size  of size_of()  @throws UsageError if it asks for what this library does not know
+/// Copies a struct that the caller filled. Fields that the caller's version lacks become zero.
+/// @param size  from size_of()
+/// @throws UsageError if a field that this library does not know is not zero
 template <typename T>
 T read(const T* given, std::size_t size) {
   T value;
@@ -86,8 +89,8 @@ T read(const T* given) {
   return read(given, size_of(given));
 }
 
-/// Fills a struct of the caller's: all that it has of `value`, and zero for what this library does
-/// not know.
+/// Writes `value` to a struct of the caller, as far as that has the fields. Fields that this
+/// library does not know become zero.
 template <typename T>
 void write(T* into, std::size_t size, T value) {
   value.size = size;

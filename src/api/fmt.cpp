@@ -1,14 +1,15 @@
-// fmt as part of the shared library, so that it needs none from outside. All other files are
-// compiled against fmt's declarations; this one has its header-only form (FMT_HEADER_ONLY, set for
-// it alone: it takes three seconds longer to compile), in which the functions behind these
-// declarations are defined. Whatever version of fmt is there decides what they are.
+// Compiles fmt into the shared library, so that the library does not depend on an installed fmt.
+// All other files see fmt's declarations only. For this file FMT_HEADER_ONLY is set, so fmt's
+// headers define the functions too. It is set for one file only because it adds three seconds of
+// compile time.
 #include <fmt/format.h>
 
 #include <string>
 
 namespace offramp::detail {
 
-// What every message is made by, and with it all that it calls, since nothing is inlined here.
+// Every message is made by this function. The reference to it also includes all that it calls,
+// because this file is compiled without inlining.
 [[gnu::used]] std::string (*const kVformat)(fmt::string_view, fmt::format_args) = fmt::vformat;
 
 }  // namespace offramp::detail

@@ -85,7 +85,7 @@ void InputLoader::Kept::keep(const ImageView& image) {
       view_.pixels_ = {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
       return;
     }
-    case ImageView::Form::normalised:  // loaded at once: see is_quick
+    case ImageView::Form::normalised:  // never kept, because is_quick() is true for it
     case ImageView::Form::file:
       return;
   }

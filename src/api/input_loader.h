@@ -10,27 +10,31 @@
 
 namespace offramp {
 
-/// Turns what a caller has of an image into what the network takes. Thread-safe.
+/// Converts an image in any form of ImageView to the network's input. Thread-safe.
 class [[gnu::visibility("hidden")]] InputLoader {
  public:
-  /// @param input  [C, H, W] of the network  @param preprocessing  must outlive this
+  /// @param input          [C, H, W], the shape of the network's input
+  /// @param preprocessing  must outlive this object
   InputLoader(const Shape& input, const Preprocessing& preprocessing)
       : input_(input), preprocessing_(preprocessing) {}
 
-  /// @param pixels  [C, H, W], written  @throws Error saying what is wrong with the image
+  /// Decodes, resizes and normalises an image.
+  /// @param pixels  [C, H, W], written
+  /// @throws Error saying what is wrong with the image
   void load(const ImageView& image, std::span<float> pixels) const;
 
-  /// Whether load() only copies or normalises: nothing is decoded or resized.
+  /// Whether load() neither decodes nor resizes this image.
   bool is_quick(const ImageView& image) const;
 
-  /// What a view refers to, kept until it is loaded.
+  /// A copy of the bytes that a view refers to, for an image that is loaded after the call that
+  /// passed it has returned.
   class Kept {
    public:
     void keep(const ImageView& image);
     const ImageView& view() const { return view_; }
 
    private:
-    std::vector<std::byte> bytes_;  // its memory is used again
+    std::vector<std::byte> bytes_;  // reused for the next image
     ImageView view_;
   };
 

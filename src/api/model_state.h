@@ -7,7 +7,7 @@
 
 namespace offramp {
 
-/// What the handles of a model share.
+/// The state that all copies of a Model share.
 class [[gnu::visibility("hidden")]] Model::State {
  public:
   explicit State(std::shared_ptr<engine::OpenedModel> opened) : opened_(std::move(opened)) {}

@@ -25,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
 constexpr int kWarmUpRuns = 6;
-constexpr std::size_t kRulesKept = 8;  // of images with a rule of their own
-constexpr const char* kNotFinite = "the network's values for this image are not finite";
+constexpr std::size_t kRulesKept = 8;  // largest number of stored decisions, for reuse
+constexpr const char* kNotFinite = "the network's logits for this image are not finite";
 constexpr const char* kCancelled = "the image was cancelled";
 
 bool are_finite(std::span<const float> values) {
@@ -38,7 +38,7 @@ double seconds_between(TimePoint begin, TimePoint end) {
 }
 
 TimePoint after(TimePoint start, double seconds) {
-  // Beyond a day the clock's resolution would overflow for absurd deadlines.
+  // A very long deadline would overflow the clock's integer type, so it is cut to a day.
   return start + std::chrono::duration_cast<Clock::duration>(
                      std::chrono::duration<double>(std::min(seconds, 86400.0)));
 }
@@ -78,7 +78,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     const auto options_of = [&](std::size_t i) -> const ImageOptions& {
       return options.empty() ? none : options[i];
     };
-    std::vector<Rule> rules;  // what makes no sense is refused before anything runs
+    // Rules are made first, so that invalid options are refused before any image runs.
+    std::vector<Rule> rules;
     for (const ImageOptions& one : options) rules.push_back(rule_for(one));
     const auto rule_at = [&](std::size_t i) -> const Rule& {
       return rules.empty() ? rule_ : rules[i];
@@ -133,26 +134,28 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   void stream(OnAnswer on_answer, const StreamOptions& options) {
-    if (!on_answer) throw UsageError("stream: there is nobody to tell the answers");
+    if (!on_answer)
+      throw UsageError("stream: on_answer is empty, expected a function that receives the answers");
     if (!(options.flush_after_ms >= 0))
       throw UsageError("stream: expected flush_after_ms of at least 0, got {}",
                        options.flush_after_ms);
     if (options.most_pending < 1)
       throw UsageError("stream: expected most_pending of at least 1, got {}", options.most_pending);
-    if (pending() > 0) throw UsageError("stream: {} images wait: flush first", pending());
+    if (pending() > 0)
+      throw UsageError("stream: {} images have no answer yet; call flush() first", pending());
     prepare_runner();
-    run_waiting();  // no thread is still about to say that an answer of an earlier stream is ready
+    run_waiting();  // afterwards no thread calls on_ready for an answer of an earlier stream
     on_answer_ = std::move(on_answer);
     stream_options_ = options;
   }
 
   void push(std::int64_t id, const ImageView& image, const ImageOptions& options) {
-    if (!on_answer_) throw UsageError("push: there is no stream: call stream() first");
+    if (!on_answer_) throw UsageError("push: no stream was begun; call stream() first");
     const Rule rule = rule_for(options);
     run([&] {
       Slot& slot = take_slot(of_stream_, rule, options, Clock::now());
       slot.id = id;
-      // What takes time is left to the thread that runs the image, unless that is this one.
+      // Decoding and resizing are left to the thread that runs the image, unless it is this thread.
       if (loader_.is_quick(image) || model_->streams() == 1) {
         slot.pixels = take_pixels();
         if (!try_load(image, *slot.pixels, slot.answer)) {
@@ -191,7 +194,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (most > 0) due = after(waits->since, most);
     for (const Slot& slot : of_stream_) {
       if (slot.done || slot.deadline == TimePoint::max()) continue;
-      // One that a thread is looking at has its turn soon after.
+      // An image that a thread is deciding about is checked again shortly afterwards.
       due = std::min(
           due, slot.being_decided ? Clock::now() + std::chrono::milliseconds(1) : due_at(slot));
     }
@@ -225,15 +228,15 @@ class [[gnu::visibility("hidden")]] Session::State {
   using Pixels = std::unique_ptr<std::vector<float>>;
   using Kept = std::unique_ptr<InputLoader::Kept>;
 
-  /// When an image stops: what decides at each exit, and its time.
+  /// A Stop that was checked for the model: the decision at each exit, and the deadline.
   struct Rule {
     Decision decision;
     std::optional<double> milliseconds;
-    /// Whether nothing but the model's policy decides: then its certificate applies.
+    /// Whether the model's policy alone stops the image. Only then does its certificate apply.
     bool is_by_policy_alone() const { return decision->is_by_policy_alone() && !milliseconds; }
   };
 
-  /// An image of a batch or the stream. The runner knows it by its address.
+  /// An image of a batch or of the stream. Its address is its number in the runner.
   struct Slot {
     std::list<Slot>::iterator self;
     std::int64_t id = 0;  ///< the caller's
@@ -241,17 +244,17 @@ class [[gnu::visibility("hidden")]] Session::State {
     TimePoint deadline = TimePoint::max();
     Rule rule;
     std::optional<Cancellation> cancellation;
-    const ImageView* view = nullptr;  ///< to be loaded; null: `pixels` are
+    const ImageView* view = nullptr;  ///< the image to load; null if `pixels` hold it already
     Kept kept;
     Pixels pixels;
     int exits_seen = 0;
-    TimePoint last_seen;  ///< of images with a deadline
+    TimePoint last_seen;  ///< when its last step ended; only set if it has a deadline
     Opinion opinion;
     Answer answer;
-    Answer* result = nullptr;    ///< where an image of a batch is to be answered
-    bool done = false;           ///< answered
-    bool in_runner = false;      ///< the runner still holds its address
-    bool being_decided = false;  ///< a thread looks at its logits
+    Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
+    bool done = false;         ///< whether it has its answer
+    bool in_runner = false;    ///< whether the runner still holds its address
+    bool being_decided = false;  ///< whether a thread is loading it or deciding about it
   };
   using Slots = std::list<Slot>;
 
@@ -260,7 +263,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   int num_exits() const { return model_->num_exits(); }
 
-  /// @throws UsageError if the rule makes no sense for the model
+  /// @throws UsageError if the rule is invalid for the model
   Rule rule_of(const Stop& stop) {
     const std::optional<double> milliseconds = StopDecision::milliseconds(stop);
     if (milliseconds) measure_steps();
@@ -281,7 +284,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     try {
       loader_.load(image, pixels);
       return true;
-    } catch (const std::exception& error) {  // memory for it, too, may be what is missing
+    } catch (const std::exception& error) {  // also std::bad_alloc
       answer = refused(error.what());
       return false;
     }
@@ -294,7 +297,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answer;
   }
 
-  /// REQUIRES: mutex_ is held where other threads may answer.
+  /// REQUIRES: mutex_ is held if other threads may make answers at the same time.
   Answer answered(const Opinion& opinion, int exit_index, bool limited, const Rule& rule) {
     Answer answer;
     answer.class_index = opinion.answer;
@@ -309,9 +312,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answer;
   }
 
-  // One image by itself.
+  // Functions for a single image.
 
-  /// @param start  when its time began
+  /// Runs the image in pixels_ and returns its answer.
+  /// @param start  the time from which the deadline counts
   Answer walk_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
     Walk& walk = runner_.one();
     walk.begin(pixels_);
@@ -343,7 +347,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answered(opinion_, walk.exit_index(), limited, rule);
   }
 
-  /// Runs the network some times, so that a deadline can be kept from the first image on.
+  /// Runs the network a few times to measure its steps, so that the first deadline can be met.
   void measure_steps() {
     if (has_measured_) return;
     has_measured_ = true;
@@ -368,7 +372,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     times_alone_.add(step, seconds);
   }
 
-  // Batches and streams. The model's threads call load() and decide().
+  // Functions for batches and streams. The model's threads call load() and decide().
 
   void prepare_runner() {
     if (is_prepared_) return;
@@ -403,7 +407,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   bool decide(std::int64_t id, const ExitOutput& output) {
     Slot& slot = slot_of(id);
-    if (slot.deadline != TimePoint::max()) {  // only then may poll() answer it
+    if (slot.deadline != TimePoint::max()) {  // poll() may have answered it already
       const std::lock_guard lock(mutex_);
       if (release_if_done(slot)) return true;
       slot.being_decided = true;
@@ -420,7 +424,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (slot.deadline != TimePoint::max()) {
       const auto now = Clock::now();
       const double seconds = seconds_between(slot.last_seen, now);
-      // Longer than the slowest run there can be: the image waited for others.
+      // A longer time means that the image waited for others: it is not the time of the step.
       if (seconds <= longest_together(k)) times_together_.add(k, seconds);
       slot.last_seen = now;
     }
@@ -449,17 +453,19 @@ class [[gnu::visibility("hidden")]] Session::State {
     return times_alone_.expected(next) * model_->streams() <= left;
   }
 
-  /// Seconds of a step of an image in a full batch on one thread, if a batch gained nothing.
+  /// Upper bound in seconds on a step of an image in a full batch on one thread: the time of the
+  /// batch's images one after the other.
   double longest_together(int step) const {
     return 1.5 * times_alone_.expected(step) * model_->batch() * model_->streams();
   }
-  /// Seconds of a step of an image among others: as it was seen, or else as it can be at worst.
+  /// Expected seconds of a step of an image in a batch: as measured, or else the upper bound.
   double expected_together(int step) const {
     const double seen = times_together_.expected(step);
     return std::isfinite(seen) ? seen : longest_together(step);
   }
 
-  /// REQUIRES: mutex_ is held. An image that poll() has answered is let go of by the runner.
+  /// Makes the slot of an image that poll() has answered free again, because the runner drops the
+  /// image now. REQUIRES: mutex_ is held. @return whether the image had its answer
   bool release_if_done(Slot & slot) {
     if (!slot.done) return false;
     slot.in_runner = false;
@@ -475,7 +481,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       free_.back().self = std::prev(free_.end());
     }
     Slot& slot = free_.front();
-    give_back(slot);  // of an image that was lost
+    give_back(slot);  // a slot may still hold memory after an exception
     slot.done = slot.being_decided = false;
     slot.in_runner = true;
     slot.result = nullptr;
@@ -491,8 +497,9 @@ class [[gnu::visibility("hidden")]] Session::State {
     return slot;
   }
 
-  /// When poll() should see to an image of the stream: so early that every exit can be reached in
-  /// time, or, once it has an answer, at its deadline. REQUIRES: mutex_ is held.
+  /// The time when poll() has to act on an image of the stream: before it reached an exit, early
+  /// enough to reach every exit before its deadline; afterwards, at its deadline.
+  /// REQUIRES: mutex_ is held.
   TimePoint due_at(const Slot& slot) const {
     if (slot.exits_seen > 0) return slot.deadline;
     double needed = 0;
@@ -517,7 +524,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     return kept;
   }
 
-  /// REQUIRES: mutex_ is held. Memory for what an image was loaded from serves the next one.
+  /// Keeps the memory that held an image's pixels or bytes for the next image.
+  /// REQUIRES: mutex_ is held.
   void give_back(Slot & slot) {
     if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
     if (slot.kept) free_kept_.push_back(std::move(slot.kept));
@@ -528,8 +536,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     give_back(slot);
     finish(slot, lock);
   }
-  /// The runner does not hold the slot any more. Lets go of the lock to say that an answer is
-  /// ready.
+  /// Stores the answer of an image that the runner does not hold any more. Releases the lock before
+  /// it calls on_ready.
   void finish(Slot & slot, std::unique_lock<std::mutex> & lock) {
     slot.in_runner = false;
     if (answer_now(slot) && next_ready() != nullptr && stream_options_.on_ready) {
@@ -538,7 +546,8 @@ class [[gnu::visibility("hidden")]] Session::State {
       on_ready();
     }
   }
-  /// REQUIRES: mutex_ is held. @return whether an image of the stream has its answer now
+  /// Marks an image as answered and moves its slot or its answer to where the caller gets it.
+  /// REQUIRES: mutex_ is held. @return whether the image belongs to the stream
   bool answer_now(Slot & slot) {
     slot.done = true;
     if (slot.result != nullptr) {
@@ -550,8 +559,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     return true;
   }
 
-  /// Answers images whose deadline has come with the best so far.
-  /// @return whether what waits is to be run: an image has waited too long, or has no answer yet
+  /// Gives each image whose deadline has passed the answer of the last exit that it reached.
+  /// @return whether the waiting images must be run now: an image has waited too long, or one that
+  /// is
+  ///         due has not reached an exit yet
   bool answer_what_is_due() {
     const std::lock_guard lock(mutex_);
     const auto now = Clock::now();
@@ -579,7 +590,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     return run;
   }
 
-  /// Runs the network. Images that are under way when that fails are answered with the reason.
+  /// Calls `work`, which runs the network. If it throws, the images without an answer get the
+  /// message as their error.
   template <typename Work>
   void run(const Work& work) {
     try {
@@ -638,11 +650,11 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   std::shared_ptr<engine::OpenedModel> model_;
   InputLoader loader_;
-  std::vector<Decision> decisions_;  // the last few, of any image
-  Rule rule_;                        // of images without a rule of their own
+  std::vector<Decision> decisions_;  // the most recent ones, for reuse
+  Rule rule_;                        // for images without a rule of their own
   bool probabilities_;
 
-  // Of the image that goes by itself.
+  // Used for a single image.
   std::vector<float> pixels_;
   Opinion opinion_;
   bool has_measured_ = false;
@@ -651,18 +663,19 @@ class [[gnu::visibility("hidden")]] Session::State {
   StreamOptions stream_options_;
   bool is_prepared_ = false;
 
-  mutable std::mutex mutex_;  // guards the rest
+  mutable std::mutex mutex_;  // guards all members below but runner_
   Statistics statistics_;
-  StepTimes times_alone_, times_together_;  // of an image by itself, and among others
-  bool has_deadlines_ = false;              // images of the stream have
+  StepTimes times_alone_;       // of a single image on all threads
+  StepTimes times_together_;    // of an image in a batch or stream
+  bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<Kept> free_kept_;
   Slots free_, of_batch_;
-  Slots of_stream_;  // in the order of push
-  Slots finished_;   // to be handed out, unless that is done in order
-  Slots abandoned_;  // answered by poll(), still held by the runner
+  Slots of_stream_;  // in the order of push()
+  Slots finished_;   // answered, in the order of the answers; not used if in_order is set
+  Slots abandoned_;  // answered by poll(), but the runner still holds them
 
-  engine::Runner runner_;  // its threads use all of the above: destroyed first
+  engine::Runner runner_;  // last, to be destroyed first: its threads use the members above
 };
 
 Session::Session(const Model& model, const SessionOptions& options)

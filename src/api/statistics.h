@@ -9,16 +9,21 @@
 
 namespace offramp {
 
-/// Counts what a session has answered. Not thread-safe.
+/// Counts the answers of a session. Not thread-safe.
 class [[gnu::visibility("hidden")]] Statistics {
  public:
   explicit Statistics(const engine::OpenedModel& model);
 
-  /// @param by_policy  whether nothing but the model's policy decided: drift looks at those alone
+  /// Counts an answer.
+  /// @param by_policy  whether the model's policy alone stopped the image: only such images count
+  /// for
+  ///                   drift
   void add(int exit_index, std::int64_t macs, bool by_policy);
   void reset();
 
-  /// @param by_policy  whether only the policy decided: then drift is looked for
+  /// @param by_policy  whether the session stops by the model's policy alone: only then is the
+  /// result
+  ///                   tested for drift
   Stats stats(bool by_policy) const;
 
  private:

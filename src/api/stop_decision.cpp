@@ -12,12 +12,15 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
   const std::optional<ChosenPolicy>& chosen = model.file().policy;
   if (stop.rule_ == Stop::Rule::policy && !chosen)
     throw UsageError("the model has no policy: calibrate it, or stop by another rule");
-  // Probabilities are the policy's, whatever stops an image: its temperatures, its ensemble.
+  // Except under Rule::score, probabilities use the policy's temperatures and ensemble, whichever
+  // rule stops the image.
   if (chosen && stop.rule_ != Stop::Rule::score) policy_ = chosen->policy;
   if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
   if (stop.rule_ == Stop::Rule::threshold) {
     if (info(policy_.criterion).has_history)
-      throw UsageError("threshold: the model's policy counts exits that agree; there is no score");
+      throw UsageError(
+          "threshold: the model's policy uses \"patience\", which counts exits and has no score in "
+          "[0, 1]; stop by policy or by the score of another criterion");
     std::ranges::fill(policy_.thresholds, stop.threshold_);
   }
   if (stop.rule_ == Stop::Rule::score) {

@@ -10,20 +10,21 @@
 
 namespace offramp {
 
-/// A Stop for one model, its deadline left aside: decides at every exit whether an image leaves.
+/// Decides at every exit whether an image leaves, by a Stop without its deadline, for one model.
 class [[gnu::visibility("hidden")]] StopDecision {
  public:
-  /// @throws UsageError if the rule makes no sense for this model
+  /// @throws UsageError if the rule is invalid for this model
   StopDecision(const Stop& stop, const engine::OpenedModel& model);
 
-  /// Whether an image leaves at an exit, by its rule or because the budget of MACs ends there.
-  /// Updates `opinion`, which has seen the exits before.
+  /// Whether an image leaves at an exit, by the rule or because the budget of multiply-accumulates
+  /// does not suffice for the next exit. Updates `opinion`, which holds the image's earlier exits.
   bool leaves(const ExitOutput& output, Opinion& opinion) const;
-  /// Whether it left although its rule did not say so. REQUIRES: leaves() was the last call.
+  /// Whether the image left because of the budget and not because of the rule.
+  /// REQUIRES: leaves() was the last call.
   bool is_limited_at(int exit_index, const Opinion& opinion) const;
 
   const Stop& stop() const { return stop_; }
-  /// Whether nothing but the model's policy decides at an exit.
+  /// Whether the model's policy alone decides, without a budget.
   bool is_by_policy_alone() const { return stop_.rule_ == Stop::Rule::policy && !stop_.macs_; }
 
   static std::optional<double> milliseconds(const Stop& stop) { return stop.milliseconds_; }
@@ -35,7 +36,7 @@ class [[gnu::visibility("hidden")]] StopDecision {
  private:
   Stop stop_;
   Policy policy_;
-  int last_exit_ = 0;  ///< 0-based: beyond it lies more than the budget of MACs
+  int last_exit_ = 0;  ///< 0-based index of the last exit within the budget
 };
 
 }  // namespace offramp

@@ -5,7 +5,7 @@
 
 namespace offramp {
 
-/// The upper half of an f32, rounded to nearest even; NaN stays NaN.
+/// Converts an f32 to bf16, which is its upper 16 bits, rounding to nearest even; NaN stays NaN.
 constexpr std::uint16_t to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);

@@ -1,10 +1,10 @@
 #pragma once
 
-// Loops that are compiled once for each instruction set that matters; the one for the CPU is
-// chosen when the program is loaded. Sanitizers and Clang get the plain function.
+// Macros for functions that are compiled once for each of several instruction sets. The version for
+// the CPU is chosen when the program is loaded. Under sanitizers and Clang there is one version.
 
-/// Marks the function that is compiled several times. What it calls must be inlined into it to be
-/// compiled for the same instructions: OFFRAMP_INLINE.
+/// Marks a function that is compiled several times. The functions that it calls must be inlined
+/// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define OFFRAMP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))

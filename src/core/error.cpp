@@ -14,8 +14,8 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-/// Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b` (optimal
-/// string alignment).
+/// Counts the insertions, deletions, substitutions and swaps of adjacent characters that turn `a`
+/// into `b` (optimal string alignment distance).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
@@ -48,7 +48,8 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
   std::string best;
   std::size_t best_distance = 0;
   for (const std::string& candidate : candidates) {
-    // A third of the letters wrong is another word, not a typo; so is a word of one letter.
+    // A word with more than a third of its letters changed is taken as a different word, not as a
+    // typing error, and so is a word of one letter.
     const std::size_t longer = std::max(wanted.size(), candidate.size());
     const std::size_t shorter = std::min(wanted.size(), candidate.size());
     const std::size_t allowed = std::max<std::size_t>(1, longer / 3);
@@ -68,7 +69,7 @@ std::string quote(std::string_view text) {
   std::string result = "\"";
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    // A cut never falls inside a UTF-8 sequence, of four bytes at most.
+    // The text is never cut inside a UTF-8 sequence, which has at most four bytes.
     if (i >= kLongest && ((c & 0xc0u) != 0x80u || i >= kLongest + 3)) {
       result += "…";
       break;

@@ -12,11 +12,11 @@
 namespace offramp {
 
 namespace detail {
-/// The format of an Error's message, checked against its values by the compiler.
+/// The format of an Error's message. The compiler checks it against the values.
 template <typename... Args>
 struct Format {
   template <typename Text>
-  consteval Format(const Text& text) : format(text) {}  // implicit, as fmt's
+  consteval Format(const Text& text) : format(text) {}  // implicit, like fmt::format_string
   std::string message(Args&&... args) const {
     return fmt::format(format, std::forward<Args>(args)...);
   }
@@ -24,15 +24,16 @@ struct Format {
 };
 }  // namespace detail
 
-/// Throws the current exception's Error again with `place` ("file", "file:line") before its text;
-/// UsageError stays UsageError. Call it from a catch block.
+/// Throws an error whose message is `place` ("file" or "file:line"), a colon and the message of
+/// `error`. A UsageError stays a UsageError. It must be called from the catch block of `error`.
 [[noreturn]] void throw_with_place(std::string_view place, const Error& error);
 
-/// The candidate nearest to `word` by edit distance; empty if none is near enough to be a typo.
+/// Returns the candidate with the smallest edit distance to `word`, or "" if every candidate
+/// differs too much for `word` to be a typing error of it.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
-/// Text from a file or a flag, as a message quotes it: in double quotes, control characters escaped
-/// so that the message stays one line, long text cut.
+/// Quotes text from a file or a flag for a message: puts it in double quotes, escapes control
+/// characters so that the message stays one line, and shortens long text.
 std::string quote(std::string_view text);
 
 namespace detail {
@@ -41,7 +42,8 @@ namespace detail {
 
 }  // namespace offramp
 
-// Checks for our own bugs, never for input. Kept in builds with OFFRAMP_ASSERTS.
+// Ends the program if the condition is false. It checks for programming errors, never for invalid
+// input, and only in debug builds and builds with OFFRAMP_ASSERTS.
 #if defined(OFFRAMP_ASSERTS) || !defined(NDEBUG)
 #define OFFRAMP_ASSERT(condition) \
   ((condition) ? void(0) : ::offramp::detail::assertion_failed(#condition, __FILE__, __LINE__))

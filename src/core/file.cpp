@@ -25,7 +25,8 @@ namespace fs = std::filesystem;
   throw Error("{}: {}: {}", path.string(), what, std::strerror(code));
 }
 
-/// Closes what it holds; close() is for those who must know whether that went well.
+/// Owns a file descriptor and closes it in the destructor. close() returns whether closing failed,
+/// for callers that must report it.
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -49,7 +50,7 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
   return fd;
 }
 
-/// Writes everything or leaves errno set.
+/// Writes all bytes. @return false on failure, with the reason in errno
 bool write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
@@ -75,7 +76,7 @@ Descriptor open_to_read(const fs::path& path, struct stat& info) {
   return file;
 }
 
-/// One read of what is there, at most the size of `dst`; 0 at the end.
+/// Reads the available bytes, at most the size of `dst`. @return their number; 0 at the end
 std::size_t read_some(const fs::path& path, int fd, std::span<std::byte> dst) {
   for (;;) {
     const ssize_t got = ::read(fd, dst.data(), dst.size());
@@ -86,7 +87,7 @@ std::size_t read_some(const fs::path& path, int fd, std::span<std::byte> dst) {
 
 bool lock(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
 
-/// False once another process has removed or renamed the open file.
+/// Whether the open file still has this path: false if another process removed or renamed it.
 bool still_names(const fs::path& path, int fd) {
   struct stat named {};
   struct stat opened {};
@@ -95,14 +96,15 @@ bool still_names(const fs::path& path, int fd) {
 }
 
 void sweep(const fs::path& folder) {
-  // Once for many files in a row: listing the folder anew for each would be quadratic.
+  // A folder is listed only once for many writes to it in a row: listing it for each of n files
+  // would take time in proportion to n².
   thread_local fs::path swept;
   if (std::exchange(swept, folder) != folder) remove_leftovers(folder);
 }
 
-/// Where a write to `path` lands: behind its links, whether or not a file is there yet.
+/// Follows the symbolic links of `path` to the path that a write replaces, which need not exist.
 fs::path behind_links(const fs::path& path) {
-  constexpr int kMaxLinks = 40;  // as the kernel
+  constexpr int kMaxLinks = 40;  // the limit of the Linux kernel
   std::error_code ignored;
   fs::path target = path;
   for (int links = 0; fs::is_symlink(target, ignored); ++links) {
@@ -112,8 +114,8 @@ fs::path behind_links(const fs::path& path) {
   return target;
 }
 
-/// The temporary file of an atomic write: gone at the end of the scope unless it was renamed.
-/// Locked all that time, so that no other process takes it for a leftover.
+/// The temporary file of an atomic write. The destructor removes it unless it was renamed. It stays
+/// locked until then, so that remove_leftovers() in another process does not remove it.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const fs::path& target) {
@@ -135,14 +137,16 @@ class TemporaryFile {
   }
 
  private:
-  /// False where the name is taken, or where a sweep came between creating and locking.
+  /// @return false if the name is taken, or if remove_leftovers() in another process removed the
+  /// file
+  ///         after it was created and before it was locked
   bool create(const fs::path& target) {
     static std::atomic<unsigned> counter = 0;
     path_ = target.parent_path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), counter++);
     fd_ = open_retrying(path_, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (fd_ < 0 && errno == EEXIST) return false;
     if (fd_ < 0) fail(target, "cannot write", errno);
-    // A file system without locks is never swept either.
+    // Where the file system has no locks, remove_leftovers() removes nothing, so no lock is needed.
     const bool ours = lock(fd_) || errno != EWOULDBLOCK;
     if (ours && still_names(path_, fd_)) return true;
     ::close(fd_);
@@ -163,7 +167,7 @@ void remove_leftovers(const fs::path& folder) {
     if (!is_temporary(path)) continue;
     const Descriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     if (file.get() < 0 || !lock(file.get())) continue;
-    // Its writer may have renamed it before the lock.
+    // The process that wrote it may have renamed it before the lock was taken.
     if (still_names(path, file.get())) ::unlink(path.c_str());
   }
 }
@@ -171,7 +175,7 @@ void remove_leftovers(const fs::path& folder) {
 std::optional<FileLock> FileLock::try_lock(const fs::path& path) {
   FileLock result(open_retrying(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0666));
   if (result.fd_ < 0) fail(path, "cannot open", errno);
-  // A file system without locks lets everybody in.
+  // On a file system without locks every caller gets the lock.
   if (!lock(result.fd_) && errno == EWOULDBLOCK) return std::nullopt;
   return result;
 }
@@ -191,8 +195,8 @@ std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) 
   const auto expected = static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0));
   if (expected > max_bytes) throw too_large();
 
-  // The size is only a hint: pipes and growing files have another one. What comes after it, most
-  // often nothing, goes by way of a small buffer.
+  // The size may be wrong: pipes and growing files hold more bytes. Those beyond it, usually none,
+  // are read through a small buffer.
   std::vector<std::byte> content(expected);
   std::array<std::byte, 4096> more;
   std::size_t filled = 0;
@@ -221,7 +225,7 @@ bool is_temporary(const fs::path& path) {
 
 namespace {
 
-/// What is at the path now; nullopt: nothing.
+/// Returns the status of the file at the path; nullopt if there is none.
 std::optional<struct stat> replaceable(const fs::path& path) {
   struct stat old {};
   if (::stat(path.c_str(), &old) != 0) return std::nullopt;
@@ -240,7 +244,7 @@ void check_writable(const fs::path& path) {
 void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
   const auto old = replaceable(path);
 
-  // A link keeps pointing where it did.
+  // A symbolic link stays: the file that it points to is replaced.
   const fs::path target = behind_links(path);
   TemporaryFile file(target);
   if (old) ::fchmod(file.fd(), old->st_mode & 07777);
@@ -249,7 +253,8 @@ void write_file_atomic(const fs::path& path, std::span<const std::span<const std
   if (::fsync(file.fd()) != 0) fail(path, "cannot write", errno);
   if (!file.rename_to(target)) fail(path, "cannot write", errno);
 
-  // The rename itself lies in the folder; some file systems cannot flush one.
+  // The rename is stored in the folder, which is flushed too. Errors are ignored, because some file
+  // systems cannot flush a folder.
   const Descriptor directory(open_retrying(folder_of(target), O_RDONLY | O_DIRECTORY));
   if (directory.get() >= 0) ::fsync(directory.get());
 }
@@ -268,7 +273,7 @@ void append_line(const fs::path& path, std::string_view line) {
   const std::string text = std::string(line) + '\n';
   if (!write_all(file.get(), std::as_bytes(std::span(text)))) {
     const int code = errno;
-    // Half a line would spoil the next one.
+    // An incomplete line is removed, because the next line would be appended to it.
     if (end >= 0 && ::ftruncate(file.get(), end) != 0) fail(path, "cannot write", code);
     fail(path, "cannot write", code);
   }
@@ -280,7 +285,7 @@ MappedFile::MappedFile(const fs::path& path) {
   const Descriptor file = open_to_read(path, info);
   if (!S_ISREG(info.st_mode)) throw Error("{}: cannot open: not a regular file", path.string());
   size_ = static_cast<std::size_t>(info.st_size);
-  if (size_ == 0) return;  // mmap refuses an empty range
+  if (size_ == 0) return;  // mmap fails for an empty range
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) fail(path, "cannot open", errno);
   data_ = static_cast<const std::byte*>(data);
@@ -301,7 +306,8 @@ void MappedFile::drop(std::span<const std::byte> part) const {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = static_cast<std::size_t>(part.data() - data_) / page * page;
   const auto end = static_cast<std::size_t>(part.data() - data_) + part.size();
-  // Only a wish, and pages of a neighbour that go along come back.
+  // Errors are ignored: this only saves memory. Pages that also hold other data are read again from
+  // the file when they are needed.
   ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 

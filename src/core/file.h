@@ -11,30 +11,34 @@
 
 namespace offramp {
 
-/// Reads a whole file. @throws Error "<path>: cannot open: <reason>", or if it is larger than
-/// `max_bytes`.
+/// Reads a whole file. @throws Error "<path>: cannot open: <reason>", or if the file is larger than
+/// `max_bytes`
 std::vector<std::byte> read_file(const std::filesystem::path& path,
                                  std::uint64_t max_bytes = std::uint64_t{1} << 40);
+/// Reads a whole file as text. @throws Error  as read_file()
 std::string read_text(const std::filesystem::path& path);
 
-/// Replaces `path` in one step: writes a temporary file beside it, flushes it to the disk, renames
-/// it. After a crash or a full disk the old content is whole, and the temporary file is removed if
-/// we still can; what a killed process left in the folder goes with a later write there. A link
-/// keeps pointing where it did, and a device is never replaced by a file.
+/// Replaces `path` in one step: writes a temporary file in the same folder, flushes it to the disk
+/// and renames it. If the write fails or the program crashes, the old content is unchanged. The
+/// temporary file is removed on failure; if the process was killed, a later write to the same
+/// folder removes it. If `path` is a symbolic link, the file it points to is replaced. A device is
+/// never replaced.
 /// @throws Error "<path>: cannot write: No space left on device" and the like
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
-/// Throws what write_file_atomic would throw if it cannot begin: to be asked before long work.
+/// Throws the error that write_file_atomic would throw when it creates its temporary file. Callers
+/// use it before long work, so that an output that cannot be written is reported at once.
 void check_writable(const std::filesystem::path& path);
-/// True for the name of such a temporary file: what a killed process may leave behind.
+/// Whether `path` has the name of a temporary file of write_file_atomic.
 bool is_temporary(const std::filesystem::path& path);
-/// Removes the temporary files that killed processes left in the folder. Those that a living
-/// process writes stay: it holds a lock on them.
+/// Removes the temporary files that killed processes left in the folder. Files that a running
+/// process is writing stay, because that process holds a lock on them.
 void remove_leftovers(const std::filesystem::path& folder);
 
-/// A lock that one process at a time holds, on a file that is made for it and left in place. It
-/// ends with this object, or with the process, however that ends. Movable.
+/// A lock that at most one process holds at a time. It is a lock on a file, which is created if it
+/// does not exist and is never removed. The lock is released when this object is destroyed or the
+/// process ends in any way. Movable.
 class FileLock {
  public:
   /// @return nullopt if another process, or another FileLock of this one, holds it
@@ -49,10 +53,11 @@ class FileLock {
   int fd_ = -1;
 };
 
-/// Appends one line and flushes it (jsonl logs).
+/// Appends one line to a file (a log in JSON lines). If it cannot be written completely, the file
+/// keeps its old content. @throws Error "<path>: cannot write: <reason>"
 void append_line(const std::filesystem::path& path, std::string_view line);
 
-/// A file mapped read-only for as long as this lives. Movable.
+/// A file that is mapped into memory, read only, until this object is destroyed. Movable.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -64,7 +69,8 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  /// Gives the memory of a part back to the system, which reads it again when it is looked at.
+  /// Releases the memory of a part of the file. The system reads it from the file again when it is
+  /// accessed.
   void drop(std::span<const std::byte> part) const;
 
  private:
@@ -72,7 +78,7 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// A folder of its own under the system's temporary folder, removed with all it holds.
+/// A new folder under the system's temporary folder. The destructor removes it with its content.
 class TemporaryFolder {
  public:
   TemporaryFolder();

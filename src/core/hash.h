@@ -7,10 +7,11 @@
 
 namespace offramp {
 
-/// XXH3 of bytes, 64 bits, with a seed (Collet, xxHash 0.8). The value is defined by the
-/// algorithm's specification: the same on every machine and in every version of this program, so it
-/// may be stored. To hash several pieces, give the hash of those before as the seed. It tells apart
-/// what was not made to collide; where that is not enough, take SHA-256 (data/hash.cpp).
+/// Computes the 64-bit XXH3 hash of bytes with a seed (Collet, xxHash 0.8). The algorithm's
+/// specification defines the value, so it is the same on every machine and in every version of this
+/// program and may be stored. To hash several pieces, pass the hash of the earlier pieces as the
+/// seed. The hash does not resist inputs made to collide; use SHA-256 (data/hash.cpp) against
+/// those.
 std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed = 0);
 std::uint64_t hash_of(std::string_view text, std::uint64_t seed = 0);
 

@@ -6,7 +6,8 @@
 
 namespace offramp {
 
-/// The middle of at least one value; of an even number the larger of the two in the middle.
+/// The median of at least one value. For an even number of values it is the larger of the two
+/// middle ones.
 inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());

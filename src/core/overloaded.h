@@ -4,9 +4,9 @@
 
 namespace offramp {
 
-/// A visitor made of one function for each alternative of a variant. A visit without a branch that
-/// takes everything (`const auto&`) does not compile when the variant gets a new alternative, so
-/// nothing that distinguishes alternatives can forget one.
+/// A visitor for std::visit, made of one function for each alternative of a variant. Unless one of
+/// the functions takes `const auto&`, a visit no longer compiles when the variant gets a new
+/// alternative, so no alternative can be forgotten.
 template <typename... Functions>
 struct overloaded : Functions... {
   using Functions::operator()...;
@@ -14,7 +14,8 @@ struct overloaded : Functions... {
 template <typename... Functions>
 overloaded(Functions...) -> overloaded<Functions...>;
 
-/// For a branch that several alternatives share: [](const OneOf<Relu, Relu6> auto&) { … }.
+/// Constrains a function of a visitor to several alternatives, as in
+/// [](const OneOf<Relu, Relu6> auto&) { … }.
 template <typename T, typename... Alternatives>
 concept OneOf = (std::same_as<T, Alternatives> || ...);
 

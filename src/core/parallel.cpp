@@ -15,7 +15,7 @@ namespace offramp {
 int usable_cores() {
   cpu_set_t cores;
   CPU_ZERO(&cores);
-  // Fails where the machine has more cores than the mask holds (1,024).
+  // The call fails on a machine with more than 1,024 cores, the size of the mask.
   if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
@@ -29,7 +29,7 @@ void Threads::start(int count, const std::function<void(int)>& body,
     release();
     join();
     throw Error("cannot start {} threads: {}", count, error.code().message());
-  } catch (...) {  // no memory for a thread's own state
+  } catch (...) {  // for example std::bad_alloc, for the state of a thread
     release();
     join();
     throw;

@@ -7,11 +7,11 @@
 
 namespace offramp {
 
-/// Cores that this process may run on: its affinity mask counts, so that `taskset` is obeyed.
-/// At least 1.
+/// The number of cores that this process may run on, at least 1. It is taken from the affinity
+/// mask, which `taskset` sets.
 int usable_cores();
 
-/// Threads with one body each; the destructor waits for them to end.
+/// A group of threads that each run one function. The destructor waits for them to end.
 class Threads {
  public:
   Threads() = default;
@@ -20,9 +20,9 @@ class Threads {
   Threads& operator=(const Threads&) = delete;
 
   /// Starts `count` threads; thread i runs body(i), which must not throw.
-  /// @param release  makes bodies that are already running return; called if a thread cannot be
-  ///                 started, before the running ones are joined
-  /// @throws Error "cannot start <count> threads: <reason>", with no thread left
+  /// @param release  called if a thread cannot be started: it must make the bodies that already run
+  ///                 return, because they are joined before the error is thrown
+  /// @throws Error "cannot start <count> threads: <reason>"; no thread runs then
   void start(int count, const std::function<void(int)>& body, const std::function<void()>& release);
 
   /// Waits until all bodies have returned.
@@ -34,10 +34,10 @@ class Threads {
   std::vector<std::thread> threads_;
 };
 
-/// Calls `work(i)` for i = 0 … count - 1, each i once, from the calling thread and up to
-/// `max_threads` - 1 others. After an exception no further call begins; the first exception is
-/// thrown again here. `work` is called from several threads at once.
-/// @param max_threads  0: usable_cores()
+/// Calls `work(i)` once for each i = 0 … count - 1, from the calling thread and up to
+/// `max_threads` - 1 other threads at the same time. If a call throws, no further call begins, and
+/// parallel_for throws the first exception again.
+/// @param max_threads  0 means usable_cores()
 /// @throws Error if a thread cannot be started
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work,
                   int max_threads = 0);

@@ -8,30 +8,31 @@
 
 namespace offramp {
 
-/// What one exit computed for one image. Valid during the call that hands it over.
+/// The output of one exit for one image. It is valid during the call that passes it.
 struct ExitOutput {
   int exit_index = 0;             ///< 0-based
   std::span<const float> logits;  ///< [classes]
-  /// The exit's own estimate of whether its answer suffices, for networks that compute one beside
-  /// the logits; NaN: this exit computes none.
+  /// The network's own estimate of whether this exit's answer suffices, for networks that compute
+  /// one besides the logits. NaN if this exit computes none.
   float own_score = std::numeric_limits<float>::quiet_NaN();
 };
 
-/// Receives what an exit computed for an image and returns true if the image leaves there. It is
-/// called at every exit that an image reaches, the last one included, where the result is ignored:
-/// the image leaves. Calls for different images may come from several threads at the same time;
-/// those for one image come one after the other, in the order of the exits.
-/// @param image  the image's place in the call that was given it, from 0, or the number that a
-///               stream was given with it
+/// Receives the output of an exit for an image and returns true if the image leaves there. It is
+/// called at every exit that an image reaches. At the last exit the result is ignored, because the
+/// image leaves there in any case. Calls for different images may come from several threads at the
+/// same time; the calls for one image come one after the other, in the order of the exits.
+/// @param image  the index of the image in the call that takes the images, from 0; or the number
+///               that it was pushed to a stream with
 using ExitVisitor = std::function<bool(std::int64_t image, const ExitOutput& output)>;
 
-/// Where each image of a call left, and the logits there.
+/// The exit where each image of a call left, and the logits at that exit.
 struct Stopped {
   std::vector<int> exit_index;  ///< [N] 0-based
   std::vector<float> logits;    ///< [N, classes]
 };
 
-/// Images in, logits out: one reader of a network (the runtime, LibTorch, the tests' reference).
+/// Computes the logits of images. It is implemented by the runtime, by LibTorch modules and by the
+/// reference interpreter of the tests.
 class Predictor {
  public:
   virtual ~Predictor() = default;
@@ -41,16 +42,17 @@ class Predictor {
   /// Elements of one input image: C * H * W.
   virtual std::int64_t image_size() const = 0;
 
-  /// Runs each image as far as the visitor says, at most to the last exit. What comes after an exit
-  /// is not computed for the images that leave there.
+  /// Runs each image up to the exit where the visitor returns true, or to the last exit. The layers
+  /// after that exit are not computed for this image.
   /// @param images  [N, C, H, W] f32, normalised
-  /// @throws Error if `images` is not a whole number of images, or what the visitor throws
+  /// @throws Error if the size of `images` is not a multiple of image_size(); any exception of the
+  ///         visitor
   virtual void run(std::span<const float> images, const ExitVisitor& visit) = 0;
 
-  /// The logits of every exit for every image. @param images  as run()
+  /// Computes the logits of every exit for every image. @param images  as for run()
   /// @return [K, N, classes]
   std::vector<float> predict_all(std::span<const float> images);
-  /// Runs each image as far as the visitor says. @param images  as run()
+  /// Runs images like run() and returns where each one left. @param images  as for run()
   Stopped predict_until(std::span<const float> images, const ExitVisitor& visit);
 };
 

@@ -5,19 +5,20 @@
 
 namespace offramp {
 
-/// How an image of any size becomes the network's size.
+/// How an image is resized to the size of the network's input.
 enum class Fit {
-  squeeze,  ///< both sides resized independently
-  crop,     ///< shorter side resized, centre cropped: the aspect is kept
+  squeeze,  ///< width and height are resized independently
+  crop,     ///< the image is resized by its shorter side and the centre is cut out, so that the
+            ///< aspect ratio is kept
 };
 
-/// What happens between a decoded image and the network's input. Stored in the model file,
-/// so that training and deployment cannot differ.
+/// The steps from a decoded image to the network's input. The model file stores them, so that
+/// training and deployment cannot differ.
 struct Preprocessing {
   int height = 32;
   int width = 32;
   Fit fit = Fit::squeeze;
-  /// Per channel (red, green, blue), of values in [0, 1].
+  /// Mean and standard deviation per channel (red, green, blue) of pixel values in [0, 1].
   std::array<float, 3> mean = {0.4914f, 0.4822f, 0.4465f};
   std::array<float, 3> std = {0.2023f, 0.1994f, 0.2010f};
 
@@ -25,7 +26,7 @@ struct Preprocessing {
 };
 
 std::string_view to_string(Fit fit);
-/// @throws UsageError for another word, naming the known ones
+/// @throws UsageError for an unknown word; the message lists the known ones
 Fit fit_from_string(std::string_view word);
 
 }  // namespace offramp

@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 using Json = nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's cap
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // as in the reference implementation
 constexpr std::size_t kMaxDimensions = 32;
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::array kDTypes = {DType::f32, DType::bf16, DType::f64, DType::i64,
@@ -37,15 +37,15 @@ DType dtype_from_string(std::string_view word) {
   throw Error("element type {} is not supported; supported: {}", quote(word), known);
 }
 
-/// One tensor's entry in the header.
+/// The entry of one tensor in the header.
 struct Entry {
   std::optional<DType> dtype;
   std::optional<std::vector<std::int64_t>> shape;
   std::optional<std::vector<std::uint64_t>> offsets;
 };
 
-/// Takes the header apart as it is parsed. The grammar is fixed and three levels deep, so nothing
-/// else is ever built: no nesting, duplicate or foreign value can cost memory.
+/// Reads the header from the events of the JSON parser. Anything outside the fixed grammar of three
+/// levels is refused at once, so deep nesting, duplicates and unknown values take no memory.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   Metadata metadata;
@@ -151,7 +151,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    // The library's text says what it expected; its own prefix means nothing to a reader.
+    // Only the part of the parser's message that says what it expected is kept.
     std::string_view text = error.what();
     if (const auto at = text.rfind("; last read"); at != text.npos) text = text.substr(0, at);
     if (const auto at = text.find(": "); at != text.npos) text = text.substr(at + 2);
@@ -203,7 +203,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool metadata_seen_ = false;
 };
 
-/// Checks one entry on its own and finds its bytes.
+/// Checks one entry, independently of the others, and finds its bytes in the file.
 TensorView resolve(const Entry& entry, std::span<const std::byte> data) {
   if (!entry.dtype) throw Error("dtype is missing");
   if (!entry.shape) throw Error("shape is missing");
@@ -263,7 +263,7 @@ std::vector<float> TensorView::to_f32() const {
     return values;
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
-    std::uint16_t half;  // which need not be aligned in the file
+    std::uint16_t half;  // copied, because it need not be aligned in the file
     std::memcpy(&half, bytes.data() + i * sizeof half, sizeof half);
     values[i] = from_bf16(half);
   }
@@ -291,7 +291,8 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
   bytes = bytes.subspan(kLengthBytes);
-  // Without its opening brace a file is of another kind, whatever its first bytes mean.
+  // A file whose header does not begin with a brace is not a safetensors file. This is checked
+  // before the length, because the length of another kind of file would give a misleading message.
   if (!bytes.empty() && static_cast<char>(bytes[0]) != '{')
     throw Error("not a safetensors file: its header does not begin with {");
   if (header_bytes > kMaxHeaderBytes)
@@ -301,7 +302,7 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()), header_bytes);
   const auto data = bytes.subspan(header_bytes);
 
-  // The JSON parser would take a zero byte for the end.
+  // The JSON parser would treat a zero byte as the end of the header.
   if (const auto zero = header.find('\0'); zero != header.npos)
     throw Error("header is not valid JSON at byte {}: zero byte", zero);
   HeaderReader reader;

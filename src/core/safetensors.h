@@ -14,24 +14,24 @@ namespace offramp {
 
 class MappedFile;
 
-/// A tensor inside a safetensors file: where it lies, not a copy.
+/// A tensor inside a safetensors file. It refers to the bytes of the file and does not copy them.
 struct TensorView {
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 
   HostTensor copy() const;
-  /// As HostTensor::to_f32, with one copy less.
+  /// Returns the values as HostTensor::to_f32 does, without copying the tensor first.
   std::vector<float> to_f32() const;
 };
 
 /// A parsed safetensors file: 8-byte little-endian header length, JSON header, raw tensors.
-/// Everything is checked before it is offered: header length and cap, UTF-8 and JSON, known dtypes,
-/// sizes = dtype × shape, offsets contiguous from 0 without holes or overlap up to the end of the
-/// file, no duplicate name, metadata string → string. Views live as long as this object.
+/// Opening checks the whole header: its length and largest length, UTF-8 and JSON, known dtypes,
+/// sizes = dtype × shape, offsets that are contiguous from 0 to the end of the file without holes
+/// or overlap, unique names, metadata string → string. The views are valid as long as this object.
 class Safetensors {
  public:
-  /// Maps the file. @throws Error "<path>: <what is wrong>"
+  /// Maps a file into memory. @throws Error "<path>: <what is wrong>"
   static Safetensors open(const std::filesystem::path& path);
   /// Reads from memory, which must outlive the result. @throws Error "<what is wrong>"
   static Safetensors parse(std::span<const std::byte> bytes);
@@ -41,8 +41,7 @@ class Safetensors {
   /// @throws Error naming the tensor if there is none
   const TensorView& at(std::string_view name) const;
 
-  /// Gives the memory of a tensor's pages back to the system; they are read from the file again
-  /// when it is looked at.
+  /// Releases the memory of a tensor. The system reads it from the file again when it is accessed.
   void drop_pages(const TensorView& tensor) const;
 
  private:
@@ -53,11 +52,11 @@ class Safetensors {
 
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
-/// Writes a safetensors file in one step (see write_file_atomic). Data lie widest element type
-/// first, then by name, and start at a multiple of 8 bytes: every tensor is aligned for its type,
-/// and equal content gives equal bytes.
-/// @throws Error if a tensor's bytes do not fit its shape, a text is not UTF-8, or as
-/// write_file_atomic
+/// Writes a safetensors file in one step (see write_file_atomic). The tensors are ordered by the
+/// size of their element type, largest first, then by name, and their data start at a multiple of 8
+/// bytes. So every tensor is aligned for its type, and equal content gives equal bytes.
+/// @throws Error if a tensor's bytes do not fit its shape, if a text is not UTF-8, or as
+///         write_file_atomic
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,
                        const Tensors& tensors);
 

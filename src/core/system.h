@@ -4,7 +4,8 @@
 
 namespace offramp {
 
-/// The CPU's name as the system gives it: "AMD EPYC 7B13"; "not known" where it gives none.
+/// The name of the CPU as the system reports it, for example "AMD EPYC 7B13", or "not known" if it
+/// reports none.
 std::string cpu_name();
 
 }  // namespace offramp

@@ -36,7 +36,7 @@ HostTensor make(std::vector<std::int64_t> shape, std::span<const T> values) {
 
 void expect_dtype(DType stored, DType asked) {
   if (stored != asked)
-    throw Error("a tensor of {} was expected, not {}", to_string(asked), to_string(stored));
+    throw Error("expected a tensor of {}, got {}", to_string(asked), to_string(stored));
 }
 
 }  // namespace
@@ -84,7 +84,8 @@ std::string_view to_string(DType dtype) {
 std::int64_t element_count(std::span<const std::int64_t> shape) {
   if (std::ranges::any_of(shape, [](std::int64_t size) { return size < 0; }))
     throw Error("shape {} has a negative dimension", to_string(shape));
-  // Before multiplying: [2^62, 4, 0] holds nothing, however its parts multiply.
+  // A dimension of 0 is handled before multiplying: [2^62, 4, 0] has 0 elements, although a partial
+  // product overflows.
   if (std::ranges::find(shape, 0) != shape.end()) return 0;
   std::int64_t count = 1;
   for (std::int64_t size : shape)
@@ -121,8 +122,8 @@ std::vector<float> HostTensor::to_f32() const {
       return result;
     case DType::f64:
       std::ranges::transform(as<double>(), result.begin(), [](double value) {
-        // A double beyond f32 becomes infinite, for the caller's finiteness check to see;
-        // the plain conversion would be undefined.
+        // The conversion of a double beyond the range of f32 is undefined behaviour. It becomes
+        // infinite instead, which the caller's check for finite values finds.
         if (value > std::numeric_limits<float>::max())
           return std::numeric_limits<float>::infinity();
         if (value < std::numeric_limits<float>::lowest())

@@ -10,18 +10,18 @@
 
 namespace offramp {
 
-/// Element types a file can hold. Names as in safetensors.
+/// The element types that a safetensors file can hold here.
 enum class DType { f32, bf16, f64, i64, i32, u64, u8, i8 };
 
-/// Bytes of one element.
+/// The size of one element in bytes.
 std::size_t size_of(DType dtype);
-/// "F32", "BF16", … as safetensors spells it.
+/// The name of a type in the safetensors format: "F32", "BF16", …
 std::string_view to_string(DType dtype);
 
-/// Product of the dimensions; 1 for a scalar. @throws Error if it does not fit in 63 bits or one is
-/// negative.
+/// The product of the dimensions; 1 for a scalar. @throws Error if it does not fit in 63 bits or a
+/// dimension is negative
 std::int64_t element_count(std::span<const std::int64_t> shape);
-/// "[64,3,7,7]".
+/// The text of a shape, for example "[64,3,7,7]".
 std::string to_string(std::span<const std::int64_t> shape);
 
 /// A dense row-major array in host memory that owns its bytes.
@@ -36,9 +36,10 @@ struct HostTensor {
   static HostTensor of(std::vector<std::int64_t> shape, std::span<const std::uint8_t> values);
 
   std::int64_t count() const { return element_count(shape); }
-  /// The values as f32, converting from f32, bf16 or f64. @throws Error for an integer type.
+  /// Returns the values of a tensor of type f32, bf16 or f64 as f32. A value beyond the range of
+  /// f32 becomes infinite. @throws Error for an integer type
   std::vector<float> to_f32() const;
-  /// The elements in place. @throws Error if T is not the type stored.
+  /// Returns the elements without copying them. @throws Error if T is not the stored type
   template <typename T>
   std::span<const T> as() const;
   template <typename T>
@@ -47,7 +48,7 @@ struct HostTensor {
   bool operator==(const HostTensor&) const = default;
 };
 
-/// Tensors by name: a state dict.
+/// Tensors by name, such as the weights of a network.
 using Tensors = std::map<std::string, HostTensor, std::less<>>;
 
 }  // namespace offramp

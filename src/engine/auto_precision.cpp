@@ -16,7 +16,7 @@ AutoPrecision auto_precision(const ModelFile& model,
     try {
       return {precision_from_string(model.policy->guarantee->precision)};
     } catch (const Error&) {
-      // One that another program knows: the certificate says nothing here.
+      // The precision is unknown to this version, so the certificate cannot hold here.
     }
   }
   const bool all_bf16 =

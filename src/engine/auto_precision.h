@@ -9,17 +9,19 @@
 
 namespace offramp::engine {
 
-/// What a model runs in where nobody asks for a precision.
+/// The precision that "auto" stands for.
 struct AutoPrecision {
   Precision precision = Precision::f32;
-  /// It is f32 because the deployment's own precision lost more on tune than it may.
+  /// Whether it is f32 because the deployment file's own precision exceeded its bounds on the tune
+  /// images.
   bool is_out_of_bounds = false;
 };
 
-/// The rule, for the library and all commands: a deployment file's own precision within its bounds,
-/// else f32; without a deployment what its guarantee was certified in, else what its convolutions
-/// are stored in.
-/// @param stored  the type that a parameter has in the file
+/// Chooses the precision that "auto" stands for, for the library and all commands. A deployment
+/// file runs in its own precision if that was measured within its bounds, else in f32. Any other
+/// file runs in the precision that its guarantee was certified in; without a guarantee, in bf16 if
+/// all its convolution weights are stored in bf16, else in f32.
+/// @param stored  returns the type of a parameter in the file
 AutoPrecision auto_precision(const ModelFile& model,
                              const std::function<DType(const std::string&)>& stored);
 

@@ -28,8 +28,9 @@ void check(const OpenOptions& options) {
     throw UsageError("batch: expected 1 to {}, got {}", kLargestBatch, options.batch);
 }
 
-/// oneDNN's convolutions by matrix multiplication, which remain for CPUs without AVX2, cut their
-/// sums differently for every number of threads: an image's answer would depend on how it came.
+/// Whether the network has convolutions by matrix multiplication, which oneDNN uses on CPUs without
+/// AVX2. They order their sums by the number of threads, so that an image's logits would depend on
+/// whether it runs alone or in a batch.
 bool sums_depend_on_threads(const CompiledNetwork& network) {
   for (const CompiledRow& row : compiled_rows(network))
     if (row.implementation.find("gemm") != std::string::npos) return true;
@@ -54,7 +55,8 @@ class OpenedModel::State {
     const std::lock_guard lock(compiling_);
     if (!for_many_) {
       CompileOptions options = compiling_options(precision_, threads_ / streams_);
-      // Halves down to 1: a flush leaves few images to the smallest size.
+      // The sizes are batch_, batch_ / 2, … 2 (and 1), so that a flush runs most of its images in
+      // large batches.
       options.batches = {};
       for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
       for_many_ = compile(file_.graph, weights_, options, *store_);
@@ -62,7 +64,7 @@ class OpenedModel::State {
     return for_many_;
   }
 
-  std::optional<MappedModel> mapped_;  // of a model that is in a file
+  std::optional<MappedModel> mapped_;  // empty if the model was opened from memory
   ModelFile file_;
   WeightSource weights_;
   Cost cost_;
@@ -75,12 +77,12 @@ class OpenedModel::State {
   std::shared_ptr<const CompiledNetwork> for_one_;
   std::unique_ptr<Team> team_;
 
-  // Compiled when first asked for.
+  // compiling_ guards the network for batches, which is compiled when it is first needed.
   mutable std::mutex compiling_;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
   mutable std::shared_ptr<const CompiledNetwork> for_many_;
 
-  // Runners of run() that are not in use.
+  // The runners that no call of run() uses now.
   std::mutex runners_mutex_;
   std::vector<std::unique_ptr<Runner>> runners_;
 
@@ -98,7 +100,7 @@ class OpenedModel::State {
     if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
         !gives_stored_logits(for_one_, file_)) {
       notes_.push_back(fmt::format(
-          "{} gives other logits here than where the file was made: the model runs in f32",
+          "{} computes other logits here than those stored in the file: the model runs in f32",
           to_string(precision_)));
       precision_ = Precision::f32;
       store_ = std::make_shared<WeightStore>();
@@ -118,7 +120,7 @@ class OpenedModel::State {
       precision = found.precision;
       if (found.is_out_of_bounds)
         notes_.push_back(
-            fmt::format("{} was measured outside its bounds on tune: the model runs in f32",
+            fmt::format("{} exceeded its bounds on the tune images: the model runs in f32",
                         file_.deployment->precision));
     }
     const Precision usable = usable_precision(precision);
@@ -143,7 +145,7 @@ class OpenedModel::State {
                    *store_);
   }
 
-  /// A certificate names precision and kernels; under others it says nothing.
+  /// A certificate holds only in the precision and with the kernels that it names.
   void check_certificate() {
     if (!file_.policy || !file_.policy->guarantee) return;
     const Guarantee& given = *file_.policy->guarantee;
@@ -198,7 +200,8 @@ Team& OpenedModel::team() const { return *state_->team_; }
 void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {
   const auto size = static_cast<std::size_t>(image_size());
   if (images.size() % size != 0)
-    throw Error("images: {} values are not a whole number of images of {}", images.size(), size);
+    throw Error("images: got {} values, expected a multiple of {} (one image)", images.size(),
+                size);
   std::unique_ptr<Runner> runner;
   {
     const std::lock_guard lock(state_->runners_mutex_);
@@ -207,7 +210,8 @@ void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {
       state_->runners_.pop_back();
     }
   }
-  // A runner that the model keeps must not keep the model.
+  // The pointer does not own the model: the model keeps the runner, and they would keep each other
+  // alive.
   if (!runner)
     runner = std::make_unique<Runner>(std::shared_ptr<OpenedModel>(std::shared_ptr<void>(), this));
   const auto keep = [&] {

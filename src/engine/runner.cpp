@@ -16,7 +16,7 @@
 namespace offramp::engine {
 namespace {
 
-/// Images that wait to be taken, in the order they came. Its memory is used again and again.
+/// A first-in, first-out queue of images. It reuses its memory.
 class Queue {
  public:
   std::size_t size() const { return size_; }
@@ -70,14 +70,15 @@ class Runner::State final : public Job {
     }
     prepare(source, visit);
     const auto streams = static_cast<std::int64_t>(lanes_.size());
-    // At most a batch, and such that all streams get as many portions.
+    // A portion is at most a batch, and its size is chosen so that all streams get equally many
+    // portions.
     const std::int64_t round = streams * batch(), rounds = (count + round - 1) / round;
     {
       const std::lock_guard lock(mutex_);
       portion_ = static_cast<std::size_t>((count + streams * rounds - 1) / (streams * rounds));
       for (std::int64_t image = 0; image < count; ++image) queue_.push(image);
     }
-    // What they refer to lives until the end of the call.
+    // The functions refer to objects that are destroyed after this call.
     const auto forget_functions = [this] {
       source_ = nullptr;
       visit_ = nullptr;
@@ -93,7 +94,7 @@ class Runner::State final : public Job {
 
   void begin(ImageSource source, ExitVisitor visit) {
     prepare(std::move(source), std::move(visit));
-    // Made now, not by the first image, which may have a deadline.
+    // The streams are made now, because the first image may have a deadline.
     for (Lane& lane : lanes_) make_stream(lane);
     const std::lock_guard lock(mutex_);
     portion_ = static_cast<std::size_t>(batch());
@@ -108,7 +109,7 @@ class Runner::State final : public Job {
       waiting = queue_.size();
     }
     if (waiting >= portion_) {
-      // The other threads come first: this one has the next image to prepare.
+      // The other threads are asked first, because this thread has to prepare the next image.
       if (lanes_.size() > 1) model_->team().notify();
       if (waiting >= portion_ * lanes_.size()) work_here();
     }
@@ -193,7 +194,8 @@ class Runner::State final : public Job {
   }
 
  private:
-  /// A stream of images of its own, used by one thread at a time: lane 0 by the caller.
+  /// The share of one thread: a stream of images that this thread alone uses. Lane 0 belongs to the
+  /// calling thread.
   struct Lane {
     std::unique_ptr<Stream> stream;
     std::vector<float> pixels;
@@ -246,13 +248,13 @@ class Runner::State final : public Job {
     work(0);
   }
 
-  /// Runs what waits until nothing does. @throws what a source or a visitor threw on any thread
+  /// Runs all waiting images. @throws any exception of a source or a visitor, from any thread
   void drain() {
     bool for_others = false;
     {
       const std::lock_guard lock(mutex_);
       is_draining_ = true;
-      // What is left for all of them is shared out.
+      // The images that are left are divided evenly among the lanes.
       portion_ = std::min(
           portion_, std::max<std::size_t>(1, (queue_.size() + lanes_.size() - 1) / lanes_.size()));
       for (std::size_t i = 1; i < lanes_.size(); ++i)
@@ -294,19 +296,19 @@ class Runner::State final : public Job {
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
   std::unique_ptr<Walk> walk_;
-  std::unique_ptr<Stream> single_;  // one image on all threads
-  std::vector<float> pixels_;       // of that image
+  std::unique_ptr<Stream> single_;  // for one image on all threads
+  std::vector<float> pixels_;       // the input for single_
 
-  // Set by the caller while no lane works.
+  // The calling thread sets these while no lane works.
   bool is_attached_ = false;
   ImageSource source_;
   ExitVisitor visit_;
 
-  mutable std::mutex mutex_;  // guards the rest; a team's lock comes before it
+  mutable std::mutex mutex_;  // guards the members below; taken after the lock of a team
   std::condition_variable idle_;
   std::vector<Lane> lanes_;
   Queue queue_;
-  std::size_t portion_ = 1;  // images that a lane takes at once
+  std::size_t portion_ = 1;  // number of images that a lane takes from the queue at once
   bool is_draining_ = false;
   std::exception_ptr error_;
 };

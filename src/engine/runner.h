@@ -15,40 +15,41 @@ class Walk;
 
 namespace offramp::engine {
 
-/// Writes image `image` as the network takes it into `pixels` [C, H, W] and returns true, or
-/// returns false if the image is not to be run. Called from several threads at once.
+/// Writes the network's input for image `image` to `pixels` [C, H, W] and returns true, or returns
+/// false if the image is not to be run. Several threads may call it at the same time.
 using ImageSource = std::function<bool(std::int64_t image, std::span<float> pixels)>;
 
-/// Runs images through an opened model on the model's threads: the caller's thread and the others
-/// each have a stream of their own, refilled from one queue. Holds the memory for the tensors under
-/// way; after the first images of a kind nothing is allocated per image. For one thread at a time;
-/// any number of runners share one model and its threads.
+/// Runs images through an opened model on the model's threads. The calling thread and the others
+/// each have a Stream of their own and take images from one queue. A runner holds the memory for
+/// the tensors; after the first images of each kind it allocates nothing per image. One thread at a
+/// time may use it. Any number of runners share one model and its threads.
 class Runner {
  public:
   explicit Runner(std::shared_ptr<OpenedModel> model);
   ~Runner();
 
-  /// One image, an exit at a time, on all of the model's threads.
+  /// For one image, run exit by exit on all of the model's threads.
   Walk& one();
 
-  /// Runs images 0 … count - 1 and returns when the visitor has let all of them leave.
-  /// @throws what source or visitor throws on any thread; images under way are then forgotten
+  /// Runs images 0 … count - 1 and returns when all of them have left.
+  /// @throws any exception of `source` or `visit`, from any thread; the remaining images are then
+  ///         dropped
   void run(std::int64_t count, const ImageSource& source, const ExitVisitor& visit);
 
-  /// Begins a stream: what push() gets is read from `source` and shown to `visit`, until the next
-  /// begin(). REQUIRES: nothing waits.
+  /// Begins a stream. Until the next begin(), the images of push() are read with `source` and their
+  /// outputs are passed to `visit`. REQUIRES: no image is waiting.
   void begin(ImageSource source, ExitVisitor visit);
-  /// Adds an image to the queue. Full batches run on the model's other threads, or, where these
-  /// are busy or there are none, before this returns.
-  /// @throws what source or visitor threw on any thread since the last call; the images that were
-  ///         under way are then forgotten
+  /// Adds an image to the queue. Full batches run on the model's other threads; if these are busy
+  /// or there are none, they run on the calling thread before this returns.
+  /// @throws any exception of `source` or `visit` on any thread since the last call; the remaining
+  ///         images are then dropped
   void push(std::int64_t image);
-  /// Runs everything that waits and returns when all of it has left. @throws as push()
+  /// Runs all waiting images and returns when all of them have left. @throws as push()
   void flush();
-  /// Forgets everything that waits, once no thread works on it any more.
+  /// Drops all waiting images, after the threads have finished what they are working on.
   void forget();
 
-  /// REQUIRES: nothing waits.
+  /// REQUIRES: no image is waiting.
   RunCounts counts() const;
 
  private:

@@ -44,7 +44,8 @@ bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
   if (here.size() != stored.logits.size()) return false;
   const auto exits = static_cast<std::size_t>(network->num_exits);
   const auto classes = static_cast<std::size_t>(network->classes);
-  // Of each exit by itself: one with small logits may be the one that is wrong.
+  // Each exit is compared by itself: a wrong exit with small logits would not be noticed beside an
+  // exit with large ones.
   for (std::size_t exit = 0; exit < exits; ++exit) {
     float largest = 0, difference = 0;
     for (std::size_t image = 0; image < kCheckedImages; ++image)

@@ -7,18 +7,18 @@
 
 namespace offramp::engine {
 
-/// Images that a deployment file keeps logits of: drawn from a seed, so that no picture of anyone's
-/// ships with a model.
+/// The number of images whose logits a deployment file stores. The images are random numbers drawn
+/// from a seed, so that a model file contains no real image.
 inline constexpr int kCheckedImages = 2;
 
-/// What every exit says of the drawn images. @return  [images, K, classes]
+/// Computes the logits of every exit for the images drawn from `seed`. @return [images, K, classes]
 std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>& network,
                                    const Graph& graph, std::uint64_t seed);
 
-/// Whether a network compiled here says what the file keeps, at each exit to within 2 % of its
-/// largest logit: other kernels may round a tie elsewhere, but 8-bit products that saturate on a
-/// CPU without the right instructions give something else altogether. True where the file keeps
-/// nothing.
+/// Whether a network compiled here computes the logits that the file stores, with an error at each
+/// exit of at most 2 % of the exit's largest logit. The tolerance allows for kernels that round
+/// differently; 8-bit products that saturate, on a CPU without the right instructions, cause much
+/// larger errors. True if the file stores no logits.
 bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
                          const ModelFile& model);
 

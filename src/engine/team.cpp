@@ -26,8 +26,8 @@ void Team::attach(Job& job) {
   std::unique_lock lock(mutex_);
   if (num_threads_ > 0 && threads_.size() == 0) {
     closing_ = false;
-    // The threads wait for the lock until all of them have been started; a failure lets go of it
-    // while they are released and joined.
+    // The threads wait for the lock until all of them were started. If one cannot be started, the
+    // lock is released, so that the others see closing_, return and can be joined.
     threads_.start(
         num_threads_, [this](int thread) { serve(thread + 1); },
         [&] {

@@ -9,39 +9,42 @@
 
 namespace offramp::engine {
 
-/// Work that a team's threads share with the thread that asked for it.
+/// Work that the threads of a team share with the thread that attached it.
 class Job {
  public:
   virtual ~Job() = default;
-  /// Whether work(lane) would do something now. Quick; called with the team's lock held.
+  /// Whether there is work for this lane now. It must return quickly: the team's lock is held.
   virtual bool has_work(int lane) const noexcept = 0;
-  /// Does one piece of work, if there is any. Calls for one lane never overlap.
+  /// Does one piece of work, if there is any. Only one thread at a time calls it for a lane.
   virtual void work(int lane) noexcept = 0;
 };
 
-/// The threads of an opened model besides its callers': they serve every job that is attached, in
-/// turns. The first attach() starts them. Thread-safe.
+/// The threads of an opened model that help its calling threads. They work on all attached jobs in
+/// turn. The first attach() starts them. Thread-safe.
 class Team {
  public:
-  /// @param threads      that serve as lanes 1 … threads; lane 0 is a job's own caller
-  /// @param omp_threads  that OpenMP gives each of them
+  /// @param threads      number of threads; they are the lanes 1 … threads of a job, and the thread
+  ///                     that attached the job is its lane 0
+  /// @param omp_threads  number of OpenMP threads that each of them may use
   Team(int threads, int omp_threads) : num_threads_(threads), omp_threads_(omp_threads) {}
   /// REQUIRES: no job is attached.
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  /// @throws Error if the threads cannot be started
+  /// Adds a job, which must stay valid until detach(). @throws Error if the threads cannot be
+  /// started
   void attach(Job& job);
-  /// Returns when no thread works on the job any more.
+  /// Removes a job and returns when no thread works on it any more.
   void detach(Job& job);
-  /// Says that an attached job has got work. The caller must not hold a lock that has_work() takes.
+  /// Wakes the threads because an attached job has new work. The caller must not hold a lock that
+  /// has_work() takes.
   void notify();
 
  private:
   struct Attached {
     Job* job = nullptr;
-    int users = 0;  // threads inside work()
+    int users = 0;  // number of threads inside work()
   };
 
   void serve(int lane);
@@ -49,11 +52,12 @@ class Team {
   Attached* next_with_work(int lane);
 
   const int num_threads_, omp_threads_;
-  std::mutex starting_;  // one attach() at a time; comes before mutex_
+  std::mutex starting_;  // held by attach(), so that one thread at a time starts the team; taken
+                         // before mutex_
   std::mutex mutex_;
   std::condition_variable changed_, left_;
   std::vector<Attached*> jobs_;
-  std::size_t turn_ = 0;  // where the next search begins
+  std::size_t turn_ = 0;  // index of the job where the next search for work begins
   bool closing_ = false;
   Threads threads_;
 };

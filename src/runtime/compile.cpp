@@ -31,7 +31,7 @@ std::string with_activation(std::string text, Activation activation) {
   return text;
 }
 
-/// Describes a lowered operation in a line.
+/// Describes a lowered operation in one line.
 struct KindText {
   std::string operator()(const FusedConv& fused) const {
     std::string text = describe(fused.conv);
@@ -56,11 +56,11 @@ struct KindText {
   }
 };
 
-/// What all compilations of one network share.
+/// The data that the compilations of all segments of a network share.
 struct Context {
   const CompileOptions& options;
   const Shapes& shapes;
-  const Elements& quantised;  ///< of every image in int8
+  const Elements& quantised;  ///< the elements of every image tensor; only for int8
   PackedWeights& weights;
 
   Element element_of(const std::string& tensor) const {
@@ -79,15 +79,16 @@ struct Context {
 /// Compiles one segment for one batch size.
 class SegmentCompiler {
  public:
-  /// @param last  nobody compiles the segment after this: weights go as soon as they are reordered,
-  ///              so that not all of a network is ever in memory twice
+  /// @param last  whether this is the last compilation of the segment. Weights are then freed as
+  /// soon
+  ///              as they are reordered, so that the weights are never all in memory twice.
   SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
       : context_(context), lowered_(lowered), extent_{batch, context.options.threads}, last_(last) {
     result_.batch = batch;
   }
 
   /// @param inputs   layouts of the segment's inputs
-  /// @param outputs  layouts that the next segment expects; empty: whatever comes out
+  /// @param outputs  layouts that the next segment expects; empty: outputs keep their layouts
   CompiledSegment compile(const std::vector<Layout>& inputs, const std::vector<Layout>& outputs) {
     for (std::size_t i = 0; i < inputs.size(); ++i)
       result_.values[static_cast<std::size_t>(add_value(lowered_.inputs[i], inputs[i]))].input =
@@ -126,8 +127,9 @@ class SegmentCompiler {
     steps_->push_back({output, std::move(kind), std::move(operation), std::move(srcs), dst, 0});
   }
 
-  /// The value in another layout: itself, or a reordered copy, made once. By value: `wanted` is
-  /// often one of the layouts in `values`, which grows.
+  /// Returns the value itself if it has the layout `wanted`, else a reordered copy, which is made
+  /// only once. `wanted` is passed by value, because a reference into `values` becomes invalid when
+  /// `values` grows.
   int in_layout(int value, Layout wanted) {
     if (layout(value) == wanted) return value;
     const auto [known, fresh] = copies_.try_emplace({value, wanted.format}, -1);
@@ -138,16 +140,16 @@ class SegmentCompiler {
     return copy;
   }
 
-  /// Whether an operation may write over a tensor: nothing reads it afterwards.
+  /// Whether an operation may overwrite a tensor, because no later operation reads it.
   bool is_free_after(const LoweredOp& op, const std::string& tensor) const {
     const auto contains = [&](const std::vector<std::string>& list) {
       return std::find(list.begin(), list.end(), tensor) != list.end();
     };
-    // Heads run before the outputs are handed on.
+    // The outputs of a segment are copied to the next one after the head has run.
     return contains(op.last_reads) && !contains(lowered_.outputs);
   }
 
-  /// A new value in the memory of another.
+  /// Adds a value that lies in the memory of another value.
   int add_value_over(const std::string& name, const Layout& layout, int other) {
     const int value = add_value(name, layout);
     owner_.back() = owner_[static_cast<std::size_t>(other)];
@@ -180,8 +182,9 @@ class SegmentCompiler {
     append(op.output, KindText{}(conv), compiled.operation, {src}, dst);
   }
 
-  /// The sum is computed in place: where the residual lies if nothing else needs it, else in a
-  /// copy. The residual may have other elements than the sum, of the same size.
+  /// Returns the value for the sum of a convolution and its residual. The sum overwrites the
+  /// residual, or a copy of it if a later operation reads the residual. The residual's elements may
+  /// differ from those of the sum, but have the same size.
   int value_with_residual(const LoweredOp& op, const FusedConv& conv, const Layout& dst) {
     int residual = find(conv.residual);
     Layout wanted = layout(residual);
@@ -199,7 +202,8 @@ class SegmentCompiler {
     return add_value_over(op.output, dst, residual);
   }
 
-  /// Element-wise operations may write over their first input.
+  /// Returns the value for the output of an element-wise operation, which overwrites the
+  /// operation's first input if possible.
   int value_of_elementwise(const LoweredOp& op, const std::vector<int>& srcs) {
     Layout dst = layout(srcs[0]);
     if (dst.element.is_quantised()) dst.element = context_.element_of(op.output);
@@ -289,8 +293,8 @@ class SegmentCompiler {
     return layout;
   }
 
-  /// Plans the arena: values live from the step that writes them to the last that reads them,
-  /// scratch during its step.
+  /// Plans the arena. The lifetime of a value is from the step that writes it to the last step that
+  /// reads it; the lifetime of scratch memory is its step.
   void place() {
     const std::size_t num_values = result_.values.size();
     const auto batch = static_cast<std::size_t>(extent_.batch);
@@ -316,7 +320,7 @@ class SegmentCompiler {
     }
     for (const int output : result_.outputs) owned(output).last = end;
     if (result_.logits >= 0) owned(result_.logits).last = end;
-    // Inputs have their own memory.
+    // Inputs have buffers outside the arena.
     for (std::size_t i = 0; i < num_values; ++i)
       if (result_.values[i].input >= 0) buffers[i].bytes = 0;
 
@@ -341,12 +345,12 @@ class SegmentCompiler {
   bool last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
-  std::vector<int> owner_;  // by value: the value in whose memory it lies
+  std::vector<int> owner_;  // [values] the value whose memory this value uses
   std::map<std::string, int, std::less<>> named_;
-  std::map<std::pair<int, Format>, int> copies_;  // of a value in another format
+  std::map<std::pair<int, Format>, int> copies_;  // (value, format) to its copy in that format
 };
 
-/// The layout in which the first segment is given its images: what its first convolution wants.
+/// The layout of the network's input: the one that its first convolution chooses.
 Layout input_layout(const Graph& graph, const LoweredSegment& first, const Context& context,
                     int batch) {
   Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
@@ -376,7 +380,8 @@ std::vector<int> sorted_batches(std::vector<int> batches) {
   return batches;
 }
 
-/// Before anything is allocated: oneDNN is asked for nothing that could not be.
+/// Checks that every tensor and all weights fit into the memory limit, before anything is allocated
+/// and before oneDNN is called.
 void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions& options,
                  int batch) {
   const std::size_t most = options.most_bytes;
@@ -396,11 +401,11 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
     weights += static_cast<std::size_t>(element_count(parameter.shape)) * sizeof(float);
     if (weights > most)
       throw Error("tensor \"{}\": {}", parameter.name,
-                  too_much("it and the weights before it, in f32,", weights, most));
+                  too_much("this tensor and the weights before it, in f32,", weights, most));
   }
 }
 
-/// Bytes of the weights that an operation keeps outside the weight store.
+/// The size in bytes of the weights that an operation keeps outside the weight store.
 std::size_t own_weight_bytes(const LoweredKind& kind) {
   return std::visit(
       overloaded{
@@ -421,7 +426,8 @@ std::size_t own_weight_bytes(const std::vector<LoweredSegment>& network) {
   return bytes;
 }
 
-/// The largest batch size chooses the layouts that pass from segment to segment; the others follow.
+/// Compiles all segments for all batch sizes. The compilation for the largest batch size chooses
+/// the layouts of the tensors between segments, and the other sizes use them too.
 void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, const Context& context,
                     CompiledNetwork& network) {
   std::vector<Layout> inputs = {input_layout(graph, lowered[0], context, network.batches.back())};
@@ -465,7 +471,7 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
     const Elements quantised = options.precision == Precision::int8
                                    ? quantised_elements(lowered, options.ranges)
                                    : Elements{};
-    // All weights are here in f32 by now: moved, for a copy would be the peak of memory.
+    // `lowered` holds all weights in f32. It is moved, because a copy would double the peak memory.
     compile_stages(graph, std::move(lowered), {options, shapes, quantised, store.packed()},
                    *network);
     const std::size_t bytes = store.bytes() + own + workspace_bytes(*network);

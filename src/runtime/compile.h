@@ -17,17 +17,18 @@ namespace offramp {
 
 struct CompileOptions {
   Precision precision = Precision::f32;
-  std::vector<int> batches = {1};  ///< sizes to compile every segment for; 1 is always there
-  int threads = 1;                 ///< that share one operation
-  Ranges ranges = {};              ///< for int8
-  /// Of one network's weights and one workspace; what needs more is refused before it is allocated.
+  std::vector<int> batches = {1};  ///< batch sizes to compile every segment for; 1 is always added
+  int threads = 1;                 ///< number of threads that share one operation
+  Ranges ranges = {};              ///< ranges of the activations, for int8 only
+  /// Limit on the weights and one workspace together. A network that needs more is refused before
+  /// the memory is allocated.
   std::size_t most_bytes = kMostBytes;
 };
 
-/// Compiles a network: batch norms, additions and activations join their convolutions, layouts are
-/// oneDNN's choice, every buffer has its place.
-/// @param weights  of the model; asked for each once
-/// @param store    shared by compilations of one model: what they have in common is kept once
+/// Compiles a network: fuses batch norms, additions and activations into the convolutions before
+/// them, lets oneDNN choose the layouts and assigns every buffer its place in memory.
+/// @param weights  source of the model's weights; each is requested once
+/// @param store    keeps the reordered weights; share it among the compilations of one model
 /// @throws Error if a parameter or a range is missing, the CPU lacks the precision, the network
 ///         needs more than options.most_bytes, or oneDNN fails
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,

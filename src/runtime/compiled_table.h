@@ -11,29 +11,30 @@
 
 namespace offramp {
 
-/// What a network was compiled to, for people and programs.
+/// The result of compiling a network, as text for `offramp info --compiled`.
 struct CompiledTable {
   struct Row {
-    std::string segment;  ///< "1", "1 head"
+    std::string segment;  ///< number from 1, with " head" for a head: "1", "1 head"
     std::string output, kind, implementation;
-    std::vector<std::string> srcs;  ///< layouts: "bf16 [64,32,32] channels last"
+    std::vector<std::string> srcs;  ///< layouts, for example "bf16 [64,32,32] channels last"
     std::string dst;
   };
   std::vector<Row> rows;  ///< in execution order
-  std::string precision;  ///< that the CPU has instructions for
+  std::string precision;  ///< the precision that was compiled for
   int batch = 1, threads = 1;
-  std::size_t weight_bytes = 0;     ///< in their compiled layouts, shared by all streams
-  std::size_t workspace_bytes = 0;  ///< of a stream: arena and inputs of all segments
+  std::size_t weight_bytes = 0;     ///< size of the reordered weights, which all streams share
+  std::size_t workspace_bytes = 0;  ///< size per stream of the arena and the inputs
 };
 
 struct CompiledTableOptions {
-  Precision precision = Precision::f32;  ///< or the next wider that the CPU has instructions for
-  int threads = 1;                       ///< that share one operation; 0: one
+  /// If the CPU lacks the instructions, the next wider precision is used.
+  Precision precision = Precision::f32;
+  int threads = 1;  ///< number of threads that share one operation; 0 means 1
   int batch = 1;
-  Ranges ranges = {};  ///< of activations, for int8
+  Ranges ranges = {};  ///< ranges of the activations, for int8 only
 };
 
-/// Compiles a network for one batch size (and for single images, which share the weights).
+/// Compiles a network for one batch size and for single images, which share the weights.
 /// @throws Error if a parameter is missing or oneDNN fails
 CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
                              const CompiledTableOptions& options);

@@ -15,18 +15,18 @@ namespace {
 using dnnl::memory;
 using Descriptor = dnnl::convolution_forward::primitive_desc;
 
-/// Of quantised weights: above what f32 cannot divide by.
+/// The smallest step of quantised weights. Division by a smaller step could overflow in f32.
 constexpr double kLeastStep = 1e-30;
 
-/// How good an implementation is, by its name: smaller is better.
+/// Ranks oneDNN's implementations by their names: 0 is the fastest kind, 2 the slowest.
 int rank_of(const Descriptor& descriptor) {
   const std::string_view name = descriptor.impl_info_str();
   if (name.find("ref") != name.npos) return 2;
   return name.find("gemm") != name.npos ? 1 : 0;
 }
 
-/// A grouped convolution as a dense one whose weights are zero between groups: for groups too
-/// narrow for any fast implementation.
+/// Converts a grouped convolution to a dense one whose weights between groups are zero. This is
+/// faster if the groups are too narrow for any fast implementation.
 FusedConv without_groups(const FusedConv& grouped) {
   FusedConv dense = grouped;
   const auto groups = static_cast<std::size_t>(grouped.conv.groups);
@@ -51,7 +51,7 @@ class ConvolutionCompiler {
     dnnl::post_ops post_ops;
     if (!conv_.residual.empty())
       post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
-    // u8 saturates at 0 by itself.
+    // Conversion to u8 saturates at 0, so relu needs no operation.
     if (conv_.activation == Activation::relu && dst.dtype != DType::u8)
       post_ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
     if (conv_.activation == Activation::relu6)
@@ -78,7 +78,8 @@ class ConvolutionCompiler {
   }
 
  private:
-  /// A few kilobytes of weights in groups may be gigabytes without.
+  /// Whether the dense form is small enough: a few kilobytes of grouped weights can become
+  /// gigabytes of dense ones.
   bool may_be_dense() const {
     const auto groups = static_cast<std::size_t>(conv_.conv.groups);
     const std::size_t most = request_.most_bytes / 16 / sizeof(float);
@@ -90,15 +91,16 @@ class ConvolutionCompiler {
     if (!request_.src_format) return free;
     const auto given = described(request_.src_format);
     if (!free || !given) return free ? free : given;
-    // The same code, or better, without a reorder before it.
+    // The given format saves a reorder. It is taken unless its implementation is slower.
     const bool same = std::strcmp(free->impl_info_str(), given->impl_info_str()) == 0;
     return same || rank_of(*given) < rank_of(*free) ? given : free;
   }
 
   bool is_quantised() const { return request_.src.is_quantised(); }
 
-  /// One scale per output channel: the largest weight is 127. oneDNN multiplies sum and bias by the
-  /// output scale, so the bias is in units of the products.
+  /// Quantises the weights with one scale per output channel, so that the largest weight of a
+  /// channel is 127. oneDNN multiplies sum and bias by the output scale, so the bias is scaled to
+  /// the units of the products.
   void quantise_weights() {
     const std::size_t out = conv_.bias.size(), per_channel = conv_.weights.size() / out;
     quantised_.resize(conv_.weights.size());
@@ -109,11 +111,12 @@ class ConvolutionCompiler {
       const std::span<const float> weights(conv_.weights.data() + o * per_channel, per_channel);
       float largest = 0;
       for (const float weight : weights) largest = std::max(largest, std::abs(weight));
-      // A batch norm may leave next to nothing of a channel but its bias. Steps that are this small
-      // beside bias and result change neither, and the bias counted in them would be infinite.
+      // A folded batch norm can make all weights of a channel almost zero. Their scale is bounded
+      // from below: the bias, divided by a smaller one, would overflow, while weights below the
+      // bound are too small to change the result.
       const double least_unit = kLeastStep * std::max(dst, std::abs(double{conv_.bias[o]}));
       const double scale = std::max({largest / 127.0, least_unit / src, kLeastStep});
-      // By hand: lround would be a call for each of millions of weights.
+      // The rounding is written out because std::lround would be a call for each weight.
       const auto steps = static_cast<float>(1 / scale);
       for (std::size_t i = 0; i < per_channel; ++i) {
         const float value = weights[i] * steps;
@@ -142,7 +145,8 @@ class ConvolutionCompiler {
             format ? to_onednn(*format) : memory::format_tag::any};
   }
 
-  /// nullopt if oneDNN has none, or one whose images lie in a way that we have no word for.
+  /// Asks oneDNN for an implementation. @return nullopt if there is none, or if the layout of its
+  /// images is not in Format
   std::optional<Descriptor> described(std::optional<Format> src_format) const {
     const Conv& conv = conv_.conv;
     const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
@@ -191,7 +195,7 @@ class ConvolutionCompiler {
 
   const ConvolutionRequest& request_;
   FusedConv conv_;
-  std::vector<std::int8_t> quantised_;  ///< weights, where src is quantised
+  std::vector<std::int8_t> quantised_;  ///< the quantised weights; empty if src is not quantised
   std::vector<float> scaled_bias_;
   dnnl::primitive_attr attr_;
 };

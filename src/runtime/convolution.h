@@ -13,29 +13,33 @@
 
 namespace offramp {
 
+/// A convolution to compile.
 struct ConvolutionRequest {
-  std::string name;  ///< of its output
+  std::string name;  ///< the name of its output, for messages and as a key of its weights
   const FusedConv* conv = nullptr;
   Shape src_shape, dst_shape;
-  /// Where src is quantised, so are weights, residual and dst.
+  /// If src is quantised, so are the weights, residual and dst.
   Element src, dst, residual;
-  /// Of src as it is; nullopt if that is free.
+  /// The format that src has already; nullopt if any format can be chosen.
   std::optional<Format> src_format;
   int batch = 1;
-  std::size_t most_bytes = kMostBytes;  ///< of all weights in the store
+  std::size_t most_bytes = kMostBytes;  ///< limit on the size of all weights in the store
 };
 
 struct CompiledConvolution {
   std::shared_ptr<const Operation> operation;
-  Layout src, dst;  ///< src may have another format than was asked for, if that is much faster
+  Layout src, dst;  ///< src has another format than requested if that is much faster
 };
 
-/// Compiles dst = act(conv(src) + bias [+ dst]); with a residual, what is added must lie in dst, as
-/// elements of its own. Takes whatever layout gives the best implementation.
+/// Compiles dst = act(conv(src) + bias [+ residual]), in the layouts with the best implementation.
+/// The residual must be in dst's memory before the operation runs, with the elements
+/// `request.residual`.
 ///
-/// Quantised (Jacob et al., 2018, "Quantization and Training of Neural Networks for Efficient
-/// Integer-Arithmetic-Only Inference"; symmetric, zero is 0): weights have one scale per output
-/// channel, products are summed in 32 bits, and the sum is brought to dst's scale in f32.
+/// If src is quantised (symmetrically, after Jacob et al., 2018, "Quantization and Training of
+/// Neural Networks for Efficient Integer-Arithmetic-Only Inference"), the weights have one scale
+/// per output channel, products are summed in 32 bits, and the sum is converted to dst's scale in
+/// f32.
+/// @throws Error if oneDNN has no implementation, or the weights need more than request.most_bytes
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, PackedWeights& weights);
 
 }  // namespace offramp

@@ -10,7 +10,7 @@
 namespace offramp::kernels {
 namespace {
 
-// Channels that a loop keeps in registers: four vectors of AVX-512.
+// The number of channels that a loop processes at once in registers: four AVX-512 vectors.
 constexpr std::int64_t kLanes = 64;
 
 OFFRAMP_INLINE float load(const float* p) { return *p; }
@@ -30,7 +30,7 @@ OFFRAMP_INLINE void store(std::uint16_t* p, float value) {
   const std::uint32_t nan = (bits >> 16) | 0x40u;
   *p = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
-// NaN becomes the smallest value: a comparison with it is false.
+// NaN becomes the smallest value, because a comparison with NaN is false.
 OFFRAMP_INLINE void store(std::uint8_t* p, float value) {
   const float low = value > 0.0f ? value : 0.0f;
   *p = static_cast<std::uint8_t>(
@@ -47,8 +47,8 @@ OFFRAMP_INLINE float clamped(float x, const Clamp& clamp) {
   return low > clamp.high ? clamp.high : low;
 }
 
-/// Calls body(c, n) for pieces of [0, count) channels; a full piece has the constant length kLanes,
-/// for which the compiler needs no tail.
+/// Calls body(c, n) for pieces of n channels that cover [0, count). A full piece has the constant
+/// length kLanes, so that the compiler generates no remainder loop for it.
 template <typename Body>
 OFFRAMP_INLINE void in_pieces(std::int64_t count, const Body& body) {
   std::int64_t c = 0;
@@ -65,7 +65,7 @@ struct Sum {
   OFFRAMP_INLINE static float join(float a, float b) { return a + b; }
 };
 
-/// Joins the places [y0, y1) × [x0, x1) of n channels into `joined`.
+/// Combines the pixels ys × xs of each of n channels, by maximum or sum, into `joined` [n].
 template <typename Join, typename T>
 OFFRAMP_INLINE void join_places(const T* __restrict src, const Grid& grid, Rows ys, Rows xs,
                                 std::int64_t n, float* __restrict joined) {
@@ -133,7 +133,7 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
               join_places<Max>(src + b * grid.block_stride + c, grid,
                                {row_cuts[i], row_cuts[i + 1]}, {column_cuts[j], column_cuts[j + 1]},
                                n, scratch + (i * cell_columns + j) * kLanes);
-          // Cells are an image of kLanes channels.
+          // The maxima of the cells are treated as an image with kLanes channels.
           Grid cells;
           cells.column_stride = kLanes;
           cells.row_stride = cell_columns * kLanes;
@@ -236,11 +236,12 @@ OFFRAMP_INLINE void scale_body(const Grid& grid, const From* src, const float* f
 OFFRAMP_INLINE void linear_body(const float* src, const float* weights, const float* bias,
                                 std::int64_t in, std::int64_t out, const Clamp& clamp, float* dst,
                                 Rows images) {
-  // Outputs outside: a few rows of weights stay in the cache for all images.
+  // The loop over outputs is the outer one, so that its rows of weights stay in the cache for all
+  // images.
   constexpr std::int64_t kTogether = 4;
   for (std::int64_t o = 0; o < out; o += kTogether) {
-    // Past the end the last row is computed again and not stored: an image's sums are the same
-    // instructions whatever `out` is.
+    // Beyond the last output, the last row is computed again and not stored, so that every output
+    // is computed by the same instructions, whatever `out` is.
     const float* row[kTogether];
     for (std::int64_t k = 0; k < kTogether; ++k) row[k] = weights + std::min(o + k, out - 1) * in;
     for (std::int64_t n = images.begin; n < images.end; ++n) {

@@ -4,9 +4,10 @@
 
 namespace offramp {
 
-/// Whose kernels the runtime runs on this CPU: "onednn 2.6.3 avx512_core_bf16". Under another name
-/// logits may differ in their last bits; a certificate says under which they were computed. The
-/// instruction set is the widest that oneDNN may use, as far as ONEDNN_MAX_CPU_ISA lets it.
+/// The library, version and instruction set that the runtime computes with on this CPU, for example
+/// "onednn 2.6.3 avx512_core_bf16". With different kernels the last bits of logits may differ, so a
+/// certificate names those that it was computed with. The instruction set is the widest that the
+/// CPU has and the environment variable ONEDNN_MAX_CPU_ISA allows.
 std::string kernels_name();
 
 }  // namespace offramp

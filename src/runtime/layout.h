@@ -10,17 +10,18 @@
 
 namespace offramp {
 
-/// How the elements of one image's tensor [C, H, W] lie in memory. Images of a batch follow each
-/// other, so a format says nothing of the batch and an image can be moved as one piece.
+/// The order in memory of the elements of a tensor [C, H, W] of one image. The images of a batch
+/// follow one another, so that each of them is one contiguous block.
 enum class Format {
   planes,         ///< [C][H][W]
   channels_last,  ///< [H][W][C]
-  blocked4,       ///< [C / 4][H][W][4], the last block filled up with zeros
+  blocked4,       ///< [C / 4][H][W][4], the last block padded with zeros
   blocked8,       ///< [C / 8][H][W][8]
   blocked16,      ///< [C / 16][H][W][16]
 };
 
-/// What a tensor's elements stand for: scale × element. The scale is 1 but for u8 and i8.
+/// The type of a tensor's elements. An element stands for the value scale × element; the scale is 1
+/// unless the type is u8 or i8.
 struct Element {
   DType dtype = DType::f32;
   float scale = 1;
@@ -28,15 +29,16 @@ struct Element {
   bool operator==(const Element&) const = default;
 };
 
-/// Shape, elements and format of one image's tensor. Features [F] are channels of a 1 × 1 image.
+/// The shape, elements and format of a tensor of one image. A tensor [F] of features is treated as
+/// an image of 1 × 1 pixels with F channels.
 struct Layout {
   Shape shape;
   Element element;
   Format format = Format::channels_last;
 
-  /// What kernels need to find an element.
+  /// The positions of the elements, for the kernels.
   kernels::Grid grid() const;
-  /// Elements of one image, with those that fill up the last block.
+  /// The number of elements of one image, including the padding of the last block.
   std::int64_t elements() const;
   std::size_t bytes() const {
     return static_cast<std::size_t>(elements()) * size_of(element.dtype);
@@ -44,10 +46,10 @@ struct Layout {
   bool operator==(const Layout&) const = default;
 };
 
-/// "bf16 [64,32,32] channels last".
+/// The text of a layout, for example "bf16 [64,32,32] channels last".
 std::string to_string(const Layout& layout);
 
-/// Features: always f32.
+/// The layout of `count` features, which are always f32.
 Layout feature_layout(std::int64_t count);
 
 }  // namespace offramp

@@ -13,7 +13,7 @@
 namespace offramp {
 namespace {
 
-/// Per channel: y = scale x + shift. In double: folded once, used for every image.
+/// A batch norm as y = scale[c] x + shift[c], computed in double before it is folded into weights.
 struct Affine {
   std::vector<double> scale, shift;
 };
@@ -55,10 +55,10 @@ Activation activation_of(Fusion fusion) {
   return Activation::none;
 }
 
-/// Lowers one list of nodes.
+/// Lowers the nodes of a segment's body or head.
 class Lowering {
  public:
-  /// @param kept  tensors that must exist afterwards
+  /// @param kept  names of the tensors that must exist afterwards, so that no fusion removes them
   Lowering(const std::vector<Node>& nodes, const std::vector<std::string>& kept,
            const WeightSource& weights)
       : nodes_(nodes), kept_(kept.begin(), kept.end()), weights_(weights) {
@@ -67,7 +67,8 @@ class Lowering {
   }
 
   std::vector<LoweredOp> run() {
-    // By the last node an operation stands for: its residual exists by then.
+    // An operation takes the position of the last node that it stands for, where its residual has
+    // been computed.
     std::map<const Node*, LoweredOp> at;
     for (const Node& node : nodes_)
       if (!absorbed_.contains(&node)) {
@@ -83,7 +84,8 @@ class Lowering {
   }
 
  private:
-  /// The one node that reads a tensor which need not exist by itself; null if there is none such.
+  /// Returns the node that may absorb a tensor because it is the tensor's only reader and the
+  /// tensor itself is not needed; null if there is none.
   const Node* only_reader(const std::string& tensor) const {
     const auto found = readers_.find(tensor);
     if (kept_.contains(tensor) || found == readers_.end() || found->second.size() != 1)
@@ -108,7 +110,8 @@ class Lowering {
     return activation;
   }
 
-  /// An addition of two tensors whose other one may be added by this convolution.
+  /// If the next node adds the convolution's result and another tensor, makes the other tensor the
+  /// convolution's residual.
   void absorb_residual(const Node*& last, FusedConv& conv) {
     const Node* next = only_reader(last->name);
     if (next == nullptr || fusion_of(next->op) != Fusion::sum || next->inputs.size() != 2 ||

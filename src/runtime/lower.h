@@ -14,13 +14,13 @@ namespace offramp {
 
 enum class Activation { none, relu, relu6 };
 
-/// A convolution with what is computed along with it: dst = act(conv(src) + bias + residual). Batch
+/// A convolution with the operations fused into it: dst = act(conv(src) + bias + residual). A batch
 /// norm is folded into weights and bias: w' = w γ / √(σ² + ε), b' = β + (b - μ) γ / √(σ² + ε).
 struct FusedConv {
   Conv conv;
   std::vector<float> weights;  ///< [out, in / groups, kernel, kernel]
   std::vector<float> bias;     ///< [out]
-  std::string residual;        ///< the tensor added before the activation; empty: none
+  std::string residual;        ///< name of the tensor added before the activation; empty: none
   Activation activation = Activation::none;
 };
 
@@ -33,18 +33,18 @@ struct FusedLinear {
   Activation activation = Activation::none;
 };
 
-/// A batch norm that no convolution could take in: dst = act(scale[c] src + shift[c]).
+/// A batch norm that was not fused into a convolution: dst = act(scale[c] src + shift[c]).
 struct Scale {
   std::vector<float> scale, shift;  ///< [C]
   Activation activation = Activation::none;
 };
 
-/// A sum that no convolution could take in.
+/// A sum that was not fused into a convolution: dst = act(sum of srcs).
 struct FusedAdd {
   Activation activation = Activation::none;
 };
 
-/// An activation that nothing before it could take in.
+/// An activation that was not fused into the operation before it.
 struct Activate {
   Activation activation = Activation::relu;
 };
@@ -52,36 +52,38 @@ struct Activate {
 using LoweredKind = std::variant<FusedConv, FusedLinear, Scale, FusedAdd, Activate, Concat, MaxPool,
                                  AvgPool, GlobalAvgPool, SpatialPyramidPool, Flatten>;
 
-/// The convolution that a kind is; null if it is something else.
+/// Returns the convolution in `kind`; null if it is another operation.
 const FusedConv* as_convolution(const LoweredKind& kind);
 
-/// One operation of the runtime. Its output is called as the last node it stands for.
+/// One operation of the runtime. Its output has the name of the last node that was fused into it.
 struct LoweredOp {
   std::string output;
   LoweredKind kind;
-  std::vector<std::string> inputs;      ///< without the residual
-  std::vector<std::string> last_reads;  ///< inputs and residual that nothing later reads
+  std::vector<std::string> inputs;  ///< without the residual
+  /// Those inputs (or the residual) that no later operation reads.
+  std::vector<std::string> last_reads;
 };
 
 /// A segment as the runtime executes it.
 struct LoweredSegment {
-  std::vector<std::string>
-      inputs;  ///< tensors it is given, in the order the last one hands them on
+  std::vector<std::string> inputs;  ///< the outputs of the previous segment, in their order
   std::vector<LoweredOp> body;
   std::vector<std::string> outputs;
   std::string feature;
-  std::vector<LoweredOp> head;  ///< empty: no exit here; else the last op's output is the logits
+  /// The operations of the exit; the output of the last one is the logits. Empty if there is no
+  /// exit.
+  std::vector<LoweredOp> head;
 };
 
-/// Gives the values of a parameter, by its name, as f32. @throws Error if there is none such
+/// Returns the values of the parameter with this name as f32. @throws Error if there is none
 using WeightSource = std::function<std::vector<float>(const std::string& name)>;
 
-/// @param weights  must outlive the source
+/// Makes a source that reads from `weights`. @param weights  must outlive the source
 WeightSource source_of(const Tensors& weights);
 
-/// The operations of a graph with batch norms, additions and activations joined to the convolutions
-/// before them, wherever nothing else reads what lies between.
-/// @param weights  of the model: asked for every parameter once
+/// Converts a graph to the operations of the runtime. Batch norms, additions and activations are
+/// fused into the convolution before them if no other node reads the tensors between them.
+/// @param weights  source of the model's weights; each parameter is requested once
 /// @throws Error naming a parameter that is missing
 std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weights);
 

@@ -20,9 +20,9 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
   });
 
   MemoryPlan plan{std::vector<std::size_t>(buffers.size()), 0};
-  std::vector<std::size_t> placed;  // in the order of their offsets
+  std::vector<std::size_t> placed;  // indices of placed buffers, in the order of their offsets
   for (const std::size_t buffer : order) {
-    if (buffers[buffer].bytes == 0) break;  // the largest came first
+    if (buffers[buffer].bytes == 0) break;  // buffers are sorted by size, so the rest is empty
     const std::size_t size = aligned(buffers[buffer].bytes);
     std::size_t offset = 0;
     for (const std::size_t other : placed) {
@@ -42,7 +42,7 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
 
 std::string too_much(std::string_view what, std::size_t bytes, std::size_t most) {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
-  return fmt::format("{} need {} MiB of memory, a network may take {}", what,
+  return fmt::format("{} need {} MiB of memory; the limit for a network is {} MiB", what,
                      (bytes + kMiB - 1) / kMiB, most / kMiB);
 }
 

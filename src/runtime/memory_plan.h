@@ -8,20 +8,21 @@
 
 namespace offramp {
 
-/// What a network may take in memory: shapes come from files, and one of a few kilobytes may ask
-/// for 2^31 elements a tensor. It leaves room for VGG-16 in f32 at 224 × 224 in batches of 64 (0.5
-/// GiB of weights, 25 MB for each image and segment that it waits at) and is what a common machine
-/// has.
+/// The default limit on the memory of a network, in bytes. There is a limit because shapes come
+/// from files, and a file of a few kilobytes can describe tensors of 2^31 elements. 8 GiB is the
+/// memory of a common machine, and enough for VGG-16 in f32 at 224 × 224 pixels in batches of 64
+/// (0.5 GiB of weights, and 25 MB for each image in each segment).
 inline constexpr std::size_t kMostBytes = std::size_t{8} << 30;
 
-/// Buffers start at multiples of this: a cache line, and a vector of AVX-512.
+/// Buffers start at multiples of this size, in bytes: a cache line, and an AVX-512 vector.
 inline constexpr std::size_t kAlignment = 64;
 
+/// Rounds a size up to a multiple of kAlignment.
 inline std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-/// A buffer that holds something from step `first` to step `last`, both included.
+/// A buffer that is in use from step `first` to step `last`, both included.
 struct Lifetime {
   std::size_t bytes = 0;
   int first = 0;
@@ -29,15 +30,15 @@ struct Lifetime {
 };
 
 struct MemoryPlan {
-  std::vector<std::size_t> offsets;  ///< of every buffer, multiples of kAlignment
-  std::size_t bytes = 0;             ///< of the arena that holds them
+  std::vector<std::size_t> offsets;  ///< [buffers] in bytes, multiples of kAlignment
+  std::size_t bytes = 0;             ///< size of the arena
 };
 
-/// Places buffers in one arena so that two that live at the same time do not overlap: the largest
-/// first, each at the lowest offset where it fits.
+/// Places buffers in one arena so that two buffers in use at the same time do not overlap. The
+/// buffers are placed from the largest to the smallest, each at the lowest offset where it fits.
 MemoryPlan plan_memory(std::span<const Lifetime> buffers);
 
-/// "<what> need 9000 MiB of memory, a network may take 8192".
+/// The message "<what> need 9000 MiB of memory; the limit for a network is 8192 MiB".
 std::string too_much(std::string_view what, std::size_t bytes, std::size_t most);
 
 }  // namespace offramp

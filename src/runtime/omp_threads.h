@@ -4,8 +4,8 @@
 
 namespace offramp {
 
-/// Sets the number of threads that OpenMP gives this thread, for as long as it lives. oneDNN plans
-/// a primitive for the number it finds when it is created.
+/// Sets the number of OpenMP threads for the calling thread until this object is destroyed. oneDNN
+/// prepares a primitive for the number that is set when the primitive is created.
 class OmpThreads {
  public:
   explicit OmpThreads(int threads) : before_(omp_get_max_threads()) {

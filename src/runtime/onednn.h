@@ -10,19 +10,19 @@
 
 namespace offramp {
 
-/// The CPU.
+/// oneDNN's engine for the CPU.
 const dnnl::engine& cpu_engine();
 
 dnnl::memory::data_type to_onednn(DType dtype);
 dnnl::memory::format_tag to_onednn(Format format);
 
-/// A batch of images of a layout.
+/// The oneDNN descriptor of a batch of images with this layout.
 dnnl::memory::desc batch_desc(const Layout& layout, int batch);
 
-/// The format of a batch of images; nullopt for one that we have no word for.
+/// The format of a batch of images; nullopt if it is not in Format.
 std::optional<Format> format_of(const dnnl::memory::desc& desc);
 
-/// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.
+/// Calls work() and turns oneDNN's exceptions into Error, because they must not leave this folder.
 template <typename Work>
 auto translate_onednn_errors(const Work& work) -> decltype(work()) {
   try {

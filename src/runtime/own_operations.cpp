@@ -17,15 +17,15 @@ using kernels::Clamp;
 using kernels::Grid;
 using kernels::Rows;
 
-// Below this, handing work to another thread costs more than it saves.
+// An operation that reads fewer bytes runs on one thread, because starting others takes longer.
 constexpr std::size_t kBytesWorthAThread = std::size_t{1} << 17;
-// Elements that one thread takes at a time from an element-wise operation.
+// The number of elements that make up one item of an element-wise operation.
 constexpr std::int64_t kElementsOfAnItem = 4096;
 
-/// Work on disjoint items [0, items): images, rows or stretches of elements.
+/// Work on the items [0, items), which are disjoint images, rows or ranges of elements.
 struct Body {
   std::int64_t items = 0;
-  std::size_t bytes = 0;  ///< read in all
+  std::size_t bytes = 0;  ///< number of bytes that all items read
   std::function<void(const Buffers& buffers, Rows items)> run;
   std::size_t scratch_bytes = 0;
 };
@@ -55,7 +55,7 @@ class OwnOperation : public Operation {
     }
 
    private:
-    const Body& body_;  // of the operation, which the compiled network keeps
+    const Body& body_;  // owned by the operation, which the compiled network keeps
     int threads_;
     Buffers buffers_;
   };
@@ -85,14 +85,14 @@ std::size_t batch_bytes(const Layout& layout, Extent extent) {
   return layout.bytes() * static_cast<std::size_t>(extent.batch);
 }
 
-/// Calls body(element type {}) for a type of quantised elements.
+/// Calls body(T{}) with the C++ type T of quantised elements.
 template <typename F>
 auto with_quantised_type(DType dtype, const F& body) {
   OFFRAMP_ASSERT(dtype == DType::u8 || dtype == DType::i8);
   return dtype == DType::u8 ? body(std::uint8_t{}) : body(std::int8_t{});
 }
 
-/// Calls body(element type {}) for the type of a tensor.
+/// Calls body(T{}) with the C++ type T of a tensor's elements.
 template <typename F>
 auto with_type(const Element& element, const F& body) {
   if (element.is_quantised()) return with_quantised_type(element.dtype, body);
@@ -105,11 +105,11 @@ void multiply(float* values, std::int64_t count, float factor) {
   for (std::int64_t i = 0; i < count; ++i) values[i] *= factor;
 }
 
-/// In units of a quantised tensor.
+/// Converts bounds on values to bounds on quantised elements with this scale.
 Clamp in_units(Clamp clamp, float scale) { return {clamp.low / scale, clamp.high / scale}; }
 
-/// Operations of rows of images: calls kernel(src, dst, rows of dst) for each image that items
-/// [image * height + row] touch.
+/// The body of an operation whose items are rows of images: item image * height + row. It calls
+/// kernel(src, dst, rows of dst) once for each image that has rows among the given items.
 template <typename T, typename Kernel>
 Body by_rows(const Layout& src, const Layout& dst, Extent extent, const Kernel& kernel) {
   const std::int64_t height = dst.grid().height;
@@ -128,7 +128,7 @@ Body by_rows(const Layout& src, const Layout& dst, Extent extent, const Kernel& 
           0};
 }
 
-/// Operations from an image to features: calls kernel(src, dst) for each image.
+/// The body of an operation from an image to features. It calls kernel(src, dst) for each image.
 template <typename T, typename Kernel>
 Body by_images(const Layout& src, std::int64_t features, Extent extent, const Kernel& kernel) {
   const std::int64_t size = src.elements();
@@ -147,7 +147,7 @@ Rows elements_of(Rows items, std::int64_t count) {
   return {items.begin * kElementsOfAnItem, std::min(items.end * kElementsOfAnItem, count)};
 }
 
-/// A pool over windows of an image. @param kernel  kernels::max_pool or kernels::avg_pool
+/// Makes a pool over windows of an image. @param kernel  kernels::max_pool or kernels::avg_pool
 template <typename Pool, typename Kernel>
 std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst, const Pool& pool,
                                            Extent extent, const Kernel& kernel) {
@@ -189,7 +189,7 @@ std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent e
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
                                                    const SpatialPyramidPool& pool, Extent extent) {
   const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
-  // Each image has its own scratch: images may be on different threads.
+  // Each image has separate scratch memory, because different threads may process the images.
   const std::size_t scratch =
       aligned(static_cast<std::size_t>(pyramid.scratch_floats()) * sizeof(float));
   const std::int64_t features = src.shape[0] * pyramid.bins();
@@ -275,7 +275,8 @@ std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst
                                             const Scale& scale, Extent extent) {
   const Grid grid = src.grid();
   const float unit = dst.element.scale;
-  // Lanes that fill up the last block stay zero.
+  // The factors and shifts of the padding are zero, so that the padding of the last block stays
+  // zero.
   std::vector<float> factors = scale.scale, shifts = scale.shift;
   for (float& factor : factors) factor *= src.element.scale / unit;
   for (float& shift : shifts) shift /= unit;
@@ -315,7 +316,8 @@ bool can_concat(const std::vector<Layout>& srcs) {
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
                                              Extent extent) {
   OFFRAMP_ASSERT(can_concat(srcs) && srcs[0].format == dst.format);
-  // With channels last a place is one piece of dst, otherwise the image is.
+  // An item is one pixel if channels are last, else one image: in both cases its part of each src
+  // is one contiguous block.
   const Grid grid = dst.grid();
   const std::int64_t pieces = dst.format == Format::channels_last ? grid.height * grid.width : 1;
   std::vector<std::size_t> bytes;

@@ -9,15 +9,15 @@
 
 namespace offramp {
 
-/// How many images, and how many threads may share the work.
+/// The number of images in a batch and the number of threads that share the work.
 struct Extent {
   int batch = 1;
   int threads = 1;
 };
 
-// Operations executed by runtime/kernels.h. Layouts are of one image; src and dst have equal
-// elements unless dst is features, which are f32, or it says otherwise. dst of an image has src's
-// format.
+// Operations that are executed by the functions of runtime/kernels.h. Layouts are for one image.
+// Features are f32. If dst is an image, it has the format of src and, unless a comment says
+// otherwise, the elements of src.
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
                                                const MaxPool& pool, Extent extent);
@@ -28,22 +28,24 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
                                                    const SpatialPyramidPool& pool, Extent extent);
 std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent);
 std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent);
-/// Of one or more tensors of one layout, not quantised. dst may be the first src.
+/// Adds one or more tensors of one layout that is not quantised. dst may be the first src.
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
                                           Extent extent);
-/// Of one or more quantised tensors of dst's shape and format. dst may be the first src.
+/// Adds one or more quantised tensors of dst's shape and format. dst may be the first src.
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
                                                     const Layout& dst, Activation activation,
                                                     Extent extent);
-/// dst may be src. Where src is quantised so is dst, perhaps with other elements.
+/// Multiplies and shifts each channel. dst may be src. If src is quantised, so is dst, but the
+/// elements of the two may differ.
 std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst,
                                             const Scale& scale, Extent extent);
-/// Images of one format side by side. All but the last must fill their last block of channels.
+/// Concatenates images of one format along the channels. REQUIRES: can_concat(srcs).
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
                                              Extent extent);
 std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent);
 
-/// Whether make_concat can join these as they are.
+/// Whether make_concat takes these layouts: all have one format and equal elements, and the
+/// channels of all but the last are a multiple of the format's block.
 bool can_concat(const std::vector<Layout>& srcs);
 
 }  // namespace offramp

@@ -12,7 +12,8 @@ namespace offramp {
 using dnnl::memory;
 
 SharedMemory PackedWeights::allocate(const memory::desc& desc) {
-  // Side by side, so that many small weights share huge pages.
+  // Weights are placed one after the other in large chunks, so that many small ones share a huge
+  // page.
   constexpr std::size_t kChunk = std::size_t{1} << 22;
   const std::size_t bytes = aligned(desc.get_size());
   if (used_ + bytes > chunk_bytes_) {
@@ -34,12 +35,13 @@ SharedMemory PackedWeights::reordered(const Key& key, const memory::desc& plain_
   std::vector<SharedMemory>& made = made_[{key.name, src, dst}];
   for (const SharedMemory& one : made)
     if (one.memory.get_desc() == wanted) return one;
-  // Blocks of channels are filled up: for narrow groups, to many times their weights.
+  // The size is checked here because padded blocks of channels can make the weights of narrow
+  // groups many times larger.
   const std::size_t bytes = bytes_ + aligned(wanted.get_size());
   if (bytes > most_bytes)
     throw Error("node \"{}\": {}", key.name,
-                too_much("its weights and those before", bytes, most_bytes));
-  // oneDNN reads it and does not write.
+                too_much("its weights and those of the nodes before it", bytes, most_bytes));
+  // oneDNN only reads this memory, although its interface takes a pointer to non-const.
   memory from(plain_desc, cpu_engine(), const_cast<void*>(plain));
   SharedMemory to = allocate(wanted);
   dnnl::stream stream(cpu_engine());

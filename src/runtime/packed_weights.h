@@ -12,31 +12,34 @@
 
 namespace offramp {
 
-/// Weights in the layouts that primitives want, each made once: batch sizes and numbers of threads
-/// mostly agree on it. Primitives keep what they use.
+/// Weights in the layouts that primitives need. Each is reordered once and then shared, because
+/// compilations for different batch sizes and numbers of threads mostly need the same layout.
+/// Primitives keep the weights that they use alive.
 class PackedWeights {
  public:
-  /// Whose weights. Quantised ones, and the bias in their units, are others for other scales.
+  /// Identifies the weights of a node. Quantised weights, and a bias in their units, also depend on
+  /// the scales of src and dst.
   struct Key {
     std::string name;
     Element src, dst;
   };
 
-  /// @param plain   as a graph has them
-  /// @param wanted  the primitive's
-  /// @throws Error if all weights kept would take more than most_bytes
+  /// Returns weights in the layout `wanted`, reordering them when it is asked for the first time.
+  /// @param plain   the weights in the order of the model file
+  /// @param wanted  the layout that the primitive needs
+  /// @throws Error if all weights together would take more than most_bytes
   SharedMemory reordered(const Key& key, const dnnl::memory::desc& plain_desc, const void* plain,
                          const dnnl::memory::desc& wanted, std::size_t most_bytes);
 
-  /// Of all weights kept.
+  /// The size in bytes of all weights.
   std::size_t bytes() const { return bytes_; }
 
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
 
-  /// By name, and for quantised weights the scales of src and dst.
+  /// Weights by name and, for quantised ones, by the scales of src and dst (else 0).
   std::map<std::tuple<std::string, float, float>, std::vector<SharedMemory>> made_;
-  std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
+  std::shared_ptr<std::byte> chunk_;  // the newest chunk; older ones are owned by their weights
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
 

@@ -15,8 +15,8 @@ std::shared_ptr<std::byte> allocate_pages(std::size_t bytes) {
   const std::size_t alignment = large ? kHugePage : kAlignment;
   const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, size);
-  if (memory == nullptr && size > 0) throw Error("out of memory: no {} bytes in one piece", size);
-  // Only a wish: where it is not granted, nothing is lost but time.
+  if (memory == nullptr && size > 0) throw Error("out of memory: cannot allocate {} bytes", size);
+  // The result is ignored: without huge pages the network is only slower.
   if (large) madvise(memory, size, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(memory), std::free};
 }

@@ -5,9 +5,9 @@
 
 namespace offramp {
 
-/// Memory aligned to kAlignment, in huge pages if it is large and the system has them: a network
-/// walks over tens of megabytes for every image, more than the processor can translate addresses of
-/// in small pages. @throws std::bad_alloc
+/// Allocates memory aligned to kAlignment, in huge pages if it is large and the system has them. A
+/// network reads tens of megabytes for every image, and with small pages the CPU's address
+/// translation cache does not cover them. @throws Error if there is not enough memory
 std::shared_ptr<std::byte> allocate_pages(std::size_t bytes);
 
 }  // namespace offramp

@@ -4,22 +4,24 @@
 
 namespace offramp {
 
-/// In which numbers a network is executed. All that comes after a head's pooling is f32 in every
-/// precision.
+/// The number format in which a network is executed. The layers after a head's pooling are executed
+/// in f32 in every precision.
 enum class Precision {
   f32,
-  bf16,  ///< weights and activations of images in bf16
-  int8,  ///< both in 8 bits with scales (see runtime/ranges.h), summed in 32
+  bf16,  ///< weights and image tensors in bf16
+  int8,  ///< weights and image tensors in 8 bits with scales (see runtime/ranges.h), sums in 32
+         ///< bits
 };
 
 std::string_view to_string(Precision precision);
-/// @throws UsageError naming the nearest
+/// @throws UsageError for an unknown word, with the nearest known one
 Precision precision_from_string(std::string_view word);
 
-/// Whether this CPU, as far as ONEDNN_MAX_CPU_ISA lets us use it, has instructions for a precision.
+/// Whether this CPU has the instructions for a precision, as far as the environment variable
+/// ONEDNN_MAX_CPU_ISA allows their use.
 bool has_instructions_for(Precision precision);
 
-/// The precision itself if the CPU has its instructions, else the next wider one.
+/// Returns `wanted` if the CPU has the instructions for it, else f32.
 Precision usable_precision(Precision wanted);
 
 }  // namespace offramp

@@ -13,7 +13,7 @@ class BoundPrimitive : public BoundOperation {
     arguments_.push_back({argument, memory.get()});
   }
 
-  // The C function: the C++ one would build its argument list anew for every call.
+  // This calls oneDNN's C function, because the C++ one allocates an argument list in every call.
   void run() override {
     const auto count = static_cast<int>(arguments_.size());
     const dnnl_status_t status =

@@ -10,13 +10,14 @@
 
 namespace offramp {
 
-/// Constant memory of several primitives.
+/// Constant memory that several primitives share.
 struct SharedMemory {
   dnnl::memory memory;
   std::shared_ptr<const std::byte> owner;
 };
 
-/// A primitive of oneDNN as an operation: one src, one dst, scratch, and memory that all share.
+/// An operation that executes a primitive of oneDNN with one src, one dst, scratch memory and
+/// shared constants.
 class PrimitiveOperation : public Operation {
  public:
   struct Parts {
@@ -24,7 +25,8 @@ class PrimitiveOperation : public Operation {
     std::string implementation;
     dnnl::memory::desc src, dst, scratchpad;
     int src_argument = DNNL_ARG_SRC, dst_argument = DNNL_ARG_DST;
-    /// Weights and bias: read only, so one memory serves every thread.
+    /// Weights and bias, with their oneDNN argument numbers. All threads share them, because they
+    /// are only read.
     std::vector<std::pair<int, SharedMemory>> constants;
   };
 
@@ -39,7 +41,7 @@ class PrimitiveOperation : public Operation {
   Parts parts_;
 };
 
-/// Copies images from one layout into another of the same shape and elements.
+/// Makes an operation that copies images from one layout to another of the same shape and elements.
 std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& dst, int batch);
 
 }  // namespace offramp

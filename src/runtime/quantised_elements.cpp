@@ -9,10 +9,11 @@
 namespace offramp {
 namespace {
 
-/// Sets of tensors that share their elements.
+/// Disjoint sets of tensors. The tensors of a set share one scale.
 class Ties {
  public:
-  /// Paths are halved on the way: a chain of pools is as long as the network.
+  /// Returns the representative of a tensor's set. Paths are halved on the way, because a chain of
+  /// pools can be as long as the network.
   std::string root(std::string tensor) {
     for (auto at = parent_.find(tensor); at != parent_.end(); at = parent_.find(tensor)) {
       if (const auto above = parent_.find(at->second); above != parent_.end())
@@ -30,11 +31,11 @@ class Ties {
   std::map<std::string, std::string> parent_;
 };
 
-/// What an operation's output is in int8.
+/// How an operation's output is represented in int8.
 enum class Output {
   own_scale,     ///< an image with a scale of its own
-  inputs_scale,  ///< an image that has one scale with the inputs
-  features,      ///< in f32
+  inputs_scale,  ///< an image that shares one scale with the operation's inputs
+  features,      ///< features in f32
 };
 
 Output output_of(const LoweredKind& kind) {
@@ -54,7 +55,8 @@ Output output_of(const LoweredKind& kind) {
 std::map<std::string, Element, std::less<>> quantised_elements(
     const std::vector<LoweredSegment>& network, const Ranges& ranges) {
   if (ranges.empty())
-    throw Error("int8 needs the ranges of activations, which \"offramp quantize\" finds");
+    throw Error(
+        "int8 needs the ranges of activations; \"offramp quantize\" writes a file with them");
   Ties ties;
   std::vector<std::string> tensors = {std::string(kInput)};
   std::set<std::string, std::less<>> features;

@@ -10,7 +10,8 @@
 
 namespace offramp {
 
-/// The elements of every image of a network. What a pool or a concatenation joins has one scale.
+/// Chooses the elements of every image tensor of a network from its range. The inputs and the
+/// output of a pool or a concatenation get one common scale.
 /// @throws Error naming a tensor without a range, or one beyond kLeastMagnitude … kMostMagnitude
 std::map<std::string, Element, std::less<>> quantised_elements(
     const std::vector<LoweredSegment>& network, const Ranges& ranges);

@@ -14,7 +14,7 @@ namespace {
 
 ModelFile deployment_of(const ModelFile& model, std::string precision) {
   if (model.deployment)
-    throw Error("is a deployment file in {} already; take the model it was made from",
+    throw Error("this is already a deployment file in {}; quantize the model it was made from",
                 model.deployment->precision);
   ModelFile deployed = model;
   deployed.policy.reset();
@@ -41,11 +41,12 @@ void quantise(const std::string& name, ModelFile& model) {
     const std::span<float> weights(values.data() + o * per_channel, per_channel);
     float largest = 0;
     for (const float weight : weights) largest = std::max(largest, std::abs(weight));
-    // Of a channel that is all but zero, the steps would be denormal.
+    // A channel whose weights are almost zero keeps the scale 1, because its steps would be
+    // denormal numbers.
     if (largest > 1e-30f) scales[o] = largest / 127;
     for (float& weight : weights) {
       const float steps = std::clamp(std::nearbyint(weight / scales[o]), -127.0f, 127.0f);
-      weight = scales[o] * (steps + 0.0f);  // an integer has one zero
+      weight = scales[o] * (steps + 0.0f);  // + 0 turns -0 into 0, as an integer stores it
     }
   }
   tensor = HostTensor::of(tensor.shape, values);

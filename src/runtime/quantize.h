@@ -6,15 +6,16 @@
 
 namespace offramp {
 
-/// A model as a deployment file holds it in 8 bits: weights of convolutions in 8 bits with one
-/// scale per output channel (the largest weight is 127 steps), those of linear layers in bf16,
-/// norms as they were, and the ranges of all activations. Without a policy: what was chosen for
-/// other logits says nothing of these.
-/// @param images  [N, C, H, W] f32, normalised: images to train on, some hundreds
+/// Makes an int8 deployment file: the weights of convolutions in 8 bits with one scale per output
+/// channel (the largest weight is 127 steps), those of linear layers in bf16, batch norms
+/// unchanged, and the ranges of all activations. The policy is removed, because it was chosen for
+/// the logits of the original model.
+/// @param images  [N, C, H, W] f32, normalised: some hundreds of training images
 /// @throws as observe_ranges; Error if the model is a deployment file already
 ModelFile quantised_to_int8(const ModelFile& model, std::span<const float> images, int threads);
 
-/// The same for bf16: all weights of convolutions and linear layers in bf16.
+/// Makes a bf16 deployment file, without a policy: the weights of convolutions and linear layers
+/// are rounded to bf16. @throws Error if the model is a deployment file already
 ModelFile rounded_to_bf16(const ModelFile& model);
 
 }  // namespace offramp

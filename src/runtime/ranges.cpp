@@ -19,14 +19,15 @@ namespace {
 constexpr int kBatch = 8;
 constexpr std::size_t kBins = 2048;
 
-/// What one tensor's values are like.
+/// The least and the greatest value and a histogram of the values of one tensor.
 struct Values {
   float least = 0, most = 0;
   bool finite = true;
-  std::array<std::int64_t, kBins> bins{};  ///< of |x| in [0, largest], zeros left out
+  std::array<std::int64_t, kBins> bins{};  ///< histogram of |x| in [0, largest()], without zeros
 
   float largest() const { return std::max(-least, most); }
-  /// A tenth of it may be what is kept.
+  /// Whether the values are large enough for a histogram. best_magnitude() may choose a magnitude
+  /// of an eighth of the largest value, which must be at least kLeastMagnitude.
   bool is_counted() const { return largest() > 10 * kLeastMagnitude; }
 
   void widen(std::span<const float> values) {
@@ -46,7 +47,7 @@ struct Values {
     }
   }
 
-  /// The magnitude of least squared error.
+  /// The magnitude with the least squared error of quantisation to this number of levels.
   float best_magnitude(int levels) const {
     const double width = largest() / static_cast<double>(kBins);
     std::size_t best = kBins;
@@ -69,7 +70,8 @@ struct Values {
 
 using Look = std::function<void(const std::string& tensor, std::span<const float> values)>;
 
-/// Runs batches of images through all of a network, one operation after the other.
+/// Runs batches of images through all operations of a network and passes the values of every image
+/// tensor to a callback.
 class Observer {
  public:
   Observer(const Graph& graph, const Tensors& weights, int threads) {
@@ -84,7 +86,7 @@ class Observer {
     look(std::string(kInput), images);
     for (std::size_t begin = 0; begin < count; begin += kBatch) {
       const std::size_t rows = std::min<std::size_t>(kBatch, count - begin);
-      // The last batch is filled up with images that were seen before: no value is new.
+      // The last batch is padded with copies of its own images, which adds no new values.
       for (std::size_t row = 0; row < kBatch; ++row)
         workspace_->put_image(0, static_cast<int>(row),
                               images.subspan((begin + row % rows) * size, size));
@@ -136,7 +138,7 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
     for (const auto& [tensor, values] : seen)
       if (!values.finite || values.largest() > kMostMagnitude)
         throw Error(
-            "tensor \"{}\": a value is larger than {:g} or not finite: int8 has no range for it",
+            "tensor \"{}\": a value is larger than {:g} or not finite and has no range in int8",
             tensor, kMostMagnitude);
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
@@ -144,7 +146,7 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
     Ranges ranges;
     for (const auto& [tensor, values] : seen) {
       const bool is_signed = values.least < 0 || tensor == kInput;
-      // A tensor that is all but zero may have any range.
+      // A tensor whose values are almost zero gets the magnitude 1: any range would do.
       const float magnitude =
           values.is_counted() ? values.best_magnitude(is_signed ? 127 : 255) : 1;
       ranges[tensor] = {magnitude, is_signed};

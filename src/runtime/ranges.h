@@ -8,11 +8,11 @@
 
 namespace offramp {
 
-/// Runs images through every exit in f32 and looks at every tensor. A magnitude is what gives the
-/// least mean squared error of quantisation: rounding within the range (step² / 12, but none for
-/// zeros) and saturation beyond it.
-/// @param images  [N, C, H, W] f32, normalised: images to train on, some hundreds
-/// @throws Error if there are none, a parameter is missing, or a value is beyond kMostMagnitude
+/// Runs images through every exit in f32 and chooses a range for every image tensor. The magnitude
+/// of a range has the least mean squared error of quantisation, which consists of rounding within
+/// the range (step² / 12, but 0 for zeros) and of saturation beyond it.
+/// @param images  [N, C, H, W] f32, normalised: some hundreds of training images
+/// @throws Error if there are no images, a parameter is missing, or a value exceeds kMostMagnitude
 Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
                       int threads);
 

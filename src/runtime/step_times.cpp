@@ -21,14 +21,14 @@ void StepTimes::add(int index, double seconds) {
 double StepTimes::expected(int index) const {
   const Step& step = steps_[static_cast<std::size_t>(index)];
   if (step.runs == 0) return std::numeric_limits<double>::infinity();
-  constexpr double kHalvedAfter = 100;  // refusals
+  constexpr double kHalvedAfter = 100;  // number of refusals
   return step.shortest + (step.quantile - step.shortest) * std::exp2(-step.refusals / kHalvedAfter);
 }
 
 bool StepTimes::fits(int index, double seconds) {
   if (expected(index) <= seconds) return true;
   int& refusals = steps_[static_cast<std::size_t>(index)].refusals;
-  refusals = std::min(refusals + 1, 1'000'000);  // what is expected is the shortest run long since
+  refusals = std::min(refusals + 1, 1'000'000);  // by then expected() has reached the shortest run
   return false;
 }
 

@@ -7,32 +7,33 @@
 
 namespace offramp {
 
-/// How long each step of a network takes at most, nearly: what a deadline is kept by. A step is the
-/// way from one exit to the next, decision included.
+/// Estimates how long each step of a network will take, so that deadlines can be met. A step is the
+/// computation from one exit to the next, including the decision at that exit.
 class StepTimes {
  public:
   explicit StepTimes(int steps) : steps_(static_cast<std::size_t>(steps)) {}
 
-  /// A step took this long.
+  /// Records that a step took this long.
   void add(int step, double seconds);
 
-  /// Whether a step can be expected to fit into what is left: the 95 % quantile of its last 64 runs
-  /// does. Where it does not, what is expected sinks slowly towards its shortest run ever, so that
-  /// it is tried again some time after a slow spell; after a long refusal its record then begins
-  /// anew. False while nothing is known.
+  /// Whether the expected time of a step is at most `seconds`. After a run, the expected time is
+  /// the 95 % quantile of the step's last 64 runs. With every refusal it decreases towards the
+  /// shortest run so far, so that the step is tried again after a period in which the machine was
+  /// slow; after 64 refusals the next run starts a new record. False if the step has not been run
+  /// yet.
   bool fits(int step, double seconds);
 
-  /// What is expected of a step now, in seconds; infinite while nothing is known.
+  /// The expected time of a step in seconds; infinite if it has not been run yet.
   double expected(int step) const;
 
  private:
-  static constexpr int kKept = 64;  ///< runs
+  static constexpr int kKept = 64;  ///< number of runs in a record
   struct Step {
     std::array<double, kKept> last{};
-    std::int64_t runs = 0;  ///< of this record
-    double quantile = 0;
-    double shortest = std::numeric_limits<double>::infinity();  ///< ever
-    int refusals = 0;                                           ///< since the last run
+    std::int64_t runs = 0;  ///< number of runs since the record was started
+    double quantile = 0;    ///< 95 % quantile of the record
+    double shortest = std::numeric_limits<double>::infinity();  ///< of all runs
+    int refusals = 0;                                           ///< number since the last run
   };
   std::vector<Step> steps_;
 };

@@ -49,7 +49,7 @@ bool Stream::empty() const {
 void Stream::run_if_full(std::size_t stage, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[stage];
   if (waiting.rows < largest_batch()) return;
-  // What comes now goes to the other buffer.
+  // Images that arrive while this batch runs go to the other buffer.
   const int full = waiting.buffer;
   waiting.buffer = 1 - full;
   waiting.rows = std::exchange(waiting.rows_of_other, 0);

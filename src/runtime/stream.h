@@ -10,33 +10,34 @@
 
 namespace offramp {
 
-/// What one segment did.
+/// Counts of what one segment has executed.
 struct SegmentCounts {
   std::int64_t full_batches = 0;    ///< runs of the largest batch size
-  std::int64_t flushed_runs = 0;    ///< runs of what was left at the end
-  std::int64_t images = 0;          ///< images that went through
-  std::int64_t flushed_images = 0;  ///< of these, at the end
-  std::int64_t macs = 0;            ///< of segment and head, for these images
+  std::int64_t flushed_runs = 0;    ///< runs in a flush
+  std::int64_t images = 0;          ///< images in all runs
+  std::int64_t flushed_images = 0;  ///< images in the runs in a flush
+  std::int64_t macs = 0;            ///< multiply-accumulates of segment and head, for these images
 };
 
-/// Runs images through a network, each as far as the visitor says. Survivors of an exit wait at the
-/// next segment until they fill its batch; a segment with a full batch runs before anything earlier
-/// goes on, so at most two batches wait anywhere, and no run before the flush has an empty row.
-/// An image's answers do not depend on who its neighbours are. For one thread at a time; after
-/// construction nothing here allocates.
+/// Runs images through a network in full batches, each image up to the exit where the visitor stops
+/// it. Images that do not leave at an exit wait at the next segment until they fill its batch. A
+/// segment with a full batch runs before any earlier segment continues, so at most two batches wait
+/// at a segment, and no batch before flush() has an empty row. The logits of an image do not depend
+/// on the other images of its batch. One thread at a time may use it. After construction it
+/// allocates no memory.
 class Stream {
  public:
   explicit Stream(std::shared_ptr<const CompiledNetwork> network);
 
-  /// Takes one image; runs whatever batches that fills.
-  /// @param image   a number that the visitor is given back
+  /// Adds an image and runs the batches that it fills.
+  /// @param image   a number that is passed on to the visitor
   /// @param pixels  [C, H, W] f32, normalised; copied
   void push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit);
 
-  /// Runs everything that waits, in the largest sizes compiled that it fills.
+  /// Runs all waiting images, in batches of the largest compiled sizes that they fill.
   void flush(const ExitVisitor& visit);
 
-  /// Forgets the images that wait: after a visitor has thrown.
+  /// Drops all waiting images. It must be called after a visitor has thrown.
   void clear();
 
   /// Whether no image waits.
@@ -46,9 +47,9 @@ class Stream {
   const std::vector<SegmentCounts>& counts() const { return counts_; }
 
  private:
-  /// Images at the door of a stage, in the order they came.
+  /// The images that wait at a stage, in the order in which they arrived.
   struct Waiting {
-    int buffer = 0;  ///< where they lie; the rest, when there are more, in the other
+    int buffer = 0;  ///< the input buffer that is being filled; more images go to the other one
     int rows = 0, rows_of_other = 0;
     std::vector<std::int64_t> images[kInputBuffers];
   };

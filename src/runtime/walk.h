@@ -8,31 +8,31 @@
 
 namespace offramp {
 
-/// One image on its way through a network, an exit at a time: whoever leads it decides after each
-/// whether it goes on. For one thread at a time; after construction nothing here allocates.
+/// Runs one image through a network, one exit at a time; the caller decides after each exit whether
+/// to continue. One thread at a time may use it. After construction it allocates no memory.
 class Walk {
  public:
   explicit Walk(std::shared_ptr<const CompiledNetwork> network);
 
-  /// Takes an image; one that was on its way is forgotten.
+  /// Starts with a new image and drops the one before it.
   /// @param pixels  [C, H, W] f32, normalised; copied
   void begin(std::span<const float> pixels);
 
-  /// Runs on to the next exit.
-  /// REQUIRES: begin() was called, and the last exit is not behind it.
+  /// Runs the image up to the next exit.
+  /// REQUIRES: begin() was called, and the image has not reached the last exit yet.
   /// @return [classes] of that exit, valid until the next call
   std::span<const float> advance();
 
-  /// The exit reached last, 0-based; -1 before the first.
+  /// The last exit that the image has reached, 0-based; -1 before the first.
   int exit_index() const { return exit_index_; }
-  /// As graph/cost counts, of what ran for this image.
+  /// Multiply-accumulates spent on the image so far, as graph/cost counts them.
   std::int64_t macs() const { return macs_; }
 
   const CompiledNetwork& network() const { return workspace_.network(); }
 
  private:
   Workspace workspace_;
-  std::size_t stage_ = 0;  // that runs next
+  std::size_t stage_ = 0;  // the stage that runs next
   int exit_index_ = -1;
   std::int64_t macs_ = 0;
 };

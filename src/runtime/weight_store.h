@@ -7,9 +7,10 @@ namespace offramp {
 
 class PackedWeights;
 
-/// Weights in the layouts that a network's operations want, shared by the compilations of one
-/// model: what they have in common is kept once. Needed while compiling only; compiled networks
-/// keep what they use. For one thread at a time.
+/// The weights of a model in the layouts that its operations need. The compilations of one model
+/// share a store, so that weights in a common layout are in memory only once. A store is needed
+/// only for compiling: compiled networks keep the weights that they use alive. One thread at a time
+/// may use it.
 class WeightStore {
  public:
   WeightStore();
@@ -17,10 +18,10 @@ class WeightStore {
   WeightStore(const WeightStore&) = delete;
   WeightStore& operator=(const WeightStore&) = delete;
 
-  /// Of all weights kept.
+  /// The size in bytes of all its weights.
   std::size_t bytes() const;
 
-  /// What is kept, for the compiler.
+  /// The weights, for the compiler.
   PackedWeights& packed() { return *packed_; }
 
  private:

@@ -10,12 +10,12 @@
 
 namespace offramp {
 
-/// Memory to run a network in, and its operations bound to that memory. For one thread at a time;
-/// after construction nothing here allocates.
+/// The memory in which a network runs, and the network's operations bound to that memory. One
+/// thread at a time may use it. After construction it allocates no memory.
 ///
-/// Every segment has two input buffers of as many rows (images) as the largest batch. A batch is
-/// the first rows of one of them. Running a segment overwrites these rows, the arena, and hence the
-/// results of every other segment.
+/// Every segment has two input buffers with as many rows (images) as the largest batch. A batch
+/// consists of the first rows of one of them. Running a segment overwrites these rows and the
+/// arena, and therefore the results of all other segments.
 class Workspace {
  public:
   explicit Workspace(std::shared_ptr<const CompiledNetwork> network);
@@ -25,27 +25,29 @@ class Workspace {
 
   const CompiledNetwork& network() const { return *network_; }
 
-  /// Bytes of one image of an input of a stage.
+  /// The memory of one image in an input buffer of a stage.
   std::byte* input_row(std::size_t stage, int buffer, std::size_t input, int row);
 
-  /// Lays an image down as the first stage wants it. @param pixels  [C, H, W] f32, normalised
+  /// Converts an image to the input layout of the first stage and writes it to a row.
+  /// @param pixels  [C, H, W] f32, normalised
   void put_image(int buffer, int row, std::span<const float> pixels);
 
   void run_body(std::size_t stage, std::size_t size, int buffer);
-  /// REQUIRES: run_body of the same arguments was the last to run.
+  /// REQUIRES: the last call was run_body with the same arguments.
   void run_head(std::size_t stage, std::size_t size, int buffer);
 
-  /// The operations of run_body and run_head, as CompiledSegment::body and head, to be run one by
-  /// one.
+  /// The operations of run_body and run_head, in the order of CompiledSegment::body and head, for
+  /// callers that run them one by one.
   using Operations = std::span<const std::unique_ptr<BoundOperation>>;
   Operations body(std::size_t stage, std::size_t size, int buffer) const;
   Operations head(std::size_t stage, std::size_t size, int buffer) const;
-  /// Where a value of a segment lies, once its operation has run and until another writes there.
+  /// The memory of a value of a segment. It holds the value from the run of its operation until
+  /// another operation overwrites it.
   const std::byte* value(std::size_t stage, std::size_t size, int buffer, int value) const;
 
-  /// Logits of a row after run_head of the same stage, size and buffer.
+  /// The logits [classes] of a row, after run_head with the same stage, size and buffer.
   std::span<const float> logits(std::size_t stage, std::size_t size, int buffer, int row) const;
-  /// One image of what a stage hands on, until another runs.
+  /// One image of an output of a stage, valid until another stage runs.
   const std::byte* output_row(std::size_t stage, std::size_t size, int buffer, std::size_t output,
                               int row) const;
 

@@ -1,5 +1,5 @@
-// What a session allocates, and what it does where it cannot: this program counts its allocations
-// and lets one of them fail.
+// Tests of the allocations of a session and of its behaviour when one fails. This program counts
+// its allocations and can make any of them fail.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -33,7 +33,7 @@ bool fails() {
 
 }  // namespace
 
-// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+// Not inlined, because GCC would warn that memory from operator new is passed to free().
 [[gnu::noinline]] void* operator new(std::size_t size) {
   if (!fails())
     if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
@@ -50,7 +50,7 @@ namespace {
 
 using testing::HasSubstr;
 
-/// A network of three exits, and images for it.
+/// A network with three exits, and images for it.
 class SessionMemory : public testing::Test {
  protected:
   SessionMemory() {
@@ -78,12 +78,12 @@ class SessionMemory : public testing::Test {
   std::vector<ImageView> images;
 };
 
-// oneDNN allocates to execute its primitives: what a session adds to that is its answers.
+// oneDNN allocates when it executes primitives; a session adds only the allocations of its answers.
 TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   CompileOptions options;
   options.threads = 1;
   const auto spent = [](const auto& work) {
-    work();  // once for what is kept
+    work();  // the first run allocates the memory that is reused
     const std::int64_t before = allocations;
     work();
     return allocations - before;
@@ -143,7 +143,7 @@ TEST_F(SessionMemory, IsMissingWhileImagesWait) {
     for (std::size_t i = 0; i < 16; ++i) session.push(static_cast<std::int64_t>(i), images[i]);
     ASSERT_EQ(session.pending(), 0);
     told.clear();
-    // The batch of eight runs; then there is no memory for its first answer.
+    // The batch of eight images runs; then the allocation for the first answer fails.
     for (std::size_t i = 0; i < 7; ++i) session.push(static_cast<std::int64_t>(i), images[i]);
     EXPECT_EQ(session.pending(), 7);
     until_failure = 0;
@@ -171,7 +171,7 @@ TEST_F(SessionMemory, MayBeMissingAnywhereInAStream) {
     ASSERT_LT(n, 1000);
     SCOPED_TRACE(n);
     Session session(*model, {.probabilities = true});
-    session.classify(std::span(images).first(2));  // its tensors are there
+    session.classify(std::span(images).first(2));  // allocates the tensors
     std::vector<int> told(2 * kImages);
     session.stream([&](std::int64_t id, const Answer& answer) {
       ++told[static_cast<std::size_t>(id)];
@@ -196,7 +196,7 @@ TEST_F(SessionMemory, MayBeMissingAnywhereInAStream) {
     session.flush();
     EXPECT_EQ(session.pending(), 0);
     for (std::size_t i = 0; i < told.size(); ++i) {
-      // A push that threw before it took the image is not answered.
+      // If push() threw before it added the image, the image gets no answer.
       EXPECT_LE(told[i], 1) << i;
       if (i >= kImages) {
         EXPECT_EQ(told[i], 1) << i;

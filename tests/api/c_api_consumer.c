@@ -1,4 +1,4 @@
-/* A C99 program's use of the library, compiled as such; c_api_test.cpp calls it. */
+/* Uses the library as a C99 program does, and is compiled as C99; c_api_test.cpp calls it. */
 #include "tests/api/c_api_consumer.h"
 
 #include "offramp/offramp.h"
@@ -20,7 +20,7 @@ int classify_from_c(const char* path, const unsigned char* pixels, int width, in
   with_stop.probabilities = 1;
   status = offramp_model_load(path, &options, &model);
   if (status == OFFRAMP_OK) status = offramp_session_new(model, &with_stop, &session);
-  offramp_model_free(model); /* the session keeps what it needs */
+  offramp_model_free(model); /* the session stays valid */
   if (status == OFFRAMP_OK) {
     offramp_image image = OFFRAMP_IMAGE_INIT;
     offramp_image_options image_options = OFFRAMP_IMAGE_OPTIONS_INIT;

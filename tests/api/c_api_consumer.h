@@ -5,7 +5,8 @@
 extern "C" {
 #endif
 
-/* Loads a model, classifies one image at threshold 0 and frees everything; an offramp_status. */
+/* Loads a model, classifies one image at threshold 0 and frees everything. Returns an
+ * offramp_status. */
 int classify_from_c(const char* path, const unsigned char* pixels, int width, int height, int* exit,
                     float* probability);
 

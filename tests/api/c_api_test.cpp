@@ -53,7 +53,7 @@ offramp_image image_of(int form, const void* data, std::size_t length, int width
   return image;
 }
 
-/// A model on disk, opened both ways.
+/// A model file, opened through the C and through the C++ interface.
 class CApi : public testing::Test {
  protected:
   CApi() {
@@ -141,7 +141,7 @@ TEST_F(CApi, AnswersAsTheCppInterfaceDoes) {
   expect_same(answer, wanted);
   offramp_session* brief = session_with(nullptr);
   ASSERT_EQ(offramp_classify(brief, &whole, nullptr, &answer), OFFRAMP_OK);
-  EXPECT_EQ(answer.probabilities, nullptr);  // they were not asked for
+  EXPECT_EQ(answer.probabilities, nullptr);  // the session's options do not ask for them
   EXPECT_EQ(answer.num_classes, 10);
   EXPECT_EQ(answer.probability, wanted.probability);
   EXPECT_EQ(answer.class_name, wanted.class_name);
@@ -218,7 +218,7 @@ TEST_F(CApi, SaysWhatWentWrong) {
   EXPECT_EQ(offramp_session_new(model_, &with_stop, &session), OFFRAMP_USAGE);
   EXPECT_EQ(session, nullptr);
 
-  std::thread([] { EXPECT_STREQ(offramp_last_error(), ""); }).join();  // another thread's own
+  std::thread([] { EXPECT_STREQ(offramp_last_error(), ""); }).join();  // one message per thread
 }
 
 TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
@@ -285,7 +285,7 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   EXPECT_EQ(offramp_classify_batch(session_, &none, nullptr, 1, &answer), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "the image is NULL");
   EXPECT_EQ(offramp_classify_batch(session_, &other, nullptr, 1, &answer), OFFRAMP_USAGE);
-  EXPECT_STREQ(offramp_last_error(), "image: there is no such form");
+  EXPECT_STREQ(offramp_last_error(), "image: unknown form 9; expected an offramp_form");
   EXPECT_EQ(offramp_classify_batch(session_, nullptr, nullptr, 1, &answer), OFFRAMP_USAGE);
   EXPECT_EQ(offramp_push(session_, 0, &other, nullptr), OFFRAMP_USAGE);
   EXPECT_EQ(offramp_stream(session_, nullptr, nullptr, nullptr), OFFRAMP_USAGE);
@@ -295,7 +295,7 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
   offramp_session_options options = OFFRAMP_SESSION_OPTIONS_INIT;
   options.stop = &stop;
   EXPECT_EQ(offramp_session_new(model_, &options, &session), OFFRAMP_USAGE);
-  EXPECT_STREQ(offramp_last_error(), "stop: there is no such rule");
+  EXPECT_STREQ(offramp_last_error(), "stop: unknown rule 9; expected an offramp_rule");
   stop.rule = OFFRAMP_STOP_AT_SCORE;
   EXPECT_EQ(offramp_session_new(model_, &options, &session), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "criterion is NULL");
@@ -413,7 +413,7 @@ TEST_F(CApi, SaysWhenAStreamHasSomethingToDo) {
   EXPECT_LT(offramp_next_due_ms(session_), 0);
 }
 
-/// A struct in memory of another length than this library's: a caller of another version.
+/// A struct of another size than this library's, as a caller of another version passes it.
 template <typename T>
 class OtherVersion {
  public:
@@ -433,7 +433,7 @@ class OtherVersion {
 };
 
 TEST_F(CApi, ServesOlderCallers) {
-  // None of them knows criteria, on_ready, whether an answer was limited, or shares.
+  // These structs lack the fields criterion, on_ready, limited, cancelled and shares.
   OtherVersion older_stop(stop_of(OFFRAMP_STOP_AT_THRESHOLD, 0), offsetof(offramp_stop, criterion));
   offramp_session* session = session_with(older_stop.get());
   const std::vector<float> values(3 * 32 * 32, 0.5f);
@@ -460,7 +460,7 @@ TEST_F(CApi, ServesOlderCallers) {
   ASSERT_EQ(offramp_flush(session), OFFRAMP_OK);
   offramp_session_free(session);
 
-  // A batch of theirs: answers lie as close as theirs are long.
+  // In a batch, the answers are placed at multiples of the caller's size of offramp_answer.
   const std::size_t size = offsetof(offramp_answer, limited);
   std::vector<std::uint64_t> answers(2 * size / 8 + 1, ~std::uint64_t{0});
   answers[0] = size;
@@ -491,7 +491,7 @@ TEST_F(CApi, ServesNewerCallersThatAskForNothingNew) {
   EXPECT_EQ(answer.get()->exit, 3);
   EXPECT_EQ(answer.get()->size, sizeof(offramp_answer) + more);
   for (const std::byte byte : answer.bytes().subspan(sizeof(offramp_answer), more))
-    EXPECT_EQ(byte, std::byte{0});  // what this library does not fill
+    EXPECT_EQ(byte, std::byte{0});  // fields that this library does not know
   EXPECT_EQ(answer.bytes()[sizeof(offramp_answer) + more], OtherVersion<offramp_answer>::kBeyond);
 
   stop.bytes()[sizeof(offramp_stop) + more - 1] = std::byte{1};
@@ -506,8 +506,8 @@ TEST_F(CApi, RefusesStructsWithoutTheirSize) {
   offramp_model* model = nullptr;
   EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(),
-               "offramp_options: its size is 0, expected at least 24: was it set by its _INIT "
-               "macro?");
+               "offramp_options: size is 0, expected at least 24; set the struct to its _INIT "
+               "macro");
   options.size = std::numeric_limits<std::size_t>::max();
   EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model), OFFRAMP_USAGE);
   const std::vector<float> values(3 * 32 * 32, 0.5f);

@@ -28,7 +28,7 @@ void c_samples(void) {
     fprintf(stderr, "%s\n", offramp_last_error());
   else
     printf("%s at exit %d\n", answer.class_name, answer.exit);
-  classify_within(session); /* NULL here: refused */
+  classify_within(session); /* the session is NULL here, so the call fails */
   offramp_session_free(session);
   offramp_model_free(model);
 }

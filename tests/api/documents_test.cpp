@@ -1,5 +1,4 @@
-// Documents that show how the library is used show code that is compiled: here, and the C samples
-// in documents_sample.c.
+// Compiles the C++ samples of the documents; documents_sample.c holds the C samples.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +30,7 @@ std::string trimmed(const std::string& text) {
                                     : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
 }
 
-/// Lines of all code blocks of a language.
+/// Returns the lines of all code blocks in a language.
 std::vector<std::string> code_in(const std::string& path, const std::string& language) {
   std::vector<std::string> code;
   bool inside = false;
@@ -46,7 +45,7 @@ std::vector<std::string> code_in(const std::string& path, const std::string& lan
   return code;
 }
 
-// What the documents leave to the reader.
+// The functions that the samples use and do not define.
 const std::vector<offramp::ImageView> images;
 const std::int64_t count = 0;
 offramp::ImageView next_image(std::int64_t) { return offramp::ImageView::file("image.jpg"); }
@@ -119,7 +118,7 @@ TEST(Documents, ShowCodeThatIsCompiledHere) {
   expect_compiled(code_in("README.md", "cpp"), "tests/api/documents_test.cpp");
   expect_compiled(code_in("docs/library.md", "cpp"), "tests/api/documents_test.cpp");
   expect_compiled(code_in("docs/library.md", "c"), "tests/api/documents_sample.c");
-  // There is no model.safetensors here.
+  // The samples throw, because there is no model.safetensors here.
   EXPECT_THROW(readme(), offramp::Error);
   EXPECT_THROW(guide(), offramp::Error);
   EXPECT_THROW(options_of_images(), offramp::Error);

@@ -13,7 +13,7 @@
 
 namespace offramp::test {
 
-/// A model file of a graph with random weights; classes are called "class 0", ….
+/// A model file of a graph with random weights and the class names "class 0", "class 1", ….
 inline ModelFile example_model(const Graph& graph, std::uint64_t seed = 1) {
   ModelFile model;
   model.graph = graph;
@@ -26,8 +26,8 @@ inline ModelFile example_model(const Graph& graph, std::uint64_t seed = 1) {
   return model;
 }
 
-/// A policy that depends on the seed alone: any criterion, any ensemble, any thresholds; now and
-/// then one by which all leave at the first exit, or none early.
+/// A random policy that depends on the seed alone: any criterion, ensemble and thresholds,
+/// including thresholds by which all images leave at the first exit or none leaves early.
 inline Policy random_policy(std::uint64_t seed, int exits) {
   KeyedRandom random(seed, 77);
   Policy policy = never_stop(exits);

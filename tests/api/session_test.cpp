@@ -37,7 +37,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 using testing::ThrowsMessage;
 
-/// Sessions here are asked for probabilities, which tell answers apart to the bit.
+/// Makes a session whose answers have probabilities, so that answers can be compared bit by bit.
 Session session_of(const Model& model, std::optional<Stop> stop = {}) {
   return Session(model, {.stop = std::move(stop), .probabilities = true});
 }
@@ -47,11 +47,11 @@ void expect_same(const Answer& a, const Answer& b) {
   EXPECT_EQ(a.exit, b.exit);
   EXPECT_EQ(a.class_index, b.class_index);
   EXPECT_EQ(a.class_name, b.class_name);
-  EXPECT_EQ(a.probabilities, b.probabilities);  // to the bit
+  EXPECT_EQ(a.probabilities, b.probabilities);  // bit-equal
   EXPECT_EQ(a.macs, b.macs);
 }
 
-/// A model file in a folder of its own, and images for it.
+/// A model file in a temporary folder, and images for it.
 class OnDisk {
  public:
   explicit OnDisk(const ModelFile& file, int images = 0) : file_(file) {
@@ -84,7 +84,7 @@ ModelFile with_policy(const Graph& graph, const Policy& policy) {
   return file;
 }
 
-/// Thresholds by which some images of a network leave at every exit.
+/// A policy under which some images of a network leave at each exit.
 Policy mixed_policy() {
   Policy policy = never_stop(3);
   policy.criterion = Criterion::margin;
@@ -92,7 +92,7 @@ Policy mixed_policy() {
   return policy;
 }
 
-/// What a policy makes of the reference interpreter's, or any others', logits of all exits.
+/// The answers that a policy gives for the logits [exits, images, classes] of all exits.
 std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
                              const std::vector<float>& logits) {
   const auto images = disk.images().size();
@@ -117,7 +117,7 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
   return answers;
 }
 
-/// Logits of every exit, from a session without any early exit for each.
+/// The logits of every exit, computed by a Stream in which no image leaves early.
 std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& options = {}) {
   Stream stream(
       compile(disk.file().graph, disk.file().weights, options, *std::make_unique<WeightStore>()));
@@ -237,7 +237,7 @@ TEST(Session, StopsByTheRuleItIsGiven) {
   EXPECT_THAT(exits(Stop::within_macs(macs[2])), Each(3));
   EXPECT_THAT(exits(Stop::within_macs(macs[2] - 1)), Each(2));
   EXPECT_THAT(exits(Stop::within_macs(macs[1] - 1)), Each(1));
-  EXPECT_THAT(exits(Stop::within_macs(1)), Each(1));  // there always is an answer
+  EXPECT_THAT(exits(Stop::within_macs(1)), Each(1));  // every image reaches exit 1
   const auto both = exits(Stop::by_policy().and_within_macs(macs[1]));
   for (std::size_t i = 0; i < both.size(); ++i) EXPECT_EQ(both[i], std::min(by_policy[i], 2));
 }
@@ -260,7 +260,7 @@ TEST(Session, HasAnAnswerHoweverShortTheTime) {
   });
   for (int i = 0; i < 5; ++i) {
     hurried.push(i, disk.images()[static_cast<std::size_t>(i)]);
-    EXPECT_EQ(answered, i + 1);  // nothing waits under a deadline
+    EXPECT_EQ(answered, i + 1);  // an image with a deadline does not wait
   }
 }
 
@@ -373,11 +373,11 @@ TEST(Session, RefusesValuesThatAreNotFinite) {
   }
 }
 
-// The largest number is one, but sums of it are none.
+// The largest finite number is a valid input, but the network's sums overflow to infinity.
 TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
   const std::vector<float> huge(3 * 32 * 32, std::numeric_limits<float>::max());
-  const std::string error = "the network's values for this image are not finite";
+  const std::string error = "the network's logits for this image are not finite";
   std::vector<ImageView> images = disk.images();
   images.insert(images.begin() + 4, ImageView::normalised(huge));
   Session session = session_of(disk.load());
@@ -428,8 +428,8 @@ TEST(Session, ClassifiesNoImagesToo) {
   EXPECT_THAT(session.classify(std::span<const ImageView>{}), IsEmpty());
 }
 
-// The stream. Batches of 4, networks of 3 segments, and images that leave at exit 3 only: 3 wait at
-// most at the first segment.
+// Tests of streams, with batches of 4 and networks of 3 segments. If all images leave at exit 3, at
+// most 3 images wait, all at the first segment.
 
 TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
   const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
@@ -470,7 +470,7 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
   int answered = 0;
   session.stream([&](std::int64_t, const Answer&) { ++answered; }, {.flush_after_ms = 1});
   session.push(0, disk.images()[0]);
-  while (answered == 0) {  // the first poll after a millisecond; polls before it do nothing
+  while (answered == 0) {  // polls in the first millisecond do nothing
     std::this_thread::sleep_for(std::chrono::microseconds(200));
     session.poll();
   }
@@ -542,14 +542,14 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   Session session = session_of(disk.load());
   const auto nobody = [](std::int64_t, const Answer&) {};
   EXPECT_THAT([&] { session.push(0, disk.images()[0]); },
-              ThrowsMessage<UsageError>("push: there is no stream: call stream() first"));
+              ThrowsMessage<UsageError>("push: no stream was begun; call stream() first"));
   EXPECT_THROW(session.stream({}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.flush_after_ms = -1}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.most_pending = 0}), UsageError);
   session.stream(nobody);
   session.push(0, disk.images()[0]);
   EXPECT_THAT([&] { session.stream(nobody); },
-              ThrowsMessage<UsageError>("stream: 1 images wait: flush first"));
+              ThrowsMessage<UsageError>("stream: 1 images have no answer yet; call flush() first"));
 }
 
 TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
@@ -564,7 +564,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   const OnDisk same(file, 60);
   Session as_before = session_of(same.load());
   as_before.classify(same.images());
-  EXPECT_EQ(as_before.stats().drift, DriftFlag::unknown);  // too few as yet
+  EXPECT_EQ(as_before.stats().drift, DriftFlag::unknown);  // there are fewer than 200 images
   for (int round = 0; round < 4; ++round) as_before.classify(same.images());
   EXPECT_EQ(as_before.stats().drift, DriftFlag::none);
   EXPECT_EQ(as_before.stats().calibrated_shares, shares);
@@ -622,7 +622,7 @@ TEST(Session, StopsEachImageByItsOwnRule) {
 }
 
 TEST(SessionStream, RefusesAnImageWhoseOptionsMakeNoSenseAndLosesNoOther) {
-  const OnDisk disk(example_model(small_resnet()), 12);  // without a policy
+  const OnDisk disk(example_model(small_resnet()), 12);  // the model has no policy
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 8});
     Session session = session_of(model);
@@ -645,7 +645,7 @@ TEST(SessionStream, RefusesAnImageWhoseOptionsMakeNoSenseAndLosesNoOther) {
 }
 
 TEST(SessionStream, AnswersNoImageWithThePixelsOfOneThatWasLost) {
-  // Any exception under way will do; this one comes from a function that must not throw.
+  // The test needs any exception while images are waiting; here on_ready throws, against its rule.
   const OnDisk disk(example_model(small_resnet()), 12);
   const Model model = disk.load({.precision = "f32", .threads = 1, .batch = 8});
   Session session = session_of(model);
@@ -717,7 +717,7 @@ TEST(Session, DropsImagesThatAreCancelled) {
                 ThrowsMessage<Error>("the image was cancelled"));
     EXPECT_EQ(session.stats().images, 15);
 
-    // One that is cancelled while it waits is answered when its turn comes.
+    // An image that is cancelled while it waits is answered when its segment runs.
     ImageOptions waits;
     waits.cancellation.emplace();
     std::vector<std::int64_t> cancelled;
@@ -775,7 +775,7 @@ TEST(SessionStream, AnswersAWaitingImageByItsDeadline) {
     session.stream([&](std::int64_t id, const Answer& answer) {
       exits[static_cast<std::size_t>(id)] = answer.exit;
     });
-    // Nothing fills its batch: without its deadline it would wait for ever.
+    // No other image fills its batch: without a deadline it would wait until flush().
     session.push(3, disk.images()[3], {.stop = Stop::within(200)});
     while (session.pending() > 0) {
       const auto due = session.next_due();
@@ -783,9 +783,9 @@ TEST(SessionStream, AnswersAWaitingImageByItsDeadline) {
       std::this_thread::sleep_until(*due);
       session.poll();
     }
-    EXPECT_GE(exits[3], 1);  // 3, unless the machine slept too long
+    EXPECT_GE(exits[3], 1);  // it is 3 unless the machine is too slow for the deadline
 
-    // Images that have seen an exit and wait for others are answered with it.
+    // A flush runs images with a deadline that wait at a later segment.
     for (std::int64_t i = 4; i < 12; ++i)
       session.push(i, disk.images()[static_cast<std::size_t>(i)],
                    {.stop = i % 4 == 0 ? Stop::within(1e6) : Stop::at_threshold(0)});
@@ -832,9 +832,10 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   file.deployment->check = {1, std::vector<float>(2 * 3 * file.classes.size(), 12345.f)};
   const OnDisk other(file, 1);
   EXPECT_EQ(other.load(by_itself).precision(), "f32");
-  EXPECT_THAT(other.load({.precision = "bf16"}).notes(),
-              ElementsAre("bf16 gives other logits here than where the file was made: the model "
-                          "runs in f32"));
+  EXPECT_THAT(
+      other.load({.precision = "bf16"}).notes(),
+      ElementsAre("bf16 computes other logits here than those stored in the file: the model "
+                  "runs in f32"));
   Session wide = session_of(good.load({.precision = "f32"}));
   Session fallen = session_of(other.load(by_itself));
   EXPECT_THAT(fallen.classify(other.images()[0]).probabilities,
@@ -845,16 +846,16 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   const OnDisk lossy(file);
   EXPECT_EQ(lossy.load(by_itself).precision(), "f32");
   EXPECT_THAT(lossy.load(by_itself).notes(),
-              ElementsAre("bf16 was measured outside its bounds on tune: the model runs in f32"));
+              ElementsAre("bf16 exceeded its bounds on the tune images: the model runs in f32"));
   EXPECT_EQ(lossy.load({.precision = "bf16"}).precision(), "bf16");
 }
 
 TEST(Model, AsksEveryExitForItsStoredLogits) {
   if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
   ModelFile file = example_model(small_resnet());
-  // The last exit's logits are a thousand times the others'.
+  // The logits of the last exit are a thousand times as large as those of the others.
   const std::vector<Parameter> all = parameters(file.graph);
-  HostTensor& weight = file.weights.at(all[all.size() - 2].name);  // its bias is the last
+  HostTensor& weight = file.weights.at(all[all.size() - 2].name);  // the last parameter is its bias
   std::vector<float> large = weight.to_f32();
   for (float& value : large) value *= 1000;
   weight = HostTensor::of(weight.shape, std::span<const float>(large));
@@ -869,7 +870,7 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
   float largest = 0;
   for (std::size_t c = 0; c < classes; ++c) largest = std::max(largest, std::abs(said[c]));
   std::vector<float>& stored = file.deployment->check.logits;
-  stored[0] += largest;  // of the first image at exit 1
+  stored[0] += largest;  // a logit of the first image at exit 1
   const float most =
       std::abs(*std::ranges::max_element(stored, {}, [](float logit) { return std::abs(logit); }));
   ASSERT_LT(largest, 0.02f * most) << "an error that is small beside another exit's logits";
@@ -934,8 +935,8 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
   EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
 }
 
-// Runs under the thread sanitizer too, hence with one thread in an operation: libgomp, which is not
-// instrumented, raises false alarms with more.
+// This test also runs under the thread sanitizer, so each operation has one thread: libgomp is not
+// instrumented and causes false alarms with more threads.
 TEST(Session, ServesManyThreadsOnOneModel) {
   const OnDisk disk(with_policy(two_scale(), mixed_policy()), 12);
   const Model model = disk.load();
@@ -944,7 +945,7 @@ TEST(Session, ServesManyThreadsOnOneModel) {
     Session session = session_of(disk.load());
     for (const ImageView& image : disk.images()) expected.push_back(session.classify(image));
   }
-  // The first of them compiles for batches while others run.
+  // The first thread compiles the network for batches while the others run.
   std::vector<std::thread> threads;
   std::vector<int> wrong(4);
   for (int t = 0; t < 4; ++t)

@@ -117,7 +117,7 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
   lossy.deployment->measured.agreement = 0.98;
   const auto [precision, said] = runs_in(lossy, {});
   EXPECT_EQ(precision, "f32");
-  EXPECT_THAT(said, HasSubstr("int8 was measured outside its bounds on tune: the model runs in "
+  EXPECT_THAT(said, HasSubstr("int8 exceeded its bounds on the tune images: the model runs in "
                               "f32\n"));
   EXPECT_EQ(runs_in(lossy, {"--precision", "int8"}).first, "int8");
 
@@ -127,8 +127,8 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
   EXPECT_EQ(fallen, "f32");
   const Ended compiled = offramp({"info", out, "--compiled", "--json"});
   EXPECT_EQ(json::parse(compiled.out)["precision"], "f32") << "as any command runs it";
-  EXPECT_THAT(compiled.err, HasSubstr("int8 gives other logits here"));
-  EXPECT_THAT(why, HasSubstr("int8 gives other logits here than where the file was made"));
+  EXPECT_THAT(compiled.err, HasSubstr("int8 computes other logits here"));
+  EXPECT_THAT(why, HasSubstr("int8 computes other logits here than those stored in the file"));
 }
 
 TEST_F(Quantize, RefusesInOneLine) {

@@ -37,9 +37,9 @@ TEST(Error, GetsAPlaceAndStaysWhatItWas) {
 
 TEST(NearestWord, FindsATypo) {
   const std::vector<std::string> words = {"epochs", "batch", "seed", "momentum"};
-  EXPECT_EQ(nearest_word("epoch", words), "epochs");  // a letter missing
-  EXPECT_EQ(nearest_word("bacth", words), "batch");   // two swapped: one edit
-  EXPECT_EQ(nearest_word("seeed", words), "seed");    // one too many
+  EXPECT_EQ(nearest_word("epoch", words), "epochs");  // one letter is missing
+  EXPECT_EQ(nearest_word("bacth", words), "batch");   // two letters are swapped: one edit
+  EXPECT_EQ(nearest_word("seeed", words), "seed");    // one letter too many
   EXPECT_EQ(nearest_word("MOMENTUM", words), "momentum");
   EXPECT_EQ(nearest_word("momemtun", words), "momentum");
 }
@@ -64,7 +64,7 @@ TEST(Quote, KeepsAMessageOnOneLine) {
   EXPECT_EQ(quote("a\xc2\x9b"
                   "2J"),
             "\"a\\xc2\\x9b"
-            "2J\"");  // a terminal's 8-bit escape
+            "2J\"");  // the 8-bit escape character of terminals
 }
 
 TEST(Quote, CutsLongTextBetweenCharacters) {

@@ -132,7 +132,7 @@ TEST(WriteFileAtomic, SweepsTheLeftoversOfKilledProcesses) {
 TEST(WriteFileAtomic, GoesOnBesideTheTemporaryFilesOfOthers) {
   const TemporaryFolder folder;
   std::vector<int> writers;
-  // Names the next few writes of this process would take.
+  // These are the names that the next writes of this process would use.
   for (int i = 0; i < 300; ++i) {
     const fs::path path = folder.path() / fmt::format(".offramp-{}-{}.tmp", ::getpid(), i);
     writers.push_back(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -149,7 +149,7 @@ TEST(WriteFileAtomic, SweepsNothingThatAnotherThreadIsWriting) {
   std::vector<std::future<void>> writers;
   for (int t = 0; t < 4; ++t) {
     writers.push_back(std::async(std::launch::async, [&, t] {
-      // A folder is swept where the last write went elsewhere.
+      // Leftovers are removed whenever a write goes to another folder than the write before it.
       for (int i = 0; i < 25; ++i)
         for (const TemporaryFolder* folder : {&one, &other})
           write_text_atomic(folder->path() / fmt::format("{}-{}", t, i), std::string(10000, 'x'));

@@ -21,8 +21,8 @@ namespace {
 
 using testing::HasSubstr;
 
-/// Runs `body` in a child process that may not start another thread, and returns what it printed.
-/// Root is not bound by the limit, so the child becomes "nobody".
+/// Runs `body` in a child process that may not start another thread, and returns its output. The
+/// limit does not apply to root, so the child changes to the user "nobody".
 template <typename Body>
 std::string without_threads(const Body& body) {
   int ends[2];

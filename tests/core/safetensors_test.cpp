@@ -125,7 +125,7 @@ std::string tensor_file(const std::string& fields, std::size_t data_bytes) {
 std::vector<Hostile> hostile_files() {
   const std::string a = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
   return {
-      // The length.
+      // Errors of the length.
       {"no bytes", "", "not a safetensors file: 0 bytes, too short for a header length"},
       {"7 bytes", "1234567", "not a safetensors file: 7 bytes, too short for a header length"},
       {"another kind of file", "\x89PNG\r\n\x1a\n rest",
@@ -139,7 +139,7 @@ std::vector<Hostile> hostile_files() {
       {"only a length", length_field(0),
        "header is not valid JSON at byte 1: syntax error while "
        "parsing value - unexpected end of input; expected '[', '{', or a literal"},
-      // JSON.
+      // Errors of the JSON text.
       {"broken JSON", file_of(R"({"a":})"), "header is not valid JSON at byte 6: "},
       {"something after the object", file_of("{}{}"), "header is not valid JSON at byte 3: "},
       {"a zero byte", file_of(std::string("{}\0\0", 4)),
@@ -156,7 +156,7 @@ std::vector<Hostile> hostile_files() {
        "tensor \"dtype\": dtype cannot be an object"},
       {"a nesting bomb in the shape", tensor_file(R"("shape":)" + std::string(1'000'000, '['), 0),
        "tensor \"a\": shape holds an array"},
-      // The structure.
+      // Errors of the structure.
       {"a tensor that is a number", file_of(R"({"a":1})"),
        "tensor \"a\" is a number, not an object"},
       {"metadata that are a text", file_of(R"({"__metadata__":"x"})"),
@@ -216,7 +216,7 @@ std::vector<Hostile> hostile_files() {
        "tensor \"a\": more than two data_offsets"},
       {"a true offset", tensor_file(R"("data_offsets":[true,4])", 4),
        "tensor \"a\": data_offsets hold a boolean"},
-      // Where the data lie.
+      // Errors of the position of the data.
       {"data that end before they begin",
        tensor_file(R"("dtype":"F32","shape":[1],"data_offsets":[4,0])", 4),
        "tensor \"a\": data begin at 4, after their end at 0"},
@@ -278,7 +278,7 @@ TEST(Safetensors, SurvivesChangedBytes) {
       text[random.below(text.size())] = static_cast<char>(random.below(256));
     try {
       const Safetensors file = parse(text);
-      // What was accepted can be used.
+      // All tensors of an accepted file can be read.
       for (const auto& [name, view] : file.tensors())
         ASSERT_EQ(view.copy().bytes.size(),
                   static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype));

@@ -64,7 +64,7 @@ TEST(HostTensor, IsChangedInPlace) {
 TEST(HostTensor, RefusesAnotherType) {
   const HostTensor tensor = HostTensor::of({1}, std::vector<std::int64_t>{1});
   EXPECT_THAT([&] { tensor.as<float>(); },
-              ThrowsMessage<Error>("a tensor of F32 was expected, not I64"));
+              ThrowsMessage<Error>("expected a tensor of F32, got I64"));
   EXPECT_THAT([&] { tensor.to_f32(); },
               ThrowsMessage<Error>("a tensor of I64 holds no floating-point values"));
 }
@@ -104,7 +104,7 @@ TEST(Bf16, RoundsToNearestEven) {
 
 TEST(Bf16, KeepsNaNAndComesBackExactly) {
   EXPECT_TRUE(std::isnan(from_bf16(to_bf16(std::nanf("")))));
-  // Its payload lies in the lower half only; cut off, it would read as infinite.
+  // The payload of this NaN is in the lower half only: truncation would make it infinite.
   EXPECT_TRUE(std::isnan(from_bf16(to_bf16(std::bit_cast<float>(0x7f800001u)))));
   for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
     const auto value = static_cast<std::uint16_t>(bits);

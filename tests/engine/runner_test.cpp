@@ -35,7 +35,7 @@ std::shared_ptr<engine::OpenedModel> model_of(const Graph& graph, std::uint64_t 
   return open_network(graph, random_weights(graph, seed), options);
 }
 
-// max |a - b| / max |b|, as the project measures logits.
+// The relative logit error: max |a - b| / max |b|.
 template <typename A, typename B>
 double relative_error(const A& a, const B& b) {
   double difference = 0, largest = 0;
@@ -48,7 +48,7 @@ double relative_error(const A& a, const B& b) {
   return difference / largest;
 }
 
-/// What the network is tried on.
+/// The networks that the tests run.
 std::vector<Graph> networks() {
   std::vector<Graph> graphs = example_graphs();
   NetworkSpec spec;
@@ -67,7 +67,7 @@ struct Tolerance {
   // f32: about 20 layers of sums over at most 4,608 terms, each term rounded to 2^-24, errors
   // adding as their root: 20 sqrt(4608) 2^-24 ≈ 8e-5. bf16: 20 roundings of activations and weights
   // to 2^-9, adding as their root, is 1.7e-2 of a typical logit; the largest error of all logits is
-  // some times that.
+  // a few times as large.
   double bound;
 };
 
@@ -107,7 +107,7 @@ TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
   for (std::size_t row = 0; row < wide.size(); row += classes)
     same += argmax(std::span(wide).subspan(row, classes)) ==
             argmax(std::span(narrow).subspan(row, classes));
-  // Noise under random weights: every answer is a close call, unlike a trained network's.
+  // Images of noise and random weights give close logits, so a few predicted classes may differ.
   EXPECT_GE(same, 0.95 * 3 * count);
 }
 
@@ -125,7 +125,7 @@ TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
           RunnerPredictor other(model_of(graph, 11, {precision, threads, batch}));
           EXPECT_EQ(other.predict_all(images), expected)
               << to_string(precision) << ", batch " << batch << ", " << threads << " threads";
-          // One image on all threads.
+          // A single image runs on all threads.
           const auto one = other.predict_all(std::span(images).first(size));
           const auto classes = static_cast<std::size_t>(graph.classes);
           for (std::size_t k = 0; k * classes < one.size(); ++k)
@@ -135,7 +135,7 @@ TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
     }
 }
 
-/// A policy as a model may have it: any criterion, any ensemble, exits where nobody stops.
+/// A random policy: any criterion, any ensemble, and exits without a threshold.
 Policy random_policy(std::uint64_t seed, int exits) {
   KeyedRandom random(seed, 9);
   constexpr Criterion kCriteria[] = {Criterion::confidence, Criterion::entropy, Criterion::margin,
@@ -157,7 +157,7 @@ Policy random_policy(std::uint64_t seed, int exits) {
   return policy;
 }
 
-/// What every image has heard so far, as an application keeps it.
+/// The state of the policy for each image, as an application keeps it.
 class Listeners {
  public:
   Listeners(const Policy& policy, std::size_t images) : policy_(policy), opinions_(images) {}
@@ -231,7 +231,7 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
   }
 }
 
-/// Its second exit's answer is computed over what the first segment hands on.
+/// A graph whose second exit uses the memory of the tensor that the first segment passes to it.
 Graph handed_on_logits() {
   Segment first, second, last;
   first.nodes = {{"p", GlobalAvgPool{}, {"input"}}, {"fc", Linear{.out_features = 4}, {"p"}}};
@@ -255,7 +255,7 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
     for (const int batch : {1, 4}) {
       RunnerPredictor ours(open_network(graph, weights, NetworkOptions{precision, 1, batch}));
       EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
-      // Two of three leave at the first exit; the rest fill the other buffer too.
+      // Two of three images leave at the first exit; the others fill the other buffer too.
       const Stopped stopped = ours.predict_until(
           images, [](std::int64_t image, const ExitOutput&) { return image % 3 != 0; });
       for (std::size_t n = 0; n < count; ++n) {
@@ -271,7 +271,7 @@ TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
   const Graph graph = small_resnet();
   RunnerPredictor predictor(model_of(graph, 4, {Precision::f32, 1, 8}));
   const int count = 203;
-  // Every third image survives exit 1, every sixth exit 2.
+  // Every third image continues after exit 1, every sixth after exit 2.
   predictor.predict_until(random_images(graph, count, 8),
                           [](std::int64_t image, const ExitOutput& output) {
                             return image % (3 * (output.exit_index + 1)) != 0;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kSeed = 5;
 
-/// A model in f32, so that every CPU runs it, that keeps what its network says.
+/// A deployment file in f32, which every CPU can run, with the stored logits of its network.
 class SelfCheck : public testing::Test {
  protected:
   SelfCheck() {
@@ -45,7 +45,7 @@ TEST_F(SelfCheck, KnowsItsOwnLogits) {
 TEST_F(SelfCheck, AllowsForRoundingAndNoMore) {
   const auto classes = static_cast<std::size_t>(network->classes);
   for (const std::size_t i : {std::size_t{0}, check().logits.size() - 1}) {
-    float largest = 0;  // of the same exit, of 3
+    float largest = 0;  // the largest logit of the same exit; there are 3 exits
     for (std::size_t j = 0; j < check().logits.size(); ++j)
       if (j / classes % 3 == i / classes % 3)
         largest = std::max(largest, std::abs(check().logits[j]));

@@ -11,7 +11,7 @@
 namespace offramp::engine {
 namespace {
 
-/// A job of some pieces of work, which notes who did them.
+/// A job that consists of `count` pieces of work and records which lanes did them.
 class Pieces final : public Job {
  public:
   explicit Pieces(int count) : left_(count) {}
@@ -72,7 +72,7 @@ TEST(Team, LeavesAJobAloneOnceItIsDetached) {
     team.attach(job);
     team.notify();
     if (round % 2 == 0) job.wait();
-    team.detach(job);  // destroyed right after
+    team.detach(job);  // the job is destroyed directly afterwards
   }
 }
 

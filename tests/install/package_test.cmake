@@ -64,7 +64,7 @@ endif()
 foreach(program classify classify_c)
   run(text ${WORK}/examples/${program} ${WORK}/data/model.safetensors
     ${WORK}/data/0.png ${WORK}/data/1.png)
-  expect_match("${text}" "0\\.png: class [0-9] \\(0\\.[0-9]+\\), exit 1 of 3, 0\\.[0-9]+ of the plain network\n")
+  expect_match("${text}" "0\\.png: class [0-9] \\(0\\.[0-9]+\\), exit 1 of 3, relative cost 0\\.[0-9]+\n")
   expect_match("${text}" "1\\.png: class [0-9]")
   execute_process(COMMAND ${WORK}/examples/${program} ${WORK}/data/0.png ${WORK}/data/0.png
     ERROR_VARIABLE errors RESULT_VARIABLE status)

@@ -18,7 +18,7 @@
 
 namespace {
 
-// Bytes that this program holds through operator new, and the most it ever held.
+// The bytes that this program has allocated with operator new, now and at most.
 std::atomic<std::size_t> held = 0, peak = 0;
 
 void* counted(std::size_t size) {
@@ -35,7 +35,7 @@ void release(void* memory) {
 
 }  // namespace
 
-// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+// Not inlined, because GCC would warn that memory from operator new is passed to free().
 [[gnu::noinline]] void* operator new(std::size_t size) {
   if (void* memory = counted(size)) return memory;
   throw std::bad_alloc();
@@ -98,13 +98,13 @@ TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
   EXPECT_NO_THROW(with(4, 8 * kMiB));
   EXPECT_THAT([&] { with(1000, 8 * kMiB); },
               ThrowsMessage<Error>("tensor \"bn1\": [4,32,32] in batches of 1000 need 16 MiB of "
-                                   "memory, a network may take 8"));
+                                   "memory; the limit for a network is 8 MiB"));
   EXPECT_THAT([&] { with(std::numeric_limits<int>::max(), kMostBytes); },
               ThrowsMessage<Error>(HasSubstr("in batches of 2147483647 need ")));
 }
 
 TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
-  // Each tensor is 4 MiB, and four live at a time.
+  // Each tensor has 4 MiB, and the four must be in memory at the same time.
   std::vector<Node> nodes;
   for (const char* name : {"a", "b", "c", "d"})
     nodes.push_back({name, MaxPool{3, 1, 1}, {"input"}});
@@ -118,17 +118,17 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
     EXPECT_EQ(Workspace(network).bytes(), workspace_bytes(*network));
   };
   within(48 * kMiB);
-  // The arena alone; the arena with the inputs, of which there are two.
+  // The first limit is below the size of the arena, the second below that of arena and two inputs.
   EXPECT_THAT([&] { within(20 * kMiB); },
               ThrowsMessage<Error>("segment with node \"a\": activations in batches of 1 need 32 "
-                                   "MiB of memory, a network may take 20"));
+                                   "MiB of memory; the limit for a network is 20 MiB"));
   EXPECT_THAT([&] { within(36 * kMiB); },
               ThrowsMessage<Error>("weights, activations and inputs in batches of 1 need 41 MiB of "
-                                   "memory, a network may take 36"));
+                                   "memory; the limit for a network is 36 MiB"));
 }
 
 TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
-  // 17 channels fill up blocks of 16 or 8.
+  // 17 channels are padded to a multiple of a block of 16 or 8.
   const Graph graph = {
       "blocks",
       {17, 4, 4},
@@ -140,7 +140,8 @@ TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
   const std::size_t taken = store.bytes();
   ASSERT_GT(taken, 17 * 17 * 9 * sizeof(float) + 1000);
   EXPECT_THAT([&] { compile(graph, weights, {.most_bytes = taken - 1}, other); },
-              ThrowsMessage<Error>(HasSubstr("node \"c\": its weights and those before need")));
+              ThrowsMessage<Error>(
+                  HasSubstr("node \"c\": its weights and those of the nodes before it need")));
   compile(graph, weights, {.batches = {1, 2}, .threads = 2}, store);
   EXPECT_EQ(store.bytes(), taken) << "kept once";
 }
@@ -167,7 +168,7 @@ TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
 }
 
 TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
-  // 144 Ki weights; 2304 Mi without their groups.
+  // The grouped convolution has 144 Ki weights; its dense form would have 2304 Mi.
   const Graph graph = {
       "groups",
       {1, 2, 2},
@@ -195,8 +196,9 @@ TEST(Compile, RefusesAnImageOfGigabytesInALine) {
       {segment_of({{"a", Relu{}, {"input"}}, {"b", Relu{}, {"input"}}, {"c", Add{}, {"a", "b"}}},
                   2)}};
   WeightStore store;
-  EXPECT_THAT([&] { compile(graph, random_weights(graph, 1), {}, store); },
-              ThrowsMessage<Error>(HasSubstr("MiB of memory, a network may take 8192")));
+  EXPECT_THAT(
+      [&] { compile(graph, random_weights(graph, 1), {}, store); },
+      ThrowsMessage<Error>(HasSubstr("MiB of memory; the limit for a network is 8192 MiB")));
 }
 
 }  // namespace

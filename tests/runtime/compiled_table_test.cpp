@@ -31,7 +31,7 @@ TEST(CompiledTable, ListsWhatRunsInItsOrder) {
     EXPECT_FALSE(row.implementation.empty());
   }
   EXPECT_EQ(convolutions, 20);
-  // Weights alone, in f32, of 20 convolutions and their biases.
+  // The size in f32 of the weights and biases of 20 convolutions.
   EXPECT_GT(table.weight_bytes, 100000u);
   EXPECT_GT(table.workspace_bytes, 4 * 4 * 32 * 32 * sizeof(float));
 }

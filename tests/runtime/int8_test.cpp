@@ -43,8 +43,8 @@ std::vector<Graph> networks() {
   return graphs;
 }
 
-/// A convolution of 3 → 5 channels, whose sums are small enough to be followed by hand: everything
-/// is a multiple of its step.
+/// A convolution of 3 → 5 channels whose weights and inputs are multiples of their steps, so that
+/// the only rounding is that of the output.
 struct Followed {
   Graph graph;
   Tensors weights;
@@ -64,7 +64,7 @@ struct Followed {
     graph.segments = {segment};
     weights = random_weights(graph, 1);
     KeyedRandom random(9, 9);
-    // Steps of 1/127 of the largest, which is there: 1 in every channel.
+    // Every channel has a weight of 1, so that its step is 1/127; the other weights are multiples.
     std::vector<float> values(81), bias(3), unit(3600, 0.0f);
     for (std::size_t i = 0; i < values.size(); ++i)
       values[i] = i % 27 == 0 ? 1.0f : static_cast<float>(random.below(255)) / 127.0f - 1.0f;
@@ -77,7 +77,8 @@ struct Followed {
   }
 };
 
-// The reference computes in double with the same weights; what is left is one rounding of y.
+// The reference computes in double with the same weights, so the only difference is the rounding of
+// y.
 TEST_F(Int8, RoundsNothingButWhatItStores) {
   for (const bool with_shortcut : {false, true}) {
     const Followed one(with_shortcut);
@@ -108,8 +109,8 @@ TEST_F(Int8, ComesNearTheReferenceOnEveryNetwork) {
     const auto expected = reference.logits(images);
     RunnerPredictor ours(int8_model(graph, weights, 1, 4));
     const auto actual = ours.predict_all(images);
-    // Some twenty tensors, each rounded to about 1/200 of its range, under random weights that
-    // now and then cancel each other: 0.15 is met.
+    // About twenty tensors are each rounded to 1/200 of their range, and random weights can cancel
+    // each other, which increases the relative error: 0.15 is an observed upper bound.
     double error = 0, size = 0;
     for (std::size_t i = 0; i < actual.size(); ++i) {
       error += std::pow(actual[i] - expected[i], 2);
@@ -137,7 +138,8 @@ TEST_F(Int8, GivesTheSameBitsWhateverTheBatchAndTheThreads) {
   }
 }
 
-/// A sum of as many convolutions of the input, joined to none of them.
+/// A graph with the sum of `addends` convolutions of the input, which is not fused into any of
+/// them.
 Graph sum_of(int addends) {
   Segment segment;
   std::vector<std::string> names;
@@ -195,7 +197,7 @@ TEST_F(Int8, NeedsARangeForEveryImage) {
   EXPECT_THAT(compiling, ThrowsMessage<Error>(HasSubstr("\"input\": its range must be a number")));
 }
 
-/// A convolution of 3 → 4 channels with a batch norm, then the mean of every channel.
+/// A graph of a convolution of 3 → 4 channels, a batch norm and the mean of every channel.
 struct Normed {
   Graph graph;
   Tensors weights;
@@ -213,7 +215,7 @@ struct Normed {
   }
 };
 
-// What a batch norm leaves next to nothing of still has its bias.
+// A channel whose weights a batch norm makes almost zero must still output its bias.
 TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
   for (const float tiny : {0.0f, 1e-45f, 1e-37f, 1e-33f, 1e-29f, 1e-20f}) {
     SCOPED_TRACE(tiny);
@@ -273,8 +275,9 @@ TEST(Ranges, TieAsManyTensorsAsANetworkHas) {
 }
 
 TEST(Ranges, CutOffWhatIsRareAndFar) {
-  // 1 in 60 values is 100 times as large as the others: keeping it would cost them all their steps,
-  // but cutting it costs more. 1 value in a great many is let go.
+  // One in 60 values is 100 times as large as the others. A range that includes it rounds the
+  // others coarsely, but cutting it off causes a larger error. A single such value in many is cut
+  // off.
   Graph graph = Followed(false).graph;
   Tensors weights = Followed(false).weights;
   std::vector<float> images(60 * 400, 0.5f);

@@ -18,7 +18,7 @@ namespace {
 using testing::ElementsAre;
 using testing::ThrowsMessage;
 
-/// Writes lowered operations as plain nodes again, so that the reference can execute them.
+/// Converts lowered operations back to graph nodes, so that the reference can execute them.
 class Raising {
  public:
   Graph graph;
@@ -138,7 +138,7 @@ TEST(Lower, ComputesWhatTheGraphComputes) {
       largest = std::max(largest, std::abs(a[i]));
       difference = std::max(difference, std::abs(a[i] - b[i]));
     }
-    // Folded weights are rounded to f32 once: depth (about 20) x 2^-24 x a few.
+    // Folded weights are rounded to f32 once: the error is depth (about 20) x 2^-24 x a few.
     EXPECT_LT(difference, 1e-5f * largest);
   }
 }
@@ -152,7 +152,7 @@ TEST(Lower, LeavesNothingOfAResNetBesideConvolutions) {
     for (const LoweredOp& op : segment.body) {
       const auto& conv = std::get<FusedConv>(op.kind);
       if (conv.residual.empty()) continue;
-      // The shortcut may be overwritten by the sum.
+      // The sum may overwrite the shortcut.
       EXPECT_THAT(op.last_reads, testing::Contains(conv.residual)) << op.output;
     }
 }

@@ -20,7 +20,7 @@ TEST(MemoryPlan, GivesTwoBuffersThatNeverMeetTheSamePlace) {
 }
 
 TEST(MemoryPlan, UsesAGapThatIsLargeEnough) {
-  // While the last one lives, the second is dead: its place is between the others.
+  // The second buffer is no longer in use when the last one is, so the last one takes its place.
   const Lifetime buffers[] = {{256, 0, 9}, {192, 0, 1}, {128, 0, 9}, {64, 5, 6}};
   const MemoryPlan plan = plan_memory(buffers);
   EXPECT_EQ(plan.offsets[3], 256u);

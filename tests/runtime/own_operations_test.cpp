@@ -29,7 +29,8 @@ struct Case {
   std::int64_t channels = 3, height = 5, width = 7;
 };
 
-/// One operation on a batch of images in one format and type, beside the reference's result.
+/// Runs one operation on a batch of images in one format and type, and compares the result with the
+/// reference's.
 class Trial {
  public:
   Trial(const Case& one, Format format, const Element& element)
@@ -44,7 +45,7 @@ class Trial {
     graph_.segments = {segment};
     weights_ = random_weights(graph_, 3);
     images_ = random_images(graph_, kBatch, 4);
-    // What the operation is given is what its elements can hold: only its own rounding is left.
+    // Inputs are rounded to the element type first, so that only the operation's rounding remains.
     for (float& value : images_) {
       if (element.dtype == DType::bf16) value = from_bf16(to_bf16(value));
       if (element.dtype == DType::u8) value = std::abs(value);
@@ -57,12 +58,13 @@ class Trial {
   Layout src() const { return {graph_.input, element_, format_}; }
   Layout dst() const { return {output_shape(), dst_element_.value_or(element_), format_}; }
   bool is_quantised() const { return element_.is_quantised(); }
-  /// Of a quantised dst, where they are not src's.
+  /// Sets the elements of a quantised dst that differ from those of src.
   void set_dst_element(const Element& element) { dst_element_ = element; }
   Shape output_shape() const { return infer_shapes(graph_).find("x")->second; }
   const Tensors& weights() const { return weights_; }
 
-  /// Runs and compares. Inputs are given `copies` times; dst is the first of them if `in_place`.
+  /// Runs the operation and compares. It gets the input `copies` times; if `in_place`, dst is the
+  /// first of these copies.
   void expect_parity(const Operation& operation, std::size_t copies = 1, bool in_place = false) {
     std::vector<std::vector<std::byte>> srcs(copies, packed());
     const Layout to = output_shape().size() == 3 ? dst() : feature_layout(output_shape()[0]);
@@ -140,7 +142,7 @@ class Trial {
         return reinterpret_cast<const float*>(image)[element];
     }
   }
-  /// What elements can stand for.
+  /// The least and the greatest value that elements can represent.
   static std::pair<double, double> bounds(const Element& element) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     if (element.dtype == DType::u8) return {0, 255.0 * element.scale};
@@ -158,7 +160,7 @@ class Trial {
                                   x * grid.column_stride + c % grid.block));
     return planes;
   }
-  // Convolutions of oneDNN rely on them.
+  // oneDNN's convolutions rely on zeros in the padding.
   static void expect_zeros_in_the_last_block(const Layout& layout, const std::byte* image) {
     const kernels::Grid grid = layout.grid();
     for (std::int64_t c = grid.channels; c < grid.blocks * grid.block; ++c)
@@ -178,7 +180,7 @@ class Trial {
   std::vector<float> images_;
 };
 
-/// Random numbers, other ones at every call.
+/// Returns random numbers that differ from call to call.
 class KeyedFloats {
  public:
   std::vector<float> operator()(int count) {
@@ -191,7 +193,7 @@ class KeyedFloats {
   KeyedRandom random_{5, 6};
 };
 
-/// Tries an operation in every format and type, on one thread and on two.
+/// Tests an operation in every format and type, on one and on two threads.
 template <typename Try>
 void in_every_layout(const Case& one, const Try& attempt) {
   for (const Format format : kFormats)
@@ -271,7 +273,8 @@ TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
 }
 
 TEST(OwnOperations, AddsTensorsOfSeveralScales) {
-  // 0.5 · 200 + 0.25 · (-40) = 90 → 180 steps of 0.5; and one that saturates, one that is negative.
+  // 0.5 · 200 + 0.25 · (-40) = 90, which is 180 steps of 0.5. The second sum saturates, and the
+  // third is negative.
   const std::vector<std::uint8_t> a = {200, 255, 0};
   const std::vector<std::int8_t> b = {-40, 127, -100};
   std::vector<std::uint8_t> sum(3);

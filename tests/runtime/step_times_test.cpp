@@ -22,10 +22,10 @@ TEST(StepTimes, ExpectNearlyTheLongestOfTheLastRuns) {
   StepTimes times(1);
   for (int i = 1; i <= 64; ++i) times.add(0, i);
   EXPECT_EQ(times.expected(0), 61);  // 0.95 · 64 = 60.8
-  times.add(0, 100);                 // instead of the first, 1
+  times.add(0, 100);                 // replaces the oldest time, 1
   EXPECT_EQ(times.expected(0), 62);
   for (int i = 0; i < 64; ++i) times.add(0, 5);
-  EXPECT_EQ(times.expected(0), 5);  // the slow spell is forgotten
+  EXPECT_EQ(times.expected(0), 5);  // the slow times were dropped
 }
 
 TEST(StepTimes, TryAgainAfterASlowSpell) {
@@ -35,10 +35,10 @@ TEST(StepTimes, TryAgainAfterASlowSpell) {
   int refused = 0;
   while (!times.fits(0, 3)) ASSERT_LT(++refused, 1000);
   EXPECT_EQ(refused, 200);  // 1 + 8 / 4 = 3: halved twice
-  times.add(0, 9);          // it was no spell
+  times.add(0, 9);          // the step is still slow
   EXPECT_FALSE(times.fits(0, 3));
-  for (int i = 0; i < 5000; ++i) EXPECT_FALSE(times.fits(0, 0.9));  // faster than ever seen
-  times.add(0, 2);  // it is over, and what was slow is forgotten
+  for (int i = 0; i < 5000; ++i) EXPECT_FALSE(times.fits(0, 0.9));  // below the shortest time
+  times.add(0, 2);  // starts a new record without the slow times
   EXPECT_TRUE(times.fits(0, 3));
 }
 

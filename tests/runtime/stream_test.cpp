@@ -15,12 +15,12 @@
 
 namespace {
 
-// Counts every allocation of this program through operator new, oneDNN's included.
+// The number of allocations of this program with operator new, including those of oneDNN.
 std::atomic<std::int64_t> allocations = 0;
 
 }  // namespace
 
-// Not inlined: GCC would see free() of what an operator new made and call it a mismatch.
+// Not inlined, because GCC would warn that memory from operator new is passed to free().
 [[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
@@ -43,7 +43,7 @@ std::shared_ptr<const CompiledNetwork> compiled(const Graph& graph, const Compil
   return compile(graph, random_weights(graph, 1), options, store);
 }
 
-/// Pushes all images, then flushes; writes down who was seen where.
+/// Pushes images to a stream and records which image was passed to the visitor at which exit.
 class Journal {
  public:
   using Entry = std::pair<std::int64_t, int>;
@@ -55,7 +55,7 @@ class Journal {
     stream_.push(image, images.subspan(static_cast<std::size_t>(image) * size, size), visit_);
   }
   void flush() { stream_.flush(visit_); }
-  /// What happened since the last call.
+  /// Returns the entries since the last call of take().
   std::vector<Entry> take() { return std::exchange(entries_, {}); }
   Stream& stream() { return stream_; }
 
@@ -126,7 +126,8 @@ TEST(Stream, ForgetsWhatWaitsWhenCleared) {
   EXPECT_THAT(journal.take(), ElementsAre());
 }
 
-/// Allocations while pushing and flushing `count` images, after as many to warm up.
+/// Counts the allocations while `count` images are pushed and flushed, after a warm-up with as
+/// many.
 std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, int count) {
   Stream stream(compiled(graph, options));
   const ExitVisitor visit = [](std::int64_t image, const ExitOutput&) { return image % 3 == 0; };
@@ -141,7 +142,7 @@ std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, i
   return allocations - before;
 }
 
-/// Pools, sums, a pyramid and linear layers, no convolution.
+/// A graph with pools, sums, a pyramid pool and linear layers, and without convolutions.
 Graph without_convolutions() {
   Graph graph{"pools", {3, 9, 9}, 4, {}};
   Segment first{"first", {}, {"sum"}, "sum", {}};
@@ -182,7 +183,7 @@ TEST(Stream, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
       if (step.operation->implementation() != "offramp") primitives += images;
   }
   EXPECT_EQ(allocations_of(graph, {.batches = {1}}, count), expected);
-  // Argument tables that dnnl_primitive_execute makes for itself, whatever the image's size.
+  // dnnl_primitive_execute allocates tables for its arguments, independent of the size of an image.
   EXPECT_LE(expected, 9 * primitives);
 }
 

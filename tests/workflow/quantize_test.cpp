@@ -207,7 +207,7 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   QuantizeOptions twice = options("int8", folder.path() / "twice");
   twice.model = out;
   EXPECT_THAT([&] { quantize(twice); },
-              ThrowsMessage<Error>(HasSubstr("is a deployment file in int8 already")));
+              ThrowsMessage<Error>(HasSubstr("already a deployment file in int8")));
   model.provenance.data.tune.clear();
   save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
