@@ -1,11 +1,12 @@
-// Tests the guarantee: draws tune and certify images again and again from populations whose rates
-// are known, certifies as `offramp calibrate --guarantee` does, and counts how often the certified
-// policy's true rate is above what was promised. Ends with status 1 where a requirement fails:
+// Tests the guarantee. It draws tune and certify images many times from populations whose rates are
+// known, certifies as `offramp calibrate --guarantee` does, and counts how often the true rate of
+// the certified policy is above epsilon. It ends with status 1 if a requirement fails:
 //
 // - no case is violated in more than delta of the draws (99 % lower Clopper-Pearson bound);
-// - the boundary case is violated in 0.3 delta to delta of them, and as often as the binomial
-//   distribution says: a test that could not see a violation would pass as well;
-// - the uncorrected empirical choice is violated in more than delta of them (99 % lower bound).
+// - the boundary case is violated in 0.3 delta to delta of the draws, and as often as the binomial
+//   distribution predicts; this shows that the test can detect violations;
+// - the uncorrected empirical choice is violated in more than delta of the draws (99 % lower
+// bound).
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -36,13 +37,13 @@ struct Case {
   trials::Population population;
   trials::Plan plan;
   int draws;
-  double expected = 0;    ///< rate of violations, where it is known
-  bool tempting = false;  ///< the uncorrected choice must be seen to be violated
+  double expected = 0;    ///< rate of violations if it is known, otherwise 0
+  bool tempting = false;  ///< it is required that the uncorrected choice is violated too often
 };
 
 struct Count {
   std::int64_t violations = 0;
-  double saved = 0;  ///< mean
+  double saved = 0;  ///< mean share of the cost that is saved
   double low = 0, high = 0;
 };
 
@@ -107,7 +108,7 @@ std::vector<Case> cases(const Flags& flags) {
   return all;
 }
 
-/// Prints a case's line; returns what it fails in, if anything.
+/// Runs a case and prints its line. @return a message for each requirement that fails
 std::vector<std::string> run(const Case& one, std::uint64_t seed) {
   const auto all = trials::run_trials(one.population, one.plan, seed, one.draws);
   const Count ours = count(all, &trials::Trial::ours);
@@ -128,8 +129,8 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
   if (ours.low > one.plan.delta)
     failures.push_back(fmt::format("{}: violated in more than delta of the draws", one.name));
   if (one.tempting && !(empirical.low > one.plan.delta))
-    failures.push_back(
-        fmt::format("{}: the uncorrected choice is not seen to be violated", one.name));
+    failures.push_back(fmt::format(
+        "{}: the uncorrected choice is not violated in more than delta of the draws", one.name));
   if (one.expected > 0) {
     const double rate = static_cast<double>(ours.violations) / one.draws;
     if (rate < 0.3 * one.plan.delta || rate > one.plan.delta)
@@ -137,7 +138,7 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
           fmt::format("{}: violated in {:.2f} % of the draws, not in 0.3 delta to "
                       "delta of them",
                       one.name, 100 * rate));
-    // At 99.9 % on either side, so that one seed in 500 fails for nothing.
+    // Each side is tested at 99.9 %, so one seed in 500 fails although nothing is wrong.
     if (one.expected < clopper_pearson_lower(ours.violations, one.draws, 0.001) ||
         one.expected > clopper_pearson_upper(ours.violations, one.draws, 0.001))
       failures.push_back(fmt::format("{}: expected {:.2f} % violations, outside the interval",
@@ -149,7 +150,7 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
 int run_all(const Flags& flags) {
   const std::vector<Case> all = cases(flags);
   fmt::print(
-      "{} draws a case, seed {}. All figures in %; [ ] holds the 99 % bound on either side.\n"
+      "{} draws per case, seed {}. All figures in %; [ ] are the lower and upper 99 % bounds.\n"
       "{:<33}{:>6}{:>12}{:>8}{:>6}{:>33}{:>18}{:>18}\n"
       "{:<33}{:>6}{:>12}{:>8}{:>6}{:>9}{:>16}{:>8}{:>10}{:>8}{:>10}{:>8}\n",
       flags.draws, flags.seed, "", "", "images", "", "", "guarantee()", "Hoeffding", "uncorrected",
@@ -173,13 +174,13 @@ int main(int argc, char** argv) {
   CLI::App app("Tests the guarantee against populations whose rates are known.");
   app.add_option("--logits", flags.logits,
                  "Saved logits to draw from with replacement (offramp test --save-logits)");
-  app.add_option("--costs", flags.costs, "Their relative cost of each exit; default k / K")
+  app.add_option("--costs", flags.costs, "Relative cost of each exit of --logits; by default k / K")
       ->delimiter(',');
   app.add_option("--draws", flags.draws,
-                 "Draws a case; at the boundary ten times as many, at least 10,000")
+                 "Draws per case; the boundary case has ten times as many, at least 10,000")
       ->check(CLI::Range(100, 1000000))
       ->capture_default_str();
-  app.add_option("--seed", flags.seed, "Of all that is drawn")->capture_default_str();
+  app.add_option("--seed", flags.seed, "Seed of the draws")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
     return run_all(flags);

@@ -17,7 +17,7 @@
 namespace offramp::trials {
 namespace {
 
-// One kind of image: the logits of its exits are appended exit by exit when all are known.
+// One kind of image of a population.
 struct Kind {
   double probability;
   std::int64_t label;
@@ -73,10 +73,10 @@ Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom&
   return drawn;
 }
 
-// A policy's answers on the whole population, and what thresholds do there.
+// Computes the exact rates and costs of thresholds on the whole population.
 class Truth {
  public:
-  // @param good  [K, M] of the judgements
+  // @param good  returns [K, M], which is 1 where stopping is good
   Truth(const Population& population, const Policy& policy,
         std::vector<std::uint8_t> (*good)(const Judgements&, const LogitsView&))
       : population_(population),
@@ -84,7 +84,7 @@ class Truth {
         good_(good(judged_, population.view())) {}
 
   struct Sums {
-    double not_good = 0, cost = 0;  // rate, mean
+    double not_good = 0, cost = 0;  // rate of images whose answer is not good; mean relative cost
   };
   Sums of(const Thresholds& thresholds) const {
     const auto images = static_cast<std::size_t>(judged_.images);
@@ -116,7 +116,7 @@ std::vector<std::uint8_t> harmless(const Judgements& judged, const LogitsView& v
   return harmless_table(judged, view.labels, label_free);
 }
 
-// How many of the drawn images each policy of the path harms.
+// Counts the drawn images that each policy of the path harms.
 std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
                                        const Drawn& images, const Population& population,
                                        bool label_free) {
@@ -159,7 +159,7 @@ Population correlated_exits() {
           for (int k = 0; k < kExits; ++k) {
             double lead = 8 * (kReach[k] - difficulty) + ((signs >> k & 1) != 0 ? 0.8 : -0.8);
             if (trap && k + 1 < kExits) lead = -(0.5 + 5 * (1 - difficulty));
-            // The other classes lie behind, each by its own, so that nothing ties.
+            // The other classes have lower and different logits, so that there are no ties.
             std::vector<float> z = {-3, -3.25f, -3.5f, -3.75f, -4};
             z[static_cast<std::size_t>(label)] = static_cast<float>(lead / 2);
             z[static_cast<std::size_t>(rival)] = static_cast<float>(-lead / 2);
@@ -184,11 +184,11 @@ Population two_scores(double rate) {
       kinds.push_back(std::move(kind));
     }
   };
-  add(rate, -4, 3);       // sure and wrong
-  add(0.5 - rate, 4, 3);  // sure and right
-  add(0.2, -0.5, 3);      // unsure and wrong
-  add(0.25, 0.5, 3);      // unsure and right
-  add(0.05, 0.5, -3);     // the last exit errs as well
+  add(rate, -4, 3);       // exit 1: high score and wrong
+  add(0.5 - rate, 4, 3);  // exit 1: high score and correct
+  add(0.2, -0.5, 3);      // exit 1: low score and wrong
+  add(0.25, 0.5, 3);      // exit 1: low score and correct
+  add(0.05, 0.5, -3);     // exit 1: low score and correct; the last exit is wrong
   return population_of(kinds, {0.4, 1});
 }
 
@@ -216,7 +216,8 @@ Population independent_exits() {
 
 Population pool_of(const LogitsView& saved, std::vector<double> costs) {
   if (costs.size() != static_cast<std::size_t>(saved.exits))
-    throw Error("{} costs do not fit {} exits", costs.size(), saved.exits);
+    throw Error("--costs: got {} values, expected one for each of {} exits", costs.size(),
+                saved.exits);
   Population result{saved.exits, saved.classes, {}, {}, {}, std::move(costs)};
   result.logits.assign(saved.logits.begin(), saved.logits.end());
   result.labels.assign(saved.labels.begin(), saved.labels.end());
@@ -236,7 +237,7 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
     const Truth truth(population, policy, plan.label_free ? harmless<true> : harmless<false>);
     const auto result_of = [&](const Thresholds& thresholds) -> Result {
       const Truth::Sums sums = truth.of(thresholds);
-      // The sum of what is epsilon may be above it.
+      // A rate of exactly epsilon may be slightly above it after rounding.
       return {sums.not_good > plan.epsilon * (1 + 1e-9), 1 - sums.cost};
     };
     const CertificationResult found =
@@ -295,7 +296,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     };
     const Chosen chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
                                             least / static_cast<double>(tune_images));
-    // As far along the path as the images it was laid on allow.
+    // The last policy of the path within the drop, on the images that the path was chosen on.
     CrossFittedPath path;
     path.fitted = tally_along(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));

@@ -4,8 +4,8 @@
     bench/models/card.py models/cifar10-3-exits.safetensors --data data                     # all but speed
     bench/models/card.py models/cifar10-3-exits.safetensors --data data --tables speed      # on a quiet machine
 
-Every figure is executed by the program itself: `offramp test`, `data export --corrupt`, `bench`. The test images decide
-nothing. --plain PLAIN.safetensors holds the policy against the plain network on the same images.
+Every figure comes from a run of the program: `offramp test`, `data export --corrupt` and `bench`. The test images are
+not used to choose anything. --plain PLAIN.safetensors compares the policy with the plain network on the same images.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def spoiled(flags):
             result = test(flags, source)
             policy = result["policy"]
             if policy is None:
-                raise SystemExit(f"{flags.model}: has no policy; offramp calibrate chooses one")
+                raise SystemExit(f"{flags.model}: the model has no policy; run offramp calibrate")
             drift = policy["drift"] or {"flag": "unknown", "distance": float("nan")}
             flag = "**drifted**" if drift["flag"] == "drifted" else drift["flag"]
             row(f"`{name}`" if name else "as they are",
@@ -140,7 +140,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--data", required=True, help="the data set it was trained on")
     parser.add_argument("--offramp", default="build/release/offramp", type=pathlib.Path)
-    parser.add_argument("--plain", help="the plain network to hold the policy against")
+    parser.add_argument("--plain", help="the plain network to compare the policy with")
     parser.add_argument("--tables", nargs="+", default=["accuracy", "overthinking", "spoiled"], choices=list(TABLES))
     flags = parser.parse_args()
     flags.results = {}

@@ -1,6 +1,7 @@
-// Times a full sweep: 4 criteria × 4 ensembles × 1,000 thresholds, chosen and replayed on the same
-// logits by the functions that `offramp test --sweep` calls. Temperatures and weights are given,
-// not fitted. Ends with status 1 where the peak of the resident memory is above twice the logits.
+// Times a full sweep of 4 criteria × 4 ensembles × 1,000 thresholds, chosen and replayed on the
+// same logits by the functions that `offramp test --sweep` calls. Temperatures and weights are
+// given, not fitted. It ends with status 1 if the peak of the resident memory is above twice the
+// size of the logits.
 //
 //   sweep_bench [exits images classes threads rounds], by default 8 50000 100 0 (all cores) 5
 #include <fmt/format.h>
@@ -27,7 +28,7 @@ constexpr std::array kEnsembles = {Ensemble::off, Ensemble::mean, Ensemble::geom
                                    Ensemble::weighted};
 constexpr int kThresholds = 1000;
 
-// Later exits put the label further ahead; the noise is about normal.
+// The logit of the label is larger at later exits; the noise is roughly normal.
 std::vector<float> plausible_logits(int exits, std::span<const std::int64_t> labels, int classes) {
   std::vector<float> logits;
   logits.reserve(static_cast<std::size_t>(exits) * labels.size() *

@@ -1,12 +1,13 @@
-// How deadlines are kept: images one at a time, each with a time of its own, on a ResNet-18 (cifar
-// stem, 32x32, two early exits with spp heads, random weights) that would always go to the last
-// exit.
+// Measures how well deadlines are met. Images are classified one at a time, each with a deadline,
+// by a ResNet-18 (cifar stem, 32x32, two early exits with spp heads, random weights) that without a
+// deadline always goes to the last exit.
 //
 //   deadline_bench [width 64] [images 2000]
 //
 // Deadlines lie between the median times of the exits. "late" is the share of images whose answer
-// came after it, "by" how late those were (median, worst); nothing can be done about a deadline
-// shorter than exit 1, so there is none here. Decoding is left out: images are the network's input.
+// came after the deadline, "by" how late those answers were (median, worst). No deadline is shorter
+// than the time of exit 1, which cannot be met. Times exclude decoding: images are given as the
+// network's input.
 #include <fmt/format.h>
 
 #include <algorithm>

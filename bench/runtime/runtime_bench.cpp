@@ -1,13 +1,14 @@
-// The runtime on a plain ResNet-18 (cifar stem, 32x32, random weights) beside the sum of its bare
-// convolutions, measured in turns in one run; exit decisions; what was compiled.
+// Compares the time of a plain ResNet-18 (cifar stem, 32x32, random weights) with the sum of its
+// bare convolutions, measured alternately in one run. Also times exit decisions and prints the
+// compiled operations.
 //
 //   runtime_bench [width] [--ops] [--profile] [--model FILE] [--precision f32|bf16|int8]
 //
-// --ops lists the operations with implementation and layout; --profile times each convolution in
-// its network and bare; --model takes the network, the weights and the shares of images that leave
-// at each exit of a model with a policy for the adaptive run. "1x2": one stream, two threads in
-// every operation. "2x1": two streams on a thread each. Times are medians and leave out decoding. A
-// bare convolution runs again and again on the same memory.
+// --ops lists the operations with implementation and layout. --profile times each convolution in
+// its network and bare. --model uses the network, the weights and the shares of images per exit of
+// a model with a policy for the adaptive run. "1x2" is one stream with two threads in every
+// operation; "2x1" is two streams with one thread each. Times are medians and exclude decoding. A
+// bare convolution runs repeatedly on the same memory.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -48,7 +49,7 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Median time of a call, over about `budget` seconds.
+/// Returns the median time of a call in seconds, measured for about `budget` seconds.
 template <typename F>
 double time_of(const F& call, double budget = 0.5) {
   for (int i = 0; i < 2; ++i) call();
@@ -69,8 +70,9 @@ Graph network(int width, std::vector<std::string> exits, const std::string& head
   return build_network(spec);
 }
 
-/// Makes calls on several threads at once, which wait for each other before and after. The caller
-/// is one of them: OpenMP's threads of another caller would compete for the cores.
+/// Runs a function on several threads at once, which start together and wait for each other at the
+/// end. The calling thread is one of them, because OpenMP threads of an idle caller would compete
+/// for the cores.
 class Team {
  public:
   explicit Team(int members) : meeting_(members) {
@@ -112,7 +114,7 @@ struct Aligned {
   std::unique_ptr<std::byte, void (*)(void*)> memory;
 };
 
-/// One convolution of a compiled segment on memory of its own.
+/// One convolution of a compiled segment, with its own memory.
 struct Bare {
   Bare(const CompiledSegment& segment, const Step& step)
       : src(bytes(segment, step.srcs[0])),
@@ -128,7 +130,7 @@ struct Bare {
   std::unique_ptr<BoundOperation> bound;
 };
 
-/// A network with its weights, and what int8 needs to know of it.
+/// A network with its weights, and its activation ranges for int8.
 struct Subject {
   Subject(Graph network, Tensors tensors) : graph(std::move(network)), weights(std::move(tensors)) {
     if (has_instructions_for(Precision::int8))
@@ -152,7 +154,7 @@ struct Subject {
   Ranges ranges;
 };
 
-/// Those that were asked for and that this CPU has instructions for.
+/// Returns the requested precisions that this CPU has instructions for.
 std::vector<Precision> precisions(const std::string& only) {
   std::vector<Precision> all = {Precision::f32, Precision::bf16, Precision::int8};
   std::erase_if(all, [&](Precision precision) {
@@ -208,7 +210,7 @@ void compare_with_convolutions(const Subject& subject, Precision precision, int 
   std::fflush(stdout);
 }
 
-/// Every convolution's time in its network and bare, for one image.
+/// Prints the time of every convolution in its network and bare, for one image.
 void profile(const Subject& subject, Precision precision, int threads_each) {
   const auto compiled = subject.compiled(precision, 1, threads_each);
   const CompiledSegment& segment = compiled->stages[0].sizes[0];
@@ -249,21 +251,21 @@ void time_predictor(const Subject& subject, Precision precision, int images) {
   std::fflush(stdout);
 }
 
-/// Head, softmax and criterion of one image on one thread.
+/// Times head, softmax and criterion for one image on one thread.
 void time_decisions(int width, Precision precision, const std::string& head) {
   const Subject subject(network(width, {"2", "4"}, head));
   const auto compiled = subject.compiled(precision, 1, 1);
   const OmpThreads threads(1);
   Workspace workspace(compiled);
   Policy policy = never_stop(3);
-  policy.criterion = Criterion::entropy;  // the one that costs most
-  policy.thresholds = {2.0f, 2.0f};       // asked for, and never reached
+  policy.criterion = Criterion::entropy;  // the most expensive criterion
+  policy.thresholds = {2.0f, 2.0f};       // scores are compared with them but never reach them
   Opinion opinion;
   for (std::size_t stage = 0; stage < 2; ++stage) {
     std::vector<double> times;
     int stopped = 0;
     for (int i = 0; i < 300; ++i) {
-      workspace.run_body(stage, 0, 0);  // the feature is where it is when it has just been computed
+      workspace.run_body(stage, 0, 0);  // so that the feature is in the cache, as in a real run
       const auto start = Clock::now();
       workspace.run_head(stage, 0, 0);
       stopped +=
@@ -275,9 +277,10 @@ void time_decisions(int width, Precision precision, const std::string& head) {
   }
 }
 
-/// Images leaving at random in given shares, beside what the segments' and heads' own times
-/// promise for as many. Both threads work on their own images throughout.
-/// @param shares  [K] of images that leave at an exit
+/// Times a run in which images exit at random with given shares, and compares it with the sum of
+/// the times of the segments and heads that these images need. Each of two threads processes its
+/// own images.
+/// @param shares  [K] share of the images that take each exit
 void time_adaptive(const Subject& subject, std::span<const double> shares, Precision precision,
                    int batch) {
   constexpr int kImages = 1000;
@@ -320,20 +323,21 @@ void time_adaptive(const Subject& subject, std::span<const double> shares, Preci
   }
   const double promise = median(promises), time = median(times);
   fmt::print(
-      "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of what the "
-      "segments promise\n",
+      "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of the speed of the "
+      "segments alone\n",
       to_string(precision), kImages, batch, kImages / time, promise / time);
   std::fflush(stdout);
 }
 
-/// With the shares that its policy was seen to have.
+/// Runs time_adaptive with the shares per exit that the model file stores for its policy.
 void time_model(const std::string& path, const std::vector<Precision>& precisions) {
   ModelFile model = load_model(path);
   if (!model.policy || !model.policy->seen)
-    throw Error("{}: has no policy with the shares that left at each exit", path);
+    throw Error("{}: the model has no policy with shares of images per exit; run offramp calibrate",
+                path);
   const std::vector<double> shares = model.policy->seen->shares;
   const Subject subject(std::move(model.graph), std::move(model.weights));
-  fmt::print("{}: {:.3f} of the images leave at its exits\n", path, fmt::join(shares, ", "));
+  fmt::print("{}: shares of the images per exit: {:.3f}\n", path, fmt::join(shares, ", "));
   for (const Precision precision : precisions)
     for (const int batch : {1, 8, 32}) time_adaptive(subject, shares, precision, batch);
 }

@@ -1,20 +1,21 @@
-// How one session uses all cores: a batch in one call, and a stream, against separate sessions on
-// separate threads.
+// Compares one session that uses all cores, for a batch in one call and for a stream, with separate
+// sessions on separate threads.
 //
 //   session_bench MODEL FOLDER [images 2000] [rounds 21] [threads 0: one for each core]
 //
 // FOLDER holds JPEG files, at any depth; the first `images` in the order of their paths are
 // classified, once as decoded pixels and once as JPEG bytes:
 //
-//   separate   threads, each with a session of its own on a model opened with one thread; each
-//              classifies its part of the images in one call
+//   separate   several threads, each with its own session of a model opened with one thread; each
+//              classifies its share of the images in one call
 //   one call   one session of a model opened with all threads; one call with all images
 //   stream     one session of the same model; every image is pushed, then the stream is flushed
 //
-// The answers are compared to the bit before anything is timed. A round times each once, in turns;
-// reported are medians over the rounds, and the median of the ratios within a round, which are
-// timed under the same load of the machine: below 1 is slower than separate sessions. CPU time is
-// that of all threads together; on a machine that is not quiet it says more than the clock.
+// Before anything is timed, all answers are checked to be bit-equal. A round times each of the
+// three once. The output has the medians over the rounds, and the median of the ratios within a
+// round, whose times are measured under the same load of the machine; a ratio below 1 is slower
+// than separate sessions. CPU time is the sum over all threads; on a busy machine it is more
+// reliable than wall-clock time.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -48,7 +49,7 @@ std::vector<std::vector<std::byte>> read_images(const std::filesystem::path& fol
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
     if (entry.path().extension() == ".jpg") paths.push_back(entry.path());
   std::ranges::sort(paths);
-  // Classes are folders: the images are taken evenly from all of them.
+  // Each class is a folder, so taking images at even distances takes some from every class.
   std::vector<std::vector<std::byte>> files;
   count = std::min(count, paths.size());
   for (std::size_t i = 0; i < count; ++i)
@@ -56,7 +57,7 @@ std::vector<std::vector<std::byte>> read_images(const std::filesystem::path& fol
   return files;
 }
 
-/// Sessions on a thread each.
+/// Sessions that each run on their own thread.
 class Separate {
  public:
   Separate(const std::filesystem::path& path, int threads)

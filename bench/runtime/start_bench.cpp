@@ -1,15 +1,15 @@
-// From the start of a program to its first answer: what an application waits for that loads a model
-// and classifies one image, and the memory it took.
+// Measures the time from the start of a program to its first answer, for an application that loads
+// a model and classifies one image, and the memory that it uses.
 //
 //   start_bench [--width 64] [--file f32|bf16|int8] [--precision auto] [--runs 15] [--batch 1]
 //
 // A ResNet-18 (cifar stem, 32x32, two early exits with spp heads, random weights) is saved in the
-// given precision (int8: a deployment file, as "offramp quantize" writes it); then this program is
-// started again and again, each time to load the file (warm in the page cache) and run one image to
-// the last exit on one thread. "total" is from before the start of the process, its shared
-// libraries included, to the answer in its parent's hands; "load" and "first" are the parts that
-// are the library's. With a batch above 1, "first" is that batch. Memory is the peak of the
-// resident set.
+// given precision (int8: a deployment file, as "offramp quantize" writes it). Then this program is
+// started repeatedly as a child process, each time to load the file, which is in the page cache,
+// and to run one image to the last exit on one thread. "total" is the time from before the start of
+// the process, including its shared libraries, until the parent has received the answer. "load" and
+// "first" are the times of loading the model and of the first classification; with a batch above 1,
+// "first" is that of the first batch. Memory is the peak of the resident set.
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -51,7 +51,7 @@ HostTensor in_bf16(const HostTensor& tensor) {
   return result;
 }
 
-/// @return bytes of its weights
+/// Writes a model file with random weights. @return the size of the weights in bytes
 std::size_t write_model(const std::string& path, int width, const std::string& precision) {
   NetworkSpec spec;
   spec.options.width = width;
@@ -65,7 +65,7 @@ std::size_t write_model(const std::string& path, int width, const std::string& p
   model.loss_weights = {1, 1, 1};
   if (precision == "int8") {
     model = quantised_to_int8(model, random_images(model.graph, 16, 1), 1);
-    model.deployment->measured.images = 1;  // within its bounds: it runs by itself
+    model.deployment->measured.images = 1;  // so that int8 counts as measured and `auto` may use it
   }
   save_model(path, model);
   std::size_t bytes = 0;
@@ -74,7 +74,7 @@ std::size_t write_model(const std::string& path, int width, const std::string& p
   return bytes;
 }
 
-/// Peak of the resident set, in MB.
+/// Returns the peak of the resident set in MB.
 double peak_mb() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -103,7 +103,7 @@ int child(const char* path, const char* precision, int batch) {
 
 Run run_child(const std::string& path, const std::string& precision, const std::string& batch) {
   int ends[2];
-  if (::pipe(ends) != 0) throw Error("no pipe: {}", std::strerror(errno));
+  if (::pipe(ends) != 0) throw Error("cannot create a pipe: {}", std::strerror(errno));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
@@ -126,7 +126,7 @@ Run run_child(const std::string& path, const std::string& precision, const std::
   int exit = 0;
   if (got <= 0 || std::sscanf(text, "%d %lg %lg %lg %lg", &exit, &run.load, &run.first,
                               &run.idle_mb, &run.peak_mb) != 5)
-    throw Error("the child did not answer");
+    throw Error("the child process ended without a result");
   return run;
 }
 

@@ -17,7 +17,8 @@
 namespace offramp::detail {
 namespace {
 
-/// The path without "." parts. @throws Error if it is absolute, climbs or is too long
+/// Returns the path without "." components.
+/// @throws Error if the path is absolute, contains ".." or is too long
 std::string safe_path(std::string_view path) {
   constexpr std::size_t kLongest = 4096;
   if (path.size() > kLongest) {
@@ -31,7 +32,7 @@ std::string safe_path(std::string_view path) {
     rest.remove_prefix(std::min(rest.size(), part.size() + 1));
     if (part.empty() || part == ".") continue;
     if (part == "..") {
-      throw Error("entry {}: leaves the archive's folder with \"..\"", quote(path));
+      throw Error("entry {}: the path leads outside the archive with \"..\"", quote(path));
     }
     if (!result.empty()) result += '/';
     result += part;
@@ -39,13 +40,14 @@ std::string safe_path(std::string_view path) {
   return result;
 }
 
-/// One pass over an archive, entry by entry, watching the limits.
+/// Reads an archive once, entry by entry, and enforces the limits.
 class ArchiveReader {
  public:
   ArchiveReader(const std::filesystem::path& path, const ArchiveLimits& limits)
       : limits_(limits), archive_(archive_read_new()) {
     if (archive_ == nullptr) throw Error("the archive library cannot start");
-    // Named one by one: "all" would include filters that start other programs.
+    // Filters are enabled one by one, because "all" would include filters that start other
+    // programs.
     archive_read_support_filter_gzip(archive_.get());
     archive_read_support_filter_bzip2(archive_.get());
     archive_read_support_filter_xz(archive_.get());
@@ -57,7 +59,7 @@ class ArchiveReader {
     }
   }
 
-  /// Goes to the next entry; false at the end.
+  /// Reads the header of the next entry. @return false at the end of the archive
   bool next() {
     const int status = archive_read_next_header(archive_.get(), &entry_);
     if (status == ARCHIVE_EOF) return false;
@@ -96,9 +98,9 @@ class ArchiveReader {
     return member;
   }
 
-  /// Passes over the entry's content. What a compressed stream unfolds to on the way is counted.
+  /// Skips the content of the current entry. Decompressed bytes count towards the limits.
   void skip() {
-    if (is_zip()) return;  // the next header is found without unfolding this entry
+    if (is_zip()) return;  // libarchive finds the next header without decompressing this entry
     for_each_block([](std::span<const std::byte>) { return true; });
   }
 
@@ -107,7 +109,7 @@ class ArchiveReader {
     const std::uint64_t limit = limits_.max_entry_bytes;
     for_each_block([&](std::span<const std::byte> block) {
       if (block.size() > limit - content.bytes.size()) {
-        content.problem = fmt::format("unfolds to more than the {} bytes allowed", limit);
+        content.problem = fmt::format("decompresses to more than the {} bytes allowed", limit);
         return false;
       }
       content.bytes.insert(content.bytes.end(), block.begin(), block.end());
@@ -142,7 +144,8 @@ class ArchiveReader {
       const int status = archive_read_data_block(archive_.get(), &data, &size, &offset);
       if (status == ARCHIVE_EOF) return;
       if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
-        // An entry of a zip stands alone; behind a broken stream there is nothing more to read.
+        // The entries of a zip are compressed separately, so the others can still be read. After
+        // damage in a compressed tar nothing more can be read.
         if (!is_zip()) throw Error("the archive is damaged: {}", why());
         damage_ = fmt::format("damaged inside the archive: {}", why());
         return;
@@ -165,11 +168,13 @@ class ArchiveReader {
         std::max<la_int64_t>(1, archive_filter_bytes(archive_.get(), -1)));
     const std::uint64_t total = is_zip() ? unfolded_ : std::max(stream, unfolded_);
     if (total > limits_.max_total_bytes) {
-      throw Error("the archive unfolds to more than {} bytes", limits_.max_total_bytes);
+      throw Error("the archive decompresses to more than {} bytes", limits_.max_total_bytes);
     }
     if (total > limits_.ratio_from_bytes && total / file > limits_.max_ratio) {
-      throw Error("the archive unfolds to more than {} times its size: refused as a bomb",
-                  limits_.max_ratio);
+      throw Error(
+          "the archive decompresses to more than {} times its size: refused as a decompression "
+          "bomb",
+          limits_.max_ratio);
     }
   }
 
@@ -181,8 +186,8 @@ class ArchiveReader {
   std::string damage_;
 };
 
-/// Hands what one thread reads to several that work on it; the queue is short, so the archive is
-/// never held in memory.
+/// Passes the files that one thread reads to several worker threads. The queue is short, so that
+/// the whole archive is never in memory.
 class WorkQueue {
  public:
   explicit WorkQueue(const FileTree::Use& use) : use_(use) {
@@ -191,7 +196,8 @@ class WorkQueue {
   }
   ~WorkQueue() { close(); }
 
-  /// False once a worker has failed.
+  /// Adds a file to the queue, and waits while the queue is full.
+  /// @return false if a worker has failed
   bool push(std::size_t index, Content content) {
     constexpr std::size_t kLength = 64;
     constexpr std::size_t kBytes = std::size_t{1} << 26;
@@ -206,7 +212,7 @@ class WorkQueue {
     return true;
   }
 
-  /// Waits for the workers. @throws what one of them has thrown
+  /// Waits until all files are processed. Rethrows the first exception of a worker.
   void finish() {
     close();
     if (failure_ != nullptr) std::rethrow_exception(failure_);
@@ -268,7 +274,7 @@ class ArchiveTree : public FileTree {
       reader.skip();
       if (!member.path.empty()) found.emplace_back(std::move(member), ordinal);
     }
-    // Of two entries with one path the later counts, as when a tar is unpacked.
+    // If several entries have the same path, the last one is used, as when a tar is unpacked.
     std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
       return a.first.path != b.first.path ? a.first.path < b.first.path : a.second > b.second;
     });
@@ -280,7 +286,7 @@ class ArchiveTree : public FileTree {
   }
 
   void read(const std::vector<std::size_t>& wanted, const Use& use) const override {
-    std::vector<std::pair<std::size_t, std::size_t>> order;  // place in the archive, in wanted
+    std::vector<std::pair<std::size_t, std::size_t>> order;  // entry number, index in `wanted`
     for (std::size_t i = 0; i < wanted.size(); ++i) order.emplace_back(ordinals_[wanted[i]], i);
     std::sort(order.begin(), order.end());
     WorkQueue queue(use);
@@ -312,7 +318,7 @@ class ArchiveTree : public FileTree {
  private:
   std::filesystem::path path_;
   ArchiveLimits limits_;
-  std::vector<std::size_t> ordinals_;  // [members] place of each in the archive
+  std::vector<std::size_t> ordinals_;  // [members] entry number of each in the archive, from 0
 };
 
 }  // namespace

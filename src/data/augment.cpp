@@ -36,8 +36,8 @@ void check(const Preprocessing& preprocessing, const Augmentation& augmentation)
   }
 }
 
-// A box of random area and ratio inside the image, as torchvision draws it; where none of ten fits,
-// the largest in the middle that has an allowed ratio.
+// Draws a box of random area and ratio inside the image, as torchvision does. If none of ten drawn
+// boxes fits, the result is the largest centred box with an allowed ratio.
 void draw_resized_crop(KeyedRandom& random, float smallest_area, int height, int width,
                        AugmentationDraw& draw) {
   const float log_ratio = std::log(kSmallestRatio);
@@ -88,7 +88,8 @@ AugmentationDraw Augmenter::draw(std::uint64_t epoch, std::uint64_t image) const
   AugmentationDraw draw;
   draw.height = height_;
   draw.width = width_;
-  // Drawn whether wanted or not, so that one setting does not move another's numbers.
+  // These numbers are drawn even if cutout is off, so that one setting does not change the numbers
+  // that another one draws.
   const auto cutout_row = random.below(static_cast<std::uint64_t>(height_));
   const auto cutout_column = random.below(static_cast<std::uint64_t>(width_));
   const bool flipped_first = KeyedRandom(seed_, image).flip();
@@ -128,7 +129,7 @@ void Augmenter::copy_box(const AugmentationDraw& draw, const std::uint8_t* rgb, 
       begin[0] = red[0], begin[1] = green[0], begin[2] = blue[0];
     }
   };
-  // Columns of the image that the box covers; what is left of it on either side is black.
+  // The box covers columns first … end - 1 of the image; its other columns are black.
   const int first = std::max(draw.left, 0);
   const int end = std::min(draw.left + width_, width_);
   const int black_before = draw.flip ? draw.left + width_ - end : first - draw.left;
@@ -198,7 +199,7 @@ void Augmenter::cut_out(const AugmentationDraw& draw, float* dst) const {
   const int left = std::max(draw.cutout_left, 0);
   const int bottom = std::min(draw.cutout_top + augmentation_.cutout, height_);
   const int right = std::min(draw.cutout_left + augmentation_.cutout, width_);
-  // Normalised, the mean colour is 0.
+  // The mean colour has the normalised value 0.
   for (int y = top; y < bottom; ++y) {
     float* row = dst + static_cast<std::ptrdiff_t>(y) * width_ * 3;
     std::fill(row + static_cast<std::ptrdiff_t>(left) * 3,

@@ -9,45 +9,51 @@
 
 namespace offramp {
 
-/// Random changes to a training image. Off by default.
+/// Settings of the random changes to training images. By default no change is made.
 struct Augmentation {
-  int crop_padding = 0;  ///< random crop after padding each side by this many black (0) pixels
-  bool flip = false;     ///< left-right, every other epoch: both views in any two (Jordan, 2024)
+  int crop_padding = 0;  ///< black pixels added to each side before a random crop; 0: no crop
+  /// Mirrors each image left-right in every other epoch, so that any two successive epochs show
+  /// both views of it (Jordan, 2024).
+  bool flip = false;
   int cutout = 0;  ///< side of a square set to the mean colour; 0: none (DeVries and Taylor, 2017)
-  float resized_crop = 0;  ///< smallest area share of a random resized crop, ratio 3/4 … 4/3; 0:
-                           ///< none (excludes crop_padding)
+  /// Smallest share of the image's area that a random resized crop takes, with a ratio of width to
+  /// height from 3/4 to 4/3; 0: none. It cannot be combined with crop_padding.
+  float resized_crop = 0;
   bool operator==(const Augmentation&) const = default;
 };
 
-/// What is done to one image in one epoch.
+/// The random changes that are made to one image in one epoch.
 struct AugmentationDraw {
-  /// The box of the image that becomes the whole result. A padded crop keeps the image's size and
-  /// reaches outside it, where all is black; a resized crop lies inside and is enlarged.
+  /// The box of the source image that becomes the whole result, in pixels. The box of a padded crop
+  /// has the image's size and may reach outside the image, where pixels are black; the box of a
+  /// resized crop lies inside the image and is enlarged.
   int top = 0, left = 0, height = 0, width = 0;
   bool flip = false;  ///< mirrored left-right, after cropping
-  /// Where the cutout square begins in the result; it may reach outside.
+  /// Upper left corner of the cutout square in the result; the square may reach outside the result.
   int cutout_top = 0, cutout_left = 0;
 
   bool operator==(const AugmentationDraw&) const = default;
 };
 
-/// Augments images of one size and normalises them. One object a thread: it keeps scratch memory.
+/// Augments images of one size and normalises them. An object keeps scratch memory, so each thread
+/// needs its own.
 class Augmenter {
  public:
-  /// @throws UsageError if a setting is out of range, two exclude each other, or the padding is not
-  /// smaller than the image
+  /// @throws UsageError if a setting is out of range, if two settings exclude each other, or if the
+  /// padding is not smaller than the image
   Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation,
             std::uint64_t seed);
 
-  /// Depends on (seed, epoch, image) alone. Whether an image is flipped and where it is cut out
-  /// does not depend on which other changes are on.
+  /// Draws the changes for an image; they depend on (seed, epoch, image) alone. Whether an image is
+  /// flipped and where its cutout lies do not depend on which other changes are enabled.
   /// @param image  the index of the image in its data set
   AugmentationDraw draw(std::uint64_t epoch, std::uint64_t image) const;
 
-  /// Makes a drawn change and normalises. Without any change the values are bit-equal to those of
-  /// `normalise`. Enlarging is bilinear between pixel centres.
-  /// @param rgb  [height, width, 3] of the preprocessing
-  /// @param dst  [height, width, 3] f32 normalised: channels last, as the trainer wants it
+  /// Applies drawn changes to an image and normalises it. Without any change the values are
+  /// bit-equal to those of `normalise`. A resized crop is enlarged with bilinear interpolation
+  /// of pixel centres.
+  /// @param rgb  [height, width, 3], of the size in the preprocessing
+  /// @param dst  [height, width, 3] f32 normalised; channels last, the layout the trainer uses
   void apply(const AugmentationDraw& draw, std::span<const std::uint8_t> rgb, std::span<float> dst);
 
   void operator()(std::span<const std::uint8_t> rgb, std::uint64_t epoch, std::uint64_t image,
@@ -60,7 +66,7 @@ class Augmenter {
   void enlarge_box(const AugmentationDraw& draw, const std::uint8_t* rgb, float* dst);
   void cut_out(const AugmentationDraw& draw, float* dst) const;
 
-  // A pixel of the result lies between two of the source: (1 - share) first + share second.
+  // Linear interpolation of two source positions: (1 - share) * first + share * second.
   struct Between {
     int first = 0, second = 0;
     float share = 0;
@@ -70,8 +76,9 @@ class Augmenter {
   Augmentation augmentation_;
   std::uint64_t seed_;
   int height_, width_;
-  std::array<std::array<float, 256>, 3> normalised_;  // of each pixel value, per channel
-  std::array<float, 3> scale_, shift_;                // the same as a line, for values in between
+  std::array<std::array<float, 256>, 3> normalised_;  // [channel][pixel value] normalised value
+  // Per channel, v * scale_ + shift_ normalises a pixel value v that is not a whole number.
+  std::array<float, 3> scale_, shift_;
   std::vector<Between> columns_;
   std::vector<float> row_;
 };

@@ -38,14 +38,14 @@ struct Layout {
   const std::vector<std::string>& classes;
   std::vector<std::string> train_files, test_files;
   std::int64_t train_images, test_images;  // per file
-  std::size_t label_bytes;                 // the last of them is the label
+  std::size_t label_bytes;                 // before the pixels of a record; the last is the label
 
   std::size_t record_bytes() const { return label_bytes + 3 * kPlane; }
 };
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-/// Files of a tree by their name without folders, at the place where `marker` lies.
+/// Maps the name of each file in the folder of member `marker` to its index in members().
 std::map<std::string, std::size_t, std::less<>> files_beside(const FileTree& tree,
                                                              std::size_t marker) {
   const std::string& path = tree.members()[marker].path;
@@ -60,7 +60,8 @@ std::map<std::string, std::size_t, std::less<>> files_beside(const FileTree& tre
   return files;
 }
 
-/// "train.bin" is anybody's name: CIFAR-100's holds whole records, or "test.bin" lies beside it.
+/// Other data may also have the name "train.bin" or "test.bin". The file counts as CIFAR-100's if
+/// it consists of whole records or if the other of the two files is in the same folder.
 bool is_cifar100(const FileTree& tree, const Member& member, const Layout& layout) {
   if (member.bytes > 0 && member.bytes % layout.record_bytes() == 0) return true;
   const std::string_view name = base_name(member.path);
@@ -76,15 +77,15 @@ void refuse_other_versions(const FileTree& tree) {
     const bool cifar100 = member.path.find("cifar-100") != std::string::npos;
     const char* wanted = cifar100 ? "cifar-100-binary.tar.gz" : "cifar-10-binary.tar.gz";
     if (name == "batches.meta" || (cifar100 && name == "meta")) {
-      throw Error("this is the Python version of CIFAR; take the binary version, {}", wanted);
+      throw Error("this is the Python version of CIFAR; use the binary version, {}", wanted);
     }
     if (name == "batches.meta.mat" || (cifar100 && name == "meta.mat")) {
-      throw Error("this is the Matlab version of CIFAR; take the binary version, {}", wanted);
+      throw Error("this is the Matlab version of CIFAR; use the binary version, {}", wanted);
     }
   }
 }
 
-/// Appends the records of one file to the data set.
+/// Copies the records of one file to images `first`, `first` + 1, … of the data set.
 void append(const Layout& layout, const std::string& file, std::span<const std::byte> bytes,
             std::size_t first, Dataset& dataset) {
   const std::size_t record_bytes = layout.record_bytes();
@@ -93,7 +94,7 @@ void append(const Layout& layout, const std::string& file, std::span<const std::
   for (std::size_t i = 0; i < count; ++i, src += record_bytes) {
     const std::uint8_t label = src[layout.label_bytes - 1];
     if (label >= layout.classes.size()) {
-      throw Error("{}: image {} has label {}, largest is {}", file, i, label,
+      throw Error("{}: image {} has label {}, the largest allowed is {}", file, i, label,
                   layout.classes.size() - 1);
     }
     const std::size_t n = first + i;
@@ -110,7 +111,8 @@ void append(const Layout& layout, const std::string& file, std::span<const std::
 
 LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, Part part) {
   const auto files = files_beside(tree, marker);
-  // Both parts are looked at, whichever is asked for: half an archive is a wrong archive.
+  // The files of both parts are checked, whichever part is loaded, so that an incomplete copy of
+  // the data set is refused.
   std::vector<std::size_t> wanted;
   const auto check = [&](const std::vector<std::string>& names, std::int64_t images, bool take) {
     const auto size = static_cast<std::uint64_t>(images) * layout.record_bytes();
@@ -120,7 +122,7 @@ LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, 
       const Member& member = tree.members()[found->second];
       if (!member.problem.empty()) throw Error("{}: {}", name, member.problem);
       if (member.bytes != size) {
-        throw Error("{}: {} bytes, {} expected", name, member.bytes, size);
+        throw Error("{}: the file has {} bytes, expected {}", name, member.bytes, size);
       }
       if (take) wanted.push_back(found->second);
     }
@@ -146,7 +148,7 @@ LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, 
   tree.read(wanted, [&](std::size_t i, const Content& content) {
     if (!content.problem.empty()) throw Error("{}: {}", names[i], content.problem);
     if (content.bytes.size() != per_file * layout.record_bytes()) {
-      throw Error("{}: {} bytes, {} expected", names[i], content.bytes.size(),
+      throw Error("{}: the file has {} bytes, expected {}", names[i], content.bytes.size(),
                   per_file * layout.record_bytes());
     }
     append(layout, names[i], content.bytes, i * per_file, dataset);

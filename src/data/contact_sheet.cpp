@@ -16,8 +16,8 @@ constexpr int kTextHeight = kCharacterHeight * kTextScale;
 constexpr int kRow = kTextHeight + kCell + 3 * kGap;
 constexpr std::size_t kMaxClasses = 100;
 
-/// The image in the middle of a cell; small ones enlarged by whole pixels, so that they show what a
-/// network sees.
+/// Scales an image to fit a cell. A small image is enlarged by a whole factor without
+/// interpolation, so that the cell shows the pixels that the network receives.
 Image fit_to_cell(std::span<const std::uint8_t> rgb, int width, int height) {
   Image image{width, height, {rgb.begin(), rgb.end()}};
   const int longer = std::max(width, height);

@@ -4,8 +4,9 @@
 
 namespace offramp {
 
-/// Draws a row of images for each class, the first 100 classes at most, with the class's name over
-/// it. The images are spread evenly over each class, scaled to a cell of 64 pixels, aspect kept.
+/// Draws a row of images for each of the first 100 classes, with the class's name above the row.
+/// The images are taken at even distances from the images of the class; each is scaled to fit a
+/// cell of 64x64 pixels with its aspect ratio kept.
 Image contact_sheet(const Dataset& dataset, int images_per_class = 12);
 
 }  // namespace offramp

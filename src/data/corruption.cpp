@@ -17,7 +17,7 @@ namespace {
 struct Entry {
   std::string_view name;
   CorruptionKind kind;
-  std::array<double, 5> strengths;  // of make_cifar_c.py
+  std::array<double, 5> strengths;  // per severity, from make_cifar_c.py
 };
 constexpr std::array<Entry, 4> kEntries = {{
     {"gaussian_noise", CorruptionKind::gaussian_noise, {0.04, 0.06, 0.08, 0.09, 0.10}},
@@ -26,13 +26,14 @@ constexpr std::array<Entry, 4> kEntries = {{
     {"contrast", CorruptionKind::contrast, {0.75, 0.5, 0.4, 0.3, 0.15}},
 }};
 
-/// [height, width, 3] in [0, 1], once clamped.
+/// Pixel values [height, width, 3]; 0 is black and 1 is full intensity. They may leave [0, 1] until
+/// they are clamped.
 using Values = std::vector<double>;
 
 void add_noise(Values& values, double deviation, std::uint64_t seed) {
   KeyedRandom random(seed, 0);
   for (std::size_t i = 0; i < values.size(); i += 2) {
-    // Box and Muller: two normal numbers from two uniform ones.
+    // The Box-Muller transform makes two normal numbers from two uniform ones.
     const double radius = std::sqrt(-2 * std::log(1 - static_cast<double>(random.uniform())));
     const double angle = 2 * std::numbers::pi * static_cast<double>(random.uniform());
     values[i] += deviation * radius * std::cos(angle);
@@ -40,7 +41,8 @@ void add_noise(Values& values, double deviation, std::uint64_t seed) {
   }
 }
 
-/// [2 r + 1] of sum 1; cut off at four deviations, as SciPy does.
+/// Returns a Gaussian kernel [2 * radius + 1] with sum 1. It ends at four standard deviations, as
+/// in SciPy.
 std::vector<double> gaussian(double deviation) {
   const int radius = static_cast<int>(4 * deviation + 0.5);
   std::vector<double> kernel;
@@ -51,7 +53,8 @@ std::vector<double> gaussian(double deviation) {
   return kernel;
 }
 
-/// Along lines of `count` values, `stride` apart; beyond the ends the last value goes on.
+/// Convolves `count` values that lie `stride` apart with the kernel. The first and the last value
+/// are repeated beyond the ends.
 void blur_line(std::span<double> line, std::size_t count, std::size_t stride,
                std::span<const double> kernel) {
   const auto last = static_cast<std::ptrdiff_t>(count) - 1;
@@ -78,7 +81,8 @@ void blur(Values& values, std::size_t width, std::size_t height, double deviatio
   }
 }
 
-/// HSV's value is the largest of the three; hue and saturation stay when all are scaled alike.
+/// Adds `by` to the V of HSV, which is the largest of the three channels. Scaling all channels by
+/// one factor keeps hue and saturation.
 void brighten(Values& values, double by) {
   for (std::size_t i = 0; i < values.size(); i += 3) {
     const std::span pixel(values.data() + i, 3);
@@ -105,7 +109,7 @@ Corruption parse_corruption(const std::string& text) {
   if (entry == kEntries.end()) {
     std::string known;
     for (const Entry& one : kEntries) known += (known.empty() ? "" : ", ") + std::string(one.name);
-    throw UsageError("unknown corruption \"{}\"; known are: {}", name, known);
+    throw UsageError("unknown corruption \"{}\"; expected one of {}", name, known);
   }
   const std::string severity = colon == text.npos ? "" : text.substr(colon + 1);
   if (severity.size() != 1 || severity[0] < '1' || severity[0] > '5')

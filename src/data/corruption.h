@@ -7,12 +7,12 @@
 
 namespace offramp {
 
-/// Ways to spoil an image, with the severities of CIFAR-10-C (Hendrycks and Dietterich, 2019).
+/// Kinds of image corruption, with the severities of CIFAR-10-C (Hendrycks and Dietterich, 2019).
 enum class CorruptionKind {
-  gaussian_noise,  ///< independent in every value
-  gaussian_blur,   ///< the width is in pixels, whatever the image's size
-  brightness,      ///< added to the value of HSV
-  contrast,        ///< distance from each channel's mean
+  gaussian_noise,  ///< adds independent normal noise to every value
+  gaussian_blur,   ///< blurs by a width in pixels that does not depend on the image's size
+  brightness,      ///< adds a constant to the V of HSV
+  contrast,        ///< scales the distance of each value from its channel's mean
 };
 
 struct Corruption {
@@ -20,10 +20,13 @@ struct Corruption {
   int severity = 1;  ///< 1 … 5
 };
 
-/// Reads "gaussian_noise:3". @throws UsageError without a place
+/// Parses "<kind>:<severity>", for example "gaussian_noise:3".
+/// @throws UsageError if the kind is unknown or the severity is not 1 to 5; the message names no
+/// file or flag, which the caller adds
 Corruption parse_corruption(const std::string& text);
 
-/// @param seed  of the noise; the same numbers whatever the kind and severity
+/// Returns a corrupted copy of an image.
+/// @param seed  seed of the noise; the random numbers do not depend on the severity
 Image corrupt(const Image& image, const Corruption& corruption, std::uint64_t seed);
 
 }  // namespace offramp

@@ -20,9 +20,10 @@ struct Dataset {
   std::vector<std::string> classes;
   std::vector<std::uint8_t> pixels;  ///< [N, height, width, 3]
   std::vector<std::int64_t> labels;  ///< [N] in 0 … classes - 1
-  std::vector<std::string>
-      names;  ///< [N] where each image came from: "train/cat/0001.jpg", "data_batch_1.bin#7"
-  std::vector<std::uint64_t> hashes;  ///< [N] see image_hash
+  /// [N] the file each image was read from: "train/cat/0001.jpg", or "data_batch_1.bin#7" for image
+  /// 7 of a file that holds many.
+  std::vector<std::string> names;
+  std::vector<std::uint64_t> hashes;  ///< [N] image_hash of each image
 
   std::int64_t size() const { return static_cast<std::int64_t>(labels.size()); }
   std::span<const std::uint8_t> image(std::int64_t index) const {
@@ -31,12 +32,13 @@ struct Dataset {
   }
 };
 
-/// The first 64 bits (big-endian) of the SHA-256 of width, height (as 32-bit little-endian) and
-/// pixels: the identity of an image in provenance, whatever file it came from. Taken of the
-/// decoded, upright image before any resizing, so it does not depend on the size a network wants.
+/// Returns the first 64 bits (big-endian) of the SHA-256 of width, height (both as 32-bit
+/// little-endian) and pixels. The hash identifies an image in a model's provenance, whichever file
+/// the image came from. It is computed on the decoded, upright image before any resizing, so it
+/// does not depend on the input size of a network.
 std::uint64_t image_hash(int width, int height, std::span<const std::uint8_t> rgb);
 
-/// An image that could not be used.
+/// An image that was left out of a data set, and why.
 struct SkippedImage {
   std::string name;
   std::string reason;
@@ -45,17 +47,18 @@ struct SkippedImage {
 enum class Part { train, test };
 
 struct LoadOptions {
-  /// Network input size; 0: the images' own size if they all agree, else UsageError asks for a
-  /// size.
+  /// Size of the network's input in pixels. 0: the size of the images if all have the same size;
+  /// otherwise load_data throws a UsageError that asks for a size.
   int height = 0;
   int width = 0;
   Fit fit = Fit::squeeze;
-  std::uint64_t seed =
-      1;  ///< of synthetic images and of the train/test split of one unsplit folder
+  /// Seed of synthetic images, and of the train/test split of a folder that is not split into
+  /// parts.
+  std::uint64_t seed = 1;
   int synthetic_train = 8000, synthetic_test = 2000;  ///< number of synthetic images
 };
 
-/// The sizes of images as they came, before resizing.
+/// The smallest and the largest width and height of the images before resizing, in pixels.
 struct SizeRange {
   int min_width = 0, max_width = 0;
   int min_height = 0, max_height = 0;
@@ -66,45 +69,49 @@ struct SizeRange {
 
 struct LoadedData {
   Dataset dataset;
-  std::string source;  ///< for people and provenance: "CIFAR-10 (binary)", "IDX", "image folder",
-                       ///< "synthetic, seed 1"
-  std::vector<SkippedImage> skipped;  ///< damaged or misplaced images, left out
+  /// The kind of source, for output and provenance: "CIFAR-10 (binary)", "IDX", "image folder",
+  /// "synthetic, seed 1".
+  std::string source;
+  std::vector<SkippedImage> skipped;  ///< damaged or misplaced images, which were left out
   SizeRange sizes;
 };
 
 /// Loads the training or the test images of a source:
-/// - "synthetic", "synthetic:SEED" or "synthetic:SEED:CLASSES" (2 … 20 of them, else 10)
+/// - "synthetic", "synthetic:SEED" or "synthetic:SEED:CLASSES" (CLASSES: 2 to 20, default 10)
 /// - a folder or .tar.gz of the official CIFAR-10 or CIFAR-100 binary archive
-/// - a folder or archive of the four IDX files of MNIST, Fashion-MNIST and their like
-/// - a folder train/<class>/*, test/<class>/* (the latter alone for Part::test; without it val,
-///   valid or validation), or <class>/* (then 1/6 of each class, by seed, is the test part), also
-///   inside one top folder; as a folder or as .tar, .tar.gz, .tar.xz, .zip
+/// - a folder or archive of the four IDX files of MNIST, Fashion-MNIST or a data set like them
+/// - a tree of image files, as a folder or as .tar, .tar.gz, .tar.xz or .zip, also inside one top
+///   folder. Either train/<class>/* and test/<class>/* (test alone is enough for Part::test; val,
+///   valid or validation is used if there is no test), or <class>/*, of which 1/6 of each class,
+///   chosen by seed, is the test part
 /// - a packed file written by write_packed
-/// Classes are in alphabetical order (CIFAR: the official order; IDX: that of the labels). Images
-/// in the order of their names.
-/// @throws Error with path and reason if it is none of these, a class is empty, or nothing can be
-/// read
+/// Classes are in alphabetical order (CIFAR: the official order; IDX: the order of the labels).
+/// Images are in the order of their names.
+/// @throws Error with path and reason if the source is none of these, a class is empty, or no image
+/// can be read
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options);
 
-/// Both parts of a data set at one size, in one file that loads by copying (safetensors inside).
+/// Writes both parts of a data set to one file in the safetensors format. Loading it only copies
+/// pixels: nothing is decoded. @throws Error if the two parts differ in image size or classes
 void write_packed(const std::filesystem::path& path, const LoadedData& train,
                   const LoadedData& test);
 
-/// Which training images are for what; indices into the training part, each increasing.
+/// The use of each training image: increasing indices into the training part.
 struct Splits {
   std::vector<std::int64_t> train, tune, certify;
 };
 
-/// Cuts off, per class, 4 % for tune and 8 % for certify, chosen by seed and by each image's hash
-/// alone: the split of an image does not depend on the order of files. Exact copies of one image
-/// (equal hashes) stay together.
-/// @throws Error if a class has too few images (fewer than 25) to give one to tune
+/// Sets aside 4 % of each class for tune and 8 % for certify. Seed and image hash alone decide
+/// where an image goes, so the split does not depend on the order of files. Exact copies of one
+/// image (equal hashes) stay together.
+/// @throws Error if a class has fewer than 25 images, of which 4 % is one image
 Splits split_training(const Dataset& dataset, std::uint64_t seed);
 
 struct ChannelStatistics {
   std::array<float, 3> mean, std;
 };
-/// Mean and standard deviation per channel of values in [0, 1], over the images given.
+/// Computes mean and standard deviation of each channel over the images given, with pixel values
+/// scaled to [0, 1]. @throws Error if `indices` is empty
 ChannelStatistics channel_statistics(const Dataset& dataset, std::span<const std::int64_t> indices);
 
 }  // namespace offramp

@@ -33,7 +33,7 @@ constexpr Known kKnown[] = {
      "03b5dce01913d631647c71ecec9e9cb8", "OFFRAMP_CIFAR100_URL"},
 };
 
-// Which protocols this URL may be fetched with, as libcurl lists them.
+// Returns the protocol to download this URL with, in the spelling of libcurl.
 std::string allowed_protocol(const std::string& url) {
   const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
   const auto part = [&](CURLUPart which) {
@@ -53,15 +53,15 @@ std::string allowed_protocol(const std::string& url) {
   throw Error("{}: only https:// is allowed", quote(url));
 }
 
-// What one request came to.
+// The result of one HTTP request.
 enum class Outcome {
   complete,
-  lost,         // what came so far is kept, and asking for the rest makes sense
-  unreachable,  // no answer at all
-  restart,      // the part does not fit what the server has
+  lost,         // the connection broke; the bytes received are kept and the rest can be requested
+  unreachable,  // the server did not answer
+  restart,      // the bytes received earlier do not match the server's file
 };
 
-// One request for the rest of the file.
+// One HTTP request for the bytes that are still missing from the file.
 class Request {
  public:
   Request(const std::string& url, PartFile& part, const FetchOptions& options,
@@ -88,7 +88,7 @@ class Request {
                : 1;
   }
 
-  // Exceptions must not pass through libcurl: they wait for run().
+  // Exceptions must not pass through libcurl, so they are stored and rethrown by run().
   template <typename Work>
   bool guarded(const Work& work) {
     try {
@@ -107,7 +107,7 @@ class Request {
   }
   Outcome judge(CURLcode code);
   long status() const;
-  // Where the body of a 206 begins: "Content-Range: bytes <begin>-<end>/<total>".
+  // Returns <begin> of the header "Content-Range: bytes <begin>-<end>/<total>" of a 206 response.
   std::optional<std::int64_t> range_begin() const;
 
   const std::string& url_;
@@ -127,7 +127,7 @@ void Request::set_up(const std::string& protocol) {
   curl_easy_setopt(curl, CURLOPT_URL, url_.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, protocol.c_str());
   curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
-  // This machine is never asked through a proxy.
+  // http:// URLs are on the loopback interface only, which a proxy cannot reach.
   if (protocol == "http") curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
   curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 5L);
@@ -147,7 +147,7 @@ void Request::set_up(const std::string& protocol) {
 Outcome Request::run() {
   if (!curl_) throw Error("{}: libcurl cannot start", url_);
   set_up(allowed_protocol(url_));
-  // As a range, not CURLOPT_RESUME_FROM: that fails where the server sends the whole file.
+  // CURLOPT_RESUME_FROM is not used because it fails if the server sends the whole file.
   const std::string range = fmt::format("{}-", part_.size());
   if (part_.size() > 0) curl_easy_setopt(curl_.get(), CURLOPT_RANGE, range.c_str());
   const CURLcode code = curl_easy_perform(curl_.get());
@@ -192,7 +192,7 @@ bool Request::begin_body() {
 }
 
 bool Request::receive(std::span<const std::byte> bytes) {
-  // The text of an error page is not the file.
+  // The body of an error response is not part of the file.
   if (status() != 200 && status() != 206) return true;
   if (!body_begun_ && !begin_body()) return false;
   body_begun_ = true;
@@ -223,7 +223,7 @@ Outcome Request::judge(CURLcode code) {
     case CURLE_HTTP2_STREAM:
       return Outcome::lost;
     case CURLE_SSL_CONNECT_ERROR:
-      // With a part, TLS has worked before: only this handshake was cut off.
+      // Bytes received earlier prove that TLS works with this server: only this handshake broke.
       if (part_.size() > 0) return Outcome::lost;
       [[fallthrough]];
     default:
@@ -233,7 +233,7 @@ Outcome Request::judge(CURLcode code) {
     case 200:
     case 206:
       if (body_begun_) return Outcome::complete;
-      reason_ = "an empty answer";
+      reason_ = "the server sent an empty response";
       return Outcome::lost;
     case 416:
       if (part_.size() > 0) return Outcome::restart;
@@ -245,7 +245,7 @@ Outcome Request::judge(CURLcode code) {
   }
 }
 
-// Asks until the file is complete; what is complete may still be wrong.
+// Sends requests until the file is complete. The content is not checked here.
 void receive_all(const std::string& url, PartFile& part, const FetchOptions& options,
                  const std::function<void(const FetchProgress&)>& progress) {
   std::int64_t furthest = part.size();
@@ -259,7 +259,8 @@ void receive_all(const std::string& url, PartFile& part, const FetchOptions& opt
     }
     reached = true;
     if (outcome == Outcome::restart) part.clear();
-    // A server that restarts and fails at the same byte for ever makes no headway.
+    // Retries are counted anew only after new bytes, so a server that restarts and fails at the
+    // same byte again and again is given up.
     if (part.size() > furthest) tries = 0;
     furthest = std::max(furthest, part.size());
     if (tries == options.retries) {
@@ -286,7 +287,7 @@ Download known_download(const std::string& name) {
     return {std::string(url), std::string(known.md5),
             std::string(known.url.substr(known.url.rfind('/') + 1))};
   }
-  throw UsageError("no download is known for {}; known: cifar10, cifar100", quote(name));
+  throw UsageError("unknown download {}; expected cifar10 or cifar100", quote(name));
 }
 
 fs::path fetch(const Download& download, const fs::path& folder,
@@ -303,7 +304,7 @@ fs::path fetch(const Download& download, const fs::path& folder,
   if (failed) throw Error("{}: cannot create: {}", folder.string(), failed.message());
 
   PartFile part(target);
-  // An earlier run may have been ended between the last byte and the renaming.
+  // An earlier run may have been stopped after the last byte but before the file was renamed.
   if (part.md5() != download.md5) receive_all(download.url, part, options, progress);
   if (const std::string md5 = part.md5(); md5 != download.md5) {
     const std::int64_t bytes = part.size();

@@ -40,7 +40,7 @@ class FolderTree : public FileTree {
     try {
       content.bytes = read_file(path, kMaxImageBytes);
     } catch (const Error& error) {
-      // Without the path: who asked knows the member.
+      // The caller knows the path and adds it.
       const std::string place = path.string() + ": ";
       const std::string_view text = error.what();
       content.problem = text.substr(text.starts_with(place) ? place.size() : 0);
@@ -49,8 +49,8 @@ class FolderTree : public FileTree {
     }
   }
 
-  /// Adds what lies in a folder. @return why that cannot be listed, or not to its end; empty if it
-  /// can
+  /// Adds the content of a folder to the members.
+  /// @return why the folder cannot be listed completely; empty if it can
   std::string list(const fs::path& folder, const std::string& prefix) {
     constexpr std::size_t kMaxDepth = 64;
     struct stat status {};
@@ -58,9 +58,9 @@ class FolderTree : public FileTree {
       return fmt::format("cannot open: {}", std::strerror(errno));
     }
     const auto identity = std::pair(status.st_dev, status.st_ino);
-    // A link to a folder around it would never end.
+    // A link to a folder that contains the link would be followed for ever.
     if (std::find(open_.begin(), open_.end(), identity) != open_.end()) return {};
-    if (open_.size() == kMaxDepth) return "folders nest too deeply";
+    if (open_.size() == kMaxDepth) return "folders are nested too deeply";
     std::error_code error;
     fs::directory_iterator entries(folder, error);
     if (error) return fmt::format("cannot list: {}", error.message());
@@ -77,14 +77,15 @@ class FolderTree : public FileTree {
     std::error_code unreadable;
     const fs::file_status kind = entry.status(unreadable);
     if (fs::is_directory(kind)) {
-      // Not looked into: nothing of a hidden folder is used, and often only root may list it.
+      // Hidden folders are not listed: their content is never used, and often only root may list
+      // them.
       if (name.starts_with('.')) return;
       member.is_folder = true;
       member.problem = list(entry.path(), member.path + "/");
     } else if (fs::is_regular_file(kind)) {
       member.bytes = entry.file_size(unreadable);
     } else {
-      member.problem = entry.is_symlink(unreadable) ? "a link that leads nowhere" : "not a file";
+      member.problem = entry.is_symlink(unreadable) ? "a broken link" : "not a file";
     }
     members_.push_back(std::move(member));
   }

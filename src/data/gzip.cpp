@@ -22,8 +22,8 @@ constexpr std::array<std::uint32_t, 256> crc_table() {
   return table;
 }
 
-/// The CRC-32 of RFC 1952, section 8. libarchive skips the checksum of a gzip file without
-/// comparing it.
+/// Computes the CRC-32 of RFC 1952, section 8. It is needed because libarchive does not compare the
+/// checksum of a gzip file.
 std::uint32_t crc32(std::span<const std::byte> bytes) {
   static constexpr auto kTable = crc_table();
   std::uint32_t value = ~std::uint32_t{0};
@@ -50,9 +50,9 @@ bool is_gzip(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
   constexpr std::size_t kHeaderBytes = 10;
-  constexpr std::size_t kTrailerBytes = 8;  // checksum and size of what was packed
+  constexpr std::size_t kTrailerBytes = 8;  // checksum and size of the decompressed bytes
   if (bytes.size() < kHeaderBytes + kTrailerBytes) {
-    throw Error("{} bytes, too short for a gzip file", bytes.size());
+    throw Error("the file has {} bytes, too few for a gzip file", bytes.size());
   }
   const std::uint32_t checksum = little_endian(bytes.last(8));
   const std::uint32_t size = little_endian(bytes.last(4));
@@ -69,7 +69,8 @@ std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64
   if (archive_read_open_memory(reader.get(), bytes.data(), bytes.size()) != ARCHIVE_OK) {
     throw damaged(reader.get());
   }
-  int status = archive_read_next_header(reader.get(), &entry);  // the end if nothing was packed
+  // The status is ARCHIVE_EOF here if the decompressed content is empty.
+  int status = archive_read_next_header(reader.get(), &entry);
   std::vector<std::byte> unfolded;
   const void* data = nullptr;
   std::size_t count = 0;
@@ -80,16 +81,18 @@ std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64
     if (status == ARCHIVE_EOF) break;
     if (status != ARCHIVE_OK) throw damaged(reader.get());
     if (count > max_bytes - unfolded.size()) {
-      throw Error("unfolds to more than the {} bytes allowed", max_bytes);
+      throw Error("decompresses to more than the {} bytes allowed", max_bytes);
     }
     const auto* first = static_cast<const std::byte*>(data);
     unfolded.insert(unfolded.end(), first, first + count);
   }
   if (unfolded.size() != size) {
-    throw Error("the gzip file is truncated or damaged: unfolds to {} bytes, its end states {}",
-                unfolded.size(), size);
+    throw Error(
+        "the gzip file is truncated or damaged: it decompresses to {} bytes, but its last bytes "
+        "state {}",
+        unfolded.size(), size);
   }
-  if (crc32(unfolded) != checksum) throw Error("the gzip file is damaged: its checksum differs");
+  if (crc32(unfolded) != checksum) throw Error("the gzip file is damaged: its checksum is wrong");
   return unfolded;
 }
 

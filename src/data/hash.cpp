@@ -10,7 +10,7 @@
 namespace offramp {
 namespace {
 
-// Looked up once: a lookup costs more than hashing a small image.
+// The algorithm is fetched once, because fetching it takes longer than hashing a small image.
 const EVP_MD* sha256() {
   static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   if (algorithm == nullptr) throw Error("SHA-256 is not available in OpenSSL");

@@ -15,7 +15,7 @@ const std::vector<std::string> kFashion = {"T-shirt/top", "Trouser",   "Pullover
                                            "Coat",        "Sandal",    "Shirt",    "Sneaker",
                                            "Bag",         "Ankle boot"};
 
-// SHA-256 of Fashion-MNIST's label files, unfolded (Xiao, Rasul and Vollgraf, 2017).
+// SHA-256 of the decompressed label files of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017).
 constexpr std::string_view kFashionTrainLabels =
     "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9";
 constexpr std::string_view kFashionTestLabels =
@@ -32,8 +32,8 @@ constexpr std::array<std::string_view, kFiles> kStems = {
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte"};
 
-/// Which of the four files has this name, also with a dot before "idx" and ".gz" at the end;
-/// kFiles if none.
+/// Returns which of the four files has this name, or kFiles if none has. The name may have a dot
+/// instead of a hyphen before "idx", and ".gz" at its end.
 File file_of(std::string_view name) {
   if (name.ends_with(".gz")) name.remove_suffix(3);
   std::string stem(name);
@@ -42,9 +42,9 @@ File file_of(std::string_view name) {
   return static_cast<File>(std::find(kStems.begin(), kStems.end(), stem) - kStems.begin());
 }
 
-/// One file of the data set, unfolded.
+/// One file of the data set, decompressed.
 struct IdxFile {
-  std::string name;  ///< for messages: as in the folder
+  std::string name;  ///< the file's name in its folder, for messages
   std::vector<std::byte> bytes;
 
   std::uint32_t number(std::size_t index) const {
@@ -55,16 +55,17 @@ struct IdxFile {
   }
 };
 
-/// Checks the header against the length.
-/// @param dimensions  1 or 3
-/// @return the sizes of the dimensions
+/// Checks the header of a file, and the length of the file against it.
+/// @param dimensions  1 for labels, 3 for images
+/// @return the size of each dimension
 std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensions) {
-  constexpr std::uint32_t kUnsignedBytes = 0x800;  // the type, before the number of dimensions
+  // Magic number of unsigned bytes; its last byte is the number of dimensions.
+  constexpr std::uint32_t kUnsignedBytes = 0x800;
   constexpr std::uint64_t kLongestSide = 4096;
   const std::size_t header = 4 + 4 * dimensions;
   if (file.bytes.size() < header) {
-    throw Error("{}: {} bytes, shorter than the IDX header of {}", file.name, file.bytes.size(),
-                header);
+    throw Error("{}: the file has {} bytes, shorter than the IDX header of {} bytes", file.name,
+                file.bytes.size(), header);
   }
   const std::uint32_t magic = file.number(0);
   const auto expected = static_cast<std::uint32_t>(kUnsignedBytes | dimensions);
@@ -75,7 +76,7 @@ std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensi
   std::vector<std::uint64_t> sizes;
   for (std::size_t d = 0; d < dimensions; ++d) sizes.push_back(file.number(1 + d));
   if (sizes[0] == 0) throw Error("{}: its header states 0 entries", file.name);
-  std::uint64_t bytes = sizes[0];  // below 2^32 times 2^24
+  std::uint64_t bytes = sizes[0];  // cannot overflow: the product is below 2^32 * 2^24
   for (std::size_t d = 1; d < dimensions; ++d) {
     if (sizes[d] == 0 || sizes[d] > kLongestSide) {
       throw Error("{}: images of {}x{}, each side must be from 1 to {}", file.name, sizes[2],
@@ -84,18 +85,19 @@ std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensi
     bytes *= sizes[d];
   }
   if (file.bytes.size() != header + bytes) {
-    throw Error("{}: {} bytes, {} expected by its header", file.name, file.bytes.size(),
-                header + bytes);
+    throw Error("{}: the file has {} bytes, expected {} from its header", file.name,
+                file.bytes.size(), header + bytes);
   }
   return sizes;
 }
 
-/// One data set: its files by their place in members().
+/// The files of one data set, as indices into members().
 struct Place {
   std::array<std::optional<std::size_t>, kFiles> files;
   std::optional<std::size_t> class_names;
 };
 
+/// Finds the files of the data set in a tree; nullopt if it holds none of the four.
 /// @throws Error if there are several data sets, or two files of class names
 std::optional<Place> find_place(const FileTree& tree) {
   std::optional<std::string> folder;
@@ -106,11 +108,11 @@ std::optional<Place> find_place(const FileTree& tree) {
     if (member.is_folder || file == kFiles) continue;
     const std::string here(folder_of(member.path));
     if (folder && *folder != here) {
-      throw Error("several IDX data sets, in {} and {}: name one of them",
+      throw Error("several IDX data sets, in {} and {}: give the path of one of them",
                   quote(folder->empty() ? "." : *folder), quote(here.empty() ? "." : here));
     }
     folder = here;
-    // A file unpacked beside its .gz holds the same.
+    // A file and its .gz in the same folder have the same content; the decompressed one is used.
     auto& known = place.files[file];
     if (!known || tree.members()[*known].path.ends_with(".gz")) known = i;
   }
@@ -126,9 +128,9 @@ std::optional<Place> find_place(const FileTree& tree) {
   return place;
 }
 
-/// The names in a text file, one a line.
+/// Reads class names from a text file with one name a line.
 std::vector<std::string> parse_class_names(const IdxFile& file) {
-  constexpr std::size_t kMost = 256;  // a label is a byte
+  constexpr std::size_t kMost = 256;  // a label is stored in one byte
   std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
   std::vector<std::string> names;
   std::unordered_set<std::string> known;
@@ -154,13 +156,13 @@ std::vector<std::string> parse_class_names(const IdxFile& file) {
   return names;
 }
 
-/// Reads files, given by their index in members(), and unfolds those in gzip.
+/// Reads files and decompresses those in gzip. @param wanted  indices into members()
 std::vector<IdxFile> read_files(const FileTree& tree, const std::vector<std::size_t>& wanted) {
   std::vector<IdxFile> files(wanted.size());
   tree.read(wanted, [&](std::size_t i, Content content) {
     const std::string name(base_name(tree.members()[wanted[i]].path));
     if (!content.problem.empty()) throw Error("{}: {}", name, content.problem);
-    // Decided by the content: some browsers unpack a .gz file and keep its name.
+    // The content decides, not the name: some browsers decompress a .gz file but keep its name.
     if (is_gzip(content.bytes)) {
       try {
         content.bytes = unfold_gzip(content.bytes, kMaxImageBytes);
@@ -178,11 +180,12 @@ void check_labels(const IdxFile& file, std::size_t classes) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto label = static_cast<std::size_t>(file.bytes[8 + i]);
     if (label < classes) continue;
-    throw Error("{}: image {} has label {}, largest is {}", file.name, i, label, classes - 1);
+    throw Error("{}: image {} has label {}, the largest allowed is {}", file.name, i, label,
+                classes - 1);
   }
 }
 
-/// The file's part of the images' names, which do not depend on whether it is in gzip.
+/// Removes ".gz" from a file's name, so that the names of images do not depend on compression.
 std::string without_gz(const std::string& name) {
   return name.ends_with(".gz") ? name.substr(0, name.size() - 3) : name;
 }
@@ -220,9 +223,10 @@ bool is_idx_name(std::string_view name) { return file_of(name) != kFiles; }
 std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
   const std::optional<Place> place = find_place(tree);
   if (!place) return std::nullopt;
-  // All four are looked for, and the labels of both parts read: both must have the same classes.
+  // All four files must exist, and the labels of both parts are checked, because both parts must
+  // have the same classes.
   for (std::size_t f = 0; f < kFiles; ++f) {
-    if (!place->files[f]) throw Error("IDX: {} is missing, with or without .gz", kStems[f]);
+    if (!place->files[f]) throw Error("IDX: {} (or {}.gz) is missing", kStems[f], kStems[f]);
   }
   const bool train = part == Part::train;
   std::vector<std::size_t> wanted = {*place->files[train_labels], *place->files[test_labels],

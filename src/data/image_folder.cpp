@@ -29,7 +29,7 @@ bool is_hidden(std::string_view path) {
          first_part(path) == "__MACOSX";
 }
 
-/// A file or folder as the layout sees it: the path without folders around the data set.
+/// A file or folder of the data set. Its path is relative to the folder that is being examined.
 struct Entry {
   std::string_view path;
   std::size_t member = 0;
@@ -40,7 +40,7 @@ struct Entry {
 };
 using Entries = std::vector<Entry>;
 
-/// Folders of a level by name, with what lies below them.
+/// Maps the name of each folder in a folder to the entries below it.
 using Level = std::map<std::string, Entries, std::less<>>;
 
 Level split_level(const Entries& entries) {
@@ -66,7 +66,7 @@ std::ptrdiff_t count_files(const Entries& entries) {
   return std::count_if(entries.begin(), entries.end(), [](const Entry& e) { return !e.is_folder; });
 }
 
-/// The folder of this name in any case, or end().
+/// Finds the folder of this name, ignoring case; end() if there is none. `name` is in lower case.
 Level::const_iterator find_folder(const Level& level, std::string_view name) {
   return std::find_if(level.begin(), level.end(),
                       [&](const auto& folder) { return lower(folder.first) == name; });
@@ -77,13 +77,14 @@ bool holds_class_folders(const Level& level, std::string_view name) {
   return folder != level.end() && has_deep_file(folder->second);
 }
 
-/// Whether the only folder of a level stands around the data set and is no class of it.
+/// Whether the level has a single folder, and this folder contains the data set rather than the
+/// images of one class.
 bool is_wrapping(const Level& top, bool has_images_beside) {
   if (top.size() != 1) return false;
   const Entries& inside = top.begin()->second;
   const Level next = split_level(inside);
   if (holds_class_folders(next, "train") || holds_class_folders(next, "test")) return true;
-  // Test images alone are a part, not a data set to split.
+  // A folder of test images alone is the test part, not a data set that is split into parts.
   if (holds_class_folders(top, "test")) return false;
   const auto with_files = std::count_if(
       next.begin(), next.end(), [](const auto& folder) { return count_files(folder.second) > 0; });
@@ -91,17 +92,17 @@ bool is_wrapping(const Level& top, bool has_images_beside) {
   return !has_images_beside && !has_direct_file(inside) && has_deep_file(inside);
 }
 
-/// What is loaded for a part.
+/// The class folders of a part.
 struct PartLayout {
   Level classes;
-  std::string prefix;                ///< of the images' names: "train/"
+  std::string prefix;                ///< path of the part, which image names begin with: "train/"
   std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
 };
 
 struct Layout {
   PartLayout train, test;
-  bool split = false;              ///< false: `train` serves both parts
-  std::string test_name = "test";  ///< what the folder of the test part is called, in lower case
+  bool split = false;              ///< false: there are no parts, and `train` has all classes
+  std::string test_name = "test";  ///< name of the folder of the test part, in lower case
 };
 
 void add_strays(const Entries& entries, const std::string& prefix,
@@ -112,7 +113,7 @@ void add_strays(const Entries& entries, const std::string& prefix,
   }
 }
 
-/// Names the folders beside train and test, as far as they hold images.
+/// Reports every folder beside train and test that holds images.
 void add_other_folders(const Level& top, Level::const_iterator train, Level::const_iterator test,
                        const std::string& test_name, std::vector<SkippedImage>& strays) {
   for (auto folder = top.begin(); folder != top.end(); ++folder) {
@@ -140,7 +141,8 @@ PartLayout part_layout(Level::const_iterator folder) {
   return part;
 }
 
-/// What the folder of the test part is called: many data sets have train and val alone.
+/// Returns the name of the folder with the test part. Many data sets have only train and val; val
+/// is the test part then.
 std::string name_of_test_folder(const Level& top) {
   if (find_folder(top, "test") == top.end() && holds_class_folders(top, "train")) {
     for (const char* name : {"val", "valid", "validation"}) {
@@ -165,9 +167,9 @@ Layout find_layout(Entries entries, Part part) {
   const auto test = find_folder(top, layout.test_name);
   layout.split = holds_class_folders(top, "train") || holds_class_folders(top, "test");
   if (layout.split) {
-    // A folder of test images alone is enough to test a model on.
+    // A folder of test images alone is enough to test a model.
     if (test == top.end() || (train == top.end() && part == Part::train))
-      throw Error("no folder \"{}\" beside: {}", test == top.end() ? "test" : "train",
+      throw Error("there is no folder \"{}\"; found: {}", test == top.end() ? "test" : "train",
                   quoted_names(top));
     if (train != top.end()) layout.train = part_layout(train);
     layout.test = part_layout(test);
@@ -178,7 +180,7 @@ Layout find_layout(Entries entries, Part part) {
     }
     layout.train.classes = std::move(top);
   }
-  // Those of no part are reported with one of them, so that they are counted once.
+  // Images outside both parts are reported with one part only, so that they are counted once.
   auto& told = layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
   told.insert(told.begin(), strays.begin(), strays.end());
   return layout;
@@ -188,15 +190,15 @@ void check_classes(const Layout& layout) {
   const Level& train = layout.train.classes;
   const Level& test = layout.test.classes;
   const bool test_alone = layout.split && train.empty();
-  if (train.empty() && test.empty()) throw Error("images, but no class folders");
+  if (train.empty() && test.empty()) throw Error("there are images but no class folders");
   if (layout.split && !test_alone) {
     for (const auto& [name, files] : train) {
       if (!test.contains(name))
-        throw Error("class {} is in train, not in {}", quote(name), layout.test_name);
+        throw Error("class {} is in train but not in {}", quote(name), layout.test_name);
     }
     for (const auto& [name, files] : test) {
       if (!train.contains(name))
-        throw Error("class {} is in {}, not in train", quote(name), layout.test_name);
+        throw Error("class {} is in {} but not in train", quote(name), layout.test_name);
     }
   }
   const auto check_images = [](const Level& classes, const std::string& where) {
@@ -209,15 +211,18 @@ void check_classes(const Layout& layout) {
   check_images(test, " in " + layout.test_name);
   const Level& classes = test_alone ? test : train;
   if (classes.size() < 2) {
-    throw Error("one class only, {}: at least two are needed", quote(classes.begin()->first));
+    throw Error("there is only one class, {}: at least 2 are needed",
+                quote(classes.begin()->first));
   }
 }
 
-/// @param unlisted  folders whose content is not known: if there is no layout, they may be why
+/// Finds the layout and checks its classes.
+/// @param unlisted  folders that could not be listed; the first is named in the error, because it
+/// may be the reason why no layout was found
 Layout checked_layout(Entries entries, Part part, const std::vector<SkippedImage>& unlisted) {
   try {
     if (count_files(entries) == 0) {
-      throw Error("no JPEG or PNG images, nor another kind of data set");
+      throw Error("no JPEG or PNG images and no other kind of data set found");
     }
     Layout layout = find_layout(std::move(entries), part);
     check_classes(layout);
@@ -241,11 +246,11 @@ struct Item {
   std::int64_t label = 0;
 };
 
-/// How many copies of an image a class holds, by the image's draw.
+/// Maps the random number drawn for an image to the number of copies of the image in a class.
 using Copies = std::map<std::uint64_t, std::size_t>;
 
-/// Draws the test part of a class, 1/6 or at least one image. Images that an earlier class holds,
-/// too, are in the part they have there.
+/// Chooses the test part of a class: 1/6 of its images, at least one. An image that an earlier
+/// class holds too stays in the part that was chosen there.
 void draw_test_part(const Copies& copies, const std::string& name,
                     std::unordered_map<std::uint64_t, Part>& parts) {
   std::size_t images = 0;
@@ -257,7 +262,8 @@ void draw_test_part(const Copies& copies, const std::string& name,
   }
   const std::size_t target = std::max<std::size_t>(1, (images + 3) / 6);
   for (const auto& [draw, count] : copies) {
-    // An image of many copies is passed over: it would leave the class to the test part alone.
+    // An image with many copies is not taken, because it could put most of the class into the test
+    // part.
     const bool take = test < target && count <= 2 * target;
     const bool is_new = parts.emplace(draw, take ? Part::test : Part::train).second;
     if (is_new && take) test += count;
@@ -267,15 +273,17 @@ void draw_test_part(const Copies& copies, const std::string& name,
   }
 }
 
-/// Those of `images` that are in one part of an unsplit folder. Chosen by seed and pixels, so
-/// renaming a file changes nothing and copies of an image stay in one part, whatever file or class
-/// they are in.
+/// Returns those of `images` that belong to one part of a folder that has no train and test
+/// folders. The part of an image depends on the seed and the pixels, so renaming a file changes
+/// nothing, and copies of an image are in the same part, whichever file or class they are in.
 std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
                                      const std::vector<Item>& items, const Dataset& dataset,
                                      Part part, std::uint64_t seed) {
-  // KeyedRandom's first number is a bijection of the hash, so a draw stands for one image.
+  // The first number of KeyedRandom is a bijection of the hash, so different images have different
+  // numbers.
   const auto draw = [&](std::size_t i) {
-    constexpr std::uint64_t kPurpose = 0x74657374;  // apart from split_training's draw
+    // The constant makes these numbers differ from those of split_training.
+    constexpr std::uint64_t kPurpose = 0x74657374;
     return KeyedRandom(seed, dataset.hashes[i], kPurpose).next();
   };
   std::vector<Copies> copies(dataset.classes.size());
@@ -291,7 +299,7 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
   return chosen;
 }
 
-/// Takes decoded images from several threads into one array.
+/// Decodes images on several threads and stores them in one array.
 class Collector {
  public:
   Collector(const std::vector<Item>& items, const LoadOptions& options, LoadedData& loaded)
@@ -307,15 +315,15 @@ class Collector {
   void take(std::size_t i, const Content& content) {
     problems_[i] = content.problem;
     if (!problems_[i].empty()) return;
-    std::unique_lock large(large_images_, std::defer_lock);  // until the image is dropped
+    std::unique_lock large(large_images_, std::defer_lock);  // held until `image` is freed
     Image image;
     if (!attempt(i, [&] { image = decode(content.bytes, large); })) return;
     note_size(image, items_[i].name);
     attempt(i, [&] { store(i, image); });
   }
 
-  /// The images that could be read; reports the others as skipped.
-  /// @throws Error if there is none of a class
+  /// Returns the indices of the images that could be read, and reports the others as skipped.
+  /// @throws Error if no image of a class could be read
   std::vector<std::size_t> readable() {
     const std::vector<std::string>& classes = loaded_.dataset.classes;
     std::vector<std::string> problem_of_class(classes.size());
@@ -344,7 +352,8 @@ class Collector {
     return images;
   }
 
-  /// Keeps these images alone, in increasing order, and fills in labels, names and sizes.
+  /// Removes all images but the given ones from the array, and fills in labels, names and sizes.
+  /// @param images  increasing indices
   void finish(const std::vector<std::size_t>& images) {
     Dataset& dataset = loaded_.dataset;
     const std::size_t bytes =
@@ -363,27 +372,28 @@ class Collector {
     }
     dataset.pixels.resize(images.size() * bytes);
     dataset.hashes.resize(images.size());
-    // The test part of an unsplit folder is a sixth of what was read.
+    // If the test part was chosen from one folder, five sixths of the images were removed.
     if (images.size() < items_.size() / 2) dataset.pixels.shrink_to_fit();
   }
 
  private:
-  /// Decodes an image. Every thread may be at one, so large ones are decoded one at a time: `large`
-  /// is locked then.
+  /// Decodes an image. To bound the memory of several threads, large images are decoded one at a
+  /// time; `large` is locked for them.
   static Image decode(std::span<const std::byte> bytes, std::unique_lock<std::mutex>& large) {
     DecodeLimits limits;
     limits.max_pixels = std::int64_t{1} << 24;
     try {
       return decode_image(bytes, limits);
     } catch (const Error& error) {
-      // Said of the header, before the pixels are allocated.
+      // This error comes from the header, before pixels are allocated, so decoding can be repeated.
       if (!std::string_view(error.what()).starts_with("larger than the limit")) throw;
     }
     large.lock();
     return decode_image(bytes);
   }
 
-  /// Does what may fail for one image and does not end the loading of the others.
+  /// Runs `work` for one image. A failure is stored as the image's problem and does not end the
+  /// loading of the others. @return whether `work` succeeded
   template <typename Work>
   bool attempt(std::size_t i, Work work) {
     try {
@@ -434,7 +444,7 @@ class Collector {
   const std::vector<Item>& items_;
   const LoadOptions& options_;
   LoadedData& loaded_;
-  std::vector<std::string> problems_;       // [items] empty: the image is good
+  std::vector<std::string> problems_;       // [items] why an image cannot be used; empty if it can
   std::vector<std::pair<int, int>> sizes_;  // [items] width and height before resizing
   std::mutex large_images_;
   std::mutex mutex_;
@@ -456,9 +466,10 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
     const Member& member = members[i];
     if (is_hidden(member.path)) continue;
     if (member.is_folder && !member.problem.empty()) {
-      // A part that cannot be seen is not one that is not there: the other would be split instead.
+      // A part that cannot be listed is an error: if it were ignored, the other part would be split
+      // in its place.
       if (is_part_folder(member.path)) throw Error("{}: {}", quote(member.path), member.problem);
-      // Left out of the layout: it would be a class without images.
+      // Such a folder is left out of the layout, where it would be a class without images.
       unlisted.push_back({member.path, member.problem});
     } else if (member.is_folder || has_image_extension(member.path)) {
       entries.push_back({member.path, i, member.is_folder});
@@ -491,7 +502,7 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
   std::vector<std::size_t> images = collector.readable();
   if (!layout.split) {
     images = choose_part(images, items, loaded.dataset, part, options.seed);
-    // Both parts read the same files; what is skipped is counted once.
+    // Both parts read the same files, so skipped images are reported for the training part only.
     if (part == Part::test) loaded.skipped.clear();
   }
   collector.finish(images);

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether all of `text` is a whole number that fits.
+/// Parses `text` as a whole number. @return false if it is not one or does not fit into `value`
 template <typename Number>
 bool is_number(std::string_view text, Number& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -49,7 +49,7 @@ bool is_safetensors(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::array<unsigned char, 9> head{};
   if (!file.read(reinterpret_cast<char*>(head.data()), head.size())) return false;
-  // A header length below 2^32, then the header, which is JSON.
+  // The file begins with the length of the header, here below 2^32, and the header, which is JSON.
   return head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] == 0 && head[8] == '{';
 }
 
@@ -60,7 +60,8 @@ bool is_archive_name(const std::string& name) {
   return false;
 }
 
-/// The one archive that lies directly in a folder that holds no data set itself.
+/// Returns the only archive that is directly in a folder; nullopt if there is none or the folder
+/// holds image files. @throws Error if there are several archives
 std::optional<std::string> only_archive(const detail::FileTree& tree) {
   std::vector<std::string> archives;
   for (const detail::Member& member : tree.members()) {
@@ -71,13 +72,15 @@ std::optional<std::string> only_archive(const detail::FileTree& tree) {
     }
   }
   if (archives.size() > 1) {
-    throw Error("several archives ({}, {}): name one of them", archives[0], archives[1]);
+    throw Error("several archives ({}, {}): give the path of one of them", archives[0],
+                archives[1]);
   }
   if (archives.empty()) return std::nullopt;
   return archives.front();
 }
 
-/// A data set that is known by the names of its files.
+/// Loads a data set that is recognised by the names of its files (CIFAR or IDX); nullopt if there
+/// are none.
 std::optional<LoadedData> load_known_files(const detail::FileTree& tree, Part part) {
   if (auto cifar = detail::load_cifar(tree, part)) return cifar;
   return detail::load_idx(tree, part);
@@ -102,12 +105,12 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   if (fs::file_size(path, error) == 0) throw Error("the file is empty");
   if (is_safetensors(path)) return detail::load_packed(path, part);
   if (detail::is_idx_name(path.filename().string())) {
-    throw Error("one file of an IDX data set: name the folder of all four");
+    throw Error("this is one file of an IDX data set: give the path of the folder with all four");
   }
   return load_tree(*detail::open_archive(path), part, options);
 }
 
-/// Brings all images to the size asked for.
+/// Resizes all images of a data set.
 void resize_all(Dataset& dataset, int width, int height, Fit fit) {
   if (dataset.width == width && dataset.height == height) return;
   detail::check_memory(dataset.size(), height, width);
@@ -139,8 +142,8 @@ void detail::check_memory(std::int64_t images, int height, int width) {
   const double have =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
   if (need <= have) return;
-  throw Error("{} images of {}x{} need {:.0f} GiB of memory, the machine has {:.0f}", images, width,
-              height, need / (1 << 30), have / (1 << 30));
+  throw Error("{} images of {}x{} pixels need {:.0f} GiB of memory, the machine has {:.0f} GiB",
+              images, width, height, need / (1 << 30), have / (1 << 30));
 }
 
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options) {

@@ -10,7 +10,8 @@
 namespace offramp {
 namespace {
 
-// Takes the place of the image in the key, so that the order shares no stream with an image.
+// This value replaces the image index in the key of the random numbers, so that the order of images
+// does not use the numbers of any image.
 constexpr std::uint64_t kOrderKey = ~std::uint64_t{0};
 
 }  // namespace
@@ -67,7 +68,7 @@ struct Loader::Impl {
     }
     if (options.preprocessing.height != dataset.height ||
         options.preprocessing.width != dataset.width) {
-      throw Error("loader: size of the images differs from the preprocessing: got {}x{} and {}x{}",
+      throw Error("loader: image size differs from the preprocessing's: got {}x{}, expected {}x{}",
                   dataset.height, dataset.width, options.preprocessing.height,
                   options.preprocessing.width);
     }
@@ -78,7 +79,7 @@ struct Loader::Impl {
     }
   }
 
-  // Runs on the thread of `prefetch`.
+  // This function runs on the thread of `prefetch`.
   void make(std::int64_t step, Batch& batch) {
     const std::int64_t epoch = step / steps_per_epoch;
     if (epoch != order_epoch) {
@@ -109,7 +110,8 @@ struct Loader::Impl {
   std::int64_t steps_per_epoch = 0;
   std::vector<std::int64_t> order;
   std::int64_t order_epoch = -1;
-  std::optional<Prefetch<Batch>> prefetch;  // last: its thread uses all of the above
+  // This must be the last member, because its thread uses all the others.
+  std::optional<Prefetch<Batch>> prefetch;
 };
 
 Loader::Loader(const Dataset& dataset, std::vector<std::int64_t> indices,

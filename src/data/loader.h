@@ -16,36 +16,38 @@ struct Batch {
 };
 
 struct LoaderOptions {
-  int batch = 128;  ///< images of a step, over all ranks
+  int batch = 128;  ///< images per training step, summed over all ranks
   std::uint64_t seed = 1;
   Augmentation augmentation;
   Preprocessing preprocessing;
-  bool drop_last = true;
-  int prefetch = 3;  ///< batches kept ready
-  /// Processes that train one network together, and which of them this is. Each takes its rows of
-  /// every batch; the sequence of batches does not depend on how many there are.
+  bool drop_last = true;  ///< leave out the last batch of an epoch if it is smaller than `batch`
+  int prefetch = 3;       ///< number of batches made ahead of their use
+  /// `world` processes (ranks) train one network together; this is process `rank`, counted from 0.
+  /// Each takes its rows of every batch. The sequence of batches does not depend on `world`.
   int rank = 0, world = 1;
 };
 
-/// Places of a batch, in its order.
+/// A range of images within a batch: begin … end - 1.
 struct BatchRows {
   std::int64_t begin = 0, end = 0;
 };
 
-/// The rows of a batch of `count` images that a rank takes: as many for each as can be, in the
-/// order of the ranks.
+/// Returns the rows of a batch of `count` images that a rank takes. The batch is divided as evenly
+/// as possible, in the order of the ranks.
 BatchRows rows_of_rank(std::int64_t count, const LoaderOptions& options);
 
-/// @throws UsageError if batch, rank and world do not fit together
+/// @throws UsageError if `rank` is not below `world`, or `batch` has fewer images than there are
+/// ranks
 void check_ranks(const LoaderOptions& options);
 
-/// The order of images in an epoch: a permutation of `indices` that depends on (seed, epoch) alone.
+/// Returns the order of images in an epoch: a permutation of `indices` that depends on (seed,
+/// epoch) alone.
 std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, std::uint64_t seed,
                                       std::uint64_t epoch);
 
-/// Makes augmented batches of an endless sequence of epochs on a thread of its own. Batch b of
-/// epoch e is a function of (seed, e, b) alone, so a run can start anywhere in the sequence, and
-/// each rank of several makes its rows of it: together an epoch has every image once.
+/// Makes augmented batches for an unlimited sequence of epochs on a background thread. Batch b of
+/// epoch e is a function of (seed, e, b) alone, so a run can start anywhere in the sequence. With
+/// several ranks each makes only its rows, and together they process every image once per epoch.
 class Loader {
  public:
   /// `dataset` must outlive the loader.
@@ -54,10 +56,10 @@ class Loader {
   ~Loader();
 
   std::int64_t steps_per_epoch() const;
-  /// This rank's rows of the next batch; valid until the next call. A short last batch may have
-  /// none for it.
+  /// Returns this rank's rows of the next batch; they stay valid until the next call. A short last
+  /// batch may have no row for this rank.
   const Batch& next();
-  /// Seconds that next() has waited because no batch was ready.
+  /// Total seconds that next() has waited because no batch was ready.
   double seconds_waited() const;
 
  private:

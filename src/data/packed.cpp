@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::string_view kFormat = "offramp-data 1";
 
-/// Texts, each ended by a zero byte: 60,000 names in a header of JSON would be slow to read.
+/// Stores texts in one tensor, each followed by a zero byte. They are not stored in the JSON header
+/// because 60,000 names there would be slow to read.
 HostTensor pack_texts(const std::vector<std::string>& texts) {
   std::vector<std::uint8_t> bytes;
   for (const std::string& text : texts) {
@@ -39,7 +40,7 @@ std::vector<std::string> unpack_texts(const Safetensors& file, const std::string
   const auto* text = reinterpret_cast<const char*>(view.bytes.data());
   const std::size_t size = view.bytes.size();
   if (size > 0 && text[size - 1] != '\0') {
-    throw Error("tensor \"{}\": the last text has no end", name);
+    throw Error("tensor \"{}\": the last text is not followed by a zero byte", name);
   }
   std::vector<std::string> texts;
   for (std::size_t begin = 0; begin < size;) {
@@ -87,14 +88,14 @@ LoadedData read_part(const Safetensors& file, const std::string& part) {
   dataset.classes = unpack_texts(file, "classes");
   const std::set<std::string> different(dataset.classes.begin(), dataset.classes.end());
   if (dataset.classes.empty() || different.size() != dataset.classes.size()) {
-    throw Error("tensor \"classes\": no class, or one twice");
+    throw Error("tensor \"classes\": there is no class, or two have the same name");
   }
   const TensorView& pixels = tensor(file, part + ".pixels", DType::u8, 4);
   const std::int64_t count = pixels.shape[0];
   constexpr std::int64_t kMaxSide = 1 << 20;
   if (count == 0 || pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||
       pixels.shape[1] > kMaxSide || pixels.shape[2] > kMaxSide) {
-    throw Error("tensor \"{}.pixels\": not [N, height, width, 3]: {}", part,
+    throw Error("tensor \"{}.pixels\": shape {}, expected [N, height, width, 3]", part,
                 to_string(std::span(pixels.shape)));
   }
   dataset.height = static_cast<int>(pixels.shape[1]);
@@ -114,13 +115,14 @@ LoadedData read_part(const Safetensors& file, const std::string& part) {
     throw Error("tensor \"{}.names\": {} names, expected {}", part, dataset.names.size(), count);
   }
   const auto skipped = unpack_texts(file, part + ".skipped");
-  if (skipped.size() % 2 != 0) throw Error("tensor \"{}.skipped\": a name without reason", part);
+  if (skipped.size() % 2 != 0) throw Error("tensor \"{}.skipped\": a name has no reason", part);
   for (std::size_t i = 0; i < skipped.size(); i += 2) {
     data.skipped.push_back({skipped[i], skipped[i + 1]});
   }
   const auto sizes = values<std::int64_t>(file, part + ".sizes", DType::i64, 4);
   for (const std::int64_t size : sizes) {
-    if (size < 0 || size > INT32_MAX) throw Error("tensor \"{}.sizes\": {}", part, size);
+    if (size < 0 || size > INT32_MAX)
+      throw Error("tensor \"{}.sizes\": invalid size {}", part, size);
   }
   data.sizes = {static_cast<int>(sizes[0]), static_cast<int>(sizes[1]), static_cast<int>(sizes[2]),
                 static_cast<int>(sizes[3])};
@@ -148,8 +150,8 @@ LoadedData detail::load_packed(const std::filesystem::path& path, Part part) {
   const Safetensors file = Safetensors::open(path);
   const auto format = file.metadata().find("format");
   if (format == file.metadata().end() || format->second != kFormat) {
-    throw Error("a safetensors file, but no packed data set of format \"{}\"{}", kFormat,
-                format == file.metadata().end() ? "" : ": it says " + quote(format->second));
+    throw Error("a safetensors file, but not a packed data set of format \"{}\"{}", kFormat,
+                format == file.metadata().end() ? "" : ": its format is " + quote(format->second));
   }
   LoadedData data = read_part(file, part == Part::train ? "train" : "test");
   const auto source = file.metadata().find("source");

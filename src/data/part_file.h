@@ -7,16 +7,16 @@
 #include <span>
 #include <string>
 
-// What fetch writes to; not part of the folder's interface.
+// The file that a download is written to. Internal to src/data.
 namespace offramp::detail {
 
-/// A running MD5 (RFC 1321): it tells damage, not forgery.
+/// Computes an MD5 (RFC 1321) incrementally. MD5 detects damage, but not deliberate forgery.
 class Md5 {
  public:
   Md5();
   ~Md5();
   void add(std::span<const std::byte> bytes);
-  /// 32 lower-case hex digits of what was added so far; more may follow.
+  /// The MD5 of all bytes added so far, as 32 lower-case hex digits. More bytes may be added later.
   std::string hex() const;
 
  private:
@@ -24,11 +24,12 @@ class Md5 {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The MD5 of a file. @throws Error "<path>: cannot open: <reason>"
+/// Computes the MD5 of a file. @throws Error "<path>: cannot open: <reason>"
 std::string md5_of_file(const std::filesystem::path& path);
 
-/// A file that grows towards `target` under the name <target>.part, locked against other processes.
-/// What an earlier run left in it is kept; an empty one goes with this object.
+/// A partly downloaded file. It has the name <target>.part until it is complete, and is locked
+/// against other processes. Bytes from an earlier run are kept; the destructor deletes the file if
+/// it is empty.
 class PartFile {
  public:
   /// @throws Error "<path>: …" if it cannot be opened or another process is writing it
@@ -39,15 +40,16 @@ class PartFile {
 
   const std::filesystem::path& path() const { return path_; }
   std::int64_t size() const { return size_; }
-  /// MD5 of the content so far.
+  /// MD5 of the content so far, as 32 hex digits.
   std::string md5() const { return md5_->hex(); }
 
-  /// @throws Error "<path>: cannot write: No space left on device" and the like
+  /// @throws Error "<path>: cannot write: <reason>"
   void append(std::span<const std::byte> bytes);
   void clear();
-  /// Deletes it.
+  /// Deletes the file.
   void remove();
-  /// Flushes it to the disk and gives it the target's name.
+  /// Flushes the file to disk and renames it to the target.
+  /// @throws Error "<path>: cannot write: <reason>"
   void publish();
 
  private:

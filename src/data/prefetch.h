@@ -13,13 +13,15 @@
 
 namespace offramp {
 
-/// Makes an endless sequence of values ahead of their use, on a thread of its own: up to
-/// `ready` besides the one in use. Their memory is used again and again.
-/// next() is for one thread; destroying it at any moment waits for the value being made at most.
+/// Makes an unlimited sequence of values ahead of their use, on a background thread. At most
+/// `ready` values exist besides the one in use; their memory is reused. Only one thread may call
+/// next(). The destructor may be called at any time; it waits at most for the value that is being
+/// made.
 template <typename T>
 class Prefetch {
  public:
-  /// Fills `value` (with whatever an earlier step left in it) for a step of the sequence.
+  /// Fills `value` for a step of the sequence. On entry `value` holds the result of an earlier
+  /// step.
   using Make = std::function<void(std::int64_t step, T& value)>;
 
   Prefetch(Make make, std::size_t ready, std::int64_t first_step = 0)
@@ -39,8 +41,8 @@ class Prefetch {
     thread_.join();
   }
 
-  /// The next value; valid until the next call. An exception of `make` comes out here, after the
-  /// values made before it, and again at every later call.
+  /// Returns the next value, which stays valid until the next call. If `make` threw, the exception
+  /// is thrown here after all values made before it, and again at every later call.
   T& next() {
     std::unique_lock lock(mutex_);
     if (in_use_) {
@@ -59,7 +61,7 @@ class Prefetch {
     return slots_[first_];
   }
 
-  /// Seconds that next() has waited for a value.
+  /// Total seconds that next() has waited for a value.
   double seconds_waited() const { return std::chrono::duration<double>(waited_).count(); }
 
  private:
@@ -86,7 +88,7 @@ class Prefetch {
   }
 
   Make make_;
-  std::vector<T> slots_;  // a ring: `held_` values from `first_` on are ready or in use
+  std::vector<T> slots_;  // ring buffer: `held_` values from index `first_` on are ready or in use
   std::int64_t step_;
   std::size_t first_ = 0, held_ = 0;
   bool in_use_ = false, stopping_ = false;

@@ -11,13 +11,14 @@ using Contour = std::vector<Point>;
 
 constexpr double kTurn = 2 * std::numbers::pi;
 
-// In double and rounded, so that the pixels do not hang on a library's last bit.
+// Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
+// library's sine.
 Point at_angle(double radius, double angle) {
   return {static_cast<float>(radius * std::sin(angle)),
           static_cast<float>(-radius * std::cos(angle))};
 }
 
-// Points along a circle from one angle to another, both included.
+// Returns points along a circle from angle `begin` to angle `end` (in radians), both included.
 Contour arc(double radius, double begin, double end, int points, Point centre = {}) {
   Contour contour;
   for (int i = 0; i < points; ++i) {
@@ -65,7 +66,7 @@ Contour joined(Contour first, const Contour& second) {
 }
 
 Contour crescent() {
-  // Two circles that meet at 40 degrees above and below the open side.
+  // The two arcs meet 40 degrees above and below the direction of the open side.
   const double tip = kTurn / 9;
   const Point meeting = at_angle(1, kTurn / 4 - tip);
   const Point centre{0.62f, 0};
@@ -87,7 +88,7 @@ Outline eight() {
           circle(0.55, {0, -0.85f}), circle(0.55, {0, 0.85f})};
 }
 
-// A round end whose tangents meet in a point.
+// An arc whose end tangents meet in one point.
 Contour drop() {
   Contour contour = arc(1, kTurn / 6, kTurn * 5 / 6, 26);
   contour.push_back({0, -2});
@@ -96,7 +97,8 @@ Contour drop() {
 
 const Contour kCross = {{-1, -3}, {1, -3}, {1, -1}, {3, -1}, {3, 1},   {1, 1},
                         {1, 3},   {-1, 3}, {-1, 1}, {-3, 1}, {-3, -1}, {-1, -1}};
-// Four or five squares each, put together in different ways: alike in every corner.
+// Each tile consists of four or five squares in a different arrangement, so all corners look the
+// same.
 const Contour kTileS = {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {3, 0}, {3, 1}, {2, 1}, {2, 2}};
 const Contour kTileL = {{0, 0}, {1, 0}, {1, 2}, {2, 2}, {2, 3}, {0, 3}};
 const Contour kTileT = {{0, 0}, {3, 0}, {3, 1}, {2, 1}, {2, 2}, {1, 2}, {1, 1}, {0, 1}};
@@ -155,14 +157,14 @@ const std::vector<Shape>& shapes() {
   return all;
 }
 
-// A side of a polygon, with what the distance to it needs.
+// A side of a polygon, with values that speed up the computation of distances to it.
 struct Side {
   Point begin;
   float dx, dy;
   float inverse_length_squared;
 };
 
-// Distance of a point from the nearest side: negative inside.
+// Returns the distance of a point from the nearest side; it is negative inside the shape.
 float signed_distance(const std::vector<Side>& sides, float x, float y) {
   float nearest = 1e30f;
   bool inside = false;
@@ -172,7 +174,7 @@ float signed_distance(const std::vector<Side>& sides, float x, float y) {
         std::clamp((px * side.dx + py * side.dy) * side.inverse_length_squared, 0.0f, 1.0f);
     const float ex = px - along * side.dx, ey = py - along * side.dy;
     nearest = std::min(nearest, ex * ex + ey * ey);
-    // A ray to the right crosses this side.
+    // The point is inside if a horizontal ray to the right crosses an odd number of sides.
     const bool above = side.begin.y > y, end_above = side.begin.y + side.dy > y;
     if (above != end_above && (px * side.dy < py * side.dx) == (side.dy > 0)) inside = !inside;
   }

@@ -6,24 +6,25 @@
 #include <string_view>
 #include <vector>
 
-// What synthetic images are drawn with; not part of the folder's interface.
+// Shapes and drawing functions for synthetic images. Internal to src/data.
 namespace offramp::detail {
 
 struct Point {
-  float x = 0, y = 0;  // y points down, as rows do
+  float x = 0, y = 0;  // y increases downwards, like row indices
 };
 
-/// Closed polygons; a point inside an odd number of them is inside the shape.
+/// The border of a shape as closed polygons. A point that lies inside an odd number of the polygons
+/// is inside the shape.
 using Outline = std::vector<std::vector<Point>>;
 
-/// Class names of synthetic images in their order; a data set of n classes has the first n.
+/// Class names of synthetic images, in class order. A data set of n classes has the first n.
 std::span<const std::string_view> shape_names();
 
-/// The outline of a shape, its centre at 0 and its farthest point at distance 1.
+/// Returns the outline of a shape, centred at (0, 0), with its farthest point at distance 1.
 /// @param shape  index into shape_names()
 const Outline& shape_outline(std::size_t shape);
 
-/// A linear map and a shift: dst = (xx x + xy y + x0, yx x + yy y + y0).
+/// An affine map: (x, y) goes to (xx * x + xy * y + x0, yx * x + yy * y + y0).
 struct Pose {
   float xx = 1, xy = 0, yx = 0, yy = 1, x0 = 0, y0 = 0;
 };
@@ -31,7 +32,7 @@ Outline transformed(const Outline& outline, const Pose& pose);
 
 using Colour = std::array<float, 3>;
 
-/// A picture of floats, [height, width, 3]; pixel (x, y) has its centre at (x + 0.5, y + 0.5).
+/// An image of floats [height, width, 3]. Pixel (x, y) has its centre at (x + 0.5, y + 0.5).
 struct Canvas {
   int height, width;
   std::vector<float> rgb;
@@ -43,8 +44,9 @@ struct Canvas {
   }
 };
 
-/// Fills an outline given in pixels. The edge is antialiased by each pixel's distance from it. The
-/// colour goes linearly from `from` to `to` over the outline's height.
+/// Fills an outline whose coordinates are in pixels. The edge is antialiased: a pixel's coverage is
+/// computed from its distance to the edge. The colour changes linearly from `from` at the top of
+/// the outline to `to` at its bottom.
 void fill(Canvas& canvas, const Outline& outline, const Colour& from, const Colour& to);
 
 }  // namespace offramp::detail

@@ -9,50 +9,54 @@
 #include "data/dataset.h"
 #include "data/file_tree.h"
 
-// The kinds of source behind load_data; not part of the folder's interface. Errors come without
-// the path: load_data adds it.
+// Readers of the kinds of source that load_data accepts. Internal to src/data. Their errors do not
+// contain the path of the source; load_data adds it.
 namespace offramp::detail {
 
-/// Reads a part of the official CIFAR-10 or CIFAR-100 binary files, wherever they lie in the tree.
-/// @param images_per_file  of CIFAR-10's batches; CIFAR-100 has five times as many in train.bin
-/// @return nullopt if there are none
-/// @throws Error for a missing or damaged batch, and for the Python and Matlab versions
+/// Reads a part of the official CIFAR-10 or CIFAR-100 binary files, in whichever folder of the tree
+/// they are.
+/// @param images_per_file  images in each of CIFAR-10's files; CIFAR-100's train.bin has five times
+/// as many
+/// @return nullopt if the tree holds no CIFAR files
+/// @throws Error for a missing or damaged file, and for the Python and Matlab versions of CIFAR
 std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
                                      std::int64_t images_per_file = 10000);
 
-/// Reads a part of the four IDX files of MNIST (LeCun, Cortes and Burges, 1998) and of data sets in
-/// its format, which lie in one folder of the tree, each in gzip or not. Gray is spread over three
-/// channels.
-/// Classes are named by a labels.txt or classes.txt beside the files, one name a line; else those
-/// of Fashion-MNIST by the data set's authors, known by the SHA-256 of its labels; else 0 to 9.
-/// @return nullopt if there is none of the four
-/// @throws Error for a file that is missing or damaged, and for several data sets
+/// Reads a part of the four IDX files of MNIST (LeCun, Cortes and Burges, 1998) or of a data set in
+/// its format. The files are in one folder of the tree; each may be compressed with gzip. The gray
+/// value of a pixel is copied to three channels.
+/// Class names are read from a labels.txt or classes.txt beside the files, one name a line. Without
+/// such a file, Fashion-MNIST, which is recognised by the SHA-256 of its labels, has the names
+/// given by its authors; any other data set has the names 0 to 9.
+/// @return nullopt if the tree holds none of the four files
+/// @throws Error if a file is missing or damaged, or if the tree holds several data sets
 std::optional<LoadedData> load_idx(const FileTree& tree, Part part);
 
-/// Whether a file of this name is one of the four.
+/// Whether this is the name of one of the four IDX files.
 bool is_idx_name(std::string_view name);
 
-/// Whether a file begins as a gzip file does.
+/// Whether a file begins with the two bytes of a gzip file.
 bool is_gzip(std::span<const std::byte> bytes);
 
-/// What one gzip stream unfolds to; its size and checksum are compared with those at its end.
-/// @throws Error if they differ, if it is truncated, damaged or followed by anything, or larger
-/// than `max_bytes` unfolded
+/// Decompresses a file of one gzip stream. Size and checksum are compared with those stored at the
+/// end of the stream.
+/// @throws Error if they differ, if the stream is truncated, damaged or followed by other bytes, or
+/// if it decompresses to more than `max_bytes`
 std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes);
 
-/// The SHA-256 in 64 hex digits.
+/// Computes the SHA-256 of `bytes`, as 64 lower-case hex digits.
 std::string sha256_hex(std::span<const std::byte> bytes);
 
-/// Reads a part of a tree of class folders; see load_data.
+/// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
 
-/// Whether the name ends in .jpg, .jpeg or .png, in any case.
+/// Whether the name ends in .jpg, .jpeg or .png, in upper or lower case.
 bool has_image_extension(std::string_view name);
 
 /// Reads a part of a file written by write_packed.
 LoadedData load_packed(const std::filesystem::path& path, Part part);
 
-/// Throws Error if images of this size would not fit in the machine's memory.
+/// @throws Error if this many images of this size do not fit in the machine's physical memory
 void check_memory(std::int64_t images, int height, int width);
 
 }  // namespace offramp::detail

@@ -11,9 +11,10 @@ namespace {
 
 enum class Use { train, tune, certify };
 
+// All copies of one image in a class.
 struct Group {
-  std::uint64_t key = 0;   // the draw
-  std::uint64_t hash = 0;  // decides between equal draws
+  std::uint64_t key = 0;   // random number that decides the order of groups
+  std::uint64_t hash = 0;  // of the image; decides the order if two keys are equal
   std::int64_t copies = 0;
 };
 
@@ -33,13 +34,14 @@ std::vector<Group> groups_of_class(const Dataset& dataset, std::int64_t label, s
   return groups;
 }
 
-/// Draws groups for one use until it has about `target` images. A group more than twice as large is
-/// passed over: it would leave the class to this use alone.
+/// Assigns groups to one use until it has about `target` images. A group of more than twice as many
+/// copies is not taken, because it could put most of the class into this use.
+/// @return the number of images of the class with this use
 std::int64_t draw(const std::vector<Group>& groups, Use use, std::int64_t target,
                   std::unordered_map<std::uint64_t, Use>& uses) {
   std::int64_t count = 0;
   for (const Group& group : groups) {
-    const auto known = uses.find(group.hash);  // by an earlier class that has a copy, too
+    const auto known = uses.find(group.hash);  // set by an earlier class that has copies too
     if (known != uses.end() && known->second == use) count += group.copies;
   }
   for (const Group& group : groups) {
@@ -54,7 +56,7 @@ std::int64_t draw(const std::vector<Group>& groups, Use use, std::int64_t target
 }  // namespace
 
 Splits split_training(const Dataset& dataset, std::uint64_t seed) {
-  constexpr std::int64_t kFewest = 25;  // 4 % of them is one image
+  constexpr std::int64_t kFewest = 25;  // the fewest images of which 4 % is one image
   std::unordered_map<std::uint64_t, Use> uses;
   for (std::size_t label = 0; label < dataset.classes.size(); ++label) {
     const auto groups = groups_of_class(dataset, static_cast<std::int64_t>(label), seed);
@@ -69,10 +71,11 @@ Splits split_training(const Dataset& dataset, std::uint64_t seed) {
     };
     const std::int64_t tune = draw(groups, Use::tune, share(0.04), uses);
     const std::int64_t certify = draw(groups, Use::certify, share(0.08), uses);
-    // What no draw has taken is settled now, so that a later class cannot take a copy of it.
+    // All remaining groups are for training. This is recorded now, so that a later class with
+    // copies of them cannot assign them to another use.
     for (const Group& group : groups) uses.emplace(group.hash, Use::train);
     if (tune == 0 || certify == 0 || tune + certify >= images) {
-      throw Error("class \"{}\" has too few different training images to split: {} of {}",
+      throw Error("class \"{}\" has too few different training images to split: {} among {}",
                   dataset.classes[label], groups.size(), images);
     }
   }

@@ -10,8 +10,8 @@ namespace offramp {
 
 ChannelStatistics channel_statistics(const Dataset& dataset,
                                      std::span<const std::int64_t> indices) {
-  if (indices.empty()) throw Error("mean and standard deviation of no images");
-  // Whole numbers: the sums are exact and do not depend on the order of the threads.
+  if (indices.empty()) throw Error("there are no images to compute mean and standard deviation of");
+  // The sums are of whole numbers, so they are exact and do not depend on the order of the threads.
   std::array<std::uint64_t, 3> sum{}, squares{};
   std::mutex mutex;
   constexpr std::size_t kChunk = 256;

@@ -24,16 +24,17 @@ constexpr double kTurn = 2 * std::numbers::pi;
 
 float between(float low, float high, float share) { return low + share * (high - low); }
 
-// In double and rounded, so that the pixels do not hang on a library's last bit.
+// Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
+// library's sine.
 float sine(float turns) { return static_cast<float>(std::sin(kTurn * static_cast<double>(turns))); }
 float cosine(float turns) { return sine(turns + 0.25f); }
 
-// The image's own stream. Its first number is the difficulty.
+// Returns the random numbers of one image. The first is the image's difficulty.
 KeyedRandom stream(Part part, std::int64_t index, std::uint64_t seed) {
   return {seed, part == Part::train ? 1u : 2u, static_cast<std::uint64_t>(index)};
 }
 
-// One image: background, things behind, the shape, bars across it, noise.
+// Draws one image: background, clutter, the shape of the class, bars across the shape, and noise.
 class Scene {
  public:
   Scene(int height, int width, KeyedRandom random)
@@ -60,8 +61,9 @@ class Scene {
   int width() const { return canvas_.width; }
   int height() const { return canvas_.height; }
 
-  // A colour at the given distance from the background's, in any direction that stays in range:
-  // lighter in the mean if distance > 0, darker if < 0.
+  // Returns a colour at the given distance from the background colour in RGB space, in a random
+  // direction that keeps it in range. It is lighter than the background if distance > 0 and darker
+  // if distance < 0.
   Colour colour_at(float distance) {
     Colour colour{};
     for (int attempt = 0; attempt < 32; ++attempt) {
@@ -82,7 +84,7 @@ class Scene {
     return colour;
   }
 
-  // A slope of one colour into a near one, and two faint waves.
+  // Draws a linear change from one colour to a similar one, and two waves of low contrast.
   void draw_background() {
     for (float& c : base_) c = random_.uniform(0.1f, 0.55f);
     const Colour other = colour_at(random_.uniform(0.0f, 0.15f));
@@ -115,12 +117,12 @@ class Scene {
     }
   }
 
-  // Turned, mirrored and squeezed: training with flips loses nothing.
+  // Returns a random rotation and squeeze, scaled to `radius` and centred at (x0, y0).
   Pose random_pose(float radius, float x0, float y0) {
     const float most = between(0.03f, 0.5f, difficulty_);
     const float turn = random_.uniform(-most, most), axis = random_.uniform();
     const float stretch = random_.uniform(0.82f, 1.0f);
-    // Rotation by `turn`, then a squeeze by `stretch` along the direction `axis`.
+    // The map rotates by `turn`, then squeezes by `stretch` along the direction `axis`.
     const float c = cosine(turn), s = sine(turn), ax = cosine(axis), ay = sine(axis);
     const float sxx = 1 + (stretch - 1) * ax * ax, sxy = (stretch - 1) * ax * ay;
     const float syy = 1 + (stretch - 1) * ay * ay;
@@ -149,7 +151,8 @@ class Scene {
         box, {half_length * c, -half_width * s, half_length * s, half_width * c, x, y});
   }
 
-  // Small shapes of every kind and lines: the corners and curves of other classes.
+  // Draws lines and small shapes of all classes, so that local corners and curves do not reveal
+  // the class of the image.
   void draw_clutter() {
     const int things = static_cast<int>(difficulty_ * 5 + random_.uniform());
     for (int i = 0; i < things; ++i) {
@@ -170,7 +173,7 @@ class Scene {
 
   void draw_shape(std::size_t shape) {
     radius_ = side_ * random_.uniform(0.28f, 0.42f);
-    // Inside the picture but for a little of its rim.
+    // The shape lies inside the image, except for a narrow part of its rim.
     const auto place = [&](float size) {
       const float margin = std::min(0.92f * radius_, size / 2);
       return random_.uniform(margin, size - margin);
@@ -182,7 +185,7 @@ class Scene {
          colour_at(contrast_));
   }
 
-  // Across the shape, in a colour near the background's.
+  // Draws bars across the shape, in colours similar to the background.
   void draw_bars() {
     const int bars = static_cast<int>(std::max(0.0f, difficulty_ - 0.35f) * 2 + random_.uniform());
     for (int i = 0; i < bars; ++i) {
@@ -196,7 +199,7 @@ class Scene {
   void add_noise() {
     const float sigma = between(0.01f, 0.06f, difficulty_);
     for (float& value : canvas_.rgb) {
-      // Three uniform numbers have variance 1/4.
+      // The sum of three uniform numbers is nearly normal and has variance 1/4.
       const std::uint64_t bits = random_.next();
       const auto sum =
           static_cast<float>((bits & 0x1fffff) + (bits >> 21 & 0x1fffff) + (bits >> 42 & 0x1fffff));

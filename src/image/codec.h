@@ -6,24 +6,24 @@
 
 #include "image/image.h"
 
-// What the decoders share; not part of the folder's interface.
+// Functions that the JPEG and PNG decoders share. Internal to src/image.
 namespace offramp::detail {
 
 bool is_jpeg(std::span<const std::byte> bytes);
 bool is_png(std::span<const std::byte> bytes);
-/// Upright, converted to RGB; `decode_image` says which errors.
+/// Decodes a file to an upright RGB image. The errors are those of decode_image.
 Image decode_jpeg(std::span<const std::byte> bytes, const DecodeLimits& limits);
 Image decode_png(std::span<const std::byte> bytes, const DecodeLimits& limits);
 
-/// Throws Error if width × height is nothing or beyond the limit.
+/// @throws Error if a side is not above 0, or the size exceeds a limit
 void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& limits);
 
-/// Finds the orientation (1 … 8) in a TIFF block, which is what follows "Exif\0\0" in a JPEG's APP1
-/// segment and what a PNG's eXIf chunk holds. 1 if there is none or the block makes no sense: a
-/// picture is not refused for its metadata.
+/// Returns the orientation (1 to 8) from a TIFF block, which follows "Exif\0\0" in a JPEG's APP1
+/// segment and is the content of a PNG's eXIf chunk. The result is 1 if the block has no
+/// orientation or is damaged, because an image is not refused for its metadata.
 int exif_orientation(std::span<const std::byte> tiff);
 
-/// Turns and mirrors an image stored under EXIF orientation 1 … 8 so that it is upright.
+/// Rotates and mirrors an image that is stored with EXIF orientation 1 to 8 so that it is upright.
 Image upright(Image image, int orientation);
 
 }  // namespace offramp::detail

@@ -9,39 +9,45 @@
 
 namespace offramp {
 
-/// Largest file that is taken for an image.
+/// Largest size of an image file, in bytes.
 inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 28;
 
-/// An upright RGB image, 8 bits a channel, rows top to bottom, pixels interleaved: [height, width,
-/// 3].
+/// An upright RGB image with 8 bits per channel. `rgb` has shape [height, width, 3], with rows from
+/// top to bottom.
 struct Image {
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;
 };
 
-/// What a decoder may be asked to hold; larger images are refused before they are allocated.
+/// Largest image that is decoded. Larger images are refused before memory is allocated.
 struct DecodeLimits {
   std::int64_t max_pixels = std::int64_t{1} << 27;
-  std::int64_t max_side = 65535;  ///< JPEG's own
+  std::int64_t max_side = 65535;  ///< in pixels; the limit of the JPEG format
 };
 
-/// Decodes a JPEG or PNG to an upright RGB image: EXIF orientation applied, grayscale spread, CMYK
-/// and YCCK converted, 16 bits reduced, palettes expanded, transparency laid over white.
-/// @throws Error without a path: "not a JPEG or PNG", "truncated: …", "larger than the limit: …"
+/// Decodes a JPEG or PNG to an upright RGB image. The EXIF orientation is applied; gray values are
+/// copied to all three channels; CMYK, YCCK and palettes are converted to RGB; 16-bit values are
+/// reduced to 8 bits; transparent pixels are blended with white.
+/// @throws Error without the path of the file: "not a JPEG or PNG", "truncated: …", "damaged: …",
+/// "larger than the limit: …"
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits = {});
 
-/// Encodes as PNG (contact sheets, galleries).
+/// Encodes an image as PNG.
 std::vector<std::byte> encode_png(const Image& image);
 
-/// Resizes with an antialiased triangle filter (what PIL calls bilinear); the identity at equal
-/// size.
+/// Resizes with an antialiased triangle filter, which PIL calls BILINEAR. An image that has the
+/// size already is returned unchanged.
 Image resize(const Image& image, int width, int height, Fit fit);
 
-/// The one path from pixels to a network's input: resize if needed, scale to [0, 1], normalise.
-/// @param dst  [3, height, width] f32 of `preprocessing`
+/// Converts an image to a network's input: resizes it if needed, scales it to [0, 1] and normalises
+/// it. `Augmenter` gives bit-equal values for an image of the network's size that it does not
+/// change.
+/// @param dst  [3, height, width] f32, of the size in `preprocessing`
 void to_input(const Image& image, const Preprocessing& preprocessing, std::span<float> dst);
-/// The same for pixels already at the right size, [height, width, 3].
+/// Converts pixels that have the size of the network's input already.
+/// @param rgb  [height, width, 3]
+/// @param dst  [3, height, width] f32
 void normalise(std::span<const std::uint8_t> rgb, const Preprocessing& preprocessing,
                std::span<float> dst);
 

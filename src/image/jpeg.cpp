@@ -12,8 +12,9 @@
 namespace offramp::detail {
 namespace {
 
-// libjpeg reports errors by a call that must not return. The jump goes over frames of libjpeg and
-// of the static functions below only, which hold nothing that has a destructor.
+// libjpeg reports an error by calling a function that must not return, which here uses longjmp. The
+// jump skips only stack frames of libjpeg and of the static functions below, none of which has a
+// local variable with a destructor.
 struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf jump;
@@ -45,7 +46,7 @@ void on_message(j_common_ptr common, int level) {
     case JWRN_MUST_RESYNC:
       errors.damaged = true;
       break;
-    // Others (an unknown JFIF revision, padding before a marker) leave the picture whole.
+    // Other warnings (an unknown JFIF revision, padding before a marker) do not affect the pixels.
     default:
       return;
   }
@@ -54,7 +55,8 @@ void on_message(j_common_ptr common, int level) {
 
 void no_output(j_common_ptr) {}
 
-// A few kilobytes of progressive scans can cost minutes; no encoder writes more than about a dozen.
+// A file of a few kilobytes can hold so many progressive scans that decoding takes minutes.
+// Encoders write no more than about a dozen.
 void limit_scans(j_common_ptr common) {
   constexpr int kMaxScans = 100;
   if (common->is_decompressor == 0) return;
@@ -82,7 +84,7 @@ class JpegDecoder {
   Image decode(std::span<const std::byte> bytes, const DecodeLimits& limits) {
     if (!read_header(decompress_, errors_, progress_, bytes.data(), bytes.size())) fail();
     check_size(decompress_.image_width, decompress_.image_height, limits);
-    // libjpeg lets go of the markers when it finishes.
+    // The orientation is read now because libjpeg frees the markers when it finishes.
     const int stored_orientation = orientation();
     Image image;
     image.width = static_cast<int>(decompress_.image_width);
@@ -130,7 +132,7 @@ class JpegDecoder {
     throw Error("{}: {}", errors_.truncated ? "truncated" : "damaged", message);
   }
 
-  // Adobe's programs store ink inverted and say so by their marker; 0 is full ink then.
+  // Adobe's programs store inverted CMYK values, where 0 is full ink, and add an Adobe marker.
   static void cmyk_to_rgb(std::vector<std::uint8_t>& pixels, bool inverted) {
     std::uint8_t* dst = pixels.data();
     for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {

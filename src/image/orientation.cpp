@@ -6,7 +6,7 @@
 namespace offramp::detail {
 namespace {
 
-// Reads unsigned numbers of either byte order; reading past the end gives 0.
+// Reads unsigned numbers in the byte order of a TIFF block. Bytes beyond the end are read as 0.
 class TiffReader {
  public:
   explicit TiffReader(std::span<const std::byte> bytes) : bytes_(bytes) {
@@ -56,8 +56,9 @@ Image upright(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
   const std::int64_t width = image.width;
   const std::int64_t height = image.height;
-  // Where pixel (0, 0) of the upright image is stored, and how far a step right and a step down go
-  // there, in pixels. Orientations 5 … 8 swap the sides.
+  // `start` is the stored index of pixel (0, 0) of the upright image; `step_x` and `step_y` are the
+  // changes of the stored index for one pixel to the right and one pixel down. Orientations 5 to 8
+  // swap width and height.
   const std::int64_t right_edge = width - 1;
   const std::int64_t bottom = (height - 1) * width;
   std::int64_t start = 0, step_x = 1, step_y = width;
@@ -94,7 +95,8 @@ Image upright(Image image, int orientation) {
   for (int y = 0; y < turned.height; ++y) {
     const std::uint8_t* src = image.rgb.data() + (start + y * step_y) * 3;
     for (int x = 0; x < turned.width; ++x, dst += 3) {
-      // Not a pointer that is stepped: after the last pixel it would point before the array.
+      // Each address is computed from `src`: a pointer that is decremented would end up before the
+      // start of the array, which is undefined behaviour.
       const std::uint8_t* pixel = src + x * step_x * 3;
       dst[0] = pixel[0], dst[1] = pixel[1], dst[2] = pixel[2];
     }

@@ -12,8 +12,9 @@
 namespace offramp {
 namespace {
 
-// As with JPEG: libpng jumps over its own frames and over static functions that hold nothing with a
-// destructor.
+// libpng reports an error by calling a function that must not return, which here uses longjmp. The
+// jump skips only stack frames of libpng and of static functions below, none of which has a local
+// variable with a destructor.
 struct Failure {
   std::jmp_buf jump;
   char message[256];
@@ -28,8 +29,9 @@ struct Failure {
 
 void on_warning(png_structp, png_const_charp) {}
 
-// libpng would take a chunk's word for its length and only then look whether the file goes on
-// (eXIf, 1.6.39). What it needs itself, rows above all, is far less than this.
+// Limits each allocation of libpng. libpng 1.6.39 allocates the length that an eXIf chunk claims
+// before it checks that the file is that long. Its own needs, mostly rows of pixels, are far below
+// the limit.
 png_voidp allocate(png_structp, png_alloc_size_t bytes) {
   constexpr png_alloc_size_t kLargest = png_alloc_size_t{16} << 20;
   return bytes > kLargest ? nullptr : std::malloc(bytes);
@@ -85,7 +87,7 @@ class PngDecoder {
  private:
   static bool read_header(png_structp png, png_infop info, Failure& failure, Source& source) {
     if (setjmp(failure.jump) != 0) return false;
-    // Sizes are checked against our own limit, in pixels, once the header is read.
+    // The image size is checked against DecodeLimits after the header has been read.
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_chunk_cache_max(png, 128);
     png_set_chunk_malloc_max(png, 8 << 20);

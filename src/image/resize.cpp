@@ -8,18 +8,20 @@
 namespace offramp {
 namespace {
 
-// Fixed-point weights and 8-bit rows between the two passes, as PIL has them: the results are equal
-// to its BILINEAR to the bit, and integer arithmetic is equal on every machine.
+// Weights are fixed-point numbers and the rows between the two passes have 8 bits, as in PIL, so
+// the results are bit-equal to PIL's BILINEAR. Integer arithmetic gives the same results on every
+// machine.
 constexpr int kFractionBits = 22;
 
-// For each output position: the first input position and its weights.
+// The input positions that contribute to each output position, and their weights.
 struct Taps {
-  int per_output = 0;
-  std::vector<int> first, count;
+  int per_output = 0;                 // largest number of input positions
+  std::vector<int> first, count;      // [outputs] first input position, number of input positions
   std::vector<std::int32_t> weights;  // [outputs, per_output]
 };
 
-/// Taps of output positions begin … begin + count - 1 when `in` positions become `out`.
+/// Computes the taps of output positions begin … begin + count - 1, where `in` positions are
+/// resized to `out` positions.
 Taps make_taps(int in, std::int64_t out, std::int64_t begin, int count) {
   const double scale = static_cast<double>(in) / static_cast<double>(out);
   const double support = std::max(scale, 1.0);  // half the width of the triangle
@@ -57,13 +59,14 @@ std::uint8_t round_off(std::int64_t sum) {
 
 constexpr std::int64_t kHalf = std::int64_t{1} << (kFractionBits - 1);
 
-/// Where a target window lies in the whole image resized to `full`.
+/// Along one axis, the size `full` that the whole image is resized to, and the position `begin` of
+/// the result in it.
 struct Axis {
   std::int64_t full;
   std::int64_t begin;
 };
 
-/// rows first_row … first_row + rows - 1 of `image` to `width` columns.
+/// Resizes rows first_row … first_row + rows - 1 of `image` to `width` columns.
 std::vector<std::uint8_t> resample_rows(const Image& image, const Axis& axis, int width,
                                         int first_row, int rows) {
   const Taps taps = make_taps(image.width, axis.full, axis.begin, width);
@@ -89,7 +92,7 @@ std::vector<std::uint8_t> resample_rows(const Image& image, const Axis& axis, in
   return result;
 }
 
-/// `width` columns of the image resized along both axes, `height` rows.
+/// Resizes the image along both axes to `width` columns and `height` rows.
 Image resample(const Image& image, int width, int height, const Axis& horizontal,
                const Axis& vertical) {
   const Taps taps = make_taps(image.height, vertical.full, vertical.begin, height);
@@ -126,7 +129,8 @@ Image resize(const Image& image, int width, int height, Fit fit) {
   Axis horizontal{width, 0};
   Axis vertical{height, 0};
   if (fit == Fit::crop) {
-    // Only the window that is kept is ever computed, so a very long strip costs no more.
+    // Only the part that remains after cropping is computed, so a very long image needs no more
+    // time.
     const double scale = std::max(static_cast<double>(width) / image.width,
                                   static_cast<double>(height) / image.height);
     const auto full = [scale](int side, int target) {

@@ -7,7 +7,7 @@
 namespace offramp {
 namespace {
 
-// Seven rows of five pixels each, the leftmost in bit 4.
+// A glyph has seven rows of five pixels; bit 4 of a row is the leftmost pixel.
 struct Glyph {
   char character;
   std::array<std::uint8_t, 7> rows;

@@ -6,12 +6,12 @@
 
 namespace offramp {
 
-/// Size of a character's cell, with the gap to the next, at scale 1.
+/// Size of a character at scale 1, in pixels, including the gap to the next character.
 inline constexpr int kCharacterWidth = 6;
 inline constexpr int kCharacterHeight = 9;
 
-/// Draws a line of text in black with its upper left corner at (x, y), clipped at the edges.
-/// Letters become capitals; a character that has no glyph becomes "?".
+/// Draws a line of black text whose upper left corner is at (x, y). Text beyond the edges of the
+/// image is cut off. Letters are drawn as capitals, and a character without a glyph as "?".
 void draw_text(Image& image, int x, int y, std::string_view text, int scale = 1);
 
 }  // namespace offramp

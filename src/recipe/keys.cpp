@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kLongestSide = 4096;
 
-/// A value as a message shows it.
+/// Formats a value for a message.
 std::string shown(const toml::node& node) {
   if (const auto* text = node.as_string()) return quote(text->get());
   if (const auto* number = node.as_integer()) return fmt::format("{}", number->get());
@@ -32,7 +32,7 @@ std::int64_t read_whole(const toml::node& node, std::int64_t low, std::int64_t h
   return number->get();
 }
 
-/// Numbers from `low` to `high`; the ends are left out where `open` says so.
+/// The numbers from `low` to `high`. An end is excluded if it is open.
 struct Range {
   double low = 0, high = 0;
   bool low_open = false, high_open = false;
@@ -64,7 +64,7 @@ std::string read_text(const toml::node& node) {
 template <typename Number>
 std::string written_real(Number value) {
   std::string text = fmt::format("{}", value);
-  // "1e-05" and "inf" are TOML numbers as they stand; a lone "1" would be read as a whole number.
+  // "1e-05" and "inf" are TOML floats already, but "1" would be read as a whole number.
   if (text.find_first_of(".en") == std::string::npos) text += ".0";
   return text;
 }
@@ -76,8 +76,8 @@ std::string written_list(const List& list, Write write) {
   return "[" + text + "]";
 }
 
-// Builders of keys, one a type. `field` gives a reference to what the key sets, for a Recipe& as
-// for a const Recipe&.
+// The functions below make keys, one function for each type of value. `field` returns a reference
+// to the member that the key sets, for both Recipe& and const Recipe&.
 
 template <typename Field>
 Key whole(std::string table, std::string name, std::int64_t low, std::int64_t high, Field field) {
@@ -161,7 +161,7 @@ Key exits_key() {
     std::vector<std::string> exits;
     for (const toml::node& item : read_list(node)) {
       if (!item.is_string() && !item.is_integer())
-        throw UsageError("expected places such as 2 or \"15%\", got {}", shown(item));
+        throw UsageError("expected positions such as 2 or \"15%\", got {}", shown(item));
       exits.push_back(item.is_string() ? item.as_string()->get()
                                        : std::to_string(item.as_integer()->get()));
     }
@@ -252,7 +252,8 @@ Key reals(std::string table, std::string name, Range range, Field field) {
   return key;
 }
 
-/// Setting another schedule brings its own warm-up; a `warmup` after it still decides.
+/// Changing the schedule also sets the default warm-up of the new schedule. The key `warmup` is
+/// read later and overrides it.
 Key schedule_key() {
   Key key = word<Schedule>(
       "train", "schedule",
@@ -286,7 +287,7 @@ Key device_key() {
   return key;
 }
 
-// What a key sets, for Recipe& and const Recipe& alike.
+// A function that returns a reference to a member of a Recipe& or const Recipe&.
 #define OFFRAMP_FIELD(path) \
   [](auto& recipe) -> auto& { return recipe.path; }
 

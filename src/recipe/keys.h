@@ -11,27 +11,29 @@
 
 namespace offramp {
 
-/// How a value is spelled on a command line, where TOML's quotes and brackets may be left out.
+/// The kind of a key's value. On a command line the quotes of a text and the brackets of a list may
+/// be left out.
 enum class Spelling { plain, text, list, text_list };
 
-/// One key of a recipe: what `[table] name = value` sets. The list of all keys is the recipe
-/// format: reading, overriding, writing and suggesting all go through it.
+/// One key of a recipe, which is written as `name = value` in a table `[table]`. The list of all
+/// keys defines the recipe format: reading, overriding, writing and suggestions all use it.
 struct Key {
-  std::string table;  ///< "train"
-  std::string name;   ///< "epochs"
+  std::string table;  ///< for example "train"
+  std::string name;   ///< for example "epochs"
   Spelling spelling = Spelling::plain;
-  /// Sets the field. @throws UsageError "expected a whole number from 1 to 100000, got "x""
+  /// Sets the recipe's field from a TOML value.
+  /// @throws UsageError without the key's name: `expected a whole number from 1 to 100000, got "x"`
   std::function<void(Recipe&, const toml::node&)> read;
-  /// The field as a TOML value.
+  /// Returns the recipe's field as a TOML value.
   std::function<std::string(const Recipe&)> write;
 
   std::string full_name() const { return table + "." + name; }
 };
 
-/// All keys, table by table, in the order in which they are read and written.
+/// Returns all keys, grouped by table, in the order in which they are read and written.
 const std::vector<Key>& keys();
 
-/// `text` as a TOML string, quoted and escaped.
+/// Returns `text` as a TOML string with quotes and escapes.
 std::string toml_string(std::string_view text);
 
 }  // namespace offramp

@@ -28,7 +28,7 @@ std::string suggestion(std::string_view word, const std::vector<std::string>& kn
   return near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near);
 }
 
-/// Names of a table's keys.
+/// Returns the names of the keys of a table.
 std::vector<std::string> names_in(std::string_view table) {
   std::vector<std::string> names;
   for (const Key& key : keys())
@@ -46,7 +46,7 @@ std::string at_line(const std::string& place, const toml::source_position& posit
   return fmt::format("{}:{}", place, position.line);
 }
 
-/// What is wrong with a key that its table does not have.
+/// Returns the message about a key that does not exist in its table.
 std::string unknown_key(std::string_view table, std::string_view name) {
   if (const Key* elsewhere = find_by_name(name))
     return fmt::format("key {} belongs in [{}]", quote(name), elsewhere->table);
@@ -59,7 +59,7 @@ std::string unknown_key(std::string_view table, std::string_view name) {
   return fmt::format("unknown key {}{}", quote(name), help);
 }
 
-/// Refuses, at its line, the first thing that no recipe has.
+/// @throws UsageError with the line of the first unknown table or key
 void check_known(const toml::table& root, const std::string& place) {
   struct Unknown {
     std::string what;
@@ -93,15 +93,16 @@ void check_known(const toml::table& root, const std::string& place) {
     throw UsageError("{}: {}", at_line(place, first->position), first->what);
 }
 
-/// The value of `text`, which is TOML for one value. @throws toml::parse_error
+/// Parses `text` as a single TOML value. @return a table with the key "value"; empty if `text`
+/// contains further keys. @throws toml::parse_error
 toml::table value_table(const std::string& text) {
   toml::table table = toml::parse("value = " + text + "\n");
-  // A line break inside `text` could bring keys of its own.
+  // A line break inside `text` could be followed by further keys.
   if (table.size() != 1) table.clear();
   return table;
 }
 
-/// A value as a command line spells it, as TOML.
+/// Converts a value that is written as on a command line to TOML.
 std::string as_toml(Spelling spelling, const std::string& value) {
   const bool bracketed = value.starts_with('[');
   switch (spelling) {
@@ -166,7 +167,8 @@ Recipe parse_recipe(const std::string& text, const std::string& place) {
   try {
     check(recipe);
   } catch (const UsageError& error) {
-    // check() begins with the key at fault: where the file sets it, its line is the place.
+    // A message of check() begins with the key at fault. If the file sets this key, the message
+    // gets its line number.
     const std::string message = error.what();
     for (const Key& key : keys())
       if (message.starts_with(key.full_name() + ":"))
@@ -187,13 +189,13 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
   toml::table table;
   try {
     table = value_table(as_toml(key.spelling, value));
-    // What is no TOML is a text, for the message that refuses it to show.
+    // A value that is not valid TOML is read as a text, so that the error message can show it.
     if (table.empty() && key.spelling != Spelling::text) table = value_table(toml_string(value));
   } catch (const toml::parse_error&) {
     try {
       table = value_table(toml_string(value));
     } catch (const toml::parse_error&) {
-      throw UsageError("{}: not a text in UTF-8, got {}", key.full_name(), quote(value));
+      throw UsageError("{}: expected a text in UTF-8, got {}", key.full_name(), quote(value));
     }
   }
   try {
@@ -211,32 +213,33 @@ void check(const Recipe& recipe) {
   for (const auto& [name, values, other] : {std::tuple("mean", &recipe.data.mean, "std"),
                                             std::tuple("std", &recipe.data.std, "mean")}) {
     if (!values->empty() && values->size() != 3)
-      throw UsageError("data.{}: expected three numbers, for red, green and blue; got {}", name,
+      throw UsageError("data.{}: expected 3 numbers, for red, green and blue; got {}", name,
                        values->size());
     if (values->empty() && !(recipe.data.mean.empty() && recipe.data.std.empty()))
-      throw UsageError("data.{}: needs data.{} beside it", other, name);
+      throw UsageError("data.{}: must be set if data.{} is set", other, name);
   }
 
   if (!train.loss_weights.empty()) {
     if (train.loss_weights.size() != exits)
       throw UsageError(
-          "train.loss_weights: expected one for each of {} exits (the last included), got {}",
+          "train.loss_weights: expected {} numbers, one for each exit (the last included), got {}",
           exits, train.loss_weights.size());
     if (!(train.loss_weights.back() > 0) && train.mode != Mode::frozen)
       throw UsageError("train.loss_weights: the last exit must have a weight above 0");
     const auto learning = train.loss_weights.end() - (train.mode == Mode::frozen ? 1 : 0);
     if (std::accumulate(train.loss_weights.begin(), learning, 0.0) <= 0)
-      throw UsageError("train.loss_weights: at least one exit that learns needs a weight above 0");
+      throw UsageError(
+          "train.loss_weights: at least one exit that is trained needs a weight above 0");
   }
 
   if (train.mode == Mode::frozen) {
     if (train.from.empty())
-      throw UsageError(
-          "train.mode: frozen needs a trained backbone to put heads on: set train.from (--from)");
+      throw UsageError("train.mode: frozen needs a trained backbone: set train.from (--from)");
     if (!early) throw UsageError("train.mode: frozen needs early exits: set network.exits");
     if (train.gradient_equilibrium)
       throw UsageError(
-          "train.gradient_equilibrium: has no effect in a frozen backbone; leave one of them out");
+          "train.gradient_equilibrium: has no effect with train.mode = \"frozen\"; remove one of "
+          "them");
   }
   if (train.mode == Mode::mixed) {
     if (!early) throw UsageError("train.mode: mixed needs early exits: set network.exits");
@@ -244,12 +247,12 @@ void check(const Recipe& recipe) {
       throw UsageError("train.backbone_epochs: mixed needs from 1 to {} (train.epochs - 1), got {}",
                        train.epochs - 1, train.backbone_epochs);
   } else if (train.backbone_epochs != 0) {
-    throw UsageError("train.backbone_epochs: is for train.mode = \"mixed\" only, got {}",
+    throw UsageError("train.backbone_epochs: may be set only with train.mode = \"mixed\", got {}",
                      train.backbone_epochs);
   }
 
   if (train.distill > 0 && !early)
-    throw UsageError("train.distill: needs early exits to teach: set network.exits");
+    throw UsageError("train.distill: needs early exits: set network.exits");
   if (train.gradient_equilibrium && !early)
     throw UsageError("train.gradient_equilibrium: needs early exits: set network.exits");
   if (train.optimizer == Optimizer::sgd && train.nesterov && train.momentum <= 0)
@@ -257,17 +260,19 @@ void check(const Recipe& recipe) {
 
   const Augmentation& augmentation = train.augmentation;
   if (augmentation.resized_crop > 0 && augmentation.crop_padding > 0)
-    throw UsageError("augment.resized_crop: excludes augment.crop_padding; set one of them to 0");
+    throw UsageError(
+        "augment.resized_crop: cannot be combined with augment.crop_padding; set one of them to 0");
   const int side = std::min(recipe.data.height, recipe.data.width);
   if (side > 0 && augmentation.crop_padding >= side)
-    throw UsageError("augment.crop_padding: must be smaller than the images ({}), got {}", side,
-                     augmentation.crop_padding);
+    throw UsageError("augment.crop_padding: must be below the images' side of {} pixels, got {}",
+                     side, augmentation.crop_padding);
   if (side > 0 && augmentation.cutout > side)
-    throw UsageError("augment.cutout: must not be larger than the images ({}), got {}", side,
+    throw UsageError("augment.cutout: must not exceed the images' side of {} pixels, got {}", side,
                      augmentation.cutout);
 
-  // What the network itself refuses, before any image is read. A share of the MACs falls on another
-  // unit at another size, so without a size only numbered exits are certain.
+  // The network is built here so that its errors are reported before any image is read. The place
+  // of an exit given as a share of the MACs depends on the image size, so without a size only exits
+  // given by number are checked.
   NetworkSpec spec = recipe.network;
   spec.options.input = {3, side > 0 ? recipe.data.height : 32, side > 0 ? recipe.data.width : 32};
   if (side <= 0)

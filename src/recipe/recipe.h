@@ -11,23 +11,24 @@
 namespace offramp {
 
 enum class Optimizer { sgd, adamw };
-/// Learning rate over the run. one_cycle: linear up to `lr` over `warmup` of the steps, then cosine
-/// to 0. cosine: the same with a default of no warm-up. step: times `step_factor` every
-/// `step_every` epochs.
+/// Learning rate over the run. one_cycle: increases linearly to `lr` over the share `warmup` of the
+/// steps, then follows a cosine to 0. cosine: the same, with no warm-up by default. step:
+/// multiplied by `step_factor` every `step_every` epochs. constant: always `lr`.
 enum class Schedule { one_cycle, cosine, step, constant };
-/// Which parameters learn when (Kubaty et al., 2024). joint: everything, all the time.
-/// frozen: the backbone stays as given (--from), only heads of early exits learn.
-/// mixed: the backbone with its own classifier first (`backbone_epochs`), then everything.
+/// Which parameters are trained, and when (Kubaty et al., 2024). joint: all parameters, always.
+/// frozen: only the heads of early exits; the backbone keeps its given weights (--from).
+/// mixed: the backbone with its own classifier for `backbone_epochs`, then all parameters.
 enum class Mode { joint, frozen, mixed };
 enum class PrecisionChoice { automatic, f32, bf16 };
 
 struct DataRecipe {
   std::string source = "synthetic";
-  int height = 0, width = 0;  ///< 0: the images' own
+  int height = 0, width = 0;  ///< input size in pixels; 0: the size of the images
   Fit fit = Fit::squeeze;
-  std::uint64_t split_seed = 1;  ///< of tune and certify
-  /// [3] for red, green, blue of values from 0 to 1: what a starting network was trained with;
-  /// empty: those of a starting model file, else of the training images
+  std::uint64_t split_seed = 1;  ///< seed of the split into train, tune and certify
+  /// [3] mean and standard deviation of red, green and blue, for pixel values scaled to [0, 1]: the
+  /// values with which the weights to start from were trained. Empty: the values in the model file
+  /// to start from if there is one, otherwise those of the training images.
   std::vector<float> mean, std;
 };
 
@@ -39,53 +40,57 @@ struct TrainRecipe {
   double lr = 0.1;
   double momentum = 0.9;
   bool nesterov = true;
-  double weight_decay = 5e-4;  ///< not on norms and biases
+  double weight_decay = 5e-4;  ///< not applied to normalisation parameters and biases
   Schedule schedule = Schedule::one_cycle;
-  double warmup = 0.2;  ///< share of all steps; ignored by step and constant
+  double warmup = 0.2;  ///< share of all steps; schedules step and constant ignore it
   int step_every = 25;
   double step_factor = 0.5;
-  /// Progressive resizing (EfficientNetV2, Tan & Le, 2021, section 4): the first epoch sees images
-  /// at this scale, later ones at larger ones; 1: full size always.
+  /// Progressive resizing (EfficientNetV2, Tan & Le, 2021, section 4): images of the first epoch
+  /// are resized by this factor, and the factor grows with the epochs; 1: always full size.
   double first_scale = 1;
   double full_scale_at = 0.6;  ///< share of the epochs after which images have their full size
   double label_smoothing = 0;
-  double ema = 0;  ///< decay per step of a running average of the weights; 0: none
+  double ema = 0;  ///< decay per step of the exponential moving average of weights; 0: no average
   Mode mode = Mode::joint;
-  int backbone_epochs = 0;           ///< mixed: epochs of the first phase, part of `epochs`
-  std::vector<double> loss_weights;  ///< [K]; empty: all 1/K
-  double distill =
-      0;  ///< weight of KL(last exit ‖ early exit), Be Your Own Teacher (Zhang et al., 2019)
+  int backbone_epochs = 0;  ///< with Mode::mixed: epochs of its first phase, included in `epochs`
+  std::vector<double> loss_weights;  ///< [K] of the exits' losses; empty: each is 1/K
+  /// Weight of the distillation loss KL(last exit ‖ early exit) (Be Your Own Teacher, Zhang et al.,
+  /// 2019).
+  double distill = 0;
   double distill_temperature = 3;
-  bool gradient_equilibrium = false;  ///< Li et al., ICCV 2019
+  bool gradient_equilibrium = false;  ///< scale gradients at exits as in Li et al., ICCV 2019
   Augmentation augmentation;
   PrecisionChoice precision = PrecisionChoice::automatic;
   std::string device = "cpu";
-  int threads = 0;              ///< 0: all cores
-  double checkpoint_every = 0;  ///< minutes; 0: every epoch only
-  std::string from;             ///< weights to start from; empty: random
+  int threads = 0;              ///< number of threads; 0: one for each core
+  double checkpoint_every = 0;  ///< minutes between checkpoints; 0: only at the end of each epoch
+  std::string from;             ///< path of the weights to start from; empty: random weights
 };
 
-/// All of a training run: what `config.toml` of a run folder holds.
+/// All settings of a training run, which a run folder stores in `config.toml`.
 struct Recipe {
-  /// Its input size and number of classes are not part of the file: the data decide.
+  /// The input size and number of classes are not stored in the file: the data determine them.
   NetworkSpec network;
   DataRecipe data;
   TrainRecipe train;
 };
 
-/// Reads a recipe. @throws UsageError "recipe.toml:14: unknown key "epoch"; did you mean
-/// "epochs"?", and the like for wrong types, values out of range, options that do not go together
+/// Reads a recipe from a TOML file.
+/// @throws UsageError with path and line (`recipe.toml:14: unknown key "epoch"; did you mean
+/// "epochs"?`) for an unknown key, a wrong type, a value out of range, or settings that cannot be
+/// combined
 Recipe read_recipe(const std::filesystem::path& path);
+/// Reads a recipe from TOML text. @param place  the path that error messages begin with
 Recipe parse_recipe(const std::string& text, const std::string& place);
-/// Overrides one key, "train.epochs" or "epochs" = "3", checked as in a file. Flags go this way.
-/// Quotes and brackets may be left out: "exits" = "2,45%". Setting another schedule brings that
-/// schedule's default warm-up, as in a file.
-/// @throws UsageError without a place, beginning with the key's full name
+/// Overrides one key, for example "train.epochs" or "epochs" with "3". The value is checked as in a
+/// file. Quotes and brackets may be left out: "exits" with "2,45%". Changing the schedule also sets
+/// the default warm-up of the new schedule, as in a file.
+/// @throws UsageError that begins with the key's full name and has no path
 void set_key(Recipe& recipe, const std::string& key, const std::string& value);
-/// Checks what concerns several keys, and that the network can be built.
-/// @throws UsageError without a place, beginning with the key at fault where there is one
+/// Checks settings that depend on each other, and that the network can be built.
+/// @throws UsageError without a path, which begins with the key at fault if it can be named
 void check(const Recipe& recipe);
-/// The complete recipe as TOML, defaults included: read_recipe gives the same Recipe back.
+/// Returns the complete recipe as TOML, with defaults. Reading it gives an equal Recipe.
 std::string to_toml(const Recipe& recipe);
 
 }  // namespace offramp

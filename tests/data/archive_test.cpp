@@ -35,7 +35,7 @@ std::vector<ArchiveEntry> image_entries(const std::string& prefix) {
   return entries;
 }
 
-/// Opening and reading all of an archive; what it says.
+/// Opens an archive, reads all of it and returns the error message.
 std::string failure(const fs::path& path, const ArchiveLimits& limits = {}) {
   try {
     const auto tree = open_archive(path, limits);
@@ -148,7 +148,8 @@ TEST(Archive, RefusesPathsThatLeaveIt) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "a.tar";
   write_archive(path, {{"train/../../x.png", bytes_of("x"), "", false}});
-  EXPECT_EQ(failure(path), "entry \"train/../../x.png\": leaves the archive's folder with \"..\"");
+  EXPECT_EQ(failure(path),
+            "entry \"train/../../x.png\": the path leads outside the archive with \"..\"");
   write_archive(path, {{"/etc/x.png", bytes_of("x"), "", false}});
   EXPECT_EQ(failure(path), "entry \"/etc/x.png\": an absolute path");
 }
@@ -160,11 +161,11 @@ TEST(Archive, QuotesThePathsOfItsErrors) {
   EXPECT_EQ(failure(path),
             "entry \"/\\x1b[2J\\x0a" + std::string(114, 'a') + "…\": an absolute path");
   write_archive(path, {{"../\x1b[2J", bytes_of("x"), "", false}});
-  EXPECT_EQ(failure(path), "entry \"../\\x1b[2J\": leaves the archive's folder with \"..\"");
+  EXPECT_EQ(failure(path), "entry \"../\\x1b[2J\": the path leads outside the archive with \"..\"");
 }
 
-/// The header of a tar entry and its content, for what write_archive does not write.
-/// @param fields  further texts, by their place in the header
+/// Returns the header and content of a tar entry, for kinds of entry that write_archive does not
+/// write. @param fields  further header texts, with their byte offset
 std::string tar_entry(const std::string& name, char type, const std::string& content,
                       const std::map<std::size_t, std::string>& fields = {}) {
   constexpr std::size_t kBlock = 512;
@@ -197,7 +198,7 @@ TEST(Archive, RefusesPathsTooLong) {
   EXPECT_EQ(failure(zip), "no error");
   write_archive(zip, {{name, bytes_of("x"), "", false}});
   EXPECT_EQ(failure(zip), expected);
-  // GNU tar's long name: an entry of its own before the one it names.
+  // GNU tar stores a long name as a separate entry before the file.
   write_tar(tar, tar_entry("././@LongLink", 'L', name + '\0') + tar_entry("a", '0', "x"));
   EXPECT_EQ(failure(tar), expected);
 }
@@ -205,7 +206,7 @@ TEST(Archive, RefusesPathsTooLong) {
 TEST(Archive, RefusesASparseFile) {
   const TemporaryFolder folder;
   const std::string content(512, 'x');
-  // GNU tar's map of a sparse file: 512 bytes at 4096, of 4608 in all.
+  // The sparse map of GNU tar: 512 bytes of data at offset 4096, in a file of 4608 bytes.
   write_tar(folder.path() / "a.tar", tar_entry("a.png", 'S', content,
                                                {{386, fmt::format("{:011o}", 4096)},
                                                 {398, fmt::format("{:011o}", 512)},
@@ -231,7 +232,7 @@ TEST(Archive, RefusesAnEntryThatGrowsPastItsClaim) {
   test::write_bytes(path, bytes_of(zip));
   ArchiveLimits limits;
   limits.max_entry_bytes = 8;
-  EXPECT_EQ(failure(path, limits), "problem: unfolds to more than the 8 bytes allowed");
+  EXPECT_EQ(failure(path, limits), "problem: decompresses to more than the 8 bytes allowed");
 }
 
 TEST(Archive, RefusesABomb) {
@@ -244,9 +245,10 @@ TEST(Archive, RefusesABomb) {
     write_archive(path, {{"train/cat/a.png", zeros, "", false}});
     EXPECT_THAT(failure(path, limits), HasSubstr("more than 200 times its size")) << name;
   }
-  // Not only what is wanted counts: a stream is unfolded to get past an entry, too.
+  // Entries that are not wanted count too, because a stream is decompressed to skip them.
   write_archive(folder.path() / "b.tar.gz", {{"ignored.bin", zeros, "", false}});
-  EXPECT_THAT(failure(folder.path() / "b.tar.gz", limits), HasSubstr("refused as a bomb"));
+  EXPECT_THAT(failure(folder.path() / "b.tar.gz", limits),
+              HasSubstr("refused as a decompression bomb"));
 }
 
 TEST(Archive, HoldsItsLimits) {
@@ -262,7 +264,7 @@ TEST(Archive, HoldsItsLimits) {
     limits.max_entries = 2, limits.max_entry_bytes = 8;
     EXPECT_EQ(failure(path, limits), "problem: 9 bytes, more than the 8 allowed");
     limits.max_entry_bytes = 9, limits.max_total_bytes = 16;
-    EXPECT_EQ(failure(path, limits), "the archive unfolds to more than 16 bytes");
+    EXPECT_EQ(failure(path, limits), "the archive decompresses to more than 16 bytes");
   }
 }
 

@@ -22,7 +22,8 @@ Preprocessing sized(int height, int width) {
   return preprocessing;
 }
 
-// Values survive normalising: (v / 255 - 0) / (1 / 255) = v up to rounding.
+// With this mean and standard deviation, normalising keeps values: (v / 255 - 0) / (1 / 255) = v up
+// to rounding.
 Preprocessing plain(int height, int width) {
   Preprocessing preprocessing = sized(height, width);
   preprocessing.mean = {0, 0, 0};
@@ -106,7 +107,8 @@ TEST(Augmenter, DrawsEveryCropOffsetAboutEquallyOften) {
     ++seen[static_cast<std::size_t>((draw.top + 4) * 9 + draw.left + 4)];
     flips += draw.flip;
   }
-  // Chi-square with 80 degrees of freedom: above 138 one time in 20,000. The draws are fixed.
+  // Chi-square with 80 degrees of freedom exceeds 138 with probability 1/20,000. The draws are
+  // fixed.
   double chi_square = 0;
   for (int count : seen) chi_square += (count - 100.0) * (count - 100.0) / 100.0;
   EXPECT_LT(chi_square, 138);
@@ -200,15 +202,15 @@ TEST(Augmenter, ResizedCropsKeepTheirAreaAndRatio) {
 }
 
 TEST(Augmenter, ResizedCropFallsBackToTheMiddleWhereNoBoxFits) {
-  // A strip this long has no box of its area with ratio up to 4/3.
+  // An image this long contains no box of the drawn area with a ratio of at most 4/3.
   const Augmenter augmenter(sized(8, 400), {.resized_crop = 1.0f}, 1);
   EXPECT_EQ(augmenter.draw(0, 0),
             (AugmentationDraw{.top = 0, .left = 195, .height = 8, .width = 10}));
 }
 
 TEST(Augmenter, EnlargesBilinearlyBetweenPixelCentres) {
-  // A box of 1x2 pixels becomes 4 wide: centres at -0.25, 0.25, 0.75 and 1.25 of the box's pixels,
-  // clamped to it, whatever lies outside.
+  // A box of 1x2 pixels is enlarged to a width of 4: the pixel centres lie at -0.25, 0.25, 0.75 and
+  // 1.25 in the box and are clamped to it, so pixels outside the box have no influence.
   std::vector<std::uint8_t> rgb(4 * 4 * 3, 255);
   for (int c = 0; c < 3; ++c) {
     rgb[(1 * 4 + 1) * 3 + c] = static_cast<std::uint8_t>(100 + c);

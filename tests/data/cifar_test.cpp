@@ -18,12 +18,12 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t kPlane = 1024;
 
-/// `count` records. The red of record i begins with first + i, the green with 100, the blue with
-/// 200; every other pixel is 1, 2, 3.
+/// Makes `count` records. The first pixel of record i is (first + i, 100, 200); all other pixels
+/// are (1, 2, 3).
 std::vector<std::byte> batch(int count, int first, int label_bytes, int classes) {
   std::vector<std::byte> bytes;
   for (int i = 0; i < count; ++i) {
-    // CIFAR-100 puts the coarse label first; 77 would be out of its range.
+    // CIFAR-100 stores the coarse label first; 77 is out of its range.
     for (int b = 1; b < label_bytes; ++b) bytes.push_back(std::byte(77));
     bytes.push_back(static_cast<std::byte>((first + i) % classes));
     const std::array<int, 3> start = {first + i, 100, 200};
@@ -122,11 +122,12 @@ TEST(Cifar, RefusesABatchOfTheWrongLength) {
   const TemporaryFolder folder;
   write_files(folder.path(), cifar10_files(2, ""));
   fs::resize_file(folder.path() / "data_batch_5.bin", 2 * 3073 - 1);
-  EXPECT_EQ(failure(folder.path()), "data_batch_5.bin: 6145 bytes, 6146 expected");
-  // Whole records, but not as many as the official files have.
+  EXPECT_EQ(failure(folder.path()), "data_batch_5.bin: the file has 6145 bytes, expected 6146");
+  // The files consist of whole records, but fewer than the official files have.
   fs::resize_file(folder.path() / "data_batch_5.bin", 3073);
-  EXPECT_EQ(failure(folder.path()), "data_batch_5.bin: 3073 bytes, 6146 expected");
-  EXPECT_EQ(failure(folder.path(), 10000), "data_batch_1.bin: 6146 bytes, 30730000 expected");
+  EXPECT_EQ(failure(folder.path()), "data_batch_5.bin: the file has 3073 bytes, expected 6146");
+  EXPECT_EQ(failure(folder.path(), 10000),
+            "data_batch_1.bin: the file has 6146 bytes, expected 30730000");
 }
 
 TEST(Cifar, RefusesALabelBeyondTheClasses) {
@@ -134,7 +135,8 @@ TEST(Cifar, RefusesALabelBeyondTheClasses) {
   auto files = cifar10_files(2, "");
   files[1].bytes[3073] = std::byte(10);
   write_files(folder.path(), files);
-  EXPECT_EQ(failure(folder.path()), "data_batch_2.bin: image 1 has label 10, largest is 9");
+  EXPECT_EQ(failure(folder.path()),
+            "data_batch_2.bin: image 1 has label 10, the largest allowed is 9");
 }
 
 TEST(Cifar, SaysWhichFileToTakeInsteadOfThePythonVersion) {
@@ -142,8 +144,7 @@ TEST(Cifar, SaysWhichFileToTakeInsteadOfThePythonVersion) {
   const auto some = test::bytes_of("pickled");
   test::write_bytes(folder.path() / "ten/cifar-10-batches-py/data_batch_1", some);
   test::write_bytes(folder.path() / "ten/cifar-10-batches-py/batches.meta", some);
-  EXPECT_THAT(failure(folder.path() / "ten"),
-              HasSubstr("take the binary version, cifar-10-binary"));
+  EXPECT_THAT(failure(folder.path() / "ten"), HasSubstr("use the binary version, cifar-10-binary"));
   test::write_bytes(folder.path() / "hundred/cifar-100-python/meta", some);
   EXPECT_THAT(failure(folder.path() / "hundred"), HasSubstr("version, cifar-100-binary.tar.gz"));
   test::write_bytes(folder.path() / "matlab/batches.meta.mat", some);
@@ -154,7 +155,7 @@ TEST(Cifar, LeavesOtherFoldersToOtherReaders) {
   const TemporaryFolder folder;
   test::write_bytes(folder.path() / "cat/1.jpg", test::bytes_of("x"));
   EXPECT_FALSE(load_cifar(*open_folder(folder.path()), Part::train).has_value());
-  // Names that are not CIFAR's alone.
+  // Other data sets use these names too.
   test::write_bytes(folder.path() / "cat/train.bin", batch(1, 0, 1, 100));
   test::write_bytes(folder.path() / "dog/test.bin", {});
   EXPECT_EQ(failure(folder.path()), "no error");
@@ -166,9 +167,9 @@ TEST(Cifar, KnowsHalfOfCifar100ByItsRecordsAndADamagedOneByItsFiles) {
   test::write_bytes(folder.path() / "train.bin", batch(10, 0, 2, 100));
   EXPECT_EQ(failure(folder.path()), "CIFAR-100: test.bin is missing");
   test::write_bytes(folder.path() / "test.bin", test::bytes_of("damaged"));
-  EXPECT_EQ(failure(folder.path()), "test.bin: 7 bytes, 6148 expected");
+  EXPECT_EQ(failure(folder.path()), "test.bin: the file has 7 bytes, expected 6148");
   fs::resize_file(folder.path() / "train.bin", 30739);
-  EXPECT_EQ(failure(folder.path()), "train.bin: 30739 bytes, 30740 expected");
+  EXPECT_EQ(failure(folder.path()), "train.bin: the file has 30739 bytes, expected 30740");
 }
 
 TEST(Cifar, FindsCifar100BehindAnotherFileOfItsName) {

@@ -5,7 +5,8 @@
 namespace offramp {
 namespace {
 
-/// Flat images: class 0 red, class 1 green, brighter with each image.
+/// Makes images of one colour: red in class 0 and green in class 1. Each is brighter than the one
+/// before it.
 Dataset flat_dataset(int side, int per_class) {
   Dataset dataset;
   dataset.width = dataset.height = side;

@@ -54,7 +54,8 @@ TEST(Corruption, BlursAPointIntoAGaussian) {
   Image point = flat(9, 0, 0, 0);
   point.rgb[(4 * 9 + 4) * 3 + 1] = 255;
   const Image blurred = corrupt(point, "gaussian_blur:5");
-  // σ = 1: exp(-x² / 2) / 2.506626 at 0, 1, 2 and 3, and the square of it on both axes.
+  // For σ = 1 the kernel is exp(-x² / 2) / 2.506626; the value at (x, y) is a product of two of
+  // them.
   const auto green = [&](int x, int y) { return blurred.rgb[std::size_t(y * 9 + x) * 3 + 1]; };
   EXPECT_EQ(green(4, 4), 41);  // 255 · 0.15915
   EXPECT_EQ(green(5, 4), 25);  // 255 · 0.09653
@@ -71,7 +72,7 @@ TEST(Corruption, KeepsWhatHasNoDetail) {
 }
 
 TEST(Corruption, BrightensTheValueAndKeepsHueAndSaturation) {
-  // 100 + 0.2 · 255 = 151; the others by the same factor.
+  // The largest channel becomes 100 + 0.2 · 255 = 151; the others are scaled by the same factor.
   Image image = flat(1, 100, 50, 0);
   EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(151, 76, 0));
   image = flat(1, 250, 125, 0);
@@ -111,7 +112,8 @@ TEST(Corruption, SaysWhatItDoesNotKnow) {
     }
     return "no error";
   };
-  EXPECT_THAT(message("fog:1"), HasSubstr("unknown corruption \"fog\"; known are: gaussian_noise"));
+  EXPECT_THAT(message("fog:1"),
+              HasSubstr("unknown corruption \"fog\"; expected one of gaussian_noise"));
   for (const std::string text :
        {"contrast", "contrast:", "contrast:0", "contrast:6", "contrast:33"})
     EXPECT_EQ(message(text), text + ": expected a severity from 1 to 5, as in \"contrast:3\"");

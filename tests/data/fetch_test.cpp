@@ -33,10 +33,11 @@ using testing::HasSubstr;
 struct Reply {
   std::string head;  // status line and headers, without the empty line
   std::string body;
-  bool stall = false;  // say nothing more until the client hangs up
+  bool stall = false;  // send nothing more until the client closes the connection
 };
 
-/// An HTTP/1.1 server on loopback that answers each request as told and hangs up.
+/// An HTTP/1.1 server on the loopback interface. It sends the given reply to each request and then
+/// closes the connection.
 class Server {
  public:
   using Answer = std::function<Reply(int request, std::optional<std::size_t> range)>;
@@ -63,7 +64,7 @@ class Server {
   }
 
   std::string url() const { return fmt::format("http://127.0.0.1:{}/file.bin", port_); }
-  // What each request asked for: the first byte of its range, or nothing.
+  // The first byte of the range of each request; nullopt for a request without a range.
   std::vector<std::optional<std::size_t>> ranges() const {
     const std::lock_guard lock(mutex_);
     return ranges_;
@@ -80,7 +81,7 @@ class Server {
         const ssize_t got = ::recv(client, buffer, sizeof(buffer), 0);
         if (got <= 0) break;
         request.append(buffer, static_cast<std::size_t>(got));
-        constexpr char kTlsHandshake = 0x16;  // not spoken here
+        constexpr char kTlsHandshake = 0x16;  // this server does not support TLS
         if (request[0] == kTlsHandshake) break;
       }
       std::optional<std::size_t> range;
@@ -123,7 +124,7 @@ Reply whole(const std::string& content, std::size_t sent = std::string::npos) {
           content.substr(0, sent)};
 }
 
-// What a server that resumes says; it hangs up after `sent` bytes.
+// The reply of a server that supports ranges; it closes the connection after `sent` bytes.
 Reply resuming(const std::string& content, std::optional<std::size_t> range,
                std::size_t sent = std::string::npos) {
   if (!range) return whole(content, sent);
@@ -146,7 +147,7 @@ class Fetch : public testing::Test {
     options_.pause_ms = 1;
   }
 
-  // The download of content_ from a server.
+  // Returns the download of content_ from a server.
   Download from(const Server& server) const {
     detail::Md5 md5;
     md5.add(std::as_bytes(std::span(content_)));
@@ -268,7 +269,7 @@ TEST_F(Fetch, StartsAgainWhereTheServerSendsAnotherRange) {
 TEST_F(Fetch, GivesUpOnAServerThatAlwaysRestartsAndFails) {
   Server server([&](int, auto) { return whole(content_, 30000); });
   EXPECT_THAT(message(from(server)), HasSubstr("connection lost"));
-  EXPECT_EQ(server.ranges().size(), 4u);  // one that made headway and three retries
+  EXPECT_EQ(server.ranges().size(), 4u);  // one with new bytes and three retries
 }
 
 TEST_F(Fetch, TriesAgainAfterAServerErrorAndKeepsNothingOfItsPage) {
@@ -314,8 +315,8 @@ TEST_F(Fetch, KeepsThePartWhereAllAnswersAreEmpty) {
   Server server([&](int, auto) { return Reply{"HTTP/1.1 200 OK\r\nContent-Length: 0", ""}; });
   write_text_atomic(part(), content_.substr(0, 1000));
   EXPECT_EQ(message(from(server)), server.url() +
-                                       ": connection lost: an empty answer; 1000 bytes are kept "
-                                       "in " +
+                                       ": connection lost: the server sent an empty response; "
+                                       "1000 bytes are kept in " +
                                        part().string());
   EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
   EXPECT_EQ(server.ranges().size(), 4u);
@@ -473,7 +474,7 @@ TEST(KnownDownload, RefusesAnotherName) {
     known_download("cifar11");
     FAIL() << "nothing thrown";
   } catch (const UsageError& error) {
-    EXPECT_STREQ(error.what(), "no download is known for \"cifar11\"; known: cifar10, cifar100");
+    EXPECT_STREQ(error.what(), "unknown download \"cifar11\"; expected cifar10 or cifar100");
   }
 }
 

@@ -26,7 +26,7 @@ std::string failure(std::span<const std::byte> bytes, std::uint64_t max_bytes = 
   return "no error";
 }
 
-/// What `gzip -n` of GNU gzip 1.12 makes of "offramp\n".
+/// The output of `gzip -n` of GNU gzip 1.12 for "offramp\n".
 std::vector<std::byte> foreign_file() {
   constexpr std::string_view kText(
       "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x4f\x4b\x2b\x4a\xcc\x2d\xe0\x02\x00"
@@ -59,7 +59,7 @@ TEST(Gzip, RefusesAFileCutOffAtAnyLength) {
     EXPECT_NE(failure(std::span(whole).first(length)), "no error") << length;
   EXPECT_EQ(failure(std::span(whole).first(whole.size() / 2)),
             "the gzip file is damaged: truncated gzip input");
-  EXPECT_EQ(failure(std::span(whole).first(17)), "17 bytes, too short for a gzip file");
+  EXPECT_EQ(failure(std::span(whole).first(17)), "the file has 17 bytes, too few for a gzip file");
 }
 
 TEST(Gzip, NeverGivesOtherContentThanWasPackedAfterAChangeOfABit) {
@@ -70,7 +70,8 @@ TEST(Gzip, NeverGivesOtherContentThanWasPackedAfterAChangeOfABit) {
       auto changed = whole;
       changed[i] ^= static_cast<std::byte>(1 << bit);
       try {
-        // The time in the header, and bits between the blocks and the checksum, mean nothing.
+        // Changes to the time in the header, or to the unused bits before the checksum, have no
+        // effect.
         EXPECT_EQ(unfold_gzip(changed, kEnough), content) << "byte " << i << ", bit " << bit;
       } catch (const Error&) {
       }
@@ -81,37 +82,42 @@ TEST(Gzip, NeverGivesOtherContentThanWasPackedAfterAChangeOfABit) {
 TEST(Gzip, ComparesTheChecksum) {
   auto bytes = test::gzip(some_bytes(500));
   bytes[bytes.size() - 8] ^= std::byte{1};
-  EXPECT_EQ(failure(bytes), "the gzip file is damaged: its checksum differs");
+  EXPECT_EQ(failure(bytes), "the gzip file is damaged: its checksum is wrong");
 }
 
 TEST(Gzip, RefusesAFileThatUnfoldsToAnotherSizeThanItsEndStates) {
   const auto whole = test::gzip(some_bytes(500));
   auto other = whole;
   other[other.size() - 4] = std::byte{0xf3};  // of 500 bytes, 0x01f4
-  EXPECT_EQ(failure(other),
-            "the gzip file is truncated or damaged: unfolds to 500 bytes, its end states 499");
+  EXPECT_EQ(
+      failure(other),
+      "the gzip file is truncated or damaged: it decompresses to 500 bytes, but its last bytes "
+      "state 499");
 }
 
 TEST(Gzip, StopsABombAtTheLimitWhateverItStates) {
-  // A million zeros in about a thousand bytes.
+  // A million zeros are compressed to about a thousand bytes.
   auto bomb = test::gzip(std::vector<std::byte>(1000000));
   ASSERT_LT(bomb.size(), 2000u);
   EXPECT_EQ(failure(bomb, 1000000), "no error");
-  EXPECT_EQ(failure(bomb, 999999), "unfolds to more than the 999999 bytes allowed");
+  EXPECT_EQ(failure(bomb, 999999), "decompresses to more than the 999999 bytes allowed");
   for (std::size_t i = bomb.size() - 4; i < bomb.size(); ++i) bomb[i] = std::byte{0};
-  EXPECT_EQ(failure(bomb, 999999), "unfolds to more than the 999999 bytes allowed");
+  EXPECT_EQ(failure(bomb, 999999), "decompresses to more than the 999999 bytes allowed");
 }
 
 TEST(Gzip, RefusesAnythingBehindTheStream) {
   auto padded = test::gzip(some_bytes(500));
   padded.insert(padded.end(), 8, std::byte{0});
   EXPECT_NE(failure(padded), "no error");
-  // A second stream: gzip joins them, and a reader that does not know would lose one.
+  // A second stream follows the first. gzip joins the two; a reader that expects one stream would
+  // lose the second.
   auto two = test::gzip(some_bytes(500));
   const auto second = test::gzip(some_bytes(20));
   two.insert(two.end(), second.begin(), second.end());
-  EXPECT_EQ(failure(two),
-            "the gzip file is truncated or damaged: unfolds to 520 bytes, its end states 20");
+  EXPECT_EQ(
+      failure(two),
+      "the gzip file is truncated or damaged: it decompresses to 520 bytes, but its last bytes "
+      "state 20");
 }
 
 TEST(Gzip, RefusesGzipWithinGzip) {

@@ -33,8 +33,8 @@ std::vector<std::byte> header(std::initializer_list<std::uint32_t> numbers) {
   return bytes;
 }
 
-/// Images of 2 rows and 3 columns. Image i begins with 10 (first + i); the other pixels count up
-/// from there.
+/// Makes images of 2 rows and 3 columns. The first pixel of image i is 10 * (first + i); each
+/// further pixel is one more than the one before it.
 std::vector<std::byte> image_file(std::uint32_t count, int first) {
   auto bytes = header({0x803, count, 2, 3});
   for (int i = 0; i < static_cast<int>(count); ++i)
@@ -69,7 +69,7 @@ std::string failure(const fs::path& folder, Part part = Part::train) {
   return "no error";
 }
 
-/// What is said of a data set of which one file is another.
+/// Returns the message of loading a data set in which one file was replaced.
 std::string failure_of(const std::string& name, const std::vector<std::byte>& bytes,
                        Part part = Part::train) {
   const TemporaryFolder folder;
@@ -126,7 +126,8 @@ TEST(Idx, ReadsGzipAndDotsInNamesAlike) {
     file.path.replace(file.path.find("-idx"), 1, ".");
     write_bytes(folder.path() / "dots" / file.path, file.bytes);
     write_bytes(folder.path() / "dots-gz" / (file.path + ".gz"), test::gzip(file.bytes));
-    // As a browser stores it that unfolds what it loads, and one that drops the ending.
+    // Some browsers decompress a .gz file but keep its name; others drop the ending .gz but do not
+    // decompress.
     write_bytes(folder.path() / "unfolded" / (file.path + ".gz"), file.bytes);
     write_bytes(folder.path() / "dropped" / file.path, test::gzip(file.bytes));
   }
@@ -186,7 +187,7 @@ TEST(Idx, TakesClassNamesFromATextFile) {
 }
 
 TEST(Idx, KnowsFashionMnistByItsLabelsAndNamesItsClasses) {
-  // Installed by the Debian package dataset-fashion-mnist.
+  // The files are installed by the Debian package dataset-fashion-mnist.
   const fs::path installed = "/usr/share/datasets/fashion-mnist";
   if (!fs::exists(installed / "train-labels-idx1-ubyte.gz")) GTEST_SKIP() << "not installed";
   const LoadedData test = load_data(installed.string(), Part::test, {});
@@ -197,7 +198,7 @@ TEST(Idx, KnowsFashionMnistByItsLabelsAndNamesItsClasses) {
   EXPECT_EQ(test.dataset.size(), 10000);
   EXPECT_EQ(test.dataset.width, 28);
   EXPECT_EQ(test.dataset.labels[0], 9);
-  // A file of names beside them wins, and the labels are still known.
+  // A file of class names has precedence, and the labels are still recognised as Fashion-MNIST.
   const TemporaryFolder folder;
   for (const auto& entry : fs::directory_iterator(installed))
     fs::create_symlink(entry.path(), folder.path() / entry.path().filename());
@@ -219,7 +220,8 @@ TEST(Idx, RefusesInvalidClassNames) {
   std::string many;
   for (int i = 0; i < 257; ++i) many += fmt::format("{}\n", i);
   EXPECT_EQ(failure_with(many), "labels.txt: more than 256 class names");
-  EXPECT_EQ(failure_with("a\nb\n"), "train-labels-idx1-ubyte: image 0 has label 7, largest is 1");
+  EXPECT_EQ(failure_with("a\nb\n"),
+            "train-labels-idx1-ubyte: image 0 has label 7, the largest allowed is 1");
   const TemporaryFolder folder;
   write_files(folder.path(), small_set());
   write_bytes(folder.path() / "labels.txt", bytes_of("a\nb\n"));
@@ -234,7 +236,7 @@ TEST(Idx, RefusesAMissingFileEvenOfThePartNotAskedFor) {
     fs::remove(folder.path() / name);
     for (const Part part : {Part::train, Part::test})
       EXPECT_EQ(failure(folder.path(), part),
-                fmt::format("IDX: {} is missing, with or without .gz", name));
+                fmt::format("IDX: {} (or {}.gz) is missing", name, name));
   }
 }
 
@@ -243,11 +245,11 @@ TEST(Idx, RefusesSeveralDataSets) {
   write_files(folder.path() / "MNIST", small_set());
   write_files(folder.path() / "KMNIST", small_set());
   EXPECT_EQ(failure(folder.path()),
-            "several IDX data sets, in \"KMNIST/\" and \"MNIST/\": name one of them");
+            "several IDX data sets, in \"KMNIST/\" and \"MNIST/\": give the path of one of them");
   fs::remove_all(folder.path() / "MNIST");
   write_files(folder.path(), small_set());
   EXPECT_EQ(failure(folder.path()),
-            "several IDX data sets, in \"KMNIST/\" and \".\": name one of them");
+            "several IDX data sets, in \"KMNIST/\" and \".\": give the path of one of them");
 }
 
 TEST(Idx, RefusesAnotherMagicNumber) {
@@ -277,9 +279,11 @@ TEST(Idx, RefusesSizesOutOfRange) {
   EXPECT_EQ(failure_of(kTrainImages, header({0x803, 0xffffffff, 0xffffffff, 0xffffffff})),
             "train-images-idx3-ubyte: images of 4294967295x4294967295, each side must be "
             "from 1 to 4096");
-  // The product passes 2^32 and must not wrap around to the bytes that are there.
-  EXPECT_EQ(failure_of(kTrainImages, header({0x803, 0x80000000, 4, 4096})),
-            "train-images-idx3-ubyte: 16 bytes, 35184372088848 expected by its header");
+  // The size computed from the header exceeds 2^32; with 32-bit arithmetic it would equal the size
+  // of the file.
+  EXPECT_EQ(
+      failure_of(kTrainImages, header({0x803, 0x80000000, 4, 4096})),
+      "train-images-idx3-ubyte: the file has 16 bytes, expected 35184372088848 from its header");
 }
 
 TEST(Idx, RefusesAFileCutOffAtAnyLength) {
@@ -300,8 +304,9 @@ TEST(Idx, RefusesBytesBehindTheContent) {
     const Part part = file.path.starts_with("train") ? Part::train : Part::test;
     auto longer = file.bytes;
     longer.push_back(std::byte{0});
-    const std::string message = fmt::format("{}: {} bytes, {} expected by its header", file.path,
-                                            longer.size(), file.bytes.size());
+    const std::string message =
+        fmt::format("{}: the file has {} bytes, expected {} from its header", file.path,
+                    longer.size(), file.bytes.size());
     EXPECT_EQ(failure_of(file.path, longer, part), message);
     EXPECT_EQ(failure_of(file.path, test::gzip(longer), part), message);
     auto packed = test::gzip(file.bytes);
@@ -319,9 +324,9 @@ TEST(Idx, RefusesDifferentNumbersOfImagesAndLabels) {
 
 TEST(Idx, RefusesALabelBeyondTheClassesEvenInThePartNotAskedFor) {
   EXPECT_EQ(failure_of(kTrainLabels, label_file({7, 10, 9})),
-            "train-labels-idx1-ubyte: image 1 has label 10, largest is 9");
+            "train-labels-idx1-ubyte: image 1 has label 10, the largest allowed is 9");
   EXPECT_EQ(failure_of(kTestLabels, label_file({9, 255})),
-            "t10k-labels-idx1-ubyte: image 1 has label 255, largest is 9");
+            "t10k-labels-idx1-ubyte: image 1 has label 255, the largest allowed is 9");
 }
 
 TEST(Idx, LeavesOtherFoldersToOtherReaders) {
@@ -340,8 +345,10 @@ TEST(Idx, SaysWhatToNameInsteadOfOneFile) {
     load_data(path.string(), Part::train, {});
     FAIL();
   } catch (const Error& error) {
-    EXPECT_EQ(error.what(),
-              path.string() + ": one file of an IDX data set: name the folder of all four");
+    EXPECT_EQ(
+        error.what(),
+        path.string() +
+            ": this is one file of an IDX data set: give the path of the folder with all four");
   }
 }
 

@@ -33,7 +33,7 @@ LoadedData load(const fs::path& path, Part part, const LoadOptions& options = {}
   return load_data(path.string(), part, options);
 }
 
-/// What loading says, without the path it begins with.
+/// Returns the error message of loading, without the path at its start.
 std::string failure(const fs::path& path, Part part = Part::train,
                     const LoadOptions& options = {}) {
   try {
@@ -47,14 +47,14 @@ std::string failure(const fs::path& path, Part part = Part::train,
   return "no error";
 }
 
-/// "name: reason" of each.
+/// Returns "name: reason" for each skipped image.
 std::vector<std::string> lines(const std::vector<SkippedImage>& skipped) {
   std::vector<std::string> result;
   for (const SkippedImage& image : skipped) result.push_back(image.name + ": " + image.reason);
   return result;
 }
 
-/// Two classes: training images 0 and 1 of each, test image 2.
+/// Writes two classes, each with training images 0 and 1 and test image 2.
 void write_split_folder(const fs::path& root) {
   int seed = 0;
   for (const char* name : {"cat", "dog"}) {
@@ -113,7 +113,7 @@ TEST(ImageFolder, KnowsItsEndingsInAnyCase) {
   write_bytes(folder.path() / "Train/cat/a.JPG", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   write_bytes(folder.path() / "Train/dog/a.Jpeg", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   write_bytes(folder.path() / "TEST/cat/a.PNG", encode_png(flat_image(8, 8, 1, 2, 3)));
-  // A JPEG under a PNG's name is read for what it is.
+  // A JPEG whose name ends in .png is decoded as a JPEG.
   write_bytes(folder.path() / "TEST/dog/a.png", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   EXPECT_EQ(load(folder.path(), Part::train).dataset.size(), 2);
   EXPECT_EQ(load(folder.path(), Part::test).dataset.size(), 2);
@@ -141,7 +141,7 @@ TEST(ImageFolder, LeavesOutDamagedImagesAndNamesThem) {
   EXPECT_EQ(train.skipped[1].name, "train/cat/empty.png");
   EXPECT_EQ(train.skipped[1].reason, "not a JPEG or PNG: no bytes");
   EXPECT_EQ(train.skipped[2].name, "train/dog/link.png");
-  EXPECT_EQ(train.skipped[2].reason, "a link that leads nowhere");
+  EXPECT_EQ(train.skipped[2].reason, "a broken link");
   EXPECT_EQ(train.skipped[3].reason, "not a JPEG or PNG");
 }
 
@@ -205,7 +205,7 @@ TEST(ImageFolder, TakesAClassWithAFolderOfItsOwnForOneClass) {
   const TemporaryFolder folder;
   write_bytes(folder.path() / "cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
   write_bytes(folder.path() / "cat/more/b.png", encode_png(flat_image(8, 6, 1, 1, 1)));
-  EXPECT_EQ(failure(folder.path()), "one class only, \"cat\": at least two are needed");
+  EXPECT_EQ(failure(folder.path()), "there is only one class, \"cat\": at least 2 are needed");
 }
 
 TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
@@ -225,7 +225,7 @@ TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
   const auto rgb = train.dataset.image(0);
   const Image expected = resize(patterned_image(8, 6, 1), 10, 5, Fit::squeeze);
   EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()), expected.rgb);
-  // The identity of an image does not depend on the size it is loaded at.
+  // The hash of an image does not depend on the size to which it is resized.
   EXPECT_EQ(train.dataset.hashes[0], image_hash(8, 6, patterned_image(8, 6, 1).rgb));
 }
 
@@ -245,7 +245,7 @@ TEST(ImageFolder, ReadsImagesSoLargeThatTheyAreDecodedOneAtATime) {
   EXPECT_THAT(train.dataset.image(2), Each(128));
 }
 
-/// Bounds what the process may map beyond what it has now, for as long as this lives.
+/// While this object exists, limits the memory that the process may map in addition to what it has.
 class MemoryLimit {
  public:
   explicit MemoryLimit(rlim_t more_bytes) {
@@ -264,7 +264,7 @@ class MemoryLimit {
   rlimit before_{};
 };
 
-/// A JPEG whose header claims another size.
+/// Returns a JPEG whose header states another size than it has.
 std::vector<std::byte> jpeg_claiming(unsigned width, unsigned height) {
   const std::vector<std::uint8_t> ink(std::size_t{8} * 8 * 4, 100);
   auto jpeg = encode_jpeg(8, 8, ink, {.colour = test::JpegColour::cmyk});
@@ -307,17 +307,17 @@ TEST(ImageFolder, EscapesNamesInMessages) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
   write_bytes(folder.path() / "train/wo\x1b[2Jlf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()), "class \"wo\\x1b[2Jlf\" is in train, not in test");
+  EXPECT_EQ(failure(folder.path()), "class \"wo\\x1b[2Jlf\" is in train but not in test");
 }
 
 TEST(ImageFolder, RefusesClassesThatDifferBetweenTheParts) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
   write_bytes(folder.path() / "train/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path(), Part::train), "class \"wolf\" is in train, not in test");
+  EXPECT_EQ(failure(folder.path(), Part::train), "class \"wolf\" is in train but not in test");
   write_bytes(folder.path() / "test/fox/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
   fs::remove_all(folder.path() / "train/wolf");
-  EXPECT_EQ(failure(folder.path(), Part::train), "class \"fox\" is in test, not in train");
+  EXPECT_EQ(failure(folder.path(), Part::train), "class \"fox\" is in test but not in train");
 }
 
 TEST(ImageFolder, RefusesAnEmptyClass) {
@@ -336,7 +336,7 @@ TEST(ImageFolder, RefusesFoldersWithoutData) {
   const TemporaryFolder folder;
   EXPECT_THAT(failure(folder.path()), HasSubstr("no JPEG or PNG images"));
   write_bytes(folder.path() / "loose/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()), "one class only, \"loose\": at least two are needed");
+  EXPECT_EQ(failure(folder.path()), "there is only one class, \"loose\": at least 2 are needed");
   write_bytes(folder.path() / "other/a.png", encode_png(flat_image(8, 6, 9, 9, 9)));
   EXPECT_EQ(failure(folder.path()),
             "class \"loose\" has too few different images to split off a test part");
@@ -347,7 +347,7 @@ TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::rename(folder.path() / "test", folder.path() / "extra");
-  EXPECT_EQ(failure(folder.path()), "no folder \"test\" beside: \"extra\", \"train\"");
+  EXPECT_EQ(failure(folder.path()), "there is no folder \"test\"; found: \"extra\", \"train\"");
 }
 
 TEST(ImageFolder, TakesAFolderOfValidationImagesForTheTestPartWhereThereIsNoTestFolder) {
@@ -375,15 +375,16 @@ TEST(ImageFolder, CallsAFolderOfValidationImagesByItsNameInErrors) {
   EXPECT_THAT(lines(load(folder.path(), Part::train).skipped),
               ElementsAre("extra: 1 image not in train or val"));
   write_bytes(folder.path() / "train/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()), "class \"wolf\" is in train, not in val");
+  EXPECT_EQ(failure(folder.path()), "class \"wolf\" is in train but not in val");
   fs::create_directories(folder.path() / "val/wolf");
   EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in val");
   write_bytes(folder.path() / "val/fox/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()), "class \"fox\" is in val, not in train");
+  EXPECT_EQ(failure(folder.path()), "class \"fox\" is in val but not in train");
 }
 
 TEST(ImageFolder, SplitsAFolderOfValidationImagesThatStandsAlone) {
-  // Only beside train is "val" a part: alone it is a folder around a data set.
+  // "val" is a part only if there is a folder "train"; alone it is a folder that contains a data
+  // set.
   const TemporaryFolder folder;
   for (int i = 0; i < 12; ++i)
     write_bytes(folder.path() / fmt::format("val/{}/{}.png", i % 2 == 0 ? "cat" : "dog", i),
@@ -400,7 +401,7 @@ TEST(ImageFolder, ReadsTestImagesThatStandAlone) {
   const auto alone = load_data(folder.path().string(), Part::test, {}).dataset;
   EXPECT_EQ(alone.hashes, all.hashes);
   EXPECT_EQ(alone.names, all.names);
-  EXPECT_EQ(failure(folder.path()), "no folder \"train\" beside: \"test\"");
+  EXPECT_EQ(failure(folder.path()), "there is no folder \"train\"; found: \"test\"");
 }
 
 TEST(ImageFolder, RefusesPartsWithoutClassFolders) {
@@ -434,11 +435,11 @@ TEST(ImageFolder, SaysTheSizesOfThePartAskedFor) {
   const LoadedData test = load(folder.path(), Part::test, options);
   ASSERT_EQ(train.dataset.size(), 2);
   ASSERT_EQ(test.dataset.size(), 2);
-  // No two images have one width.
+  // No two images have the same width.
   EXPECT_NE(train.sizes, test.sizes);
 }
 
-/// More folders within each other than are listed.
+/// Makes more nested folders than are listed.
 fs::path deep_path(int depth = 70) {
   fs::path path;
   for (int i = 0; i < depth; ++i) path /= "d";
@@ -448,14 +449,14 @@ fs::path deep_path(int depth = 70) {
 TEST(ImageFolder, NamesAFolderThatCannotBeListedAndReadsTheOthers) {
   const TemporaryFolder folder;
   fs::create_directories(folder.path() / "extra" / deep_path());
-  EXPECT_THAT(failure(folder.path()),
-              AllOf(StartsWith("no JPEG or PNG images"), EndsWith("folders nest too deeply")));
+  EXPECT_THAT(failure(folder.path()), AllOf(StartsWith("no JPEG or PNG images"),
+                                            EndsWith("folders are nested too deeply")));
   write_split_folder(folder.path());
   const LoadedData train = load(folder.path(), Part::train);
   EXPECT_EQ(train.dataset.size(), 4);
   ASSERT_EQ(train.skipped.size(), 1);
   EXPECT_THAT(train.skipped[0].name, StartsWith("extra/d/d/d"));
-  EXPECT_EQ(train.skipped[0].reason, "folders nest too deeply");
+  EXPECT_EQ(train.skipped[0].reason, "folders are nested too deeply");
   EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
 }
 
@@ -463,7 +464,7 @@ TEST(ImageFolder, RefusesATestFolderThatCannotBeListed) {
   const TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::create_directories(folder.path() / deep_path(63) / "test");
-  EXPECT_THAT(failure(folder.path()), EndsWith(": folders nest too deeply"));
+  EXPECT_THAT(failure(folder.path()), EndsWith(": folders are nested too deeply"));
 }
 
 TEST(ImageFolder, DoesNotLookIntoHiddenFolders) {
@@ -563,7 +564,8 @@ TEST_F(UnsplitFolder, KeepsAnImageOfTwoClassesInOnePart) {
     fs::copy_file(folder_.path() / fmt::format("train/{:02}.png", i),
                   folder_.path() / fmt::format("cat/also {}.png", i));
   }
-  // Each class draws a share of its own; among many seeds some would cut between the copies.
+  // Each class chooses its test part separately, so for some of many seeds a wrong implementation
+  // would put copies into different parts.
   for (std::uint64_t seed = 1; seed <= 20; ++seed) expect_no_image_in_both_parts(seed);
 }
 

@@ -71,13 +71,13 @@ TEST(LoadData, PutsThePlaceFirstOnce) {
   const TemporaryFolder folder;
   const std::string missing = (folder.path() / "nothing").string();
   EXPECT_EQ(failure(missing), missing + ": no such file or folder");
-  // The source is the start of the name of the file that is wrong.
+  // The name of the source is a prefix of the name of the damaged file.
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
   test::write_bytes("data/data_batch_1.bin", test::bytes_of("short"));
   const std::string message = failure("data");
   std::filesystem::current_path(before);
-  EXPECT_EQ(message, "data: data_batch_1.bin: 5 bytes, 30730000 expected");
+  EXPECT_EQ(message, "data: data_batch_1.bin: the file has 5 bytes, expected 30730000");
 }
 
 TEST(LoadData, RefusesFilesOfNoKnownKind) {

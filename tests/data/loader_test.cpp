@@ -135,7 +135,7 @@ TEST(Loader, KeepsTheLastShortBatchWhenAsked) {
   EXPECT_EQ(counts, (std::vector<std::int64_t>{4, 4, 2, 4, 4, 2}));
 }
 
-// Of 23 images in batches of 5, with and without the short last one of 3.
+// 23 images in batches of 5, with and without the last batch of 3.
 class LoaderOfRanks : public testing::TestWithParam<std::tuple<int, bool>> {};
 
 TEST_P(LoaderOfRanks, GivesTheRanksTogetherTheBatchesOfOneProcess) {

@@ -99,7 +99,7 @@ TEST(PackedDeathTest, KeepsTheOldFileWhenTheDiskFillsUp) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }
 
-/// Writes a packed file with one thing changed; what loading it says after the path.
+/// Writes a packed file with one change, and returns the message of loading it, without the path.
 template <typename Change>
 std::string failure(Change change) {
   const TemporaryFolder folder;
@@ -126,12 +126,12 @@ std::string failure(Change change) {
 
 TEST(Packed, RefusesAnotherKindOfSafetensorsFile) {
   EXPECT_THAT(failure([](Metadata& m, Tensors&) { m.erase("format"); }),
-              HasSubstr("a safetensors file, but no packed data set"));
+              HasSubstr("a safetensors file, but not a packed data set"));
   EXPECT_THAT(failure([](Metadata& m, Tensors&) { m["format"] = "offramp-data 2"; }),
-              HasSubstr("it says \"offramp-data 2\""));
+              HasSubstr("its format is \"offramp-data 2\""));
   EXPECT_THAT(
       failure([](Metadata& m, Tensors&) { m["format"] = "\x1b[2J" + std::string(999, 'a'); }),
-      HasSubstr("it says \"\\x1b[2J" + std::string(116, 'a') + "…\""));
+      HasSubstr("its format is \"\\x1b[2J" + std::string(116, 'a') + "…\""));
 }
 
 TEST(Packed, RefusesTensorsThatDoNotFit) {
@@ -160,21 +160,21 @@ TEST(Packed, RefusesTensorsThatDoNotFit) {
   EXPECT_THAT(failure([](Metadata&, Tensors& t) {
                 t["train.pixels"].shape = {4, 3, 12, 1};
               }),
-              HasSubstr("not [N, height, width, 3]: [4,3,12,1]"));
+              HasSubstr("shape [4,3,12,1], expected [N, height, width, 3]"));
   EXPECT_THAT(failure([](Metadata&, Tensors& t) {
                 t["train.pixels"].shape = {0, 3, 4, 3};
                 t["train.pixels"].bytes.clear();
               }),
-              HasSubstr("not [N, height, width, 3]"));
+              HasSubstr("expected [N, height, width, 3]"));
   EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes[2] = std::byte(0); }),
               HasSubstr("tensor \"train.names\": 5 names, expected 4"));
   EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes.back() = std::byte(1); }),
-              HasSubstr("the last text has no end"));
+              HasSubstr("the last text is not followed by a zero byte"));
   EXPECT_THAT(failure([](Metadata&, Tensors& t) {
                 t["classes"] = HostTensor::of(
                     {4}, std::span<const std::uint8_t>(std::vector<std::uint8_t>{65, 0, 65, 0}));
               }),
-              HasSubstr("no class, or one twice"));
+              HasSubstr("there is no class, or two have the same name"));
 }
 
 TEST(Packed, RefusesSidesTooLong) {
@@ -185,10 +185,10 @@ TEST(Packed, RefusesSidesTooLong) {
     });
   };
   EXPECT_EQ(strip((1 << 20) + 1, 1),
-            "tensor \"train.pixels\": not [N, height, width, 3]: [1,1048577,1,3]");
+            "tensor \"train.pixels\": shape [1,1048577,1,3], expected [N, height, width, 3]");
   EXPECT_EQ(strip(1, (1 << 20) + 1),
-            "tensor \"train.pixels\": not [N, height, width, 3]: [1,1,1048577,3]");
-  EXPECT_THAT(strip(0, 4), HasSubstr("not [N, height, width, 3]: [1,0,4,3]"));
+            "tensor \"train.pixels\": shape [1,1,1048577,3], expected [N, height, width, 3]");
+  EXPECT_THAT(strip(0, 4), HasSubstr("shape [1,0,4,3], expected [N, height, width, 3]"));
 }
 
 TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
@@ -198,7 +198,7 @@ TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
     });
   };
   EXPECT_EQ(skipped({'a', 0, 'b', 0}), "no error");
-  EXPECT_EQ(skipped({'a', 0, 'b', 0, 'c', 0}), "tensor \"train.skipped\": a name without reason");
+  EXPECT_EQ(skipped({'a', 0, 'b', 0, 'c', 0}), "tensor \"train.skipped\": a name has no reason");
   const auto sizes = [](std::vector<std::int64_t> values) {
     return failure([&](Metadata&, Tensors& t) {
       t["train.sizes"] =
@@ -215,10 +215,10 @@ TEST(Packed, RefusesAFileWithoutClasses) {
   EXPECT_EQ(failure([](Metadata&, Tensors& t) {
               t["classes"] = HostTensor::of({0}, std::span<const std::uint8_t>());
             }),
-            "tensor \"classes\": no class, or one twice");
+            "tensor \"classes\": there is no class, or two have the same name");
 }
 
-// The file is sparse: it claims 6 TiB and takes a block of the disk.
+// The file is sparse: its size is 6 TiB, but it occupies only one block of the disk.
 TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
   constexpr std::uint64_t kPixelBytes = std::uint64_t{3} << 41;
   const std::string header = fmt::format(
@@ -240,8 +240,9 @@ TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
     load_data(path.string(), Part::train, {});
     FAIL() << "nothing thrown";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(),
-                HasSubstr(": 2097152 images of 1024x1024 need 6144 GiB of memory, the machine"));
+    EXPECT_THAT(
+        error.what(),
+        HasSubstr(": 2097152 images of 1024x1024 pixels need 6144 GiB of memory, the machine"));
   }
 }
 

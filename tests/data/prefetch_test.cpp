@@ -31,7 +31,7 @@ TEST(Prefetch, MakesNoMoreThanFitsAndLeavesTheValueInUseAlone) {
   for (std::int64_t step = 0; step < 50; ++step) {
     const std::int64_t& value = steps.next();
     while (made < step + 3) std::this_thread::yield();
-    // All room is taken: the thread cannot have begun another.
+    // All slots are in use, so the thread cannot have begun another value.
     EXPECT_EQ(made, step + 3);
     EXPECT_EQ(value, step);
   }

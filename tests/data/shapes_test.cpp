@@ -11,7 +11,7 @@ namespace {
 
 constexpr Colour kBlack = {0, 0, 0}, kWhite = {1, 1, 1};
 
-// How much of the canvas is white, in pixels.
+// Returns the white area of the canvas, in pixels.
 double covered(Canvas& canvas) {
   double sum = 0;
   for (std::size_t i = 0; i < canvas.rgb.size(); i += 3) sum += canvas.rgb[i];
@@ -30,15 +30,16 @@ double area_of(std::string_view name) {
 }
 
 TEST(Shapes, HaveTheirAreas) {
-  // By geometry, of shapes whose farthest point lies at distance 1. A circle is a polygon of 36.
+  // The areas are computed by hand for shapes whose farthest point is at distance 1. A circle is
+  // drawn as a polygon of 36 sides.
   const double tolerance = 0.02;
   EXPECT_NEAR(area_of("circle"), std::numbers::pi, tolerance);
   EXPECT_NEAR(area_of("ring"), std::numbers::pi * (1 - 0.55 * 0.55), tolerance);
   EXPECT_NEAR(area_of("square"), 2, tolerance);
-  // Arms 2 wide and 6 long: 20 square units, the farthest corner at the root of 10.
+  // The arms are 2 wide and 6 long: the area is 20, and the farthest corner is at sqrt(10).
   EXPECT_NEAR(area_of("cross"), 2, tolerance);
-  // Four unit squares; the box of S, L and T is 3 by 2. The farthest corner of L and T is the
-  // box's.
+  // The tiles consist of four unit squares; the bounding box of S, L and T is 3 by 2. The farthest
+  // corner of L and T is a corner of the box.
   EXPECT_NEAR(area_of("tile_l"), 4 / (1.5 * 1.5 + 1), tolerance);
   EXPECT_NEAR(area_of("tile_t"), 4 / (1.5 * 1.5 + 1), tolerance);
   EXPECT_NEAR(area_of("tile_s"), 4 / (1.5 * 1.5 + 1), tolerance);
@@ -56,7 +57,8 @@ TEST(Shapes, AllFitTheUnitCircleAndTouchIt) {
 }
 
 TEST(Fill, CoversEachPixelByItsShareOfAnAlignedSquare) {
-  // From 1.25 to 3.5: a pixel cut by the edge at share s has its centre s - 1/2 inside.
+  // The shape goes from 1.25 to 3.5. If a share s of a pixel is covered, its centre is s - 1/2
+  // inside the edge.
   Canvas canvas(5, 5);
   fill(canvas, {{{1.25f, 1.25f}, {3.5f, 1.25f}, {3.5f, 3.5f}, {1.25f, 3.5f}}}, kWhite, kWhite);
   const float expected[] = {0, 0.75f, 1, 0.5f, 0};

@@ -14,7 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-/// Classes of the given sizes; only labels and hashes matter to the split.
+/// Makes classes of the given sizes. The split depends on labels and hashes only.
 Dataset dataset_of(const std::vector<int>& class_sizes) {
   Dataset dataset;
   for (std::size_t label = 0; label < class_sizes.size(); ++label) {
@@ -117,7 +117,7 @@ TEST(Split, RefusesAClassThatIsTooSmall) {
   EXPECT_EQ(failure(dataset_of({100, 25})), "no error");
   Dataset same = dataset_of({30, 30});
   std::fill(same.hashes.begin(), same.hashes.begin() + 30, 5);
-  EXPECT_THAT(failure(same), HasSubstr("too few different training images to split: 1 of 30"));
+  EXPECT_THAT(failure(same), HasSubstr("too few different training images to split: 1 among 30"));
 }
 
 TEST(ImageHash, IsTheStartOfSha256OfSizeAndPixels) {

@@ -29,7 +29,7 @@ std::string message(int height, int width, std::int64_t count, int classes) {
   return "nothing thrown";
 }
 
-// Mean absolute second difference along rows: noise and edges.
+// Returns the mean absolute second difference along rows, which measures noise and edges.
 double roughness(std::span<const std::uint8_t> rgb, int height, int width) {
   double sum = 0;
   for (int y = 0; y < height; ++y) {
@@ -91,7 +91,7 @@ TEST(SyntheticData, DifficultImagesAreNoisier) {
 }
 
 TEST(SyntheticData, ShowsTheShapeWhereItIsClear) {
-  // The clearest images are those with a contrast near 0.6 and hardly anything else in them.
+  // The easiest images have a contrast near 0.6 and almost no clutter.
   const Dataset dataset = synthetic_data(48, 48, 300, Part::train, 5);
   int seen = 0;
   for (std::int64_t i = 0; i < dataset.size(); ++i) {

@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "image/image.h"
 
-// An image from anywhere becomes a network's input or is refused with an Error. The first byte
-// chooses how it is brought to size.
+// Any bytes are either decoded and converted to a network's input, or refused with an Error. The
+// first byte selects how the image is resized.
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace offramp;

@@ -1,6 +1,7 @@
-"""Seeds of the corpora, one of each kind of file that is met: make_corpus.py
+"""Writes the seed files of the fuzzing corpora, one of each kind of file: make_corpus.py
 
-Needs PIL and NumPy. The first byte of an image's seed is for the target, not for the decoder.
+It needs PIL and NumPy. The first byte of an image seed selects options of the fuzz target and is not
+passed to the decoder.
 """
 import io
 import json
@@ -42,7 +43,7 @@ def images():
 
 
 def in_eight_bits(header, data, deployment):
-    """As `offramp quantize` writes it: the weights of convolutions I8, each with its scales."""
+    """Returns a file as `offramp quantize` writes it: convolution weights in I8, with their scales."""
     arrays = {}
     for name, entry in header.items():
         if name != "__metadata__":

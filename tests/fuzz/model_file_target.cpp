@@ -14,9 +14,9 @@
 #include "runtime/compile.h"
 #include "runtime/walk.h"
 
-// A model file from anywhere is read whole or refused with an Error. What was read is written again
-// and must read back as the same; mapped, it must say the same, and small networks are compiled and
-// classify an image.
+// Any bytes are either read as a model file or refused with an Error. Graph and policy of a model
+// that was read must be unchanged after writing and reading them. A mapped file must have the same
+// weights as a loaded one. Small networks are also compiled and classify an image.
 
 namespace offramp {
 namespace {
@@ -53,14 +53,14 @@ void use(const ModelFile& model) {
   if (policy_from_json(policy_to_json(*model.policy), model.policy->policy.num_exits()) !=
       *model.policy)
     std::abort();
-  // Decides about something.
+  // The policy is evaluated once on constant logits.
   Opinion opinion;
   const std::vector<float> logits(model.classes.size(), 0.5f);
   for (int k = 0; k < model.policy->policy.num_exits(); ++k)
     consult(model.policy->policy, k, logits, opinion);
 }
 
-/// What a network may be that is compiled here: an input takes milliseconds, not seconds.
+/// Limits on the networks that are compiled and run here, so that an input takes milliseconds.
 constexpr std::size_t kMostNodes = 40;
 constexpr std::size_t kMostBytes = std::size_t{16} << 20;
 constexpr std::int64_t kMostElements = 20'000, kMostMacs = 1'000'000;
@@ -103,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const Error& error) {
     try {
       load_model(file.path());
-      std::abort();  // what loading takes, mapping takes
+      std::abort();  // a file that can be loaded must also be mapped without an error
     } catch (const Error& same) {
       if (std::strcmp(error.what(), same.what()) != 0 || std::strchr(error.what(), '\n') != nullptr)
         std::abort();
@@ -130,8 +130,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 #ifdef OFFRAMP_FUZZER
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
 
-// Mutations of the header keep its length, which stands before it, true: else hardly any would get
-// past the first check.
+// After a mutation of the header, the length stored before it is corrected. Otherwise hardly any
+// mutated file would pass the first check.
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
                                                std::size_t max_size, unsigned seed) {
   std::uint64_t length = 0;

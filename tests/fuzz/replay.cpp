@@ -5,7 +5,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
-// Gives every file of a corpus to a fuzz target: replay FOLDER
+// Runs a fuzz target on every file of a corpus: replay FOLDER
 int main(int argc, char** argv) {
   if (argc != 2) {
     std::cerr << "usage: " << argv[0] << " FOLDER\n";

@@ -57,7 +57,8 @@ TEST(DecodeJpeg, SpreadsGrayOverThreeChannels) {
   expect_flat(decode_image(encode_jpeg(8, 8, samples, gray)), 77, 77, 77, 1);
 }
 
-// Stored 200, 100, 50 and 128 of full brightness: 200·128/255, 100·128/255, 50·128/255.
+// The stored values are 200, 100, 50 and 128, so the colour is 200·128/255, 100·128/255,
+// 50·128/255.
 TEST(DecodeJpeg, ReadsAdobesCmykAsInverted) {
   std::vector<std::uint8_t> samples;
   for (int i = 0; i < 64; ++i) samples.insert(samples.end(), {200, 100, 50, 128});
@@ -103,7 +104,7 @@ TEST(DecodeJpeg, SurvivesAnyChangedByte) {
   }
 }
 
-/// The place of the first marker of a kind at or after `from`; of any kind for 0.
+/// Returns the offset of the first marker of a kind at or after `from`; kind 0 means any marker.
 std::size_t find_marker(std::span<const std::byte> bytes, std::size_t from, int kind) {
   for (std::size_t i = from; i + 1 < bytes.size(); ++i) {
     const int next = std::to_integer<int>(bytes[i + 1]);
@@ -124,7 +125,7 @@ TEST(DecodeJpeg, RefusesMoreScansThanAnEncoderWrites) {
   const std::size_t end = find_marker(original, begin + 2, 0);
   const std::vector<std::byte> scan(original.begin() + static_cast<std::ptrdiff_t>(begin),
                                     original.begin() + static_cast<std::ptrdiff_t>(end));
-  // The first scan again and again: it sets the same coefficients each time.
+  // The first scan is repeated; it sets the same coefficients each time.
   auto bytes = original;
   for (; scans < 100; ++scans) {
     bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(end), scan.begin(), scan.end());

@@ -23,7 +23,8 @@ TEST(Input, ResizesAsThePreprocessingSays) {
   preprocessing.width = preprocessing.height = 1;
   preprocessing.mean = {0, 0, 0};
   preprocessing.std = {1, 1, 1};
-  // Three columns of red 0, 51 and 255: squeezed they mix, cropped the middle one is left.
+  // The image has three columns with red 0, 51 and 255. Squeezing mixes them; cropping keeps the
+  // middle one.
   const Image image{3, 1, {0, 0, 0, 51, 0, 0, 255, 0, 0}};
   std::vector<float> dst(3);
   preprocessing.fit = Fit::crop;
@@ -31,7 +32,7 @@ TEST(Input, ResizesAsThePreprocessingSays) {
   EXPECT_FLOAT_EQ(dst[0], 0.2f);
   preprocessing.fit = Fit::squeeze;
   to_input(image, preprocessing, dst);
-  // Weights 2/3, 1, 2/3 over 7/3: (51 + 170) * 3/7 = 94.7.
+  // The weights are 2/3, 1 and 2/3, divided by 7/3: (51 + 170) * 3/7 = 94.7.
   EXPECT_NEAR(dst[0], 95.0f / 255, 1e-6f);
 }
 

@@ -16,9 +16,9 @@ enum Corner { TL, TR, BL, BR };
 constexpr std::array<std::array<std::uint8_t, 3>, 4> kColours = {
     {{230, 20, 20}, {20, 200, 20}, {20, 20, 230}, {250, 250, 250}}};
 
-// Which corner of the upright picture lies in the stored picture's corners (TL, TR, BL, BR), from
-// the EXIF standard's table of what row 0 and column 0 are: 6 says that row 0 is the right-hand
-// side and column 0 the top.
+// For each orientation, the corners of the upright image that are stored at TL, TR, BL and BR. They
+// follow from the EXIF standard, which defines the meaning of row 0 and column 0: for orientation
+// 6, row 0 is the right-hand side of the image and column 0 is its top.
 constexpr std::array<std::array<Corner, 4>, 8> kStored = {{{TL, TR, BL, BR},
                                                            {TR, TL, BR, BL},
                                                            {BR, BL, TR, TL},

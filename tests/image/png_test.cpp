@@ -46,7 +46,8 @@ TEST(Png, ReadsInterlacedFilesAsPlainOnes) {
 }
 
 TEST(Png, LooksUpPalettesAndTheirTransparency) {
-  // Two pixels of four bits: entries 1 and 0; entry 1 is at 51/255, so white shows at 4/5.
+  // Two pixels of four bits use palette entries 1 and 0. Entry 1 has alpha 51/255, so white has the
+  // weight 4/5.
   PngFile file{2,  1,     PNG_COLOR_TYPE_PALETTE, 4, false, {10, 20, 30, 255, 0, 100}, {}, {},
                {}, {0x10}};
   EXPECT_THAT(decoded(file), ElementsAre(255, 0, 100, 10, 20, 30));
@@ -116,8 +117,8 @@ TEST(Png, SurvivesAnyChangedByte) {
 }
 
 TEST(Png, RefusesAnEnormousClaimBeforeAllocatingIt) {
-  // A header with a right checksum (zlib.crc32 of "IHDR" and its 13 bytes) that claims
-  // 60000 x 60000 pixels of 8-bit RGB, and nothing after it.
+  // The header has a correct checksum (zlib.crc32 of "IHDR" and its 13 bytes) and states 60000 x
+  // 60000 pixels of 8-bit RGB; the file ends after it.
   std::vector<std::byte> bytes = test::bytes_of("\x89PNG\r\n\x1a\n");
   std::vector<unsigned char> header = {0,    0, 0, 13,   'I',  'H', 'D', 'R', 0, 0, 0xea,
                                        0x60, 0, 0, 0xea, 0x60, 8,   2,   0,   0, 0};
@@ -125,7 +126,7 @@ TEST(Png, RefusesAnEnormousClaimBeforeAllocatingIt) {
   for (int shift = 24; shift >= 0; shift -= 8) {
     header.push_back(static_cast<unsigned char>(checksum >> shift));
   }
-  // The reader wants to see image data before it calls the header complete.
+  // libpng reads the beginning of the image data before it reports the header as complete.
   header.insert(header.end(), {0, 0, 0, 0, 'I', 'D', 'A', 'T', 0x35, 0xaf, 0x06, 0x1e});
   for (const unsigned char byte : header) bytes.push_back(std::byte(byte));
   EXPECT_THAT(failure(bytes), StartsWith("larger than the limit: 60000x60000"));

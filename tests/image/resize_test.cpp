@@ -24,7 +24,7 @@ struct Golden {
   std::vector<float> torch;
 };
 
-// Of formula_image: PIL 9.4 Image.resize(size, BILINEAR), and torch 1.13
+// Results for formula_image, computed with PIL 9.4 Image.resize(size, BILINEAR) and torch 1.13
 // nn.functional.interpolate(float, size, mode="bilinear", antialias=True).
 const std::vector<Golden> kGoldens = {
     Golden{
@@ -93,7 +93,7 @@ TEST(Resize, EqualsPilToTheBit) {
   }
 }
 
-// Each of the two passes rounds to whole values, by at most a half.
+// Each of the two passes rounds to whole values, with an error of at most 1/2.
 TEST(Resize, EqualsTorchUpToRounding) {
   for (const Golden& golden : kGoldens) {
     const Image image = resize(formula_image(golden.width, golden.height), golden.new_width,
@@ -144,7 +144,7 @@ TEST(Resize, EnlargesASinglePixelAndShrinksALongStrip) {
   }
 }
 
-// The whole strip enlarged would be wider than an int counts; only its middle pixel is kept.
+// The width of the whole enlarged image would exceed an int; only its middle pixel is kept.
 TEST(Resize, CropsTheMiddleOfALongStripHoweverMuchItGrows) {
   Image strip{65535, 1, std::vector<std::uint8_t>(65535 * 3, 0)};
   for (std::size_t i = 0; i < 3; ++i) strip.rgb[3 * 32767 + i] = 255;

@@ -16,7 +16,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-/// The message of the UsageError that `work` throws; a failure and "" if it throws none.
+/// Returns the message of the UsageError that `work` throws. If it throws none, the test fails and
+/// the result is "".
 template <typename Work>
 std::string refusal(const Work& work) {
   try {
@@ -178,7 +179,7 @@ TEST(Recipe, RefusesAWrongTypeAndQuotesIt) {
   EXPECT_EQ(refusal_of("[network]\nexits = \"2,5\"\n"),
             "recipe.toml:2: exits: expected a list in [ ], got \"2,5\"");
   EXPECT_EQ(refusal_of("[network]\nexits = [2, [5]]\n"),
-            "recipe.toml:2: exits: expected places such as 2 or \"15%\", got a list");
+            "recipe.toml:2: exits: expected positions such as 2 or \"15%\", got a list");
   EXPECT_EQ(refusal_of("[train]\nlr = 2026-01-01\n"),
             "recipe.toml:2: lr: expected a number above 0 to 100, got a date or time");
 }
@@ -287,7 +288,7 @@ TEST(RecipeKey, IsCheckedAsInAFile) {
   EXPECT_EQ(refusal_of("mode", "jiont"),
             "train.mode: expected one of joint, frozen, mixed; got \"jiont\"; did you mean "
             "\"joint\"?");
-  EXPECT_EQ(refusal_of("from", "\xff"), "train.from: not a text in UTF-8, got \"\xff\"");
+  EXPECT_EQ(refusal_of("from", "\xff"), "train.from: expected a text in UTF-8, got \"\xff\"");
 }
 
 TEST(RecipeKey, AValueBringsNoOtherKeysAlong) {
@@ -295,12 +296,12 @@ TEST(RecipeKey, AValueBringsNoOtherKeysAlong) {
   EXPECT_THAT(refusal_of("loss_weights", "1]\nx = [2"), HasSubstr("expected a list"));
 }
 
-// One combination that makes no sense a line; the message names the key to blame.
+// Each line is a combination that is refused; the message contains the key at fault.
 TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"[network]\nexits = [2]\n[train]\nloss_weights = [1, 1, 1]",
-       "recipe.toml:4: train.loss_weights: expected one for each of 2 exits (the last included), "
-       "got 3"},
+       "recipe.toml:4: train.loss_weights: expected 2 numbers, one for each exit (the last "
+       "included), got 3"},
       {"[train]\nloss_weights = [0]", "the last exit must have a weight above 0"},
       {"[network]\nexits = [2]\n[train]\nloss_weights = [1, 0]", "the last exit must have"},
       {"[network]\nexits = [2]\n[train]\nmode = \"frozen\"", "recipe.toml:4: train.mode: frozen"},
@@ -309,15 +310,15 @@ TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
        "true",
        "train.gradient_equilibrium"},
       {"[network]\nexits = [2]\n[train]\nmode = \"frozen\"\nfrom = \"a\"\nloss_weights = [0, 1]",
-       "at least one exit that learns"},
+       "at least one exit that is trained"},
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"",
        "from 1 to 19 (train.epochs - 1), got 0"},
       {"[network]\nexits = [2]\n[train]\nmode = \"mixed\"\nbackbone_epochs = 20", "got 20"},
       {"[train]\nmode = \"mixed\"\nbackbone_epochs = 2", "mixed needs early exits"},
-      {"[train]\nbackbone_epochs = 2", "mixed\" only"},
+      {"[train]\nbackbone_epochs = 2", "may be set only with train.mode = \"mixed\""},
       {"[data]\nmean = [0.5, 0.5]\nstd = [0.2, 0.2, 0.2]",
-       "recipe.toml:2: data.mean: expected three numbers, for red, green and blue; got 2"},
-      {"[data]\nstd = [0.2, 0.2, 0.2]", "recipe.toml:2: data.std: needs data.mean beside it"},
+       "recipe.toml:2: data.mean: expected 3 numbers, for red, green and blue; got 2"},
+      {"[data]\nstd = [0.2, 0.2, 0.2]", "recipe.toml:2: data.std: must be set if data.mean is set"},
       {"[data]\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0, 0.2]",
        "recipe.toml:3: std: expected a number above 0 to 1, got 0"},
       {"[train]\ndistill = 0.5", "train.distill: needs early exits"},
@@ -343,7 +344,7 @@ TEST(RecipeCheck, AcceptsTheModesWithWhatTheyNeed) {
   EXPECT_NO_THROW(parse_recipe("[network]\nexits = [\"15%\", \"45%\"]", ""));
 }
 
-/// A recipe drawn at random from all that check() accepts.
+/// Draws a random recipe from all recipes that check() accepts.
 Recipe random_recipe(std::uint64_t seed) {
   KeyedRandom random(seed, 0);
   const auto real = [&](double high) { return static_cast<double>(random.uniform()) * high; };
@@ -416,8 +417,8 @@ TEST(RecipeText, GivesTheSameRecipeBack) {
     SCOPED_TRACE(text);
     Recipe back;
     ASSERT_NO_THROW(back = parse_recipe(text, "recipe.toml"));
-    // The text holds every field, so equal texts are equal recipes; the values that could lose
-    // digits on the way are compared as well.
+    // The text holds every field, so equal texts mean equal recipes. Values that could lose digits
+    // when they are written are also compared directly.
     EXPECT_EQ(to_toml(back), text);
     EXPECT_EQ(back.data.source, recipe.data.source);
     EXPECT_EQ(back.train.seed, recipe.train.seed);
@@ -482,7 +483,7 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
     EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
 }
 
-// The recipes that ship are read, and those of the original work say what it published.
+// The recipes in configs/ can be read, and those of the original work have the published settings.
 TEST(RecipeFiles, AllThatShipAreValid) {
   int count = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(OFFRAMP_CONFIGS)) {

@@ -1,21 +1,25 @@
-"""Inference speed: offramp against ONNX Runtime and PyTorch, alternating, on one machine, answers compared first.
+"""Compares the inference speed of offramp, ONNX Runtime and PyTorch, alternating on one machine.
 
     npm install --ignore-scripts --prefix FOLDER onnxruntime-node@1.30
     bench/peers/infer/compare.py --offramp build/release/offramp --node-modules FOLDER/node_modules
 
 The network is the plain ResNet-18 (cifar stem, 64 wide, 32x32) with random weights, or with those of --model, a
 ResNet-18 without early exits. --adaptive adds a model with early exits and a policy that is run on the images of
---data; its contenders run the plain network of --model, which should have the same width. Times leave decoding out on all sides.
+--data; the other contenders run the plain network of --model, which should have the same width. Times exclude
+decoding for all contenders.
 
-Every contender runs at its best of one stream with all threads and a stream a thread (for peers: a process a
-stream), in rounds that go through all contenders forwards and backwards; figures are medians over the rounds. Peers run both
-splits in full; ours tries both for as long as peers warm up, times the faster, and its figure is the median of the rounds at
-the split that was timed most often. The answers of every contender are compared with ours in f32 before anything is timed; where
-the network is adaptive, its accuracy on the images timed may be half a point below that of the plain one in f32 on the same
-images, or the ratio does not count. The int8 model of ONNX Runtime is the same network with quantise/dequantise pairs, whose residuals stay quantised: its optimised
-graph is checked to hold 20 QLinearConv and 8 QLinearAdd.
+Two splits of the threads are compared: one stream with all threads, and one stream per thread (for peers: one process
+per stream). Rounds go through all contenders forwards and backwards, and figures are medians over the rounds. Peers run
+both splits in full, and the faster one counts. offramp tries both for as long as peers warm up and times the faster one;
+its figure is the median of the rounds at the split that was timed most often.
 
-Needs Python 3 with numpy and torch, and node.
+Before anything is timed, the answers of every contender are compared with those of offramp in f32. The accuracy of an
+adaptive network on the timed images may be at most 0.5 percentage points below that of the plain network in f32 on the
+same images; otherwise the ratio does not count. The int8 model of ONNX Runtime is the same network with
+quantise/dequantise pairs whose residuals stay quantised; its optimised graph must contain 20 QLinearConv and 8
+QLinearAdd.
+
+The script needs Python 3 with numpy and torch, and node.
 """
 
 import argparse
@@ -35,7 +39,7 @@ import resnet
 HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = HERE.parents[2] / "configs" / "original" / "plain.toml"
 
-# What is aimed at: ours, the peers it is held against, mode, what the ratio must reach at batch 1 and 32.
+# Targets: the contender of offramp, the peers it is compared with, and the ratios to reach at batch 1 and batch 32.
 TARGETS = [
     ("plain f32", ["ort f32"], (1.4, 1.3)),
     ("plain bf16", ["ort f32"], (2.6, 1.9)),
@@ -44,20 +48,20 @@ TARGETS = [
     ("adaptive int8", ["ort f32"], (10.0, None)),
     ("adaptive int8", ["torch eager", "torch frozen", "torch frozen-bf16"], (10.0, None)),
 ]
-LOSS = 0.005  # of accuracy that the adaptive network may have against the plain one in f32
-# Largest |a - b| over the largest |b| that passes as the same answers; b is ours in f32.
+LOSS = 0.005  # largest loss of accuracy of the adaptive network against the plain one in f32
+# Largest accepted value of max|a - b| / max|b| for logits a of a contender and b of offramp in f32.
 OURS_TOLERANCE = {"plain bf16": 0.05, "plain int8": 0.25}
 TOLERANCE = {"ort f32": 1e-3, "ort int8": 0.25, "torch eager": 1e-3, "torch frozen": 1e-3, "torch frozen-bf16": 0.05}
 
 
 class Worker:
-    """A peer in a process of its own, which runs when it is told to."""
+    """A peer in its own process, which runs when it receives a command."""
 
     def __init__(self, command, logits, environment):
         self.logits = logits
         self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env={**os.environ, **environment})
-        self.answer()  # ready: one after the other, for threads that wait for each other by spinning
+        self.answer()  # workers start one after the other, because waiting threads of a peer use the CPU
 
     def answer(self):
         line = self.process.stdout.readline()
@@ -85,7 +89,7 @@ class Peer:
         engine, mode = self.name.split()
         logits = files / f"{engine}-{mode}-{self.batch}-{threads}-{place}.f32"
         common = [self.batch, threads, files / "images.f32", logits, ",".join(map(str, args.shape))]
-        # As many threads as it is told, and no more behind its back.
+        # These variables keep the peer's libraries from starting more threads than requested.
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if engine == "torch":
             return Worker([sys.executable, HERE / "torch_worker.py", mode, files / "model.safetensors"] + common,
@@ -96,7 +100,7 @@ class Peer:
                       common + [optimised], logits, environment)
 
     def check(self, expected):
-        """How far the answers of all streams are from ours."""
+        """Returns the largest relative difference of the streams' logits from offramp's."""
         tolerance, worst = TOLERANCE[self.name], 0
         for team in self.teams.values():
             for worker in team:
@@ -130,7 +134,7 @@ class Peer:
 
 
 class Ours:
-    """offramp bench, once a round."""
+    """offramp as a contender: runs `offramp bench` once per round."""
 
     def __init__(self, args, model, mode, precision, batch):
         self.name, self.batch, self.results = f"{mode} {precision}", batch, []
@@ -170,7 +174,7 @@ def on_data(args):
 
 
 def bench(args, *flags):
-    """What offramp bench prints, once."""
+    """Runs `offramp bench` once and returns its JSON output."""
     command = [str(c) for c in (args.offramp, "bench", *flags, "--json")]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
 
@@ -180,7 +184,7 @@ def difference(said, expected):
 
 
 def check_ours(answers):
-    """How far our answers in the other precisions are from those in f32."""
+    """Returns the largest relative difference of offramp's logits in bf16 and int8 from those in f32."""
     errors = {}
     for name, tolerance in OURS_TOLERANCE.items():
         said = answers.get("logits." + name.split()[1])
@@ -193,7 +197,10 @@ def check_ours(answers):
 
 
 def prepare(args, files):
-    """The network, its images and our answers, as every contender needs them; the answers and how far ours are apart."""
+    """Writes the network and its images in every contender's format.
+
+    Returns the logits of offramp in f32, and the differences of its other precisions from them.
+    """
     bench(args, args.model or RECIPE, "--keep", files, "--batch", 1, "--precision", ",".join(args.precisions),
           "--mode", "plain", "--images", 64, "--seconds", 0.01)
     answers = resnet.read_safetensors(files / "answers.safetensors")
@@ -209,7 +216,7 @@ def prepare(args, files):
 
 
 def targets_of(args, rows, batch, plain_accuracy):
-    """Every aim at this batch: the ratio, or None where it was not measured or does not count, and why."""
+    """Yields every target at this batch with its ratio, and the reason if it was not measured or does not count."""
     rate = {r["contender"]: r["images_per_second"] for r in rows if r["batch"] == batch}
     accuracy = {r["contender"]: r.get("accuracy") for r in rows if r["batch"] == batch}
     for ours, peers, (at_one, at_many) in TARGETS:
@@ -239,7 +246,7 @@ def report(args, rows, errors, operations, plain_accuracy):
               f"{f'{accuracy:.2%}' if accuracy else '-':>8}  "
               f"{'%.1e' % errors[r['contender']] if r['contender'] in errors else '-'}")
     if plain_accuracy is not None:
-        print(f"{'plain f32 names':<20} {plain_accuracy:.2%} of the same images")
+        print(f"{'plain f32':<20} accuracy {plain_accuracy:.2%} on the same images")
     targets = [t for batch in args.batches for t in targets_of(args, rows, batch, plain_accuracy)]
     print()
     for t in targets:
@@ -253,7 +260,7 @@ def report(args, rows, errors, operations, plain_accuracy):
               f"{counts.get('QLinearAdd', 0)} QLinearAdd in its optimised graph")
     busy = max((r["machine"]["others"] + r["machine"]["stolen"] for r in rows if "machine" in r), default=0)
     if busy > 0.03:
-        print(f"the machine was busy: up to {busy:.0%} of its time went elsewhere; these times are provisional")
+        print(f"the machine was busy: other programs used up to {busy:.0%} of its time; these times are provisional")
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(
             {"rows": rows, "plain_accuracy": plain_accuracy, "targets": targets}, indent=1))
@@ -262,18 +269,18 @@ def report(args, rows, errors, operations, plain_accuracy):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--offramp", required=True)
-    parser.add_argument("--node-modules", help="folder that holds onnxruntime-node; without it PyTorch alone")
+    parser.add_argument("--node-modules", help="folder that holds onnxruntime-node; without it, only PyTorch is a peer")
     parser.add_argument("--model", help="plain ResNet-18 model file; default: random weights, 64 wide")
     parser.add_argument("--adaptive", help="model file with early exits and a policy")
     parser.add_argument("--data", help="test images, for --adaptive")
-    parser.add_argument("--images", type=int, help="how many of them")
-    parser.add_argument("--precisions", nargs="+", help="ours; default: all that this CPU has instructions for")
-    parser.add_argument("--adaptive-precisions", nargs="+", default=["int8"], help="of --adaptive")
+    parser.add_argument("--images", type=int, help="number of images of --data")
+    parser.add_argument("--precisions", nargs="+", help="precisions of offramp; default: all that this CPU has instructions for")
+    parser.add_argument("--adaptive-precisions", nargs="+", default=["int8"], help="precisions of --adaptive")
     parser.add_argument("--peers", nargs="+", default=list(TOLERANCE))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each contender and split, a round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds per contender, split and round")
     parser.add_argument("--json", help="write the result to this file")
     args = parser.parse_args()
     if args.adaptive and not (args.model and args.data):

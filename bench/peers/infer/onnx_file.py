@@ -1,7 +1,7 @@
-"""Writes ONNX models, and reads back which operations one holds, with nothing but numpy.
+"""Writes ONNX models and counts the operations of a model, using only numpy.
 
-ONNX files are protocol buffers; the numbers below are the field numbers of onnx.proto3. Only what a
-convolutional network needs is here.
+ONNX files are protocol buffers; the numbers below are the field numbers of onnx.proto3. Only the fields that a
+convolutional network needs are supported.
 """
 
 import struct
@@ -40,7 +40,7 @@ def attribute(name, value):
 
 
 def tensor(name, array):
-    array = numpy.asarray(array, order="C")  # keeps scalars scalars
+    array = numpy.asarray(array, order="C")  # unlike ascontiguousarray, keeps 0-dimensional arrays
     return (b"".join(integer(1, d) for d in array.shape) + integer(2, TYPES[str(array.dtype)]) +
             piece(8, name) + piece(9, array.tobytes()))
 
@@ -51,7 +51,7 @@ def value_info(name, shape):
 
 
 class Graph:
-    """A graph of one f32 input and one f32 output."""
+    """An ONNX graph with one f32 input and one f32 output."""
 
     def __init__(self):
         self.nodes, self.constants, self.count = [], [], 0
@@ -79,7 +79,7 @@ class Graph:
 
 
 def fields(data):
-    """(field, value) of a message: ints, or the bytes of a piece."""
+    """Yields (field, value) for each field of a message; a value is an int or bytes."""
     at = 0
 
     def read():
@@ -105,7 +105,7 @@ def fields(data):
 
 
 def operations(path):
-    """How often each operation stands in a model's graph."""
+    """Returns how often each operation occurs in a model's graph."""
     with open(path, "rb") as file:
         model = memoryview(file.read())
     counts = {}

@@ -1,5 +1,6 @@
-// ONNX Runtime as a worker of compare.py: loads a model, writes its answers to a file, then runs as
-// long as it is told to, line by line: "run SECONDS" gives images, seconds and latencies in ms.
+// ONNX Runtime as a worker process of compare.py. It loads a model, writes its logits to a file and
+// prints {"ready": true}. For each line "run SECONDS" on standard input it then runs the model for
+// that long and prints the number of images, the seconds and the latencies in ms as JSON.
 //
 //   node ort_worker.js NODE_MODULES MODEL.onnx BATCH THREADS IMAGES.f32 LOGITS.f32 SHAPE [OPTIMISED.onnx]
 const fs = require('fs');
@@ -44,7 +45,7 @@ async function main() {
     const budget = Number(line.slice(4));
     let start = process.hrtime.bigint();
     let now = start;
-    while (Number(now - start) < 1e9 * budget / 8) {  // warm up, as long as ours does
+    while (Number(now - start) < 1e9 * budget / 8) {  // warm up for as long as offramp does
       await run(0);
       now = process.hrtime.bigint();
     }

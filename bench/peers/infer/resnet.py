@@ -1,5 +1,5 @@
-"""ResNet-18 with a CIFAR stem and no early exit, from the weights of a model file: as ONNX (f32, and quantised
-with quantise / dequantise pairs) and as a PyTorch module."""
+"""Builds a ResNet-18 with a CIFAR stem and no early exit from the weights of a model file: as ONNX (f32, or int8 with
+quantise/dequantise pairs) and as a PyTorch module."""
 
 import json
 import struct
@@ -27,14 +27,14 @@ def read_safetensors(path):
 
 
 def fold(weights, conv, norm):
-    """A convolution's weights and bias with the batch norm after it."""
+    """Returns a convolution's weights and bias, with the following batch norm folded in."""
     scale = weights[norm + ".weight"] / numpy.sqrt(weights[norm + ".running_var"] + 1e-5)
     return ((weights[conv + ".weight"] * scale[:, None, None, None]).astype(numpy.float32),
             (weights[norm + ".bias"] - weights[norm + ".running_mean"] * scale).astype(numpy.float32))
 
 
 class Visitor:
-    """What walk() calls: one method an operation, each returning its output."""
+    """Base class of the objects that walk() calls: one method per operation, which returns its output."""
 
     def input(self): ...
     def conv(self, x, name, weights, bias, stride, padding, relu): ...
@@ -43,7 +43,7 @@ class Visitor:
 
 
 def walk(weights, visitor):
-    """The network, operation by operation, batch norms folded."""
+    """Calls the visitor for each operation of the network, with batch norms folded."""
     x = visitor.input()
     x = visitor.conv(x, "conv1", *fold(weights, "conv1", "bn1"), 1, 1, True)
     for layer in range(1, 5):
@@ -81,14 +81,14 @@ class OnnxFloat(Visitor):
 
 
 class OnnxQuantised(OnnxFloat):
-    """u8 activations of the ranges given, s8 weights per output channel; residuals stay quantised."""
+    """Writes u8 activations with the given ranges and s8 weights per output channel; residuals stay quantised."""
 
     def __init__(self, ranges):
         super().__init__()
         self.ranges = ranges
 
     def pair(self, x, name):
-        """x, rounded to u8 and back."""
+        """Quantises x to u8 and dequantises it."""
         low, high = self.ranges[name]
         scale = numpy.float32(max(high - low, 1e-6) / 255)
         zero = numpy.uint8(numpy.clip(round(-low / scale), 0, 255))
@@ -122,7 +122,7 @@ class OnnxQuantised(OnnxFloat):
 
 
 class Ranges(Visitor):
-    """Runs the network in PyTorch and keeps the range of every tensor that is to be quantised."""
+    """Runs the network in PyTorch and records the range of every tensor that will be quantised."""
 
     def __init__(self, images):
         import torch
@@ -154,7 +154,7 @@ def write_onnx(weights, path, batch, shape, ranges=None):
 
 
 def torch_module(weights):
-    """The network as PyTorch users write it, convolutions with the batch norms already folded in."""
+    """Returns the network as an ordinary PyTorch module, with batch norms folded into the convolutions."""
     import torch
 
     class Builder(Visitor):

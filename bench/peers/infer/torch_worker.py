@@ -1,4 +1,4 @@
-"""PyTorch as a worker of compare.py; see ort_worker.js for what is said between them.
+"""PyTorch as a worker process of compare.py; ort_worker.js describes the protocol between them.
 
     torch_worker.py eager|frozen|frozen-bf16 MODEL.safetensors BATCH THREADS IMAGES.f32 LOGITS.f32 SHAPE
 """
@@ -19,14 +19,14 @@ def quantile(times, share):
 
 
 def optimised(network, images):
-    """With the layouts of its oneDNN chosen ahead, where this release can do that for this precision."""
+    """Returns the network with oneDNN layouts chosen in advance, if this release of PyTorch supports that."""
     try:
         faster = torch.jit.optimize_for_inference(network)
         for _ in range(3):
             faster(images)
         return faster
     except RuntimeError as error:
-        print(f"optimize_for_inference: {str(error).splitlines()[-1]}; left frozen", file=sys.stderr)
+        print(f"optimize_for_inference: {str(error).splitlines()[-1]}; using the frozen network", file=sys.stderr)
         return network
 
 
@@ -52,7 +52,7 @@ def main():
                 break
             budget, times = float(line[4:]), []
             start = now = time.perf_counter()
-            while now - start < budget / 8:  # warm up, as long as ours does
+            while now - start < budget / 8:  # warm up for as long as offramp does
                 network(batches[0])
                 now = time.perf_counter()
             start = now

@@ -1,12 +1,12 @@
-"""Training speed: offramp against the PyTorch loop beside this file, alternating, on one machine.
+"""Compares the training speed of offramp and of pytorch_loop.py, alternating on one machine.
 
     bench/peers/train/compare.py --offramp build/release/offramp [--width 64] [--pairs 3]
 
 Both train the same 3-exits SPP ResNet-18 (exits after blocks 2 and 4) for one epoch of 20 steps of 128 images of
-32x32 with random crop and flip, the first step included. The images are noise: the time does not depend
-on them. Evaluation and files are left out on both sides. "tuned" is the peer with the C library told to
-keep freed memory, as offramp does by itself. "bare" is the time of the convolutions alone, with the
-same allocator settings.
+32x32 with random crop and flip; the first step is included. The images are noise, because the time does not
+depend on them. Times exclude evaluation and writing files on both sides. "tuned" is the PyTorch loop with
+environment variables that make the C library keep freed memory, as offramp does without them. "bare" is the time
+of the convolutions alone, with the same allocator settings.
 """
 
 import argparse
@@ -41,13 +41,13 @@ loss_weights = [0.2, 0.3, 0.5]
 crop_padding = 4
 flip = true
 """
-PER_CLASS = 300  # of which 12 go to tune and 24 to certify: 2,640 images are left, 20 steps of 128
+PER_CLASS = 300  # 12 are for tune and 24 for certify, so 2,640 images remain, which is 20 steps of 128
 IMAGES = 20 * 128
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
 
 def write_png(path, pixels):
-    """An RGB image of 32x32 without compression."""
+    """Writes an RGB image of 32x32 pixels without compression."""
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     rows = b"".join(b"\0" + pixels[96 * y:96 * (y + 1)] for y in range(32))

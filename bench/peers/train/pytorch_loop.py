@@ -1,9 +1,9 @@
-"""The peer: a well-written PyTorch training loop of the same 3-exits SPP ResNet-18.
+"""An efficient PyTorch training loop of the same 3-exits SPP ResNet-18, to compare offramp with.
 
-Data and augmentation as tensors (one gather a batch), channels last, bf16 autocast where asked, SGD with
-Nesterov momentum in its multi-tensor form, no synchronisation within an epoch. Prints images per second
-of one epoch, the first step included; with --bare, those of the network's convolutions alone
-(forward and backward, nothing else), an upper bound for any loop on this library.
+Data and augmentation are tensors (one gather per batch) with channels last. Autocast to bf16 is used if requested,
+SGD with Nesterov momentum is used in its multi-tensor form, and there is no synchronisation within an epoch. The
+program prints images per second of one epoch, the first step included. With --bare it prints those of the network's
+convolutions alone (forward and backward), which is an upper bound for any training loop on PyTorch.
 """
 
 import argparse
@@ -70,7 +70,7 @@ class ResNet18(nn.Module):
 
 
 class Augment:
-    """Random 4-pixel crop and flip of a whole batch with one gather."""
+    """Applies a random 4-pixel crop and flip to a whole batch with one gather."""
 
     def __init__(self, images, mean, std):
         padded = F.pad(images, (0, 0, 4, 4, 4, 4))  # [N, 40, 40, 3]
@@ -116,7 +116,7 @@ def train_one_epoch(args):
 
 
 def bare_convolutions(args, repeats=5):
-    """Seconds of each convolution's forward and backward, added up over the network."""
+    """Returns images per second if only the convolutions' forward and backward passes are computed."""
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     model = ResNet18(args.width, args.exits).to(memory_format=torch.channels_last)
     shapes = []
