@@ -1,4 +1,5 @@
-# cmake -D PROGRAM=… -P lean_test.cmake: what the program loads before it does anything.
+# cmake -D PROGRAM=… -P lean_test.cmake: checks that the program does
+# not load large libraries at its start.
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(COMMAND ldd ${PROGRAM} OUTPUT_VARIABLE libraries RESULT_VARIABLE status)
