@@ -1,5 +1,5 @@
-# cmake -D PROGRAM=… -P lean_test.cmake: checks that the program does
-# not load large libraries at its start.
+# cmake -D PROGRAM=… -P lean_test.cmake: checks that a program does not link
+# LibTorch, which would make it start slowly.
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(COMMAND ldd ${PROGRAM} OUTPUT_VARIABLE libraries RESULT_VARIABLE status)
