@@ -1,5 +1,5 @@
-# LibTorch behind one target, offramp::torch. Its own config sets global flags and lists
-# libraries in variables; only this file knows.
+# Defines the target offramp::torch for LibTorch, whose own CMake config only sets variables. Only
+# this file uses those variables.
 find_package(Torch REQUIRED)
 add_library(offramp_torch INTERFACE)
 add_library(offramp::torch ALIAS offramp_torch)

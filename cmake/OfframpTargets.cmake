@@ -1,5 +1,5 @@
-# The project's three kinds of target, so that a folder's CMakeLists.txt is a list of
-# files and arrows and nothing else.
+# Defines the compiler options of the project and the functions offramp_library and offramp_test.
+# Each CMakeLists.txt calls these with its files and dependencies.
 
 include(CMakeParseArguments)
 
@@ -10,9 +10,9 @@ target_compile_features(offramp_options INTERFACE cxx_std_20)
 target_include_directories(offramp_options INTERFACE
   ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
 target_compile_options(offramp_options INTERFACE -Wall -Wextra -Wshadow
-  # GCC 12's false alarm in std::string at -O3 (its bug 105651).
+  # GCC 12 gives a false warning in std::string at -O3 (GCC bug 105651).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
-# Conversion warnings are for our code; the macros of GoogleTest and LibTorch trip over them.
+# Conversion warnings are separate, because the macros of GoogleTest and LibTorch cause them.
 add_library(offramp_strict INTERFACE)
 target_compile_options(offramp_strict INTERFACE -Wconversion -Wno-sign-conversion)
 if(OFFRAMP_WERROR)
@@ -24,18 +24,19 @@ endif()
 if(OFFRAMP_SANITIZE)
   target_compile_options(offramp_options INTERFACE
     -fsanitize=${OFFRAMP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
-    # GCC's own false alarms in sanitized library code (std::regex).
+    # GCC gives false warnings in sanitized library code (std::regex).
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(offramp_options INTERFACE -fsanitize=${OFFRAMP_SANITIZE})
 endif()
 
 # offramp_library(<folder> SOURCES ... [PUBLIC other folders ...] [LINK libraries ...] [RELAXED])
-# PUBLIC names the folders this one may include: the arrows of docs/architecture.md.
+# defines the library of a folder of src/. PUBLIC names the folders whose headers it may include, as
+# in docs/architecture.md. RELAXED turns conversion warnings off.
 function(offramp_library name)
   cmake_parse_arguments(arg "RELAXED" "" "SOURCES;PUBLIC;LINK" ${ARGN})
   add_library(offramp_${name} STATIC ${arg_SOURCES})
   add_library(offramp::${name} ALIAS offramp_${name})
-  # Hidden: the shared library made of these shows what OFFRAMP_API marks and nothing else.
+  # Symbols are hidden so that the shared library exports only what OFFRAMP_API marks.
   set_target_properties(offramp_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON
     CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(offramp_${name} PRIVATE $<BUILD_INTERFACE:offramp::options>)
@@ -58,7 +59,7 @@ function(offramp_test unit)
   string(REPLACE "/" "_" name ${unit})
   get_filename_component(file ${unit} NAME)
   add_executable(${name}_test ${file}_test.cpp)
-  if(OFFRAMP_SANITIZE)  # the code under test has to be fast; these then build in two thirds of the time
+  if(OFFRAMP_SANITIZE)  # test code need not be fast, and this saves a third of the build time
     target_compile_options(${name}_test PRIVATE -O0)
   endif()
   target_link_libraries(${name}_test PRIVATE offramp::options GTest::gmock GTest::gtest_main)
@@ -70,7 +71,8 @@ function(offramp_test unit)
   include(GoogleTest)
   gtest_discover_tests(${name}_test TEST_PREFIX "${unit}:" DISCOVERY_TIMEOUT 120
                        PROPERTIES TIMEOUT 600)
-  # gtest_discover_tests keeps only the first of several labels; this runs after its own script.
+  # gtest_discover_tests keeps only the first of several labels. This script runs after its script
+  # and sets all labels.
   set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake)
   file(WRITE ${script} "if(${name}_test_TESTS)
   set_tests_properties(\${${name}_test_TESTS} PROPERTIES LABELS \"${arg_LABELS}\")

@@ -46,7 +46,7 @@ int run(const Flags& flags) {
     tell(busy_line(machine.load));
     return 0;
   }
-  if (flags.model.empty()) throw UsageError("needs a model, or --ceiling");
+  if (flags.model.empty()) throw UsageError("bench: give a model, or --ceiling");
   const workflow::BenchmarkOptions options = options_of(flags);
   const workflow::Benchmark result = naming_flags(
       [&] { return workflow::benchmark(options, terminal_progress()); }, Advice::skip_trained);
@@ -60,34 +60,39 @@ int run(const Flags& flags) {
 void add_bench_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "bench", "Time a model on this machine, or what the machine can do at all");
+      "bench", "Measure the speed of a model on this machine, or the peak rate of the machine");
   command->add_option("model", flags->model, "Model file, or recipe (.toml) with random weights");
-  command->add_option("--data", flags->options.data,
-                      "Test images to time and score it on (default: random images)");
+  command->add_option(
+      "--data", flags->options.data,
+      "Test images to measure speed and accuracy on (default: random images, no accuracy)");
   command
       ->add_option("--images", flags->options.images,
-                   "How many images (default: all, or 512 random)")
+                   "Number of images (default: all of --data, or 512 random ones)")
       ->check(CLI::Range(1, 1 << 30));
   command
-      ->add_option(
-          "--precision", flags->precisions,
-          "f32, bf16, int8 (default: all the CPU has; int8 for a file that quantize wrote)")
+      ->add_option("--precision", flags->precisions,
+                   "f32, bf16, int8 (default: all that the CPU supports; int8 needs a file written "
+                   "by quantize)")
       ->delimiter(',');
   command
-      ->add_option("--mode", flags->modes,
-                   "plain: without its early exits; adaptive: by its policy; exhaustive: all exits")
+      ->add_option(
+          "--mode", flags->modes,
+          "plain: without early exits; adaptive: stops by the policy; exhaustive: runs all exits")
       ->delimiter(',')
       ->check(CLI::IsMember({"plain", "adaptive", "exhaustive"}));
-  command->add_option("--batch", flags->options.batches, "Images at once, per stream")
+  command->add_option("--batch", flags->options.batches, "Images per batch of a stream")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 4096));
-  command->add_option("--seconds", flags->options.seconds, "Time each row at least so long")
+  command
+      ->add_option("--seconds", flags->options.seconds,
+                   "Measure each row for at least so many seconds")
       ->check(CLI::Range(0.01, 86400.0))
       ->capture_default_str();
-  command->add_option("--classes", flags->options.classes, "Of a recipe's network")
+  command
+      ->add_option("--classes", flags->options.classes, "Number of classes of a recipe's network")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
   add_policy_flags(*command, flags->policy);
@@ -97,7 +102,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       "--keep", flags->keep,
       "Write the network, 64 of the images and its logits in each precision to a folder");
   command->add_flag("--ceiling", flags->ceiling,
-                    "Multiply-adds a second that this machine's cores can do");
+                    "Measure how many multiply-adds per second the cores of this machine can do");
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

@@ -91,11 +91,12 @@ std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bo
       text += fmt::format("{} {} batch {}: {} is best; {} ran {:.1f} images/s\n",
                           to_string(row.mode), row.precision, row.batch, text_of(row.best.split),
                           text_of(row.other->split), row.other->images_per_second);
-  text += "split: streams x threads in every operation of each; decoding is left out\n";
+  text += "split: streams x threads per stream; times exclude the decoding of images\n";
   for (const workflow::Ceiling& ceiling : result.ceilings)
     if (ceiling.is_void())
-      text += fmt::format("the ceiling of {} is void: below 95 % of what the clock allows\n",
-                          ceiling.precision);
+      text += fmt::format(
+          "the ceiling of {} is void: it was measured below 95 % of what the clock allows\n",
+          ceiling.precision);
   return text;
 }
 
@@ -134,8 +135,8 @@ std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color) 
   for (const workflow::Ceiling& one : ceilings)
     if (one.macs_per_second < 0.9 * one.cores * one.core_macs_per_second)
       text += fmt::format(
-          "{}: {} cores together do {:.0f} % of what each does alone: they share units or a clock, "
-          "or were disturbed\n",
+          "{}: each of {} cores working together reaches {:.0f} % of a core working alone: the "
+          "cores share units or a clock, or other processes ran\n",
           one.precision, one.cores,
           100 * one.macs_per_second / (one.cores * one.core_macs_per_second));
   return text;

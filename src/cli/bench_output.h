@@ -7,7 +7,7 @@
 
 namespace offramp::cli {
 
-/// What was timed, as JSON for programs and as text for people.
+/// The result of `offramp bench`, as JSON and as text.
 std::string to_json_text(const workflow::Benchmark& result);
 std::string to_text(const workflow::BenchmarkOptions& options, const workflow::Benchmark& result,
                     bool color);
@@ -15,7 +15,8 @@ std::string to_text(const workflow::BenchmarkOptions& options, const workflow::B
 std::string to_json_text(const std::vector<workflow::Ceiling>& ceilings);
 std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color);
 
-/// "the machine was busy: …", one line; empty for a quiet one.
+/// One line of warning, "the machine was busy: …", if other processes used the machine during the
+/// measurement; empty otherwise.
 std::string busy_line(const workflow::MachineLoad& load);
 
 }  // namespace offramp::cli

@@ -23,19 +23,22 @@ int run(const CalibrateFlags& flags) {
 }
 
 void add_aims(CLI::App& command, CalibrateFlags& flags) {
-  command.add_option("--threshold", flags.threshold, "This threshold at every early exit");
-  command.add_option("--max-accuracy-drop", flags.max_accuracy_drop,
-                     "Boldest within this much of the last exit's accuracy on tune: 0.005");
-  command.add_option("--reference", flags.reference,
-                     "With --max-accuracy-drop: measure it from this model's last exit instead");
+  command.add_option("--threshold", flags.threshold, "Use this threshold at every early exit");
+  command.add_option(
+      "--max-accuracy-drop", flags.max_accuracy_drop,
+      "Lowest cost whose accuracy on tune is at most this far below the last exit's: 0.005");
+  command.add_option(
+      "--reference", flags.reference,
+      "With --max-accuracy-drop: compare with the last exit of this model file instead");
   command.add_option("--max-cost", flags.max_cost,
-                     "Most accurate at this mean relative cost on tune: 0.5");
+                     "Highest accuracy whose mean relative cost on tune is at most this: 0.5");
   command.add_option("--guarantee", flags.guarantee,
-                     "Cheapest whose rate of harm is certified to be at most this: 0.01");
-  command.add_option("--delta", flags.delta,
-                     "With --guarantee: the probability that it does not hold (default: 0.05)");
+                     "Lowest cost whose rate of harm is certified to be at most this: 0.01");
+  command.add_option(
+      "--delta", flags.delta,
+      "With --guarantee: probability that the guarantee does not hold (default: 0.05)");
   command.add_flag("--label-free", flags.label_free,
-                   "With --guarantee: bound the rate of answers other than the last exit's");
+                   "With --guarantee: bound the rate of answers that differ from the last exit's");
   command.add_flag("--per-class", flags.per_class, "With --guarantee: also show the worst class");
 }
 
@@ -45,7 +48,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<CalibrateFlags>();
   CLI::App* command = app.add_subcommand(
       "calibrate",
-      "Choose when a model stops, with a guarantee if wanted, and write it into its file");
+      "Choose at which scores a model stops early, and write this policy into its file");
   command->add_option("model", flags->model, "Model file")->required();
   command
       ->add_option("--data", flags->data,
@@ -56,16 +59,16 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   command->add_option("--criterion", flags->criterion, criteria_names())->capture_default_str();
   command
       ->add_option("--ensemble", flags->ensemble,
-                   "What an exit answers with: off, or the mean, geometric or weighted mean of the "
-                   "exits so far")
+                   "Probabilities an exit answers with: off (its own), or the mean, geometric or "
+                   "weighted mean of the exits so far")
       ->capture_default_str();
   command
       ->add_option("--cost", flags->cost,
-                   "What is saved: macs, or ms, measured here at --batch and --threads")
+                   "Unit of cost: macs, or ms measured on this machine at --batch and --threads")
       ->check(CLI::IsMember({"macs", "ms"}))
       ->capture_default_str();
   command->add_flag("--drop-useless-exits", flags->drop_useless_exits,
-                    "Take out exits that do not pay for their heads under what is chosen");
+                    "Remove exits whose heads cost more than they save under the chosen policy");
   command->add_flag("--json", flags->json, "Print JSON");
   add_run_flags(*command, flags->run);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });

@@ -33,7 +33,7 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
   options.aim = aim_of(flags);
   naming_flags([&] { check(options.aim, options.shape.criterion); });
   const auto only_for = [](bool given, const char* flag, bool aim, const char* what) {
-    if (given && !aim) throw UsageError("{}: is for {} only", flag, what);
+    if (given && !aim) throw UsageError("{}: needs {}", flag, what);
   };
   only_for(!flags.reference.empty(), "--reference", flags.max_accuracy_drop.has_value(),
            "--max-accuracy-drop");

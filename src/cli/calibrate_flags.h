@@ -16,7 +16,9 @@ struct CalibrateFlags {
   workflow::RunOptions run;
 };
 
-/// @throws UsageError naming the flag unless there is one aim, and every number makes sense for it
+/// Turns the flags into options.
+/// @throws UsageError naming the flag unless exactly one aim is given and every number is valid
+///         for it
 workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags);
 
 }  // namespace offramp::cli

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -33,7 +34,7 @@ bool one_threshold(const Thresholds& thresholds) {
   return std::ranges::adjacent_find(thresholds, std::not_equal_to<>()) == thresholds.end();
 }
 
-/// Exits as people count them.
+/// Turns 0-based exit indices into the 1-based numbers that the output shows.
 std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
   std::vector<int> numbers;
   for (const int exit_index : exit_indices) numbers.push_back(exit_index + 1);
@@ -75,13 +76,13 @@ std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee&
   std::string text;
   if (!certificate.drawn)
     text = fmt::format(
-        "nothing is certified: for {}, {} certify images are too few, {} are needed; they were not "
-        "looked at, and every image goes to the last exit\n",
+        "nothing is certified: for {}, {} certify images are too few, {} are needed; none of them "
+        "was used, and every image goes to the last exit\n",
         describe_promise(aim), with_commas(found.images), with_commas(found.images_needed));
   else if (!found.holds())
     text = fmt::format(
-        "nothing is certified: even the most careful thresholds fail the test of {}; every image "
-        "goes to the last exit\n",
+        "nothing is certified: even the thresholds that stop the fewest images fail the test of "
+        "{}; every image goes to the last exit\n",
         describe_promise(aim));
   else
     text =
@@ -90,15 +91,17 @@ std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee&
                     found.upper_bound);
   if (certificate.drawn)
     text += fmt::format(
-        "certificate {} drawn from these images: counted in {} and tested at level {:.3g}\n",
+        "this is attempt {} to certify with these images: {} records it, and it was tested at "
+        "level {:.3g}\n",
         found.attempt, printable(options.model.string()), found.level);
   if (certificate.missing > 0)
     text += fmt::format(
-        "{} images of its certify part are not in the data: the certificate is of the others\n",
+        "{} images of the model's certify part are not in the data: the certificate is based on "
+        "the others\n",
         with_commas(certificate.missing));
   if (const auto& worst = certificate.worst)
     text += fmt::format(
-        "worst class: {} ({} of {} images, bound {:.3g}); shown, not part of what is certified\n",
+        "worst class: {} ({} of {} images, bound {:.3g}); this bound is not certified\n",
         printable(result.classes[static_cast<std::size_t>(worst->label)]),
         with_commas(worst->counted), with_commas(worst->images), worst->upper_bound);
   return text;
@@ -107,10 +110,10 @@ std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee&
 std::string unmet_text(const CalibrateOptions& options, const Calibration& result) {
   std::string why;
   if (std::holds_alternative<MaxCost>(options.aim))
-    why = fmt::format("the cheapest there is, exit 1 for every image, costs {:.3f}",
+    why = fmt::format("the lowest cost, with every image stopped at exit 1, is {:.3f}",
                       result.costs.relative.front());
   else if (result.least_accuracy)
-    why = fmt::format("no thresholds on the path reach the accuracy {}, held out as well",
+    why = fmt::format("no thresholds reach an accuracy of {} both on tune and cross-validated",
                       percent(*result.least_accuracy));
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
@@ -132,7 +135,7 @@ std::string exits_table(const Calibration& result, bool color) {
                                      fmt::format("stop where {} ≥", to_string(policy.criterion)),
                                      "temperature", "share of tune", "relative cost"};
   if (weighted) titles.emplace_back("weight");
-  if (timed) titles.emplace_back("ms an image");
+  if (timed) titles.emplace_back("ms per image");
   Table table(titles);
   for (std::size_t k = 0; k < policy.temperatures.size(); ++k) {
     const bool last = k == policy.thresholds.size();
@@ -210,16 +213,16 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
       percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
       percent(metrics.help), percent(tune.last_accuracy));
   if (tune.held_out_accuracy)
-    text += fmt::format(
-        "held out: accuracy {}, {:.2f} points less than the last exit, with thresholds of this "
-        "cost laid on other images than they are judged on\n",
-        percent(*tune.held_out_accuracy), 100 * (tune.last_accuracy - *tune.held_out_accuracy));
+    text += fmt::format("cross-validated: accuracy {}, {:.2f} points {} the last exit\n",
+                        percent(*tune.held_out_accuracy),
+                        100 * std::abs(tune.last_accuracy - *tune.held_out_accuracy),
+                        *tune.held_out_accuracy > tune.last_accuracy ? "above" : "below");
   text += fmt::format("relative cost 1 is {}\n", cost_unit_of(options.aim) == CostUnit::macs
                                                      ? "the network without early exits"
                                                      : "the time to the last exit");
   if (tune.missing > 0)
-    text +=
-        fmt::format("{} images of its tune part are not in the data\n", with_commas(tune.missing));
+    text += fmt::format("{} images of the model's tune part are not in the data\n",
+                        with_commas(tune.missing));
   if (result.certificate)
     text +=
         guarantee_text(options, std::get<HarmGuarantee>(options.aim), result, *result.certificate);
@@ -227,18 +230,20 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
     text += unmet_text(options, result);
   if (!result.dropped.empty())
     text += fmt::format(
-        "dropped: {} {}, not worth what asking costs; the exits left are numbered anew{}\n",
+        "dropped: {} {}, because the head costs more than it saves; the other exits are "
+        "renumbered{}\n",
         result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
-        result.state_left_out ? ", and the state of its training is left out" : "");
+        result.state_left_out ? ", and the training state is not written" : "");
   else if (options.drop_useless_exits)
-    text += fmt::format("no exit was dropped: {}\n", result.met || result.certificate
-                                                         ? "each pays for its head"
-                                                         : "that is done where the aim is met");
+    text +=
+        fmt::format("no exit was dropped: {}\n", result.met || result.certificate
+                                                     ? "each saves more than its head costs"
+                                                     : "exits are dropped only if the aim is met");
   if (result.replaced)
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
   text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),
-                      result.dropped.empty() ? "the policy, beside the same weights"
-                                             : "a model without what was dropped, and its policy");
+                      result.dropped.empty() ? "the policy is new, the weights are unchanged"
+                                             : "a model without the dropped exits, and its policy");
   return text;
 }
 

@@ -7,7 +7,7 @@
 
 namespace offramp::cli {
 
-/// What was chosen, as JSON for programs and as text for people.
+/// The result of `offramp calibrate`, as JSON and as text.
 nlohmann::ordered_json to_json(const workflow::CalibrateOptions& options,
                                const workflow::Calibration& result);
 std::string to_json_text(const workflow::CalibrateOptions& options,

@@ -32,7 +32,7 @@ struct Flags {
 };
 
 SessionOptions session_options(const PolicyFlags& flags) {
-  policy_choice(flags);  // checks them
+  policy_choice(flags);  // throws if the flags are invalid
   SessionOptions options;
   if (flags.threshold)
     options.stop = Stop::at_score(flags.criterion, static_cast<float>(*flags.threshold));
@@ -51,7 +51,8 @@ Model load(const Flags& flags) {
   return model;
 }
 
-/// Answers in the order of `paths`; an image that cannot be used has its error.
+/// Classifies images. The result is in the order of `paths`; an image that cannot be classified has
+/// an answer with an error.
 std::vector<Classified> classify(Session& session, const std::vector<std::string>& paths) {
   std::vector<ImageView> images;
   for (const std::string& path : paths) images.push_back(ImageView::file(path));
@@ -78,7 +79,8 @@ int run(const Flags& flags) {
   std::vector<std::string> paths;
   for (bool more = true; more;) {
     paths.clear();
-    // Whoever writes paths one by one, and waits for the answers, gets them one by one.
+    // A program may write one path to our standard input and wait for its answer before the next.
+    // So a batch ends when no further path is there yet.
     while (paths.size() < most && more && (paths.empty() || !list.would_block())) {
       if (auto path = list.next())
         paths.push_back(std::move(*path));
@@ -99,14 +101,14 @@ int run(const Flags& flags) {
 
 void add_classify_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("classify", "Name what is in images");
+  CLI::App* command = app.add_subcommand("classify", "Classify images");
   command->add_option("model", flags->model, "Model file")->required();
   command
       ->add_option("images", flags->images,
                    "JPEG or PNG files, folders of them, or - for paths on standard input")
       ->required();
   add_policy_flags(*command, flags->policy);
-  command->add_flag("--json", flags->json, "Print one JSON object a line");
+  command->add_flag("--json", flags->json, "Print one line of JSON for each image");
   add_run_flags(*command, flags->run);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

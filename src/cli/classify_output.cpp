@@ -12,7 +12,8 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-/// The error with its place, which that of a file that cannot be read begins with.
+/// The error of an image with its path in front. Errors of unreadable files contain the path
+/// already.
 std::string error_of(const Classified& one) {
   const std::string place = one.image + ": ";
   return one.answer.error.starts_with(place) ? one.answer.error : place + one.answer.error;

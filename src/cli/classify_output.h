@@ -7,17 +7,17 @@
 
 namespace offramp::cli {
 
-/// An image and its answer, or why there is none.
+/// An image and its answer; the answer holds an error if the image could not be classified.
 struct Classified {
-  std::string image;  ///< path
+  std::string image;  ///< path of the image
   Answer answer;
 };
 
-/// One JSON object a line.
+/// One line with a JSON object for each image.
 std::string to_json_lines(const std::vector<Classified>& answers);
-/// One line an image that has an answer, in columns.
+/// One line in columns for each image that was classified.
 std::string to_text(const std::vector<Classified>& answers);
-/// One line an image that has none.
+/// One line with the error for each image that could not be classified.
 std::string error_lines(const std::vector<Classified>& answers);
 
 }  // namespace offramp::cli

@@ -6,14 +6,14 @@
 
 namespace offramp::cli {
 
-/// What the chosen command does once flags are parsed; returns the exit status. Errors are thrown:
-/// main prints them as one line on standard error and chooses the status (Error 1, UsageError 2).
+/// The work of the chosen command, called after the flags are parsed; returns the exit status of
+/// the process. It throws errors, which run_guarded prints.
 using Action = std::function<int()>;
 
-// One function a command, each in a file of its own: declares the flags, and on being chosen sets
-// `action`.
+// Each function declares one command and its flags. If the user gives that command, parsing the
+// command line sets `action`.
 void add_data_command(CLI::App& app, Action& action);
-/// A subcommand of data.
+/// Declares `offramp data export`, a subcommand of `offramp data`.
 void add_data_export_command(CLI::App& data, Action& action);
 void add_test_command(CLI::App& app, Action& action);
 void add_classify_command(CLI::App& app, Action& action);

@@ -37,7 +37,8 @@ int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
   return 0;
 }
 
-/// One line that is drawn again on a terminal; elsewhere a line for each tenth.
+/// Shows the progress of a download: on a terminal one line that is updated in place, elsewhere a
+/// new line for each tenth.
 class FetchPrinter {
  public:
   explicit FetchPrinter(std::string name) : name_(std::move(name)) {}
@@ -60,7 +61,7 @@ class FetchPrinter {
     open_line_ = terminal_;
   }
 
-  /// Ends the line, so that whatever comes next starts a new one.
+  /// Ends the progress line, so that the next output starts on a new line.
   void finish() {
     if (open_line_) tell("\n");
     open_line_ = false;
@@ -94,7 +95,8 @@ int fetch_data(const std::string& name, const std::string& folder) {
 }  // namespace
 
 void add_data_command(CLI::App& app, Action& action) {
-  CLI::App* data = app.add_subcommand("data", "Download, import and look at labelled images");
+  CLI::App* data =
+      app.add_subcommand("data", "Download, import, describe and export labelled images");
   data->require_subcommand(1);
 
   CLI::App* fetch_command = data->add_subcommand("fetch", "Download an official data set");
@@ -106,7 +108,7 @@ void add_data_command(CLI::App& app, Action& action) {
       [&action, name, folder] { action = [name, folder] { return fetch_data(*name, *folder); }; });
 
   CLI::App* import_command =
-      data->add_subcommand("import", "Turn images into one file that loads in under a second");
+      data->add_subcommand("import", "Pack images into one file that loads in under a second");
   auto import_flags = std::make_shared<SourceFlags>();
   auto output = std::make_shared<std::string>();
   add_source_flags(*import_command, *import_flags);

@@ -39,15 +39,17 @@ void add_data_export_command(CLI::App& data, Action& action) {
   add_source_flags(*command, flags->source);
   command->add_option("--to", flags->folder, "Folder to write into")->required();
   command
-      ->add_option("--per-class", flags->options.per_class, "Images of each class, the first ones")
+      ->add_option("--per-class", flags->options.per_class,
+                   "Write only so many images of each class, the first ones")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_option("--part", flags->part, "train or test")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();
-  command->add_option("--corrupt", flags->options.corruption,
-                      "Spoil them: gaussian_noise, gaussian_blur, brightness or contrast, with a "
-                      "severity from 1 to 5, as in contrast:3 (CIFAR-10-C)");
+  command->add_option(
+      "--corrupt", flags->options.corruption,
+      "Corrupt the images: gaussian_noise, gaussian_blur, brightness or contrast, with a "
+      "severity from 1 to 5, as in contrast:3 (CIFAR-10-C)");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

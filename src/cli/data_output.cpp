@@ -61,7 +61,8 @@ std::string to_json_text(const workflow::DataSummary& summary) {
   object["test"] = part_json(summary.parts.test);
   object["mean"] = summary.statistics.mean;
   object["std"] = summary.statistics.std;
-  // Names come from files; bytes that are no UTF-8 must not end the program.
+  // Class names come from files and may hold bytes that are not UTF-8; by default dump() would
+  // throw for them.
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

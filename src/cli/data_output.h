@@ -7,13 +7,14 @@
 
 namespace offramp::cli {
 
-/// What `data import` wrote, one line.
+/// One line that describes the file `offramp data import` wrote.
 std::string imported_text(const std::string& output, const workflow::DataParts& parts);
 
-/// The first of the skipped images with the reason, a line each, and how many more there are.
+/// One line with the reason for each of the first skipped images, and a last line with the number
+/// of the others.
 std::string skipped_text(const std::vector<SkippedImage>& skipped);
 
-/// What a data set holds, as JSON for programs and as text for people.
+/// The counts, sizes and statistics of a data set, as JSON and as text.
 std::string to_json_text(const workflow::DataSummary& summary);
 std::string to_text(const workflow::DataSummary& summary, bool color);
 

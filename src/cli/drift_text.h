@@ -4,8 +4,9 @@
 
 namespace offramp::cli {
 
-/// "31 % of the images leave elsewhere than …": for people, where there is a drift.
-/// @param distance  share of the images that leave elsewhere  @param p_value  of the test
+/// A warning that the images stop at other exits than the images the policy was chosen on.
+/// @param distance  total variation distance between the two distributions over exits, in [0, 1]
+/// @param p_value   p value of the test that both are equal
 std::string drift_text(double distance, double p_value);
 
 }  // namespace offramp::cli

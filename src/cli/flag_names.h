@@ -8,14 +8,18 @@
 
 namespace offramp::cli {
 
-/// A message that begins with the field of an options struct, with the flag in its place:
-/// "max_drop: expected …" -> "--max-accuracy-drop: expected …". Other messages stay as they are.
+/// Replaces the name of an options field at the start of a message by the name of its flag:
+/// "max_drop: expected …" becomes "--max-accuracy-drop: expected …". Other messages are returned
+/// unchanged.
 std::string with_flag_name(std::string_view message);
 
+/// The advice that naming_flags adds to an error about images the model was trained on.
 enum class Advice { none, skip_trained };
 
-/// Calls `work`, whose messages name fields of options, so that people read flags.
-/// @param advice  skip_trained: the command has the flag --skip-trained
+/// Calls `work`; if it throws an error that names an options field, the error names the flag
+/// instead.
+/// @param advice  skip_trained if the command has the flag --skip-trained
+/// @return what `work` returns
 template <typename Work>
 auto naming_flags(const Work& work, Advice advice = Advice::none) {
   try {

@@ -22,7 +22,7 @@ bool has_image_name(const fs::path& path) {
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
 }
 
-/// All JPEG and PNG files below a folder, in the order of their names.
+/// Lists all JPEG and PNG files in a folder and its subfolders, sorted by path.
 std::vector<std::string> images_below(const std::string& folder) {
   std::vector<std::string> found;
   try {
@@ -59,7 +59,7 @@ std::optional<std::string> ImageList::next() {
     if (!line) {
       if (read_some()) continue;
       reads_input_ = false;
-      line = std::exchange(unread_, {});  // the last, without an end
+      line = std::exchange(unread_, {});  // the last line may lack its newline
     }
     if (!line->empty() && line->back() == '\r') line->pop_back();
     if (!line->empty()) return line;
@@ -70,7 +70,7 @@ std::optional<std::string> ImageList::next() {
 bool ImageList::would_block() {
   if (next_ < paths_.size() || !reads_input_) return false;
   for (;;) {
-    // Blank lines name nothing: next() would go on behind them.
+    // next() skips blank lines, so a blank line does not count as a line to return.
     while (unread_.starts_with('\n') || unread_.starts_with("\r\n"))
       unread_.erase(0, unread_.find('\n') + 1);
     if (unread_.find('\n') != unread_.npos) return false;

@@ -7,27 +7,28 @@
 
 namespace offramp::cli {
 
-/// Names each image of the command line in turn: files as they stand, a folder's files, and for "-"
-/// the lines of standard input as they arrive.
+/// The paths of the images that a command line gives, one after the other: a file is itself, a
+/// folder gives its image files, and "-" gives the lines of standard input as they arrive.
 class ImageList {
  public:
   /// @throws Error for a folder without JPEG or PNG files
   explicit ImageList(const std::vector<std::string>& arguments);
 
-  /// The next path; nullopt at the end.
+  /// Returns the next path; nullopt at the end. Waits for standard input if no line is there yet.
   std::optional<std::string> next();
-  /// Whether next() would wait for somebody to write another line.
+  /// True if next() would have to wait for another line on standard input.
   bool would_block();
 
  private:
+  /// Removes the first complete line from unread_; nullopt if there is none.
   std::optional<std::string> take_line();
-  /// False at the end of the input.
+  /// Appends what can be read from standard input to unread_; false at the end of the input.
   bool read_some();
 
   std::vector<std::string> paths_;
   std::size_t next_ = 0;
   bool reads_input_ = false;
-  std::string unread_;  ///< of standard input
+  std::string unread_;  ///< text read from standard input that next() has not returned yet
 };
 
 }  // namespace offramp::cli

@@ -38,18 +38,22 @@ void add_info_command(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("info", "Print the layers, shapes, cost and exits of a model or a recipe");
   command->add_option("file", flags->path, "Model file, or recipe (.toml)")->required();
-  command->add_option("--classes", flags->classes, "Of a recipe's network, which its data decide")
+  command
+      ->add_option("--classes", flags->classes,
+                   "Number of classes of a recipe's network (a recipe does not state it)")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
-  CLI::Option* compiled = command->add_flag("--compiled", flags->compiled,
-                                            "Print what the runtime compiles it to on this CPU");
-  command->add_option("--precision", flags->run.precision, "f32, bf16 or int8, of --compiled")
+  CLI::Option* compiled = command->add_flag(
+      "--compiled", flags->compiled, "Print the operations that it is compiled to on this CPU");
+  command->add_option("--precision", flags->run.precision, "With --compiled: f32, bf16 or int8")
       ->needs(compiled);
-  command->add_option("--batch", flags->batch, "Images at once, of --compiled")
+  command->add_option("--batch", flags->batch, "With --compiled: images per batch")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->needs(compiled);
-  command->add_option("--threads", flags->run.threads, "That share an operation, of --compiled")
+  command
+      ->add_option("--threads", flags->run.threads,
+                   "With --compiled: threads that share an operation")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str()
       ->needs(compiled);

@@ -6,12 +6,12 @@
 
 namespace offramp::cli {
 
-/// A network's cost and exits as JSON for programs, and with its layers as text for people.
+/// The cost and exits of a network, as JSON; the text also lists its layers.
 std::string to_json_text(const workflow::ModelInfo& info);
-/// @param path  of the model or recipe
+/// @param path  the model file or recipe, for the heading
 std::string to_text(const std::string& path, const workflow::ModelInfo& info, bool color);
 
-/// What a network is compiled to on this CPU.
+/// The operations that a network is compiled to on this CPU, as JSON and as text.
 std::string to_json_text(const workflow::CompiledLayers& table);
 std::string to_text(const workflow::CompiledLayers& table, bool color);
 

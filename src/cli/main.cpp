@@ -12,7 +12,8 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   app.description("Train, test and run early-exit image classifiers");
   app.require_subcommand(0, 1);
   add_data_command(app, action);
-  app.add_subcommand("train", "Train a network from a recipe");  // see main
+  // Declared for --help only: main() starts offramp-train before the command line is parsed.
+  app.add_subcommand("train", "Train a network from a recipe");
   add_test_command(app, action);
   add_classify_command(app, action);
   add_calibrate_command(app, action);

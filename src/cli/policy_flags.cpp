@@ -9,8 +9,9 @@
 namespace offramp::cli {
 
 void add_policy_flags(CLI::App& command, PolicyFlags& flags) {
-  command.add_option("--threshold", flags.threshold,
-                     "Stop at the first exit this sure, instead of by the model's own policy");
+  command.add_option(
+      "--threshold", flags.threshold,
+      "Stop at the first exit whose score reaches this, instead of by the model's policy");
   command
       .add_option("--criterion", flags.criterion,
                   fmt::format("What --threshold compares: {}", criteria_names()))
@@ -26,7 +27,7 @@ workflow::PolicyChoice policy_choice(const PolicyFlags& flags) {
       throw UsageError("--criterion: needs --threshold");
     return choice;
   }
-  if (flags.no_policy) throw UsageError("--no-policy: excludes --threshold");
+  if (flags.no_policy) throw UsageError("--no-policy: cannot be used with --threshold");
   naming_flags([&] { check(choice); });
   return choice;
 }

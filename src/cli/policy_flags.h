@@ -9,7 +9,7 @@
 
 namespace offramp::cli {
 
-/// Flags of commands that run a network until it is sure.
+/// Flags that choose the policy by which a command stops at an early exit.
 struct PolicyFlags {
   std::optional<double> threshold;
   std::string criterion = "confidence";
@@ -19,7 +19,8 @@ struct PolicyFlags {
 /// Declares --threshold, --criterion and --no-policy.
 void add_policy_flags(CLI::App& command, PolicyFlags& flags);
 
-/// @throws UsageError naming the flag if a value makes no sense, or two flags exclude each other
+/// Turns the flags into a choice of policy.
+/// @throws UsageError naming the flag if a value is invalid or two flags exclude each other
 workflow::PolicyChoice policy_choice(const PolicyFlags& flags);
 
 }  // namespace offramp::cli

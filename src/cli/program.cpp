@@ -20,7 +20,8 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
-/// A message for standard error: one line, whatever the text came with.
+/// Prints a message on standard error as one line: newlines in it become spaces.
+/// @return `status`
 int report(std::string message, int status) {
   for (char& c : message)
     if (c == '\n' || c == '\r') c = ' ';
@@ -33,7 +34,7 @@ void add_version(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands({})) add_version(*command);
 }
 
-/// The command that was named, however deep: "offramp data fetch" is fetch.
+/// Returns the innermost subcommand that was given: `fetch` for "offramp data fetch".
 CLI::App* chosen_command(CLI::App& app) {
   CLI::App* command = &app;
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
@@ -45,7 +46,7 @@ std::string full_name(const CLI::App& command) {
   return (parent == nullptr ? "" : full_name(*parent) + " ") + command.get_name();
 }
 
-/// What is wrong with a command line, and where help is.
+/// A message that says what is wrong with a command line and which --help to read.
 std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
   CLI::App& command = *chosen_command(app);
   const std::string help = fmt::format("see {} --help", full_name(command));
@@ -89,7 +90,7 @@ int parse_and_run(int argc, char** argv, const Declare& declare) {
 }  // namespace
 
 int run_guarded(const Action& work) {
-  // A closed pipe is met where output is written, with everything in order.
+  // Without the signal, writing to a closed pipe returns an error, which the code below handles.
   std::signal(SIGPIPE, SIG_IGN);
   try {
     const int status = work();
@@ -105,7 +106,8 @@ int run_guarded(const Action& work) {
   } catch (const std::filesystem::filesystem_error& error) {
     return report(fmt::format("{}: {}", error.path1().string(), error.code().message()), kFailed);
   } catch (const std::system_error& error) {
-    // Whoever read our output has left (offramp info ... | head): nothing to tell anyone.
+    // The reader of standard output ended first, as in `offramp info ... | head`. That needs no
+    // message.
     if (error.code() == std::errc::broken_pipe) return kFailed;
     return report(fmt::format("standard output: {}", error.code().message()), kFailed);
   } catch (const std::exception& error) {

@@ -4,8 +4,8 @@
 
 namespace offramp::cli {
 
-/// Shows progress on standard error: a line that is drawn again where that is a terminal, else
-/// nothing; and each remark once, on a line of its own.
+/// Returns a Progress that writes to standard error. On a terminal it updates one line in place;
+/// elsewhere it shows no progress. It prints each remark once, on its own line.
 workflow::Progress terminal_progress();
 
 }  // namespace offramp::cli

@@ -33,12 +33,14 @@ int run(const Flags& flags) {
 void add_quantize_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "quantize", "Write a deployment file in int8 or bf16, say what that costs, choose anew");
+      "quantize",
+      "Write a deployment file in int8 or bf16, measure its accuracy, choose its policy again");
   command->add_option("model", flags->model, "Model file")->required();
   command
-      ->add_option("--data", flags->options.data,
-                   "The data set it was trained on: training images give the ranges, tune images "
-                   "the losses")
+      ->add_option(
+          "--data", flags->options.data,
+          "The data set it was trained on; ranges are observed on its training images, the "
+          "loss of accuracy is measured on its tune images")
       ->required();
   command->add_option("-o,--out", flags->out,
                       "The deployment file (default: beside the model, .int8.safetensors)");
@@ -46,7 +48,7 @@ void add_quantize_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   command
       ->add_option("--images", flags->options.images,
-                   "Training images to observe ranges on, spread evenly")
+                   "Number of training images to observe ranges on, spread evenly")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")

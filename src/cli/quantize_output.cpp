@@ -69,10 +69,11 @@ std::string to_text(const QuantizeOptions& options, const Quantized& result, boo
   text += fmt::format("written to {}: {}, before {}\n", printable(options.written_to().string()),
                       megabytes(result.bytes), megabytes(result.bytes_before));
   if (!result.within_bounds)
-    text += fmt::format("outside the bounds of {} ({}): who does not ask for it gets f32\n",
-                        options.precision,
-                        options.precision == "int8" ? "98.5 % the same answers, 0.3 point lost"
-                                                    : "99.5 % the same answers, 0.1 point lost");
+    text += fmt::format(
+        "outside the bounds of {} ({}): the file runs in f32 unless --precision is given\n",
+        options.precision,
+        options.precision == "int8" ? "at least 98.5 % same answers, at most 0.3 points lost"
+                                    : "at least 99.5 % same answers, at most 0.1 points lost");
   text += "\n";
   if (result.policy) return text + to_text(result.policy_options, *result.policy, color);
   return text + result.no_policy + "\n";

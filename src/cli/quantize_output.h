@@ -6,7 +6,7 @@
 
 namespace offramp::cli {
 
-/// What was written and what it costs, as JSON for programs and as text for people.
+/// The result of `offramp quantize`, the file and the loss of accuracy, as JSON and as text.
 std::string to_json_text(const workflow::QuantizeOptions& options,
                          const workflow::Quantized& result);
 std::string to_text(const workflow::QuantizeOptions& options, const workflow::Quantized& result,

@@ -51,10 +51,11 @@ int run(const Flags& flags) {
 void add_report_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "report", "One page that shows what a run has learned, where its images leave, and why");
+      "report",
+      "Write an HTML page with the accuracy of a run and the exits at which its images stop");
   command
       ->add_option("runs", flags->options.runs,
-                   "Run folder or model file; further ones are held against the first")
+                   "Run folder or model file; further ones are compared with the first")
       ->required();
   command->add_option("-o,--out", flags->out, "The page (default: report.html in the run folder)");
   command->add_option("--data", flags->options.data, "Images (default: those of the run's recipe)");

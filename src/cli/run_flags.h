@@ -6,7 +6,7 @@
 
 namespace offramp::cli {
 
-/// Declares --threads, --batch and --precision, for commands that run a network.
+/// Declares --threads, --batch and --precision for a command that runs a network.
 void add_run_flags(CLI::App& command, workflow::RunOptions& run);
 
 }  // namespace offramp::cli

@@ -27,7 +27,9 @@ void add_source_flags(CLI::App& command, SourceFlags& flags) {
   command.add_option("--fit", flags.fit, "How images become that size: squeeze or crop")
       ->capture_default_str();
   command
-      .add_option("--seed", flags.seed, "Of the test part of an unsplit folder, and of synthetic")
+      .add_option("--seed", flags.seed,
+                  "Seed of the split into train and test of a folder that has none, and of "
+                  "synthetic images")
       ->capture_default_str();
 }
 

@@ -10,7 +10,8 @@
 
 namespace offramp::cli {
 
-/// Which images, and how they are read, where no model says.
+/// Flags that name a source of images and say how its images are read. Commands without a model
+/// use them; a model file states how to read its images.
 struct SourceFlags {
   std::string source;
   std::optional<std::string> image_size;
@@ -18,10 +19,11 @@ struct SourceFlags {
   std::uint64_t seed = 1;
 };
 
-/// Declares the source itself, --image-size, --fit and --seed.
+/// Declares the positional argument `source`, --image-size, --fit and --seed.
 void add_source_flags(CLI::App& command, SourceFlags& flags);
 
-/// @throws UsageError naming the flag
+/// Turns the flags into options for load_data.
+/// @throws UsageError naming the flag whose value is invalid
 LoadOptions load_options(const SourceFlags& flags);
 
 }  // namespace offramp::cli

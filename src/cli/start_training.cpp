@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kProgram = "offramp-train";
 
-/// The folder of this program's own file, behind all links.
+/// The folder that holds this program's file, with symbolic links resolved.
 fs::path own_folder() {
   std::error_code error;
   const fs::path file = fs::read_symlink("/proc/self/exe", error);

@@ -13,10 +13,10 @@
 namespace offramp::cli {
 namespace {
 
-/// Columns a text takes on a terminal, if every character takes one.
+/// The width of a UTF-8 text in terminal columns, if every character takes one column.
 std::size_t width_of(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;  // not the middle of a UTF-8 sequence
+    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;  // not a continuation byte of UTF-8
   }));
 }
 

@@ -7,35 +7,36 @@
 
 namespace offramp::cli {
 
-/// Writes to standard output. @throws std::system_error if it cannot be written (a closed pipe, a
-/// full disk)
+/// Writes to standard output.
+/// @throws std::system_error if that fails, as with a closed pipe or a full disk
 void write_out(std::string_view text);
 
-/// Writes to standard error. What is told there must not end the work: that nobody reads it any
-/// more, or that it cannot be written, is ignored.
+/// Writes to standard error. Failures are ignored, so that a lost message does not end the work.
 void tell(std::string_view text);
 
-/// True if `stream` is a terminal that may be coloured: NO_COLOR is not set and TERM is not dumb.
+/// True if colours may be written to `stream`: it is a terminal, NO_COLOR is not set and TERM is
+/// not dumb.
 bool may_color(std::FILE* stream);
 
-/// 0.8641 -> "86.41 %".
+/// Formats a fraction as a percentage: 0.8641 becomes "86.41 %".
 std::string percent(double rate);
 
-/// Text from a file name or a class: control characters are shown as "?", for a terminal must not
-/// act on them.
+/// Replaces control characters by "?". File names and class names may contain them, and a terminal
+/// would execute them.
 std::string printable(std::string_view text);
 
-/// A heading, bold where colour is allowed.
+/// Formats a heading, in bold if `color` is true.
 std::string heading(std::string_view text, bool color);
 
-/// Columns aligned by what they hold: the first ones to the left, all others to the right.
+/// A text table with aligned columns: the first `left_columns` to the left, the others to the
+/// right.
 class Table {
  public:
   Table(std::vector<std::string> titles, std::size_t left_columns = 1)
       : titles_(std::move(titles)), left_columns_(left_columns) {}
 
   void add(std::vector<std::string> cells);
-  /// The lines, each ending in a newline; the titles dimmed where colour is allowed.
+  /// The titles and rows as lines that end in newlines; the titles are dimmed if `color` is true.
   std::string text(bool color) const;
 
  private:

@@ -70,14 +70,15 @@ void add_test_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_policy_flags(*command, flags->policy);
   command->add_option("--compare", flags->compare,
-                      "Other models to hold it against: a plain, a narrower, a truncated one");
-  command->add_option("--sweep", flags->sweep,
-                      "Write accuracy against cost for every criterion and ensemble, thresholds "
-                      "chosen on tune, to a .json or .csv file (replayed)");
+                      "Other models to compare it with, for example a plain or a narrower one");
+  command->add_option(
+      "--sweep", flags->sweep,
+      "Write accuracy and cost for every criterion and ensemble to a .json or .csv file; "
+      "thresholds are chosen on tune, and policies are replayed on logits");
   command->add_flag("--confusion", flags->options.confusion,
-                    "Also give the confusion matrix of every exit");
+                    "Also print the confusion matrix of every exit");
   command->add_option("--save-logits", flags->save_logits,
-                      "Keep logits of all exits and labels in a safetensors file");
+                      "Write the logits of all exits and the labels to a safetensors file");
   command->add_flag("--skip-trained", flags->options.skip_trained,
                     "Leave out images that the model was trained on instead of refusing");
   command->add_flag("--json", flags->json, "Print JSON");

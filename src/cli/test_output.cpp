@@ -122,20 +122,21 @@ std::string overthinking_text(const Evaluation& result, bool color) {
   const OverthinkingCounts& all = result.metrics.overthinking;
   const auto share = [&](std::int64_t count) { return percent(all.rate(count)); };
   Table table({"overthinking", "images"});
-  table.add({"wasteful: an earlier exit was right, and so is the last", share(all.wasteful())});
-  table.add({fmt::format("destructive: an earlier exit was right, the last is wrong ({} of its "
+  table.add({"wasteful: an earlier exit is correct, and so is the last", share(all.wasteful())});
+  table.add({fmt::format("destructive: an earlier exit is correct, the last is wrong ({} of its "
                          "errors)",
                          percent(all.destroyed_errors())),
              share(all.destructive())});
   for (std::size_t k = 0; k < all.lost_after.size(); ++k)
     table.add(
-        {fmt::format("  right at exit {} for the last time", k + 1), share(all.lost_after[k])});
-  table.add({fmt::format("oracle: some exit is right, the first one at a mean cost of {:.3f}",
-                         all.needed_cost(result.cost.relative_costs())),
-             share(all.oracle())});
+        {fmt::format("  correct at exit {} for the last time", k + 1), share(all.lost_after[k])});
+  table.add(
+      {fmt::format("oracle: some exit is correct, the first one at a mean relative cost of {:.3f}",
+                   all.needed_cost(result.cost.relative_costs())),
+       share(all.oracle())});
   for (std::size_t k = 0; k < all.first_right.size(); ++k)
     table.add(
-        {fmt::format("  right at exit {} for the first time", k + 1), share(all.first_right[k])});
+        {fmt::format("  correct at exit {} for the first time", k + 1), share(all.first_right[k])});
   return "\n" + table.text(color);
 }
 
@@ -161,7 +162,7 @@ std::string interval_text(const Interval& interval) {
 }
 
 std::string confusion_text(const Evaluation& result, int exit_index, bool color) {
-  std::vector<std::string> titles = {"label \\ answer"};
+  std::vector<std::string> titles = {"label \\ predicted"};
   for (const std::string& name : result.classes) titles.push_back(printable(name));
   Table table(titles);
   auto count = result.confusion[static_cast<std::size_t>(exit_index)].begin();
@@ -204,13 +205,14 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
   if (policy.drift && policy.drift->drift == Drift::drifted)
     text += fmt::format("  drift: {}\n", drift_text(policy.drift->distance, policy.drift->p_value));
   if (policy.replay_differs > 0)
-    text += fmt::format("  {} images differ when the logits of all exits are replayed instead\n",
-                        policy.replay_differs);
+    text += fmt::format(
+        "  {} images get another answer or exit when the policy is replayed on saved logits\n",
+        policy.replay_differs);
   return text;
 }
 
 std::string controls_text(const Evaluation& result, bool color) {
-  Table table({"beside it", "accuracy", "95 % interval", "relative cost",
+  Table table({"compared with", "accuracy", "95 % interval", "relative cost",
                result.policy ? "policy − this, points" : "last exit − this, points"});
   for (const auto& [kind, name, control] : result.controls) {
     const Interval& difference = control.difference_interval;
@@ -253,7 +255,7 @@ std::string to_text(const EvaluateOptions& options, const Evaluation& result, bo
               color) +
       "\n";
   Table exits({"exit", "after", "accuracy", "95 % interval", "NLL", "ECE", "MACs", "relative cost",
-               "right above 0.9", "0.99", "0.999"},
+               "correct above 0.9", "0.99", "0.999"},
               2);
   for (int k = 0; k < result.logits.exits; ++k) {
     const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];

@@ -6,7 +6,7 @@
 
 namespace offramp::cli {
 
-/// What was measured, as JSON for programs and as text for people.
+/// The result of `offramp test`, as JSON and as text.
 std::string to_json_text(const workflow::EvaluateOptions& options,
                          const workflow::Evaluation& result);
 std::string to_text(const workflow::EvaluateOptions& options, const workflow::Evaluation& result,

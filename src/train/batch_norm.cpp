@@ -26,7 +26,8 @@ bool takes_fast_path(const Tensor& x) {
          (x.scalar_type() == torch::kFloat || x.scalar_type() == torch::kBFloat16);
 }
 
-// Chunks are a function of the shape alone: sums are added in their order on any number of threads.
+// Divides the rows of a tensor into chunks. The division depends on the shape only, so that partial
+// sums are added in the same order on any number of threads.
 struct Chunks {
   explicit Chunks(const Tensor& x)
       : rows{x.numel() / x.size(1), x.size(1)}, bytes_per_row(x.size(1) * x.element_size()) {
@@ -57,7 +58,7 @@ struct Chunks {
   std::int64_t count = 1;
 };
 
-// Partial sums of two quantities per chunk and channel, added up in f64.
+// Partial sums of two quantities for each chunk and channel; total() adds them in f64.
 struct PartialSums {
   PartialSums(const Chunks& chunks)
       : channels(chunks.rows.channels),
@@ -86,7 +87,8 @@ Statistics batch_statistics(const Tensor& x, const BatchNormTensors& tensors, do
                             double eps) {
   const Chunks chunks(x);
   PartialSums sums(chunks);
-  // The first row is a value the channel takes: near enough to its mean to keep the variance exact.
+  // The first row serves as origin: a value of the channel is near enough to its mean to avoid
+  // cancellation in the variance.
   const Tensor origin = x.select(0, 0).select(1, 0).select(1, 0).to(torch::kFloat).contiguous();
   const float* o = origin.data_ptr<float>();
   chunks.parallel([&](std::int64_t chunk) {
@@ -113,7 +115,7 @@ Statistics batch_statistics(const Tensor& x, const BatchNormTensors& tensors, do
   return result;
 }
 
-// scale = weight / std, shift = bias - mean * scale.
+// Returns scale = weight / std and shift = bias - mean * scale, both [C].
 std::pair<Tensor, Tensor> scale_and_shift(const Tensor& weight, const Tensor& bias,
                                           const Tensor& mean, const Tensor& inverse_std) {
   const std::int64_t channels = weight.numel();
@@ -174,8 +176,8 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
                              chunks.at_mutable(dz, chunk), sums.first_of(chunk),
                              sums.second_of(chunk));
     });
-    // dx = scale (dz - mean(dz) - (x - mean) mean(dz (x - mean)) / variance), Ioffe and Szegedy,
-    // 2015.
+    // The gradient is dx = scale (dz - mean(dz) - (x - mean) mean(dz (x - mean)) / variance)
+    // (Ioffe and Szegedy, 2015).
     const std::int64_t channels = chunks.rows.channels;
     const auto n = static_cast<double>(chunks.rows.count);
     Tensor dweight = row_vector(channels), dbias = row_vector(channels);

@@ -4,18 +4,19 @@
 
 namespace offramp::train {
 
+/// The parameters and statistics of one batch norm with C channels.
 struct BatchNormTensors {
   torch::Tensor weight, bias;               ///< [C] f32
   torch::Tensor running_mean, running_var;  ///< [C] f32, updated in place when training
 };
 
-/// act(batch_norm(x) + residual) in one pass over memory forward and two backward, where LibTorch
-/// takes three and six. Channels-last CPU tensors in f32 or bf16; anything else goes through
-/// LibTorch's own operations.
+/// Computes act(batch_norm(x) + residual), where act is relu or the identity. For channels-last CPU
+/// tensors in f32 or bf16, own kernels read memory once forward and twice backward; LibTorch reads
+/// it three and six times. All other tensors use LibTorch's operations.
 /// @param x         [N, C, H, W]
-/// @param residual  same shape and type, or undefined
-/// Training uses the batch's statistics and updates the running ones (momentum, unbiased variance),
-/// as PyTorch.
+/// @param residual  tensor of the shape and type of x, or undefined
+/// @param training  true: uses the statistics of the batch and updates the running ones as PyTorch
+///                  does (momentum, unbiased variance); false: uses the running ones
 torch::Tensor batch_norm_act(const torch::Tensor& x, const BatchNormTensors& tensors,
                              const torch::Tensor& residual, bool relu, bool training,
                              double momentum, double eps);

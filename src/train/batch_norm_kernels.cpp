@@ -30,7 +30,7 @@ OFFRAMP_INLINE void moments_body(const T* x, Rows rows, const float* __restrict 
   const std::int64_t channels = rows.channels;
   for (std::int64_t c = 0; c < channels; ++c) sum[c] = square[c] = 0;
   std::int64_t r = 0;
-  // Four rows at a time: the sums travel through the cache a quarter as often.
+  // Four rows at a time need a quarter of the loads and stores of the sums.
   for (; r + 4 <= rows.count; r += 4) {
     const T* row = x + r * channels;
     for (std::int64_t c = 0; c < channels; ++c) {
@@ -60,13 +60,13 @@ OFFRAMP_INLINE void scale_shift_body(const T* x, const T* residual, Rows rows,
     for (std::int64_t c = 0; c < rows.channels; ++c) {
       float v = load(x + start + c) * scale[c] + shift[c];
       if (kResidual) v += load(residual + start + c);
-      if (kRelu) v = v < 0 ? 0.f : v;  // a NaN stays one, so that it is noticed
+      if (kRelu) v = v < 0 ? 0.f : v;  // keeps NaN, so that the check of the loss finds it
       store(y + start + c, v);
     }
   }
 }
 
-// How the sign of the output is known.
+// The source from which gradient_sums computes the sign of the output; none without relu.
 enum class Mask { none, from_x, from_y };
 
 template <typename T, Mask kMask, bool kWrite>

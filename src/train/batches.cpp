@@ -10,7 +10,7 @@ namespace {
 using torch::Tensor;
 using torch::indexing::Slice;
 
-// Batches that the loader made, as tensors over its memory.
+// Returns the batches of a Loader as tensors that share its memory.
 class LoaderBatches : public Batches {
  public:
   LoaderBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
@@ -35,8 +35,8 @@ class LoaderBatches : public Batches {
   std::int64_t height_, width_;
 };
 
-// All images on the device; a batch is gathered, cropped, mirrored and normalised there from the
-// numbers that Augmenter draws.
+// Holds all images on the device and gathers, crops, mirrors and normalises each batch there, with
+// the random numbers of Augmenter.
 class DeviceBatches : public Batches {
  public:
   DeviceBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
@@ -76,7 +76,7 @@ class DeviceBatches : public Batches {
     ++step_;
     const std::vector<std::int64_t> images(order_.begin() + start + rows.begin,
                                            order_.begin() + start + rows.end);
-    std::vector<std::int64_t> draws;  // [N, 7]
+    std::vector<std::int64_t> draws;  // [N, 7] random numbers of each image
     for (const std::int64_t image : images) {
       const auto d =
           augmenter_.draw(static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(image));
@@ -90,11 +90,11 @@ class DeviceBatches : public Batches {
   }
 
  private:
-  // One coordinate of the result, in the image: two neighbours and the share of the second. [N,
-  // size]
+  // Linear interpolation along one axis: for each pixel of the result, the two neighbouring pixels
+  // of the image and the weight of the second. Each tensor is [N, size].
   struct Neighbours {
     Tensor first, second, share;
-    Tensor inside;  // false where a padded crop reaches outside
+    Tensor inside;  // false for pixels in the padding outside the image
   };
 
   Neighbours neighbours(const Tensor& begin, const Tensor& extent, std::int64_t size,

@@ -10,29 +10,35 @@
 
 namespace offramp::train {
 
+/// One batch of N images for a training step.
 struct TensorBatch {
   torch::Tensor images;  ///< [N, 3, H, W] f32 normalised, channels last
   torch::Tensor labels;  ///< [N] i64
 };
 
-/// Augmented batches as tensors on the training device.
+/// An endless sequence of augmented batches as tensors.
 class Batches {
  public:
   virtual ~Batches() = default;
   virtual std::int64_t steps_per_epoch() const = 0;
-  /// Valid until the next call.
+  /// Returns the next batch; its tensors are valid until the next call.
   virtual TensorBatch next() = 0;
+  /// Total time in seconds that next() has waited for images.
   virtual double seconds_waited() const = 0;
 };
 
-/// Batches that a Loader's thread makes on the CPU.
-/// @param dataset  must outlive the result
+/// Makes batches on the CPU with a Loader, which works in its own thread.
+/// @param dataset     must outlive the result
+/// @param indices     images of the data set to train on
+/// @param first_step  step to begin at, 0-based
 std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
                                              const LoaderOptions& options, std::int64_t first_step);
 
-/// Batches made on the device itself, which holds all images. The same random numbers and so, but
-/// for rounding, the same values as the Loader's; incomplete batches are dropped.
+/// Makes batches on `device`, to which all images are copied first. The random numbers are those of
+/// the Loader, so its batches differ by rounding only. An incomplete last batch is dropped.
+/// @param indices     images of the data set to train on
+/// @param first_step  step to begin at, 0-based
 std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
                                              const LoaderOptions& options, std::int64_t first_step,

@@ -1,6 +1,6 @@
 #pragma once
 
-// What differs between LibTorch 1.13 (Debian, CPU only) and 2.x with CUDA.
+// Names for things that differ between LibTorch 1.13 (Debian, CPU only) and 2.x with CUDA.
 
 #include <torch/torch.h>
 #include <torch/version.h>
@@ -13,7 +13,8 @@
 
 namespace offramp::train::compat {
 
-// What autograd functions take as an argument that may be absent: c10's own class at first.
+// The type of an optional argument of an autograd function: std::optional since LibTorch 2.4, c10's
+// own class before.
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
 template <typename T>
 using optional = std::optional<T>;
@@ -22,7 +23,7 @@ template <typename T>
 using optional = c10::optional<T>;
 #endif
 
-/// True if the CUDA device multiplies bf16 natively (compute capability 8.0 and up).
+/// True if the CUDA device has instructions for bf16 (compute capability 8.0 and up).
 inline bool cuda_has_bf16([[maybe_unused]] torch::Device device) {
 #if defined(OFFRAMP_TORCH_CUDA)
   const auto* properties = at::cuda::getDeviceProperties(device.index() < 0 ? 0 : device.index());

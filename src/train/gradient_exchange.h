@@ -6,15 +6,17 @@
 
 namespace offramp::train {
 
-/// Where processes that train one network together exchange their gradients. A training without one
-/// exchanges nothing.
+/// Interface through which several processes that train one network exchange their gradients. It is
+/// optional: a single process needs none.
 class GradientExchange {
  public:
   virtual ~GradientExchange() = default;
 
-  /// Called once a step, after the backward pass and before the update, on the thread that trains.
-  /// @param gradients  of the parameters that have one, in the order of parameters(graph), which is
-  ///                   the same in every process; changed in place. Tensors keep shape and layout.
+  /// Combines the gradients of all processes. It is called once per step, after the backward pass
+  /// and before the update, on the training thread.
+  /// @param gradients  gradients of the parameters that have one, in the order of
+  ///                   parameters(graph), which is the same in every process. They are changed in
+  ///                   place; shape and layout must not change.
   virtual void exchange(std::span<const torch::Tensor> gradients) = 0;
 };
 

@@ -16,16 +16,16 @@ namespace {
 using torch::Tensor;
 constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
-// FNV-1a. Not core/hash.h's: with another hash every recipe would start from other weights, and
-// published runs could not be trained again to the bit.
+// The FNV-1a hash. It is separate from core/hash.h because initial weights depend on it: with
+// another hash, published runs could not be repeated bit for bit.
 std::uint64_t initialisation_key(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return hash;
 }
 
-// Values depend on the seed and the parameter's name alone: a network with exits starts from the
-// same backbone as the plain one.
+// Draws the initial values of a parameter. They depend on the seed and on the parameter's name
+// only, so that a network with exits starts from the same backbone as one without.
 std::vector<float> initial_values(const Parameter& parameter, std::int64_t fan_in,
                                   std::uint64_t seed) {
   std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
@@ -62,8 +62,9 @@ std::string node_of(const std::string& parameter) {
   return parameter.substr(0, parameter.rfind('.'));
 }
 
-// When every bin of a coarser grid is a union of bins of the finer one, the coarser maximum is
-// taken from the finer result: the feature map is read once.
+// Pools x [N, C, H, W] to a grid of bins for each level. If every bin of the coarser grids is a
+// union of bins of the finest grid, the coarser maxima are computed from the finest result, so that
+// x is read once.
 Tensor spatial_pyramid_pool(const Tensor& x, const std::vector<int>& levels) {
   const int finest = *std::max_element(levels.begin(), levels.end());
   const bool nested =
@@ -143,7 +144,7 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& node
 
   std::set<const Node*> absorbed;
   std::map<const Node*, Step>
-      steps_at;  // by the last node a step stands for: its other input exists by then
+      steps_at;  // by the last node that a step includes: all inputs of the step exist there
   for (const Node& node : nodes) {
     if (absorbed.contains(&node)) continue;
     Step step{&node, node.inputs, node.name, "", false, {}};
@@ -232,7 +233,7 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
     Tensor operator()(const AvgPool& op) const {
       return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
     }
-    // The mean is taken in f32: a sum of many bf16 values would lose its last ones.
+    // The mean is computed in f32, because a bf16 sum of many values stops growing.
     Tensor operator()(const GlobalAvgPool&) const {
       return in().mean({2, 3}, false, torch::kFloat);
     }
@@ -280,7 +281,7 @@ Tensor TorchNetwork::run_head(int index, const State& state, const Mode& mode) {
 
 namespace {
 
-// Identity forward; the gradient is multiplied on its way back.
+// The identity forward; multiplies the gradient by `factor` backward.
 struct ScaleGradient : torch::autograd::Function<ScaleGradient> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, double factor) {
     context->saved_data["factor"] = factor;
@@ -300,15 +301,15 @@ std::vector<Tensor> TorchNetwork::forward(const Tensor& images, const Mode& mode
   int exit_index = 0;
   for (int index = 0; index < static_cast<int>(graph_.segments.size()); ++index) {
     {
-      // Nothing in a frozen backbone is differentiated.
+      // A frozen backbone needs no gradients.
       torch::AutoGradMode grad(at::GradMode::is_enabled() && !mode.frozen_backbone);
       run_body(index, state, mode);
     }
     const Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
     if (segment.head.empty()) continue;
     const bool last = index == exits_.back();
-    // Equation 4 of Li et al., 2019: with r exits still to come, this one included, the head's
-    // share of the gradient is 1/r and the deeper network's (r - 1)/r.
+    // Equation 4 of Li et al., 2019: with r exits from this one to the last, the gradient from the
+    // head is multiplied by 1/r and that from the deeper network by (r - 1)/r.
     const int remaining = num_exits() - exit_index;
     const bool rescale =
         mode.gradient_equilibrium && mode.training && !last && !mode.last_exit_only;

@@ -11,16 +11,17 @@
 
 namespace offramp::train {
 
-/// The LibTorch reader of a Graph. Holds every parameter as an f32 tensor under its file name;
-/// activations are channels last, in f32 or bf16. Batch norm, residual addition and relu run as one
-/// where the graph allows.
+/// Executes a Graph with LibTorch, forward and backward. It holds every parameter as an f32 tensor
+/// under its name in model files; activations are channels last, in f32 or bf16. Where the graph
+/// allows, a batch norm, an addition and a relu run as one operation.
 class TorchNetwork {
  public:
-  /// Parameters are initialised from `seed`: He (fan out) for convolutions, uniform(±1/√fan in) for
-  /// linear layers and biases, norms one and zero, as torchvision's ResNet.
+  /// Initialises the parameters from `seed` like torchvision's ResNet: He (fan out) for
+  /// convolutions, uniform(±1/√fan in) for linear layers and biases, weight one and bias zero for
+  /// batch norms.
   TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed);
 
-  // Steps point into the graph: moved along, not copied.
+  // Not copyable: the steps hold pointers into the graph's vectors, which stay valid in a move.
   TorchNetwork(TorchNetwork&&) = default;
   TorchNetwork(const TorchNetwork&) = delete;
 
@@ -28,48 +29,51 @@ class TorchNetwork {
   int num_exits() const { return static_cast<int>(exits_.size()); }
   torch::Device device() const { return device_; }
 
-  /// Parameters and running statistics by name; tensors share the network's storage.
+  /// Parameters and running statistics by name. The tensors share storage with the network.
   const std::map<std::string, torch::Tensor>& tensors() const { return tensors_; }
-  /// Descriptions in the order of parameters(graph).
+  /// Descriptions of the parameters, in the order of parameters(graph).
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
-  /// Copies weights in. Names that the network lacks are an Error; names not given stay as they
-  /// are.
+  /// Copies weights into the network. Parameters that `weights` does not contain are unchanged.
+  /// @throws Error if `weights` has a name that the network lacks, or another shape
   void load(const Tensors& weights);
-  /// Copies of all weights, f32, row-major.
+  /// Returns copies of all weights and running statistics, f32, row-major.
   Tensors save() const;
 
+  /// How a network is executed.
   struct Mode {
-    bool training = false;         ///< batch norm uses and updates batch statistics
+    bool training = false;         ///< batch norm uses the batch's statistics, updates running ones
     bool frozen_backbone = false;  ///< with training: only heads before the last exit train
-    bool last_exit_only = false;   ///< early heads are not run
-    bool gradient_equilibrium = false;
-    torch::ScalarType precision = torch::kFloat;  ///< of convolutions and activations
+    bool last_exit_only = false;   ///< heads of early exits are not run
+    bool gradient_equilibrium = false;  ///< rescales gradients (Li et al., 2019, equation 4)
+    torch::ScalarType precision = torch::kFloat;  ///< type of convolutions and activations
   };
 
-  /// Runs every segment and head. @param images [N, C, H, W] f32  @return [K] logits [N, classes]
-  /// f32, undefined where a head was not run
+  /// Runs every segment and head.
+  /// @param images  [N, C, H, W] f32
+  /// @return [K] logits [N, classes] f32; undefined where a head was not run
   std::vector<torch::Tensor> forward(const torch::Tensor& images, const Mode& mode);
 
-  /// Named tensors on their way from one segment to the next.
+  /// The tensors that one segment passes to the next, by name.
   using State = std::map<std::string, torch::Tensor, std::less<>>;
-  /// The state before the first segment.
+  /// Returns the state before the first segment. @param images [N, C, H, W] f32
   State start(const torch::Tensor& images, const Mode& mode) const;
-  /// Runs the body of segment `index`; the state then holds what it hands on and the head's
-  /// feature.
+  /// Runs the body of segment `index`. Afterwards the state holds the outputs of the segment and
+  /// the feature that its head reads.
   void run_body(int index, State& state, const Mode& mode);
-  /// Logits of the head after segment `index`.
+  /// Returns the logits [N, classes] of the head after segment `index`.
   torch::Tensor run_head(int index, const State& state, const Mode& mode);
 
  private:
-  // A node, with the batch norm's follow-up operations drawn into it.
+  // One operation to execute: a node, or a batch norm together with the addition and relu that
+  // follow it.
   struct Step {
     const Node* node = nullptr;
     std::vector<std::string> inputs;
     std::string output;
-    std::string residual;                // batch norm: added before the activation
-    bool relu = false;                   // batch norm: followed by a relu
-    std::vector<std::string> last_uses;  // tensors nobody needs afterwards
+    std::string residual;                // batch norm: the tensor added before the activation
+    bool relu = false;                   // batch norm: whether a relu follows
+    std::vector<std::string> last_uses;  // tensors that no later step reads
   };
   static std::vector<Step> plan(const std::vector<Node>& nodes,
                                 const std::vector<std::string>& kept);

@@ -108,7 +108,7 @@ void WeightUpdater::step(double lr) {
     if (!gradient.defined()) continue;
     slot.weight.mutable_grad() = Tensor();
     ++slot.steps;
-    // The loops run over storage: all tensors of a slot must lie alike.
+    // The loops run over memory in storage order, so all tensors of a slot need the same strides.
     if (gradient.strides() != slot.weight.strides())
       gradient = torch::empty_like(slot.weight).copy_(gradient);
     Tensor weight = slot.weight.detach();

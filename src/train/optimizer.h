@@ -12,22 +12,23 @@
 
 namespace offramp::train {
 
-/// SGD with (Nesterov) momentum as PyTorch defines it, or AdamW (Loshchilov and Hutter, 2019), in
-/// one pass over weights, gradients and state. Weight decay acts on the weights of convolutions and
-/// linear layers only.
+/// Updates weights by SGD with (Nesterov) momentum as PyTorch defines it, or by AdamW (Loshchilov
+/// and Hutter, 2019). Each step passes once over weights, gradients and state. Weight decay applies
+/// only to the weights of convolutions and linear layers.
 class WeightUpdater {
  public:
-  /// Updates the parameters of `network` that require gradients.
+  /// Prepares to update the parameters of `network` that require gradients.
   WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe);
 
-  /// The gradients present, in the order of parameters(graph).
+  /// Returns the gradients that exist, in the order of parameters(graph).
   std::vector<torch::Tensor> gradients() const;
 
-  /// One step with the gradients present; a parameter without gradient stays. Clears the gradients.
+  /// Updates every parameter that has a gradient, then clears the gradients.
   void step(double learning_rate);
 
-  /// State by name, "optimizer.<state>.<parameter>", for checkpoints.
+  /// Returns the state for a checkpoint, by name: "optimizer.<state>.<parameter>".
   Tensors save() const;
+  /// Restores the state that save() returned.
   /// @throws Error if a tensor is missing or has another shape
   void load(const Tensors& saved);
 
@@ -35,8 +36,8 @@ class WeightUpdater {
   struct Slot {
     std::string name;
     torch::Tensor weight;
-    torch::Tensor momentum;  // AdamW: first moment
-    torch::Tensor second;    // AdamW only
+    torch::Tensor momentum;  // momentum of SGD, first moment of AdamW
+    torch::Tensor second;    // second moment of AdamW; undefined for SGD
     bool decays = false;
     std::int64_t steps = 0;
   };
@@ -44,16 +45,21 @@ class WeightUpdater {
   TrainRecipe recipe_;
 };
 
-/// A running average of all weights and statistics: average ← d average + (1 - d) weights, where
-/// d = min(decay, (1 + t) / (10 + t)) after t updates, so that early values are forgotten.
+/// An exponential moving average of all weights and running statistics:
+/// average ← d average + (1 - d) weights with d = min(decay, (1 + t) / (10 + t)) after t updates.
+/// The smaller d of the first updates keeps the initial weights out of the average.
 class WeightAverage {
  public:
   WeightAverage(const TorchNetwork& network, double decay);
+  /// Adds the current weights of the network to the average.
   void update(const TorchNetwork& network);
-  /// Swaps the averaged values with the network's own; call again to undo.
+  /// Swaps the averaged values with those of the network; a second call restores them.
   void swap(TorchNetwork& network);
 
-  Tensors save() const;  ///< "ema.<parameter>" and "ema_updates"
+  /// Returns the state for a checkpoint, by name: "ema.<parameter>" and "ema_updates".
+  Tensors save() const;
+  /// Restores the state that save() returned.
+  /// @throws Error if a tensor is missing or has another shape
   void load(const Tensors& saved);
 
  private:

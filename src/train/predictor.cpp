@@ -32,7 +32,7 @@ class TorchPredictor : public Predictor {
     guarded([&] {
       const Tensor x = to_tensor(images);
       const auto classes = static_cast<std::size_t>(num_classes());
-      // Places in the batch, of the rows still running.
+      // Indices in the batch of the images that have not stopped yet.
       std::vector<std::int64_t> alive(static_cast<std::size_t>(x.size(0)));
       std::iota(alive.begin(), alive.end(), 0);
 
@@ -83,7 +83,7 @@ class TorchPredictor : public Predictor {
     return translate_torch_errors(work);
   }
 
-  std::unique_ptr<TorchNetwork> own_;  // null: somebody else's
+  std::unique_ptr<TorchNetwork> own_;  // null if the caller owns the network
   TorchNetwork& network_;
   TorchNetwork::Mode mode_;
 };

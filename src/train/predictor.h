@@ -10,19 +10,21 @@
 
 namespace offramp::train {
 
+/// Options of a predictor that runs a model file.
 struct TorchPredictorOptions {
   int threads = 0;  ///< 0: all cores
   PrecisionChoice precision = PrecisionChoice::f32;
   std::string device = "cpu";
 };
 
-/// A Predictor on a network that is being trained: what it answers follows the network's weights.
+/// Makes a Predictor that uses the current weights of a network in training.
 /// @param network  must outlive the result
 std::unique_ptr<Predictor> make_torch_predictor(TorchNetwork& network,
                                                 const TorchNetwork::Mode& mode);
 
-/// A Predictor on LibTorch. Sets LibTorch's number of threads for the whole process.
-/// @throws UsageError if the device is not there, Error if LibTorch fails
+/// Makes a Predictor that runs a model file with LibTorch. Sets LibTorch's number of threads for
+/// the whole process.
+/// @throws UsageError if the device does not exist, Error if LibTorch fails
 std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
                                                 const TorchPredictorOptions& options);
 

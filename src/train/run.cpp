@@ -61,7 +61,8 @@ ModelFile describe_model(const Recipe& recipe, const LoadedData& data, const Spl
   return model;
 }
 
-// One training run from its start or its checkpoint to its end.
+// One training run, from its start or its checkpoint to its end: the loop over epochs, the files of
+// the run folder and the evaluation on tune.
 class Run {
  public:
   Run(const TrainRequest& request, const TrainEvents& events)
@@ -92,11 +93,11 @@ class Run {
                                                           loader_options(), state().step, device_);
     const std::int64_t total = recipe_.train.epochs * trainer_->steps_per_epoch();
     if (request_.resume && state().step >= total) {
-      save_outcome();  // killed between the last checkpoint and these
+      save_outcome();  // the run may have been killed before it wrote these files
       return TrainOutcome::already_finished;
     }
     announce();
-    // Without one, a run killed in its first epoch could not be resumed.
+    // Without a checkpoint, a run that is killed in its first epoch could not be resumed.
     if (!request_.resume) save_checkpoint();
     last_checkpoint_ = Clock::now();
     while (state().step < total) {
@@ -123,10 +124,11 @@ class Run {
   }
 
   void announce() const {
-    tell(fmt::format("{}: {} images to train on, {} to tune, {} kept to certify; {} classes, {}x{}",
-                     data_.source, splits_.train.size(), splits_.tune.size(),
-                     splits_.certify.size(), model_.classes.size(), data_.dataset.width,
-                     data_.dataset.height));
+    tell(
+        fmt::format("{}: {} images to train on, {} to choose thresholds (tune), {} for guarantees "
+                    "(certify); {} classes, {}x{}",
+                    data_.source, splits_.train.size(), splits_.tune.size(), splits_.certify.size(),
+                    model_.classes.size(), data_.dataset.width, data_.dataset.height));
     const bool bf16 = trainer_->precision() == torch::kBFloat16;
     const bool fallback = recipe_.train.precision == PrecisionChoice::automatic && !bf16;
     tell(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
@@ -135,7 +137,8 @@ class Run {
       tell(fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
   }
 
-  /// @return true if the epoch is complete; false if the run was stopped before
+  /// Trains to the end of the epoch.
+  /// @return true if the epoch is complete, false if the run was stopped
   bool run_epoch(Batches& batches) {
     const double interval = 60 * recipe_.train.checkpoint_every;
     try {
@@ -160,11 +163,12 @@ class Run {
     return options;
   }
 
-  // What a starting model has seen stays seen, and it goes on seeing images as it is used to.
+  // Takes over from the starting model the hashes of its training images, which this model is then
+  // also trained on, and its preprocessing unless the recipe sets it.
   void take_over(const ModelFile& from, const std::string& file) {
     if (is_frozen() && from.classes != model_.classes)
       throw UsageError(
-          "train.from: {} names other classes than the data, or in another order; a "
+          "train.from: the classes of {} differ from those of the data, or are in another order; a "
           "frozen network cannot learn them",
           file);
     DataProvenance& ours = model_.provenance.data;
@@ -179,7 +183,7 @@ class Run {
     std::vector<std::uint64_t> all;
     std::ranges::set_union(seen, ours.train, std::back_inserter(all));
     ours.train = std::move(all);
-    // Certificates that it drew from these images are drawn from them for its child too.
+    // Certificates of the starting model that used these certify images count for this model too.
     const auto shared = [&](std::uint64_t hash) {
       return std::ranges::binary_search(ours.certify, hash);
     };
@@ -207,11 +211,12 @@ class Run {
             "{} classes; use joint or mixed",
             file, model_.classes.size());
     const std::size_t missing = network.tensors().size() - weights.size();
-    std::string text =
-        fmt::format("{}: {} tensors taken over, {} start new", file, weights.size(), missing);
+    std::string text = fmt::format("{}: {} tensors loaded, {} initialised at random", file,
+                                   weights.size(), missing);
     if (passed_over > 0)
-      text += fmt::format("; {} left out, of exits and blocks that this network does not have",
-                          passed_over);
+      text += fmt::format(
+          "; {} ignored: they belong to exits or blocks that this network does not have",
+          passed_over);
     tell(text);
   }
 
@@ -233,7 +238,7 @@ class Run {
     events_.step(report);
   }
 
-  // Metrics on tune of the weights that would be deployed: the average where there is one.
+  // Evaluates on tune the weights that would be deployed: the averaged ones if there is an average.
   Metrics evaluate() {
     const SavedLogits logits =
         trainer_->with_deployed([&](TorchNetwork& network, const TorchNetwork::Mode& mode) {
@@ -263,7 +268,8 @@ class Run {
       score += model_.loss_weights[k] * metrics.exits[k].accuracy;
     }
     tune_accuracy_ = report.tune_accuracy;
-    // While the last exit learns alone the early ones are untrained: no candidates.
+    // While only the last exit is trained, the early exits are random, so these weights must not
+    // become the best.
     const bool candidate =
         !backbone_phase(recipe_.train, state().step - 1, trainer_->steps_per_epoch());
     report.best = candidate && score > state().best_score;
@@ -272,7 +278,8 @@ class Run {
       save_deployed(folder_.model());
     }
     trainer_->begin_epoch(report.best ? score : state().best_score);
-    // The line first: resuming drops lines beyond the checkpoint, but cannot make one up.
+    // The line is logged before the checkpoint is saved: resuming removes lines after the
+    // checkpoint, but it cannot restore a missing line.
     folder_.log(report);
     save_checkpoint();
     if (events_.epoch) events_.epoch(report);
@@ -329,7 +336,7 @@ class Run {
     last_checkpoint_ = Clock::now();
   }
 
-  // The last weights and their average, for whoever wants them rather than the best on tune.
+  // Saves the last weights and their average; they may differ from the best on tune.
   void save_outcome() {
     save(folder_.last(), trainer_->weights());
     if (trainer_->has_average()) save_deployed(folder_.ema());
@@ -343,7 +350,7 @@ class Run {
       if (saved.graph != model_.graph) throw Error("the recipe now describes another network");
       if (saved.classes != model_.classes) throw Error("the data now have other classes");
       const DataProvenance &then = saved.provenance.data, &now = model_.provenance.data;
-      // Those of a model the run began with may come on top.
+      // The checkpoint also lists the training images of the model the run started from.
       if (!std::ranges::includes(then.train, now.train) || then.tune != now.tune ||
           then.certify != now.certify)
         throw Error("the training images are not those the run began with");
@@ -365,7 +372,7 @@ class Run {
   torch::Device device_;
   Splits splits_;
   ModelFile model_;
-  std::int64_t batch_;  // images of a step
+  std::int64_t batch_;  // images per step
   std::optional<Trainer> trainer_;
   Clock::time_point last_checkpoint_;
   std::vector<double> tune_accuracy_;

@@ -7,22 +7,24 @@
 
 namespace offramp::train {
 
-/// What a run must remember besides weights and optimiser state.
+/// The counters and sums that a checkpoint stores beside weights and optimiser state.
 struct RunState {
-  std::int64_t step = 0;              ///< steps done
-  double seconds = 0;                 ///< of training so far
-  double best_score = -1;             ///< loss-weighted mean accuracy on tune
-  double loss_sum = 0;                ///< of the epoch so far, over steps
-  std::int64_t seen = 0;              ///< images of the epoch so far
-  std::vector<std::int64_t> correct;  ///< [K] of them
-  double epoch_seconds = 0;           ///< of the epoch so far
-  double epoch_wait = 0;              ///< seconds of them that were spent waiting for images
+  std::int64_t step = 0;              ///< steps done in the run
+  double seconds = 0;                 ///< time spent on all steps of the run
+  double best_score = -1;             ///< best loss-weighted mean accuracy on tune; -1: none yet
+  double loss_sum = 0;                ///< sum of the losses of this epoch's steps
+  std::int64_t seen = 0;              ///< images used in this epoch
+  std::vector<std::int64_t> correct;  ///< [K] images of this epoch classified correctly
+  double epoch_seconds = 0;           ///< time spent on the steps of this epoch
+  double epoch_wait = 0;              ///< seconds of epoch_seconds spent waiting for images
 
-  /// The sums of the epoch so far begin again at zero.
+  /// Sets the sums of the epoch to zero.
   void begin_epoch();
 
-  Tensors save() const;  ///< "run_state"
-  /// @throws Error if it is missing or of another number of exits
+  /// Returns the state for a checkpoint, as one tensor "run_state".
+  Tensors save() const;
+  /// Restores the state that save() returned.
+  /// @throws Error if the tensor is missing or belongs to another number of exits
   void load(const Tensors& saved, std::size_t exits);
 };
 

@@ -6,11 +6,11 @@
 
 namespace offramp::train {
 
-/// Learning rate at `step` (0-based) of a run of `epochs` × `steps_per_epoch`. A mixed run has two
-/// phases, each with the whole schedule over its own epochs.
+/// Returns the learning rate at `step` (0-based) of a run of `epochs` × `steps_per_epoch` steps. A
+/// mixed run has two phases, and each goes through the whole schedule.
 double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
 
-/// True while only the backbone with its own classifier learns.
+/// True in the first phase of a mixed run, where only the last exit is trained.
 bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
 
 struct ImageSize {
@@ -18,8 +18,9 @@ struct ImageSize {
   bool operator==(const ImageSize&) const = default;
 };
 
-/// Size at which the images of epoch `epoch` (0-based) are trained on: from `first_scale` of `full`
-/// linearly up to all of it over the first `full_scale_at` of the epochs, in whole fours of pixels.
+/// Returns the image size used in epoch `epoch` (0-based). It grows linearly from
+/// `first_scale` × `full` to `full` over the first `full_scale_at` × `epochs` epochs, rounded to
+/// multiples of 4 pixels.
 ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch);
 
 }  // namespace offramp::train

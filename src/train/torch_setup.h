@@ -10,24 +10,26 @@
 
 namespace offramp::train {
 
-/// "cpu" or "cuda[:N]". @throws UsageError if this LibTorch has no such device
+/// Returns the device called "cpu", "cuda" or "cuda:N".
+/// @throws UsageError if the name is unknown or this LibTorch has no such device
 torch::Device device_named(const std::string& name);
 
-/// Number of threads for operations; 0: all cores. Debian's LibTorch would use one.
+/// Sets LibTorch's number of threads for operations; 0 sets one per core. Debian's LibTorch uses
+/// one thread by default.
 void set_threads(int threads);
 
-/// Makes the C library keep freed memory instead of handing large blocks back to the system: a step
-/// frees and allocates the same activations again, and the kernel would clear every page of them
-/// anew (12 % of a step).
+/// Makes the C library keep freed memory instead of returning large blocks to the system. Every
+/// step frees and allocates the same activations, and the kernel would clear each page again, which
+/// takes 12 % of a step.
 void keep_freed_memory();
 
-/// True if convolutions in bf16 are faster than in f32 here: AVX-512 with BF16 or AMX, or a GPU
-/// that has it.
+/// True if the device has instructions for bf16, so that convolutions in bf16 are faster than in
+/// f32: a CPU with AVX-512 BF16, or a CUDA device of compute capability 8.0 and up.
 bool has_fast_bf16(torch::Device device);
 
 torch::ScalarType resolve_precision(PrecisionChoice choice, torch::Device device);
 
-/// Runs `work`; what LibTorch throws becomes an Error of one line.
+/// Calls `work`; turns an exception of LibTorch into an Error with a one-line message.
 template <typename F>
 auto translate_torch_errors(const F& work) -> decltype(work()) {
   try {

@@ -49,7 +49,8 @@ std::vector<double> Trainer::train_accuracy() const {
   return result;
 }
 
-// A network may be unable to run on smaller images.
+// Checks that the network can run at every image size of the recipe: a network may need a minimum
+// size, or have parameters whose shape depends on it.
 void Trainer::check_sizes() const {
   const ImageSize full = input_size(network_.graph());
   for (std::int64_t epoch = 0; epoch < recipe_.epochs; ++epoch) {
@@ -77,7 +78,7 @@ void Trainer::freeze_backbone() {
     }
 }
 
-// The batch at the size that this epoch trains at; smoothed before it is made smaller.
+// Scales a batch to the image size of the current epoch, with a filter against aliasing.
 Tensor Trainer::resized(const Tensor& images) const {
   const ImageSize size =
       training_size(recipe_, input_size(network_.graph()), state_.step / steps_per_epoch_);
@@ -93,7 +94,7 @@ void Trainer::step(Batches& batches) {
   mode_.last_exit_only = backbone_phase(recipe_, state_.step, steps_per_epoch_);
   const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
   const auto logits = network_.forward(resized(batch.images), mode_);
-  // Alone, the last exit learns as in the plain network: its loss counts in full.
+  // If only the last exit is trained, its loss has weight 1, as in a network without early exits.
   std::vector<double> weights = loss_weights_;
   if (mode_.last_exit_only) weights.back() = 1;
   const Tensor loss = exit_loss(logits, batch.labels, weights, recipe_);

@@ -17,19 +17,19 @@
 
 namespace offramp::train {
 
-/// The loss or a weight is no longer a finite number.
+/// Thrown when the loss or a weight is not a finite number.
 class NotFinite : public Error {
  public:
   using Error::Error;
 };
 
-/// Learns the weights of a network, a step or an epoch at a time. Knows no files.
+/// Trains the weights of a network, one step or one epoch per call. It reads and writes no files.
 class Trainer {
  public:
-  /// @param network          initialised, on the device to train on
-  /// @param loss_weights     [K]
-  /// @param steps_per_epoch  of the batches to come
-  /// @param exchange         called before each update; null: nothing is exchanged
+  /// @param network          an initialised network, on the device to train on
+  /// @param loss_weights     [K] weights of the exits in the loss
+  /// @param steps_per_epoch  number of batches in an epoch
+  /// @param exchange         called before each update; null for a single process
   /// @throws UsageError if the network cannot run at every size that the recipe trains at
   Trainer(TorchNetwork network, std::vector<double> loss_weights, const TrainRecipe& recipe,
           std::int64_t steps_per_epoch, GradientExchange* exchange = nullptr);
@@ -38,29 +38,30 @@ class Trainer {
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int num_exits() const { return network_.num_exits(); }
   torch::ScalarType precision() const { return mode_.precision; }
-  /// The epoch (1-based) that the last step was in; 0 before the first.
+  /// The epoch (1-based) of the last step; 0 before the first step.
   int epoch() const;
   /// True if the last step ended an epoch.
   bool is_at_end_of_epoch() const { return state_.step % steps_per_epoch_ == 0; }
-  /// [K] On the augmented images of this epoch so far.
+  /// [K] accuracy on the augmented training images of this epoch so far.
   std::vector<double> train_accuracy() const;
   /// Learning rate of the last step.
   double last_rate() const { return last_rate_; }
 
-  /// One step: forward, backward, exchange of gradients, update.
-  /// @throws NotFinite if the loss is not finite; the weights are then as before the step
+  /// Makes one step: forward, backward, exchange of gradients, update.
+  /// @throws NotFinite if the loss is not finite; the weights are then unchanged
   void step(Batches& batches);
-  /// Steps to the end of the epoch; `after_step` may end it earlier by returning false.
+  /// Makes steps until the epoch ends or `after_step`, called after each step, returns false.
   /// @return true if the epoch is complete
   bool run_epoch(Batches& batches, const std::function<bool()>& after_step);
-  /// Begins the sums of the next epoch, and notes the score of the best so far.
+  /// Sets the sums of the epoch to zero and stores the best score of the run so far.
   void begin_epoch(double best_score);
 
-  /// @throws NotFinite naming a weight that is not finite: the last update may have spoilt it
+  /// Checks that all weights are finite, which an update may have changed.
+  /// @throws NotFinite naming the first weight that is not
   void check_weights() const;
 
-  /// Calls `work(network, mode)` with the network as it would be deployed: with the averaged
-  /// weights where there is an average, not training.
+  /// Calls `work(network, mode)` with the network as it would be deployed: in inference mode, with
+  /// the averaged weights if there is an average. The trained weights are restored afterwards.
   template <typename F>
   auto with_deployed(const F& work)
       -> decltype(work(std::declval<TorchNetwork&>(), std::declval<const TorchNetwork::Mode&>())) {
@@ -71,11 +72,12 @@ class Trainer {
   }
   bool has_average() const { return average_.has_value(); }
 
-  /// The weights as they are trained.
+  /// Returns the trained weights, not the averaged ones.
   Tensors weights() const { return network_.save(); }
-  /// All that training needs to go on, beside the weights.
+  /// Returns the state that training needs beside the weights to continue.
   Tensors save() const;
-  /// @throws Error if something is missing or of another network
+  /// Restores the results of weights() and save().
+  /// @throws Error if a tensor is missing or belongs to another network
   void load(const Tensors& weights, const Tensors& saved);
 
  private:

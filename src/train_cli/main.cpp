@@ -30,7 +30,7 @@ using workflow::RunFolder;
 
 std::atomic<bool> stop_requested{false};
 
-// The first Ctrl-C stops after the step; a second one ends the program at once, as people expect.
+// The first Ctrl-C stops training after the current step; a second one ends the program at once.
 extern "C" void on_interrupt(int signal) {
   if (stop_requested.exchange(true)) {
     std::signal(signal, SIG_DFL);
@@ -52,7 +52,8 @@ std::string percents(const std::vector<double>& rates) {
   return text;
 }
 
-// Progress for people: one line that is drawn again on a terminal, plain lines elsewhere.
+// Prints the progress of training: on a terminal one line that is updated in place, elsewhere a new
+// line each time.
 class ProgressPrinter {
  public:
   ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
@@ -102,11 +103,11 @@ struct Flags {
   std::string recipe, out = "runs/train";
   bool resume = false;
   std::vector<std::string> set;
-  std::map<std::string, std::string> keys;  // flags that are keys of the recipe
+  std::map<std::string, std::string> keys;  // recipe keys that were set by flags, with their values
 };
 
-// Flags that stand for a key of the recipe. A resumed run may move (other data path, other
-// machine), but not become another run.
+// A flag that sets a key of the recipe. A resumed run accepts only flags that do not change the
+// result: where the data are, and how the machine is used.
 struct KeyFlag {
   const char* flag;
   const char* key;
@@ -117,9 +118,10 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--data", "data.source", true,
      "Images: CIFAR or IDX (MNIST) files, image folder or archive, packed file, synthetic"},
     {"--backbone", "network.backbone", false, "Backbone: resnet18, resnet34, ..."},
-    {"--stem", "network.stem", false, "cifar or imagenet"},
+    {"--stem", "network.stem", false, "Stem of the backbone: cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},
-    {"--exits", "network.exits", false, "After which blocks to exit: 2,5 or 15%,45%"},
+    {"--exits", "network.exits", false,
+     "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%"},
     {"--head", "network.head", false,
      "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
      "deep-spp"},
@@ -129,7 +131,8 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--seed", "train.seed", false, "Seed of weights, order and augmentation"},
     {"--threads", "train.threads", true, "Threads; 0: all cores"},
     {"--device", "train.device", true, "cpu or cuda"},
-    {"--checkpoint-every", "train.checkpoint_every", true, "Also save every so many minutes"},
+    {"--checkpoint-every", "train.checkpoint_every", true,
+     "Also save a checkpoint every so many minutes"},
 };
 
 Recipe recipe_of(const Flags& flags) {
@@ -137,10 +140,11 @@ Recipe recipe_of(const Flags& flags) {
   if (flags.resume) {
     if (!flags.recipe.empty() || !flags.set.empty())
       throw UsageError(
-          "--resume: the run's own config.toml says what to train; leave out the recipe and --set");
+          "--resume: the recipe is the config.toml of the run; leave out the recipe and --set");
     for (const KeyFlag& flag : kKeyFlags)
       if (!flag.when_resumed && flags.keys.contains(flag.key))
-        throw UsageError("--resume: {} would make it another run; leave it out", flag.flag);
+        throw UsageError("--resume: {} cannot be changed in a resumed run; leave it out",
+                         flag.flag);
     const auto path = RunFolder(flags.out).config();
     if (!std::filesystem::exists(path))
       throw UsageError("--resume: {}: there is no run in this folder", flags.out);
@@ -163,7 +167,7 @@ Recipe recipe_of(const Flags& flags) {
 
 int run(const Flags& flags) {
   const Recipe recipe = recipe_of(flags);
-  // Before the data are read.
+  // Checked first, because reading the data may take minutes.
   if (flags.resume)
     RunFolder(flags.out).check_not_training();
   else
@@ -197,11 +201,11 @@ int run(const Flags& flags) {
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
-      printer.message(
-          fmt::format("stopped and saved; go on with: offramp train --resume --out {}", flags.out));
+      printer.message(fmt::format(
+          "stopped and saved; continue with: offramp train --resume --out {}", flags.out));
       return 1;
     case TrainOutcome::already_finished:
-      printer.message(fmt::format("this run is finished already: {}", model));
+      printer.message(fmt::format("this run is already finished: {}", model));
       return 0;
     case TrainOutcome::finished:
       break;
@@ -217,7 +221,7 @@ void declare_training(CLI::App& app, cli::Action& action) {
   app.description("Train a network from a recipe");
   app.add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
   app.add_option("--out", flags->out, "Run folder")->capture_default_str();
-  app.add_flag("--resume", flags->resume, "Go on with the run in --out");
+  app.add_flag("--resume", flags->resume, "Continue the run in --out");
   app.add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
       ->take_all()
       ->expected(1);
@@ -228,8 +232,8 @@ void declare_training(CLI::App& app, cli::Action& action) {
   action = [flags] { return run(*flags); };
 }
 
-/// Takes the flag that says who starts this program, if it is there.
-/// @throws Error if that is an offramp of another build
+/// Removes the flag --started-by, if given, from the arguments.
+/// @throws Error if the offramp that started this program is of another build
 void check_starter(int& argc, char**& argv) {
   const std::string_view flag = argc > 1 ? argv[1] : "";
   if (!flag.starts_with(cli::kStartedBy)) return;

@@ -1,4 +1,4 @@
-// Documents that show code show the code that is compiled.
+// Checks that code shown in documents is equal to code that is compiled.
 #include <gtest/gtest.h>
 
 #include <fstream>

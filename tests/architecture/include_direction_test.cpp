@@ -1,4 +1,4 @@
-// Holds every #include of src/ and include/ against the table of docs/architecture.md.
+// Checks every #include of src/ and include/ against the table of docs/architecture.md.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,17 +17,18 @@ namespace fs = std::filesystem;
 using Words = std::set<std::string>;
 
 struct Allowed {
-  Words folders;           ///< and what these may include, and so on
-  Words libraries = {};    ///< beyond the standard library and the operating system
-  Words only_in_cpp = {};  ///< libraries that must not show in a header
-  /// Not empty: what `folders` may include is not for this one, but for these headers.
+  Words folders;  ///< folders it may include, with those that these may include
+  Words libraries =
+      {};  ///< libraries it may include; the standard library and the system are always allowed
+  Words only_in_cpp = {};  ///< libraries that only .cpp files may include
+  /// Not empty: of the folders that `folders` may include, only these headers may be included.
   Words headers = {};
-  /// Headers of the folder that may show these libraries all the same: only its .cpp files and
-  /// other private headers may include them.
+  /// Headers of the folder that may include only_in_cpp libraries. Only .cpp files of the folder
+  /// and other private headers may include these headers.
   Words private_headers = {};
 };
 
-// A library is named by the start of its headers' paths.
+// A library is written as the first part of the paths of its headers.
 const std::map<std::string, Allowed> kTable = {
     {"core", {{}, {"fmt/"}, {"nlohmann/", "xxhash.h"}}},
     {"image", {{"core"}, {"fmt/", "jpeglib.h", "jerror.h", "png.h"}}},
@@ -58,7 +59,7 @@ const std::map<std::string, Allowed> kTable = {
     {"train_cli", {{"cli", "train"}, {"fmt/", "CLI/"}}},
 };
 
-// The operating system and the compiler.
+// The first parts of header paths of the operating system and the compiler.
 const Words kSystem = {"unistd.h", "fcntl.h", "malloc.h", "signal.h",    "poll.h",     "sched.h",
                        "dlfcn.h",  "cpuid.h", "omp.h",    "immintrin.h", "sys/",       "netinet/",
                        "arpa/",    "linux/",  "netdb.h",  "termios.h",   "x86intrin.h"};
@@ -69,14 +70,14 @@ bool matches(const Words& beginnings, const std::string& path) {
   return false;
 }
 
-/// The folder itself and all that it may include, directly or through others.
+/// Returns the folder itself and all folders that it may include, directly or through others.
 Words reachable(const std::string& folder) {
   Words found = {folder};
   for (const std::string& next : kTable.at(folder).folders) found.merge(reachable(next));
   return found;
 }
 
-/// Whether a file of `folder` may include `path` ("graph/cost.h").
+/// True if a file of `folder` may include `path`, such as "graph/cost.h".
 bool may_include(const std::string& folder, const std::string& path) {
   const Allowed& row = kTable.at(folder);
   const std::string target = path.substr(0, path.find('/'));
@@ -85,12 +86,13 @@ bool may_include(const std::string& folder, const std::string& path) {
   return row.folders.contains(target) || row.headers.contains(path);
 }
 
-/// What is wrong with one #include of `file` ("graph/cost.cpp"); empty if nothing is.
+/// Describes what is wrong with one #include of `file`, such as "graph/cost.cpp"; empty if it is
+/// allowed.
 std::string judge(const std::string& file, const std::string& path, bool quoted) {
   const std::string folder = file.substr(0, file.find('/'));
   const auto row = kTable.find(folder);
   if (row == kTable.end()) return "the folder is not in the table";
-  // A library that is for .cpp files, and private headers that show it.
+  // Libraries for .cpp files only, and the private headers that may include them too.
   const bool may_show = file.ends_with(".cpp") || row->second.private_headers.contains(file);
   if (quoted) {
     if (path.find('/') == std::string::npos || path.starts_with("."))
@@ -111,7 +113,8 @@ std::string judge(const std::string& file, const std::string& path, bool quoted)
   return may_show ? "" : "this library must not show in a header of " + folder;
 }
 
-/// Judges all of a file: "<file>:<line>: #include <path>: <what is wrong>" for each bad one.
+/// Checks all includes of a file; each that is not allowed gives one line,
+/// "<file>:<line>: #include <path>: <what is wrong>".
 std::vector<std::string> violations(const std::string& file, const std::string& text) {
   static const std::regex pattern(R"re(^\s*#\s*include\s*([<"])([^>"]+)[>"].*)re");
   std::vector<std::string> found;
@@ -128,7 +131,8 @@ std::vector<std::string> violations(const std::string& file, const std::string& 
   return found;
 }
 
-/// Calls visit(path relative to `root`, text) for every source file below it; returns how many.
+/// Calls visit(path relative to `root`, text) for every source file below `root`; returns the
+/// number of files.
 template <typename Visit>
 int each_source(const fs::path& root, const Visit& visit) {
   int count = 0;
@@ -157,7 +161,8 @@ TEST(IncludeDirection, IsKeptByEverySource) {
   EXPECT_TRUE(all.empty()) << listed << "docs/architecture.md has the table.";
 }
 
-/// A row of the table in docs/architecture.md: folders by name, single headers in backticks.
+/// Reads a row of the table in docs/architecture.md, which lists folders by name and single headers
+/// in backticks.
 struct DocumentedRow {
   Words folders, headers;
 };
@@ -189,7 +194,7 @@ TEST(IncludeDirection, IsWhatTheDocumentsSay) {
     SCOPED_TRACE(folder);
     ASSERT_TRUE(kTable.contains(folder));
     Words folders = kTable.at(folder).folders;
-    folders.erase("serve");  // still to come
+    folders.erase("serve");  // does not exist yet
     EXPECT_EQ(row.folders, folders);
     EXPECT_EQ(row.headers, kTable.at(folder).headers);
   }
@@ -235,7 +240,7 @@ TEST(IncludeDirection, RefusesEveryOtherEdge) {
   EXPECT_THAT(violations("graph/heads/x.cpp", "#include \"train/network.h\""),
               testing::ElementsAre("graph/heads/x.cpp:1: #include train/network.h: graph may not "
                                    "include train"));
-  // Calls with results are for the command line, what they stand on is not.
+  // The command line may include the calls that return results, but not the folders below them.
   for (const std::string path : {"runtime/compile.h", "engine/runner.h", "eval/metrics.h",
                                  "model/model_file.h", "policy/calibration.h", "data/dataset.h"})
     EXPECT_THAT(violations("cli/x.cpp", "#include \"" + path + "\""),

@@ -96,7 +96,7 @@ TEST_F(Bench, RefusesInOneLine) {
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
     EXPECT_EQ(ended.out, "");
   };
-  refused({}, 2, "needs a model, or --ceiling");
+  refused({}, 2, "bench: give a model, or --ceiling");
   refused({path, "--mode", "adaptive"}, 2,
           "--mode: adaptive: the model has no policy; a threshold gives one");
   refused({path, "--mode", "lazy"}, 2, "--mode");

@@ -69,22 +69,22 @@ TEST(CalibrateFlags, AreRefusedByNameWhereTheyMakeNoSense) {
          f.max_cost = 1;
          f.delta = 0.1;
        }),
-       "--delta: is for --guarantee only"},
+       "--delta: needs --guarantee"},
       {with([&](auto& f) {
          f.max_cost = 1;
          f.label_free = true;
        }),
-       "--label-free: is for --guarantee only"},
+       "--label-free: needs --guarantee"},
       {with([&](auto& f) {
          f.max_cost = 1;
          f.per_class = true;
        }),
-       "--per-class: is for --guarantee only"},
+       "--per-class: needs --guarantee"},
       {with([&](auto& f) {
          f.reference = "other";
          f.max_cost = 1;
        }),
-       "--reference: is for --max-accuracy-drop only"},
+       "--reference: needs --max-accuracy-drop"},
       {with([&](auto& f) {
          f.criterion = "margins";
          f.max_cost = 1;

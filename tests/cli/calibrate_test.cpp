@@ -21,8 +21,8 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 
-/// A model of known behaviour, its data, and the program. What is chosen is tested in
-/// tests/workflow/calibrate_test.cpp; here is what the command line makes of it.
+/// A model with known logits and its data, on which the program is run. These tests cover flags and
+/// output; tests/workflow/calibrate_test.cpp tests which policy is chosen.
 class Calibrate : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -93,7 +93,7 @@ TEST_F(Calibrate, PrintsATableForPeople) {
         std::string("stop where confidence ≥"), std::string("weight"), std::string("0.9000"),
         std::string("on tune (replayed): accuracy "),
         std::string("relative cost 1 is the network without early exits\n"),
-        "written to " + out + ": the policy, beside the same weights\n"})
+        "written to " + out + ": the policy is new, the weights are unchanged\n"})
     EXPECT_THAT(ended.out, HasSubstr(part));
   EXPECT_EQ(ended.out.find('\x1b'), std::string::npos);
   EXPECT_EQ(ended.err, "");
@@ -102,12 +102,12 @@ TEST_F(Calibrate, PrintsATableForPeople) {
 
 TEST_F(Calibrate, SaysWhereAnAimCannotBeMet) {
   EXPECT_THAT(run({"--max-cost", "0.6", "--drop-useless-exits"}).out,
-              HasSubstr("no exit was dropped: each pays for its head\n"));
+              HasSubstr("no exit was dropped: each saves more than its head costs\n"));
   const Ended text = run({"--max-cost", "0.3", "--ensemble", "weighted"});
   EXPECT_EQ(text.status, 0);
-  EXPECT_THAT(text.out, AllOf(HasSubstr("the aim cannot be met on tune: the cheapest there is, "
-                                        "exit 1 for every image, costs 0.342; every image goes to "
-                                        "the last exit\n"),
+  EXPECT_THAT(text.out, AllOf(HasSubstr("the aim cannot be met on tune: the lowest cost, with "
+                                        "every image stopped at exit 1, is 0.342; every image goes "
+                                        "to the last exit\n"),
                               HasSubstr("replaces the policy chosen by --max-cost 0.6\n")));
 }
 
@@ -119,17 +119,17 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
   const Ended text = run({"--guarantee", "0.05", "--delta", "0.1", "--label-free", "--per-class"});
   EXPECT_THAT(text.out, AllOf(HasSubstr("certified: answers other than the last exit's ≤ 0.05 with "
                                         "probability ≥ 0.9 on images like these"),
-                              HasSubstr("certificate 1 drawn from these images: counted in " +
-                                        path + " and tested at level 0.09\n"),
+                              HasSubstr("this is attempt 1 to certify with these images: " + path +
+                                        " records it, and it was tested at level 0.09\n"),
                               HasSubstr("worst class: ")));
   EXPECT_THAT(text.out,
-              AllOf(HasSubstr("2 images of its tune part are not in the data\n"),
-                    HasSubstr("3 images of its certify part are not in the data: the certificate "
-                              "is of the others\n")));
+              AllOf(HasSubstr("2 images of the model's tune part are not in the data\n"),
+                    HasSubstr("3 images of the model's certify part are not in the data: the "
+                              "certificate is based on the others\n")));
   const Ended few = run({"--guarantee", "0.0005"});
   EXPECT_EQ(few.status, 0);
   EXPECT_THAT(few.out, HasSubstr("800 certify images are too few, "));
-  EXPECT_THAT(few.out, HasSubstr("they were not looked at, and every image goes to the last exit"));
+  EXPECT_THAT(few.out, HasSubstr("none of them was used, and every image goes to the last exit"));
 }
 
 TEST_F(Calibrate, SaysThatNothingIsCertified) {
@@ -141,9 +141,11 @@ TEST_F(Calibrate, SaysThatNothingIsCertified) {
   const Ended text =
       offramp({"calibrate", path, "--data", trap_data, "--threads", "1", "--guarantee", "0.05"});
   EXPECT_EQ(text.status, 0);
-  EXPECT_THAT(text.out,
-              HasSubstr("nothing is certified: even the most careful thresholds fail the test of "
-                        "harm ≤ 0.05 with probability ≥ 0.95; every image goes to the last exit"));
+  EXPECT_THAT(
+      text.out,
+      HasSubstr("nothing is certified: even the thresholds that stop the fewest images fail "
+                "the test of harm ≤ 0.05 with probability ≥ 0.95; every image goes to the "
+                "last exit"));
 }
 
 TEST_F(Calibrate, SaysWhichExitsWereDropped) {
@@ -153,13 +155,14 @@ TEST_F(Calibrate, SaysWhichExitsWereDropped) {
   save_model(path, model, state);
   const Ended text = run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
   ASSERT_EQ(text.status, 0) << text.err;
-  EXPECT_THAT(text.out,
-              AllOf(HasSubstr("dropped: exit 1, not worth what asking costs; the exits left are "
-                              "numbered anew, and the state of its training is left out\n"),
-                    HasSubstr("\nheld out: accuracy ")));
+  EXPECT_THAT(
+      text.out,
+      AllOf(HasSubstr("dropped: exit 1, because the head costs more than it saves; the other "
+                      "exits are renumbered, and the training state is not written\n"),
+            HasSubstr("\ncross-validated: accuracy ")));
 }
 
-/// Every key of an object, at any depth.
+/// Collects the keys of a JSON object and of all objects inside it.
 void collect_keys(const json& value, std::set<std::string>& keys) {
   for (const auto& [key, inner] : value.items()) {
     if (value.is_object()) keys.insert(key);

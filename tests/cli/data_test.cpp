@@ -19,7 +19,8 @@ using test::patterned_image;
 using test::write_bytes;
 using ::testing::HasSubstr;
 
-/// Two classes, three training images and one test image of each; a damaged one of the second.
+/// A folder with two classes, each with three training images and one test image; the second class
+/// also has a damaged image.
 void write_images(const fs::path& root) {
   int seed = 0;
   for (const char* name : {"cat", "dog"}) {

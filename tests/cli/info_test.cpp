@@ -40,7 +40,7 @@ TEST(Info, GivesTheCostOfARecipe) {
   EXPECT_EQ(info["exits"][2]["after"], "layer4.1");
   EXPECT_NEAR(info["exits"][0]["relative_cost"], 0.275, 0.001);
   EXPECT_NEAR(info["exits"][1]["relative_cost"], 0.517, 0.001);
-  // The last exit pays for both heads on the way.
+  // The cost of the last exit includes both early heads.
   EXPECT_EQ(info["exits"][2]["macs"], 555422720 + (64 + 128) * 21 * 10);
 }
 

@@ -1,4 +1,5 @@
-# cmake -D PROGRAM=… -P lean_test.cmake: what the program loads before it does anything.
+# cmake -D PROGRAM=… -P lean_test.cmake: checks that a program does not link
+# LibTorch, which would make it start slowly.
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(COMMAND ldd ${PROGRAM} OUTPUT_VARIABLE libraries RESULT_VARIABLE status)

@@ -25,7 +25,7 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-/// A network with random weights, for the synthetic images.
+/// A model file with random weights for the classes of the synthetic images.
 class Models : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -51,7 +51,7 @@ class Models : public testing::Test {
     return hashes;
   }
 
-  /// Writes a PNG of a test image, and says where.
+  /// Writes a test image as PNG and returns the path.
   std::string png(std::int64_t index) const {
     const auto pixels = test_part.dataset.image(index);
     const auto bytes = encode_png(
@@ -162,7 +162,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_EQ(policy["replay_differs"], 0);
   const Ended narrow = offramp({"test", path, "--data", "synthetic", "--json"},
                                {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
-  ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate speaks of its own kernels alone
+  ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate holds for its own kernels only
   EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
   const Ended none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
@@ -196,7 +196,7 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
   std::string list;
   for (int i = 0; i < 199; ++i) list += png(i % 50) + "\n";
   const Ended few = offramp({"classify", path, "-"}, {.input = list});
-  EXPECT_EQ(few.err, "");  // of so few nothing is said
+  EXPECT_EQ(few.err, "");  // drift is not tested on so few images
   list += list;
   const Ended many = offramp({"classify", path, "-"}, {.input = list});
   EXPECT_EQ(many.status, 0);
@@ -325,7 +325,7 @@ TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
   Conversation talk({"classify", path, "-", "--json", "--threads", "1"});
   talk.say(one + "\n");
   EXPECT_EQ(json::parse(talk.hear())["image"], one);
-  talk.say(two + "\r\n\n" + three);  // the last of them is not at its end yet
+  talk.say(two + "\r\n\n" + three);  // the last line has no newline yet
   EXPECT_EQ(json::parse(talk.hear())["image"], two);
   talk.say("\n" + one);
   EXPECT_EQ(json::parse(talk.hear())["image"], three);

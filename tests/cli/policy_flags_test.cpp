@@ -30,7 +30,7 @@ TEST(PolicyFlags, AreRefusedByNameWhereTheyMakeNoSense) {
       [] {
         policy_choice({0.5, "confidence", true});
       },
-      ThrowsMessage<UsageError>("--no-policy: excludes --threshold"));
+      ThrowsMessage<UsageError>("--no-policy: cannot be used with --threshold"));
   EXPECT_THAT(
       [] {
         policy_choice({1.5, "confidence", false});

@@ -5,9 +5,9 @@
 
 namespace offramp::test {
 
-/// How a run of the program ended.
+/// The exit status and output of a program.
 struct Ended {
-  int status = 0;  ///< exit status; 128 + the signal's number if one ended it
+  int status = 0;  ///< exit status; 128 + the number of the signal that ended it
   std::string out, err;
 };
 
@@ -15,15 +15,15 @@ struct RunOptions {
   std::string input = {};      ///< standard input
   std::string output_to = {};  ///< not empty: standard output goes to this file instead
   bool close_output = false;   ///< standard output is a pipe that nobody reads
-  std::vector<std::string> environment = {};  ///< "NAME=value" beside the test's own
-  std::string folder = {};                    ///< not empty: runs there
-  std::string program = {};                   ///< not empty: another program than offramp
+  std::vector<std::string> environment = {};  ///< "NAME=value", added to the environment
+  std::string folder = {};                    ///< not empty: the working folder
+  std::string program = {};                   ///< not empty: the program to run instead of offramp
 };
 
-/// Runs the offramp that was built, without a shell.
+/// Runs the program offramp of this build, without a shell.
 Ended offramp(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
-/// A run of the program that is talked to while it goes on.
+/// A running program to which a test writes lines and whose output it reads line by line.
 class Conversation {
  public:
   explicit Conversation(const std::vector<std::string>& arguments);
@@ -32,9 +32,9 @@ class Conversation {
   ~Conversation();
 
   void say(const std::string& text);
-  /// The next line of its output; empty once there is none, or none comes in half a minute.
+  /// Returns the next line of the output; empty at its end, or if no line comes within 30 s.
   std::string hear();
-  /// Ends its input. @return its exit status
+  /// Closes the input and waits for the program to end. @return its exit status
   int end();
 
  private:
@@ -42,7 +42,7 @@ class Conversation {
   std::string heard_;
 };
 
-/// True if `text` is one line, with its end.
+/// True if `text` is exactly one line that ends in a newline.
 bool is_one_line(const std::string& text);
 
 }  // namespace offramp::test

@@ -36,7 +36,7 @@ std::vector<std::string> with(std::vector<std::string> words, const std::string&
   return words;
 }
 
-/// Checks that a call ends in one line on standard error that holds `part`, and nothing else.
+/// Checks that a call prints one line on standard error that contains `part`, and nothing else.
 void expect_refusal(const std::vector<std::string>& arguments, int status,
                     const std::string& part) {
   SCOPED_TRACE(testing::PrintToString(arguments));
@@ -119,7 +119,7 @@ TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
   EXPECT_EQ(ended.err, "");
 }
 
-/// A copy of the program in a folder of its own, and what lies there as its training program.
+/// A copy of offramp in its own folder, beside a script that stands in for offramp-train.
 class Training : public testing::Test {
  protected:
   Training() {

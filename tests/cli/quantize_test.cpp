@@ -22,7 +22,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
-/// A network of random weights that says it was trained on synthetic images.
+/// A model file with random weights whose provenance lists synthetic images.
 class Quantize : public testing::Test {
  protected:
   Quantize() {
@@ -75,7 +75,7 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
                 exit["accuracy"].get<double>() - exit["reference_accuracy"].get<double>(), 1e-12);
     EXPECT_LE(exit["difference_interval"][0], exit["difference"]);
   }
-  EXPECT_EQ(said["policy"]["criterion"], "margin");  // by the aim and the shape of the model's own
+  EXPECT_EQ(said["policy"]["criterion"], "margin");  // the criterion of the model's own policy
   EXPECT_EQ(said["policy"]["aim"], "--max-cost 0.5");
 
   const ModelFile deployed = load_model(out);

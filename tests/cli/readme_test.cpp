@@ -1,5 +1,5 @@
-// The commands of the README and of the walk-through are run as they stand, on few images. The
-// README's sample of code is compiled by tests/api/documents_test.cpp.
+// Runs the commands of README.md and of docs/your-own-images.md on few images.
+// tests/api/documents_test.cpp compiles the README's C++ example.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// The lines of the first code block after a heading.
+/// Returns the lines of the first code block after a heading.
 std::vector<std::string> block_after(const std::string& heading) {
   std::vector<std::string> block;
   bool found = false, inside = false;
@@ -46,7 +46,7 @@ std::vector<std::string> block_after(const std::string& heading) {
   return block;
 }
 
-/// Words of a command, without its comment.
+/// Splits a command into words and drops its comment.
 std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words;
   std::istringstream stream(line.substr(0, line.find('#')));
@@ -54,7 +54,7 @@ std::vector<std::string> words_of(const std::string& line) {
   return words;
 }
 
-/// A folder as the README's reader has it: images in `data`, the recipes in `configs`.
+/// A folder like that of a reader of the README: images in `data`, recipes in `configs`.
 class Readme : public testing::Test {
  protected:
   Readme() {
@@ -96,7 +96,7 @@ class Readme : public testing::Test {
 };
 
 TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
-  // The network that a later command puts exits on.
+  // A later command adds exits to this network.
   ASSERT_EQ(run({"train", "configs/cifar10-plain.toml", "--out", "plain"}).status, 0);
   fs::copy_file(root_ / "plain/model.safetensors", root_ / "plain.safetensors");
   int count = 0;
@@ -108,7 +108,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
     ++count;
     if (words[0] == "data" && words[1] == "fetch") continue;  // tests/data/fetch_test.cpp
     const Ended ended = run(words);
-    // A CPU without 8-bit instructions says so, and has no such file.
+    // On a CPU without 8-bit instructions quantize fails, so its file does not exist.
     if (ended.err.find("this CPU has no instructions") != ended.err.npos) continue;
     if (line.find(".int8.") != line.npos &&
         !fs::exists(root_ / "runs/cifar10/model.int8.safetensors"))
@@ -118,7 +118,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
   EXPECT_GE(count, 7);
 }
 
-/// All lines of code of a document that start with "offramp".
+/// Returns all lines in code blocks of a document that start with "offramp".
 std::vector<std::string> commands_in(const fs::path& document) {
   std::vector<std::string> commands;
   bool inside = false;

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
 
-/// A run folder with a network of random weights, for the synthetic images.
+/// A run folder with a network of random weights for the classes of the synthetic images.
 class ReportCommand : public testing::Test {
  protected:
   ReportCommand() {
@@ -71,7 +71,8 @@ TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
   EXPECT_EQ(kept.labels.size(), 2000u);
   EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
-  // Equal input, equal page; and this time nothing is computed: the file stays as it is.
+  // Equal input gives an equal page. The second time the stored logits are used, so their file is
+  // unchanged.
   const auto written = fs::last_write_time(run / "model.test-logits.safetensors");
   ASSERT_EQ(report().status, 0);
   EXPECT_EQ(read_text(page()), html);

@@ -25,7 +25,7 @@ using testing::HasSubstr;
 
 const fs::path kSource = OFFRAMP_SOURCE;
 
-/// A model of models/ and its card.
+/// A model file of models/ and its model card.
 class Shipped : public testing::TestWithParam<fs::path> {
  protected:
   fs::path path = GetParam();
@@ -77,7 +77,7 @@ TEST_P(Shipped, WasTrainedByTheRecipeOfItsCard) {
   const json details = json::parse(model.provenance.details_json);
   Recipe trained = parse_recipe(details["recipe"], path.string());
   EXPECT_EQ(trained.data.source, "data") << "no path of a machine";
-  // What decides nothing about the weights but their last bits.
+  // These keys may differ: they change the weights by rounding at most.
   for (Recipe* one : {&recipe, &trained}) {
     one->train.threads = 0;
     one->train.checkpoint_every = 0;

@@ -1,4 +1,4 @@
-// Writes a small model and two images: fixture FOLDER
+// Writes a small model and two images into a folder: fixture FOLDER
 #include <cstdio>
 
 #include "image/image.h"

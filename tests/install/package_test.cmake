@@ -16,7 +16,7 @@ function(expect_match text pattern)
   endif()
 endfunction()
 
-# Nothing of this build but what is installed.
+# Installs into an empty folder, so that only installed files can be found there.
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK}/data)
 run(ignored ${CMAKE_COMMAND} --install ${BUILD} --component library --prefix ${WORK}/prefix)
@@ -26,7 +26,7 @@ if(NOT library)
   message(FATAL_ERROR "no libofframp.so.${VERSION} was installed")
 endif()
 
-# It needs oneDNN, its thread runtime and the image codecs, and nothing else.
+# The library may depend on oneDNN, its thread runtime and the image codecs only.
 run(dynamic readelf -d ${library})
 expect_match("${dynamic}" "soname: \\[libofframp\\.so\\.[0-9]+\\.[0-9]+\\]")
 string(REGEX MATCHALL "NEEDED[^\n]*\\[[^]]+\\]" needed "${dynamic}")
@@ -38,7 +38,7 @@ foreach(line IN LISTS needed)
 endforeach()
 expect_match("${dynamic}" "libdnnl")
 
-# It shows what the headers declare, and nothing else.
+# The library may export only symbols that the public headers declare.
 run(symbols nm -D --defined-only -C ${library})
 string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
 foreach(line IN LISTS symbols)
@@ -53,7 +53,7 @@ if(count LESS 40)
   message(FATAL_ERROR "the library shows ${count} symbols only")
 endif()
 
-# find_package(offramp), from C++ and from C.
+# Uses the library through find_package(offramp), from C++ and from C.
 run(ignored ${CMAKE_COMMAND} -S ${EXAMPLES} -B ${WORK}/examples -G ${GENERATOR}
   -D CMAKE_PREFIX_PATH=${WORK}/prefix -D CMAKE_C_COMPILER=${CC} -D CMAKE_CXX_COMPILER=${CXX}
   -D CMAKE_VERBOSE_MAKEFILE=ON)

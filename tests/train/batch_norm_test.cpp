@@ -26,7 +26,7 @@ struct Outcome {
   Tensor y, dx, dresidual, dweight, dbias, running_mean, running_var;
 };
 
-// The gradient is that of sum(y * direction).
+// Returns the gradients of sum(y * direction).
 Outcome run(const Case& c, const Tensor& x0, const Tensor& r0, const Tensor& direction,
             bool fused) {
   const auto type = fused ? torch::kFloat : torch::kDouble;
@@ -61,17 +61,17 @@ TEST_P(BatchNormAct, EqualsTheThreeSeparateOperationsAndTheirGradients) {
   const Case c = GetParam();
   torch::manual_seed(7);
   const auto channels_last = at::MemoryFormat::ChannelsLast;
-  // A mean far from zero would show a variance computed by cancellation.
+  // With a mean far from zero, a variance computed with cancellation would be wrong.
   const Tensor x = (torch::randn({c.n, c.c, c.h, c.w}) + 5).contiguous(channels_last);
   const Tensor residual = torch::randn_like(x).contiguous(channels_last);
   const Tensor direction = torch::randn({c.n, c.c, c.h, c.w});
   const Tensor x_in = x.to(c.type), r_in = residual.to(c.type);
   const Outcome ours = run(c, x_in, r_in, direction, true);
-  // The arbiter computes in f64 from the same rounded inputs.
+  // The reference computes in f64 from the same rounded inputs.
   const Outcome exact = run(c, x_in.to(torch::kDouble), r_in.to(torch::kDouble), direction, false);
 
   // bf16 keeps 8 bits: each rounding is up to 2^-9 of a value, and there are up to three on a path.
-  // Signs at the relu's corner can differ, for few values.
+  // Near zero the sign of the output may differ, and with it the relu, for a few values.
   const double tolerance = c.type == torch::kFloat ? 2e-5 : 2e-2;
   EXPECT_LT(relative_difference(ours.y, exact.y), tolerance);
   EXPECT_LT(relative_difference(ours.dweight, exact.dweight), tolerance);

@@ -1,4 +1,4 @@
-// What happens in a step: schedule, loss, weight updates, batches on a device.
+// Tests of the parts of a training step: schedule, loss, weight updates, batches on a device.
 
 #include <gtest/gtest.h>
 
@@ -25,7 +25,7 @@ TEST(Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
   EXPECT_NEAR(learning_rate(recipe, 0, 10), 0.4 / 21, 1e-12);
   EXPECT_NEAR(learning_rate(recipe, 19, 10), 0.4 * 20 / 21, 1e-12);
   EXPECT_NEAR(learning_rate(recipe, 20, 10), 0.4, 1e-12);
-  EXPECT_NEAR(learning_rate(recipe, 60, 10), 0.2, 1e-12);  // half way down
+  EXPECT_NEAR(learning_rate(recipe, 60, 10), 0.2, 1e-12);  // half of the peak rate of 0.4
   EXPECT_LT(learning_rate(recipe, 99, 10), 0.001);
 }
 
@@ -60,7 +60,8 @@ TEST(Schedule, ImagesGrowToTheirFullSize) {
   EXPECT_EQ(training_size(recipe, {32, 48}, 0), (ImageSize{16, 24}));
   EXPECT_EQ(training_size(recipe, {32, 48}, 5), (ImageSize{24, 36}));
   EXPECT_EQ(training_size(recipe, {32, 48}, 10), (ImageSize{32, 48}));
-  EXPECT_EQ(training_size(recipe, {33, 33}, 9), (ImageSize{32, 32}));  // 31.35: whole fours
+  EXPECT_EQ(training_size(recipe, {33, 33}, 9),
+            (ImageSize{32, 32}));  // 31.35, rounded to a multiple of 4
   recipe.first_scale = 1;
   EXPECT_EQ(training_size(recipe, {33, 47}, 0), (ImageSize{33, 47}));
 }
@@ -96,7 +97,7 @@ TEST(Loss, LeavesOutExitsThatWereNotRun) {
   EXPECT_NEAR(loss, 0.7 * std::log(2.0), 1e-6);
 }
 
-// Our one-pass loops against LibTorch's optimisers over several steps on the same gradients.
+// Compares WeightUpdater with LibTorch's optimisers over several steps with the same gradients.
 void compare_with_torch(const TrainRecipe& recipe, torch::optim::Optimizer& theirs,
                         std::vector<Tensor> params, TorchNetwork& network) {
   WeightUpdater updater(network, recipe);
@@ -250,7 +251,7 @@ TEST(Batches, TheDeviceMakesWhatTheLoaderMakes) {
     auto loader = make_loader_batches(data, indices, options, 2);
     auto device = make_device_batches(data, indices, options, 2, torch::kCPU);
     ASSERT_EQ(loader->steps_per_epoch(), device->steps_per_epoch());
-    for (int step = 0; step < 6; ++step) {  // into the second epoch
+    for (int step = 0; step < 6; ++step) {  // ends in the second epoch
       const TensorBatch a = loader->next(), b = device->next();
       EXPECT_TRUE(torch::equal(a.labels, b.labels));
       EXPECT_LT((a.images - b.images).abs().max().item<double>(), 2e-5)

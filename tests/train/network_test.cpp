@@ -23,7 +23,7 @@ ModelFile model_of(const Graph& graph, std::uint64_t seed) {
   return model;
 }
 
-// max |a - b| / max |b|, as the project measures logits.
+// Returns max |a - b| / max |b|.
 template <typename A, typename B>
 double relative_error(const A& a, const B& b) {
   double difference = 0, largest = 0;
@@ -85,7 +85,7 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
     const int n = 7, exits = predictor->num_exits(), classes = predictor->num_classes();
     const auto images = random_images(graph, n, 8);
     const auto all = predictor->predict_all(images);
-    // Image i leaves at exit i mod K.
+    // Image i stops at exit i mod K.
     const Stopped stopped =
         predictor->predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
           return image % exits <= output.exit_index;
@@ -147,7 +147,7 @@ TEST(Network, InitialisesConvolutionsAfterHe) {
   spec.options.width = 32;
   const TorchNetwork network(build_network(spec), torch::kCPU, 5);
   const torch::Tensor weight =
-      network.tensors().at("layer1.0.conv1.weight");  // 32 × 3 × 3 outputs a place
+      network.tensors().at("layer1.0.conv1.weight");  // fan out: 32 × 3 × 3
   EXPECT_NEAR(weight.std().item<double>(), std::sqrt(2.0 / 288), 2e-3);
   EXPECT_NEAR(weight.mean().item<double>(), 0, 3e-3);
   EXPECT_EQ(network.tensors().at("bn1.weight").min().item<double>(), 1);

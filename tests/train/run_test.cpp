@@ -80,7 +80,8 @@ TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
   Recipe recipe = small_recipe();
   recipe.train.first_scale = 0.5;  // the first epoch on smaller images
   ASSERT_EQ(start(recipe, run("whole")), TrainOutcome::finished);
-  // 528 training images, 8 steps an epoch: stopped inside both epochs and at their border.
+  // 528 training images are 8 steps per epoch. The run is stopped inside both epochs and between
+  // them.
   ASSERT_EQ(start(recipe, run("parts"), false, 3), TrainOutcome::interrupted);
   ASSERT_EQ(start(recipe, run("parts"), true, 5), TrainOutcome::interrupted);
   ASSERT_EQ(start(recipe, run("parts"), true, 6), TrainOutcome::interrupted);
@@ -123,7 +124,7 @@ TEST_F(Training, NormalisesAsTheRecipeSays) {
     EXPECT_THAT(p.std, testing::ElementsAre(0.1f, 0.2f, 0.3f));
   };
   expect_given(load_model(run("first") / "last.safetensors").preprocessing);
-  // A model file brings its own, unless the recipe says otherwise.
+  // The preprocessing comes from the model file, unless the recipe sets it.
   Recipe second = small_recipe();
   second.train.from = (run("first") / "last.safetensors").string();
   start(second, run("second"), false, 1);
@@ -158,7 +159,7 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   Recipe frozen = small_recipe();
   frozen.train.mode = Mode::frozen;
   frozen.train.ema = 0;
-  frozen.train.lr = 0.01;  // the features are as the backbone left them: large
+  frozen.train.lr = 0.01;  // the features of the frozen backbone are large
   frozen.train.epochs = 4;
   frozen.train.from = (run("plain") / "last.safetensors").string();
   start(frozen, run("frozen"));
@@ -204,7 +205,7 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
     EXPECT_THAT(e.what(), HasSubstr("was trained on images of this run's tune or certify part"));
   }
   second.data.split_seed = first.data.split_seed;
-  // An image that is in neither part of this run's data.
+  // This hash belongs to no image of the run.
   ModelFile model = load_model(run("first") / "last.safetensors");
   model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
   model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
@@ -221,14 +222,14 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   EXPECT_EQ(start(second, run("second"), true, 1), TrainOutcome::interrupted);
   check();
 
-  // Drawn meanwhile, for what the run had by then.
+  // A certificate may be made while the run is interrupted; the resumed run keeps its count.
   ModelFile kept = load_model(run("second") / "last.safetensors");
   kept.certificates = 3;
   save_model(run("second") / "last.safetensors", kept);
   start(second, run("second"), true, 1);
   EXPECT_EQ(load_model(run("second") / "checkpoint.safetensors").certificates, 3);
 
-  // From some of the same images; from others.
+  // A starting model that shares some certify images with this run, then one that shares none.
   model.provenance.data.certify.resize(2);
   save_model(run("first") / "last.safetensors", model);
   start(second, run("some"), false, 1);
@@ -239,8 +240,8 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   EXPECT_EQ(load_model(run("third") / "checkpoint.safetensors").certificates, 0);
 }
 
-// What `offramp calibrate` does to a run's model while the run goes on. The second epoch of a mixed
-// training is its first candidate, and so its best for certain.
+// Changes the model of a run as `offramp calibrate` does, while the run is not finished. In a mixed
+// training the second epoch is the first that can become the best, so it always does.
 TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMeanwhile) {
   const RunFolder folder(run("a"));
   ChosenPolicy chosen;
@@ -302,7 +303,7 @@ TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
   recipe.train.ema = 0;
   start(recipe, run("a"), false, 8);  // the first epoch
   const Tensors middle = load_model(run("a") / "last.safetensors").weights;
-  // Its early exits have learned nothing: not a model to keep.
+  // Its early exits are not trained yet, so no model is saved.
   EXPECT_FALSE(std::filesystem::exists(run("a") / "model.safetensors"));
   Recipe untrained = recipe;
   start(untrained, run("b"), false, 1);
@@ -331,7 +332,7 @@ TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
 
 TEST_F(Training, RefusesImagesTooSmallForTheNetworkBeforeItBegins) {
   Recipe recipe = small_recipe();
-  recipe.network.backbone = "vgg11";  // halves its input five times
+  recipe.network.backbone = "vgg11";  // halves its input five times, so small images become empty
   recipe.train.first_scale = 0.5;
   try {
     start(recipe, run("a"));

@@ -1,4 +1,4 @@
-// The two readers of a network that execute it fast: LibTorch, which trains it, and the runtime.
+// Compares the logits of the same network in LibTorch, which trains it, and in the runtime.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ TEST(RuntimeParity, LibTorchAndTheRuntimeGiveTheSameLogits) {
       error = std::max(error, std::abs(ours[i] - theirs[i]));
     }
     EXPECT_GT(largest, 0) << graph.name;
-    // Each is within 8e-5 of the reference (network_test has the derivation).
+    // Each differs from the reference by at most 8e-5; network_test.cpp derives this bound.
     EXPECT_LE(error, 1.6e-4f * largest) << graph.name;
   }
 }

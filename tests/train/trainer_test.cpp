@@ -10,7 +10,7 @@
 namespace offramp::train {
 namespace {
 
-/// Steps of a small network on synthetic images.
+/// Trains a small network on synthetic images.
 class Steps : public testing::Test {
  protected:
   Steps() {
@@ -22,7 +22,7 @@ class Steps : public testing::Test {
     recipe.train.precision = PrecisionChoice::f32;
   }
 
-  /// The trained weights after some steps.
+  /// Returns the trained weights after `steps` steps.
   Tensors weights_after(int steps, GradientExchange* exchange) {
     const Graph graph = graph_for(recipe, 32, 32, 4);
     TorchNetwork network(graph, torch::kCPU, 7);
