@@ -109,7 +109,7 @@ std::string explanation(const Subject& subject) {
   if (std::ranges::any_of(temperatures, [](float t) { return t != 1.0f; }))
     text += " at the policy’s temperature";
   text += ".";
-  if (subject.stops()) text += " The exit at which the policy stops the image has a filled number.";
+  if (subject.stops()) text += " The exit at which the image leaves has a filled number.";
   return paragraph(text);
 }
 
