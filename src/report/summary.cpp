@@ -26,7 +26,7 @@ std::string result_sentence(const Subject& subject) {
          "; every image runs to the last exit, because the model has no policy to stop earlier.";
 }
 
-/// A sentence on the difference to the plain network; empty if it is not among the controls.
+/// A sentence on the difference to the plain network; empty if it is not among the baselines.
 std::string against_plain(const Subject& subject) {
   const auto& controls = subject.input.controls;
   const auto plain = std::ranges::find(controls, ReportControl::Kind::plain, &ReportControl::kind);

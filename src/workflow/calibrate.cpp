@@ -241,7 +241,7 @@ class Calibrator {
                                        result.kernels);
     }
     if (!result.met) {
-      // The last exit alone answers, because the ensemble may be less accurate.
+      // The policy uses the last exit alone, because an ensemble may be less accurate.
       result.chosen.policy.ensemble = Ensemble::off;
       result.chosen.policy.ensemble_weights.clear();
     }
@@ -276,7 +276,7 @@ class Calibrator {
     try {
       return prepare_certification(policy, *harm_aim_,
                                    static_cast<std::int64_t>(certify_.indices.size()), attempt);
-    } catch (const Error&) {  // epsilon and delta were checked
+    } catch (const Error&) {  // other values were checked before, so delta is used up
       throw Error(
           "{}: {} certificates were drawn from its certify images, which uses up delta {}; no more "
           "can be drawn",
@@ -413,7 +413,7 @@ class Calibrator {
     Certificate certificate;
     certificate.missing = certify_.missing;
     certificate.result = prepare(best.fitted, model_.certificates + 1);
-    // Too few images are known before any is evaluated, so the attempt is not counted.
+    // If there are too few images, this is known before any is evaluated: no attempt is counted.
     if (!certificate.result.has_enough_images()) return certificate;
     count_certificate();
     certificate.drawn = true;

@@ -72,7 +72,7 @@ struct Evaluation {
   /// [K] matrices [classes, classes], with a row for each label; empty if not requested
   std::vector<std::vector<std::int64_t>> confusion;
   std::optional<PolicyEvaluation> policy;
-  /// Differences are those of the policy minus the control; without a policy, those of the last
+  /// Differences are those of the policy minus the baseline; without a policy, those of the last
   /// exit.
   std::vector<ReportControl> controls;
   std::optional<Sweep> sweep;
