@@ -16,7 +16,7 @@ namespace {
 constexpr int kMostClasses = 30, kMostPairs = 20;
 constexpr int kClassesWithNumbers = 12;  // cells are large enough for a count
 
-/// Counts with rows the label and columns the answer, some classes of it.
+/// A confusion matrix, with a row for each label and a column for each answer.
 struct Matrix {
   std::string name;
   std::vector<std::int64_t> counts;  ///< [classes, classes]
@@ -48,7 +48,8 @@ std::vector<Matrix> matrices_of(const Subject& subject) {
   return matrices;
 }
 
-/// The classes with most errors, as label or as answer, in their order; all if they are few.
+/// The classes to draw, in increasing order: all classes, or those with most errors as label or as
+/// answer if there are more than kMostClasses.
 std::vector<std::size_t> shown_classes(const Matrix& matrix) {
   std::vector<std::size_t> classes(matrix.classes);
   std::iota(classes.begin(), classes.end(), std::size_t{0});
@@ -113,17 +114,17 @@ class Heatmap {
     if (n == 0) return;
     const double share = static_cast<double>(n) / static_cast<double>(all);
     const bool right = row == column;
-    // Errors are rare: their square root tells 1 % from 5 %.
+    // Errors are rare. With the square root, shares of 1 % and 5 % can be told apart.
     const double strength = right ? 0.12 + 0.88 * share * share : std::sqrt(share);
     const std::string tint = fmt::format(R"(class="{}" fill-opacity="{:.2f}")",
                                          right ? "good" : "bad", std::clamp(strength, 0.06, 1.0));
     const double x = left_ + cell_ * static_cast<double>(column);
     const double y = top_ + cell_ * static_cast<double>(row);
     const std::vector<std::string> note = {
-        fmt::format("{} named {}", subject_.class_name(static_cast<int>(label), 18),
+        fmt::format("{} classified as {}", subject_.class_name(static_cast<int>(label), 18),
                     subject_.class_name(static_cast<int>(answer), 18)),
         fmt::format("{} of {}, {}", count(n), count(all, "image"), percent(share, 1))};
-    if (!numbers_) {  // hundreds of cells: the lightest kind of note
+    if (!numbers_) {  // a plain <title> keeps the page small, because there are hundreds of cells
       svg_.add(square(x, y, tint, "<title>" + escape(note[0] + ": " + note[1]) + "</title>"));
       return;
     }
@@ -161,15 +162,17 @@ Table whole_table(const Subject& subject, const Matrix& matrix) {
   return table;
 }
 
-/// The pairs of classes confused most often, the whole table being too large.
+/// The pairs of classes that are confused most often. Used if the complete table is too large.
 Table pairs_table(const Subject& subject, const Matrix& matrix) {
-  std::vector<std::pair<std::int64_t, std::size_t>> cells;  // minus the count, so ties go by place
+  // Each cell with its negative count: sorted, the largest count is first, and equal counts are in
+  // the order of the matrix.
+  std::vector<std::pair<std::int64_t, std::size_t>> cells;
   for (std::size_t i = 0; i < matrix.counts.size(); ++i)
     if (matrix.counts[i] > 0 && i / matrix.classes != i % matrix.classes)
       cells.emplace_back(-matrix.counts[i], i);
   std::ranges::sort(cells);
   cells.resize(std::min<std::size_t>(cells.size(), kMostPairs));
-  Table table(matrix.name + ": confused most often", {"true", "answer", "images", "of the class"},
+  Table table(matrix.name + ": confused most often", {"true", "answer", "images", "share of class"},
               2);
   for (const auto& [minus, i] : cells) {
     const std::size_t label = i / matrix.classes;
@@ -187,12 +190,12 @@ std::string confusion_section(const Subject& subject) {
   const std::vector<Matrix> matrices = matrices_of(subject);
   const bool many = subject.input.test.classes > kMostClasses;
   std::string out = paragraph(
-      "Rows are true classes, columns answers, numbers images. Blue: named rightly; orange: "
-      "mistaken for another, the stronger the more often.");
+      "Rows are true classes, columns are answers, numbers are counts of images. Blue: classified "
+      "correctly. Orange: classified as another class. A stronger colour means more images.");
   if (many)
     out += paragraph(
-        fmt::format("Shown are the {} of {} classes most often confused, and the {} pairs confused "
-                    "most; the complete table is left out.",
+        fmt::format("Shown are the {} of {} classes that are confused most often, and the {} pairs "
+                    "that are confused most often; the complete table is left out.",
                     kMostClasses, count(subject.input.test.classes), kMostPairs),
         "soft");
   out += "<div class=\"panels large\">\n";
@@ -201,7 +204,7 @@ std::string confusion_section(const Subject& subject) {
     out += fmt::format("<div><h3>{}</h3>\n{}</div>\n", escape(matrix.name),
                        figure(Heatmap(subject, matrix, classes).str(),
                               many ? pairs_table(subject, matrix) : whole_table(subject, matrix)));
-  return section("confusion", "Which classes are taken for which", out + "</div>\n");
+  return section("confusion", "Confusions between classes", out + "</div>\n");
 }
 
 }  // namespace offramp::report

@@ -24,7 +24,9 @@ std::string rect(std::string_view css, double x, double y, double width, double 
                      px(y), px(width), px(height));
 }
 
-/// Bars of accuracy with the gap to the diagonal, and below them how many images each bin holds.
+/// A reliability diagram: a bar of accuracy for each bin, with the gap to the mean confidence, and
+/// below it the share of the images in the bin.
+/// @param scaled  bins at the policy's temperature, drawn as points; null: none
 std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
                     const std::string& name) {
   const Frame frame{{0, 1, kLeft, kLeft + kSide}, {0, 1, kTop + kSide, kTop}};
@@ -51,7 +53,7 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
                            100.0 * static_cast<double>(b + 1) / 15),
                fmt::format("{}, {}", count(bin.images, "image"), percent(share, 1)),
                fmt::format("mean confidence {}", percent(bin.confidence, 1)),
-               fmt::format("named rightly {}", percent(bin.accuracy, 1))},
+               fmt::format("accuracy {}", percent(bin.accuracy, 1))},
               true});
   }
   svg.add(fmt::format(R"(<path class="rule" d="M{} {}L{} {}"/>)", px(frame.x(0)), px(frame.y(0)),
@@ -73,7 +75,7 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
 std::string numbers(const Subject& subject, int exit_index, const Reliability* scaled) {
   const auto k = static_cast<std::size_t>(exit_index);
   const ExitMetrics& exit = subject.input.metrics.exits[k];
-  std::string text = fmt::format("{} named rightly ({}); ECE {}", percent(exit.accuracy, 2),
+  std::string text = fmt::format("Accuracy {} ({}); ECE {}", percent(exit.accuracy, 2),
                                  percent(exit.accuracy_interval, 1), fixed(exit.ece, 4));
   if (scaled)
     text += fmt::format(", {} at the policy’s temperature {}", fixed(scaled->error(), 4),
@@ -83,7 +85,7 @@ std::string numbers(const Subject& subject, int exit_index, const Reliability* s
 
 Table bins_table(const std::vector<Bins>& exits) {
   Table table("Reliability by exit",
-              {"exit", "confidence", "images", "mean confidence", "named rightly"}, 2);
+              {"exit", "confidence", "images", "mean confidence", "accuracy"}, 2);
   for (std::size_t k = 0; k < exits.size(); ++k)
     for (std::size_t b = 0; b < exits[k].size(); ++b) {
       const ReliabilityBin& bin = exits[k][b];
@@ -100,7 +102,7 @@ std::string metrics_table(const Subject& subject) {
   const ReportInput& input = subject.input;
   Table table("Every exit on all test images",
               {"", "relative cost", "accuracy", "95 % interval", "ECE", "NLL, nats",
-               "right above 0.9", "above 0.99", "above 0.999"});
+               "correct, confidence > 0.9", "> 0.99", "> 0.999"});
   for (std::size_t k = 0; k < input.metrics.exits.size(); ++k) {
     const ExitMetrics& exit = input.metrics.exits[k];
     std::vector<std::string> cells = {fmt::format("exit {}, after {}", k + 1, input.places[k]),
@@ -143,25 +145,25 @@ std::string exits_section(const Subject& subject) {
                                   subject.readings.images(), Subject::exit_name(k)));
   }
   std::string out = paragraph(
-      "How often each exit is right, and whether it knows: of the images it is 80 % confident of, "
-      "80 % should be named rightly.");
+      "The accuracy of each exit, and whether its confidence can be trusted: of the images with a "
+      "confidence of 80 %, 80 % should be classified correctly.");
   out += terms({{"ECE",
                  "expected calibration error: the mean gap between confidence and accuracy, "
                  "over 15 bins of confidence; 0 is perfect"},
                 {"temperature",
-                 "what logits are divided by before they become probabilities, "
-                 "fitted on other images so that confidence is honest"}});
+                 "the number by which logits are divided before they become probabilities, "
+                 "fitted on other images so that confidence agrees with accuracy"}});
   out += metrics_table(subject);
   std::vector<LegendItem> items = {
-      {box_swatch("good half"), "named rightly, % of the bin (no temperature)"},
-      {line_swatch("rule"), "confidence as it should be"},
-      {box_swatch("gap"), "gap"},
+      {box_swatch("good half"), "accuracy in the bin, % (no temperature)"},
+      {line_swatch("rule"), "accuracy equal to confidence"},
+      {box_swatch("gap"), "gap between accuracy and mean confidence"},
       {box_swatch("still half"), "share of the images"}};
   if (any_scaled)
     items.push_back(
         {marker_swatch(marker(Marker::circle, 13, 7, 4, "k")), "at the policy’s temperature"});
   out += figure(legend(items) + "<div class=\"panels\">" + panels + "</div>\n", bins_table(bins));
-  return section("exits", "How good each exit is, and how honest", out);
+  return section("exits", "Accuracy and calibration of each exit", out);
 }
 
 }  // namespace offramp::report

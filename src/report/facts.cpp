@@ -36,7 +36,7 @@ std::string facts_section(const Subject& subject) {
     facts.emplace_back("policy", policy_text(subject));
     facts.emplace_back("temperatures", temperatures_text(subject) + " (exit 1 first)");
     facts.emplace_back("aim", input.policy.aim);
-    facts.emplace_back("measured", input.policy.executed ? "executed: the network stopped"
+    facts.emplace_back("measured", input.policy.executed ? "executed: images really stopped"
                                                          : "replayed from saved logits");
   }
   facts.insert(facts.end(), input.facts.begin(), input.facts.end());

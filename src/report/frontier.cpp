@@ -12,7 +12,7 @@
 namespace offramp::report {
 namespace {
 
-constexpr std::size_t kPointsOfCurve = 25;  // shown, and in the table
+constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
 
 FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
   using Kind = ReportControl::Kind;
@@ -47,11 +47,10 @@ FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
       point.badge = std::string(1, static_cast<char>('A' + letters++ % 26));
       break;
   }
-  point.note = {point.name, percent(point.accuracy, 2) + " named rightly",
-                "relative cost " + fixed(point.cost, 3),
-                (stops ? "policy − this: " : "last exit − this: ") +
-                    points(measured.difference, 2) + " points (" +
-                    points(measured.difference_interval, 2) + ")"};
+  point.note = {
+      point.name, "accuracy " + percent(point.accuracy, 2), "relative cost " + fixed(point.cost, 3),
+      (stops ? "policy − this: " : "last exit − this: ") + points(measured.difference, 2) +
+          " points (" + points(measured.difference_interval, 2) + ")"};
   return point;
 }
 
@@ -67,9 +66,9 @@ FrontierPoint chosen_point(const Subject& subject) {
                       stops ? "chosen policy" : "this network",
                       "",
                       "pick"};
-  point.note = {point.name, percent(point.accuracy, 2) + " named rightly",
+  point.note = {point.name, "accuracy " + percent(point.accuracy, 2),
                 "relative cost " + fixed(point.cost, 3),
-                "95 %: " + percent(policy.metrics.accuracy_interval, 2)};
+                "95 % interval: " + percent(policy.metrics.accuracy_interval, 2)};
   return point;
 }
 
@@ -77,13 +76,13 @@ std::vector<FrontierPoint> points_of(const Subject& subject) {
   std::vector<FrontierPoint> points;
   int letters = 0, exits = 0;
   for (const ReportControl& control : subject.input.controls) {
-    // Without a policy every random draw is the last exit.
+    // Without a policy, all images stop at the last exit, and so do all random draws.
     if (control.kind == ReportControl::Kind::random && !subject.stops()) continue;
     points.push_back(point_of(control, subject.stops(), letters));
     if (control.kind == ReportControl::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
   }
-  // The plain network is as dear as the last exit and often as good: its mark is the larger, hollow
-  // one, and lies below.
+  // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
+  // hollow, and is drawn first, so that both marks can be seen.
   std::ranges::stable_partition(
       points, [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
   points.push_back(chosen_point(subject));
@@ -105,11 +104,11 @@ FrontierCurve curve_of(const Curve& curve, int colour) {
   for (const SweepPoint& point : curve.points)
     line.points.emplace_back(point.relative_cost, point.accuracy);
   for (const SweepPoint& point : thinned(curve.points))
-    line.notes.push_back({point.relative_cost,
-                          point.accuracy,
-                          {line.name + " ≥ " + fixed(point.threshold, 4),
-                           percent(point.accuracy, 2) + " named rightly",
-                           "relative cost " + fixed(point.relative_cost, 3), "replayed"}});
+    line.notes.push_back(
+        {point.relative_cost,
+         point.accuracy,
+         {line.name + " ≥ " + fixed(point.threshold, 4), "accuracy " + percent(point.accuracy, 2),
+          "relative cost " + fixed(point.relative_cost, 3), "replayed"}});
   return line;
 }
 
@@ -153,8 +152,8 @@ std::string frontier_section(const Subject& subject) {
   if (!alone)
     out += paragraph("Up is better, left is cheaper. A bar through a mark is its 95 % interval.");
   out += terms({{"relative cost",
-                 "multiply-accumulates of an image’s way through the network, the heads it was "
-                 "asked at included, over those of the plain network"}});
+                 "multiply-accumulates that an image needs, including those of all heads that are "
+                 "evaluated on the way, divided by those of the plain network"}});
   const std::string chart =
       at_both_widths([&](double width) { return frontier_chart(points, curves, width); }) +
       frontier_legend(points, curves);
@@ -162,8 +161,9 @@ std::string frontier_section(const Subject& subject) {
                : figure(chart, points_table(subject)) + curves_table(subject);
   if (!curves.empty())
     out += paragraph(
-        "Each curve is one criterion for stopping, its threshold moved from bold to shy: chosen on "
-        "tune images, replayed on the test images from saved logits.",
+        "Each curve is one criterion for stopping, with one threshold for all early exits that "
+        "changes along the curve. Thresholds were chosen on tune images and are replayed on the "
+        "test images from saved logits.",
         "soft");
   else if (!subject.input.no_curves.empty())
     out += paragraph("No sweep curves: " + subject.input.no_curves, "soft");

@@ -20,7 +20,7 @@ struct Range {
     low = std::min(low, value);
     high = std::max(high, value);
   }
-  /// Never empty, and not so narrow that noise fills the chart.
+  /// Makes the range at least `least` wide, so that differences by chance do not fill the chart.
   void widen(double least) {
     if (!(low <= high)) low = high = 0;
     const double missing = (least - (high - low)) / 2;
@@ -60,8 +60,9 @@ struct Box {
   }
 };
 
-/// Puts labels beside their marks where they cover neither a mark nor another label, and as little
-/// of the curves as can be. One that finds no place is left to the legend.
+/// Places labels beside their marks. A label covers no mark and no other label, and as few points
+/// of the curves as possible. A label without such a place is left out; the legend still names the
+/// mark.
 class Labels {
  public:
   Labels(const Frame& frame, const std::vector<FrontierPoint>& points,
@@ -121,7 +122,7 @@ void draw_curve(Svg& svg, const Frame& frame, const FrontierCurve& curve) {
   for (std::size_t i = 0; i < curve.notes.size(); ++i) {
     const auto& note = curve.notes[i];
     const double x = frame.x(note.cost), y = frame.y(note.accuracy);
-    // A stop of the tab key at every point would be in the way of who wants to go on.
+    // The tab key stops at every sixth point only, because stopping at each would take too long.
     svg.spot({marker(Marker::circle, x, y, 5, "at"), x, y, note.lines, i % 6 == 0});
   }
 }
@@ -156,7 +157,7 @@ std::string frontier_chart(const std::vector<FrontierPoint>& points,
   Axis x = axis(costs.low, costs.high, wide ? 8 : 4, false);
   Axis y = axis(accuracies.low, accuracies.high, wide ? 8 : 6, true);
   x.name = wide ? "relative cost, mean over the images (1 = the plain network)" : "relative cost";
-  y.name = "test images named rightly";
+  y.name = "test images classified correctly";
   const Frame frame{{x.ticks.front(), x.ticks.back(), 56, width - 14},
                     {y.ticks.front(), y.ticks.back(), height - 44, 30}};
 

@@ -11,17 +11,17 @@
 namespace offramp::report {
 namespace {
 
-constexpr int kImages = 24;              // of a gallery
-constexpr int kLongestSide = 96;         // pixels
-constexpr double kPixelBudget = 0.65e6;  // of all images; 4 bytes each at worst, as base64
-constexpr int kCrispBelow = 64;          // enlarged smaller images keep their pixels' edges
+constexpr int kImages = 24;              // images of a gallery
+constexpr int kLongestSide = 96;         // in pixels
+constexpr double kPixelBudget = 0.65e6;  // of all images; a pixel takes up to 4 bytes as base64
+constexpr int kCrispBelow = 64;          // smaller images are enlarged without smoothing
 
 struct Gallery {
   std::string name;
   std::vector<std::int64_t> images;
 };
 
-/// A longest side at which all images together stay within the budget.
+/// The longest side, in pixels, at which all images together stay within the budget.
 int longest_side(std::size_t images) {
   const double fits =
       std::sqrt(kPixelBudget / static_cast<double>(std::max<std::size_t>(1, images)));
@@ -38,7 +38,8 @@ Image reduced(Image image, int longest) {
   return resize(image, scaled(image.width), scaled(image.height), Fit::squeeze);
 }
 
-/// One rule per image: every card that shows it shares its bytes.
+/// One CSS rule per image, so that cards which show the same image share its bytes.
+/// @param crisp  receives for each image whether it is shown without smoothing
 std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
                   std::map<std::int64_t, bool>& crisp) {
   for (const Gallery& gallery : galleries)
@@ -59,7 +60,7 @@ std::string answer_row(const Subject& subject, int exit_index, std::int64_t imag
   const bool right = subject.readings.right(exit_index, image);
   const bool left = subject.stops() &&
                     subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
-  // A confidence that is not quite 1 is not shown as 100.
+  // A confidence below 0.9995 is not rounded up to 100.
   const int confidence =
       static_cast<int>(std::min(std::floor(100 * reading.confidence + 0.5),
                                 reading.doubt > 0 && reading.confidence < 0.9995 ? 99.0 : 100.0));
@@ -90,7 +91,7 @@ std::string grid(const Subject& subject, const Gallery& gallery,
   return out + "</ul>\n";
 }
 
-/// One group per exit; those between the first and the last are folded.
+/// One group of images per exit. The groups between the first and the last exit are folded.
 std::string by_exit(const Subject& subject, std::span<const Gallery> galleries,
                     const std::map<std::int64_t, bool>& crisp) {
   std::string out;
@@ -102,14 +103,13 @@ std::string by_exit(const Subject& subject, std::span<const Gallery> galleries,
 
 std::string explanation(const Subject& subject) {
   std::string text =
-      "Under each image its true class, then what each exit says of it, right (✓) or wrong (✗), "
+      "Under each image are its true class and the answer of each exit, correct (✓) or wrong (✗), "
       "with its confidence in per cent";
   const auto& temperatures = subject.input.policy.policy.temperatures;
   if (std::ranges::any_of(temperatures, [](float t) { return t != 1.0f; }))
     text += " at the policy’s temperature";
   text += ".";
-  if (subject.stops())
-    text += " The exit at which the policy lets the image go has a filled number.";
+  if (subject.stops()) text += " The exit at which the image leaves has a filled number.";
   return paragraph(text);
 }
 
@@ -117,25 +117,28 @@ std::string explanation(const Subject& subject) {
 
 std::string gallery_section(const Subject& subject, std::string& style) {
   const auto exits = static_cast<std::size_t>(subject.exits());
-  std::vector<Gallery> galleries;  // right at each exit, wrong at each exit, overthought
+  std::vector<Gallery> galleries;  // correct at each exit, wrong at each exit, overthought
   for (const bool right : {true, false})
     for (int k = 0; k < subject.exits(); ++k)
-      galleries.push_back({fmt::format("{}, named {} with most confidence", Subject::exit_name(k),
-                                       right ? "rightly" : "wrongly"),
+      galleries.push_back({fmt::format("{}, classified {} with the highest confidence",
+                                       Subject::exit_name(k), right ? "correctly" : "wrongly"),
                            most_confident(subject.readings, k, right, kImages)});
   galleries.push_back(
-      {"right at an earlier exit, wrong at the last", overthought(subject.readings, kImages)});
+      {"correct at an earlier exit, wrong at the last", overthought(subject.readings, kImages)});
   std::map<std::int64_t, bool> crisp;
   style += rules(subject, galleries, crisp);
 
   const std::span<const Gallery> all = galleries;
   std::string out = explanation(subject);
-  out += "<h3>Named rightly with most confidence</h3>\n" +
+  out += "<h3>Classified correctly with the highest confidence</h3>\n" +
          by_exit(subject, all.subspan(0, exits), crisp);
-  out += "<h3>Confidently wrong</h3>\n" + by_exit(subject, all.subspan(exits, exits), crisp);
+  out += "<h3>Classified wrongly with the highest confidence</h3>\n" +
+         by_exit(subject, all.subspan(exits, exits), crisp);
   if (exits > 1)
-    out += "<h3>Right at an earlier exit, wrong at the last</h3>\n" +
-           paragraph("Going on destroyed these answers; the surest earlier ones come first.") +
+    out += "<h3>Correct at an earlier exit, wrong at the last</h3>\n" +
+           paragraph(
+               "These answers became wrong on the way to the last exit. Images with the "
+               "highest confidence at the earlier exit come first.") +
            grid(subject, galleries.back(), crisp);
   return section("gallery", "Images", out);
 }

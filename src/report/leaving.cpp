@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMostClasses = 30;
 
-/// One bar of the chart.
+/// One bar of the chart: a class, or all classes together.
 struct Bar {
   std::string name;
   ClassLeaving leaving;
@@ -36,7 +36,7 @@ double rate(std::int64_t part, std::int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// "31.2 %", or "–" of none.
+/// A rate such as "31.20 %"; "–" if `whole` is 0.
 std::string rate_text(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? "–" : percent(rate(part, whole), 2);
 }
@@ -61,7 +61,7 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) 
          top,
          {fmt::format("{}: {} leave at exit {}", shorten(bar.name, 20), percent(share, 1), k + 1),
           fmt::format("{} of {}", count(leaving.left[k]), count(leaving.images, "image")),
-          fmt::format("{} of those named rightly",
+          fmt::format("{} of those classified correctly",
                       percent(rate(leaving.right[k], leaving.left[k]), 1))},
          true});
     x += wide;
@@ -74,7 +74,7 @@ std::string chart(const std::vector<Bar>& bars, double width) {
   for (const Bar& bar : bars) names = std::max(names, text_width(shorten(bar.name, most)) + 12);
   constexpr double kRow = 27, kHeight = 22, kGap = 10;
   Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
-          "Share of each class’s images by the exit they leave at");
+          "Share of each class’s images that leave at each exit");
   for (std::size_t i = 0; i < bars.size(); ++i) {
     const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
     svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
@@ -84,7 +84,8 @@ std::string chart(const std::vector<Bar>& bars, double width) {
   return svg.str();
 }
 
-/// The classes that leave last first; those without images are left out.
+/// A bar for all classes together, then one for each class that has images. Classes whose images
+/// leave late come first.
 std::vector<Bar> bars_of(const Subject& subject, const std::vector<ClassLeaving>& classes) {
   std::vector<ClassLeaving> sorted = classes;
   std::erase_if(sorted, [](const ClassLeaving& of) { return of.images == 0; });
@@ -99,7 +100,7 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
   std::vector<std::string> heads = {"class", "images"};
   for (int k = 0; k < subject.exits(); ++k) {
     heads.push_back(fmt::format("leave at exit {}", k + 1));
-    heads.push_back("named rightly there");
+    heads.push_back("accuracy there");
   }
   Table table("Where images leave", heads);
   for (const Bar& bar : bars) {
@@ -114,7 +115,8 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
   return table;
 }
 
-/// Each exit's share, and how well its images would have fared at the last exit.
+/// A row for each exit: the share of the images that leave there, their accuracy, and the accuracy
+/// of the last exit on the same images.
 std::string exit_table(const Subject& subject, const ClassLeaving& all) {
   const auto exits = static_cast<std::size_t>(subject.exits());
   std::vector<std::int64_t> last_right(exits);
@@ -123,8 +125,8 @@ std::string exit_table(const Subject& subject, const ClassLeaving& all) {
         subject.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
         subject.readings.right(subject.last(), i);
   Table table("Images by the exit they leave at",
-              {"exit", "images", "share", "relative cost of each", "named rightly there",
-               "by the last exit alone"});
+              {"exit", "images", "share", "relative cost of each", "accuracy there",
+               "accuracy of the last exit on them"});
   for (std::size_t k = 0; k < exits; ++k)
     table.row({fmt::format("exit {}, after {}", k + 1, subject.input.places[k]), count(all.left[k]),
                rate_text(all.left[k], all.images), fixed(subject.input.costs[k], 3),
@@ -137,18 +139,18 @@ std::string exit_table(const Subject& subject, const ClassLeaving& all) {
 std::string leaving_section(const Subject& subject) {
   constexpr const char* kHeading = "Where images leave";
   if (subject.exits() == 1)
-    return section("leaving", kHeading, paragraph("The network has one exit: all leave there."));
+    return section("leaving", kHeading,
+                   paragraph("The network has one exit, and all images leave there."));
   if (!subject.stops())
     return section("leaving", kHeading,
-                   paragraph("All at the last exit: the model has no policy. “offramp calibrate” "
-                             "chooses when to stop."));
+                   paragraph("All images leave at the last exit, because the model has no policy. "
+                             "“offramp calibrate” chooses one."));
   const auto classes = leaving_by_class(subject.input.test, subject.input.policy.exit_index,
                                         subject.input.policy.answers);
   const std::vector<Bar> bars = bars_of(subject, classes);
   std::string out = paragraph(
-      "An image stops at the first exit that is sure enough. From the left exit 1, 2, …; the "
-      "classes "
-      "that need most of the network come first.");
+      "An image leaves at the first exit whose score reaches the threshold. In each bar, exit 1 is "
+      "at the left. Classes whose images leave late come first.");
   if (classes.size() > kMostClasses)
     out += paragraph(fmt::format("Shown are the {} of {} classes that leave last.", bars.size() - 1,
                                  count(static_cast<std::int64_t>(classes.size()))),

@@ -14,9 +14,10 @@ namespace {
 
 constexpr double kTop = 44, kNode = 12, kGap = 18;
 
-/// A band between two exits: where it begins and ends, its height, what it is.
+/// A band of the diagram: the images between two exits whose answers change in the same way.
 struct Band {
-  double from = 0, to = 0, height = 0;
+  double from = 0, to = 0;  ///< y of its upper edge at the left and at the right exit
+  double height = 0;
   std::string_view css;
   std::int64_t images = 0;
   std::string name;
@@ -26,7 +27,7 @@ class Diagram {
  public:
   Diagram(const Subject& subject, double width)
       : subject_(subject),
-        svg_(width, width > 600 ? 400 : 320, "What becomes of the images from exit to exit"),
+        svg_(width, width > 600 ? 400 : 320, "Correct and wrong answers from exit to exit"),
         tall_(svg_.height() - kTop - 52 - kGap),
         step_((width - 2 * kEdge - kNode) / (subject.exits() - 1)) {}
 
@@ -71,18 +72,18 @@ class Diagram {
     const double to_wrong = kTop + right_height(k + 1) + kGap;
     const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
     const double c = height_of(flow.gets_right), d = height_of(flow.stays_wrong);
-    draw(k, {kTop, kTop, a, "good weak", flow.stays_right, "stay right"});
+    draw(k, {kTop, kTop, a, "good weak", flow.stays_right, "stay correct"});
     draw(k, {from_wrong + c, to_wrong + b, d, "bad weak", flow.stays_wrong, "stay wrong"});
-    draw(k, {from_wrong, kTop + a, c, "good", flow.gets_right, "wrong → right"});
-    draw(k, {kTop + a, to_wrong, b, "bad", flow.gets_wrong, "right → wrong"});
+    draw(k, {from_wrong, kTop + a, c, "good", flow.gets_right, "wrong → correct"});
+    draw(k, {kTop + a, to_wrong, b, "bad", flow.gets_wrong, "correct → wrong"});
     const double middle = left_of(k) + (step_ + kNode) / 2;
     const bool crowded = step_ < 170;
     svg_.add(text_at(middle, kTop - 16,
-                     (crowded ? "↑ " : "↑ wrong → right ") + count(flow.gets_right), Anchor::middle,
-                     "good strong"));
+                     (crowded ? "↑ " : "↑ wrong → correct ") + count(flow.gets_right),
+                     Anchor::middle, "good strong"));
     svg_.add(text_at(middle, svg_.height() - 32,
-                     (crowded ? "↓ " : "↓ right → wrong ") + count(flow.gets_wrong), Anchor::middle,
-                     "bad strong"));
+                     (crowded ? "↓ " : "↓ correct → wrong ") + count(flow.gets_wrong),
+                     Anchor::middle, "bad strong"));
   }
 
   void draw(int k, const Band& band) {
@@ -113,8 +114,8 @@ class Diagram {
 };
 
 Table flows_table(const Subject& subject) {
-  Table table("Images by what becomes of them",
-              {"from, to", "stay right", "right → wrong", "wrong → right", "stay wrong"});
+  Table table("Changes of the answers between exits",
+              {"from, to", "stay correct", "correct → wrong", "wrong → correct", "stay wrong"});
   const auto add = [&](int from, int to) {
     const Flow flow = offramp::flow(subject.readings, from, to);
     table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
@@ -131,32 +132,32 @@ std::string overthinking_section(const Subject& subject) {
   constexpr const char* kHeading = "Overthinking";
   if (subject.exits() == 1)
     return section("overthinking", kHeading,
-                   paragraph("The network has one exit: nothing changes on the way."));
+                   paragraph("The network has one exit, so no answer changes on the way."));
   const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
   const OverthinkingCounts all = together(classes);
   std::string out = paragraph(
-      "Going on to a later exit mends some answers and spoils others. Here every image visits "
-      "every "
-      "exit; the strong bands are the images whose answer changes between right and wrong.");
+      "From one exit to the next, some wrong answers become correct and some correct ones become "
+      "wrong. Here every image runs through all exits; the strong bands are the images whose "
+      "answer changes.");
   out += tiles({{"Wasteful", percent(all.rate(all.wasteful()), 2),
-                 "of the images: an earlier exit is right already, and so is the last"},
+                 "of the images: an earlier exit is already correct, and so is the last"},
                 {"Destructive", percent(all.rate(all.destructive()), 2),
-                 "of the images: an earlier exit is right, the last one wrong"},
-                {"Any exit right", percent(all.rate(all.oracle()), 2),
-                 "of the images: what an oracle that sees the label could reach"}});
+                 "of the images: an earlier exit is correct, the last one wrong"},
+                {"Any exit correct", percent(all.rate(all.oracle()), 2),
+                 "of the images: the accuracy of an oracle that knows the label"}});
   out += figure(at_both_widths([&](double width) { return Diagram(subject, width).str(); }) +
-                    legend({{box_swatch("good"), "named rightly; strong band, ↑: becomes right"},
-                            {box_swatch("bad"), "named wrongly; strong band, ↓: becomes wrong"}}),
+                    legend({{box_swatch("good"), "correct; strong band, ↑: becomes correct"},
+                            {box_swatch("bad"), "wrong; strong band, ↓: becomes wrong"}}),
                 flows_table(subject));
   std::string text;
   if (all.errors() > 0)
-    text = fmt::format("Of the last exit’s {}, an earlier exit had {} right ({}). ",
+    text = fmt::format("Of the last exit’s {}, an earlier exit classifies {} correctly ({}). ",
                        count(all.errors(), "error"), count(all.destructive()),
                        percent(all.destroyed_errors(), 1));
   if (all.oracle() > 0)
     text += fmt::format(
-        "An image that some exit names rightly needs {} of the plain network’s cost to get to the "
-        "first of them, and {} to go to the end.",
+        "An image that some exit classifies correctly needs {} of the plain network’s cost to "
+        "reach the first such exit, and {} to reach the last exit.",
         fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3));
   out += paragraph(text);
   out += overthinking_by_class_figure(subject, classes);

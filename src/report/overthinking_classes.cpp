@@ -27,7 +27,8 @@ struct Bar {
   }
 };
 
-/// Of the last exit's errors: "33.9 %", or "–" of none.
+/// The share of the last exit's errors that an earlier exit classifies correctly, such as "33.9 %";
+/// "–" if there are no errors.
 std::string share_text(const OverthinkingCounts& of) {
   return of.errors() == 0 ? "–" : percent(of.destroyed_errors(), 1);
 }
@@ -47,12 +48,13 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
   rect("bad weak", left + destroyed, errors - destroyed);
   svg.add(text_at(left + errors + 6, top + height / 2, note_of(bar)));
   std::vector<std::string> lines = {
-      fmt::format("{}: the last exit errs on {}", shorten(bar.name, 20), percent(bar.errors(), 1)),
-      fmt::format("{} of {}; an earlier exit had {} of them right", count(bar.counts.errors()),
+      fmt::format("{}: the last exit is wrong on {}", shorten(bar.name, 20),
+                  percent(bar.errors(), 1)),
+      fmt::format("{} of {}; an earlier exit is correct on {} of them", count(bar.counts.errors()),
                   count(bar.counts.images, "image"), count(bar.counts.destructive()))};
   for (std::size_t k = 0; k < bar.counts.lost_after.size(); ++k)
-    lines.push_back(
-        fmt::format("{} for the last time at exit {}", count(bar.counts.lost_after[k]), k + 1));
+    lines.push_back(fmt::format("{} correct for the last time at exit {}",
+                                count(bar.counts.lost_after[k]), k + 1));
   svg.spot({fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(left), px(top),
                         px(std::max(1.0, errors)), px(height)),
             left + errors / 2, top, lines, true});
@@ -68,7 +70,7 @@ std::string chart(const std::vector<Bar>& bars, double width) {
   }
   constexpr double kRow = 27, kHeight = 22, kGap = 10;
   Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
-          "Errors of the last exit by class, and those that an earlier exit had right");
+          "Errors of the last exit by class, and those that an earlier exit classifies correctly");
   const double full = (svg.width() - names - notes) / most_errors;
   for (std::size_t i = 0; i < bars.size(); ++i) {
     const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
@@ -79,7 +81,8 @@ std::string chart(const std::vector<Bar>& bars, double width) {
   return svg.str();
 }
 
-/// The classes that lose most of their images first; those without images are left out.
+/// A bar for all classes together, then one for each class that has images. Classes with the
+/// highest destructive share come first.
 std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingCounts>& classes) {
   std::vector<Bar> bars;
   for (std::size_t c = 0; c < classes.size(); ++c)
@@ -93,10 +96,10 @@ std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingC
 
 Table table_of(const std::vector<Bar>& bars, int exits) {
   std::vector<std::string> heads = {"class", "images", "errors of the last exit",
-                                    "an earlier exit had right", "share of the errors"};
-  for (int k = 0; k < exits; ++k) heads.push_back(fmt::format("first right at exit {}", k + 1));
-  heads.push_back("never right");
-  Table table("Where right answers are found and lost, by class", heads);
+                                    "an earlier exit is correct", "share of the errors"};
+  for (int k = 0; k < exits; ++k) heads.push_back(fmt::format("first correct at exit {}", k + 1));
+  heads.push_back("never correct");
+  Table table("Errors of the last exit, and first correct exits, by class", heads);
   for (const Bar& bar : bars) {
     const OverthinkingCounts& of = bar.counts;
     std::vector<std::string> cells = {bar.name, count(of.images), count(of.errors()),
@@ -117,12 +120,13 @@ std::string overthinking_by_class_figure(const Subject& subject,
   const auto with_images =
       std::ranges::count_if(classes, [](const OverthinkingCounts& of) { return of.images > 0; });
   if (static_cast<std::size_t>(with_images) > kMostClasses)
-    out = paragraph(fmt::format("Shown are the {} of {} classes that lose most.", kMostClasses,
-                                count(with_images)),
-                    "soft");
+    out =
+        paragraph(fmt::format("Shown are the {} of {} classes with the highest destructive share.",
+                              kMostClasses, count(with_images)),
+                  "soft");
   return out +
-         figure(legend({{box_swatch("bad"), "the last exit errs, an earlier one was right"},
-                        {box_swatch("bad weak"), "the last exit errs, and so did all before it"}}) +
+         figure(legend({{box_swatch("bad"), "the last exit is wrong, an earlier one is correct"},
+                        {box_swatch("bad weak"), "the last exit and all earlier ones are wrong"}}) +
                     at_both_widths([&](double width) { return chart(bars, width); }),
                 table_of(bars, subject.exits()));
 }

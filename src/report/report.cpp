@@ -57,7 +57,7 @@ void check(const ReportInput& input) {
   check_size("images of the metrics", static_cast<std::size_t>(input.metrics.images),
              input.test.images());
   check_size("image names", input.names.size(), input.test.images());
-  if (!input.image) throw Error("report: no way to the images' pixels");
+  if (!input.image) throw Error("report: image: the function that returns the pixels is missing");
 }
 
 std::string contents() {
@@ -105,9 +105,9 @@ std::string report_html(const ReportInput& input) {
   body += confusion_section(subject);
   body += facts_section(subject);
   body +=
-      "</main>\n<footer>Written by offramp report. This file needs nothing else: it asks for "
-      "no network and runs no script. Values show where a mark is pointed at, tapped or "
-      "reached with the tab key.</footer>\n";
+      "</main>\n<footer>Written by offramp report. This file is complete: it loads nothing from "
+      "the network and runs no script. To see the value of a mark, point at it, tap it or reach "
+      "it with the tab key.</footer>\n";
   return document(input.title + " · offramp report", style, body);
 }
 

@@ -18,21 +18,21 @@
 
 namespace offramp {
 
-/// Another way to classify the same images, as the report plots it.
+/// Another way to classify the same images, which the report compares with the policy.
 struct ReportControl {
   enum class Kind {
     plain,   ///< a network without early exits
     exit,    ///< one exit used alone
-    random,  ///< exits drawn at random, at the policy's rates
-    oracle,  ///< the first exit that is right
+    random,  ///< exits drawn at random, with the policy's shares
+    oracle,  ///< each image stops at the first exit that classifies it correctly
     other,   ///< another network, at its last exit or under its own policy
   };
   Kind kind = Kind::other;
   std::string name;
-  Control control;  ///< differences are the report's policy less this
+  Control control;  ///< its differences are the policy's values minus those of this baseline
 };
 
-/// What one epoch of a training measured.
+/// The results of one training epoch.
 struct TrainingEpoch {
   int epoch = 0;
   double loss = 0;
@@ -40,45 +40,48 @@ struct TrainingEpoch {
   std::vector<double> tune_accuracy;   ///< [K]
 };
 
+/// The epochs of a training run.
 struct Training {
   std::string name;  ///< of the run
   std::vector<TrainingEpoch> epochs;
 };
 
-/// What the policy did with each image.
+/// The policy and its result for each image.
 struct ReportPolicy {
-  Policy policy;          ///< never_stop() where the model has none
-  std::string aim;        ///< how it was chosen; empty: the model has none, every image goes on
-  std::string guarantee;  ///< what is certified of it, one sentence; empty: nothing
+  Policy policy;                      ///< never_stop() where the model has none
+  std::string aim;                    ///< how it was chosen; empty: the model has no policy
+  std::string guarantee;              ///< its guarantee in one sentence; empty: none
   std::vector<int> exit_index;        ///< [N] where each image stopped, 0-based
-  std::vector<std::int64_t> answers;  ///< [N]
+  std::vector<std::int64_t> answers;  ///< [N] predicted classes
   PolicyMetrics metrics;
-  bool executed = false;  ///< the network really stopped; else replayed from logits
+  bool executed = false;  ///< from a run that really stopped; false: replayed from logits
 };
 
-/// All that a report shows. Views must outlive the call.
+/// The content of a report. The memory behind its views must stay valid during report_html().
 struct ReportInput {
   std::string title;                 ///< name of the run
-  std::string data;                  ///< the images, for people
+  std::string data;                  ///< description of the images for people
   std::vector<std::string> classes;  ///< [C]
   LogitsView test;                   ///< K ≥ 1 exits, N ≥ 1 images
-  std::vector<std::string> places;   ///< [K] after which unit each exit comes: "layer2.1"
-  std::vector<double> costs;         ///< [K] relative cost of an image that leaves at exit k
+  std::vector<std::string> places;   ///< [K] the unit that each exit comes after: "layer2.1"
+  std::vector<double> costs;         ///< [K] relative cost of an image that stops at exit k
   Metrics metrics;                   ///< of `test`
   ReportPolicy policy;
   std::vector<ReportControl> controls;
-  /// Thresholds chosen on tune, read on `test`: `replayed`. Ensemble off; one per criterion.
+  /// One curve per criterion, replayed on `test` with thresholds that were chosen on tune images.
   std::vector<Curve> curves;
-  std::string no_curves;            ///< why there is none, one sentence, where `curves` is empty
-  std::vector<Training> trainings;  ///< the run's own first
-  std::vector<std::string> names;   ///< [N] where each image came from
-  std::function<Image(std::int64_t)> image;                ///< its pixels
-  std::vector<std::pair<std::string, std::string>> facts;  ///< seed, commit, machine, …
+  std::string no_curves;                     ///< if `curves` is empty: the reason, in one sentence
+  std::vector<Training> trainings;           ///< the run's own first
+  std::vector<std::string> names;            ///< [N] name of each image in its source
+  std::function<Image(std::int64_t)> image;  ///< returns the pixels of an image
+  std::vector<std::pair<std::string, std::string>> facts;  ///< seed, commit, machine and others
   std::string recipe;                                      ///< TOML; empty: not known
 };
 
-/// One HTML page that needs nothing else: no script, no request, light and dark.
-/// @throws Error if sizes do not fit
+/// Writes a report as one HTML page. The page contains its images and style, runs no script, loads
+/// no other file, and has a light and a dark colour scheme.
+/// @throws Error "report: …" if the sizes of two members contradict each other, or a value is not
+/// allowed
 std::string report_html(const ReportInput& input);
 
 }  // namespace offramp

@@ -6,23 +6,23 @@
 #include "eval/readings.h"
 #include "report/report.h"
 
-// The parts of the page, from top to bottom. Each returns markup.
+// The sections of the page, from top to bottom. Each function returns markup.
 namespace offramp::report {
 
-/// What every part draws from.
+/// The data that every section uses.
 struct Subject {
   const ReportInput& input;
-  Readings readings;  ///< at the policy's temperatures
+  Readings readings;  ///< answers and confidences at the policy's temperatures
 
   int exits() const { return input.test.exits; }
   int last() const { return input.test.exits - 1; }
-  /// The model has a policy and an exit to stop at.
+  /// True if the model has a policy and at least one early exit.
   bool stops() const { return !input.policy.aim.empty() && exits() > 1; }
-  /// Accuracy of sending every image to the last exit, under the policy's ensemble.
+  /// Accuracy if every image runs to the last exit, with the policy's ensemble.
   double accuracy_going_on() const;
   /// "exit 2"
   static std::string exit_name(int exit_index);
-  /// The class's name, cut to `most` columns. Not escaped.
+  /// The name of a class, shortened to `most` columns. It is not escaped.
   std::string class_name(std::int64_t label, int most = 24) const;
 };
 
@@ -31,10 +31,11 @@ std::string frontier_section(const Subject& subject);
 std::string leaving_section(const Subject& subject);
 std::string exits_section(const Subject& subject);
 std::string overthinking_section(const Subject& subject);
-/// Part of it: errors of the last exit by class, those that an earlier exit had right set off.
+/// A figure of that section: the errors of the last exit by class, with those images marked that an
+/// earlier exit classifies correctly.
 std::string overthinking_by_class_figure(const Subject& subject,
                                          const std::vector<OverthinkingCounts>& classes);
-/// @param style  gets the images, as style rules
+/// @param style  the images are appended to it, as CSS rules
 std::string gallery_section(const Subject& subject, std::string& style);
 std::string training_section(const Subject& subject);
 std::string confusion_section(const Subject& subject);

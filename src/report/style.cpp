@@ -2,8 +2,9 @@
 
 namespace offramp::report {
 
-// The palette is Okabe and Ito's (2008), told apart by people of every colour vision; light colours
-// are darkened on a light ground, dark ones lightened on a dark one, to a contrast of 3 or more.
+// The palette is that of Okabe and Ito (2008), whose colours people with every kind of colour
+// vision can tell apart. Light colours are darkened on a light background, and dark ones lightened
+// on a dark background, to a contrast ratio of at least 3.
 std::string_view style_sheet() {
   return R"css(:root {
   color-scheme: light dark;

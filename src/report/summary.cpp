@@ -15,26 +15,27 @@ std::string result_sentence(const Subject& subject) {
   const std::string images = count(input.test.images(), "test image");
   const std::string cost = fixed(policy.relative_cost, 2);
   std::string text =
-      fmt::format("This network names {} of {} rightly at {} of the plain network’s cost",
+      fmt::format("This network classifies {} of {} correctly at {} of the plain network’s cost",
                   percent(policy.accuracy, 1), images, cost);
   if (subject.stops())
-    return text + fmt::format("; going on to the last exit for all of them gives {} at {}.",
+    return text + fmt::format("; if all of them run to the last exit, it is {} at {}.",
                               percent(subject.accuracy_going_on(), 1),
                               fixed(input.costs.back(), 2));
   if (subject.exits() == 1) return text + ".";
   return text +
-         "; every image goes on to the last exit, for the model has no policy to stop earlier.";
+         "; every image runs to the last exit, because the model has no policy to stop earlier.";
 }
 
-/// The difference to the plain network, if one is among the controls.
+/// A sentence on the difference to the plain network; empty if it is not among the baselines.
 std::string against_plain(const Subject& subject) {
   const auto& controls = subject.input.controls;
   const auto plain = std::ranges::find(controls, ReportControl::Kind::plain, &ReportControl::kind);
   if (plain == controls.end()) return "";
   const Control& control = plain->control;
   return fmt::format(
-      "The plain network {}, which has no early exit, names {} rightly at {}: this one’s "
-      "difference to it is {} points (95 % interval {}, the same images).",
+      "The plain network {}, which has no early exit, classifies {} correctly at {}. The "
+      "accuracy of this network minus that of the plain one is {} points (95 % interval {}, paired "
+      "on the same images).",
       clean(plain->name), percent(control.accuracy, 1), fixed(control.relative_cost, 2),
       points(control.difference, 1), points(control.difference_interval, 1));
 }
@@ -47,10 +48,10 @@ std::vector<Tile> key_numbers(const Subject& subject) {
       {"Relative cost", fixed(policy.relative_cost, 3),
        "mean over the images; 1 is the plain network"}};
   if (!subject.stops()) return items;
-  items.push_back(
-      {"Harm", percent(policy.harm, 2), "of the images: the last exit is right, the policy wrong"});
-  items.push_back(
-      {"Help", percent(policy.help, 2), "of the images: the policy is right, the last exit wrong"});
+  items.push_back({"Harm", percent(policy.harm, 2),
+                   "of the images: the last exit is correct, the policy wrong"});
+  items.push_back({"Help", percent(policy.help, 2),
+                   "of the images: the policy is correct, the last exit wrong"});
   return items;
 }
 
@@ -59,16 +60,16 @@ std::string how_it_stops(const Subject& subject) {
   if (subject.exits() == 1) return paragraph("The network has one exit, so there is no choice.");
   if (!subject.stops())
     return paragraph(
-        "“offramp calibrate” chooses when an image may stop, on images held out of training; the "
-        "report then shows where images leave.");
+        "“offramp calibrate” chooses a policy, on images that the network was not trained on; the "
+        "report then shows at which exits images leave.");
   std::string out = fmt::format(
-      "<p>When an image may stop was chosen on other images than these, with the aim "
-      "<code>{}</code>. {}</p>\n",
+      "<p>The policy was chosen on other images than these, with the aim <code>{}</code>. "
+      "{}</p>\n",
       escape(policy.aim),
       policy.executed
-          ? "It was executed here: the network really stopped, and later layers were not computed."
-          : "It was replayed here: every exit was computed and saved, and the policy applied to "
-            "what they said.");
+          ? "It was executed here: images really stopped, and later layers were not computed."
+          : "It was replayed here: the logits of every exit were computed and saved, and the "
+            "policy was applied to them.");
   if (!policy.guarantee.empty()) out += paragraph("Certified: " + policy.guarantee + ".");
   return out;
 }

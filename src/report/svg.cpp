@@ -38,7 +38,7 @@ std::vector<double> ticks(double low, double high, int count) {
   double step = 10 * power;
   for (const double factor : {5.0, 2.5, 2.0, 1.0})
     if (factor * power >= rough * 0.999) step = factor * power;
-  // Rounding must not add a step where low or high is itself a tick.
+  // The 1e-9 keeps rounding errors from adding a tick if low or high is itself a tick.
   const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
   std::vector<double> values;
   for (double i = first; i <= last + 0.5; ++i) values.push_back(i * step);
@@ -125,7 +125,7 @@ void Svg::spot(const Spot& spot) {
   const double w = std::min(wide + 18, width_ - 2);
   const double h = 17.0 * static_cast<double>(spot.lines.size()) + 10;
   const double left = std::clamp(spot.x - w / 2, 1.0, std::max(1.0, width_ - w - 1));
-  // Above the mark, or below it where there is no room.
+  // The tooltip is above the mark, or below it if there is no room above.
   const double top = spot.y - h - 11 >= 0 ? spot.y - h - 11 : std::min(spot.y + 13, height_ - h);
   std::string lines;
   for (std::size_t i = 0; i < spot.lines.size(); ++i)

@@ -7,58 +7,58 @@
 
 namespace offramp::report {
 
-/// A straight line from values to pixels.
+/// Maps values linearly to pixels.
 struct Scale {
-  double low = 0, high = 1;  ///< values
-  double from = 0, to = 1;   ///< where they lie
+  double low = 0, high = 1;  ///< two values
+  double from = 0, to = 1;   ///< the pixel positions of these values
 
   double operator()(double value) const {
     return from + (value - low) / (high - low) * (to - from);
   }
 };
 
-/// Round values that span [low, high], about `count` of them: 1, 2, 2.5 or 5 times a power of ten
-/// apart. The first is at most `low`, the last at least `high`.
+/// About `count` round values for the ticks of an axis. Their distance is 1, 2, 2.5 or 5 times a
+/// power of ten; the first is at most `low`, the last at least `high`.
 std::vector<double> ticks(double low, double high, int count);
-/// A tick's label: as many decimals as the step needs.
+/// The label of a tick, with as many decimals as the distance `step` of the ticks needs.
 std::string tick_label(double value, double step);
 
-/// "12.5"; finite numbers only.
+/// A coordinate with at most one decimal, for example "12.5". The value must be finite.
 std::string px(double value);
 
 enum class Marker { circle, square, triangle, diamond, star, cross, ring };
-/// @param css  classes of the shape
+/// A shape with its centre at (x, y). @param css  classes of the shape
 std::string marker(Marker shape, double x, double y, double radius, std::string_view css);
 
 enum class Anchor { start, middle, end };
-/// A line of text, escaped. y is its middle.
+/// A line of text. @param text  not escaped  @param y  vertical middle of the line
 std::string text_at(double x, double y, std::string_view text, Anchor anchor = Anchor::start,
                     std::string_view css = "");
 
 /// A line through points, in order.
 std::string polyline(const std::vector<std::pair<double, double>>& points, std::string_view css);
 
-/// Pixels that a text of the charts' size takes, roughly.
+/// Approximate width of a text in the charts' font size, in pixels.
 double text_width(std::string_view text);
 
-/// What a value of a chart says when it is pointed at, focused or tapped.
+/// A tooltip of a chart, which is shown while its mark is pointed at, focused or tapped.
 struct Spot {
-  std::string shape;               ///< an element, drawn above the marks; seen when spotted
-  double x = 0, y = 0;             ///< where the note points
-  std::vector<std::string> lines;  ///< the note, not escaped
-  bool focusable = true;
+  std::string shape;               ///< markup that highlights the mark while the tooltip is shown
+  double x = 0, y = 0;             ///< position of the mark
+  std::vector<std::string> lines;  ///< text of the tooltip, not escaped
+  bool focusable = true;           ///< the tab key stops at it
 };
 
-/// One drawing: what is seen, and above it what can be pointed at. Later notes are hidden until
-/// asked for, so none lies under a mark.
+/// One drawing. All tooltips come after all marks in the markup, so that no mark covers a tooltip.
 class Svg {
  public:
   Svg(double width, double height, std::string label);
 
   double width() const { return width_; }
   double height() const { return height_; }
-  /// @param element  markup, already escaped
+  /// Adds a mark. @param element  markup
   void add(std::string_view element) { marks_ += element; }
+  /// Adds a tooltip.
   void spot(const Spot& spot);
   std::string str() const;
 
@@ -72,13 +72,13 @@ struct Frame {
   Scale x, y;
 };
 
-/// Grid lines, tick labels and the axes' names.
-/// @param x_format, y_format  from a tick and the step to its label
+/// The ticks of an axis with their labels, and its name.
 struct Axis {
   std::vector<double> ticks;
-  std::vector<std::string> labels;
+  std::vector<std::string> labels;  ///< one for each tick
   std::string name;
 };
+/// Draws grid lines, the labels of the ticks, and the names of the axes.
 void draw_axes(Svg& svg, const Frame& frame, const Axis& x, const Axis& y);
 
 }  // namespace offramp::report

@@ -5,10 +5,12 @@
 
 namespace offramp::report {
 
-/// A table of the page. Cells are text, escaped here; the first of a row is its heading.
+/// A table of the page. Its strings are not escaped; html() escapes them. The first cell of a row
+/// is the heading of the row.
 class Table {
  public:
-  /// @param text_columns  how many columns from the left are words; the others are numbers
+  /// @param text_columns  number of columns, from the left, that hold words; the others hold
+  /// numbers
   Table(std::string caption, std::vector<std::string> heads, int text_columns = 1);
 
   void row(std::vector<std::string> cells);

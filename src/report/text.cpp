@@ -13,7 +13,8 @@ namespace {
 
 constexpr char32_t kBroken = 0xFFFD;
 
-/// Takes the next character off valid or broken UTF-8; kBroken for a byte that begins none.
+/// Removes the next character from the front of `text` and returns it. If the text does not begin
+/// with a valid UTF-8 character, it removes one byte and returns kBroken.
 char32_t take_character(std::string_view& text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
@@ -28,7 +29,7 @@ char32_t take_character(std::string_view& text) {
     valid = (byte(i) & 0xC0) == 0x80;
     code = (code << 6) | (byte(i) & 0x3Fu);
   }
-  // Overlong forms and surrogates are broken too.
+  // Overlong forms and surrogates are invalid as well.
   constexpr std::array<char32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
   valid = valid && code >= kLeast[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
   text.remove_prefix(valid ? length : 1);
@@ -54,7 +55,7 @@ void append_character(std::string& out, char32_t code) {
   }
 }
 
-/// What stands for a character that cannot be shown as it is.
+/// The character itself, or a visible sign for one that must not be shown.
 char32_t visible(char32_t code) {
   if (code < 0x20) return 0x2400 + code;
   if (code == 0x7F) return 0x2421;
@@ -142,7 +143,8 @@ std::string shorten(std::string_view text, int most) {
 
 std::string fixed(double value, int decimals) {
   if (!std::isfinite(value)) return "–";
-  // A half goes up, also where binary holds it a little low: 0.8765 is 87.65 and 87.7.
+  // Halves are rounded up. The factor is for those that are slightly too small in binary: 87.65 is
+  // shown as 87.7 with one decimal.
   const std::string digits = fmt::format("{:.{}f}", std::abs(value) * (1 + 1e-12), decimals);
   return value < 0 && !all_zero(digits) ? "−" + digits : digits;
 }

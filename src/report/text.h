@@ -10,21 +10,24 @@
 
 namespace offramp::report {
 
-/// Text from outside as the page shows it: valid UTF-8 of one line, what cannot be seen (control
-/// characters, changes of direction, broken bytes) replaced by a sign that can. Not yet escaped.
+/// Makes a string from outside, such as a class name, safe to show: one line of valid UTF-8, in
+/// which visible signs replace control characters, changes of direction and invalid bytes. The
+/// result is not escaped.
 std::string clean(std::string_view text);
-/// clean(), ready for element content and quoted attributes: & < > " ' as character references.
+/// clean(), with & < > " ' replaced by character references, so that the result can stand in an
+/// element and in a quoted attribute.
 std::string escape(std::string_view text);
-/// escape(), but line ends and tabs stay (recipes).
+/// The same, but line ends and tabs stay as they are. Used for recipes.
 std::string escape_lines(std::string_view text);
 
-/// Width in columns; East Asian wide characters and emoji take two. @param text  clean()
+/// Width of a text in columns. East Asian wide characters and emoji take two.
+/// @param text  a result of clean()
 int columns(std::string_view text);
-/// clean() cut to at most `most` columns, the last of them "…" where something was cut.
+/// clean(), shortened to at most `most` columns. A shortened text ends in "…".
 std::string shorten(std::string_view text, int most);
 
-// Numbers as people read them: a true minus sign, "–" for what is not a number, no break before
-// the unit.
+// Numbers for people: with a true minus sign, "–" for a value that is not finite, and a no-break
+// space before the unit.
 
 std::string fixed(double value, int decimals);
 /// With its sign: "+0.31", "−0.31", "0.00".

@@ -12,17 +12,17 @@
 namespace offramp::report {
 namespace {
 
-constexpr double kHalf = 470;  // two charts side by side
+constexpr double kHalf = 470;  // width of each of two charts side by side, in pixels
 
 struct Line {
   std::string name, css, unit;
   std::vector<std::pair<double, double>> points;  ///< epoch, value
-  bool spots = true;                              ///< its values can be pointed at
-  std::string mark = {};                          ///< class of its markers; none without
+  bool spots = true;                              ///< its values have tooltips
+  std::string mark = {};                          ///< CSS class of its markers; empty: no markers
   Marker shape = Marker::circle;
 };
 
-/// Lines of exits are told apart by more than their colour.
+/// A marker for each exit, so that its line can be told apart by more than its colour.
 Marker shape_of(std::size_t exit) {
   constexpr Marker kShapes[] = {Marker::circle,  Marker::square, Marker::triangle,
                                 Marker::diamond, Marker::cross,  Marker::star};
@@ -36,7 +36,7 @@ Axis axis_of(double low, double high, int wanted, std::string name) {
   return axis;
 }
 
-/// Spots of a long training are thinned: 60 of a line can be pointed at.
+/// The step between points that have a tooltip. A line has at most 60 tooltips.
 std::size_t stride(std::size_t points) { return points / 60 + 1; }
 
 void draw_line(Svg& svg, const Frame& frame, const Line& line, int decimals) {
@@ -91,7 +91,7 @@ std::size_t exits_of(const Training& training) {
   return exits;
 }
 
-/// @param values  which accuracies of an epoch
+/// The accuracy of an exit by epoch. @param values  the member of TrainingEpoch that is drawn
 Line accuracy_line(const Training& training, std::size_t exit,
                    std::vector<double> TrainingEpoch::*values, std::string_view images) {
   Line line{fmt::format("exit {}, {} images:", exit + 1, images),
@@ -162,8 +162,8 @@ std::string training_section(const Subject& subject) {
   if (trainings.empty())
     return section("training", "Training", paragraph("No record of a training was found.", "soft"));
   std::string out = paragraph(
-      "Measured after every epoch. Tune images are held out of training; they steer it, so the "
-      "test images above decide.");
+      "Measured after every epoch. The network is not trained on tune images, but the best epoch "
+      "is chosen on them, so only the test images above give an unbiased accuracy.");
   for (std::size_t i = 0; i < trainings.size(); ++i)
     out += i == 0 ? fmt::format("<h3>{}</h3>\n", escape(trainings[i].name)) + charts(trainings[i])
                   : folded(clean(trainings[i].name), charts(trainings[i]));

@@ -26,9 +26,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRounds = 8;      // over the images, at most
-constexpr int kMinRounds = 5;   // for a median
-constexpr int kTrialTurns = 3;  // of each split
+constexpr int kRounds = 8;      // the images are divided into at most this many rounds
+constexpr int kMinRounds = 5;   // fewer rounds give no useful median
+constexpr int kTrialTurns = 3;  // short trials of each split
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -42,7 +42,7 @@ std::vector<std::int64_t> shuffled(std::int64_t count) {
   return order;
 }
 
-/// What a mode runs.
+/// The model and the policy that a mode runs.
 struct Subject {
   ModelFile model;
   Policy policy;
@@ -51,7 +51,8 @@ struct Subject {
 
 Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
   Subject subject{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
-  // What is timed is the precision that was asked for.
+  // A model whose stored logits differ from those computed here would run in f32. The benchmark
+  // must time the requested precision, so the stored logits are removed.
   if (subject.model.deployment) subject.model.deployment->check = {};
   switch (mode) {
     case BenchmarkMode::plain: {
@@ -66,7 +67,7 @@ Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
     }
     case BenchmarkMode::adaptive:
       if (policy == nullptr)
-        throw UsageError("mode: adaptive: the model has no policy; a threshold gives one");
+        throw UsageError("mode: adaptive: the model has no policy; give a threshold");
       subject.policy = *policy;
       break;
     case BenchmarkMode::exhaustive:
@@ -76,17 +77,17 @@ Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
   return subject;
 }
 
-/// What became of each image.
+/// The exit, the answer and the time of each image.
 struct ImageOutcomes {
   explicit ImageOutcomes(std::size_t images)
       : exit_index(images, -1), answers(images, -1), seconds(images, 0) {}
 
   std::vector<int> exit_index;  ///< 0-based
-  std::vector<int> answers;     ///< the class of the answer
-  std::vector<double> seconds;  ///< from when a thread took the image up to its answer
+  std::vector<int> answers;     ///< predicted class
+  std::vector<double> seconds;  ///< from the moment a thread takes the image until its answer
 };
 
-/// A network whose threads are shared in one way.
+/// A network that runs with one split of the threads.
 class Candidate {
  public:
   Candidate(const Subject& subject, Precision precision, int batch, Split split)
@@ -100,10 +101,10 @@ class Candidate {
   const Split& split() const { return split_; }
   const engine::OpenedModel& model() const { return *model_; }
 
-  /// Runs images until all have their answers; what waits for a fuller batch at the end is run in
-  /// smaller ones.
-  /// @param images  [N, C, H, W] f32, normalised  @param order  which of them, as they are taken
-  /// @param outcomes  [N] written for the images run  @return seconds for all of them
+  /// Runs images until all have their answers. At the end, images that wait for a full batch are
+  /// run in smaller batches.
+  /// @param images  [N, C, H, W] f32, normalised  @param order  indices of the images to run
+  /// @param outcomes  [N] written for the images in `order`  @return seconds for all of them
   double run(std::span<const float> images, std::span<const std::int64_t> order,
              ImageOutcomes& outcomes) {
     opinions_.resize(outcomes.answers.size());
@@ -141,7 +142,7 @@ class Candidate {
   std::vector<Clock::time_point> taken_;  // [N]
 };
 
-/// A row while it is measured.
+/// A row of the result while it is measured.
 class Entry {
  public:
   Entry(BenchmarkMode mode, const Subject& subject, Precision precision, int batch,
@@ -159,7 +160,7 @@ class Entry {
     row_.precision = to_string(candidates_[0].network->model().precision());
   }
 
-  /// Chooses the split by a few short turns of each.
+  /// Runs a few short trials of each split and keeps the faster one.
   void try_splits(const std::vector<std::int64_t>& order, double seconds) {
     for (Timed& candidate : candidates_) run_for(candidate, order, 0.1);
     for (Timed& candidate : candidates_) candidate.rates.clear();
@@ -216,10 +217,10 @@ class Entry {
  private:
   struct Timed {
     std::unique_ptr<Candidate> network;
-    std::vector<double> rates;
+    std::vector<double> rates;  ///< images per second of each run
   };
 
-  /// Runs images from the start of the order, over and over, and adds one rate.
+  /// Runs images from the start of `order`, repeatedly, for at least `seconds`, and adds one rate.
   void run_for(Timed& candidate, const std::vector<std::int64_t>& order, double seconds) {
     const std::size_t part =
         std::min(order.size(),
@@ -239,7 +240,7 @@ class Entry {
   const Subject& subject_;
   const BenchmarkImages& images_;
   ImageOutcomes outcomes_;
-  std::vector<Timed> candidates_;  // the best first, once tried
+  std::vector<Timed> candidates_;  // after try_splits(): the faster one only
   std::vector<double> latencies_;
   double seconds_ = 0;
   BenchmarkRow row_;
@@ -256,13 +257,14 @@ std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const Model
   return modes;
 }
 
-/// Rounds of every entry, in turns, until each has run all images and for long enough.
+/// Runs rounds of the entries in turns, until each entry has run all images, kMinRounds rounds and
+/// options.seconds.
 void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
                 const std::vector<std::int64_t>& order, const BenchmarkOptions& options,
                 int threads, const Progress& progress) {
   const int largest = *std::ranges::max_element(options.batches);
   const auto count = static_cast<std::int64_t>(order.size());
-  // A round ends with batches that are not full: it must be long for them not to count.
+  // A round ends with batches that are not full. It is long enough that they hardly matter.
   const auto rounds = std::clamp<std::int64_t>(count / (16LL * largest * threads), 1, kRounds);
   const std::size_t n = entries.size();
   std::vector<bool> done(n);
@@ -353,7 +355,7 @@ void check(const BenchmarkOptions& options) {
 
 Latency latency_of(std::vector<double> seconds) {
   std::ranges::sort(seconds);
-  // The smallest time that at least this share of the images kept to.
+  // The smallest time within which at least this share of the images had their answers.
   const auto at = [&](double share) {
     const auto rank =
         static_cast<std::size_t>(std::ceil(share * static_cast<double>(seconds.size()) - 1e-9));
@@ -365,7 +367,9 @@ Latency latency_of(std::vector<double> seconds) {
 Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
   check(options);
   if (is_recipe(options.model.string()) && !options.data.empty())
-    throw UsageError("data: a recipe's network is random, there is no accuracy to measure");
+    throw UsageError(
+        "data: a recipe's network has random weights, so there is no accuracy to measure; leave "
+        "the data out");
   ModelFile model = model_or_recipe(options.model.string(), options.classes);
   const std::vector<Precision> precisions = precisions_to_time(options.precisions, model);
   const BenchmarkImages images = options.data.empty()

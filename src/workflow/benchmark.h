@@ -16,73 +16,73 @@
 
 namespace offramp::workflow {
 
-/// How a network is timed.
+/// How far the images of a benchmark run.
 enum class BenchmarkMode {
-  plain,       ///< without its early exits
-  adaptive,    ///< images stop by the policy
-  exhaustive,  ///< every exit of every image
+  plain,       ///< the network without its early exits
+  adaptive,    ///< each image stops where the policy says
+  exhaustive,  ///< every exit is computed for every image
 };
 std::string_view to_string(BenchmarkMode mode);
-/// @throws UsageError for another word
+/// @throws UsageError if `word` is not the name of a mode
 BenchmarkMode benchmark_mode_from_string(std::string_view word);
 
 struct BenchmarkOptions {
-  std::filesystem::path model;             ///< or recipe, whose network gets random weights
-  std::int64_t classes = 10;               ///< of a recipe's network
-  std::string data = {};                   ///< test images, see load_data; empty: random images
-  bool skip_trained = false;               ///< leave out images that the model was trained on
-  std::int64_t images = 0;                 ///< how many; 0: all, or 512 random ones
+  std::filesystem::path model;  ///< a model, or a recipe, whose network gets random weights
+  std::int64_t classes = 10;    ///< number of classes of a recipe's network
+  std::string data = {};        ///< source of the test images, see load_data; empty: random images
+  bool skip_trained = false;    ///< leave out images that the model was trained on
+  std::int64_t images = 0;      ///< number of images; 0: all test images, or 512 random ones
   std::vector<Precision> precisions = {};  ///< empty: all that the CPU has instructions for
-  std::vector<BenchmarkMode> modes = {};   ///< empty: plain, and adaptive where there is a policy
-  std::vector<int> batches = {1, 32};
-  int threads = 0;     ///< 0: usable_cores()
-  double seconds = 2;  ///< each row at least
+  std::vector<BenchmarkMode> modes = {};   ///< empty: plain, and adaptive if there is a policy
+  std::vector<int> batches = {1, 32};      ///< batch sizes, in images
+  int threads = 0;                         ///< 0: usable_cores()
+  double seconds = 2;                      ///< each row is timed for at least this long
   PolicyChoice policy = {};
-  /// Not empty: write the network, 64 of the images and the logits in each precision to this
-  /// folder, for another engine to be compared with.
+  /// If not empty, the network, 64 of the images and their logits in each precision are written to
+  /// this folder, so that another engine can be compared on the same input.
   std::filesystem::path keep = {};
-  std::string command = "benchmark";  ///< what test_reads.jsonl names as the reader of test images
+  std::string command = "benchmark";  ///< the name under which test_reads.jsonl records the run
 };
 
-/// @throws UsageError naming the field if a value makes no sense
+/// @throws UsageError that names the field whose value is not allowed
 void check(const BenchmarkOptions& options);
 
-/// How threads share the work: streams with images of their own, and threads in every operation of
-/// each.
+/// How the threads share the work: each stream runs its own images, and several threads together
+/// compute each operation of a stream.
 struct Split {
   int streams = 1;
-  int threads = 1;
+  int threads = 1;  ///< threads of each stream
   bool operator==(const Split&) const = default;
 };
 
-/// How long images took, in milliseconds, over all images timed.
+/// Percentiles of the time that an image takes, in milliseconds, over all timed images.
 struct Latency {
   double p50 = 0, p95 = 0, p99 = 0, max = 0;
 };
 
-/// @param seconds  [N] at least one, in any order
+/// @param seconds  [N] the times of N >= 1 images, in any order
 Latency latency_of(std::vector<double> seconds);
 
-/// One way to share the threads, timed.
+/// The measured rate of one way to share the threads.
 struct SplitTime {
   Split split;
-  double images_per_second = 0;  ///< median of the rounds
+  double images_per_second = 0;  ///< median over the rounds
 };
 
-/// One line of the result: a network in one precision and batch size, at its best split.
+/// One row of the result: a network in one precision and batch size, with the faster split.
 struct BenchmarkRow {
   BenchmarkMode mode = BenchmarkMode::plain;
   std::string precision;
   int batch = 1;
   SplitTime best;
-  std::optional<SplitTime> other;  ///< of a short trial
+  std::optional<SplitTime> other;  ///< the slower split, from a short trial; empty with one thread
   Latency latency;
-  std::int64_t images = 0;  ///< different ones
-  int rounds = 0;
-  std::optional<double> accuracy;          ///< where the images have labels
-  double relative_cost = 1;                ///< mean, executed
-  std::vector<double> shares;              ///< [K] of images that left at each exit
-  std::optional<double> share_of_ceiling;  ///< multiply-adds a second, of the machine's
+  std::int64_t images = 0;                 ///< number of different images
+  int rounds = 0;                          ///< number of timed rounds
+  std::optional<double> accuracy;          ///< empty if the images have no labels
+  double relative_cost = 1;                ///< mean over the images, as executed
+  std::vector<double> shares;              ///< [K] share of the images that stopped at each exit
+  std::optional<double> share_of_ceiling;  ///< multiply-adds per second / the machine's peak rate
 };
 
 struct Benchmark {
@@ -90,22 +90,23 @@ struct Benchmark {
   std::vector<Ceiling> ceilings;
   MachineLoad load;
   int threads = 1;
-  std::string data, policy, kernels;  ///< for people; no policy: empty
+  std::string data, policy, kernels;  ///< descriptions for people; policy is empty if there is none
 };
 
-/// Times a model in all rows that the options ask for, in turns: each is timed in many short rounds
-/// spread over the whole time, forwards and backwards. Images really stop where the policy says,
-/// and the time of deciding is part of what is timed; decoding and normalising are not.
-/// @throws UsageError as check; Error "<path>: …", or if the CPU lacks a precision that is asked
-/// for; TrainedOnImages; Cancelled
+/// Times a model in all combinations of mode, precision and batch size. The rows take turns: each
+/// is timed in many short rounds that are spread over the whole run, in alternating order, so that
+/// a slow phase of the machine affects all rows alike. Images really stop where the policy says.
+/// The times include the decisions of the policy, but not decoding and normalising.
+/// @throws UsageError as check(); Error "<path>: …", or if the CPU has no instructions for a
+/// requested precision; TrainedOnImages; Cancelled
 Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress = {});
 
-/// What the machine can do at all, and what else it did meanwhile.
+/// The machine's peak rates, and its other load while they were measured.
 struct MachineCeilings {
   std::vector<Ceiling> ceilings;
   MachineLoad load;
 };
-/// @param threads  cores that are kept busy together; 0: all
+/// @param threads  number of cores that are measured together; 0: all
 MachineCeilings measure_machine(int threads);
 
 }  // namespace offramp::workflow

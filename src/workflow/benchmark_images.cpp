@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kRandomImages = 512;
-constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;  // of all images, 1 GiB
+constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;  // of all images, as floats: 1 GiB
 constexpr std::int64_t kKeptImages = 64;
 constexpr std::int64_t kImagesForRanges = 16;
 
@@ -31,7 +31,8 @@ bool has_ranges(const ModelFile& model) {
   return model.deployment && !model.deployment->ranges.empty();
 }
 
-/// Every so many, so that all classes are there: they lie one after the other in a folder.
+/// Takes `count` of the indices at regular intervals. The images of a folder are ordered by class,
+/// so the first ones alone would not contain all classes.
 std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, std::size_t count) {
   std::vector<std::int64_t> chosen;
   for (std::size_t i = 0; i < count; ++i) chosen.push_back(indices[i * indices.size() / count]);
@@ -47,7 +48,7 @@ std::int64_t BenchmarkImages::count(const ModelFile& model) const {
 BenchmarkImages random_benchmark_images(const ModelFile& model, std::int64_t count) {
   if (count == 0) count = kRandomImages;
   if (count > kMaxPixels / element_count(model.graph.input))
-    throw UsageError("images: {} are more than fit into memory", count);
+    throw UsageError("images: {} images need more than 1 GiB of memory; ask for fewer", count);
   return {random_images(model.graph, static_cast<int>(count), 1), {}, "random images"};
 }
 
@@ -93,7 +94,8 @@ ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images) {
   if (has_ranges(model)) return model;
   if (!images.labels.empty())
     throw Error(
-        "int8 needs the ranges of activations: bench a file that \"offramp quantize\" wrote");
+        "int8 needs ranges of activations, which this model does not hold; use a file that "
+        "\"offramp quantize\" wrote");
   const std::int64_t size = element_count(model.graph.input);
   const auto seen =
       static_cast<std::size_t>(std::min(kImagesForRanges, images.count(model)) * size);

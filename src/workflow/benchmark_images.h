@@ -10,33 +10,38 @@
 
 namespace offramp::workflow {
 
-/// What is timed: images as the network takes them, and where there are any, their labels.
+/// The images that are timed, normalised for the network.
 struct BenchmarkImages {
-  std::vector<float> pixels;  ///< [N, C, H, W]
-  std::vector<std::int64_t> labels;
-  std::string source;
+  std::vector<float> pixels;         ///< [N, C, H, W]
+  std::vector<std::int64_t> labels;  ///< [N]; empty for random images
+  std::string source;                ///< description for people
+
+  /// Returns N.
 
   std::int64_t count(const ModelFile& model) const;
 };
 
-/// @param count  0: 512  @throws UsageError if they do not fit into memory
+/// Makes images of random numbers, the same ones in every run.
+/// @param count  number of images; 0: 512  @throws UsageError if they need more than 1 GiB
 BenchmarkImages random_benchmark_images(const ModelFile& model, std::int64_t count);
 
-/// The test images, each with its label; where they are fewer than all, from all classes alike.
+/// Loads test images with their labels. If `options.images` asks for fewer than there are, they are
+/// taken at regular intervals, so that every class is present.
 BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOptions& options,
                                       const Progress& progress);
 
-/// The precisions wanted; without any, all that the CPU has instructions for, int8 only for a model
-/// that has ranges. @throws Error for one without instructions
+/// Returns `wanted`; if it is empty, all precisions that the CPU has instructions for, with int8
+/// only for a model that holds ranges of activations.
+/// @throws Error if the CPU has no instructions for a wanted precision
 std::vector<Precision> precisions_to_time(const std::vector<Precision>& wanted,
                                           const ModelFile& model);
 
-/// A model that can be timed in int8. Without ranges of its own, those of the images timed will do
-/// for a time, but not for an accuracy.
-/// @throws Error for images with labels and a model without ranges
+/// Returns a model that can run in int8. If `model` has no ranges of activations, they are observed
+/// on the timed images; this is good enough to measure time, but not accuracy.
+/// @throws Error if the model has no ranges and the images have labels
 ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images);
 
-/// Writes the network, the first images and its logits in each precision to `options.keep`.
+/// Writes the network, the first 64 images and their logits in each precision to `options.keep`.
 void keep_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
                             const BenchmarkImages& images, std::vector<Precision> precisions);
 

@@ -26,20 +26,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kTimedRounds = 9;  // after one to warm up
+constexpr int kTimedRounds = 9;  // after one round that is not counted
 
-/// A file's name as a model file can keep it.
+/// A file name that can be stored in a model file, which holds UTF-8 only.
 std::string name_to_keep(const fs::path& path) {
   std::string name = path.filename().string();
   try {
     static_cast<void>(nlohmann::json(name).dump());
     return name;
   } catch (const nlohmann::json::exception&) {
-    return "?";  // bytes that are no UTF-8
+    return "?";  // the name is not valid UTF-8
   }
 }
 
-/// The aim with the reference's name in it, as the model file keeps it.
+/// The aim with the name of the reference model, as the model file stores it.
 Aim aim_to_keep(const CalibrateOptions& options) {
   Aim aim = options.aim;
   if (auto* drop = std::get_if<AccuracyDrop>(&aim))
@@ -47,7 +47,8 @@ Aim aim_to_keep(const CalibrateOptions& options) {
   return aim;
 }
 
-/// The data set of a model, at its size. The model must outlive it.
+/// The training part of a data set, loaded at the size that a model expects. The model must outlive
+/// the object.
 class ModelsData {
  public:
   ModelsData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
@@ -60,12 +61,14 @@ class ModelsData {
     }
   }
 
-  /// Those that `hashes` list, none of them trained on. @param part  "tune" or "certify"
+  /// Finds the images that `hashes` lists. @param part  "tune" or "certify"
+  /// @throws as find_listed
   ListedImages find(const std::vector<std::uint64_t>& hashes, const char* part) const {
     return find_listed(path_, model_, loaded_.dataset, hashes, part, options_.data);
   }
 
-  /// @throws Error if a logit is not a finite number: no score of it could be trusted
+  /// Computes the logits of all exits.
+  /// @throws Error if a logit is not a finite number, because scores computed from it are useless
   SavedLogits logits(Predictor& predictor, const ListedImages& listed,
                      const Progress& progress) const {
     SavedLogits saved = run_all_exits(
@@ -78,12 +81,12 @@ class ModelsData {
     const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
                      static_cast<std::size_t>(saved.classes);
     const std::int64_t image = listed.indices[row % listed.indices.size()];
-    throw Error("{}: exit {} gives a logit of {} for {}: nothing can be calibrated", path_.string(),
+    throw Error("{}: exit {} gives a logit of {} for {}; the model cannot be used", path_.string(),
                 row / listed.indices.size() + 1, *bad,
                 quote(loaded_.dataset.names[static_cast<std::size_t>(image)]));
   }
 
-  /// The first images, as the network takes them: one batch at most.
+  /// The first images, normalised for the network; at most one batch.
   std::vector<float> first_batch(const Predictor& predictor, const ListedImages& listed) const {
     const auto size = static_cast<std::size_t>(predictor.image_size());
     const std::size_t count =
@@ -109,7 +112,8 @@ double accuracy_of_last(const LogitsView& view) {
   return static_cast<double>(right) / static_cast<double>(view.images());
 }
 
-/// What a policy does on images whose logits are known. Keeps what a PolicyOutcome looks at.
+/// The result of a policy on images whose logits are saved. It owns the data that its PolicyOutcome
+/// points to.
 struct Replayed {
   Replayed(const LogitsView& view, const Policy& policy)
       : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
@@ -146,7 +150,8 @@ struct TimedRun {
   int exit_index;
 };
 
-/// Milliseconds an image when all stop at one exit: medians of rounds that take turns.
+/// For each run, measures the milliseconds per image when all images stop at its exit: the median
+/// of several rounds, in which the runs take turns.
 std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<const float> images) {
   std::vector<std::vector<double>> times(runs.size());
   for (int round = 0; round <= kTimedRounds; ++round)
@@ -168,16 +173,17 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   return medians;
 }
 
-/// The model with some of its early exits, and the best that can be made of it on tune.
+/// The model without some of its early exits, with the policy chosen for it on the tune images.
 struct Candidate {
-  std::vector<int> dropped;
+  std::vector<int> dropped;  ///< 0-based indices of the removed exits
   ExitCosts costs;
-  SavedLogits tune;
-  Policy fitted;
+  SavedLogits tune;  ///< of the remaining exits
+  Policy fitted;     ///< temperatures and ensemble weights, without thresholds
   Chosen chosen;
 };
 
-/// A model that an accuracy is measured from; without data where that is the model itself.
+/// The model whose accuracy an AccuracyDrop refers to. `data` is null if it is the calibrated model
+/// itself.
 struct Reference {
   ModelFile model;
   std::unique_ptr<ModelsData> data;
@@ -197,7 +203,7 @@ class Calibrator {
         exits_(static_cast<int>(exit_segments(model_.graph).size())) {
     if (exits_ < 2) throw Error("{}: has no early exit, so there is nothing to choose", path());
     check_output("out", options_.written_to(), {options_.data, options_.reference});
-    // What can be refused is refused before the first image runs.
+    // All checks of the input come before the first image is run, because running takes long.
     if (!options.reference.empty()) open_reference();
     data_ = std::make_unique<ModelsData>(options.model, model_, options);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
@@ -235,7 +241,7 @@ class Calibrator {
                                        result.kernels);
     }
     if (!result.met) {
-      // The last exit itself, not an ensemble that may be worse.
+      // The policy uses the last exit alone, because an ensemble may be less accurate.
       result.chosen.policy.ensemble = Ensemble::off;
       result.chosen.policy.ensemble_weights.clear();
     }
@@ -259,24 +265,27 @@ class Calibrator {
     std::ranges::set_intersection(tune, certify, std::back_inserter(both));
     if (!both.empty())
       throw Error(
-          "{}: {} images are both in its tune and its certify part: what was chosen on them cannot "
-          "be certified on them",
+          "{}: {} images are in both its tune and its certify part, so a policy chosen on them "
+          "cannot be certified on them",
           path(), both.size());
   }
 
-  /// Of the certificate before its images are looked at. @throws Error if nothing of delta is left
+  /// The part of the certificate that is known before its images are evaluated.
+  /// @throws Error if earlier attempts have used up delta
   CertificationResult prepare(const Policy& policy, int attempt) const {
     try {
       return prepare_certification(policy, *harm_aim_,
                                    static_cast<std::int64_t>(certify_.indices.size()), attempt);
-    } catch (const Error&) {  // epsilon and delta were checked
+    } catch (const Error&) {  // other values were checked before, so delta is used up
       throw Error(
-          "{}: {} certificates were drawn from its certify images: nothing of delta {} is left",
+          "{}: {} certificates were drawn from its certify images, which uses up delta {}; no more "
+          "can be drawn",
           path(), attempt - 1, harm_aim_->delta);
     }
   }
 
-  /// The other model, on this model's tune images: refused if it was trained on them.
+  /// Loads the reference model and finds this model's tune images for it.
+  /// @throws TrainedOnImages if the reference model was trained on them
   void open_reference() {
     reference_.model = load_model(options_.reference);
     reference_.data = std::make_unique<ModelsData>(options_.reference, reference_.model, options_);
@@ -301,7 +310,7 @@ class Calibrator {
     Predictor* predictor = other ? other.get() : predictor_.get();
     std::vector<TimedRun> runs;
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
-    // The measure of all is the last exit of the model as it came, timed in the same rounds.
+    // All costs are relative to the last exit of the complete model, timed in the same rounds.
     if (other) runs.push_back({predictor_.get(), exits_ - 1});
     costs.ms = measure_ms(runs, data_->first_batch(*predictor_, tune_));
     const double whole_apart = costs.ms.back();
@@ -342,7 +351,7 @@ class Calibrator {
     return candidate;
   }
 
-  /// Whether the aim is met at least as well.
+  /// True if `chosen` meets the aim at least as well as `than`.
   bool as_good(const Chosen& chosen, const Chosen& than) const {
     if (!chosen.met) return false;
     const bool cheaper = chosen.relative_cost <= than.relative_cost;
@@ -354,7 +363,8 @@ class Calibrator {
         aim_);
   }
 
-  /// Takes out one exit after the other, each time the one that is missed least.
+  /// Removes early exits one at a time, as long as the aim is met at least as well without one. Of
+  /// several such exits, it removes the one without which the result is best.
   void drop_useless(Candidate& best) const {
     for (;;) {
       std::optional<Candidate> next;
@@ -371,27 +381,28 @@ class Calibrator {
     }
   }
 
-  /// Writes that another certificate is being drawn, before anything of it is known: a run that
-  /// ends in between has looked at the images all the same.
+  /// Counts one more certificate in the model's file, before the certify images are evaluated. A
+  /// run that is interrupted after that has used the images, so it must be counted too.
   void count_certificate() {
     Tensors extra;
     ModelFile now = load_model(options_.model, &extra);
     if (now.graph != model_.graph || (!made_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
-      throw Error("{}: changed while it was calibrated", path());
-    // What was made of the model may stand for more draws than the model knows of.
+      throw Error("{}: the file was changed during the calibration; run it again", path());
+    // The derived model may have a higher count than the file, and the higher one is correct.
     now.certificates = std::max(now.certificates, model_.certificates) + 1;
     prepare(Policy{}, now.certificates);
     try {
       save_model(options_.model, now, extra);
     } catch (const Error& error) {
-      throw Error("{}; a certificate is counted there first, so none was drawn", error.what());
+      throw Error("{}; certificates are counted in that file first, so none was drawn",
+                  error.what());
     }
     model_.certificates = now.certificates;
   }
 
-  /// For what is left of the model without some exits: costs and certificates are of the precision
-  /// that the whole model runs in, whatever "auto" would make of the rest.
+  /// Options to open the model without some exits. It must run in the same precision as the whole
+  /// model, for which costs and certificates hold; "auto" could choose another one.
   RunOptions in_same_precision() const {
     RunOptions run = options_.run;
     run.precision = to_string(predictor_->precision());
@@ -402,7 +413,7 @@ class Calibrator {
     Certificate certificate;
     certificate.missing = certify_.missing;
     certificate.result = prepare(best.fitted, model_.certificates + 1);
-    // Known beforehand: nothing is looked at, and nothing is spent.
+    // If there are too few images, this is known before any is evaluated: no attempt is counted.
     if (!certificate.result.has_enough_images()) return certificate;
     count_certificate();
     certificate.drawn = true;
@@ -420,7 +431,7 @@ class Calibrator {
 
   void write(ModelFile deployed, Calibration& result) const {
     if (options_.out.empty() && model_.policy) result.replaced = describe_aim(model_.policy->aim);
-    // Another run may have drawn a certificate meanwhile.
+    // Another process may have drawn a certificate during this run.
     deployed.certificates = std::max(model_.certificates, load_model(options_.model).certificates);
     deployed.policy = result.chosen;
     result.state_left_out = !result.dropped.empty() && !extra_.empty();
@@ -430,16 +441,16 @@ class Calibrator {
   const CalibrateOptions& options_;
   const Progress& progress_;
   Aim aim_;
-  const HarmGuarantee* harm_aim_;  ///< in aim_; null for another aim
-  bool made_;  ///< of the model in options_.model, rather than that model itself
-  Tensors extra_;
+  const HarmGuarantee* harm_aim_;  ///< points into aim_; null for another aim
+  bool made_;      ///< model_ was derived from the one in options_.model; false: it is that model
+  Tensors extra_;  ///< tensors of the file besides the weights
   ModelFile model_;
   int exits_;
   std::unique_ptr<ModelsData> data_;
   ListedImages tune_, certify_;
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
-  SavedLogits all_;  ///< of tune, all exits
+  SavedLogits all_;  ///< of all exits, on the tune images
   double reference_accuracy_ = 0;
 };
 
@@ -448,7 +459,7 @@ class Calibrator {
 void check(const CalibrateOptions& options) {
   check(options.aim, options.shape.criterion);
   const auto only_for = [](bool given, const char* field, bool fits, const char* aim) {
-    if (given && !fits) throw UsageError("{}: is for the aim {} only", field, aim);
+    if (given && !fits) throw UsageError("{}: can only be used with the aim {}", field, aim);
   };
   only_for(!options.reference.empty(), "reference",
            std::holds_alternative<AccuracyDrop>(options.aim), "AccuracyDrop");

@@ -18,68 +18,71 @@ namespace offramp::workflow {
 
 struct CalibrateOptions {
   std::filesystem::path model;
-  std::string data;                      ///< the data set it was trained on, see load_data
+  std::string data;                      ///< the data set the model was trained on, see load_data
   std::filesystem::path out = {};        ///< empty: the model's own file
   PolicyShape shape = {};                ///< criterion and ensemble
-  Aim aim = FixedThreshold{};            ///< an AccuracyDrop's file name is taken from `reference`
-  std::filesystem::path reference = {};  ///< of AccuracyDrop: the model it is measured from
-  bool worst_class = false;              ///< of HarmGuarantee: also the class with most harm
-  bool drop_useless_exits = false;
+  Aim aim = FixedThreshold{};            ///< AccuracyDrop::reference is set from `reference`
+  std::filesystem::path reference = {};  ///< AccuracyDrop only: the model to compare accuracy with
+  bool worst_class = false;              ///< HarmGuarantee only: also find the class with most harm
+  bool drop_useless_exits = false;  ///< remove early exits without which the aim is met as well
   RunOptions run = {};
+
+  /// The file that the result is written to.
 
   const std::filesystem::path& written_to() const { return out.empty() ? model : out; }
 };
 
-/// @throws UsageError naming the field if a number makes no sense, or two fields exclude each other
+/// @throws UsageError that names the field whose value is not allowed, alone or beside another
 void check(const CalibrateOptions& options);
 
-/// What an image costs that stops at each exit.
+/// The cost of an image that stops at each exit.
 struct ExitCosts {
-  std::vector<double> relative;  ///< [K] to the plain network's MACs, or to the last exit's time
-  std::vector<double> ms;        ///< [K] an image, measured; empty where MACs are the cost
+  std::vector<double> relative;  ///< [K] divided by the plain network's MACs or last exit's time
+  std::vector<double> ms;        ///< [K] measured milliseconds per image; empty if MACs are used
 };
 
-/// A policy on the images it was chosen on, replayed from logits.
+/// Results of a policy on the tune images, on which it was chosen, replayed from logits.
 struct OnTune {
   std::int64_t images = 0;
-  std::int64_t missing = 0;                 ///< listed in the model, not found in the data
-  double last_accuracy = 0;                 ///< of the last exit alone
-  std::optional<double> held_out_accuracy;  ///< where an accuracy was the aim: see Chosen
+  std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
+  double last_accuracy = 0;  ///< accuracy of the last exit alone
+  std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see Chosen
   PolicyMetrics metrics;
 };
 
-/// What was certified on the model's certify images.
+/// The result of certifying a policy on the model's certify images.
 struct Certificate {
-  bool drawn = false;        ///< false: too few images; they were not looked at, nothing is counted
-  std::int64_t missing = 0;  ///< listed in the model, not found in the data
+  bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
+  std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   CertificationResult result;
-  std::optional<WorstClass> worst;
+  std::optional<WorstClass> worst;  ///< if it was asked for and the guarantee holds
 };
 
-/// What was chosen and written.
+/// The policy that was chosen and written, with its results.
 struct Calibration {
   ChosenPolicy chosen;
-  bool met = true;  ///< else the policy never stops early
+  bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
   OnTune tune;
-  std::optional<double> least_accuracy;  ///< on tune, that an accuracy aim asks for
-  std::optional<Certificate> certificate;
-  std::vector<int> dropped;     ///< 0-based exits, as the model came
-  bool state_left_out = false;  ///< tensors beside the weights, which spoke of the dropped exits
-  std::optional<std::string> replaced;  ///< the aim of the policy that stood in the file
+  std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
+  std::optional<Certificate> certificate;  ///< for a HarmGuarantee
+  std::vector<int> dropped;                ///< removed exits: 0-based indices in the original model
+  bool state_left_out = false;  ///< training state was not copied, because exits were removed
+  std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
   std::vector<std::string> classes;
-  std::string precision, kernels;  ///< that computed
+  std::string precision, kernels;  ///< of the run that computed the logits
 };
 
-/// Chooses on the model's tune images; for a guarantee then certifies once on its certify images,
-/// which is counted in the model's own file before anything is looked at; writes the result.
-/// @throws UsageError as check; Error if the data do not hold the model's images, the model was
-/// trained on them, or a file cannot be written; Cancelled
+/// Chooses a policy on the model's tune images and writes it. For a guarantee, it then certifies
+/// the policy once on the certify images; this attempt is counted in the model's own file before
+/// any certify image is evaluated.
+/// @throws UsageError as check(); Error if the data do not contain the model's images, the model
+/// was trained on them, or a file cannot be written; Cancelled
 Calibration calibrate(const CalibrateOptions& options, const Progress& progress = {});
 
-/// The same for a model that was made of the one in `options.model` and is in no file yet; the
-/// result goes to `options.out`. A certificate is counted in `options.model`, whose images it looks
-/// at.
+/// The same for a model `made`, which was derived from the one in `options.model` and is not in a
+/// file yet. The result is written to `options.out`; an attempt to certify is counted in
+/// `options.model`, because it uses that model's certify images.
 Calibration calibrate(const CalibrateOptions& options, ModelFile made,
                       const Progress& progress = {});
 

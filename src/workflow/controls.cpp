@@ -22,7 +22,7 @@ std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost
   const std::vector<double> costs = cost.relative_costs();
   controls.push_back({Kind::random, "random exits at the policy's rates",
                       random_exits(view, answers, metrics.shares, costs)});
-  controls.push_back({Kind::oracle, "oracle, which sees the label", oracle(view, answers, costs)});
+  controls.push_back({Kind::oracle, "oracle, which knows the label", oracle(view, answers, costs)});
   return controls;
 }
 

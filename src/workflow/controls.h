@@ -14,23 +14,26 @@
 
 namespace offramp::workflow {
 
-/// What the logits of a network alone hold a policy against: each exit used alone, at the cost of a
-/// network cut off there; exits drawn at random, at the policy's rates; the oracle.
-/// @param answers  [N] what the policy names
+/// Baselines for a policy that need only the logits of its own network: each exit used alone, at
+/// the cost of a network that ends there; exits drawn at random with the policy's shares; and the
+/// oracle, which stops at the first correct exit.
+/// @param view     logits of all exits  @param cost  of the network
+/// @param answers  [N] the classes that the policy predicts  @param metrics  of the policy
 std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost,
                                         std::span<const std::int64_t> answers,
                                         const PolicyMetrics& metrics);
 
-/// Another network on the same images.
+/// The results of another network on the same images.
 struct OtherNetwork {
   std::string name;
   Cost cost;
-  std::vector<std::int64_t> last;         ///< [N] what its last exit names
-  std::optional<StoppedAnswers> stopped;  ///< under its own policy, if it has one
+  std::vector<std::int64_t> last;         ///< [N] the classes that its last exit predicts
+  std::optional<StoppedAnswers> stopped;  ///< its run under its own policy, if it has one
 };
 
-/// Its last exit at the cost of its backbone, and its policy. Costs are relative to `plain_macs`.
-/// @param answers  [N] what the policy names that they are held against
+/// Baselines from another network: its last exit alone, at the cost of its backbone, and its policy
+/// if it has one. Costs are relative to `plain_macs`.
+/// @param answers  [N] the classes predicted by the policy that is compared with them
 std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
                                             std::span<const std::int64_t> labels,
                                             std::span<const std::int64_t> answers);

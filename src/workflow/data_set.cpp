@@ -39,7 +39,8 @@ DataParts load_parts(const std::string& source, const LoadOptions& options) {
   return {load_data(source, Part::train, options), load_data(source, Part::test, options)};
 }
 
-/// A class name as the name of a folder. It may come from a file that anyone wrote.
+/// Checks that a class name can be the name of a folder. It may come from an untrusted file, so it
+/// must not lead out of the output folder.
 void check_folder_name(const std::string& name) {
   const bool plain = !name.empty() && name.front() != '.' && name.size() < 256 &&
                      std::none_of(name.begin(), name.end(), [](char c) {

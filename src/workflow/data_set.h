@@ -9,34 +9,37 @@
 
 namespace offramp::workflow {
 
-/// Both parts of a data set at one size.
+/// The training and test part of a data set, with all images in one size.
 struct DataParts {
   LoadedData train, test;
 
-  /// Images of both that could not be used.
+  /// The images of both parts that could not be read.
   std::vector<SkippedImage> skipped() const;
 };
 
 /// Reads a data set and writes it as one packed file.
-/// @throws UsageError "output: …" if that is what is read; Error
+/// @throws UsageError "output: …" if the output is the source itself; Error if reading or writing
+/// fails
 DataParts import_data(const std::string& source, const LoadOptions& options,
                       const std::filesystem::path& output);
 
+/// The number of images of a class in each part.
 struct ClassCount {
   std::string name;
   std::int64_t train = 0, test = 0;
 };
 
-/// What a data set holds.
+/// The contents of a data set.
 struct DataSummary {
   DataParts parts;
-  bool one_size = true;  ///< the images have one size, or one was asked for
-  SizeRange sizes;       ///< as stored, of both parts
+  bool one_size = true;  ///< all stored images have the same size, or a size was requested
+  SizeRange sizes;       ///< sizes of the stored images of both parts
   std::vector<ClassCount> classes;
   ChannelStatistics statistics;  ///< of the training images
 };
 
-/// Where the images have several sizes and none is asked for, they are loaded at 64x64.
+/// Loads and describes a data set. If its images have several sizes and the options request none,
+/// they are loaded at 64x64 pixels.
 DataSummary summarise_data(const std::string& source, const LoadOptions& options);
 
 /// Writes a PNG with examples of each class of the training images.
@@ -47,17 +50,18 @@ struct ExportOptions {
   LoadOptions load = {};
   Part part = Part::test;
   std::filesystem::path folder;
-  int per_class = 10;           ///< images of each class, the first ones
-  std::string corruption = {};  ///< "contrast:3", see parse_corruption; empty: as they are
+  int per_class = 10;           ///< number of images of each class; the first ones are taken
+  std::string corruption = {};  ///< "contrast:3", see parse_corruption; empty: none
 };
 
+/// The number of images and classes that were written.
 struct Exported {
   std::int64_t images = 0;
   std::size_t classes = 0;
 };
 
-/// Writes images as PNG files, in a folder for each class.
-/// @throws UsageError "corruption: …"; Error if a class cannot be a folder's name
+/// Writes images as PNG files, in one folder for each class.
+/// @throws UsageError "corruption: …"; Error if the name of a class cannot be the name of a folder
 Exported export_images(const ExportOptions& options);
 
 }  // namespace offramp::workflow

@@ -7,8 +7,8 @@
 namespace offramp::workflow {
 namespace {
 
-/// Calls `work(first, images)` for each batch: images [n, C, H, W] f32, the first of them number
-/// `first` of the set.
+/// Calls `work(first, images)` for each batch: `images` are [n, C, H, W] f32, and `first` is the
+/// position of the first of them in the set.
 template <typename Work>
 void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Progress& progress,
                     const Work& work) {
@@ -111,7 +111,7 @@ std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& pol
 std::string exit_place(const Graph& graph, int exit_index) {
   const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
   const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;
-  // A segment of several units is called "layer1.0 to layer2.1".
+  // A segment of several units is named "layer1.0 to layer2.1", after its first and last unit.
   const std::size_t to = name.rfind(" to ");
   return to == std::string::npos ? name : name.substr(to + 4);
 }

@@ -13,25 +13,26 @@
 
 namespace offramp::workflow {
 
-inline constexpr int kEvaluationBatch = 250;
+inline constexpr int kEvaluationBatch = 250;  // images that are normalised and run together
 
-/// Images of a data set as a model takes them, `batch` at a time.
+/// The images of a data set that a model is evaluated on. The pointers must stay valid.
 struct EvaluationSet {
   const Dataset* data = nullptr;
-  std::vector<std::int64_t> indices;
-  const Preprocessing* preprocessing = nullptr;
-  int batch = kEvaluationBatch;
+  std::vector<std::int64_t> indices;             ///< of the images in `data`
+  const Preprocessing* preprocessing = nullptr;  ///< of the model
+  int batch = kEvaluationBatch;                  ///< images per call of the model
 };
 
-/// Runs every exit on every image. `metadata` is left empty. @throws Cancelled
+/// Computes the logits of every exit for every image. `metadata` of the result is empty.
+/// @throws Cancelled
 SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
                           const Progress& progress = {});
 
-/// Where each image stopped, and the class named there.
+/// Where each image stopped, and the class that was predicted there.
 struct StoppedAnswers {
   std::vector<int> exit_index;        ///< 0-based
-  std::vector<std::int64_t> answers;  ///< of the exit, or of the ensemble up to it
-  std::vector<float> probabilities;   ///< of the answers
+  std::vector<std::int64_t> answers;  ///< class predicted by the exit, or the ensemble up to it
+  std::vector<float> probabilities;   ///< probability of that class
 };
 
 /// Runs a batch until the policy stops each image. @param images  [N, C, H, W] f32, normalised
@@ -42,13 +43,14 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
 StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
                          const Progress& progress = {});
 
-/// What run_until would give, read off logits of all exits.
+/// Computes the result of run_until from saved logits of all exits.
 StoppedAnswers replay(const LogitsView& view, const Policy& policy);
 
-/// [N] What exit K names under a policy: with an ensemble, what that of all exits names.
+/// The answers [N] of the last exit under a policy: if the policy has an ensemble, these are the
+/// answers of the ensemble of all exits.
 std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy);
 
-/// Name of the place an exit reads: the last unit of its segment, "layer2.1".
+/// Name of the unit that an exit comes after, the last one of its segment, for example "layer2.1".
 std::string exit_place(const Graph& graph, int exit_index);
 
 }  // namespace offramp::workflow

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The hash of several pieces, one after the other.
+/// Computes one hash over several values.
 class Key {
  public:
   void add(std::span<const std::byte> bytes) { value_ = hash_of(bytes, value_); }
@@ -32,12 +32,12 @@ class Key {
   std::uint64_t value_ = 0;
 };
 
-/// Of all that logits depend on.
+/// The hash of everything that the logits depend on.
 std::string key_of(const fs::path& path, const engine::OpenedModel& model,
                    const EvaluationSet& set) {
   Key key;
   key.add(graph_to_json(model.file().graph));
-  // Weights as the file holds them, scales of those in 8 bits included.
+  // The tensors are hashed as stored in the file, so the scales of 8-bit weights are included.
   const Safetensors file = Safetensors::open(path);
   for (const auto& [name, tensor] : file.tensors()) {
     key.add(name);
@@ -59,6 +59,7 @@ std::string policy_text(const ModelFile& model) {
   return model.policy ? policy_to_json(*model.policy) : "";
 }
 
+/// Finds a tensor [images] of type i64; nullptr if there is none.
 const TensorView* vector_of(const Safetensors& file, const char* name, std::size_t images) {
   const auto found = file.tensors().find(name);
   if (found == file.tensors().end()) return nullptr;
@@ -68,7 +69,8 @@ const TensorView* vector_of(const Safetensors& file, const char* name, std::size
   return fits ? &view : nullptr;
 }
 
-/// What the policy did, if the file says so, and of this policy.
+/// Reads the result of the run under `policy`; nullopt if the file holds none, or one of another
+/// policy.
 std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedLogits& logits,
                                            const std::string& policy) {
   const auto said = file.metadata().find("policy");
@@ -102,7 +104,8 @@ std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key
     kept.stopped = read_stopped(file, kept.logits, policy);
     return kept;
   } catch (const Error& error) {
-    progress.remark(fmt::format("computed again: {}", error.what()));
+    progress.remark(
+        fmt::format("the saved logits are not usable and are computed again: {}", error.what()));
     return std::nullopt;
   }
 }
@@ -128,7 +131,7 @@ void write_kept(const fs::path& path, const std::string& policy, const KeptLogit
   try {
     write_safetensors(path, metadata, tensors);
   } catch (const Error& error) {
-    progress.remark(fmt::format("not kept for the next time: {}", error.what()));
+    progress.remark(fmt::format("the logits are not saved for the next run: {}", error.what()));
   }
 }
 

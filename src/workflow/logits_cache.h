@@ -10,20 +10,20 @@
 
 namespace offramp::workflow {
 
-/// Logits of all exits on some images, and what the network did when it really stopped by the
-/// model's policy.
+/// The logits of all exits on some images, and the result of a run in which the model's policy
+/// really stopped each image.
 struct KeptLogits {
   SavedLogits logits;
-  std::optional<StoppedAnswers> stopped;  ///< none: it was not run by the policy it has now
+  std::optional<StoppedAnswers> stopped;  ///< empty: there was no run under the present policy
 };
 
-/// Where a model's logits are kept: "model.test-logits.safetensors" beside "model.safetensors".
+/// The cache file of a model's logits: "model.test-logits.safetensors" beside "model.safetensors".
 std::filesystem::path kept_logits_path(const std::filesystem::path& model, const std::string& part);
 
-/// The logits kept beside a model, if they are those of its network and weights on just these
-/// images in this precision by these kernels; else runs the network, and keeps them. A file that
-/// cannot be written is remarked, no more.
-/// @param path  of the file that `model` was opened from  @param part  "test" or "tune"
+/// Returns the logits from the cache file if they were computed from the same network, weights,
+/// images, precision and kernels. Otherwise it runs the network and writes the cache file; if the
+/// file cannot be written, this is reported with Progress::remark and is not an error.
+/// @param path  the file that `model` was opened from  @param part  "test" or "tune"
 KeptLogits logits_of(const std::filesystem::path& path, engine::OpenedModel& model,
                      const EvaluationSet& set, const std::string& part, const Progress& progress);
 

@@ -5,13 +5,13 @@
 
 namespace offramp::workflow {
 
-/// What else the machine did while something was measured, as shares of all its cores' time.
+/// The other load of the machine during a measurement, as shares of the time of all its cores.
 struct MachineLoad {
-  double others = 0;        ///< other processes
-  double stolen = 0;        ///< kept from a virtual machine by its host
-  double load_average = 0;  ///< of the last minute
+  double others = 0;        ///< share used by other processes
+  double stolen = 0;        ///< share that the host of a virtual machine gave to other guests
+  double load_average = 0;  ///< the system's load average of the last minute, in processes
 
-  /// Enough to change what was measured.
+  /// True if the other load was high enough to distort the measurement.
   bool is_busy() const { return others + stolen > 0.03; }
 };
 
@@ -21,15 +21,15 @@ struct MachineTime {
 };
 
 /// Reads the first line of /proc/stat ("cpu  user nice system idle iowait irq softirq steal …").
-/// @param ticks_per_second  of its numbers
-/// @return nullopt if it is not such a line
+/// @param ticks_per_second  unit of the numbers in the line
+/// @return nullopt if the line does not have this form
 std::optional<MachineTime> parse_machine_time(const char* line, double ticks_per_second);
 
-/// Watches the machine from its construction on.
+/// Measures the other load of the machine, beginning with the construction of the object.
 class MachineWatch {
  public:
   MachineWatch();
-  /// Since then; zeros where the system does not tell.
+  /// The load since the construction; zeros if the system does not report it.
   MachineLoad load() const;
 
  private:

@@ -18,7 +18,7 @@ namespace {
 
 Part part_of_data(ImagePart part) { return part == ImagePart::test ? Part::test : Part::train; }
 
-/// The images of one evaluation, and the model that they go through.
+/// The model and the images of one evaluation.
 struct Subject {
   const EvaluateOptions& options;
   const Progress& progress;
@@ -74,7 +74,7 @@ PolicyEvaluation run_policy(const Subject& subject, const Evaluation& result,
   return policy;
 }
 
-/// The same images, as another model takes them.
+/// Another model, with the same images loaded at the size that it expects.
 class OtherModel {
  public:
   OtherModel(const std::filesystem::path& path, const Subject& subject)
@@ -119,7 +119,7 @@ OtherNetwork run_other(const std::filesystem::path& path, const Subject& subject
   return other;
 }
 
-/// What the policy, or without one the last exit, is compared with.
+/// Adds the baselines that the policy is compared with; without a policy, the last exit is.
 void add_controls(const Subject& subject, Evaluation& result) {
   const LogitsView view = result.logits.view();
   const std::vector<std::int64_t> answers =
@@ -132,11 +132,12 @@ void add_controls(const Subject& subject, Evaluation& result) {
       result.controls.push_back(std::move(control));
 }
 
-/// The thresholds of a sweep are chosen on the model's tune images.
+/// Computes the curves of all criteria, with thresholds chosen on the model's tune images.
 Sweep run_sweep(const Subject& subject, const Evaluation& result) {
   const EvaluateOptions& options = subject.options;
   if (result.logits.exits < 2)
-    throw Error("{}: has no early exit to sweep over", options.model.string());
+    throw Error("{}: the model has no early exit, so there is no threshold to sweep",
+                options.model.string());
   const bool test = options.part == ImagePart::test;
   const LoadedData train =
       test ? load_data(options.data, Part::train, load_options(subject.file())) : LoadedData{};

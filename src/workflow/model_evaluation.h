@@ -21,10 +21,11 @@
 
 namespace offramp::workflow {
 
-/// Which images of a data set: its test part, or those of the training part that the model lists.
+/// Which images of a data set are evaluated: its test part, or those images of its training part
+/// that the model lists as tune or certify.
 enum class ImagePart { test, tune, certify };
 std::string_view to_string(ImagePart part);
-/// @throws UsageError for another word
+/// @throws UsageError if `word` is not the name of a part
 ImagePart image_part_from_string(std::string_view word);
 
 struct EvaluateOptions {
@@ -32,52 +33,54 @@ struct EvaluateOptions {
   std::string data;  ///< source, see load_data
   ImagePart part = ImagePart::test;
   PolicyChoice policy = {};
-  /// Other models to compare with, on the same images.
+  /// Other models, which are run on the same images and compared with this one.
   std::vector<std::filesystem::path> compare = {};
-  bool skip_trained = false;  ///< leave out images that the model was trained on, do not refuse
-  bool confusion = false;     ///< also the confusion matrices
-  bool sweep = false;         ///< also the curves of all criteria, thresholds chosen on tune
-  std::filesystem::path save_logits = {};  ///< not empty: keep logits and labels in this file
+  bool skip_trained = false;  ///< leave out images that the model was trained on; false: refuse
+  bool confusion = false;     ///< also compute the confusion matrices
+  bool sweep = false;  ///< also compute the curves of all criteria, with thresholds chosen on tune
+  std::filesystem::path save_logits = {};  ///< not empty: write logits and labels to this file
   RunOptions run = {};
-  std::string command = "evaluate";  ///< what test_reads.jsonl names as the reader of test images
+  std::string command = "evaluate";  ///< the name under which test_reads.jsonl records the run
 
-  /// The files that are read.
+  /// The files that the call reads.
   std::vector<std::filesystem::path> inputs() const;
 };
 
-/// What a policy did when the network really stopped where it says.
+/// The results of a policy in a run that really stopped each image.
 struct PolicyEvaluation {
   ChosenPolicy chosen;
-  bool of_model = false;
-  bool certificate_lost = false;  ///< the model has one, for another precision or other kernels
+  bool of_model = false;          ///< the model's own policy; false: one from the options
+  bool certificate_lost = false;  ///< the model's certificate is for other kernels or precision
   PolicyMetrics metrics;
-  std::vector<std::int64_t> answers;
-  /// Where these images leave beside those it was chosen on; of a model's own policy.
+  std::vector<std::int64_t> answers;  ///< [N] predicted classes
+  /// For the model's own policy: whether images stop at other exits than when it was chosen.
   std::optional<DriftVerdict> drift;
-  /// Images that leave elsewhere, or with another answer, when saved logits are replayed.
+  /// Number of images for which a replay from saved logits gives another exit or another answer.
   std::int64_t replay_differs = 0;
 };
 
+/// The results of evaluating a model.
 struct Evaluation {
-  std::string source;              ///< the data, for people
-  std::string precision, kernels;  ///< that computed
+  std::string source;              ///< description of the data for people
+  std::string precision, kernels;  ///< of the run
   std::vector<std::string> classes;
-  std::vector<std::string> places;  ///< [K] after which unit each exit comes
+  std::vector<std::string> places;  ///< [K] the unit that each exit comes after
   Cost cost;
   SavedLogits logits;
   Metrics metrics;
   std::vector<OverthinkingCounts> overthinking;  ///< one for each class
-  /// [K] each [classes, classes], rows the label; where it was asked for
+  /// [K] matrices [classes, classes], with a row for each label; empty if not requested
   std::vector<std::vector<std::int64_t>> confusion;
   std::optional<PolicyEvaluation> policy;
-  /// Differences are from the policy, or without one from the last exit.
+  /// Differences are those of the policy minus the baseline; without a policy, those of the last
+  /// exit.
   std::vector<ReportControl> controls;
   std::optional<Sweep> sweep;
 };
 
-/// Measures every exit of a model on labelled images, and a policy by stopping as it says. A
-/// reading of test images is logged beside the model.
-/// @throws UsageError for options that make no sense; Error "<path>: …"; TrainedOnImages; Cancelled
+/// Evaluates every exit of a model on labelled images, and its policy in a run that really stops
+/// each image. A use of test images is recorded in test_reads.jsonl beside the model.
+/// @throws UsageError if an option is not allowed; Error "<path>: …"; TrainedOnImages; Cancelled
 Evaluation evaluate(const EvaluateOptions& options, const Progress& progress = {});
 
 }  // namespace offramp::workflow

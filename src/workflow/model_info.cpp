@@ -46,7 +46,7 @@ ModelInfo describe_model(const std::string& path, std::int64_t classes) {
 CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
                                const RunOptions& options, const Progress& progress) {
   const ModelFile model = model_or_recipe(path, classes);
-  // As any command would run it: the file's own check included.
+  // The model is opened as by other commands, because this chooses the precision that it runs in.
   const auto opened = open_model(model, options, progress);
   CompiledTableOptions compiling;
   compiling.precision = opened->precision();

@@ -11,7 +11,7 @@
 
 namespace offramp::workflow {
 
-/// An exit of a network, and what an image costs that leaves there.
+/// An exit of a network, with the cost of an image that stops there.
 struct ExitInfo {
   int exit = 1;       ///< counted from 1
   std::string after;  ///< the last unit of its segment: "layer2.1"
@@ -19,34 +19,36 @@ struct ExitInfo {
   double relative_cost = 0;
 };
 
-/// What a model file says beyond its network.
+/// What a model file holds besides its network.
 struct ModelFacts {
   std::vector<std::string> classes;
   Preprocessing preprocessing;
-  std::string source;                               ///< of its training images
-  std::int64_t trained = 0, tune = 0, certify = 0;  ///< images of each part
+  std::string source;                               ///< of the training images
+  std::int64_t trained = 0, tune = 0, certify = 0;  ///< number of images in each part
 };
 
+/// The description of a network.
 struct ModelInfo {
-  std::string network;
-  std::int64_t macs = 0, parameters = 0;  ///< of the plain network; of all
+  std::string network;          ///< name
+  std::int64_t macs = 0;        ///< of the plain network
+  std::int64_t parameters = 0;  ///< of the network with all its exits
   std::vector<ExitInfo> exits;
   std::string layers;               ///< table for people, see layer_table
-  std::optional<ModelFacts> facts;  ///< of a model file, not of a recipe
+  std::optional<ModelFacts> facts;  ///< empty for a recipe
 };
 
-/// Describes a model file, of which no weight is copied, or the network of a recipe.
-/// @param classes  of a recipe's network  @throws Error "<path>: …"
+/// Describes the network of a model file or of a recipe. Weights are not copied into memory.
+/// @param classes  number of classes of a recipe's network  @throws Error "<path>: …"
 ModelInfo describe_model(const std::string& path, std::int64_t classes);
 
-/// What a network is compiled to, and by which kernels.
+/// The operations that a network is compiled to, and the kernels that execute them.
 struct CompiledLayers : CompiledTable {
   std::string kernels;
 };
 
-/// What the runtime compiles a model or a recipe's network to on this CPU, in the precision that it
-/// would run in.
-/// @param batch  images in an operation  @param options  `threads` share one operation
+/// Compiles a model or a recipe's network for this CPU, in the precision that it would run in.
+/// @param classes  number of classes of a recipe's network  @param batch  images per operation
+/// @param options  `threads` is the number of threads that compute an operation together
 CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
                                const RunOptions& options, const Progress& progress = {});
 

@@ -8,15 +8,16 @@
 
 namespace offramp::workflow {
 
-/// True for the name of a recipe.
+/// True if the path ends in ".toml".
 bool is_recipe(const std::string& path);
 
-/// The network of a recipe, which does not know its data: images of 32x32 where it names no size.
-/// @throws UsageError at the recipe's line
+/// Builds the network of a recipe. The data are not read, so `classes` gives the number of classes;
+/// the input is 32x32 pixels if the recipe names no size.
+/// @throws UsageError "<path>:<line>: …" if the recipe has an error
 Graph graph_of_recipe(const std::string& path, std::int64_t classes);
 
-/// A model, or the network of a recipe with random weights (always the same ones) and classes named
-/// "class 1", "class 2", ….
+/// Loads a model, or makes one from a recipe's network, with random weights (the same in every run)
+/// and classes named "class 1", "class 2", ….
 ModelFile model_or_recipe(const std::string& path, std::int64_t classes);
 
 }  // namespace offramp::workflow

@@ -8,7 +8,8 @@
 namespace offramp::workflow {
 namespace {
 
-/// Rows of a segment's batch: more neither run faster nor fit into the caches.
+/// The largest batch size of a segment. Larger batches are not faster and do not fit into the CPU's
+/// caches.
 constexpr int kLargestBatch = 32;
 
 template <typename Source>

@@ -10,16 +10,18 @@
 
 namespace offramp::workflow {
 
-/// How the images of a call run through a model.
+/// How a call runs images through a model.
 struct RunOptions {
   std::string precision = "auto";  ///< see engine::OpenOptions
   int threads = 0;                 ///< 0: usable_cores()
-  int batch = 0;  ///< images that are handed to the model together; 0: kEvaluationBatch
+  int batch = 0;                   ///< images per call of the model; 0: kEvaluationBatch
+
+  /// `batch`, or kEvaluationBatch if it is 0.
 
   int images_at_once() const;
 };
 
-/// Opens a model; what it remarks is passed on. @throws as engine::OpenedModel::open
+/// Opens a model, and passes its notes to Progress::remark. @throws as engine::OpenedModel::open
 std::shared_ptr<engine::OpenedModel> open_model(const std::filesystem::path& path,
                                                 const RunOptions& options,
                                                 const Progress& progress);

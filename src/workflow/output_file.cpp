@@ -12,7 +12,8 @@ void refuse_same_file(std::string_view field, const fs::path& out,
   std::error_code ignored;
   for (const fs::path& input : inputs)
     if (fs::equivalent(out, input, ignored))
-      throw UsageError("{}: {} is what is read, it must not be written over", field, out.string());
+      throw UsageError("{}: {} is an input, so it cannot be the output; choose another file", field,
+                       out.string());
 }
 
 void check_output(std::string_view field, const fs::path& out,

@@ -6,12 +6,14 @@
 
 namespace offramp::workflow {
 
-/// Refuses to write over what is read. @param field  names the output in the message
-/// @throws UsageError "<field>: <path> is what is read, it must not be written over"
+/// Checks that an output file is not one of the files that are read.
+/// @param field  name of the output in the message
+/// @throws UsageError "<field>: <path> is an input, so it cannot be the output; choose another
+/// file"
 void refuse_same_file(std::string_view field, const std::filesystem::path& out,
                       const std::vector<std::filesystem::path>& inputs);
 
-/// The same, and whether the file can be written: to be asked before long work.
+/// Checks the same, and that the file can be written. To be called before long work starts.
 /// @throws Error as check_writable
 void check_output(std::string_view field, const std::filesystem::path& out,
                   const std::vector<std::filesystem::path>& inputs);

@@ -25,8 +25,8 @@ double time_of(const Work& work) {
   return seconds_since(start);
 }
 
-/// What nine slices in ten do not exceed: a slice that was interrupted is slower, none is faster
-/// than the machine.
+/// The 90th percentile of the rates of all slices. Interrupted slices are too slow, but none is
+/// faster than the machine, so a high percentile is a good estimate of the peak.
 double ninth_decile(std::vector<double> values) {
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 9 / 10);
   std::nth_element(values.begin(), place, values.end());
@@ -38,10 +38,10 @@ struct CoreRates {
   double clock_hz = 0;
 };
 
-/// Measures the core that this thread runs on, in slices short enough to pass between two
-/// interruptions.
+/// Measures the core that this thread runs on, in many slices that are shorter than the time
+/// between two interruptions.
 CoreRates measure_core(const PeakKernel& kernel, double seconds) {
-  constexpr double kSlice = 4e-4;
+  constexpr double kSlice = 4e-4;  // seconds
   constexpr std::int64_t kAdditions = 1 << 18;
   std::int64_t turns = 1000;
   for (double taken = 0; taken < kSlice; turns *= 2) taken = time_of([&] { kernel.run(turns); });
@@ -55,10 +55,10 @@ CoreRates measure_core(const PeakKernel& kernel, double seconds) {
   return {ninth_decile(std::move(rates)), ninth_decile(std::move(clocks))};
 }
 
-/// The sum over cores that work at the same time.
+/// The sum of the rates of all cores, measured at the same time.
 double measure_all(const PeakKernel& kernel, int cores, double seconds) {
   std::vector<double> rates(static_cast<std::size_t>(cores));
-  // Not a std::barrier: it could not be passed if a thread cannot be started.
+  // A std::barrier would block for ever if one of the threads could not be started.
   std::atomic<int> waiting = cores;
   std::atomic<bool> given_up = false;
   Threads threads;

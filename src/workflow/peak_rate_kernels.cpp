@@ -12,11 +12,12 @@ namespace offramp::workflow {
 #if defined(__x86_64__)
 namespace {
 
-// Results go here, so that no loop is left out.
+// The results are stored here, so that the compiler does not remove the loops.
 volatile float float_sink = 0;
 volatile int int_sink = 0;
 
-// Independent sums: more than latency times pipes of any CPU with the instruction (5 × 2).
+// Number of independent sums. To be always busy, a CPU needs its latency times its number of
+// execution units: at most 5 × 2 for these instructions.
 #define OFFRAMP_TIMES_12(DO) \
   DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define OFFRAMP_TIMES_16(DO) OFFRAMP_TIMES_12(DO) DO(12) DO(13) DO(14) DO(15)
@@ -104,20 +105,21 @@ __attribute__((target("avx2,avxvnni"))) void int8_avx2(std::int64_t turns) {
 #undef OFFRAMP_TIMES_16
 #undef OFFRAMP_TIMES_12
 
-/// Eight tiles of 16 rows of 64 bytes.
+/// The operand of ldtilecfg: it configures eight tiles of 16 rows of 64 bytes.
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Not _tile_loadconfig(): GCC 12 declares 8 of the 64 bytes as read, so that the stores of the rest
-// are optimised away, and the instruction faults.
+// _tile_loadconfig() is not used, because GCC 12 assumes that it reads only 8 of the 64 bytes. It
+// then removes the stores to the others, and the instruction faults.
 __attribute__((target("amx-tile"))) inline void load_tile_config(const TileConfig& config) {
   asm volatile("ldtilecfg %0" ::"m"(config));
 }
 
-// Four sums of the eight tiles: a product takes 16 cycles and its result 52.
+// Tiles 0 to 3 hold four independent sums: a product occupies the unit for 16 cycles, and its
+// result is ready after 52.
 __attribute__((target("amx-tile,amx-bf16"))) void bf16_amx(std::int64_t turns) {
   const TileConfig config;
   load_tile_config(config);
@@ -158,7 +160,7 @@ __attribute__((target("amx-tile,amx-int8"))) void int8_amx(std::int64_t turns) {
   _tile_release();
 }
 
-/// Linux hands out the tiles' registers on demand.
+/// Asks Linux for permission to use the tile registers, which a process needs before it uses them.
 bool may_use_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -187,9 +189,9 @@ Cpu this_cpu() {
   return cpu;
 }
 
-/// Instructions of 512 bits that can start in a cycle; 0: unknown. AMD's family 19h (Zen 4) joins
-/// two pipes of 256 bits for one, family 1Ah (Zen 5) has two of 512. (AMD's Software Optimization
-/// Guides for the families 19h and 1Ah.)
+/// Number of 512-bit multiply-adds that a core can start in a cycle; 0: unknown. AMD's family 19h
+/// (Zen 4) combines two 256-bit units into one, and family 1Ah (Zen 5) has two 512-bit units. From
+/// AMD's Software Optimization Guides for the families 19h and 1Ah.
 double wide_per_cycle(const Cpu& cpu) {
   return !cpu.amd ? 0 : cpu.family == 0x19 ? 1 : cpu.family == 0x1a ? 2 : 0;
 }

@@ -9,7 +9,7 @@ namespace offramp::workflow {
 
 void check(const PolicyChoice& choice) {
   if (!choice.threshold) return;
-  if (choice.no_policy) throw UsageError("no_policy: excludes a threshold");
+  if (choice.no_policy) throw UsageError("no_policy: cannot be combined with a threshold");
   try {
     check_threshold(choice.criterion, *choice.threshold);
   } catch (const Error& error) {
@@ -24,7 +24,7 @@ std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFi
     ChosenPolicy chosen;
     chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
     chosen.policy.criterion = choice.criterion;
-    // The threshold is meant in the scores' own precision: 0.9 as typed must not lie above 0.9f.
+    // Scores are f32, so the threshold is rounded to f32 too: as a double, 0.9 is above 0.9f.
     std::ranges::fill(chosen.policy.thresholds, static_cast<float>(*choice.threshold));
     chosen.aim = FixedThreshold{*choice.threshold};
     return chosen;

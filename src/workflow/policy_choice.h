@@ -11,25 +11,27 @@
 
 namespace offramp::workflow {
 
-/// By what images are to stop where that need not be the model's own policy.
+/// The policy of a run: the model's own, a single threshold, or none.
 struct PolicyChoice {
-  /// This threshold of `criterion` at every early exit, instead of the model's policy.
+  /// If set, every early exit has this threshold of `criterion`, and the model's policy is not
+  /// used.
   std::optional<double> threshold = {};
   Criterion criterion = Criterion::confidence;
-  bool no_policy = false;  ///< always the last exit
+  bool no_policy = false;  ///< every image runs to the last exit
 };
 
-/// @throws UsageError naming the field if a value makes no sense, or two exclude each other
+/// @throws UsageError that names the field whose value is not allowed, alone or beside another
 void check(const PolicyChoice& choice);
 
-/// The policy that is chosen for a model; its own keeps its guarantee only if that holds here.
-/// nullopt: always the last exit.
+/// Returns the policy by which a model runs; nullopt if every image runs to the last exit.
+/// @param certificate_holds  false: the guarantee is removed from the model's own policy, because
+///                           it does not hold for this precision and these kernels
 std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFile& model,
                                        bool certificate_holds);
 
-/// Whether images leave elsewhere than those that a model's policy was chosen on. nullopt: the
-/// policy does not know where those left.
-/// @param shares  [K] of the images, by the exit they left at
+/// Tests whether images stop at other exits than the images on which a policy was chosen. Returns
+/// nullopt if the policy does not hold the shares of those images.
+/// @param shares  [K] share of the images that stopped at each exit
 std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
                                      std::int64_t images);
 

@@ -8,24 +8,24 @@
 
 namespace offramp::workflow {
 
-/// Thrown by a call that was told to stop. A file that it had not finished is as it was before.
+/// Thrown by a call that was cancelled. A file that it had not finished is unchanged.
 class Cancelled : public Error {
  public:
   Cancelled() : Error("cancelled") {}
 };
 
-/// How a call that takes long tells its caller how far it has come, and learns whether to go on.
-/// Each function may be empty; all are called on the thread of the call.
+/// Functions through which a long call reports its progress, and is cancelled. Each may be empty;
+/// all are called on the thread that made the call.
 struct Progress {
-  /// `done` of `total` images, rows, … are finished.
+  /// Called when `done` of `total` images, rows or other units are finished.
   std::function<void(std::int64_t done, std::int64_t total, std::string_view unit)> report = {};
-  /// True if the call is to end with Cancelled. It is asked between two batches of images.
+  /// Called between two batches of images. If it returns true, the call throws Cancelled.
   std::function<bool()> cancelled = {};
-  /// A remark for people, one line without its end: something was done in another way than asked
-  /// for, or could not be kept. The same remark may come several times.
+  /// Called with a remark for people, one line without "\n": for example that something was done in
+  /// another way than requested, or that a file could not be written. A remark may come repeatedly.
   std::function<void(std::string_view line)> note = {};
 
-  /// @throws Cancelled
+  /// Calls `report`, then `cancelled`. @throws Cancelled
   void step(std::int64_t done, std::int64_t total, std::string_view unit) const {
     if (report) report(done, total, unit);
     if (cancelled && cancelled()) throw Cancelled();

@@ -85,7 +85,8 @@ std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, cons
   if (skip_trained) indices = without_trained_images(model, data.dataset, indices);
   refuse_trained_images(path, model, data.dataset, indices);
   if (indices.empty())
-    throw Error("{}: {} holds no image that it was not trained on", path.string(), data.source);
+    throw Error("{}: the model was trained on all images of {}, so none is left to test it on",
+                path.string(), data.source);
   return indices;
 }
 
@@ -93,11 +94,11 @@ ListedImages find_listed(const std::filesystem::path& path, const ModelFile& mod
                          const Dataset& data, const std::vector<std::uint64_t>& hashes,
                          const std::string& part, const std::string& source) {
   if (hashes.empty())
-    throw Error("{}: the model does not say which images are its {} part", path.string(), part);
+    throw Error("{}: the model does not list the images of its {} part", path.string(), part);
   ListedImages listed;
   listed.indices = images_listed(data, hashes);
   if (listed.indices.empty())
-    throw Error("{}: holds no image of the model's {} part", source, part);
+    throw Error("{}: contains no image of the model's {} part", source, part);
   refuse_trained_images(path, model, data, listed.indices);
   std::unordered_set<std::uint64_t> found;
   for (const std::int64_t i : listed.indices)
@@ -114,7 +115,7 @@ void log_test_read(const std::filesystem::path& model, const TestRead& read) {
                                        {"model", model.filename().string()},
                                        {"data", read.data},
                                        {"images", read.images}};
-  // Paths may hold bytes that are no UTF-8.
+  // A path may contain bytes that are not valid UTF-8; these are replaced.
   append_line(model.parent_path() / "test_reads.jsonl",
               line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
@@ -125,7 +126,7 @@ void log_test_read(const std::filesystem::path& model, const TestRead& read,
     log_test_read(model, read);
   } catch (const Error& error) {
     progress.remark(
-        fmt::format("this reading of the test images is not on record: {}", error.what()));
+        fmt::format("this use of the test images could not be recorded: {}", error.what()));
   }
 }
 

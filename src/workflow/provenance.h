@@ -11,67 +11,69 @@
 
 namespace offramp::workflow {
 
-/// A model was to be measured on images that it was trained on.
+/// Thrown if a model would be evaluated on images that it was trained on.
 class TrainedOnImages : public Error {
  public:
   using Error::Error;
 };
 
-/// How data are loaded for a model: at its size.
+/// The options to load data for a model: with the image size and the fit that it expects.
 LoadOptions load_options(const ModelFile& model);
 
-/// Checks that a model and data speak of the same classes in the same order.
-/// @throws Error naming the first difference
+/// Checks that a model and a data set have the same classes in the same order.
+/// @throws Error that names the first difference
 void check_same_classes(const ModelFile& model, const Dataset& data);
 
 /// Indices of all images.
 std::vector<std::int64_t> every_image(const Dataset& data);
 
-/// Indices of the images that a model's provenance lists in `hashes` (sorted).
+/// Indices of the images whose hash is in `hashes`.
+/// @param hashes  sorted, as a model's provenance lists them
 std::vector<std::int64_t> images_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes);
 
-/// Refuses to measure a model on what it was trained on. @param path  of the model
-/// @throws TrainedOnImages "<path>: …" with the number of such images among `indices`, naming the
-/// first
+/// Checks that a model was not trained on the images that it is to be evaluated on.
+/// @param path  of the model  @param indices  of the images in `data`
+/// @throws TrainedOnImages "<path>: …" with the number of such images and the name of the first
 void refuse_trained_images(const std::filesystem::path& path, const ModelFile& model,
                            const Dataset& data, const std::vector<std::int64_t>& indices);
 
-/// `indices` without the images the model was trained on.
+/// Returns `indices` without the images that the model was trained on.
 std::vector<std::int64_t> without_trained_images(const ModelFile& model, const Dataset& data,
                                                  const std::vector<std::int64_t>& indices);
 
-/// The images of a test part that a model may be tested on.
-/// @param skip_trained  leave out images that it was trained on instead of refusing
-/// @throws Error "<path>: …" if classes differ or none is left; TrainedOnImages
+/// Indices of the images of a test part that a model may be tested on.
+/// @param path  of the model
+/// @param skip_trained  true: images that it was trained on are left out; false: they are an error
+/// @throws Error "<path>: …" if the classes differ or no image is left; TrainedOnImages
 std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, const ModelFile& model,
                                          const LoadedData& data, bool skip_trained);
 
-/// Images that a model lists, in a data set.
+/// The images of a data set that a model lists in one of its parts.
 struct ListedImages {
   std::vector<std::int64_t> indices;
-  std::int64_t missing = 0;  ///< different images that are listed, but not there
+  std::int64_t missing = 0;  ///< number of different listed images that the data do not contain
 };
 
-/// The images that a model keeps for a purpose, none of them trained on.
-/// @param path  of the model  @param hashes  that the model lists, sorted
-/// @param part  "tune" or "certify"  @param source  of the data, for messages
-/// @throws Error if the model lists none, or the data hold none; TrainedOnImages
+/// Finds the images of a model's tune or certify part in a data set.
+/// @param path  of the model  @param hashes  of the part's images, sorted
+/// @param part  "tune" or "certify"  @param source  name of the data for messages
+/// @throws Error if the model lists no image, or the data contain none of them; TrainedOnImages
 ListedImages find_listed(const std::filesystem::path& path, const ModelFile& model,
                          const Dataset& data, const std::vector<std::uint64_t>& hashes,
                          const std::string& part, const std::string& source);
 
-/// One reading of test images.
+/// One use of test images.
 struct TestRead {
-  std::string command;  ///< what read them, for people
-  std::string data;
+  std::string command;  ///< the command that used them, for people
+  std::string data;     ///< source
   std::int64_t images = 0;
 };
 
-/// Appends a line to test_reads.jsonl beside the model, so that it stays visible how often the test
-/// images were looked at. @throws Error if it cannot be written
+/// Appends a line to test_reads.jsonl beside the model, as a record of how often the test images
+/// were used. @throws Error if the line cannot be written
 void log_test_read(const std::filesystem::path& model, const TestRead& read);
-/// The same; where it cannot be written, that is remarked and the work goes on.
+/// The same, but if the line cannot be written, this is reported with Progress::remark.
 void log_test_read(const std::filesystem::path& model, const TestRead& read,
                    const Progress& progress);
 

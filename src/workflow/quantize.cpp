@@ -22,9 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kCheckSeed = 1;  // of the images that a file keeps logits of
+constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
 
-/// `count` of the images listed, evenly spread over the data set.
+/// Takes `count` of the indices at regular intervals.
 std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, int count) {
   const auto all = static_cast<std::int64_t>(indices.size());
   const std::int64_t wanted = std::min<std::int64_t>(count, all);
@@ -66,8 +66,8 @@ std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours
   return exits;
 }
 
-/// The options by which the policy is chosen again; nullopt where it cannot be, and result says
-/// why.
+/// The options by which the policy is chosen anew. If it cannot be, returns nullopt and writes the
+/// reason to result.no_policy.
 std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& options,
                                                         const ModelFile& model, Quantized& result) {
   if (!model.policy) {
@@ -76,8 +76,8 @@ std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& o
   }
   if (!can_be_met_again(*model.policy)) {
     result.no_policy = fmt::format(
-        "the policy's aim ({}) cannot be met again from what the model holds: choose one with "
-        "\"offramp calibrate\"",
+        "the policy's aim ({}) needs more than this model; choose a policy with \"offramp "
+        "calibrate\"",
         describe_aim(model.policy->aim));
     return std::nullopt;
   }
@@ -91,8 +91,8 @@ std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& o
   return again;
 }
 
-/// Chooses the policy of the model anew for what was made of it, and writes the file: at the end
-/// and in one step, so that the one that was there is whole until then.
+/// Chooses the model's policy anew for the deployed model and writes the file. It is written once,
+/// at the end, so that a file of an earlier run stays complete until then.
 void write_with_policy(const QuantizeOptions& options, const ModelFile& model, ModelFile deployed,
                        Quantized& result, const Progress& progress) {
   deployed.certificates =
@@ -112,8 +112,8 @@ ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, 
   const auto observed = spread(images_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
     throw Error(
-        "{}: holds no image that the model was trained on: ranges of activations are "
-        "observed on those",
+        "{}: contains no image that the model was trained on, and ranges of activations are "
+        "observed on training images",
         options.data);
   result.observed = static_cast<std::int64_t>(observed.size());
   return quantised_to_int8(model, inputs_of(data, observed, model),
@@ -138,10 +138,9 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   const Precision precision = precision_from_string(options.precision);
   if (precision == Precision::f32)
     throw UsageError("precision: a deployment file holds bf16 or int8, got \"f32\"");
-  if (options.images < 1)
-    throw UsageError("images: expected at least 1 to observe, got {}", options.images);
+  if (options.images < 1) throw UsageError("images: expected at least 1, got {}", options.images);
   if (!has_instructions_for(precision))
-    throw Error("this CPU has no instructions for {}: what it would lose could not be measured",
+    throw Error("this CPU has no instructions for {}, so its loss of accuracy cannot be measured",
                 options.precision);
   const fs::path out = options.written_to();
   check_output("out", out, {options.model, options.data});

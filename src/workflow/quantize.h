@@ -14,42 +14,45 @@ namespace offramp::workflow {
 
 struct QuantizeOptions {
   std::filesystem::path model;
-  std::string data;                ///< the data set it was trained on, see load_data
+  std::string data;                ///< the data set the model was trained on, see load_data
   std::filesystem::path out = {};  ///< empty: beside the model, model.int8.safetensors
   std::string precision = "int8";  ///< or "bf16"
-  int images = 1024;               ///< training images to observe ranges of activations on
+  int images = 1024;               ///< number of training images for the ranges of activations
   int threads = 0;                 ///< 0: usable_cores()
+
+  /// The file that the result is written to.
 
   std::filesystem::path written_to() const;
 };
 
-/// An exit in both precisions, on tune images.
+/// The accuracy of an exit in f32 and in the deployed precision, on tune images.
 struct ExitLoss {
-  double reference_accuracy = 0, accuracy = 0;  ///< of f32, and of the deployed precision
-  Interval difference;                          ///< 95 %, paired: accuracy less reference
-  double agreement = 0;                         ///< share of equal answers
+  double reference_accuracy = 0, accuracy = 0;  ///< in f32, and in the deployed precision
+  Interval difference;   ///< accuracy minus reference_accuracy, paired 95 % interval
+  double agreement = 0;  ///< share of the images with the same answer in both
 };
 
 /// The deployment file that was written.
 struct Quantized {
-  std::int64_t observed = 0;  ///< training images that ranges were observed on
+  std::int64_t observed = 0;  ///< number of training images on which ranges were observed
   std::int64_t tune_images = 0;
   std::vector<ExitLoss> exits;
-  bool within_bounds = false;                ///< of the last exit's loss, see is_within_bounds
-  std::int64_t bytes_before = 0, bytes = 0;  ///< of the files
-  std::optional<Calibration> policy;         ///< chosen again by the aim of the model's own
-  CalibrateOptions policy_options;           ///< it was chosen by
-  std::string no_policy;                     ///< why there is none, a line; else empty
+  bool within_bounds = false;         ///< the last exit's loss is allowed, see is_within_bounds
+  std::int64_t bytes_before = 0;      ///< size of the model file
+  std::int64_t bytes = 0;             ///< size of the deployment file
+  std::optional<Calibration> policy;  ///< chosen anew for the aim of the model's policy
+  CalibrateOptions policy_options;    ///< the options by which `policy` was chosen
+  std::string no_policy;              ///< one line: why there is no policy; empty if there is one
 };
 
-/// Whether a policy's aim can be met again from what a model holds: it is recorded, and names
-/// neither another model nor a measured time.
+/// True if a policy can be chosen anew from the model alone: its aim is recorded, and refers
+/// neither to another model nor to a measured time.
 bool can_be_met_again(const ChosenPolicy& chosen);
 
-/// Makes a deployment file of one precision, measures it on tune images, and chooses the policy
-/// anew by the aim of the model's own.
-/// @throws Error "<path>: …" for a deployment file, data without the model's images, or a file that
-/// cannot be written; UsageError for options that make no sense; Cancelled
+/// Writes a deployment file in one precision, evaluates it on tune images, and chooses its policy
+/// anew for the aim of the model's policy.
+/// @throws Error "<path>: …" if the model is a deployment file, the data do not contain its images,
+/// or a file cannot be written; UsageError if an option is not allowed; Cancelled
 Quantized quantize(const QuantizeOptions& options, const Progress& progress = {});
 
 }  // namespace offramp::workflow

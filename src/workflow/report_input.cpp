@@ -24,7 +24,7 @@
 namespace offramp::workflow {
 namespace {
 
-constexpr int kCurvePoints = 200;
+constexpr int kCurvePoints = 200;  // thresholds of each curve
 
 std::string time_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(seconds);
@@ -43,7 +43,7 @@ Training training_of(const FoundRun& run) {
   return training;
 }
 
-/// What the model remembers of its training, and what runs it now: name and value, for people.
+/// Facts about the model's training and about this machine: names and values for people.
 std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model) {
   const Cost cost = cost_of(model.graph);
   const DataProvenance& data = model.provenance.data;
@@ -54,9 +54,9 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
       {"trained on",
        fmt::format("{} images{}{}", with_commas(static_cast<std::int64_t>(data.train.size())),
                    data.source.empty() ? "" : " of ", data.source)},
-      {"chosen on, tune",
+      {"tune part, to choose",
        fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.tune.size())))},
-      {"kept to certify",
+      {"certify part, for guarantees",
        fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.certify.size())))}};
   const TrainingDetails details = training_details(model);
   const auto add = [&](const char* key, const std::string& text) {
@@ -73,15 +73,15 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
   add_number("threads", details.threads);
   add("commit", details.commit);
   if (details.seconds) add("time", time_text(*details.seconds));
-  facts.emplace_back("this report by", fmt::format("offramp {} ({})", kVersion, kCommit));
-  facts.emplace_back("on", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
+  facts.emplace_back("report written by", fmt::format("offramp {} ({})", kVersion, kCommit));
+  facts.emplace_back("machine", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
   return facts;
 }
 
-/// A run, its model, and the test images as it takes them with their logits.
+/// A run with its model, the test images at the size that the model expects, and their logits.
 class Subject {
  public:
-  /// @param data  source; empty: that of the run's recipe
+  /// @param data  source of the images; empty: the one in the run's recipe
   Subject(const std::string& path, const std::string& data, const ReportOptions& options,
           const Progress& progress)
       : run(find_run(path)),
@@ -108,14 +108,15 @@ class Subject {
   std::shared_ptr<engine::OpenedModel> model;
   std::string source;
   LoadedData loaded;
-  std::vector<std::int64_t> indices;  ///< of the images tested
+  std::vector<std::int64_t> indices;  ///< of the tested images
   KeptLogits kept;
 
  private:
   std::string source_of_run() const {
     const std::string text = recipe_text(run, file());
     if (text.empty())
-      throw UsageError("data: {} does not say where its images are", run.model.string());
+      throw UsageError("data: {} does not name the source of its images, so it must be given",
+                       run.model.string());
     return parse_recipe(text, run.model.string()).data.source;
   }
 };
@@ -130,8 +131,8 @@ ReportPolicy policy_of(const Subject& subject) {
     policy.aim = describe_aim(chosen->aim);
     if (const auto& given = chosen->guarantee)
       policy.guarantee = fmt::format(
-          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} others at "
-          "{}",
+          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
+          "images in {}",
           given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
           given->precision);
   }
@@ -147,8 +148,8 @@ ReportPolicy policy_of(const Subject& subject) {
   return policy;
 }
 
-/// Accuracy against cost for every criterion, thresholds chosen on the model's tune images; or why
-/// there is none.
+/// Adds a curve of accuracy against cost for every criterion, with thresholds chosen on the model's
+/// tune images, or the reason why there are no curves.
 void add_curves(const Subject& subject, const ReportOptions& options, const Progress& progress,
                 ReportInput& input) {
   if (input.test.exits < 2) {
@@ -160,7 +161,8 @@ void add_curves(const Subject& subject, const ReportOptions& options, const Prog
   const std::vector<std::int64_t> indices =
       images_listed(train.dataset, model.provenance.data.tune);
   if (indices.empty()) {
-    input.no_curves = "The data hold none of the model's tune images to choose thresholds on.";
+    input.no_curves =
+        "The data contain none of the model's tune images, on which thresholds are chosen.";
     return;
   }
   refuse_trained_images(subject.run.model, model, train.dataset, indices);

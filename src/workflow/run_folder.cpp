@@ -14,7 +14,7 @@ using json = nlohmann::ordered_json;
 
 constexpr const char* kLock = ".lock";
 
-// The keys of metrics.jsonl and of a model's details: each written and read by the same word.
+// The keys of metrics.jsonl and of a model's details, for writing and for reading.
 constexpr const char* kEpoch = "epoch";
 constexpr const char* kEpochs = "epochs";
 constexpr const char* kLoss = "loss";
@@ -78,13 +78,15 @@ bool read(const json& value, std::optional<T>& target) {
   return good;
 }
 
-/// Reads a member; false, and `target` as it was, if it is missing or of another type.
+/// Reads a member. If it is missing or has another type, returns false and leaves `target` as it
+/// is.
 template <typename T>
 bool read(const json& object, const char* key, T& target) {
   const auto found = object.find(key);
   return found != object.end() && read(*found, target);
 }
 
+/// Parses a line of metrics.jsonl; nullopt if it is not an epoch.
 std::optional<EpochReport> epoch_of(const std::string& line) {
   const json object = json::parse(line, nullptr, false);
   if (!object.is_object()) return std::nullopt;
@@ -172,7 +174,7 @@ void RunFolder::check_not_training() const {
 void RunFolder::check_free() const {
   check_not_training();
   if (fs::exists(checkpoint()))
-    throw UsageError("{}: already holds a run; go on with --resume, or choose another --out",
+    throw UsageError("{}: already holds a run; continue it with --resume, or choose another --out",
                      path_.string());
 }
 
@@ -180,9 +182,9 @@ FileLock RunFolder::start(const Recipe& recipe) const {
   check_free();
   std::error_code error;
   fs::create_directories(path_, error);
-  if (error) throw Error("{}: cannot make the folder: {}", path_.string(), error.message());
+  if (error) throw Error("{}: cannot create the folder: {}", path_.string(), error.message());
   FileLock held = lock();
-  // Another process may have begun and ended a run before the lock.
+  // Between check_free() and the lock, another process may have started and finished a run.
   if (fs::exists(checkpoint())) throw UsageError("{}: already holds a run", path_.string());
   write_text_atomic(config(), to_toml(recipe));
   write_text_atomic(metrics(), "");
@@ -211,7 +213,7 @@ bool RunFolder::save(const fs::path& file, ModelFile& model, const Tensors& extr
     try {
       const ModelFile replaced = map_model(file).model;
       if (replaced.graph == model.graph) model.policy = replaced.policy;
-    } catch (const Error&) {  // a damaged file has nothing to keep
+    } catch (const Error&) {  // the policy of a damaged file is lost
     }
   }
   if (model.policy) {
@@ -258,7 +260,7 @@ FoundRun find_run(const std::string& path) {
     return {fs::path(path).filename().string(), path, fs::path(path).parent_path()};
   const fs::path model = RunFolder(path).model();
   if (!fs::exists(model, ignored))
-    throw Error("{}: holds no model.safetensors: a run folder, or a model file, is expected", path);
+    throw Error("{}: contains no model.safetensors; expected a run folder or a model file", path);
   return {place.filename().string(), model, path};
 }
 

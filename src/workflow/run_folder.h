@@ -12,43 +12,45 @@
 
 namespace offramp::workflow {
 
-/// What one epoch of a training measured: a line of metrics.jsonl.
+/// The results of one training epoch: a line of metrics.jsonl.
 struct EpochReport {
-  int epoch = 1, epochs = 1;  ///< 1-based
+  int epoch = 1;   ///< 1-based
+  int epochs = 1;  ///< number of epochs of the run
   double loss = 0;
-  std::vector<double>
-      train_accuracy;  ///< [K] on augmented training images, while they were learned
-  std::vector<double> tune_accuracy, tune_nll;  ///< [K] of the averaged weights where there are any
+  /// [K] accuracy on the augmented training images, counted during the training steps
+  std::vector<double> train_accuracy;
+  std::vector<double> tune_accuracy, tune_nll;  ///< [K] with the averaged weights, if they exist
   double learning_rate = 0;
   double images_per_second = 0;
-  double seconds = 0;      ///< of training, since the beginning of the run, without interruptions
-  double loader_wait = 0;  ///< share of the epoch's time spent waiting for images
-  bool best = false;       ///< the best on tune so far
+  double seconds = 0;      ///< training time since the start of the run, without interruptions
+  double loader_wait = 0;  ///< share of the epoch's time in which training waited for images
+  bool best = false;       ///< this epoch is the best on tune so far
 };
 
-/// What a model remembers of its training, beside its data. Optional members and empty texts are
-/// of models that other programs made.
+/// Facts about the training of a model, besides its data. Optional members and strings may be empty
+/// in models that other programs wrote.
 struct TrainingDetails {
   std::string recipe;  ///< TOML
   std::optional<std::uint64_t> seed = {};
-  std::string commit, version;  ///< of offramp
-  std::optional<std::int64_t> step = {};
-  std::optional<double> epoch = {};  ///< steps done / steps per epoch
+  std::string commit, version;            ///< of offramp
+  std::optional<std::int64_t> step = {};  ///< number of training steps
+  std::optional<double> epoch = {};       ///< training steps / steps per epoch
   std::string precision, device;
   std::optional<int> threads = {};
-  std::optional<double> seconds = {};      ///< of training
-  std::vector<double> tune_accuracy = {};  ///< [K] after the last whole epoch
+  std::optional<double> seconds = {};      ///< training time
+  std::vector<double> tune_accuracy = {};  ///< [K] after the last complete epoch
 };
 
-/// As Provenance::details_json keeps it.
+/// Returns the JSON text for Provenance::details_json.
 std::string to_json(const TrainingDetails& details);
-/// The details of a model. What is missing, or of another type than we write, stays empty.
+/// Reads the details of a model. A member stays empty if its key is missing or has another type.
 TrainingDetails training_details(const ModelFile& model);
 
-/// The files of a training run: config.toml (the recipe, complete), metrics.jsonl (a line an
-/// epoch), checkpoint.safetensors (all that is needed to go on), last.safetensors, ema.safetensors
-/// (with a weight average), best.safetensors (best on tune), model.safetensors (= best) and
-/// report.html. Who writes them and who reads them both do it through this class.
+/// The files of a training run: config.toml (the complete recipe), metrics.jsonl (one line per
+/// epoch), checkpoint.safetensors (all that resuming needs), last.safetensors, ema.safetensors (if
+/// weights are averaged), best.safetensors (the epoch with the best result on tune),
+/// model.safetensors (equal to best) and report.html. All code that reads or writes these files
+/// uses this class.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
@@ -67,38 +69,40 @@ class RunFolder {
 
   /// The text of config.toml; empty if there is none.
   std::string recipe_text() const;
-  /// The lines of metrics.jsonl. One that is no epoch, a last one cut short say, is skipped.
+  /// The epochs in metrics.jsonl. A line that is not an epoch is skipped, for example a last line
+  /// that was only partly written.
   std::vector<EpochReport> epochs() const;
 
-  // Writing: by the one process that holds the folder's lock.
+  // Writing. Only the process that holds the folder's lock may write.
 
   /// @throws Error if another process is training in the folder
   void check_not_training() const;
-  /// @throws UsageError if a run is in the folder; Error if another process is training in it
+  /// @throws UsageError if the folder holds a run; Error if another process is training in it
   void check_free() const;
-  /// Begins a run: makes the folder, locks it, writes config.toml and an empty metrics.jsonl.
-  /// @return the lock, to be held while the run goes on
+  /// Starts a run: creates the folder, locks it, writes config.toml and an empty metrics.jsonl.
+  /// @return the lock, which must be held during the run
   /// @throws as check_free
   FileLock start(const Recipe& recipe) const;
-  /// Goes on with a run: locks its folder and removes what a killed process had only half written.
-  /// @return the lock, to be held while the run goes on
+  /// Resumes a run: locks its folder and removes files that a killed process had partly written.
+  /// @return the lock, which must be held during the run
   /// @throws UsageError if there is no checkpoint; Error if another process is training in it
   FileLock resume() const;
 
-  /// Replaces one of the folder's model files. Of what others wrote into the folder meanwhile, it
-  /// keeps the number of certificates drawn from the run's certify images (in `model` too), and
-  /// the policy of the file that is replaced, as somebody chose it. What was measured of that
-  /// policy, its guarantee and the shares of its exits, goes: it was of other weights.
-  /// @param extra  tensors beside the weights: optimiser state
+  /// Replaces one of the folder's model files. Other commands may have changed the folder's files
+  /// during the training, so the new file keeps the highest number of certificates drawn from the
+  /// run's certify images (it is also stored in `model`), and the policy of the replaced file. The
+  /// guarantee of that policy and the shares of its exits are removed, because they were measured
+  /// with other weights.
+  /// @param extra  tensors besides the weights: optimiser state
   /// @return       true if the file keeps a policy that was chosen for other weights
   bool save(const std::filesystem::path& file, ModelFile& model, const Tensors& extra = {}) const;
-  /// The most certificates that a file of the folder knows of, drawn from the images that `model`
-  /// certifies on.
+  /// The highest number of certificates, over the folder's files, that were drawn from the certify
+  /// images of `model`.
   int certificates_drawn(const ModelFile& model) const;
 
   /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;
-  /// Removes the lines of metrics.jsonl for epochs after `epoch`: they will be run again.
+  /// Removes the lines of metrics.jsonl for epochs after `epoch`, because these will be run again.
   void forget_after(int epoch) const;
 
  private:
@@ -107,17 +111,17 @@ class RunFolder {
   std::filesystem::path path_;
 };
 
-/// A run folder, or a model file alone.
+/// A run folder, or a single model file.
 struct FoundRun {
-  std::string name;  ///< for people: the folder's, or the file's
+  std::string name;  ///< name of the folder or of the file, for people
   std::filesystem::path model;
-  std::filesystem::path folder;  ///< the one that holds the model
+  std::filesystem::path folder;  ///< the folder that contains the model
 };
 
-/// @throws Error if `path` is a folder without a model
+/// @param path  of a run folder or a model file  @throws Error if a folder contains no model
 FoundRun find_run(const std::string& path);
 
-/// The recipe as the run keeps it, or as the model remembers it; empty if neither does.
+/// The recipe in the run's folder, or else the one in the model; empty if neither has one.
 std::string recipe_text(const FoundRun& run, const ModelFile& model);
 
 }  // namespace offramp::workflow

@@ -18,7 +18,7 @@ constexpr std::array kEnsembles = {Ensemble::off, Ensemble::mean, Ensemble::geom
 Sweep sweep_all(const LogitsView& tune, const LogitsView& view, std::span<const double> costs) {
   Sweep result{{}, tune.images(), view.images()};
   const std::vector<Criterion> criteria = all_criteria();
-  // Temperatures are those of the exits, whatever is made of them.
+  // Temperatures do not depend on the criterion or the ensemble, so they are fitted once.
   const Policy fitted = fit_policy({Criterion::confidence, Ensemble::weighted}, tune);
   for (const Ensemble ensemble : kEnsembles) {
     Policy shape = fitted;

@@ -9,20 +9,21 @@
 
 namespace offramp::workflow {
 
-/// A curve on the images it is read on, and the same thresholds on those they were chosen on.
+/// A curve of the same thresholds on two sets of images.
 struct SweptCurve {
-  Curve read, tune;
+  Curve read;  ///< on the evaluated images
+  Curve tune;  ///< on the tune images, on which the thresholds were chosen
 };
 
-/// Accuracy against cost along one threshold for all early exits, for every criterion and
-/// ensemble; replayed from logits.
+/// Curves of accuracy against cost, one for every criterion and ensemble. Along a curve, all early
+/// exits share one threshold, which changes from point to point. Replayed from logits.
 struct Sweep {
   std::vector<SweptCurve> curves;
   std::int64_t tune_images = 0, images = 0;
 };
 
-/// Temperatures, weights and thresholds are chosen on `tune`, and read on `view`.
-/// @param costs  [K] relative
+/// Computes all curves. Temperatures, ensemble weights and thresholds are chosen on `tune`.
+/// @param view  logits of the evaluated images  @param costs  [K] relative cost of each exit
 Sweep sweep_all(const LogitsView& tune, const LogitsView& view, std::span<const double> costs);
 
 }  // namespace offramp::workflow

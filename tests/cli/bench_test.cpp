@@ -98,15 +98,15 @@ TEST_F(Bench, RefusesInOneLine) {
   };
   refused({}, 2, "bench: give a model, or --ceiling");
   refused({path, "--mode", "adaptive"}, 2,
-          "--mode: adaptive: the model has no policy; a threshold gives one");
+          "--mode: adaptive: the model has no policy; give a threshold");
   refused({path, "--mode", "lazy"}, 2, "--mode");
   refused({path, "--precision", "f23"}, 2, "unknown precision \"f23\"");
   refused({path, "--batch", "0"}, 2, "--batch");
   refused({path, "--data", "synthetic"}, 1, path + ": the model was trained on 1 of these");
   refused({recipe, "--data", "synthetic"}, 2,
-          "--data: a recipe's network is random, there is no accuracy to measure");
+          "--data: a recipe's network has random weights, so there is no accuracy to measure");
   refused({path, "--images", "3", "--keep", folder.path()}, 2,
-          "--keep: " + path + " is what is read, it must not be written over");
+          "--keep: " + path + " is an input, so it cannot be the output; choose another file");
 }
 
 TEST_F(Bench, DocumentsEveryKeyOfItsJson) {

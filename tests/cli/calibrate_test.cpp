@@ -66,8 +66,9 @@ TEST_F(Calibrate, ExitsWithTwoOnWrongUsage) {
                  "calibrate: give one of --threshold, --max-accuracy-drop, --max-cost and "
                  "--guarantee, got none",
                  2);
-  expect_refused({"--max-cost", "1", "--out", data()},
-                 "--out: " + data() + " is what is read, it must not be written over", 2);
+  expect_refused(
+      {"--max-cost", "1", "--out", data()},
+      "--out: " + data() + " is an input, so it cannot be the output; choose another file", 2);
   expect_refused(
       {"--max-costs", "1"},
       R"(unexpected flag "--max-costs"; did you mean "--max-cost"?; see offramp calibrate --help)",

@@ -100,7 +100,9 @@ TEST(DataImport, IsNotWrittenOverItsSource) {
         std::vector<std::string>{"data", "info", packed, "--contact-sheet", packed}}) {
     const Ended refused = test::offramp(arguments);
     EXPECT_EQ(refused.status, 2);
-    EXPECT_THAT(refused.err, HasSubstr(packed + " is what is read, it must not be written over"));
+    EXPECT_THAT(
+        refused.err,
+        HasSubstr(packed + " is an input, so it cannot be the output; choose another file"));
     EXPECT_THAT(refused.err, HasSubstr("offramp: --"));
     EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
   }

@@ -11,7 +11,7 @@ using testing::ThrowsMessage;
 TEST(FlagNames, TakeThePlaceOfTheField) {
   EXPECT_EQ(with_flag_name("max_drop: expected a fraction of 1, got 5"),
             "--max-accuracy-drop: expected a fraction of 1, got 5");
-  EXPECT_EQ(with_flag_name("save_logits: x is what is read"), "--save-logits: x is what is read");
+  EXPECT_EQ(with_flag_name("save_logits: x is an input"), "--save-logits: x is an input");
 }
 
 TEST(FlagNames, LeaveOtherMessagesAlone) {

@@ -380,8 +380,8 @@ TEST_F(Models, TestKeepsNothingOverWhatItReads) {
   const std::string before = read_text(path);
   const Ended ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
   EXPECT_EQ(ended.status, 2);
-  EXPECT_EQ(ended.err,
-            "offramp: --save-logits: " + path + " is what is read, it must not be written over\n");
+  EXPECT_EQ(ended.err, "offramp: --save-logits: " + path +
+                           " is an input, so it cannot be the output; choose another file\n");
   EXPECT_EQ(read_text(path), before);
 }
 

@@ -141,8 +141,9 @@ TEST_F(Quantize, RefusesInOneLine) {
   refused({"--precision", "f32"}, 2, "--precision: a deployment file holds bf16 or int8");
   refused({"--precision", "int7"}, 2, "unknown precision \"int7\"; did you mean \"int8\"?");
   if (lacks_instructions(quantize())) GTEST_SKIP();
-  refused({"--out", path.string()}, 2,
-          "--out: " + path.string() + " is what is read, it must not be written over");
+  refused(
+      {"--out", path.string()}, 2,
+      "--out: " + path.string() + " is an input, so it cannot be the output; choose another file");
   refused({"--out", (folder.path() / "none" / "x").string()}, 1, "cannot write");
 }
 

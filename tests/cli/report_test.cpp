@@ -110,7 +110,8 @@ TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
         {"report", named, "--data", "synthetic", "-o", (run / "model.safetensors").string()});
     EXPECT_EQ(ended.status, 2);
     EXPECT_THAT(ended.err, HasSubstr("--out: "));
-    EXPECT_THAT(ended.err, HasSubstr("is what is read, it must not be written over"));
+    EXPECT_THAT(ended.err,
+                HasSubstr("is an input, so it cannot be the output; choose another file"));
   }
   EXPECT_EQ(read_text(run / "model.safetensors"), before);
 }
@@ -125,9 +126,10 @@ TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   fs::create_directory(empty);
   expect(offramp({"report", nowhere, "--data", "synthetic"}), 1, nowhere + ": ");
   expect(offramp({"report", empty, "--data", "synthetic"}), 1,
-         empty + ": holds no model.safetensors");
+         empty + ": contains no model.safetensors");
   expect(offramp({"report", run}), 2,
-         "--data: " + (run / "model.safetensors").string() + " does not say where its images are");
+         "--data: " + (run / "model.safetensors").string() +
+             " does not name the source of its images");
   write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
   expect(offramp({"report", run}), 2, "unknown key \"sauce\"");
 }

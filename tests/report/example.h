@@ -9,7 +9,8 @@
 
 namespace offramp::test {
 
-/// A report's input with all that its views point at. Not copied: the views would dangle.
+/// A report's input with the memory that its views point to. It must not be copied, because the
+/// copy's views would point into the original.
 struct Example {
   Example() = default;
   Example(const Example&) = delete;
@@ -20,7 +21,7 @@ struct Example {
   ReportInput input;
 };
 
-/// Fills in what follows from logits, labels and the policy's thresholds.
+/// Computes all members that follow from logits, labels and the policy's thresholds.
 inline void complete(Example& example, int exits, int classes, int side) {
   ReportInput& input = example.input;
   input.test = {example.logits, example.labels, exits, classes};
@@ -55,7 +56,8 @@ inline void complete(Example& example, int exits, int classes, int side) {
   };
 }
 
-/// Random logits that favour the label more at each exit; stops where confidence is 0.9.
+/// Fills in random logits, whose accuracy grows from exit to exit, and a policy that stops at a
+/// confidence of 0.9.
 inline void fill_randomly(Example& example, int exits, int classes, int images, int side) {
   KeyedRandom random(3, 5);
   for (int i = 0; i < images; ++i)

@@ -17,9 +17,9 @@ using testing::HasSubstr;
 using testing::Not;
 
 /// Two exits, three classes, four images of classes 0, 0, 2, 1. Logits are logarithms of
-/// probabilities, eighths.
-///   exit 1: image 0 right at 6/8, 1 right at 6/8, 2 wrong at 4/8, 3 right at 4/8
-///   exit 2: image 0 right at 6/8, 1 wrong at 6/8, 2 right at 4/8, 3 right at 6/8
+/// probabilities, which are multiples of 1/8.
+///   exit 1: image 0 correct at 6/8, 1 correct at 6/8, 2 wrong at 4/8, 3 correct at 4/8
+///   exit 2: image 0 correct at 6/8, 1 wrong at 6/8, 2 correct at 4/8, 3 correct at 6/8
 /// Confidence 0.7 stops images 0 and 1 at exit 1: accuracy 1, harm 0, help 1/4.
 void fill_by_hand(Example& example) {
   example.labels = {0, 0, 2, 1};
@@ -33,7 +33,7 @@ void fill_by_hand(Example& example) {
   test::complete(example, 2, 3, 8);
 }
 
-/// The page without the images' and the style sheet's bytes, for reading.
+/// The page without its style sheet and images, which are not readable text.
 std::string body_of(const std::string& page) { return page.substr(page.find("</style>")); }
 
 std::size_t times(std::string_view text, std::string_view part) {
@@ -42,7 +42,7 @@ std::size_t times(std::string_view text, std::string_view part) {
   return n;
 }
 
-/// What every page must keep to.
+/// Expects what holds for every page: valid markup, no script, no request, only finite numbers.
 void expect_sound(const std::string& page) {
   EXPECT_EQ(test::xml_fault(page), "");
   EXPECT_EQ(times(page, "<script"), 0u);
@@ -71,10 +71,11 @@ TEST(Report, ForbidsAllButItsOwnStyleAndImages) {
 TEST(Report, SaysTheResultFirst) {
   Example example;
   fill_by_hand(example);
-  EXPECT_THAT(report_html(example.input),
-              HasSubstr("This network names 100.0\u00a0% of 4 test images rightly at 0.75 of the "
-                        "plain network’s cost; going on to the last exit for all of them gives "
-                        "75.0\u00a0% at 1.00."));
+  EXPECT_THAT(
+      report_html(example.input),
+      HasSubstr("This network classifies 100.0\u00a0% of 4 test images correctly at 0.75 of "
+                "the plain network’s cost; if all of them run to the last exit, it is "
+                "75.0\u00a0% at 1.00."));
 }
 
 TEST(Report, ComparesWithThePlainNetwork) {
@@ -83,28 +84,29 @@ TEST(Report, ComparesWithThePlainNetwork) {
   Control control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
   example.input.controls.push_back({ReportControl::Kind::plain, "cifar<plain>", control});
   EXPECT_THAT(report_html(example.input),
-              HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, names "
-                        "78.4\u00a0% rightly at 1.00: this one’s difference to it is −3.4 points "
-                        "(95 % interval −7.1\u00a0…\u00a0+0.2, the same images)."));
+              HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, "
+                        "classifies 78.4\u00a0% correctly at 1.00. The accuracy of this network "
+                        "minus that of the plain one is −3.4 points (95 % interval "
+                        "−7.1\u00a0…\u00a0+0.2, paired on the same images)."));
 }
 
 TEST(Report, TablesHoldWhatWasCountedByHand) {
   Example example;
   fill_by_hand(example);
   const std::string body = body_of(report_html(example.input));
-  // Exit 1 takes images 0 and 1, both right; of these the last exit has one right.
+  // Images 0 and 1 leave at exit 1, which is correct for both; the last exit is correct for one.
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">exit 1, after layer1</th>"
                               "<td>2</td><td>50.00\u00a0%</td><td>0.500</td>"
                               "<td>100.00\u00a0%</td><td>50.00\u00a0%</td>"));
-  // Image 0 and 3 stay right, 1 becomes wrong, 2 right.
+  // Images 0 and 3 stay correct, image 1 becomes wrong, image 2 becomes correct.
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">exit 1 to exit 2</th>"
                               "<td>2</td><td>1</td><td>1</td><td>0</td>"));
-  // Exit 1 of class 0: both right; of class 2: named 0.
+  // Exit 1 classifies both images of class 0 correctly, and that of class 2 as class 0.
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class0</th>"
                               "<td>2</td><td>0</td><td>0</td></tr>\n<tr>"));
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class2</th>"
                               "<td>1</td><td>0</td><td>0</td></tr>\n</tbody>"));
-  // Where classes leave.
+  // The exits at which the classes leave.
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">class0</th><td>2</td>"
                               "<td>100.00\u00a0%</td><td>100.00\u00a0%</td>"
                               "<td>0.00\u00a0%</td><td>–</td>"));
@@ -114,11 +116,11 @@ TEST(Report, CountsWhatTheLastExitDestroys) {
   Example example;
   fill_by_hand(example);
   const std::string body = body_of(report_html(example.input));
-  // Image 1 is right at exit 1 and wrong at the last; 2 needs exit 2; 0 and 3 need exit 1.
+  // Image 1 is correct at exit 1 and wrong at the last; 2 needs exit 2; 0 and 3 need exit 1.
   EXPECT_THAT(body,
-              HasSubstr("Of the last exit’s 1 error, an earlier exit had 1 right "
-                        "(100.0\u00a0%). An image that some exit names rightly needs 0.625 of "
-                        "the plain network’s cost to get to the first of them, and 1.000"));
+              HasSubstr("Of the last exit’s 1 error, an earlier exit classifies 1 correctly "
+                        "(100.0\u00a0%). An image that some exit classifies correctly needs 0.625 "
+                        "of the plain network’s cost to reach the first such exit, and 1.000"));
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">all classes</th>"
                               "<td>4</td><td>1</td><td>1</td><td>100.0\u00a0%</td>"
                               "<td>3</td><td>1</td><td>0</td>"));
@@ -164,8 +166,8 @@ TEST(Report, OneExitHasNothingToChoose) {
   const std::string page = report_html(example.input);
   expect_sound(page);
   EXPECT_THAT(page, HasSubstr("The network has no early exit."));
-  EXPECT_THAT(page, HasSubstr("nothing changes on the way"));
-  EXPECT_THAT(page, Not(HasSubstr("Right at an earlier exit")));
+  EXPECT_THAT(page, HasSubstr("no answer changes on the way"));
+  EXPECT_THAT(page, Not(HasSubstr("Correct at an earlier exit")));
 }
 
 TEST(Report, SaysWhatIsMissing) {
@@ -212,7 +214,8 @@ TEST(Report, LeavesOutMostOfManyClasses) {
   const std::string page = report_html(example.input);
   expect_sound(page);
   EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that leave last."));
-  EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that lose most."));
+  EXPECT_THAT(page,
+              HasSubstr("Shown are the 30 of 40 classes with the highest destructive share."));
   EXPECT_THAT(page, HasSubstr("the complete table is left out"));
 }
 

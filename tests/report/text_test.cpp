@@ -19,13 +19,13 @@ TEST(ReportText, EscapesMarkup) {
 
 TEST(ReportText, ShowsWhatCannotBeSeen) {
   EXPECT_EQ(escape("a\nb\x1b\x7f"), "a␊b␛␡");
-  EXPECT_EQ(escape("\u202egnp.exe"), "\ufffdgnp.exe");  // reverses what follows
+  EXPECT_EQ(escape("\u202egnp.exe"), "\ufffdgnp.exe");  // this character reverses the text after it
   EXPECT_EQ(escape(std::string_view("a\0b", 3)), "a␀b");
 }
 
 TEST(ReportText, ReplacesBrokenUtf8) {
   EXPECT_EQ(escape("a\xff"), "a\ufffd");
-  EXPECT_EQ(escape("\xc3"), "\ufffd");                      // cut
+  EXPECT_EQ(escape("\xc3"), "\ufffd");                      // incomplete
   EXPECT_EQ(escape("\xc0\xbc"), "\ufffd\ufffd");            // overlong <
   EXPECT_EQ(escape("\xed\xa0\x80"), "\ufffd\ufffd\ufffd");  // a surrogate
   EXPECT_EQ(escape("\xf4\x90\x80\x80"), "\ufffd\ufffd\ufffd\ufffd");

@@ -6,9 +6,10 @@
 
 namespace offramp::test {
 
-/// What is wrong with the markup, taken as strict XML without namespaces: tags that do not balance,
-/// attributes without quotes or given twice, references other than the five known ones; empty if
-/// nothing. Small: the page's own subset, no comments, no CDATA.
+/// Checks markup as strict XML without namespaces and returns the first fault: tags that do not
+/// balance, attributes without quotes or given twice, or references other than the five of XML.
+/// Returns an empty string if there is none. Comments and CDATA, which reports do not use, are not
+/// supported.
 inline std::string xml_fault(std::string_view text) {
   std::vector<std::string> open;
   const auto fault = [&](std::string_view what, std::size_t at) {

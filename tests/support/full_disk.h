@@ -10,8 +10,9 @@
 
 namespace offramp::test {
 
-/// For the child of a death test: the limit on file sizes stands for a disk that fills up in the
-/// middle. Ends with status 1 and the message on standard error if the work throws an Error.
+/// To be called in the child process of a death test. A limit on file sizes acts like a disk that
+/// fills up during the work. If the work throws an Error, the process ends with status 1 and the
+/// message on standard error.
 template <typename Work>
 [[noreturn]] void with_full_disk(Work&& work) {
   std::signal(SIGXFSZ, SIG_IGN);

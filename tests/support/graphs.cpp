@@ -6,7 +6,7 @@
 namespace offramp {
 namespace {
 
-/// Appends convolution, batch norm and relu called "<name>.conv", "<name>.bn", "<name>".
+/// Appends a convolution, a batch norm and a relu named "<name>.conv", "<name>.bn" and "<name>".
 std::string layer(std::vector<Node>& nodes, const std::string& name, const Conv& conv,
                   const std::string& input) {
   return append(nodes, name, Relu{},
@@ -56,7 +56,7 @@ Graph two_scale() {
   append(first.head, "exits.1.pool", SpatialPyramidPool{{2, 5}}, {"coarse1"});
   append(first.head, "exits.1.fc", Linear{.out_features = 5}, {"exits.1.pool"});
 
-  // "side" only passes through here.
+  // The tensor "side" passes through this segment unchanged.
   Segment second{.name = "second", .nodes = {}, .outputs = {}, .feature = {}, .head = {}};
   append(second.nodes, "fine2", Concat{},
          {"fine1", layer(second.nodes, "fine2.new", fine, "fine1")});

@@ -6,8 +6,8 @@
 
 namespace offramp {
 
-// Small networks of different makes for every reader's parity tests. Between them they use every
-// operation. Inputs are small and odd where that is possible.
+// Small networks for the parity tests of all readers of a graph. Together they use every operation.
+// Their input sizes are small, and odd where the network allows it.
 
 /// ResNet-18 of width 4, 3 exits with spp heads, 3×32×32, 10 classes.
 Graph small_resnet();
@@ -15,12 +15,12 @@ Graph small_resnet();
 Graph small_vgg();
 /// Depthwise-separable network of width 8, 3 exits with conv-avg heads, 1×32×32, 10 classes.
 Graph small_mobilenet();
-/// Two scales written by hand (after Huang et al., Multi-Scale Dense Networks, 2018): segments pass
-/// on several tensors, one of them through a segment that does not touch it. 3×13×11, 5 classes,
-/// 3 exits.
+/// Network with two scales, as in Multi-Scale Dense Networks (Huang et al., 2018). Its segments
+/// pass on several tensors, and one tensor passes through a segment that does not use it. 3×13×11,
+/// 5 classes, 3 exits.
 Graph two_scale();
 
-/// All of the above.
+/// Returns all networks above.
 std::vector<Graph> example_graphs();
 
 }  // namespace offramp

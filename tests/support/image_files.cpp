@@ -45,9 +45,9 @@ std::vector<std::uint8_t> exif_block(int orientation, bool big_endian) {
   };
   block.assign(2, big_endian ? 'M' : 'I');
   put(42, 2), put(8, 4);
-  put(2, 2);                                        // entries
-  put(0x010f, 2), put(2, 2), put(4, 4), put(0, 4);  // the maker's name
-  put(0x0112, 2), put(3, 2), put(1, 4);             // the orientation
+  put(2, 2);                                        // number of entries
+  put(0x010f, 2), put(2, 2), put(4, 4), put(0, 4);  // tag: name of the maker
+  put(0x0112, 2), put(3, 2), put(1, 4);             // tag: orientation
   put(static_cast<std::uint32_t>(orientation), 2), put(0, 2);
   put(0, 4);
   return block;
@@ -220,7 +220,7 @@ std::vector<std::byte> gzip(std::span<const std::byte> bytes) {
   archive* a = archive_write_new();
   check(a, archive_write_set_format_raw(a));
   check(a, archive_write_add_filter_gzip(a));
-  check(a, archive_write_set_bytes_per_block(a, 0));  // no zeros at the end
+  check(a, archive_write_set_bytes_per_block(a, 0));  // no padding at the end
   std::vector<std::byte> packed(bytes.size() + (1 << 16));
   std::size_t used = 0;
   check(a, archive_write_open_memory(a, packed.data(), packed.size(), &used));

@@ -69,7 +69,7 @@ class RandomGraph {
   }
 
   void add_node(std::vector<Node>& nodes) {
-    // Mostly from the newest, sometimes from any: chains with branches.
+    // Operations mostly read the newest tensor, sometimes any: this gives chains with branches.
     const Tensor src = random_.below(3) == 0 ? any() : known_.back();
     switch (random_.below(8)) {
       case 0:
@@ -86,7 +86,7 @@ class RandomGraph {
   }
   void know(Tensor tensor) { known_.push_back(std::move(tensor)); }
 
-  /// Convolution, and perhaps batch norm, a sum and an activation.
+  /// Appends a convolution and, at random, a batch norm, a sum and an activation.
   Tensor layer(std::vector<Node>& nodes, const Tensor& src) {
     Conv conv;
     conv.kernel = static_cast<int>(pick({1, 3, 3, 5}));
@@ -95,7 +95,7 @@ class RandomGraph {
     conv.bias = random_.flip();
     conv.out_channels = pick({3, 4, 8, 12, 16, 17, 32});
     if (random_.below(3) == 0) {
-      conv.out_channels = src.shape[0];  // depthwise, or as many groups as divide
+      conv.out_channels = src.shape[0];  // depthwise, or two groups
       conv.groups = static_cast<int>(src.shape[0] % 2 == 0 && random_.flip() ? 2 : src.shape[0]);
     }
     const auto size = [&](std::int64_t in) {
@@ -127,7 +127,8 @@ class RandomGraph {
     return appended(nodes, op, {src.name}, {src.shape[0], size(src.shape[1]), size(src.shape[2])});
   }
 
-  /// Joins or sums with other tensors where shapes allow, else an activation.
+  /// Appends a concatenation or a sum with other tensors if the shapes allow it, else an
+  /// activation.
   Tensor joined(std::vector<Node>& nodes, const Tensor& src) {
     std::vector<std::string> same = {src.name}, beside = {src.name};
     std::int64_t channels = src.shape[0];

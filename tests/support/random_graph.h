@@ -6,9 +6,10 @@
 
 namespace offramp {
 
-/// A small network that depends on the seed alone: odd sizes, any operation after any other,
-/// grouped and depthwise convolutions, sums with tensors of several ages, segments that hand on one
-/// to three tensors, with and without an exit, and every kind of head. Accepted by infer_shapes.
+/// Returns a small random network that depends only on the seed and that infer_shapes accepts. It
+/// has odd sizes, any operation after any other, grouped and depthwise convolutions, sums with
+/// older tensors, segments that pass on one to three tensors, with and without an exit, and every
+/// kind of head.
 Graph random_graph(std::uint64_t seed);
 
 }  // namespace offramp

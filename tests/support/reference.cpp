@@ -12,7 +12,7 @@ namespace {
 
 using Values = ReferencePredictor::Values;
 
-/// One tensor of one image and its shape.
+/// A tensor of one image, with its shape.
 struct Operand {
   const Values& values;
   const Shape& shape;
@@ -129,7 +129,7 @@ class Execute {
         for (int by = 0; by < level; ++by)
           for (int bx = 0; bx < level; ++bx) {
             double largest = -std::numeric_limits<double>::infinity();
-            // First row: floor(by H / level); the row after the last: ceil((by + 1) H / level).
+            // Bin `by` covers the rows from floor(by H / level) to ceil((by + 1) H / level) - 1.
             for (std::int64_t y = by * height / level; y * level < (by + 1) * height; ++y)
               for (std::int64_t x = bx * width / level; x * level < (bx + 1) * width; ++x)
                 largest = std::max(largest, in.at(c, y, x));
@@ -162,8 +162,8 @@ class Execute {
     for (double& x : out) x = function(x);
     return out;
   }
-  /// Applies `function` to the elements of every window that lie inside the image, and to the
-  /// number that a window has with its padding.
+  /// Calls `function` for every window with its elements that lie inside the image, and with the
+  /// number of its elements including padding.
   template <typename Function>
   Values windows(int kernel, int stride, int padding, Function function) const {
     const Operand& in = inputs_[0];

@@ -11,14 +11,15 @@
 
 namespace offramp {
 
-/// The arbiter among the readers of a Graph: plain loops in double, one image at a time, batch norm
-/// with its running statistics. Slow; nothing is fused, reordered or approximated.
+/// The reference for all readers of a Graph: it executes a graph with plain loops in double, one
+/// image at a time, with the running statistics of batch norms. It is slow, but fuses, reorders and
+/// approximates nothing.
 class ReferencePredictor : public Predictor {
  public:
   using Values = std::vector<double>;
 
   /// @param weights  one tensor for each of parameters(graph); others are ignored
-  /// @throws Error naming a parameter that is missing or has another shape
+  /// @throws Error that names a parameter which is missing or has another shape
   ReferencePredictor(Graph graph, const Tensors& weights);
 
   int num_exits() const override;
@@ -26,13 +27,13 @@ class ReferencePredictor : public Predictor {
   std::int64_t image_size() const override { return element_count(graph_.input); }
   void run(std::span<const float> images, const ExitVisitor& visit) override;
 
-  /// As predict_all, without rounding to float: [K, N, classes].
+  /// The logits [K, N, classes] of predict_all, but not rounded to float.
   Values logits(std::span<const float> images);
 
-  /// Every tensor of the network for one image [C, H, W], by name, the input included.
+  /// Returns every tensor of the network for one image [C, H, W] by its name, with the input.
   std::map<std::string, Values, std::less<>> tensors(std::span<const float> image);
 
-  /// MACs of every node executed since construction.
+  /// MACs of all nodes that were executed since the construction.
   std::int64_t executed_macs() const { return executed_macs_; }
 
  private:
@@ -40,7 +41,7 @@ class ReferencePredictor : public Predictor {
 
   TensorMap start(std::span<const float> image) const;
   void execute(const std::vector<Node>& nodes, TensorMap& tensors);
-  /// Runs a segment's head; returns its logits.
+  /// Runs the head of a segment and returns its logits.
   const Values& ask(const Segment& segment, TensorMap& tensors);
   std::int64_t count_images(std::span<const float> images) const;
   std::span<const float> image(std::span<const float> images, std::int64_t n) const;

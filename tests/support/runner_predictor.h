@@ -12,7 +12,7 @@
 
 namespace offramp {
 
-/// How a test runs a network that is in no file.
+/// Options to run a network that is not in a file.
 struct NetworkOptions {
   Precision precision = Precision::f32;
   int threads = 0;  ///< 0: all cores
@@ -20,7 +20,7 @@ struct NetworkOptions {
   Ranges ranges = {};  ///< for int8
 };
 
-/// A network as a model without policy, opened. @throws as engine::OpenedModel::open
+/// Opens a network as a model without policy. @throws as engine::OpenedModel::open
 inline std::shared_ptr<engine::OpenedModel> open_network(const Graph& graph, const Tensors& weights,
                                                          const NetworkOptions& options) {
   ModelFile model;
@@ -36,7 +36,7 @@ inline std::shared_ptr<engine::OpenedModel> open_network(const Graph& graph, con
                                     .batch = options.batch});
 }
 
-/// A Predictor on a Runner of its own, so that it can say what it ran.
+/// A Predictor that owns a Runner, so that a test can read what the Runner executed.
 class RunnerPredictor final : public Predictor {
  public:
   explicit RunnerPredictor(std::shared_ptr<engine::OpenedModel> model)

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// Nearest rank, by hand: of 200 times 1 … 200 ms, half are at most 100, 95 % at most 190.
+// Percentiles by nearest rank: of the times 1, 2, … 200 ms, half are at most 100, 95 % at most 190.
 TEST(Benchmark, LatenciesAreTimesOfImages) {
   std::vector<double> seconds;
   for (int i = 200; i >= 1; --i) seconds.push_back(1e-3 * i);
@@ -95,7 +95,7 @@ TEST_F(BenchmarkOfAModel, TimesEveryRowThatIsAskedFor) {
   EXPECT_EQ(result.rows[0].shares.size(), 1u);
 }
 
-// The same figures as of a run without any timing.
+// An untimed run must give the same accuracy, cost and shares.
 TEST_F(BenchmarkOfAModel, GivesTheAccuracyAndCostOfTheRunItTimed) {
   BenchmarkOptions how = options();
   how.data = "synthetic";
@@ -167,10 +167,11 @@ TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
   const std::string before = read_text(path);
   BenchmarkOptions how = options();
   how.images = 3;
-  how.keep = folder.path();  // where model.safetensors lies
-  EXPECT_THAT([&] { benchmark(how); },
-              ThrowsMessage<UsageError>("keep: " + path.string() +
-                                        " is what is read, it must not be written over"));
+  how.keep = folder.path();  // the folder that contains model.safetensors
+  EXPECT_THAT(
+      [&] { benchmark(how); },
+      ThrowsMessage<UsageError>("keep: " + path.string() +
+                                " is an input, so it cannot be the output; choose another file"));
   EXPECT_EQ(read_text(path), before);
 }
 

@@ -35,7 +35,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::ThrowsMessage;
 
-/// A model of known behaviour and its data.
+/// A model whose answers are known for every image, and its data.
 class Calibrate : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -66,7 +66,7 @@ class Calibrate : public testing::Test {
     return result;
   }
 
-  /// What a part of the model's own images gives when the network really stops.
+  /// Evaluates the policy on one part of the model's own images, in a run that really stops.
   Evaluation evaluated(ImagePart part, const fs::path& file = {},
                        const std::string& precision = "auto") const {
     EvaluateOptions how;
@@ -77,7 +77,7 @@ class Calibrate : public testing::Test {
     return evaluate(how);
   }
 
-  /// A refusal leaves the model as it was.
+  /// Expects an error, and that the model file is unchanged after it.
   template <typename Failure = Error>
   void expect_refused(const CalibrateOptions& how, const std::string& message) {
     const std::string before = read_text(path);
@@ -98,14 +98,14 @@ TEST_F(Calibrate, RefusesFieldsThatMakeNoSense) {
                              "max_relative_cost: expected a relative cost above 0, got 0");
   CalibrateOptions how = options(MaxCost{1});
   how.reference = path;
-  expect_refused<UsageError>(how, "reference: is for the aim AccuracyDrop only");
+  expect_refused<UsageError>(how, "reference: can only be used with the aim AccuracyDrop");
   how = options(MaxCost{1});
   how.worst_class = true;
-  expect_refused<UsageError>(how, "worst_class: is for the aim HarmGuarantee only");
+  expect_refused<UsageError>(how, "worst_class: can only be used with the aim HarmGuarantee");
   how = options(MaxCost{1});
   how.out = data();
-  expect_refused<UsageError>(how,
-                             "out: " + data() + " is what is read, it must not be written over");
+  expect_refused<UsageError>(
+      how, "out: " + data() + " is an input, so it cannot be the output; choose another file");
 }
 
 TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
@@ -134,14 +134,15 @@ TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
   split(train);
   model.provenance.data.certify = model.provenance.data.tune;
   save();
-  expect_refused(options(HarmGuarantee{0.05}),
-                 path.string() +
-                     ": 400 images are both in its tune and its certify part: what was chosen "
-                     "on them cannot be certified on them");
+  expect_refused(
+      options(HarmGuarantee{0.05}),
+      path.string() +
+          ": 400 images are in both its tune and its certify part, so a policy chosen on "
+          "them cannot be certified on them");
   model.provenance.data = {};
   save();
   expect_refused(options(MaxCost{1}),
-                 path.string() + ": the model does not say which images are its tune part");
+                 path.string() + ": the model does not list the images of its tune part");
 }
 
 TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
@@ -149,8 +150,8 @@ TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
   save();
   expect_refused(options(HarmGuarantee{0.05}),
                  path.string() +
-                     ": 300 certificates were drawn from its certify images: nothing of delta "
-                     "0.05 is left");
+                     ": 300 certificates were drawn from its certify images, which uses up delta "
+                     "0.05; no more can be drawn");
 }
 
 TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
@@ -160,7 +161,7 @@ TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
   EXPECT_EQ(tune.images, kSceneTune);
   EXPECT_GE(tune.metrics.accuracy, tune.last_accuracy - 0.02);
   EXPECT_GE(tune.held_out_accuracy.value(), tune.last_accuracy - 0.02);
-  EXPECT_LT(tune.metrics.relative_cost, 0.9);  // else nothing is tested here
+  EXPECT_LT(tune.metrics.relative_cost, 0.9);  // some images stop early
 
   const Evaluation test = evaluated(ImagePart::tune);
   ASSERT_TRUE(test.policy);
@@ -230,7 +231,7 @@ TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
     EXPECT_THAT(policy.thresholds, Each(std::optional(threshold)));
     EXPECT_EQ(policy.ensemble_weights.size(), shape.ensemble == Ensemble::weighted ? 3u : 0u);
     for (const float temperature : policy.temperatures) EXPECT_NE(temperature, 1);
-    if (shape.criterion != Criterion::margin) continue;  // one that really stops is enough
+    if (shape.criterion != Criterion::margin) continue;  // an executed run is slow
     const Evaluation test = evaluated(ImagePart::tune);
     EXPECT_EQ(test.policy->metrics.accuracy, result.tune.metrics.accuracy);
     EXPECT_EQ(test.policy->metrics.shares, result.tune.metrics.shares);
@@ -243,9 +244,9 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   EXPECT_LE(result.tune.metrics.relative_cost, 0.6);
   EXPECT_FALSE(result.tune.held_out_accuracy);
   EXPECT_FALSE(result.replaced);
-  // What it buys: exit 1 alone, for 0.342, is correct for fewer.
+  // The policy is more accurate than exit 1 alone, which costs 0.342.
   EXPECT_GT(result.tune.metrics.accuracy, evaluated(ImagePart::tune).metrics.exits[0].accuracy);
-  // Exit 1 for every image is the cheapest there is: 150 of 438 multiply-accumulates.
+  // The lowest possible cost is that of exit 1: 150 of 438 multiply-accumulates.
   CalibrateOptions how = options(MaxCost{0.3});
   how.shape.ensemble = Ensemble::weighted;
   const Calibration unmet = calibrate(how);
@@ -253,7 +254,7 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   EXPECT_NEAR(unmet.costs.relative.front(), 150.0 / 438, 1e-12);
   EXPECT_EQ(unmet.replaced, "--max-cost 0.6");
   EXPECT_THAT(load_model(path).policy->policy.thresholds, Each(std::optional<float>()));
-  // The last exit itself: an ensemble of all may be worse.
+  // The policy uses the last exit alone, because an ensemble of all exits may be worse.
   EXPECT_EQ(load_model(path).policy->policy.ensemble, Ensemble::off);
 }
 
@@ -313,7 +314,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   const Guarantee kept = *after.policy->guarantee;
   EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
                              given.upper_bound, "f32", kernels_name()}));
-  // A server finds the more careful certified steps in the file.
+  // The file also holds the more cautious certified steps, for a server to choose from.
   ASSERT_TRUE(after.policy->path.has_value());
   const CertifiedPath& steps = *after.policy->path;
   ASSERT_GT(steps.chosen, 0u);
@@ -321,7 +322,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(steps.steps[steps.chosen].thresholds, after.policy->policy.thresholds);
   EXPECT_NEAR(steps.steps[steps.chosen].accuracy, first.tune.metrics.accuracy, 1e-12);
   EXPECT_NEAR(steps.steps[steps.chosen].relative_cost, first.tune.metrics.relative_cost, 1e-12);
-  // The count is that of a run that really stops.
+  // An executed run must find the same number of harmed images.
   const Evaluation certify = evaluated(ImagePart::certify);
   EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(given.counted) / kSceneCertify,
               1e-12);
@@ -332,7 +333,8 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
     EXPECT_TRUE(bf16.policy->certificate_lost);
   }
 
-  // Written elsewhere, counted here as well: the images were looked at again.
+  // The attempt is also counted here when the result goes to another file, because the images were
+  // used again.
   how.worst_class = false;
   how.out = out;
   const Calibration second = calibrate(how);
@@ -377,8 +379,8 @@ TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
 }
 
 TEST_F(Calibrate, CountsACertificateBeforeItLooks) {
-  // Of all images a white one of the certify part alone makes exit 3 infinite: the run breaks off
-  // in the middle of its look.
+  // Only one white image of the certify part makes the logits of exit 3 infinite, so the run fails
+  // while it evaluates the certify images.
   LoadedData images = train;
   test::Scene white;
   white.means = {1.5f, 1.5f, 1.5f};
@@ -407,15 +409,15 @@ TEST_F(Calibrate, CountsACertificateBeforeItLooks) {
   how.out = out;
   EXPECT_THAT([&] { calibrate(how); },
               ThrowsMessage<Error>(path.string() +
-                                   ": exit 3 gives a logit of inf for \"scene 1251\": nothing can "
-                                   "be calibrated"));
+                                   ": exit 3 gives a logit of inf for \"scene 1251\"; the model "
+                                   "cannot be used"));
   EXPECT_EQ(load_model(path).certificates, 1);
   EXPECT_FALSE(load_model(path).policy);
   EXPECT_FALSE(fs::exists(out));
 }
 
 TEST_F(Calibrate, CountsImagesThatAreMissing) {
-  // Hashes of no image, below those of all others.
+  // These hashes belong to no image and are smaller than all others, so the lists stay sorted.
   auto& parts = model.provenance.data;
   parts.tune.insert(parts.tune.begin(), {1, 2});
   parts.certify.insert(parts.certify.begin(), {3, 4, 5});
@@ -426,7 +428,7 @@ TEST_F(Calibrate, CountsImagesThatAreMissing) {
 }
 
 TEST_F(Calibrate, DropsExitsThatDoNotPay) {
-  // Exit 1 is all but always wrong.
+  // Exit 1 is wrong for almost every image.
   model.weights["exits.1.fc.weight"] =
       HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
   const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
@@ -449,7 +451,7 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   EXPECT_EQ(test.policy->replay_differs, 0);
   EXPECT_EQ(test.metrics.exits.size(), 2u);
 
-  // Certified as it will run: without the head.
+  // The certificate is for the deployed model, which lacks the removed head.
   how.aim = HarmGuarantee{0.05};
   const Calibration sure = calibrate(how);
   EXPECT_EQ(sure.dropped, std::vector<int>{0});

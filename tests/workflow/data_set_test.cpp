@@ -38,7 +38,7 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
   const Exported exported = export_images(options);
   EXPECT_EQ(exported.images, 6);
   EXPECT_EQ(exported.classes, 3u);
-  // Written losslessly: an image of the folder is an image of the source.
+  // PNG is lossless, so the images of the folder equal those of the source.
   const auto hashes = load_data(options.source, Part::test, options.load).dataset.hashes;
   const LoadedData back = load_data(options.folder, Part::train, {});
   EXPECT_GT(back.dataset.size(), 0);
@@ -56,9 +56,10 @@ TEST(DataSet, IsNotImportedOverItself) {
   const fs::path packed = folder.path() / "images.pack";
   import_data("synthetic:1:3", {.synthetic_train = 30, .synthetic_test = 9}, packed);
   const std::string before = read_text(packed);
-  EXPECT_THAT([&] { import_data(packed, {}, packed); },
-              ThrowsMessage<UsageError>("output: " + packed.string() +
-                                        " is what is read, it must not be written over"));
+  EXPECT_THAT(
+      [&] { import_data(packed, {}, packed); },
+      ThrowsMessage<UsageError>("output: " + packed.string() +
+                                " is an input, so it cannot be the output; choose another file"));
   EXPECT_EQ(read_text(packed), before);
 }
 

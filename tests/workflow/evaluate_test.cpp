@@ -13,7 +13,7 @@ namespace {
 
 using testing::ElementsAre;
 
-/// 7 patterned images for the small networks, and a predictor of plain loops.
+/// 7 images with different patterns for the small networks, and the reference predictor.
 class Evaluate : public testing::Test {
  protected:
   Evaluate() {

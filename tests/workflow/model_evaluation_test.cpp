@@ -28,7 +28,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 using testing::ThrowsMessage;
 
-/// A network with random weights, for the synthetic images.
+/// A network with random weights for the synthetic images.
 class ModelEvaluation : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -91,7 +91,7 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
   ASSERT_EQ(result.metrics.exits.size(), 3u);
   EXPECT_EQ(result.kernels, kernels_name());
 
-  // The same figures, counted afresh from the logits that were kept.
+  // The same results must follow from the saved logits.
   const SavedLogits saved = load_logits(how.save_logits);
   const LogitsView view = saved.view();
   ASSERT_EQ(view.images(), images);
@@ -203,7 +203,7 @@ TEST_F(ModelEvaluation, ComparesAPolicyWithItsControls) {
       EXPECT_EQ(control.accuracy, result.metrics.exits[i].accuracy);
     }
   }
-  EXPECT_DOUBLE_EQ(rows[2].control.relative_cost, 1);  // alone, the last exit is the plain network
+  EXPECT_DOUBLE_EQ(rows[2].control.relative_cost, 1);  // the last exit alone is the plain network
   EXPECT_EQ(rows[3].name, "random exits at the policy's rates");
   EXPECT_NEAR(rows[3].control.relative_cost, policy.relative_cost, 1e-12);
   const OverthinkingCounts& counts = result.metrics.overthinking;
@@ -237,7 +237,7 @@ TEST_F(ModelEvaluation, SweepsThresholdsThatAreChosenOnTune) {
   save();
   EXPECT_THAT([&] { evaluate(how); },
               ThrowsMessage<Error>(path.string() +
-                                   ": the model does not say which images are its tune part"));
+                                   ": the model does not list the images of its tune part"));
 }
 
 TEST_F(ModelEvaluation, RefusesImagesTheModelWasTrainedOn) {
@@ -277,16 +277,17 @@ TEST_F(ModelEvaluation, FindsTheModelsOwnTuneImages) {
   EXPECT_EQ(reads(), 0);
   how.part = ImagePart::certify;
   EXPECT_THAT([&] { evaluate(how); },
-              ThrowsMessage<Error>(HasSubstr("does not say which images are its certify part")));
+              ThrowsMessage<Error>(HasSubstr("does not list the images of its certify part")));
 }
 
 TEST_F(ModelEvaluation, KeepsNoLogitsOverWhatItReads) {
   const std::string before = read_text(path);
   EvaluateOptions how = options();
   how.save_logits = path;
-  EXPECT_THAT([&] { evaluate(how); },
-              ThrowsMessage<UsageError>("save_logits: " + path.string() +
-                                        " is what is read, it must not be written over"));
+  EXPECT_THAT(
+      [&] { evaluate(how); },
+      ThrowsMessage<UsageError>("save_logits: " + path.string() +
+                                " is an input, so it cannot be the output; choose another file"));
   EXPECT_EQ(read_text(path), before);
 }
 

@@ -23,7 +23,7 @@ TEST(OutputFile, IsNoneOfWhatIsRead) {
           check_output("out", out, {"synthetic", input});
         },
         ThrowsMessage<UsageError>("out: " + out.string() +
-                                  " is what is read, it must not be written over"));
+                                  " is an input, so it cannot be the output; choose another file"));
   EXPECT_NO_THROW(check_output("out", folder.path() / "new", {"synthetic", input, ""}));
 }
 

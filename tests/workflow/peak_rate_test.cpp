@@ -25,9 +25,9 @@ TEST(Ceiling, RunsEveryKernelThatThisCpuHas) {
     for (const std::string& other : seen) EXPECT_NE(kernel.precision, other);
     seen.push_back(kernel.precision);
     EXPECT_GT(kernel.macs_per_instruction, 0);
-    kernel.run(10);  // faults if its instructions or their operands are not as they must be
+    kernel.run(10);  // ends the process if an instruction is not available or an operand is wrong
   }
-  // Every x86-64 CPU that the project runs on has one for f32.
+  // Every x86-64 CPU that is supported has a kernel for f32.
   EXPECT_FALSE(seen.empty());
 }
 

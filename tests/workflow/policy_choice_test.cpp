@@ -53,7 +53,7 @@ TEST(PolicyChoice, IsRefusedByFieldWhereItMakesNoSense) {
       [] {
         check({0.5, Criterion::confidence, true});
       },
-      ThrowsMessage<UsageError>("no_policy: excludes a threshold"));
+      ThrowsMessage<UsageError>("no_policy: cannot be combined with a threshold"));
 }
 
 TEST(PolicyChoice, ComparesWhereImagesLeaveWithTheTuneImages) {

@@ -80,8 +80,8 @@ TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
   EXPECT_THAT(tune.indices, ElementsAre(2));
   EXPECT_EQ(tune.missing, 2);
   EXPECT_EQ(message_of([&] { find({}); }),
-            "m: the model does not say which images are its tune part");
-  EXPECT_EQ(message_of([&] { find({1}); }), "data: holds no image of the model's tune part");
+            "m: the model does not list the images of its tune part");
+  EXPECT_EQ(message_of([&] { find({1}); }), "data: contains no image of the model's tune part");
   EXPECT_THAT(message_of([&] { find({10, 20}); }), HasSubstr("was trained on 1 of these 2 images"));
 }
 

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-/// A network of random weights that says it was trained on synthetic images.
+/// A network of random weights whose provenance lists synthetic images as trained on.
 class Quantize : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -54,7 +54,7 @@ class Quantize : public testing::Test {
     save_model(path, model);
   }
 
-  /// Images of the certify part, after those to tune.
+  /// The number of images in the certify part, which come after the tune part.
   void list_for_certify(int count) {
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.certify.assign(hashes.begin() + 260, hashes.begin() + 260 + count);
@@ -91,7 +91,7 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
     EXPECT_LE(exit.difference.low, exit.accuracy - exit.reference_accuracy);
     EXPECT_GE(exit.difference.high, exit.accuracy - exit.reference_accuracy);
   }
-  // By the aim and the shape of the model's own.
+  // The aim and the shape are those of the model's own policy.
   ASSERT_TRUE(result.policy);
   EXPECT_EQ(result.policy->chosen.policy.criterion, Criterion::margin);
   EXPECT_EQ(result.policy->chosen.aim, Aim(MaxCost{0.5}));
@@ -119,7 +119,7 @@ TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
   model.policy->aim = AccuracyDrop{0.01, "plain.safetensors"};
   save_model(path, model);
   const Quantized result = quantize(options("bf16", out));
-  EXPECT_THAT(result.no_policy, HasSubstr("cannot be met again from what the model holds"));
+  EXPECT_THAT(result.no_policy, HasSubstr("needs more than this model"));
   EXPECT_FALSE(load_model(out).policy);
 }
 
@@ -166,7 +166,7 @@ TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
   EXPECT_EQ(certified(two).attempt, 3) << "another file made of the same images";
   EXPECT_EQ(load_model(path).certificates, 3);
 
-  // A file that stands for more draws than the model knows of.
+  // The output file has a higher count of certificates than the model.
   ModelFile drawn = load_model(one);
   drawn.certificates = 5;
   save_model(one, drawn);
@@ -179,12 +179,12 @@ TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
   if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
   quantize(options("bf16", out));
   const std::string before = read_text(out);
-  // The policy, which is chosen last, cannot be.
+  // Choosing the policy, which is the last step, fails.
   model.policy->aim = HarmGuarantee{0.3, 0.1};
   model.provenance.data.certify = {1, 2, 3};
   save_model(path, model);
   EXPECT_THAT([&] { quantize(options("bf16", out)); },
-              ThrowsMessage<Error>(data() + ": holds no image of the model's certify part"));
+              ThrowsMessage<Error>(data() + ": contains no image of the model's certify part"));
   EXPECT_TRUE(read_text(out) == before);
   EXPECT_EQ(load_model(path).certificates, 0);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)
@@ -200,7 +200,8 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
       ThrowsMessage<UsageError>(HasSubstr("unknown precision \"int7\"; did you mean \"int8\"?")));
   if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
   EXPECT_THAT([&] { quantize(options("int8", path)); },
-              ThrowsMessage<UsageError>(HasSubstr("is what is read, it must not be written over")));
+              ThrowsMessage<UsageError>(
+                  HasSubstr("is an input, so it cannot be the output; choose another file")));
   EXPECT_THAT([&] { quantize(options("int8", folder.path() / "none" / "x")); },
               ThrowsMessage<Error>(HasSubstr("cannot write")));
   quantize(options());
@@ -211,11 +212,11 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   model.provenance.data.tune.clear();
   save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
-              ThrowsMessage<Error>(HasSubstr("does not say which images are its tune part")));
+              ThrowsMessage<Error>(HasSubstr("does not list the images of its tune part")));
   model.provenance.data.train.clear();
   save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
-              ThrowsMessage<Error>(HasSubstr("holds no image that the model was trained on")));
+              ThrowsMessage<Error>(HasSubstr("contains no image that the model was trained on")));
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 using testing::ThrowsMessage;
 
-/// A run folder with a network of random weights, for the synthetic images.
+/// A run folder with a network of random weights for the synthetic images.
 class ReportInputOfARun : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -87,7 +87,7 @@ TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
   EXPECT_EQ(kept.labels.size(), 300u);
   EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
-  // This time nothing is computed: the file stays as it is.
+  // The second time the saved logits are read, and the file is not written again.
   const auto written = fs::last_write_time(test_logits);
   EXPECT_EQ(gather().input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
   EXPECT_EQ(fs::last_write_time(test_logits), written);
@@ -103,7 +103,8 @@ TEST_F(ReportInputOfARun, NeverUsesLogitsOfOtherWeights) {
   EXPECT_NE(load_logits(test_logits).logits, before);
   write_text_atomic(test_logits, "damaged");
   gather();
-  EXPECT_THAT(notes, testing::ElementsAre(StartsWith("computed again: ")));
+  EXPECT_THAT(notes, testing::ElementsAre(
+                         StartsWith("the saved logits are not usable and are computed again: ")));
   EXPECT_EQ(load_logits(test_logits).labels.size(), 300u);
 }
 
@@ -118,7 +119,7 @@ TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
   EXPECT_EQ(executed.aim, "--max-cost 0.5");
   EXPECT_TRUE(executed.executed);
   EXPECT_TRUE(gather().input.policy.executed) << "the kept file says so as well";
-  // Another policy on the same logits was not run by the network.
+  // The saved run is of another policy, so the new policy is replayed from the logits.
   model.policy->policy.thresholds = {0.13f, std::nullopt};
   save();
   EXPECT_FALSE(gather().input.policy.executed);
@@ -142,7 +143,7 @@ TEST_F(ReportInputOfARun, IsRefusedWhereItWouldBeNoEvidence) {
   options.runs = {run};
   EXPECT_THAT([&] { gather_report(options); },
               ThrowsMessage<UsageError>("data: " + (run / "model.safetensors").string() +
-                                        " does not say where its images are"));
+                                        " does not name the source of its images"));
   EXPECT_EQ(report_path(run), run / "report.html");
 }
 

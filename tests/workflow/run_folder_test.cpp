@@ -141,7 +141,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   EXPECT_FALSE(replaced.policy->path);
   EXPECT_FALSE(replaced.policy->seen);
 
-  // Certificates of other images do not count; a damaged file knows of none.
+  // Certificates of other images do not count, and a damaged file counts as having none.
   model.provenance.data.certify = {5, 7};
   model.certificates = 0;
   EXPECT_EQ(run.certificates_drawn(model), 0);
@@ -202,7 +202,7 @@ TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
   const FoundRun alone = find_run(run.model().string());
   EXPECT_EQ(alone.name, "model.safetensors");
   EXPECT_EQ(alone.folder, run.path());
-  // The model's own recipe where the folder has none.
+  // If the folder has no recipe, the one stored in the model is used.
   EXPECT_THAT(recipe_text(found, model), HasSubstr("epochs = 3"));
   write_text_atomic(run.config(), "[train]\nepochs = 4\n");
   EXPECT_THAT(recipe_text(found, model), HasSubstr("epochs = 4"));

@@ -9,7 +9,6 @@
 namespace offramp::test {
 namespace {
 
-/// Three segments of one convolution that changes nothing; exit k reads channel k.
 Graph three_eyes() {
   Graph graph{"three_eyes", {3, kSceneSide, kSceneSide}, 2, {}};
   std::string x(kInput);

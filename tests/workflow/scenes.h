@@ -11,33 +11,35 @@
 
 namespace offramp::test {
 
-inline constexpr int kSceneSide = 4;  ///< of the images
+inline constexpr int kSceneSide = 4;  ///< width and height of the images, in pixels
 inline constexpr std::size_t kSceneTrain = 50, kSceneTune = 400, kSceneCertify = 800;
 
-/// What an image shows: exit k reads channel k, below 0 is "cat" and above "dog". The last channel
-/// is dark at the top and light at the bottom of a dog, which only a reference model sees.
+/// The content of an image. Exit k reads channel k: a mean below 0 is classified as "cat", one
+/// above 0 as "dog". In images of dogs, the last channel is dark at the top and light at the
+/// bottom; only all_seeing_model() reads this.
 struct Scene {
-  std::array<float, 3> means{};  ///< in [-1, 1]
+  std::array<float, 3> means{};  ///< mean of each channel, in [-1, 1]
   std::int64_t label = 0;
 };
 
-/// Half of the scenes are easy; the others deceive exit 1 often, exit 2 less, exit 3 seldom.
+/// Half of the scenes are easy. The others are often classified wrongly by exit 1, less often by
+/// exit 2 and seldom by exit 3.
 Scene scene(std::uint64_t index);
 
 LoadedData empty_scenes();
 void add(Dataset& data, const Scene& shown);
-/// Training scenes, of which the last 800 are the certify part, after 400 to tune.
+/// The training images. The last 800 are the certify part, the 400 before them the tune part.
 LoadedData training_scenes();
-/// The same, but for other certify images, which exits 1 and 2 classify wrongly.
+/// The same, but exits 1 and 2 classify the images of the certify part wrongly.
 LoadedData trap_scenes();
 LoadedData test_scenes();
 
-/// The images' parts as a model lists them.
+/// The provenance of a model that lists these images in its parts.
 DataProvenance parts_of(const Dataset& data);
 
-/// Three segments of one convolution that changes nothing; exit k reads channel k.
+/// A network of three segments, each one identity convolution. Exit k reads channel k.
 ModelFile three_eyed_model();
-/// Classifies every image correctly: it sees how the last channel is shaded.
+/// A model that classifies every image correctly, by the shading of the last channel.
 ModelFile all_seeing_model();
 
 }  // namespace offramp::test
