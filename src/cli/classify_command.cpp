@@ -65,7 +65,7 @@ std::vector<Classified> classify(Session& session, const std::vector<std::string
 
 void print(const std::vector<Classified>& answers, bool as_json) {
   write_out(as_json ? to_json_lines(answers) : to_text(answers));
-  if (!as_json) tell(error_lines(answers));
+  if (!as_json) write_stderr(error_lines(answers));
   std::fflush(stdout);
 }
 
@@ -92,7 +92,7 @@ int run(const Flags& flags) {
     for (const Classified& one : answers) all_answered = all_answered && one.answer.ok();
   }
   if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
-    tell(
+    write_stderr(
         fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
   return all_answered ? 0 : 1;
 }

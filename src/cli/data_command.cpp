@@ -22,7 +22,7 @@ int import_data(const SourceFlags& flags, const std::string& output) {
   const workflow::DataParts parts = naming_flags(
       [&] { return workflow::import_data(flags.source, load_options(flags), output); });
   write_out(imported_text(output, parts));
-  tell(skipped_text(parts.skipped()));
+  write_stderr(skipped_text(parts.skipped()));
   return 0;
 }
 
@@ -31,7 +31,7 @@ int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
   const workflow::DataSummary summary = workflow::summarise_data(flags.source, load_options(flags));
   if (!sheet.empty()) {
     workflow::write_contact_sheet(summary, sheet);
-    tell(fmt::format("contact sheet of the training images: {}\n", printable(sheet)));
+    write_stderr(fmt::format("contact sheet of the training images: {}\n", printable(sheet)));
   }
   write_out(json ? to_json_text(summary) : to_text(summary, may_color(stdout)));
   return 0;
@@ -56,14 +56,14 @@ class FetchPrinter {
     const std::string of =
         progress.total > 0 ? fmt::format(" of {:.1f}", static_cast<double>(progress.total) / kMiB)
                            : "";
-    tell(fmt::format("{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
+    write_stderr(fmt::format("{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
                      terminal_ ? "" : "\n"));
     open_line_ = terminal_;
   }
 
   /// Ends the progress line, so that the next output starts on a new line.
   void finish() {
-    if (open_line_) tell("\n");
+    if (open_line_) write_stderr("\n");
     open_line_ = false;
   }
 

@@ -20,19 +20,19 @@ class Printer {
     if (!terminal_) return;
     clear();
     if (done == total) return;
-    tell(fmt::format("{} of {} {}", done, total, unit));
+    write_stderr(fmt::format("{} of {} {}", done, total, unit));
     drawn_ = true;
   }
 
   void note(std::string_view line) {
     if (!notes_.emplace(line).second) return;
     clear();
-    tell(printable(line) + "\n");
+    write_stderr(printable(line) + "\n");
   }
 
  private:
   void clear() {
-    if (drawn_) tell("\r\x1b[K");
+    if (drawn_) write_stderr("\r\x1b[K");
     drawn_ = false;
   }
 

@@ -27,7 +27,7 @@ void write_out(std::string_view text) {
     throw std::system_error(errno, std::generic_category());
 }
 
-void tell(std::string_view text) {
+void write_stderr(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }

@@ -12,7 +12,7 @@ namespace offramp::cli {
 void write_out(std::string_view text);
 
 /// Writes to standard error. Failures are ignored, so that a lost message does not end the work.
-void tell(std::string_view text);
+void write_stderr(std::string_view text);
 
 /// True if colours may be written to `stream`: it is a terminal, NO_COLOR is not set and TERM is
 /// not dumb.

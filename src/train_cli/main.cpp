@@ -22,7 +22,7 @@ namespace offramp::train_cli {
 namespace {
 
 using cli::printable;
-using cli::tell;
+using cli::write_stderr;
 using train::StepReport;
 using train::TrainOutcome;
 using workflow::EpochReport;
@@ -61,7 +61,7 @@ class ProgressPrinter {
 
   void message(const std::string& line) {
     clear();
-    tell(fmt::format("{}\n", line));
+    write_stderr(fmt::format("{}\n", line));
   }
 
   void step(const StepReport& r) {
@@ -75,15 +75,15 @@ class ProgressPrinter {
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
         r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
     if (terminal_)
-      tell(fmt::format("\r\x1b[K{}", text));
+      write_stderr(fmt::format("\r\x1b[K{}", text));
     else
-      tell(fmt::format("{}\n", text));
+      write_stderr(fmt::format("{}\n", text));
     dirty_ = terminal_;
   }
 
   void epoch(const EpochReport& r) {
     clear();
-    tell(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
+    write_stderr(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
                      r.epoch, r.epochs, r.loss, percents(r.train_accuracy),
                      percents(r.tune_accuracy), r.best ? " (best)" : "", r.images_per_second,
                      duration(r.seconds)));
@@ -91,7 +91,7 @@ class ProgressPrinter {
 
  private:
   void clear() {
-    if (dirty_) tell("\r\x1b[K");
+    if (dirty_) write_stderr("\r\x1b[K");
     dirty_ = false;
   }
   bool terminal_;
