@@ -41,7 +41,7 @@ workflow::BenchmarkOptions options_of(const Flags& flags) {
 int run(const Flags& flags) {
   if (flags.ceiling) {
     const workflow::MachineCeilings machine = workflow::measure_machine(flags.options.threads);
-    write_out(flags.json ? to_json_text(machine.ceilings)
+    write_stdout(flags.json ? to_json_text(machine.ceilings)
                          : to_text(machine.ceilings, may_color(stdout)));
     write_stderr(busy_line(machine.load));
     return 0;
@@ -50,7 +50,7 @@ int run(const Flags& flags) {
   const workflow::BenchmarkOptions options = options_of(flags);
   const workflow::Benchmark result = naming_flags(
       [&] { return workflow::benchmark(options, terminal_progress()); }, Advice::skip_trained);
-  write_out(flags.json ? to_json_text(result) : to_text(options, result, may_color(stdout)));
+  write_stdout(flags.json ? to_json_text(result) : to_text(options, result, may_color(stdout)));
   write_stderr(busy_line(result.load));
   return 0;
 }

@@ -17,7 +17,7 @@ int run(const CalibrateFlags& flags) {
   const workflow::CalibrateOptions options = calibrate_options(flags);
   const workflow::Calibration result =
       naming_flags([&] { return workflow::calibrate(options, terminal_progress()); });
-  write_out(flags.json ? to_json_text(options, result)
+  write_stdout(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));
   return 0;
 }

@@ -64,7 +64,7 @@ std::vector<Classified> classify(Session& session, const std::vector<std::string
 }
 
 void print(const std::vector<Classified>& answers, bool as_json) {
-  write_out(as_json ? to_json_lines(answers) : to_text(answers));
+  write_stdout(as_json ? to_json_lines(answers) : to_text(answers));
   if (!as_json) write_stderr(error_lines(answers));
   std::fflush(stdout);
 }

@@ -21,7 +21,7 @@ namespace {
 int import_data(const SourceFlags& flags, const std::string& output) {
   const workflow::DataParts parts = naming_flags(
       [&] { return workflow::import_data(flags.source, load_options(flags), output); });
-  write_out(imported_text(output, parts));
+  write_stdout(imported_text(output, parts));
   write_stderr(skipped_text(parts.skipped()));
   return 0;
 }
@@ -33,7 +33,7 @@ int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
     workflow::write_contact_sheet(summary, sheet);
     write_stderr(fmt::format("contact sheet of the training images: {}\n", printable(sheet)));
   }
-  write_out(json ? to_json_text(summary) : to_text(summary, may_color(stdout)));
+  write_stdout(json ? to_json_text(summary) : to_text(summary, may_color(stdout)));
   return 0;
 }
 
@@ -84,7 +84,7 @@ int fetch_data(const std::string& name, const std::string& folder) {
     const auto path =
         fetch(download, folder, [&](const FetchProgress& progress) { printer(progress); });
     printer.finish();
-    write_out(path.string() + "\n");
+    write_stdout(path.string() + "\n");
   } catch (...) {
     printer.finish();
     throw;

@@ -25,7 +25,7 @@ int run(const Flags& flags) {
   options.folder = flags.folder;
   options.part = flags.part == "test" ? Part::test : Part::train;
   const workflow::Exported result = naming_flags([&] { return workflow::export_images(options); });
-  write_out(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder), result.images,
+  write_stdout(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder), result.images,
                         flags.part, result.classes));
   return 0;
 }

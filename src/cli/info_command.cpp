@@ -23,11 +23,11 @@ int run(const Flags& flags) {
   if (flags.compiled) {
     const workflow::CompiledLayers table = workflow::compiled_layers(
         flags.path, flags.classes, flags.batch, flags.run, terminal_progress());
-    write_out(flags.json ? to_json_text(table) : to_text(table, may_color(stdout)));
+    write_stdout(flags.json ? to_json_text(table) : to_text(table, may_color(stdout)));
     return 0;
   }
   const workflow::ModelInfo info = workflow::describe_model(flags.path, flags.classes);
-  write_out(flags.json ? to_json_text(info) : to_text(flags.path, info, may_color(stdout)));
+  write_stdout(flags.json ? to_json_text(info) : to_text(flags.path, info, may_color(stdout)));
   return 0;
 }
 

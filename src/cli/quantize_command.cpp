@@ -23,7 +23,7 @@ int run(const Flags& flags) {
   options.out = flags.out;
   const workflow::Quantized result =
       naming_flags([&] { return workflow::quantize(options, terminal_progress()); });
-  write_out(flags.json ? to_json_text(options, result)
+  write_stdout(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));
   return 0;
 }

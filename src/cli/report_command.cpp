@@ -41,7 +41,7 @@ int run(const Flags& flags) {
   const std::string page = report_html(report.input);
   write_text_atomic(out, page);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-  write_out(fmt::format("{}: {}, in {:.1f} s; open it in a browser\n", printable(out.string()),
+  write_stdout(fmt::format("{}: {}, in {:.1f} s; open it in a browser\n", printable(out.string()),
                         megabytes(static_cast<std::int64_t>(page.size())), time.count()));
   return 0;
 }

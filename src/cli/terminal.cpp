@@ -22,7 +22,7 @@ std::size_t width_of(std::string_view text) {
 
 }  // namespace
 
-void write_out(std::string_view text) {
+void write_stdout(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
     throw std::system_error(errno, std::generic_category());
 }

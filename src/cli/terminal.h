@@ -9,7 +9,7 @@ namespace offramp::cli {
 
 /// Writes to standard output.
 /// @throws std::system_error if that fails, as with a closed pipe or a full disk
-void write_out(std::string_view text);
+void write_stdout(std::string_view text);
 
 /// Writes to standard error. Failures are ignored, so that a lost message does not end the work.
 void write_stderr(std::string_view text);

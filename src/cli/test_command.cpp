@@ -49,7 +49,7 @@ int run(const Flags& flags) {
   const workflow::Evaluation result = naming_flags(
       [&] { return workflow::evaluate(options, terminal_progress()); }, Advice::skip_trained);
   if (result.sweep) write_sweep(flags.sweep, options, result);
-  write_out(flags.json ? to_json_text(options, result)
+  write_stdout(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));
   return 0;
 }
