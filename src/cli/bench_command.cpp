@@ -48,7 +48,7 @@ int run(const Flags& flags) {
   }
   if (flags.model.empty()) throw UsageError("bench: give a model, or --ceiling");
   const workflow::BenchmarkOptions options = options_of(flags);
-  const workflow::Benchmark result = naming_flags(
+  const workflow::Benchmark result = translate_option_errors(
       [&] { return workflow::benchmark(options, terminal_progress()); }, Advice::skip_trained);
   write_stdout(flags.json ? to_json_text(result) : to_text(options, result, may_color(stdout)));
   write_stderr(busy_line(result.load));

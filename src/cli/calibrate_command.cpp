@@ -16,7 +16,7 @@ namespace {
 int run(const CalibrateFlags& flags) {
   const workflow::CalibrateOptions options = calibrate_options(flags);
   const workflow::Calibration result =
-      naming_flags([&] { return workflow::calibrate(options, terminal_progress()); });
+      translate_option_errors([&] { return workflow::calibrate(options, terminal_progress()); });
   write_stdout(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));
   return 0;

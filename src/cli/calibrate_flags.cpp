@@ -31,7 +31,7 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
   workflow::CalibrateOptions options;
   options.shape = {criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)};
   options.aim = aim_of(flags);
-  naming_flags([&] { check(options.aim, options.shape.criterion); });
+  translate_option_errors([&] { check(options.aim, options.shape.criterion); });
   const auto only_for = [](bool given, const char* flag, bool aim, const char* what) {
     if (given && !aim) throw UsageError("{}: needs {}", flag, what);
   };

@@ -19,7 +19,7 @@ namespace offramp::cli {
 namespace {
 
 int import_data(const SourceFlags& flags, const std::string& output) {
-  const workflow::DataParts parts = naming_flags(
+  const workflow::DataParts parts = translate_option_errors(
       [&] { return workflow::import_data(flags.source, load_options(flags), output); });
   write_stdout(imported_text(output, parts));
   write_stderr(skipped_text(parts.skipped()));

@@ -13,7 +13,7 @@ namespace offramp::cli {
 /// unchanged.
 std::string with_flag_name(std::string_view message);
 
-/// The advice that naming_flags adds to an error about images the model was trained on.
+/// The advice that translate_option_errors adds to an error about images the model was trained on.
 enum class Advice { none, skip_trained };
 
 /// Calls `work`; if it throws an error that names an options field, the error names the flag
@@ -21,7 +21,7 @@ enum class Advice { none, skip_trained };
 /// @param advice  skip_trained if the command has the flag --skip-trained
 /// @return what `work` returns
 template <typename Work>
-auto naming_flags(const Work& work, Advice advice = Advice::none) {
+auto translate_option_errors(const Work& work, Advice advice = Advice::none) {
   try {
     return work();
   } catch (const UsageError& error) {

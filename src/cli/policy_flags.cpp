@@ -28,7 +28,7 @@ workflow::PolicyChoice policy_choice(const PolicyFlags& flags) {
     return choice;
   }
   if (flags.no_policy) throw UsageError("--no-policy: cannot be used with --threshold");
-  naming_flags([&] { check(choice); });
+  translate_option_errors([&] { check(choice); });
   return choice;
 }
 

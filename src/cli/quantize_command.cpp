@@ -22,7 +22,7 @@ int run(const Flags& flags) {
   options.model = flags.model;
   options.out = flags.out;
   const workflow::Quantized result =
-      naming_flags([&] { return workflow::quantize(options, terminal_progress()); });
+      translate_option_errors([&] { return workflow::quantize(options, terminal_progress()); });
   write_stdout(flags.json ? to_json_text(options, result)
                        : to_text(options, result, may_color(stdout)));
   return 0;

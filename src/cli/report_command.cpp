@@ -35,7 +35,7 @@ int run(const Flags& flags) {
   std::vector<std::filesystem::path> inputs = {options.data};
   for (const std::string& one : options.runs) inputs.push_back(workflow::find_run(one).model);
   workflow::check_output("--out", out, inputs);
-  const workflow::GatheredReport report = naming_flags(
+  const workflow::GatheredReport report = translate_option_errors(
       [&] { return workflow::gather_report(options, terminal_progress()); }, Advice::skip_trained);
   workflow::refuse_same_file("--out", out, {report.source});
   const std::string page = report_html(report.input);

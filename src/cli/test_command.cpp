@@ -46,7 +46,7 @@ int run(const Flags& flags) {
   check_sweep_names(flags.sweep);
   for (const std::string& out : flags.sweep)
     workflow::check_output("--sweep", out, options.inputs());
-  const workflow::Evaluation result = naming_flags(
+  const workflow::Evaluation result = translate_option_errors(
       [&] { return workflow::evaluate(options, terminal_progress()); }, Advice::skip_trained);
   if (result.sweep) write_sweep(flags.sweep, options, result);
   write_stdout(flags.json ? to_json_text(options, result)

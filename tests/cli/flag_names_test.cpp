@@ -21,18 +21,18 @@ TEST(FlagNames, LeaveOtherMessagesAlone) {
 }
 
 TEST(FlagNames, AreInErrorsOfWrongUsageAlone) {
-  EXPECT_THAT([] { naming_flags([]() -> int { throw UsageError("out: no"); }); },
+  EXPECT_THAT([] { translate_option_errors([]() -> int { throw UsageError("out: no"); }); },
               ThrowsMessage<UsageError>("--out: no"));
-  EXPECT_THAT([] { naming_flags([]() -> int { throw Error("out: no"); }); },
+  EXPECT_THAT([] { translate_option_errors([]() -> int { throw Error("out: no"); }); },
               ThrowsMessage<Error>("out: no"));
-  EXPECT_EQ(naming_flags([] { return 7; }), 7);
+  EXPECT_EQ(translate_option_errors([] { return 7; }), 7);
 }
 
 TEST(FlagNames, AdviseToSkipTrainedImagesWhereACommandCan) {
   const auto refuse = []() -> int { throw workflow::TrainedOnImages("m: trained on 2"); };
-  EXPECT_THAT([&] { naming_flags(refuse); },
+  EXPECT_THAT([&] { translate_option_errors(refuse); },
               ThrowsMessage<workflow::TrainedOnImages>("m: trained on 2"));
-  EXPECT_THAT([&] { naming_flags(refuse, Advice::skip_trained); },
+  EXPECT_THAT([&] { translate_option_errors(refuse, Advice::skip_trained); },
               ThrowsMessage<Error>("m: trained on 2 (--skip-trained leaves them out)"));
 }
 
