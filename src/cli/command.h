@@ -7,7 +7,7 @@
 namespace offramp::cli {
 
 /// The work of the chosen command, called after the flags are parsed; returns the exit status of
-/// the process. It throws errors, which run_guarded prints.
+/// the process. It throws errors, which run_reporting_errors prints.
 using Action = std::function<int()>;
 
 // Each function declares one command and its flags. If the user gives that command, parsing the

@@ -89,7 +89,7 @@ int parse_and_run(int argc, char** argv, const Declare& declare) {
 
 }  // namespace
 
-int run_guarded(const Action& work) {
+int run_reporting_errors(const Action& work) {
   // Without the signal, writing to a closed pipe returns an error, which the code below handles.
   std::signal(SIGPIPE, SIG_IGN);
   try {
@@ -116,7 +116,7 @@ int run_guarded(const Action& work) {
 }
 
 int run_program(int argc, char** argv, const Declare& declare) {
-  return run_guarded([&] { return parse_and_run(argc, argv, declare); });
+  return run_reporting_errors([&] { return parse_and_run(argc, argv, declare); });
 }
 
 }  // namespace offramp::cli

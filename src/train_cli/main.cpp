@@ -253,7 +253,7 @@ void check_starter(int& argc, char**& argv) {
 
 int main(int argc, char** argv) {
   using namespace offramp;
-  return cli::run_guarded([&] {
+  return cli::run_reporting_errors([&] {
     train_cli::check_starter(argc, argv);
     return cli::run_program(argc, argv, train_cli::declare_training);
   });
