@@ -71,7 +71,7 @@ void print(const std::vector<Classified>& answers, bool as_json) {
 
 int run(const Flags& flags) {
   const SessionOptions options = session_options(flags.policy);
-  ImageList list(flags.images);
+  ImagePathReader list(flags.images);
   const Model model = translate_option_errors([&] { return load(flags); });
   Session session(model, options);
   const auto most = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);

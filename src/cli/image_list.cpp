@@ -39,7 +39,7 @@ std::vector<std::string> images_below(const std::string& folder) {
 
 }  // namespace
 
-ImageList::ImageList(const std::vector<std::string>& arguments) {
+ImagePathReader::ImagePathReader(const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) {
     std::error_code ignored;
     if (argument == "-") {
@@ -52,7 +52,7 @@ ImageList::ImageList(const std::vector<std::string>& arguments) {
   }
 }
 
-std::optional<std::string> ImageList::next() {
+std::optional<std::string> ImagePathReader::next() {
   if (next_ < paths_.size()) return paths_[next_++];
   while (reads_input_) {
     auto line = take_line();
@@ -67,7 +67,7 @@ std::optional<std::string> ImageList::next() {
   return std::nullopt;
 }
 
-bool ImageList::would_block() {
+bool ImagePathReader::would_block() {
   if (next_ < paths_.size() || !reads_input_) return false;
   for (;;) {
     // next() skips blank lines, so a blank line does not count as a line to return.
@@ -80,7 +80,7 @@ bool ImageList::would_block() {
   }
 }
 
-std::optional<std::string> ImageList::take_line() {
+std::optional<std::string> ImagePathReader::take_line() {
   const std::size_t end = unread_.find('\n');
   if (end == unread_.npos) return std::nullopt;
   std::string line = unread_.substr(0, end);
@@ -88,7 +88,7 @@ std::optional<std::string> ImageList::take_line() {
   return line;
 }
 
-bool ImageList::read_some() {
+bool ImagePathReader::read_some() {
   char bytes[4096];
   ssize_t count = 0;
   do count = read(STDIN_FILENO, bytes, sizeof bytes);

@@ -9,10 +9,10 @@ namespace offramp::cli {
 
 /// The paths of the images that a command line gives, one after the other: a file is itself, a
 /// folder gives its image files, and "-" gives the lines of standard input as they arrive.
-class ImageList {
+class ImagePathReader {
  public:
   /// @throws Error for a folder without JPEG or PNG files
-  explicit ImageList(const std::vector<std::string>& arguments);
+  explicit ImagePathReader(const std::vector<std::string>& arguments);
 
   /// Returns the next path; nullopt at the end. Waits for standard input if no line is there yet.
   std::optional<std::string> next();
