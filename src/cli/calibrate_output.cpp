@@ -122,7 +122,7 @@ std::string threshold_text(Criterion criterion, std::optional<float> threshold) 
   return threshold ? format_threshold(criterion, *threshold) : "never";
 }
 
-std::string answers_text(Ensemble ensemble) {
+std::string ensemble_text(Ensemble ensemble) {
   if (ensemble == Ensemble::off) return "";
   return fmt::format("; an exit answers with the {}mean of the exits so far",
                      ensemble == Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
@@ -204,7 +204,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
   std::string text =
       heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),
                           printable(describe_aim(result.chosen.aim)),
-                          answers_text(result.chosen.policy.ensemble)),
+                          ensemble_text(result.chosen.policy.ensemble)),
               color) +
       "\n" + exits_table(result, color);
   text += fmt::format(
