@@ -107,7 +107,7 @@ std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee&
   return text;
 }
 
-std::string unmet_text(const CalibrateOptions& options, const Calibration& result) {
+std::string unmet_aim_text(const CalibrateOptions& options, const Calibration& result) {
   std::string why;
   if (std::holds_alternative<MaxCost>(options.aim))
     why = fmt::format("the lowest cost, with every image stopped at exit 1, is {:.3f}",
@@ -227,7 +227,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
     text +=
         guarantee_text(options, std::get<HarmGuarantee>(options.aim), result, *result.certificate);
   else if (!result.met)
-    text += unmet_text(options, result);
+    text += unmet_aim_text(options, result);
   if (!result.dropped.empty())
     text += fmt::format(
         "dropped: {} {}, because the head costs more than it saves; the other exits are "
