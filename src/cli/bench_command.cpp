@@ -43,7 +43,7 @@ int run(const Flags& flags) {
     const workflow::MachineCeilings machine = workflow::measure_machine(flags.options.threads);
     write_stdout(flags.json ? to_json_text(machine.ceilings)
                          : to_text(machine.ceilings, may_color(stdout)));
-    write_stderr(busy_line(machine.load));
+    write_stderr(machine_load_warning(machine.load));
     return 0;
   }
   if (flags.model.empty()) throw UsageError("bench: give a model, or --ceiling");
@@ -51,7 +51,7 @@ int run(const Flags& flags) {
   const workflow::Benchmark result = translate_option_errors(
       [&] { return workflow::benchmark(options, terminal_progress()); }, Advice::skip_trained);
   write_stdout(flags.json ? to_json_text(result) : to_text(options, result, may_color(stdout)));
-  write_stderr(busy_line(result.load));
+  write_stderr(machine_load_warning(result.load));
   return 0;
 }
 

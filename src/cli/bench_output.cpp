@@ -142,7 +142,7 @@ std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color) 
   return text;
 }
 
-std::string busy_line(const workflow::MachineLoad& load) {
+std::string machine_load_warning(const workflow::MachineLoad& load) {
   if (!load.is_busy()) return "";
   return fmt::format(
       "the machine was busy: {:.0f} % of its time went to other processes, {:.1f} % to its host "

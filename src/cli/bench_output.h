@@ -17,6 +17,6 @@ std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color);
 
 /// One line of warning, "the machine was busy: …", if other processes used the machine during the
 /// measurement; empty otherwise.
-std::string busy_line(const workflow::MachineLoad& load);
+std::string machine_load_warning(const workflow::MachineLoad& load);
 
 }  // namespace offramp::cli
