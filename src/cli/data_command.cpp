@@ -39,9 +39,9 @@ int show_info(const SourceFlags& flags, const std::string& sheet, bool json) {
 
 /// Shows the progress of a download: on a terminal one line that is updated in place, elsewhere a
 /// new line for each tenth.
-class FetchPrinter {
+class DownloadProgressPrinter {
  public:
-  explicit FetchPrinter(std::string name) : name_(std::move(name)) {}
+  explicit DownloadProgressPrinter(std::string name) : name_(std::move(name)) {}
 
   void operator()(const FetchProgress& progress) {
     const std::int64_t step = progress.total > 0
@@ -79,7 +79,7 @@ class FetchPrinter {
 
 int fetch_data(const std::string& name, const std::string& folder) {
   const Download download = known_download(name);
-  FetchPrinter printer(download.file_name);
+  DownloadProgressPrinter printer(download.file_name);
   try {
     const auto path =
         fetch(download, folder, [&](const FetchProgress& progress) { printer(progress); });
