@@ -16,7 +16,7 @@ class TorchPredictor : public Predictor {
       : network_(network), mode_(mode) {}
 
   TorchPredictor(const ModelFile& model, const TorchPredictorOptions& options)
-      : own_(std::make_unique<TorchNetwork>(model.graph, device_named(options.device), 0)),
+      : own_(std::make_unique<TorchNetwork>(model.graph, device_from_name(options.device), 0)),
         network_(*own_) {
     set_threads(options.threads);
     keep_freed_memory();

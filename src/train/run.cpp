@@ -71,7 +71,7 @@ class Run {
         events_(events),
         folder_(request.run),
         data_(*request.data),
-        device_(device_named(recipe_.train.device)),
+        device_(device_from_name(recipe_.train.device)),
         splits_(split_training(data_.dataset, recipe_.data.split_seed)),
         model_(describe_model(recipe_, data_, splits_)),
         batch_(std::clamp<std::int64_t>(std::ssize(splits_.train), 1, recipe_.train.batch)) {

@@ -11,7 +11,7 @@
 
 namespace offramp::train {
 
-torch::Device device_named(const std::string& name) {
+torch::Device device_from_name(const std::string& name) {
   if (name == "cpu") return torch::kCPU;
   if (name == "cuda" || name.starts_with("cuda:")) {
     if (!torch::cuda::is_available())

@@ -12,7 +12,7 @@ namespace offramp::train {
 
 /// Returns the device called "cpu", "cuda" or "cuda:N".
 /// @throws UsageError if the name is unknown or this LibTorch has no such device
-torch::Device device_named(const std::string& name);
+torch::Device device_from_name(const std::string& name);
 
 /// Sets LibTorch's number of threads for operations; 0 sets one per core. Debian's LibTorch uses
 /// one thread by default.
