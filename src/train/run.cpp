@@ -271,7 +271,7 @@ class Run {
     // While only the last exit is trained, the early exits are random, so these weights must not
     // become the best.
     const bool candidate =
-        !backbone_phase(recipe_.train, state().step - 1, trainer_->steps_per_epoch());
+        !is_backbone_phase(recipe_.train, state().step - 1, trainer_->steps_per_epoch());
     report.best = candidate && score > state().best_score;
     if (report.best) {
       save_deployed(folder_.best());

@@ -6,7 +6,7 @@
 
 namespace offramp::train {
 
-bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
+bool is_backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
   return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
 }
 

@@ -11,7 +11,7 @@ namespace offramp::train {
 double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
 
 /// True in the first phase of a mixed run, where only the last exit is trained.
-bool backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
+bool is_backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch);
 
 struct ImageSize {
   int height = 0, width = 0;  ///< pixels

@@ -91,7 +91,7 @@ void Trainer::step(Batches& batches) {
   const auto start = Clock::now();
   const double waited = batches.seconds_waited();
   const TensorBatch batch = batches.next();
-  mode_.last_exit_only = backbone_phase(recipe_, state_.step, steps_per_epoch_);
+  mode_.last_exit_only = is_backbone_phase(recipe_, state_.step, steps_per_epoch_);
   const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
   const auto logits = network_.forward(resized(batch.images), mode_);
   // If only the last exit is trained, its loss has weight 1, as in a network without early exits.

@@ -45,8 +45,8 @@ TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   recipe.mode = Mode::mixed;
   recipe.backbone_epochs = 4;
   recipe.warmup = 0;
-  EXPECT_TRUE(backbone_phase(recipe, 39, 10));
-  EXPECT_FALSE(backbone_phase(recipe, 40, 10));
+  EXPECT_TRUE(is_backbone_phase(recipe, 39, 10));
+  EXPECT_FALSE(is_backbone_phase(recipe, 40, 10));
   EXPECT_LT(learning_rate(recipe, 39, 10), 0.001);
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 40, 10), recipe.lr);
   EXPECT_NEAR(learning_rate(recipe, 70, 10), recipe.lr / 2, 1e-12);
