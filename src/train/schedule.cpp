@@ -39,7 +39,7 @@ double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t 
   return recipe.lr * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
-ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch) {
+ImageSize training_image_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch) {
   const double growing = recipe.full_scale_at * recipe.epochs;
   if (recipe.first_scale >= 1 || static_cast<double>(epoch) >= growing) return full;
   const double scale =

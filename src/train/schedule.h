@@ -21,6 +21,6 @@ struct ImageSize {
 /// Returns the image size used in epoch `epoch` (0-based). It grows linearly from
 /// `first_scale` × `full` to `full` over the first `full_scale_at` × `epochs` epochs, rounded to
 /// multiples of 4 pixels.
-ImageSize training_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch);
+ImageSize training_image_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch);
 
 }  // namespace offramp::train

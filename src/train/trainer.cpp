@@ -54,7 +54,7 @@ std::vector<double> Trainer::train_accuracy() const {
 void Trainer::check_sizes() const {
   const ImageSize full = input_size(network_.graph());
   for (std::int64_t epoch = 0; epoch < recipe_.epochs; ++epoch) {
-    const ImageSize size = training_size(recipe_, full, epoch);
+    const ImageSize size = training_image_size(recipe_, full, epoch);
     Graph graph = network_.graph();
     graph.input = {graph.input[0], size.height, size.width};
     try {
@@ -81,7 +81,7 @@ void Trainer::freeze_backbone() {
 // Scales a batch to the image size of the current epoch, with a filter against aliasing.
 Tensor Trainer::resized(const Tensor& images) const {
   const ImageSize size =
-      training_size(recipe_, input_size(network_.graph()), state_.step / steps_per_epoch_);
+      training_image_size(recipe_, input_size(network_.graph()), state_.step / steps_per_epoch_);
   if (images.size(2) == size.height && images.size(3) == size.width) return images;
   return at::_upsample_bilinear2d_aa(images, {size.height, size.width}, false)
       .contiguous(at::MemoryFormat::ChannelsLast);

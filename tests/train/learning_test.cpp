@@ -57,13 +57,13 @@ TEST(Schedule, ImagesGrowToTheirFullSize) {
   recipe.epochs = 20;
   recipe.first_scale = 0.5;
   recipe.full_scale_at = 0.5;  // 10 epochs of growing
-  EXPECT_EQ(training_size(recipe, {32, 48}, 0), (ImageSize{16, 24}));
-  EXPECT_EQ(training_size(recipe, {32, 48}, 5), (ImageSize{24, 36}));
-  EXPECT_EQ(training_size(recipe, {32, 48}, 10), (ImageSize{32, 48}));
-  EXPECT_EQ(training_size(recipe, {33, 33}, 9),
+  EXPECT_EQ(training_image_size(recipe, {32, 48}, 0), (ImageSize{16, 24}));
+  EXPECT_EQ(training_image_size(recipe, {32, 48}, 5), (ImageSize{24, 36}));
+  EXPECT_EQ(training_image_size(recipe, {32, 48}, 10), (ImageSize{32, 48}));
+  EXPECT_EQ(training_image_size(recipe, {33, 33}, 9),
             (ImageSize{32, 32}));  // 31.35, rounded to a multiple of 4
   recipe.first_scale = 1;
-  EXPECT_EQ(training_size(recipe, {33, 47}, 0), (ImageSize{33, 47}));
+  EXPECT_EQ(training_image_size(recipe, {33, 47}, 0), (ImageSize{33, 47}));
 }
 
 TEST(Loss, WeighsTheCrossEntropiesOfTheExits) {
