@@ -39,7 +39,7 @@ void check_ranks(const LoaderOptions& options) {
                      options.batch, options.world);
 }
 
-struct Loader::Impl {
+struct BatchLoader::Impl {
   Impl(const Dataset& from, std::vector<std::int64_t> chosen, const LoaderOptions& with,
        std::int64_t first_step)
       : dataset(from),
@@ -114,14 +114,14 @@ struct Loader::Impl {
   std::optional<Prefetch<Batch>> prefetch;
 };
 
-Loader::Loader(const Dataset& dataset, std::vector<std::int64_t> indices,
+BatchLoader::BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices,
                const LoaderOptions& options, std::int64_t first_step)
     : impl_(std::make_unique<Impl>(dataset, std::move(indices), options, first_step)) {}
 
-Loader::~Loader() = default;
+BatchLoader::~BatchLoader() = default;
 
-std::int64_t Loader::steps_per_epoch() const { return impl_->steps_per_epoch; }
-const Batch& Loader::next() { return impl_->prefetch->next(); }
-double Loader::seconds_waited() const { return impl_->prefetch->seconds_waited(); }
+std::int64_t BatchLoader::steps_per_epoch() const { return impl_->steps_per_epoch; }
+const Batch& BatchLoader::next() { return impl_->prefetch->next(); }
+double BatchLoader::seconds_waited() const { return impl_->prefetch->seconds_waited(); }
 
 }  // namespace offramp

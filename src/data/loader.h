@@ -48,12 +48,12 @@ std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, 
 /// Makes augmented batches for an unlimited sequence of epochs on a background thread. Batch b of
 /// epoch e is a function of (seed, e, b) alone, so a run can start anywhere in the sequence. With
 /// several ranks each makes only its rows, and together they process every image once per epoch.
-class Loader {
+class BatchLoader {
  public:
   /// `dataset` must outlive the loader.
-  Loader(const Dataset& dataset, std::vector<std::int64_t> indices, const LoaderOptions& options,
+  BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices, const LoaderOptions& options,
          std::int64_t first_step = 0);
-  ~Loader();
+  ~BatchLoader();
 
   std::int64_t steps_per_epoch() const;
   /// Returns this rank's rows of the next batch; they stay valid until the next call. A short last

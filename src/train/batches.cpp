@@ -10,7 +10,7 @@ namespace {
 using torch::Tensor;
 using torch::indexing::Slice;
 
-// Returns the batches of a Loader as tensors that share its memory.
+// Returns the batches of a BatchLoader as tensors that share its memory.
 class LoaderBatches : public Batches {
  public:
   LoaderBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
@@ -31,7 +31,7 @@ class LoaderBatches : public Batches {
   }
 
  private:
-  Loader loader_;
+  BatchLoader loader_;
   std::int64_t height_, width_;
 };
 

@@ -27,7 +27,7 @@ class Batches {
   virtual double seconds_waited() const = 0;
 };
 
-/// Makes batches on the CPU with a Loader, which works in its own thread.
+/// Makes batches on the CPU with a BatchLoader, which works in its own thread.
 /// @param dataset     must outlive the result
 /// @param indices     images of the data set to train on
 /// @param first_step  step to begin at, 0-based
@@ -36,7 +36,7 @@ std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
                                              const LoaderOptions& options, std::int64_t first_step);
 
 /// Makes batches on `device`, to which all images are copied first. The random numbers are those of
-/// the Loader, so its batches differ by rounding only. An incomplete last batch is dropped.
+/// the BatchLoader, so its batches differ by rounding only. An incomplete last batch is dropped.
 /// @param indices     images of the data set to train on
 /// @param first_step  step to begin at, 0-based
 std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,

@@ -46,7 +46,7 @@ std::vector<std::int64_t> first_indices(std::int64_t count) {
 std::string message(const Dataset& dataset, std::vector<std::int64_t> indices,
                     const LoaderOptions& options) {
   try {
-    Loader(dataset, std::move(indices), options);
+    BatchLoader(dataset, std::move(indices), options);
   } catch (const Error& error) {
     return error.what();
   }
@@ -81,11 +81,11 @@ TEST(EpochOrder, TakesNothingAndOne) {
   EXPECT_EQ(epoch_order({7}, 1, 1), std::vector<std::int64_t>{7});
 }
 
-TEST(Loader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
+TEST(BatchLoader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
   const Dataset dataset = dataset_of(30);
   const std::vector<std::int64_t> indices = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29};
   const LoaderOptions options = options_for(dataset, 3);
-  Loader loader(dataset, indices, options);
+  BatchLoader loader(dataset, indices, options);
   ASSERT_EQ(loader.steps_per_epoch(), 3);
   Augmenter augmenter(options.preprocessing, options.augmentation, options.seed);
   std::vector<float> expected(8 * 6 * 3);
@@ -106,24 +106,24 @@ TEST(Loader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
   }
 }
 
-TEST(Loader, StartsAnywhereInTheSequence) {
+TEST(BatchLoader, StartsAnywhereInTheSequence) {
   const Dataset dataset = dataset_of(20);
   const LoaderOptions options = options_for(dataset, 4);
-  Loader from_begin(dataset, first_indices(20), options);
+  BatchLoader from_begin(dataset, first_indices(20), options);
   for (std::int64_t step = 0; step < 17; ++step) {
     const Batch batch = from_begin.next();
-    Loader from_step(dataset, first_indices(20), options, step);
+    BatchLoader from_step(dataset, first_indices(20), options, step);
     const Batch& same = from_step.next();
     EXPECT_EQ(same.images, batch.images) << step;
     EXPECT_EQ(same.labels, batch.labels) << step;
   }
 }
 
-TEST(Loader, KeepsTheLastShortBatchWhenAsked) {
+TEST(BatchLoader, KeepsTheLastShortBatchWhenAsked) {
   const Dataset dataset = dataset_of(10);
   LoaderOptions options = options_for(dataset, 4);
   options.drop_last = false;
-  Loader loader(dataset, first_indices(10), options);
+  BatchLoader loader(dataset, first_indices(10), options);
   EXPECT_EQ(loader.steps_per_epoch(), 3);
   std::vector<std::int64_t> counts;
   for (int step = 0; step < 6; ++step) {
@@ -144,11 +144,11 @@ TEST_P(LoaderOfRanks, GivesTheRanksTogetherTheBatchesOfOneProcess) {
   LoaderOptions options = options_for(dataset, 5);
   options.drop_last = drop_last;
   constexpr std::int64_t kFirstStep = 3;
-  Loader alone(dataset, first_indices(23), options, kFirstStep);
-  std::vector<std::unique_ptr<Loader>> ranks;
+  BatchLoader alone(dataset, first_indices(23), options, kFirstStep);
+  std::vector<std::unique_ptr<BatchLoader>> ranks;
   options.world = world;
   for (options.rank = 0; options.rank < world; ++options.rank) {
-    ranks.push_back(std::make_unique<Loader>(dataset, first_indices(23), options, kFirstStep));
+    ranks.push_back(std::make_unique<BatchLoader>(dataset, first_indices(23), options, kFirstStep));
     EXPECT_EQ(ranks.back()->steps_per_epoch(), alone.steps_per_epoch());
   }
   for (std::int64_t step = 0; step < 3 * alone.steps_per_epoch(); ++step) {
@@ -170,14 +170,14 @@ TEST_P(LoaderOfRanks, GivesTheRanksTogetherTheBatchesOfOneProcess) {
 INSTANTIATE_TEST_SUITE_P(Worlds, LoaderOfRanks,
                          testing::Combine(testing::Values(1, 2, 3, 5), testing::Bool()));
 
-TEST(Loader, TheRanksOfAnEpochSeeEveryImageOnce) {
+TEST(BatchLoader, TheRanksOfAnEpochSeeEveryImageOnce) {
   Dataset dataset = dataset_of(12);
   std::iota(dataset.labels.begin(), dataset.labels.end(), 0);  // tells the images apart
   LoaderOptions options = options_for(dataset, 4);
   options.world = 4;
   std::vector<std::int64_t> seen;
   for (options.rank = 0; options.rank < 4; ++options.rank) {
-    Loader loader(dataset, first_indices(12), options);
+    BatchLoader loader(dataset, first_indices(12), options);
     for (std::int64_t step = 0; step < loader.steps_per_epoch(); ++step)
       for (const std::int64_t label : loader.next().labels) seen.push_back(label);
   }
@@ -185,15 +185,15 @@ TEST(Loader, TheRanksOfAnEpochSeeEveryImageOnce) {
   EXPECT_EQ(seen, first_indices(12));
 }
 
-TEST(Loader, StopsAtAnyMoment) {
+TEST(BatchLoader, StopsAtAnyMoment) {
   const Dataset dataset = dataset_of(64);
   for (int taken = 0; taken < 40; ++taken) {
-    Loader loader(dataset, first_indices(64), options_for(dataset, 16), taken);
+    BatchLoader loader(dataset, first_indices(64), options_for(dataset, 16), taken);
     for (int i = 0; i < taken % 5; ++i) loader.next();
   }
 }
 
-TEST(Loader, SaysWhatCannotBeLoaded) {
+TEST(BatchLoader, SaysWhatCannotBeLoaded) {
   const Dataset dataset = dataset_of(10);
   const LoaderOptions options = options_for(dataset, 4);
   EXPECT_THAT(message(dataset, {}, options), HasSubstr("there are no images"));
