@@ -26,11 +26,11 @@ std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, 
   return order;
 }
 
-BatchRows rows_of_rank(std::int64_t count, const LoaderOptions& options) {
+BatchRows rows_of_rank(std::int64_t count, const BatchLoaderOptions& options) {
   return {count * options.rank / options.world, count * (options.rank + 1) / options.world};
 }
 
-void check_ranks(const LoaderOptions& options) {
+void check_ranks(const BatchLoaderOptions& options) {
   if (options.world < 1) throw UsageError("there must be 1 rank or more: got {}", options.world);
   if (options.rank < 0 || options.rank >= options.world)
     throw UsageError("rank must be from 0 to {}: got {}", options.world - 1, options.rank);
@@ -40,7 +40,7 @@ void check_ranks(const LoaderOptions& options) {
 }
 
 struct BatchLoader::Impl {
-  Impl(const Dataset& from, std::vector<std::int64_t> chosen, const LoaderOptions& with,
+  Impl(const Dataset& from, std::vector<std::int64_t> chosen, const BatchLoaderOptions& with,
        std::int64_t first_step)
       : dataset(from),
         indices(std::move(chosen)),
@@ -105,7 +105,7 @@ struct BatchLoader::Impl {
 
   const Dataset& dataset;
   const std::vector<std::int64_t> indices;
-  const LoaderOptions options;
+  const BatchLoaderOptions options;
   Augmenter augmenter;
   std::int64_t steps_per_epoch = 0;
   std::vector<std::int64_t> order;
@@ -115,7 +115,7 @@ struct BatchLoader::Impl {
 };
 
 BatchLoader::BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices,
-               const LoaderOptions& options, std::int64_t first_step)
+               const BatchLoaderOptions& options, std::int64_t first_step)
     : impl_(std::make_unique<Impl>(dataset, std::move(indices), options, first_step)) {}
 
 BatchLoader::~BatchLoader() = default;

@@ -15,7 +15,7 @@ struct Batch {
   std::vector<std::int64_t> labels;  ///< [count]
 };
 
-struct LoaderOptions {
+struct BatchLoaderOptions {
   int batch = 128;  ///< images per training step, summed over all ranks
   std::uint64_t seed = 1;
   Augmentation augmentation;
@@ -34,11 +34,11 @@ struct BatchRows {
 
 /// Returns the rows of a batch of `count` images that a rank takes. The batch is divided as evenly
 /// as possible, in the order of the ranks.
-BatchRows rows_of_rank(std::int64_t count, const LoaderOptions& options);
+BatchRows rows_of_rank(std::int64_t count, const BatchLoaderOptions& options);
 
 /// @throws UsageError if `rank` is not below `world`, or `batch` has fewer images than there are
 /// ranks
-void check_ranks(const LoaderOptions& options);
+void check_ranks(const BatchLoaderOptions& options);
 
 /// Returns the order of images in an epoch: a permutation of `indices` that depends on (seed,
 /// epoch) alone.
@@ -51,7 +51,7 @@ std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, 
 class BatchLoader {
  public:
   /// `dataset` must outlive the loader.
-  BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices, const LoaderOptions& options,
+  BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices, const BatchLoaderOptions& options,
          std::int64_t first_step = 0);
   ~BatchLoader();
 

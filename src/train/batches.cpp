@@ -14,7 +14,7 @@ using torch::indexing::Slice;
 class LoaderBatches : public Batches {
  public:
   LoaderBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                const LoaderOptions& options, std::int64_t first_step)
+                const BatchLoaderOptions& options, std::int64_t first_step)
       : loader_(dataset, std::move(indices), options, first_step),
         height_(dataset.height),
         width_(dataset.width) {}
@@ -40,7 +40,7 @@ class LoaderBatches : public Batches {
 class DeviceBatches : public Batches {
  public:
   DeviceBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                const LoaderOptions& options, std::int64_t first_step, torch::Device device)
+                const BatchLoaderOptions& options, std::int64_t first_step, torch::Device device)
       : indices_(std::move(indices)),
         options_(options),
         augmenter_(options.preprocessing, options.augmentation, options.seed),
@@ -154,7 +154,7 @@ class DeviceBatches : public Batches {
   }
 
   std::vector<std::int64_t> indices_;
-  LoaderOptions options_;
+  BatchLoaderOptions options_;
   Augmenter augmenter_;
   std::int64_t height_, width_, step_;
   torch::Device device_;
@@ -167,14 +167,14 @@ class DeviceBatches : public Batches {
 
 std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const LoaderOptions& options,
+                                             const BatchLoaderOptions& options,
                                              std::int64_t first_step) {
   return std::make_unique<LoaderBatches>(dataset, std::move(indices), options, first_step);
 }
 
 std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const LoaderOptions& options, std::int64_t first_step,
+                                             const BatchLoaderOptions& options, std::int64_t first_step,
                                              torch::Device device) {
   return std::make_unique<DeviceBatches>(dataset, std::move(indices), options, first_step, device);
 }

@@ -33,7 +33,7 @@ class Batches {
 /// @param first_step  step to begin at, 0-based
 std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const LoaderOptions& options, std::int64_t first_step);
+                                             const BatchLoaderOptions& options, std::int64_t first_step);
 
 /// Makes batches on `device`, to which all images are copied first. The random numbers are those of
 /// the BatchLoader, so its batches differ by rounding only. An incomplete last batch is dropped.
@@ -41,7 +41,7 @@ std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
 /// @param first_step  step to begin at, 0-based
 std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const LoaderOptions& options, std::int64_t first_step,
+                                             const BatchLoaderOptions& options, std::int64_t first_step,
                                              torch::Device device);
 
 }  // namespace offramp::train

@@ -154,8 +154,8 @@ class Run {
     }
   }
 
-  LoaderOptions loader_options() const {
-    LoaderOptions options;
+  BatchLoaderOptions loader_options() const {
+    BatchLoaderOptions options;
     options.batch = static_cast<int>(batch_);
     options.seed = recipe_.train.seed;
     options.augmentation = recipe_.train.augmentation;

@@ -28,8 +28,8 @@ Dataset dataset_of(int images) {
   return dataset;
 }
 
-LoaderOptions options_for(const Dataset& dataset, int batch) {
-  LoaderOptions options;
+BatchLoaderOptions options_for(const Dataset& dataset, int batch) {
+  BatchLoaderOptions options;
   options.batch = batch;
   options.preprocessing.height = dataset.height;
   options.preprocessing.width = dataset.width;
@@ -44,7 +44,7 @@ std::vector<std::int64_t> first_indices(std::int64_t count) {
 }
 
 std::string message(const Dataset& dataset, std::vector<std::int64_t> indices,
-                    const LoaderOptions& options) {
+                    const BatchLoaderOptions& options) {
   try {
     BatchLoader(dataset, std::move(indices), options);
   } catch (const Error& error) {
@@ -84,7 +84,7 @@ TEST(EpochOrder, TakesNothingAndOne) {
 TEST(BatchLoader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
   const Dataset dataset = dataset_of(30);
   const std::vector<std::int64_t> indices = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29};
-  const LoaderOptions options = options_for(dataset, 3);
+  const BatchLoaderOptions options = options_for(dataset, 3);
   BatchLoader loader(dataset, indices, options);
   ASSERT_EQ(loader.steps_per_epoch(), 3);
   Augmenter augmenter(options.preprocessing, options.augmentation, options.seed);
@@ -108,7 +108,7 @@ TEST(BatchLoader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
 
 TEST(BatchLoader, StartsAnywhereInTheSequence) {
   const Dataset dataset = dataset_of(20);
-  const LoaderOptions options = options_for(dataset, 4);
+  const BatchLoaderOptions options = options_for(dataset, 4);
   BatchLoader from_begin(dataset, first_indices(20), options);
   for (std::int64_t step = 0; step < 17; ++step) {
     const Batch batch = from_begin.next();
@@ -121,7 +121,7 @@ TEST(BatchLoader, StartsAnywhereInTheSequence) {
 
 TEST(BatchLoader, KeepsTheLastShortBatchWhenAsked) {
   const Dataset dataset = dataset_of(10);
-  LoaderOptions options = options_for(dataset, 4);
+  BatchLoaderOptions options = options_for(dataset, 4);
   options.drop_last = false;
   BatchLoader loader(dataset, first_indices(10), options);
   EXPECT_EQ(loader.steps_per_epoch(), 3);
@@ -141,7 +141,7 @@ class LoaderOfRanks : public testing::TestWithParam<std::tuple<int, bool>> {};
 TEST_P(LoaderOfRanks, GivesTheRanksTogetherTheBatchesOfOneProcess) {
   const auto [world, drop_last] = GetParam();
   const Dataset dataset = dataset_of(23);
-  LoaderOptions options = options_for(dataset, 5);
+  BatchLoaderOptions options = options_for(dataset, 5);
   options.drop_last = drop_last;
   constexpr std::int64_t kFirstStep = 3;
   BatchLoader alone(dataset, first_indices(23), options, kFirstStep);
@@ -173,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(Worlds, LoaderOfRanks,
 TEST(BatchLoader, TheRanksOfAnEpochSeeEveryImageOnce) {
   Dataset dataset = dataset_of(12);
   std::iota(dataset.labels.begin(), dataset.labels.end(), 0);  // tells the images apart
-  LoaderOptions options = options_for(dataset, 4);
+  BatchLoaderOptions options = options_for(dataset, 4);
   options.world = 4;
   std::vector<std::int64_t> seen;
   for (options.rank = 0; options.rank < 4; ++options.rank) {
@@ -195,14 +195,14 @@ TEST(BatchLoader, StopsAtAnyMoment) {
 
 TEST(BatchLoader, SaysWhatCannotBeLoaded) {
   const Dataset dataset = dataset_of(10);
-  const LoaderOptions options = options_for(dataset, 4);
+  const BatchLoaderOptions options = options_for(dataset, 4);
   EXPECT_THAT(message(dataset, {}, options), HasSubstr("there are no images"));
   EXPECT_THAT(message(dataset, {0, 1, 10, 2}, options),
               HasSubstr("index of an image is out of range: got 10 of 10 images"));
   EXPECT_THAT(message(dataset, {0, 1, -1, 2}, options), HasSubstr("got -1 of 10 images"));
   EXPECT_THAT(message(dataset, {0, 1, 2}, options),
               HasSubstr("batch must not be larger than the number of images: got 4 and 3"));
-  LoaderOptions wrong = options;
+  BatchLoaderOptions wrong = options;
   wrong.batch = 0;
   EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("batch must be 1 or more"));
   wrong = options;

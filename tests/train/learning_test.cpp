@@ -243,7 +243,7 @@ TEST(Batches, TheDeviceMakesWhatTheLoaderMakes) {
   settings[3].resized_crop = 0.3f;
   settings[3].flip = true;
   for (std::size_t s = 0; s < settings.size(); ++s) {
-    LoaderOptions options;
+    BatchLoaderOptions options;
     options.batch = 8;
     options.augmentation = settings[s];
     options.preprocessing.height = 24;

@@ -26,7 +26,7 @@ class Steps : public testing::Test {
   Tensors weights_after(int steps, GradientExchange* exchange) {
     const Graph graph = graph_for(recipe, 32, 32, 4);
     TorchNetwork network(graph, torch::kCPU, 7);
-    LoaderOptions options;
+    BatchLoaderOptions options;
     options.batch = recipe.train.batch;
     options.preprocessing.height = options.preprocessing.width = 32;
     std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
