@@ -20,7 +20,7 @@ namespace offramp {
 namespace {
 
 namespace fs = std::filesystem;
-using detail::PartFile;
+using detail::PartialDownload;
 
 struct Known {
   std::string_view name, url, md5, variable;
@@ -64,7 +64,7 @@ enum class Outcome {
 // One HTTP request for the bytes that are still missing from the file.
 class Request {
  public:
-  Request(const std::string& url, PartFile& part, const FetchOptions& options,
+  Request(const std::string& url, PartialDownload& part, const FetchOptions& options,
           const std::function<void(const FetchProgress&)>& progress)
       : url_(url), part_(part), options_(options), progress_(progress) {}
 
@@ -111,7 +111,7 @@ class Request {
   std::optional<std::int64_t> range_begin() const;
 
   const std::string& url_;
-  PartFile& part_;
+  PartialDownload& part_;
   const FetchOptions& options_;
   const std::function<void(const FetchProgress&)>& progress_;
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_{curl_easy_init(), curl_easy_cleanup};
@@ -246,7 +246,7 @@ Outcome Request::judge(CURLcode code) {
 }
 
 // Sends requests until the file is complete. The content is not checked here.
-void receive_all(const std::string& url, PartFile& part, const FetchOptions& options,
+void receive_all(const std::string& url, PartialDownload& part, const FetchOptions& options,
                  const std::function<void(const FetchProgress&)>& progress) {
   std::int64_t furthest = part.size();
   bool reached = false;
@@ -303,7 +303,7 @@ fs::path fetch(const Download& download, const fs::path& folder,
   fs::create_directories(folder, failed);
   if (failed) throw Error("{}: cannot create: {}", folder.string(), failed.message());
 
-  PartFile part(target);
+  PartialDownload part(target);
   // An earlier run may have been stopped after the last byte but before the file was renamed.
   if (part.md5() != download.md5) receive_all(download.url, part, options, progress);
   if (const std::string md5 = part.md5(); md5 != download.md5) {

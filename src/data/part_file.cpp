@@ -66,7 +66,7 @@ std::string md5_of_file(const fs::path& path) {
   return md5.hex();
 }
 
-PartFile::PartFile(const fs::path& target)
+PartialDownload::PartialDownload(const fs::path& target)
     : target_(target), path_(target.string() + ".part"), md5_(std::make_unique<Md5>()) {
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) fail(path_, "cannot open");
@@ -92,12 +92,12 @@ PartFile::PartFile(const fs::path& target)
   }
 }
 
-PartFile::~PartFile() {
+PartialDownload::~PartialDownload() {
   if (size_ == 0) remove();
   ::close(fd_);
 }
 
-void PartFile::append(std::span<const std::byte> bytes) {
+void PartialDownload::append(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), size_);
     if (written < 0 && errno == EINTR) continue;
@@ -109,18 +109,18 @@ void PartFile::append(std::span<const std::byte> bytes) {
   }
 }
 
-void PartFile::clear() {
+void PartialDownload::clear() {
   if (::ftruncate(fd_, 0) != 0) fail(path_, "cannot write");
   size_ = 0;
   md5_ = std::make_unique<Md5>();
 }
 
-void PartFile::remove() {
+void PartialDownload::remove() {
   std::error_code ignored;
   fs::remove(path_, ignored);
 }
 
-void PartFile::publish() {
+void PartialDownload::publish() {
   if (::fsync(fd_) != 0) fail(path_, "cannot write");
   if (::rename(path_.c_str(), target_.c_str()) != 0) fail(target_, "cannot write");
 }

@@ -30,13 +30,13 @@ std::string md5_of_file(const std::filesystem::path& path);
 /// A partly downloaded file. It has the name <target>.part until it is complete, and is locked
 /// against other processes. Bytes from an earlier run are kept; the destructor deletes the file if
 /// it is empty.
-class PartFile {
+class PartialDownload {
  public:
   /// @throws Error "<path>: …" if it cannot be opened or another process is writing it
-  explicit PartFile(const std::filesystem::path& target);
-  PartFile(const PartFile&) = delete;
-  PartFile& operator=(const PartFile&) = delete;
-  ~PartFile();
+  explicit PartialDownload(const std::filesystem::path& target);
+  PartialDownload(const PartialDownload&) = delete;
+  PartialDownload& operator=(const PartialDownload&) = delete;
+  ~PartialDownload();
 
   const std::filesystem::path& path() const { return path_; }
   std::int64_t size() const { return size_; }

@@ -425,7 +425,7 @@ TEST_F(Fetch, PassesOnWhatProgressThrowsAndKeepsThePart) {
 
 TEST_F(Fetch, IsRefusedWhileAnotherDownloadWritesTheSameFile) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  const detail::PartFile other(target());
+  const detail::PartialDownload other(target());
   EXPECT_EQ(message(from(server)), part().string() + ": another download is writing this file");
 }
 
@@ -444,12 +444,12 @@ TEST(PartFileDeathTest, KeepsWhatWasWrittenWhenTheDiskFillsUp) {
   const TemporaryFolder folder;
   const fs::path target = folder.path() / "file.bin";
   const std::string content(100'000, 'x');
-  const auto fill = [&] { detail::PartFile(target).append(std::as_bytes(std::span(content))); };
+  const auto fill = [&] { detail::PartialDownload(target).append(std::as_bytes(std::span(content))); };
   EXPECT_EXIT(test::with_full_disk(fill), testing::ExitedWithCode(1),
               "file.bin.part: cannot write: File too large");
   detail::Md5 md5;
   md5.add(std::as_bytes(std::span(content)).first(4096));
-  const detail::PartFile part(target);
+  const detail::PartialDownload part(target);
   EXPECT_EQ(part.size(), 4096);
   EXPECT_EQ(part.md5(), md5.hex());
 }
