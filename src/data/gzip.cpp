@@ -48,7 +48,7 @@ bool is_gzip(std::span<const std::byte> bytes) {
   return bytes.size() >= 2 && bytes[0] == std::byte{0x1f} && bytes[1] == std::byte{0x8b};
 }
 
-std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
+std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
   constexpr std::size_t kHeaderBytes = 10;
   constexpr std::size_t kTrailerBytes = 8;  // checksum and size of the decompressed bytes
   if (bytes.size() < kHeaderBytes + kTrailerBytes) {

@@ -165,7 +165,7 @@ std::vector<IdxFile> read_files(const FileTree& tree, const std::vector<std::siz
     // The content decides, not the name: some browsers decompress a .gz file but keep its name.
     if (is_gzip(content.bytes)) {
       try {
-        content.bytes = unfold_gzip(content.bytes, kMaxImageBytes);
+        content.bytes = decompress_gzip(content.bytes, kMaxImageBytes);
       } catch (const Error& error) {
         throw_with_place(name, error);
       }

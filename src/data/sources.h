@@ -42,7 +42,7 @@ bool is_gzip(std::span<const std::byte> bytes);
 /// end of the stream.
 /// @throws Error if they differ, if the stream is truncated, damaged or followed by other bytes, or
 /// if it decompresses to more than `max_bytes`
-std::vector<std::byte> unfold_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes);
+std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::uint64_t max_bytes);
 
 /// Computes the SHA-256 of `bytes`, as 64 lower-case hex digits.
 std::string sha256_hex(std::span<const std::byte> bytes);

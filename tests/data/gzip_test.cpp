@@ -7,7 +7,7 @@
 namespace offramp {
 namespace {
 
-using detail::unfold_gzip;
+using detail::decompress_gzip;
 
 constexpr std::uint64_t kEnough = 1 << 20;
 
@@ -19,7 +19,7 @@ std::vector<std::byte> some_bytes(std::size_t count) {
 
 std::string failure(std::span<const std::byte> bytes, std::uint64_t max_bytes = kEnough) {
   try {
-    unfold_gzip(bytes, max_bytes);
+    decompress_gzip(bytes, max_bytes);
   } catch (const Error& error) {
     return error.what();
   }
@@ -36,13 +36,13 @@ std::vector<std::byte> foreign_file() {
 }
 
 TEST(Gzip, UnfoldsWhatGnuGzipWrote) {
-  EXPECT_EQ(unfold_gzip(foreign_file(), 8), test::bytes_of("offramp\n"));
+  EXPECT_EQ(decompress_gzip(foreign_file(), 8), test::bytes_of("offramp\n"));
 }
 
 TEST(Gzip, GivesBackWhatWasPackedOfAnySize) {
   for (const std::size_t size : {0, 1, 2, 255, 256, 65535, 65536, 300000}) {
     const auto bytes = some_bytes(size);
-    EXPECT_EQ(unfold_gzip(test::gzip(bytes), kEnough), bytes) << size;
+    EXPECT_EQ(decompress_gzip(test::gzip(bytes), kEnough), bytes) << size;
   }
 }
 
@@ -72,7 +72,7 @@ TEST(Gzip, NeverGivesOtherContentThanWasPackedAfterAChangeOfABit) {
       try {
         // Changes to the time in the header, or to the unused bits before the checksum, have no
         // effect.
-        EXPECT_EQ(unfold_gzip(changed, kEnough), content) << "byte " << i << ", bit " << bit;
+        EXPECT_EQ(decompress_gzip(changed, kEnough), content) << "byte " << i << ", bit " << bit;
       } catch (const Error&) {
       }
     }
