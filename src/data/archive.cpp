@@ -161,12 +161,12 @@ class ArchiveReader {
   }
 
   void count(std::uint64_t bytes) {
-    unfolded_ += bytes;
+    decompressed_bytes_ += bytes;
     const auto stream = static_cast<std::uint64_t>(
         std::max<la_int64_t>(0, archive_filter_bytes(archive_.get(), 0)));
     const auto file = static_cast<std::uint64_t>(
         std::max<la_int64_t>(1, archive_filter_bytes(archive_.get(), -1)));
-    const std::uint64_t total = is_zip() ? unfolded_ : std::max(stream, unfolded_);
+    const std::uint64_t total = is_zip() ? decompressed_bytes_ : std::max(stream, decompressed_bytes_);
     if (total > limits_.max_total_bytes) {
       throw Error("the archive decompresses to more than {} bytes", limits_.max_total_bytes);
     }
@@ -182,7 +182,7 @@ class ArchiveReader {
   std::unique_ptr<archive, Free> archive_;
   archive_entry* entry_ = nullptr;
   std::uint64_t entries_ = 0;
-  std::uint64_t unfolded_ = 0;
+  std::uint64_t decompressed_bytes_ = 0;
   std::string damage_;
 };
 
