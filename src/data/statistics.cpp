@@ -16,7 +16,7 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
   std::mutex mutex;
   constexpr std::size_t kChunk = 256;
   parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
-    std::array<std::uint64_t, 3> chunk_sum{}, part_squares{};
+    std::array<std::uint64_t, 3> chunk_sum{}, chunk_squares{};
     const std::size_t end = std::min(indices.size(), (chunk + 1) * kChunk);
     for (std::size_t i = chunk * kChunk; i < end; ++i) {
       const auto rgb = dataset.image(indices[i]);
@@ -24,12 +24,12 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
         for (std::size_t c = 0; c < 3; ++c) {
           const std::uint64_t value = rgb[p + c];
           chunk_sum[c] += value;
-          part_squares[c] += value * value;
+          chunk_squares[c] += value * value;
         }
       }
     }
     const std::lock_guard lock(mutex);
-    for (std::size_t c = 0; c < 3; ++c) sum[c] += chunk_sum[c], squares[c] += part_squares[c];
+    for (std::size_t c = 0; c < 3; ++c) sum[c] += chunk_sum[c], squares[c] += chunk_squares[c];
   });
   const double count = static_cast<double>(indices.size()) * dataset.height * dataset.width;
   ChannelStatistics statistics{};
