@@ -260,7 +260,7 @@ void time_decisions(int width, Precision precision, const std::string& head) {
   Policy policy = never_stop(3);
   policy.criterion = Criterion::entropy;  // the most expensive criterion
   policy.thresholds = {2.0f, 2.0f};       // scores are compared with them but never reach them
-  Opinion opinion;
+  ExitState opinion;
   for (std::size_t stage = 0; stage < 2; ++stage) {
     std::vector<double> times;
     int stopped = 0;

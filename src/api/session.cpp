@@ -249,7 +249,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     Pixels pixels;
     int exits_seen = 0;
     TimePoint last_seen;  ///< when its last step ended; only set if it has a deadline
-    Opinion opinion;
+    ExitState opinion;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
     bool done = false;         ///< whether it has its answer
@@ -298,7 +298,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   /// REQUIRES: mutex_ is held if other threads may make answers at the same time.
-  Answer answered(const Opinion& opinion, int exit_index, bool limited, const Rule& rule) {
+  Answer answered(const ExitState& opinion, int exit_index, bool limited, const Rule& rule) {
     Answer answer;
     answer.class_index = opinion.answer;
     answer.class_name = model_->file().classes[static_cast<std::size_t>(opinion.answer)];
@@ -656,7 +656,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   // Used for a single image.
   std::vector<float> pixels_;
-  Opinion opinion_;
+  ExitState opinion_;
   bool has_measured_ = false;
 
   OnAnswer on_answer_;

@@ -37,7 +37,7 @@ struct Heard {
 };
 
 void hear(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
-          std::int64_t image, Opinion& opinion, Heard& heard) {
+          std::int64_t image, ExitState& opinion, Heard& heard) {
   const auto exits = static_cast<std::size_t>(view.exits);
   heard.scores.resize(criteria.size() * exits);
   heard.answers.resize(exits);
@@ -134,7 +134,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   const int parts = parts_for(view, threads);
   std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
   in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
-    Opinion opinion;
+    ExitState opinion;
     Heard heard;
     Records& mine = records[static_cast<std::size_t>(part)];
     for (std::int64_t image = first; image < end; ++image) {
@@ -188,7 +188,7 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
   for (auto& part : counts)
     for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());
   in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
-    Opinion opinion;
+    ExitState opinion;
     Heard heard;
     auto& mine = counts[static_cast<std::size_t>(part)];
     for (std::int64_t image = first; image < end; ++image) {

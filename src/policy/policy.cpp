@@ -136,7 +136,7 @@ namespace {
 
 // Adds the probabilities of one exit to the ensemble and writes the mean of all exits so far to
 // opinion.p.
-void join(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion) {
+void join(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion) {
   const auto k = static_cast<std::size_t>(exit_index);
   const double temperature = policy.temperatures[k];
   const double weight =
@@ -156,7 +156,7 @@ void join(const Policy& policy, int exit_index, std::span<const float> logits, O
 
 }  // namespace
 
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion) {
+void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion) {
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < policy.num_exits() && !logits.empty());
   const bool first = exit_index == 0;
   opinion.p.resize(logits.size());
@@ -182,7 +182,7 @@ void listen(const Policy& policy, int exit_index, std::span<const float> logits,
   opinion.answer = static_cast<int>(answer);
 }
 
-float score(Criterion criterion, const Opinion& opinion) {
+float score(Criterion criterion, const ExitState& opinion) {
   const float largest = opinion.p[static_cast<std::size_t>(opinion.answer)];
   if (criterion == Criterion::confidence || std::isnan(largest)) return largest;
   if (criterion == Criterion::patience) return static_cast<float>(opinion.streak);
@@ -190,7 +190,7 @@ float score(Criterion criterion, const Opinion& opinion) {
 }
 
 bool consult(const Policy& policy, int exit_index, std::span<const float> logits,
-             Opinion& opinion) {
+             ExitState& opinion) {
   listen(policy, exit_index, logits, opinion);
   opinion.score = score(policy.criterion, opinion);
   if (exit_index + 1 == policy.num_exits()) return true;

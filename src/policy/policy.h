@@ -52,7 +52,7 @@ void check(const Policy& policy, int exits);
 
 /// The result of the exits that one image has passed so far. Exit 1 resets it, so one object can be
 /// reused for many images without allocating memory.
-struct Opinion {
+struct ExitState {
   std::vector<float> p;  ///< [classes] probabilities of the latest exit, or of the ensemble so far
   int answer = 0;        ///< the class with the largest probability, the first if several are equal
   float score = 0;       ///< the score by the policy's criterion
@@ -64,16 +64,16 @@ struct Opinion {
 
 /// Updates everything but the score with the logits of one exit. The exits of an image must be
 /// given in order, starting with exit_index 0. @param logits  [classes]
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion);
+void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion);
 
 /// Returns the score of the latest exit. It is NaN, which reaches no threshold, if the logits were
 /// NaN or infinite.
-float score(Criterion criterion, const Opinion& opinion);
+float score(Criterion criterion, const ExitState& opinion);
 
 /// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
 /// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
 /// with this function, so they cannot differ.
-bool consult(const Policy& policy, int exit_index, std::span<const float> logits, Opinion& opinion);
+bool consult(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion);
 
 /// Computes the softmax of logits / temperature in a numerically stable way.
 /// @param p  [classes] receives the probabilities; it may be the memory of `logits`

@@ -256,7 +256,7 @@ Judgements judge(const Policy& policy, std::span<const float> logits, int classe
   result.images = static_cast<std::int64_t>(images);
   result.scores.resize(exits * images);
   result.answers.resize(exits * images);
-  Opinion opinion;
+  ExitState opinion;
   for (std::size_t i = 0; i < images; ++i)
     for (std::size_t k = 0; k < exits; ++k) {
       consult(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), opinion);

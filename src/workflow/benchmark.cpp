@@ -121,7 +121,7 @@ class Candidate {
     };
     const auto visit = [&](std::int64_t place, const ExitOutput& output) {
       const std::size_t image = image_at(place);
-      Opinion& opinion = opinions_[image];
+      ExitState& opinion = opinions_[image];
       if (!consult(policy_, output.exit_index, output.logits, opinion)) return false;
       outcomes.exit_index[image] = output.exit_index;
       outcomes.answers[image] = opinion.answer;
@@ -138,7 +138,7 @@ class Candidate {
   const Policy& policy_;
   std::shared_ptr<engine::OpenedModel> model_;
   engine::Runner runner_;
-  std::vector<Opinion> opinions_;         // [N]
+  std::vector<ExitState> opinions_;         // [N]
   std::vector<Clock::time_point> taken_;  // [N]
 };
 

@@ -57,10 +57,10 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
   result.exit_index.resize(count);
   result.answers.resize(count);
   result.probabilities.resize(count);
-  std::vector<Opinion> opinions(count);
+  std::vector<ExitState> opinions(count);
   predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
-    Opinion& opinion = opinions[i];
+    ExitState& opinion = opinions[i];
     if (!consult(policy, output.exit_index, output.logits, opinion)) return false;
     result.exit_index[i] = output.exit_index;
     result.answers[i] = opinion.answer;
@@ -87,7 +87,7 @@ StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const P
 
 StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   StoppedAnswers result;
-  Opinion opinion;
+  ExitState opinion;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
     while (!consult(policy, k, view.at(k, i), opinion)) ++k;
@@ -100,7 +100,7 @@ StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
 
 std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
   std::vector<std::int64_t> answers;
-  Opinion opinion;
+  ExitState opinion;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
     answers.push_back(opinion.answer);

@@ -99,7 +99,7 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
   const auto classes = static_cast<std::size_t>(disk.file().graph.classes);
   std::vector<Answer> answers;
   for (std::size_t n = 0; n < images; ++n) {
-    Opinion opinion;
+    ExitState opinion;
     for (int k = 0;; ++k) {
       const std::span<const float> row(
           logits.data() + (static_cast<std::size_t>(k) * images + n) * classes, classes);

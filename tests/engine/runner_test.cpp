@@ -167,7 +167,7 @@ class Listeners {
 
  private:
   const Policy& policy_;
-  std::vector<Opinion> opinions_;
+  std::vector<ExitState> opinions_;
 };
 
 NetworkOptions random_options(KeyedRandom& random, const Graph& graph, const Tensors& weights) {

@@ -63,7 +63,7 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
       ASSERT_FALSE(curve.points.empty());
       for (const SweepPoint& point : curve.points) {
         policy.thresholds.assign(3, point.threshold);
-        Opinion opinion;
+        ExitState opinion;
         double right = 0, cost = 0, harm = 0, help = 0;
         for (std::int64_t i = 0; i < view.images(); ++i) {
           int stopped = -1, answer = 0;

@@ -54,7 +54,7 @@ void use(const ModelFile& model) {
       *model.policy)
     std::abort();
   // The policy is evaluated once on constant logits.
-  Opinion opinion;
+  ExitState opinion;
   const std::vector<float> logits(model.classes.size(), 0.5f);
   for (int k = 0; k < model.policy->policy.num_exits(); ++k)
     consult(model.policy->policy, k, logits, opinion);

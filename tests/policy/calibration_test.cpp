@@ -70,7 +70,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     // Patience is of no use here: two exits that agree are not correct often enough.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // The reference applies the policy image by image.
-    Opinion opinion;
+    ExitState opinion;
     double right = 0, cost = 0;
     for (std::int64_t i = 0; i < view.images(); ++i) {
       int k = 0;
@@ -294,7 +294,7 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   EXPECT_EQ(result.images, 3000);
   // The count equals that of applying the policy image by image.
   const LogitsView view = certify.view();
-  Opinion opinion;
+  ExitState opinion;
   std::int64_t harmed = 0;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;

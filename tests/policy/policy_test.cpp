@@ -168,7 +168,7 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
     for (Values& z : logits)
       for (float& value : z) value = random.uniform(-6, 6);
     const auto expected = defined(policy, logits);
-    Opinion opinion;
+    ExitState opinion;
     int streak = 0;
     for (std::size_t k = 0; k < exits; ++k) {
       listen(policy, static_cast<int>(k), logits[k], opinion);
@@ -187,7 +187,7 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
 TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
   Policy policy = never_stop(2);
   const Values z = {1, 2, 4};
-  Opinion opinion;
+  ExitState opinion;
   EXPECT_FALSE(consult(policy, 0, z, opinion));
   const float score = opinion.score;
   policy.thresholds[0] = score;
@@ -206,7 +206,7 @@ TEST(Consult, IsNeverStoppedByNaN) {
       policy.criterion = criterion;
       policy.ensemble = ensemble;
       policy.thresholds.assign(3, 0.0f);
-      Opinion opinion;
+      ExitState opinion;
       EXPECT_FALSE(consult(policy, 0, bad, opinion));
       EXPECT_FALSE(consult(policy, 1, bad, opinion));
       // Without an ensemble, an exit with finite logits has a score; a mean that includes NaN stays

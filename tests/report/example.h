@@ -36,7 +36,7 @@ inline void complete(Example& example, int exits, int classes, int side) {
   input.metrics = measure(input.test, std::vector<double>(static_cast<std::size_t>(exits), 1.0));
   if (input.policy.policy.temperatures.empty()) input.policy.policy = never_stop(exits);
   std::vector<std::int64_t> last;
-  Opinion opinion;
+  ExitState opinion;
   for (std::int64_t i = 0; i < input.test.images(); ++i) {
     int k = 0;
     while (!consult(input.policy.policy, k, input.test.at(k, i), opinion)) ++k;
