@@ -260,7 +260,7 @@ void time_decisions(int width, Precision precision, const std::string& head) {
   Policy policy = never_stop(3);
   policy.criterion = Criterion::entropy;  // the most expensive criterion
   policy.thresholds = {2.0f, 2.0f};       // scores are compared with them but never reach them
-  ExitState opinion;
+  ExitState exit_state;
   for (std::size_t stage = 0; stage < 2; ++stage) {
     std::vector<double> times;
     int stopped = 0;
@@ -269,7 +269,7 @@ void time_decisions(int width, Precision precision, const std::string& head) {
       const auto start = Clock::now();
       workspace.run_head(stage, 0, 0);
       stopped +=
-          consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), opinion);
+          consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), exit_state);
       times.push_back(seconds_since(start));
     }
     fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,

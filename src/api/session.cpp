@@ -249,7 +249,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     Pixels pixels;
     int exits_seen = 0;
     TimePoint last_seen;  ///< when its last step ended; only set if it has a deadline
-    ExitState opinion;
+    ExitState exit_state;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
     bool done = false;         ///< whether it has its answer
@@ -298,12 +298,12 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   /// REQUIRES: mutex_ is held if other threads may make answers at the same time.
-  Answer answered(const ExitState& opinion, int exit_index, bool limited, const Rule& rule) {
+  Answer answered(const ExitState& exit_state, int exit_index, bool limited, const Rule& rule) {
     Answer answer;
-    answer.class_index = opinion.answer;
-    answer.class_name = model_->file().classes[static_cast<std::size_t>(opinion.answer)];
-    answer.probability = opinion.p[static_cast<std::size_t>(opinion.answer)];
-    if (probabilities_) answer.probabilities = opinion.p;
+    answer.class_index = exit_state.answer;
+    answer.class_name = model_->file().classes[static_cast<std::size_t>(exit_state.answer)];
+    answer.probability = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
+    if (probabilities_) answer.probabilities = exit_state.p;
     answer.exit = exit_index + 1;
     answer.macs = model_->cost().exit_macs[static_cast<std::size_t>(exit_index)];
     answer.relative_cost = model_->relative_costs()[static_cast<std::size_t>(exit_index)];
@@ -416,7 +416,7 @@ class [[gnu::visibility("hidden")]] Session::State {
                           : !are_finite(output.logits) ? kNotFinite
                                                        : nullptr;
     const StopDecision& decision = *slot.rule.decision;
-    const bool leaves = problem != nullptr || decision.leaves(output, slot.opinion);
+    const bool leaves = problem != nullptr || decision.leaves(output, slot.exit_state);
     const int k = output.exit_index;
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
@@ -431,9 +431,9 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (problem != nullptr) {
       slot.answer = refused(problem);
     } else if (leaves) {
-      slot.answer = answered(slot.opinion, k, decision.is_limited_at(k, slot.opinion), slot.rule);
+      slot.answer = answered(slot.exit_state, k, decision.is_limited_at(k, slot.exit_state), slot.rule);
     } else if (!has_time_for(slot, k + 1)) {
-      slot.answer = answered(slot.opinion, k, true, slot.rule);
+      slot.answer = answered(slot.exit_state, k, true, slot.rule);
     } else {
       return false;
     }
@@ -581,7 +581,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       if (slot.being_decided || now < due_at(slot)) {
         continue;
       } else if (slot.exits_seen > 0) {
-        slot.answer = answered(slot.opinion, slot.exits_seen - 1, true, slot.rule);
+        slot.answer = answered(slot.exit_state, slot.exits_seen - 1, true, slot.rule);
         answer_now(slot);
       } else {
         run = true;

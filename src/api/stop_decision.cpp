@@ -32,15 +32,15 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
     --last_exit_;
 }
 
-bool StopDecision::leaves(const ExitOutput& output, ExitState& opinion) const {
-  return consult(policy_, output.exit_index, output.logits, opinion) ||
+bool StopDecision::leaves(const ExitOutput& output, ExitState& exit_state) const {
+  return consult(policy_, output.exit_index, output.logits, exit_state) ||
          output.exit_index >= last_exit_;
 }
 
-bool StopDecision::is_limited_at(int exit_index, const ExitState& opinion) const {
+bool StopDecision::is_limited_at(int exit_index, const ExitState& exit_state) const {
   if (exit_index + 1 >= policy_.num_exits()) return false;
   const auto& threshold = policy_.thresholds[static_cast<std::size_t>(exit_index)];
-  return !(threshold && opinion.score >= *threshold);
+  return !(threshold && exit_state.score >= *threshold);
 }
 
 }  // namespace offramp

@@ -18,10 +18,10 @@ class [[gnu::visibility("hidden")]] StopDecision {
 
   /// Whether an image leaves at an exit, by the rule or because the budget of multiply-accumulates
   /// does not suffice for the next exit. Updates `opinion`, which holds the image's earlier exits.
-  bool leaves(const ExitOutput& output, ExitState& opinion) const;
+  bool leaves(const ExitOutput& output, ExitState& exit_state) const;
   /// Whether the image left because of the budget and not because of the rule.
   /// REQUIRES: leaves() was the last call.
-  bool is_limited_at(int exit_index, const ExitState& opinion) const;
+  bool is_limited_at(int exit_index, const ExitState& exit_state) const;
 
   const Stop& stop() const { return stop_; }
   /// Whether the model's policy alone decides, without a budget.

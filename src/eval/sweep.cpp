@@ -37,15 +37,15 @@ struct Heard {
 };
 
 void hear(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
-          std::int64_t image, ExitState& opinion, Heard& heard) {
+          std::int64_t image, ExitState& exit_state, Heard& heard) {
   const auto exits = static_cast<std::size_t>(view.exits);
   heard.scores.resize(criteria.size() * exits);
   heard.answers.resize(exits);
   for (std::size_t k = 0; k < exits; ++k) {
-    listen(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), opinion);
-    heard.answers[k] = opinion.answer;
+    listen(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), exit_state);
+    heard.answers[k] = exit_state.answer;
     for (std::size_t c = 0; c < criteria.size(); ++c)
-      heard.scores[c * exits + k] = score(criteria[c], opinion);
+      heard.scores[c * exits + k] = score(criteria[c], exit_state);
   }
 }
 
@@ -134,11 +134,11 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   const int parts = parts_for(view, threads);
   std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
   in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
-    ExitState opinion;
+    ExitState exit_state;
     Heard heard;
     Records& mine = records[static_cast<std::size_t>(part)];
     for (std::int64_t image = first; image < end; ++image) {
-      hear(shape, criteria, view, image, opinion, heard);
+      hear(shape, criteria, view, image, exit_state, heard);
       for (std::size_t c = 0; c < criteria.size(); ++c) {
         float highest = -INFINITY;
         for (std::size_t k = 0; k + 1 < exits; ++k) {
@@ -188,11 +188,11 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
   for (auto& part : counts)
     for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());
   in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
-    ExitState opinion;
+    ExitState exit_state;
     Heard heard;
     auto& mine = counts[static_cast<std::size_t>(part)];
     for (std::int64_t image = first; image < end; ++image) {
-      hear(shape, criteria, view, image, opinion, heard);
+      hear(shape, criteria, view, image, exit_state, heard);
       const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(image)]);
       for (std::size_t c = 0; c < criteria.size(); ++c)
         count_image(thresholds[c], std::span(heard.scores).subspan(c * exits, exits), heard, label,

@@ -136,66 +136,66 @@ namespace {
 
 // Adds the probabilities of one exit to the ensemble and writes the mean of all exits so far to
 // opinion.p.
-void join(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion) {
+void join(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
   const auto k = static_cast<std::size_t>(exit_index);
   const double temperature = policy.temperatures[k];
   const double weight =
       policy.ensemble == Ensemble::weighted ? static_cast<double>(policy.ensemble_weights[k]) : 1.0;
-  opinion.weight += weight;
+  exit_state.weight += weight;
   const double largest = logits[detail::first_largest(logits)];
-  std::vector<double>& e = opinion.scratch;
+  std::vector<double>& e = exit_state.scratch;
   const double total = detail::exponentials(logits, largest, temperature, e);
   if (policy.ensemble != Ensemble::geometric) {
-    detail::add_weighted(e, total, weight, opinion.weight, opinion.sum, opinion.p);
+    detail::add_weighted(e, total, weight, exit_state.weight, exit_state.sum, exit_state.p);
     return;
   }
-  detail::add_logarithms(logits, largest, temperature, detail::logarithm(total), opinion.sum);
-  const double top = opinion.sum[detail::first_largest(opinion.sum)];
-  detail::normalise(e, detail::exponentials(opinion.sum, top, opinion.weight, e), opinion.p);
+  detail::add_logarithms(logits, largest, temperature, detail::logarithm(total), exit_state.sum);
+  const double top = exit_state.sum[detail::first_largest(exit_state.sum)];
+  detail::normalise(e, detail::exponentials(exit_state.sum, top, exit_state.weight, e), exit_state.p);
 }
 
 }  // namespace
 
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion) {
+void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < policy.num_exits() && !logits.empty());
   const bool first = exit_index == 0;
-  opinion.p.resize(logits.size());
-  opinion.scratch.resize(logits.size());
+  exit_state.p.resize(logits.size());
+  exit_state.scratch.resize(logits.size());
   std::size_t answer = 0;
   if (policy.ensemble == Ensemble::off) {
     answer = detail::first_largest(logits);
     const float temperature = policy.temperatures[static_cast<std::size_t>(exit_index)];
-    const double total = detail::exponentials(logits, logits[answer], temperature, opinion.scratch);
-    detail::normalise(opinion.scratch, total, opinion.p);
+    const double total = detail::exponentials(logits, logits[answer], temperature, exit_state.scratch);
+    detail::normalise(exit_state.scratch, total, exit_state.p);
   } else {
     if (first) {
-      opinion.sum.assign(logits.size(), 0.0);
-      opinion.weight = 0;
+      exit_state.sum.assign(logits.size(), 0.0);
+      exit_state.weight = 0;
     }
-    join(policy, exit_index, logits, opinion);
+    join(policy, exit_index, logits, exit_state);
     // The sums are in double: the probabilities in float may be equal where the sums differ.
-    answer = detail::first_largest(opinion.sum);
+    answer = detail::first_largest(exit_state.sum);
   }
   // An exit whose probabilities are NaN agrees with no other exit.
-  const bool agrees = !first && opinion.streak > 0 && static_cast<int>(answer) == opinion.answer;
-  opinion.streak = std::isnan(opinion.p[answer]) ? 0 : agrees ? opinion.streak + 1 : 1;
-  opinion.answer = static_cast<int>(answer);
+  const bool agrees = !first && exit_state.streak > 0 && static_cast<int>(answer) == exit_state.answer;
+  exit_state.streak = std::isnan(exit_state.p[answer]) ? 0 : agrees ? exit_state.streak + 1 : 1;
+  exit_state.answer = static_cast<int>(answer);
 }
 
-float score(Criterion criterion, const ExitState& opinion) {
-  const float largest = opinion.p[static_cast<std::size_t>(opinion.answer)];
+float score(Criterion criterion, const ExitState& exit_state) {
+  const float largest = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
   if (criterion == Criterion::confidence || std::isnan(largest)) return largest;
-  if (criterion == Criterion::patience) return static_cast<float>(opinion.streak);
-  return score(criterion, opinion.p);
+  if (criterion == Criterion::patience) return static_cast<float>(exit_state.streak);
+  return score(criterion, exit_state.p);
 }
 
 bool consult(const Policy& policy, int exit_index, std::span<const float> logits,
-             ExitState& opinion) {
-  listen(policy, exit_index, logits, opinion);
-  opinion.score = score(policy.criterion, opinion);
+             ExitState& exit_state) {
+  listen(policy, exit_index, logits, exit_state);
+  exit_state.score = score(policy.criterion, exit_state);
   if (exit_index + 1 == policy.num_exits()) return true;
   const std::optional<float>& threshold = policy.thresholds[static_cast<std::size_t>(exit_index)];
-  return threshold && opinion.score >= *threshold;
+  return threshold && exit_state.score >= *threshold;
 }
 
 }  // namespace offramp

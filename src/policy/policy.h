@@ -64,16 +64,16 @@ struct ExitState {
 
 /// Updates everything but the score with the logits of one exit. The exits of an image must be
 /// given in order, starting with exit_index 0. @param logits  [classes]
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion);
+void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
 
 /// Returns the score of the latest exit. It is NaN, which reaches no threshold, if the logits were
 /// NaN or infinite.
-float score(Criterion criterion, const ExitState& opinion);
+float score(Criterion criterion, const ExitState& exit_state);
 
 /// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
 /// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
 /// with this function, so they cannot differ.
-bool consult(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& opinion);
+bool consult(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
 
 /// Computes the softmax of logits / temperature in a numerically stable way.
 /// @param p  [classes] receives the probabilities; it may be the memory of `logits`

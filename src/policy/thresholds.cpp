@@ -256,12 +256,12 @@ Judgements judge(const Policy& policy, std::span<const float> logits, int classe
   result.images = static_cast<std::int64_t>(images);
   result.scores.resize(exits * images);
   result.answers.resize(exits * images);
-  ExitState opinion;
+  ExitState exit_state;
   for (std::size_t i = 0; i < images; ++i)
     for (std::size_t k = 0; k < exits; ++k) {
-      consult(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), opinion);
-      result.scores[k * images + i] = opinion.score;
-      result.answers[k * images + i] = opinion.answer;
+      consult(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), exit_state);
+      result.scores[k * images + i] = exit_state.score;
+      result.answers[k * images + i] = exit_state.answer;
     }
   return result;
 }

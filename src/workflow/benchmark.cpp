@@ -121,10 +121,10 @@ class Candidate {
     };
     const auto visit = [&](std::int64_t place, const ExitOutput& output) {
       const std::size_t image = image_at(place);
-      ExitState& opinion = opinions_[image];
-      if (!consult(policy_, output.exit_index, output.logits, opinion)) return false;
+      ExitState& exit_state = opinions_[image];
+      if (!consult(policy_, output.exit_index, output.logits, exit_state)) return false;
       outcomes.exit_index[image] = output.exit_index;
-      outcomes.answers[image] = opinion.answer;
+      outcomes.answers[image] = exit_state.answer;
       outcomes.seconds[image] = seconds_between(taken_[image], Clock::now());
       return true;
     };

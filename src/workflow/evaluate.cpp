@@ -60,11 +60,11 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
   std::vector<ExitState> opinions(count);
   predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
-    ExitState& opinion = opinions[i];
-    if (!consult(policy, output.exit_index, output.logits, opinion)) return false;
+    ExitState& exit_state = opinions[i];
+    if (!consult(policy, output.exit_index, output.logits, exit_state)) return false;
     result.exit_index[i] = output.exit_index;
-    result.answers[i] = opinion.answer;
-    result.probabilities[i] = opinion.p[static_cast<std::size_t>(opinion.answer)];
+    result.answers[i] = exit_state.answer;
+    result.probabilities[i] = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
     return true;
   });
   return result;
@@ -87,23 +87,23 @@ StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const P
 
 StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   StoppedAnswers result;
-  ExitState opinion;
+  ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (!consult(policy, k, view.at(k, i), opinion)) ++k;
+    while (!consult(policy, k, view.at(k, i), exit_state)) ++k;
     result.exit_index.push_back(k);
-    result.answers.push_back(opinion.answer);
-    result.probabilities.push_back(opinion.p[static_cast<std::size_t>(opinion.answer)]);
+    result.answers.push_back(exit_state.answer);
+    result.probabilities.push_back(exit_state.p[static_cast<std::size_t>(exit_state.answer)]);
   }
   return result;
 }
 
 std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
   std::vector<std::int64_t> answers;
-  ExitState opinion;
+  ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
-    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), opinion);
-    answers.push_back(opinion.answer);
+    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), exit_state);
+    answers.push_back(exit_state.answer);
   }
   return answers;
 }

@@ -99,16 +99,16 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
   const auto classes = static_cast<std::size_t>(disk.file().graph.classes);
   std::vector<Answer> answers;
   for (std::size_t n = 0; n < images; ++n) {
-    ExitState opinion;
+    ExitState exit_state;
     for (int k = 0;; ++k) {
       const std::span<const float> row(
           logits.data() + (static_cast<std::size_t>(k) * images + n) * classes, classes);
-      if (!consult(policy, k, row, opinion)) continue;
+      if (!consult(policy, k, row, exit_state)) continue;
       Answer answer;
       answer.exit = k + 1;
-      answer.class_index = opinion.answer;
-      answer.class_name = disk.file().classes[static_cast<std::size_t>(opinion.answer)];
-      answer.probabilities = opinion.p;
+      answer.class_index = exit_state.answer;
+      answer.class_name = disk.file().classes[static_cast<std::size_t>(exit_state.answer)];
+      answer.probabilities = exit_state.p;
       answer.macs = cost_of(disk.file().graph).exit_macs[static_cast<std::size_t>(k)];
       answers.push_back(answer);
       break;

@@ -63,20 +63,20 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
       ASSERT_FALSE(curve.points.empty());
       for (const SweepPoint& point : curve.points) {
         policy.thresholds.assign(3, point.threshold);
-        ExitState opinion;
+        ExitState exit_state;
         double right = 0, cost = 0, harm = 0, help = 0;
         for (std::int64_t i = 0; i < view.images(); ++i) {
           int stopped = -1, answer = 0;
           for (int k = 0; k < 4; ++k)
-            if (consult(policy, k, view.at(k, i), opinion) && stopped < 0) {
+            if (consult(policy, k, view.at(k, i), exit_state) && stopped < 0) {
               stopped = k;
-              answer = opinion.answer;
+              answer = exit_state.answer;
             }
           const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(i)]);
           right += answer == label;
           cost += costs[static_cast<std::size_t>(stopped)];
-          harm += answer != label && opinion.answer == label;
-          help += answer == label && opinion.answer != label;
+          harm += answer != label && exit_state.answer == label;
+          help += answer == label && exit_state.answer != label;
         }
         const auto n = static_cast<double>(view.images());
         SCOPED_TRACE(testing::Message() << to_string(curve.criterion) << " " << to_string(ensemble)

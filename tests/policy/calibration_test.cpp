@@ -70,12 +70,12 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     // Patience is of no use here: two exits that agree are not correct often enough.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // The reference applies the policy image by image.
-    ExitState opinion;
+    ExitState exit_state;
     double right = 0, cost = 0;
     for (std::int64_t i = 0; i < view.images(); ++i) {
       int k = 0;
-      while (!consult(chosen.policy, k, view.at(k, i), opinion)) ++k;
-      right += opinion.answer == view.labels[static_cast<std::size_t>(i)];
+      while (!consult(chosen.policy, k, view.at(k, i), exit_state)) ++k;
+      right += exit_state.answer == view.labels[static_cast<std::size_t>(i)];
       cost += kCosts[static_cast<std::size_t>(k)];
     }
     EXPECT_NEAR(right / 1500, chosen.accuracy, 1e-12);
@@ -294,13 +294,13 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   EXPECT_EQ(result.images, 3000);
   // The count equals that of applying the policy image by image.
   const LogitsView view = certify.view();
-  ExitState opinion;
+  ExitState exit_state;
   std::int64_t harmed = 0;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (!consult(result.policy, k, view.at(k, i), opinion)) ++k;
+    while (!consult(result.policy, k, view.at(k, i), exit_state)) ++k;
     const auto label = view.labels[static_cast<std::size_t>(i)];
-    harmed += opinion.answer != label && argmax(view.at(2, i)) == label;
+    harmed += exit_state.answer != label && argmax(view.at(2, i)) == label;
   }
   EXPECT_EQ(harmed, result.counted);
 }

@@ -168,18 +168,18 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
     for (Values& z : logits)
       for (float& value : z) value = random.uniform(-6, 6);
     const auto expected = defined(policy, logits);
-    ExitState opinion;
+    ExitState exit_state;
     int streak = 0;
     for (std::size_t k = 0; k < exits; ++k) {
-      listen(policy, static_cast<int>(k), logits[k], opinion);
-      ASSERT_EQ(opinion.answer, expected[k].answer);
+      listen(policy, static_cast<int>(k), logits[k], exit_state);
+      ASSERT_EQ(exit_state.answer, expected[k].answer);
       for (std::size_t c = 0; c < classes; ++c)
-        ASSERT_NEAR(opinion.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
+        ASSERT_NEAR(exit_state.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
       streak = k > 0 && expected[k].answer == expected[k - 1].answer ? streak + 1 : 1;
-      ASSERT_EQ(score(Criterion::patience, opinion), static_cast<float>(streak));
+      ASSERT_EQ(score(Criterion::patience, exit_state), static_cast<float>(streak));
       for (const Criterion criterion :
            {Criterion::confidence, Criterion::entropy, Criterion::margin})
-        ASSERT_EQ(score(criterion, opinion), score(criterion, opinion.p));
+        ASSERT_EQ(score(criterion, exit_state), score(criterion, exit_state.p));
     }
   }
 }
@@ -187,14 +187,14 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
 TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
   Policy policy = never_stop(2);
   const Values z = {1, 2, 4};
-  ExitState opinion;
-  EXPECT_FALSE(consult(policy, 0, z, opinion));
-  const float score = opinion.score;
+  ExitState exit_state;
+  EXPECT_FALSE(consult(policy, 0, z, exit_state));
+  const float score = exit_state.score;
   policy.thresholds[0] = score;
-  EXPECT_TRUE(consult(policy, 0, z, opinion));
+  EXPECT_TRUE(consult(policy, 0, z, exit_state));
   policy.thresholds[0] = std::nextafter(score, 2.0f);
-  EXPECT_FALSE(consult(policy, 0, z, opinion));
-  EXPECT_TRUE(consult(policy, 1, z, opinion));  // an image always stops at the last exit
+  EXPECT_FALSE(consult(policy, 0, z, exit_state));
+  EXPECT_TRUE(consult(policy, 1, z, exit_state));  // an image always stops at the last exit
 }
 
 TEST(Consult, IsNeverStoppedByNaN) {
@@ -206,18 +206,18 @@ TEST(Consult, IsNeverStoppedByNaN) {
       policy.criterion = criterion;
       policy.ensemble = ensemble;
       policy.thresholds.assign(3, 0.0f);
-      ExitState opinion;
-      EXPECT_FALSE(consult(policy, 0, bad, opinion));
-      EXPECT_FALSE(consult(policy, 1, bad, opinion));
+      ExitState exit_state;
+      EXPECT_FALSE(consult(policy, 0, bad, exit_state));
+      EXPECT_FALSE(consult(policy, 1, bad, exit_state));
       // Without an ensemble, an exit with finite logits has a score; a mean that includes NaN stays
       // NaN.
-      EXPECT_EQ(consult(policy, 2, good, opinion), ensemble == Ensemble::off);
+      EXPECT_EQ(consult(policy, 2, good, exit_state), ensemble == Ensemble::off);
       if (ensemble == Ensemble::off) {
-        EXPECT_EQ(opinion.streak, 1);
+        EXPECT_EQ(exit_state.streak, 1);
       }
-      EXPECT_TRUE(consult(policy, 3, bad, opinion));
+      EXPECT_TRUE(consult(policy, 3, bad, exit_state));
       // The state of one image does not affect the next.
-      EXPECT_TRUE(consult(policy, 0, good, opinion));
+      EXPECT_TRUE(consult(policy, 0, good, exit_state));
     }
 }
 

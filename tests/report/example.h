@@ -36,12 +36,12 @@ inline void complete(Example& example, int exits, int classes, int side) {
   input.metrics = measure(input.test, std::vector<double>(static_cast<std::size_t>(exits), 1.0));
   if (input.policy.policy.temperatures.empty()) input.policy.policy = never_stop(exits);
   std::vector<std::int64_t> last;
-  ExitState opinion;
+  ExitState exit_state;
   for (std::int64_t i = 0; i < input.test.images(); ++i) {
     int k = 0;
-    while (!consult(input.policy.policy, k, input.test.at(k, i), opinion)) ++k;
+    while (!consult(input.policy.policy, k, input.test.at(k, i), exit_state)) ++k;
     input.policy.exit_index.push_back(k);
-    input.policy.answers.push_back(opinion.answer);
+    input.policy.answers.push_back(exit_state.answer);
     last.push_back(argmax(input.test.at(exits - 1, i)));
     input.names.push_back("image" + std::to_string(i) + ".png");
   }
