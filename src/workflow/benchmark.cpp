@@ -107,7 +107,7 @@ class Candidate {
   /// @param outcomes  [N] written for the images in `order`  @return seconds for all of them
   double run(std::span<const float> images, std::span<const std::int64_t> order,
              ImageOutcomes& outcomes) {
-    opinions_.resize(outcomes.answers.size());
+    exit_states_.resize(outcomes.answers.size());
     taken_.resize(outcomes.answers.size());
     const auto size = static_cast<std::size_t>(model_->image_size());
     const auto image_at = [&](std::int64_t place) {
@@ -121,7 +121,7 @@ class Candidate {
     };
     const auto visit = [&](std::int64_t place, const ExitOutput& output) {
       const std::size_t image = image_at(place);
-      ExitState& exit_state = opinions_[image];
+      ExitState& exit_state = exit_states_[image];
       if (!consult(policy_, output.exit_index, output.logits, exit_state)) return false;
       outcomes.exit_index[image] = output.exit_index;
       outcomes.answers[image] = exit_state.answer;
@@ -138,7 +138,7 @@ class Candidate {
   const Policy& policy_;
   std::shared_ptr<engine::OpenedModel> model_;
   engine::Runner runner_;
-  std::vector<ExitState> opinions_;         // [N]
+  std::vector<ExitState> exit_states_;         // [N]
   std::vector<Clock::time_point> taken_;  // [N]
 };
 

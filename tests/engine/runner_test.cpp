@@ -160,14 +160,14 @@ Policy random_policy(std::uint64_t seed, int exits) {
 /// The state of the policy for each image, as an application keeps it.
 class Listeners {
  public:
-  Listeners(const Policy& policy, std::size_t images) : policy_(policy), opinions_(images) {}
+  Listeners(const Policy& policy, std::size_t images) : policy_(policy), exit_states_(images) {}
   bool stops(std::size_t image, int exit_index, std::span<const float> logits) {
-    return consult(policy_, exit_index, logits, opinions_[image]);
+    return consult(policy_, exit_index, logits, exit_states_[image]);
   }
 
  private:
   const Policy& policy_;
-  std::vector<ExitState> opinions_;
+  std::vector<ExitState> exit_states_;
 };
 
 NetworkOptions random_options(KeyedRandom& random, const Graph& graph, const Tensors& weights) {
