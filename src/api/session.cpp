@@ -332,19 +332,19 @@ class [[gnu::visibility("hidden")]] Session::State {
       }
       const std::span<const float> logits = walk.advance();
       if (!are_finite(logits)) return refused(kNotFinite);
-      const bool leaves = decision.leaves({next, logits}, opinion_);
+      const bool leaves = decision.leaves({next, logits}, exit_state_);
       if (timed) {
         const auto now = Clock::now();
         add_alone(next, seconds_between(before, now));
         before = now;
       }
       if (leaves) {
-        limited = decision.is_limited_at(next, opinion_);
+        limited = decision.is_limited_at(next, exit_state_);
         break;
       }
     }
     const std::lock_guard lock(mutex_);
-    return answered(opinion_, walk.exit_index(), limited, rule);
+    return answered(exit_state_, walk.exit_index(), limited, rule);
   }
 
   /// Runs the network a few times to measure its steps, so that the first deadline can be met.
@@ -357,7 +357,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       walk.begin(pixels_);
       for (int k = 0; k < num_exits(); ++k) {
         const auto before = Clock::now();
-        never.leaves({k, walk.advance()}, opinion_);
+        never.leaves({k, walk.advance()}, exit_state_);
         if (run > 0) add_alone(k, seconds_between(before, Clock::now()));
       }
     }
@@ -656,7 +656,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   // Used for a single image.
   std::vector<float> pixels_;
-  ExitState opinion_;
+  ExitState exit_state_;
   bool has_measured_ = false;
 
   OnAnswer on_answer_;
