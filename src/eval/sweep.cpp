@@ -42,7 +42,7 @@ void hear(const Policy& shape, std::span<const Criterion> criteria, const Logits
   heard.scores.resize(criteria.size() * exits);
   heard.answers.resize(exits);
   for (std::size_t k = 0; k < exits; ++k) {
-    listen(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), exit_state);
+    update_exit_state(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), exit_state);
     heard.answers[k] = exit_state.answer;
     for (std::size_t c = 0; c < criteria.size(); ++c)
       heard.scores[c * exits + k] = score(criteria[c], exit_state);

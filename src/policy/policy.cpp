@@ -156,7 +156,7 @@ void join(const Policy& policy, int exit_index, std::span<const float> logits, E
 
 }  // namespace
 
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
+void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < policy.num_exits() && !logits.empty());
   const bool first = exit_index == 0;
   exit_state.p.resize(logits.size());
@@ -191,7 +191,7 @@ float score(Criterion criterion, const ExitState& exit_state) {
 
 bool consult(const Policy& policy, int exit_index, std::span<const float> logits,
              ExitState& exit_state) {
-  listen(policy, exit_index, logits, exit_state);
+  update_exit_state(policy, exit_index, logits, exit_state);
   exit_state.score = score(policy.criterion, exit_state);
   if (exit_index + 1 == policy.num_exits()) return true;
   const std::optional<float>& threshold = policy.thresholds[static_cast<std::size_t>(exit_index)];

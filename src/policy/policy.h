@@ -64,7 +64,7 @@ struct ExitState {
 
 /// Updates everything but the score with the logits of one exit. The exits of an image must be
 /// given in order, starting with exit_index 0. @param logits  [classes]
-void listen(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
+void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
 
 /// Returns the score of the latest exit. It is NaN, which reaches no threshold, if the logits were
 /// NaN or infinite.

@@ -102,7 +102,7 @@ std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& pol
   std::vector<std::int64_t> answers;
   ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
-    for (int k = 0; k < view.exits; ++k) listen(policy, k, view.at(k, i), exit_state);
+    for (int k = 0; k < view.exits; ++k) update_exit_state(policy, k, view.at(k, i), exit_state);
     answers.push_back(exit_state.answer);
   }
   return answers;

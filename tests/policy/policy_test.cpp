@@ -171,7 +171,7 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
     ExitState exit_state;
     int streak = 0;
     for (std::size_t k = 0; k < exits; ++k) {
-      listen(policy, static_cast<int>(k), logits[k], exit_state);
+      update_exit_state(policy, static_cast<int>(k), logits[k], exit_state);
       ASSERT_EQ(exit_state.answer, expected[k].answer);
       for (std::size_t c = 0; c < classes; ++c)
         ASSERT_NEAR(exit_state.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
