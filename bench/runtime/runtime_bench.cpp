@@ -269,7 +269,7 @@ void time_decisions(int width, Precision precision, const std::string& head) {
       const auto start = Clock::now();
       workspace.run_head(stage, 0, 0);
       stopped +=
-          consult(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), exit_state);
+          should_exit(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), exit_state);
       times.push_back(seconds_since(start));
     }
     fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,

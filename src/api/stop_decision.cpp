@@ -33,7 +33,7 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
 }
 
 bool StopDecision::leaves(const ExitOutput& output, ExitState& exit_state) const {
-  return consult(policy_, output.exit_index, output.logits, exit_state) ||
+  return should_exit(policy_, output.exit_index, output.logits, exit_state) ||
          output.exit_index >= last_exit_;
 }
 

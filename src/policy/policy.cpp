@@ -189,7 +189,7 @@ float score(Criterion criterion, const ExitState& exit_state) {
   return score(criterion, exit_state.p);
 }
 
-bool consult(const Policy& policy, int exit_index, std::span<const float> logits,
+bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits,
              ExitState& exit_state) {
   update_exit_state(policy, exit_index, logits, exit_state);
   exit_state.score = score(policy.criterion, exit_state);

@@ -73,7 +73,7 @@ float score(Criterion criterion, const ExitState& exit_state);
 /// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
 /// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
 /// with this function, so they cannot differ.
-bool consult(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
+bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
 
 /// Computes the softmax of logits / temperature in a numerically stable way.
 /// @param p  [classes] receives the probabilities; it may be the memory of `logits`

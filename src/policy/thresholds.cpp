@@ -259,7 +259,7 @@ Judgements judge(const Policy& policy, std::span<const float> logits, int classe
   ExitState exit_state;
   for (std::size_t i = 0; i < images; ++i)
     for (std::size_t k = 0; k < exits; ++k) {
-      consult(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), exit_state);
+      should_exit(policy, static_cast<int>(k), logits.subspan((k * images + i) * c, c), exit_state);
       result.scores[k * images + i] = exit_state.score;
       result.answers[k * images + i] = exit_state.answer;
     }

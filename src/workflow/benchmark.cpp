@@ -122,7 +122,7 @@ class Candidate {
     const auto visit = [&](std::int64_t place, const ExitOutput& output) {
       const std::size_t image = image_at(place);
       ExitState& exit_state = exit_states_[image];
-      if (!consult(policy_, output.exit_index, output.logits, exit_state)) return false;
+      if (!should_exit(policy_, output.exit_index, output.logits, exit_state)) return false;
       outcomes.exit_index[image] = output.exit_index;
       outcomes.answers[image] = exit_state.answer;
       outcomes.seconds[image] = seconds_between(taken_[image], Clock::now());

@@ -61,7 +61,7 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
   predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
     ExitState& exit_state = opinions[i];
-    if (!consult(policy, output.exit_index, output.logits, exit_state)) return false;
+    if (!should_exit(policy, output.exit_index, output.logits, exit_state)) return false;
     result.exit_index[i] = output.exit_index;
     result.answers[i] = exit_state.answer;
     result.probabilities[i] = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
@@ -90,7 +90,7 @@ StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (!consult(policy, k, view.at(k, i), exit_state)) ++k;
+    while (!should_exit(policy, k, view.at(k, i), exit_state)) ++k;
     result.exit_index.push_back(k);
     result.answers.push_back(exit_state.answer);
     result.probabilities.push_back(exit_state.p[static_cast<std::size_t>(exit_state.answer)]);

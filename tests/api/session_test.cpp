@@ -103,7 +103,7 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
     for (int k = 0;; ++k) {
       const std::span<const float> row(
           logits.data() + (static_cast<std::size_t>(k) * images + n) * classes, classes);
-      if (!consult(policy, k, row, exit_state)) continue;
+      if (!should_exit(policy, k, row, exit_state)) continue;
       Answer answer;
       answer.exit = k + 1;
       answer.class_index = exit_state.answer;

@@ -162,7 +162,7 @@ class Listeners {
  public:
   Listeners(const Policy& policy, std::size_t images) : policy_(policy), exit_states_(images) {}
   bool stops(std::size_t image, int exit_index, std::span<const float> logits) {
-    return consult(policy_, exit_index, logits, exit_states_[image]);
+    return should_exit(policy_, exit_index, logits, exit_states_[image]);
   }
 
  private:

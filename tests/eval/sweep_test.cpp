@@ -68,7 +68,7 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
         for (std::int64_t i = 0; i < view.images(); ++i) {
           int stopped = -1, answer = 0;
           for (int k = 0; k < 4; ++k)
-            if (consult(policy, k, view.at(k, i), exit_state) && stopped < 0) {
+            if (should_exit(policy, k, view.at(k, i), exit_state) && stopped < 0) {
               stopped = k;
               answer = exit_state.answer;
             }

@@ -57,7 +57,7 @@ void use(const ModelFile& model) {
   ExitState exit_state;
   const std::vector<float> logits(model.classes.size(), 0.5f);
   for (int k = 0; k < model.policy->policy.num_exits(); ++k)
-    consult(model.policy->policy, k, logits, exit_state);
+    should_exit(model.policy->policy, k, logits, exit_state);
 }
 
 /// Limits on the networks that are compiled and run here, so that an input takes milliseconds.

@@ -74,7 +74,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     double right = 0, cost = 0;
     for (std::int64_t i = 0; i < view.images(); ++i) {
       int k = 0;
-      while (!consult(chosen.policy, k, view.at(k, i), exit_state)) ++k;
+      while (!should_exit(chosen.policy, k, view.at(k, i), exit_state)) ++k;
       right += exit_state.answer == view.labels[static_cast<std::size_t>(i)];
       cost += kCosts[static_cast<std::size_t>(k)];
     }
@@ -298,7 +298,7 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   std::int64_t harmed = 0;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (!consult(result.policy, k, view.at(k, i), exit_state)) ++k;
+    while (!should_exit(result.policy, k, view.at(k, i), exit_state)) ++k;
     const auto label = view.labels[static_cast<std::size_t>(i)];
     harmed += exit_state.answer != label && argmax(view.at(2, i)) == label;
   }

@@ -188,13 +188,13 @@ TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
   Policy policy = never_stop(2);
   const Values z = {1, 2, 4};
   ExitState exit_state;
-  EXPECT_FALSE(consult(policy, 0, z, exit_state));
+  EXPECT_FALSE(should_exit(policy, 0, z, exit_state));
   const float score = exit_state.score;
   policy.thresholds[0] = score;
-  EXPECT_TRUE(consult(policy, 0, z, exit_state));
+  EXPECT_TRUE(should_exit(policy, 0, z, exit_state));
   policy.thresholds[0] = std::nextafter(score, 2.0f);
-  EXPECT_FALSE(consult(policy, 0, z, exit_state));
-  EXPECT_TRUE(consult(policy, 1, z, exit_state));  // an image always stops at the last exit
+  EXPECT_FALSE(should_exit(policy, 0, z, exit_state));
+  EXPECT_TRUE(should_exit(policy, 1, z, exit_state));  // an image always stops at the last exit
 }
 
 TEST(Consult, IsNeverStoppedByNaN) {
@@ -207,17 +207,17 @@ TEST(Consult, IsNeverStoppedByNaN) {
       policy.ensemble = ensemble;
       policy.thresholds.assign(3, 0.0f);
       ExitState exit_state;
-      EXPECT_FALSE(consult(policy, 0, bad, exit_state));
-      EXPECT_FALSE(consult(policy, 1, bad, exit_state));
+      EXPECT_FALSE(should_exit(policy, 0, bad, exit_state));
+      EXPECT_FALSE(should_exit(policy, 1, bad, exit_state));
       // Without an ensemble, an exit with finite logits has a score; a mean that includes NaN stays
       // NaN.
-      EXPECT_EQ(consult(policy, 2, good, exit_state), ensemble == Ensemble::off);
+      EXPECT_EQ(should_exit(policy, 2, good, exit_state), ensemble == Ensemble::off);
       if (ensemble == Ensemble::off) {
         EXPECT_EQ(exit_state.streak, 1);
       }
-      EXPECT_TRUE(consult(policy, 3, bad, exit_state));
+      EXPECT_TRUE(should_exit(policy, 3, bad, exit_state));
       // The state of one image does not affect the next.
-      EXPECT_TRUE(consult(policy, 0, good, exit_state));
+      EXPECT_TRUE(should_exit(policy, 0, good, exit_state));
     }
 }
 

@@ -39,7 +39,7 @@ inline void complete(Example& example, int exits, int classes, int side) {
   ExitState exit_state;
   for (std::int64_t i = 0; i < input.test.images(); ++i) {
     int k = 0;
-    while (!consult(input.policy.policy, k, input.test.at(k, i), exit_state)) ++k;
+    while (!should_exit(input.policy.policy, k, input.test.at(k, i), exit_state)) ++k;
     input.policy.exit_index.push_back(k);
     input.policy.answers.push_back(exit_state.answer);
     last.push_back(argmax(input.test.at(exits - 1, i)));
