@@ -69,7 +69,7 @@ struct TuneTable {
       : costs(of_exits) {
     check_view(tune, "tune");
     check(policy, tune.exits);
-    judged = judge(policy, tune.logits, tune.classes);
+    judged = predict_exits(policy, tune.logits, tune.classes);
     right = right_table(judged, tune.labels);
     table_of(judged, right, costs);  // checks the sizes before a search begins
   }
@@ -215,14 +215,14 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   check(policy, certify.exits);
   CertificationResult result = prepare_certification(policy, aim, certify.images(), attempt);
 
-  const Judgements on_tune = judge(policy, tune.logits, tune.classes);
+  const Judgements on_tune = predict_exits(policy, tune.logits, tune.classes);
   const auto tune_harmless = harmless_table(on_tune, tune.labels, aim.label_free);
   const std::vector<Thresholds> path =
       bold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
   result.path_length = static_cast<std::int64_t>(path.size());
   if (!result.has_enough_images()) return result;
 
-  const Judgements judged = judge(policy, certify.logits, certify.classes);
+  const Judgements judged = predict_exits(policy, certify.logits, certify.classes);
   const auto harmless = harmless_table(judged, certify.labels, aim.label_free);
   const ExitTable table = table_of(judged, harmless, costs);
   std::vector<std::int64_t> counted;

@@ -246,7 +246,7 @@ class Search {
 
 }  // namespace
 
-Judgements judge(const Policy& policy, std::span<const float> logits, int classes) {
+Judgements predict_exits(const Policy& policy, std::span<const float> logits, int classes) {
   const auto c = static_cast<std::size_t>(classes);
   const auto exits = static_cast<std::size_t>(policy.num_exits());
   OFFRAMP_ASSERT(classes > 0 && logits.size() % (c * exits) == 0);
