@@ -78,7 +78,7 @@ class Truth {
  public:
   // @param good  returns [K, M], which is 1 where stopping is good
   Truth(const Population& population, const Policy& policy,
-        std::vector<std::uint8_t> (*good)(const Judgements&, const LogitsView&))
+        std::vector<std::uint8_t> (*good)(const ExitPredictions&, const LogitsView&))
       : population_(population),
         judged_(predict_exits(policy, population.logits, population.classes)),
         good_(good(judged_, population.view())) {}
@@ -103,16 +103,16 @@ class Truth {
 
  private:
   const Population& population_;
-  Judgements judged_;
+  ExitPredictions judged_;
   std::vector<std::uint8_t> good_;
 };
 
-std::vector<std::uint8_t> right(const Judgements& judged, const LogitsView& view) {
+std::vector<std::uint8_t> right(const ExitPredictions& judged, const LogitsView& view) {
   return right_table(judged, view.labels);
 }
 
 template <bool label_free>
-std::vector<std::uint8_t> harmless(const Judgements& judged, const LogitsView& view) {
+std::vector<std::uint8_t> harmless(const ExitPredictions& judged, const LogitsView& view) {
   return harmless_table(judged, view.labels, label_free);
 }
 
@@ -120,7 +120,7 @@ std::vector<std::uint8_t> harmless(const Judgements& judged, const LogitsView& v
 std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
                                        const Drawn& images, const Population& population,
                                        bool label_free) {
-  const Judgements judged = predict_exits(policy, images.logits, images.classes);
+  const ExitPredictions judged = predict_exits(policy, images.logits, images.classes);
   const auto harmless = harmless_table(judged, images.labels, label_free);
   const ExitTable table{judged.exits, judged.images, judged.scores, harmless, population.costs};
   std::vector<std::int64_t> harmed;
@@ -132,7 +132,7 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
 
 std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
                                 const Population& population, bool label_free) {
-  const Judgements judged = predict_exits(policy, tune.logits, tune.classes);
+  const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(judged, tune.labels, label_free);
   return bold_path({judged.exits, judged.images, judged.scores, harmless, population.costs},
                    kPathLevels);
@@ -281,7 +281,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     KeyedRandom random(seed, draw);
     const Drawn tune = draw_images(population, tune_images, random);
     const Policy policy = fit_policy({}, tune.view());
-    const Judgements judged = predict_exits(policy, tune.logits, tune.classes);
+    const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
     const std::vector<std::uint8_t> on_tune = right_table(judged, tune.labels);
     const ExitTable table{judged.exits, judged.images, judged.scores, on_tune, population.costs};
     const Thresholds never(policy.thresholds.size());

@@ -29,7 +29,7 @@ void check_view(const LogitsView& view, const char* name, bool labelled = true) 
       throw Error("{}: label {} is out of range for {} classes", name, label, view.classes);
 }
 
-ExitTable table_of(const Judgements& judged, std::span<const std::uint8_t> good,
+ExitTable table_of(const ExitPredictions& judged, std::span<const std::uint8_t> good,
                    std::span<const double> costs) {
   if (costs.size() != static_cast<std::size_t>(judged.exits))
     throw Error("costs: got {}, expected {}: one for each exit", costs.size(), judged.exits);
@@ -92,7 +92,7 @@ struct TuneTable {
   }
 
   std::span<const double> costs;
-  Judgements judged;
+  ExitPredictions judged;
   std::vector<std::uint8_t> right;
 };
 
@@ -125,7 +125,7 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
   return policy;
 }
 
-std::vector<std::uint8_t> right_table(const Judgements& judged,
+std::vector<std::uint8_t> right_table(const ExitPredictions& judged,
                                       std::span<const std::int64_t> labels) {
   std::vector<std::uint8_t> right(judged.answers.size());
   for (std::size_t at = 0; at < right.size(); ++at)
@@ -133,7 +133,7 @@ std::vector<std::uint8_t> right_table(const Judgements& judged,
   return right;
 }
 
-std::vector<std::uint8_t> harmless_table(const Judgements& judged,
+std::vector<std::uint8_t> harmless_table(const ExitPredictions& judged,
                                          std::span<const std::int64_t> labels, bool label_free) {
   const std::size_t images = labels.size();
   const std::size_t last = judged.answers.size() - images;
@@ -215,14 +215,14 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   check(policy, certify.exits);
   CertificationResult result = prepare_certification(policy, aim, certify.images(), attempt);
 
-  const Judgements on_tune = predict_exits(policy, tune.logits, tune.classes);
+  const ExitPredictions on_tune = predict_exits(policy, tune.logits, tune.classes);
   const auto tune_harmless = harmless_table(on_tune, tune.labels, aim.label_free);
   const std::vector<Thresholds> path =
       bold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
   result.path_length = static_cast<std::int64_t>(path.size());
   if (!result.has_enough_images()) return result;
 
-  const Judgements judged = predict_exits(policy, certify.logits, certify.classes);
+  const ExitPredictions judged = predict_exits(policy, certify.logits, certify.classes);
   const auto harmless = harmless_table(judged, certify.labels, aim.label_free);
   const ExitTable table = table_of(judged, harmless, costs);
   std::vector<std::int64_t> counted;

@@ -14,7 +14,7 @@ constexpr std::size_t kManyScores = 50'000;
 
 // The scores and their evaluation for all images.
 struct Known {
-  const Judgements& judged;
+  const ExitPredictions& judged;
   std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
@@ -78,7 +78,7 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
 
 }  // namespace
 
-CrossFittedPath cross_fit(const Judgements& judged, std::span<const std::uint8_t> right,
+CrossFittedPath cross_fit(const ExitPredictions& judged, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs) {
   OFFRAMP_ASSERT(judged.images > 0 && costs.size() == static_cast<std::size_t>(judged.exits));
   OFFRAMP_ASSERT(right.size() == judged.scores.size() && harmless.size() == right.size());

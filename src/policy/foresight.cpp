@@ -26,7 +26,7 @@ std::int64_t most_certifiable(std::int64_t images, double epsilon, double level)
 Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt) {
-  const Judgements judged = predict_exits(policy, tune.logits, tune.classes);
+  const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(judged, tune.labels, aim.label_free);
   const auto right = right_table(judged, tune.labels);
   const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless, costs};

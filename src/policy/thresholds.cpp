@@ -246,11 +246,11 @@ class Search {
 
 }  // namespace
 
-Judgements predict_exits(const Policy& policy, std::span<const float> logits, int classes) {
+ExitPredictions predict_exits(const Policy& policy, std::span<const float> logits, int classes) {
   const auto c = static_cast<std::size_t>(classes);
   const auto exits = static_cast<std::size_t>(policy.num_exits());
   OFFRAMP_ASSERT(classes > 0 && logits.size() % (c * exits) == 0);
-  Judgements result;
+  ExitPredictions result;
   result.exits = policy.num_exits();
   const std::size_t images = logits.size() / c / exits;
   result.images = static_cast<std::int64_t>(images);

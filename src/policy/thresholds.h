@@ -12,7 +12,7 @@ namespace offramp {
 
 /// The score and the predicted class of every exit for every image under a policy. They do not
 /// depend on its thresholds.
-struct Judgements {
+struct ExitPredictions {
   int exits = 0;
   std::int64_t images = 0;
   std::vector<float> scores;          ///< [K, N]
@@ -21,7 +21,7 @@ struct Judgements {
 
 /// Computes the score and the predicted class of every exit for every image.
 /// @param logits  [K, N, classes]
-Judgements predict_exits(const Policy& policy, std::span<const float> logits, int classes);
+ExitPredictions predict_exits(const Policy& policy, std::span<const float> logits, int classes);
 
 /// The data from which thresholds are chosen: for each exit and image the score, and whether it is
 /// good to stop there (correct, or harmless). The memory belongs to the caller.

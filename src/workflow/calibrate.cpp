@@ -117,7 +117,7 @@ double accuracy_of_last(const LogitsView& view) {
 struct Replayed {
   Replayed(const LogitsView& view, const Policy& policy)
       : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
-    const Judgements judged = predict_exits(policy, view.logits, view.classes);
+    const ExitPredictions judged = predict_exits(policy, view.logits, view.classes);
     references.assign(judged.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
                       judged.answers.end());
   }

@@ -199,7 +199,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   EXPECT_NEAR(policy.ensemble_weights[2], 0.998, 1e-6);
 
   const Policy alone = fit_policy({}, view);
-  const Judgements by_exits = predict_exits(alone, view.logits, view.classes);
+  const ExitPredictions by_exits = predict_exits(alone, view.logits, view.classes);
   const auto right = right_table(by_exits, view.labels);
   const ExitTable table{by_exits.exits, by_exits.images, by_exits.scores, right, kCosts};
   const auto each = search_each(table, {.least_good = 128});
@@ -221,7 +221,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
         choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
     EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
-    const Judgements judged = predict_exits(chosen.policy, view.logits, view.classes);
+    const ExitPredictions judged = predict_exits(chosen.policy, view.logits, view.classes);
     const auto harmless = harmless_table(judged, view.labels, false);
     const Choice outcome = tally({judged.exits, judged.images, judged.scores, harmless, kCosts},
                                  chosen.policy.thresholds);
@@ -233,7 +233,7 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
   // For any certify images, the policy is a step of the path from the tune images.
   const Logits tune = plausible(20, 800);
   const Policy policy = fit_policy({}, tune.view());
-  const Judgements judged = predict_exits(policy, tune.values, tune.classes);
+  const ExitPredictions judged = predict_exits(policy, tune.values, tune.classes);
   const auto harmless = harmless_table(judged, tune.labels, false);
   const auto path =
       bold_path({judged.exits, judged.images, judged.scores, harmless, kCosts}, kPathLevels);
@@ -351,8 +351,8 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   EXPECT_EQ(path.steps[path.chosen].thresholds, result.policy.thresholds);
   EXPECT_EQ(path.steps[path.chosen].counted, result.counted);
   // The figures of each step match its thresholds, and every step but the last passes its test.
-  const Judgements on_tune = predict_exits(policy, tune.values, tune.classes);
-  const Judgements on_certify = predict_exits(policy, certify.values, certify.classes);
+  const ExitPredictions on_tune = predict_exits(policy, tune.values, tune.classes);
+  const ExitPredictions on_certify = predict_exits(policy, certify.values, certify.classes);
   const auto right = right_table(on_tune, tune.labels);
   const auto harmless = harmless_table(on_certify, certify.labels, false);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {

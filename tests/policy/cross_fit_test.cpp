@@ -49,7 +49,7 @@ struct Images {
     return some;
   }
 
-  Judgements judged;
+  ExitPredictions judged;
   std::vector<std::uint8_t> right, harmless;
 };
 
