@@ -107,34 +107,34 @@ class Truth {
   std::vector<std::uint8_t> good_;
 };
 
-std::vector<std::uint8_t> right(const ExitPredictions& judged, const LogitsView& view) {
-  return right_table(judged, view.labels);
+std::vector<std::uint8_t> right(const ExitPredictions& exit_predictions, const LogitsView& view) {
+  return right_table(exit_predictions, view.labels);
 }
 
 template <bool label_free>
-std::vector<std::uint8_t> harmless(const ExitPredictions& judged, const LogitsView& view) {
-  return harmless_table(judged, view.labels, label_free);
+std::vector<std::uint8_t> harmless(const ExitPredictions& exit_predictions, const LogitsView& view) {
+  return harmless_table(exit_predictions, view.labels, label_free);
 }
 
 // Counts the drawn images that each policy of the path harms.
 std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
                                        const Drawn& images, const Population& population,
                                        bool label_free) {
-  const ExitPredictions judged = predict_exits(policy, images.logits, images.classes);
-  const auto harmless = harmless_table(judged, images.labels, label_free);
-  const ExitTable table{judged.exits, judged.images, judged.scores, harmless, population.costs};
+  const ExitPredictions exit_predictions = predict_exits(policy, images.logits, images.classes);
+  const auto harmless = harmless_table(exit_predictions, images.labels, label_free);
+  const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
   for (const Choice& choice : tally_along(table, path))
-    harmed.push_back(judged.images - choice.good);
+    harmed.push_back(exit_predictions.images - choice.good);
   return harmed;
 }
 
 std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
                                 const Population& population, bool label_free) {
-  const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless = harmless_table(judged, tune.labels, label_free);
-  return bold_path({judged.exits, judged.images, judged.scores, harmless, population.costs},
+  const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
+  const auto harmless = harmless_table(exit_predictions, tune.labels, label_free);
+  return bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs},
                    kPathLevels);
 }
 
@@ -281,9 +281,9 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     KeyedRandom random(seed, draw);
     const Drawn tune = draw_images(population, tune_images, random);
     const Policy policy = fit_policy({}, tune.view());
-    const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
-    const std::vector<std::uint8_t> on_tune = right_table(judged, tune.labels);
-    const ExitTable table{judged.exits, judged.images, judged.scores, on_tune, population.costs};
+    const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
+    const std::vector<std::uint8_t> on_tune = right_table(exit_predictions, tune.labels);
+    const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, on_tune, population.costs};
     const Thresholds never(policy.thresholds.size());
     const std::int64_t last = tally(table, never).good;
     const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);

@@ -29,11 +29,11 @@ void check_view(const LogitsView& view, const char* name, bool labelled = true) 
       throw Error("{}: label {} is out of range for {} classes", name, label, view.classes);
 }
 
-ExitTable table_of(const ExitPredictions& judged, std::span<const std::uint8_t> good,
+ExitTable table_of(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> good,
                    std::span<const double> costs) {
-  if (costs.size() != static_cast<std::size_t>(judged.exits))
-    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), judged.exits);
-  return {judged.exits, judged.images, judged.scores, good, costs};
+  if (costs.size() != static_cast<std::size_t>(exit_predictions.exits))
+    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), exit_predictions.exits);
+  return {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, good, costs};
 }
 
 std::span<const float> logits_of_exit(const LogitsView& view, int exit_index) {
@@ -69,13 +69,13 @@ struct TuneTable {
       : costs(of_exits) {
     check_view(tune, "tune");
     check(policy, tune.exits);
-    judged = predict_exits(policy, tune.logits, tune.classes);
-    right = right_table(judged, tune.labels);
-    table_of(judged, right, costs);  // checks the sizes before a search begins
+    exit_predictions = predict_exits(policy, tune.logits, tune.classes);
+    right = right_table(exit_predictions, tune.labels);
+    table_of(exit_predictions, right, costs);  // checks the sizes before a search begins
   }
 
-  double images() const { return static_cast<double>(judged.images); }
-  ExitTable by_label() const { return table_of(judged, right, costs); }
+  double images() const { return static_cast<double>(exit_predictions.images); }
+  ExitTable by_label() const { return table_of(exit_predictions, right, costs); }
 
   Chosen chosen(const Policy& policy, const Choice& choice, bool met) const {
     Chosen result;
@@ -92,7 +92,7 @@ struct TuneTable {
   }
 
   std::span<const double> costs;
-  ExitPredictions judged;
+  ExitPredictions exit_predictions;
   std::vector<std::uint8_t> right;
 };
 
@@ -125,23 +125,23 @@ Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
   return policy;
 }
 
-std::vector<std::uint8_t> right_table(const ExitPredictions& judged,
+std::vector<std::uint8_t> right_table(const ExitPredictions& exit_predictions,
                                       std::span<const std::int64_t> labels) {
-  std::vector<std::uint8_t> right(judged.answers.size());
+  std::vector<std::uint8_t> right(exit_predictions.answers.size());
   for (std::size_t at = 0; at < right.size(); ++at)
-    right[at] = judged.answers[at] == labels[at % labels.size()];
+    right[at] = exit_predictions.answers[at] == labels[at % labels.size()];
   return right;
 }
 
-std::vector<std::uint8_t> harmless_table(const ExitPredictions& judged,
+std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions,
                                          std::span<const std::int64_t> labels, bool label_free) {
   const std::size_t images = labels.size();
-  const std::size_t last = judged.answers.size() - images;
-  std::vector<std::uint8_t> harmless(judged.answers.size());
+  const std::size_t last = exit_predictions.answers.size() - images;
+  std::vector<std::uint8_t> harmless(exit_predictions.answers.size());
   for (std::size_t at = 0; at < harmless.size(); ++at) {
     const std::size_t i = at % images;
-    const bool same = judged.answers[at] == judged.answers[last + i];
-    const bool last_wrong = judged.answers[last + i] != labels[i];
+    const bool same = exit_predictions.answers[at] == exit_predictions.answers[last + i];
+    const bool last_wrong = exit_predictions.answers[last + i] != labels[i];
     harmless[at] = same || (!label_free && last_wrong);
   }
   return harmless;
@@ -162,8 +162,8 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
-  const CrossFittedPath path = cross_fit(tables.judged, tables.right,
-                                         harmless_table(tables.judged, tune.labels, false), costs);
+  const CrossFittedPath path = cross_fit(tables.exit_predictions, tables.right,
+                                         harmless_table(tables.exit_predictions, tune.labels, false), costs);
   const std::optional<std::size_t> step = boldest_keeping(path, least);
   if (!step) return tables.never_stopping(policy);
   Chosen chosen = tables.chosen(policy, path.fitted[*step], true);
@@ -222,9 +222,9 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   result.path_length = static_cast<std::int64_t>(path.size());
   if (!result.has_enough_images()) return result;
 
-  const ExitPredictions judged = predict_exits(policy, certify.logits, certify.classes);
-  const auto harmless = harmless_table(judged, certify.labels, aim.label_free);
-  const ExitTable table = table_of(judged, harmless, costs);
+  const ExitPredictions exit_predictions = predict_exits(policy, certify.logits, certify.classes);
+  const auto harmless = harmless_table(exit_predictions, certify.labels, aim.label_free);
+  const ExitTable table = table_of(exit_predictions, harmless, costs);
   std::vector<std::int64_t> counted;
   counted.reserve(path.size());
   for (const Choice& choice : tally_along(table, path))

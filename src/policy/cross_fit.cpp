@@ -14,7 +14,7 @@ constexpr std::size_t kManyScores = 50'000;
 
 // The scores and their evaluation for all images.
 struct Known {
-  const ExitPredictions& judged;
+  const ExitPredictions& exit_predictions;
   std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
@@ -23,11 +23,11 @@ struct Known {
 class Part {
  public:
   Part(const Known& known, const std::vector<std::size_t>& images)
-      : exits_(known.judged.exits), images_(images.size()), costs_(known.costs) {
-    const auto all = static_cast<std::size_t>(known.judged.images);
+      : exits_(known.exit_predictions.exits), images_(images.size()), costs_(known.costs) {
+    const auto all = static_cast<std::size_t>(known.exit_predictions.images);
     for (std::size_t k = 0; k < costs_.size(); ++k)
       for (const std::size_t i : images) {
-        scores_.push_back(known.judged.scores[k * all + i]);
+        scores_.push_back(known.exit_predictions.scores[k * all + i]);
         right_.push_back(known.right[k * all + i]);
         harmless_.push_back(known.harmless[k * all + i]);
       }
@@ -53,7 +53,7 @@ class Part {
 std::vector<double> right_held_out(const Known& known, const std::vector<double>& mean_costs,
                                    std::size_t fold, std::size_t folds) {
   std::vector<std::size_t> inside, outside;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(known.judged.images); ++i)
+  for (std::size_t i = 0; i < static_cast<std::size_t>(known.exit_predictions.images); ++i)
     (i % folds == fold ? inside : outside).push_back(i);
   const Part laid(known, outside), held(known, inside);
   const std::vector<Thresholds> path = bold_path(laid.by_harm(), kPathLevels);
@@ -78,27 +78,27 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
 
 }  // namespace
 
-CrossFittedPath cross_fit(const ExitPredictions& judged, std::span<const std::uint8_t> right,
+CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs) {
-  OFFRAMP_ASSERT(judged.images > 0 && costs.size() == static_cast<std::size_t>(judged.exits));
-  OFFRAMP_ASSERT(right.size() == judged.scores.size() && harmless.size() == right.size());
+  OFFRAMP_ASSERT(exit_predictions.images > 0 && costs.size() == static_cast<std::size_t>(exit_predictions.exits));
+  OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
-  const Known known{judged, right, harmless, costs};
+  const Known known{exit_predictions, right, harmless, costs};
   CrossFittedPath path;
   path.fitted = tally_along(
-      {judged.exits, judged.images, judged.scores, right, costs},
-      bold_path({judged.exits, judged.images, judged.scores, harmless, costs}, kPathLevels));
-  const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(judged.images));
+      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
+      bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
+  const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
   if (folds < 2) return path;
 
   std::vector<double> mean_costs;
   for (const Choice& step : path.fitted)
-    mean_costs.push_back(step.total_cost / static_cast<double>(judged.images));
+    mean_costs.push_back(step.total_cost / static_cast<double>(exit_predictions.images));
   std::vector<std::vector<double>> of_folds(folds);
   parallel_for(
       folds,
       [&](std::size_t fold) { of_folds[fold] = right_held_out(known, mean_costs, fold, folds); },
-      judged.scores.size() < kManyScores ? 1 : 0);
+      exit_predictions.scores.size() < kManyScores ? 1 : 0);
   path.held_out_right.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
     for (std::size_t step = 0; step < of_fold.size(); ++step)

@@ -31,7 +31,7 @@ struct CrossFittedPath {
 /// @param judged  scores and classes of N images, at least one
 /// @param right, harmless  [K, N] from right_table() and harmless_table()
 /// @param costs  [K] must not decrease
-CrossFittedPath cross_fit(const ExitPredictions& judged, std::span<const std::uint8_t> right,
+CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least

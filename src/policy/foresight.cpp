@@ -26,11 +26,11 @@ std::int64_t most_certifiable(std::int64_t images, double epsilon, double level)
 Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt) {
-  const ExitPredictions judged = predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless = harmless_table(judged, tune.labels, aim.label_free);
-  const auto right = right_table(judged, tune.labels);
-  const ExitTable by_harm{judged.exits, judged.images, judged.scores, harmless, costs};
-  const ExitTable by_label{judged.exits, judged.images, judged.scores, right, costs};
+  const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
+  const auto harmless = harmless_table(exit_predictions, tune.labels, aim.label_free);
+  const auto right = right_table(exit_predictions, tune.labels);
+  const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs};
+  const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
       most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));

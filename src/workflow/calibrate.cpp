@@ -117,9 +117,9 @@ double accuracy_of_last(const LogitsView& view) {
 struct Replayed {
   Replayed(const LogitsView& view, const Policy& policy)
       : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
-    const ExitPredictions judged = predict_exits(policy, view.logits, view.classes);
-    references.assign(judged.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
-                      judged.answers.end());
+    const ExitPredictions exit_predictions = predict_exits(policy, view.logits, view.classes);
+    references.assign(exit_predictions.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
+                      exit_predictions.answers.end());
   }
   PolicyOutcome outcome() const {
     return {labels, stopped.exit_index, stopped.answers, references};

@@ -221,9 +221,9 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
         choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
     EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
-    const ExitPredictions judged = predict_exits(chosen.policy, view.logits, view.classes);
-    const auto harmless = harmless_table(judged, view.labels, false);
-    const Choice outcome = tally({judged.exits, judged.images, judged.scores, harmless, kCosts},
+    const ExitPredictions exit_predictions = predict_exits(chosen.policy, view.logits, view.classes);
+    const auto harmless = harmless_table(exit_predictions, view.labels, false);
+    const Choice outcome = tally({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
                                  chosen.policy.thresholds);
     EXPECT_EQ(static_cast<double>(150 - outcome.good), expected.harmed);
   }
@@ -233,10 +233,10 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
   // For any certify images, the policy is a step of the path from the tune images.
   const Logits tune = plausible(20, 800);
   const Policy policy = fit_policy({}, tune.view());
-  const ExitPredictions judged = predict_exits(policy, tune.values, tune.classes);
-  const auto harmless = harmless_table(judged, tune.labels, false);
+  const ExitPredictions exit_predictions = predict_exits(policy, tune.values, tune.classes);
+  const auto harmless = harmless_table(exit_predictions, tune.labels, false);
   const auto path =
-      bold_path({judged.exits, judged.images, judged.scores, harmless, kCosts}, kPathLevels);
+      bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts}, kPathLevels);
   for (const double epsilon : {0.02, 0.05, 0.1, 0.3}) {
     Logits certify = plausible(21, 600);
     if (epsilon > 0.05)

@@ -18,38 +18,38 @@ const std::vector<double> kCosts = {0.25, 0.5, 1};
 /// Scores and correctness of three exits; later exits are correct more often.
 struct Images {
   explicit Images(std::int64_t count, std::uint64_t seed = 1) {
-    judged.exits = 3;
-    judged.images = count;
+    exit_predictions.exits = 3;
+    exit_predictions.images = count;
     for (std::uint64_t k = 0; k < 3; ++k)
       for (std::int64_t i = 0; i < count; ++i) {
         KeyedRandom random(seed, k, static_cast<std::uint64_t>(i));
         const float sure = random.uniform();
-        judged.scores.push_back(sure);
+        exit_predictions.scores.push_back(sure);
         right.push_back(random.uniform() < 0.3f + 0.4f * sure + 0.1f * static_cast<float>(k));
       }
     const auto n = static_cast<std::size_t>(count);
     for (std::size_t at = 0; at < 3 * n; ++at)
       harmless.push_back(right[at] != 0 || right[2 * n + at % n] == 0);
   }
-  ExitTable by_label() const { return {3, judged.images, judged.scores, right, kCosts}; }
-  ExitTable by_harm() const { return {3, judged.images, judged.scores, harmless, kCosts}; }
-  CrossFittedPath path() const { return cross_fit(judged, right, harmless, kCosts); }
+  ExitTable by_label() const { return {3, exit_predictions.images, exit_predictions.scores, right, kCosts}; }
+  ExitTable by_harm() const { return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts}; }
+  CrossFittedPath path() const { return cross_fit(exit_predictions, right, harmless, kCosts); }
 
   /// Returns the images in the fold, or those outside it.
   Images part(std::size_t fold, bool inside) const {
     Images some(0);
-    const auto n = static_cast<std::size_t>(judged.images);
+    const auto n = static_cast<std::size_t>(exit_predictions.images);
     for (std::size_t at = 0; at < 3 * n; ++at) {
       if ((at % n % kFolds == fold) != inside) continue;
-      some.judged.scores.push_back(judged.scores[at]);
+      some.exit_predictions.scores.push_back(exit_predictions.scores[at]);
       some.right.push_back(right[at]);
       some.harmless.push_back(harmless[at]);
     }
-    some.judged.images = static_cast<std::int64_t>(some.right.size() / 3);
+    some.exit_predictions.images = static_cast<std::int64_t>(some.right.size() / 3);
     return some;
   }
 
-  ExitPredictions judged;
+  ExitPredictions exit_predictions;
   std::vector<std::uint8_t> right, harmless;
 };
 
@@ -72,7 +72,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
       double cost_before = 0, right_before = 0;
       for (const Thresholds& thresholds : bold_path(laid.by_harm(), kPathLevels)) {
         const double cost =
-            tally(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.judged.images);
+            tally(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.exit_predictions.images);
         const auto right = static_cast<double>(tally(held.by_label(), thresholds).good);
         if (cost <= wanted) {
           const double share = cost == wanted ? 0 : (wanted - cost) / (cost_before - cost);
@@ -102,7 +102,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
   for (std::size_t i = 0; i < 1000; ++i) {
     const bool easy = i / 10 % 5 != 0;  // the same number in every fold
     for (std::size_t k = 0; k < 3; ++k) {
-      images.judged.scores[k * 1000 + i] = k == 1 && easy ? 2 : 1;
+      images.exit_predictions.scores[k * 1000 + i] = k == 1 && easy ? 2 : 1;
       images.right[k * 1000 + i] = k == 2 || (k == 1 && easy);
       images.harmless[k * 1000 + i] = images.right[k * 1000 + i];
     }
@@ -122,7 +122,7 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
     KeyedRandom random(8, i);
     const bool easy = random.uniform() < 0.7f;
     for (std::size_t k = 0; k < 3; ++k) {
-      images.judged.scores[k * 500 + i] = k == 1 && easy ? 2 : 1;
+      images.exit_predictions.scores[k * 500 + i] = k == 1 && easy ? 2 : 1;
       images.right[k * 500 + i] = k == 2 || (k == 1 && easy);
       images.harmless[k * 500 + i] = images.right[k * 500 + i];
     }
@@ -135,7 +135,7 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
 TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
   Images images(200);
   for (std::size_t i = 0; i < 200; i += 3)
-    images.judged.scores[i] = std::numeric_limits<float>::quiet_NaN();
+    images.exit_predictions.scores[i] = std::numeric_limits<float>::quiet_NaN();
   const CrossFittedPath path = images.path();
   for (const double right : path.held_out_right) {
     EXPECT_GE(right, 0);
