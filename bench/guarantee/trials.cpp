@@ -285,7 +285,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const std::vector<std::uint8_t> on_tune = right_table(exit_predictions, tune.labels);
     const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, on_tune, population.costs};
     const Thresholds never(policy.thresholds.size());
-    const std::int64_t last = tally(table, never).good;
+    const std::int64_t last = evaluate_thresholds(table, never).good;
     const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);
 
     const Truth truth(population, policy, right);

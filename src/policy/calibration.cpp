@@ -88,7 +88,7 @@ struct TuneTable {
   }
   /// The result if no thresholds satisfy the aim.
   Chosen never_stopping(const Policy& policy) const {
-    return chosen(policy, tally(by_label(), Thresholds(policy.thresholds.size())), false);
+    return chosen(policy, evaluate_thresholds(by_label(), Thresholds(policy.thresholds.size())), false);
   }
 
   std::span<const double> costs;
@@ -152,7 +152,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   const TuneTable tables(policy, tune, costs);
   const auto threshold = static_cast<float>(aim.threshold);
   return tables.chosen(
-      policy, tally(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)), true);
+      policy, evaluate_thresholds(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)), true);
 }
 
 Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,

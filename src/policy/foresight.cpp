@@ -41,7 +41,7 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
       break;  // compares rates exactly, without division
     boldest = step.thresholds;
   }
-  const Choice choice = tally(by_label, boldest);
+  const Choice choice = evaluate_thresholds(by_label, boldest);
   Chosen chosen;
   chosen.policy = policy;
   chosen.policy.thresholds = boldest;

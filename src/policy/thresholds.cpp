@@ -266,7 +266,7 @@ ExitPredictions predict_exits(const Policy& policy, std::span<const float> logit
   return result;
 }
 
-Choice tally(const ExitTable& table, const Thresholds& thresholds) {
+Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   OFFRAMP_ASSERT(thresholds.size() + 1 == exits);

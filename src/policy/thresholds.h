@@ -51,7 +51,7 @@ struct SearchGoal {
 };
 
 /// Counts the good images and the cost that thresholds give.
-Choice tally(const ExitTable& table, const Thresholds& thresholds);
+Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
 
 /// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
 std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path);

@@ -61,7 +61,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   ASSERT_EQ(path.fitted.size(), steps.size());
   ASSERT_EQ(path.held_out_right.size(), steps.size());
   for (std::size_t at = 0; at < steps.size(); at += 7) {
-    const Choice fitted = tally(images.by_label(), steps[at]);
+    const Choice fitted = evaluate_thresholds(images.by_label(), steps[at]);
     EXPECT_EQ(path.fitted[at].thresholds, steps[at]);
     EXPECT_EQ(path.fitted[at].good, fitted.good);
     EXPECT_EQ(path.fitted[at].total_cost, fitted.total_cost);
@@ -72,8 +72,8 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
       double cost_before = 0, right_before = 0;
       for (const Thresholds& thresholds : bold_path(laid.by_harm(), kPathLevels)) {
         const double cost =
-            tally(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.exit_predictions.images);
-        const auto right = static_cast<double>(tally(held.by_label(), thresholds).good);
+            evaluate_thresholds(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.exit_predictions.images);
+        const auto right = static_cast<double>(evaluate_thresholds(held.by_label(), thresholds).good);
         if (cost <= wanted) {
           const double share = cost == wanted ? 0 : (wanted - cost) / (cost_before - cost);
           held_out += share * right_before + (1 - share) * right;
@@ -175,7 +175,7 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
     const auto at = static_cast<std::size_t>(found - costs.begin());
     const double before = costs[at - 1].total_cost / 18'000, after = costs[at].total_cost / 18'000;
     const auto right = [&](std::size_t which) {
-      return static_cast<double>(tally(held.by_label(), steps[which]).good);
+      return static_cast<double>(evaluate_thresholds(held.by_label(), steps[which]).good);
     };
     const double share = (wanted - after) / (before - after);
     fold_by_fold += share * right(at - 1) + (1 - share) * right(at);

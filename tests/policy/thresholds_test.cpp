@@ -63,7 +63,7 @@ std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bo
     Thresholds thresholds;
     for (std::size_t k = 0; k < early; ++k)
       thresholds.push_back(values[shared ? 0 : k][at[shared ? 0 : k]]);
-    const Choice choice = tally(table, thresholds);
+    const Choice choice = evaluate_thresholds(table, thresholds);
     if (choice.good >= goal.least_good && choice.total_cost <= goal.most_cost + 1e-9) {
       const auto rank = [&](const Choice& one) {  // the second element breaks ties
         const auto good = static_cast<double>(-one.good);
@@ -81,10 +81,10 @@ TEST(Tally, StopsAtTheFirstExitThatIsSure) {
   // Of three images, one has a high score at exit 1, one at exit 2 and one at neither.
   const Case one{
       3, {0.9f, 0.1f, kNaN, 0.2f, 0.8f, 0.3f, 0, 0, 0}, {1, 0, 0, 1, 0, 1, 1, 1, 1}, {1, 2, 4}};
-  const Choice choice = tally(one.table(), {0.9f, 0.5f});
+  const Choice choice = evaluate_thresholds(one.table(), {0.9f, 0.5f});
   EXPECT_EQ(choice.good, 1 + 0 + 1);
   EXPECT_EQ(choice.total_cost, 1 + 2 + 4);
-  EXPECT_EQ(tally(one.table(), {std::nullopt, std::nullopt}).total_cost, 12);
+  EXPECT_EQ(evaluate_thresholds(one.table(), {std::nullopt, std::nullopt}).total_cost, 12);
 }
 
 TEST(Search, FindsWhatTryingEverythingFinds) {
@@ -115,7 +115,7 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
         EXPECT_EQ(found->good, expected->good);
         EXPECT_NEAR(found->total_cost, expected->total_cost, 1e-9);
         // Applying the thresholds gives the counts that the search reported.
-        const Choice done = tally(table, found->thresholds);
+        const Choice done = evaluate_thresholds(table, found->thresholds);
         EXPECT_EQ(done.good, found->good);
         EXPECT_EQ(done.total_cost, found->total_cost);  // equal to the last bit
       }
@@ -177,7 +177,7 @@ TEST(TallyAlong, IsTallyOfEach) {
       const auto choices = tally_along(table, path);
       ASSERT_EQ(choices.size(), path.size());
       for (std::size_t m = 0; m < path.size(); ++m) {
-        const Choice each = tally(table, path[m]);
+        const Choice each = evaluate_thresholds(table, path[m]);
         EXPECT_EQ(choices[m].thresholds, path[m]);
         EXPECT_EQ(choices[m].good, each.good);
         EXPECT_EQ(choices[m].total_cost, each.total_cost);
@@ -213,7 +213,7 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
     const auto path = bold_path(table, 20);
     EXPECT_LE(path.size(), 1 + 20 * (one.costs.size() - 1));
     for (std::size_t m = 1; m < path.size(); ++m)
-      EXPECT_LE(tally(table, path[m]).total_cost, tally(table, path[m - 1]).total_cost);
+      EXPECT_LE(evaluate_thresholds(table, path[m]).total_cost, evaluate_thresholds(table, path[m - 1]).total_cost);
   }
 }
 
@@ -224,14 +224,14 @@ TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const ExitTable table = one.table();
   const auto path = bold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
-    const Choice now = tally(table, path[m - 1]);
+    const Choice now = evaluate_thresholds(table, path[m - 1]);
     std::vector<double> promises(3, -1);
     for (std::size_t k = 0; k < 3; ++k)
       for (const float value : {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f}) {
         Thresholds then = path[m - 1];
         if (then[k] && !(value < *then[k])) continue;
         then[k] = value;
-        const Choice choice = tally(table, then);
+        const Choice choice = evaluate_thresholds(table, then);
         promises[k] = std::max(
             promises[k],
             (now.total_cost - choice.total_cost) /
@@ -255,7 +255,7 @@ TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
   const ExitTable table = one.table();
   bool seen = false;
   for (const Thresholds& thresholds : bold_path(table, 40)) {
-    const Choice choice = tally(table, thresholds);
+    const Choice choice = evaluate_thresholds(table, thresholds);
     seen |= choice.good == n && choice.total_cost <= n / 4 * 0.3 + n / 2 * 0.5 + n / 4 * 1.0 + 1e-9;
   }
   EXPECT_TRUE(seen);
