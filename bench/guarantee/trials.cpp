@@ -125,7 +125,7 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
   const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
-  for (const Choice& choice : tally_along(table, path))
+  for (const Choice& choice : evaluate_threshold_path(table, path))
     harmed.push_back(exit_predictions.images - choice.good);
   return harmed;
 }
@@ -298,7 +298,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
                                             least / static_cast<double>(tune_images));
     // The last policy of the path within the drop, on the images that the path was chosen on.
     CrossFittedPath path;
-    path.fitted = tally_along(table, path_on(policy, tune, population, false));
+    path.fitted = evaluate_threshold_path(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
     const Choice& fitted = path.fitted[boldest_keeping(path, least_right).value()];
     const auto searched = search_each(table, {.least_good = least_right});

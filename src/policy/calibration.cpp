@@ -227,7 +227,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   const ExitTable table = table_of(exit_predictions, harmless, costs);
   std::vector<std::int64_t> counted;
   counted.reserve(path.size());
-  for (const Choice& choice : tally_along(table, path))
+  for (const Choice& choice : evaluate_threshold_path(table, path))
     counted.push_back(result.images - choice.good);
   result.step = last_certified(counted, result.images, aim.epsilon, result.level);
   if (!result.step) return result;
@@ -238,7 +238,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
 
   const auto right = right_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
-  const std::vector<Choice> by_label = tally_along(table_of(on_tune, right, costs), path);
+  const std::vector<Choice> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
   for (const std::size_t m : kept_steps(*result.step, path.size())) {
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],

@@ -57,8 +57,8 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
     (i % folds == fold ? inside : outside).push_back(i);
   const Part laid(known, outside), held(known, inside);
   const std::vector<Thresholds> path = bold_path(laid.by_harm(), kPathLevels);
-  const std::vector<Choice> on_laid = tally_along(laid.by_label(), path);
-  const std::vector<Choice> on_held = tally_along(held.by_label(), path);
+  const std::vector<Choice> on_laid = evaluate_threshold_path(laid.by_label(), path);
+  const std::vector<Choice> on_held = evaluate_threshold_path(held.by_label(), path);
   const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
   const auto right = [&](std::size_t step) { return static_cast<double>(on_held[step].good); };
   std::vector<double> result;
@@ -85,7 +85,7 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
   const Known known{exit_predictions, right, harmless, costs};
   CrossFittedPath path;
-  path.fitted = tally_along(
+  path.fitted = evaluate_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
       bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
   const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));

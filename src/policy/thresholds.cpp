@@ -282,7 +282,7 @@ Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds)
   return choice;
 }
 
-std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path) {
+std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   const std::size_t last = exits - 1;

@@ -54,7 +54,7 @@ struct SearchGoal {
 Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
 
 /// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
-std::vector<Choice> tally_along(const ExitTable& table, const std::vector<Thresholds>& path);
+std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path);
 
 /// Returns the best single threshold for all early exits by an exact search. Returns nullopt if
 /// none is within the limits.

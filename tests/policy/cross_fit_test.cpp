@@ -169,7 +169,7 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
   for (std::size_t fold = 0; fold < kFolds; ++fold) {
     const Images laid = images.part(fold, false), held = images.part(fold, true);
     const auto steps = bold_path(laid.by_harm(), kPathLevels);
-    const auto costs = tally_along(laid.by_label(), steps);
+    const auto costs = evaluate_threshold_path(laid.by_label(), steps);
     const auto found = std::ranges::find_if(
         costs, [&](const Choice& choice) { return choice.total_cost / 18'000 <= wanted; });
     const auto at = static_cast<std::size_t>(found - costs.begin());

@@ -174,7 +174,7 @@ TEST(TallyAlong, IsTallyOfEach) {
     const Case other = random_case(seed + 100, 1 + static_cast<int>(seed % 5), 80);
     const auto path = bold_path(one.table(), 8);
     for (const ExitTable& table : {one.table(), other.table()}) {
-      const auto choices = tally_along(table, path);
+      const auto choices = evaluate_threshold_path(table, path);
       ASSERT_EQ(choices.size(), path.size());
       for (std::size_t m = 0; m < path.size(); ++m) {
         const Choice each = evaluate_thresholds(table, path[m]);
