@@ -134,7 +134,7 @@ std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
                                 const Population& population, bool label_free) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(exit_predictions, tune.labels, label_free);
-  return bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs},
+  return greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs},
                    kPathLevels);
 }
 

@@ -218,7 +218,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   const ExitPredictions on_tune = predict_exits(policy, tune.logits, tune.classes);
   const auto tune_harmless = harmless_table(on_tune, tune.labels, aim.label_free);
   const std::vector<Thresholds> path =
-      bold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
+      greedy_threshold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
   result.path_length = static_cast<std::int64_t>(path.size());
   if (!result.has_enough_images()) return result;
 

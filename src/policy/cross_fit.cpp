@@ -56,7 +56,7 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
   for (std::size_t i = 0; i < static_cast<std::size_t>(known.exit_predictions.images); ++i)
     (i % folds == fold ? inside : outside).push_back(i);
   const Part laid(known, outside), held(known, inside);
-  const std::vector<Thresholds> path = bold_path(laid.by_harm(), kPathLevels);
+  const std::vector<Thresholds> path = greedy_threshold_path(laid.by_harm(), kPathLevels);
   const std::vector<Choice> on_laid = evaluate_threshold_path(laid.by_label(), path);
   const std::vector<Choice> on_held = evaluate_threshold_path(held.by_label(), path);
   const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
@@ -87,7 +87,7 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
   CrossFittedPath path;
   path.fitted = evaluate_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
-      bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
+      greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
   const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
   if (folds < 2) return path;
 

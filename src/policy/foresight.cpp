@@ -35,7 +35,7 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
   const std::int64_t most =
       most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
   Thresholds boldest(policy.thresholds.size());
-  for (const Choice& step : evaluate_threshold_path(by_harm, bold_path(by_harm, kPathLevels))) {
+  for (const Choice& step : evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
     if (harmed * certify_images > most * tune.images())
       break;  // compares rates exactly, without division

@@ -328,7 +328,7 @@ std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal
   return search.best();
 }
 
-std::vector<Thresholds> bold_path(const ExitTable& table, int levels) {
+std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels) {
   OFFRAMP_ASSERT(levels >= 1);
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);

@@ -73,6 +73,6 @@ inline constexpr int kPathLevels = 200;
 /// Each step lowers the threshold of one exit to the next of `levels` quantiles of its scores. The
 /// exit is the one with the largest gain: the maximum, over all quantiles it could be lowered to,
 /// of (cost saved) / (good images lost + 1).
-std::vector<Thresholds> bold_path(const ExitTable& table, int levels);
+std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels);
 
 }  // namespace offramp

@@ -236,7 +236,7 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.values, tune.classes);
   const auto harmless = harmless_table(exit_predictions, tune.labels, false);
   const auto path =
-      bold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts}, kPathLevels);
+      greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts}, kPathLevels);
   for (const double epsilon : {0.02, 0.05, 0.1, 0.3}) {
     Logits certify = plausible(21, 600);
     if (epsilon > 0.05)

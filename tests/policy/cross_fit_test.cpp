@@ -56,7 +56,7 @@ struct Images {
 TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   const Images images(153);  // folds have 15 or 16 images
   const CrossFittedPath path = images.path();
-  const auto steps = bold_path(images.by_harm(), kPathLevels);
+  const auto steps = greedy_threshold_path(images.by_harm(), kPathLevels);
   ASSERT_GT(steps.size(), 100u);
   ASSERT_EQ(path.fitted.size(), steps.size());
   ASSERT_EQ(path.held_out_right.size(), steps.size());
@@ -70,7 +70,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
       const Images laid = images.part(fold, false), held = images.part(fold, true);
       const double wanted = fitted.total_cost / 153;
       double cost_before = 0, right_before = 0;
-      for (const Thresholds& thresholds : bold_path(laid.by_harm(), kPathLevels)) {
+      for (const Thresholds& thresholds : greedy_threshold_path(laid.by_harm(), kPathLevels)) {
         const double cost =
             evaluate_thresholds(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.exit_predictions.images);
         const auto right = static_cast<double>(evaluate_thresholds(held.by_label(), thresholds).good);
@@ -168,7 +168,7 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
   const double wanted = path.fitted[step].total_cost / 20'000;
   for (std::size_t fold = 0; fold < kFolds; ++fold) {
     const Images laid = images.part(fold, false), held = images.part(fold, true);
-    const auto steps = bold_path(laid.by_harm(), kPathLevels);
+    const auto steps = greedy_threshold_path(laid.by_harm(), kPathLevels);
     const auto costs = evaluate_threshold_path(laid.by_label(), steps);
     const auto found = std::ranges::find_if(
         costs, [&](const Choice& choice) { return choice.total_cost / 18'000 <= wanted; });

@@ -172,7 +172,7 @@ TEST(TallyAlong, IsTallyOfEach) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const Case one = random_case(seed, 1 + static_cast<int>(seed % 5), 120);
     const Case other = random_case(seed + 100, 1 + static_cast<int>(seed % 5), 80);
-    const auto path = bold_path(one.table(), 8);
+    const auto path = greedy_threshold_path(one.table(), 8);
     for (const ExitTable& table : {one.table(), other.table()}) {
       const auto choices = evaluate_threshold_path(table, path);
       ASSERT_EQ(choices.size(), path.size());
@@ -188,7 +188,7 @@ TEST(TallyAlong, IsTallyOfEach) {
 
 TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
   const Case one = random_case(9, 4, 200);
-  const auto path = bold_path(one.table(), 10);
+  const auto path = greedy_threshold_path(one.table(), 10);
   EXPECT_EQ(path.front(), Thresholds(3));
   for (std::size_t m = 1; m < path.size(); ++m) {
     int changed = 0;
@@ -210,7 +210,7 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
     if (seed % 2 == 0)
       for (float& score : one.scores) score = random.uniform();
     const ExitTable table = one.table();
-    const auto path = bold_path(table, 20);
+    const auto path = greedy_threshold_path(table, 20);
     EXPECT_LE(path.size(), 1 + 20 * (one.costs.size() - 1));
     for (std::size_t m = 1; m < path.size(); ++m)
       EXPECT_LE(evaluate_thresholds(table, path[m]).total_cost, evaluate_thresholds(table, path[m - 1]).total_cost);
@@ -222,7 +222,7 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
 TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const Case one = random_case(4, 4, 300);
   const ExitTable table = one.table();
-  const auto path = bold_path(table, 1000);  // every different score is a step, as there are few
+  const auto path = greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
     const Choice now = evaluate_thresholds(table, path[m - 1]);
     std::vector<double> promises(3, -1);
@@ -254,7 +254,7 @@ TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
   }
   const ExitTable table = one.table();
   bool seen = false;
-  for (const Thresholds& thresholds : bold_path(table, 40)) {
+  for (const Thresholds& thresholds : greedy_threshold_path(table, 40)) {
     const Choice choice = evaluate_thresholds(table, thresholds);
     seen |= choice.good == n && choice.total_cost <= n / 4 * 0.3 + n / 2 * 0.5 + n / 4 * 1.0 + 1e-9;
   }
@@ -268,7 +268,7 @@ TEST(BoldPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
     one.good[i] = i % 10 == 0;
     one.scores[n + i] = static_cast<float>(i) / n;
   }
-  const auto path = bold_path(one.table(), 10);
+  const auto path = greedy_threshold_path(one.table(), 10);
   ASSERT_GT(path.size(), 2u);
   EXPECT_FALSE(path[path.size() - 2][0]);
   EXPECT_EQ(path[path.size() - 2][1], 0.f);
@@ -276,9 +276,9 @@ TEST(BoldPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
 
 TEST(BoldPath, OfOneExitOrNoScoreIsNeverStopping) {
   const Case one{1, {0.5f, 0.5f}, {1, 0}, {3}};
-  EXPECT_EQ(bold_path(one.table(), 5).size(), 1u);
+  EXPECT_EQ(greedy_threshold_path(one.table(), 5).size(), 1u);
   const Case silent{2, {kNaN, kNaN, 0, 0}, {1, 1, 0, 1}, {1, 2}};
-  EXPECT_EQ(bold_path(silent.table(), 5).size(), 1u);
+  EXPECT_EQ(greedy_threshold_path(silent.table(), 5).size(), 1u);
 }
 
 }  // namespace
