@@ -300,7 +300,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     CrossFittedPath path;
     path.fitted = evaluate_threshold_path(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
-    const Choice& fitted = path.fitted[boldest_keeping(path, least_right).value()];
+    const Choice& fitted = path.fitted[cheapest_accurate_step(path, least_right).value()];
     const auto searched = search_each(table, {.least_good = least_right});
     trials[draw] = {outcome(chosen.policy.thresholds), outcome(fitted.thresholds),
                     outcome(searched->thresholds)};

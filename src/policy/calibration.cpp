@@ -164,7 +164,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
   const CrossFittedPath path = cross_fit(tables.exit_predictions, tables.right,
                                          harmless_table(tables.exit_predictions, tune.labels, false), costs);
-  const std::optional<std::size_t> step = boldest_keeping(path, least);
+  const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);
   Chosen chosen = tables.chosen(policy, path.fitted[*step], true);
   if (!path.held_out_right.empty())

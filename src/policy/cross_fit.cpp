@@ -106,7 +106,7 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
   return path;
 }
 
-std::optional<std::size_t> boldest_keeping(const CrossFittedPath& path, std::int64_t least_right) {
+std::optional<std::size_t> cheapest_accurate_step(const CrossFittedPath& path, std::int64_t least_right) {
   const auto keeps = [&](std::size_t step) {
     // The tolerance allows for rounding: counts are sums of fractions of images.
     return path.fitted[step].good >= least_right &&

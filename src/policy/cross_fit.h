@@ -37,6 +37,6 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
 /// the first. Returns nullopt if there is no such step.
-std::optional<std::size_t> boldest_keeping(const CrossFittedPath& path, std::int64_t least_right);
+std::optional<std::size_t> cheapest_accurate_step(const CrossFittedPath& path, std::int64_t least_right);
 
 }  // namespace offramp

@@ -113,7 +113,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
   EXPECT_EQ(path.fitted[1].thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_EQ(path.fitted[1].good, 1000);
   EXPECT_NEAR(path.held_out_right[1], 1000, 1e-9);
-  EXPECT_EQ(boldest_keeping(path, 1000), 1u);
+  EXPECT_EQ(cheapest_accurate_step(path, 1000), 1u);
 }
 
 TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
@@ -149,7 +149,7 @@ TEST(CrossFit, StandsVeryFewImages) {
   const CrossFittedPath one = Images(1).path();
   EXPECT_TRUE(one.held_out_right.empty());
   EXPECT_FALSE(one.fitted.empty());
-  EXPECT_TRUE(boldest_keeping(one, 0));
+  EXPECT_TRUE(cheapest_accurate_step(one, 0));
   for (const std::int64_t count : {2, 3, 9, 10, 11}) {
     const CrossFittedPath path = Images(count).path();
     EXPECT_EQ(path.held_out_right[0], path.fitted[0].good) << count;
@@ -192,23 +192,23 @@ CrossFittedPath path_with(std::vector<std::int64_t> fitted, std::vector<double> 
 }
 
 TEST(CrossFit, GoesOnUntilEitherCountIsTooSmall) {
-  EXPECT_EQ(boldest_keeping(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
-  EXPECT_EQ(boldest_keeping(path_with({90, 91, 92, 93}, {90, 90, 89.5, 95}), 90), 1u);
-  EXPECT_EQ(boldest_keeping(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);
+  EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
+  EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 89.5, 95}), 90), 1u);
+  EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);
 }
 
 TEST(CrossFit, PassesOverCarefulStepsThatAreNotGoodEnough) {
   // The aim is above the accuracy of the last exit, and early exits raise the accuracy.
-  EXPECT_EQ(boldest_keeping(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
-  EXPECT_EQ(boldest_keeping(path_with({88, 89}, {88, 89}), 90), std::nullopt);
+  EXPECT_EQ(cheapest_accurate_step(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
+  EXPECT_EQ(cheapest_accurate_step(path_with({88, 89}, {88, 89}), 90), std::nullopt);
 }
 
 TEST(CrossFit, GivesAwayNothingForNothing) {
   CrossFittedPath path = path_with({92, 91, 90, 90}, {92, 91, 90, 90});
   for (std::size_t step : {1u, 2u}) path.fitted[step].total_cost = path.fitted[0].total_cost;
-  EXPECT_EQ(boldest_keeping(path, 90), 3u);
+  EXPECT_EQ(cheapest_accurate_step(path, 90), 3u);
   path.fitted[3].total_cost = path.fitted[0].total_cost;
-  EXPECT_EQ(boldest_keeping(path, 90), 0u);
+  EXPECT_EQ(cheapest_accurate_step(path, 90), 0u);
 }
 
 }  // namespace
