@@ -294,7 +294,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
       const Truth::Sums sums = truth.of(thresholds);
       return {sums.not_good - missed, sums.cost};
     };
-    const Chosen chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
+    const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
                                             least / static_cast<double>(tune_images));
     // The last policy of the path within the drop, on the images that the path was chosen on.
     CrossFittedPath path;

@@ -77,8 +77,8 @@ struct TuneTable {
   double images() const { return static_cast<double>(exit_predictions.images); }
   ExitTable by_label() const { return table_of(exit_predictions, right, costs); }
 
-  Chosen chosen(const Policy& policy, const Choice& choice, bool met) const {
-    Chosen result;
+  ChosenThresholds chosen(const Policy& policy, const Choice& choice, bool met) const {
+    ChosenThresholds result;
     result.policy = policy;
     result.policy.thresholds = choice.thresholds;
     result.accuracy = static_cast<double>(choice.good) / images();
@@ -87,7 +87,7 @@ struct TuneTable {
     return result;
   }
   /// The result if no thresholds satisfy the aim.
-  Chosen never_stopping(const Policy& policy) const {
+  ChosenThresholds never_stopping(const Policy& policy) const {
     return chosen(policy, evaluate_thresholds(by_label(), Thresholds(policy.thresholds.size())), false);
   }
 
@@ -147,7 +147,7 @@ std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions
   return harmless;
 }
 
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const FixedThreshold& aim) {
   const TuneTable tables(policy, tune, costs);
   const auto threshold = static_cast<float>(aim.threshold);
@@ -155,7 +155,7 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
       policy, evaluate_thresholds(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)), true);
 }
 
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const AccuracyDrop& aim,
                          double reference_accuracy) {
   const TuneTable tables(policy, tune, costs);
@@ -166,13 +166,13 @@ Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
                                          harmless_table(tables.exit_predictions, tune.labels, false), costs);
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);
-  Chosen chosen = tables.chosen(policy, path.fitted[*step], true);
+  ChosenThresholds chosen = tables.chosen(policy, path.fitted[*step], true);
   if (!path.held_out_right.empty())
     chosen.held_out_accuracy = path.held_out_right[*step] / tables.images();
   return chosen;
 }
 
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const MaxCost& aim) {
   const TuneTable tables(policy, tune, costs);
   SearchGoal goal;

@@ -25,7 +25,7 @@ struct PolicyShape {
 Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
 
 /// Thresholds chosen on tune images.
-struct Chosen {
+struct ChosenThresholds {
   Policy policy;
   double accuracy = 0;       ///< on the tune images
   double relative_cost = 0;  ///< mean over the tune images
@@ -42,12 +42,12 @@ struct Chosen {
 /// must not decrease from one exit to the next
 /// @param reference_accuracy  the accuracy on the tune images from which the drop is measured
 /// @throws Error if there is no image or sizes do not match
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const FixedThreshold& aim);
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const AccuracyDrop& aim,
                          double reference_accuracy);
-Chosen choose_thresholds(const Policy& policy, const LogitsView& tune,
+ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const MaxCost& aim);
 
 /// The result of testing the policies of a path, one after the other, for a guarantee.

@@ -23,7 +23,7 @@ std::int64_t most_certifiable(std::int64_t images, double epsilon, double level)
 
 }  // namespace
 
-Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
+ChosenThresholds foresee_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
@@ -42,7 +42,7 @@ Chosen foresee_guarantee(const Policy& policy, const LogitsView& tune,
     boldest = step.thresholds;
   }
   const Choice choice = evaluate_thresholds(by_label, boldest);
-  Chosen chosen;
+  ChosenThresholds chosen;
   chosen.policy = policy;
   chosen.policy.thresholds = boldest;
   chosen.accuracy = static_cast<double>(choice.good) / images;

@@ -179,7 +179,7 @@ struct Candidate {
   ExitCosts costs;
   SavedLogits tune;  ///< of the remaining exits
   Policy fitted;     ///< temperatures and ensemble weights, without thresholds
-  Chosen chosen;
+  ChosenThresholds chosen;
 };
 
 /// The model whose accuracy an AccuracyDrop refers to. `data` is null if it is the calibrated model
@@ -322,7 +322,7 @@ class Calibrator {
     return costs;
   }
 
-  Chosen choose(const Candidate& candidate) const {
+  ChosenThresholds choose(const Candidate& candidate) const {
     const LogitsView tune = candidate.tune.view();
     const Policy& fitted = candidate.fitted;
     const std::vector<double>& costs = candidate.costs.relative;
@@ -352,7 +352,7 @@ class Calibrator {
   }
 
   /// True if `chosen` meets the aim at least as well as `than`.
-  bool as_good(const Chosen& chosen, const Chosen& than) const {
+  bool as_good(const ChosenThresholds& chosen, const ChosenThresholds& than) const {
     if (!chosen.met) return false;
     const bool cheaper = chosen.relative_cost <= than.relative_cost;
     const bool as_accurate = cheaper && chosen.accuracy >= than.accuracy;

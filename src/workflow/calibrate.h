@@ -46,7 +46,7 @@ struct OnTune {
   std::int64_t images = 0;
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
-  std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see Chosen
+  std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
   PolicyMetrics metrics;
 };
 

@@ -62,7 +62,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
   for (const Criterion criterion :
        {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience}) {
     const Policy policy = fit_policy({criterion, Ensemble::off}, view);
-    const Chosen chosen = choose_thresholds(policy, view, kCosts, AccuracyDrop{}, least);
+    const ChosenThresholds chosen = choose_thresholds(policy, view, kCosts, AccuracyDrop{}, least);
     ASSERT_TRUE(chosen.met) << to_string(criterion);
     EXPECT_GE(chosen.accuracy, least - 1e-12);
     ASSERT_TRUE(chosen.held_out_accuracy.has_value());
@@ -98,7 +98,7 @@ TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
     }
   }
   const Policy policy = fit_policy({Criterion::patience, Ensemble::off}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.995);
+  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.995);
   EXPECT_TRUE(chosen.met);
   EXPECT_EQ(chosen.policy.thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_LT(chosen.relative_cost, 0.75);
@@ -119,7 +119,7 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
       // A threshold that no score reaches.
       const double least =
           choose_thresholds(policy, tune->view(), exit_costs, FixedThreshold{2}).accuracy - 0.02;
-      const Chosen chosen =
+      const ChosenThresholds chosen =
           choose_thresholds(policy, tune->view(), exit_costs, AccuracyDrop{}, least);
       EXPECT_TRUE(chosen.met);
       EXPECT_GE(chosen.accuracy, least - 1e-12);
@@ -127,7 +127,7 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
     }
   // Stopping early saves no cost here, so no accuracy may be lost.
   const Policy policy = fit_policy({}, two.view());
-  const Chosen chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
+  const ChosenThresholds chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
                                           AccuracyDrop{}, accuracy_of_last(two.view()) - 0.02);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(1));
 }
@@ -135,11 +135,11 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
 TEST(Calibration, KeepsToABudget) {
   const Logits tune = plausible(2, 1000);
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
+  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
   ASSERT_TRUE(chosen.met);
   EXPECT_LE(chosen.relative_cost, 0.5 + 1e-12);
   // No policy costs less than exit 1 alone.
-  const Chosen impossible = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.2});
+  const ChosenThresholds impossible = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.2});
   EXPECT_FALSE(impossible.met);
   EXPECT_EQ(impossible.policy.thresholds, Thresholds(2));
   EXPECT_NEAR(impossible.relative_cost, 1, 1e-12);
@@ -148,7 +148,7 @@ TEST(Calibration, KeepsToABudget) {
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {
   const Logits tune = plausible(3, 200);
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 1.01);
+  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 1.01);
   EXPECT_FALSE(chosen.met);
   EXPECT_FALSE(chosen.held_out_accuracy);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(2));
@@ -208,7 +208,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   EXPECT_EQ(each->good, 128);
   EXPECT_NEAR(each->total_cost / 150, 0.68, 1e-9);
   EXPECT_NEAR(shared->total_cost / 150, 0.706666667, 1e-9);
-  const Chosen budget = choose_thresholds(alone, view, kCosts, MaxCost{0.5});
+  const ChosenThresholds budget = choose_thresholds(alone, view, kCosts, MaxCost{0.5});
   EXPECT_NEAR(budget.accuracy, 94 / 150.0, 1e-12);
   EXPECT_NEAR(budget.relative_cost, 0.496, 1e-9);
 
@@ -217,7 +217,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
     double right, harmed, cost;
   };
   for (const Expected& expected : {Expected{0.15f, 54, 78, 0.37}, Expected{0.3f, 117, 18, 0.624}}) {
-    const Chosen chosen =
+    const ChosenThresholds chosen =
         choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
     EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
@@ -255,7 +255,7 @@ TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
     const Policy policy = fit_policy({}, tune.view());
     for (const bool label_free : {false, true}) {
       const HarmGuarantee aim{.epsilon = 0.04, .delta = 0.1, .label_free = label_free};
-      const Chosen foreseen = foresee_guarantee(policy, tune.view(), kCosts, aim, 700);
+      const ChosenThresholds foreseen = foresee_guarantee(policy, tune.view(), kCosts, aim, 700);
       const auto drawn = guarantee(policy, tune.view(), tune.view(), kCosts, aim);
       EXPECT_EQ(foreseen.policy.thresholds, drawn.policy.thresholds);
       EXPECT_EQ(foreseen.met, *drawn.step > 0);
@@ -404,7 +404,7 @@ TEST(Calibration, StandsLogitsThatAreNotNumbers) {
   Logits tune = plausible(13, 300);
   for (std::size_t at = 0; at < 40; ++at) tune.values[at] = std::numeric_limits<float>::quiet_NaN();
   const Policy policy = fit_policy({}, tune.view());
-  const Chosen chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.5);
+  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.5);
   EXPECT_TRUE(chosen.met);
   for (const auto& threshold : chosen.policy.thresholds)
     EXPECT_TRUE(!threshold || std::isfinite(*threshold));
