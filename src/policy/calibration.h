@@ -36,7 +36,7 @@ struct ChosenThresholds {
 };
 
 /// Chooses thresholds for an aim on the tune images. For a HarmGuarantee see guarantee() and
-/// foresee_guarantee().
+/// predict_guarantee().
 /// @param policy  the result of fit_policy()
 /// @param costs  [K] relative cost of an image that stops at exit k; for an AccuracyDrop the costs
 /// must not decrease from one exit to the next

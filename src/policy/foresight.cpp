@@ -23,7 +23,7 @@ std::int64_t most_certifiable(std::int64_t images, double epsilon, double level)
 
 }  // namespace
 
-ChosenThresholds foresee_guarantee(const Policy& policy, const LogitsView& tune,
+ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);

@@ -15,7 +15,7 @@ namespace offramp {
 /// that are made before the certificate; the result itself is not certified.
 /// @param certify_images  the number of certify images; the images themselves are not used
 /// @return thresholds with `met` true if the policy stops early
-ChosenThresholds foresee_guarantee(const Policy& policy, const LogitsView& tune,
+ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                          std::span<const double> costs, const HarmGuarantee& aim,
                          std::int64_t certify_images, int attempt = 1);
 

@@ -334,7 +334,7 @@ class Calibrator {
             },
             [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
             [&](const HarmGuarantee& aim) {
-              return foresee_guarantee(fitted, tune, costs, aim,
+              return predict_guarantee(fitted, tune, costs, aim,
                                        static_cast<std::int64_t>(certify_.indices.size()),
                                        model_.certificates + 1);
             }},

@@ -255,12 +255,12 @@ TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
     const Policy policy = fit_policy({}, tune.view());
     for (const bool label_free : {false, true}) {
       const HarmGuarantee aim{.epsilon = 0.04, .delta = 0.1, .label_free = label_free};
-      const ChosenThresholds foreseen = foresee_guarantee(policy, tune.view(), kCosts, aim, 700);
+      const ChosenThresholds foreseen = predict_guarantee(policy, tune.view(), kCosts, aim, 700);
       const auto drawn = guarantee(policy, tune.view(), tune.view(), kCosts, aim);
       EXPECT_EQ(foreseen.policy.thresholds, drawn.policy.thresholds);
       EXPECT_EQ(foreseen.met, *drawn.step > 0);
-      EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 20).met);
-      EXPECT_FALSE(foresee_guarantee(policy, tune.view(), kCosts, aim, 0).met);
+      EXPECT_FALSE(predict_guarantee(policy, tune.view(), kCosts, aim, 20).met);
+      EXPECT_FALSE(predict_guarantee(policy, tune.view(), kCosts, aim, 0).met);
     }
   }
 }
