@@ -59,7 +59,7 @@ Count count(const std::vector<trials::Trial>& all, trials::Result trials::Trial:
   return counted;
 }
 
-constexpr PolicyShape kConfidence{Criterion::confidence, Ensemble::off};
+constexpr PolicyOptions kConfidence{Criterion::confidence, Ensemble::off};
 
 std::vector<Case> cases(const Flags& flags) {
   const auto plan = [](std::int64_t tune, std::int64_t certify, double epsilon, double delta) {

@@ -231,7 +231,7 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
   const Drawn certify_on = draw_images(population, plan.certify_images, random);
   Trial trial;
   int attempt = 0;
-  for (const PolicyShape& shape : plan.shapes) {
+  for (const PolicyOptions& shape : plan.shapes) {
     ++attempt;
     const Policy policy = fit_policy(shape, tune.view());
     const Truth truth(population, policy, plan.label_free ? harmless<true> : harmless<false>);

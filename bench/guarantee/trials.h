@@ -48,7 +48,7 @@ struct Plan {
   std::int64_t tune_images = 0, certify_images = 0;
   double epsilon = 0, delta = 0;
   bool label_free = false;
-  std::vector<PolicyShape> shapes;  ///< certified one after the other on the same images
+  std::vector<PolicyOptions> shapes;  ///< certified one after the other on the same images
 };
 
 /// The result of one way to choose a policy.

@@ -109,7 +109,7 @@ std::vector<std::size_t> kept_steps(std::size_t certified, std::size_t path_leng
 
 }  // namespace
 
-Policy fit_policy(const PolicyShape& shape, const LogitsView& tune) {
+Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
   check_view(tune, "tune");
   Policy policy = never_stop(tune.exits);
   policy.criterion = shape.criterion;

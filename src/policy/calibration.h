@@ -15,14 +15,14 @@
 namespace offramp {
 
 /// The parts of a policy that the user chooses; calibration fits the others.
-struct PolicyShape {
+struct PolicyOptions {
   Criterion criterion = Criterion::confidence;
   Ensemble ensemble = Ensemble::off;
 };
 
 /// Fits the temperatures, and the weights of a weighted ensemble, on the tune images. The result
 /// has no thresholds.
-Policy fit_policy(const PolicyShape& shape, const LogitsView& tune);
+Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune);
 
 /// Thresholds chosen on tune images.
 struct ChosenThresholds {

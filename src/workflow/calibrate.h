@@ -20,7 +20,7 @@ struct CalibrateOptions {
   std::filesystem::path model;
   std::string data;                      ///< the data set the model was trained on, see load_data
   std::filesystem::path out = {};        ///< empty: the model's own file
-  PolicyShape shape = {};                ///< criterion and ensemble
+  PolicyOptions shape = {};                ///< criterion and ensemble
   Aim aim = FixedThreshold{};            ///< AccuracyDrop::reference is set from `reference`
   std::filesystem::path reference = {};  ///< AccuracyDrop only: the model to compare accuracy with
   bool worst_class = false;              ///< HarmGuarantee only: also find the class with most harm

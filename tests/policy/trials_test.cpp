@@ -20,7 +20,7 @@ double saved(const std::vector<Trial>& all, Result Trial::*choice) {
   return sum / static_cast<double>(all.size());
 }
 
-constexpr PolicyShape kConfidence{Criterion::confidence, Ensemble::off};
+constexpr PolicyOptions kConfidence{Criterion::confidence, Ensemble::off};
 
 TEST(Trials, AreNotViolatedMoreOftenThanDelta) {
   constexpr int kDraws = 300;

@@ -213,7 +213,7 @@ TEST_F(Calibrate, ChangesNothingButThePolicy) {
 
 TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
   struct Case {
-    PolicyShape shape;
+    PolicyOptions shape;
     float threshold;
   };
   for (const auto& [shape, threshold] : {Case{{Criterion::confidence, Ensemble::geometric}, 0.8f},
