@@ -255,9 +255,9 @@ Guarantee read_guarantee(const Json& json) {
   return guarantee;
 }
 
-ExitsSeen read_seen(const Json& json) {
+TuneExitShares read_seen(const Json& json) {
   JsonFields fields(json, "seen");
-  ExitsSeen seen;
+  TuneExitShares seen;
   seen.images = fields.integer("images", 1, kMostImages);
   seen.shares = fields.numbers("shares", 0, 1, kMaxExits);
   fields.finish();

@@ -12,7 +12,7 @@
 namespace offramp {
 namespace {
 
-void check_seen(const ExitsSeen& seen, int exits) {
+void check_seen(const TuneExitShares& seen, int exits) {
   if (seen.shares.size() != static_cast<std::size_t>(exits))
     throw Error("seen.shares: got {}, expected {}: one for each exit", seen.shares.size(), exits);
   const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);

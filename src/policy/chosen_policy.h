@@ -52,10 +52,10 @@ struct CertifiedPath {
 
 /// The share of the tune images that stopped at each exit when the policy was chosen. Drift
 /// detection compares later images with it.
-struct ExitsSeen {
+struct TuneExitShares {
   std::int64_t images = 0;     ///< number of tune images
   std::vector<double> shares;  ///< [K] fractions of 1
-  bool operator==(const ExitsSeen&) const = default;
+  bool operator==(const TuneExitShares&) const = default;
 };
 
 /// The policy of a model and how it was chosen.
@@ -63,7 +63,7 @@ struct ChosenPolicy {
   Policy policy;
   std::optional<Aim> aim = {};  ///< no value: the aim is not recorded
   std::optional<Guarantee> guarantee = {};
-  std::optional<ExitsSeen> seen = {};
+  std::optional<TuneExitShares> seen = {};
   std::optional<CertifiedPath> path = {};  ///< only with a guarantee, from version 2 on
   bool operator==(const ChosenPolicy&) const = default;
 };

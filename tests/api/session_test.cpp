@@ -560,7 +560,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   EXPECT_EQ(first.stats().drift, DriftFlag::unknown);
   const auto shares = first.stats().shares;
 
-  file.policy->seen = ExitsSeen{1000, shares};
+  file.policy->seen = TuneExitShares{1000, shares};
   const OnDisk same(file, 60);
   Session as_before = session_of(same.load());
   as_before.classify(same.images());
@@ -572,7 +572,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   for (int round = 0; round < 5; ++round) other_rule.classify(same.images());
   EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);
 
-  file.policy->seen = ExitsSeen{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
+  file.policy->seen = TuneExitShares{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
   const OnDisk changed(file, 60);
   Session drifted = session_of(changed.load());
   for (int round = 0; round < 5; ++round) drifted.classify(changed.images());
@@ -667,7 +667,7 @@ TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
   const OnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
   first.classify(unknown.images());
-  file.policy->seen = ExitsSeen{1000, first.stats().shares};
+  file.policy->seen = TuneExitShares{1000, first.stats().shares};
   const OnDisk same(file, 60);
   Session session = session_of(same.load());
   std::vector<ImageOptions> to_the_end(60, ImageOptions{.stop = Stop::never()});

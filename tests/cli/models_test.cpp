@@ -188,7 +188,7 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
   const json unknown = json::parse(tested("--json"))["policy"];
   EXPECT_TRUE(unknown["drift"].is_null());
   const std::vector<double> shares = unknown["shares"];
-  model.policy->seen = ExitsSeen{2000, {shares[1], shares[2], shares[0]}};
+  model.policy->seen = TuneExitShares{2000, {shares[1], shares[2], shares[0]}};
   save();
   EXPECT_EQ(json::parse(tested("--json"))["policy"]["drift"]["flag"], "drifted");
   EXPECT_THAT(tested("--threads=1"), HasSubstr("drift: "));

@@ -39,7 +39,7 @@ ChosenPolicy version_1_policy() {
   chosen.aim = HarmGuarantee{0.01, 0.1, true, CostUnit::ms};
   chosen.guarantee =
       Guarantee{"disagreement", 0.01, 0.1, 0.09, 4000, 29, 0.0097, "f32", "libtorch cpu"};
-  chosen.seen = ExitsSeen{2000, {0.75, 0.25}};
+  chosen.seen = TuneExitShares{2000, {0.75, 0.25}};
   return chosen;
 }
 

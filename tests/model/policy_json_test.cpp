@@ -80,7 +80,7 @@ TEST(PolicyJson, GivesBackWhatWasWritten) {
 
 TEST(PolicyJson, SaysWhereImagesLeftIfThatIsKnown) {
   ChosenPolicy chosen = certified_policy();
-  chosen.seen = ExitsSeen{2000, {0.1, 0.25, 0.65}};
+  chosen.seen = TuneExitShares{2000, {0.1, 0.25, 0.65}};
   EXPECT_THAT(policy_to_json(chosen),
               HasSubstr(R"(,"seen":{"images":2000,"shares":[0.1,0.25,0.65]})"));
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);

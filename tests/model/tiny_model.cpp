@@ -52,7 +52,7 @@ ModelFile tiny_certified_model() {
   chosen.policy.thresholds = {0.9f};
   chosen.aim = HarmGuarantee{0.01, 0.05};
   chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "a kernel"};
-  chosen.seen = ExitsSeen{2000, {0.75, 0.25}};
+  chosen.seen = TuneExitShares{2000, {0.75, 0.25}};
   chosen.path = CertifiedPath{
       {{{std::nullopt}, 0, 0.9, 1}, {{0.9f}, 29, 0.9, 0.75}, {{0.8f}, 45, 0.875, 0.5}}, 1};
   model.policy = chosen;

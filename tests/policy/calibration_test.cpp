@@ -378,7 +378,7 @@ TEST(Guarantee, ThinsALongPathToABoundedNumberOfSteps) {
   EXPECT_EQ(result.path.chosen + 1, kMaxPathSteps);  // no step failed
   EXPECT_EQ(result.path.steps.back().thresholds, result.policy.thresholds);
   ChosenPolicy chosen = certified_policy(result, aim, "f32", "kernels");
-  chosen.seen = ExitsSeen{1500, {0.5, 0.25, 0.25}};
+  chosen.seen = TuneExitShares{1500, {0.5, 0.25, 0.25}};
   check(chosen, 3);
 }
 

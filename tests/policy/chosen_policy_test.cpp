@@ -19,7 +19,7 @@ ChosenPolicy certified() {
   chosen.policy.thresholds = {0.9f, std::nullopt};
   chosen.aim = HarmGuarantee{0.01};
   chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "kernels"};
-  chosen.seen = ExitsSeen{2000, {0.5, 0.25, 0.25}};
+  chosen.seen = TuneExitShares{2000, {0.5, 0.25, 0.25}};
   chosen.path = CertifiedPath{{{Thresholds(2), 0, 0.9, 1},
                                {{0.9f, std::nullopt}, 29, 0.9, 0.75},
                                {{0.9f, 0.8f}, 45, 0.89, 0.7}},

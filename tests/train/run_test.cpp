@@ -248,7 +248,7 @@ TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMe
   chosen.policy = never_stop(2);
   chosen.aim = HarmGuarantee{0.05};
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 48, 0, 0.04, "f32", "onednn"};
-  chosen.seen = ExitsSeen{24, {0.5, 0.5}};
+  chosen.seen = TuneExitShares{24, {0.5, 0.5}};
   after_epoch_ = [&](const EpochReport& report) {
     if (report.epoch != 1) return;
     ModelFile model = load_model(folder.checkpoint());

@@ -180,7 +180,7 @@ TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
   EXPECT_EQ(test.cost.relative_costs()[1], result.costs.relative[1]);
   EXPECT_EQ(test.controls.size(), 5u);
 
-  const std::optional<ExitsSeen> seen = load_model(path).policy->seen;
+  const std::optional<TuneExitShares> seen = load_model(path).policy->seen;
   ASSERT_TRUE(seen.has_value());
   EXPECT_EQ(seen->images, kSceneTune);
   EXPECT_EQ(seen->shares, replayed.shares);

@@ -170,7 +170,7 @@ TEST_F(ModelEvaluation, ComparesWhereImagesLeaveWithTheTuneImages) {
   EXPECT_FALSE(unknown.policy->drift);
 
   const std::vector<double> shares = unknown.policy->metrics.shares;
-  model.policy->seen = ExitsSeen{2000, shares};
+  model.policy->seen = TuneExitShares{2000, shares};
   save();
   const DriftVerdict none = evaluate(options()).policy->drift.value();
   EXPECT_EQ(none.drift, Drift::none);

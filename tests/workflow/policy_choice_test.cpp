@@ -19,7 +19,7 @@ ModelFile certified_model() {
   chosen.policy.thresholds = {0.9f, 0.8f};
   chosen.aim = HarmGuarantee{0.01};
   chosen.guarantee = Guarantee{};
-  chosen.seen = ExitsSeen{100, {0.5, 0.25, 0.25}};
+  chosen.seen = TuneExitShares{100, {0.5, 0.25, 0.25}};
   chosen.path = CertifiedPath{{{{0.9f, 0.8f}, 0, 1, 0.5}}, 0};
   model.policy = chosen;
   return model;

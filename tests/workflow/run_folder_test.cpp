@@ -125,7 +125,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   calibrated.certificates = 3;
   calibrated.policy = ChosenPolicy{never_stop(2), HarmGuarantee{0.1},
                                    Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"},
-                                   ExitsSeen{10, {0.5, 0.5}},
+                                   TuneExitShares{10, {0.5, 0.5}},
                                    CertifiedPath{{{never_stop(2).thresholds, 0, 0.9, 1}}, 0}};
   save_model(run.model(), calibrated);
 
