@@ -177,15 +177,15 @@ void update_exit_state(const Policy& policy, int exit_index, std::span<const flo
     answer = detail::first_largest(exit_state.sum);
   }
   // An exit whose probabilities are NaN agrees with no other exit.
-  const bool agrees = !first && exit_state.streak > 0 && static_cast<int>(answer) == exit_state.answer;
-  exit_state.streak = std::isnan(exit_state.p[answer]) ? 0 : agrees ? exit_state.streak + 1 : 1;
+  const bool agrees = !first && exit_state.agreeing_exits > 0 && static_cast<int>(answer) == exit_state.answer;
+  exit_state.agreeing_exits = std::isnan(exit_state.p[answer]) ? 0 : agrees ? exit_state.agreeing_exits + 1 : 1;
   exit_state.answer = static_cast<int>(answer);
 }
 
 float score(Criterion criterion, const ExitState& exit_state) {
   const float largest = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
   if (criterion == Criterion::confidence || std::isnan(largest)) return largest;
-  if (criterion == Criterion::patience) return static_cast<float>(exit_state.streak);
+  if (criterion == Criterion::patience) return static_cast<float>(exit_state.agreeing_exits);
   return score(criterion, exit_state.p);
 }
 

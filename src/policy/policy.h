@@ -56,7 +56,7 @@ struct ExitState {
   std::vector<float> p;  ///< [classes] probabilities of the latest exit, or of the ensemble so far
   int answer = 0;        ///< the class with the largest probability, the first if several are equal
   float score = 0;       ///< the score by the policy's criterion
-  int streak = 0;        ///< number of exits in a row that predict `answer`; 0 where p is NaN
+  int agreeing_exits = 0;        ///< number of exits in a row that predict `answer`; 0 where p is NaN
   std::vector<double> sum;      ///< [classes] weighted sum over the exits of the ensemble so far
   double weight = 0;            ///< sum of the weights of these exits
   std::vector<double> scratch;  ///< [classes] temporary values

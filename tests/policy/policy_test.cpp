@@ -169,14 +169,14 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
       for (float& value : z) value = random.uniform(-6, 6);
     const auto expected = defined(policy, logits);
     ExitState exit_state;
-    int streak = 0;
+    int agreeing_exits = 0;
     for (std::size_t k = 0; k < exits; ++k) {
       update_exit_state(policy, static_cast<int>(k), logits[k], exit_state);
       ASSERT_EQ(exit_state.answer, expected[k].answer);
       for (std::size_t c = 0; c < classes; ++c)
         ASSERT_NEAR(exit_state.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
-      streak = k > 0 && expected[k].answer == expected[k - 1].answer ? streak + 1 : 1;
-      ASSERT_EQ(score(Criterion::patience, exit_state), static_cast<float>(streak));
+      agreeing_exits = k > 0 && expected[k].answer == expected[k - 1].answer ? agreeing_exits + 1 : 1;
+      ASSERT_EQ(score(Criterion::patience, exit_state), static_cast<float>(agreeing_exits));
       for (const Criterion criterion :
            {Criterion::confidence, Criterion::entropy, Criterion::margin})
         ASSERT_EQ(score(criterion, exit_state), score(criterion, exit_state.p));
@@ -213,7 +213,7 @@ TEST(Consult, IsNeverStoppedByNaN) {
       // NaN.
       EXPECT_EQ(should_exit(policy, 2, good, exit_state), ensemble == Ensemble::off);
       if (ensemble == Ensemble::off) {
-        EXPECT_EQ(exit_state.streak, 1);
+        EXPECT_EQ(exit_state.agreeing_exits, 1);
       }
       EXPECT_TRUE(should_exit(policy, 3, bad, exit_state));
       // The state of one image does not affect the next.
