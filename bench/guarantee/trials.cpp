@@ -108,7 +108,7 @@ class Truth {
 };
 
 std::vector<std::uint8_t> right(const ExitPredictions& exit_predictions, const LogitsView& view) {
-  return right_table(exit_predictions, view.labels);
+  return correct_table(exit_predictions, view.labels);
 }
 
 template <bool label_free>
@@ -282,7 +282,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const Drawn tune = draw_images(population, tune_images, random);
     const Policy policy = fit_policy({}, tune.view());
     const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-    const std::vector<std::uint8_t> on_tune = right_table(exit_predictions, tune.labels);
+    const std::vector<std::uint8_t> on_tune = correct_table(exit_predictions, tune.labels);
     const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, on_tune, population.costs};
     const Thresholds never(policy.thresholds.size());
     const std::int64_t last = evaluate_thresholds(table, never).good;

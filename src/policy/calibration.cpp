@@ -70,7 +70,7 @@ struct TuneTable {
     check_view(tune, "tune");
     check(policy, tune.exits);
     exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-    right = right_table(exit_predictions, tune.labels);
+    right = correct_table(exit_predictions, tune.labels);
     table_of(exit_predictions, right, costs);  // checks the sizes before a search begins
   }
 
@@ -125,7 +125,7 @@ Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
   return policy;
 }
 
-std::vector<std::uint8_t> right_table(const ExitPredictions& exit_predictions,
+std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
                                       std::span<const std::int64_t> labels) {
   std::vector<std::uint8_t> right(exit_predictions.answers.size());
   for (std::size_t at = 0; at < right.size(); ++at)
@@ -236,7 +236,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
       std::min(clopper_pearson_upper(result.counted, result.images, result.level), aim.epsilon);
   result.policy.thresholds = path[*result.step];
 
-  const auto right = right_table(on_tune, tune.labels);
+  const auto right = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
   const std::vector<Choice> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
   for (const std::size_t m : kept_steps(*result.step, path.size())) {

@@ -93,7 +93,7 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
                               const std::string& precision, const std::string& kernels);
 
 /// Returns [K, N]: 1 where stopping at exit k classifies image n correctly, otherwise 0.
-std::vector<std::uint8_t> right_table(const ExitPredictions& exit_predictions,
+std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
                                       std::span<const std::int64_t> labels);
 /// Returns [K, N]: 1 where stopping image n at exit k does no harm, otherwise 0. If `label_free`, 1
 /// where exit k and exit K predict the same class.

@@ -29,7 +29,7 @@ struct CrossFittedPath {
 /// on. It does not correct for temperatures and ensemble weights, which were fitted on all images.
 /// Image i is in fold i mod kFolds.
 /// @param judged  scores and classes of N images, at least one
-/// @param right, harmless  [K, N] from right_table() and harmless_table()
+/// @param right, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
 CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs);

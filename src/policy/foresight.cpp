@@ -28,7 +28,7 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                          std::int64_t certify_images, int attempt) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(exit_predictions, tune.labels, aim.label_free);
-  const auto right = right_table(exit_predictions, tune.labels);
+  const auto right = correct_table(exit_predictions, tune.labels);
   const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs};
   const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs};
   const auto images = static_cast<double>(tune.images());

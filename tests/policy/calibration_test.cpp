@@ -200,7 +200,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
 
   const Policy alone = fit_policy({}, view);
   const ExitPredictions by_exits = predict_exits(alone, view.logits, view.classes);
-  const auto right = right_table(by_exits, view.labels);
+  const auto right = correct_table(by_exits, view.labels);
   const ExitTable table{by_exits.exits, by_exits.images, by_exits.scores, right, kCosts};
   const auto each = search_each(table, {.least_good = 128});
   const auto shared = search_shared(table, {.least_good = 128});
@@ -353,7 +353,7 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   // The figures of each step match its thresholds, and every step but the last passes its test.
   const ExitPredictions on_tune = predict_exits(policy, tune.values, tune.classes);
   const ExitPredictions on_certify = predict_exits(policy, certify.values, certify.classes);
-  const auto right = right_table(on_tune, tune.labels);
+  const auto right = correct_table(on_tune, tune.labels);
   const auto harmless = harmless_table(on_certify, certify.labels, false);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
