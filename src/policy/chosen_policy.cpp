@@ -21,7 +21,7 @@ void check_seen(const TuneExitShares& seen, int exits) {
 
 /// Whether no threshold of `after` is higher than that of `before`, or missing where `before` has
 /// one.
-bool is_at_least_as_bold(const Thresholds& after, const Thresholds& before) {
+bool has_no_higher_threshold(const Thresholds& after, const Thresholds& before) {
   for (std::size_t k = 0; k < before.size(); ++k)
     if (before[k] && !(after[k] && *after[k] <= *before[k])) return false;
   return true;
@@ -39,7 +39,7 @@ void check_path(const ChosenPolicy& chosen) {
     if (steps[m].thresholds.size() != exits)
       throw Error("path.steps[{}].thresholds: got {}, expected {}: one for each early exit", m,
                   steps[m].thresholds.size(), exits);
-    if (m > 0 && !is_at_least_as_bold(steps[m].thresholds, steps[m - 1].thresholds))
+    if (m > 0 && !has_no_higher_threshold(steps[m].thresholds, steps[m - 1].thresholds))
       throw Error("path.steps[{}].thresholds: a threshold is higher than in the step before", m);
     if (steps[m].counted > chosen.guarantee->images)
       throw Error("path.steps[{}].counted: got {}, but there are only {} images", m,
