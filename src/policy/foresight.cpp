@@ -12,7 +12,7 @@ namespace {
 
 /// Returns the largest number of harmed images, out of `images`, with which the test for `epsilon`
 /// still passes; -1 if it fails even with none.
-std::int64_t most_certifiable(std::int64_t images, double epsilon, double level) {
+std::int64_t max_certifiable_count(std::int64_t images, double epsilon, double level) {
   std::int64_t passes = -1, fails = images;
   while (fails - passes > 1) {
     const std::int64_t middle = passes + (fails - passes) / 2;
@@ -33,7 +33,7 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
   const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
-      most_certifiable(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
+      max_certifiable_count(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
   Thresholds boldest(policy.thresholds.size());
   for (const Choice& step : evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
