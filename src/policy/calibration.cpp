@@ -167,8 +167,8 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);
   ChosenThresholds chosen = tables.chosen(policy, path.fitted[*step], true);
-  if (!path.held_out_right.empty())
-    chosen.held_out_accuracy = path.held_out_right[*step] / tables.images();
+  if (!path.cross_validated_correct.empty())
+    chosen.held_out_accuracy = path.cross_validated_correct[*step] / tables.images();
   return chosen;
 }
 

@@ -99,10 +99,10 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
       folds,
       [&](std::size_t fold) { of_folds[fold] = right_held_out(known, mean_costs, fold, folds); },
       exit_predictions.scores.size() < kManyScores ? 1 : 0);
-  path.held_out_right.resize(path.fitted.size());
+  path.cross_validated_correct.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
     for (std::size_t step = 0; step < of_fold.size(); ++step)
-      path.held_out_right[step] += of_fold[step];
+      path.cross_validated_correct[step] += of_fold[step];
   return path;
 }
 
@@ -110,8 +110,8 @@ std::optional<std::size_t> cheapest_accurate_step(const CrossFittedPath& path, s
   const auto keeps = [&](std::size_t step) {
     // The tolerance allows for rounding: counts are sums of fractions of images.
     return path.fitted[step].good >= least_right &&
-           (path.held_out_right.empty() ||
-            path.held_out_right[step] >= static_cast<double>(least_right) - 1e-6);
+           (path.cross_validated_correct.empty() ||
+            path.cross_validated_correct[step] >= static_cast<double>(least_right) - 1e-6);
   };
   std::optional<std::size_t> boldest;
   for (std::size_t step = 0; step < path.fitted.size(); ++step) {

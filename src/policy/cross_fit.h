@@ -20,7 +20,7 @@ struct CrossFittedPath {
   /// [steps] Images classified correctly at the same mean cost, each with a path chosen without its
   /// fold. A cost between two steps of such a path is interpolated linearly, which is the expected
   /// count of a random choice between them. Empty if there is only one image.
-  std::vector<double> held_out_right;
+  std::vector<double> cross_validated_correct;
 };
 
 /// Chooses a path on all images and, for each fold, one on the images of all other folds

@@ -59,7 +59,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   const auto steps = greedy_threshold_path(images.by_harm(), kPathLevels);
   ASSERT_GT(steps.size(), 100u);
   ASSERT_EQ(path.fitted.size(), steps.size());
-  ASSERT_EQ(path.held_out_right.size(), steps.size());
+  ASSERT_EQ(path.cross_validated_correct.size(), steps.size());
   for (std::size_t at = 0; at < steps.size(); at += 7) {
     const Choice fitted = evaluate_thresholds(images.by_label(), steps[at]);
     EXPECT_EQ(path.fitted[at].thresholds, steps[at]);
@@ -83,7 +83,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
         right_before = right;
       }
     }
-    EXPECT_NEAR(path.held_out_right[at], held_out, 1e-9) << at;
+    EXPECT_NEAR(path.cross_validated_correct[at], held_out, 1e-9) << at;
   }
 }
 
@@ -92,7 +92,7 @@ TEST(CrossFit, BeginsWithTheLastExitForAll) {
   const CrossFittedPath path = images.path();
   EXPECT_EQ(path.fitted[0].thresholds, Thresholds(2));
   EXPECT_EQ(path.fitted[0].total_cost, 80);
-  EXPECT_EQ(path.held_out_right[0], path.fitted[0].good);
+  EXPECT_EQ(path.cross_validated_correct[0], path.fitted[0].good);
 }
 
 // The images are spread evenly over the folds, so a fold loses the same share of correct images as
@@ -112,7 +112,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
   // 2 or at exit 1.
   EXPECT_EQ(path.fitted[1].thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_EQ(path.fitted[1].good, 1000);
-  EXPECT_NEAR(path.held_out_right[1], 1000, 1e-9);
+  EXPECT_NEAR(path.cross_validated_correct[1], 1000, 1e-9);
   EXPECT_EQ(cheapest_accurate_step(path, 1000), 1u);
 }
 
@@ -129,7 +129,7 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
   }
   const CrossFittedPath path = images.path();
   EXPECT_EQ(path.fitted[1].good, 500);
-  EXPECT_GT(path.held_out_right[1], 495);  // the next step would lose 150 or more
+  EXPECT_GT(path.cross_validated_correct[1], 495);  // the next step would lose 150 or more
 }
 
 TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
@@ -137,7 +137,7 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
   for (std::size_t i = 0; i < 200; i += 3)
     images.exit_predictions.scores[i] = std::numeric_limits<float>::quiet_NaN();
   const CrossFittedPath path = images.path();
-  for (const double right : path.held_out_right) {
+  for (const double right : path.cross_validated_correct) {
     EXPECT_GE(right, 0);
     EXPECT_LE(right, 200);
   }
@@ -147,13 +147,13 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
 
 TEST(CrossFit, StandsVeryFewImages) {
   const CrossFittedPath one = Images(1).path();
-  EXPECT_TRUE(one.held_out_right.empty());
+  EXPECT_TRUE(one.cross_validated_correct.empty());
   EXPECT_FALSE(one.fitted.empty());
   EXPECT_TRUE(cheapest_accurate_step(one, 0));
   for (const std::int64_t count : {2, 3, 9, 10, 11}) {
     const CrossFittedPath path = Images(count).path();
-    EXPECT_EQ(path.held_out_right[0], path.fitted[0].good) << count;
-    for (const double right : path.held_out_right) {
+    EXPECT_EQ(path.cross_validated_correct[0], path.fitted[0].good) << count;
+    for (const double right : path.cross_validated_correct) {
       EXPECT_GE(right, 0);
       EXPECT_LE(right, count);
     }
@@ -180,14 +180,14 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
     const double share = (wanted - after) / (before - after);
     fold_by_fold += share * right(at - 1) + (1 - share) * right(at);
   }
-  EXPECT_NEAR(path.held_out_right[step], fold_by_fold, 1e-6);
+  EXPECT_NEAR(path.cross_validated_correct[step], fold_by_fold, 1e-6);
 }
 
 CrossFittedPath path_with(std::vector<std::int64_t> fitted, std::vector<double> held_out) {
   CrossFittedPath path;
   for (const std::int64_t good : fitted)
     path.fitted.push_back({{}, good, 100 - static_cast<double>(path.fitted.size())});
-  path.held_out_right = std::move(held_out);
+  path.cross_validated_correct = std::move(held_out);
   return path;
 }
 
