@@ -297,7 +297,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
                                             least / static_cast<double>(tune_images));
     // The last policy of the path within the drop, on the images that the path was chosen on.
-    CrossFittedPath path;
+    CrossValidatedPath path;
     path.fitted = evaluate_threshold_path(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
     const Choice& fitted = path.fitted[cheapest_accurate_step(path, least_right).value()];

@@ -78,13 +78,13 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
 
 }  // namespace
 
-CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
+CrossValidatedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs) {
   OFFRAMP_ASSERT(exit_predictions.images > 0 && costs.size() == static_cast<std::size_t>(exit_predictions.exits));
   OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
   const Known known{exit_predictions, right, harmless, costs};
-  CrossFittedPath path;
+  CrossValidatedPath path;
   path.fitted = evaluate_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
       greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
@@ -106,7 +106,7 @@ CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<con
   return path;
 }
 
-std::optional<std::size_t> cheapest_accurate_step(const CrossFittedPath& path, std::int64_t least_right) {
+std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path, std::int64_t least_right) {
   const auto keeps = [&](std::size_t step) {
     // The tolerance allows for rounding: counts are sums of fractions of images.
     return path.fitted[step].good >= least_right &&

@@ -14,7 +14,7 @@ inline constexpr int kFolds = 10;
 
 /// A path of decreasing thresholds and how many images each step classifies correctly: on the
 /// images that the path was chosen on, and cross-validated.
-struct CrossFittedPath {
+struct CrossValidatedPath {
   std::vector<Choice> fitted;  ///< [steps] the path greedy_threshold_path() chose for little harm; `good`
                                ///< counts correctly classified images
   /// [steps] Images classified correctly at the same mean cost, each with a path chosen without its
@@ -31,12 +31,12 @@ struct CrossFittedPath {
 /// @param judged  scores and classes of N images, at least one
 /// @param right, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
-CrossFittedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
+CrossValidatedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
 /// the first. Returns nullopt if there is no such step.
-std::optional<std::size_t> cheapest_accurate_step(const CrossFittedPath& path, std::int64_t least_right);
+std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path, std::int64_t least_right);
 
 }  // namespace offramp

@@ -33,7 +33,7 @@ struct Images {
   }
   ExitTable by_label() const { return {3, exit_predictions.images, exit_predictions.scores, right, kCosts}; }
   ExitTable by_harm() const { return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts}; }
-  CrossFittedPath path() const { return cross_fit(exit_predictions, right, harmless, kCosts); }
+  CrossValidatedPath path() const { return cross_fit(exit_predictions, right, harmless, kCosts); }
 
   /// Returns the images in the fold, or those outside it.
   Images part(std::size_t fold, bool inside) const {
@@ -55,7 +55,7 @@ struct Images {
 
 TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   const Images images(153);  // folds have 15 or 16 images
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   const auto steps = greedy_threshold_path(images.by_harm(), kPathLevels);
   ASSERT_GT(steps.size(), 100u);
   ASSERT_EQ(path.fitted.size(), steps.size());
@@ -89,7 +89,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
 
 TEST(CrossFit, BeginsWithTheLastExitForAll) {
   const Images images(80);
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   EXPECT_EQ(path.fitted[0].thresholds, Thresholds(2));
   EXPECT_EQ(path.fitted[0].total_cost, 80);
   EXPECT_EQ(path.cross_validated_correct[0], path.fitted[0].good);
@@ -107,7 +107,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
       images.harmless[k * 1000 + i] = images.right[k * 1000 + i];
     }
   }
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   // The steps are: never stop early; stop at exit 2 where two exits agree; stop all images at exit
   // 2 or at exit 1.
   EXPECT_EQ(path.fitted[1].thresholds, (Thresholds{std::nullopt, 2.f}));
@@ -127,7 +127,7 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
       images.harmless[k * 500 + i] = images.right[k * 500 + i];
     }
   }
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   EXPECT_EQ(path.fitted[1].good, 500);
   EXPECT_GT(path.cross_validated_correct[1], 495);  // the next step would lose 150 or more
 }
@@ -136,7 +136,7 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
   Images images(200);
   for (std::size_t i = 0; i < 200; i += 3)
     images.exit_predictions.scores[i] = std::numeric_limits<float>::quiet_NaN();
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   for (const double right : path.cross_validated_correct) {
     EXPECT_GE(right, 0);
     EXPECT_LE(right, 200);
@@ -146,12 +146,12 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
 }
 
 TEST(CrossFit, StandsVeryFewImages) {
-  const CrossFittedPath one = Images(1).path();
+  const CrossValidatedPath one = Images(1).path();
   EXPECT_TRUE(one.cross_validated_correct.empty());
   EXPECT_FALSE(one.fitted.empty());
   EXPECT_TRUE(cheapest_accurate_step(one, 0));
   for (const std::int64_t count : {2, 3, 9, 10, 11}) {
-    const CrossFittedPath path = Images(count).path();
+    const CrossValidatedPath path = Images(count).path();
     EXPECT_EQ(path.cross_validated_correct[0], path.fitted[0].good) << count;
     for (const double right : path.cross_validated_correct) {
       EXPECT_GE(right, 0);
@@ -162,7 +162,7 @@ TEST(CrossFit, StandsVeryFewImages) {
 
 TEST(CrossFit, ComesToTheSameOnManyThreads) {
   const Images images(20'000);  // 60,000 scores
-  const CrossFittedPath path = images.path();
+  const CrossValidatedPath path = images.path();
   double fold_by_fold = 0;
   const std::size_t step = path.fitted.size() / 2;
   const double wanted = path.fitted[step].total_cost / 20'000;
@@ -183,8 +183,8 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
   EXPECT_NEAR(path.cross_validated_correct[step], fold_by_fold, 1e-6);
 }
 
-CrossFittedPath path_with(std::vector<std::int64_t> fitted, std::vector<double> held_out) {
-  CrossFittedPath path;
+CrossValidatedPath path_with(std::vector<std::int64_t> fitted, std::vector<double> held_out) {
+  CrossValidatedPath path;
   for (const std::int64_t good : fitted)
     path.fitted.push_back({{}, good, 100 - static_cast<double>(path.fitted.size())});
   path.cross_validated_correct = std::move(held_out);
@@ -204,7 +204,7 @@ TEST(CrossFit, PassesOverCarefulStepsThatAreNotGoodEnough) {
 }
 
 TEST(CrossFit, GivesAwayNothingForNothing) {
-  CrossFittedPath path = path_with({92, 91, 90, 90}, {92, 91, 90, 90});
+  CrossValidatedPath path = path_with({92, 91, 90, 90}, {92, 91, 90, 90});
   for (std::size_t step : {1u, 2u}) path.fitted[step].total_cost = path.fitted[0].total_cost;
   EXPECT_EQ(cheapest_accurate_step(path, 90), 3u);
   path.fitted[3].total_cost = path.fitted[0].total_cost;
