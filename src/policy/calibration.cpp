@@ -162,7 +162,7 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
-  const CrossValidatedPath path = cross_fit(tables.exit_predictions, tables.right,
+  const CrossValidatedPath path = cross_validate(tables.exit_predictions, tables.right,
                                          harmless_table(tables.exit_predictions, tune.labels, false), costs);
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);

@@ -78,7 +78,7 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
 
 }  // namespace
 
-CrossValidatedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
+CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs) {
   OFFRAMP_ASSERT(exit_predictions.images > 0 && costs.size() == static_cast<std::size_t>(exit_predictions.exits));
   OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());

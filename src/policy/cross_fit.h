@@ -31,7 +31,7 @@ struct CrossValidatedPath {
 /// @param judged  scores and classes of N images, at least one
 /// @param right, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
-CrossValidatedPath cross_fit(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
+CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
                           std::span<const std::uint8_t> harmless, std::span<const double> costs);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least

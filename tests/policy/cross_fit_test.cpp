@@ -33,7 +33,7 @@ struct Images {
   }
   ExitTable by_label() const { return {3, exit_predictions.images, exit_predictions.scores, right, kCosts}; }
   ExitTable by_harm() const { return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts}; }
-  CrossValidatedPath path() const { return cross_fit(exit_predictions, right, harmless, kCosts); }
+  CrossValidatedPath path() const { return cross_validate(exit_predictions, right, harmless, kCosts); }
 
   /// Returns the images in the fold, or those outside it.
   Images part(std::size_t fold, bool inside) const {
