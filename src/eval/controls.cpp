@@ -22,7 +22,7 @@ void check_exits(const LogitsView& view, std::size_t values) {
 
 }  // namespace
 
-Control control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
+Baseline control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
                    std::span<const std::int64_t> answers, double relative_cost) {
   check_sizes(labels.size(), policy.size());
   check_sizes(labels.size(), answers.size());
@@ -34,7 +34,7 @@ Control control_of(std::span<const std::int64_t> labels, std::span<const std::in
     lost += theirs && !ours;
   }
   const auto n = static_cast<std::int64_t>(labels.size());
-  Control control;
+  Baseline control;
   control.accuracy = static_cast<double>(right) / static_cast<double>(n);
   control.relative_cost = relative_cost;
   control.accuracy_interval = wilson(right, n);
@@ -43,12 +43,12 @@ Control control_of(std::span<const std::int64_t> labels, std::span<const std::in
   return control;
 }
 
-Control random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
+Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
                      std::span<const double> shares, std::span<const double> costs) {
   check_sizes(view.labels.size(), policy.size());
   check_exits(view, shares.size());
   check_exits(view, costs.size());
-  Control control;
+  Baseline control;
   for (std::size_t k = 0; k < shares.size(); ++k) control.relative_cost += shares[k] * costs[k];
   // The difference of one image is 1 or 0 for the policy (correct or not), minus the probability
   // that a random exit is correct.
@@ -72,7 +72,7 @@ Control random_exits(const LogitsView& view, std::span<const std::int64_t> polic
   return control;
 }
 
-Control oracle(const LogitsView& view, std::span<const std::int64_t> policy,
+Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
                std::span<const double> costs) {
   check_sizes(view.labels.size(), policy.size());
   check_exits(view, costs.size());

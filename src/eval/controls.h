@@ -9,7 +9,7 @@
 namespace offramp {
 
 /// A baseline: another way to classify the same images, with which a policy is compared.
-struct Control {
+struct Baseline {
   double accuracy = 0;
   double relative_cost = 0;                   ///< mean over the images
   std::optional<Interval> accuracy_interval;  ///< Wilson 95 %; no value for an expected accuracy
@@ -22,19 +22,19 @@ struct Control {
 /// @param policy  [N] classes that the policy predicts
 /// @param answers  [N] classes that the baseline predicts
 /// @throws Error if sizes differ or there is no image
-Control control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
+Baseline control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
                    std::span<const std::int64_t> answers, double relative_cost);
 
 /// Compares a policy with stopping at a random exit, where each exit has the probability of its
 /// share under the policy. Accuracy and cost of the baseline are exact expectations, not simulated.
 /// @param policy  [N] classes that the policy predicts  @param shares, costs  [K]
-Control random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
+Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
                      std::span<const double> shares, std::span<const double> costs);
 
 /// Compares a policy with stopping at the first exit that is correct, or at exit 1 if none is. This
 /// baseline uses the labels, so no policy can be more accurate.
 /// @param policy  [N] classes that the policy predicts  @param costs  [K]
-Control oracle(const LogitsView& view, std::span<const std::int64_t> policy,
+Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
                std::span<const double> costs);
 
 }  // namespace offramp

@@ -16,7 +16,7 @@ constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
 
 FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
   using Kind = ReportControl::Kind;
-  const Control& measured = control.control;
+  const Baseline& measured = control.control;
   FrontierPoint point{clean(control.name),
                       measured.relative_cost,
                       measured.accuracy,
@@ -121,7 +121,7 @@ Table points_table(const Subject& subject) {
   table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),
              fixed(chosen.cost, 3), "", ""});
   for (const ReportControl& of : subject.input.controls) {
-    const Control& control = of.control;
+    const Baseline& control = of.control;
     table.row({of.name, percent(control.accuracy, 2),
                control.accuracy_interval ? percent(*control.accuracy_interval, 2) : "expectation",
                fixed(control.relative_cost, 3), points(control.difference, 2),

@@ -29,7 +29,7 @@ struct ReportControl {
   };
   Kind kind = Kind::other;
   std::string name;
-  Control control;  ///< its differences are the policy's values minus those of this baseline
+  Baseline control;  ///< its differences are the policy's values minus those of this baseline
 };
 
 /// The results of one training epoch.

@@ -31,7 +31,7 @@ std::string against_plain(const Subject& subject) {
   const auto& controls = subject.input.controls;
   const auto plain = std::ranges::find(controls, ReportControl::Kind::plain, &ReportControl::kind);
   if (plain == controls.end()) return "";
-  const Control& control = plain->control;
+  const Baseline& control = plain->control;
   return fmt::format(
       "The plain network {}, which has no early exit, classifies {} correctly at {}. The "
       "accuracy of this network minus that of the plain one is {} points (95 % interval {}, paired "

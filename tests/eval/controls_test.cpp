@@ -27,7 +27,7 @@ class Controls : public testing::Test {
 
 TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
   const std::vector<std::int64_t> other = {0, 0, 1, 1};
-  const Control control = control_of(labels, policy, other, 0.5);
+  const Baseline control = control_of(labels, policy, other, 0.5);
   EXPECT_DOUBLE_EQ(control.accuracy, 0.5);
   EXPECT_DOUBLE_EQ(control.relative_cost, 0.5);
   EXPECT_DOUBLE_EQ(control.difference, 0.5);
@@ -40,7 +40,7 @@ TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
 // With shares 1/4 and 3/4, a random exit is correct with probability 1, 1/4, 3/4, 3/4.
 TEST_F(Controls, ExpectWhatRandomExitsGive) {
   const std::vector<double> shares = {0.25, 0.75};
-  const Control control = random_exits(view, policy, shares, costs);
+  const Baseline control = random_exits(view, policy, shares, costs);
   EXPECT_DOUBLE_EQ(control.accuracy, 2.75 / 4);
   EXPECT_DOUBLE_EQ(control.relative_cost, 0.25 * 0.25 + 0.75 * 1.5);
   EXPECT_FALSE(control.accuracy_interval);
@@ -52,11 +52,11 @@ TEST_F(Controls, ExpectWhatRandomExitsGive) {
 }
 
 TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
-  const Control all_right = oracle(view, policy, costs);
+  const Baseline all_right = oracle(view, policy, costs);
   EXPECT_DOUBLE_EQ(all_right.accuracy, 1);
   EXPECT_DOUBLE_EQ(all_right.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
   labels[0] = 1;  // no exit is correct, so the image stops at exit 1
-  const Control missing = oracle(view, policy, costs);
+  const Baseline missing = oracle(view, policy, costs);
   EXPECT_DOUBLE_EQ(missing.accuracy, 0.75);
   EXPECT_DOUBLE_EQ(missing.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
 }

@@ -81,7 +81,7 @@ TEST(Report, SaysTheResultFirst) {
 TEST(Report, ComparesWithThePlainNetwork) {
   Example example;
   fill_by_hand(example);
-  Control control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
+  Baseline control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
   example.input.controls.push_back({ReportControl::Kind::plain, "cifar<plain>", control});
   EXPECT_THAT(report_html(example.input),
               HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, "

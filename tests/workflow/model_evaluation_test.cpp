@@ -194,7 +194,7 @@ TEST_F(ModelEvaluation, ComparesAPolicyWithItsControls) {
   ASSERT_EQ(rows.size(), 6u);
   const PolicyMetrics& policy = result.policy->metrics;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const Control& control = rows[i].control;
+    const Baseline& control = rows[i].control;
     SCOPED_TRACE(rows[i].name);
     EXPECT_NEAR(control.difference, policy.accuracy - control.accuracy, 1e-12);
     EXPECT_LE(control.difference_interval.low, control.difference);
