@@ -22,7 +22,7 @@ void check_exits(const LogitsView& view, std::size_t values) {
 
 }  // namespace
 
-Baseline control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
+Baseline compare_with_baseline(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
                    std::span<const std::int64_t> answers, double relative_cost) {
   check_sizes(labels.size(), policy.size());
   check_sizes(labels.size(), answers.size());
@@ -86,7 +86,7 @@ Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
     answers.push_back(named ? label : argmax(view.at(0, i)));
     cost += costs[static_cast<std::size_t>(named ? k : 0)];
   }
-  return control_of(view.labels, policy, answers, cost / static_cast<double>(view.images()));
+  return compare_with_baseline(view.labels, policy, answers, cost / static_cast<double>(view.images()));
 }
 
 }  // namespace offramp

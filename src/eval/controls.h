@@ -22,7 +22,7 @@ struct Baseline {
 /// @param policy  [N] classes that the policy predicts
 /// @param answers  [N] classes that the baseline predicts
 /// @throws Error if sizes differ or there is no image
-Baseline control_of(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
+Baseline compare_with_baseline(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
                    std::span<const std::int64_t> answers, double relative_cost);
 
 /// Compares a policy with stopping at a random exit, where each exit has the probability of its

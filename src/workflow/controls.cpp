@@ -17,7 +17,7 @@ std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost
     const auto macs = static_cast<double>(cost.alone_macs[static_cast<std::size_t>(k)]);
     controls.push_back(
         {Kind::exit, fmt::format("exit {} alone", k + 1),
-         control_of(view.labels, answers, of_exit, macs / static_cast<double>(cost.plain_macs))});
+         compare_with_baseline(view.labels, answers, of_exit, macs / static_cast<double>(cost.plain_macs))});
   }
   const std::vector<double> costs = cost.relative_costs();
   controls.push_back({Kind::random, "random exits at the policy's rates",
@@ -35,7 +35,7 @@ std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int6
   std::vector<ReportControl> controls;
   controls.push_back({exits == 1 ? Kind::plain : Kind::other,
                       exits == 1 ? other.name : other.name + ", its last exit alone",
-                      control_of(labels, answers, other.last,
+                      compare_with_baseline(labels, answers, other.last,
                                  relative(static_cast<double>(other.cost.plain_macs)))});
   if (!other.stopped) return controls;
   double macs = 0;
@@ -43,7 +43,7 @@ std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int6
     macs += static_cast<double>(other.cost.exit_macs[static_cast<std::size_t>(k)]);
   macs /= static_cast<double>(labels.size());
   controls.push_back({Kind::other, other.name + ", its policy",
-                      control_of(labels, answers, other.stopped->answers, relative(macs))});
+                      compare_with_baseline(labels, answers, other.stopped->answers, relative(macs))});
   return controls;
 }
 

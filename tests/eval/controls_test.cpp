@@ -27,7 +27,7 @@ class Controls : public testing::Test {
 
 TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
   const std::vector<std::int64_t> other = {0, 0, 1, 1};
-  const Baseline control = control_of(labels, policy, other, 0.5);
+  const Baseline control = compare_with_baseline(labels, policy, other, 0.5);
   EXPECT_DOUBLE_EQ(control.accuracy, 0.5);
   EXPECT_DOUBLE_EQ(control.relative_cost, 0.5);
   EXPECT_DOUBLE_EQ(control.difference, 0.5);
@@ -62,11 +62,11 @@ TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
 }
 
 TEST_F(Controls, RefuseSizesThatDoNotFit) {
-  EXPECT_THAT([&] { control_of(labels, policy, std::vector<std::int64_t>{1}, 1); },
+  EXPECT_THAT([&] { compare_with_baseline(labels, policy, std::vector<std::int64_t>{1}, 1); },
               ThrowsMessage<Error>("got 1 predictions for 4 images"));
   EXPECT_THAT([&] { random_exits(view, policy, std::vector<double>{1}, costs); },
               ThrowsMessage<Error>("got 1 values, expected 2: one for each exit"));
-  EXPECT_THAT([&] { control_of({}, {}, {}, 1); }, ThrowsMessage<Error>("no image to compare on"));
+  EXPECT_THAT([&] { compare_with_baseline({}, {}, {}, 1); }, ThrowsMessage<Error>("no image to compare on"));
 }
 
 }  // namespace
