@@ -9,8 +9,8 @@
 namespace offramp {
 namespace {
 
-Reading read(std::span<const float> logits, double temperature) {
-  Reading reading;
+Prediction read(std::span<const float> logits, double temperature) {
+  Prediction reading;
   reading.answer = argmax(logits);
   const double largest = logits[static_cast<std::size_t>(reading.answer)];
   for (std::size_t c = 0; c < logits.size(); ++c)

@@ -10,7 +10,7 @@
 namespace offramp {
 
 /// The prediction of one exit for one image.
-struct Reading {
+struct Prediction {
   int answer = 0;         ///< predicted class
   double confidence = 0;  ///< its probability: softmax of z / T
   /// The sum of the other classes' probabilities divided by `confidence`. It sorts predictions
@@ -26,7 +26,7 @@ class Readings {
 
   int exits() const { return view_.exits; }
   std::int64_t images() const { return view_.images(); }
-  const Reading& at(int exit_index, std::int64_t image) const {
+  const Prediction& at(int exit_index, std::int64_t image) const {
     return readings_[static_cast<std::size_t>(exit_index * images() + image)];
   }
   bool right(int exit_index, std::int64_t image) const {
@@ -38,7 +38,7 @@ class Readings {
 
  private:
   LogitsView view_;
-  std::vector<Reading> readings_;
+  std::vector<Prediction> readings_;
 };
 
 /// Returns the confidence and accuracy of one exit, for a reliability diagram.

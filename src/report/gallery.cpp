@@ -56,7 +56,7 @@ std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
 }
 
 std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
-  const Reading& reading = subject.readings.at(exit_index, image);
+  const Prediction& reading = subject.readings.at(exit_index, image);
   const bool right = subject.readings.right(exit_index, image);
   const bool left = subject.stops() &&
                     subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
