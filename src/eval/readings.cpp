@@ -32,21 +32,21 @@ std::vector<std::int64_t> least(std::vector<std::pair<double, std::int64_t>> ran
 
 }  // namespace
 
-Readings::Readings(const LogitsView& view, std::span<const float> temperatures) : view_(view) {
+Predictions::Predictions(const LogitsView& view, std::span<const float> temperatures) : view_(view) {
   readings_.reserve(static_cast<std::size_t>(view.exits * view.images()));
   for (int k = 0; k < view.exits; ++k)
     for (std::int64_t i = 0; i < view.images(); ++i)
       readings_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
 }
 
-Reliability reliability(const Readings& readings, int exit_index) {
+Reliability reliability(const Predictions& readings, int exit_index) {
   Reliability result;
   for (std::int64_t i = 0; i < readings.images(); ++i)
     result.add(readings.at(exit_index, i).confidence, readings.right(exit_index, i));
   return result;
 }
 
-Flow flow(const Readings& readings, int from_exit, int to_exit) {
+Flow flow(const Predictions& readings, int from_exit, int to_exit) {
   Flow flow;
   for (std::int64_t i = 0; i < readings.images(); ++i) {
     const bool before = readings.right(from_exit, i), after = readings.right(to_exit, i);
@@ -81,7 +81,7 @@ std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<con
   return classes;
 }
 
-std::vector<std::int64_t> most_confident(const Readings& readings, int exit_index, bool right,
+std::vector<std::int64_t> most_confident(const Predictions& readings, int exit_index, bool right,
                                          int most) {
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < readings.images(); ++i)
@@ -90,7 +90,7 @@ std::vector<std::int64_t> most_confident(const Readings& readings, int exit_inde
   return least(std::move(ranked), most);
 }
 
-std::vector<std::int64_t> overthought(const Readings& readings, int most) {
+std::vector<std::int64_t> overthought(const Predictions& readings, int most) {
   const int last = readings.exits() - 1;
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < readings.images(); ++i) {

@@ -127,7 +127,7 @@ std::string metrics_table(const Subject& subject) {
 
 std::string exits_section(const Subject& subject) {
   const std::vector<float> ones(static_cast<std::size_t>(subject.exits()), 1.0f);
-  const Readings raw(subject.input.test, ones);
+  const Predictions raw(subject.input.test, ones);
   bool any_scaled = false;
   std::vector<Bins> bins;
   std::string panels;

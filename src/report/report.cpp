@@ -93,7 +93,7 @@ std::string Subject::class_name(std::int64_t label, int most) const {
 std::string report_html(const ReportInput& input) {
   using namespace report;
   check(input);
-  const Subject subject{input, Readings(input.test, input.policy.policy.temperatures)};
+  const Subject subject{input, Predictions(input.test, input.policy.policy.temperatures)};
   std::string style;
   std::string body = "<header>\n" + summary(subject) + contents() + "</header>\n<main>\n";
   body += frontier_section(subject);

@@ -28,30 +28,30 @@ Logits five_images() {
   return logits;
 }
 
-TEST(Readings, ConfidenceIsTheSoftmaxAtTheTemperature) {
+TEST(Predictions, ConfidenceIsTheSoftmaxAtTheTemperature) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {2, 1};
-  const Readings readings(logits.view(2, 2), temperatures);
+  const Predictions readings(logits.view(2, 2), temperatures);
   EXPECT_NEAR(readings.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
   EXPECT_NEAR(readings.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
   EXPECT_EQ(readings.at(1, 1).answer, 1);
   EXPECT_FALSE(readings.right(1, 1));
 }
 
-TEST(Readings, CountsFlows) {
+TEST(Predictions, CountsFlows) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
-  const Flow flow = offramp::flow(Readings(logits.view(2, 2), temperatures), 0, 1);
+  const Flow flow = offramp::flow(Predictions(logits.view(2, 2), temperatures), 0, 1);
   EXPECT_EQ(flow.stays_right, 1);  // image 0
   EXPECT_EQ(flow.gets_wrong, 2);   // images 1, 3
   EXPECT_EQ(flow.gets_right, 1);   // image 2
   EXPECT_EQ(flow.stays_wrong, 1);  // image 4
 }
 
-TEST(Readings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
+TEST(Predictions, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
-  const Readings readings(logits.view(2, 2), temperatures);
+  const Predictions readings(logits.view(2, 2), temperatures);
   EXPECT_THAT(most_confident(readings, 0, true, 9), ElementsAre(3, 0, 1));
   EXPECT_THAT(most_confident(readings, 0, true, 2), ElementsAre(3, 0));
   EXPECT_THAT(most_confident(readings, 0, false, 9), ElementsAre(2, 4));
@@ -59,16 +59,16 @@ TEST(Readings, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   EXPECT_THAT(overthought(readings, 9), ElementsAre(3, 1));
 }
 
-TEST(Readings, ConfidencesThatRoundToOneAreStillOrdered) {
+TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
   const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
   const std::vector<float> temperatures = {1};
-  const Readings readings(logits.view(1, 2), temperatures);
+  const Predictions readings(logits.view(1, 2), temperatures);
   EXPECT_EQ(readings.at(0, 0).confidence, 1);
   EXPECT_THAT(most_confident(readings, 0, true, 3), ElementsAre(1, 2, 0));
   EXPECT_THAT(overthought(readings, 3), IsEmpty());
 }
 
-TEST(Readings, ReliabilityAgreesWithTheMetrics) {
+TEST(Predictions, ReliabilityAgreesWithTheMetrics) {
   constexpr std::int64_t kImages = 2000;
   Logits logits;
   KeyedRandom random(4, 0);
@@ -77,7 +77,7 @@ TEST(Readings, ReliabilityAgreesWithTheMetrics) {
     logits.labels.push_back(static_cast<std::int64_t>(random.below(7)));
   const std::vector<float> ones(3, 1.0f);
   const std::vector<double> weights(3, 1.0);
-  const Readings readings(logits.view(3, 7), ones);
+  const Predictions readings(logits.view(3, 7), ones);
   const Metrics metrics = measure(logits.view(3, 7), weights);
   for (int k = 0; k < 3; ++k) {
     const Reliability found = reliability(readings, k);
@@ -88,7 +88,7 @@ TEST(Readings, ReliabilityAgreesWithTheMetrics) {
   }
 }
 
-TEST(Readings, CountsWhereClassesLeave) {
+TEST(Predictions, CountsWhereClassesLeave) {
   const Logits logits{{1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 2}};
   const std::vector<int> exit_index = {0, 1, 1};
   const std::vector<std::int64_t> answers = {0, 1, 2};
