@@ -33,10 +33,10 @@ std::vector<std::int64_t> least(std::vector<std::pair<double, std::int64_t>> ran
 }  // namespace
 
 Predictions::Predictions(const LogitsView& view, std::span<const float> temperatures) : view_(view) {
-  readings_.reserve(static_cast<std::size_t>(view.exits * view.images()));
+  predictions_.reserve(static_cast<std::size_t>(view.exits * view.images()));
   for (int k = 0; k < view.exits; ++k)
     for (std::int64_t i = 0; i < view.images(); ++i)
-      readings_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
+      predictions_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
 }
 
 Reliability reliability(const Predictions& readings, int exit_index) {

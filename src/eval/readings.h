@@ -27,7 +27,7 @@ class Predictions {
   int exits() const { return view_.exits; }
   std::int64_t images() const { return view_.images(); }
   const Prediction& at(int exit_index, std::int64_t image) const {
-    return readings_[static_cast<std::size_t>(exit_index * images() + image)];
+    return predictions_[static_cast<std::size_t>(exit_index * images() + image)];
   }
   bool right(int exit_index, std::int64_t image) const {
     return at(exit_index, image).answer == label(image);
@@ -38,7 +38,7 @@ class Predictions {
 
  private:
   LogitsView view_;
-  std::vector<Prediction> readings_;
+  std::vector<Prediction> predictions_;
 };
 
 /// Returns the confidence and accuracy of one exit, for a reliability diagram.
