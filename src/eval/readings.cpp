@@ -39,17 +39,17 @@ Predictions::Predictions(const LogitsView& view, std::span<const float> temperat
       predictions_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
 }
 
-Reliability reliability(const Predictions& readings, int exit_index) {
+Reliability reliability(const Predictions& predictions, int exit_index) {
   Reliability result;
-  for (std::int64_t i = 0; i < readings.images(); ++i)
-    result.add(readings.at(exit_index, i).confidence, readings.right(exit_index, i));
+  for (std::int64_t i = 0; i < predictions.images(); ++i)
+    result.add(predictions.at(exit_index, i).confidence, predictions.right(exit_index, i));
   return result;
 }
 
-Flow flow(const Predictions& readings, int from_exit, int to_exit) {
+Flow flow(const Predictions& predictions, int from_exit, int to_exit) {
   Flow flow;
-  for (std::int64_t i = 0; i < readings.images(); ++i) {
-    const bool before = readings.right(from_exit, i), after = readings.right(to_exit, i);
+  for (std::int64_t i = 0; i < predictions.images(); ++i) {
+    const bool before = predictions.right(from_exit, i), after = predictions.right(to_exit, i);
     ++(before ? (after ? flow.stays_right : flow.gets_wrong)
               : (after ? flow.gets_right : flow.stays_wrong));
   }
@@ -81,23 +81,23 @@ std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<con
   return classes;
 }
 
-std::vector<std::int64_t> most_confident(const Predictions& readings, int exit_index, bool right,
+std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
                                          int most) {
   std::vector<std::pair<double, std::int64_t>> ranked;
-  for (std::int64_t i = 0; i < readings.images(); ++i)
-    if (readings.right(exit_index, i) == right)
-      ranked.emplace_back(readings.at(exit_index, i).doubt, i);
+  for (std::int64_t i = 0; i < predictions.images(); ++i)
+    if (predictions.right(exit_index, i) == right)
+      ranked.emplace_back(predictions.at(exit_index, i).doubt, i);
   return least(std::move(ranked), most);
 }
 
-std::vector<std::int64_t> overthought(const Predictions& readings, int most) {
-  const int last = readings.exits() - 1;
+std::vector<std::int64_t> overthought(const Predictions& predictions, int most) {
+  const int last = predictions.exits() - 1;
   std::vector<std::pair<double, std::int64_t>> ranked;
-  for (std::int64_t i = 0; i < readings.images(); ++i) {
-    if (readings.right(last, i)) continue;
+  for (std::int64_t i = 0; i < predictions.images(); ++i) {
+    if (predictions.right(last, i)) continue;
     double doubt = HUGE_VAL;
     for (int k = 0; k < last; ++k)
-      if (readings.right(k, i)) doubt = std::min(doubt, readings.at(k, i).doubt);
+      if (predictions.right(k, i)) doubt = std::min(doubt, predictions.at(k, i).doubt);
     if (doubt < HUGE_VAL) ranked.emplace_back(doubt, i);
   }
   return least(std::move(ranked), most);

@@ -42,13 +42,13 @@ class Predictions {
 };
 
 /// Returns the confidence and accuracy of one exit, for a reliability diagram.
-Reliability reliability(const Predictions& readings, int exit_index);
+Reliability reliability(const Predictions& predictions, int exit_index);
 
 /// Counts of images by whether each of two exits classifies them correctly.
 struct Flow {
   std::int64_t stays_right = 0, gets_wrong = 0, gets_right = 0, stays_wrong = 0;
 };
-Flow flow(const Predictions& readings, int from_exit, int to_exit);
+Flow flow(const Predictions& predictions, int from_exit, int to_exit);
 
 /// At which exits the images of one class stop.
 struct ClassLeaving {
@@ -68,10 +68,10 @@ std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<con
 
 /// Returns the images that an exit classifies correctly (or wrongly, if `right` is false), the most
 /// confident first.
-std::vector<std::int64_t> most_confident(const Predictions& readings, int exit_index, bool right,
+std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
                                          int most);
 /// Returns the images that an earlier exit classifies correctly and the last exit wrongly, sorted
 /// by the highest confidence among their correct exits.
-std::vector<std::int64_t> overthought(const Predictions& readings, int most);
+std::vector<std::int64_t> overthought(const Predictions& predictions, int most);
 
 }  // namespace offramp

@@ -135,14 +135,14 @@ std::string exits_section(const Subject& subject) {
     const auto at = static_cast<std::size_t>(k);
     bins.push_back(reliability(raw, k).bins());
     const bool is_scaled = subject.input.policy.policy.temperatures[at] != 1.0f;
-    const Reliability scaled = reliability(subject.readings, k);
+    const Reliability scaled = reliability(subject.predictions, k);
     const Bins scaled_bins = scaled.bins();
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,
                           escape(subject.input.places[at]),
                           numbers(subject, k, is_scaled ? &scaled : nullptr),
                           diagram(bins.back(), is_scaled ? &scaled_bins : nullptr,
-                                  subject.readings.images(), Subject::exit_name(k)));
+                                  subject.predictions.images(), Subject::exit_name(k)));
   }
   std::string out = paragraph(
       "The accuracy of each exit, and whether its confidence can be trusted: of the images with a "

@@ -56,8 +56,8 @@ std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
 }
 
 std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
-  const Prediction& reading = subject.readings.at(exit_index, image);
-  const bool right = subject.readings.right(exit_index, image);
+  const Prediction& reading = subject.predictions.at(exit_index, image);
+  const bool right = subject.predictions.right(exit_index, image);
   const bool left = subject.stops() &&
                     subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
@@ -71,7 +71,7 @@ std::string answer_row(const Subject& subject, int exit_index, std::int64_t imag
 }
 
 std::string card(const Subject& subject, std::int64_t image, bool crisp) {
-  const std::string label = subject.class_name(subject.readings.label(image), 40);
+  const std::string label = subject.class_name(subject.predictions.label(image), 40);
   const std::string from = shorten(subject.input.names[static_cast<std::size_t>(image)], 120);
   std::string rows;
   for (int k = 0; k < subject.exits(); ++k) rows += answer_row(subject, k, image);
@@ -122,9 +122,9 @@ std::string gallery_section(const Subject& subject, std::string& style) {
     for (int k = 0; k < subject.exits(); ++k)
       galleries.push_back({fmt::format("{}, classified {} with the highest confidence",
                                        Subject::exit_name(k), right ? "correctly" : "wrongly"),
-                           most_confident(subject.readings, k, right, kImages)});
+                           most_confident(subject.predictions, k, right, kImages)});
   galleries.push_back(
-      {"correct at an earlier exit, wrong at the last", overthought(subject.readings, kImages)});
+      {"correct at an earlier exit, wrong at the last", overthought(subject.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;
   style += rules(subject, galleries, crisp);
 

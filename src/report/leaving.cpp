@@ -120,10 +120,10 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
 std::string exit_table(const Subject& subject, const ClassLeaving& all) {
   const auto exits = static_cast<std::size_t>(subject.exits());
   std::vector<std::int64_t> last_right(exits);
-  for (std::int64_t i = 0; i < subject.readings.images(); ++i)
+  for (std::int64_t i = 0; i < subject.predictions.images(); ++i)
     last_right[static_cast<std::size_t>(
         subject.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
-        subject.readings.right(subject.last(), i);
+        subject.predictions.right(subject.last(), i);
   Table table("Images by the exit they leave at",
               {"exit", "images", "share", "relative cost of each", "accuracy there",
                "accuracy of the last exit on them"});

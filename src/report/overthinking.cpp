@@ -42,12 +42,12 @@ class Diagram {
 
   double left_of(int exit_index) const { return kEdge + step_ * exit_index; }
   double height_of(std::int64_t images) const {
-    return tall_ * static_cast<double>(images) / static_cast<double>(subject_.readings.images());
+    return tall_ * static_cast<double>(images) / static_cast<double>(subject_.predictions.images());
   }
   double right_height(int exit_index) const {
     std::int64_t right = 0;
-    for (std::int64_t i = 0; i < subject_.readings.images(); ++i)
-      right += subject_.readings.right(exit_index, i);
+    for (std::int64_t i = 0; i < subject_.predictions.images(); ++i)
+      right += subject_.predictions.right(exit_index, i);
     return height_of(right);
   }
 
@@ -67,7 +67,7 @@ class Diagram {
   }
 
   void draw_bands(int k) {
-    const Flow flow = offramp::flow(subject_.readings, k, k + 1);
+    const Flow flow = offramp::flow(subject_.predictions, k, k + 1);
     const double from_wrong = kTop + right_height(k) + kGap;
     const double to_wrong = kTop + right_height(k + 1) + kGap;
     const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
@@ -99,7 +99,7 @@ class Diagram {
     };
     svg_.add(path(band.css));
     const double share =
-        static_cast<double>(band.images) / static_cast<double>(subject_.readings.images());
+        static_cast<double>(band.images) / static_cast<double>(subject_.predictions.images());
     svg_.spot({path("at"),
                middle,
                (band.from + band.to) / 2,
@@ -117,7 +117,7 @@ Table flows_table(const Subject& subject) {
   Table table("Changes of the answers between exits",
               {"from, to", "stay correct", "correct → wrong", "wrong → correct", "stay wrong"});
   const auto add = [&](int from, int to) {
-    const Flow flow = offramp::flow(subject.readings, from, to);
+    const Flow flow = offramp::flow(subject.predictions, from, to);
     table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
                count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
   };

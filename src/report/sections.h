@@ -12,7 +12,7 @@ namespace offramp::report {
 /// The data that every section uses.
 struct Subject {
   const ReportInput& input;
-  Predictions readings;  ///< answers and confidences at the policy's temperatures
+  Predictions predictions;  ///< answers and confidences at the policy's temperatures
 
   int exits() const { return input.test.exits; }
   int last() const { return input.test.exits - 1; }

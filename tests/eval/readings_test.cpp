@@ -31,11 +31,11 @@ Logits five_images() {
 TEST(Predictions, ConfidenceIsTheSoftmaxAtTheTemperature) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {2, 1};
-  const Predictions readings(logits.view(2, 2), temperatures);
-  EXPECT_NEAR(readings.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
-  EXPECT_NEAR(readings.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
-  EXPECT_EQ(readings.at(1, 1).answer, 1);
-  EXPECT_FALSE(readings.right(1, 1));
+  const Predictions predictions(logits.view(2, 2), temperatures);
+  EXPECT_NEAR(predictions.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
+  EXPECT_NEAR(predictions.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
+  EXPECT_EQ(predictions.at(1, 1).answer, 1);
+  EXPECT_FALSE(predictions.right(1, 1));
 }
 
 TEST(Predictions, CountsFlows) {
@@ -51,21 +51,21 @@ TEST(Predictions, CountsFlows) {
 TEST(Predictions, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
-  const Predictions readings(logits.view(2, 2), temperatures);
-  EXPECT_THAT(most_confident(readings, 0, true, 9), ElementsAre(3, 0, 1));
-  EXPECT_THAT(most_confident(readings, 0, true, 2), ElementsAre(3, 0));
-  EXPECT_THAT(most_confident(readings, 0, false, 9), ElementsAre(2, 4));
-  EXPECT_THAT(most_confident(readings, 1, false, 9), ElementsAre(1, 3, 4));
-  EXPECT_THAT(overthought(readings, 9), ElementsAre(3, 1));
+  const Predictions predictions(logits.view(2, 2), temperatures);
+  EXPECT_THAT(most_confident(predictions, 0, true, 9), ElementsAre(3, 0, 1));
+  EXPECT_THAT(most_confident(predictions, 0, true, 2), ElementsAre(3, 0));
+  EXPECT_THAT(most_confident(predictions, 0, false, 9), ElementsAre(2, 4));
+  EXPECT_THAT(most_confident(predictions, 1, false, 9), ElementsAre(1, 3, 4));
+  EXPECT_THAT(overthought(predictions, 9), ElementsAre(3, 1));
 }
 
 TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
   const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
   const std::vector<float> temperatures = {1};
-  const Predictions readings(logits.view(1, 2), temperatures);
-  EXPECT_EQ(readings.at(0, 0).confidence, 1);
-  EXPECT_THAT(most_confident(readings, 0, true, 3), ElementsAre(1, 2, 0));
-  EXPECT_THAT(overthought(readings, 3), IsEmpty());
+  const Predictions predictions(logits.view(1, 2), temperatures);
+  EXPECT_EQ(predictions.at(0, 0).confidence, 1);
+  EXPECT_THAT(most_confident(predictions, 0, true, 3), ElementsAre(1, 2, 0));
+  EXPECT_THAT(overthought(predictions, 3), IsEmpty());
 }
 
 TEST(Predictions, ReliabilityAgreesWithTheMetrics) {
@@ -77,10 +77,10 @@ TEST(Predictions, ReliabilityAgreesWithTheMetrics) {
     logits.labels.push_back(static_cast<std::int64_t>(random.below(7)));
   const std::vector<float> ones(3, 1.0f);
   const std::vector<double> weights(3, 1.0);
-  const Predictions readings(logits.view(3, 7), ones);
+  const Predictions predictions(logits.view(3, 7), ones);
   const Metrics metrics = measure(logits.view(3, 7), weights);
   for (int k = 0; k < 3; ++k) {
-    const Reliability found = reliability(readings, k);
+    const Reliability found = reliability(predictions, k);
     std::int64_t images = 0;
     for (const ReliabilityBin& bin : found.bins()) images += bin.images;
     EXPECT_EQ(images, kImages);
