@@ -90,7 +90,7 @@ std::vector<std::int64_t> most_confident(const Predictions& predictions, int exi
   return least(std::move(ranked), most);
 }
 
-std::vector<std::int64_t> overthought(const Predictions& predictions, int most) {
+std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most) {
   const int last = predictions.exits() - 1;
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i) {

@@ -72,6 +72,6 @@ std::vector<std::int64_t> most_confident(const Predictions& predictions, int exi
                                          int most);
 /// Returns the images that an earlier exit classifies correctly and the last exit wrongly, sorted
 /// by the highest confidence among their correct exits.
-std::vector<std::int64_t> overthought(const Predictions& predictions, int most);
+std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most);
 
 }  // namespace offramp

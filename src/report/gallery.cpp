@@ -124,7 +124,7 @@ std::string gallery_section(const Subject& subject, std::string& style) {
                                        Subject::exit_name(k), right ? "correctly" : "wrongly"),
                            most_confident(subject.predictions, k, right, kImages)});
   galleries.push_back(
-      {"correct at an earlier exit, wrong at the last", overthought(subject.predictions, kImages)});
+      {"correct at an earlier exit, wrong at the last", destructive_images(subject.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;
   style += rules(subject, galleries, crisp);
 

@@ -56,7 +56,7 @@ TEST(Predictions, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   EXPECT_THAT(most_confident(predictions, 0, true, 2), ElementsAre(3, 0));
   EXPECT_THAT(most_confident(predictions, 0, false, 9), ElementsAre(2, 4));
   EXPECT_THAT(most_confident(predictions, 1, false, 9), ElementsAre(1, 3, 4));
-  EXPECT_THAT(overthought(predictions, 9), ElementsAre(3, 1));
+  EXPECT_THAT(destructive_images(predictions, 9), ElementsAre(3, 1));
 }
 
 TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
@@ -65,7 +65,7 @@ TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
   const Predictions predictions(logits.view(1, 2), temperatures);
   EXPECT_EQ(predictions.at(0, 0).confidence, 1);
   EXPECT_THAT(most_confident(predictions, 0, true, 3), ElementsAre(1, 2, 0));
-  EXPECT_THAT(overthought(predictions, 3), IsEmpty());
+  EXPECT_THAT(destructive_images(predictions, 3), IsEmpty());
 }
 
 TEST(Predictions, ReliabilityAgreesWithTheMetrics) {
