@@ -56,7 +56,7 @@ Flow flow(const Predictions& predictions, int from_exit, int to_exit) {
   return flow;
 }
 
-double ClassLeaving::mean_exit() const {
+double ClassExits::mean_exit() const {
   if (images == 0) return -1;
   double sum = 0;
   for (std::size_t k = 0; k < left.size(); ++k)
@@ -64,15 +64,15 @@ double ClassLeaving::mean_exit() const {
   return sum / static_cast<double>(images);
 }
 
-std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
+std::vector<ClassExits> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
                                            std::span<const std::int64_t> answers) {
   const auto exits = static_cast<std::size_t>(view.exits);
-  std::vector<ClassLeaving> classes(static_cast<std::size_t>(view.classes));
+  std::vector<ClassExits> classes(static_cast<std::size_t>(view.classes));
   for (std::size_t c = 0; c < classes.size(); ++c)
     classes[c] = {static_cast<int>(c), 0, std::vector<std::int64_t>(exits),
                   std::vector<std::int64_t>(exits)};
   for (std::size_t i = 0; i < view.labels.size(); ++i) {
-    ClassLeaving& of_class = classes[static_cast<std::size_t>(view.labels[i])];
+    ClassExits& of_class = classes[static_cast<std::size_t>(view.labels[i])];
     const auto k = static_cast<std::size_t>(exit_index[i]);
     ++of_class.images;
     ++of_class.left[k];

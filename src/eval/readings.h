@@ -51,7 +51,7 @@ struct Flow {
 Flow flow(const Predictions& predictions, int from_exit, int to_exit);
 
 /// At which exits the images of one class stop.
-struct ClassLeaving {
+struct ClassExits {
   int label = 0;
   std::int64_t images = 0;
   std::vector<std::int64_t> left;   ///< [K] images that stop at exit k
@@ -60,7 +60,7 @@ struct ClassLeaving {
 };
 /// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the
 /// class predicted there  @return [classes]
-std::vector<ClassLeaving> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
+std::vector<ClassExits> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
                                            std::span<const std::int64_t> answers);
 
 // The following functions select images for the galleries of a report. They return at most `most`

@@ -17,11 +17,11 @@ constexpr std::size_t kMostClasses = 30;
 /// One bar of the chart: a class, or all classes together.
 struct Bar {
   std::string name;
-  ClassLeaving leaving;
+  ClassExits leaving;
 };
 
-ClassLeaving sum_of(const std::vector<ClassLeaving>& classes) {
-  ClassLeaving sum = classes.front();
+ClassExits sum_of(const std::vector<ClassExits>& classes) {
+  ClassExits sum = classes.front();
   for (std::size_t c = 1; c < classes.size(); ++c) {
     sum.images += classes[c].images;
     for (std::size_t k = 0; k < sum.left.size(); ++k) {
@@ -44,7 +44,7 @@ std::string rate_text(std::int64_t part, std::int64_t whole) {
 void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) {
   const double full = svg.width() - left - 2;
   double x = left;
-  const ClassLeaving& leaving = bar.leaving;
+  const ClassExits& leaving = bar.leaving;
   for (std::size_t k = 0; k < leaving.left.size(); ++k) {
     if (leaving.left[k] == 0) continue;
     const double share = rate(leaving.left[k], leaving.images);
@@ -86,10 +86,10 @@ std::string chart(const std::vector<Bar>& bars, double width) {
 
 /// A bar for all classes together, then one for each class that has images. Classes whose images
 /// leave late come first.
-std::vector<Bar> bars_of(const Subject& subject, const std::vector<ClassLeaving>& classes) {
-  std::vector<ClassLeaving> sorted = classes;
-  std::erase_if(sorted, [](const ClassLeaving& of) { return of.images == 0; });
-  std::ranges::stable_sort(sorted, std::greater<>{}, &ClassLeaving::mean_exit);
+std::vector<Bar> bars_of(const Subject& subject, const std::vector<ClassExits>& classes) {
+  std::vector<ClassExits> sorted = classes;
+  std::erase_if(sorted, [](const ClassExits& of) { return of.images == 0; });
+  std::ranges::stable_sort(sorted, std::greater<>{}, &ClassExits::mean_exit);
   std::vector<Bar> bars = {{"all classes", sum_of(classes)}};
   for (std::size_t c = 0; c < std::min(sorted.size(), kMostClasses); ++c)
     bars.push_back({subject.class_name(sorted[c].label, 40), sorted[c]});
@@ -104,7 +104,7 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
   }
   Table table("Where images leave", heads);
   for (const Bar& bar : bars) {
-    const ClassLeaving& of = bar.leaving;
+    const ClassExits& of = bar.leaving;
     std::vector<std::string> cells = {bar.name, count(of.images)};
     for (std::size_t k = 0; k < of.left.size(); ++k) {
       cells.push_back(rate_text(of.left[k], of.images));
@@ -117,7 +117,7 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
 
 /// A row for each exit: the share of the images that leave there, their accuracy, and the accuracy
 /// of the last exit on the same images.
-std::string exit_table(const Subject& subject, const ClassLeaving& all) {
+std::string exit_table(const Subject& subject, const ClassExits& all) {
   const auto exits = static_cast<std::size_t>(subject.exits());
   std::vector<std::int64_t> last_right(exits);
   for (std::int64_t i = 0; i < subject.predictions.images(); ++i)
@@ -155,7 +155,7 @@ std::string leaving_section(const Subject& subject) {
     out += paragraph(fmt::format("Shown are the {} of {} classes that leave last.", bars.size() - 1,
                                  count(static_cast<std::int64_t>(classes.size()))),
                      "soft");
-  const auto empty = std::ranges::count(classes, 0, &ClassLeaving::images);
+  const auto empty = std::ranges::count(classes, 0, &ClassExits::images);
   if (empty > 0)
     out += paragraph(fmt::format("{} of the classes {} no test image and {} left out.", empty,
                                  empty == 1 ? "has" : "have", empty == 1 ? "is" : "are"),
