@@ -64,7 +64,7 @@ double ClassExits::mean_exit() const {
   return sum / static_cast<double>(images);
 }
 
-std::vector<ClassExits> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
+std::vector<ClassExits> exits_by_class(const LogitsView& view, std::span<const int> exit_index,
                                            std::span<const std::int64_t> answers) {
   const auto exits = static_cast<std::size_t>(view.exits);
   std::vector<ClassExits> classes(static_cast<std::size_t>(view.classes));

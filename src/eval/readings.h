@@ -60,7 +60,7 @@ struct ClassExits {
 };
 /// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the
 /// class predicted there  @return [classes]
-std::vector<ClassExits> leaving_by_class(const LogitsView& view, std::span<const int> exit_index,
+std::vector<ClassExits> exits_by_class(const LogitsView& view, std::span<const int> exit_index,
                                            std::span<const std::int64_t> answers);
 
 // The following functions select images for the galleries of a report. They return at most `most`

@@ -145,7 +145,7 @@ std::string leaving_section(const Subject& subject) {
     return section("leaving", kHeading,
                    paragraph("All images leave at the last exit, because the model has no policy. "
                              "“offramp calibrate” chooses one."));
-  const auto classes = leaving_by_class(subject.input.test, subject.input.policy.exit_index,
+  const auto classes = exits_by_class(subject.input.test, subject.input.policy.exit_index,
                                         subject.input.policy.answers);
   const std::vector<Bar> bars = bars_of(subject, classes);
   std::string out = paragraph(

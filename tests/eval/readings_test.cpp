@@ -92,7 +92,7 @@ TEST(Predictions, CountsWhereClassesLeave) {
   const Logits logits{{1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 2}};
   const std::vector<int> exit_index = {0, 1, 1};
   const std::vector<std::int64_t> answers = {0, 1, 2};
-  const auto classes = leaving_by_class(logits.view(2, 3), exit_index, answers);
+  const auto classes = exits_by_class(logits.view(2, 3), exit_index, answers);
   ASSERT_EQ(classes.size(), 3u);
   EXPECT_THAT(classes[0].left, ElementsAre(1, 1));
   EXPECT_THAT(classes[0].right, ElementsAre(1, 0));
