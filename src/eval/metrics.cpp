@@ -146,7 +146,7 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   for (std::size_t kind = 0; kind < kKinds.size(); ++kind)
     metrics.ensembles.push_back({kKinds[kind], static_cast<double>(joined_right[kind]) / n,
                                  wilson(joined_right[kind], metrics.images)});
-  metrics.overthinking = together(overthinking_by_class(view));
+  metrics.overthinking = sum_of_counts(overthinking_by_class(view));
   return metrics;
 }
 

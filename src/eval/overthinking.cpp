@@ -59,7 +59,7 @@ std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view) {
   return rows;
 }
 
-OverthinkingCounts together(const std::vector<OverthinkingCounts>& parts) {
+OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& parts) {
   OFFRAMP_ASSERT(!parts.empty());
   OverthinkingCounts all = parts.front();
   for (auto part = parts.begin() + 1; part != parts.end(); ++part) {

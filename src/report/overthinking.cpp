@@ -134,7 +134,7 @@ std::string overthinking_section(const Subject& subject) {
     return section("overthinking", kHeading,
                    paragraph("The network has one exit, so no answer changes on the way."));
   const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
-  const OverthinkingCounts all = together(classes);
+  const OverthinkingCounts all = sum_of_counts(classes);
   std::string out = paragraph(
       "From one exit to the next, some wrong answers become correct and some correct ones become "
       "wrong. Here every image runs through all exits; the strong bands are the images whose "

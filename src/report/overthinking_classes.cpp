@@ -90,7 +90,7 @@ std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingC
       bars.push_back({subject.class_name(static_cast<std::int64_t>(c), 40), classes[c]});
   std::ranges::stable_sort(bars, std::greater<>{}, &Bar::destroyed);
   bars.resize(std::min(bars.size(), kMostClasses));
-  bars.insert(bars.begin(), {"all classes", together(classes)});
+  bars.insert(bars.begin(), {"all classes", sum_of_counts(classes)});
   return bars;
 }
 

@@ -54,7 +54,7 @@ TEST(OverthinkingByClass, CountsWhereAnswersAreFoundAndLost) {
 }
 
 TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
-  const OverthinkingCounts all = together(overthinking_by_class(kExample.view()));
+  const OverthinkingCounts all = sum_of_counts(overthinking_by_class(kExample.view()));
   const OverthinkingCounts counts =
       measure(kExample.view(), std::vector<double>{1, 1, 1}).overthinking;
   EXPECT_EQ(all.images, 8);
