@@ -34,12 +34,12 @@ struct ExitSums {
   Reliability reliability;
   std::array<std::int64_t, 3> confident_and_right{};
 
-  void add(double p_answer, bool is_right, double log_p_label) {
-    right += is_right;
+  void add(double p_answer, bool is_correct, double log_p_label) {
+    right += is_correct;
     nll -= log_p_label;
-    reliability.add(p_answer, is_right);
+    reliability.add(p_answer, is_correct);
     for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
-      confident_and_right[i] += is_right && p_answer > kConfidenceLevels[i];
+      confident_and_right[i] += is_correct && p_answer > kConfidenceLevels[i];
   }
 
   ExitMetrics result(std::int64_t images) const {

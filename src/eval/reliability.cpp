@@ -20,10 +20,10 @@ std::size_t bin_of(double confidence) {
 
 }  // namespace
 
-void Reliability::add(double confidence, bool is_right) {
+void Reliability::add(double confidence, bool is_correct) {
   Sums& bin = sums_[bin_of(confidence)];
   ++bin.images;
-  bin.right += is_right;
+  bin.right += is_correct;
   bin.confidence += confidence;
 }
 

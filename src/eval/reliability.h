@@ -18,7 +18,7 @@ struct ReliabilityBin {
 class Reliability {
  public:
   /// Adds one image.
-  void add(double confidence, bool is_right);
+  void add(double confidence, bool is_correct);
 
   std::array<ReliabilityBin, kReliabilityBins> bins() const;
   /// Returns the expected calibration error. At least one image must have been added.

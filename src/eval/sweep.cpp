@@ -82,13 +82,13 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
                         thresholds.begin());
     // std::upper_bound treats NaN as larger than every threshold, but NaN must reach none.
     if ((k < last && std::isnan(scores[k])) || to <= reached) continue;
-    const bool is_right = heard.answers[k] == label;
+    const bool is_correct = heard.answers[k] == label;
     const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
     ++row[reached];
     --row[to];
-    if (is_right) counts.add(counts.right, reached, to);
-    if (last_right && !is_right) counts.add(counts.harmed, reached, to);
-    if (is_right && !last_right) counts.add(counts.helped, reached, to);
+    if (is_correct) counts.add(counts.right, reached, to);
+    if (last_right && !is_correct) counts.add(counts.harmed, reached, to);
+    if (is_correct && !last_right) counts.add(counts.helped, reached, to);
     reached = to;
   }
 }
