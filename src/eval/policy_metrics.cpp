@@ -23,11 +23,11 @@ PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const doubl
       throw Error("image index {}: exit {} is out of range for {} exits", i, exit_index + 1,
                   stopped.size());
     ++stopped[static_cast<std::size_t>(exit_index)];
-    const bool policy_right = outcome.answers[i] == outcome.labels[i];
+    const bool policy_correct = outcome.answers[i] == outcome.labels[i];
     const bool reference_right = outcome.references[i] == outcome.labels[i];
-    right += policy_right;
-    harmed += reference_right && !policy_right;
-    helped += policy_right && !reference_right;
+    right += policy_correct;
+    harmed += reference_right && !policy_correct;
+    helped += policy_correct && !reference_right;
   }
 
   const auto n = static_cast<double>(images);
