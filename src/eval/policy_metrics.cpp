@@ -24,10 +24,10 @@ PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const doubl
                   stopped.size());
     ++stopped[static_cast<std::size_t>(exit_index)];
     const bool policy_correct = outcome.answers[i] == outcome.labels[i];
-    const bool reference_right = outcome.references[i] == outcome.labels[i];
+    const bool reference_correct = outcome.references[i] == outcome.labels[i];
     right += policy_correct;
-    harmed += reference_right && !policy_correct;
-    helped += policy_correct && !reference_right;
+    harmed += reference_correct && !policy_correct;
+    helped += policy_correct && !reference_correct;
   }
 
   const auto n = static_cast<double>(images);

@@ -49,18 +49,18 @@ std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours
   std::vector<ExitLoss> exits;
   const std::int64_t images = ours.images();
   for (int k = 0; k < ours.exits; ++k) {
-    std::int64_t right = 0, reference_right = 0, same = 0, gained = 0, lost = 0;
+    std::int64_t right = 0, reference_correct = 0, same = 0, gained = 0, lost = 0;
     for (std::int64_t i = 0; i < images; ++i) {
       const std::int64_t label = ours.labels[static_cast<std::size_t>(i)];
       const int a = argmax(ours.at(k, i)), b = argmax(reference.at(k, i));
       same += a == b;
       right += a == label;
-      reference_right += b == label;
+      reference_correct += b == label;
       gained += a == label && b != label;
       lost += a != label && b == label;
     }
     const auto n = static_cast<double>(images);
-    exits.push_back({static_cast<double>(reference_right) / n, static_cast<double>(right) / n,
+    exits.push_back({static_cast<double>(reference_correct) / n, static_cast<double>(right) / n,
                      paired_difference(gained, lost, images), static_cast<double>(same) / n});
   }
   return exits;
