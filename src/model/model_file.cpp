@@ -288,7 +288,7 @@ Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
       tensors.insert(*found);
       continue;
     }
-    HostTensor integers = in_eight_bits(found->second, scales->second, parameter.name);
+    HostTensor integers = quantise_weight(found->second, scales->second, parameter.name);
     check_integers({integers.dtype, integers.shape, integers.bytes}, parameter);
     tensors.emplace(parameter.name, std::move(integers));
     tensors.emplace(parameter.name + std::string(kScaleSuffix),

@@ -108,7 +108,7 @@ std::vector<float> scaled(std::span<const std::byte> elements, const std::vector
   return values;
 }
 
-HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& scales,
+HostTensor quantise_weight(const HostTensor& weight, const std::vector<float>& scales,
                          const std::string& name) {
   const std::vector<float> values = weight.to_f32();
   if (scales.empty() || scales.size() != static_cast<std::size_t>(weight.shape[0]))

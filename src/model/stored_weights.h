@@ -42,7 +42,7 @@ std::vector<float> scaled(std::span<const std::byte> elements, const std::vector
 
 /// Converts a weight to integers, value / scale.
 /// @throws Error if a value is not a multiple of its scale
-HostTensor in_eight_bits(const HostTensor& weight, const std::vector<float>& scales,
+HostTensor quantise_weight(const HostTensor& weight, const std::vector<float>& scales,
                          const std::string& name);
 
 }  // namespace offramp
