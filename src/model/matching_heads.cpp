@@ -52,7 +52,7 @@ std::map<std::string, std::string> matching_heads(const Graph& graph, const Grap
   return names;
 }
 
-std::set<std::string, std::less<>> beyond_the_end(const Graph& graph, const Graph& theirs) {
+std::set<std::string, std::less<>> parameters_after_end(const Graph& graph, const Graph& theirs) {
   std::set<std::string, std::less<>> nodes, names;
   const std::string& end = graph.segments.back().feature;
   bool beyond = false;

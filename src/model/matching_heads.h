@@ -17,6 +17,6 @@ std::map<std::string, std::string> matching_heads(const Graph& graph, const Grap
 
 /// Returns the names of the backbone's parameters in `theirs` that come after the node at which the
 /// backbone of `graph` ends. A truncated network lacks these.
-std::set<std::string, std::less<>> beyond_the_end(const Graph& graph, const Graph& theirs);
+std::set<std::string, std::less<>> parameters_after_end(const Graph& graph, const Graph& theirs);
 
 }  // namespace offramp

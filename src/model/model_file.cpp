@@ -415,7 +415,7 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
         if (parameter.in_head) spare.insert(parameter.name);
       }
       matching = matching_heads(graph, theirs);
-      spare.merge(beyond_the_end(graph, theirs));
+      spare.merge(parameters_after_end(graph, theirs));
     } else {
       for (const auto& [name, view] : file.tensors())
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
