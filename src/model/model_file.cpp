@@ -400,7 +400,7 @@ int certificates_drawn(const std::filesystem::path& path, const ModelFile& model
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path).metadata()); }
 
 Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
-                     std::size_t* passed_over) {
+                     std::size_t* num_skipped) {
   const Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     const bool model = is_model(file.metadata());
@@ -456,7 +456,7 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
     }
     const std::size_t before = considered.size();
     if (as_start) std::erase_if(considered, [&](const auto& name) { return spare.contains(name); });
-    if (passed_over != nullptr) *passed_over = before - considered.size();
+    if (num_skipped != nullptr) *num_skipped = before - considered.size();
     if (!considered.empty())
       throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
                   quote(graph.name));

@@ -92,11 +92,11 @@ bool is_model_file(const std::filesystem::path& path);
 ///                     of classes are skipped. From a model file, only heads that match completely
 ///                     are used (see matching_heads()), and a truncated graph skips the layers of
 ///                     the backbone after its end
-/// @param passed_over  receives the number of tensors in the file that were skipped; may be null
+/// @param num_skipped  receives the number of tensors in the file that were skipped; may be null
 /// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
 /// the graph, of another shape or not finite
 Tensors load_weights(const std::filesystem::path& path, const Graph& graph, bool as_start = false,
-                     std::size_t* passed_over = nullptr);
+                     std::size_t* num_skipped = nullptr);
 
 /// Writes a graph as JSON text. @throws Error if a name is not UTF-8
 std::string graph_to_json(const Graph& graph);

@@ -195,8 +195,8 @@ class Run {
   }
 
   void start_from(const std::string& file, TorchNetwork& network) {
-    std::size_t passed_over = 0;
-    const Tensors weights = load_weights(file, model_.graph, true, &passed_over);
+    std::size_t num_skipped = 0;
+    const Tensors weights = load_weights(file, model_.graph, true, &num_skipped);
     try {
       network.load(weights);
     } catch (const Error& e) {
@@ -213,10 +213,10 @@ class Run {
     const std::size_t missing = network.tensors().size() - weights.size();
     std::string text = fmt::format("{}: {} tensors loaded, {} initialised at random", file,
                                    weights.size(), missing);
-    if (passed_over > 0)
+    if (num_skipped > 0)
       text += fmt::format(
           "; {} ignored: they belong to exits or blocks that this network does not have",
-          passed_over);
+          num_skipped);
     tell(text);
   }
 

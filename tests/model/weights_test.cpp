@@ -54,9 +54,9 @@ TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
 TEST_F(Weights, OfAModelFileStartANetworkWithoutItsExits) {
   save_model(path_, tiny_model());
   const Graph plain = without_exits(tiny_graph(), {0});
-  std::size_t passed_over = 0;
-  const Tensors loaded = load_weights(path_, plain, true, &passed_over);
-  EXPECT_EQ(passed_over, 2u);  // exits.1.fc.weight and its bias
+  std::size_t num_skipped = 0;
+  const Tensors loaded = load_weights(path_, plain, true, &num_skipped);
+  EXPECT_EQ(num_skipped, 2u);  // exits.1.fc.weight and its bias
   EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
   EXPECT_EQ(loaded.at("fc.weight"), tiny_model().weights.at("fc.weight"));
   EXPECT_EQ(loaded.size(), tiny_model().weights.size() - 2);
@@ -68,11 +68,11 @@ TEST_F(Weights, OfAModelFileStartNoHeadOfAnotherMake) {
   save_model(path_, tiny_model());
   Graph other = tiny_graph();
   other.segments[0].head[0].op = SpatialPyramidPool{{1}};  // the head now has another pool
-  std::size_t passed_over = 0;
-  const Tensors loaded = load_weights(path_, other, true, &passed_over);
+  std::size_t num_skipped = 0;
+  const Tensors loaded = load_weights(path_, other, true, &num_skipped);
   EXPECT_FALSE(loaded.contains("exits.1.fc.weight"));
   EXPECT_FALSE(loaded.contains("exits.1.fc.bias")) << "a head is taken whole or not at all";
-  EXPECT_EQ(passed_over, 2u);
+  EXPECT_EQ(num_skipped, 2u);
 }
 
 /// Returns a ResNet-18 of width 1 with heads of one kind after some of its blocks.
@@ -98,11 +98,11 @@ TEST_F(Weights, OfAModelFileStartTheHeadAfterTheSameBlockWhateverItsNumber) {
   truncated.options.width = 1;
   truncated.units = 4;
   truncated.heads = {"spp"};
-  std::size_t passed_over = 0;
-  const Tensors first_half = load_weights(path_, build_network(truncated), true, &passed_over);
+  std::size_t num_skipped = 0;
+  const Tensors first_half = load_weights(path_, build_network(truncated), true, &num_skipped);
   EXPECT_EQ(first_half.at("classifier.fc.weight"), model.weights.at("exits.2.fc.weight"));
   EXPECT_EQ(first_half.size(), parameters(build_network(truncated)).size());
-  EXPECT_EQ(first_half.size() + passed_over, model.weights.size());
+  EXPECT_EQ(first_half.size() + num_skipped, model.weights.size());
   EXPECT_THAT([&] { load_weights(path_, build_network(truncated)); },
               ThrowsMessage<Error>(::testing::HasSubstr("has no such parameter")));
   const Tensors nowhere = load_weights(path_, small_network({"3"}, "spp"), true);
