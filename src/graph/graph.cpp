@@ -146,7 +146,7 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after) {
   return merged;
 }
 
-Graph without_exits(const Graph& graph, const std::vector<int>& exits) {
+Graph remove_exits(const Graph& graph, const std::vector<int>& exits) {
   const std::vector<int> segments = exit_segments(graph);
   const int last = static_cast<int>(segments.size()) - 1;
   std::vector<bool> joins_next(graph.segments.size());

@@ -177,6 +177,6 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after);
 /// @return a graph with the parameters() of `graph` in the same order, without those of the removed
 /// heads; only names differ
 /// @throws Error if an exit is out of order or out of range
-Graph without_exits(const Graph& graph, const std::vector<int>& exits);
+Graph remove_exits(const Graph& graph, const std::vector<int>& exits);
 
 }  // namespace offramp

@@ -94,9 +94,9 @@ std::string details_with_note(const std::string& details_json, const std::vector
 
 }  // namespace
 
-ModelFile without_exits(const ModelFile& model, const std::vector<int>& exits) {
+ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits) {
   ModelFile result;
-  result.graph = without_exits(model.graph, exits);
+  result.graph = remove_exits(model.graph, exits);
   const std::vector<bool> head_goes = heads_that_go(model.graph, exits);
   take_weights(model, head_goes, result);
   rename_ranges(model, head_goes, result);

@@ -60,7 +60,7 @@ Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
       std::iota(early.begin(), early.end(), 0);
       if (!early.empty()) {
         subject.model.policy.reset();
-        subject.model = without_exits(subject.model, early);
+        subject.model = remove_exits(subject.model, early);
       }
       subject.policy = never_stop(1);
       break;

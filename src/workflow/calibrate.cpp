@@ -230,7 +230,7 @@ class Calibrator {
     Candidate best = consider({});
     if (options_.drop_useless_exits && best.chosen.met) drop_useless(best);
 
-    ModelFile deployed = best.dropped.empty() ? model_ : without_exits(model_, best.dropped);
+    ModelFile deployed = best.dropped.empty() ? model_ : remove_exits(model_, best.dropped);
     result.met = best.chosen.met;
     result.chosen.policy = best.chosen.policy;
     result.chosen.aim = aim_;
@@ -301,12 +301,12 @@ class Calibrator {
   ExitCosts costs_without(const std::vector<int>& dropped) const {
     ExitCosts costs;
     if (cost_unit_of(aim_) == CostUnit::macs) {
-      costs.relative = cost_of(without_exits(model_.graph, dropped)).relative_costs();
+      costs.relative = cost_of(remove_exits(model_.graph, dropped)).relative_costs();
       return costs;
     }
     std::shared_ptr<engine::OpenedModel> other;
     if (!dropped.empty())
-      other = open_model(without_exits(model_, dropped), in_same_precision(), progress_);
+      other = open_model(remove_exits(model_, dropped), in_same_precision(), progress_);
     Predictor* predictor = other ? other.get() : predictor_.get();
     std::vector<TimedRun> runs;
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});

@@ -36,7 +36,7 @@ TEST(WithoutExits, LeavesParametersInTheirOrder) {
                           });
         if (!goes) expected.push_back(parameter.shape);
       }
-      for (const Parameter& parameter : parameters(without_exits(graph, dropped)))
+      for (const Parameter& parameter : parameters(remove_exits(graph, dropped)))
         got.push_back(parameter.shape);
       EXPECT_EQ(got, expected);
     }
@@ -45,7 +45,7 @@ TEST(WithoutExits, LeavesParametersInTheirOrder) {
 TEST(WithoutExits, NumbersTheHeadsThatStayAnew) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
-    const Graph left = without_exits(graph, {0});
+    const Graph left = remove_exits(graph, {0});
     ASSERT_EQ(exit_segments(left).size(), 2u);
     for (const Node& node : left.segments[0].head) EXPECT_THAT(node.name, StartsWith("exits.1."));
     // The head has the same operations and connections as exit 2 had.
@@ -59,29 +59,29 @@ TEST(WithoutExits, NumbersTheHeadsThatStayAnew) {
 
 TEST(WithoutExits, JoinsTheSegmentsThatEndedThere) {
   const Graph graph = two_scale();
-  const Graph left = without_exits(graph, {0});
+  const Graph left = remove_exits(graph, {0});
   ASSERT_EQ(left.segments.size(), 2u);
   EXPECT_EQ(left.segments[0].name, "first to second");
   EXPECT_EQ(left.segments[0].outputs, graph.segments[1].outputs);
   EXPECT_EQ(left.segments[0].feature, graph.segments[1].feature);
   EXPECT_EQ(left.segments[0].nodes.size(),
             graph.segments[0].nodes.size() + graph.segments[1].nodes.size());
-  EXPECT_EQ(without_exits(graph, {0, 1}).segments[0].name, "first to third");
+  EXPECT_EQ(remove_exits(graph, {0, 1}).segments[0].name, "first to third");
 }
 
 TEST(WithoutExits, KeepsSegmentsThatNeverHadAHead) {
   Graph graph = two_scale();
   graph.segments[0].head.clear();
-  const Graph left = without_exits(graph, {});
+  const Graph left = remove_exits(graph, {});
   EXPECT_EQ(left.segments.size(), 3u);
-  const Graph none = without_exits(graph, {0});
+  const Graph none = remove_exits(graph, {0});
   ASSERT_EQ(none.segments.size(), 2u);  // "first" ends at the same node as before
   EXPECT_EQ(none.segments[0].name, "first");
   EXPECT_EQ(none.segments[1].name, "second to third");
 }
 
 TEST(WithoutExits, OfNoneIsTheSameNetwork) {
-  for (const Graph& graph : example_graphs()) EXPECT_EQ(without_exits(graph, {}), graph);
+  for (const Graph& graph : example_graphs()) EXPECT_EQ(remove_exits(graph, {}), graph);
 }
 
 TEST(WithoutExits, OfAllIsThePlainNetwork) {
@@ -89,7 +89,7 @@ TEST(WithoutExits, OfAllIsThePlainNetwork) {
   spec.options.width = 4;
   const Graph plain = build_network(spec);
   spec.exits = {"2", "5"};
-  EXPECT_EQ(without_exits(build_network(spec), {0, 1}), plain);
+  EXPECT_EQ(remove_exits(build_network(spec), {0, 1}), plain);
 }
 
 TEST(WithoutExits, CostsLessByTheHeadsThatWent) {
@@ -101,11 +101,11 @@ TEST(WithoutExits, CostsLessByTheHeadsThatWent) {
     };
     ASSERT_GT(head(0), 0);
     ASSERT_GT(head(1), 0);
-    EXPECT_THAT(cost_of(without_exits(graph, {0})).exit_macs,
+    EXPECT_THAT(cost_of(remove_exits(graph, {0})).exit_macs,
                 ElementsAre(all.exit_macs[1] - head(0), all.exit_macs[2] - head(0)));
-    EXPECT_THAT(cost_of(without_exits(graph, {1})).exit_macs,
+    EXPECT_THAT(cost_of(remove_exits(graph, {1})).exit_macs,
                 ElementsAre(all.exit_macs[0], all.exit_macs[2] - head(1)));
-    const Cost plain = cost_of(without_exits(graph, {0, 1}));
+    const Cost plain = cost_of(remove_exits(graph, {0, 1}));
     EXPECT_THAT(plain.exit_macs, ElementsAre(all.plain_macs));
     EXPECT_EQ(plain.plain_macs, all.plain_macs);
     EXPECT_EQ(plain.plain_parameters, all.plain_parameters);
@@ -119,7 +119,7 @@ TEST(WithoutExits, RefusesExitsOutOfOrderOrRange) {
     std::string first;
   } cases[] = {{{2}, "3"}, {{-1}, "0"}, {{1, 0}, "1"}, {{1, 1}, "2"}, {{0, 5}, "6"}};
   for (const auto& one : cases)
-    EXPECT_THAT([&] { without_exits(small_resnet(), one.exits); },
+    EXPECT_THAT([&] { remove_exits(small_resnet(), one.exits); },
                 ThrowsMessage<Error>("cannot take out exit " + one.first + advice));
 }
 

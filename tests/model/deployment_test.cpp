@@ -129,7 +129,7 @@ TEST_F(EightBits, AreIntegersWithAScalePerChannel) {
 
 TEST_F(EightBits, AreAStartForTraining) {
   EXPECT_EQ(load_weights(path, model.graph), model.weights);
-  const Tensors plain = load_weights(path, without_exits(model.graph, {0}), true);
+  const Tensors plain = load_weights(path, remove_exits(model.graph, {0}), true);
   EXPECT_EQ(plain.at("conv1.weight"), model.weights.at("conv1.weight"));
   EXPECT_FALSE(plain.contains("exits.1.fc.weight"));
   tensors.erase("conv1.weight_scale");

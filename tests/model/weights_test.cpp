@@ -53,7 +53,7 @@ TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
 
 TEST_F(Weights, OfAModelFileStartANetworkWithoutItsExits) {
   save_model(path_, tiny_model());
-  const Graph plain = without_exits(tiny_graph(), {0});
+  const Graph plain = remove_exits(tiny_graph(), {0});
   std::size_t num_skipped = 0;
   const Tensors loaded = load_weights(path_, plain, true, &num_skipped);
   EXPECT_EQ(num_skipped, 2u);  // exits.1.fc.weight and its bias

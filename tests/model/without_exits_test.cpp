@@ -57,7 +57,7 @@ TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
     for (int exit = 1; exit <= 3; ++exit)
       model.deployment->check.logits.insert(model.deployment->check.logits.end(), 10,
                                             static_cast<float>(10 * image + exit));
-  const std::vector<float> logits = without_exits(model, {1}).deployment->check.logits;
+  const std::vector<float> logits = remove_exits(model, {1}).deployment->check.logits;
   ASSERT_EQ(logits.size(), 40u);
   EXPECT_THAT((std::vector<float>{logits[0], logits[10], logits[20], logits[30]}),
               ElementsAre(1, 3, 11, 13));
@@ -67,7 +67,7 @@ TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
   for (const Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
-      const ModelFile model = full_model(graph), left = without_exits(model, dropped);
+      const ModelFile model = full_model(graph), left = remove_exits(model, dropped);
       std::size_t kept = 0;
       for (const Parameter& parameter : parameters(graph)) {
         const bool goes = std::ranges::any_of(dropped, [&](int k) {
@@ -91,7 +91,7 @@ TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
     const auto all = ReferencePredictor(graph, model.weights).logits(images);
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
-      const ModelFile left = without_exits(model, dropped);
+      const ModelFile left = remove_exits(model, dropped);
       std::vector<double> expected;
       for (int k = 0; k < 3; ++k)
         if (!std::ranges::binary_search(dropped, k))
@@ -102,7 +102,7 @@ TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
 }
 
 TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
-  const ModelFile model = full_model(small_resnet()), left = without_exits(model, {0});
+  const ModelFile model = full_model(small_resnet()), left = remove_exits(model, {0});
   EXPECT_THAT(left.loss_weights, ElementsAre(0.2, 0.3));
   EXPECT_FALSE(left.policy);
   EXPECT_EQ(left.classes, model.classes);
@@ -116,17 +116,17 @@ TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
 }
 
 TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
-  const ModelFile once = without_exits(full_model(small_resnet()), {0});
+  const ModelFile once = remove_exits(full_model(small_resnet()), {0});
   EXPECT_EQ(once.provenance.details_json, R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3}]})");
-  EXPECT_EQ(without_exits(once, {0}).provenance.details_json,
+  EXPECT_EQ(remove_exits(once, {0}).provenance.details_json,
             R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3},{"exits":[1],"of":2}]})");
-  EXPECT_EQ(without_exits(once, {}).provenance.details_json, once.provenance.details_json);
+  EXPECT_EQ(remove_exits(once, {}).provenance.details_json, once.provenance.details_json);
 }
 
 TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
   const ModelFile model = full_model(two_scale());
-  const ModelFile at_once = without_exits(model, {0, 1});
-  const ModelFile in_turn = without_exits(without_exits(model, {1}), {0});
+  const ModelFile at_once = remove_exits(model, {0, 1});
+  const ModelFile in_turn = remove_exits(remove_exits(model, {1}), {0});
   EXPECT_EQ(at_once.graph, in_turn.graph);
   EXPECT_EQ(at_once.weights, in_turn.weights);
 }
@@ -135,7 +135,7 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
   const TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   for (const std::vector<int>& dropped : kDrops) {
-    ModelFile left = without_exits(full_model(small_resnet()), dropped);
+    ModelFile left = remove_exits(full_model(small_resnet()), dropped);
     left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size()))};
     save_model(path, left);
     const ModelFile again = load_model(path);
@@ -148,18 +148,18 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
 TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
   const ModelFile model = full_model(small_resnet());
   const std::string advice = ": exits must increase and lie between 1 and 2";
-  EXPECT_THAT([&] { without_exits(model, {2}); },
+  EXPECT_THAT([&] { remove_exits(model, {2}); },
               ThrowsMessage<Error>("cannot take out exit 3" + advice));
-  EXPECT_THAT([&] { without_exits(model, {-1}); },
+  EXPECT_THAT([&] { remove_exits(model, {-1}); },
               ThrowsMessage<Error>("cannot take out exit 0" + advice));
   EXPECT_THAT(
       [&] {
-        without_exits(model, {1, 0});
+        remove_exits(model, {1, 0});
       },
       ThrowsMessage<Error>("cannot take out exit 1" + advice));
   EXPECT_THAT(
       [&] {
-        without_exits(model, {0, 0});
+        remove_exits(model, {0, 0});
       },
       ThrowsMessage<Error>("cannot take out exit 1" + advice));
 }
