@@ -63,7 +63,7 @@ Cost cost_of(const Graph& graph) {
     add(so_far, added.head.macs);
     if (segment.head.empty()) continue;
     cost.exit_macs.push_back(so_far);
-    cost.alone_macs.push_back(plain.macs + added.head.macs);
+    cost.truncated_macs.push_back(plain.macs + added.head.macs);
   }
   add(plain, cost.segments.back().head);
   cost.plain_macs = plain.macs;

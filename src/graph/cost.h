@@ -33,7 +33,7 @@ struct Cost {
   /// [K] MACs of an image that stops at exit k: of all segments and heads up to exit k.
   std::vector<std::int64_t> exit_macs;
   /// [K] MACs of the network truncated at exit k, without any other head.
-  std::vector<std::int64_t> alone_macs;
+  std::vector<std::int64_t> truncated_macs;
 
   /// Returns the cost of one exit divided by that of the plain network.
   double relative(int exit_index) const {

@@ -14,7 +14,7 @@ std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost
   for (int k = 0; k < view.exits; ++k) {
     std::vector<std::int64_t> of_exit;
     for (std::int64_t i = 0; i < view.images(); ++i) of_exit.push_back(argmax(view.at(k, i)));
-    const auto macs = static_cast<double>(cost.alone_macs[static_cast<std::size_t>(k)]);
+    const auto macs = static_cast<double>(cost.truncated_macs[static_cast<std::size_t>(k)]);
     controls.push_back(
         {Kind::exit, fmt::format("exit {} alone", k + 1),
          compare_with_baseline(view.labels, answers, of_exit, macs / static_cast<double>(cost.plain_macs))});

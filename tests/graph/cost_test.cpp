@@ -109,11 +109,11 @@ TEST(Cost, OfTheNetworkCutOffAtAnExitCountsNoOtherHead) {
   spec.heads = {"spp"};
   const Cost cost = cost_of(build_network(spec));
   const std::int64_t head1 = 64 * 21 * 10, head2 = 128 * 21 * 10;
-  EXPECT_THAT(cost.alone_macs, testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
+  EXPECT_THAT(cost.truncated_macs, testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
                                                     cost.exit_macs[2] - head1 - head2));
-  EXPECT_EQ(cost.alone_macs.back(), cost.plain_macs);
+  EXPECT_EQ(cost.truncated_macs.back(), cost.plain_macs);
   const Cost plain = cost_of_network("resnet18", {});
-  EXPECT_THAT(plain.alone_macs, testing::ElementsAre(plain.plain_macs));
+  EXPECT_THAT(plain.truncated_macs, testing::ElementsAre(plain.plain_macs));
 }
 
 TEST(Cost, OfHeadsWithAConvolution) {
