@@ -33,7 +33,7 @@ void append_conv_head(Segment& segment, const Shape& feature, const HeadOptions&
   append(head, prefix + ".fc", Linear{.out_features = options.classes}, {x});
 }
 
-Segment unit(std::string name, std::vector<Node> nodes) {
+Segment make_segment(std::string name, std::vector<Node> nodes) {
   OFFRAMP_ASSERT(!nodes.empty());
   const std::string result = nodes.back().name;
   return {.name = std::move(name),

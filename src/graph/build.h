@@ -34,6 +34,6 @@ void append_conv_head(Segment& segment, const Shape& feature, const HeadOptions&
 
 /// Makes a segment of `nodes`. The output of the last node is its only output and the feature that
 /// a head reads.
-Segment unit(std::string name, std::vector<Node> nodes);
+Segment make_segment(std::string name, std::vector<Node> nodes);
 
 }  // namespace offramp

@@ -146,7 +146,7 @@ TEST(Cost, RefusesNetworksWhoseCostOverflows) {
   for (int i = 0; i < 8; ++i)
     x = append(nodes, fmt::format("conv{}", i),
                Conv{.out_channels = 1, .kernel = 32767, .padding = 16383}, {x});
-  graph.segments.push_back(unit("body", nodes));
+  graph.segments.push_back(make_segment("body", nodes));
   append_classifier(graph.segments[0].head, x, 2);
   try {
     cost_of(graph);

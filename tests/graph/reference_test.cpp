@@ -23,7 +23,7 @@ Values run(const Op& op, const Shape& shape, const std::vector<float>& input,
   Graph graph{"one", shape, 2, {}};
   std::vector<Node> nodes;
   append(nodes, "x", op, std::move(inputs));
-  graph.segments.push_back(unit("body", nodes));
+  graph.segments.push_back(make_segment("body", nodes));
   graph.segments[0].feature = "input";
   append_classifier(graph.segments[0].head, "input", 2);
   Tensors all = random_weights(graph, 1);

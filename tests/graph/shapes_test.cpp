@@ -15,7 +15,7 @@ Graph tiny() {
   Graph graph{"tiny", {3, 8, 6}, 5, {}};
   std::vector<Node> nodes;
   append(nodes, "conv", Conv{.out_channels = 4, .kernel = 3, .padding = 1}, {"input"});
-  graph.segments.push_back(unit("body", nodes));
+  graph.segments.push_back(make_segment("body", nodes));
   append_classifier(graph.segments[0].head, "conv", 5);
   return graph;
 }
@@ -192,10 +192,10 @@ TEST(Shapes, LetOnlyOutputsReachTheNextSegment) {
   std::vector<Node> nodes;
   append(nodes, "a", Relu{}, {"input"});
   append(nodes, "b", Relu{}, {"a"});
-  graph.segments.push_back(unit("first", nodes));
+  graph.segments.push_back(make_segment("first", nodes));
   nodes.clear();
   append(nodes, "c", Relu{}, {"b"});
-  graph.segments.push_back(unit("second", nodes));
+  graph.segments.push_back(make_segment("second", nodes));
   append_classifier(graph.segments[1].head, "c", 5);
   EXPECT_EQ(message_of(graph), "no error");
 

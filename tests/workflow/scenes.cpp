@@ -16,7 +16,7 @@ Graph three_eyes() {
     const std::string number = std::to_string(k);
     std::vector<Node> nodes;
     x = append(nodes, "conv" + number, Conv{.out_channels = 3}, {x});
-    Segment segment = unit("part" + number, nodes);
+    Segment segment = make_segment("part" + number, nodes);
     if (k == 3) {
       append_classifier(segment.head, x, 2);
     } else {

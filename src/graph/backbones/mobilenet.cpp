@@ -58,7 +58,7 @@ Graph mobilenet(const BackboneOptions& options) {
     channels = std::int64_t{options.width} * kBlocks[i].widths;
     x = append_layer(nodes, name, 0, depthwise, x);
     x = append_layer(nodes, name, 3, {.out_channels = channels}, x);
-    graph.segments.push_back(unit(name, std::move(nodes)));
+    graph.segments.push_back(make_segment(name, std::move(nodes)));
     nodes = {};
   }
   append_classifier(graph.segments.back().head, x, options.classes);

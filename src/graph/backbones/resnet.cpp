@@ -51,7 +51,7 @@ Graph resnet(const std::string& name, const std::array<int, 4>& blocks,
       const bool shrinks = stage > 0 && i == 0;
       const std::string block = fmt::format("layer{}.{}", stage + 1, i);
       x = append_block(nodes, block, x, channels, shrinks ? 2 : 1, shrinks);
-      graph.segments.push_back(unit(block, std::move(nodes)));
+      graph.segments.push_back(make_segment(block, std::move(nodes)));
       nodes = {};
     }
   }

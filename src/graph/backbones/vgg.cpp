@@ -37,7 +37,7 @@ Graph vgg11(const BackboneOptions& options) {
     x = append(nodes, next_name(), BatchNorm{}, {x});
     x = append(nodes, next_name(), Relu{}, {x});
     if (layer.pooled_after) x = append(nodes, next_name(), MaxPool{}, {x});
-    graph.segments.push_back(unit(name, std::move(nodes)));
+    graph.segments.push_back(make_segment(name, std::move(nodes)));
   }
   append_classifier(graph.segments.back().head, x, options.classes);
   return graph;
