@@ -317,7 +317,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
   Answer walk_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
-    Walk& walk = runner_.one();
+    SingleImageRun& walk = runner_.one();
     walk.begin(pixels_);
     const StopDecision& decision = *rule.decision;
     const bool timed = rule.milliseconds.has_value();
@@ -351,7 +351,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   void measure_steps() {
     if (has_measured_) return;
     has_measured_ = true;
-    Walk& walk = runner_.one();
+    SingleImageRun& walk = runner_.one();
     const StopDecision never(Stop::never(), *model_);
     for (int run = 0; run <= kWarmUpRuns; ++run) {
       walk.begin(pixels_);

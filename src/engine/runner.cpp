@@ -57,8 +57,8 @@ class Runner::State final : public Job {
     if (is_attached_) model_->team().detach(*this);
   }
 
-  Walk& one() {
-    if (!walk_) walk_ = std::make_unique<Walk>(model_->for_one());
+  SingleImageRun& one() {
+    if (!walk_) walk_ = std::make_unique<SingleImageRun>(model_->for_one());
     return *walk_;
   }
 
@@ -295,7 +295,7 @@ class Runner::State final : public Job {
 
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
-  std::unique_ptr<Walk> walk_;
+  std::unique_ptr<SingleImageRun> walk_;
   std::unique_ptr<Stream> single_;  // for one image on all threads
   std::vector<float> pixels_;       // the input for single_
 
@@ -317,7 +317,7 @@ Runner::Runner(std::shared_ptr<OpenedModel> model)
     : state_(std::make_unique<State>(std::move(model))) {}
 Runner::~Runner() = default;
 
-Walk& Runner::one() { return state_->one(); }
+SingleImageRun& Runner::one() { return state_->one(); }
 void Runner::run(std::int64_t count, const ImageSource& source, const ExitVisitor& visit) {
   state_->run(count, source, visit);
 }

@@ -10,7 +10,7 @@
 #include "engine/opened_model.h"
 
 namespace offramp {
-class Walk;
+class SingleImageRun;
 }
 
 namespace offramp::engine {
@@ -29,7 +29,7 @@ class Runner {
   ~Runner();
 
   /// For one image, run exit by exit on all of the model's threads.
-  Walk& one();
+  SingleImageRun& one();
 
   /// Runs images 0 … count - 1 and returns when all of them have left.
   /// @throws any exception of `source` or `visit`, from any thread; the remaining images are then

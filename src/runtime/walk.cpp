@@ -7,16 +7,16 @@
 
 namespace offramp {
 
-Walk::Walk(std::shared_ptr<const CompiledNetwork> network) : workspace_(std::move(network)) {}
+SingleImageRun::SingleImageRun(std::shared_ptr<const CompiledNetwork> network) : workspace_(std::move(network)) {}
 
-void Walk::begin(std::span<const float> pixels) {
+void SingleImageRun::begin(std::span<const float> pixels) {
   workspace_.put_image(0, 0, pixels);
   stage_ = 0;
   exit_index_ = -1;
   macs_ = 0;
 }
 
-std::span<const float> Walk::advance() {
+std::span<const float> SingleImageRun::advance() {
   const std::vector<CompiledStage>& stages = network().stages;
   OFFRAMP_ASSERT(stage_ < stages.size());
   const OmpThreads threads(network().threads);

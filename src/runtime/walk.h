@@ -10,9 +10,9 @@ namespace offramp {
 
 /// Runs one image through a network, one exit at a time; the caller decides after each exit whether
 /// to continue. One thread at a time may use it. After construction it allocates no memory.
-class Walk {
+class SingleImageRun {
  public:
-  explicit Walk(std::shared_ptr<const CompiledNetwork> network);
+  explicit SingleImageRun(std::shared_ptr<const CompiledNetwork> network);
 
   /// Starts with a new image and drops the one before it.
   /// @param pixels  [C, H, W] f32, normalised; copied

@@ -91,7 +91,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   const std::size_t size = values.size() / kImages;
   const auto count = static_cast<std::int64_t>(kImages);
 
-  Walk walk(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
+  SingleImageRun walk(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
   const std::int64_t of_walks = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i) {
       walk.begin(std::span(values).subspan(i * size, size));

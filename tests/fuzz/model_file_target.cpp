@@ -86,7 +86,7 @@ void run(const MappedModel& mapped, Precision precision) {
   const auto network = compile(
       graph, [&](const std::string& name) { return mapped.weights_of(name); }, options, store);
   if (!is_quick(graph)) return;
-  Walk walk(network);
+  SingleImageRun walk(network);
   walk.begin(std::vector<float>(static_cast<std::size_t>(element_count(graph.input)), 0.5f));
   for (int k = 0; k < network->num_exits; ++k)
     if (walk.advance().size() != mapped.model.classes.size()) std::abort();

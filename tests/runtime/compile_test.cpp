@@ -155,7 +155,7 @@ TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
   narrow.ranges = wide.ranges = observe_ranges(graph, weights, random_images(graph, 8, 2), 1);
   for (auto& [tensor, range] : wide.ranges) range.magnitude *= 1.5f;
   const auto logits_of = [&](const CompileOptions& options, WeightStore& store) {
-    Walk walk(compile(graph, weights, options, store));
+    SingleImageRun walk(compile(graph, weights, options, store));
     walk.begin(image);
     const auto said = walk.advance();
     return std::vector<float>(said.begin(), said.end());

@@ -15,7 +15,7 @@
 namespace offramp {
 namespace {
 
-TEST(Walk, SaysAtEveryExitWhatAPredictorSays) {
+TEST(SingleImageRun, SaysAtEveryExitWhatAPredictorSays) {
   std::vector<Graph> graphs = example_graphs();
   for (std::uint64_t seed = 0; seed < 10; ++seed) graphs.push_back(random_graph(seed));
   for (const Graph& graph : graphs) {
@@ -26,7 +26,7 @@ TEST(Walk, SaysAtEveryExitWhatAPredictorSays) {
     RunnerPredictor predictor(open_network(graph, weights, NetworkOptions{Precision::f32, 1, 2}));
     const auto expected = predictor.predict_all(images);
     WeightStore store;
-    Walk walk(compile(graph, weights, {}, store));
+    SingleImageRun walk(compile(graph, weights, {}, store));
     const Cost cost = cost_of(graph);
     const auto classes = static_cast<std::size_t>(graph.classes);
     for (std::size_t n = 0; n < 2; ++n) {
@@ -44,13 +44,13 @@ TEST(Walk, SaysAtEveryExitWhatAPredictorSays) {
   }
 }
 
-TEST(Walk, ForgetsAnImageThatWasOnItsWay) {
+TEST(SingleImageRun, ForgetsAnImageThatWasOnItsWay) {
   const Graph graph = two_scale();
   const Tensors weights = random_weights(graph, 3);
   const auto images = random_images(graph, 2, 1);
   const std::size_t size = images.size() / 2;
   WeightStore store;
-  Walk walk(compile(graph, weights, {}, store));
+  SingleImageRun walk(compile(graph, weights, {}, store));
   const auto last = [&](std::size_t image) {
     walk.begin(std::span(images).subspan(image * size, size));
     std::vector<float> logits;
