@@ -136,7 +136,7 @@ class Runner::State final : public Job {
     counts.images.resize(stages);
     counts.flushed_images.resize(stages);
     std::vector<std::int64_t> full_rows(stages);
-    const auto add = [&](const Stream& stream) {
+    const auto add = [&](const RefillBatcher& stream) {
       for (std::size_t i = 0; i < stages; ++i) {
         const SegmentCounts& one = stream.counts()[i];
         counts.macs += one.macs;
@@ -197,7 +197,7 @@ class Runner::State final : public Job {
   /// The share of one thread: a stream of images that this thread alone uses. Lane 0 belongs to the
   /// calling thread.
   struct Lane {
-    std::unique_ptr<Stream> stream;
+    std::unique_ptr<RefillBatcher> stream;
     std::vector<float> pixels;
     std::vector<std::int64_t> taken;
     bool is_busy = false, holds_images = false;
@@ -206,7 +206,7 @@ class Runner::State final : public Job {
   void make_stream(Lane& lane) {
     if (lane.stream) return;
     lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
-    lane.stream = std::make_unique<Stream>(model_->for_many());
+    lane.stream = std::make_unique<RefillBatcher>(model_->for_many());
   }
 
   std::int64_t batch() const { return model_->batch(); }
@@ -279,7 +279,7 @@ class Runner::State final : public Job {
 
   void run_one(const ImageSource& source, const ExitVisitor& visit) {
     if (!single_) {
-      single_ = std::make_unique<Stream>(model_->for_one());
+      single_ = std::make_unique<RefillBatcher>(model_->for_one());
       pixels_.resize(static_cast<std::size_t>(model_->image_size()));
     }
     const OmpThreads threads(single_->network().threads);
@@ -296,7 +296,7 @@ class Runner::State final : public Job {
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
   std::unique_ptr<SingleImageRun> walk_;
-  std::unique_ptr<Stream> single_;  // for one image on all threads
+  std::unique_ptr<RefillBatcher> single_;  // for one image on all threads
   std::vector<float> pixels_;       // the input for single_
 
   // The calling thread sets these while no lane works.

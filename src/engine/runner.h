@@ -20,7 +20,7 @@ namespace offramp::engine {
 using ImageSource = std::function<bool(std::int64_t image, std::span<float> pixels)>;
 
 /// Runs images through an opened model on the model's threads. The calling thread and the others
-/// each have a Stream of their own and take images from one queue. A runner holds the memory for
+/// each have a RefillBatcher of their own and take images from one queue. A runner holds the memory for
 /// the tensors; after the first images of each kind it allocates nothing per image. One thread at a
 /// time may use it. Any number of runners share one model and its threads.
 class Runner {

@@ -23,7 +23,7 @@ std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>&
   const auto exits = static_cast<std::size_t>(network->num_exits);
   const auto classes = static_cast<std::size_t>(network->classes);
   std::vector<float> logits(kCheckedImages * exits * classes);
-  Stream stream(network);
+  RefillBatcher stream(network);
   const ExitVisitor note = [&](std::int64_t image, const ExitOutput& output) {
     const std::size_t row =
         static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);

@@ -7,7 +7,7 @@
 
 namespace offramp {
 
-Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
+RefillBatcher::RefillBatcher(std::shared_ptr<const CompiledNetwork> network)
     : workspace_(std::move(network)),
       waiting_(workspace_.network().stages.size()),
       counts_(workspace_.network().stages.size()) {
@@ -15,14 +15,14 @@ Stream::Stream(std::shared_ptr<const CompiledNetwork> network)
     for (auto& images : waiting.images) images.resize(static_cast<std::size_t>(largest_batch()));
 }
 
-void Stream::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
+void RefillBatcher::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[0];
   workspace_.put_image(waiting.buffer, waiting.rows, pixels);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
 }
 
-void Stream::flush(const ExitVisitor& visit) {
+void RefillBatcher::flush(const ExitVisitor& visit) {
   const std::vector<int>& batches = network().batches;
   for (std::size_t stage = 0; stage < waiting_.size(); ++stage) {
     Waiting& waiting = waiting_[stage];
@@ -37,16 +37,16 @@ void Stream::flush(const ExitVisitor& visit) {
   }
 }
 
-void Stream::clear() {
+void RefillBatcher::clear() {
   for (Waiting& waiting : waiting_) waiting.rows = waiting.rows_of_other = 0;
 }
 
-bool Stream::empty() const {
+bool RefillBatcher::empty() const {
   return std::ranges::all_of(
       waiting_, [](const Waiting& stage) { return stage.rows + stage.rows_of_other == 0; });
 }
 
-void Stream::run_if_full(std::size_t stage, const ExitVisitor& visit) {
+void RefillBatcher::run_if_full(std::size_t stage, const ExitVisitor& visit) {
   Waiting& waiting = waiting_[stage];
   if (waiting.rows < largest_batch()) return;
   // Images that arrive while this batch runs go to the other buffer.
@@ -57,7 +57,7 @@ void Stream::run_if_full(std::size_t stage, const ExitVisitor& visit) {
   run(stage, network().batches.size() - 1, full, visit);
 }
 
-void Stream::run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit) {
+void RefillBatcher::run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit) {
   const CompiledStage& compiled = network().stages[stage];
   const int batch = network().batches[size];
   const bool has_exit = compiled.exit_index >= 0, last = stage + 1 == waiting_.size();
@@ -74,7 +74,7 @@ void Stream::run(std::size_t stage, std::size_t size, int buffer, const ExitVisi
   if (!last) run_if_full(stage + 1, visit);
 }
 
-void Stream::hand_on(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image) {
+void RefillBatcher::hand_on(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image) {
   Waiting& next = waiting_[stage + 1];
   const bool full = next.rows == largest_batch();
   const int to = full ? 1 - next.buffer : next.buffer;
@@ -86,7 +86,7 @@ void Stream::hand_on(std::size_t stage, std::size_t size, int buffer, int row, s
                 workspace_.output_row(stage, size, buffer, i, row), layouts[i].bytes());
 }
 
-void Stream::drop_front(std::size_t stage, int rows) {
+void RefillBatcher::drop_front(std::size_t stage, int rows) {
   Waiting& waiting = waiting_[stage];
   waiting.rows -= rows;
   const auto left = static_cast<std::size_t>(waiting.rows);

@@ -25,9 +25,9 @@ struct SegmentCounts {
 /// at a segment, and no batch before flush() has an empty row. The logits of an image do not depend
 /// on the other images of its batch. One thread at a time may use it. After construction it
 /// allocates no memory.
-class Stream {
+class RefillBatcher {
  public:
-  explicit Stream(std::shared_ptr<const CompiledNetwork> network);
+  explicit RefillBatcher(std::shared_ptr<const CompiledNetwork> network);
 
   /// Adds an image and runs the batches that it fills.
   /// @param image   a number that is passed on to the visitor

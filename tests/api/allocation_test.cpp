@@ -112,7 +112,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
             of_walks + count);
 
   options.batches = {8, 4, 2};
-  Stream stream(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
+  RefillBatcher stream(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
   const ExitVisitor go_on = [](std::int64_t, const ExitOutput&) { return false; };
   const std::int64_t of_stream = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i)

@@ -117,9 +117,9 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
   return answers;
 }
 
-/// The logits of every exit, computed by a Stream in which no image leaves early.
+/// The logits of every exit, computed by a RefillBatcher in which no image leaves early.
 std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& options = {}) {
-  Stream stream(
+  RefillBatcher stream(
       compile(disk.file().graph, disk.file().weights, options, *std::make_unique<WeightStore>()));
   const auto count = static_cast<std::int64_t>(disk.images().size());
   const std::int64_t classes = disk.file().graph.classes;

@@ -57,12 +57,12 @@ class Journal {
   void flush() { stream_.flush(visit_); }
   /// Returns the entries since the last call of take().
   std::vector<Entry> take() { return std::exchange(entries_, {}); }
-  Stream& stream() { return stream_; }
+  RefillBatcher& stream() { return stream_; }
 
   std::function<bool(std::int64_t, int)> leaves = [](std::int64_t, int) { return false; };
 
  private:
-  Stream stream_;
+  RefillBatcher stream_;
   std::vector<Entry> entries_;
   ExitVisitor visit_ = [this](std::int64_t image, const ExitOutput& output) {
     entries_.emplace_back(image, output.exit_index);
@@ -72,7 +72,7 @@ class Journal {
 
 using E = Journal::Entry;
 
-TEST(Stream, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
+TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
   const Graph graph = small_resnet();
   Journal journal(graph, {.batches = {2}});
   const auto images = random_images(graph, 3, 1);
@@ -86,7 +86,7 @@ TEST(Stream, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
   EXPECT_THAT(journal.take(), ElementsAre(E{2, 0}, E{2, 1}, E{2, 2}));
 }
 
-TEST(Stream, LetsSurvivorsWaitInTheOrderTheyCame) {
+TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
   const Graph graph = small_resnet();
   Journal journal(graph, {.batches = {1, 3}});
   const auto images = random_images(graph, 9, 1);
@@ -103,7 +103,7 @@ TEST(Stream, LetsSurvivorsWaitInTheOrderTheyCame) {
   EXPECT_EQ(journal.stream().counts()[1].flushed_runs, 2);
 }
 
-TEST(Stream, FlushesInTheLargestSizesThatAreFull) {
+TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
   const Graph graph = small_resnet();
   Journal journal(graph, {.batches = {2, 4, 16}});
   const auto images = random_images(graph, 7, 1);
@@ -116,7 +116,7 @@ TEST(Stream, FlushesInTheLargestSizesThatAreFull) {
   }
 }
 
-TEST(Stream, ForgetsWhatWaitsWhenCleared) {
+TEST(RefillBatcher, ForgetsWhatWaitsWhenCleared) {
   const Graph graph = small_resnet();
   Journal journal(graph, {.batches = {4}});
   const auto images = random_images(graph, 3, 1);
@@ -129,7 +129,7 @@ TEST(Stream, ForgetsWhatWaitsWhenCleared) {
 /// Counts the allocations while `count` images are pushed and flushed, after a warm-up with as
 /// many.
 std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, int count) {
-  Stream stream(compiled(graph, options));
+  RefillBatcher stream(compiled(graph, options));
   const ExitVisitor visit = [](std::int64_t image, const ExitOutput&) { return image % 3 == 0; };
   const auto images = random_images(graph, 1, 1);
   const auto run = [&] {
@@ -160,12 +160,12 @@ Graph without_convolutions() {
   return graph;
 }
 
-TEST(Stream, AllocatesNothingOfItsOwn) {
+TEST(RefillBatcher, AllocatesNothingOfItsOwn) {
   for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)})
     EXPECT_EQ(allocations_of(without_convolutions(), {precision, {4}}, 30), 0);
 }
 
-TEST(Stream, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
+TEST(RefillBatcher, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
   const Graph graph = small_resnet();
   const int count = 30;
   Workspace bare(compiled(graph, {.batches = {1}}));
