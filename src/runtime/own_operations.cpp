@@ -30,9 +30,9 @@ struct Body {
   std::size_t scratch_bytes = 0;
 };
 
-class OwnOperation : public Operation {
+class NativeOperation : public Operation {
  public:
-  OwnOperation(Body body, int threads)
+  NativeOperation(Body body, int threads)
       : body_(std::move(body)), threads_(body_.bytes < kBytesWorthAThread ? 1 : threads) {}
 
   std::size_t scratch_bytes() const override { return body_.scratch_bytes; }
@@ -65,7 +65,7 @@ class OwnOperation : public Operation {
 };
 
 std::shared_ptr<const Operation> own(Body body, Extent extent) {
-  return std::make_shared<OwnOperation>(std::move(body), extent.threads);
+  return std::make_shared<NativeOperation>(std::move(body), extent.threads);
 }
 
 Clamp clamp_of(Activation activation) {
