@@ -171,7 +171,7 @@ class ConvolutionCompiler {
   CompiledConvolution finish(const Descriptor& descriptor, PackedWeights& weights) const {
     const auto f32 = memory::data_type::f32;
     const memory::desc bias({conv_.conv.out_channels}, f32, memory::format_tag::a);
-    PrimitiveOperation::Parts parts;
+    OnednnOperation::Parts parts;
     parts.primitive = dnnl::convolution_forward(descriptor);
     parts.implementation = descriptor.impl_info_str();
     parts.src = descriptor.src_desc();
@@ -190,7 +190,7 @@ class ConvolutionCompiler {
                        {DNNL_ARG_BIAS, in_layout(bias, biases.data(), bias)}};
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
-    return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
+    return {std::make_shared<OnednnOperation>(std::move(parts)), src, dst};
   }
 
   const ConvolutionRequest& request_;

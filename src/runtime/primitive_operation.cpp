@@ -31,7 +31,7 @@ class BoundPrimitive : public BoundOperation {
 
 }  // namespace
 
-std::unique_ptr<BoundOperation> PrimitiveOperation::bind(const Buffers& buffers,
+std::unique_ptr<BoundOperation> OnednnOperation::bind(const Buffers& buffers,
                                                          const dnnl::stream& stream) const {
   OFFRAMP_ASSERT(buffers.srcs.size() == 1);
   auto bound = std::make_unique<BoundPrimitive>(parts_.primitive, stream);
@@ -49,7 +49,7 @@ std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& d
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::reorder::primitive_desc desc(cpu_engine(), batch_desc(src, batch), cpu_engine(),
                                            batch_desc(dst, batch), attr);
-  PrimitiveOperation::Parts parts;
+  OnednnOperation::Parts parts;
   parts.primitive = dnnl::reorder(desc);
   parts.implementation = desc.impl_info_str();
   parts.src = desc.src_desc();
@@ -57,7 +57,7 @@ std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& d
   parts.scratchpad = desc.scratchpad_desc();
   parts.src_argument = DNNL_ARG_FROM;
   parts.dst_argument = DNNL_ARG_TO;
-  return std::make_shared<PrimitiveOperation>(std::move(parts));
+  return std::make_shared<OnednnOperation>(std::move(parts));
 }
 
 }  // namespace offramp

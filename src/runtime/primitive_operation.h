@@ -18,7 +18,7 @@ struct SharedMemory {
 
 /// An operation that executes a primitive of oneDNN with one src, one dst, scratch memory and
 /// shared constants.
-class PrimitiveOperation : public Operation {
+class OnednnOperation : public Operation {
  public:
   struct Parts {
     dnnl::primitive primitive;
@@ -30,7 +30,7 @@ class PrimitiveOperation : public Operation {
     std::vector<std::pair<int, SharedMemory>> constants;
   };
 
-  explicit PrimitiveOperation(Parts parts) : parts_(std::move(parts)) {}
+  explicit OnednnOperation(Parts parts) : parts_(std::move(parts)) {}
 
   std::size_t scratch_bytes() const override { return parts_.scratchpad.get_size(); }
   std::string implementation() const override { return parts_.implementation; }
