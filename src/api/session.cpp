@@ -665,8 +665,8 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   Statistics statistics_;
-  StepTimes times_alone_;       // of a single image on all threads
-  StepTimes times_together_;    // of an image in a batch or stream
+  StepTimeEstimator times_alone_;       // of a single image on all threads
+  StepTimeEstimator times_together_;    // of an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<Kept> free_kept_;

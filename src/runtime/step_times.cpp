@@ -5,7 +5,7 @@
 
 namespace offramp {
 
-void StepTimes::add(int index, double seconds) {
+void StepTimeEstimator::add(int index, double seconds) {
   Step& step = steps_[static_cast<std::size_t>(index)];
   if (step.refusals >= kKept) step.runs = 0;
   step.last[static_cast<std::size_t>(step.runs++ % kKept)] = seconds;
@@ -18,14 +18,14 @@ void StepTimes::add(int index, double seconds) {
   step.shortest = std::min(step.shortest, seconds);
 }
 
-double StepTimes::expected(int index) const {
+double StepTimeEstimator::expected(int index) const {
   const Step& step = steps_[static_cast<std::size_t>(index)];
   if (step.runs == 0) return std::numeric_limits<double>::infinity();
   constexpr double kHalvedAfter = 100;  // number of refusals
   return step.shortest + (step.quantile - step.shortest) * std::exp2(-step.refusals / kHalvedAfter);
 }
 
-bool StepTimes::fits(int index, double seconds) {
+bool StepTimeEstimator::fits(int index, double seconds) {
   if (expected(index) <= seconds) return true;
   int& refusals = steps_[static_cast<std::size_t>(index)].refusals;
   refusals = std::min(refusals + 1, 1'000'000);  // by then expected() has reached the shortest run

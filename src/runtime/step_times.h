@@ -9,9 +9,9 @@ namespace offramp {
 
 /// Estimates how long each step of a network will take, so that deadlines can be met. A step is the
 /// computation from one exit to the next, including the decision at that exit.
-class StepTimes {
+class StepTimeEstimator {
  public:
-  explicit StepTimes(int steps) : steps_(static_cast<std::size_t>(steps)) {}
+  explicit StepTimeEstimator(int steps) : steps_(static_cast<std::size_t>(steps)) {}
 
   /// Records that a step took this long.
   void add(int step, double seconds);

@@ -7,8 +7,8 @@
 namespace offramp {
 namespace {
 
-TEST(StepTimes, KnowNothingAtFirst) {
-  StepTimes times(2);
+TEST(StepTimeEstimator, KnowNothingAtFirst) {
+  StepTimeEstimator times(2);
   EXPECT_TRUE(std::isinf(times.expected(0)));
   EXPECT_FALSE(times.fits(0, 1e9));
   times.add(1, 2);
@@ -18,8 +18,8 @@ TEST(StepTimes, KnowNothingAtFirst) {
   EXPECT_FALSE(times.fits(1, 1.999));
 }
 
-TEST(StepTimes, ExpectNearlyTheLongestOfTheLastRuns) {
-  StepTimes times(1);
+TEST(StepTimeEstimator, ExpectNearlyTheLongestOfTheLastRuns) {
+  StepTimeEstimator times(1);
   for (int i = 1; i <= 64; ++i) times.add(0, i);
   EXPECT_EQ(times.expected(0), 61);  // 0.95 · 64 = 60.8
   times.add(0, 100);                 // replaces the oldest time, 1
@@ -28,8 +28,8 @@ TEST(StepTimes, ExpectNearlyTheLongestOfTheLastRuns) {
   EXPECT_EQ(times.expected(0), 5);  // the slow times were dropped
 }
 
-TEST(StepTimes, TryAgainAfterASlowSpell) {
-  StepTimes times(1);
+TEST(StepTimeEstimator, TryAgainAfterASlowSpell) {
+  StepTimeEstimator times(1);
   times.add(0, 1);
   for (int i = 0; i < 64; ++i) times.add(0, 9);
   int refused = 0;
@@ -42,8 +42,8 @@ TEST(StepTimes, TryAgainAfterASlowSpell) {
   EXPECT_TRUE(times.fits(0, 3));
 }
 
-TEST(StepTimes, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
-  StepTimes times(1);
+TEST(StepTimeEstimator, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
+  StepTimeEstimator times(1);
   for (int i = 0; i < 64; ++i) times.add(0, i % 8 == 0 ? 1.2 : 1);
   int refused = 0;
   while (!times.fits(0, 1.15)) ASSERT_LT(++refused, 64);
