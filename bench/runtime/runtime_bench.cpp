@@ -151,7 +151,7 @@ struct Subject {
 
   Graph graph;
   Tensors weights;
-  Ranges ranges;
+  ActivationRanges ranges;
 };
 
 /// Returns the requested precisions that this CPU has instructions for.

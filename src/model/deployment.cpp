@@ -14,7 +14,7 @@ constexpr std::size_t kMaxNameBytes = 1000;
 constexpr std::size_t kMaxLogits = 1'000'000;
 constexpr double kMostLogit = 1e30;
 
-Json to_json(const Ranges& ranges) {
+Json to_json(const ActivationRanges& ranges) {
   Json array = Json::array();
   for (const auto& [tensor, range] : ranges)
     array.push_back(
@@ -22,8 +22,8 @@ Json to_json(const Ranges& ranges) {
   return array;
 }
 
-Ranges read_ranges(JsonFields& fields) {
-  Ranges ranges;
+ActivationRanges read_ranges(JsonFields& fields) {
+  ActivationRanges ranges;
   const Json& array = fields.array("ranges", kMaxTensors);
   for (std::size_t i = 0; i < array.size(); ++i) {
     JsonFields entry(array[i], fields.place_of("ranges", i));

@@ -21,7 +21,7 @@ inline constexpr float kLeastMagnitude = 1e-15f, kMostMagnitude = 1e15f;
 
 /// The range of every tensor by its name: of the input, and of every output of an operation that is
 /// stored in 8 bits.
-using Ranges = std::map<std::string, Range, std::less<>>;
+using ActivationRanges = std::map<std::string, Range, std::less<>>;
 
 /// The loss of a precision compared with f32, measured at the last exit on the tune images.
 struct MeasuredLoss {
@@ -44,7 +44,7 @@ struct StoredLogits {
 /// The precision of a deployment file and its measurements.
 struct Deployment {
   std::string precision;  ///< "bf16" or "int8"
-  Ranges ranges;          ///< only for int8
+  ActivationRanges ranges;          ///< only for int8
   MeasuredLoss measured;
   StoredLogits check;
   bool operator==(const Deployment&) const = default;

@@ -51,7 +51,7 @@ std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>&
 void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
   result.deployment = model.deployment;
   if (!result.deployment) return;
-  Ranges& ranges = result.deployment->ranges;
+  ActivationRanges& ranges = result.deployment->ranges;
   ranges.clear();
   const auto keep = [&](std::string_view before, const std::string& after) {
     const auto found = model.deployment->ranges.find(before);

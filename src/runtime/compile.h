@@ -19,7 +19,7 @@ struct CompileOptions {
   Precision precision = Precision::f32;
   std::vector<int> batches = {1};  ///< batch sizes to compile every segment for; 1 is always added
   int threads = 1;                 ///< number of threads that share one operation
-  Ranges ranges = {};              ///< ranges of the activations, for int8 only
+  ActivationRanges ranges = {};              ///< ranges of the activations, for int8 only
   /// Limit on the weights and one workspace together. A network that needs more is refused before
   /// the memory is allocated.
   std::size_t most_bytes = kMostBytes;

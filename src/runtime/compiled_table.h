@@ -31,7 +31,7 @@ struct CompiledTableOptions {
   Precision precision = Precision::f32;
   int threads = 1;  ///< number of threads that share one operation; 0 means 1
   int batch = 1;
-  Ranges ranges = {};  ///< ranges of the activations, for int8 only
+  ActivationRanges ranges = {};  ///< ranges of the activations, for int8 only
 };
 
 /// Compiles a network for one batch size and for single images, which share the weights.

@@ -53,7 +53,7 @@ Output output_of(const LoweredKind& kind) {
 }  // namespace
 
 std::map<std::string, Element, std::less<>> quantised_elements(
-    const std::vector<LoweredSegment>& network, const Ranges& ranges) {
+    const std::vector<LoweredSegment>& network, const ActivationRanges& ranges) {
   if (ranges.empty())
     throw Error(
         "int8 needs the ranges of activations; \"offramp quantize\" writes a file with them");

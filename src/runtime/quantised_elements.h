@@ -14,6 +14,6 @@ namespace offramp {
 /// output of a pool or a concatenation get one common scale.
 /// @throws Error naming a tensor without a range, or one beyond kLeastMagnitude … kMostMagnitude
 std::map<std::string, Element, std::less<>> quantised_elements(
-    const std::vector<LoweredSegment>& network, const Ranges& ranges);
+    const std::vector<LoweredSegment>& network, const ActivationRanges& ranges);
 
 }  // namespace offramp

@@ -125,7 +125,7 @@ class Observer {
 
 }  // namespace
 
-Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
+ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
                       int threads) {
   if (images.empty()) throw Error("no images to observe the ranges of activations on");
   return translate_onednn_errors([&] {
@@ -143,7 +143,7 @@ Ranges observe_ranges(const Graph& graph, const Tensors& weights, std::span<cons
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
     });
-    Ranges ranges;
+    ActivationRanges ranges;
     for (const auto& [tensor, values] : seen) {
       const bool is_signed = values.least < 0 || tensor == kInput;
       // A tensor whose values are almost zero gets the magnitude 1: any range would do.

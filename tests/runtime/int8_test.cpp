@@ -48,7 +48,7 @@ std::vector<Graph> networks() {
 struct Followed {
   Graph graph;
   Tensors weights;
-  Ranges ranges = {{"input", {127 * 0.5f, true}}, {"y", {255 * 0.25f, false}}};
+  ActivationRanges ranges = {{"input", {127 * 0.5f, true}}, {"y", {255 * 0.25f, false}}};
 
   explicit Followed(bool with_shortcut) {
     graph.name = "followed";
@@ -187,7 +187,7 @@ TEST_F(Int8, NeedsARangeForEveryImage) {
   options.ranges = observe_ranges(graph, weights, random_images(graph, 2, 1), 1);
   const auto compiling = [&] { open_network(graph, weights, options); };
   EXPECT_NO_THROW(compiling());
-  const Ranges whole = options.ranges;
+  const ActivationRanges whole = options.ranges;
   options.ranges.erase("layer1.0.relu1");
   EXPECT_THAT(compiling, ThrowsMessage<Error>("tensor \"layer1.0.relu1\" has no range"));
   options.ranges = whole;
@@ -229,9 +229,9 @@ TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
   }
 }
 
-TEST(Ranges, SeeEveryTensorWithItsSign) {
+TEST(ActivationRanges, SeeEveryTensorWithItsSign) {
   const Graph graph = small_resnet();
-  const Ranges ranges =
+  const ActivationRanges ranges =
       observe_ranges(graph, random_weights(graph, 1), random_images(graph, 9, 1), 2);
   EXPECT_TRUE(ranges.at("input").is_signed);
   EXPECT_FALSE(ranges.at("layer2.0.relu1").is_signed);
@@ -241,14 +241,14 @@ TEST(Ranges, SeeEveryTensorWithItsSign) {
               ThrowsMessage<Error>(HasSubstr("no images")));
 }
 
-TEST(Ranges, OfTensorsThatAreAllButZeroAreAny) {
+TEST(ActivationRanges, OfTensorsThatAreAllButZeroAreAny) {
   const Normed one({1, 1, 1, 1});
   const std::vector<float> images(192, 1e-40f);
-  const Ranges ranges = observe_ranges(one.graph, one.weights, images, 1);
+  const ActivationRanges ranges = observe_ranges(one.graph, one.weights, images, 1);
   EXPECT_EQ(ranges.at("input").magnitude, 1);
 }
 
-TEST(Ranges, AreRefusedWhereValuesAreNotFinite) {
+TEST(ActivationRanges, AreRefusedWhereValuesAreNotFinite) {
   const Normed one({1, 1e38f, 1, 1});
   const std::vector<float> images(192, 3e3f);
   EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, images, 1); },
@@ -259,9 +259,9 @@ TEST(Ranges, AreRefusedWhereValuesAreNotFinite) {
               ThrowsMessage<Error>(HasSubstr("a value is larger than 1e+15 or not finite")));
 }
 
-TEST(Ranges, TieAsManyTensorsAsANetworkHas) {
+TEST(ActivationRanges, TieAsManyTensorsAsANetworkHas) {
   LoweredSegment segment;
-  Ranges ranges = {{"input", {3, false}}};
+  ActivationRanges ranges = {{"input", {3, false}}};
   std::string last = "input";
   for (int i = 0; i < 100000; ++i) {
     const std::string name = "n" + std::to_string(i);
@@ -274,7 +274,7 @@ TEST(Ranges, TieAsManyTensorsAsANetworkHas) {
     EXPECT_FLOAT_EQ(elements.at(tensor).scale, 5.0f / 255) << tensor;
 }
 
-TEST(Ranges, CutOffWhatIsRareAndFar) {
+TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
   // One in 60 values is 100 times as large as the others. A range that includes it rounds the
   // others coarsely, but cutting it off causes a larger error. A single such value in many is cut
   // off.
@@ -282,18 +282,18 @@ TEST(Ranges, CutOffWhatIsRareAndFar) {
   Tensors weights = Followed(false).weights;
   std::vector<float> images(60 * 400, 0.5f);
   images[7] = 3;
-  const Ranges ranges = observe_ranges(graph, weights, images, 1);
+  const ActivationRanges ranges = observe_ranges(graph, weights, images, 1);
   EXPECT_LT(ranges.at("input").magnitude, 3);
   EXPECT_GE(ranges.at("input").magnitude, 0.5f);
   for (std::size_t i = 0; i < images.size(); i += 60) images[i] = 3;
   EXPECT_GT(observe_ranges(graph, weights, images, 1).at("input").magnitude, 2.9f);
 }
 
-TEST(Ranges, TieWhatIsJoined) {
+TEST(ActivationRanges, TieWhatIsJoined) {
   const Followed one(false);
   LoweredSegment segment;
   segment.body = {{"a", MaxPool{2, 2, 0}, {"input"}, {}}, {"b", Concat{}, {"a", "c"}, {}}};
-  const Ranges ranges = {{"input", {2, true}}, {"a", {1, false}}, {"b", {4, false}}};
+  const ActivationRanges ranges = {{"input", {2, true}}, {"a", {1, false}}, {"b", {4, false}}};
   const auto elements = quantised_elements({segment}, ranges);
   for (const char* tensor : {"input", "a", "b"}) {
     EXPECT_EQ(elements.at(tensor).dtype, DType::i8) << tensor;

@@ -17,7 +17,7 @@ struct NetworkOptions {
   Precision precision = Precision::f32;
   int threads = 0;  ///< 0: all cores
   int batch = 8;
-  Ranges ranges = {};  ///< for int8
+  ActivationRanges ranges = {};  ///< for int8
 };
 
 /// Opens a network as a model without policy. @throws as engine::OpenedModel::open
