@@ -27,8 +27,8 @@ struct Values {
 
   float largest() const { return std::max(-least, most); }
   /// Whether the values are large enough for a histogram. best_magnitude() may choose a magnitude
-  /// of an eighth of the largest value, which must be at least kLeastMagnitude.
-  bool is_counted() const { return largest() > 10 * kLeastMagnitude; }
+  /// of an eighth of the largest value, which must be at least kMinMagnitude.
+  bool is_counted() const { return largest() > 10 * kMinMagnitude; }
 
   void widen(std::span<const float> values) {
     for (const float value : values) {
