@@ -29,7 +29,7 @@ ActivationRanges read_ranges(JsonFields& fields) {
     JsonFields entry(array[i], fields.place_of("ranges", i));
     const std::string tensor = entry.text("tensor", kMaxNameBytes);
     const Range range{
-        static_cast<float>(entry.number("magnitude", kMinMagnitude, kMostMagnitude)),
+        static_cast<float>(entry.number("magnitude", kMinMagnitude, kMaxMagnitude)),
         entry.boolean("signed")};
     entry.finish();
     if (!ranges.emplace(tensor, range).second)

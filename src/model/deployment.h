@@ -17,7 +17,7 @@ struct Range {
 
 /// The limits of a range's magnitude. Within them, quantisation steps and ratios of steps stay far
 /// from the limits of f32.
-inline constexpr float kMinMagnitude = 1e-15f, kMostMagnitude = 1e15f;
+inline constexpr float kMinMagnitude = 1e-15f, kMaxMagnitude = 1e15f;
 
 /// The range of every tensor by its name: of the input, and of every output of an operation that is
 /// stored in 8 bits.

@@ -76,9 +76,9 @@ std::map<std::string, Element, std::less<>> quantised_elements(
   for (const std::string& tensor : tensors) {
     const auto found = ranges.find(tensor);
     if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
-    if (!(found->second.magnitude >= kMinMagnitude && found->second.magnitude <= kMostMagnitude))
+    if (!(found->second.magnitude >= kMinMagnitude && found->second.magnitude <= kMaxMagnitude))
       throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
-                  kMinMagnitude, kMostMagnitude, found->second.magnitude);
+                  kMinMagnitude, kMaxMagnitude, found->second.magnitude);
     Range& range = joint[ties.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);
     range.is_signed |= found->second.is_signed;

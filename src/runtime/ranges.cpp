@@ -136,10 +136,10 @@ ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std:
       seen[tensor].widen(values);
     });
     for (const auto& [tensor, values] : seen)
-      if (!values.finite || values.largest() > kMostMagnitude)
+      if (!values.finite || values.largest() > kMaxMagnitude)
         throw Error(
             "tensor \"{}\": a value is larger than {:g} or not finite and has no range in int8",
-            tensor, kMostMagnitude);
+            tensor, kMaxMagnitude);
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
     });

@@ -12,7 +12,7 @@ namespace offramp {
 /// of a range has the least mean squared error of quantisation, which consists of rounding within
 /// the range (step² / 12, but 0 for zeros) and of saturation beyond it.
 /// @param images  [N, C, H, W] f32, normalised: some hundreds of training images
-/// @throws Error if there are no images, a parameter is missing, or a value exceeds kMostMagnitude
+/// @throws Error if there are no images, a parameter is missing, or a value exceeds kMaxMagnitude
 ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
                       int threads);
 
