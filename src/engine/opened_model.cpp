@@ -18,14 +18,14 @@
 namespace offramp::engine {
 namespace {
 
-constexpr int kMaxThreads = 4096, kLargestBatch = 1024;
+constexpr int kMaxThreads = 4096, kMaxBatch = 1024;
 
 void check(const OpenOptions& options) {
   if (options.precision != "auto") precision_from_string(options.precision);
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw UsageError("threads: expected 0 to {}, got {}", kMaxThreads, options.threads);
-  if (options.batch < 1 || options.batch > kLargestBatch)
-    throw UsageError("batch: expected 1 to {}, got {}", kLargestBatch, options.batch);
+  if (options.batch < 1 || options.batch > kMaxBatch)
+    throw UsageError("batch: expected 1 to {}, got {}", kMaxBatch, options.batch);
 }
 
 /// Whether the network has convolutions by matrix multiplication, which oneDNN uses on CPUs without

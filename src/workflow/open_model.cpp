@@ -10,7 +10,7 @@ namespace {
 
 /// The largest batch size of a segment. Larger batches are not faster and do not fit into the CPU's
 /// caches.
-constexpr int kLargestBatch = 32;
+constexpr int kMaxBatch = 32;
 
 template <typename Source>
 std::shared_ptr<engine::OpenedModel> open(Source&& source, const RunOptions& options,
@@ -18,7 +18,7 @@ std::shared_ptr<engine::OpenedModel> open(Source&& source, const RunOptions& opt
   engine::OpenOptions how;
   how.precision = options.precision;
   how.threads = options.threads;
-  if (options.batch > 0) how.batch = std::min(options.batch, kLargestBatch);
+  if (options.batch > 0) how.batch = std::min(options.batch, kMaxBatch);
   auto model = engine::OpenedModel::open(std::forward<Source>(source), how);
   for (const std::string& note : model->notes()) progress.remark(note);
   return model;
