@@ -18,7 +18,7 @@ using kernels::Grid;
 using kernels::Rows;
 
 // An operation that reads fewer bytes runs on one thread, because starting others takes longer.
-constexpr std::size_t kBytesWorthAThread = std::size_t{1} << 17;
+constexpr std::size_t kMinBytesForThreads = std::size_t{1} << 17;
 // The number of elements that make up one item of an element-wise operation.
 constexpr std::int64_t kElementsOfAnItem = 4096;
 
@@ -33,7 +33,7 @@ struct Body {
 class NativeOperation : public Operation {
  public:
   NativeOperation(Body body, int threads)
-      : body_(std::move(body)), threads_(body_.bytes < kBytesWorthAThread ? 1 : threads) {}
+      : body_(std::move(body)), threads_(body_.bytes < kMinBytesForThreads ? 1 : threads) {}
 
   std::size_t scratch_bytes() const override { return body_.scratch_bytes; }
   std::string implementation() const override { return "offramp"; }
