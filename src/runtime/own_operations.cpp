@@ -20,7 +20,7 @@ using kernels::Rows;
 // An operation that reads fewer bytes runs on one thread, because starting others takes longer.
 constexpr std::size_t kMinBytesForThreads = std::size_t{1} << 17;
 // The number of elements that make up one item of an element-wise operation.
-constexpr std::int64_t kElementsOfAnItem = 4096;
+constexpr std::int64_t kElementsPerItem = 4096;
 
 /// Work on the items [0, items), which are disjoint images, rows or ranges of elements.
 struct Body {
@@ -144,7 +144,7 @@ Body by_images(const Layout& src, std::int64_t features, Extent extent, const Ke
 }
 
 Rows elements_of(Rows items, std::int64_t count) {
-  return {items.begin * kElementsOfAnItem, std::min(items.end * kElementsOfAnItem, count)};
+  return {items.begin * kElementsPerItem, std::min(items.end * kElementsPerItem, count)};
 }
 
 /// Makes a pool over windows of an image. @param kernel  kernels::max_pool or kernels::avg_pool
@@ -240,7 +240,7 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
   OFFRAMP_ASSERT(!layout.element.is_quantised());
   const auto add = [&](auto type) {
     using T = decltype(type);
-    Body body{(count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(layout, extent),
+    Body body{(count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(layout, extent),
               [=, clamp = clamp_of(activation)](const Buffers& buffers, Rows items) {
                 kernels::add(buffers.srcs.data(), buffers.srcs.size(),
                              reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
@@ -261,7 +261,7 @@ std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& 
     std::vector<kernels::Addend> addends;
     for (const Element& src : srcs) addends.push_back({src.dtype == DType::i8, src.scale / scale});
     Body body{
-        (count + kElementsOfAnItem - 1) / kElementsOfAnItem, batch_bytes(dst, extent),
+        (count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(dst, extent),
         [=, clamp = in_units(clamp_of(activation), scale)](const Buffers& buffers, Rows items) {
           kernels::add(buffers.srcs.data(), addends.data(), addends.size(),
                        reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
