@@ -73,7 +73,7 @@ class OpenedModel::State {
   std::string kernels_;
   int threads_ = 1, batch_ = 1, streams_ = 1;
   std::vector<std::string> notes_;
-  CertificateHere certificate_;
+  CertificateStatus certificate_;
   std::shared_ptr<const CompiledNetwork> for_one_;
   std::unique_ptr<Team> team_;
 
@@ -187,7 +187,7 @@ int OpenedModel::threads() const { return state_->threads_; }
 int OpenedModel::batch() const { return state_->batch_; }
 int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
-const CertificateHere& OpenedModel::certificate() const { return state_->certificate_; }
+const CertificateStatus& OpenedModel::certificate() const { return state_->certificate_; }
 int OpenedModel::num_exits() const { return state_->for_one_->num_exits; }
 int OpenedModel::num_classes() const { return static_cast<int>(state_->for_one_->classes); }
 std::int64_t OpenedModel::image_size() const { return element_count(state_->for_one_->input); }

@@ -37,7 +37,7 @@ struct OpenOptions {
 };
 
 /// Whether the certificate of a model's policy holds for the model as it was opened here.
-struct CertificateHere {
+struct CertificateStatus {
   bool holds = false;
   std::string why_not;  ///< one line; empty if it holds, or if the model has no certificate
 };
@@ -82,7 +82,7 @@ class OpenedModel final : public Predictor, public std::enable_shared_from_this<
   /// One-line messages for the user, for example that this CPU lacks a precision or that the
   /// certificate does not hold here.
   const std::vector<std::string>& notes() const;
-  const CertificateHere& certificate() const;
+  const CertificateStatus& certificate() const;
 
   int num_exits() const override;
   int num_classes() const override;
