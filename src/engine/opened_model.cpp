@@ -191,7 +191,7 @@ const CertificateStatus& OpenedModel::certificate() const { return state_->certi
 int OpenedModel::num_exits() const { return state_->for_one_->num_exits; }
 int OpenedModel::num_classes() const { return static_cast<int>(state_->for_one_->classes); }
 std::int64_t OpenedModel::image_size() const { return element_count(state_->for_one_->input); }
-const std::shared_ptr<const CompiledNetwork>& OpenedModel::for_one() const {
+const std::shared_ptr<const CompiledNetwork>& OpenedModel::single_image_network() const {
   return state_->for_one_;
 }
 std::shared_ptr<const CompiledNetwork> OpenedModel::for_many() const { return state_->for_many(); }

@@ -94,7 +94,7 @@ class OpenedModel final : public Predictor, public std::enable_shared_from_this<
   void run(std::span<const float> images, const ExitVisitor& visit) override;
 
   /// The network for one image at a time, on all threads.
-  const std::shared_ptr<const CompiledNetwork>& for_one() const;
+  const std::shared_ptr<const CompiledNetwork>& single_image_network() const;
   /// The network for one stream of many images, in batches of batch() and of the smaller sizes that
   /// a flush needs.
   std::shared_ptr<const CompiledNetwork> for_many() const;

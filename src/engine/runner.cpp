@@ -58,7 +58,7 @@ class Runner::State final : public Job {
   }
 
   SingleImageRun& one() {
-    if (!walk_) walk_ = std::make_unique<SingleImageRun>(model_->for_one());
+    if (!walk_) walk_ = std::make_unique<SingleImageRun>(model_->single_image_network());
     return *walk_;
   }
 
@@ -279,7 +279,7 @@ class Runner::State final : public Job {
 
   void run_one(const ImageSource& source, const ExitVisitor& visit) {
     if (!single_) {
-      single_ = std::make_unique<RefillBatcher>(model_->for_one());
+      single_ = std::make_unique<RefillBatcher>(model_->single_image_network());
       pixels_.resize(static_cast<std::size_t>(model_->image_size()));
     }
     const OmpThreads threads(single_->network().threads);

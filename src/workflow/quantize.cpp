@@ -171,7 +171,7 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
                                    last.difference.low, last.difference.high};
   result.within_bounds = is_within_bounds(*deployed.deployment);
   deployed.deployment->check = {
-      kCheckSeed, engine::logits_to_store(opened->for_one(), deployed.graph, kCheckSeed)};
+      kCheckSeed, engine::logits_to_store(opened->single_image_network(), deployed.graph, kCheckSeed)};
   write_with_policy(options, model, std::move(deployed), result, progress);
   result.bytes_before = static_cast<std::int64_t>(fs::file_size(options.model));
   result.bytes = static_cast<std::int64_t>(fs::file_size(out));
