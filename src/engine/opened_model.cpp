@@ -51,7 +51,7 @@ class OpenedModel::State {
     open(options, [this](const std::string& name) { return file_.weights.at(name).dtype; });
   }
 
-  std::shared_ptr<const CompiledNetwork> for_many() const {
+  std::shared_ptr<const CompiledNetwork> batch_network() const {
     const std::lock_guard lock(compiling_);
     if (!for_many_) {
       CompileOptions options = compiling_options(precision_, threads_ / streams_);
@@ -194,7 +194,7 @@ std::int64_t OpenedModel::image_size() const { return element_count(state_->for_
 const std::shared_ptr<const CompiledNetwork>& OpenedModel::single_image_network() const {
   return state_->for_one_;
 }
-std::shared_ptr<const CompiledNetwork> OpenedModel::for_many() const { return state_->for_many(); }
+std::shared_ptr<const CompiledNetwork> OpenedModel::batch_network() const { return state_->batch_network(); }
 Team& OpenedModel::team() const { return *state_->team_; }
 
 void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {

@@ -97,7 +97,7 @@ class OpenedModel final : public Predictor, public std::enable_shared_from_this<
   const std::shared_ptr<const CompiledNetwork>& single_image_network() const;
   /// The network for one stream of many images, in batches of batch() and of the smaller sizes that
   /// a flush needs.
-  std::shared_ptr<const CompiledNetwork> for_many() const;
+  std::shared_ptr<const CompiledNetwork> batch_network() const;
   /// The threads that help the calling threads; a Runner gives them work.
   Team& team() const;
 

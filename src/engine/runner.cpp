@@ -131,7 +131,7 @@ class Runner::State final : public Job {
 
   RunCounts counts() const {
     RunCounts counts;
-    const std::size_t stages = model_->for_many()->stages.size();
+    const std::size_t stages = model_->batch_network()->stages.size();
     const std::lock_guard lock(mutex_);
     counts.images.resize(stages);
     counts.flushed_images.resize(stages);
@@ -206,7 +206,7 @@ class Runner::State final : public Job {
   void make_stream(Lane& lane) {
     if (lane.stream) return;
     lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
-    lane.stream = std::make_unique<RefillBatcher>(model_->for_many());
+    lane.stream = std::make_unique<RefillBatcher>(model_->batch_network());
   }
 
   std::int64_t batch() const { return model_->batch(); }

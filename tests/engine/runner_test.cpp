@@ -379,7 +379,7 @@ TEST(Runtime, HasNoReferenceImplementationInAnyNetwork) {
   for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)})
     for (const Graph& graph : networks()) {
       const auto model = model_of(graph, 1, {precision, 1, 4});
-      for (const CompiledRow& row : compiled_rows(*model->for_many()))
+      for (const CompiledRow& row : compiled_rows(*model->batch_network()))
         EXPECT_THAT(row.implementation, testing::Not(testing::HasSubstr("ref")))
             << graph.name << ", " << row.output << ": " << row.kind;
     }
@@ -389,7 +389,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
   for (const Graph& graph : example_graphs()) {
     if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no bf16 here";
     const auto model = model_of(graph, 1, {Precision::bf16, 1, 4});
-    for (const CompiledRow& row : compiled_rows(*model->for_many()))
+    for (const CompiledRow& row : compiled_rows(*model->batch_network()))
       for (const Layout& src : row.srcs) {
         const DType wanted = src.shape.size() == 3 ? DType::bf16 : DType::f32;
         EXPECT_EQ(src.element.dtype, wanted) << row.output;
@@ -399,7 +399,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
 
 TEST(Runtime, AddsShortcutsInPlaceInAResNet) {
   const auto model = model_of(small_resnet(), 1, {Precision::f32, 1, 4});
-  for (const CompiledRow& row : compiled_rows(*model->for_many()))
+  for (const CompiledRow& row : compiled_rows(*model->batch_network()))
     EXPECT_NE(row.kind, "copy") << row.output;
 }
 

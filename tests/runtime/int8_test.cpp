@@ -172,7 +172,7 @@ TEST_F(Int8, AddsAnyNumberOfTensors) {
 TEST_F(Int8, KeepsEveryImageInEightBits) {
   for (const Graph& graph : networks()) {
     const auto model = int8_model(graph, random_weights(graph, 1), 1, 4);
-    for (const CompiledRow& row : compiled_rows(*model->for_many())) {
+    for (const CompiledRow& row : compiled_rows(*model->batch_network())) {
       EXPECT_THAT(row.implementation, testing::Not(HasSubstr("ref"))) << row.output;
       for (const Layout& src : row.srcs)
         EXPECT_EQ(src.element.is_quantised(), src.shape.size() == 3) << row.output;
