@@ -16,11 +16,11 @@ std::vector<float> Predictor::predict_all(std::span<const float> images) {
   return logits;
 }
 
-Stopped Predictor::predict_until(std::span<const float> images, const ExitVisitor& visit) {
+StoppedImages Predictor::predict_until(std::span<const float> images, const ExitVisitor& visit) {
   const auto count = static_cast<std::int64_t>(images.size()) / image_size();
   const std::int64_t classes = num_classes();
   const int last = num_exits() - 1;
-  Stopped stopped{std::vector<int>(static_cast<std::size_t>(count)),
+  StoppedImages stopped{std::vector<int>(static_cast<std::size_t>(count)),
                   std::vector<float>(static_cast<std::size_t>(count * classes))};
   run(images, [&](std::int64_t image, const ExitOutput& output) {
     if (!visit(image, output) && output.exit_index < last) return false;

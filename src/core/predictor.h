@@ -26,7 +26,7 @@ struct ExitOutput {
 using ExitVisitor = std::function<bool(std::int64_t image, const ExitOutput& output)>;
 
 /// The exit where each image of a call left, and the logits at that exit.
-struct Stopped {
+struct StoppedImages {
   std::vector<int> exit_index;  ///< [N] 0-based
   std::vector<float> logits;    ///< [N, classes]
 };
@@ -53,7 +53,7 @@ class Predictor {
   /// @return [K, N, classes]
   std::vector<float> predict_all(std::span<const float> images);
   /// Runs images like run() and returns where each one left. @param images  as for run()
-  Stopped predict_until(std::span<const float> images, const ExitVisitor& visit);
+  StoppedImages predict_until(std::span<const float> images, const ExitVisitor& visit);
 };
 
 }  // namespace offramp

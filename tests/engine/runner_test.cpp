@@ -197,7 +197,7 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
     const auto size = static_cast<std::size_t>(element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
     Listeners listeners(policy, count), again(policy, count), alone(policy, count);
-    const Stopped stopped =
+    const StoppedImages stopped =
         adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
           return listeners.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
         });
@@ -215,7 +215,7 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
       while (expected + 1 < exits && !again.stops(n, expected, row(expected))) ++expected;
       ASSERT_EQ(stopped.exit_index[n], expected) << "image " << n;
       macs += cost.exit_macs[static_cast<std::size_t>(expected)];
-      const Stopped by_itself = single.predict_until(
+      const StoppedImages by_itself = single.predict_until(
           std::span(images).subspan(n * size, size), [&](std::int64_t, const ExitOutput& output) {
             return alone.stops(n, output.exit_index, output.logits);
           });
@@ -256,7 +256,7 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
       RunnerPredictor ours(open_network(graph, weights, NetworkOptions{precision, 1, batch}));
       EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
       // Two of three images leave at the first exit; the others fill the other buffer too.
-      const Stopped stopped = ours.predict_until(
+      const StoppedImages stopped = ours.predict_until(
           images, [](std::int64_t image, const ExitOutput&) { return image % 3 != 0; });
       for (std::size_t n = 0; n < count; ++n) {
         const std::size_t exit = n % 3 == 0 ? 1 : 0;
@@ -299,7 +299,7 @@ TEST_P(Extremes, AllStopNoneStopsAndTheyTakeTurns) {
   const auto classes = static_cast<std::size_t>(graph.classes);
   const auto all = predictor.predict_all(images);
   const auto expect_exits = [&](const ExitVisitor& rule, const std::vector<int>& exits) {
-    const Stopped stopped = predictor.predict_until(images, rule);
+    const StoppedImages stopped = predictor.predict_until(images, rule);
     EXPECT_EQ(stopped.exit_index, exits);
     std::vector<float> logits;
     for (std::size_t i = 0; i < n; ++i) {
@@ -328,7 +328,7 @@ TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   RunnerPredictor predictor(model_of(graph, 4, {Precision::f32, 2, 4}));
   std::map<std::int64_t, std::vector<int>> asked;
   std::mutex mutex;
-  const Stopped stopped = predictor.predict_until(
+  const StoppedImages stopped = predictor.predict_until(
       random_images(graph, 21, 1), [&](std::int64_t image, const ExitOutput& output) {
         const std::lock_guard lock(mutex);
         EXPECT_EQ(output.logits.size(), 10u);

@@ -50,7 +50,7 @@ TEST_P(EveryNetwork, StopsWhereTheRuleSaysAndRunsNoFurther) {
     return KeyedRandom(7, static_cast<std::uint64_t>(image)).below(3) <=
            static_cast<std::uint64_t>(exit_index);
   };
-  const Stopped stopped =
+  const StoppedImages stopped =
       adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
         EXPECT_EQ(static_cast<std::int64_t>(output.logits.size()), graph.classes);
         // The return value of the visitor at the last exit has no effect.

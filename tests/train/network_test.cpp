@@ -86,7 +86,7 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
     const auto images = random_images(graph, n, 8);
     const auto all = predictor->predict_all(images);
     // Image i stops at exit i mod K.
-    const Stopped stopped =
+    const StoppedImages stopped =
         predictor->predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
           return image % exits <= output.exit_index;
         });
@@ -107,7 +107,7 @@ TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
   const ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   std::vector<std::pair<std::int64_t, int>> asked;
-  const Stopped stopped = predictor->predict_until(
+  const StoppedImages stopped = predictor->predict_until(
       random_images(model.graph, 3, 1), [&](std::int64_t image, const ExitOutput& output) {
         asked.emplace_back(image, output.exit_index);
         return image != 1;
