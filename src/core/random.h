@@ -5,7 +5,7 @@
 namespace offramp {
 
 /// The output function of SplitMix64, a bijection of 64-bit numbers (Steele, Lea, Flood, 2014).
-constexpr std::uint64_t mix(std::uint64_t x) {
+constexpr std::uint64_t splitmix64(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
@@ -17,9 +17,9 @@ constexpr std::uint64_t mix(std::uint64_t x) {
 class KeyedRandom {
  public:
   constexpr KeyedRandom(std::uint64_t seed, std::uint64_t a, std::uint64_t b = 0)
-      : state_(mix(mix(mix(seed) ^ a) ^ (b + 0x632be59bd9b4e019u))) {}
+      : state_(splitmix64(splitmix64(splitmix64(seed) ^ a) ^ (b + 0x632be59bd9b4e019u))) {}
 
-  constexpr std::uint64_t next() { return mix(state_++); }
+  constexpr std::uint64_t next() { return splitmix64(state_++); }
   /// A uniform number in [0, n), n > 0, by multiplication (Lemire, 2019). The bias of a value's
   /// probability is below n / 2^64.
   constexpr std::uint64_t below(std::uint64_t n) {

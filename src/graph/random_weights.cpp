@@ -37,7 +37,7 @@ float draw(ParameterRole role, std::int64_t fan_in, KeyedRandom& random) {
 /// every version, so that results of recipes with random weights stay comparable.
 std::uint64_t name_key(std::string_view name) {
   std::uint64_t key = 0;
-  for (const char c : name) key = mix(key ^ static_cast<unsigned char>(c));
+  for (const char c : name) key = splitmix64(key ^ static_cast<unsigned char>(c));
   return key;
 }
 

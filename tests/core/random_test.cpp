@@ -10,9 +10,9 @@ namespace {
 // The first outputs of SplitMix64 seeded with 0, as published with its reference implementation
 // (Vigna, splitmix64.c) and used as a test vector by many ports.
 TEST(Mix, IsSplitMix64) {
-  EXPECT_EQ(mix(0), 0xe220a8397b1dcdafu);
-  EXPECT_EQ(mix(0x9e3779b97f4a7c15u), 0x6e789e6aa1b965f4u);
-  EXPECT_EQ(mix(2 * 0x9e3779b97f4a7c15u), 0x06c45d188009454fu);
+  EXPECT_EQ(splitmix64(0), 0xe220a8397b1dcdafu);
+  EXPECT_EQ(splitmix64(0x9e3779b97f4a7c15u), 0x6e789e6aa1b965f4u);
+  EXPECT_EQ(splitmix64(2 * 0x9e3779b97f4a7c15u), 0x06c45d188009454fu);
 }
 
 TEST(KeyedRandom, DependsOnItsKeyAlone) {
