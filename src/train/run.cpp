@@ -361,7 +361,7 @@ class Run {
     } catch (const Error& e) {
       throw_with_place(path.string(), e);
     }
-    folder_.forget_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
+    folder_.remove_epochs_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
   }
 
   const TrainRequest& request_;

@@ -240,7 +240,7 @@ void RunFolder::log(const EpochReport& r) const {
   append_line(metrics(), line.dump());
 }
 
-void RunFolder::forget_after(int epoch) const {
+void RunFolder::remove_epochs_after(int epoch) const {
   if (!fs::exists(metrics())) return;
   std::istringstream lines(read_text(metrics()));
   std::string kept;

@@ -103,7 +103,7 @@ class RunFolder {
   /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;
   /// Removes the lines of metrics.jsonl for epochs after `epoch`, because these will be run again.
-  void forget_after(int epoch) const;
+  void remove_epochs_after(int epoch) const;
 
  private:
   FileLock lock() const;

@@ -77,7 +77,7 @@ TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
 TEST_F(Folder, ForgetsTheEpochsThatWillBeRunAgain) {
   const FileLock held = run.start({});
   for (const int epoch : {1, 2, 3}) run.log(epoch_report(epoch));
-  run.forget_after(1);
+  run.remove_epochs_after(1);
   ASSERT_EQ(run.epochs().size(), 1u);
   EXPECT_EQ(run.epochs()[0].epoch, 1);
 }
