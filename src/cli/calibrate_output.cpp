@@ -199,7 +199,7 @@ std::string to_json_text(const CalibrateOptions& options, const Calibration& res
 }
 
 std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {
-  const workflow::OnTune& tune = result.tune;
+  const workflow::TuneResult& tune = result.tune;
   const PolicyMetrics& metrics = tune.metrics;
   std::string text =
       heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),

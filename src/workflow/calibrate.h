@@ -42,7 +42,7 @@ struct ExitCosts {
 };
 
 /// Results of a policy on the tune images, on which it was chosen, replayed from logits.
-struct OnTune {
+struct TuneResult {
   std::int64_t images = 0;
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
@@ -63,7 +63,7 @@ struct Calibration {
   ChosenPolicy chosen;
   bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
-  OnTune tune;
+  TuneResult tune;
   std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
   std::optional<Certificate> certificate;  ///< for a HarmGuarantee
   std::vector<int> dropped;                ///< removed exits: 0-based indices in the original model

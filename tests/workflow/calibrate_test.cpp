@@ -157,7 +157,7 @@ TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
 TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
   const Calibration result = calibrate(options(AccuracyDrop{0.02}));
   EXPECT_TRUE(result.met);
-  const OnTune& tune = result.tune;
+  const TuneResult& tune = result.tune;
   EXPECT_EQ(tune.images, kSceneTune);
   EXPECT_GE(tune.metrics.accuracy, tune.last_accuracy - 0.02);
   EXPECT_GE(tune.held_out_accuracy.value(), tune.last_accuracy - 0.02);
