@@ -233,7 +233,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
         "dropped: {} {}, because the head costs more than it saves; the other exits are "
         "renumbered{}\n",
         result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
-        result.state_left_out ? ", and the training state is not written" : "");
+        result.training_state_dropped ? ", and the training state is not written" : "");
   else if (options.drop_useless_exits)
     text +=
         fmt::format("no exit was dropped: {}\n", result.met || result.certificate

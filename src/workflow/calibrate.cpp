@@ -434,7 +434,7 @@ class Calibrator {
     // Another process may have drawn a certificate during this run.
     deployed.certificates = std::max(model_.certificates, load_model(options_.model).certificates);
     deployed.policy = result.chosen;
-    result.state_left_out = !result.dropped.empty() && !extra_.empty();
+    result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
     save_model(options_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
   }
 

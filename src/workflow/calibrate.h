@@ -67,7 +67,7 @@ struct Calibration {
   std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
   std::optional<Certificate> certificate;  ///< for a HarmGuarantee
   std::vector<int> dropped;                ///< removed exits: 0-based indices in the original model
-  bool state_left_out = false;  ///< training state was not copied, because exits were removed
+  bool training_state_dropped = false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
   std::vector<std::string> classes;
   std::string precision, kernels;  ///< of the run that computed the logits

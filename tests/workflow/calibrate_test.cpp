@@ -438,7 +438,7 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   how.out = out;
   const Calibration result = calibrate(how);
   EXPECT_EQ(result.dropped, std::vector<int>{0});
-  EXPECT_TRUE(result.state_left_out);
+  EXPECT_TRUE(result.training_state_dropped);
   EXPECT_TRUE(result.tune.held_out_accuracy);
   Tensors extra;
   const ModelFile left = load_model(out, &extra);
