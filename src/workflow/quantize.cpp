@@ -74,7 +74,7 @@ std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& o
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
     return std::nullopt;
   }
-  if (!can_be_met_again(*model.policy)) {
+  if (!can_be_chosen_anew(*model.policy)) {
     result.no_policy = fmt::format(
         "the policy's aim ({}) needs more than this model; choose a policy with \"offramp "
         "calibrate\"",
@@ -128,7 +128,7 @@ fs::path QuantizeOptions::written_to() const {
   return path.replace_extension("." + precision + ".safetensors");
 }
 
-bool can_be_met_again(const ChosenPolicy& chosen) {
+bool can_be_chosen_anew(const ChosenPolicy& chosen) {
   if (!chosen.aim || cost_unit_of(*chosen.aim) == CostUnit::ms) return false;
   const auto* drop = std::get_if<AccuracyDrop>(&*chosen.aim);
   return drop == nullptr || drop->reference.empty();

@@ -47,7 +47,7 @@ struct Quantized {
 
 /// True if a policy can be chosen anew from the model alone: its aim is recorded, and refers
 /// neither to another model nor to a measured time.
-bool can_be_met_again(const ChosenPolicy& chosen);
+bool can_be_chosen_anew(const ChosenPolicy& chosen);
 
 /// Writes a deployment file in one precision, evaluates it on tune images, and chooses its policy
 /// anew for the aim of the model's policy.

@@ -125,16 +125,16 @@ TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
 
 TEST(QuantizedPolicy, IsChosenAgainWhereTheModelHoldsWhatItTakes) {
   ChosenPolicy chosen;
-  EXPECT_FALSE(can_be_met_again(chosen)) << "the aim is not recorded";
+  EXPECT_FALSE(can_be_chosen_anew(chosen)) << "the aim is not recorded";
   for (const Aim& aim : {Aim(FixedThreshold{0.9}), Aim(AccuracyDrop{0.01}), Aim(MaxCost{0.5}),
                          Aim(HarmGuarantee{0.01})}) {
     chosen.aim = aim;
-    EXPECT_TRUE(can_be_met_again(chosen)) << describe(aim);
+    EXPECT_TRUE(can_be_chosen_anew(chosen)) << describe(aim);
   }
   for (const Aim& aim :
        {Aim(AccuracyDrop{0.01, "plain.safetensors"}), Aim(MaxCost{0.5, CostUnit::ms})}) {
     chosen.aim = aim;
-    EXPECT_FALSE(can_be_met_again(chosen)) << describe(aim);
+    EXPECT_FALSE(can_be_chosen_anew(chosen)) << describe(aim);
   }
 }
 
