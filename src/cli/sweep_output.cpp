@@ -73,7 +73,7 @@ void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& o
                  const Evaluation& result) {
   for (const std::string& file : files)
     write_text_atomic(file, file.ends_with(".json") ? as_json(options, result, *result.sweep)
-                                                    : as_csv(*result.sweep, result.places.size()));
+                                                    : as_csv(*result.sweep, result.exit_units.size()));
 }
 
 }  // namespace offramp::cli

@@ -260,7 +260,7 @@ std::string to_text(const EvaluateOptions& options, const Evaluation& result, bo
   for (int k = 0; k < result.logits.exits; ++k) {
     const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
     std::vector<std::string> row = {std::to_string(k + 1),
-                                    result.places[static_cast<std::size_t>(k)],
+                                    result.exit_units[static_cast<std::size_t>(k)],
                                     percent(exit.accuracy),
                                     interval_text(exit.accuracy_interval),
                                     fmt::format("{:.3f}", exit.nll),

@@ -105,7 +105,7 @@ std::string metrics_table(const Subject& subject) {
                "correct, confidence > 0.9", "> 0.99", "> 0.999"});
   for (std::size_t k = 0; k < input.metrics.exits.size(); ++k) {
     const ExitMetrics& exit = input.metrics.exits[k];
-    std::vector<std::string> cells = {fmt::format("exit {}, after {}", k + 1, input.places[k]),
+    std::vector<std::string> cells = {fmt::format("exit {}, after {}", k + 1, input.exit_units[k]),
                                       fixed(input.costs[k], 3),
                                       percent(exit.accuracy, 2),
                                       percent(exit.accuracy_interval, 2),
@@ -139,7 +139,7 @@ std::string exits_section(const Subject& subject) {
     const Bins scaled_bins = scaled.bins();
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,
-                          escape(subject.input.places[at]),
+                          escape(subject.input.exit_units[at]),
                           numbers(subject, k, is_scaled ? &scaled : nullptr),
                           diagram(bins.back(), is_scaled ? &scaled_bins : nullptr,
                                   subject.predictions.images(), Subject::exit_name(k)));

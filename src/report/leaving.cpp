@@ -128,7 +128,7 @@ std::string exit_table(const Subject& subject, const ClassExits& all) {
               {"exit", "images", "share", "relative cost of each", "accuracy there",
                "accuracy of the last exit on them"});
   for (std::size_t k = 0; k < exits; ++k)
-    table.row({fmt::format("exit {}, after {}", k + 1, subject.input.places[k]), count(all.left[k]),
+    table.row({fmt::format("exit {}, after {}", k + 1, subject.input.exit_units[k]), count(all.left[k]),
                rate_text(all.left[k], all.images), fixed(subject.input.costs[k], 3),
                rate_text(all.right[k], all.left[k]), rate_text(last_right[k], all.left[k])});
   return table.html();

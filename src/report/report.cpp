@@ -51,7 +51,7 @@ void check(const ReportInput& input) {
   check_test(input.test);
   check_policy(input.policy, input.test);
   check_size("class names", input.classes.size(), input.test.classes);
-  check_size("places", input.places.size(), input.test.exits);
+  check_size("places", input.exit_units.size(), input.test.exits);
   check_size("costs", input.costs.size(), input.test.exits);
   check_size("metrics of exits", input.metrics.exits.size(), input.test.exits);
   check_size("images of the metrics", static_cast<std::size_t>(input.metrics.images),

@@ -63,7 +63,7 @@ struct ReportInput {
   std::string data;                  ///< description of the images for people
   std::vector<std::string> classes;  ///< [C]
   LogitsView test;                   ///< K ≥ 1 exits, N ≥ 1 images
-  std::vector<std::string> places;   ///< [K] the unit that each exit comes after: "layer2.1"
+  std::vector<std::string> exit_units;   ///< [K] the unit that each exit comes after: "layer2.1"
   std::vector<double> costs;         ///< [K] relative cost of an image that stops at exit k
   Metrics metrics;                   ///< of `test`
   ReportPolicy policy;

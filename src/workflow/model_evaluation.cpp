@@ -218,7 +218,7 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   result.metrics = measure(view, subject.file().loss_weights);
   result.overthinking = overthinking_by_class(view);
   for (int k = 0; k < view.exits; ++k) {
-    result.places.push_back(exit_place(subject.file().graph, k));
+    result.exit_units.push_back(exit_place(subject.file().graph, k));
     if (options.confusion) result.confusion.push_back(confusion_matrix(view, k));
   }
   if (const auto chosen =

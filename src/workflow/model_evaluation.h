@@ -64,7 +64,7 @@ struct Evaluation {
   std::string source;              ///< description of the data for people
   std::string precision, kernels;  ///< of the run
   std::vector<std::string> classes;
-  std::vector<std::string> places;  ///< [K] the unit that each exit comes after
+  std::vector<std::string> exit_units;  ///< [K] the unit that each exit comes after
   Cost cost;
   SavedLogits logits;
   Metrics metrics;

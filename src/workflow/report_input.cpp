@@ -206,7 +206,7 @@ ReportInput input_of(const std::shared_ptr<const Subject>& subject, const Report
   input.classes = subject->file().classes;
   input.test = subject->view();
   for (int k = 0; k < input.test.exits; ++k)
-    input.places.push_back(exit_place(subject->file().graph, k));
+    input.exit_units.push_back(exit_place(subject->file().graph, k));
   input.costs = subject->model->relative_costs();
   input.metrics = measure(input.test, subject->file().loss_weights);
   input.policy = policy_of(*subject);

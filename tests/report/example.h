@@ -30,7 +30,7 @@ inline void complete(Example& example, int exits, int classes, int side) {
   input.classes.clear();
   for (int c = 0; c < classes; ++c) input.classes.push_back("class" + std::to_string(c));
   for (int k = 0; k < exits; ++k) {
-    input.places.push_back("layer" + std::to_string(k + 1));
+    input.exit_units.push_back("layer" + std::to_string(k + 1));
     input.costs.push_back(static_cast<double>(k + 1) / exits);
   }
   input.metrics = measure(input.test, std::vector<double>(static_cast<std::size_t>(exits), 1.0));

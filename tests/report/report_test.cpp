@@ -148,7 +148,7 @@ TEST(Report, EscapesEverythingFromOutside) {
   input.title = input.data = input.policy.aim = input.policy.guarantee = hostile;
   input.recipe = hostile;
   for (auto& name : input.classes) name = hostile;
-  for (auto& place : input.places) place = hostile;
+  for (auto& place : input.exit_units) place = hostile;
   for (auto& name : input.names) name = hostile;
   input.facts = {{hostile, hostile}};
   input.trainings = {{hostile, {{1, 2.0, {0.5, 0.5}, {0.4, 0.4}}}}};
@@ -270,7 +270,7 @@ TEST(Report, RefusesSizesThatDoNotFit) {
     EXPECT_THROW(report_html(example.input), Error);
   };
   expect_refused([](ReportInput& input) { input.classes.pop_back(); });
-  expect_refused([](ReportInput& input) { input.places.pop_back(); });
+  expect_refused([](ReportInput& input) { input.exit_units.pop_back(); });
   expect_refused([](ReportInput& input) { input.costs.push_back(1); });
   expect_refused([](ReportInput& input) { input.names.pop_back(); });
   expect_refused([](ReportInput& input) { input.image = nullptr; });
