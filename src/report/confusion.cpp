@@ -36,7 +36,7 @@ std::vector<Matrix> matrices_of(const Subject& subject) {
   const LogitsView& test = subject.input.test;
   const auto classes = static_cast<std::size_t>(test.classes);
   std::vector<Matrix> matrices;
-  if (subject.stops()) {
+  if (subject.has_policy()) {
     Matrix policy{"The policy’s answers", std::vector<std::int64_t>(classes * classes), classes};
     for (std::size_t i = 0; i < test.labels.size(); ++i)
       ++policy.counts[static_cast<std::size_t>(test.labels[i]) * classes +

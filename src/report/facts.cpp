@@ -32,7 +32,7 @@ std::string facts_section(const Subject& subject) {
       {"run", input.title},
       {"data", fmt::format("{}: {} of {} classes", input.data,
                            count(input.test.images(), "test image"), count(input.test.classes))}};
-  if (subject.stops()) {
+  if (subject.has_policy()) {
     facts.emplace_back("policy", policy_text(subject));
     facts.emplace_back("temperatures", temperatures_text(subject) + " (exit 1 first)");
     facts.emplace_back("aim", input.policy.aim);

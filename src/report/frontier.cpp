@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
 
-FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
+FrontierPoint point_of(const ReportControl& control, bool has_policy, int& letters) {
   using Kind = ReportControl::Kind;
   const Baseline& measured = control.control;
   FrontierPoint point{clean(control.name),
@@ -49,21 +49,21 @@ FrontierPoint point_of(const ReportControl& control, bool stops, int& letters) {
   }
   point.note = {
       point.name, "accuracy " + percent(point.accuracy, 2), "relative cost " + fixed(point.cost, 3),
-      (stops ? "policy − this: " : "last exit − this: ") + points(measured.difference, 2) +
+      (has_policy ? "policy − this: " : "last exit − this: ") + points(measured.difference, 2) +
           " points (" + points(measured.difference_interval, 2) + ")"};
   return point;
 }
 
 FrontierPoint chosen_point(const Subject& subject) {
   const ReportPolicy& policy = subject.input.policy;
-  const bool stops = subject.stops();
+  const bool has_policy = subject.has_policy();
   const std::string how = policy.executed ? "executed" : "replayed";
-  FrontierPoint point{stops ? "the chosen policy (" + how + ")" : "this network, its last exit",
+  FrontierPoint point{has_policy ? "the chosen policy (" + how + ")" : "this network, its last exit",
                       policy.metrics.relative_cost,
                       policy.metrics.accuracy,
                       policy.metrics.accuracy_interval,
                       Marker::star,
-                      stops ? "chosen policy" : "this network",
+                      has_policy ? "chosen policy" : "this network",
                       "",
                       "pick"};
   point.note = {point.name, "accuracy " + percent(point.accuracy, 2),
@@ -77,8 +77,8 @@ std::vector<FrontierPoint> points_of(const Subject& subject) {
   int letters = 0, exits = 0;
   for (const ReportControl& control : subject.input.controls) {
     // Without a policy, all images stop at the last exit, and so do all random draws.
-    if (control.kind == ReportControl::Kind::random && !subject.stops()) continue;
-    points.push_back(point_of(control, subject.stops(), letters));
+    if (control.kind == ReportControl::Kind::random && !subject.has_policy()) continue;
+    points.push_back(point_of(control, subject.has_policy(), letters));
     if (control.kind == ReportControl::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
   }
   // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
@@ -115,7 +115,7 @@ FrontierCurve curve_of(const Curve& curve, int colour) {
 Table points_table(const Subject& subject) {
   Table table("Ways to classify the same test images",
               {"", "accuracy", "95 % interval", "relative cost",
-               subject.stops() ? "policy − this, points" : "last exit − this, points",
+               subject.has_policy() ? "policy − this, points" : "last exit − this, points",
                "95 % interval, paired"});
   const FrontierPoint chosen = chosen_point(subject);
   table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),

@@ -58,7 +58,7 @@ std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
 std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
   const Prediction& reading = subject.predictions.at(exit_index, image);
   const bool right = subject.predictions.right(exit_index, image);
-  const bool left = subject.stops() &&
+  const bool left = subject.has_policy() &&
                     subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
   const int confidence =
@@ -109,7 +109,7 @@ std::string explanation(const Subject& subject) {
   if (std::ranges::any_of(temperatures, [](float t) { return t != 1.0f; }))
     text += " at the policy’s temperature";
   text += ".";
-  if (subject.stops()) text += " The exit at which the image leaves has a filled number.";
+  if (subject.has_policy()) text += " The exit at which the image leaves has a filled number.";
   return paragraph(text);
 }
 

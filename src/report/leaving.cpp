@@ -141,7 +141,7 @@ std::string leaving_section(const Subject& subject) {
   if (subject.exits() == 1)
     return section("leaving", kHeading,
                    paragraph("The network has one exit, and all images leave there."));
-  if (!subject.stops())
+  if (!subject.has_policy())
     return section("leaving", kHeading,
                    paragraph("All images leave at the last exit, because the model has no policy. "
                              "“offramp calibrate” chooses one."));

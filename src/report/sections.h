@@ -17,7 +17,7 @@ struct Subject {
   int exits() const { return input.test.exits; }
   int last() const { return input.test.exits - 1; }
   /// True if the model has a policy and at least one early exit.
-  bool stops() const { return !input.policy.aim.empty() && exits() > 1; }
+  bool has_policy() const { return !input.policy.aim.empty() && exits() > 1; }
   /// Accuracy if every image runs to the last exit, with the policy's ensemble.
   double accuracy_going_on() const;
   /// "exit 2"

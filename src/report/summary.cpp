@@ -17,7 +17,7 @@ std::string result_sentence(const Subject& subject) {
   std::string text =
       fmt::format("This network classifies {} of {} correctly at {} of the plain network’s cost",
                   percent(policy.accuracy, 1), images, cost);
-  if (subject.stops())
+  if (subject.has_policy())
     return text + fmt::format("; if all of them run to the last exit, it is {} at {}.",
                               percent(subject.accuracy_going_on(), 1),
                               fixed(input.costs.back(), 2));
@@ -47,7 +47,7 @@ std::vector<Tile> key_numbers(const Subject& subject) {
        fmt::format("95 % interval {}", percent(policy.accuracy_interval, 2))},
       {"Relative cost", fixed(policy.relative_cost, 3),
        "mean over the images; 1 is the plain network"}};
-  if (!subject.stops()) return items;
+  if (!subject.has_policy()) return items;
   items.push_back({"Harm", percent(policy.harm, 2),
                    "of the images: the last exit is correct, the policy wrong"});
   items.push_back({"Help", percent(policy.help, 2),
@@ -58,7 +58,7 @@ std::vector<Tile> key_numbers(const Subject& subject) {
 std::string how_it_stops(const Subject& subject) {
   const ReportPolicy& policy = subject.input.policy;
   if (subject.exits() == 1) return paragraph("The network has one exit, so there is no choice.");
-  if (!subject.stops())
+  if (!subject.has_policy())
     return paragraph(
         "“offramp calibrate” chooses a policy, on images that the network was not trained on; the "
         "report then shows at which exits images leave.");
