@@ -56,7 +56,7 @@ class Calibrate : public testing::Test {
   static inline LoadedData train;
   static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
-  ModelFile model = three_eyed_model();
+  ModelFile model = three_exit_model();
   std::string path = folder.path() / "model.safetensors";
   std::string out = folder.path() / "out.safetensors";
 };

@@ -88,7 +88,7 @@ class Calibrate : public testing::Test {
   static inline LoadedData train, trap;
   static inline std::unique_ptr<TemporaryFolder> shared;
   TemporaryFolder folder;
-  ModelFile model = test::three_eyed_model();
+  ModelFile model = test::three_exit_model();
   fs::path path = folder.path() / "model.safetensors";
   fs::path out = folder.path() / "out.safetensors";
 };

@@ -77,7 +77,7 @@ LoadedData empty_scenes() {
   return loaded;
 }
 
-ModelFile three_eyed_model() {
+ModelFile three_exit_model() {
   ModelFile model;
   model.graph = three_eyes();
   for (int k = 1; k <= 3; ++k) {
@@ -99,7 +99,7 @@ ModelFile three_eyed_model() {
 }
 
 ModelFile all_seeing_model() {
-  ModelFile model = three_eyed_model();
+  ModelFile model = three_exit_model();
   model.graph.segments.resize(1);
   Segment& only = model.graph.segments[0];
   only.outputs.clear();

@@ -38,7 +38,7 @@ LoadedData test_scenes();
 DataProvenance parts_of(const Dataset& data);
 
 /// A network of three segments, each one identity convolution. Exit k reads channel k.
-ModelFile three_eyed_model();
+ModelFile three_exit_model();
 /// A model that classifies every image correctly, by the shading of the last channel.
 ModelFile all_seeing_model();
 
