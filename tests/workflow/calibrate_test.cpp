@@ -116,7 +116,7 @@ TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
   how = options(AccuracyDrop{0});
   how.reference = nowhere;
   expect_refused(how, nowhere.string() + ": cannot open: No such file or directory");
-  model = test::all_seeing_model();
+  model = test::perfect_model();
   split(train);
   save();
   expect_refused(options(MaxCost{1}),
@@ -259,7 +259,7 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
 }
 
 TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {
-  ModelFile reference = test::all_seeing_model();
+  ModelFile reference = test::perfect_model();
   const fs::path other = folder.path() / "all_seeing.safetensors";
   reference.provenance.data = {"scenes", {}, {}, {}};
   save_model(other, reference);
@@ -283,7 +283,7 @@ TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {
 }
 
 TEST_F(Calibrate, KeepsTheNameOfAReferenceAsJsonCanHoldIt) {
-  ModelFile reference = test::all_seeing_model();
+  ModelFile reference = test::perfect_model();
   reference.provenance.data = {"scenes", {}, {}, {}};
   const fs::path other = folder.path() / "a\xff";
   save_model(other, reference);

@@ -98,7 +98,7 @@ ModelFile three_exit_model() {
   return model;
 }
 
-ModelFile all_seeing_model() {
+ModelFile perfect_model() {
   ModelFile model = three_exit_model();
   model.graph.segments.resize(1);
   Segment& only = model.graph.segments[0];

@@ -16,7 +16,7 @@ inline constexpr std::size_t kSceneTrain = 50, kSceneTune = 400, kSceneCertify =
 
 /// The content of an image. Exit k reads channel k: a mean below 0 is classified as "cat", one
 /// above 0 as "dog". In images of dogs, the last channel is dark at the top and light at the
-/// bottom; only all_seeing_model() reads this.
+/// bottom; only perfect_model() reads this.
 struct Scene {
   std::array<float, 3> means{};  ///< mean of each channel, in [-1, 1]
   std::int64_t label = 0;
@@ -40,6 +40,6 @@ DataProvenance parts_of(const Dataset& data);
 /// A network of three segments, each one identity convolution. Exit k reads channel k.
 ModelFile three_exit_model();
 /// A model that classifies every image correctly, by the shading of the last channel.
-ModelFile all_seeing_model();
+ModelFile perfect_model();
 
 }  // namespace offramp::test
