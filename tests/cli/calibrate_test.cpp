@@ -134,7 +134,7 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
 }
 
 TEST_F(Calibrate, SaysThatNothingIsCertified) {
-  const LoadedData trap = trap_scenes();
+  const LoadedData trap = deceptive_scenes();
   const std::string trap_data = folder.path() / "trap.pack";
   write_packed(trap_data, trap, test_scenes());
   model.provenance.data = parts_of(trap.dataset);

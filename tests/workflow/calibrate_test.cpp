@@ -40,7 +40,7 @@ class Calibrate : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     train = test::training_scenes();
-    trap = test::trap_scenes();
+    trap = test::deceptive_scenes();
     shared = std::make_unique<TemporaryFolder>();
     write_packed(data(), train, test::test_scenes());
     write_packed(trap_data(), trap, test::test_scenes());

@@ -122,7 +122,7 @@ LoadedData training_scenes() {
   return images;
 }
 
-LoadedData trap_scenes() {
+LoadedData deceptive_scenes() {
   LoadedData images = empty_scenes();
   for (std::uint64_t i = 0; i < kSceneTrain + kSceneTune + kSceneCertify; ++i) {
     Scene shown = scene(i);

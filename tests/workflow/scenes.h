@@ -31,7 +31,7 @@ void add(Dataset& data, const Scene& shown);
 /// The training images. The last 800 are the certify part, the 400 before them the tune part.
 LoadedData training_scenes();
 /// The same, but exits 1 and 2 classify the images of the certify part wrongly.
-LoadedData trap_scenes();
+LoadedData deceptive_scenes();
 LoadedData test_scenes();
 
 /// The provenance of a model that lists these images in its parts.
