@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
 
-FrontierPoint point_of(const ReportControl& control, bool has_policy, int& letters) {
-  using Kind = ReportControl::Kind;
+FrontierPoint point_of(const ReportBaseline& control, bool has_policy, int& letters) {
+  using Kind = ReportBaseline::Kind;
   const Baseline& measured = control.control;
   FrontierPoint point{clean(control.name),
                       measured.relative_cost,
@@ -75,11 +75,11 @@ FrontierPoint chosen_point(const Subject& subject) {
 std::vector<FrontierPoint> points_of(const Subject& subject) {
   std::vector<FrontierPoint> points;
   int letters = 0, exits = 0;
-  for (const ReportControl& control : subject.input.controls) {
+  for (const ReportBaseline& control : subject.input.controls) {
     // Without a policy, all images stop at the last exit, and so do all random draws.
-    if (control.kind == ReportControl::Kind::random && !subject.has_policy()) continue;
+    if (control.kind == ReportBaseline::Kind::random && !subject.has_policy()) continue;
     points.push_back(point_of(control, subject.has_policy(), letters));
-    if (control.kind == ReportControl::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
+    if (control.kind == ReportBaseline::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
   }
   // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
   // hollow, and is drawn first, so that both marks can be seen.
@@ -120,7 +120,7 @@ Table points_table(const Subject& subject) {
   const FrontierPoint chosen = chosen_point(subject);
   table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),
              fixed(chosen.cost, 3), "", ""});
-  for (const ReportControl& of : subject.input.controls) {
+  for (const ReportBaseline& of : subject.input.controls) {
     const Baseline& control = of.control;
     table.row({of.name, percent(control.accuracy, 2),
                control.accuracy_interval ? percent(*control.accuracy_interval, 2) : "expectation",

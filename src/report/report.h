@@ -19,7 +19,7 @@
 namespace offramp {
 
 /// Another way to classify the same images, which the report compares with the policy.
-struct ReportControl {
+struct ReportBaseline {
   enum class Kind {
     plain,   ///< a network without early exits
     exit,    ///< one exit used alone
@@ -67,7 +67,7 @@ struct ReportInput {
   std::vector<double> costs;         ///< [K] relative cost of an image that stops at exit k
   Metrics metrics;                   ///< of `test`
   ReportPolicy policy;
-  std::vector<ReportControl> controls;
+  std::vector<ReportBaseline> controls;
   /// One curve per criterion, replayed on `test` with thresholds that were chosen on tune images.
   std::vector<Curve> curves;
   std::string no_curves;                     ///< if `curves` is empty: the reason, in one sentence

@@ -29,7 +29,7 @@ std::string result_sentence(const Subject& subject) {
 /// A sentence on the difference to the plain network; empty if it is not among the baselines.
 std::string against_plain(const Subject& subject) {
   const auto& controls = subject.input.controls;
-  const auto plain = std::ranges::find(controls, ReportControl::Kind::plain, &ReportControl::kind);
+  const auto plain = std::ranges::find(controls, ReportBaseline::Kind::plain, &ReportBaseline::kind);
   if (plain == controls.end()) return "";
   const Baseline& control = plain->control;
   return fmt::format(

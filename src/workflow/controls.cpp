@@ -6,11 +6,11 @@
 
 namespace offramp::workflow {
 
-std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost,
+std::vector<ReportBaseline> own_controls(const LogitsView& view, const Cost& cost,
                                         std::span<const std::int64_t> answers,
                                         const PolicyMetrics& metrics) {
-  using Kind = ReportControl::Kind;
-  std::vector<ReportControl> controls;
+  using Kind = ReportBaseline::Kind;
+  std::vector<ReportBaseline> controls;
   for (int k = 0; k < view.exits; ++k) {
     std::vector<std::int64_t> of_exit;
     for (std::int64_t i = 0; i < view.images(); ++i) of_exit.push_back(argmax(view.at(k, i)));
@@ -26,13 +26,13 @@ std::vector<ReportControl> own_controls(const LogitsView& view, const Cost& cost
   return controls;
 }
 
-std::vector<ReportControl> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
+std::vector<ReportBaseline> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
                                             std::span<const std::int64_t> labels,
                                             std::span<const std::int64_t> answers) {
-  using Kind = ReportControl::Kind;
+  using Kind = ReportBaseline::Kind;
   const std::size_t exits = other.cost.exit_macs.size();
   const auto relative = [&](double macs) { return macs / static_cast<double>(plain_macs); };
-  std::vector<ReportControl> controls;
+  std::vector<ReportBaseline> controls;
   controls.push_back({exits == 1 ? Kind::plain : Kind::other,
                       exits == 1 ? other.name : other.name + ", its last exit alone",
                       compare_with_baseline(labels, answers, other.last,

@@ -127,7 +127,7 @@ void add_controls(const Subject& subject, Evaluation& result) {
   if (result.policy)
     result.controls = own_controls(view, result.cost, answers, result.policy->metrics);
   for (const std::filesystem::path& path : subject.options.compare)
-    for (ReportControl& control : network_controls(run_other(path, subject), result.cost.plain_macs,
+    for (ReportBaseline& control : network_controls(run_other(path, subject), result.cost.plain_macs,
                                                    result.logits.labels, answers))
       result.controls.push_back(std::move(control));
 }

@@ -74,7 +74,7 @@ struct Evaluation {
   std::optional<PolicyEvaluation> policy;
   /// Differences are those of the policy minus the baseline; without a policy, those of the last
   /// exit.
-  std::vector<ReportControl> controls;
+  std::vector<ReportBaseline> controls;
   std::optional<Sweep> sweep;
 };
 

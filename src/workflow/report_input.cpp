@@ -191,7 +191,7 @@ void add_other(const std::string& path, const ReportOptions& options, const Subj
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.kept.stopped ? other.kept.stopped : replay(other.view(), chosen->policy);
-  for (ReportControl& control : network_controls(network, subject.model->cost().plain_macs,
+  for (ReportBaseline& control : network_controls(network, subject.model->cost().plain_macs,
                                                  input.test.labels, input.policy.answers))
     input.controls.push_back(std::move(control));
   if (Training training = training_of(other.run); !training.epochs.empty())

@@ -82,7 +82,7 @@ TEST(Report, ComparesWithThePlainNetwork) {
   Example example;
   fill_by_hand(example);
   Baseline control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
-  example.input.controls.push_back({ReportControl::Kind::plain, "cifar<plain>", control});
+  example.input.controls.push_back({ReportBaseline::Kind::plain, "cifar<plain>", control});
   EXPECT_THAT(report_html(example.input),
               HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, "
                         "classifies 78.4\u00a0% correctly at 1.00. The accuracy of this network "
@@ -152,7 +152,7 @@ TEST(Report, EscapesEverythingFromOutside) {
   for (auto& name : input.names) name = hostile;
   input.facts = {{hostile, hostile}};
   input.trainings = {{hostile, {{1, 2.0, {0.5, 0.5}, {0.4, 0.4}}}}};
-  input.controls.push_back({ReportControl::Kind::other, hostile, {}});
+  input.controls.push_back({ReportBaseline::Kind::other, hostile, {}});
   const std::string page = report_html(input);
   expect_sound(page);
   EXPECT_THAT(page, HasSubstr("&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"
