@@ -32,14 +32,14 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
   options.shape = {criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)};
   options.aim = aim_of(flags);
   translate_option_errors([&] { check(options.aim, options.shape.criterion); });
-  const auto only_for = [](bool given, const char* flag, bool aim, const char* what) {
+  const auto check_needed_flag = [](bool given, const char* flag, bool aim, const char* what) {
     if (given && !aim) throw UsageError("{}: needs {}", flag, what);
   };
-  only_for(!flags.reference.empty(), "--reference", flags.max_accuracy_drop.has_value(),
+  check_needed_flag(!flags.reference.empty(), "--reference", flags.max_accuracy_drop.has_value(),
            "--max-accuracy-drop");
-  only_for(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
-  only_for(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
-  only_for(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
+  check_needed_flag(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
+  check_needed_flag(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
+  check_needed_flag(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
   options.model = flags.model;
   options.data = flags.data;
   options.out = flags.out;
