@@ -18,7 +18,7 @@ using workflow::CompiledLayers;
 using workflow::ModelFacts;
 using workflow::ModelInfo;
 
-std::string listed(const std::vector<std::string>& words) {
+std::string short_list(const std::vector<std::string>& words) {
   constexpr std::size_t kShown = 20;
   std::string text;
   for (std::size_t i = 0; i < words.size() && i < kShown; ++i)
@@ -30,7 +30,7 @@ std::string listed(const std::vector<std::string>& words) {
 std::string facts_text(const ModelFacts& model) {
   const Preprocessing& how = model.preprocessing;
   std::string text =
-      fmt::format("classes    {}: {}\n", model.classes.size(), listed(model.classes));
+      fmt::format("classes    {}: {}\n", model.classes.size(), short_list(model.classes));
   text += fmt::format("images     {}x{} ({}), mean {:.4f}, std {:.4f}\n", how.width, how.height,
                       to_string(how.fit), fmt::join(how.mean, " "), fmt::join(how.std, " "));
   if (model.trained > 0)
