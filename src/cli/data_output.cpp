@@ -24,7 +24,7 @@ json part_json(const LoadedData& part) {
           {"max_height", part.sizes.max_height}, {"skipped", std::move(skipped)}};
 }
 
-std::string range(int low, int high) {
+std::string range_text(int low, int high) {
   return low == high ? fmt::format("{}", low) : fmt::format("{} to {}", low, high);
 }
 
@@ -74,8 +74,8 @@ std::string to_text(const workflow::DataSummary& summary, bool color) {
   std::string text = fmt::format("source   {}\n", printable(summary.parts.train.source));
   text += fmt::format("images   {} training, {} test\n", with_commas(train.size()),
                       with_commas(summary.parts.test.dataset.size()));
-  text += fmt::format("stored   width {}, height {}\n", range(sizes.min_width, sizes.max_width),
-                      range(sizes.min_height, sizes.max_height));
+  text += fmt::format("stored   width {}, height {}\n", range_text(sizes.min_width, sizes.max_width),
+                      range_text(sizes.min_height, sizes.max_height));
   text += summary.one_size ? fmt::format("loaded   {}x{}\n", train.width, train.height)
                            : "loaded   sizes differ: training needs --image-size\n";
   text += fmt::format("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
