@@ -22,7 +22,7 @@ constexpr int kWrongUsage = 2;
 
 /// Prints a message on standard error as one line: newlines in it become spaces.
 /// @return `status`
-int report(std::string message, int status) {
+int print_error_line(std::string message, int status) {
   for (char& c : message)
     if (c == '\n' || c == '\r') c = ' ';
   std::fputs(fmt::format("offramp: {}\n", message).c_str(), stderr);
@@ -69,7 +69,7 @@ std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
                      help);
 }
 
-int parse_and_run(int argc, char** argv, const Declare& declare) {
+int parse_and_run(int argc, char** argv, const DeclareCommands& declare) {
   CLI::App app;
   Action action;
   declare(app, action);
@@ -78,7 +78,7 @@ int parse_and_run(int argc, char** argv, const Declare& declare) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return report(usage_message(app, error), kWrongUsage);
+    return print_error_line(usage_message(app, error), kWrongUsage);
   }
   if (!action) {
     std::cerr << app.help();
@@ -98,24 +98,24 @@ int run_reporting_errors(const Action& work) {
     if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
     return status;
   } catch (const UsageError& error) {
-    return report(error.what(), kWrongUsage);
+    return print_error_line(error.what(), kWrongUsage);
   } catch (const Error& error) {
-    return report(error.what(), kFailed);
+    return print_error_line(error.what(), kFailed);
   } catch (const std::bad_alloc&) {
-    return report("out of memory", kFailed);
+    return print_error_line("out of memory", kFailed);
   } catch (const std::filesystem::filesystem_error& error) {
-    return report(fmt::format("{}: {}", error.path1().string(), error.code().message()), kFailed);
+    return print_error_line(fmt::format("{}: {}", error.path1().string(), error.code().message()), kFailed);
   } catch (const std::system_error& error) {
     // The reader of standard output ended first, as in `offramp info ... | head`. That needs no
     // message.
     if (error.code() == std::errc::broken_pipe) return kFailed;
-    return report(fmt::format("standard output: {}", error.code().message()), kFailed);
+    return print_error_line(fmt::format("standard output: {}", error.code().message()), kFailed);
   } catch (const std::exception& error) {
-    return report(fmt::format("internal error: {}", error.what()), kFailed);
+    return print_error_line(fmt::format("internal error: {}", error.what()), kFailed);
   }
 }
 
-int run_program(int argc, char** argv, const Declare& declare) {
+int run_program(int argc, char** argv, const DeclareCommands& declare) {
   return run_reporting_errors([&] { return parse_and_run(argc, argv, declare); });
 }
 
