@@ -53,17 +53,17 @@ Model load(const Flags& flags) {
 
 /// Classifies images. The result is in the order of `paths`; an image that cannot be classified has
 /// an answer with an error.
-std::vector<Classified> classify(Session& session, const std::vector<std::string>& paths) {
+std::vector<ClassifiedImage> classify(Session& session, const std::vector<std::string>& paths) {
   std::vector<ImageView> images;
   for (const std::string& path : paths) images.push_back(ImageView::file(path));
   std::vector<Answer> answers = session.classify(images);
-  std::vector<Classified> result;
+  std::vector<ClassifiedImage> result;
   for (std::size_t i = 0; i < paths.size(); ++i)
     result.push_back({paths[i], std::move(answers[i])});
   return result;
 }
 
-void print(const std::vector<Classified>& answers, bool as_json) {
+void print(const std::vector<ClassifiedImage>& answers, bool as_json) {
   write_stdout(as_json ? to_json_lines(answers) : to_text(answers));
   if (!as_json) write_stderr(error_lines(answers));
   std::fflush(stdout);
@@ -71,25 +71,25 @@ void print(const std::vector<Classified>& answers, bool as_json) {
 
 int run(const Flags& flags) {
   const SessionOptions options = session_options(flags.policy);
-  ImagePathReader list(flags.images);
+  ImagePathReader path_reader(flags.images);
   const Model model = translate_option_errors([&] { return load(flags); });
   Session session(model, options);
-  const auto most = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  const auto batch_size = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
   bool all_answered = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
     paths.clear();
     // A program may write one path to our standard input and wait for its answer before the next.
     // So a batch ends when no further path is there yet.
-    while (paths.size() < most && more && (paths.empty() || !list.would_block())) {
-      if (auto path = list.next())
+    while (paths.size() < batch_size && more && (paths.empty() || !path_reader.would_block())) {
+      if (auto path = path_reader.next())
         paths.push_back(std::move(*path));
       else
         more = false;
     }
-    const std::vector<Classified> answers = classify(session, paths);
+    const std::vector<ClassifiedImage> answers = classify(session, paths);
     print(answers, flags.json);
-    for (const Classified& one : answers) all_answered = all_answered && one.answer.ok();
+    for (const ClassifiedImage& one : answers) all_answered = all_answered && one.answer.ok();
   }
   if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
     write_stderr(

@@ -14,16 +14,16 @@ using json = nlohmann::ordered_json;
 
 /// The error of an image with its path in front. Errors of unreadable files contain the path
 /// already.
-std::string error_of(const Classified& one) {
+std::string error_of(const ClassifiedImage& one) {
   const std::string place = one.image + ": ";
   return one.answer.error.starts_with(place) ? one.answer.error : place + one.answer.error;
 }
 
 }  // namespace
 
-std::string to_json_lines(const std::vector<Classified>& answers) {
+std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
   std::string lines;
-  for (const Classified& one : answers) {
+  for (const ClassifiedImage& one : answers) {
     json object = {{"image", one.image}};
     if (one.answer.ok()) {
       object["class"] = one.answer.class_name;
@@ -38,15 +38,15 @@ std::string to_json_lines(const std::vector<Classified>& answers) {
   return lines;
 }
 
-std::string to_text(const std::vector<Classified>& answers) {
+std::string to_text(const std::vector<ClassifiedImage>& answers) {
   std::size_t widest_image = 0, widest_class = 0;
-  for (const Classified& one : answers) {
+  for (const ClassifiedImage& one : answers) {
     if (!one.answer.ok()) continue;
     widest_image = std::max(widest_image, one.image.size());
     widest_class = std::max(widest_class, one.answer.class_name.size());
   }
   std::string text;
-  for (const Classified& one : answers)
+  for (const ClassifiedImage& one : answers)
     if (one.answer.ok())
       text += fmt::format("{:<{}}  {:<{}}  probability {:.3f}  exit {}  relative cost {:.3f}\n",
                           printable(one.image), widest_image, printable(one.answer.class_name),
@@ -55,9 +55,9 @@ std::string to_text(const std::vector<Classified>& answers) {
   return text;
 }
 
-std::string error_lines(const std::vector<Classified>& answers) {
+std::string error_lines(const std::vector<ClassifiedImage>& answers) {
   std::string lines;
-  for (const Classified& one : answers)
+  for (const ClassifiedImage& one : answers)
     if (!one.answer.ok()) lines += fmt::format("offramp: {}\n", printable(error_of(one)));
   return lines;
 }

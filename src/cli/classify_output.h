@@ -8,16 +8,16 @@
 namespace offramp::cli {
 
 /// An image and its answer; the answer holds an error if the image could not be classified.
-struct Classified {
+struct ClassifiedImage {
   std::string image;  ///< path of the image
   Answer answer;
 };
 
 /// One line with a JSON object for each image.
-std::string to_json_lines(const std::vector<Classified>& answers);
+std::string to_json_lines(const std::vector<ClassifiedImage>& answers);
 /// One line in columns for each image that was classified.
-std::string to_text(const std::vector<Classified>& answers);
+std::string to_text(const std::vector<ClassifiedImage>& answers);
 /// One line with the error for each image that could not be classified.
-std::string error_lines(const std::vector<Classified>& answers);
+std::string error_lines(const std::vector<ClassifiedImage>& answers);
 
 }  // namespace offramp::cli
