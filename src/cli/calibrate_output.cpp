@@ -30,12 +30,12 @@ json thresholds_json(const Thresholds& thresholds) {
   return array;
 }
 
-bool one_threshold(const Thresholds& thresholds) {
+bool has_shared_threshold(const Thresholds& thresholds) {
   return std::ranges::adjacent_find(thresholds, std::not_equal_to<>()) == thresholds.end();
 }
 
 /// Turns 0-based exit indices into the 1-based numbers that the output shows.
-std::vector<int> numbers_of(const std::vector<int>& exit_indices) {
+std::vector<int> exit_numbers(const std::vector<int>& exit_indices) {
   std::vector<int> numbers;
   for (const int exit_index : exit_indices) numbers.push_back(exit_index + 1);
   return numbers;
@@ -164,13 +164,13 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
       {"criterion", to_string(policy.criterion)},
       {"ensemble", to_string(policy.ensemble)},
       {"thresholds", thresholds_json(policy.thresholds)},
-      {"shared_threshold", one_threshold(policy.thresholds)},
+      {"shared_threshold", has_shared_threshold(policy.thresholds)},
       {"temperatures", policy.temperatures},
       {"ensemble_weights", policy.ensemble_weights},
       {"cost", to_string(cost_unit_of(options.aim))},
       {"relative_costs", result.costs.relative},
       {"ms_per_image", nullptr},
-      {"dropped_exits", numbers_of(result.dropped)},
+      {"dropped_exits", exit_numbers(result.dropped)},
       {"replaced_policy", result.replaced ? json(*result.replaced) : json(nullptr)},
       {"tune",
        {{"images", result.tune.images},
@@ -232,7 +232,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
     text += fmt::format(
         "dropped: {} {}, because the head costs more than it saves; the other exits are "
         "renumbered{}\n",
-        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(numbers_of(result.dropped), ", "),
+        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(exit_numbers(result.dropped), ", "),
         result.training_state_dropped ? ", and the training state is not written" : "");
   else if (options.drop_useless_exits)
     text +=
