@@ -14,7 +14,7 @@ using json = nlohmann::ordered_json;
 
 /// The error of an image with its path in front. Errors of unreadable files contain the path
 /// already.
-std::string error_of(const ClassifiedImage& one) {
+std::string error_with_path(const ClassifiedImage& one) {
   const std::string place = one.image + ": ";
   return one.answer.error.starts_with(place) ? one.answer.error : place + one.answer.error;
 }
@@ -31,7 +31,7 @@ std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
       object["exit"] = one.answer.exit;
       object["relative_cost"] = one.answer.relative_cost;
     } else {
-      object["error"] = error_of(one);
+      object["error"] = error_with_path(one);
     }
     lines += object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   }
@@ -58,7 +58,7 @@ std::string to_text(const std::vector<ClassifiedImage>& answers) {
 std::string error_lines(const std::vector<ClassifiedImage>& answers) {
   std::string lines;
   for (const ClassifiedImage& one : answers)
-    if (!one.answer.ok()) lines += fmt::format("offramp: {}\n", printable(error_of(one)));
+    if (!one.answer.ok()) lines += fmt::format("offramp: {}\n", printable(error_with_path(one)));
   return lines;
 }
 
