@@ -12,9 +12,9 @@
 namespace offramp::cli {
 namespace {
 
-class Printer {
+class ProgressPrinter {
  public:
-  ~Printer() { clear(); }
+  ~ProgressPrinter() { clear(); }
 
   void report(std::int64_t done, std::int64_t total, std::string_view unit) {
     if (!terminal_) return;
@@ -44,7 +44,7 @@ class Printer {
 }  // namespace
 
 workflow::Progress terminal_progress() {
-  const auto printer = std::make_shared<Printer>();
+  const auto printer = std::make_shared<ProgressPrinter>();
   workflow::Progress progress;
   progress.report = [printer](std::int64_t done, std::int64_t total, std::string_view unit) {
     printer->report(done, total, unit);
