@@ -27,7 +27,7 @@ json point_json(const SweepPoint& point, const SweepPoint& tune) {
           {"tune", {{"accuracy", tune.accuracy}, {"relative_cost", tune.relative_cost}}}};
 }
 
-std::string as_json(const EvaluateOptions& options, const Evaluation& result, const Sweep& sweep) {
+std::string sweep_to_json(const EvaluateOptions& options, const Evaluation& result, const Sweep& sweep) {
   json all = {{"model", options.model.string()},
               {"data", result.source},
               {"replayed", true},
@@ -45,7 +45,7 @@ std::string as_json(const EvaluateOptions& options, const Evaluation& result, co
   return all.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string as_csv(const Sweep& sweep, std::size_t exits) {
+std::string sweep_to_csv(const Sweep& sweep, std::size_t exits) {
   std::string text = "criterion,ensemble,threshold,accuracy,relative_cost,harm,help";
   for (std::size_t k = 0; k < exits; ++k) text += fmt::format(",share_{}", k + 1);
   text += ",tune_accuracy,tune_relative_cost,replayed\n";
@@ -72,8 +72,8 @@ void check_sweep_names(const std::vector<std::string>& files) {
 void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& options,
                  const Evaluation& result) {
   for (const std::string& file : files)
-    write_text_atomic(file, file.ends_with(".json") ? as_json(options, result, *result.sweep)
-                                                    : as_csv(*result.sweep, result.exit_units.size()));
+    write_text_atomic(file, file.ends_with(".json") ? sweep_to_json(options, result, *result.sweep)
+                                                    : sweep_to_csv(*result.sweep, result.exit_units.size()));
 }
 
 }  // namespace offramp::cli
