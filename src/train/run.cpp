@@ -78,14 +78,14 @@ class Run {
     TorchNetwork network(model_.graph, device_, recipe_.train.seed);
     set_threads(recipe_.train.threads);
     keep_freed_memory();
-    if (!recipe_.train.from.empty() && !request.resume) start_from(recipe_.train.from, network);
+    if (!recipe_.train.from.empty() && !request.resume) load_starting_weights(recipe_.train.from, network);
     trainer_.emplace(std::move(network), model_.loss_weights, recipe_.train,
                      std::max<std::int64_t>(std::ssize(splits_.train) / batch_, 1),
                      request.exchange);
   }
 
-  TrainOutcome go() {
-    const FileLock held = request_.resume ? folder_.resume() : folder_.start(recipe_);
+  TrainOutcome run_to_end() {
+    const FileLock run_lock = request_.resume ? folder_.resume() : folder_.start(recipe_);
     if (request_.resume) load_checkpoint();
     auto batches = device_.is_cpu() ? make_loader_batches(data_.dataset, splits_.train,
                                                           loader_options(), state().step)
@@ -93,10 +93,10 @@ class Run {
                                                           loader_options(), state().step, device_);
     const std::int64_t total = recipe_.train.epochs * trainer_->steps_per_epoch();
     if (request_.resume && state().step >= total) {
-      save_outcome();  // the run may have been killed before it wrote these files
+      save_final_weights();  // the run may have been killed before it wrote these files
       return TrainOutcome::already_finished;
     }
-    announce();
+    report_start();
     // Without a checkpoint, a run that is killed in its first epoch could not be resumed.
     if (!request_.resume) save_checkpoint();
     last_checkpoint_ = Clock::now();
@@ -105,11 +105,11 @@ class Run {
       if (complete) finish_epoch();
       if (is_stopped()) {
         if (!complete) save_checkpoint();
-        save_outcome();
+        save_final_weights();
         return TrainOutcome::interrupted;
       }
     }
-    save_outcome();
+    save_final_weights();
     return TrainOutcome::finished;
   }
 
@@ -119,22 +119,22 @@ class Run {
   bool is_frozen() const { return recipe_.train.mode == Mode::frozen; }
   bool is_stopped() const { return request_.stop && request_.stop->load(); }
 
-  void tell(const std::string& line) const {
+  void send_message(const std::string& line) const {
     if (events_.message) events_.message(line);
   }
 
-  void announce() const {
-    tell(
+  void report_start() const {
+    send_message(
         fmt::format("{}: {} images to train on, {} to choose thresholds (tune), {} for guarantees "
                     "(certify); {} classes, {}x{}",
                     data_.source, splits_.train.size(), splits_.tune.size(), splits_.certify.size(),
                     model_.classes.size(), data_.dataset.width, data_.dataset.height));
     const bool bf16 = trainer_->precision() == torch::kBFloat16;
     const bool fallback = recipe_.train.precision == PrecisionChoice::automatic && !bf16;
-    tell(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
+    send_message(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
                      torch::get_num_threads(), fallback ? " (no fast bf16 on this machine)" : ""));
     if (request_.resume)
-      tell(fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
+      send_message(fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
   }
 
   /// Trains to the end of the epoch.
@@ -165,27 +165,27 @@ class Run {
 
   // Takes over from the starting model the hashes of its training images, which this model is then
   // also trained on, and its preprocessing unless the recipe sets it.
-  void take_over(const ModelFile& from, const std::string& file) {
+  void adopt_provenance(const ModelFile& from, const std::string& file) {
     if (is_frozen() && from.classes != model_.classes)
       throw UsageError(
           "train.from: the classes of {} differ from those of the data, or are in another order; a "
           "frozen network cannot learn them",
           file);
-    DataProvenance& ours = model_.provenance.data;
+    DataProvenance& own_parts = model_.provenance.data;
     const std::vector<std::uint64_t>& seen = from.provenance.data.train;
     for (const std::uint64_t hash : seen)
-      if (std::ranges::binary_search(ours.tune, hash) ||
-          std::ranges::binary_search(ours.certify, hash))
+      if (std::ranges::binary_search(own_parts.tune, hash) ||
+          std::ranges::binary_search(own_parts.certify, hash))
         throw UsageError(
             "train.from: {} was trained on images of this run's tune or certify part; "
             "give its data.split_seed",
             file);
     std::vector<std::uint64_t> all;
-    std::ranges::set_union(seen, ours.train, std::back_inserter(all));
-    ours.train = std::move(all);
+    std::ranges::set_union(seen, own_parts.train, std::back_inserter(all));
+    own_parts.train = std::move(all);
     // Certificates of the starting model that used these certify images count for this model too.
     const auto shared = [&](std::uint64_t hash) {
-      return std::ranges::binary_search(ours.certify, hash);
+      return std::ranges::binary_search(own_parts.certify, hash);
     };
     if (std::ranges::any_of(from.provenance.data.certify, shared))
       model_.certificates = from.certificates;
@@ -194,7 +194,7 @@ class Run {
     model_.preprocessing.std = from.preprocessing.std;
   }
 
-  void start_from(const std::string& file, TorchNetwork& network) {
+  void load_starting_weights(const std::string& file, TorchNetwork& network) {
     std::size_t num_skipped = 0;
     const Tensors weights = load_weights(file, model_.graph, true, &num_skipped);
     try {
@@ -202,7 +202,7 @@ class Run {
     } catch (const Error& e) {
       throw_with_place(file, e);
     }
-    if (is_model_file(file)) take_over(load_model(file), file);
+    if (is_model_file(file)) adopt_provenance(load_model(file), file);
     for (const Parameter& p : network.parameters())
       if (is_frozen() && p.in_head && p.segment == exit_segments(model_.graph).back() &&
           !weights.contains(p.name))
@@ -217,7 +217,7 @@ class Run {
       text += fmt::format(
           "; {} ignored: they belong to exits or blocks that this network does not have",
           num_skipped);
-    tell(text);
+    send_message(text);
   }
 
   void report_step() const {
@@ -304,7 +304,7 @@ class Run {
     model_.weights = std::move(weights);
     model_.provenance.details_json = to_json(details());
     if (folder_.save(file, model_, extra))
-      tell(fmt::format(
+      send_message(fmt::format(
           "{}: keeps the policy that was chosen for earlier weights, without its guarantee; "
           "calibrate it again",
           file.string()));
@@ -337,7 +337,7 @@ class Run {
   }
 
   // Saves the last weights and their average; they may differ from the best on tune.
-  void save_outcome() {
+  void save_final_weights() {
     save(folder_.last(), trainer_->weights());
     if (trainer_->has_average()) save_deployed(folder_.ema());
   }
@@ -388,7 +388,7 @@ Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classe
 }
 
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events) {
-  return translate_torch_errors([&] { return Run(request, events).go(); });
+  return translate_torch_errors([&] { return Run(request, events).run_to_end(); });
 }
 
 }  // namespace offramp::train
