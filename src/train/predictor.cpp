@@ -16,8 +16,8 @@ class TorchPredictor : public Predictor {
       : network_(network), mode_(mode) {}
 
   TorchPredictor(const ModelFile& model, const TorchPredictorOptions& options)
-      : own_(std::make_unique<TorchNetwork>(model.graph, device_from_name(options.device), 0)),
-        network_(*own_) {
+      : owned_network_(std::make_unique<TorchNetwork>(model.graph, device_from_name(options.device), 0)),
+        network_(*owned_network_) {
     set_threads(options.threads);
     keep_freed_memory();
     mode_.precision = resolve_precision(options.precision, network_.device());
@@ -29,33 +29,33 @@ class TorchPredictor : public Predictor {
   std::int64_t image_size() const override { return element_count(network_.graph().input); }
 
   void run(std::span<const float> images, const ExitVisitor& visit) override {
-    guarded([&] {
+    with_translated_errors([&] {
       const Tensor x = to_tensor(images);
       const auto classes = static_cast<std::size_t>(num_classes());
       // Indices in the batch of the images that have not stopped yet.
-      std::vector<std::int64_t> alive(static_cast<std::size_t>(x.size(0)));
-      std::iota(alive.begin(), alive.end(), 0);
+      std::vector<std::int64_t> active(static_cast<std::size_t>(x.size(0)));
+      std::iota(active.begin(), active.end(), 0);
 
       auto state = network_.start(x, mode_);
       const auto& segments = network_.graph().segments;
       int exit_index = 0;
-      for (int index = 0; index < static_cast<int>(segments.size()) && !alive.empty(); ++index) {
+      for (int index = 0; index < static_cast<int>(segments.size()) && !active.empty(); ++index) {
         network_.run_body(index, state, mode_);
         if (segments[static_cast<std::size_t>(index)].head.empty()) continue;
         std::vector<float> logits;
         append(network_.run_head(index, state, mode_), logits);
-        std::vector<std::int64_t> survivors, rows;
-        for (std::size_t row = 0; row < alive.size(); ++row) {
+        std::vector<std::int64_t> still_active, rows;
+        for (std::size_t row = 0; row < active.size(); ++row) {
           const std::span<const float> own(logits.data() + row * classes, classes);
-          if (visit(alive[row], {exit_index, own})) continue;
-          survivors.push_back(alive[row]);
+          if (visit(active[row], {exit_index, own})) continue;
+          still_active.push_back(active[row]);
           rows.push_back(static_cast<std::int64_t>(row));
         }
-        if (survivors.size() < alive.size() && !survivors.empty()) {
-          const Tensor keep = torch::tensor(rows, torch::kLong).to(network_.device());
-          for (auto& [name, tensor] : state) tensor = tensor.index_select(0, keep);
+        if (still_active.size() < active.size() && !still_active.empty()) {
+          const Tensor active_rows = torch::tensor(rows, torch::kLong).to(network_.device());
+          for (auto& [name, tensor] : state) tensor = tensor.index_select(0, active_rows);
         }
-        alive = std::move(survivors);
+        active = std::move(still_active);
         ++exit_index;
       }
     });
@@ -78,12 +78,12 @@ class TorchPredictor : public Predictor {
   }
 
   template <typename F>
-  auto guarded(const F& work) -> decltype(work()) {
+  auto with_translated_errors(const F& work) -> decltype(work()) {
     torch::InferenceMode inference;
     return translate_torch_errors(work);
   }
 
-  std::unique_ptr<TorchNetwork> own_;  // null if the caller owns the network
+  std::unique_ptr<TorchNetwork> owned_network_;  // null if the caller owns the network
   TorchNetwork& network_;
   TorchNetwork::Mode mode_;
 };
