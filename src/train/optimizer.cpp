@@ -68,12 +68,12 @@ void adamw_cpu(Tensor& weight, const Tensor& gradient, Tensor& first, Tensor& se
   const auto b1 = static_cast<float>(kBeta1), b2 = static_cast<float>(kBeta2);
   const auto rate = static_cast<float>(lr / (1 - std::pow(kBeta1, t)));
   const auto scale = static_cast<float>(1 / std::sqrt(1 - std::pow(kBeta2, t)));
-  const auto keep = static_cast<float>(1 - lr * decay), eps = static_cast<float>(kAdamEps);
+  const auto decay_factor = static_cast<float>(1 - lr * decay), eps = static_cast<float>(kAdamEps);
   at::parallel_for(0, weight.numel(), kGrain, [=](std::int64_t from, std::int64_t to) {
     for (std::int64_t i = from; i < to; ++i) {
       m[i] = b1 * m[i] + (1 - b1) * g[i];
       v[i] = b2 * v[i] + (1 - b2) * g[i] * g[i];
-      w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) * scale + eps);
+      w[i] = decay_factor * w[i] - rate * m[i] / (std::sqrt(v[i]) * scale + eps);
     }
   });
 }
