@@ -99,9 +99,9 @@ TorchNetwork::TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed
   }
   exits_ = exit_segments(graph_);
   for (const Segment& segment : graph_.segments) {
-    auto kept = segment.outputs;
-    if (!segment.head.empty()) kept.push_back(segment.feature);
-    bodies_.push_back(plan(segment.nodes, kept));
+    auto needed_outputs = segment.outputs;
+    if (!segment.head.empty()) needed_outputs.push_back(segment.feature);
+    bodies_.push_back(plan(segment.nodes, needed_outputs));
     heads_.push_back(segment.head.empty() ? std::vector<Step>{}
                                           : plan(segment.head, {segment.head.back().name}));
   }
@@ -133,13 +133,13 @@ Tensors TorchNetwork::save() const {
 }
 
 std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& nodes,
-                                                   const std::vector<std::string>& kept) {
-  const std::set<std::string> keep(kept.begin(), kept.end());
+                                                   const std::vector<std::string>& needed_outputs) {
+  const std::set<std::string> needed_set(needed_outputs.begin(), needed_outputs.end());
   std::map<std::string, std::vector<const Node*>> users;
   for (const Node& node : nodes)
     for (const std::string& input : node.inputs) users[input].push_back(&node);
   const auto only_user = [&](const std::string& tensor) -> const Node* {
-    return !keep.contains(tensor) && users[tensor].size() == 1 ? users[tensor].front() : nullptr;
+    return !needed_set.contains(tensor) && users[tensor].size() == 1 ? users[tensor].front() : nullptr;
   };
 
   std::set<const Node*> absorbed;
@@ -177,7 +177,7 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& node
     auto reads = step->inputs;
     if (!step->residual.empty()) reads.push_back(step->residual);
     for (const std::string& name : reads)
-      if (used_later.insert(name).second && !keep.contains(name)) step->last_uses.push_back(name);
+      if (used_later.insert(name).second && !needed_set.contains(name)) step->last_uses.push_back(name);
   }
   return steps;
 }

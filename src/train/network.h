@@ -76,7 +76,7 @@ class TorchNetwork {
     std::vector<std::string> last_uses;  // tensors that no later step reads
   };
   static std::vector<Step> plan(const std::vector<Node>& nodes,
-                                const std::vector<std::string>& kept);
+                                const std::vector<std::string>& needed_outputs);
   void run(const std::vector<Step>& steps, State& state, const Mode& mode, bool training);
   torch::Tensor execute(const Step& step, const State& state, const Mode& mode, bool training);
 
