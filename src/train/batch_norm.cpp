@@ -21,21 +21,21 @@ kernels::Storage storage_of(const Tensor& x) {
   return x.scalar_type() == torch::kFloat ? kernels::Storage::f32 : kernels::Storage::bf16;
 }
 
-bool takes_fast_path(const Tensor& x) {
+bool has_own_kernels(const Tensor& x) {
   return x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 &&
          (x.scalar_type() == torch::kFloat || x.scalar_type() == torch::kBFloat16);
 }
 
 // Divides the rows of a tensor into chunks. The division depends on the shape only, so that partial
 // sums are added in the same order on any number of threads.
-struct Chunks {
-  explicit Chunks(const Tensor& x)
+struct RowChunks {
+  explicit RowChunks(const Tensor& x)
       : rows{x.numel() / x.size(1), x.size(1)}, bytes_per_row(x.size(1) * x.element_size()) {
     constexpr std::int64_t kMaxChunks = 64, kMinRows = 64;
     count = std::clamp<std::int64_t>(rows.count / kMinRows, 1, kMaxChunks);
   }
   std::int64_t begin(std::int64_t chunk) const { return rows.count * chunk / count; }
-  kernels::Rows part(std::int64_t chunk) const {
+  kernels::Rows rows_of(std::int64_t chunk) const {
     return {begin(chunk + 1) - begin(chunk), rows.channels};
   }
   const void* at(const Tensor& x, std::int64_t chunk) const {
@@ -60,7 +60,7 @@ struct Chunks {
 
 // Partial sums of two quantities for each chunk and channel; total() adds them in f64.
 struct PartialSums {
-  PartialSums(const Chunks& chunks)
+  PartialSums(const RowChunks& chunks)
       : channels(chunks.rows.channels),
         count(chunks.count),
         first(static_cast<std::size_t>(count * channels)),
@@ -77,7 +77,7 @@ struct PartialSums {
   std::vector<float> first, second;
 };
 
-Tensor row_vector(std::int64_t channels) { return torch::empty({channels}, torch::kFloat); }
+Tensor channel_vector(std::int64_t channels) { return torch::empty({channels}, torch::kFloat); }
 
 struct Statistics {
   Tensor mean, inverse_std;
@@ -85,19 +85,19 @@ struct Statistics {
 
 Statistics batch_statistics(const Tensor& x, const BatchNormTensors& tensors, double momentum,
                             double eps) {
-  const Chunks chunks(x);
+  const RowChunks chunks(x);
   PartialSums sums(chunks);
   // The first row serves as origin: a value of the channel is near enough to its mean to avoid
   // cancellation in the variance.
   const Tensor origin = x.select(0, 0).select(1, 0).select(1, 0).to(torch::kFloat).contiguous();
   const float* o = origin.data_ptr<float>();
   chunks.parallel([&](std::int64_t chunk) {
-    kernels::moments(storage_of(x), chunks.at(x, chunk), chunks.part(chunk), o,
+    kernels::moments(storage_of(x), chunks.at(x, chunk), chunks.rows_of(chunk), o,
                      sums.first_of(chunk), sums.second_of(chunk));
   });
   const std::int64_t channels = chunks.rows.channels;
   const auto n = static_cast<double>(chunks.rows.count);
-  Statistics result{row_vector(channels), row_vector(channels)};
+  Statistics result{channel_vector(channels), channel_vector(channels)};
   float* mean = result.mean.data_ptr<float>();
   float* inverse_std = result.inverse_std.data_ptr<float>();
   float* running_mean = tensors.running_mean.data_ptr<float>();
@@ -119,7 +119,7 @@ Statistics batch_statistics(const Tensor& x, const BatchNormTensors& tensors, do
 std::pair<Tensor, Tensor> scale_and_shift(const Tensor& weight, const Tensor& bias,
                                           const Tensor& mean, const Tensor& inverse_std) {
   const std::int64_t channels = weight.numel();
-  std::pair<Tensor, Tensor> result{row_vector(channels), row_vector(channels)};
+  std::pair<Tensor, Tensor> result{channel_vector(channels), channel_vector(channels)};
   for (std::int64_t c = 0; c < channels; ++c) {
     const float scale = weight.data_ptr<float>()[c] * inverse_std.data_ptr<float>()[c];
     result.first.data_ptr<float>()[c] = scale;
@@ -131,11 +131,11 @@ std::pair<Tensor, Tensor> scale_and_shift(const Tensor& weight, const Tensor& bi
 
 Tensor transform(const Tensor& x, const Tensor& residual, const Tensor& scale, const Tensor& shift,
                  bool relu) {
-  const Chunks chunks(x);
+  const RowChunks chunks(x);
   Tensor y = torch::empty_like(x, x.options(), kChannelsLast);
   chunks.parallel([&](std::int64_t chunk) {
     kernels::scale_shift(storage_of(x), chunks.at(x, chunk), chunks.at(residual, chunk),
-                         chunks.part(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(), relu,
+                         chunks.rows_of(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(), relu,
                          chunks.at_mutable(y, chunk));
   });
   return y;
@@ -164,14 +164,14 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
     const bool relu = context->saved_data["relu"].toBool();
     const bool has_residual = context->saved_data["residual"].toBool();
     const Tensor dy = gradients[0].contiguous(kChannelsLast);
-    const Chunks chunks(x);
+    const RowChunks chunks(x);
     const auto storage = storage_of(x);
     const bool masked = y.defined();
     const Tensor dz = masked ? torch::empty_like(x, x.options(), kChannelsLast) : Tensor();
     PartialSums sums(chunks);
     chunks.parallel([&](std::int64_t chunk) {
       kernels::gradient_sums(storage, chunks.at(dy, chunk), chunks.at(x, chunk),
-                             chunks.at(y, chunk), chunks.part(chunk), scale.data_ptr<float>(),
+                             chunks.at(y, chunk), chunks.rows_of(chunk), scale.data_ptr<float>(),
                              shift.data_ptr<float>(), mean.data_ptr<float>(), relu,
                              chunks.at_mutable(dz, chunk), sums.first_of(chunk),
                              sums.second_of(chunk));
@@ -180,8 +180,8 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
     // (Ioffe and Szegedy, 2015).
     const std::int64_t channels = chunks.rows.channels;
     const auto n = static_cast<double>(chunks.rows.count);
-    Tensor dweight = row_vector(channels), dbias = row_vector(channels);
-    Tensor b = row_vector(channels), c0 = row_vector(channels);
+    Tensor dweight = channel_vector(channels), dbias = channel_vector(channels);
+    Tensor b = channel_vector(channels), c0 = channel_vector(channels);
     for (std::int64_t c = 0; c < channels; ++c) {
       const double sum = sums.total(sums.first, c), product = sums.total(sums.second, c);
       const double inverse = inverse_std.data_ptr<float>()[c], a = scale.data_ptr<float>()[c];
@@ -195,7 +195,7 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
     Tensor dx = torch::empty_like(x, x.options(), kChannelsLast);
     chunks.parallel([&](std::int64_t chunk) {
       kernels::gradient_apply(storage, chunks.at(source, chunk), masked, chunks.at(x, chunk),
-                              chunks.part(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(),
+                              chunks.rows_of(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(),
                               relu, scale.data_ptr<float>(), b.data_ptr<float>(),
                               c0.data_ptr<float>(), chunks.at_mutable(dx, chunk));
     });
@@ -204,7 +204,7 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
   }
 };
 
-Tensor library_path(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
+Tensor batch_norm_with_libtorch(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
                     bool training, double momentum, double eps) {
   Tensor y = torch::batch_norm(x, t.weight, t.bias, t.running_mean, t.running_var, training,
                                momentum, eps, at::globalContext().userEnabledCuDNN());
@@ -216,7 +216,7 @@ Tensor library_path(const Tensor& x, const BatchNormTensors& t, const Tensor& re
 
 Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
                       bool training, double momentum, double eps) {
-  if (!takes_fast_path(x)) return library_path(x, t, residual, relu, training, momentum, eps);
+  if (!has_own_kernels(x)) return batch_norm_with_libtorch(x, t, residual, relu, training, momentum, eps);
   if (training) {
     compat::optional<Tensor> added;
     if (residual.defined()) added = residual;
@@ -225,7 +225,7 @@ Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& 
   const bool differentiated =
       at::GradMode::is_enabled() && (x.requires_grad() || t.weight.requires_grad() ||
                                      (residual.defined() && residual.requires_grad()));
-  if (differentiated) return library_path(x, t, residual, relu, false, momentum, eps);
+  if (differentiated) return batch_norm_with_libtorch(x, t, residual, relu, false, momentum, eps);
   const Tensor inverse_std = torch::rsqrt(t.running_var + eps);
   const auto [scale, shift] = scale_and_shift(t.weight, t.bias, t.running_mean, inverse_std);
   return transform(x.contiguous(kChannelsLast),
