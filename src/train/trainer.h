@@ -65,7 +65,7 @@ class Trainer {
   template <typename F>
   auto with_deployed(const F& work)
       -> decltype(work(std::declval<TorchNetwork&>(), std::declval<const TorchNetwork::Mode&>())) {
-    const Swapped swapped(average_, network_);
+    const AverageSwap swapped(average_, network_);
     TorchNetwork::Mode mode = mode_;
     mode.training = mode.last_exit_only = false;
     return work(network_, mode);
@@ -81,15 +81,15 @@ class Trainer {
   void load(const Tensors& weights, const Tensors& saved);
 
  private:
-  struct Swapped {
-    Swapped(std::optional<WeightAverage>& with, TorchNetwork& in) : average(with), network(in) {
+  struct AverageSwap {
+    AverageSwap(std::optional<WeightAverage>& with, TorchNetwork& in) : average(with), network(in) {
       if (average) average->swap(network);
     }
-    ~Swapped() {
+    ~AverageSwap() {
       if (average) average->swap(network);
     }
-    Swapped(const Swapped&) = delete;
-    Swapped& operator=(const Swapped&) = delete;
+    AverageSwap(const AverageSwap&) = delete;
+    AverageSwap& operator=(const AverageSwap&) = delete;
     std::optional<WeightAverage>& average;
     TorchNetwork& network;
   };
