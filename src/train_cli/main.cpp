@@ -67,8 +67,8 @@ class ProgressPrinter {
   void step(const StepReport& r) {
     const auto now = std::chrono::steady_clock::now();
     const auto pause = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
-    if (now - drawn_ < pause) return;
-    drawn_ = now;
+    if (now - drawn_at_ < pause) return;
+    drawn_at_ = now;
     const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
     const std::string text = fmt::format(
         "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
@@ -78,7 +78,7 @@ class ProgressPrinter {
       write_stderr(fmt::format("\r\x1b[K{}", text));
     else
       write_stderr(fmt::format("{}\n", text));
-    dirty_ = terminal_;
+    line_is_drawn_ = terminal_;
   }
 
   void epoch(const EpochReport& r) {
@@ -91,12 +91,12 @@ class ProgressPrinter {
 
  private:
   void clear() {
-    if (dirty_) write_stderr("\r\x1b[K");
-    dirty_ = false;
+    if (line_is_drawn_) write_stderr("\r\x1b[K");
+    line_is_drawn_ = false;
   }
   bool terminal_;
-  bool dirty_ = false;
-  std::chrono::steady_clock::time_point drawn_ = std::chrono::steady_clock::now();
+  bool line_is_drawn_ = false;
+  std::chrono::steady_clock::time_point drawn_at_ = std::chrono::steady_clock::now();
 };
 
 struct Flags {
@@ -111,7 +111,7 @@ struct Flags {
 struct KeyFlag {
   const char* flag;
   const char* key;
-  bool when_resumed;
+  bool allowed_when_resumed;
   const char* description;
 };
 constexpr KeyFlag kKeyFlags[] = {
@@ -142,7 +142,7 @@ Recipe recipe_of(const Flags& flags) {
       throw UsageError(
           "--resume: the recipe is the config.toml of the run; leave out the recipe and --set");
     for (const KeyFlag& flag : kKeyFlags)
-      if (!flag.when_resumed && flags.keys.contains(flag.key))
+      if (!flag.allowed_when_resumed && flags.keys.contains(flag.key))
         throw UsageError("--resume: {} cannot be changed in a resumed run; leave it out",
                          flag.flag);
     const auto path = RunFolder(flags.out).config();
