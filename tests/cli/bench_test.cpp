@@ -32,7 +32,7 @@ class Bench : public testing::Test {
   static json bench(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "bench");
     for (const char* more : {"--json", "--seconds", "0.02"}) arguments.emplace_back(more);
-    const Ended ended = offramp(arguments);
+    const ProgramResult ended = offramp(arguments);
     EXPECT_EQ(ended.status, 0) << ended.err;
     return json::parse(ended.out);
   }
@@ -61,7 +61,7 @@ TEST_F(Bench, GivesARowForEachModeAndBatchAsJson) {
 }
 
 TEST_F(Bench, MeasuresTheMachine) {
-  const Ended ended = offramp({"bench", "--ceiling", "--json", "--threads", "1"});
+  const ProgramResult ended = offramp({"bench", "--ceiling", "--json", "--threads", "1"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const json& row : json::parse(ended.out)) {
     EXPECT_THAT((std::vector<std::string>{"f32", "bf16", "int8"}),
@@ -76,7 +76,7 @@ TEST_F(Bench, MeasuresTheMachine) {
 }
 
 TEST_F(Bench, PrintsATableForPeople) {
-  const Ended ended = offramp({"bench", path, "--images", "8", "--seconds", "0.02", "--precision",
+  const ProgramResult ended = offramp({"bench", path, "--images", "8", "--seconds", "0.02", "--precision",
                                "f32", "--batch", "2", "--threads", "2"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const char* part : {"images/s", "p99 ms", "of ceiling", "plain", "exhaustive", "is best",
@@ -90,7 +90,7 @@ TEST_F(Bench, RefusesInOneLine) {
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/cifar10-plain.toml";
   const auto refused = [](std::vector<std::string> arguments, int status, const std::string& part) {
     arguments.insert(arguments.begin(), "bench");
-    const Ended ended = offramp(arguments);
+    const ProgramResult ended = offramp(arguments);
     EXPECT_EQ(ended.status, status);
     EXPECT_THAT(ended.err, HasSubstr(part));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
@@ -113,7 +113,7 @@ TEST_F(Bench, DocumentsEveryKeyOfItsJson) {
   const std::string page =
       read_text(std::filesystem::path(OFFRAMP_CONFIGS).parent_path() / "docs" / "bench.md");
   const json rows = bench({path, "--precision", "f32", "--batch", "1", "--images", "4"});
-  const Ended ended = offramp({"bench", "--ceiling", "--json", "--threads", "1"});
+  const ProgramResult ended = offramp({"bench", "--ceiling", "--json", "--threads", "1"});
   for (const json& all : {rows[0], json::parse(ended.out).at(0)})
     for (const auto& [key, value] : all.items()) EXPECT_THAT(page, HasSubstr("`" + key + "`"));
 }

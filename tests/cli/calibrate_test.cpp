@@ -38,7 +38,7 @@ class Calibrate : public testing::Test {
     save_model(path, model);
   }
 
-  Ended run(std::vector<std::string> flags) const {
+  ProgramResult run(std::vector<std::string> flags) const {
     flags.insert(flags.begin(), {"calibrate", path, "--data", data(), "--threads", "1"});
     return offramp(flags);
   }
@@ -46,7 +46,7 @@ class Calibrate : public testing::Test {
   void expect_refused(const std::vector<std::string>& flags, const std::string& message,
                       int status) {
     const std::string before = read_text(path);
-    const Ended ended = run(flags);
+    const ProgramResult ended = run(flags);
     EXPECT_EQ(ended.status, status) << testing::PrintToString(flags);
     EXPECT_EQ(ended.err, "offramp: " + message + "\n");
     EXPECT_EQ(ended.out, "");
@@ -78,7 +78,7 @@ TEST_F(Calibrate, ExitsWithTwoOnWrongUsage) {
 TEST_F(Calibrate, ExitsWithOneWhereImagesAreNoEvidence) {
   model.provenance.data.train = {model.provenance.data.tune[3]};
   save_model(path, model);
-  const Ended ended = run({"--max-cost", "1"});
+  const ProgramResult ended = run({"--max-cost", "1"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr(path + ": the model was trained on 1 of these 400 images"));
   EXPECT_EQ(ended.err.find("--skip-trained"), std::string::npos) << "there is no such flag here";
@@ -86,7 +86,7 @@ TEST_F(Calibrate, ExitsWithOneWhereImagesAreNoEvidence) {
 }
 
 TEST_F(Calibrate, PrintsATableForPeople) {
-  const Ended ended = run({"--threshold", "0.9", "--ensemble", "weighted", "--out", out});
+  const ProgramResult ended = run({"--threshold", "0.9", "--ensemble", "weighted", "--out", out});
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const std::string& part :
        {std::string("Chosen on 400 tune images by --threshold 0.9; an exit answers with the "
@@ -104,7 +104,7 @@ TEST_F(Calibrate, PrintsATableForPeople) {
 TEST_F(Calibrate, SaysWhereAnAimCannotBeMet) {
   EXPECT_THAT(run({"--max-cost", "0.6", "--drop-useless-exits"}).out,
               HasSubstr("no exit was dropped: each saves more than its head costs\n"));
-  const Ended text = run({"--max-cost", "0.3", "--ensemble", "weighted"});
+  const ProgramResult text = run({"--max-cost", "0.3", "--ensemble", "weighted"});
   EXPECT_EQ(text.status, 0);
   EXPECT_THAT(text.out, AllOf(HasSubstr("the aim cannot be met on tune: the lowest cost, with "
                                         "every image stopped at exit 1, is 0.342; every image goes "
@@ -117,7 +117,7 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
   parts.tune.insert(parts.tune.begin(), {1, 2});
   parts.certify.insert(parts.certify.begin(), {3, 4, 5});
   save_model(path, model);
-  const Ended text = run({"--guarantee", "0.05", "--delta", "0.1", "--label-free", "--per-class"});
+  const ProgramResult text = run({"--guarantee", "0.05", "--delta", "0.1", "--label-free", "--per-class"});
   EXPECT_THAT(text.out, AllOf(HasSubstr("certified: answers other than the last exit's ≤ 0.05 with "
                                         "probability ≥ 0.9 on images like these"),
                               HasSubstr("this is attempt 1 to certify with these images: " + path +
@@ -127,7 +127,7 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
               AllOf(HasSubstr("2 images of the model's tune part are not in the data\n"),
                     HasSubstr("3 images of the model's certify part are not in the data: the "
                               "certificate is based on the others\n")));
-  const Ended few = run({"--guarantee", "0.0005"});
+  const ProgramResult few = run({"--guarantee", "0.0005"});
   EXPECT_EQ(few.status, 0);
   EXPECT_THAT(few.out, HasSubstr("800 certify images are too few, "));
   EXPECT_THAT(few.out, HasSubstr("none of them was used, and every image goes to the last exit"));
@@ -139,7 +139,7 @@ TEST_F(Calibrate, SaysThatNothingIsCertified) {
   write_packed(trap_data, trap, test_scenes());
   model.provenance.data = parts_of(trap.dataset);
   save_model(path, model);
-  const Ended text =
+  const ProgramResult text =
       offramp({"calibrate", path, "--data", trap_data, "--threads", "1", "--guarantee", "0.05"});
   EXPECT_EQ(text.status, 0);
   EXPECT_THAT(
@@ -154,7 +154,7 @@ TEST_F(Calibrate, SaysWhichExitsWereDropped) {
       HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
   const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
   save_model(path, model, state);
-  const Ended text = run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
+  const ProgramResult text = run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
   ASSERT_EQ(text.status, 0) << text.err;
   EXPECT_THAT(
       text.out,
@@ -177,7 +177,7 @@ TEST_F(Calibrate, DocumentsEveryKeyOfItsJson) {
   const std::size_t begin = page.find("## calibrate"), end = page.find("\n## ", begin);
   ASSERT_NE(begin, std::string::npos);
   const std::string section = page.substr(begin, end - begin);
-  const Ended ended = run({"--guarantee", "0.05", "--per-class", "--cost", "ms", "--json"});
+  const ProgramResult ended = run({"--guarantee", "0.05", "--per-class", "--cost", "ms", "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json result = json::parse(ended.out);
   EXPECT_EQ(result["tune"]["images"], kSceneTune);

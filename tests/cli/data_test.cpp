@@ -14,7 +14,7 @@ namespace offramp {
 namespace {
 
 namespace fs = std::filesystem;
-using test::Ended;
+using test::ProgramResult;
 using test::patterned_image;
 using test::write_bytes;
 using ::testing::HasSubstr;
@@ -35,7 +35,7 @@ TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
   const TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string packed = folder.path() / "images.offramp";
-  const Ended ended = test::offramp({"data", "import", folder.path() / "images", "-o", packed});
+  const ProgramResult ended = test::offramp({"data", "import", folder.path() / "images", "-o", packed});
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(ended.out, packed + ": 6 training and 2 test images of 2 classes, 8x6, 1 skipped\n");
   EXPECT_EQ(ended.err, "  train/dog/bad.jpg: not a JPEG or PNG\n");
@@ -49,7 +49,7 @@ TEST(DataExport, SpoilsImagesOnTheirWay) {
   const TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string source = folder.path() / "images", spoiled = folder.path() / "spoiled";
-  const Ended ended = test::offramp(
+  const ProgramResult ended = test::offramp(
       {"data", "export", source, "--to", spoiled + "/test", "--corrupt", "contrast:5"});
   EXPECT_EQ(ended.status, 0) << ended.err;
   const Dataset before = load_data(source, Part::test, {}).dataset;
@@ -58,7 +58,7 @@ TEST(DataExport, SpoilsImagesOnTheirWay) {
   EXPECT_NE(after.pixels, before.pixels);
 
   for (const char* wrong : {"contrast:6", "fog:1"}) {
-    const Ended refused =
+    const ProgramResult refused =
         test::offramp({"data", "export", source, "--to", spoiled, "--corrupt", wrong});
     EXPECT_EQ(refused.status, 2);
     EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
@@ -72,7 +72,7 @@ TEST(DataImport, BringsImagesToTheSizeAskedFor) {
   write_bytes(folder.path() / "images/train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
   const std::string packed = folder.path() / "images.offramp";
   const std::string source = folder.path() / "images";
-  const Ended refused = test::offramp({"data", "import", source, "-o", packed});
+  const ProgramResult refused = test::offramp({"data", "import", source, "-o", packed});
   EXPECT_EQ(refused.status, 2);
   EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
   EXPECT_THAT(refused.err, HasSubstr("choose one with --image-size"));
@@ -98,7 +98,7 @@ TEST(DataImport, IsNotWrittenOverItsSource) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"data", "import", packed, "-o", packed},
         std::vector<std::string>{"data", "info", packed, "--contact-sheet", packed}}) {
-    const Ended refused = test::offramp(arguments);
+    const ProgramResult refused = test::offramp(arguments);
     EXPECT_EQ(refused.status, 2);
     EXPECT_THAT(
         refused.err,
@@ -112,7 +112,7 @@ TEST(DataImport, IsNotWrittenOverItsSource) {
 TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
   const TemporaryFolder folder;
   write_images(folder.path());
-  const Ended ended = test::offramp({"data", "info", folder.path()});
+  const ProgramResult ended = test::offramp({"data", "info", folder.path()});
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("images   6 training, 2 test\n"));
   EXPECT_THAT(ended.out, HasSubstr("stored   width 8, height 6\n"));
@@ -123,7 +123,7 @@ TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
 TEST(DataInfo, GivesTheSameAsJson) {
   const TemporaryFolder folder;
   write_images(folder.path());
-  const Ended ended = test::offramp({"data", "info", folder.path(), "--json"});
+  const ProgramResult ended = test::offramp({"data", "info", folder.path(), "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const auto json = nlohmann::json::parse(ended.out);
   EXPECT_EQ(json["source"], "image folder");
@@ -146,7 +146,7 @@ TEST(DataInfo, LooksAtFoldersWhoseImagesDifferInSize) {
   const TemporaryFolder folder;
   write_images(folder.path());
   write_bytes(folder.path() / "train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
-  const Ended text = test::offramp({"data", "info", folder.path()});
+  const ProgramResult text = test::offramp({"data", "info", folder.path()});
   EXPECT_THAT(text.out, HasSubstr("stored   width 8 to 40, height 6 to 30\n"));
   EXPECT_THAT(text.out, HasSubstr("sizes differ: training needs --image-size\n"));
   const auto json =
@@ -171,7 +171,7 @@ TEST(DataInfo, DrawsAContactSheet) {
   const TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string sheet = folder.path() / "sheet.png";
-  const Ended ended =
+  const ProgramResult ended =
       test::offramp({"data", "info", folder.path() / "images", "--contact-sheet", sheet});
   EXPECT_EQ(ended.status, 0) << ended.err;
   const Image image = decode_image(read_file(sheet));
@@ -180,7 +180,7 @@ TEST(DataInfo, DrawsAContactSheet) {
 
 TEST(DataInfo, RefusesASizeThatIsNone) {
   for (const char* size : {"0", "-3", "32y", "32x", "x32", "70000", "1x2x3", ""}) {
-    const Ended ended = test::offramp({"data", "info", "synthetic", "--image-size", size});
+    const ProgramResult ended = test::offramp({"data", "info", "synthetic", "--image-size", size});
     EXPECT_EQ(ended.status, 2) << size;
     EXPECT_TRUE(test::is_one_line(ended.err)) << ended.err;
   }

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 json info_of(const std::string& path, const std::vector<std::string>& more = {}) {
   std::vector<std::string> arguments = {"info", path, "--json"};
   arguments.insert(arguments.end(), more.begin(), more.end());
-  const Ended ended = offramp(arguments);
+  const ProgramResult ended = offramp(arguments);
   EXPECT_EQ(ended.status, 0) << ended.err;
   return json::parse(ended.out);
 }
@@ -63,7 +63,7 @@ TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
   save_model(path, model);
   const json info = info_of(path);
   EXPECT_EQ(info["exits"].size(), 3u);
-  const Ended ended = offramp({"info", path});
+  const ProgramResult ended = offramp({"info", path});
   EXPECT_EQ(ended.status, 0);
   for (const char* part : {"class 9", "conv1", "relative cost", "exit 3"})
     EXPECT_THAT(ended.out, HasSubstr(part));
@@ -82,11 +82,11 @@ TEST(Info, ShowsWhatARecipesNetworkIsCompiledTo) {
   EXPECT_EQ(counted, info["operations"].size());
   EXPECT_EQ(info["operations"][0]["segment"], "1");
   EXPECT_EQ(info["reference_operations"], 0);
-  const Ended ended = offramp({"info", recipe, "--compiled"});
+  const ProgramResult ended = offramp({"info", recipe, "--compiled"});
   EXPECT_EQ(ended.status, 0);
   for (const char* part : {"implementation", "none is ref", "weights ", "workspace of a stream"})
     EXPECT_THAT(ended.out, HasSubstr(part));
-  const Ended refused = offramp({"info", recipe, "--batch", "2"});
+  const ProgramResult refused = offramp({"info", recipe, "--batch", "2"});
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.err, HasSubstr("--compiled"));
 }
@@ -95,7 +95,7 @@ TEST(Info, RefusesARecipeAtItsLine) {
   const TemporaryFolder folder;
   const std::string path = folder.path() / "r.toml";
   write_text_atomic(path, "[network]\nexits = [2]\nhaed = \"spp\"\n");
-  const Ended ended = offramp({"info", path});
+  const ProgramResult ended = offramp({"info", path});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err, "offramp: " + path + ":3: unknown key \"haed\"; did you mean \"head\"?\n");
 }
@@ -106,12 +106,12 @@ TEST(Info, RefusesModelFilesThatAreNone) {
   for (const std::string& content :
        {std::string(), std::string("hello"), std::string(8, '\xff'), std::string(100, '\0')}) {
     write_text_atomic(path, content);
-    const Ended ended = offramp({"info", path});
+    const ProgramResult ended = offramp({"info", path});
     EXPECT_EQ(ended.status, 1);
     EXPECT_THAT(ended.err, HasSubstr("offramp: " + path + ": "));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   }
-  const Ended ended = offramp({"info", folder.path()});
+  const ProgramResult ended = offramp({"info", folder.path()});
   EXPECT_EQ(ended.status, 1);
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
 }

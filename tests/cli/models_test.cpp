@@ -79,7 +79,7 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
   const std::string logits = folder.path() / "logits.safetensors",
                     twin = folder.path() / "twin.safetensors";
   save_model(twin, model);
-  const Ended ended =
+  const ProgramResult ended =
       offramp({"test", path, "--data", "synthetic", "--json", "--confusion", "--threshold", "0.15",
                "--save-logits", logits, "--compare", twin, "--threads", "1"});
   ASSERT_EQ(ended.status, 0) << ended.err;
@@ -151,7 +151,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
   model.policy = chosen;
   save();
-  const Ended ended = offramp({"test", path, "--data", "synthetic", "--json"});
+  const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json policy = json::parse(ended.out)["policy"];
   EXPECT_EQ(policy["from"], "model");
@@ -160,18 +160,18 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_EQ(policy["shares"][1], 0);
   EXPECT_EQ(policy["guarantee"]["epsilon"], 0.05);
   EXPECT_EQ(policy["replay_differs"], 0);
-  const Ended narrow = offramp({"test", path, "--data", "synthetic", "--json"},
+  const ProgramResult narrow = offramp({"test", path, "--data", "synthetic", "--json"},
                                {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
   ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate holds for its own kernels only
   EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
-  const Ended none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
+  const ProgramResult none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
-  const Ended text = offramp({"test", path, "--data", "synthetic"});
+  const ProgramResult text = offramp({"test", path, "--data", "synthetic"});
   EXPECT_THAT(text.out, HasSubstr("The model's policy: stop where confidence ≥ 0.14, never"));
   EXPECT_THAT(text.out, HasSubstr("certified: harm ≤ 0.05 with probability ≥ 0.9"));
 
   const std::string picture = png(0);
-  const Ended classified = offramp({"classify", path, picture, "--json"});
+  const ProgramResult classified = offramp({"classify", path, picture, "--json"});
   ASSERT_EQ(classified.status, 0) << classified.err;
   EXPECT_NE(lines(classified.out)[0]["exit"], 2);
 }
@@ -195,10 +195,10 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
 
   std::string list;
   for (int i = 0; i < 199; ++i) list += png(i % 50) + "\n";
-  const Ended few = offramp({"classify", path, "-"}, {.input = list});
+  const ProgramResult few = offramp({"classify", path, "-"}, {.input = list});
   EXPECT_EQ(few.err, "");  // drift is not tested on so few images
   list += list;
-  const Ended many = offramp({"classify", path, "-"}, {.input = list});
+  const ProgramResult many = offramp({"classify", path, "-"}, {.input = list});
   EXPECT_EQ(many.status, 0);
   EXPECT_THAT(many.err, testing::StartsWith("offramp: drift: "));
   EXPECT_TRUE(is_one_line(many.err)) << many.err;
@@ -209,7 +209,7 @@ TEST_F(Models, TestWritesSweepsChosenOnTune) {
   model.provenance.data.tune = sorted({hashes.begin(), hashes.begin() + 40});
   save();
   const std::string as_json = folder.path() / "sweep.json", as_csv = folder.path() / "sweep.csv";
-  const Ended ended = offramp(
+  const ProgramResult ended = offramp(
       {"test", path, "--data", "synthetic", "--sweep", as_json, "--sweep", as_csv, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json result = json::parse(ended.out), all = json::parse(read_text(as_json));
@@ -229,13 +229,13 @@ TEST_F(Models, TestWritesSweepsChosenOnTune) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), static_cast<std::ptrdiff_t>(points + 1));
   EXPECT_THAT(csv, testing::StartsWith("criterion,ensemble,threshold,accuracy,relative_cost,"));
 
-  const Ended refused = offramp({"test", path, "--data", "synthetic", "--sweep", "a.txt"});
+  const ProgramResult refused = offramp({"test", path, "--data", "synthetic", "--sweep", "a.txt"});
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.err, HasSubstr("ending in .json or .csv, got \"a.txt\""));
 }
 
 TEST_F(Models, TestPrintsATableForPeople) {
-  const Ended ended = offramp({"test", path, "--data", "synthetic", "--threshold", "0.5"});
+  const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--threshold", "0.5"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const char* part : {"exit", "layer4.1", "relative cost", "weighted", "destructive",
                            "stop where confidence ≥ 0.5", "left at exit 3"})
@@ -247,7 +247,7 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   model.provenance.data.train =
       sorted({test_part.dataset.hashes[4], test_part.dataset.hashes[2], 7});
   save();
-  const Ended ended = offramp({"test", path, "--data", "synthetic"});
+  const ProgramResult ended = offramp({"test", path, "--data", "synthetic"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr(path + ": the model was trained on 2 of these"));
   EXPECT_THAT(ended.err, HasSubstr("(--skip-trained leaves them out)"));
@@ -255,7 +255,7 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
 
-  const Ended skipped = offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
+  const ProgramResult skipped = offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
   EXPECT_EQ(skipped.status, 0);
   EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
 }
@@ -264,7 +264,7 @@ TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
   const std::string good = png(0), other = png(1), bad = folder.path() / "bad.jpg",
                     missing = folder.path() / "missing.png";
   write_text_atomic(bad, "");
-  const Ended ended = offramp({"classify", path, good, bad, missing, other, "--json"});
+  const ProgramResult ended = offramp({"classify", path, good, bad, missing, other, "--json"});
   EXPECT_EQ(ended.status, 1);
   const auto answers = lines(ended.out);
   ASSERT_EQ(answers.size(), 4u);
@@ -284,7 +284,7 @@ TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
 TEST_F(Models, ClassifyNamesBadImagesInOneLineEachForPeople) {
   const std::string good = png(0), bad = folder.path() / "bad.png";
   write_text_atomic(bad, "\x89PNG\r\n\x1a\n");
-  const Ended ended = offramp({"classify", path, bad, good});
+  const ProgramResult ended = offramp({"classify", path, bad, good});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("offramp: " + bad + ": "));
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
@@ -295,7 +295,7 @@ TEST_F(Models, ClassifyNamesBadImagesInOneLineEachForPeople) {
 TEST_F(Models, ClassifyStopsAtAThreshold) {
   const std::string image = png(0);
   const auto exit_at = [&](const std::string& threshold) {
-    const Ended ended = offramp({"classify", path, image, "--json", "--threshold", threshold});
+    const ProgramResult ended = offramp({"classify", path, image, "--json", "--threshold", threshold});
     EXPECT_EQ(ended.status, 0) << ended.err;
     return static_cast<int>(lines(ended.out).at(0)["exit"]);
   };
@@ -306,12 +306,12 @@ TEST_F(Models, ClassifyStopsAtAThreshold) {
 TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
   const std::string first = png(0), second = png(1);
   write_text_atomic(folder.path() / "notes.txt", "not an image");
-  const Ended of_folder = offramp({"classify", path, folder.path(), "--json"});
+  const ProgramResult of_folder = offramp({"classify", path, folder.path(), "--json"});
   EXPECT_EQ(of_folder.status, 0) << of_folder.err;
   ASSERT_EQ(lines(of_folder.out).size(), 2u);
   EXPECT_EQ(lines(of_folder.out)[0]["image"], first);
 
-  const Ended of_input =
+  const ProgramResult of_input =
       offramp({"classify", path, "-", "--json"}, {.input = second + "\n\n" + first});
   EXPECT_EQ(of_input.status, 0) << of_input.err;
   const auto answers = lines(of_input.out);
@@ -336,7 +336,7 @@ TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
 
 TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   const TemporaryFolder empty;
-  const Ended ended = offramp({"classify", path, empty.path()});
+  const ProgramResult ended = offramp({"classify", path, empty.path()});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
 }
@@ -345,7 +345,7 @@ TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {
   const auto refused = [&](std::vector<std::string> more, int status, const std::string& part) {
     std::vector<std::string> arguments = {"test", path, "--data", "synthetic"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    const Ended ended = offramp(arguments);
+    const ProgramResult ended = offramp(arguments);
     EXPECT_EQ(ended.status, status);
     EXPECT_THAT(ended.err, HasSubstr(part));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
@@ -361,7 +361,7 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
   chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", kernels_name()};
   model.policy = chosen;
   save();
-  const Ended ended =
+  const ProgramResult ended =
       offramp({"test", path, "--data", "synthetic", "--json", "--precision", "bf16"},
               {.environment = {"ONEDNN_MAX_CPU_ISA=AVX2"}});
   ASSERT_EQ(ended.status, 0) << ended.err;
@@ -378,7 +378,7 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
 
 TEST_F(Models, TestKeepsNothingOverWhatItReads) {
   const std::string before = read_text(path);
-  const Ended ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
+  const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err, "offramp: --save-logits: " + path +
                            " is an input, so it cannot be the output; choose another file\n");

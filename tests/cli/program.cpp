@@ -52,7 +52,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
 
 }  // namespace
 
-Ended offramp(const std::vector<std::string>& arguments, const RunOptions& options) {
+ProgramResult offramp(const std::vector<std::string>& arguments, const RunOptions& options) {
   const TemporaryFolder folder;
   const std::string in = folder.path() / "in", out = folder.path() / "out",
                     err = folder.path() / "err";
@@ -62,7 +62,7 @@ Ended offramp(const std::vector<std::string>& arguments, const RunOptions& optio
   if (child == 0) become_program(arguments, options, in, out, err);
   int status = 0;
   if (waitpid(child, &status, 0) != child) throw std::runtime_error("waitpid failed");
-  Ended ended;
+  ProgramResult ended;
   ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (options.output_to.empty() && !options.close_output) ended.out = read_text(out);
   ended.err = read_text(err);

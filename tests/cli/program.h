@@ -6,7 +6,7 @@
 namespace offramp::test {
 
 /// The exit status and output of a program.
-struct Ended {
+struct ProgramResult {
   int status = 0;  ///< exit status; 128 + the number of the signal that ended it
   std::string out, err;
 };
@@ -21,7 +21,7 @@ struct RunOptions {
 };
 
 /// Runs the program offramp of this build, without a shell.
-Ended offramp(const std::vector<std::string>& arguments, const RunOptions& options = {});
+ProgramResult offramp(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 /// A running program to which a test writes lines and whose output it reads line by line.
 class Conversation {

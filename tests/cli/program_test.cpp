@@ -40,7 +40,7 @@ std::vector<std::string> with(std::vector<std::string> words, const std::string&
 void expect_refusal(const std::vector<std::string>& arguments, int status,
                     const std::string& part) {
   SCOPED_TRACE(testing::PrintToString(arguments));
-  const Ended ended = offramp(arguments);
+  const ProgramResult ended = offramp(arguments);
   EXPECT_EQ(ended.status, status);
   EXPECT_EQ(ended.out, "");
   EXPECT_THAT(ended.err, StartsWith("offramp: "));
@@ -51,7 +51,7 @@ void expect_refusal(const std::vector<std::string>& arguments, int status,
 TEST(Program, EveryCommandExplainsItself) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
-    const Ended ended = offramp(with(command, "--help"));
+    const ProgramResult ended = offramp(with(command, "--help"));
     EXPECT_EQ(ended.status, 0);
     EXPECT_THAT(ended.out, HasSubstr("Usage: offramp"));
     EXPECT_EQ(ended.err, "");
@@ -61,7 +61,7 @@ TEST(Program, EveryCommandExplainsItself) {
 TEST(Program, EveryCommandKnowsTheVersion) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
-    const Ended ended = offramp(with(command, "--version"));
+    const ProgramResult ended = offramp(with(command, "--version"));
     EXPECT_EQ(ended.status, 0);
     EXPECT_THAT(ended.out, StartsWith("offramp "));
     EXPECT_TRUE(is_one_line(ended.out));
@@ -69,7 +69,7 @@ TEST(Program, EveryCommandKnowsTheVersion) {
 }
 
 TEST(Program, WithoutACommandItListsThemAsWrongUsage) {
-  const Ended ended = offramp({});
+  const ProgramResult ended = offramp({});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.out, "");
   for (const char* command : {"data", "test", "classify", "info"})
@@ -107,14 +107,14 @@ TEST(Program, RefusesFilesThatAreNotThereInOneLine) {
 
 TEST(Program, AFullDiskUnderItsOutputIsAFailure) {
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
-  const Ended ended = offramp({"info", recipe}, {.output_to = "/dev/full"});
+  const ProgramResult ended = offramp({"info", recipe}, {.output_to = "/dev/full"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
 }
 
 TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
-  const Ended ended = offramp({"info", recipe}, {.close_output = true});
+  const ProgramResult ended = offramp({"info", recipe}, {.close_output = true});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.err, "");
 }
@@ -133,7 +133,7 @@ class Training : public testing::Test {
     fs::permissions(path, fs::perms::owner_all);
   }
 
-  Ended run(const std::vector<std::string>& arguments) const {
+  ProgramResult run(const std::vector<std::string>& arguments) const {
     return offramp(arguments, {.program = program});
   }
 
@@ -148,7 +148,7 @@ TEST_F(Training, ThatIsNotInstalledIsSaidInOneLine) {
       program.string() + ", nor in " + (folder.path() / "libexec/offramp").string() +
       "; build with OFFRAMP_TRAIN=ON\n";
   for (const char* flag : {"--help", "recipe.toml"}) {
-    const Ended ended = run({"train", flag});
+    const ProgramResult ended = run({"train", flag});
     EXPECT_EQ(ended.status, 1);
     EXPECT_EQ(ended.out, "");
     EXPECT_EQ(ended.err, expected);
@@ -158,7 +158,7 @@ TEST_F(Training, ThatIsNotInstalledIsSaidInOneLine) {
 TEST_F(Training, IsAProgramThatTakesOverWithAllArgumentsAndItsOwnStatus) {
   const char* script = "echo $0; printf '%s\\n' \"$@\"; exit 7\n";
   const auto expect_run = [&](const fs::path& training) {
-    const Ended ended = run({"train", "a b", "", "--set", "x=1", "--", "test"});
+    const ProgramResult ended = run({"train", "a b", "", "--set", "x=1", "--", "test"});
     EXPECT_EQ(ended.status, 7);
     EXPECT_THAT(ended.out, StartsWith(training.string() + "\n--started-by="));
     EXPECT_THAT(ended.out, testing::EndsWith("\na b\n\n--set\nx=1\n--\ntest\n"));
@@ -175,7 +175,7 @@ TEST_F(Training, IsAProgramThatTakesOverWithAllArgumentsAndItsOwnStatus) {
 #ifdef OFFRAMP_WITH_TRAIN
 TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
   const std::string training = fs::path(OFFRAMP_PROGRAM).parent_path() / "offramp-train";
-  const Ended ended = offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
+  const ProgramResult ended = offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.out, "");
   EXPECT_THAT(ended.err, HasSubstr("is of another build than the offramp that started it: got 0."));

@@ -44,13 +44,13 @@ class Quantize : public testing::Test {
     save_model(path, model);
   }
 
-  Ended quantize(std::vector<std::string> more = {}) {
+  ProgramResult quantize(std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"quantize",  path, "--data",   "synthetic",
                                           "--threads", "1",  "--images", "40"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return offramp(arguments);
   }
-  static bool lacks_instructions(const Ended& ended) {
+  static bool lacks_instructions(const ProgramResult& ended) {
     return ended.err.find("this CPU has no instructions") != ended.err.npos;
   }
 
@@ -61,7 +61,7 @@ class Quantize : public testing::Test {
 };
 
 TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
-  const Ended ended = quantize({"--json"});
+  const ProgramResult ended = quantize({"--json"});
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json said = json::parse(ended.out);
@@ -84,18 +84,18 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   EXPECT_EQ(deployed.policy->aim, Aim(MaxCost{0.5}));
   EXPECT_EQ(said["within_bounds"], is_within_bounds(*deployed.deployment));
   EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
-  const Ended tested = offramp(
+  const ProgramResult tested = offramp(
       {"test", out, "--data", "synthetic", "--threads", "1", "--precision", "int8", "--json"});
   ASSERT_EQ(tested.status, 0) << tested.err;
   EXPECT_THAT(tested.err, Not(HasSubstr("other logits")));
   EXPECT_EQ(json::parse(tested.out)["precision"], "int8");
-  const Ended compiled = offramp({"info", out, "--compiled", "--precision", "int8"});
+  const ProgramResult compiled = offramp({"info", out, "--compiled", "--precision", "int8"});
   ASSERT_EQ(compiled.status, 0) << compiled.err;
   EXPECT_THAT(compiled.out, HasSubstr("u8 [4,32,32]"));
 }
 
 TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
-  const Ended ended = quantize();
+  const ProgramResult ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   ASSERT_EQ(ended.status, 0) << ended.err;
   const ModelFile made = load_model(out);
@@ -104,7 +104,7 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
     std::vector<std::string> arguments = {"test",      out, "--data", "synthetic",
                                           "--threads", "1", "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    const Ended tested = offramp(arguments);
+    const ProgramResult tested = offramp(arguments);
     EXPECT_EQ(tested.status, 0) << tested.err;
     return std::pair(json::parse(tested.out)["precision"].get<std::string>(), tested.err);
   };
@@ -125,7 +125,7 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
   for (float& logit : other.deployment->check.logits) logit += 5;
   const auto [fallen, why] = runs_in(other, {});
   EXPECT_EQ(fallen, "f32");
-  const Ended compiled = offramp({"info", out, "--compiled", "--json"});
+  const ProgramResult compiled = offramp({"info", out, "--compiled", "--json"});
   EXPECT_EQ(json::parse(compiled.out)["precision"], "f32") << "as any command runs it";
   EXPECT_THAT(compiled.err, HasSubstr("int8 computes other logits here"));
   EXPECT_THAT(why, HasSubstr("int8 computes other logits here than those stored in the file"));
@@ -133,7 +133,7 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
 
 TEST_F(Quantize, RefusesInOneLine) {
   const auto refused = [&](std::vector<std::string> more, int status, const std::string& part) {
-    const Ended ended = quantize(std::move(more));
+    const ProgramResult ended = quantize(std::move(more));
     EXPECT_EQ(ended.status, status);
     EXPECT_THAT(ended.err, HasSubstr(part));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
@@ -148,7 +148,7 @@ TEST_F(Quantize, RefusesInOneLine) {
 }
 
 TEST_F(Quantize, SaysWhatItWroteForPeople) {
-  const Ended ended = quantize();
+  const ProgramResult ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const char* part : {"in int8, on 160 tune images", "same answers",
@@ -158,7 +158,7 @@ TEST_F(Quantize, SaysWhatItWroteForPeople) {
 }
 
 TEST_F(Quantize, IsWhatInt8Needs) {
-  const Ended ended =
+  const ProgramResult ended =
       offramp({"test", path, "--data", "synthetic", "--precision", "int8", "--threads", "1"});
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   EXPECT_EQ(ended.status, 1);

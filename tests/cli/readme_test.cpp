@@ -78,7 +78,7 @@ class Readme : public testing::Test {
     fs::create_directory_symlink(fs::path(OFFRAMP_SOURCE) / "configs", root_ / "configs");
   }
 
-  Ended run(std::vector<std::string> words) {
+  ProgramResult run(std::vector<std::string> words) {
     if (words[0] == "train") {  // as written, but small
       for (const char* word : {"--width", "4", "--epochs", "1", "--set", "train.batch=16"})
         words.push_back(word);
@@ -107,7 +107,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
     words.erase(words.begin());
     ++count;
     if (words[0] == "data" && words[1] == "fetch") continue;  // tests/data/fetch_test.cpp
-    const Ended ended = run(words);
+    const ProgramResult ended = run(words);
     // On a CPU without 8-bit instructions quantize fails, so its file does not exist.
     if (ended.err.find("this CPU has no instructions") != ended.err.npos) continue;
     if (line.find(".int8.") != line.npos &&
@@ -142,7 +142,7 @@ TEST(Walkthrough, ItsCommandsRunOneAfterTheOther) {
       for (const char* word : {"--width", "4", "--epochs", "1", "--set", "train.batch=16"})
         words.push_back(word);
     if (words[0] == "bench") words.insert(words.end(), {"--seconds", "0.02"});
-    const Ended ended = offramp(words, {.folder = root});
+    const ProgramResult ended = offramp(words, {.folder = root});
     if (ended.err.find("this CPU has no instructions") != ended.err.npos)
       GTEST_SKIP() << "no int8 here: " << ended.err;
     ASSERT_EQ(ended.status, 0) << line << "\n" << ended.err;

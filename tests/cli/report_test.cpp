@@ -40,7 +40,7 @@ class ReportCommand : public testing::Test {
   }
 
   void save() { save_model(run / "model.safetensors", model); }
-  Ended report(std::vector<std::string> more = {}) {
+  ProgramResult report(std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"report", run,    "--data",    "synthetic",
                                           "-o",     page(), "--threads", "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -57,7 +57,7 @@ TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
   write_text_atomic(run / "metrics.jsonl",
                     "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
                     "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
-  const Ended ended = report();
+  const ProgramResult ended = report();
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr(page() + ": "));
   EXPECT_TRUE(is_one_line(ended.out)) << ended.out;
@@ -86,7 +86,7 @@ TEST_F(ReportCommand, ComparesWithOtherRuns) {
   other.weights = random_weights(model.graph, 3);
   const fs::path file = folder.path() / "second & last.safetensors";
   save_model(file, other);
-  const Ended ended = report({file});
+  const ProgramResult ended = report({file});
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(read_text(page()), HasSubstr("second &amp; last.safetensors, its last exit alone"));
 }
@@ -95,7 +95,7 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
   const LoadedData test = load_data("synthetic", Part::test, {});
   model.provenance.data.train = {test.dataset.hashes[3]};
   save();
-  const Ended ended = report();
+  const ProgramResult ended = report();
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("the model was trained on"));
   EXPECT_THAT(ended.err, HasSubstr("(--skip-trained leaves them out)"));
@@ -106,7 +106,7 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
 TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
   const std::string before = read_text(run / "model.safetensors");
   for (const fs::path& named : {run, run / "model.safetensors"}) {
-    const Ended ended = offramp(
+    const ProgramResult ended = offramp(
         {"report", named, "--data", "synthetic", "-o", (run / "model.safetensors").string()});
     EXPECT_EQ(ended.status, 2);
     EXPECT_THAT(ended.err, HasSubstr("--out: "));
@@ -117,7 +117,7 @@ TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
 }
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
-  const auto expect = [&](const Ended& ended, int status, const std::string& message) {
+  const auto expect = [&](const ProgramResult& ended, int status, const std::string& message) {
     EXPECT_EQ(ended.status, status);
     EXPECT_THAT(ended.err, HasSubstr(message));
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;

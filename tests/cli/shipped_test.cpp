@@ -93,7 +93,7 @@ TEST_P(Shipped, ClassifiesAnImage) {
   const std::string image = folder.path() / "image.png";
   const std::span<const std::byte> part = bytes;
   write_file_atomic(image, std::span(&part, 1));
-  const Ended ended = offramp({"classify", path.string(), image, "--json"});
+  const ProgramResult ended = offramp({"classify", path.string(), image, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json answer = json::parse(ended.out);
   EXPECT_THAT(model.classes, testing::Contains(answer["class"].get<std::string>()));
