@@ -69,7 +69,7 @@ ProgramResult offramp(const std::vector<std::string>& arguments, const RunOption
   return ended;
 }
 
-Conversation::Conversation(const std::vector<std::string>& arguments) {
+RunningProgram::RunningProgram(const std::vector<std::string>& arguments) {
   int in[2], out[2];
   if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
     throw std::runtime_error("pipe failed");
@@ -85,22 +85,22 @@ Conversation::Conversation(const std::vector<std::string>& arguments) {
   from_ = out[0];
 }
 
-Conversation::~Conversation() {
+RunningProgram::~RunningProgram() {
   if (child_ > 0) end();
   close(from_);
 }
 
-void Conversation::say(const std::string& text) {
+void RunningProgram::write_input(const std::string& text) {
   if (write(to_, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     throw std::runtime_error("nobody listens");
 }
 
-std::string Conversation::hear() {
+std::string RunningProgram::read_line() {
   for (;;) {
-    const std::size_t end = heard_.find('\n');
-    if (end != heard_.npos) {
-      const std::string line = heard_.substr(0, end);
-      heard_.erase(0, end + 1);
+    const std::size_t end = unread_output_.find('\n');
+    if (end != unread_output_.npos) {
+      const std::string line = unread_output_.substr(0, end);
+      unread_output_.erase(0, end + 1);
       return line;
     }
     pollfd output = {from_, POLLIN, 0};
@@ -108,11 +108,11 @@ std::string Conversation::hear() {
     if (poll(&output, 1, 30'000) != 1) return {};
     const ssize_t count = read(from_, bytes, sizeof bytes);
     if (count <= 0) return {};
-    heard_.append(bytes, static_cast<std::size_t>(count));
+    unread_output_.append(bytes, static_cast<std::size_t>(count));
   }
 }
 
-int Conversation::end() {
+int RunningProgram::end() {
   close(to_);
   int status = 0;
   waitpid(child_, &status, 0);

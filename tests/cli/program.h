@@ -24,22 +24,22 @@ struct RunOptions {
 ProgramResult offramp(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 /// A running program to which a test writes lines and whose output it reads line by line.
-class Conversation {
+class RunningProgram {
  public:
-  explicit Conversation(const std::vector<std::string>& arguments);
-  Conversation(const Conversation&) = delete;
-  Conversation& operator=(const Conversation&) = delete;
-  ~Conversation();
+  explicit RunningProgram(const std::vector<std::string>& arguments);
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+  ~RunningProgram();
 
-  void say(const std::string& text);
+  void write_input(const std::string& text);
   /// Returns the next line of the output; empty at its end, or if no line comes within 30 s.
-  std::string hear();
+  std::string read_line();
   /// Closes the input and waits for the program to end. @return its exit status
   int end();
 
  private:
   int child_, to_, from_;
-  std::string heard_;
+  std::string unread_output_;
 };
 
 /// True if `text` is exactly one line that ends in a newline.
