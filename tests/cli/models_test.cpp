@@ -322,16 +322,16 @@ TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
 
 TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
   const std::string one = png(0), two = png(1), three = png(2);
-  RunningProgram talk({"classify", path, "-", "--json", "--threads", "1"});
-  talk.write_input(one + "\n");
-  EXPECT_EQ(json::parse(talk.read_line())["image"], one);
-  talk.write_input(two + "\r\n\n" + three);  // the last line has no newline yet
-  EXPECT_EQ(json::parse(talk.read_line())["image"], two);
-  talk.write_input("\n" + one);
-  EXPECT_EQ(json::parse(talk.read_line())["image"], three);
-  EXPECT_EQ(talk.end(), 0);
-  EXPECT_EQ(json::parse(talk.read_line())["image"], one) << "a line that the input ends in counts";
-  EXPECT_EQ(talk.read_line(), "");
+  RunningProgram running({"classify", path, "-", "--json", "--threads", "1"});
+  running.write_input(one + "\n");
+  EXPECT_EQ(json::parse(running.read_line())["image"], one);
+  running.write_input(two + "\r\n\n" + three);  // the last line has no newline yet
+  EXPECT_EQ(json::parse(running.read_line())["image"], two);
+  running.write_input("\n" + one);
+  EXPECT_EQ(json::parse(running.read_line())["image"], three);
+  EXPECT_EQ(running.end(), 0);
+  EXPECT_EQ(json::parse(running.read_line())["image"], one) << "a line that the input ends in counts";
+  EXPECT_EQ(running.read_line(), "");
 }
 
 TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
