@@ -88,7 +88,7 @@ bool may_include(const std::string& folder, const std::string& path) {
 
 /// Describes what is wrong with one #include of `file`, such as "graph/cost.cpp"; empty if it is
 /// allowed.
-std::string judge(const std::string& file, const std::string& path, bool quoted) {
+std::string include_error(const std::string& file, const std::string& path, bool quoted) {
   const std::string folder = file.substr(0, file.find('/'));
   const auto row = kTable.find(folder);
   if (row == kTable.end()) return "the folder is not in the table";
@@ -123,7 +123,7 @@ std::vector<std::string> violations(const std::string& file, const std::string& 
   for (int number = 1; std::getline(lines, line); ++number) {
     std::smatch match;
     if (!std::regex_match(line, match, pattern)) continue;
-    const std::string wrong = judge(file, match[2], match[1] == "\"");
+    const std::string wrong = include_error(file, match[2], match[1] == "\"");
     if (!wrong.empty())
       found.push_back(file + ":" + std::to_string(number) + ": #include " + match[2].str() + ": " +
                       wrong);
