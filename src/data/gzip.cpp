@@ -57,8 +57,8 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
   const std::uint32_t checksum = little_endian(bytes.last(8));
   const std::uint32_t size = little_endian(bytes.last(4));
   const auto damaged = [](archive* reader) {
-    const char* why = archive_error_string(reader);
-    return Error("the gzip file is damaged: {}", why == nullptr ? "unknown error" : why);
+    const char* reason = archive_error_string(reader);
+    return Error("the gzip file is damaged: {}", reason == nullptr ? "unknown error" : reason);
   };
   const std::unique_ptr<archive, Free> reader(archive_read_new());
   if (reader == nullptr) throw Error("the archive library cannot start");
@@ -71,7 +71,7 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
   }
   // The status is ARCHIVE_EOF here if the decompressed content is empty.
   int status = archive_read_next_header(reader.get(), &entry);
-  std::vector<std::byte> unfolded;
+  std::vector<std::byte> decompressed;
   const void* data = nullptr;
   std::size_t count = 0;
   la_int64_t offset = 0;
@@ -80,20 +80,20 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
       status = archive_read_data_block(reader.get(), &data, &count, &offset);
     if (status == ARCHIVE_EOF) break;
     if (status != ARCHIVE_OK) throw damaged(reader.get());
-    if (count > max_bytes - unfolded.size()) {
+    if (count > max_bytes - decompressed.size()) {
       throw Error("decompresses to more than the {} bytes allowed", max_bytes);
     }
     const auto* first = static_cast<const std::byte*>(data);
-    unfolded.insert(unfolded.end(), first, first + count);
+    decompressed.insert(decompressed.end(), first, first + count);
   }
-  if (unfolded.size() != size) {
+  if (decompressed.size() != size) {
     throw Error(
         "the gzip file is truncated or damaged: it decompresses to {} bytes, but its last bytes "
         "state {}",
-        unfolded.size(), size);
+        decompressed.size(), size);
   }
-  if (crc32(unfolded) != checksum) throw Error("the gzip file is damaged: its checksum is wrong");
-  return unfolded;
+  if (crc32(decompressed) != checksum) throw Error("the gzip file is damaged: its checksum is wrong");
+  return decompressed;
 }
 
 }  // namespace offramp::detail
