@@ -66,21 +66,21 @@ class Request {
  public:
   Request(const std::string& url, PartialDownload& part, const FetchOptions& options,
           const std::function<void(const FetchProgress&)>& progress)
-      : url_(url), part_(part), options_(options), progress_(progress) {}
+      : url_(url), file_(part), options_(options), progress_(progress) {}
 
   Outcome run();
   const std::string& reason() const { return reason_; }
 
  private:
   static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self) {
-    return static_cast<Request*>(self)->guarded([&](Request& request) {
+    return static_cast<Request*>(self)->store_exception([&](Request& request) {
       return request.receive(std::as_bytes(std::span(data, size)));
     })
                ? size
                : 0;
   }
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    return static_cast<Request*>(self)->guarded([](Request& request) {
+    return static_cast<Request*>(self)->store_exception([](Request& request) {
       request.report();
       return true;
     })
@@ -90,7 +90,7 @@ class Request {
 
   // Exceptions must not pass through libcurl, so they are stored and rethrown by run().
   template <typename Work>
-  bool guarded(const Work& work) {
+  bool store_exception(const Work& work) {
     try {
       return work(*this);
     } catch (...) {
@@ -103,22 +103,22 @@ class Request {
   bool receive(std::span<const std::byte> bytes);
   bool begin_body();
   void report() const {
-    if (progress_) progress_({part_.size(), total_});
+    if (progress_) progress_({file_.size(), total_});
   }
-  Outcome judge(CURLcode code);
+  Outcome outcome_of(CURLcode code);
   long status() const;
   // Returns <begin> of the header "Content-Range: bytes <begin>-<end>/<total>" of a 206 response.
   std::optional<std::int64_t> range_begin() const;
 
   const std::string& url_;
-  PartialDownload& part_;
+  PartialDownload& file_;
   const FetchOptions& options_;
   const std::function<void(const FetchProgress&)>& progress_;
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_{curl_easy_init(), curl_easy_cleanup};
   std::array<char, CURL_ERROR_SIZE> message_{};
   std::string reason_;
   std::int64_t total_ = 0;
-  bool body_begun_ = false, misfit_ = false;
+  bool body_begun_ = false, range_mismatch_ = false;
   std::exception_ptr failure_;
 };
 
@@ -148,12 +148,12 @@ Outcome Request::run() {
   if (!curl_) throw Error("{}: libcurl cannot start", url_);
   set_up(allowed_protocol(url_));
   // CURLOPT_RESUME_FROM is not used because it fails if the server sends the whole file.
-  const std::string range = fmt::format("{}-", part_.size());
-  if (part_.size() > 0) curl_easy_setopt(curl_.get(), CURLOPT_RANGE, range.c_str());
+  const std::string range = fmt::format("{}-", file_.size());
+  if (file_.size() > 0) curl_easy_setopt(curl_.get(), CURLOPT_RANGE, range.c_str());
   const CURLcode code = curl_easy_perform(curl_.get());
   if (failure_) std::rethrow_exception(failure_);
   report();
-  return judge(code);
+  return outcome_of(code);
 }
 
 long Request::status() const {
@@ -180,14 +180,14 @@ std::optional<std::int64_t> Request::range_begin() const {
 
 bool Request::begin_body() {
   if (status() == 206) {
-    misfit_ = range_begin() != part_.size();
-    if (misfit_) return false;
-  } else if (part_.size() > 0) {
-    part_.clear();
+    range_mismatch_ = range_begin() != file_.size();
+    if (range_mismatch_) return false;
+  } else if (file_.size() > 0) {
+    file_.clear();
   }
   curl_off_t length = 0;
   curl_easy_getinfo(curl_.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-  total_ = length > 0 ? part_.size() + length : 0;
+  total_ = length > 0 ? file_.size() + length : 0;
   return true;
 }
 
@@ -196,16 +196,16 @@ bool Request::receive(std::span<const std::byte> bytes) {
   if (status() != 200 && status() != 206) return true;
   if (!body_begun_ && !begin_body()) return false;
   body_begun_ = true;
-  if (std::max(total_, part_.size() + std::ssize(bytes)) > options_.max_bytes) {
+  if (std::max(total_, file_.size() + std::ssize(bytes)) > options_.max_bytes) {
     throw Error("{}: larger than the limit: {} bytes", url_, options_.max_bytes);
   }
-  part_.append(bytes);
+  file_.append(bytes);
   return true;
 }
 
-Outcome Request::judge(CURLcode code) {
+Outcome Request::outcome_of(CURLcode code) {
   reason_ = message_[0] != '\0' ? message_.data() : curl_easy_strerror(code);
-  if (misfit_) return Outcome::restart;
+  if (range_mismatch_) return Outcome::restart;
   switch (code) {
     case CURLE_OK:
       break;
@@ -224,7 +224,7 @@ Outcome Request::judge(CURLcode code) {
       return Outcome::lost;
     case CURLE_SSL_CONNECT_ERROR:
       // Bytes received earlier prove that TLS works with this server: only this handshake broke.
-      if (part_.size() > 0) return Outcome::lost;
+      if (file_.size() > 0) return Outcome::lost;
       [[fallthrough]];
     default:
       throw Error("{}: cannot download: {}", url_, reason_);
@@ -236,7 +236,7 @@ Outcome Request::judge(CURLcode code) {
       reason_ = "the server sent an empty response";
       return Outcome::lost;
     case 416:
-      if (part_.size() > 0) return Outcome::restart;
+      if (file_.size() > 0) return Outcome::restart;
       [[fallthrough]];
     default:
       if (http != 408 && http != 429 && http < 500) throw Error("{}: HTTP status {}", url_, http);
@@ -248,7 +248,7 @@ Outcome Request::judge(CURLcode code) {
 // Sends requests until the file is complete. The content is not checked here.
 void receive_all(const std::string& url, PartialDownload& part, const FetchOptions& options,
                  const std::function<void(const FetchProgress&)>& progress) {
-  std::int64_t furthest = part.size();
+  std::int64_t largest_size = part.size();
   bool reached = false;
   for (int tries = 0;;) {
     Request request(url, part, options, progress);
@@ -261,8 +261,8 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
     if (outcome == Outcome::restart) part.clear();
     // Retries are counted anew only after new bytes, so a server that restarts and fails at the
     // same byte again and again is given up.
-    if (part.size() > furthest) tries = 0;
-    furthest = std::max(furthest, part.size());
+    if (part.size() > largest_size) tries = 0;
+    largest_size = std::max(largest_size, part.size());
     if (tries == options.retries) {
       const std::string kept = part.size() == 0 ? ""
                                                 : fmt::format("; {} bytes are kept in {}",
@@ -282,8 +282,8 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
 Download known_download(const std::string& name) {
   for (const Known& known : kKnown) {
     if (known.name != name) continue;
-    const char* elsewhere = std::getenv(known.variable.data());
-    const std::string_view url = elsewhere != nullptr && *elsewhere != '\0' ? elsewhere : known.url;
+    const char* url_from_environment = std::getenv(known.variable.data());
+    const std::string_view url = url_from_environment != nullptr && *url_from_environment != '\0' ? url_from_environment : known.url;
     return {std::string(url), std::string(known.md5),
             std::string(known.url.substr(known.url.rfind('/') + 1))};
   }
