@@ -20,22 +20,22 @@ namespace {
 /// Returns the path without "." components.
 /// @throws Error if the path is absolute, contains ".." or is too long
 std::string safe_path(std::string_view path) {
-  constexpr std::size_t kLongest = 4096;
-  if (path.size() > kLongest) {
+  constexpr std::size_t kMaxPathBytes = 4096;
+  if (path.size() > kMaxPathBytes) {
     throw Error("entry {}: a path of {} bytes, more than the {} allowed", quote(path), path.size(),
-                kLongest);
+                kMaxPathBytes);
   }
   if (path.starts_with('/')) throw Error("entry {}: an absolute path", quote(path));
   std::string result;
   for (std::string_view rest = path; !rest.empty();) {
-    const std::string_view part = rest.substr(0, rest.find('/'));
-    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
-    if (part.empty() || part == ".") continue;
-    if (part == "..") {
+    const std::string_view component = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), component.size() + 1));
+    if (component.empty() || component == ".") continue;
+    if (component == "..") {
       throw Error("entry {}: the path leads outside the archive with \"..\"", quote(path));
     }
     if (!result.empty()) result += '/';
-    result += part;
+    result += component;
   }
   return result;
 }
@@ -55,7 +55,7 @@ class ArchiveReader {
     archive_read_support_format_zip(archive_.get());
     constexpr std::size_t kBlockBytes = 1 << 18;
     if (archive_read_open_filename(archive_.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
-      throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", why());
+      throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error());
     }
   }
 
@@ -64,8 +64,8 @@ class ArchiveReader {
     const int status = archive_read_next_header(archive_.get(), &entry_);
     if (status == ARCHIVE_EOF) return false;
     if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
-      if (entries_ == 0) throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", why());
-      throw Error("the archive is damaged after {} entries: {}", entries_, why());
+      if (entries_ == 0) throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error());
+      throw Error("the archive is damaged after {} entries: {}", entries_, last_error());
     }
     if (++entries_ > limits_.max_entries) {
       throw Error("the archive has more than {} entries", limits_.max_entries);
@@ -128,13 +128,13 @@ class ArchiveReader {
     return (archive_format(archive_.get()) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_ZIP;
   }
 
-  std::string why() const {
+  std::string last_error() const {
     const char* text = archive_error_string(archive_.get());
     return text == nullptr ? "unknown error" : text;
   }
 
   template <typename Take>
-  void for_each_block(Take take) {
+  void for_each_block(Take use_block) {
     damage_.clear();
     const void* data = nullptr;
     std::size_t size = 0;
@@ -146,8 +146,8 @@ class ArchiveReader {
       if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
         // The entries of a zip are compressed separately, so the others can still be read. After
         // damage in a compressed tar nothing more can be read.
-        if (!is_zip()) throw Error("the archive is damaged: {}", why());
-        damage_ = fmt::format("damaged inside the archive: {}", why());
+        if (!is_zip()) throw Error("the archive is damaged: {}", last_error());
+        damage_ = fmt::format("damaged inside the archive: {}", last_error());
         return;
       }
       if (offset != expected) {
@@ -156,7 +156,7 @@ class ArchiveReader {
       }
       expected += static_cast<la_int64_t>(size);
       count(size);
-      if (!take(std::span(static_cast<const std::byte*>(data), size))) return;
+      if (!use_block(std::span(static_cast<const std::byte*>(data), size))) return;
     }
   }
 
@@ -190,7 +190,7 @@ class ArchiveReader {
 /// the whole archive is never in memory.
 class WorkQueue {
  public:
-  explicit WorkQueue(const FileTree::Use& use) : use_(use) {
+  explicit WorkQueue(const FileTree::Use& use) : callback_(use) {
     threads_.start(
         std::clamp(usable_cores(), 2, 64), [this](int) { work(); }, [this] { stop(); });
   }
@@ -243,7 +243,7 @@ class WorkQueue {
       lock.unlock();
       changed_.notify_all();
       try {
-        use_(index, std::move(content));
+        callback_(index, std::move(content));
       } catch (...) {
         lock.lock();
         if (failure_ == nullptr) failure_ = std::current_exception();
@@ -253,7 +253,7 @@ class WorkQueue {
     }
   }
 
-  const FileTree::Use& use_;
+  const FileTree::Use& callback_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::pair<std::size_t, Content>> queue_;
@@ -294,13 +294,13 @@ class ArchiveTree : public FileTree {
     std::size_t ordinal = 0;
     for (const auto& [place, index] : order) {
       const Member& member = members_[wanted[index]];
-      bool there = reader.next();
-      for (; there && ordinal < place; ++ordinal) {
+      bool has_entry = reader.next();
+      for (; has_entry && ordinal < place; ++ordinal) {
         reader.skip();
-        there = reader.next();
+        has_entry = reader.next();
       }
       ++ordinal;
-      if (!there || reader.member().path != member.path) {
+      if (!has_entry || reader.member().path != member.path) {
         throw Error("the archive changed while it was read");
       }
       Content content;
