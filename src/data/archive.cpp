@@ -190,7 +190,7 @@ class ArchiveReader {
 /// the whole archive is never in memory.
 class WorkQueue {
  public:
-  explicit WorkQueue(const FileTree::Use& use) : callback_(use) {
+  explicit WorkQueue(const FileTree::ContentCallback& callback) : callback_(callback) {
     threads_.start(
         std::clamp(usable_cores(), 2, 64), [this](int) { work(); }, [this] { stop(); });
   }
@@ -253,7 +253,7 @@ class WorkQueue {
     }
   }
 
-  const FileTree::Use& callback_;
+  const FileTree::ContentCallback& callback_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::pair<std::size_t, Content>> queue_;
@@ -285,11 +285,11 @@ class ArchiveTree : public FileTree {
     }
   }
 
-  void read(const std::vector<std::size_t>& wanted, const Use& use) const override {
+  void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const override {
     std::vector<std::pair<std::size_t, std::size_t>> order;  // entry number, index in `wanted`
     for (std::size_t i = 0; i < wanted.size(); ++i) order.emplace_back(ordinals_[wanted[i]], i);
     std::sort(order.begin(), order.end());
-    WorkQueue queue(use);
+    WorkQueue queue(callback);
     ArchiveReader reader(path_, limits_);
     std::size_t ordinal = 0;
     for (const auto& [place, index] : order) {

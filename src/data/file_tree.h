@@ -34,11 +34,11 @@ class FileTree {
   const std::vector<Member>& members() const { return members_; }
 
   /// Receives the content of one file; `index` is its index in `wanted`.
-  using Use = std::function<void(std::size_t index, Content content)>;
+  using ContentCallback = std::function<void(std::size_t index, Content content)>;
   /// Reads files and calls `use` for each, from several threads and in any order. An exception from
   /// `use` ends the reading and is rethrown.
   /// @param wanted  indices into members()
-  virtual void read(const std::vector<std::size_t>& wanted, const Use& use) const = 0;
+  virtual void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const = 0;
 
  protected:
   std::vector<Member> members_;

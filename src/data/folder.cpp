@@ -25,13 +25,13 @@ class FolderTree : public FileTree {
               [](const Member& a, const Member& b) { return a.path < b.path; });
   }
 
-  void read(const std::vector<std::size_t>& wanted, const Use& use) const override {
+  void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const override {
     parallel_for(wanted.size(), [&](std::size_t i) {
       const Member& member = members_[wanted[i]];
       Content content;
       content.problem = member.problem;
       if (member.problem.empty()) read_member(root_ / member.path, content);
-      use(i, std::move(content));
+      callback(i, std::move(content));
     });
   }
 
