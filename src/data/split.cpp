@@ -37,7 +37,7 @@ std::vector<Group> groups_of_class(const Dataset& dataset, std::int64_t label, s
 /// Assigns groups to one use until it has about `target` images. A group of more than twice as many
 /// copies is not taken, because it could put most of the class into this use.
 /// @return the number of images of the class with this use
-std::int64_t draw(const std::vector<Group>& groups, Use use, std::int64_t target,
+std::int64_t assign_use(const std::vector<Group>& groups, Use use, std::int64_t target,
                   std::unordered_map<std::uint64_t, Use>& uses) {
   std::int64_t count = 0;
   for (const Group& group : groups) {
@@ -56,21 +56,21 @@ std::int64_t draw(const std::vector<Group>& groups, Use use, std::int64_t target
 }  // namespace
 
 Splits split_training(const Dataset& dataset, std::uint64_t seed) {
-  constexpr std::int64_t kFewest = 25;  // the fewest images of which 4 % is one image
+  constexpr std::int64_t kMinImages = 25;  // the fewest images of which 4 % is one image
   std::unordered_map<std::uint64_t, Use> uses;
   for (std::size_t label = 0; label < dataset.classes.size(); ++label) {
     const auto groups = groups_of_class(dataset, static_cast<std::int64_t>(label), seed);
     std::int64_t images = 0;
     for (const Group& group : groups) images += group.copies;
-    if (images < kFewest) {
+    if (images < kMinImages) {
       throw Error("class \"{}\" has {} training images, at least {} are needed",
-                  dataset.classes[label], images, kFewest);
+                  dataset.classes[label], images, kMinImages);
     }
-    const auto share = [images](double part) {
-      return static_cast<std::int64_t>(std::lround(static_cast<double>(images) * part));
+    const auto share = [images](double fraction) {
+      return static_cast<std::int64_t>(std::lround(static_cast<double>(images) * fraction));
     };
-    const std::int64_t tune = draw(groups, Use::tune, share(0.04), uses);
-    const std::int64_t certify = draw(groups, Use::certify, share(0.08), uses);
+    const std::int64_t tune = assign_use(groups, Use::tune, share(0.04), uses);
+    const std::int64_t certify = assign_use(groups, Use::certify, share(0.08), uses);
     // All remaining groups are for training. This is recorded now, so that a later class with
     // copies of them cannot assign them to another use.
     for (const Group& group : groups) uses.emplace(group.hash, Use::train);
