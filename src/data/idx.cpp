@@ -61,7 +61,7 @@ struct IdxFile {
 std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensions) {
   // Magic number of unsigned bytes; its last byte is the number of dimensions.
   constexpr std::uint32_t kUnsignedBytes = 0x800;
-  constexpr std::uint64_t kLongestSide = 4096;
+  constexpr std::uint64_t kMaxSide = 4096;
   const std::size_t header = 4 + 4 * dimensions;
   if (file.bytes.size() < header) {
     throw Error("{}: the file has {} bytes, shorter than the IDX header of {} bytes", file.name,
@@ -78,9 +78,9 @@ std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensi
   if (sizes[0] == 0) throw Error("{}: its header states 0 entries", file.name);
   std::uint64_t bytes = sizes[0];  // cannot overflow: the product is below 2^32 * 2^24
   for (std::size_t d = 1; d < dimensions; ++d) {
-    if (sizes[d] == 0 || sizes[d] > kLongestSide) {
+    if (sizes[d] == 0 || sizes[d] > kMaxSide) {
       throw Error("{}: images of {}x{}, each side must be from 1 to {}", file.name, sizes[2],
-                  sizes[1], kLongestSide);
+                  sizes[1], kMaxSide);
     }
     bytes *= sizes[d];
   }
@@ -92,16 +92,16 @@ std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensi
 }
 
 /// The files of one data set, as indices into members().
-struct Place {
+struct IdxDataSet {
   std::array<std::optional<std::size_t>, kFiles> files;
   std::optional<std::size_t> class_names;
 };
 
 /// Finds the files of the data set in a tree; nullopt if it holds none of the four.
 /// @throws Error if there are several data sets, or two files of class names
-std::optional<Place> find_place(const FileTree& tree) {
+std::optional<IdxDataSet> find_data_set(const FileTree& tree) {
   std::optional<std::string> folder;
-  Place place;
+  IdxDataSet data_set;
   for (std::size_t i = 0; i < tree.members().size(); ++i) {
     const Member& member = tree.members()[i];
     const File file = file_of(base_name(member.path));
@@ -113,7 +113,7 @@ std::optional<Place> find_place(const FileTree& tree) {
     }
     folder = here;
     // A file and its .gz in the same folder have the same content; the decompressed one is used.
-    auto& known = place.files[file];
+    auto& known = data_set.files[file];
     if (!known || tree.members()[*known].path.ends_with(".gz")) known = i;
   }
   if (!folder) return std::nullopt;
@@ -122,15 +122,15 @@ std::optional<Place> find_place(const FileTree& tree) {
     const std::string_view name = base_name(member.path);
     if (member.is_folder || folder_of(member.path) != *folder) continue;
     if (name != "labels.txt" && name != "classes.txt") continue;
-    if (place.class_names) throw Error("both classes.txt and labels.txt: remove one of them");
-    place.class_names = i;
+    if (data_set.class_names) throw Error("both classes.txt and labels.txt: remove one of them");
+    data_set.class_names = i;
   }
-  return place;
+  return data_set;
 }
 
 /// Reads class names from a text file with one name a line.
 std::vector<std::string> parse_class_names(const IdxFile& file) {
-  constexpr std::size_t kMost = 256;  // a label is stored in one byte
+  constexpr std::size_t kMaxNames = 256;  // a label is stored in one byte
   std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
   std::vector<std::string> names;
   std::unordered_set<std::string> known;
@@ -139,7 +139,7 @@ std::vector<std::string> parse_class_names(const IdxFile& file) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     if (line.ends_with('\r')) line.remove_suffix(1);
     const std::size_t number = names.size() + 1;
-    if (number > kMost) throw Error("{}: more than {} class names", file.name, kMost);
+    if (number > kMaxNames) throw Error("{}: more than {} class names", file.name, kMaxNames);
     if (line.empty()) throw Error("{}: line {} is empty", file.name, number);
     for (const char c : line) {
       if (static_cast<unsigned char>(c) < 0x20)
@@ -190,7 +190,7 @@ std::string without_gz(const std::string& name) {
   return name.ends_with(".gz") ? name.substr(0, name.size() - 3) : name;
 }
 
-void fill(const IdxFile& images, const IdxFile& labels, Dataset& dataset) {
+void copy_images(const IdxFile& images, const IdxFile& labels, Dataset& dataset) {
   const std::vector<std::uint64_t> sizes = check_header(images, 3);
   const std::size_t count = sizes[0];
   if (labels.bytes.size() - 8 != count) {
@@ -221,17 +221,17 @@ void fill(const IdxFile& images, const IdxFile& labels, Dataset& dataset) {
 bool is_idx_name(std::string_view name) { return file_of(name) != kFiles; }
 
 std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
-  const std::optional<Place> place = find_place(tree);
-  if (!place) return std::nullopt;
+  const std::optional<IdxDataSet> data_set = find_data_set(tree);
+  if (!data_set) return std::nullopt;
   // All four files must exist, and the labels of both parts are checked, because both parts must
   // have the same classes.
   for (std::size_t f = 0; f < kFiles; ++f) {
-    if (!place->files[f]) throw Error("IDX: {} (or {}.gz) is missing", kStems[f], kStems[f]);
+    if (!data_set->files[f]) throw Error("IDX: {} (or {}.gz) is missing", kStems[f], kStems[f]);
   }
   const bool train = part == Part::train;
-  std::vector<std::size_t> wanted = {*place->files[train_labels], *place->files[test_labels],
-                                     *place->files[train ? train_images : test_images]};
-  if (place->class_names) wanted.push_back(*place->class_names);
+  std::vector<std::size_t> wanted = {*data_set->files[train_labels], *data_set->files[test_labels],
+                                     *data_set->files[train ? train_images : test_images]};
+  if (data_set->class_names) wanted.push_back(*data_set->class_names);
   const std::vector<IdxFile> files = read_files(tree, wanted);
 
   LoadedData loaded;
@@ -239,10 +239,10 @@ std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
                        sha256_hex(files[1].bytes) == kFashionTestLabels;
   loaded.source = fashion ? "IDX (Fashion-MNIST)" : "IDX";
   Dataset& dataset = loaded.dataset;
-  dataset.classes = place->class_names ? parse_class_names(files[3]) : fashion ? kFashion : kDigits;
+  dataset.classes = data_set->class_names ? parse_class_names(files[3]) : fashion ? kFashion : kDigits;
   check_labels(files[0], dataset.classes.size());
   check_labels(files[1], dataset.classes.size());
-  fill(files[2], files[train ? 0 : 1], dataset);
+  copy_images(files[2], files[train ? 0 : 1], dataset);
   loaded.sizes = {dataset.width, dataset.width, dataset.height, dataset.height};
   return loaded;
 }
