@@ -33,7 +33,7 @@ const std::vector<std::string> kClasses100 = {
     "train",       "trout",         "tulip",     "turtle",     "wardrobe",     "whale",
     "willow_tree", "wolf",          "woman",     "worm"};
 
-struct Layout {
+struct BinaryFormat {
   std::string name;
   const std::vector<std::string>& classes;
   std::vector<std::string> train_files, test_files;
@@ -62,7 +62,7 @@ std::map<std::string, std::size_t, std::less<>> files_beside(const FileTree& tre
 
 /// Other data may also have the name "train.bin" or "test.bin". The file counts as CIFAR-100's if
 /// it consists of whole records or if the other of the two files is in the same folder.
-bool is_cifar100(const FileTree& tree, const Member& member, const Layout& layout) {
+bool is_cifar100(const FileTree& tree, const Member& member, const BinaryFormat& layout) {
   if (member.bytes > 0 && member.bytes % layout.record_bytes() == 0) return true;
   const std::string_view name = base_name(member.path);
   const auto& other = name == layout.test_files[0] ? layout.train_files : layout.test_files;
@@ -86,7 +86,7 @@ void refuse_other_versions(const FileTree& tree) {
 }
 
 /// Copies the records of one file to images `first`, `first` + 1, … of the data set.
-void append(const Layout& layout, const std::string& file, std::span<const std::byte> bytes,
+void copy_records(const BinaryFormat& layout, const std::string& file, std::span<const std::byte> bytes,
             std::size_t first, Dataset& dataset) {
   const std::size_t record_bytes = layout.record_bytes();
   const std::size_t count = bytes.size() / record_bytes;
@@ -109,7 +109,7 @@ void append(const Layout& layout, const std::string& file, std::span<const std::
   }
 }
 
-LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, Part part) {
+LoadedData load(const FileTree& tree, std::size_t marker, const BinaryFormat& layout, Part part) {
   const auto files = files_beside(tree, marker);
   // The files of both parts are checked, whichever part is loaded, so that an incomplete copy of
   // the data set is refused.
@@ -151,7 +151,7 @@ LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, 
       throw Error("{}: the file has {} bytes, expected {}", names[i], content.bytes.size(),
                   per_file * layout.record_bytes());
     }
-    append(layout, names[i], content.bytes, i * per_file, dataset);
+    copy_records(layout, names[i], content.bytes, i * per_file, dataset);
   });
   return loaded;
 }
@@ -160,7 +160,7 @@ LoadedData load(const FileTree& tree, std::size_t marker, const Layout& layout, 
 
 std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
                                      std::int64_t images_per_file) {
-  const Layout cifar10{"CIFAR-10",
+  const BinaryFormat cifar10{"CIFAR-10",
                        kClasses10,
                        {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                         "data_batch_4.bin", "data_batch_5.bin"},
@@ -168,7 +168,7 @@ std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
                        images_per_file,
                        images_per_file,
                        1};
-  const Layout cifar100{"CIFAR-100",
+  const BinaryFormat cifar100{"CIFAR-100",
                         kClasses100,
                         {"train.bin"},
                         {"test.bin"},
@@ -179,7 +179,7 @@ std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
     const Member& member = tree.members()[i];
     if (member.is_folder) continue;
     const std::string_view name = base_name(member.path);
-    for (const Layout* layout : {&cifar10, &cifar100}) {
+    for (const BinaryFormat* layout : {&cifar10, &cifar100}) {
       for (const auto* files : {&layout->train_files, &layout->test_files}) {
         if (std::find(files->begin(), files->end(), name) == files->end()) continue;
         if (layout == &cifar100 && !is_cifar100(tree, member, cifar100)) continue;
