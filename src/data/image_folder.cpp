@@ -19,14 +19,14 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-std::string_view first_part(std::string_view path) { return path.substr(0, path.find('/')); }
-std::string_view after_first_part(std::string_view path) {
-  return path.substr(std::min(path.size(), first_part(path).size() + 1));
+std::string_view first_component(std::string_view path) { return path.substr(0, path.find('/')); }
+std::string_view after_first_component(std::string_view path) {
+  return path.substr(std::min(path.size(), first_component(path).size() + 1));
 }
 
 bool is_hidden(std::string_view path) {
   return path.starts_with('.') || path.find("/.") != std::string_view::npos ||
-         first_part(path) == "__MACOSX";
+         first_component(path) == "__MACOSX";
 }
 
 /// A file or folder of the data set. Its path is relative to the folder that is being examined.
@@ -46,9 +46,9 @@ using Level = std::map<std::string, Entries, std::less<>>;
 Level split_level(const Entries& entries) {
   Level level;
   for (const Entry& entry : entries) {
-    const std::string_view rest = after_first_part(entry.path);
+    const std::string_view rest = after_first_component(entry.path);
     if (rest.empty() && !entry.is_folder) continue;
-    auto& below = level[std::string(first_part(entry.path))];
+    auto& below = level[std::string(first_component(entry.path))];
     if (!rest.empty()) below.push_back({rest, entry.member, entry.is_folder});
   }
   return level;
@@ -72,20 +72,20 @@ Level::const_iterator find_folder(const Level& level, std::string_view name) {
                       [&](const auto& folder) { return lower(folder.first) == name; });
 }
 
-bool holds_class_folders(const Level& level, std::string_view name) {
+bool has_class_folders(const Level& level, std::string_view name) {
   const auto folder = find_folder(level, name);
   return folder != level.end() && has_deep_file(folder->second);
 }
 
 /// Whether the level has a single folder, and this folder contains the data set rather than the
 /// images of one class.
-bool is_wrapping(const Level& top, bool has_images_beside) {
+bool is_outer_folder(const Level& top, bool has_images_beside) {
   if (top.size() != 1) return false;
   const Entries& inside = top.begin()->second;
   const Level next = split_level(inside);
-  if (holds_class_folders(next, "train") || holds_class_folders(next, "test")) return true;
+  if (has_class_folders(next, "train") || has_class_folders(next, "test")) return true;
   // A folder of test images alone is the test part, not a data set that is split into parts.
-  if (holds_class_folders(top, "test")) return false;
+  if (has_class_folders(top, "test")) return false;
   const auto with_files = std::count_if(
       next.begin(), next.end(), [](const auto& folder) { return count_files(folder.second) > 0; });
   if (with_files >= 2) return true;
@@ -125,11 +125,11 @@ void add_other_folders(const Level& top, Level::const_iterator train, Level::con
 }
 
 std::string quoted_names(const Level& level) {
-  constexpr std::size_t kNamed = 10;
+  constexpr std::size_t kMaxNames = 10;
   std::string text;
   std::size_t count = 0;
   for (const auto& folder : level) {
-    if (count++ == kNamed) return text + ", …";
+    if (count++ == kMaxNames) return text + ", …";
     text += (text.empty() ? "" : ", ") + quote(folder.first);
   }
   return text;
@@ -144,9 +144,9 @@ PartLayout part_layout(Level::const_iterator folder) {
 /// Returns the name of the folder with the test part. Many data sets have only train and val; val
 /// is the test part then.
 std::string name_of_test_folder(const Level& top) {
-  if (find_folder(top, "test") == top.end() && holds_class_folders(top, "train")) {
+  if (find_folder(top, "test") == top.end() && has_class_folders(top, "train")) {
     for (const char* name : {"val", "valid", "validation"}) {
-      if (holds_class_folders(top, name)) return name;
+      if (has_class_folders(top, name)) return name;
     }
   }
   return "test";
@@ -156,7 +156,7 @@ Layout find_layout(Entries entries, Part part) {
   std::vector<SkippedImage> strays;
   Level top = split_level(entries);
   add_strays(entries, "", strays);
-  while (is_wrapping(top, has_direct_file(entries))) {
+  while (is_outer_folder(top, has_direct_file(entries))) {
     entries = Entries(top.begin()->second);
     top = split_level(entries);
     add_strays(entries, "", strays);
@@ -165,7 +165,7 @@ Layout find_layout(Entries entries, Part part) {
   Layout layout;
   layout.test_name = name_of_test_folder(top);
   const auto test = find_folder(top, layout.test_name);
-  layout.split = holds_class_folders(top, "train") || holds_class_folders(top, "test");
+  layout.split = has_class_folders(top, "train") || has_class_folders(top, "test");
   if (layout.split) {
     // A folder of test images alone is enough to test a model.
     if (test == top.end() || (train == top.end() && part == Part::train))
@@ -181,8 +181,8 @@ Layout find_layout(Entries entries, Part part) {
     layout.train.classes = std::move(top);
   }
   // Images outside both parts are reported with one part only, so that they are counted once.
-  auto& told = layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
-  told.insert(told.begin(), strays.begin(), strays.end());
+  auto& reported_strays = layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
+  reported_strays.insert(reported_strays.begin(), strays.begin(), strays.end());
   return layout;
 }
 
@@ -247,11 +247,11 @@ struct Item {
 };
 
 /// Maps the random number drawn for an image to the number of copies of the image in a class.
-using Copies = std::map<std::uint64_t, std::size_t>;
+using CopyCounts = std::map<std::uint64_t, std::size_t>;
 
 /// Chooses the test part of a class: 1/6 of its images, at least one. An image that an earlier
 /// class holds too stays in the part that was chosen there.
-void draw_test_part(const Copies& copies, const std::string& name,
+void choose_test_part(const CopyCounts& copies, const std::string& name,
                     std::unordered_map<std::uint64_t, Part>& parts) {
   std::size_t images = 0;
   std::size_t test = 0;
@@ -286,11 +286,11 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
     constexpr std::uint64_t kPurpose = 0x74657374;
     return KeyedRandom(seed, dataset.hashes[i], kPurpose).next();
   };
-  std::vector<Copies> copies(dataset.classes.size());
+  std::vector<CopyCounts> copies(dataset.classes.size());
   for (const std::size_t i : images) ++copies[static_cast<std::size_t>(items[i].label)][draw(i)];
   std::unordered_map<std::uint64_t, Part> parts;
   for (std::size_t label = 0; label < copies.size(); ++label) {
-    draw_test_part(copies[label], dataset.classes[label], parts);
+    choose_test_part(copies[label], dataset.classes[label], parts);
   }
   std::vector<std::size_t> chosen;
   for (const std::size_t i : images) {
@@ -300,9 +300,9 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
 }
 
 /// Decodes images on several threads and stores them in one array.
-class Collector {
+class ImageCollector {
  public:
-  Collector(const std::vector<Item>& items, const LoadOptions& options, LoadedData& loaded)
+  ImageCollector(const std::vector<Item>& items, const LoadOptions& options, LoadedData& loaded)
       : items_(items),
         options_(options),
         loaded_(loaded),
@@ -317,14 +317,14 @@ class Collector {
     if (!problems_[i].empty()) return;
     std::unique_lock large(large_images_, std::defer_lock);  // held until `image` is freed
     Image image;
-    if (!attempt(i, [&] { image = decode(content.bytes, large); })) return;
-    note_size(image, items_[i].name);
-    attempt(i, [&] { store(i, image); });
+    if (!run_for_image(i, [&] { image = decode(content.bytes, large); })) return;
+    check_same_size(image, items_[i].name);
+    run_for_image(i, [&] { store(i, image); });
   }
 
   /// Returns the indices of the images that could be read, and reports the others as skipped.
   /// @throws Error if no image of a class could be read
-  std::vector<std::size_t> readable() {
+  std::vector<std::size_t> readable_images() {
     const std::vector<std::string>& classes = loaded_.dataset.classes;
     std::vector<std::string> problem_of_class(classes.size());
     std::vector<std::int64_t> count(classes.size());
@@ -395,7 +395,7 @@ class Collector {
   /// Runs `work` for one image. A failure is stored as the image's problem and does not end the
   /// loading of the others. @return whether `work` succeeded
   template <typename Work>
-  bool attempt(std::size_t i, Work work) {
+  bool run_for_image(std::size_t i, Work work) {
     try {
       work();
       return true;
@@ -425,7 +425,7 @@ class Collector {
                           static_cast<std::size_t>(height) * 3);
   }
 
-  void note_size(const Image& image, const std::string& name) {
+  void check_same_size(const Image& image, const std::string& name) {
     const std::lock_guard lock(mutex_);
     const Dataset& dataset = loaded_.dataset;
     if (dataset.width == 0) {
@@ -497,15 +497,15 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
   if (part == Part::train) {
     loaded.skipped.insert(loaded.skipped.end(), unlisted.begin(), unlisted.end());
   }
-  Collector collector(items, options, loaded);
-  tree.read(wanted, [&](std::size_t i, const Content& content) { collector.take(i, content); });
-  std::vector<std::size_t> images = collector.readable();
+  ImageCollector image_collector(items, options, loaded);
+  tree.read(wanted, [&](std::size_t i, const Content& content) { image_collector.take(i, content); });
+  std::vector<std::size_t> images = image_collector.readable_images();
   if (!layout.split) {
     images = choose_part(images, items, loaded.dataset, part, options.seed);
     // Both parts read the same files, so skipped images are reported for the training part only.
     if (part == Part::test) loaded.skipped.clear();
   }
-  collector.finish(images);
+  image_collector.finish(images);
   return loaded;
 }
 
