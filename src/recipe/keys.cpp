@@ -12,10 +12,10 @@
 namespace offramp {
 namespace {
 
-constexpr std::int64_t kLongestSide = 4096;
+constexpr std::int64_t kMaxSide = 4096;
 
 /// Formats a value for a message.
-std::string shown(const toml::node& node) {
+std::string value_text(const toml::node& node) {
   if (const auto* text = node.as_string()) return quote(text->get());
   if (const auto* number = node.as_integer()) return fmt::format("{}", number->get());
   if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
@@ -25,19 +25,19 @@ std::string shown(const toml::node& node) {
   return "a date or time";
 }
 
-std::int64_t read_whole(const toml::node& node, std::int64_t low, std::int64_t high) {
+std::int64_t read_whole_number(const toml::node& node, std::int64_t low, std::int64_t high) {
   const auto* number = node.as_integer();
   if (number == nullptr || number->get() < low || number->get() > high)
-    throw UsageError("expected a whole number from {} to {}, got {}", low, high, shown(node));
+    throw UsageError("expected a whole number from {} to {}, got {}", low, high, value_text(node));
   return number->get();
 }
 
 /// The numbers from `low` to `high`. An end is excluded if it is open.
-struct Range {
+struct Interval {
   double low = 0, high = 0;
   bool low_open = false, high_open = false;
 
-  bool holds(double value) const {
+  bool contains(double value) const {
     return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
   }
   std::string text() const {
@@ -46,23 +46,23 @@ struct Range {
   }
 };
 
-double read_real(const toml::node& node, const Range& range) {
+double read_number(const toml::node& node, const Interval& interval) {
   double value = std::numeric_limits<double>::quiet_NaN();
   if (const auto* number = node.as_floating_point()) value = number->get();
   if (const auto* number = node.as_integer()) value = static_cast<double>(number->get());
-  if (!range.holds(value))
-    throw UsageError("expected a number {}, got {}", range.text(), shown(node));
+  if (!interval.contains(value))
+    throw UsageError("expected a number {}, got {}", interval.text(), value_text(node));
   return value;
 }
 
 std::string read_text(const toml::node& node) {
   const auto* text = node.as_string();
-  if (text == nullptr) throw UsageError("expected a text in quotes, got {}", shown(node));
+  if (text == nullptr) throw UsageError("expected a text in quotes, got {}", value_text(node));
   return text->get();
 }
 
 template <typename Number>
-std::string written_real(Number value) {
+std::string format_number(Number value) {
   std::string text = fmt::format("{}", value);
   // "1e-05" and "inf" are TOML floats already, but "1" would be read as a whole number.
   if (text.find_first_of(".en") == std::string::npos) text += ".0";
@@ -70,7 +70,7 @@ std::string written_real(Number value) {
 }
 
 template <typename List, typename Write>
-std::string written_list(const List& list, Write write) {
+std::string format_list(const List& list, Write write) {
   std::string text;
   for (const auto& item : list) text += (text.empty() ? "" : ", ") + write(item);
   return "[" + text + "]";
@@ -84,20 +84,20 @@ Key whole(std::string table, std::string name, std::int64_t low, std::int64_t hi
   Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& value = field(recipe);
-    value = static_cast<std::remove_reference_t<decltype(value)>>(read_whole(node, low, high));
+    value = static_cast<std::remove_reference_t<decltype(value)>>(read_whole_number(node, low, high));
   };
   key.write = [=](const Recipe& recipe) { return fmt::format("{}", field(recipe)); };
   return key;
 }
 
 template <typename Field>
-Key real(std::string table, std::string name, Range range, Field field) {
+Key real(std::string table, std::string name, Interval interval, Field field) {
   Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& value = field(recipe);
-    value = static_cast<std::remove_reference_t<decltype(value)>>(read_real(node, range));
+    value = static_cast<std::remove_reference_t<decltype(value)>>(read_number(node, interval));
   };
-  key.write = [=](const Recipe& recipe) { return written_real(field(recipe)); };
+  key.write = [=](const Recipe& recipe) { return format_number(field(recipe)); };
   return key;
 }
 
@@ -105,7 +105,7 @@ template <typename Field>
 Key truth(std::string table, std::string name, Field field) {
   Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
-    if (!node.is_boolean()) throw UsageError("expected true or false, got {}", shown(node));
+    if (!node.is_boolean()) throw UsageError("expected true or false, got {}", value_text(node));
     field(recipe) = node.as_boolean()->get();
   };
   key.write = [=](const Recipe& recipe) { return field(recipe) ? "true" : "false"; };
@@ -121,15 +121,15 @@ Key text(std::string table, std::string name, Field field) {
 }
 
 template <typename Enum>
-using Words = std::vector<std::pair<std::string, Enum>>;
+using Choices = std::vector<std::pair<std::string, Enum>>;
 
 template <typename Enum, typename Field>
-Key word(std::string table, std::string name, Words<Enum> words, Field field) {
+Key choice(std::string table, std::string name, Choices<Enum> choices, Field field) {
   Key key{std::move(table), std::move(name), Spelling::text, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     std::vector<std::string> known;
     std::string listed;
-    for (const auto& [spelled, value] : words) {
+    for (const auto& [spelled, value] : choices) {
       if (const auto* given = node.as_string(); given != nullptr && given->get() == spelled) {
         field(recipe) = value;
         return;
@@ -138,11 +138,11 @@ Key word(std::string table, std::string name, Words<Enum> words, Field field) {
       listed += (listed.empty() ? "" : ", ") + spelled;
     }
     const std::string near = node.is_string() ? nearest_word(node.as_string()->get(), known) : "";
-    throw UsageError("expected one of {}; got {}{}", listed, shown(node),
+    throw UsageError("expected one of {}; got {}{}", listed, value_text(node),
                      near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
   };
   key.write = [=](const Recipe& recipe) {
-    for (const auto& [spelled, value] : words)
+    for (const auto& [spelled, value] : choices)
       if (value == field(recipe)) return toml_string(spelled);
     OFFRAMP_ASSERT(false);
     return std::string();
@@ -151,7 +151,7 @@ Key word(std::string table, std::string name, Words<Enum> words, Field field) {
 }
 
 const toml::array& read_list(const toml::node& node) {
-  if (!node.is_array()) throw UsageError("expected a list in [ ], got {}", shown(node));
+  if (!node.is_array()) throw UsageError("expected a list in [ ], got {}", value_text(node));
   return *node.as_array();
 }
 
@@ -161,13 +161,13 @@ Key exits_key() {
     std::vector<std::string> exits;
     for (const toml::node& item : read_list(node)) {
       if (!item.is_string() && !item.is_integer())
-        throw UsageError("expected positions such as 2 or \"15%\", got {}", shown(item));
+        throw UsageError("expected positions such as 2 or \"15%\", got {}", value_text(item));
       exits.push_back(item.is_string() ? item.as_string()->get()
                                        : std::to_string(item.as_integer()->get()));
     }
     recipe.network.exits = std::move(exits);
   };
-  key.write = [](const Recipe& recipe) { return written_list(recipe.network.exits, toml_string); };
+  key.write = [](const Recipe& recipe) { return format_list(recipe.network.exits, toml_string); };
   return key;
 }
 
@@ -183,7 +183,7 @@ Key head_key() {
   };
   key.write = [](const Recipe& recipe) {
     const std::vector<std::string>& kinds = recipe.network.heads;
-    return kinds.size() == 1 ? toml_string(kinds[0]) : written_list(kinds, toml_string);
+    return kinds.size() == 1 ? toml_string(kinds[0]) : format_list(kinds, toml_string);
   };
   return key;
 }
@@ -193,12 +193,12 @@ Key spp_levels_key() {
   key.read = [](Recipe& recipe, const toml::node& node) {
     std::vector<int> levels;
     for (const toml::node& item : read_list(node))
-      levels.push_back(static_cast<int>(read_whole(item, 1, 64)));
+      levels.push_back(static_cast<int>(read_whole_number(item, 1, 64)));
     if (levels.empty()) throw UsageError("expected at least one level, got an empty list");
     recipe.network.spp_levels = std::move(levels);
   };
   key.write = [](const Recipe& recipe) {
-    return written_list(recipe.network.spp_levels, [](int level) { return std::to_string(level); });
+    return format_list(recipe.network.spp_levels, [](int level) { return std::to_string(level); });
   };
   return key;
 }
@@ -207,10 +207,10 @@ Key image_size_key() {
   Key key{"data", "image_size", Spelling::list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     const auto side = [](const toml::node& item) {
-      const std::int64_t value = read_whole(item, 0, kLongestSide);
+      const std::int64_t value = read_whole_number(item, 0, kMaxSide);
       if (value != 0 && value < 32)
         throw UsageError("expected a size from 32 to {}, or 0 for the images' own, got {}",
-                         kLongestSide, value);
+                         kMaxSide, value);
       return static_cast<int>(value);
     };
     int height = 0, width = 0;
@@ -236,18 +236,18 @@ Key image_size_key() {
 }
 
 template <typename Field>
-Key reals(std::string table, std::string name, Range range, Field field) {
+Key real_list(std::string table, std::string name, Interval interval, Field field) {
   Key key{std::move(table), std::move(name), Spelling::list, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& list = field(recipe);
     using Number = typename std::remove_reference_t<decltype(list)>::value_type;
     std::vector<Number> values;
     for (const toml::node& item : read_list(node))
-      values.push_back(static_cast<Number>(read_real(item, range)));
+      values.push_back(static_cast<Number>(read_number(item, interval)));
     list = std::move(values);
   };
   key.write = [=](const Recipe& recipe) {
-    return written_list(field(recipe), [](auto value) { return written_real(value); });
+    return format_list(field(recipe), [](auto value) { return format_number(value); });
   };
   return key;
 }
@@ -255,7 +255,7 @@ Key reals(std::string table, std::string name, Range range, Field field) {
 /// Changing the schedule also sets the default warm-up of the new schedule. The key `warmup` is
 /// read later and overrides it.
 Key schedule_key() {
-  Key key = word<Schedule>(
+  Key key = choice<Schedule>(
       "train", "schedule",
       {{"one_cycle", Schedule::one_cycle},
        {"cosine", Schedule::cosine},
@@ -295,7 +295,7 @@ std::vector<Key> all_keys() {
   constexpr std::int64_t kMaxSeed = std::numeric_limits<std::int64_t>::max();
   return {
       text("network", "backbone", OFFRAMP_FIELD(network.backbone)),
-      word<Stem>("network", "stem", {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}},
+      choice<Stem>("network", "stem", {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}},
                  OFFRAMP_FIELD(network.options.stem)),
       whole("network", "width", 1, 4096, OFFRAMP_FIELD(network.options.width)),
       whole("network", "units", 0, 4096, OFFRAMP_FIELD(network.units)),
@@ -305,16 +305,16 @@ std::vector<Key> all_keys() {
 
       text("data", "source", OFFRAMP_FIELD(data.source)),
       image_size_key(),
-      word<Fit>("data", "fit", {{"squeeze", Fit::squeeze}, {"crop", Fit::crop}},
+      choice<Fit>("data", "fit", {{"squeeze", Fit::squeeze}, {"crop", Fit::crop}},
                 OFFRAMP_FIELD(data.fit)),
       whole("data", "split_seed", 0, kMaxSeed, OFFRAMP_FIELD(data.split_seed)),
-      reals("data", "mean", {.low = 0, .high = 1}, OFFRAMP_FIELD(data.mean)),
-      reals("data", "std", {.low = 0, .high = 1, .low_open = true}, OFFRAMP_FIELD(data.std)),
+      real_list("data", "mean", {.low = 0, .high = 1}, OFFRAMP_FIELD(data.mean)),
+      real_list("data", "std", {.low = 0, .high = 1, .low_open = true}, OFFRAMP_FIELD(data.std)),
 
       whole("train", "epochs", 1, 100000, OFFRAMP_FIELD(train.epochs)),
       whole("train", "batch", 1, 65536, OFFRAMP_FIELD(train.batch)),
       whole("train", "seed", 0, kMaxSeed, OFFRAMP_FIELD(train.seed)),
-      word<Optimizer>("train", "optimizer", {{"sgd", Optimizer::sgd}, {"adamw", Optimizer::adamw}},
+      choice<Optimizer>("train", "optimizer", {{"sgd", Optimizer::sgd}, {"adamw", Optimizer::adamw}},
                       OFFRAMP_FIELD(train.optimizer)),
       real("train", "lr", {.low = 0, .high = 100, .low_open = true}, OFFRAMP_FIELD(train.lr)),
       real("train", "momentum", {.low = 0, .high = 1, .high_open = true},
@@ -332,16 +332,16 @@ std::vector<Key> all_keys() {
       real("train", "label_smoothing", {.low = 0, .high = 1, .high_open = true},
            OFFRAMP_FIELD(train.label_smoothing)),
       real("train", "ema", {.low = 0, .high = 1, .high_open = true}, OFFRAMP_FIELD(train.ema)),
-      word<Mode>("train", "mode",
+      choice<Mode>("train", "mode",
                  {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
                  OFFRAMP_FIELD(train.mode)),
       whole("train", "backbone_epochs", 0, 100000, OFFRAMP_FIELD(train.backbone_epochs)),
-      reals("train", "loss_weights", {.low = 0, .high = 1e6}, OFFRAMP_FIELD(train.loss_weights)),
+      real_list("train", "loss_weights", {.low = 0, .high = 1e6}, OFFRAMP_FIELD(train.loss_weights)),
       real("train", "distill", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.distill)),
       real("train", "distill_temperature", {.low = 0, .high = 1000, .low_open = true},
            OFFRAMP_FIELD(train.distill_temperature)),
       truth("train", "gradient_equilibrium", OFFRAMP_FIELD(train.gradient_equilibrium)),
-      word<PrecisionChoice>("train", "precision",
+      choice<PrecisionChoice>("train", "precision",
                             {{"auto", PrecisionChoice::automatic},
                              {"f32", PrecisionChoice::f32},
                              {"bf16", PrecisionChoice::bf16}},
@@ -352,10 +352,10 @@ std::vector<Key> all_keys() {
            OFFRAMP_FIELD(train.checkpoint_every)),
       text("train", "from", OFFRAMP_FIELD(train.from)),
 
-      whole("augment", "crop_padding", 0, kLongestSide,
+      whole("augment", "crop_padding", 0, kMaxSide,
             OFFRAMP_FIELD(train.augmentation.crop_padding)),
       truth("augment", "flip", OFFRAMP_FIELD(train.augmentation.flip)),
-      whole("augment", "cutout", 0, kLongestSide, OFFRAMP_FIELD(train.augmentation.cutout)),
+      whole("augment", "cutout", 0, kMaxSide, OFFRAMP_FIELD(train.augmentation.cutout)),
       real("augment", "resized_crop", {.low = 0, .high = 1},
            OFFRAMP_FIELD(train.augmentation.resized_crop)),
   };
