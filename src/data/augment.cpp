@@ -117,7 +117,7 @@ void Augmenter::apply(const AugmentationDraw& draw, std::span<const std::uint8_t
   } else {
     enlarge_box(draw, rgb.data(), dst.data());
   }
-  if (augmentation_.cutout > 0) cut_out(draw, dst.data());
+  if (augmentation_.cutout > 0) apply_cutout(draw, dst.data());
 }
 
 void Augmenter::copy_box(const AugmentationDraw& draw, const std::uint8_t* rgb, float* dst) const {
@@ -154,7 +154,7 @@ void Augmenter::copy_box(const AugmentationDraw& draw, const std::uint8_t* rgb, 
   }
 }
 
-Augmenter::Between Augmenter::between(int dst_index, int dst_size, int src_size) {
+Augmenter::Interpolation Augmenter::interpolation_at(int dst_index, int dst_size, int src_size) {
   const float centre = (static_cast<float>(dst_index) + 0.5f) * static_cast<float>(src_size) /
                            static_cast<float>(dst_size) -
                        0.5f;
@@ -167,7 +167,7 @@ void Augmenter::enlarge_box(const AugmentationDraw& draw, const std::uint8_t* rg
   columns_.resize(static_cast<std::size_t>(width_));
   row_.resize(static_cast<std::size_t>(width_) * 3);
   for (int x = 0; x < width_; ++x) {
-    Between column = between(draw.flip ? width_ - 1 - x : x, width_, draw.width);
+    Interpolation column = interpolation_at(draw.flip ? width_ - 1 - x : x, width_, draw.width);
     column.first *= 3;
     column.second *= 3;
     columns_[static_cast<std::size_t>(x)] = column;
@@ -177,14 +177,14 @@ void Augmenter::enlarge_box(const AugmentationDraw& draw, const std::uint8_t* rg
   };
   float* row = row_.data();
   for (int y = 0; y < height_; ++y) {
-    const Between between_rows = between(y, height_, draw.height);
+    const Interpolation between_rows = interpolation_at(y, height_, draw.height);
     const std::uint8_t* upper = src_row(between_rows.first);
     const std::uint8_t* lower = src_row(between_rows.second);
     for (int i = 0; i < draw.width * 3; ++i) {
       const float a = upper[i], b = lower[i];
       row[i] = a + between_rows.share * (b - a);
     }
-    for (const Between& column : columns_) {
+    for (const Interpolation& column : columns_) {
       for (int c = 0; c < 3; ++c) {
         const float a = row[column.first + c], b = row[column.second + c];
         dst[c] = (a + column.share * (b - a)) * scale_[c] + shift_[c];
@@ -194,7 +194,7 @@ void Augmenter::enlarge_box(const AugmentationDraw& draw, const std::uint8_t* rg
   }
 }
 
-void Augmenter::cut_out(const AugmentationDraw& draw, float* dst) const {
+void Augmenter::apply_cutout(const AugmentationDraw& draw, float* dst) const {
   const int top = std::max(draw.cutout_top, 0);
   const int left = std::max(draw.cutout_left, 0);
   const int bottom = std::min(draw.cutout_top + augmentation_.cutout, height_);

@@ -64,14 +64,14 @@ class Augmenter {
  private:
   void copy_box(const AugmentationDraw& draw, const std::uint8_t* rgb, float* dst) const;
   void enlarge_box(const AugmentationDraw& draw, const std::uint8_t* rgb, float* dst);
-  void cut_out(const AugmentationDraw& draw, float* dst) const;
+  void apply_cutout(const AugmentationDraw& draw, float* dst) const;
 
   // Linear interpolation of two source positions: (1 - share) * first + share * second.
-  struct Between {
+  struct Interpolation {
     int first = 0, second = 0;
     float share = 0;
   };
-  static Between between(int dst_index, int dst_size, int src_size);
+  static Interpolation interpolation_at(int dst_index, int dst_size, int src_size);
 
   Augmentation augmentation_;
   std::uint64_t seed_;
@@ -79,7 +79,7 @@ class Augmenter {
   std::array<std::array<float, 256>, 3> normalised_;  // [channel][pixel value] normalised value
   // Per channel, v * scale_ + shift_ normalises a pixel value v that is not a whole number.
   std::array<float, 3> scale_, shift_;
-  std::vector<Between> columns_;
+  std::vector<Interpolation> columns_;
   std::vector<float> row_;
 };
 
