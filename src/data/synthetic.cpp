@@ -18,11 +18,11 @@ using detail::Colour;
 using detail::Outline;
 using detail::Pose;
 
-constexpr int kSmallestSide = 32;
+constexpr int kMinSide = 32;
 constexpr std::size_t kImagesPerTask = 64;
 constexpr double kTurn = 2 * std::numbers::pi;
 
-float between(float low, float high, float share) { return low + share * (high - low); }
+float interpolate(float low, float high, float share) { return low + share * (high - low); }
 
 // Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
 // library's sine.
@@ -30,7 +30,7 @@ float sine(float turns) { return static_cast<float>(std::sin(kTurn * static_cast
 float cosine(float turns) { return sine(turns + 0.25f); }
 
 // Returns the random numbers of one image. The first is the image's difficulty.
-KeyedRandom stream(Part part, std::int64_t index, std::uint64_t seed) {
+KeyedRandom random_of_image(Part part, std::int64_t index, std::uint64_t seed) {
   return {seed, part == Part::train ? 1u : 2u, static_cast<std::uint64_t>(index)};
 }
 
@@ -42,7 +42,7 @@ class Scene {
         canvas_(height, width),
         side_(static_cast<float>(std::min(height, width))),
         difficulty_(random_.uniform()),
-        contrast_(between(0.6f, 0.2f, difficulty_)) {}
+        contrast_(interpolate(0.6f, 0.2f, difficulty_)) {}
 
   void draw(std::size_t shape) {
     draw_background();
@@ -97,7 +97,7 @@ class Scene {
     for (Wave& wave : waves) {
       const float direction = random_.uniform(), per_side = random_.uniform(2.0f, 7.0f);
       wave = {per_side * cosine(direction) / side_, per_side * sine(direction) / side_,
-              random_.uniform(), random_.uniform(0.0f, between(0.02f, 0.05f, difficulty_))};
+              random_.uniform(), random_.uniform(0.0f, interpolate(0.02f, 0.05f, difficulty_))};
     }
     for (int y = 0; y < height(); ++y) {
       for (int x = 0; x < width(); ++x) {
@@ -111,7 +111,7 @@ class Scene {
                                        0.0f, 1.0f);
         float* pixel = canvas_.pixel(x, y);
         for (std::size_t c = 0; c < 3; ++c) {
-          pixel[c] = between(base_[c], other[c], share) + light;
+          pixel[c] = interpolate(base_[c], other[c], share) + light;
         }
       }
     }
@@ -119,8 +119,8 @@ class Scene {
 
   // Returns a random rotation and squeeze, scaled to `radius` and centred at (x0, y0).
   Pose random_pose(float radius, float x0, float y0) {
-    const float most = between(0.03f, 0.5f, difficulty_);
-    const float turn = random_.uniform(-most, most), axis = random_.uniform();
+    const float max_turn = interpolate(0.03f, 0.5f, difficulty_);
+    const float turn = random_.uniform(-max_turn, max_turn), axis = random_.uniform();
     const float stretch = random_.uniform(0.82f, 1.0f);
     // The map rotates by `turn`, then squeezes by `stretch` along the direction `axis`.
     const float c = cosine(turn), s = sine(turn), ax = cosine(axis), ay = sine(axis);
@@ -154,8 +154,8 @@ class Scene {
   // Draws lines and small shapes of all classes, so that local corners and curves do not reveal
   // the class of the image.
   void draw_clutter() {
-    const int things = static_cast<int>(difficulty_ * 5 + random_.uniform());
-    for (int i = 0; i < things; ++i) {
+    const int clutter_count = static_cast<int>(difficulty_ * 5 + random_.uniform());
+    for (int i = 0; i < clutter_count; ++i) {
       const float x = random_.uniform(0, static_cast<float>(width()));
       const float y = random_.uniform(0, static_cast<float>(height()));
       const Colour colour = colour_at(contrast_ * random_.uniform(0.3f, 0.9f));
@@ -174,12 +174,12 @@ class Scene {
   void draw_shape(std::size_t shape) {
     radius_ = side_ * random_.uniform(0.28f, 0.42f);
     // The shape lies inside the image, except for a narrow part of its rim.
-    const auto place = [&](float size) {
+    const auto random_position = [&](float size) {
       const float margin = std::min(0.92f * radius_, size / 2);
       return random_.uniform(margin, size - margin);
     };
-    centre_.x = place(static_cast<float>(width()));
-    centre_.y = place(static_cast<float>(height()));
+    centre_.x = random_position(static_cast<float>(width()));
+    centre_.y = random_position(static_cast<float>(height()));
     fill(detail::transformed(detail::shape_outline(shape),
                              random_pose(radius_, centre_.x, centre_.y)),
          colour_at(contrast_));
@@ -189,15 +189,15 @@ class Scene {
   void draw_bars() {
     const int bars = static_cast<int>(std::max(0.0f, difficulty_ - 0.35f) * 2 + random_.uniform());
     for (int i = 0; i < bars; ++i) {
-      const float turn = random_.uniform(), away = radius_ * random_.uniform(-0.8f, 0.8f);
-      fill(line(centre_.x - away * sine(turn), centre_.y + away * cosine(turn), turn, 1.5f * side_,
+      const float turn = random_.uniform(), offset = radius_ * random_.uniform(-0.8f, 0.8f);
+      fill(line(centre_.x - offset * sine(turn), centre_.y + offset * cosine(turn), turn, 1.5f * side_,
                 side_ * random_.uniform(0.02f, 0.045f)),
            colour_at(contrast_ * random_.uniform(0.0f, 0.8f)));
     }
   }
 
   void add_noise() {
-    const float sigma = between(0.01f, 0.06f, difficulty_);
+    const float sigma = interpolate(0.01f, 0.06f, difficulty_);
     for (float& value : canvas_.rgb) {
       // The sum of three uniform numbers is nearly normal and has variance 1/4.
       const std::uint64_t bits = random_.next();
@@ -216,8 +216,8 @@ class Scene {
 };
 
 void check(int height, int width, std::int64_t count, int classes) {
-  if (height < kSmallestSide || width < kSmallestSide) {
-    throw UsageError("synthetic images need sides of at least {}: got {}x{}", kSmallestSide, height,
+  if (height < kMinSide || width < kMinSide) {
+    throw UsageError("synthetic images need sides of at least {}: got {}x{}", kMinSide, height,
                      width);
   }
   if (classes < 2 || classes > kMaxSyntheticClasses) {
@@ -251,7 +251,7 @@ Dataset synthetic_data(int height, int width, std::int64_t count, Part part, std
   const auto draw = [&](std::size_t i) {
     const std::size_t label = i % names.size();
     const auto rgb = std::span(dataset.pixels).subspan(i * values, values);
-    Scene scene(height, width, stream(part, static_cast<std::int64_t>(i), seed));
+    Scene scene(height, width, random_of_image(part, static_cast<std::int64_t>(i), seed));
     scene.draw(label);
     scene.write(rgb);
     dataset.labels[i] = static_cast<std::int64_t>(label);
@@ -266,7 +266,7 @@ Dataset synthetic_data(int height, int width, std::int64_t count, Part part, std
 }
 
 float synthetic_difficulty(Part part, std::int64_t index, std::uint64_t seed) {
-  return stream(part, index, seed).uniform();
+  return random_of_image(part, index, seed).uniform();
 }
 
 }  // namespace offramp
