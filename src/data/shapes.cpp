@@ -9,7 +9,7 @@ namespace {
 
 using Contour = std::vector<Point>;
 
-constexpr double kTurn = 2 * std::numbers::pi;
+constexpr double kTwoPi = 2 * std::numbers::pi;
 
 // Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
 // library's sine.
@@ -30,13 +30,13 @@ Contour arc(double radius, double begin, double end, int points, Point centre = 
 
 Contour circle(double radius, Point centre = {}) {
   constexpr int kPoints = 36;
-  Contour contour = arc(radius, 0, kTurn, kPoints + 1, centre);
+  Contour contour = arc(radius, 0, kTwoPi, kPoints + 1, centre);
   contour.pop_back();
   return contour;
 }
 
 Contour polygon(int corners) {
-  Contour contour = arc(1, 0, kTurn, corners + 1);
+  Contour contour = arc(1, 0, kTwoPi, corners + 1);
   contour.pop_back();
   return contour;
 }
@@ -44,7 +44,7 @@ Contour polygon(int corners) {
 Contour star(int points, double inner) {
   Contour contour;
   for (int i = 0; i < 2 * points; ++i) {
-    contour.push_back(at_angle(i % 2 == 0 ? 1 : inner, kTurn * i / (2 * points)));
+    contour.push_back(at_angle(i % 2 == 0 ? 1 : inner, kTwoPi * i / (2 * points)));
   }
   return contour;
 }
@@ -52,7 +52,7 @@ Contour star(int points, double inner) {
 Contour heart() {
   Contour contour;
   for (int i = 0; i < 40; ++i) {
-    const double t = kTurn * i / 40, s = std::sin(t);
+    const double t = kTwoPi * i / 40, s = std::sin(t);
     contour.push_back({static_cast<float>(16 * s * s * s),
                        static_cast<float>(-(13 * std::cos(t) - 5 * std::cos(2 * t) -
                                             2 * std::cos(3 * t) - std::cos(4 * t)))});
@@ -67,30 +67,30 @@ Contour joined(Contour first, const Contour& second) {
 
 Contour crescent() {
   // The two arcs meet 40 degrees above and below the direction of the open side.
-  const double tip = kTurn / 9;
-  const Point meeting = at_angle(1, kTurn / 4 - tip);
+  const double tip = kTwoPi / 9;
+  const Point meeting = at_angle(1, kTwoPi / 4 - tip);
   const Point centre{0.62f, 0};
   const double inner = std::hypot(meeting.x - centre.x, meeting.y);
   const double inner_tip = std::atan2(meeting.x - centre.x, -meeting.y);
-  return joined(arc(1, kTurn / 4 + tip, kTurn * 5 / 4 - tip, 28),
-                arc(inner, inner_tip, -inner_tip - kTurn / 2, 20, centre));
+  return joined(arc(1, kTwoPi / 4 + tip, kTwoPi * 5 / 4 - tip, 28),
+                arc(inner, inner_tip, -inner_tip - kTwoPi / 2, 20, centre));
 }
 
 Contour open_ring() {
-  const double gap = kTurn / 9;
-  return joined(arc(1, kTurn / 4 + gap, kTurn * 5 / 4 - gap, 28),
-                arc(0.55, kTurn * 5 / 4 - gap, kTurn / 4 + gap, 22));
+  const double gap = kTwoPi / 9;
+  return joined(arc(1, kTwoPi / 4 + gap, kTwoPi * 5 / 4 - gap, 28),
+                arc(0.55, kTwoPi * 5 / 4 - gap, kTwoPi / 4 + gap, 22));
 }
 
 Outline eight() {
-  return {joined(arc(1, -kTurn / 4, kTurn / 4, 16, {0, -0.9f}),
-                 arc(1, kTurn / 4, kTurn * 3 / 4, 16, {0, 0.9f})),
+  return {joined(arc(1, -kTwoPi / 4, kTwoPi / 4, 16, {0, -0.9f}),
+                 arc(1, kTwoPi / 4, kTwoPi * 3 / 4, 16, {0, 0.9f})),
           circle(0.55, {0, -0.85f}), circle(0.55, {0, 0.85f})};
 }
 
 // An arc whose end tangents meet in one point.
 Contour drop() {
-  Contour contour = arc(1, kTurn / 6, kTurn * 5 / 6, 26);
+  Contour contour = arc(1, kTwoPi / 6, kTwoPi * 5 / 6, 26);
   contour.push_back({0, -2});
   return contour;
 }
@@ -145,7 +145,7 @@ const std::vector<Shape>& shapes() {
                                {"hexagon", {polygon(6)}},
                                {"hexagram", {star(6, 0.55)}},
                                {"crescent", {crescent()}},
-                               {"half_disc", {arc(1, -kTurn / 4, kTurn / 4, 20)}},
+                               {"half_disc", {arc(1, -kTwoPi / 4, kTwoPi / 4, 20)}},
                                {"open_ring", {open_ring()}},
                                {"eight", eight()},
                                {"arrow", {kArrow}},

@@ -20,13 +20,13 @@ using detail::Pose;
 
 constexpr int kMinSide = 32;
 constexpr std::size_t kImagesPerTask = 64;
-constexpr double kTurn = 2 * std::numbers::pi;
+constexpr double kTwoPi = 2 * std::numbers::pi;
 
 float interpolate(float low, float high, float share) { return low + share * (high - low); }
 
 // Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
 // library's sine.
-float sine(float turns) { return static_cast<float>(std::sin(kTurn * static_cast<double>(turns))); }
+float sine(float turns) { return static_cast<float>(std::sin(kTwoPi * static_cast<double>(turns))); }
 float cosine(float turns) { return sine(turns + 0.25f); }
 
 // Returns the random numbers of one image. The first is the image's difficulty.
