@@ -14,12 +14,12 @@
 namespace offramp {
 namespace {
 
-struct Entry {
+struct KnownCorruption {
   std::string_view name;
   CorruptionKind kind;
   std::array<double, 5> strengths;  // per severity, from make_cifar_c.py
 };
-constexpr std::array<Entry, 4> kEntries = {{
+constexpr std::array<KnownCorruption, 4> kCorruptions = {{
     {"gaussian_noise", CorruptionKind::gaussian_noise, {0.04, 0.06, 0.08, 0.09, 0.10}},
     {"gaussian_blur", CorruptionKind::gaussian_blur, {0.4, 0.6, 0.7, 0.8, 1.0}},
     {"brightness", CorruptionKind::brightness, {0.05, 0.1, 0.15, 0.2, 0.3}},
@@ -43,7 +43,7 @@ void add_noise(Values& values, double deviation, std::uint64_t seed) {
 
 /// Returns a Gaussian kernel [2 * radius + 1] with sum 1. It ends at four standard deviations, as
 /// in SciPy.
-std::vector<double> gaussian(double deviation) {
+std::vector<double> gaussian_kernel(double deviation) {
   const int radius = static_cast<int>(4 * deviation + 0.5);
   std::vector<double> kernel;
   double sum = 0;
@@ -71,7 +71,7 @@ void blur_line(std::span<double> line, std::size_t count, std::size_t stride,
 }
 
 void blur(Values& values, std::size_t width, std::size_t height, double deviation) {
-  const std::vector<double> kernel = gaussian(deviation);
+  const std::vector<double> kernel = gaussian_kernel(deviation);
   const std::span all = values;
   for (std::size_t c = 0; c < 3; ++c) {
     for (std::size_t y = 0; y < height; ++y)
@@ -105,10 +105,10 @@ void reduce_contrast(Values& values, double to) {
 Corruption parse_corruption(const std::string& text) {
   const std::size_t colon = text.find(':');
   const std::string name = text.substr(0, colon);
-  const auto entry = std::ranges::find(kEntries, name, &Entry::name);
-  if (entry == kEntries.end()) {
+  const auto entry = std::ranges::find(kCorruptions, name, &KnownCorruption::name);
+  if (entry == kCorruptions.end()) {
     std::string known;
-    for (const Entry& one : kEntries) known += (known.empty() ? "" : ", ") + std::string(one.name);
+    for (const KnownCorruption& one : kCorruptions) known += (known.empty() ? "" : ", ") + std::string(one.name);
     throw UsageError("unknown corruption \"{}\"; expected one of {}", name, known);
   }
   const std::string severity = colon == text.npos ? "" : text.substr(colon + 1);
@@ -118,8 +118,8 @@ Corruption parse_corruption(const std::string& text) {
 }
 
 Image corrupt(const Image& image, const Corruption& corruption, std::uint64_t seed) {
-  const auto entry = std::ranges::find(kEntries, corruption.kind, &Entry::kind);
-  OFFRAMP_ASSERT(entry != kEntries.end() && corruption.severity >= 1 && corruption.severity <= 5);
+  const auto entry = std::ranges::find(kCorruptions, corruption.kind, &KnownCorruption::kind);
+  OFFRAMP_ASSERT(entry != kCorruptions.end() && corruption.severity >= 1 && corruption.severity <= 5);
   const double strength = entry->strengths[static_cast<std::size_t>(corruption.severity - 1)];
   Values values;
   for (const std::uint8_t byte : image.rgb) values.push_back(byte / 255.0);
