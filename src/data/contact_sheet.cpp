@@ -51,9 +51,9 @@ void paste(const Image& image, int x, int y, Image& sheet) {
 Image contact_sheet(const Dataset& dataset, int images_per_class) {
   OFFRAMP_ASSERT(images_per_class > 0);
   const std::size_t classes = std::min(kMaxClasses, dataset.classes.size());
-  std::vector<std::vector<std::int64_t>> members(dataset.classes.size());
+  std::vector<std::vector<std::int64_t>> images_of_class(dataset.classes.size());
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
-    members[static_cast<std::size_t>(dataset.labels[static_cast<std::size_t>(i)])].push_back(i);
+    images_of_class[static_cast<std::size_t>(dataset.labels[static_cast<std::size_t>(i)])].push_back(i);
   }
   Image sheet;
   sheet.width = kGap + images_per_class * (kCell + kGap);
@@ -62,9 +62,9 @@ Image contact_sheet(const Dataset& dataset, int images_per_class) {
   for (std::size_t label = 0; label < classes; ++label) {
     const int top = kGap + static_cast<int>(label) * kRow;
     draw_text(sheet, kGap, top, dataset.classes[label], kTextScale);
-    const auto count = std::min(members[label].size(), static_cast<std::size_t>(images_per_class));
+    const auto count = std::min(images_of_class[label].size(), static_cast<std::size_t>(images_per_class));
     for (std::size_t i = 0; i < count; ++i) {
-      const std::int64_t index = members[label][i * members[label].size() / count];
+      const std::int64_t index = images_of_class[label][i * images_of_class[label].size() / count];
       const Image cell = fit_to_cell(dataset.image(index), dataset.width, dataset.height);
       paste(cell, kGap + static_cast<int>(i) * (kCell + kGap) + (kCell - cell.width) / 2,
             top + kTextHeight + (kCell - cell.height) / 2, sheet);
