@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 /// Parses `text` as a whole number. @return false if it is not one or does not fit into `value`
 template <typename Number>
-bool is_number(std::string_view text, Number& value) {
+bool parse_number(std::string_view text, Number& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size();
 }
@@ -29,9 +29,9 @@ LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions&
   if (source.starts_with(kPrefix)) {
     const std::string_view text = source.substr(kPrefix.size());
     const std::size_t colon = text.find(':');
-    if (!is_number(text.substr(0, colon), seed))
+    if (!parse_number(text.substr(0, colon), seed))
       throw UsageError("{}: the seed must be a whole number", source);
-    if (colon != std::string_view::npos && !is_number(text.substr(colon + 1), classes))
+    if (colon != std::string_view::npos && !parse_number(text.substr(colon + 1), classes))
       throw UsageError("{}: the number of classes must be a whole number", source);
   }
   const int count = part == Part::train ? options.synthetic_train : options.synthetic_test;
