@@ -37,7 +37,7 @@ class Prefetch {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
-    room_.notify_one();
+    slot_freed_.notify_one();
     thread_.join();
   }
 
@@ -48,15 +48,15 @@ class Prefetch {
     if (in_use_) {
       in_use_ = false;
       first_ = (first_ + 1) % slots_.size();
-      --held_;
-      room_.notify_one();
+      --num_filled_slots_;
+      slot_freed_.notify_one();
     }
-    if (held_ == 0 && !failure_) {
+    if (num_filled_slots_ == 0 && !failure_) {
       const auto begin = std::chrono::steady_clock::now();
-      filled_.wait(lock, [this] { return held_ > 0 || failure_; });
+      slot_filled_.wait(lock, [this] { return num_filled_slots_ > 0 || failure_; });
       waited_ += std::chrono::steady_clock::now() - begin;
     }
-    if (held_ == 0) std::rethrow_exception(failure_);
+    if (num_filled_slots_ == 0) std::rethrow_exception(failure_);
     in_use_ = true;
     return slots_[first_];
   }
@@ -70,7 +70,7 @@ class Prefetch {
     for (;; slot = (slot + 1) % slots_.size(), ++step_) {
       {
         std::unique_lock lock(mutex_);
-        room_.wait(lock, [this] { return held_ < slots_.size() || stopping_; });
+        slot_freed_.wait(lock, [this] { return num_filled_slots_ < slots_.size() || stopping_; });
         if (stopping_) return;
       }
       try {
@@ -78,24 +78,24 @@ class Prefetch {
       } catch (...) {
         const std::lock_guard lock(mutex_);
         failure_ = std::current_exception();
-        filled_.notify_one();
+        slot_filled_.notify_one();
         return;
       }
       const std::lock_guard lock(mutex_);
-      ++held_;
-      filled_.notify_one();
+      ++num_filled_slots_;
+      slot_filled_.notify_one();
     }
   }
 
   Make make_;
-  std::vector<T> slots_;  // ring buffer: `held_` values from index `first_` on are ready or in use
+  std::vector<T> slots_;  // ring buffer: `num_filled_slots_` values from index `first_` on are ready or in use
   std::int64_t step_;
-  std::size_t first_ = 0, held_ = 0;
+  std::size_t first_ = 0, num_filled_slots_ = 0;
   bool in_use_ = false, stopping_ = false;
   std::exception_ptr failure_;
   std::chrono::steady_clock::duration waited_{};
   std::mutex mutex_;
-  std::condition_variable room_, filled_;
+  std::condition_variable slot_freed_, slot_filled_;
   std::thread thread_;
 };
 
