@@ -50,7 +50,7 @@ struct BatchLoader::Impl {
     const auto count = static_cast<std::int64_t>(indices.size());
     steps_per_epoch =
         options.drop_last ? count / options.batch : (count + options.batch - 1) / options.batch;
-    prefetch.emplace([this](std::int64_t step, Batch& batch) { make(step, batch); },
+    prefetch.emplace([this](std::int64_t step, Batch& batch) { make_batch(step, batch); },
                      static_cast<std::size_t>(options.prefetch), first_step);
   }
 
@@ -80,7 +80,7 @@ struct BatchLoader::Impl {
   }
 
   // This function runs on the thread of `prefetch`.
-  void make(std::int64_t step, Batch& batch) {
+  void make_batch(std::int64_t step, Batch& batch) {
     const std::int64_t epoch = step / steps_per_epoch;
     if (epoch != order_epoch) {
       order = epoch_order(indices, options.seed, static_cast<std::uint64_t>(epoch));
