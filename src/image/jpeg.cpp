@@ -137,9 +137,9 @@ class JpegDecoder {
     std::uint8_t* dst = pixels.data();
     for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {
       const int flip = inverted ? 0 : 255;
-      const int paper = pixels[i + 3] ^ flip;
+      const int brightness = pixels[i + 3] ^ flip;
       for (std::size_t c = 0; c < 3; ++c) {
-        dst[c] = static_cast<std::uint8_t>(((pixels[i + c] ^ flip) * paper + 127) / 255);
+        dst[c] = static_cast<std::uint8_t>(((pixels[i + c] ^ flip) * brightness + 127) / 255);
       }
     }
     pixels.resize(pixels.size() / 4 * 3);
