@@ -33,8 +33,8 @@ void on_warning(png_structp, png_const_charp) {}
 // before it checks that the file is that long. Its own needs, mostly rows of pixels, are far below
 // the limit.
 png_voidp allocate(png_structp, png_alloc_size_t bytes) {
-  constexpr png_alloc_size_t kLargest = png_alloc_size_t{16} << 20;
-  return bytes > kLargest ? nullptr : std::malloc(bytes);
+  constexpr png_alloc_size_t kMaxBytes = png_alloc_size_t{16} << 20;
+  return bytes > kMaxBytes ? nullptr : std::malloc(bytes);
 }
 
 void release(png_structp, png_voidp memory) { std::free(memory); }
@@ -80,7 +80,7 @@ class PngDecoder {
     if (!set_transformations(png_, info_, failure_, channels, passes)) fail();
     image.rgb.resize(static_cast<std::size_t>(width * height) * static_cast<std::size_t>(channels));
     if (!read_pixels(png_, info_, failure_, image.rgb.data(), height, passes)) fail();
-    if (channels == 4) lay_over_white(image.rgb);
+    if (channels == 4) blend_with_white(image.rgb);
     return detail::upright(std::move(image), orientation());
   }
 
@@ -127,7 +127,7 @@ class PngDecoder {
     throw Error("{}: {}", failure_.truncated ? "truncated" : "damaged", message);
   }
 
-  static void lay_over_white(std::vector<std::uint8_t>& pixels) {
+  static void blend_with_white(std::vector<std::uint8_t>& pixels) {
     std::uint8_t* dst = pixels.data();
     for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {
       const int alpha = pixels[i + 3];
