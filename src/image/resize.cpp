@@ -98,7 +98,7 @@ Image resample(const Image& image, int width, int height, const Axis& horizontal
   const Taps taps = make_taps(image.height, vertical.full, vertical.begin, height);
   const int first_row = taps.first.front();
   const int rows = taps.first.back() + taps.count.back() - first_row;
-  const std::vector<std::uint8_t> narrow = resample_rows(image, horizontal, width, first_row, rows);
+  const std::vector<std::uint8_t> resized_rows = resample_rows(image, horizontal, width, first_row, rows);
   Image result;
   result.width = width;
   result.height = height;
@@ -112,7 +112,7 @@ Image resample(const Image& image, int width, int height, const Axis& horizontal
       const std::int64_t w =
           taps.weights[i * static_cast<std::size_t>(taps.per_output) + static_cast<std::size_t>(t)];
       const std::uint8_t* src =
-          narrow.data() + static_cast<std::size_t>(taps.first[i] - first_row + t) * row_bytes;
+          resized_rows.data() + static_cast<std::size_t>(taps.first[i] - first_row + t) * row_bytes;
       for (std::size_t x = 0; x < row_bytes; ++x) sums[x] += w * src[x];
     }
     std::uint8_t* dst = result.rgb.data() + i * row_bytes;
