@@ -81,7 +81,7 @@ std::string format_list(const List& list, Write write) {
 
 template <typename Field>
 Key whole(std::string table, std::string name, std::int64_t low, std::int64_t high, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& value = field(recipe);
     value = static_cast<std::remove_reference_t<decltype(value)>>(read_whole_number(node, low, high));
@@ -92,7 +92,7 @@ Key whole(std::string table, std::string name, std::int64_t low, std::int64_t hi
 
 template <typename Field>
 Key real(std::string table, std::string name, Interval interval, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& value = field(recipe);
     value = static_cast<std::remove_reference_t<decltype(value)>>(read_number(node, interval));
@@ -103,7 +103,7 @@ Key real(std::string table, std::string name, Interval interval, Field field) {
 
 template <typename Field>
 Key truth(std::string table, std::string name, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::plain, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     if (!node.is_boolean()) throw UsageError("expected true or false, got {}", value_text(node));
     field(recipe) = node.as_boolean()->get();
@@ -114,7 +114,7 @@ Key truth(std::string table, std::string name, Field field) {
 
 template <typename Field>
 Key text(std::string table, std::string name, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::text, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::text, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) { field(recipe) = read_text(node); };
   key.write = [=](const Recipe& recipe) { return toml_string(field(recipe)); };
   return key;
@@ -125,7 +125,7 @@ using Choices = std::vector<std::pair<std::string, Enum>>;
 
 template <typename Enum, typename Field>
 Key choice(std::string table, std::string name, Choices<Enum> choices, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::text, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::text, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     std::vector<std::string> known;
     std::string listed;
@@ -156,7 +156,7 @@ const toml::array& read_list(const toml::node& node) {
 }
 
 Key exits_key() {
-  Key key{"network", "exits", Spelling::text_list, {}, {}};
+  Key key{"network", "exits", ValueKind::text_list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     std::vector<std::string> exits;
     for (const toml::node& item : read_list(node)) {
@@ -172,7 +172,7 @@ Key exits_key() {
 }
 
 Key head_key() {
-  Key key{"network", "head", Spelling::text_list, {}, {}};
+  Key key{"network", "head", ValueKind::text_list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     std::vector<std::string> kinds;
     if (node.is_string())
@@ -189,7 +189,7 @@ Key head_key() {
 }
 
 Key spp_levels_key() {
-  Key key{"network", "spp_levels", Spelling::list, {}, {}};
+  Key key{"network", "spp_levels", ValueKind::list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     std::vector<int> levels;
     for (const toml::node& item : read_list(node))
@@ -204,7 +204,7 @@ Key spp_levels_key() {
 }
 
 Key image_size_key() {
-  Key key{"data", "image_size", Spelling::list, {}, {}};
+  Key key{"data", "image_size", ValueKind::list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     const auto side = [](const toml::node& item) {
       const std::int64_t value = read_whole_number(item, 0, kMaxSide);
@@ -237,7 +237,7 @@ Key image_size_key() {
 
 template <typename Field>
 Key real_list(std::string table, std::string name, Interval interval, Field field) {
-  Key key{std::move(table), std::move(name), Spelling::list, {}, {}};
+  Key key{std::move(table), std::move(name), ValueKind::list, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& list = field(recipe);
     using Number = typename std::remove_reference_t<decltype(list)>::value_type;

@@ -13,14 +13,14 @@ namespace offramp {
 
 /// The kind of a key's value. On a command line the quotes of a text and the brackets of a list may
 /// be left out.
-enum class Spelling { plain, text, list, text_list };
+enum class ValueKind { plain, text, list, text_list };
 
 /// One key of a recipe, which is written as `name = value` in a table `[table]`. The list of all
 /// keys defines the recipe format: reading, overriding, writing and suggestions all use it.
 struct Key {
   std::string table;  ///< for example "train"
   std::string name;   ///< for example "epochs"
-  Spelling spelling = Spelling::plain;
+  ValueKind value_kind = ValueKind::plain;
   /// Sets the recipe's field from a TOML value.
   /// @throws UsageError without the key's name: `expected a whole number from 1 to 100000, got "x"`
   std::function<void(Recipe&, const toml::node&)> read;

@@ -103,17 +103,17 @@ toml::table value_table(const std::string& text) {
 }
 
 /// Converts a value that is written as on a command line to TOML.
-std::string as_toml(Spelling spelling, const std::string& value) {
+std::string as_toml(ValueKind value_kind, const std::string& value) {
   const bool bracketed = value.starts_with('[');
-  switch (spelling) {
-    case Spelling::plain:
+  switch (value_kind) {
+    case ValueKind::plain:
       return value;
-    case Spelling::text:
+    case ValueKind::text:
       return value.size() > 1 && value.front() == '"' && value.back() == '"' ? value
                                                                              : toml_string(value);
-    case Spelling::list:
+    case ValueKind::list:
       return bracketed ? value : "[" + value + "]";
-    case Spelling::text_list:
+    case ValueKind::text_list:
       break;
   }
   if (bracketed) return value;
@@ -188,9 +188,9 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
   const Key& key = key_named(key_name);
   toml::table table;
   try {
-    table = value_table(as_toml(key.spelling, value));
+    table = value_table(as_toml(key.value_kind, value));
     // A value that is not valid TOML is read as a text, so that the error message can show it.
-    if (table.empty() && key.spelling != Spelling::text) table = value_table(toml_string(value));
+    if (table.empty() && key.value_kind != ValueKind::text) table = value_table(toml_string(value));
   } catch (const toml::parse_error&) {
     try {
       table = value_table(toml_string(value));
