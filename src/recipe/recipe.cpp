@@ -48,8 +48,8 @@ std::string at_line(const std::string& place, const toml::source_position& posit
 
 /// Returns the message about a key that does not exist in its table.
 std::string unknown_key(std::string_view table, std::string_view name) {
-  if (const Key* elsewhere = find_by_name(name))
-    return fmt::format("key {} belongs in [{}]", quote(name), elsewhere->table);
+  if (const Key* other_key = find_by_name(name))
+    return fmt::format("key {} belongs in [{}]", quote(name), other_key->table);
   std::string help = suggestion(name, names_in(table));
   if (help.empty()) {
     std::vector<std::string> all;
@@ -129,15 +129,15 @@ std::string as_toml(ValueKind value_kind, const std::string& value) {
   return "[" + list + "]";
 }
 
-const Key& key_named(const std::string& name) {
-  std::vector<std::string> full, brief;
+const Key& find_key(const std::string& name) {
+  std::vector<std::string> full_names, short_names;
   for (const Key& key : keys()) {
     if (key.full_name() == name || key.name == name) return key;
-    full.push_back(key.full_name());
-    brief.push_back(key.name);
+    full_names.push_back(key.full_name());
+    short_names.push_back(key.name);
   }
   const bool dotted = name.find('.') != std::string::npos;
-  throw UsageError("unknown key {}{}", quote(name), suggestion(name, dotted ? full : brief));
+  throw UsageError("unknown key {}{}", quote(name), suggestion(name, dotted ? full_names : short_names));
 }
 
 }  // namespace
@@ -185,7 +185,7 @@ Recipe read_recipe(const std::filesystem::path& path) {
 }
 
 void set_key(Recipe& recipe, const std::string& key_name, const std::string& value) {
-  const Key& key = key_named(key_name);
+  const Key& key = find_key(key_name);
   toml::table table;
   try {
     table = value_table(as_toml(key.value_kind, value));
