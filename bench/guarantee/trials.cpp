@@ -74,10 +74,10 @@ Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom&
 }
 
 // Computes the exact rates and costs of thresholds on the whole population.
-class Truth {
+class ExactRates {
  public:
   // @param good  returns [K, M], which is 1 where stopping is good
-  Truth(const Population& population, const Policy& policy,
+  ExactRates(const Population& population, const Policy& policy,
         std::vector<std::uint8_t> (*good)(const ExitPredictions&, const LogitsView&))
       : population_(population),
         judged_(predict_exits(policy, population.logits, population.classes)),
@@ -107,12 +107,12 @@ class Truth {
   std::vector<std::uint8_t> good_;
 };
 
-std::vector<std::uint8_t> right(const ExitPredictions& exit_predictions, const LogitsView& view) {
+std::vector<std::uint8_t> correct_answers(const ExitPredictions& exit_predictions, const LogitsView& view) {
   return correct_table(exit_predictions, view.labels);
 }
 
 template <bool label_free>
-std::vector<std::uint8_t> harmless(const ExitPredictions& exit_predictions, const LogitsView& view) {
+std::vector<std::uint8_t> harmless_answers(const ExitPredictions& exit_predictions, const LogitsView& view) {
   return harmless_table(exit_predictions, view.labels, label_free);
 }
 
@@ -121,8 +121,8 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
                                        const Drawn& images, const Population& population,
                                        bool label_free) {
   const ExitPredictions exit_predictions = predict_exits(policy, images.logits, images.classes);
-  const auto harmless = harmless_table(exit_predictions, images.labels, label_free);
-  const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs};
+  const auto harmless_answers = harmless_table(exit_predictions, images.labels, label_free);
+  const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
   for (const Choice& choice : evaluate_threshold_path(table, path))
@@ -133,8 +133,8 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
 std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
                                 const Population& population, bool label_free) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless = harmless_table(exit_predictions, tune.labels, label_free);
-  return greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, population.costs},
+  const auto harmless_answers = harmless_table(exit_predictions, tune.labels, label_free);
+  return greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers, population.costs},
                    kPathLevels);
 }
 
@@ -147,7 +147,7 @@ double Population::probability(std::size_t image) const {
 
 Population correlated_exits() {
   constexpr int kLevels = 100, kClasses = 5, kExits = 3, kSigns = 1 << kExits;
-  constexpr double kTraps = 0.04, kReach[kExits] = {0.72, 0.86, 0.97};
+  constexpr double kTraps = 0.04, kSkill[kExits] = {0.72, 0.86, 0.97};
   std::vector<Kind> kinds;
   for (int level = 0; level < kLevels; ++level)
     for (int signs = 0; signs < kSigns; ++signs)
@@ -157,7 +157,7 @@ Population correlated_exits() {
           const int rival = (label + 1 + level % (kClasses - 1)) % kClasses;
           Kind kind{(trap ? kTraps : 1 - kTraps) / (kLevels * kSigns * kClasses), label, {}};
           for (int k = 0; k < kExits; ++k) {
-            double lead = 8 * (kReach[k] - difficulty) + ((signs >> k & 1) != 0 ? 0.8 : -0.8);
+            double lead = 8 * (kSkill[k] - difficulty) + ((signs >> k & 1) != 0 ? 0.8 : -0.8);
             if (trap && k + 1 < kExits) lead = -(0.5 + 5 * (1 - difficulty));
             // The other classes have lower and different logits, so that there are no ties.
             std::vector<float> z = {-3, -3.25f, -3.5f, -3.75f, -4};
@@ -234,9 +234,9 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
   for (const PolicyOptions& shape : plan.shapes) {
     ++attempt;
     const Policy policy = fit_policy(shape, tune.view());
-    const Truth truth(population, policy, plan.label_free ? harmless<true> : harmless<false>);
+    const ExactRates exact(population, policy, plan.label_free ? harmless_answers<true> : harmless_answers<false>);
     const auto result_of = [&](const Thresholds& thresholds) -> Result {
-      const Truth::Sums sums = truth.of(thresholds);
+      const ExactRates::Sums sums = exact.of(thresholds);
       // A rate of exactly epsilon may be slightly above it after rounding.
       return {sums.not_good > plan.epsilon * (1 + 1e-9), 1 - sums.cost};
     };
@@ -288,10 +288,10 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const std::int64_t last = evaluate_thresholds(table, never).good;
     const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);
 
-    const Truth truth(population, policy, right);
-    const double missed = truth.of(never).not_good;
+    const ExactRates exact(population, policy, correct_answers);
+    const double missed = exact.of(never).not_good;
     const auto outcome = [&](const Thresholds& thresholds) -> DropOutcome {
-      const Truth::Sums sums = truth.of(thresholds);
+      const ExactRates::Sums sums = exact.of(thresholds);
       return {sums.not_good - missed, sums.cost};
     };
     const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
