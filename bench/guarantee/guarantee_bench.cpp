@@ -35,10 +35,10 @@ struct Flags {
 struct Case {
   std::string name;
   trials::Population population;
-  trials::Plan plan;
+  trials::TrialSettings settings;
   int draws;
   double expected = 0;    ///< rate of violations if it is known, otherwise 0
-  bool tempting = false;  ///< it is required that the uncorrected choice is violated too often
+  bool must_be_violated = false;  ///< it is required that the uncorrected choice is violated too often
 };
 
 struct Count {
@@ -62,32 +62,32 @@ Count count(const std::vector<trials::Trial>& all, trials::Result trials::Trial:
 constexpr PolicyOptions kConfidence{Criterion::confidence, Ensemble::off};
 
 std::vector<Case> cases(const Flags& flags) {
-  const auto plan = [](std::int64_t tune, std::int64_t certify, double epsilon, double delta) {
-    return trials::Plan{tune, certify, epsilon, delta, false, {kConfidence}};
+  const auto settings = [](std::int64_t tune, std::int64_t certify, double epsilon, double delta) {
+    return trials::TrialSettings{tune, certify, epsilon, delta, false, {kConfidence}};
   };
   std::vector<Case> all;
-  const auto add = [&](std::string name, trials::Population population, trials::Plan what) {
+  const auto add = [&](std::string name, trials::Population population, trials::TrialSettings what) {
     all.push_back({std::move(name), std::move(population), std::move(what), flags.draws});
     return &all.back();
   };
   const trials::Population model = trials::correlated_exits();
-  add("model, harm", model, plan(2000, 4000, 0.01, 0.05))->tempting = true;
-  add("model, harm, larger epsilon", model, plan(2000, 4000, 0.03, 0.05))->tempting = true;
-  add("model, harm, few images", model, plan(500, 500, 0.02, 0.1))->tempting = true;
-  trials::Plan other = plan(2000, 4000, 0.05, 0.05);
+  add("model, harm", model, settings(2000, 4000, 0.01, 0.05))->must_be_violated = true;
+  add("model, harm, larger epsilon", model, settings(2000, 4000, 0.03, 0.05))->must_be_violated = true;
+  add("model, harm, few images", model, settings(500, 500, 0.02, 0.1))->must_be_violated = true;
+  trials::TrialSettings other = settings(2000, 4000, 0.05, 0.05);
   other.label_free = true;
-  add("model, label-free", model, other)->tempting = true;
-  other = plan(1000, 2000, 0.02, 0.1);
+  add("model, label-free", model, other)->must_be_violated = true;
+  other = settings(1000, 2000, 0.02, 0.1);
   other.shapes = {{Criterion::margin, Ensemble::mean}};
-  add("model, margin, mean ensemble", model, other)->tempting = true;
+  add("model, margin, mean ensemble", model, other)->must_be_violated = true;
   other.shapes = {
       kConfidence, {Criterion::margin, Ensemble::off}, {Criterion::entropy, Ensemble::geometric}};
-  add("model, any of 3 certificates", model, other)->tempting = true;
+  add("model, any of 3 certificates", model, other)->must_be_violated = true;
 
   constexpr double kEpsilon = 0.02, kDelta = 0.1, kRate = kEpsilon * (1 + 1e-6);
   const auto boundary = trials::boundary_images(kRate, kEpsilon, kDelta, 1500, 2000);
   Case* edge = add(fmt::format("boundary, {:.2f} expected", 100 * boundary.violations),
-                   trials::two_scores(kRate), plan(400, boundary.images, kEpsilon, kDelta));
+                   trials::two_score_population(kRate), settings(400, boundary.images, kEpsilon, kDelta));
   edge->expected = boundary.violations;
   edge->draws = std::max(10 * flags.draws, 10000);
 
@@ -96,21 +96,21 @@ std::vector<Case> cases(const Flags& flags) {
     std::vector<double> costs = flags.costs;
     if (costs.empty())
       for (int k = 1; k <= saved.exits; ++k) costs.push_back(static_cast<double>(k) / saved.exits);
-    const trials::Population pool = trials::pool_of(saved.view(), costs);
-    add("saved logits, harm", pool, plan(2000, 4000, 0.01, 0.05))->tempting = true;
-    other = plan(2000, 4000, 0.02, 0.05);
+    const trials::Population pool = trials::population_of_logits(saved.view(), costs);
+    add("saved logits, harm", pool, settings(2000, 4000, 0.01, 0.05))->must_be_violated = true;
+    other = settings(2000, 4000, 0.02, 0.05);
     other.label_free = true;
-    add("saved logits, label-free", pool, other)->tempting = true;
-    other = plan(2000, 4000, 0.01, 0.05);
+    add("saved logits, label-free", pool, other)->must_be_violated = true;
+    other = settings(2000, 4000, 0.01, 0.05);
     other.shapes = {{Criterion::entropy, Ensemble::geometric}};
-    add("saved logits, geometric ensemble", pool, other)->tempting = true;
+    add("saved logits, geometric ensemble", pool, other)->must_be_violated = true;
   }
   return all;
 }
 
 /// Runs a case and prints its line. @return a message for each requirement that fails
 std::vector<std::string> run(const Case& one, std::uint64_t seed) {
-  const auto all = trials::run_trials(one.population, one.plan, seed, one.draws);
+  const auto all = trials::run_trials(one.population, one.settings, seed, one.draws);
   const Count ours = count(all, &trials::Trial::ours);
   const Count hoeffding = count(all, &trials::Trial::hoeffding);
   const Count empirical = count(all, &trials::Trial::empirical);
@@ -119,21 +119,21 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
   };
   fmt::print(
       "{:<33}{:>6}{:>12}{:>8.2f}{:>6.0f}{:>9.2f}{:>16}{:>8.1f}{:>10.2f}{:>8.1f}{:>10.2f}{:>8.1f}\n",
-      one.name, one.draws, fmt::format("{}+{}", one.plan.tune_images, one.plan.certify_images),
-      100 * one.plan.epsilon, 100 * one.plan.delta, percent_of(ours),
+      one.name, one.draws, fmt::format("{}+{}", one.settings.tune_images, one.settings.certify_images),
+      100 * one.settings.epsilon, 100 * one.settings.delta, percent_of(ours),
       fmt::format("[{:.2f}, {:.2f}]", 100 * ours.low, 100 * ours.high), 100 * ours.saved,
       percent_of(hoeffding), 100 * hoeffding.saved, percent_of(empirical), 100 * empirical.saved);
   std::fflush(stdout);
 
   std::vector<std::string> failures;
-  if (ours.low > one.plan.delta)
+  if (ours.low > one.settings.delta)
     failures.push_back(fmt::format("{}: violated in more than delta of the draws", one.name));
-  if (one.tempting && !(empirical.low > one.plan.delta))
+  if (one.must_be_violated && !(empirical.low > one.settings.delta))
     failures.push_back(fmt::format(
         "{}: the uncorrected choice is not violated in more than delta of the draws", one.name));
   if (one.expected > 0) {
     const double rate = static_cast<double>(ours.violations) / one.draws;
-    if (rate < 0.3 * one.plan.delta || rate > one.plan.delta)
+    if (rate < 0.3 * one.settings.delta || rate > one.settings.delta)
       failures.push_back(
           fmt::format("{}: violated in {:.2f} % of the draws, not in 0.3 delta to "
                       "delta of them",

@@ -170,7 +170,7 @@ Population correlated_exits() {
   return population_of(kinds, {0.35, 0.65, 1});
 }
 
-Population two_scores(double rate) {
+Population two_score_population(double rate) {
   std::vector<Kind> kinds;
   const auto add = [&](double probability, double first_lead, double last_lead) {
     for (const std::int64_t label : {0, 1}) {
@@ -214,7 +214,7 @@ Population independent_exits() {
   return result;
 }
 
-Population pool_of(const LogitsView& saved, std::vector<double> costs) {
+Population population_of_logits(const LogitsView& saved, std::vector<double> costs) {
   if (costs.size() != static_cast<std::size_t>(saved.exits))
     throw Error("--costs: got {} values, expected one for each of {} exits", costs.size(),
                 saved.exits);
@@ -224,41 +224,41 @@ Population pool_of(const LogitsView& saved, std::vector<double> costs) {
   return result;
 }
 
-Trial run_trial(const Population& population, const Plan& plan, std::uint64_t seed,
+Trial run_trial(const Population& population, const TrialSettings& settings, std::uint64_t seed,
                 std::uint64_t draw) {
   KeyedRandom random(seed, draw);
-  const Drawn tune = draw_images(population, plan.tune_images, random);
-  const Drawn certify_on = draw_images(population, plan.certify_images, random);
+  const Drawn tune = draw_images(population, settings.tune_images, random);
+  const Drawn certify_on = draw_images(population, settings.certify_images, random);
   Trial trial;
   int attempt = 0;
-  for (const PolicyOptions& shape : plan.shapes) {
+  for (const PolicyOptions& shape : settings.shapes) {
     ++attempt;
     const Policy policy = fit_policy(shape, tune.view());
-    const ExactRates exact(population, policy, plan.label_free ? harmless_answers<true> : harmless_answers<false>);
+    const ExactRates exact(population, policy, settings.label_free ? harmless_answers<true> : harmless_answers<false>);
     const auto result_of = [&](const Thresholds& thresholds) -> Result {
       const ExactRates::Sums sums = exact.of(thresholds);
       // A rate of exactly epsilon may be slightly above it after rounding.
-      return {sums.not_good > plan.epsilon * (1 + 1e-9), 1 - sums.cost};
+      return {sums.not_good > settings.epsilon * (1 + 1e-9), 1 - sums.cost};
     };
     const CertificationResult found =
         guarantee(policy, tune.view(), certify_on.view(), population.costs,
-                  {plan.epsilon, plan.delta, plan.label_free}, attempt);
+                  {settings.epsilon, settings.delta, settings.label_free}, attempt);
     const Result ours = result_of(found.policy.thresholds);
     trial.ours.violated |= ours.violated;
     if (attempt > 1) continue;
     trial.ours.saved = ours.saved;
 
-    const std::vector<Thresholds> path = path_on(policy, tune, population, plan.label_free);
-    const auto harmed = harmed_along(path, policy, certify_on, population, plan.label_free);
-    const auto n = static_cast<double>(plan.certify_images);
+    const std::vector<Thresholds> path = path_on(policy, tune, population, settings.label_free);
+    const auto harmed = harmed_along(path, policy, certify_on, population, settings.label_free);
+    const auto n = static_cast<double>(settings.certify_images);
     const double slack = std::sqrt(std::log(1 / found.level) / (2 * n));
     Thresholds bounded = path.front(), boldest = path.front();
     bool passing = true;
     for (std::size_t m = 0; m < path.size(); ++m) {
       const double rate = static_cast<double>(harmed[m]) / n;
-      passing = passing && rate + slack <= plan.epsilon;
+      passing = passing && rate + slack <= settings.epsilon;
       if (passing) bounded = path[m];
-      if (rate <= plan.epsilon) boldest = path[m];
+      if (rate <= settings.epsilon) boldest = path[m];
     }
     trial.hoeffding = result_of(bounded);
     trial.empirical = result_of(boldest);
@@ -266,11 +266,11 @@ Trial run_trial(const Population& population, const Plan& plan, std::uint64_t se
   return trial;
 }
 
-std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
+std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings, std::uint64_t seed,
                               int draws) {
   std::vector<Trial> trials(static_cast<std::size_t>(draws));
   parallel_for(trials.size(),
-               [&](std::size_t i) { trials[i] = run_trial(population, plan, seed, i); });
+               [&](std::size_t i) { trials[i] = run_trial(population, settings, seed, i); });
   return trials;
 }
 

@@ -32,7 +32,7 @@ Population correlated_exits();
 /// the images have the high score; of all images, the share `rate` has it although exit 1 is wrong
 /// and the last exit correct. On images with the low score, exit 1 is wrong too often to stop
 /// there. So the path contains only one policy of interest, whose true rate of harm is `rate`.
-Population two_scores(double rate);
+Population two_score_population(double rate);
 
 /// Returns 5,000 images with three classes and three exits whose errors are largely independent, so
 /// that many thresholds look good on few images by chance. At exit k the logit of the label exceeds
@@ -41,10 +41,10 @@ Population two_scores(double rate);
 Population independent_exits();
 
 /// Returns a population of all images of saved logits, with equal probabilities.
-Population pool_of(const LogitsView& saved, std::vector<double> costs);
+Population population_of_logits(const LogitsView& saved, std::vector<double> costs);
 
 /// The settings of a trial.
-struct Plan {
+struct TrialSettings {
   std::int64_t tune_images = 0, certify_images = 0;
   double epsilon = 0, delta = 0;
   bool label_free = false;
@@ -66,11 +66,11 @@ struct Trial {
 
 /// Draws tune and certify images and chooses a policy in each way. The result depends on the
 /// arguments alone.
-Trial run_trial(const Population& population, const Plan& plan, std::uint64_t seed,
+Trial run_trial(const Population& population, const TrialSettings& settings, std::uint64_t seed,
                 std::uint64_t draw);
 
 /// Runs trials 0 … draws - 1 on all cores.
-std::vector<Trial> run_trials(const Population& population, const Plan& plan, std::uint64_t seed,
+std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings, std::uint64_t seed,
                               int draws);
 
 /// The effect on new images of thresholds that were chosen for a drop in accuracy.
