@@ -115,8 +115,8 @@ struct Aligned {
 };
 
 /// One convolution of a compiled segment, with its own memory.
-struct Bare {
-  Bare(const CompiledSegment& segment, const Step& step)
+struct BareConvolution {
+  BareConvolution(const CompiledSegment& segment, const Step& step)
       : src(bytes(segment, step.srcs[0])),
         dst(bytes(segment, step.dst)),
         scratch(step.operation->scratch_bytes()),
@@ -131,12 +131,12 @@ struct Bare {
 };
 
 /// A network with its weights, and its activation ranges for int8.
-struct Subject {
-  Subject(Graph network, Tensors tensors) : graph(std::move(network)), weights(std::move(tensors)) {
+struct NetworkWithWeights {
+  NetworkWithWeights(Graph network, Tensors tensors) : graph(std::move(network)), weights(std::move(tensors)) {
     if (has_instructions_for(Precision::int8))
       ranges = observe_ranges(graph, weights, random_images(graph, 16, 77), 2);
   }
-  explicit Subject(const Graph& network) : Subject(network, random_weights(network, 1)) {}
+  explicit NetworkWithWeights(const Graph& network) : NetworkWithWeights(network, random_weights(network, 1)) {}
 
   std::shared_ptr<const CompiledNetwork> compiled(Precision precision, int batch,
                                                   int threads) const {
@@ -163,9 +163,9 @@ std::vector<Precision> precisions(const std::string& only) {
   return all;
 }
 
-void compare_with_convolutions(const Subject& subject, Precision precision, int batch, int streams,
+void compare_with_convolutions(const NetworkWithWeights& network_with_weights, Precision precision, int batch, int streams,
                                int threads_each) {
-  const auto compiled = subject.compiled(precision, batch, threads_each);
+  const auto compiled = network_with_weights.compiled(precision, batch, threads_each);
   const std::size_t size = compiled->batches.size() - 1;
   const CompiledSegment& segment = compiled->stages[0].sizes[size];
   std::vector<std::unique_ptr<Workspace>> workspaces;
@@ -183,7 +183,7 @@ void compare_with_convolutions(const Subject& subject, Precision precision, int 
   const auto convolutions = [&] {
     double sum = 0;
     for (const Step& step : segment.body) {
-      std::vector<Bare> bare;
+      std::vector<BareConvolution> bare;
       for (int i = 0; i < streams; ++i) bare.emplace_back(segment, step);
       constexpr int kRepeats = 4;
       sum += time_of(
@@ -211,8 +211,8 @@ void compare_with_convolutions(const Subject& subject, Precision precision, int 
 }
 
 /// Prints the time of every convolution in its network and bare, for one image.
-void profile(const Subject& subject, Precision precision, int threads_each) {
-  const auto compiled = subject.compiled(precision, 1, threads_each);
+void profile(const NetworkWithWeights& network_with_weights, Precision precision, int threads_each) {
+  const auto compiled = network_with_weights.compiled(precision, 1, threads_each);
   const CompiledSegment& segment = compiled->stages[0].sizes[0];
   const OmpThreads threads(threads_each);
   Workspace workspace(compiled);
@@ -225,7 +225,7 @@ void profile(const Subject& subject, Precision precision, int threads_each) {
       times[step].push_back(seconds_since(start));
     }
   for (std::size_t step = 0; step < operations.size(); ++step) {
-    const Bare bare(segment, segment.body[step]);
+    const BareConvolution bare(segment, segment.body[step]);
     const double alone = time_of([&] { bare.bound->run(); }, 0.05);
     const double within = median(times[step]);
     fmt::print("{:>5} 1x{} {:<22} {:<40} {:>8.1f} us, bare {:>8.1f} us, {:>5.2f}\n",
@@ -234,11 +234,11 @@ void profile(const Subject& subject, Precision precision, int threads_each) {
   }
 }
 
-void time_predictor(const Subject& subject, Precision precision, int images) {
-  const auto pixels = random_images(subject.graph, images, 1);
+void time_predictor(const NetworkWithWeights& network_with_weights, Precision precision, int images) {
+  const auto pixels = random_images(network_with_weights.graph, images, 1);
   for (const int batch : {1, 2, 4, 8, 16, 32}) {
     const auto start = Clock::now();
-    const auto model = subject.model(precision, 0, batch);
+    const auto model = network_with_weights.model(precision, 0, batch);
     const double compiling = seconds_since(start);
     RunnerPredictor predictor(model);
     const double time = time_of([&] { predictor.predict_all(pixels); }, 1.0);
@@ -253,8 +253,8 @@ void time_predictor(const Subject& subject, Precision precision, int images) {
 
 /// Times head, softmax and criterion for one image on one thread.
 void time_decisions(int width, Precision precision, const std::string& head) {
-  const Subject subject(network(width, {"2", "4"}, head));
-  const auto compiled = subject.compiled(precision, 1, 1);
+  const NetworkWithWeights network_with_weights(network(width, {"2", "4"}, head));
+  const auto compiled = network_with_weights.compiled(precision, 1, 1);
   const OmpThreads threads(1);
   Workspace workspace(compiled);
   Policy policy = never_stop(3);
@@ -281,25 +281,25 @@ void time_decisions(int width, Precision precision, const std::string& head) {
 /// the times of the segments and heads that these images need. Each of two threads processes its
 /// own images.
 /// @param shares  [K] share of the images that take each exit
-void time_adaptive(const Subject& subject, std::span<const double> shares, Precision precision,
+void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<const double> shares, Precision precision,
                    int batch) {
   constexpr int kImages = 1000;
-  RunnerPredictor predictor(subject.model(precision, 2, batch));
-  const auto pixels = random_images(subject.graph, kImages, 1);
-  const auto leaves = [&](std::int64_t image, const ExitOutput& output) {
+  RunnerPredictor predictor(network_with_weights.model(precision, 2, batch));
+  const auto pixels = random_images(network_with_weights.graph, kImages, 1);
+  const auto takes_exit = [&](std::int64_t image, const ExitOutput& output) {
     double draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).uniform();
     for (int k = 0; k <= output.exit_index; ++k) draw -= shares[static_cast<std::size_t>(k)];
     return draw < 0;
   };
-  predictor.predict_until(pixels, leaves);
-  const std::vector<std::int64_t> went_through = predictor.counts().images;
+  predictor.predict_until(pixels, takes_exit);
+  const std::vector<std::int64_t> images_per_stage = predictor.counts().images;
 
-  const auto compiled = subject.compiled(precision, batch, 1);
+  const auto compiled = network_with_weights.compiled(precision, batch, 1);
   const std::size_t size = compiled->batches.size() - 1;
   Workspace first(compiled), second(compiled);
   const OmpThreads threads(1);
   Team team(2);
-  const auto promised = [&] {
+  const auto measure_segments = [&] {
     double sum = 0;
     for (std::size_t stage = 0; stage < compiled->stages.size(); ++stage) {
       const bool has_exit = compiled->stages[stage].exit_index >= 0;
@@ -312,20 +312,20 @@ void time_adaptive(const Subject& subject, std::span<const double> shares, Preci
             });
           },
           0.5);
-      sum += both / (2 * batch) * static_cast<double>(went_through[stage]);
+      sum += both / (2 * batch) * static_cast<double>(images_per_stage[stage]);
     }
     return sum;
   };
-  std::vector<double> promises, times;
+  std::vector<double> segment_times, times;
   for (int turn = 0; turn < 3; ++turn) {
-    promises.push_back(promised());
-    times.push_back(time_of([&] { predictor.predict_until(pixels, leaves); }, 1.0));
+    segment_times.push_back(measure_segments());
+    times.push_back(time_of([&] { predictor.predict_until(pixels, takes_exit); }, 1.0));
   }
-  const double promise = median(promises), time = median(times);
+  const double segment_time = median(segment_times), time = median(times);
   fmt::print(
       "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of the speed of the "
       "segments alone\n",
-      to_string(precision), kImages, batch, kImages / time, promise / time);
+      to_string(precision), kImages, batch, kImages / time, segment_time / time);
   std::fflush(stdout);
 }
 
@@ -336,21 +336,21 @@ void time_model(const std::string& path, const std::vector<Precision>& precision
     throw Error("{}: the model has no policy with shares of images per exit; run offramp calibrate",
                 path);
   const std::vector<double> shares = model.policy->seen->shares;
-  const Subject subject(std::move(model.graph), std::move(model.weights));
+  const NetworkWithWeights network_with_weights(std::move(model.graph), std::move(model.weights));
   fmt::print("{}: shares of the images per exit: {:.3f}\n", path, fmt::join(shares, ", "));
   for (const Precision precision : precisions)
-    for (const int batch : {1, 8, 32}) time_adaptive(subject, shares, precision, batch);
+    for (const int batch : {1, 8, 32}) time_adaptive(network_with_weights, shares, precision, batch);
 }
 
-void print_operations(const Subject& subject, Precision precision) {
-  for (const CompiledRow& row : compiled_rows(*subject.compiled(precision, 32, 1)))
+void print_operations(const NetworkWithWeights& network_with_weights, Precision precision) {
+  for (const CompiledRow& row : compiled_rows(*network_with_weights.compiled(precision, 32, 1)))
     fmt::print("{:<7} {:<22} {:<52} {:<28} {}\n", row.segment, row.output, row.kind,
                row.implementation, to_string(row.dst));
 }
 
 void run(int width, bool operations, bool profiles, const std::string& model,
          const std::vector<Precision>& precisions) {
-  const Subject plain(network(width, {}, "avg"));
+  const NetworkWithWeights plain(network(width, {}, "avg"));
   if (operations)
     for (const Precision precision : precisions) print_operations(plain, precision);
   if (profiles)
@@ -359,7 +359,7 @@ void run(int width, bool operations, bool profiles, const std::string& model,
   for (const std::string head : {"avg", "spp"})
     for (const Precision precision : precisions) time_decisions(width, precision, head);
   if (model.empty()) {
-    const Subject with_exits(network(width, {"2", "4"}, "spp"));
+    const NetworkWithWeights with_exits(network(width, {"2", "4"}, "spp"));
     for (const Precision precision : precisions)
       for (const int batch : {1, 8, 32})
         time_adaptive(with_exits, std::array{0.41, 0.27, 0.32}, precision, batch);
