@@ -45,7 +45,7 @@ class MemoryFile {
   int descriptor_;
 };
 
-void use(const ModelFile& model) {
+void check_round_trips(const ModelFile& model) {
   cost_of(model.graph);
   infer_shapes(model.graph);
   if (graph_from_json(graph_to_json(model.graph)) != model.graph) std::abort();
@@ -61,26 +61,26 @@ void use(const ModelFile& model) {
 }
 
 /// Limits on the networks that are compiled and run here, so that an input takes milliseconds.
-constexpr std::size_t kMostNodes = 40;
-constexpr std::size_t kMostBytes = std::size_t{16} << 20;
-constexpr std::int64_t kMostElements = 20'000, kMostMacs = 1'000'000;
+constexpr std::size_t kMaxNodes = 40;
+constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+constexpr std::int64_t kMaxElements = 20'000, kMaxMacs = 1'000'000;
 
 bool is_small(const Graph& graph) {
   std::size_t nodes = 0;
   for (const Segment& segment : graph.segments) nodes += segment.nodes.size() + segment.head.size();
-  return nodes <= kMostNodes;
+  return nodes <= kMaxNodes;
 }
 
 bool is_quick(const Graph& graph) {
   std::int64_t elements = 0;
   for (const auto& [name, shape] : infer_shapes(graph)) elements += element_count(shape);
-  return elements <= kMostElements && cost_of(graph).exit_macs.back() <= kMostMacs;
+  return elements <= kMaxElements && cost_of(graph).exit_macs.back() <= kMaxMacs;
 }
 
 void run(const MappedModel& mapped, Precision precision) {
   const Graph& graph = mapped.model.graph;
   if (!has_instructions_for(precision)) return;
-  CompileOptions options{.precision = precision, .batches = {2}, .most_bytes = kMostBytes};
+  CompileOptions options{.precision = precision, .batches = {2}, .most_bytes = kMaxBytes};
   if (mapped.model.deployment) options.ranges = mapped.model.deployment->ranges;
   WeightStore store;
   const auto network = compile(
@@ -113,7 +113,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     Tensors extra;
     const ModelFile model = load_model(file.path(), &extra);
-    use(model);
+    check_round_trips(model);
     const MappedModel mapped = map_model(file.path());
     for (const auto& [name, tensor] : model.weights)
       if (mapped.weights_of(name) != tensor.to_f32()) std::abort();
