@@ -125,7 +125,7 @@ std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, cons
   const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
-  for (const Choice& choice : evaluate_threshold_path(table, path))
+  for (const ThresholdOutcome& choice : evaluate_threshold_path(table, path))
     harmed.push_back(exit_predictions.images - choice.good);
   return harmed;
 }
@@ -300,7 +300,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     CrossValidatedPath path;
     path.fitted = evaluate_threshold_path(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
-    const Choice& fitted = path.fitted[cheapest_accurate_step(path, least_right).value()];
+    const ThresholdOutcome& fitted = path.fitted[cheapest_accurate_step(path, least_right).value()];
     const auto searched = search_each(table, {.least_good = least_right});
     trials[draw] = {outcome(chosen.policy.thresholds), outcome(fitted.thresholds),
                     outcome(searched->thresholds)};

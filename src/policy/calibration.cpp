@@ -77,7 +77,7 @@ struct TuneTable {
   double images() const { return static_cast<double>(exit_predictions.images); }
   ExitTable by_label() const { return table_of(exit_predictions, right, costs); }
 
-  ChosenThresholds chosen(const Policy& policy, const Choice& choice, bool met) const {
+  ChosenThresholds chosen(const Policy& policy, const ThresholdOutcome& choice, bool met) const {
     ChosenThresholds result;
     result.policy = policy;
     result.policy.thresholds = choice.thresholds;
@@ -178,8 +178,8 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   SearchGoal goal;
   goal.most_cost = aim.max_relative_cost * tables.images();
   goal.cheapest = false;
-  const std::optional<Choice> shared = search_shared(tables.by_label(), goal);
-  const std::optional<Choice> each = search_each(tables.by_label(), goal);
+  const std::optional<ThresholdOutcome> shared = search_shared(tables.by_label(), goal);
+  const std::optional<ThresholdOutcome> each = search_each(tables.by_label(), goal);
   if (!each) return tables.never_stopping(policy);
   // A single threshold is the simpler rule, so it is preferred if it is equally good.
   const bool simpler =
@@ -227,7 +227,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   const ExitTable table = table_of(exit_predictions, harmless, costs);
   std::vector<std::int64_t> counted;
   counted.reserve(path.size());
-  for (const Choice& choice : evaluate_threshold_path(table, path))
+  for (const ThresholdOutcome& choice : evaluate_threshold_path(table, path))
     counted.push_back(result.images - choice.good);
   result.step = last_certified(counted, result.images, aim.epsilon, result.level);
   if (!result.step) return result;
@@ -238,7 +238,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
 
   const auto right = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
-  const std::vector<Choice> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
+  const std::vector<ThresholdOutcome> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
   for (const std::size_t m : kept_steps(*result.step, path.size())) {
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],

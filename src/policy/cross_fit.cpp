@@ -57,8 +57,8 @@ std::vector<double> right_held_out(const Known& known, const std::vector<double>
     (i % folds == fold ? inside : outside).push_back(i);
   const Part laid(known, outside), held(known, inside);
   const std::vector<Thresholds> path = greedy_threshold_path(laid.by_harm(), kPathLevels);
-  const std::vector<Choice> on_laid = evaluate_threshold_path(laid.by_label(), path);
-  const std::vector<Choice> on_held = evaluate_threshold_path(held.by_label(), path);
+  const std::vector<ThresholdOutcome> on_laid = evaluate_threshold_path(laid.by_label(), path);
+  const std::vector<ThresholdOutcome> on_held = evaluate_threshold_path(held.by_label(), path);
   const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
   const auto right = [&](std::size_t step) { return static_cast<double>(on_held[step].good); };
   std::vector<double> result;
@@ -92,7 +92,7 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::
   if (folds < 2) return path;
 
   std::vector<double> mean_costs;
-  for (const Choice& step : path.fitted)
+  for (const ThresholdOutcome& step : path.fitted)
     mean_costs.push_back(step.total_cost / static_cast<double>(exit_predictions.images));
   std::vector<std::vector<double>> of_folds(folds);
   parallel_for(

@@ -15,7 +15,7 @@ inline constexpr int kFolds = 10;
 /// A path of decreasing thresholds and how many images each step classifies correctly: on the
 /// images that the path was chosen on, and cross-validated.
 struct CrossValidatedPath {
-  std::vector<Choice> fitted;  ///< [steps] the path greedy_threshold_path() chose for little harm; `good`
+  std::vector<ThresholdOutcome> fitted;  ///< [steps] the path greedy_threshold_path() chose for little harm; `good`
                                ///< counts correctly classified images
   /// [steps] Images classified correctly at the same mean cost, each with a path chosen without its
   /// fold. A cost between two steps of such a path is interpolated linearly, which is the expected

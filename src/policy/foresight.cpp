@@ -35,13 +35,13 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
   const std::int64_t most =
       max_certifiable_count(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
   Thresholds boldest(policy.thresholds.size());
-  for (const Choice& step : evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
+  for (const ThresholdOutcome& step : evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
     if (harmed * certify_images > most * tune.images())
       break;  // compares rates exactly, without division
     boldest = step.thresholds;
   }
-  const Choice choice = evaluate_thresholds(by_label, boldest);
+  const ThresholdOutcome choice = evaluate_thresholds(by_label, boldest);
   ChosenThresholds chosen;
   chosen.policy = policy;
   chosen.policy.thresholds = boldest;

@@ -15,7 +15,7 @@ using Index = std::uint32_t;
 // The largest number of image visits in the exhaustive part of search_each().
 constexpr double kMostVisits = 2e8;
 
-bool better(const SearchGoal& goal, std::int64_t good, double cost, const Choice& than) {
+bool better(const SearchGoal& goal, std::int64_t good, double cost, const ThresholdOutcome& than) {
   if (goal.cheapest) return cost < than.total_cost || (cost == than.total_cost && good > than.good);
   return good > than.good || (good == than.good && cost < than.total_cost);
 }
@@ -64,7 +64,7 @@ class Search {
 
   void offer(const Thresholds& thresholds, std::int64_t good, double cost) {
     if (!keeps_to(goal_, good, cost)) return;
-    if (!best_ || better(goal_, good, cost, *best_)) best_ = Choice{thresholds, good, cost};
+    if (!best_ || better(goal_, good, cost, *best_)) best_ = ThresholdOutcome{thresholds, good, cost};
   }
 
   void shared() {
@@ -128,14 +128,14 @@ class Search {
     for (bool improved = true; improved;) {
       improved = false;
       for (std::size_t k = 0; k + 1 < exits(); ++k) {
-        const Choice before = *best_;
+        const ThresholdOutcome before = *best_;
         sweep_one(k, before.thresholds);
         improved |= better(goal_, best_->good, best_->total_cost, before);
       }
     }
   }
 
-  const std::optional<Choice>& best() const { return best_; }
+  const std::optional<ThresholdOutcome>& best() const { return best_; }
 
  private:
   // The intermediate result of the grid search after the thresholds of some exits were chosen.
@@ -239,7 +239,7 @@ class Search {
   const ExitTable& table_;
   const SearchGoal& goal_;
   std::vector<std::vector<Index>> orders_;
-  std::optional<Choice> best_;
+  std::optional<ThresholdOutcome> best_;
   std::vector<std::uint8_t> alive_;
   Thresholds thresholds_;
 };
@@ -266,11 +266,11 @@ ExitPredictions predict_exits(const Policy& policy, std::span<const float> logit
   return result;
 }
 
-Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds) {
+ThresholdOutcome evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   OFFRAMP_ASSERT(thresholds.size() + 1 == exits);
-  Choice choice{thresholds, 0, 0};
+  ThresholdOutcome choice{thresholds, 0, 0};
   std::vector<std::int64_t> stopped(exits);
   for (std::size_t i = 0; i < images; ++i) {
     std::size_t k = 0;
@@ -282,7 +282,7 @@ Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds)
   return choice;
 }
 
-std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path) {
+std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   const std::size_t last = exits - 1;
@@ -294,7 +294,7 @@ std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::v
   stopped[last] = table.images;
   std::int64_t good = 0;
   for (std::size_t i = 0; i < images; ++i) good += table.good[last * images + i];
-  std::vector<Choice> choices;
+  std::vector<ThresholdOutcome> choices;
   choices.reserve(path.size());
   for (const Thresholds& thresholds : path) {
     OFFRAMP_ASSERT(thresholds.size() == last);
@@ -313,13 +313,13 @@ std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::v
   return choices;
 }
 
-std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& goal) {
+std::optional<ThresholdOutcome> search_shared(const ExitTable& table, const SearchGoal& goal) {
   Search search(table, goal);
   search.shared();
   return search.best();
 }
 
-std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal) {
+std::optional<ThresholdOutcome> search_each(const ExitTable& table, const SearchGoal& goal) {
   Search search(table, goal);
   search.shared();
   search.polish();  // starts from the shared threshold; below, from the best of the grid

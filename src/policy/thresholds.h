@@ -34,7 +34,7 @@ struct ExitTable {
 };
 
 /// Thresholds and their result on the images of a table.
-struct Choice {
+struct ThresholdOutcome {
   Thresholds thresholds;  ///< [K - 1]
   std::int64_t good = 0;  ///< number of images that stop where it is good
   double total_cost = 0;  ///< sum of the images' costs; equal counts per exit give equal bits
@@ -51,20 +51,20 @@ struct SearchGoal {
 };
 
 /// Counts the good images and the cost that thresholds give.
-Choice evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
+ThresholdOutcome evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
 
 /// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
-std::vector<Choice> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path);
+std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path);
 
 /// Returns the best single threshold for all early exits by an exact search. Returns nullopt if
 /// none is within the limits.
-std::optional<Choice> search_shared(const ExitTable& table, const SearchGoal& goal);
+std::optional<ThresholdOutcome> search_shared(const ExitTable& table, const SearchGoal& goal);
 
 /// Returns the best thresholds, one per early exit. The search is exact for up to two early exits
 /// and about 20,000 images. For more, it is exact over the last early exit's threshold and uses a
 /// grid of quantiles for the others, then improves one exit at a time. The result is never worse
 /// than that of search_shared(). Returns nullopt if no thresholds are within the limits.
-std::optional<Choice> search_each(const ExitTable& table, const SearchGoal& goal);
+std::optional<ThresholdOutcome> search_each(const ExitTable& table, const SearchGoal& goal);
 
 /// The number of quantiles of an exit's scores that its threshold takes along a path.
 inline constexpr int kPathLevels = 200;

@@ -223,7 +223,7 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
     const ExitPredictions exit_predictions = predict_exits(chosen.policy, view.logits, view.classes);
     const auto harmless = harmless_table(exit_predictions, view.labels, false);
-    const Choice outcome = evaluate_thresholds({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
+    const ThresholdOutcome outcome = evaluate_thresholds({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
                                  chosen.policy.thresholds);
     EXPECT_EQ(static_cast<double>(150 - outcome.good), expected.harmed);
   }
@@ -357,10 +357,10 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   const auto harmless = harmless_table(on_certify, certify.labels, false);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
-    const Choice chosen = evaluate_thresholds({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
+    const ThresholdOutcome chosen = evaluate_thresholds({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
     EXPECT_DOUBLE_EQ(step.accuracy, static_cast<double>(chosen.good) / 1500);
     EXPECT_DOUBLE_EQ(step.relative_cost, chosen.total_cost / 1500);
-    const Choice harm = evaluate_thresholds({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
+    const ThresholdOutcome harm = evaluate_thresholds({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
     EXPECT_EQ(step.counted, 3000 - harm.good);
     EXPECT_EQ(binomial_cdf(step.counted, 3000, aim.epsilon) <= result.level, m <= path.chosen);
   }

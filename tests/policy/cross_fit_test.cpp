@@ -61,7 +61,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   ASSERT_EQ(path.fitted.size(), steps.size());
   ASSERT_EQ(path.cross_validated_correct.size(), steps.size());
   for (std::size_t at = 0; at < steps.size(); at += 7) {
-    const Choice fitted = evaluate_thresholds(images.by_label(), steps[at]);
+    const ThresholdOutcome fitted = evaluate_thresholds(images.by_label(), steps[at]);
     EXPECT_EQ(path.fitted[at].thresholds, steps[at]);
     EXPECT_EQ(path.fitted[at].good, fitted.good);
     EXPECT_EQ(path.fitted[at].total_cost, fitted.total_cost);
@@ -141,7 +141,7 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
     EXPECT_GE(right, 0);
     EXPECT_LE(right, 200);
   }
-  for (const Choice& step : path.fitted)
+  for (const ThresholdOutcome& step : path.fitted)
     for (const auto& threshold : step.thresholds) EXPECT_TRUE(!threshold || *threshold >= 0);
 }
 
@@ -171,7 +171,7 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
     const auto steps = greedy_threshold_path(laid.by_harm(), kPathLevels);
     const auto costs = evaluate_threshold_path(laid.by_label(), steps);
     const auto found = std::ranges::find_if(
-        costs, [&](const Choice& choice) { return choice.total_cost / 18'000 <= wanted; });
+        costs, [&](const ThresholdOutcome& choice) { return choice.total_cost / 18'000 <= wanted; });
     const auto at = static_cast<std::size_t>(found - costs.begin());
     const double before = costs[at - 1].total_cost / 18'000, after = costs[at].total_cost / 18'000;
     const auto right = [&](std::size_t which) {

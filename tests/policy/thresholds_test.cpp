@@ -46,7 +46,7 @@ Case random_case(std::uint64_t seed, int exits, std::size_t images) {
 }
 
 // Tries every combination of thresholds: the scores that occur at each exit, and no threshold.
-std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bool shared) {
+std::optional<ThresholdOutcome> try_all(const ExitTable& table, const SearchGoal& goal, bool shared) {
   const auto early = static_cast<std::size_t>(table.exits) - 1;
   const auto images = static_cast<std::size_t>(table.images);
   std::vector<std::vector<std::optional<float>>> values(shared ? 1 : early, {std::nullopt});
@@ -57,15 +57,15 @@ std::optional<Choice> try_all(const ExitTable& table, const SearchGoal& goal, bo
     auto& list = values[shared ? 0 : k];
     list.insert(list.end(), seen.begin(), seen.end());
   }
-  std::optional<Choice> best;
+  std::optional<ThresholdOutcome> best;
   std::vector<std::size_t> at(values.size(), 0);
   for (;;) {
     Thresholds thresholds;
     for (std::size_t k = 0; k < early; ++k)
       thresholds.push_back(values[shared ? 0 : k][at[shared ? 0 : k]]);
-    const Choice choice = evaluate_thresholds(table, thresholds);
+    const ThresholdOutcome choice = evaluate_thresholds(table, thresholds);
     if (choice.good >= goal.least_good && choice.total_cost <= goal.most_cost + 1e-9) {
-      const auto rank = [&](const Choice& one) {  // the second element breaks ties
+      const auto rank = [&](const ThresholdOutcome& one) {  // the second element breaks ties
         const auto good = static_cast<double>(-one.good);
         return goal.cheapest ? std::pair(one.total_cost, good) : std::pair(good, one.total_cost);
       };
@@ -81,7 +81,7 @@ TEST(Tally, StopsAtTheFirstExitThatIsSure) {
   // Of three images, one has a high score at exit 1, one at exit 2 and one at neither.
   const Case one{
       3, {0.9f, 0.1f, kNaN, 0.2f, 0.8f, 0.3f, 0, 0, 0}, {1, 0, 0, 1, 0, 1, 1, 1, 1}, {1, 2, 4}};
-  const Choice choice = evaluate_thresholds(one.table(), {0.9f, 0.5f});
+  const ThresholdOutcome choice = evaluate_thresholds(one.table(), {0.9f, 0.5f});
   EXPECT_EQ(choice.good, 1 + 0 + 1);
   EXPECT_EQ(choice.total_cost, 1 + 2 + 4);
   EXPECT_EQ(evaluate_thresholds(one.table(), {std::nullopt, std::nullopt}).total_cost, 12);
@@ -115,7 +115,7 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
         EXPECT_EQ(found->good, expected->good);
         EXPECT_NEAR(found->total_cost, expected->total_cost, 1e-9);
         // Applying the thresholds gives the counts that the search reported.
-        const Choice done = evaluate_thresholds(table, found->thresholds);
+        const ThresholdOutcome done = evaluate_thresholds(table, found->thresholds);
         EXPECT_EQ(done.good, found->good);
         EXPECT_EQ(done.total_cost, found->total_cost);  // equal to the last bit
       }
@@ -177,7 +177,7 @@ TEST(TallyAlong, IsTallyOfEach) {
       const auto choices = evaluate_threshold_path(table, path);
       ASSERT_EQ(choices.size(), path.size());
       for (std::size_t m = 0; m < path.size(); ++m) {
-        const Choice each = evaluate_thresholds(table, path[m]);
+        const ThresholdOutcome each = evaluate_thresholds(table, path[m]);
         EXPECT_EQ(choices[m].thresholds, path[m]);
         EXPECT_EQ(choices[m].good, each.good);
         EXPECT_EQ(choices[m].total_cost, each.total_cost);
@@ -224,14 +224,14 @@ TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const ExitTable table = one.table();
   const auto path = greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
-    const Choice now = evaluate_thresholds(table, path[m - 1]);
+    const ThresholdOutcome now = evaluate_thresholds(table, path[m - 1]);
     std::vector<double> promises(3, -1);
     for (std::size_t k = 0; k < 3; ++k)
       for (const float value : {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f}) {
         Thresholds then = path[m - 1];
         if (then[k] && !(value < *then[k])) continue;
         then[k] = value;
-        const Choice choice = evaluate_thresholds(table, then);
+        const ThresholdOutcome choice = evaluate_thresholds(table, then);
         promises[k] = std::max(
             promises[k],
             (now.total_cost - choice.total_cost) /
@@ -255,7 +255,7 @@ TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
   const ExitTable table = one.table();
   bool seen = false;
   for (const Thresholds& thresholds : greedy_threshold_path(table, 40)) {
-    const Choice choice = evaluate_thresholds(table, thresholds);
+    const ThresholdOutcome choice = evaluate_thresholds(table, thresholds);
     seen |= choice.good == n && choice.total_cost <= n / 4 * 0.3 + n / 2 * 0.5 + n / 4 * 1.0 + 1e-9;
   }
   EXPECT_TRUE(seen);
