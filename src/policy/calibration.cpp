@@ -98,13 +98,13 @@ struct TuneTable {
 
 // Returns the indices of the steps that are stored: at most kMaxPathSteps evenly spaced ones from 0
 // to the last certified step, both included, and the step that failed.
-std::vector<std::size_t> kept_steps(std::size_t certified, std::size_t path_length) {
+std::vector<std::size_t> stored_steps(std::size_t certified, std::size_t path_length) {
   const std::size_t count = std::min(certified + 1, kMaxPathSteps);
-  std::vector<std::size_t> kept;
+  std::vector<std::size_t> indices;
   for (std::size_t i = 0; i < count; ++i)
-    kept.push_back(count == 1 ? certified : i * certified / (count - 1));
-  if (certified + 1 < path_length) kept.push_back(certified + 1);
-  return kept;
+    indices.push_back(count == 1 ? certified : i * certified / (count - 1));
+  if (certified + 1 < path_length) indices.push_back(certified + 1);
+  return indices;
 }
 
 }  // namespace
@@ -239,7 +239,7 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   const auto right = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
   const std::vector<ThresholdOutcome> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
-  for (const std::size_t m : kept_steps(*result.step, path.size())) {
+  for (const std::size_t m : stored_steps(*result.step, path.size())) {
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],
                                  static_cast<double>(by_label[m].good) / images,
