@@ -11,13 +11,13 @@
 namespace offramp {
 
 ExitWindow::ExitWindow(int exits, double memory)
-    : keep_(1 - 1 / memory), weights_(static_cast<std::size_t>(exits)) {
+    : decay_(1 - 1 / memory), weights_(static_cast<std::size_t>(exits)) {
   OFFRAMP_ASSERT(exits >= 1 && memory > 1);
 }
 
 void ExitWindow::add(int exit_index) {
-  for (double& weight : weights_) weight *= keep_;
-  squares_ = squares_ * keep_ * keep_ + 1;
+  for (double& weight : weights_) weight *= decay_;
+  squares_ = squares_ * decay_ * decay_ + 1;
   weights_[static_cast<std::size_t>(exit_index)] += 1;
 }
 

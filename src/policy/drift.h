@@ -24,7 +24,7 @@ class ExitWindow {
   double images() const;
 
  private:
-  double keep_;
+  double decay_;
   std::vector<double> weights_;  // [K]
   double squares_ = 0;
 };
