@@ -36,7 +36,7 @@ Slope slope_at(double b, std::span<const float> logits, std::span<const std::int
 constexpr double kLeastWeight = 1e-3;
 
 // Scales non-negative weights to the sum 1 and raises those below kLeastWeight to it.
-void settle(std::vector<double>& weights) {
+void normalise_weights(std::vector<double>& weights) {
   std::vector<bool> lifted(weights.size());
   for (bool changed = true; changed;) {
     double free_mass = 1, sum = 0;
@@ -109,7 +109,7 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
       for (std::size_t e = 0; e < k; ++e) next[e] += weights[e] * given(e, i) / total;
     }
     if (counted == 0) return weights;
-    settle(next);
+    normalise_weights(next);
     return next;
   };
 
@@ -125,15 +125,15 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
       second += v * v;
     }
     if (first < 1e-24) break;
-    const double stretch = second > 0 ? std::max(1.0, std::sqrt(first / second)) : 1.0;
-    std::vector<double> leap(k);
+    const double step_length = second > 0 ? std::max(1.0, std::sqrt(first / second)) : 1.0;
+    std::vector<double> extrapolated(k);
     for (std::size_t e = 0; e < k; ++e) {
       const double r = once[e] - weights[e], v = (twice[e] - once[e]) - r;
-      leap[e] = std::max(0.0, weights[e] + 2 * stretch * r + stretch * stretch * v);
+      extrapolated[e] = std::max(0.0, weights[e] + 2 * step_length * r + step_length * step_length * v);
     }
-    settle(leap);
-    leap = maximise(leap);
-    weights = log_likelihood(leap) >= log_likelihood(twice) ? leap : twice;
+    normalise_weights(extrapolated);
+    extrapolated = maximise(extrapolated);
+    weights = log_likelihood(extrapolated) >= log_likelihood(twice) ? extrapolated : twice;
   }
   return weights;
 }
