@@ -11,7 +11,7 @@
 namespace offramp {
 namespace {
 
-void expect(bool fits, std::string_view field, std::string_view expected, double value) {
+void check_field(bool fits, std::string_view field, std::string_view expected, double value) {
   if (!fits) throw UsageError("{}: expected {}, got {}", field, expected, value);
 }
 
@@ -42,16 +42,16 @@ void check(const Aim& aim, Criterion criterion) {
             }
           },
           [](const AccuracyDrop& of) {
-            expect(of.max_drop >= 0 && of.max_drop < 1, "max_drop",
+            check_field(of.max_drop >= 0 && of.max_drop < 1, "max_drop",
                    "a fraction of 1 (0.005 is half a point)", of.max_drop);
           },
           [](const MaxCost& of) {
-            expect(of.max_relative_cost > 0 && std::isfinite(of.max_relative_cost),
+            check_field(of.max_relative_cost > 0 && std::isfinite(of.max_relative_cost),
                    "max_relative_cost", "a relative cost above 0", of.max_relative_cost);
           },
           [](const HarmGuarantee& of) {
-            expect(is_open_rate(of.epsilon), "epsilon", "a rate between 0 and 1", of.epsilon);
-            expect(is_open_rate(of.delta), "delta", "a probability between 0 and 1", of.delta);
+            check_field(is_open_rate(of.epsilon), "epsilon", "a rate between 0 and 1", of.epsilon);
+            check_field(is_open_rate(of.delta), "delta", "a probability between 0 and 1", of.delta);
           },
       },
       aim);
