@@ -20,7 +20,7 @@ bool better(const SearchGoal& goal, std::int64_t good, double cost, const Thresh
   return good > than.good || (good == than.good && cost < than.total_cost);
 }
 
-bool keeps_to(const SearchGoal& goal, std::int64_t good, double cost) {
+bool within_limits(const SearchGoal& goal, std::int64_t good, double cost) {
   // The tolerance allows for rounding: costs are sums whose order differs between callers.
   return good >= goal.least_good && cost <= goal.most_cost * (1 + 1e-12);
 }
@@ -35,7 +35,7 @@ double cost_of(std::span<const std::int64_t> stopped, std::span<const double> co
 
 // Returns the images in the order of decreasing score at one exit, images with equal scores in the
 // order of their index. Images whose score is NaN are left out.
-std::vector<Index> order_of(std::span<const float> scores) {
+std::vector<Index> sorted_by_score(std::span<const float> scores) {
   std::vector<Index> order;
   for (std::size_t i = 0; i < scores.size(); ++i)
     if (!std::isnan(scores[i])) order.push_back(static_cast<Index>(i));
@@ -53,7 +53,7 @@ class Search {
     OFFRAMP_ASSERT(table.scores.size() == cells() && table.good.size() == cells());
     OFFRAMP_ASSERT(table.costs.size() == exits());
     for (std::size_t k = 0; k + 1 < exits(); ++k)
-      orders_.push_back(order_of(table.scores.subspan(k * images(), images())));
+      orders_.push_back(sorted_by_score(table.scores.subspan(k * images(), images())));
   }
 
   std::size_t exits() const { return static_cast<std::size_t>(table_.exits); }
@@ -62,8 +62,8 @@ class Search {
   float score(std::size_t k, std::size_t i) const { return table_.scores[k * images() + i]; }
   int good(std::size_t k, std::size_t i) const { return table_.good[k * images() + i]; }
 
-  void offer(const Thresholds& thresholds, std::int64_t good, double cost) {
-    if (!keeps_to(goal_, good, cost)) return;
+  void consider(const Thresholds& thresholds, std::int64_t good, double cost) {
+    if (!within_limits(goal_, good, cost)) return;
     if (!best_ || better(goal_, good, cost, *best_)) best_ = ThresholdOutcome{thresholds, good, cost};
   }
 
@@ -96,14 +96,14 @@ class Search {
     }
     std::ranges::sort(moves,
                       [](const Move& a, const Move& b) { return a.threshold > b.threshold; });
-    offer(Thresholds(last), good_images, cost_of(stopped, table_.costs));
+    consider(Thresholds(last), good_images, cost_of(stopped, table_.costs));
     for (std::size_t m = 0; m < moves.size(); ++m) {
       --stopped[moves[m].from];
       ++stopped[moves[m].to];
       good_images += moves[m].good;
       const bool group_ends = m + 1 == moves.size() || moves[m + 1].threshold != moves[m].threshold;
       if (group_ends)
-        offer(Thresholds(last, moves[m].threshold), good_images, cost_of(stopped, table_.costs));
+        consider(Thresholds(last, moves[m].threshold), good_images, cost_of(stopped, table_.costs));
     }
   }
 
@@ -114,16 +114,16 @@ class Search {
     const double visits = kMostVisits / std::max<double>(1, static_cast<double>(images()));
     const auto levels = static_cast<std::size_t>(std::clamp(
         std::floor(std::pow(visits, 1.0 / static_cast<double>(last - 1))) - 1, 1.0, 1e6));
-    alive_.assign(images(), 1);
+    remaining_.assign(images(), 1);
     thresholds_.assign(last, std::nullopt);
     std::int64_t good_last = 0;
     for (std::size_t i = 0; i < images(); ++i) good_last += good(last, i);
-    descend(0, levels, {images(), good_last, 0, 0});
+    search_grid(0, levels, {images(), good_last, 0, 0});
   }
 
   // Optimises the threshold of one exit after the other, with the others fixed, until no change
   // improves the result.
-  void polish() {
+  void improve_each_exit() {
     if (!best_) return;
     for (bool improved = true; improved;) {
       improved = false;
@@ -139,48 +139,48 @@ class Search {
 
  private:
   // The intermediate result of the grid search after the thresholds of some exits were chosen.
-  struct Rest {
-    std::size_t alive;          // images that have not stopped yet
+  struct PartialOutcome {
+    std::size_t num_remaining;          // images that have not stopped yet
     std::int64_t good_at_last;  // of these, the ones for which the last exit is good
     std::int64_t good_left;     // good images among those that have stopped
     double cost_left;           // cost of those that have stopped, summed as in cost_of()
   };
 
-  void descend(std::size_t k, std::size_t levels, Rest rest) {
+  void search_grid(std::size_t k, std::size_t levels, PartialOutcome partial) {
     const std::size_t last = exits() - 1;
     const bool exact = k + 1 == last;
     const std::vector<Index>& order = orders_[k];
     const std::size_t stride = exact ? 1 : std::max<std::size_t>(1, order.size() / levels);
     std::int64_t stopped = 0;
     const auto visit = [&] {
-      Rest next = rest;
+      PartialOutcome next = partial;
       next.cost_left += static_cast<double>(stopped) * table_.costs[k];
       if (exact)
-        offer(thresholds_, next.good_left + next.good_at_last,
-              next.cost_left + static_cast<double>(next.alive) * table_.costs[last]);
-      else if (promises(k + 1, next))
-        descend(k + 1, levels, next);
+        consider(thresholds_, next.good_left + next.good_at_last,
+              next.cost_left + static_cast<double>(next.num_remaining) * table_.costs[last]);
+      else if (may_improve(k + 1, next))
+        search_grid(k + 1, levels, next);
     };
     visit();
     std::size_t since = 0;
     bool changed = false;
     std::vector<Index> left;
-    for (std::size_t position = 0; position < order.size() && rest.alive > 0; ++position) {
+    for (std::size_t position = 0; position < order.size() && partial.num_remaining > 0; ++position) {
       const Index i = order[position];
       ++since;
-      if (alive_[i]) {
+      if (remaining_[i]) {
         changed = true;
         if (!exact) {
-          alive_[i] = 0;
+          remaining_[i] = 0;
           left.push_back(i);
         }
-        --rest.alive;
-        rest.good_at_last -= good(last, i);
-        rest.good_left += good(k, i);
+        --partial.num_remaining;
+        partial.good_at_last -= good(last, i);
+        partial.good_left += good(k, i);
         ++stopped;
       }
       const float here = score(k, i);
-      const bool ends = position + 1 == order.size() || rest.alive == 0;
+      const bool ends = position + 1 == order.size() || partial.num_remaining == 0;
       if (!ends && score(k, order[position + 1]) == here) continue;
       if (!changed || (!ends && since < stride)) continue;
       since = 0;
@@ -189,19 +189,19 @@ class Search {
       visit();
     }
     thresholds_[k].reset();
-    for (const Index i : left) alive_[i] = 1;
+    for (const Index i : left) remaining_[i] = 1;
   }
 
   // Whether an optimistic estimate for the exits from `k` on is within the limits and better than
   // the best choice so far. If not, the search skips them.
-  bool promises(std::size_t k, const Rest& rest) const {
+  bool may_improve(std::size_t k, const PartialOutcome& partial) const {
     const double least_cost = *std::min_element(
         table_.costs.begin() + static_cast<std::ptrdiff_t>(k), table_.costs.end());
-    const auto alive = static_cast<std::int64_t>(rest.alive);
-    const std::int64_t most_good = rest.good_left + alive;
+    const auto num_remaining = static_cast<std::int64_t>(partial.num_remaining);
+    const std::int64_t most_good = partial.good_left + num_remaining;
     // The factor allows for rounding, because costs may be added in another order.
-    const double cost = (rest.cost_left + static_cast<double>(alive) * least_cost) * (1 - 1e-12);
-    return keeps_to(goal_, most_good, cost) && (!best_ || better(goal_, most_good, cost, *best_));
+    const double cost = (partial.cost_left + static_cast<double>(num_remaining) * least_cost) * (1 - 1e-12);
+    return within_limits(goal_, most_good, cost) && (!best_ || better(goal_, most_good, cost, *best_));
   }
 
   std::size_t exit_from(std::size_t first, std::size_t i, const Thresholds& thresholds) const {
@@ -214,25 +214,25 @@ class Search {
     thresholds[k].reset();
     std::int64_t good_images = 0;
     std::vector<std::int64_t> stopped(exits());
-    std::vector<std::size_t> place(images());
+    std::vector<std::size_t> exit_of_image(images());
     for (std::size_t i = 0; i < images(); ++i) {
-      place[i] = exit_from(0, i, thresholds);
-      good_images += good(place[i], i);
-      ++stopped[place[i]];
+      exit_of_image[i] = exit_from(0, i, thresholds);
+      good_images += good(exit_of_image[i], i);
+      ++stopped[exit_of_image[i]];
     }
-    offer(thresholds, good_images, cost_of(stopped, table_.costs));
+    consider(thresholds, good_images, cost_of(stopped, table_.costs));
     const std::vector<Index>& order = orders_[k];
     for (std::size_t position = 0; position < order.size(); ++position) {
       const Index i = order[position];
-      if (place[i] > k) {
-        good_images += good(k, i) - good(place[i], i);
-        --stopped[place[i]];
+      if (exit_of_image[i] > k) {
+        good_images += good(k, i) - good(exit_of_image[i], i);
+        --stopped[exit_of_image[i]];
         ++stopped[k];
       }
       const float here = score(k, i);
       if (position + 1 < order.size() && score(k, order[position + 1]) == here) continue;
       thresholds[k] = here;
-      offer(thresholds, good_images, cost_of(stopped, table_.costs));
+      consider(thresholds, good_images, cost_of(stopped, table_.costs));
     }
   }
 
@@ -240,7 +240,7 @@ class Search {
   const SearchGoal& goal_;
   std::vector<std::vector<Index>> orders_;
   std::optional<ThresholdOutcome> best_;
-  std::vector<std::uint8_t> alive_;
+  std::vector<std::uint8_t> remaining_;
   Thresholds thresholds_;
 };
 
@@ -288,8 +288,8 @@ std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, co
   const std::size_t last = exits - 1;
   std::vector<std::vector<Index>> orders;
   for (std::size_t k = 0; k < last; ++k)
-    orders.push_back(order_of(table.scores.subspan(k * images, images)));
-  std::vector<std::size_t> place(images, last), begin(last);
+    orders.push_back(sorted_by_score(table.scores.subspan(k * images, images)));
+  std::vector<std::size_t> exit_of_image(images, last), begin(last);
   std::vector<std::int64_t> stopped(exits);
   stopped[last] = table.images;
   std::int64_t good = 0;
@@ -302,11 +302,11 @@ std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, co
       for (; thresholds[k] && begin[k] < orders[k].size(); ++begin[k]) {
         const Index i = orders[k][begin[k]];
         if (table.scores[k * images + i] < *thresholds[k]) break;
-        if (place[i] <= k) continue;
-        good += table.good[k * images + i] - table.good[place[i] * images + i];
-        --stopped[place[i]];
+        if (exit_of_image[i] <= k) continue;
+        good += table.good[k * images + i] - table.good[exit_of_image[i] * images + i];
+        --stopped[exit_of_image[i]];
         ++stopped[k];
-        place[i] = k;
+        exit_of_image[i] = k;
       }
     choices.push_back({thresholds, good, cost_of(stopped, table.costs)});
   }
@@ -322,9 +322,9 @@ std::optional<ThresholdOutcome> search_shared(const ExitTable& table, const Sear
 std::optional<ThresholdOutcome> search_each(const ExitTable& table, const SearchGoal& goal) {
   Search search(table, goal);
   search.shared();
-  search.polish();  // starts from the shared threshold; below, from the best of the grid
+  search.improve_each_exit();  // starts from the shared threshold; below, from the best of the grid
   search.each();
-  search.polish();
+  search.improve_each_exit();
   return search.best();
 }
 
@@ -342,7 +342,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   std::vector<Steps> steps(last);
   for (std::size_t k = 0; k < last; ++k) {
     const auto scores = table.scores.subspan(k * images, images);
-    steps[k].order = order_of(scores);
+    steps[k].order = sorted_by_score(scores);
     const std::size_t size = steps[k].order.size();
     std::size_t end = 0;
     for (std::size_t level = 1; end < size; ++level) {
@@ -354,7 +354,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     }
   }
 
-  std::vector<std::size_t> place(images, last);
+  std::vector<std::size_t> exit_of_image(images, last);
   std::vector<std::int64_t> stopped(exits);
   stopped[last] = table.images;
   const auto begin_of = [&](std::size_t k) {
@@ -363,7 +363,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   // Returns the largest ratio of saved cost to good images lost + 1 over all levels to which exit
   // k's threshold could be lowered. The next level alone would mislead: its images may have stopped
   // earlier already, or many images may share its score.
-  const auto promise = [&](std::size_t k) {
+  const auto largest_gain = [&](std::size_t k) {
     const Steps& of = steps[k];
     const double cost = cost_of(stopped, table.costs);
     std::vector<std::int64_t> then = stopped;
@@ -373,10 +373,10 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     for (std::size_t level = of.taken; level < of.ends.size(); ++level) {
       for (; at < of.ends[level]; ++at) {
         const Index i = of.order[at];
-        if (place[i] <= k) continue;
-        --then[place[i]];
+        if (exit_of_image[i] <= k) continue;
+        --then[exit_of_image[i]];
         ++then[k];
-        lost += table.good[place[i] * images + i] - table.good[k * images + i];
+        lost += table.good[exit_of_image[i] * images + i] - table.good[k * images + i];
       }
       most = std::max(most, (cost - cost_of(then, table.costs)) /
                                 static_cast<double>(std::max<std::int64_t>(lost, 0) + 1));
@@ -389,7 +389,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     double best_gain = 0;
     for (std::size_t k = 0; k < last; ++k) {
       if (steps[k].taken == steps[k].ends.size()) continue;
-      const double gain = promise(k);
+      const double gain = largest_gain(k);
       if (best && gain <= best_gain) continue;
       best = k;
       best_gain = gain;
@@ -398,10 +398,10 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     const std::size_t k = *best;
     for (std::size_t at = begin_of(k); at < steps[k].ends[steps[k].taken]; ++at) {
       const Index i = steps[k].order[at];
-      if (place[i] <= k) continue;
-      --stopped[place[i]];
+      if (exit_of_image[i] <= k) continue;
+      --stopped[exit_of_image[i]];
       ++stopped[k];
-      place[i] = k;
+      exit_of_image[i] = k;
     }
     path.push_back(path.back());
     path.back()[k] = table.scores[k * images + steps[k].order[steps[k].ends[steps[k].taken] - 1]];
