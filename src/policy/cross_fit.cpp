@@ -13,23 +13,23 @@ namespace {
 constexpr std::size_t kManyScores = 50'000;
 
 // The scores and their evaluation for all images.
-struct Known {
+struct AllImages {
   const ExitPredictions& exit_predictions;
   std::span<const std::uint8_t> right, harmless;
   std::span<const double> costs;
 };
 
 // A copy of the scores and their evaluation for some of the images.
-class Part {
+class ImageSubset {
  public:
-  Part(const Known& known, const std::vector<std::size_t>& images)
-      : exits_(known.exit_predictions.exits), images_(images.size()), costs_(known.costs) {
-    const auto all = static_cast<std::size_t>(known.exit_predictions.images);
+  ImageSubset(const AllImages& all_images, const std::vector<std::size_t>& images)
+      : exits_(all_images.exit_predictions.exits), images_(images.size()), costs_(all_images.costs) {
+    const auto all = static_cast<std::size_t>(all_images.exit_predictions.images);
     for (std::size_t k = 0; k < costs_.size(); ++k)
       for (const std::size_t i : images) {
-        scores_.push_back(known.exit_predictions.scores[k * all + i]);
-        right_.push_back(known.right[k * all + i]);
-        harmless_.push_back(known.harmless[k * all + i]);
+        scores_.push_back(all_images.exit_predictions.scores[k * all + i]);
+        right_.push_back(all_images.right[k * all + i]);
+        harmless_.push_back(all_images.harmless[k * all + i]);
       }
   }
   double images() const { return static_cast<double>(images_); }
@@ -50,17 +50,17 @@ class Part {
 
 // Returns, for each mean cost, how many images of one fold are classified correctly at that cost by
 // the path that is chosen on the images of all other folds.
-std::vector<double> right_held_out(const Known& known, const std::vector<double>& mean_costs,
+std::vector<double> correct_in_fold(const AllImages& all_images, const std::vector<double>& mean_costs,
                                    std::size_t fold, std::size_t folds) {
   std::vector<std::size_t> inside, outside;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(known.exit_predictions.images); ++i)
+  for (std::size_t i = 0; i < static_cast<std::size_t>(all_images.exit_predictions.images); ++i)
     (i % folds == fold ? inside : outside).push_back(i);
-  const Part laid(known, outside), held(known, inside);
-  const std::vector<Thresholds> path = greedy_threshold_path(laid.by_harm(), kPathLevels);
-  const std::vector<ThresholdOutcome> on_laid = evaluate_threshold_path(laid.by_label(), path);
-  const std::vector<ThresholdOutcome> on_held = evaluate_threshold_path(held.by_label(), path);
-  const auto cost = [&](std::size_t step) { return on_laid[step].total_cost / laid.images(); };
-  const auto right = [&](std::size_t step) { return static_cast<double>(on_held[step].good); };
+  const ImageSubset outside_fold(all_images, outside), in_fold(all_images, inside);
+  const std::vector<Thresholds> path = greedy_threshold_path(outside_fold.by_harm(), kPathLevels);
+  const std::vector<ThresholdOutcome> on_outside_fold = evaluate_threshold_path(outside_fold.by_label(), path);
+  const std::vector<ThresholdOutcome> on_fold = evaluate_threshold_path(in_fold.by_label(), path);
+  const auto cost = [&](std::size_t step) { return on_outside_fold[step].total_cost / outside_fold.images(); };
+  const auto right = [&](std::size_t step) { return static_cast<double>(on_fold[step].good); };
   std::vector<double> result;
   // The first step that costs at most `wanted`; costs decrease along the path.
   std::size_t step = 0;
@@ -83,7 +83,7 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::
   OFFRAMP_ASSERT(exit_predictions.images > 0 && costs.size() == static_cast<std::size_t>(exit_predictions.exits));
   OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
-  const Known known{exit_predictions, right, harmless, costs};
+  const AllImages all_images{exit_predictions, right, harmless, costs};
   CrossValidatedPath path;
   path.fitted = evaluate_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
@@ -97,7 +97,7 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::
   std::vector<std::vector<double>> of_folds(folds);
   parallel_for(
       folds,
-      [&](std::size_t fold) { of_folds[fold] = right_held_out(known, mean_costs, fold, folds); },
+      [&](std::size_t fold) { of_folds[fold] = correct_in_fold(all_images, mean_costs, fold, folds); },
       exit_predictions.scores.size() < kManyScores ? 1 : 0);
   path.cross_validated_correct.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
