@@ -27,7 +27,7 @@ OFFRAMP_INLINE Value total_of(const std::array<Value, kLanes>& lanes) {
 
 // Calls step(lane, index) for all indices below `size`, in blocks of kLanes.
 template <typename Step>
-OFFRAMP_INLINE void in_lanes(std::size_t size, const Step& step) {
+OFFRAMP_INLINE void for_each_in_lanes(std::size_t size, const Step& step) {
   const std::size_t whole = size - size % kLanes;
   for (std::size_t i = 0; i < whole; i += kLanes)
     for (std::size_t lane = 0; lane < kLanes; ++lane) step(lane, i + lane);
@@ -81,7 +81,7 @@ OFFRAMP_INLINE Value largest_of(std::span<const Value> values) {
   // Comparing with NaN gives false, so NaN never becomes a lane's largest value.
   std::array<Value, kLanes> lanes;
   lanes.fill(-std::numeric_limits<Value>::infinity());
-  in_lanes(values.size(), [&](std::size_t lane, std::size_t i) {
+  for_each_in_lanes(values.size(), [&](std::size_t lane, std::size_t i) {
     lanes[lane] = values[i] > lanes[lane] ? values[i] : lanes[lane];
   });
   Value largest = lanes[0];
@@ -113,7 +113,7 @@ OFFRAMP_INLINE double exponentials_of(std::span<const Value> z, double largest, 
   for (std::size_t i = 0; i < z.size(); ++i)
     to[i] = exp_of((static_cast<double>(from[i]) - largest) * b);
   std::array<double, kLanes> sums{};
-  in_lanes(z.size(), [&](std::size_t lane, std::size_t i) { sums[lane] += to[i]; });
+  for_each_in_lanes(z.size(), [&](std::size_t lane, std::size_t i) { sums[lane] += to[i]; });
   return total_of(sums);
 }
 
@@ -161,7 +161,7 @@ OFFRAMP_CLONES void add_logarithms(std::span<const float> z, double largest, dou
 
 OFFRAMP_CLONES double entropy(std::span<const float> p) {
   std::array<double, kLanes> sums{};
-  in_lanes(p.size(), [&](std::size_t lane, std::size_t i) {
+  for_each_in_lanes(p.size(), [&](std::size_t lane, std::size_t i) {
     const double value = p[i];
     sums[lane] -= value * log_of(value);  // gives 0 for value = 0
   });
@@ -177,7 +177,7 @@ OFFRAMP_CLONES float margin(std::span<const float> p) {
 
 OFFRAMP_CLONES Moments moments(std::span<const float> z, double largest, double b) {
   std::array<double, kLanes> sums{}, firsts{}, seconds{};
-  in_lanes(z.size(), [&](std::size_t lane, std::size_t i) {
+  for_each_in_lanes(z.size(), [&](std::size_t lane, std::size_t i) {
     const double d = static_cast<double>(z[i]) - largest, e = exp_of(b * d), ed = e * d;
     sums[lane] += e;
     firsts[lane] += ed;
