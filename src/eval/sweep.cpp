@@ -13,39 +13,39 @@ namespace {
 
 // Splits the range 0 … count into consecutive pieces and calls work(part, first, end) for each.
 template <typename Work>
-void in_parts(std::int64_t count, int parts, const Work& work) {
+void for_each_chunk(std::int64_t count, int chunks, const Work& work) {
   parallel_for(
-      static_cast<std::size_t>(parts),
+      static_cast<std::size_t>(chunks),
       [&](std::size_t i) {
-        const auto part = static_cast<int>(i);
-        work(part, count * part / parts, count * (part + 1) / parts);
+        const auto chunk = static_cast<int>(i);
+        work(chunk, count * chunk / chunks, count * (chunk + 1) / chunks);
       },
-      parts);
+      chunks);
 }
 
 // Returns the number of pieces to split the images into. Each has at least 500 images, so that
 // starting a thread is worthwhile.
-int parts_for(const LogitsView& view, int threads) {
+int num_chunks(const LogitsView& view, int threads) {
   if (threads > 0) return threads;
   return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, usable_cores()));
 }
 
 // The scores [criteria, K] and predicted classes [K] of one image.
-struct Heard {
+struct ImageScores {
   std::vector<float> scores;
   std::vector<int> answers;
 };
 
-void hear(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
-          std::int64_t image, ExitState& exit_state, Heard& heard) {
+void score_image(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
+          std::int64_t image, ExitState& exit_state, ImageScores& image_scores) {
   const auto exits = static_cast<std::size_t>(view.exits);
-  heard.scores.resize(criteria.size() * exits);
-  heard.answers.resize(exits);
+  image_scores.scores.resize(criteria.size() * exits);
+  image_scores.answers.resize(exits);
   for (std::size_t k = 0; k < exits; ++k) {
     update_exit_state(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), exit_state);
-    heard.answers[k] = exit_state.answer;
+    image_scores.answers[k] = exit_state.answer;
     for (std::size_t c = 0; c < criteria.size(); ++c)
-      heard.scores[c * exits + k] = score(criteria[c], exit_state);
+      image_scores.scores[c * exits + k] = score(criteria[c], exit_state);
   }
 }
 
@@ -68,10 +68,10 @@ struct Counts {
 };
 
 void count_image(std::span<const float> thresholds, std::span<const float> scores,
-                 const Heard& heard, int label, Counts& counts) {
-  const std::size_t last = heard.answers.size() - 1;
+                 const ImageScores& image_scores, int label, Counts& counts) {
+  const std::size_t last = image_scores.answers.size() - 1;
   const std::size_t size = thresholds.size();
-  const bool last_right = heard.answers[last] == label;
+  const bool last_right = image_scores.answers[last] == label;
   // An earlier exit has reached the thresholds with an index below `reached`.
   std::size_t reached = 0;
   for (std::size_t k = 0; k <= last && reached < size; ++k) {
@@ -82,7 +82,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
                         thresholds.begin());
     // std::upper_bound treats NaN as larger than every threshold, but NaN must reach none.
     if ((k < last && std::isnan(scores[k])) || to <= reached) continue;
-    const bool is_correct = heard.answers[k] == label;
+    const bool is_correct = image_scores.answers[k] == label;
     const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
     ++row[reached];
     --row[to];
@@ -111,7 +111,7 @@ void check_request(const Policy& shape, std::span<const Criterion> criteria,
 }
 
 // Returns at most `wanted` of the values, evenly spaced and including the first and the last.
-std::vector<float> thinned(const std::vector<float>& values, std::size_t wanted) {
+std::vector<float> evenly_spaced(const std::vector<float>& values, std::size_t wanted) {
   if (values.size() <= wanted) return values;
   std::vector<float> chosen;
   for (std::size_t i = 0; i < wanted; ++i)
@@ -131,18 +131,18 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   if (exits == 1) return lists;
   // A score matters only if it is higher than the scores of all earlier exits.
   using Records = std::vector<std::vector<float>>;
-  const int parts = parts_for(view, threads);
-  std::vector<Records> records(static_cast<std::size_t>(parts), Records(criteria.size()));
-  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+  const int chunks = num_chunks(view, threads);
+  std::vector<Records> records(static_cast<std::size_t>(chunks), Records(criteria.size()));
+  for_each_chunk(view.images(), chunks, [&](int chunk, std::int64_t first, std::int64_t end) {
     ExitState exit_state;
-    Heard heard;
-    Records& mine = records[static_cast<std::size_t>(part)];
+    ImageScores image_scores;
+    Records& mine = records[static_cast<std::size_t>(chunk)];
     for (std::int64_t image = first; image < end; ++image) {
-      hear(shape, criteria, view, image, exit_state, heard);
+      score_image(shape, criteria, view, image, exit_state, image_scores);
       for (std::size_t c = 0; c < criteria.size(); ++c) {
         float highest = -INFINITY;
         for (std::size_t k = 0; k + 1 < exits; ++k) {
-          const float value = heard.scores[c * exits + k];
+          const float value = image_scores.scores[c * exits + k];
           if (!(value > highest)) continue;
           mine[c].push_back(value);
           highest = value;
@@ -157,12 +157,12 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
       never = static_cast<float>(exits);
       for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
     } else {
-      for (const Records& part : records)
-        values.insert(values.end(), part[c].begin(), part[c].end());
+      for (const Records& chunk : records)
+        values.insert(values.end(), chunk[c].begin(), chunk[c].end());
       std::ranges::sort(values);
       values.erase(std::unique(values.begin(), values.end()), values.end());
     }
-    lists[c] = thinned(values, static_cast<std::size_t>(count) - 1);
+    lists[c] = evenly_spaced(values, static_cast<std::size_t>(count) - 1);
     lists[c].push_back(never);
   }
   return lists;
@@ -183,19 +183,19 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
       if (std::isnan(list[i]) || (i > 0 && !(list[i] > list[i - 1])))
         throw Error("thresholds must increase, but {} at position {} does not", list[i], i + 1);
 
-  const int parts = parts_for(view, threads);
-  std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(parts));
-  for (auto& part : counts)
-    for (const std::vector<float>& list : thresholds) part.emplace_back(exits, list.size());
-  in_parts(view.images(), parts, [&](int part, std::int64_t first, std::int64_t end) {
+  const int chunks = num_chunks(view, threads);
+  std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(chunks));
+  for (auto& chunk : counts)
+    for (const std::vector<float>& list : thresholds) chunk.emplace_back(exits, list.size());
+  for_each_chunk(view.images(), chunks, [&](int chunk, std::int64_t first, std::int64_t end) {
     ExitState exit_state;
-    Heard heard;
-    auto& mine = counts[static_cast<std::size_t>(part)];
+    ImageScores image_scores;
+    auto& mine = counts[static_cast<std::size_t>(chunk)];
     for (std::int64_t image = first; image < end; ++image) {
-      hear(shape, criteria, view, image, exit_state, heard);
+      score_image(shape, criteria, view, image, exit_state, image_scores);
       const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(image)]);
       for (std::size_t c = 0; c < criteria.size(); ++c)
-        count_image(thresholds[c], std::span(heard.scores).subspan(c * exits, exits), heard, label,
+        count_image(thresholds[c], std::span(image_scores.scores).subspan(c * exits, exits), image_scores, label,
                     mine[c]);
     }
   });
@@ -208,11 +208,11 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
     std::vector<std::int64_t> stopped(exits);
     std::int64_t right = 0, harmed = 0, helped = 0;
     for (std::size_t m = 0; m < size; ++m) {
-      for (const auto& part : counts) {
-        for (std::size_t k = 0; k < exits; ++k) stopped[k] += part[c].stopped[k * (size + 1) + m];
-        right += part[c].right[m];
-        harmed += part[c].harmed[m];
-        helped += part[c].helped[m];
+      for (const auto& chunk : counts) {
+        for (std::size_t k = 0; k < exits; ++k) stopped[k] += chunk[c].stopped[k * (size + 1) + m];
+        right += chunk[c].right[m];
+        harmed += chunk[c].harmed[m];
+        helped += chunk[c].helped[m];
       }
       SweepPoint point{thresholds[c][m],
                        static_cast<double>(right) / n,
