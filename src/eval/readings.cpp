@@ -9,19 +9,19 @@
 namespace offramp {
 namespace {
 
-Prediction read(std::span<const float> logits, double temperature) {
-  Prediction reading;
-  reading.answer = argmax(logits);
-  const double largest = logits[static_cast<std::size_t>(reading.answer)];
+Prediction predict(std::span<const float> logits, double temperature) {
+  Prediction prediction;
+  prediction.answer = argmax(logits);
+  const double largest = logits[static_cast<std::size_t>(prediction.answer)];
   for (std::size_t c = 0; c < logits.size(); ++c)
-    if (static_cast<int>(c) != reading.answer)
-      reading.doubt += std::exp((logits[c] - largest) / temperature);
-  reading.confidence = 1 / (1 + reading.doubt);
-  return reading;
+    if (static_cast<int>(c) != prediction.answer)
+      prediction.doubt += std::exp((logits[c] - largest) / temperature);
+  prediction.confidence = 1 / (1 + prediction.doubt);
+  return prediction;
 }
 
 /// Returns the images with the lowest ranks, the lowest first.
-std::vector<std::int64_t> least(std::vector<std::pair<double, std::int64_t>> ranked, int most) {
+std::vector<std::int64_t> lowest_ranked(std::vector<std::pair<double, std::int64_t>> ranked, int most) {
   const auto kept = std::min(ranked.size(), static_cast<std::size_t>(most));
   std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(kept),
                     ranked.end());
@@ -36,7 +36,7 @@ Predictions::Predictions(const LogitsView& view, std::span<const float> temperat
   predictions_.reserve(static_cast<std::size_t>(view.exits * view.images()));
   for (int k = 0; k < view.exits; ++k)
     for (std::int64_t i = 0; i < view.images(); ++i)
-      predictions_.push_back(read(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
+      predictions_.push_back(predict(view.at(k, i), temperatures[static_cast<std::size_t>(k)]));
 }
 
 Reliability reliability(const Predictions& predictions, int exit_index) {
@@ -87,7 +87,7 @@ std::vector<std::int64_t> most_confident(const Predictions& predictions, int exi
   for (std::int64_t i = 0; i < predictions.images(); ++i)
     if (predictions.right(exit_index, i) == right)
       ranked.emplace_back(predictions.at(exit_index, i).doubt, i);
-  return least(std::move(ranked), most);
+  return lowest_ranked(std::move(ranked), most);
 }
 
 std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most) {
@@ -100,7 +100,7 @@ std::vector<std::int64_t> destructive_images(const Predictions& predictions, int
       if (predictions.right(k, i)) doubt = std::min(doubt, predictions.at(k, i).doubt);
     if (doubt < HUGE_VAL) ranked.emplace_back(doubt, i);
   }
-  return least(std::move(ranked), most);
+  return lowest_ranked(std::move(ranked), most);
 }
 
 }  // namespace offramp

@@ -56,18 +56,18 @@ std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
 }
 
 std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
-  const Prediction& reading = subject.predictions.at(exit_index, image);
+  const Prediction& prediction = subject.predictions.at(exit_index, image);
   const bool right = subject.predictions.right(exit_index, image);
   const bool left = subject.has_policy() &&
                     subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
   const int confidence =
-      static_cast<int>(std::min(std::floor(100 * reading.confidence + 0.5),
-                                reading.doubt > 0 && reading.confidence < 0.9995 ? 99.0 : 100.0));
+      static_cast<int>(std::min(std::floor(100 * prediction.confidence + 0.5),
+                                prediction.doubt > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
   return fmt::format(
       "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
       right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
-      escape(subject.class_name(reading.answer)), confidence);
+      escape(subject.class_name(prediction.answer)), confidence);
 }
 
 std::string card(const Subject& subject, std::int64_t image, bool crisp) {
