@@ -15,8 +15,8 @@ Prediction predict(std::span<const float> logits, double temperature) {
   const double largest = logits[static_cast<std::size_t>(prediction.answer)];
   for (std::size_t c = 0; c < logits.size(); ++c)
     if (static_cast<int>(c) != prediction.answer)
-      prediction.doubt += std::exp((logits[c] - largest) / temperature);
-  prediction.confidence = 1 / (1 + prediction.doubt);
+      prediction.odds_against += std::exp((logits[c] - largest) / temperature);
+  prediction.confidence = 1 / (1 + prediction.odds_against);
   return prediction;
 }
 
@@ -86,7 +86,7 @@ std::vector<std::int64_t> most_confident(const Predictions& predictions, int exi
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i)
     if (predictions.right(exit_index, i) == right)
-      ranked.emplace_back(predictions.at(exit_index, i).doubt, i);
+      ranked.emplace_back(predictions.at(exit_index, i).odds_against, i);
   return lowest_ranked(std::move(ranked), most);
 }
 
@@ -95,10 +95,10 @@ std::vector<std::int64_t> destructive_images(const Predictions& predictions, int
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i) {
     if (predictions.right(last, i)) continue;
-    double doubt = HUGE_VAL;
+    double odds_against = HUGE_VAL;
     for (int k = 0; k < last; ++k)
-      if (predictions.right(k, i)) doubt = std::min(doubt, predictions.at(k, i).doubt);
-    if (doubt < HUGE_VAL) ranked.emplace_back(doubt, i);
+      if (predictions.right(k, i)) odds_against = std::min(odds_against, predictions.at(k, i).odds_against);
+    if (odds_against < HUGE_VAL) ranked.emplace_back(odds_against, i);
   }
   return lowest_ranked(std::move(ranked), most);
 }

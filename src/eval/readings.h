@@ -15,7 +15,7 @@ struct Prediction {
   double confidence = 0;  ///< its probability: softmax of z / T
   /// The sum of the other classes' probabilities divided by `confidence`. It sorts predictions
   /// whose confidences all round to 1.
-  double doubt = 0;
+  double odds_against = 0;
 };
 
 /// The predictions of every exit for every image, [K, N], at given temperatures.

@@ -71,7 +71,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
                  const ImageScores& image_scores, int label, Counts& counts) {
   const std::size_t last = image_scores.answers.size() - 1;
   const std::size_t size = thresholds.size();
-  const bool last_right = image_scores.answers[last] == label;
+  const bool last_correct = image_scores.answers[last] == label;
   // An earlier exit has reached the thresholds with an index below `reached`.
   std::size_t reached = 0;
   for (std::size_t k = 0; k <= last && reached < size; ++k) {
@@ -87,8 +87,8 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
     ++row[reached];
     --row[to];
     if (is_correct) counts.add(counts.right, reached, to);
-    if (last_right && !is_correct) counts.add(counts.harmed, reached, to);
-    if (is_correct && !last_right) counts.add(counts.helped, reached, to);
+    if (last_correct && !is_correct) counts.add(counts.harmed, reached, to);
+    if (is_correct && !last_correct) counts.add(counts.helped, reached, to);
     reached = to;
   }
 }

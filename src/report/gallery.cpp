@@ -63,7 +63,7 @@ std::string answer_row(const Subject& subject, int exit_index, std::int64_t imag
   // A confidence below 0.9995 is not rounded up to 100.
   const int confidence =
       static_cast<int>(std::min(std::floor(100 * prediction.confidence + 0.5),
-                                prediction.doubt > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
+                                prediction.odds_against > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
   return fmt::format(
       "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
       right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
