@@ -59,15 +59,15 @@ std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view) {
   return rows;
 }
 
-OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& parts) {
-  OFFRAMP_ASSERT(!parts.empty());
-  OverthinkingCounts all = parts.front();
-  for (auto part = parts.begin() + 1; part != parts.end(); ++part) {
-    all.images += part->images;
+OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups) {
+  OFFRAMP_ASSERT(!groups.empty());
+  OverthinkingCounts all = groups.front();
+  for (auto group = groups.begin() + 1; group != groups.end(); ++group) {
+    all.images += group->images;
     for (std::size_t k = 0; k < all.first_right.size(); ++k)
-      all.first_right[k] += part->first_right[k];
+      all.first_right[k] += group->first_right[k];
     for (std::size_t k = 0; k < all.lost_after.size(); ++k)
-      all.lost_after[k] += part->lost_after[k];
+      all.lost_after[k] += group->lost_after[k];
   }
   return all;
 }

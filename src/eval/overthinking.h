@@ -36,6 +36,6 @@ struct OverthinkingCounts {
 std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view);
 
 /// Returns the sum of several counts. @param parts  counts for the same network, at least one
-OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& parts);
+OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups);
 
 }  // namespace offramp
