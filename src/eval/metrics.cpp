@@ -109,14 +109,14 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   const auto classes = static_cast<std::size_t>(view.classes);
 
   std::vector<ExitSums> sums(exits);
-  std::array<std::vector<double>, 3> joined;  // [classes] sums for each kind of ensemble
-  for (auto& scores : joined) scores.resize(classes);
-  std::array<std::int64_t, 3> joined_right{};
+  std::array<std::vector<double>, 3> ensemble_sums;  // [classes] sums for each kind of ensemble
+  for (auto& scores : ensemble_sums) scores.resize(classes);
+  std::array<std::int64_t, 3> ensemble_correct{};
   std::vector<double> p(classes);
 
   for (std::int64_t image = 0; image < view.images(); ++image) {
     const auto label = static_cast<std::size_t>(view.labels[static_cast<std::size_t>(image)]);
-    for (auto& scores : joined) std::ranges::fill(scores, 0.0);
+    for (auto& scores : ensemble_sums) std::ranges::fill(scores, 0.0);
 
     for (std::size_t exit = 0; exit < exits; ++exit) {
       const auto z = view.at(static_cast<int>(exit), image);
@@ -127,14 +127,14 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
       const double log_total = std::log(total);
       for (std::size_t c = 0; c < classes; ++c) {
         p[c] /= total;
-        joined[0][c] += p[c];
-        joined[1][c] += z[c] - largest - log_total;
-        joined[2][c] += weights[exit] * p[c];
+        ensemble_sums[0][c] += p[c];
+        ensemble_sums[1][c] += z[c] - largest - log_total;
+        ensemble_sums[2][c] += weights[exit] * p[c];
       }
       sums[exit].add(p[answer], answer == label, z[label] - largest - log_total);
     }
-    for (std::size_t kind = 0; kind < joined.size(); ++kind)
-      joined_right[kind] += largest_index(joined[kind]) == label;
+    for (std::size_t kind = 0; kind < ensemble_sums.size(); ++kind)
+      ensemble_correct[kind] += largest_index(ensemble_sums[kind]) == label;
   }
 
   Metrics metrics;
@@ -144,8 +144,8 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   constexpr std::array kKinds = {EnsembleKind::mean, EnsembleKind::geometric,
                                  EnsembleKind::weighted};
   for (std::size_t kind = 0; kind < kKinds.size(); ++kind)
-    metrics.ensembles.push_back({kKinds[kind], static_cast<double>(joined_right[kind]) / n,
-                                 wilson(joined_right[kind], metrics.images)});
+    metrics.ensembles.push_back({kKinds[kind], static_cast<double>(ensemble_correct[kind]) / n,
+                                 wilson(ensemble_correct[kind], metrics.images)});
   metrics.overthinking = sum_of_counts(overthinking_by_class(view));
   return metrics;
 }
