@@ -8,7 +8,7 @@
 namespace offramp {
 namespace {
 
-const TensorView& expect(const Safetensors& file, std::string_view name, DType dtype,
+const TensorView& checked_tensor(const Safetensors& file, std::string_view name, DType dtype,
                          std::size_t dimensions) {
   const TensorView& tensor = file.at(name);
   if (tensor.dtype != dtype)
@@ -40,8 +40,8 @@ void save_logits(const std::filesystem::path& path, const SavedLogits& saved) {
 SavedLogits load_logits(const std::filesystem::path& path) {
   const Safetensors file = Safetensors::open(path);
   try {
-    const TensorView& logits = expect(file, "logits", DType::f32, 3);
-    const TensorView& labels = expect(file, "labels", DType::i64, 1);
+    const TensorView& logits = checked_tensor(file, "logits", DType::f32, 3);
+    const TensorView& labels = checked_tensor(file, "labels", DType::i64, 1);
     if (labels.shape[0] != logits.shape[1])
       throw Error("got {} labels, but logits of {} images", labels.shape[0], logits.shape[1]);
     SavedLogits saved;
