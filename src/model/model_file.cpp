@@ -255,7 +255,7 @@ ModelFile read_model(const Safetensors& file, Tensors* extra) {
     const auto scales = model.weight_scales.find(parameter.name);
     HostTensor tensor = scales == model.weight_scales.end()
                             ? view.copy()
-                            : HostTensor::of(view.shape, scaled(view.bytes, scales->second));
+                            : HostTensor::of(view.shape, dequantise(view.bytes, scales->second));
     check_weight(tensor, parameter);
     model.weights.emplace(parameter.name, std::move(tensor));
   }
@@ -382,7 +382,7 @@ std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
   const TensorView& view = file.at(parameter);
   const auto scales = model.weight_scales.find(parameter);
   std::vector<float> values =
-      scales == model.weight_scales.end() ? view.to_f32() : scaled(view.bytes, scales->second);
+      scales == model.weight_scales.end() ? view.to_f32() : dequantise(view.bytes, scales->second);
   file.drop_pages(view);
   return values;
 }
@@ -445,7 +445,7 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
       if (model && view.dtype == DType::i8) {
         check_integers(view, stored);
         tensor = HostTensor::of(
-            view.shape, std::span<const float>(scaled(view.bytes, read_scales(file, stored))));
+            view.shape, std::span<const float>(dequantise(view.bytes, read_scales(file, stored))));
       } else {
         tensor = view.copy();
         if (tensor.dtype == DType::f64)

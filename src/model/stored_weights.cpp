@@ -100,7 +100,7 @@ std::vector<float> read_scales(const Safetensors& file, const Parameter& paramet
   return scales;
 }
 
-std::vector<float> scaled(std::span<const std::byte> elements, const std::vector<float>& scales) {
+std::vector<float> dequantise(std::span<const std::byte> elements, const std::vector<float>& scales) {
   std::vector<float> values(elements.size());
   const std::size_t per_scale = values.size() / scales.size();
   for (std::size_t i = 0; i < values.size(); ++i)

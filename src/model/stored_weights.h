@@ -38,7 +38,7 @@ void check_integers(const TensorView& tensor, const Parameter& parameter);
 std::vector<float> read_scales(const Safetensors& file, const Parameter& parameter);
 
 /// Returns the values of an I8 weight, scale times integer. @param elements  bytes of the I8 tensor
-std::vector<float> scaled(std::span<const std::byte> elements, const std::vector<float>& scales);
+std::vector<float> dequantise(std::span<const std::byte> elements, const std::vector<float>& scales);
 
 /// Converts a weight to integers, value / scale.
 /// @throws Error if a value is not a multiple of its scale
