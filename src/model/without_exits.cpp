@@ -12,20 +12,20 @@ namespace offramp {
 namespace {
 
 /// Returns, for each segment, whether its head is removed.
-std::vector<bool> heads_that_go(const Graph& graph, const std::vector<int>& exits) {
+std::vector<bool> removed_heads(const Graph& graph, const std::vector<int>& exits) {
   const std::vector<int> segments = exit_segments(graph);
-  std::vector<bool> goes(graph.segments.size());
+  std::vector<bool> removed(graph.segments.size());
   for (const int exit_index : exits)
-    goes[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
-  return goes;
+    removed[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
+  return removed;
 }
 
 /// Copies the remaining weights and their scales to their new names.
-void take_weights(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
+void copy_weights(const ModelFile& model, const std::vector<bool>& head_removed, ModelFile& result) {
   const std::vector<Parameter> left = parameters(result.graph);
   auto next = left.begin();
   for (const Parameter& parameter : parameters(model.graph)) {
-    if (parameter.in_head && head_goes[static_cast<std::size_t>(parameter.segment)]) continue;
+    if (parameter.in_head && head_removed[static_cast<std::size_t>(parameter.segment)]) continue;
     OFFRAMP_ASSERT(next != left.end() && next->shape == parameter.shape);
     result.weights.emplace(next->name, model.weights.at(parameter.name));
     if (const auto scales = model.weight_scales.find(parameter.name);
@@ -37,36 +37,36 @@ void take_weights(const ModelFile& model, const std::vector<bool>& head_goes, Mo
 }
 
 /// Returns the names of the nodes in execution order, without those of the removed heads.
-std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>& head_goes) {
+std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>& head_removed) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < graph.segments.size(); ++i) {
     for (const Node& node : graph.segments[i].nodes) names.push_back(node.name);
-    if (head_goes[i]) continue;
+    if (head_removed[i]) continue;
     for (const Node& node : graph.segments[i].head) names.push_back(node.name);
   }
   return names;
 }
 
 /// Copies the deployment, with the ranges of the remaining tensors under their new names.
-void rename_ranges(const ModelFile& model, const std::vector<bool>& head_goes, ModelFile& result) {
+void rename_ranges(const ModelFile& model, const std::vector<bool>& head_removed, ModelFile& result) {
   result.deployment = model.deployment;
   if (!result.deployment) return;
   ActivationRanges& ranges = result.deployment->ranges;
   ranges.clear();
-  const auto keep = [&](std::string_view before, const std::string& after) {
+  const auto copy_range = [&](std::string_view before, const std::string& after) {
     const auto found = model.deployment->ranges.find(before);
     if (found != model.deployment->ranges.end()) ranges.emplace(after, found->second);
   };
-  keep(kInput, std::string(kInput));
-  const auto before = node_names(model.graph, head_goes);
+  copy_range(kInput, std::string(kInput));
+  const auto before = node_names(model.graph, head_removed);
   const auto after =
       node_names(result.graph, std::vector<bool>(result.graph.segments.size(), false));
   OFFRAMP_ASSERT(before.size() == after.size());
-  for (std::size_t i = 0; i < before.size(); ++i) keep(before[i], after[i]);
+  for (std::size_t i = 0; i < before.size(); ++i) copy_range(before[i], after[i]);
 }
 
 /// Copies the stored logits of the remaining exits, [images, K, classes].
-void keep_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
+void copy_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
   if (!model.deployment) return;
   const std::vector<float>& all = model.deployment->check.logits;
   const auto classes = static_cast<std::size_t>(model.graph.classes);
@@ -97,10 +97,10 @@ std::string details_with_note(const std::string& details_json, const std::vector
 ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits) {
   ModelFile result;
   result.graph = remove_exits(model.graph, exits);
-  const std::vector<bool> head_goes = heads_that_go(model.graph, exits);
-  take_weights(model, head_goes, result);
-  rename_ranges(model, head_goes, result);
-  keep_stored_logits(model, exits, result);
+  const std::vector<bool> head_removed = removed_heads(model.graph, exits);
+  copy_weights(model, head_removed, result);
+  rename_ranges(model, head_removed, result);
+  copy_stored_logits(model, exits, result);
   result.classes = model.classes;
   result.preprocessing = model.preprocessing;
   for (std::size_t k = 0; k < model.loss_weights.size(); ++k)
