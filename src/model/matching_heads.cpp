@@ -21,7 +21,7 @@ Heads heads_of(const Graph& graph) {
 
 /// Returns "fc.weight" for "exits.2.fc.weight" and for "classifier.fc.weight", as the last head of
 /// a truncated network is called.
-std::string_view without_place(std::string_view name) {
+std::string_view name_in_head(std::string_view name) {
   constexpr std::string_view kExit = "exits.", kClassifier = "classifier.";
   if (name.starts_with(kClassifier)) return name.substr(kClassifier.size());
   if (!name.starts_with(kExit)) return name;
@@ -29,7 +29,7 @@ std::string_view without_place(std::string_view name) {
 }
 
 bool fits(const Parameter& ours, const Parameter& theirs) {
-  if (without_place(ours.name) != without_place(theirs.name) || ours.role != theirs.role ||
+  if (name_in_head(ours.name) != name_in_head(theirs.name) || ours.role != theirs.role ||
       ours.shape.size() != theirs.shape.size())
     return false;
   // The first dimension of a classifier is the number of classes, which may differ.
