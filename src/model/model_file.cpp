@@ -405,17 +405,17 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
   return at_place(path.string(), [&] {
     const bool model = is_model(file.metadata());
     // Other tensors of a model file, such as optimiser state and hashes, are not weights.
-    std::set<std::string, std::less<>> considered, spare;
+    std::set<std::string, std::less<>> considered, skippable;
     std::map<std::string, std::string> matching;
     if (model) {
       check_version(file);
       const Graph theirs = read_graph(file);
       for (const Parameter& parameter : parameters_of(theirs)) {
         considered.insert(parameter.name);
-        if (parameter.in_head) spare.insert(parameter.name);
+        if (parameter.in_head) skippable.insert(parameter.name);
       }
       matching = matching_heads(graph, theirs);
-      spare.merge(parameters_after_end(graph, theirs));
+      skippable.merge(parameters_after_end(graph, theirs));
     } else {
       for (const auto& [name, view] : file.tensors())
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
@@ -455,7 +455,7 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
       weights.emplace(parameter.name, std::move(tensor));
     }
     const std::size_t before = considered.size();
-    if (as_start) std::erase_if(considered, [&](const auto& name) { return spare.contains(name); });
+    if (as_start) std::erase_if(considered, [&](const auto& name) { return skippable.contains(name); });
     if (num_skipped != nullptr) *num_skipped = before - considered.size();
     if (!considered.empty())
       throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
