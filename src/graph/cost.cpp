@@ -12,30 +12,30 @@ void add(std::int64_t& sum, std::int64_t value) {
     throw Error("the network has more than 2^63 - 1 multiply-accumulates");
 }
 
-void add(Count& sum, const Count& value) {
+void add(OpCount& sum, const OpCount& value) {
   add(sum.macs, value.macs);
   add(sum.parameters, value.parameters);
 }
 
 }  // namespace
 
-Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output) {
+OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output) {
   return std::visit(
       overloaded{
-          [&](const Conv& conv) -> Count {
+          [&](const Conv& conv) -> OpCount {
             const std::int64_t per_output = inputs[0][0] / conv.groups * conv.kernel * conv.kernel;
             return {element_count(output) * per_output,
                     conv.out_channels * per_output + (conv.bias ? conv.out_channels : 0)};
           },
-          [&](const Linear& linear) -> Count {
+          [&](const Linear& linear) -> OpCount {
             const std::int64_t weights = inputs[0][0] * linear.out_features;
             return {weights, weights + (linear.bias ? linear.out_features : 0)};
           },
-          [&](const BatchNorm&) -> Count {
+          [&](const BatchNorm&) -> OpCount {
             return {0, 2 * inputs[0][0]};
           },
           [](const OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                         SpatialPyramidPool, Flatten> auto&) -> Count { return {}; },
+                         SpatialPyramidPool, Flatten> auto&) -> OpCount { return {}; },
       },
       node.op);
 }
@@ -43,7 +43,7 @@ Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape
 Cost cost_of(const Graph& graph) {
   const auto shapes = infer_shapes(graph);
   const auto count = [&](const std::vector<Node>& nodes) {
-    Count sum;
+    OpCount sum;
     for (const Node& node : nodes) {
       std::vector<Shape> inputs;
       for (const std::string& input : node.inputs) inputs.push_back(shapes.find(input)->second);
@@ -53,7 +53,7 @@ Cost cost_of(const Graph& graph) {
   };
 
   Cost cost;
-  Count plain;
+  OpCount plain;
   std::int64_t so_far = 0;
   for (const Segment& segment : graph.segments) {
     const SegmentCost& added =

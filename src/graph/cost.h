@@ -10,19 +10,19 @@ namespace offramp {
 /// The number of multiply-accumulates (MACs) and parameters. A convolution has out_elements × (C /
 /// groups) × kernel² MACs and a linear layer in × out. By convention, batch norm, activations,
 /// additions and pools have none. Parameters are trained values, without running statistics.
-struct Count {
+struct OpCount {
   std::int64_t macs = 0;
   std::int64_t parameters = 0;
-  bool operator==(const Count&) const = default;
+  bool operator==(const OpCount&) const = default;
 };
 
 /// Counts the MACs and parameters of one node. @param inputs, output  shapes of its tensors
-Count count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output);
+OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output);
 
 /// The cost of one segment.
 struct SegmentCost {
-  Count body;  ///< the nodes of the backbone
-  Count head;  ///< zero where there is no head
+  OpCount body;  ///< the nodes of the backbone
+  OpCount head;  ///< zero where there is no head
 };
 
 /// The cost of a network with K exits.

@@ -25,7 +25,7 @@ struct Widths {
 };
 
 std::string line(const Widths& widths, std::string_view name, std::string_view op,
-                 std::string_view shape, const Count& count) {
+                 std::string_view shape, const OpCount& count) {
   return fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>15}  {:>12}\n", name, widths.name, op, widths.op,
                      shape, widths.shape, with_commas(count.macs), with_commas(count.parameters));
 }
@@ -99,7 +99,7 @@ std::string layer_table(const Graph& graph) {
   int exit_index = 0;
   auto row = rows.begin();
   for (std::size_t i = 0; i < graph.segments.size(); ++i) {
-    const auto part = [&](bool in_head, const std::string& title, const Count& count) {
+    const auto part = [&](bool in_head, const std::string& title, const OpCount& count) {
       text += line(widths, title, "", "", count);
       for (; row != rows.end() && row->segment == static_cast<int>(i) && row->in_head == in_head;
            ++row)

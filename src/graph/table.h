@@ -14,7 +14,7 @@ struct LayerRow {
   std::string name;  ///< name of the node
   std::string op;    ///< describe() of its operation
   Shape output;      ///< shape of its output
-  Count count;       ///< its MACs and parameters
+  OpCount count;       ///< its MACs and parameters
 };
 
 /// Returns an operation with its attributes: "conv 3x3, stride 2, padding 1, 32 groups".

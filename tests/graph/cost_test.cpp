@@ -13,7 +13,7 @@
 namespace offramp {
 namespace {
 
-Count count(const Op& op, const Shape& input, const Shape& output) {
+OpCount count(const Op& op, const Shape& input, const Shape& output) {
   return count_node({"x", op, {"input"}}, {input}, output);
 }
 
@@ -31,17 +31,17 @@ BackboneOptions imagenet_options() {
 TEST(Cost, OfSingleOperationsWorkedByHand) {
   // There are 5 × 4 × 6 outputs; each needs 3 channels × 3 × 3 MACs.
   EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3}, {3, 6, 8}, {5, 4, 6}),
-            (Count{5 * 4 * 6 * 27, 5 * 27}));
+            (OpCount{5 * 4 * 6 * 27, 5 * 27}));
   EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = 3, .bias = true}, {3, 6, 8}, {5, 4, 6}),
-            (Count{5 * 4 * 6 * 27, 5 * 27 + 5}));
+            (OpCount{5 * 4 * 6 * 27, 5 * 27 + 5}));
   // In a depthwise convolution each output reads one channel.
   EXPECT_EQ(
       count(Conv{.out_channels = 4, .kernel = 3, .padding = 1, .groups = 4}, {4, 7, 7}, {4, 7, 7}),
-      (Count{4 * 49 * 9, 4 * 9}));
-  EXPECT_EQ(count(Linear{.out_features = 10}, {21}, {10}), (Count{210, 220}));
-  EXPECT_EQ(count(Linear{.out_features = 10, .bias = false}, {21}, {10}), (Count{210, 210}));
-  EXPECT_EQ(count(BatchNorm{}, {7, 3, 3}, {7, 3, 3}), (Count{0, 14}));
-  EXPECT_EQ(count(SpatialPyramidPool{}, {7, 3, 3}, {147}), (Count{0, 0}));
+      (OpCount{4 * 49 * 9, 4 * 9}));
+  EXPECT_EQ(count(Linear{.out_features = 10}, {21}, {10}), (OpCount{210, 220}));
+  EXPECT_EQ(count(Linear{.out_features = 10, .bias = false}, {21}, {10}), (OpCount{210, 210}));
+  EXPECT_EQ(count(BatchNorm{}, {7, 3, 3}, {7, 3, 3}), (OpCount{0, 14}));
+  EXPECT_EQ(count(SpatialPyramidPool{}, {7, 3, 3}, {147}), (OpCount{0, 0}));
 }
 
 TEST(Cost, OfResNet18OnSmallImages) {
@@ -97,7 +97,7 @@ TEST(Cost, CountsTheHeadOfEveryExitThatWasAsked) {
   EXPECT_THAT(cost.exit_macs, testing::ElementsAre(first + head1, first + head1 + second + head2,
                                                    first + head1 + second + head2 + third + last));
   EXPECT_EQ(cost.plain_macs, first + second + third + last);
-  EXPECT_EQ(cost.segments[0].head, (Count{head1, head1 + 10}));
+  EXPECT_EQ(cost.segments[0].head, (OpCount{head1, head1 + 10}));
   EXPECT_EQ(cost.total_parameters(), cost.plain_parameters + head1 + 10 + head2 + 10);
   EXPECT_DOUBLE_EQ(cost.relative(2),
                    1 + static_cast<double>(head1 + head2) / static_cast<double>(cost.plain_macs));
@@ -123,18 +123,18 @@ TEST(Cost, OfHeadsWithAConvolution) {
   // The feature is 128×16×16, so there are 8×8 outputs of 128 channels with 128 × 9 MACs each.
   const std::int64_t conv = 128 * 8 * 8 * 128 * 9;
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
-            (Count{conv + 1280, 128 * 128 * 9 + 256 + 1290}));
+            (OpCount{conv + 1280, 128 * 128 * 9 + 256 + 1290}));
   spec.heads = {"conv-spp"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
-            (Count{conv + 26880, 128 * 128 * 9 + 256 + 26890}));
+            (OpCount{conv + 26880, 128 * 128 * 9 + 256 + 26890}));
   spec.heads = {"avg"};
-  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head, (Count{1280, 1290}));
+  EXPECT_EQ(cost_of(build_network(spec)).segments[0].head, (OpCount{1280, 1290}));
   // The convolutions have 8×8 outputs of 256 channels from 128 and 4×4 of 256 from 256. The linear
   // layer reads 21 bins of 256 channels.
   const std::int64_t first = 8 * 8 * 256 * 128 * 9, second = 4 * 4 * 256 * 256 * 9;
   spec.heads = {"deep-spp"};
   EXPECT_EQ(cost_of(build_network(spec)).segments[0].head,
-            (Count{first + second + 53760, 256 * 128 * 9 + 512 + 256 * 256 * 9 + 512 + 53770}));
+            (OpCount{first + second + 53760, 256 * 128 * 9 + 512 + 256 * 256 * 9 + 512 + 53770}));
 }
 
 TEST(Cost, RefusesNetworksWhoseCostOverflows) {

@@ -34,7 +34,7 @@ TEST(Table, HoldsOneRowPerNodeThatAddUpToTheCost) {
   std::vector<SegmentCost> sums(graph.segments.size());
   for (const LayerRow& row : layer_rows(graph)) {
     SegmentCost& sum = sums[static_cast<std::size_t>(row.segment)];
-    Count& part = row.in_head ? sum.head : sum.body;
+    OpCount& part = row.in_head ? sum.head : sum.body;
     part.macs += row.count.macs;
     part.parameters += row.count.parameters;
   }
