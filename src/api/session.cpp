@@ -606,7 +606,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   void lose_what_is_under_way(const char* why) {
-    runner_.forget();
+    runner_.drop_images();
     const std::lock_guard lock(mutex_);
     free_.splice(free_.end(), of_batch_);
     free_.splice(free_.end(), abandoned_);

@@ -58,8 +58,8 @@ class Runner::State final : public Job {
   }
 
   SingleImageRun& one() {
-    if (!walk_) walk_ = std::make_unique<SingleImageRun>(model_->single_image_network());
-    return *walk_;
+    if (!single_image_run_) single_image_run_ = std::make_unique<SingleImageRun>(model_->single_image_network());
+    return *single_image_run_;
   }
 
   void run(std::int64_t count, const ImageSource& source, const ExitVisitor& visit) {
@@ -79,23 +79,23 @@ class Runner::State final : public Job {
       for (std::int64_t image = 0; image < count; ++image) queue_.push(image);
     }
     // The functions refer to objects that are destroyed after this call.
-    const auto forget_functions = [this] {
+    const auto reset_functions = [this] {
       source_ = nullptr;
       visit_ = nullptr;
     };
     try {
       drain();
     } catch (...) {
-      forget_functions();
+      reset_functions();
       throw;
     }
-    forget_functions();
+    reset_functions();
   }
 
   void begin(ImageSource source, ExitVisitor visit) {
     prepare(std::move(source), std::move(visit));
     // The streams are made now, because the first image may have a deadline.
-    for (Lane& lane : lanes_) make_stream(lane);
+    for (Lane& lane : lanes_) make_batcher(lane);
     const std::lock_guard lock(mutex_);
     portion_ = static_cast<std::size_t>(batch());
   }
@@ -122,7 +122,7 @@ class Runner::State final : public Job {
 
   void flush() { drain(); }
 
-  void forget() {
+  void drop_images() {
     std::unique_lock lock(mutex_);
     if (!error_) error_ = std::make_exception_ptr(Error("forgotten"));
     idle_.wait(lock, [&] { return is_idle(); });
@@ -173,7 +173,7 @@ class Runner::State final : public Job {
         for (std::int64_t& image : lane.taken) image = queue_.pop();
         lane.is_busy = true;
       }
-      make_stream(lane);
+      make_batcher(lane);
       for (const std::int64_t image : lane.taken)
         if (source_(image, lane.pixels)) lane.stream->push(image, lane.pixels, visit_);
       if (count == 0) lane.stream->flush(visit_);
@@ -203,7 +203,7 @@ class Runner::State final : public Job {
     bool is_busy = false, holds_images = false;
   };
 
-  void make_stream(Lane& lane) {
+  void make_batcher(Lane& lane) {
     if (lane.stream) return;
     lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
     lane.stream = std::make_unique<RefillBatcher>(model_->batch_network());
@@ -295,7 +295,7 @@ class Runner::State final : public Job {
 
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
-  std::unique_ptr<SingleImageRun> walk_;
+  std::unique_ptr<SingleImageRun> single_image_run_;
   std::unique_ptr<RefillBatcher> single_;  // for one image on all threads
   std::vector<float> pixels_;       // the input for single_
 
@@ -326,7 +326,7 @@ void Runner::begin(ImageSource source, ExitVisitor visit) {
 }
 void Runner::push(std::int64_t image) { state_->push(image); }
 void Runner::flush() { state_->flush(); }
-void Runner::forget() { state_->forget(); }
+void Runner::drop_images() { state_->drop_images(); }
 RunCounts Runner::counts() const { return state_->counts(); }
 
 }  // namespace offramp::engine

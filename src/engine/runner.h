@@ -47,7 +47,7 @@ class Runner {
   /// Runs all waiting images and returns when all of them have left. @throws as push()
   void flush();
   /// Drops all waiting images, after the threads have finished what they are working on.
-  void forget();
+  void drop_images();
 
   /// REQUIRES: no image is waiting.
   RunCounts counts() const;
