@@ -70,7 +70,7 @@ void InputLoader::refuse_other_channels() const {
     throw Error("image: the network takes {} channels, not red, green and blue", input_[0]);
 }
 
-void InputLoader::Kept::keep(const ImageView& image) {
+void InputLoader::ImageCopy::assign(const ImageView& image) {
   const auto copy = [this](std::span<const std::byte> source) {
     bytes_.assign(source.begin(), source.end());
     return std::span<const std::byte>(bytes_);

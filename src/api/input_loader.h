@@ -28,9 +28,9 @@ class [[gnu::visibility("hidden")]] InputLoader {
 
   /// A copy of the bytes that a view refers to, for an image that is loaded after the call that
   /// passed it has returned.
-  class Kept {
+  class ImageCopy {
    public:
-    void keep(const ImageView& image);
+    void assign(const ImageView& image);
     const ImageView& view() const { return view_; }
 
    private:

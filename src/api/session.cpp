@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
 constexpr int kWarmUpRuns = 6;
-constexpr std::size_t kRulesKept = 8;  // largest number of stored decisions, for reuse
+constexpr std::size_t kMaxStoredDecisions = 8;  // largest number of stored decisions, for reuse
 constexpr const char* kNotFinite = "the network's logits for this image are not finite";
 constexpr const char* kCancelled = "the image was cancelled";
 
@@ -53,8 +53,8 @@ class [[gnu::visibility("hidden")]] Session::State {
         probabilities_(options.probabilities),
         pixels_(static_cast<std::size_t>(model_->image_size())),
         statistics_(*model_),
-        times_alone_(model_->num_exits()),
-        times_together_(model_->num_exits()),
+        single_image_times_(model_->num_exits()),
+        batch_times_(model_->num_exits()),
         runner_(model_) {
     const Stop by_default = model_->file().policy ? Stop::by_policy() : Stop::never();
     rule_ = rule_of(options.stop.value_or(by_default));
@@ -64,7 +64,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     const Rule rule = rule_for(options);
     const auto start = Clock::now();
     loader_.load(image, pixels_);
-    Answer answer = walk_image(start, rule, options);
+    Answer answer = run_single_image(start, rule, options);
     if (!answer.ok()) throw Error("{}", answer.error);
     return answer;
   }
@@ -88,7 +88,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     std::vector<Answer> answers(images.size());
     if (images.size() == 1) {
       if (try_load(images[0], pixels_, answers[0]))
-        answers[0] = walk_image(start, rule_at(0), options_of(0));
+        answers[0] = run_single_image(start, rule_at(0), options_of(0));
       return answers;
     }
     if (images.empty()) return answers;
@@ -163,25 +163,25 @@ class [[gnu::visibility("hidden")]] Session::State {
           return;
         }
       } else {
-        slot.kept = take_kept();
-        slot.kept->keep(image);
-        slot.view = &slot.kept->view();
+        slot.image_copy = take_image_copy();
+        slot.image_copy->assign(image);
+        slot.view = &slot.image_copy->view();
       }
       runner_.push(id_of(slot));
     });
-    hand_out();
+    deliver_answers();
     if (pending() >= stream_options_.most_pending) run_waiting();
     poll();
   }
 
   void poll() {
-    if (answer_what_is_due()) run_waiting();
-    hand_out();
+    if (answer_due_images()) run_waiting();
+    deliver_answers();
   }
 
   void flush() {
     run_waiting();
-    hand_out();
+    deliver_answers();
   }
 
   std::optional<TimePoint> next_due() const {
@@ -226,7 +226,7 @@ class [[gnu::visibility("hidden")]] Session::State {
  private:
   using Decision = std::shared_ptr<const StopDecision>;
   using Pixels = std::unique_ptr<std::vector<float>>;
-  using Kept = std::unique_ptr<InputLoader::Kept>;
+  using ImageCopy = std::unique_ptr<InputLoader::ImageCopy>;
 
   /// A Stop that was checked for the model: the decision at each exit, and the deadline.
   struct Rule {
@@ -245,10 +245,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     Rule rule;
     std::optional<Cancellation> cancellation;
     const ImageView* view = nullptr;  ///< the image to load; null if `pixels` hold it already
-    Kept kept;
+    ImageCopy image_copy;
     Pixels pixels;
-    int exits_seen = 0;
-    TimePoint last_seen;  ///< when its last step ended; only set if it has a deadline
+    int exits_reached = 0;
+    TimePoint last_step_end;  ///< when its last step ended; only set if it has a deadline
     ExitState exit_state;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
@@ -271,7 +271,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     for (const Decision& decision : decisions_)
       if (decision->stop() == untimed) return {decision, milliseconds};
     auto decision = std::make_shared<const StopDecision>(untimed, *model_);
-    if (decisions_.size() == kRulesKept) decisions_.erase(decisions_.begin());
+    if (decisions_.size() == kMaxStoredDecisions) decisions_.erase(decisions_.begin());
     decisions_.push_back(decision);
     return {std::move(decision), milliseconds};
   }
@@ -316,7 +316,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
-  Answer walk_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
+  Answer run_single_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
     SingleImageRun& walk = runner_.one();
     walk.begin(pixels_);
     const StopDecision& decision = *rule.decision;
@@ -326,7 +326,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     bool limited = false;
     for (int next = 0;; ++next) {
       if (options.cancellation && options.cancellation->is_cancelled()) return refused(kCancelled);
-      if (timed && next > 0 && !fits_alone(next, budget - seconds_between(start, before))) {
+      if (timed && next > 0 && !single_image_fits(next, budget - seconds_between(start, before))) {
         limited = true;
         break;
       }
@@ -335,7 +335,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       const bool leaves = decision.leaves({next, logits}, exit_state_);
       if (timed) {
         const auto now = Clock::now();
-        add_alone(next, seconds_between(before, now));
+        add_single_image_time(next, seconds_between(before, now));
         before = now;
       }
       if (leaves) {
@@ -358,18 +358,18 @@ class [[gnu::visibility("hidden")]] Session::State {
       for (int k = 0; k < num_exits(); ++k) {
         const auto before = Clock::now();
         never.leaves({k, walk.advance()}, exit_state_);
-        if (run > 0) add_alone(k, seconds_between(before, Clock::now()));
+        if (run > 0) add_single_image_time(k, seconds_between(before, Clock::now()));
       }
     }
   }
 
-  bool fits_alone(int step, double seconds) {
+  bool single_image_fits(int step, double seconds) {
     const std::lock_guard lock(mutex_);
-    return times_alone_.fits(step, seconds);
+    return single_image_times_.fits(step, seconds);
   }
-  void add_alone(int step, double seconds) {
+  void add_single_image_time(int step, double seconds) {
     const std::lock_guard lock(mutex_);
-    times_alone_.add(step, seconds);
+    single_image_times_.add(step, seconds);
   }
 
   // Functions for batches and streams. The model's threads call load() and decide().
@@ -399,8 +399,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     }
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
-    give_back(slot);
-    if (slot.deadline != TimePoint::max()) slot.last_seen = Clock::now();
+    recycle_buffers(slot);
+    if (slot.deadline != TimePoint::max()) slot.last_step_end = Clock::now();
     if (!loaded) finish(slot, lock);
     return loaded;
   }
@@ -420,13 +420,13 @@ class [[gnu::visibility("hidden")]] Session::State {
     const int k = output.exit_index;
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
-    slot.exits_seen = k + 1;
+    slot.exits_reached = k + 1;
     if (slot.deadline != TimePoint::max()) {
       const auto now = Clock::now();
-      const double seconds = seconds_between(slot.last_seen, now);
+      const double seconds = seconds_between(slot.last_step_end, now);
       // A longer time means that the image waited for others: it is not the time of the step.
-      if (seconds <= longest_together(k)) times_together_.add(k, seconds);
-      slot.last_seen = now;
+      if (seconds <= longest_in_batch(k)) batch_times_.add(k, seconds);
+      slot.last_step_end = now;
     }
     if (problem != nullptr) {
       slot.answer = refused(problem);
@@ -448,20 +448,20 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// REQUIRES: mutex_ is held.
   bool has_time_for(const Slot& slot, int next) {
     if (slot.deadline == TimePoint::max()) return true;
-    const double left = seconds_between(slot.last_seen, slot.deadline);
-    if (std::isfinite(times_together_.expected(next))) return times_together_.fits(next, left);
-    return times_alone_.expected(next) * model_->streams() <= left;
+    const double left = seconds_between(slot.last_step_end, slot.deadline);
+    if (std::isfinite(batch_times_.expected(next))) return batch_times_.fits(next, left);
+    return single_image_times_.expected(next) * model_->streams() <= left;
   }
 
   /// Upper bound in seconds on a step of an image in a full batch on one thread: the time of the
   /// batch's images one after the other.
-  double longest_together(int step) const {
-    return 1.5 * times_alone_.expected(step) * model_->batch() * model_->streams();
+  double longest_in_batch(int step) const {
+    return 1.5 * single_image_times_.expected(step) * model_->batch() * model_->streams();
   }
   /// Expected seconds of a step of an image in a batch: as measured, or else the upper bound.
-  double expected_together(int step) const {
-    const double seen = times_together_.expected(step);
-    return std::isfinite(seen) ? seen : longest_together(step);
+  double expected_in_batch(int step) const {
+    const double seen = batch_times_.expected(step);
+    return std::isfinite(seen) ? seen : longest_in_batch(step);
   }
 
   /// Makes the slot of an image that poll() has answered free again, because the runner drops the
@@ -469,8 +469,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   bool release_if_done(Slot & slot) {
     if (!slot.done) return false;
     slot.in_runner = false;
-    const auto place = std::ranges::find(abandoned_, &slot, [](Slot& one) { return &one; });
-    if (place != abandoned_.end()) free_.splice(free_.end(), abandoned_, place);
+    const auto place = std::ranges::find(answered_in_runner_, &slot, [](Slot& one) { return &one; });
+    if (place != answered_in_runner_.end()) free_.splice(free_.end(), answered_in_runner_, place);
     return true;
   }
 
@@ -481,13 +481,13 @@ class [[gnu::visibility("hidden")]] Session::State {
       free_.back().self = std::prev(free_.end());
     }
     Slot& slot = free_.front();
-    give_back(slot);  // a slot may still hold memory after an exception
+    recycle_buffers(slot);  // a slot may still hold memory after an exception
     slot.done = slot.being_decided = false;
     slot.in_runner = true;
     slot.result = nullptr;
     slot.view = nullptr;
     slot.answer = {};
-    slot.exits_seen = 0;
+    slot.exits_reached = 0;
     slot.since = start;
     slot.cancellation = options.cancellation;
     slot.rule = rule;
@@ -501,9 +501,9 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// enough to reach every exit before its deadline; afterwards, at its deadline.
   /// REQUIRES: mutex_ is held.
   TimePoint due_at(const Slot& slot) const {
-    if (slot.exits_seen > 0) return slot.deadline;
+    if (slot.exits_reached > 0) return slot.deadline;
     double needed = 0;
-    for (int step = 0; step < num_exits(); ++step) needed += expected_together(step);
+    for (int step = 0; step < num_exits(); ++step) needed += expected_in_batch(step);
     return slot.deadline - std::chrono::duration_cast<Clock::duration>(
                                std::chrono::duration<double>(std::min(needed, 86400.0)));
   }
@@ -516,24 +516,24 @@ class [[gnu::visibility("hidden")]] Session::State {
     return pixels;
   }
 
-  Kept take_kept() {
+  ImageCopy take_image_copy() {
     const std::lock_guard lock(mutex_);
-    if (free_kept_.empty()) return std::make_unique<InputLoader::Kept>();
-    Kept kept = std::move(free_kept_.back());
-    free_kept_.pop_back();
-    return kept;
+    if (free_image_copies_.empty()) return std::make_unique<InputLoader::ImageCopy>();
+    ImageCopy image_copy = std::move(free_image_copies_.back());
+    free_image_copies_.pop_back();
+    return image_copy;
   }
 
   /// Keeps the memory that held an image's pixels or bytes for the next image.
   /// REQUIRES: mutex_ is held.
-  void give_back(Slot & slot) {
+  void recycle_buffers(Slot & slot) {
     if (slot.pixels) free_pixels_.push_back(std::move(slot.pixels));
-    if (slot.kept) free_kept_.push_back(std::move(slot.kept));
+    if (slot.image_copy) free_image_copies_.push_back(std::move(slot.image_copy));
   }
 
   void finish(Slot & slot) {
     std::unique_lock lock(mutex_);
-    give_back(slot);
+    recycle_buffers(slot);
     finish(slot, lock);
   }
   /// Stores the answer of an image that the runner does not hold any more. Releases the lock before
@@ -563,7 +563,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// @return whether the waiting images must be run now: an image has waited too long, or one that
   /// is
   ///         due has not reached an exit yet
-  bool answer_what_is_due() {
+  bool answer_due_images() {
     const std::lock_guard lock(mutex_);
     const auto now = Clock::now();
     bool run = false;
@@ -580,8 +580,8 @@ class [[gnu::visibility("hidden")]] Session::State {
       has_deadlines_ = true;
       if (slot.being_decided || now < due_at(slot)) {
         continue;
-      } else if (slot.exits_seen > 0) {
-        slot.answer = answered(slot.exit_state, slot.exits_seen - 1, true, slot.rule);
+      } else if (slot.exits_reached > 0) {
+        slot.answer = answered(slot.exit_state, slot.exits_reached - 1, true, slot.rule);
         answer_now(slot);
       } else {
         run = true;
@@ -597,19 +597,19 @@ class [[gnu::visibility("hidden")]] Session::State {
     try {
       work();
     } catch (const std::exception& error) {
-      lose_what_is_under_way(error.what());
+      fail_unanswered_images(error.what());
       throw;
     } catch (...) {
-      lose_what_is_under_way("unknown error");
+      fail_unanswered_images("unknown error");
       throw;
     }
   }
 
-  void lose_what_is_under_way(const char* why) {
+  void fail_unanswered_images(const char* why) {
     runner_.drop_images();
     const std::lock_guard lock(mutex_);
     free_.splice(free_.end(), of_batch_);
-    free_.splice(free_.end(), abandoned_);
+    free_.splice(free_.end(), answered_in_runner_);
     for (Slots* const slots : {&of_stream_, &finished_})
       for (auto next = slots->begin(); next != slots->end();) {
         Slot& slot = *next++;
@@ -630,7 +630,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return from.empty() || !from.front().done ? nullptr : &from.front();
   }
 
-  void hand_out() {
+  void deliver_answers() {
     for (;;) {
       std::int64_t id = 0;
       Answer answer;
@@ -641,7 +641,7 @@ class [[gnu::visibility("hidden")]] Session::State {
         Slot& slot = from.front();
         id = slot.id;
         answer = std::move(slot.answer);
-        Slots& into = slot.in_runner ? abandoned_ : free_;
+        Slots& into = slot.in_runner ? answered_in_runner_ : free_;
         into.splice(into.end(), from, slot.self);
       }
       on_answer_(id, answer);
@@ -665,15 +665,15 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   Statistics statistics_;
-  StepTimeEstimator times_alone_;       // of a single image on all threads
-  StepTimeEstimator times_together_;    // of an image in a batch or stream
+  StepTimeEstimator single_image_times_;       // of a single image on all threads
+  StepTimeEstimator batch_times_;    // of an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
-  std::vector<Kept> free_kept_;
+  std::vector<ImageCopy> free_image_copies_;
   Slots free_, of_batch_;
   Slots of_stream_;  // in the order of push()
   Slots finished_;   // answered, in the order of the answers; not used if in_order is set
-  Slots abandoned_;  // answered by poll(), but the runner still holds them
+  Slots answered_in_runner_;  // answered by poll(), but the runner still holds them
 
   engine::Runner runner_;  // last, to be destroyed first: its threads use the members above
 };
