@@ -64,7 +64,7 @@ class NativeOperation : public Operation {
   int threads_;
 };
 
-std::shared_ptr<const Operation> own(Body body, Extent extent) {
+std::shared_ptr<const Operation> make_native(Body body, Extent extent) {
   return std::make_shared<NativeOperation>(std::move(body), extent.threads);
 }
 
@@ -158,7 +158,7 @@ std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst,
     const auto pool_rows = [=, from = src.grid(), to = dst.grid()](const T* x, T* y, Rows rows) {
       kernel(from, x, to, y, window, rows);
     };
-    return own(by_rows<T>(src, dst, extent, pool_rows), extent);
+    return make_native(by_rows<T>(src, dst, extent, pool_rows), extent);
   });
 }
 
@@ -182,7 +182,7 @@ std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent e
     const auto kernel = [grid = src.grid()](const T* x, float* y) {
       kernels::global_average(grid, x, y);
     };
-    return own(by_images<T>(src, src.shape[0], extent, kernel), extent);
+    return make_native(by_images<T>(src, src.shape[0], extent, kernel), extent);
   });
 }
 
@@ -208,7 +208,7 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
           }
         },
         scratch * static_cast<std::size_t>(extent.batch)};
-    return own(std::move(body), extent);
+    return make_native(std::move(body), extent);
   });
 }
 
@@ -216,7 +216,7 @@ std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent) 
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
-    return own(by_images<T>(src, element_count(src.shape), extent, kernel), extent);
+    return make_native(by_images<T>(src, element_count(src.shape), extent, kernel), extent);
   });
 }
 
@@ -231,7 +231,7 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent e
                               images);
             },
             0};
-  return own(std::move(body), extent);
+  return make_native(std::move(body), extent);
 }
 
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
@@ -246,7 +246,7 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
                              reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
               },
               0};
-    return own(std::move(body), extent);
+    return make_native(std::move(body), extent);
   };
   return layout.element.dtype == DType::bf16 ? add(std::uint16_t{}) : add(float{});
 }
@@ -267,7 +267,7 @@ std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& 
                        reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
         },
         0};
-    return own(std::move(body), extent);
+    return make_native(std::move(body), extent);
   });
 }
 
@@ -294,7 +294,7 @@ std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst
                                  reinterpret_cast<To*>(buffers.dst) + n * size);
               },
               0};
-    return own(std::move(body), extent);
+    return make_native(std::move(body), extent);
   };
   if (src.element.is_quantised())
     return with_quantised_type(src.element.dtype, [&](auto from) {
@@ -336,7 +336,7 @@ std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, co
               }
             },
             0};
-  return own(std::move(body), extent);
+  return make_native(std::move(body), extent);
 }
 
 std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent) {
@@ -347,7 +347,7 @@ std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent) 
                           static_cast<std::size_t>(images.end - images.begin) * bytes);
             },
             0};
-  return own(std::move(body), extent);
+  return make_native(std::move(body), extent);
 }
 
 }  // namespace offramp
