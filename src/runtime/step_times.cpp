@@ -7,13 +7,13 @@ namespace offramp {
 
 void StepTimeEstimator::add(int index, double seconds) {
   Step& step = steps_[static_cast<std::size_t>(index)];
-  if (step.refusals >= kKept) step.runs = 0;
-  step.last[static_cast<std::size_t>(step.runs++ % kKept)] = seconds;
+  if (step.refusals >= kRecordLength) step.runs = 0;
+  step.last[static_cast<std::size_t>(step.runs++ % kRecordLength)] = seconds;
   step.refusals = 0;
-  const auto kept = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kKept));
-  std::array<double, kKept> sorted = step.last;
-  const auto middle = sorted.begin() + (kept * 95 + 99) / 100 - 1;
-  std::nth_element(sorted.begin(), middle, sorted.begin() + kept);
+  const auto num_recorded = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kRecordLength));
+  std::array<double, kRecordLength> sorted = step.last;
+  const auto middle = sorted.begin() + (num_recorded * 95 + 99) / 100 - 1;
+  std::nth_element(sorted.begin(), middle, sorted.begin() + num_recorded);
   step.quantile = *middle;
   step.shortest = std::min(step.shortest, seconds);
 }

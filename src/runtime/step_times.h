@@ -27,9 +27,9 @@ class StepTimeEstimator {
   double expected(int step) const;
 
  private:
-  static constexpr int kKept = 64;  ///< number of runs in a record
+  static constexpr int kRecordLength = 64;  ///< number of runs in a record
   struct Step {
-    std::array<double, kKept> last{};
+    std::array<double, kRecordLength> last{};
     std::int64_t runs = 0;  ///< number of runs since the record was started
     double quantile = 0;    ///< 95 % quantile of the record
     double shortest = std::numeric_limits<double>::infinity();  ///< of all runs
