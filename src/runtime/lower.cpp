@@ -59,9 +59,9 @@ Activation activation_of(Fusion fusion) {
 class Lowering {
  public:
   /// @param kept  names of the tensors that must exist afterwards, so that no fusion removes them
-  Lowering(const std::vector<Node>& nodes, const std::vector<std::string>& kept,
+  Lowering(const std::vector<Node>& nodes, const std::vector<std::string>& needed,
            const WeightSource& weights)
-      : nodes_(nodes), kept_(kept.begin(), kept.end()), weights_(weights) {
+      : nodes_(nodes), needed_(needed.begin(), needed.end()), weights_(weights) {
     for (const Node& node : nodes)
       for (const std::string& input : node.inputs) readers_[input].push_back(&node);
   }
@@ -88,7 +88,7 @@ class Lowering {
   /// tensor itself is not needed; null if there is none.
   const Node* only_reader(const std::string& tensor) const {
     const auto found = readers_.find(tensor);
-    if (kept_.contains(tensor) || found == readers_.end() || found->second.size() != 1)
+    if (needed_.contains(tensor) || found == readers_.end() || found->second.size() != 1)
       return nullptr;
     return absorbed_.contains(found->second.front()) ? nullptr : found->second.front();
   }
@@ -174,7 +174,7 @@ class Lowering {
   }
 
   void note_last_reads(std::vector<LoweredOp>& ops) const {
-    std::set<std::string> read_later(kept_.begin(), kept_.end());
+    std::set<std::string> read_later(needed_.begin(), needed_.end());
     for (auto op = ops.rbegin(); op != ops.rend(); ++op) {
       std::vector<std::string> reads = op->inputs;
       if (const FusedConv* conv = as_convolution(op->kind); conv && !conv->residual.empty())
@@ -185,7 +185,7 @@ class Lowering {
   }
 
   const std::vector<Node>& nodes_;
-  std::set<std::string> kept_;
+  std::set<std::string> needed_;
   const WeightSource& weights_;
   std::map<std::string, std::vector<const Node*>> readers_;
   std::set<const Node*> absorbed_;
@@ -221,9 +221,9 @@ std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weight
     lowered.inputs = given;
     lowered.outputs = segment.outputs;
     lowered.feature = segment.feature;
-    std::vector<std::string> kept = segment.outputs;
-    if (!segment.head.empty()) kept.push_back(segment.feature);
-    lowered.body = Lowering(segment.nodes, kept, weights).run();
+    std::vector<std::string> needed = segment.outputs;
+    if (!segment.head.empty()) needed.push_back(segment.feature);
+    lowered.body = Lowering(segment.nodes, needed, weights).run();
     if (!segment.head.empty())
       lowered.head = Lowering(segment.head, {segment.head.back().name}, weights).run();
     given = segment.outputs;
