@@ -20,7 +20,7 @@ constexpr int kBatch = 8;
 constexpr std::size_t kBins = 2048;
 
 /// The least and the greatest value and a histogram of the values of one tensor.
-struct Values {
+struct ValueHistogram {
   float least = 0, most = 0;
   bool finite = true;
   std::array<std::int64_t, kBins> bins{};  ///< histogram of |x| in [0, largest()], without zeros
@@ -30,7 +30,7 @@ struct Values {
   /// of an eighth of the largest value, which must be at least kMinMagnitude.
   bool is_counted() const { return largest() > 10 * kMinMagnitude; }
 
-  void widen(std::span<const float> values) {
+  void update_bounds(std::span<const float> values) {
     for (const float value : values) {
       least = std::min(least, value);
       most = std::max(most, value);
@@ -52,23 +52,23 @@ struct Values {
     const double width = largest() / static_cast<double>(kBins);
     std::size_t best = kBins;
     double least_error = std::numeric_limits<double>::infinity();
-    for (std::size_t kept = kBins / 8; kept <= kBins; kept += kBins / 256) {
-      const double magnitude = width * static_cast<double>(kept);
+    for (std::size_t num_kept_bins = kBins / 8; num_kept_bins <= kBins; num_kept_bins += kBins / 256) {
+      const double magnitude = width * static_cast<double>(num_kept_bins);
       const double step = magnitude / levels;
       double error = 0;
       for (std::size_t i = 0; i < kBins; ++i) {
         const double beyond = (static_cast<double>(i) + 0.5) * width - magnitude;
-        error += static_cast<double>(bins[i]) * (i < kept ? step * step / 12 : beyond * beyond);
+        error += static_cast<double>(bins[i]) * (i < num_kept_bins ? step * step / 12 : beyond * beyond);
       }
       if (error >= least_error) continue;
       least_error = error;
-      best = kept;
+      best = num_kept_bins;
     }
     return static_cast<float>(width * static_cast<double>(best));
   }
 };
 
-using Look = std::function<void(const std::string& tensor, std::span<const float> values)>;
+using TensorCallback = std::function<void(const std::string& tensor, std::span<const float> values)>;
 
 /// Runs batches of images through all operations of a network and passes the values of every image
 /// tensor to a callback.
@@ -80,22 +80,22 @@ class Observer {
     workspace_ = std::make_unique<Workspace>(network_);
   }
 
-  void run(std::span<const float> images, const Look& look) {
+  void run(std::span<const float> images, const TensorCallback& on_tensor) {
     const auto size = static_cast<std::size_t>(element_count(network_->input));
     const auto count = images.size() / size;
-    look(std::string(kInput), images);
+    on_tensor(std::string(kInput), images);
     for (std::size_t begin = 0; begin < count; begin += kBatch) {
       const std::size_t rows = std::min<std::size_t>(kBatch, count - begin);
       // The last batch is padded with copies of its own images, which adds no new values.
       for (std::size_t row = 0; row < kBatch; ++row)
         workspace_->put_image(0, static_cast<int>(row),
                               images.subspan((begin + row % rows) * size, size));
-      for (std::size_t stage = 0; stage < network_->stages.size(); ++stage) run(stage, look);
+      for (std::size_t stage = 0; stage < network_->stages.size(); ++stage) run(stage, on_tensor);
     }
   }
 
  private:
-  void run(std::size_t stage, const Look& look) {
+  void run(std::size_t stage, const TensorCallback& on_tensor) {
     const CompiledStage& compiled = network_->stages[stage];
     const std::size_t size = compiled.sizes.size() - 1;
     const CompiledSegment& segment = compiled.sizes[size];
@@ -106,7 +106,7 @@ class Observer {
         if (dst.layout.shape.size() != 3) continue;
         const auto* values =
             reinterpret_cast<const float*>(workspace_->value(stage, size, 0, steps[i].dst));
-        look(dst.name, {values, static_cast<std::size_t>(dst.layout.elements()) * kBatch});
+        on_tensor(dst.name, {values, static_cast<std::size_t>(dst.layout.elements()) * kBatch});
       }
     };
     run_steps(segment.body, workspace_->body(stage, size, 0));
@@ -131,9 +131,9 @@ ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std:
   return translate_onednn_errors([&] {
     const OmpThreads omp(threads);
     Observer observer(graph, weights, threads);
-    std::map<std::string, Values> seen;
+    std::map<std::string, ValueHistogram> seen;
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
-      seen[tensor].widen(values);
+      seen[tensor].update_bounds(values);
     });
     for (const auto& [tensor, values] : seen)
       if (!values.finite || values.largest() > kMaxMagnitude)
@@ -141,7 +141,7 @@ ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std:
             "tensor \"{}\": a value is larger than {:g} or not finite and has no range in int8",
             tensor, kMaxMagnitude);
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
-      if (Values& one = seen[tensor]; one.is_counted()) one.count(values);
+      if (ValueHistogram& one = seen[tensor]; one.is_counted()) one.count(values);
     });
     ActivationRanges ranges;
     for (const auto& [tensor, values] : seen) {
