@@ -10,7 +10,7 @@ namespace offramp {
 namespace {
 
 /// Disjoint sets of tensors. The tensors of a set share one scale.
-class Ties {
+class SharedScaleSets {
  public:
   /// Returns the representative of a tensor's set. Paths are halved on the way, because a chain of
   /// pools can be as long as the network.
@@ -22,7 +22,7 @@ class Ties {
     }
     return tensor;
   }
-  void tie(const std::string& a, const std::string& b) {
+  void merge(const std::string& a, const std::string& b) {
     const std::string x = root(a), y = root(b);
     if (x != y) parent_[x] = y;
   }
@@ -57,7 +57,7 @@ std::map<std::string, Element, std::less<>> quantised_elements(
   if (ranges.empty())
     throw Error(
         "int8 needs the ranges of activations; \"offramp quantize\" writes a file with them");
-  Ties ties;
+  SharedScaleSets shared_scales;
   std::vector<std::string> tensors = {std::string(kInput)};
   std::set<std::string, std::less<>> features;
   for (const LoweredSegment& segment : network)
@@ -70,7 +70,7 @@ std::map<std::string, Element, std::less<>> quantised_elements(
         }
         tensors.push_back(op.output);
         if (output == Output::inputs_scale)
-          for (const std::string& input : op.inputs) ties.tie(input, op.output);
+          for (const std::string& input : op.inputs) shared_scales.merge(input, op.output);
       }
   std::map<std::string, Range> joint;
   for (const std::string& tensor : tensors) {
@@ -79,13 +79,13 @@ std::map<std::string, Element, std::less<>> quantised_elements(
     if (!(found->second.magnitude >= kMinMagnitude && found->second.magnitude <= kMaxMagnitude))
       throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
                   kMinMagnitude, kMaxMagnitude, found->second.magnitude);
-    Range& range = joint[ties.root(tensor)];
+    Range& range = joint[shared_scales.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);
     range.is_signed |= found->second.is_signed;
   }
   std::map<std::string, Element, std::less<>> elements;
   for (const std::string& tensor : tensors) {
-    const Range& range = joint[ties.root(tensor)];
+    const Range& range = joint[shared_scales.root(tensor)];
     elements[tensor] = range.is_signed ? Element{DType::i8, range.magnitude / 127}
                                        : Element{DType::u8, range.magnitude / 255};
   }
