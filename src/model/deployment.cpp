@@ -28,7 +28,7 @@ ActivationRanges read_ranges(JsonFields& fields) {
   for (std::size_t i = 0; i < array.size(); ++i) {
     JsonFields entry(array[i], fields.place_of("ranges", i));
     const std::string tensor = entry.text("tensor", kMaxNameBytes);
-    const Range range{
+    const ActivationRange range{
         static_cast<float>(entry.number("magnitude", kMinMagnitude, kMaxMagnitude)),
         entry.boolean("signed")};
     entry.finish();

@@ -9,10 +9,10 @@ namespace offramp {
 
 /// The range of values that an 8-bit tensor represents: [0, magnitude], or [-magnitude, magnitude]
 /// if it is signed. Values outside are clamped to the nearest end.
-struct Range {
+struct ActivationRange {
   float magnitude = 0;
   bool is_signed = false;
-  bool operator==(const Range&) const = default;
+  bool operator==(const ActivationRange&) const = default;
 };
 
 /// The limits of a range's magnitude. Within them, quantisation steps and ratios of steps stay far
@@ -21,7 +21,7 @@ inline constexpr float kMinMagnitude = 1e-15f, kMaxMagnitude = 1e15f;
 
 /// The range of every tensor by its name: of the input, and of every output of an operation that is
 /// stored in 8 bits.
-using ActivationRanges = std::map<std::string, Range, std::less<>>;
+using ActivationRanges = std::map<std::string, ActivationRange, std::less<>>;
 
 /// The loss of a precision compared with f32, measured at the last exit on the tune images.
 struct MeasuredLoss {

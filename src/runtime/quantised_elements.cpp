@@ -72,20 +72,20 @@ std::map<std::string, Element, std::less<>> quantised_elements(
         if (output == Output::inputs_scale)
           for (const std::string& input : op.inputs) shared_scales.merge(input, op.output);
       }
-  std::map<std::string, Range> joint;
+  std::map<std::string, ActivationRange> joint;
   for (const std::string& tensor : tensors) {
     const auto found = ranges.find(tensor);
     if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
     if (!(found->second.magnitude >= kMinMagnitude && found->second.magnitude <= kMaxMagnitude))
       throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
                   kMinMagnitude, kMaxMagnitude, found->second.magnitude);
-    Range& range = joint[shared_scales.root(tensor)];
+    ActivationRange& range = joint[shared_scales.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);
     range.is_signed |= found->second.is_signed;
   }
   std::map<std::string, Element, std::less<>> elements;
   for (const std::string& tensor : tensors) {
-    const Range& range = joint[shared_scales.root(tensor)];
+    const ActivationRange& range = joint[shared_scales.root(tensor)];
     elements[tensor] = range.is_signed ? Element{DType::i8, range.magnitude / 127}
                                        : Element{DType::u8, range.magnitude / 255};
   }
