@@ -16,7 +16,7 @@ using dnnl::memory;
 using Descriptor = dnnl::convolution_forward::primitive_desc;
 
 /// The smallest step of quantised weights. Division by a smaller step could overflow in f32.
-constexpr double kLeastStep = 1e-30;
+constexpr double kMinWeightStep = 1e-30;
 
 /// Ranks oneDNN's implementations by their names: 0 is the fastest kind, 2 the slowest.
 int rank_of(const Descriptor& descriptor) {
@@ -114,8 +114,8 @@ class ConvolutionCompiler {
       // A folded batch norm can make all weights of a channel almost zero. Their scale is bounded
       // from below: the bias, divided by a smaller one, would overflow, while weights below the
       // bound are too small to change the result.
-      const double least_unit = kLeastStep * std::max(dst, std::abs(double{conv_.bias[o]}));
-      const double scale = std::max({largest / 127.0, least_unit / src, kLeastStep});
+      const double least_unit = kMinWeightStep * std::max(dst, std::abs(double{conv_.bias[o]}));
+      const double scale = std::max({largest / 127.0, least_unit / src, kMinWeightStep});
       // The rounding is written out because std::lround would be a call for each weight.
       const auto steps = static_cast<float>(1 / scale);
       for (std::size_t i = 0; i < per_channel; ++i) {
