@@ -83,7 +83,7 @@ class SegmentCompiler {
   /// soon
   ///              as they are reordered, so that the weights are never all in memory twice.
   SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
-      : context_(context), lowered_(lowered), extent_{batch, context.options.threads}, last_(last) {
+      : context_(context), lowered_(lowered), work_size_{batch, context.options.threads}, last_(last) {
     result_.batch = batch;
   }
 
@@ -136,7 +136,7 @@ class SegmentCompiler {
     if (!fresh) return known->second;
     const std::string name = result_.values[static_cast<std::size_t>(value)].name + " (reordered)";
     const int copy = known->second = add_value(name, wanted);
-    append(name, "reorder", make_reorder(layout(value), wanted, extent_.batch), {value}, copy);
+    append(name, "reorder", make_reorder(layout(value), wanted, work_size_.batch), {value}, copy);
     return copy;
   }
 
@@ -172,8 +172,8 @@ class SegmentCompiler {
         context_.element_of(op.output),
         conv.residual.empty() ? Element{} : layout(find(conv.residual)).element,
         layout(srcs[0]).format,
-        extent_.batch,
-        context_.options.most_bytes};
+        work_size_.batch,
+        context_.options.max_bytes};
     const CompiledConvolution compiled = compile_convolution(request, context_.weights);
     if (last_) conv.weights = std::vector<float>();
     const int src = in_layout(srcs[0], compiled.src);
@@ -194,8 +194,8 @@ class SegmentCompiler {
       const bool moves = layout(residual) != wanted;
       const int copy = add_value(conv.residual + " (copied)", wanted);
       append(conv.residual + " (copied)", moves ? "reorder" : "copy",
-             moves ? make_reorder(layout(residual), wanted, extent_.batch)
-                   : make_copy(wanted, extent_),
+             moves ? make_reorder(layout(residual), wanted, work_size_.batch)
+                   : make_copy(wanted, work_size_),
              {residual}, copy);
       residual = copy;
     }
@@ -215,10 +215,10 @@ class SegmentCompiler {
 
   std::shared_ptr<const Operation> sum(const std::vector<int>& srcs, int dst,
                                        Activation activation) const {
-    if (!layout(dst).element.is_quantised()) return make_add(layout(dst), activation, extent_);
+    if (!layout(dst).element.is_quantised()) return make_add(layout(dst), activation, work_size_);
     std::vector<Element> elements;
     for (const int src : srcs) elements.push_back(layout(src).element);
-    return make_quantised_add(elements, layout(dst), activation, extent_);
+    return make_quantised_add(elements, layout(dst), activation, work_size_);
   }
 
   void compile(const LoweredOp& op, const FusedAdd& add, std::vector<int> srcs) {
@@ -236,7 +236,7 @@ class SegmentCompiler {
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(scale), make_scale(layout(srcs[0]), layout(dst), scale, extent_),
+    append(op.output, KindText{}(scale), make_scale(layout(srcs[0]), layout(dst), scale, work_size_),
            srcs, dst);
   }
 
@@ -256,30 +256,30 @@ class SegmentCompiler {
       gather();
     }
     const int dst = add_value(op.output, image_like(op, layouts[0]));
-    append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), extent_), srcs, dst);
+    append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), work_size_), srcs, dst);
   }
 
   void compile(const LoweredOp& op, const MaxPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, extent_),
+    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, work_size_),
            srcs, dst);
   }
   void compile(const LoweredOp& op, const AvgPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, extent_),
+    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, work_size_),
            srcs, dst);
   }
   void compile(const LoweredOp& op, const GlobalAvgPool& pool, std::vector<int> srcs) {
-    append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), extent_), srcs);
+    append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), work_size_), srcs);
   }
   void compile(const LoweredOp& op, const SpatialPyramidPool& pool, std::vector<int> srcs) {
-    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, extent_), srcs);
+    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, work_size_), srcs);
   }
   void compile(const LoweredOp& op, const Flatten& flat, std::vector<int> srcs) {
-    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), extent_), srcs);
+    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), work_size_), srcs);
   }
   void compile(const LoweredOp& op, const FusedLinear& linear, std::vector<int> srcs) {
-    append_features(op, KindText{}(linear), make_linear(linear, extent_), srcs);
+    append_features(op, KindText{}(linear), make_linear(linear, work_size_), srcs);
   }
 
   void append_features(const LoweredOp& op, std::string kind,
@@ -297,7 +297,7 @@ class SegmentCompiler {
   /// reads it; the lifetime of scratch memory is its step.
   void place() {
     const std::size_t num_values = result_.values.size();
-    const auto batch = static_cast<std::size_t>(extent_.batch);
+    const auto batch = static_cast<std::size_t>(work_size_.batch);
     std::vector<Lifetime> buffers(num_values, Lifetime{0, -1, -1});
     std::vector<Step*> steps;
     for (auto* part : {&result_.body, &result_.head})
@@ -326,10 +326,10 @@ class SegmentCompiler {
 
     const MemoryPlan plan = plan_memory(buffers);
     result_.arena_bytes = plan.bytes;
-    if (plan.bytes > context_.options.most_bytes)
+    if (plan.bytes > context_.options.max_bytes)
       throw Error("segment with node \"{}\": {}", steps.empty() ? "" : steps.front()->output,
-                  too_much(fmt::format("activations in batches of {}", extent_.batch), plan.bytes,
-                           context_.options.most_bytes));
+                  memory_limit_message(fmt::format("activations in batches of {}", work_size_.batch), plan.bytes,
+                           context_.options.max_bytes));
     for (std::size_t i = 0; i < num_values; ++i) {
       const auto owner = static_cast<std::size_t>(owner_[i]);
       result_.values[i].offset = plan.offsets[owner];
@@ -341,7 +341,7 @@ class SegmentCompiler {
 
   const Context& context_;
   LoweredSegment& lowered_;
-  Extent extent_;
+  WorkSize work_size_;
   bool last_;
   CompiledSegment result_;
   std::vector<Step>* steps_ = nullptr;
@@ -366,7 +366,7 @@ Layout input_layout(const Graph& graph, const LoweredSegment& first, const Conte
                                      Element{layout.element.dtype},
                                      std::nullopt,
                                      batch,
-                                     context.options.most_bytes};
+                                     context.options.max_bytes};
     return compile_convolution(request, context.weights).src;
   }
   return layout;
@@ -384,7 +384,7 @@ std::vector<int> sorted_batches(std::vector<int> batches) {
 /// and before oneDNN is called.
 void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions& options,
                  int batch) {
-  const std::size_t most = options.most_bytes;
+  const std::size_t most = options.max_bytes;
   const std::size_t element = options.precision == Precision::f32    ? 4
                               : options.precision == Precision::bf16 ? 2
                                                                      : 1;
@@ -393,7 +393,7 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
         static_cast<std::size_t>(element_count(shape)) * (shape.size() == 3 ? element : 4);
     if (bytes > most / static_cast<std::size_t>(batch))
       throw Error("tensor \"{}\": {}", name,
-                  too_much(fmt::format("{} in batches of {}", to_string(shape), batch),
+                  memory_limit_message(fmt::format("{} in batches of {}", to_string(shape), batch),
                            bytes * static_cast<std::size_t>(batch), most));
   }
   std::size_t weights = 0;
@@ -401,7 +401,7 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
     weights += static_cast<std::size_t>(element_count(parameter.shape)) * sizeof(float);
     if (weights > most)
       throw Error("tensor \"{}\": {}", parameter.name,
-                  too_much("this tensor and the weights before it, in f32,", weights, most));
+                  memory_limit_message("this tensor and the weights before it, in f32,", weights, most));
   }
 }
 
@@ -475,10 +475,10 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
     compile_stages(graph, std::move(lowered), {options, shapes, quantised, store.packed()},
                    *network);
     const std::size_t bytes = store.bytes() + own + workspace_bytes(*network);
-    if (bytes > options.most_bytes)
-      throw Error("{}", too_much(fmt::format("weights, activations and inputs in batches of {}",
+    if (bytes > options.max_bytes)
+      throw Error("{}", memory_limit_message(fmt::format("weights, activations and inputs in batches of {}",
                                              network->batches.back()),
-                                 bytes, options.most_bytes));
+                                 bytes, options.max_bytes));
     return network;
   });
 }

@@ -22,7 +22,7 @@ struct CompileOptions {
   ActivationRanges ranges = {};              ///< ranges of the activations, for int8 only
   /// Limit on the weights and one workspace together. A network that needs more is refused before
   /// the memory is allocated.
-  std::size_t most_bytes = kMostBytes;
+  std::size_t max_bytes = kMaxNetworkBytes;
 };
 
 /// Compiles a network: fuses batch norms, additions and activations into the convolutions before
@@ -30,7 +30,7 @@ struct CompileOptions {
 /// @param weights  source of the model's weights; each is requested once
 /// @param store    keeps the reordered weights; share it among the compilations of one model
 /// @throws Error if a parameter or a range is missing, the CPU lacks the precision, the network
-///         needs more than options.most_bytes, or oneDNN fails
+///         needs more than options.max_bytes, or oneDNN fails
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
                                                const CompileOptions& options, WeightStore& store);
 std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,

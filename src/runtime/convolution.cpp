@@ -82,7 +82,7 @@ class ConvolutionCompiler {
   /// gigabytes of dense ones.
   bool may_be_dense() const {
     const auto groups = static_cast<std::size_t>(conv_.conv.groups);
-    const std::size_t most = request_.most_bytes / 16 / sizeof(float);
+    const std::size_t most = request_.max_bytes / 16 / sizeof(float);
     return groups > 1 && conv_.weights.size() <= most / groups;
   }
 
@@ -184,7 +184,7 @@ class ConvolutionCompiler {
     const auto in_layout = [&](const memory::desc& from, const void* given,
                                const memory::desc& wanted) {
       return weights.reordered({request_.name, request_.src, request_.dst}, from, given, wanted,
-                               request_.most_bytes);
+                               request_.max_bytes);
     };
     parts.constants = {{DNNL_ARG_WEIGHTS, in_layout(plain, values, descriptor.weights_desc())},
                        {DNNL_ARG_BIAS, in_layout(bias, biases.data(), bias)}};

@@ -23,7 +23,7 @@ struct ConvolutionRequest {
   /// The format that src has already; nullopt if any format can be chosen.
   std::optional<Format> src_format;
   int batch = 1;
-  std::size_t most_bytes = kMostBytes;  ///< limit on the size of all weights in the store
+  std::size_t max_bytes = kMaxNetworkBytes;  ///< limit on the size of all weights in the store
 };
 
 struct CompiledConvolution {
@@ -39,7 +39,7 @@ struct CompiledConvolution {
 /// Neural Networks for Efficient Integer-Arithmetic-Only Inference"), the weights have one scale
 /// per output channel, products are summed in 32 bits, and the sum is converted to dst's scale in
 /// f32.
-/// @throws Error if oneDNN has no implementation, or the weights need more than request.most_bytes
+/// @throws Error if oneDNN has no implementation, or the weights need more than request.max_bytes
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, PackedWeights& weights);
 
 }  // namespace offramp

@@ -40,7 +40,7 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
   return plan;
 }
 
-std::string too_much(std::string_view what, std::size_t bytes, std::size_t most) {
+std::string memory_limit_message(std::string_view what, std::size_t bytes, std::size_t most) {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
   return fmt::format("{} need {} MiB of memory; the limit for a network is {} MiB", what,
                      (bytes + kMiB - 1) / kMiB, most / kMiB);

@@ -12,7 +12,7 @@ namespace offramp {
 /// from files, and a file of a few kilobytes can describe tensors of 2^31 elements. 8 GiB is the
 /// memory of a common machine, and enough for VGG-16 in f32 at 224 × 224 pixels in batches of 64
 /// (0.5 GiB of weights, and 25 MB for each image in each segment).
-inline constexpr std::size_t kMostBytes = std::size_t{8} << 30;
+inline constexpr std::size_t kMaxNetworkBytes = std::size_t{8} << 30;
 
 /// Buffers start at multiples of this size, in bytes: a cache line, and an AVX-512 vector.
 inline constexpr std::size_t kAlignment = 64;
@@ -39,6 +39,6 @@ struct MemoryPlan {
 MemoryPlan plan_memory(std::span<const Lifetime> buffers);
 
 /// The message "<what> need 9000 MiB of memory; the limit for a network is 8192 MiB".
-std::string too_much(std::string_view what, std::size_t bytes, std::size_t most);
+std::string memory_limit_message(std::string_view what, std::size_t bytes, std::size_t most);
 
 }  // namespace offramp

@@ -64,8 +64,8 @@ class NativeOperation : public Operation {
   int threads_;
 };
 
-std::shared_ptr<const Operation> make_native(Body body, Extent extent) {
-  return std::make_shared<NativeOperation>(std::move(body), extent.threads);
+std::shared_ptr<const Operation> make_native(Body body, WorkSize work_size) {
+  return std::make_shared<NativeOperation>(std::move(body), work_size.threads);
 }
 
 Clamp clamp_of(Activation activation) {
@@ -81,8 +81,8 @@ Clamp clamp_of(Activation activation) {
   return {};
 }
 
-std::size_t batch_bytes(const Layout& layout, Extent extent) {
-  return layout.bytes() * static_cast<std::size_t>(extent.batch);
+std::size_t batch_bytes(const Layout& layout, WorkSize work_size) {
+  return layout.bytes() * static_cast<std::size_t>(work_size.batch);
 }
 
 /// Calls body(T{}) with the C++ type T of quantised elements.
@@ -111,10 +111,10 @@ Clamp in_units(Clamp clamp, float scale) { return {clamp.low / scale, clamp.high
 /// The body of an operation whose items are rows of images: item image * height + row. It calls
 /// kernel(src, dst, rows of dst) once for each image that has rows among the given items.
 template <typename T, typename Kernel>
-Body by_rows(const Layout& src, const Layout& dst, Extent extent, const Kernel& kernel) {
+Body by_rows(const Layout& src, const Layout& dst, WorkSize work_size, const Kernel& kernel) {
   const std::int64_t height = dst.grid().height;
   const std::int64_t src_size = src.elements(), dst_size = dst.elements();
-  return {extent.batch * height, batch_bytes(src, extent),
+  return {work_size.batch * height, batch_bytes(src, work_size),
           [=](const Buffers& buffers, Rows items) {
             for (std::int64_t at = items.begin; at < items.end;) {
               const std::int64_t image = at / height;
@@ -130,9 +130,9 @@ Body by_rows(const Layout& src, const Layout& dst, Extent extent, const Kernel& 
 
 /// The body of an operation from an image to features. It calls kernel(src, dst) for each image.
 template <typename T, typename Kernel>
-Body by_images(const Layout& src, std::int64_t features, Extent extent, const Kernel& kernel) {
+Body by_images(const Layout& src, std::int64_t features, WorkSize work_size, const Kernel& kernel) {
   const std::int64_t size = src.elements();
-  return {extent.batch, batch_bytes(src, extent),
+  return {work_size.batch, batch_bytes(src, work_size),
           [=, scale = src.element.scale](const Buffers& buffers, Rows images) {
             for (std::int64_t n = images.begin; n < images.end; ++n) {
               float* dst = reinterpret_cast<float*>(buffers.dst) + n * features;
@@ -150,7 +150,7 @@ Rows elements_of(Rows items, std::int64_t count) {
 /// Makes a pool over windows of an image. @param kernel  kernels::max_pool or kernels::avg_pool
 template <typename Pool, typename Kernel>
 std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst, const Pool& pool,
-                                           Extent extent, const Kernel& kernel) {
+                                           WorkSize work_size, const Kernel& kernel) {
   OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
   const kernels::Window window{pool.kernel, pool.stride, pool.padding};
   return with_type(src.element, [&](auto type) {
@@ -158,36 +158,36 @@ std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst,
     const auto pool_rows = [=, from = src.grid(), to = dst.grid()](const T* x, T* y, Rows rows) {
       kernel(from, x, to, y, window, rows);
     };
-    return make_native(by_rows<T>(src, dst, extent, pool_rows), extent);
+    return make_native(by_rows<T>(src, dst, work_size, pool_rows), work_size);
   });
 }
 
 }  // namespace
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
-                                               const MaxPool& pool, Extent extent) {
-  return make_pool(src, dst, pool, extent,
+                                               const MaxPool& pool, WorkSize work_size) {
+  return make_pool(src, dst, pool, work_size,
                    [](const auto&... arguments) { kernels::max_pool(arguments...); });
 }
 
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
-                                               const AvgPool& pool, Extent extent) {
-  return make_pool(src, dst, pool, extent,
+                                               const AvgPool& pool, WorkSize work_size) {
+  return make_pool(src, dst, pool, work_size,
                    [](const auto&... arguments) { kernels::avg_pool(arguments...); });
 }
 
-std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent extent) {
+std::shared_ptr<const Operation> make_global_average(const Layout& src, WorkSize work_size) {
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) {
       kernels::global_average(grid, x, y);
     };
-    return make_native(by_images<T>(src, src.shape[0], extent, kernel), extent);
+    return make_native(by_images<T>(src, src.shape[0], work_size, kernel), work_size);
   });
 }
 
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
-                                                   const SpatialPyramidPool& pool, Extent extent) {
+                                                   const SpatialPyramidPool& pool, WorkSize work_size) {
   const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
   // Each image has separate scratch memory, because different threads may process the images.
   const std::size_t scratch =
@@ -196,7 +196,7 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     Body body{
-        extent.batch, batch_bytes(src, extent),
+        work_size.batch, batch_bytes(src, work_size),
         [=, grid = src.grid(), size = src.elements(), scale = src.element.scale](
             const Buffers& buffers, Rows images) {
           for (std::int64_t n = images.begin; n < images.end; ++n) {
@@ -207,23 +207,23 @@ std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
             multiply(dst, features, scale);
           }
         },
-        scratch * static_cast<std::size_t>(extent.batch)};
-    return make_native(std::move(body), extent);
+        scratch * static_cast<std::size_t>(work_size.batch)};
+    return make_native(std::move(body), work_size);
   });
 }
 
-std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent) {
+std::shared_ptr<const Operation> make_flatten(const Layout& src, WorkSize work_size) {
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
-    return make_native(by_images<T>(src, element_count(src.shape), extent, kernel), extent);
+    return make_native(by_images<T>(src, element_count(src.shape), work_size, kernel), work_size);
   });
 }
 
-std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent) {
+std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, WorkSize work_size) {
   const std::int64_t out = linear.out_features;
   const std::int64_t in = static_cast<std::int64_t>(linear.weights->size()) / out;
-  Body body{extent.batch, linear.weights->size() * sizeof(float),
+  Body body{work_size.batch, linear.weights->size() * sizeof(float),
             [=, weights = linear.weights, bias = linear.bias, clamp = clamp_of(linear.activation)](
                 const Buffers& buffers, Rows images) {
               kernels::linear(reinterpret_cast<const float*>(buffers.srcs[0]), weights->data(),
@@ -231,48 +231,48 @@ std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent e
                               images);
             },
             0};
-  return make_native(std::move(body), extent);
+  return make_native(std::move(body), work_size);
 }
 
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
-                                          Extent extent) {
-  const std::int64_t count = layout.elements() * extent.batch;
+                                          WorkSize work_size) {
+  const std::int64_t count = layout.elements() * work_size.batch;
   OFFRAMP_ASSERT(!layout.element.is_quantised());
   const auto add = [&](auto type) {
     using T = decltype(type);
-    Body body{(count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(layout, extent),
+    Body body{(count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(layout, work_size),
               [=, clamp = clamp_of(activation)](const Buffers& buffers, Rows items) {
                 kernels::add(buffers.srcs.data(), buffers.srcs.size(),
                              reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
               },
               0};
-    return make_native(std::move(body), extent);
+    return make_native(std::move(body), work_size);
   };
   return layout.element.dtype == DType::bf16 ? add(std::uint16_t{}) : add(float{});
 }
 
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
                                                     const Layout& dst, Activation activation,
-                                                    Extent extent) {
-  const std::int64_t count = dst.elements() * extent.batch;
+                                                    WorkSize work_size) {
+  const std::int64_t count = dst.elements() * work_size.batch;
   return with_quantised_type(dst.element.dtype, [&](auto type) {
     using T = decltype(type);
     const float scale = dst.element.scale;
     std::vector<kernels::Addend> addends;
     for (const Element& src : srcs) addends.push_back({src.dtype == DType::i8, src.scale / scale});
     Body body{
-        (count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(dst, extent),
+        (count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(dst, work_size),
         [=, clamp = in_units(clamp_of(activation), scale)](const Buffers& buffers, Rows items) {
           kernels::add(buffers.srcs.data(), addends.data(), addends.size(),
                        reinterpret_cast<T*>(buffers.dst), elements_of(items, count), clamp);
         },
         0};
-    return make_native(std::move(body), extent);
+    return make_native(std::move(body), work_size);
   });
 }
 
 std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst,
-                                            const Scale& scale, Extent extent) {
+                                            const Scale& scale, WorkSize work_size) {
   const Grid grid = src.grid();
   const float unit = dst.element.scale;
   // The factors and shifts of the padding are zero, so that the padding of the last block stays
@@ -285,7 +285,7 @@ std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst
   const auto body_of = [&](auto from, auto to) {
     using From = decltype(from);
     using To = decltype(to);
-    Body body{extent.batch, batch_bytes(src, extent),
+    Body body{work_size.batch, batch_bytes(src, work_size),
               [=, size = src.elements(), clamp = in_units(clamp_of(scale.activation), unit)](
                   const Buffers& buffers, Rows images) {
                 for (std::int64_t n = images.begin; n < images.end; ++n)
@@ -294,7 +294,7 @@ std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst
                                  reinterpret_cast<To*>(buffers.dst) + n * size);
               },
               0};
-    return make_native(std::move(body), extent);
+    return make_native(std::move(body), work_size);
   };
   if (src.element.is_quantised())
     return with_quantised_type(src.element.dtype, [&](auto from) {
@@ -314,7 +314,7 @@ bool can_concat(const std::vector<Layout>& srcs) {
 }
 
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
-                                             Extent extent) {
+                                             WorkSize work_size) {
   OFFRAMP_ASSERT(can_concat(srcs) && srcs[0].format == dst.format);
   // An item is one pixel if channels are last, else one image: in both cases its part of each src
   // is one contiguous block.
@@ -322,7 +322,7 @@ std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, co
   const std::int64_t pieces = dst.format == Format::channels_last ? grid.height * grid.width : 1;
   std::vector<std::size_t> bytes;
   for (const Layout& src : srcs) bytes.push_back(src.bytes() / static_cast<std::size_t>(pieces));
-  Body body{extent.batch * pieces, batch_bytes(dst, extent),
+  Body body{work_size.batch * pieces, batch_bytes(dst, work_size),
             [=, total = dst.bytes() / static_cast<std::size_t>(pieces)](const Buffers& buffers,
                                                                         Rows items) {
               std::size_t offset = 0;
@@ -336,18 +336,18 @@ std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, co
               }
             },
             0};
-  return make_native(std::move(body), extent);
+  return make_native(std::move(body), work_size);
 }
 
-std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent) {
-  Body body{extent.batch, batch_bytes(layout, extent),
+std::shared_ptr<const Operation> make_copy(const Layout& layout, WorkSize work_size) {
+  Body body{work_size.batch, batch_bytes(layout, work_size),
             [bytes = layout.bytes()](const Buffers& buffers, Rows images) {
               const auto begin = static_cast<std::size_t>(images.begin) * bytes;
               std::memcpy(buffers.dst + begin, buffers.srcs[0] + begin,
                           static_cast<std::size_t>(images.end - images.begin) * bytes);
             },
             0};
-  return make_native(std::move(body), extent);
+  return make_native(std::move(body), work_size);
 }
 
 }  // namespace offramp

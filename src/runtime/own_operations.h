@@ -10,7 +10,7 @@
 namespace offramp {
 
 /// The number of images in a batch and the number of threads that share the work.
-struct Extent {
+struct WorkSize {
   int batch = 1;
   int threads = 1;
 };
@@ -20,29 +20,29 @@ struct Extent {
 // otherwise, the elements of src.
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
-                                               const MaxPool& pool, Extent extent);
+                                               const MaxPool& pool, WorkSize work_size);
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
-                                               const AvgPool& pool, Extent extent);
-std::shared_ptr<const Operation> make_global_average(const Layout& src, Extent extent);
+                                               const AvgPool& pool, WorkSize work_size);
+std::shared_ptr<const Operation> make_global_average(const Layout& src, WorkSize work_size);
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
-                                                   const SpatialPyramidPool& pool, Extent extent);
-std::shared_ptr<const Operation> make_flatten(const Layout& src, Extent extent);
-std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, Extent extent);
+                                                   const SpatialPyramidPool& pool, WorkSize work_size);
+std::shared_ptr<const Operation> make_flatten(const Layout& src, WorkSize work_size);
+std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, WorkSize work_size);
 /// Adds one or more tensors of one layout that is not quantised. dst may be the first src.
 std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activation,
-                                          Extent extent);
+                                          WorkSize work_size);
 /// Adds one or more quantised tensors of dst's shape and format. dst may be the first src.
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
                                                     const Layout& dst, Activation activation,
-                                                    Extent extent);
+                                                    WorkSize work_size);
 /// Multiplies and shifts each channel. dst may be src. If src is quantised, so is dst, but the
 /// elements of the two may differ.
 std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst,
-                                            const Scale& scale, Extent extent);
+                                            const Scale& scale, WorkSize work_size);
 /// Concatenates images of one format along the channels. REQUIRES: can_concat(srcs).
 std::shared_ptr<const Operation> make_concat(const std::vector<Layout>& srcs, const Layout& dst,
-                                             Extent extent);
-std::shared_ptr<const Operation> make_copy(const Layout& layout, Extent extent);
+                                             WorkSize work_size);
+std::shared_ptr<const Operation> make_copy(const Layout& layout, WorkSize work_size);
 
 /// Whether make_concat takes these layouts: all have one format and equal elements, and the
 /// channels of all but the last are a multiple of the format's block.

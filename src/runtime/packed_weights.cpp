@@ -29,7 +29,7 @@ SharedMemory PackedWeights::allocate(const memory::desc& desc) {
 
 SharedMemory PackedWeights::reordered(const Key& key, const memory::desc& plain_desc,
                                       const void* plain, const memory::desc& wanted,
-                                      std::size_t most_bytes) {
+                                      std::size_t max_bytes) {
   const float src = key.src.is_quantised() ? key.src.scale : 0;
   const float dst = key.src.is_quantised() ? key.dst.scale : 0;
   std::vector<SharedMemory>& made = made_[{key.name, src, dst}];
@@ -38,9 +38,9 @@ SharedMemory PackedWeights::reordered(const Key& key, const memory::desc& plain_
   // The size is checked here because padded blocks of channels can make the weights of narrow
   // groups many times larger.
   const std::size_t bytes = bytes_ + aligned(wanted.get_size());
-  if (bytes > most_bytes)
+  if (bytes > max_bytes)
     throw Error("node \"{}\": {}", key.name,
-                too_much("its weights and those of the nodes before it", bytes, most_bytes));
+                memory_limit_message("its weights and those of the nodes before it", bytes, max_bytes));
   // oneDNN only reads this memory, although its interface takes a pointer to non-const.
   memory from(plain_desc, cpu_engine(), const_cast<void*>(plain));
   SharedMemory to = allocate(wanted);

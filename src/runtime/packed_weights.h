@@ -27,9 +27,9 @@ class PackedWeights {
   /// Returns weights in the layout `wanted`, reordering them when it is asked for the first time.
   /// @param plain   the weights in the order of the model file
   /// @param wanted  the layout that the primitive needs
-  /// @throws Error if all weights together would take more than most_bytes
+  /// @throws Error if all weights together would take more than max_bytes
   SharedMemory reordered(const Key& key, const dnnl::memory::desc& plain_desc, const void* plain,
-                         const dnnl::memory::desc& wanted, std::size_t most_bytes);
+                         const dnnl::memory::desc& wanted, std::size_t max_bytes);
 
   /// The size in bytes of all weights.
   std::size_t bytes() const { return bytes_; }

@@ -80,7 +80,7 @@ bool is_quick(const Graph& graph) {
 void run(const MappedModel& mapped, Precision precision) {
   const Graph& graph = mapped.model.graph;
   if (!has_instructions_for(precision)) return;
-  CompileOptions options{.precision = precision, .batches = {2}, .most_bytes = kMaxBytes};
+  CompileOptions options{.precision = precision, .batches = {2}, .max_bytes = kMaxBytes};
   if (mapped.model.deployment) options.ranges = mapped.model.deployment->ranges;
   WeightStore store;
   const auto network = compile(

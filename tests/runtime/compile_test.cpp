@@ -93,13 +93,13 @@ TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
   const Tensors weights = random_weights(graph, 1);
   const auto with = [&](int batch, std::size_t most) {
     WeightStore store;
-    compile(graph, weights, {.batches = {batch}, .most_bytes = most}, store);
+    compile(graph, weights, {.batches = {batch}, .max_bytes = most}, store);
   };
   EXPECT_NO_THROW(with(4, 8 * kMiB));
   EXPECT_THAT([&] { with(1000, 8 * kMiB); },
               ThrowsMessage<Error>("tensor \"bn1\": [4,32,32] in batches of 1000 need 16 MiB of "
                                    "memory; the limit for a network is 8 MiB"));
-  EXPECT_THAT([&] { with(std::numeric_limits<int>::max(), kMostBytes); },
+  EXPECT_THAT([&] { with(std::numeric_limits<int>::max(), kMaxNetworkBytes); },
               ThrowsMessage<Error>(HasSubstr("in batches of 2147483647 need ")));
 }
 
@@ -113,7 +113,7 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
   const Tensors weights = random_weights(graph, 1);
   const auto within = [&](std::size_t most) {
     WeightStore store;
-    const auto network = compile(graph, weights, {.most_bytes = most}, store);
+    const auto network = compile(graph, weights, {.max_bytes = most}, store);
     EXPECT_LE(Workspace(network).bytes(), most);
     EXPECT_EQ(Workspace(network).bytes(), workspace_bytes(*network));
   };
@@ -139,7 +139,7 @@ TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
   compile(graph, weights, {}, store);
   const std::size_t taken = store.bytes();
   ASSERT_GT(taken, 17 * 17 * 9 * sizeof(float) + 1000);
-  EXPECT_THAT([&] { compile(graph, weights, {.most_bytes = taken - 1}, other); },
+  EXPECT_THAT([&] { compile(graph, weights, {.max_bytes = taken - 1}, other); },
               ThrowsMessage<Error>(
                   HasSubstr("node \"c\": its weights and those of the nodes before it need")));
   compile(graph, weights, {.batches = {1, 2}, .threads = 2}, store);

@@ -201,15 +201,15 @@ void in_every_layout(const Case& one, const Try& attempt) {
          {Element{}, Element{DType::bf16}, Element{DType::u8, 0.02f}, Element{DType::i8, 0.03f}})
       for (const int threads : {1, 2}) {
         Trial trial(one, format, element);
-        attempt(trial, Extent{3, threads});
+        attempt(trial, WorkSize{3, threads});
       }
 }
 
 std::shared_ptr<const Operation> sum_of(const Trial& trial, std::size_t count,
-                                        Activation activation, Extent extent) {
-  if (!trial.is_quantised()) return make_add(trial.src(), activation, extent);
+                                        Activation activation, WorkSize work_size) {
+  if (!trial.is_quantised()) return make_add(trial.src(), activation, work_size);
   return make_quantised_add(std::vector<Element>(count, trial.src().element), trial.dst(),
-                            activation, extent);
+                            activation, work_size);
 }
 
 Case single(std::string name, Op op, Shape shape) {
@@ -221,23 +221,23 @@ TEST(OwnOperations, PoolLikeTheReference) {
     for (const auto& [kernel, stride, padding] :
          {std::tuple{2, 2, 0}, {3, 2, 1}, {3, 1, 1}, {4, 3, 2}, {1, 2, 0}}) {
       const MaxPool max{kernel, stride, padding};
-      in_every_layout(single("max", max, shape), [&](Trial& trial, Extent extent) {
-        trial.expect_parity(*make_max_pool(trial.src(), trial.dst(), max, extent));
+      in_every_layout(single("max", max, shape), [&](Trial& trial, WorkSize work_size) {
+        trial.expect_parity(*make_max_pool(trial.src(), trial.dst(), max, work_size));
       });
       const AvgPool avg{kernel, stride, padding};
-      in_every_layout(single("avg", avg, shape), [&](Trial& trial, Extent extent) {
-        trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, extent));
+      in_every_layout(single("avg", avg, shape), [&](Trial& trial, WorkSize work_size) {
+        trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, work_size));
       });
     }
 }
 
 TEST(OwnOperations, MakeFeaturesLikeTheReference) {
   for (const Shape& shape : {Shape{3, 5, 7}, {1, 1, 1}, {64, 32, 32}, {70, 13, 11}, {17, 4, 4}}) {
-    in_every_layout(single("global", GlobalAvgPool{}, shape), [&](Trial& trial, Extent extent) {
-      trial.expect_parity(*make_global_average(trial.src(), extent));
+    in_every_layout(single("global", GlobalAvgPool{}, shape), [&](Trial& trial, WorkSize work_size) {
+      trial.expect_parity(*make_global_average(trial.src(), work_size));
     });
-    in_every_layout(single("flatten", Flatten{}, shape), [&](Trial& trial, Extent extent) {
-      trial.expect_parity(*make_flatten(trial.src(), extent));
+    in_every_layout(single("flatten", Flatten{}, shape), [&](Trial& trial, WorkSize work_size) {
+      trial.expect_parity(*make_flatten(trial.src(), work_size));
     });
   }
 }
@@ -247,8 +247,8 @@ TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
     for (const std::vector<int>& levels :
          std::vector<std::vector<int>>{{1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
       const SpatialPyramidPool pool{levels};
-      in_every_layout(single("pyramid", pool, shape), [&](Trial& trial, Extent extent) {
-        trial.expect_parity(*make_pyramid_pool(trial.src(), pool, extent));
+      in_every_layout(single("pyramid", pool, shape), [&](Trial& trial, WorkSize work_size) {
+        trial.expect_parity(*make_pyramid_pool(trial.src(), pool, work_size));
       });
     }
 }
@@ -260,15 +260,15 @@ TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
       70,
       9,
       31};
-  in_every_layout(sum, [&](Trial& trial, Extent extent) {
+  in_every_layout(sum, [&](Trial& trial, WorkSize work_size) {
     if (trial.is_quantised()) trial.set_dst_element({DType::u8, 0.025f});
-    const auto operation = sum_of(trial, 3, Activation::relu6, extent);
+    const auto operation = sum_of(trial, 3, Activation::relu6, work_size);
     trial.expect_parity(*operation, 3);
     trial.expect_parity(*operation, 3, true);
   });
-  in_every_layout(single("relu", Relu{}, {5, 3, 3}), [&](Trial& trial, Extent extent) {
+  in_every_layout(single("relu", Relu{}, {5, 3, 3}), [&](Trial& trial, WorkSize work_size) {
     if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.015f});  // saturates
-    trial.expect_parity(*sum_of(trial, 1, Activation::relu, extent), 1, true);
+    trial.expect_parity(*sum_of(trial, 1, Activation::relu, work_size), 1, true);
   });
 }
 
@@ -291,7 +291,7 @@ TEST(OwnOperations, AddsTensorsOfSeveralScales) {
 
 TEST(OwnOperations, ScaleLikeABatchNorm) {
   const BatchNorm norm;
-  in_every_layout(single("norm", norm, {19, 6, 5}), [&](Trial& trial, Extent extent) {
+  in_every_layout(single("norm", norm, {19, 6, 5}), [&](Trial& trial, WorkSize work_size) {
     const auto value = [&](const char* suffix) {
       return trial.weights().find(std::string("x.") + suffix)->second.to_f32();
     };
@@ -303,16 +303,16 @@ TEST(OwnOperations, ScaleLikeABatchNorm) {
       scale.shift.push_back(bias[c] - mean[c] * scale.scale[c]);
     }
     if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.05f});
-    trial.expect_parity(*make_scale(trial.src(), trial.dst(), scale, extent));
+    trial.expect_parity(*make_scale(trial.src(), trial.dst(), scale, work_size));
   });
 }
 
 TEST(OwnOperations, JoinChannelsLikeTheReference) {
   for (const std::int64_t channels : {1, 3, 16, 48}) {
     const Case joined{"concat", {{"x", Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
-    in_every_layout(joined, [&](Trial& trial, Extent extent) {
+    in_every_layout(joined, [&](Trial& trial, WorkSize work_size) {
       const std::vector<Layout> srcs(3, trial.src());
-      if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), extent), 3);
+      if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), work_size), 3);
     });
   }
   EXPECT_TRUE(can_concat({{{16, 2, 2}, {}, Format::blocked8}, {{3, 2, 2}, {}, Format::blocked8}}));
