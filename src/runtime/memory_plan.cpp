@@ -8,7 +8,7 @@
 namespace offramp {
 namespace {
 
-bool meet(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool overlap_in_time(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
 
 }  // namespace
 
@@ -26,7 +26,7 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers) {
     const std::size_t size = aligned(buffers[buffer].bytes);
     std::size_t offset = 0;
     for (const std::size_t other : placed) {
-      if (!meet(buffers[buffer], buffers[other])) continue;
+      if (!overlap_in_time(buffers[buffer], buffers[other])) continue;
       if (plan.offsets[other] >= offset + size) break;
       offset = std::max(offset, plan.offsets[other] + aligned(buffers[other].bytes));
     }
