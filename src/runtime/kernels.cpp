@@ -50,7 +50,7 @@ OFFRAMP_INLINE float clamped(float x, const Clamp& clamp) {
 /// Calls body(c, n) for pieces of n channels that cover [0, count). A full piece has the constant
 /// length kLanes, so that the compiler generates no remainder loop for it.
 template <typename Body>
-OFFRAMP_INLINE void in_pieces(std::int64_t count, const Body& body) {
+OFFRAMP_INLINE void for_each_piece(std::int64_t count, const Body& body) {
   std::int64_t c = 0;
   for (; c + kLanes <= count; c += kLanes) body(c, kLanes);
   if (c < count) body(c, count - c);
@@ -67,7 +67,7 @@ struct Sum {
 
 /// Combines the pixels ys × xs of each of n channels, by maximum or sum, into `joined` [n].
 template <typename Join, typename T>
-OFFRAMP_INLINE void join_places(const T* __restrict src, const Grid& grid, Rows ys, Rows xs,
+OFFRAMP_INLINE void combine_pixels(const T* __restrict src, const Grid& grid, Rows ys, Rows xs,
                                 std::int64_t n, float* __restrict joined) {
   float sums[kLanes];
   for (std::int64_t i = 0; i < kLanes; ++i) sums[i] = Join::kStart;
@@ -95,10 +95,10 @@ OFFRAMP_INLINE void pool_body(const Grid& src_grid, const T* src, const Grid& ds
         const Rows xs{std::max<std::int64_t>(x, 0), std::min(x + window.kernel, src_grid.width)};
         T* out = dst + b * dst_grid.block_stride + oy * dst_grid.row_stride +
                  ox * dst_grid.column_stride;
-        in_pieces(
+        for_each_piece(
             src_grid.block, [&](std::int64_t c, std::int64_t n) __attribute__((always_inline)) {
               float joined[kLanes];
-              join_places<Join>(src + b * src_grid.block_stride + c, src_grid, ys, xs, n, joined);
+              combine_pixels<Join>(src + b * src_grid.block_stride + c, src_grid, ys, xs, n, joined);
               for (std::int64_t i = 0; i < n; ++i) store(out + c + i, joined[i] * factor);
             });
       }
@@ -108,10 +108,10 @@ template <typename T>
 OFFRAMP_INLINE void global_average_body(const Grid& grid, const T* src, float* dst) {
   const float factor = 1.0f / static_cast<float>(grid.height * grid.width);
   for (std::int64_t b = 0; b < grid.blocks; ++b)
-    in_pieces(
+    for_each_piece(
         grid.block, [&](std::int64_t c, std::int64_t n) __attribute__((always_inline)) {
           float joined[kLanes];
-          join_places<Sum>(src + b * grid.block_stride + c, grid, {0, grid.height}, {0, grid.width},
+          combine_pixels<Sum>(src + b * grid.block_stride + c, grid, {0, grid.height}, {0, grid.width},
                            n, joined);
           const std::int64_t first = b * grid.block + c;
           const std::int64_t wanted = std::min(n, grid.channels - first);
@@ -126,11 +126,11 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
   const auto cell_rows = static_cast<std::int64_t>(row_cuts.size()) - 1;
   const auto cell_columns = static_cast<std::int64_t>(column_cuts.size()) - 1;
   for (std::int64_t b = 0; b < grid.blocks; ++b)
-    in_pieces(
+    for_each_piece(
         grid.block, [&](std::int64_t c, std::int64_t n) __attribute__((always_inline)) {
           for (std::int64_t i = 0; i < cell_rows; ++i)
             for (std::int64_t j = 0; j < cell_columns; ++j)
-              join_places<Max>(src + b * grid.block_stride + c, grid,
+              combine_pixels<Max>(src + b * grid.block_stride + c, grid,
                                {row_cuts[i], row_cuts[i + 1]}, {column_cuts[j], column_cuts[j + 1]},
                                n, scratch + (i * cell_columns + j) * kLanes);
           // The maxima of the cells are treated as an image with kLanes channels.
@@ -144,7 +144,7 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
             for (const Rows& rows : level.rows)
               for (const Rows& columns : level.columns) {
                 float joined[kLanes];
-                join_places<Max>(scratch, cells, rows, columns, n, joined);
+                combine_pixels<Max>(scratch, cells, rows, columns, n, joined);
                 for (std::int64_t i = 0; i < wanted; ++i) out[i * level.bins()] = joined[i];
                 ++out;
               }
@@ -183,7 +183,7 @@ OFFRAMP_INLINE void add_body(const std::byte* const* srcs, std::size_t num_srcs,
   const auto src = [&](std::size_t k) __attribute__((always_inline)) {
     return reinterpret_cast<const T*>(srcs[k]);
   };
-  in_pieces(
+  for_each_piece(
       elements.end - elements.begin, [&](std::int64_t at, std::int64_t n)
                                          __attribute__((always_inline)) {
                                            const std::int64_t begin = elements.begin + at;
@@ -202,7 +202,7 @@ template <typename T>
 OFFRAMP_INLINE void add_quantised_body(const std::byte* const* srcs, const Addend* addends,
                                        std::size_t num_srcs, T* dst, Rows elements,
                                        const Clamp& clamp) {
-  in_pieces(
+  for_each_piece(
       elements.end - elements.begin, [&](std::int64_t at,
                                          std::int64_t n) __attribute__((always_inline)) {
         const std::int64_t begin = elements.begin + at;
@@ -238,12 +238,12 @@ OFFRAMP_INLINE void linear_body(const float* src, const float* weights, const fl
                                 Rows images) {
   // The loop over outputs is the outer one, so that its rows of weights stay in the cache for all
   // images.
-  constexpr std::int64_t kTogether = 4;
-  for (std::int64_t o = 0; o < out; o += kTogether) {
+  constexpr std::int64_t kOutputsAtOnce = 4;
+  for (std::int64_t o = 0; o < out; o += kOutputsAtOnce) {
     // Beyond the last output, the last row is computed again and not stored, so that every output
     // is computed by the same instructions, whatever `out` is.
-    const float* row[kTogether];
-    for (std::int64_t k = 0; k < kTogether; ++k) row[k] = weights + std::min(o + k, out - 1) * in;
+    const float* row[kOutputsAtOnce];
+    for (std::int64_t k = 0; k < kOutputsAtOnce; ++k) row[k] = weights + std::min(o + k, out - 1) * in;
     for (std::int64_t n = images.begin; n < images.end; ++n) {
       const float* x = src + n * in;
       float a = 0, b = 0, c = 0, d = 0;
@@ -254,8 +254,8 @@ OFFRAMP_INLINE void linear_body(const float* src, const float* weights, const fl
         c += row[2][i] * x[i];
         d += row[3][i] * x[i];
       }
-      const float sums[kTogether] = {a, b, c, d};
-      for (std::int64_t k = 0; k < kTogether && o + k < out; ++k)
+      const float sums[kOutputsAtOnce] = {a, b, c, d};
+      for (std::int64_t k = 0; k < kOutputsAtOnce && o + k < out; ++k)
         dst[n * out + o + k] = clamped(sums[k] + bias[o + k], clamp);
     }
   }
