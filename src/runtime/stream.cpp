@@ -11,12 +11,12 @@ RefillBatcher::RefillBatcher(std::shared_ptr<const CompiledNetwork> network)
     : workspace_(std::move(network)),
       waiting_(workspace_.network().stages.size()),
       counts_(workspace_.network().stages.size()) {
-  for (Waiting& waiting : waiting_)
+  for (WaitingImages& waiting : waiting_)
     for (auto& images : waiting.images) images.resize(static_cast<std::size_t>(largest_batch()));
 }
 
 void RefillBatcher::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
-  Waiting& waiting = waiting_[0];
+  WaitingImages& waiting = waiting_[0];
   workspace_.put_image(waiting.buffer, waiting.rows, pixels);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
@@ -25,7 +25,7 @@ void RefillBatcher::push(std::int64_t image, std::span<const float> pixels, cons
 void RefillBatcher::flush(const ExitVisitor& visit) {
   const std::vector<int>& batches = network().batches;
   for (std::size_t stage = 0; stage < waiting_.size(); ++stage) {
-    Waiting& waiting = waiting_[stage];
+    WaitingImages& waiting = waiting_[stage];
     while (waiting.rows > 0) {
       const auto after = std::upper_bound(batches.begin(), batches.end(), waiting.rows);
       const auto size = static_cast<std::size_t>(after - batches.begin()) - 1;
@@ -38,16 +38,16 @@ void RefillBatcher::flush(const ExitVisitor& visit) {
 }
 
 void RefillBatcher::clear() {
-  for (Waiting& waiting : waiting_) waiting.rows = waiting.rows_of_other = 0;
+  for (WaitingImages& waiting : waiting_) waiting.rows = waiting.rows_of_other = 0;
 }
 
 bool RefillBatcher::empty() const {
   return std::ranges::all_of(
-      waiting_, [](const Waiting& stage) { return stage.rows + stage.rows_of_other == 0; });
+      waiting_, [](const WaitingImages& stage) { return stage.rows + stage.rows_of_other == 0; });
 }
 
 void RefillBatcher::run_if_full(std::size_t stage, const ExitVisitor& visit) {
-  Waiting& waiting = waiting_[stage];
+  WaitingImages& waiting = waiting_[stage];
   if (waiting.rows < largest_batch()) return;
   // Images that arrive while this batch runs go to the other buffer.
   const int full = waiting.buffer;
@@ -69,13 +69,13 @@ void RefillBatcher::run(std::size_t stage, std::size_t size, int buffer, const E
     const std::int64_t image = waiting_[stage].images[buffer][static_cast<std::size_t>(row)];
     const bool leaves = has_exit && visit(image, {compiled.exit_index,
                                                   workspace_.logits(stage, size, buffer, row)});
-    if (!leaves && !last) hand_on(stage, size, buffer, row, image);
+    if (!leaves && !last) pass_to_next_stage(stage, size, buffer, row, image);
   }
   if (!last) run_if_full(stage + 1, visit);
 }
 
-void RefillBatcher::hand_on(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image) {
-  Waiting& next = waiting_[stage + 1];
+void RefillBatcher::pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image) {
+  WaitingImages& next = waiting_[stage + 1];
   const bool full = next.rows == largest_batch();
   const int to = full ? 1 - next.buffer : next.buffer;
   const int place = full ? next.rows_of_other++ : next.rows++;
@@ -87,7 +87,7 @@ void RefillBatcher::hand_on(std::size_t stage, std::size_t size, int buffer, int
 }
 
 void RefillBatcher::drop_front(std::size_t stage, int rows) {
-  Waiting& waiting = waiting_[stage];
+  WaitingImages& waiting = waiting_[stage];
   waiting.rows -= rows;
   const auto left = static_cast<std::size_t>(waiting.rows);
   auto& images = waiting.images[waiting.buffer];

@@ -48,20 +48,20 @@ class RefillBatcher {
 
  private:
   /// The images that wait at a stage, in the order in which they arrived.
-  struct Waiting {
+  struct WaitingImages {
     int buffer = 0;  ///< the input buffer that is being filled; more images go to the other one
     int rows = 0, rows_of_other = 0;
     std::vector<std::int64_t> images[kInputBuffers];
   };
 
   void run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit);
-  void hand_on(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image);
+  void pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image);
   void run_if_full(std::size_t stage, const ExitVisitor& visit);
   void drop_front(std::size_t stage, int rows);
   int largest_batch() const { return network().batches.back(); }
 
   Workspace workspace_;
-  std::vector<Waiting> waiting_;       // [stage]
+  std::vector<WaitingImages> waiting_;       // [stage]
   std::vector<SegmentCounts> counts_;  // [stage]
 };
 
