@@ -22,7 +22,7 @@ struct offramp_model {
 struct offramp_session {
   offramp::Model model;
   offramp::Session session;
-  std::string promised = {};
+  std::string promise_of = {};
   std::vector<offramp::Answer> answers = {};  // the last offramp_answers point into these
   offramp::Stats stats = {};
 };
@@ -35,7 +35,7 @@ namespace {
 
 thread_local std::string last_error;
 
-offramp_status failed(offramp_status status, const char* message) noexcept {
+offramp_status set_error(offramp_status status, const char* message) noexcept {
   try {
     last_error = message;
   } catch (...) {
@@ -51,13 +51,13 @@ offramp_status guarded(const Work& work) noexcept {
     work();
     return OFFRAMP_OK;
   } catch (const offramp::UsageError& error) {
-    return failed(OFFRAMP_USAGE, error.what());
+    return set_error(OFFRAMP_USAGE, error.what());
   } catch (const std::bad_alloc&) {
-    return failed(OFFRAMP_OUT_OF_MEMORY, "out of memory");
+    return set_error(OFFRAMP_OUT_OF_MEMORY, "out of memory");
   } catch (const std::exception& error) {
-    return failed(OFFRAMP_ERROR, error.what());
+    return set_error(OFFRAMP_ERROR, error.what());
   } catch (...) {
-    return failed(OFFRAMP_ERROR, "unknown error");
+    return set_error(OFFRAMP_ERROR, "unknown error");
   }
 }
 
@@ -418,7 +418,7 @@ offramp_status offramp_session_promise(const offramp_session* session, offramp_p
     expect_pointer(promise, "promise");
     offramp_promise value = OFFRAMP_PROMISE_INIT;
     if (const std::optional<offramp::Promise> given = session->session.promise()) {
-      value.of = session->promised.c_str();
+      value.of = session->promise_of.c_str();
       value.epsilon = given->epsilon;
       value.delta = given->delta;
     }
