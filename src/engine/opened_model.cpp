@@ -53,15 +53,15 @@ class OpenedModel::State {
 
   std::shared_ptr<const CompiledNetwork> batch_network() const {
     const std::lock_guard lock(compiling_);
-    if (!for_many_) {
+    if (!batch_network_) {
       CompileOptions options = compiling_options(precision_, threads_ / streams_);
       // The sizes are batch_, batch_ / 2, … 2 (and 1), so that a flush runs most of its images in
       // large batches.
       options.batches = {};
       for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
-      for_many_ = compile(file_.graph, weights_, options, *store_);
+      batch_network_ = compile(file_.graph, weights_, options, *store_);
     }
-    return for_many_;
+    return batch_network_;
   }
 
   std::optional<MappedModel> mapped_;  // empty if the model was opened from memory
@@ -74,13 +74,13 @@ class OpenedModel::State {
   int threads_ = 1, batch_ = 1, streams_ = 1;
   std::vector<std::string> notes_;
   CertificateStatus certificate_;
-  std::shared_ptr<const CompiledNetwork> for_one_;
+  std::shared_ptr<const CompiledNetwork> single_image_network_;
   std::unique_ptr<Team> team_;
 
   // compiling_ guards the network for batches, which is compiled when it is first needed.
   mutable std::mutex compiling_;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
-  mutable std::shared_ptr<const CompiledNetwork> for_many_;
+  mutable std::shared_ptr<const CompiledNetwork> batch_network_;
 
   // The runners that no call of run() uses now.
   std::mutex runners_mutex_;
@@ -96,15 +96,15 @@ class OpenedModel::State {
     streams_ = options.streams > 0 ? std::min(options.streams, threads_) : threads_;
     kernels_ = kernels_name();
     precision_ = choose_precision(options.precision, stored);
-    for_one_ = compile_for_one();
+    single_image_network_ = compile_single_image_network();
     if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
-        !gives_stored_logits(for_one_, file_)) {
+        !gives_stored_logits(single_image_network_, file_)) {
       notes_.push_back(fmt::format(
           "{} computes other logits here than those stored in the file: the model runs in f32",
           to_string(precision_)));
       precision_ = Precision::f32;
       store_ = std::make_shared<WeightStore>();
-      for_one_ = compile_for_one();
+      single_image_network_ = compile_single_image_network();
     }
     check_certificate();
     team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
@@ -138,7 +138,7 @@ class OpenedModel::State {
     return options;
   }
 
-  std::shared_ptr<const CompiledNetwork> compile_for_one() const {
+  std::shared_ptr<const CompiledNetwork> compile_single_image_network() const {
     auto network = compile(file_.graph, weights_, compiling_options(precision_, threads_), *store_);
     if (threads_ == 1 || !sums_depend_on_threads(*network)) return network;
     return compile(file_.graph, weights_, compiling_options(precision_, threads_ / streams_),
@@ -151,10 +151,10 @@ class OpenedModel::State {
     const Guarantee& given = *file_.policy->guarantee;
     certificate_.holds = given.precision == to_string(precision_) && given.kernels == kernels_;
     if (certificate_.holds) return;
-    certificate_.why_not = fmt::format(
+    certificate_.reason = fmt::format(
         "the guarantee was certified in {} with {}, not in {} with {}: it does not hold here",
         given.precision, given.kernels, to_string(precision_), kernels_);
-    notes_.push_back(certificate_.why_not);
+    notes_.push_back(certificate_.reason);
   }
 };
 
@@ -188,11 +188,11 @@ int OpenedModel::batch() const { return state_->batch_; }
 int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
 const CertificateStatus& OpenedModel::certificate() const { return state_->certificate_; }
-int OpenedModel::num_exits() const { return state_->for_one_->num_exits; }
-int OpenedModel::num_classes() const { return static_cast<int>(state_->for_one_->classes); }
-std::int64_t OpenedModel::image_size() const { return element_count(state_->for_one_->input); }
+int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
+int OpenedModel::num_classes() const { return static_cast<int>(state_->single_image_network_->classes); }
+std::int64_t OpenedModel::image_size() const { return element_count(state_->single_image_network_->input); }
 const std::shared_ptr<const CompiledNetwork>& OpenedModel::single_image_network() const {
-  return state_->for_one_;
+  return state_->single_image_network_;
 }
 std::shared_ptr<const CompiledNetwork> OpenedModel::batch_network() const { return state_->batch_network(); }
 Team& OpenedModel::team() const { return *state_->team_; }

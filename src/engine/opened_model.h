@@ -39,7 +39,7 @@ struct OpenOptions {
 /// Whether the certificate of a model's policy holds for the model as it was opened here.
 struct CertificateStatus {
   bool holds = false;
-  std::string why_not;  ///< one line; empty if it holds, or if the model has no certificate
+  std::string reason;  ///< one line; empty if it holds, or if the model has no certificate
 };
 
 /// Counts of what a runner has executed since it was made, summed over its threads.
