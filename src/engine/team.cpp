@@ -21,15 +21,15 @@ void Team::close() {
 }
 
 void Team::attach(Job& job) {
-  auto attached = std::make_unique<Attached>(Attached{&job});
-  const std::lock_guard starting(starting_);
+  auto attached = std::make_unique<AttachedJob>(AttachedJob{&job});
+  const std::lock_guard starting(start_mutex_);
   std::unique_lock lock(mutex_);
   if (num_threads_ > 0 && threads_.size() == 0) {
     closing_ = false;
     // The threads wait for the lock until all of them were started. If one cannot be started, the
     // lock is released, so that the others see closing_, return and can be joined.
     threads_.start(
-        num_threads_, [this](int thread) { serve(thread + 1); },
+        num_threads_, [this](int thread) { work_until_closed(thread + 1); },
         [&] {
           closing_ = true;
           lock.unlock();
@@ -40,11 +40,11 @@ void Team::attach(Job& job) {
 
 void Team::detach(Job& job) {
   std::unique_lock lock(mutex_);
-  const auto place = std::ranges::find(jobs_, &job, &Attached::job);
+  const auto place = std::ranges::find(jobs_, &job, &AttachedJob::job);
   if (place == jobs_.end()) return;
-  const std::unique_ptr<Attached> attached(*place);
+  const std::unique_ptr<AttachedJob> attached(*place);
   jobs_.erase(place);
-  left_.wait(lock, [&] { return attached->users == 0; });
+  job_is_idle_.wait(lock, [&] { return attached->num_workers == 0; });
 }
 
 void Team::notify() {
@@ -52,30 +52,30 @@ void Team::notify() {
   changed_.notify_all();
 }
 
-Team::Attached* Team::next_with_work(int lane) {
+Team::AttachedJob* Team::next_with_work(int lane) {
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
-    Attached* const attached = jobs_[(turn_ + i) % jobs_.size()];
+    AttachedJob* const attached = jobs_[(next_job_ + i) % jobs_.size()];
     if (!attached->job->has_work(lane)) continue;
-    turn_ += i + 1;
+    next_job_ += i + 1;
     return attached;
   }
   return nullptr;
 }
 
-void Team::serve(int lane) {
+void Team::work_until_closed(int lane) {
   const OmpThreads threads(omp_threads_);
   std::unique_lock lock(mutex_);
   while (!closing_) {
-    Attached* const attached = next_with_work(lane);
+    AttachedJob* const attached = next_with_work(lane);
     if (attached == nullptr) {
       changed_.wait(lock);
       continue;
     }
-    ++attached->users;
+    ++attached->num_workers;
     lock.unlock();
     attached->job->work(lane);
     lock.lock();
-    if (--attached->users == 0) left_.notify_all();
+    if (--attached->num_workers == 0) job_is_idle_.notify_all();
   }
 }
 

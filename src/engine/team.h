@@ -42,22 +42,22 @@ class Team {
   void notify();
 
  private:
-  struct Attached {
+  struct AttachedJob {
     Job* job = nullptr;
-    int users = 0;  // number of threads inside work()
+    int num_workers = 0;  // number of threads inside work()
   };
 
-  void serve(int lane);
+  void work_until_closed(int lane);
   void close();
-  Attached* next_with_work(int lane);
+  AttachedJob* next_with_work(int lane);
 
   const int num_threads_, omp_threads_;
-  std::mutex starting_;  // held by attach(), so that one thread at a time starts the team; taken
+  std::mutex start_mutex_;  // held by attach(), so that one thread at a time starts the team; taken
                          // before mutex_
   std::mutex mutex_;
-  std::condition_variable changed_, left_;
-  std::vector<Attached*> jobs_;
-  std::size_t turn_ = 0;  // index of the job where the next search for work begins
+  std::condition_variable changed_, job_is_idle_;
+  std::vector<AttachedJob*> jobs_;
+  std::size_t next_job_ = 0;  // index of the job where the next search for work begins
   bool closing_ = false;
   Threads threads_;
 };
