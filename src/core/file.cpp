@@ -88,22 +88,22 @@ std::size_t read_some(const fs::path& path, int fd, std::span<std::byte> dst) {
 bool lock(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
 
 /// Whether the open file still has this path: false if another process removed or renamed it.
-bool still_names(const fs::path& path, int fd) {
+bool is_still_at(const fs::path& path, int fd) {
   struct stat named {};
   struct stat opened {};
   return ::lstat(path.c_str(), &named) == 0 && ::fstat(fd, &opened) == 0 &&
          named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-void sweep(const fs::path& folder) {
+void remove_leftovers_once(const fs::path& folder) {
   // A folder is listed only once for many writes to it in a row: listing it for each of n files
   // would take time in proportion to n².
-  thread_local fs::path swept;
-  if (std::exchange(swept, folder) != folder) remove_leftovers(folder);
+  thread_local fs::path last_folder;
+  if (std::exchange(last_folder, folder) != folder) remove_leftovers(folder);
 }
 
 /// Follows the symbolic links of `path` to the path that a write replaces, which need not exist.
-fs::path behind_links(const fs::path& path) {
+fs::path resolve_links(const fs::path& path) {
   constexpr int kMaxLinks = 40;  // the limit of the Linux kernel
   std::error_code ignored;
   fs::path target = path;
@@ -119,7 +119,7 @@ fs::path behind_links(const fs::path& path) {
 class TemporaryFile {
  public:
   explicit TemporaryFile(const fs::path& target) {
-    sweep(folder_of(target));
+    remove_leftovers_once(folder_of(target));
     constexpr int kMaxTries = 10000;
     for (int tries = 1; !create(target); ++tries)
       if (tries == kMaxTries) fail(target, "cannot write", EEXIST);
@@ -148,7 +148,7 @@ class TemporaryFile {
     if (fd_ < 0) fail(target, "cannot write", errno);
     // Where the file system has no locks, remove_leftovers() removes nothing, so no lock is needed.
     const bool ours = lock(fd_) || errno != EWOULDBLOCK;
-    if (ours && still_names(path_, fd_)) return true;
+    if (ours && is_still_at(path_, fd_)) return true;
     ::close(fd_);
     return false;
   }
@@ -168,7 +168,7 @@ void remove_leftovers(const fs::path& folder) {
     const Descriptor file(open_retrying(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     if (file.get() < 0 || !lock(file.get())) continue;
     // The process that wrote it may have renamed it before the lock was taken.
-    if (still_names(path, file.get())) ::unlink(path.c_str());
+    if (is_still_at(path, file.get())) ::unlink(path.c_str());
   }
 }
 
@@ -238,14 +238,14 @@ std::optional<struct stat> replaceable(const fs::path& path) {
 
 void check_writable(const fs::path& path) {
   replaceable(path);
-  const TemporaryFile file(behind_links(path));
+  const TemporaryFile file(resolve_links(path));
 }
 
 void write_file_atomic(const fs::path& path, std::span<const std::span<const std::byte>> parts) {
   const auto old = replaceable(path);
 
   // A symbolic link stays: the file that it points to is replaced.
-  const fs::path target = behind_links(path);
+  const fs::path target = resolve_links(path);
   TemporaryFile file(target);
   if (old) ::fchmod(file.fd(), old->st_mode & 07777);
   for (const auto part : parts)
