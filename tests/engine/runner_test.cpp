@@ -158,9 +158,9 @@ Policy random_policy(std::uint64_t seed, int exits) {
 }
 
 /// The state of the policy for each image, as an application keeps it.
-class Listeners {
+class PolicyStates {
  public:
-  Listeners(const Policy& policy, std::size_t images) : policy_(policy), exit_states_(images) {}
+  PolicyStates(const Policy& policy, std::size_t images) : policy_(policy), exit_states_(images) {}
   bool stops(std::size_t image, int exit_index, std::span<const float> logits) {
     return should_exit(policy_, exit_index, logits, exit_states_[image]);
   }
@@ -196,7 +196,7 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
     const auto images = random_images(graph, static_cast<int>(count), seed);
     const auto size = static_cast<std::size_t>(element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
-    Listeners listeners(policy, count), again(policy, count), alone(policy, count);
+    PolicyStates listeners(policy, count), again(policy, count), alone(policy, count);
     const StoppedImages stopped =
         adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
           return listeners.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
@@ -232,7 +232,7 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
 }
 
 /// A graph whose second exit uses the memory of the tensor that the first segment passes to it.
-Graph handed_on_logits() {
+Graph passed_logits_graph() {
   Segment first, second, last;
   first.nodes = {{"p", GlobalAvgPool{}, {"input"}}, {"fc", Linear{.out_features = 4}, {"p"}}};
   first.outputs = {"fc"};
@@ -245,7 +245,7 @@ Graph handed_on_logits() {
 }
 
 TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
-  const Graph graph = handed_on_logits();
+  const Graph graph = passed_logits_graph();
   const Tensors weights = random_weights(graph, 6);
   const int count = 13;
   const auto images = random_images(graph, count, 8);
