@@ -16,9 +16,9 @@ namespace {
 constexpr std::uint64_t kSeed = 5;
 
 /// A deployment file in f32, which every CPU can run, with the stored logits of its network.
-class SelfCheck : public testing::Test {
+class StoredLogitsTest : public testing::Test {
  protected:
-  SelfCheck() {
+  StoredLogitsTest() {
     model.graph = small_resnet();
     model.weights = random_weights(model.graph, 1);
     network = compile(model.graph, model.weights, {}, store);
@@ -33,7 +33,7 @@ class SelfCheck : public testing::Test {
   std::shared_ptr<const CompiledNetwork> network;
 };
 
-TEST_F(SelfCheck, KnowsItsOwnLogits) {
+TEST_F(StoredLogitsTest, KnowsItsOwnLogits) {
   EXPECT_EQ(check().logits.size(), kCheckedImages * 3u * static_cast<unsigned>(network->classes));
   EXPECT_TRUE(gives_stored_logits(network, model));
   check().logits.clear();
@@ -42,7 +42,7 @@ TEST_F(SelfCheck, KnowsItsOwnLogits) {
   EXPECT_TRUE(gives_stored_logits(network, model));
 }
 
-TEST_F(SelfCheck, AllowsForRoundingAndNoMore) {
+TEST_F(StoredLogitsTest, AllowsForRoundingAndNoMore) {
   const auto classes = static_cast<std::size_t>(network->classes);
   for (const std::size_t i : {std::size_t{0}, check().logits.size() - 1}) {
     float largest = 0;  // the largest logit of the same exit; there are 3 exits
@@ -59,7 +59,7 @@ TEST_F(SelfCheck, AllowsForRoundingAndNoMore) {
   }
 }
 
-TEST_F(SelfCheck, NoticesAnExitOfSmallLogitsBesideOthersOfLargeOnes) {
+TEST_F(StoredLogitsTest, NoticesAnExitOfSmallLogitsBesideOthersOfLargeOnes) {
   for (auto& [name, tensor] : model.weights)
     if (name.starts_with("exits.1."))
       for (float& weight : tensor.as<float>()) weight *= 1e-3f;
@@ -72,7 +72,7 @@ TEST_F(SelfCheck, NoticesAnExitOfSmallLogitsBesideOthersOfLargeOnes) {
   EXPECT_FALSE(gives_stored_logits(network, model));
 }
 
-TEST_F(SelfCheck, NoticesOtherWeightsAndAnotherNetwork) {
+TEST_F(StoredLogitsTest, NoticesOtherWeightsAndAnotherNetwork) {
   const auto other = compile(model.graph, random_weights(model.graph, 2), {}, store);
   EXPECT_FALSE(gives_stored_logits(other, model));
   auto weights = model.weights;
