@@ -44,11 +44,11 @@ std::shared_ptr<const CompiledNetwork> compiled(const Graph& graph, const Compil
 }
 
 /// Pushes images to a stream and records which image was passed to the visitor at which exit.
-class Journal {
+class VisitRecorder {
  public:
   using Entry = std::pair<std::int64_t, int>;
 
-  Journal(const Graph& graph, const CompileOptions& options) : stream_(compiled(graph, options)) {}
+  VisitRecorder(const Graph& graph, const CompileOptions& options) : stream_(compiled(graph, options)) {}
 
   void push(std::span<const float> images, std::int64_t image) {
     const auto size = static_cast<std::size_t>(element_count(stream_.network().input));
@@ -70,11 +70,11 @@ class Journal {
   };
 };
 
-using E = Journal::Entry;
+using E = VisitRecorder::Entry;
 
 TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
   const Graph graph = small_resnet();
-  Journal journal(graph, {.batches = {2}});
+  VisitRecorder journal(graph, {.batches = {2}});
   const auto images = random_images(graph, 3, 1);
   journal.push(images, 0);
   EXPECT_THAT(journal.take(), ElementsAre());
@@ -88,7 +88,7 @@ TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
 
 TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
   const Graph graph = small_resnet();
-  Journal journal(graph, {.batches = {1, 3}});
+  VisitRecorder journal(graph, {.batches = {1, 3}});
   const auto images = random_images(graph, 9, 1);
   journal.leaves = [](std::int64_t image, int) { return image == 1; };
   for (int n = 0; n < 3; ++n) journal.push(images, n);
@@ -105,7 +105,7 @@ TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
 
 TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
   const Graph graph = small_resnet();
-  Journal journal(graph, {.batches = {2, 4, 16}});
+  VisitRecorder journal(graph, {.batches = {2, 4, 16}});
   const auto images = random_images(graph, 7, 1);
   for (int n = 0; n < 7; ++n) journal.push(images, n);
   journal.flush();
@@ -118,7 +118,7 @@ TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
 
 TEST(RefillBatcher, ForgetsWhatWaitsWhenCleared) {
   const Graph graph = small_resnet();
-  Journal journal(graph, {.batches = {4}});
+  VisitRecorder journal(graph, {.batches = {4}});
   const auto images = random_images(graph, 3, 1);
   for (int n = 0; n < 3; ++n) journal.push(images, n);
   journal.stream().clear();
