@@ -45,12 +45,12 @@ std::vector<Graph> networks() {
 
 /// A convolution of 3 → 5 channels whose weights and inputs are multiples of their steps, so that
 /// the only rounding is that of the output.
-struct Followed {
+struct ExactConvolution {
   Graph graph;
   Tensors weights;
   ActivationRanges ranges = {{"input", {127 * 0.5f, true}}, {"y", {255 * 0.25f, false}}};
 
-  explicit Followed(bool with_shortcut) {
+  explicit ExactConvolution(bool with_shortcut) {
     graph.name = "followed";
     graph.input = {3, 4, 5};
     graph.classes = 60;
@@ -81,7 +81,7 @@ struct Followed {
 // y.
 TEST_F(Int8, RoundsNothingButWhatItStores) {
   for (const bool with_shortcut : {false, true}) {
-    const Followed one(with_shortcut);
+    const ExactConvolution one(with_shortcut);
     KeyedRandom random(3, 4);
     std::vector<float> images(4 * 60);
     for (float& value : images) value = 0.5f * (static_cast<float>(random.below(60)) - 30.0f);
@@ -278,8 +278,8 @@ TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
   // One in 60 values is 100 times as large as the others. A range that includes it rounds the
   // others coarsely, but cutting it off causes a larger error. A single such value in many is cut
   // off.
-  Graph graph = Followed(false).graph;
-  Tensors weights = Followed(false).weights;
+  Graph graph = ExactConvolution(false).graph;
+  Tensors weights = ExactConvolution(false).weights;
   std::vector<float> images(60 * 400, 0.5f);
   images[7] = 3;
   const ActivationRanges ranges = observe_ranges(graph, weights, images, 1);
@@ -290,7 +290,7 @@ TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
 }
 
 TEST(ActivationRanges, TieWhatIsJoined) {
-  const Followed one(false);
+  const ExactConvolution one(false);
   LoweredSegment segment;
   segment.body = {{"a", MaxPool{2, 2, 0}, {"input"}, {}}, {"b", Concat{}, {"a", "c"}, {}}};
   const ActivationRanges ranges = {{"input", {2, true}}, {"a", {1, false}}, {"b", {4, false}}};
