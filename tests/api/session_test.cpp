@@ -52,9 +52,9 @@ void expect_same(const Answer& a, const Answer& b) {
 }
 
 /// A model file in a temporary folder, and images for it.
-class OnDisk {
+class ModelOnDisk {
  public:
-  explicit OnDisk(const ModelFile& file, int images = 0) : file_(file) {
+  explicit ModelOnDisk(const ModelFile& file, int images = 0) : file_(file) {
     save_model(path(), file);
     values_ = random_images(file.graph, images, 3);
     const std::size_t size = images == 0 ? 0 : values_.size() / static_cast<std::size_t>(images);
@@ -93,7 +93,7 @@ Policy mixed_policy() {
 }
 
 /// The answers that a policy gives for the logits [exits, images, classes] of all exits.
-std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
+std::vector<Answer> replayed(const ModelOnDisk& disk, const Policy& policy,
                              const std::vector<float>& logits) {
   const auto images = disk.images().size();
   const auto classes = static_cast<std::size_t>(disk.file().graph.classes);
@@ -118,7 +118,7 @@ std::vector<Answer> replayed(const OnDisk& disk, const Policy& policy,
 }
 
 /// The logits of every exit, computed by a RefillBatcher in which no image leaves early.
-std::vector<float> exhaustive_logits(const OnDisk& disk, const CompileOptions& options = {}) {
+std::vector<float> exhaustive_logits(const ModelOnDisk& disk, const CompileOptions& options = {}) {
   RefillBatcher stream(
       compile(disk.file().graph, disk.file().weights, options, *std::make_unique<WeightStore>()));
   const auto count = static_cast<std::int64_t>(disk.images().size());
@@ -141,7 +141,7 @@ TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards)
     const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
     SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed));
     const int exits = static_cast<int>(exit_segments(graph).size());
-    const OnDisk disk(with_policy(graph, random_policy(seed, exits)),
+    const ModelOnDisk disk(with_policy(graph, random_policy(seed, exits)),
                       static_cast<int>(random.below(30)));
     const auto expected = replayed(disk, disk.file().policy->policy, exhaustive_logits(disk));
     const Model model = disk.load({.precision = "f32",
@@ -186,14 +186,14 @@ TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards)
 }
 
 TEST(Session, ReachesEveryExitUnderThePolicyOfTheseTests) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   Session session = session_of(disk.load());
   session.classify(disk.images());
   EXPECT_THAT(session.stats().exits, Each(testing::Gt(0)));
 }
 
 TEST(Session, SpendsWhatItSays) {
-  const OnDisk disk(with_policy(small_vgg(), mixed_policy()), 20);
+  const ModelOnDisk disk(with_policy(small_vgg(), mixed_policy()), 20);
   const Model model = disk.load();
   Session session = session_of(model);
   std::int64_t macs = 0;
@@ -220,7 +220,7 @@ TEST(Session, SpendsWhatItSays) {
 }
 
 TEST(Session, StopsByTheRuleItIsGiven) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
   const Model model = disk.load();
   const auto exits = [&](const Stop& stop) {
     Session session = session_of(model, stop);
@@ -243,7 +243,7 @@ TEST(Session, StopsByTheRuleItIsGiven) {
 }
 
 TEST(Session, HasAnAnswerHoweverShortTheTime) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 5);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 5);
   const Model model = disk.load();
   Session hurried = session_of(model, Stop::within(1e-6));
   Session calm = session_of(model, Stop::within(1e6));
@@ -265,7 +265,7 @@ TEST(Session, HasAnAnswerHoweverShortTheTime) {
 }
 
 TEST(Session, RefusesRulesThatMakeNoSense) {
-  const OnDisk disk(example_model(small_resnet()));
+  const ModelOnDisk disk(example_model(small_resnet()));
   const Model model = disk.load();
   const auto expect_refused = [&](const auto& make, const std::string& message) {
     EXPECT_THAT([&] { Session(model, make()); }, ThrowsMessage<UsageError>(message));
@@ -279,12 +279,12 @@ TEST(Session, RefusesRulesThatMakeNoSense) {
                  "budget: expected multiply-accumulates above 0, got -1");
   Policy counting = never_stop(3);
   counting.criterion = Criterion::patience;
-  const OnDisk patient(with_policy(small_resnet(), counting));
+  const ModelOnDisk patient(with_policy(small_resnet(), counting));
   EXPECT_THROW(Session(patient.load(), Stop::at_threshold(0.5f)), UsageError);
 }
 
 TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()));
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()));
   const Model model = disk.load();
   Session session = session_of(model);
   const Image image = patterned_image(50, 41, 3);
@@ -303,7 +303,7 @@ TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
 }
 
 TEST(Session, RefusesImagesThatAreNone) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
   Session session = session_of(disk.load());
   const std::vector<std::uint8_t> pixels(30);
   const auto expect_refused = [&](const ImageView& image, const std::string& message) {
@@ -321,7 +321,7 @@ TEST(Session, RefusesImagesThatAreNone) {
   EXPECT_EQ(session.stats().images, 0);
   EXPECT_EQ(session.classify(disk.images()[0]).error, "");
 
-  const OnDisk gray(example_model(small_mobilenet()), 1);
+  const ModelOnDisk gray(example_model(small_mobilenet()), 1);
   Session one_channel = session_of(gray.load());
   EXPECT_THAT([&] { one_channel.classify(ImageView::rgb8(pixels, 5, 2)); },
               ThrowsMessage<Error>("image: the network takes 1 channels, not red, green and blue"));
@@ -329,7 +329,7 @@ TEST(Session, RefusesImagesThatAreNone) {
 }
 
 TEST(Session, AnswersABadImageOfABatchWithItsError) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
   const Model model = disk.load();
   Session session = session_of(model);
   Session other = session_of(model);
@@ -357,7 +357,7 @@ TEST(Session, AnswersABadImageOfABatchWithItsError) {
 }
 
 TEST(Session, RefusesValuesThatAreNotFinite) {
-  const OnDisk disk(example_model(small_resnet()), 2);
+  const ModelOnDisk disk(example_model(small_resnet()), 2);
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     std::vector<float> values(disk.values().begin(), disk.values().begin() + 3 * 32 * 32);
@@ -375,7 +375,7 @@ TEST(Session, RefusesValuesThatAreNotFinite) {
 
 // The largest finite number is a valid input, but the network's sums overflow to infinity.
 TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 9);
   const std::vector<float> huge(3 * 32 * 32, std::numeric_limits<float>::max());
   const std::string error = "the network's logits for this image are not finite";
   std::vector<ImageView> images = disk.images();
@@ -408,9 +408,9 @@ TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
   Policy policy = never_stop(3);
   policy.temperatures = {0.5f, 2, 3};
   policy.ensemble = Ensemble::mean;
-  const OnDisk as_fitted(with_policy(small_resnet(), policy), 3);
+  const ModelOnDisk as_fitted(with_policy(small_resnet(), policy), 3);
   policy.thresholds = {0.0f, 0.0f};
-  const OnDisk stops(with_policy(small_resnet(), policy), 3);
+  const ModelOnDisk stops(with_policy(small_resnet(), policy), 3);
   Session fitted = session_of(as_fitted.load());
   for (const Stop& stop : {Stop::never(), Stop::within(1e6), Stop::within_macs(1'000'000'000)}) {
     Session session = session_of(stops.load(), stop);
@@ -423,7 +423,7 @@ TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
 }
 
 TEST(Session, ClassifiesNoImagesToo) {
-  const OnDisk disk(example_model(small_resnet()));
+  const ModelOnDisk disk(example_model(small_resnet()));
   Session session = session_of(disk.load());
   EXPECT_THAT(session.classify(std::span<const ImageView>{}), IsEmpty());
 }
@@ -432,7 +432,7 @@ TEST(Session, ClassifiesNoImagesToo) {
 // most 3 images wait, all at the first segment.
 
 TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   const Model model = disk.load();
   std::vector<std::vector<std::int64_t>> orders;
   for (const bool in_order : {false, true}) {
@@ -450,7 +450,7 @@ TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
 }
 
 TEST(SessionStream, HoldsNoMoreThanItMay) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   for (const bool in_order : {false, true}) {
     Session session = session_of(disk.load());
     std::int64_t answered = 0;
@@ -465,7 +465,7 @@ TEST(SessionStream, HoldsNoMoreThanItMay) {
 }
 
 TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
-  const OnDisk disk(example_model(small_resnet()), 2);
+  const ModelOnDisk disk(example_model(small_resnet()), 2);
   Session session = session_of(disk.load(), Stop::never());
   int answered = 0;
   session.stream([&](std::int64_t, const Answer&) { ++answered; }, {.flush_after_ms = 1});
@@ -485,7 +485,7 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
 }
 
 TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
   Session session = session_of(disk.load({.precision = "f32", .threads = 1, .batch = 16}));
   std::vector<std::int64_t> told;
   session.stream([&](std::int64_t id, const Answer&) { told.push_back(id); },
@@ -503,7 +503,7 @@ TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
 }
 
 TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
-  const OnDisk disk(example_model(small_resnet()), 8);
+  const ModelOnDisk disk(example_model(small_resnet()), 8);
   Session session = session_of(disk.load(), Stop::never());
   std::vector<std::int64_t> told;
   session.stream([&](std::int64_t id, const Answer&) {
@@ -517,7 +517,7 @@ TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
 }
 
 TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
   const Model model = disk.load();
   Session session = session_of(model);
   Session other = session_of(model);
@@ -538,7 +538,7 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
 }
 
 TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
-  const OnDisk disk(example_model(small_resnet()), 1);
+  const ModelOnDisk disk(example_model(small_resnet()), 1);
   Session session = session_of(disk.load());
   const auto nobody = [](std::int64_t, const Answer&) {};
   EXPECT_THAT([&] { session.push(0, disk.images()[0]); },
@@ -554,14 +554,14 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
 
 TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   ModelFile file = with_policy(small_resnet(), mixed_policy());
-  const OnDisk unknown(file, 60);
+  const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
   for (int round = 0; round < 5; ++round) first.classify(unknown.images());
   EXPECT_EQ(first.stats().drift, DriftFlag::unknown);
   const auto shares = first.stats().shares;
 
   file.policy->seen = TuneExitShares{1000, shares};
-  const OnDisk same(file, 60);
+  const ModelOnDisk same(file, 60);
   Session as_before = session_of(same.load());
   as_before.classify(same.images());
   EXPECT_EQ(as_before.stats().drift, DriftFlag::unknown);  // there are fewer than 200 images
@@ -573,7 +573,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);
 
   file.policy->seen = TuneExitShares{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
-  const OnDisk changed(file, 60);
+  const ModelOnDisk changed(file, 60);
   Session drifted = session_of(changed.load());
   for (int round = 0; round < 5; ++round) drifted.classify(changed.images());
   EXPECT_EQ(drifted.stats().drift, DriftFlag::drifted);
@@ -582,7 +582,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
 }
 
 TEST(Session, StopsEachImageByItsOwnRule) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 30);
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
     Session by_policy = session_of(model);
@@ -622,7 +622,7 @@ TEST(Session, StopsEachImageByItsOwnRule) {
 }
 
 TEST(SessionStream, RefusesAnImageWhoseOptionsMakeNoSenseAndLosesNoOther) {
-  const OnDisk disk(example_model(small_resnet()), 12);  // the model has no policy
+  const ModelOnDisk disk(example_model(small_resnet()), 12);  // the model has no policy
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 8});
     Session session = session_of(model);
@@ -646,7 +646,7 @@ TEST(SessionStream, RefusesAnImageWhoseOptionsMakeNoSenseAndLosesNoOther) {
 
 TEST(SessionStream, AnswersNoImageWithThePixelsOfOneThatWasLost) {
   // The test needs any exception while images are waiting; here on_ready throws, against its rule.
-  const OnDisk disk(example_model(small_resnet()), 12);
+  const ModelOnDisk disk(example_model(small_resnet()), 12);
   const Model model = disk.load({.precision = "f32", .threads = 1, .batch = 8});
   Session session = session_of(model);
   Session other = session_of(model);
@@ -664,11 +664,11 @@ TEST(SessionStream, AnswersNoImageWithThePixelsOfOneThatWasLost) {
 
 TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
   ModelFile file = with_policy(small_resnet(), mixed_policy());
-  const OnDisk unknown(file, 60);
+  const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
   first.classify(unknown.images());
   file.policy->seen = TuneExitShares{1000, first.stats().shares};
-  const OnDisk same(file, 60);
+  const ModelOnDisk same(file, 60);
   Session session = session_of(same.load());
   std::vector<ImageOptions> to_the_end(60, ImageOptions{.stop = Stop::never()});
   for (int round = 0; round < 10; ++round) {
@@ -682,7 +682,7 @@ TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
 TEST(Session, StopsByAScoreOfItsOwn) {
   Policy policy = mixed_policy();
   policy.temperatures = {5, 5, 5};
-  const OnDisk disk(with_policy(small_resnet(), policy), 40);
+  const ModelOnDisk disk(with_policy(small_resnet(), policy), 40);
   const Model model = disk.load();
   Policy expected = never_stop(3);
   expected.criterion = Criterion::entropy;
@@ -699,7 +699,7 @@ TEST(Session, StopsByAScoreOfItsOwn) {
 }
 
 TEST(Session, DropsImagesThatAreCancelled) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 20);
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
     Session session = session_of(model);
@@ -733,7 +733,7 @@ TEST(Session, DropsImagesThatAreCancelled) {
 }
 
 TEST(Session, GivesTheLogitsOfEveryExit) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 13);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 13);
   const auto expected = exhaustive_logits(disk);
   Session session = session_of(disk.load({.precision = "f32", .threads = 2, .batch = 4}));
   EXPECT_EQ(session.all_exits(disk.images()), expected);
@@ -747,7 +747,7 @@ TEST(Session, GivesTheLogitsOfEveryExit) {
 }
 
 TEST(SessionStream, SaysWhenItIsToBePolled) {
-  const OnDisk disk(example_model(small_resnet()), 4);
+  const ModelOnDisk disk(example_model(small_resnet()), 4);
   for (const int threads : {1, 2}) {
     Session session =
         session_of(disk.load({.precision = "f32", .threads = threads, .batch = 4}), Stop::never());
@@ -767,7 +767,7 @@ TEST(SessionStream, SaysWhenItIsToBePolled) {
 }
 
 TEST(SessionStream, AnswersAWaitingImageByItsDeadline) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 12);
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 8});
     Session session = session_of(model, Stop::never());
@@ -796,7 +796,7 @@ TEST(SessionStream, AnswersAWaitingImageByItsDeadline) {
 }
 
 TEST(SessionStream, RunsAnImageAtOnceWhereItsDeadlineLeavesNoTimeToWaitForOthers) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
   // A full batch of 1,024 images takes longer than 5 ms on any CPU.
   Session session =
       session_of(disk.load({.precision = "f32", .threads = 1, .batch = 1024}), Stop::never());
@@ -808,7 +808,7 @@ TEST(SessionStream, RunsAnImageAtOnceWhereItsDeadlineLeavesNoTimeToWaitForOthers
 }
 
 TEST(SessionStream, CallsWhoeverSleepsUntilAnAnswerIsReady) {
-  const OnDisk disk(with_policy(small_resnet(), mixed_policy()), 40);
+  const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 40);
   const Model model = disk.load({.precision = "f32", .threads = 2, .batch = 4});
   Session session = session_of(model);
   std::atomic<int> ready = 0;
@@ -825,12 +825,12 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   ModelFile file = example_model(small_resnet());
   file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {}};
   const Options by_itself{.precision = "auto", .threads = 1};
-  const OnDisk good(file, 1);
+  const ModelOnDisk good(file, 1);
   EXPECT_EQ(good.load(by_itself).precision(), "bf16");
   EXPECT_THAT(good.load(by_itself).notes(), IsEmpty());
 
   file.deployment->check = {1, std::vector<float>(2 * 3 * file.classes.size(), 12345.f)};
-  const OnDisk other(file, 1);
+  const ModelOnDisk other(file, 1);
   EXPECT_EQ(other.load(by_itself).precision(), "f32");
   EXPECT_THAT(
       other.load({.precision = "bf16"}).notes(),
@@ -843,7 +843,7 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
 
   file.deployment->check = {};
   file.deployment->measured.agreement = 0.99;
-  const OnDisk lossy(file);
+  const ModelOnDisk lossy(file);
   EXPECT_EQ(lossy.load(by_itself).precision(), "f32");
   EXPECT_THAT(lossy.load(by_itself).notes(),
               ElementsAre("bf16 exceeded its bounds on the tune images: the model runs in f32"));
@@ -864,7 +864,7 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
   const std::vector<float> said = engine::logits_to_store(
       compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()), file.graph, 1);
   file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
-  EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
+  EXPECT_EQ(ModelOnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
 
   const std::size_t classes = file.classes.size();
   float largest = 0;
@@ -874,7 +874,7 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
   const float most =
       std::abs(*std::ranges::max_element(stored, {}, [](float logit) { return std::abs(logit); }));
   ASSERT_LT(largest, 0.02f * most) << "an error that is small beside another exit's logits";
-  EXPECT_EQ(OnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "f32");
+  EXPECT_EQ(ModelOnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "f32");
 }
 
 TEST(Session, RunsAQuantisedFileInEightBits) {
@@ -884,7 +884,7 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
   ASSERT_TRUE(file.deployment.has_value());
   file.deployment->measured = {2000, 1, 0.9, 0.9, 0, 0};
   file.policy = ChosenPolicy{mixed_policy()};
-  const OnDisk disk(file, 21);
+  const ModelOnDisk disk(file, 21);
   const Model model = disk.load({.precision = "auto", .threads = 1, .batch = 4});
   EXPECT_EQ(model.precision(), "int8");
   EXPECT_THAT(model.notes(), IsEmpty());
@@ -912,7 +912,7 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
   ModelFile file = with_policy(small_resnet(), mixed_policy());
   file.policy->guarantee =
       Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
-  const OnDisk disk(file);
+  const ModelOnDisk disk(file);
   const Model model = disk.load({.threads = 1});
   ASSERT_TRUE(model.promise().has_value());
   EXPECT_THAT(model.notes(), IsEmpty());
@@ -930,7 +930,7 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
     EXPECT_THAT(narrow.notes(), ElementsAre(HasSubstr("the guarantee was certified in f32 with")));
   }
   file.policy->guarantee->kernels = "libtorch cpu";
-  const OnDisk other(file);
+  const ModelOnDisk other(file);
   EXPECT_FALSE(other.load().promise().has_value());
   EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
 }
@@ -938,7 +938,7 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
 // This test also runs under the thread sanitizer, so each operation has one thread: libgomp is not
 // instrumented and causes false alarms with more threads.
 TEST(Session, ServesManyThreadsOnOneModel) {
-  const OnDisk disk(with_policy(two_scale(), mixed_policy()), 12);
+  const ModelOnDisk disk(with_policy(two_scale(), mixed_policy()), 12);
   const Model model = disk.load();
   std::vector<Answer> expected;
   {
