@@ -43,38 +43,38 @@ std::vector<std::int64_t> shuffled(std::int64_t count) {
 }
 
 /// The model and the policy that a mode runs.
-struct Subject {
+struct ModeSetup {
   ModelFile model;
   Policy policy;
   Cost cost;
 };
 
-Subject subject_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
-  Subject subject{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
+ModeSetup setup_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
+  ModeSetup setup{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
   // A model whose stored logits differ from those computed here would run in f32. The benchmark
   // must time the requested precision, so the stored logits are removed.
-  if (subject.model.deployment) subject.model.deployment->check = {};
+  if (setup.model.deployment) setup.model.deployment->check = {};
   switch (mode) {
     case BenchmarkMode::plain: {
-      std::vector<int> early(subject.policy.thresholds.size());
+      std::vector<int> early(setup.policy.thresholds.size());
       std::iota(early.begin(), early.end(), 0);
       if (!early.empty()) {
-        subject.model.policy.reset();
-        subject.model = remove_exits(subject.model, early);
+        setup.model.policy.reset();
+        setup.model = remove_exits(setup.model, early);
       }
-      subject.policy = never_stop(1);
+      setup.policy = never_stop(1);
       break;
     }
     case BenchmarkMode::adaptive:
       if (policy == nullptr)
         throw UsageError("mode: adaptive: the model has no policy; give a threshold");
-      subject.policy = *policy;
+      setup.policy = *policy;
       break;
     case BenchmarkMode::exhaustive:
       break;
   }
-  subject.cost = cost_of(subject.model.graph);
-  return subject;
+  setup.cost = cost_of(setup.model.graph);
+  return setup;
 }
 
 /// The exit, the answer and the time of each image.
@@ -90,11 +90,11 @@ struct ImageOutcomes {
 /// A network that runs with one split of the threads.
 class Candidate {
  public:
-  Candidate(const Subject& subject, Precision precision, int batch, Split split)
+  Candidate(const ModeSetup& setup, Precision precision, int batch, Split split)
       : split_(split),
-        policy_(subject.policy),
+        policy_(setup.policy),
         model_(engine::OpenedModel::open(
-            subject.model, {std::string(to_string(precision)), split.streams * split.threads, batch,
+            setup.model, {std::string(to_string(precision)), split.streams * split.threads, batch,
                             split.streams})),
         runner_(model_) {}
 
@@ -143,17 +143,17 @@ class Candidate {
 };
 
 /// A row of the result while it is measured.
-class Entry {
+class RowTimer {
  public:
-  Entry(BenchmarkMode mode, const Subject& subject, Precision precision, int batch,
+  RowTimer(BenchmarkMode mode, const ModeSetup& setup, Precision precision, int batch,
         const BenchmarkImages& images, int threads)
-      : subject_(subject),
+      : setup_(setup),
         images_(images),
-        outcomes_(static_cast<std::size_t>(images.count(subject.model))) {
+        outcomes_(static_cast<std::size_t>(images.count(setup.model))) {
     row_.mode = mode;
     row_.batch = batch;
     const auto add = [&](Split split) {
-      candidates_.push_back({std::make_unique<Candidate>(subject, precision, batch, split), {}});
+      candidates_.push_back({std::make_unique<Candidate>(setup, precision, batch, split), {}});
     };
     add({threads, 1});
     if (threads > 1) add({1, threads});
@@ -197,16 +197,16 @@ class Entry {
     row_.latency = latency_of(std::move(latencies_));
     row_.images = static_cast<std::int64_t>(outcomes_.answers.size());
     const auto count = static_cast<double>(row_.images);
-    row_.shares.assign(subject_.cost.exit_macs.size(), 0);
+    row_.shares.assign(setup_.cost.exit_macs.size(), 0);
     double macs = 0;
     std::int64_t right = 0;
     for (std::size_t i = 0; i < outcomes_.answers.size(); ++i) {
       const auto k = static_cast<std::size_t>(outcomes_.exit_index[i]);
       row_.shares[k] += 1 / count;
-      macs += static_cast<double>(subject_.cost.exit_macs[k]) / count;
+      macs += static_cast<double>(setup_.cost.exit_macs[k]) / count;
       if (!images_.labels.empty()) right += outcomes_.answers[i] == images_.labels[i];
     }
-    row_.relative_cost = macs / static_cast<double>(subject_.cost.plain_macs);
+    row_.relative_cost = macs / static_cast<double>(setup_.cost.plain_macs);
     if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
     for (const Ceiling& ceiling : ceilings)
       if (ceiling.precision == row_.precision && !ceiling.is_void())
@@ -237,7 +237,7 @@ class Entry {
     candidate.rates.push_back(static_cast<double>(done) / taken);
   }
 
-  const Subject& subject_;
+  const ModeSetup& setup_;
   const BenchmarkImages& images_;
   ImageOutcomes outcomes_;
   std::vector<Timed> candidates_;  // after try_splits(): the faster one only
@@ -259,14 +259,14 @@ std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const Model
 
 /// Runs rounds of the entries in turns, until each entry has run all images, kMinRounds rounds and
 /// options.seconds.
-void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
+void run_rounds(std::vector<std::unique_ptr<RowTimer>>& timers,
                 const std::vector<std::int64_t>& order, const BenchmarkOptions& options,
                 int threads, const Progress& progress) {
   const int largest = *std::ranges::max_element(options.batches);
   const auto count = static_cast<std::int64_t>(order.size());
   // A round ends with batches that are not full. It is long enough that they hardly matter.
   const auto rounds = std::clamp<std::int64_t>(count / (16LL * largest * threads), 1, kRounds);
-  const std::size_t n = entries.size();
+  const std::size_t n = timers.size();
   std::vector<bool> done(n);
   for (std::int64_t round = 0; std::ranges::count(done, true) < static_cast<std::ptrdiff_t>(n);
        ++round) {
@@ -276,10 +276,10 @@ void run_rounds(std::vector<std::unique_ptr<Entry>>& entries,
     for (std::size_t i = 0; i < n; ++i) {
       const std::size_t place = round % 2 == 0 ? i : n - 1 - i;
       if (done[place]) continue;
-      Entry& entry = *entries[place];
-      entry.run_round(std::span(order).subspan(begin, end - begin));
-      done[place] = entry.rounds() >= std::max<std::int64_t>(rounds, kMinRounds) &&
-                    entry.seconds() >= options.seconds;
+      RowTimer& timer = *timers[place];
+      timer.run_round(std::span(order).subspan(begin, end - begin));
+      done[place] = timer.rounds() >= std::max<std::int64_t>(rounds, kMinRounds) &&
+                    timer.seconds() >= options.seconds;
     }
     progress.step(std::ranges::count(done, true), static_cast<std::int64_t>(n), "rows");
   }
@@ -295,26 +295,26 @@ Benchmark run(const ModelFile& model, const BenchmarkImages& images,
   const auto chosen = policy_for(options.policy, model, false);
   if (chosen) result.policy = describe(chosen->policy);
   const std::vector<BenchmarkMode> modes = modes_of(options, model, chosen.has_value());
-  std::vector<Subject> subjects;
+  std::vector<ModeSetup> setups;
   for (const BenchmarkMode mode : modes)
-    subjects.push_back(subject_of(mode, model, chosen ? &chosen->policy : nullptr));
+    setups.push_back(setup_of(mode, model, chosen ? &chosen->policy : nullptr));
 
   const MachineWatch watch;
   result.ceilings = measure_ceilings(result.threads, std::clamp(options.seconds, 0.05, 0.6));
   const std::vector<std::int64_t> order = shuffled(images.count(model));
-  std::vector<std::unique_ptr<Entry>> entries;
+  std::vector<std::unique_ptr<RowTimer>> timers;
   for (std::size_t m = 0; m < modes.size(); ++m)
     for (const Precision precision : precisions)
       for (const int batch : options.batches) {
-        entries.push_back(std::make_unique<Entry>(modes[m], subjects[m], precision, batch, images,
+        timers.push_back(std::make_unique<RowTimer>(modes[m], setups[m], precision, batch, images,
                                                   result.threads));
-        entries.back()->try_splits(order, std::min(0.25, options.seconds / 8));
+        timers.back()->try_splits(order, std::min(0.25, options.seconds / 8));
         progress.step(
             0, static_cast<std::int64_t>(modes.size() * precisions.size() * options.batches.size()),
             "rows");
       }
-  run_rounds(entries, order, options, result.threads, progress);
-  for (const auto& entry : entries) result.rows.push_back(entry->result(result.ceilings));
+  run_rounds(timers, order, options, result.threads, progress);
+  for (const auto& timer : timers) result.rows.push_back(timer->result(result.ceilings));
   result.load = watch.load();
   return result;
 }
