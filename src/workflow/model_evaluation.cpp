@@ -19,7 +19,7 @@ namespace {
 Part part_of_data(ImagePart part) { return part == ImagePart::test ? Part::test : Part::train; }
 
 /// The model and the images of one evaluation.
-struct Subject {
+struct EvaluationContext {
   const EvaluateOptions& options;
   const Progress& progress;
   std::shared_ptr<engine::OpenedModel> model;
@@ -36,26 +36,26 @@ void remark_skipped(const LoadedData& loaded, const Progress& progress) {
                               loaded.skipped.size(), first.name, first.reason));
 }
 
-std::vector<std::int64_t> choose_images(const Subject& subject) {
-  const EvaluateOptions& options = subject.options;
+std::vector<std::int64_t> choose_images(const EvaluationContext& context) {
+  const EvaluateOptions& options = context.options;
   if (options.part == ImagePart::test)
-    return images_to_test(options.model, subject.file(), subject.loaded, options.skip_trained);
+    return images_to_test(options.model, context.file(), context.loaded, options.skip_trained);
   try {
-    check_same_classes(subject.file(), subject.loaded.dataset);
+    check_same_classes(context.file(), context.loaded.dataset);
   } catch (const Error& error) {
     throw_with_place(options.model.string(), error);
   }
-  const DataProvenance& provenance = subject.file().provenance.data;
+  const DataProvenance& provenance = context.file().provenance.data;
   const auto& hashes = options.part == ImagePart::tune ? provenance.tune : provenance.certify;
-  return find_listed(options.model, subject.file(), subject.loaded.dataset, hashes,
+  return find_listed(options.model, context.file(), context.loaded.dataset, hashes,
                      std::string(to_string(options.part)), options.data)
       .indices;
 }
 
-PolicyEvaluation run_policy(const Subject& subject, const Evaluation& result,
+PolicyEvaluation run_policy(const EvaluationContext& context, const Evaluation& result,
                             const ChosenPolicy& chosen) {
   const StoppedAnswers stopped =
-      run_until(*subject.model, subject.set, chosen.policy, subject.progress);
+      run_until(*context.model, context.set, chosen.policy, context.progress);
   const LogitsView view = result.logits.view();
   const StoppedAnswers replayed = replay(view, chosen.policy);
   PolicyEvaluation policy;
@@ -67,9 +67,9 @@ PolicyEvaluation run_policy(const Subject& subject, const Evaluation& result,
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
   policy.answers = stopped.answers;
-  policy.of_model = !subject.options.policy.threshold;
+  policy.of_model = !context.options.policy.threshold;
   policy.certificate_lost =
-      policy.of_model && subject.file().policy->guarantee && !chosen.guarantee;
+      policy.of_model && context.file().policy->guarantee && !chosen.guarantee;
   policy.drift = drift_of(chosen, policy.metrics.shares, result.metrics.images);
   return policy;
 }
@@ -77,16 +77,16 @@ PolicyEvaluation run_policy(const Subject& subject, const Evaluation& result,
 /// Another model, with the same images loaded at the size that it expects.
 class OtherModel {
  public:
-  OtherModel(const std::filesystem::path& path, const Subject& subject)
-      : model_(open_model(path, subject.options.run, subject.progress)),
-        progress_(subject.progress),
-        set_(subject.set) {
+  OtherModel(const std::filesystem::path& path, const EvaluationContext& context)
+      : model_(open_model(path, context.options.run, context.progress)),
+        progress_(context.progress),
+        set_(context.set) {
     const Preprocessing &ours = *set_.preprocessing, &theirs = model_->file().preprocessing;
     if (ours.height != theirs.height || ours.width != theirs.width || ours.fit != theirs.fit) {
-      again_ = load_data(subject.options.data, part_of_data(subject.options.part),
+      again_ = load_data(context.options.data, part_of_data(context.options.part),
                          load_options(model_->file()));
-      if (again_.dataset.hashes != subject.loaded.dataset.hashes)
-        throw Error("{}: the images changed while they were read", subject.options.data);
+      if (again_.dataset.hashes != context.loaded.dataset.hashes)
+        throw Error("{}: the images changed while they were read", context.options.data);
       set_.data = &again_.dataset;
     }
     set_.preprocessing = &theirs;
@@ -109,8 +109,8 @@ class OtherModel {
   EvaluationSet set_;
 };
 
-OtherNetwork run_other(const std::filesystem::path& path, const Subject& subject) {
-  OtherModel model(path, subject);
+OtherNetwork run_other(const std::filesystem::path& path, const EvaluationContext& context) {
+  OtherModel model(path, context);
   OtherNetwork other;
   other.name = path.string();
   other.cost = model.model().cost();
@@ -120,46 +120,46 @@ OtherNetwork run_other(const std::filesystem::path& path, const Subject& subject
 }
 
 /// Adds the baselines that the policy is compared with; without a policy, the last exit is.
-void add_controls(const Subject& subject, Evaluation& result) {
+void add_controls(const EvaluationContext& context, Evaluation& result) {
   const LogitsView view = result.logits.view();
   const std::vector<std::int64_t> answers =
       result.policy ? result.policy->answers : last_answers(view, never_stop(view.exits));
   if (result.policy)
     result.controls = own_controls(view, result.cost, answers, result.policy->metrics);
-  for (const std::filesystem::path& path : subject.options.compare)
-    for (ReportBaseline& control : network_controls(run_other(path, subject), result.cost.plain_macs,
+  for (const std::filesystem::path& path : context.options.compare)
+    for (ReportBaseline& control : network_controls(run_other(path, context), result.cost.plain_macs,
                                                    result.logits.labels, answers))
       result.controls.push_back(std::move(control));
 }
 
 /// Computes the curves of all criteria, with thresholds chosen on the model's tune images.
-Sweep run_sweep(const Subject& subject, const Evaluation& result) {
-  const EvaluateOptions& options = subject.options;
+Sweep run_sweep(const EvaluationContext& context, const Evaluation& result) {
+  const EvaluateOptions& options = context.options;
   if (result.logits.exits < 2)
     throw Error("{}: the model has no early exit, so there is no threshold to sweep",
                 options.model.string());
   const bool test = options.part == ImagePart::test;
   const LoadedData train =
-      test ? load_data(options.data, Part::train, load_options(subject.file())) : LoadedData{};
-  const Dataset& data = test ? train.dataset : subject.loaded.dataset;
+      test ? load_data(options.data, Part::train, load_options(context.file())) : LoadedData{};
+  const Dataset& data = test ? train.dataset : context.loaded.dataset;
   const std::vector<std::int64_t> indices =
-      find_listed(options.model, subject.file(), data, subject.file().provenance.data.tune, "tune",
+      find_listed(options.model, context.file(), data, context.file().provenance.data.tune, "tune",
                   options.data)
           .indices;
   const SavedLogits tune = run_all_exits(
-      *subject.model, {&data, indices, &subject.file().preprocessing, options.run.images_at_once()},
-      subject.progress);
+      *context.model, {&data, indices, &context.file().preprocessing, options.run.images_at_once()},
+      context.progress);
   return sweep_all(tune.view(), result.logits.view(), result.cost.relative_costs());
 }
 
-void keep_logits(const Subject& subject, Evaluation& result) {
-  result.logits.metadata = {{"model", subject.options.model.string()},
+void write_logits(const EvaluationContext& context, Evaluation& result) {
+  result.logits.metadata = {{"model", context.options.model.string()},
                             {"data", result.source},
-                            {"part", std::string(to_string(subject.options.part))},
+                            {"part", std::string(to_string(context.options.part))},
                             {"commit", kCommit},
                             {"precision", result.precision},
                             {"kernels", result.kernels}};
-  save_logits(subject.options.save_logits, result.logits);
+  save_logits(context.options.save_logits, result.logits);
 }
 
 }  // namespace
@@ -192,14 +192,14 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   check(options.policy);
   if (!options.save_logits.empty())
     check_output("save_logits", options.save_logits, options.inputs());
-  Subject subject{options, progress, open_model(options.model, options.run, progress), {}, {}};
-  subject.loaded =
-      load_data(options.data, part_of_data(options.part), load_options(subject.file()));
-  const LoadedData& loaded = subject.loaded;
+  EvaluationContext context{options, progress, open_model(options.model, options.run, progress), {}, {}};
+  context.loaded =
+      load_data(options.data, part_of_data(options.part), load_options(context.file()));
+  const LoadedData& loaded = context.loaded;
   remark_skipped(loaded, progress);
-  subject.set = {&loaded.dataset, choose_images(subject), &subject.file().preprocessing,
+  context.set = {&loaded.dataset, choose_images(context), &context.file().preprocessing,
                  options.run.images_at_once()};
-  const auto images = static_cast<std::int64_t>(subject.set.indices.size());
+  const auto images = static_cast<std::int64_t>(context.set.indices.size());
   if (options.part == ImagePart::test) {
     if (const std::int64_t left_out = loaded.dataset.size() - images; left_out > 0)
       progress.remark(fmt::format("left out {} images that the model was trained on", left_out));
@@ -208,24 +208,24 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
 
   Evaluation result;
   result.source = loaded.source;
-  result.precision = to_string(subject.model->precision());
-  result.kernels = subject.model->kernels();
-  result.classes = subject.file().classes;
-  result.cost = subject.model->cost();
-  result.logits = run_all_exits(*subject.model, subject.set, progress);
-  if (!options.save_logits.empty()) keep_logits(subject, result);
+  result.precision = to_string(context.model->precision());
+  result.kernels = context.model->kernels();
+  result.classes = context.file().classes;
+  result.cost = context.model->cost();
+  result.logits = run_all_exits(*context.model, context.set, progress);
+  if (!options.save_logits.empty()) write_logits(context, result);
   const LogitsView view = result.logits.view();
-  result.metrics = measure(view, subject.file().loss_weights);
+  result.metrics = measure(view, context.file().loss_weights);
   result.overthinking = overthinking_by_class(view);
   for (int k = 0; k < view.exits; ++k) {
-    result.exit_units.push_back(exit_place(subject.file().graph, k));
+    result.exit_units.push_back(exit_place(context.file().graph, k));
     if (options.confusion) result.confusion.push_back(confusion_matrix(view, k));
   }
   if (const auto chosen =
-          policy_for(options.policy, subject.file(), subject.model->certificate().holds))
-    result.policy = run_policy(subject, result, *chosen);
-  add_controls(subject, result);
-  if (options.sweep) result.sweep = run_sweep(subject, result);
+          policy_for(options.policy, context.file(), context.model->certificate().holds))
+    result.policy = run_policy(context, result, *chosen);
+  add_controls(context, result);
+  if (options.sweep) result.sweep = run_sweep(context, result);
   return result;
 }
 
