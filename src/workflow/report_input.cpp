@@ -79,10 +79,10 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
 }
 
 /// A run with its model, the test images at the size that the model expects, and their logits.
-class Subject {
+class TestedRun {
  public:
   /// @param data  source of the images; empty: the one in the run's recipe
-  Subject(const std::string& path, const std::string& data, const ReportOptions& options,
+  TestedRun(const std::string& path, const std::string& data, const ReportOptions& options,
           const Progress& progress)
       : run(find_run(path)),
         model(open_model(run.model, options.run, progress)),
@@ -95,7 +95,7 @@ class Subject {
         progress);
     kept = logits_of(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
   }
-  Subject(const Subject&) = delete;
+  TestedRun(const TestedRun&) = delete;
 
   const ModelFile& file() const { return model->file(); }
   LogitsView view() const { return kept.logits.view(); }
@@ -121,11 +121,11 @@ class Subject {
   }
 };
 
-ReportPolicy policy_of(const Subject& subject) {
-  const LogitsView view = subject.view();
+ReportPolicy policy_of(const TestedRun& tested) {
+  const LogitsView view = tested.view();
   ReportPolicy policy;
   policy.policy = never_stop(view.exits);
-  const auto chosen = policy_for({}, subject.file(), subject.model->certificate().holds);
+  const auto chosen = policy_for({}, tested.file(), tested.model->certificate().holds);
   if (chosen) {
     policy.policy = chosen->policy;
     policy.aim = describe_aim(chosen->aim);
@@ -136,28 +136,28 @@ ReportPolicy policy_of(const Subject& subject) {
           given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
           given->precision);
   }
-  policy.executed = chosen && subject.kept.stopped;
+  policy.executed = chosen && tested.kept.stopped;
   const StoppedAnswers stopped =
-      policy.executed ? *subject.kept.stopped : replay(view, policy.policy);
+      policy.executed ? *tested.kept.stopped : replay(view, policy.policy);
   policy.exit_index = stopped.exit_index;
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
   policy.metrics =
       measure_policy({labels, policy.exit_index, policy.answers, last_answers(view, policy.policy)},
-                     subject.model->relative_costs());
+                     tested.model->relative_costs());
   return policy;
 }
 
 /// Adds a curve of accuracy against cost for every criterion, with thresholds chosen on the model's
 /// tune images, or the reason why there are no curves.
-void add_curves(const Subject& subject, const ReportOptions& options, const Progress& progress,
+void add_curves(const TestedRun& tested, const ReportOptions& options, const Progress& progress,
                 ReportInput& input) {
   if (input.test.exits < 2) {
     input.no_curves = "The network has no early exit.";
     return;
   }
-  const ModelFile& model = subject.file();
-  const LoadedData train = load_data(subject.source, Part::train, load_options(model));
+  const ModelFile& model = tested.file();
+  const LoadedData train = load_data(tested.source, Part::train, load_options(model));
   const std::vector<std::int64_t> indices =
       images_listed(train.dataset, model.provenance.data.tune);
   if (indices.empty()) {
@@ -165,9 +165,9 @@ void add_curves(const Subject& subject, const ReportOptions& options, const Prog
         "The data contain none of the model's tune images, on which thresholds are chosen.";
     return;
   }
-  refuse_trained_images(subject.run.model, model, train.dataset, indices);
+  refuse_trained_images(tested.run.model, model, train.dataset, indices);
   const SavedLogits tune =
-      logits_of(subject.run.model, *subject.model, subject.set_of(train.dataset, indices, options),
+      logits_of(tested.run.model, *tested.model, tested.set_of(train.dataset, indices, options),
                 "tune", progress)
           .logits;
   const std::vector<Criterion> criteria = all_criteria();
@@ -177,13 +177,13 @@ void add_curves(const Subject& subject, const ReportOptions& options, const Prog
   input.curves = sweep(shape, criteria, thresholds, input.test, input.costs);
 }
 
-void add_other(const std::string& path, const ReportOptions& options, const Subject& subject,
+void add_other(const std::string& path, const ReportOptions& options, const TestedRun& tested,
                const Progress& progress, ReportInput& input) {
-  const Subject other(path, subject.source, options, progress);
-  if (other.loaded.dataset.hashes != subject.loaded.dataset.hashes ||
-      other.indices != subject.indices)
-    throw Error("{} and {} cannot be tested on the same images of {}", path, subject.run.name,
-                subject.source);
+  const TestedRun other(path, tested.source, options, progress);
+  if (other.loaded.dataset.hashes != tested.loaded.dataset.hashes ||
+      other.indices != tested.indices)
+    throw Error("{} and {} cannot be tested on the same images of {}", path, tested.run.name,
+                tested.source);
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.model->cost();
@@ -191,44 +191,44 @@ void add_other(const std::string& path, const ReportOptions& options, const Subj
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.kept.stopped ? other.kept.stopped : replay(other.view(), chosen->policy);
-  for (ReportBaseline& control : network_controls(network, subject.model->cost().plain_macs,
+  for (ReportBaseline& control : network_controls(network, tested.model->cost().plain_macs,
                                                  input.test.labels, input.policy.answers))
     input.controls.push_back(std::move(control));
   if (Training training = training_of(other.run); !training.epochs.empty())
     input.trainings.push_back(std::move(training));
 }
 
-ReportInput input_of(const std::shared_ptr<const Subject>& subject, const ReportOptions& options,
+ReportInput input_of(const std::shared_ptr<const TestedRun>& tested, const ReportOptions& options,
                      const Progress& progress) {
   ReportInput input;
-  input.title = subject->run.name;
-  input.data = subject->loaded.source;
-  input.classes = subject->file().classes;
-  input.test = subject->view();
+  input.title = tested->run.name;
+  input.data = tested->loaded.source;
+  input.classes = tested->file().classes;
+  input.test = tested->view();
   for (int k = 0; k < input.test.exits; ++k)
-    input.exit_units.push_back(exit_place(subject->file().graph, k));
-  input.costs = subject->model->relative_costs();
-  input.metrics = measure(input.test, subject->file().loss_weights);
-  input.policy = policy_of(*subject);
+    input.exit_units.push_back(exit_place(tested->file().graph, k));
+  input.costs = tested->model->relative_costs();
+  input.metrics = measure(input.test, tested->file().loss_weights);
+  input.policy = policy_of(*tested);
   if (input.test.exits > 1)
-    input.controls = own_controls(input.test, subject->model->cost(), input.policy.answers,
+    input.controls = own_controls(input.test, tested->model->cost(), input.policy.answers,
                                   input.policy.metrics);
-  add_curves(*subject, options, progress, input);
-  if (Training training = training_of(subject->run); !training.epochs.empty())
+  add_curves(*tested, options, progress, input);
+  if (Training training = training_of(tested->run); !training.epochs.empty())
     input.trainings.push_back(std::move(training));
   for (std::size_t i = 1; i < options.runs.size(); ++i)
-    add_other(options.runs[i], options, *subject, progress, input);
-  for (const std::int64_t i : subject->indices)
-    input.names.push_back(subject->loaded.dataset.names[static_cast<std::size_t>(i)]);
-  input.image = [subject](std::int64_t i) {
-    const Dataset& images = subject->loaded.dataset;
-    const auto pixels = images.image(subject->indices[static_cast<std::size_t>(i)]);
+    add_other(options.runs[i], options, *tested, progress, input);
+  for (const std::int64_t i : tested->indices)
+    input.names.push_back(tested->loaded.dataset.names[static_cast<std::size_t>(i)]);
+  input.image = [tested](std::int64_t i) {
+    const Dataset& images = tested->loaded.dataset;
+    const auto pixels = images.image(tested->indices[static_cast<std::size_t>(i)]);
     return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
   };
-  input.facts = facts_of(subject->file());
-  input.facts.emplace_back("precision of this report", to_string(subject->model->precision()));
-  input.facts.emplace_back("kernels of this report", subject->model->kernels());
-  input.recipe = recipe_text(subject->run, subject->file());
+  input.facts = facts_of(tested->file());
+  input.facts.emplace_back("precision of this report", to_string(tested->model->precision()));
+  input.facts.emplace_back("kernels of this report", tested->model->kernels());
+  input.recipe = recipe_text(tested->run, tested->file());
   return input;
 }
 
@@ -240,9 +240,9 @@ std::filesystem::path report_path(const std::string& run) {
 
 GatheredReport gather_report(const ReportOptions& options, const Progress& progress) {
   if (options.runs.empty()) throw UsageError("runs: expected at least one");
-  const auto subject =
-      std::make_shared<const Subject>(options.runs.front(), options.data, options, progress);
-  return {subject->source, subject, input_of(subject, options, progress)};
+  const auto tested =
+      std::make_shared<const TestedRun>(options.runs.front(), options.data, options, progress);
+  return {tested->source, tested, input_of(tested, options, progress)};
 }
 
 }  // namespace offramp::workflow
