@@ -70,7 +70,7 @@ json policy_json(const PolicyEvaluation& policy) {
   json guarantee = nullptr;
   if (const auto& given = policy.chosen.guarantee)
     guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
-  return {{"from", policy.of_model ? "model" : "flags"},
+  return {{"from", policy.is_models_own ? "model" : "flags"},
           {"aim", describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
           {"ensemble", to_string(rule.ensemble)},
@@ -192,16 +192,16 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
   std::string text =
       fmt::format("\n{}\n{}",
                   heading(fmt::format("{}: stop where {} (executed, not replayed)",
-                                      policy.of_model ? "The model's policy" : "Policy",
+                                      policy.is_models_own ? "The model's policy" : "Policy",
                                       describe(chosen.policy)),
                           color),
                   table.text(color));
-  if (policy.of_model) text += fmt::format("  chosen by {}", printable(describe_aim(chosen.aim)));
+  if (policy.is_models_own) text += fmt::format("  chosen by {}", printable(describe_aim(chosen.aim)));
   if (const auto& given = chosen.guarantee)
     text += fmt::format("; certified: {}", describe(*given));
   if (policy.certificate_lost)
     text += "; its certificate is for another precision or other kernels and does not hold here";
-  if (policy.of_model) text += "\n";
+  if (policy.is_models_own) text += "\n";
   if (policy.drift && policy.drift->drift == Drift::drifted)
     text += fmt::format("  drift: {}\n", drift_text(policy.drift->distance, policy.drift->p_value));
   if (policy.replay_differs > 0)

@@ -299,7 +299,7 @@ Benchmark run(const ModelFile& model, const BenchmarkImages& images,
   for (const BenchmarkMode mode : modes)
     setups.push_back(setup_of(mode, model, chosen ? &chosen->policy : nullptr));
 
-  const MachineWatch watch;
+  const MachineLoadMeter watch;
   result.ceilings = measure_ceilings(result.threads, std::clamp(options.seconds, 0.05, 0.6));
   const std::vector<std::int64_t> order = shuffled(images.count(model));
   std::vector<std::unique_ptr<RowTimer>> timers;
@@ -375,13 +375,13 @@ Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
   const BenchmarkImages images = options.data.empty()
                                      ? random_benchmark_images(model, options.images)
                                      : test_benchmark_images(model, options, progress);
-  if (!options.keep.empty()) keep_images_and_logits(options, model, images, precisions);
+  if (!options.keep.empty()) export_images_and_logits(options, model, images, precisions);
   if (std::ranges::count(precisions, Precision::int8) > 0) model = with_ranges(model, images);
   return run(model, images, precisions, options, progress);
 }
 
 MachineCeilings measure_machine(int threads) {
-  const MachineWatch watch;
+  const MachineLoadMeter watch;
   MachineCeilings result{measure_ceilings(threads), {}};
   result.load = watch.load();
   return result;

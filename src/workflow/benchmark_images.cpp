@@ -108,7 +108,7 @@ ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images) {
   return result;
 }
 
-void keep_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
+void export_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
                             const BenchmarkImages& images, std::vector<Precision> precisions) {
   const fs::path network = options.keep / "model.safetensors",
                  answers = options.keep / "answers.safetensors";

@@ -42,7 +42,7 @@ std::vector<Precision> precisions_to_time(const std::vector<Precision>& wanted,
 ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images);
 
 /// Writes the network, the first 64 images and their logits in each precision to `options.keep`.
-void keep_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
+void export_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
                             const BenchmarkImages& images, std::vector<Precision> precisions);
 
 }  // namespace offramp::workflow

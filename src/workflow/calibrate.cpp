@@ -62,9 +62,9 @@ class ModelsData {
   }
 
   /// Finds the images that `hashes` lists. @param part  "tune" or "certify"
-  /// @throws as find_listed
+  /// @throws as find_listed_images
   ListedImages find(const std::vector<std::uint64_t>& hashes, const char* part) const {
-    return find_listed(path_, model_, loaded_.dataset, hashes, part, options_.data);
+    return find_listed_images(path_, model_, loaded_.dataset, hashes, part, options_.data);
   }
 
   /// Computes the logits of all exits.

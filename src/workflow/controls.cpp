@@ -6,7 +6,7 @@
 
 namespace offramp::workflow {
 
-std::vector<ReportBaseline> own_controls(const LogitsView& view, const Cost& cost,
+std::vector<ReportBaseline> own_baselines(const LogitsView& view, const Cost& cost,
                                         std::span<const std::int64_t> answers,
                                         const PolicyMetrics& metrics) {
   using Kind = ReportBaseline::Kind;
@@ -26,7 +26,7 @@ std::vector<ReportBaseline> own_controls(const LogitsView& view, const Cost& cos
   return controls;
 }
 
-std::vector<ReportBaseline> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
+std::vector<ReportBaseline> network_baselines(const OtherNetwork& other, std::int64_t plain_macs,
                                             std::span<const std::int64_t> labels,
                                             std::span<const std::int64_t> answers) {
   using Kind = ReportBaseline::Kind;

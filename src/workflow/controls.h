@@ -19,7 +19,7 @@ namespace offramp::workflow {
 /// oracle, which stops at the first correct exit.
 /// @param view     logits of all exits  @param cost  of the network
 /// @param answers  [N] the classes that the policy predicts  @param metrics  of the policy
-std::vector<ReportBaseline> own_controls(const LogitsView& view, const Cost& cost,
+std::vector<ReportBaseline> own_baselines(const LogitsView& view, const Cost& cost,
                                         std::span<const std::int64_t> answers,
                                         const PolicyMetrics& metrics);
 
@@ -34,7 +34,7 @@ struct OtherNetwork {
 /// Baselines from another network: its last exit alone, at the cost of its backbone, and its policy
 /// if it has one. Costs are relative to `plain_macs`.
 /// @param answers  [N] the classes predicted by the policy that is compared with them
-std::vector<ReportBaseline> network_controls(const OtherNetwork& other, std::int64_t plain_macs,
+std::vector<ReportBaseline> network_baselines(const OtherNetwork& other, std::int64_t plain_macs,
                                             std::span<const std::int64_t> labels,
                                             std::span<const std::int64_t> answers);
 

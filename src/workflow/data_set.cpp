@@ -93,7 +93,7 @@ DataSummary summarise_data(const std::string& source, const LoadOptions& options
   summary.sizes.add(test.max_width, test.max_height);
   summary.classes = count_classes(summary.parts);
   const Dataset& train = summary.parts.train.dataset;
-  summary.statistics = channel_statistics(train, every_image(train));
+  summary.statistics = channel_statistics(train, all_indices(train));
   return summary;
 }
 

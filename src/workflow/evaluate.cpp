@@ -50,7 +50,7 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
   return result;
 }
 
-StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
+StoppedAnswers run_batch_with_policy(Predictor& predictor, std::span<const float> images,
                           const Policy& policy) {
   const std::size_t count = images.size() / static_cast<std::size_t>(predictor.image_size());
   StoppedAnswers result;
@@ -70,11 +70,11 @@ StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
   return result;
 }
 
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
+StoppedAnswers run_with_policy(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
                          const Progress& progress) {
   StoppedAnswers result;
   for_each_batch(predictor, set, progress, [&](std::size_t, std::span<const float> images) {
-    const StoppedAnswers batch = stop_batch(predictor, images, policy);
+    const StoppedAnswers batch = run_batch_with_policy(predictor, images, policy);
     const auto append = [](auto& all, const auto& more) {
       all.insert(all.end(), more.begin(), more.end());
     };
@@ -98,7 +98,7 @@ StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   return result;
 }
 
-std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy) {
+std::vector<std::int64_t> last_exit_answers(const LogitsView& view, const Policy& policy) {
   std::vector<std::int64_t> answers;
   ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
@@ -108,7 +108,7 @@ std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& pol
   return answers;
 }
 
-std::string exit_place(const Graph& graph, int exit_index) {
+std::string unit_before_exit(const Graph& graph, int exit_index) {
   const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
   const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;
   // A segment of several units is named "layer1.0 to layer2.1", after its first and last unit.

@@ -36,21 +36,21 @@ struct StoppedAnswers {
 };
 
 /// Runs a batch until the policy stops each image. @param images  [N, C, H, W] f32, normalised
-StoppedAnswers stop_batch(Predictor& predictor, std::span<const float> images,
+StoppedAnswers run_batch_with_policy(Predictor& predictor, std::span<const float> images,
                           const Policy& policy);
 
 /// Runs every image until the policy stops it. @throws Cancelled
-StoppedAnswers run_until(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
+StoppedAnswers run_with_policy(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
                          const Progress& progress = {});
 
-/// Computes the result of run_until from saved logits of all exits.
+/// Computes the result of run_with_policy from saved logits of all exits.
 StoppedAnswers replay(const LogitsView& view, const Policy& policy);
 
 /// The answers [N] of the last exit under a policy: if the policy has an ensemble, these are the
 /// answers of the ensemble of all exits.
-std::vector<std::int64_t> last_answers(const LogitsView& view, const Policy& policy);
+std::vector<std::int64_t> last_exit_answers(const LogitsView& view, const Policy& policy);
 
 /// Name of the unit that an exit comes after, the last one of its segment, for example "layer2.1".
-std::string exit_place(const Graph& graph, int exit_index);
+std::string unit_before_exit(const Graph& graph, int exit_index);
 
 }  // namespace offramp::workflow

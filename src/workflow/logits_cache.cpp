@@ -91,7 +91,7 @@ std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedL
   return stopped;
 }
 
-std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key,
+std::optional<CachedLogits> read_kept(const fs::path& path, const std::string& key,
                                     const std::string& policy, const Progress& progress) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
@@ -99,7 +99,7 @@ std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key
     const Safetensors file = Safetensors::open(path);
     const auto said = file.metadata().find("key");
     if (said == file.metadata().end() || said->second != key) return std::nullopt;
-    KeptLogits kept;
+    CachedLogits kept;
     kept.logits = load_logits(path);
     kept.stopped = read_stopped(file, kept.logits, policy);
     return kept;
@@ -110,7 +110,7 @@ std::optional<KeptLogits> read_kept(const fs::path& path, const std::string& key
   }
 }
 
-void write_kept(const fs::path& path, const std::string& policy, const KeptLogits& kept,
+void write_kept(const fs::path& path, const std::string& policy, const CachedLogits& kept,
                 const Progress& progress) {
   const SavedLogits& logits = kept.logits;
   const auto images = static_cast<std::int64_t>(logits.labels.size());
@@ -137,19 +137,19 @@ void write_kept(const fs::path& path, const std::string& policy, const KeptLogit
 
 }  // namespace
 
-fs::path kept_logits_path(const fs::path& model, const std::string& part) {
+fs::path logits_cache_path(const fs::path& model, const std::string& part) {
   fs::path path = model;
   path.replace_extension(fmt::format(".{}-logits.safetensors", part));
   return path;
 }
 
-KeptLogits logits_of(const fs::path& path, engine::OpenedModel& model, const EvaluationSet& set,
+CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& model, const EvaluationSet& set,
                      const std::string& part, const Progress& progress) {
-  const fs::path file = kept_logits_path(path, part);
+  const fs::path file = logits_cache_path(path, part);
   const std::string key = key_of(path, model, set);
   const std::string policy = policy_text(model.file());
   if (auto kept = read_kept(file, key, policy, progress)) return std::move(*kept);
-  KeptLogits kept;
+  CachedLogits kept;
   kept.logits = run_all_exits(model, set, progress);
   kept.logits.metadata = {{"key", key},
                           {"model", path.filename().string()},
@@ -157,7 +157,7 @@ KeptLogits logits_of(const fs::path& path, engine::OpenedModel& model, const Eva
                           {"commit", kCommit},
                           {"precision", std::string(to_string(model.precision()))}};
   if (model.file().policy && part == "test")
-    kept.stopped = run_until(model, set, model.file().policy->policy, progress);
+    kept.stopped = run_with_policy(model, set, model.file().policy->policy, progress);
   write_kept(file, policy, kept, progress);
   return kept;
 }

@@ -43,9 +43,9 @@ std::optional<MachineTime> parse_machine_time(const char* line, double ticks_per
                      seconds(idle + wait)};
 }
 
-MachineWatch::MachineWatch() : start_(machine_time()), own_start_(own_time()) {}
+MachineLoadMeter::MachineLoadMeter() : start_(machine_time()), own_start_(own_time()) {}
 
-MachineLoad MachineWatch::load() const {
+MachineLoad MachineLoadMeter::load() const {
   MachineLoad load;
   if (getloadavg(&load.load_average, 1) != 1) load.load_average = 0;
   const auto now = machine_time();

@@ -26,9 +26,9 @@ struct MachineTime {
 std::optional<MachineTime> parse_machine_time(const char* line, double ticks_per_second);
 
 /// Measures the other load of the machine, beginning with the construction of the object.
-class MachineWatch {
+class MachineLoadMeter {
  public:
-  MachineWatch();
+  MachineLoadMeter();
   /// The load since the construction; zeros if the system does not report it.
   MachineLoad load() const;
 

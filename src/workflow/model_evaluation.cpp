@@ -47,7 +47,7 @@ std::vector<std::int64_t> choose_images(const EvaluationContext& context) {
   }
   const DataProvenance& provenance = context.file().provenance.data;
   const auto& hashes = options.part == ImagePart::tune ? provenance.tune : provenance.certify;
-  return find_listed(options.model, context.file(), context.loaded.dataset, hashes,
+  return find_listed_images(options.model, context.file(), context.loaded.dataset, hashes,
                      std::string(to_string(options.part)), options.data)
       .indices;
 }
@@ -55,21 +55,21 @@ std::vector<std::int64_t> choose_images(const EvaluationContext& context) {
 PolicyEvaluation run_policy(const EvaluationContext& context, const Evaluation& result,
                             const ChosenPolicy& chosen) {
   const StoppedAnswers stopped =
-      run_until(*context.model, context.set, chosen.policy, context.progress);
+      run_with_policy(*context.model, context.set, chosen.policy, context.progress);
   const LogitsView view = result.logits.view();
   const StoppedAnswers replayed = replay(view, chosen.policy);
   PolicyEvaluation policy;
   policy.chosen = chosen;
   policy.metrics = measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
-                                   last_answers(view, chosen.policy)},
+                                   last_exit_answers(view, chosen.policy)},
                                   result.cost.relative_costs());
   for (std::size_t i = 0; i < stopped.answers.size(); ++i)
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
   policy.answers = stopped.answers;
-  policy.of_model = !context.options.policy.threshold;
+  policy.is_models_own = !context.options.policy.threshold;
   policy.certificate_lost =
-      policy.of_model && context.file().policy->guarantee && !chosen.guarantee;
+      policy.is_models_own && context.file().policy->guarantee && !chosen.guarantee;
   policy.drift = drift_of(chosen, policy.metrics.shares, result.metrics.images);
   return policy;
 }
@@ -100,7 +100,7 @@ class OtherModel {
   OtherModel(const OtherModel&) = delete;
 
   const engine::OpenedModel& model() const { return *model_; }
-  StoppedAnswers run(const Policy& policy) { return run_until(*model_, set_, policy, progress_); }
+  StoppedAnswers run(const Policy& policy) { return run_with_policy(*model_, set_, policy, progress_); }
 
  private:
   std::shared_ptr<engine::OpenedModel> model_;
@@ -120,14 +120,14 @@ OtherNetwork run_other(const std::filesystem::path& path, const EvaluationContex
 }
 
 /// Adds the baselines that the policy is compared with; without a policy, the last exit is.
-void add_controls(const EvaluationContext& context, Evaluation& result) {
+void add_baselines(const EvaluationContext& context, Evaluation& result) {
   const LogitsView view = result.logits.view();
   const std::vector<std::int64_t> answers =
-      result.policy ? result.policy->answers : last_answers(view, never_stop(view.exits));
+      result.policy ? result.policy->answers : last_exit_answers(view, never_stop(view.exits));
   if (result.policy)
-    result.controls = own_controls(view, result.cost, answers, result.policy->metrics);
+    result.controls = own_baselines(view, result.cost, answers, result.policy->metrics);
   for (const std::filesystem::path& path : context.options.compare)
-    for (ReportBaseline& control : network_controls(run_other(path, context), result.cost.plain_macs,
+    for (ReportBaseline& control : network_baselines(run_other(path, context), result.cost.plain_macs,
                                                    result.logits.labels, answers))
       result.controls.push_back(std::move(control));
 }
@@ -143,7 +143,7 @@ Sweep run_sweep(const EvaluationContext& context, const Evaluation& result) {
       test ? load_data(options.data, Part::train, load_options(context.file())) : LoadedData{};
   const Dataset& data = test ? train.dataset : context.loaded.dataset;
   const std::vector<std::int64_t> indices =
-      find_listed(options.model, context.file(), data, context.file().provenance.data.tune, "tune",
+      find_listed_images(options.model, context.file(), data, context.file().provenance.data.tune, "tune",
                   options.data)
           .indices;
   const SavedLogits tune = run_all_exits(
@@ -218,13 +218,13 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   result.metrics = measure(view, context.file().loss_weights);
   result.overthinking = overthinking_by_class(view);
   for (int k = 0; k < view.exits; ++k) {
-    result.exit_units.push_back(exit_place(context.file().graph, k));
+    result.exit_units.push_back(unit_before_exit(context.file().graph, k));
     if (options.confusion) result.confusion.push_back(confusion_matrix(view, k));
   }
   if (const auto chosen =
           policy_for(options.policy, context.file(), context.model->certificate().holds))
     result.policy = run_policy(context, result, *chosen);
-  add_controls(context, result);
+  add_baselines(context, result);
   if (options.sweep) result.sweep = run_sweep(context, result);
   return result;
 }

@@ -49,7 +49,7 @@ struct EvaluateOptions {
 /// The results of a policy in a run that really stopped each image.
 struct PolicyEvaluation {
   ChosenPolicy chosen;
-  bool of_model = false;          ///< the model's own policy; false: one from the options
+  bool is_models_own = false;          ///< the model's own policy; false: one from the options
   bool certificate_lost = false;  ///< the model's certificate is for other kernels or precision
   PolicyMetrics metrics;
   std::vector<std::int64_t> answers;  ///< [N] predicted classes

@@ -36,7 +36,7 @@ ModelInfo describe_model(const std::string& path, std::int64_t classes) {
   info.parameters = cost.total_parameters();
   for (std::size_t k = 0; k < cost.exit_macs.size(); ++k) {
     const int exit_index = static_cast<int>(k);
-    info.exits.push_back({exit_index + 1, exit_place(graph, exit_index), cost.exit_macs[k],
+    info.exits.push_back({exit_index + 1, unit_before_exit(graph, exit_index), cost.exit_macs[k],
                           cost.relative(exit_index)});
   }
   info.layers = layer_table(graph);

@@ -41,13 +41,13 @@ void check_same_classes(const ModelFile& model, const Dataset& data) {
                 data.classes.size());
 }
 
-std::vector<std::int64_t> every_image(const Dataset& data) {
+std::vector<std::int64_t> all_indices(const Dataset& data) {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
   std::iota(indices.begin(), indices.end(), 0);
   return indices;
 }
 
-std::vector<std::int64_t> images_listed(const Dataset& data,
+std::vector<std::int64_t> indices_of_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes) {
   std::vector<std::int64_t> indices;
   for (std::int64_t i = 0; i < data.size(); ++i)
@@ -81,7 +81,7 @@ std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, cons
   } catch (const Error& error) {
     throw_with_place(path.string(), error);
   }
-  std::vector<std::int64_t> indices = every_image(data.dataset);
+  std::vector<std::int64_t> indices = all_indices(data.dataset);
   if (skip_trained) indices = without_trained_images(model, data.dataset, indices);
   refuse_trained_images(path, model, data.dataset, indices);
   if (indices.empty())
@@ -90,13 +90,13 @@ std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, cons
   return indices;
 }
 
-ListedImages find_listed(const std::filesystem::path& path, const ModelFile& model,
+ListedImages find_listed_images(const std::filesystem::path& path, const ModelFile& model,
                          const Dataset& data, const std::vector<std::uint64_t>& hashes,
                          const std::string& part, const std::string& source) {
   if (hashes.empty())
     throw Error("{}: the model does not list the images of its {} part", path.string(), part);
   ListedImages listed;
-  listed.indices = images_listed(data, hashes);
+  listed.indices = indices_of_listed(data, hashes);
   if (listed.indices.empty())
     throw Error("{}: contains no image of the model's {} part", source, part);
   refuse_trained_images(path, model, data, listed.indices);

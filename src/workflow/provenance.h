@@ -25,11 +25,11 @@ LoadOptions load_options(const ModelFile& model);
 void check_same_classes(const ModelFile& model, const Dataset& data);
 
 /// Indices of all images.
-std::vector<std::int64_t> every_image(const Dataset& data);
+std::vector<std::int64_t> all_indices(const Dataset& data);
 
 /// Indices of the images whose hash is in `hashes`.
 /// @param hashes  sorted, as a model's provenance lists them
-std::vector<std::int64_t> images_listed(const Dataset& data,
+std::vector<std::int64_t> indices_of_listed(const Dataset& data,
                                         const std::vector<std::uint64_t>& hashes);
 
 /// Checks that a model was not trained on the images that it is to be evaluated on.
@@ -59,7 +59,7 @@ struct ListedImages {
 /// @param path  of the model  @param hashes  of the part's images, sorted
 /// @param part  "tune" or "certify"  @param source  name of the data for messages
 /// @throws Error if the model lists no image, or the data contain none of them; TrainedOnImages
-ListedImages find_listed(const std::filesystem::path& path, const ModelFile& model,
+ListedImages find_listed_images(const std::filesystem::path& path, const ModelFile& model,
                          const Dataset& data, const std::vector<std::uint64_t>& hashes,
                          const std::string& part, const std::string& source);
 

@@ -109,7 +109,7 @@ void write_with_policy(const QuantizeOptions& options, const ModelFile& model, M
 ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, const Dataset& data,
                         Quantized& result) {
   if (options.precision == "bf16") return rounded_to_bf16(model);
-  const auto observed = spread(images_listed(data, model.provenance.data.train), options.images);
+  const auto observed = spread(indices_of_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
     throw Error(
         "{}: contains no image that the model was trained on, and ranges of activations are "
@@ -155,7 +155,7 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   } catch (const Error& error) {
     throw_with_place(options.model.string(), error);
   }
-  const ListedImages listed = find_listed(options.model, model, train.dataset,
+  const ListedImages listed = find_listed_images(options.model, model, train.dataset,
                                           model.provenance.data.tune, "tune", options.data);
   const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
   const auto in_f32 = open_model(model, {"f32", options.threads}, progress);

@@ -93,7 +93,7 @@ class TestedRun {
         run.model,
         {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
         progress);
-    kept = logits_of(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
+    kept = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
   }
   TestedRun(const TestedRun&) = delete;
 
@@ -109,7 +109,7 @@ class TestedRun {
   std::string source;
   LoadedData loaded;
   std::vector<std::int64_t> indices;  ///< of the tested images
-  KeptLogits kept;
+  CachedLogits kept;
 
  private:
   std::string source_of_run() const {
@@ -143,7 +143,7 @@ ReportPolicy policy_of(const TestedRun& tested) {
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
   policy.metrics =
-      measure_policy({labels, policy.exit_index, policy.answers, last_answers(view, policy.policy)},
+      measure_policy({labels, policy.exit_index, policy.answers, last_exit_answers(view, policy.policy)},
                      tested.model->relative_costs());
   return policy;
 }
@@ -159,7 +159,7 @@ void add_curves(const TestedRun& tested, const ReportOptions& options, const Pro
   const ModelFile& model = tested.file();
   const LoadedData train = load_data(tested.source, Part::train, load_options(model));
   const std::vector<std::int64_t> indices =
-      images_listed(train.dataset, model.provenance.data.tune);
+      indices_of_listed(train.dataset, model.provenance.data.tune);
   if (indices.empty()) {
     input.no_curves =
         "The data contain none of the model's tune images, on which thresholds are chosen.";
@@ -167,7 +167,7 @@ void add_curves(const TestedRun& tested, const ReportOptions& options, const Pro
   }
   refuse_trained_images(tested.run.model, model, train.dataset, indices);
   const SavedLogits tune =
-      logits_of(tested.run.model, *tested.model, tested.set_of(train.dataset, indices, options),
+      find_or_compute_logits(tested.run.model, *tested.model, tested.set_of(train.dataset, indices, options),
                 "tune", progress)
           .logits;
   const std::vector<Criterion> criteria = all_criteria();
@@ -187,11 +187,11 @@ void add_other(const std::string& path, const ReportOptions& options, const Test
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.model->cost();
-  network.last = last_answers(other.view(), never_stop(other.view().exits));
+  network.last = last_exit_answers(other.view(), never_stop(other.view().exits));
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.kept.stopped ? other.kept.stopped : replay(other.view(), chosen->policy);
-  for (ReportBaseline& control : network_controls(network, tested.model->cost().plain_macs,
+  for (ReportBaseline& control : network_baselines(network, tested.model->cost().plain_macs,
                                                  input.test.labels, input.policy.answers))
     input.controls.push_back(std::move(control));
   if (Training training = training_of(other.run); !training.epochs.empty())
@@ -206,12 +206,12 @@ ReportInput input_of(const std::shared_ptr<const TestedRun>& tested, const Repor
   input.classes = tested->file().classes;
   input.test = tested->view();
   for (int k = 0; k < input.test.exits; ++k)
-    input.exit_units.push_back(exit_place(tested->file().graph, k));
+    input.exit_units.push_back(unit_before_exit(tested->file().graph, k));
   input.costs = tested->model->relative_costs();
   input.metrics = measure(input.test, tested->file().loss_weights);
   input.policy = policy_of(*tested);
   if (input.test.exits > 1)
-    input.controls = own_controls(input.test, tested->model->cost(), input.policy.answers,
+    input.controls = own_baselines(input.test, tested->model->cost(), input.policy.answers,
                                   input.policy.metrics);
   add_curves(*tested, options, progress, input);
   if (Training training = training_of(tested->run); !training.epochs.empty())

@@ -165,7 +165,7 @@ TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
 
   const Evaluation test = evaluated(ImagePart::tune);
   ASSERT_TRUE(test.policy);
-  EXPECT_TRUE(test.policy->of_model);
+  EXPECT_TRUE(test.policy->is_models_own);
   EXPECT_EQ(test.policy->chosen, result.chosen);
   EXPECT_EQ(test.policy->replay_differs, 0);
   const PolicyMetrics &executed = test.policy->metrics, &replayed = tune.metrics;

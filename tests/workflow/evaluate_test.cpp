@@ -70,7 +70,7 @@ TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
         policy.temperatures = {0.8f, 1.0f, 1.3f};
         policy.thresholds = {threshold, std::nullopt};
         if (threshold > 0.15f) policy.thresholds[1] = threshold;
-        const StoppedAnswers stopped = workflow::run_until(predictor, set, policy);
+        const StoppedAnswers stopped = workflow::run_with_policy(predictor, set, policy);
         const StoppedAnswers replayed = replay(saved.view(), policy);
         EXPECT_EQ(stopped.exit_index, replayed.exit_index);
         EXPECT_EQ(stopped.answers, replayed.answers);
@@ -80,8 +80,8 @@ TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
 
 TEST(ExitPlace, IsTheLastUnitOfTheSegment) {
   const Graph graph = small_resnet();
-  EXPECT_EQ(exit_place(graph, 2), "layer4.1");
-  EXPECT_EQ(exit_place(graph, 0).find(" to "), std::string::npos);
+  EXPECT_EQ(unit_before_exit(graph, 2), "layer4.1");
+  EXPECT_EQ(unit_before_exit(graph, 0).find(" to "), std::string::npos);
 }
 
 }  // namespace

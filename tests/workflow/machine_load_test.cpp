@@ -25,7 +25,7 @@ TEST(MachineLoad, IsHighWhereOthersHadMoreThanThreeHundredths) {
 }
 
 TEST(MachineLoad, IsAShare) {
-  const MachineLoad load = MachineWatch().load();
+  const MachineLoad load = MachineLoadMeter().load();
   for (const double share : {load.others, load.stolen}) {
     EXPECT_GE(share, 0);
     EXPECT_LE(share, 1);

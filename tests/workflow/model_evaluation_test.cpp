@@ -142,7 +142,7 @@ TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
   model.policy = chosen;
   save();
   const Evaluation here = evaluate(options());
-  EXPECT_TRUE(here.policy->of_model);
+  EXPECT_TRUE(here.policy->is_models_own);
   EXPECT_EQ(here.policy->chosen, chosen);
   EXPECT_EQ(here.policy->metrics.shares[1], 0);
   EXPECT_EQ(here.policy->replay_differs, 0);

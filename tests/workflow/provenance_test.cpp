@@ -66,15 +66,15 @@ TEST(Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
 }
 
 TEST(Provenance, FindsTheModelsOwnParts) {
-  EXPECT_THAT(images_listed(dataset(), model().provenance.data.tune), ElementsAre(2));
-  EXPECT_THAT(images_listed(dataset(), {}), ElementsAre());
+  EXPECT_THAT(indices_of_listed(dataset(), model().provenance.data.tune), ElementsAre(2));
+  EXPECT_THAT(indices_of_listed(dataset(), {}), ElementsAre());
 }
 
 TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
   ModelFile listing = model();
   listing.provenance.data.tune = {20, 60, 70};
   const auto find = [&](const std::vector<std::uint64_t>& hashes) {
-    return find_listed("m", listing, dataset(), hashes, "tune", "data");
+    return find_listed_images("m", listing, dataset(), hashes, "tune", "data");
   };
   const ListedImages tune = find(listing.provenance.data.tune);
   EXPECT_THAT(tune.indices, ElementsAre(2));
