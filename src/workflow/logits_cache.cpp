@@ -60,7 +60,7 @@ std::string policy_text(const ModelFile& model) {
 }
 
 /// Finds a tensor [images] of type i64; nullptr if there is none.
-const TensorView* vector_of(const Safetensors& file, const char* name, std::size_t images) {
+const TensorView* find_vector(const Safetensors& file, const char* name, std::size_t images) {
   const auto found = file.tensors().find(name);
   if (found == file.tensors().end()) return nullptr;
   const TensorView& view = found->second;
@@ -73,36 +73,36 @@ const TensorView* vector_of(const Safetensors& file, const char* name, std::size
 /// policy.
 std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedLogits& logits,
                                            const std::string& policy) {
-  const auto said = file.metadata().find("policy");
-  const TensorView* exits = vector_of(file, "policy.exit_index", logits.labels.size());
-  const TensorView* answers = vector_of(file, "policy.answers", logits.labels.size());
-  if (said == file.metadata().end() || said->second != policy || !exits || !answers)
+  const auto stored = file.metadata().find("policy");
+  const TensorView* exits = find_vector(file, "policy.exit_index", logits.labels.size());
+  const TensorView* answers = find_vector(file, "policy.answers", logits.labels.size());
+  if (stored == file.metadata().end() || stored->second != policy || !exits || !answers)
     return std::nullopt;
   StoppedAnswers stopped;
-  const HostTensor kept_exits = exits->copy(), kept_answers = answers->copy();
-  for (const std::int64_t k : kept_exits.as<std::int64_t>()) {
+  const HostTensor cached_exits = exits->copy(), cached_answers = answers->copy();
+  for (const std::int64_t k : cached_exits.as<std::int64_t>()) {
     if (k < 0 || k >= logits.exits) return std::nullopt;
     stopped.exit_index.push_back(static_cast<int>(k));
   }
-  for (const std::int64_t answer : kept_answers.as<std::int64_t>()) {
+  for (const std::int64_t answer : cached_answers.as<std::int64_t>()) {
     if (answer < 0 || answer >= logits.classes) return std::nullopt;
     stopped.answers.push_back(answer);
   }
   return stopped;
 }
 
-std::optional<CachedLogits> read_kept(const fs::path& path, const std::string& key,
+std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& key,
                                     const std::string& policy, const Progress& progress) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
   try {
     const Safetensors file = Safetensors::open(path);
-    const auto said = file.metadata().find("key");
-    if (said == file.metadata().end() || said->second != key) return std::nullopt;
-    CachedLogits kept;
-    kept.logits = load_logits(path);
-    kept.stopped = read_stopped(file, kept.logits, policy);
-    return kept;
+    const auto stored = file.metadata().find("key");
+    if (stored == file.metadata().end() || stored->second != key) return std::nullopt;
+    CachedLogits cached;
+    cached.logits = load_logits(path);
+    cached.stopped = read_stopped(file, cached.logits, policy);
+    return cached;
   } catch (const Error& error) {
     progress.remark(
         fmt::format("the saved logits are not usable and are computed again: {}", error.what()));
@@ -110,22 +110,22 @@ std::optional<CachedLogits> read_kept(const fs::path& path, const std::string& k
   }
 }
 
-void write_kept(const fs::path& path, const std::string& policy, const CachedLogits& kept,
+void write_cache(const fs::path& path, const std::string& policy, const CachedLogits& cached,
                 const Progress& progress) {
-  const SavedLogits& logits = kept.logits;
+  const SavedLogits& logits = cached.logits;
   const auto images = static_cast<std::int64_t>(logits.labels.size());
   Tensors tensors;
   tensors.emplace("logits", HostTensor::of({logits.exits, images, logits.classes},
                                            std::span<const float>(logits.logits)));
   tensors.emplace("labels", HostTensor::of({images}, std::span<const std::int64_t>(logits.labels)));
   Metadata metadata = logits.metadata;
-  if (kept.stopped) {
-    const std::vector<std::int64_t> exits(kept.stopped->exit_index.begin(),
-                                          kept.stopped->exit_index.end());
+  if (cached.stopped) {
+    const std::vector<std::int64_t> exits(cached.stopped->exit_index.begin(),
+                                          cached.stopped->exit_index.end());
     tensors.emplace("policy.exit_index",
                     HostTensor::of({images}, std::span<const std::int64_t>(exits)));
     tensors.emplace("policy.answers",
-                    HostTensor::of({images}, std::span<const std::int64_t>(kept.stopped->answers)));
+                    HostTensor::of({images}, std::span<const std::int64_t>(cached.stopped->answers)));
     metadata.emplace("policy", policy);
   }
   try {
@@ -148,18 +148,18 @@ CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& m
   const fs::path file = logits_cache_path(path, part);
   const std::string key = key_of(path, model, set);
   const std::string policy = policy_text(model.file());
-  if (auto kept = read_kept(file, key, policy, progress)) return std::move(*kept);
-  CachedLogits kept;
-  kept.logits = run_all_exits(model, set, progress);
-  kept.logits.metadata = {{"key", key},
+  if (auto cached = read_cache(file, key, policy, progress)) return std::move(*cached);
+  CachedLogits cached;
+  cached.logits = run_all_exits(model, set, progress);
+  cached.logits.metadata = {{"key", key},
                           {"model", path.filename().string()},
                           {"part", part},
                           {"commit", kCommit},
                           {"precision", std::string(to_string(model.precision()))}};
   if (model.file().policy && part == "test")
-    kept.stopped = run_with_policy(model, set, model.file().policy->policy, progress);
-  write_kept(file, policy, kept, progress);
-  return kept;
+    cached.stopped = run_with_policy(model, set, model.file().policy->policy, progress);
+  write_cache(file, policy, cached, progress);
+  return cached;
 }
 
 }  // namespace offramp::workflow

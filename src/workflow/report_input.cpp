@@ -93,12 +93,12 @@ class TestedRun {
         run.model,
         {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
         progress);
-    kept = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
+    cached = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
   }
   TestedRun(const TestedRun&) = delete;
 
   const ModelFile& file() const { return model->file(); }
-  LogitsView view() const { return kept.logits.view(); }
+  LogitsView view() const { return cached.logits.view(); }
   EvaluationSet set_of(const Dataset& data, const std::vector<std::int64_t>& images,
                        const ReportOptions& options) const {
     return {&data, images, &file().preprocessing, options.run.images_at_once()};
@@ -109,7 +109,7 @@ class TestedRun {
   std::string source;
   LoadedData loaded;
   std::vector<std::int64_t> indices;  ///< of the tested images
-  CachedLogits kept;
+  CachedLogits cached;
 
  private:
   std::string source_of_run() const {
@@ -136,9 +136,9 @@ ReportPolicy policy_of(const TestedRun& tested) {
           given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
           given->precision);
   }
-  policy.executed = chosen && tested.kept.stopped;
+  policy.executed = chosen && tested.cached.stopped;
   const StoppedAnswers stopped =
-      policy.executed ? *tested.kept.stopped : replay(view, policy.policy);
+      policy.executed ? *tested.cached.stopped : replay(view, policy.policy);
   policy.exit_index = stopped.exit_index;
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
@@ -190,7 +190,7 @@ void add_other(const std::string& path, const ReportOptions& options, const Test
   network.last = last_exit_answers(other.view(), never_stop(other.view().exits));
   if (const auto& chosen = other.file().policy)
     network.stopped =
-        other.kept.stopped ? other.kept.stopped : replay(other.view(), chosen->policy);
+        other.cached.stopped ? other.cached.stopped : replay(other.view(), chosen->policy);
   for (ReportBaseline& control : network_baselines(network, tested.model->cost().plain_macs,
                                                  input.test.labels, input.policy.answers))
     input.controls.push_back(std::move(control));
