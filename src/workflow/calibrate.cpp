@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 constexpr int kTimedRounds = 9;  // after one round that is not counted
 
 /// A file name that can be stored in a model file, which holds UTF-8 only.
-std::string name_to_keep(const fs::path& path) {
+std::string storable_name(const fs::path& path) {
   std::string name = path.filename().string();
   try {
     static_cast<void>(nlohmann::json(name).dump());
@@ -40,18 +40,18 @@ std::string name_to_keep(const fs::path& path) {
 }
 
 /// The aim with the name of the reference model, as the model file stores it.
-Aim aim_to_keep(const CalibrateOptions& options) {
+Aim storable_aim(const CalibrateOptions& options) {
   Aim aim = options.aim;
   if (auto* drop = std::get_if<AccuracyDrop>(&aim))
-    drop->reference = options.reference.empty() ? "" : name_to_keep(options.reference);
+    drop->reference = options.reference.empty() ? "" : storable_name(options.reference);
   return aim;
 }
 
 /// The training part of a data set, loaded at the size that a model expects. The model must outlive
 /// the object.
-class ModelsData {
+class CalibrationData {
  public:
-  ModelsData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
+  CalibrationData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
       : path_(std::move(path)), model_(model), options_(options) {
     loaded_ = load_data(options.data, Part::train, load_options(model));
     try {
@@ -114,8 +114,8 @@ double accuracy_of_last(const LogitsView& view) {
 
 /// The result of a policy on images whose logits are saved. It owns the data that its PolicyOutcome
 /// points to.
-struct Replayed {
-  Replayed(const LogitsView& view, const Policy& policy)
+struct ReplayedPolicy {
+  ReplayedPolicy(const LogitsView& view, const Policy& policy)
       : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
     const ExitPredictions exit_predictions = predict_exits(policy, view.logits, view.classes);
     references.assign(exit_predictions.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
@@ -130,7 +130,7 @@ struct Replayed {
   std::vector<std::int64_t> references;
 };
 
-SavedLogits keep_exits(const SavedLogits& all, const std::vector<int>& dropped) {
+SavedLogits logits_without_exits(const SavedLogits& all, const std::vector<int>& dropped) {
   SavedLogits kept;
   kept.classes = all.classes;
   kept.labels = all.labels;
@@ -186,26 +186,26 @@ struct Candidate {
 /// itself.
 struct Reference {
   ModelFile model;
-  std::unique_ptr<ModelsData> data;
+  std::unique_ptr<CalibrationData> data;
   ListedImages tune;
 };
 
 class Calibrator {
  public:
-  Calibrator(const CalibrateOptions& options, std::optional<ModelFile> made,
+  Calibrator(const CalibrateOptions& options, std::optional<ModelFile> derived,
              const Progress& progress)
       : options_(options),
         progress_(progress),
-        aim_(aim_to_keep(options)),
+        aim_(storable_aim(options)),
         harm_aim_(std::get_if<HarmGuarantee>(&aim_)),
-        made_(made.has_value()),
-        model_(made_ ? std::move(*made) : load_model(options.model, &extra_)),
+        is_derived_(derived.has_value()),
+        model_(is_derived_ ? std::move(*derived) : load_model(options.model, &extra_)),
         exits_(static_cast<int>(exit_segments(model_.graph).size())) {
     if (exits_ < 2) throw Error("{}: has no early exit, so there is nothing to choose", path());
     check_output("out", options_.written_to(), {options_.data, options_.reference});
     // All checks of the input come before the first image is run, because running takes long.
     if (!options.reference.empty()) open_reference();
-    data_ = std::make_unique<ModelsData>(options.model, model_, options);
+    data_ = std::make_unique<CalibrationData>(options.model, model_, options);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
     if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
@@ -227,8 +227,8 @@ class Calibrator {
       reference_accuracy_ = measure_reference();
       result.least_accuracy = reference_accuracy_ - drop->max_drop;
     }
-    Candidate best = consider({});
-    if (options_.drop_useless_exits && best.chosen.met) drop_useless(best);
+    Candidate best = candidate_without({});
+    if (options_.drop_useless_exits && best.chosen.met) remove_useless_exits(best);
 
     ModelFile deployed = best.dropped.empty() ? model_ : remove_exits(model_, best.dropped);
     result.met = best.chosen.met;
@@ -247,7 +247,7 @@ class Calibrator {
     }
     result.costs = best.costs;
     result.dropped = best.dropped;
-    const Replayed replayed(best.tune.view(), result.chosen.policy);
+    const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy);
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
                    accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
                    measure_policy(replayed.outcome(), best.costs.relative)};
@@ -288,7 +288,7 @@ class Calibrator {
   /// @throws TrainedOnImages if the reference model was trained on them
   void open_reference() {
     reference_.model = load_model(options_.reference);
-    reference_.data = std::make_unique<ModelsData>(options_.reference, reference_.model, options_);
+    reference_.data = std::make_unique<CalibrationData>(options_.reference, reference_.model, options_);
     reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
   }
 
@@ -341,10 +341,10 @@ class Calibrator {
         aim_);
   }
 
-  Candidate consider(std::vector<int> dropped) const {
+  Candidate candidate_without(std::vector<int> dropped) const {
     Candidate candidate;
     candidate.costs = costs_without(dropped);
-    candidate.tune = keep_exits(all_, dropped);
+    candidate.tune = logits_without_exits(all_, dropped);
     candidate.dropped = std::move(dropped);
     candidate.fitted = fit_policy(options_.shape, candidate.tune.view());
     candidate.chosen = choose(candidate);
@@ -352,7 +352,7 @@ class Calibrator {
   }
 
   /// True if `chosen` meets the aim at least as well as `than`.
-  bool as_good(const ChosenThresholds& chosen, const ChosenThresholds& than) const {
+  bool meets_aim_as_well(const ChosenThresholds& chosen, const ChosenThresholds& than) const {
     if (!chosen.met) return false;
     const bool cheaper = chosen.relative_cost <= than.relative_cost;
     const bool as_accurate = cheaper && chosen.accuracy >= than.accuracy;
@@ -365,7 +365,7 @@ class Calibrator {
 
   /// Removes early exits one at a time, as long as the aim is met at least as well without one. Of
   /// several such exits, it removes the one without which the result is best.
-  void drop_useless(Candidate& best) const {
+  void remove_useless_exits(Candidate& best) const {
     for (;;) {
       std::optional<Candidate> next;
       for (int k = 0; k + 1 < exits_; ++k) {
@@ -373,8 +373,8 @@ class Calibrator {
         const auto place = std::ranges::lower_bound(dropped, k);
         if (place != dropped.end() && *place == k) continue;
         dropped.insert(place, k);
-        Candidate without = consider(std::move(dropped));
-        if (as_good(without.chosen, next ? next->chosen : best.chosen)) next = std::move(without);
+        Candidate without = candidate_without(std::move(dropped));
+        if (meets_aim_as_well(without.chosen, next ? next->chosen : best.chosen)) next = std::move(without);
       }
       if (!next) return;
       best = std::move(*next);
@@ -386,7 +386,7 @@ class Calibrator {
   void count_certificate() {
     Tensors extra;
     ModelFile now = load_model(options_.model, &extra);
-    if (now.graph != model_.graph || (!made_ && now.weights != model_.weights) ||
+    if (now.graph != model_.graph || (!is_derived_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error("{}: the file was changed during the calibration; run it again", path());
     // The derived model may have a higher count than the file, and the higher one is correct.
@@ -424,7 +424,7 @@ class Calibrator {
                                    best.costs.relative, *harm_aim_, model_.certificates);
     if (options_.worst_class && certificate.result.holds())
       certificate.worst =
-          worst_class(Replayed(logits.view(), certificate.result.policy).outcome(), logits.classes,
+          worst_class(ReplayedPolicy(logits.view(), certificate.result.policy).outcome(), logits.classes,
                       harm_aim_->label_free, certificate.result.level);
     return certificate;
   }
@@ -442,11 +442,11 @@ class Calibrator {
   const Progress& progress_;
   Aim aim_;
   const HarmGuarantee* harm_aim_;  ///< points into aim_; null for another aim
-  bool made_;      ///< model_ was derived from the one in options_.model; false: it is that model
+  bool is_derived_;      ///< model_ was derived from the one in options_.model; false: it is that model
   Tensors extra_;  ///< tensors of the file besides the weights
   ModelFile model_;
   int exits_;
-  std::unique_ptr<ModelsData> data_;
+  std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
@@ -472,10 +472,10 @@ Calibration calibrate(const CalibrateOptions& options, const Progress& progress)
   return Calibrator(options, {}, progress).run();
 }
 
-Calibration calibrate(const CalibrateOptions& options, ModelFile made, const Progress& progress) {
+Calibration calibrate(const CalibrateOptions& options, ModelFile derived, const Progress& progress) {
   check(options);
   OFFRAMP_ASSERT(!options.out.empty());
-  return Calibrator(options, std::move(made), progress).run();
+  return Calibrator(options, std::move(derived), progress).run();
 }
 
 }  // namespace offramp::workflow

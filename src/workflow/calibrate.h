@@ -83,7 +83,7 @@ Calibration calibrate(const CalibrateOptions& options, const Progress& progress 
 /// The same for a model `made`, which was derived from the one in `options.model` and is not in a
 /// file yet. The result is written to `options.out`; an attempt to certify is counted in
 /// `options.model`, because it uses that model's certify images.
-Calibration calibrate(const CalibrateOptions& options, ModelFile made,
+Calibration calibrate(const CalibrateOptions& options, ModelFile derived,
                       const Progress& progress = {});
 
 }  // namespace offramp::workflow
