@@ -33,7 +33,7 @@ bool has_ranges(const ModelFile& model) {
 
 /// Takes `count` of the indices at regular intervals. The images of a folder are ordered by class,
 /// so the first ones alone would not contain all classes.
-std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, std::size_t count) {
+std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, std::size_t count) {
   std::vector<std::int64_t> chosen;
   for (std::size_t i = 0; i < count; ++i) chosen.push_back(indices[i * indices.size() / count]);
   return chosen;
@@ -62,7 +62,7 @@ BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOpt
   const auto most = static_cast<std::size_t>(kMaxPixels) / size;
   const std::size_t count = std::min(
       {indices.size(), most, options.images > 0 ? static_cast<std::size_t>(options.images) : most});
-  if (count < indices.size()) indices = spread(indices, count);
+  if (count < indices.size()) indices = take_evenly(indices, count);
   const auto number = static_cast<std::int64_t>(indices.size());
   log_test_read(options.model, {options.command, loaded.source, number}, progress);
   BenchmarkImages images;

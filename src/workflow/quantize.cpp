@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
 
 /// Takes `count` of the indices at regular intervals.
-std::vector<std::int64_t> spread(const std::vector<std::int64_t>& indices, int count) {
+std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, int count) {
   const auto all = static_cast<std::int64_t>(indices.size());
   const std::int64_t wanted = std::min<std::int64_t>(count, all);
   std::vector<std::int64_t> chosen;
@@ -45,7 +45,7 @@ std::vector<float> inputs_of(const Dataset& data, const std::vector<std::int64_t
   return images;
 }
 
-std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours) {
+std::vector<ExitLoss> exit_losses(const LogitsView& reference, const LogitsView& ours) {
   std::vector<ExitLoss> exits;
   const std::int64_t images = ours.images();
   for (int k = 0; k < ours.exits; ++k) {
@@ -68,7 +68,7 @@ std::vector<ExitLoss> losses(const LogitsView& reference, const LogitsView& ours
 
 /// The options by which the policy is chosen anew. If it cannot be, returns nullopt and writes the
 /// reason to result.no_policy.
-std::optional<CalibrateOptions> options_to_choose_again(const QuantizeOptions& options,
+std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& options,
                                                         const ModelFile& model, Quantized& result) {
   if (!model.policy) {
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
@@ -97,7 +97,7 @@ void write_with_policy(const QuantizeOptions& options, const ModelFile& model, M
                        Quantized& result, const Progress& progress) {
   deployed.certificates =
       std::max(model.certificates, certificates_drawn(options.written_to(), model));
-  const auto again = options_to_choose_again(options, model, result);
+  const auto again = options_to_choose_anew(options, model, result);
   if (!again) {
     save_model(options.written_to(), deployed);
     return;
@@ -109,7 +109,7 @@ void write_with_policy(const QuantizeOptions& options, const ModelFile& model, M
 ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, const Dataset& data,
                         Quantized& result) {
   if (options.precision == "bf16") return rounded_to_bf16(model);
-  const auto observed = spread(indices_of_listed(data, model.provenance.data.train), options.images);
+  const auto observed = take_evenly(indices_of_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
     throw Error(
         "{}: contains no image that the model was trained on, and ranges of activations are "
@@ -163,7 +163,7 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   const auto opened = open_model(deployed, {options.precision, options.threads}, progress);
   const SavedLogits ours = run_all_exits(*opened, tune, progress);
   result.tune_images = static_cast<std::int64_t>(tune.indices.size());
-  result.exits = losses(reference.view(), ours.view());
+  result.exits = exit_losses(reference.view(), ours.view());
 
   const ExitLoss& last = result.exits.back();
   deployed.deployment->measured = {result.tune_images,  last.agreement,
