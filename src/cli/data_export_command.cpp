@@ -24,7 +24,7 @@ int run(const Flags& flags) {
   options.load = load_options(flags.source);
   options.folder = flags.folder;
   options.part = flags.part == "test" ? Part::test : Part::train;
-  const workflow::Exported result = translate_option_errors([&] { return workflow::export_images(options); });
+  const workflow::ExportResult result = translate_option_errors([&] { return workflow::export_images(options); });
   write_stdout(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder), result.images,
                         flags.part, result.classes));
   return 0;

@@ -101,12 +101,12 @@ void write_contact_sheet(const DataSummary& summary, const std::filesystem::path
   write_png(output, contact_sheet(summary.parts.train.dataset));
 }
 
-Exported export_images(const ExportOptions& options) {
+ExportResult export_images(const ExportOptions& options) {
   const std::optional<Corruption> corruption = corruption_of(options);
   const LoadedData loaded = load_data(options.source, options.part, options.load);
   const Dataset& data = loaded.dataset;
   for (const std::string& name : data.classes) check_folder_name(name);
-  Exported result{0, data.classes.size()};
+  ExportResult result{0, data.classes.size()};
   std::vector<int> written(data.classes.size());
   for (std::int64_t i = 0; i < data.size(); ++i) {
     const auto label = static_cast<std::size_t>(data.labels[static_cast<std::size_t>(i)]);

@@ -55,13 +55,13 @@ struct ExportOptions {
 };
 
 /// The number of images and classes that were written.
-struct Exported {
+struct ExportResult {
   std::int64_t images = 0;
   std::size_t classes = 0;
 };
 
 /// Writes images as PNG files, in one folder for each class.
 /// @throws UsageError "corruption: …"; Error if the name of a class cannot be the name of a folder
-Exported export_images(const ExportOptions& options);
+ExportResult export_images(const ExportOptions& options);
 
 }  // namespace offramp::workflow

@@ -35,7 +35,7 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
   options.load = {.synthetic_train = 30, .synthetic_test = 9};
   options.folder = folder.path() / "images";
   options.per_class = 2;
-  const Exported exported = export_images(options);
+  const ExportResult exported = export_images(options);
   EXPECT_EQ(exported.images, 6);
   EXPECT_EQ(exported.classes, 3u);
   // PNG is lossless, so the images of the folder equal those of the source.
