@@ -19,7 +19,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 template <typename Work>
-double time_of(const Work& work) {
+double seconds_for(const Work& work) {
   const auto start = Clock::now();
   work();
   return seconds_since(start);
@@ -27,7 +27,7 @@ double time_of(const Work& work) {
 
 /// The 90th percentile of the rates of all slices. Interrupted slices are too slow, but none is
 /// faster than the machine, so a high percentile is a good estimate of the peak.
-double ninth_decile(std::vector<double> values) {
+double percentile_90(std::vector<double> values) {
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 9 / 10);
   std::nth_element(values.begin(), place, values.end());
   return *place;
@@ -44,19 +44,19 @@ CoreRates measure_core(const PeakKernel& kernel, double seconds) {
   constexpr double kSlice = 4e-4;  // seconds
   constexpr std::int64_t kAdditions = 1 << 18;
   std::int64_t turns = 1000;
-  for (double taken = 0; taken < kSlice; turns *= 2) taken = time_of([&] { kernel.run(turns); });
+  for (double taken = 0; taken < kSlice; turns *= 2) taken = seconds_for([&] { kernel.run(turns); });
   std::vector<double> rates, clocks;
   const auto start = Clock::now();
   while (seconds_since(start) < seconds || rates.size() < 20) {
     rates.push_back(static_cast<double>(turns) * kernel.instructions /
-                    time_of([&] { kernel.run(turns); }));
-    clocks.push_back(static_cast<double>(kAdditions) / time_of([] { add_chain(kAdditions); }));
+                    seconds_for([&] { kernel.run(turns); }));
+    clocks.push_back(static_cast<double>(kAdditions) / seconds_for([] { add_chain(kAdditions); }));
   }
-  return {ninth_decile(std::move(rates)), ninth_decile(std::move(clocks))};
+  return {percentile_90(std::move(rates)), percentile_90(std::move(clocks))};
 }
 
 /// The sum of the rates of all cores, measured at the same time.
-double measure_all(const PeakKernel& kernel, int cores, double seconds) {
+double measure_all_cores(const PeakKernel& kernel, int cores, double seconds) {
   std::vector<double> rates(static_cast<std::size_t>(cores));
   // A std::barrier would block for ever if one of the threads could not be started.
   std::atomic<int> waiting = cores;
@@ -87,7 +87,7 @@ Ceiling measure(const PeakKernel& kernel, int cores, double seconds) {
   const CoreRates core = measure_core(kernel, seconds / 2);
   ceiling.clock_hz = core.clock_hz;
   ceiling.core_macs_per_second = core.instructions_per_second * kernel.macs_per_instruction;
-  ceiling.macs_per_second = measure_all(kernel, cores, seconds / 2) * kernel.macs_per_instruction;
+  ceiling.macs_per_second = measure_all_cores(kernel, cores, seconds / 2) * kernel.macs_per_instruction;
   ceiling.per_cycle_known = kernel.per_cycle > 0;
   ceiling.per_cycle = ceiling.per_cycle_known
                           ? kernel.per_cycle
