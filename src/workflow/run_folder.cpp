@@ -183,20 +183,20 @@ FileLock RunFolder::start(const Recipe& recipe) const {
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw Error("{}: cannot create the folder: {}", path_.string(), error.message());
-  FileLock held = lock();
+  FileLock folder_lock = lock();
   // Between check_free() and the lock, another process may have started and finished a run.
   if (fs::exists(checkpoint())) throw UsageError("{}: already holds a run", path_.string());
   write_text_atomic(config(), to_toml(recipe));
   write_text_atomic(metrics(), "");
-  return held;
+  return folder_lock;
 }
 
 FileLock RunFolder::resume() const {
   if (!fs::exists(checkpoint()))
     throw UsageError("{}: no checkpoint to resume from", checkpoint().string());
-  FileLock held = lock();
+  FileLock folder_lock = lock();
   remove_leftovers(path_);
-  return held;
+  return folder_lock;
 }
 
 int RunFolder::certificates_drawn(const ModelFile& model) const {
