@@ -32,18 +32,18 @@ struct Matrix {
   }
 };
 
-std::vector<Matrix> matrices_of(const Subject& subject) {
-  const LogitsView& test = subject.input.test;
+std::vector<Matrix> matrices_of(const ReportContext& context) {
+  const LogitsView& test = context.input.test;
   const auto classes = static_cast<std::size_t>(test.classes);
   std::vector<Matrix> matrices;
-  if (subject.has_policy()) {
+  if (context.has_policy()) {
     Matrix policy{"The policy’s answers", std::vector<std::int64_t>(classes * classes), classes};
     for (std::size_t i = 0; i < test.labels.size(); ++i)
       ++policy.counts[static_cast<std::size_t>(test.labels[i]) * classes +
-                      static_cast<std::size_t>(subject.input.policy.answers[i])];
+                      static_cast<std::size_t>(context.input.policy.answers[i])];
     matrices.push_back(std::move(policy));
   }
-  for (int k = 0; k < subject.exits(); ++k)
+  for (int k = 0; k < context.exits(); ++k)
     matrices.push_back({"Exit " + fmt::format("{}", k + 1), confusion_matrix(test, k), classes});
   return matrices;
 }
@@ -69,8 +69,8 @@ std::vector<std::size_t> shown_classes(const Matrix& matrix) {
 
 class Heatmap {
  public:
-  Heatmap(const Subject& subject, const Matrix& matrix, std::vector<std::size_t> classes)
-      : subject_(subject),
+  Heatmap(const ReportContext& context, const Matrix& matrix, std::vector<std::size_t> classes)
+      : context_(context),
         matrix_(matrix),
         classes_(std::move(classes)),
         numbers_(static_cast<int>(classes_.size()) <= kClassesWithNumbers),
@@ -84,7 +84,7 @@ class Heatmap {
     svg_.add(text_at(0, top_ - 8, "true ↓", Anchor::start, "axis"));
     for (std::size_t i = 0; i < classes_.size(); ++i) {
       const double middle = cell_ * (static_cast<double>(i) + 0.5);
-      const std::string name = subject_.class_name(static_cast<int>(classes_[i]), kName);
+      const std::string name = context_.class_name(static_cast<int>(classes_[i]), kName);
       svg_.add(text_at(left_ - 6, top_ + middle, name, Anchor::end, css()));
       svg_.add(fmt::format(R"svg(<g transform="translate({} {}) rotate(-50)">{}</g>)svg",
                            px(left_ + middle), px(top_ - 6),
@@ -104,7 +104,7 @@ class Heatmap {
   double width_of_names() const {
     double wide = 20;
     for (const std::size_t c : classes_)
-      wide = std::max(wide, text_width(subject_.class_name(static_cast<int>(c), kName)));
+      wide = std::max(wide, text_width(context_.class_name(static_cast<int>(c), kName)));
     return wide * (static_cast<int>(classes_.size()) <= kClassesWithNumbers ? 1 : 0.8);
   }
 
@@ -121,8 +121,8 @@ class Heatmap {
     const double x = left_ + cell_ * static_cast<double>(column);
     const double y = top_ + cell_ * static_cast<double>(row);
     const std::vector<std::string> note = {
-        fmt::format("{} classified as {}", subject_.class_name(static_cast<int>(label), 18),
-                    subject_.class_name(static_cast<int>(answer), 18)),
+        fmt::format("{} classified as {}", context_.class_name(static_cast<int>(label), 18),
+                    context_.class_name(static_cast<int>(answer), 18)),
         fmt::format("{} of {}, {}", count(n), count(all, "image"), percent(share, 1))};
     if (!numbers_) {  // a plain <title> keeps the page small, because there are hundreds of cells
       svg_.add(square(x, y, tint, "<title>" + escape(note[0] + ": " + note[1]) + "</title>"));
@@ -131,7 +131,7 @@ class Heatmap {
     svg_.add(square(x, y, tint));
     svg_.add(text_at(x + cell_ / 2 - 0.5, y + cell_ / 2, fmt::format("{}", n), Anchor::middle,
                      strength > 0.55 ? (right ? "small on-good" : "small on-bad") : "small"));
-    svg_.spot({square(x, y, R"(class="at")"), x + cell_ / 2, y, note, true});
+    svg_.tooltip({square(x, y, R"(class="at")"), x + cell_ / 2, y, note, true});
   }
 
   std::string square(double x, double y, std::string_view attributes,
@@ -140,7 +140,7 @@ class Heatmap {
                        px(x), px(y), px(cell_ - 1), px(cell_ - 1), content);
   }
 
-  const Subject& subject_;
+  const ReportContext& context_;
   const Matrix& matrix_;
   std::vector<std::size_t> classes_;
   bool numbers_;
@@ -148,13 +148,13 @@ class Heatmap {
   Svg svg_;
 };
 
-Table whole_table(const Subject& subject, const Matrix& matrix) {
+Table whole_table(const ReportContext& context, const Matrix& matrix) {
   std::vector<std::string> heads = {"true ↓ answer →"};
   for (std::size_t c = 0; c < matrix.classes; ++c)
-    heads.push_back(subject.class_name(static_cast<int>(c)));
+    heads.push_back(context.class_name(static_cast<int>(c)));
   Table table(matrix.name, heads);
   for (std::size_t label = 0; label < matrix.classes; ++label) {
-    std::vector<std::string> cells = {subject.class_name(static_cast<int>(label))};
+    std::vector<std::string> cells = {context.class_name(static_cast<int>(label))};
     for (std::size_t answer = 0; answer < matrix.classes; ++answer)
       cells.push_back(count(matrix.at(label, answer)));
     table.row(cells);
@@ -163,7 +163,7 @@ Table whole_table(const Subject& subject, const Matrix& matrix) {
 }
 
 /// The pairs of classes that are confused most often. Used if the complete table is too large.
-Table pairs_table(const Subject& subject, const Matrix& matrix) {
+Table pairs_table(const ReportContext& context, const Matrix& matrix) {
   // Each cell with its negative count: sorted, the largest count is first, and equal counts are in
   // the order of the matrix.
   std::vector<std::pair<std::int64_t, std::size_t>> cells;
@@ -177,8 +177,8 @@ Table pairs_table(const Subject& subject, const Matrix& matrix) {
   for (const auto& [minus, i] : cells) {
     const std::size_t label = i / matrix.classes;
     table.row(
-        {subject.class_name(static_cast<int>(label)),
-         subject.class_name(static_cast<int>(i % matrix.classes)), count(-minus),
+        {context.class_name(static_cast<int>(label)),
+         context.class_name(static_cast<int>(i % matrix.classes)), count(-minus),
          percent(static_cast<double>(-minus) / static_cast<double>(matrix.images(label)), 2)});
   }
   return table;
@@ -186,9 +186,9 @@ Table pairs_table(const Subject& subject, const Matrix& matrix) {
 
 }  // namespace
 
-std::string confusion_section(const Subject& subject) {
-  const std::vector<Matrix> matrices = matrices_of(subject);
-  const bool many = subject.input.test.classes > kMostClasses;
+std::string confusion_section(const ReportContext& context) {
+  const std::vector<Matrix> matrices = matrices_of(context);
+  const bool many = context.input.test.classes > kMostClasses;
   std::string out = paragraph(
       "Rows are true classes, columns are answers, numbers are counts of images. Blue: classified "
       "correctly. Orange: classified as another class. A stronger colour means more images.");
@@ -196,14 +196,14 @@ std::string confusion_section(const Subject& subject) {
     out += paragraph(
         fmt::format("Shown are the {} of {} classes that are confused most often, and the {} pairs "
                     "that are confused most often; the complete table is left out.",
-                    kMostClasses, count(subject.input.test.classes), kMostPairs),
+                    kMostClasses, count(context.input.test.classes), kMostPairs),
         "soft");
   out += "<div class=\"panels large\">\n";
   const std::vector<std::size_t> classes = shown_classes(matrices.back());
   for (const Matrix& matrix : matrices)
     out += fmt::format("<div><h3>{}</h3>\n{}</div>\n", escape(matrix.name),
-                       figure(Heatmap(subject, matrix, classes).str(),
-                              many ? pairs_table(subject, matrix) : whole_table(subject, matrix)));
+                       figure(Heatmap(context, matrix, classes).str(),
+                              many ? pairs_table(context, matrix) : whole_table(context, matrix)));
   return section("confusion", "Confusions between classes", out + "</div>\n");
 }
 

@@ -46,7 +46,7 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
     svg.add(rect("gap", left + 1, std::min(top, ideal), kWidth - 2, std::abs(top - ideal)));
     svg.add(
         rect("still half", left + 1, floor - kHistogram * share, kWidth - 2, kHistogram * share));
-    svg.spot({rect("at", left, kTop, kWidth, floor - kTop),
+    svg.tooltip({rect("at", left, kTop, kWidth, floor - kTop),
               left + kWidth / 2,
               std::min(top, ideal),
               {fmt::format("confidence {:.0f} … {:.0f} %", 100.0 * static_cast<double>(b) / 15,
@@ -72,14 +72,14 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
   return svg.str();
 }
 
-std::string numbers(const Subject& subject, int exit_index, const Reliability* scaled) {
+std::string numbers(const ReportContext& context, int exit_index, const Reliability* scaled) {
   const auto k = static_cast<std::size_t>(exit_index);
-  const ExitMetrics& exit = subject.input.metrics.exits[k];
+  const ExitMetrics& exit = context.input.metrics.exits[k];
   std::string text = fmt::format("Accuracy {} ({}); ECE {}", percent(exit.accuracy, 2),
                                  percent(exit.accuracy_interval, 1), fixed(exit.ece, 4));
   if (scaled)
     text += fmt::format(", {} at the policy’s temperature {}", fixed(scaled->error(), 4),
-                        fixed(subject.input.policy.policy.temperatures[k], 3));
+                        fixed(context.input.policy.policy.temperatures[k], 3));
   return paragraph(text + ".", "soft");
 }
 
@@ -90,7 +90,7 @@ Table bins_table(const std::vector<Bins>& exits) {
     for (std::size_t b = 0; b < exits[k].size(); ++b) {
       const ReliabilityBin& bin = exits[k][b];
       if (bin.images == 0) continue;
-      table.row({Subject::exit_name(static_cast<int>(k)),
+      table.row({ReportContext::exit_name(static_cast<int>(k)),
                  fmt::format("{:.1f} … {:.1f} %", 100.0 * static_cast<double>(b) / 15,
                              100.0 * static_cast<double>(b + 1) / 15),
                  count(bin.images), percent(bin.confidence, 2), percent(bin.accuracy, 2)});
@@ -98,8 +98,8 @@ Table bins_table(const std::vector<Bins>& exits) {
   return table;
 }
 
-std::string metrics_table(const Subject& subject) {
-  const ReportInput& input = subject.input;
+std::string metrics_table(const ReportContext& context) {
+  const ReportInput& input = context.input;
   Table table("Every exit on all test images",
               {"", "relative cost", "accuracy", "95 % interval", "ECE", "NLL, nats",
                "correct, confidence > 0.9", "> 0.99", "> 0.999"});
@@ -125,24 +125,24 @@ std::string metrics_table(const Subject& subject) {
 
 }  // namespace
 
-std::string exits_section(const Subject& subject) {
-  const std::vector<float> ones(static_cast<std::size_t>(subject.exits()), 1.0f);
-  const Predictions raw(subject.input.test, ones);
+std::string exits_section(const ReportContext& context) {
+  const std::vector<float> ones(static_cast<std::size_t>(context.exits()), 1.0f);
+  const Predictions raw(context.input.test, ones);
   bool any_scaled = false;
   std::vector<Bins> bins;
   std::string panels;
-  for (int k = 0; k < subject.exits(); ++k) {
+  for (int k = 0; k < context.exits(); ++k) {
     const auto at = static_cast<std::size_t>(k);
     bins.push_back(reliability(raw, k).bins());
-    const bool is_scaled = subject.input.policy.policy.temperatures[at] != 1.0f;
-    const Reliability scaled = reliability(subject.predictions, k);
+    const bool is_scaled = context.input.policy.policy.temperatures[at] != 1.0f;
+    const Reliability scaled = reliability(context.predictions, k);
     const Bins scaled_bins = scaled.bins();
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,
-                          escape(subject.input.exit_units[at]),
-                          numbers(subject, k, is_scaled ? &scaled : nullptr),
+                          escape(context.input.exit_units[at]),
+                          numbers(context, k, is_scaled ? &scaled : nullptr),
                           diagram(bins.back(), is_scaled ? &scaled_bins : nullptr,
-                                  subject.predictions.images(), Subject::exit_name(k)));
+                                  context.predictions.images(), ReportContext::exit_name(k)));
   }
   std::string out = paragraph(
       "The accuracy of each exit, and whether its confidence can be trusted: of the images with a "
@@ -153,7 +153,7 @@ std::string exits_section(const Subject& subject) {
                 {"temperature",
                  "the number by which logits are divided before they become probabilities, "
                  "fitted on other images so that confidence agrees with accuracy"}});
-  out += metrics_table(subject);
+  out += metrics_table(context);
   std::vector<LegendItem> items = {
       {box_swatch("good half"), "accuracy in the bin, % (no temperature)"},
       {line_swatch("rule"), "accuracy equal to confidence"},

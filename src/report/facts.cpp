@@ -7,8 +7,8 @@
 namespace offramp::report {
 namespace {
 
-std::string policy_text(const Subject& subject) {
-  const Policy& policy = subject.input.policy.policy;
+std::string policy_text(const ReportContext& context) {
+  const Policy& policy = context.input.policy.policy;
   std::string text =
       fmt::format("{}, ensemble {}", to_string(policy.criterion), to_string(policy.ensemble));
   for (std::size_t k = 0; k < policy.thresholds.size(); ++k)
@@ -17,24 +17,24 @@ std::string policy_text(const Subject& subject) {
   return text;
 }
 
-std::string temperatures_text(const Subject& subject) {
+std::string temperatures_text(const ReportContext& context) {
   std::string text;
-  for (const float temperature : subject.input.policy.policy.temperatures)
+  for (const float temperature : context.input.policy.policy.temperatures)
     text += (text.empty() ? "" : ", ") + fixed(temperature, 3);
   return text;
 }
 
 }  // namespace
 
-std::string facts_section(const Subject& subject) {
-  const ReportInput& input = subject.input;
+std::string facts_section(const ReportContext& context) {
+  const ReportInput& input = context.input;
   std::vector<std::pair<std::string, std::string>> facts = {
       {"run", input.title},
       {"data", fmt::format("{}: {} of {} classes", input.data,
                            count(input.test.images(), "test image"), count(input.test.classes))}};
-  if (subject.has_policy()) {
-    facts.emplace_back("policy", policy_text(subject));
-    facts.emplace_back("temperatures", temperatures_text(subject) + " (exit 1 first)");
+  if (context.has_policy()) {
+    facts.emplace_back("policy", policy_text(context));
+    facts.emplace_back("temperatures", temperatures_text(context) + " (exit 1 first)");
     facts.emplace_back("aim", input.policy.aim);
     facts.emplace_back("measured", input.policy.executed ? "executed: images really stopped"
                                                          : "replayed from saved logits");

@@ -54,9 +54,9 @@ FrontierPoint point_of(const ReportBaseline& control, bool has_policy, int& lett
   return point;
 }
 
-FrontierPoint chosen_point(const Subject& subject) {
-  const ReportPolicy& policy = subject.input.policy;
-  const bool has_policy = subject.has_policy();
+FrontierPoint chosen_point(const ReportContext& context) {
+  const ReportPolicy& policy = context.input.policy;
+  const bool has_policy = context.has_policy();
   const std::string how = policy.executed ? "executed" : "replayed";
   FrontierPoint point{has_policy ? "the chosen policy (" + how + ")" : "this network, its last exit",
                       policy.metrics.relative_cost,
@@ -72,20 +72,20 @@ FrontierPoint chosen_point(const Subject& subject) {
   return point;
 }
 
-std::vector<FrontierPoint> points_of(const Subject& subject) {
+std::vector<FrontierPoint> points_of(const ReportContext& context) {
   std::vector<FrontierPoint> points;
   int letters = 0, exits = 0;
-  for (const ReportBaseline& control : subject.input.controls) {
+  for (const ReportBaseline& control : context.input.controls) {
     // Without a policy, all images stop at the last exit, and so do all random draws.
-    if (control.kind == ReportBaseline::Kind::random && !subject.has_policy()) continue;
-    points.push_back(point_of(control, subject.has_policy(), letters));
+    if (control.kind == ReportBaseline::Kind::random && !context.has_policy()) continue;
+    points.push_back(point_of(control, context.has_policy(), letters));
     if (control.kind == ReportBaseline::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
   }
   // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
   // hollow, and is drawn first, so that both marks can be seen.
   std::ranges::stable_partition(
       points, [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
-  points.push_back(chosen_point(subject));
+  points.push_back(chosen_point(context));
   return points;
 }
 
@@ -112,15 +112,15 @@ FrontierCurve curve_of(const Curve& curve, int colour) {
   return line;
 }
 
-Table points_table(const Subject& subject) {
+Table points_table(const ReportContext& context) {
   Table table("Ways to classify the same test images",
               {"", "accuracy", "95 % interval", "relative cost",
-               subject.has_policy() ? "policy − this, points" : "last exit − this, points",
+               context.has_policy() ? "policy − this, points" : "last exit − this, points",
                "95 % interval, paired"});
-  const FrontierPoint chosen = chosen_point(subject);
+  const FrontierPoint chosen = chosen_point(context);
   table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),
              fixed(chosen.cost, 3), "", ""});
-  for (const ReportBaseline& of : subject.input.controls) {
+  for (const ReportBaseline& of : context.input.controls) {
     const Baseline& control = of.control;
     table.row({of.name, percent(control.accuracy, 2),
                control.accuracy_interval ? percent(*control.accuracy_interval, 2) : "expectation",
@@ -130,10 +130,10 @@ Table points_table(const Subject& subject) {
   return table;
 }
 
-std::string curves_table(const Subject& subject) {
+std::string curves_table(const ReportContext& context) {
   Table table("Sweep curves, replayed",
               {"criterion", "threshold", "relative cost", "accuracy", "harm", "help"});
-  for (const Curve& curve : subject.input.curves)
+  for (const Curve& curve : context.input.curves)
     for (const SweepPoint& point : thinned(curve.points))
       table.row({curve_of(curve, 0).name, fixed(point.threshold, 4), fixed(point.relative_cost, 3),
                  percent(point.accuracy, 2), percent(point.harm, 2), percent(point.help, 2)});
@@ -142,11 +142,11 @@ std::string curves_table(const Subject& subject) {
 
 }  // namespace
 
-std::string frontier_section(const Subject& subject) {
+std::string frontier_section(const ReportContext& context) {
   std::vector<FrontierCurve> curves;
-  for (const Curve& curve : subject.input.curves)
+  for (const Curve& curve : context.input.curves)
     curves.push_back(curve_of(curve, static_cast<int>(curves.size() % 8)));
-  const std::vector<FrontierPoint> points = points_of(subject);
+  const std::vector<FrontierPoint> points = points_of(context);
   const bool alone = points.size() == 1 && curves.empty();
   std::string out;
   if (!alone)
@@ -157,16 +157,16 @@ std::string frontier_section(const Subject& subject) {
   const std::string chart =
       at_both_widths([&](double width) { return frontier_chart(points, curves, width); }) +
       frontier_legend(points, curves);
-  out += alone ? points_table(subject).html()
-               : figure(chart, points_table(subject)) + curves_table(subject);
+  out += alone ? points_table(context).html()
+               : figure(chart, points_table(context)) + curves_table(context);
   if (!curves.empty())
     out += paragraph(
         "Each curve is one criterion for stopping, with one threshold for all early exits that "
         "changes along the curve. Thresholds were chosen on tune images and are replayed on the "
         "test images from saved logits.",
         "soft");
-  else if (!subject.input.no_curves.empty())
-    out += paragraph("No sweep curves: " + subject.input.no_curves, "soft");
+  else if (!context.input.no_curves.empty())
+    out += paragraph("No sweep curves: " + context.input.no_curves, "soft");
   return section("cost", "Accuracy against cost", out);
 }
 

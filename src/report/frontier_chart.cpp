@@ -123,7 +123,7 @@ void draw_curve(Svg& svg, const Frame& frame, const FrontierCurve& curve) {
     const auto& note = curve.notes[i];
     const double x = frame.x(note.cost), y = frame.y(note.accuracy);
     // The tab key stops at every sixth point only, because stopping at each would take too long.
-    svg.spot({marker(Marker::circle, x, y, 5, "at"), x, y, note.lines, i % 6 == 0});
+    svg.tooltip({marker(Marker::circle, x, y, 5, "at"), x, y, note.lines, i % 6 == 0});
   }
 }
 
@@ -134,7 +134,7 @@ void draw_point(Svg& svg, const Frame& frame, const FrontierPoint& point) {
                         px(frame.y(point.interval->low)), px(frame.y(point.interval->high)),
                         px(x - 4)));
   svg.add(draw(point, x, y));
-  svg.spot({marker(Marker::circle, x, y, radius(point) + 5, "at"), x, y, point.note, true});
+  svg.tooltip({marker(Marker::circle, x, y, radius(point) + 5, "at"), x, y, point.note, true});
 }
 
 }  // namespace

@@ -40,14 +40,14 @@ Image reduced(Image image, int longest) {
 
 /// One CSS rule per image, so that cards which show the same image share its bytes.
 /// @param crisp  receives for each image whether it is shown without smoothing
-std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
+std::string rules(const ReportContext& context, const std::vector<Gallery>& galleries,
                   std::map<std::int64_t, bool>& crisp) {
   for (const Gallery& gallery : galleries)
     for (const std::int64_t image : gallery.images) crisp[image] = false;
   const int longest = longest_side(crisp.size());
   std::string out;
   for (auto& [index, is_crisp] : crisp) {
-    const Image image = reduced(subject.input.image(index), longest);
+    const Image image = reduced(context.input.image(index), longest);
     is_crisp = std::max(image.width, image.height) < kCrispBelow;
     out += fmt::format(".i{}{{background-image:url(data:image/png;base64,{})}}\n", index,
                        base64(encode_png(image)));
@@ -55,11 +55,11 @@ std::string rules(const Subject& subject, const std::vector<Gallery>& galleries,
   return out;
 }
 
-std::string answer_row(const Subject& subject, int exit_index, std::int64_t image) {
-  const Prediction& prediction = subject.predictions.at(exit_index, image);
-  const bool right = subject.predictions.right(exit_index, image);
-  const bool left = subject.has_policy() &&
-                    subject.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
+std::string answer_row(const ReportContext& context, int exit_index, std::int64_t image) {
+  const Prediction& prediction = context.predictions.at(exit_index, image);
+  const bool right = context.predictions.right(exit_index, image);
+  const bool left = context.has_policy() &&
+                    context.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
   const int confidence =
       static_cast<int>(std::min(std::floor(100 * prediction.confidence + 0.5),
@@ -67,14 +67,14 @@ std::string answer_row(const Subject& subject, int exit_index, std::int64_t imag
   return fmt::format(
       "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
       right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
-      escape(subject.class_name(prediction.answer)), confidence);
+      escape(context.class_name(prediction.answer)), confidence);
 }
 
-std::string card(const Subject& subject, std::int64_t image, bool crisp) {
-  const std::string label = subject.class_name(subject.predictions.label(image), 40);
-  const std::string from = shorten(subject.input.names[static_cast<std::size_t>(image)], 120);
+std::string card(const ReportContext& context, std::int64_t image, bool crisp) {
+  const std::string label = context.class_name(context.predictions.label(image), 40);
+  const std::string from = shorten(context.input.names[static_cast<std::size_t>(image)], 120);
   std::string rows;
-  for (int k = 0; k < subject.exits(); ++k) rows += answer_row(subject, k, image);
+  for (int k = 0; k < context.exits(); ++k) rows += answer_row(context, k, image);
   return fmt::format(
       "<li class=\"card\"><div class=\"px{} i{}\" role=\"img\" aria-label=\"Test image {}: {}\" "
       "title=\"{}\"></div><p>{}</p><ol>{}</ol></li>\n",
@@ -82,64 +82,64 @@ std::string card(const Subject& subject, std::int64_t image, bool crisp) {
       rows);
 }
 
-std::string grid(const Subject& subject, const Gallery& gallery,
+std::string grid(const ReportContext& context, const Gallery& gallery,
                  const std::map<std::int64_t, bool>& crisp) {
   if (gallery.images.empty()) return paragraph("None.", "soft");
   std::string out = fmt::format("<ul class=\"gallery\" tabindex=\"0\" aria-label=\"{}\">\n",
                                 escape(gallery.name));
-  for (const std::int64_t image : gallery.images) out += card(subject, image, crisp.at(image));
+  for (const std::int64_t image : gallery.images) out += card(context, image, crisp.at(image));
   return out + "</ul>\n";
 }
 
 /// One group of images per exit. The groups between the first and the last exit are folded.
-std::string by_exit(const Subject& subject, std::span<const Gallery> galleries,
+std::string by_exit(const ReportContext& context, std::span<const Gallery> galleries,
                     const std::map<std::int64_t, bool>& crisp) {
   std::string out;
   for (std::size_t k = 0; k < galleries.size(); ++k)
-    out += folded(Subject::exit_name(static_cast<int>(k)), grid(subject, galleries[k], crisp),
+    out += folded(ReportContext::exit_name(static_cast<int>(k)), grid(context, galleries[k], crisp),
                   k == 0 || k + 1 == galleries.size());
   return out;
 }
 
-std::string explanation(const Subject& subject) {
+std::string explanation(const ReportContext& context) {
   std::string text =
       "Under each image are its true class and the answer of each exit, correct (✓) or wrong (✗), "
       "with its confidence in per cent";
-  const auto& temperatures = subject.input.policy.policy.temperatures;
+  const auto& temperatures = context.input.policy.policy.temperatures;
   if (std::ranges::any_of(temperatures, [](float t) { return t != 1.0f; }))
     text += " at the policy’s temperature";
   text += ".";
-  if (subject.has_policy()) text += " The exit at which the image leaves has a filled number.";
+  if (context.has_policy()) text += " The exit at which the image leaves has a filled number.";
   return paragraph(text);
 }
 
 }  // namespace
 
-std::string gallery_section(const Subject& subject, std::string& style) {
-  const auto exits = static_cast<std::size_t>(subject.exits());
+std::string gallery_section(const ReportContext& context, std::string& style) {
+  const auto exits = static_cast<std::size_t>(context.exits());
   std::vector<Gallery> galleries;  // correct at each exit, wrong at each exit, overthought
   for (const bool right : {true, false})
-    for (int k = 0; k < subject.exits(); ++k)
+    for (int k = 0; k < context.exits(); ++k)
       galleries.push_back({fmt::format("{}, classified {} with the highest confidence",
-                                       Subject::exit_name(k), right ? "correctly" : "wrongly"),
-                           most_confident(subject.predictions, k, right, kImages)});
+                                       ReportContext::exit_name(k), right ? "correctly" : "wrongly"),
+                           most_confident(context.predictions, k, right, kImages)});
   galleries.push_back(
-      {"correct at an earlier exit, wrong at the last", destructive_images(subject.predictions, kImages)});
+      {"correct at an earlier exit, wrong at the last", destructive_images(context.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;
-  style += rules(subject, galleries, crisp);
+  style += rules(context, galleries, crisp);
 
   const std::span<const Gallery> all = galleries;
-  std::string out = explanation(subject);
+  std::string out = explanation(context);
   out += "<h3>Classified correctly with the highest confidence</h3>\n" +
-         by_exit(subject, all.subspan(0, exits), crisp);
+         by_exit(context, all.subspan(0, exits), crisp);
   out += "<h3>Classified wrongly with the highest confidence</h3>\n" +
-         by_exit(subject, all.subspan(exits, exits), crisp);
+         by_exit(context, all.subspan(exits, exits), crisp);
   if (exits > 1)
     out += "<h3>Correct at an earlier exit, wrong at the last</h3>\n" +
            paragraph(
                "These answers became wrong on the way to the last exit. Images with the "
                "highest confidence at the earlier exit come first.") +
-           grid(subject, galleries.back(), crisp);
+           grid(context, galleries.back(), crisp);
   return section("gallery", "Images", out);
 }
 

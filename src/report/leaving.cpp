@@ -54,7 +54,7 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) 
     if (wide > 34)
       svg.add(text_at(x + wide / 2, top + height / 2, fixed(100 * share, 0) + "\u00a0%",
                       Anchor::middle, fmt::format("c{} on", k % 8)));
-    svg.spot(
+    svg.tooltip(
         {fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(x), px(top),
                      px(std::max(1.0, wide - 1)), px(height)),
          x + wide / 2,
@@ -86,19 +86,19 @@ std::string chart(const std::vector<Bar>& bars, double width) {
 
 /// A bar for all classes together, then one for each class that has images. Classes whose images
 /// leave late come first.
-std::vector<Bar> bars_of(const Subject& subject, const std::vector<ClassExits>& classes) {
+std::vector<Bar> bars_of(const ReportContext& context, const std::vector<ClassExits>& classes) {
   std::vector<ClassExits> sorted = classes;
   std::erase_if(sorted, [](const ClassExits& of) { return of.images == 0; });
   std::ranges::stable_sort(sorted, std::greater<>{}, &ClassExits::mean_exit);
   std::vector<Bar> bars = {{"all classes", sum_of(classes)}};
   for (std::size_t c = 0; c < std::min(sorted.size(), kMostClasses); ++c)
-    bars.push_back({subject.class_name(sorted[c].label, 40), sorted[c]});
+    bars.push_back({context.class_name(sorted[c].label, 40), sorted[c]});
   return bars;
 }
 
-Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
+Table class_table(const ReportContext& context, const std::vector<Bar>& bars) {
   std::vector<std::string> heads = {"class", "images"};
-  for (int k = 0; k < subject.exits(); ++k) {
+  for (int k = 0; k < context.exits(); ++k) {
     heads.push_back(fmt::format("leave at exit {}", k + 1));
     heads.push_back("accuracy there");
   }
@@ -117,37 +117,37 @@ Table class_table(const Subject& subject, const std::vector<Bar>& bars) {
 
 /// A row for each exit: the share of the images that leave there, their accuracy, and the accuracy
 /// of the last exit on the same images.
-std::string exit_table(const Subject& subject, const ClassExits& all) {
-  const auto exits = static_cast<std::size_t>(subject.exits());
+std::string exit_table(const ReportContext& context, const ClassExits& all) {
+  const auto exits = static_cast<std::size_t>(context.exits());
   std::vector<std::int64_t> last_right(exits);
-  for (std::int64_t i = 0; i < subject.predictions.images(); ++i)
+  for (std::int64_t i = 0; i < context.predictions.images(); ++i)
     last_right[static_cast<std::size_t>(
-        subject.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
-        subject.predictions.right(subject.last(), i);
+        context.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
+        context.predictions.right(context.last(), i);
   Table table("Images by the exit they leave at",
               {"exit", "images", "share", "relative cost of each", "accuracy there",
                "accuracy of the last exit on them"});
   for (std::size_t k = 0; k < exits; ++k)
-    table.row({fmt::format("exit {}, after {}", k + 1, subject.input.exit_units[k]), count(all.left[k]),
-               rate_text(all.left[k], all.images), fixed(subject.input.costs[k], 3),
+    table.row({fmt::format("exit {}, after {}", k + 1, context.input.exit_units[k]), count(all.left[k]),
+               rate_text(all.left[k], all.images), fixed(context.input.costs[k], 3),
                rate_text(all.right[k], all.left[k]), rate_text(last_right[k], all.left[k])});
   return table.html();
 }
 
 }  // namespace
 
-std::string leaving_section(const Subject& subject) {
+std::string exit_shares_section(const ReportContext& context) {
   constexpr const char* kHeading = "Where images leave";
-  if (subject.exits() == 1)
+  if (context.exits() == 1)
     return section("leaving", kHeading,
                    paragraph("The network has one exit, and all images leave there."));
-  if (!subject.has_policy())
+  if (!context.has_policy())
     return section("leaving", kHeading,
                    paragraph("All images leave at the last exit, because the model has no policy. "
                              "“offramp calibrate” chooses one."));
-  const auto classes = exits_by_class(subject.input.test, subject.input.policy.exit_index,
-                                        subject.input.policy.answers);
-  const std::vector<Bar> bars = bars_of(subject, classes);
+  const auto classes = exits_by_class(context.input.test, context.input.policy.exit_index,
+                                        context.input.policy.answers);
+  const std::vector<Bar> bars = bars_of(context, classes);
   std::string out = paragraph(
       "An image leaves at the first exit whose score reaches the threshold. In each bar, exit 1 is "
       "at the left. Classes whose images leave late come first.");
@@ -160,12 +160,12 @@ std::string leaving_section(const Subject& subject) {
     out += paragraph(fmt::format("{} of the classes {} no test image and {} left out.", empty,
                                  empty == 1 ? "has" : "have", empty == 1 ? "is" : "are"),
                      "soft");
-  out += exit_table(subject, bars.front().leaving);
+  out += exit_table(context, bars.front().leaving);
   std::vector<LegendItem> items;
-  for (int k = 0; k < subject.exits(); ++k)
-    items.push_back({box_swatch(fmt::format("c{} fill", k % 8)), Subject::exit_name(k)});
+  for (int k = 0; k < context.exits(); ++k)
+    items.push_back({box_swatch(fmt::format("c{} fill", k % 8)), ReportContext::exit_name(k)});
   out += figure(legend(items) + at_both_widths([&](double width) { return chart(bars, width); }),
-                class_table(subject, bars));
+                class_table(context, bars));
   return section("leaving", kHeading, out);
 }
 

@@ -25,15 +25,15 @@ struct Band {
 
 class Diagram {
  public:
-  Diagram(const Subject& subject, double width)
-      : subject_(subject),
+  Diagram(const ReportContext& context, double width)
+      : context_(context),
         svg_(width, width > 600 ? 400 : 320, "Correct and wrong answers from exit to exit"),
         tall_(svg_.height() - kTop - 52 - kGap),
-        step_((width - 2 * kEdge - kNode) / (subject.exits() - 1)) {}
+        step_((width - 2 * kEdge - kNode) / (context.exits() - 1)) {}
 
   std::string str() {
-    for (int k = 0; k < subject_.last(); ++k) draw_bands(k);
-    for (int k = 0; k < subject_.exits(); ++k) draw_node(k);
+    for (int k = 0; k < context_.last(); ++k) draw_bands(k);
+    for (int k = 0; k < context_.exits(); ++k) draw_node(k);
     return svg_.str();
   }
 
@@ -42,12 +42,12 @@ class Diagram {
 
   double left_of(int exit_index) const { return kEdge + step_ * exit_index; }
   double height_of(std::int64_t images) const {
-    return tall_ * static_cast<double>(images) / static_cast<double>(subject_.predictions.images());
+    return tall_ * static_cast<double>(images) / static_cast<double>(context_.predictions.images());
   }
   double right_height(int exit_index) const {
     std::int64_t right = 0;
-    for (std::int64_t i = 0; i < subject_.predictions.images(); ++i)
-      right += subject_.predictions.right(exit_index, i);
+    for (std::int64_t i = 0; i < context_.predictions.images(); ++i)
+      right += context_.predictions.right(exit_index, i);
     return height_of(right);
   }
 
@@ -62,12 +62,12 @@ class Diagram {
     const double middle = x + kNode / 2;
     const bool crowded = step_ < 56;
     svg_.add(text_at(middle, svg_.height() - 10,
-                     crowded ? fmt::format("{}", exit_index + 1) : Subject::exit_name(exit_index),
+                     crowded ? fmt::format("{}", exit_index + 1) : ReportContext::exit_name(exit_index),
                      Anchor::middle, "strong"));
   }
 
   void draw_bands(int k) {
-    const Flow flow = offramp::flow(subject_.predictions, k, k + 1);
+    const Flow flow = offramp::flow(context_.predictions, k, k + 1);
     const double from_wrong = kTop + right_height(k) + kGap;
     const double to_wrong = kTop + right_height(k + 1) + kGap;
     const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
@@ -99,8 +99,8 @@ class Diagram {
     };
     svg_.add(path(band.css));
     const double share =
-        static_cast<double>(band.images) / static_cast<double>(subject_.predictions.images());
-    svg_.spot({path("at"),
+        static_cast<double>(band.images) / static_cast<double>(context_.predictions.images());
+    svg_.tooltip({path("at"),
                middle,
                (band.from + band.to) / 2,
                {fmt::format("exit {} to exit {}", k + 1, k + 2), band.name,
@@ -108,32 +108,32 @@ class Diagram {
                true});
   }
 
-  const Subject& subject_;
+  const ReportContext& context_;
   Svg svg_;
   double tall_, step_;
 };
 
-Table flows_table(const Subject& subject) {
+Table flows_table(const ReportContext& context) {
   Table table("Changes of the answers between exits",
               {"from, to", "stay correct", "correct → wrong", "wrong → correct", "stay wrong"});
   const auto add = [&](int from, int to) {
-    const Flow flow = offramp::flow(subject.predictions, from, to);
+    const Flow flow = offramp::flow(context.predictions, from, to);
     table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
                count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
   };
-  for (int k = 0; k < subject.last(); ++k) add(k, k + 1);
-  for (int k = 0; k + 1 < subject.last(); ++k) add(k, subject.last());
+  for (int k = 0; k < context.last(); ++k) add(k, k + 1);
+  for (int k = 0; k + 1 < context.last(); ++k) add(k, context.last());
   return table;
 }
 
 }  // namespace
 
-std::string overthinking_section(const Subject& subject) {
+std::string overthinking_section(const ReportContext& context) {
   constexpr const char* kHeading = "Overthinking";
-  if (subject.exits() == 1)
+  if (context.exits() == 1)
     return section("overthinking", kHeading,
                    paragraph("The network has one exit, so no answer changes on the way."));
-  const std::vector<OverthinkingCounts> classes = overthinking_by_class(subject.input.test);
+  const std::vector<OverthinkingCounts> classes = overthinking_by_class(context.input.test);
   const OverthinkingCounts all = sum_of_counts(classes);
   std::string out = paragraph(
       "From one exit to the next, some wrong answers become correct and some correct ones become "
@@ -145,10 +145,10 @@ std::string overthinking_section(const Subject& subject) {
                  "of the images: an earlier exit is correct, the last one wrong"},
                 {"Any exit correct", percent(all.rate(all.oracle()), 2),
                  "of the images: the accuracy of an oracle that knows the label"}});
-  out += figure(at_both_widths([&](double width) { return Diagram(subject, width).str(); }) +
+  out += figure(at_both_widths([&](double width) { return Diagram(context, width).str(); }) +
                     legend({{box_swatch("good"), "correct; strong band, ↑: becomes correct"},
                             {box_swatch("bad"), "wrong; strong band, ↓: becomes wrong"}}),
-                flows_table(subject));
+                flows_table(context));
   std::string text;
   if (all.errors() > 0)
     text = fmt::format("Of the last exit’s {}, an earlier exit classifies {} correctly ({}). ",
@@ -158,9 +158,9 @@ std::string overthinking_section(const Subject& subject) {
     text += fmt::format(
         "An image that some exit classifies correctly needs {} of the plain network’s cost to "
         "reach the first such exit, and {} to reach the last exit.",
-        fixed(all.needed_cost(subject.input.costs), 3), fixed(subject.input.costs.back(), 3));
+        fixed(all.needed_cost(context.input.costs), 3), fixed(context.input.costs.back(), 3));
   out += paragraph(text);
-  out += overthinking_by_class_figure(subject, classes);
+  out += overthinking_by_class_figure(context, classes);
   return section("overthinking", kHeading, out);
 }
 

@@ -55,7 +55,7 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
   for (std::size_t k = 0; k < bar.counts.lost_after.size(); ++k)
     lines.push_back(fmt::format("{} correct for the last time at exit {}",
                                 count(bar.counts.lost_after[k]), k + 1));
-  svg.spot({fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(left), px(top),
+  svg.tooltip({fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(left), px(top),
                         px(std::max(1.0, errors)), px(height)),
             left + errors / 2, top, lines, true});
 }
@@ -83,11 +83,11 @@ std::string chart(const std::vector<Bar>& bars, double width) {
 
 /// A bar for all classes together, then one for each class that has images. Classes with the
 /// highest destructive share come first.
-std::vector<Bar> bars_of(const Subject& subject, const std::vector<OverthinkingCounts>& classes) {
+std::vector<Bar> bars_of(const ReportContext& context, const std::vector<OverthinkingCounts>& classes) {
   std::vector<Bar> bars;
   for (std::size_t c = 0; c < classes.size(); ++c)
     if (classes[c].images > 0)
-      bars.push_back({subject.class_name(static_cast<std::int64_t>(c), 40), classes[c]});
+      bars.push_back({context.class_name(static_cast<std::int64_t>(c), 40), classes[c]});
   std::ranges::stable_sort(bars, std::greater<>{}, &Bar::destroyed);
   bars.resize(std::min(bars.size(), kMostClasses));
   bars.insert(bars.begin(), {"all classes", sum_of_counts(classes)});
@@ -113,9 +113,9 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
 
 }  // namespace
 
-std::string overthinking_by_class_figure(const Subject& subject,
+std::string overthinking_by_class_figure(const ReportContext& context,
                                          const std::vector<OverthinkingCounts>& classes) {
-  const std::vector<Bar> bars = bars_of(subject, classes);
+  const std::vector<Bar> bars = bars_of(context, classes);
   std::string out;
   const auto with_images =
       std::ranges::count_if(classes, [](const OverthinkingCounts& of) { return of.images > 0; });
@@ -128,7 +128,7 @@ std::string overthinking_by_class_figure(const Subject& subject,
          figure(legend({{box_swatch("bad"), "the last exit is wrong, an earlier one is correct"},
                         {box_swatch("bad weak"), "the last exit and all earlier ones are wrong"}}) +
                     at_both_widths([&](double width) { return chart(bars, width); }),
-                table_of(bars, subject.exits()));
+                table_of(bars, context.exits()));
 }
 
 }  // namespace offramp::report

@@ -77,14 +77,14 @@ std::string contents() {
 
 }  // namespace
 
-double Subject::accuracy_going_on() const {
+double ReportContext::last_exit_accuracy() const {
   const PolicyMetrics& metrics = input.policy.metrics;
   return metrics.accuracy + metrics.harm - metrics.help;
 }
 
-std::string Subject::exit_name(int exit_index) { return fmt::format("exit {}", exit_index + 1); }
+std::string ReportContext::exit_name(int exit_index) { return fmt::format("exit {}", exit_index + 1); }
 
-std::string Subject::class_name(std::int64_t label, int most) const {
+std::string ReportContext::class_name(std::int64_t label, int most) const {
   return shorten(input.classes[static_cast<std::size_t>(label)], most);
 }
 
@@ -93,17 +93,17 @@ std::string Subject::class_name(std::int64_t label, int most) const {
 std::string report_html(const ReportInput& input) {
   using namespace report;
   check(input);
-  const Subject subject{input, Predictions(input.test, input.policy.policy.temperatures)};
+  const ReportContext context{input, Predictions(input.test, input.policy.policy.temperatures)};
   std::string style;
-  std::string body = "<header>\n" + summary(subject) + contents() + "</header>\n<main>\n";
-  body += frontier_section(subject);
-  body += leaving_section(subject);
-  body += exits_section(subject);
-  body += overthinking_section(subject);
-  body += gallery_section(subject, style);
-  body += training_section(subject);
-  body += confusion_section(subject);
-  body += facts_section(subject);
+  std::string body = "<header>\n" + summary(context) + contents() + "</header>\n<main>\n";
+  body += frontier_section(context);
+  body += exit_shares_section(context);
+  body += exits_section(context);
+  body += overthinking_section(context);
+  body += gallery_section(context, style);
+  body += training_section(context);
+  body += confusion_section(context);
+  body += facts_section(context);
   body +=
       "</main>\n<footer>Written by offramp report. This file is complete: it loads nothing from "
       "the network and runs no script. To see the value of a mark, point at it, tap it or reach "

@@ -10,7 +10,7 @@
 namespace offramp::report {
 
 /// The data that every section uses.
-struct Subject {
+struct ReportContext {
   const ReportInput& input;
   Predictions predictions;  ///< answers and confidences at the policy's temperatures
 
@@ -19,26 +19,26 @@ struct Subject {
   /// True if the model has a policy and at least one early exit.
   bool has_policy() const { return !input.policy.aim.empty() && exits() > 1; }
   /// Accuracy if every image runs to the last exit, with the policy's ensemble.
-  double accuracy_going_on() const;
+  double last_exit_accuracy() const;
   /// "exit 2"
   static std::string exit_name(int exit_index);
   /// The name of a class, shortened to `most` columns. It is not escaped.
   std::string class_name(std::int64_t label, int most = 24) const;
 };
 
-std::string summary(const Subject& subject);
-std::string frontier_section(const Subject& subject);
-std::string leaving_section(const Subject& subject);
-std::string exits_section(const Subject& subject);
-std::string overthinking_section(const Subject& subject);
+std::string summary(const ReportContext& context);
+std::string frontier_section(const ReportContext& context);
+std::string exit_shares_section(const ReportContext& context);
+std::string exits_section(const ReportContext& context);
+std::string overthinking_section(const ReportContext& context);
 /// A figure of that section: the errors of the last exit by class, with those images marked that an
 /// earlier exit classifies correctly.
-std::string overthinking_by_class_figure(const Subject& subject,
+std::string overthinking_by_class_figure(const ReportContext& context,
                                          const std::vector<OverthinkingCounts>& classes);
 /// @param style  the images are appended to it, as CSS rules
-std::string gallery_section(const Subject& subject, std::string& style);
-std::string training_section(const Subject& subject);
-std::string confusion_section(const Subject& subject);
-std::string facts_section(const Subject& subject);
+std::string gallery_section(const ReportContext& context, std::string& style);
+std::string training_section(const ReportContext& context);
+std::string confusion_section(const ReportContext& context);
+std::string facts_section(const ReportContext& context);
 
 }  // namespace offramp::report

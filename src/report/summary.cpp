@@ -9,26 +9,26 @@
 namespace offramp::report {
 namespace {
 
-std::string result_sentence(const Subject& subject) {
-  const ReportInput& input = subject.input;
+std::string result_sentence(const ReportContext& context) {
+  const ReportInput& input = context.input;
   const PolicyMetrics& policy = input.policy.metrics;
   const std::string images = count(input.test.images(), "test image");
   const std::string cost = fixed(policy.relative_cost, 2);
   std::string text =
       fmt::format("This network classifies {} of {} correctly at {} of the plain network’s cost",
                   percent(policy.accuracy, 1), images, cost);
-  if (subject.has_policy())
+  if (context.has_policy())
     return text + fmt::format("; if all of them run to the last exit, it is {} at {}.",
-                              percent(subject.accuracy_going_on(), 1),
+                              percent(context.last_exit_accuracy(), 1),
                               fixed(input.costs.back(), 2));
-  if (subject.exits() == 1) return text + ".";
+  if (context.exits() == 1) return text + ".";
   return text +
          "; every image runs to the last exit, because the model has no policy to stop earlier.";
 }
 
 /// A sentence on the difference to the plain network; empty if it is not among the baselines.
-std::string against_plain(const Subject& subject) {
-  const auto& controls = subject.input.controls;
+std::string against_plain(const ReportContext& context) {
+  const auto& controls = context.input.controls;
   const auto plain = std::ranges::find(controls, ReportBaseline::Kind::plain, &ReportBaseline::kind);
   if (plain == controls.end()) return "";
   const Baseline& control = plain->control;
@@ -40,14 +40,14 @@ std::string against_plain(const Subject& subject) {
       points(control.difference, 1), points(control.difference_interval, 1));
 }
 
-std::vector<Tile> key_numbers(const Subject& subject) {
-  const PolicyMetrics& policy = subject.input.policy.metrics;
+std::vector<Tile> key_numbers(const ReportContext& context) {
+  const PolicyMetrics& policy = context.input.policy.metrics;
   std::vector<Tile> items = {
       {"Accuracy", percent(policy.accuracy, 2),
        fmt::format("95 % interval {}", percent(policy.accuracy_interval, 2))},
       {"Relative cost", fixed(policy.relative_cost, 3),
        "mean over the images; 1 is the plain network"}};
-  if (!subject.has_policy()) return items;
+  if (!context.has_policy()) return items;
   items.push_back({"Harm", percent(policy.harm, 2),
                    "of the images: the last exit is correct, the policy wrong"});
   items.push_back({"Help", percent(policy.help, 2),
@@ -55,10 +55,10 @@ std::vector<Tile> key_numbers(const Subject& subject) {
   return items;
 }
 
-std::string how_it_stops(const Subject& subject) {
-  const ReportPolicy& policy = subject.input.policy;
-  if (subject.exits() == 1) return paragraph("The network has one exit, so there is no choice.");
-  if (!subject.has_policy())
+std::string how_it_stops(const ReportContext& context) {
+  const ReportPolicy& policy = context.input.policy;
+  if (context.exits() == 1) return paragraph("The network has one exit, so there is no choice.");
+  if (!context.has_policy())
     return paragraph(
         "“offramp calibrate” chooses a policy, on images that the network was not trained on; the "
         "report then shows at which exits images leave.");
@@ -76,15 +76,15 @@ std::string how_it_stops(const Subject& subject) {
 
 }  // namespace
 
-std::string summary(const Subject& subject) {
-  const ReportInput& input = subject.input;
+std::string summary(const ReportContext& context) {
+  const ReportInput& input = context.input;
   std::string out =
       fmt::format("<h1>{}</h1>\n<p class=\"of\">{} · {} · {}</p>\n", escape(input.title),
                   escape(input.data), count(input.test.images(), "test image"),
-                  subject.exits() == 1 ? "1 exit" : count(subject.exits(), "exit"));
-  out += paragraph(result_sentence(subject), "result");
-  if (const std::string plain = against_plain(subject); !plain.empty()) out += paragraph(plain);
-  return out + tiles(key_numbers(subject)) + how_it_stops(subject);
+                  context.exits() == 1 ? "1 exit" : count(context.exits(), "exit"));
+  out += paragraph(result_sentence(context), "result");
+  if (const std::string plain = against_plain(context); !plain.empty()) out += paragraph(plain);
+  return out + tiles(key_numbers(context)) + how_it_stops(context);
 }
 
 }  // namespace offramp::report

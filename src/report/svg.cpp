@@ -115,32 +115,32 @@ double text_width(std::string_view text) { return 6.7 * columns(clean(text)); }
 Svg::Svg(double width, double height, std::string label)
     : width_(width), height_(height), label_(std::move(label)) {}
 
-void Svg::spot(const Spot& spot) {
+void Svg::tooltip(const Tooltip& tooltip) {
   double wide = 0;
   std::string label;
-  for (const std::string& line : spot.lines) {
+  for (const std::string& line : tooltip.lines) {
     wide = std::max(wide, text_width(line));
     label += (label.empty() ? "" : ", ") + line;
   }
   const double w = std::min(wide + 18, width_ - 2);
-  const double h = 17.0 * static_cast<double>(spot.lines.size()) + 10;
-  const double left = std::clamp(spot.x - w / 2, 1.0, std::max(1.0, width_ - w - 1));
+  const double h = 17.0 * static_cast<double>(tooltip.lines.size()) + 10;
+  const double left = std::clamp(tooltip.x - w / 2, 1.0, std::max(1.0, width_ - w - 1));
   // The tooltip is above the mark, or below it if there is no room above.
-  const double top = spot.y - h - 11 >= 0 ? spot.y - h - 11 : std::min(spot.y + 13, height_ - h);
+  const double top = tooltip.y - h - 11 >= 0 ? tooltip.y - h - 11 : std::min(tooltip.y + 13, height_ - h);
   std::string lines;
-  for (std::size_t i = 0; i < spot.lines.size(); ++i)
-    lines += text_at(left + 9, top + 13.5 + 17 * static_cast<double>(i), spot.lines[i]);
-  spots_ += fmt::format(
+  for (std::size_t i = 0; i < tooltip.lines.size(); ++i)
+    lines += text_at(left + 9, top + 13.5 + 17 * static_cast<double>(i), tooltip.lines[i]);
+  tooltips_ += fmt::format(
       R"(<g class="spot"{} role="img" aria-label="{}">{}<g class="tip" aria-hidden="true">)"
       R"(<rect x="{}" y="{}" width="{}" height="{}" rx="5"/>{}</g></g>)",
-      spot.focusable ? R"( tabindex="0")" : "", escape(label), spot.shape, px(left), px(top), px(w),
+      tooltip.focusable ? R"( tabindex="0")" : "", escape(label), tooltip.shape, px(left), px(top), px(w),
       px(h), lines);
 }
 
 std::string Svg::str() const {
   return fmt::format(
       R"(<svg viewBox="0 0 {} {}" width="{}" height="{}" role="group" aria-label="{}">{}{}</svg>)",
-      px(width_), px(height_), px(width_), px(height_), escape(label_), marks_, spots_);
+      px(width_), px(height_), px(width_), px(height_), escape(label_), marks_, tooltips_);
 }
 
 void draw_axes(Svg& svg, const Frame& frame, const Axis& x, const Axis& y) {

@@ -42,7 +42,7 @@ std::string polyline(const std::vector<std::pair<double, double>>& points, std::
 double text_width(std::string_view text);
 
 /// A tooltip of a chart, which is shown while its mark is pointed at, focused or tapped.
-struct Spot {
+struct Tooltip {
   std::string shape;               ///< markup that highlights the mark while the tooltip is shown
   double x = 0, y = 0;             ///< position of the mark
   std::vector<std::string> lines;  ///< text of the tooltip, not escaped
@@ -59,12 +59,12 @@ class Svg {
   /// Adds a mark. @param element  markup
   void add(std::string_view element) { marks_ += element; }
   /// Adds a tooltip.
-  void spot(const Spot& spot);
+  void tooltip(const Tooltip& tooltip);
   std::string str() const;
 
  private:
   double width_, height_;
-  std::string label_, marks_, spots_;
+  std::string label_, marks_, tooltips_;
 };
 
 /// The area between a chart's axes.

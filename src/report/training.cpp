@@ -52,7 +52,7 @@ void draw_line(Svg& svg, const Frame& frame, const Line& line, int decimals) {
   if (!line.spots) return;
   for (std::size_t i = 0; i < points.size(); i += stride(points.size())) {
     const auto [x, y] = points[i];
-    svg.spot(
+    svg.tooltip(
         {marker(Marker::circle, x, y, 5, "at"),
          x,
          y,
@@ -157,8 +157,8 @@ std::string charts(const Training& training) {
 
 }  // namespace
 
-std::string training_section(const Subject& subject) {
-  const auto& trainings = subject.input.trainings;
+std::string training_section(const ReportContext& context) {
+  const auto& trainings = context.input.trainings;
   if (trainings.empty())
     return section("training", "Training", paragraph("No record of a training was found.", "soft"));
   std::string out = paragraph(

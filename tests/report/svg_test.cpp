@@ -40,7 +40,7 @@ TEST(ReportSvg, ScalesBothWays) {
 
 TEST(ReportSvg, NotesAreEscapedAndStayInside) {
   Svg svg(100, 60, "a \"chart\"");
-  svg.spot({marker(Marker::star, 99, 2, 4, "at"), 99, 2, {"<b>", "2 & 3"}, true});
+  svg.tooltip({marker(Marker::star, 99, 2, 4, "at"), 99, 2, {"<b>", "2 & 3"}, true});
   const std::string text = svg.str();
   EXPECT_EQ(test::xml_fault(text), "");
   EXPECT_THAT(text, HasSubstr(R"(tabindex="0" role="img" aria-label="&lt;b&gt;, 2 &amp; 3")"));
