@@ -17,7 +17,7 @@ constexpr double kHalf = 470;  // width of each of two charts side by side, in p
 struct Line {
   std::string name, css, unit;
   std::vector<std::pair<double, double>> points;  ///< epoch, value
-  bool spots = true;                              ///< its values have tooltips
+  bool tooltips = true;                              ///< its values have tooltips
   std::string mark = {};                          ///< CSS class of its markers; empty: no markers
   Marker shape = Marker::circle;
 };
@@ -49,7 +49,7 @@ void draw_line(Svg& svg, const Frame& frame, const Line& line, int decimals) {
   if (!line.mark.empty())
     for (std::size_t i = 0; i < points.size(); i += points.size() / 15 + 1)
       svg.add(marker(line.shape, points[i].first, points[i].second, 3.4, line.mark));
-  if (!line.spots) return;
+  if (!line.tooltips) return;
   for (std::size_t i = 0; i < points.size(); i += stride(points.size())) {
     const auto [x, y] = points[i];
     svg.tooltip(
@@ -130,7 +130,7 @@ std::string charts(const Training& training) {
   for (std::size_t k = 0; k < exits; ++k) {
     lines.push_back(accuracy_line(training, k, &TrainingEpoch::train_accuracy, "train"));
     lines.back().css += " thin";
-    lines.back().spots = false;
+    lines.back().tooltips = false;
   }
   for (std::size_t k = 0; k < exits; ++k) {
     lines.push_back(accuracy_line(training, k, &TrainingEpoch::tune_accuracy, "tune"));
