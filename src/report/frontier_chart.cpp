@@ -55,7 +55,7 @@ Axis axis(double low, double high, int count, bool as_percent) {
 
 struct Box {
   double left, top, right, bottom;
-  bool meets(const Box& other) const {
+  bool overlaps(const Box& other) const {
     return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
   }
 };
@@ -63,9 +63,9 @@ struct Box {
 /// Places labels beside their marks. A label covers no mark and no other label, and as few points
 /// of the curves as possible. A label without such a place is left out; the legend still names the
 /// mark.
-class Labels {
+class LabelPlacer {
  public:
-  Labels(const Frame& frame, const std::vector<FrontierPoint>& points,
+  LabelPlacer(const Frame& frame, const std::vector<FrontierPoint>& points,
          const std::vector<FrontierCurve>& curves)
       : frame_(frame), curves_(curves) {
     for (const FrontierPoint& point : points) {
@@ -85,7 +85,7 @@ class Labels {
     std::optional<Box> best;
     for (const auto& [left, top] : corners) {
       const Box box{left, top, left + wide, top + 16};
-      if (free(box) && (!best || covered(box) < covered(*best))) best = box;
+      if (is_free(box) && (!best || covered_points(box) < covered_points(*best))) best = box;
     }
     if (!best) return "";
     taken_.push_back(*best);
@@ -93,18 +93,18 @@ class Labels {
   }
 
  private:
-  bool free(const Box& box) const {
+  bool is_free(const Box& box) const {
     return box.left > frame_.x.from && box.right < frame_.x.to + 4 && box.top > frame_.y.to - 4 &&
            box.bottom < frame_.y.from &&
-           std::ranges::none_of(taken_, [&](const Box& other) { return box.meets(other); });
+           std::ranges::none_of(taken_, [&](const Box& other) { return box.overlaps(other); });
   }
 
-  std::int64_t covered(const Box& box) const {
+  std::int64_t covered_points(const Box& box) const {
     std::int64_t points = 0;
     for (const FrontierCurve& curve : curves_)
       points += std::ranges::count_if(curve.points, [&](const auto& point) {
         const double x = frame_.x(point.first), y = frame_.y(point.second);
-        return box.meets({x - 2, y - 2, x + 2, y + 2});
+        return box.overlaps({x - 2, y - 2, x + 2, y + 2});
       });
     return points;
   }
@@ -165,7 +165,7 @@ std::string frontier_chart(const std::vector<FrontierPoint>& points,
   draw_axes(svg, frame, x, y);
   for (const FrontierCurve& curve : curves) draw_curve(svg, frame, curve);
   for (const FrontierPoint& point : points) draw_point(svg, frame, point);
-  Labels labels(frame, points, curves);
+  LabelPlacer labels(frame, points, curves);
   for (auto point = points.rbegin(); point != points.rend(); ++point) svg.add(labels.place(*point));
   return svg.str();
 }
