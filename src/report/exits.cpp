@@ -72,7 +72,7 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
   return svg.str();
 }
 
-std::string numbers(const ReportContext& context, int exit_index, const Reliability* scaled) {
+std::string metrics_sentence(const ReportContext& context, int exit_index, const Reliability* scaled) {
   const auto k = static_cast<std::size_t>(exit_index);
   const ExitMetrics& exit = context.input.metrics.exits[k];
   std::string text = fmt::format("Accuracy {} ({}); ECE {}", percent(exit.accuracy, 2),
@@ -140,7 +140,7 @@ std::string exits_section(const ReportContext& context) {
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,
                           escape(context.input.exit_units[at]),
-                          numbers(context, k, is_scaled ? &scaled : nullptr),
+                          metrics_sentence(context, k, is_scaled ? &scaled : nullptr),
                           diagram(bins.back(), is_scaled ? &scaled_bins : nullptr,
                                   context.predictions.images(), ReportContext::exit_name(k)));
   }
