@@ -40,7 +40,7 @@ Image reduced(Image image, int longest) {
 
 /// One CSS rule per image, so that cards which show the same image share its bytes.
 /// @param crisp  receives for each image whether it is shown without smoothing
-std::string rules(const ReportContext& context, const std::vector<Gallery>& galleries,
+std::string image_rules(const ReportContext& context, const std::vector<Gallery>& galleries,
                   std::map<std::int64_t, bool>& crisp) {
   for (const Gallery& gallery : galleries)
     for (const std::int64_t image : gallery.images) crisp[image] = false;
@@ -126,7 +126,7 @@ std::string gallery_section(const ReportContext& context, std::string& style) {
   galleries.push_back(
       {"correct at an earlier exit, wrong at the last", destructive_images(context.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;
-  style += rules(context, galleries, crisp);
+  style += image_rules(context, galleries, crisp);
 
   const std::span<const Gallery> all = galleries;
   std::string out = explanation(context);
