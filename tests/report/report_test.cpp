@@ -21,7 +21,7 @@ using testing::Not;
 ///   exit 1: image 0 correct at 6/8, 1 correct at 6/8, 2 wrong at 4/8, 3 correct at 4/8
 ///   exit 2: image 0 correct at 6/8, 1 wrong at 6/8, 2 correct at 4/8, 3 correct at 6/8
 /// Confidence 0.7 stops images 0 and 1 at exit 1: accuracy 1, harm 0, help 1/4.
-void fill_by_hand(Example& example) {
+void fill_with_known_logits(Example& example) {
   example.labels = {0, 0, 2, 1};
   for (const double eighths : {6, 1, 1, 6, 1, 1, 4, 2, 2, 2, 4, 2,   // exit 1
                                6, 1, 1, 1, 6, 1, 2, 2, 4, 1, 6, 1})  // exit 2
@@ -36,31 +36,31 @@ void fill_by_hand(Example& example) {
 /// The page without its style sheet and images, which are not readable text.
 std::string body_of(const std::string& page) { return page.substr(page.find("</style>")); }
 
-std::size_t times(std::string_view text, std::string_view part) {
+std::size_t occurrences(std::string_view text, std::string_view part) {
   std::size_t n = 0;
   for (auto at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++n;
   return n;
 }
 
 /// Expects what holds for every page: valid markup, no script, no request, only finite numbers.
-void expect_sound(const std::string& page) {
+void expect_valid_page(const std::string& page) {
   EXPECT_EQ(test::xml_fault(page), "");
-  EXPECT_EQ(times(page, "<script"), 0u);
-  EXPECT_EQ(times(page, "http:"), 0u);
-  EXPECT_EQ(times(page, "https:"), 0u);
-  EXPECT_EQ(times(page, "url("), times(page, "url(data:image/png;base64,"));
-  EXPECT_EQ(times(page, "@import"), 0u);
-  EXPECT_EQ(times(page, " href="), times(page, " href=\"#") + times(page, " href=\"data:,\""));
-  EXPECT_EQ(times(page, " src="), 0u);
+  EXPECT_EQ(occurrences(page, "<script"), 0u);
+  EXPECT_EQ(occurrences(page, "http:"), 0u);
+  EXPECT_EQ(occurrences(page, "https:"), 0u);
+  EXPECT_EQ(occurrences(page, "url("), occurrences(page, "url(data:image/png;base64,"));
+  EXPECT_EQ(occurrences(page, "@import"), 0u);
+  EXPECT_EQ(occurrences(page, " href="), occurrences(page, " href=\"#") + occurrences(page, " href=\"data:,\""));
+  EXPECT_EQ(occurrences(page, " src="), 0u);
   for (const char* number : {"=\"nan", "nan,", " nan", ">nan", "inf,", "=\"inf", ">inf"})
-    EXPECT_EQ(times(body_of(page), number), 0u) << number;
+    EXPECT_EQ(occurrences(body_of(page), number), 0u) << number;
 }
 
 TEST(Report, ForbidsAllButItsOwnStyleAndImages) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("<meta http-equiv=\"Content-Security-Policy\" content=\""
                               "default-src 'none'; style-src 'unsafe-inline'; img-src data:\"/>"));
   EXPECT_THAT(page, HasSubstr("<html lang=\"en\">"));
@@ -70,7 +70,7 @@ TEST(Report, ForbidsAllButItsOwnStyleAndImages) {
 
 TEST(Report, SaysTheResultFirst) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   EXPECT_THAT(
       report_html(example.input),
       HasSubstr("This network classifies 100.0\u00a0% of 4 test images correctly at 0.75 of "
@@ -80,7 +80,7 @@ TEST(Report, SaysTheResultFirst) {
 
 TEST(Report, ComparesWithThePlainNetwork) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   Baseline control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
   example.input.controls.push_back({ReportBaseline::Kind::plain, "cifar<plain>", control});
   EXPECT_THAT(report_html(example.input),
@@ -92,7 +92,7 @@ TEST(Report, ComparesWithThePlainNetwork) {
 
 TEST(Report, TablesHoldWhatWasCountedByHand) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   const std::string body = body_of(report_html(example.input));
   // Images 0 and 1 leave at exit 1, which is correct for both; the last exit is correct for one.
   EXPECT_THAT(body, HasSubstr("<th scope=\"row\" class=\"words\">exit 1, after layer1</th>"
@@ -114,7 +114,7 @@ TEST(Report, TablesHoldWhatWasCountedByHand) {
 
 TEST(Report, CountsWhatTheLastExitDestroys) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   const std::string body = body_of(report_html(example.input));
   // Image 1 is correct at exit 1 and wrong at the last; 2 needs exit 2; 0 and 3 need exit 1.
   EXPECT_THAT(body,
@@ -135,14 +135,14 @@ TEST(Report, AFaultlessLastExitDestroysNothing) {
       example.logits[half + 3 * i + c] =
           c == static_cast<std::size_t>(example.labels[i]) ? 9.0f : 0.0f;
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, Not(HasSubstr("Of the last exit’s")));
   EXPECT_THAT(page, HasSubstr("<td>40</td><td>0</td><td>0</td><td>–</td>"));
 }
 
 TEST(Report, EscapesEverythingFromOutside) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   const std::string hostile = "</svg><script>alert(1)</script>\"'&\xff\x01";
   ReportInput& input = example.input;
   input.title = input.data = input.policy.aim = input.policy.guarantee = hostile;
@@ -154,7 +154,7 @@ TEST(Report, EscapesEverythingFromOutside) {
   input.trainings = {{hostile, {{1, 2.0, {0.5, 0.5}, {0.4, 0.4}}}}};
   input.controls.push_back({ReportBaseline::Kind::other, hostile, {}});
   const std::string page = report_html(input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"
                               "\ufffd␁"));
 }
@@ -164,7 +164,7 @@ TEST(Report, OneExitHasNothingToChoose) {
   test::fill_randomly(example, 1, 4, 50, 8);
   example.input.no_curves = "The network has no early exit.";
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("The network has no early exit."));
   EXPECT_THAT(page, HasSubstr("no answer changes on the way"));
   EXPECT_THAT(page, Not(HasSubstr("Correct at an earlier exit")));
@@ -176,7 +176,7 @@ TEST(Report, SaysWhatIsMissing) {
   ReportInput& input = example.input;
   input.policy.aim.clear();
   const std::string page = report_html(input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("the model has no policy to stop earlier"));
   EXPECT_THAT(page, HasSubstr("offramp calibrate"));
   EXPECT_THAT(page, HasSubstr("No sweep curves: There is no tune image."));
@@ -186,7 +186,7 @@ TEST(Report, SaysWhatIsMissing) {
 
 TEST(Report, SaysWhetherItWasExecuted) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   EXPECT_THAT(report_html(example.input), HasSubstr("It was replayed here"));
   example.input.policy.executed = true;
   EXPECT_THAT(report_html(example.input), HasSubstr("It was executed here"));
@@ -194,14 +194,14 @@ TEST(Report, SaysWhetherItWasExecuted) {
 
 TEST(Report, MarksTheCurvesAsReplayed) {
   Example example;
-  fill_by_hand(example);
+  fill_with_known_logits(example);
   Curve curve{Criterion::margin, Ensemble::off, {}};
   for (int i = 0; i < 200; ++i)
     curve.points.push_back(
         {0.005f * static_cast<float>(i), 0.5 + 0.001 * i, 0.5 + 0.002 * i, 0.01, 0.02, {0.5, 0.5}});
   example.input.curves = {curve};
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("margin (replayed)"));
   EXPECT_THAT(page, HasSubstr("<th scope=\"row\" class=\"words\">margin</th><td>0.0000</td>"
                               "<td>0.500</td><td>50.00\u00a0%</td><td>1.00\u00a0%</td>"
@@ -212,7 +212,7 @@ TEST(Report, LeavesOutMostOfManyClasses) {
   Example example;
   test::fill_randomly(example, 2, 40, 400, 8);
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("Shown are the 30 of 40 classes that leave last."));
   EXPECT_THAT(page,
               HasSubstr("Shown are the 30 of 40 classes with the highest destructive share."));
@@ -224,7 +224,7 @@ TEST(Report, ClassesWithoutImagesAreLeftOut) {
   test::fill_randomly(example, 2, 3, 40, 8);
   for (auto& label : example.labels) label = label == 2 ? 0 : label;
   const std::string page = report_html(example.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_THAT(page, HasSubstr("1 of the classes has no test image and is left out."));
 }
 
@@ -239,8 +239,8 @@ TEST(Report, ImagesOfEverySizeAreShownAtMost96Wide) {
                  std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height), 99)};
   };
   const std::string page = report_html(example.input);
-  expect_sound(page);
-  EXPECT_EQ(times(page, "background-image:url(data:"), asked.size());
+  expect_valid_page(page);
+  EXPECT_EQ(occurrences(page, "background-image:url(data:"), asked.size());
 }
 
 TEST(Report, EqualInputGivesEqualBytes) {
@@ -258,14 +258,14 @@ TEST(Report, StaysUnderFiveMegabytes) {
   EXPECT_LT(report_html(large.input).size(), 5'000'000u);
   test::fill_randomly(deep, 8, 30, 3000, 96);
   const std::string page = report_html(deep.input);
-  expect_sound(page);
+  expect_valid_page(page);
   EXPECT_LT(page.size(), 5'000'000u);
 }
 
 TEST(Report, RefusesSizesThatDoNotFit) {
   const auto expect_refused = [](const std::function<void(ReportInput&)>& change) {
     Example example;
-    fill_by_hand(example);
+    fill_with_known_logits(example);
     change(example.input);
     EXPECT_THROW(report_html(example.input), Error);
   };
