@@ -10,7 +10,7 @@
 #include "cli/command.h"
 #include "cli/drift_text.h"
 #include "cli/flag_names.h"
-#include "cli/image_list.h"
+#include "cli/image_path_reader.h"
 #include "cli/policy_flags.h"
 #include "cli/progress.h"
 #include "cli/run_flags.h"

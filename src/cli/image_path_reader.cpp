@@ -1,4 +1,4 @@
-#include "cli/image_list.h"
+#include "cli/image_path_reader.h"
 
 #include <poll.h>
 #include <unistd.h>
