@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "data/loader.h"
+#include "data/batch_loader.h"
 
 namespace offramp::train {
 

@@ -1,4 +1,4 @@
-#include "data/loader.h"
+#include "data/batch_loader.h"
 
 #include <gmock/gmock.h>
 
