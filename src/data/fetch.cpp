@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "core/error.h"
-#include "data/part_file.h"
+#include "data/partial_download.h"
 
 namespace offramp {
 namespace {

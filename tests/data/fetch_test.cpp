@@ -20,7 +20,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "data/part_file.h"
+#include "data/partial_download.h"
 #include "tests/support/full_disk.h"
 
 namespace offramp {

@@ -1,4 +1,4 @@
-#include "data/part_file.h"
+#include "data/partial_download.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
