@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
-#include "data/shapes.h"
+#include "data/synthetic_shapes.h"
 #include "data/sources.h"
 
 namespace offramp {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "data/shapes.h"
+#include "data/synthetic_shapes.h"
 
 namespace offramp {
 namespace {

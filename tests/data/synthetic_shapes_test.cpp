@@ -1,4 +1,4 @@
-#include "data/shapes.h"
+#include "data/synthetic_shapes.h"
 
 #include <gtest/gtest.h>
 
