@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "image/text.h"
+#include "image/bitmap_text.h"
 
 namespace offramp {
 namespace {

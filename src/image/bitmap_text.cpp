@@ -1,4 +1,4 @@
-#include "image/text.h"
+#include "image/bitmap_text.h"
 
 #include <algorithm>
 #include <array>
