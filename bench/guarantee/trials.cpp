@@ -10,7 +10,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "policy/binomial.h"
-#include "policy/cross_fit.h"
+#include "policy/cross_validate.h"
 #include "policy/guarantee.h"
 #include "policy/thresholds.h"
 

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "policy/binomial.h"
-#include "policy/cross_fit.h"
+#include "policy/cross_validate.h"
 #include "policy/guarantee.h"
 #include "policy/temperature.h"
 

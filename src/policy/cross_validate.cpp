@@ -1,4 +1,4 @@
-#include "policy/cross_fit.h"
+#include "policy/cross_validate.h"
 
 #include <algorithm>
 #include <cstddef>
