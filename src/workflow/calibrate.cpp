@@ -16,7 +16,7 @@
 #include "graph/cost.h"
 #include "image/image.h"
 #include "model/without_exits.h"
-#include "policy/foresight.h"
+#include "policy/predict_guarantee.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "policy/binomial.h"
-#include "policy/foresight.h"
+#include "policy/predict_guarantee.h"
 #include "policy/guarantee.h"
 
 namespace offramp {

@@ -1,4 +1,4 @@
-#include "policy/foresight.h"
+#include "policy/predict_guarantee.h"
 
 #include <cstddef>
 #include <vector>
