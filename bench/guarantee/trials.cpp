@@ -11,7 +11,7 @@
 #include "core/random.h"
 #include "policy/binomial.h"
 #include "policy/cross_validate.h"
-#include "policy/guarantee.h"
+#include "policy/fixed_sequence.h"
 #include "policy/thresholds.h"
 
 namespace offramp::trials {

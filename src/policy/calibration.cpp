@@ -8,7 +8,7 @@
 #include "core/parallel.h"
 #include "policy/binomial.h"
 #include "policy/cross_validate.h"
-#include "policy/guarantee.h"
+#include "policy/fixed_sequence.h"
 #include "policy/temperature.h"
 
 namespace offramp {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "policy/binomial.h"
-#include "policy/guarantee.h"
+#include "policy/fixed_sequence.h"
 #include "policy/thresholds.h"
 
 namespace offramp {

@@ -11,7 +11,7 @@
 #include "core/random.h"
 #include "policy/binomial.h"
 #include "policy/predict_guarantee.h"
-#include "policy/guarantee.h"
+#include "policy/fixed_sequence.h"
 
 namespace offramp {
 namespace {

@@ -1,4 +1,4 @@
-#include "policy/guarantee.h"
+#include "policy/fixed_sequence.h"
 
 #include <gtest/gtest.h>
 
