@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "eval/controls.h"
+#include "eval/baselines.h"
 #include "eval/metrics.h"
 #include "eval/policy_metrics.h"
 #include "eval/sweep.h"

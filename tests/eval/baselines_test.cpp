@@ -1,4 +1,4 @@
-#include "eval/controls.h"
+#include "eval/baselines.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "eval/controls.h"
+#include "eval/baselines.h"
 
 #include <algorithm>
 #include <cmath>
