@@ -3,7 +3,7 @@
 #include <string>
 
 #include "eval/overthinking.h"
-#include "eval/readings.h"
+#include "eval/predictions.h"
 #include "report/report.h"
 
 // The sections of the page, from top to bottom. Each function returns markup.

@@ -1,4 +1,4 @@
-#include "eval/readings.h"
+#include "eval/predictions.h"
 
 #include <gmock/gmock.h>
 
