@@ -16,7 +16,7 @@
 #include "engine/opened_model.h"
 #include "engine/runner.h"
 #include "graph/cost.h"
-#include "model/without_exits.h"
+#include "model/remove_exits.h"
 #include "runtime/kernels_name.h"
 #include "workflow/benchmark_images.h"
 #include "workflow/model_or_recipe.h"

@@ -15,7 +15,7 @@
 #include "core/overloaded.h"
 #include "graph/cost.h"
 #include "image/image.h"
-#include "model/without_exits.h"
+#include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"

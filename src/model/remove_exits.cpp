@@ -1,4 +1,4 @@
-#include "model/without_exits.h"
+#include "model/remove_exits.h"
 
 #include <algorithm>
 #include <cstddef>
