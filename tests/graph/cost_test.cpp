@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 
 namespace offramp {

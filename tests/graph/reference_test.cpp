@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "tests/support/random_weights.h"
 
 namespace offramp {

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "core/error.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 
 namespace offramp {
 namespace {

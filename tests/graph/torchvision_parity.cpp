@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 #include "model/model_file.h"
 #include "tests/support/random_weights.h"

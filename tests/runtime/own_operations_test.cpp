@@ -12,7 +12,7 @@
 #include "core/bf16.h"
 #include "core/overloaded.h"
 #include "core/random.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "runtime/onednn.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"

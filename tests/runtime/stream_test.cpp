@@ -8,7 +8,7 @@
 #include <new>
 #include <utility>
 
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"

@@ -1,6 +1,6 @@
 #include "tests/support/graphs.h"
 
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 
 namespace offramp {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/random.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 
 namespace offramp {
 namespace {

@@ -17,7 +17,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "engine/opened_model.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/workflow/scenes.h"

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/random.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 
 namespace offramp::test {
 namespace {

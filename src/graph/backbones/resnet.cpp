@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 
 namespace offramp {

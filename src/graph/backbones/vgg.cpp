@@ -6,7 +6,7 @@
 #include <array>
 
 #include "core/error.h"
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 
 namespace offramp {

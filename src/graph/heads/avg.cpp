@@ -1,4 +1,4 @@
-#include "graph/build.h"
+#include "graph/graph_builder.h"
 #include "graph/network.h"
 
 namespace offramp {
