@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "core/file.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
 #include "tests/support/random_weights.h"

@@ -23,7 +23,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"

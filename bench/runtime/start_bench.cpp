@@ -27,7 +27,7 @@
 #include "core/bf16.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
 #include "runtime/quantize.h"

@@ -1,7 +1,7 @@
 #include "graph/graph_builder.h"
 
 #include "core/error.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "data/augment.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 

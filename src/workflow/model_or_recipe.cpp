@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "graph/cost.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "graph/random_weights.h"
 #include "recipe/recipe.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/random.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "tests/support/graphs.h"

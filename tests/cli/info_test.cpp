@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"

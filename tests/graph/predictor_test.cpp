@@ -7,7 +7,7 @@
 
 #include "core/random.h"
 #include "graph/cost.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"

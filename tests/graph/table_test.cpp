@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 namespace {

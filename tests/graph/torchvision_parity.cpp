@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "graph/cost.h"
 #include "graph/graph.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "tests/support/graphs.h"
 
 namespace offramp {

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/safetensors.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "graph/random_weights.h"
 #include "tests/model/tiny_model.h"
 

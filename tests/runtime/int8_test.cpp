@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
 #include "runtime/quantised_elements.h"

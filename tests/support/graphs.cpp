@@ -1,7 +1,7 @@
 #include "tests/support/graphs.h"
 
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/random.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "tests/support/graphs.h"
 #include "train/batches.h"
 #include "train/loss.h"

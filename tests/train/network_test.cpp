@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "core/error.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"

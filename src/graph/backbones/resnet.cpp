@@ -5,7 +5,7 @@
 #include <array>
 
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 namespace {

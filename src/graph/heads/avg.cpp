@@ -1,5 +1,5 @@
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include "graph/graph_builder.h"
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 namespace offramp {
 

@@ -1,4 +1,4 @@
-#include "graph/network.h"
+#include "graph/network_spec.h"
 
 #include <fmt/format.h>
 
