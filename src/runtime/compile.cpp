@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/overloaded.h"
 #include "graph/cost.h"
-#include "graph/table.h"
+#include "graph/layer_table.h"
 #include "runtime/convolution.h"
 #include "runtime/lower.h"
 #include "runtime/memory_plan.h"

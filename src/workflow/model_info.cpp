@@ -1,7 +1,7 @@
 #include "workflow/model_info.h"
 
 #include "graph/cost.h"
-#include "graph/table.h"
+#include "graph/layer_table.h"
 #include "workflow/evaluate.h"
 #include "workflow/model_or_recipe.h"
 

@@ -1,4 +1,4 @@
-#include "graph/table.h"
+#include "graph/layer_table.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,4 +1,4 @@
-#include "graph/table.h"
+#include "graph/layer_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
