@@ -16,7 +16,7 @@
 #include "core/parallel.h"
 #include "engine/runner.h"
 #include "runtime/step_times.h"
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 
 namespace offramp {
 namespace {

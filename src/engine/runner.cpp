@@ -11,7 +11,7 @@
 #include "runtime/compile.h"
 #include "runtime/omp_threads.h"
 #include "runtime/stream.h"
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 
 namespace offramp::engine {
 namespace {

@@ -14,7 +14,7 @@
 #include "offramp/session.h"
 #include "runtime/compile.h"
 #include "runtime/stream.h"
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 #include "tests/api/example_model.h"
 #include "tests/support/reference.h"
 

@@ -12,7 +12,7 @@
 #include "model/policy_json.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 
 // Any bytes are either read as a model file or refused with an Error. Graph and policy of a model
 // that was read must be unchanged after writing and reading them. A mapped file must have the same

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "runtime/ranges.h"
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 #include "runtime/workspace.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"

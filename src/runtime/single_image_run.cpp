@@ -1,4 +1,4 @@
-#include "runtime/walk.h"
+#include "runtime/single_image_run.h"
 
 #include <cstring>
 #include <utility>
