@@ -10,7 +10,7 @@
 #include "engine/team.h"
 #include "runtime/compile.h"
 #include "runtime/omp_threads.h"
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 #include "runtime/single_image_run.h"
 
 namespace offramp::engine {

@@ -6,7 +6,7 @@
 
 #include "graph/random_weights.h"
 #include "runtime/omp_threads.h"
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 
 namespace offramp::engine {
 namespace {

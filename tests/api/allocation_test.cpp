@@ -13,7 +13,7 @@
 #include "core/file.h"
 #include "offramp/session.h"
 #include "runtime/compile.h"
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 #include "runtime/single_image_run.h"
 #include "tests/api/example_model.h"
 #include "tests/support/reference.h"

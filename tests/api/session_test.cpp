@@ -20,7 +20,7 @@
 #include "runtime/compile.h"
 #include "runtime/kernels_name.h"
 #include "runtime/quantize.h"
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 #include "tests/api/example_model.h"
 #include "tests/support/image_files.h"
 #include "tests/support/random_graph.h"

@@ -1,4 +1,4 @@
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "runtime/stream.h"
+#include "runtime/refill_batcher.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
