@@ -14,7 +14,7 @@
 #include "runtime/convolution.h"
 #include "runtime/lower.h"
 #include "runtime/memory_plan.h"
-#include "runtime/own_operations.h"
+#include "runtime/native_operations.h"
 #include "runtime/packed_weights.h"
 #include "runtime/quantised_elements.h"
 

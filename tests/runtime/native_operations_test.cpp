@@ -1,4 +1,4 @@
-#include "runtime/own_operations.h"
+#include "runtime/native_operations.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

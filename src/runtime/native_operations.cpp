@@ -1,4 +1,4 @@
-#include "runtime/own_operations.h"
+#include "runtime/native_operations.h"
 
 #include <algorithm>
 #include <cstring>
