@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "runtime/layout.h"
-#include "runtime/primitive_operation.h"
+#include "runtime/onednn_operation.h"
 
 namespace offramp {
 

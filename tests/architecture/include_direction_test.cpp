@@ -43,7 +43,7 @@ const std::map<std::string, Allowed> kTable = {
       {"fmt/"},
       {"oneapi/dnnl/"},
       {},
-      {"runtime/onednn.h", "runtime/primitive_operation.h", "runtime/packed_weights.h",
+      {"runtime/onednn.h", "runtime/onednn_operation.h", "runtime/packed_weights.h",
        "runtime/convolution.h"}}},
     {"engine", {{"runtime"}, {"fmt/"}}},
     {"workflow", {{"engine", "data", "eval", "recipe", "report"}, {"fmt/"}, {"nlohmann/"}}},

@@ -1,4 +1,4 @@
-#include "runtime/primitive_operation.h"
+#include "runtime/onednn_operation.h"
 
 namespace offramp {
 namespace {
