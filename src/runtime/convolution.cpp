@@ -7,7 +7,7 @@
 #include <tuple>
 
 #include "runtime/memory_plan.h"
-#include "runtime/pages.h"
+#include "runtime/huge_pages.h"
 
 namespace offramp {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "runtime/memory_plan.h"
-#include "runtime/pages.h"
+#include "runtime/huge_pages.h"
 #include "runtime/weight_store.h"
 
 namespace offramp {

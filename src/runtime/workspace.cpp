@@ -5,7 +5,7 @@
 #include "runtime/kernels.h"
 #include "runtime/memory_plan.h"
 #include "runtime/onednn.h"
-#include "runtime/pages.h"
+#include "runtime/huge_pages.h"
 
 namespace offramp {
 Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)

@@ -1,4 +1,4 @@
-#include "runtime/pages.h"
+#include "runtime/huge_pages.h"
 
 #include <sys/mman.h>
 
