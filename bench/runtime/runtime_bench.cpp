@@ -29,7 +29,7 @@
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 #include "runtime/workspace.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"

@@ -9,7 +9,7 @@ namespace offramp {
 enum class Precision {
   f32,
   bf16,  ///< weights and image tensors in bf16
-  int8,  ///< weights and image tensors in 8 bits with scales (see runtime/ranges.h), sums in 32
+  int8,  ///< weights and image tensors in 8 bits with scales (see runtime/activation_ranges.h), sums in 32
          ///< bits
 };
 

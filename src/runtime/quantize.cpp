@@ -7,7 +7,7 @@
 
 #include "core/bf16.h"
 #include "core/error.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 
 namespace offramp {
 namespace {

@@ -13,7 +13,7 @@
 #include "engine/opened_model.h"
 #include "graph/random_weights.h"
 #include "image/image.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
 

@@ -19,7 +19,7 @@
 #include "graph/network_spec.h"
 #include "policy/policy.h"
 #include "runtime/compile.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"

@@ -10,7 +10,7 @@
 #include <new>
 
 #include "core/error.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 #include "runtime/single_image_run.h"
 #include "runtime/workspace.h"
 #include "tests/support/graphs.h"

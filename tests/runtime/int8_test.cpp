@@ -10,7 +10,7 @@
 #include "policy/policy.h"
 #include "runtime/compile.h"
 #include "runtime/quantised_elements.h"
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/random_weights.h"

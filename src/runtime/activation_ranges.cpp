@@ -1,4 +1,4 @@
-#include "runtime/ranges.h"
+#include "runtime/activation_ranges.h"
 
 #include <algorithm>
 #include <array>
