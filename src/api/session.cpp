@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "engine/runner.h"
-#include "runtime/step_times.h"
+#include "runtime/step_time_estimator.h"
 #include "runtime/single_image_run.h"
 
 namespace offramp {

@@ -1,4 +1,4 @@
-#include "runtime/step_times.h"
+#include "runtime/step_time_estimator.h"
 
 #include <gtest/gtest.h>
 
