@@ -14,7 +14,7 @@
 #include "policy/calibration.h"
 #include "policy/criteria.h"
 #include "recipe/recipe.h"
-#include "workflow/controls.h"
+#include "workflow/baselines.h"
 #include "workflow/evaluate.h"
 #include "workflow/logits_cache.h"
 #include "workflow/policy_choice.h"

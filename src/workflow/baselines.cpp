@@ -1,4 +1,4 @@
-#include "workflow/controls.h"
+#include "workflow/baselines.h"
 
 #include <fmt/format.h>
 
