@@ -87,8 +87,9 @@ int main(int argc, char** argv) {
     print_table("exits with correlated errors", trials::correlated_exits(), images, seed, draws);
     print_table("exits with independent errors", trials::independent_exits(), images, seed, draws);
     if (logits.empty()) return 0;
-    const SavedLogits read = load_logits(logits);
-    print_table("saved logits", trials::population_of_logits(read.view(), costs), images, seed, draws);
+    const eval::SavedLogits read = eval::load_logits(logits);
+    print_table("saved logits", trials::population_of_logits(read.view(), costs), images, seed,
+                draws);
   } catch (const Error& error) {
     fmt::print(stderr, "drop_bench: {}\n", error.what());
     return 1;

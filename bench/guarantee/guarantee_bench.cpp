@@ -37,8 +37,9 @@ struct Case {
   trials::Population population;
   trials::TrialSettings settings;
   int draws;
-  double expected = 0;    ///< rate of violations if it is known, otherwise 0
-  bool must_be_violated = false;  ///< it is required that the uncorrected choice is violated too often
+  double expected = 0;  ///< rate of violations if it is known, otherwise 0
+  bool must_be_violated =
+      false;  ///< it is required that the uncorrected choice is violated too often
 };
 
 struct Count {
@@ -54,45 +55,49 @@ Count count(const std::vector<trials::Trial>& all, trials::Result trials::Trial:
     counted.saved += (trial.*choice).saved / static_cast<double>(all.size());
   }
   const auto draws = static_cast<std::int64_t>(all.size());
-  counted.low = clopper_pearson_lower(counted.violations, draws, 0.01);
-  counted.high = clopper_pearson_upper(counted.violations, draws, 0.01);
+  counted.low = policy::clopper_pearson_lower(counted.violations, draws, 0.01);
+  counted.high = policy::clopper_pearson_upper(counted.violations, draws, 0.01);
   return counted;
 }
 
-constexpr PolicyOptions kConfidence{Criterion::confidence, Ensemble::off};
+constexpr policy::PolicyOptions kConfidence{policy::Criterion::confidence, policy::Ensemble::off};
 
 std::vector<Case> cases(const Flags& flags) {
   const auto settings = [](std::int64_t tune, std::int64_t certify, double epsilon, double delta) {
     return trials::TrialSettings{tune, certify, epsilon, delta, false, {kConfidence}};
   };
   std::vector<Case> all;
-  const auto add = [&](std::string name, trials::Population population, trials::TrialSettings what) {
+  const auto add = [&](std::string name, trials::Population population,
+                       trials::TrialSettings what) {
     all.push_back({std::move(name), std::move(population), std::move(what), flags.draws});
     return &all.back();
   };
   const trials::Population model = trials::correlated_exits();
   add("model, harm", model, settings(2000, 4000, 0.01, 0.05))->must_be_violated = true;
-  add("model, harm, larger epsilon", model, settings(2000, 4000, 0.03, 0.05))->must_be_violated = true;
+  add("model, harm, larger epsilon", model, settings(2000, 4000, 0.03, 0.05))->must_be_violated =
+      true;
   add("model, harm, few images", model, settings(500, 500, 0.02, 0.1))->must_be_violated = true;
   trials::TrialSettings other = settings(2000, 4000, 0.05, 0.05);
   other.label_free = true;
   add("model, label-free", model, other)->must_be_violated = true;
   other = settings(1000, 2000, 0.02, 0.1);
-  other.shapes = {{Criterion::margin, Ensemble::mean}};
+  other.shapes = {{policy::Criterion::margin, policy::Ensemble::mean}};
   add("model, margin, mean ensemble", model, other)->must_be_violated = true;
-  other.shapes = {
-      kConfidence, {Criterion::margin, Ensemble::off}, {Criterion::entropy, Ensemble::geometric}};
+  other.shapes = {kConfidence,
+                  {policy::Criterion::margin, policy::Ensemble::off},
+                  {policy::Criterion::entropy, policy::Ensemble::geometric}};
   add("model, any of 3 certificates", model, other)->must_be_violated = true;
 
   constexpr double kEpsilon = 0.02, kDelta = 0.1, kRate = kEpsilon * (1 + 1e-6);
   const auto boundary = trials::boundary_images(kRate, kEpsilon, kDelta, 1500, 2000);
-  Case* edge = add(fmt::format("boundary, {:.2f} expected", 100 * boundary.violations),
-                   trials::two_score_population(kRate), settings(400, boundary.images, kEpsilon, kDelta));
+  Case* edge =
+      add(fmt::format("boundary, {:.2f} expected", 100 * boundary.violations),
+          trials::two_score_population(kRate), settings(400, boundary.images, kEpsilon, kDelta));
   edge->expected = boundary.violations;
   edge->draws = std::max(10 * flags.draws, 10000);
 
   if (!flags.logits.empty()) {
-    const SavedLogits saved = load_logits(flags.logits);
+    const eval::SavedLogits saved = eval::load_logits(flags.logits);
     std::vector<double> costs = flags.costs;
     if (costs.empty())
       for (int k = 1; k <= saved.exits; ++k) costs.push_back(static_cast<double>(k) / saved.exits);
@@ -102,7 +107,7 @@ std::vector<Case> cases(const Flags& flags) {
     other.label_free = true;
     add("saved logits, label-free", pool, other)->must_be_violated = true;
     other = settings(2000, 4000, 0.01, 0.05);
-    other.shapes = {{Criterion::entropy, Ensemble::geometric}};
+    other.shapes = {{policy::Criterion::entropy, policy::Ensemble::geometric}};
     add("saved logits, geometric ensemble", pool, other)->must_be_violated = true;
   }
   return all;
@@ -119,7 +124,8 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
   };
   fmt::print(
       "{:<33}{:>6}{:>12}{:>8.2f}{:>6.0f}{:>9.2f}{:>16}{:>8.1f}{:>10.2f}{:>8.1f}{:>10.2f}{:>8.1f}\n",
-      one.name, one.draws, fmt::format("{}+{}", one.settings.tune_images, one.settings.certify_images),
+      one.name, one.draws,
+      fmt::format("{}+{}", one.settings.tune_images, one.settings.certify_images),
       100 * one.settings.epsilon, 100 * one.settings.delta, percent_of(ours),
       fmt::format("[{:.2f}, {:.2f}]", 100 * ours.low, 100 * ours.high), 100 * ours.saved,
       percent_of(hoeffding), 100 * hoeffding.saved, percent_of(empirical), 100 * empirical.saved);
@@ -139,8 +145,8 @@ std::vector<std::string> run(const Case& one, std::uint64_t seed) {
                       "delta of them",
                       one.name, 100 * rate));
     // Each side is tested at 99.9 %, so one seed in 500 fails although nothing is wrong.
-    if (one.expected < clopper_pearson_lower(ours.violations, one.draws, 0.001) ||
-        one.expected > clopper_pearson_upper(ours.violations, one.draws, 0.001))
+    if (one.expected < policy::clopper_pearson_lower(ours.violations, one.draws, 0.001) ||
+        one.expected > policy::clopper_pearson_upper(ours.violations, one.draws, 0.001))
       failures.push_back(fmt::format("{}: expected {:.2f} % violations, outside the interval",
                                      one.name, 100 * one.expected));
   }

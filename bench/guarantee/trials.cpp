@@ -45,16 +45,16 @@ struct Drawn {
   int exits, classes;
   std::vector<float> logits;
   std::vector<std::int64_t> labels;
-  LogitsView view() const { return {logits, labels, exits, classes}; }
+  policy::LogitsView view() const { return {logits, labels, exits, classes}; }
 };
 
-Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom& random) {
+Drawn draw_images(const Population& population, std::int64_t count, core::KeyedRandom& random) {
   const auto images = static_cast<std::size_t>(count);
   const auto classes = static_cast<std::size_t>(population.classes);
   const auto exits = static_cast<std::size_t>(population.exits);
   Drawn drawn{population.exits, population.classes, {}, {}};
   drawn.logits.resize(exits * images * classes);
-  const LogitsView all = population.view();
+  const policy::LogitsView all = population.view();
   const auto& cumulative = population.cumulative;
   for (std::size_t i = 0; i < images; ++i) {
     auto source = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(all.images())));
@@ -77,16 +77,17 @@ Drawn draw_images(const Population& population, std::int64_t count, KeyedRandom&
 class ExactRates {
  public:
   // @param good  returns [K, M], which is 1 where stopping is good
-  ExactRates(const Population& population, const Policy& policy,
-        std::vector<std::uint8_t> (*good)(const ExitPredictions&, const LogitsView&))
+  ExactRates(const Population& population, const policy::Policy& policy,
+             std::vector<std::uint8_t> (*good)(const policy::ExitPredictions&,
+                                               const policy::LogitsView&))
       : population_(population),
-        judged_(predict_exits(policy, population.logits, population.classes)),
+        judged_(policy::predict_exits(policy, population.logits, population.classes)),
         good_(good(judged_, population.view())) {}
 
   struct Sums {
     double not_good = 0, cost = 0;  // rate of images whose answer is not good; mean relative cost
   };
-  Sums of(const Thresholds& thresholds) const {
+  Sums of(const policy::Thresholds& thresholds) const {
     const auto images = static_cast<std::size_t>(judged_.images);
     Sums sums;
     for (std::size_t i = 0; i < images; ++i) {
@@ -103,39 +104,46 @@ class ExactRates {
 
  private:
   const Population& population_;
-  ExitPredictions judged_;
+  policy::ExitPredictions judged_;
   std::vector<std::uint8_t> good_;
 };
 
-std::vector<std::uint8_t> correct_answers(const ExitPredictions& exit_predictions, const LogitsView& view) {
-  return correct_table(exit_predictions, view.labels);
+std::vector<std::uint8_t> correct_answers(const policy::ExitPredictions& exit_predictions,
+                                          const policy::LogitsView& view) {
+  return policy::correct_table(exit_predictions, view.labels);
 }
 
 template <bool label_free>
-std::vector<std::uint8_t> harmless_answers(const ExitPredictions& exit_predictions, const LogitsView& view) {
-  return harmless_table(exit_predictions, view.labels, label_free);
+std::vector<std::uint8_t> harmless_answers(const policy::ExitPredictions& exit_predictions,
+                                           const policy::LogitsView& view) {
+  return policy::harmless_table(exit_predictions, view.labels, label_free);
 }
 
 // Counts the drawn images that each policy of the path harms.
-std::vector<std::int64_t> harmed_along(const std::vector<Thresholds>& path, const Policy& policy,
-                                       const Drawn& images, const Population& population,
-                                       bool label_free) {
-  const ExitPredictions exit_predictions = predict_exits(policy, images.logits, images.classes);
-  const auto harmless_answers = harmless_table(exit_predictions, images.labels, label_free);
-  const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers, population.costs};
+std::vector<std::int64_t> harmed_along(const std::vector<policy::Thresholds>& path,
+                                       const policy::Policy& policy, const Drawn& images,
+                                       const Population& population, bool label_free) {
+  const policy::ExitPredictions exit_predictions =
+      policy::predict_exits(policy, images.logits, images.classes);
+  const auto harmless_answers = policy::harmless_table(exit_predictions, images.labels, label_free);
+  const policy::ExitTable table{exit_predictions.exits, exit_predictions.images,
+                                exit_predictions.scores, harmless_answers, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
-  for (const ThresholdOutcome& choice : evaluate_threshold_path(table, path))
+  for (const policy::ThresholdOutcome& choice : policy::evaluate_threshold_path(table, path))
     harmed.push_back(exit_predictions.images - choice.good);
   return harmed;
 }
 
-std::vector<Thresholds> path_on(const Policy& policy, const Drawn& tune,
-                                const Population& population, bool label_free) {
-  const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless_answers = harmless_table(exit_predictions, tune.labels, label_free);
-  return greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers, population.costs},
-                   kPathLevels);
+std::vector<policy::Thresholds> path_on(const policy::Policy& policy, const Drawn& tune,
+                                        const Population& population, bool label_free) {
+  const policy::ExitPredictions exit_predictions =
+      policy::predict_exits(policy, tune.logits, tune.classes);
+  const auto harmless_answers = policy::harmless_table(exit_predictions, tune.labels, label_free);
+  return policy::greedy_threshold_path(
+      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers,
+       population.costs},
+      policy::kPathLevels);
 }
 
 }  // namespace
@@ -197,7 +205,7 @@ Population independent_exits() {
   Population result{kExits, kClasses, {}, {}, {}, {0.3, 0.6, 1}};
   result.logits.resize(kExits * kImages * kClasses);
   for (std::size_t i = 0; i < kImages; ++i) {
-    KeyedRandom random(5, i);
+    core::KeyedRandom random(5, i);
     const std::uint64_t label = random.below(kClasses);
     const std::uint64_t rival = (label + 1 + random.below(kClasses - 1)) % kClasses;
     result.labels.push_back(static_cast<std::int64_t>(label));
@@ -214,10 +222,10 @@ Population independent_exits() {
   return result;
 }
 
-Population population_of_logits(const LogitsView& saved, std::vector<double> costs) {
+Population population_of_logits(const policy::LogitsView& saved, std::vector<double> costs) {
   if (costs.size() != static_cast<std::size_t>(saved.exits))
-    throw Error("--costs: got {} values, expected one for each of {} exits", costs.size(),
-                saved.exits);
+    throw Error(fmt::format("--costs: got {} values, expected one for each of {} exits",
+                            costs.size(), saved.exits));
   Population result{saved.exits, saved.classes, {}, {}, {}, std::move(costs)};
   result.logits.assign(saved.logits.begin(), saved.logits.end());
   result.labels.assign(saved.labels.begin(), saved.labels.end());
@@ -226,33 +234,35 @@ Population population_of_logits(const LogitsView& saved, std::vector<double> cos
 
 Trial run_trial(const Population& population, const TrialSettings& settings, std::uint64_t seed,
                 std::uint64_t draw) {
-  KeyedRandom random(seed, draw);
+  core::KeyedRandom random(seed, draw);
   const Drawn tune = draw_images(population, settings.tune_images, random);
   const Drawn certify_on = draw_images(population, settings.certify_images, random);
   Trial trial;
   int attempt = 0;
-  for (const PolicyOptions& shape : settings.shapes) {
+  for (const policy::PolicyOptions& shape : settings.shapes) {
     ++attempt;
-    const Policy policy = fit_policy(shape, tune.view());
-    const ExactRates exact(population, policy, settings.label_free ? harmless_answers<true> : harmless_answers<false>);
-    const auto result_of = [&](const Thresholds& thresholds) -> Result {
+    const policy::Policy policy = policy::fit_policy(shape, tune.view());
+    const ExactRates exact(population, policy,
+                           settings.label_free ? harmless_answers<true> : harmless_answers<false>);
+    const auto result_of = [&](const policy::Thresholds& thresholds) -> Result {
       const ExactRates::Sums sums = exact.of(thresholds);
       // A rate of exactly epsilon may be slightly above it after rounding.
       return {sums.not_good > settings.epsilon * (1 + 1e-9), 1 - sums.cost};
     };
-    const CertificationResult found =
-        guarantee(policy, tune.view(), certify_on.view(), population.costs,
-                  {settings.epsilon, settings.delta, settings.label_free}, attempt);
+    const policy::CertificationResult found =
+        policy::guarantee(policy, tune.view(), certify_on.view(), population.costs,
+                          {settings.epsilon, settings.delta, settings.label_free}, attempt);
     const Result ours = result_of(found.policy.thresholds);
     trial.ours.violated |= ours.violated;
     if (attempt > 1) continue;
     trial.ours.saved = ours.saved;
 
-    const std::vector<Thresholds> path = path_on(policy, tune, population, settings.label_free);
+    const std::vector<policy::Thresholds> path =
+        path_on(policy, tune, population, settings.label_free);
     const auto harmed = harmed_along(path, policy, certify_on, population, settings.label_free);
     const auto n = static_cast<double>(settings.certify_images);
     const double slack = std::sqrt(std::log(1 / found.level) / (2 * n));
-    Thresholds bounded = path.front(), boldest = path.front();
+    policy::Thresholds bounded = path.front(), boldest = path.front();
     bool passing = true;
     for (std::size_t m = 0; m < path.size(); ++m) {
       const double rate = static_cast<double>(harmed[m]) / n;
@@ -266,42 +276,46 @@ Trial run_trial(const Population& population, const TrialSettings& settings, std
   return trial;
 }
 
-std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings, std::uint64_t seed,
-                              int draws) {
+std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings,
+                              std::uint64_t seed, int draws) {
   std::vector<Trial> trials(static_cast<std::size_t>(draws));
-  parallel_for(trials.size(),
-               [&](std::size_t i) { trials[i] = run_trial(population, settings, seed, i); });
+  core::parallel_for(trials.size(),
+                     [&](std::size_t i) { trials[i] = run_trial(population, settings, seed, i); });
   return trials;
 }
 
 std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_t tune_images,
                                        double drop, std::uint64_t seed, int draws) {
   std::vector<DropTrial> trials(static_cast<std::size_t>(draws));
-  parallel_for(trials.size(), [&](std::size_t draw) {
-    KeyedRandom random(seed, draw);
+  core::parallel_for(trials.size(), [&](std::size_t draw) {
+    core::KeyedRandom random(seed, draw);
     const Drawn tune = draw_images(population, tune_images, random);
-    const Policy policy = fit_policy({}, tune.view());
-    const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-    const std::vector<std::uint8_t> on_tune = correct_table(exit_predictions, tune.labels);
-    const ExitTable table{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, on_tune, population.costs};
-    const Thresholds never(policy.thresholds.size());
-    const std::int64_t last = evaluate_thresholds(table, never).good;
+    const policy::Policy policy = policy::fit_policy({}, tune.view());
+    const policy::ExitPredictions exit_predictions =
+        policy::predict_exits(policy, tune.logits, tune.classes);
+    const std::vector<std::uint8_t> on_tune = policy::correct_table(exit_predictions, tune.labels);
+    const policy::ExitTable table{exit_predictions.exits, exit_predictions.images,
+                                  exit_predictions.scores, on_tune, population.costs};
+    const policy::Thresholds never(policy.thresholds.size());
+    const std::int64_t last = policy::evaluate_thresholds(table, never).good;
     const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);
 
     const ExactRates exact(population, policy, correct_answers);
     const double missed = exact.of(never).not_good;
-    const auto outcome = [&](const Thresholds& thresholds) -> DropOutcome {
+    const auto outcome = [&](const policy::Thresholds& thresholds) -> DropOutcome {
       const ExactRates::Sums sums = exact.of(thresholds);
       return {sums.not_good - missed, sums.cost};
     };
-    const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), population.costs, AccuracyDrop{},
-                                            least / static_cast<double>(tune_images));
+    const policy::ChosenThresholds chosen =
+        policy::choose_thresholds(policy, tune.view(), population.costs, policy::AccuracyDrop{},
+                                  least / static_cast<double>(tune_images));
     // The last policy of the path within the drop, on the images that the path was chosen on.
-    CrossValidatedPath path;
-    path.fitted = evaluate_threshold_path(table, path_on(policy, tune, population, false));
+    policy::CrossValidatedPath path;
+    path.fitted = policy::evaluate_threshold_path(table, path_on(policy, tune, population, false));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
-    const ThresholdOutcome& fitted = path.fitted[cheapest_accurate_step(path, least_right).value()];
-    const auto searched = search_each(table, {.least_good = least_right});
+    const policy::ThresholdOutcome& fitted =
+        path.fitted[policy::cheapest_accurate_step(path, least_right).value()];
+    const auto searched = policy::search_each(table, {.least_good = least_right});
     trials[draw] = {outcome(chosen.policy.thresholds), outcome(fitted.thresholds),
                     outcome(searched->thresholds)};
   });
@@ -310,12 +324,12 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
 
 BoundaryImages boundary_images(double rate, double epsilon, double delta, std::int64_t least,
                                std::int64_t most) {
-  const double level = level_of_attempt(delta, 1);
+  const double level = policy::level_of_attempt(delta, 1);
   BoundaryImages best;
   for (std::int64_t n = least; n <= most; ++n) {
     std::int64_t allowed = -1;
-    while (binomial_cdf(allowed + 1, n, epsilon) <= level) ++allowed;
-    const double violations = binomial_cdf(allowed, n, rate);
+    while (policy::binomial_cdf(allowed + 1, n, epsilon) <= level) ++allowed;
+    const double violations = policy::binomial_cdf(allowed, n, rate);
     if (violations > best.violations) best = {n, violations};
   }
   return best;

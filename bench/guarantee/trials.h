@@ -16,7 +16,7 @@ struct Population {
   std::vector<double> cumulative;    ///< [M] sums of probabilities up to 1; empty: all are equal
   std::vector<double> costs;         ///< [K] relative cost of each exit
 
-  LogitsView view() const { return {logits, labels, exits, classes}; }
+  policy::LogitsView view() const { return {logits, labels, exits, classes}; }
   double probability(std::size_t image) const;
 };
 
@@ -41,14 +41,14 @@ Population two_score_population(double rate);
 Population independent_exits();
 
 /// Returns a population of all images of saved logits, with equal probabilities.
-Population population_of_logits(const LogitsView& saved, std::vector<double> costs);
+Population population_of_logits(const policy::LogitsView& saved, std::vector<double> costs);
 
 /// The settings of a trial.
 struct TrialSettings {
   std::int64_t tune_images = 0, certify_images = 0;
   double epsilon = 0, delta = 0;
   bool label_free = false;
-  std::vector<PolicyOptions> shapes;  ///< certified one after the other on the same images
+  std::vector<policy::PolicyOptions> shapes;  ///< certified one after the other on the same images
 };
 
 /// The result of one way to choose a policy.
@@ -70,8 +70,8 @@ Trial run_trial(const Population& population, const TrialSettings& settings, std
                 std::uint64_t draw);
 
 /// Runs trials 0 … draws - 1 on all cores.
-std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings, std::uint64_t seed,
-                              int draws);
+std::vector<Trial> run_trials(const Population& population, const TrialSettings& settings,
+                              std::uint64_t seed, int draws);
 
 /// The effect on new images of thresholds that were chosen for a drop in accuracy.
 struct DropOutcome {

@@ -22,10 +22,10 @@ namespace {
 
 using namespace offramp;
 
-constexpr std::array kCriteria = {Criterion::confidence, Criterion::entropy, Criterion::margin,
-                                  Criterion::patience};
-constexpr std::array kEnsembles = {Ensemble::off, Ensemble::mean, Ensemble::geometric,
-                                   Ensemble::weighted};
+constexpr std::array kCriteria = {policy::Criterion::confidence, policy::Criterion::entropy,
+                                  policy::Criterion::margin, policy::Criterion::patience};
+constexpr std::array kEnsembles = {policy::Ensemble::off, policy::Ensemble::mean,
+                                   policy::Ensemble::geometric, policy::Ensemble::weighted};
 constexpr int kThresholds = 1000;
 
 // The logit of the label is larger at later exits; the noise is roughly normal.
@@ -35,7 +35,7 @@ std::vector<float> plausible_logits(int exits, std::span<const std::int64_t> lab
                  static_cast<std::size_t>(classes));
   for (int k = 0; k < exits; ++k)
     for (std::size_t i = 0; i < labels.size(); ++i) {
-      KeyedRandom random(1, static_cast<std::uint64_t>(k), i);
+      core::KeyedRandom random(1, static_cast<std::uint64_t>(k), i);
       for (int c = 0; c < classes; ++c) {
         const float noise = random.uniform(-2, 2) + random.uniform(-2, 2);
         logits.push_back(noise + (c == labels[i] ? 3 + 0.5f * static_cast<float>(k) : 0.0f));
@@ -44,11 +44,11 @@ std::vector<float> plausible_logits(int exits, std::span<const std::int64_t> lab
   return logits;
 }
 
-Policy shape_of(Ensemble ensemble, int exits) {
-  Policy shape = never_stop(exits);
+policy::Policy shape_of(policy::Ensemble ensemble, int exits) {
+  policy::Policy shape = policy::never_stop(exits);
   shape.ensemble = ensemble;
   std::ranges::fill(shape.temperatures, 1.3f);
-  if (ensemble == Ensemble::weighted)
+  if (ensemble == policy::Ensemble::weighted)
     shape.ensemble_weights.assign(static_cast<std::size_t>(exits), 1 / static_cast<float>(exits));
   return shape;
 }
@@ -72,7 +72,7 @@ int main(int argc, char** argv) {
   labels.reserve(static_cast<std::size_t>(images));
   for (int i = 0; i < images; ++i) labels.push_back(i % classes);
   const std::vector<float> logits = plausible_logits(exits, labels, classes);
-  const LogitsView view{logits, labels, exits, classes};
+  const policy::LogitsView view{logits, labels, exits, classes};
   std::vector<double> costs;
   for (int k = 1; k <= exits; ++k) costs.push_back(static_cast<double>(k) / exits);
   const double before = peak_bytes();
@@ -83,12 +83,13 @@ int main(int argc, char** argv) {
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
     points = 0;
-    for (const Ensemble ensemble : kEnsembles) {
-      const Policy shape = shape_of(ensemble, exits);
-      const auto thresholds = sweep_thresholds(shape, kCriteria, view, kThresholds, threads);
-      for (const Curve& curve : sweep(shape, kCriteria, thresholds, view, costs, threads)) {
+    for (const policy::Ensemble ensemble : kEnsembles) {
+      const policy::Policy shape = shape_of(ensemble, exits);
+      const auto thresholds = eval::sweep_thresholds(shape, kCriteria, view, kThresholds, threads);
+      for (const eval::Curve& curve :
+           eval::sweep(shape, kCriteria, thresholds, view, costs, threads)) {
         points += curve.points.size();
-        for (const SweepPoint& point : curve.points) best = std::max(best, point.accuracy);
+        for (const eval::SweepPoint& point : curve.points) best = std::max(best, point.accuracy);
       }
     }
     seconds.push_back(

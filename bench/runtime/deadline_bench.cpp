@@ -51,17 +51,17 @@ double quantile(std::vector<double> values, double share) {
 }
 
 void measure(int width, int count) {
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.options.width = width;
   spec.exits = {"2", "4"};
-  ModelFile file;
-  file.graph = build_network(spec);
-  file.weights = random_weights(file.graph, 1);
+  model::ModelFile file;
+  file.graph = graph::build_network(spec);
+  file.weights = graph::random_weights(file.graph, 1);
   for (int i = 0; i < 10; ++i) file.classes.push_back(fmt::format("class {}", i));
   file.loss_weights = {1, 1, 1};
-  const TemporaryFolder folder;
-  save_model(folder.path() / "model.safetensors", file);
-  const auto image = random_images(file.graph, 1, 1);
+  const core::TemporaryFolder folder;
+  model::save_model(folder.path() / "model.safetensors", file);
+  const auto image = graph::random_images(file.graph, 1, 1);
   for (const char* precision : {"f32", "bf16"}) {
     const Model model =
         Model::load(folder.path() / "model.safetensors", {.precision = precision, .threads = 1});

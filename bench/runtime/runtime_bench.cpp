@@ -26,10 +26,10 @@
 #include "graph/network_spec.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
+#include "runtime/activation_ranges.h"
 #include "runtime/compile.h"
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
-#include "runtime/activation_ranges.h"
 #include "runtime/workspace.h"
 #include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
@@ -62,12 +62,12 @@ double time_of(const F& call, double budget = 0.5) {
   return median(std::move(times));
 }
 
-Graph network(int width, std::vector<std::string> exits, const std::string& head) {
-  NetworkSpec spec;
+graph::Graph network(int width, std::vector<std::string> exits, const std::string& head) {
+  graph::NetworkSpec spec;
   spec.options.width = width;
   spec.exits = std::move(exits);
   spec.heads = {head};
-  return build_network(spec);
+  return graph::build_network(spec);
 }
 
 /// Runs a function on several threads at once, which start together and wait for each other at the
@@ -116,73 +116,80 @@ struct Aligned {
 
 /// One convolution of a compiled segment, with its own memory.
 struct BareConvolution {
-  BareConvolution(const CompiledSegment& segment, const Step& step)
+  BareConvolution(const runtime::CompiledSegment& segment, const runtime::Step& step)
       : src(bytes(segment, step.srcs[0])),
         dst(bytes(segment, step.dst)),
         scratch(step.operation->scratch_bytes()),
         bound(step.operation->bind({{src.memory.get()}, dst.memory.get(), scratch.memory.get()},
-                                   dnnl::stream(cpu_engine()))) {}
-  static std::size_t bytes(const CompiledSegment& segment, int value) {
+                                   dnnl::stream(runtime::cpu_engine()))) {}
+  static std::size_t bytes(const runtime::CompiledSegment& segment, int value) {
     return segment.values[static_cast<std::size_t>(value)].layout.bytes() *
            static_cast<std::size_t>(segment.batch);
   }
   Aligned src, dst, scratch;
-  std::unique_ptr<BoundOperation> bound;
+  std::unique_ptr<runtime::BoundOperation> bound;
 };
 
 /// A network with its weights, and its activation ranges for int8.
 struct NetworkWithWeights {
-  NetworkWithWeights(Graph network, Tensors tensors) : graph(std::move(network)), weights(std::move(tensors)) {
-    if (has_instructions_for(Precision::int8))
-      ranges = observe_ranges(graph, weights, random_images(graph, 16, 77), 2);
+  NetworkWithWeights(graph::Graph network, core::Tensors tensors)
+      : graph(std::move(network)), weights(std::move(tensors)) {
+    if (runtime::has_instructions_for(runtime::Precision::int8))
+      ranges = runtime::observe_ranges(graph, weights, graph::random_images(graph, 16, 77), 2);
   }
-  explicit NetworkWithWeights(const Graph& network) : NetworkWithWeights(network, random_weights(network, 1)) {}
+  explicit NetworkWithWeights(const graph::Graph& network)
+      : NetworkWithWeights(network, graph::random_weights(network, 1)) {}
 
-  std::shared_ptr<const CompiledNetwork> compiled(Precision precision, int batch,
-                                                  int threads) const {
-    WeightStore store;
-    return compile(
+  std::shared_ptr<const runtime::CompiledNetwork> compiled(runtime::Precision precision, int batch,
+                                                           int threads) const {
+    runtime::WeightStore store;
+    return runtime::compile(
         graph, weights,
         {.precision = precision, .batches = {batch}, .threads = threads, .ranges = ranges}, store);
   }
-  std::shared_ptr<engine::OpenedModel> model(Precision precision, int threads, int batch) const {
+  std::shared_ptr<engine::OpenedModel> model(runtime::Precision precision, int threads,
+                                             int batch) const {
     return open_network(graph, weights, {precision, threads, batch, ranges});
   }
 
-  Graph graph;
-  Tensors weights;
-  ActivationRanges ranges;
+  graph::Graph graph;
+  core::Tensors weights;
+  model::ActivationRanges ranges;
 };
 
 /// Returns the requested precisions that this CPU has instructions for.
-std::vector<Precision> precisions(const std::string& only) {
-  std::vector<Precision> all = {Precision::f32, Precision::bf16, Precision::int8};
-  std::erase_if(all, [&](Precision precision) {
-    return !has_instructions_for(precision) || (!only.empty() && to_string(precision) != only);
+std::vector<runtime::Precision> precisions(const std::string& only) {
+  std::vector<runtime::Precision> all = {runtime::Precision::f32, runtime::Precision::bf16,
+                                         runtime::Precision::int8};
+  std::erase_if(all, [&](runtime::Precision precision) {
+    return !runtime::has_instructions_for(precision) ||
+           (!only.empty() && to_string(precision) != only);
   });
   return all;
 }
 
-void compare_with_convolutions(const NetworkWithWeights& network_with_weights, Precision precision, int batch, int streams,
+void compare_with_convolutions(const NetworkWithWeights& network_with_weights,
+                               runtime::Precision precision, int batch, int streams,
                                int threads_each) {
   const auto compiled = network_with_weights.compiled(precision, batch, threads_each);
   const std::size_t size = compiled->batches.size() - 1;
-  const CompiledSegment& segment = compiled->stages[0].sizes[size];
-  std::vector<std::unique_ptr<Workspace>> workspaces;
-  for (int i = 0; i < streams; ++i) workspaces.push_back(std::make_unique<Workspace>(compiled));
+  const runtime::CompiledSegment& segment = compiled->stages[0].sizes[size];
+  std::vector<std::unique_ptr<runtime::Workspace>> workspaces;
+  for (int i = 0; i < streams; ++i)
+    workspaces.push_back(std::make_unique<runtime::Workspace>(compiled));
 
-  const OmpThreads threads(threads_each);
+  const runtime::OmpThreads threads(threads_each);
   Team team(streams);
   const auto whole = [&] {
     team.run([&](int i) {
-      Workspace& workspace = *workspaces[static_cast<std::size_t>(i)];
+      runtime::Workspace& workspace = *workspaces[static_cast<std::size_t>(i)];
       workspace.run_body(0, size, 0);
       workspace.run_head(0, size, 0);
     });
   };
   const auto convolutions = [&] {
     double sum = 0;
-    for (const Step& step : segment.body) {
+    for (const runtime::Step& step : segment.body) {
       std::vector<BareConvolution> bare;
       for (int i = 0; i < streams; ++i) bare.emplace_back(segment, step);
       constexpr int kRepeats = 4;
@@ -211,11 +218,12 @@ void compare_with_convolutions(const NetworkWithWeights& network_with_weights, P
 }
 
 /// Prints the time of every convolution in its network and bare, for one image.
-void profile(const NetworkWithWeights& network_with_weights, Precision precision, int threads_each) {
+void profile(const NetworkWithWeights& network_with_weights, runtime::Precision precision,
+             int threads_each) {
   const auto compiled = network_with_weights.compiled(precision, 1, threads_each);
-  const CompiledSegment& segment = compiled->stages[0].sizes[0];
-  const OmpThreads threads(threads_each);
-  Workspace workspace(compiled);
+  const runtime::CompiledSegment& segment = compiled->stages[0].sizes[0];
+  const runtime::OmpThreads threads(threads_each);
+  runtime::Workspace workspace(compiled);
   const auto operations = workspace.body(0, 0, 0);
   std::vector<std::vector<double>> times(operations.size());
   for (int i = 0; i < 200; ++i)
@@ -234,8 +242,9 @@ void profile(const NetworkWithWeights& network_with_weights, Precision precision
   }
 }
 
-void time_predictor(const NetworkWithWeights& network_with_weights, Precision precision, int images) {
-  const auto pixels = random_images(network_with_weights.graph, images, 1);
+void time_predictor(const NetworkWithWeights& network_with_weights, runtime::Precision precision,
+                    int images) {
+  const auto pixels = graph::random_images(network_with_weights.graph, images, 1);
   for (const int batch : {1, 2, 4, 8, 16, 32}) {
     const auto start = Clock::now();
     const auto model = network_with_weights.model(precision, 0, batch);
@@ -252,15 +261,15 @@ void time_predictor(const NetworkWithWeights& network_with_weights, Precision pr
 }
 
 /// Times head, softmax and criterion for one image on one thread.
-void time_decisions(int width, Precision precision, const std::string& head) {
+void time_decisions(int width, runtime::Precision precision, const std::string& head) {
   const NetworkWithWeights network_with_weights(network(width, {"2", "4"}, head));
   const auto compiled = network_with_weights.compiled(precision, 1, 1);
-  const OmpThreads threads(1);
-  Workspace workspace(compiled);
-  Policy policy = never_stop(3);
-  policy.criterion = Criterion::entropy;  // the most expensive criterion
-  policy.thresholds = {2.0f, 2.0f};       // scores are compared with them but never reach them
-  ExitState exit_state;
+  const runtime::OmpThreads threads(1);
+  runtime::Workspace workspace(compiled);
+  policy::Policy policy = policy::never_stop(3);
+  policy.criterion = policy::Criterion::entropy;  // the most expensive criterion
+  policy.thresholds = {2.0f, 2.0f};  // scores are compared with them but never reach them
+  policy::ExitState exit_state;
   for (std::size_t stage = 0; stage < 2; ++stage) {
     std::vector<double> times;
     int stopped = 0;
@@ -268,8 +277,8 @@ void time_decisions(int width, Precision precision, const std::string& head) {
       workspace.run_body(stage, 0, 0);  // so that the feature is in the cache, as in a real run
       const auto start = Clock::now();
       workspace.run_head(stage, 0, 0);
-      stopped +=
-          should_exit(policy, static_cast<int>(stage), workspace.logits(stage, 0, 0, 0), exit_state);
+      stopped += policy::should_exit(policy, static_cast<int>(stage),
+                                     workspace.logits(stage, 0, 0, 0), exit_state);
       times.push_back(seconds_since(start));
     }
     fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,
@@ -281,13 +290,13 @@ void time_decisions(int width, Precision precision, const std::string& head) {
 /// the times of the segments and heads that these images need. Each of two threads processes its
 /// own images.
 /// @param shares  [K] share of the images that take each exit
-void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<const double> shares, Precision precision,
-                   int batch) {
+void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<const double> shares,
+                   runtime::Precision precision, int batch) {
   constexpr int kImages = 1000;
   RunnerPredictor predictor(network_with_weights.model(precision, 2, batch));
-  const auto pixels = random_images(network_with_weights.graph, kImages, 1);
-  const auto takes_exit = [&](std::int64_t image, const ExitOutput& output) {
-    double draw = KeyedRandom(1, static_cast<std::uint64_t>(image)).uniform();
+  const auto pixels = graph::random_images(network_with_weights.graph, kImages, 1);
+  const auto takes_exit = [&](std::int64_t image, const core::ExitOutput& output) {
+    double draw = core::KeyedRandom(1, static_cast<std::uint64_t>(image)).uniform();
     for (int k = 0; k <= output.exit_index; ++k) draw -= shares[static_cast<std::size_t>(k)];
     return draw < 0;
   };
@@ -296,8 +305,8 @@ void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<con
 
   const auto compiled = network_with_weights.compiled(precision, batch, 1);
   const std::size_t size = compiled->batches.size() - 1;
-  Workspace first(compiled), second(compiled);
-  const OmpThreads threads(1);
+  runtime::Workspace first(compiled), second(compiled);
+  const runtime::OmpThreads threads(1);
   Team team(2);
   const auto measure_segments = [&] {
     double sum = 0;
@@ -306,7 +315,7 @@ void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<con
       const double both = time_of(
           [&] {
             team.run([&](int i) {
-              Workspace& own = i == 0 ? first : second;
+              runtime::Workspace& own = i == 0 ? first : second;
               own.run_body(stage, size, 0);
               if (has_exit) own.run_head(stage, size, 0);
             });
@@ -330,37 +339,40 @@ void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<con
 }
 
 /// Runs time_adaptive with the shares per exit that the model file stores for its policy.
-void time_model(const std::string& path, const std::vector<Precision>& precisions) {
-  ModelFile model = load_model(path);
+void time_model(const std::string& path, const std::vector<runtime::Precision>& precisions) {
+  model::ModelFile model = model::load_model(path);
   if (!model.policy || !model.policy->seen)
-    throw Error("{}: the model has no policy with shares of images per exit; run offramp calibrate",
-                path);
+    throw Error(fmt::format(
+        "{}: the model has no policy with shares of images per exit; run offramp calibrate", path));
   const std::vector<double> shares = model.policy->seen->shares;
   const NetworkWithWeights network_with_weights(std::move(model.graph), std::move(model.weights));
   fmt::print("{}: shares of the images per exit: {:.3f}\n", path, fmt::join(shares, ", "));
-  for (const Precision precision : precisions)
-    for (const int batch : {1, 8, 32}) time_adaptive(network_with_weights, shares, precision, batch);
+  for (const runtime::Precision precision : precisions)
+    for (const int batch : {1, 8, 32})
+      time_adaptive(network_with_weights, shares, precision, batch);
 }
 
-void print_operations(const NetworkWithWeights& network_with_weights, Precision precision) {
-  for (const CompiledRow& row : compiled_rows(*network_with_weights.compiled(precision, 32, 1)))
+void print_operations(const NetworkWithWeights& network_with_weights,
+                      runtime::Precision precision) {
+  for (const runtime::CompiledRow& row :
+       runtime::compiled_rows(*network_with_weights.compiled(precision, 32, 1)))
     fmt::print("{:<7} {:<22} {:<52} {:<28} {}\n", row.segment, row.output, row.kind,
                row.implementation, to_string(row.dst));
 }
 
 void run(int width, bool operations, bool profiles, const std::string& model,
-         const std::vector<Precision>& precisions) {
+         const std::vector<runtime::Precision>& precisions) {
   const NetworkWithWeights plain(network(width, {}, "avg"));
   if (operations)
-    for (const Precision precision : precisions) print_operations(plain, precision);
+    for (const runtime::Precision precision : precisions) print_operations(plain, precision);
   if (profiles)
-    for (const Precision precision : precisions)
+    for (const runtime::Precision precision : precisions)
       for (const int threads : {1, 2}) profile(plain, precision, threads);
   for (const std::string head : {"avg", "spp"})
-    for (const Precision precision : precisions) time_decisions(width, precision, head);
+    for (const runtime::Precision precision : precisions) time_decisions(width, precision, head);
   if (model.empty()) {
     const NetworkWithWeights with_exits(network(width, {"2", "4"}, "spp"));
-    for (const Precision precision : precisions)
+    for (const runtime::Precision precision : precisions)
       for (const int batch : {1, 8, 32})
         time_adaptive(with_exits, std::array{0.41, 0.27, 0.32}, precision, batch);
   } else {
@@ -368,7 +380,7 @@ void run(int width, bool operations, bool profiles, const std::string& model,
   }
   fmt::print("{:>5} {:>6} {:>7} {:>12} {:>14} {:>8} {:>11}\n", "", "batch", "split", "network, ms",
              "convs, ms", "ratio", "images/s");
-  for (const Precision precision : precisions) {
+  for (const runtime::Precision precision : precisions) {
     for (const int batch : {1, 32}) {
       compare_with_convolutions(plain, precision, batch, 1, 2);
       compare_with_convolutions(plain, precision, batch, 2, 1);

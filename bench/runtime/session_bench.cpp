@@ -53,7 +53,7 @@ std::vector<std::vector<std::byte>> read_images(const std::filesystem::path& fol
   std::vector<std::vector<std::byte>> files;
   count = std::min(count, paths.size());
   for (std::size_t i = 0; i < count; ++i)
-    files.push_back(read_file(paths[i * paths.size() / count]));
+    files.push_back(core::read_file(paths[i * paths.size() / count]));
   return files;
 }
 
@@ -117,11 +117,11 @@ double median(std::vector<double> values) {
 int measure(const std::filesystem::path& path, const std::filesystem::path& folder,
             std::size_t count, int rounds, int threads) {
   const auto files = read_images(folder, count);
-  if (files.empty()) throw UsageError("{}: no JPEG files", folder.string());
-  std::vector<Image> decoded;
+  if (files.empty()) throw UsageError(fmt::format("{}: no JPEG files", folder.string()));
+  std::vector<image::Image> decoded;
   std::vector<ImageView> pixels, bytes;
-  for (const auto& file : files) decoded.push_back(decode_image(file));
-  for (const Image& image : decoded)
+  for (const auto& file : files) decoded.push_back(image::decode_image(file));
+  for (const image::Image& image : decoded)
     pixels.push_back(ImageView::rgb8(image.rgb, image.width, image.height));
   for (const auto& file : files) bytes.push_back(ImageView::encoded(file));
 
@@ -183,7 +183,7 @@ int main(int argc, char** argv) {
   };
   try {
     return measure(argv[1], argv[2], static_cast<std::size_t>(number(3, 2000)), number(4, 21),
-                   number(5, usable_cores()));
+                   number(5, core::usable_cores()));
   } catch (const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

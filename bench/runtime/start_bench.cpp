@@ -44,8 +44,8 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-HostTensor in_bf16(const HostTensor& tensor) {
-  HostTensor result{DType::bf16, tensor.shape, {}};
+core::HostTensor in_bf16(const core::HostTensor& tensor) {
+  core::HostTensor result{core::DType::bf16, tensor.shape, {}};
   result.bytes.resize(static_cast<std::size_t>(tensor.count()) * 2);
   std::ranges::transform(tensor.as<float>(), result.as<std::uint16_t>().begin(), to_bf16);
   return result;
@@ -53,23 +53,23 @@ HostTensor in_bf16(const HostTensor& tensor) {
 
 /// Writes a model file with random weights. @return the size of the weights in bytes
 std::size_t write_model(const std::string& path, int width, const std::string& precision) {
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.options.width = width;
   spec.exits = {"2", "4"};
-  ModelFile model;
-  model.graph = build_network(spec);
-  model.weights = random_weights(model.graph, 1);
+  model::ModelFile model;
+  model.graph = graph::build_network(spec);
+  model.weights = graph::random_weights(model.graph, 1);
   for (auto& [name, tensor] : model.weights)
     if (precision == "bf16") tensor = in_bf16(tensor);
   for (int i = 0; i < 10; ++i) model.classes.push_back(fmt::format("class {}", i));
   model.loss_weights = {1, 1, 1};
   if (precision == "int8") {
-    model = quantised_to_int8(model, random_images(model.graph, 16, 1), 1);
+    model = runtime::quantised_to_int8(model, graph::random_images(model.graph, 16, 1), 1);
     model.deployment->measured.images = 1;  // so that int8 counts as measured and `auto` may use it
   }
-  save_model(path, model);
+  model::save_model(path, model);
   std::size_t bytes = 0;
-  const Safetensors file = Safetensors::open(path);
+  const core::Safetensors file = core::Safetensors::open(path);
   for (const auto& [name, view] : file.tensors()) bytes += view.bytes.size();
   return bytes;
 }
@@ -103,7 +103,7 @@ int child(const char* path, const char* precision, int batch) {
 
 Run run_child(const std::string& path, const std::string& precision, const std::string& batch) {
   int ends[2];
-  if (::pipe(ends) != 0) throw Error("cannot create a pipe: {}", std::strerror(errno));
+  if (::pipe(ends) != 0) throw Error(fmt::format("cannot create a pipe: {}", std::strerror(errno)));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
     if (flag == "--precision") precision = argv[i + 1];
     if (flag == "--batch") batch = argv[i + 1];
   }
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string path = folder.path() / "model.safetensors";
   const double weights_mb = static_cast<double>(write_model(path, width, file)) / (1 << 20);
   std::vector<Run> runs;

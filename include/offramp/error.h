@@ -1,18 +1,10 @@
 #pragma once
 
 #include <stdexcept>
-#include <type_traits>
-#include <utility>
 
 #include "offramp/export.h"
 
 namespace offramp {
-
-namespace detail {
-// A message's format, with its values. Only the library's own sources define and use it.
-template <typename... Args>
-struct Format;
-}  // namespace detail
 
 /// Thrown when work cannot be done because of a file, data, a model or a computation.
 /// The message is one line: the place first, the values last. The program `offramp` then exits with
@@ -20,11 +12,6 @@ struct Format;
 class OFFRAMP_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
-
-  template <typename... Args>
-  explicit Error(std::type_identity_t<detail::Format<Args...>> format,
-                 Args&&... args) requires(sizeof...(Args) > 0)
-      : std::runtime_error(format.message(std::forward<Args>(args)...)) {}
 
   Error(const Error&) = default;
   Error& operator=(const Error&) = default;

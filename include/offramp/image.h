@@ -9,6 +9,10 @@
 
 namespace offramp {
 
+namespace api {
+class InputLoader;
+}
+
 /// An image to classify, in one of four forms. It refers to pixels and bytes without copying them:
 /// they must stay valid until the call that takes the view returns.
 class OFFRAMP_API ImageView {
@@ -25,7 +29,7 @@ class OFFRAMP_API ImageView {
   static ImageView normalised(std::span<const float> values);
 
  private:
-  friend class InputLoader;
+  friend class api::InputLoader;
   enum class Form { rgb8, encoded, file, normalised };
 
   Form form_ = Form::encoded;

@@ -18,6 +18,10 @@
 
 namespace offramp {
 
+namespace api {
+class StopDecision;
+}
+
 /// The rule that decides at which exit an image stops. Every image reaches at least exit 1, so
 /// there always is an answer.
 class OFFRAMP_API Stop {
@@ -60,7 +64,7 @@ class OFFRAMP_API Stop {
   bool operator==(const Stop&) const = default;
 
  private:
-  friend class StopDecision;
+  friend class api::StopDecision;
   enum class Rule { policy, threshold, score, never };
   Rule rule_ = Rule::never;
   int criterion_ = 0;  // a value of Criterion, used by Rule::score only

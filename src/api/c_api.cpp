@@ -12,7 +12,7 @@
 #include "offramp/session.h"
 
 using offramp::ImageView;
-namespace c_structs = offramp::c_structs;
+namespace c_structs = offramp::api::c_structs;
 
 struct offramp_model {
   offramp::Model model;
@@ -82,7 +82,8 @@ offramp::Stop stop_of(const offramp::Model& model, const offramp_stop* given) {
         expect_pointer(wanted.criterion, "criterion");
         return Stop::at_score(wanted.criterion, wanted.threshold);
     }
-    throw offramp::UsageError("stop: unknown rule {}; expected an offramp_rule", wanted.rule);
+    throw offramp::UsageError(
+        fmt::format("stop: unknown rule {}; expected an offramp_rule", wanted.rule));
   };
   Stop stop = rule();
   if (wanted.milliseconds != 0) stop = stop.and_within(wanted.milliseconds);
@@ -137,7 +138,8 @@ ImageView view_of(const offramp_image& image) {
     case OFFRAMP_NORMALISED:
       return ImageView::normalised({static_cast<const float*>(image.data), image.length});
   }
-  throw offramp::UsageError("image: unknown form {}; expected an offramp_form", image.form);
+  throw offramp::UsageError(
+      fmt::format("image: unknown form {}; expected an offramp_form", image.form));
 }
 
 std::vector<ImageView> views_of(const offramp_image* images, std::size_t count) {
@@ -345,8 +347,9 @@ offramp_status offramp_all_exits(offramp_session* session, const offramp_image* 
         static_cast<std::size_t>(session->model.num_exits()) * session->model.classes().size();
     // The product count * per_image is not computed, because it may overflow.
     if (length % per_image != 0 || length / per_image != count)
-      throw offramp::UsageError("logits: room for {} values, expected {} for each of {} images",
-                                length, per_image, count);
+      throw offramp::UsageError(
+          fmt::format("logits: room for {} values, expected {} for each of {} images", length,
+                      per_image, count));
     if (count == 0) return;
     const std::vector<ImageView> views = views_of(images, count);
     expect_pointer(logits, "logits");

@@ -12,7 +12,7 @@
 // the caller was compiled with: a struct of an older caller lacks the newest fields, and one of a
 // newer caller has fields that this library does not know.
 
-namespace offramp::c_structs {
+namespace offramp::api::c_structs {
 
 /// The name of a struct, for messages, and its size in the first version of the interface.
 template <typename T>
@@ -49,8 +49,9 @@ std::size_t size_of(const T* given) {
   std::size_t size = 0;
   std::memcpy(&size, given, sizeof(size));
   if (size < Layout<T>::kFirstSize || size > kLargest || size % alignof(T) != 0)
-    throw UsageError("{}: size is {}, expected at least {}; set the struct to its _INIT macro",
-                     Layout<T>::kName, size, Layout<T>::kFirstSize);
+    throw UsageError(
+        fmt::format("{}: size is {}, expected at least {}; set the struct to its _INIT macro",
+                    Layout<T>::kName, size, Layout<T>::kFirstSize));
   return size;
 }
 
@@ -76,11 +77,12 @@ T read(const T* given, std::size_t size) {
   if (size > sizeof(value) && std::ranges::any_of(bytes.subspan(sizeof(value)), [](std::byte byte) {
         return byte != std::byte{0};
       }))
-    throw UsageError("{}: a field is set that version {} of the library does not know",
-                     Layout<T>::kName, offramp_version());
+    throw UsageError(fmt::format("{}: a field is set that version {} of the library does not know",
+                                 Layout<T>::kName, offramp_version()));
   if constexpr (requires { value.reserved; }) {
     if (value.reserved != 0)
-      throw UsageError("{}: reserved is {}, expected 0", Layout<T>::kName, value.reserved);
+      throw UsageError(
+          fmt::format("{}: reserved is {}, expected 0", Layout<T>::kName, value.reserved));
   }
   return value;
 }
@@ -103,4 +105,4 @@ void write(T* into, const T& value) {
   write(into, size_of(into), value);
 }
 
-}  // namespace offramp::c_structs
+}  // namespace offramp::api::c_structs

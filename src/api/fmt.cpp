@@ -6,10 +6,10 @@
 
 #include <string>
 
-namespace offramp::detail {
+namespace offramp::api::detail {
 
 // Every message is made by this function. The reference to it also includes all that it calls,
 // because this file is compiled without inlining.
 [[gnu::used]] std::string (*const kVformat)(fmt::string_view, fmt::format_args) = fmt::vformat;
 
-}  // namespace offramp::detail
+}  // namespace offramp::api::detail

@@ -9,14 +9,14 @@
 #include "core/tensor.h"
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::api {
 
 void InputLoader::load(const ImageView& image, std::span<float> pixels) const {
   switch (image.form_) {
     case ImageView::Form::normalised:
       if (image.values_.size() != pixels.size())
-        throw Error("image: {} values, but the network takes {}", image.values_.size(),
-                    to_string(input_));
+        throw Error(fmt::format("image: {} values, but the network takes {}", image.values_.size(),
+                                to_string(input_)));
       if (!std::ranges::all_of(image.values_, [](float value) { return std::isfinite(value); }))
         throw Error("image: a value is not finite");
       std::ranges::copy(image.values_, pixels.begin());
@@ -26,15 +26,15 @@ void InputLoader::load(const ImageView& image, std::span<float> pixels) const {
       return;
     case ImageView::Form::encoded:
       refuse_other_channels();
-      to_input(decode_image(image.bytes_), preprocessing_, pixels);
+      image::to_input(image::decode_image(image.bytes_), preprocessing_, pixels);
       return;
     case ImageView::Form::file:
       refuse_other_channels();
-      const std::vector<std::byte> bytes = read_file(image.path_, kMaxImageBytes);
+      const std::vector<std::byte> bytes = core::read_file(image.path_, image::kMaxImageBytes);
       try {
-        to_input(decode_image(bytes), preprocessing_, pixels);
+        image::to_input(image::decode_image(bytes), preprocessing_, pixels);
       } catch (const Error& error) {
-        throw_with_place(image.path_.string(), error);
+        core::throw_with_place(image.path_.string(), error);
       }
       return;
   }
@@ -48,26 +48,27 @@ bool InputLoader::is_quick(const ImageView& image) const {
 
 void InputLoader::load_rgb8(const ImageView& image, std::span<float> pixels) const {
   refuse_other_channels();
-  const DecodeLimits limits;
+  const image::DecodeLimits limits;
   if (image.width_ < 1 || image.height_ < 1 || image.width_ > limits.max_side ||
       image.height_ > limits.max_side)
-    throw Error("image: expected sides of 1 to {} pixels, got {}x{}", limits.max_side, image.width_,
-                image.height_);
+    throw Error(fmt::format("image: expected sides of 1 to {} pixels, got {}x{}", limits.max_side,
+                            image.width_, image.height_));
   const auto expected =
       static_cast<std::uint64_t>(image.width_) * static_cast<std::uint64_t>(image.height_) * 3;
   if (image.pixels_.size() != expected)
-    throw Error("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(), image.width_,
-                image.height_, expected);
+    throw Error(fmt::format("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(),
+                            image.width_, image.height_, expected));
   if (is_quick(image))
-    normalise(image.pixels_, preprocessing_, pixels);
+    image::normalise(image.pixels_, preprocessing_, pixels);
   else
-    to_input({image.width_, image.height_, {image.pixels_.begin(), image.pixels_.end()}},
-             preprocessing_, pixels);
+    image::to_input({image.width_, image.height_, {image.pixels_.begin(), image.pixels_.end()}},
+                    preprocessing_, pixels);
 }
 
 void InputLoader::refuse_other_channels() const {
   if (input_[0] != 3)
-    throw Error("image: the network takes {} channels, not red, green and blue", input_[0]);
+    throw Error(
+        fmt::format("image: the network takes {} channels, not red, green and blue", input_[0]));
 }
 
 void InputLoader::ImageCopy::assign(const ImageView& image) {
@@ -91,4 +92,4 @@ void InputLoader::ImageCopy::assign(const ImageView& image) {
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::api

@@ -8,14 +8,14 @@
 #include "graph/graph.h"
 #include "offramp/image.h"
 
-namespace offramp {
+namespace offramp::api {
 
 /// Converts an image in any form of ImageView to the network's input. Thread-safe.
 class [[gnu::visibility("hidden")]] InputLoader {
  public:
   /// @param input          [C, H, W], the shape of the network's input
   /// @param preprocessing  must outlive this object
-  InputLoader(const Shape& input, const Preprocessing& preprocessing)
+  InputLoader(const graph::Shape& input, const core::Preprocessing& preprocessing)
       : input_(input), preprocessing_(preprocessing) {}
 
   /// Decodes, resizes and normalises an image.
@@ -42,8 +42,8 @@ class [[gnu::visibility("hidden")]] InputLoader {
   void load_rgb8(const ImageView& image, std::span<float> pixels) const;
   void refuse_other_channels() const;
 
-  Shape input_;
-  const Preprocessing& preprocessing_;
+  graph::Shape input_;
+  const core::Preprocessing& preprocessing_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::api

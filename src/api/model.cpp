@@ -26,7 +26,7 @@ const std::vector<double>& Model::relative_costs() const {
 bool Model::has_policy() const { return state_->opened()->file().policy.has_value(); }
 std::optional<Promise> Model::promise() const {
   if (!state_->opened()->certificate().holds) return std::nullopt;
-  const Guarantee& given = *state_->opened()->file().policy->guarantee;
+  const policy::Guarantee& given = *state_->opened()->file().policy->guarantee;
   return Promise{given.of, given.epsilon, given.delta};
 }
 std::string Model::precision() const {
@@ -36,6 +36,6 @@ int Model::threads() const { return state_->opened()->threads(); }
 int Model::batch() const { return state_->opened()->batch(); }
 const std::vector<std::string>& Model::notes() const { return state_->opened()->notes(); }
 
-const char* version() { return kVersion; }
+const char* version() { return core::kVersion; }
 
 }  // namespace offramp

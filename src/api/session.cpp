@@ -15,8 +15,8 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "engine/runner.h"
-#include "runtime/step_time_estimator.h"
 #include "runtime/single_image_run.h"
+#include "runtime/step_time_estimator.h"
 
 namespace offramp {
 namespace {
@@ -65,15 +65,15 @@ class [[gnu::visibility("hidden")]] Session::State {
     const auto start = Clock::now();
     loader_.load(image, pixels_);
     Answer answer = run_single_image(start, rule, options);
-    if (!answer.ok()) throw Error("{}", answer.error);
+    if (!answer.ok()) throw Error(fmt::format("{}", answer.error));
     return answer;
   }
 
   std::vector<Answer> classify(std::span<const ImageView> images,
                                std::span<const ImageOptions> options) {
     if (!options.empty() && options.size() != images.size())
-      throw UsageError("classify: {} options for {} images: expected one each, or none",
-                       options.size(), images.size());
+      throw UsageError(fmt::format("classify: {} options for {} images: expected one each, or none",
+                                   options.size(), images.size()));
     const ImageOptions none;
     const auto options_of = [&](std::size_t i) -> const ImageOptions& {
       return options.empty() ? none : options[i];
@@ -118,17 +118,17 @@ class [[gnu::visibility("hidden")]] Session::State {
         try {
           loader_.load(images[first + i], std::span(inputs).subspan(i * size, size));
         } catch (const Error& error) {
-          throw Error("image {}: {}", first + i, error.what());
+          throw Error(fmt::format("image {}: {}", first + i, error.what()));
         }
       };
-      parallel_for(count, load, model_->threads());
-      model_->run(
-          std::span(inputs).first(count * size), [&](std::int64_t image, const ExitOutput& output) {
-            const std::size_t row = static_cast<std::size_t>(output.exit_index) * images.size() +
-                                    first + static_cast<std::size_t>(image);
-            std::ranges::copy(output.logits, logits.data() + row * classes);
-            return false;
-          });
+      core::parallel_for(count, load, model_->threads());
+      model_->run(std::span(inputs).first(count * size), [&](std::int64_t image,
+                                                             const core::ExitOutput& output) {
+        const std::size_t row = static_cast<std::size_t>(output.exit_index) * images.size() +
+                                first + static_cast<std::size_t>(image);
+        std::ranges::copy(output.logits, logits.data() + row * classes);
+        return false;
+      });
     }
     return logits;
   }
@@ -137,12 +137,14 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (!on_answer)
       throw UsageError("stream: on_answer is empty, expected a function that receives the answers");
     if (!(options.flush_after_ms >= 0))
-      throw UsageError("stream: expected flush_after_ms of at least 0, got {}",
-                       options.flush_after_ms);
+      throw UsageError(fmt::format("stream: expected flush_after_ms of at least 0, got {}",
+                                   options.flush_after_ms));
     if (options.most_pending < 1)
-      throw UsageError("stream: expected most_pending of at least 1, got {}", options.most_pending);
+      throw UsageError(
+          fmt::format("stream: expected most_pending of at least 1, got {}", options.most_pending));
     if (pending() > 0)
-      throw UsageError("stream: {} images have no answer yet; call flush() first", pending());
+      throw UsageError(
+          fmt::format("stream: {} images have no answer yet; call flush() first", pending()));
     prepare_runner();
     run_waiting();  // afterwards no thread calls on_ready for an answer of an earlier stream
     on_answer_ = std::move(on_answer);
@@ -219,14 +221,14 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   std::optional<Promise> promise() const {
     if (!rule_.is_by_policy_alone() || !model_->certificate().holds) return std::nullopt;
-    const Guarantee& given = *model_->file().policy->guarantee;
+    const policy::Guarantee& given = *model_->file().policy->guarantee;
     return Promise{given.of, given.epsilon, given.delta};
   }
 
  private:
-  using Decision = std::shared_ptr<const StopDecision>;
+  using Decision = std::shared_ptr<const api::StopDecision>;
   using Pixels = std::unique_ptr<std::vector<float>>;
-  using ImageCopy = std::unique_ptr<InputLoader::ImageCopy>;
+  using ImageCopy = std::unique_ptr<api::InputLoader::ImageCopy>;
 
   /// A Stop that was checked for the model: the decision at each exit, and the deadline.
   struct Rule {
@@ -249,7 +251,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     Pixels pixels;
     int exits_reached = 0;
     TimePoint last_step_end;  ///< when its last step ended; only set if it has a deadline
-    ExitState exit_state;
+    policy::ExitState exit_state;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
     bool done = false;         ///< whether it has its answer
@@ -265,12 +267,12 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   /// @throws UsageError if the rule is invalid for the model
   Rule rule_of(const Stop& stop) {
-    const std::optional<double> milliseconds = StopDecision::milliseconds(stop);
+    const std::optional<double> milliseconds = api::StopDecision::milliseconds(stop);
     if (milliseconds) measure_steps();
-    const Stop untimed = StopDecision::without_deadline(stop);
+    const Stop untimed = api::StopDecision::without_deadline(stop);
     for (const Decision& decision : decisions_)
       if (decision->stop() == untimed) return {decision, milliseconds};
-    auto decision = std::make_shared<const StopDecision>(untimed, *model_);
+    auto decision = std::make_shared<const api::StopDecision>(untimed, *model_);
     if (decisions_.size() == kMaxStoredDecisions) decisions_.erase(decisions_.begin());
     decisions_.push_back(decision);
     return {std::move(decision), milliseconds};
@@ -298,7 +300,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   /// REQUIRES: mutex_ is held if other threads may make answers at the same time.
-  Answer answered(const ExitState& exit_state, int exit_index, bool limited, const Rule& rule) {
+  Answer answered(const policy::ExitState& exit_state, int exit_index, bool limited,
+                  const Rule& rule) {
     Answer answer;
     answer.class_index = exit_state.answer;
     answer.class_name = model_->file().classes[static_cast<std::size_t>(exit_state.answer)];
@@ -317,9 +320,9 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
   Answer run_single_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
-    SingleImageRun& walk = runner_.one();
+    runtime::SingleImageRun& walk = runner_.one();
     walk.begin(pixels_);
-    const StopDecision& decision = *rule.decision;
+    const api::StopDecision& decision = *rule.decision;
     const bool timed = rule.milliseconds.has_value();
     const double budget = rule.milliseconds.value_or(0) / 1e3;
     auto before = timed ? Clock::now() : start;
@@ -351,8 +354,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   void measure_steps() {
     if (has_measured_) return;
     has_measured_ = true;
-    SingleImageRun& walk = runner_.one();
-    const StopDecision never(Stop::never(), *model_);
+    runtime::SingleImageRun& walk = runner_.one();
+    const api::StopDecision never(Stop::never(), *model_);
     for (int run = 0; run <= kWarmUpRuns; ++run) {
       walk.begin(pixels_);
       for (int k = 0; k < num_exits(); ++k) {
@@ -376,8 +379,9 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   void prepare_runner() {
     if (is_prepared_) return;
-    runner_.begin([this](std::int64_t id, std::span<float> pixels) { return load(id, pixels); },
-                  [this](std::int64_t id, const ExitOutput& output) { return decide(id, output); });
+    runner_.begin(
+        [this](std::int64_t id, std::span<float> pixels) { return load(id, pixels); },
+        [this](std::int64_t id, const core::ExitOutput& output) { return decide(id, output); });
     is_prepared_ = true;
   }
 
@@ -405,7 +409,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     return loaded;
   }
 
-  bool decide(std::int64_t id, const ExitOutput& output) {
+  bool decide(std::int64_t id, const core::ExitOutput& output) {
     Slot& slot = slot_of(id);
     if (slot.deadline != TimePoint::max()) {  // poll() may have answered it already
       const std::lock_guard lock(mutex_);
@@ -415,7 +419,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     const char* problem = is_cancelled(slot)           ? kCancelled
                           : !are_finite(output.logits) ? kNotFinite
                                                        : nullptr;
-    const StopDecision& decision = *slot.rule.decision;
+    const api::StopDecision& decision = *slot.rule.decision;
     const bool leaves = problem != nullptr || decision.leaves(output, slot.exit_state);
     const int k = output.exit_index;
     std::unique_lock lock(mutex_);
@@ -431,7 +435,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (problem != nullptr) {
       slot.answer = refused(problem);
     } else if (leaves) {
-      slot.answer = answered(slot.exit_state, k, decision.is_limited_at(k, slot.exit_state), slot.rule);
+      slot.answer =
+          answered(slot.exit_state, k, decision.is_limited_at(k, slot.exit_state), slot.rule);
     } else if (!has_time_for(slot, k + 1)) {
       slot.answer = answered(slot.exit_state, k, true, slot.rule);
     } else {
@@ -469,7 +474,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   bool release_if_done(Slot & slot) {
     if (!slot.done) return false;
     slot.in_runner = false;
-    const auto place = std::ranges::find(answered_in_runner_, &slot, [](Slot& one) { return &one; });
+    const auto place =
+        std::ranges::find(answered_in_runner_, &slot, [](Slot& one) { return &one; });
     if (place != answered_in_runner_.end()) free_.splice(free_.end(), answered_in_runner_, place);
     return true;
   }
@@ -518,7 +524,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   ImageCopy take_image_copy() {
     const std::lock_guard lock(mutex_);
-    if (free_image_copies_.empty()) return std::make_unique<InputLoader::ImageCopy>();
+    if (free_image_copies_.empty()) return std::make_unique<api::InputLoader::ImageCopy>();
     ImageCopy image_copy = std::move(free_image_copies_.back());
     free_image_copies_.pop_back();
     return image_copy;
@@ -649,14 +655,14 @@ class [[gnu::visibility("hidden")]] Session::State {
   }
 
   std::shared_ptr<engine::OpenedModel> model_;
-  InputLoader loader_;
+  api::InputLoader loader_;
   std::vector<Decision> decisions_;  // the most recent ones, for reuse
   Rule rule_;                        // for images without a rule of their own
   bool probabilities_;
 
   // Used for a single image.
   std::vector<float> pixels_;
-  ExitState exit_state_;
+  policy::ExitState exit_state_;
   bool has_measured_ = false;
 
   OnAnswer on_answer_;
@@ -664,15 +670,15 @@ class [[gnu::visibility("hidden")]] Session::State {
   bool is_prepared_ = false;
 
   mutable std::mutex mutex_;  // guards all members below but runner_
-  Statistics statistics_;
-  StepTimeEstimator single_image_times_;       // of a single image on all threads
-  StepTimeEstimator batch_times_;    // of an image in a batch or stream
+  api::Statistics statistics_;
+  runtime::StepTimeEstimator single_image_times_;  // of a single image on all threads
+  runtime::StepTimeEstimator batch_times_;         // of an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<ImageCopy> free_image_copies_;
   Slots free_, of_batch_;
-  Slots of_stream_;  // in the order of push()
-  Slots finished_;   // answered, in the order of the answers; not used if in_order is set
+  Slots of_stream_;           // in the order of push()
+  Slots finished_;            // answered, in the order of the answers; not used if in_order is set
   Slots answered_in_runner_;  // answered by poll(), but the runner still holds them
 
   engine::Runner runner_;  // last, to be destroyed first: its threads use the members above

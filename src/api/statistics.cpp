@@ -1,6 +1,6 @@
 #include "api/statistics.h"
 
-namespace offramp {
+namespace offramp::api {
 
 Statistics::Statistics(const engine::OpenedModel& model)
     : model_(model),
@@ -17,7 +17,7 @@ void Statistics::add(int exit_index, std::int64_t macs, bool by_policy) {
 void Statistics::reset() {
   images_ = macs_ = 0;
   exits_.assign(exits_.size(), 0);
-  recent_ = ExitWindow(model_.num_exits());
+  recent_ = policy::ExitWindow(model_.num_exits());
 }
 
 Stats Statistics::stats(bool by_policy) const {
@@ -32,18 +32,18 @@ Stats Statistics::stats(bool by_policy) const {
     stats.relative_cost =
         static_cast<double>(macs_) / images / static_cast<double>(model_.cost().plain_macs);
   stats.recent_shares = recent_.shares();
-  const std::optional<ChosenPolicy>& chosen = model_.file().policy;
+  const std::optional<policy::ChosenPolicy>& chosen = model_.file().policy;
   if (!chosen || !chosen->seen) return stats;
   stats.calibrated_shares = chosen->seen->shares;
   if (!by_policy) return stats;
-  const DriftVerdict verdict =
-      compare_exits(stats.recent_shares, recent_.images(), stats.calibrated_shares,
-                    static_cast<double>(chosen->seen->images));
+  const policy::DriftVerdict verdict =
+      policy::compare_exits(stats.recent_shares, recent_.images(), stats.calibrated_shares,
+                            static_cast<double>(chosen->seen->images));
   stats.drift_distance = verdict.distance;
   stats.drift_p_value = verdict.p_value;
-  if (verdict.drift == Drift::none) stats.drift = DriftFlag::none;
-  if (verdict.drift == Drift::drifted) stats.drift = DriftFlag::drifted;
+  if (verdict.drift == policy::Drift::none) stats.drift = DriftFlag::none;
+  if (verdict.drift == policy::Drift::drifted) stats.drift = DriftFlag::drifted;
   return stats;
 }
 
-}  // namespace offramp
+}  // namespace offramp::api

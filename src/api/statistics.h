@@ -7,7 +7,7 @@
 #include "offramp/session.h"
 #include "policy/drift.h"
 
-namespace offramp {
+namespace offramp::api {
 
 /// Counts the answers of a session. Not thread-safe.
 class [[gnu::visibility("hidden")]] Statistics {
@@ -30,7 +30,7 @@ class [[gnu::visibility("hidden")]] Statistics {
   const engine::OpenedModel& model_;
   std::vector<std::int64_t> exits_;  // [K]
   std::int64_t images_ = 0, macs_ = 0;
-  ExitWindow recent_;
+  policy::ExitWindow recent_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::api

@@ -7,11 +7,11 @@
 namespace offramp {
 namespace {
 
-void check(Criterion criterion, float threshold) {
+void check(policy::Criterion criterion, float threshold) {
   try {
-    check_threshold(criterion, threshold);
+    policy::check_threshold(criterion, threshold);
   } catch (const Error& error) {
-    throw_with_place("threshold", error);
+    core::throw_with_place("threshold", error);
   }
 }
 
@@ -24,7 +24,7 @@ Stop Stop::by_policy() {
 }
 
 Stop Stop::at_threshold(float threshold) {
-  check(Criterion::confidence, threshold);
+  check(policy::Criterion::confidence, threshold);
   Stop stop;
   stop.rule_ = Rule::threshold;
   stop.threshold_ = threshold;
@@ -32,7 +32,7 @@ Stop Stop::at_threshold(float threshold) {
 }
 
 Stop Stop::at_score(std::string_view criterion, float threshold) {
-  const Criterion parsed = criterion_from_string(criterion);
+  const policy::Criterion parsed = policy::criterion_from_string(criterion);
   check(parsed, threshold);
   Stop stop;
   stop.rule_ = Rule::score;
@@ -47,14 +47,15 @@ Stop Stop::within_macs(std::int64_t macs) { return never().and_within_macs(macs)
 
 Stop Stop::and_within(double milliseconds) const {
   if (!(milliseconds > 0) || !std::isfinite(milliseconds))
-    throw UsageError("deadline: expected milliseconds above 0, got {}", milliseconds);
+    throw UsageError(fmt::format("deadline: expected milliseconds above 0, got {}", milliseconds));
   Stop stop = *this;
   stop.milliseconds_ = milliseconds;
   return stop;
 }
 
 Stop Stop::and_within_macs(std::int64_t macs) const {
-  if (macs <= 0) throw UsageError("budget: expected multiply-accumulates above 0, got {}", macs);
+  if (macs <= 0)
+    throw UsageError(fmt::format("budget: expected multiply-accumulates above 0, got {}", macs));
   Stop stop = *this;
   stop.macs_ = macs;
   return stop;

@@ -5,11 +5,13 @@
 #include "core/error.h"
 #include "policy/criteria.h"
 
-namespace offramp {
+namespace offramp::api {
 
 StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
-    : stop_(stop), policy_(never_stop(model.num_exits())), last_exit_(model.num_exits() - 1) {
-  const std::optional<ChosenPolicy>& chosen = model.file().policy;
+    : stop_(stop),
+      policy_(policy::never_stop(model.num_exits())),
+      last_exit_(model.num_exits() - 1) {
+  const std::optional<policy::ChosenPolicy>& chosen = model.file().policy;
   if (stop.rule_ == Stop::Rule::policy && !chosen)
     throw UsageError("the model has no policy: calibrate it, or stop by another rule");
   // Except under Rule::score, probabilities use the policy's temperatures and ensemble, whichever
@@ -17,14 +19,14 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
   if (chosen && stop.rule_ != Stop::Rule::score) policy_ = chosen->policy;
   if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
   if (stop.rule_ == Stop::Rule::threshold) {
-    if (info(policy_.criterion).has_history)
+    if (policy::info(policy_.criterion).has_history)
       throw UsageError(
           "threshold: the model's policy uses \"patience\", which counts exits and has no score in "
           "[0, 1]; stop by policy or by the score of another criterion");
     std::ranges::fill(policy_.thresholds, stop.threshold_);
   }
   if (stop.rule_ == Stop::Rule::score) {
-    policy_.criterion = static_cast<Criterion>(stop.criterion_);
+    policy_.criterion = static_cast<policy::Criterion>(stop.criterion_);
     std::ranges::fill(policy_.thresholds, stop.threshold_);
   }
   const std::vector<std::int64_t>& macs = model.cost().exit_macs;
@@ -32,15 +34,15 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
     --last_exit_;
 }
 
-bool StopDecision::leaves(const ExitOutput& output, ExitState& exit_state) const {
-  return should_exit(policy_, output.exit_index, output.logits, exit_state) ||
+bool StopDecision::leaves(const core::ExitOutput& output, policy::ExitState& exit_state) const {
+  return policy::should_exit(policy_, output.exit_index, output.logits, exit_state) ||
          output.exit_index >= last_exit_;
 }
 
-bool StopDecision::is_limited_at(int exit_index, const ExitState& exit_state) const {
+bool StopDecision::is_limited_at(int exit_index, const policy::ExitState& exit_state) const {
   if (exit_index + 1 >= policy_.num_exits()) return false;
   const auto& threshold = policy_.thresholds[static_cast<std::size_t>(exit_index)];
   return !(threshold && exit_state.score >= *threshold);
 }
 
-}  // namespace offramp
+}  // namespace offramp::api

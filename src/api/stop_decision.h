@@ -8,7 +8,7 @@
 #include "offramp/session.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::api {
 
 /// Decides at every exit whether an image leaves, by a Stop without its deadline, for one model.
 class [[gnu::visibility("hidden")]] StopDecision {
@@ -18,10 +18,10 @@ class [[gnu::visibility("hidden")]] StopDecision {
 
   /// Whether an image leaves at an exit, by the rule or because the budget of multiply-accumulates
   /// does not suffice for the next exit. Updates `opinion`, which holds the image's earlier exits.
-  bool leaves(const ExitOutput& output, ExitState& exit_state) const;
+  bool leaves(const core::ExitOutput& output, policy::ExitState& exit_state) const;
   /// Whether the image left because of the budget and not because of the rule.
   /// REQUIRES: leaves() was the last call.
-  bool is_limited_at(int exit_index, const ExitState& exit_state) const;
+  bool is_limited_at(int exit_index, const policy::ExitState& exit_state) const;
 
   const Stop& stop() const { return stop_; }
   /// Whether the model's policy alone decides, without a budget.
@@ -35,8 +35,8 @@ class [[gnu::visibility("hidden")]] StopDecision {
 
  private:
   Stop stop_;
-  Policy policy_;
+  policy::Policy policy_;
   int last_exit_ = 0;  ///< 0-based index of the last exit within the budget
 };
 
-}  // namespace offramp
+}  // namespace offramp::api

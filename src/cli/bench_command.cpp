@@ -30,7 +30,7 @@ workflow::BenchmarkOptions options_of(const Flags& flags) {
   options.model = flags.model;
   options.keep = flags.keep;
   for (const std::string& word : flags.precisions)
-    options.precisions.push_back(precision_from_string(word));
+    options.precisions.push_back(runtime::precision_from_string(word));
   options.policy = policy_choice(flags.policy);
   for (const std::string& word : flags.modes)
     options.modes.push_back(workflow::benchmark_mode_from_string(word));
@@ -42,7 +42,7 @@ int run(const Flags& flags) {
   if (flags.ceiling) {
     const workflow::MachineCeilings machine = workflow::measure_machine(flags.options.threads);
     write_stdout(flags.json ? to_json_text(machine.ceilings)
-                         : to_text(machine.ceilings, may_color(stdout)));
+                            : to_text(machine.ceilings, may_color(stdout)));
     write_stderr(machine_load_warning(machine.load));
     return 0;
   }

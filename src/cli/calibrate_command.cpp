@@ -18,7 +18,7 @@ int run(const CalibrateFlags& flags) {
   const workflow::Calibration result =
       translate_option_errors([&] { return workflow::calibrate(options, terminal_progress()); });
   write_stdout(flags.json ? to_json_text(options, result)
-                       : to_text(options, result, may_color(stdout)));
+                          : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
@@ -56,7 +56,8 @@ void add_calibrate_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("--out", flags->out, "Write to this file instead of the model's own");
   add_aims(*command, *flags);
-  command->add_option("--criterion", flags->criterion, criteria_names())->capture_default_str();
+  command->add_option("--criterion", flags->criterion, policy::criteria_names())
+      ->capture_default_str();
   command
       ->add_option("--ensemble", flags->ensemble,
                    "Probabilities an exit answers with: off (its own), or the mean, geometric or "

@@ -6,12 +6,12 @@
 namespace offramp::cli {
 namespace {
 
-Aim aim_of(const CalibrateFlags& flags) {
-  const CostUnit unit = cost_unit_from_string(flags.cost);
-  if (flags.threshold) return FixedThreshold{*flags.threshold, unit};
-  if (flags.max_accuracy_drop) return AccuracyDrop{*flags.max_accuracy_drop, {}, unit};
-  if (flags.max_cost) return MaxCost{*flags.max_cost, unit};
-  HarmGuarantee aim{*flags.guarantee};
+policy::Aim aim_of(const CalibrateFlags& flags) {
+  const policy::CostUnit unit = policy::cost_unit_from_string(flags.cost);
+  if (flags.threshold) return policy::FixedThreshold{*flags.threshold, unit};
+  if (flags.max_accuracy_drop) return policy::AccuracyDrop{*flags.max_accuracy_drop, {}, unit};
+  if (flags.max_cost) return policy::MaxCost{*flags.max_cost, unit};
+  policy::HarmGuarantee aim{*flags.guarantee};
   if (flags.delta) aim.delta = *flags.delta;
   aim.label_free = flags.label_free;
   aim.cost_unit = unit;
@@ -24,19 +24,20 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
   const int aims = flags.threshold.has_value() + flags.max_accuracy_drop.has_value() +
                    flags.max_cost.has_value() + flags.guarantee.has_value();
   if (aims != 1)
-    throw UsageError(
+    throw UsageError(fmt::format(
         "calibrate: give one of --threshold, --max-accuracy-drop, --max-cost and --guarantee, got "
         "{}",
-        aims == 0 ? "none" : std::to_string(aims));
+        aims == 0 ? "none" : std::to_string(aims)));
   workflow::CalibrateOptions options;
-  options.shape = {criterion_from_string(flags.criterion), ensemble_from_string(flags.ensemble)};
+  options.shape = {policy::criterion_from_string(flags.criterion),
+                   policy::ensemble_from_string(flags.ensemble)};
   options.aim = aim_of(flags);
   translate_option_errors([&] { check(options.aim, options.shape.criterion); });
   const auto check_needed_flag = [](bool given, const char* flag, bool aim, const char* what) {
-    if (given && !aim) throw UsageError("{}: needs {}", flag, what);
+    if (given && !aim) throw UsageError(fmt::format("{}: needs {}", flag, what));
   };
   check_needed_flag(!flags.reference.empty(), "--reference", flags.max_accuracy_drop.has_value(),
-           "--max-accuracy-drop");
+                    "--max-accuracy-drop");
   check_needed_flag(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
   check_needed_flag(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
   check_needed_flag(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");

@@ -23,14 +23,14 @@ using workflow::Certificate;
 
 using json = nlohmann::ordered_json;
 
-json thresholds_json(const Thresholds& thresholds) {
+json thresholds_json(const policy::Thresholds& thresholds) {
   json array = json::array();
   for (const auto& threshold : thresholds)
     array.push_back(threshold ? json(*threshold) : json(nullptr));
   return array;
 }
 
-bool has_shared_threshold(const Thresholds& thresholds) {
+bool has_shared_threshold(const policy::Thresholds& thresholds) {
   return std::ranges::adjacent_find(thresholds, std::not_equal_to<>()) == thresholds.end();
 }
 
@@ -41,9 +41,9 @@ std::vector<int> exit_numbers(const std::vector<int>& exit_indices) {
   return numbers;
 }
 
-json guarantee_json(const HarmGuarantee& aim, const Calibration& result,
+json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                     const Certificate& certificate) {
-  const CertificationResult& found = certificate.result;
+  const policy::CertificationResult& found = certificate.result;
   json object = {{"of", aim.label_free ? "disagreement" : "harm"},
                  {"epsilon", aim.epsilon},
                  {"delta", aim.delta},
@@ -70,25 +70,26 @@ json guarantee_json(const HarmGuarantee& aim, const Calibration& result,
   return object;
 }
 
-std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee& aim,
+std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
                            const Calibration& result, const Certificate& certificate) {
-  const CertificationResult& found = certificate.result;
+  const policy::CertificationResult& found = certificate.result;
   std::string text;
   if (!certificate.drawn)
     text = fmt::format(
         "nothing is certified: for {}, {} certify images are too few, {} are needed; none of them "
         "was used, and every image goes to the last exit\n",
-        describe_promise(aim), with_commas(found.images), with_commas(found.images_needed));
+        policy::describe_promise(aim), core::with_commas(found.images),
+        core::with_commas(found.images_needed));
   else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the thresholds that stop the fewest images fail the test of "
         "{}; every image goes to the last exit\n",
-        describe_promise(aim));
+        policy::describe_promise(aim));
   else
     text =
         fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
-                    describe_promise(aim), with_commas(found.counted), with_commas(found.images),
-                    found.upper_bound);
+                    policy::describe_promise(aim), core::with_commas(found.counted),
+                    core::with_commas(found.images), found.upper_bound);
   if (certificate.drawn)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "
@@ -98,18 +99,18 @@ std::string guarantee_text(const CalibrateOptions& options, const HarmGuarantee&
     text += fmt::format(
         "{} images of the model's certify part are not in the data: the certificate is based on "
         "the others\n",
-        with_commas(certificate.missing));
+        core::with_commas(certificate.missing));
   if (const auto& worst = certificate.worst)
     text += fmt::format(
         "worst class: {} ({} of {} images, bound {:.3g}); this bound is not certified\n",
         printable(result.classes[static_cast<std::size_t>(worst->label)]),
-        with_commas(worst->counted), with_commas(worst->images), worst->upper_bound);
+        core::with_commas(worst->counted), core::with_commas(worst->images), worst->upper_bound);
   return text;
 }
 
 std::string unmet_aim_text(const CalibrateOptions& options, const Calibration& result) {
   std::string why;
-  if (std::holds_alternative<MaxCost>(options.aim))
+  if (std::holds_alternative<policy::MaxCost>(options.aim))
     why = fmt::format("the lowest cost, with every image stopped at exit 1, is {:.3f}",
                       result.costs.relative.front());
   else if (result.least_accuracy)
@@ -118,18 +119,19 @@ std::string unmet_aim_text(const CalibrateOptions& options, const Calibration& r
   return fmt::format("the aim cannot be met on tune: {}; every image goes to the last exit\n", why);
 }
 
-std::string threshold_text(Criterion criterion, std::optional<float> threshold) {
-  return threshold ? format_threshold(criterion, *threshold) : "never";
+std::string threshold_text(policy::Criterion criterion, std::optional<float> threshold) {
+  return threshold ? policy::format_threshold(criterion, *threshold) : "never";
 }
 
-std::string ensemble_text(Ensemble ensemble) {
-  if (ensemble == Ensemble::off) return "";
-  return fmt::format("; an exit answers with the {}mean of the exits so far",
-                     ensemble == Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
+std::string ensemble_text(policy::Ensemble ensemble) {
+  if (ensemble == policy::Ensemble::off) return "";
+  return fmt::format(
+      "; an exit answers with the {}mean of the exits so far",
+      ensemble == policy::Ensemble::mean ? "" : fmt::format("{} ", to_string(ensemble)));
 }
 
 std::string exits_table(const Calibration& result, bool color) {
-  const Policy& policy = result.chosen.policy;
+  const policy::Policy& policy = result.chosen.policy;
   const bool weighted = !policy.ensemble_weights.empty(), timed = !result.costs.ms.empty();
   std::vector<std::string> titles = {"exit",
                                      fmt::format("stop where {} ≥", to_string(policy.criterion)),
@@ -154,12 +156,12 @@ std::string exits_table(const Calibration& result, bool color) {
 }  // namespace
 
 json to_json(const CalibrateOptions& options, const Calibration& result) {
-  const Policy& policy = result.chosen.policy;
-  const PolicyMetrics& on_tune = result.tune.metrics;
+  const policy::Policy& policy = result.chosen.policy;
+  const eval::PolicyMetrics& on_tune = result.tune.metrics;
   json object = {
       {"model", options.model.string()},
       {"written_to", options.written_to().string()},
-      {"aim", describe_aim(result.chosen.aim)},
+      {"aim", policy::describe_aim(result.chosen.aim)},
       {"met", result.met},
       {"criterion", to_string(policy.criterion)},
       {"ensemble", to_string(policy.ensemble)},
@@ -167,7 +169,7 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
       {"shared_threshold", has_shared_threshold(policy.thresholds)},
       {"temperatures", policy.temperatures},
       {"ensemble_weights", policy.ensemble_weights},
-      {"cost", to_string(cost_unit_of(options.aim))},
+      {"cost", to_string(policy::cost_unit_of(options.aim))},
       {"relative_costs", result.costs.relative},
       {"ms_per_image", nullptr},
       {"dropped_exits", exit_numbers(result.dropped)},
@@ -190,7 +192,7 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
   if (const auto& certificate = result.certificate)
     object["guarantee"] =
-        guarantee_json(std::get<HarmGuarantee>(options.aim), result, *certificate);
+        guarantee_json(std::get<policy::HarmGuarantee>(options.aim), result, *certificate);
   return object;
 }
 
@@ -200,10 +202,10 @@ std::string to_json_text(const CalibrateOptions& options, const Calibration& res
 
 std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {
   const workflow::TuneResult& tune = result.tune;
-  const PolicyMetrics& metrics = tune.metrics;
+  const eval::PolicyMetrics& metrics = tune.metrics;
   std::string text =
-      heading(fmt::format("Chosen on {} tune images by {}{}", with_commas(tune.images),
-                          printable(describe_aim(result.chosen.aim)),
+      heading(fmt::format("Chosen on {} tune images by {}{}", core::with_commas(tune.images),
+                          printable(policy::describe_aim(result.chosen.aim)),
                           ensemble_text(result.chosen.policy.ensemble)),
               color) +
       "\n" + exits_table(result, color);
@@ -217,22 +219,24 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
                         percent(*tune.held_out_accuracy),
                         100 * std::abs(tune.last_accuracy - *tune.held_out_accuracy),
                         *tune.held_out_accuracy > tune.last_accuracy ? "above" : "below");
-  text += fmt::format("relative cost 1 is {}\n", cost_unit_of(options.aim) == CostUnit::macs
-                                                     ? "the network without early exits"
-                                                     : "the time to the last exit");
+  text += fmt::format("relative cost 1 is {}\n",
+                      policy::cost_unit_of(options.aim) == policy::CostUnit::macs
+                          ? "the network without early exits"
+                          : "the time to the last exit");
   if (tune.missing > 0)
     text += fmt::format("{} images of the model's tune part are not in the data\n",
-                        with_commas(tune.missing));
+                        core::with_commas(tune.missing));
   if (result.certificate)
-    text +=
-        guarantee_text(options, std::get<HarmGuarantee>(options.aim), result, *result.certificate);
+    text += guarantee_text(options, std::get<policy::HarmGuarantee>(options.aim), result,
+                           *result.certificate);
   else if (!result.met)
     text += unmet_aim_text(options, result);
   if (!result.dropped.empty())
     text += fmt::format(
         "dropped: {} {}, because the head costs more than it saves; the other exits are "
         "renumbered{}\n",
-        result.dropped.size() == 1 ? "exit" : "exits", fmt::join(exit_numbers(result.dropped), ", "),
+        result.dropped.size() == 1 ? "exit" : "exits",
+        fmt::join(exit_numbers(result.dropped), ", "),
         result.training_state_dropped ? ", and the training state is not written" : "");
   else if (options.drop_useless_exits)
     text +=

@@ -43,7 +43,7 @@ class DownloadProgressPrinter {
  public:
   explicit DownloadProgressPrinter(std::string name) : name_(std::move(name)) {}
 
-  void operator()(const FetchProgress& progress) {
+  void operator()(const data::FetchProgress& progress) {
     const std::int64_t step = progress.total > 0
                                   ? std::max<std::int64_t>(1, progress.total / steps())
                                   : std::int64_t{1} << 24;
@@ -57,7 +57,7 @@ class DownloadProgressPrinter {
         progress.total > 0 ? fmt::format(" of {:.1f}", static_cast<double>(progress.total) / kMiB)
                            : "";
     write_stderr(fmt::format("{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
-                     terminal_ ? "" : "\n"));
+                             terminal_ ? "" : "\n"));
     open_line_ = terminal_;
   }
 
@@ -78,11 +78,11 @@ class DownloadProgressPrinter {
 };
 
 int fetch_data(const std::string& name, const std::string& folder) {
-  const Download download = known_download(name);
+  const data::Download download = data::known_download(name);
   DownloadProgressPrinter printer(download.file_name);
   try {
-    const auto path =
-        fetch(download, folder, [&](const FetchProgress& progress) { printer(progress); });
+    const auto path = data::fetch(download, folder,
+                                  [&](const data::FetchProgress& progress) { printer(progress); });
     printer.finish();
     write_stdout(path.string() + "\n");
   } catch (...) {

@@ -23,10 +23,11 @@ int run(const Flags& flags) {
   options.source = flags.source.source;
   options.load = load_options(flags.source);
   options.folder = flags.folder;
-  options.part = flags.part == "test" ? Part::test : Part::train;
-  const workflow::ExportResult result = translate_option_errors([&] { return workflow::export_images(options); });
-  write_stdout(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder), result.images,
-                        flags.part, result.classes));
+  options.part = flags.part == "test" ? data::Part::test : data::Part::train;
+  const workflow::ExportResult result =
+      translate_option_errors([&] { return workflow::export_images(options); });
+  write_stdout(fmt::format("{}: {} {} images of {} classes\n", printable(flags.folder),
+                           result.images, flags.part, result.classes));
   return 0;
 }
 

@@ -14,9 +14,9 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-json part_json(const LoadedData& part) {
+json part_json(const data::LoadedData& part) {
   json skipped = json::array();
-  for (const SkippedImage& image : part.skipped) {
+  for (const data::SkippedImage& image : part.skipped) {
     skipped.push_back({{"name", image.name}, {"reason", image.reason}});
   }
   return {{"images", part.dataset.size()},       {"min_width", part.sizes.min_width},
@@ -31,13 +31,13 @@ std::string range_text(int low, int high) {
 }  // namespace
 
 std::string imported_text(const std::string& output, const workflow::DataParts& parts) {
-  const Dataset& train = parts.train.dataset;
+  const data::Dataset& train = parts.train.dataset;
   return fmt::format("{}: {} training and {} test images of {} classes, {}x{}, {} skipped\n",
                      printable(output), train.size(), parts.test.dataset.size(),
                      train.classes.size(), train.width, train.height, parts.skipped().size());
 }
 
-std::string skipped_text(const std::vector<SkippedImage>& skipped) {
+std::string skipped_text(const std::vector<data::SkippedImage>& skipped) {
   constexpr std::size_t kNamed = 20;
   std::string text;
   for (std::size_t i = 0; i < std::min(kNamed, skipped.size()); ++i) {
@@ -48,7 +48,7 @@ std::string skipped_text(const std::vector<SkippedImage>& skipped) {
 }
 
 std::string to_json_text(const workflow::DataSummary& summary) {
-  const Dataset& train = summary.parts.train.dataset;
+  const data::Dataset& train = summary.parts.train.dataset;
   json object;
   object["source"] = summary.parts.train.source;
   object["width"] = nullptr;
@@ -67,24 +67,25 @@ std::string to_json_text(const workflow::DataSummary& summary) {
 }
 
 std::string to_text(const workflow::DataSummary& summary, bool color) {
-  const Dataset& train = summary.parts.train.dataset;
-  const SizeRange& sizes = summary.sizes;
+  const data::Dataset& train = summary.parts.train.dataset;
+  const data::SizeRange& sizes = summary.sizes;
   const auto& mean = summary.statistics.mean;
   const auto& std = summary.statistics.std;
   std::string text = fmt::format("source   {}\n", printable(summary.parts.train.source));
-  text += fmt::format("images   {} training, {} test\n", with_commas(train.size()),
-                      with_commas(summary.parts.test.dataset.size()));
-  text += fmt::format("stored   width {}, height {}\n", range_text(sizes.min_width, sizes.max_width),
-                      range_text(sizes.min_height, sizes.max_height));
+  text += fmt::format("images   {} training, {} test\n", core::with_commas(train.size()),
+                      core::with_commas(summary.parts.test.dataset.size()));
+  text +=
+      fmt::format("stored   width {}, height {}\n", range_text(sizes.min_width, sizes.max_width),
+                  range_text(sizes.min_height, sizes.max_height));
   text += summary.one_size ? fmt::format("loaded   {}x{}\n", train.width, train.height)
                            : "loaded   sizes differ: training needs --image-size\n";
   text += fmt::format("mean     {:.4f} {:.4f} {:.4f}\n", mean[0], mean[1], mean[2]);
   text += fmt::format("std      {:.4f} {:.4f} {:.4f}\n\n", std[0], std[1], std[2]);
   Table table({"class", "training", "test"});
   for (const workflow::ClassCount& one : summary.classes)
-    table.add({printable(one.name), with_commas(one.train), with_commas(one.test)});
+    table.add({printable(one.name), core::with_commas(one.train), core::with_commas(one.test)});
   text += table.text(color);
-  const std::vector<SkippedImage> skipped = summary.parts.skipped();
+  const std::vector<data::SkippedImage> skipped = summary.parts.skipped();
   if (!skipped.empty())
     text += fmt::format("\nskipped  {} images\n{}", skipped.size(), skipped_text(skipped));
   return text;

@@ -25,10 +25,10 @@ auto translate_option_errors(const Work& work, Advice advice = Advice::none) {
   try {
     return work();
   } catch (const UsageError& error) {
-    throw UsageError("{}", with_flag_name(error.what()));
+    throw UsageError(fmt::format("{}", with_flag_name(error.what())));
   } catch (const workflow::TrainedOnImages& error) {
     if (advice == Advice::none) throw;
-    throw Error("{} (--skip-trained leaves them out)", error.what());
+    throw Error(fmt::format("{} (--skip-trained leaves them out)", error.what()));
   }
 }
 

@@ -30,9 +30,9 @@ std::vector<std::string> images_below(const std::string& folder) {
       if (entry.is_regular_file() && has_image_name(entry.path()))
         found.push_back(entry.path().string());
   } catch (const fs::filesystem_error& error) {
-    throw Error("{}: {}", folder, error.code().message());
+    throw Error(fmt::format("{}: {}", folder, error.code().message()));
   }
-  if (found.empty()) throw Error("{}: no JPEG or PNG file in this folder", folder);
+  if (found.empty()) throw Error(fmt::format("{}: no JPEG or PNG file in this folder", folder));
   std::sort(found.begin(), found.end());
   return found;
 }

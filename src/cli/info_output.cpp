@@ -28,15 +28,15 @@ std::string short_list(const std::vector<std::string>& words) {
 }
 
 std::string facts_text(const ModelFacts& model) {
-  const Preprocessing& how = model.preprocessing;
+  const core::Preprocessing& how = model.preprocessing;
   std::string text =
       fmt::format("classes    {}: {}\n", model.classes.size(), short_list(model.classes));
   text += fmt::format("images     {}x{} ({}), mean {:.4f}, std {:.4f}\n", how.width, how.height,
                       to_string(how.fit), fmt::join(how.mean, " "), fmt::join(how.std, " "));
   if (model.trained > 0)
     text += fmt::format("trained    on {} images of {}; {} to tune, {} to certify\n",
-                        with_commas(model.trained), printable(model.source),
-                        with_commas(model.tune), with_commas(model.certify));
+                        core::with_commas(model.trained), printable(model.source),
+                        core::with_commas(model.tune), core::with_commas(model.certify));
   return text;
 }
 
@@ -107,8 +107,8 @@ std::string to_text(const CompiledLayers& table, bool color) {
   text += fmt::format("{} operations: {}; {}\n", table.rows.size(), fmt::join(counts, ", "),
                       reference == 0 ? "none is ref" : fmt::format("{} are ref", reference));
   text += fmt::format("weights {}, workspace of a stream {}\n",
-                      megabytes(static_cast<std::int64_t>(table.weight_bytes)),
-                      megabytes(static_cast<std::int64_t>(table.workspace_bytes)));
+                      core::megabytes(static_cast<std::int64_t>(table.weight_bytes)),
+                      core::megabytes(static_cast<std::int64_t>(table.workspace_bytes)));
   return text;
 }
 

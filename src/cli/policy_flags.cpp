@@ -14,16 +14,16 @@ void add_policy_flags(CLI::App& command, PolicyFlags& flags) {
       "Stop at the first exit whose score reaches this, instead of by the model's policy");
   command
       .add_option("--criterion", flags.criterion,
-                  fmt::format("What --threshold compares: {}", criteria_names()))
+                  fmt::format("What --threshold compares: {}", policy::criteria_names()))
       ->capture_default_str();
   command.add_flag("--no-policy", flags.no_policy, "Always go to the last exit");
 }
 
 workflow::PolicyChoice policy_choice(const PolicyFlags& flags) {
-  const workflow::PolicyChoice choice = {flags.threshold, criterion_from_string(flags.criterion),
-                                         flags.no_policy};
+  const workflow::PolicyChoice choice = {
+      flags.threshold, policy::criterion_from_string(flags.criterion), flags.no_policy};
   if (!flags.threshold) {
-    if (choice.criterion != Criterion::confidence)
+    if (choice.criterion != policy::Criterion::confidence)
       throw UsageError("--criterion: needs --threshold");
     return choice;
   }

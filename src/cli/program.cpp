@@ -30,7 +30,7 @@ int print_error_line(std::string message, int status) {
 }
 
 void add_version(CLI::App& app) {
-  app.set_version_flag("--version", fmt::format("offramp {} ({})", kVersion, kCommit));
+  app.set_version_flag("--version", fmt::format("offramp {} ({})", core::kVersion, core::kCommit));
   for (CLI::App* command : app.get_subcommands({})) add_version(*command);
 }
 
@@ -63,10 +63,10 @@ std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::App* one : command.get_subcommands({})) known.push_back(one->get_name());
   }
   std::string what = is_flag ? "flag" : known.empty() ? "argument" : "command";
-  const std::string near = nearest_word(word.substr(0, word.find('=')), known);
+  const std::string near = core::nearest_word(word.substr(0, word.find('=')), known);
   return fmt::format("{} {} {}{}; {}", known.empty() || is_flag ? "unexpected" : "unknown", what,
-                     quote(word), near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near),
-                     help);
+                     core::quote(word),
+                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near), help);
 }
 
 int parse_and_run(int argc, char** argv, const DeclareCommands& declare) {
@@ -104,7 +104,8 @@ int run_reporting_errors(const Action& work) {
   } catch (const std::bad_alloc&) {
     return print_error_line("out of memory", kFailed);
   } catch (const std::filesystem::filesystem_error& error) {
-    return print_error_line(fmt::format("{}: {}", error.path1().string(), error.code().message()), kFailed);
+    return print_error_line(fmt::format("{}: {}", error.path1().string(), error.code().message()),
+                            kFailed);
   } catch (const std::system_error& error) {
     // The reader of standard output ended first, as in `offramp info ... | head`. That needs no
     // message.

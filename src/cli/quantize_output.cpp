@@ -50,7 +50,7 @@ std::string to_json_text(const QuantizeOptions& options, const Quantized& result
 std::string to_text(const QuantizeOptions& options, const Quantized& result, bool color) {
   std::string text =
       heading(fmt::format("{} in {}, on {} tune images", printable(options.model.string()),
-                          options.precision, with_commas(result.tune_images)),
+                          options.precision, core::with_commas(result.tune_images)),
               color) +
       "\n";
   Table table({"exit", "accuracy in f32", "in " + options.precision, "difference, points", "95 %",
@@ -65,9 +65,9 @@ std::string to_text(const QuantizeOptions& options, const Quantized& result, boo
   text += table.text(color);
   if (result.observed > 0)
     text += fmt::format("ranges of activations observed on {} training images\n",
-                        with_commas(result.observed));
+                        core::with_commas(result.observed));
   text += fmt::format("written to {}: {}, before {}\n", printable(options.written_to().string()),
-                      megabytes(result.bytes), megabytes(result.bytes_before));
+                      core::megabytes(result.bytes), core::megabytes(result.bytes_before));
   if (!result.within_bounds)
     text += fmt::format(
         "outside the bounds of {} ({}): the file runs in f32 unless --precision is given\n",

@@ -38,11 +38,11 @@ int run(const Flags& flags) {
   const workflow::GatheredReport report = translate_option_errors(
       [&] { return workflow::gather_report(options, terminal_progress()); }, Advice::skip_trained);
   workflow::refuse_same_file("--out", out, {report.source});
-  const std::string page = report_html(report.input);
-  write_text_atomic(out, page);
+  const std::string page = report::report_html(report.input);
+  core::write_text_atomic(out, page);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
   write_stdout(fmt::format("{}: {}, in {:.1f} s; open it in a browser\n", printable(out.string()),
-                        megabytes(static_cast<std::int64_t>(page.size())), time.count()));
+                           core::megabytes(static_cast<std::int64_t>(page.size())), time.count()));
   return 0;
 }
 

@@ -11,7 +11,8 @@ int parse_side(std::string_view text, const std::string& whole) {
   int side = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), side);
   if (error != std::errc() || end != text.data() + text.size() || side < 1 || side > 65535) {
-    throw UsageError("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole);
+    throw UsageError(
+        fmt::format("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole));
   }
   return side;
 }
@@ -33,9 +34,9 @@ void add_source_flags(CLI::App& command, SourceFlags& flags) {
       ->capture_default_str();
 }
 
-LoadOptions load_options(const SourceFlags& flags) {
-  LoadOptions options;
-  options.fit = fit_from_string(flags.fit);
+data::LoadOptions load_options(const SourceFlags& flags) {
+  data::LoadOptions options;
+  options.fit = core::fit_from_string(flags.fit);
   options.seed = flags.seed;
   if (flags.image_size) {
     const std::string_view text = *flags.image_size;

@@ -24,6 +24,6 @@ void add_source_flags(CLI::App& command, SourceFlags& flags);
 
 /// Turns the flags into options for load_data.
 /// @throws UsageError naming the flag whose value is invalid
-LoadOptions load_options(const SourceFlags& flags);
+data::LoadOptions load_options(const SourceFlags& flags);
 
 }  // namespace offramp::cli

@@ -22,7 +22,7 @@ constexpr const char* kProgram = "offramp-train";
 fs::path own_folder() {
   std::error_code error;
   const fs::path file = fs::read_symlink("/proc/self/exe", error);
-  if (error) throw Error("/proc/self/exe: cannot read: {}", error.message());
+  if (error) throw Error(fmt::format("/proc/self/exe: cannot read: {}", error.message()));
   return file.parent_path();
 }
 
@@ -31,15 +31,15 @@ fs::path training_program() {
   const fs::path apart = own_folder().parent_path() / "libexec" / "offramp" / kProgram;
   for (const fs::path& program : {beside, apart})
     if (::access(program.c_str(), X_OK) == 0) return program;
-  throw Error(
+  throw Error(fmt::format(
       "training is not installed here: {} was not found beside {}, nor in {}; build with "
       "OFFRAMP_TRAIN=ON",
-      kProgram, (own_folder() / "offramp").string(), apart.parent_path().string());
+      kProgram, (own_folder() / "offramp").string(), apart.parent_path().string()));
 }
 
 }  // namespace
 
-std::string build_name() { return fmt::format("{} ({})", kVersion, kCommit); }
+std::string build_name() { return fmt::format("{} ({})", core::kVersion, core::kCommit); }
 
 void start_training(char** argv) {
   const fs::path program = training_program();
@@ -48,7 +48,7 @@ void start_training(char** argv) {
   for (char** argument = argv + 1; *argument != nullptr; ++argument) arguments.push_back(*argument);
   arguments.push_back(nullptr);
   ::execv(path.c_str(), arguments.data());
-  throw Error("{}: cannot start: {}", path, std::strerror(errno));
+  throw Error(fmt::format("{}: cannot start: {}", path, std::strerror(errno)));
 }
 
 }  // namespace offramp::cli

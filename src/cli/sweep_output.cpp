@@ -17,7 +17,7 @@ using workflow::Evaluation;
 using workflow::Sweep;
 using workflow::SweptCurve;
 
-json point_json(const SweepPoint& point, const SweepPoint& tune) {
+json point_json(const eval::SweepPoint& point, const eval::SweepPoint& tune) {
   return {{"threshold", point.threshold},
           {"accuracy", point.accuracy},
           {"relative_cost", point.relative_cost},
@@ -27,7 +27,8 @@ json point_json(const SweepPoint& point, const SweepPoint& tune) {
           {"tune", {{"accuracy", tune.accuracy}, {"relative_cost", tune.relative_cost}}}};
 }
 
-std::string sweep_to_json(const EvaluateOptions& options, const Evaluation& result, const Sweep& sweep) {
+std::string sweep_to_json(const EvaluateOptions& options, const Evaluation& result,
+                          const Sweep& sweep) {
   json all = {{"model", options.model.string()},
               {"data", result.source},
               {"replayed", true},
@@ -51,7 +52,7 @@ std::string sweep_to_csv(const Sweep& sweep, std::size_t exits) {
   text += ",tune_accuracy,tune_relative_cost,replayed\n";
   for (const SweptCurve& curve : sweep.curves)
     for (std::size_t i = 0; i < curve.read.points.size(); ++i) {
-      const SweepPoint &point = curve.read.points[i], &tune = curve.tune.points[i];
+      const eval::SweepPoint &point = curve.read.points[i], &tune = curve.tune.points[i];
       text += fmt::format("{},{},{},{},{},{},{}", to_string(curve.read.criterion),
                           to_string(curve.read.ensemble), point.threshold, point.accuracy,
                           point.relative_cost, point.harm, point.help);
@@ -66,14 +67,16 @@ std::string sweep_to_csv(const Sweep& sweep, std::size_t exits) {
 void check_sweep_names(const std::vector<std::string>& files) {
   for (const std::string& file : files)
     if (!file.ends_with(".json") && !file.ends_with(".csv"))
-      throw UsageError("--sweep: expected a file ending in .json or .csv, got {}", quote(file));
+      throw UsageError(fmt::format("--sweep: expected a file ending in .json or .csv, got {}",
+                                   core::quote(file)));
 }
 
 void write_sweep(const std::vector<std::string>& files, const EvaluateOptions& options,
                  const Evaluation& result) {
   for (const std::string& file : files)
-    write_text_atomic(file, file.ends_with(".json") ? sweep_to_json(options, result, *result.sweep)
-                                                    : sweep_to_csv(*result.sweep, result.exit_units.size()));
+    core::write_text_atomic(file, file.ends_with(".json")
+                                      ? sweep_to_json(options, result, *result.sweep)
+                                      : sweep_to_csv(*result.sweep, result.exit_units.size()));
 }
 
 }  // namespace offramp::cli

@@ -18,13 +18,13 @@ using workflow::EvaluateOptions;
 using workflow::Evaluation;
 using workflow::PolicyEvaluation;
 
-std::string_view name_of(EnsembleKind kind) {
+std::string_view name_of(eval::EnsembleKind kind) {
   switch (kind) {
-    case EnsembleKind::mean:
+    case eval::EnsembleKind::mean:
       return "mean";
-    case EnsembleKind::geometric:
+    case eval::EnsembleKind::geometric:
       return "geometric";
-    case EnsembleKind::weighted:
+    case eval::EnsembleKind::weighted:
       return "weighted";
   }
   return "";
@@ -40,10 +40,10 @@ json confusion_json(const Evaluation& result, int exit_index) {
 }
 
 json exit_json(const EvaluateOptions& options, const Evaluation& result, int exit_index) {
-  const ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
+  const eval::ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
   json confident;
-  for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
-    confident[fmt::format("{}", kConfidenceLevels[i])] = exit.confident_and_right[i];
+  for (std::size_t i = 0; i < eval::kConfidenceLevels.size(); ++i)
+    confident[fmt::format("{}", eval::kConfidenceLevels[i])] = exit.confident_and_right[i];
   json object = {{"exit", exit_index + 1},
                  {"accuracy", exit.accuracy},
                  {"accuracy_interval", {exit.accuracy_interval.low, exit.accuracy_interval.high}},
@@ -57,8 +57,8 @@ json exit_json(const EvaluateOptions& options, const Evaluation& result, int exi
 }
 
 json policy_json(const PolicyEvaluation& policy) {
-  const PolicyMetrics& metrics = policy.metrics;
-  const Policy& rule = policy.chosen.policy;
+  const eval::PolicyMetrics& metrics = policy.metrics;
+  const policy::Policy& rule = policy.chosen.policy;
   json thresholds = json::array();
   for (const auto& threshold : rule.thresholds)
     thresholds.push_back(threshold ? json(*threshold) : json(nullptr));
@@ -71,7 +71,7 @@ json policy_json(const PolicyEvaluation& policy) {
   if (const auto& given = policy.chosen.guarantee)
     guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
   return {{"from", policy.is_models_own ? "model" : "flags"},
-          {"aim", describe_aim(policy.chosen.aim)},
+          {"aim", policy::describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
           {"ensemble", to_string(rule.ensemble)},
           {"thresholds", thresholds},
@@ -87,14 +87,14 @@ json policy_json(const PolicyEvaluation& policy) {
           {"replay_differs", policy.replay_differs}};
 }
 
-json rates_json(const OverthinkingCounts& counts, const std::vector<std::int64_t>& of_exits) {
+json rates_json(const eval::OverthinkingCounts& counts, const std::vector<std::int64_t>& of_exits) {
   json rates = json::array();
   for (const std::int64_t count : of_exits) rates.push_back(counts.rate(count));
   return rates;
 }
 
 json overthinking_json(const Evaluation& result) {
-  const OverthinkingCounts& all = result.metrics.overthinking;
+  const eval::OverthinkingCounts& all = result.metrics.overthinking;
   json object = {{"wasteful", all.rate(all.wasteful())},
                  {"destructive", all.rate(all.destructive())},
                  {"oracle", all.rate(all.oracle())},
@@ -106,7 +106,7 @@ json overthinking_json(const Evaluation& result) {
   if (all.errors() > 0) object["destroyed_errors"] = all.destroyed_errors();
   if (all.oracle() > 0) object["needed_cost"] = all.needed_cost(result.cost.relative_costs());
   for (std::size_t c = 0; c < result.overthinking.size(); ++c) {
-    const OverthinkingCounts& row = result.overthinking[c];
+    const eval::OverthinkingCounts& row = result.overthinking[c];
     object["classes"].push_back({{"class", result.classes[c]},
                                  {"images", row.images},
                                  {"errors", row.errors()},
@@ -119,7 +119,7 @@ json overthinking_json(const Evaluation& result) {
 }
 
 std::string overthinking_text(const Evaluation& result, bool color) {
-  const OverthinkingCounts& all = result.metrics.overthinking;
+  const eval::OverthinkingCounts& all = result.metrics.overthinking;
   const auto share = [&](std::int64_t count) { return percent(all.rate(count)); };
   Table table({"overthinking", "images"});
   table.add({"wasteful: an earlier exit is correct, and so is the last", share(all.wasteful())});
@@ -157,7 +157,7 @@ json controls_json(const Evaluation& result) {
   return rows;
 }
 
-std::string interval_text(const Interval& interval) {
+std::string interval_text(const eval::Interval& interval) {
   return fmt::format("{:.2f} … {:.2f}", 100 * interval.low, 100 * interval.high);
 }
 
@@ -177,7 +177,7 @@ std::string confusion_text(const Evaluation& result, int exit_index, bool color)
 }
 
 std::string policy_text(const PolicyEvaluation& policy, bool color) {
-  const PolicyMetrics& metrics = policy.metrics;
+  const eval::PolicyMetrics& metrics = policy.metrics;
   std::vector<std::string> titles = {"accuracy", "95 % interval", "relative cost", "harm", "help"};
   std::vector<std::string> row = {
       percent(metrics.accuracy), interval_text(metrics.accuracy_interval),
@@ -188,7 +188,7 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
   }
   Table table(titles, 0);
   table.add(row);
-  const ChosenPolicy& chosen = policy.chosen;
+  const policy::ChosenPolicy& chosen = policy.chosen;
   std::string text =
       fmt::format("\n{}\n{}",
                   heading(fmt::format("{}: stop where {} (executed, not replayed)",
@@ -196,13 +196,14 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
                                       describe(chosen.policy)),
                           color),
                   table.text(color));
-  if (policy.is_models_own) text += fmt::format("  chosen by {}", printable(describe_aim(chosen.aim)));
+  if (policy.is_models_own)
+    text += fmt::format("  chosen by {}", printable(policy::describe_aim(chosen.aim)));
   if (const auto& given = chosen.guarantee)
     text += fmt::format("; certified: {}", describe(*given));
   if (policy.certificate_lost)
     text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.is_models_own) text += "\n";
-  if (policy.drift && policy.drift->drift == Drift::drifted)
+  if (policy.drift && policy.drift->drift == policy::Drift::drifted)
     text += fmt::format("  drift: {}\n", drift_text(policy.drift->distance, policy.drift->p_value));
   if (policy.replay_differs > 0)
     text += fmt::format(
@@ -215,7 +216,7 @@ std::string controls_text(const Evaluation& result, bool color) {
   Table table({"compared with", "accuracy", "95 % interval", "relative cost",
                result.policy ? "policy − this, points" : "last exit − this, points"});
   for (const auto& [kind, name, control] : result.controls) {
-    const Interval& difference = control.difference_interval;
+    const eval::Interval& difference = control.difference_interval;
     table.add({printable(name), percent(control.accuracy),
                control.accuracy_interval ? interval_text(*control.accuracy_interval) : "expected",
                fmt::format("{:.3f}", control.relative_cost),
@@ -228,7 +229,7 @@ std::string controls_text(const Evaluation& result, bool color) {
 }  // namespace
 
 std::string to_json_text(const EvaluateOptions& options, const Evaluation& result) {
-  const Metrics& metrics = result.metrics;
+  const eval::Metrics& metrics = result.metrics;
   json object = {{"model", options.model.string()},
                  {"data", options.data},
                  {"images", metrics.images},
@@ -238,7 +239,7 @@ std::string to_json_text(const EvaluateOptions& options, const Evaluation& resul
   for (int k = 0; k < result.logits.exits; ++k)
     object["exits"].push_back(exit_json(options, result, k));
   object["ensembles"] = json::object();
-  for (const EnsembleMetrics& ensemble : metrics.ensembles)
+  for (const eval::EnsembleMetrics& ensemble : metrics.ensembles)
     object["ensembles"][std::string(name_of(ensemble.kind))] = ensemble.accuracy;
   object["overthinking"] = overthinking_json(result);
   object["policy"] = result.policy ? policy_json(*result.policy) : json(nullptr);
@@ -247,10 +248,10 @@ std::string to_json_text(const EvaluateOptions& options, const Evaluation& resul
 }
 
 std::string to_text(const EvaluateOptions& options, const Evaluation& result, bool color) {
-  const Metrics& metrics = result.metrics;
+  const eval::Metrics& metrics = result.metrics;
   std::string text =
       heading(fmt::format("{} on {} {} images of {}", printable(options.model.string()),
-                          with_commas(metrics.images), to_string(options.part),
+                          core::with_commas(metrics.images), to_string(options.part),
                           printable(result.source)),
               color) +
       "\n";
@@ -258,23 +259,25 @@ std::string to_text(const EvaluateOptions& options, const Evaluation& result, bo
                "correct above 0.9", "0.99", "0.999"},
               2);
   for (int k = 0; k < result.logits.exits; ++k) {
-    const ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
-    std::vector<std::string> row = {std::to_string(k + 1),
-                                    result.exit_units[static_cast<std::size_t>(k)],
-                                    percent(exit.accuracy),
-                                    interval_text(exit.accuracy_interval),
-                                    fmt::format("{:.3f}", exit.nll),
-                                    fmt::format("{:.3f}", exit.ece),
-                                    with_commas(result.cost.exit_macs[static_cast<std::size_t>(k)]),
-                                    fmt::format("{:.3f}", result.cost.relative(k))};
-    for (const std::int64_t count : exit.confident_and_right) row.push_back(with_commas(count));
+    const eval::ExitMetrics& exit = metrics.exits[static_cast<std::size_t>(k)];
+    std::vector<std::string> row = {
+        std::to_string(k + 1),
+        result.exit_units[static_cast<std::size_t>(k)],
+        percent(exit.accuracy),
+        interval_text(exit.accuracy_interval),
+        fmt::format("{:.3f}", exit.nll),
+        fmt::format("{:.3f}", exit.ece),
+        core::with_commas(result.cost.exit_macs[static_cast<std::size_t>(k)]),
+        fmt::format("{:.3f}", result.cost.relative(k))};
+    for (const std::int64_t count : exit.confident_and_right)
+      row.push_back(core::with_commas(count));
     exits.add(std::move(row));
   }
   text += exits.text(color);
 
   if (result.logits.exits > 1) {
     Table ensembles({"ensemble of all exits", "accuracy", "95 % interval"});
-    for (const EnsembleMetrics& ensemble : metrics.ensembles)
+    for (const eval::EnsembleMetrics& ensemble : metrics.ensembles)
       ensembles.add({std::string(name_of(ensemble.kind)), percent(ensemble.accuracy),
                      interval_text(ensemble.accuracy_interval)});
     text += "\n" + ensembles.text(color) + overthinking_text(result, color);

@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-namespace offramp {
+namespace offramp::core {
 
 /// Converts an f32 to bf16, which is its upper 16 bits, rounding to nearest even; NaN stays NaN.
 constexpr std::uint16_t to_bf16(float value) {
@@ -16,4 +16,4 @@ constexpr float from_bf16(std::uint16_t value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

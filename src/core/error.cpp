@@ -6,6 +6,13 @@
 #include <cstdlib>
 
 namespace offramp {
+
+Error::~Error() = default;
+UsageError::~UsageError() = default;
+
+}  // namespace offramp
+
+namespace offramp::core {
 namespace {
 
 std::string lower(std::string_view text) {
@@ -33,9 +40,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
-
-Error::~Error() = default;
-UsageError::~UsageError() = default;
 
 void throw_with_place(std::string_view place, const Error& error) {
   const std::string message = fmt::format("{}: {}", place, error.what());
@@ -94,4 +98,4 @@ void assertion_failed(const char* condition, const char* file, int line) {
 }
 
 }  // namespace detail
-}  // namespace offramp
+}  // namespace offramp::core

@@ -4,25 +4,11 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "offramp/error.h"  // Error and UsageError
 
-namespace offramp {
-
-namespace detail {
-/// The format of an Error's message. The compiler checks it against the values.
-template <typename... Args>
-struct Format {
-  template <typename Text>
-  consteval Format(const Text& text) : format(text) {}  // implicit, like fmt::format_string
-  std::string message(Args&&... args) const {
-    return fmt::format(format, std::forward<Args>(args)...);
-  }
-  fmt::format_string<Args...> format;
-};
-}  // namespace detail
+namespace offramp::core {
 
 /// Throws an error whose message is `place` ("file" or "file:line"), a colon and the message of
 /// `error`. A UsageError stays a UsageError. It must be called from the catch block of `error`.
@@ -40,13 +26,14 @@ namespace detail {
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core
 
 // Ends the program if the condition is false. It checks for programming errors, never for invalid
 // input, and only in debug builds and builds with OFFRAMP_ASSERTS.
 #if defined(OFFRAMP_ASSERTS) || !defined(NDEBUG)
 #define OFFRAMP_ASSERT(condition) \
-  ((condition) ? void(0) : ::offramp::detail::assertion_failed(#condition, __FILE__, __LINE__))
+  ((condition) ? void(0)          \
+               : ::offramp::core::detail::assertion_failed(#condition, __FILE__, __LINE__))
 #else
 #define OFFRAMP_ASSERT(condition) void(0)
 #endif

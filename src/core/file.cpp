@@ -16,13 +16,13 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const fs::path& path, std::string_view what, int code) {
-  throw Error("{}: {}: {}", path.string(), what, std::strerror(code));
+  throw Error(fmt::format("{}: {}: {}", path.string(), what, std::strerror(code)));
 }
 
 /// Owns a file descriptor and closes it in the destructor. close() returns whether closing failed,
@@ -190,7 +190,7 @@ std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) 
   struct stat info {};
   const Descriptor file = open_to_read(path, info);
   const auto too_large = [&] {
-    return Error("{}: larger than the {} bytes allowed", path.string(), max_bytes);
+    return Error(fmt::format("{}: larger than the {} bytes allowed", path.string(), max_bytes));
   };
   const auto expected = static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0));
   if (expected > max_bytes) throw too_large();
@@ -230,7 +230,8 @@ std::optional<struct stat> replaceable(const fs::path& path) {
   struct stat old {};
   if (::stat(path.c_str(), &old) != 0) return std::nullopt;
   if (S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
-  if (!S_ISREG(old.st_mode)) throw Error("{}: cannot write: not a regular file", path.string());
+  if (!S_ISREG(old.st_mode))
+    throw Error(fmt::format("{}: cannot write: not a regular file", path.string()));
   return old;
 }
 
@@ -283,7 +284,8 @@ void append_line(const fs::path& path, std::string_view line) {
 MappedFile::MappedFile(const fs::path& path) {
   struct stat info {};
   const Descriptor file = open_to_read(path, info);
-  if (!S_ISREG(info.st_mode)) throw Error("{}: cannot open: not a regular file", path.string());
+  if (!S_ISREG(info.st_mode))
+    throw Error(fmt::format("{}: cannot open: not a regular file", path.string()));
   size_ = static_cast<std::size_t>(info.st_size);
   if (size_ == 0) return;  // mmap fails for an empty range
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
@@ -326,4 +328,4 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path_, ignored);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::core {
 
 /// Reads a whole file. @throws Error "<path>: cannot open: <reason>", or if the file is larger than
 /// `max_bytes`
@@ -91,4 +91,4 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::core

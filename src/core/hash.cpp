@@ -3,7 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-namespace offramp {
+namespace offramp::core {
 
 std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
@@ -13,4 +13,4 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
   return hash_of(std::as_bytes(std::span(text)), seed);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-namespace offramp {
+namespace offramp::core {
 
 /// Computes the 64-bit XXH3 hash of bytes with a seed (Collet, xxHash 0.8). The algorithm's
 /// specification defines the value, so it is the same on every machine and in every version of this
@@ -15,4 +15,4 @@ namespace offramp {
 std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed = 0);
 std::uint64_t hash_of(std::string_view text, std::uint64_t seed = 0);
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The median of at least one value. For an even number of values it is the larger of the two
 /// middle ones.
@@ -14,4 +14,4 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

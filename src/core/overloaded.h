@@ -2,7 +2,7 @@
 
 #include <concepts>
 
-namespace offramp {
+namespace offramp::core {
 
 /// A visitor for std::visit, made of one function for each alternative of a variant. Unless one of
 /// the functions takes `const auto&`, a visit no longer compiles when the variant gets a new
@@ -19,4 +19,4 @@ overloaded(Functions...) -> overloaded<Functions...>;
 template <typename T, typename... Alternatives>
 concept OneOf = (std::same_as<T, Alternatives> || ...);
 
-}  // namespace offramp
+}  // namespace offramp::core

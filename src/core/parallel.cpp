@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::core {
 
 int usable_cores() {
   cpu_set_t cores;
@@ -28,7 +28,7 @@ void Threads::start(int count, const std::function<void(int)>& body,
   } catch (const std::system_error& error) {
     release();
     join();
-    throw Error("cannot start {} threads: {}", count, error.code().message());
+    throw Error(fmt::format("cannot start {} threads: {}", count, error.code().message()));
   } catch (...) {  // for example std::bad_alloc, for the state of a thread
     release();
     join();
@@ -69,4 +69,4 @@ void parallel_for(std::size_t count, const std::function<void(std::size_t)>& wor
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

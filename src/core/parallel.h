@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The number of cores that this process may run on, at least 1. It is taken from the affinity
 /// mask, which `taskset` sets.
@@ -42,4 +42,4 @@ class Threads {
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work,
                   int max_threads = 0);
 
-}  // namespace offramp
+}  // namespace offramp::core

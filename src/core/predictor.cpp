@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace offramp {
+namespace offramp::core {
 
 std::vector<float> Predictor::predict_all(std::span<const float> images) {
   const auto count = static_cast<std::int64_t>(images.size()) / image_size();
@@ -21,7 +21,7 @@ StoppedImages Predictor::predict_until(std::span<const float> images, const Exit
   const std::int64_t classes = num_classes();
   const int last = num_exits() - 1;
   StoppedImages stopped{std::vector<int>(static_cast<std::size_t>(count)),
-                  std::vector<float>(static_cast<std::size_t>(count * classes))};
+                        std::vector<float>(static_cast<std::size_t>(count * classes))};
   run(images, [&](std::int64_t image, const ExitOutput& output) {
     if (!visit(image, output) && output.exit_index < last) return false;
     stopped.exit_index[static_cast<std::size_t>(image)] = output.exit_index;
@@ -31,4 +31,4 @@ StoppedImages Predictor::predict_until(std::span<const float> images, const Exit
   return stopped;
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

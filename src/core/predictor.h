@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The output of one exit for one image. It is valid during the call that passes it.
 struct ExitOutput {
@@ -56,4 +56,4 @@ class Predictor {
   StoppedImages predict_until(std::span<const float> images, const ExitVisitor& visit);
 };
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -3,7 +3,7 @@
 #include <array>
 #include <string_view>
 
-namespace offramp {
+namespace offramp::core {
 
 /// How an image is resized to the size of the network's input.
 enum class Fit {
@@ -29,4 +29,4 @@ std::string_view to_string(Fit fit);
 /// @throws UsageError for an unknown word; the message lists the known ones
 Fit fit_from_string(std::string_view word);
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The output function of SplitMix64, a bijection of 64-bit numbers (Steele, Lea, Flood, 2014).
 constexpr std::uint64_t splitmix64(std::uint64_t x) {
@@ -34,4 +34,4 @@ class KeyedRandom {
   std::uint64_t state_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::core

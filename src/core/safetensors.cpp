@@ -14,7 +14,7 @@
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
@@ -34,7 +34,7 @@ DType dtype_from_string(std::string_view word) {
     if (to_string(dtype) == word) return dtype;
     known += (known.empty() ? "" : ", ") + std::string(to_string(dtype));
   }
-  throw Error("element type {} is not supported; supported: {}", quote(word), known);
+  throw Error(fmt::format("element type {} is not supported; supported: {}", quote(word), known));
 }
 
 /// The entry of one tensor in the header.
@@ -62,14 +62,15 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == Place::shape) {
       if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-        throw Error("{}: dimension {} is too large", where(), value);
+        throw Error(fmt::format("{}: dimension {} is too large", where(), value));
       if (entry_->shape->size() == kMaxDimensions)
-        throw Error("{}: more than {} dimensions", where(), kMaxDimensions);
+        throw Error(fmt::format("{}: more than {} dimensions", where(), kMaxDimensions));
       entry_->shape->push_back(static_cast<std::int64_t>(value));
       return true;
     }
     if (place_ == Place::offsets) {
-      if (entry_->offsets->size() == 2) throw Error("{}: more than two data_offsets", where());
+      if (entry_->offsets->size() == 2)
+        throw Error(fmt::format("{}: more than two data_offsets", where()));
       entry_->offsets->push_back(value);
       return true;
     }
@@ -79,7 +80,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool string(string_t& value) override {
     if (place_ == Place::metadata) {
       if (!metadata.emplace(field_, std::move(value)).second)
-        throw Error("metadata key {} appears twice", quote(field_));
+        throw Error(fmt::format("metadata key {} appears twice", quote(field_)));
       return true;
     }
     if (place_ == Place::tensor && field_ == "dtype") {
@@ -110,16 +111,17 @@ class HeaderReader : public nlohmann::json_sax<Json> {
       field_ = std::move(value);
       if (place_ == Place::tensor && field_ != "dtype" && field_ != "shape" &&
           field_ != "data_offsets")
-        throw Error("{}: unknown field {}", where(), quote(field_));
+        throw Error(fmt::format("{}: unknown field {}", where(), quote(field_)));
       return true;
     }
     name_ = std::move(value);
     if (name_ == kMetadataKey) {
-      if (std::exchange(metadata_seen_, true)) throw Error("{} appears twice", kMetadataKey);
+      if (std::exchange(metadata_seen_, true))
+        throw Error(fmt::format("{} appears twice", kMetadataKey));
       return true;
     }
     const auto [place, is_new] = entries.try_emplace(name_);
-    if (!is_new) throw Error("tensor {} appears twice", quote(name_));
+    if (!is_new) throw Error(fmt::format("tensor {} appears twice", quote(name_)));
     entry_ = &place->second;
     return true;
   }
@@ -155,7 +157,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     std::string_view text = error.what();
     if (const auto at = text.rfind("; last read"); at != text.npos) text = text.substr(0, at);
     if (const auto at = text.find(": "); at != text.npos) text = text.substr(at + 2);
-    throw Error("header is not valid JSON at byte {}: {}", position, text);
+    throw Error(fmt::format("header is not valid JSON at byte {}: {}", position, text));
   }
 
  private:
@@ -180,22 +182,24 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   [[noreturn]] void unexpected(std::string_view what) const {
     switch (place_) {
       case Place::outside:
-        throw Error("header is {}, not an object", what);
+        throw Error(fmt::format("header is {}, not an object", what));
       case Place::top:
-        throw Error("{} is {}, not an object", where(), what);
+        throw Error(fmt::format("{} is {}, not an object", where(), what));
       case Place::metadata:
-        throw Error("{} is {}, not a text", where(), what);
+        throw Error(fmt::format("{} is {}, not a text", where(), what));
       case Place::tensor:
-        throw Error("{}: {} cannot be {}", where(), field_, what);
+        throw Error(fmt::format("{}: {} cannot be {}", where(), field_, what));
       case Place::shape:
-        throw Error("{}: shape holds {}", where(), what);
+        throw Error(fmt::format("{}: shape holds {}", where(), what));
       case Place::offsets:
-        throw Error("{}: data_offsets hold {}", where(), what);
+        throw Error(fmt::format("{}: data_offsets hold {}", where(), what));
     }
     throw Error("header is malformed");
   }
 
-  [[noreturn]] void repeated() const { throw Error("{}: {} appears twice", where(), field_); }
+  [[noreturn]] void repeated() const {
+    throw Error(fmt::format("{}: {} appears twice", where(), field_));
+  }
 
   Place place_ = Place::outside;
   std::string name_, field_;
@@ -212,15 +216,16 @@ TensorView resolve(const Entry& entry, std::span<const std::byte> data) {
 
   const std::uint64_t begin = entry.offsets->front();
   const std::uint64_t end = entry.offsets->back();
-  if (begin > end) throw Error("data begin at {}, after their end at {}", begin, end);
+  if (begin > end) throw Error(fmt::format("data begin at {}, after their end at {}", begin, end));
   if (end > data.size())
-    throw Error("data end at {}, but the file holds {} bytes of data", end, data.size());
+    throw Error(
+        fmt::format("data end at {}, but the file holds {} bytes of data", end, data.size()));
   const auto count = static_cast<std::uint64_t>(element_count(*entry.shape));
   std::uint64_t expected = 0;
   if (__builtin_mul_overflow(count, std::uint64_t{size_of(*entry.dtype)}, &expected) ||
       expected != end - begin)
-    throw Error("{} bytes of data do not fit {} {}", end - begin, to_string(*entry.dtype),
-                to_string(*entry.shape));
+    throw Error(fmt::format("{} bytes of data do not fit {} {}", end - begin,
+                            to_string(*entry.dtype), to_string(*entry.shape)));
   return {*entry.dtype, *entry.shape, data.subspan(begin, end - begin)};
 }
 
@@ -242,13 +247,14 @@ void check_contiguous(const std::map<std::string, TensorView, std::less<>>& tens
   std::uint64_t expected = 0;
   for (const Range& range : ranges) {
     if (range.begin != expected)
-      throw Error("tensor {}: data {}: begin at {}, expected {}", quote(range.name),
-                  range.begin < expected ? "overlap another tensor's" : "leave a hole before them",
-                  range.begin, expected);
+      throw Error(fmt::format(
+          "tensor {}: data {}: begin at {}, expected {}", quote(range.name),
+          range.begin < expected ? "overlap another tensor's" : "leave a hole before them",
+          range.begin, expected));
     expected = range.end;
   }
   if (expected != data.size())
-    throw Error("{} bytes after the last tensor's data", data.size() - expected);
+    throw Error(fmt::format("{} bytes after the last tensor's data", data.size() - expected));
 }
 
 }  // namespace
@@ -287,7 +293,8 @@ Safetensors Safetensors::open(const std::filesystem::path& path) {
 
 Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
   if (bytes.size() < kLengthBytes)
-    throw Error("not a safetensors file: {} bytes, too short for a header length", bytes.size());
+    throw Error(fmt::format("not a safetensors file: {} bytes, too short for a header length",
+                            bytes.size()));
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
   bytes = bytes.subspan(kLengthBytes);
@@ -296,15 +303,17 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
   if (!bytes.empty() && static_cast<char>(bytes[0]) != '{')
     throw Error("not a safetensors file: its header does not begin with {");
   if (header_bytes > kMaxHeaderBytes)
-    throw Error("header of {} bytes is longer than the {} allowed", header_bytes, kMaxHeaderBytes);
+    throw Error(fmt::format("header of {} bytes is longer than the {} allowed", header_bytes,
+                            kMaxHeaderBytes));
   if (header_bytes > bytes.size())
-    throw Error("truncated: header of {} bytes, but {} bytes follow", header_bytes, bytes.size());
+    throw Error(fmt::format("truncated: header of {} bytes, but {} bytes follow", header_bytes,
+                            bytes.size()));
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()), header_bytes);
   const auto data = bytes.subspan(header_bytes);
 
   // The JSON parser would treat a zero byte as the end of the header.
   if (const auto zero = header.find('\0'); zero != header.npos)
-    throw Error("header is not valid JSON at byte {}: zero byte", zero);
+    throw Error(fmt::format("header is not valid JSON at byte {}: zero byte", zero));
   HeaderReader reader;
   Json::sax_parse(header.begin(), header.end(), &reader);
 
@@ -323,7 +332,7 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes) {
 
 const TensorView& Safetensors::at(std::string_view name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) throw Error("tensor {} is missing", quote(name));
+  if (found == tensors_.end()) throw Error(fmt::format("tensor {} is missing", quote(name)));
   return found->second;
 }
 
@@ -334,11 +343,11 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
   for (const auto& item : tensors) {
     const HostTensor& tensor = item.second;
     if (item.first == kMetadataKey)
-      throw Error("{}: a tensor cannot be called {}", path.string(), kMetadataKey);
+      throw Error(fmt::format("{}: a tensor cannot be called {}", path.string(), kMetadataKey));
     if (static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype) != tensor.bytes.size())
-      throw Error("{}: tensor {}: {} bytes of data do not fit {} {}", path.string(),
-                  quote(item.first), tensor.bytes.size(), to_string(tensor.dtype),
-                  to_string(tensor.shape));
+      throw Error(fmt::format("{}: tensor {}: {} bytes of data do not fit {} {}", path.string(),
+                              quote(item.first), tensor.bytes.size(), to_string(tensor.dtype),
+                              to_string(tensor.shape)));
     order.push_back(&item);
   }
   std::ranges::stable_sort(order, [](const auto* a, const auto* b) {
@@ -365,16 +374,17 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
   try {
     header = json.dump();
   } catch (const Json::exception&) {
-    throw Error("{}: cannot write: a name or a metadata text is not UTF-8", path.string());
+    throw Error(
+        fmt::format("{}: cannot write: a name or a metadata text is not UTF-8", path.string()));
   }
   header.resize((header.size() + 7) / 8 * 8, ' ');
   if (header.size() > kMaxHeaderBytes)
-    throw Error("{}: cannot write: header of {} bytes is longer than the {} allowed", path.string(),
-                header.size(), kMaxHeaderBytes);
+    throw Error(fmt::format("{}: cannot write: header of {} bytes is longer than the {} allowed",
+                            path.string(), header.size(), kMaxHeaderBytes));
   const std::uint64_t header_bytes = header.size();
   parts[0] = std::as_bytes(std::span(&header_bytes, 1));
   parts[1] = std::as_bytes(std::span(header));
   write_file_atomic(path, parts);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -10,7 +10,7 @@
 
 #include "core/tensor.h"
 
-namespace offramp {
+namespace offramp::core {
 
 class MappedFile;
 
@@ -60,4 +60,4 @@ using Metadata = std::map<std::string, std::string, std::less<>>;
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,
                        const Tensors& tensors);
 
-}  // namespace offramp
+}  // namespace offramp::core

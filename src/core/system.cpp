@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-namespace offramp {
+namespace offramp::core {
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -13,4 +13,4 @@ std::string cpu_name() {
   return "not known";
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -2,10 +2,10 @@
 
 #include <string>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The name of the CPU as the system reports it, for example "AMD EPYC 7B13", or "not known" if it
 /// reports none.
 std::string cpu_name();
 
-}  // namespace offramp
+}  // namespace offramp::core

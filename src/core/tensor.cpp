@@ -11,7 +11,7 @@
 #include "core/bf16.h"
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 template <typename T>
@@ -29,14 +29,16 @@ constexpr DType dtype_of() {
 template <typename T>
 HostTensor make(std::vector<std::int64_t> shape, std::span<const T> values) {
   if (element_count(shape) != static_cast<std::int64_t>(values.size()))
-    throw Error("a tensor of shape {} cannot hold {} values", to_string(shape), values.size());
+    throw Error(
+        fmt::format("a tensor of shape {} cannot hold {} values", to_string(shape), values.size()));
   const auto bytes = std::as_bytes(values);
   return {dtype_of<T>(), std::move(shape), {bytes.begin(), bytes.end()}};
 }
 
 void expect_dtype(DType stored, DType asked) {
   if (stored != asked)
-    throw Error("expected a tensor of {}, got {}", to_string(asked), to_string(stored));
+    throw Error(
+        fmt::format("expected a tensor of {}, got {}", to_string(asked), to_string(stored)));
 }
 
 }  // namespace
@@ -83,14 +85,14 @@ std::string_view to_string(DType dtype) {
 
 std::int64_t element_count(std::span<const std::int64_t> shape) {
   if (std::ranges::any_of(shape, [](std::int64_t size) { return size < 0; }))
-    throw Error("shape {} has a negative dimension", to_string(shape));
+    throw Error(fmt::format("shape {} has a negative dimension", to_string(shape)));
   // A dimension of 0 is handled before multiplying: [2^62, 4, 0] has 0 elements, although a partial
   // product overflows.
   if (std::ranges::find(shape, 0) != shape.end()) return 0;
   std::int64_t count = 1;
   for (std::int64_t size : shape)
     if (__builtin_mul_overflow(count, size, &count))
-      throw Error("shape {} has more elements than can be counted", to_string(shape));
+      throw Error(fmt::format("shape {} has more elements than can be counted", to_string(shape)));
   return count;
 }
 
@@ -132,7 +134,7 @@ std::vector<float> HostTensor::to_f32() const {
       });
       return result;
     default:
-      throw Error("a tensor of {} holds no floating-point values", to_string(dtype));
+      throw Error(fmt::format("a tensor of {} holds no floating-point values", to_string(dtype)));
   }
 }
 
@@ -161,4 +163,4 @@ OFFRAMP_INSTANTIATE(std::uint8_t)
 OFFRAMP_INSTANTIATE(std::int8_t)
 #undef OFFRAMP_INSTANTIATE
 
-}  // namespace offramp
+}  // namespace offramp::core

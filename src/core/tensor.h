@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::core {
 
 /// The element types that a safetensors file can hold here.
 enum class DType { f32, bf16, f64, i64, i32, u64, u8, i8 };
@@ -51,4 +51,4 @@ struct HostTensor {
 /// Tensors by name, such as the weights of a network.
 using Tensors = std::map<std::string, HostTensor, std::less<>>;
 
-}  // namespace offramp
+}  // namespace offramp::core

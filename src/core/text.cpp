@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace offramp {
+namespace offramp::core {
 
 std::string with_commas(std::int64_t value) {
   std::string digits = std::to_string(value);
@@ -15,4 +15,4 @@ std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-}  // namespace offramp
+}  // namespace offramp::core

@@ -14,7 +14,7 @@
 #include "core/parallel.h"
 #include "data/file_tree.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 /// Returns the path without "." components.
@@ -22,17 +22,19 @@ namespace {
 std::string safe_path(std::string_view path) {
   constexpr std::size_t kMaxPathBytes = 4096;
   if (path.size() > kMaxPathBytes) {
-    throw Error("entry {}: a path of {} bytes, more than the {} allowed", quote(path), path.size(),
-                kMaxPathBytes);
+    throw Error(fmt::format("entry {}: a path of {} bytes, more than the {} allowed",
+                            core::quote(path), path.size(), kMaxPathBytes));
   }
-  if (path.starts_with('/')) throw Error("entry {}: an absolute path", quote(path));
+  if (path.starts_with('/'))
+    throw Error(fmt::format("entry {}: an absolute path", core::quote(path)));
   std::string result;
   for (std::string_view rest = path; !rest.empty();) {
     const std::string_view component = rest.substr(0, rest.find('/'));
     rest.remove_prefix(std::min(rest.size(), component.size() + 1));
     if (component.empty() || component == ".") continue;
     if (component == "..") {
-      throw Error("entry {}: the path leads outside the archive with \"..\"", quote(path));
+      throw Error(fmt::format("entry {}: the path leads outside the archive with \"..\"",
+                              core::quote(path)));
     }
     if (!result.empty()) result += '/';
     result += component;
@@ -55,7 +57,7 @@ class ArchiveReader {
     archive_read_support_format_zip(archive_.get());
     constexpr std::size_t kBlockBytes = 1 << 18;
     if (archive_read_open_filename(archive_.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
-      throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error());
+      throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error()));
     }
   }
 
@@ -64,11 +66,13 @@ class ArchiveReader {
     const int status = archive_read_next_header(archive_.get(), &entry_);
     if (status == ARCHIVE_EOF) return false;
     if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
-      if (entries_ == 0) throw Error("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error());
-      throw Error("the archive is damaged after {} entries: {}", entries_, last_error());
+      if (entries_ == 0)
+        throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error()));
+      throw Error(
+          fmt::format("the archive is damaged after {} entries: {}", entries_, last_error()));
     }
     if (++entries_ > limits_.max_entries) {
-      throw Error("the archive has more than {} entries", limits_.max_entries);
+      throw Error(fmt::format("the archive has more than {} entries", limits_.max_entries));
     }
     if (archive_entry_is_encrypted(entry_) != 0) throw Error("the archive is encrypted");
     count(0);
@@ -78,7 +82,7 @@ class ArchiveReader {
   Member member() const {
     const char* path = archive_entry_pathname_utf8(entry_);
     if (path == nullptr) path = archive_entry_pathname(entry_);
-    if (path == nullptr) throw Error("entry {} has no readable name", entries_);
+    if (path == nullptr) throw Error(fmt::format("entry {} has no readable name", entries_));
     Member member;
     member.path = safe_path(path);
     const auto type = archive_entry_filetype(entry_);
@@ -146,7 +150,7 @@ class ArchiveReader {
       if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
         // The entries of a zip are compressed separately, so the others can still be read. After
         // damage in a compressed tar nothing more can be read.
-        if (!is_zip()) throw Error("the archive is damaged: {}", last_error());
+        if (!is_zip()) throw Error(fmt::format("the archive is damaged: {}", last_error()));
         damage_ = fmt::format("damaged inside the archive: {}", last_error());
         return;
       }
@@ -166,15 +170,17 @@ class ArchiveReader {
         std::max<la_int64_t>(0, archive_filter_bytes(archive_.get(), 0)));
     const auto file = static_cast<std::uint64_t>(
         std::max<la_int64_t>(1, archive_filter_bytes(archive_.get(), -1)));
-    const std::uint64_t total = is_zip() ? decompressed_bytes_ : std::max(stream, decompressed_bytes_);
+    const std::uint64_t total =
+        is_zip() ? decompressed_bytes_ : std::max(stream, decompressed_bytes_);
     if (total > limits_.max_total_bytes) {
-      throw Error("the archive decompresses to more than {} bytes", limits_.max_total_bytes);
+      throw Error(
+          fmt::format("the archive decompresses to more than {} bytes", limits_.max_total_bytes));
     }
     if (total > limits_.ratio_from_bytes && total / file > limits_.max_ratio) {
-      throw Error(
+      throw Error(fmt::format(
           "the archive decompresses to more than {} times its size: refused as a decompression "
           "bomb",
-          limits_.max_ratio);
+          limits_.max_ratio));
     }
   }
 
@@ -192,7 +198,7 @@ class WorkQueue {
  public:
   explicit WorkQueue(const FileTree::ContentCallback& callback) : callback_(callback) {
     threads_.start(
-        std::clamp(usable_cores(), 2, 64), [this](int) { work(); }, [this] { stop(); });
+        std::clamp(core::usable_cores(), 2, 64), [this](int) { work(); }, [this] { stop(); });
   }
   ~WorkQueue() { close(); }
 
@@ -260,7 +266,7 @@ class WorkQueue {
   std::size_t bytes_ = 0;
   bool closed_ = false;
   std::exception_ptr failure_;
-  Threads threads_;
+  core::Threads threads_;
 };
 
 class ArchiveTree : public FileTree {
@@ -285,7 +291,8 @@ class ArchiveTree : public FileTree {
     }
   }
 
-  void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const override {
+  void read(const std::vector<std::size_t>& wanted,
+            const ContentCallback& callback) const override {
     std::vector<std::pair<std::size_t, std::size_t>> order;  // entry number, index in `wanted`
     for (std::size_t i = 0; i < wanted.size(); ++i) order.emplace_back(ordinals_[wanted[i]], i);
     std::sort(order.begin(), order.end());
@@ -328,4 +335,4 @@ std::unique_ptr<FileTree> open_archive(const std::filesystem::path& path,
   return std::make_unique<ArchiveTree>(path, limits);
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

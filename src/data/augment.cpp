@@ -6,39 +6,42 @@
 #include "core/error.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 constexpr float kSmallestRatio = 3.0f / 4.0f;
 constexpr int kCropAttempts = 10;
 
-void check(const Preprocessing& preprocessing, const Augmentation& augmentation) {
+void check(const core::Preprocessing& preprocessing, const Augmentation& augmentation) {
   const auto& [crop_padding, flip, cutout, resized_crop] = augmentation;
   if (preprocessing.height < 1 || preprocessing.width < 1) {
-    throw UsageError("augmentation: images must have a size: got {}x{}", preprocessing.height,
-                     preprocessing.width);
+    throw UsageError(fmt::format("augmentation: images must have a size: got {}x{}",
+                                 preprocessing.height, preprocessing.width));
   }
   for (float std : preprocessing.std) {
-    if (!(std > 0)) throw UsageError("augmentation: std must be above 0: got {}", std);
+    if (!(std > 0)) throw UsageError(fmt::format("augmentation: std must be above 0: got {}", std));
   }
   if (crop_padding < 0 || crop_padding >= std::min(preprocessing.height, preprocessing.width)) {
-    throw UsageError("augmentation: crop_padding must be from 0 to below the image's side: got {}",
-                     crop_padding);
+    throw UsageError(
+        fmt::format("augmentation: crop_padding must be from 0 to below the image's side: got {}",
+                    crop_padding));
   }
-  if (cutout < 0) throw UsageError("augmentation: cutout must be 0 or more: got {}", cutout);
+  if (cutout < 0)
+    throw UsageError(fmt::format("augmentation: cutout must be 0 or more: got {}", cutout));
   if (!(resized_crop >= 0 && resized_crop <= 1)) {
-    throw UsageError("augmentation: resized_crop must be from 0 to 1: got {}", resized_crop);
+    throw UsageError(
+        fmt::format("augmentation: resized_crop must be from 0 to 1: got {}", resized_crop));
   }
   if (resized_crop > 0 && crop_padding > 0) {
     throw UsageError(
-        "augmentation: resized_crop and crop_padding exclude each other: got {} and {}",
-        resized_crop, crop_padding);
+        fmt::format("augmentation: resized_crop and crop_padding exclude each other: got {} and {}",
+                    resized_crop, crop_padding));
   }
 }
 
 // Draws a box of random area and ratio inside the image, as torchvision does. If none of ten drawn
 // boxes fits, the result is the largest centred box with an allowed ratio.
-void draw_resized_crop(KeyedRandom& random, float smallest_area, int height, int width,
+void draw_resized_crop(core::KeyedRandom& random, float smallest_area, int height, int width,
                        AugmentationDraw& draw) {
   const float log_ratio = std::log(kSmallestRatio);
   for (int attempt = 0; attempt < kCropAttempts; ++attempt) {
@@ -62,7 +65,7 @@ void draw_resized_crop(KeyedRandom& random, float smallest_area, int height, int
 
 }  // namespace
 
-Augmenter::Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation,
+Augmenter::Augmenter(const core::Preprocessing& preprocessing, const Augmentation& augmentation,
                      std::uint64_t seed)
     : augmentation_(augmentation),
       seed_(seed),
@@ -84,7 +87,7 @@ Augmenter::Augmenter(const Preprocessing& preprocessing, const Augmentation& aug
 }
 
 AugmentationDraw Augmenter::draw(std::uint64_t epoch, std::uint64_t image) const {
-  KeyedRandom random(seed_, epoch, image);
+  core::KeyedRandom random(seed_, epoch, image);
   AugmentationDraw draw;
   draw.height = height_;
   draw.width = width_;
@@ -92,7 +95,7 @@ AugmentationDraw Augmenter::draw(std::uint64_t epoch, std::uint64_t image) const
   // that another one draws.
   const auto cutout_row = random.below(static_cast<std::uint64_t>(height_));
   const auto cutout_column = random.below(static_cast<std::uint64_t>(width_));
-  const bool flipped_first = KeyedRandom(seed_, image).flip();
+  const bool flipped_first = core::KeyedRandom(seed_, image).flip();
   draw.flip = augmentation_.flip && flipped_first != (epoch % 2 == 1);
   if (augmentation_.cutout > 0) {
     draw.cutout_top = static_cast<int>(cutout_row) - augmentation_.cutout / 2;
@@ -207,4 +210,4 @@ void Augmenter::apply_cutout(const AugmentationDraw& draw, float* dst) const {
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

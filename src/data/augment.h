@@ -7,7 +7,7 @@
 
 #include "core/preprocessing.h"
 
-namespace offramp {
+namespace offramp::data {
 
 /// Settings of the random changes to training images. By default no change is made.
 struct Augmentation {
@@ -41,7 +41,7 @@ class Augmenter {
  public:
   /// @throws UsageError if a setting is out of range, if two settings exclude each other, or if the
   /// padding is not smaller than the image
-  Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation,
+  Augmenter(const core::Preprocessing& preprocessing, const Augmentation& augmentation,
             std::uint64_t seed);
 
   /// Draws the changes for an image; they depend on (seed, epoch, image) alone. Whether an image is
@@ -83,4 +83,4 @@ class Augmenter {
   std::vector<float> row_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -7,7 +7,7 @@
 #include "core/random.h"
 #include "data/prefetch.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 // This value replaces the image index in the key of the random numbers, so that the order of images
@@ -19,7 +19,7 @@ constexpr std::uint64_t kOrderKey = ~std::uint64_t{0};
 std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, std::uint64_t seed,
                                       std::uint64_t epoch) {
   std::vector<std::int64_t> order = indices;
-  KeyedRandom random(seed, epoch, kOrderKey);
+  core::KeyedRandom random(seed, epoch, kOrderKey);
   for (std::size_t left = order.size(); left > 1; --left) {
     std::swap(order[left - 1], order[random.below(left)]);
   }
@@ -31,12 +31,15 @@ BatchRows rows_of_rank(std::int64_t count, const BatchLoaderOptions& options) {
 }
 
 void check_ranks(const BatchLoaderOptions& options) {
-  if (options.world < 1) throw UsageError("there must be 1 rank or more: got {}", options.world);
+  if (options.world < 1)
+    throw UsageError(fmt::format("there must be 1 rank or more: got {}", options.world));
   if (options.rank < 0 || options.rank >= options.world)
-    throw UsageError("rank must be from 0 to {}: got {}", options.world - 1, options.rank);
+    throw UsageError(
+        fmt::format("rank must be from 0 to {}: got {}", options.world - 1, options.rank));
   if (options.batch < options.world)
-    throw UsageError("batch must have an image for each rank: got {} images and {} ranks",
-                     options.batch, options.world);
+    throw UsageError(
+        fmt::format("batch must have an image for each rank: got {} images and {} ranks",
+                    options.batch, options.world));
 }
 
 struct BatchLoader::Impl {
@@ -55,27 +58,31 @@ struct BatchLoader::Impl {
   }
 
   void check(std::int64_t first_step) const {
-    if (options.batch < 1) throw UsageError("batch must be 1 or more: got {}", options.batch);
+    if (options.batch < 1)
+      throw UsageError(fmt::format("batch must be 1 or more: got {}", options.batch));
     check_ranks(options);
     if (options.prefetch < 1) {
-      throw UsageError("prefetch must be 1 or more: got {}", options.prefetch);
+      throw UsageError(fmt::format("prefetch must be 1 or more: got {}", options.prefetch));
     }
-    if (first_step < 0) throw Error("loader: first step must be 0 or more: got {}", first_step);
+    if (first_step < 0)
+      throw Error(fmt::format("loader: first step must be 0 or more: got {}", first_step));
     if (indices.empty()) throw Error("loader: there are no images to load");
     if (options.drop_last && std::ssize(indices) < options.batch) {
-      throw UsageError("batch must not be larger than the number of images: got {} and {}",
-                       options.batch, indices.size());
+      throw UsageError(
+          fmt::format("batch must not be larger than the number of images: got {} and {}",
+                      options.batch, indices.size()));
     }
     if (options.preprocessing.height != dataset.height ||
         options.preprocessing.width != dataset.width) {
-      throw Error("loader: image size differs from the preprocessing's: got {}x{}, expected {}x{}",
-                  dataset.height, dataset.width, options.preprocessing.height,
-                  options.preprocessing.width);
+      throw Error(fmt::format(
+          "loader: image size differs from the preprocessing's: got {}x{}, expected {}x{}",
+          dataset.height, dataset.width, options.preprocessing.height,
+          options.preprocessing.width));
     }
     const auto [low, high] = std::minmax_element(indices.begin(), indices.end());
     if (*low < 0 || *high >= dataset.size()) {
-      throw Error("loader: index of an image is out of range: got {} of {} images",
-                  *low < 0 ? *low : *high, dataset.size());
+      throw Error(fmt::format("loader: index of an image is out of range: got {} of {} images",
+                              *low < 0 ? *low : *high, dataset.size()));
     }
   }
 
@@ -115,7 +122,7 @@ struct BatchLoader::Impl {
 };
 
 BatchLoader::BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices,
-               const BatchLoaderOptions& options, std::int64_t first_step)
+                         const BatchLoaderOptions& options, std::int64_t first_step)
     : impl_(std::make_unique<Impl>(dataset, std::move(indices), options, first_step)) {}
 
 BatchLoader::~BatchLoader() = default;
@@ -124,4 +131,4 @@ std::int64_t BatchLoader::steps_per_epoch() const { return impl_->steps_per_epoc
 const Batch& BatchLoader::next() { return impl_->prefetch->next(); }
 double BatchLoader::seconds_waited() const { return impl_->prefetch->seconds_waited(); }
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -7,7 +7,7 @@
 #include "data/augment.h"
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 
 struct Batch {
   std::int64_t count = 0;
@@ -19,7 +19,7 @@ struct BatchLoaderOptions {
   int batch = 128;  ///< images per training step, summed over all ranks
   std::uint64_t seed = 1;
   Augmentation augmentation;
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   bool drop_last = true;  ///< leave out the last batch of an epoch if it is smaller than `batch`
   int prefetch = 3;       ///< number of batches made ahead of their use
   /// `world` processes (ranks) train one network together; this is process `rank`, counted from 0.
@@ -51,8 +51,8 @@ std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, 
 class BatchLoader {
  public:
   /// `dataset` must outlive the loader.
-  BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices, const BatchLoaderOptions& options,
-         std::int64_t first_step = 0);
+  BatchLoader(const Dataset& dataset, std::vector<std::int64_t> indices,
+              const BatchLoaderOptions& options, std::int64_t first_step = 0);
   ~BatchLoader();
 
   std::int64_t steps_per_epoch() const;
@@ -67,4 +67,4 @@ class BatchLoader {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -6,7 +6,7 @@
 #include "core/parallel.h"
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 
 ChannelStatistics channel_statistics(const Dataset& dataset,
                                      std::span<const std::int64_t> indices) {
@@ -15,7 +15,7 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
   std::array<std::uint64_t, 3> sum{}, squares{};
   std::mutex mutex;
   constexpr std::size_t kChunk = 256;
-  parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
+  core::parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
     std::array<std::uint64_t, 3> chunk_sum{}, chunk_squares{};
     const std::size_t end = std::min(indices.size(), (chunk + 1) * kChunk);
     for (std::size_t i = chunk * kChunk; i < end; ++i) {
@@ -42,4 +42,4 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
   return statistics;
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

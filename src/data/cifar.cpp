@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "data/sources.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 constexpr int kSide = 32;
@@ -77,25 +77,27 @@ void refuse_other_versions(const FileTree& tree) {
     const bool cifar100 = member.path.find("cifar-100") != std::string::npos;
     const char* wanted = cifar100 ? "cifar-100-binary.tar.gz" : "cifar-10-binary.tar.gz";
     if (name == "batches.meta" || (cifar100 && name == "meta")) {
-      throw Error("this is the Python version of CIFAR; use the binary version, {}", wanted);
+      throw Error(
+          fmt::format("this is the Python version of CIFAR; use the binary version, {}", wanted));
     }
     if (name == "batches.meta.mat" || (cifar100 && name == "meta.mat")) {
-      throw Error("this is the Matlab version of CIFAR; use the binary version, {}", wanted);
+      throw Error(
+          fmt::format("this is the Matlab version of CIFAR; use the binary version, {}", wanted));
     }
   }
 }
 
 /// Copies the records of one file to images `first`, `first` + 1, … of the data set.
-void copy_records(const BinaryFormat& layout, const std::string& file, std::span<const std::byte> bytes,
-            std::size_t first, Dataset& dataset) {
+void copy_records(const BinaryFormat& layout, const std::string& file,
+                  std::span<const std::byte> bytes, std::size_t first, Dataset& dataset) {
   const std::size_t record_bytes = layout.record_bytes();
   const std::size_t count = bytes.size() / record_bytes;
   const auto* src = reinterpret_cast<const std::uint8_t*>(bytes.data());
   for (std::size_t i = 0; i < count; ++i, src += record_bytes) {
     const std::uint8_t label = src[layout.label_bytes - 1];
     if (label >= layout.classes.size()) {
-      throw Error("{}: image {} has label {}, the largest allowed is {}", file, i, label,
-                  layout.classes.size() - 1);
+      throw Error(fmt::format("{}: image {} has label {}, the largest allowed is {}", file, i,
+                              label, layout.classes.size() - 1));
     }
     const std::size_t n = first + i;
     dataset.labels[n] = label;
@@ -118,11 +120,12 @@ LoadedData load(const FileTree& tree, std::size_t marker, const BinaryFormat& la
     const auto size = static_cast<std::uint64_t>(images) * layout.record_bytes();
     for (const std::string& name : names) {
       const auto found = files.find(name);
-      if (found == files.end()) throw Error("{}: {} is missing", layout.name, name);
+      if (found == files.end()) throw Error(fmt::format("{}: {} is missing", layout.name, name));
       const Member& member = tree.members()[found->second];
-      if (!member.problem.empty()) throw Error("{}: {}", name, member.problem);
+      if (!member.problem.empty()) throw Error(fmt::format("{}: {}", name, member.problem));
       if (member.bytes != size) {
-        throw Error("{}: the file has {} bytes, expected {}", name, member.bytes, size);
+        throw Error(
+            fmt::format("{}: the file has {} bytes, expected {}", name, member.bytes, size));
       }
       if (take) wanted.push_back(found->second);
     }
@@ -146,10 +149,10 @@ LoadedData load(const FileTree& tree, std::size_t marker, const BinaryFormat& la
   dataset.names.resize(count);
   dataset.hashes.resize(count);
   tree.read(wanted, [&](std::size_t i, const Content& content) {
-    if (!content.problem.empty()) throw Error("{}: {}", names[i], content.problem);
+    if (!content.problem.empty()) throw Error(fmt::format("{}: {}", names[i], content.problem));
     if (content.bytes.size() != per_file * layout.record_bytes()) {
-      throw Error("{}: the file has {} bytes, expected {}", names[i], content.bytes.size(),
-                  per_file * layout.record_bytes());
+      throw Error(fmt::format("{}: the file has {} bytes, expected {}", names[i],
+                              content.bytes.size(), per_file * layout.record_bytes()));
     }
     copy_records(layout, names[i], content.bytes, i * per_file, dataset);
   });
@@ -161,20 +164,20 @@ LoadedData load(const FileTree& tree, std::size_t marker, const BinaryFormat& la
 std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
                                      std::int64_t images_per_file) {
   const BinaryFormat cifar10{"CIFAR-10",
-                       kClasses10,
-                       {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
-                        "data_batch_4.bin", "data_batch_5.bin"},
-                       {"test_batch.bin"},
-                       images_per_file,
-                       images_per_file,
-                       1};
+                             kClasses10,
+                             {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
+                              "data_batch_4.bin", "data_batch_5.bin"},
+                             {"test_batch.bin"},
+                             images_per_file,
+                             images_per_file,
+                             1};
   const BinaryFormat cifar100{"CIFAR-100",
-                        kClasses100,
-                        {"train.bin"},
-                        {"test.bin"},
-                        5 * images_per_file,
-                        images_per_file,
-                        2};
+                              kClasses100,
+                              {"train.bin"},
+                              {"test.bin"},
+                              5 * images_per_file,
+                              images_per_file,
+                              2};
   for (std::size_t i = 0; i < tree.members().size(); ++i) {
     const Member& member = tree.members()[i];
     if (member.is_folder) continue;
@@ -191,4 +194,4 @@ std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
   return std::nullopt;
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

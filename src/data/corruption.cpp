@@ -11,7 +11,7 @@
 #include "core/error.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 struct KnownCorruption {
@@ -31,7 +31,7 @@ constexpr std::array<KnownCorruption, 4> kCorruptions = {{
 using Values = std::vector<double>;
 
 void add_noise(Values& values, double deviation, std::uint64_t seed) {
-  KeyedRandom random(seed, 0);
+  core::KeyedRandom random(seed, 0);
   for (std::size_t i = 0; i < values.size(); i += 2) {
     // The Box-Muller transform makes two normal numbers from two uniform ones.
     const double radius = std::sqrt(-2 * std::log(1 - static_cast<double>(random.uniform())));
@@ -108,18 +108,21 @@ Corruption parse_corruption(const std::string& text) {
   const auto entry = std::ranges::find(kCorruptions, name, &KnownCorruption::name);
   if (entry == kCorruptions.end()) {
     std::string known;
-    for (const KnownCorruption& one : kCorruptions) known += (known.empty() ? "" : ", ") + std::string(one.name);
-    throw UsageError("unknown corruption \"{}\"; expected one of {}", name, known);
+    for (const KnownCorruption& one : kCorruptions)
+      known += (known.empty() ? "" : ", ") + std::string(one.name);
+    throw UsageError(fmt::format("unknown corruption \"{}\"; expected one of {}", name, known));
   }
   const std::string severity = colon == text.npos ? "" : text.substr(colon + 1);
   if (severity.size() != 1 || severity[0] < '1' || severity[0] > '5')
-    throw UsageError("{}: expected a severity from 1 to 5, as in \"{}:3\"", text, name);
+    throw UsageError(
+        fmt::format("{}: expected a severity from 1 to 5, as in \"{}:3\"", text, name));
   return {entry->kind, severity[0] - '0'};
 }
 
-Image corrupt(const Image& image, const Corruption& corruption, std::uint64_t seed) {
+image::Image corrupt(const image::Image& image, const Corruption& corruption, std::uint64_t seed) {
   const auto entry = std::ranges::find(kCorruptions, corruption.kind, &KnownCorruption::kind);
-  OFFRAMP_ASSERT(entry != kCorruptions.end() && corruption.severity >= 1 && corruption.severity <= 5);
+  OFFRAMP_ASSERT(entry != kCorruptions.end() && corruption.severity >= 1 &&
+                 corruption.severity <= 5);
   const double strength = entry->strengths[static_cast<std::size_t>(corruption.severity - 1)];
   Values values;
   for (const std::uint8_t byte : image.rgb) values.push_back(byte / 255.0);
@@ -138,10 +141,10 @@ Image corrupt(const Image& image, const Corruption& corruption, std::uint64_t se
       reduce_contrast(values, strength);
       break;
   }
-  Image result = {image.width, image.height, {}};
+  image::Image result = {image.width, image.height, {}};
   for (const double value : values)
     result.rgb.push_back(static_cast<std::uint8_t>(std::clamp(value, 0.0, 1.0) * 255 + 0.5));
   return result;
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

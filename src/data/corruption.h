@@ -5,7 +5,7 @@
 
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::data {
 
 /// Kinds of image corruption, with the severities of CIFAR-10-C (Hendrycks and Dietterich, 2019).
 enum class CorruptionKind {
@@ -27,6 +27,6 @@ Corruption parse_corruption(const std::string& text);
 
 /// Returns a corrupted copy of an image.
 /// @param seed  seed of the noise; the random numbers do not depend on the severity
-Image corrupt(const Image& image, const Corruption& corruption, std::uint64_t seed);
+image::Image corrupt(const image::Image& image, const Corruption& corruption, std::uint64_t seed);
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -11,7 +11,7 @@
 
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::data {
 
 /// Labelled images of one size, in memory.
 struct Dataset {
@@ -51,7 +51,7 @@ struct LoadOptions {
   /// otherwise load_data throws a UsageError that asks for a size.
   int height = 0;
   int width = 0;
-  Fit fit = Fit::squeeze;
+  core::Fit fit = core::Fit::squeeze;
   /// Seed of synthetic images, and of the train/test split of a folder that is not split into
   /// parts.
   std::uint64_t seed = 1;
@@ -114,4 +114,4 @@ struct ChannelStatistics {
 /// scaled to [0, 1]. @throws Error if `indices` is empty
 ChannelStatistics channel_statistics(const Dataset& dataset, std::span<const std::int64_t> indices);
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -16,7 +16,7 @@
 #include "core/error.h"
 #include "data/partial_download.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -44,13 +44,13 @@ std::string allowed_protocol(const std::string& url) {
     return result;
   };
   if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
-    throw Error("{}: not a URL", quote(url));
+    throw Error(fmt::format("{}: not a URL", core::quote(url)));
   }
   const std::string scheme = part(CURLUPART_SCHEME), host = part(CURLUPART_HOST);
   if (scheme == "https") return "https";
   const bool loopback = host == "localhost" || host == "127.0.0.1" || host == "[::1]";
   if (scheme == "http" && loopback) return "http";
-  throw Error("{}: only https:// is allowed", quote(url));
+  throw Error(fmt::format("{}: only https:// is allowed", core::quote(url)));
 }
 
 // The result of one HTTP request.
@@ -145,7 +145,7 @@ void Request::set_up(const std::string& protocol) {
 }
 
 Outcome Request::run() {
-  if (!curl_) throw Error("{}: libcurl cannot start", url_);
+  if (!curl_) throw Error(fmt::format("{}: libcurl cannot start", url_));
   set_up(allowed_protocol(url_));
   // CURLOPT_RESUME_FROM is not used because it fails if the server sends the whole file.
   const std::string range = fmt::format("{}-", file_.size());
@@ -197,7 +197,7 @@ bool Request::receive(std::span<const std::byte> bytes) {
   if (!body_begun_ && !begin_body()) return false;
   body_begun_ = true;
   if (std::max(total_, file_.size() + std::ssize(bytes)) > options_.max_bytes) {
-    throw Error("{}: larger than the limit: {} bytes", url_, options_.max_bytes);
+    throw Error(fmt::format("{}: larger than the limit: {} bytes", url_, options_.max_bytes));
   }
   file_.append(bytes);
   return true;
@@ -227,7 +227,7 @@ Outcome Request::outcome_of(CURLcode code) {
       if (file_.size() > 0) return Outcome::lost;
       [[fallthrough]];
     default:
-      throw Error("{}: cannot download: {}", url_, reason_);
+      throw Error(fmt::format("{}: cannot download: {}", url_, reason_));
   }
   switch (const long http = status()) {
     case 200:
@@ -239,7 +239,8 @@ Outcome Request::outcome_of(CURLcode code) {
       if (file_.size() > 0) return Outcome::restart;
       [[fallthrough]];
     default:
-      if (http != 408 && http != 429 && http < 500) throw Error("{}: HTTP status {}", url_, http);
+      if (http != 408 && http != 429 && http < 500)
+        throw Error(fmt::format("{}: HTTP status {}", url_, http));
       reason_ = fmt::format("HTTP status {}", http);
       return Outcome::lost;
   }
@@ -255,7 +256,7 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
     const Outcome outcome = request.run();
     if (outcome == Outcome::complete) return;
     if (outcome == Outcome::unreachable && !reached) {
-      throw Error("{}: cannot reach the server: {}", url, request.reason());
+      throw Error(fmt::format("{}: cannot reach the server: {}", url, request.reason()));
     }
     reached = true;
     if (outcome == Outcome::restart) part.clear();
@@ -267,7 +268,7 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
       const std::string kept = part.size() == 0 ? ""
                                                 : fmt::format("; {} bytes are kept in {}",
                                                               part.size(), part.path().string());
-      throw Error("{}: connection lost: {}{}", url, request.reason(), kept);
+      throw Error(fmt::format("{}: connection lost: {}{}", url, request.reason(), kept));
     }
     if (outcome != Outcome::restart) {
       std::this_thread::sleep_for(std::chrono::milliseconds(options.pause_ms) *
@@ -283,25 +284,29 @@ Download known_download(const std::string& name) {
   for (const Known& known : kKnown) {
     if (known.name != name) continue;
     const char* url_from_environment = std::getenv(known.variable.data());
-    const std::string_view url = url_from_environment != nullptr && *url_from_environment != '\0' ? url_from_environment : known.url;
+    const std::string_view url = url_from_environment != nullptr && *url_from_environment != '\0'
+                                     ? url_from_environment
+                                     : known.url;
     return {std::string(url), std::string(known.md5),
             std::string(known.url.substr(known.url.rfind('/') + 1))};
   }
-  throw UsageError("unknown download {}; expected cifar10 or cifar100", quote(name));
+  throw UsageError(
+      fmt::format("unknown download {}; expected cifar10 or cifar100", core::quote(name)));
 }
 
 fs::path fetch(const Download& download, const fs::path& folder,
                const std::function<void(const FetchProgress&)>& progress,
                const FetchOptions& options) {
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (ready != CURLE_OK) throw Error("libcurl cannot start: {}", curl_easy_strerror(ready));
+  if (ready != CURLE_OK)
+    throw Error(fmt::format("libcurl cannot start: {}", curl_easy_strerror(ready)));
   allowed_protocol(download.url);
 
   const fs::path target = folder / download.file_name;
   if (fs::exists(target) && detail::md5_of_file(target) == download.md5) return target;
   std::error_code failed;
   fs::create_directories(folder, failed);
-  if (failed) throw Error("{}: cannot create: {}", folder.string(), failed.message());
+  if (failed) throw Error(fmt::format("{}: cannot create: {}", folder.string(), failed.message()));
 
   PartialDownload part(target);
   // An earlier run may have been stopped after the last byte but before the file was renamed.
@@ -309,11 +314,12 @@ fs::path fetch(const Download& download, const fs::path& folder,
   if (const std::string md5 = part.md5(); md5 != download.md5) {
     const std::int64_t bytes = part.size();
     part.remove();
-    throw Error("{}: wrong MD5, the damaged part is removed: {} bytes have {}, expected {}",
-                download.url, bytes, md5, download.md5);
+    throw Error(
+        fmt::format("{}: wrong MD5, the damaged part is removed: {} bytes have {}, expected {}",
+                    download.url, bytes, md5, download.md5));
   }
   part.publish();
   return target;
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

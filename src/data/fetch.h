@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-namespace offramp {
+namespace offramp::data {
 
 /// A file to download, and the checksum that it must have.
 struct Download {
@@ -46,4 +46,4 @@ std::filesystem::path fetch(const Download& download, const std::filesystem::pat
                             const std::function<void(const FetchProgress&)>& progress = {},
                             const FetchOptions& options = {});
 
-}  // namespace offramp
+}  // namespace offramp::data

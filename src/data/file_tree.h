@@ -9,7 +9,7 @@
 #include <vector>
 
 // One interface to the files of folders and archives. Internal to src/data.
-namespace offramp::detail {
+namespace offramp::data::detail {
 
 /// A file or folder below the root of a tree.
 struct Member {
@@ -38,7 +38,8 @@ class FileTree {
   /// Reads files and calls `use` for each, from several threads and in any order. An exception from
   /// `use` ends the reading and is rethrown.
   /// @param wanted  indices into members()
-  virtual void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const = 0;
+  virtual void read(const std::vector<std::size_t>& wanted,
+                    const ContentCallback& callback) const = 0;
 
  protected:
   std::vector<Member> members_;
@@ -69,4 +70,4 @@ std::unique_ptr<FileTree> open_folder(const std::filesystem::path& path);
 std::unique_ptr<FileTree> open_archive(const std::filesystem::path& path,
                                        const ArchiveLimits& limits = {});
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -11,7 +11,7 @@
 #include "data/file_tree.h"
 #include "image/image.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 namespace fs = std::filesystem;
@@ -20,13 +20,14 @@ class FolderTree : public FileTree {
  public:
   explicit FolderTree(const fs::path& root) : root_(root) {
     const std::string problem = list(root, "");
-    if (!problem.empty()) throw Error("{}: {}", root.string(), problem);
+    if (!problem.empty()) throw Error(fmt::format("{}: {}", root.string(), problem));
     std::sort(members_.begin(), members_.end(),
               [](const Member& a, const Member& b) { return a.path < b.path; });
   }
 
-  void read(const std::vector<std::size_t>& wanted, const ContentCallback& callback) const override {
-    parallel_for(wanted.size(), [&](std::size_t i) {
+  void read(const std::vector<std::size_t>& wanted,
+            const ContentCallback& callback) const override {
+    core::parallel_for(wanted.size(), [&](std::size_t i) {
       const Member& member = members_[wanted[i]];
       Content content;
       content.problem = member.problem;
@@ -38,7 +39,7 @@ class FolderTree : public FileTree {
  private:
   static void read_member(const fs::path& path, Content& content) {
     try {
-      content.bytes = read_file(path, kMaxImageBytes);
+      content.bytes = core::read_file(path, image::kMaxImageBytes);
     } catch (const Error& error) {
       // The caller knows the path and adds it.
       const std::string place = path.string() + ": ";
@@ -100,4 +101,4 @@ std::unique_ptr<FileTree> open_folder(const fs::path& path) {
   return std::make_unique<FolderTree>(path);
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

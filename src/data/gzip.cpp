@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "data/sources.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 constexpr std::array<std::uint32_t, 256> crc_table() {
@@ -52,13 +52,14 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
   constexpr std::size_t kHeaderBytes = 10;
   constexpr std::size_t kTrailerBytes = 8;  // checksum and size of the decompressed bytes
   if (bytes.size() < kHeaderBytes + kTrailerBytes) {
-    throw Error("the file has {} bytes, too few for a gzip file", bytes.size());
+    throw Error(fmt::format("the file has {} bytes, too few for a gzip file", bytes.size()));
   }
   const std::uint32_t checksum = little_endian(bytes.last(8));
   const std::uint32_t size = little_endian(bytes.last(4));
   const auto damaged = [](archive* reader) {
     const char* reason = archive_error_string(reader);
-    return Error("the gzip file is damaged: {}", reason == nullptr ? "unknown error" : reason);
+    return Error(
+        fmt::format("the gzip file is damaged: {}", reason == nullptr ? "unknown error" : reason));
   };
   const std::unique_ptr<archive, Free> reader(archive_read_new());
   if (reader == nullptr) throw Error("the archive library cannot start");
@@ -81,19 +82,20 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
     if (status == ARCHIVE_EOF) break;
     if (status != ARCHIVE_OK) throw damaged(reader.get());
     if (count > max_bytes - decompressed.size()) {
-      throw Error("decompresses to more than the {} bytes allowed", max_bytes);
+      throw Error(fmt::format("decompresses to more than the {} bytes allowed", max_bytes));
     }
     const auto* first = static_cast<const std::byte*>(data);
     decompressed.insert(decompressed.end(), first, first + count);
   }
   if (decompressed.size() != size) {
-    throw Error(
+    throw Error(fmt::format(
         "the gzip file is truncated or damaged: it decompresses to {} bytes, but its last bytes "
         "state {}",
-        decompressed.size(), size);
+        decompressed.size(), size));
   }
-  if (crc32(decompressed) != checksum) throw Error("the gzip file is damaged: its checksum is wrong");
+  if (crc32(decompressed) != checksum)
+    throw Error("the gzip file is damaged: its checksum is wrong");
   return decompressed;
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -7,7 +7,7 @@
 #include "data/dataset.h"
 #include "data/sources.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 // The algorithm is fetched once, because fetching it takes longer than hashing a small image.
@@ -74,4 +74,4 @@ std::string detail::sha256_hex(std::span<const std::byte> bytes) {
   return text;
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -6,7 +6,7 @@
 #include "core/parallel.h"
 #include "data/sources.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 const std::vector<std::string> kDigits = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
@@ -64,29 +64,30 @@ std::vector<std::uint64_t> check_header(const IdxFile& file, std::size_t dimensi
   constexpr std::uint64_t kMaxSide = 4096;
   const std::size_t header = 4 + 4 * dimensions;
   if (file.bytes.size() < header) {
-    throw Error("{}: the file has {} bytes, shorter than the IDX header of {} bytes", file.name,
-                file.bytes.size(), header);
+    throw Error(fmt::format("{}: the file has {} bytes, shorter than the IDX header of {} bytes",
+                            file.name, file.bytes.size(), header));
   }
   const std::uint32_t magic = file.number(0);
   const auto expected = static_cast<std::uint32_t>(kUnsignedBytes | dimensions);
   if (magic != expected) {
-    throw Error("{}: magic number {:08x}, expected {:08x} (unsigned bytes in {} dimension{})",
-                file.name, magic, expected, dimensions, dimensions == 1 ? "" : "s");
+    throw Error(
+        fmt::format("{}: magic number {:08x}, expected {:08x} (unsigned bytes in {} dimension{})",
+                    file.name, magic, expected, dimensions, dimensions == 1 ? "" : "s"));
   }
   std::vector<std::uint64_t> sizes;
   for (std::size_t d = 0; d < dimensions; ++d) sizes.push_back(file.number(1 + d));
-  if (sizes[0] == 0) throw Error("{}: its header states 0 entries", file.name);
+  if (sizes[0] == 0) throw Error(fmt::format("{}: its header states 0 entries", file.name));
   std::uint64_t bytes = sizes[0];  // cannot overflow: the product is below 2^32 * 2^24
   for (std::size_t d = 1; d < dimensions; ++d) {
     if (sizes[d] == 0 || sizes[d] > kMaxSide) {
-      throw Error("{}: images of {}x{}, each side must be from 1 to {}", file.name, sizes[2],
-                  sizes[1], kMaxSide);
+      throw Error(fmt::format("{}: images of {}x{}, each side must be from 1 to {}", file.name,
+                              sizes[2], sizes[1], kMaxSide));
     }
     bytes *= sizes[d];
   }
   if (file.bytes.size() != header + bytes) {
-    throw Error("{}: the file has {} bytes, expected {} from its header", file.name,
-                file.bytes.size(), header + bytes);
+    throw Error(fmt::format("{}: the file has {} bytes, expected {} from its header", file.name,
+                            file.bytes.size(), header + bytes));
   }
   return sizes;
 }
@@ -108,8 +109,9 @@ std::optional<IdxDataSet> find_data_set(const FileTree& tree) {
     if (member.is_folder || file == kFiles) continue;
     const std::string here(folder_of(member.path));
     if (folder && *folder != here) {
-      throw Error("several IDX data sets, in {} and {}: give the path of one of them",
-                  quote(folder->empty() ? "." : *folder), quote(here.empty() ? "." : here));
+      throw Error(fmt::format("several IDX data sets, in {} and {}: give the path of one of them",
+                              core::quote(folder->empty() ? "." : *folder),
+                              core::quote(here.empty() ? "." : here)));
     }
     folder = here;
     // A file and its .gz in the same folder have the same content; the decompressed one is used.
@@ -139,19 +141,20 @@ std::vector<std::string> parse_class_names(const IdxFile& file) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     if (line.ends_with('\r')) line.remove_suffix(1);
     const std::size_t number = names.size() + 1;
-    if (number > kMaxNames) throw Error("{}: more than {} class names", file.name, kMaxNames);
-    if (line.empty()) throw Error("{}: line {} is empty", file.name, number);
+    if (number > kMaxNames)
+      throw Error(fmt::format("{}: more than {} class names", file.name, kMaxNames));
+    if (line.empty()) throw Error(fmt::format("{}: line {} is empty", file.name, number));
     for (const char c : line) {
       if (static_cast<unsigned char>(c) < 0x20)
-        throw Error("{}: line {} has a control character", file.name, number);
+        throw Error(fmt::format("{}: line {} has a control character", file.name, number));
     }
     if (!known.emplace(line).second)
-      throw Error("{}: line {} repeats {}", file.name, number, quote(line));
+      throw Error(fmt::format("{}: line {} repeats {}", file.name, number, core::quote(line)));
     names.emplace_back(line);
   }
   if (names.size() < 2) {
-    throw Error("{}: {} class name{}, at least 2 are needed", file.name, names.size(),
-                names.size() == 1 ? "" : "s");
+    throw Error(fmt::format("{}: {} class name{}, at least 2 are needed", file.name, names.size(),
+                            names.size() == 1 ? "" : "s"));
   }
   return names;
 }
@@ -161,13 +164,13 @@ std::vector<IdxFile> read_files(const FileTree& tree, const std::vector<std::siz
   std::vector<IdxFile> files(wanted.size());
   tree.read(wanted, [&](std::size_t i, Content content) {
     const std::string name(base_name(tree.members()[wanted[i]].path));
-    if (!content.problem.empty()) throw Error("{}: {}", name, content.problem);
+    if (!content.problem.empty()) throw Error(fmt::format("{}: {}", name, content.problem));
     // The content decides, not the name: some browsers decompress a .gz file but keep its name.
     if (is_gzip(content.bytes)) {
       try {
-        content.bytes = decompress_gzip(content.bytes, kMaxImageBytes);
+        content.bytes = decompress_gzip(content.bytes, image::kMaxImageBytes);
       } catch (const Error& error) {
-        throw_with_place(name, error);
+        core::throw_with_place(name, error);
       }
     }
     files[i] = {name, std::move(content.bytes)};
@@ -180,8 +183,8 @@ void check_labels(const IdxFile& file, std::size_t classes) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto label = static_cast<std::size_t>(file.bytes[8 + i]);
     if (label < classes) continue;
-    throw Error("{}: image {} has label {}, the largest allowed is {}", file.name, i, label,
-                classes - 1);
+    throw Error(fmt::format("{}: image {} has label {}, the largest allowed is {}", file.name, i,
+                            label, classes - 1));
   }
 }
 
@@ -194,8 +197,8 @@ void copy_images(const IdxFile& images, const IdxFile& labels, Dataset& dataset)
   const std::vector<std::uint64_t> sizes = check_header(images, 3);
   const std::size_t count = sizes[0];
   if (labels.bytes.size() - 8 != count) {
-    throw Error("{} holds {} images, {} holds {} labels", images.name, count, labels.name,
-                labels.bytes.size() - 8);
+    throw Error(fmt::format("{} holds {} images, {} holds {} labels", images.name, count,
+                            labels.name, labels.bytes.size() - 8));
   }
   dataset.height = static_cast<int>(sizes[1]);
   dataset.width = static_cast<int>(sizes[2]);
@@ -206,7 +209,7 @@ void copy_images(const IdxFile& images, const IdxFile& labels, Dataset& dataset)
   dataset.names.resize(count);
   dataset.hashes.resize(count);
   const std::string name = without_gz(images.name);
-  parallel_for(count, [&](std::size_t i) {
+  core::parallel_for(count, [&](std::size_t i) {
     const auto* src = reinterpret_cast<const std::uint8_t*>(images.bytes.data()) + 16 + i * plane;
     std::uint8_t* dst = dataset.pixels.data() + i * 3 * plane;
     for (std::size_t p = 0; p < plane; ++p) std::fill_n(dst + 3 * p, 3, src[p]);
@@ -226,7 +229,8 @@ std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
   // All four files must exist, and the labels of both parts are checked, because both parts must
   // have the same classes.
   for (std::size_t f = 0; f < kFiles; ++f) {
-    if (!data_set->files[f]) throw Error("IDX: {} (or {}.gz) is missing", kStems[f], kStems[f]);
+    if (!data_set->files[f])
+      throw Error(fmt::format("IDX: {} (or {}.gz) is missing", kStems[f], kStems[f]));
   }
   const bool train = part == Part::train;
   std::vector<std::size_t> wanted = {*data_set->files[train_labels], *data_set->files[test_labels],
@@ -239,7 +243,9 @@ std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
                        sha256_hex(files[1].bytes) == kFashionTestLabels;
   loaded.source = fashion ? "IDX (Fashion-MNIST)" : "IDX";
   Dataset& dataset = loaded.dataset;
-  dataset.classes = data_set->class_names ? parse_class_names(files[3]) : fashion ? kFashion : kDigits;
+  dataset.classes = data_set->class_names ? parse_class_names(files[3])
+                    : fashion             ? kFashion
+                                          : kDigits;
   check_labels(files[0], dataset.classes.size());
   check_labels(files[1], dataset.classes.size());
   copy_images(files[2], files[train ? 0 : 1], dataset);
@@ -247,4 +253,4 @@ std::optional<LoadedData> load_idx(const FileTree& tree, Part part) {
   return loaded;
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

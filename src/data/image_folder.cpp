@@ -10,7 +10,7 @@
 #include "core/random.h"
 #include "data/sources.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 std::string lower(std::string_view text) {
@@ -130,7 +130,7 @@ std::string quoted_names(const Level& level) {
   std::size_t count = 0;
   for (const auto& folder : level) {
     if (count++ == kMaxNames) return text + ", …";
-    text += (text.empty() ? "" : ", ") + quote(folder.first);
+    text += (text.empty() ? "" : ", ") + core::quote(folder.first);
   }
   return text;
 }
@@ -169,8 +169,8 @@ Layout find_layout(Entries entries, Part part) {
   if (layout.split) {
     // A folder of test images alone is enough to test a model.
     if (test == top.end() || (train == top.end() && part == Part::train))
-      throw Error("there is no folder \"{}\"; found: {}", test == top.end() ? "test" : "train",
-                  quoted_names(top));
+      throw Error(fmt::format("there is no folder \"{}\"; found: {}",
+                              test == top.end() ? "test" : "train", quoted_names(top)));
     if (train != top.end()) layout.train = part_layout(train);
     layout.test = part_layout(test);
     add_other_folders(top, train, test, layout.test_name, strays);
@@ -181,7 +181,8 @@ Layout find_layout(Entries entries, Part part) {
     layout.train.classes = std::move(top);
   }
   // Images outside both parts are reported with one part only, so that they are counted once.
-  auto& reported_strays = layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
+  auto& reported_strays =
+      layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
   reported_strays.insert(reported_strays.begin(), strays.begin(), strays.end());
   return layout;
 }
@@ -194,25 +195,27 @@ void check_classes(const Layout& layout) {
   if (layout.split && !test_alone) {
     for (const auto& [name, files] : train) {
       if (!test.contains(name))
-        throw Error("class {} is in train but not in {}", quote(name), layout.test_name);
+        throw Error(
+            fmt::format("class {} is in train but not in {}", core::quote(name), layout.test_name));
     }
     for (const auto& [name, files] : test) {
       if (!train.contains(name))
-        throw Error("class {} is in {} but not in train", quote(name), layout.test_name);
+        throw Error(
+            fmt::format("class {} is in {} but not in train", core::quote(name), layout.test_name));
     }
   }
   const auto check_images = [](const Level& classes, const std::string& where) {
     for (const auto& [name, files] : classes) {
       if (count_files(files) > 0) continue;
-      throw Error("class {} holds no JPEG or PNG{}", quote(name), where);
+      throw Error(fmt::format("class {} holds no JPEG or PNG{}", core::quote(name), where));
     }
   };
   check_images(train, layout.split ? " in train" : "");
   check_images(test, " in " + layout.test_name);
   const Level& classes = test_alone ? test : train;
   if (classes.size() < 2) {
-    throw Error("there is only one class, {}: at least 2 are needed",
-                quote(classes.begin()->first));
+    throw Error(fmt::format("there is only one class, {}: at least 2 are needed",
+                            core::quote(classes.begin()->first)));
   }
 }
 
@@ -230,7 +233,7 @@ Layout checked_layout(Entries entries, Part part, const std::vector<SkippedImage
   } catch (const Error& error) {
     if (unlisted.empty()) throw;
     const SkippedImage& first = unlisted.front();
-    throw Error("{}; {}: {}", error.what(), quote(first.name), first.reason);
+    throw Error(fmt::format("{}; {}: {}", error.what(), core::quote(first.name), first.reason));
   }
 }
 
@@ -252,7 +255,7 @@ using CopyCounts = std::map<std::uint64_t, std::size_t>;
 /// Chooses the test part of a class: 1/6 of its images, at least one. An image that an earlier
 /// class holds too stays in the part that was chosen there.
 void choose_test_part(const CopyCounts& copies, const std::string& name,
-                    std::unordered_map<std::uint64_t, Part>& parts) {
+                      std::unordered_map<std::uint64_t, Part>& parts) {
   std::size_t images = 0;
   std::size_t test = 0;
   for (const auto& [draw, count] : copies) {
@@ -269,7 +272,8 @@ void choose_test_part(const CopyCounts& copies, const std::string& name,
     if (is_new && take) test += count;
   }
   if (test == 0 || test == images) {
-    throw Error("class {} has too few different images to split off a test part", quote(name));
+    throw Error(fmt::format("class {} has too few different images to split off a test part",
+                            core::quote(name)));
   }
 }
 
@@ -284,7 +288,7 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
   const auto draw = [&](std::size_t i) {
     // The constant makes these numbers differ from those of split_training.
     constexpr std::uint64_t kPurpose = 0x74657374;
-    return KeyedRandom(seed, dataset.hashes[i], kPurpose).next();
+    return core::KeyedRandom(seed, dataset.hashes[i], kPurpose).next();
   };
   std::vector<CopyCounts> copies(dataset.classes.size());
   for (const std::size_t i : images) ++copies[static_cast<std::size_t>(items[i].label)][draw(i)];
@@ -316,7 +320,7 @@ class ImageCollector {
     problems_[i] = content.problem;
     if (!problems_[i].empty()) return;
     std::unique_lock large(large_images_, std::defer_lock);  // held until `image` is freed
-    Image image;
+    image::Image image;
     if (!run_for_image(i, [&] { image = decode(content.bytes, large); })) return;
     check_same_size(image, items_[i].name);
     run_for_image(i, [&] { store(i, image); });
@@ -338,16 +342,17 @@ class ImageCollector {
       }
       loaded_.skipped.push_back({items_[i].name, problems_[i]});
       if (problem_of_class[label].empty()) {
-        problem_of_class[label] = fmt::format("{}: {}", quote(items_[i].name), problems_[i]);
+        problem_of_class[label] = fmt::format("{}: {}", core::quote(items_[i].name), problems_[i]);
       }
     }
     if (images.empty()) {
-      throw Error("none of {} images can be read; {}", items_.size(), problem_of_class.front());
+      throw Error(fmt::format("none of {} images can be read; {}", items_.size(),
+                              problem_of_class.front()));
     }
     for (std::size_t label = 0; label < count.size(); ++label) {
       if (count[label] > 0) continue;
-      throw Error("class {}: no image can be read; {}", quote(classes[label]),
-                  problem_of_class[label]);
+      throw Error(fmt::format("class {}: no image can be read; {}", core::quote(classes[label]),
+                              problem_of_class[label]));
     }
     return images;
   }
@@ -379,17 +384,18 @@ class ImageCollector {
  private:
   /// Decodes an image. To bound the memory of several threads, large images are decoded one at a
   /// time; `large` is locked for them.
-  static Image decode(std::span<const std::byte> bytes, std::unique_lock<std::mutex>& large) {
-    DecodeLimits limits;
+  static image::Image decode(std::span<const std::byte> bytes,
+                             std::unique_lock<std::mutex>& large) {
+    image::DecodeLimits limits;
     limits.max_pixels = std::int64_t{1} << 24;
     try {
-      return decode_image(bytes, limits);
+      return image::decode_image(bytes, limits);
     } catch (const Error& error) {
       // This error comes from the header, before pixels are allocated, so decoding can be repeated.
       if (!std::string_view(error.what()).starts_with("larger than the limit")) throw;
     }
     large.lock();
-    return decode_image(bytes);
+    return image::decode_image(bytes);
   }
 
   /// Runs `work` for one image. A failure is stored as the image's problem and does not end the
@@ -407,11 +413,11 @@ class ImageCollector {
     return false;
   }
 
-  void store(std::size_t i, const Image& image) {
+  void store(std::size_t i, const image::Image& image) {
     Dataset& dataset = loaded_.dataset;
     dataset.hashes[i] = image_hash(image.width, image.height, image.rgb);
     sizes_[i] = {image.width, image.height};
-    const Image sized = resize(image, dataset.width, dataset.height, options_.fit);
+    const image::Image sized = image::resize(image, dataset.width, dataset.height, options_.fit);
     std::copy(sized.rgb.begin(), sized.rgb.end(),
               dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * sized.rgb.size()));
   }
@@ -425,7 +431,7 @@ class ImageCollector {
                           static_cast<std::size_t>(height) * 3);
   }
 
-  void check_same_size(const Image& image, const std::string& name) {
+  void check_same_size(const image::Image& image, const std::string& name) {
     const std::lock_guard lock(mutex_);
     const Dataset& dataset = loaded_.dataset;
     if (dataset.width == 0) {
@@ -434,10 +440,10 @@ class ImageCollector {
     } else if (options_.width == 0 &&
                (image.width != dataset.width || image.height != dataset.height)) {
       throw UsageError(
-          "images differ in size ({} is {}x{}, {} is {}x{}): choose one with "
-          "--image-size",
-          quote(first_name_), dataset.width, dataset.height, quote(name), image.width,
-          image.height);
+          fmt::format("images differ in size ({} is {}x{}, {} is {}x{}): choose one with "
+                      "--image-size",
+                      core::quote(first_name_), dataset.width, dataset.height, core::quote(name),
+                      image.width, image.height));
     }
   }
 
@@ -468,7 +474,8 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
     if (member.is_folder && !member.problem.empty()) {
       // A part that cannot be listed is an error: if it were ignored, the other part would be split
       // in its place.
-      if (is_part_folder(member.path)) throw Error("{}: {}", quote(member.path), member.problem);
+      if (is_part_folder(member.path))
+        throw Error(fmt::format("{}: {}", core::quote(member.path), member.problem));
       // Such a folder is left out of the layout, where it would be a class without images.
       unlisted.push_back({member.path, member.problem});
     } else if (member.is_folder || has_image_extension(member.path)) {
@@ -498,7 +505,8 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
     loaded.skipped.insert(loaded.skipped.end(), unlisted.begin(), unlisted.end());
   }
   ImageCollector image_collector(items, options, loaded);
-  tree.read(wanted, [&](std::size_t i, const Content& content) { image_collector.take(i, content); });
+  tree.read(wanted,
+            [&](std::size_t i, const Content& content) { image_collector.take(i, content); });
   std::vector<std::size_t> images = image_collector.readable_images();
   if (!layout.split) {
     images = choose_part(images, items, loaded.dataset, part, options.seed);
@@ -509,4 +517,4 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
   return loaded;
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

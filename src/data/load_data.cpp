@@ -10,7 +10,7 @@
 #include "data/sources.h"
 #include "data/synthetic.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -30,9 +30,9 @@ LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions&
     const std::string_view text = source.substr(kPrefix.size());
     const std::size_t colon = text.find(':');
     if (!parse_number(text.substr(0, colon), seed))
-      throw UsageError("{}: the seed must be a whole number", source);
+      throw UsageError(fmt::format("{}: the seed must be a whole number", source));
     if (colon != std::string_view::npos && !parse_number(text.substr(colon + 1), classes))
-      throw UsageError("{}: the number of classes must be a whole number", source);
+      throw UsageError(fmt::format("{}: the number of classes must be a whole number", source));
   }
   const int count = part == Part::train ? options.synthetic_train : options.synthetic_test;
   const int height = options.height > 0 ? options.height : 32;
@@ -72,8 +72,8 @@ std::optional<std::string> only_archive(const detail::FileTree& tree) {
     }
   }
   if (archives.size() > 1) {
-    throw Error("several archives ({}, {}): give the path of one of them", archives[0],
-                archives[1]);
+    throw Error(fmt::format("several archives ({}, {}): give the path of one of them", archives[0],
+                            archives[1]));
   }
   if (archives.empty()) return std::nullopt;
   return archives.front();
@@ -111,15 +111,15 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
 }
 
 /// Resizes all images of a data set.
-void resize_all(Dataset& dataset, int width, int height, Fit fit) {
+void resize_all(Dataset& dataset, int width, int height, core::Fit fit) {
   if (dataset.width == width && dataset.height == height) return;
   detail::check_memory(dataset.size(), height, width);
   const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
   std::vector<std::uint8_t> pixels(bytes * dataset.labels.size());
-  parallel_for(dataset.labels.size(), [&](std::size_t i) {
+  core::parallel_for(dataset.labels.size(), [&](std::size_t i) {
     const auto src = dataset.image(static_cast<std::int64_t>(i));
-    const Image image{dataset.width, dataset.height, {src.begin(), src.end()}};
-    const Image sized = resize(image, width, height, fit);
+    const image::Image image{dataset.width, dataset.height, {src.begin(), src.end()}};
+    const image::Image sized = image::resize(image, width, height, fit);
     std::copy(sized.rgb.begin(), sized.rgb.end(),
               pixels.begin() + static_cast<std::ptrdiff_t>(i * bytes));
   });
@@ -142,14 +142,15 @@ void detail::check_memory(std::int64_t images, int height, int width) {
   const double have =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
   if (need <= have) return;
-  throw Error("{} images of {}x{} pixels need {:.0f} GiB of memory, the machine has {:.0f} GiB",
-              images, width, height, need / (1 << 30), have / (1 << 30));
+  throw Error(
+      fmt::format("{} images of {}x{} pixels need {:.0f} GiB of memory, the machine has {:.0f} GiB",
+                  images, width, height, need / (1 << 30), have / (1 << 30)));
 }
 
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options) {
   if ((options.height > 0) != (options.width > 0) || options.height < 0 || options.width < 0) {
-    throw UsageError("image size {}x{}: both sides must be given, or neither", options.width,
-                     options.height);
+    throw UsageError(fmt::format("image size {}x{}: both sides must be given, or neither",
+                                 options.width, options.height));
   }
   if (source == "synthetic" || source.starts_with("synthetic:")) {
     return load_synthetic(source, part, options);
@@ -163,10 +164,10 @@ LoadedData load_data(const std::string& source, Part part, const LoadOptions& op
   } catch (const Error& error) {
     const std::string_view message = error.what();
     if (message.starts_with(source + ": ") || message.starts_with(source + "/")) throw;
-    throw_with_place(source, error);
+    core::throw_with_place(source, error);
   } catch (const fs::filesystem_error& error) {
-    throw Error("{}: {}", source, error.code().message());
+    throw Error(fmt::format("{}: {}", source, error.code().message()));
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -14,7 +14,7 @@
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 namespace fs = std::filesystem;
@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kChunk = std::size_t{1} << 20;
 
 [[noreturn]] void fail(const fs::path& path, std::string_view what) {
-  throw Error("{}: {}: {}", path.string(), what, std::strerror(errno));
+  throw Error(fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ std::string Md5::hex() const {
 }
 
 std::string md5_of_file(const fs::path& path) {
-  const MappedFile file(path);
+  const core::MappedFile file(path);
   Md5 md5;
   md5.add(file.bytes());
   return md5.hex();
@@ -73,7 +73,7 @@ PartialDownload::PartialDownload(const fs::path& target)
   try {
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
       if (errno == EWOULDBLOCK) {
-        throw Error("{}: another download is writing this file", path_.string());
+        throw Error(fmt::format("{}: another download is writing this file", path_.string()));
       }
       fail(path_, "cannot lock");
     }
@@ -125,4 +125,4 @@ void PartialDownload::publish() {
   if (::rename(path_.c_str(), target_.c_str()) != 0) fail(target_, "cannot write");
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

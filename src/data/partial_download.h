@@ -8,7 +8,7 @@
 #include <string>
 
 // The file that a download is written to. Internal to src/data.
-namespace offramp::detail {
+namespace offramp::data::detail {
 
 /// Computes an MD5 (RFC 1321) incrementally. MD5 detects damage, but not deliberate forgery.
 class Md5 {
@@ -59,4 +59,4 @@ class PartialDownload {
   std::unique_ptr<Md5> md5_;
 };
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace offramp {
+namespace offramp::data {
 
 /// Makes an unlimited sequence of values ahead of their use, on a background thread. At most
 /// `ready` values exist besides the one in use; their memory is reused. Only one thread may call
@@ -88,7 +88,8 @@ class Prefetch {
   }
 
   Make make_;
-  std::vector<T> slots_;  // ring buffer: `num_filled_slots_` values from index `first_` on are ready or in use
+  std::vector<T>
+      slots_;  // ring buffer: `num_filled_slots_` values from index `first_` on are ready or in use
   std::int64_t step_;
   std::size_t first_ = 0, num_filled_slots_ = 0;
   bool in_use_ = false, stopping_ = false;
@@ -99,4 +100,4 @@ class Prefetch {
   std::thread thread_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -11,7 +11,7 @@
 
 // Readers of the kinds of source that load_data accepts. Internal to src/data. Their errors do not
 // contain the path of the source; load_data adds it.
-namespace offramp::detail {
+namespace offramp::data::detail {
 
 /// Reads a part of the official CIFAR-10 or CIFAR-100 binary files, in whichever folder of the tree
 /// they are.
@@ -59,4 +59,4 @@ LoadedData load_packed(const std::filesystem::path& path, Part part);
 /// @throws Error if this many images of this size do not fit in the machine's physical memory
 void check_memory(std::int64_t images, int height, int width);
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -6,7 +6,7 @@
 #include "core/random.h"
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 enum class Use { train, tune, certify };
@@ -26,7 +26,7 @@ std::vector<Group> groups_of_class(const Dataset& dataset, std::int64_t label, s
   }
   std::vector<Group> groups;
   for (const auto& [hash, count] : copies) {
-    groups.push_back({KeyedRandom(seed, hash).next(), hash, count});
+    groups.push_back({core::KeyedRandom(seed, hash).next(), hash, count});
   }
   std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
     return a.key != b.key ? a.key < b.key : a.hash < b.hash;
@@ -38,7 +38,7 @@ std::vector<Group> groups_of_class(const Dataset& dataset, std::int64_t label, s
 /// copies is not taken, because it could put most of the class into this use.
 /// @return the number of images of the class with this use
 std::int64_t assign_use(const std::vector<Group>& groups, Use use, std::int64_t target,
-                  std::unordered_map<std::uint64_t, Use>& uses) {
+                        std::unordered_map<std::uint64_t, Use>& uses) {
   std::int64_t count = 0;
   for (const Group& group : groups) {
     const auto known = uses.find(group.hash);  // set by an earlier class that has copies too
@@ -63,8 +63,8 @@ Splits split_training(const Dataset& dataset, std::uint64_t seed) {
     std::int64_t images = 0;
     for (const Group& group : groups) images += group.copies;
     if (images < kMinImages) {
-      throw Error("class \"{}\" has {} training images, at least {} are needed",
-                  dataset.classes[label], images, kMinImages);
+      throw Error(fmt::format("class \"{}\" has {} training images, at least {} are needed",
+                              dataset.classes[label], images, kMinImages));
     }
     const auto share = [images](double fraction) {
       return static_cast<std::int64_t>(std::lround(static_cast<double>(images) * fraction));
@@ -75,8 +75,9 @@ Splits split_training(const Dataset& dataset, std::uint64_t seed) {
     // copies of them cannot assign them to another use.
     for (const Group& group : groups) uses.emplace(group.hash, Use::train);
     if (tune == 0 || certify == 0 || tune + certify >= images) {
-      throw Error("class \"{}\" has too few different training images to split: {} among {}",
-                  dataset.classes[label], groups.size(), images);
+      throw Error(
+          fmt::format("class \"{}\" has too few different training images to split: {} among {}",
+                      dataset.classes[label], groups.size(), images));
     }
   }
   Splits splits;
@@ -96,4 +97,4 @@ Splits split_training(const Dataset& dataset, std::uint64_t seed) {
   return splits;
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -7,10 +7,10 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
-#include "data/synthetic_shapes.h"
 #include "data/sources.h"
+#include "data/synthetic_shapes.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using detail::Canvas;
@@ -26,18 +26,20 @@ float interpolate(float low, float high, float share) { return low + share * (hi
 
 // Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
 // library's sine.
-float sine(float turns) { return static_cast<float>(std::sin(kTwoPi * static_cast<double>(turns))); }
+float sine(float turns) {
+  return static_cast<float>(std::sin(kTwoPi * static_cast<double>(turns)));
+}
 float cosine(float turns) { return sine(turns + 0.25f); }
 
 // Returns the random numbers of one image. The first is the image's difficulty.
-KeyedRandom random_of_image(Part part, std::int64_t index, std::uint64_t seed) {
+core::KeyedRandom random_of_image(Part part, std::int64_t index, std::uint64_t seed) {
   return {seed, part == Part::train ? 1u : 2u, static_cast<std::uint64_t>(index)};
 }
 
 // Draws one image: background, clutter, the shape of the class, bars across the shape, and noise.
 class Scene {
  public:
-  Scene(int height, int width, KeyedRandom random)
+  Scene(int height, int width, core::KeyedRandom random)
       : random_(random),
         canvas_(height, width),
         side_(static_cast<float>(std::min(height, width))),
@@ -190,8 +192,8 @@ class Scene {
     const int bars = static_cast<int>(std::max(0.0f, difficulty_ - 0.35f) * 2 + random_.uniform());
     for (int i = 0; i < bars; ++i) {
       const float turn = random_.uniform(), offset = radius_ * random_.uniform(-0.8f, 0.8f);
-      fill(line(centre_.x - offset * sine(turn), centre_.y + offset * cosine(turn), turn, 1.5f * side_,
-                side_ * random_.uniform(0.02f, 0.045f)),
+      fill(line(centre_.x - offset * sine(turn), centre_.y + offset * cosine(turn), turn,
+                1.5f * side_, side_ * random_.uniform(0.02f, 0.045f)),
            colour_at(contrast_ * random_.uniform(0.0f, 0.8f)));
     }
   }
@@ -207,7 +209,7 @@ class Scene {
     }
   }
 
-  KeyedRandom random_;
+  core::KeyedRandom random_;
   Canvas canvas_;
   float side_, difficulty_, contrast_;
   Colour base_{};
@@ -217,16 +219,16 @@ class Scene {
 
 void check(int height, int width, std::int64_t count, int classes) {
   if (height < kMinSide || width < kMinSide) {
-    throw UsageError("synthetic images need sides of at least {}: got {}x{}", kMinSide, height,
-                     width);
+    throw UsageError(fmt::format("synthetic images need sides of at least {}: got {}x{}", kMinSide,
+                                 height, width));
   }
   if (classes < 2 || classes > kMaxSyntheticClasses) {
-    throw UsageError("synthetic images have from 2 to {} classes: got {}", kMaxSyntheticClasses,
-                     classes);
+    throw UsageError(fmt::format("synthetic images have from 2 to {} classes: got {}",
+                                 kMaxSyntheticClasses, classes));
   }
   if (count < classes) {
-    throw UsageError("synthetic images must be at least as many as the {} classes: got {}", classes,
-                     count);
+    throw UsageError(fmt::format(
+        "synthetic images must be at least as many as the {} classes: got {}", classes, count));
   }
   detail::check_memory(count, height, width);
 }
@@ -258,7 +260,7 @@ Dataset synthetic_data(int height, int width, std::int64_t count, Part part, std
     dataset.names[i] = fmt::format("{}/{}/{:06}", part_name, names[label], i);
     dataset.hashes[i] = image_hash(width, height, rgb);
   };
-  parallel_for((images + kImagesPerTask - 1) / kImagesPerTask, [&](std::size_t task) {
+  core::parallel_for((images + kImagesPerTask - 1) / kImagesPerTask, [&](std::size_t task) {
     const std::size_t end = std::min(images, (task + 1) * kImagesPerTask);
     for (std::size_t i = task * kImagesPerTask; i < end; ++i) draw(i);
   });
@@ -269,4 +271,4 @@ float synthetic_difficulty(Part part, std::int64_t index, std::uint64_t seed) {
   return random_of_image(part, index, seed).uniform();
 }
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -4,7 +4,7 @@
 
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 
 /// Largest number of classes of synthetic images.
 constexpr int kMaxSyntheticClasses = 20;
@@ -24,4 +24,4 @@ Dataset synthetic_data(int height, int width, std::int64_t count, Part part, std
 /// of a part.
 float synthetic_difficulty(Part part, std::int64_t index, std::uint64_t seed);
 
-}  // namespace offramp
+}  // namespace offramp::data

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 using Contour = std::vector<Point>;
@@ -237,4 +237,4 @@ void fill(Canvas& canvas, const Outline& outline, const Colour& from, const Colo
   }
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

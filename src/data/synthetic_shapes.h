@@ -7,7 +7,7 @@
 #include <vector>
 
 // Shapes and drawing functions for synthetic images. Internal to src/data.
-namespace offramp::detail {
+namespace offramp::data::detail {
 
 struct Point {
   float x = 0, y = 0;  // y increases downwards, like row indices
@@ -49,4 +49,4 @@ struct Canvas {
 /// the outline to `to` at its bottom.
 void fill(Canvas& canvas, const Outline& outline, const Colour& from, const Colour& to);
 
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -6,25 +6,25 @@
 
 namespace offramp::engine {
 
-AutoPrecision auto_precision(const ModelFile& model,
-                             const std::function<DType(const std::string&)>& stored) {
+AutoPrecision auto_precision(const model::ModelFile& model,
+                             const std::function<core::DType(const std::string&)>& stored) {
   if (model.deployment) {
-    if (!is_within_bounds(*model.deployment)) return {Precision::f32, true};
-    return {precision_from_string(model.deployment->precision)};
+    if (!model::is_within_bounds(*model.deployment)) return {runtime::Precision::f32, true};
+    return {runtime::precision_from_string(model.deployment->precision)};
   }
   if (model.policy && model.policy->guarantee) {
     try {
-      return {precision_from_string(model.policy->guarantee->precision)};
+      return {runtime::precision_from_string(model.policy->guarantee->precision)};
     } catch (const Error&) {
       // The precision is unknown to this version, so the certificate cannot hold here.
     }
   }
   const bool all_bf16 =
-      std::ranges::all_of(parameters(model.graph), [&](const Parameter& parameter) {
-        return parameter.role != ParameterRole::conv_weight ||
-               stored(parameter.name) == DType::bf16;
+      std::ranges::all_of(graph::parameters(model.graph), [&](const graph::Parameter& parameter) {
+        return parameter.role != graph::ParameterRole::conv_weight ||
+               stored(parameter.name) == core::DType::bf16;
       });
-  return {all_bf16 ? Precision::bf16 : Precision::f32};
+  return {all_bf16 ? runtime::Precision::bf16 : runtime::Precision::f32};
 }
 
 }  // namespace offramp::engine

@@ -11,7 +11,7 @@ namespace offramp::engine {
 
 /// The precision that "auto" stands for.
 struct AutoPrecision {
-  Precision precision = Precision::f32;
+  runtime::Precision precision = runtime::Precision::f32;
   /// Whether it is f32 because the deployment file's own precision exceeded its bounds on the tune
   /// images.
   bool is_out_of_bounds = false;
@@ -22,7 +22,7 @@ struct AutoPrecision {
 /// file runs in the precision that its guarantee was certified in; without a guarantee, in bf16 if
 /// all its convolution weights are stored in bf16, else in f32.
 /// @param stored  returns the type of a parameter in the file
-AutoPrecision auto_precision(const ModelFile& model,
-                             const std::function<DType(const std::string&)>& stored);
+AutoPrecision auto_precision(const model::ModelFile& model,
+                             const std::function<core::DType(const std::string&)>& stored);
 
 }  // namespace offramp::engine

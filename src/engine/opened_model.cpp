@@ -21,18 +21,19 @@ namespace {
 constexpr int kMaxThreads = 4096, kMaxBatch = 1024;
 
 void check(const OpenOptions& options) {
-  if (options.precision != "auto") precision_from_string(options.precision);
+  if (options.precision != "auto") runtime::precision_from_string(options.precision);
   if (options.threads < 0 || options.threads > kMaxThreads)
-    throw UsageError("threads: expected 0 to {}, got {}", kMaxThreads, options.threads);
+    throw UsageError(
+        fmt::format("threads: expected 0 to {}, got {}", kMaxThreads, options.threads));
   if (options.batch < 1 || options.batch > kMaxBatch)
-    throw UsageError("batch: expected 1 to {}, got {}", kMaxBatch, options.batch);
+    throw UsageError(fmt::format("batch: expected 1 to {}, got {}", kMaxBatch, options.batch));
 }
 
 /// Whether the network has convolutions by matrix multiplication, which oneDNN uses on CPUs without
 /// AVX2. They order their sums by the number of threads, so that an image's logits would depend on
 /// whether it runs alone or in a batch.
-bool sums_depend_on_threads(const CompiledNetwork& network) {
-  for (const CompiledRow& row : compiled_rows(network))
+bool sums_depend_on_threads(const runtime::CompiledNetwork& network) {
+  for (const runtime::CompiledRow& row : runtime::compiled_rows(network))
     if (row.implementation.find("gemm") != std::string::npos) return true;
   return false;
 }
@@ -41,60 +42,61 @@ bool sums_depend_on_threads(const CompiledNetwork& network) {
 
 class OpenedModel::State {
  public:
-  State(MappedModel mapped, const OpenOptions& options)
+  State(model::MappedModel mapped, const OpenOptions& options)
       : mapped_(std::move(mapped)), file_(mapped_->model) {
     weights_ = [this](const std::string& name) { return mapped_->weights_of(name); };
     open(options, [this](const std::string& name) { return mapped_->file.at(name).dtype; });
   }
-  State(ModelFile model, const OpenOptions& options) : file_(std::move(model)) {
-    weights_ = source_of(file_.weights);
+  State(model::ModelFile model, const OpenOptions& options) : file_(std::move(model)) {
+    weights_ = runtime::source_of(file_.weights);
     open(options, [this](const std::string& name) { return file_.weights.at(name).dtype; });
   }
 
-  std::shared_ptr<const CompiledNetwork> batch_network() const {
+  std::shared_ptr<const runtime::CompiledNetwork> batch_network() const {
     const std::lock_guard lock(compiling_);
     if (!batch_network_) {
-      CompileOptions options = compiling_options(precision_, threads_ / streams_);
+      runtime::CompileOptions options = compiling_options(precision_, threads_ / streams_);
       // The sizes are batch_, batch_ / 2, … 2 (and 1), so that a flush runs most of its images in
       // large batches.
       options.batches = {};
       for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
-      batch_network_ = compile(file_.graph, weights_, options, *store_);
+      batch_network_ = runtime::compile(file_.graph, weights_, options, *store_);
     }
     return batch_network_;
   }
 
-  std::optional<MappedModel> mapped_;  // empty if the model was opened from memory
-  ModelFile file_;
-  WeightSource weights_;
-  Cost cost_;
+  std::optional<model::MappedModel> mapped_;  // empty if the model was opened from memory
+  model::ModelFile file_;
+  runtime::WeightSource weights_;
+  graph::Cost cost_;
   std::vector<double> relative_costs_;
-  Precision precision_ = Precision::f32;
+  runtime::Precision precision_ = runtime::Precision::f32;
   std::string kernels_;
   int threads_ = 1, batch_ = 1, streams_ = 1;
   std::vector<std::string> notes_;
   CertificateStatus certificate_;
-  std::shared_ptr<const CompiledNetwork> single_image_network_;
+  std::shared_ptr<const runtime::CompiledNetwork> single_image_network_;
   std::unique_ptr<Team> team_;
 
   // compiling_ guards the network for batches, which is compiled when it is first needed.
   mutable std::mutex compiling_;
-  std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
-  mutable std::shared_ptr<const CompiledNetwork> batch_network_;
+  std::shared_ptr<runtime::WeightStore> store_ = std::make_shared<runtime::WeightStore>();
+  mutable std::shared_ptr<const runtime::CompiledNetwork> batch_network_;
 
   // The runners that no call of run() uses now.
   std::mutex runners_mutex_;
   std::vector<std::unique_ptr<Runner>> runners_;
 
  private:
-  void open(const OpenOptions& options, const std::function<DType(const std::string&)>& stored) {
+  void open(const OpenOptions& options,
+            const std::function<core::DType(const std::string&)>& stored) {
     check(options);
-    cost_ = cost_of(file_.graph);
+    cost_ = graph::cost_of(file_.graph);
     relative_costs_ = cost_.relative_costs();
-    threads_ = options.threads > 0 ? options.threads : usable_cores();
+    threads_ = options.threads > 0 ? options.threads : core::usable_cores();
     batch_ = options.batch;
     streams_ = options.streams > 0 ? std::min(options.streams, threads_) : threads_;
-    kernels_ = kernels_name();
+    kernels_ = runtime::kernels_name();
     precision_ = choose_precision(options.precision, stored);
     single_image_network_ = compile_single_image_network();
     if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
@@ -102,19 +104,19 @@ class OpenedModel::State {
       notes_.push_back(fmt::format(
           "{} computes other logits here than those stored in the file: the model runs in f32",
           to_string(precision_)));
-      precision_ = Precision::f32;
-      store_ = std::make_shared<WeightStore>();
+      precision_ = runtime::Precision::f32;
+      store_ = std::make_shared<runtime::WeightStore>();
       single_image_network_ = compile_single_image_network();
     }
     check_certificate();
     team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
   }
 
-  Precision choose_precision(const std::string& wanted,
-                             const std::function<DType(const std::string&)>& stored) {
-    Precision precision = Precision::f32;
+  runtime::Precision choose_precision(
+      const std::string& wanted, const std::function<core::DType(const std::string&)>& stored) {
+    runtime::Precision precision = runtime::Precision::f32;
     if (wanted != "auto") {
-      precision = precision_from_string(wanted);
+      precision = runtime::precision_from_string(wanted);
     } else {
       const AutoPrecision found = auto_precision(file_, stored);
       precision = found.precision;
@@ -123,32 +125,33 @@ class OpenedModel::State {
             fmt::format("{} exceeded its bounds on the tune images: the model runs in f32",
                         file_.deployment->precision));
     }
-    const Precision usable = usable_precision(precision);
+    const runtime::Precision usable = runtime::usable_precision(precision);
     if (usable != precision)
       notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",
                                    to_string(precision), to_string(usable)));
     return usable;
   }
 
-  CompileOptions compiling_options(Precision precision, int threads) const {
-    CompileOptions options;
+  runtime::CompileOptions compiling_options(runtime::Precision precision, int threads) const {
+    runtime::CompileOptions options;
     options.precision = precision;
     options.threads = threads;
     if (file_.deployment) options.ranges = file_.deployment->ranges;
     return options;
   }
 
-  std::shared_ptr<const CompiledNetwork> compile_single_image_network() const {
-    auto network = compile(file_.graph, weights_, compiling_options(precision_, threads_), *store_);
+  std::shared_ptr<const runtime::CompiledNetwork> compile_single_image_network() const {
+    auto network =
+        runtime::compile(file_.graph, weights_, compiling_options(precision_, threads_), *store_);
     if (threads_ == 1 || !sums_depend_on_threads(*network)) return network;
-    return compile(file_.graph, weights_, compiling_options(precision_, threads_ / streams_),
-                   *store_);
+    return runtime::compile(file_.graph, weights_,
+                            compiling_options(precision_, threads_ / streams_), *store_);
   }
 
   /// A certificate holds only in the precision and with the kernels that it names.
   void check_certificate() {
     if (!file_.policy || !file_.policy->guarantee) return;
-    const Guarantee& given = *file_.policy->guarantee;
+    const policy::Guarantee& given = *file_.policy->guarantee;
     certificate_.holds = given.precision == to_string(precision_) && given.kernels == kernels_;
     if (certificate_.holds) return;
     certificate_.reason = fmt::format(
@@ -164,24 +167,24 @@ OpenedModel::~OpenedModel() = default;
 std::shared_ptr<OpenedModel> OpenedModel::open(const std::filesystem::path& path,
                                                const OpenOptions& options) {
   check(options);
-  MappedModel mapped = map_model(path);
+  model::MappedModel mapped = model::map_model(path);
   try {
     return std::shared_ptr<OpenedModel>(
         new OpenedModel(std::make_unique<State>(std::move(mapped), options)));
   } catch (const Error& error) {
-    throw_with_place(path.string(), error);
+    core::throw_with_place(path.string(), error);
   }
 }
 
-std::shared_ptr<OpenedModel> OpenedModel::open(ModelFile model, const OpenOptions& options) {
+std::shared_ptr<OpenedModel> OpenedModel::open(model::ModelFile model, const OpenOptions& options) {
   return std::shared_ptr<OpenedModel>(
       new OpenedModel(std::make_unique<State>(std::move(model), options)));
 }
 
-const ModelFile& OpenedModel::file() const { return state_->file_; }
-const Cost& OpenedModel::cost() const { return state_->cost_; }
+const model::ModelFile& OpenedModel::file() const { return state_->file_; }
+const graph::Cost& OpenedModel::cost() const { return state_->cost_; }
 const std::vector<double>& OpenedModel::relative_costs() const { return state_->relative_costs_; }
-Precision OpenedModel::precision() const { return state_->precision_; }
+runtime::Precision OpenedModel::precision() const { return state_->precision_; }
 const std::string& OpenedModel::kernels() const { return state_->kernels_; }
 int OpenedModel::threads() const { return state_->threads_; }
 int OpenedModel::batch() const { return state_->batch_; }
@@ -189,19 +192,25 @@ int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
 const CertificateStatus& OpenedModel::certificate() const { return state_->certificate_; }
 int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
-int OpenedModel::num_classes() const { return static_cast<int>(state_->single_image_network_->classes); }
-std::int64_t OpenedModel::image_size() const { return element_count(state_->single_image_network_->input); }
-const std::shared_ptr<const CompiledNetwork>& OpenedModel::single_image_network() const {
+int OpenedModel::num_classes() const {
+  return static_cast<int>(state_->single_image_network_->classes);
+}
+std::int64_t OpenedModel::image_size() const {
+  return core::element_count(state_->single_image_network_->input);
+}
+const std::shared_ptr<const runtime::CompiledNetwork>& OpenedModel::single_image_network() const {
   return state_->single_image_network_;
 }
-std::shared_ptr<const CompiledNetwork> OpenedModel::batch_network() const { return state_->batch_network(); }
+std::shared_ptr<const runtime::CompiledNetwork> OpenedModel::batch_network() const {
+  return state_->batch_network();
+}
 Team& OpenedModel::team() const { return *state_->team_; }
 
-void OpenedModel::run(std::span<const float> images, const ExitVisitor& visit) {
+void OpenedModel::run(std::span<const float> images, const core::ExitVisitor& visit) {
   const auto size = static_cast<std::size_t>(image_size());
   if (images.size() % size != 0)
-    throw Error("images: got {} values, expected a multiple of {} (one image)", images.size(),
-                size);
+    throw Error(fmt::format("images: got {} values, expected a multiple of {} (one image)",
+                            images.size(), size));
   std::unique_ptr<Runner> runner;
   {
     const std::lock_guard lock(state_->runners_mutex_);

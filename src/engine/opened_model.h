@@ -13,9 +13,11 @@
 #include "model/model_file.h"
 #include "runtime/precision.h"
 
-namespace offramp {
+namespace offramp::runtime {
 struct CompiledNetwork;
 }
+
+namespace offramp::engine {}
 
 namespace offramp::engine {
 
@@ -57,23 +59,23 @@ struct RunCounts {
 /// and its networks are compiled. Any number of threads may use it at the same time. It does not
 /// change, except that the network for batches is compiled when it is first needed. The library,
 /// the program and the server all execute models through this class.
-class OpenedModel final : public Predictor, public std::enable_shared_from_this<OpenedModel> {
+class OpenedModel final : public core::Predictor, public std::enable_shared_from_this<OpenedModel> {
  public:
   /// Opens a model file. The weights stay in the file, which must not be modified in place.
   /// @throws Error "<path>: what is wrong"; UsageError for invalid options
   static std::shared_ptr<OpenedModel> open(const std::filesystem::path& path,
                                            const OpenOptions& options = {});
   /// Opens a model that is in memory. @throws Error "what is wrong", without a path
-  static std::shared_ptr<OpenedModel> open(ModelFile model, const OpenOptions& options = {});
+  static std::shared_ptr<OpenedModel> open(model::ModelFile model, const OpenOptions& options = {});
   ~OpenedModel() override;
 
   /// The content of the model file. Its `weights` are empty if the model was opened from a file.
-  const ModelFile& file() const;
-  const Cost& cost() const;
+  const model::ModelFile& file() const;
+  const graph::Cost& cost() const;
   /// [K] Cost of an image that leaves at each exit, divided by that of the plain network.
   const std::vector<double>& relative_costs() const;
 
-  Precision precision() const;
+  runtime::Precision precision() const;
   /// The library, version and instruction set in use, for example "onednn 2.6.3 avx512_core_bf16".
   const std::string& kernels() const;
   int threads() const;
@@ -91,7 +93,7 @@ class OpenedModel final : public Predictor, public std::enable_shared_from_this<
   /// Runs one image on all threads together; divides several images among the streams, which take
   /// them from one queue. The logits of an image are bit-equal in both cases. Any number of threads
   /// may call this at the same time; their images share the model's threads.
-  void run(std::span<const float> images, const ExitVisitor& visit) override;
+  void run(std::span<const float> images, const core::ExitVisitor& visit) override;
 
   /// The network for one image at a time, on all threads.
   const std::shared_ptr<const CompiledNetwork>& single_image_network() const;

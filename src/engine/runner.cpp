@@ -57,12 +57,13 @@ class Runner::State final : public Job {
     if (is_attached_) model_->team().detach(*this);
   }
 
-  SingleImageRun& one() {
-    if (!single_image_run_) single_image_run_ = std::make_unique<SingleImageRun>(model_->single_image_network());
+  runtime::SingleImageRun& one() {
+    if (!single_image_run_)
+      single_image_run_ = std::make_unique<runtime::SingleImageRun>(model_->single_image_network());
     return *single_image_run_;
   }
 
-  void run(std::int64_t count, const ImageSource& source, const ExitVisitor& visit) {
+  void run(std::int64_t count, const ImageSource& source, const core::ExitVisitor& visit) {
     if (count <= 0) return;
     if (count == 1) {
       run_one(source, visit);
@@ -92,7 +93,7 @@ class Runner::State final : public Job {
     reset_functions();
   }
 
-  void begin(ImageSource source, ExitVisitor visit) {
+  void begin(ImageSource source, core::ExitVisitor visit) {
     prepare(std::move(source), std::move(visit));
     // The streams are made now, because the first image may have a deadline.
     for (Lane& lane : lanes_) make_batcher(lane);
@@ -136,9 +137,9 @@ class Runner::State final : public Job {
     counts.images.resize(stages);
     counts.flushed_images.resize(stages);
     std::vector<std::int64_t> full_rows(stages);
-    const auto add = [&](const RefillBatcher& stream) {
+    const auto add = [&](const runtime::RefillBatcher& stream) {
       for (std::size_t i = 0; i < stages; ++i) {
-        const SegmentCounts& one = stream.counts()[i];
+        const runtime::SegmentCounts& one = stream.counts()[i];
         counts.macs += one.macs;
         counts.images[i] += one.images;
         counts.flushed_images[i] += one.flushed_images;
@@ -197,7 +198,7 @@ class Runner::State final : public Job {
   /// The share of one thread: a stream of images that this thread alone uses. Lane 0 belongs to the
   /// calling thread.
   struct Lane {
-    std::unique_ptr<RefillBatcher> stream;
+    std::unique_ptr<runtime::RefillBatcher> stream;
     std::vector<float> pixels;
     std::vector<std::int64_t> taken;
     bool is_busy = false, holds_images = false;
@@ -206,7 +207,7 @@ class Runner::State final : public Job {
   void make_batcher(Lane& lane) {
     if (lane.stream) return;
     lane.pixels.resize(static_cast<std::size_t>(model_->image_size()));
-    lane.stream = std::make_unique<RefillBatcher>(model_->batch_network());
+    lane.stream = std::make_unique<runtime::RefillBatcher>(model_->batch_network());
   }
 
   std::int64_t batch() const { return model_->batch(); }
@@ -234,7 +235,7 @@ class Runner::State final : public Job {
     }
   }
 
-  void prepare(ImageSource source, ExitVisitor visit) {
+  void prepare(ImageSource source, core::ExitVisitor visit) {
     if (lanes_.size() > 1 && !is_attached_) {
       model_->team().attach(*this);
       is_attached_ = true;
@@ -244,7 +245,7 @@ class Runner::State final : public Job {
   }
 
   void work_here() {
-    const OmpThreads threads(threads_each_);
+    const runtime::OmpThreads threads(threads_each_);
     work(0);
   }
 
@@ -262,7 +263,7 @@ class Runner::State final : public Job {
     }
     if (for_others) model_->team().notify();
     {
-      const OmpThreads threads(threads_each_);
+      const runtime::OmpThreads threads(threads_each_);
       while (has_work(0)) work(0);
     }
     std::exception_ptr error;
@@ -277,12 +278,12 @@ class Runner::State final : public Job {
     if (error) std::rethrow_exception(error);
   }
 
-  void run_one(const ImageSource& source, const ExitVisitor& visit) {
+  void run_one(const ImageSource& source, const core::ExitVisitor& visit) {
     if (!single_) {
-      single_ = std::make_unique<RefillBatcher>(model_->single_image_network());
+      single_ = std::make_unique<runtime::RefillBatcher>(model_->single_image_network());
       pixels_.resize(static_cast<std::size_t>(model_->image_size()));
     }
-    const OmpThreads threads(single_->network().threads);
+    const runtime::OmpThreads threads(single_->network().threads);
     try {
       if (!source(0, pixels_)) return;
       single_->push(0, pixels_, visit);
@@ -295,14 +296,14 @@ class Runner::State final : public Job {
 
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
-  std::unique_ptr<SingleImageRun> single_image_run_;
-  std::unique_ptr<RefillBatcher> single_;  // for one image on all threads
-  std::vector<float> pixels_;       // the input for single_
+  std::unique_ptr<runtime::SingleImageRun> single_image_run_;
+  std::unique_ptr<runtime::RefillBatcher> single_;  // for one image on all threads
+  std::vector<float> pixels_;                       // the input for single_
 
   // The calling thread sets these while no lane works.
   bool is_attached_ = false;
   ImageSource source_;
-  ExitVisitor visit_;
+  core::ExitVisitor visit_;
 
   mutable std::mutex mutex_;  // guards the members below; taken after the lock of a team
   std::condition_variable idle_;
@@ -317,11 +318,11 @@ Runner::Runner(std::shared_ptr<OpenedModel> model)
     : state_(std::make_unique<State>(std::move(model))) {}
 Runner::~Runner() = default;
 
-SingleImageRun& Runner::one() { return state_->one(); }
-void Runner::run(std::int64_t count, const ImageSource& source, const ExitVisitor& visit) {
+runtime::SingleImageRun& Runner::one() { return state_->one(); }
+void Runner::run(std::int64_t count, const ImageSource& source, const core::ExitVisitor& visit) {
   state_->run(count, source, visit);
 }
-void Runner::begin(ImageSource source, ExitVisitor visit) {
+void Runner::begin(ImageSource source, core::ExitVisitor visit) {
   state_->begin(std::move(source), std::move(visit));
 }
 void Runner::push(std::int64_t image) { state_->push(image); }

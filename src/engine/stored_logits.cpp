@@ -15,16 +15,16 @@ constexpr float kTolerance = 0.02f;
 
 }  // namespace
 
-std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>& network,
-                                   const Graph& graph, std::uint64_t seed) {
-  const OmpThreads threads(network->threads);
-  const std::vector<float> images = random_images(graph, kCheckedImages, seed);
+std::vector<float> logits_to_store(const std::shared_ptr<const runtime::CompiledNetwork>& network,
+                                   const graph::Graph& graph, std::uint64_t seed) {
+  const runtime::OmpThreads threads(network->threads);
+  const std::vector<float> images = graph::random_images(graph, kCheckedImages, seed);
   const std::size_t size = images.size() / kCheckedImages;
   const auto exits = static_cast<std::size_t>(network->num_exits);
   const auto classes = static_cast<std::size_t>(network->classes);
   std::vector<float> logits(kCheckedImages * exits * classes);
-  RefillBatcher stream(network);
-  const ExitVisitor note = [&](std::int64_t image, const ExitOutput& output) {
+  runtime::RefillBatcher stream(network);
+  const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
     const std::size_t row =
         static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
     std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
@@ -36,10 +36,10 @@ std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>&
   return logits;
 }
 
-bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
-                         const ModelFile& model) {
+bool gives_stored_logits(const std::shared_ptr<const runtime::CompiledNetwork>& network,
+                         const model::ModelFile& model) {
   if (!model.deployment || model.deployment->check.logits.empty()) return true;
-  const StoredLogits& stored = model.deployment->check;
+  const model::StoredLogits& stored = model.deployment->check;
   const std::vector<float> here = logits_to_store(network, model.graph, stored.seed);
   if (here.size() != stored.logits.size()) return false;
   const auto exits = static_cast<std::size_t>(network->num_exits);

@@ -12,14 +12,14 @@ namespace offramp::engine {
 inline constexpr int kCheckedImages = 2;
 
 /// Computes the logits of every exit for the images drawn from `seed`. @return [images, K, classes]
-std::vector<float> logits_to_store(const std::shared_ptr<const CompiledNetwork>& network,
-                                   const Graph& graph, std::uint64_t seed);
+std::vector<float> logits_to_store(const std::shared_ptr<const runtime::CompiledNetwork>& network,
+                                   const graph::Graph& graph, std::uint64_t seed);
 
 /// Whether a network compiled here computes the logits that the file stores, with an error at each
 /// exit of at most 2 % of the exit's largest logit. The tolerance allows for kernels that round
 /// differently; 8-bit products that saturate, on a CPU without the right instructions, cause much
 /// larger errors. True if the file stores no logits.
-bool gives_stored_logits(const std::shared_ptr<const CompiledNetwork>& network,
-                         const ModelFile& model);
+bool gives_stored_logits(const std::shared_ptr<const runtime::CompiledNetwork>& network,
+                         const model::ModelFile& model);
 
 }  // namespace offramp::engine

@@ -63,7 +63,7 @@ Team::AttachedJob* Team::next_with_work(int lane) {
 }
 
 void Team::work_until_closed(int lane) {
-  const OmpThreads threads(omp_threads_);
+  const runtime::OmpThreads threads(omp_threads_);
   std::unique_lock lock(mutex_);
   while (!closing_) {
     AttachedJob* const attached = next_with_work(lane);

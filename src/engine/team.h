@@ -53,13 +53,13 @@ class Team {
 
   const int num_threads_, omp_threads_;
   std::mutex start_mutex_;  // held by attach(), so that one thread at a time starts the team; taken
-                         // before mutex_
+                            // before mutex_
   std::mutex mutex_;
   std::condition_variable changed_, job_is_idle_;
   std::vector<AttachedJob*> jobs_;
   std::size_t next_job_ = 0;  // index of the job where the next search for work begins
   bool closing_ = false;
-  Threads threads_;
+  core::Threads threads_;
 };
 
 }  // namespace offramp::engine

@@ -7,23 +7,25 @@
 #include "core/error.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 void check_sizes(std::size_t labels, std::size_t policy) {
   if (labels == 0) throw Error("no image to compare on");
-  if (labels != policy) throw Error("got {} predictions for {} images", policy, labels);
+  if (labels != policy)
+    throw Error(fmt::format("got {} predictions for {} images", policy, labels));
 }
 
-void check_exits(const LogitsView& view, std::size_t values) {
+void check_exits(const policy::LogitsView& view, std::size_t values) {
   if (values != static_cast<std::size_t>(view.exits))
-    throw Error("got {} values, expected {}: one for each exit", values, view.exits);
+    throw Error(fmt::format("got {} values, expected {}: one for each exit", values, view.exits));
 }
 
 }  // namespace
 
-Baseline compare_with_baseline(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
-                   std::span<const std::int64_t> answers, double relative_cost) {
+Baseline compare_with_baseline(std::span<const std::int64_t> labels,
+                               std::span<const std::int64_t> policy,
+                               std::span<const std::int64_t> answers, double relative_cost) {
   check_sizes(labels.size(), policy.size());
   check_sizes(labels.size(), answers.size());
   std::int64_t right = 0, gained = 0, lost = 0;
@@ -43,8 +45,8 @@ Baseline compare_with_baseline(std::span<const std::int64_t> labels, std::span<c
   return control;
 }
 
-Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
-                     std::span<const double> shares, std::span<const double> costs) {
+Baseline random_exits(const policy::LogitsView& view, std::span<const std::int64_t> policy,
+                      std::span<const double> shares, std::span<const double> costs) {
   check_sizes(view.labels.size(), policy.size());
   check_exits(view, shares.size());
   check_exits(view, costs.size());
@@ -57,7 +59,7 @@ Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> poli
     const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
     double expected = 0;
     for (int k = 0; k < view.exits; ++k)
-      if (argmax(view.at(k, i)) == label) expected += shares[static_cast<std::size_t>(k)];
+      if (policy::argmax(view.at(k, i)) == label) expected += shares[static_cast<std::size_t>(k)];
     const double d = (policy[static_cast<std::size_t>(i)] == label ? 1.0 : 0.0) - expected;
     right += expected;
     sum += d;
@@ -72,8 +74,8 @@ Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> poli
   return control;
 }
 
-Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
-               std::span<const double> costs) {
+Baseline oracle(const policy::LogitsView& view, std::span<const std::int64_t> policy,
+                std::span<const double> costs) {
   check_sizes(view.labels.size(), policy.size());
   check_exits(view, costs.size());
   std::vector<std::int64_t> answers;
@@ -81,12 +83,13 @@ Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
   for (std::int64_t i = 0; i < view.images(); ++i) {
     const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
     int k = 0;
-    while (k < view.exits && argmax(view.at(k, i)) != label) ++k;
+    while (k < view.exits && policy::argmax(view.at(k, i)) != label) ++k;
     const bool named = k < view.exits;
-    answers.push_back(named ? label : argmax(view.at(0, i)));
+    answers.push_back(named ? label : policy::argmax(view.at(0, i)));
     cost += costs[static_cast<std::size_t>(named ? k : 0)];
   }
-  return compare_with_baseline(view.labels, policy, answers, cost / static_cast<double>(view.images()));
+  return compare_with_baseline(view.labels, policy, answers,
+                               cost / static_cast<double>(view.images()));
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -6,7 +6,7 @@
 
 #include "eval/metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// A baseline: another way to classify the same images, with which a policy is compared.
 struct Baseline {
@@ -22,19 +22,20 @@ struct Baseline {
 /// @param policy  [N] classes that the policy predicts
 /// @param answers  [N] classes that the baseline predicts
 /// @throws Error if sizes differ or there is no image
-Baseline compare_with_baseline(std::span<const std::int64_t> labels, std::span<const std::int64_t> policy,
-                   std::span<const std::int64_t> answers, double relative_cost);
+Baseline compare_with_baseline(std::span<const std::int64_t> labels,
+                               std::span<const std::int64_t> policy,
+                               std::span<const std::int64_t> answers, double relative_cost);
 
 /// Compares a policy with stopping at a random exit, where each exit has the probability of its
 /// share under the policy. Accuracy and cost of the baseline are exact expectations, not simulated.
 /// @param policy  [N] classes that the policy predicts  @param shares, costs  [K]
-Baseline random_exits(const LogitsView& view, std::span<const std::int64_t> policy,
-                     std::span<const double> shares, std::span<const double> costs);
+Baseline random_exits(const policy::LogitsView& view, std::span<const std::int64_t> policy,
+                      std::span<const double> shares, std::span<const double> costs);
 
 /// Compares a policy with stopping at the first exit that is correct, or at exit 1 if none is. This
 /// baseline uses the labels, so no policy can be more accurate.
 /// @param policy  [N] classes that the policy predicts  @param costs  [K]
-Baseline oracle(const LogitsView& view, std::span<const std::int64_t> policy,
-               std::span<const double> costs);
+Baseline oracle(const policy::LogitsView& view, std::span<const std::int64_t> policy,
+                std::span<const double> costs);
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -5,24 +5,24 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
-const TensorView& checked_tensor(const Safetensors& file, std::string_view name, DType dtype,
-                         std::size_t dimensions) {
-  const TensorView& tensor = file.at(name);
+const core::TensorView& checked_tensor(const core::Safetensors& file, std::string_view name,
+                                       core::DType dtype, std::size_t dimensions) {
+  const core::TensorView& tensor = file.at(name);
   if (tensor.dtype != dtype)
-    throw Error("tensor \"{}\": got {}, expected {}", name, to_string(tensor.dtype),
-                to_string(dtype));
+    throw Error(fmt::format("tensor \"{}\": got {}, expected {}", name,
+                            core::to_string(tensor.dtype), to_string(dtype)));
   if (tensor.shape.size() != dimensions)
-    throw Error("tensor \"{}\": got shape {}, expected {} dimensions", name,
-                to_string(tensor.shape), dimensions);
+    throw Error(fmt::format("tensor \"{}\": got shape {}, expected {} dimensions", name,
+                            core::to_string(tensor.shape), dimensions));
   return tensor;
 }
 
 int to_int(std::int64_t size, std::string_view what) {
   if (size < 1 || size > std::numeric_limits<int>::max())
-    throw Error("tensor \"logits\": {} {}", size, what);
+    throw Error(fmt::format("tensor \"logits\": {} {}", size, what));
   return static_cast<int>(size);
 }
 
@@ -30,32 +30,34 @@ int to_int(std::int64_t size, std::string_view what) {
 
 void save_logits(const std::filesystem::path& path, const SavedLogits& saved) {
   const auto images = static_cast<std::int64_t>(saved.labels.size());
-  Tensors tensors;
-  tensors.emplace("logits", HostTensor::of({saved.exits, images, saved.classes},
-                                           std::span<const float>(saved.logits)));
-  tensors.emplace("labels", HostTensor::of({images}, std::span<const std::int64_t>(saved.labels)));
-  write_safetensors(path, saved.metadata, tensors);
+  core::Tensors tensors;
+  tensors.emplace("logits", core::HostTensor::of({saved.exits, images, saved.classes},
+                                                 std::span<const float>(saved.logits)));
+  tensors.emplace("labels",
+                  core::HostTensor::of({images}, std::span<const std::int64_t>(saved.labels)));
+  core::write_safetensors(path, saved.metadata, tensors);
 }
 
 SavedLogits load_logits(const std::filesystem::path& path) {
-  const Safetensors file = Safetensors::open(path);
+  const core::Safetensors file = core::Safetensors::open(path);
   try {
-    const TensorView& logits = checked_tensor(file, "logits", DType::f32, 3);
-    const TensorView& labels = checked_tensor(file, "labels", DType::i64, 1);
+    const core::TensorView& logits = checked_tensor(file, "logits", core::DType::f32, 3);
+    const core::TensorView& labels = checked_tensor(file, "labels", core::DType::i64, 1);
     if (labels.shape[0] != logits.shape[1])
-      throw Error("got {} labels, but logits of {} images", labels.shape[0], logits.shape[1]);
+      throw Error(
+          fmt::format("got {} labels, but logits of {} images", labels.shape[0], logits.shape[1]));
     SavedLogits saved;
     saved.exits = to_int(logits.shape[0], "exits");
     saved.classes = to_int(logits.shape[2], "classes");
     saved.logits = logits.copy().to_f32();
-    const HostTensor label_values = labels.copy();
+    const core::HostTensor label_values = labels.copy();
     const auto values = label_values.as<std::int64_t>();
     saved.labels.assign(values.begin(), values.end());
     saved.metadata = file.metadata();
     return saved;
   } catch (const Error& error) {
-    throw_with_place(path.string(), error);
+    core::throw_with_place(path.string(), error);
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

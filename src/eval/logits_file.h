@@ -9,7 +9,7 @@
 #include "core/safetensors.h"
 #include "eval/metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The logits of all exits and the labels, as `offramp test --save-logits` writes them: a
 /// safetensors file with `logits` [K, N, classes] f32 and `labels` [N] i64.
@@ -18,9 +18,9 @@ struct SavedLogits {
   int classes = 0;
   std::vector<float> logits;         ///< [K, N, classes]
   std::vector<std::int64_t> labels;  ///< [N]
-  Metadata metadata;                 ///< texts that say which model and data these are
+  core::Metadata metadata;           ///< texts that say which model and data these are
 
-  LogitsView view() const { return {logits, labels, exits, classes}; }
+  policy::LogitsView view() const { return {logits, labels, exits, classes}; }
 };
 
 /// Writes a file of logits. @throws Error "<path>: …" if it cannot be written
@@ -29,4 +29,4 @@ void save_logits(const std::filesystem::path& path, const SavedLogits& saved);
 /// @throws Error "<path>: …" if a tensor is missing or has another shape or type
 SavedLogits load_logits(const std::filesystem::path& path);
 
-}  // namespace offramp
+}  // namespace offramp::eval

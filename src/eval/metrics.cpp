@@ -8,16 +8,18 @@
 #include "eval/reliability.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 void check_weights(std::span<const double> weights, int exits) {
   if (weights.size() != static_cast<std::size_t>(exits))
-    throw Error("ensemble weights: got {}, expected {}: one for each exit", weights.size(), exits);
+    throw Error(fmt::format("ensemble weights: got {}, expected {}: one for each exit",
+                            weights.size(), exits));
   double sum = 0;
   for (double weight : weights) {
     if (!std::isfinite(weight) || weight < 0)
-      throw Error("ensemble weights: expected finite numbers of at least 0, got {}", weight);
+      throw Error(
+          fmt::format("ensemble weights: expected finite numbers of at least 0, got {}", weight));
     sum += weight;
   }
   if (!(sum > 0)) throw Error("ensemble weights: all are 0");
@@ -56,26 +58,28 @@ struct ExitSums {
 
 }  // namespace
 
-void check(const LogitsView& view) {
-  if (view.exits < 1) throw Error("expected logits of at least 1 exit, got {}", view.exits);
-  if (view.classes < 1) throw Error("expected logits of at least 1 class, got {}", view.classes);
+void check(const policy::LogitsView& view) {
+  if (view.exits < 1)
+    throw Error(fmt::format("expected logits of at least 1 exit, got {}", view.exits));
+  if (view.classes < 1)
+    throw Error(fmt::format("expected logits of at least 1 class, got {}", view.classes));
   if (view.labels.empty()) throw Error("no image to evaluate");
   std::size_t expected = 0;
   if (__builtin_mul_overflow(static_cast<std::size_t>(view.exits), view.labels.size(), &expected) ||
       __builtin_mul_overflow(expected, static_cast<std::size_t>(view.classes), &expected) ||
       expected != view.logits.size())
-    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
-                view.exits, view.labels.size(), view.classes);
+    throw Error(fmt::format("{} logits do not fit {} exits, {} images and {} classes",
+                            view.logits.size(), view.exits, view.labels.size(), view.classes));
   for (std::size_t i = 0; i < view.labels.size(); ++i)
     if (view.labels[i] < 0 || view.labels[i] >= view.classes)
-      throw Error("label {} of image index {} is out of range for {} classes", view.labels[i], i,
-                  view.classes);
+      throw Error(fmt::format("label {} of image index {} is out of range for {} classes",
+                              view.labels[i], i, view.classes));
   const auto bad = std::ranges::find_if_not(view.logits, [](float z) { return std::isfinite(z); });
   if (bad != view.logits.end()) {
     const auto row = static_cast<std::size_t>(bad - view.logits.begin()) /
                      static_cast<std::size_t>(view.classes);
-    throw Error("exit {}: a logit of image index {} is not finite: {}",
-                row / view.labels.size() + 1, row % view.labels.size(), *bad);
+    throw Error(fmt::format("exit {}: a logit of image index {} is not finite: {}",
+                            row / view.labels.size() + 1, row % view.labels.size(), *bad));
   }
 }
 
@@ -102,7 +106,7 @@ Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t 
   return {std::max(-1.0, a - b - half), std::min(1.0, a - b + half)};
 }
 
-Metrics measure(const LogitsView& view, std::span<const double> weights) {
+Metrics measure(const policy::LogitsView& view, std::span<const double> weights) {
   check(view);
   check_weights(weights, view.exits);
   const auto exits = static_cast<std::size_t>(view.exits);
@@ -120,7 +124,7 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
 
     for (std::size_t exit = 0; exit < exits; ++exit) {
       const auto z = view.at(static_cast<int>(exit), image);
-      const auto answer = static_cast<std::size_t>(argmax(z));
+      const auto answer = static_cast<std::size_t>(policy::argmax(z));
       const double largest = z[answer];
       double total = 0;
       for (std::size_t c = 0; c < classes; ++c) total += p[c] = std::exp(z[c] - largest);
@@ -150,17 +154,17 @@ Metrics measure(const LogitsView& view, std::span<const double> weights) {
   return metrics;
 }
 
-std::vector<std::int64_t> confusion_matrix(const LogitsView& view, int exit_index) {
+std::vector<std::int64_t> confusion_matrix(const policy::LogitsView& view, int exit_index) {
   check(view);
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < view.exits);
   const auto classes = static_cast<std::size_t>(view.classes);
   std::vector<std::int64_t> counts(classes * classes);
   for (std::int64_t image = 0; image < view.images(); ++image) {
     const auto label = static_cast<std::size_t>(view.labels[static_cast<std::size_t>(image)]);
-    const auto answer = static_cast<std::size_t>(argmax(view.at(exit_index, image)));
+    const auto answer = static_cast<std::size_t>(policy::argmax(view.at(exit_index, image)));
     ++counts[label * classes + answer];
   }
   return counts;
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -9,7 +9,7 @@
 #include "eval/overthinking.h"
 #include "policy/logits.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The 97.5 % quantile of the standard normal distribution, which a two-sided 95 % interval uses.
 inline constexpr double kNormalQuantile975 = 1.959963984540054;
@@ -55,15 +55,15 @@ struct Metrics {
 /// Checks logits and labels.
 /// @throws Error if sizes do not match, a label is out of range, a logit is not finite, or there is
 /// no image
-void check(const LogitsView& view);
+void check(const policy::LogitsView& view);
 
 /// Computes all metrics that need only logits and labels.
 /// @param weights  [K] weights of the weighted ensemble, non-negative and not all 0
 /// @throws Error if sizes do not match, a label is out of range, a logit is not finite, or there is
 /// no image
-Metrics measure(const LogitsView& view, std::span<const double> weights);
+Metrics measure(const policy::LogitsView& view, std::span<const double> weights);
 
 /// Returns [classes, classes] the number of images by label (row) and predicted class (column).
-std::vector<std::int64_t> confusion_matrix(const LogitsView& view, int exit_index);
+std::vector<std::int64_t> confusion_matrix(const policy::LogitsView& view, int exit_index);
 
-}  // namespace offramp
+}  // namespace offramp::eval

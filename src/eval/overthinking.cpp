@@ -6,7 +6,7 @@
 #include "eval/metrics.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 std::int64_t sum(const std::vector<std::int64_t>& counts) {
@@ -34,7 +34,7 @@ double OverthinkingCounts::needed_cost(const std::vector<double>& costs) const {
   return oracle() == 0 ? 0 : total / static_cast<double>(oracle());
 }
 
-std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view) {
+std::vector<OverthinkingCounts> overthinking_by_class(const policy::LogitsView& view) {
   check(view);
   const auto exits = static_cast<std::size_t>(view.exits);
   std::vector<OverthinkingCounts> rows(static_cast<std::size_t>(view.classes));
@@ -48,7 +48,7 @@ std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view) {
     ++row.images;
     int first = -1, last = -1;
     for (int k = 0; k < view.exits; ++k) {
-      if (argmax(view.at(k, image)) != label) continue;
+      if (policy::argmax(view.at(k, image)) != label) continue;
       if (first < 0) first = k;
       last = k;
     }
@@ -72,4 +72,4 @@ OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups) 
   return all;
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

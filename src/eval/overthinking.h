@@ -5,7 +5,7 @@
 
 #include "policy/logits.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// Counts of the images that become correct or stop being correct from one exit to the next (after
 /// Kaya et al., 2019).
@@ -33,9 +33,9 @@ struct OverthinkingCounts {
 };
 
 /// Counts the images of each class. @return [classes]  @throws Error as check()
-std::vector<OverthinkingCounts> overthinking_by_class(const LogitsView& view);
+std::vector<OverthinkingCounts> overthinking_by_class(const policy::LogitsView& view);
 
 /// Returns the sum of several counts. @param parts  counts for the same network, at least one
 OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups);
 
-}  // namespace offramp
+}  // namespace offramp::eval

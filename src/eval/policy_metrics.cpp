@@ -4,24 +4,24 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const double> relative_costs) {
   const std::size_t images = outcome.labels.size();
   if (images == 0) throw Error("no image to evaluate");
   if (outcome.exit_index.size() != images || outcome.answers.size() != images ||
       outcome.references.size() != images)
-    throw Error(
+    throw Error(fmt::format(
         "got {} exits, {} predictions and {} references, expected {} of each: one for each image",
-        outcome.exit_index.size(), outcome.answers.size(), outcome.references.size(), images);
+        outcome.exit_index.size(), outcome.answers.size(), outcome.references.size(), images));
 
   std::vector<std::int64_t> stopped(relative_costs.size());
   std::int64_t right = 0, harmed = 0, helped = 0;
   for (std::size_t i = 0; i < images; ++i) {
     const int exit_index = outcome.exit_index[i];
     if (exit_index < 0 || static_cast<std::size_t>(exit_index) >= stopped.size())
-      throw Error("image index {}: exit {} is out of range for {} exits", i, exit_index + 1,
-                  stopped.size());
+      throw Error(fmt::format("image index {}: exit {} is out of range for {} exits", i,
+                              exit_index + 1, stopped.size()));
     ++stopped[static_cast<std::size_t>(exit_index)];
     const bool policy_correct = outcome.answers[i] == outcome.labels[i];
     const bool reference_correct = outcome.references[i] == outcome.labels[i];
@@ -43,4 +43,4 @@ PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const doubl
   return metrics;
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -6,7 +6,7 @@
 
 #include "eval/metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The result of a policy on labelled images.
 struct PolicyOutcome {
@@ -31,4 +31,4 @@ struct PolicyMetrics {
 /// @throws Error if sizes do not match, an exit is out of range, or there is no image
 PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const double> relative_costs);
 
-}  // namespace offramp
+}  // namespace offramp::eval

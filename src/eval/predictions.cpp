@@ -6,12 +6,12 @@
 
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 Prediction predict(std::span<const float> logits, double temperature) {
   Prediction prediction;
-  prediction.answer = argmax(logits);
+  prediction.answer = policy::argmax(logits);
   const double largest = logits[static_cast<std::size_t>(prediction.answer)];
   for (std::size_t c = 0; c < logits.size(); ++c)
     if (static_cast<int>(c) != prediction.answer)
@@ -21,7 +21,8 @@ Prediction predict(std::span<const float> logits, double temperature) {
 }
 
 /// Returns the images with the lowest ranks, the lowest first.
-std::vector<std::int64_t> lowest_ranked(std::vector<std::pair<double, std::int64_t>> ranked, int most) {
+std::vector<std::int64_t> lowest_ranked(std::vector<std::pair<double, std::int64_t>> ranked,
+                                        int most) {
   const auto kept = std::min(ranked.size(), static_cast<std::size_t>(most));
   std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(kept),
                     ranked.end());
@@ -32,7 +33,8 @@ std::vector<std::int64_t> lowest_ranked(std::vector<std::pair<double, std::int64
 
 }  // namespace
 
-Predictions::Predictions(const LogitsView& view, std::span<const float> temperatures) : view_(view) {
+Predictions::Predictions(const policy::LogitsView& view, std::span<const float> temperatures)
+    : view_(view) {
   predictions_.reserve(static_cast<std::size_t>(view.exits * view.images()));
   for (int k = 0; k < view.exits; ++k)
     for (std::int64_t i = 0; i < view.images(); ++i)
@@ -64,8 +66,9 @@ double ClassExits::mean_exit() const {
   return sum / static_cast<double>(images);
 }
 
-std::vector<ClassExits> exits_by_class(const LogitsView& view, std::span<const int> exit_index,
-                                           std::span<const std::int64_t> answers) {
+std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
+                                       std::span<const int> exit_index,
+                                       std::span<const std::int64_t> answers) {
   const auto exits = static_cast<std::size_t>(view.exits);
   std::vector<ClassExits> classes(static_cast<std::size_t>(view.classes));
   for (std::size_t c = 0; c < classes.size(); ++c)
@@ -97,10 +100,11 @@ std::vector<std::int64_t> destructive_images(const Predictions& predictions, int
     if (predictions.right(last, i)) continue;
     double odds_against = HUGE_VAL;
     for (int k = 0; k < last; ++k)
-      if (predictions.right(k, i)) odds_against = std::min(odds_against, predictions.at(k, i).odds_against);
+      if (predictions.right(k, i))
+        odds_against = std::min(odds_against, predictions.at(k, i).odds_against);
     if (odds_against < HUGE_VAL) ranked.emplace_back(odds_against, i);
   }
   return lowest_ranked(std::move(ranked), most);
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -7,7 +7,7 @@
 #include "eval/reliability.h"
 #include "policy/logits.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The prediction of one exit for one image.
 struct Prediction {
@@ -22,7 +22,7 @@ struct Prediction {
 class Predictions {
  public:
   /// @param view  must stay valid as long as this object  @param temperatures  [K]
-  Predictions(const LogitsView& view, std::span<const float> temperatures);
+  Predictions(const policy::LogitsView& view, std::span<const float> temperatures);
 
   int exits() const { return view_.exits; }
   std::int64_t images() const { return view_.images(); }
@@ -37,7 +37,7 @@ class Predictions {
   }
 
  private:
-  LogitsView view_;
+  policy::LogitsView view_;
   std::vector<Prediction> predictions_;
 };
 
@@ -60,8 +60,9 @@ struct ClassExits {
 };
 /// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the
 /// class predicted there  @return [classes]
-std::vector<ClassExits> exits_by_class(const LogitsView& view, std::span<const int> exit_index,
-                                           std::span<const std::int64_t> answers);
+std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
+                                       std::span<const int> exit_index,
+                                       std::span<const std::int64_t> answers);
 
 // The following functions select images for the galleries of a report. They return at most `most`
 // image indices; of equal images, those with the lower index come first.
@@ -74,4 +75,4 @@ std::vector<std::int64_t> most_confident(const Predictions& predictions, int exi
 /// by the highest confidence among their correct exits.
 std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most);
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 constexpr std::size_t kBins = kReliabilityBins;
@@ -48,4 +48,4 @@ double Reliability::error() const {
   return error;
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-namespace offramp {
+namespace offramp::eval {
 
 inline constexpr int kReliabilityBins = 15;
 
@@ -32,4 +32,4 @@ class Reliability {
   std::array<Sums, kReliabilityBins> sums_{};
 };
 
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -8,13 +8,13 @@
 #include "core/parallel.h"
 #include "policy/criteria.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 // Splits the range 0 … count into consecutive pieces and calls work(part, first, end) for each.
 template <typename Work>
 void for_each_chunk(std::int64_t count, int chunks, const Work& work) {
-  parallel_for(
+  core::parallel_for(
       static_cast<std::size_t>(chunks),
       [&](std::size_t i) {
         const auto chunk = static_cast<int>(i);
@@ -25,9 +25,9 @@ void for_each_chunk(std::int64_t count, int chunks, const Work& work) {
 
 // Returns the number of pieces to split the images into. Each has at least 500 images, so that
 // starting a thread is worthwhile.
-int num_chunks(const LogitsView& view, int threads) {
+int num_chunks(const policy::LogitsView& view, int threads) {
   if (threads > 0) return threads;
-  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, usable_cores()));
+  return static_cast<int>(std::clamp<std::int64_t>(view.images() / 500, 1, core::usable_cores()));
 }
 
 // The scores [criteria, K] and predicted classes [K] of one image.
@@ -36,16 +36,18 @@ struct ImageScores {
   std::vector<int> answers;
 };
 
-void score_image(const Policy& shape, std::span<const Criterion> criteria, const LogitsView& view,
-          std::int64_t image, ExitState& exit_state, ImageScores& image_scores) {
+void score_image(const policy::Policy& shape, std::span<const policy::Criterion> criteria,
+                 const policy::LogitsView& view, std::int64_t image, policy::ExitState& exit_state,
+                 ImageScores& image_scores) {
   const auto exits = static_cast<std::size_t>(view.exits);
   image_scores.scores.resize(criteria.size() * exits);
   image_scores.answers.resize(exits);
   for (std::size_t k = 0; k < exits; ++k) {
-    update_exit_state(shape, static_cast<int>(k), view.at(static_cast<int>(k), image), exit_state);
+    policy::update_exit_state(shape, static_cast<int>(k), view.at(static_cast<int>(k), image),
+                              exit_state);
     image_scores.answers[k] = exit_state.answer;
     for (std::size_t c = 0; c < criteria.size(); ++c)
-      image_scores.scores[c * exits + k] = score(criteria[c], exit_state);
+      image_scores.scores[c * exits + k] = policy::score(criteria[c], exit_state);
   }
 }
 
@@ -93,21 +95,21 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
   }
 }
 
-void check_request(const Policy& shape, std::span<const Criterion> criteria,
-                   const LogitsView& view) {
+void check_request(const policy::Policy& shape, std::span<const policy::Criterion> criteria,
+                   const policy::LogitsView& view) {
   if (view.images() == 0) throw Error("no image to sweep over");
   if (criteria.empty()) throw Error("no criterion to sweep over");
   if (view.exits < 1 || shape.num_exits() != view.exits)
-    throw Error("temperatures: got {}, expected {}: one for each exit", shape.num_exits(),
-                view.exits);
-  Policy fitted = shape;
+    throw Error(fmt::format("temperatures: got {}, expected {}: one for each exit",
+                            shape.num_exits(), view.exits));
+  policy::Policy fitted = shape;
   fitted.thresholds.assign(shape.temperatures.size() - 1, std::nullopt);
   check(fitted, view.exits);
   const auto classes = static_cast<std::size_t>(std::max(view.classes, 0));
   if (classes == 0 ||
       view.logits.size() != static_cast<std::size_t>(view.exits) * view.labels.size() * classes)
-    throw Error("{} logits do not fit {} exits, {} images and {} classes", view.logits.size(),
-                view.exits, view.images(), view.classes);
+    throw Error(fmt::format("{} logits do not fit {} exits, {} images and {} classes",
+                            view.logits.size(), view.exits, view.images(), view.classes));
 }
 
 // Returns at most `wanted` of the values, evenly spaced and including the first and the last.
@@ -121,9 +123,10 @@ std::vector<float> evenly_spaced(const std::vector<float>& values, std::size_t w
 
 }  // namespace
 
-std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
-                                                 std::span<const Criterion> criteria,
-                                                 const LogitsView& view, int count, int threads) {
+std::vector<std::vector<float>> sweep_thresholds(const policy::Policy& shape,
+                                                 std::span<const policy::Criterion> criteria,
+                                                 const policy::LogitsView& view, int count,
+                                                 int threads) {
   check_request(shape, criteria, view);
   OFFRAMP_ASSERT(count >= 1);
   const auto exits = static_cast<std::size_t>(view.exits);
@@ -134,7 +137,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   const int chunks = num_chunks(view, threads);
   std::vector<Records> records(static_cast<std::size_t>(chunks), Records(criteria.size()));
   for_each_chunk(view.images(), chunks, [&](int chunk, std::int64_t first, std::int64_t end) {
-    ExitState exit_state;
+    policy::ExitState exit_state;
     ImageScores image_scores;
     Records& mine = records[static_cast<std::size_t>(chunk)];
     for (std::int64_t image = first; image < end; ++image) {
@@ -153,7 +156,7 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   for (std::size_t c = 0; c < criteria.size(); ++c) {
     std::vector<float> values;
     float never = 2;  // above every score of the criteria other than patience
-    if (info(criteria[c]).has_history) {
+    if (policy::info(criteria[c]).has_history) {
       never = static_cast<float>(exits);
       for (std::size_t k = 1; k < exits; ++k) values.push_back(static_cast<float>(k));
     } else {
@@ -168,35 +171,37 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
   return lists;
 }
 
-std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteria,
-                         std::span<const std::vector<float>> thresholds, const LogitsView& view,
-                         std::span<const double> costs, int threads) {
+std::vector<Curve> sweep(const policy::Policy& shape, std::span<const policy::Criterion> criteria,
+                         std::span<const std::vector<float>> thresholds,
+                         const policy::LogitsView& view, std::span<const double> costs,
+                         int threads) {
   check_request(shape, criteria, view);
   const auto exits = static_cast<std::size_t>(view.exits);
   if (thresholds.size() != criteria.size())
-    throw Error("got {} lists of thresholds, expected {}: one for each criterion",
-                thresholds.size(), criteria.size());
+    throw Error(fmt::format("got {} lists of thresholds, expected {}: one for each criterion",
+                            thresholds.size(), criteria.size()));
   if (costs.size() != exits)
-    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), exits);
+    throw Error(fmt::format("costs: got {}, expected {}: one for each exit", costs.size(), exits));
   for (const std::vector<float>& list : thresholds)
     for (std::size_t i = 0; i < list.size(); ++i)
       if (std::isnan(list[i]) || (i > 0 && !(list[i] > list[i - 1])))
-        throw Error("thresholds must increase, but {} at position {} does not", list[i], i + 1);
+        throw Error(fmt::format("thresholds must increase, but {} at position {} does not", list[i],
+                                i + 1));
 
   const int chunks = num_chunks(view, threads);
   std::vector<std::vector<Counts>> counts(static_cast<std::size_t>(chunks));
   for (auto& chunk : counts)
     for (const std::vector<float>& list : thresholds) chunk.emplace_back(exits, list.size());
   for_each_chunk(view.images(), chunks, [&](int chunk, std::int64_t first, std::int64_t end) {
-    ExitState exit_state;
+    policy::ExitState exit_state;
     ImageScores image_scores;
     auto& mine = counts[static_cast<std::size_t>(chunk)];
     for (std::int64_t image = first; image < end; ++image) {
       score_image(shape, criteria, view, image, exit_state, image_scores);
       const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(image)]);
       for (std::size_t c = 0; c < criteria.size(); ++c)
-        count_image(thresholds[c], std::span(image_scores.scores).subspan(c * exits, exits), image_scores, label,
-                    mine[c]);
+        count_image(thresholds[c], std::span(image_scores.scores).subspan(c * exits, exits),
+                    image_scores, label, mine[c]);
     }
   });
 
@@ -231,4 +236,4 @@ std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteri
   return curves;
 }
 
-}  // namespace offramp
+}  // namespace offramp::eval

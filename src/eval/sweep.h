@@ -7,7 +7,7 @@
 #include "policy/logits.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The result of a policy with one threshold for all early exits.
 struct SweepPoint {
@@ -20,8 +20,8 @@ struct SweepPoint {
 
 /// Accuracy and cost for a range of thresholds, for one criterion and ensemble.
 struct Curve {
-  Criterion criterion = Criterion::confidence;
-  Ensemble ensemble = Ensemble::off;
+  policy::Criterion criterion = policy::Criterion::confidence;
+  policy::Ensemble ensemble = policy::Ensemble::off;
   std::vector<SweepPoint> points;  ///< sorted by threshold, and therefore by cost
 };
 
@@ -32,9 +32,9 @@ struct Curve {
 /// @param threads  number of threads; 0 for one per core. The result does not depend on it.
 /// @return one list per criterion of `criteria`
 /// @throws Error if there is no image or no criterion, or sizes do not match
-std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
-                                                 std::span<const Criterion> criteria,
-                                                 const LogitsView& view, int count,
+std::vector<std::vector<float>> sweep_thresholds(const policy::Policy& shape,
+                                                 std::span<const policy::Criterion> criteria,
+                                                 const policy::LogitsView& view, int count,
                                                  int threads = 0);
 
 /// Computes the result of every threshold from the logits. All criteria are evaluated in one pass,
@@ -42,8 +42,9 @@ std::vector<std::vector<float>> sweep_thresholds(const Policy& shape,
 /// @param thresholds  one increasing list per criterion  @param costs  [K] relative costs
 /// @param threads  number of threads; 0 for one per core. The result does not depend on it.
 /// @throws Error if there is no image or no criterion, or sizes do not match
-std::vector<Curve> sweep(const Policy& shape, std::span<const Criterion> criteria,
-                         std::span<const std::vector<float>> thresholds, const LogitsView& view,
-                         std::span<const double> costs, int threads = 0);
+std::vector<Curve> sweep(const policy::Policy& shape, std::span<const policy::Criterion> criteria,
+                         std::span<const std::vector<float>> thresholds,
+                         const policy::LogitsView& view, std::span<const double> costs,
+                         int threads = 0);
 
-}  // namespace offramp
+}  // namespace offramp::eval

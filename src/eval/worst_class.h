@@ -4,7 +4,7 @@
 
 #include "eval/policy_metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 
 /// The class for which a policy has the highest bound of harm. If the policy was chosen with the
 /// same images, the bound is not a guarantee; it only describes these images.
@@ -21,4 +21,4 @@ struct WorstClass {
 /// @throws Error if sizes do not match or a label is out of range
 WorstClass worst_class(const PolicyOutcome& outcome, int classes, bool label_free, double level);
 
-}  // namespace offramp
+}  // namespace offramp::eval

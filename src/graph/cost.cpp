@@ -4,7 +4,7 @@
 #include "core/overloaded.h"
 #include "core/tensor.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 void add(std::int64_t& sum, std::int64_t value) {
@@ -21,10 +21,10 @@ void add(OpCount& sum, const OpCount& value) {
 
 OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Shape& output) {
   return std::visit(
-      overloaded{
+      core::overloaded{
           [&](const Conv& conv) -> OpCount {
             const std::int64_t per_output = inputs[0][0] / conv.groups * conv.kernel * conv.kernel;
-            return {element_count(output) * per_output,
+            return {core::element_count(output) * per_output,
                     conv.out_channels * per_output + (conv.bias ? conv.out_channels : 0)};
           },
           [&](const Linear& linear) -> OpCount {
@@ -34,8 +34,8 @@ OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Sha
           [&](const BatchNorm&) -> OpCount {
             return {0, 2 * inputs[0][0]};
           },
-          [](const OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                         SpatialPyramidPool, Flatten> auto&) -> OpCount { return {}; },
+          [](const core::OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
+                               SpatialPyramidPool, Flatten> auto&) -> OpCount { return {}; },
       },
       node.op);
 }
@@ -84,4 +84,4 @@ std::int64_t Cost::total_parameters() const {
   return sum;
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

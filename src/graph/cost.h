@@ -5,7 +5,7 @@
 
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 /// The number of multiply-accumulates (MACs) and parameters. A convolution has out_elements × (C /
 /// groups) × kernel² MACs and a linear layer in × out. By convention, batch norm, activations,
@@ -49,4 +49,4 @@ struct Cost {
 /// Computes the cost of a network. @throws Error as infer_shapes(), or if a count overflows
 Cost cost_of(const Graph& graph);
 
-}  // namespace offramp
+}  // namespace offramp::graph

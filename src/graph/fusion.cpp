@@ -2,19 +2,19 @@
 
 #include "core/overloaded.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 Fusion fusion_of(const Op& op) {
   return std::visit(
-      overloaded{
+      core::overloaded{
           [](const BatchNorm&) { return Fusion::batch_norm; },
           [](const Add&) { return Fusion::sum; },
           [](const Relu&) { return Fusion::relu; },
           [](const Relu6&) { return Fusion::relu6; },
-          [](const OneOf<Conv, Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool, Flatten,
-                         Linear> auto&) { return Fusion::none; },
+          [](const core::OneOf<Conv, Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
+                               Flatten, Linear> auto&) { return Fusion::none; },
       },
       op);
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

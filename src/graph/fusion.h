@@ -2,7 +2,7 @@
 
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 /// How an operation can be fused into the operation before it. The runtime fuses batch norms, sums
 /// and activations into convolutions; the trainer fuses sums and activations into batch norms.
@@ -11,4 +11,4 @@ enum class Fusion { none, batch_norm, sum, relu, relu6 };
 /// Returns how an operation can be fused; `none` if it cannot.
 Fusion fusion_of(const Op& op);
 
-}  // namespace offramp
+}  // namespace offramp::graph

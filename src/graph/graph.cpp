@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/overloaded.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 struct OpName {
@@ -37,7 +37,7 @@ class ParameterList {
         list_.push_back(
             {fmt::format("{}.{}", node.name, suffix), std::move(shape), role, segment, in_head});
       };
-      std::visit(overloaded{
+      std::visit(core::overloaded{
                      [&](const Conv& conv) {
                        one("weight",
                            {conv.out_channels, input[0] / conv.groups, conv.kernel, conv.kernel},
@@ -54,8 +54,8 @@ class ParameterList {
                        one("running_mean", {input[0]}, ParameterRole::running_mean);
                        one("running_var", {input[0]}, ParameterRole::running_var);
                      },
-                     [](const OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                                    SpatialPyramidPool, Flatten> auto&) {},
+                     [](const core::OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
+                                          SpatialPyramidPool, Flatten> auto&) {},
                  },
                  node.op);
     }
@@ -119,8 +119,9 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after) {
   int previous = -1;
   for (const int unit : after) {
     if (unit <= previous || unit >= count - 1)
-      throw Error("cannot cut after unit {}: cuts must increase and lie between 1 and {}", unit + 1,
-                  count - 1);
+      throw Error(
+          fmt::format("cannot cut after unit {}: cuts must increase and lie between 1 and {}",
+                      unit + 1, count - 1));
     previous = unit;
   }
 
@@ -153,8 +154,9 @@ Graph remove_exits(const Graph& graph, const std::vector<int>& exits) {
   int previous = -1;
   for (const int exit_index : exits) {
     if (exit_index <= previous || exit_index >= last)
-      throw Error("cannot take out exit {}: exits must increase and lie between 1 and {}",
-                  exit_index + 1, last);
+      throw Error(
+          fmt::format("cannot take out exit {}: exits must increase and lie between 1 and {}",
+                      exit_index + 1, last));
     joins_next[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
     previous = exit_index;
   }
@@ -175,4 +177,4 @@ Graph remove_exits(const Graph& graph, const std::vector<int>& exits) {
   return result;
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

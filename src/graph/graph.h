@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-namespace offramp {
+namespace offramp::graph {
 
 /// The shape of a tensor for one image, without the batch: {C, H, W} or {features}.
 using Shape = std::vector<std::int64_t>;
@@ -179,4 +179,4 @@ Graph merge_segments(const Graph& units, const std::vector<int>& after);
 /// @throws Error if an exit is out of order or out of range
 Graph remove_exits(const Graph& graph, const std::vector<int>& exits);
 
-}  // namespace offramp
+}  // namespace offramp::graph

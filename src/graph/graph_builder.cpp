@@ -3,7 +3,7 @@
 #include "core/error.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 std::string append(std::vector<Node>& nodes, std::string name, Op op,
                    std::vector<std::string> inputs) {
@@ -43,4 +43,4 @@ Segment make_segment(std::string name, std::vector<Node> nodes) {
           .head = {}};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

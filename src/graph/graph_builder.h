@@ -5,7 +5,7 @@
 
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 struct HeadOptions;
 
@@ -36,4 +36,4 @@ void append_conv_head(Segment& segment, const Shape& feature, const HeadOptions&
 /// a head reads.
 Segment make_segment(std::string name, std::vector<Node> nodes);
 
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -6,7 +6,7 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 // The largest number of elements of a tensor or weight. Products of two such numbers fit in 63
@@ -19,9 +19,10 @@ using Shapes = std::map<std::string, Shape, std::less<>>;
 void check_size(const Shape& shape, std::string_view what) {
   std::int64_t count = 1;
   for (const std::int64_t size : shape) {
-    if (size < 1) throw Error("{} has a dimension below 1: {}", what, to_string(shape));
+    if (size < 1)
+      throw Error(fmt::format("{} has a dimension below 1: {}", what, core::to_string(shape)));
     if (size > kMaxElements || count > kMaxElements / size)
-      throw Error("{} has more than 2^31 elements: {}", what, to_string(shape));
+      throw Error(fmt::format("{} has more than 2^31 elements: {}", what, core::to_string(shape)));
     count *= size;
   }
 }
@@ -35,19 +36,19 @@ class OutputShape {
     const Shape& in = image();
     check_window(conv.kernel, conv.stride, conv.padding);
     if (conv.out_channels < 1)
-      throw Error("out_channels must be at least 1, got {}", conv.out_channels);
-    if (conv.groups < 1) throw Error("groups must be at least 1, got {}", conv.groups);
+      throw Error(fmt::format("out_channels must be at least 1, got {}", conv.out_channels));
+    if (conv.groups < 1) throw Error(fmt::format("groups must be at least 1, got {}", conv.groups));
     if (in[0] % conv.groups != 0 || conv.out_channels % conv.groups != 0)
-      throw Error("groups {} must divide both the {} input and the {} output channels", conv.groups,
-                  in[0], conv.out_channels);
+      throw Error(fmt::format("groups {} must divide both the {} input and the {} output channels",
+                              conv.groups, in[0], conv.out_channels));
     check_size({conv.out_channels, in[0] / conv.groups, conv.kernel, conv.kernel}, "the weight");
     return windows(conv.out_channels, conv.kernel, conv.stride, conv.padding);
   }
   Shape operator()(const BatchNorm& norm) const {
     if (!(norm.eps > 0) || !std::isfinite(norm.eps))
-      throw Error("eps must be positive and finite, got {}", norm.eps);
+      throw Error(fmt::format("eps must be positive and finite, got {}", norm.eps));
     if (!(norm.momentum >= 0 && norm.momentum <= 1))
-      throw Error("momentum must lie in [0, 1], got {}", norm.momentum);
+      throw Error(fmt::format("momentum must lie in [0, 1], got {}", norm.momentum));
     return image();
   }
   Shape operator()(const Relu&) const { return single(); }
@@ -56,7 +57,8 @@ class OutputShape {
     several();
     for (const Shape& shape : inputs_)
       if (shape != inputs_[0])
-        throw Error("cannot add {} and {}", to_string(inputs_[0]), to_string(shape));
+        throw Error(fmt::format("cannot add {} and {}", core::to_string(inputs_[0]),
+                                core::to_string(shape)));
     return inputs_[0];
   }
   Shape operator()(const Concat&) const {
@@ -65,8 +67,8 @@ class OutputShape {
     for (const Shape& shape : inputs_) {
       if (shape.size() != 3 || inputs_[0].size() != 3 || shape[1] != inputs_[0][1] ||
           shape[2] != inputs_[0][2])
-        throw Error("cannot join the channels of {} and {}", to_string(inputs_[0]),
-                    to_string(shape));
+        throw Error(fmt::format("cannot join the channels of {} and {}",
+                                core::to_string(inputs_[0]), core::to_string(shape)));
       channels += shape[0];
     }
     return {channels, inputs_[0][1], inputs_[0][2]};
@@ -83,7 +85,7 @@ class OutputShape {
     if (pool.levels.empty()) throw Error("needs at least one level");
     std::int64_t bins = 0;
     for (const int level : pool.levels) {
-      if (level < 1) throw Error("levels must be at least 1, got {}", level);
+      if (level < 1) throw Error(fmt::format("levels must be at least 1, got {}", level));
       check_size({channels, level, level}, "a level");
       bins += std::int64_t{level} * level;
       check_size({channels, bins}, "the output");
@@ -96,38 +98,41 @@ class OutputShape {
   }
   Shape operator()(const Linear& linear) const {
     const Shape& in = single();
-    if (in.size() != 1) throw Error("needs an input [features], got {}", to_string(in));
+    if (in.size() != 1)
+      throw Error(fmt::format("needs an input [features], got {}", core::to_string(in)));
     if (linear.out_features < 1)
-      throw Error("out_features must be at least 1, got {}", linear.out_features);
+      throw Error(fmt::format("out_features must be at least 1, got {}", linear.out_features));
     check_size({linear.out_features, in[0]}, "the weight");
     return {linear.out_features};
   }
 
  private:
   const Shape& single() const {
-    if (inputs_.size() != 1) throw Error("takes 1 input, got {}", inputs_.size());
+    if (inputs_.size() != 1) throw Error(fmt::format("takes 1 input, got {}", inputs_.size()));
     return inputs_[0];
   }
   void several() const {
-    if (inputs_.size() < 2) throw Error("takes 2 or more inputs, got {}", inputs_.size());
+    if (inputs_.size() < 2)
+      throw Error(fmt::format("takes 2 or more inputs, got {}", inputs_.size()));
   }
   const Shape& image() const {
     const Shape& in = single();
-    if (in.size() != 3) throw Error("needs an input [C,H,W], got {}", to_string(in));
+    if (in.size() != 3)
+      throw Error(fmt::format("needs an input [C,H,W], got {}", core::to_string(in)));
     return in;
   }
   static void check_window(int kernel, int stride, int padding) {
-    if (kernel < 1) throw Error("kernel must be at least 1, got {}", kernel);
-    if (stride < 1) throw Error("stride must be at least 1, got {}", stride);
-    if (padding < 0) throw Error("padding must not be negative, got {}", padding);
+    if (kernel < 1) throw Error(fmt::format("kernel must be at least 1, got {}", kernel));
+    if (stride < 1) throw Error(fmt::format("stride must be at least 1, got {}", stride));
+    if (padding < 0) throw Error(fmt::format("padding must not be negative, got {}", padding));
   }
   Shape windows(std::int64_t channels, std::int64_t kernel, std::int64_t stride,
                 std::int64_t padding) const {
     const Shape& in = image();
     const std::int64_t room = std::min(in[1], in[2]) + 2 * padding;
     if (room < kernel)
-      throw Error("a kernel of {} does not fit into {} with padding {}", kernel, to_string(in),
-                  padding);
+      throw Error(fmt::format("a kernel of {} does not fit into {} with padding {}", kernel,
+                              core::to_string(in), padding));
     return {channels, (in[1] + 2 * padding - kernel) / stride + 1,
             (in[2] + 2 * padding - kernel) / stride + 1};
   }
@@ -135,7 +140,7 @@ class OutputShape {
     check_window(kernel, stride, padding);
     // With more padding than half the kernel, a window could contain no element at all.
     if (padding > kernel / 2)
-      throw Error("padding {} is more than half of the kernel {}", padding, kernel);
+      throw Error(fmt::format("padding {} is more than half of the kernel {}", padding, kernel));
     return windows(image()[0], kernel, stride, padding);
   }
 
@@ -156,7 +161,8 @@ void check_node_name(const std::string& name) {
 void check_title(const std::string& title, std::string_view what) {
   const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (title.size() > 400 || std::any_of(title.begin(), title.end(), control))
-    throw Error("the name of {} is longer than 400 bytes or holds control characters", what);
+    throw Error(
+        fmt::format("the name of {} is longer than 400 bytes or holds control characters", what));
 }
 
 /// Checks a graph in execution order and keeps track of the tensors that are available at each
@@ -168,10 +174,11 @@ class Inference {
   Shapes run() {
     check_title(graph_.name, "the network");
     if (graph_.input.size() != 3)
-      throw Error("the network's input must be [C,H,W], got {}", to_string(graph_.input));
+      throw Error(fmt::format("the network's input must be [C,H,W], got {}",
+                              core::to_string(graph_.input)));
     check_size(graph_.input, "the network's input");
     if (graph_.classes < 1 || graph_.classes > kMaxElements)
-      throw Error("the network must have at least 1 class, got {}", graph_.classes);
+      throw Error(fmt::format("the network must have at least 1 class, got {}", graph_.classes));
     if (graph_.segments.empty()) throw Error("the network has no segments");
 
     shapes_.emplace(kInput, graph_.input);
@@ -184,7 +191,7 @@ class Inference {
       try {
         visit(segment, i + 1 == graph_.segments.size());
       } catch (const Error& error) {
-        throw_with_place(place, error);
+        core::throw_with_place(place, error);
       }
     }
     return std::move(shapes_);
@@ -201,8 +208,9 @@ class Inference {
       const Node& end = segment.head.back();
       const Shape& logits = shapes_.find(end.name)->second;
       if (logits != Shape{graph_.classes})
-        throw Error("node \"{}\": a head must end in one logit per class: got {}, expected [{}]",
-                    end.name, to_string(logits), graph_.classes);
+        throw Error(fmt::format(
+            "node \"{}\": a head must end in one logit per class: got {}, expected [{}]", end.name,
+            core::to_string(logits), graph_.classes));
     } else if (last) {
       throw Error("the last segment has no head");
     }
@@ -211,7 +219,8 @@ class Inference {
     std::set<std::string, std::less<>> handed;
     for (const std::string& output : segment.outputs) {
       expect_visible(output, "the output");
-      if (!handed.insert(output).second) throw Error("the output \"{}\" is listed twice", output);
+      if (!handed.insert(output).second)
+        throw Error(fmt::format("the output \"{}\" is listed twice", output));
     }
     visible_ = std::move(handed);
   }
@@ -230,22 +239,23 @@ class Inference {
       shapes_.emplace(node.name, std::move(output));
       visible.insert(node.name);
     } catch (const Error& error) {
-      throw_with_place(fmt::format("node \"{}\"", node.name), error);
+      core::throw_with_place(fmt::format("node \"{}\"", node.name), error);
     }
   }
 
   [[noreturn]] void throw_unknown(const std::string& input) const {
     if (shapes_.contains(input))
-      throw Error(
+      throw Error(fmt::format(
           "the input \"{}\" is not passed to this segment: it is not an output of the segment "
           "before",
-          input);
-    throw Error("unknown input \"{}\"", input);
+          input));
+    throw Error(fmt::format("unknown input \"{}\"", input));
   }
 
   void expect_visible(const std::string& name, std::string_view what) const {
     if (!visible_.contains(name))
-      throw Error("{} \"{}\" is neither computed in this segment nor passed to it", what, name);
+      throw Error(fmt::format("{} \"{}\" is neither computed in this segment nor passed to it",
+                              what, name));
   }
 
   const Graph& graph_;
@@ -257,4 +267,4 @@ class Inference {
 
 Shapes infer_shapes(const Graph& graph) { return Inference(graph).run(); }
 
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -10,7 +10,7 @@
 #include "core/tensor.h"
 #include "core/text.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 std::string describe_window(std::string_view name, int kernel, int stride, int padding) {
@@ -27,35 +27,35 @@ struct Widths {
 std::string line(const Widths& widths, std::string_view name, std::string_view op,
                  std::string_view shape, const OpCount& count) {
   return fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>15}  {:>12}\n", name, widths.name, op, widths.op,
-                     shape, widths.shape, with_commas(count.macs), with_commas(count.parameters));
+                     shape, widths.shape, core::with_commas(count.macs),
+                     core::with_commas(count.parameters));
 }
 
 }  // namespace
 
 std::string describe(const Op& op) {
   const std::string_view name = op_name(op);
-  return std::visit(
-      overloaded{
-          [&](const Conv& conv) {
-            std::string text = describe_window(name, conv.kernel, conv.stride, conv.padding);
-            if (conv.groups != 1) text += fmt::format(", {} groups", conv.groups);
-            if (conv.bias) text += ", bias";
-            return text;
-          },
-          [&](const OneOf<MaxPool, AvgPool> auto& pool) {
-            return describe_window(name, pool.kernel, pool.stride, pool.padding);
-          },
-          [&](const SpatialPyramidPool& pool) {
-            return fmt::format("{} {}", name, fmt::join(pool.levels, ","));
-          },
-          [&](const Linear& linear) {
-            return std::string(name) + (linear.bias ? "" : ", no bias");
-          },
-          [&](const OneOf<BatchNorm, Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto&) {
-            return std::string(name);
-          },
-      },
-      op);
+  return std::visit(core::overloaded{
+                        [&](const Conv& conv) {
+                          std::string text =
+                              describe_window(name, conv.kernel, conv.stride, conv.padding);
+                          if (conv.groups != 1) text += fmt::format(", {} groups", conv.groups);
+                          if (conv.bias) text += ", bias";
+                          return text;
+                        },
+                        [&](const core::OneOf<MaxPool, AvgPool> auto& pool) {
+                          return describe_window(name, pool.kernel, pool.stride, pool.padding);
+                        },
+                        [&](const SpatialPyramidPool& pool) {
+                          return fmt::format("{} {}", name, fmt::join(pool.levels, ","));
+                        },
+                        [&](const Linear& linear) {
+                          return std::string(name) + (linear.bias ? "" : ", no bias");
+                        },
+                        [&](const core::OneOf<BatchNorm, Relu, Relu6, Add, Concat, GlobalAvgPool,
+                                              Flatten> auto&) { return std::string(name); },
+                    },
+                    op);
 }
 
 std::vector<LayerRow> layer_rows(const Graph& graph) {
@@ -80,13 +80,13 @@ std::vector<LayerRow> layer_rows(const Graph& graph) {
 std::string layer_table(const Graph& graph) {
   const std::vector<LayerRow> rows = layer_rows(graph);
   const Cost cost = cost_of(graph);
-  const std::string input = to_string(graph.input);
+  const std::string input = core::to_string(graph.input);
 
   Widths widths{4, 9, std::max<std::size_t>(input.size(), 6)};
   for (const LayerRow& row : rows) {
     widths.name = std::max(widths.name, row.name.size() + 2);
     widths.op = std::max(widths.op, row.op.size());
-    widths.shape = std::max(widths.shape, to_string(row.output).size());
+    widths.shape = std::max(widths.shape, core::to_string(row.output).size());
   }
   for (const Segment& segment : graph.segments)
     widths.name = std::max(widths.name, segment.name.size() + 10);
@@ -103,7 +103,7 @@ std::string layer_table(const Graph& graph) {
       text += line(widths, title, "", "", count);
       for (; row != rows.end() && row->segment == static_cast<int>(i) && row->in_head == in_head;
            ++row)
-        text += line(widths, "  " + row->name, row->op, to_string(row->output), row->count);
+        text += line(widths, "  " + row->name, row->op, core::to_string(row->output), row->count);
     };
     part(false, fmt::format("segment {}", graph.segments[i].name), cost.segments[i].body);
     if (graph.segments[i].head.empty()) continue;
@@ -112,12 +112,12 @@ std::string layer_table(const Graph& graph) {
   }
 
   text += fmt::format("\nplain network: {} MACs, {} parameters; with all exits: {} parameters\n",
-                      with_commas(cost.plain_macs), with_commas(cost.plain_parameters),
-                      with_commas(cost.total_parameters()));
+                      core::with_commas(cost.plain_macs), core::with_commas(cost.plain_parameters),
+                      core::with_commas(cost.total_parameters()));
   for (std::size_t k = 0; k < cost.exit_macs.size(); ++k)
     text += fmt::format("stopping at exit {}: {} MACs, relative cost {:.3f}\n", k + 1,
-                        with_commas(cost.exit_macs[k]), cost.relative(static_cast<int>(k)));
+                        core::with_commas(cost.exit_macs[k]), cost.relative(static_cast<int>(k)));
   return text;
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

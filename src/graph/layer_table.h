@@ -5,7 +5,7 @@
 
 #include "graph/cost.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 /// One row of a network's layer table.
 struct LayerRow {
@@ -14,7 +14,7 @@ struct LayerRow {
   std::string name;  ///< name of the node
   std::string op;    ///< describe() of its operation
   Shape output;      ///< shape of its output
-  OpCount count;       ///< its MACs and parameters
+  OpCount count;     ///< its MACs and parameters
 };
 
 /// Returns an operation with its attributes: "conv 3x3, stride 2, padding 1, 32 groups".
@@ -29,4 +29,4 @@ std::vector<LayerRow> layer_rows(const Graph& graph);
 /// @throws Error as infer_shapes()
 std::string layer_table(const Graph& graph);
 
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -11,7 +11,7 @@
 #include "core/tensor.h"
 #include "graph/cost.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 constexpr std::int64_t kMinInput = 32;
@@ -23,11 +23,12 @@ const Entry& find(const std::vector<Entry>& table, const std::string& name, std:
     if (entry.name == name) return entry;
     names.push_back(entry.name);
   }
-  const std::string near = nearest_word(name, names);
-  if (!near.empty()) throw UsageError("unknown {} \"{}\"; did you mean \"{}\"?", what, name, near);
+  const std::string near = core::nearest_word(name, names);
+  if (!near.empty())
+    throw UsageError(fmt::format("unknown {} \"{}\"; did you mean \"{}\"?", what, name, near));
   std::string known;
   for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
-  throw UsageError("unknown {} \"{}\"; known: {}", what, name, known);
+  throw UsageError(fmt::format("unknown {} \"{}\"; known: {}", what, name, known));
 }
 
 /// Returns the number that `text` consists of, or nullopt if it is not a number.
@@ -57,12 +58,12 @@ class Positions {
     if (!exit.empty() && exit.back() == '%') return nearest(exit);
     const auto number = parse<std::int64_t>(exit);
     if (!number || *number < 1)
-      throw UsageError("exit \"{}\" is neither the number of a unit nor a share such as \"15%\"",
-                       exit);
+      throw UsageError(fmt::format(
+          "exit \"{}\" is neither the number of a unit nor a share such as \"15%\"", exit));
     if (*number >= count)
-      throw UsageError(
+      throw UsageError(fmt::format(
           "exit \"{}\" is beyond {}: it has {} units, early exits go after unit 1 to {}", exit,
-          units_.name, count, count - 1);
+          units_.name, count, count - 1));
     return static_cast<int>(*number - 1);
   }
 
@@ -70,16 +71,17 @@ class Positions {
   int nearest(const std::string& exit) const {
     const auto percent = parse<double>(std::string_view(exit).substr(0, exit.size() - 1));
     if (!percent || !(*percent > 0 && *percent < 100))
-      throw UsageError("exit \"{}\": a share of the MACs must lie between 0% and 100%", exit);
+      throw UsageError(
+          fmt::format("exit \"{}\": a share of the MACs must lie between 0% and 100%", exit));
     std::size_t best = 0;
     for (std::size_t i = 1; i < shares_.size(); ++i)
       if (std::abs(shares_[i] - *percent / 100) < std::abs(shares_[best] - *percent / 100))
         best = i;
     if (best + 1 == shares_.size())
       throw UsageError(
-          "exit \"{}\" is at the end of {}, which has its own classifier; the last "
-          "place for an early exit is after unit {}, at {:.1f}%",
-          exit, units_.name, best, best == 0 ? 0.0 : 100 * shares_[best - 1]);
+          fmt::format("exit \"{}\" is at the end of {}, which has its own classifier; the last "
+                      "place for an early exit is after unit {}, at {:.1f}%",
+                      exit, units_.name, best, best == 0 ? 0.0 : 100 * shares_[best - 1]));
     return static_cast<int>(best);
   }
 
@@ -91,28 +93,32 @@ void check_levels(const std::vector<int>& levels) {
   if (levels.empty()) throw UsageError("spp_levels: there must be at least one level");
   for (const int level : levels)
     if (level < 1 || level > 64)
-      throw UsageError("spp_levels: a level must lie between 1 and 64, got {}", level);
+      throw UsageError(fmt::format("spp_levels: a level must lie between 1 and 64, got {}", level));
 }
 
 void check_options(const BackboneOptions& options) {
   if (options.input.size() != 3)
-    throw UsageError("the input must be [C,H,W], got {}", to_string(options.input));
+    throw UsageError(
+        fmt::format("the input must be [C,H,W], got {}", core::to_string(options.input)));
   if (options.input[0] < 1)
-    throw UsageError("the input must have at least 1 channel, got {}", options.input[0]);
+    throw UsageError(
+        fmt::format("the input must have at least 1 channel, got {}", options.input[0]));
   if (options.input[1] < kMinInput || options.input[2] < kMinInput)
-    throw UsageError("the input must be at least {}x{}, got {}x{}", kMinInput, kMinInput,
-                     options.input[1], options.input[2]);
+    throw UsageError(fmt::format("the input must be at least {}x{}, got {}x{}", kMinInput,
+                                 kMinInput, options.input[1], options.input[2]));
   if (options.classes < 2)
-    throw UsageError("a classifier needs at least 2 classes, got {}", options.classes);
-  if (options.width < 1) throw UsageError("the width must be at least 1, got {}", options.width);
+    throw UsageError(fmt::format("a classifier needs at least 2 classes, got {}", options.classes));
+  if (options.width < 1)
+    throw UsageError(fmt::format("the width must be at least 1, got {}", options.width));
 }
 
 /// Returns the first units of a network, with a head as its classifier.
 Graph truncated(Graph units, int count, const std::string& head, const std::vector<int>& levels) {
   const auto size = static_cast<int>(units.segments.size());
   if (count >= size)
-    throw UsageError("units: {} has {} units, so a truncated network can have 1 to {}, got {}",
-                     units.name, size, size - 1, count);
+    throw UsageError(
+        fmt::format("units: {} has {} units, so a truncated network can have 1 to {}, got {}",
+                    units.name, size, size - 1, count));
   check_levels(levels);
   const auto shapes = infer_shapes(units);
   units.segments.resize(static_cast<std::size_t>(count));
@@ -127,8 +133,9 @@ Graph build(const NetworkSpec& spec, const Backbone& backbone) {
   if (spec.units == 0) return with_exits(units, spec.exits, spec.heads, spec.spp_levels);
   const std::size_t exits = spec.exits.size() + 1;
   if (spec.heads.size() != 1 && spec.heads.size() != exits)
-    throw UsageError("{} heads for {} exits, the last included: give one for all, or one for each",
-                     spec.heads.size(), exits);
+    throw UsageError(
+        fmt::format("{} heads for {} exits, the last included: give one for all, or one for each",
+                    spec.heads.size(), exits));
   std::vector<std::string> early = spec.heads;
   if (early.size() > 1) early.pop_back();
   return with_exits(truncated(std::move(units), spec.units, spec.heads.back(), spec.spp_levels),
@@ -143,8 +150,8 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
   for (const std::string& kind : kinds) head_of.push_back(&find(heads(), kind, "head"));
   if (head_of.size() == 1) head_of.resize(std::max<std::size_t>(exits.size(), 1), head_of[0]);
   if (!exits.empty() && head_of.size() != exits.size())
-    throw UsageError("{} heads for {} early exits: give one for all, or one for each",
-                     head_of.size(), exits.size());
+    throw UsageError(fmt::format("{} heads for {} early exits: give one for all, or one for each",
+                                 head_of.size(), exits.size()));
   check_levels(spp_levels);
   const Positions positions(units);
   std::vector<int> after;
@@ -152,13 +159,14 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
     const int unit = positions.unit_of(exits[k]);
     const std::string& unit_name = units.segments[static_cast<std::size_t>(unit)].name;
     if (!after.empty() && unit == after.back())
-      throw UsageError("exits \"{}\" and \"{}\" are at the same place: after unit {} ({})",
-                       exits[k - 1], exits[k], unit + 1, unit_name);
+      throw UsageError(
+          fmt::format("exits \"{}\" and \"{}\" are at the same place: after unit {} ({})",
+                      exits[k - 1], exits[k], unit + 1, unit_name));
     if (!after.empty() && unit < after.back())
       throw UsageError(
-          "exit \"{}\" (after unit {}) comes before exit \"{}\" (after unit {}): list "
-          "exits in the order of the network",
-          exits[k], unit + 1, exits[k - 1], after.back() + 1);
+          fmt::format("exit \"{}\" (after unit {}) comes before exit \"{}\" (after unit {}): list "
+                      "exits in the order of the network",
+                      exits[k], unit + 1, exits[k - 1], after.back() + 1));
     after.push_back(unit);
   }
 
@@ -168,8 +176,8 @@ Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
     Segment& segment = graph.segments[k];
     const auto feature = shapes.find(segment.feature);
     if (feature == shapes.end() || feature->second.size() != 3)
-      throw UsageError("exit \"{}\": {} has no [C,H,W] feature there for a head to read", exits[k],
-                       units.name);
+      throw UsageError(fmt::format(
+          "exit \"{}\": {} has no [C,H,W] feature there for a head to read", exits[k], units.name));
     head_of[k]->append(segment, feature->second,
                        {fmt::format("exits.{}", k + 1), spp_levels, graph.classes});
   }
@@ -186,8 +194,8 @@ Graph build_network(const NetworkSpec& spec) {
     throw;
   } catch (const Error& error) {
     // The graph was built here, so an error in it comes from the options that the user gave.
-    throw UsageError("{}", error.what());
+    throw UsageError(fmt::format("{}", error.what()));
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

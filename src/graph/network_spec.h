@@ -5,7 +5,7 @@
 
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 /// The first layers of a backbone.
 enum class Stem {
@@ -82,4 +82,4 @@ Graph build_network(const NetworkSpec& spec);
 Graph with_exits(const Graph& units, const std::vector<std::string>& exits,
                  const std::vector<std::string>& kinds, const std::vector<int>& spp_levels);
 
-}  // namespace offramp
+}  // namespace offramp::graph

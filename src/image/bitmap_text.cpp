@@ -4,7 +4,7 @@
 #include <array>
 #include <cctype>
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 // A glyph has seven rows of five pixels; bit 4 of a row is the leftmost pixel.
@@ -86,4 +86,4 @@ void draw_text(Image& image, int x, int y, std::string_view text, int scale) {
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::image

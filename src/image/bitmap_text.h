@@ -4,7 +4,7 @@
 
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::image {
 
 /// Size of a character at scale 1, in pixels, including the gap to the next character.
 inline constexpr int kCharacterWidth = 6;
@@ -14,4 +14,4 @@ inline constexpr int kCharacterHeight = 9;
 /// image is cut off. Letters are drawn as capitals, and a character without a glyph as "?".
 void draw_text(Image& image, int x, int y, std::string_view text, int scale = 1);
 
-}  // namespace offramp
+}  // namespace offramp::image

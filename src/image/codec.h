@@ -7,7 +7,7 @@
 #include "image/image.h"
 
 // Functions that the JPEG and PNG decoders share. Internal to src/image.
-namespace offramp::detail {
+namespace offramp::image::detail {
 
 bool is_jpeg(std::span<const std::byte> bytes);
 bool is_png(std::span<const std::byte> bytes);
@@ -26,4 +26,4 @@ int exif_orientation(std::span<const std::byte> tiff);
 /// Rotates and mirrors an image that is stored with EXIF orientation 1 to 8 so that it is upright.
 Image upright(Image image, int orientation);
 
-}  // namespace offramp::detail
+}  // namespace offramp::image::detail

@@ -3,18 +3,19 @@
 #include "core/error.h"
 #include "image/codec.h"
 
-namespace offramp {
+namespace offramp::image {
 
 namespace detail {
 
 void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& limits) {
-  if (width <= 0 || height <= 0) throw Error("damaged: the image is {}x{}", width, height);
+  if (width <= 0 || height <= 0)
+    throw Error(fmt::format("damaged: the image is {}x{}", width, height));
   if (std::max(width, height) > limits.max_side)
-    throw Error("larger than the limit: {}x{}, at most {} pixels a side", width, height,
-                limits.max_side);
+    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels a side", width, height,
+                            limits.max_side));
   if (width > limits.max_pixels / height) {
-    throw Error("larger than the limit: {}x{}, at most {} pixels", width, height,
-                limits.max_pixels);
+    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels", width, height,
+                            limits.max_pixels));
   }
 }
 
@@ -27,4 +28,4 @@ Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits)
   throw Error("not a JPEG or PNG");
 }
 
-}  // namespace offramp
+}  // namespace offramp::image

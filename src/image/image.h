@@ -7,7 +7,7 @@
 
 #include "core/preprocessing.h"
 
-namespace offramp {
+namespace offramp::image {
 
 /// Largest size of an image file, in bytes.
 inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 28;
@@ -38,17 +38,17 @@ std::vector<std::byte> encode_png(const Image& image);
 
 /// Resizes with an antialiased triangle filter, which PIL calls BILINEAR. An image that has the
 /// size already is returned unchanged.
-Image resize(const Image& image, int width, int height, Fit fit);
+Image resize(const Image& image, int width, int height, core::Fit fit);
 
 /// Converts an image to a network's input: resizes it if needed, scales it to [0, 1] and normalises
 /// it. `Augmenter` gives bit-equal values for an image of the network's size that it does not
 /// change.
 /// @param dst  [3, height, width] f32, of the size in `preprocessing`
-void to_input(const Image& image, const Preprocessing& preprocessing, std::span<float> dst);
+void to_input(const Image& image, const core::Preprocessing& preprocessing, std::span<float> dst);
 /// Converts pixels that have the size of the network's input already.
 /// @param rgb  [height, width, 3]
 /// @param dst  [3, height, width] f32
-void normalise(std::span<const std::uint8_t> rgb, const Preprocessing& preprocessing,
+void normalise(std::span<const std::uint8_t> rgb, const core::Preprocessing& preprocessing,
                std::span<float> dst);
 
-}  // namespace offramp
+}  // namespace offramp::image

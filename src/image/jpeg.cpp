@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "image/codec.h"
 
-namespace offramp::detail {
+namespace offramp::image::detail {
 namespace {
 
 // libjpeg reports an error by calling a function that must not return, which here uses longjmp. The
@@ -129,7 +129,7 @@ class JpegDecoder {
 
   [[noreturn]] void fail() const {
     const std::string message = errors_.message;
-    throw Error("{}: {}", errors_.truncated ? "truncated" : "damaged", message);
+    throw Error(fmt::format("{}: {}", errors_.truncated ? "truncated" : "damaged", message));
   }
 
   // Adobe's programs store inverted CMYK values, where 0 is full ink, and add an Adobe marker.
@@ -173,4 +173,4 @@ Image decode_jpeg(std::span<const std::byte> bytes, const DecodeLimits& limits) 
   return JpegDecoder().decode(bytes, limits);
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::image::detail

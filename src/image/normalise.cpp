@@ -3,9 +3,9 @@
 #include "core/error.h"
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::image {
 
-void normalise(std::span<const std::uint8_t> rgb, const Preprocessing& preprocessing,
+void normalise(std::span<const std::uint8_t> rgb, const core::Preprocessing& preprocessing,
                std::span<float> dst) {
   OFFRAMP_ASSERT(rgb.size() == dst.size() && rgb.size() % 3 == 0);
   const std::size_t pixels = rgb.size() / 3;
@@ -19,7 +19,7 @@ void normalise(std::span<const std::uint8_t> rgb, const Preprocessing& preproces
   }
 }
 
-void to_input(const Image& image, const Preprocessing& preprocessing, std::span<float> dst) {
+void to_input(const Image& image, const core::Preprocessing& preprocessing, std::span<float> dst) {
   if (image.width == preprocessing.width && image.height == preprocessing.height) {
     normalise(image.rgb, preprocessing, dst);
     return;
@@ -28,4 +28,4 @@ void to_input(const Image& image, const Preprocessing& preprocessing, std::span<
             preprocessing, dst);
 }
 
-}  // namespace offramp
+}  // namespace offramp::image

@@ -3,7 +3,7 @@
 
 #include "image/codec.h"
 
-namespace offramp::detail {
+namespace offramp::image::detail {
 namespace {
 
 // Reads unsigned numbers in the byte order of a TIFF block. Bytes beyond the end are read as 0.
@@ -104,4 +104,4 @@ Image upright(Image image, int orientation) {
   return turned;
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::image::detail

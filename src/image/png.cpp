@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "image/codec.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 // libpng reports an error by calling a function that must not return, which here uses longjmp. The
@@ -124,7 +124,7 @@ class PngDecoder {
 
   [[noreturn]] void fail() const {
     const std::string message = failure_.message;
-    throw Error("{}: {}", failure_.truncated ? "truncated" : "damaged", message);
+    throw Error(fmt::format("{}: {}", failure_.truncated ? "truncated" : "damaged", message));
   }
 
   static void blend_with_white(std::vector<std::uint8_t>& pixels) {
@@ -209,8 +209,8 @@ std::vector<std::byte> encode_png(const Image& image) {
   png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
   const bool written = info != nullptr && write_all(png, info, failure, image, bytes);
   png_destroy_write_struct(&png, &info);
-  if (!written) throw Error("cannot encode as PNG: {}", std::string(failure.message));
+  if (!written) throw Error(fmt::format("cannot encode as PNG: {}", std::string(failure.message)));
   return bytes;
 }
 
-}  // namespace offramp
+}  // namespace offramp::image

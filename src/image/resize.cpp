@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 // Weights are fixed-point numbers and the rows between the two passes have 8 bits, as in PIL, so
@@ -98,7 +98,8 @@ Image resample(const Image& image, int width, int height, const Axis& horizontal
   const Taps taps = make_taps(image.height, vertical.full, vertical.begin, height);
   const int first_row = taps.first.front();
   const int rows = taps.first.back() + taps.count.back() - first_row;
-  const std::vector<std::uint8_t> resized_rows = resample_rows(image, horizontal, width, first_row, rows);
+  const std::vector<std::uint8_t> resized_rows =
+      resample_rows(image, horizontal, width, first_row, rows);
   Image result;
   result.width = width;
   result.height = height;
@@ -123,12 +124,12 @@ Image resample(const Image& image, int width, int height, const Axis& horizontal
 
 }  // namespace
 
-Image resize(const Image& image, int width, int height, Fit fit) {
+Image resize(const Image& image, int width, int height, core::Fit fit) {
   OFFRAMP_ASSERT(width > 0 && height > 0 && image.width > 0 && image.height > 0);
   if (image.width == width && image.height == height) return image;
   Axis horizontal{width, 0};
   Axis vertical{height, 0};
-  if (fit == Fit::crop) {
+  if (fit == core::Fit::crop) {
     // Only the part that remains after cropping is computed, so a very long image needs no more
     // time.
     const double scale = std::max(static_cast<double>(width) / image.width,
@@ -144,4 +145,4 @@ Image resize(const Image& image, int width, int height, Fit fit) {
   return resample(image, width, height, horizontal, vertical);
 }
 
-}  // namespace offramp
+}  // namespace offramp::image

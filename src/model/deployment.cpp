@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "model/json_reader.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 constexpr std::size_t kMaxTensors = 10'000;
@@ -33,7 +33,8 @@ ActivationRanges read_ranges(JsonFields& fields) {
         entry.boolean("signed")};
     entry.finish();
     if (!ranges.emplace(tensor, range).second)
-      throw Error("{}: {} appears twice", fields.place_of("ranges", i), quote(tensor));
+      throw Error(
+          fmt::format("{}: {} appears twice", fields.place_of("ranges", i), core::quote(tensor)));
   }
   return ranges;
 }
@@ -56,8 +57,8 @@ MeasuredLoss read_measured(const Json& json) {
   const auto interval = fields.numbers("difference_interval", -1, 1, 2);
   fields.finish();
   if (interval.size() != 2)
-    throw Error("{}: got {} values, expected 2", fields.place_of("difference_interval"),
-                interval.size());
+    throw Error(fmt::format("{}: got {} values, expected 2", fields.place_of("difference_interval"),
+                            interval.size()));
   measured.difference_low = interval[0];
   measured.difference_high = interval[1];
   return measured;
@@ -101,17 +102,17 @@ Deployment deployment_from_json(const std::string& text) {
   Deployment deployment;
   deployment.precision = fields.text("precision");
   if (deployment.precision != "bf16" && deployment.precision != "int8")
-    throw Error("{}: got {}, expected bf16 or int8", fields.place_of("precision"),
-                quote(deployment.precision));
+    throw Error(fmt::format("{}: got {}, expected bf16 or int8", fields.place_of("precision"),
+                            core::quote(deployment.precision)));
   deployment.ranges = read_ranges(fields);
   deployment.measured = read_measured(fields.object("measured"));
   deployment.check = read_check(fields.object("check"));
   fields.finish();
   if ((deployment.precision == "int8") == deployment.ranges.empty())
-    throw Error("{}: {}", fields.place_of("ranges"),
-                deployment.ranges.empty() ? "precision int8 needs at least one"
-                                          : "only precision int8 may have ranges");
+    throw Error(fmt::format("{}: {}", fields.place_of("ranges"),
+                            deployment.ranges.empty() ? "precision int8 needs at least one"
+                                                      : "only precision int8 may have ranges"));
   return deployment;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace offramp {
+namespace offramp::model {
 
 /// The range of values that an 8-bit tensor represents: [0, magnitude], or [-magnitude, magnitude]
 /// if it is signed. Values outside are clamped to the nearest end.
@@ -43,8 +43,8 @@ struct StoredLogits {
 
 /// The precision of a deployment file and its measurements.
 struct Deployment {
-  std::string precision;  ///< "bf16" or "int8"
-  ActivationRanges ranges;          ///< only for int8
+  std::string precision;    ///< "bf16" or "int8"
+  ActivationRanges ranges;  ///< only for int8
   MeasuredLoss measured;
   StoredLogits check;
   bool operator==(const Deployment&) const = default;
@@ -61,4 +61,4 @@ std::string deployment_to_json(const Deployment& deployment);
 /// Reads a deployment from JSON text. @throws Error naming the field
 Deployment deployment_from_json(const std::string& text);
 
-}  // namespace offramp
+}  // namespace offramp::model

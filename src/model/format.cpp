@@ -6,7 +6,7 @@
 #include "model/json_reader.h"
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 constexpr std::array kKnownFeatures = {kFeatureInt8};
@@ -16,23 +16,25 @@ void check_features(const std::string& text) {
   for (const std::string& feature : read_texts(parse_json(text), "requires", kMaxFeatures)) {
     bool known = false;
     for (const std::string_view ours : kKnownFeatures) known |= ours == feature;
-    if (!known) throw Error("requires {}, which this version does not know", quote(feature));
+    if (!known)
+      throw Error(
+          fmt::format("requires {}, which this version does not know", core::quote(feature)));
   }
 }
 
 }  // namespace
 
-bool is_model(const Metadata& metadata) { return metadata.contains("format_version"); }
+bool is_model(const core::Metadata& metadata) { return metadata.contains("format_version"); }
 
-int read_format_version(const Metadata& metadata) {
+int read_format_version(const core::Metadata& metadata) {
   const std::string& text = metadata.at("format_version");
   int version = kModelFormatVersion;
   while (text != std::to_string(version))
     if (--version < kOldestModelFormatVersion)
-      throw Error(
+      throw Error(fmt::format(
           "format_version: got {}, this program reads {} and {}; the file may come from a newer "
           "version of it",
-          quote(text), kOldestModelFormatVersion, kModelFormatVersion);
+          core::quote(text), kOldestModelFormatVersion, kModelFormatVersion));
   if (version >= 2) {
     const auto features = metadata.find("requires");
     if (features == metadata.end()) throw Error("requires: missing in the metadata");
@@ -48,4 +50,4 @@ std::vector<std::string> required_features(const ModelFile& model) {
   return features;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -6,7 +6,7 @@
 
 #include "core/safetensors.h"
 
-namespace offramp {
+namespace offramp::model {
 
 struct ModelFile;
 
@@ -21,14 +21,14 @@ inline constexpr int kOldestModelFormatVersion = 1;
 inline constexpr std::string_view kFeatureInt8 = "int8";  ///< 8-bit weights with scales and ranges
 
 /// Whether the metadata belong to a model file rather than to bare weights.
-bool is_model(const Metadata& metadata);
+bool is_model(const core::Metadata& metadata);
 
 /// Returns the version of a model file after checking that this program can read it.
 /// @throws Error for a version that this program does not read or a required feature that it does
 /// not know: "requires "learned-criterion", which this version does not know"
-int read_format_version(const Metadata& metadata);
+int read_format_version(const core::Metadata& metadata);
 
 /// Returns the features that a reader must know to read this model correctly.
 std::vector<std::string> required_features(const ModelFile& model);
 
-}  // namespace offramp
+}  // namespace offramp::model

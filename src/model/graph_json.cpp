@@ -10,7 +10,7 @@
 #include "model/json_reader.h"
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 // Limits for a graph from a file, far above the needs of any classifier. infer_shapes() limits the
@@ -26,28 +26,31 @@ constexpr std::size_t kMaxInputs = 1'000;
 
 // Writing. Every attribute of an operation is written, so that readers need no default values.
 
-Json attributes(const Conv& op) {
+Json attributes(const graph::Conv& op) {
   return {{"out_channels", op.out_channels}, {"kernel", op.kernel}, {"stride", op.stride},
           {"padding", op.padding},           {"groups", op.groups}, {"bias", op.bias}};
 }
-Json attributes(const BatchNorm& op) { return {{"eps", op.eps}, {"momentum", op.momentum}}; }
-Json attributes(const MaxPool& op) {
+Json attributes(const graph::BatchNorm& op) { return {{"eps", op.eps}, {"momentum", op.momentum}}; }
+Json attributes(const graph::MaxPool& op) {
   return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
 }
-Json attributes(const AvgPool& op) {
+Json attributes(const graph::AvgPool& op) {
   return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
 }
-Json attributes(const SpatialPyramidPool& op) { return {{"levels", op.levels}}; }
-Json attributes(const Linear& op) { return {{"out_features", op.out_features}, {"bias", op.bias}}; }
+Json attributes(const graph::SpatialPyramidPool& op) { return {{"levels", op.levels}}; }
+Json attributes(const graph::Linear& op) {
+  return {{"out_features", op.out_features}, {"bias", op.bias}};
+}
 Json attributes(
-    const OneOf<Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto& /*without attributes*/) {
+    const core::OneOf<graph::Relu, graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
+                      graph::Flatten> auto& /*without attributes*/) {
   return Json::object();
 }
 
-Json nodes_to_json(const std::vector<Node>& nodes) {
+Json nodes_to_json(const std::vector<graph::Node>& nodes) {
   Json result = Json::array();
-  for (const Node& node : nodes) {
-    Json item = {{"name", node.name}, {"op", op_name(node.op)}, {"inputs", node.inputs}};
+  for (const graph::Node& node : nodes) {
+    Json item = {{"name", node.name}, {"op", graph::op_name(node.op)}, {"inputs", node.inputs}};
     item.update(std::visit([](const auto& op) { return attributes(op); }, node.op));
     result.push_back(std::move(item));
   }
@@ -69,73 +72,78 @@ Windowed read_window(JsonFields& fields) {
   return op;
 }
 
-void read(JsonFields& fields, Conv& op) {
-  op = read_window<Conv>(fields);
+void read(JsonFields& fields, graph::Conv& op) {
+  op = read_window<graph::Conv>(fields);
   op.out_channels = fields.integer("out_channels", 1, kMaxSize);
   op.groups = small(fields, "groups", 1, kMaxSize);
   op.bias = fields.boolean("bias");
 }
-void read(JsonFields& fields, BatchNorm& op) {
+void read(JsonFields& fields, graph::BatchNorm& op) {
   op.eps = fields.number("eps", 1e-12, 1);
   op.momentum = fields.number("momentum", 0, 1);
 }
-void read(JsonFields& fields, MaxPool& op) { op = read_window<MaxPool>(fields); }
-void read(JsonFields& fields, AvgPool& op) { op = read_window<AvgPool>(fields); }
-void read(JsonFields& fields, SpatialPyramidPool& op) {
+void read(JsonFields& fields, graph::MaxPool& op) { op = read_window<graph::MaxPool>(fields); }
+void read(JsonFields& fields, graph::AvgPool& op) { op = read_window<graph::AvgPool>(fields); }
+void read(JsonFields& fields, graph::SpatialPyramidPool& op) {
   const auto levels = fields.integers("levels", 1, 64, 16);
-  if (levels.empty()) throw Error("{}: expected at least one level", fields.place_of("levels"));
+  if (levels.empty())
+    throw Error(fmt::format("{}: expected at least one level", fields.place_of("levels")));
   op.levels.assign(levels.begin(), levels.end());
 }
-void read(JsonFields& fields, Linear& op) {
+void read(JsonFields& fields, graph::Linear& op) {
   op.out_features = fields.integer("out_features", 1, kMaxFeatures);
   op.bias = fields.boolean("bias");
 }
 void read(JsonFields&,
-          OneOf<Relu, Relu6, Add, Concat, GlobalAvgPool, Flatten> auto& /*without attributes*/) {}
+          core::OneOf<graph::Relu, graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
+                      graph::Flatten> auto& /*without attributes*/) {}
 
 /// One operation of each kind, in the order of Op.
 template <std::size_t... I>
-std::vector<Op> all_ops(std::index_sequence<I...>) {
-  return {Op(std::in_place_index<I>)...};
+std::vector<graph::Op> all_ops(std::index_sequence<I...>) {
+  return {graph::Op(std::in_place_index<I>)...};
 }
 
-Op read_op(JsonFields& fields) {
-  static const std::vector<Op> ops = all_ops(std::make_index_sequence<std::variant_size_v<Op>>());
+graph::Op read_op(JsonFields& fields) {
+  static const std::vector<graph::Op> ops =
+      all_ops(std::make_index_sequence<std::variant_size_v<graph::Op>>());
   const std::string name = fields.text("op");
   std::vector<std::string> known;
-  for (Op op : ops) {
-    if (op_name(op) == name) {
+  for (graph::Op op : ops) {
+    if (graph::op_name(op) == name) {
       std::visit([&](auto& attributes_of) { read(fields, attributes_of); }, op);
       return op;
     }
-    known.emplace_back(op_name(op));
+    known.emplace_back(graph::op_name(op));
   }
-  const std::string nearest = nearest_word(name, known);
-  throw Error("{}: unknown operation {}{}", fields.place_of("op"), quote(name),
-              nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+  const std::string nearest = core::nearest_word(name, known);
+  throw Error(fmt::format("{}: unknown operation {}{}", fields.place_of("op"), core::quote(name),
+                          nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest)));
 }
 
 std::string read_name(JsonFields& fields, std::string_view key) {
   std::string name = fields.text(key);
-  if (name.empty()) throw Error("{} is empty", fields.place_of(key));
+  if (name.empty()) throw Error(fmt::format("{} is empty", fields.place_of(key)));
   return name;
 }
 
-std::vector<Node> read_nodes(JsonFields& segment, std::string_view key, std::size_t& num_nodes) {
+std::vector<graph::Node> read_nodes(JsonFields& segment, std::string_view key,
+                                    std::size_t& num_nodes) {
   const Json& json = segment.array(key, kMaxNodes);
   num_nodes += json.size();
   if (num_nodes > kMaxNodes)
-    throw Error("{}: the graph has more than {} nodes", segment.place_of(key), kMaxNodes);
-  std::vector<Node> nodes;
+    throw Error(
+        fmt::format("{}: the graph has more than {} nodes", segment.place_of(key), kMaxNodes));
+  std::vector<graph::Node> nodes;
   nodes.reserve(json.size());
   for (std::size_t i = 0; i < json.size(); ++i) {
     JsonFields fields(json[i], segment.place_of(key, i));
-    Node node;
+    graph::Node node;
     node.name = read_name(fields, "name");
     node.op = read_op(fields);
     node.inputs = fields.texts("inputs", kMaxInputs);
     if (node.inputs.empty())
-      throw Error("{}: expected at least one input", fields.place_of("inputs"));
+      throw Error(fmt::format("{}: expected at least one input", fields.place_of("inputs")));
     fields.finish();
     nodes.push_back(std::move(node));
   }
@@ -144,9 +152,9 @@ std::vector<Node> read_nodes(JsonFields& segment, std::string_view key, std::siz
 
 }  // namespace
 
-std::string graph_to_json(const Graph& graph) {
+std::string graph_to_json(const graph::Graph& graph) {
   Json segments = Json::array();
-  for (const Segment& segment : graph.segments)
+  for (const graph::Segment& segment : graph.segments)
     segments.push_back({{"name", segment.name},
                         {"nodes", nodes_to_json(segment.nodes)},
                         {"outputs", segment.outputs},
@@ -159,24 +167,24 @@ std::string graph_to_json(const Graph& graph) {
   try {
     return json.dump();
   } catch (const Json::exception&) {
-    throw Error("graph {}: a name is not UTF-8", quote(graph.name));
+    throw Error(fmt::format("graph {}: a name is not UTF-8", core::quote(graph.name)));
   }
 }
 
-Graph graph_from_json(const std::string& text) {
+graph::Graph graph_from_json(const std::string& text) {
   const Json json = parse_json(text);
   JsonFields fields(json, "");
-  Graph graph;
+  graph::Graph graph;
   graph.name = fields.text("name");
   graph.input = fields.integers("input", 1, kMaxSize, 3);
   if (graph.input.size() != 3)
-    throw Error("input: got {}, expected [C,H,W]", to_string(graph.input));
+    throw Error(fmt::format("input: got {}, expected [C,H,W]", core::to_string(graph.input)));
   graph.classes = fields.integer("classes", 1, kMaxSize);
   const Json& segments = fields.array("segments", kMaxSegments);
   std::size_t num_nodes = 0;
   for (std::size_t i = 0; i < segments.size(); ++i) {
     JsonFields segment_fields(segments[i], fields.place_of("segments", i));
-    Segment segment;
+    graph::Segment segment;
     segment.name = segment_fields.text("name");
     segment.nodes = read_nodes(segment_fields, "nodes", num_nodes);
     segment.outputs = segment_fields.texts("outputs", kMaxInputs);
@@ -189,4 +197,4 @@ Graph graph_from_json(const std::string& text) {
   return graph;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

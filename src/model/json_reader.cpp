@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
@@ -15,17 +15,18 @@ constexpr std::size_t kMaxKeys = 1000;
 
 /// Formats a value for a message: numbers and texts in full, arrays and objects by their type.
 std::string describe(const Json& json) {
-  if (json.is_string()) return "the text " + quote(json.get_ref<const std::string&>());
+  if (json.is_string()) return "the text " + core::quote(json.get_ref<const std::string&>());
   if (json.is_structured()) return json.is_array() ? "an array" : "an object";
   return json.dump();
 }
 
 std::string read_text(const Json& json, const std::string& place, std::size_t max_bytes) {
-  if (!json.is_string()) throw Error("{}: got {}, expected a text", place, describe(json));
+  if (!json.is_string())
+    throw Error(fmt::format("{}: got {}, expected a text", place, describe(json)));
   const auto& text = json.get_ref<const std::string&>();
   if (text.size() > max_bytes)
-    throw Error("{}: text of {} bytes is longer than the {} allowed", place, text.size(),
-                max_bytes);
+    throw Error(fmt::format("{}: text of {} bytes is longer than the {} allowed", place,
+                            text.size(), max_bytes));
   return text;
 }
 
@@ -36,20 +37,24 @@ std::int64_t read_integer(const Json& json, const std::string& place, std::int64
                               static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())
                         : json.is_number_integer();
   if (!fits || json.get<std::int64_t>() < low || json.get<std::int64_t>() > high)
-    throw Error("{}: got {}, expected an integer from {} to {}", place, describe(json), low, high);
+    throw Error(fmt::format("{}: got {}, expected an integer from {} to {}", place, describe(json),
+                            low, high));
   return json.get<std::int64_t>();
 }
 
 double read_number(const Json& json, const std::string& place, double low, double high) {
   if (!json.is_number() || !(json.get<double>() >= low && json.get<double>() <= high))
-    throw Error("{}: got {}, expected a number from {} to {}", place, describe(json), low, high);
+    throw Error(fmt::format("{}: got {}, expected a number from {} to {}", place, describe(json),
+                            low, high));
   return json.get<double>();
 }
 
 const Json& expect_array(const Json& json, const std::string& place, std::size_t max_count) {
-  if (!json.is_array()) throw Error("{}: got {}, expected an array", place, describe(json));
+  if (!json.is_array())
+    throw Error(fmt::format("{}: got {}, expected an array", place, describe(json)));
   if (json.size() > max_count)
-    throw Error("{}: {} elements are more than the {} allowed", place, json.size(), max_count);
+    throw Error(
+        fmt::format("{}: {} elements are more than the {} allowed", place, json.size(), max_count));
   return json;
 }
 
@@ -57,24 +62,27 @@ const Json& expect_array(const Json& json, const std::string& place, std::size_t
 
 Json parse_json(std::string_view text) {
   if (text.size() > kMaxBytes)
-    throw Error("text of {} bytes is longer than the {} allowed", text.size(), kMaxBytes);
+    throw Error(
+        fmt::format("text of {} bytes is longer than the {} allowed", text.size(), kMaxBytes));
   if (text.find('\0') != text.npos) throw Error("not valid JSON: zero byte");
   std::vector<std::set<std::string>> keys;  // keys of each enclosing object
   const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMaxDepth) throw Error("nested more than {} levels deep", kMaxDepth);
+    if (depth > kMaxDepth) throw Error(fmt::format("nested more than {} levels deep", kMaxDepth));
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event != Json::parse_event_t::key) return true;
     // Looking up a key in an ordered object takes linear time, so very many keys would take hours.
-    if (keys.back().size() == kMaxKeys) throw Error("an object of more than {} keys", kMaxKeys);
+    if (keys.back().size() == kMaxKeys)
+      throw Error(fmt::format("an object of more than {} keys", kMaxKeys));
     if (!keys.back().insert(parsed.get_ref<const std::string&>()).second)
-      throw Error("key {} appears twice", quote(parsed.get_ref<const std::string&>()));
+      throw Error(
+          fmt::format("key {} appears twice", core::quote(parsed.get_ref<const std::string&>())));
     return true;
   };
   try {
     return Json::parse(text.begin(), text.end(), watch);
   } catch (const Json::parse_error& error) {
-    throw Error("not valid JSON at byte {}", error.byte);
+    throw Error(fmt::format("not valid JSON at byte {}", error.byte));
   } catch (const Json::exception&) {
     throw Error("not valid JSON: a number is too large");
   }
@@ -83,8 +91,8 @@ Json parse_json(std::string_view text) {
 JsonFields::JsonFields(const Json& json, std::string place)
     : json_(json), place_(std::move(place)) {
   if (!json.is_object())
-    throw Error("{}: got {}, expected an object", place_.empty() ? "the text" : place_,
-                describe(json));
+    throw Error(fmt::format("{}: got {}, expected an object", place_.empty() ? "the text" : place_,
+                            describe(json)));
 }
 
 std::string JsonFields::place_of(std::string_view key) const {
@@ -98,7 +106,7 @@ std::string JsonFields::place_of(std::string_view key, std::size_t index) const 
 const Json& JsonFields::field(std::string_view key) {
   known_.emplace(key);
   const auto found = json_.find(std::string(key));
-  if (found == json_.end()) throw Error("{} is missing", place_of(key));
+  if (found == json_.end()) throw Error(fmt::format("{} is missing", place_of(key)));
   return *found;
 }
 
@@ -117,7 +125,7 @@ double JsonFields::number(std::string_view key, double low, double high) {
 bool JsonFields::boolean(std::string_view key) {
   const Json& json = field(key);
   if (!json.is_boolean())
-    throw Error("{}: got {}, expected true or false", place_of(key), describe(json));
+    throw Error(fmt::format("{}: got {}, expected true or false", place_of(key), describe(json)));
   return json.get<bool>();
 }
 
@@ -150,7 +158,7 @@ const Json& JsonFields::array(std::string_view key, std::size_t max_count) {
 const Json& JsonFields::object(std::string_view key) {
   const Json& json = field(key);
   if (!json.is_object())
-    throw Error("{}: got {}, expected an object", place_of(key), describe(json));
+    throw Error(fmt::format("{}: got {}, expected an object", place_of(key), describe(json)));
   return json;
 }
 
@@ -161,9 +169,10 @@ const Json* JsonFields::object_or_null(std::string_view key) {
 void JsonFields::finish() const {
   for (const auto& [key, value] : json_.items()) {
     if (known_.contains(key)) continue;
-    const std::string nearest = nearest_word(key, {known_.begin(), known_.end()});
-    throw Error("{}unknown key {}{}", place_.empty() ? "" : place_ + ": ", quote(key),
-                nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+    const std::string nearest = core::nearest_word(key, {known_.begin(), known_.end()});
+    throw Error(fmt::format("{}unknown key {}{}", place_.empty() ? "" : place_ + ": ",
+                            core::quote(key),
+                            nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest)));
   }
 }
 
@@ -176,4 +185,4 @@ std::vector<std::string> read_texts(const Json& json, const std::string& place,
   return values;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::model {
 
 /// JSON whose keys keep the order in which they were written, so that files are easy to read.
 using Json = nlohmann::ordered_json;
@@ -64,4 +64,4 @@ class JsonFields {
 std::vector<std::string> read_texts(const Json& json, const std::string& place,
                                     std::size_t max_count, std::size_t max_bytes = 200);
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -4,15 +4,15 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 // The parameters of each head, by the node that the head reads.
-using Heads = std::map<std::string, std::vector<Parameter>>;
+using Heads = std::map<std::string, std::vector<graph::Parameter>>;
 
-Heads heads_of(const Graph& graph) {
+Heads heads_of(const graph::Graph& graph) {
   Heads heads;
-  for (const Parameter& parameter : parameters(graph))
+  for (const graph::Parameter& parameter : graph::parameters(graph))
     if (parameter.in_head)
       heads[graph.segments[static_cast<std::size_t>(parameter.segment)].feature].push_back(
           parameter);
@@ -28,20 +28,21 @@ std::string_view name_in_head(std::string_view name) {
   return name.substr(name.find('.', kExit.size()) + 1);
 }
 
-bool fits(const Parameter& ours, const Parameter& theirs) {
+bool fits(const graph::Parameter& ours, const graph::Parameter& theirs) {
   if (name_in_head(ours.name) != name_in_head(theirs.name) || ours.role != theirs.role ||
       ours.shape.size() != theirs.shape.size())
     return false;
   // The first dimension of a classifier is the number of classes, which may differ.
   const bool classifier =
-      ours.role == ParameterRole::linear_weight || ours.role == ParameterRole::bias;
+      ours.role == graph::ParameterRole::linear_weight || ours.role == graph::ParameterRole::bias;
   return std::equal(ours.shape.begin() + classifier, ours.shape.end(),
                     theirs.shape.begin() + classifier);
 }
 
 }  // namespace
 
-std::map<std::string, std::string> matching_heads(const Graph& graph, const Graph& theirs) {
+std::map<std::string, std::string> matching_heads(const graph::Graph& graph,
+                                                  const graph::Graph& theirs) {
   std::map<std::string, std::string> names;
   const Heads others = heads_of(theirs);
   for (const auto& [feature, ours] : heads_of(graph)) {
@@ -52,19 +53,20 @@ std::map<std::string, std::string> matching_heads(const Graph& graph, const Grap
   return names;
 }
 
-std::set<std::string, std::less<>> parameters_after_end(const Graph& graph, const Graph& theirs) {
+std::set<std::string, std::less<>> parameters_after_end(const graph::Graph& graph,
+                                                        const graph::Graph& theirs) {
   std::set<std::string, std::less<>> nodes, names;
   const std::string& end = graph.segments.back().feature;
   bool beyond = false;
-  for (const Segment& segment : theirs.segments)
-    for (const Node& node : segment.nodes) {
+  for (const graph::Segment& segment : theirs.segments)
+    for (const graph::Node& node : segment.nodes) {
       if (beyond) nodes.insert(node.name);
       beyond |= node.name == end;
     }
-  for (const Parameter& parameter : parameters(theirs))
+  for (const graph::Parameter& parameter : graph::parameters(theirs))
     if (!parameter.in_head && nodes.contains(parameter.name.substr(0, parameter.name.rfind('.'))))
       names.insert(parameter.name);
   return names;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -19,7 +19,7 @@
 #include "model/policy_json.h"
 #include "model/stored_weights.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -40,50 +40,54 @@ auto at_place(std::string_view place, Work&& work) {
   try {
     return work();
   } catch (const Error& error) {
-    throw_with_place(place, error);
+    core::throw_with_place(place, error);
   }
 }
 
 /// Returns the parameters of a graph after checking it: its shapes must match, and the number of
 /// its MACs must not overflow.
-std::vector<Parameter> parameters_of(const Graph& graph) {
+std::vector<graph::Parameter> parameters_of(const graph::Graph& graph) {
   return at_place("graph", [&] {
-    cost_of(graph);
-    return parameters(graph);
+    graph::cost_of(graph);
+    return graph::parameters(graph);
   });
 }
 
 // The parts of the metadata. Each check is used for both writing and reading.
 
-void check_classes(const std::vector<std::string>& classes, const Graph& graph) {
+void check_classes(const std::vector<std::string>& classes, const graph::Graph& graph) {
   if (classes.size() != static_cast<std::size_t>(graph.classes))
-    throw Error("classes: got {} names, but the graph has {} classes", classes.size(),
-                graph.classes);
+    throw Error(fmt::format("classes: got {} names, but the graph has {} classes", classes.size(),
+                            graph.classes));
   std::set<std::string_view> seen;
   for (const std::string& name : classes)
-    if (!seen.insert(name).second) throw Error("classes: {} appears twice", quote(name));
+    if (!seen.insert(name).second)
+      throw Error(fmt::format("classes: {} appears twice", core::quote(name)));
 }
 
-void check_preprocessing(const Preprocessing& preprocessing, const Graph& graph) {
+void check_preprocessing(const core::Preprocessing& preprocessing, const graph::Graph& graph) {
   if (graph.input.size() != 3 || preprocessing.height != graph.input[1] ||
       preprocessing.width != graph.input[2])
-    throw Error("preprocessing: makes images of {}x{}, but the graph's input is {}",
-                preprocessing.height, preprocessing.width, to_string(graph.input));
+    throw Error(fmt::format("preprocessing: makes images of {}x{}, but the graph's input is {}",
+                            preprocessing.height, preprocessing.width,
+                            core::to_string(graph.input)));
   for (float value : preprocessing.mean)
-    if (!std::isfinite(value)) throw Error("preprocessing: mean {} is not finite", value);
+    if (!std::isfinite(value))
+      throw Error(fmt::format("preprocessing: mean {} is not finite", value));
   for (float value : preprocessing.std)
     if (!std::isfinite(value) || !(value > 0))
-      throw Error("preprocessing: std {} is not a finite number above 0", value);
+      throw Error(fmt::format("preprocessing: std {} is not a finite number above 0", value));
 }
 
-void check_loss_weights(const std::vector<double>& weights, const Graph& graph) {
-  const std::size_t exits = exit_segments(graph).size();
+void check_loss_weights(const std::vector<double>& weights, const graph::Graph& graph) {
+  const std::size_t exits = graph::exit_segments(graph).size();
   if (weights.size() != exits)
-    throw Error("provenance: got {} loss_weights, expected {}: one for each exit", weights.size(),
-                exits);
+    throw Error(fmt::format("provenance: got {} loss_weights, expected {}: one for each exit",
+                            weights.size(), exits));
   for (double weight : weights)
     if (!std::isfinite(weight) || weight < 0)
-      throw Error("provenance: loss weight {} is not a finite number of at least 0", weight);
+      throw Error(
+          fmt::format("provenance: loss weight {} is not a finite number of at least 0", weight));
 }
 
 /// Returns the shortest decimals that convert back to the same floats: 0.4914 rather than
@@ -100,7 +104,7 @@ Json short_numbers(const std::array<float, 3>& values) {
 std::array<float, 3> three_floats(JsonFields& fields, std::string_view key) {
   const auto values = fields.numbers(key, -1e6, 1e6, 3);
   if (values.size() != 3)
-    throw Error("{}: {} values, expected 3", fields.place_of(key), values.size());
+    throw Error(fmt::format("{}: {} values, expected 3", fields.place_of(key), values.size()));
   return {static_cast<float>(values[0]), static_cast<float>(values[1]),
           static_cast<float>(values[2])};
 }
@@ -109,24 +113,24 @@ std::vector<std::string> read_classes(const std::string& text) {
   return read_texts(parse_json(text), "names", kMaxClasses, kMaxNameBytes);
 }
 
-Json to_json(const Preprocessing& preprocessing) {
+Json to_json(const core::Preprocessing& preprocessing) {
   return {{"height", preprocessing.height},
           {"width", preprocessing.width},
-          {"fit", to_string(preprocessing.fit)},
+          {"fit", core::to_string(preprocessing.fit)},
           {"mean", short_numbers(preprocessing.mean)},
           {"std", short_numbers(preprocessing.std)}};
 }
 
-Preprocessing read_preprocessing(const Json& json) {
+core::Preprocessing read_preprocessing(const Json& json) {
   JsonFields fields(json, "");
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   preprocessing.height = static_cast<int>(fields.integer("height", 1, 65536));
   preprocessing.width = static_cast<int>(fields.integer("width", 1, 65536));
   const std::string fit = fields.text("fit");
   try {
-    preprocessing.fit = fit_from_string(fit);
+    preprocessing.fit = core::fit_from_string(fit);
   } catch (const Error& error) {
-    throw Error("{}: {}", fields.place_of("fit"), error.what());
+    throw Error(fmt::format("{}: {}", fields.place_of("fit"), error.what()));
   }
   preprocessing.mean = three_floats(fields, "mean");
   preprocessing.std = three_floats(fields, "std");
@@ -147,24 +151,26 @@ int read_certificates(const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, count);
   if (error != std::errc() || stop != end || count < 0 || count > kMaxCertificates)
-    throw Error("got {}, expected a whole number from 0 to {}", quote(text), kMaxCertificates);
+    throw Error(fmt::format("got {}, expected a whole number from 0 to {}", core::quote(text),
+                            kMaxCertificates));
   return count;
 }
 
-std::vector<std::uint64_t> read_hashes(const Safetensors& file, std::string_view name) {
-  const TensorView& view = file.at(name);
-  if (view.dtype != DType::u64 || view.shape.size() != 1)
-    throw Error("{}: got {} {}, expected U64 of one dimension", place_of(name),
-                to_string(view.dtype), to_string(view.shape));
-  const HostTensor tensor = view.copy();
+std::vector<std::uint64_t> read_hashes(const core::Safetensors& file, std::string_view name) {
+  const core::TensorView& view = file.at(name);
+  if (view.dtype != core::DType::u64 || view.shape.size() != 1)
+    throw Error(fmt::format("{}: got {} {}, expected U64 of one dimension", place_of(name),
+                            core::to_string(view.dtype), core::to_string(view.shape)));
+  const core::HostTensor tensor = view.copy();
   const auto values = tensor.as<std::uint64_t>();
-  if (!std::ranges::is_sorted(values)) throw Error("{}: hashes are not sorted", place_of(name));
+  if (!std::ranges::is_sorted(values))
+    throw Error(fmt::format("{}: hashes are not sorted", place_of(name)));
   return {values.begin(), values.end()};
 }
 
 /// Parses one key of the metadata. Error messages begin with the key.
 template <typename Read>
-auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
+auto read_metadata(const core::Safetensors& file, std::string_view key, Read&& read) {
   return at_place(key, [&] {
     const auto found = file.metadata().find(key);
     if (found == file.metadata().end()) throw Error("missing in the metadata");
@@ -173,7 +179,7 @@ auto read_metadata(const Safetensors& file, std::string_view key, Read&& read) {
 }
 
 /// Returns the format version of a file. @throws Error if it is not a model that can be read
-int check_version(const Safetensors& file) {
+int check_version(const core::Safetensors& file) {
   if (is_model(file.metadata())) return read_format_version(file.metadata());
   if (file.tensors().empty()) throw Error("not a model file: it holds no tensors");
   throw Error(
@@ -181,31 +187,31 @@ int check_version(const Safetensors& file) {
       "from such weights");
 }
 
-Graph read_graph(const Safetensors& file) {
+graph::Graph read_graph(const core::Safetensors& file) {
   return read_metadata(file, "graph",
                        [](const std::string& text) { return graph_from_json(text); });
 }
 
 /// Opens a safetensors file. A file written by Python's torch.save gets a message of its own.
-Safetensors open_weights(const fs::path& path) {
+core::Safetensors open_weights(const fs::path& path) {
   try {
-    return Safetensors::open(path);
+    return core::Safetensors::open(path);
   } catch (const Error&) {
     std::array<char, 4> magic{};
     std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     const std::string_view start(magic.data(), magic.size());
     if (start.starts_with("PK") || start.starts_with("\x80\x02"))
-      throw Error(
+      throw Error(fmt::format(
           "{}: written by torch.save, not a safetensors file; convert it in Python with "
           "safetensors.torch.save_file(torch.load(\"{}\", weights_only=True), \"{}\")",
           path.string(), path.filename().string(),
-          fs::path(path.filename()).replace_extension(".safetensors").string());
+          fs::path(path.filename()).replace_extension(".safetensors").string()));
     throw;
   }
 }
 
 /// Reads everything of a model except its weights.
-ModelFile read_description(const Safetensors& file) {
+ModelFile read_description(const core::Safetensors& file) {
   const int version = check_version(file);
   ModelFile model;
   model.graph = read_graph(file);
@@ -220,7 +226,7 @@ ModelFile read_description(const Safetensors& file) {
   read_metadata(file, "provenance",
                 [&](const std::string& text) { read_provenance(parse_json(text), model); });
   check_loss_weights(model.loss_weights, model.graph);
-  const int exits = static_cast<int>(exit_segments(model.graph).size());
+  const int exits = static_cast<int>(graph::exit_segments(model.graph).size());
   if (file.metadata().contains("policy"))
     model.policy = read_metadata(file, "policy", [&](const std::string& text) {
       return policy_from_json(text, exits, version);
@@ -231,9 +237,9 @@ ModelFile read_description(const Safetensors& file) {
     model.deployment = read_metadata(file, "deployment", deployment_from_json);
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
-  for (const Parameter& parameter : parameters_of(model.graph))
+  for (const graph::Parameter& parameter : parameters_of(model.graph))
     if (const auto found = file.tensors().find(parameter.name);
-        found != file.tensors().end() && found->second.dtype == DType::i8) {
+        found != file.tensors().end() && found->second.dtype == core::DType::i8) {
       check_integers(found->second, parameter);
       model.weight_scales.emplace(parameter.name, read_scales(file, parameter));
       file.drop_pages(found->second);
@@ -246,16 +252,17 @@ bool is_scale(const std::string& tensor, const ModelFile& model) {
          model.weight_scales.contains(tensor.substr(0, tensor.size() - kScaleSuffix.size()));
 }
 
-ModelFile read_model(const Safetensors& file, Tensors* extra) {
+ModelFile read_model(const core::Safetensors& file, core::Tensors* extra) {
   ModelFile model = read_description(file);
-  for (const Parameter& parameter : parameters_of(model.graph)) {
-    const TensorView& view = file.at(parameter.name);
+  for (const graph::Parameter& parameter : parameters_of(model.graph)) {
+    const core::TensorView& view = file.at(parameter.name);
     // The shape is checked before the copy, because a wrong shape may be very large.
     check_shape(view.shape, parameter);
     const auto scales = model.weight_scales.find(parameter.name);
-    HostTensor tensor = scales == model.weight_scales.end()
-                            ? view.copy()
-                            : HostTensor::of(view.shape, dequantise(view.bytes, scales->second));
+    core::HostTensor tensor =
+        scales == model.weight_scales.end()
+            ? view.copy()
+            : core::HostTensor::of(view.shape, dequantise(view.bytes, scales->second));
     check_weight(tensor, parameter);
     model.weights.emplace(parameter.name, std::move(tensor));
   }
@@ -277,53 +284,58 @@ Json details_of(const Provenance& provenance) {
   });
 }
 
-Tensors tensors_to_write(const ModelFile& model, const Tensors& extra) {
-  Tensors tensors;
-  for (const Parameter& parameter : parameters_of(model.graph)) {
+core::Tensors tensors_to_write(const ModelFile& model, const core::Tensors& extra) {
+  core::Tensors tensors;
+  for (const graph::Parameter& parameter : parameters_of(model.graph)) {
     const auto found = model.weights.find(parameter.name);
-    if (found == model.weights.end()) throw Error("{} is missing", place_of(parameter.name));
+    if (found == model.weights.end())
+      throw Error(fmt::format("{} is missing", place_of(parameter.name)));
     check_weight(found->second, parameter);
     const auto scales = model.weight_scales.find(parameter.name);
     if (scales == model.weight_scales.end()) {
       tensors.insert(*found);
       continue;
     }
-    HostTensor integers = quantise_weight(found->second, scales->second, parameter.name);
+    core::HostTensor integers = quantise_weight(found->second, scales->second, parameter.name);
     check_integers({integers.dtype, integers.shape, integers.bytes}, parameter);
     tensors.emplace(parameter.name, std::move(integers));
     tensors.emplace(parameter.name + std::string(kScaleSuffix),
-                    HostTensor::of({parameter.shape[0]}, scales->second));
+                    core::HostTensor::of({parameter.shape[0]}, scales->second));
   }
   for (const auto& [name, scales] : model.weight_scales)
-    if (!tensors.contains(name)) throw Error("{}: not a parameter of the graph", place_of(name));
+    if (!tensors.contains(name))
+      throw Error(fmt::format("{}: not a parameter of the graph", place_of(name)));
   for (const auto& [name, tensor] : model.weights)
-    if (!tensors.contains(name)) throw Error("{}: not a parameter of the graph", place_of(name));
+    if (!tensors.contains(name))
+      throw Error(fmt::format("{}: not a parameter of the graph", place_of(name)));
   for (const auto& [name, member] : kSplits) {
     std::vector<std::uint64_t> hashes = model.provenance.data.*member;
     std::ranges::sort(hashes);
-    tensors.emplace(name, HostTensor::of({static_cast<std::int64_t>(hashes.size())},
-                                         std::span<const std::uint64_t>(hashes)));
+    tensors.emplace(name, core::HostTensor::of({static_cast<std::int64_t>(hashes.size())},
+                                               std::span<const std::uint64_t>(hashes)));
   }
   for (const auto& [name, tensor] : extra)
     if (name.starts_with(kProvenancePrefix) || !tensors.emplace(name, tensor).second)
-      throw Error("{}: an extra tensor has the name of a tensor of the model", place_of(name));
+      throw Error(
+          fmt::format("{}: an extra tensor has the name of a tensor of the model", place_of(name)));
   return tensors;
 }
 
 }  // namespace
 
-void save_model(const fs::path& path, const ModelFile& model, const Tensors& extra) {
+void save_model(const fs::path& path, const ModelFile& model, const core::Tensors& extra) {
   at_place(path.string(), [&] {
     check_classes(model.classes, model.graph);
     check_preprocessing(model.preprocessing, model.graph);
     check_loss_weights(model.loss_weights, model.graph);
   });
-  const Tensors tensors = at_place(path.string(), [&] { return tensors_to_write(model, extra); });
-  const Metadata metadata = at_place(path.string(), [&]() -> Metadata {
+  const core::Tensors tensors =
+      at_place(path.string(), [&] { return tensors_to_write(model, extra); });
+  const core::Metadata metadata = at_place(path.string(), [&]() -> Metadata {
     const Json provenance = {{"source", model.provenance.data.source},
                              {"loss_weights", model.loss_weights},
                              {"details", details_of(model.provenance)}};
-    Metadata texts;
+    core::Metadata texts;
     try {
       texts = {{"format_version", std::to_string(kModelFormatVersion)},
                {"requires", Json(required_features(model)).dump()},
@@ -351,24 +363,25 @@ void save_model(const fs::path& path, const ModelFile& model, const Tensors& ext
       at_place("deployment", [&] { deployment_from_json(texts.at("deployment")); });
     if (model.policy)
       at_place("policy", [&] {
-        policy_from_json(texts.at("policy"), static_cast<int>(exit_segments(model.graph).size()));
+        policy_from_json(texts.at("policy"),
+                         static_cast<int>(graph::exit_segments(model.graph).size()));
       });
     return texts;
   });
-  write_safetensors(path, metadata, tensors);
+  core::write_safetensors(path, metadata, tensors);
 }
 
-ModelFile load_model(const fs::path& path, Tensors* extra) {
-  const Safetensors file = open_weights(path);
+ModelFile load_model(const fs::path& path, core::Tensors* extra) {
+  const core::Safetensors file = open_weights(path);
   return at_place(path.string(), [&] { return read_model(file, extra); });
 }
 
 MappedModel map_model(const fs::path& path) {
-  Safetensors file = open_weights(path);
+  core::Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     ModelFile model = read_description(file);
-    for (const Parameter& parameter : parameters_of(model.graph)) {
-      const TensorView& view = file.at(parameter.name);
+    for (const graph::Parameter& parameter : parameters_of(model.graph)) {
+      const core::TensorView& view = file.at(parameter.name);
       // The same checks as in load_model(), in the same order.
       check_shape(view.shape, parameter);
       if (!model.weight_scales.contains(parameter.name)) check_weight(view, parameter);
@@ -379,7 +392,7 @@ MappedModel map_model(const fs::path& path) {
 }
 
 std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
-  const TensorView& view = file.at(parameter);
+  const core::TensorView& view = file.at(parameter);
   const auto scales = model.weight_scales.find(parameter);
   std::vector<float> values =
       scales == model.weight_scales.end() ? view.to_f32() : dequantise(view.bytes, scales->second);
@@ -399,9 +412,9 @@ int certificates_drawn(const std::filesystem::path& path, const ModelFile& model
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path).metadata()); }
 
-Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
-                     std::size_t* num_skipped) {
-  const Safetensors file = open_weights(path);
+core::Tensors load_weights(const fs::path& path, const graph::Graph& graph, bool as_start,
+                           std::size_t* num_skipped) {
+  const core::Safetensors file = open_weights(path);
   return at_place(path.string(), [&] {
     const bool model = is_model(file.metadata());
     // Other tensors of a model file, such as optimiser state and hashes, are not weights.
@@ -409,8 +422,8 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
     std::map<std::string, std::string> matching;
     if (model) {
       check_version(file);
-      const Graph theirs = read_graph(file);
-      for (const Parameter& parameter : parameters_of(theirs)) {
+      const graph::Graph theirs = read_graph(file);
+      for (const graph::Parameter& parameter : parameters_of(theirs)) {
         considered.insert(parameter.name);
         if (parameter.in_head) skippable.insert(parameter.name);
       }
@@ -421,9 +434,9 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
         if (!name.ends_with("num_batches_tracked")) considered.insert(name);
     }
 
-    Tensors weights;
-    for (const Parameter& parameter : parameters_of(graph)) {
-      Parameter stored = parameter;
+    core::Tensors weights;
+    for (const graph::Parameter& parameter : parameters_of(graph)) {
+      graph::Parameter stored = parameter;
       if (model && as_start && parameter.in_head) {
         const auto match = matching.find(parameter.name);
         if (match == matching.end()) continue;
@@ -432,36 +445,38 @@ Tensors load_weights(const fs::path& path, const Graph& graph, bool as_start,
       const bool present = considered.erase(stored.name) > 0;
       if (!present) {
         if (parameter.in_head) continue;
-        throw Error("{} is missing: are these the weights of another network than {}?",
-                    place_of(parameter.name), quote(graph.name));
+        throw Error(fmt::format("{} is missing: are these the weights of another network than {}?",
+                                place_of(parameter.name), core::quote(graph.name)));
       }
-      const TensorView& view = file.at(stored.name);
-      const bool classifier = parameter.in_head && (parameter.role == ParameterRole::bias ||
-                                                    parameter.role == ParameterRole::linear_weight);
+      const core::TensorView& view = file.at(stored.name);
+      const bool classifier =
+          parameter.in_head && (parameter.role == graph::ParameterRole::bias ||
+                                parameter.role == graph::ParameterRole::linear_weight);
       if (as_start && classifier && !view.shape.empty() && view.shape[0] != parameter.shape[0])
         continue;  // the classifier has another number of classes
       check_shape(view.shape, stored);
-      HostTensor tensor;
-      if (model && view.dtype == DType::i8) {
+      core::HostTensor tensor;
+      if (model && view.dtype == core::DType::i8) {
         check_integers(view, stored);
-        tensor = HostTensor::of(
+        tensor = core::HostTensor::of(
             view.shape, std::span<const float>(dequantise(view.bytes, read_scales(file, stored))));
       } else {
         tensor = view.copy();
-        if (tensor.dtype == DType::f64)
-          tensor = HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
+        if (tensor.dtype == core::DType::f64)
+          tensor = core::HostTensor::of(tensor.shape, std::span<const float>(tensor.to_f32()));
       }
       check_weight(tensor, stored);
       weights.emplace(parameter.name, std::move(tensor));
     }
     const std::size_t before = considered.size();
-    if (as_start) std::erase_if(considered, [&](const auto& name) { return skippable.contains(name); });
+    if (as_start)
+      std::erase_if(considered, [&](const auto& name) { return skippable.contains(name); });
     if (num_skipped != nullptr) *num_skipped = before - considered.size();
     if (!considered.empty())
-      throw Error("{}: the network {} has no such parameter", place_of(*considered.begin()),
-                  quote(graph.name));
+      throw Error(fmt::format("{}: the network {} has no such parameter",
+                              place_of(*considered.begin()), core::quote(graph.name)));
     return weights;
   });
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

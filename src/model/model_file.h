@@ -14,7 +14,7 @@
 #include "model/format.h"
 #include "policy/chosen_policy.h"
 
-namespace offramp {
+namespace offramp::model {
 
 /// The hashes (see image_hash) of the images that a model was trained and calibrated on, so that it
 /// is never tested on the same images.
@@ -33,12 +33,12 @@ struct Provenance {
 /// The content of a model file: one trained (or randomly initialised) network with everything that
 /// is needed to use it. An application uses it through offramp::Model.
 struct ModelFile {
-  Graph graph;
-  Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
+  graph::Graph graph;
+  core::Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
-  Preprocessing preprocessing;
-  std::vector<double> loss_weights;    ///< [K] of training; the weights of the "weighted" ensemble
-  std::optional<ChosenPolicy> policy;  ///< no value: images never stop early
+  core::Preprocessing preprocessing;
+  std::vector<double> loss_weights;  ///< [K] of training; the weights of the "weighted" ensemble
+  std::optional<policy::ChosenPolicy> policy;  ///< no value: images never stop early
   /// The number of certificates made so far with the certify images, for this model or for one that
   /// it was made from.
   int certificates = 0;
@@ -54,18 +54,18 @@ struct ModelFile {
 /// those of the parameters
 /// @throws Error "<path>: …" if the model is inconsistent or the file cannot be written
 void save_model(const std::filesystem::path& path, const ModelFile& model,
-                const Tensors& extra = {});
+                const core::Tensors& extra = {});
 
 /// Reads and checks a model: the format version, the graph, the class names, the preprocessing, and
 /// for every weight that it is present, finite and of the right shape and dtype.
 /// @param extra  if not null, receives the tensors that are not weights
 /// @throws Error "<path>: tensor "…": shape differs from the graph: got …, expected …"
-ModelFile load_model(const std::filesystem::path& path, Tensors* extra = nullptr);
+ModelFile load_model(const std::filesystem::path& path, core::Tensors* extra = nullptr);
 
 /// A model whose weights stay in the mapped file, for callers that read each weight once.
 struct MappedModel {
   ModelFile model;  ///< without weights
-  Safetensors file;
+  core::Safetensors file;
 
   /// Returns the values of a parameter, row-major.
   std::vector<float> weights_of(const std::string& parameter) const;
@@ -95,12 +95,12 @@ bool is_model_file(const std::filesystem::path& path);
 /// @param num_skipped  receives the number of tensors in the file that were skipped; may be null
 /// @throws Error "<path>: …" if a parameter of the backbone is missing, or a tensor is unknown to
 /// the graph, of another shape or not finite
-Tensors load_weights(const std::filesystem::path& path, const Graph& graph, bool as_start = false,
-                     std::size_t* num_skipped = nullptr);
+core::Tensors load_weights(const std::filesystem::path& path, const graph::Graph& graph,
+                           bool as_start = false, std::size_t* num_skipped = nullptr);
 
 /// Writes a graph as JSON text. @throws Error if a name is not UTF-8
-std::string graph_to_json(const Graph& graph);
+std::string graph_to_json(const graph::Graph& graph);
 /// Reads a graph from JSON text. @throws Error naming the field
-Graph graph_from_json(const std::string& text);
+graph::Graph graph_from_json(const std::string& text);
 
-}  // namespace offramp
+}  // namespace offramp::model

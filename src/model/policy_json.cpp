@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "model/json_reader.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 constexpr std::size_t kMaxExits = 1000;
@@ -32,7 +32,7 @@ Json numbers(const std::vector<float>& values) {
   return result;
 }
 
-Json to_json(const Thresholds& thresholds) {
+Json to_json(const policy::Thresholds& thresholds) {
   Json result = Json::array();
   for (const std::optional<float>& threshold : thresholds)
     result.push_back(threshold ? Json(shortest(*threshold)) : Json(nullptr));
@@ -46,8 +46,8 @@ std::vector<float> read_floats(JsonFields& fields, std::string_view key, double 
   return result;
 }
 
-Thresholds read_thresholds(JsonFields& fields) {
-  Thresholds result;
+policy::Thresholds read_thresholds(JsonFields& fields) {
+  policy::Thresholds result;
   const Json& array = fields.array("thresholds", kMaxExits);
   for (std::size_t i = 0; i < array.size(); ++i) {
     if (array[i].is_null()) {
@@ -56,8 +56,8 @@ Thresholds read_thresholds(JsonFields& fields) {
     }
     const double value = array[i].is_number() ? array[i].get<double>() : kNone;
     if (!(std::abs(value) <= kMostThreshold))
-      throw Error("{}: expected null or a number from -{} to {}", fields.place_of("thresholds", i),
-                  kMostThreshold, kMostThreshold);
+      throw Error(fmt::format("{}: expected null or a number from -{} to {}",
+                              fields.place_of("thresholds", i), kMostThreshold, kMostThreshold));
     result.emplace_back(static_cast<float>(value));
   }
   return result;
@@ -69,7 +69,7 @@ auto read_word(JsonFields& fields, std::string_view key, Read&& read) {
   try {
     return read(word);
   } catch (const Error& error) {
-    throw Error("{}: {}", fields.place_of(key), error.what());
+    throw Error(fmt::format("{}: {}", fields.place_of(key), error.what()));
   }
 }
 
@@ -77,20 +77,20 @@ auto read_word(JsonFields& fields, std::string_view key, Read&& read) {
 constexpr std::string_view kThreshold = "threshold", kAccuracyDrop = "accuracy_drop",
                            kCost = "cost", kGuarantee = "guarantee";
 
-Json to_json(const Aim& aim) {
+Json to_json(const policy::Aim& aim) {
   struct Writer {
-    Json operator()(const FixedThreshold& of) const {
+    Json operator()(const policy::FixedThreshold& of) const {
       return {{"kind", kThreshold}, {"threshold", of.threshold}};
     }
-    Json operator()(const AccuracyDrop& of) const {
+    Json operator()(const policy::AccuracyDrop& of) const {
       return {{"kind", kAccuracyDrop},
               {"max_drop", of.max_drop},
               {"reference", of.reference.empty() ? Json(nullptr) : Json(of.reference)}};
     }
-    Json operator()(const MaxCost& of) const {
+    Json operator()(const policy::MaxCost& of) const {
       return {{"kind", kCost}, {"max_relative_cost", of.max_relative_cost}};
     }
-    Json operator()(const HarmGuarantee& of) const {
+    Json operator()(const policy::HarmGuarantee& of) const {
       return {{"kind", kGuarantee},
               {"epsilon", of.epsilon},
               {"delta", of.delta},
@@ -98,34 +98,35 @@ Json to_json(const Aim& aim) {
     }
   };
   Json json = std::visit(Writer{}, aim);
-  json["cost_unit"] = to_string(cost_unit_of(aim));
+  json["cost_unit"] = to_string(policy::cost_unit_of(aim));
   return json;
 }
 
-Aim read_aim(const Json& json, Criterion criterion) {
+policy::Aim read_aim(const Json& json, policy::Criterion criterion) {
   JsonFields fields(json, "aim");
   const auto number = [&](std::string_view key) { return fields.number(key, -1e300, 1e300); };
-  const CostUnit unit = read_word(fields, "cost_unit", cost_unit_from_string);
+  const policy::CostUnit unit = read_word(fields, "cost_unit", policy::cost_unit_from_string);
   const std::string kind = fields.text("kind");
-  Aim aim;
+  policy::Aim aim;
   if (kind == kThreshold) {
-    aim = FixedThreshold{number("threshold"), unit};
+    aim = policy::FixedThreshold{number("threshold"), unit};
   } else if (kind == kAccuracyDrop) {
     const std::string reference = fields.is_null("reference") ? "" : fields.text("reference", 1000);
-    aim = AccuracyDrop{number("max_drop"), reference, unit};
+    aim = policy::AccuracyDrop{number("max_drop"), reference, unit};
   } else if (kind == kCost) {
-    aim = MaxCost{number("max_relative_cost"), unit};
+    aim = policy::MaxCost{number("max_relative_cost"), unit};
   } else if (kind == kGuarantee) {
-    aim = HarmGuarantee{number("epsilon"), number("delta"), fields.boolean("label_free"), unit};
+    aim = policy::HarmGuarantee{number("epsilon"), number("delta"), fields.boolean("label_free"),
+                                unit};
   } else {
-    throw Error("{}: got {}, expected {}, {}, {} or {}", fields.place_of("kind"), quote(kind),
-                kThreshold, kAccuracyDrop, kCost, kGuarantee);
+    throw Error(fmt::format("{}: got {}, expected {}, {}, {} or {}", fields.place_of("kind"),
+                            core::quote(kind), kThreshold, kAccuracyDrop, kCost, kGuarantee));
   }
   fields.finish();
   try {
     check(aim, criterion);
   } catch (const Error& error) {
-    throw Error("aim.{}", error.what());
+    throw Error(fmt::format("aim.{}", error.what()));
   }
   return aim;
 }
@@ -136,25 +137,25 @@ class Version1Aim {
  public:
   explicit Version1Aim(std::string_view text) : rest_(text) {}
 
-  std::optional<Aim> read() {
+  std::optional<policy::Aim> read() {
     constexpr std::string_view kMeasured = " --cost ms";
-    CostUnit unit = CostUnit::macs;
+    policy::CostUnit unit = policy::CostUnit::macs;
     if (rest_.ends_with(kMeasured)) {
-      unit = CostUnit::ms;
+      unit = policy::CostUnit::ms;
       rest_.remove_suffix(kMeasured.size());
     }
-    std::optional<Aim> aim;
+    std::optional<policy::Aim> aim;
     if (const auto threshold = take("--threshold ")) {
-      aim = FixedThreshold{*threshold, unit};
+      aim = policy::FixedThreshold{*threshold, unit};
     } else if (const auto drop = take("--max-accuracy-drop ")) {
-      aim = AccuracyDrop{*drop, take_reference(), unit};
+      aim = policy::AccuracyDrop{*drop, take_reference(), unit};
     } else if (const auto cost = take("--max-cost ")) {
-      aim = MaxCost{*cost, unit};
+      aim = policy::MaxCost{*cost, unit};
     } else if (const auto epsilon = take("--guarantee ")) {
       const double delta = take(" --delta ").value_or(0.05);
       const bool label_free = rest_ == " --label-free";
       if (label_free) rest_ = {};
-      aim = HarmGuarantee{*epsilon, delta, label_free, unit};
+      aim = policy::HarmGuarantee{*epsilon, delta, label_free, unit};
     }
     return rest_.empty() ? aim : std::nullopt;
   }
@@ -183,8 +184,8 @@ class Version1Aim {
   std::string_view rest_;
 };
 
-std::optional<Aim> aim_of_version_1(const std::string& text, Criterion criterion) {
-  const std::optional<Aim> aim = Version1Aim(text).read();
+std::optional<policy::Aim> aim_of_version_1(const std::string& text, policy::Criterion criterion) {
+  const std::optional<policy::Aim> aim = Version1Aim(text).read();
   try {
     if (aim) check(*aim, criterion);
     return aim;
@@ -193,9 +194,9 @@ std::optional<Aim> aim_of_version_1(const std::string& text, Criterion criterion
   }
 }
 
-Json to_json(const CertifiedPath& path) {
+Json to_json(const policy::CertifiedPath& path) {
   Json steps = Json::array();
-  for (const PathStep& step : path.steps)
+  for (const policy::PathStep& step : path.steps)
     steps.push_back({{"thresholds", to_json(step.thresholds)},
                      {"counted", step.counted},
                      {"accuracy", step.accuracy},
@@ -203,15 +204,15 @@ Json to_json(const CertifiedPath& path) {
   return {{"chosen", path.chosen}, {"steps", std::move(steps)}};
 }
 
-CertifiedPath read_path(const Json& json) {
+policy::CertifiedPath read_path(const Json& json) {
   JsonFields fields(json, "path");
-  CertifiedPath path;
+  policy::CertifiedPath path;
   path.chosen =
       static_cast<std::size_t>(fields.integer("chosen", 0, static_cast<std::int64_t>(kMaxSteps)));
   const Json& steps = fields.array("steps", kMaxSteps);
   for (std::size_t m = 0; m < steps.size(); ++m) {
     JsonFields of_step(steps[m], fields.place_of("steps", m));
-    PathStep step;
+    policy::PathStep step;
     step.thresholds = read_thresholds(of_step);
     step.counted = of_step.integer("counted", 0, kMostImages);
     step.accuracy = of_step.number("accuracy", 0, 1);
@@ -223,7 +224,7 @@ CertifiedPath read_path(const Json& json) {
   return path;
 }
 
-Json to_json(const Guarantee& guarantee) {
+Json to_json(const policy::Guarantee& guarantee) {
   return {{"of", guarantee.of},
           {"epsilon", guarantee.epsilon},
           {"delta", guarantee.delta},
@@ -235,13 +236,13 @@ Json to_json(const Guarantee& guarantee) {
           {"kernels", guarantee.kernels}};
 }
 
-Guarantee read_guarantee(const Json& json) {
+policy::Guarantee read_guarantee(const Json& json) {
   JsonFields fields(json, "guarantee");
-  Guarantee guarantee;
+  policy::Guarantee guarantee;
   guarantee.of = fields.text("of");
   if (guarantee.of != "harm" && guarantee.of != "disagreement")
-    throw Error("{}: got {}, expected harm or disagreement", fields.place_of("of"),
-                quote(guarantee.of));
+    throw Error(fmt::format("{}: got {}, expected harm or disagreement", fields.place_of("of"),
+                            core::quote(guarantee.of)));
   guarantee.epsilon = fields.number("epsilon", 0, 1);
   guarantee.delta = fields.number("delta", 0, 1);
   // A test at a level above delta, or a bound above epsilon, does not certify epsilon at delta.
@@ -255,9 +256,9 @@ Guarantee read_guarantee(const Json& json) {
   return guarantee;
 }
 
-TuneExitShares read_seen(const Json& json) {
+policy::TuneExitShares read_seen(const Json& json) {
   JsonFields fields(json, "seen");
-  TuneExitShares seen;
+  policy::TuneExitShares seen;
   seen.images = fields.integer("images", 1, kMostImages);
   seen.shares = fields.numbers("shares", 0, 1, kMaxExits);
   fields.finish();
@@ -266,8 +267,8 @@ TuneExitShares read_seen(const Json& json) {
 
 }  // namespace
 
-std::string policy_to_json(const ChosenPolicy& chosen) {
-  const Policy& policy = chosen.policy;
+std::string policy_to_json(const policy::ChosenPolicy& chosen) {
+  const policy::Policy& policy = chosen.policy;
   Json json = {{"criterion", to_string(policy.criterion)},
                {"thresholds", to_json(policy.thresholds)},
                {"temperatures", numbers(policy.temperatures)},
@@ -281,15 +282,15 @@ std::string policy_to_json(const ChosenPolicy& chosen) {
   return json.dump();
 }
 
-ChosenPolicy policy_from_json(const std::string& text, int exits, int version) {
+policy::ChosenPolicy policy_from_json(const std::string& text, int exits, int version) {
   const Json json = parse_json(text);
   JsonFields fields(json, "");
-  ChosenPolicy chosen;
-  Policy& policy = chosen.policy;
-  policy.criterion = read_word(fields, "criterion", criterion_from_string);
+  policy::ChosenPolicy chosen;
+  policy::Policy& policy = chosen.policy;
+  policy.criterion = read_word(fields, "criterion", policy::criterion_from_string);
   policy.thresholds = read_thresholds(fields);
   policy.temperatures = read_floats(fields, "temperatures", 0, 1e6);
-  policy.ensemble = read_word(fields, "ensemble", ensemble_from_string);
+  policy.ensemble = read_word(fields, "ensemble", policy::ensemble_from_string);
   policy.ensemble_weights = read_floats(fields, "ensemble_weights", 0, 1e6);
   if (version == 1)
     chosen.aim = aim_of_version_1(fields.text("aim", 1000), policy.criterion);
@@ -305,4 +306,4 @@ ChosenPolicy policy_from_json(const std::string& text, int exits, int version) {
   return chosen;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

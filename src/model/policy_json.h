@@ -5,13 +5,13 @@
 #include "model/format.h"
 #include "policy/chosen_policy.h"
 
-namespace offramp {
+namespace offramp::model {
 
 /// Writes a policy as JSON text in the newest version of the format.
-std::string policy_to_json(const ChosenPolicy& chosen);
+std::string policy_to_json(const policy::ChosenPolicy& chosen);
 /// Reads a policy from JSON text of any version that this program reads.
 /// @param exits  number of exits of the network  @throws Error naming the field
-ChosenPolicy policy_from_json(const std::string& text, int exits,
-                              int version = kModelFormatVersion);
+policy::ChosenPolicy policy_from_json(const std::string& text, int exits,
+                                      int version = kModelFormatVersion);
 
-}  // namespace offramp
+}  // namespace offramp::model

@@ -8,12 +8,12 @@
 #include "core/error.h"
 #include "model/json_reader.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 /// Returns, for each segment, whether its head is removed.
-std::vector<bool> removed_heads(const Graph& graph, const std::vector<int>& exits) {
-  const std::vector<int> segments = exit_segments(graph);
+std::vector<bool> removed_heads(const graph::Graph& graph, const std::vector<int>& exits) {
+  const std::vector<int> segments = graph::exit_segments(graph);
   std::vector<bool> removed(graph.segments.size());
   for (const int exit_index : exits)
     removed[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
@@ -21,10 +21,11 @@ std::vector<bool> removed_heads(const Graph& graph, const std::vector<int>& exit
 }
 
 /// Copies the remaining weights and their scales to their new names.
-void copy_weights(const ModelFile& model, const std::vector<bool>& head_removed, ModelFile& result) {
-  const std::vector<Parameter> left = parameters(result.graph);
+void copy_weights(const ModelFile& model, const std::vector<bool>& head_removed,
+                  ModelFile& result) {
+  const std::vector<graph::Parameter> left = graph::parameters(result.graph);
   auto next = left.begin();
-  for (const Parameter& parameter : parameters(model.graph)) {
+  for (const graph::Parameter& parameter : graph::parameters(model.graph)) {
     if (parameter.in_head && head_removed[static_cast<std::size_t>(parameter.segment)]) continue;
     OFFRAMP_ASSERT(next != left.end() && next->shape == parameter.shape);
     result.weights.emplace(next->name, model.weights.at(parameter.name));
@@ -37,18 +38,20 @@ void copy_weights(const ModelFile& model, const std::vector<bool>& head_removed,
 }
 
 /// Returns the names of the nodes in execution order, without those of the removed heads.
-std::vector<std::string> node_names(const Graph& graph, const std::vector<bool>& head_removed) {
+std::vector<std::string> node_names(const graph::Graph& graph,
+                                    const std::vector<bool>& head_removed) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < graph.segments.size(); ++i) {
-    for (const Node& node : graph.segments[i].nodes) names.push_back(node.name);
+    for (const graph::Node& node : graph.segments[i].nodes) names.push_back(node.name);
     if (head_removed[i]) continue;
-    for (const Node& node : graph.segments[i].head) names.push_back(node.name);
+    for (const graph::Node& node : graph.segments[i].head) names.push_back(node.name);
   }
   return names;
 }
 
 /// Copies the deployment, with the ranges of the remaining tensors under their new names.
-void rename_ranges(const ModelFile& model, const std::vector<bool>& head_removed, ModelFile& result) {
+void rename_ranges(const ModelFile& model, const std::vector<bool>& head_removed,
+                   ModelFile& result) {
   result.deployment = model.deployment;
   if (!result.deployment) return;
   ActivationRanges& ranges = result.deployment->ranges;
@@ -57,7 +60,7 @@ void rename_ranges(const ModelFile& model, const std::vector<bool>& head_removed
     const auto found = model.deployment->ranges.find(before);
     if (found != model.deployment->ranges.end()) ranges.emplace(after, found->second);
   };
-  copy_range(kInput, std::string(kInput));
+  copy_range(graph::kInput, std::string(graph::kInput));
   const auto before = node_names(model.graph, head_removed);
   const auto after =
       node_names(result.graph, std::vector<bool>(result.graph.segments.size(), false));
@@ -70,7 +73,7 @@ void copy_stored_logits(const ModelFile& model, const std::vector<int>& exits, M
   if (!model.deployment) return;
   const std::vector<float>& all = model.deployment->check.logits;
   const auto classes = static_cast<std::size_t>(model.graph.classes);
-  const std::size_t num_exits = exit_segments(model.graph).size();
+  const std::size_t num_exits = graph::exit_segments(model.graph).size();
   std::vector<float>& kept = result.deployment->check.logits;
   kept.clear();
   for (std::size_t row = 0; (row + 1) * classes <= all.size(); ++row) {
@@ -114,4 +117,4 @@ ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits) {
   return result;
 }
 
-}  // namespace offramp
+}  // namespace offramp::model

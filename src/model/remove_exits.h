@@ -4,7 +4,7 @@
 
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::model {
 
 /// Removes early exits from a model (see remove_exits() of a Graph). The remaining weights are
 /// unchanged, and the remaining exits are renumbered. The policy and the loss weights of the
@@ -13,4 +13,4 @@ namespace offramp {
 /// @param exits  0-based indices of the exits to remove, increasing, without the last exit
 ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits);
 
-}  // namespace offramp
+}  // namespace offramp::model

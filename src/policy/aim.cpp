@@ -8,11 +8,11 @@
 #include "core/overloaded.h"
 #include "policy/criteria.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 void check_field(bool fits, std::string_view field, std::string_view expected, double value) {
-  if (!fits) throw UsageError("{}: expected {}, got {}", field, expected, value);
+  if (!fits) throw UsageError(fmt::format("{}: expected {}, got {}", field, expected, value));
 }
 
 bool is_open_rate(double x) { return x > 0 && x < 1; }
@@ -24,7 +24,7 @@ std::string_view to_string(CostUnit unit) { return unit == CostUnit::macs ? "mac
 CostUnit cost_unit_from_string(std::string_view word) {
   for (const CostUnit unit : {CostUnit::macs, CostUnit::ms})
     if (to_string(unit) == word) return unit;
-  throw UsageError("unknown cost unit {}; known: macs, ms", quote(word));
+  throw UsageError(fmt::format("unknown cost unit {}; known: macs, ms", core::quote(word)));
 }
 
 CostUnit cost_unit_of(const Aim& aim) {
@@ -33,21 +33,21 @@ CostUnit cost_unit_of(const Aim& aim) {
 
 void check(const Aim& aim, Criterion criterion) {
   std::visit(
-      overloaded{
+      core::overloaded{
           [&](const FixedThreshold& of) {
             try {
               check_threshold(criterion, of.threshold);
             } catch (const Error& error) {
-              throw_with_place("threshold", error);
+              core::throw_with_place("threshold", error);
             }
           },
           [](const AccuracyDrop& of) {
             check_field(of.max_drop >= 0 && of.max_drop < 1, "max_drop",
-                   "a fraction of 1 (0.005 is half a point)", of.max_drop);
+                        "a fraction of 1 (0.005 is half a point)", of.max_drop);
           },
           [](const MaxCost& of) {
             check_field(of.max_relative_cost > 0 && std::isfinite(of.max_relative_cost),
-                   "max_relative_cost", "a relative cost above 0", of.max_relative_cost);
+                        "max_relative_cost", "a relative cost above 0", of.max_relative_cost);
           },
           [](const HarmGuarantee& of) {
             check_field(is_open_rate(of.epsilon), "epsilon", "a rate between 0 and 1", of.epsilon);
@@ -59,7 +59,7 @@ void check(const Aim& aim, Criterion criterion) {
 
 std::string describe(const Aim& aim) {
   std::string text = std::visit(
-      overloaded{
+      core::overloaded{
           [](const FixedThreshold& of) { return fmt::format("--threshold {}", of.threshold); },
           [](const AccuracyDrop& of) {
             return fmt::format("--max-accuracy-drop {}{}", of.max_drop,
@@ -87,4 +87,4 @@ std::string describe_promise(const HarmGuarantee& aim) {
                      1 - aim.delta);
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

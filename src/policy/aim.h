@@ -5,7 +5,7 @@
 #include <string_view>
 #include <variant>
 
-namespace offramp {
+namespace offramp::policy {
 
 enum class Criterion;
 
@@ -72,4 +72,4 @@ std::string describe_aim(const std::optional<Aim>& aim);
 /// probability ≥ 0.95".
 std::string describe_promise(const HarmGuarantee& aim);
 
-}  // namespace offramp
+}  // namespace offramp::policy

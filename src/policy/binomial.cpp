@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "policy/boost_math.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using Binomial = boost::math::binomial_distribution<double, detail::MathPolicy>;
@@ -34,4 +34,4 @@ double clopper_pearson_lower(std::int64_t k, std::int64_t n, double delta) {
   return Binomial::find_lower_bound_on_p(static_cast<double>(n), static_cast<double>(k), delta);
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace offramp {
+namespace offramp::policy {
 
 /// Returns P(X ≤ k) for X ~ Binomial(n, p), from the incomplete beta function. The relative error
 /// is below 1e-12 for n up to 1e6, in both tails. The result is 0 for k < 0 and 1 for k ≥ n.
@@ -18,4 +18,4 @@ double clopper_pearson_upper(std::int64_t k, std::int64_t n, double delta);
 /// bound is 0 for k = 0. The parameters are those of clopper_pearson_upper().
 double clopper_pearson_lower(std::int64_t k, std::int64_t n, double delta);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -2,7 +2,7 @@
 
 #include <boost/math/policies/policy.hpp>
 
-namespace offramp::detail {
+namespace offramp::policy::detail {
 
 /// The Boost.Math policy that this library uses. Results are double, computed in long double, on
 /// every machine and whatever defaults the embedding program sets. Boost.Math throws no exception:
@@ -18,4 +18,4 @@ using MathPolicy = boost::math::policies::policy<
     boost::math::policies::indeterminate_result_error<boost::math::policies::ignore_error>,
     boost::math::policies::promote_double<true>>;
 
-}  // namespace offramp::detail
+}  // namespace offramp::policy::detail

@@ -11,28 +11,30 @@
 #include "policy/fixed_sequence.h"
 #include "policy/temperature.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 constexpr double kLeastLevel = 1e-250;  // far above the smallest double
 
 void check_view(const LogitsView& view, const char* name, bool labelled = true) {
-  if (view.images() == 0) throw Error("{}: no image to calibrate on", name);
+  if (view.images() == 0) throw Error(fmt::format("{}: no image to calibrate on", name));
   const std::size_t cells = static_cast<std::size_t>(view.exits) * view.labels.size() *
                             static_cast<std::size_t>(view.classes);
   if (view.exits < 1 || view.classes < 1 || cells != view.logits.size())
-    throw Error("{}: {} logits do not fit {} exits, {} images and {} classes", name,
-                view.logits.size(), view.exits, view.images(), view.classes);
+    throw Error(fmt::format("{}: {} logits do not fit {} exits, {} images and {} classes", name,
+                            view.logits.size(), view.exits, view.images(), view.classes));
   if (!labelled) return;
   for (const std::int64_t label : view.labels)
     if (label < 0 || label >= view.classes)
-      throw Error("{}: label {} is out of range for {} classes", name, label, view.classes);
+      throw Error(
+          fmt::format("{}: label {} is out of range for {} classes", name, label, view.classes));
 }
 
 ExitTable table_of(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> good,
                    std::span<const double> costs) {
   if (costs.size() != static_cast<std::size_t>(exit_predictions.exits))
-    throw Error("costs: got {}, expected {}: one for each exit", costs.size(), exit_predictions.exits);
+    throw Error(fmt::format("costs: got {}, expected {}: one for each exit", costs.size(),
+                            exit_predictions.exits));
   return {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, good, costs};
 }
 
@@ -88,7 +90,8 @@ struct TuneTable {
   }
   /// The result if no thresholds satisfy the aim.
   ChosenThresholds never_stopping(const Policy& policy) const {
-    return chosen(policy, evaluate_thresholds(by_label(), Thresholds(policy.thresholds.size())), false);
+    return chosen(policy, evaluate_thresholds(by_label(), Thresholds(policy.thresholds.size())),
+                  false);
   }
 
   std::span<const double> costs;
@@ -114,7 +117,7 @@ Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
   Policy policy = never_stop(tune.exits);
   policy.criterion = shape.criterion;
   policy.ensemble = shape.ensemble;
-  parallel_for(
+  core::parallel_for(
       static_cast<std::size_t>(tune.exits),
       [&](std::size_t k) {
         policy.temperatures[k] = static_cast<float>(
@@ -126,7 +129,7 @@ Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
 }
 
 std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
-                                      std::span<const std::int64_t> labels) {
+                                        std::span<const std::int64_t> labels) {
   std::vector<std::uint8_t> right(exit_predictions.answers.size());
   for (std::size_t at = 0; at < right.size(); ++at)
     right[at] = exit_predictions.answers[at] == labels[at % labels.size()];
@@ -148,22 +151,25 @@ std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions
 }
 
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const FixedThreshold& aim) {
+                                   std::span<const double> costs, const FixedThreshold& aim) {
   const TuneTable tables(policy, tune, costs);
   const auto threshold = static_cast<float>(aim.threshold);
   return tables.chosen(
-      policy, evaluate_thresholds(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)), true);
+      policy,
+      evaluate_thresholds(tables.by_label(), Thresholds(policy.thresholds.size(), threshold)),
+      true);
 }
 
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const AccuracyDrop& aim,
-                         double reference_accuracy) {
+                                   std::span<const double> costs, const AccuracyDrop& aim,
+                                   double reference_accuracy) {
   const TuneTable tables(policy, tune, costs);
   // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
-  const CrossValidatedPath path = cross_validate(tables.exit_predictions, tables.right,
-                                         harmless_table(tables.exit_predictions, tune.labels, false), costs);
+  const CrossValidatedPath path =
+      cross_validate(tables.exit_predictions, tables.right,
+                     harmless_table(tables.exit_predictions, tune.labels, false), costs);
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);
   ChosenThresholds chosen = tables.chosen(policy, path.fitted[*step], true);
@@ -173,7 +179,7 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
 }
 
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const MaxCost& aim) {
+                                   std::span<const double> costs, const MaxCost& aim) {
   const TuneTable tables(policy, tune, costs);
   SearchGoal goal;
   goal.most_cost = aim.max_relative_cost * tables.images();
@@ -190,15 +196,17 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
 CertificationResult prepare_certification(const Policy& policy, const HarmGuarantee& aim,
                                           std::int64_t images, int attempt) {
   if (!(aim.epsilon > 0 && aim.epsilon < 1))
-    throw Error("epsilon: {} is not in (0, 1)", aim.epsilon);
-  if (!(aim.delta > 0 && aim.delta < 1)) throw Error("delta: {} is not in (0, 1)", aim.delta);
-  if (attempt < 1) throw Error("attempt: expected at least 1, got {}", attempt);
+    throw Error(fmt::format("epsilon: {} is not in (0, 1)", aim.epsilon));
+  if (!(aim.delta > 0 && aim.delta < 1))
+    throw Error(fmt::format("delta: {} is not in (0, 1)", aim.delta));
+  if (attempt < 1) throw Error(fmt::format("attempt: expected at least 1, got {}", attempt));
   CertificationResult result;
   result.attempt = attempt;
   result.level = level_of_attempt(aim.delta, attempt);
   if (!(result.level > kLeastLevel))
-    throw Error("attempt {}: earlier attempts have used up delta {}; use new certify images",
-                attempt, aim.delta);
+    throw Error(
+        fmt::format("attempt {}: earlier attempts have used up delta {}; use new certify images",
+                    attempt, aim.delta));
   result.images = images;
   result.images_needed = images_needed(aim.epsilon, result.level);
   result.policy = policy;
@@ -238,7 +246,8 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
 
   const auto right = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
-  const std::vector<ThresholdOutcome> by_label = evaluate_threshold_path(table_of(on_tune, right, costs), path);
+  const std::vector<ThresholdOutcome> by_label =
+      evaluate_threshold_path(table_of(on_tune, right, costs), path);
   for (const std::size_t m : stored_steps(*result.step, path.size())) {
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],
@@ -269,4 +278,4 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
   return chosen;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

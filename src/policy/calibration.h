@@ -12,7 +12,7 @@
 #include "policy/policy.h"
 #include "policy/thresholds.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The parts of a policy that the user chooses; calibration fits the others.
 struct PolicyOptions {
@@ -43,12 +43,12 @@ struct ChosenThresholds {
 /// @param reference_accuracy  the accuracy on the tune images from which the drop is measured
 /// @throws Error if there is no image or sizes do not match
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const FixedThreshold& aim);
+                                   std::span<const double> costs, const FixedThreshold& aim);
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const AccuracyDrop& aim,
-                         double reference_accuracy);
+                                   std::span<const double> costs, const AccuracyDrop& aim,
+                                   double reference_accuracy);
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const MaxCost& aim);
+                                   std::span<const double> costs, const MaxCost& aim);
 
 /// The result of testing the policies of a path, one after the other, for a guarantee.
 struct CertificationResult {
@@ -94,10 +94,10 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
 
 /// Returns [K, N]: 1 where stopping at exit k classifies image n correctly, otherwise 0.
 std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
-                                      std::span<const std::int64_t> labels);
+                                        std::span<const std::int64_t> labels);
 /// Returns [K, N]: 1 where stopping image n at exit k does no harm, otherwise 0. If `label_free`, 1
 /// where exit k and exit K predict the same class.
 std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions,
                                          std::span<const std::int64_t> labels, bool label_free);
 
-}  // namespace offramp
+}  // namespace offramp::policy

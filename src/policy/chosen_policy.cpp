@@ -9,14 +9,16 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 void check_seen(const TuneExitShares& seen, int exits) {
   if (seen.shares.size() != static_cast<std::size_t>(exits))
-    throw Error("seen.shares: got {}, expected {}: one for each exit", seen.shares.size(), exits);
+    throw Error(fmt::format("seen.shares: got {}, expected {}: one for each exit",
+                            seen.shares.size(), exits));
   const double sum = std::accumulate(seen.shares.begin(), seen.shares.end(), 0.0);
-  if (!(std::abs(sum - 1) < 1e-6)) throw Error("seen.shares: the sum is {}, expected 1", sum);
+  if (!(std::abs(sum - 1) < 1e-6))
+    throw Error(fmt::format("seen.shares: the sum is {}, expected 1", sum));
 }
 
 /// Whether no threshold of `after` is higher than that of `before`, or missing where `before` has
@@ -32,24 +34,28 @@ void check_path(const ChosenPolicy& chosen) {
   const std::size_t at = chosen.path->chosen;
   if (!chosen.guarantee) throw Error("path: a path needs a guarantee, and there is none");
   if (at >= steps.size() || at + 2 < steps.size())
-    throw Error("path.chosen: got {}, expected the last or the last but one of {} steps", at,
-                steps.size());
+    throw Error(
+        fmt::format("path.chosen: got {}, expected the last or the last but one of {} steps", at,
+                    steps.size()));
   const std::size_t exits = chosen.policy.thresholds.size();
   for (std::size_t m = 0; m < steps.size(); ++m) {
     if (steps[m].thresholds.size() != exits)
-      throw Error("path.steps[{}].thresholds: got {}, expected {}: one for each early exit", m,
-                  steps[m].thresholds.size(), exits);
+      throw Error(
+          fmt::format("path.steps[{}].thresholds: got {}, expected {}: one for each early exit", m,
+                      steps[m].thresholds.size(), exits));
     if (m > 0 && !has_no_higher_threshold(steps[m].thresholds, steps[m - 1].thresholds))
-      throw Error("path.steps[{}].thresholds: a threshold is higher than in the step before", m);
+      throw Error(fmt::format(
+          "path.steps[{}].thresholds: a threshold is higher than in the step before", m));
     if (steps[m].counted > chosen.guarantee->images)
-      throw Error("path.steps[{}].counted: got {}, but there are only {} images", m,
-                  steps[m].counted, chosen.guarantee->images);
+      throw Error(fmt::format("path.steps[{}].counted: got {}, but there are only {} images", m,
+                              steps[m].counted, chosen.guarantee->images));
   }
   if (steps[at].thresholds != chosen.policy.thresholds)
-    throw Error("path.steps[{}].thresholds: the chosen step and the policy differ", at);
+    throw Error(
+        fmt::format("path.steps[{}].thresholds: the chosen step and the policy differ", at));
   if (steps[at].counted != chosen.guarantee->counted)
-    throw Error("path.steps[{}].counted: got {}, but the guarantee has {}", at, steps[at].counted,
-                chosen.guarantee->counted);
+    throw Error(fmt::format("path.steps[{}].counted: got {}, but the guarantee has {}", at,
+                            steps[at].counted, chosen.guarantee->counted));
 }
 
 }  // namespace
@@ -83,4 +89,4 @@ std::string describe(const Guarantee& guarantee) {
   return describe_promise({guarantee.epsilon, guarantee.delta, guarantee.of == "disagreement"});
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

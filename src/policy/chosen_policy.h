@@ -9,7 +9,7 @@
 #include "policy/aim.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The certificate that is stored with a policy. For images like the certify images, the rate of
 /// `of` is at most epsilon, with probability at least 1 - delta over the draw of the certify
@@ -79,4 +79,4 @@ std::string describe(const Policy& policy);
 /// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95".
 std::string describe(const Guarantee& guarantee);
 
-}  // namespace offramp
+}  // namespace offramp::policy

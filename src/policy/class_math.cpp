@@ -12,7 +12,7 @@
 // the number of lanes and the order of additions are fixed, and CMakeLists.txt forbids fused
 // multiply-adds.
 
-namespace offramp::detail {
+namespace offramp::policy::detail {
 namespace {
 
 // The number of partial sums. With several, the compiler can use vector instructions without
@@ -186,4 +186,4 @@ OFFRAMP_CLONES Moments moments(std::span<const float> z, double largest, double 
   return {total_of(sums), total_of(firsts), total_of(seconds)};
 }
 
-}  // namespace offramp::detail
+}  // namespace offramp::policy::detail

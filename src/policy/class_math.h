@@ -6,7 +6,7 @@
 // Arithmetic over the classes of one image, written so that compilers use vector instructions. The
 // same logits give the same bits on every x86-64 CPU: sums have one fixed order, and no function of
 // the C library is used whose last bit differs between machines. A NaN in the input gives NaN.
-namespace offramp::detail {
+namespace offramp::policy::detail {
 
 /// Returns the index of the largest value, the first one if several are equal. NaN counts as
 /// smaller than every number. @param values  at least one
@@ -48,4 +48,4 @@ struct Moments {
 };
 Moments moments(std::span<const float> z, double largest, double b);
 
-}  // namespace offramp::detail
+}  // namespace offramp::policy::detail

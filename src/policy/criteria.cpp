@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 constexpr std::string_view kScore = "a score from 0 to 1";
@@ -25,7 +25,8 @@ std::span<const CriterionInfo> criteria() { return kCriteria; }
 const CriterionInfo& info(Criterion criterion) {
   for (const CriterionInfo& row : kCriteria)
     if (row.criterion == criterion) return row;
-  throw Error("criterion {} has no row in the table of criteria", static_cast<int>(criterion));
+  throw Error(
+      fmt::format("criterion {} has no row in the table of criteria", static_cast<int>(criterion)));
 }
 
 std::vector<Criterion> all_criteria() {
@@ -49,7 +50,7 @@ void check_threshold(Criterion criterion, double threshold) {
   const CriterionInfo& of = info(criterion);
   const bool fits = threshold >= of.least_threshold && threshold <= of.most_threshold &&
                     (!of.has_history || threshold == std::floor(threshold));
-  if (!fits) throw UsageError("expected {}, got {}", of.expected_threshold, threshold);
+  if (!fits) throw UsageError(fmt::format("expected {}, got {}", of.expected_threshold, threshold));
 }
 
 std::string format_threshold(Criterion criterion, float threshold) {
@@ -57,4 +58,4 @@ std::string format_threshold(Criterion criterion, float threshold) {
   return fmt::format("{:.{}f}", threshold, threshold > 0.9995f && threshold < 1 ? 7 : 4);
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

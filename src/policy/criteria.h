@@ -7,7 +7,7 @@
 
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The properties of a criterion, except how its score is computed.
 struct CriterionInfo {
@@ -39,4 +39,4 @@ void check_threshold(Criterion criterion, double threshold);
 /// only in the last ones.
 std::string format_threshold(Criterion criterion, float threshold);
 
-}  // namespace offramp
+}  // namespace offramp::policy

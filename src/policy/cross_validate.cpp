@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 // With fewer scores than this, starting threads takes longer than computing the paths.
@@ -23,7 +23,9 @@ struct AllImages {
 class ImageSubset {
  public:
   ImageSubset(const AllImages& all_images, const std::vector<std::size_t>& images)
-      : exits_(all_images.exit_predictions.exits), images_(images.size()), costs_(all_images.costs) {
+      : exits_(all_images.exit_predictions.exits),
+        images_(images.size()),
+        costs_(all_images.costs) {
     const auto all = static_cast<std::size_t>(all_images.exit_predictions.images);
     for (std::size_t k = 0; k < costs_.size(); ++k)
       for (const std::size_t i : images) {
@@ -50,16 +52,20 @@ class ImageSubset {
 
 // Returns, for each mean cost, how many images of one fold are classified correctly at that cost by
 // the path that is chosen on the images of all other folds.
-std::vector<double> correct_in_fold(const AllImages& all_images, const std::vector<double>& mean_costs,
-                                   std::size_t fold, std::size_t folds) {
+std::vector<double> correct_in_fold(const AllImages& all_images,
+                                    const std::vector<double>& mean_costs, std::size_t fold,
+                                    std::size_t folds) {
   std::vector<std::size_t> inside, outside;
   for (std::size_t i = 0; i < static_cast<std::size_t>(all_images.exit_predictions.images); ++i)
     (i % folds == fold ? inside : outside).push_back(i);
   const ImageSubset outside_fold(all_images, outside), in_fold(all_images, inside);
   const std::vector<Thresholds> path = greedy_threshold_path(outside_fold.by_harm(), kPathLevels);
-  const std::vector<ThresholdOutcome> on_outside_fold = evaluate_threshold_path(outside_fold.by_label(), path);
+  const std::vector<ThresholdOutcome> on_outside_fold =
+      evaluate_threshold_path(outside_fold.by_label(), path);
   const std::vector<ThresholdOutcome> on_fold = evaluate_threshold_path(in_fold.by_label(), path);
-  const auto cost = [&](std::size_t step) { return on_outside_fold[step].total_cost / outside_fold.images(); };
+  const auto cost = [&](std::size_t step) {
+    return on_outside_fold[step].total_cost / outside_fold.images();
+  };
   const auto right = [&](std::size_t step) { return static_cast<double>(on_fold[step].good); };
   std::vector<double> result;
   // The first step that costs at most `wanted`; costs decrease along the path.
@@ -78,26 +84,34 @@ std::vector<double> correct_in_fold(const AllImages& all_images, const std::vect
 
 }  // namespace
 
-CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
-                          std::span<const std::uint8_t> harmless, std::span<const double> costs) {
-  OFFRAMP_ASSERT(exit_predictions.images > 0 && costs.size() == static_cast<std::size_t>(exit_predictions.exits));
+CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
+                                  std::span<const std::uint8_t> right,
+                                  std::span<const std::uint8_t> harmless,
+                                  std::span<const double> costs) {
+  OFFRAMP_ASSERT(exit_predictions.images > 0 &&
+                 costs.size() == static_cast<std::size_t>(exit_predictions.exits));
   OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
   const AllImages all_images{exit_predictions, right, harmless, costs};
   CrossValidatedPath path;
   path.fitted = evaluate_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
-      greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs}, kPathLevels));
-  const std::size_t folds = std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
+      greedy_threshold_path({exit_predictions.exits, exit_predictions.images,
+                             exit_predictions.scores, harmless, costs},
+                            kPathLevels));
+  const std::size_t folds =
+      std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
   if (folds < 2) return path;
 
   std::vector<double> mean_costs;
   for (const ThresholdOutcome& step : path.fitted)
     mean_costs.push_back(step.total_cost / static_cast<double>(exit_predictions.images));
   std::vector<std::vector<double>> of_folds(folds);
-  parallel_for(
+  core::parallel_for(
       folds,
-      [&](std::size_t fold) { of_folds[fold] = correct_in_fold(all_images, mean_costs, fold, folds); },
+      [&](std::size_t fold) {
+        of_folds[fold] = correct_in_fold(all_images, mean_costs, fold, folds);
+      },
       exit_predictions.scores.size() < kManyScores ? 1 : 0);
   path.cross_validated_correct.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
@@ -106,7 +120,8 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::
   return path;
 }
 
-std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path, std::int64_t least_right) {
+std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
+                                                  std::int64_t least_right) {
   const auto keeps = [&](std::size_t step) {
     // The tolerance allows for rounding: counts are sums of fractions of images.
     return path.fitted[step].good >= least_right &&
@@ -124,4 +139,4 @@ std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path
   return boldest;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

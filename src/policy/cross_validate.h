@@ -7,7 +7,7 @@
 
 #include "policy/thresholds.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The number of folds that the images are divided into.
 inline constexpr int kFolds = 10;
@@ -15,8 +15,8 @@ inline constexpr int kFolds = 10;
 /// A path of decreasing thresholds and how many images each step classifies correctly: on the
 /// images that the path was chosen on, and cross-validated.
 struct CrossValidatedPath {
-  std::vector<ThresholdOutcome> fitted;  ///< [steps] the path greedy_threshold_path() chose for little harm; `good`
-                               ///< counts correctly classified images
+  std::vector<ThresholdOutcome> fitted;  ///< [steps] the path greedy_threshold_path() chose for
+                                         ///< little harm; `good` counts correctly classified images
   /// [steps] Images classified correctly at the same mean cost, each with a path chosen without its
   /// fold. A cost between two steps of such a path is interpolated linearly, which is the expected
   /// count of a random choice between them. Empty if there is only one image.
@@ -31,12 +31,15 @@ struct CrossValidatedPath {
 /// @param judged  scores and classes of N images, at least one
 /// @param right, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
-CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions, std::span<const std::uint8_t> right,
-                          std::span<const std::uint8_t> harmless, std::span<const double> costs);
+CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
+                                  std::span<const std::uint8_t> right,
+                                  std::span<const std::uint8_t> harmless,
+                                  std::span<const double> costs);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
 /// the first. Returns nullopt if there is no such step.
-std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path, std::int64_t least_right);
+std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
+                                                  std::int64_t least_right);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "policy/boost_math.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 ExitWindow::ExitWindow(int exits, double memory)
     : decay_(1 - 1 / memory), weights_(static_cast<std::size_t>(exits)) {
@@ -95,4 +95,4 @@ DriftVerdict compare_exits(std::span<const double> now, double now_images,
   return verdict;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The shares of recent images that stopped at each exit. The weight of an image decays
 /// exponentially with every later one, so a change shows however many images came before it.
@@ -68,4 +68,4 @@ DriftVerdict compare_exits(std::span<const double> now, double now_images,
 /// Returns P(X ≥ x) for X with a χ² distribution. @param degrees  degrees of freedom, at least 1
 double chi_square_tail(double x, int degrees);
 
-}  // namespace offramp
+}  // namespace offramp::policy

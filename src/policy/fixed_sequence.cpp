@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "policy/binomial.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 std::int64_t images_needed(double epsilon, double delta) {
   OFFRAMP_ASSERT(epsilon > 0 && epsilon < 1 && delta > 0 && delta < 1);
@@ -38,4 +38,4 @@ double level_of_attempt(double delta, int attempt) {
   return 0.9 * delta * std::pow(0.1, attempt - 1);
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-namespace offramp {
+namespace offramp::policy {
 
 /// Returns the smallest number n of images that certifies a policy which harms none of them:
 /// (1 - ε)^n ≤ δ. Results above 10^12 are approximate, and results above 9·10^18 are returned as
@@ -25,4 +25,4 @@ std::optional<std::size_t> last_certified(std::span<const std::int64_t> harmed, 
 /// `delta`.
 double level_of_attempt(double delta, int attempt);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The logits of all K exits for N labelled images. The memory belongs to the caller.
 struct LogitsView {
@@ -23,4 +23,4 @@ struct LogitsView {
   }
 };
 
-}  // namespace offramp
+}  // namespace offramp::policy

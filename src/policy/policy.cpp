@@ -14,7 +14,7 @@
 #include "policy/class_math.h"
 #include "policy/criteria.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 constexpr std::array<std::pair<Ensemble, std::string_view>, 4> kEnsembles = {
@@ -32,10 +32,12 @@ Value value_of(const std::vector<std::pair<Value, std::string>>& words, std::str
     if (name == word) return value;
     known.push_back(name);
   }
-  const std::string nearest = nearest_word(word, known);
+  const std::string nearest = core::nearest_word(word, known);
   if (!nearest.empty())
-    throw UsageError("unknown {} {}; did you mean \"{}\"?", what, quote(word), nearest);
-  throw UsageError("unknown {} {}; known: {}", what, quote(word), fmt::join(known, ", "));
+    throw UsageError(
+        fmt::format("unknown {} {}; did you mean \"{}\"?", what, core::quote(word), nearest));
+  throw UsageError(
+      fmt::format("unknown {} {}; known: {}", what, core::quote(word), fmt::join(known, ", ")));
 }
 
 float entropy_score(std::span<const float> p) {
@@ -88,7 +90,7 @@ Criterion criterion_from_string(std::string_view word) {
 std::string_view to_string(Ensemble ensemble) {
   for (const auto& [value, name] : kEnsembles)
     if (value == ensemble) return name;
-  throw Error("ensemble {} has no name", static_cast<int>(ensemble));
+  throw Error(fmt::format("ensemble {} has no name", static_cast<int>(ensemble)));
 }
 
 Ensemble ensemble_from_string(std::string_view word) {
@@ -107,26 +109,28 @@ Policy never_stop(int exits) {
 void check(const Policy& policy, int exits) {
   const auto k = static_cast<std::size_t>(exits);
   if (policy.thresholds.size() + 1 != k)
-    throw Error("thresholds: got {}, expected {}: one for each early exit",
-                policy.thresholds.size(), k - 1);
+    throw Error(fmt::format("thresholds: got {}, expected {}: one for each early exit",
+                            policy.thresholds.size(), k - 1));
   for (const std::optional<float>& threshold : policy.thresholds)
     if (threshold && !std::isfinite(*threshold))
-      throw Error("thresholds: expected finite numbers, got {}", *threshold);
+      throw Error(fmt::format("thresholds: expected finite numbers, got {}", *threshold));
   if (policy.temperatures.size() != k)
-    throw Error("temperatures: got {}, expected {}: one for each exit", policy.temperatures.size(),
-                k);
+    throw Error(fmt::format("temperatures: got {}, expected {}: one for each exit",
+                            policy.temperatures.size(), k));
   for (const float temperature : policy.temperatures)
     if (!(temperature > 0) || !std::isfinite(temperature))
-      throw Error("temperatures: expected finite numbers above 0, got {}", temperature);
+      throw Error(
+          fmt::format("temperatures: expected finite numbers above 0, got {}", temperature));
   if (policy.ensemble_weights.size() != (policy.ensemble == Ensemble::weighted ? k : 0))
-    throw Error(
+    throw Error(fmt::format(
         "ensemble_weights: got {}, expected {} if the ensemble is weighted and none otherwise; it "
         "is "
         "\"{}\"",
-        policy.ensemble_weights.size(), k, to_string(policy.ensemble));
+        policy.ensemble_weights.size(), k, to_string(policy.ensemble)));
   for (const float weight : policy.ensemble_weights)
     if (!(weight >= 0) || !std::isfinite(weight))
-      throw Error("ensemble_weights: expected finite numbers of at least 0, got {}", weight);
+      throw Error(
+          fmt::format("ensemble_weights: expected finite numbers of at least 0, got {}", weight));
   if (policy.ensemble == Ensemble::weighted && !(policy.ensemble_weights.front() > 0))
     throw Error(
         "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no other");
@@ -136,7 +140,8 @@ namespace {
 
 // Adds the probabilities of one exit to the ensemble and writes the mean of all exits so far to
 // opinion.p.
-void join(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
+void join(const Policy& policy, int exit_index, std::span<const float> logits,
+          ExitState& exit_state) {
   const auto k = static_cast<std::size_t>(exit_index);
   const double temperature = policy.temperatures[k];
   const double weight =
@@ -151,12 +156,14 @@ void join(const Policy& policy, int exit_index, std::span<const float> logits, E
   }
   detail::add_logarithms(logits, largest, temperature, detail::logarithm(total), exit_state.sum);
   const double top = exit_state.sum[detail::first_largest(exit_state.sum)];
-  detail::normalise(e, detail::exponentials(exit_state.sum, top, exit_state.weight, e), exit_state.p);
+  detail::normalise(e, detail::exponentials(exit_state.sum, top, exit_state.weight, e),
+                    exit_state.p);
 }
 
 }  // namespace
 
-void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state) {
+void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits,
+                       ExitState& exit_state) {
   OFFRAMP_ASSERT(exit_index >= 0 && exit_index < policy.num_exits() && !logits.empty());
   const bool first = exit_index == 0;
   exit_state.p.resize(logits.size());
@@ -165,7 +172,8 @@ void update_exit_state(const Policy& policy, int exit_index, std::span<const flo
   if (policy.ensemble == Ensemble::off) {
     answer = detail::first_largest(logits);
     const float temperature = policy.temperatures[static_cast<std::size_t>(exit_index)];
-    const double total = detail::exponentials(logits, logits[answer], temperature, exit_state.scratch);
+    const double total =
+        detail::exponentials(logits, logits[answer], temperature, exit_state.scratch);
     detail::normalise(exit_state.scratch, total, exit_state.p);
   } else {
     if (first) {
@@ -177,8 +185,11 @@ void update_exit_state(const Policy& policy, int exit_index, std::span<const flo
     answer = detail::first_largest(exit_state.sum);
   }
   // An exit whose probabilities are NaN agrees with no other exit.
-  const bool agrees = !first && exit_state.agreeing_exits > 0 && static_cast<int>(answer) == exit_state.answer;
-  exit_state.agreeing_exits = std::isnan(exit_state.p[answer]) ? 0 : agrees ? exit_state.agreeing_exits + 1 : 1;
+  const bool agrees =
+      !first && exit_state.agreeing_exits > 0 && static_cast<int>(answer) == exit_state.answer;
+  exit_state.agreeing_exits = std::isnan(exit_state.p[answer]) ? 0
+                              : agrees                         ? exit_state.agreeing_exits + 1
+                                                               : 1;
   exit_state.answer = static_cast<int>(answer);
 }
 
@@ -190,7 +201,7 @@ float score(Criterion criterion, const ExitState& exit_state) {
 }
 
 bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits,
-             ExitState& exit_state) {
+                 ExitState& exit_state) {
   update_exit_state(policy, exit_index, logits, exit_state);
   exit_state.score = score(policy.criterion, exit_state);
   if (exit_index + 1 == policy.num_exits()) return true;
@@ -198,4 +209,4 @@ bool should_exit(const Policy& policy, int exit_index, std::span<const float> lo
   return threshold && exit_state.score >= *threshold;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The score that says how sure an exit is of an image; a larger score is surer.
 enum class Criterion {
@@ -56,15 +56,16 @@ struct ExitState {
   std::vector<float> p;  ///< [classes] probabilities of the latest exit, or of the ensemble so far
   int answer = 0;        ///< the class with the largest probability, the first if several are equal
   float score = 0;       ///< the score by the policy's criterion
-  int agreeing_exits = 0;        ///< number of exits in a row that predict `answer`; 0 where p is NaN
-  std::vector<double> sum;      ///< [classes] weighted sum over the exits of the ensemble so far
-  double weight = 0;            ///< sum of the weights of these exits
+  int agreeing_exits = 0;   ///< number of exits in a row that predict `answer`; 0 where p is NaN
+  std::vector<double> sum;  ///< [classes] weighted sum over the exits of the ensemble so far
+  double weight = 0;        ///< sum of the weights of these exits
   std::vector<double> scratch;  ///< [classes] temporary values
 };
 
 /// Updates everything but the score with the logits of one exit. The exits of an image must be
 /// given in order, starting with exit_index 0. @param logits  [classes]
-void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
+void update_exit_state(const Policy& policy, int exit_index, std::span<const float> logits,
+                       ExitState& exit_state);
 
 /// Returns the score of the latest exit. It is NaN, which reaches no threshold, if the logits were
 /// NaN or infinite.
@@ -73,7 +74,8 @@ float score(Criterion criterion, const ExitState& exit_state);
 /// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
 /// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
 /// with this function, so they cannot differ.
-bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits, ExitState& exit_state);
+bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits,
+                 ExitState& exit_state);
 
 /// Computes the softmax of logits / temperature in a numerically stable way.
 /// @param p  [classes] receives the probabilities; it may be the memory of `logits`
@@ -93,4 +95,4 @@ Criterion criterion_from_string(std::string_view word);
 std::string_view to_string(Ensemble ensemble);
 Ensemble ensemble_from_string(std::string_view word);
 
-}  // namespace offramp
+}  // namespace offramp::policy

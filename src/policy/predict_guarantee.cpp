@@ -7,7 +7,7 @@
 #include "policy/fixed_sequence.h"
 #include "policy/thresholds.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 /// Returns the largest number of harmed images, out of `images`, with which the test for `epsilon`
@@ -24,18 +24,21 @@ std::int64_t max_certifiable_count(std::int64_t images, double epsilon, double l
 }  // namespace
 
 ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const HarmGuarantee& aim,
-                         std::int64_t certify_images, int attempt) {
+                                   std::span<const double> costs, const HarmGuarantee& aim,
+                                   std::int64_t certify_images, int attempt) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(exit_predictions, tune.labels, aim.label_free);
   const auto right = correct_table(exit_predictions, tune.labels);
-  const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, costs};
-  const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs};
+  const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores,
+                          harmless, costs};
+  const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores,
+                           right, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
       max_certifiable_count(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
   Thresholds boldest(policy.thresholds.size());
-  for (const ThresholdOutcome& step : evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
+  for (const ThresholdOutcome& step :
+       evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {
     const std::int64_t harmed = tune.images() - step.good;
     if (harmed * certify_images > most * tune.images())
       break;  // compares rates exactly, without division
@@ -51,4 +54,4 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
   return chosen;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

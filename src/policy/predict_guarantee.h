@@ -7,7 +7,7 @@
 #include "policy/logits.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// Predicts which policy guarantee() would choose, under the assumption that the certify images
 /// behave like the tune images. It is the last policy on the path before the first whose rate on
@@ -16,7 +16,7 @@ namespace offramp {
 /// @param certify_images  the number of certify images; the images themselves are not used
 /// @return thresholds with `met` true if the policy stops early
 ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
-                         std::span<const double> costs, const HarmGuarantee& aim,
-                         std::int64_t certify_images, int attempt = 1);
+                                   std::span<const double> costs, const HarmGuarantee& aim,
+                                   std::int64_t certify_images, int attempt = 1);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "policy/class_math.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 // The first and second derivative of the negative log-likelihood with respect to b = 1 / T, summed
@@ -129,7 +129,8 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
     std::vector<double> extrapolated(k);
     for (std::size_t e = 0; e < k; ++e) {
       const double r = once[e] - weights[e], v = (twice[e] - once[e]) - r;
-      extrapolated[e] = std::max(0.0, weights[e] + 2 * step_length * r + step_length * step_length * v);
+      extrapolated[e] =
+          std::max(0.0, weights[e] + 2 * step_length * r + step_length * step_length * v);
     }
     normalise_weights(extrapolated);
     extrapolated = maximise(extrapolated);
@@ -138,4 +139,4 @@ std::vector<double> fit_ensemble_weights(std::span<const double> label_probabili
   return weights;
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace offramp {
+namespace offramp::policy {
 
 inline constexpr double kLowestTemperature = 0.01, kHighestTemperature = 100;
 
@@ -22,4 +22,4 @@ double fit_temperature(std::span<const float> logits, std::span<const std::int64
 /// @param label_probability  [K, N] the probability that each exit gives the label
 std::vector<double> fit_ensemble_weights(std::span<const double> label_probability, int exits);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using Index = std::uint32_t;
@@ -64,7 +64,8 @@ class Search {
 
   void consider(const Thresholds& thresholds, std::int64_t good, double cost) {
     if (!within_limits(goal_, good, cost)) return;
-    if (!best_ || better(goal_, good, cost, *best_)) best_ = ThresholdOutcome{thresholds, good, cost};
+    if (!best_ || better(goal_, good, cost, *best_))
+      best_ = ThresholdOutcome{thresholds, good, cost};
   }
 
   void shared() {
@@ -140,7 +141,7 @@ class Search {
  private:
   // The intermediate result of the grid search after the thresholds of some exits were chosen.
   struct PartialOutcome {
-    std::size_t num_remaining;          // images that have not stopped yet
+    std::size_t num_remaining;  // images that have not stopped yet
     std::int64_t good_at_last;  // of these, the ones for which the last exit is good
     std::int64_t good_left;     // good images among those that have stopped
     double cost_left;           // cost of those that have stopped, summed as in cost_of()
@@ -157,7 +158,7 @@ class Search {
       next.cost_left += static_cast<double>(stopped) * table_.costs[k];
       if (exact)
         consider(thresholds_, next.good_left + next.good_at_last,
-              next.cost_left + static_cast<double>(next.num_remaining) * table_.costs[last]);
+                 next.cost_left + static_cast<double>(next.num_remaining) * table_.costs[last]);
       else if (may_improve(k + 1, next))
         search_grid(k + 1, levels, next);
     };
@@ -165,7 +166,8 @@ class Search {
     std::size_t since = 0;
     bool changed = false;
     std::vector<Index> left;
-    for (std::size_t position = 0; position < order.size() && partial.num_remaining > 0; ++position) {
+    for (std::size_t position = 0; position < order.size() && partial.num_remaining > 0;
+         ++position) {
       const Index i = order[position];
       ++since;
       if (remaining_[i]) {
@@ -200,8 +202,10 @@ class Search {
     const auto num_remaining = static_cast<std::int64_t>(partial.num_remaining);
     const std::int64_t most_good = partial.good_left + num_remaining;
     // The factor allows for rounding, because costs may be added in another order.
-    const double cost = (partial.cost_left + static_cast<double>(num_remaining) * least_cost) * (1 - 1e-12);
-    return within_limits(goal_, most_good, cost) && (!best_ || better(goal_, most_good, cost, *best_));
+    const double cost =
+        (partial.cost_left + static_cast<double>(num_remaining) * least_cost) * (1 - 1e-12);
+    return within_limits(goal_, most_good, cost) &&
+           (!best_ || better(goal_, most_good, cost, *best_));
   }
 
   std::size_t exit_from(std::size_t first, std::size_t i, const Thresholds& thresholds) const {
@@ -282,7 +286,8 @@ ThresholdOutcome evaluate_thresholds(const ExitTable& table, const Thresholds& t
   return choice;
 }
 
-std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path) {
+std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table,
+                                                      const std::vector<Thresholds>& path) {
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   const std::size_t last = exits - 1;
@@ -409,4 +414,4 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -8,7 +8,7 @@
 
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 
 /// The score and the predicted class of every exit for every image under a policy. They do not
 /// depend on its thresholds.
@@ -54,7 +54,8 @@ struct SearchGoal {
 ThresholdOutcome evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
 
 /// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
-std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table, const std::vector<Thresholds>& path);
+std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table,
+                                                      const std::vector<Thresholds>& path);
 
 /// Returns the best single threshold for all early exits by an exact search. Returns nullopt if
 /// none is within the limits.
@@ -75,4 +76,4 @@ inline constexpr int kPathLevels = 200;
 /// of (cost saved) / (good images lost + 1).
 std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels);
 
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -9,14 +9,14 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::recipe {
 namespace {
 
 constexpr std::int64_t kMaxSide = 4096;
 
 /// Formats a value for a message.
 std::string value_text(const toml::node& node) {
-  if (const auto* text = node.as_string()) return quote(text->get());
+  if (const auto* text = node.as_string()) return core::quote(text->get());
   if (const auto* number = node.as_integer()) return fmt::format("{}", number->get());
   if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
   if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
@@ -28,7 +28,8 @@ std::string value_text(const toml::node& node) {
 std::int64_t read_whole_number(const toml::node& node, std::int64_t low, std::int64_t high) {
   const auto* number = node.as_integer();
   if (number == nullptr || number->get() < low || number->get() > high)
-    throw UsageError("expected a whole number from {} to {}, got {}", low, high, value_text(node));
+    throw UsageError(
+        fmt::format("expected a whole number from {} to {}, got {}", low, high, value_text(node)));
   return number->get();
 }
 
@@ -51,13 +52,15 @@ double read_number(const toml::node& node, const Interval& interval) {
   if (const auto* number = node.as_floating_point()) value = number->get();
   if (const auto* number = node.as_integer()) value = static_cast<double>(number->get());
   if (!interval.contains(value))
-    throw UsageError("expected a number {}, got {}", interval.text(), value_text(node));
+    throw UsageError(
+        fmt::format("expected a number {}, got {}", interval.text(), value_text(node)));
   return value;
 }
 
 std::string read_text(const toml::node& node) {
   const auto* text = node.as_string();
-  if (text == nullptr) throw UsageError("expected a text in quotes, got {}", value_text(node));
+  if (text == nullptr)
+    throw UsageError(fmt::format("expected a text in quotes, got {}", value_text(node)));
   return text->get();
 }
 
@@ -84,7 +87,8 @@ Key whole(std::string table, std::string name, std::int64_t low, std::int64_t hi
   Key key{std::move(table), std::move(name), ValueKind::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
     auto& value = field(recipe);
-    value = static_cast<std::remove_reference_t<decltype(value)>>(read_whole_number(node, low, high));
+    value =
+        static_cast<std::remove_reference_t<decltype(value)>>(read_whole_number(node, low, high));
   };
   key.write = [=](const Recipe& recipe) { return fmt::format("{}", field(recipe)); };
   return key;
@@ -105,7 +109,8 @@ template <typename Field>
 Key truth(std::string table, std::string name, Field field) {
   Key key{std::move(table), std::move(name), ValueKind::plain, {}, {}};
   key.read = [=](Recipe& recipe, const toml::node& node) {
-    if (!node.is_boolean()) throw UsageError("expected true or false, got {}", value_text(node));
+    if (!node.is_boolean())
+      throw UsageError(fmt::format("expected true or false, got {}", value_text(node)));
     field(recipe) = node.as_boolean()->get();
   };
   key.write = [=](const Recipe& recipe) { return field(recipe) ? "true" : "false"; };
@@ -137,9 +142,10 @@ Key choice(std::string table, std::string name, Choices<Enum> choices, Field fie
       known.push_back(spelled);
       listed += (listed.empty() ? "" : ", ") + spelled;
     }
-    const std::string near = node.is_string() ? nearest_word(node.as_string()->get(), known) : "";
-    throw UsageError("expected one of {}; got {}{}", listed, value_text(node),
-                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
+    const std::string near =
+        node.is_string() ? core::nearest_word(node.as_string()->get(), known) : "";
+    throw UsageError(fmt::format("expected one of {}; got {}{}", listed, value_text(node),
+                                 near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
   };
   key.write = [=](const Recipe& recipe) {
     for (const auto& [spelled, value] : choices)
@@ -151,7 +157,8 @@ Key choice(std::string table, std::string name, Choices<Enum> choices, Field fie
 }
 
 const toml::array& read_list(const toml::node& node) {
-  if (!node.is_array()) throw UsageError("expected a list in [ ], got {}", value_text(node));
+  if (!node.is_array())
+    throw UsageError(fmt::format("expected a list in [ ], got {}", value_text(node)));
   return *node.as_array();
 }
 
@@ -161,7 +168,8 @@ Key exits_key() {
     std::vector<std::string> exits;
     for (const toml::node& item : read_list(node)) {
       if (!item.is_string() && !item.is_integer())
-        throw UsageError("expected positions such as 2 or \"15%\", got {}", value_text(item));
+        throw UsageError(
+            fmt::format("expected positions such as 2 or \"15%\", got {}", value_text(item)));
       exits.push_back(item.is_string() ? item.as_string()->get()
                                        : std::to_string(item.as_integer()->get()));
     }
@@ -209,21 +217,22 @@ Key image_size_key() {
     const auto side = [](const toml::node& item) {
       const std::int64_t value = read_whole_number(item, 0, kMaxSide);
       if (value != 0 && value < 32)
-        throw UsageError("expected a size from 32 to {}, or 0 for the images' own, got {}",
-                         kMaxSide, value);
+        throw UsageError(fmt::format(
+            "expected a size from 32 to {}, or 0 for the images' own, got {}", kMaxSide, value));
       return static_cast<int>(value);
     };
     int height = 0, width = 0;
     if (const auto* list = node.as_array()) {
       if (list->size() != 2 && list->size() != 1)
-        throw UsageError("expected a side or [height, width], got {} values", list->size());
+        throw UsageError(
+            fmt::format("expected a side or [height, width], got {} values", list->size()));
       height = side((*list)[0]);
       width = side((*list)[list->size() - 1]);
     } else {
       height = width = side(node);
     }
     if ((height == 0) != (width == 0))
-      throw UsageError("expected both sides, or 0 alone, got [{}, {}]", height, width);
+      throw UsageError(fmt::format("expected both sides, or 0 alone, got [{}, {}]", height, width));
     recipe.data.height = height;
     recipe.data.width = width;
   };
@@ -281,7 +290,8 @@ Key device_key() {
     const bool numbered = device.starts_with("cuda:") && device.size() > 5 && device.size() < 9 &&
                           device.find_first_not_of("0123456789", 5) == std::string::npos;
     if (device != "cpu" && device != "cuda" && !numbered)
-      throw UsageError("expected cpu, cuda or cuda:<number>; got {}", quote(device));
+      throw UsageError(
+          fmt::format("expected cpu, cuda or cuda:<number>; got {}", core::quote(device)));
     recipe.train.device = device;
   };
   return key;
@@ -295,8 +305,9 @@ std::vector<Key> all_keys() {
   constexpr std::int64_t kMaxSeed = std::numeric_limits<std::int64_t>::max();
   return {
       text("network", "backbone", OFFRAMP_FIELD(network.backbone)),
-      choice<Stem>("network", "stem", {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}},
-                 OFFRAMP_FIELD(network.options.stem)),
+      choice<graph::Stem>("network", "stem",
+                          {{"cifar", graph::Stem::cifar}, {"imagenet", graph::Stem::imagenet}},
+                          OFFRAMP_FIELD(network.options.stem)),
       whole("network", "width", 1, 4096, OFFRAMP_FIELD(network.options.width)),
       whole("network", "units", 0, 4096, OFFRAMP_FIELD(network.units)),
       exits_key(),
@@ -305,8 +316,8 @@ std::vector<Key> all_keys() {
 
       text("data", "source", OFFRAMP_FIELD(data.source)),
       image_size_key(),
-      choice<Fit>("data", "fit", {{"squeeze", Fit::squeeze}, {"crop", Fit::crop}},
-                OFFRAMP_FIELD(data.fit)),
+      choice<core::Fit>("data", "fit", {{"squeeze", core::Fit::squeeze}, {"crop", core::Fit::crop}},
+                        OFFRAMP_FIELD(data.fit)),
       whole("data", "split_seed", 0, kMaxSeed, OFFRAMP_FIELD(data.split_seed)),
       real_list("data", "mean", {.low = 0, .high = 1}, OFFRAMP_FIELD(data.mean)),
       real_list("data", "std", {.low = 0, .high = 1, .low_open = true}, OFFRAMP_FIELD(data.std)),
@@ -314,8 +325,9 @@ std::vector<Key> all_keys() {
       whole("train", "epochs", 1, 100000, OFFRAMP_FIELD(train.epochs)),
       whole("train", "batch", 1, 65536, OFFRAMP_FIELD(train.batch)),
       whole("train", "seed", 0, kMaxSeed, OFFRAMP_FIELD(train.seed)),
-      choice<Optimizer>("train", "optimizer", {{"sgd", Optimizer::sgd}, {"adamw", Optimizer::adamw}},
-                      OFFRAMP_FIELD(train.optimizer)),
+      choice<Optimizer>("train", "optimizer",
+                        {{"sgd", Optimizer::sgd}, {"adamw", Optimizer::adamw}},
+                        OFFRAMP_FIELD(train.optimizer)),
       real("train", "lr", {.low = 0, .high = 100, .low_open = true}, OFFRAMP_FIELD(train.lr)),
       real("train", "momentum", {.low = 0, .high = 1, .high_open = true},
            OFFRAMP_FIELD(train.momentum)),
@@ -333,27 +345,27 @@ std::vector<Key> all_keys() {
            OFFRAMP_FIELD(train.label_smoothing)),
       real("train", "ema", {.low = 0, .high = 1, .high_open = true}, OFFRAMP_FIELD(train.ema)),
       choice<Mode>("train", "mode",
-                 {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
-                 OFFRAMP_FIELD(train.mode)),
+                   {{"joint", Mode::joint}, {"frozen", Mode::frozen}, {"mixed", Mode::mixed}},
+                   OFFRAMP_FIELD(train.mode)),
       whole("train", "backbone_epochs", 0, 100000, OFFRAMP_FIELD(train.backbone_epochs)),
-      real_list("train", "loss_weights", {.low = 0, .high = 1e6}, OFFRAMP_FIELD(train.loss_weights)),
+      real_list("train", "loss_weights", {.low = 0, .high = 1e6},
+                OFFRAMP_FIELD(train.loss_weights)),
       real("train", "distill", {.low = 0, .high = 1}, OFFRAMP_FIELD(train.distill)),
       real("train", "distill_temperature", {.low = 0, .high = 1000, .low_open = true},
            OFFRAMP_FIELD(train.distill_temperature)),
       truth("train", "gradient_equilibrium", OFFRAMP_FIELD(train.gradient_equilibrium)),
       choice<PrecisionChoice>("train", "precision",
-                            {{"auto", PrecisionChoice::automatic},
-                             {"f32", PrecisionChoice::f32},
-                             {"bf16", PrecisionChoice::bf16}},
-                            OFFRAMP_FIELD(train.precision)),
+                              {{"auto", PrecisionChoice::automatic},
+                               {"f32", PrecisionChoice::f32},
+                               {"bf16", PrecisionChoice::bf16}},
+                              OFFRAMP_FIELD(train.precision)),
       device_key(),
       whole("train", "threads", 0, 4096, OFFRAMP_FIELD(train.threads)),
       real("train", "checkpoint_every", {.low = 0, .high = 1e6},
            OFFRAMP_FIELD(train.checkpoint_every)),
       text("train", "from", OFFRAMP_FIELD(train.from)),
 
-      whole("augment", "crop_padding", 0, kMaxSide,
-            OFFRAMP_FIELD(train.augmentation.crop_padding)),
+      whole("augment", "crop_padding", 0, kMaxSide, OFFRAMP_FIELD(train.augmentation.crop_padding)),
       truth("augment", "flip", OFFRAMP_FIELD(train.augmentation.flip)),
       whole("augment", "cutout", 0, kMaxSide, OFFRAMP_FIELD(train.augmentation.cutout)),
       real("augment", "resized_crop", {.low = 0, .high = 1},
@@ -386,4 +398,4 @@ std::string toml_string(std::string_view text) {
   return result + "\"";
 }
 
-}  // namespace offramp
+}  // namespace offramp::recipe

@@ -9,7 +9,7 @@
 
 #include "recipe/recipe.h"
 
-namespace offramp {
+namespace offramp::recipe {
 
 /// The kind of a key's value. On a command line the quotes of a text and the brackets of a list may
 /// be left out.
@@ -36,4 +36,4 @@ const std::vector<Key>& keys();
 /// Returns `text` as a TOML string with quotes and escapes.
 std::string toml_string(std::string_view text);
 
-}  // namespace offramp
+}  // namespace offramp::recipe

@@ -11,7 +11,7 @@
 #include "core/file.h"
 #include "recipe/keys.h"
 
-namespace offramp {
+namespace offramp::recipe {
 namespace {
 
 constexpr std::size_t kMaxRecipeBytes = 1 << 20;
@@ -24,7 +24,7 @@ std::vector<std::string> table_names() {
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
-  const std::string near = nearest_word(word, known);
+  const std::string near = core::nearest_word(word, known);
   return near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near);
 }
 
@@ -49,14 +49,14 @@ std::string at_line(const std::string& place, const toml::source_position& posit
 /// Returns the message about a key that does not exist in its table.
 std::string unknown_key(std::string_view table, std::string_view name) {
   if (const Key* other_key = find_by_name(name))
-    return fmt::format("key {} belongs in [{}]", quote(name), other_key->table);
+    return fmt::format("key {} belongs in [{}]", core::quote(name), other_key->table);
   std::string help = suggestion(name, names_in(table));
   if (help.empty()) {
     std::vector<std::string> all;
     for (const Key& key : keys()) all.push_back(key.name);
     help = suggestion(name, all);
   }
-  return fmt::format("unknown key {}{}", quote(name), help);
+  return fmt::format("unknown key {}{}", core::quote(name), help);
 }
 
 /// @throws UsageError with the line of the first unknown table or key
@@ -90,7 +90,7 @@ void check_known(const toml::table& root, const std::string& place) {
       found.begin(), found.end(),
       [](const Unknown& a, const Unknown& b) { return a.position.line < b.position.line; });
   if (first != found.end())
-    throw UsageError("{}: {}", at_line(place, first->position), first->what);
+    throw UsageError(fmt::format("{}: {}", at_line(place, first->position), first->what));
 }
 
 /// Parses `text` as a single TOML value. @return a table with the key "value"; empty if `text`
@@ -137,7 +137,8 @@ const Key& find_key(const std::string& name) {
     short_names.push_back(key.name);
   }
   const bool dotted = name.find('.') != std::string::npos;
-  throw UsageError("unknown key {}{}", quote(name), suggestion(name, dotted ? full_names : short_names));
+  throw UsageError(fmt::format("unknown key {}{}", core::quote(name),
+                               suggestion(name, dotted ? full_names : short_names)));
 }
 
 }  // namespace
@@ -149,7 +150,7 @@ Recipe parse_recipe(const std::string& text, const std::string& place) {
   } catch (const toml::parse_error& error) {
     std::string reason(error.description());
     std::replace(reason.begin(), reason.end(), '\n', ' ');
-    throw UsageError("{}: {}", at_line(place, error.source().begin), reason);
+    throw UsageError(fmt::format("{}: {}", at_line(place, error.source().begin), reason));
   }
   check_known(root, place);
 
@@ -160,8 +161,8 @@ Recipe parse_recipe(const std::string& text, const std::string& place) {
     try {
       key.read(recipe, *node.node());
     } catch (const UsageError& error) {
-      throw UsageError("{}: {}: {}", at_line(place, node.node()->source().begin), key.name,
-                       error.what());
+      throw UsageError(fmt::format("{}: {}: {}", at_line(place, node.node()->source().begin),
+                                   key.name, error.what()));
     }
   }
   try {
@@ -173,14 +174,14 @@ Recipe parse_recipe(const std::string& text, const std::string& place) {
     for (const Key& key : keys())
       if (message.starts_with(key.full_name() + ":"))
         if (const auto node = root[key.table][key.name])
-          throw_with_place(at_line(place, node.node()->source().begin), error);
-    throw_with_place(place, error);
+          core::throw_with_place(at_line(place, node.node()->source().begin), error);
+    core::throw_with_place(place, error);
   }
   return recipe;
 }
 
 Recipe read_recipe(const std::filesystem::path& path) {
-  const std::vector<std::byte> bytes = read_file(path, kMaxRecipeBytes);
+  const std::vector<std::byte> bytes = core::read_file(path, kMaxRecipeBytes);
   return parse_recipe({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
 }
 
@@ -195,13 +196,14 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
     try {
       table = value_table(toml_string(value));
     } catch (const toml::parse_error&) {
-      throw UsageError("{}: expected a text in UTF-8, got {}", key.full_name(), quote(value));
+      throw UsageError(
+          fmt::format("{}: expected a text in UTF-8, got {}", key.full_name(), core::quote(value)));
     }
   }
   try {
     key.read(recipe, *table.get("value"));
   } catch (const UsageError& error) {
-    throw_with_place(key.full_name(), error);
+    core::throw_with_place(key.full_name(), error);
   }
 }
 
@@ -213,17 +215,17 @@ void check(const Recipe& recipe) {
   for (const auto& [name, values, other] : {std::tuple("mean", &recipe.data.mean, "std"),
                                             std::tuple("std", &recipe.data.std, "mean")}) {
     if (!values->empty() && values->size() != 3)
-      throw UsageError("data.{}: expected 3 numbers, for red, green and blue; got {}", name,
-                       values->size());
+      throw UsageError(fmt::format("data.{}: expected 3 numbers, for red, green and blue; got {}",
+                                   name, values->size()));
     if (values->empty() && !(recipe.data.mean.empty() && recipe.data.std.empty()))
-      throw UsageError("data.{}: must be set if data.{} is set", other, name);
+      throw UsageError(fmt::format("data.{}: must be set if data.{} is set", other, name));
   }
 
   if (!train.loss_weights.empty()) {
     if (train.loss_weights.size() != exits)
-      throw UsageError(
+      throw UsageError(fmt::format(
           "train.loss_weights: expected {} numbers, one for each exit (the last included), got {}",
-          exits, train.loss_weights.size());
+          exits, train.loss_weights.size()));
     if (!(train.loss_weights.back() > 0) && train.mode != Mode::frozen)
       throw UsageError("train.loss_weights: the last exit must have a weight above 0");
     const auto learning = train.loss_weights.end() - (train.mode == Mode::frozen ? 1 : 0);
@@ -244,11 +246,13 @@ void check(const Recipe& recipe) {
   if (train.mode == Mode::mixed) {
     if (!early) throw UsageError("train.mode: mixed needs early exits: set network.exits");
     if (train.backbone_epochs <= 0 || train.backbone_epochs >= train.epochs)
-      throw UsageError("train.backbone_epochs: mixed needs from 1 to {} (train.epochs - 1), got {}",
-                       train.epochs - 1, train.backbone_epochs);
+      throw UsageError(
+          fmt::format("train.backbone_epochs: mixed needs from 1 to {} (train.epochs - 1), got {}",
+                      train.epochs - 1, train.backbone_epochs));
   } else if (train.backbone_epochs != 0) {
-    throw UsageError("train.backbone_epochs: may be set only with train.mode = \"mixed\", got {}",
-                     train.backbone_epochs);
+    throw UsageError(
+        fmt::format("train.backbone_epochs: may be set only with train.mode = \"mixed\", got {}",
+                    train.backbone_epochs));
   }
 
   if (train.distill > 0 && !early)
@@ -258,26 +262,28 @@ void check(const Recipe& recipe) {
   if (train.optimizer == Optimizer::sgd && train.nesterov && train.momentum <= 0)
     throw UsageError("train.nesterov: needs train.momentum above 0, or set nesterov = false");
 
-  const Augmentation& augmentation = train.augmentation;
+  const data::Augmentation& augmentation = train.augmentation;
   if (augmentation.resized_crop > 0 && augmentation.crop_padding > 0)
     throw UsageError(
         "augment.resized_crop: cannot be combined with augment.crop_padding; set one of them to 0");
   const int side = std::min(recipe.data.height, recipe.data.width);
   if (side > 0 && augmentation.crop_padding >= side)
-    throw UsageError("augment.crop_padding: must be below the images' side of {} pixels, got {}",
-                     side, augmentation.crop_padding);
+    throw UsageError(
+        fmt::format("augment.crop_padding: must be below the images' side of {} pixels, got {}",
+                    side, augmentation.crop_padding));
   if (side > 0 && augmentation.cutout > side)
-    throw UsageError("augment.cutout: must not exceed the images' side of {} pixels, got {}", side,
-                     augmentation.cutout);
+    throw UsageError(
+        fmt::format("augment.cutout: must not exceed the images' side of {} pixels, got {}", side,
+                    augmentation.cutout));
 
   // The network is built here so that its errors are reported before any image is read. The place
   // of an exit given as a share of the MACs depends on the image size, so without a size only exits
   // given by number are checked.
-  NetworkSpec spec = recipe.network;
+  graph::NetworkSpec spec = recipe.network;
   spec.options.input = {3, side > 0 ? recipe.data.height : 32, side > 0 ? recipe.data.width : 32};
   if (side <= 0)
     std::erase_if(spec.exits, [](const std::string& exit) { return exit.ends_with('%'); });
-  build_network(spec);
+  graph::build_network(spec);
 }
 
 std::string to_toml(const Recipe& recipe) {
@@ -292,4 +298,4 @@ std::string to_toml(const Recipe& recipe) {
   return text;
 }
 
-}  // namespace offramp
+}  // namespace offramp::recipe

@@ -8,7 +8,7 @@
 #include "data/augment.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::recipe {
 
 enum class Optimizer { sgd, adamw };
 /// Learning rate over the run. one_cycle: increases linearly to `lr` over the share `warmup` of the
@@ -24,7 +24,7 @@ enum class PrecisionChoice { automatic, f32, bf16 };
 struct DataRecipe {
   std::string source = "synthetic";
   int height = 0, width = 0;  ///< input size in pixels; 0: the size of the images
-  Fit fit = Fit::squeeze;
+  core::Fit fit = core::Fit::squeeze;
   std::uint64_t split_seed = 1;  ///< seed of the split into train, tune and certify
   /// [3] mean and standard deviation of red, green and blue, for pixel values scaled to [0, 1]: the
   /// values with which the weights to start from were trained. Empty: the values in the model file
@@ -59,7 +59,7 @@ struct TrainRecipe {
   double distill = 0;
   double distill_temperature = 3;
   bool gradient_equilibrium = false;  ///< scale gradients at exits as in Li et al., ICCV 2019
-  Augmentation augmentation;
+  data::Augmentation augmentation;
   PrecisionChoice precision = PrecisionChoice::automatic;
   std::string device = "cpu";
   int threads = 0;              ///< number of threads; 0: one for each core
@@ -70,7 +70,7 @@ struct TrainRecipe {
 /// All settings of a training run, which a run folder stores in `config.toml`.
 struct Recipe {
   /// The input size and number of classes are not stored in the file: the data determine them.
-  NetworkSpec network;
+  graph::NetworkSpec network;
   DataRecipe data;
   TrainRecipe train;
 };
@@ -93,4 +93,4 @@ void check(const Recipe& recipe);
 /// Returns the complete recipe as TOML, with defaults. Reading it gives an equal Recipe.
 std::string to_toml(const Recipe& recipe);
 
-}  // namespace offramp
+}  // namespace offramp::recipe

@@ -33,7 +33,7 @@ struct Matrix {
 };
 
 std::vector<Matrix> matrices_of(const ReportContext& context) {
-  const LogitsView& test = context.input.test;
+  const policy::LogitsView& test = context.input.test;
   const auto classes = static_cast<std::size_t>(test.classes);
   std::vector<Matrix> matrices;
   if (context.has_policy()) {
@@ -44,7 +44,8 @@ std::vector<Matrix> matrices_of(const ReportContext& context) {
     matrices.push_back(std::move(policy));
   }
   for (int k = 0; k < context.exits(); ++k)
-    matrices.push_back({"Exit " + fmt::format("{}", k + 1), confusion_matrix(test, k), classes});
+    matrices.push_back(
+        {"Exit " + fmt::format("{}", k + 1), eval::confusion_matrix(test, k), classes});
   return matrices;
 }
 

@@ -17,11 +17,11 @@ constexpr std::size_t kMostClasses = 30;
 /// One bar of the chart: a class, or all classes together.
 struct Bar {
   std::string name;
-  ClassExits leaving;
+  eval::ClassExits leaving;
 };
 
-ClassExits sum_of(const std::vector<ClassExits>& classes) {
-  ClassExits sum = classes.front();
+eval::ClassExits sum_of(const std::vector<eval::ClassExits>& classes) {
+  eval::ClassExits sum = classes.front();
   for (std::size_t c = 1; c < classes.size(); ++c) {
     sum.images += classes[c].images;
     for (std::size_t k = 0; k < sum.left.size(); ++k) {
@@ -44,7 +44,7 @@ std::string rate_text(std::int64_t part, std::int64_t whole) {
 void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) {
   const double full = svg.width() - left - 2;
   double x = left;
-  const ClassExits& leaving = bar.leaving;
+  const eval::ClassExits& leaving = bar.leaving;
   for (std::size_t k = 0; k < leaving.left.size(); ++k) {
     if (leaving.left[k] == 0) continue;
     const double share = rate(leaving.left[k], leaving.images);
@@ -86,10 +86,11 @@ std::string chart(const std::vector<Bar>& bars, double width) {
 
 /// A bar for all classes together, then one for each class that has images. Classes whose images
 /// leave late come first.
-std::vector<Bar> bars_of(const ReportContext& context, const std::vector<ClassExits>& classes) {
-  std::vector<ClassExits> sorted = classes;
-  std::erase_if(sorted, [](const ClassExits& of) { return of.images == 0; });
-  std::ranges::stable_sort(sorted, std::greater<>{}, &ClassExits::mean_exit);
+std::vector<Bar> bars_of(const ReportContext& context,
+                         const std::vector<eval::ClassExits>& classes) {
+  std::vector<eval::ClassExits> sorted = classes;
+  std::erase_if(sorted, [](const eval::ClassExits& of) { return of.images == 0; });
+  std::ranges::stable_sort(sorted, std::greater<>{}, &eval::ClassExits::mean_exit);
   std::vector<Bar> bars = {{"all classes", sum_of(classes)}};
   for (std::size_t c = 0; c < std::min(sorted.size(), kMostClasses); ++c)
     bars.push_back({context.class_name(sorted[c].label, 40), sorted[c]});
@@ -104,7 +105,7 @@ Table class_table(const ReportContext& context, const std::vector<Bar>& bars) {
   }
   Table table("Where images leave", heads);
   for (const Bar& bar : bars) {
-    const ClassExits& of = bar.leaving;
+    const eval::ClassExits& of = bar.leaving;
     std::vector<std::string> cells = {bar.name, count(of.images)};
     for (std::size_t k = 0; k < of.left.size(); ++k) {
       cells.push_back(rate_text(of.left[k], of.images));
@@ -117,7 +118,7 @@ Table class_table(const ReportContext& context, const std::vector<Bar>& bars) {
 
 /// A row for each exit: the share of the images that leave there, their accuracy, and the accuracy
 /// of the last exit on the same images.
-std::string exit_table(const ReportContext& context, const ClassExits& all) {
+std::string exit_table(const ReportContext& context, const eval::ClassExits& all) {
   const auto exits = static_cast<std::size_t>(context.exits());
   std::vector<std::int64_t> last_right(exits);
   for (std::int64_t i = 0; i < context.predictions.images(); ++i)
@@ -128,9 +129,10 @@ std::string exit_table(const ReportContext& context, const ClassExits& all) {
               {"exit", "images", "share", "relative cost of each", "accuracy there",
                "accuracy of the last exit on them"});
   for (std::size_t k = 0; k < exits; ++k)
-    table.row({fmt::format("exit {}, after {}", k + 1, context.input.exit_units[k]), count(all.left[k]),
-               rate_text(all.left[k], all.images), fixed(context.input.costs[k], 3),
-               rate_text(all.right[k], all.left[k]), rate_text(last_right[k], all.left[k])});
+    table.row({fmt::format("exit {}, after {}", k + 1, context.input.exit_units[k]),
+               count(all.left[k]), rate_text(all.left[k], all.images),
+               fixed(context.input.costs[k], 3), rate_text(all.right[k], all.left[k]),
+               rate_text(last_right[k], all.left[k])});
   return table.html();
 }
 
@@ -145,8 +147,8 @@ std::string exit_shares_section(const ReportContext& context) {
     return section("leaving", kHeading,
                    paragraph("All images leave at the last exit, because the model has no policy. "
                              "“offramp calibrate” chooses one."));
-  const auto classes = exits_by_class(context.input.test, context.input.policy.exit_index,
-                                        context.input.policy.answers);
+  const auto classes = eval::exits_by_class(context.input.test, context.input.policy.exit_index,
+                                            context.input.policy.answers);
   const std::vector<Bar> bars = bars_of(context, classes);
   std::string out = paragraph(
       "An image leaves at the first exit whose score reaches the threshold. In each bar, exit 1 is "
@@ -155,7 +157,7 @@ std::string exit_shares_section(const ReportContext& context) {
     out += paragraph(fmt::format("Shown are the {} of {} classes that leave last.", bars.size() - 1,
                                  count(static_cast<std::int64_t>(classes.size()))),
                      "soft");
-  const auto empty = std::ranges::count(classes, 0, &ClassExits::images);
+  const auto empty = std::ranges::count(classes, 0, &eval::ClassExits::images);
   if (empty > 0)
     out += paragraph(fmt::format("{} of the classes {} no test image and {} left out.", empty,
                                  empty == 1 ? "has" : "have", empty == 1 ? "is" : "are"),

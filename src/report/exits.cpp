@@ -11,7 +11,7 @@
 namespace offramp::report {
 namespace {
 
-using Bins = std::array<ReliabilityBin, kReliabilityBins>;
+using Bins = std::array<eval::ReliabilityBin, eval::kReliabilityBins>;
 
 constexpr double kLeft = 50, kTop = 8, kSide = 246, kHistogram = 40;
 
@@ -35,9 +35,9 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
   Axis x = percent_axis("confidence, %"), y = percent_axis("");
   x.labels.assign(5, "");
   draw_axes(svg, frame, {x.ticks, x.labels, ""}, y);
-  constexpr double kWidth = kSide / kReliabilityBins;
+  constexpr double kWidth = kSide / eval::kReliabilityBins;
   for (std::size_t b = 0; b < bins.size(); ++b) {
-    const ReliabilityBin& bin = bins[b];
+    const eval::ReliabilityBin& bin = bins[b];
     if (bin.images == 0) continue;
     const double left = kLeft + kWidth * static_cast<double>(b);
     const double share = static_cast<double>(bin.images) / static_cast<double>(images);
@@ -47,19 +47,19 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
     svg.add(
         rect("still half", left + 1, floor - kHistogram * share, kWidth - 2, kHistogram * share));
     svg.tooltip({rect("at", left, kTop, kWidth, floor - kTop),
-              left + kWidth / 2,
-              std::min(top, ideal),
-              {fmt::format("confidence {:.0f} … {:.0f} %", 100.0 * static_cast<double>(b) / 15,
-                           100.0 * static_cast<double>(b + 1) / 15),
-               fmt::format("{}, {}", count(bin.images, "image"), percent(share, 1)),
-               fmt::format("mean confidence {}", percent(bin.confidence, 1)),
-               fmt::format("accuracy {}", percent(bin.accuracy, 1))},
-              true});
+                 left + kWidth / 2,
+                 std::min(top, ideal),
+                 {fmt::format("confidence {:.0f} … {:.0f} %", 100.0 * static_cast<double>(b) / 15,
+                              100.0 * static_cast<double>(b + 1) / 15),
+                  fmt::format("{}, {}", count(bin.images, "image"), percent(share, 1)),
+                  fmt::format("mean confidence {}", percent(bin.confidence, 1)),
+                  fmt::format("accuracy {}", percent(bin.accuracy, 1))},
+                 true});
   }
   svg.add(fmt::format(R"(<path class="rule" d="M{} {}L{} {}"/>)", px(frame.x(0)), px(frame.y(0)),
                       px(frame.x(1)), px(frame.y(1))));
   if (scaled)
-    for (const ReliabilityBin& bin : *scaled)
+    for (const eval::ReliabilityBin& bin : *scaled)
       if (bin.images > 0)
         svg.add(marker(Marker::circle, frame.x(bin.confidence), frame.y(bin.accuracy), 3, "k"));
   svg.add(text_at(kLeft - 8, floor - kHistogram / 2, "images", Anchor::end, "small faint"));
@@ -72,9 +72,10 @@ std::string diagram(const Bins& bins, const Bins* scaled, std::int64_t images,
   return svg.str();
 }
 
-std::string metrics_sentence(const ReportContext& context, int exit_index, const Reliability* scaled) {
+std::string metrics_sentence(const ReportContext& context, int exit_index,
+                             const eval::Reliability* scaled) {
   const auto k = static_cast<std::size_t>(exit_index);
-  const ExitMetrics& exit = context.input.metrics.exits[k];
+  const eval::ExitMetrics& exit = context.input.metrics.exits[k];
   std::string text = fmt::format("Accuracy {} ({}); ECE {}", percent(exit.accuracy, 2),
                                  percent(exit.accuracy_interval, 1), fixed(exit.ece, 4));
   if (scaled)
@@ -88,7 +89,7 @@ Table bins_table(const std::vector<Bins>& exits) {
               {"exit", "confidence", "images", "mean confidence", "accuracy"}, 2);
   for (std::size_t k = 0; k < exits.size(); ++k)
     for (std::size_t b = 0; b < exits[k].size(); ++b) {
-      const ReliabilityBin& bin = exits[k][b];
+      const eval::ReliabilityBin& bin = exits[k][b];
       if (bin.images == 0) continue;
       table.row({ReportContext::exit_name(static_cast<int>(k)),
                  fmt::format("{:.1f} … {:.1f} %", 100.0 * static_cast<double>(b) / 15,
@@ -104,7 +105,7 @@ std::string metrics_table(const ReportContext& context) {
               {"", "relative cost", "accuracy", "95 % interval", "ECE", "NLL, nats",
                "correct, confidence > 0.9", "> 0.99", "> 0.999"});
   for (std::size_t k = 0; k < input.metrics.exits.size(); ++k) {
-    const ExitMetrics& exit = input.metrics.exits[k];
+    const eval::ExitMetrics& exit = input.metrics.exits[k];
     std::vector<std::string> cells = {fmt::format("exit {}, after {}", k + 1, input.exit_units[k]),
                                       fixed(input.costs[k], 3),
                                       percent(exit.accuracy, 2),
@@ -116,7 +117,7 @@ std::string metrics_table(const ReportContext& context) {
   }
   if (input.test.exits < 2) return table.html();
   constexpr const char* kNames[] = {"mean", "geometric", "weighted"};
-  for (const EnsembleMetrics& ensemble : input.metrics.ensembles)
+  for (const eval::EnsembleMetrics& ensemble : input.metrics.ensembles)
     table.row({fmt::format("all exits, {} ensemble", kNames[static_cast<int>(ensemble.kind)]),
                fixed(input.costs.back(), 3), percent(ensemble.accuracy, 2),
                percent(ensemble.accuracy_interval, 2), "", "", "", "", ""});
@@ -127,15 +128,15 @@ std::string metrics_table(const ReportContext& context) {
 
 std::string exits_section(const ReportContext& context) {
   const std::vector<float> ones(static_cast<std::size_t>(context.exits()), 1.0f);
-  const Predictions raw(context.input.test, ones);
+  const eval::Predictions raw(context.input.test, ones);
   bool any_scaled = false;
   std::vector<Bins> bins;
   std::string panels;
   for (int k = 0; k < context.exits(); ++k) {
     const auto at = static_cast<std::size_t>(k);
-    bins.push_back(reliability(raw, k).bins());
+    bins.push_back(eval::reliability(raw, k).bins());
     const bool is_scaled = context.input.policy.policy.temperatures[at] != 1.0f;
-    const Reliability scaled = reliability(context.predictions, k);
+    const eval::Reliability scaled = eval::reliability(context.predictions, k);
     const Bins scaled_bins = scaled.bins();
     any_scaled = any_scaled || is_scaled;
     panels += fmt::format("<div><h3>Exit {}, after {}</h3>\n{}{}</div>\n", k + 1,

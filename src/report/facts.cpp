@@ -8,7 +8,7 @@ namespace offramp::report {
 namespace {
 
 std::string policy_text(const ReportContext& context) {
-  const Policy& policy = context.input.policy.policy;
+  const policy::Policy& policy = context.input.policy.policy;
   std::string text =
       fmt::format("{}, ensemble {}", to_string(policy.criterion), to_string(policy.ensemble));
   for (std::size_t k = 0; k < policy.thresholds.size(); ++k)

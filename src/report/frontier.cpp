@@ -16,7 +16,7 @@ constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
 
 FrontierPoint point_of(const ReportBaseline& control, bool has_policy, int& letters) {
   using Kind = ReportBaseline::Kind;
-  const Baseline& measured = control.control;
+  const eval::Baseline& measured = control.control;
   FrontierPoint point{clean(control.name),
                       measured.relative_cost,
                       measured.accuracy,
@@ -58,14 +58,15 @@ FrontierPoint chosen_point(const ReportContext& context) {
   const ReportPolicy& policy = context.input.policy;
   const bool has_policy = context.has_policy();
   const std::string how = policy.executed ? "executed" : "replayed";
-  FrontierPoint point{has_policy ? "the chosen policy (" + how + ")" : "this network, its last exit",
-                      policy.metrics.relative_cost,
-                      policy.metrics.accuracy,
-                      policy.metrics.accuracy_interval,
-                      Marker::star,
-                      has_policy ? "chosen policy" : "this network",
-                      "",
-                      "pick"};
+  FrontierPoint point{
+      has_policy ? "the chosen policy (" + how + ")" : "this network, its last exit",
+      policy.metrics.relative_cost,
+      policy.metrics.accuracy,
+      policy.metrics.accuracy_interval,
+      Marker::star,
+      has_policy ? "chosen policy" : "this network",
+      "",
+      "pick"};
   point.note = {point.name, "accuracy " + percent(point.accuracy, 2),
                 "relative cost " + fixed(point.cost, 3),
                 "95 % interval: " + percent(policy.metrics.accuracy_interval, 2)};
@@ -79,7 +80,8 @@ std::vector<FrontierPoint> points_of(const ReportContext& context) {
     // Without a policy, all images stop at the last exit, and so do all random draws.
     if (control.kind == ReportBaseline::Kind::random && !context.has_policy()) continue;
     points.push_back(point_of(control, context.has_policy(), letters));
-    if (control.kind == ReportBaseline::Kind::exit) points.back().badge = fmt::format("{}", ++exits);
+    if (control.kind == ReportBaseline::Kind::exit)
+      points.back().badge = fmt::format("{}", ++exits);
   }
   // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
   // hollow, and is drawn first, so that both marks can be seen.
@@ -89,21 +91,21 @@ std::vector<FrontierPoint> points_of(const ReportContext& context) {
   return points;
 }
 
-std::vector<SweepPoint> thinned(const std::vector<SweepPoint>& points) {
+std::vector<eval::SweepPoint> thinned(const std::vector<eval::SweepPoint>& points) {
   if (points.size() <= kPointsOfCurve) return points;
-  std::vector<SweepPoint> kept;
+  std::vector<eval::SweepPoint> kept;
   for (std::size_t i = 0; i < kPointsOfCurve; ++i)
     kept.push_back(points[i * (points.size() - 1) / (kPointsOfCurve - 1)]);
   return kept;
 }
 
-FrontierCurve curve_of(const Curve& curve, int colour) {
+FrontierCurve curve_of(const eval::Curve& curve, int colour) {
   FrontierCurve line{std::string(to_string(curve.criterion)), colour, {}, {}};
-  if (curve.ensemble != Ensemble::off)
+  if (curve.ensemble != policy::Ensemble::off)
     line.name += fmt::format(", {} ensemble", to_string(curve.ensemble));
-  for (const SweepPoint& point : curve.points)
+  for (const eval::SweepPoint& point : curve.points)
     line.points.emplace_back(point.relative_cost, point.accuracy);
-  for (const SweepPoint& point : thinned(curve.points))
+  for (const eval::SweepPoint& point : thinned(curve.points))
     line.notes.push_back(
         {point.relative_cost,
          point.accuracy,
@@ -121,7 +123,7 @@ Table points_table(const ReportContext& context) {
   table.row({chosen.name, percent(chosen.accuracy, 2), percent(*chosen.interval, 2),
              fixed(chosen.cost, 3), "", ""});
   for (const ReportBaseline& of : context.input.controls) {
-    const Baseline& control = of.control;
+    const eval::Baseline& control = of.control;
     table.row({of.name, percent(control.accuracy, 2),
                control.accuracy_interval ? percent(*control.accuracy_interval, 2) : "expectation",
                fixed(control.relative_cost, 3), points(control.difference, 2),
@@ -133,8 +135,8 @@ Table points_table(const ReportContext& context) {
 std::string curves_table(const ReportContext& context) {
   Table table("Sweep curves, replayed",
               {"criterion", "threshold", "relative cost", "accuracy", "harm", "help"});
-  for (const Curve& curve : context.input.curves)
-    for (const SweepPoint& point : thinned(curve.points))
+  for (const eval::Curve& curve : context.input.curves)
+    for (const eval::SweepPoint& point : thinned(curve.points))
       table.row({curve_of(curve, 0).name, fixed(point.threshold, 4), fixed(point.relative_cost, 3),
                  percent(point.accuracy, 2), percent(point.harm, 2), percent(point.help, 2)});
   return table.empty() ? "" : folded("The sweep curves as a table", table.html());
@@ -144,7 +146,7 @@ std::string curves_table(const ReportContext& context) {
 
 std::string frontier_section(const ReportContext& context) {
   std::vector<FrontierCurve> curves;
-  for (const Curve& curve : context.input.curves)
+  for (const eval::Curve& curve : context.input.curves)
     curves.push_back(curve_of(curve, static_cast<int>(curves.size() % 8)));
   const std::vector<FrontierPoint> points = points_of(context);
   const bool alone = points.size() == 1 && curves.empty();

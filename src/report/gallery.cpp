@@ -28,42 +28,42 @@ int longest_side(std::size_t images) {
   return std::clamp(static_cast<int>(fits), 24, kLongestSide);
 }
 
-Image reduced(Image image, int longest) {
+image::Image reduced(image::Image image, int longest) {
   if (image.width < 1 || image.height < 1) return {1, 1, {128, 128, 128}};
   const int side = std::max(image.width, image.height);
   if (side <= longest) return image;
   const auto scaled = [&](int length) {
     return std::max(1, static_cast<int>(std::lround(static_cast<double>(length) * longest / side)));
   };
-  return resize(image, scaled(image.width), scaled(image.height), Fit::squeeze);
+  return image::resize(image, scaled(image.width), scaled(image.height), core::Fit::squeeze);
 }
 
 /// One CSS rule per image, so that cards which show the same image share its bytes.
 /// @param crisp  receives for each image whether it is shown without smoothing
 std::string image_rules(const ReportContext& context, const std::vector<Gallery>& galleries,
-                  std::map<std::int64_t, bool>& crisp) {
+                        std::map<std::int64_t, bool>& crisp) {
   for (const Gallery& gallery : galleries)
     for (const std::int64_t image : gallery.images) crisp[image] = false;
   const int longest = longest_side(crisp.size());
   std::string out;
   for (auto& [index, is_crisp] : crisp) {
-    const Image image = reduced(context.input.image(index), longest);
+    const image::Image image = reduced(context.input.image(index), longest);
     is_crisp = std::max(image.width, image.height) < kCrispBelow;
     out += fmt::format(".i{}{{background-image:url(data:image/png;base64,{})}}\n", index,
-                       base64(encode_png(image)));
+                       base64(image::encode_png(image)));
   }
   return out;
 }
 
 std::string answer_row(const ReportContext& context, int exit_index, std::int64_t image) {
-  const Prediction& prediction = context.predictions.at(exit_index, image);
+  const eval::Prediction& prediction = context.predictions.at(exit_index, image);
   const bool right = context.predictions.right(exit_index, image);
   const bool left = context.has_policy() &&
                     context.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
-  const int confidence =
-      static_cast<int>(std::min(std::floor(100 * prediction.confidence + 0.5),
-                                prediction.odds_against > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
+  const int confidence = static_cast<int>(
+      std::min(std::floor(100 * prediction.confidence + 0.5),
+               prediction.odds_against > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
   return fmt::format(
       "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
       right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
@@ -120,11 +120,12 @@ std::string gallery_section(const ReportContext& context, std::string& style) {
   std::vector<Gallery> galleries;  // correct at each exit, wrong at each exit, overthought
   for (const bool right : {true, false})
     for (int k = 0; k < context.exits(); ++k)
-      galleries.push_back({fmt::format("{}, classified {} with the highest confidence",
-                                       ReportContext::exit_name(k), right ? "correctly" : "wrongly"),
-                           most_confident(context.predictions, k, right, kImages)});
-  galleries.push_back(
-      {"correct at an earlier exit, wrong at the last", destructive_images(context.predictions, kImages)});
+      galleries.push_back(
+          {fmt::format("{}, classified {} with the highest confidence", ReportContext::exit_name(k),
+                       right ? "correctly" : "wrongly"),
+           eval::most_confident(context.predictions, k, right, kImages)});
+  galleries.push_back({"correct at an earlier exit, wrong at the last",
+                       eval::destructive_images(context.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;
   style += image_rules(context, galleries, crisp);
 

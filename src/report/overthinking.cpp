@@ -61,13 +61,14 @@ class Diagram {
     bar("bad", kTop + right + kGap, tall_ - right);
     const double middle = x + kNode / 2;
     const bool crowded = step_ < 56;
-    svg_.add(text_at(middle, svg_.height() - 10,
-                     crowded ? fmt::format("{}", exit_index + 1) : ReportContext::exit_name(exit_index),
-                     Anchor::middle, "strong"));
+    svg_.add(
+        text_at(middle, svg_.height() - 10,
+                crowded ? fmt::format("{}", exit_index + 1) : ReportContext::exit_name(exit_index),
+                Anchor::middle, "strong"));
   }
 
   void draw_bands(int k) {
-    const Flow flow = offramp::flow(context_.predictions, k, k + 1);
+    const eval::Flow flow = offramp::eval::flow(context_.predictions, k, k + 1);
     const double from_wrong = kTop + right_height(k) + kGap;
     const double to_wrong = kTop + right_height(k + 1) + kGap;
     const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
@@ -101,11 +102,11 @@ class Diagram {
     const double share =
         static_cast<double>(band.images) / static_cast<double>(context_.predictions.images());
     svg_.tooltip({path("at"),
-               middle,
-               (band.from + band.to) / 2,
-               {fmt::format("exit {} to exit {}", k + 1, k + 2), band.name,
-                fmt::format("{}, {}", count(band.images, "image"), percent(share, 2))},
-               true});
+                  middle,
+                  (band.from + band.to) / 2,
+                  {fmt::format("exit {} to exit {}", k + 1, k + 2), band.name,
+                   fmt::format("{}, {}", count(band.images, "image"), percent(share, 2))},
+                  true});
   }
 
   const ReportContext& context_;
@@ -117,7 +118,7 @@ Table flows_table(const ReportContext& context) {
   Table table("Changes of the answers between exits",
               {"from, to", "stay correct", "correct → wrong", "wrong → correct", "stay wrong"});
   const auto add = [&](int from, int to) {
-    const Flow flow = offramp::flow(context.predictions, from, to);
+    const eval::Flow flow = offramp::eval::flow(context.predictions, from, to);
     table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
                count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
   };
@@ -133,8 +134,9 @@ std::string overthinking_section(const ReportContext& context) {
   if (context.exits() == 1)
     return section("overthinking", kHeading,
                    paragraph("The network has one exit, so no answer changes on the way."));
-  const std::vector<OverthinkingCounts> classes = overthinking_by_class(context.input.test);
-  const OverthinkingCounts all = sum_of_counts(classes);
+  const std::vector<eval::OverthinkingCounts> classes =
+      eval::overthinking_by_class(context.input.test);
+  const eval::OverthinkingCounts all = eval::sum_of_counts(classes);
   std::string out = paragraph(
       "From one exit to the next, some wrong answers become correct and some correct ones become "
       "wrong. Here every image runs through all exits; the strong bands are the images whose "

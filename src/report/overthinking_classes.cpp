@@ -16,7 +16,7 @@ constexpr std::size_t kMostClasses = 30;
 
 struct Bar {
   std::string name;
-  OverthinkingCounts counts;
+  eval::OverthinkingCounts counts;
 
   double errors() const { return rate(counts.errors()); }
   double destroyed() const { return rate(counts.destructive()); }
@@ -29,7 +29,7 @@ struct Bar {
 
 /// The share of the last exit's errors that an earlier exit classifies correctly, such as "33.9 %";
 /// "–" if there are no errors.
-std::string share_text(const OverthinkingCounts& of) {
+std::string share_text(const eval::OverthinkingCounts& of) {
   return of.errors() == 0 ? "–" : percent(of.destroyed_errors(), 1);
 }
 
@@ -56,8 +56,8 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
     lines.push_back(fmt::format("{} correct for the last time at exit {}",
                                 count(bar.counts.lost_after[k]), k + 1));
   svg.tooltip({fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"/>)", px(left), px(top),
-                        px(std::max(1.0, errors)), px(height)),
-            left + errors / 2, top, lines, true});
+                           px(std::max(1.0, errors)), px(height)),
+               left + errors / 2, top, lines, true});
 }
 
 std::string chart(const std::vector<Bar>& bars, double width) {
@@ -83,14 +83,15 @@ std::string chart(const std::vector<Bar>& bars, double width) {
 
 /// A bar for all classes together, then one for each class that has images. Classes with the
 /// highest destructive share come first.
-std::vector<Bar> bars_of(const ReportContext& context, const std::vector<OverthinkingCounts>& classes) {
+std::vector<Bar> bars_of(const ReportContext& context,
+                         const std::vector<eval::OverthinkingCounts>& classes) {
   std::vector<Bar> bars;
   for (std::size_t c = 0; c < classes.size(); ++c)
     if (classes[c].images > 0)
       bars.push_back({context.class_name(static_cast<std::int64_t>(c), 40), classes[c]});
   std::ranges::stable_sort(bars, std::greater<>{}, &Bar::destroyed);
   bars.resize(std::min(bars.size(), kMostClasses));
-  bars.insert(bars.begin(), {"all classes", sum_of_counts(classes)});
+  bars.insert(bars.begin(), {"all classes", eval::sum_of_counts(classes)});
   return bars;
 }
 
@@ -101,7 +102,7 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
   heads.push_back("never correct");
   Table table("Errors of the last exit, and first correct exits, by class", heads);
   for (const Bar& bar : bars) {
-    const OverthinkingCounts& of = bar.counts;
+    const eval::OverthinkingCounts& of = bar.counts;
     std::vector<std::string> cells = {bar.name, count(of.images), count(of.errors()),
                                       count(of.destructive()), share_text(of)};
     for (const std::int64_t first : of.first_right) cells.push_back(count(first));
@@ -114,11 +115,11 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
 }  // namespace
 
 std::string overthinking_by_class_figure(const ReportContext& context,
-                                         const std::vector<OverthinkingCounts>& classes) {
+                                         const std::vector<eval::OverthinkingCounts>& classes) {
   const std::vector<Bar> bars = bars_of(context, classes);
   std::string out;
-  const auto with_images =
-      std::ranges::count_if(classes, [](const OverthinkingCounts& of) { return of.images > 0; });
+  const auto with_images = std::ranges::count_if(
+      classes, [](const eval::OverthinkingCounts& of) { return of.images > 0; });
   if (static_cast<std::size_t>(with_images) > kMostClasses)
     out =
         paragraph(fmt::format("Shown are the {} of {} classes with the highest destructive share.",

@@ -10,41 +10,42 @@
 #include "report/sections.h"
 #include "report/text.h"
 
-namespace offramp {
+namespace offramp::report {
 namespace report {
 namespace {
 
 void check_size(std::string_view what, std::size_t size, std::int64_t expected) {
   if (static_cast<std::int64_t>(size) != expected)
-    throw Error("report: {}: got {}, expected {}", what, size, expected);
+    throw Error(fmt::format("report: {}: got {}, expected {}", what, size, expected));
 }
 
-void check_test(const LogitsView& test) {
+void check_test(const policy::LogitsView& test) {
   if (test.exits < 1 || test.classes < 1 || test.labels.empty())
-    throw Error("report: nothing to show: {} exits, {} classes, {} images", test.exits,
-                test.classes, test.images());
+    throw Error(fmt::format("report: nothing to show: {} exits, {} classes, {} images", test.exits,
+                            test.classes, test.images()));
   check_size("logits", test.logits.size() / static_cast<std::size_t>(test.classes),
              test.exits * test.images());
   check_size("logits", test.logits.size(),
              static_cast<std::int64_t>(test.exits) * test.images() * test.classes);
   for (const std::int64_t label : test.labels)
     if (label < 0 || label >= test.classes)
-      throw Error("report: label {} is not one of {} classes", label, test.classes);
+      throw Error(fmt::format("report: label {} is not one of {} classes", label, test.classes));
   const auto bad = std::ranges::find_if_not(test.logits, [](float z) { return std::isfinite(z); });
-  if (bad != test.logits.end()) throw Error("report: a logit is not finite: {}", *bad);
+  if (bad != test.logits.end()) throw Error(fmt::format("report: a logit is not finite: {}", *bad));
 }
 
-void check_policy(const ReportPolicy& policy, const LogitsView& test) {
+void check_policy(const ReportPolicy& policy, const policy::LogitsView& test) {
   offramp::check(policy.policy, test.exits);
   check_size("exits of the policy", policy.exit_index.size(), test.images());
   check_size("answers of the policy", policy.answers.size(), test.images());
   check_size("shares of the policy", policy.metrics.shares.size(), test.exits);
   for (const int exit_index : policy.exit_index)
     if (exit_index < 0 || exit_index >= test.exits)
-      throw Error("report: exit index {} is not one of {} exits", exit_index, test.exits);
+      throw Error(
+          fmt::format("report: exit index {} is not one of {} exits", exit_index, test.exits));
   for (const std::int64_t answer : policy.answers)
     if (answer < 0 || answer >= test.classes)
-      throw Error("report: answer {} is not one of {} classes", answer, test.classes);
+      throw Error(fmt::format("report: answer {} is not one of {} classes", answer, test.classes));
 }
 
 void check(const ReportInput& input) {
@@ -78,11 +79,13 @@ std::string contents() {
 }  // namespace
 
 double ReportContext::last_exit_accuracy() const {
-  const PolicyMetrics& metrics = input.policy.metrics;
+  const eval::PolicyMetrics& metrics = input.policy.metrics;
   return metrics.accuracy + metrics.harm - metrics.help;
 }
 
-std::string ReportContext::exit_name(int exit_index) { return fmt::format("exit {}", exit_index + 1); }
+std::string ReportContext::exit_name(int exit_index) {
+  return fmt::format("exit {}", exit_index + 1);
+}
 
 std::string ReportContext::class_name(std::int64_t label, int most) const {
   return shorten(input.classes[static_cast<std::size_t>(label)], most);
@@ -93,7 +96,8 @@ std::string ReportContext::class_name(std::int64_t label, int most) const {
 std::string report_html(const ReportInput& input) {
   using namespace report;
   check(input);
-  const ReportContext context{input, Predictions(input.test, input.policy.policy.temperatures)};
+  const ReportContext context{input,
+                              eval::Predictions(input.test, input.policy.policy.temperatures)};
   std::string style;
   std::string body = "<header>\n" + summary(context) + contents() + "</header>\n<main>\n";
   body += frontier_section(context);
@@ -111,4 +115,4 @@ std::string report_html(const ReportInput& input) {
   return document(input.title + " · offramp report", style, body);
 }
 
-}  // namespace offramp
+}  // namespace offramp::report

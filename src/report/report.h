@@ -16,7 +16,7 @@
 #include "policy/logits.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::report {
 
 /// Another way to classify the same images, which the report compares with the policy.
 struct ReportBaseline {
@@ -29,7 +29,7 @@ struct ReportBaseline {
   };
   Kind kind = Kind::other;
   std::string name;
-  Baseline control;  ///< its differences are the policy's values minus those of this baseline
+  eval::Baseline control;  ///< its differences are the policy's values minus those of this baseline
 };
 
 /// The results of one training epoch.
@@ -48,32 +48,32 @@ struct Training {
 
 /// The policy and its result for each image.
 struct ReportPolicy {
-  Policy policy;                      ///< never_stop() where the model has none
+  policy::Policy policy;              ///< never_stop() where the model has none
   std::string aim;                    ///< how it was chosen; empty: the model has no policy
   std::string guarantee;              ///< its guarantee in one sentence; empty: none
   std::vector<int> exit_index;        ///< [N] where each image stopped, 0-based
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
-  PolicyMetrics metrics;
+  eval::PolicyMetrics metrics;
   bool executed = false;  ///< from a run that really stopped; false: replayed from logits
 };
 
 /// The content of a report. The memory behind its views must stay valid during report_html().
 struct ReportInput {
-  std::string title;                 ///< name of the run
-  std::string data;                  ///< description of the images for people
-  std::vector<std::string> classes;  ///< [C]
-  LogitsView test;                   ///< K ≥ 1 exits, N ≥ 1 images
-  std::vector<std::string> exit_units;   ///< [K] the unit that each exit comes after: "layer2.1"
-  std::vector<double> costs;         ///< [K] relative cost of an image that stops at exit k
-  Metrics metrics;                   ///< of `test`
+  std::string title;                    ///< name of the run
+  std::string data;                     ///< description of the images for people
+  std::vector<std::string> classes;     ///< [C]
+  policy::LogitsView test;              ///< K ≥ 1 exits, N ≥ 1 images
+  std::vector<std::string> exit_units;  ///< [K] the unit that each exit comes after: "layer2.1"
+  std::vector<double> costs;            ///< [K] relative cost of an image that stops at exit k
+  eval::Metrics metrics;                ///< of `test`
   ReportPolicy policy;
   std::vector<ReportBaseline> controls;
   /// One curve per criterion, replayed on `test` with thresholds that were chosen on tune images.
-  std::vector<Curve> curves;
-  std::string no_curves;                     ///< if `curves` is empty: the reason, in one sentence
-  std::vector<Training> trainings;           ///< the run's own first
-  std::vector<std::string> names;            ///< [N] name of each image in its source
-  std::function<Image(std::int64_t)> image;  ///< returns the pixels of an image
+  std::vector<eval::Curve> curves;
+  std::string no_curves;            ///< if `curves` is empty: the reason, in one sentence
+  std::vector<Training> trainings;  ///< the run's own first
+  std::vector<std::string> names;   ///< [N] name of each image in its source
+  std::function<image::Image(std::int64_t)> image;         ///< returns the pixels of an image
   std::vector<std::pair<std::string, std::string>> facts;  ///< seed, commit, machine and others
   std::string recipe;                                      ///< TOML; empty: not known
 };
@@ -84,4 +84,4 @@ struct ReportInput {
 /// allowed
 std::string report_html(const ReportInput& input);
 
-}  // namespace offramp
+}  // namespace offramp::report

@@ -12,7 +12,7 @@ namespace offramp::report {
 /// The data that every section uses.
 struct ReportContext {
   const ReportInput& input;
-  Predictions predictions;  ///< answers and confidences at the policy's temperatures
+  eval::Predictions predictions;  ///< answers and confidences at the policy's temperatures
 
   int exits() const { return input.test.exits; }
   int last() const { return input.test.exits - 1; }
@@ -34,7 +34,7 @@ std::string overthinking_section(const ReportContext& context);
 /// A figure of that section: the errors of the last exit by class, with those images marked that an
 /// earlier exit classifies correctly.
 std::string overthinking_by_class_figure(const ReportContext& context,
-                                         const std::vector<OverthinkingCounts>& classes);
+                                         const std::vector<eval::OverthinkingCounts>& classes);
 /// @param style  the images are appended to it, as CSS rules
 std::string gallery_section(const ReportContext& context, std::string& style);
 std::string training_section(const ReportContext& context);

@@ -11,7 +11,7 @@ namespace {
 
 std::string result_sentence(const ReportContext& context) {
   const ReportInput& input = context.input;
-  const PolicyMetrics& policy = input.policy.metrics;
+  const eval::PolicyMetrics& policy = input.policy.metrics;
   const std::string images = count(input.test.images(), "test image");
   const std::string cost = fixed(policy.relative_cost, 2);
   std::string text =
@@ -29,9 +29,10 @@ std::string result_sentence(const ReportContext& context) {
 /// A sentence on the difference to the plain network; empty if it is not among the baselines.
 std::string against_plain(const ReportContext& context) {
   const auto& controls = context.input.controls;
-  const auto plain = std::ranges::find(controls, ReportBaseline::Kind::plain, &ReportBaseline::kind);
+  const auto plain =
+      std::ranges::find(controls, ReportBaseline::Kind::plain, &ReportBaseline::kind);
   if (plain == controls.end()) return "";
-  const Baseline& control = plain->control;
+  const eval::Baseline& control = plain->control;
   return fmt::format(
       "The plain network {}, which has no early exit, classifies {} correctly at {}. The "
       "accuracy of this network minus that of the plain one is {} points (95 % interval {}, paired "
@@ -41,7 +42,7 @@ std::string against_plain(const ReportContext& context) {
 }
 
 std::vector<Tile> key_numbers(const ReportContext& context) {
-  const PolicyMetrics& policy = context.input.policy.metrics;
+  const eval::PolicyMetrics& policy = context.input.policy.metrics;
   std::vector<Tile> items = {
       {"Accuracy", percent(policy.accuracy, 2),
        fmt::format("95 % interval {}", percent(policy.accuracy_interval, 2))},

@@ -156,7 +156,7 @@ std::string signed_fixed(double value, int decimals) {
 
 std::string percent(double rate, int decimals) { return fixed(100 * rate, decimals) + "\u00a0%"; }
 
-std::string percent(const Interval& rates, int decimals) {
+std::string percent(const eval::Interval& rates, int decimals) {
   return fixed(100 * rates.low, decimals) + "\u00a0…\u00a0" + percent(rates.high, decimals);
 }
 
@@ -164,11 +164,13 @@ std::string points(double difference, int decimals) {
   return signed_fixed(100 * difference, decimals);
 }
 
-std::string points(const Interval& differences, int decimals) {
+std::string points(const eval::Interval& differences, int decimals) {
   return points(differences.low, decimals) + "\u00a0…\u00a0" + points(differences.high, decimals);
 }
 
-std::string count(std::int64_t n) { return n < 0 ? "−" + with_commas(-n) : with_commas(n); }
+std::string count(std::int64_t n) {
+  return n < 0 ? "−" + core::with_commas(-n) : core::with_commas(n);
+}
 
 std::string count(std::int64_t n, std::string_view noun) {
   return fmt::format("{} {}{}", count(n), noun, n == 1 ? "" : "s");

@@ -35,10 +35,10 @@ std::string signed_fixed(double value, int decimals);
 /// "88.1 %"
 std::string percent(double rate, int decimals);
 /// "87.5 … 88.7 %"
-std::string percent(const Interval& rates, int decimals);
+std::string percent(const eval::Interval& rates, int decimals);
 /// A difference of rates in percentage points: "−0.3", "−0.7 … +0.1".
 std::string points(double difference, int decimals);
-std::string points(const Interval& differences, int decimals);
+std::string points(const eval::Interval& differences, int decimals);
 /// "10,000"
 std::string count(std::int64_t n);
 /// "1 image", "10,000 images"

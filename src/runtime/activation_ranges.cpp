@@ -13,7 +13,7 @@
 #include "runtime/onednn.h"
 #include "runtime/workspace.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 constexpr int kBatch = 8;
@@ -28,7 +28,7 @@ struct ValueHistogram {
   float largest() const { return std::max(-least, most); }
   /// Whether the values are large enough for a histogram. best_magnitude() may choose a magnitude
   /// of an eighth of the largest value, which must be at least kMinMagnitude.
-  bool is_counted() const { return largest() > 10 * kMinMagnitude; }
+  bool is_counted() const { return largest() > 10 * model::kMinMagnitude; }
 
   void update_bounds(std::span<const float> values) {
     for (const float value : values) {
@@ -52,13 +52,15 @@ struct ValueHistogram {
     const double width = largest() / static_cast<double>(kBins);
     std::size_t best = kBins;
     double least_error = std::numeric_limits<double>::infinity();
-    for (std::size_t num_kept_bins = kBins / 8; num_kept_bins <= kBins; num_kept_bins += kBins / 256) {
+    for (std::size_t num_kept_bins = kBins / 8; num_kept_bins <= kBins;
+         num_kept_bins += kBins / 256) {
       const double magnitude = width * static_cast<double>(num_kept_bins);
       const double step = magnitude / levels;
       double error = 0;
       for (std::size_t i = 0; i < kBins; ++i) {
         const double beyond = (static_cast<double>(i) + 0.5) * width - magnitude;
-        error += static_cast<double>(bins[i]) * (i < num_kept_bins ? step * step / 12 : beyond * beyond);
+        error +=
+            static_cast<double>(bins[i]) * (i < num_kept_bins ? step * step / 12 : beyond * beyond);
       }
       if (error >= least_error) continue;
       least_error = error;
@@ -68,22 +70,23 @@ struct ValueHistogram {
   }
 };
 
-using TensorCallback = std::function<void(const std::string& tensor, std::span<const float> values)>;
+using TensorCallback =
+    std::function<void(const std::string& tensor, std::span<const float> values)>;
 
 /// Runs batches of images through all operations of a network and passes the values of every image
 /// tensor to a callback.
 class Observer {
  public:
-  Observer(const Graph& graph, const Tensors& weights, int threads) {
+  Observer(const graph::Graph& graph, const core::Tensors& weights, int threads) {
     WeightStore store;
     network_ = compile(graph, weights, {Precision::f32, {kBatch}, threads}, store);
     workspace_ = std::make_unique<Workspace>(network_);
   }
 
   void run(std::span<const float> images, const TensorCallback& on_tensor) {
-    const auto size = static_cast<std::size_t>(element_count(network_->input));
+    const auto size = static_cast<std::size_t>(core::element_count(network_->input));
     const auto count = images.size() / size;
-    on_tensor(std::string(kInput), images);
+    on_tensor(std::string(graph::kInput), images);
     for (std::size_t begin = 0; begin < count; begin += kBatch) {
       const std::size_t rows = std::min<std::size_t>(kBatch, count - begin);
       // The last batch is padded with copies of its own images, which adds no new values.
@@ -125,8 +128,8 @@ class Observer {
 
 }  // namespace
 
-ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std::span<const float> images,
-                      int threads) {
+model::ActivationRanges observe_ranges(const graph::Graph& graph, const core::Tensors& weights,
+                                       std::span<const float> images, int threads) {
   if (images.empty()) throw Error("no images to observe the ranges of activations on");
   return translate_onednn_errors([&] {
     const OmpThreads omp(threads);
@@ -136,16 +139,16 @@ ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std:
       seen[tensor].update_bounds(values);
     });
     for (const auto& [tensor, values] : seen)
-      if (!values.finite || values.largest() > kMaxMagnitude)
-        throw Error(
+      if (!values.finite || values.largest() > model::kMaxMagnitude)
+        throw Error(fmt::format(
             "tensor \"{}\": a value is larger than {:g} or not finite and has no range in int8",
-            tensor, kMaxMagnitude);
+            tensor, model::kMaxMagnitude));
     observer.run(images, [&](const std::string& tensor, std::span<const float> values) {
       if (ValueHistogram& one = seen[tensor]; one.is_counted()) one.count(values);
     });
-    ActivationRanges ranges;
+    model::ActivationRanges ranges;
     for (const auto& [tensor, values] : seen) {
-      const bool is_signed = values.least < 0 || tensor == kInput;
+      const bool is_signed = values.least < 0 || tensor == graph::kInput;
       // A tensor whose values are almost zero gets the magnitude 1: any range would do.
       const float magnitude =
           values.is_counted() ? values.best_magnitude(is_signed ? 127 : 255) : 1;
@@ -155,4 +158,4 @@ ActivationRanges observe_ranges(const Graph& graph, const Tensors& weights, std:
   });
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -18,10 +18,10 @@
 #include "runtime/packed_weights.h"
 #include "runtime/quantised_elements.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
-using Shapes = std::map<std::string, Shape, std::less<>>;
+using Shapes = std::map<std::string, graph::Shape, std::less<>>;
 
 using Elements = std::map<std::string, Element, std::less<>>;
 
@@ -50,8 +50,9 @@ struct KindText {
   std::string operator()(const Activate& op) const {
     return op.activation == Activation::relu ? "relu" : "relu6";
   }
-  std::string operator()(const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
-                                     Flatten> auto& plain) const {
+  std::string operator()(
+      const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
+                        graph::SpatialPyramidPool, graph::Flatten> auto& plain) const {
     return describe(plain);
   }
 };
@@ -68,7 +69,7 @@ struct Context {
       case Precision::f32:
         return {};
       case Precision::bf16:
-        return {DType::bf16};
+        return {core::DType::bf16};
       case Precision::int8:
         return quantised.find(tensor)->second;
     }
@@ -83,7 +84,10 @@ class SegmentCompiler {
   /// soon
   ///              as they are reordered, so that the weights are never all in memory twice.
   SegmentCompiler(const Context& context, LoweredSegment& lowered, int batch, bool last)
-      : context_(context), lowered_(lowered), work_size_{batch, context.options.threads}, last_(last) {
+      : context_(context),
+        lowered_(lowered),
+        work_size_{batch, context.options.threads},
+        last_(last) {
     result_.batch = batch;
   }
 
@@ -118,7 +122,7 @@ class SegmentCompiler {
   const Layout& layout(int value) const {
     return result_.values[static_cast<std::size_t>(value)].layout;
   }
-  const Shape& shape(const std::string& tensor) const {
+  const graph::Shape& shape(const std::string& tensor) const {
     return context_.shapes.find(tensor)->second;
   }
 
@@ -236,11 +240,11 @@ class SegmentCompiler {
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
     const int dst = value_of_elementwise(op, srcs);
-    append(op.output, KindText{}(scale), make_scale(layout(srcs[0]), layout(dst), scale, work_size_),
-           srcs, dst);
+    append(op.output, KindText{}(scale),
+           make_scale(layout(srcs[0]), layout(dst), scale, work_size_), srcs, dst);
   }
 
-  void compile(const LoweredOp& op, const Concat& concat, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, const graph::Concat& concat, std::vector<int> srcs) {
     std::vector<Layout> layouts;
     const auto gather = [&] {
       layouts.clear();
@@ -259,23 +263,24 @@ class SegmentCompiler {
     append(op.output, KindText{}(concat), make_concat(layouts, layout(dst), work_size_), srcs, dst);
   }
 
-  void compile(const LoweredOp& op, const MaxPool& pool, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, const graph::MaxPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_max_pool(layout(srcs[0]), layout(dst), pool, work_size_),
-           srcs, dst);
+    append(op.output, KindText{}(pool),
+           make_max_pool(layout(srcs[0]), layout(dst), pool, work_size_), srcs, dst);
   }
-  void compile(const LoweredOp& op, const AvgPool& pool, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, const graph::AvgPool& pool, std::vector<int> srcs) {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
-    append(op.output, KindText{}(pool), make_avg_pool(layout(srcs[0]), layout(dst), pool, work_size_),
-           srcs, dst);
+    append(op.output, KindText{}(pool),
+           make_avg_pool(layout(srcs[0]), layout(dst), pool, work_size_), srcs, dst);
   }
-  void compile(const LoweredOp& op, const GlobalAvgPool& pool, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, const graph::GlobalAvgPool& pool, std::vector<int> srcs) {
     append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), work_size_), srcs);
   }
-  void compile(const LoweredOp& op, const SpatialPyramidPool& pool, std::vector<int> srcs) {
-    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, work_size_), srcs);
+  void compile(const LoweredOp& op, const graph::SpatialPyramidPool& pool, std::vector<int> srcs) {
+    append_features(op, KindText{}(pool), make_pyramid_pool(layout(srcs[0]), pool, work_size_),
+                    srcs);
   }
-  void compile(const LoweredOp& op, const Flatten& flat, std::vector<int> srcs) {
+  void compile(const LoweredOp& op, const graph::Flatten& flat, std::vector<int> srcs) {
     append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), work_size_), srcs);
   }
   void compile(const LoweredOp& op, const FusedLinear& linear, std::vector<int> srcs) {
@@ -327,9 +332,10 @@ class SegmentCompiler {
     const MemoryPlan plan = plan_memory(buffers);
     result_.arena_bytes = plan.bytes;
     if (plan.bytes > context_.options.max_bytes)
-      throw Error("segment with node \"{}\": {}", steps.empty() ? "" : steps.front()->output,
-                  memory_limit_message(fmt::format("activations in batches of {}", work_size_.batch), plan.bytes,
-                           context_.options.max_bytes));
+      throw Error(fmt::format(
+          "segment with node \"{}\": {}", steps.empty() ? "" : steps.front()->output,
+          memory_limit_message(fmt::format("activations in batches of {}", work_size_.batch),
+                               plan.bytes, context_.options.max_bytes)));
     for (std::size_t i = 0; i < num_values; ++i) {
       const auto owner = static_cast<std::size_t>(owner_[i]);
       result_.values[i].offset = plan.offsets[owner];
@@ -351,12 +357,12 @@ class SegmentCompiler {
 };
 
 /// The layout of the network's input: the one that its first convolution chooses.
-Layout input_layout(const Graph& graph, const LoweredSegment& first, const Context& context,
+Layout input_layout(const graph::Graph& graph, const LoweredSegment& first, const Context& context,
                     int batch) {
-  Layout layout{graph.input, context.element_of(std::string(kInput)), Format::channels_last};
+  Layout layout{graph.input, context.element_of(std::string(graph::kInput)), Format::channels_last};
   for (const LoweredOp& op : first.body) {
     const FusedConv* conv = as_convolution(op.kind);
-    if (conv == nullptr || op.inputs[0] != kInput) continue;
+    if (conv == nullptr || op.inputs[0] != graph::kInput) continue;
     const ConvolutionRequest request{op.output,
                                      conv,
                                      graph.input,
@@ -376,13 +382,14 @@ std::vector<int> sorted_batches(std::vector<int> batches) {
   batches.push_back(1);
   std::sort(batches.begin(), batches.end());
   batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
-  if (batches.front() < 1) throw Error("a batch must hold at least 1 image, got {}", batches[0]);
+  if (batches.front() < 1)
+    throw Error(fmt::format("a batch must hold at least 1 image, got {}", batches[0]));
   return batches;
 }
 
 /// Checks that every tensor and all weights fit into the memory limit, before anything is allocated
 /// and before oneDNN is called.
-void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions& options,
+void check_sizes(const graph::Graph& graph, const Shapes& shapes, const CompileOptions& options,
                  int batch) {
   const std::size_t most = options.max_bytes;
   const std::size_t element = options.precision == Precision::f32    ? 4
@@ -390,30 +397,31 @@ void check_sizes(const Graph& graph, const Shapes& shapes, const CompileOptions&
                                                                      : 1;
   for (const auto& [name, shape] : shapes) {
     const std::size_t bytes =
-        static_cast<std::size_t>(element_count(shape)) * (shape.size() == 3 ? element : 4);
+        static_cast<std::size_t>(core::element_count(shape)) * (shape.size() == 3 ? element : 4);
     if (bytes > most / static_cast<std::size_t>(batch))
-      throw Error("tensor \"{}\": {}", name,
-                  memory_limit_message(fmt::format("{} in batches of {}", to_string(shape), batch),
-                           bytes * static_cast<std::size_t>(batch), most));
+      throw Error(fmt::format(
+          "tensor \"{}\": {}", name,
+          memory_limit_message(fmt::format("{} in batches of {}", core::to_string(shape), batch),
+                               bytes * static_cast<std::size_t>(batch), most)));
   }
   std::size_t weights = 0;
-  for (const Parameter& parameter : parameters(graph)) {
-    weights += static_cast<std::size_t>(element_count(parameter.shape)) * sizeof(float);
+  for (const graph::Parameter& parameter : graph::parameters(graph)) {
+    weights += static_cast<std::size_t>(core::element_count(parameter.shape)) * sizeof(float);
     if (weights > most)
-      throw Error("tensor \"{}\": {}", parameter.name,
-                  memory_limit_message("this tensor and the weights before it, in f32,", weights, most));
+      throw Error(fmt::format(
+          "tensor \"{}\": {}", parameter.name,
+          memory_limit_message("this tensor and the weights before it, in f32,", weights, most)));
   }
 }
 
 /// The size in bytes of the weights that an operation keeps outside the weight store.
 std::size_t own_weight_bytes(const LoweredKind& kind) {
   return std::visit(
-      overloaded{
+      core::overloaded{
           [](const FusedLinear& linear) { return linear.weights->size() * sizeof(float); },
-          [](const OneOf<FusedConv, Scale, FusedAdd, Activate, Concat, MaxPool, AvgPool,
-                         GlobalAvgPool, SpatialPyramidPool, Flatten> auto&) {
-            return std::size_t{0};
-          },
+          [](const core::OneOf<FusedConv, Scale, FusedAdd, Activate, graph::Concat, graph::MaxPool,
+                               graph::AvgPool, graph::GlobalAvgPool, graph::SpatialPyramidPool,
+                               graph::Flatten> auto&) { return std::size_t{0}; },
       },
       kind);
 }
@@ -428,10 +436,10 @@ std::size_t own_weight_bytes(const std::vector<LoweredSegment>& network) {
 
 /// Compiles all segments for all batch sizes. The compilation for the largest batch size chooses
 /// the layouts of the tensors between segments, and the other sizes use them too.
-void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, const Context& context,
-                    CompiledNetwork& network) {
+void compile_stages(const graph::Graph& graph, std::vector<LoweredSegment> lowered,
+                    const Context& context, CompiledNetwork& network) {
   std::vector<Layout> inputs = {input_layout(graph, lowered[0], context, network.batches.back())};
-  const Cost cost = cost_of(graph);
+  const graph::Cost cost = graph::cost_of(graph);
   for (std::size_t i = 0; i < lowered.size(); ++i) {
     CompiledStage stage;
     stage.inputs = inputs;
@@ -452,13 +460,14 @@ void compile_stages(const Graph& graph, std::vector<LoweredSegment> lowered, con
 
 }  // namespace
 
-std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightSource& weights,
+std::shared_ptr<const CompiledNetwork> compile(const graph::Graph& graph,
+                                               const WeightSource& weights,
                                                const CompileOptions& options, WeightStore& store) {
   if (!has_instructions_for(options.precision))
-    throw Error("this CPU has no instructions for {}", to_string(options.precision));
+    throw Error(fmt::format("this CPU has no instructions for {}", to_string(options.precision)));
   return translate_onednn_errors([&] {
     const OmpThreads threads(options.threads);
-    const Shapes shapes = infer_shapes(graph);
+    const Shapes shapes = graph::infer_shapes(graph);
     auto network = std::make_shared<CompiledNetwork>();
     network->precision = options.precision;
     network->threads = options.threads;
@@ -476,16 +485,18 @@ std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const WeightS
                    *network);
     const std::size_t bytes = store.bytes() + own + workspace_bytes(*network);
     if (bytes > options.max_bytes)
-      throw Error("{}", memory_limit_message(fmt::format("weights, activations and inputs in batches of {}",
-                                             network->batches.back()),
-                                 bytes, options.max_bytes));
+      throw Error(fmt::format(
+          "{}", memory_limit_message(fmt::format("weights, activations and inputs in batches of {}",
+                                                 network->batches.back()),
+                                     bytes, options.max_bytes)));
     return network;
   });
 }
 
-std::shared_ptr<const CompiledNetwork> compile(const Graph& graph, const Tensors& weights,
+std::shared_ptr<const CompiledNetwork> compile(const graph::Graph& graph,
+                                               const core::Tensors& weights,
                                                const CompileOptions& options, WeightStore& store) {
   return compile(graph, source_of(weights), options, store);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

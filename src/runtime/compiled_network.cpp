@@ -5,7 +5,7 @@
 #include "runtime/memory_plan.h"
 #include "runtime/operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 std::size_t arena_bytes(const CompiledNetwork& network) {
   std::size_t arena = 0;
@@ -47,4 +47,4 @@ std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network) {
   return rows;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -10,7 +10,7 @@
 #include "runtime/layout.h"
 #include "runtime/precision.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 class Operation;
 
@@ -55,7 +55,7 @@ struct CompiledStage {
 struct CompiledNetwork {
   Precision precision = Precision::f32;
   int threads = 1;
-  Shape input;
+  graph::Shape input;
   std::int64_t classes = 0;
   int num_exits = 0;
   std::vector<int> batches;  ///< batch sizes in increasing order; the first is 1
@@ -87,4 +87,4 @@ std::vector<Layout> layouts_of(const CompiledSegment& segment, const std::vector
 /// Returns one row for every operation of the largest batch size, in execution order.
 std::vector<CompiledRow> compiled_rows(const CompiledNetwork& network);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -5,9 +5,9 @@
 #include "runtime/compile.h"
 #include "runtime/workspace.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
-CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
+CompiledTable compiled_table(const graph::Graph& graph, const core::Tensors& weights,
                              const CompiledTableOptions& options) {
   CompiledTable table;
   table.batch = options.batch;
@@ -35,4 +35,4 @@ CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
   return table;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

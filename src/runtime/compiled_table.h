@@ -9,7 +9,7 @@
 #include "model/deployment.h"
 #include "runtime/precision.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The result of compiling a network, as text for `offramp info --compiled`.
 struct CompiledTable {
@@ -31,12 +31,12 @@ struct CompiledTableOptions {
   Precision precision = Precision::f32;
   int threads = 1;  ///< number of threads that share one operation; 0 means 1
   int batch = 1;
-  ActivationRanges ranges = {};  ///< ranges of the activations, for int8 only
+  model::ActivationRanges ranges = {};  ///< ranges of the activations, for int8 only
 };
 
 /// Compiles a network for one batch size and for single images, which share the weights.
 /// @throws Error if a parameter is missing or oneDNN fails
-CompiledTable compiled_table(const Graph& graph, const Tensors& weights,
+CompiledTable compiled_table(const graph::Graph& graph, const core::Tensors& weights,
                              const CompiledTableOptions& options);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -6,10 +6,10 @@
 #include <span>
 #include <tuple>
 
-#include "runtime/memory_plan.h"
 #include "runtime/huge_pages.h"
+#include "runtime/memory_plan.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using dnnl::memory;
@@ -52,7 +52,7 @@ class ConvolutionCompiler {
     if (!conv_.residual.empty())
       post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
     // Conversion to u8 saturates at 0, so relu needs no operation.
-    if (conv_.activation == Activation::relu && dst.dtype != DType::u8)
+    if (conv_.activation == Activation::relu && dst.dtype != core::DType::u8)
       post_ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
     if (conv_.activation == Activation::relu6)
       post_ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
@@ -73,7 +73,9 @@ class ConvolutionCompiler {
       else
         std::tie(conv_, quantised_) = std::tie(grouped, quantised);
     }
-    if (!best) throw Error("node \"{}\": oneDNN cannot execute this convolution", request_.name);
+    if (!best)
+      throw Error(
+          fmt::format("node \"{}\": oneDNN cannot execute this convolution", request_.name));
     return finish(*best, weights);
   }
 
@@ -139,7 +141,8 @@ class ConvolutionCompiler {
     return {{out, in, kernel, kernel}, type, plain ? tag::oihw : tag::any};
   }
 
-  memory::desc image_desc(const Shape& shape, DType dtype, std::optional<Format> format) const {
+  memory::desc image_desc(const graph::Shape& shape, core::DType dtype,
+                          std::optional<Format> format) const {
     return {{request_.batch, shape[0], shape[1], shape[2]},
             to_onednn(dtype),
             format ? to_onednn(*format) : memory::format_tag::any};
@@ -148,9 +151,9 @@ class ConvolutionCompiler {
   /// Asks oneDNN for an implementation. @return nullopt if there is none, or if the layout of its
   /// images is not in Format
   std::optional<Descriptor> described(std::optional<Format> src_format) const {
-    const Conv& conv = conv_.conv;
+    const graph::Conv& conv = conv_.conv;
     const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
-    const auto type = to_onednn(is_quantised() ? DType::i8 : request_.src.dtype);
+    const auto type = to_onednn(is_quantised() ? core::DType::i8 : request_.src.dtype);
     try {
       const dnnl::convolution_forward::desc desc(
           dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
@@ -206,4 +209,4 @@ CompiledConvolution compile_convolution(const ConvolutionRequest& request, Packe
   return ConvolutionCompiler(request).compile(weights);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

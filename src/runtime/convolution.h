@@ -11,13 +11,13 @@
 #include "runtime/operation.h"
 #include "runtime/packed_weights.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// A convolution to compile.
 struct ConvolutionRequest {
   std::string name;  ///< the name of its output, for messages and as a key of its weights
   const FusedConv* conv = nullptr;
-  Shape src_shape, dst_shape;
+  graph::Shape src_shape, dst_shape;
   /// If src is quantised, so are the weights, residual and dst.
   Element src, dst, residual;
   /// The format that src has already; nullopt if any format can be chosen.
@@ -42,4 +42,4 @@ struct CompiledConvolution {
 /// @throws Error if oneDNN has no implementation, or the weights need more than request.max_bytes
 CompiledConvolution compile_convolution(const ConvolutionRequest& request, PackedWeights& weights);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

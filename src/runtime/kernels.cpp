@@ -7,7 +7,7 @@
 
 #include "core/clones.h"
 
-namespace offramp::kernels {
+namespace offramp::runtime::kernels {
 namespace {
 
 // The number of channels that a loop processes at once in registers: four AVX-512 vectors.
@@ -68,7 +68,7 @@ struct Sum {
 /// Combines the pixels ys × xs of each of n channels, by maximum or sum, into `joined` [n].
 template <typename Join, typename T>
 OFFRAMP_INLINE void combine_pixels(const T* __restrict src, const Grid& grid, Rows ys, Rows xs,
-                                std::int64_t n, float* __restrict joined) {
+                                   std::int64_t n, float* __restrict joined) {
   float sums[kLanes];
   for (std::int64_t i = 0; i < kLanes; ++i) sums[i] = Join::kStart;
   for (std::int64_t y = ys.begin; y < ys.end; ++y)
@@ -98,7 +98,8 @@ OFFRAMP_INLINE void pool_body(const Grid& src_grid, const T* src, const Grid& ds
         for_each_piece(
             src_grid.block, [&](std::int64_t c, std::int64_t n) __attribute__((always_inline)) {
               float joined[kLanes];
-              combine_pixels<Join>(src + b * src_grid.block_stride + c, src_grid, ys, xs, n, joined);
+              combine_pixels<Join>(src + b * src_grid.block_stride + c, src_grid, ys, xs, n,
+                                   joined);
               for (std::int64_t i = 0; i < n; ++i) store(out + c + i, joined[i] * factor);
             });
       }
@@ -111,8 +112,8 @@ OFFRAMP_INLINE void global_average_body(const Grid& grid, const T* src, float* d
     for_each_piece(
         grid.block, [&](std::int64_t c, std::int64_t n) __attribute__((always_inline)) {
           float joined[kLanes];
-          combine_pixels<Sum>(src + b * grid.block_stride + c, grid, {0, grid.height}, {0, grid.width},
-                           n, joined);
+          combine_pixels<Sum>(src + b * grid.block_stride + c, grid, {0, grid.height},
+                              {0, grid.width}, n, joined);
           const std::int64_t first = b * grid.block + c;
           const std::int64_t wanted = std::min(n, grid.channels - first);
           for (std::int64_t i = 0; i < wanted; ++i) dst[first + i] = joined[i] * factor;
@@ -131,8 +132,9 @@ OFFRAMP_INLINE void pyramid_body(const Pyramid& pyramid, const Grid& grid, const
           for (std::int64_t i = 0; i < cell_rows; ++i)
             for (std::int64_t j = 0; j < cell_columns; ++j)
               combine_pixels<Max>(src + b * grid.block_stride + c, grid,
-                               {row_cuts[i], row_cuts[i + 1]}, {column_cuts[j], column_cuts[j + 1]},
-                               n, scratch + (i * cell_columns + j) * kLanes);
+                                  {row_cuts[i], row_cuts[i + 1]},
+                                  {column_cuts[j], column_cuts[j + 1]}, n,
+                                  scratch + (i * cell_columns + j) * kLanes);
           // The maxima of the cells are treated as an image with kLanes channels.
           Grid cells;
           cells.column_stride = kLanes;
@@ -243,7 +245,8 @@ OFFRAMP_INLINE void linear_body(const float* src, const float* weights, const fl
     // Beyond the last output, the last row is computed again and not stored, so that every output
     // is computed by the same instructions, whatever `out` is.
     const float* row[kOutputsAtOnce];
-    for (std::int64_t k = 0; k < kOutputsAtOnce; ++k) row[k] = weights + std::min(o + k, out - 1) * in;
+    for (std::int64_t k = 0; k < kOutputsAtOnce; ++k)
+      row[k] = weights + std::min(o + k, out - 1) * in;
     for (std::int64_t n = images.begin; n < images.end; ++n) {
       const float* x = src + n * in;
       float a = 0, b = 0, c = 0, d = 0;
@@ -445,4 +448,4 @@ OFFRAMP_CLONES void scale(const Grid& grid, const std::int8_t* src, const float*
   scale_body(grid, src, scale, shift, clamp, dst);
 }
 
-}  // namespace offramp::kernels
+}  // namespace offramp::runtime::kernels

@@ -11,7 +11,7 @@
 // images of its batch. The functions are compiled for several instruction sets, and the version for
 // the CPU is chosen when the program starts. `rows` are rows of dst; different threads may process
 // disjoint ranges of rows.
-namespace offramp::kernels {
+namespace offramp::runtime::kernels {
 
 /// The position of the elements of an image: element (c, y, x) is at (c / block) block_stride +
 /// y row_stride + x column_stride + c % block. In the last block, the places for channels beyond
@@ -153,4 +153,4 @@ void scale(const Grid& grid, const std::int8_t* src, const float* scale, const f
 void scale(const Grid& grid, const std::int8_t* src, const float* scale, const float* shift,
            const Clamp& clamp, std::int8_t* dst);
 
-}  // namespace offramp::kernels
+}  // namespace offramp::runtime::kernels

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 constexpr std::array<std::pair<dnnl::cpu_isa, std::string_view>, 9> kInstructionSets = {{
@@ -37,4 +37,4 @@ std::string kernels_name() {
                      instruction_set());
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

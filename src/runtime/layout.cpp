@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 std::int64_t block_of(Format format, std::int64_t channels) {
@@ -37,13 +37,13 @@ std::string_view to_string(Format format) {
   return "";
 }
 
-std::string_view lower_case(DType dtype) {
+std::string_view lower_case(core::DType dtype) {
   switch (dtype) {
-    case DType::bf16:
+    case core::DType::bf16:
       return "bf16";
-    case DType::u8:
+    case core::DType::u8:
       return "u8";
-    case DType::i8:
+    case core::DType::i8:
       return "i8";
     default:
       return "f32";
@@ -71,12 +71,12 @@ std::int64_t Layout::elements() const {
 }
 
 std::string to_string(const Layout& layout) {
-  const std::string text =
-      fmt::format("{} {}", lower_case(layout.element.dtype), to_string(std::span(layout.shape)));
+  const std::string text = fmt::format("{} {}", lower_case(layout.element.dtype),
+                                       core::to_string(std::span(layout.shape)));
   if (layout.shape.size() < 3) return text;
   return fmt::format("{} {}", text, to_string(layout.format));
 }
 
 Layout feature_layout(std::int64_t count) { return {{count}, {}, Format::channels_last}; }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 #include "runtime/kernels.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The order in memory of the elements of a tensor [C, H, W] of one image. The images of a batch
 /// follow one another, so that each of them is one contiguous block.
@@ -23,16 +23,16 @@ enum class Format {
 /// The type of a tensor's elements. An element stands for the value scale × element; the scale is 1
 /// unless the type is u8 or i8.
 struct Element {
-  DType dtype = DType::f32;
+  core::DType dtype = core::DType::f32;
   float scale = 1;
-  bool is_quantised() const { return dtype == DType::u8 || dtype == DType::i8; }
+  bool is_quantised() const { return dtype == core::DType::u8 || dtype == core::DType::i8; }
   bool operator==(const Element&) const = default;
 };
 
 /// The shape, elements and format of a tensor of one image. A tensor [F] of features is treated as
 /// an image of 1 × 1 pixels with F channels.
 struct Layout {
-  Shape shape;
+  graph::Shape shape;
   Element element;
   Format format = Format::channels_last;
 
@@ -41,7 +41,7 @@ struct Layout {
   /// The number of elements of one image, including the padding of the last block.
   std::int64_t elements() const;
   std::size_t bytes() const {
-    return static_cast<std::size_t>(elements()) * size_of(element.dtype);
+    return static_cast<std::size_t>(elements()) * core::size_of(element.dtype);
   }
   bool operator==(const Layout&) const = default;
 };
@@ -52,4 +52,4 @@ std::string to_string(const Layout& layout);
 /// The layout of `count` features, which are always f32.
 Layout feature_layout(std::int64_t count);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

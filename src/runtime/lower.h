@@ -10,14 +10,14 @@
 #include "core/tensor.h"
 #include "graph/graph.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 enum class Activation { none, relu, relu6 };
 
 /// A convolution with the operations fused into it: dst = act(conv(src) + bias + residual). A batch
 /// norm is folded into weights and bias: w' = w γ / √(σ² + ε), b' = β + (b - μ) γ / √(σ² + ε).
 struct FusedConv {
-  Conv conv;
+  graph::Conv conv;
   std::vector<float> weights;  ///< [out, in / groups, kernel, kernel]
   std::vector<float> bias;     ///< [out]
   std::string residual;        ///< name of the tensor added before the activation; empty: none
@@ -49,8 +49,9 @@ struct Activate {
   Activation activation = Activation::relu;
 };
 
-using LoweredKind = std::variant<FusedConv, FusedLinear, Scale, FusedAdd, Activate, Concat, MaxPool,
-                                 AvgPool, GlobalAvgPool, SpatialPyramidPool, Flatten>;
+using LoweredKind =
+    std::variant<FusedConv, FusedLinear, Scale, FusedAdd, Activate, graph::Concat, graph::MaxPool,
+                 graph::AvgPool, graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten>;
 
 /// Returns the convolution in `kind`; null if it is another operation.
 const FusedConv* as_convolution(const LoweredKind& kind);
@@ -79,12 +80,12 @@ struct LoweredSegment {
 using WeightSource = std::function<std::vector<float>(const std::string& name)>;
 
 /// Makes a source that reads from `weights`. @param weights  must outlive the source
-WeightSource source_of(const Tensors& weights);
+WeightSource source_of(const core::Tensors& weights);
 
 /// Converts a graph to the operations of the runtime. Batch norms, additions and activations are
 /// fused into the convolution before them if no other node reads the tensors between them.
 /// @param weights  source of the model's weights; each parameter is requested once
 /// @throws Error naming a parameter that is missing
-std::vector<LoweredSegment> lower(const Graph& graph, const WeightSource& weights);
+std::vector<LoweredSegment> lower(const graph::Graph& graph, const WeightSource& weights);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <numeric>
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
-bool overlap_in_time(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool overlap_in_time(const Lifetime& a, const Lifetime& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
 
 }  // namespace
 
@@ -46,4 +48,4 @@ std::string memory_limit_message(std::string_view what, std::size_t bytes, std::
                      (bytes + kMiB - 1) / kMiB, most / kMiB);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The default limit on the memory of a network, in bytes. There is a limit because shapes come
 /// from files, and a file of a few kilobytes can describe tensors of 2^31 elements. 8 GiB is the
@@ -41,4 +41,4 @@ MemoryPlan plan_memory(std::span<const Lifetime> buffers);
 /// The message "<what> need 9000 MiB of memory; the limit for a network is 8192 MiB".
 std::string memory_limit_message(std::string_view what, std::size_t bytes, std::size_t most);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -10,7 +10,7 @@
 #include "runtime/kernels.h"
 #include "runtime/memory_plan.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using kernels::Clamp;
@@ -87,17 +87,17 @@ std::size_t batch_bytes(const Layout& layout, WorkSize work_size) {
 
 /// Calls body(T{}) with the C++ type T of quantised elements.
 template <typename F>
-auto with_quantised_type(DType dtype, const F& body) {
-  OFFRAMP_ASSERT(dtype == DType::u8 || dtype == DType::i8);
-  return dtype == DType::u8 ? body(std::uint8_t{}) : body(std::int8_t{});
+auto with_quantised_type(core::DType dtype, const F& body) {
+  OFFRAMP_ASSERT(dtype == core::DType::u8 || dtype == core::DType::i8);
+  return dtype == core::DType::u8 ? body(std::uint8_t{}) : body(std::int8_t{});
 }
 
 /// Calls body(T{}) with the C++ type T of a tensor's elements.
 template <typename F>
 auto with_type(const Element& element, const F& body) {
   if (element.is_quantised()) return with_quantised_type(element.dtype, body);
-  OFFRAMP_ASSERT(element.dtype == DType::f32 || element.dtype == DType::bf16);
-  return element.dtype == DType::bf16 ? body(std::uint16_t{}) : body(float{});
+  OFFRAMP_ASSERT(element.dtype == core::DType::f32 || element.dtype == core::DType::bf16);
+  return element.dtype == core::DType::bf16 ? body(std::uint16_t{}) : body(float{});
 }
 
 void multiply(float* values, std::int64_t count, float factor) {
@@ -165,13 +165,13 @@ std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst,
 }  // namespace
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
-                                               const MaxPool& pool, WorkSize work_size) {
+                                               const graph::MaxPool& pool, WorkSize work_size) {
   return make_pool(src, dst, pool, work_size,
                    [](const auto&... arguments) { kernels::max_pool(arguments...); });
 }
 
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
-                                               const AvgPool& pool, WorkSize work_size) {
+                                               const graph::AvgPool& pool, WorkSize work_size) {
   return make_pool(src, dst, pool, work_size,
                    [](const auto&... arguments) { kernels::avg_pool(arguments...); });
 }
@@ -187,7 +187,8 @@ std::shared_ptr<const Operation> make_global_average(const Layout& src, WorkSize
 }
 
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
-                                                   const SpatialPyramidPool& pool, WorkSize work_size) {
+                                                   const graph::SpatialPyramidPool& pool,
+                                                   WorkSize work_size) {
   const kernels::Pyramid pyramid(src.shape[1], src.shape[2], pool.levels);
   // Each image has separate scratch memory, because different threads may process the images.
   const std::size_t scratch =
@@ -216,7 +217,8 @@ std::shared_ptr<const Operation> make_flatten(const Layout& src, WorkSize work_s
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto kernel = [grid = src.grid()](const T* x, float* y) { kernels::flatten(grid, x, y); };
-    return make_native(by_images<T>(src, element_count(src.shape), work_size, kernel), work_size);
+    return make_native(by_images<T>(src, core::element_count(src.shape), work_size, kernel),
+                       work_size);
   });
 }
 
@@ -248,7 +250,7 @@ std::shared_ptr<const Operation> make_add(const Layout& layout, Activation activ
               0};
     return make_native(std::move(body), work_size);
   };
-  return layout.element.dtype == DType::bf16 ? add(std::uint16_t{}) : add(float{});
+  return layout.element.dtype == core::DType::bf16 ? add(std::uint16_t{}) : add(float{});
 }
 
 std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& srcs,
@@ -259,7 +261,8 @@ std::shared_ptr<const Operation> make_quantised_add(const std::vector<Element>& 
     using T = decltype(type);
     const float scale = dst.element.scale;
     std::vector<kernels::Addend> addends;
-    for (const Element& src : srcs) addends.push_back({src.dtype == DType::i8, src.scale / scale});
+    for (const Element& src : srcs)
+      addends.push_back({src.dtype == core::DType::i8, src.scale / scale});
     Body body{
         (count + kElementsPerItem - 1) / kElementsPerItem, batch_bytes(dst, work_size),
         [=, clamp = in_units(clamp_of(activation), scale)](const Buffers& buffers, Rows items) {
@@ -300,8 +303,8 @@ std::shared_ptr<const Operation> make_scale(const Layout& src, const Layout& dst
     return with_quantised_type(src.element.dtype, [&](auto from) {
       return with_quantised_type(dst.element.dtype, [&](auto to) { return body_of(from, to); });
     });
-  return src.element.dtype == DType::bf16 ? body_of(std::uint16_t{}, std::uint16_t{})
-                                          : body_of(float{}, float{});
+  return src.element.dtype == core::DType::bf16 ? body_of(std::uint16_t{}, std::uint16_t{})
+                                                : body_of(float{}, float{});
 }
 
 bool can_concat(const std::vector<Layout>& srcs) {
@@ -350,4 +353,4 @@ std::shared_ptr<const Operation> make_copy(const Layout& layout, WorkSize work_s
   return make_native(std::move(body), work_size);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -7,7 +7,7 @@
 #include "runtime/lower.h"
 #include "runtime/operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The number of images in a batch and the number of threads that share the work.
 struct WorkSize {
@@ -20,12 +20,13 @@ struct WorkSize {
 // otherwise, the elements of src.
 
 std::shared_ptr<const Operation> make_max_pool(const Layout& src, const Layout& dst,
-                                               const MaxPool& pool, WorkSize work_size);
+                                               const graph::MaxPool& pool, WorkSize work_size);
 std::shared_ptr<const Operation> make_avg_pool(const Layout& src, const Layout& dst,
-                                               const AvgPool& pool, WorkSize work_size);
+                                               const graph::AvgPool& pool, WorkSize work_size);
 std::shared_ptr<const Operation> make_global_average(const Layout& src, WorkSize work_size);
 std::shared_ptr<const Operation> make_pyramid_pool(const Layout& src,
-                                                   const SpatialPyramidPool& pool, WorkSize work_size);
+                                                   const graph::SpatialPyramidPool& pool,
+                                                   WorkSize work_size);
 std::shared_ptr<const Operation> make_flatten(const Layout& src, WorkSize work_size);
 std::shared_ptr<const Operation> make_linear(const FusedLinear& linear, WorkSize work_size);
 /// Adds one or more tensors of one layout that is not quantised. dst may be the first src.
@@ -48,4 +49,4 @@ std::shared_ptr<const Operation> make_copy(const Layout& layout, WorkSize work_s
 /// channels of all but the last are a multiple of the format's block.
 bool can_concat(const std::vector<Layout>& srcs);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -2,7 +2,7 @@
 
 #include <omp.h>
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Sets the number of OpenMP threads for the calling thread until this object is destroyed. oneDNN
 /// prepares a primitive for the number that is set when the primitive is created.
@@ -19,4 +19,4 @@ class OmpThreads {
   int before_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -2,7 +2,7 @@
 
 #include <array>
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 constexpr std::array kFormats = {Format::channels_last, Format::planes, Format::blocked16,
@@ -15,17 +15,17 @@ const dnnl::engine& cpu_engine() {
   return engine;
 }
 
-dnnl::memory::data_type to_onednn(DType dtype) {
+dnnl::memory::data_type to_onednn(core::DType dtype) {
   using type = dnnl::memory::data_type;
   switch (dtype) {
-    case DType::bf16:
+    case core::DType::bf16:
       return type::bf16;
-    case DType::u8:
+    case core::DType::u8:
       return type::u8;
-    case DType::i8:
+    case core::DType::i8:
       return type::s8;
     default:
-      OFFRAMP_ASSERT(dtype == DType::f32);
+      OFFRAMP_ASSERT(dtype == core::DType::f32);
       return type::f32;
   }
 }
@@ -60,4 +60,4 @@ std::optional<Format> format_of(const dnnl::memory::desc& desc) {
   return std::nullopt;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

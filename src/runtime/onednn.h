@@ -8,12 +8,12 @@
 #include "runtime/layout.h"
 #include "runtime/omp_threads.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// oneDNN's engine for the CPU.
 const dnnl::engine& cpu_engine();
 
-dnnl::memory::data_type to_onednn(DType dtype);
+dnnl::memory::data_type to_onednn(core::DType dtype);
 dnnl::memory::format_tag to_onednn(Format format);
 
 /// The oneDNN descriptor of a batch of images with this layout.
@@ -28,8 +28,8 @@ auto translate_onednn_errors(const Work& work) -> decltype(work()) {
   try {
     return work();
   } catch (const dnnl::error& error) {
-    throw Error("oneDNN: {}", error.what());
+    throw Error(fmt::format("oneDNN: {}", error.what()));
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

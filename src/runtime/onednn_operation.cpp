@@ -1,6 +1,6 @@
 #include "runtime/onednn_operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 class BoundPrimitive : public BoundOperation {
@@ -19,7 +19,8 @@ class BoundPrimitive : public BoundOperation {
     const dnnl_status_t status =
         dnnl_primitive_execute(primitive_.get(), stream_.get(), count, arguments_.data());
     if (status != dnnl_success)
-      throw Error("oneDNN: could not execute a primitive: status {}", static_cast<int>(status));
+      throw Error(fmt::format("oneDNN: could not execute a primitive: status {}",
+                              static_cast<int>(status)));
   }
 
  private:
@@ -32,7 +33,7 @@ class BoundPrimitive : public BoundOperation {
 }  // namespace
 
 std::unique_ptr<BoundOperation> OnednnOperation::bind(const Buffers& buffers,
-                                                         const dnnl::stream& stream) const {
+                                                      const dnnl::stream& stream) const {
   OFFRAMP_ASSERT(buffers.srcs.size() == 1);
   auto bound = std::make_unique<BoundPrimitive>(parts_.primitive, stream);
   bound->add(parts_.src_argument, {parts_.src, cpu_engine(), buffers.srcs[0]});
@@ -60,4 +61,4 @@ std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& d
   return std::make_shared<OnednnOperation>(std::move(parts));
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -8,7 +8,7 @@
 #include "runtime/onednn.h"
 #include "runtime/operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Constant memory that several primitives share.
 struct SharedMemory {
@@ -44,4 +44,4 @@ class OnednnOperation : public Operation {
 /// Makes an operation that copies images from one layout to another of the same shape and elements.
 std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& dst, int batch);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

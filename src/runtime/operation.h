@@ -9,7 +9,7 @@ namespace dnnl {
 struct stream;
 }
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The memory that an operation reads and writes. The workspace owns it.
 struct Buffers {
@@ -41,4 +41,4 @@ class Operation {
                                                const dnnl::stream& stream) const = 0;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "runtime/memory_plan.h"
 #include "runtime/huge_pages.h"
+#include "runtime/memory_plan.h"
 #include "runtime/weight_store.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 using dnnl::memory;
 
@@ -39,8 +39,9 @@ SharedMemory PackedWeights::reordered(const Key& key, const memory::desc& plain_
   // groups many times larger.
   const std::size_t bytes = bytes_ + aligned(wanted.get_size());
   if (bytes > max_bytes)
-    throw Error("node \"{}\": {}", key.name,
-                memory_limit_message("its weights and those of the nodes before it", bytes, max_bytes));
+    throw Error(fmt::format(
+        "node \"{}\": {}", key.name,
+        memory_limit_message("its weights and those of the nodes before it", bytes, max_bytes)));
   // oneDNN only reads this memory, although its interface takes a pointer to non-const.
   memory from(plain_desc, cpu_engine(), const_cast<void*>(plain));
   SharedMemory to = allocate(wanted);
@@ -55,4 +56,4 @@ WeightStore::~WeightStore() = default;
 
 std::size_t WeightStore::bytes() const { return packed_->bytes(); }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -10,7 +10,7 @@
 #include "runtime/layout.h"
 #include "runtime/onednn_operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Weights in the layouts that primitives need. Each is reordered once and then shared, because
 /// compilations for different batch sizes and numbers of threads mostly need the same layout.
@@ -43,4 +43,4 @@ class PackedWeights {
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

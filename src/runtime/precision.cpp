@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 constexpr std::array<std::pair<Precision, std::string_view>, 3> kPrecisions = {
@@ -28,10 +28,11 @@ Precision precision_from_string(std::string_view word) {
     if (name == word) return value;
     known.emplace_back(name);
   }
-  const std::string nearest = nearest_word(word, known);
+  const std::string nearest = core::nearest_word(word, known);
   if (!nearest.empty())
-    throw UsageError("unknown precision {}; did you mean \"{}\"?", quote(word), nearest);
-  throw UsageError("unknown precision {}; known: f32, bf16, int8", quote(word));
+    throw UsageError(
+        fmt::format("unknown precision {}; did you mean \"{}\"?", core::quote(word), nearest));
+  throw UsageError(fmt::format("unknown precision {}; known: f32, bf16, int8", core::quote(word)));
 }
 
 bool has_instructions_for(Precision precision) {
@@ -49,4 +50,4 @@ Precision usable_precision(Precision wanted) {
   return has_instructions_for(wanted) ? wanted : Precision::f32;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

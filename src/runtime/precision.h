@@ -2,15 +2,15 @@
 
 #include <string_view>
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The number format in which a network is executed. The layers after a head's pooling are executed
 /// in f32 in every precision.
 enum class Precision {
   f32,
   bf16,  ///< weights and image tensors in bf16
-  int8,  ///< weights and image tensors in 8 bits with scales (see runtime/activation_ranges.h), sums in 32
-         ///< bits
+  int8,  ///< weights and image tensors in 8 bits with scales (see runtime/activation_ranges.h),
+         ///< sums in 32 bits
 };
 
 std::string_view to_string(Precision precision);
@@ -24,4 +24,4 @@ bool has_instructions_for(Precision precision);
 /// Returns `wanted` if the CPU has the instructions for it, else f32.
 Precision usable_precision(Precision wanted);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/overloaded.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 /// Disjoint sets of tensors. The tensors of a set share one scale.
@@ -40,12 +40,15 @@ enum class Output {
 
 Output output_of(const LoweredKind& kind) {
   return std::visit(
-      overloaded{
-          [](const OneOf<FusedConv, Scale, FusedAdd, Activate> auto&) { return Output::own_scale; },
-          [](const OneOf<MaxPool, AvgPool, Concat> auto&) { return Output::inputs_scale; },
-          [](const OneOf<GlobalAvgPool, SpatialPyramidPool, Flatten, FusedLinear> auto&) {
-            return Output::features;
+      core::overloaded{
+          [](const core::OneOf<FusedConv, Scale, FusedAdd, Activate> auto&) {
+            return Output::own_scale;
           },
+          [](const core::OneOf<graph::MaxPool, graph::AvgPool, graph::Concat> auto&) {
+            return Output::inputs_scale;
+          },
+          [](const core::OneOf<graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,
+                               FusedLinear> auto&) { return Output::features; },
       },
       kind);
 }
@@ -53,12 +56,12 @@ Output output_of(const LoweredKind& kind) {
 }  // namespace
 
 std::map<std::string, Element, std::less<>> quantised_elements(
-    const std::vector<LoweredSegment>& network, const ActivationRanges& ranges) {
+    const std::vector<LoweredSegment>& network, const model::ActivationRanges& ranges) {
   if (ranges.empty())
     throw Error(
         "int8 needs the ranges of activations; \"offramp quantize\" writes a file with them");
   SharedScaleSets shared_scales;
-  std::vector<std::string> tensors = {std::string(kInput)};
+  std::vector<std::string> tensors = {std::string(graph::kInput)};
   std::set<std::string, std::less<>> features;
   for (const LoweredSegment& segment : network)
     for (const auto* ops : {&segment.body, &segment.head})
@@ -72,24 +75,26 @@ std::map<std::string, Element, std::less<>> quantised_elements(
         if (output == Output::inputs_scale)
           for (const std::string& input : op.inputs) shared_scales.merge(input, op.output);
       }
-  std::map<std::string, ActivationRange> joint;
+  std::map<std::string, model::ActivationRange> joint;
   for (const std::string& tensor : tensors) {
     const auto found = ranges.find(tensor);
-    if (found == ranges.end()) throw Error("tensor \"{}\" has no range", tensor);
-    if (!(found->second.magnitude >= kMinMagnitude && found->second.magnitude <= kMaxMagnitude))
-      throw Error("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}", tensor,
-                  kMinMagnitude, kMaxMagnitude, found->second.magnitude);
-    ActivationRange& range = joint[shared_scales.root(tensor)];
+    if (found == ranges.end()) throw Error(fmt::format("tensor \"{}\" has no range", tensor));
+    if (!(found->second.magnitude >= model::kMinMagnitude &&
+          found->second.magnitude <= model::kMaxMagnitude))
+      throw Error(fmt::format("tensor \"{}\": its range must be a number from {:g} to {:g}, got {}",
+                              tensor, model::kMinMagnitude, model::kMaxMagnitude,
+                              found->second.magnitude));
+    model::ActivationRange& range = joint[shared_scales.root(tensor)];
     range.magnitude = std::max(range.magnitude, found->second.magnitude);
     range.is_signed |= found->second.is_signed;
   }
   std::map<std::string, Element, std::less<>> elements;
   for (const std::string& tensor : tensors) {
-    const ActivationRange& range = joint[shared_scales.root(tensor)];
-    elements[tensor] = range.is_signed ? Element{DType::i8, range.magnitude / 127}
-                                       : Element{DType::u8, range.magnitude / 255};
+    const model::ActivationRange& range = joint[shared_scales.root(tensor)];
+    elements[tensor] = range.is_signed ? Element{core::DType::i8, range.magnitude / 127}
+                                       : Element{core::DType::u8, range.magnitude / 255};
   }
   return elements;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

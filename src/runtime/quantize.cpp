@@ -9,21 +9,22 @@
 #include "core/error.h"
 #include "runtime/activation_ranges.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
-ModelFile deployment_of(const ModelFile& model, std::string precision) {
+model::ModelFile deployment_of(const model::ModelFile& model, std::string precision) {
   if (model.deployment)
-    throw Error("this is already a deployment file in {}; quantize the model it was made from",
-                model.deployment->precision);
-  ModelFile deployed = model;
+    throw Error(
+        fmt::format("this is already a deployment file in {}; quantize the model it was made from",
+                    model.deployment->precision));
+  model::ModelFile deployed = model;
   deployed.policy.reset();
-  deployed.deployment = Deployment{std::move(precision), {}, {}, {}};
+  deployed.deployment = model::Deployment{std::move(precision), {}, {}, {}};
   return deployed;
 }
 
-HostTensor in_bf16(const HostTensor& tensor) {
-  HostTensor result{DType::bf16, tensor.shape, {}};
+core::HostTensor in_bf16(const core::HostTensor& tensor) {
+  core::HostTensor result{core::DType::bf16, tensor.shape, {}};
   const std::vector<float> values = tensor.to_f32();
   result.bytes.resize(values.size() * sizeof(std::uint16_t));
   auto elements = result.as<std::uint16_t>();
@@ -31,8 +32,8 @@ HostTensor in_bf16(const HostTensor& tensor) {
   return result;
 }
 
-void quantise(const std::string& name, ModelFile& model) {
-  HostTensor& tensor = model.weights.at(name);
+void quantise(const std::string& name, model::ModelFile& model) {
+  core::HostTensor& tensor = model.weights.at(name);
   std::vector<float> values = tensor.to_f32();
   const auto channels = static_cast<std::size_t>(tensor.shape[0]);
   const std::size_t per_channel = values.size() / channels;
@@ -49,18 +50,19 @@ void quantise(const std::string& name, ModelFile& model) {
       weight = scales[o] * (steps + 0.0f);  // + 0 turns -0 into 0, as an integer stores it
     }
   }
-  tensor = HostTensor::of(tensor.shape, values);
+  tensor = core::HostTensor::of(tensor.shape, values);
   model.weight_scales[name] = std::move(scales);
 }
 
 }  // namespace
 
-ModelFile quantised_to_int8(const ModelFile& model, std::span<const float> images, int threads) {
-  ModelFile deployed = deployment_of(model, "int8");
-  for (const Parameter& parameter : parameters(deployed.graph)) {
-    if (parameter.role == ParameterRole::conv_weight) quantise(parameter.name, deployed);
-    if (parameter.role == ParameterRole::linear_weight) {
-      HostTensor& tensor = deployed.weights.at(parameter.name);
+model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<const float> images,
+                                   int threads) {
+  model::ModelFile deployed = deployment_of(model, "int8");
+  for (const graph::Parameter& parameter : graph::parameters(deployed.graph)) {
+    if (parameter.role == graph::ParameterRole::conv_weight) quantise(parameter.name, deployed);
+    if (parameter.role == graph::ParameterRole::linear_weight) {
+      core::HostTensor& tensor = deployed.weights.at(parameter.name);
       tensor = in_bf16(tensor);
     }
   }
@@ -68,15 +70,15 @@ ModelFile quantised_to_int8(const ModelFile& model, std::span<const float> image
   return deployed;
 }
 
-ModelFile rounded_to_bf16(const ModelFile& model) {
-  ModelFile deployed = deployment_of(model, "bf16");
-  for (const Parameter& parameter : parameters(deployed.graph))
-    if (parameter.role == ParameterRole::conv_weight ||
-        parameter.role == ParameterRole::linear_weight) {
-      HostTensor& tensor = deployed.weights.at(parameter.name);
+model::ModelFile rounded_to_bf16(const model::ModelFile& model) {
+  model::ModelFile deployed = deployment_of(model, "bf16");
+  for (const graph::Parameter& parameter : graph::parameters(deployed.graph))
+    if (parameter.role == graph::ParameterRole::conv_weight ||
+        parameter.role == graph::ParameterRole::linear_weight) {
+      core::HostTensor& tensor = deployed.weights.at(parameter.name);
       tensor = in_bf16(tensor);
     }
   return deployed;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -4,7 +4,7 @@
 
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Makes an int8 deployment file: the weights of convolutions in 8 bits with one scale per output
 /// channel (the largest weight is 127 steps), those of linear layers in bf16, batch norms
@@ -12,10 +12,11 @@ namespace offramp {
 /// the logits of the original model.
 /// @param images  [N, C, H, W] f32, normalised: some hundreds of training images
 /// @throws as observe_ranges; Error if the model is a deployment file already
-ModelFile quantised_to_int8(const ModelFile& model, std::span<const float> images, int threads);
+model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<const float> images,
+                                   int threads);
 
 /// Makes a bf16 deployment file, without a policy: the weights of convolutions and linear layers
 /// are rounded to bf16. @throws Error if the model is a deployment file already
-ModelFile rounded_to_bf16(const ModelFile& model);
+model::ModelFile rounded_to_bf16(const model::ModelFile& model);
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 RefillBatcher::RefillBatcher(std::shared_ptr<const CompiledNetwork> network)
     : workspace_(std::move(network)),
@@ -15,14 +15,15 @@ RefillBatcher::RefillBatcher(std::shared_ptr<const CompiledNetwork> network)
     for (auto& images : waiting.images) images.resize(static_cast<std::size_t>(largest_batch()));
 }
 
-void RefillBatcher::push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit) {
+void RefillBatcher::push(std::int64_t image, std::span<const float> pixels,
+                         const core::ExitVisitor& visit) {
   WaitingImages& waiting = waiting_[0];
   workspace_.put_image(waiting.buffer, waiting.rows, pixels);
   waiting.images[waiting.buffer][static_cast<std::size_t>(waiting.rows++)] = image;
   run_if_full(0, visit);
 }
 
-void RefillBatcher::flush(const ExitVisitor& visit) {
+void RefillBatcher::flush(const core::ExitVisitor& visit) {
   const std::vector<int>& batches = network().batches;
   for (std::size_t stage = 0; stage < waiting_.size(); ++stage) {
     WaitingImages& waiting = waiting_[stage];
@@ -46,7 +47,7 @@ bool RefillBatcher::empty() const {
       waiting_, [](const WaitingImages& stage) { return stage.rows + stage.rows_of_other == 0; });
 }
 
-void RefillBatcher::run_if_full(std::size_t stage, const ExitVisitor& visit) {
+void RefillBatcher::run_if_full(std::size_t stage, const core::ExitVisitor& visit) {
   WaitingImages& waiting = waiting_[stage];
   if (waiting.rows < largest_batch()) return;
   // Images that arrive while this batch runs go to the other buffer.
@@ -57,7 +58,8 @@ void RefillBatcher::run_if_full(std::size_t stage, const ExitVisitor& visit) {
   run(stage, network().batches.size() - 1, full, visit);
 }
 
-void RefillBatcher::run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit) {
+void RefillBatcher::run(std::size_t stage, std::size_t size, int buffer,
+                        const core::ExitVisitor& visit) {
   const CompiledStage& compiled = network().stages[stage];
   const int batch = network().batches[size];
   const bool has_exit = compiled.exit_index >= 0, last = stage + 1 == waiting_.size();
@@ -74,7 +76,8 @@ void RefillBatcher::run(std::size_t stage, std::size_t size, int buffer, const E
   if (!last) run_if_full(stage + 1, visit);
 }
 
-void RefillBatcher::pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image) {
+void RefillBatcher::pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row,
+                                       std::int64_t image) {
   WaitingImages& next = waiting_[stage + 1];
   const bool full = next.rows == largest_batch();
   const int to = full ? 1 - next.buffer : next.buffer;
@@ -98,4 +101,4 @@ void RefillBatcher::drop_front(std::size_t stage, int rows) {
                  workspace_.input_row(stage, waiting.buffer, i, rows), layouts[i].bytes() * left);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

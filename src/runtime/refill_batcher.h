@@ -8,7 +8,7 @@
 #include "core/predictor.h"
 #include "runtime/workspace.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Counts of what one segment has executed.
 struct SegmentCounts {
@@ -32,10 +32,10 @@ class RefillBatcher {
   /// Adds an image and runs the batches that it fills.
   /// @param image   a number that is passed on to the visitor
   /// @param pixels  [C, H, W] f32, normalised; copied
-  void push(std::int64_t image, std::span<const float> pixels, const ExitVisitor& visit);
+  void push(std::int64_t image, std::span<const float> pixels, const core::ExitVisitor& visit);
 
   /// Runs all waiting images, in batches of the largest compiled sizes that they fill.
-  void flush(const ExitVisitor& visit);
+  void flush(const core::ExitVisitor& visit);
 
   /// Drops all waiting images. It must be called after a visitor has thrown.
   void clear();
@@ -54,15 +54,16 @@ class RefillBatcher {
     std::vector<std::int64_t> images[kInputBuffers];
   };
 
-  void run(std::size_t stage, std::size_t size, int buffer, const ExitVisitor& visit);
-  void pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row, std::int64_t image);
-  void run_if_full(std::size_t stage, const ExitVisitor& visit);
+  void run(std::size_t stage, std::size_t size, int buffer, const core::ExitVisitor& visit);
+  void pass_to_next_stage(std::size_t stage, std::size_t size, int buffer, int row,
+                          std::int64_t image);
+  void run_if_full(std::size_t stage, const core::ExitVisitor& visit);
   void drop_front(std::size_t stage, int rows);
   int largest_batch() const { return network().batches.back(); }
 
   Workspace workspace_;
-  std::vector<WaitingImages> waiting_;       // [stage]
-  std::vector<SegmentCounts> counts_;  // [stage]
+  std::vector<WaitingImages> waiting_;  // [stage]
+  std::vector<SegmentCounts> counts_;   // [stage]
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

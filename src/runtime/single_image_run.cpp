@@ -5,9 +5,10 @@
 
 #include "runtime/onednn.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
-SingleImageRun::SingleImageRun(std::shared_ptr<const CompiledNetwork> network) : workspace_(std::move(network)) {}
+SingleImageRun::SingleImageRun(std::shared_ptr<const CompiledNetwork> network)
+    : workspace_(std::move(network)) {}
 
 void SingleImageRun::begin(std::span<const float> pixels) {
   workspace_.put_image(0, 0, pixels);
@@ -38,4 +39,4 @@ std::span<const float> SingleImageRun::advance() {
   }
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -6,7 +6,7 @@
 
 #include "runtime/workspace.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Runs one image through a network, one exit at a time; the caller decides after each exit whether
 /// to continue. One thread at a time may use it. After construction it allocates no memory.
@@ -37,4 +37,4 @@ class SingleImageRun {
   std::int64_t macs_ = 0;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

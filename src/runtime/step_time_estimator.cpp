@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
-namespace offramp {
+namespace offramp::runtime {
 
 void StepTimeEstimator::add(int index, double seconds) {
   Step& step = steps_[static_cast<std::size_t>(index)];
   if (step.refusals >= kRecordLength) step.runs = 0;
   step.last[static_cast<std::size_t>(step.runs++ % kRecordLength)] = seconds;
   step.refusals = 0;
-  const auto num_recorded = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kRecordLength));
+  const auto num_recorded =
+      static_cast<std::ptrdiff_t>(std::min<std::int64_t>(step.runs, kRecordLength));
   std::array<double, kRecordLength> sorted = step.last;
   const auto middle = sorted.begin() + (num_recorded * 95 + 99) / 100 - 1;
   std::nth_element(sorted.begin(), middle, sorted.begin() + num_recorded);
@@ -32,4 +33,4 @@ bool StepTimeEstimator::fits(int index, double seconds) {
   return false;
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

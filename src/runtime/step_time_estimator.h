@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// Estimates how long each step of a network will take, so that deadlines can be met. A step is the
 /// computation from one exit to the next, including the decision at that exit.
@@ -38,4 +38,4 @@ class StepTimeEstimator {
   std::vector<Step> steps_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

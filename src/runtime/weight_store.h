@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <memory>
 
-namespace offramp {
+namespace offramp::runtime {
 
 class PackedWeights;
 
@@ -28,4 +28,4 @@ class WeightStore {
   std::unique_ptr<PackedWeights> packed_;
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "runtime/huge_pages.h"
 #include "runtime/kernels.h"
 #include "runtime/memory_plan.h"
 #include "runtime/onednn.h"
-#include "runtime/huge_pages.h"
 
-namespace offramp {
+namespace offramp::runtime {
 Workspace::Workspace(std::shared_ptr<const CompiledNetwork> network)
     : network_(std::move(network)), stream_(std::make_unique<dnnl::stream>(cpu_engine())) {
   bytes_ = arena_bytes(*network_);
@@ -81,11 +81,11 @@ void Workspace::put_image(int buffer, int row, std::span<const float> pixels) {
   const float factor = 1 / layout.element.scale;
   std::byte* place = input_row(0, buffer, 0, row);
   switch (layout.element.dtype) {
-    case DType::bf16:
+    case core::DType::bf16:
       return kernels::pack(pixels.data(), grid, reinterpret_cast<std::uint16_t*>(place));
-    case DType::u8:
+    case core::DType::u8:
       return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::uint8_t*>(place));
-    case DType::i8:
+    case core::DType::i8:
       return kernels::pack(pixels.data(), grid, factor, reinterpret_cast<std::int8_t*>(place));
     default:
       return kernels::pack(pixels.data(), grid, reinterpret_cast<float*>(place));
@@ -131,4 +131,4 @@ const std::byte* Workspace::output_row(std::size_t stage, std::size_t size, int 
              static_cast<std::size_t>(row);
 }
 
-}  // namespace offramp
+}  // namespace offramp::runtime

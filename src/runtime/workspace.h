@@ -8,7 +8,7 @@
 #include "runtime/compiled_network.h"
 #include "runtime/operation.h"
 
-namespace offramp {
+namespace offramp::runtime {
 
 /// The memory in which a network runs, and the network's operations bound to that memory. One
 /// thread at a time may use it. After construction it allocates no memory.
@@ -75,4 +75,4 @@ class Workspace {
   std::vector<std::vector<Bound>> bound_;                // [stage][size * kInputBuffers + buffer]
 };
 
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -13,8 +13,8 @@ using torch::indexing::Slice;
 // Returns the batches of a BatchLoader as tensors that share its memory.
 class LoaderBatches : public Batches {
  public:
-  LoaderBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                const BatchLoaderOptions& options, std::int64_t first_step)
+  LoaderBatches(const data::Dataset& dataset, std::vector<std::int64_t> indices,
+                const data::BatchLoaderOptions& options, std::int64_t first_step)
       : loader_(dataset, std::move(indices), options, first_step),
         height_(dataset.height),
         width_(dataset.width) {}
@@ -23,7 +23,7 @@ class LoaderBatches : public Batches {
   double seconds_waited() const override { return loader_.seconds_waited(); }
 
   TensorBatch next() override {
-    const Batch& batch = loader_.next();
+    const data::Batch& batch = loader_.next();
     auto* images = const_cast<float*>(batch.images.data());
     auto* labels = const_cast<std::int64_t*>(batch.labels.data());
     const Tensor rows = torch::from_blob(images, {batch.count, height_, width_, 3}, torch::kFloat);
@@ -31,7 +31,7 @@ class LoaderBatches : public Batches {
   }
 
  private:
-  BatchLoader loader_;
+  data::BatchLoader loader_;
   std::int64_t height_, width_;
 };
 
@@ -39,8 +39,9 @@ class LoaderBatches : public Batches {
 // the random numbers of Augmenter.
 class DeviceBatches : public Batches {
  public:
-  DeviceBatches(const Dataset& dataset, std::vector<std::int64_t> indices,
-                const BatchLoaderOptions& options, std::int64_t first_step, torch::Device device)
+  DeviceBatches(const data::Dataset& dataset, std::vector<std::int64_t> indices,
+                const data::BatchLoaderOptions& options, std::int64_t first_step,
+                torch::Device device)
       : indices_(std::move(indices)),
         options_(options),
         augmenter_(options.preprocessing, options.augmentation, options.seed),
@@ -48,10 +49,11 @@ class DeviceBatches : public Batches {
         width_(dataset.width),
         step_(first_step),
         device_(device) {
-    check_ranks(options_);
+    data::check_ranks(options_);
     if (std::ssize(indices_) < options_.batch)
-      throw UsageError("batch must not be larger than the number of images: got {} and {}",
-                       options_.batch, indices_.size());
+      throw UsageError(
+          fmt::format("batch must not be larger than the number of images: got {} and {}",
+                      options_.batch, indices_.size()));
     auto* bytes = const_cast<std::uint8_t*>(dataset.pixels.data());
     auto* labels = const_cast<std::int64_t*>(dataset.labels.data());
     pixels_ = torch::from_blob(bytes, {dataset.size(), height_, width_, 3}, torch::kUInt8)
@@ -68,9 +70,9 @@ class DeviceBatches : public Batches {
   TensorBatch next() override {
     const std::int64_t epoch = step_ / steps_per_epoch();
     const std::int64_t start = step_ % steps_per_epoch() * options_.batch;
-    const BatchRows rows = rows_of_rank(options_.batch, options_);
+    const data::BatchRows rows = data::rows_of_rank(options_.batch, options_);
     if (epoch != order_epoch_) {
-      order_ = epoch_order(indices_, options_.seed, static_cast<std::uint64_t>(epoch));
+      order_ = data::epoch_order(indices_, options_.seed, static_cast<std::uint64_t>(epoch));
       order_epoch_ = epoch;
     }
     ++step_;
@@ -154,8 +156,8 @@ class DeviceBatches : public Batches {
   }
 
   std::vector<std::int64_t> indices_;
-  BatchLoaderOptions options_;
-  Augmenter augmenter_;
+  data::BatchLoaderOptions options_;
+  data::Augmenter augmenter_;
   std::int64_t height_, width_, step_;
   torch::Device device_;
   std::int64_t order_epoch_ = -1;
@@ -165,17 +167,17 @@ class DeviceBatches : public Batches {
 
 }  // namespace
 
-std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
+std::unique_ptr<Batches> make_loader_batches(const data::Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const BatchLoaderOptions& options,
+                                             const data::BatchLoaderOptions& options,
                                              std::int64_t first_step) {
   return std::make_unique<LoaderBatches>(dataset, std::move(indices), options, first_step);
 }
 
-std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
+std::unique_ptr<Batches> make_device_batches(const data::Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const BatchLoaderOptions& options, std::int64_t first_step,
-                                             torch::Device device) {
+                                             const data::BatchLoaderOptions& options,
+                                             std::int64_t first_step, torch::Device device) {
   return std::make_unique<DeviceBatches>(dataset, std::move(indices), options, first_step, device);
 }
 

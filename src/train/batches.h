@@ -31,17 +31,18 @@ class Batches {
 /// @param dataset     must outlive the result
 /// @param indices     images of the data set to train on
 /// @param first_step  step to begin at, 0-based
-std::unique_ptr<Batches> make_loader_batches(const Dataset& dataset,
+std::unique_ptr<Batches> make_loader_batches(const data::Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const BatchLoaderOptions& options, std::int64_t first_step);
+                                             const data::BatchLoaderOptions& options,
+                                             std::int64_t first_step);
 
 /// Makes batches on `device`, to which all images are copied first. The random numbers are those of
 /// the BatchLoader, so its batches differ by rounding only. An incomplete last batch is dropped.
 /// @param indices     images of the data set to train on
 /// @param first_step  step to begin at, 0-based
-std::unique_ptr<Batches> make_device_batches(const Dataset& dataset,
+std::unique_ptr<Batches> make_device_batches(const data::Dataset& dataset,
                                              std::vector<std::int64_t> indices,
-                                             const BatchLoaderOptions& options, std::int64_t first_step,
-                                             torch::Device device);
+                                             const data::BatchLoaderOptions& options,
+                                             std::int64_t first_step, torch::Device device);
 
 }  // namespace offramp::train

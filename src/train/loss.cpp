@@ -3,7 +3,7 @@
 namespace offramp::train {
 
 torch::Tensor exit_loss(const std::vector<torch::Tensor>& logits, const torch::Tensor& labels,
-                        const std::vector<double>& weights, const TrainRecipe& recipe) {
+                        const std::vector<double>& weights, const recipe::TrainRecipe& recipe) {
   namespace F = torch::nn::functional;
   const auto cross_entropy = F::CrossEntropyFuncOptions().label_smoothing(recipe.label_smoothing);
   const double alpha = recipe.distill, temperature = recipe.distill_temperature;

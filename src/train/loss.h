@@ -17,6 +17,6 @@ namespace offramp::train {
 /// @param labels   [N] i64
 /// @param weights  [K] the weights w_k
 torch::Tensor exit_loss(const std::vector<torch::Tensor>& logits, const torch::Tensor& labels,
-                        const std::vector<double>& weights, const TrainRecipe& recipe);
+                        const std::vector<double>& weights, const recipe::TrainRecipe& recipe);
 
 }  // namespace offramp::train

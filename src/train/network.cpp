@@ -26,12 +26,12 @@ std::uint64_t initialisation_key(std::string_view text) {
 
 // Draws the initial values of a parameter. They depend on the seed and on the parameter's name
 // only, so that a network with exits starts from the same backbone as one without.
-std::vector<float> initial_values(const Parameter& parameter, std::int64_t fan_in,
+std::vector<float> initial_values(const graph::Parameter& parameter, std::int64_t fan_in,
                                   std::uint64_t seed) {
-  std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
-  KeyedRandom random(seed, initialisation_key(parameter.name));
+  std::vector<float> values(static_cast<std::size_t>(core::element_count(parameter.shape)));
+  core::KeyedRandom random(seed, initialisation_key(parameter.name));
   switch (parameter.role) {
-    case ParameterRole::conv_weight: {  // He et al., 2015, fan out; Box-Muller
+    case graph::ParameterRole::conv_weight: {  // He et al., 2015, fan out; Box-Muller
       const auto& s = parameter.shape;
       const double std = std::sqrt(2.0 / static_cast<double>(s[0] * s[2] * s[3]));
       for (float& value : values) {
@@ -41,18 +41,18 @@ std::vector<float> initial_values(const Parameter& parameter, std::int64_t fan_i
       }
       break;
     }
-    case ParameterRole::linear_weight:
-    case ParameterRole::bias: {
+    case graph::ParameterRole::linear_weight:
+    case graph::ParameterRole::bias: {
       const float bound = static_cast<float>(1 / std::sqrt(static_cast<double>(fan_in)));
       for (float& value : values) value = random.uniform(-bound, bound);
       break;
     }
-    case ParameterRole::norm_weight:
-    case ParameterRole::running_var:
+    case graph::ParameterRole::norm_weight:
+    case graph::ParameterRole::running_var:
       std::fill(values.begin(), values.end(), 1.f);
       break;
-    case ParameterRole::norm_bias:
-    case ParameterRole::running_mean:
+    case graph::ParameterRole::norm_bias:
+    case graph::ParameterRole::running_mean:
       break;
   }
   return values;
@@ -84,21 +84,22 @@ Tensor spatial_pyramid_pool(const Tensor& x, const std::vector<int>& levels) {
 
 }  // namespace
 
-TorchNetwork::TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed)
-    : graph_(std::move(graph)), device_(device), parameters_(offramp::parameters(graph_)) {
+TorchNetwork::TorchNetwork(graph::Graph graph, torch::Device device, std::uint64_t seed)
+    : graph_(std::move(graph)), device_(device), parameters_(offramp::graph::parameters(graph_)) {
   std::map<std::string, std::int64_t> fan_in;
-  for (const Parameter& p : parameters_)
-    if (p.role == ParameterRole::conv_weight || p.role == ParameterRole::linear_weight)
-      fan_in[node_of(p.name)] = element_count(p.shape) / p.shape[0];
-  for (const Parameter& p : parameters_) {
+  for (const graph::Parameter& p : parameters_)
+    if (p.role == graph::ParameterRole::conv_weight ||
+        p.role == graph::ParameterRole::linear_weight)
+      fan_in[node_of(p.name)] = core::element_count(p.shape) / p.shape[0];
+  for (const graph::Parameter& p : parameters_) {
     const auto found = fan_in.find(node_of(p.name));
     auto values = initial_values(p, found == fan_in.end() ? 1 : found->second, seed);
     Tensor t = torch::from_blob(values.data(), p.shape, torch::kFloat).clone();
     if (t.dim() == 4) t = t.contiguous(kChannelsLast);
     tensors_[p.name] = t.to(device_).set_requires_grad(p.trained());
   }
-  exits_ = exit_segments(graph_);
-  for (const Segment& segment : graph_.segments) {
+  exits_ = graph::exit_segments(graph_);
+  for (const graph::Segment& segment : graph_.segments) {
     auto needed_outputs = segment.outputs;
     if (!segment.head.empty()) needed_outputs.push_back(segment.feature);
     bodies_.push_back(plan(segment.nodes, needed_outputs));
@@ -107,58 +108,60 @@ TorchNetwork::TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed
   }
 }
 
-void TorchNetwork::load(const Tensors& weights) {
+void TorchNetwork::load(const core::Tensors& weights) {
   torch::NoGradGuard no_grad;
   for (const auto& [name, value] : weights) {
     const auto found = tensors_.find(name);
     if (found == tensors_.end())
-      throw Error("tensor \"{}\": the network has no such parameter", name);
+      throw Error(fmt::format("tensor \"{}\": the network has no such parameter", name));
     auto values = value.to_f32();
     if (found->second.sizes() != at::IntArrayRef(value.shape))
-      throw Error("tensor \"{}\": shape differs from the graph: got {}, expected {}", name,
-                  to_string(value.shape), to_string(found->second.sizes().vec()));
+      throw Error(fmt::format("tensor \"{}\": shape differs from the graph: got {}, expected {}",
+                              name, core::to_string(value.shape),
+                              to_string(found->second.sizes().vec())));
     found->second.copy_(torch::from_blob(values.data(), value.shape, torch::kFloat));
   }
 }
 
-Tensors TorchNetwork::save() const {
-  Tensors result;
+core::Tensors TorchNetwork::save() const {
+  core::Tensors result;
   for (const auto& [name, tensor] : tensors_) {
     const Tensor flat = tensor.detach().to(torch::kCPU).contiguous();
-    result[name] = HostTensor::of(
+    result[name] = core::HostTensor::of(
         flat.sizes().vec(),
         std::span<const float>(flat.data_ptr<float>(), static_cast<std::size_t>(flat.numel())));
   }
   return result;
 }
 
-std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& nodes,
+std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<graph::Node>& nodes,
                                                    const std::vector<std::string>& needed_outputs) {
   const std::set<std::string> needed_set(needed_outputs.begin(), needed_outputs.end());
-  std::map<std::string, std::vector<const Node*>> users;
-  for (const Node& node : nodes)
+  std::map<std::string, std::vector<const graph::Node*>> users;
+  for (const graph::Node& node : nodes)
     for (const std::string& input : node.inputs) users[input].push_back(&node);
-  const auto only_user = [&](const std::string& tensor) -> const Node* {
-    return !needed_set.contains(tensor) && users[tensor].size() == 1 ? users[tensor].front() : nullptr;
+  const auto only_user = [&](const std::string& tensor) -> const graph::Node* {
+    return !needed_set.contains(tensor) && users[tensor].size() == 1 ? users[tensor].front()
+                                                                     : nullptr;
   };
 
-  std::set<const Node*> absorbed;
-  std::map<const Node*, Step>
+  std::set<const graph::Node*> absorbed;
+  std::map<const graph::Node*, Step>
       steps_at;  // by the last node that a step includes: all inputs of the step exist there
-  for (const Node& node : nodes) {
+  for (const graph::Node& node : nodes) {
     if (absorbed.contains(&node)) continue;
     Step step{&node, node.inputs, node.name, "", false, {}};
-    const Node* last = &node;
-    if (fusion_of(node.op) == Fusion::batch_norm) {
-      const Node* next = only_user(last->name);
-      if (next && fusion_of(next->op) == Fusion::sum && next->inputs.size() == 2 &&
+    const graph::Node* last = &node;
+    if (graph::fusion_of(node.op) == graph::Fusion::batch_norm) {
+      const graph::Node* next = only_user(last->name);
+      if (next && graph::fusion_of(next->op) == graph::Fusion::sum && next->inputs.size() == 2 &&
           !absorbed.contains(next)) {
         step.residual = next->inputs[0] == last->name ? next->inputs[1] : next->inputs[0];
         absorbed.insert(next);
         last = next;
         next = only_user(last->name);
       }
-      if (next && fusion_of(next->op) == Fusion::relu) {
+      if (next && graph::fusion_of(next->op) == graph::Fusion::relu) {
         step.relu = true;
         absorbed.insert(next);
         last = next;
@@ -168,7 +171,7 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& node
     steps_at[last] = step;
   }
   std::vector<Step> steps;
-  for (const Node& node : nodes)
+  for (const graph::Node& node : nodes)
     if (const auto found = steps_at.find(&node); found != steps_at.end())
       steps.push_back(found->second);
 
@@ -177,14 +180,15 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<Node>& node
     auto reads = step->inputs;
     if (!step->residual.empty()) reads.push_back(step->residual);
     for (const std::string& name : reads)
-      if (used_later.insert(name).second && !needed_set.contains(name)) step->last_uses.push_back(name);
+      if (used_later.insert(name).second && !needed_set.contains(name))
+        step->last_uses.push_back(name);
   }
   return steps;
 }
 
 TorchNetwork::State TorchNetwork::start(const Tensor& images, const Mode& mode) const {
   State state;
-  state.emplace(kInput, images.to(mode.precision).contiguous(kChannelsLast));
+  state.emplace(graph::kInput, images.to(mode.precision).contiguous(kChannelsLast));
   return state;
 }
 
@@ -204,44 +208,44 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
     decltype(input)& in;
     decltype(parameter)& param;
 
-    Tensor operator()(const Conv& op) const {
+    Tensor operator()(const graph::Conv& op) const {
       const Tensor bias = op.bias ? param(".bias").to(mode.precision) : Tensor();
       return torch::conv2d(in(), param(".weight").to(mode.precision), bias, op.stride, op.padding,
                            1, op.groups);
     }
-    Tensor operator()(const BatchNorm& op) const {
+    Tensor operator()(const graph::BatchNorm& op) const {
       const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
                                      param(".running_var")};
       const Tensor residual = step.residual.empty() ? Tensor() : state.find(step.residual)->second;
       return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps);
     }
-    Tensor operator()(const Relu&) const { return torch::relu(in()); }
-    Tensor operator()(const Relu6&) const { return torch::clamp(in(), 0, 6); }
-    Tensor operator()(const Add&) const {
+    Tensor operator()(const graph::Relu&) const { return torch::relu(in()); }
+    Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(), 0, 6); }
+    Tensor operator()(const graph::Add&) const {
       Tensor sum = in(0) + in(1);
       for (std::size_t i = 2; i < step.inputs.size(); ++i) sum = sum + in(i);
       return sum;
     }
-    Tensor operator()(const Concat&) const {
+    Tensor operator()(const graph::Concat&) const {
       std::vector<Tensor> parts;
       for (std::size_t i = 0; i < step.inputs.size(); ++i) parts.push_back(in(i));
       return torch::cat(parts, 1);
     }
-    Tensor operator()(const MaxPool& op) const {
+    Tensor operator()(const graph::MaxPool& op) const {
       return torch::max_pool2d(in(), op.kernel, op.stride, op.padding);
     }
-    Tensor operator()(const AvgPool& op) const {
+    Tensor operator()(const graph::AvgPool& op) const {
       return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
     }
     // The mean is computed in f32, because a bf16 sum of many values stops growing.
-    Tensor operator()(const GlobalAvgPool&) const {
+    Tensor operator()(const graph::GlobalAvgPool&) const {
       return in().mean({2, 3}, false, torch::kFloat);
     }
-    Tensor operator()(const SpatialPyramidPool& op) const {
+    Tensor operator()(const graph::SpatialPyramidPool& op) const {
       return spatial_pyramid_pool(in(), op.levels);
     }
-    Tensor operator()(const Flatten&) const { return in().contiguous().flatten(1); }
-    Tensor operator()(const Linear& op) const {
+    Tensor operator()(const graph::Flatten&) const { return in().contiguous().flatten(1); }
+    Tensor operator()(const graph::Linear& op) const {
       return torch::linear(in().to(torch::kFloat), param(".weight"),
                            op.bias ? param(".bias") : Tensor());
     }
@@ -261,7 +265,7 @@ void TorchNetwork::run(const std::vector<Step>& steps, State& state, const Mode&
 void TorchNetwork::run_body(int index, State& state, const Mode& mode) {
   const auto i = static_cast<std::size_t>(index);
   run(bodies_[i], state, mode, mode.training && !mode.frozen_backbone);
-  const Segment& segment = graph_.segments[i];
+  const graph::Segment& segment = graph_.segments[i];
   std::erase_if(state, [&](const auto& entry) {
     const bool handed_on = std::find(segment.outputs.begin(), segment.outputs.end(), entry.first) !=
                            segment.outputs.end();
@@ -271,7 +275,7 @@ void TorchNetwork::run_body(int index, State& state, const Mode& mode) {
 
 Tensor TorchNetwork::run_head(int index, const State& state, const Mode& mode) {
   const auto i = static_cast<std::size_t>(index);
-  const Segment& segment = graph_.segments[i];
+  const graph::Segment& segment = graph_.segments[i];
   const bool last = index == exits_.back();
   State local;
   local.emplace(segment.feature, state.find(segment.feature)->second);
@@ -305,7 +309,7 @@ std::vector<Tensor> TorchNetwork::forward(const Tensor& images, const Mode& mode
       torch::AutoGradMode grad(at::GradMode::is_enabled() && !mode.frozen_backbone);
       run_body(index, state, mode);
     }
-    const Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
+    const graph::Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
     if (segment.head.empty()) continue;
     const bool last = index == exits_.back();
     // Equation 4 of Li et al., 2019: with r exits from this one to the last, the gradient from the

@@ -19,26 +19,26 @@ class TorchNetwork {
   /// Initialises the parameters from `seed` like torchvision's ResNet: He (fan out) for
   /// convolutions, uniform(±1/√fan in) for linear layers and biases, weight one and bias zero for
   /// batch norms.
-  TorchNetwork(Graph graph, torch::Device device, std::uint64_t seed);
+  TorchNetwork(graph::Graph graph, torch::Device device, std::uint64_t seed);
 
   // Not copyable: the steps hold pointers into the graph's vectors, which stay valid in a move.
   TorchNetwork(TorchNetwork&&) = default;
   TorchNetwork(const TorchNetwork&) = delete;
 
-  const Graph& graph() const { return graph_; }
+  const graph::Graph& graph() const { return graph_; }
   int num_exits() const { return static_cast<int>(exits_.size()); }
   torch::Device device() const { return device_; }
 
   /// Parameters and running statistics by name. The tensors share storage with the network.
   const std::map<std::string, torch::Tensor>& tensors() const { return tensors_; }
   /// Descriptions of the parameters, in the order of parameters(graph).
-  const std::vector<Parameter>& parameters() const { return parameters_; }
+  const std::vector<graph::Parameter>& parameters() const { return parameters_; }
 
   /// Copies weights into the network. Parameters that `weights` does not contain are unchanged.
   /// @throws Error if `weights` has a name that the network lacks, or another shape
-  void load(const Tensors& weights);
+  void load(const core::Tensors& weights);
   /// Returns copies of all weights and running statistics, f32, row-major.
-  Tensors save() const;
+  core::Tensors save() const;
 
   /// How a network is executed.
   struct Mode {
@@ -68,21 +68,21 @@ class TorchNetwork {
   // One operation to execute: a node, or a batch norm together with the addition and relu that
   // follow it.
   struct Step {
-    const Node* node = nullptr;
+    const graph::Node* node = nullptr;
     std::vector<std::string> inputs;
     std::string output;
     std::string residual;                // batch norm: the tensor added before the activation
     bool relu = false;                   // batch norm: whether a relu follows
     std::vector<std::string> last_uses;  // tensors that no later step reads
   };
-  static std::vector<Step> plan(const std::vector<Node>& nodes,
+  static std::vector<Step> plan(const std::vector<graph::Node>& nodes,
                                 const std::vector<std::string>& needed_outputs);
   void run(const std::vector<Step>& steps, State& state, const Mode& mode, bool training);
   torch::Tensor execute(const Step& step, const State& state, const Mode& mode, bool training);
 
-  Graph graph_;
+  graph::Graph graph_;
   torch::Device device_;
-  std::vector<Parameter> parameters_;
+  std::vector<graph::Parameter> parameters_;
   std::map<std::string, torch::Tensor> tensors_;
   std::vector<int> exits_;
   std::vector<std::vector<Step>> bodies_, heads_;

@@ -14,33 +14,34 @@ using torch::Tensor;
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEps = 1e-8;
 constexpr std::int64_t kGrain = 1 << 15;
 
-HostTensor to_host(const Tensor& tensor) {
+core::HostTensor to_host(const Tensor& tensor) {
   const Tensor flat = tensor.detach().to(torch::kCPU).contiguous();
-  return HostTensor::of(
+  return core::HostTensor::of(
       flat.sizes().vec(),
       std::span<const float>(flat.data_ptr<float>(), static_cast<std::size_t>(flat.numel())));
 }
 
-void copy_from(const Tensors& saved, const std::string& name, Tensor& target) {
+void copy_from(const core::Tensors& saved, const std::string& name, Tensor& target) {
   const auto found = saved.find(name);
-  if (found == saved.end()) throw Error("tensor \"{}\": missing from the checkpoint", name);
+  if (found == saved.end())
+    throw Error(fmt::format("tensor \"{}\": missing from the checkpoint", name));
   if (target.sizes() != at::IntArrayRef(found->second.shape))
-    throw Error("tensor \"{}\": got {}, expected {}", name, to_string(found->second.shape),
-                to_string(target.sizes().vec()));
+    throw Error(fmt::format("tensor \"{}\": got {}, expected {}", name,
+                            core::to_string(found->second.shape), to_string(target.sizes().vec())));
   auto values = found->second.to_f32();
   torch::NoGradGuard no_grad;
   target.copy_(torch::from_blob(values.data(), found->second.shape, torch::kFloat));
 }
 
-std::int64_t integer_from(const Tensors& saved, const std::string& name) {
+std::int64_t integer_from(const core::Tensors& saved, const std::string& name) {
   const auto found = saved.find(name);
   if (found == saved.end() || found->second.count() != 1)
-    throw Error("tensor \"{}\": missing from the checkpoint", name);
+    throw Error(fmt::format("tensor \"{}\": missing from the checkpoint", name));
   return found->second.as<std::int64_t>()[0];
 }
 
-HostTensor integer(std::int64_t value) {
-  return HostTensor::of({1}, std::span<const std::int64_t>(&value, 1));
+core::HostTensor integer(std::int64_t value) {
+  return core::HostTensor::of({1}, std::span<const std::int64_t>(&value, 1));
 }
 
 void sgd_cpu(Tensor& weight, const Tensor& gradient, Tensor& momentum, double lr, double mu,
@@ -80,16 +81,19 @@ void adamw_cpu(Tensor& weight, const Tensor& gradient, Tensor& first, Tensor& se
 
 }  // namespace
 
-WeightUpdater::WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe) : recipe_(recipe) {
-  for (const Parameter& p : network.parameters()) {
+WeightUpdater::WeightUpdater(TorchNetwork& network, const recipe::TrainRecipe& recipe)
+    : recipe_(recipe) {
+  for (const graph::Parameter& p : network.parameters()) {
     const Tensor& weight = network.tensors().at(p.name);
     if (!p.trained() || !weight.requires_grad()) continue;
     Slot slot;
     slot.name = p.name;
     slot.weight = weight;
     slot.momentum = torch::zeros_like(weight, weight.options().requires_grad(false));
-    if (recipe.optimizer == Optimizer::adamw) slot.second = torch::zeros_like(slot.momentum);
-    slot.decays = p.role == ParameterRole::conv_weight || p.role == ParameterRole::linear_weight;
+    if (recipe.optimizer == recipe::Optimizer::adamw)
+      slot.second = torch::zeros_like(slot.momentum);
+    slot.decays = p.role == graph::ParameterRole::conv_weight ||
+                  p.role == graph::ParameterRole::linear_weight;
     slots_.push_back(std::move(slot));
   }
 }
@@ -114,7 +118,7 @@ void WeightUpdater::step(double lr) {
     Tensor weight = slot.weight.detach();
     const double decay = slot.decays ? recipe_.weight_decay : 0;
     const bool cpu = weight.device().is_cpu();
-    if (recipe_.optimizer == Optimizer::sgd) {
+    if (recipe_.optimizer == recipe::Optimizer::sgd) {
       if (cpu) {
         sgd_cpu(weight, gradient, slot.momentum, lr, recipe_.momentum, recipe_.nesterov, decay);
       } else {
@@ -134,8 +138,8 @@ void WeightUpdater::step(double lr) {
   }
 }
 
-Tensors WeightUpdater::save() const {
-  Tensors result;
+core::Tensors WeightUpdater::save() const {
+  core::Tensors result;
   for (const Slot& slot : slots_) {
     result["optimizer.momentum." + slot.name] = to_host(slot.momentum);
     if (slot.second.defined()) result["optimizer.second." + slot.name] = to_host(slot.second);
@@ -144,7 +148,7 @@ Tensors WeightUpdater::save() const {
   return result;
 }
 
-void WeightUpdater::load(const Tensors& saved) {
+void WeightUpdater::load(const core::Tensors& saved) {
   for (Slot& slot : slots_) {
     copy_from(saved, "optimizer.momentum." + slot.name, slot.momentum);
     if (slot.second.defined()) copy_from(saved, "optimizer.second." + slot.name, slot.second);
@@ -175,14 +179,14 @@ void WeightAverage::swap(TorchNetwork& network) {
   }
 }
 
-Tensors WeightAverage::save() const {
-  Tensors result;
+core::Tensors WeightAverage::save() const {
+  core::Tensors result;
   for (const auto& [name, average] : average_) result["ema." + name] = to_host(average);
   result["ema_updates"] = integer(updates_);
   return result;
 }
 
-void WeightAverage::load(const Tensors& saved) {
+void WeightAverage::load(const core::Tensors& saved) {
   for (auto& [name, average] : average_) copy_from(saved, "ema." + name, average);
   updates_ = integer_from(saved, "ema_updates");
 }

@@ -18,7 +18,7 @@ namespace offramp::train {
 class WeightUpdater {
  public:
   /// Prepares to update the parameters of `network` that require gradients.
-  WeightUpdater(TorchNetwork& network, const TrainRecipe& recipe);
+  WeightUpdater(TorchNetwork& network, const recipe::TrainRecipe& recipe);
 
   /// Returns the gradients that exist, in the order of parameters(graph).
   std::vector<torch::Tensor> gradients() const;
@@ -27,10 +27,10 @@ class WeightUpdater {
   void step(double learning_rate);
 
   /// Returns the state for a checkpoint, by name: "optimizer.<state>.<parameter>".
-  Tensors save() const;
+  core::Tensors save() const;
   /// Restores the state that save() returned.
   /// @throws Error if a tensor is missing or has another shape
-  void load(const Tensors& saved);
+  void load(const core::Tensors& saved);
 
  private:
   struct Slot {
@@ -42,7 +42,7 @@ class WeightUpdater {
     std::int64_t steps = 0;
   };
   std::vector<Slot> slots_;
-  TrainRecipe recipe_;
+  recipe::TrainRecipe recipe_;
 };
 
 /// An exponential moving average of all weights and running statistics:
@@ -57,10 +57,10 @@ class WeightAverage {
   void swap(TorchNetwork& network);
 
   /// Returns the state for a checkpoint, by name: "ema.<parameter>" and "ema_updates".
-  Tensors save() const;
+  core::Tensors save() const;
   /// Restores the state that save() returned.
   /// @throws Error if a tensor is missing or has another shape
-  void load(const Tensors& saved);
+  void load(const core::Tensors& saved);
 
  private:
   std::map<std::string, torch::Tensor> average_;

@@ -10,13 +10,14 @@ namespace {
 
 using torch::Tensor;
 
-class TorchPredictor : public Predictor {
+class TorchPredictor : public core::Predictor {
  public:
   TorchPredictor(TorchNetwork& network, const TorchNetwork::Mode& mode)
       : network_(network), mode_(mode) {}
 
-  TorchPredictor(const ModelFile& model, const TorchPredictorOptions& options)
-      : owned_network_(std::make_unique<TorchNetwork>(model.graph, device_from_name(options.device), 0)),
+  TorchPredictor(const model::ModelFile& model, const TorchPredictorOptions& options)
+      : owned_network_(
+            std::make_unique<TorchNetwork>(model.graph, device_from_name(options.device), 0)),
         network_(*owned_network_) {
     set_threads(options.threads);
     keep_freed_memory();
@@ -26,9 +27,9 @@ class TorchPredictor : public Predictor {
 
   int num_exits() const override { return network_.num_exits(); }
   int num_classes() const override { return static_cast<int>(network_.graph().classes); }
-  std::int64_t image_size() const override { return element_count(network_.graph().input); }
+  std::int64_t image_size() const override { return core::element_count(network_.graph().input); }
 
-  void run(std::span<const float> images, const ExitVisitor& visit) override {
+  void run(std::span<const float> images, const core::ExitVisitor& visit) override {
     with_translated_errors([&] {
       const Tensor x = to_tensor(images);
       const auto classes = static_cast<std::size_t>(num_classes());
@@ -63,11 +64,11 @@ class TorchPredictor : public Predictor {
 
  private:
   Tensor to_tensor(std::span<const float> images) const {
-    const Shape& s = network_.graph().input;
+    const graph::Shape& s = network_.graph().input;
     const auto n = static_cast<std::int64_t>(images.size()) / image_size();
     if (images.empty() || n * image_size() != static_cast<std::int64_t>(images.size()))
-      throw Error("images: {} values are not a whole number of images of {}", images.size(),
-                  image_size());
+      throw Error(fmt::format("images: {} values are not a whole number of images of {}",
+                              images.size(), image_size()));
     return torch::from_blob(const_cast<float*>(images.data()), {n, s[0], s[1], s[2]}, torch::kFloat)
         .to(network_.device());
   }
@@ -90,13 +91,13 @@ class TorchPredictor : public Predictor {
 
 }  // namespace
 
-std::unique_ptr<Predictor> make_torch_predictor(TorchNetwork& network,
-                                                const TorchNetwork::Mode& mode) {
+std::unique_ptr<core::Predictor> make_torch_predictor(TorchNetwork& network,
+                                                      const TorchNetwork::Mode& mode) {
   return std::make_unique<TorchPredictor>(network, mode);
 }
 
-std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
-                                                const TorchPredictorOptions& options) {
+std::unique_ptr<core::Predictor> make_torch_predictor(const model::ModelFile& model,
+                                                      const TorchPredictorOptions& options) {
   return translate_torch_errors([&] { return std::make_unique<TorchPredictor>(model, options); });
 }
 

@@ -13,19 +13,19 @@ namespace offramp::train {
 /// Options of a predictor that runs a model file.
 struct TorchPredictorOptions {
   int threads = 0;  ///< 0: all cores
-  PrecisionChoice precision = PrecisionChoice::f32;
+  recipe::PrecisionChoice precision = recipe::PrecisionChoice::f32;
   std::string device = "cpu";
 };
 
 /// Makes a Predictor that uses the current weights of a network in training.
 /// @param network  must outlive the result
-std::unique_ptr<Predictor> make_torch_predictor(TorchNetwork& network,
-                                                const TorchNetwork::Mode& mode);
+std::unique_ptr<core::Predictor> make_torch_predictor(TorchNetwork& network,
+                                                      const TorchNetwork::Mode& mode);
 
 /// Makes a Predictor that runs a model file with LibTorch. Sets LibTorch's number of threads for
 /// the whole process.
 /// @throws UsageError if the device does not exist, Error if LibTorch fails
-std::unique_ptr<Predictor> make_torch_predictor(const ModelFile& model,
-                                                const TorchPredictorOptions& options);
+std::unique_ptr<core::Predictor> make_torch_predictor(const model::ModelFile& model,
+                                                      const TorchPredictorOptions& options);
 
 }  // namespace offramp::train

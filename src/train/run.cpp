@@ -28,7 +28,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::vector<std::uint64_t> hashes_of(const Dataset& data,
+std::vector<std::uint64_t> hashes_of(const data::Dataset& data,
                                      const std::vector<std::int64_t>& indices) {
   std::vector<std::uint64_t> result;
   result.reserve(indices.size());
@@ -37,25 +37,26 @@ std::vector<std::uint64_t> hashes_of(const Dataset& data,
   return result;
 }
 
-ModelFile describe_model(const Recipe& recipe, const LoadedData& data, const Splits& splits) {
-  const Dataset& set = data.dataset;
-  ModelFile model;
+model::ModelFile describe_model(const recipe::Recipe& recipe, const data::LoadedData& data,
+                                const data::Splits& splits) {
+  const data::Dataset& set = data.dataset;
+  model::ModelFile model;
   model.graph =
       graph_for(recipe, set.height, set.width, static_cast<std::int64_t>(set.classes.size()));
   model.classes = set.classes;
-  const auto statistics = channel_statistics(set, splits.train);
+  const auto statistics = data::channel_statistics(set, splits.train);
   model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
   if (!recipe.data.mean.empty()) {
     std::ranges::copy(recipe.data.mean, model.preprocessing.mean.begin());
     std::ranges::copy(recipe.data.std, model.preprocessing.std.begin());
   }
   model.loss_weights = recipe.train.loss_weights;
-  const std::size_t exits = exit_segments(model.graph).size();
+  const std::size_t exits = graph::exit_segments(model.graph).size();
   if (model.loss_weights.empty())
     model.loss_weights.assign(exits, 1.0 / static_cast<double>(exits));
   if (model.loss_weights.size() != exits)
-    throw UsageError("train.loss_weights: got {} values, the network has {} exits",
-                     model.loss_weights.size(), exits);
+    throw UsageError(fmt::format("train.loss_weights: got {} values, the network has {} exits",
+                                 model.loss_weights.size(), exits));
   model.provenance.data = {data.source, hashes_of(set, splits.train), hashes_of(set, splits.tune),
                            hashes_of(set, splits.certify)};
   return model;
@@ -72,20 +73,21 @@ class Run {
         folder_(request.run),
         data_(*request.data),
         device_(device_from_name(recipe_.train.device)),
-        splits_(split_training(data_.dataset, recipe_.data.split_seed)),
+        splits_(data::split_training(data_.dataset, recipe_.data.split_seed)),
         model_(describe_model(recipe_, data_, splits_)),
         batch_(std::clamp<std::int64_t>(std::ssize(splits_.train), 1, recipe_.train.batch)) {
     TorchNetwork network(model_.graph, device_, recipe_.train.seed);
     set_threads(recipe_.train.threads);
     keep_freed_memory();
-    if (!recipe_.train.from.empty() && !request.resume) load_starting_weights(recipe_.train.from, network);
+    if (!recipe_.train.from.empty() && !request.resume)
+      load_starting_weights(recipe_.train.from, network);
     trainer_.emplace(std::move(network), model_.loss_weights, recipe_.train,
                      std::max<std::int64_t>(std::ssize(splits_.train) / batch_, 1),
                      request.exchange);
   }
 
   TrainOutcome run_to_end() {
-    const FileLock run_lock = request_.resume ? folder_.resume() : folder_.start(recipe_);
+    const core::FileLock run_lock = request_.resume ? folder_.resume() : folder_.start(recipe_);
     if (request_.resume) load_checkpoint();
     auto batches = device_.is_cpu() ? make_loader_batches(data_.dataset, splits_.train,
                                                           loader_options(), state().step)
@@ -130,11 +132,13 @@ class Run {
                     data_.source, splits_.train.size(), splits_.tune.size(), splits_.certify.size(),
                     model_.classes.size(), data_.dataset.width, data_.dataset.height));
     const bool bf16 = trainer_->precision() == torch::kBFloat16;
-    const bool fallback = recipe_.train.precision == PrecisionChoice::automatic && !bf16;
+    const bool fallback = recipe_.train.precision == recipe::PrecisionChoice::automatic && !bf16;
     send_message(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
-                     torch::get_num_threads(), fallback ? " (no fast bf16 on this machine)" : ""));
+                             torch::get_num_threads(),
+                             fallback ? " (no fast bf16 on this machine)" : ""));
     if (request_.resume)
-      send_message(fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
+      send_message(
+          fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
   }
 
   /// Trains to the end of the epoch.
@@ -154,8 +158,8 @@ class Run {
     }
   }
 
-  BatchLoaderOptions loader_options() const {
-    BatchLoaderOptions options;
+  data::BatchLoaderOptions loader_options() const {
+    data::BatchLoaderOptions options;
     options.batch = static_cast<int>(batch_);
     options.seed = recipe_.train.seed;
     options.augmentation = recipe_.train.augmentation;
@@ -165,21 +169,21 @@ class Run {
 
   // Takes over from the starting model the hashes of its training images, which this model is then
   // also trained on, and its preprocessing unless the recipe sets it.
-  void adopt_provenance(const ModelFile& from, const std::string& file) {
+  void adopt_provenance(const model::ModelFile& from, const std::string& file) {
     if (is_frozen() && from.classes != model_.classes)
-      throw UsageError(
+      throw UsageError(fmt::format(
           "train.from: the classes of {} differ from those of the data, or are in another order; a "
           "frozen network cannot learn them",
-          file);
-    DataProvenance& own_parts = model_.provenance.data;
+          file));
+    model::DataProvenance& own_parts = model_.provenance.data;
     const std::vector<std::uint64_t>& seen = from.provenance.data.train;
     for (const std::uint64_t hash : seen)
       if (std::ranges::binary_search(own_parts.tune, hash) ||
           std::ranges::binary_search(own_parts.certify, hash))
         throw UsageError(
-            "train.from: {} was trained on images of this run's tune or certify part; "
-            "give its data.split_seed",
-            file);
+            fmt::format("train.from: {} was trained on images of this run's tune or certify part; "
+                        "give its data.split_seed",
+                        file));
     std::vector<std::uint64_t> all;
     std::ranges::set_union(seen, own_parts.train, std::back_inserter(all));
     own_parts.train = std::move(all);
@@ -196,20 +200,20 @@ class Run {
 
   void load_starting_weights(const std::string& file, TorchNetwork& network) {
     std::size_t num_skipped = 0;
-    const Tensors weights = load_weights(file, model_.graph, true, &num_skipped);
+    const core::Tensors weights = model::load_weights(file, model_.graph, true, &num_skipped);
     try {
       network.load(weights);
     } catch (const Error& e) {
-      throw_with_place(file, e);
+      core::throw_with_place(file, e);
     }
-    if (is_model_file(file)) adopt_provenance(load_model(file), file);
-    for (const Parameter& p : network.parameters())
-      if (is_frozen() && p.in_head && p.segment == exit_segments(model_.graph).back() &&
+    if (model::is_model_file(file)) adopt_provenance(model::load_model(file), file);
+    for (const graph::Parameter& p : network.parameters())
+      if (is_frozen() && p.in_head && p.segment == graph::exit_segments(model_.graph).back() &&
           !weights.contains(p.name))
-        throw UsageError(
+        throw UsageError(fmt::format(
             "train.mode: frozen keeps the last exit as it is, but {} has no classifier for these "
             "{} classes; use joint or mixed",
-            file, model_.classes.size());
+            file, model_.classes.size()));
     const std::size_t missing = network.tensors().size() - weights.size();
     std::string text = fmt::format("{}: {} tensors loaded, {} initialised at random", file,
                                    weights.size(), missing);
@@ -239,14 +243,14 @@ class Run {
   }
 
   // Evaluates on tune the weights that would be deployed: the averaged ones if there is an average.
-  Metrics evaluate() {
-    const SavedLogits logits =
+  eval::Metrics evaluate() {
+    const eval::SavedLogits logits =
         trainer_->with_deployed([&](TorchNetwork& network, const TorchNetwork::Mode& mode) {
           const auto predictor = make_torch_predictor(network, mode);
           return workflow::run_all_exits(*predictor,
                                          {&data_.dataset, splits_.tune, &model_.preprocessing});
         });
-    return measure(logits.view(), model_.loss_weights);
+    return eval::measure(logits.view(), model_.loss_weights);
   }
 
   void finish_epoch() {
@@ -260,7 +264,7 @@ class Run {
     report.images_per_second = static_cast<double>(state().seen) / state().epoch_seconds;
     report.seconds = state().seconds;
     report.loader_wait = state().epoch_wait / state().epoch_seconds;
-    const Metrics metrics = evaluate();
+    const eval::Metrics metrics = evaluate();
     double score = 0;
     for (std::size_t k = 0; k < exits(); ++k) {
       report.tune_accuracy.push_back(metrics.exits[k].accuracy);
@@ -286,10 +290,10 @@ class Run {
   }
 
   workflow::TrainingDetails details() const {
-    return {.recipe = to_toml(recipe_),
+    return {.recipe = recipe::to_toml(recipe_),
             .seed = recipe_.train.seed,
-            .commit = kCommit,
-            .version = kVersion,
+            .commit = core::kCommit,
+            .version = core::kVersion,
             .step = state().step,
             .epoch = static_cast<double>(state().step) /
                      static_cast<double>(trainer_->steps_per_epoch()),
@@ -300,7 +304,8 @@ class Run {
             .tune_accuracy = tune_accuracy_};
   }
 
-  void save(const std::filesystem::path& file, Tensors weights, const Tensors& extra = {}) {
+  void save(const std::filesystem::path& file, core::Tensors weights,
+            const core::Tensors& extra = {}) {
     model_.weights = std::move(weights);
     model_.provenance.details_json = to_json(details());
     if (folder_.save(file, model_, extra))
@@ -326,8 +331,8 @@ class Run {
   }
 
   [[noreturn]] void throw_with_checkpoint(const NotFinite& e) const {
-    throw Error("{}; the last good checkpoint is kept: {}", e.what(),
-                folder_.checkpoint().string());
+    throw Error(fmt::format("{}; the last good checkpoint is kept: {}", e.what(),
+                            folder_.checkpoint().string()));
   }
 
   void save_checkpoint() {
@@ -344,12 +349,12 @@ class Run {
 
   void load_checkpoint() {
     const auto path = folder_.checkpoint();
-    Tensors extra;
-    const ModelFile saved = load_model(path, &extra);
+    core::Tensors extra;
+    const model::ModelFile saved = model::load_model(path, &extra);
     try {
       if (saved.graph != model_.graph) throw Error("the recipe now describes another network");
       if (saved.classes != model_.classes) throw Error("the data now have other classes");
-      const DataProvenance &then = saved.provenance.data, &now = model_.provenance.data;
+      const model::DataProvenance &then = saved.provenance.data, &now = model_.provenance.data;
       // The checkpoint also lists the training images of the model the run started from.
       if (!std::ranges::includes(then.train, now.train) || then.tune != now.tune ||
           then.certify != now.certify)
@@ -359,19 +364,19 @@ class Run {
       model_.certificates = saved.certificates;
       trainer_->load(saved.weights, extra);
     } catch (const Error& e) {
-      throw_with_place(path.string(), e);
+      core::throw_with_place(path.string(), e);
     }
     folder_.remove_epochs_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
   }
 
   const TrainRequest& request_;
-  Recipe recipe_;
+  recipe::Recipe recipe_;
   const TrainEvents& events_;
   RunFolder folder_;
-  const LoadedData& data_;
+  const data::LoadedData& data_;
   torch::Device device_;
-  Splits splits_;
-  ModelFile model_;
+  data::Splits splits_;
+  model::ModelFile model_;
   std::int64_t batch_;  // images per step
   std::optional<Trainer> trainer_;
   Clock::time_point last_checkpoint_;
@@ -380,11 +385,11 @@ class Run {
 
 }  // namespace
 
-Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classes) {
-  NetworkSpec spec = recipe.network;
+graph::Graph graph_for(const recipe::Recipe& recipe, int height, int width, std::int64_t classes) {
+  graph::NetworkSpec spec = recipe.network;
   spec.options.input = {3, height, width};
   spec.options.classes = classes;
-  return build_network(spec);
+  return graph::build_network(spec);
 }
 
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events) {

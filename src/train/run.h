@@ -36,10 +36,10 @@ struct TrainEvents {
 
 /// What to train, and where.
 struct TrainRequest {
-  Recipe recipe;                     ///< its input size and classes are taken from the data
-  const LoadedData* data = nullptr;  ///< the training part
-  std::filesystem::path run;         ///< run folder, created if missing
-  bool resume = false;               ///< continue from checkpoint.safetensors in the run folder
+  recipe::Recipe recipe;                   ///< its input size and classes are taken from the data
+  const data::LoadedData* data = nullptr;  ///< the training part
+  std::filesystem::path run;               ///< run folder, created if missing
+  bool resume = false;  ///< continue from checkpoint.safetensors in the run folder
   const std::atomic<bool>* stop = nullptr;  ///< if it becomes true, train() saves and returns
   GradientExchange* exchange = nullptr;     ///< called before each update; null for one process
 };
@@ -56,6 +56,6 @@ enum class TrainOutcome { finished, interrupted, already_finished };
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events);
 
 /// Builds the graph of a recipe for images of height x width pixels and a number of classes.
-Graph graph_for(const Recipe& recipe, int height, int width, std::int64_t classes);
+graph::Graph graph_for(const recipe::Recipe& recipe, int height, int width, std::int64_t classes);
 
 }  // namespace offramp::train

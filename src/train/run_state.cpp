@@ -13,7 +13,7 @@ void RunState::begin_epoch() {
   std::ranges::fill(correct, 0);
 }
 
-Tensors RunState::save() const {
+core::Tensors RunState::save() const {
   std::vector<std::int64_t> values = {step,
                                       std::bit_cast<std::int64_t>(seconds),
                                       std::bit_cast<std::int64_t>(best_score),
@@ -22,13 +22,13 @@ Tensors RunState::save() const {
                                       std::bit_cast<std::int64_t>(epoch_seconds),
                                       std::bit_cast<std::int64_t>(epoch_wait)};
   values.insert(values.end(), correct.begin(), correct.end());
-  Tensors result;
-  result["run_state"] = HostTensor::of({static_cast<std::int64_t>(values.size())},
-                                       std::span<const std::int64_t>(values));
+  core::Tensors result;
+  result["run_state"] = core::HostTensor::of({static_cast<std::int64_t>(values.size())},
+                                             std::span<const std::int64_t>(values));
   return result;
 }
 
-void RunState::load(const Tensors& saved, std::size_t exits) {
+void RunState::load(const core::Tensors& saved, std::size_t exits) {
   const auto found = saved.find("run_state");
   constexpr std::size_t kFixed = 7;
   if (found == saved.end() || found->second.count() != static_cast<std::int64_t>(kFixed + exits))

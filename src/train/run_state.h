@@ -22,10 +22,10 @@ struct RunState {
   void begin_epoch();
 
   /// Returns the state for a checkpoint, as one tensor "run_state".
-  Tensors save() const;
+  core::Tensors save() const;
   /// Restores the state that save() returned.
   /// @throws Error if the tensor is missing or belongs to another number of exits
-  void load(const Tensors& saved, std::size_t exits);
+  void load(const core::Tensors& saved, std::size_t exits);
 };
 
 }  // namespace offramp::train

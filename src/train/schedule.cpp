@@ -6,11 +6,13 @@
 
 namespace offramp::train {
 
-bool is_backbone_phase(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
+bool is_backbone_phase(const recipe::TrainRecipe& recipe, std::int64_t step,
+                       std::int64_t steps_per_epoch) {
   return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
 }
 
-double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t steps_per_epoch) {
+double learning_rate(const recipe::TrainRecipe& recipe, std::int64_t step,
+                     std::int64_t steps_per_epoch) {
   std::int64_t first = 0, length = recipe.epochs * steps_per_epoch;
   if (recipe.mode == Mode::mixed) {
     const std::int64_t boundary = recipe.backbone_epochs * steps_per_epoch;
@@ -23,14 +25,14 @@ double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t 
   }
   const auto done = static_cast<double>(step - first);
   switch (recipe.schedule) {
-    case Schedule::constant:
+    case recipe::Schedule::constant:
       return recipe.lr;
-    case Schedule::step:
+    case recipe::Schedule::step:
       return recipe.lr *
              std::pow(recipe.step_factor,
                       std::floor(done / static_cast<double>(recipe.step_every * steps_per_epoch)));
-    case Schedule::one_cycle:
-    case Schedule::cosine:
+    case recipe::Schedule::one_cycle:
+    case recipe::Schedule::cosine:
       break;
   }
   const double rising = recipe.warmup * static_cast<double>(length);
@@ -39,7 +41,8 @@ double learning_rate(const TrainRecipe& recipe, std::int64_t step, std::int64_t 
   return recipe.lr * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
-ImageSize training_image_size(const TrainRecipe& recipe, ImageSize full, std::int64_t epoch) {
+ImageSize training_image_size(const recipe::TrainRecipe& recipe, ImageSize full,
+                              std::int64_t epoch) {
   const double growing = recipe.full_scale_at * recipe.epochs;
   if (recipe.first_scale >= 1 || static_cast<double>(epoch) >= growing) return full;
   const double scale =

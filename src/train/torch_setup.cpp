@@ -15,17 +15,18 @@ torch::Device device_from_name(const std::string& name) {
   if (name == "cpu") return torch::kCPU;
   if (name == "cuda" || name.starts_with("cuda:")) {
     if (!torch::cuda::is_available())
-      throw UsageError("--device {}: this LibTorch sees no CUDA device; use --device cpu", name);
+      throw UsageError(
+          fmt::format("--device {}: this LibTorch sees no CUDA device; use --device cpu", name));
     try {
       const torch::Device device(name);
       if (device.has_index() && device.index() >= static_cast<int>(torch::cuda::device_count()))
-        throw UsageError("--device {}: there are {} CUDA devices, counted from 0", name,
-                         torch::cuda::device_count());
+        throw UsageError(fmt::format("--device {}: there are {} CUDA devices, counted from 0", name,
+                                     torch::cuda::device_count()));
       return device;
     } catch (const c10::Error&) {
     }
   }
-  throw UsageError("--device: unknown device \"{}\"; known: cpu, cuda, cuda:N", name);
+  throw UsageError(fmt::format("--device: unknown device \"{}\"; known: cpu, cuda, cuda:N", name));
 }
 
 void set_threads(int threads) {
@@ -49,10 +50,10 @@ bool has_fast_bf16(torch::Device device) {
 #endif
 }
 
-torch::ScalarType resolve_precision(PrecisionChoice choice, torch::Device device) {
-  if (choice == PrecisionChoice::automatic)
+torch::ScalarType resolve_precision(recipe::PrecisionChoice choice, torch::Device device) {
+  if (choice == recipe::PrecisionChoice::automatic)
     return has_fast_bf16(device) ? torch::kBFloat16 : torch::kFloat;
-  return choice == PrecisionChoice::bf16 ? torch::kBFloat16 : torch::kFloat;
+  return choice == recipe::PrecisionChoice::bf16 ? torch::kBFloat16 : torch::kFloat;
 }
 
 }  // namespace offramp::train

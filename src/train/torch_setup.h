@@ -27,7 +27,7 @@ void keep_freed_memory();
 /// f32: a CPU with AVX-512 BF16, or a CUDA device of compute capability 8.0 and up.
 bool has_fast_bf16(torch::Device device);
 
-torch::ScalarType resolve_precision(PrecisionChoice choice, torch::Device device);
+torch::ScalarType resolve_precision(recipe::PrecisionChoice choice, torch::Device device);
 
 /// Calls `work`; turns an exception of LibTorch into an Error with a one-line message.
 template <typename F>
@@ -36,7 +36,7 @@ auto translate_torch_errors(const F& work) -> decltype(work()) {
     return work();
   } catch (const c10::Error& e) {
     const std::string text = e.what_without_backtrace();
-    throw Error("LibTorch: {}", text.substr(0, text.find('\n')));
+    throw Error(fmt::format("LibTorch: {}", text.substr(0, text.find('\n'))));
   }
 }
 

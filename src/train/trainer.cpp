@@ -13,14 +13,15 @@ namespace {
 using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 
-ImageSize input_size(const Graph& graph) {
+ImageSize input_size(const graph::Graph& graph) {
   return {static_cast<int>(graph.input[1]), static_cast<int>(graph.input[2])};
 }
 
 }  // namespace
 
-Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights, const TrainRecipe& recipe,
-                 std::int64_t steps_per_epoch, GradientExchange* exchange)
+Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights,
+                 const recipe::TrainRecipe& recipe, std::int64_t steps_per_epoch,
+                 GradientExchange* exchange)
     : network_(std::move(network)),
       loss_weights_(std::move(loss_weights)),
       recipe_(recipe),
@@ -55,23 +56,24 @@ void Trainer::check_sizes() const {
   const ImageSize full = input_size(network_.graph());
   for (std::int64_t epoch = 0; epoch < recipe_.epochs; ++epoch) {
     const ImageSize size = training_image_size(recipe_, full, epoch);
-    Graph graph = network_.graph();
+    graph::Graph graph = network_.graph();
     graph.input = {graph.input[0], size.height, size.width};
     try {
       const auto needed = parameters(graph), ours = network_.parameters();
       for (std::size_t i = 0; i < ours.size(); ++i)
         if (needed[i].shape != ours[i].shape)
-          throw Error("{} depends on the size of the images", ours[i].name);
+          throw Error(fmt::format("{} depends on the size of the images", ours[i].name));
     } catch (const Error& e) {
-      throw UsageError("train.first_scale: the network cannot run on {} x {} pixels: {}",
-                       size.width, size.height, e.what());
+      throw UsageError(
+          fmt::format("train.first_scale: the network cannot run on {} x {} pixels: {}", size.width,
+                      size.height, e.what()));
     }
   }
 }
 
 void Trainer::freeze_backbone() {
-  const auto segments = exit_segments(network_.graph());
-  for (const Parameter& p : network_.parameters())
+  const auto segments = graph::exit_segments(network_.graph());
+  for (const graph::Parameter& p : network_.parameters())
     if (!p.in_head || p.segment == segments.back()) {
       Tensor tensor = network_.tensors().at(p.name);
       tensor.set_requires_grad(false);
@@ -151,14 +153,14 @@ void Trainer::check_weights() const {
           state_.step, epoch(), name, last_rate_);
 }
 
-Tensors Trainer::save() const {
-  Tensors extra = updater_->save();
+core::Tensors Trainer::save() const {
+  core::Tensors extra = updater_->save();
   extra.merge(state_.save());
   if (average_) extra.merge(average_->save());
   return extra;
 }
 
-void Trainer::load(const Tensors& weights, const Tensors& saved) {
+void Trainer::load(const core::Tensors& weights, const core::Tensors& saved) {
   network_.load(weights);
   updater_->load(saved);
   if (average_) average_->load(saved);

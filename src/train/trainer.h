@@ -31,7 +31,7 @@ class Trainer {
   /// @param steps_per_epoch  number of batches in an epoch
   /// @param exchange         called before each update; null for a single process
   /// @throws UsageError if the network cannot run at every size that the recipe trains at
-  Trainer(TorchNetwork network, std::vector<double> loss_weights, const TrainRecipe& recipe,
+  Trainer(TorchNetwork network, std::vector<double> loss_weights, const recipe::TrainRecipe& recipe,
           std::int64_t steps_per_epoch, GradientExchange* exchange = nullptr);
 
   const RunState& state() const { return state_; }
@@ -73,12 +73,12 @@ class Trainer {
   bool has_average() const { return average_.has_value(); }
 
   /// Returns the trained weights, not the averaged ones.
-  Tensors weights() const { return network_.save(); }
+  core::Tensors weights() const { return network_.save(); }
   /// Returns the state that training needs beside the weights to continue.
-  Tensors save() const;
+  core::Tensors save() const;
   /// Restores the results of weights() and save().
   /// @throws Error if a tensor is missing or belongs to another network
-  void load(const Tensors& weights, const Tensors& saved);
+  void load(const core::Tensors& weights, const core::Tensors& saved);
 
  private:
   struct AverageSwap {
@@ -102,7 +102,7 @@ class Trainer {
 
   TorchNetwork network_;
   std::vector<double> loss_weights_;
-  TrainRecipe recipe_;
+  recipe::TrainRecipe recipe_;
   std::int64_t steps_per_epoch_;
   GradientExchange* exchange_;
   TorchNetwork::Mode mode_;

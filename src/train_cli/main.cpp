@@ -83,10 +83,10 @@ class ProgressPrinter {
 
   void epoch(const EpochReport& r) {
     clear();
-    write_stderr(fmt::format("epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n",
-                     r.epoch, r.epochs, r.loss, percents(r.train_accuracy),
-                     percents(r.tune_accuracy), r.best ? " (best)" : "", r.images_per_second,
-                     duration(r.seconds)));
+    write_stderr(fmt::format(
+        "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
+        r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
+        r.best ? " (best)" : "", r.images_per_second, duration(r.seconds)));
   }
 
  private:
@@ -135,49 +135,49 @@ constexpr KeyFlag kKeyFlags[] = {
      "Also save a checkpoint every so many minutes"},
 };
 
-Recipe recipe_of(const Flags& flags) {
-  Recipe recipe;
+recipe::Recipe recipe_of(const Flags& flags) {
+  recipe::Recipe recipe;
   if (flags.resume) {
     if (!flags.recipe.empty() || !flags.set.empty())
       throw UsageError(
           "--resume: the recipe is the config.toml of the run; leave out the recipe and --set");
     for (const KeyFlag& flag : kKeyFlags)
       if (!flag.allowed_when_resumed && flags.keys.contains(flag.key))
-        throw UsageError("--resume: {} cannot be changed in a resumed run; leave it out",
-                         flag.flag);
+        throw UsageError(fmt::format(
+            "--resume: {} cannot be changed in a resumed run; leave it out", flag.flag));
     const auto path = RunFolder(flags.out).config();
     if (!std::filesystem::exists(path))
-      throw UsageError("--resume: {}: there is no run in this folder", flags.out);
-    recipe = read_recipe(path);
+      throw UsageError(fmt::format("--resume: {}: there is no run in this folder", flags.out));
+    recipe = recipe::read_recipe(path);
   } else {
     if (flags.recipe.empty())
       throw UsageError("train: needs a recipe (see configs/), or --resume with --out");
-    recipe = read_recipe(flags.recipe);
+    recipe = recipe::read_recipe(flags.recipe);
   }
   for (const std::string& assignment : flags.set) {
     const auto equals = assignment.find('=');
     if (equals == std::string::npos)
-      throw UsageError("--set: expected key=value, got \"{}\"", assignment);
-    set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
+      throw UsageError(fmt::format("--set: expected key=value, got \"{}\"", assignment));
+    recipe::set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
   }
-  for (const auto& [key, value] : flags.keys) set_key(recipe, key, value);
+  for (const auto& [key, value] : flags.keys) recipe::set_key(recipe, key, value);
   check(recipe);
   return recipe;
 }
 
 int run(const Flags& flags) {
-  const Recipe recipe = recipe_of(flags);
+  const recipe::Recipe recipe = recipe_of(flags);
   // Checked first, because reading the data may take minutes.
   if (flags.resume)
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
   ProgressPrinter printer;
-  LoadOptions options;
+  data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
   options.fit = recipe.data.fit;
-  const LoadedData data = load_data(recipe.data.source, Part::train, options);
+  const data::LoadedData data = data::load_data(recipe.data.source, data::Part::train, options);
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
     printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
                                 printable(data.skipped[i].reason)));
@@ -240,9 +240,9 @@ void check_starter(int& argc, char**& argv) {
   const std::string_view starter = flag.substr(std::string_view(cli::kStartedBy).size());
   if (starter != cli::build_name())
     throw Error(
-        "{} is of another build than the offramp that started it: got {}, expected {}; "
-        "build and install both together",
-        argv[0], cli::build_name(), starter);
+        fmt::format("{} is of another build than the offramp that started it: got {}, expected {}; "
+                    "build and install both together",
+                    argv[0], cli::build_name(), starter));
   argv[1] = argv[0];
   --argc;
   ++argv;

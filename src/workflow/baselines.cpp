@@ -6,44 +6,50 @@
 
 namespace offramp::workflow {
 
-std::vector<ReportBaseline> own_baselines(const LogitsView& view, const Cost& cost,
-                                        std::span<const std::int64_t> answers,
-                                        const PolicyMetrics& metrics) {
-  using Kind = ReportBaseline::Kind;
-  std::vector<ReportBaseline> controls;
+std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
+                                                  const graph::Cost& cost,
+                                                  std::span<const std::int64_t> answers,
+                                                  const eval::PolicyMetrics& metrics) {
+  using Kind = report::ReportBaseline::Kind;
+  std::vector<report::ReportBaseline> controls;
   for (int k = 0; k < view.exits; ++k) {
     std::vector<std::int64_t> of_exit;
-    for (std::int64_t i = 0; i < view.images(); ++i) of_exit.push_back(argmax(view.at(k, i)));
+    for (std::int64_t i = 0; i < view.images(); ++i)
+      of_exit.push_back(policy::argmax(view.at(k, i)));
     const auto macs = static_cast<double>(cost.truncated_macs[static_cast<std::size_t>(k)]);
-    controls.push_back(
-        {Kind::exit, fmt::format("exit {} alone", k + 1),
-         compare_with_baseline(view.labels, answers, of_exit, macs / static_cast<double>(cost.plain_macs))});
+    controls.push_back({Kind::exit, fmt::format("exit {} alone", k + 1),
+                        eval::compare_with_baseline(view.labels, answers, of_exit,
+                                                    macs / static_cast<double>(cost.plain_macs))});
   }
   const std::vector<double> costs = cost.relative_costs();
   controls.push_back({Kind::random, "random exits at the policy's rates",
-                      random_exits(view, answers, metrics.shares, costs)});
-  controls.push_back({Kind::oracle, "oracle, which knows the label", oracle(view, answers, costs)});
+                      eval::random_exits(view, answers, metrics.shares, costs)});
+  controls.push_back(
+      {Kind::oracle, "oracle, which knows the label", eval::oracle(view, answers, costs)});
   return controls;
 }
 
-std::vector<ReportBaseline> network_baselines(const OtherNetwork& other, std::int64_t plain_macs,
-                                            std::span<const std::int64_t> labels,
-                                            std::span<const std::int64_t> answers) {
-  using Kind = ReportBaseline::Kind;
+std::vector<report::ReportBaseline> network_baselines(const OtherNetwork& other,
+                                                      std::int64_t plain_macs,
+                                                      std::span<const std::int64_t> labels,
+                                                      std::span<const std::int64_t> answers) {
+  using Kind = report::ReportBaseline::Kind;
   const std::size_t exits = other.cost.exit_macs.size();
   const auto relative = [&](double macs) { return macs / static_cast<double>(plain_macs); };
-  std::vector<ReportBaseline> controls;
-  controls.push_back({exits == 1 ? Kind::plain : Kind::other,
-                      exits == 1 ? other.name : other.name + ", its last exit alone",
-                      compare_with_baseline(labels, answers, other.last,
-                                 relative(static_cast<double>(other.cost.plain_macs)))});
+  std::vector<report::ReportBaseline> controls;
+  controls.push_back(
+      {exits == 1 ? Kind::plain : Kind::other,
+       exits == 1 ? other.name : other.name + ", its last exit alone",
+       eval::compare_with_baseline(labels, answers, other.last,
+                                   relative(static_cast<double>(other.cost.plain_macs)))});
   if (!other.stopped) return controls;
   double macs = 0;
   for (const int k : other.stopped->exit_index)
     macs += static_cast<double>(other.cost.exit_macs[static_cast<std::size_t>(k)]);
   macs /= static_cast<double>(labels.size());
-  controls.push_back({Kind::other, other.name + ", its policy",
-                      compare_with_baseline(labels, answers, other.stopped->answers, relative(macs))});
+  controls.push_back(
+      {Kind::other, other.name + ", its policy",
+       eval::compare_with_baseline(labels, answers, other.stopped->answers, relative(macs))});
   return controls;
 }
 

@@ -19,14 +19,15 @@ namespace offramp::workflow {
 /// oracle, which stops at the first correct exit.
 /// @param view     logits of all exits  @param cost  of the network
 /// @param answers  [N] the classes that the policy predicts  @param metrics  of the policy
-std::vector<ReportBaseline> own_baselines(const LogitsView& view, const Cost& cost,
-                                        std::span<const std::int64_t> answers,
-                                        const PolicyMetrics& metrics);
+std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
+                                                  const graph::Cost& cost,
+                                                  std::span<const std::int64_t> answers,
+                                                  const eval::PolicyMetrics& metrics);
 
 /// The results of another network on the same images.
 struct OtherNetwork {
   std::string name;
-  Cost cost;
+  graph::Cost cost;
   std::vector<std::int64_t> last;         ///< [N] the classes that its last exit predicts
   std::optional<StoppedAnswers> stopped;  ///< its run under its own policy, if it has one
 };
@@ -34,8 +35,9 @@ struct OtherNetwork {
 /// Baselines from another network: its last exit alone, at the cost of its backbone, and its policy
 /// if it has one. Costs are relative to `plain_macs`.
 /// @param answers  [N] the classes predicted by the policy that is compared with them
-std::vector<ReportBaseline> network_baselines(const OtherNetwork& other, std::int64_t plain_macs,
-                                            std::span<const std::int64_t> labels,
-                                            std::span<const std::int64_t> answers);
+std::vector<report::ReportBaseline> network_baselines(const OtherNetwork& other,
+                                                      std::int64_t plain_macs,
+                                                      std::span<const std::int64_t> labels,
+                                                      std::span<const std::int64_t> answers);
 
 }  // namespace offramp::workflow

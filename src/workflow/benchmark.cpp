@@ -37,20 +37,22 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 std::vector<std::int64_t> shuffled(std::int64_t count) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), 0);
-  KeyedRandom random(1, 0);
+  core::KeyedRandom random(1, 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   return order;
 }
 
 /// The model and the policy that a mode runs.
 struct ModeSetup {
-  ModelFile model;
-  Policy policy;
-  Cost cost;
+  model::ModelFile model;
+  policy::Policy policy;
+  graph::Cost cost;
 };
 
-ModeSetup setup_of(BenchmarkMode mode, const ModelFile& model, const Policy* policy) {
-  ModeSetup setup{model, never_stop(static_cast<int>(exit_segments(model.graph).size())), {}};
+ModeSetup setup_of(BenchmarkMode mode, const model::ModelFile& model,
+                   const policy::Policy* policy) {
+  ModeSetup setup{
+      model, policy::never_stop(static_cast<int>(graph::exit_segments(model.graph).size())), {}};
   // A model whose stored logits differ from those computed here would run in f32. The benchmark
   // must time the requested precision, so the stored logits are removed.
   if (setup.model.deployment) setup.model.deployment->check = {};
@@ -62,7 +64,7 @@ ModeSetup setup_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
         setup.model.policy.reset();
         setup.model = remove_exits(setup.model, early);
       }
-      setup.policy = never_stop(1);
+      setup.policy = policy::never_stop(1);
       break;
     }
     case BenchmarkMode::adaptive:
@@ -73,7 +75,7 @@ ModeSetup setup_of(BenchmarkMode mode, const ModelFile& model, const Policy* pol
     case BenchmarkMode::exhaustive:
       break;
   }
-  setup.cost = cost_of(setup.model.graph);
+  setup.cost = graph::cost_of(setup.model.graph);
   return setup;
 }
 
@@ -90,12 +92,12 @@ struct ImageOutcomes {
 /// A network that runs with one split of the threads.
 class Candidate {
  public:
-  Candidate(const ModeSetup& setup, Precision precision, int batch, Split split)
+  Candidate(const ModeSetup& setup, runtime::Precision precision, int batch, Split split)
       : split_(split),
         policy_(setup.policy),
         model_(engine::OpenedModel::open(
             setup.model, {std::string(to_string(precision)), split.streams * split.threads, batch,
-                            split.streams})),
+                          split.streams})),
         runner_(model_) {}
 
   const Split& split() const { return split_; }
@@ -119,10 +121,10 @@ class Candidate {
       std::ranges::copy(images.subspan(image * size, size), pixels.begin());
       return true;
     };
-    const auto visit = [&](std::int64_t place, const ExitOutput& output) {
+    const auto visit = [&](std::int64_t place, const core::ExitOutput& output) {
       const std::size_t image = image_at(place);
-      ExitState& exit_state = exit_states_[image];
-      if (!should_exit(policy_, output.exit_index, output.logits, exit_state)) return false;
+      policy::ExitState& exit_state = exit_states_[image];
+      if (!policy::should_exit(policy_, output.exit_index, output.logits, exit_state)) return false;
       outcomes.exit_index[image] = output.exit_index;
       outcomes.answers[image] = exit_state.answer;
       outcomes.seconds[image] = seconds_between(taken_[image], Clock::now());
@@ -135,18 +137,18 @@ class Candidate {
 
  private:
   Split split_;
-  const Policy& policy_;
+  const policy::Policy& policy_;
   std::shared_ptr<engine::OpenedModel> model_;
   engine::Runner runner_;
-  std::vector<ExitState> exit_states_;         // [N]
-  std::vector<Clock::time_point> taken_;  // [N]
+  std::vector<policy::ExitState> exit_states_;  // [N]
+  std::vector<Clock::time_point> taken_;        // [N]
 };
 
 /// A row of the result while it is measured.
 class RowTimer {
  public:
-  RowTimer(BenchmarkMode mode, const ModeSetup& setup, Precision precision, int batch,
-        const BenchmarkImages& images, int threads)
+  RowTimer(BenchmarkMode mode, const ModeSetup& setup, runtime::Precision precision, int batch,
+           const BenchmarkImages& images, int threads)
       : setup_(setup),
         images_(images),
         outcomes_(static_cast<std::size_t>(images.count(setup.model))) {
@@ -170,7 +172,8 @@ class RowTimer {
         run_for(candidates_[place], order, seconds);
       }
     if (candidates_.size() > 1) {
-      const double first = median(candidates_[0].rates), second = median(candidates_[1].rates);
+      const double first = core::median(candidates_[0].rates),
+                   second = core::median(candidates_[1].rates);
       if (second > first) std::swap(candidates_[0], candidates_[1]);
       row_.other = SplitTime{candidates_[1].network->split(), std::min(first, second)};
       candidates_.pop_back();
@@ -192,7 +195,7 @@ class RowTimer {
 
   BenchmarkRow result(const std::vector<Ceiling>& ceilings) {
     const Timed& best = candidates_[0];
-    row_.best = {best.network->split(), median(best.rates)};
+    row_.best = {best.network->split(), core::median(best.rates)};
     row_.rounds = rounds();
     row_.latency = latency_of(std::move(latencies_));
     row_.images = static_cast<std::int64_t>(outcomes_.answers.size());
@@ -246,13 +249,13 @@ class RowTimer {
   BenchmarkRow row_;
 };
 
-std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const ModelFile& model,
+std::vector<BenchmarkMode> modes_of(const BenchmarkOptions& options, const model::ModelFile& model,
                                     bool policy) {
   if (!options.modes.empty()) return options.modes;
   std::vector<BenchmarkMode> modes = {BenchmarkMode::plain};
   if (policy)
     modes.push_back(BenchmarkMode::adaptive);
-  else if (exit_segments(model.graph).size() > 1)
+  else if (graph::exit_segments(model.graph).size() > 1)
     modes.push_back(BenchmarkMode::exhaustive);
   return modes;
 }
@@ -285,13 +288,13 @@ void run_rounds(std::vector<std::unique_ptr<RowTimer>>& timers,
   }
 }
 
-Benchmark run(const ModelFile& model, const BenchmarkImages& images,
-              const std::vector<Precision>& precisions, const BenchmarkOptions& options,
+Benchmark run(const model::ModelFile& model, const BenchmarkImages& images,
+              const std::vector<runtime::Precision>& precisions, const BenchmarkOptions& options,
               const Progress& progress) {
   Benchmark result;
-  result.threads = options.threads > 0 ? options.threads : usable_cores();
+  result.threads = options.threads > 0 ? options.threads : core::usable_cores();
   result.data = images.source;
-  result.kernels = kernels_name();
+  result.kernels = runtime::kernels_name();
   const auto chosen = policy_for(options.policy, model, false);
   if (chosen) result.policy = describe(chosen->policy);
   const std::vector<BenchmarkMode> modes = modes_of(options, model, chosen.has_value());
@@ -304,10 +307,10 @@ Benchmark run(const ModelFile& model, const BenchmarkImages& images,
   const std::vector<std::int64_t> order = shuffled(images.count(model));
   std::vector<std::unique_ptr<RowTimer>> timers;
   for (std::size_t m = 0; m < modes.size(); ++m)
-    for (const Precision precision : precisions)
+    for (const runtime::Precision precision : precisions)
       for (const int batch : options.batches) {
         timers.push_back(std::make_unique<RowTimer>(modes[m], setups[m], precision, batch, images,
-                                                  result.threads));
+                                                    result.threads));
         timers.back()->try_splits(order, std::min(0.25, options.seconds / 8));
         progress.step(
             0, static_cast<std::int64_t>(modes.size() * precisions.size() * options.batches.size()),
@@ -337,19 +340,21 @@ BenchmarkMode benchmark_mode_from_string(std::string_view word) {
   for (const BenchmarkMode mode :
        {BenchmarkMode::plain, BenchmarkMode::adaptive, BenchmarkMode::exhaustive})
     if (word == to_string(mode)) return mode;
-  throw UsageError("mode: expected plain, adaptive or exhaustive, got {}", quote(word));
+  throw UsageError(
+      fmt::format("mode: expected plain, adaptive or exhaustive, got {}", core::quote(word)));
 }
 
 void check(const BenchmarkOptions& options) {
   if (options.batches.empty()) throw UsageError("batches: expected at least one");
   for (const int batch : options.batches)
     if (batch < 1 || batch > 1024)
-      throw UsageError("batches: expected 1 to 1024 images, got {}", batch);
+      throw UsageError(fmt::format("batches: expected 1 to 1024 images, got {}", batch));
   if (options.threads < 0)
-    throw UsageError("threads: expected at least 0, got {}", options.threads);
-  if (options.images < 0) throw UsageError("images: expected at least 0, got {}", options.images);
+    throw UsageError(fmt::format("threads: expected at least 0, got {}", options.threads));
+  if (options.images < 0)
+    throw UsageError(fmt::format("images: expected at least 0, got {}", options.images));
   if (!(options.seconds > 0) || !std::isfinite(options.seconds))
-    throw UsageError("seconds: expected more than 0, got {}", options.seconds);
+    throw UsageError(fmt::format("seconds: expected more than 0, got {}", options.seconds));
   check(options.policy);
 }
 
@@ -370,13 +375,14 @@ Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
     throw UsageError(
         "data: a recipe's network has random weights, so there is no accuracy to measure; leave "
         "the data out");
-  ModelFile model = model_or_recipe(options.model.string(), options.classes);
-  const std::vector<Precision> precisions = precisions_to_time(options.precisions, model);
+  model::ModelFile model = model_or_recipe(options.model.string(), options.classes);
+  const std::vector<runtime::Precision> precisions = precisions_to_time(options.precisions, model);
   const BenchmarkImages images = options.data.empty()
                                      ? random_benchmark_images(model, options.images)
                                      : test_benchmark_images(model, options, progress);
   if (!options.keep.empty()) export_images_and_logits(options, model, images, precisions);
-  if (std::ranges::count(precisions, Precision::int8) > 0) model = with_ranges(model, images);
+  if (std::ranges::count(precisions, runtime::Precision::int8) > 0)
+    model = with_ranges(model, images);
   return run(model, images, precisions, options, progress);
 }
 

@@ -32,11 +32,12 @@ struct BenchmarkOptions {
   std::string data = {};        ///< source of the test images, see load_data; empty: random images
   bool skip_trained = false;    ///< leave out images that the model was trained on
   std::int64_t images = 0;      ///< number of images; 0: all test images, or 512 random ones
-  std::vector<Precision> precisions = {};  ///< empty: all that the CPU has instructions for
-  std::vector<BenchmarkMode> modes = {};   ///< empty: plain, and adaptive if there is a policy
-  std::vector<int> batches = {1, 32};      ///< batch sizes, in images
-  int threads = 0;                         ///< 0: usable_cores()
-  double seconds = 2;                      ///< each row is timed for at least this long
+  std::vector<runtime::Precision> precisions =
+      {};                                 ///< empty: all that the CPU has instructions for
+  std::vector<BenchmarkMode> modes = {};  ///< empty: plain, and adaptive if there is a policy
+  std::vector<int> batches = {1, 32};     ///< batch sizes, in images
+  int threads = 0;                        ///< 0: usable_cores()
+  double seconds = 2;                     ///< each row is timed for at least this long
   PolicyChoice policy = {};
   /// If not empty, the network, 64 of the images and their logits in each precision are written to
   /// this folder, so that another engine can be compared on the same input.

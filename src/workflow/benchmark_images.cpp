@@ -27,7 +27,7 @@ constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;  // of all images, as
 constexpr std::int64_t kKeptImages = 64;
 constexpr std::int64_t kImagesForRanges = 16;
 
-bool has_ranges(const ModelFile& model) {
+bool has_ranges(const model::ModelFile& model) {
   return model.deployment && !model.deployment->ranges.empty();
 }
 
@@ -41,24 +41,26 @@ std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, 
 
 }  // namespace
 
-std::int64_t BenchmarkImages::count(const ModelFile& model) const {
-  return static_cast<std::int64_t>(pixels.size()) / element_count(model.graph.input);
+std::int64_t BenchmarkImages::count(const model::ModelFile& model) const {
+  return static_cast<std::int64_t>(pixels.size()) / core::element_count(model.graph.input);
 }
 
-BenchmarkImages random_benchmark_images(const ModelFile& model, std::int64_t count) {
+BenchmarkImages random_benchmark_images(const model::ModelFile& model, std::int64_t count) {
   if (count == 0) count = kRandomImages;
-  if (count > kMaxPixels / element_count(model.graph.input))
-    throw UsageError("images: {} images need more than 1 GiB of memory; ask for fewer", count);
-  return {random_images(model.graph, static_cast<int>(count), 1), {}, "random images"};
+  if (count > kMaxPixels / core::element_count(model.graph.input))
+    throw UsageError(
+        fmt::format("images: {} images need more than 1 GiB of memory; ask for fewer", count));
+  return {graph::random_images(model.graph, static_cast<int>(count), 1), {}, "random images"};
 }
 
-BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOptions& options,
-                                      const Progress& progress) {
-  const LoadedData loaded = load_data(options.data, Part::test, load_options(model));
-  const Dataset& data = loaded.dataset;
+BenchmarkImages test_benchmark_images(const model::ModelFile& model,
+                                      const BenchmarkOptions& options, const Progress& progress) {
+  const data::LoadedData loaded =
+      data::load_data(options.data, data::Part::test, load_options(model));
+  const data::Dataset& data = loaded.dataset;
   std::vector<std::int64_t> indices =
       images_to_test(options.model, model, loaded, options.skip_trained);
-  const auto size = static_cast<std::size_t>(element_count(model.graph.input));
+  const auto size = static_cast<std::size_t>(core::element_count(model.graph.input));
   const auto most = static_cast<std::size_t>(kMaxPixels) / size;
   const std::size_t count = std::min(
       {indices.size(), most, options.images > 0 ? static_cast<std::size_t>(options.images) : most});
@@ -66,79 +68,83 @@ BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOpt
   const auto number = static_cast<std::int64_t>(indices.size());
   log_test_read(options.model, {options.command, loaded.source, number}, progress);
   BenchmarkImages images;
-  images.source = fmt::format("{} test images of {}", with_commas(number), loaded.source);
+  images.source = fmt::format("{} test images of {}", core::with_commas(number), loaded.source);
   images.pixels.resize(indices.size() * size);
   for (std::size_t i = 0; i < indices.size(); ++i) {
-    normalise(data.image(indices[i]), model.preprocessing,
-              std::span(images.pixels).subspan(i * size, size));
+    image::normalise(data.image(indices[i]), model.preprocessing,
+                     std::span(images.pixels).subspan(i * size, size));
     images.labels.push_back(data.labels[static_cast<std::size_t>(indices[i])]);
   }
   return images;
 }
 
-std::vector<Precision> precisions_to_time(const std::vector<Precision>& wanted,
-                                          const ModelFile& model) {
-  for (const Precision precision : wanted)
-    if (!has_instructions_for(precision))
-      throw Error("this CPU has no instructions for {}", to_string(precision));
+std::vector<runtime::Precision> precisions_to_time(const std::vector<runtime::Precision>& wanted,
+                                                   const model::ModelFile& model) {
+  for (const runtime::Precision precision : wanted)
+    if (!runtime::has_instructions_for(precision))
+      throw Error(fmt::format("this CPU has no instructions for {}", to_string(precision)));
   if (!wanted.empty()) return wanted;
-  std::vector<Precision> precisions;
-  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
-    const bool known = precision != Precision::int8 || has_ranges(model);
-    if (known && has_instructions_for(precision)) precisions.push_back(precision);
+  std::vector<runtime::Precision> precisions;
+  for (const runtime::Precision precision :
+       {runtime::Precision::f32, runtime::Precision::bf16, runtime::Precision::int8}) {
+    const bool known = precision != runtime::Precision::int8 || has_ranges(model);
+    if (known && runtime::has_instructions_for(precision)) precisions.push_back(precision);
   }
   return precisions;
 }
 
-ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images) {
+model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImages& images) {
   if (has_ranges(model)) return model;
   if (!images.labels.empty())
     throw Error(
         "int8 needs ranges of activations, which this model does not hold; use a file that "
         "\"offramp quantize\" wrote");
-  const std::int64_t size = element_count(model.graph.input);
+  const std::int64_t size = core::element_count(model.graph.input);
   const auto seen =
       static_cast<std::size_t>(std::min(kImagesForRanges, images.count(model)) * size);
-  ModelFile result = model;
-  result.deployment = Deployment{
+  model::ModelFile result = model;
+  result.deployment = model::Deployment{
       "int8",
-      observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
+      runtime::observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
       {},
       {}};
   return result;
 }
 
-void export_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
-                            const BenchmarkImages& images, std::vector<Precision> precisions) {
+void export_images_and_logits(const BenchmarkOptions& options, const model::ModelFile& model,
+                              const BenchmarkImages& images,
+                              std::vector<runtime::Precision> precisions) {
   const fs::path network = options.keep / "model.safetensors",
                  answers = options.keep / "answers.safetensors";
   std::error_code failed;
   fs::create_directories(options.keep, failed);
-  if (failed) throw Error("{}: {}", options.keep.string(), failed.message());
+  if (failed) throw Error(fmt::format("{}: {}", options.keep.string(), failed.message()));
   for (const fs::path& out : {network, answers})
     check_output("keep", out, {options.model, options.data});
-  save_model(network, model);
+  model::save_model(network, model);
   const std::int64_t count = std::min(images.count(model), kKeptImages);
   const std::span<const float> pixels =
       std::span(images.pixels)
-          .first(static_cast<std::size_t>(count * element_count(model.graph.input)));
-  Shape shape = {count};
+          .first(static_cast<std::size_t>(count * core::element_count(model.graph.input)));
+  graph::Shape shape = {count};
   shape.insert(shape.end(), model.graph.input.begin(), model.graph.input.end());
-  Tensors tensors;
-  tensors.emplace("images", HostTensor::of(shape, pixels));
-  if (std::ranges::count(precisions, Precision::f32) == 0) precisions.push_back(Precision::f32);
-  for (const Precision precision : precisions) {
+  core::Tensors tensors;
+  tensors.emplace("images", core::HostTensor::of(shape, pixels));
+  if (std::ranges::count(precisions, runtime::Precision::f32) == 0)
+    precisions.push_back(runtime::Precision::f32);
+  for (const runtime::Precision precision : precisions) {
     engine::OpenOptions how;
     how.precision = to_string(precision);
-    const bool int8 = precision == Precision::int8;
+    const bool int8 = precision == runtime::Precision::int8;
     const auto opened = engine::OpenedModel::open(int8 ? with_ranges(model, images) : model, how);
     const std::vector<float> logits = opened->predict_all(pixels);
-    tensors.emplace(
-        precision == Precision::f32 ? "logits" : fmt::format("logits.{}", to_string(precision)),
-        HostTensor::of({opened->num_exits(), count, opened->num_classes()},
-                       std::span<const float>(logits)));
+    tensors.emplace(precision == runtime::Precision::f32
+                        ? "logits"
+                        : fmt::format("logits.{}", to_string(precision)),
+                    core::HostTensor::of({opened->num_exits(), count, opened->num_classes()},
+                                         std::span<const float>(logits)));
   }
-  write_safetensors(answers, {{"commit", kCommit}}, tensors);
+  core::write_safetensors(answers, {{"commit", core::kCommit}}, tensors);
 }
 
 }  // namespace offramp::workflow

@@ -18,31 +18,32 @@ struct BenchmarkImages {
 
   /// Returns N.
 
-  std::int64_t count(const ModelFile& model) const;
+  std::int64_t count(const model::ModelFile& model) const;
 };
 
 /// Makes images of random numbers, the same ones in every run.
 /// @param count  number of images; 0: 512  @throws UsageError if they need more than 1 GiB
-BenchmarkImages random_benchmark_images(const ModelFile& model, std::int64_t count);
+BenchmarkImages random_benchmark_images(const model::ModelFile& model, std::int64_t count);
 
 /// Loads test images with their labels. If `options.images` asks for fewer than there are, they are
 /// taken at regular intervals, so that every class is present.
-BenchmarkImages test_benchmark_images(const ModelFile& model, const BenchmarkOptions& options,
-                                      const Progress& progress);
+BenchmarkImages test_benchmark_images(const model::ModelFile& model,
+                                      const BenchmarkOptions& options, const Progress& progress);
 
 /// Returns `wanted`; if it is empty, all precisions that the CPU has instructions for, with int8
 /// only for a model that holds ranges of activations.
 /// @throws Error if the CPU has no instructions for a wanted precision
-std::vector<Precision> precisions_to_time(const std::vector<Precision>& wanted,
-                                          const ModelFile& model);
+std::vector<runtime::Precision> precisions_to_time(const std::vector<runtime::Precision>& wanted,
+                                                   const model::ModelFile& model);
 
 /// Returns a model that can run in int8. If `model` has no ranges of activations, they are observed
 /// on the timed images; this is good enough to measure time, but not accuracy.
 /// @throws Error if the model has no ranges and the images have labels
-ModelFile with_ranges(const ModelFile& model, const BenchmarkImages& images);
+model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImages& images);
 
 /// Writes the network, the first 64 images and their logits in each precision to `options.keep`.
-void export_images_and_logits(const BenchmarkOptions& options, const ModelFile& model,
-                            const BenchmarkImages& images, std::vector<Precision> precisions);
+void export_images_and_logits(const BenchmarkOptions& options, const model::ModelFile& model,
+                              const BenchmarkImages& images,
+                              std::vector<runtime::Precision> precisions);
 
 }  // namespace offramp::workflow

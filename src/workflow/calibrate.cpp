@@ -40,9 +40,9 @@ std::string storable_name(const fs::path& path) {
 }
 
 /// The aim with the name of the reference model, as the model file stores it.
-Aim storable_aim(const CalibrateOptions& options) {
-  Aim aim = options.aim;
-  if (auto* drop = std::get_if<AccuracyDrop>(&aim))
+policy::Aim storable_aim(const CalibrateOptions& options) {
+  policy::Aim aim = options.aim;
+  if (auto* drop = std::get_if<policy::AccuracyDrop>(&aim))
     drop->reference = options.reference.empty() ? "" : storable_name(options.reference);
   return aim;
 }
@@ -51,13 +51,13 @@ Aim storable_aim(const CalibrateOptions& options) {
 /// the object.
 class CalibrationData {
  public:
-  CalibrationData(fs::path path, const ModelFile& model, const CalibrateOptions& options)
+  CalibrationData(fs::path path, const model::ModelFile& model, const CalibrateOptions& options)
       : path_(std::move(path)), model_(model), options_(options) {
-    loaded_ = load_data(options.data, Part::train, load_options(model));
+    loaded_ = data::load_data(options.data, data::Part::train, load_options(model));
     try {
       check_same_classes(model_, loaded_.dataset);
     } catch (const Error& error) {
-      throw_with_place(path_.string(), error);
+      core::throw_with_place(path_.string(), error);
     }
   }
 
@@ -69,9 +69,9 @@ class CalibrationData {
 
   /// Computes the logits of all exits.
   /// @throws Error if a logit is not a finite number, because scores computed from it are useless
-  SavedLogits logits(Predictor& predictor, const ListedImages& listed,
-                     const Progress& progress) const {
-    SavedLogits saved = run_all_exits(
+  eval::SavedLogits logits(core::Predictor& predictor, const ListedImages& listed,
+                           const Progress& progress) const {
+    eval::SavedLogits saved = run_all_exits(
         predictor,
         {&loaded_.dataset, listed.indices, &model_.preprocessing, options_.run.images_at_once()},
         progress);
@@ -81,47 +81,49 @@ class CalibrationData {
     const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
                      static_cast<std::size_t>(saved.classes);
     const std::int64_t image = listed.indices[row % listed.indices.size()];
-    throw Error("{}: exit {} gives a logit of {} for {}; the model cannot be used", path_.string(),
-                row / listed.indices.size() + 1, *bad,
-                quote(loaded_.dataset.names[static_cast<std::size_t>(image)]));
+    throw Error(fmt::format("{}: exit {} gives a logit of {} for {}; the model cannot be used",
+                            path_.string(), row / listed.indices.size() + 1, *bad,
+                            core::quote(loaded_.dataset.names[static_cast<std::size_t>(image)])));
   }
 
   /// The first images, normalised for the network; at most one batch.
-  std::vector<float> first_batch(const Predictor& predictor, const ListedImages& listed) const {
+  std::vector<float> first_batch(const core::Predictor& predictor,
+                                 const ListedImages& listed) const {
     const auto size = static_cast<std::size_t>(predictor.image_size());
     const std::size_t count =
         std::min(listed.indices.size(), static_cast<std::size_t>(options_.run.images_at_once()));
     std::vector<float> images(count * size);
     for (std::size_t i = 0; i < count; ++i)
-      normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
-                std::span(images).subspan(i * size, size));
+      image::normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
+                       std::span(images).subspan(i * size, size));
     return images;
   }
 
  private:
   fs::path path_;
-  const ModelFile& model_;
+  const model::ModelFile& model_;
   const CalibrateOptions& options_;
-  LoadedData loaded_;
+  data::LoadedData loaded_;
 };
 
-double accuracy_of_last(const LogitsView& view) {
+double accuracy_of_last(const policy::LogitsView& view) {
   std::int64_t right = 0;
   for (std::int64_t i = 0; i < view.images(); ++i)
-    right += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
+    right += policy::argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
   return static_cast<double>(right) / static_cast<double>(view.images());
 }
 
 /// The result of a policy on images whose logits are saved. It owns the data that its PolicyOutcome
 /// points to.
 struct ReplayedPolicy {
-  ReplayedPolicy(const LogitsView& view, const Policy& policy)
+  ReplayedPolicy(const policy::LogitsView& view, const policy::Policy& policy)
       : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
-    const ExitPredictions exit_predictions = predict_exits(policy, view.logits, view.classes);
+    const policy::ExitPredictions exit_predictions =
+        policy::predict_exits(policy, view.logits, view.classes);
     references.assign(exit_predictions.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
                       exit_predictions.answers.end());
   }
-  PolicyOutcome outcome() const {
+  eval::PolicyOutcome outcome() const {
     return {labels, stopped.exit_index, stopped.answers, references};
   }
 
@@ -130,8 +132,9 @@ struct ReplayedPolicy {
   std::vector<std::int64_t> references;
 };
 
-SavedLogits logits_without_exits(const SavedLogits& all, const std::vector<int>& dropped) {
-  SavedLogits kept;
+eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
+                                       const std::vector<int>& dropped) {
+  eval::SavedLogits kept;
   kept.classes = all.classes;
   kept.labels = all.labels;
   const auto rows =
@@ -146,7 +149,7 @@ SavedLogits logits_without_exits(const SavedLogits& all, const std::vector<int>&
 }
 
 struct TimedRun {
-  Predictor* predictor;
+  core::Predictor* predictor;
   int exit_index;
 };
 
@@ -157,7 +160,7 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   for (int round = 0; round <= kTimedRounds; ++round)
     for (std::size_t r = 0; r < runs.size(); ++r) {
       const auto [predictor, last] = runs[r];
-      const auto stop = [last = last](std::int64_t, const ExitOutput& output) {
+      const auto stop = [last = last](std::int64_t, const core::ExitOutput& output) {
         return output.exit_index == last;
       };
       const auto start = std::chrono::steady_clock::now();
@@ -169,7 +172,8 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   const double count = static_cast<double>(images.size()) /
                        static_cast<double>(runs.front().predictor->image_size());
   std::vector<double> medians;
-  for (std::vector<double>& of_run : times) medians.push_back(median(std::move(of_run)) / count);
+  for (std::vector<double>& of_run : times)
+    medians.push_back(core::median(std::move(of_run)) / count);
   return medians;
 }
 
@@ -177,31 +181,32 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
 struct Candidate {
   std::vector<int> dropped;  ///< 0-based indices of the removed exits
   ExitCosts costs;
-  SavedLogits tune;  ///< of the remaining exits
-  Policy fitted;     ///< temperatures and ensemble weights, without thresholds
-  ChosenThresholds chosen;
+  eval::SavedLogits tune;  ///< of the remaining exits
+  policy::Policy fitted;   ///< temperatures and ensemble weights, without thresholds
+  policy::ChosenThresholds chosen;
 };
 
 /// The model whose accuracy an AccuracyDrop refers to. `data` is null if it is the calibrated model
 /// itself.
 struct Reference {
-  ModelFile model;
+  model::ModelFile model;
   std::unique_ptr<CalibrationData> data;
   ListedImages tune;
 };
 
 class Calibrator {
  public:
-  Calibrator(const CalibrateOptions& options, std::optional<ModelFile> derived,
+  Calibrator(const CalibrateOptions& options, std::optional<model::ModelFile> derived,
              const Progress& progress)
       : options_(options),
         progress_(progress),
         aim_(storable_aim(options)),
-        harm_aim_(std::get_if<HarmGuarantee>(&aim_)),
+        harm_aim_(std::get_if<policy::HarmGuarantee>(&aim_)),
         is_derived_(derived.has_value()),
-        model_(is_derived_ ? std::move(*derived) : load_model(options.model, &extra_)),
-        exits_(static_cast<int>(exit_segments(model_.graph).size())) {
-    if (exits_ < 2) throw Error("{}: has no early exit, so there is nothing to choose", path());
+        model_(is_derived_ ? std::move(*derived) : model::load_model(options.model, &extra_)),
+        exits_(static_cast<int>(graph::exit_segments(model_.graph).size())) {
+    if (exits_ < 2)
+      throw Error(fmt::format("{}: has no early exit, so there is nothing to choose", path()));
     check_output("out", options_.written_to(), {options_.data, options_.reference});
     // All checks of the input come before the first image is run, because running takes long.
     if (!options.reference.empty()) open_reference();
@@ -210,7 +215,7 @@ class Calibrator {
     if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
       check_parts_apart();
-      prepare(Policy{}, model_.certificates + 1);
+      prepare(policy::Policy{}, model_.certificates + 1);
     }
     predictor_ = open_model(model_, options.run, progress);
   }
@@ -223,26 +228,26 @@ class Calibrator {
     result.classes = model_.classes;
     result.precision = to_string(predictor_->precision());
     result.kernels = predictor_->kernels();
-    if (const auto* drop = std::get_if<AccuracyDrop>(&aim_)) {
+    if (const auto* drop = std::get_if<policy::AccuracyDrop>(&aim_)) {
       reference_accuracy_ = measure_reference();
       result.least_accuracy = reference_accuracy_ - drop->max_drop;
     }
     Candidate best = candidate_without({});
     if (options_.drop_useless_exits && best.chosen.met) remove_useless_exits(best);
 
-    ModelFile deployed = best.dropped.empty() ? model_ : remove_exits(model_, best.dropped);
+    model::ModelFile deployed = best.dropped.empty() ? model_ : remove_exits(model_, best.dropped);
     result.met = best.chosen.met;
     result.chosen.policy = best.chosen.policy;
     result.chosen.aim = aim_;
     if (harm_aim_) {
       result.certificate = draw_certificate(best, deployed);
       result.met = result.certificate->result.holds();
-      result.chosen = certified_policy(result.certificate->result, *harm_aim_, result.precision,
-                                       result.kernels);
+      result.chosen = policy::certified_policy(result.certificate->result, *harm_aim_,
+                                               result.precision, result.kernels);
     }
     if (!result.met) {
       // The policy uses the last exit alone, because an ensemble may be less accurate.
-      result.chosen.policy.ensemble = Ensemble::off;
+      result.chosen.policy.ensemble = policy::Ensemble::off;
       result.chosen.policy.ensemble_weights.clear();
     }
     result.costs = best.costs;
@@ -250,7 +255,7 @@ class Calibrator {
     const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy);
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
                    accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
-                   measure_policy(replayed.outcome(), best.costs.relative)};
+                   eval::measure_policy(replayed.outcome(), best.costs.relative)};
     result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);
     return result;
@@ -264,31 +269,32 @@ class Calibrator {
     std::vector<std::uint64_t> both;
     std::ranges::set_intersection(tune, certify, std::back_inserter(both));
     if (!both.empty())
-      throw Error(
+      throw Error(fmt::format(
           "{}: {} images are in both its tune and its certify part, so a policy chosen on them "
           "cannot be certified on them",
-          path(), both.size());
+          path(), both.size()));
   }
 
   /// The part of the certificate that is known before its images are evaluated.
   /// @throws Error if earlier attempts have used up delta
-  CertificationResult prepare(const Policy& policy, int attempt) const {
+  policy::CertificationResult prepare(const policy::Policy& policy, int attempt) const {
     try {
-      return prepare_certification(policy, *harm_aim_,
-                                   static_cast<std::int64_t>(certify_.indices.size()), attempt);
+      return policy::prepare_certification(
+          policy, *harm_aim_, static_cast<std::int64_t>(certify_.indices.size()), attempt);
     } catch (const Error&) {  // other values were checked before, so delta is used up
-      throw Error(
+      throw Error(fmt::format(
           "{}: {} certificates were drawn from its certify images, which uses up delta {}; no more "
           "can be drawn",
-          path(), attempt - 1, harm_aim_->delta);
+          path(), attempt - 1, harm_aim_->delta));
     }
   }
 
   /// Loads the reference model and finds this model's tune images for it.
   /// @throws TrainedOnImages if the reference model was trained on them
   void open_reference() {
-    reference_.model = load_model(options_.reference);
-    reference_.data = std::make_unique<CalibrationData>(options_.reference, reference_.model, options_);
+    reference_.model = model::load_model(options_.reference);
+    reference_.data =
+        std::make_unique<CalibrationData>(options_.reference, reference_.model, options_);
     reference_.tune = reference_.data->find(model_.provenance.data.tune, "tune");
   }
 
@@ -300,14 +306,14 @@ class Calibrator {
 
   ExitCosts costs_without(const std::vector<int>& dropped) const {
     ExitCosts costs;
-    if (cost_unit_of(aim_) == CostUnit::macs) {
-      costs.relative = cost_of(remove_exits(model_.graph, dropped)).relative_costs();
+    if (policy::cost_unit_of(aim_) == policy::CostUnit::macs) {
+      costs.relative = graph::cost_of(remove_exits(model_.graph, dropped)).relative_costs();
       return costs;
     }
     std::shared_ptr<engine::OpenedModel> other;
     if (!dropped.empty())
       other = open_model(remove_exits(model_, dropped), in_same_precision(), progress_);
-    Predictor* predictor = other ? other.get() : predictor_.get();
+    core::Predictor* predictor = other ? other.get() : predictor_.get();
     std::vector<TimedRun> runs;
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
     // All costs are relative to the last exit of the complete model, timed in the same rounds.
@@ -322,23 +328,27 @@ class Calibrator {
     return costs;
   }
 
-  ChosenThresholds choose(const Candidate& candidate) const {
-    const LogitsView tune = candidate.tune.view();
-    const Policy& fitted = candidate.fitted;
+  policy::ChosenThresholds choose(const Candidate& candidate) const {
+    const policy::LogitsView tune = candidate.tune.view();
+    const policy::Policy& fitted = candidate.fitted;
     const std::vector<double>& costs = candidate.costs.relative;
-    return std::visit(
-        overloaded{
-            [&](const FixedThreshold& aim) { return choose_thresholds(fitted, tune, costs, aim); },
-            [&](const AccuracyDrop& aim) {
-              return choose_thresholds(fitted, tune, costs, aim, reference_accuracy_);
-            },
-            [&](const MaxCost& aim) { return choose_thresholds(fitted, tune, costs, aim); },
-            [&](const HarmGuarantee& aim) {
-              return predict_guarantee(fitted, tune, costs, aim,
-                                       static_cast<std::int64_t>(certify_.indices.size()),
-                                       model_.certificates + 1);
-            }},
-        aim_);
+    return std::visit(core::overloaded{[&](const policy::FixedThreshold& aim) {
+                                         return policy::choose_thresholds(fitted, tune, costs, aim);
+                                       },
+                                       [&](const policy::AccuracyDrop& aim) {
+                                         return policy::choose_thresholds(fitted, tune, costs, aim,
+                                                                          reference_accuracy_);
+                                       },
+                                       [&](const policy::MaxCost& aim) {
+                                         return policy::choose_thresholds(fitted, tune, costs, aim);
+                                       },
+                                       [&](const policy::HarmGuarantee& aim) {
+                                         return policy::predict_guarantee(
+                                             fitted, tune, costs, aim,
+                                             static_cast<std::int64_t>(certify_.indices.size()),
+                                             model_.certificates + 1);
+                                       }},
+                      aim_);
   }
 
   Candidate candidate_without(std::vector<int> dropped) const {
@@ -346,20 +356,24 @@ class Calibrator {
     candidate.costs = costs_without(dropped);
     candidate.tune = logits_without_exits(all_, dropped);
     candidate.dropped = std::move(dropped);
-    candidate.fitted = fit_policy(options_.shape, candidate.tune.view());
+    candidate.fitted = policy::fit_policy(options_.shape, candidate.tune.view());
     candidate.chosen = choose(candidate);
     return candidate;
   }
 
   /// True if `chosen` meets the aim at least as well as `than`.
-  bool meets_aim_as_well(const ChosenThresholds& chosen, const ChosenThresholds& than) const {
+  bool meets_aim_as_well(const policy::ChosenThresholds& chosen,
+                         const policy::ChosenThresholds& than) const {
     if (!chosen.met) return false;
     const bool cheaper = chosen.relative_cost <= than.relative_cost;
     const bool as_accurate = cheaper && chosen.accuracy >= than.accuracy;
     return std::visit(
-        overloaded{[&](const FixedThreshold&) { return as_accurate; },
-                   [&](const MaxCost&) { return as_accurate || chosen.accuracy > than.accuracy; },
-                   [&](const OneOf<AccuracyDrop, HarmGuarantee> auto&) { return cheaper; }},
+        core::overloaded{
+            [&](const policy::FixedThreshold&) { return as_accurate; },
+            [&](const policy::MaxCost&) { return as_accurate || chosen.accuracy > than.accuracy; },
+            [&](const core::OneOf<policy::AccuracyDrop, policy::HarmGuarantee> auto&) {
+              return cheaper;
+            }},
         aim_);
   }
 
@@ -374,7 +388,8 @@ class Calibrator {
         if (place != dropped.end() && *place == k) continue;
         dropped.insert(place, k);
         Candidate without = candidate_without(std::move(dropped));
-        if (meets_aim_as_well(without.chosen, next ? next->chosen : best.chosen)) next = std::move(without);
+        if (meets_aim_as_well(without.chosen, next ? next->chosen : best.chosen))
+          next = std::move(without);
       }
       if (!next) return;
       best = std::move(*next);
@@ -384,19 +399,20 @@ class Calibrator {
   /// Counts one more certificate in the model's file, before the certify images are evaluated. A
   /// run that is interrupted after that has used the images, so it must be counted too.
   void count_certificate() {
-    Tensors extra;
-    ModelFile now = load_model(options_.model, &extra);
+    core::Tensors extra;
+    model::ModelFile now = model::load_model(options_.model, &extra);
     if (now.graph != model_.graph || (!is_derived_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
-      throw Error("{}: the file was changed during the calibration; run it again", path());
+      throw Error(
+          fmt::format("{}: the file was changed during the calibration; run it again", path()));
     // The derived model may have a higher count than the file, and the higher one is correct.
     now.certificates = std::max(now.certificates, model_.certificates) + 1;
-    prepare(Policy{}, now.certificates);
+    prepare(policy::Policy{}, now.certificates);
     try {
-      save_model(options_.model, now, extra);
+      model::save_model(options_.model, now, extra);
     } catch (const Error& error) {
-      throw Error("{}; certificates are counted in that file first, so none was drawn",
-                  error.what());
+      throw Error(fmt::format("{}; certificates are counted in that file first, so none was drawn",
+                              error.what()));
     }
     model_.certificates = now.certificates;
   }
@@ -409,7 +425,7 @@ class Calibrator {
     return run;
   }
 
-  Certificate draw_certificate(const Candidate& best, const ModelFile& deployed) {
+  Certificate draw_certificate(const Candidate& best, const model::ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
     certificate.result = prepare(best.fitted, model_.certificates + 1);
@@ -419,38 +435,42 @@ class Calibrator {
     certificate.drawn = true;
     std::shared_ptr<engine::OpenedModel> other;
     if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
-    const SavedLogits logits = data_->logits(other ? *other : *predictor_, certify_, progress_);
-    certificate.result = guarantee(best.fitted, best.tune.view(), logits.view(),
-                                   best.costs.relative, *harm_aim_, model_.certificates);
+    const eval::SavedLogits logits =
+        data_->logits(other ? *other : *predictor_, certify_, progress_);
+    certificate.result = policy::guarantee(best.fitted, best.tune.view(), logits.view(),
+                                           best.costs.relative, *harm_aim_, model_.certificates);
     if (options_.worst_class && certificate.result.holds())
       certificate.worst =
-          worst_class(ReplayedPolicy(logits.view(), certificate.result.policy).outcome(), logits.classes,
-                      harm_aim_->label_free, certificate.result.level);
+          eval::worst_class(ReplayedPolicy(logits.view(), certificate.result.policy).outcome(),
+                            logits.classes, harm_aim_->label_free, certificate.result.level);
     return certificate;
   }
 
-  void write(ModelFile deployed, Calibration& result) const {
-    if (options_.out.empty() && model_.policy) result.replaced = describe_aim(model_.policy->aim);
+  void write(model::ModelFile deployed, Calibration& result) const {
+    if (options_.out.empty() && model_.policy)
+      result.replaced = policy::describe_aim(model_.policy->aim);
     // Another process may have drawn a certificate during this run.
-    deployed.certificates = std::max(model_.certificates, load_model(options_.model).certificates);
+    deployed.certificates =
+        std::max(model_.certificates, model::load_model(options_.model).certificates);
     deployed.policy = result.chosen;
     result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
-    save_model(options_.written_to(), deployed, result.dropped.empty() ? extra_ : Tensors{});
+    model::save_model(options_.written_to(), deployed,
+                      result.dropped.empty() ? extra_ : core::Tensors{});
   }
 
   const CalibrateOptions& options_;
   const Progress& progress_;
-  Aim aim_;
-  const HarmGuarantee* harm_aim_;  ///< points into aim_; null for another aim
-  bool is_derived_;      ///< model_ was derived from the one in options_.model; false: it is that model
-  Tensors extra_;  ///< tensors of the file besides the weights
-  ModelFile model_;
+  policy::Aim aim_;
+  const policy::HarmGuarantee* harm_aim_;  ///< points into aim_; null for another aim
+  bool is_derived_;  ///< model_ was derived from the one in options_.model; false: it is that model
+  core::Tensors extra_;  ///< tensors of the file besides the weights
+  model::ModelFile model_;
   int exits_;
   std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
-  SavedLogits all_;  ///< of all exits, on the tune images
+  eval::SavedLogits all_;  ///< of all exits, on the tune images
   double reference_accuracy_ = 0;
 };
 
@@ -459,12 +479,13 @@ class Calibrator {
 void check(const CalibrateOptions& options) {
   check(options.aim, options.shape.criterion);
   const auto only_for = [](bool given, const char* field, bool fits, const char* aim) {
-    if (given && !fits) throw UsageError("{}: can only be used with the aim {}", field, aim);
+    if (given && !fits)
+      throw UsageError(fmt::format("{}: can only be used with the aim {}", field, aim));
   };
   only_for(!options.reference.empty(), "reference",
-           std::holds_alternative<AccuracyDrop>(options.aim), "AccuracyDrop");
-  only_for(options.worst_class, "worst_class", std::holds_alternative<HarmGuarantee>(options.aim),
-           "HarmGuarantee");
+           std::holds_alternative<policy::AccuracyDrop>(options.aim), "AccuracyDrop");
+  only_for(options.worst_class, "worst_class",
+           std::holds_alternative<policy::HarmGuarantee>(options.aim), "HarmGuarantee");
 }
 
 Calibration calibrate(const CalibrateOptions& options, const Progress& progress) {
@@ -472,7 +493,8 @@ Calibration calibrate(const CalibrateOptions& options, const Progress& progress)
   return Calibrator(options, {}, progress).run();
 }
 
-Calibration calibrate(const CalibrateOptions& options, ModelFile derived, const Progress& progress) {
+Calibration calibrate(const CalibrateOptions& options, model::ModelFile derived,
+                      const Progress& progress) {
   check(options);
   OFFRAMP_ASSERT(!options.out.empty());
   return Calibrator(options, std::move(derived), progress).run();

@@ -18,10 +18,10 @@ namespace offramp::workflow {
 
 struct CalibrateOptions {
   std::filesystem::path model;
-  std::string data;                      ///< the data set the model was trained on, see load_data
-  std::filesystem::path out = {};        ///< empty: the model's own file
-  PolicyOptions shape = {};                ///< criterion and ensemble
-  Aim aim = FixedThreshold{};            ///< AccuracyDrop::reference is set from `reference`
+  std::string data;                  ///< the data set the model was trained on, see load_data
+  std::filesystem::path out = {};    ///< empty: the model's own file
+  policy::PolicyOptions shape = {};  ///< criterion and ensemble
+  policy::Aim aim = policy::FixedThreshold{};  ///< AccuracyDrop::reference is set from `reference`
   std::filesystem::path reference = {};  ///< AccuracyDrop only: the model to compare accuracy with
   bool worst_class = false;              ///< HarmGuarantee only: also find the class with most harm
   bool drop_useless_exits = false;  ///< remove early exits without which the aim is met as well
@@ -47,27 +47,28 @@ struct TuneResult {
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
   std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
-  PolicyMetrics metrics;
+  eval::PolicyMetrics metrics;
 };
 
 /// The result of certifying a policy on the model's certify images.
 struct Certificate {
   bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
-  CertificationResult result;
-  std::optional<WorstClass> worst;  ///< if it was asked for and the guarantee holds
+  policy::CertificationResult result;
+  std::optional<eval::WorstClass> worst;  ///< if it was asked for and the guarantee holds
 };
 
 /// The policy that was chosen and written, with its results.
 struct Calibration {
-  ChosenPolicy chosen;
+  policy::ChosenPolicy chosen;
   bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
   TuneResult tune;
   std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
   std::optional<Certificate> certificate;  ///< for a HarmGuarantee
   std::vector<int> dropped;                ///< removed exits: 0-based indices in the original model
-  bool training_state_dropped = false;  ///< training state was not copied, because exits were removed
+  bool training_state_dropped =
+      false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
   std::vector<std::string> classes;
   std::string precision, kernels;  ///< of the run that computed the logits
@@ -83,7 +84,7 @@ Calibration calibrate(const CalibrateOptions& options, const Progress& progress 
 /// The same for a model `made`, which was derived from the one in `options.model` and is not in a
 /// file yet. The result is written to `options.out`; an attempt to certify is counted in
 /// `options.model`, because it uses that model's certify images.
-Calibration calibrate(const CalibrateOptions& options, ModelFile derived,
+Calibration calibrate(const CalibrateOptions& options, model::ModelFile derived,
                       const Progress& progress = {});
 
 }  // namespace offramp::workflow

@@ -19,10 +19,10 @@ namespace {
 
 constexpr int kSideOfMixedSizes = 64;
 
-void write_png(const std::filesystem::path& path, const Image& image) {
-  const std::vector<std::byte> png = encode_png(image);
+void write_png(const std::filesystem::path& path, const image::Image& image) {
+  const std::vector<std::byte> png = image::encode_png(image);
   const std::span<const std::byte> part = png;
-  write_file_atomic(path, std::span(&part, 1));
+  core::write_file_atomic(path, std::span(&part, 1));
 }
 
 std::vector<ClassCount> count_classes(const DataParts& parts) {
@@ -35,8 +35,9 @@ std::vector<ClassCount> count_classes(const DataParts& parts) {
   return counts;
 }
 
-DataParts load_parts(const std::string& source, const LoadOptions& options) {
-  return {load_data(source, Part::train, options), load_data(source, Part::test, options)};
+DataParts load_parts(const std::string& source, const data::LoadOptions& options) {
+  return {data::load_data(source, data::Part::train, options),
+          data::load_data(source, data::Part::test, options)};
 }
 
 /// Checks that a class name can be the name of a folder. It may come from an untrusted file, so it
@@ -46,65 +47,66 @@ void check_folder_name(const std::string& name) {
                      std::none_of(name.begin(), name.end(), [](char c) {
                        return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
                      });
-  if (!plain) throw Error("class {} cannot be the name of a folder", quote(name));
+  if (!plain)
+    throw Error(fmt::format("class {} cannot be the name of a folder", core::quote(name)));
 }
 
-std::optional<Corruption> corruption_of(const ExportOptions& options) {
+std::optional<data::Corruption> corruption_of(const ExportOptions& options) {
   if (options.corruption.empty()) return std::nullopt;
   try {
-    return parse_corruption(options.corruption);
+    return data::parse_corruption(options.corruption);
   } catch (const Error& error) {
-    throw_with_place("corruption", error);
+    core::throw_with_place("corruption", error);
   }
 }
 
 }  // namespace
 
-std::vector<SkippedImage> DataParts::skipped() const {
-  std::vector<SkippedImage> all = train.skipped;
+std::vector<data::SkippedImage> DataParts::skipped() const {
+  std::vector<data::SkippedImage> all = train.skipped;
   all.insert(all.end(), test.skipped.begin(), test.skipped.end());
   return all;
 }
 
-DataParts import_data(const std::string& source, const LoadOptions& options,
+DataParts import_data(const std::string& source, const data::LoadOptions& options,
                       const std::filesystem::path& output) {
   check_output("output", output, {source});
   DataParts parts = load_parts(source, options);
-  write_packed(output, parts.train, parts.test);
+  data::write_packed(output, parts.train, parts.test);
   return parts;
 }
 
-DataSummary summarise_data(const std::string& source, const LoadOptions& options) {
+DataSummary summarise_data(const std::string& source, const data::LoadOptions& options) {
   DataSummary summary;
   try {
     summary.parts = load_parts(source, options);
-    const Dataset &train = summary.parts.train.dataset, &test = summary.parts.test.dataset;
+    const data::Dataset &train = summary.parts.train.dataset, &test = summary.parts.test.dataset;
     summary.one_size = train.width == test.width && train.height == test.height;
   } catch (const UsageError&) {
     if (options.width > 0) throw;
-    LoadOptions at_one_size = options;
+    data::LoadOptions at_one_size = options;
     at_one_size.width = at_one_size.height = kSideOfMixedSizes;
     summary.one_size = false;
     summary.parts = load_parts(source, at_one_size);
   }
   summary.sizes = summary.parts.train.sizes;
-  const SizeRange& test = summary.parts.test.sizes;
+  const data::SizeRange& test = summary.parts.test.sizes;
   summary.sizes.add(test.min_width, test.min_height);
   summary.sizes.add(test.max_width, test.max_height);
   summary.classes = count_classes(summary.parts);
-  const Dataset& train = summary.parts.train.dataset;
-  summary.statistics = channel_statistics(train, all_indices(train));
+  const data::Dataset& train = summary.parts.train.dataset;
+  summary.statistics = data::channel_statistics(train, all_indices(train));
   return summary;
 }
 
 void write_contact_sheet(const DataSummary& summary, const std::filesystem::path& output) {
-  write_png(output, contact_sheet(summary.parts.train.dataset));
+  write_png(output, data::contact_sheet(summary.parts.train.dataset));
 }
 
 ExportResult export_images(const ExportOptions& options) {
-  const std::optional<Corruption> corruption = corruption_of(options);
-  const LoadedData loaded = load_data(options.source, options.part, options.load);
-  const Dataset& data = loaded.dataset;
+  const std::optional<data::Corruption> corruption = corruption_of(options);
+  const data::LoadedData loaded = data::load_data(options.source, options.part, options.load);
+  const data::Dataset& data = loaded.dataset;
   for (const std::string& name : data.classes) check_folder_name(name);
   ExportResult result{0, data.classes.size()};
   std::vector<int> written(data.classes.size());
@@ -115,8 +117,9 @@ ExportResult export_images(const ExportOptions& options) {
     const std::filesystem::path folder = options.folder / data.classes[label];
     std::filesystem::create_directories(folder);
     const auto pixels = data.image(i);
-    Image image = {data.width, data.height, {pixels.begin(), pixels.end()}};
-    if (corruption) image = corrupt(image, *corruption, data.hashes[static_cast<std::size_t>(i)]);
+    image::Image image = {data.width, data.height, {pixels.begin(), pixels.end()}};
+    if (corruption)
+      image = data::corrupt(image, *corruption, data.hashes[static_cast<std::size_t>(i)]);
     write_png(folder / fmt::format("{:05}.png", i), image);
     ++result.images;
   }

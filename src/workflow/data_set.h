@@ -11,16 +11,16 @@ namespace offramp::workflow {
 
 /// The training and test part of a data set, with all images in one size.
 struct DataParts {
-  LoadedData train, test;
+  data::LoadedData train, test;
 
   /// The images of both parts that could not be read.
-  std::vector<SkippedImage> skipped() const;
+  std::vector<data::SkippedImage> skipped() const;
 };
 
 /// Reads a data set and writes it as one packed file.
 /// @throws UsageError "output: …" if the output is the source itself; Error if reading or writing
 /// fails
-DataParts import_data(const std::string& source, const LoadOptions& options,
+DataParts import_data(const std::string& source, const data::LoadOptions& options,
                       const std::filesystem::path& output);
 
 /// The number of images of a class in each part.
@@ -32,23 +32,23 @@ struct ClassCount {
 /// The contents of a data set.
 struct DataSummary {
   DataParts parts;
-  bool one_size = true;  ///< all stored images have the same size, or a size was requested
-  SizeRange sizes;       ///< sizes of the stored images of both parts
+  bool one_size = true;   ///< all stored images have the same size, or a size was requested
+  data::SizeRange sizes;  ///< sizes of the stored images of both parts
   std::vector<ClassCount> classes;
-  ChannelStatistics statistics;  ///< of the training images
+  data::ChannelStatistics statistics;  ///< of the training images
 };
 
 /// Loads and describes a data set. If its images have several sizes and the options request none,
 /// they are loaded at 64x64 pixels.
-DataSummary summarise_data(const std::string& source, const LoadOptions& options);
+DataSummary summarise_data(const std::string& source, const data::LoadOptions& options);
 
 /// Writes a PNG with examples of each class of the training images.
 void write_contact_sheet(const DataSummary& summary, const std::filesystem::path& output);
 
 struct ExportOptions {
   std::string source;
-  LoadOptions load = {};
-  Part part = Part::test;
+  data::LoadOptions load = {};
+  data::Part part = data::Part::test;
   std::filesystem::path folder;
   int per_class = 10;           ///< number of images of each class; the first ones are taken
   std::string corruption = {};  ///< "contrast:3", see parse_corruption; empty: none

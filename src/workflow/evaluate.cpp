@@ -10,8 +10,8 @@ namespace {
 /// Calls `work(first, images)` for each batch: `images` are [n, C, H, W] f32, and `first` is the
 /// position of the first of them in the set.
 template <typename Work>
-void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const Progress& progress,
-                    const Work& work) {
+void for_each_batch(const core::Predictor& predictor, const EvaluationSet& set,
+                    const Progress& progress, const Work& work) {
   const auto size = static_cast<std::size_t>(predictor.image_size());
   const std::size_t total = set.indices.size();
   std::vector<float> images;
@@ -19,8 +19,8 @@ void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const 
     const std::size_t count = std::min(static_cast<std::size_t>(set.batch), total - first);
     images.resize(count * size);
     for (std::size_t i = 0; i < count; ++i)
-      normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
-                std::span(images).subspan(i * size, size));
+      image::normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
+                       std::span(images).subspan(i * size, size));
     work(first, std::span<const float>(images));
     progress.step(static_cast<std::int64_t>(first + count), static_cast<std::int64_t>(total),
                   "images");
@@ -29,9 +29,9 @@ void for_each_batch(const Predictor& predictor, const EvaluationSet& set, const 
 
 }  // namespace
 
-SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
-                          const Progress& progress) {
-  SavedLogits result;
+eval::SavedLogits run_all_exits(core::Predictor& predictor, const EvaluationSet& set,
+                                const Progress& progress) {
+  eval::SavedLogits result;
   result.exits = predictor.num_exits();
   result.classes = predictor.num_classes();
   const std::size_t total = set.indices.size();
@@ -50,18 +50,18 @@ SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
   return result;
 }
 
-StoppedAnswers run_batch_with_policy(Predictor& predictor, std::span<const float> images,
-                          const Policy& policy) {
+StoppedAnswers run_batch_with_policy(core::Predictor& predictor, std::span<const float> images,
+                                     const policy::Policy& policy) {
   const std::size_t count = images.size() / static_cast<std::size_t>(predictor.image_size());
   StoppedAnswers result;
   result.exit_index.resize(count);
   result.answers.resize(count);
   result.probabilities.resize(count);
-  std::vector<ExitState> opinions(count);
-  predictor.run(images, [&](std::int64_t image, const ExitOutput& output) {
+  std::vector<policy::ExitState> opinions(count);
+  predictor.run(images, [&](std::int64_t image, const core::ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
-    ExitState& exit_state = opinions[i];
-    if (!should_exit(policy, output.exit_index, output.logits, exit_state)) return false;
+    policy::ExitState& exit_state = opinions[i];
+    if (!policy::should_exit(policy, output.exit_index, output.logits, exit_state)) return false;
     result.exit_index[i] = output.exit_index;
     result.answers[i] = exit_state.answer;
     result.probabilities[i] = exit_state.p[static_cast<std::size_t>(exit_state.answer)];
@@ -70,8 +70,8 @@ StoppedAnswers run_batch_with_policy(Predictor& predictor, std::span<const float
   return result;
 }
 
-StoppedAnswers run_with_policy(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
-                         const Progress& progress) {
+StoppedAnswers run_with_policy(core::Predictor& predictor, const EvaluationSet& set,
+                               const policy::Policy& policy, const Progress& progress) {
   StoppedAnswers result;
   for_each_batch(predictor, set, progress, [&](std::size_t, std::span<const float> images) {
     const StoppedAnswers batch = run_batch_with_policy(predictor, images, policy);
@@ -85,12 +85,12 @@ StoppedAnswers run_with_policy(Predictor& predictor, const EvaluationSet& set, c
   return result;
 }
 
-StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
+StoppedAnswers replay(const policy::LogitsView& view, const policy::Policy& policy) {
   StoppedAnswers result;
-  ExitState exit_state;
+  policy::ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
     int k = 0;
-    while (!should_exit(policy, k, view.at(k, i), exit_state)) ++k;
+    while (!policy::should_exit(policy, k, view.at(k, i), exit_state)) ++k;
     result.exit_index.push_back(k);
     result.answers.push_back(exit_state.answer);
     result.probabilities.push_back(exit_state.p[static_cast<std::size_t>(exit_state.answer)]);
@@ -98,18 +98,20 @@ StoppedAnswers replay(const LogitsView& view, const Policy& policy) {
   return result;
 }
 
-std::vector<std::int64_t> last_exit_answers(const LogitsView& view, const Policy& policy) {
+std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view,
+                                            const policy::Policy& policy) {
   std::vector<std::int64_t> answers;
-  ExitState exit_state;
+  policy::ExitState exit_state;
   for (std::int64_t i = 0; i < view.images(); ++i) {
-    for (int k = 0; k < view.exits; ++k) update_exit_state(policy, k, view.at(k, i), exit_state);
+    for (int k = 0; k < view.exits; ++k)
+      policy::update_exit_state(policy, k, view.at(k, i), exit_state);
     answers.push_back(exit_state.answer);
   }
   return answers;
 }
 
-std::string unit_before_exit(const Graph& graph, int exit_index) {
-  const int segment = exit_segments(graph)[static_cast<std::size_t>(exit_index)];
+std::string unit_before_exit(const graph::Graph& graph, int exit_index) {
+  const int segment = graph::exit_segments(graph)[static_cast<std::size_t>(exit_index)];
   const std::string& name = graph.segments[static_cast<std::size_t>(segment)].name;
   // A segment of several units is named "layer1.0 to layer2.1", after its first and last unit.
   const std::size_t to = name.rfind(" to ");

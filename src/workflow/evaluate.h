@@ -17,16 +17,16 @@ inline constexpr int kEvaluationBatch = 250;  // images that are normalised and 
 
 /// The images of a data set that a model is evaluated on. The pointers must stay valid.
 struct EvaluationSet {
-  const Dataset* data = nullptr;
-  std::vector<std::int64_t> indices;             ///< of the images in `data`
-  const Preprocessing* preprocessing = nullptr;  ///< of the model
-  int batch = kEvaluationBatch;                  ///< images per call of the model
+  const data::Dataset* data = nullptr;
+  std::vector<std::int64_t> indices;                   ///< of the images in `data`
+  const core::Preprocessing* preprocessing = nullptr;  ///< of the model
+  int batch = kEvaluationBatch;                        ///< images per call of the model
 };
 
 /// Computes the logits of every exit for every image. `metadata` of the result is empty.
 /// @throws Cancelled
-SavedLogits run_all_exits(Predictor& predictor, const EvaluationSet& set,
-                          const Progress& progress = {});
+eval::SavedLogits run_all_exits(core::Predictor& predictor, const EvaluationSet& set,
+                                const Progress& progress = {});
 
 /// Where each image stopped, and the class that was predicted there.
 struct StoppedAnswers {
@@ -36,21 +36,22 @@ struct StoppedAnswers {
 };
 
 /// Runs a batch until the policy stops each image. @param images  [N, C, H, W] f32, normalised
-StoppedAnswers run_batch_with_policy(Predictor& predictor, std::span<const float> images,
-                          const Policy& policy);
+StoppedAnswers run_batch_with_policy(core::Predictor& predictor, std::span<const float> images,
+                                     const policy::Policy& policy);
 
 /// Runs every image until the policy stops it. @throws Cancelled
-StoppedAnswers run_with_policy(Predictor& predictor, const EvaluationSet& set, const Policy& policy,
-                         const Progress& progress = {});
+StoppedAnswers run_with_policy(core::Predictor& predictor, const EvaluationSet& set,
+                               const policy::Policy& policy, const Progress& progress = {});
 
 /// Computes the result of run_with_policy from saved logits of all exits.
-StoppedAnswers replay(const LogitsView& view, const Policy& policy);
+StoppedAnswers replay(const policy::LogitsView& view, const policy::Policy& policy);
 
 /// The answers [N] of the last exit under a policy: if the policy has an ensemble, these are the
 /// answers of the ensemble of all exits.
-std::vector<std::int64_t> last_exit_answers(const LogitsView& view, const Policy& policy);
+std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view,
+                                            const policy::Policy& policy);
 
 /// Name of the unit that an exit comes after, the last one of its segment, for example "layer2.1".
-std::string unit_before_exit(const Graph& graph, int exit_index);
+std::string unit_before_exit(const graph::Graph& graph, int exit_index);
 
 }  // namespace offramp::workflow

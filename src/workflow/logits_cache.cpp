@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 /// Computes one hash over several values.
 class Key {
  public:
-  void add(std::span<const std::byte> bytes) { value_ = hash_of(bytes, value_); }
+  void add(std::span<const std::byte> bytes) { value_ = core::hash_of(bytes, value_); }
   template <typename T>
   void add(const std::vector<T>& values) {
     add(std::as_bytes(std::span(values)));
@@ -36,14 +36,14 @@ class Key {
 std::string key_of(const fs::path& path, const engine::OpenedModel& model,
                    const EvaluationSet& set) {
   Key key;
-  key.add(graph_to_json(model.file().graph));
+  key.add(model::graph_to_json(model.file().graph));
   // The tensors are hashed as stored in the file, so the scales of 8-bit weights are included.
-  const Safetensors file = Safetensors::open(path);
+  const core::Safetensors file = core::Safetensors::open(path);
   for (const auto& [name, tensor] : file.tensors()) {
     key.add(name);
     key.add(tensor.bytes);
   }
-  const Preprocessing& p = model.file().preprocessing;
+  const core::Preprocessing& p = model.file().preprocessing;
   key.add(fmt::format("{} {} {}", p.height, p.width, to_string(p.fit)));
   for (const auto& triple : {p.mean, p.std}) key.add(std::as_bytes(std::span(triple)));
   for (const std::int64_t i : set.indices) {
@@ -55,31 +55,33 @@ std::string key_of(const fs::path& path, const engine::OpenedModel& model,
   return key.text();
 }
 
-std::string policy_text(const ModelFile& model) {
-  return model.policy ? policy_to_json(*model.policy) : "";
+std::string policy_text(const model::ModelFile& model) {
+  return model.policy ? model::policy_to_json(*model.policy) : "";
 }
 
 /// Finds a tensor [images] of type i64; nullptr if there is none.
-const TensorView* find_vector(const Safetensors& file, const char* name, std::size_t images) {
+const core::TensorView* find_vector(const core::Safetensors& file, const char* name,
+                                    std::size_t images) {
   const auto found = file.tensors().find(name);
   if (found == file.tensors().end()) return nullptr;
-  const TensorView& view = found->second;
-  const bool fits = view.dtype == DType::i64 && view.shape.size() == 1 &&
+  const core::TensorView& view = found->second;
+  const bool fits = view.dtype == core::DType::i64 && view.shape.size() == 1 &&
                     view.shape[0] == static_cast<std::int64_t>(images);
   return fits ? &view : nullptr;
 }
 
 /// Reads the result of the run under `policy`; nullopt if the file holds none, or one of another
 /// policy.
-std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedLogits& logits,
+std::optional<StoppedAnswers> read_stopped(const core::Safetensors& file,
+                                           const eval::SavedLogits& logits,
                                            const std::string& policy) {
   const auto stored = file.metadata().find("policy");
-  const TensorView* exits = find_vector(file, "policy.exit_index", logits.labels.size());
-  const TensorView* answers = find_vector(file, "policy.answers", logits.labels.size());
+  const core::TensorView* exits = find_vector(file, "policy.exit_index", logits.labels.size());
+  const core::TensorView* answers = find_vector(file, "policy.answers", logits.labels.size());
   if (stored == file.metadata().end() || stored->second != policy || !exits || !answers)
     return std::nullopt;
   StoppedAnswers stopped;
-  const HostTensor cached_exits = exits->copy(), cached_answers = answers->copy();
+  const core::HostTensor cached_exits = exits->copy(), cached_answers = answers->copy();
   for (const std::int64_t k : cached_exits.as<std::int64_t>()) {
     if (k < 0 || k >= logits.exits) return std::nullopt;
     stopped.exit_index.push_back(static_cast<int>(k));
@@ -92,15 +94,15 @@ std::optional<StoppedAnswers> read_stopped(const Safetensors& file, const SavedL
 }
 
 std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& key,
-                                    const std::string& policy, const Progress& progress) {
+                                       const std::string& policy, const Progress& progress) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
   try {
-    const Safetensors file = Safetensors::open(path);
+    const core::Safetensors file = core::Safetensors::open(path);
     const auto stored = file.metadata().find("key");
     if (stored == file.metadata().end() || stored->second != key) return std::nullopt;
     CachedLogits cached;
-    cached.logits = load_logits(path);
+    cached.logits = eval::load_logits(path);
     cached.stopped = read_stopped(file, cached.logits, policy);
     return cached;
   } catch (const Error& error) {
@@ -111,25 +113,27 @@ std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& 
 }
 
 void write_cache(const fs::path& path, const std::string& policy, const CachedLogits& cached,
-                const Progress& progress) {
-  const SavedLogits& logits = cached.logits;
+                 const Progress& progress) {
+  const eval::SavedLogits& logits = cached.logits;
   const auto images = static_cast<std::int64_t>(logits.labels.size());
-  Tensors tensors;
-  tensors.emplace("logits", HostTensor::of({logits.exits, images, logits.classes},
-                                           std::span<const float>(logits.logits)));
-  tensors.emplace("labels", HostTensor::of({images}, std::span<const std::int64_t>(logits.labels)));
-  Metadata metadata = logits.metadata;
+  core::Tensors tensors;
+  tensors.emplace("logits", core::HostTensor::of({logits.exits, images, logits.classes},
+                                                 std::span<const float>(logits.logits)));
+  tensors.emplace("labels",
+                  core::HostTensor::of({images}, std::span<const std::int64_t>(logits.labels)));
+  core::Metadata metadata = logits.metadata;
   if (cached.stopped) {
     const std::vector<std::int64_t> exits(cached.stopped->exit_index.begin(),
                                           cached.stopped->exit_index.end());
     tensors.emplace("policy.exit_index",
-                    HostTensor::of({images}, std::span<const std::int64_t>(exits)));
-    tensors.emplace("policy.answers",
-                    HostTensor::of({images}, std::span<const std::int64_t>(cached.stopped->answers)));
+                    core::HostTensor::of({images}, std::span<const std::int64_t>(exits)));
+    tensors.emplace(
+        "policy.answers",
+        core::HostTensor::of({images}, std::span<const std::int64_t>(cached.stopped->answers)));
     metadata.emplace("policy", policy);
   }
   try {
-    write_safetensors(path, metadata, tensors);
+    core::write_safetensors(path, metadata, tensors);
   } catch (const Error& error) {
     progress.remark(fmt::format("the logits are not saved for the next run: {}", error.what()));
   }
@@ -143,8 +147,9 @@ fs::path logits_cache_path(const fs::path& model, const std::string& part) {
   return path;
 }
 
-CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& model, const EvaluationSet& set,
-                     const std::string& part, const Progress& progress) {
+CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& model,
+                                    const EvaluationSet& set, const std::string& part,
+                                    const Progress& progress) {
   const fs::path file = logits_cache_path(path, part);
   const std::string key = key_of(path, model, set);
   const std::string policy = policy_text(model.file());
@@ -152,10 +157,10 @@ CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& m
   CachedLogits cached;
   cached.logits = run_all_exits(model, set, progress);
   cached.logits.metadata = {{"key", key},
-                          {"model", path.filename().string()},
-                          {"part", part},
-                          {"commit", kCommit},
-                          {"precision", std::string(to_string(model.precision()))}};
+                            {"model", path.filename().string()},
+                            {"part", part},
+                            {"commit", core::kCommit},
+                            {"precision", std::string(to_string(model.precision()))}};
   if (model.file().policy && part == "test")
     cached.stopped = run_with_policy(model, set, model.file().policy->policy, progress);
   write_cache(file, policy, cached, progress);

@@ -16,22 +16,24 @@
 namespace offramp::workflow {
 namespace {
 
-Part part_of_data(ImagePart part) { return part == ImagePart::test ? Part::test : Part::train; }
+data::Part part_of_data(ImagePart part) {
+  return part == ImagePart::test ? data::Part::test : data::Part::train;
+}
 
 /// The model and the images of one evaluation.
 struct EvaluationContext {
   const EvaluateOptions& options;
   const Progress& progress;
   std::shared_ptr<engine::OpenedModel> model;
-  LoadedData loaded;
+  data::LoadedData loaded;
   EvaluationSet set;
 
-  const ModelFile& file() const { return model->file(); }
+  const model::ModelFile& file() const { return model->file(); }
 };
 
-void remark_skipped(const LoadedData& loaded, const Progress& progress) {
+void remark_skipped(const data::LoadedData& loaded, const Progress& progress) {
   if (loaded.skipped.empty()) return;
-  const SkippedImage& first = loaded.skipped.front();
+  const data::SkippedImage& first = loaded.skipped.front();
   progress.remark(fmt::format("skipped {} damaged images, the first is {}: {}",
                               loaded.skipped.size(), first.name, first.reason));
 }
@@ -43,26 +45,26 @@ std::vector<std::int64_t> choose_images(const EvaluationContext& context) {
   try {
     check_same_classes(context.file(), context.loaded.dataset);
   } catch (const Error& error) {
-    throw_with_place(options.model.string(), error);
+    core::throw_with_place(options.model.string(), error);
   }
-  const DataProvenance& provenance = context.file().provenance.data;
+  const model::DataProvenance& provenance = context.file().provenance.data;
   const auto& hashes = options.part == ImagePart::tune ? provenance.tune : provenance.certify;
   return find_listed_images(options.model, context.file(), context.loaded.dataset, hashes,
-                     std::string(to_string(options.part)), options.data)
+                            std::string(to_string(options.part)), options.data)
       .indices;
 }
 
 PolicyEvaluation run_policy(const EvaluationContext& context, const Evaluation& result,
-                            const ChosenPolicy& chosen) {
+                            const policy::ChosenPolicy& chosen) {
   const StoppedAnswers stopped =
       run_with_policy(*context.model, context.set, chosen.policy, context.progress);
-  const LogitsView view = result.logits.view();
+  const policy::LogitsView view = result.logits.view();
   const StoppedAnswers replayed = replay(view, chosen.policy);
   PolicyEvaluation policy;
   policy.chosen = chosen;
-  policy.metrics = measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
-                                   last_exit_answers(view, chosen.policy)},
-                                  result.cost.relative_costs());
+  policy.metrics = eval::measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
+                                         last_exit_answers(view, chosen.policy)},
+                                        result.cost.relative_costs());
   for (std::size_t i = 0; i < stopped.answers.size(); ++i)
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
@@ -81,31 +83,34 @@ class OtherModel {
       : model_(open_model(path, context.options.run, context.progress)),
         progress_(context.progress),
         set_(context.set) {
-    const Preprocessing &ours = *set_.preprocessing, &theirs = model_->file().preprocessing;
+    const core::Preprocessing &ours = *set_.preprocessing, &theirs = model_->file().preprocessing;
     if (ours.height != theirs.height || ours.width != theirs.width || ours.fit != theirs.fit) {
-      again_ = load_data(context.options.data, part_of_data(context.options.part),
-                         load_options(model_->file()));
+      again_ = data::load_data(context.options.data, part_of_data(context.options.part),
+                               load_options(model_->file()));
       if (again_.dataset.hashes != context.loaded.dataset.hashes)
-        throw Error("{}: the images changed while they were read", context.options.data);
+        throw Error(
+            fmt::format("{}: the images changed while they were read", context.options.data));
       set_.data = &again_.dataset;
     }
     set_.preprocessing = &theirs;
     try {
       check_same_classes(model_->file(), *set_.data);
     } catch (const Error& error) {
-      throw_with_place(path.string(), error);
+      core::throw_with_place(path.string(), error);
     }
     refuse_trained_images(path, model_->file(), *set_.data, set_.indices);
   }
   OtherModel(const OtherModel&) = delete;
 
   const engine::OpenedModel& model() const { return *model_; }
-  StoppedAnswers run(const Policy& policy) { return run_with_policy(*model_, set_, policy, progress_); }
+  StoppedAnswers run(const policy::Policy& policy) {
+    return run_with_policy(*model_, set_, policy, progress_);
+  }
 
  private:
   std::shared_ptr<engine::OpenedModel> model_;
   const Progress& progress_;
-  LoadedData again_;
+  data::LoadedData again_;
   EvaluationSet set_;
 };
 
@@ -114,21 +119,22 @@ OtherNetwork run_other(const std::filesystem::path& path, const EvaluationContex
   OtherNetwork other;
   other.name = path.string();
   other.cost = model.model().cost();
-  other.last = model.run(never_stop(static_cast<int>(other.cost.exit_macs.size()))).answers;
+  other.last = model.run(policy::never_stop(static_cast<int>(other.cost.exit_macs.size()))).answers;
   if (const auto& chosen = model.model().file().policy) other.stopped = model.run(chosen->policy);
   return other;
 }
 
 /// Adds the baselines that the policy is compared with; without a policy, the last exit is.
 void add_baselines(const EvaluationContext& context, Evaluation& result) {
-  const LogitsView view = result.logits.view();
+  const policy::LogitsView view = result.logits.view();
   const std::vector<std::int64_t> answers =
-      result.policy ? result.policy->answers : last_exit_answers(view, never_stop(view.exits));
+      result.policy ? result.policy->answers
+                    : last_exit_answers(view, policy::never_stop(view.exits));
   if (result.policy)
     result.controls = own_baselines(view, result.cost, answers, result.policy->metrics);
   for (const std::filesystem::path& path : context.options.compare)
-    for (ReportBaseline& control : network_baselines(run_other(path, context), result.cost.plain_macs,
-                                                   result.logits.labels, answers))
+    for (report::ReportBaseline& control : network_baselines(
+             run_other(path, context), result.cost.plain_macs, result.logits.labels, answers))
       result.controls.push_back(std::move(control));
 }
 
@@ -136,17 +142,18 @@ void add_baselines(const EvaluationContext& context, Evaluation& result) {
 Sweep run_sweep(const EvaluationContext& context, const Evaluation& result) {
   const EvaluateOptions& options = context.options;
   if (result.logits.exits < 2)
-    throw Error("{}: the model has no early exit, so there is no threshold to sweep",
-                options.model.string());
+    throw Error(fmt::format("{}: the model has no early exit, so there is no threshold to sweep",
+                            options.model.string()));
   const bool test = options.part == ImagePart::test;
-  const LoadedData train =
-      test ? load_data(options.data, Part::train, load_options(context.file())) : LoadedData{};
-  const Dataset& data = test ? train.dataset : context.loaded.dataset;
+  const data::LoadedData train =
+      test ? data::load_data(options.data, data::Part::train, load_options(context.file()))
+           : data::LoadedData{};
+  const data::Dataset& data = test ? train.dataset : context.loaded.dataset;
   const std::vector<std::int64_t> indices =
-      find_listed_images(options.model, context.file(), data, context.file().provenance.data.tune, "tune",
-                  options.data)
+      find_listed_images(options.model, context.file(), data, context.file().provenance.data.tune,
+                         "tune", options.data)
           .indices;
-  const SavedLogits tune = run_all_exits(
+  const eval::SavedLogits tune = run_all_exits(
       *context.model, {&data, indices, &context.file().preprocessing, options.run.images_at_once()},
       context.progress);
   return sweep_all(tune.view(), result.logits.view(), result.cost.relative_costs());
@@ -156,10 +163,10 @@ void write_logits(const EvaluationContext& context, Evaluation& result) {
   result.logits.metadata = {{"model", context.options.model.string()},
                             {"data", result.source},
                             {"part", std::string(to_string(context.options.part))},
-                            {"commit", kCommit},
+                            {"commit", core::kCommit},
                             {"precision", result.precision},
                             {"kernels", result.kernels}};
-  save_logits(context.options.save_logits, result.logits);
+  eval::save_logits(context.options.save_logits, result.logits);
 }
 
 }  // namespace
@@ -179,7 +186,7 @@ std::string_view to_string(ImagePart part) {
 ImagePart image_part_from_string(std::string_view word) {
   for (const ImagePart part : {ImagePart::test, ImagePart::tune, ImagePart::certify})
     if (word == to_string(part)) return part;
-  throw UsageError("part: expected test, tune or certify, got {}", quote(word));
+  throw UsageError(fmt::format("part: expected test, tune or certify, got {}", core::quote(word)));
 }
 
 std::vector<std::filesystem::path> EvaluateOptions::inputs() const {
@@ -192,10 +199,11 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   check(options.policy);
   if (!options.save_logits.empty())
     check_output("save_logits", options.save_logits, options.inputs());
-  EvaluationContext context{options, progress, open_model(options.model, options.run, progress), {}, {}};
+  EvaluationContext context{
+      options, progress, open_model(options.model, options.run, progress), {}, {}};
   context.loaded =
-      load_data(options.data, part_of_data(options.part), load_options(context.file()));
-  const LoadedData& loaded = context.loaded;
+      data::load_data(options.data, part_of_data(options.part), load_options(context.file()));
+  const data::LoadedData& loaded = context.loaded;
   remark_skipped(loaded, progress);
   context.set = {&loaded.dataset, choose_images(context), &context.file().preprocessing,
                  options.run.images_at_once()};
@@ -214,12 +222,12 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
   result.cost = context.model->cost();
   result.logits = run_all_exits(*context.model, context.set, progress);
   if (!options.save_logits.empty()) write_logits(context, result);
-  const LogitsView view = result.logits.view();
-  result.metrics = measure(view, context.file().loss_weights);
-  result.overthinking = overthinking_by_class(view);
+  const policy::LogitsView view = result.logits.view();
+  result.metrics = eval::measure(view, context.file().loss_weights);
+  result.overthinking = eval::overthinking_by_class(view);
   for (int k = 0; k < view.exits; ++k) {
     result.exit_units.push_back(unit_before_exit(context.file().graph, k));
-    if (options.confusion) result.confusion.push_back(confusion_matrix(view, k));
+    if (options.confusion) result.confusion.push_back(eval::confusion_matrix(view, k));
   }
   if (const auto chosen =
           policy_for(options.policy, context.file(), context.model->certificate().holds))

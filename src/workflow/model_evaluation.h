@@ -48,13 +48,13 @@ struct EvaluateOptions {
 
 /// The results of a policy in a run that really stopped each image.
 struct PolicyEvaluation {
-  ChosenPolicy chosen;
-  bool is_models_own = false;          ///< the model's own policy; false: one from the options
+  policy::ChosenPolicy chosen;
+  bool is_models_own = false;     ///< the model's own policy; false: one from the options
   bool certificate_lost = false;  ///< the model's certificate is for other kernels or precision
-  PolicyMetrics metrics;
+  eval::PolicyMetrics metrics;
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
   /// For the model's own policy: whether images stop at other exits than when it was chosen.
-  std::optional<DriftVerdict> drift;
+  std::optional<policy::DriftVerdict> drift;
   /// Number of images for which a replay from saved logits gives another exit or another answer.
   std::int64_t replay_differs = 0;
 };
@@ -65,16 +65,16 @@ struct Evaluation {
   std::string precision, kernels;  ///< of the run
   std::vector<std::string> classes;
   std::vector<std::string> exit_units;  ///< [K] the unit that each exit comes after
-  Cost cost;
-  SavedLogits logits;
-  Metrics metrics;
-  std::vector<OverthinkingCounts> overthinking;  ///< one for each class
+  graph::Cost cost;
+  eval::SavedLogits logits;
+  eval::Metrics metrics;
+  std::vector<eval::OverthinkingCounts> overthinking;  ///< one for each class
   /// [K] matrices [classes, classes], with a row for each label; empty if not requested
   std::vector<std::vector<std::int64_t>> confusion;
   std::optional<PolicyEvaluation> policy;
   /// Differences are those of the policy minus the baseline; without a policy, those of the last
   /// exit.
-  std::vector<ReportBaseline> controls;
+  std::vector<report::ReportBaseline> controls;
   std::optional<Sweep> sweep;
 };
 

@@ -8,8 +8,8 @@
 namespace offramp::workflow {
 namespace {
 
-ModelFacts facts_of(const ModelFile& model) {
-  const DataProvenance& data = model.provenance.data;
+ModelFacts facts_of(const model::ModelFile& model) {
+  const model::DataProvenance& data = model.provenance.data;
   return {model.classes,
           model.preprocessing,
           data.source,
@@ -22,15 +22,15 @@ ModelFacts facts_of(const ModelFile& model) {
 
 ModelInfo describe_model(const std::string& path, std::int64_t classes) {
   ModelInfo info;
-  Graph graph;
+  graph::Graph graph;
   if (is_recipe(path)) {
     graph = graph_of_recipe(path, classes);
   } else {
-    const MappedModel mapped = map_model(path);
+    const model::MappedModel mapped = model::map_model(path);
     info.facts = facts_of(mapped.model);
     graph = mapped.model.graph;
   }
-  const Cost cost = cost_of(graph);
+  const graph::Cost cost = graph::cost_of(graph);
   info.network = graph.name;
   info.macs = cost.plain_macs;
   info.parameters = cost.total_parameters();
@@ -39,21 +39,21 @@ ModelInfo describe_model(const std::string& path, std::int64_t classes) {
     info.exits.push_back({exit_index + 1, unit_before_exit(graph, exit_index), cost.exit_macs[k],
                           cost.relative(exit_index)});
   }
-  info.layers = layer_table(graph);
+  info.layers = graph::layer_table(graph);
   return info;
 }
 
 CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, int batch,
                                const RunOptions& options, const Progress& progress) {
-  const ModelFile model = model_or_recipe(path, classes);
+  const model::ModelFile model = model_or_recipe(path, classes);
   // The model is opened as by other commands, because this chooses the precision that it runs in.
   const auto opened = open_model(model, options, progress);
-  CompiledTableOptions compiling;
+  runtime::CompiledTableOptions compiling;
   compiling.precision = opened->precision();
   if (model.deployment) compiling.ranges = model.deployment->ranges;
   compiling.batch = batch;
   compiling.threads = options.threads;
-  return {compiled_table(model.graph, model.weights, compiling), opened->kernels()};
+  return {runtime::compiled_table(model.graph, model.weights, compiling), opened->kernels()};
 }
 
 }  // namespace offramp::workflow

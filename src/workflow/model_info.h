@@ -22,7 +22,7 @@ struct ExitInfo {
 /// What a model file holds besides its network.
 struct ModelFacts {
   std::vector<std::string> classes;
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   std::string source;                               ///< of the training images
   std::int64_t trained = 0, tune = 0, certify = 0;  ///< number of images in each part
 };
@@ -42,7 +42,7 @@ struct ModelInfo {
 ModelInfo describe_model(const std::string& path, std::int64_t classes);
 
 /// The operations that a network is compiled to, and the kernels that execute them.
-struct CompiledLayers : CompiledTable {
+struct CompiledLayers : runtime::CompiledTable {
   std::string kernels;
 };
 

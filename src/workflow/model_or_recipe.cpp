@@ -11,23 +11,23 @@ namespace offramp::workflow {
 
 bool is_recipe(const std::string& path) { return path.ends_with(".toml"); }
 
-Graph graph_of_recipe(const std::string& path, std::int64_t classes) {
-  const Recipe recipe = read_recipe(path);
-  NetworkSpec spec = recipe.network;
+graph::Graph graph_of_recipe(const std::string& path, std::int64_t classes) {
+  const recipe::Recipe recipe = recipe::read_recipe(path);
+  graph::NetworkSpec spec = recipe.network;
   spec.options.classes = classes;
   if (recipe.data.height > 0) spec.options.input = {3, recipe.data.height, recipe.data.width};
-  return build_network(spec);
+  return graph::build_network(spec);
 }
 
-ModelFile model_or_recipe(const std::string& path, std::int64_t classes) {
-  if (!is_recipe(path)) return load_model(path);
-  ModelFile model;
+model::ModelFile model_or_recipe(const std::string& path, std::int64_t classes) {
+  if (!is_recipe(path)) return model::load_model(path);
+  model::ModelFile model;
   model.graph = graph_of_recipe(path, classes);
-  model.weights = random_weights(model.graph, 1);
+  model.weights = graph::random_weights(model.graph, 1);
   for (std::int64_t i = 1; i <= classes; ++i) model.classes.push_back(fmt::format("class {}", i));
   model.preprocessing.height = static_cast<int>(model.graph.input[1]);
   model.preprocessing.width = static_cast<int>(model.graph.input[2]);
-  const std::size_t exits = exit_segments(model.graph).size();
+  const std::size_t exits = graph::exit_segments(model.graph).size();
   model.loss_weights.assign(exits, 1.0 / static_cast<double>(exits));
   return model;
 }

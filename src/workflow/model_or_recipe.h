@@ -14,10 +14,10 @@ bool is_recipe(const std::string& path);
 /// Builds the network of a recipe. The data are not read, so `classes` gives the number of classes;
 /// the input is 32x32 pixels if the recipe names no size.
 /// @throws UsageError "<path>:<line>: …" if the recipe has an error
-Graph graph_of_recipe(const std::string& path, std::int64_t classes);
+graph::Graph graph_of_recipe(const std::string& path, std::int64_t classes);
 
 /// Loads a model, or makes one from a recipe's network, with random weights (the same in every run)
 /// and classes named "class 1", "class 2", ….
-ModelFile model_or_recipe(const std::string& path, std::int64_t classes);
+model::ModelFile model_or_recipe(const std::string& path, std::int64_t classes);
 
 }  // namespace offramp::workflow

@@ -34,7 +34,7 @@ std::shared_ptr<engine::OpenedModel> open_model(const std::filesystem::path& pat
   return open(path, options, progress);
 }
 
-std::shared_ptr<engine::OpenedModel> open_model(ModelFile model, const RunOptions& options,
+std::shared_ptr<engine::OpenedModel> open_model(model::ModelFile model, const RunOptions& options,
                                                 const Progress& progress) {
   return open(std::move(model), options, progress);
 }

@@ -25,7 +25,7 @@ struct RunOptions {
 std::shared_ptr<engine::OpenedModel> open_model(const std::filesystem::path& path,
                                                 const RunOptions& options,
                                                 const Progress& progress);
-std::shared_ptr<engine::OpenedModel> open_model(ModelFile model, const RunOptions& options,
+std::shared_ptr<engine::OpenedModel> open_model(model::ModelFile model, const RunOptions& options,
                                                 const Progress& progress);
 
 }  // namespace offramp::workflow

@@ -44,7 +44,8 @@ CoreRates measure_core(const PeakKernel& kernel, double seconds) {
   constexpr double kSlice = 4e-4;  // seconds
   constexpr std::int64_t kAdditions = 1 << 18;
   std::int64_t turns = 1000;
-  for (double taken = 0; taken < kSlice; turns *= 2) taken = seconds_for([&] { kernel.run(turns); });
+  for (double taken = 0; taken < kSlice; turns *= 2)
+    taken = seconds_for([&] { kernel.run(turns); });
   std::vector<double> rates, clocks;
   const auto start = Clock::now();
   while (seconds_since(start) < seconds || rates.size() < 20) {
@@ -61,7 +62,7 @@ double measure_all_cores(const PeakKernel& kernel, int cores, double seconds) {
   // A std::barrier would block for ever if one of the threads could not be started.
   std::atomic<int> waiting = cores;
   std::atomic<bool> given_up = false;
-  Threads threads;
+  core::Threads threads;
   threads.start(
       cores,
       [&](int core) {
@@ -87,7 +88,8 @@ Ceiling measure(const PeakKernel& kernel, int cores, double seconds) {
   const CoreRates core = measure_core(kernel, seconds / 2);
   ceiling.clock_hz = core.clock_hz;
   ceiling.core_macs_per_second = core.instructions_per_second * kernel.macs_per_instruction;
-  ceiling.macs_per_second = measure_all_cores(kernel, cores, seconds / 2) * kernel.macs_per_instruction;
+  ceiling.macs_per_second =
+      measure_all_cores(kernel, cores, seconds / 2) * kernel.macs_per_instruction;
   ceiling.per_cycle_known = kernel.per_cycle > 0;
   ceiling.per_cycle = ceiling.per_cycle_known
                           ? kernel.per_cycle
@@ -98,7 +100,7 @@ Ceiling measure(const PeakKernel& kernel, int cores, double seconds) {
 }  // namespace
 
 std::vector<Ceiling> measure_ceilings(int cores, double seconds) {
-  if (cores <= 0) cores = usable_cores();
+  if (cores <= 0) cores = core::usable_cores();
   std::vector<Ceiling> ceilings;
   for (const PeakKernel& kernel : peak_kernels())
     ceilings.push_back(measure(kernel, cores, seconds));

@@ -11,26 +11,27 @@ void check(const PolicyChoice& choice) {
   if (!choice.threshold) return;
   if (choice.no_policy) throw UsageError("no_policy: cannot be combined with a threshold");
   try {
-    check_threshold(choice.criterion, *choice.threshold);
+    policy::check_threshold(choice.criterion, *choice.threshold);
   } catch (const Error& error) {
-    throw_with_place("threshold", error);
+    core::throw_with_place("threshold", error);
   }
 }
 
-std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFile& model,
-                                       bool certificate_holds) {
+std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
+                                               const model::ModelFile& model,
+                                               bool certificate_holds) {
   check(choice);
   if (choice.threshold) {
-    ChosenPolicy chosen;
-    chosen.policy = never_stop(static_cast<int>(exit_segments(model.graph).size()));
+    policy::ChosenPolicy chosen;
+    chosen.policy = policy::never_stop(static_cast<int>(graph::exit_segments(model.graph).size()));
     chosen.policy.criterion = choice.criterion;
     // Scores are f32, so the threshold is rounded to f32 too: as a double, 0.9 is above 0.9f.
     std::ranges::fill(chosen.policy.thresholds, static_cast<float>(*choice.threshold));
-    chosen.aim = FixedThreshold{*choice.threshold};
+    chosen.aim = policy::FixedThreshold{*choice.threshold};
     return chosen;
   }
   if (choice.no_policy || !model.policy) return std::nullopt;
-  ChosenPolicy chosen = *model.policy;
+  policy::ChosenPolicy chosen = *model.policy;
   if (!certificate_holds) {
     chosen.guarantee.reset();
     chosen.path.reset();
@@ -38,11 +39,11 @@ std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFi
   return chosen;
 }
 
-std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
-                                     std::int64_t images) {
+std::optional<policy::DriftVerdict> drift_of(const policy::ChosenPolicy& chosen,
+                                             std::span<const double> shares, std::int64_t images) {
   if (!chosen.seen) return std::nullopt;
-  return compare_exits(shares, static_cast<double>(images), chosen.seen->shares,
-                       static_cast<double>(chosen.seen->images));
+  return policy::compare_exits(shares, static_cast<double>(images), chosen.seen->shares,
+                               static_cast<double>(chosen.seen->images));
 }
 
 }  // namespace offramp::workflow

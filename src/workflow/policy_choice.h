@@ -16,7 +16,7 @@ struct PolicyChoice {
   /// If set, every early exit has this threshold of `criterion`, and the model's policy is not
   /// used.
   std::optional<double> threshold = {};
-  Criterion criterion = Criterion::confidence;
+  policy::Criterion criterion = policy::Criterion::confidence;
   bool no_policy = false;  ///< every image runs to the last exit
 };
 
@@ -26,13 +26,14 @@ void check(const PolicyChoice& choice);
 /// Returns the policy by which a model runs; nullopt if every image runs to the last exit.
 /// @param certificate_holds  false: the guarantee is removed from the model's own policy, because
 ///                           it does not hold for this precision and these kernels
-std::optional<ChosenPolicy> policy_for(const PolicyChoice& choice, const ModelFile& model,
-                                       bool certificate_holds);
+std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
+                                               const model::ModelFile& model,
+                                               bool certificate_holds);
 
 /// Tests whether images stop at other exits than the images on which a policy was chosen. Returns
 /// nullopt if the policy does not hold the shares of those images.
 /// @param shares  [K] share of the images that stopped at each exit
-std::optional<DriftVerdict> drift_of(const ChosenPolicy& chosen, std::span<const double> shares,
-                                     std::int64_t images);
+std::optional<policy::DriftVerdict> drift_of(const policy::ChosenPolicy& chosen,
+                                             std::span<const double> shares, std::int64_t images);
 
 }  // namespace offramp::workflow

@@ -18,36 +18,38 @@ class TrainedOnImages : public Error {
 };
 
 /// The options to load data for a model: with the image size and the fit that it expects.
-LoadOptions load_options(const ModelFile& model);
+data::LoadOptions load_options(const model::ModelFile& model);
 
 /// Checks that a model and a data set have the same classes in the same order.
 /// @throws Error that names the first difference
-void check_same_classes(const ModelFile& model, const Dataset& data);
+void check_same_classes(const model::ModelFile& model, const data::Dataset& data);
 
 /// Indices of all images.
-std::vector<std::int64_t> all_indices(const Dataset& data);
+std::vector<std::int64_t> all_indices(const data::Dataset& data);
 
 /// Indices of the images whose hash is in `hashes`.
 /// @param hashes  sorted, as a model's provenance lists them
-std::vector<std::int64_t> indices_of_listed(const Dataset& data,
-                                        const std::vector<std::uint64_t>& hashes);
+std::vector<std::int64_t> indices_of_listed(const data::Dataset& data,
+                                            const std::vector<std::uint64_t>& hashes);
 
 /// Checks that a model was not trained on the images that it is to be evaluated on.
 /// @param path  of the model  @param indices  of the images in `data`
 /// @throws TrainedOnImages "<path>: …" with the number of such images and the name of the first
-void refuse_trained_images(const std::filesystem::path& path, const ModelFile& model,
-                           const Dataset& data, const std::vector<std::int64_t>& indices);
+void refuse_trained_images(const std::filesystem::path& path, const model::ModelFile& model,
+                           const data::Dataset& data, const std::vector<std::int64_t>& indices);
 
 /// Returns `indices` without the images that the model was trained on.
-std::vector<std::int64_t> without_trained_images(const ModelFile& model, const Dataset& data,
+std::vector<std::int64_t> without_trained_images(const model::ModelFile& model,
+                                                 const data::Dataset& data,
                                                  const std::vector<std::int64_t>& indices);
 
 /// Indices of the images of a test part that a model may be tested on.
 /// @param path  of the model
 /// @param skip_trained  true: images that it was trained on are left out; false: they are an error
 /// @throws Error "<path>: …" if the classes differ or no image is left; TrainedOnImages
-std::vector<std::int64_t> images_to_test(const std::filesystem::path& path, const ModelFile& model,
-                                         const LoadedData& data, bool skip_trained);
+std::vector<std::int64_t> images_to_test(const std::filesystem::path& path,
+                                         const model::ModelFile& model,
+                                         const data::LoadedData& data, bool skip_trained);
 
 /// The images of a data set that a model lists in one of its parts.
 struct ListedImages {
@@ -59,9 +61,9 @@ struct ListedImages {
 /// @param path  of the model  @param hashes  of the part's images, sorted
 /// @param part  "tune" or "certify"  @param source  name of the data for messages
 /// @throws Error if the model lists no image, or the data contain none of them; TrainedOnImages
-ListedImages find_listed_images(const std::filesystem::path& path, const ModelFile& model,
-                         const Dataset& data, const std::vector<std::uint64_t>& hashes,
-                         const std::string& part, const std::string& source);
+ListedImages find_listed_images(const std::filesystem::path& path, const model::ModelFile& model,
+                                const data::Dataset& data, const std::vector<std::uint64_t>& hashes,
+                                const std::string& part, const std::string& source);
 
 /// One use of test images.
 struct TestRead {

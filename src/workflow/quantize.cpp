@@ -34,25 +34,26 @@ std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, 
   return chosen;
 }
 
-std::vector<float> inputs_of(const Dataset& data, const std::vector<std::int64_t>& indices,
-                             const ModelFile& model) {
-  const Shape& shape = model.graph.input;
-  const auto size = static_cast<std::size_t>(element_count(shape));
+std::vector<float> inputs_of(const data::Dataset& data, const std::vector<std::int64_t>& indices,
+                             const model::ModelFile& model) {
+  const graph::Shape& shape = model.graph.input;
+  const auto size = static_cast<std::size_t>(core::element_count(shape));
   std::vector<float> images(indices.size() * size);
   for (std::size_t i = 0; i < indices.size(); ++i)
-    normalise(data.image(indices[i]), model.preprocessing,
-              std::span(images).subspan(i * size, size));
+    image::normalise(data.image(indices[i]), model.preprocessing,
+                     std::span(images).subspan(i * size, size));
   return images;
 }
 
-std::vector<ExitLoss> exit_losses(const LogitsView& reference, const LogitsView& ours) {
+std::vector<ExitLoss> exit_losses(const policy::LogitsView& reference,
+                                  const policy::LogitsView& ours) {
   std::vector<ExitLoss> exits;
   const std::int64_t images = ours.images();
   for (int k = 0; k < ours.exits; ++k) {
     std::int64_t right = 0, reference_correct = 0, same = 0, gained = 0, lost = 0;
     for (std::int64_t i = 0; i < images; ++i) {
       const std::int64_t label = ours.labels[static_cast<std::size_t>(i)];
-      const int a = argmax(ours.at(k, i)), b = argmax(reference.at(k, i));
+      const int a = policy::argmax(ours.at(k, i)), b = policy::argmax(reference.at(k, i));
       same += a == b;
       right += a == label;
       reference_correct += b == label;
@@ -61,7 +62,7 @@ std::vector<ExitLoss> exit_losses(const LogitsView& reference, const LogitsView&
     }
     const auto n = static_cast<double>(images);
     exits.push_back({static_cast<double>(reference_correct) / n, static_cast<double>(right) / n,
-                     paired_difference(gained, lost, images), static_cast<double>(same) / n});
+                     eval::paired_difference(gained, lost, images), static_cast<double>(same) / n});
   }
   return exits;
 }
@@ -69,7 +70,8 @@ std::vector<ExitLoss> exit_losses(const LogitsView& reference, const LogitsView&
 /// The options by which the policy is chosen anew. If it cannot be, returns nullopt and writes the
 /// reason to result.no_policy.
 std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& options,
-                                                        const ModelFile& model, Quantized& result) {
+                                                       const model::ModelFile& model,
+                                                       Quantized& result) {
   if (!model.policy) {
     result.no_policy = "the model has no policy; \"offramp calibrate\" chooses one";
     return std::nullopt;
@@ -78,7 +80,7 @@ std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& op
     result.no_policy = fmt::format(
         "the policy's aim ({}) needs more than this model; choose a policy with \"offramp "
         "calibrate\"",
-        describe_aim(model.policy->aim));
+        policy::describe_aim(model.policy->aim));
     return std::nullopt;
   }
   CalibrateOptions again;
@@ -93,31 +95,32 @@ std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& op
 
 /// Chooses the model's policy anew for the deployed model and writes the file. It is written once,
 /// at the end, so that a file of an earlier run stays complete until then.
-void write_with_policy(const QuantizeOptions& options, const ModelFile& model, ModelFile deployed,
-                       Quantized& result, const Progress& progress) {
+void write_with_policy(const QuantizeOptions& options, const model::ModelFile& model,
+                       model::ModelFile deployed, Quantized& result, const Progress& progress) {
   deployed.certificates =
       std::max(model.certificates, certificates_drawn(options.written_to(), model));
   const auto again = options_to_choose_anew(options, model, result);
   if (!again) {
-    save_model(options.written_to(), deployed);
+    model::save_model(options.written_to(), deployed);
     return;
   }
   result.policy_options = *again;
   result.policy = calibrate(*again, std::move(deployed), progress);
 }
 
-ModelFile deployed_from(const QuantizeOptions& options, const ModelFile& model, const Dataset& data,
-                        Quantized& result) {
-  if (options.precision == "bf16") return rounded_to_bf16(model);
-  const auto observed = take_evenly(indices_of_listed(data, model.provenance.data.train), options.images);
+model::ModelFile deployed_from(const QuantizeOptions& options, const model::ModelFile& model,
+                               const data::Dataset& data, Quantized& result) {
+  if (options.precision == "bf16") return runtime::rounded_to_bf16(model);
+  const auto observed =
+      take_evenly(indices_of_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
-    throw Error(
+    throw Error(fmt::format(
         "{}: contains no image that the model was trained on, and ranges of activations are "
         "observed on training images",
-        options.data);
+        options.data));
   result.observed = static_cast<std::int64_t>(observed.size());
-  return quantised_to_int8(model, inputs_of(data, observed, model),
-                           options.threads > 0 ? options.threads : usable_cores());
+  return runtime::quantised_to_int8(model, inputs_of(data, observed, model),
+                                    options.threads > 0 ? options.threads : core::usable_cores());
 }
 
 }  // namespace
@@ -128,40 +131,43 @@ fs::path QuantizeOptions::written_to() const {
   return path.replace_extension("." + precision + ".safetensors");
 }
 
-bool can_be_chosen_anew(const ChosenPolicy& chosen) {
-  if (!chosen.aim || cost_unit_of(*chosen.aim) == CostUnit::ms) return false;
-  const auto* drop = std::get_if<AccuracyDrop>(&*chosen.aim);
+bool can_be_chosen_anew(const policy::ChosenPolicy& chosen) {
+  if (!chosen.aim || policy::cost_unit_of(*chosen.aim) == policy::CostUnit::ms) return false;
+  const auto* drop = std::get_if<policy::AccuracyDrop>(&*chosen.aim);
   return drop == nullptr || drop->reference.empty();
 }
 
 Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
-  const Precision precision = precision_from_string(options.precision);
-  if (precision == Precision::f32)
+  const runtime::Precision precision = runtime::precision_from_string(options.precision);
+  if (precision == runtime::Precision::f32)
     throw UsageError("precision: a deployment file holds bf16 or int8, got \"f32\"");
-  if (options.images < 1) throw UsageError("images: expected at least 1, got {}", options.images);
-  if (!has_instructions_for(precision))
-    throw Error("this CPU has no instructions for {}, so its loss of accuracy cannot be measured",
-                options.precision);
+  if (options.images < 1)
+    throw UsageError(fmt::format("images: expected at least 1, got {}", options.images));
+  if (!runtime::has_instructions_for(precision))
+    throw Error(fmt::format(
+        "this CPU has no instructions for {}, so its loss of accuracy cannot be measured",
+        options.precision));
   const fs::path out = options.written_to();
   check_output("out", out, {options.model, options.data});
 
-  const ModelFile model = load_model(options.model);
-  const LoadedData train = load_data(options.data, Part::train, load_options(model));
+  const model::ModelFile model = model::load_model(options.model);
+  const data::LoadedData train =
+      data::load_data(options.data, data::Part::train, load_options(model));
   Quantized result;
-  ModelFile deployed;
+  model::ModelFile deployed;
   try {
     check_same_classes(model, train.dataset);
     deployed = deployed_from(options, model, train.dataset, result);
   } catch (const Error& error) {
-    throw_with_place(options.model.string(), error);
+    core::throw_with_place(options.model.string(), error);
   }
   const ListedImages listed = find_listed_images(options.model, model, train.dataset,
-                                          model.provenance.data.tune, "tune", options.data);
+                                                 model.provenance.data.tune, "tune", options.data);
   const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
   const auto in_f32 = open_model(model, {"f32", options.threads}, progress);
-  const SavedLogits reference = run_all_exits(*in_f32, tune, progress);
+  const eval::SavedLogits reference = run_all_exits(*in_f32, tune, progress);
   const auto opened = open_model(deployed, {options.precision, options.threads}, progress);
-  const SavedLogits ours = run_all_exits(*opened, tune, progress);
+  const eval::SavedLogits ours = run_all_exits(*opened, tune, progress);
   result.tune_images = static_cast<std::int64_t>(tune.indices.size());
   result.exits = exit_losses(reference.view(), ours.view());
 
@@ -169,9 +175,9 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   deployed.deployment->measured = {result.tune_images,  last.agreement,
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
-  result.within_bounds = is_within_bounds(*deployed.deployment);
-  deployed.deployment->check = {
-      kCheckSeed, engine::logits_to_store(opened->single_image_network(), deployed.graph, kCheckSeed)};
+  result.within_bounds = model::is_within_bounds(*deployed.deployment);
+  deployed.deployment->check = {kCheckSeed, engine::logits_to_store(opened->single_image_network(),
+                                                                    deployed.graph, kCheckSeed)};
   write_with_policy(options, model, std::move(deployed), result, progress);
   result.bytes_before = static_cast<std::int64_t>(fs::file_size(options.model));
   result.bytes = static_cast<std::int64_t>(fs::file_size(out));

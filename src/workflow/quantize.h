@@ -28,8 +28,8 @@ struct QuantizeOptions {
 /// The accuracy of an exit in f32 and in the deployed precision, on tune images.
 struct ExitLoss {
   double reference_accuracy = 0, accuracy = 0;  ///< in f32, and in the deployed precision
-  Interval difference;   ///< accuracy minus reference_accuracy, paired 95 % interval
-  double agreement = 0;  ///< share of the images with the same answer in both
+  eval::Interval difference;  ///< accuracy minus reference_accuracy, paired 95 % interval
+  double agreement = 0;       ///< share of the images with the same answer in both
 };
 
 /// The deployment file that was written.
@@ -47,7 +47,7 @@ struct Quantized {
 
 /// True if a policy can be chosen anew from the model alone: its aim is recorded, and refers
 /// neither to another model nor to a measured time.
-bool can_be_chosen_anew(const ChosenPolicy& chosen);
+bool can_be_chosen_anew(const policy::ChosenPolicy& chosen);
 
 /// Writes a deployment file in one precision, evaluates it on tune images, and chooses its policy
 /// anew for the aim of the model's policy.

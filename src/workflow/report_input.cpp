@@ -34,8 +34,8 @@ std::string time_text(double seconds) {
 }
 
 /// The epochs of a run, as the report shows them.
-Training training_of(const FoundRun& run) {
-  Training training;
+report::Training training_of(const FoundRun& run) {
+  report::Training training;
   training.name = run.name;
   for (EpochReport& epoch : RunFolder(run.folder).epochs())
     training.epochs.push_back(
@@ -44,20 +44,21 @@ Training training_of(const FoundRun& run) {
 }
 
 /// Facts about the model's training and about this machine: names and values for people.
-std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model) {
-  const Cost cost = cost_of(model.graph);
-  const DataProvenance& data = model.provenance.data;
+std::vector<std::pair<std::string, std::string>> facts_of(const model::ModelFile& model) {
+  const graph::Cost cost = graph::cost_of(model.graph);
+  const model::DataProvenance& data = model.provenance.data;
   std::vector<std::pair<std::string, std::string>> facts = {
       {"network", model.graph.name},
-      {"parameters", with_commas(cost.total_parameters())},
-      {"MACs of the plain network", with_commas(cost.plain_macs)},
+      {"parameters", core::with_commas(cost.total_parameters())},
+      {"MACs of the plain network", core::with_commas(cost.plain_macs)},
       {"trained on",
-       fmt::format("{} images{}{}", with_commas(static_cast<std::int64_t>(data.train.size())),
+       fmt::format("{} images{}{}", core::with_commas(static_cast<std::int64_t>(data.train.size())),
                    data.source.empty() ? "" : " of ", data.source)},
       {"tune part, to choose",
-       fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.tune.size())))},
+       fmt::format("{} images", core::with_commas(static_cast<std::int64_t>(data.tune.size())))},
       {"certify part, for guarantees",
-       fmt::format("{} images", with_commas(static_cast<std::int64_t>(data.certify.size())))}};
+       fmt::format("{} images",
+                   core::with_commas(static_cast<std::int64_t>(data.certify.size())))}};
   const TrainingDetails details = training_details(model);
   const auto add = [&](const char* key, const std::string& text) {
     if (!text.empty()) facts.emplace_back(fmt::format("training: {}", key), text);
@@ -73,8 +74,10 @@ std::vector<std::pair<std::string, std::string>> facts_of(const ModelFile& model
   add_number("threads", details.threads);
   add("commit", details.commit);
   if (details.seconds) add("time", time_text(*details.seconds));
-  facts.emplace_back("report written by", fmt::format("offramp {} ({})", kVersion, kCommit));
-  facts.emplace_back("machine", fmt::format("{}, {} threads", cpu_name(), usable_cores()));
+  facts.emplace_back("report written by",
+                     fmt::format("offramp {} ({})", core::kVersion, core::kCommit));
+  facts.emplace_back("machine",
+                     fmt::format("{}, {} threads", core::cpu_name(), core::usable_cores()));
   return facts;
 }
 
@@ -83,23 +86,24 @@ class TestedRun {
  public:
   /// @param data  source of the images; empty: the one in the run's recipe
   TestedRun(const std::string& path, const std::string& data, const ReportOptions& options,
-          const Progress& progress)
+            const Progress& progress)
       : run(find_run(path)),
         model(open_model(run.model, options.run, progress)),
         source(data.empty() ? source_of_run() : data) {
-    loaded = load_data(source, Part::test, load_options(file()));
+    loaded = data::load_data(source, data::Part::test, load_options(file()));
     indices = images_to_test(run.model, file(), loaded, options.skip_trained);
     log_test_read(
         run.model,
         {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
         progress);
-    cached = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options), "test", progress);
+    cached = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options),
+                                    "test", progress);
   }
   TestedRun(const TestedRun&) = delete;
 
-  const ModelFile& file() const { return model->file(); }
-  LogitsView view() const { return cached.logits.view(); }
-  EvaluationSet set_of(const Dataset& data, const std::vector<std::int64_t>& images,
+  const model::ModelFile& file() const { return model->file(); }
+  policy::LogitsView view() const { return cached.logits.view(); }
+  EvaluationSet set_of(const data::Dataset& data, const std::vector<std::int64_t>& images,
                        const ReportOptions& options) const {
     return {&data, images, &file().preprocessing, options.run.images_at_once()};
   }
@@ -107,7 +111,7 @@ class TestedRun {
   FoundRun run;
   std::shared_ptr<engine::OpenedModel> model;
   std::string source;
-  LoadedData loaded;
+  data::LoadedData loaded;
   std::vector<std::int64_t> indices;  ///< of the tested images
   CachedLogits cached;
 
@@ -115,26 +119,27 @@ class TestedRun {
   std::string source_of_run() const {
     const std::string text = recipe_text(run, file());
     if (text.empty())
-      throw UsageError("data: {} does not name the source of its images, so it must be given",
-                       run.model.string());
-    return parse_recipe(text, run.model.string()).data.source;
+      throw UsageError(
+          fmt::format("data: {} does not name the source of its images, so it must be given",
+                      run.model.string()));
+    return recipe::parse_recipe(text, run.model.string()).data.source;
   }
 };
 
-ReportPolicy policy_of(const TestedRun& tested) {
-  const LogitsView view = tested.view();
-  ReportPolicy policy;
-  policy.policy = never_stop(view.exits);
+report::ReportPolicy policy_of(const TestedRun& tested) {
+  const policy::LogitsView view = tested.view();
+  report::ReportPolicy policy;
+  policy.policy = policy::never_stop(view.exits);
   const auto chosen = policy_for({}, tested.file(), tested.model->certificate().holds);
   if (chosen) {
     policy.policy = chosen->policy;
-    policy.aim = describe_aim(chosen->aim);
+    policy.aim = policy::describe_aim(chosen->aim);
     if (const auto& given = chosen->guarantee)
       policy.guarantee = fmt::format(
           "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
           "images in {}",
-          given->of, 100 * given->epsilon, 100 * (1 - given->delta), with_commas(given->images),
-          given->precision);
+          given->of, 100 * given->epsilon, 100 * (1 - given->delta),
+          core::with_commas(given->images), given->precision);
   }
   policy.executed = chosen && tested.cached.stopped;
   const StoppedAnswers stopped =
@@ -142,22 +147,23 @@ ReportPolicy policy_of(const TestedRun& tested) {
   policy.exit_index = stopped.exit_index;
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
-  policy.metrics =
-      measure_policy({labels, policy.exit_index, policy.answers, last_exit_answers(view, policy.policy)},
-                     tested.model->relative_costs());
+  policy.metrics = eval::measure_policy(
+      {labels, policy.exit_index, policy.answers, last_exit_answers(view, policy.policy)},
+      tested.model->relative_costs());
   return policy;
 }
 
 /// Adds a curve of accuracy against cost for every criterion, with thresholds chosen on the model's
 /// tune images, or the reason why there are no curves.
 void add_curves(const TestedRun& tested, const ReportOptions& options, const Progress& progress,
-                ReportInput& input) {
+                report::ReportInput& input) {
   if (input.test.exits < 2) {
     input.no_curves = "The network has no early exit.";
     return;
   }
-  const ModelFile& model = tested.file();
-  const LoadedData train = load_data(tested.source, Part::train, load_options(model));
+  const model::ModelFile& model = tested.file();
+  const data::LoadedData train =
+      data::load_data(tested.source, data::Part::train, load_options(model));
   const std::vector<std::int64_t> indices =
       indices_of_listed(train.dataset, model.provenance.data.tune);
   if (indices.empty()) {
@@ -166,41 +172,41 @@ void add_curves(const TestedRun& tested, const ReportOptions& options, const Pro
     return;
   }
   refuse_trained_images(tested.run.model, model, train.dataset, indices);
-  const SavedLogits tune =
-      find_or_compute_logits(tested.run.model, *tested.model, tested.set_of(train.dataset, indices, options),
-                "tune", progress)
+  const eval::SavedLogits tune =
+      find_or_compute_logits(tested.run.model, *tested.model,
+                             tested.set_of(train.dataset, indices, options), "tune", progress)
           .logits;
-  const std::vector<Criterion> criteria = all_criteria();
-  const Policy shape =
-      fit_policy({Criterion::confidence, input.policy.policy.ensemble}, tune.view());
-  const auto thresholds = sweep_thresholds(shape, criteria, tune.view(), kCurvePoints);
-  input.curves = sweep(shape, criteria, thresholds, input.test, input.costs);
+  const std::vector<policy::Criterion> criteria = policy::all_criteria();
+  const policy::Policy shape = policy::fit_policy(
+      {policy::Criterion::confidence, input.policy.policy.ensemble}, tune.view());
+  const auto thresholds = eval::sweep_thresholds(shape, criteria, tune.view(), kCurvePoints);
+  input.curves = eval::sweep(shape, criteria, thresholds, input.test, input.costs);
 }
 
 void add_other(const std::string& path, const ReportOptions& options, const TestedRun& tested,
-               const Progress& progress, ReportInput& input) {
+               const Progress& progress, report::ReportInput& input) {
   const TestedRun other(path, tested.source, options, progress);
   if (other.loaded.dataset.hashes != tested.loaded.dataset.hashes ||
       other.indices != tested.indices)
-    throw Error("{} and {} cannot be tested on the same images of {}", path, tested.run.name,
-                tested.source);
+    throw Error(fmt::format("{} and {} cannot be tested on the same images of {}", path,
+                            tested.run.name, tested.source));
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.model->cost();
-  network.last = last_exit_answers(other.view(), never_stop(other.view().exits));
+  network.last = last_exit_answers(other.view(), policy::never_stop(other.view().exits));
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.cached.stopped ? other.cached.stopped : replay(other.view(), chosen->policy);
-  for (ReportBaseline& control : network_baselines(network, tested.model->cost().plain_macs,
-                                                 input.test.labels, input.policy.answers))
+  for (report::ReportBaseline& control : network_baselines(network, tested.model->cost().plain_macs,
+                                                           input.test.labels, input.policy.answers))
     input.controls.push_back(std::move(control));
-  if (Training training = training_of(other.run); !training.epochs.empty())
+  if (report::Training training = training_of(other.run); !training.epochs.empty())
     input.trainings.push_back(std::move(training));
 }
 
-ReportInput input_of(const std::shared_ptr<const TestedRun>& tested, const ReportOptions& options,
-                     const Progress& progress) {
-  ReportInput input;
+report::ReportInput input_of(const std::shared_ptr<const TestedRun>& tested,
+                             const ReportOptions& options, const Progress& progress) {
+  report::ReportInput input;
   input.title = tested->run.name;
   input.data = tested->loaded.source;
   input.classes = tested->file().classes;
@@ -208,22 +214,22 @@ ReportInput input_of(const std::shared_ptr<const TestedRun>& tested, const Repor
   for (int k = 0; k < input.test.exits; ++k)
     input.exit_units.push_back(unit_before_exit(tested->file().graph, k));
   input.costs = tested->model->relative_costs();
-  input.metrics = measure(input.test, tested->file().loss_weights);
+  input.metrics = eval::measure(input.test, tested->file().loss_weights);
   input.policy = policy_of(*tested);
   if (input.test.exits > 1)
     input.controls = own_baselines(input.test, tested->model->cost(), input.policy.answers,
-                                  input.policy.metrics);
+                                   input.policy.metrics);
   add_curves(*tested, options, progress, input);
-  if (Training training = training_of(tested->run); !training.epochs.empty())
+  if (report::Training training = training_of(tested->run); !training.epochs.empty())
     input.trainings.push_back(std::move(training));
   for (std::size_t i = 1; i < options.runs.size(); ++i)
     add_other(options.runs[i], options, *tested, progress, input);
   for (const std::int64_t i : tested->indices)
     input.names.push_back(tested->loaded.dataset.names[static_cast<std::size_t>(i)]);
   input.image = [tested](std::int64_t i) {
-    const Dataset& images = tested->loaded.dataset;
+    const data::Dataset& images = tested->loaded.dataset;
     const auto pixels = images.image(tested->indices[static_cast<std::size_t>(i)]);
-    return Image{images.width, images.height, {pixels.begin(), pixels.end()}};
+    return image::Image{images.width, images.height, {pixels.begin(), pixels.end()}};
   };
   input.facts = facts_of(tested->file());
   input.facts.emplace_back("precision of this report", to_string(tested->model->precision()));

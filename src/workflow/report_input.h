@@ -28,7 +28,7 @@ std::filesystem::path report_path(const std::string& run);
 struct GatheredReport {
   std::string source;                  ///< of the data, as load_data accepts it
   std::shared_ptr<const void> memory;  ///< must live as long as `input` is used
-  ReportInput input;
+  report::ReportInput input;
 };
 
 /// Tests a run's model, or reads its logits from the cache file beside it, and gathers the content

@@ -127,7 +127,7 @@ std::string to_json(const TrainingDetails& d) {
   return object.dump();
 }
 
-TrainingDetails training_details(const ModelFile& model) {
+TrainingDetails training_details(const model::ModelFile& model) {
   TrainingDetails d;
   const json object = json::parse(model.provenance.details_json, nullptr, false);
   if (!object.is_object()) return d;
@@ -147,22 +147,23 @@ TrainingDetails training_details(const ModelFile& model) {
 
 std::string RunFolder::recipe_text() const {
   std::error_code ignored;
-  return fs::is_regular_file(config(), ignored) ? read_text(config()) : "";
+  return fs::is_regular_file(config(), ignored) ? core::read_text(config()) : "";
 }
 
 std::vector<EpochReport> RunFolder::epochs() const {
   std::vector<EpochReport> result;
   std::error_code ignored;
   if (!fs::is_regular_file(metrics(), ignored)) return result;
-  std::istringstream lines(read_text(metrics()));
+  std::istringstream lines(core::read_text(metrics()));
   for (std::string line; std::getline(lines, line);)
     if (auto epoch = epoch_of(line)) result.push_back(std::move(*epoch));
   return result;
 }
 
-FileLock RunFolder::lock() const {
-  std::optional<FileLock> lock = FileLock::try_lock(path_ / kLock);
-  if (!lock) throw Error("{}: another process is training in this folder", path_.string());
+core::FileLock RunFolder::lock() const {
+  std::optional<core::FileLock> lock = core::FileLock::try_lock(path_ / kLock);
+  if (!lock)
+    throw Error(fmt::format("{}: another process is training in this folder", path_.string()));
   return std::move(*lock);
 }
 
@@ -174,44 +175,48 @@ void RunFolder::check_not_training() const {
 void RunFolder::check_free() const {
   check_not_training();
   if (fs::exists(checkpoint()))
-    throw UsageError("{}: already holds a run; continue it with --resume, or choose another --out",
-                     path_.string());
+    throw UsageError(
+        fmt::format("{}: already holds a run; continue it with --resume, or choose another --out",
+                    path_.string()));
 }
 
-FileLock RunFolder::start(const Recipe& recipe) const {
+core::FileLock RunFolder::start(const recipe::Recipe& recipe) const {
   check_free();
   std::error_code error;
   fs::create_directories(path_, error);
-  if (error) throw Error("{}: cannot create the folder: {}", path_.string(), error.message());
-  FileLock folder_lock = lock();
+  if (error)
+    throw Error(fmt::format("{}: cannot create the folder: {}", path_.string(), error.message()));
+  core::FileLock folder_lock = lock();
   // Between check_free() and the lock, another process may have started and finished a run.
-  if (fs::exists(checkpoint())) throw UsageError("{}: already holds a run", path_.string());
-  write_text_atomic(config(), to_toml(recipe));
-  write_text_atomic(metrics(), "");
+  if (fs::exists(checkpoint()))
+    throw UsageError(fmt::format("{}: already holds a run", path_.string()));
+  core::write_text_atomic(config(), recipe::to_toml(recipe));
+  core::write_text_atomic(metrics(), "");
   return folder_lock;
 }
 
-FileLock RunFolder::resume() const {
+core::FileLock RunFolder::resume() const {
   if (!fs::exists(checkpoint()))
-    throw UsageError("{}: no checkpoint to resume from", checkpoint().string());
-  FileLock folder_lock = lock();
-  remove_leftovers(path_);
+    throw UsageError(fmt::format("{}: no checkpoint to resume from", checkpoint().string()));
+  core::FileLock folder_lock = lock();
+  core::remove_leftovers(path_);
   return folder_lock;
 }
 
-int RunFolder::certificates_drawn(const ModelFile& model) const {
+int RunFolder::certificates_drawn(const model::ModelFile& model) const {
   int most = 0;
   for (const fs::path& file : {checkpoint(), last(), ema(), best(), this->model()})
-    most = std::max(most, offramp::certificates_drawn(file, model));
+    most = std::max(most, offramp::model::certificates_drawn(file, model));
   return most;
 }
 
-bool RunFolder::save(const fs::path& file, ModelFile& model, const Tensors& extra) const {
+bool RunFolder::save(const fs::path& file, model::ModelFile& model,
+                     const core::Tensors& extra) const {
   model.certificates = std::max(model.certificates, certificates_drawn(model));
   model.policy.reset();
   if (fs::exists(file)) {
     try {
-      const ModelFile replaced = map_model(file).model;
+      const model::ModelFile replaced = model::map_model(file).model;
       if (replaced.graph == model.graph) model.policy = replaced.policy;
     } catch (const Error&) {  // the policy of a damaged file is lost
     }
@@ -221,7 +226,7 @@ bool RunFolder::save(const fs::path& file, ModelFile& model, const Tensors& extr
     model.policy->path.reset();
     model.policy->seen.reset();
   }
-  save_model(file, model, extra);
+  model::save_model(file, model, extra);
   return model.policy.has_value();
 }
 
@@ -237,12 +242,12 @@ void RunFolder::log(const EpochReport& r) const {
                      {kSeconds, r.seconds},
                      {kLoaderWait, r.loader_wait},
                      {kBest, r.best}};
-  append_line(metrics(), line.dump());
+  core::append_line(metrics(), line.dump());
 }
 
 void RunFolder::remove_epochs_after(int epoch) const {
   if (!fs::exists(metrics())) return;
-  std::istringstream lines(read_text(metrics()));
+  std::istringstream lines(core::read_text(metrics()));
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
     const json parsed = json::parse(line, nullptr, false);
@@ -250,7 +255,7 @@ void RunFolder::remove_epochs_after(int epoch) const {
         parsed.is_object() && parsed.contains(kEpoch) && parsed[kEpoch].is_number_integer();
     if (has_epoch && parsed[kEpoch].get<std::int64_t>() <= epoch) kept += line + "\n";
   }
-  write_text_atomic(metrics(), kept);
+  core::write_text_atomic(metrics(), kept);
 }
 
 FoundRun find_run(const std::string& path) {
@@ -260,11 +265,12 @@ FoundRun find_run(const std::string& path) {
     return {fs::path(path).filename().string(), path, fs::path(path).parent_path()};
   const fs::path model = RunFolder(path).model();
   if (!fs::exists(model, ignored))
-    throw Error("{}: contains no model.safetensors; expected a run folder or a model file", path);
+    throw Error(fmt::format(
+        "{}: contains no model.safetensors; expected a run folder or a model file", path));
   return {place.filename().string(), model, path};
 }
 
-std::string recipe_text(const FoundRun& run, const ModelFile& model) {
+std::string recipe_text(const FoundRun& run, const model::ModelFile& model) {
   std::string kept = RunFolder(run.folder).recipe_text();
   return kept.empty() ? training_details(model).recipe : kept;
 }

@@ -44,7 +44,7 @@ struct TrainingDetails {
 /// Returns the JSON text for Provenance::details_json.
 std::string to_json(const TrainingDetails& details);
 /// Reads the details of a model. A member stays empty if its key is missing or has another type.
-TrainingDetails training_details(const ModelFile& model);
+TrainingDetails training_details(const model::ModelFile& model);
 
 /// The files of a training run: config.toml (the complete recipe), metrics.jsonl (one line per
 /// epoch), checkpoint.safetensors (all that resuming needs), last.safetensors, ema.safetensors (if
@@ -82,11 +82,11 @@ class RunFolder {
   /// Starts a run: creates the folder, locks it, writes config.toml and an empty metrics.jsonl.
   /// @return the lock, which must be held during the run
   /// @throws as check_free
-  FileLock start(const Recipe& recipe) const;
+  core::FileLock start(const recipe::Recipe& recipe) const;
   /// Resumes a run: locks its folder and removes files that a killed process had partly written.
   /// @return the lock, which must be held during the run
   /// @throws UsageError if there is no checkpoint; Error if another process is training in it
-  FileLock resume() const;
+  core::FileLock resume() const;
 
   /// Replaces one of the folder's model files. Other commands may have changed the folder's files
   /// during the training, so the new file keeps the highest number of certificates drawn from the
@@ -95,10 +95,11 @@ class RunFolder {
   /// with other weights.
   /// @param extra  tensors besides the weights: optimiser state
   /// @return       true if the file keeps a policy that was chosen for other weights
-  bool save(const std::filesystem::path& file, ModelFile& model, const Tensors& extra = {}) const;
+  bool save(const std::filesystem::path& file, model::ModelFile& model,
+            const core::Tensors& extra = {}) const;
   /// The highest number of certificates, over the folder's files, that were drawn from the certify
   /// images of `model`.
-  int certificates_drawn(const ModelFile& model) const;
+  int certificates_drawn(const model::ModelFile& model) const;
 
   /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;
@@ -106,7 +107,7 @@ class RunFolder {
   void remove_epochs_after(int epoch) const;
 
  private:
-  FileLock lock() const;
+  core::FileLock lock() const;
 
   std::filesystem::path path_;
 };
@@ -122,6 +123,6 @@ struct FoundRun {
 FoundRun find_run(const std::string& path);
 
 /// The recipe in the run's folder, or else the one in the model; empty if neither has one.
-std::string recipe_text(const FoundRun& run, const ModelFile& model);
+std::string recipe_text(const FoundRun& run, const model::ModelFile& model);
 
 }  // namespace offramp::workflow

@@ -11,8 +11,8 @@ namespace offramp::workflow {
 
 /// A curve of the same thresholds on two sets of images.
 struct SweptCurve {
-  Curve read;  ///< on the evaluated images
-  Curve tune;  ///< on the tune images, on which the thresholds were chosen
+  eval::Curve read;  ///< on the evaluated images
+  eval::Curve tune;  ///< on the tune images, on which the thresholds were chosen
 };
 
 /// Curves of accuracy against cost, one for every criterion and ensemble. Along a curve, all early
@@ -24,6 +24,7 @@ struct Sweep {
 
 /// Computes all curves. Temperatures, ensemble weights and thresholds are chosen on `tune`.
 /// @param view  logits of the evaluated images  @param costs  [K] relative cost of each exit
-Sweep sweep_all(const LogitsView& tune, const LogitsView& view, std::span<const double> costs);
+Sweep sweep_all(const policy::LogitsView& tune, const policy::LogitsView& view,
+                std::span<const double> costs);
 
 }  // namespace offramp::workflow

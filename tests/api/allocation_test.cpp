@@ -54,7 +54,7 @@ using testing::HasSubstr;
 class SessionMemory : public testing::Test {
  protected:
   SessionMemory() {
-    save_model(path, file);
+    model::save_model(path, file);
     model.emplace(Model::load(path, {.precision = "f32", .threads = 1, .batch = 8}));
     const std::size_t size = values.size() / kImages;
     for (std::size_t i = 0; i < kImages; ++i)
@@ -63,24 +63,24 @@ class SessionMemory : public testing::Test {
   ~SessionMemory() override { until_failure = kNone; }
 
   static constexpr std::size_t kImages = 24;
-  TemporaryFolder folder;
+  core::TemporaryFolder folder;
   std::filesystem::path path = folder.path() / "model.safetensors";
-  ModelFile file = [] {
-    ModelFile made = example_model(small_resnet());
-    Policy policy = never_stop(3);
-    policy.criterion = Criterion::margin;
+  model::ModelFile file = [] {
+    model::ModelFile made = example_model(small_resnet());
+    policy::Policy policy = policy::never_stop(3);
+    policy.criterion = policy::Criterion::margin;
     policy.thresholds = {0.3f, 0.2f};
-    made.policy = ChosenPolicy{policy};
+    made.policy = policy::ChosenPolicy{policy};
     return made;
   }();
   std::optional<Model> model;
-  std::vector<float> values = random_images(file.graph, kImages, 3);
+  std::vector<float> values = graph::random_images(file.graph, kImages, 3);
   std::vector<ImageView> images;
 };
 
 // oneDNN allocates when it executes primitives; a session adds only the allocations of its answers.
 TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
-  CompileOptions options;
+  runtime::CompileOptions options;
   options.threads = 1;
   const auto spent = [](const auto& work) {
     work();  // the first run allocates the memory that is reused
@@ -91,7 +91,8 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   const std::size_t size = values.size() / kImages;
   const auto count = static_cast<std::int64_t>(kImages);
 
-  SingleImageRun walk(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
+  runtime::SingleImageRun walk(runtime::compile(file.graph, file.weights, options,
+                                                *std::make_unique<runtime::WeightStore>()));
   const std::int64_t of_walks = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i) {
       walk.begin(std::span(values).subspan(i * size, size));
@@ -112,8 +113,9 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
             of_walks + count);
 
   options.batches = {8, 4, 2};
-  RefillBatcher stream(compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()));
-  const ExitVisitor go_on = [](std::int64_t, const ExitOutput&) { return false; };
+  runtime::RefillBatcher stream(runtime::compile(file.graph, file.weights, options,
+                                                 *std::make_unique<runtime::WeightStore>()));
+  const core::ExitVisitor go_on = [](std::int64_t, const core::ExitOutput&) { return false; };
   const std::int64_t of_stream = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i)
       stream.push(static_cast<std::int64_t>(i), std::span(values).subspan(i * size, size), go_on);

@@ -57,11 +57,11 @@ offramp_image image_of(int form, const void* data, std::size_t length, int width
 class CApi : public testing::Test {
  protected:
   CApi() {
-    ModelFile file = example_model(small_resnet());
-    Policy policy = never_stop(3);
+    model::ModelFile file = example_model(small_resnet());
+    policy::Policy policy = policy::never_stop(3);
     policy.thresholds = {0.2f, 0.3f};
-    file.policy = ChosenPolicy{policy};
-    save_model(path_, file);
+    file.policy = policy::ChosenPolicy{policy};
+    model::save_model(path_, file);
     const offramp_options options = options_of("f32", 1, 4);
     EXPECT_EQ(offramp_model_load(path_.c_str(), &options, &model_), OFFRAMP_OK);
     session_ = session_with(nullptr, true);
@@ -93,7 +93,7 @@ class CApi : public testing::Test {
     EXPECT_EQ(got.relative_cost, expected.relative_cost);
   }
 
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
   std::filesystem::path path_ = folder_.path() / "model.safetensors";
   std::optional<Model> own_;
   offramp_model* model_ = nullptr;
@@ -119,8 +119,8 @@ TEST_F(CApi, DescribesTheModel) {
 }
 
 TEST_F(CApi, AnswersAsTheCppInterfaceDoes) {
-  const Image image = patterned_image(40, 30, 5);
-  const auto png = encode_png(image);
+  const image::Image image = patterned_image(40, 30, 5);
+  const auto png = image::encode_png(image);
   const auto file = folder_.path() / "image.png";
   write_bytes(file, png);
   const Answer wanted = expected(ImageView::encoded(png));
@@ -222,10 +222,10 @@ TEST_F(CApi, SaysWhatWentWrong) {
 }
 
 TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
-  const std::vector<float> values = random_images(small_resnet(), 11, 3);
+  const std::vector<float> values = graph::random_images(small_resnet(), 11, 3);
   const std::size_t size = 3 * 32 * 32;
-  const Image picture = patterned_image(40, 30, 5);
-  const auto png = encode_png(picture);
+  const image::Image picture = patterned_image(40, 30, 5);
+  const auto png = image::encode_png(picture);
   const auto file = folder_.path() / "image.png";
   write_bytes(file, png);
   std::vector<offramp_image> images;
@@ -302,7 +302,7 @@ TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
 }
 
 TEST_F(CApi, GivesEachImageItsOwnRule) {
-  const std::vector<float> values = random_images(small_resnet(), 3, 3);
+  const std::vector<float> values = graph::random_images(small_resnet(), 3, 3);
   const std::size_t size = 3 * 32 * 32;
   const offramp_stop first = stop_of(OFFRAMP_STOP_AT_THRESHOLD, 0),
                      last = stop_of(OFFRAMP_STOP_NEVER),
@@ -344,7 +344,7 @@ TEST_F(CApi, WithdrawsImages) {
   offramp_cancellation* cancellation = nullptr;
   ASSERT_EQ(offramp_cancellation_new(&cancellation), OFFRAMP_OK);
   EXPECT_EQ(offramp_cancellation_is_cancelled(cancellation), 0);
-  const std::vector<float> values = random_images(small_resnet(), 2, 3);
+  const std::vector<float> values = graph::random_images(small_resnet(), 2, 3);
   const std::size_t size = 3 * 32 * 32;
   const offramp_image images[] = {image_of(OFFRAMP_NORMALISED, values.data(), size),
                                   image_of(OFFRAMP_NORMALISED, values.data() + size, size)};
@@ -366,7 +366,7 @@ TEST_F(CApi, WithdrawsImages) {
 }
 
 TEST_F(CApi, GivesTheLogitsOfAllExits) {
-  const std::vector<float> values = random_images(small_resnet(), 5, 3);
+  const std::vector<float> values = graph::random_images(small_resnet(), 5, 3);
   const std::size_t size = 3 * 32 * 32;
   std::vector<offramp_image> images;
   std::vector<ImageView> views;
@@ -531,12 +531,12 @@ TEST_F(CApi, SaysWhatIsPromised) {
   offramp_promise promise = OFFRAMP_PROMISE_INIT;
   ASSERT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_OK);
   EXPECT_EQ(promise.of, nullptr);
-  ModelFile file = example_model(small_resnet());
-  file.policy = ChosenPolicy{never_stop(3)};
+  model::ModelFile file = example_model(small_resnet());
+  file.policy = policy::ChosenPolicy{policy::never_stop(3)};
   file.policy->guarantee =
-      Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
+      policy::Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", runtime::kernels_name()};
   const auto path = folder_.path() / "certified.safetensors";
-  save_model(path, file);
+  model::save_model(path, file);
   offramp_model* model = nullptr;
   offramp_session* session = nullptr;
   ASSERT_EQ(offramp_model_load(path.c_str(), nullptr, &model), OFFRAMP_OK);
@@ -573,7 +573,7 @@ TEST_F(CApi, TakesNullHandlesForNothing) {
 }
 
 TEST_F(CApi, ServesAProgramInC) {
-  const Image image = patterned_image(32, 32, 6);
+  const image::Image image = patterned_image(32, 32, 6);
   int exit = 0;
   float probability = 0;
   ASSERT_EQ(classify_from_c(path_.c_str(), image.rgb.data(), 32, 32, &exit, &probability),

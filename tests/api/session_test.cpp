@@ -54,9 +54,9 @@ void expect_same(const Answer& a, const Answer& b) {
 /// A model file in a temporary folder, and images for it.
 class ModelOnDisk {
  public:
-  explicit ModelOnDisk(const ModelFile& file, int images = 0) : file_(file) {
-    save_model(path(), file);
-    values_ = random_images(file.graph, images, 3);
+  explicit ModelOnDisk(const model::ModelFile& file, int images = 0) : file_(file) {
+    model::save_model(path(), file);
+    values_ = graph::random_images(file.graph, images, 3);
     const std::size_t size = images == 0 ? 0 : values_.size() / static_cast<std::size_t>(images);
     for (int i = 0; i < images; ++i)
       views_.push_back(ImageView::normalised(
@@ -69,47 +69,47 @@ class ModelOnDisk {
   }
   const std::vector<ImageView>& images() const { return views_; }
   const std::vector<float>& values() const { return values_; }
-  const ModelFile& file() const { return file_; }
+  const model::ModelFile& file() const { return file_; }
 
  private:
-  ModelFile file_;
-  TemporaryFolder folder_;
+  model::ModelFile file_;
+  core::TemporaryFolder folder_;
   std::vector<float> values_;
   std::vector<ImageView> views_;
 };
 
-ModelFile with_policy(const Graph& graph, const Policy& policy) {
-  ModelFile file = example_model(graph);
-  file.policy = ChosenPolicy{policy};
+model::ModelFile with_policy(const graph::Graph& graph, const policy::Policy& policy) {
+  model::ModelFile file = example_model(graph);
+  file.policy = policy::ChosenPolicy{policy};
   return file;
 }
 
 /// A policy under which some images of a network leave at each exit.
-Policy mixed_policy() {
-  Policy policy = never_stop(3);
-  policy.criterion = Criterion::margin;
+policy::Policy mixed_policy() {
+  policy::Policy policy = policy::never_stop(3);
+  policy.criterion = policy::Criterion::margin;
   policy.thresholds = {0.3f, 0.2f};
   return policy;
 }
 
 /// The answers that a policy gives for the logits [exits, images, classes] of all exits.
-std::vector<Answer> replayed(const ModelOnDisk& disk, const Policy& policy,
+std::vector<Answer> replayed(const ModelOnDisk& disk, const policy::Policy& policy,
                              const std::vector<float>& logits) {
   const auto images = disk.images().size();
   const auto classes = static_cast<std::size_t>(disk.file().graph.classes);
   std::vector<Answer> answers;
   for (std::size_t n = 0; n < images; ++n) {
-    ExitState exit_state;
+    policy::ExitState exit_state;
     for (int k = 0;; ++k) {
       const std::span<const float> row(
           logits.data() + (static_cast<std::size_t>(k) * images + n) * classes, classes);
-      if (!should_exit(policy, k, row, exit_state)) continue;
+      if (!policy::should_exit(policy, k, row, exit_state)) continue;
       Answer answer;
       answer.exit = k + 1;
       answer.class_index = exit_state.answer;
       answer.class_name = disk.file().classes[static_cast<std::size_t>(exit_state.answer)];
       answer.probabilities = exit_state.p;
-      answer.macs = cost_of(disk.file().graph).exit_macs[static_cast<std::size_t>(k)];
+      answer.macs = graph::cost_of(disk.file().graph).exit_macs[static_cast<std::size_t>(k)];
       answers.push_back(answer);
       break;
     }
@@ -118,16 +118,17 @@ std::vector<Answer> replayed(const ModelOnDisk& disk, const Policy& policy,
 }
 
 /// The logits of every exit, computed by a RefillBatcher in which no image leaves early.
-std::vector<float> exhaustive_logits(const ModelOnDisk& disk, const CompileOptions& options = {}) {
-  RefillBatcher stream(
-      compile(disk.file().graph, disk.file().weights, options, *std::make_unique<WeightStore>()));
+std::vector<float> exhaustive_logits(const ModelOnDisk& disk,
+                                     const runtime::CompileOptions& options = {}) {
+  runtime::RefillBatcher stream(runtime::compile(disk.file().graph, disk.file().weights, options,
+                                                 *std::make_unique<runtime::WeightStore>()));
   const auto count = static_cast<std::int64_t>(disk.images().size());
   const std::int64_t classes = disk.file().graph.classes;
-  const auto size = static_cast<std::size_t>(element_count(disk.file().graph.input));
+  const auto size = static_cast<std::size_t>(core::element_count(disk.file().graph.input));
   std::vector<float> logits(static_cast<std::size_t>(stream.network().num_exits * count * classes));
   for (std::int64_t n = 0; n < count; ++n)
     stream.push(n, std::span(disk.values()).subspan(static_cast<std::size_t>(n) * size, size),
-                [&](std::int64_t image, const ExitOutput& output) {
+                [&](std::int64_t image, const core::ExitOutput& output) {
                   std::ranges::copy(output.logits,
                                     logits.begin() + (output.exit_index * count + image) * classes);
                   return false;
@@ -137,12 +138,12 @@ std::vector<float> exhaustive_logits(const ModelOnDisk& disk, const CompileOptio
 
 TEST(Session, AnswersAloneInABatchAndInAStreamAsARunOfAllExitsDecidedAfterwards) {
   for (std::uint64_t seed = 0; seed < 24; ++seed) {
-    KeyedRandom random(seed, 5);
-    const Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
+    core::KeyedRandom random(seed, 5);
+    const graph::Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
     SCOPED_TRACE(graph.name + ", seed " + std::to_string(seed));
-    const int exits = static_cast<int>(exit_segments(graph).size());
+    const int exits = static_cast<int>(graph::exit_segments(graph).size());
     const ModelOnDisk disk(with_policy(graph, random_policy(seed, exits)),
-                      static_cast<int>(random.below(30)));
+                           static_cast<int>(random.below(30)));
     const auto expected = replayed(disk, disk.file().policy->policy, exhaustive_logits(disk));
     const Model model = disk.load({.precision = "f32",
                                    .threads = 1 + static_cast<int>(random.below(2)),
@@ -209,10 +210,10 @@ TEST(Session, SpendsWhatItSays) {
   const Stats stats = session.stats();
   EXPECT_EQ(stats.images, 20);
   EXPECT_EQ(stats.macs, macs);
-  EXPECT_NEAR(
-      stats.relative_cost,
-      static_cast<double>(macs) / 20 / static_cast<double>(cost_of(disk.file().graph).plain_macs),
-      1e-12);
+  EXPECT_NEAR(stats.relative_cost,
+              static_cast<double>(macs) / 20 /
+                  static_cast<double>(graph::cost_of(disk.file().graph).plain_macs),
+              1e-12);
   EXPECT_NEAR(std::accumulate(stats.shares.begin(), stats.shares.end(), 0.0), 1, 1e-12);
   session.reset_stats();
   EXPECT_EQ(session.stats().images, 0);
@@ -277,8 +278,8 @@ TEST(Session, RefusesRulesThatMakeNoSense) {
   expect_refused([] { return Stop::within(0); }, "deadline: expected milliseconds above 0, got 0");
   expect_refused([] { return Stop::never().and_within_macs(-1); },
                  "budget: expected multiply-accumulates above 0, got -1");
-  Policy counting = never_stop(3);
-  counting.criterion = Criterion::patience;
+  policy::Policy counting = policy::never_stop(3);
+  counting.criterion = policy::Criterion::patience;
   const ModelOnDisk patient(with_policy(small_resnet(), counting));
   EXPECT_THROW(Session(patient.load(), Stop::at_threshold(0.5f)), UsageError);
 }
@@ -287,17 +288,17 @@ TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()));
   const Model model = disk.load();
   Session session = session_of(model);
-  const Image image = patterned_image(50, 41, 3);
-  const auto png = encode_png(image);
+  const image::Image image = patterned_image(50, 41, 3);
+  const auto png = image::encode_png(image);
   write_bytes(disk.folder() / "image.png", png);
   std::vector<float> values(3 * 32 * 32);
-  to_input(image, disk.file().preprocessing, values);
+  image::to_input(image, disk.file().preprocessing, values);
   const Answer expected = session.classify(ImageView::normalised(values));
   expect_same(session.classify(ImageView::rgb8(image.rgb, 50, 41)), expected);
   expect_same(session.classify(ImageView::encoded(png)), expected);
   expect_same(session.classify(ImageView::file(disk.folder() / "image.png")), expected);
-  const Image small = patterned_image(32, 32, 4);
-  to_input(small, disk.file().preprocessing, values);
+  const image::Image small = patterned_image(32, 32, 4);
+  image::to_input(small, disk.file().preprocessing, values);
   expect_same(session.classify(ImageView::rgb8(small.rgb, 32, 32)),
               session.classify(ImageView::normalised(values)));
 }
@@ -405,9 +406,9 @@ TEST(Session, AnswersWithAnErrorWhereTheNetworkOverflows) {
 }
 
 TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
-  Policy policy = never_stop(3);
+  policy::Policy policy = policy::never_stop(3);
   policy.temperatures = {0.5f, 2, 3};
-  policy.ensemble = Ensemble::mean;
+  policy.ensemble = policy::Ensemble::mean;
   const ModelOnDisk as_fitted(with_policy(small_resnet(), policy), 3);
   policy.thresholds = {0.0f, 0.0f};
   const ModelOnDisk stops(with_policy(small_resnet(), policy), 3);
@@ -553,14 +554,14 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
 }
 
 TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
-  ModelFile file = with_policy(small_resnet(), mixed_policy());
+  model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
   for (int round = 0; round < 5; ++round) first.classify(unknown.images());
   EXPECT_EQ(first.stats().drift, DriftFlag::unknown);
   const auto shares = first.stats().shares;
 
-  file.policy->seen = TuneExitShares{1000, shares};
+  file.policy->seen = policy::TuneExitShares{1000, shares};
   const ModelOnDisk same(file, 60);
   Session as_before = session_of(same.load());
   as_before.classify(same.images());
@@ -572,7 +573,8 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   for (int round = 0; round < 5; ++round) other_rule.classify(same.images());
   EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);
 
-  file.policy->seen = TuneExitShares{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
+  file.policy->seen =
+      policy::TuneExitShares{1000, {shares[2] / 2, shares[1], shares[0] + shares[2] / 2}};
   const ModelOnDisk changed(file, 60);
   Session drifted = session_of(changed.load());
   for (int round = 0; round < 5; ++round) drifted.classify(changed.images());
@@ -663,11 +665,11 @@ TEST(SessionStream, AnswersNoImageWithThePixelsOfOneThatWasLost) {
 }
 
 TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
-  ModelFile file = with_policy(small_resnet(), mixed_policy());
+  model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
   first.classify(unknown.images());
-  file.policy->seen = TuneExitShares{1000, first.stats().shares};
+  file.policy->seen = policy::TuneExitShares{1000, first.stats().shares};
   const ModelOnDisk same(file, 60);
   Session session = session_of(same.load());
   std::vector<ImageOptions> to_the_end(60, ImageOptions{.stop = Stop::never()});
@@ -680,12 +682,12 @@ TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
 }
 
 TEST(Session, StopsByAScoreOfItsOwn) {
-  Policy policy = mixed_policy();
+  policy::Policy policy = mixed_policy();
   policy.temperatures = {5, 5, 5};
   const ModelOnDisk disk(with_policy(small_resnet(), policy), 40);
   const Model model = disk.load();
-  Policy expected = never_stop(3);
-  expected.criterion = Criterion::entropy;
+  policy::Policy expected = policy::never_stop(3);
+  expected.criterion = policy::Criterion::entropy;
   expected.thresholds = {0.1f, 0.1f};
   const auto answers = replayed(disk, expected, exhaustive_logits(disk));
   Session session = session_of(model, Stop::at_score("entropy", 0.1f));
@@ -821,9 +823,10 @@ TEST(SessionStream, CallsWhoeverSleepsUntilAnAnswerIsReady) {
 }
 
 TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
-  ModelFile file = example_model(small_resnet());
-  file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {}};
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
+  model::ModelFile file = example_model(small_resnet());
+  file.deployment = model::Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {}};
   const Options by_itself{.precision = "auto", .threads = 1};
   const ModelOnDisk good(file, 1);
   EXPECT_EQ(good.load(by_itself).precision(), "bf16");
@@ -851,19 +854,23 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
 }
 
 TEST(Model, AsksEveryExitForItsStoredLogits) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
-  ModelFile file = example_model(small_resnet());
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
+  model::ModelFile file = example_model(small_resnet());
   // The logits of the last exit are a thousand times as large as those of the others.
-  const std::vector<Parameter> all = parameters(file.graph);
-  HostTensor& weight = file.weights.at(all[all.size() - 2].name);  // the last parameter is its bias
+  const std::vector<graph::Parameter> all = graph::parameters(file.graph);
+  core::HostTensor& weight =
+      file.weights.at(all[all.size() - 2].name);  // the last parameter is its bias
   std::vector<float> large = weight.to_f32();
   for (float& value : large) value *= 1000;
-  weight = HostTensor::of(weight.shape, std::span<const float>(large));
-  CompileOptions options;
-  options.precision = Precision::bf16;
-  const std::vector<float> said = engine::logits_to_store(
-      compile(file.graph, file.weights, options, *std::make_unique<WeightStore>()), file.graph, 1);
-  file.deployment = Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
+  weight = core::HostTensor::of(weight.shape, std::span<const float>(large));
+  runtime::CompileOptions options;
+  options.precision = runtime::Precision::bf16;
+  const std::vector<float> said =
+      engine::logits_to_store(runtime::compile(file.graph, file.weights, options,
+                                               *std::make_unique<runtime::WeightStore>()),
+                              file.graph, 1);
+  file.deployment = model::Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
   EXPECT_EQ(ModelOnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
 
   const std::size_t classes = file.classes.size();
@@ -878,18 +885,20 @@ TEST(Model, AsksEveryExitForItsStoredLogits) {
 }
 
 TEST(Session, RunsAQuantisedFileInEightBits) {
-  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
-  const ModelFile source = example_model(small_resnet());
-  ModelFile file = quantised_to_int8(source, random_images(source.graph, 32, 9), 1);
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no instructions for int8";
+  const model::ModelFile source = example_model(small_resnet());
+  model::ModelFile file =
+      runtime::quantised_to_int8(source, graph::random_images(source.graph, 32, 9), 1);
   ASSERT_TRUE(file.deployment.has_value());
   file.deployment->measured = {2000, 1, 0.9, 0.9, 0, 0};
-  file.policy = ChosenPolicy{mixed_policy()};
+  file.policy = policy::ChosenPolicy{mixed_policy()};
   const ModelOnDisk disk(file, 21);
   const Model model = disk.load({.precision = "auto", .threads = 1, .batch = 4});
   EXPECT_EQ(model.precision(), "int8");
   EXPECT_THAT(model.notes(), IsEmpty());
-  CompileOptions options;
-  options.precision = Precision::int8;
+  runtime::CompileOptions options;
+  options.precision = runtime::Precision::int8;
   options.ranges = file.deployment->ranges;
   const auto expected = replayed(disk, file.policy->policy, exhaustive_logits(disk, options));
   Session session = session_of(model);
@@ -909,9 +918,9 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
 }
 
 TEST(Session, PromisesOnlyWhatWasCertified) {
-  ModelFile file = with_policy(small_resnet(), mixed_policy());
+  model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   file.policy->guarantee =
-      Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", kernels_name()};
+      policy::Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", runtime::kernels_name()};
   const ModelOnDisk disk(file);
   const Model model = disk.load({.threads = 1});
   ASSERT_TRUE(model.promise().has_value());
@@ -924,7 +933,7 @@ TEST(Session, PromisesOnlyWhatWasCertified) {
        {Stop::never(), Stop::at_threshold(0.5f), Stop::within(1e6),
         Stop::by_policy().and_within(1e6), Stop::by_policy().and_within_macs(1'000'000'000)})
     EXPECT_FALSE(Session(model, stop).promise().has_value());
-  if (has_instructions_for(Precision::bf16)) {
+  if (runtime::has_instructions_for(runtime::Precision::bf16)) {
     const Model narrow = disk.load({.precision = "bf16", .threads = 1});
     EXPECT_FALSE(narrow.promise().has_value());
     EXPECT_THAT(narrow.notes(), ElementsAre(HasSubstr("the guarantee was certified in f32 with")));

@@ -23,10 +23,11 @@ class Bench : public testing::Test {
  protected:
   Bench() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
-    model.classes = load_data("synthetic", Part::test, {.synthetic_train = 200}).dataset.classes;
+    model.weights = graph::random_weights(model.graph, 1);
+    model.classes =
+        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
-    save_model(path, model);
+    model::save_model(path, model);
   }
 
   static json bench(std::vector<std::string> arguments) {
@@ -37,8 +38,8 @@ class Bench : public testing::Test {
     return json::parse(ended.out);
   }
 
-  TemporaryFolder folder;
-  ModelFile model;
+  core::TemporaryFolder folder;
+  model::ModelFile model;
   std::string path = folder.path() / "model.safetensors";
 };
 
@@ -76,8 +77,8 @@ TEST_F(Bench, MeasuresTheMachine) {
 }
 
 TEST_F(Bench, PrintsATableForPeople) {
-  const ProgramResult ended = offramp({"bench", path, "--images", "8", "--seconds", "0.02", "--precision",
-                               "f32", "--batch", "2", "--threads", "2"});
+  const ProgramResult ended = offramp({"bench", path, "--images", "8", "--seconds", "0.02",
+                                       "--precision", "f32", "--batch", "2", "--threads", "2"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   for (const char* part : {"images/s", "p99 ms", "of ceiling", "plain", "exhaustive", "is best",
                            "decoding is left out"})
@@ -85,8 +86,9 @@ TEST_F(Bench, PrintsATableForPeople) {
 }
 
 TEST_F(Bench, RefusesInOneLine) {
-  model.provenance.data.train = {load_data("synthetic", Part::test, {}).dataset.hashes[4]};
-  save_model(path, model);
+  model.provenance.data.train = {
+      data::load_data("synthetic", data::Part::test, {}).dataset.hashes[4]};
+  model::save_model(path, model);
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/cifar10-plain.toml";
   const auto refused = [](std::vector<std::string> arguments, int status, const std::string& part) {
     arguments.insert(arguments.begin(), "bench");
@@ -111,7 +113,7 @@ TEST_F(Bench, RefusesInOneLine) {
 
 TEST_F(Bench, DocumentsEveryKeyOfItsJson) {
   const std::string page =
-      read_text(std::filesystem::path(OFFRAMP_CONFIGS).parent_path() / "docs" / "bench.md");
+      core::read_text(std::filesystem::path(OFFRAMP_CONFIGS).parent_path() / "docs" / "bench.md");
   const json rows = bench({path, "--precision", "f32", "--batch", "1", "--images", "4"});
   const ProgramResult ended = offramp({"bench", "--ceiling", "--json", "--threads", "1"});
   for (const json& all : {rows[0], json::parse(ended.out).at(0)})

@@ -103,26 +103,26 @@ TEST(CalibrateFlags, AreRefusedByNameWhereTheyMakeNoSense) {
 
 TEST(CalibrateFlags, BecomeATypedAim) {
   EXPECT_EQ(calibrate_options(with([&](auto& f) { f.threshold = 0.9; })).aim,
-            Aim(FixedThreshold{0.9}));
+            policy::Aim(policy::FixedThreshold{0.9}));
   const workflow::CalibrateOptions drop = calibrate_options(with([&](auto& f) {
     f.reference = "runs/plain.safetensors";
     f.max_accuracy_drop = 0.005;
   }));
-  EXPECT_EQ(drop.aim, Aim(AccuracyDrop{0.005}));
+  EXPECT_EQ(drop.aim, policy::Aim(policy::AccuracyDrop{0.005}));
   EXPECT_EQ(drop.reference, "runs/plain.safetensors");
   EXPECT_EQ(calibrate_options(with([&](auto& f) {
               f.cost = "ms";
               f.max_cost = 0.5;
             })).aim,
-            Aim(MaxCost{0.5, CostUnit::ms}));
+            policy::Aim(policy::MaxCost{0.5, policy::CostUnit::ms}));
   EXPECT_EQ(calibrate_options(with([&](auto& f) { f.guarantee = 0.01; })).aim,
-            Aim(HarmGuarantee{0.01}));
+            policy::Aim(policy::HarmGuarantee{0.01}));
   EXPECT_EQ(calibrate_options(with([&](auto& f) {
               f.guarantee = 0.01;
               f.delta = 0.1;
               f.label_free = true;
             })).aim,
-            Aim(HarmGuarantee{0.01, 0.1, true}));
+            policy::Aim(policy::HarmGuarantee{0.01, 0.1, true}));
 }
 
 }  // namespace

@@ -26,16 +26,16 @@ using testing::HasSubstr;
 class Calibrate : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    shared = std::make_unique<TemporaryFolder>();
+    shared = std::make_unique<core::TemporaryFolder>();
     train = training_scenes();
-    write_packed(data(), train, test_scenes());
+    data::write_packed(data(), train, test_scenes());
   }
   static void TearDownTestSuite() { shared.reset(); }
   static std::string data() { return shared->path() / "scenes.pack"; }
 
   Calibrate() {
     model.provenance.data = parts_of(train.dataset);
-    save_model(path, model);
+    model::save_model(path, model);
   }
 
   ProgramResult run(std::vector<std::string> flags) const {
@@ -45,18 +45,18 @@ class Calibrate : public testing::Test {
 
   void expect_refused(const std::vector<std::string>& flags, const std::string& message,
                       int status) {
-    const std::string before = read_text(path);
+    const std::string before = core::read_text(path);
     const ProgramResult ended = run(flags);
     EXPECT_EQ(ended.status, status) << testing::PrintToString(flags);
     EXPECT_EQ(ended.err, "offramp: " + message + "\n");
     EXPECT_EQ(ended.out, "");
-    EXPECT_EQ(read_text(path), before);
+    EXPECT_EQ(core::read_text(path), before);
   }
 
-  static inline LoadedData train;
-  static inline std::unique_ptr<TemporaryFolder> shared;
-  TemporaryFolder folder;
-  ModelFile model = three_exit_model();
+  static inline data::LoadedData train;
+  static inline std::unique_ptr<core::TemporaryFolder> shared;
+  core::TemporaryFolder folder;
+  model::ModelFile model = three_exit_model();
   std::string path = folder.path() / "model.safetensors";
   std::string out = folder.path() / "out.safetensors";
 };
@@ -77,7 +77,7 @@ TEST_F(Calibrate, ExitsWithTwoOnWrongUsage) {
 
 TEST_F(Calibrate, ExitsWithOneWhereImagesAreNoEvidence) {
   model.provenance.data.train = {model.provenance.data.tune[3]};
-  save_model(path, model);
+  model::save_model(path, model);
   const ProgramResult ended = run({"--max-cost", "1"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr(path + ": the model was trained on 1 of these 400 images"));
@@ -98,7 +98,7 @@ TEST_F(Calibrate, PrintsATableForPeople) {
     EXPECT_THAT(ended.out, HasSubstr(part));
   EXPECT_EQ(ended.out.find('\x1b'), std::string::npos);
   EXPECT_EQ(ended.err, "");
-  EXPECT_FALSE(load_model(path).policy);
+  EXPECT_FALSE(model::load_model(path).policy);
 }
 
 TEST_F(Calibrate, SaysWhereAnAimCannotBeMet) {
@@ -116,8 +116,9 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
   auto& parts = model.provenance.data;
   parts.tune.insert(parts.tune.begin(), {1, 2});
   parts.certify.insert(parts.certify.begin(), {3, 4, 5});
-  save_model(path, model);
-  const ProgramResult text = run({"--guarantee", "0.05", "--delta", "0.1", "--label-free", "--per-class"});
+  model::save_model(path, model);
+  const ProgramResult text =
+      run({"--guarantee", "0.05", "--delta", "0.1", "--label-free", "--per-class"});
   EXPECT_THAT(text.out, AllOf(HasSubstr("certified: answers other than the last exit's ≤ 0.05 with "
                                         "probability ≥ 0.9 on images like these"),
                               HasSubstr("this is attempt 1 to certify with these images: " + path +
@@ -134,11 +135,11 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
 }
 
 TEST_F(Calibrate, SaysThatNothingIsCertified) {
-  const LoadedData trap = deceptive_scenes();
+  const data::LoadedData trap = deceptive_scenes();
   const std::string trap_data = folder.path() / "trap.pack";
-  write_packed(trap_data, trap, test_scenes());
+  data::write_packed(trap_data, trap, test_scenes());
   model.provenance.data = parts_of(trap.dataset);
-  save_model(path, model);
+  model::save_model(path, model);
   const ProgramResult text =
       offramp({"calibrate", path, "--data", trap_data, "--threads", "1", "--guarantee", "0.05"});
   EXPECT_EQ(text.status, 0);
@@ -151,10 +152,12 @@ TEST_F(Calibrate, SaysThatNothingIsCertified) {
 
 TEST_F(Calibrate, SaysWhichExitsWereDropped) {
   model.weights["exits.1.fc.weight"] =
-      HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
-  const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
-  save_model(path, model, state);
-  const ProgramResult text = run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
+      core::HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
+  const core::Tensors state = {
+      {"optimiser.step", core::HostTensor::of({1}, std::vector<std::int64_t>{7})}};
+  model::save_model(path, model, state);
+  const ProgramResult text =
+      run({"--max-accuracy-drop", "0.01", "--drop-useless-exits", "--out", out});
   ASSERT_EQ(text.status, 0) << text.err;
   EXPECT_THAT(
       text.out,
@@ -172,8 +175,8 @@ void collect_keys(const json& value, std::set<std::string>& keys) {
 }
 
 TEST_F(Calibrate, DocumentsEveryKeyOfItsJson) {
-  const std::string page =
-      read_text(std::filesystem::path(OFFRAMP_CONFIGS).parent_path() / "docs" / "command-line.md");
+  const std::string page = core::read_text(std::filesystem::path(OFFRAMP_CONFIGS).parent_path() /
+                                           "docs" / "command-line.md");
   const std::size_t begin = page.find("## calibrate"), end = page.find("\n## ", begin);
   ASSERT_NE(begin, std::string::npos);
   const std::string section = page.substr(begin, end - begin);

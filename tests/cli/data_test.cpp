@@ -10,12 +10,12 @@
 #include "tests/cli/program.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using test::ProgramResult;
 using test::patterned_image;
+using test::ProgramResult;
 using test::write_bytes;
 using ::testing::HasSubstr;
 
@@ -26,34 +26,35 @@ void write_images(const fs::path& root) {
   for (const char* name : {"cat", "dog"}) {
     for (const char* file : {"train/{}/a.png", "train/{}/b.png", "train/{}/c.png", "test/{}/a.png"})
       write_bytes(root / fmt::format(fmt::runtime(file), name),
-                  encode_png(patterned_image(8, 6, ++seed)));
+                  image::encode_png(patterned_image(8, 6, ++seed)));
   }
   write_bytes(root / "train/dog/bad.jpg", test::bytes_of("no image"));
 }
 
 TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string packed = folder.path() / "images.offramp";
-  const ProgramResult ended = test::offramp({"data", "import", folder.path() / "images", "-o", packed});
+  const ProgramResult ended =
+      test::offramp({"data", "import", folder.path() / "images", "-o", packed});
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(ended.out, packed + ": 6 training and 2 test images of 2 classes, 8x6, 1 skipped\n");
   EXPECT_EQ(ended.err, "  train/dog/bad.jpg: not a JPEG or PNG\n");
-  for (const Part part : {Part::train, Part::test}) {
-    EXPECT_EQ(load_data(packed, part, {}).dataset.pixels,
-              load_data((folder.path() / "images").string(), part, {}).dataset.pixels);
+  for (const data::Part part : {data::Part::train, data::Part::test}) {
+    EXPECT_EQ(data::load_data(packed, part, {}).dataset.pixels,
+              data::load_data((folder.path() / "images").string(), part, {}).dataset.pixels);
   }
 }
 
 TEST(DataExport, SpoilsImagesOnTheirWay) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string source = folder.path() / "images", spoiled = folder.path() / "spoiled";
   const ProgramResult ended = test::offramp(
       {"data", "export", source, "--to", spoiled + "/test", "--corrupt", "contrast:5"});
   EXPECT_EQ(ended.status, 0) << ended.err;
-  const Dataset before = load_data(source, Part::test, {}).dataset;
-  const Dataset after = load_data(spoiled, Part::test, {}).dataset;
+  const data::Dataset before = data::load_data(source, data::Part::test, {}).dataset;
+  const data::Dataset after = data::load_data(spoiled, data::Part::test, {}).dataset;
   ASSERT_EQ(after.labels, before.labels);
   EXPECT_NE(after.pixels, before.pixels);
 
@@ -67,9 +68,10 @@ TEST(DataExport, SpoilsImagesOnTheirWay) {
 }
 
 TEST(DataImport, BringsImagesToTheSizeAskedFor) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
-  write_bytes(folder.path() / "images/train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
+  write_bytes(folder.path() / "images/train/cat/large.png",
+              image::encode_png(patterned_image(40, 30, 9)));
   const std::string packed = folder.path() / "images.offramp";
   const std::string source = folder.path() / "images";
   const ProgramResult refused = test::offramp({"data", "import", source, "-o", packed});
@@ -81,20 +83,20 @@ TEST(DataImport, BringsImagesToTheSizeAskedFor) {
                 {"data", "import", source, "-o", packed, "--image-size", "10x5", "--fit", "crop"})
                 .status,
             0);
-  const Dataset dataset = load_data(packed, Part::train, {}).dataset;
+  const data::Dataset dataset = data::load_data(packed, data::Part::train, {}).dataset;
   EXPECT_EQ(dataset.width, 10);
   EXPECT_EQ(dataset.height, 5);
   const auto rgb = dataset.image(0);
   EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()),
-            resize(patterned_image(8, 6, 1), 10, 5, Fit::crop).rgb);
+            image::resize(patterned_image(8, 6, 1), 10, 5, core::Fit::crop).rgb);
 }
 
 TEST(DataImport, IsNotWrittenOverItsSource) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string packed = folder.path() / "images.pack";
   ASSERT_EQ(test::offramp({"data", "import", folder.path() / "images", "-o", packed}).status, 0);
-  const std::string before = read_text(packed);
+  const std::string before = core::read_text(packed);
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"data", "import", packed, "-o", packed},
         std::vector<std::string>{"data", "info", packed, "--contact-sheet", packed}}) {
@@ -106,11 +108,11 @@ TEST(DataImport, IsNotWrittenOverItsSource) {
     EXPECT_THAT(refused.err, HasSubstr("offramp: --"));
     EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
   }
-  EXPECT_EQ(read_text(packed), before);
+  EXPECT_EQ(core::read_text(packed), before);
 }
 
 TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path());
   const ProgramResult ended = test::offramp({"data", "info", folder.path()});
   EXPECT_EQ(ended.status, 0) << ended.err;
@@ -121,7 +123,7 @@ TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
 }
 
 TEST(DataInfo, GivesTheSameAsJson) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path());
   const ProgramResult ended = test::offramp({"data", "info", folder.path(), "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
@@ -136,16 +138,16 @@ TEST(DataInfo, GivesTheSameAsJson) {
   EXPECT_TRUE(json["test"]["skipped"].empty());
   double sum = 0;
   for (const int seed : {1, 2, 3, 5, 6, 7}) {
-    const Image image = patterned_image(8, 6, seed);
+    const image::Image image = patterned_image(8, 6, seed);
     for (std::size_t i = 0; i < image.rgb.size(); i += 3) sum += image.rgb[i];
   }
   EXPECT_NEAR(json["mean"][0].get<double>(), sum / (6 * 48) / 255, 1e-6);
 }
 
 TEST(DataInfo, LooksAtFoldersWhoseImagesDifferInSize) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path());
-  write_bytes(folder.path() / "train/cat/large.png", encode_png(patterned_image(40, 30, 9)));
+  write_bytes(folder.path() / "train/cat/large.png", image::encode_png(patterned_image(40, 30, 9)));
   const ProgramResult text = test::offramp({"data", "info", folder.path()});
   EXPECT_THAT(text.out, HasSubstr("stored   width 8 to 40, height 6 to 30\n"));
   EXPECT_THAT(text.out, HasSubstr("sizes differ: training needs --image-size\n"));
@@ -156,7 +158,7 @@ TEST(DataInfo, LooksAtFoldersWhoseImagesDifferInSize) {
 }
 
 TEST(DataInfo, NamesTwentySkippedFilesAndCountsTheRest) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path());
   for (int i = 0; i < 22; ++i) {
     write_bytes(folder.path() / fmt::format("train/cat/bad {:02}.png", i), test::bytes_of("x"));
@@ -168,13 +170,13 @@ TEST(DataInfo, NamesTwentySkippedFilesAndCountsTheRest) {
 }
 
 TEST(DataInfo, DrawsAContactSheet) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string sheet = folder.path() / "sheet.png";
   const ProgramResult ended =
       test::offramp({"data", "info", folder.path() / "images", "--contact-sheet", sheet});
   EXPECT_EQ(ended.status, 0) << ended.err;
-  const Image image = decode_image(read_file(sheet));
+  const image::Image image = image::decode_image(core::read_file(sheet));
   EXPECT_GT(image.width, 12 * 64);
 }
 
@@ -187,4 +189,4 @@ TEST(DataInfo, RefusesASizeThatIsNone) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::cli

@@ -53,14 +53,14 @@ TEST(Info, TakesARecipesClassesFromAFlag) {
 }
 
 TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
-  const TemporaryFolder folder;
-  ModelFile model;
+  const core::TemporaryFolder folder;
+  model::ModelFile model;
   model.graph = small_resnet();
-  model.weights = random_weights(model.graph, 1);
+  model.weights = graph::random_weights(model.graph, 1);
   for (int i = 0; i < 10; ++i) model.classes.push_back("class " + std::to_string(i));
   model.loss_weights = {0.2, 0.3, 0.5};
   const std::string path = folder.path() / "model.safetensors";
-  save_model(path, model);
+  model::save_model(path, model);
   const json info = info_of(path);
   EXPECT_EQ(info["exits"].size(), 3u);
   const ProgramResult ended = offramp({"info", path});
@@ -92,20 +92,20 @@ TEST(Info, ShowsWhatARecipesNetworkIsCompiledTo) {
 }
 
 TEST(Info, RefusesARecipeAtItsLine) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string path = folder.path() / "r.toml";
-  write_text_atomic(path, "[network]\nexits = [2]\nhaed = \"spp\"\n");
+  core::write_text_atomic(path, "[network]\nexits = [2]\nhaed = \"spp\"\n");
   const ProgramResult ended = offramp({"info", path});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err, "offramp: " + path + ":3: unknown key \"haed\"; did you mean \"head\"?\n");
 }
 
 TEST(Info, RefusesModelFilesThatAreNone) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string path = folder.path() / "model.safetensors";
   for (const std::string& content :
        {std::string(), std::string("hello"), std::string(8, '\xff'), std::string(100, '\0')}) {
-    write_text_atomic(path, content);
+    core::write_text_atomic(path, content);
     const ProgramResult ended = offramp({"info", path});
     EXPECT_EQ(ended.status, 1);
     EXPECT_THAT(ended.err, HasSubstr("offramp: " + path + ": "));

@@ -29,22 +29,22 @@ using testing::HasSubstr;
 class Models : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    LoadOptions options;
+    data::LoadOptions options;
     options.synthetic_train = 200;
     options.synthetic_test = 50;
-    test_part = load_data("synthetic", Part::test, options);
-    train_part = load_data("synthetic", Part::train, options);
+    test_part = data::load_data("synthetic", data::Part::test, options);
+    train_part = data::load_data("synthetic", data::Part::train, options);
   }
 
   Models() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = test_part.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     save();
   }
 
-  void save() { save_model(path, model); }
+  void save() { model::save_model(path, model); }
 
   static std::vector<std::uint64_t> sorted(std::vector<std::uint64_t> hashes) {
     std::sort(hashes.begin(), hashes.end());
@@ -54,11 +54,11 @@ class Models : public testing::Test {
   /// Writes a test image as PNG and returns the path.
   std::string png(std::int64_t index) const {
     const auto pixels = test_part.dataset.image(index);
-    const auto bytes = encode_png(
+    const auto bytes = image::encode_png(
         {test_part.dataset.width, test_part.dataset.height, {pixels.begin(), pixels.end()}});
     const std::span<const std::byte> part = bytes;
     const auto file = folder.path() / ("image" + std::to_string(index) + ".png");
-    write_file_atomic(file, std::span(&part, 1));
+    core::write_file_atomic(file, std::span(&part, 1));
     return file;
   }
 
@@ -69,16 +69,16 @@ class Models : public testing::Test {
     return objects;
   }
 
-  static inline LoadedData test_part, train_part;
-  TemporaryFolder folder;
-  ModelFile model;
+  static inline data::LoadedData test_part, train_part;
+  core::TemporaryFolder folder;
+  model::ModelFile model;
   std::string path = folder.path() / "model.safetensors";
 };
 
 TEST_F(Models, TestGivesItsFiguresAsJson) {
   const std::string logits = folder.path() / "logits.safetensors",
                     twin = folder.path() / "twin.safetensors";
-  save_model(twin, model);
+  model::save_model(twin, model);
   const ProgramResult ended =
       offramp({"test", path, "--data", "synthetic", "--json", "--confusion", "--threshold", "0.15",
                "--save-logits", logits, "--compare", twin, "--threads", "1"});
@@ -87,8 +87,8 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
   EXPECT_EQ(result["model"], path);
   EXPECT_EQ(result["data"], "synthetic");
   const std::int64_t images = result["images"];
-  EXPECT_EQ(load_logits(logits).view().images(), images);
-  const Cost cost = cost_of(model.graph);
+  EXPECT_EQ(eval::load_logits(logits).view().images(), images);
+  const graph::Cost cost = graph::cost_of(model.graph);
   ASSERT_EQ(result["exits"].size(), 3u);
   for (int k = 0; k < 3; ++k) {
     const json& exit = result["exits"][static_cast<std::size_t>(k)];
@@ -133,7 +133,7 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
               static_cast<double>(policy["accuracy"]) - static_cast<double>(rows[4]["accuracy"]),
               1e-12);
 
-  const auto reads = lines(read_text(folder.path() / "test_reads.jsonl"));
+  const auto reads = lines(core::read_text(folder.path() / "test_reads.jsonl"));
   ASSERT_EQ(reads.size(), 1u);
   EXPECT_EQ(reads[0]["images"], images);
   EXPECT_THAT(
@@ -142,13 +142,14 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
 }
 
 TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
-  chosen.policy.ensemble = Ensemble::geometric;
-  chosen.aim = MaxCost{0.5};
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
+  chosen.policy.ensemble = policy::Ensemble::geometric;
+  chosen.aim = policy::MaxCost{0.5};
+  chosen.guarantee =
+      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
   model.policy = chosen;
   save();
   const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--json"});
@@ -161,10 +162,11 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_EQ(policy["guarantee"]["epsilon"], 0.05);
   EXPECT_EQ(policy["replay_differs"], 0);
   const ProgramResult narrow = offramp({"test", path, "--data", "synthetic", "--json"},
-                               {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
+                                       {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
   ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate holds for its own kernels only
   EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
-  const ProgramResult none = offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
+  const ProgramResult none =
+      offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
   const ProgramResult text = offramp({"test", path, "--data", "synthetic"});
   EXPECT_THAT(text.out, HasSubstr("The model's policy: stop where confidence ≥ 0.14, never"));
@@ -177,8 +179,8 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
 }
 
 TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, 0.14f};
   model.policy = chosen;
   save();
@@ -188,7 +190,7 @@ TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
   const json unknown = json::parse(tested("--json"))["policy"];
   EXPECT_TRUE(unknown["drift"].is_null());
   const std::vector<double> shares = unknown["shares"];
-  model.policy->seen = TuneExitShares{2000, {shares[1], shares[2], shares[0]}};
+  model.policy->seen = policy::TuneExitShares{2000, {shares[1], shares[2], shares[0]}};
   save();
   EXPECT_EQ(json::parse(tested("--json"))["policy"]["drift"]["flag"], "drifted");
   EXPECT_THAT(tested("--threads=1"), HasSubstr("drift: "));
@@ -212,7 +214,7 @@ TEST_F(Models, TestWritesSweepsChosenOnTune) {
   const ProgramResult ended = offramp(
       {"test", path, "--data", "synthetic", "--sweep", as_json, "--sweep", as_csv, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  const json result = json::parse(ended.out), all = json::parse(read_text(as_json));
+  const json result = json::parse(ended.out), all = json::parse(core::read_text(as_json));
   EXPECT_EQ(all["replayed"], true);
   EXPECT_EQ(all["chosen_on"]["images"], 40);
   ASSERT_EQ(all["curves"].size(), 16u);  // four criteria, four ensembles
@@ -225,7 +227,7 @@ TEST_F(Models, TestWritesSweepsChosenOnTune) {
       EXPECT_NEAR(shares, 1, 1e-12);
     }
   }
-  const std::string csv = read_text(as_csv);
+  const std::string csv = core::read_text(as_csv);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), static_cast<std::ptrdiff_t>(points + 1));
   EXPECT_THAT(csv, testing::StartsWith("criterion,ensemble,threshold,accuracy,relative_cost,"));
 
@@ -255,7 +257,8 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "test_reads.jsonl"));
 
-  const ProgramResult skipped = offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
+  const ProgramResult skipped =
+      offramp({"test", path, "--data", "synthetic", "--json", "--skip-trained"});
   EXPECT_EQ(skipped.status, 0);
   EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
 }
@@ -263,14 +266,14 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
 TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
   const std::string good = png(0), other = png(1), bad = folder.path() / "bad.jpg",
                     missing = folder.path() / "missing.png";
-  write_text_atomic(bad, "");
+  core::write_text_atomic(bad, "");
   const ProgramResult ended = offramp({"classify", path, good, bad, missing, other, "--json"});
   EXPECT_EQ(ended.status, 1);
   const auto answers = lines(ended.out);
   ASSERT_EQ(answers.size(), 4u);
   EXPECT_EQ(answers[0]["image"], good);
   EXPECT_EQ(answers[0]["exit"], 3);
-  EXPECT_DOUBLE_EQ(answers[0]["relative_cost"], cost_of(model.graph).relative(2));
+  EXPECT_DOUBLE_EQ(answers[0]["relative_cost"], graph::cost_of(model.graph).relative(2));
   EXPECT_GT(answers[0]["probability"], 0.0);
   EXPECT_TRUE(answers[0]["class"].is_string());
   EXPECT_EQ(answers[1]["image"], bad);
@@ -283,7 +286,7 @@ TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
 
 TEST_F(Models, ClassifyNamesBadImagesInOneLineEachForPeople) {
   const std::string good = png(0), bad = folder.path() / "bad.png";
-  write_text_atomic(bad, "\x89PNG\r\n\x1a\n");
+  core::write_text_atomic(bad, "\x89PNG\r\n\x1a\n");
   const ProgramResult ended = offramp({"classify", path, bad, good});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("offramp: " + bad + ": "));
@@ -295,7 +298,8 @@ TEST_F(Models, ClassifyNamesBadImagesInOneLineEachForPeople) {
 TEST_F(Models, ClassifyStopsAtAThreshold) {
   const std::string image = png(0);
   const auto exit_at = [&](const std::string& threshold) {
-    const ProgramResult ended = offramp({"classify", path, image, "--json", "--threshold", threshold});
+    const ProgramResult ended =
+        offramp({"classify", path, image, "--json", "--threshold", threshold});
     EXPECT_EQ(ended.status, 0) << ended.err;
     return static_cast<int>(lines(ended.out).at(0)["exit"]);
   };
@@ -305,7 +309,7 @@ TEST_F(Models, ClassifyStopsAtAThreshold) {
 
 TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
   const std::string first = png(0), second = png(1);
-  write_text_atomic(folder.path() / "notes.txt", "not an image");
+  core::write_text_atomic(folder.path() / "notes.txt", "not an image");
   const ProgramResult of_folder = offramp({"classify", path, folder.path(), "--json"});
   EXPECT_EQ(of_folder.status, 0) << of_folder.err;
   ASSERT_EQ(lines(of_folder.out).size(), 2u);
@@ -330,12 +334,13 @@ TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
   running.write_input("\n" + one);
   EXPECT_EQ(json::parse(running.read_line())["image"], three);
   EXPECT_EQ(running.end(), 0);
-  EXPECT_EQ(json::parse(running.read_line())["image"], one) << "a line that the input ends in counts";
+  EXPECT_EQ(json::parse(running.read_line())["image"], one)
+      << "a line that the input ends in counts";
   EXPECT_EQ(running.read_line(), "");
 }
 
 TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
-  const TemporaryFolder empty;
+  const core::TemporaryFolder empty;
   const ProgramResult ended = offramp({"classify", path, empty.path()});
   EXPECT_EQ(ended.status, 1);
   EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
@@ -355,10 +360,11 @@ TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {
 }
 
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
-  chosen.aim = MaxCost{0.5};
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", kernels_name()};
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
+  chosen.aim = policy::MaxCost{0.5};
+  chosen.guarantee =
+      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", runtime::kernels_name()};
   model.policy = chosen;
   save();
   const ProgramResult ended =
@@ -377,12 +383,12 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
 }
 
 TEST_F(Models, TestKeepsNothingOverWhatItReads) {
-  const std::string before = read_text(path);
+  const std::string before = core::read_text(path);
   const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err, "offramp: --save-logits: " + path +
                            " is an input, so it cannot be the output; choose another file\n");
-  EXPECT_EQ(read_text(path), before);
+  EXPECT_EQ(core::read_text(path), before);
 }
 
 }  // namespace

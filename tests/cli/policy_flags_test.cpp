@@ -16,7 +16,7 @@ TEST(PolicyFlags, BecomeAChoice) {
   flags.criterion = "margin";
   const workflow::PolicyChoice choice = policy_choice(flags);
   EXPECT_EQ(choice.threshold, 0.5);
-  EXPECT_EQ(choice.criterion, Criterion::margin);
+  EXPECT_EQ(choice.criterion, policy::Criterion::margin);
   EXPECT_FALSE(choice.no_policy);
 }
 

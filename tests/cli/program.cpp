@@ -53,7 +53,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
 }  // namespace
 
 ProgramResult offramp(const std::vector<std::string>& arguments, const RunOptions& options) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string in = folder.path() / "in", out = folder.path() / "out",
                     err = folder.path() / "err";
   std::ofstream(in) << options.input;
@@ -64,8 +64,8 @@ ProgramResult offramp(const std::vector<std::string>& arguments, const RunOption
   if (waitpid(child, &status, 0) != child) throw std::runtime_error("waitpid failed");
   ProgramResult ended;
   ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  if (options.output_to.empty() && !options.close_output) ended.out = read_text(out);
-  ended.err = read_text(err);
+  if (options.output_to.empty() && !options.close_output) ended.out = core::read_text(out);
+  ended.err = core::read_text(err);
   return ended;
 }
 

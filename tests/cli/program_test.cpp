@@ -95,7 +95,7 @@ TEST(Program, RefusesWrongUsageInOneLineWithAHint) {
 }
 
 TEST(Program, RefusesFilesThatAreNotThereInOneLine) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string missing = folder.path() / "none";
   expect_refusal({"info", missing}, 1, missing + ": ");
   expect_refusal({"info", missing + ".toml"}, 1, missing + ".toml: ");
@@ -129,7 +129,7 @@ class Training : public testing::Test {
 
   static void write_script(const fs::path& path, const std::string& text) {
     fs::create_directories(path.parent_path());
-    write_text_atomic(path, "#!/bin/sh\n" + text);
+    core::write_text_atomic(path, "#!/bin/sh\n" + text);
     fs::permissions(path, fs::perms::owner_all);
   }
 
@@ -137,7 +137,7 @@ class Training : public testing::Test {
     return offramp(arguments, {.program = program});
   }
 
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path bin = folder.path() / "bin", program = bin / "offramp";
 };
 
@@ -175,7 +175,8 @@ TEST_F(Training, IsAProgramThatTakesOverWithAllArgumentsAndItsOwnStatus) {
 #ifdef OFFRAMP_WITH_TRAIN
 TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
   const std::string training = fs::path(OFFRAMP_PROGRAM).parent_path() / "offramp-train";
-  const ProgramResult ended = offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
+  const ProgramResult ended =
+      offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.out, "");
   EXPECT_THAT(ended.err, HasSubstr("is of another build than the offramp that started it: got 0."));
@@ -185,14 +186,14 @@ TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
 }
 
 TEST(Program, TrainRefusesABadRecipeAtItsLine) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string recipe = folder.path() / "recipe.toml", out = folder.path() / "run";
-  write_text_atomic(recipe, "[train]\nepoch = 3\n");
+  core::write_text_atomic(recipe, "[train]\nepoch = 3\n");
   expect_refusal({"train", recipe, "--out", out}, 2,
                  recipe + ":2: unknown key \"epoch\"; did you mean \"epochs\"?");
-  write_text_atomic(recipe, "[network]\nexits = [9]\n");
+  core::write_text_atomic(recipe, "[network]\nexits = [9]\n");
   expect_refusal({"train", recipe, "--out", out}, 2, "\"9\" is beyond resnet18");
-  write_text_atomic(recipe, "");
+  core::write_text_atomic(recipe, "");
   expect_refusal({"train", recipe, "--out", out, "--set", "train.epoch=3"}, 2,
                  "did you mean \"train.epochs\"?");
   expect_refusal({"train", recipe, "--out", out, "--set", "epochs"}, 2, "key=value");

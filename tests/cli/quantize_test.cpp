@@ -26,9 +26,9 @@ using testing::Not;
 class Quantize : public testing::Test {
  protected:
   Quantize() {
-    const LoadedData train = load_data("synthetic", Part::train, {});
+    const data::LoadedData train = data::load_data("synthetic", data::Part::train, {});
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     const auto& hashes = train.dataset.hashes;
@@ -36,12 +36,12 @@ class Quantize : public testing::Test {
     model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);
     std::ranges::sort(model.provenance.data.train);
     std::ranges::sort(model.provenance.data.tune);
-    ChosenPolicy chosen;
-    chosen.policy = never_stop(3);
-    chosen.policy.criterion = Criterion::margin;
-    chosen.aim = MaxCost{0.5};
+    policy::ChosenPolicy chosen;
+    chosen.policy = policy::never_stop(3);
+    chosen.policy.criterion = policy::Criterion::margin;
+    chosen.aim = policy::MaxCost{0.5};
     model.policy = chosen;
-    save_model(path, model);
+    model::save_model(path, model);
   }
 
   ProgramResult quantize(std::vector<std::string> more = {}) {
@@ -54,10 +54,10 @@ class Quantize : public testing::Test {
     return ended.err.find("this CPU has no instructions") != ended.err.npos;
   }
 
-  TemporaryFolder folder;
+  core::TemporaryFolder folder;
   fs::path path = folder.path() / "model.safetensors",
            out = folder.path() / "model.int8.safetensors";
-  ModelFile model;
+  model::ModelFile model;
 };
 
 TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
@@ -78,11 +78,11 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   EXPECT_EQ(said["policy"]["criterion"], "margin");  // the criterion of the model's own policy
   EXPECT_EQ(said["policy"]["aim"], "--max-cost 0.5");
 
-  const ModelFile deployed = load_model(out);
+  const model::ModelFile deployed = model::load_model(out);
   EXPECT_EQ(deployed.deployment->precision, "int8");
   EXPECT_EQ(deployed.deployment->measured.images, 160);
-  EXPECT_EQ(deployed.policy->aim, Aim(MaxCost{0.5}));
-  EXPECT_EQ(said["within_bounds"], is_within_bounds(*deployed.deployment));
+  EXPECT_EQ(deployed.policy->aim, policy::Aim(policy::MaxCost{0.5}));
+  EXPECT_EQ(said["within_bounds"], model::is_within_bounds(*deployed.deployment));
   EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
   const ProgramResult tested = offramp(
       {"test", out, "--data", "synthetic", "--threads", "1", "--precision", "int8", "--json"});
@@ -98,9 +98,9 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
   const ProgramResult ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   ASSERT_EQ(ended.status, 0) << ended.err;
-  const ModelFile made = load_model(out);
-  const auto runs_in = [&](ModelFile changed, std::vector<std::string> more) {
-    save_model(out, changed);
+  const model::ModelFile made = model::load_model(out);
+  const auto runs_in = [&](model::ModelFile changed, std::vector<std::string> more) {
+    model::save_model(out, changed);
     std::vector<std::string> arguments = {"test",      out, "--data", "synthetic",
                                           "--threads", "1", "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -108,12 +108,12 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
     EXPECT_EQ(tested.status, 0) << tested.err;
     return std::pair(json::parse(tested.out)["precision"].get<std::string>(), tested.err);
   };
-  ModelFile good = made;
+  model::ModelFile good = made;
   good.deployment->measured.agreement = 1;
   good.deployment->measured.accuracy = good.deployment->measured.reference_accuracy;
   EXPECT_EQ(runs_in(good, {}).first, "int8");
 
-  ModelFile lossy = good;
+  model::ModelFile lossy = good;
   lossy.deployment->measured.agreement = 0.98;
   const auto [precision, said] = runs_in(lossy, {});
   EXPECT_EQ(precision, "f32");
@@ -121,7 +121,7 @@ TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
                               "f32\n"));
   EXPECT_EQ(runs_in(lossy, {"--precision", "int8"}).first, "int8");
 
-  ModelFile other = good;
+  model::ModelFile other = good;
   for (float& logit : other.deployment->check.logits) logit += 5;
   const auto [fallen, why] = runs_in(other, {});
   EXPECT_EQ(fallen, "f32");

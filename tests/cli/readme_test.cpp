@@ -33,7 +33,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 std::vector<std::string> block_after(const std::string& heading) {
   std::vector<std::string> block;
   bool found = false, inside = false;
-  for (const std::string& line : lines_of(read_text(fs::path(OFFRAMP_SOURCE) / "README.md"))) {
+  for (const std::string& line :
+       lines_of(core::read_text(fs::path(OFFRAMP_SOURCE) / "README.md"))) {
     if (line == heading) found = true;
     if (!found) continue;
     if (line.starts_with("```")) {
@@ -59,8 +60,8 @@ class Readme : public testing::Test {
  protected:
   Readme() {
     for (const auto& [part, name, count] :
-         {std::tuple(Part::train, "train", 300), std::tuple(Part::test, "test", 50)}) {
-      const Dataset set = synthetic_data(32, 32, count, part, 1, 10);
+         {std::tuple(data::Part::train, "train", 300), std::tuple(data::Part::test, "test", 50)}) {
+      const data::Dataset set = data::synthetic_data(32, 32, count, part, 1, 10);
       for (std::int64_t i = 0; i < count; ++i) {
         const auto pixels = set.image(i);
         const fs::path path =
@@ -69,7 +70,7 @@ class Readme : public testing::Test {
             fmt::format("{}.jpg", i);
         fs::create_directories(path.parent_path());
         write_bytes(path, encode_jpeg({32, 32, {pixels.begin(), pixels.end()}}));
-        if (part == Part::test && i < 3) {
+        if (part == data::Part::test && i < 3) {
           fs::copy_file(path, root_ / fmt::format("{}.jpg", i));
           pictures_.push_back(fmt::format("{}.jpg", i));
         }
@@ -90,7 +91,7 @@ class Readme : public testing::Test {
     return offramp(words, {.folder = root_});
   }
 
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
   fs::path root_ = folder_.path();
   std::vector<std::string> pictures_;
 };
@@ -122,7 +123,7 @@ TEST_F(Readme, ItsCommandsRunOneAfterTheOther) {
 std::vector<std::string> commands_in(const fs::path& document) {
   std::vector<std::string> commands;
   bool inside = false;
-  for (const std::string& line : lines_of(read_text(document))) {
+  for (const std::string& line : lines_of(core::read_text(document))) {
     if (line.starts_with("```")) inside = !inside;
     if (inside && line.starts_with("offramp ")) commands.push_back(line);
   }
@@ -130,7 +131,7 @@ std::vector<std::string> commands_in(const fs::path& document) {
 }
 
 TEST(Walkthrough, ItsCommandsRunOneAfterTheOther) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path root = folder.path();
   fs::create_directory_symlink(fs::path(OFFRAMP_SOURCE) / "configs", root / "configs");
   const auto commands = commands_in(fs::path(OFFRAMP_SOURCE) / "docs/your-own-images.md");

@@ -24,12 +24,12 @@ using testing::Not;
 class ReportCommand : public testing::Test {
  protected:
   ReportCommand() {
-    LoadOptions options;
+    data::LoadOptions options;
     options.synthetic_train = 200;
     options.synthetic_test = 20;
-    const LoadedData train = load_data("synthetic", Part::train, options);
+    const data::LoadedData train = data::load_data("synthetic", data::Part::train, options);
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     const auto& hashes = train.dataset.hashes;
@@ -39,7 +39,7 @@ class ReportCommand : public testing::Test {
     save();
   }
 
-  void save() { save_model(run / "model.safetensors", model); }
+  void save() { model::save_model(run / "model.safetensors", model); }
   ProgramResult report(std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"report", run,    "--data",    "synthetic",
                                           "-o",     page(), "--threads", "1"};
@@ -48,51 +48,52 @@ class ReportCommand : public testing::Test {
   }
   std::string page() const { return folder.path() / "page.html"; }
 
-  TemporaryFolder folder;
+  core::TemporaryFolder folder;
   fs::path run = folder.path() / "my <run>";
-  ModelFile model;
+  model::ModelFile model;
 };
 
 TEST_F(ReportCommand, WritesOnePageAndKeepsTheLogits) {
-  write_text_atomic(run / "metrics.jsonl",
-                    "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
-                    "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
+  core::write_text_atomic(run / "metrics.jsonl",
+                          "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
+                          "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
   const ProgramResult ended = report();
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr(page() + ": "));
   EXPECT_TRUE(is_one_line(ended.out)) << ended.out;
-  const std::string html = read_text(page());
+  const std::string html = core::read_text(page());
   EXPECT_THAT(html, HasSubstr("my &lt;run&gt;"));
   EXPECT_THAT(html, Not(HasSubstr("<run>")));
   EXPECT_THAT(html, HasSubstr("2,000"));              // synthetic test images
   EXPECT_THAT(html, HasSubstr("offramp calibrate"));  // there is no policy yet
-  const SavedLogits kept = load_logits(run / "model.test-logits.safetensors");
+  const eval::SavedLogits kept = eval::load_logits(run / "model.test-logits.safetensors");
   EXPECT_EQ(kept.exits, 3);
   EXPECT_EQ(kept.labels.size(), 2000u);
-  EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
+  EXPECT_EQ(eval::load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
   // Equal input gives an equal page. The second time the stored logits are used, so their file is
   // unchanged.
   const auto written = fs::last_write_time(run / "model.test-logits.safetensors");
   ASSERT_EQ(report().status, 0);
-  EXPECT_EQ(read_text(page()), html);
+  EXPECT_EQ(core::read_text(page()), html);
   EXPECT_EQ(fs::last_write_time(run / "model.test-logits.safetensors"), written);
-  const std::string reads = read_text(run / "test_reads.jsonl");
+  const std::string reads = core::read_text(run / "test_reads.jsonl");
   EXPECT_EQ(std::ranges::count(reads, '\n'), 2);
 }
 
 TEST_F(ReportCommand, ComparesWithOtherRuns) {
-  ModelFile other = model;
-  other.weights = random_weights(model.graph, 3);
+  model::ModelFile other = model;
+  other.weights = graph::random_weights(model.graph, 3);
   const fs::path file = folder.path() / "second & last.safetensors";
-  save_model(file, other);
+  model::save_model(file, other);
   const ProgramResult ended = report({file});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  EXPECT_THAT(read_text(page()), HasSubstr("second &amp; last.safetensors, its last exit alone"));
+  EXPECT_THAT(core::read_text(page()),
+              HasSubstr("second &amp; last.safetensors, its last exit alone"));
 }
 
 TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
-  const LoadedData test = load_data("synthetic", Part::test, {});
+  const data::LoadedData test = data::load_data("synthetic", data::Part::test, {});
   model.provenance.data.train = {test.dataset.hashes[3]};
   save();
   const ProgramResult ended = report();
@@ -104,7 +105,7 @@ TEST_F(ReportCommand, RefusesWhatTheModelWasTrainedOn) {
 }
 
 TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
-  const std::string before = read_text(run / "model.safetensors");
+  const std::string before = core::read_text(run / "model.safetensors");
   for (const fs::path& named : {run, run / "model.safetensors"}) {
     const ProgramResult ended = offramp(
         {"report", named, "--data", "synthetic", "-o", (run / "model.safetensors").string()});
@@ -113,7 +114,7 @@ TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
     EXPECT_THAT(ended.err,
                 HasSubstr("is an input, so it cannot be the output; choose another file"));
   }
-  EXPECT_EQ(read_text(run / "model.safetensors"), before);
+  EXPECT_EQ(core::read_text(run / "model.safetensors"), before);
 }
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
@@ -130,7 +131,7 @@ TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {
   expect(offramp({"report", run}), 2,
          "--data: " + (run / "model.safetensors").string() +
              " does not name the source of its images");
-  write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
+  core::write_text_atomic(run / "config.toml", "[data]\nsauce = \"x\"\n");
   expect(offramp({"report", run}), 2, "unknown key \"sauce\"");
 }
 

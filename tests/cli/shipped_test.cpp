@@ -29,8 +29,8 @@ const fs::path kSource = OFFRAMP_SOURCE;
 class Shipped : public testing::TestWithParam<fs::path> {
  protected:
   fs::path path = GetParam();
-  ModelFile model = load_model(path);
-  std::string card = read_text(fs::path(path).replace_extension(".md"));
+  model::ModelFile model = model::load_model(path);
+  std::string card = core::read_text(fs::path(path).replace_extension(".md"));
 };
 
 std::vector<fs::path> shipped() {
@@ -46,18 +46,18 @@ TEST_P(Shipped, IsAsSmallAsItsCardSays) {
   EXPECT_LE(bytes, path.stem().string().ends_with("-small") ? 2e6 : 16e6);
   const std::string size = fmt::format("{:.1f} MB", bytes / 1e6);
   EXPECT_THAT(card, HasSubstr(size));
-  const std::string list = read_text(kSource / "models/README.md");
+  const std::string list = core::read_text(kSource / "models/README.md");
   EXPECT_THAT(list, HasSubstr(path.filename().string()));
   EXPECT_THAT(list, HasSubstr(size));
 }
 
 TEST_P(Shipped, CarriesTheCertificateThatItsCardStates) {
   ASSERT_TRUE(model.policy && model.policy->guarantee && model.policy->seen);
-  const Guarantee& given = *model.policy->guarantee;
+  const policy::Guarantee& given = *model.policy->guarantee;
   EXPECT_EQ(given.precision, "int8");
   EXPECT_LE(given.upper_bound, given.epsilon);
-  EXPECT_NEAR(given.upper_bound, clopper_pearson_upper(given.counted, given.images, given.level),
-              1e-9);
+  EXPECT_NEAR(given.upper_bound,
+              policy::clopper_pearson_upper(given.counted, given.images, given.level), 1e-9);
   EXPECT_THAT(card, HasSubstr(fmt::format("harm ≤ {:g} % with probability ≥ {:g} %",
                                           100 * given.epsilon, 100 * (1 - given.delta))));
   EXPECT_THAT(card, HasSubstr(fmt::format("{} of 4,000 certify images, bound {:.2f} %",
@@ -73,32 +73,32 @@ TEST_P(Shipped, CarriesTheCertificateThatItsCardStates) {
 TEST_P(Shipped, WasTrainedByTheRecipeOfItsCard) {
   std::smatch name;
   ASSERT_TRUE(std::regex_search(card, name, std::regex(R"(\(\.\./(configs/[^)]+\.toml)\))")));
-  Recipe recipe = read_recipe(kSource / name[1].str());
+  recipe::Recipe recipe = recipe::read_recipe(kSource / name[1].str());
   const json details = json::parse(model.provenance.details_json);
-  Recipe trained = parse_recipe(details["recipe"], path.string());
+  recipe::Recipe trained = recipe::parse_recipe(details["recipe"], path.string());
   EXPECT_EQ(trained.data.source, "data") << "no path of a machine";
   // These keys may differ: they change the weights by rounding at most.
-  for (Recipe* one : {&recipe, &trained}) {
+  for (recipe::Recipe* one : {&recipe, &trained}) {
     one->train.threads = 0;
     one->train.checkpoint_every = 0;
   }
-  EXPECT_EQ(to_toml(trained), to_toml(recipe));
+  EXPECT_EQ(recipe::to_toml(trained), recipe::to_toml(recipe));
 }
 
 TEST_P(Shipped, ClassifiesAnImage) {
-  const Dataset drawn = synthetic_data(32, 32, 10, Part::test, 1);
+  const data::Dataset drawn = data::synthetic_data(32, 32, 10, data::Part::test, 1);
   const auto pixels = drawn.image(0);
-  const auto bytes = encode_png({32, 32, {pixels.begin(), pixels.end()}});
-  const TemporaryFolder folder;
+  const auto bytes = image::encode_png({32, 32, {pixels.begin(), pixels.end()}});
+  const core::TemporaryFolder folder;
   const std::string image = folder.path() / "image.png";
   const std::span<const std::byte> part = bytes;
-  write_file_atomic(image, std::span(&part, 1));
+  core::write_file_atomic(image, std::span(&part, 1));
   const ProgramResult ended = offramp({"classify", path.string(), image, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json answer = json::parse(ended.out);
   EXPECT_THAT(model.classes, testing::Contains(answer["class"].get<std::string>()));
   EXPECT_GE(answer["exit"], 1);
-  EXPECT_LE(answer["exit"], exit_segments(model.graph).size());
+  EXPECT_LE(answer["exit"], graph::exit_segments(model.graph).size());
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Shipped, testing::ValuesIn(shipped()), [](const auto& given) {

@@ -5,13 +5,13 @@
 
 #include "core/preprocessing.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 using ::testing::ThrowsMessage;
 
 TEST(Error, FormatsItsValues) {
-  EXPECT_STREQ(Error("got {}, expected {}", 3, "four").what(), "got 3, expected four");
+  EXPECT_STREQ(Error(fmt::format("got {}, expected {}", 3, "four")).what(), "got 3, expected four");
 }
 
 TEST(Error, GetsAPlaceAndStaysWhatItWas) {
@@ -25,7 +25,7 @@ TEST(Error, GetsAPlaceAndStaysWhatItWas) {
     };
   };
   EXPECT_THAT(place(Error("no class")), ThrowsMessage<Error>("recipe.toml:14: no class"));
-  EXPECT_THAT(place(UsageError("no {}", "exit")),
+  EXPECT_THAT(place(UsageError(fmt::format("no {}", "exit"))),
               ThrowsMessage<UsageError>("recipe.toml:14: no exit"));
   EXPECT_THROW(place(Error("no class"))(), Error);
   try {
@@ -84,4 +84,4 @@ TEST(Fit, IsSpelledAsInFiles) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "tests/support/full_disk.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 namespace fs = std::filesystem;
@@ -289,4 +289,4 @@ TEST(TemporaryFolder, IsRemovedWithAllItHolds) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

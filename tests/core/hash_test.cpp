@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 // Values from the command xxhsum -H3 of xxHash 0.8.1.
@@ -32,4 +32,4 @@ TEST(Hash, TellsPiecesApartByWhereTheyEnd) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

@@ -16,7 +16,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 using testing::HasSubstr;
@@ -111,4 +111,4 @@ TEST(UsableCores, ObeysTheAffinityMask) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

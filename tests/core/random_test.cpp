@@ -4,7 +4,7 @@
 
 #include <set>
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 // The first outputs of SplitMix64 seeded with 0, as published with its reference implementation
@@ -43,4 +43,4 @@ TEST(KeyedRandom, StaysInItsRanges) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

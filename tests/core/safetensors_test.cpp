@@ -11,7 +11,7 @@
 #include "core/file.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 using ::testing::StartsWith;
@@ -352,4 +352,4 @@ TEST(WriteSafetensors, RefusesWhatItCouldNotReadAgain) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

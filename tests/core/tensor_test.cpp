@@ -10,7 +10,7 @@
 #include "core/bf16.h"
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 using ::testing::ElementsAre;
@@ -115,4 +115,4 @@ TEST(Bf16, KeepsNaNAndComesBackExactly) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

@@ -7,7 +7,7 @@
 #include "core/numbers.h"
 #include "core/system.h"
 
-namespace offramp {
+namespace offramp::core {
 namespace {
 
 TEST(Text, GroupsDigits) {
@@ -34,4 +34,4 @@ TEST(Numbers, TheMedianIsTheMiddleOfTheSorted) {
 TEST(System, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::core

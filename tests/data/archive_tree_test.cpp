@@ -11,7 +11,7 @@
 #include "data/file_tree.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -30,7 +30,7 @@ std::vector<ArchiveEntry> image_entries(const std::string& prefix) {
   int seed = 0;
   for (const char* name : {"test/dog/c.png", "train/dog/b.png", "test/cat/c.png", "train/cat/a.png",
                            "train/dog/a.png", "train/cat/b.png"}) {
-    entries.push_back({prefix + name, encode_png(patterned_image(8, 6, ++seed)), "", false});
+    entries.push_back({prefix + name, image::encode_png(patterned_image(8, 6, ++seed)), "", false});
   }
   return entries;
 }
@@ -56,7 +56,7 @@ std::string failure(const fs::path& path, const ArchiveLimits& limits = {}) {
 }
 
 TEST(Archive, LoadsAsTheFolderWould) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const auto& entry : image_entries("")) {
     test::write_bytes(folder.path() / "folder" / entry.path, entry.bytes);
   }
@@ -77,7 +77,7 @@ TEST(Archive, LoadsAsTheFolderWould) {
 }
 
 TEST(Archive, IsFoundAsTheOnlyOneInAFolder) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_archive(folder.path() / "images.tar.xz", image_entries("top/"));
   test::write_bytes(folder.path() / "README.md", bytes_of("about"));
   EXPECT_EQ(load_data(folder.path().string(), Part::train, {}).dataset.size(), 4);
@@ -91,11 +91,11 @@ TEST(Archive, IsFoundAsTheOnlyOneInAFolder) {
 }
 
 TEST(Archive, SplitsClassFoldersBySeedAsAFolderWould) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   std::vector<ArchiveEntry> entries;
   for (int i = 0; i < 24; ++i) {
     entries.push_back({fmt::format("{}/{:02}.png", i % 2 == 0 ? "cat" : "dog", i),
-                       encode_png(patterned_image(8, 8, i)), "", false});
+                       image::encode_png(patterned_image(8, 8, i)), "", false});
     test::write_bytes(folder.path() / "folder" / entries.back().path, entries.back().bytes);
   }
   write_archive(folder.path() / "a.zip", entries);
@@ -106,7 +106,7 @@ TEST(Archive, SplitsClassFoldersBySeedAsAFolderWould) {
 }
 
 TEST(Archive, LeavesOutDamagedImagesAndLinksAndNamesThem) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   auto entries = image_entries("");
   entries.push_back({"train/cat/bad.jpg", bytes_of("no image"), "", false});
   entries.push_back({"train/cat/hard.png", {}, "train/cat/a.png", true});
@@ -122,9 +122,9 @@ TEST(Archive, LeavesOutDamagedImagesAndLinksAndNamesThem) {
 }
 
 TEST(Archive, TakesTheLaterOfTwoEntriesWithOnePath) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   auto entries = image_entries("");
-  entries.push_back({"./train/cat/a.png", encode_png(patterned_image(8, 6, 77)), "", false});
+  entries.push_back({"./train/cat/a.png", image::encode_png(patterned_image(8, 6, 77)), "", false});
   write_archive(folder.path() / "a.tar", entries);
   const Dataset dataset = load_data((folder.path() / "a.tar").string(), Part::train, {}).dataset;
   ASSERT_EQ(dataset.size(), 4);
@@ -133,10 +133,10 @@ TEST(Archive, TakesTheLaterOfTwoEntriesWithOnePath) {
 }
 
 TEST(Archive, KeepsNamesOutsideAscii) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   auto entries = image_entries("");
-  entries.push_back(
-      {"train/cat/sleepy \xc3\xa9t\xc3\xa9.png", encode_png(patterned_image(8, 6, 9)), "", false});
+  entries.push_back({"train/cat/sleepy \xc3\xa9t\xc3\xa9.png",
+                     image::encode_png(patterned_image(8, 6, 9)), "", false});
   for (const char* name : {"a.tar", "a.zip"}) {
     write_archive(folder.path() / name, entries);
     EXPECT_EQ(load_data((folder.path() / name).string(), Part::train, {}).dataset.names[2],
@@ -145,7 +145,7 @@ TEST(Archive, KeepsNamesOutsideAscii) {
 }
 
 TEST(Archive, RefusesPathsThatLeaveIt) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "a.tar";
   write_archive(path, {{"train/../../x.png", bytes_of("x"), "", false}});
   EXPECT_EQ(failure(path),
@@ -155,7 +155,7 @@ TEST(Archive, RefusesPathsThatLeaveIt) {
 }
 
 TEST(Archive, QuotesThePathsOfItsErrors) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "a.zip";
   write_archive(path, {{"/\x1b[2J\n" + std::string(999, 'a'), bytes_of("x"), "", false}});
   EXPECT_EQ(failure(path),
@@ -189,7 +189,7 @@ void write_tar(const fs::path& path, const std::string& entries) {
 }
 
 TEST(Archive, RefusesPathsTooLong) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string name(4097, 'a');
   const std::string expected =
       "entry \"" + std::string(120, 'a') + "…\": a path of 4097 bytes, more than the 4096 allowed";
@@ -204,7 +204,7 @@ TEST(Archive, RefusesPathsTooLong) {
 }
 
 TEST(Archive, RefusesASparseFile) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string content(512, 'x');
   // The sparse map of GNU tar: 512 bytes of data at offset 4096, in a file of 4608 bytes.
   write_tar(folder.path() / "a.tar", tar_entry("a.png", 'S', content,
@@ -216,11 +216,11 @@ TEST(Archive, RefusesASparseFile) {
 }
 
 TEST(Archive, RefusesAnEntryThatGrowsPastItsClaim) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "a.zip";
   constexpr std::uint32_t kBytes = 0x123456, kClaimed = 4;
   write_archive(path, {{"a.png", std::vector<std::byte>(kBytes), "", false}});
-  std::string zip = read_text(path);
+  std::string zip = core::read_text(path);
   const auto field = [](const std::uint32_t& value) {
     return std::string(reinterpret_cast<const char*>(&value), sizeof value);
   };
@@ -236,7 +236,7 @@ TEST(Archive, RefusesAnEntryThatGrowsPastItsClaim) {
 }
 
 TEST(Archive, RefusesABomb) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   ArchiveLimits limits;
   limits.ratio_from_bytes = 1 << 20;
   const std::vector<std::byte> zeros(4 << 20);
@@ -252,7 +252,7 @@ TEST(Archive, RefusesABomb) {
 }
 
 TEST(Archive, HoldsItsLimits) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const char* name : {"a.tar", "a.zip"}) {
     const fs::path path = folder.path() / name;
     write_archive(path, {{"a.png", bytes_of("12345678"), "", false},
@@ -269,13 +269,13 @@ TEST(Archive, HoldsItsLimits) {
 }
 
 TEST(Archive, RefusesAnEncryptedZip) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_archive(folder.path() / "a.zip", image_entries(""), "secret");
   EXPECT_EQ(failure(folder.path() / "a.zip"), "the archive is encrypted");
 }
 
 TEST(Archive, RefusesWhatIsNoArchiveAndWhatIsCutOff) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "a.tar", bytes_of("just some text, and not an archive"));
   EXPECT_THAT(failure(folder.path() / "a.tar"), StartsWith("not a .tar, .tar.gz, .tar.xz or .zip"));
   for (const char* name : {"b.tar", "b.tar.gz", "b.tar.xz", "b.zip"}) {
@@ -289,9 +289,9 @@ TEST(Archive, RefusesWhatIsNoArchiveAndWhatIsCutOff) {
 }
 
 TEST(Archive, SurvivesAnyChangedByte) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_archive(folder.path() / "a.zip", image_entries(""));
-  const auto bytes = read_file(folder.path() / "a.zip");
+  const auto bytes = core::read_file(folder.path() / "a.zip");
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     auto changed = bytes;
     changed[i] ^= std::byte(0x5a);
@@ -301,7 +301,7 @@ TEST(Archive, SurvivesAnyChangedByte) {
 }
 
 TEST(Archive, PassesOnWhatAReaderThrows) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   std::vector<ArchiveEntry> entries;
   for (int i = 0; i < 300; ++i) {
     entries.push_back({fmt::format("{:03}.png", i), bytes_of("x"), "", false});
@@ -318,4 +318,4 @@ TEST(Archive, PassesOnWhatAReaderThrows) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -10,13 +10,13 @@
 #include "core/random.h"
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using testing::HasSubstr;
 
-Preprocessing sized(int height, int width) {
-  Preprocessing preprocessing;
+core::Preprocessing sized(int height, int width) {
+  core::Preprocessing preprocessing;
   preprocessing.height = height;
   preprocessing.width = width;
   return preprocessing;
@@ -24,8 +24,8 @@ Preprocessing sized(int height, int width) {
 
 // With this mean and standard deviation, normalising keeps values: (v / 255 - 0) / (1 / 255) = v up
 // to rounding.
-Preprocessing plain(int height, int width) {
-  Preprocessing preprocessing = sized(height, width);
+core::Preprocessing plain(int height, int width) {
+  core::Preprocessing preprocessing = sized(height, width);
   preprocessing.mean = {0, 0, 0};
   preprocessing.std = {1 / 255.0f, 1 / 255.0f, 1 / 255.0f};
   return preprocessing;
@@ -33,7 +33,7 @@ Preprocessing plain(int height, int width) {
 
 std::vector<std::uint8_t> noise(int height, int width) {
   std::vector<std::uint8_t> rgb(static_cast<std::size_t>(height * width * 3));
-  KeyedRandom random(3, 4);
+  core::KeyedRandom random(3, 4);
   for (auto& value : rgb) value = static_cast<std::uint8_t>(random.below(256));
   return rgb;
 }
@@ -45,7 +45,7 @@ std::vector<float> run(Augmenter& augmenter, const AugmentationDraw& draw,
   return dst;
 }
 
-std::string message(const Preprocessing& preprocessing, const Augmentation& augmentation) {
+std::string message(const core::Preprocessing& preprocessing, const Augmentation& augmentation) {
   try {
     Augmenter(preprocessing, augmentation, 1);
   } catch (const UsageError& error) {
@@ -55,13 +55,13 @@ std::string message(const Preprocessing& preprocessing, const Augmentation& augm
 }
 
 TEST(Augmenter, WithoutChangesEqualsNormaliseBitForBit) {
-  const Preprocessing preprocessing = sized(5, 7);
+  const core::Preprocessing preprocessing = sized(5, 7);
   const auto rgb = noise(5, 7);
   Augmenter augmenter(preprocessing, {}, 1);
   std::vector<float> dst(rgb.size());
   augmenter(rgb, 3, 4, dst);
   std::vector<float> planes(rgb.size());
-  normalise(rgb, preprocessing, planes);
+  image::normalise(rgb, preprocessing, planes);
   for (std::size_t pixel = 0; pixel < 35; ++pixel) {
     for (std::size_t c = 0; c < 3; ++c) {
       EXPECT_EQ(dst[pixel * 3 + c], planes[c * 35 + pixel]) << pixel << " " << c;
@@ -71,7 +71,7 @@ TEST(Augmenter, WithoutChangesEqualsNormaliseBitForBit) {
 
 TEST(Augmenter, CropsAnywhereInTheBlackFrameAndFlips) {
   const int height = 5, width = 7, padding = 4;
-  const Preprocessing preprocessing = sized(height, width);
+  const core::Preprocessing preprocessing = sized(height, width);
   const auto rgb = noise(height, width);
   Augmenter augmenter(preprocessing, {.crop_padding = padding, .flip = true}, 1);
   for (int top = -padding; top <= padding; ++top) {
@@ -258,10 +258,10 @@ TEST(Augmenter, SaysWhichSettingIsWrong) {
   EXPECT_THAT(message(sized(32, 32), {.resized_crop = std::nanf("")}),
               HasSubstr("resized_crop must be from 0 to 1"));
   EXPECT_THAT(message(sized(0, 32), {}), HasSubstr("must have a size: got 0x32"));
-  Preprocessing flat = sized(32, 32);
+  core::Preprocessing flat = sized(32, 32);
   flat.std[1] = 0;
   EXPECT_THAT(message(flat, {}), HasSubstr("std must be above 0: got 0"));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

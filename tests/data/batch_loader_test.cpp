@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using testing::HasSubstr;
@@ -18,7 +18,7 @@ Dataset dataset_of(int images) {
   dataset.height = 8;
   dataset.width = 6;
   dataset.classes = {"a", "b", "c"};
-  KeyedRandom random(1, 1);
+  core::KeyedRandom random(1, 1);
   for (int i = 0; i < images; ++i) {
     dataset.labels.push_back(i % 3);
     for (int value = 0; value < 8 * 6 * 3; ++value) {
@@ -222,4 +222,4 @@ TEST(BatchLoader, SaysWhatCannotBeLoaded) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

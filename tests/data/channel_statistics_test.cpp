@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 TEST(ChannelStatistics, AreOfTheImagesGivenAlone) {
@@ -44,4 +44,4 @@ TEST(ChannelStatistics, CountImagesBeyondOneThreadsShare) {
 TEST(ChannelStatistics, RefuseNoImages) { EXPECT_THROW(channel_statistics(Dataset{}, {}), Error); }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

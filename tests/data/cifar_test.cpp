@@ -6,7 +6,7 @@
 #include "data/sources.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -60,7 +60,7 @@ std::string failure(const fs::path& folder, std::int64_t per_file = 2) {
 }
 
 TEST(Cifar, TurnsPlanesIntoPixelsAndKeepsTheOrderOfBatches) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), cifar10_files(2, "cifar-10-batches-bin/"));
   const auto loaded = load_cifar(*open_folder(folder.path()), Part::train, 2);
   ASSERT_TRUE(loaded.has_value());
@@ -80,7 +80,7 @@ TEST(Cifar, TurnsPlanesIntoPixelsAndKeepsTheOrderOfBatches) {
 }
 
 TEST(Cifar, ReadsTheTestBatchFromAnArchiveUnderAnyFolder) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const char* prefix : {"", "./", "some/other folder/"}) {
     test::write_archive(folder.path() / "c.tar.gz", cifar10_files(3, prefix));
     const auto tree = open_archive(folder.path() / "c.tar.gz");
@@ -93,7 +93,7 @@ TEST(Cifar, ReadsTheTestBatchFromAnArchiveUnderAnyFolder) {
 }
 
 TEST(Cifar, TakesTheFineLabelsOfCifar100) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "train.bin", batch(10, 60, 2, 100));
   test::write_bytes(folder.path() / "test.bin", batch(2, 98, 2, 100));
   const auto tree = open_folder(folder.path());
@@ -110,7 +110,7 @@ TEST(Cifar, TakesTheFineLabelsOfCifar100) {
 }
 
 TEST(Cifar, RefusesAMissingBatchEvenOfThePartNotAskedFor) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), cifar10_files(2, ""));
   fs::remove(folder.path() / "test_batch.bin");
   EXPECT_EQ(failure(folder.path()), "CIFAR-10: test_batch.bin is missing");
@@ -119,7 +119,7 @@ TEST(Cifar, RefusesAMissingBatchEvenOfThePartNotAskedFor) {
 }
 
 TEST(Cifar, RefusesABatchOfTheWrongLength) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), cifar10_files(2, ""));
   fs::resize_file(folder.path() / "data_batch_5.bin", 2 * 3073 - 1);
   EXPECT_EQ(failure(folder.path()), "data_batch_5.bin: the file has 6145 bytes, expected 6146");
@@ -131,7 +131,7 @@ TEST(Cifar, RefusesABatchOfTheWrongLength) {
 }
 
 TEST(Cifar, RefusesALabelBeyondTheClasses) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   auto files = cifar10_files(2, "");
   files[1].bytes[3073] = std::byte(10);
   write_files(folder.path(), files);
@@ -140,7 +140,7 @@ TEST(Cifar, RefusesALabelBeyondTheClasses) {
 }
 
 TEST(Cifar, SaysWhichFileToTakeInsteadOfThePythonVersion) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto some = test::bytes_of("pickled");
   test::write_bytes(folder.path() / "ten/cifar-10-batches-py/data_batch_1", some);
   test::write_bytes(folder.path() / "ten/cifar-10-batches-py/batches.meta", some);
@@ -152,7 +152,7 @@ TEST(Cifar, SaysWhichFileToTakeInsteadOfThePythonVersion) {
 }
 
 TEST(Cifar, LeavesOtherFoldersToOtherReaders) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "cat/1.jpg", test::bytes_of("x"));
   EXPECT_FALSE(load_cifar(*open_folder(folder.path()), Part::train).has_value());
   // Other data sets use these names too.
@@ -163,7 +163,7 @@ TEST(Cifar, LeavesOtherFoldersToOtherReaders) {
 }
 
 TEST(Cifar, KnowsHalfOfCifar100ByItsRecordsAndADamagedOneByItsFiles) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "train.bin", batch(10, 0, 2, 100));
   EXPECT_EQ(failure(folder.path()), "CIFAR-100: test.bin is missing");
   test::write_bytes(folder.path() / "test.bin", test::bytes_of("damaged"));
@@ -173,7 +173,7 @@ TEST(Cifar, KnowsHalfOfCifar100ByItsRecordsAndADamagedOneByItsFiles) {
 }
 
 TEST(Cifar, FindsCifar100BehindAnotherFileOfItsName) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "a/train.bin", test::bytes_of("another"));
   test::write_bytes(folder.path() / "b/train.bin", batch(10, 60, 2, 100));
   test::write_bytes(folder.path() / "b/test.bin", batch(2, 98, 2, 100));
@@ -183,4 +183,4 @@ TEST(Cifar, FindsCifar100BehindAnotherFileOfItsName) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 /// Makes images of one colour: red in class 0 and green in class 1. Each is brighter than the one
@@ -24,14 +24,14 @@ Dataset flat_dataset(int side, int per_class) {
   return dataset;
 }
 
-std::array<int, 3> pixel(const Image& image, int x, int y) {
+std::array<int, 3> pixel(const image::Image& image, int x, int y) {
   const auto i = static_cast<std::size_t>((y * image.width + x) * 3);
   return {image.rgb[i], image.rgb[i + 1], image.rgb[i + 2]};
 }
 
 TEST(ContactSheet, ShowsARowOfEachClassSpreadOverItsImages) {
   for (const int side : {32, 100}) {  // enlarged, shrunk
-    const Image sheet = contact_sheet(flat_dataset(side, 40), 4);
+    const image::Image sheet = contact_sheet(flat_dataset(side, 40), 4);
     EXPECT_EQ(sheet.width, 4 + 4 * 68);
     for (int i = 0; i < 4; ++i) {
       const int x = 4 + i * 68 + 32;
@@ -44,10 +44,10 @@ TEST(ContactSheet, ShowsARowOfEachClassSpreadOverItsImages) {
 }
 
 TEST(ContactSheet, LeavesCellsWhiteWhenAClassHasFewImages) {
-  const Image sheet = contact_sheet(flat_dataset(32, 1), 3);
+  const image::Image sheet = contact_sheet(flat_dataset(32, 1), 3);
   EXPECT_EQ(pixel(sheet, 36, 54), (std::array<int, 3>{100, 0, 0}));
   EXPECT_EQ(pixel(sheet, 36 + 68, 54), (std::array<int, 3>{255, 255, 255}));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

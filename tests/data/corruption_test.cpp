@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using testing::ElementsAre;
@@ -16,21 +16,22 @@ using testing::HasSubstr;
 
 constexpr std::uint64_t kSeed = 7;
 
-Image flat(int side, std::uint8_t red, std::uint8_t green, std::uint8_t blue) {
-  Image image = {side, side, {}};
+image::Image flat(int side, std::uint8_t red, std::uint8_t green, std::uint8_t blue) {
+  image::Image image = {side, side, {}};
   for (int i = 0; i < side * side; ++i)
     for (const std::uint8_t value : {red, green, blue}) image.rgb.push_back(value);
   return image;
 }
 
-Image corrupt(const Image& image, const std::string& how, std::uint64_t seed = kSeed) {
+image::Image corrupt(const image::Image& image, const std::string& how,
+                     std::uint64_t seed = kSeed) {
   return offramp::corrupt(image, parse_corruption(how), seed);
 }
 
 struct Moments {
   double mean = 0, deviation = 0;
 };
-Moments moments(const Image& image) {
+Moments moments(const image::Image& image) {
   double sum = 0, squares = 0;
   for (const double value : image.rgb) {
     sum += value;
@@ -41,8 +42,8 @@ Moments moments(const Image& image) {
 }
 
 TEST(Corruption, AddsNoiseOfTheStatedDeviation) {
-  const Image grey = flat(128, 128, 128, 128);
-  const Image noisy = corrupt(grey, "gaussian_noise:3");
+  const image::Image grey = flat(128, 128, 128, 128);
+  const image::Image noisy = corrupt(grey, "gaussian_noise:3");
   const Moments seen = moments(noisy);  // of 49,152 values
   EXPECT_NEAR(seen.mean, 128, 5 * 0.08 * 255 / std::sqrt(49152.0));
   EXPECT_NEAR(seen.deviation, 0.08 * 255, 0.3);
@@ -51,9 +52,9 @@ TEST(Corruption, AddsNoiseOfTheStatedDeviation) {
 }
 
 TEST(Corruption, BlursAPointIntoAGaussian) {
-  Image point = flat(9, 0, 0, 0);
+  image::Image point = flat(9, 0, 0, 0);
   point.rgb[(4 * 9 + 4) * 3 + 1] = 255;
-  const Image blurred = corrupt(point, "gaussian_blur:5");
+  const image::Image blurred = corrupt(point, "gaussian_blur:5");
   // For σ = 1 the kernel is exp(-x² / 2) / 2.506626; the value at (x, y) is a product of two of
   // them.
   const auto green = [&](int x, int y) { return blurred.rgb[std::size_t(y * 9 + x) * 3 + 1]; };
@@ -66,14 +67,14 @@ TEST(Corruption, BlursAPointIntoAGaussian) {
 }
 
 TEST(Corruption, KeepsWhatHasNoDetail) {
-  const Image image = flat(8, 200, 30, 90);
+  const image::Image image = flat(8, 200, 30, 90);
   EXPECT_EQ(corrupt(image, "gaussian_blur:4").rgb, image.rgb);
   EXPECT_EQ(corrupt(image, "contrast:5").rgb, image.rgb);
 }
 
 TEST(Corruption, BrightensTheValueAndKeepsHueAndSaturation) {
   // The largest channel becomes 100 + 0.2 · 255 = 151; the others are scaled by the same factor.
-  Image image = flat(1, 100, 50, 0);
+  image::Image image = flat(1, 100, 50, 0);
   EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(151, 76, 0));
   image = flat(1, 250, 125, 0);
   EXPECT_THAT(corrupt(image, "brightness:4").rgb, ElementsAre(255, 128, 0));
@@ -82,18 +83,18 @@ TEST(Corruption, BrightensTheValueAndKeepsHueAndSaturation) {
 }
 
 TEST(Corruption, TakesEachChannelTowardsItsMean) {
-  Image image = {2, 1, {0, 100, 10, 200, 100, 30}};
+  image::Image image = {2, 1, {0, 100, 10, 200, 100, 30}};
   EXPECT_THAT(corrupt(image, "contrast:2").rgb, ElementsAre(50, 100, 15, 150, 100, 25));
 }
 
 TEST(Corruption, GrowsWithItsSeverity) {
-  Image image = {16, 16, {}};
+  image::Image image = {16, 16, {}};
   for (int i = 0; i < 16 * 16 * 3; ++i)
     image.rgb.push_back(static_cast<std::uint8_t>((i * 37 + i * i) % 200));
   for (const std::string kind : {"gaussian_noise", "gaussian_blur", "brightness", "contrast"}) {
     double before = 0;
     for (const char severity : {'1', '2', '3', '4', '5'}) {
-      const Image spoiled = corrupt(image, kind + ':' + severity);
+      const image::Image spoiled = corrupt(image, kind + ':' + severity);
       double distance = 0;
       for (std::size_t i = 0; i < image.rgb.size(); ++i)
         distance += std::abs(int{spoiled.rgb[i]} - int{image.rgb[i]});
@@ -120,4 +121,4 @@ TEST(Corruption, SaysWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

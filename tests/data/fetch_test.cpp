@@ -23,7 +23,7 @@
 #include "data/partial_download.h"
 #include "tests/support/full_disk.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -168,11 +168,11 @@ class Fetch : public testing::Test {
     return "nothing thrown";
   }
   void expect_fetched() {
-    EXPECT_EQ(read_text(target()), content_);
+    EXPECT_EQ(core::read_text(target()), content_);
     EXPECT_FALSE(fs::exists(part()));
   }
 
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
   std::string content_;
   FetchOptions options_;
   FetchProgress last_;
@@ -199,19 +199,20 @@ TEST_F(Fetch, DownloadsVerifiesAndReportsProgress) {
 
 TEST_F(Fetch, MakesTheFolder) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  EXPECT_EQ(read_text(fetch(from(server), folder_.path() / "a" / "b", {}, options_)), content_);
+  EXPECT_EQ(core::read_text(fetch(from(server), folder_.path() / "a" / "b", {}, options_)),
+            content_);
 }
 
 TEST_F(Fetch, AsksForNothingWhereTheFileIsAlreadyThere) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(target(), content_);
+  core::write_text_atomic(target(), content_);
   EXPECT_EQ(get(from(server)), target());
   EXPECT_TRUE(server.ranges().empty());
 }
 
 TEST_F(Fetch, ReplacesADamagedFileOfTheSameName) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(target(), "not the archive");
+  core::write_text_atomic(target(), "not the archive");
   get(from(server));
   expect_fetched();
 }
@@ -226,7 +227,7 @@ TEST_F(Fetch, GoesOnAfterLostConnections) {
 
 TEST_F(Fetch, GoesOnWhereAnEarlierRunStopped) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(part(), content_.substr(0, 77777));
+  core::write_text_atomic(part(), content_.substr(0, 77777));
   get(from(server));
   expect_fetched();
   EXPECT_THAT(server.ranges(), ElementsAre(77777));
@@ -234,7 +235,7 @@ TEST_F(Fetch, GoesOnWhereAnEarlierRunStopped) {
 
 TEST_F(Fetch, FinishesAPartThatWasComplete) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(part(), content_);
+  core::write_text_atomic(part(), content_);
   get(from(server));
   expect_fetched();
   EXPECT_TRUE(server.ranges().empty());
@@ -242,7 +243,7 @@ TEST_F(Fetch, FinishesAPartThatWasComplete) {
 
 TEST_F(Fetch, StartsAgainWhereThePartIsLongerThanTheFile) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(part(), content_ + "more");
+  core::write_text_atomic(part(), content_ + "more");
   get(from(server));
   expect_fetched();
   EXPECT_THAT(server.ranges(), ElementsAre(100004, std::nullopt));
@@ -250,7 +251,7 @@ TEST_F(Fetch, StartsAgainWhereThePartIsLongerThanTheFile) {
 
 TEST_F(Fetch, StartsAgainWhereTheServerDoesNotResume) {
   Server server([&](int, auto) { return whole(content_); });
-  write_text_atomic(part(), content_.substr(0, 5));
+  core::write_text_atomic(part(), content_.substr(0, 5));
   get(from(server));
   expect_fetched();
   EXPECT_THAT(server.ranges(), ElementsAre(5));
@@ -260,7 +261,7 @@ TEST_F(Fetch, StartsAgainWhereTheServerSendsAnotherRange) {
   Server server([&](int request, auto range) {
     return request == 0 ? resuming(content_, 6) : resuming(content_, range);
   });
-  write_text_atomic(part(), content_.substr(0, 5));
+  core::write_text_atomic(part(), content_.substr(0, 5));
   get(from(server));
   expect_fetched();
   EXPECT_THAT(server.ranges(), ElementsAre(5, std::nullopt));
@@ -290,7 +291,7 @@ TEST_F(Fetch, GivesUpAfterRetriesWithoutANewByteAndKeepsThePart) {
   });
   EXPECT_THAT(message(from(server)), AllOf(HasSubstr(server.url() + ": connection lost: "),
                                            HasSubstr("1000 bytes are kept in " + part().string())));
-  EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
+  EXPECT_EQ(core::read_text(part()), content_.substr(0, 1000));
   EXPECT_FALSE(fs::exists(target()));
   EXPECT_EQ(server.ranges().size(), 4u);
 }
@@ -304,7 +305,7 @@ TEST_F(Fetch, TriesAgainAfterAnEmptyAnswer) {
       return request == 0 ? Reply{empty, ""} : resuming(content_, range);
     });
     fs::remove(target());
-    write_text_atomic(part(), content_.substr(0, 1000));
+    core::write_text_atomic(part(), content_.substr(0, 1000));
     get(from(server));
     expect_fetched();
     EXPECT_THAT(server.ranges(), ElementsAre(1000, 1000)) << empty;
@@ -313,12 +314,12 @@ TEST_F(Fetch, TriesAgainAfterAnEmptyAnswer) {
 
 TEST_F(Fetch, KeepsThePartWhereAllAnswersAreEmpty) {
   Server server([&](int, auto) { return Reply{"HTTP/1.1 200 OK\r\nContent-Length: 0", ""}; });
-  write_text_atomic(part(), content_.substr(0, 1000));
+  core::write_text_atomic(part(), content_.substr(0, 1000));
   EXPECT_EQ(message(from(server)), server.url() +
                                        ": connection lost: the server sent an empty response; "
                                        "1000 bytes are kept in " +
                                        part().string());
-  EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
+  EXPECT_EQ(core::read_text(part()), content_.substr(0, 1000));
   EXPECT_EQ(server.ranges().size(), 4u);
 }
 
@@ -338,11 +339,11 @@ TEST_F(Fetch, TriesAgainAfterAHandshakeCutOffOnlyWhereItHasAPart) {
   download.url.replace(0, 4, "https");
   EXPECT_THAT(message(download), HasSubstr(download.url + ": cannot download: "));
   EXPECT_EQ(server.ranges().size(), 1u);
-  write_text_atomic(part(), content_.substr(0, 1000));
+  core::write_text_atomic(part(), content_.substr(0, 1000));
   EXPECT_THAT(message(download), AllOf(HasSubstr(download.url + ": connection lost: "),
                                        HasSubstr("; 1000 bytes are kept in " + part().string())));
   EXPECT_EQ(server.ranges().size(), 5u);
-  EXPECT_EQ(read_text(part()), content_.substr(0, 1000));
+  EXPECT_EQ(core::read_text(part()), content_.substr(0, 1000));
 }
 
 TEST_F(Fetch, GivesUpAConnectionThatStalls) {
@@ -431,7 +432,7 @@ TEST_F(Fetch, IsRefusedWhileAnotherDownloadWritesTheSameFile) {
 
 TEST_F(Fetch, SaysWhereItCannotWrite) {
   Server server([&](int, auto range) { return resuming(content_, range); });
-  write_text_atomic(folder_.path() / "in the way", "");
+  core::write_text_atomic(folder_.path() / "in the way", "");
   try {
     fetch(from(server), folder_.path() / "in the way" / "below", {}, options_);
     FAIL() << "nothing thrown";
@@ -441,10 +442,12 @@ TEST_F(Fetch, SaysWhereItCannotWrite) {
 }
 
 TEST(PartFileDeathTest, KeepsWhatWasWrittenWhenTheDiskFillsUp) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path target = folder.path() / "file.bin";
   const std::string content(100'000, 'x');
-  const auto fill = [&] { detail::PartialDownload(target).append(std::as_bytes(std::span(content))); };
+  const auto fill = [&] {
+    detail::PartialDownload(target).append(std::as_bytes(std::span(content)));
+  };
   EXPECT_EXIT(test::with_full_disk(fill), testing::ExitedWithCode(1),
               "file.bin.part: cannot write: File too large");
   detail::Md5 md5;
@@ -479,4 +482,4 @@ TEST(KnownDownload, RefusesAnotherName) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -4,7 +4,7 @@
 #include "data/sources.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using detail::decompress_gzip;
@@ -130,4 +130,4 @@ TEST(Gzip, RefusesWhatOnlyBeginsAsGzipDoes) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

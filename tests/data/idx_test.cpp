@@ -8,7 +8,7 @@
 #include "data/sources.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -72,7 +72,7 @@ std::string failure(const fs::path& folder, Part part = Part::train) {
 /// Returns the message of loading a data set in which one file was replaced.
 std::string failure_of(const std::string& name, const std::vector<std::byte>& bytes,
                        Part part = Part::train) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   write_bytes(folder.path() / name, bytes);
   return failure(folder.path(), part);
@@ -83,7 +83,7 @@ std::vector<std::byte> first_bytes(const std::vector<std::byte>& bytes, std::siz
 }
 
 TEST(Idx, SpreadsGrayOverThreeChannelsAndNamesDigits) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   const auto loaded = load_idx(*open_folder(folder.path()), Part::train);
   ASSERT_TRUE(loaded.has_value());
@@ -108,7 +108,7 @@ TEST(Idx, SpreadsGrayOverThreeChannelsAndNamesDigits) {
 }
 
 TEST(Idx, ReadsTheTestPart) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   const auto loaded = load_idx(*open_folder(folder.path()), Part::test);
   ASSERT_TRUE(loaded.has_value());
@@ -118,7 +118,7 @@ TEST(Idx, ReadsTheTestPart) {
 }
 
 TEST(Idx, ReadsGzipAndDotsInNamesAlike) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path() / "plain", small_set());
   const LoadedData plain = load_data((folder.path() / "plain").string(), Part::train, {});
   for (auto file : small_set()) {
@@ -142,7 +142,7 @@ TEST(Idx, ReadsGzipAndDotsInNamesAlike) {
 }
 
 TEST(Idx, TakesTheUnfoldedOfTwoFiles) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   for (const auto& file : small_set())
     write_bytes(folder.path() / (file.path + ".gz"), bytes_of("damaged"));
@@ -150,7 +150,7 @@ TEST(Idx, TakesTheUnfoldedOfTwoFiles) {
 }
 
 TEST(Idx, ReadsAnArchiveAndAFolderBelow) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const char* name : {"a.tar", "a.tar.gz", "a.zip"}) {
     test::write_archive(folder.path() / name, small_set("FashionMNIST/raw/"));
     const LoadedData loaded = load_data((folder.path() / name).string(), Part::test, {});
@@ -161,7 +161,7 @@ TEST(Idx, ReadsAnArchiveAndAFolderBelow) {
 }
 
 TEST(Idx, ResizesToTheSizeAskedFor) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   LoadOptions options;
   options.width = options.height = 32;
@@ -174,7 +174,7 @@ TEST(Idx, ResizesToTheSizeAskedFor) {
 
 TEST(Idx, TakesClassNamesFromATextFile) {
   for (const char* name : {"labels.txt", "classes.txt"}) {
-    const TemporaryFolder folder;
+    const core::TemporaryFolder folder;
     write_files(folder.path(), small_set());
     std::string text;
     for (char c = 'a'; c <= 'j'; ++c) text += std::string("a ") + c + (c == 'j' ? "" : "\r\n");
@@ -199,7 +199,7 @@ TEST(Idx, KnowsFashionMnistByItsLabelsAndNamesItsClasses) {
   EXPECT_EQ(test.dataset.width, 28);
   EXPECT_EQ(test.dataset.labels[0], 9);
   // A file of class names has precedence, and the labels are still recognised as Fashion-MNIST.
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const auto& entry : fs::directory_iterator(installed))
     fs::create_symlink(entry.path(), folder.path() / entry.path().filename());
   write_bytes(folder.path() / "classes.txt", bytes_of("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n"));
@@ -222,7 +222,7 @@ TEST(Idx, RefusesInvalidClassNames) {
   EXPECT_EQ(failure_with(many), "labels.txt: more than 256 class names");
   EXPECT_EQ(failure_with("a\nb\n"),
             "train-labels-idx1-ubyte: image 0 has label 7, the largest allowed is 1");
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   write_bytes(folder.path() / "labels.txt", bytes_of("a\nb\n"));
   write_bytes(folder.path() / "classes.txt", bytes_of("a\nb\n"));
@@ -231,7 +231,7 @@ TEST(Idx, RefusesInvalidClassNames) {
 
 TEST(Idx, RefusesAMissingFileEvenOfThePartNotAskedFor) {
   for (const char* name : {kTrainImages, kTrainLabels, kTestImages, kTestLabels}) {
-    const TemporaryFolder folder;
+    const core::TemporaryFolder folder;
     write_files(folder.path(), small_set());
     fs::remove(folder.path() / name);
     for (const Part part : {Part::train, Part::test})
@@ -241,7 +241,7 @@ TEST(Idx, RefusesAMissingFileEvenOfThePartNotAskedFor) {
 }
 
 TEST(Idx, RefusesSeveralDataSets) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_files(folder.path() / "MNIST", small_set());
   write_files(folder.path() / "KMNIST", small_set());
   EXPECT_EQ(failure(folder.path()),
@@ -330,7 +330,7 @@ TEST(Idx, RefusesALabelBeyondTheClassesEvenInThePartNotAskedFor) {
 }
 
 TEST(Idx, LeavesOtherFoldersToOtherReaders) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (const char* name : {"a/train-images-idx3-ubyte.png", "b/labels.txt", "train-images.gz",
                            "._train-images-idx3-ubyte", "emnist-train-images-idx3-ubyte"})
     write_bytes(folder.path() / name, bytes_of("x"));
@@ -338,7 +338,7 @@ TEST(Idx, LeavesOtherFoldersToOtherReaders) {
 }
 
 TEST(Idx, SaysWhatToNameInsteadOfOneFile) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "train-images-idx3-ubyte.gz";
   write_bytes(path, test::gzip(image_file(3, 0)));
   try {
@@ -353,4 +353,4 @@ TEST(Idx, SaysWhatToNameInsteadOfOneFile) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -13,7 +13,7 @@
 #include "data/dataset.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -60,13 +60,13 @@ void write_split_folder(const fs::path& root) {
   for (const char* name : {"cat", "dog"}) {
     for (const char* file : {"train/{}/a.png", "train/{}/b.png", "test/{}/c.png"}) {
       write_bytes(root / fmt::format(fmt::runtime(file), name),
-                  encode_png(patterned_image(8, 6, ++seed)));
+                  image::encode_png(patterned_image(8, 6, ++seed)));
     }
   }
 }
 
 TEST(ImageFolder, ReadsBothPartsWithClassesInAlphabeticalOrder) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   const LoadedData train = load(folder.path(), Part::train);
   EXPECT_EQ(train.source, "image folder");
@@ -77,7 +77,7 @@ TEST(ImageFolder, ReadsBothPartsWithClassesInAlphabeticalOrder) {
   EXPECT_THAT(train.dataset.names, ElementsAre("train/cat/a.png", "train/cat/b.png",
                                                "train/dog/a.png", "train/dog/b.png"));
   for (int i = 0; i < 4; ++i) {
-    const Image image = patterned_image(8, 6, i < 2 ? i + 1 : i + 2);
+    const image::Image image = patterned_image(8, 6, i < 2 ? i + 1 : i + 2);
     const auto rgb = train.dataset.image(i);
     EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()), image.rgb);
     EXPECT_EQ(train.dataset.hashes[static_cast<std::size_t>(i)], image_hash(8, 6, image.rgb));
@@ -87,17 +87,17 @@ TEST(ImageFolder, ReadsBothPartsWithClassesInAlphabeticalOrder) {
 }
 
 TEST(ImageFolder, LooksInsideOneTopFolderAndIntoFoldersOfAClass) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path() / "download/animals");
   write_bytes(folder.path() / "download/animals/train/cat/more/z.png",
-              encode_png(patterned_image(8, 6, 50)));
+              image::encode_png(patterned_image(8, 6, 50)));
   EXPECT_THAT(load(folder.path(), Part::train).dataset.names,
               ElementsAre("train/cat/a.png", "train/cat/b.png", "train/cat/more/z.png",
                           "train/dog/a.png", "train/dog/b.png"));
 }
 
 TEST(ImageFolder, IgnoresWhatIsHiddenOrNoImage) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   for (const char* name : {"README.md", "train/Thumbs.db", "train/cat/.hidden.jpg",
                            "train/cat/labels.csv", ".git/x/y.jpg", "__MACOSX/train/cat/._a.png"}) {
@@ -109,10 +109,10 @@ TEST(ImageFolder, IgnoresWhatIsHiddenOrNoImage) {
 }
 
 TEST(ImageFolder, KnowsItsEndingsInAnyCase) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_bytes(folder.path() / "Train/cat/a.JPG", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   write_bytes(folder.path() / "Train/dog/a.Jpeg", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
-  write_bytes(folder.path() / "TEST/cat/a.PNG", encode_png(flat_image(8, 8, 1, 2, 3)));
+  write_bytes(folder.path() / "TEST/cat/a.PNG", image::encode_png(flat_image(8, 8, 1, 2, 3)));
   // A JPEG whose name ends in .png is decoded as a JPEG.
   write_bytes(folder.path() / "TEST/dog/a.png", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   EXPECT_EQ(load(folder.path(), Part::train).dataset.size(), 2);
@@ -120,7 +120,7 @@ TEST(ImageFolder, KnowsItsEndingsInAnyCase) {
 }
 
 TEST(ImageFolder, LeavesOutDamagedImagesAndNamesThem) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   auto jpeg = encode_jpeg(patterned_image(8, 6, 40));
   jpeg.resize(jpeg.size() - 20);
@@ -146,9 +146,9 @@ TEST(ImageFolder, LeavesOutDamagedImagesAndNamesThem) {
 }
 
 TEST(ImageFolder, NamesImagesThatLieBesideTheClassFolders) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "train/stray.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "train/stray.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   const LoadedData train = load(folder.path(), Part::train);
   ASSERT_EQ(train.skipped.size(), 1);
   EXPECT_EQ(train.skipped[0].name, "train/stray.png");
@@ -157,11 +157,11 @@ TEST(ImageFolder, NamesImagesThatLieBesideTheClassFolders) {
 }
 
 TEST(ImageFolder, NamesImagesAndFoldersBesideTrainAndTestOnce) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "preview.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "preview.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   for (const char* name : {"val/cat/a.png", "val/dog/a.png", "extra/a.png"}) {
-    write_bytes(folder.path() / name, encode_png(flat_image(8, 6, 0, 0, 0)));
+    write_bytes(folder.path() / name, image::encode_png(flat_image(8, 6, 0, 0, 0)));
   }
   fs::create_directories(folder.path() / "empty");
   const LoadedData train = load(folder.path(), Part::train);
@@ -174,9 +174,9 @@ TEST(ImageFolder, NamesImagesAndFoldersBesideTrainAndTestOnce) {
 
 TEST(ImageFolder, SeesADataSetInAFolderWithAPictureBesideIt) {
   for (const char* stray : {"preview.png", "set/preview.png"}) {
-    const TemporaryFolder folder;
+    const core::TemporaryFolder folder;
     write_split_folder(folder.path() / "set");
-    write_bytes(folder.path() / stray, encode_png(flat_image(8, 6, 0, 0, 0)));
+    write_bytes(folder.path() / stray, image::encode_png(flat_image(8, 6, 0, 0, 0)));
     const LoadedData train = load(folder.path(), Part::train);
     EXPECT_THAT(train.dataset.names, ElementsAre("train/cat/a.png", "train/cat/b.png",
                                                  "train/dog/a.png", "train/dog/b.png"));
@@ -186,13 +186,13 @@ TEST(ImageFolder, SeesADataSetInAFolderWithAPictureBesideIt) {
 
 TEST(ImageFolder, SeesClassFoldersInAFolderWithAPictureBesideThem) {
   for (const char* stray : {"preview.png", "set/preview.png"}) {
-    const TemporaryFolder folder;
+    const core::TemporaryFolder folder;
     write_split_folder(folder.path() / "all");
     fs::create_directories(folder.path() / "set");
     fs::rename(folder.path() / "all/train/cat", folder.path() / "set/cat");
     fs::rename(folder.path() / "all/train/dog", folder.path() / "set/dog");
     fs::remove_all(folder.path() / "all");
-    write_bytes(folder.path() / stray, encode_png(flat_image(8, 6, 0, 0, 0)));
+    write_bytes(folder.path() / stray, image::encode_png(flat_image(8, 6, 0, 0, 0)));
     const LoadedData train = load(folder.path(), Part::train);
     EXPECT_THAT(train.dataset.classes, ElementsAre("cat", "dog"));
     EXPECT_EQ(train.dataset.size(), 2);
@@ -202,16 +202,17 @@ TEST(ImageFolder, SeesClassFoldersInAFolderWithAPictureBesideThem) {
 }
 
 TEST(ImageFolder, TakesAClassWithAFolderOfItsOwnForOneClass) {
-  const TemporaryFolder folder;
-  write_bytes(folder.path() / "cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  write_bytes(folder.path() / "cat/more/b.png", encode_png(flat_image(8, 6, 1, 1, 1)));
+  const core::TemporaryFolder folder;
+  write_bytes(folder.path() / "cat/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "cat/more/b.png", image::encode_png(flat_image(8, 6, 1, 1, 1)));
   EXPECT_EQ(failure(folder.path()), "there is only one class, \"cat\": at least 2 are needed");
 }
 
 TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "train/dog/large.png", encode_png(flat_image(30, 20, 9, 9, 9)));
+  write_bytes(folder.path() / "train/dog/large.png",
+              image::encode_png(flat_image(30, 20, 9, 9, 9)));
   EXPECT_THAT(failure(folder.path()), EndsWith("choose one with --image-size"));
   EXPECT_THROW(load(folder.path(), Part::train), UsageError);
   LoadOptions options;
@@ -223,14 +224,14 @@ TEST(ImageFolder, AsksForASizeWhenImagesDiffer) {
   EXPECT_EQ(train.dataset.height, 5);
   EXPECT_EQ(train.sizes, (SizeRange{8, 30, 6, 20}));
   const auto rgb = train.dataset.image(0);
-  const Image expected = resize(patterned_image(8, 6, 1), 10, 5, Fit::squeeze);
+  const image::Image expected = image::resize(patterned_image(8, 6, 1), 10, 5, core::Fit::squeeze);
   EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()), expected.rgb);
   // The hash of an image does not depend on the size to which it is resized.
   EXPECT_EQ(train.dataset.hashes[0], image_hash(8, 6, patterned_image(8, 6, 1).rgb));
 }
 
 TEST(ImageFolder, ReadsImagesSoLargeThatTheyAreDecodedOneAtATime) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   const std::vector<std::uint8_t> gray(std::size_t{4200} * 4000, 128);
   const auto jpeg = encode_jpeg(4200, 4000, gray, {.colour = test::JpegColour::gray});
@@ -284,7 +285,7 @@ TEST(ImageFolder, LeavesOutAnImageThatMemoryIsTooSmallFor) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer ends the program when memory is refused";
 #endif
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   write_bytes(folder.path() / "train/cat/huge.jpg", jpeg_claiming(11585, 11585));  // 512 MiB
   const MemoryLimit limit(rlim_t{400} << 20);
@@ -294,7 +295,7 @@ TEST(ImageFolder, LeavesOutAnImageThatMemoryIsTooSmallFor) {
 }
 
 TEST(ImageFolder, SaysWhyAFileCannotBeReadWithoutRepeatingItsPath) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   const fs::path path = folder.path() / "train/cat/endless.png";
   write_bytes(path, bytes_of("x"));
@@ -304,47 +305,48 @@ TEST(ImageFolder, SaysWhyAFileCannotBeReadWithoutRepeatingItsPath) {
 }
 
 TEST(ImageFolder, EscapesNamesInMessages) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "train/wo\x1b[2Jlf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "train/wo\x1b[2Jlf/a.png",
+              image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "class \"wo\\x1b[2Jlf\" is in train but not in test");
 }
 
 TEST(ImageFolder, RefusesClassesThatDifferBetweenTheParts) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "train/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "train/wolf/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path(), Part::train), "class \"wolf\" is in train but not in test");
-  write_bytes(folder.path() / "test/fox/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "test/fox/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   fs::remove_all(folder.path() / "train/wolf");
   EXPECT_EQ(failure(folder.path(), Part::train), "class \"fox\" is in test but not in train");
 }
 
 TEST(ImageFolder, RefusesAnEmptyClass) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::create_directories(folder.path() / "train/wolf");
   fs::create_directories(folder.path() / "test/wolf");
   EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in train");
   write_bytes(folder.path() / "train/wolf/bad.png", bytes_of("x"));
-  write_bytes(folder.path() / "test/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "test/wolf/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()),
             "class \"wolf\": no image can be read; \"train/wolf/bad.png\": not a JPEG or PNG");
 }
 
 TEST(ImageFolder, RefusesFoldersWithoutData) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   EXPECT_THAT(failure(folder.path()), HasSubstr("no JPEG or PNG images"));
-  write_bytes(folder.path() / "loose/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "loose/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "there is only one class, \"loose\": at least 2 are needed");
-  write_bytes(folder.path() / "other/a.png", encode_png(flat_image(8, 6, 9, 9, 9)));
+  write_bytes(folder.path() / "other/a.png", image::encode_png(flat_image(8, 6, 9, 9, 9)));
   EXPECT_EQ(failure(folder.path()),
             "class \"loose\" has too few different images to split off a test part");
   EXPECT_EQ(failure(folder.path() / "nothing"), "no such file or folder");
 }
 
 TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::rename(folder.path() / "test", folder.path() / "extra");
   EXPECT_EQ(failure(folder.path()), "there is no folder \"test\"; found: \"extra\", \"train\"");
@@ -352,7 +354,7 @@ TEST(ImageFolder, RefusesATrainFolderWithoutATestFolder) {
 
 TEST(ImageFolder, TakesAFolderOfValidationImagesForTheTestPartWhereThereIsNoTestFolder) {
   for (const char* name : {"val", "Val", "valid", "validation"}) {
-    const TemporaryFolder folder;
+    const core::TemporaryFolder folder;
     write_split_folder(folder.path() / "set");
     const auto expected = load(folder.path() / "set", Part::test).dataset;
     fs::rename(folder.path() / "set/test", folder.path() / "set" / name);
@@ -368,33 +370,33 @@ TEST(ImageFolder, TakesAFolderOfValidationImagesForTheTestPartWhereThereIsNoTest
 }
 
 TEST(ImageFolder, CallsAFolderOfValidationImagesByItsNameInErrors) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::rename(folder.path() / "test", folder.path() / "val");
-  write_bytes(folder.path() / "extra/cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "extra/cat/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_THAT(lines(load(folder.path(), Part::train).skipped),
               ElementsAre("extra: 1 image not in train or val"));
-  write_bytes(folder.path() / "train/wolf/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "train/wolf/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "class \"wolf\" is in train but not in val");
   fs::create_directories(folder.path() / "val/wolf");
   EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in val");
-  write_bytes(folder.path() / "val/fox/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "val/fox/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "class \"fox\" is in val but not in train");
 }
 
 TEST(ImageFolder, SplitsAFolderOfValidationImagesThatStandsAlone) {
   // "val" is a part only if there is a folder "train"; alone it is a folder that contains a data
   // set.
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (int i = 0; i < 12; ++i)
     write_bytes(folder.path() / fmt::format("val/{}/{}.png", i % 2 == 0 ? "cat" : "dog", i),
-                encode_png(patterned_image(8, 6, i)));
+                image::encode_png(patterned_image(8, 6, i)));
   EXPECT_EQ(load(folder.path(), Part::train).dataset.size(), 10);
   EXPECT_EQ(load(folder.path(), Part::test).dataset.size(), 2);
 }
 
 TEST(ImageFolder, ReadsTestImagesThatStandAlone) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   const auto all = load_data(folder.path().string(), Part::test, {}).dataset;
   fs::remove_all(folder.path() / "train");
@@ -405,14 +407,14 @@ TEST(ImageFolder, ReadsTestImagesThatStandAlone) {
 }
 
 TEST(ImageFolder, RefusesPartsWithoutClassFolders) {
-  const TemporaryFolder folder;
-  write_bytes(folder.path() / "train/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  write_bytes(folder.path() / "test/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
+  const core::TemporaryFolder folder;
+  write_bytes(folder.path() / "train/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "test/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "train and test hold images but no class folders");
 }
 
 TEST(ImageFolder, FollowsLinksButNotInCircles) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path() / "real");
   fs::create_directories(folder.path() / "set/train/dog");
   fs::create_directory_symlink(folder.path() / "real/train/cat", folder.path() / "set/train/cat");
@@ -424,10 +426,10 @@ TEST(ImageFolder, FollowsLinksButNotInCircles) {
 }
 
 TEST(ImageFolder, SaysTheSizesOfThePartAskedFor) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   for (int i = 0; i < 4; ++i) {
     write_bytes(folder.path() / fmt::format("{}/{}.png", i % 2 == 0 ? "cat" : "dog", i),
-                encode_png(patterned_image(10 + i, 8, i)));
+                image::encode_png(patterned_image(10 + i, 8, i)));
   }
   LoadOptions options;
   options.width = options.height = 8;
@@ -447,7 +449,7 @@ fs::path deep_path(int depth = 70) {
 }
 
 TEST(ImageFolder, NamesAFolderThatCannotBeListedAndReadsTheOthers) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   fs::create_directories(folder.path() / "extra" / deep_path());
   EXPECT_THAT(failure(folder.path()), AllOf(StartsWith("no JPEG or PNG images"),
                                             EndsWith("folders are nested too deeply")));
@@ -461,14 +463,14 @@ TEST(ImageFolder, NamesAFolderThatCannotBeListedAndReadsTheOthers) {
 }
 
 TEST(ImageFolder, RefusesATestFolderThatCannotBeListed) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::create_directories(folder.path() / deep_path(63) / "test");
   EXPECT_THAT(failure(folder.path()), EndsWith(": folders are nested too deeply"));
 }
 
 TEST(ImageFolder, DoesNotLookIntoHiddenFolders) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   write_split_folder(folder.path());
   fs::create_directories(folder.path() / ".Trash-0" / deep_path());
   fs::create_directories(folder.path() / "train/cat/.thumbnails" / deep_path());
@@ -479,11 +481,11 @@ TEST(ImageFolder, DoesNotLookIntoHiddenFolders) {
 
 TEST(ImageFolder, TakesAFolderWithoutPermissionForNoClass) {
   if (geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
-  const TemporaryFolder folder;
-  write_bytes(folder.path() / "cat/a.png", encode_png(flat_image(8, 6, 0, 0, 0)));
-  write_bytes(folder.path() / "cat/b.png", encode_png(flat_image(8, 6, 1, 1, 1)));
-  write_bytes(folder.path() / "dog/a.png", encode_png(flat_image(8, 6, 2, 2, 2)));
-  write_bytes(folder.path() / "dog/b.png", encode_png(flat_image(8, 6, 3, 3, 3)));
+  const core::TemporaryFolder folder;
+  write_bytes(folder.path() / "cat/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
+  write_bytes(folder.path() / "cat/b.png", image::encode_png(flat_image(8, 6, 1, 1, 1)));
+  write_bytes(folder.path() / "dog/a.png", image::encode_png(flat_image(8, 6, 2, 2, 2)));
+  write_bytes(folder.path() / "dog/b.png", image::encode_png(flat_image(8, 6, 3, 3, 3)));
   const fs::path locked = folder.path() / "lost+found";
   fs::create_directories(locked);
   fs::permissions(locked, fs::perms::none);
@@ -498,10 +500,10 @@ class UnsplitFolder : public ::testing::Test {
   void SetUp() override {
     for (int i = 0; i < 30; ++i) {
       write_bytes(folder_.path() / fmt::format("cat/{:02}.png", i),
-                  encode_png(patterned_image(8, 8, i)));
+                  image::encode_png(patterned_image(8, 8, i)));
       if (i < 13) {
         write_bytes(folder_.path() / fmt::format("train/{:02}.png", i),  // a class of this name
-                    encode_png(patterned_image(8, 8, 100 + i)));
+                    image::encode_png(patterned_image(8, 8, 100 + i)));
       }
     }
   }
@@ -515,7 +517,7 @@ class UnsplitFolder : public ::testing::Test {
     const auto train = hashes(Part::train, seed);
     for (const std::uint64_t hash : hashes(Part::test, seed)) EXPECT_FALSE(train.contains(hash));
   }
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
 };
 
 TEST_F(UnsplitFolder, GivesASixthOfEachClassToTheTestPart) {
@@ -600,11 +602,11 @@ TEST_F(UnsplitFolder, RefusesAClassOfDamagedFiles) {
 }
 
 TEST_F(UnsplitFolder, NamesAnImageBesideTheClassFoldersOnce) {
-  write_bytes(folder_.path() / "stray.png", encode_png(flat_image(8, 8, 0, 0, 0)));
+  write_bytes(folder_.path() / "stray.png", image::encode_png(flat_image(8, 8, 0, 0, 0)));
   EXPECT_THAT(lines(load(folder_.path(), Part::train).skipped),
               ElementsAre("stray.png: not in a class folder"));
   EXPECT_TRUE(load(folder_.path(), Part::test).skipped.empty());
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

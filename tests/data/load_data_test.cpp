@@ -6,7 +6,7 @@
 #include "data/dataset.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using ::testing::HasSubstr;
@@ -68,7 +68,7 @@ TEST(LoadData, RefusesHalfASize) {
 }
 
 TEST(LoadData, PutsThePlaceFirstOnce) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string missing = (folder.path() / "nothing").string();
   EXPECT_EQ(failure(missing), missing + ": no such file or folder");
   // The name of the source is a prefix of the name of the damaged file.
@@ -81,7 +81,7 @@ TEST(LoadData, PutsThePlaceFirstOnce) {
 }
 
 TEST(LoadData, RefusesFilesOfNoKnownKind) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string path = (folder.path() / "file").string();
   test::write_bytes(path, {});
   EXPECT_EQ(failure(path), path + ": the file is empty");
@@ -91,4 +91,4 @@ TEST(LoadData, RefusesFilesOfNoKnownKind) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -11,7 +11,7 @@
 #include "tests/support/full_disk.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -26,7 +26,7 @@ LoadedData sample(int count, int first) {
   dataset.height = 3;
   dataset.classes = {"a class", "\xc3\xa9t\xc3\xa9"};
   for (int i = 0; i < count; ++i) {
-    const Image image = test::patterned_image(4, 3, first + i);
+    const image::Image image = test::patterned_image(4, 3, first + i);
     dataset.pixels.insert(dataset.pixels.end(), image.rgb.begin(), image.rgb.end());
     dataset.labels.push_back(i % 2);
     dataset.names.push_back(fmt::format("train/{}.jpg", first + i));
@@ -53,7 +53,7 @@ void expect_equal(const LoadedData& a, const LoadedData& b) {
 }
 
 TEST(Packed, GivesBackBothPartsWithNamesHashesAndSkippedFiles) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   LoadedData train = sample(5, 0);
   train.skipped = {{"train/x.jpg", "truncated"}, {"train/y.jpg", ""}};
@@ -64,24 +64,24 @@ TEST(Packed, GivesBackBothPartsWithNamesHashesAndSkippedFiles) {
 }
 
 TEST(Packed, IsResizedWhenAnotherSizeIsAskedFor) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   const LoadedData data = sample(3, 0);
   write_packed(path, data, data);
   LoadOptions options;
   options.width = 8;
   options.height = 6;
-  options.fit = Fit::crop;
+  options.fit = core::Fit::crop;
   const LoadedData loaded = load_data(path.string(), Part::train, options);
   EXPECT_EQ(loaded.dataset.width, 8);
   EXPECT_EQ(loaded.dataset.hashes, data.dataset.hashes);
   const auto rgb = loaded.dataset.image(2);
   EXPECT_EQ(std::vector<std::uint8_t>(rgb.begin(), rgb.end()),
-            resize(test::patterned_image(4, 3, 2), 8, 6, Fit::crop).rgb);
+            image::resize(test::patterned_image(4, 3, 2), 8, 6, core::Fit::crop).rgb);
 }
 
 TEST(Packed, RefusesPartsThatDoNotFitTogether) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   LoadedData other = sample(2, 0);
   other.dataset.classes[1] = "another";
   EXPECT_THROW(write_packed(folder.path() / "x", sample(2, 0), other), Error);
@@ -89,7 +89,7 @@ TEST(Packed, RefusesPartsThatDoNotFitTogether) {
 }
 
 TEST(PackedDeathTest, KeepsTheOldFileWhenTheDiskFillsUp) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   const LoadedData old = sample(2, 0), large = sample(200, 0);
   write_packed(path, old, old);
@@ -102,18 +102,18 @@ TEST(PackedDeathTest, KeepsTheOldFileWhenTheDiskFillsUp) {
 /// Writes a packed file with one change, and returns the message of loading it, without the path.
 template <typename Change>
 std::string failure(Change change) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   write_packed(path, sample(4, 0), sample(4, 10));
-  Metadata metadata;
-  Tensors tensors;
+  core::Metadata metadata;
+  core::Tensors tensors;
   {
-    const Safetensors file = Safetensors::open(path);
+    const core::Safetensors file = core::Safetensors::open(path);
     metadata = file.metadata();
     for (const auto& [name, view] : file.tensors()) tensors[name] = view.copy();
   }
   change(metadata, tensors);
-  write_safetensors(path, metadata, tensors);
+  core::write_safetensors(path, metadata, tensors);
   try {
     load_data(path.string(), Part::train, {});
   } catch (const Error& error) {
@@ -125,53 +125,57 @@ std::string failure(Change change) {
 }
 
 TEST(Packed, RefusesAnotherKindOfSafetensorsFile) {
-  EXPECT_THAT(failure([](Metadata& m, Tensors&) { m.erase("format"); }),
+  EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) { m.erase("format"); }),
               HasSubstr("a safetensors file, but not a packed data set"));
-  EXPECT_THAT(failure([](Metadata& m, Tensors&) { m["format"] = "offramp-data 2"; }),
+  EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) { m["format"] = "offramp-data 2"; }),
               HasSubstr("its format is \"offramp-data 2\""));
-  EXPECT_THAT(
-      failure([](Metadata& m, Tensors&) { m["format"] = "\x1b[2J" + std::string(999, 'a'); }),
-      HasSubstr("its format is \"\\x1b[2J" + std::string(116, 'a') + "…\""));
+  EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) {
+                m["format"] = "\x1b[2J" + std::string(999, 'a');
+              }),
+              HasSubstr("its format is \"\\x1b[2J" + std::string(116, 'a') + "…\""));
 }
 
 TEST(Packed, RefusesTensorsThatDoNotFit) {
   using Values = std::vector<std::int64_t>;
   const auto i64 = [](Values shape, Values values) {
-    return HostTensor::of(std::move(shape), std::span<const std::int64_t>(values));
+    return core::HostTensor::of(std::move(shape), std::span<const std::int64_t>(values));
   };
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t.erase("train.hashes"); }),
+  EXPECT_THAT(failure([](core::Metadata&, core::Tensors& t) { t.erase("train.hashes"); }),
               HasSubstr("train.hashes"));
-  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+  EXPECT_EQ(failure([&](core::Metadata&, core::Tensors& t) {
               t["train.labels"] = i64({3}, {0, 1, 0});
             }),
             "tensor \"train.labels\": 3 values, expected 4");
-  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+  EXPECT_EQ(failure([&](core::Metadata&, core::Tensors& t) {
               t["train.labels"] = i64({4}, {0, 1, 2, 0});
             }),
             "tensor \"train.labels\": label 2, expected 0 to 1");
-  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+  EXPECT_EQ(failure([&](core::Metadata&, core::Tensors& t) {
               t["train.labels"] = i64({4}, {0, 1, -1, 0});
             }),
             "tensor \"train.labels\": label -1, expected 0 to 1");
-  EXPECT_EQ(failure([&](Metadata&, Tensors& t) {
+  EXPECT_EQ(failure([&](core::Metadata&, core::Tensors& t) {
               t["train.hashes"] = i64({4}, {0, 1, 2, 0});
             }),
             "tensor \"train.hashes\": I64[4], expected U64 with 1 dimensions");
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
+  EXPECT_THAT(failure([](core::Metadata&, core::Tensors& t) {
                 t["train.pixels"].shape = {4, 3, 12, 1};
               }),
               HasSubstr("shape [4,3,12,1], expected [N, height, width, 3]"));
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
+  EXPECT_THAT(failure([](core::Metadata&, core::Tensors& t) {
                 t["train.pixels"].shape = {0, 3, 4, 3};
                 t["train.pixels"].bytes.clear();
               }),
               HasSubstr("expected [N, height, width, 3]"));
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes[2] = std::byte(0); }),
-              HasSubstr("tensor \"train.names\": 5 names, expected 4"));
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) { t["train.names"].bytes.back() = std::byte(1); }),
+  EXPECT_THAT(
+      failure([](core::Metadata&, core::Tensors& t) { t["train.names"].bytes[2] = std::byte(0); }),
+      HasSubstr("tensor \"train.names\": 5 names, expected 4"));
+  EXPECT_THAT(failure([](core::Metadata&, core::Tensors& t) {
+                t["train.names"].bytes.back() = std::byte(1);
+              }),
               HasSubstr("the last text is not followed by a zero byte"));
-  EXPECT_THAT(failure([](Metadata&, Tensors& t) {
-                t["classes"] = HostTensor::of(
+  EXPECT_THAT(failure([](core::Metadata&, core::Tensors& t) {
+                t["classes"] = core::HostTensor::of(
                     {4}, std::span<const std::uint8_t>(std::vector<std::uint8_t>{65, 0, 65, 0}));
               }),
               HasSubstr("there is no class, or two have the same name"));
@@ -179,9 +183,9 @@ TEST(Packed, RefusesTensorsThatDoNotFit) {
 
 TEST(Packed, RefusesSidesTooLong) {
   const auto strip = [](std::int64_t height, std::int64_t width) {
-    return failure([&](Metadata&, Tensors& t) {
+    return failure([&](core::Metadata&, core::Tensors& t) {
       const auto bytes = static_cast<std::size_t>(height * width * 3);
-      t["train.pixels"] = {DType::u8, {1, height, width, 3}, std::vector<std::byte>(bytes)};
+      t["train.pixels"] = {core::DType::u8, {1, height, width, 3}, std::vector<std::byte>(bytes)};
     });
   };
   EXPECT_EQ(strip((1 << 20) + 1, 1),
@@ -193,16 +197,17 @@ TEST(Packed, RefusesSidesTooLong) {
 
 TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
   const auto skipped = [](std::vector<std::uint8_t> text) {
-    return failure([&](Metadata&, Tensors& t) {
-      t["train.skipped"] = HostTensor::of({std::ssize(text)}, std::span<const std::uint8_t>(text));
+    return failure([&](core::Metadata&, core::Tensors& t) {
+      t["train.skipped"] =
+          core::HostTensor::of({std::ssize(text)}, std::span<const std::uint8_t>(text));
     });
   };
   EXPECT_EQ(skipped({'a', 0, 'b', 0}), "no error");
   EXPECT_EQ(skipped({'a', 0, 'b', 0, 'c', 0}), "tensor \"train.skipped\": a name has no reason");
   const auto sizes = [](std::vector<std::int64_t> values) {
-    return failure([&](Metadata&, Tensors& t) {
+    return failure([&](core::Metadata&, core::Tensors& t) {
       t["train.sizes"] =
-          HostTensor::of({std::ssize(values)}, std::span<const std::int64_t>(values));
+          core::HostTensor::of({std::ssize(values)}, std::span<const std::int64_t>(values));
     });
   };
   EXPECT_EQ(sizes({0, INT32_MAX, 3, 8}), "no error");
@@ -212,8 +217,8 @@ TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
 }
 
 TEST(Packed, RefusesAFileWithoutClasses) {
-  EXPECT_EQ(failure([](Metadata&, Tensors& t) {
-              t["classes"] = HostTensor::of({0}, std::span<const std::uint8_t>());
+  EXPECT_EQ(failure([](core::Metadata&, core::Tensors& t) {
+              t["classes"] = core::HostTensor::of({0}, std::span<const std::uint8_t>());
             }),
             "tensor \"classes\": there is no class, or two have the same name");
 }
@@ -228,11 +233,12 @@ TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
       2 + kPixelBytes);
   const std::uint64_t header_bytes = header.size();
   const std::string classes("a", 2);
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
-  write_file_atomic(path, std::array<std::span<const std::byte>, 3>{
-                              std::as_bytes(std::span(&header_bytes, 1)),
-                              std::as_bytes(std::span(header)), std::as_bytes(std::span(classes))});
+  core::write_file_atomic(
+      path, std::array<std::span<const std::byte>, 3>{std::as_bytes(std::span(&header_bytes, 1)),
+                                                      std::as_bytes(std::span(header)),
+                                                      std::as_bytes(std::span(classes))});
   std::error_code refused;
   fs::resize_file(path, fs::file_size(path) + kPixelBytes, refused);
   if (refused) GTEST_SKIP() << "no sparse file of 6 TiB here: " << refused.message();
@@ -247,10 +253,10 @@ TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
 }
 
 TEST(Packed, RefusesAFileCutAnywhere) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path path = folder.path() / "images.offramp";
   write_packed(path, sample(2, 0), sample(2, 10));
-  const auto bytes = read_file(path);
+  const auto bytes = core::read_file(path);
   for (std::size_t size = 0; size < bytes.size(); size += 7) {
     test::write_bytes(path, std::span(bytes).first(size));
     EXPECT_THROW(load_data(path.string(), Part::train, {}), Error) << size;
@@ -258,4 +264,4 @@ TEST(Packed, RefusesAFileCutAnywhere) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 TEST(Prefetch, GivesTheSequenceFromAnyStep) {
@@ -84,4 +84,4 @@ TEST(Prefetch, CountsTheTimeWaited) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

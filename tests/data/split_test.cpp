@@ -9,7 +9,7 @@
 #include "core/random.h"
 #include "data/dataset.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using ::testing::HasSubstr;
@@ -21,7 +21,7 @@ Dataset dataset_of(const std::vector<int>& class_sizes) {
     dataset.classes.push_back(fmt::format("class {}", label));
     for (int i = 0; i < class_sizes[label]; ++i) {
       dataset.labels.push_back(static_cast<std::int64_t>(label));
-      dataset.hashes.push_back(splitmix64(label * 1'000'000 + static_cast<std::uint64_t>(i)));
+      dataset.hashes.push_back(core::splitmix64(label * 1'000'000 + static_cast<std::uint64_t>(i)));
     }
   }
   return dataset;
@@ -128,4 +128,4 @@ TEST(ImageHash, IsTheStartOfSha256OfSizeAndPixels) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace offramp::detail {
+namespace offramp::data::detail {
 namespace {
 
 constexpr Colour kBlack = {0, 0, 0}, kWhite = {1, 1, 1};
@@ -99,4 +99,4 @@ TEST(Transformed, IsALinearMapAndAShift) {
 }
 
 }  // namespace
-}  // namespace offramp::detail
+}  // namespace offramp::data::detail

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "data/synthetic_shapes.h"
 
-namespace offramp {
+namespace offramp::data {
 namespace {
 
 using testing::HasSubstr;
@@ -124,4 +124,4 @@ TEST(SyntheticData, SaysWhatIsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::data

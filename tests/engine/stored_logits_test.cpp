@@ -20,17 +20,17 @@ class StoredLogitsTest : public testing::Test {
  protected:
   StoredLogitsTest() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
-    network = compile(model.graph, model.weights, {}, store);
+    model.weights = graph::random_weights(model.graph, 1);
+    network = runtime::compile(model.graph, model.weights, {}, store);
     model.deployment.emplace();
     check().seed = kSeed;
     check().logits = logits_to_store(network, model.graph, kSeed);
   }
-  StoredLogits& check() { return model.deployment->check; }
+  model::StoredLogits& check() { return model.deployment->check; }
 
-  ModelFile model;
-  WeightStore store;
-  std::shared_ptr<const CompiledNetwork> network;
+  model::ModelFile model;
+  runtime::WeightStore store;
+  std::shared_ptr<const runtime::CompiledNetwork> network;
 };
 
 TEST_F(StoredLogitsTest, KnowsItsOwnLogits) {
@@ -63,8 +63,8 @@ TEST_F(StoredLogitsTest, NoticesAnExitOfSmallLogitsBesideOthersOfLargeOnes) {
   for (auto& [name, tensor] : model.weights)
     if (name.starts_with("exits.1."))
       for (float& weight : tensor.as<float>()) weight *= 1e-3f;
-  WeightStore fresh;
-  network = compile(model.graph, model.weights, {}, fresh);
+  runtime::WeightStore fresh;
+  network = runtime::compile(model.graph, model.weights, {}, fresh);
   check().logits = logits_to_store(network, model.graph, kSeed);
   EXPECT_TRUE(gives_stored_logits(network, model));
   const auto classes = static_cast<std::size_t>(network->classes);
@@ -73,12 +73,13 @@ TEST_F(StoredLogitsTest, NoticesAnExitOfSmallLogitsBesideOthersOfLargeOnes) {
 }
 
 TEST_F(StoredLogitsTest, NoticesOtherWeightsAndAnotherNetwork) {
-  const auto other = compile(model.graph, random_weights(model.graph, 2), {}, store);
+  const auto other =
+      runtime::compile(model.graph, graph::random_weights(model.graph, 2), {}, store);
   EXPECT_FALSE(gives_stored_logits(other, model));
   auto weights = model.weights;
   weights.at("fc.bias").as<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-  WeightStore fresh;
-  EXPECT_FALSE(gives_stored_logits(compile(model.graph, weights, {}, fresh), model));
+  runtime::WeightStore fresh;
+  EXPECT_FALSE(gives_stored_logits(runtime::compile(model.graph, weights, {}, fresh), model));
   check().logits.pop_back();
   EXPECT_FALSE(gives_stored_logits(network, model));
 }

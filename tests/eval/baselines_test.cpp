@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using testing::HasSubstr;
@@ -20,7 +20,7 @@ class Controls : public testing::Test {
   std::vector<std::int64_t> labels = {0, 1, 1, 0};
   std::vector<float> logits = {2, 1, 0, 3, 4, 1, 0, 1,   // exit 1 predicts 0 1 0 1
                                5, 0, 1, 0, 0, 2, 3, 1};  // exit 2 predicts 0 0 1 0
-  LogitsView view{logits, labels, 2, 2};
+  policy::LogitsView view{logits, labels, 2, 2};
   std::vector<std::int64_t> policy = {0, 1, 1, 0};  // correct on all images
   std::vector<double> costs = {0.25, 1.5};
 };
@@ -66,8 +66,9 @@ TEST_F(Controls, RefuseSizesThatDoNotFit) {
               ThrowsMessage<Error>("got 1 predictions for 4 images"));
   EXPECT_THAT([&] { random_exits(view, policy, std::vector<double>{1}, costs); },
               ThrowsMessage<Error>("got 1 values, expected 2: one for each exit"));
-  EXPECT_THAT([&] { compare_with_baseline({}, {}, {}, 1); }, ThrowsMessage<Error>("no image to compare on"));
+  EXPECT_THAT([&] { compare_with_baseline({}, {}, {}, 1); },
+              ThrowsMessage<Error>("no image to compare on"));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

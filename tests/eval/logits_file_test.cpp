@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using ::testing::ThrowsMessage;
@@ -22,7 +22,7 @@ SavedLogits example() {
 }
 
 TEST(LogitsFile, GivesBackWhatWasSaved) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "logits.safetensors";
   save_logits(path, example());
   const SavedLogits loaded = load_logits(path);
@@ -35,41 +35,43 @@ TEST(LogitsFile, GivesBackWhatWasSaved) {
 }
 
 TEST(LogitsFile, HasTheLayoutOtherProgramsRead) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "logits.safetensors";
   save_logits(path, example());
-  const Safetensors file = Safetensors::open(path);
+  const core::Safetensors file = core::Safetensors::open(path);
   EXPECT_EQ(file.at("logits").shape, (std::vector<std::int64_t>{2, 2, 3}));
-  EXPECT_EQ(file.at("logits").dtype, DType::f32);
+  EXPECT_EQ(file.at("logits").dtype, core::DType::f32);
   EXPECT_EQ(file.at("labels").shape, (std::vector<std::int64_t>{2}));
-  EXPECT_EQ(file.at("labels").dtype, DType::i64);
+  EXPECT_EQ(file.at("labels").dtype, core::DType::i64);
 }
 
 TEST(LogitsFile, RefusesWhatItCannotUse) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const std::string path = (folder.path() / "logits.safetensors").string();
-  const auto logits = HostTensor::of({1, 2, 2}, std::vector<float>{1, 2, 3, 4});
-  const auto labels = HostTensor::of({2}, std::vector<std::int64_t>{0, 1});
-  const auto expect_refused = [&](const Tensors& tensors, const std::string& message) {
-    write_safetensors(path, {}, tensors);
+  const auto logits = core::HostTensor::of({1, 2, 2}, std::vector<float>{1, 2, 3, 4});
+  const auto labels = core::HostTensor::of({2}, std::vector<std::int64_t>{0, 1});
+  const auto expect_refused = [&](const core::Tensors& tensors, const std::string& message) {
+    core::write_safetensors(path, {}, tensors);
     EXPECT_THAT([&] { load_logits(path); }, ThrowsMessage<Error>(path + ": " + message));
   };
   expect_refused({{"labels", labels}}, "tensor \"logits\" is missing");
   expect_refused({{"logits", logits}}, "tensor \"labels\" is missing");
   expect_refused({{"logits", labels}, {"labels", labels}},
                  "tensor \"logits\": got I64, expected F32");
-  expect_refused({{"logits", HostTensor::of({4}, std::vector<float>(4))}, {"labels", labels}},
+  expect_refused({{"logits", core::HostTensor::of({4}, std::vector<float>(4))}, {"labels", labels}},
                  "tensor \"logits\": got shape [4], expected 3 dimensions");
-  expect_refused({{"logits", logits}, {"labels", HostTensor::of({1}, std::vector<float>(1))}},
+  expect_refused({{"logits", logits}, {"labels", core::HostTensor::of({1}, std::vector<float>(1))}},
                  "tensor \"labels\": got F32, expected I64");
   expect_refused(
-      {{"logits", logits}, {"labels", HostTensor::of({3}, std::vector<std::int64_t>(3))}},
+      {{"logits", logits}, {"labels", core::HostTensor::of({3}, std::vector<std::int64_t>(3))}},
       "got 3 labels, but logits of 2 images");
-  expect_refused({{"logits", HostTensor::of({0, 2, 2}, std::vector<float>{})}, {"labels", labels}},
-                 "tensor \"logits\": 0 exits");
-  expect_refused({{"logits", HostTensor::of({2, 2, 0}, std::vector<float>{})}, {"labels", labels}},
-                 "tensor \"logits\": 0 classes");
+  expect_refused(
+      {{"logits", core::HostTensor::of({0, 2, 2}, std::vector<float>{})}, {"labels", labels}},
+      "tensor \"logits\": 0 exits");
+  expect_refused(
+      {{"logits", core::HostTensor::of({2, 2, 0}, std::vector<float>{})}, {"labels", labels}},
+      "tensor \"logits\": 0 classes");
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using ::testing::ElementsAre;
@@ -20,7 +20,7 @@ struct Example {
   std::vector<float> logits;
   std::vector<std::int64_t> labels;
 
-  LogitsView view() const { return {logits, labels, exits, classes}; }
+  policy::LogitsView view() const { return {logits, labels, exits, classes}; }
   Metrics measured(std::vector<double> weights = {}) const {
     if (weights.empty()) weights.assign(static_cast<std::size_t>(exits), 1.0);
     return measure(view(), weights);
@@ -264,4 +264,4 @@ TEST(Metrics, RefuseWhatCannotBeMeasured) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

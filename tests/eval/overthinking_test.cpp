@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "eval/metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using ::testing::ElementsAre;
@@ -25,7 +25,7 @@ struct Example {
       }
     for (const auto& image : images) labels.push_back(image[3]);
   }
-  LogitsView view() const { return {logits, labels, 3, 2}; }
+  policy::LogitsView view() const { return {logits, labels, 3, 2}; }
 };
 
 const Example kExample({{0, 0, 0, 0},    // correct from exit 1 on: wasteful
@@ -91,4 +91,4 @@ TEST(OverthinkingByClass, IsAllZerosWhereNothingIsRightOrThere) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using testing::ElementsAre;
@@ -47,4 +47,4 @@ TEST(PolicyMetrics, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -7,7 +7,7 @@
 #include "core/random.h"
 #include "eval/metrics.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using testing::ElementsAre;
@@ -16,7 +16,7 @@ using testing::IsEmpty;
 struct Logits {
   std::vector<float> values;
   std::vector<std::int64_t> labels;
-  LogitsView view(int exits, int classes) const { return {values, labels, exits, classes}; }
+  policy::LogitsView view(int exits, int classes) const { return {values, labels, exits, classes}; }
 };
 
 /// Five images of class 0 at two exits. `gap` is the logit of class 0 minus that of class 1.
@@ -71,7 +71,7 @@ TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
 TEST(Predictions, ReliabilityAgreesWithTheMetrics) {
   constexpr std::int64_t kImages = 2000;
   Logits logits;
-  KeyedRandom random(4, 0);
+  core::KeyedRandom random(4, 0);
   for (std::int64_t i = 0; i < 3 * kImages * 7; ++i) logits.values.push_back(random.uniform(-3, 3));
   for (std::int64_t i = 0; i < kImages; ++i)
     logits.labels.push_back(static_cast<std::int64_t>(random.below(7)));
@@ -103,4 +103,4 @@ TEST(Predictions, CountsWhereClassesLeave) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 /// Returns the bin of one confidence.
@@ -47,4 +47,4 @@ TEST(Reliability, ComparesConfidenceWithAccuracyBinByBin) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::eval {
 namespace {
 
 using testing::ThrowsMessage;
@@ -101,4 +101,4 @@ TEST(WorstClass, RefusesSizesThatDoNotFitAndStrangeLabels) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::eval

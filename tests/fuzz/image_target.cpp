@@ -14,21 +14,22 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace offramp;
   if (size == 0) return 0;
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   preprocessing.width = 1 + (data[0] & 31);
   preprocessing.height = 1 + (data[0] >> 3);
-  preprocessing.fit = data[0] % 2 == 0 ? Fit::crop : Fit::squeeze;
-  DecodeLimits limits;
+  preprocessing.fit = data[0] % 2 == 0 ? core::Fit::crop : core::Fit::squeeze;
+  image::DecodeLimits limits;
   limits.max_pixels = 1 << 20;
   try {
-    const Image image = decode_image(std::as_bytes(std::span(data + 1, size - 1)), limits);
+    const image::Image image =
+        image::decode_image(std::as_bytes(std::span(data + 1, size - 1)), limits);
     const auto pixels = static_cast<std::int64_t>(image.width) * image.height;
     if (image.width < 1 || image.height < 1 || pixels > limits.max_pixels ||
         image.rgb.size() != 3 * static_cast<std::size_t>(pixels))
       std::abort();
     std::vector<float> input(
         static_cast<std::size_t>(3 * preprocessing.width * preprocessing.height));
-    to_input(image, preprocessing, input);
+    image::to_input(image, preprocessing, input);
     if (!std::all_of(input.begin(), input.end(), [](float x) { return x == x; })) std::abort();
   } catch (const Error& error) {
     if (std::strchr(error.what(), '\n') != nullptr || *error.what() == '\0') std::abort();

@@ -45,19 +45,19 @@ class MemoryFile {
   int descriptor_;
 };
 
-void check_round_trips(const ModelFile& model) {
-  cost_of(model.graph);
-  infer_shapes(model.graph);
-  if (graph_from_json(graph_to_json(model.graph)) != model.graph) std::abort();
+void check_round_trips(const model::ModelFile& model) {
+  graph::cost_of(model.graph);
+  graph::infer_shapes(model.graph);
+  if (model::graph_from_json(model::graph_to_json(model.graph)) != model.graph) std::abort();
   if (!model.policy) return;
-  if (policy_from_json(policy_to_json(*model.policy), model.policy->policy.num_exits()) !=
-      *model.policy)
+  if (model::policy_from_json(model::policy_to_json(*model.policy),
+                              model.policy->policy.num_exits()) != *model.policy)
     std::abort();
   // The policy is evaluated once on constant logits.
-  ExitState exit_state;
+  policy::ExitState exit_state;
   const std::vector<float> logits(model.classes.size(), 0.5f);
   for (int k = 0; k < model.policy->policy.num_exits(); ++k)
-    should_exit(model.policy->policy, k, logits, exit_state);
+    policy::should_exit(model.policy->policy, k, logits, exit_state);
 }
 
 /// Limits on the networks that are compiled and run here, so that an input takes milliseconds.
@@ -65,29 +65,31 @@ constexpr std::size_t kMaxNodes = 40;
 constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
 constexpr std::int64_t kMaxElements = 20'000, kMaxMacs = 1'000'000;
 
-bool is_small(const Graph& graph) {
+bool is_small(const graph::Graph& graph) {
   std::size_t nodes = 0;
-  for (const Segment& segment : graph.segments) nodes += segment.nodes.size() + segment.head.size();
+  for (const graph::Segment& segment : graph.segments)
+    nodes += segment.nodes.size() + segment.head.size();
   return nodes <= kMaxNodes;
 }
 
-bool is_quick(const Graph& graph) {
+bool is_quick(const graph::Graph& graph) {
   std::int64_t elements = 0;
-  for (const auto& [name, shape] : infer_shapes(graph)) elements += element_count(shape);
-  return elements <= kMaxElements && cost_of(graph).exit_macs.back() <= kMaxMacs;
+  for (const auto& [name, shape] : graph::infer_shapes(graph))
+    elements += core::element_count(shape);
+  return elements <= kMaxElements && graph::cost_of(graph).exit_macs.back() <= kMaxMacs;
 }
 
-void run(const MappedModel& mapped, Precision precision) {
-  const Graph& graph = mapped.model.graph;
-  if (!has_instructions_for(precision)) return;
-  CompileOptions options{.precision = precision, .batches = {2}, .max_bytes = kMaxBytes};
+void run(const model::MappedModel& mapped, runtime::Precision precision) {
+  const graph::Graph& graph = mapped.model.graph;
+  if (!runtime::has_instructions_for(precision)) return;
+  runtime::CompileOptions options{.precision = precision, .batches = {2}, .max_bytes = kMaxBytes};
   if (mapped.model.deployment) options.ranges = mapped.model.deployment->ranges;
-  WeightStore store;
-  const auto network = compile(
+  runtime::WeightStore store;
+  const auto network = runtime::compile(
       graph, [&](const std::string& name) { return mapped.weights_of(name); }, options, store);
   if (!is_quick(graph)) return;
-  SingleImageRun walk(network);
-  walk.begin(std::vector<float>(static_cast<std::size_t>(element_count(graph.input)), 0.5f));
+  runtime::SingleImageRun walk(network);
+  walk.begin(std::vector<float>(static_cast<std::size_t>(core::element_count(graph.input)), 0.5f));
   for (int k = 0; k < network->num_exits; ++k)
     if (walk.advance().size() != mapped.model.classes.size()) std::abort();
 }
@@ -99,10 +101,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace offramp;
   const MemoryFile file(data, size);
   try {
-    map_model(file.path());
+    model::map_model(file.path());
   } catch (const Error& error) {
     try {
-      load_model(file.path());
+      model::load_model(file.path());
       std::abort();  // a file that can be loaded must also be mapped without an error
     } catch (const Error& same) {
       if (std::strcmp(error.what(), same.what()) != 0 || std::strchr(error.what(), '\n') != nullptr)
@@ -111,16 +113,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   }
   try {
-    Tensors extra;
-    const ModelFile model = load_model(file.path(), &extra);
+    core::Tensors extra;
+    const model::ModelFile model = model::load_model(file.path(), &extra);
     check_round_trips(model);
-    const MappedModel mapped = map_model(file.path());
+    const model::MappedModel mapped = model::map_model(file.path());
     for (const auto& [name, tensor] : model.weights)
       if (mapped.weights_of(name) != tensor.to_f32()) std::abort();
     if (!is_small(model.graph)) return 0;
     const bool in_int8 = model.deployment && model.deployment->precision == "int8";
-    run(mapped, Precision::f32);
-    if (in_int8) run(mapped, Precision::int8);
+    run(mapped, runtime::Precision::f32);
+    if (in_int8) run(mapped, runtime::Precision::int8);
   } catch (const Error& error) {
     if (std::strchr(error.what(), '\n') != nullptr || *error.what() == '\0') std::abort();
   }

@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
   }
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(argv[1])) {
-    const std::string content = offramp::read_text(entry.path());
+    const std::string content = offramp::core::read_text(entry.path());
     LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(content.data()), content.size());
     ++files;
   }

@@ -10,7 +10,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 OpCount count(const Op& op, const Shape& input, const Shape& output) {
@@ -109,8 +109,9 @@ TEST(Cost, OfTheNetworkCutOffAtAnExitCountsNoOtherHead) {
   spec.heads = {"spp"};
   const Cost cost = cost_of(build_network(spec));
   const std::int64_t head1 = 64 * 21 * 10, head2 = 128 * 21 * 10;
-  EXPECT_THAT(cost.truncated_macs, testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
-                                                    cost.exit_macs[2] - head1 - head2));
+  EXPECT_THAT(cost.truncated_macs,
+              testing::ElementsAre(cost.exit_macs[0], cost.exit_macs[1] - head1,
+                                   cost.exit_macs[2] - head1 - head2));
   EXPECT_EQ(cost.truncated_macs.back(), cost.plain_macs);
   const Cost plain = cost_of_network("resnet18", {});
   EXPECT_THAT(plain.truncated_macs, testing::ElementsAre(plain.plain_macs));
@@ -157,4 +158,4 @@ TEST(Cost, RefusesNetworksWhoseCostOverflows) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

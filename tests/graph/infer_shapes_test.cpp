@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "graph/graph_builder.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 /// Returns a network of one convolution, 3×8×6 -> 4×8×6, and a classifier of 5 classes.
@@ -251,4 +251,4 @@ TEST(Parameters, AreNamedShapedAndSortedLikeTheNodes) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -5,7 +5,7 @@
 
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 using testing::HasSubstr;
@@ -55,4 +55,4 @@ TEST(Table, PrintsLayersSubtotalsAndTheCostOfEveryExit) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

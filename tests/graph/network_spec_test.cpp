@@ -10,7 +10,7 @@
 #include "graph/cost.h"
 #include "tests/support/graphs.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 std::string message_of(const NetworkSpec& spec) {
@@ -272,4 +272,4 @@ TEST(MergeSegments, RefusesCutsOutsideTheNetworkOrOutOfOrder) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

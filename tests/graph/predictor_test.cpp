@@ -13,7 +13,7 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 class EveryNetwork : public testing::TestWithParam<Graph> {};
@@ -38,7 +38,7 @@ TEST_P(EveryNetwork, SaysSomethingFiniteAndDifferentAtEveryExit) {
 TEST_P(EveryNetwork, StopsWhereTheRuleSaysAndRunsNoFurther) {
   const Graph& graph = GetParam();
   const Cost cost = cost_of(graph);
-  const Tensors weights = random_weights(graph, 5);
+  const core::Tensors weights = random_weights(graph, 5);
   const int count = 7;
   const std::vector<float> images = random_images(graph, count, 6);
   ReferencePredictor all(graph, weights);
@@ -47,11 +47,11 @@ TEST_P(EveryNetwork, StopsWhereTheRuleSaysAndRunsNoFurther) {
 
   ReferencePredictor adaptive(graph, weights);
   const auto stops = [](std::int64_t image, int exit_index) {
-    return KeyedRandom(7, static_cast<std::uint64_t>(image)).below(3) <=
+    return core::KeyedRandom(7, static_cast<std::uint64_t>(image)).below(3) <=
            static_cast<std::uint64_t>(exit_index);
   };
-  const StoppedImages stopped =
-      adaptive.predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
+  const core::StoppedImages stopped =
+      adaptive.predict_until(images, [&](std::int64_t image, const core::ExitOutput& output) {
         EXPECT_EQ(static_cast<std::int64_t>(output.logits.size()), graph.classes);
         // The return value of the visitor at the last exit has no effect.
         return output.exit_index < 2 && stops(image, output.exit_index);
@@ -91,9 +91,10 @@ TEST_P(EveryNetwork, TakesNoImagesAndReturnsNone) {
   EXPECT_TRUE(reference.predict_until({}, {}).exit_index.empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_graphs()), test_name);
+INSTANTIATE_TEST_SUITE_P(core::Predictor, EveryNetwork, testing::ValuesIn(example_graphs()),
+                         test_name);
 
-TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
+TEST(core::Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
   for (const Backbone& backbone : backbones()) {
     const Graph units = backbone.build({.input = {3, 32, 35}, .classes = 4, .width = 4});
     const Graph graph = with_exits(units, {"3", "6"}, {"conv-avg"}, {1});
@@ -122,4 +123,4 @@ TEST(TestNetworks, UseEveryOperationBetweenThem) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -10,7 +10,7 @@
 #include "graph/graph_builder.h"
 #include "tests/support/random_weights.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 using testing::DoubleEq;
@@ -19,14 +19,14 @@ using Values = std::vector<double>;
 
 /// Runs one operation, a node called "x", on `input`. Its parameters are called "x.…".
 Values run(const Op& op, const Shape& shape, const std::vector<float>& input,
-           const Tensors& weights = {}, std::vector<std::string> inputs = {"input"}) {
+           const core::Tensors& weights = {}, std::vector<std::string> inputs = {"input"}) {
   Graph graph{"one", shape, 2, {}};
   std::vector<Node> nodes;
   append(nodes, "x", op, std::move(inputs));
   graph.segments.push_back(make_segment("body", nodes));
   graph.segments[0].feature = "input";
   append_classifier(graph.segments[0].head, "input", 2);
-  Tensors all = random_weights(graph, 1);
+  core::Tensors all = random_weights(graph, 1);
   for (const auto& [name, tensor] : weights) all[name] = tensor;
   return ReferencePredictor(graph, all).tensors(input).at("x");
 }
@@ -37,8 +37,8 @@ std::vector<float> counted(std::int64_t count, float first = 1) {
   return values;
 }
 
-HostTensor tensor(std::vector<std::int64_t> shape, std::vector<float> values) {
-  return HostTensor::of(std::move(shape), std::span<const float>(values));
+core::HostTensor tensor(std::vector<std::int64_t> shape, std::vector<float> values) {
+  return core::HostTensor::of(std::move(shape), std::span<const float>(values));
 }
 
 TEST(Reference, ConvolvesWithoutFlippingTheKernel) {
@@ -145,7 +145,7 @@ TEST(Reference, RefusesWeightsThatDoNotFit) {
   graph.segments.push_back(
       {.name = "body", .nodes = {}, .outputs = {}, .feature = "input", .head = {}});
   append_classifier(graph.segments[0].head, "input", 2);
-  const auto message = [&](const Tensors& weights) -> std::string {
+  const auto message = [&](const core::Tensors& weights) -> std::string {
     try {
       ReferencePredictor(graph, weights);
     } catch (const Error& error) {
@@ -159,4 +159,4 @@ TEST(Reference, RefusesWeightsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -20,14 +20,16 @@ namespace {
 using namespace offramp;
 namespace fs = std::filesystem;
 
-HostTensor logits_of(const Graph& graph, const Tensors& weights, const HostTensor& images) {
+core::HostTensor logits_of(const Graph& graph, const core::Tensors& weights,
+                           const core::HostTensor& images) {
   const std::vector<float> logits =
       ReferencePredictor(graph, weights).predict_all(images.as<float>());
-  return HostTensor::of({images.shape[0], graph.classes}, logits);
+  return core::HostTensor::of({images.shape[0], graph.classes}, logits);
 }
 
 void run_network(const std::string& name, const fs::path& folder) {
-  const HostTensor images = Safetensors::open(folder / "images.safetensors").at("images").copy();
+  const core::HostTensor images =
+      core::Safetensors::open(folder / "images.safetensors").at("images").copy();
   NetworkSpec spec;
   spec.backbone = name;
   spec.options = {.input = {images.shape[1], images.shape[2], images.shape[3]},
@@ -35,19 +37,19 @@ void run_network(const std::string& name, const fs::path& folder) {
                   .stem = Stem::imagenet,
                   .width = 64};
   const Graph graph = build_network(spec);
-  const Tensors theirs = load_weights(folder / "theirs.safetensors", graph);
-  const Tensors ours = random_weights(graph, 1);
-  write_safetensors(folder / "ours.safetensors", {}, ours);
-  write_safetensors(
+  const core::Tensors theirs = model::load_weights(folder / "theirs.safetensors", graph);
+  const core::Tensors ours = random_weights(graph, 1);
+  core::write_safetensors(folder / "ours.safetensors", {}, ours);
+  core::write_safetensors(
       folder / "logits.safetensors", {},
       {{"theirs", logits_of(graph, theirs, images)}, {"ours", logits_of(graph, ours, images)}});
 }
 
 void run_pyramid(const fs::path& folder) {
-  const Safetensors inputs = Safetensors::open(folder / "inputs.safetensors");
-  Tensors pooled;
+  const core::Safetensors inputs = core::Safetensors::open(folder / "inputs.safetensors");
+  core::Tensors pooled;
   for (const auto& [name, view] : inputs.tensors()) {
-    const HostTensor input = view.copy();
+    const core::HostTensor input = view.copy();
     Graph graph{"pool", input.shape, 2, {}};
     Segment body{.name = "body", .nodes = {}, .outputs = {}, .feature = "input", .head = {}};
     const int level = std::stoi(name.substr(name.find('.') + 1));
@@ -57,9 +59,10 @@ void run_pyramid(const fs::path& folder) {
     const auto values =
         ReferencePredictor(graph, random_weights(graph, 1)).tensors(input.as<float>()).at("pool");
     const std::vector<float> rounded(values.begin(), values.end());
-    pooled.emplace(name, HostTensor::of({static_cast<std::int64_t>(rounded.size())}, rounded));
+    pooled.emplace(name,
+                   core::HostTensor::of({static_cast<std::int64_t>(rounded.size())}, rounded));
   }
-  write_safetensors(folder / "pooled.safetensors", {}, pooled);
+  core::write_safetensors(folder / "pooled.safetensors", {}, pooled);
 }
 
 }  // namespace

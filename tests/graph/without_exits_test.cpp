@@ -11,7 +11,7 @@
 #include "graph/network_spec.h"
 #include "tests/support/graphs.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 using testing::ElementsAre;
@@ -124,4 +124,4 @@ TEST(WithoutExits, RefusesExitsOutOfOrderOrRange) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::graph

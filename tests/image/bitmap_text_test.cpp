@@ -4,7 +4,7 @@
 
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 std::string drawing(std::string_view text, int x, int width, int height, int scale = 1) {
@@ -41,4 +41,4 @@ TEST(Text, ShowsAQuestionMarkForWhatItCannotDraw) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

@@ -5,7 +5,7 @@
 #include "image/image.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 using test::encode_jpeg;
@@ -172,4 +172,4 @@ TEST(DecodeImage, HoldsTheLimitToThePixel) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

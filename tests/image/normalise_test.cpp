@@ -2,11 +2,11 @@
 
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 TEST(Input, PutsEachChannelInAPlaneOfItsOwnAndNormalisesIt) {
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   preprocessing.width = 2;
   preprocessing.height = 1;
   preprocessing.mean = {0.5f, 0.0f, 0.2f};
@@ -19,7 +19,7 @@ TEST(Input, PutsEachChannelInAPlaneOfItsOwnAndNormalisesIt) {
 }
 
 TEST(Input, ResizesAsThePreprocessingSays) {
-  Preprocessing preprocessing;
+  core::Preprocessing preprocessing;
   preprocessing.width = preprocessing.height = 1;
   preprocessing.mean = {0, 0, 0};
   preprocessing.std = {1, 1, 1};
@@ -27,14 +27,14 @@ TEST(Input, ResizesAsThePreprocessingSays) {
   // middle one.
   const Image image{3, 1, {0, 0, 0, 51, 0, 0, 255, 0, 0}};
   std::vector<float> dst(3);
-  preprocessing.fit = Fit::crop;
+  preprocessing.fit = core::Fit::crop;
   to_input(image, preprocessing, dst);
   EXPECT_FLOAT_EQ(dst[0], 0.2f);
-  preprocessing.fit = Fit::squeeze;
+  preprocessing.fit = core::Fit::squeeze;
   to_input(image, preprocessing, dst);
   // The weights are 2/3, 1 and 2/3, divided by 7/3: (51 + 170) * 3/7 = 94.7.
   EXPECT_NEAR(dst[0], 95.0f / 255, 1e-6f);
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

@@ -6,7 +6,7 @@
 #include "image/codec.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 using test::exif_block;
@@ -125,4 +125,4 @@ TEST(Orientation, IgnoresBlocksThatMakeNoSense) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

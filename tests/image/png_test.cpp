@@ -6,7 +6,7 @@
 #include "image/image.h"
 #include "tests/support/image_files.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 using test::encode;
@@ -133,4 +133,4 @@ TEST(Png, RefusesAnEnormousClaimBeforeAllocatingIt) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

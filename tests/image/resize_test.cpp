@@ -2,7 +2,7 @@
 
 #include "image/image.h"
 
-namespace offramp {
+namespace offramp::image {
 namespace {
 
 Image formula_image(int width, int height) {
@@ -88,7 +88,7 @@ const std::vector<Golden> kGoldens = {
 TEST(Resize, EqualsPilToTheBit) {
   for (const Golden& golden : kGoldens) {
     const Image image = resize(formula_image(golden.width, golden.height), golden.new_width,
-                               golden.new_height, Fit::squeeze);
+                               golden.new_height, core::Fit::squeeze);
     EXPECT_EQ(std::vector<int>(image.rgb.begin(), image.rgb.end()), golden.pil);
   }
 }
@@ -97,7 +97,7 @@ TEST(Resize, EqualsPilToTheBit) {
 TEST(Resize, EqualsTorchUpToRounding) {
   for (const Golden& golden : kGoldens) {
     const Image image = resize(formula_image(golden.width, golden.height), golden.new_width,
-                               golden.new_height, Fit::squeeze);
+                               golden.new_height, core::Fit::squeeze);
     ASSERT_EQ(image.rgb.size(), golden.torch.size());
     for (std::size_t i = 0; i < golden.torch.size(); ++i) {
       EXPECT_NEAR(image.rgb[i], golden.torch[i], 1.0f) << "value " << i;
@@ -107,14 +107,14 @@ TEST(Resize, EqualsTorchUpToRounding) {
 
 TEST(Resize, LeavesAnImageOfTheRightSizeAlone) {
   const Image image = formula_image(5, 4);
-  EXPECT_EQ(resize(image, 5, 4, Fit::squeeze).rgb, image.rgb);
-  EXPECT_EQ(resize(image, 5, 4, Fit::crop).rgb, image.rgb);
+  EXPECT_EQ(resize(image, 5, 4, core::Fit::squeeze).rgb, image.rgb);
+  EXPECT_EQ(resize(image, 5, 4, core::Fit::crop).rgb, image.rgb);
 }
 
 TEST(Resize, CutsTheMiddleOutWhenTheAspectIsKept) {
   // The shorter side already fits: columns 2 to 5 of 8 are kept as they are.
   const Image wide = formula_image(8, 4);
-  const Image cut = resize(wide, 4, 4, Fit::crop);
+  const Image cut = resize(wide, 4, 4, core::Fit::crop);
   ASSERT_EQ(cut.width, 4);
   for (int y = 0; y < 4; ++y) {
     for (int i = 0; i < 12; ++i) {
@@ -126,18 +126,18 @@ TEST(Resize, CutsTheMiddleOutWhenTheAspectIsKept) {
 
 TEST(Resize, CropsToTheWindowOfTheWholeImageResized) {
   const Image tall = formula_image(6, 20);
-  const Image whole = resize(tall, 3, 10, Fit::squeeze);
-  const Image cut = resize(tall, 3, 4, Fit::crop);  // rows 3 to 6 of 10
+  const Image whole = resize(tall, 3, 10, core::Fit::squeeze);
+  const Image cut = resize(tall, 3, 4, core::Fit::crop);  // rows 3 to 6 of 10
   EXPECT_EQ(cut.rgb, std::vector<std::uint8_t>(whole.rgb.begin() + 27, whole.rgb.begin() + 63));
 }
 
 TEST(Resize, EnlargesASinglePixelAndShrinksALongStrip) {
   const Image pixel{1, 1, {9, 99, 199}};
-  const Image large = resize(pixel, 3, 2, Fit::squeeze);
+  const Image large = resize(pixel, 3, 2, core::Fit::squeeze);
   for (std::size_t i = 0; i < large.rgb.size(); ++i) EXPECT_EQ(large.rgb[i], pixel.rgb[i % 3]);
   const std::vector<std::uint8_t> gray(65535 * 3, 42);
   for (const Image& strip : {Image{65535, 1, gray}, Image{1, 65535, gray}}) {
-    for (const Fit fit : {Fit::squeeze, Fit::crop}) {
+    for (const core::Fit fit : {core::Fit::squeeze, core::Fit::crop}) {
       const Image small = resize(strip, 32, 32, fit);
       EXPECT_EQ(small.rgb, std::vector<std::uint8_t>(32 * 32 * 3, 42));
     }
@@ -148,9 +148,9 @@ TEST(Resize, EnlargesASinglePixelAndShrinksALongStrip) {
 TEST(Resize, CropsTheMiddleOfALongStripHoweverMuchItGrows) {
   Image strip{65535, 1, std::vector<std::uint8_t>(65535 * 3, 0)};
   for (std::size_t i = 0; i < 3; ++i) strip.rgb[3 * 32767 + i] = 255;
-  const Image middle = resize(strip, 1, 32800, Fit::crop);
+  const Image middle = resize(strip, 1, 32800, core::Fit::crop);
   EXPECT_EQ(middle.rgb, std::vector<std::uint8_t>(32800 * 3, 255));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::image

@@ -12,7 +12,7 @@
 #include "model/model_file.h"
 #include "tests/model/tiny_model.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 using testing::HasSubstr;
@@ -92,55 +92,55 @@ class EightBits : public testing::Test {
     model = tiny_model();
     std::vector<float> values;
     for (int i = 0; i < 18; ++i) values.push_back((i < 9 ? 0.5f : 0.25f) * static_cast<float>(i));
-    model.weights.insert_or_assign("conv1.weight", HostTensor::of({2, 1, 3, 3}, values));
+    model.weights.insert_or_assign("conv1.weight", core::HostTensor::of({2, 1, 3, 3}, values));
     model.weight_scales["conv1.weight"] = {0.5f, 0.25f};
     path = folder.path() / "model.safetensors";
     save_model(path, model);
-    const Safetensors file = Safetensors::open(path);
+    const core::Safetensors file = core::Safetensors::open(path);
     metadata = {file.metadata().begin(), file.metadata().end()};
     for (const auto& [name, view] : file.tensors()) tensors.emplace(name, view.copy());
   }
 
   /// Changes the tensors of the file and checks the message of the error when it is loaded.
   void expect_refused(const std::string& message) {
-    write_safetensors(path, metadata, tensors);
+    core::write_safetensors(path, metadata, tensors);
     EXPECT_THAT([&] { load_model(path); }, ThrowsMessage<Error>(HasSubstr(message)));
     EXPECT_THAT([&] { map_model(path); }, ThrowsMessage<Error>(HasSubstr(message)));
   }
 
-  TemporaryFolder folder;
+  core::TemporaryFolder folder;
   std::filesystem::path path;
   ModelFile model;
-  Metadata metadata;
-  Tensors tensors;
+  core::Metadata metadata;
+  core::Tensors tensors;
 };
 
 TEST_F(EightBits, AreIntegersWithAScalePerChannel) {
-  const HostTensor& written = tensors.at("conv1.weight");
-  ASSERT_EQ(written.dtype, DType::i8);
+  const core::HostTensor& written = tensors.at("conv1.weight");
+  ASSERT_EQ(written.dtype, core::DType::i8);
   for (int i = 0; i < 18; ++i)
     EXPECT_EQ(
         static_cast<int>(static_cast<std::int8_t>(written.bytes[static_cast<std::size_t>(i)])), i);
-  EXPECT_EQ(tensors.at("conv1.weight_scale"), HostTensor::of({2}, std::vector{0.5f, 0.25f}));
-  Tensors extra;
+  EXPECT_EQ(tensors.at("conv1.weight_scale"), core::HostTensor::of({2}, std::vector{0.5f, 0.25f}));
+  core::Tensors extra;
   EXPECT_EQ(load_model(path, &extra).weights, model.weights);
   EXPECT_TRUE(extra.empty()) << "scales are the model's own";
 }
 
 TEST_F(EightBits, AreAStartForTraining) {
   EXPECT_EQ(load_weights(path, model.graph), model.weights);
-  const Tensors plain = load_weights(path, remove_exits(model.graph, {0}), true);
+  const core::Tensors plain = load_weights(path, remove_exits(model.graph, {0}), true);
   EXPECT_EQ(plain.at("conv1.weight"), model.weights.at("conv1.weight"));
   EXPECT_FALSE(plain.contains("exits.1.fc.weight"));
   tensors.erase("conv1.weight_scale");
-  write_safetensors(path, metadata, tensors);
+  core::write_safetensors(path, metadata, tensors);
   EXPECT_THAT([&] { load_weights(path, model.graph); },
               ThrowsMessage<Error>(HasSubstr("conv1.weight_scale")));
 }
 
 TEST_F(EightBits, OfABareStateDictAreRefused) {
   tensors.erase("conv1.weight_scale");
-  write_safetensors(path, {{"format", "pt"}}, tensors);
+  core::write_safetensors(path, {{"format", "pt"}}, tensors);
   EXPECT_THAT(
       [&] { load_weights(path, model.graph); },
       ThrowsMessage<Error>(HasSubstr("tensor \"conv1.weight\": got I8, expected F32 or BF16")));
@@ -154,18 +154,19 @@ TEST_F(EightBits, NeedTheirScales) {
 TEST_F(EightBits, RefuseScalesThatAreNone) {
   for (const float bad :
        {0.0f, -0.5f, std::nanf(""), std::numeric_limits<float>::infinity(), 3e38f}) {
-    tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({2}, std::vector{0.5f, bad}));
+    tensors.insert_or_assign("conv1.weight_scale",
+                             core::HostTensor::of({2}, std::vector{0.5f, bad}));
     expect_refused(
         "tensor \"conv1.weight_scale\": expected scales above 0 whose product with "
         "127 is finite, got ");
   }
-  tensors.insert_or_assign("conv1.weight_scale", HostTensor::of({1}, std::vector{0.5f}));
+  tensors.insert_or_assign("conv1.weight_scale", core::HostTensor::of({1}, std::vector{0.5f}));
   expect_refused("got F32 [1], expected F32 [2]");
 }
 
 TEST_F(EightBits, HaveTheShapeOfTheGraph) {
-  tensors.insert_or_assign("conv1.weight",
-                           HostTensor{DType::i8, {2, 9}, tensors.at("conv1.weight").bytes});
+  tensors.insert_or_assign(
+      "conv1.weight", core::HostTensor{core::DType::i8, {2, 9}, tensors.at("conv1.weight").bytes});
   expect_refused("shape differs from the graph: got [2,9], expected [2,1,3,3]");
 }
 
@@ -175,20 +176,20 @@ TEST_F(EightBits, DoNotReachMinus128) {
 }
 
 TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
-  const Tensors before = tensors;
+  const core::Tensors before = tensors;
   for (const char* name : {"bn1.running_var", "bn1.weight", "conv2.bias", "fc.weight"}) {
     tensors = before;
-    const Shape shape = tensors.at(name).shape;
-    const auto count = static_cast<std::size_t>(element_count(shape));
-    tensors.insert_or_assign(name,
-                             HostTensor{DType::i8, shape, std::vector(count, std::byte{0xfb})});
+    const graph::Shape shape = tensors.at(name).shape;
+    const auto count = static_cast<std::size_t>(core::element_count(shape));
+    tensors.insert_or_assign(
+        name, core::HostTensor{core::DType::i8, shape, std::vector(count, std::byte{0xfb})});
     tensors.insert_or_assign(
         name + std::string("_scale"),
-        HostTensor::of({shape[0]}, std::vector(static_cast<std::size_t>(shape[0]), 1.0f)));
+        core::HostTensor::of({shape[0]}, std::vector(static_cast<std::size_t>(shape[0]), 1.0f)));
     expect_refused(std::string("tensor \"") + name +
                    "\": got I8, but only weights of convolutions may be I8");
   }
-  model.weights.insert_or_assign("bn1.bias", HostTensor::of({2}, std::vector{1.0f, 2.0f}));
+  model.weights.insert_or_assign("bn1.bias", core::HostTensor::of({2}, std::vector{1.0f, 2.0f}));
   model.weight_scales["bn1.bias"] = {1, 1};
   EXPECT_THAT([&] { save_model(path, model); },
               ThrowsMessage<Error>(HasSubstr("only the weights of convolutions")));
@@ -204,4 +205,4 @@ TEST_F(EightBits, AreNotWrittenWhereValuesAreNoMultiples) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::model

@@ -5,7 +5,7 @@
 #include "tests/model/tiny_model.h"
 #include "tests/support/graphs.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 using ::testing::HasSubstr;
@@ -35,25 +35,25 @@ TEST(GraphJson, IsReadBack) { EXPECT_EQ(graph_from_json(kTiny), tiny_graph()); }
 TEST(GraphJson, IsReadWithItsKeysInAnyOrderAndSpaces) {
   const std::string text = R"({ "segments" : [ ], "classes": 2,
       "input": [3, 8, 8], "name": "" })";
-  EXPECT_EQ(graph_from_json(text), (Graph{"", {3, 8, 8}, 2, {}}));
+  EXPECT_EQ(graph_from_json(text), (graph::Graph{"", {3, 8, 8}, 2, {}}));
 }
 
 TEST(GraphJson, KeepsEveryOperationOfEveryNetwork) {
-  for (const Graph& graph : example_graphs()) {
+  for (const graph::Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
     EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
   }
   // All attributes differ from their defaults.
-  Graph graph = tiny_graph();
-  graph.segments[0].nodes = {{"a", Conv{7, 5, 3, 2, 1, true}, {"input"}},
-                             {"b", BatchNorm{1e-3, 0.03}, {"a"}},
-                             {"c", Relu6{}, {"b"}},
-                             {"d", MaxPool{3, 1, 1}, {"c"}},
-                             {"e", AvgPool{5, 4, 2}, {"d"}},
-                             {"f", Add{}, {"e", "d", "e"}},
-                             {"g", Concat{}, {"f", "a"}},
-                             {"h", Flatten{}, {"g"}},
-                             {"i", Linear{9, false}, {"h"}}};
+  graph::Graph graph = tiny_graph();
+  graph.segments[0].nodes = {{"a", graph::Conv{7, 5, 3, 2, 1, true}, {"input"}},
+                             {"b", graph::BatchNorm{1e-3, 0.03}, {"a"}},
+                             {"c", graph::Relu6{}, {"b"}},
+                             {"d", graph::MaxPool{3, 1, 1}, {"c"}},
+                             {"e", graph::AvgPool{5, 4, 2}, {"d"}},
+                             {"f", graph::Add{}, {"e", "d", "e"}},
+                             {"g", graph::Concat{}, {"f", "a"}},
+                             {"h", graph::Flatten{}, {"g"}},
+                             {"i", graph::Linear{9, false}, {"h"}}};
   EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
 }
 
@@ -80,9 +80,9 @@ std::string chain(int length) {
 }
 
 TEST(GraphJson, HasAtMost10000Nodes) {
-  const auto count = [](const Graph& graph) {
+  const auto count = [](const graph::Graph& graph) {
     std::size_t nodes = 0;
-    for (const Segment& segment : graph.segments)
+    for (const graph::Segment& segment : graph.segments)
       nodes += segment.nodes.size() + segment.head.size();
     return nodes;
   };
@@ -195,13 +195,13 @@ TEST(GraphJson, SurvivesChangedBytes) {
       std::string text = kTiny;
       text[i] = byte;
       try {
-        const Graph graph = graph_from_json(text);
+        const graph::Graph graph = graph_from_json(text);
         EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
-        infer_shapes(graph);
+        graph::infer_shapes(graph);
       } catch (const Error&) {
       }
     }
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::model

@@ -17,7 +17,7 @@
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,17 +29,17 @@ const fs::path kModels = fs::path(OFFRAMP_TEST_DATA) / "models";
 const fs::path kVersion1 = kModels / "v1-tiny.safetensors";
 
 /// Returns the policy of v1-tiny-policy.safetensors.
-ChosenPolicy version_1_policy() {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(2);
-  chosen.policy.criterion = Criterion::margin;
+policy::ChosenPolicy version_1_policy() {
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(2);
+  chosen.policy.criterion = policy::Criterion::margin;
   chosen.policy.thresholds = {0.9f};
   chosen.policy.temperatures = {1.1f, 0.875f};
-  chosen.policy.ensemble = Ensemble::mean;
-  chosen.aim = HarmGuarantee{0.01, 0.1, true, CostUnit::ms};
+  chosen.policy.ensemble = policy::Ensemble::mean;
+  chosen.aim = policy::HarmGuarantee{0.01, 0.1, true, policy::CostUnit::ms};
   chosen.guarantee =
-      Guarantee{"disagreement", 0.01, 0.1, 0.09, 4000, 29, 0.0097, "f32", "libtorch cpu"};
-  chosen.seen = TuneExitShares{2000, {0.75, 0.25}};
+      policy::Guarantee{"disagreement", 0.01, 0.1, 0.09, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  chosen.seen = policy::TuneExitShares{2000, {0.75, 0.25}};
   return chosen;
 }
 
@@ -66,17 +66,17 @@ class ModelFiles : public ::testing::Test {
   ModelFiles() { save_model(path_, tiny_model()); }
 
   /// Changes the parts of the file and writes it again.
-  void change(const std::function<void(Metadata&, Tensors&)>& edit) {
+  void change(const std::function<void(core::Metadata&, core::Tensors&)>& edit) {
     save_model(path_, tiny_model());
-    Metadata metadata;
-    Tensors tensors;
+    core::Metadata metadata;
+    core::Tensors tensors;
     {
-      const Safetensors file = Safetensors::open(path_);
+      const core::Safetensors file = core::Safetensors::open(path_);
       metadata = file.metadata();
       for (const auto& [name, view] : file.tensors()) tensors.emplace(name, view.copy());
     }
     edit(metadata, tensors);
-    write_safetensors(path_, metadata, tensors);
+    core::write_safetensors(path_, metadata, tensors);
   }
 
   void expect_refused(const std::string& message) {
@@ -86,14 +86,14 @@ class ModelFiles : public ::testing::Test {
 
   void overwrite(const std::string& content) { std::ofstream(path_, std::ios::binary) << content; }
 
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
   fs::path path_ = folder_.path() / "model.safetensors";
 };
 
 TEST_F(ModelFiles, GivesBackWhatWasSaved) { expect_equal(load_model(path_), tiny_model()); }
 
 TEST_F(ModelFiles, HasTheKeysThatAreDocumented) {
-  const Safetensors file = Safetensors::open(path_);
+  const core::Safetensors file = core::Safetensors::open(path_);
   EXPECT_EQ(file.metadata().at("format_version"), "2");
   EXPECT_EQ(file.metadata().at("requires"), "[]");
   EXPECT_EQ(file.metadata().at("graph"), graph_to_json(tiny_graph()));
@@ -105,20 +105,20 @@ TEST_F(ModelFiles, HasTheKeysThatAreDocumented) {
             R"("details":{"seed":42,"recipe":"[train]\nepochs = 3\n"}})");
   EXPECT_EQ(file.metadata().size(), 6u);
   EXPECT_EQ(file.at("provenance.train").copy(),
-            HostTensor::of({3}, std::vector<std::uint64_t>{1, 5, ~0ull}));
+            core::HostTensor::of({3}, std::vector<std::uint64_t>{1, 5, ~0ull}));
   EXPECT_EQ(file.at("provenance.certify").shape, (std::vector<std::int64_t>{0}));
 }
 
 TEST_F(ModelFiles, KeepsEveryExampleNetwork) {
-  for (const Graph& graph : example_graphs()) {
+  for (const graph::Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
     ModelFile model;
     model.graph = graph;
-    model.weights = random_weights(graph, 1);
+    model.weights = graph::random_weights(graph, 1);
     for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
     model.preprocessing.height = static_cast<int>(graph.input[1]);
     model.preprocessing.width = static_cast<int>(graph.input[2]);
-    model.loss_weights.assign(exit_segments(graph).size(), 1.0);
+    model.loss_weights.assign(graph::exit_segments(graph).size(), 1.0);
     save_model(path_, model);
     expect_equal(load_model(path_), model);
   }
@@ -127,7 +127,7 @@ TEST_F(ModelFiles, KeepsEveryExampleNetwork) {
 TEST_F(ModelFiles, KeepsEveryPreprocessingExactly) {
   ModelFile model = tiny_model();
   for (std::uint64_t round = 0; round < 50; ++round) {
-    KeyedRandom random(5, round);
+    core::KeyedRandom random(5, round);
     for (float& value : model.preprocessing.mean) value = random.uniform(-3, 3);
     for (float& value : model.preprocessing.std) value = random.uniform(1e-6f, 300);
     save_model(path_, model);
@@ -138,9 +138,10 @@ TEST_F(ModelFiles, KeepsEveryPreprocessingExactly) {
 TEST_F(ModelFiles, KeepsBf16Weights) {
   ModelFile model = tiny_model();
   for (auto& [name, tensor] : model.weights) {
-    HostTensor small{DType::bf16, tensor.shape, std::vector<std::byte>(tensor.bytes.size() / 2)};
+    core::HostTensor small{core::DType::bf16, tensor.shape,
+                           std::vector<std::byte>(tensor.bytes.size() / 2)};
     for (std::size_t i = 0; i < tensor.as<float>().size(); ++i)
-      small.as<std::uint16_t>()[i] = to_bf16(tensor.as<float>()[i]);
+      small.as<std::uint16_t>()[i] = core::to_bf16(tensor.as<float>()[i]);
     tensor = small;
   }
   save_model(path_, model);
@@ -148,11 +149,11 @@ TEST_F(ModelFiles, KeepsBf16Weights) {
 }
 
 TEST_F(ModelFiles, KeepsExtraTensorsBesideTheWeights) {
-  Tensors extra;
-  extra["optimizer.conv1.weight"] = HostTensor::of({2}, std::vector<float>{1, 2});
-  extra["step"] = HostTensor::of({}, std::vector<std::int64_t>{7});
+  core::Tensors extra;
+  extra["optimizer.conv1.weight"] = core::HostTensor::of({2}, std::vector<float>{1, 2});
+  extra["step"] = core::HostTensor::of({}, std::vector<std::int64_t>{7});
   save_model(path_, tiny_model(), extra);
-  Tensors read = {{"left over", {}}};
+  core::Tensors read = {{"left over", {}}};
   expect_equal(load_model(path_, &read), tiny_model());
   EXPECT_EQ(read, extra);
   EXPECT_EQ(load_model(path_).weights, tiny_model().weights);
@@ -166,11 +167,11 @@ TEST_F(ModelFiles, SortsTheHashes) {
 }
 
 TEST_F(ModelFiles, RefusesOtherFilesWithAdvice) {
-  change([](Metadata& metadata, Tensors&) { metadata.clear(); });
+  change([](core::Metadata& metadata, core::Tensors&) { metadata.clear(); });
   expect_refused(
       "not a model file: bare weights without a network; `offramp train --from FILE` starts from "
       "such weights");
-  change([](Metadata& metadata, Tensors& tensors) {
+  change([](core::Metadata& metadata, core::Tensors& tensors) {
     metadata.clear();
     tensors.clear();
   });
@@ -232,32 +233,32 @@ TEST_F(ModelFiles, RefusesMetadataThatAreWrong) {
   };
   for (const auto& one : cases) {
     SCOPED_TRACE(one.text);
-    change([&](Metadata& metadata, Tensors&) { metadata[one.key] = one.text; });
+    change([&](core::Metadata& metadata, core::Tensors&) { metadata[one.key] = one.text; });
     expect_refused(one.message);
   }
   for (const std::string key : {"requires", "graph", "classes", "preprocessing", "provenance"}) {
-    change([&](Metadata& metadata, Tensors&) { metadata.erase(key); });
+    change([&](core::Metadata& metadata, core::Tensors&) { metadata.erase(key); });
     expect_refused(key + ": missing in the metadata");
   }
 }
 
 TEST_F(ModelFiles, RefusesWeightsThatDoNotFitTheGraph) {
   const auto floats = [](std::vector<std::int64_t> shape, float value = 1) {
-    const auto count = static_cast<std::size_t>(element_count(shape));
-    return HostTensor::of(std::move(shape), std::vector<float>(count, value));
+    const auto count = static_cast<std::size_t>(core::element_count(shape));
+    return core::HostTensor::of(std::move(shape), std::vector<float>(count, value));
   };
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  HostTensor half_nan{DType::bf16, {3}, std::vector<std::byte>(6)};
-  half_nan.as<std::uint16_t>()[2] = to_bf16(nan);
+  core::HostTensor half_nan{core::DType::bf16, {3}, std::vector<std::byte>(6)};
+  half_nan.as<std::uint16_t>()[2] = core::to_bf16(nan);
   const struct {
     std::string name;
-    HostTensor tensor;
+    core::HostTensor tensor;
     std::string message;
   } cases[] = {
       {"conv1.weight", floats({2, 1, 1, 1}),
        "shape differs from the graph: got [2,1,1,1], expected [2,1,3,3]"},
       {"conv1.weight", floats({18}), "shape differs from the graph: got [18], expected [2,1,3,3]"},
-      {"fc.bias", HostTensor::of({3}, std::vector<std::int64_t>(3)),
+      {"fc.bias", core::HostTensor::of({3}, std::vector<std::int64_t>(3)),
        "got I64, expected F32 or BF16"},
       {"fc.bias", floats({3}, nan), "a value is not finite: nan"},
       {"fc.bias", floats({3}, -std::numeric_limits<float>::infinity()),
@@ -265,44 +266,46 @@ TEST_F(ModelFiles, RefusesWeightsThatDoNotFitTheGraph) {
       {"fc.bias", half_nan, "a value is not finite: nan"},
       {"bn1.running_var", floats({2}, -1), "a variance is negative: -1"},
       {"provenance.train", floats({3}), "got F32 [3], expected U64 of one dimension"},
-      {"provenance.tune", HostTensor::of({2, 1}, std::vector<std::uint64_t>(2)),
+      {"provenance.tune", core::HostTensor::of({2, 1}, std::vector<std::uint64_t>(2)),
        "got U64 [2,1], expected U64 of one dimension"},
-      {"provenance.tune", HostTensor::of({2}, std::vector<std::uint64_t>{2, 1}),
+      {"provenance.tune", core::HostTensor::of({2}, std::vector<std::uint64_t>{2, 1}),
        "hashes are not sorted"},
   };
   for (const auto& one : cases) {
     SCOPED_TRACE(one.message);
-    change([&](Metadata&, Tensors& tensors) { tensors[one.name] = one.tensor; });
+    change([&](core::Metadata&, core::Tensors& tensors) { tensors[one.name] = one.tensor; });
     expect_refused("tensor \"" + one.name + "\": " + one.message);
   }
   for (const std::string name : {"conv2.bias", "bn1.running_mean", "provenance.certify"}) {
-    change([&](Metadata&, Tensors& tensors) { tensors.erase(name); });
+    change([&](core::Metadata&, core::Tensors& tensors) { tensors.erase(name); });
     expect_refused("tensor \"" + name + "\" is missing");
   }
 }
 
 TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
-  Graph graph = tiny_graph();
+  graph::Graph graph = tiny_graph();
   graph.segments[1].nodes[0].inputs = {"bn1"};
-  change([&](Metadata& metadata, Tensors&) { metadata["graph"] = graph_to_json(graph); });
+  change(
+      [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
   EXPECT_THAT([&] { load_model(path_); },
               ThrowsMessage<Error>(HasSubstr(": graph: segment \"last\": node \"conv2\": ")));
 
   // The size of every tensor and weight is allowed, but the total number of MACs overflows.
   graph = tiny_graph();
   graph.input = {1, 2048, 4096};
-  Segment& first = graph.segments[0];
+  graph::Segment& first = graph.segments[0];
   first.nodes.clear();
   first.head.clear();
-  first.feature = kInput;
+  first.feature = graph::kInput;
   for (int i = 0; i < 5000; ++i) {
     const std::string name = fmt::format("conv{}.long", i);
-    const Conv conv{.out_channels = 256, .kernel = 63, .padding = 31};
+    const graph::Conv conv{.out_channels = 256, .kernel = 63, .padding = 31};
     first.nodes.push_back({name, conv, {std::exchange(first.feature, name)}});
   }
   first.outputs = {first.feature};
   graph.segments[1].nodes[0].inputs = {first.feature};
-  change([&](Metadata& metadata, Tensors&) { metadata["graph"] = graph_to_json(graph); });
+  change(
+      [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
   expect_refused("graph: the network has more than 2^63 - 1 multiply-accumulates");
 }
 
@@ -315,14 +318,14 @@ TEST_F(ModelFiles, RefusesATruncatedFileAtEveryLength) {
 }
 
 TEST_F(ModelFiles, SurvivesChangedBytes) {
-  const std::string whole = read_text(path_);
+  const std::string whole = core::read_text(path_);
   std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
   const auto put = [&](std::uint64_t at, char byte) {
     file.seekp(static_cast<std::streamoff>(at)).put(byte).flush();
   };
   int refused = 0;
   for (std::uint64_t round = 0; round < 6000; ++round) {
-    KeyedRandom random(3, round);
+    core::KeyedRandom random(3, round);
     std::vector<std::uint64_t> places(1 + random.below(2));
     for (std::uint64_t& place : places) {
       place = random.below(whole.size());
@@ -331,7 +334,7 @@ TEST_F(ModelFiles, SurvivesChangedBytes) {
     try {
       // An accepted model must be usable.
       const ModelFile model = load_model(path_);
-      for (const Parameter& parameter : parameters(model.graph))
+      for (const graph::Parameter& parameter : graph::parameters(model.graph))
         ASSERT_EQ(model.weights.at(parameter.name).shape, parameter.shape);
       ASSERT_EQ(model.classes.size(), static_cast<std::size_t>(model.graph.classes));
     } catch (const Error&) {
@@ -345,7 +348,7 @@ TEST_F(ModelFiles, SurvivesChangedBytes) {
 
 TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
   const auto expect_unsaved = [&](const std::function<void(ModelFile&)>& edit,
-                                  const std::string& message, const Tensors& extra = {}) {
+                                  const std::string& message, const core::Tensors& extra = {}) {
     ModelFile model = tiny_model();
     edit(model);
     EXPECT_THAT([&] { save_model(path_, model, extra); },
@@ -393,14 +396,14 @@ TEST_F(ModelFiles, IsNotSavedWhenItCouldNotBeRead) {
 /// version.
 void expect_kept(const fs::path& path) {
   SCOPED_TRACE(path);
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path again = folder.path() / "again.safetensors";
-  Tensors extra, extra_again;
+  core::Tensors extra, extra_again;
   const ModelFile model = load_model(path, &extra);
   save_model(again, model, extra);
   expect_equal(load_model(again, &extra_again), model);
   EXPECT_EQ(extra_again, extra);
-  EXPECT_EQ(Safetensors::open(again).metadata().at("format_version"), "2");
+  EXPECT_EQ(core::Safetensors::open(again).metadata().at("format_version"), "2");
 }
 
 // These files are of version 1 of the format. They must load as long as the program reads
@@ -435,7 +438,7 @@ TEST(ModelFileVersion1, OfAModelThatShipsKeepsItsContentInVersion2) {
     const fs::path path = folder / (name + ".safetensors");
     const ModelFile model = load_model(path);
     ASSERT_TRUE(model.policy && model.policy->guarantee && model.policy->seen);
-    EXPECT_EQ(model.policy->aim, Aim(HarmGuarantee{0.02, 0.05}));
+    EXPECT_EQ(model.policy->aim, policy::Aim(policy::HarmGuarantee{0.02, 0.05}));
     EXPECT_EQ(model.policy->guarantee->precision, "int8");
     EXPECT_FALSE(model.policy->path);
     EXPECT_THAT(required_features(model), ElementsAre("int8"));
@@ -444,7 +447,7 @@ TEST(ModelFileVersion1, OfAModelThatShipsKeepsItsContentInVersion2) {
 }
 
 TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   const ModelFile written = tiny_model();
   save_model(path, written);
@@ -453,7 +456,7 @@ TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
   EXPECT_EQ(mapped.model.classes, written.classes);
   EXPECT_TRUE(mapped.model.weights.empty());
   for (const auto& [name, tensor] : written.weights) {
-    const TensorView& view = mapped.file.at(name);
+    const core::TensorView& view = mapped.file.at(name);
     EXPECT_EQ(view.copy(), tensor);
     EXPECT_EQ(view.to_f32(), tensor.to_f32());
     mapped.file.drop_pages(view);
@@ -462,4 +465,4 @@ TEST(MappedModel, IsWhatLoadingGivesWithItsWeightsInTheFile) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::model

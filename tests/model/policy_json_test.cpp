@@ -12,31 +12,32 @@
 #include "core/random.h"
 #include "model/json_reader.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 /// Returns a policy of three exits in which every field has a value.
-ChosenPolicy certified_policy() {
-  ChosenPolicy chosen;
-  chosen.policy.criterion = Criterion::margin;
+policy::ChosenPolicy certified_policy() {
+  policy::ChosenPolicy chosen;
+  chosen.policy.criterion = policy::Criterion::margin;
   chosen.policy.thresholds = {0.9f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.875f};
-  chosen.policy.ensemble = Ensemble::weighted;
+  chosen.policy.ensemble = policy::Ensemble::weighted;
   chosen.policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
-  chosen.aim = HarmGuarantee{0.01, 0.05};
-  chosen.guarantee = Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "libtorch cpu"};
-  chosen.path = CertifiedPath{{{{std::nullopt, std::nullopt}, 0, 0.9, 1},
-                               {{0.9f, std::nullopt}, 29, 0.875, 0.75},
-                               {{0.9f, 0.8f}, 45, 0.75, 0.5}},
-                              1};
+  chosen.aim = policy::HarmGuarantee{0.01, 0.05};
+  chosen.guarantee =
+      policy::Guarantee{"harm", 0.01, 0.05, 0.045, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  chosen.path = policy::CertifiedPath{{{{std::nullopt, std::nullopt}, 0, 0.9, 1},
+                                       {{0.9f, std::nullopt}, 29, 0.875, 0.75},
+                                       {{0.9f, 0.8f}, 45, 0.75, 0.5}},
+                                      1};
   return chosen;
 }
 
 /// Changes the JSON text of that policy and reads it for three exits.
-ChosenPolicy read_after(const std::function<void(Json&)>& edit) {
+policy::ChosenPolicy read_after(const std::function<void(Json&)>& edit) {
   Json json = parse_json(policy_to_json(certified_policy()));
   edit(json);
   return policy_from_json(json.dump(), 3);
@@ -71,16 +72,16 @@ TEST(PolicyJson, HasTheKeysThatAreDocumented) {
 }
 
 TEST(PolicyJson, GivesBackWhatWasWritten) {
-  const ChosenPolicy chosen = certified_policy();
+  const policy::ChosenPolicy chosen = certified_policy();
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
-  ChosenPolicy plain;
-  plain.policy = never_stop(1);
+  policy::ChosenPolicy plain;
+  plain.policy = policy::never_stop(1);
   EXPECT_EQ(policy_from_json(policy_to_json(plain), 1), plain);
 }
 
 TEST(PolicyJson, SaysWhereImagesLeftIfThatIsKnown) {
-  ChosenPolicy chosen = certified_policy();
-  chosen.seen = TuneExitShares{2000, {0.1, 0.25, 0.65}};
+  policy::ChosenPolicy chosen = certified_policy();
+  chosen.seen = policy::TuneExitShares{2000, {0.1, 0.25, 0.65}};
   EXPECT_THAT(policy_to_json(chosen),
               HasSubstr(R"(,"seen":{"images":2000,"shares":[0.1,0.25,0.65]})"));
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
@@ -100,13 +101,13 @@ TEST(PolicyJson, RefusesSharesThatAreNone) {
 
 TEST(PolicyJson, KeepsEveryFloatToTheBit) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
-    KeyedRandom random(11, round);
+    core::KeyedRandom random(11, round);
     // Draws any positive float up to 10^6, including subnormal ones.
     const auto any = [&] {
       return std::bit_cast<float>(
           static_cast<std::uint32_t>(1 + random.below(std::bit_cast<std::uint32_t>(1e6f))));
     };
-    ChosenPolicy chosen = certified_policy();
+    policy::ChosenPolicy chosen = certified_policy();
     chosen.path.reset();
     for (auto& threshold : chosen.policy.thresholds) threshold = random.below(2) ? any() : -any();
     for (float& temperature : chosen.policy.temperatures) temperature = any();
@@ -117,12 +118,12 @@ TEST(PolicyJson, KeepsEveryFloatToTheBit) {
 
 TEST(PolicyJson, KeepsEveryDoubleOfAGuaranteeToTheBit) {
   for (std::uint64_t round = 0; round < 500; ++round) {
-    KeyedRandom random(12, round);
+    core::KeyedRandom random(12, round);
     const auto share = [&] {
       return static_cast<double>(random.below(1ull << 53)) * 0x1p-53;  // in [0, 1)
     };
-    ChosenPolicy chosen = certified_policy();
-    Guarantee& guarantee = *chosen.guarantee;
+    policy::ChosenPolicy chosen = certified_policy();
+    policy::Guarantee& guarantee = *chosen.guarantee;
     guarantee.epsilon = share();
     guarantee.delta = share();
     guarantee.level = guarantee.delta * share();
@@ -224,7 +225,7 @@ TEST(PolicyJson, RefusesACertificateThatIsNone) {
   expect_guarantee_refused("upper_bound", 0.0101,
                            "guarantee.upper_bound: got 0.0101, expected a number from 0 to 0.01");
   // Values equal to these limits are accepted.
-  const ChosenPolicy chosen = read_after([](Json& json) {
+  const policy::ChosenPolicy chosen = read_after([](Json& json) {
     json["guarantee"]["level"] = 0.05;
     json["guarantee"]["upper_bound"] = 0.01;
   });
@@ -233,19 +234,19 @@ TEST(PolicyJson, RefusesACertificateThatIsNone) {
 }
 
 TEST(PolicyJson, GivesBackEveryKindOfAim) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
-  const std::vector<std::optional<Aim>> aims = {
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
+  const std::vector<std::optional<policy::Aim>> aims = {
       std::nullopt,
-      FixedThreshold{0.9},
-      FixedThreshold{1, CostUnit::ms},
-      AccuracyDrop{0.005},
-      AccuracyDrop{0, "plain model.safetensors", CostUnit::ms},
-      MaxCost{1.5},
-      HarmGuarantee{0.01, 0.05},
-      HarmGuarantee{1e-6, 0.1, true, CostUnit::ms}};
-  for (const std::optional<Aim>& aim : aims) {
-    SCOPED_TRACE(describe_aim(aim));
+      policy::FixedThreshold{0.9},
+      policy::FixedThreshold{1, policy::CostUnit::ms},
+      policy::AccuracyDrop{0.005},
+      policy::AccuracyDrop{0, "plain model.safetensors", policy::CostUnit::ms},
+      policy::MaxCost{1.5},
+      policy::HarmGuarantee{0.01, 0.05},
+      policy::HarmGuarantee{1e-6, 0.1, true, policy::CostUnit::ms}};
+  for (const std::optional<policy::Aim>& aim : aims) {
+    SCOPED_TRACE(policy::describe_aim(aim));
     chosen.aim = aim;
     EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
   }
@@ -304,34 +305,34 @@ std::string version_1(const std::string& aim, const std::string& criterion = "co
 TEST(PolicyJsonVersion1, ReadsEachTextOfAnAimAsWhatItMeant) {
   const struct {
     std::string text;
-    Aim aim;
+    policy::Aim aim;
   } cases[] = {
-      {"--threshold 0.9", FixedThreshold{0.9}},
-      {"--threshold 1e-05 --cost ms", FixedThreshold{1e-5, CostUnit::ms}},
-      {"--max-accuracy-drop 0.005", AccuracyDrop{0.005}},
-      {"--max-accuracy-drop 0 --cost ms", AccuracyDrop{0, "", CostUnit::ms}},
+      {"--threshold 0.9", policy::FixedThreshold{0.9}},
+      {"--threshold 1e-05 --cost ms", policy::FixedThreshold{1e-5, policy::CostUnit::ms}},
+      {"--max-accuracy-drop 0.005", policy::AccuracyDrop{0.005}},
+      {"--max-accuracy-drop 0 --cost ms", policy::AccuracyDrop{0, "", policy::CostUnit::ms}},
       {"--max-accuracy-drop 0.01 --reference plain.safetensors",
-       AccuracyDrop{0.01, "plain.safetensors"}},
+       policy::AccuracyDrop{0.01, "plain.safetensors"}},
       {"--max-accuracy-drop 0.01 --reference my plain --cost ms",
-       AccuracyDrop{0.01, "my plain", CostUnit::ms}},
-      {"--max-cost 0.5", MaxCost{0.5}},
-      {"--max-cost 0.5 --cost ms", MaxCost{0.5, CostUnit::ms}},
-      {"--guarantee 0.02 --delta 0.05", HarmGuarantee{0.02, 0.05}},
-      {"--guarantee 0.02 --delta 0.1 --label-free", HarmGuarantee{0.02, 0.1, true}},
+       policy::AccuracyDrop{0.01, "my plain", policy::CostUnit::ms}},
+      {"--max-cost 0.5", policy::MaxCost{0.5}},
+      {"--max-cost 0.5 --cost ms", policy::MaxCost{0.5, policy::CostUnit::ms}},
+      {"--guarantee 0.02 --delta 0.05", policy::HarmGuarantee{0.02, 0.05}},
+      {"--guarantee 0.02 --delta 0.1 --label-free", policy::HarmGuarantee{0.02, 0.1, true}},
       {"--guarantee 0.02 --delta 0.1 --label-free --cost ms",
-       HarmGuarantee{0.02, 0.1, true, CostUnit::ms}},
+       policy::HarmGuarantee{0.02, 0.1, true, policy::CostUnit::ms}},
   };
   for (const auto& [text, aim] : cases) {
     SCOPED_TRACE(text);
-    const ChosenPolicy chosen = policy_from_json(version_1(text), 3, 1);
+    const policy::ChosenPolicy chosen = policy_from_json(version_1(text), 3, 1);
     EXPECT_EQ(chosen.aim, aim);
     EXPECT_EQ(describe(aim), text);  // the text for people has not changed
-    EXPECT_EQ(chosen.policy.thresholds, (Thresholds{0.9f, std::nullopt}));
+    EXPECT_EQ(chosen.policy.thresholds, (policy::Thresholds{0.9f, std::nullopt}));
     EXPECT_FALSE(chosen.path);
     EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
   }
   EXPECT_EQ(policy_from_json(version_1("--threshold 2", "patience"), 3, 1).aim,
-            Aim(FixedThreshold{2}));
+            policy::Aim(policy::FixedThreshold{2}));
 }
 
 TEST(PolicyJsonVersion1, TakesOtherTextsForAnAimThatIsNotRecorded) {
@@ -367,13 +368,13 @@ TEST(PolicyJson, SurvivesChangedBytes) {
   const std::string whole = policy_to_json(certified_policy());
   int refused = 0;
   for (std::uint64_t round = 0; round < 20'000; ++round) {
-    KeyedRandom random(13, round);
+    core::KeyedRandom random(13, round);
     std::string text = whole;
     for (std::uint64_t i = 0; i <= random.below(3); ++i)
       text[random.below(text.size())] = static_cast<char>(random.below(256));
     try {
       // An accepted policy must be usable.
-      const ChosenPolicy chosen = policy_from_json(text, 3);
+      const policy::ChosenPolicy chosen = policy_from_json(text, 3);
       check(chosen.policy, 3);
       if (chosen.guarantee) {
         ASSERT_LE(chosen.guarantee->level, chosen.guarantee->delta);
@@ -387,4 +388,4 @@ TEST(PolicyJson, SurvivesChangedBytes) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::model

@@ -14,24 +14,25 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
-namespace offramp {
+namespace offramp::model {
 namespace {
 
 using testing::ElementsAre;
 using testing::ThrowsMessage;
 
 /// Returns a model of a graph in which every optional part is present.
-ModelFile full_model(const Graph& graph) {
+ModelFile full_model(const graph::Graph& graph) {
   ModelFile model;
   model.graph = graph;
-  model.weights = random_weights(graph, 1);
+  model.weights = graph::random_weights(graph, 1);
   for (std::int64_t i = 0; i < graph.classes; ++i) model.classes.push_back(std::to_string(i));
   model.preprocessing.height = static_cast<int>(graph.input[1]);
   model.preprocessing.width = static_cast<int>(graph.input[2]);
-  const auto exits = exit_segments(graph).size();
+  const auto exits = graph::exit_segments(graph).size();
   for (std::size_t k = 0; k < exits; ++k)
     model.loss_weights.push_back(static_cast<double>(k + 1) / 10);
-  model.policy = ChosenPolicy{never_stop(static_cast<int>(exits)), MaxCost{0.5}};
+  model.policy =
+      policy::ChosenPolicy{policy::never_stop(static_cast<int>(exits)), policy::MaxCost{0.5}};
   model.certificates = 2;
   model.provenance.data = {"drawn", {1, 2}, {3}, {4, 5}};
   model.provenance.details_json = R"({"seed":7})";
@@ -64,12 +65,12 @@ TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
 }
 
 TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
-  for (const Graph& graph : example_graphs())
+  for (const graph::Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
       const ModelFile model = full_model(graph), left = remove_exits(model, dropped);
       std::size_t kept = 0;
-      for (const Parameter& parameter : parameters(graph)) {
+      for (const graph::Parameter& parameter : graph::parameters(graph)) {
         const bool goes = std::ranges::any_of(dropped, [&](int k) {
           return parameter.name.starts_with("exits." + std::to_string(k + 1) + ".");
         });
@@ -84,9 +85,9 @@ TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
 }
 
 TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
-  for (const Graph& graph : example_graphs()) {
+  for (const graph::Graph& graph : example_graphs()) {
     const ModelFile model = full_model(graph);
-    const std::vector<float> images = random_images(graph, 2, 5);
+    const std::vector<float> images = graph::random_images(graph, 2, 5);
     const auto rows = static_cast<std::ptrdiff_t>(2 * graph.classes);
     const auto all = ReferencePredictor(graph, model.weights).logits(images);
     for (const std::vector<int>& dropped : kDrops) {
@@ -132,11 +133,12 @@ TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
 }
 
 TEST(ModelWithoutExits, GivesAFileThatLoads) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   for (const std::vector<int>& dropped : kDrops) {
     ModelFile left = remove_exits(full_model(small_resnet()), dropped);
-    left.policy = ChosenPolicy{never_stop(static_cast<int>(left.loss_weights.size()))};
+    left.policy =
+        policy::ChosenPolicy{policy::never_stop(static_cast<int>(left.loss_weights.size()))};
     save_model(path, left);
     const ModelFile again = load_model(path);
     EXPECT_EQ(again.graph, left.graph);
@@ -165,4 +167,4 @@ TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::model

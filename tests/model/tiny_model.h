@@ -2,10 +2,10 @@
 
 #include "model/model_file.h"
 
-namespace offramp {
+namespace offramp::model {
 
 /// Returns a small network for 1×4×5 images, with 3 classes and 2 exits.
-Graph tiny_graph();
+graph::Graph tiny_graph();
 
 /// Returns the model in tests/data/models/v1-tiny.safetensors: that network with weights from a
 /// fixed seed, computed by exact arithmetic, so that they have the same bits on every machine.
@@ -15,4 +15,4 @@ ModelFile tiny_model();
 /// path.
 ModelFile tiny_certified_model();
 
-}  // namespace offramp
+}  // namespace offramp::model

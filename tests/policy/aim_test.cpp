@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using testing::ThrowsMessage;
@@ -66,4 +66,4 @@ TEST(CostUnit, HasANameForEachValue) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -6,7 +6,7 @@
 
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 TEST(Binomial, KnowsTheCasesThatHaveAFormula) {
@@ -70,7 +70,7 @@ TEST(ClopperPearson, AgreesWithExactFractions) {
 
 TEST(ClopperPearson, IsWhereTheTailHasItsLevel) {
   for (std::uint64_t round = 0; round < 300; ++round) {
-    KeyedRandom random(3, round);
+    core::KeyedRandom random(3, round);
     const auto n = static_cast<std::int64_t>(1 + random.below(100000));
     const auto k = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
     const double delta = random.uniform(0.001f, 0.5f);
@@ -81,4 +81,4 @@ TEST(ClopperPearson, IsWhereTheTailHasItsLevel) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

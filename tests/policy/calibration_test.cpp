@@ -10,10 +10,10 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "policy/binomial.h"
-#include "policy/predict_guarantee.h"
 #include "policy/fixed_sequence.h"
+#include "policy/predict_guarantee.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 struct Logits {
@@ -30,7 +30,7 @@ Logits plausible(std::uint64_t seed, int images) {
   Logits result{kExits, kClasses, {}, {}};
   result.values.resize(static_cast<std::size_t>(kExits * images * kClasses));
   for (int i = 0; i < images; ++i) {
-    KeyedRandom random(seed, static_cast<std::uint64_t>(i));
+    core::KeyedRandom random(seed, static_cast<std::uint64_t>(i));
     const auto label = random.below(kClasses);
     result.labels.push_back(static_cast<std::int64_t>(label));
     const float difficulty = random.uniform();
@@ -88,7 +88,7 @@ TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
   constexpr std::size_t kImages = 1000, kClasses = 3;
   Logits tune{3, kClasses, std::vector<float>(3 * kImages * kClasses), {}};
   for (std::size_t i = 0; i < kImages; ++i) {
-    KeyedRandom random(1, i);
+    core::KeyedRandom random(1, i);
     const auto label = random.below(kClasses);
     tune.labels.push_back(static_cast<std::int64_t>(label));
     const bool hard = random.uniform() < 0.3f;
@@ -98,7 +98,8 @@ TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
     }
   }
   const Policy policy = fit_policy({Criterion::patience, Ensemble::off}, tune.view());
-  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.995);
+  const ChosenThresholds chosen =
+      choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.995);
   EXPECT_TRUE(chosen.met);
   EXPECT_EQ(chosen.policy.thresholds, (Thresholds{std::nullopt, 2.f}));
   EXPECT_LT(chosen.relative_cost, 0.75);
@@ -127,8 +128,9 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
     }
   // Stopping early saves no cost here, so no accuracy may be lost.
   const Policy policy = fit_policy({}, two.view());
-  const ChosenThresholds chosen = choose_thresholds(policy, two.view(), std::vector<double>{1, 1},
-                                          AccuracyDrop{}, accuracy_of_last(two.view()) - 0.02);
+  const ChosenThresholds chosen =
+      choose_thresholds(policy, two.view(), std::vector<double>{1, 1}, AccuracyDrop{},
+                        accuracy_of_last(two.view()) - 0.02);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(1));
 }
 
@@ -148,7 +150,8 @@ TEST(Calibration, KeepsToABudget) {
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {
   const Logits tune = plausible(3, 200);
   const Policy policy = fit_policy({}, tune.view());
-  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 1.01);
+  const ChosenThresholds chosen =
+      choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 1.01);
   EXPECT_FALSE(chosen.met);
   EXPECT_FALSE(chosen.held_out_accuracy);
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(2));
@@ -221,10 +224,13 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
         choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
     EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
-    const ExitPredictions exit_predictions = predict_exits(chosen.policy, view.logits, view.classes);
+    const ExitPredictions exit_predictions =
+        predict_exits(chosen.policy, view.logits, view.classes);
     const auto harmless = harmless_table(exit_predictions, view.labels, false);
-    const ThresholdOutcome outcome = evaluate_thresholds({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
-                                 chosen.policy.thresholds);
+    const ThresholdOutcome outcome =
+        evaluate_thresholds({exit_predictions.exits, exit_predictions.images,
+                             exit_predictions.scores, harmless, kCosts},
+                            chosen.policy.thresholds);
     EXPECT_EQ(static_cast<double>(150 - outcome.good), expected.harmed);
   }
 }
@@ -235,8 +241,9 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
   const Policy policy = fit_policy({}, tune.view());
   const ExitPredictions exit_predictions = predict_exits(policy, tune.values, tune.classes);
   const auto harmless = harmless_table(exit_predictions, tune.labels, false);
-  const auto path =
-      greedy_threshold_path({exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts}, kPathLevels);
+  const auto path = greedy_threshold_path(
+      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
+      kPathLevels);
   for (const double epsilon : {0.02, 0.05, 0.1, 0.3}) {
     Logits certify = plausible(21, 600);
     if (epsilon > 0.05)
@@ -357,10 +364,12 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   const auto harmless = harmless_table(on_certify, certify.labels, false);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
-    const ThresholdOutcome chosen = evaluate_thresholds({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
+    const ThresholdOutcome chosen =
+        evaluate_thresholds({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
     EXPECT_DOUBLE_EQ(step.accuracy, static_cast<double>(chosen.good) / 1500);
     EXPECT_DOUBLE_EQ(step.relative_cost, chosen.total_cost / 1500);
-    const ThresholdOutcome harm = evaluate_thresholds({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
+    const ThresholdOutcome harm =
+        evaluate_thresholds({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
     EXPECT_EQ(step.counted, 3000 - harm.good);
     EXPECT_EQ(binomial_cdf(step.counted, 3000, aim.epsilon) <= result.level, m <= path.chosen);
   }
@@ -404,7 +413,8 @@ TEST(Calibration, StandsLogitsThatAreNotNumbers) {
   Logits tune = plausible(13, 300);
   for (std::size_t at = 0; at < 40; ++at) tune.values[at] = std::numeric_limits<float>::quiet_NaN();
   const Policy policy = fit_policy({}, tune.view());
-  const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.5);
+  const ChosenThresholds chosen =
+      choose_thresholds(policy, tune.view(), kCosts, AccuracyDrop{}, 0.5);
   EXPECT_TRUE(chosen.met);
   for (const auto& threshold : chosen.policy.thresholds)
     EXPECT_TRUE(!threshold || std::isfinite(*threshold));
@@ -419,4 +429,4 @@ TEST(Calibration, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using testing::ThrowsMessage;
@@ -75,4 +75,4 @@ TEST(ChosenPolicy, IsDescribedForPeople) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

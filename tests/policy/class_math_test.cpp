@@ -10,7 +10,7 @@
 
 #include "core/random.h"
 
-namespace offramp::detail {
+namespace offramp::policy::detail {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -18,7 +18,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The lengths are around the number of lanes and far above it.
 std::vector<float> random_values(std::uint64_t round, float low, float high) {
-  KeyedRandom random(17, round);
+  core::KeyedRandom random(17, round);
   std::vector<float> values(1 + round % 40 + (round % 7 == 0 ? 100 : 0));
   for (float& value : values) value = random.uniform(low, high);
   return values;
@@ -65,7 +65,7 @@ TEST(Exponentials, PassOnWhatIsNotANumber) {
 
 TEST(Logarithm, IsThatOfTheCLibrary) {
   for (std::uint64_t round = 0; round < 20000; ++round) {
-    KeyedRandom random(18, round);
+    core::KeyedRandom random(18, round);
     const double x = std::ldexp(1 + static_cast<double>(random.uniform()),
                                 static_cast<int>(random.below(1000)) - 500);
     const double expected = std::log(x);
@@ -101,7 +101,7 @@ TEST(Margin, IsWhatSortingGives) {
 TEST(FirstLargest, IsWhatLookingAtEachGives) {
   for (std::uint64_t round = 0; round < 4000; ++round) {
     std::vector<float> z = random_values(round, -3, 3);
-    KeyedRandom random(19, round);
+    core::KeyedRandom random(19, round);
     for (float& value : z) {
       if (round % 2 == 0) value = std::round(value);  // ties
       const auto kind = random.below(12);
@@ -119,4 +119,4 @@ TEST(FirstLargest, IsWhatLookingAtEachGives) {
 }
 
 }  // namespace
-}  // namespace offramp::detail
+}  // namespace offramp::policy::detail

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using testing::ElementsAre;
@@ -53,4 +53,4 @@ TEST(Criteria, FormatAThresholdWithTheDigitsThatMatter) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -10,7 +10,7 @@
 #include "core/random.h"
 #include "policy/calibration.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 const std::vector<double> kCosts = {0.25, 0.5, 1};
@@ -22,7 +22,7 @@ struct Images {
     exit_predictions.images = count;
     for (std::uint64_t k = 0; k < 3; ++k)
       for (std::int64_t i = 0; i < count; ++i) {
-        KeyedRandom random(seed, k, static_cast<std::uint64_t>(i));
+        core::KeyedRandom random(seed, k, static_cast<std::uint64_t>(i));
         const float sure = random.uniform();
         exit_predictions.scores.push_back(sure);
         right.push_back(random.uniform() < 0.3f + 0.4f * sure + 0.1f * static_cast<float>(k));
@@ -31,9 +31,15 @@ struct Images {
     for (std::size_t at = 0; at < 3 * n; ++at)
       harmless.push_back(right[at] != 0 || right[2 * n + at % n] == 0);
   }
-  ExitTable by_label() const { return {3, exit_predictions.images, exit_predictions.scores, right, kCosts}; }
-  ExitTable by_harm() const { return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts}; }
-  CrossValidatedPath path() const { return cross_validate(exit_predictions, right, harmless, kCosts); }
+  ExitTable by_label() const {
+    return {3, exit_predictions.images, exit_predictions.scores, right, kCosts};
+  }
+  ExitTable by_harm() const {
+    return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts};
+  }
+  CrossValidatedPath path() const {
+    return cross_validate(exit_predictions, right, harmless, kCosts);
+  }
 
   /// Returns the images in the fold, or those outside it.
   Images part(std::size_t fold, bool inside) const {
@@ -71,9 +77,10 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
       const double wanted = fitted.total_cost / 153;
       double cost_before = 0, right_before = 0;
       for (const Thresholds& thresholds : greedy_threshold_path(laid.by_harm(), kPathLevels)) {
-        const double cost =
-            evaluate_thresholds(laid.by_label(), thresholds).total_cost / static_cast<double>(laid.exit_predictions.images);
-        const auto right = static_cast<double>(evaluate_thresholds(held.by_label(), thresholds).good);
+        const double cost = evaluate_thresholds(laid.by_label(), thresholds).total_cost /
+                            static_cast<double>(laid.exit_predictions.images);
+        const auto right =
+            static_cast<double>(evaluate_thresholds(held.by_label(), thresholds).good);
         if (cost <= wanted) {
           const double share = cost == wanted ? 0 : (wanted - cost) / (cost_before - cost);
           held_out += share * right_before + (1 - share) * right;
@@ -119,7 +126,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
 TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
   Images images(500);
   for (std::size_t i = 0; i < 500; ++i) {
-    KeyedRandom random(8, i);
+    core::KeyedRandom random(8, i);
     const bool easy = random.uniform() < 0.7f;
     for (std::size_t k = 0; k < 3; ++k) {
       images.exit_predictions.scores[k * 500 + i] = k == 1 && easy ? 2 : 1;
@@ -170,8 +177,9 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
     const Images laid = images.part(fold, false), held = images.part(fold, true);
     const auto steps = greedy_threshold_path(laid.by_harm(), kPathLevels);
     const auto costs = evaluate_threshold_path(laid.by_label(), steps);
-    const auto found = std::ranges::find_if(
-        costs, [&](const ThresholdOutcome& choice) { return choice.total_cost / 18'000 <= wanted; });
+    const auto found = std::ranges::find_if(costs, [&](const ThresholdOutcome& choice) {
+      return choice.total_cost / 18'000 <= wanted;
+    });
     const auto at = static_cast<std::size_t>(found - costs.begin());
     const double before = costs[at - 1].total_cost / 18'000, after = costs[at].total_cost / 18'000;
     const auto right = [&](std::size_t which) {
@@ -212,4 +220,4 @@ TEST(CrossFit, GivesAwayNothingForNothing) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

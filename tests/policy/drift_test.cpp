@@ -8,7 +8,7 @@
 
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using testing::DoubleNear;
@@ -18,7 +18,7 @@ using Shares = std::vector<double>;
 
 /// Draws exits at random according to shares.
 struct Source {
-  KeyedRandom random;
+  core::KeyedRandom random;
   Shares shares;
 
   int next() {
@@ -133,4 +133,4 @@ TEST(Drift, ShowsAfterALongGoodTime) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

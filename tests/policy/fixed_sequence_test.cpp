@@ -8,7 +8,7 @@
 #include "core/random.h"
 #include "policy/binomial.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using Counts = std::vector<std::int64_t>;
@@ -60,7 +60,7 @@ TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
   const std::vector<double> rates = {0.002, 0.01, 0.02001, 0.03};
   int violations = 0;
   for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
-    KeyedRandom random(5, draw);
+    core::KeyedRandom random(5, draw);
     Counts harmed(rates.size());
     for (int i = 0; i < kImages; ++i) {
       const double u = random.uniform();
@@ -84,4 +84,4 @@ TEST(LevelOfAttempt, SpendsNoMoreThanDeltaInAll) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

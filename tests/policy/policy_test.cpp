@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using ::testing::FloatNear;
@@ -93,7 +93,7 @@ TEST(Score, FindsTheMarginWhereverItLies) {
 
 TEST(Score, StaysBetweenZeroAndOne) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
-    KeyedRandom random(1, round);
+    core::KeyedRandom random(1, round);
     Values z(1 + random.below(20));
     for (float& value : z) value = random.uniform(-30, 30);
     const Values p = softmax_of(z, random.uniform(0.1f, 5));
@@ -155,7 +155,7 @@ std::vector<Definition> defined(const Policy& policy, const std::vector<Values>&
 
 TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
   for (std::uint64_t round = 0; round < 400; ++round) {
-    KeyedRandom random(23, round);
+    core::KeyedRandom random(23, round);
     const std::size_t exits = 1 + random.below(6), classes = 1 + random.below(40);
     Policy policy = never_stop(static_cast<int>(exits));
     policy.ensemble = std::array{Ensemble::off, Ensemble::mean, Ensemble::geometric,
@@ -175,7 +175,8 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
       ASSERT_EQ(exit_state.answer, expected[k].answer);
       for (std::size_t c = 0; c < classes; ++c)
         ASSERT_NEAR(exit_state.p[c], expected[k].p[c], 1e-7 * expected[k].p[c] + 1e-14);
-      agreeing_exits = k > 0 && expected[k].answer == expected[k - 1].answer ? agreeing_exits + 1 : 1;
+      agreeing_exits =
+          k > 0 && expected[k].answer == expected[k - 1].answer ? agreeing_exits + 1 : 1;
       ASSERT_EQ(score(Criterion::patience, exit_state), static_cast<float>(agreeing_exits));
       for (const Criterion criterion :
            {Criterion::confidence, Criterion::entropy, Criterion::margin})
@@ -261,4 +262,4 @@ TEST(Criterion, IsSpelledAsInFiles) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

@@ -11,7 +11,7 @@
 #include "core/random.h"
 #include "policy/policy.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 using Labels = std::vector<std::int64_t>;
@@ -33,7 +33,7 @@ Drawn drawn(int images, int classes, float temperature, std::uint64_t seed) {
   Drawn result;
   std::vector<float> z(width), p(width);
   for (int i = 0; i < images; ++i) {
-    KeyedRandom random(seed, static_cast<std::uint64_t>(i));
+    core::KeyedRandom random(seed, static_cast<std::uint64_t>(i));
     for (float& value : z) value = random.uniform(-4, 4);
     softmax(z, temperature, p);
     float u = random.uniform();
@@ -115,7 +115,7 @@ TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
 // of the others does not raise the likelihood, and lowering one above the minimum does not either.
 TEST(EnsembleWeights, CannotBeBettered) {
   for (std::uint64_t round = 0; round < 60; ++round) {
-    KeyedRandom random(29, round);
+    core::KeyedRandom random(29, round);
     const std::size_t exits = 2 + random.below(5), images = 50 + random.below(400);
     std::vector<double> given(exits * images);
     for (std::size_t i = 0; i < images; ++i) {
@@ -148,4 +148,4 @@ TEST(EnsembleWeights, OfNothingAreEqual) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

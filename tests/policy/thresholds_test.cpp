@@ -13,7 +13,7 @@
 
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::policy {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -31,7 +31,7 @@ struct Case {
 };
 
 Case random_case(std::uint64_t seed, int exits, std::size_t images) {
-  KeyedRandom random(seed, 1);
+  core::KeyedRandom random(seed, 1);
   Case one{exits, {}, {}, {}};
   for (int k = 0; k < exits; ++k) {
     one.costs.push_back((one.costs.empty() ? 0 : one.costs.back()) + 0.1 + random.uniform());
@@ -46,7 +46,8 @@ Case random_case(std::uint64_t seed, int exits, std::size_t images) {
 }
 
 // Tries every combination of thresholds: the scores that occur at each exit, and no threshold.
-std::optional<ThresholdOutcome> try_all(const ExitTable& table, const SearchGoal& goal, bool shared) {
+std::optional<ThresholdOutcome> try_all(const ExitTable& table, const SearchGoal& goal,
+                                        bool shared) {
   const auto early = static_cast<std::size_t>(table.exits) - 1;
   const auto images = static_cast<std::size_t>(table.images);
   std::vector<std::vector<std::optional<float>>> values(shared ? 1 : early, {std::nullopt});
@@ -93,7 +94,7 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
     Case one = random_case(seed, exits, 1 + seed % 40);
     if (seed % 5 == 0) {  // scores without ties
       one = random_case(seed, exits, 1 + seed % (exits == 4 ? 12 : 40));
-      KeyedRandom random(seed, 2);
+      core::KeyedRandom random(seed, 2);
       for (float& score : one.scores) score = random.uniform();
     }
     const ExitTable table = one.table();
@@ -126,7 +127,7 @@ TEST(Search, FindsWhatTryingEverythingFinds) {
 TEST(Search, WithManyExitsIsNeverWorseThanOneThreshold) {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
     Case one = random_case(seed, 8, 300);
-    KeyedRandom random(seed, 2);
+    core::KeyedRandom random(seed, 2);
     for (float& score : one.scores) score = random.uniform();
     const SearchGoal goal{.least_good = 180};
     const auto each = search_each(one.table(), goal), shared = search_shared(one.table(), goal);
@@ -206,14 +207,15 @@ TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
 TEST(BoldPath, GetsCheaperWithEveryStep) {
   for (std::uint64_t seed = 0; seed < 30; ++seed) {
     Case one = random_case(seed, 2 + static_cast<int>(seed % 4), 150);
-    KeyedRandom random(seed, 3);
+    core::KeyedRandom random(seed, 3);
     if (seed % 2 == 0)
       for (float& score : one.scores) score = random.uniform();
     const ExitTable table = one.table();
     const auto path = greedy_threshold_path(table, 20);
     EXPECT_LE(path.size(), 1 + 20 * (one.costs.size() - 1));
     for (std::size_t m = 1; m < path.size(); ++m)
-      EXPECT_LE(evaluate_thresholds(table, path[m]).total_cost, evaluate_thresholds(table, path[m - 1]).total_cost);
+      EXPECT_LE(evaluate_thresholds(table, path[m]).total_cost,
+                evaluate_thresholds(table, path[m - 1]).total_cost);
   }
 }
 
@@ -222,7 +224,8 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
 TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
   const Case one = random_case(4, 4, 300);
   const ExitTable table = one.table();
-  const auto path = greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
+  const auto path =
+      greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
     const ThresholdOutcome now = evaluate_thresholds(table, path[m - 1]);
     std::vector<double> promises(3, -1);
@@ -282,4 +285,4 @@ TEST(BoldPath, OfOneExitOrNoScoreIsNeverStopping) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::policy

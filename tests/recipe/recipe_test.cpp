@@ -10,7 +10,7 @@
 #include "core/file.h"
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::recipe {
 namespace {
 
 using testing::ElementsAre;
@@ -93,7 +93,7 @@ cutout = 8
 )",
                                      "recipe.toml");
   EXPECT_EQ(recipe.network.backbone, "resnet34");
-  EXPECT_EQ(recipe.network.options.stem, Stem::imagenet);
+  EXPECT_EQ(recipe.network.options.stem, graph::Stem::imagenet);
   EXPECT_EQ(recipe.network.options.width, 24);
   EXPECT_THAT(recipe.network.exits, ElementsAre("2", "45%"));
   EXPECT_THAT(recipe.network.heads, ElementsAre("avg"));
@@ -101,7 +101,7 @@ cutout = 8
   EXPECT_EQ(recipe.data.source, "photos.tar");
   EXPECT_EQ(recipe.data.height, 48);
   EXPECT_EQ(recipe.data.width, 64);
-  EXPECT_EQ(recipe.data.fit, Fit::crop);
+  EXPECT_EQ(recipe.data.fit, core::Fit::crop);
   EXPECT_EQ(recipe.data.split_seed, 7u);
   const TrainRecipe& train = recipe.train;
   EXPECT_EQ(train.epochs, 3);
@@ -132,7 +132,7 @@ cutout = 8
   EXPECT_EQ(train.checkpoint_every, 2.5);
   EXPECT_EQ(train.from, "weights.safetensors");
   EXPECT_EQ(train.augmentation,
-            (Augmentation{.crop_padding = 4, .flip = true, .cutout = 8, .resized_crop = 0}));
+            (data::Augmentation{.crop_padding = 4, .flip = true, .cutout = 8, .resized_crop = 0}));
 }
 
 TEST(Recipe, OneImageSizeIsASquareAndZeroIsTheImagesOwn) {
@@ -222,7 +222,7 @@ TEST(Recipe, RefusesAnUnknownBackboneAndExitsBeyondTheNetwork) {
 }
 
 TEST(Recipe, AFileThatIsMissingIsNamed) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "none.toml";
   try {
     read_recipe(path);
@@ -346,12 +346,12 @@ TEST(RecipeCheck, AcceptsTheModesWithWhatTheyNeed) {
 
 /// Draws a random recipe from all recipes that check() accepts.
 Recipe random_recipe(std::uint64_t seed) {
-  KeyedRandom random(seed, 0);
+  core::KeyedRandom random(seed, 0);
   const auto real = [&](double high) { return static_cast<double>(random.uniform()) * high; };
   const auto pick = [&](int n) { return static_cast<int>(random.below(static_cast<unsigned>(n))); };
   Recipe recipe;
   recipe.network.backbone = random.flip() ? "resnet18" : "resnet34";
-  recipe.network.options.stem = random.flip() ? Stem::cifar : Stem::imagenet;
+  recipe.network.options.stem = random.flip() ? graph::Stem::cifar : graph::Stem::imagenet;
   recipe.network.options.width = 1 + pick(8);
   recipe.network.units = random.flip() ? 0 : 6 + pick(2);
   recipe.network.heads = {random.flip() ? "avg" : "spp"};
@@ -369,7 +369,7 @@ Recipe random_recipe(std::uint64_t seed) {
     recipe.data.mean = {random.uniform(), random.uniform(), random.uniform()};
     recipe.data.std = {0.25f, 1.f, 0.1f + random.uniform() / 2};
   }
-  recipe.data.fit = random.flip() ? Fit::squeeze : Fit::crop;
+  recipe.data.fit = random.flip() ? core::Fit::squeeze : core::Fit::crop;
   recipe.data.split_seed = random.next() >> 1;
   TrainRecipe& train = recipe.train;
   train.epochs = 2 + pick(100);
@@ -518,4 +518,4 @@ TEST(RecipeFiles, TheOriginalOnesHoldThePublishedNumbers) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::recipe

@@ -9,7 +9,7 @@
 #include "tests/report/example.h"
 #include "tests/report/xml.h"
 
-namespace offramp {
+namespace offramp::report {
 namespace {
 
 using test::Example;
@@ -26,8 +26,8 @@ void fill_with_known_logits(Example& example) {
   for (const double eighths : {6, 1, 1, 6, 1, 1, 4, 2, 2, 2, 4, 2,   // exit 1
                                6, 1, 1, 1, 6, 1, 2, 2, 4, 1, 6, 1})  // exit 2
     example.logits.push_back(static_cast<float>(std::log(eighths / 8)));
-  Policy& policy = example.input.policy.policy;
-  policy = never_stop(2);
+  policy::Policy& policy = example.input.policy.policy;
+  policy = policy::never_stop(2);
   policy.thresholds[0] = 0.7f;
   example.input.policy.aim = "--threshold 0.7";
   test::complete(example, 2, 3, 8);
@@ -50,7 +50,8 @@ void expect_valid_page(const std::string& page) {
   EXPECT_EQ(occurrences(page, "https:"), 0u);
   EXPECT_EQ(occurrences(page, "url("), occurrences(page, "url(data:image/png;base64,"));
   EXPECT_EQ(occurrences(page, "@import"), 0u);
-  EXPECT_EQ(occurrences(page, " href="), occurrences(page, " href=\"#") + occurrences(page, " href=\"data:,\""));
+  EXPECT_EQ(occurrences(page, " href="),
+            occurrences(page, " href=\"#") + occurrences(page, " href=\"data:,\""));
   EXPECT_EQ(occurrences(page, " src="), 0u);
   for (const char* number : {"=\"nan", "nan,", " nan", ">nan", "inf,", "=\"inf", ">inf"})
     EXPECT_EQ(occurrences(body_of(page), number), 0u) << number;
@@ -81,7 +82,7 @@ TEST(Report, SaysTheResultFirst) {
 TEST(Report, ComparesWithThePlainNetwork) {
   Example example;
   fill_with_known_logits(example);
-  Baseline control{0.784, 1, Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
+  eval::Baseline control{0.784, 1, eval::Interval{0.7, 0.8}, -0.034, {-0.071, 0.002}};
   example.input.controls.push_back({ReportBaseline::Kind::plain, "cifar<plain>", control});
   EXPECT_THAT(report_html(example.input),
               HasSubstr("The plain network cifar&lt;plain&gt;, which has no early exit, "
@@ -195,7 +196,7 @@ TEST(Report, SaysWhetherItWasExecuted) {
 TEST(Report, MarksTheCurvesAsReplayed) {
   Example example;
   fill_with_known_logits(example);
-  Curve curve{Criterion::margin, Ensemble::off, {}};
+  eval::Curve curve{policy::Criterion::margin, policy::Ensemble::off, {}};
   for (int i = 0; i < 200; ++i)
     curve.points.push_back(
         {0.005f * static_cast<float>(i), 0.5 + 0.001 * i, 0.5 + 0.002 * i, 0.01, 0.02, {0.5, 0.5}});
@@ -235,8 +236,8 @@ TEST(Report, ImagesOfEverySizeAreShownAtMost96Wide) {
   example.input.image = [&](std::int64_t i) {
     EXPECT_TRUE(asked.insert(i).second) << "asked twice for " << i;
     const int width = 1 + static_cast<int>(i) * 37, height = 400 - 13 * static_cast<int>(i);
-    return Image{width, height,
-                 std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height), 99)};
+    return image::Image{
+        width, height, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height), 99)};
   };
   const std::string page = report_html(example.input);
   expect_valid_page(page);
@@ -281,9 +282,9 @@ TEST(Report, RefusesSizesThatDoNotFit) {
   expect_refused([](ReportInput& input) { input.policy.exit_index.pop_back(); });
   expect_refused([](ReportInput& input) { input.policy.exit_index[0] = 2; });
   expect_refused([](ReportInput& input) { input.policy.answers[0] = 3; });
-  expect_refused([](ReportInput& input) { input.policy.policy = never_stop(3); });
+  expect_refused([](ReportInput& input) { input.policy.policy = policy::never_stop(3); });
   expect_refused([](ReportInput& input) { input.policy.metrics.shares.clear(); });
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::report

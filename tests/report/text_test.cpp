@@ -45,7 +45,7 @@ TEST(ReportText, CutsByColumns) {
 
 TEST(ReportText, WritesNumbersForPeople) {
   EXPECT_EQ(percent(0.8765, 1), "87.7\u00a0%");
-  EXPECT_EQ(percent(Interval{0.5, 0.625}, 1), "50.0\u00a0…\u00a062.5\u00a0%");
+  EXPECT_EQ(percent(eval::Interval{0.5, 0.625}, 1), "50.0\u00a0…\u00a062.5\u00a0%");
   EXPECT_EQ(points(-0.0031, 1), "−0.3");
   EXPECT_EQ(points(0.0031, 1), "+0.3");
   EXPECT_EQ(points(-0.00001, 1), "0.0");

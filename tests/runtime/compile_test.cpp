@@ -46,7 +46,7 @@ void release(void* memory) {
 [[gnu::noinline]] void operator delete(void* memory) noexcept { release(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { release(memory); }
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::HasSubstr;
@@ -54,26 +54,26 @@ using testing::ThrowsMessage;
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 
-Segment segment_of(std::vector<Node> nodes, std::int64_t classes) {
-  Segment segment;
+graph::Segment segment_of(std::vector<graph::Node> nodes, std::int64_t classes) {
+  graph::Segment segment;
   segment.nodes = std::move(nodes);
   segment.feature = segment.nodes.back().name;
-  segment.head = {{"pool", GlobalAvgPool{}, {segment.feature}},
-                  {"fc", Linear{.out_features = classes}, {"pool"}}};
+  segment.head = {{"pool", graph::GlobalAvgPool{}, {segment.feature}},
+                  {"fc", graph::Linear{.out_features = classes}, {"pool"}}};
   return segment;
 }
 
 TEST(Compile, HoldsTheWeightsOfTheWholeNetworkOnceAtMost) {
-  std::vector<Node> nodes;
+  std::vector<graph::Node> nodes;
   for (int i = 0; i < 16; ++i)
     nodes.push_back({"c" + std::to_string(i),
-                     Conv{.out_channels = 128, .kernel = 3, .padding = 1},
+                     graph::Conv{.out_channels = 128, .kernel = 3, .padding = 1},
                      {i == 0 ? "input" : "c" + std::to_string(i - 1)}});
-  const Graph graph = {"wide", {128, 4, 4}, 2, {segment_of(nodes, 2)}};
+  const graph::Graph graph = {"wide", {128, 4, 4}, 2, {segment_of(nodes, 2)}};
   std::map<std::string, std::size_t> sizes;
   std::size_t bytes = 0;
-  for (const Parameter& parameter : parameters(graph)) {
-    sizes[parameter.name] = static_cast<std::size_t>(element_count(parameter.shape));
+  for (const graph::Parameter& parameter : graph::parameters(graph)) {
+    sizes[parameter.name] = static_cast<std::size_t>(core::element_count(parameter.shape));
     bytes += sizes[parameter.name] * sizeof(float);
   }
   const WeightSource source = [&](const std::string& name) {
@@ -89,8 +89,8 @@ TEST(Compile, HoldsTheWeightsOfTheWholeNetworkOnceAtMost) {
 }
 
 TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
-  const Graph graph = small_resnet();
-  const Tensors weights = random_weights(graph, 1);
+  const graph::Graph graph = small_resnet();
+  const core::Tensors weights = graph::random_weights(graph, 1);
   const auto with = [&](int batch, std::size_t most) {
     WeightStore store;
     compile(graph, weights, {.batches = {batch}, .max_bytes = most}, store);
@@ -105,12 +105,12 @@ TEST(Compile, RefusesTensorsThatNoNetworkMayTake) {
 
 TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
   // Each tensor has 4 MiB, and the four must be in memory at the same time.
-  std::vector<Node> nodes;
+  std::vector<graph::Node> nodes;
   for (const char* name : {"a", "b", "c", "d"})
-    nodes.push_back({name, MaxPool{3, 1, 1}, {"input"}});
-  nodes.push_back({"sum", Concat{}, {"a", "b", "c", "d"}});
-  const Graph graph = {"many", {1, 1024, 1024}, 2, {segment_of(nodes, 2)}};
-  const Tensors weights = random_weights(graph, 1);
+    nodes.push_back({name, graph::MaxPool{3, 1, 1}, {"input"}});
+  nodes.push_back({"sum", graph::Concat{}, {"a", "b", "c", "d"}});
+  const graph::Graph graph = {"many", {1, 1024, 1024}, 2, {segment_of(nodes, 2)}};
+  const core::Tensors weights = graph::random_weights(graph, 1);
   const auto within = [&](std::size_t most) {
     WeightStore store;
     const auto network = compile(graph, weights, {.max_bytes = most}, store);
@@ -129,12 +129,13 @@ TEST(Compile, RefusesActivationsThatTogetherAreTooMany) {
 
 TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
   // 17 channels are padded to a multiple of a block of 16 or 8.
-  const Graph graph = {
+  const graph::Graph graph = {
       "blocks",
       {17, 4, 4},
       2,
-      {segment_of({{"c", Conv{.out_channels = 17, .kernel = 3, .padding = 1}, {"input"}}}, 2)}};
-  const Tensors weights = random_weights(graph, 1);
+      {segment_of({{"c", graph::Conv{.out_channels = 17, .kernel = 3, .padding = 1}, {"input"}}},
+                  2)}};
+  const core::Tensors weights = graph::random_weights(graph, 1);
   WeightStore store, other;
   compile(graph, weights, {}, store);
   const std::size_t taken = store.bytes();
@@ -148,11 +149,12 @@ TEST(Compile, RefusesWeightsThatGrowBeyondTheirFile) {
 
 TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
   if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
-  const Graph graph = small_resnet();
-  const Tensors weights = random_weights(graph, 1);
-  const auto image = random_images(graph, 1, 1);
+  const graph::Graph graph = small_resnet();
+  const core::Tensors weights = graph::random_weights(graph, 1);
+  const auto image = graph::random_images(graph, 1, 1);
   CompileOptions narrow{.precision = Precision::int8}, wide = narrow;
-  narrow.ranges = wide.ranges = observe_ranges(graph, weights, random_images(graph, 8, 2), 1);
+  narrow.ranges = wide.ranges =
+      observe_ranges(graph, weights, graph::random_images(graph, 8, 2), 1);
   for (auto& [tensor, range] : wide.ranges) range.magnitude *= 1.5f;
   const auto logits_of = [&](const CompileOptions& options, WeightStore& store) {
     SingleImageRun walk(compile(graph, weights, options, store));
@@ -169,16 +171,16 @@ TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
 
 TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
   // The grouped convolution has 144 Ki weights; its dense form would have 2304 Mi.
-  const Graph graph = {
+  const graph::Graph graph = {
       "groups",
       {1, 2, 2},
       2,
-      {segment_of({{"wide", Conv{.out_channels = 16384, .kernel = 1}, {"input"}},
+      {segment_of({{"wide", graph::Conv{.out_channels = 16384, .kernel = 1}, {"input"}},
                    {"c",
-                    Conv{.out_channels = 16384, .kernel = 3, .padding = 1, .groups = 16384},
+                    graph::Conv{.out_channels = 16384, .kernel = 3, .padding = 1, .groups = 16384},
                     {"wide"}}},
                   2)}};
-  const Tensors weights = random_weights(graph, 1);
+  const core::Tensors weights = graph::random_weights(graph, 1);
   for (const Precision precision : {Precision::f32, usable_precision(Precision::bf16)}) {
     WeightStore store;
     const std::size_t before = held;
@@ -189,17 +191,18 @@ TEST(Compile, MakesNoGroupDenseThatWouldTakeGigabytes) {
 }
 
 TEST(Compile, RefusesAnImageOfGigabytesInALine) {
-  const Graph graph = {
-      "huge",
-      {1, 46000, 46000},
-      2,
-      {segment_of({{"a", Relu{}, {"input"}}, {"b", Relu{}, {"input"}}, {"c", Add{}, {"a", "b"}}},
-                  2)}};
+  const graph::Graph graph = {"huge",
+                              {1, 46000, 46000},
+                              2,
+                              {segment_of({{"a", graph::Relu{}, {"input"}},
+                                           {"b", graph::Relu{}, {"input"}},
+                                           {"c", graph::Add{}, {"a", "b"}}},
+                                          2)}};
   WeightStore store;
   EXPECT_THAT(
-      [&] { compile(graph, random_weights(graph, 1), {}, store); },
+      [&] { compile(graph, graph::random_weights(graph, 1), {}, store); },
       ThrowsMessage<Error>(HasSubstr("MiB of memory; the limit for a network is 8192 MiB")));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

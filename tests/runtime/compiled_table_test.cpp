@@ -7,15 +7,15 @@
 #include "tests/support/graphs.h"
 #include "tests/support/random_weights.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::HasSubstr;
 
 TEST(CompiledTable, ListsWhatRunsInItsOrder) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   const CompiledTable table =
-      compiled_table(graph, random_weights(graph, 1), {Precision::f32, 0, 4, {}});
+      compiled_table(graph, graph::random_weights(graph, 1), {Precision::f32, 0, 4, {}});
   EXPECT_EQ(table.precision, "f32");
   EXPECT_EQ(table.batch, 4);
   EXPECT_EQ(table.threads, 1);
@@ -37,9 +37,9 @@ TEST(CompiledTable, ListsWhatRunsInItsOrder) {
 }
 
 TEST(CompiledTable, FollowsTheCpu) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   const CompiledTable table =
-      compiled_table(graph, random_weights(graph, 1), {Precision::bf16, 2, 1, {}});
+      compiled_table(graph, graph::random_weights(graph, 1), {Precision::bf16, 2, 1, {}});
   EXPECT_EQ(table.precision, has_instructions_for(Precision::bf16) ? "bf16" : "f32");
   EXPECT_EQ(table.threads, 2);
 }
@@ -49,4 +49,4 @@ TEST(KernelsName, NamesLibraryVersionAndInstructions) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

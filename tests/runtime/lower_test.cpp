@@ -12,7 +12,7 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::ElementsAre;
@@ -21,20 +21,21 @@ using testing::ThrowsMessage;
 /// Converts lowered operations back to graph nodes, so that the reference can execute them.
 class Raising {
  public:
-  Graph graph;
-  Tensors weights;
+  graph::Graph graph;
+  core::Tensors weights;
 
-  Raising(const Graph& original, const std::vector<LoweredSegment>& lowered) : graph(original) {
+  Raising(const graph::Graph& original, const std::vector<LoweredSegment>& lowered)
+      : graph(original) {
     for (std::size_t i = 0; i < lowered.size(); ++i) {
-      Segment& segment = graph.segments[i];
+      graph::Segment& segment = graph.segments[i];
       segment.nodes = raised(lowered[i].body);
       segment.head = raised(lowered[i].head);
     }
   }
 
  private:
-  std::vector<Node> raised(const std::vector<LoweredOp>& ops) {
-    std::vector<Node> nodes;
+  std::vector<graph::Node> raised(const std::vector<LoweredOp>& ops) {
+    std::vector<graph::Node> nodes;
     for (const LoweredOp& op : ops) {
       const auto parts = std::visit([&](const auto& kind) { return parts_of(op, kind); }, op.kind);
       nodes.insert(nodes.end(), parts.begin(), parts.end());
@@ -45,7 +46,7 @@ class Raising {
   }
 
   void keep(const std::string& name, std::vector<std::int64_t> shape, std::vector<float> values) {
-    weights[name] = HostTensor::of(std::move(shape), std::span<const float>(values));
+    weights[name] = core::HostTensor::of(std::move(shape), std::span<const float>(values));
   }
   void rename_weights(const std::string& from, const std::string& to) {
     for (const char* suffix : {".weight", ".bias", ".running_mean", ".running_var"})
@@ -55,14 +56,15 @@ class Raising {
       }
   }
 
-  void activate(std::vector<Node>& nodes, Activation activation, const std::string& name) {
+  void activate(std::vector<graph::Node>& nodes, Activation activation, const std::string& name) {
     if (activation == Activation::none) return;
-    const Op op = activation == Activation::relu ? Op(Relu{}) : Op(Relu6{});
+    const graph::Op op =
+        activation == Activation::relu ? graph::Op(graph::Relu{}) : graph::Op(graph::Relu6{});
     nodes.push_back({name + "-act", op, {nodes.back().name}});
   }
 
-  std::vector<Node> parts_of(const LoweredOp& op, const FusedConv& fused) {
-    Conv conv = fused.conv;
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const FusedConv& fused) {
+    graph::Conv conv = fused.conv;
     conv.bias = true;
     const std::string name = op.output + "-conv";
     const auto out = conv.out_channels;
@@ -70,44 +72,47 @@ class Raising {
         static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel * conv.kernel);
     keep(name + ".weight", {out, per_group, conv.kernel, conv.kernel}, fused.weights);
     keep(name + ".bias", {out}, fused.bias);
-    std::vector<Node> nodes = {{name, conv, op.inputs}};
+    std::vector<graph::Node> nodes = {{name, conv, op.inputs}};
     if (!fused.residual.empty())
-      nodes.push_back({op.output + "-add", Add{}, {name, fused.residual}});
+      nodes.push_back({op.output + "-add", graph::Add{}, {name, fused.residual}});
     activate(nodes, fused.activation, op.output);
     return nodes;
   }
-  std::vector<Node> parts_of(const LoweredOp& op, const FusedLinear& fused) {
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const FusedLinear& fused) {
     const std::string name = op.output + "-fc";
     const auto in = static_cast<std::int64_t>(fused.weights->size()) / fused.out_features;
     keep(name + ".weight", {fused.out_features, in}, *fused.weights);
     keep(name + ".bias", {fused.out_features}, fused.bias);
-    std::vector<Node> nodes = {{name, Linear{fused.out_features, true}, op.inputs}};
+    std::vector<graph::Node> nodes = {{name, graph::Linear{fused.out_features, true}, op.inputs}};
     activate(nodes, fused.activation, op.output);
     return nodes;
   }
-  std::vector<Node> parts_of(const LoweredOp& op, const Scale& scale) {
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const Scale& scale) {
     const std::string name = op.output + "-norm";
     const auto channels = static_cast<std::int64_t>(scale.scale.size());
     keep(name + ".weight", {channels}, scale.scale);
     keep(name + ".bias", {channels}, scale.shift);
     keep(name + ".running_mean", {channels}, std::vector<float>(scale.scale.size(), 0.0f));
     keep(name + ".running_var", {channels}, std::vector<float>(scale.scale.size(), 1.0f));
-    std::vector<Node> nodes = {{name, BatchNorm{.eps = 0}, op.inputs}};
+    std::vector<graph::Node> nodes = {{name, graph::BatchNorm{.eps = 0}, op.inputs}};
     activate(nodes, scale.activation, op.output);
     return nodes;
   }
-  std::vector<Node> parts_of(const LoweredOp& op, const FusedAdd& add) {
-    std::vector<Node> nodes = {{op.output + "-add", Add{}, op.inputs}};
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const FusedAdd& add) {
+    std::vector<graph::Node> nodes = {{op.output + "-add", graph::Add{}, op.inputs}};
     activate(nodes, add.activation, op.output);
     return nodes;
   }
-  std::vector<Node> parts_of(const LoweredOp& op, const Activate& activate) {
-    return {{op.output + "-act", activate.activation == Activation::relu ? Op(Relu{}) : Op(Relu6{}),
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const Activate& activate) {
+    return {{op.output + "-act",
+             activate.activation == Activation::relu ? graph::Op(graph::Relu{})
+                                                     : graph::Op(graph::Relu6{}),
              op.inputs}};
   }
-  std::vector<Node> parts_of(const LoweredOp& op,
-                             const OneOf<Concat, MaxPool, AvgPool, GlobalAvgPool,
-                                         SpatialPyramidPool, Flatten> auto& plain) {
+  std::vector<graph::Node> parts_of(
+      const LoweredOp& op,
+      const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
+                        graph::SpatialPyramidPool, graph::Flatten> auto& plain) {
     return {{op.output + "-op", plain, op.inputs}};
   }
 };
@@ -122,13 +127,13 @@ int count(const std::vector<LoweredSegment>& segments) {
 }
 
 TEST(Lower, ComputesWhatTheGraphComputes) {
-  for (const Graph& graph : example_graphs()) {
+  for (const graph::Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
-    const Tensors weights = random_weights(graph, 5);
+    const core::Tensors weights = graph::random_weights(graph, 5);
     Raising raised(graph, lower(graph, source_of(weights)));
     std::vector<float> image(
         static_cast<std::size_t>(graph.input[0] * graph.input[1] * graph.input[2]));
-    KeyedRandom random(7, 1);
+    core::KeyedRandom random(7, 1);
     for (float& value : image) value = random.uniform(-2, 2);
     ReferencePredictor expected(graph, weights), actual(raised.graph, raised.weights);
     const auto a = expected.predict_all(image), b = actual.predict_all(image);
@@ -144,8 +149,8 @@ TEST(Lower, ComputesWhatTheGraphComputes) {
 }
 
 TEST(Lower, LeavesNothingOfAResNetBesideConvolutions) {
-  const Graph graph = small_resnet();
-  const auto lowered = lower(graph, source_of(random_weights(graph, 1)));
+  const graph::Graph graph = small_resnet();
+  const auto lowered = lower(graph, source_of(graph::random_weights(graph, 1)));
   EXPECT_EQ(count<FusedConv>(lowered), 20);  // stem, 16 of the blocks, 3 projections
   EXPECT_EQ(count<Scale>(lowered) + count<FusedAdd>(lowered) + count<Activate>(lowered), 0);
   for (const LoweredSegment& segment : lowered)
@@ -158,12 +163,12 @@ TEST(Lower, LeavesNothingOfAResNetBesideConvolutions) {
 }
 
 TEST(Lower, NamesTheWeightThatIsMissing) {
-  const Graph graph = small_resnet();
-  Tensors weights = random_weights(graph, 1);
+  const graph::Graph graph = small_resnet();
+  core::Tensors weights = graph::random_weights(graph, 1);
   weights.erase("bn1.running_var");
   EXPECT_THAT([&] { lower(graph, source_of(weights)); },
               ThrowsMessage<Error>("tensor \"bn1.running_var\" is missing"));
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

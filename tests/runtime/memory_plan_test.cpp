@@ -7,7 +7,7 @@
 
 #include "core/random.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::ElementsAre;
@@ -35,7 +35,7 @@ TEST(MemoryPlan, TakesNothingForNothing) {
 
 TEST(MemoryPlan, NeverLetsLivingBuffersOverlap) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
-    KeyedRandom random(seed, 3);
+    core::KeyedRandom random(seed, 3);
     std::vector<Lifetime> buffers(1 + random.below(30));
     for (Lifetime& buffer : buffers) {
       buffer.bytes = random.below(1000);
@@ -66,4 +66,4 @@ TEST(MemoryPlan, NeverLetsLivingBuffersOverlap) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -17,7 +17,7 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 constexpr Format kFormats[] = {Format::planes, Format::channels_last, Format::blocked4,
@@ -25,7 +25,7 @@ constexpr Format kFormats[] = {Format::planes, Format::channels_last, Format::bl
 
 struct Case {
   std::string name;
-  std::vector<Node> nodes;  ///< from "input" to "x"
+  std::vector<graph::Node> nodes;  ///< from "input" to "x"
   std::int64_t channels = 3, height = 5, width = 7;
 };
 
@@ -38,20 +38,20 @@ class Trial {
     graph_.name = one.name;
     graph_.input = {one.channels, one.height, one.width};
     graph_.classes = 2;
-    Segment segment{"all", one.nodes, {}, "x", {}};
+    graph::Segment segment{"all", one.nodes, {}, "x", {}};
     std::string x = "x";
-    if (infer_output().size() == 3) x = append(segment.head, "pool", GlobalAvgPool{}, {x});
-    append(segment.head, "fc", Linear{.out_features = 2}, {x});
+    if (infer_output().size() == 3) x = append(segment.head, "pool", graph::GlobalAvgPool{}, {x});
+    append(segment.head, "fc", graph::Linear{.out_features = 2}, {x});
     graph_.segments = {segment};
-    weights_ = random_weights(graph_, 3);
-    images_ = random_images(graph_, kBatch, 4);
+    weights_ = graph::random_weights(graph_, 3);
+    images_ = graph::random_images(graph_, kBatch, 4);
     // Inputs are rounded to the element type first, so that only the operation's rounding remains.
     for (float& value : images_) {
-      if (element.dtype == DType::bf16) value = from_bf16(to_bf16(value));
-      if (element.dtype == DType::u8) value = std::abs(value);
+      if (element.dtype == core::DType::bf16) value = core::from_bf16(core::to_bf16(value));
+      if (element.dtype == core::DType::u8) value = std::abs(value);
       if (element.is_quantised())
         value = std::clamp(std::nearbyint(value / element.scale), -127.0f, 255.0f) * element.scale;
-      if (element.dtype == DType::i8) value = std::min(value, 127 * element.scale);
+      if (element.dtype == core::DType::i8) value = std::min(value, 127 * element.scale);
     }
   }
 
@@ -60,8 +60,8 @@ class Trial {
   bool is_quantised() const { return element_.is_quantised(); }
   /// Sets the elements of a quantised dst that differ from those of src.
   void set_dst_element(const Element& element) { dst_element_ = element; }
-  Shape output_shape() const { return infer_shapes(graph_).find("x")->second; }
-  const Tensors& weights() const { return weights_; }
+  graph::Shape output_shape() const { return graph::infer_shapes(graph_).find("x")->second; }
+  const core::Tensors& weights() const { return weights_; }
 
   /// Runs the operation and compares. It gets the input `copies` times; if `in_place`, dst is the
   /// first of these copies.
@@ -83,7 +83,7 @@ class Trial {
       ASSERT_EQ(actual.size(), expected.size());
       double largest = 1e-3;
       for (const double value : expected) largest = std::max(largest, std::abs(value));
-      const double epsilon = to.element.dtype == DType::bf16 ? 0x1p-8 : 1e-5;
+      const double epsilon = to.element.dtype == core::DType::bf16 ? 0x1p-8 : 1e-5;
       const double rounding = to.element.is_quantised() ? 0.5 * to.element.scale : 0;
       const auto [least, most] = bounds(to.element);
       for (std::size_t i = 0; i < expected.size(); ++i)
@@ -96,14 +96,14 @@ class Trial {
  private:
   static constexpr std::size_t kBatch = 3;
 
-  Shape infer_output() const {
+  graph::Shape infer_output() const {
     return std::visit(
-        overloaded{
-            [](const OneOf<GlobalAvgPool, SpatialPyramidPool, Flatten, Linear> auto&) {
-              return Shape{1};
-            },
-            [](const OneOf<Conv, BatchNorm, Relu, Relu6, Add, Concat, MaxPool, AvgPool> auto&) {
-              return Shape{1, 1, 1};
+        core::overloaded{
+            [](const core::OneOf<graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,
+                                 graph::Linear> auto&) { return graph::Shape{1}; },
+            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::Relu, graph::Relu6,
+                                 graph::Add, graph::Concat, graph::MaxPool, graph::AvgPool> auto&) {
+              return graph::Shape{1, 1, 1};
             },
         },
         case_.nodes.back().op);
@@ -118,11 +118,11 @@ class Trial {
       std::byte* to = bytes.data() + n * src().bytes();
       const auto grid = src().grid();
       const float per_step = 1 / element_.scale;
-      if (element_.dtype == DType::bf16)
+      if (element_.dtype == core::DType::bf16)
         kernels::pack(image(n).data(), grid, reinterpret_cast<std::uint16_t*>(to));
-      else if (element_.dtype == DType::u8)
+      else if (element_.dtype == core::DType::u8)
         kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::uint8_t*>(to));
-      else if (element_.dtype == DType::i8)
+      else if (element_.dtype == core::DType::i8)
         kernels::pack(image(n).data(), grid, per_step, reinterpret_cast<std::int8_t*>(to));
       else
         kernels::pack(image(n).data(), grid, reinterpret_cast<float*>(to));
@@ -132,11 +132,11 @@ class Trial {
   static float at(const Layout& layout, const std::byte* image, std::int64_t element) {
     const float scale = layout.element.scale;
     switch (layout.element.dtype) {
-      case DType::bf16:
-        return from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
-      case DType::u8:
+      case core::DType::bf16:
+        return core::from_bf16(reinterpret_cast<const std::uint16_t*>(image)[element]);
+      case core::DType::u8:
         return scale * static_cast<float>(reinterpret_cast<const std::uint8_t*>(image)[element]);
-      case DType::i8:
+      case core::DType::i8:
         return scale * static_cast<float>(reinterpret_cast<const std::int8_t*>(image)[element]);
       default:
         return reinterpret_cast<const float*>(image)[element];
@@ -145,8 +145,8 @@ class Trial {
   /// The least and the greatest value that elements can represent.
   static std::pair<double, double> bounds(const Element& element) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
-    if (element.dtype == DType::u8) return {0, 255.0 * element.scale};
-    if (element.dtype == DType::i8) return {-128.0 * element.scale, 127.0 * element.scale};
+    if (element.dtype == core::DType::u8) return {0, 255.0 * element.scale};
+    if (element.dtype == core::DType::i8) return {-128.0 * element.scale, 127.0 * element.scale};
     return {-kInfinity, kInfinity};
   }
   static std::vector<float> unpacked(const Layout& layout, const std::byte* image) {
@@ -175,8 +175,8 @@ class Trial {
   Format format_;
   Element element_;
   std::optional<Element> dst_element_;
-  Graph graph_;
-  Tensors weights_;
+  graph::Graph graph_;
+  core::Tensors weights_;
   std::vector<float> images_;
 };
 
@@ -190,7 +190,7 @@ class KeyedFloats {
   }
 
  private:
-  KeyedRandom random_{5, 6};
+  core::KeyedRandom random_{5, 6};
 };
 
 /// Tests an operation in every format and type, on one and on two threads.
@@ -198,7 +198,8 @@ template <typename Try>
 void in_every_layout(const Case& one, const Try& attempt) {
   for (const Format format : kFormats)
     for (const Element& element :
-         {Element{}, Element{DType::bf16}, Element{DType::u8, 0.02f}, Element{DType::i8, 0.03f}})
+         {Element{}, Element{core::DType::bf16}, Element{core::DType::u8, 0.02f},
+          Element{core::DType::i8, 0.03f}})
       for (const int threads : {1, 2}) {
         Trial trial(one, format, element);
         attempt(trial, WorkSize{3, threads});
@@ -212,19 +213,19 @@ std::shared_ptr<const Operation> sum_of(const Trial& trial, std::size_t count,
                             activation, work_size);
 }
 
-Case single(std::string name, Op op, Shape shape) {
+Case single(std::string name, graph::Op op, graph::Shape shape) {
   return {std::move(name), {{"x", std::move(op), {"input"}}}, shape[0], shape[1], shape[2]};
 }
 
 TEST(OwnOperations, PoolLikeTheReference) {
-  for (const Shape& shape : {Shape{3, 5, 7}, {16, 8, 8}, {70, 9, 4}, {130, 33, 31}})
+  for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {16, 8, 8}, {70, 9, 4}, {130, 33, 31}})
     for (const auto& [kernel, stride, padding] :
          {std::tuple{2, 2, 0}, {3, 2, 1}, {3, 1, 1}, {4, 3, 2}, {1, 2, 0}}) {
-      const MaxPool max{kernel, stride, padding};
+      const graph::MaxPool max{kernel, stride, padding};
       in_every_layout(single("max", max, shape), [&](Trial& trial, WorkSize work_size) {
         trial.expect_parity(*make_max_pool(trial.src(), trial.dst(), max, work_size));
       });
-      const AvgPool avg{kernel, stride, padding};
+      const graph::AvgPool avg{kernel, stride, padding};
       in_every_layout(single("avg", avg, shape), [&](Trial& trial, WorkSize work_size) {
         trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, work_size));
       });
@@ -232,21 +233,24 @@ TEST(OwnOperations, PoolLikeTheReference) {
 }
 
 TEST(OwnOperations, MakeFeaturesLikeTheReference) {
-  for (const Shape& shape : {Shape{3, 5, 7}, {1, 1, 1}, {64, 32, 32}, {70, 13, 11}, {17, 4, 4}}) {
-    in_every_layout(single("global", GlobalAvgPool{}, shape), [&](Trial& trial, WorkSize work_size) {
-      trial.expect_parity(*make_global_average(trial.src(), work_size));
-    });
-    in_every_layout(single("flatten", Flatten{}, shape), [&](Trial& trial, WorkSize work_size) {
-      trial.expect_parity(*make_flatten(trial.src(), work_size));
-    });
+  for (const graph::Shape& shape :
+       {graph::Shape{3, 5, 7}, {1, 1, 1}, {64, 32, 32}, {70, 13, 11}, {17, 4, 4}}) {
+    in_every_layout(single("global", graph::GlobalAvgPool{}, shape),
+                    [&](Trial& trial, WorkSize work_size) {
+                      trial.expect_parity(*make_global_average(trial.src(), work_size));
+                    });
+    in_every_layout(single("flatten", graph::Flatten{}, shape),
+                    [&](Trial& trial, WorkSize work_size) {
+                      trial.expect_parity(*make_flatten(trial.src(), work_size));
+                    });
   }
 }
 
 TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
-  for (const Shape& shape : {Shape{3, 5, 7}, {2, 1, 3}, {64, 32, 32}, {70, 13, 11}})
+  for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {2, 1, 3}, {64, 32, 32}, {70, 13, 11}})
     for (const std::vector<int>& levels :
          std::vector<std::vector<int>>{{1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
-      const SpatialPyramidPool pool{levels};
+      const graph::SpatialPyramidPool pool{levels};
       in_every_layout(single("pyramid", pool, shape), [&](Trial& trial, WorkSize work_size) {
         trial.expect_parity(*make_pyramid_pool(trial.src(), pool, work_size));
       });
@@ -254,20 +258,21 @@ TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
 }
 
 TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
-  const Case sum{
-      "sum",
-      {{"s", Add{}, {"input", "input"}}, {"t", Add{}, {"s", "input"}}, {"x", Relu6{}, {"t"}}},
-      70,
-      9,
-      31};
+  const Case sum{"sum",
+                 {{"s", graph::Add{}, {"input", "input"}},
+                  {"t", graph::Add{}, {"s", "input"}},
+                  {"x", graph::Relu6{}, {"t"}}},
+                 70,
+                 9,
+                 31};
   in_every_layout(sum, [&](Trial& trial, WorkSize work_size) {
-    if (trial.is_quantised()) trial.set_dst_element({DType::u8, 0.025f});
+    if (trial.is_quantised()) trial.set_dst_element({core::DType::u8, 0.025f});
     const auto operation = sum_of(trial, 3, Activation::relu6, work_size);
     trial.expect_parity(*operation, 3);
     trial.expect_parity(*operation, 3, true);
   });
-  in_every_layout(single("relu", Relu{}, {5, 3, 3}), [&](Trial& trial, WorkSize work_size) {
-    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.015f});  // saturates
+  in_every_layout(single("relu", graph::Relu{}, {5, 3, 3}), [&](Trial& trial, WorkSize work_size) {
+    if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.015f});  // saturates
     trial.expect_parity(*sum_of(trial, 1, Activation::relu, work_size), 1, true);
   });
 }
@@ -278,19 +283,20 @@ TEST(OwnOperations, AddsTensorsOfSeveralScales) {
   const std::vector<std::uint8_t> a = {200, 255, 0};
   const std::vector<std::int8_t> b = {-40, 127, -100};
   std::vector<std::uint8_t> sum(3);
-  const Layout dst{{3, 1, 1}, {DType::u8, 0.5f}, Format::channels_last};
+  const Layout dst{{3, 1, 1}, {core::DType::u8, 0.5f}, Format::channels_last};
   Buffers buffers;
   buffers.srcs = {reinterpret_cast<std::byte*>(const_cast<std::uint8_t*>(a.data())),
                   reinterpret_cast<std::byte*>(const_cast<std::int8_t*>(b.data()))};
   buffers.dst = reinterpret_cast<std::byte*>(sum.data());
-  make_quantised_add({{DType::u8, 0.5f}, {DType::i8, 0.25f}}, dst, Activation::none, {1, 1})
+  make_quantised_add({{core::DType::u8, 0.5f}, {core::DType::i8, 0.25f}}, dst, Activation::none,
+                     {1, 1})
       ->bind(buffers, dnnl::stream(cpu_engine()))
       ->run();
   EXPECT_THAT(sum, testing::ElementsAre(180, 255, 0));
 }
 
 TEST(OwnOperations, ScaleLikeABatchNorm) {
-  const BatchNorm norm;
+  const graph::BatchNorm norm;
   in_every_layout(single("norm", norm, {19, 6, 5}), [&](Trial& trial, WorkSize work_size) {
     const auto value = [&](const char* suffix) {
       return trial.weights().find(std::string("x.") + suffix)->second.to_f32();
@@ -302,22 +308,23 @@ TEST(OwnOperations, ScaleLikeABatchNorm) {
       scale.scale.push_back(weight[c] / std::sqrt(variance[c] + static_cast<float>(norm.eps)));
       scale.shift.push_back(bias[c] - mean[c] * scale.scale[c]);
     }
-    if (trial.is_quantised()) trial.set_dst_element({DType::i8, 0.05f});
+    if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.05f});
     trial.expect_parity(*make_scale(trial.src(), trial.dst(), scale, work_size));
   });
 }
 
 TEST(OwnOperations, JoinChannelsLikeTheReference) {
   for (const std::int64_t channels : {1, 3, 16, 48}) {
-    const Case joined{"concat", {{"x", Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
+    const Case joined{
+        "concat", {{"x", graph::Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
     in_every_layout(joined, [&](Trial& trial, WorkSize work_size) {
       const std::vector<Layout> srcs(3, trial.src());
       if (can_concat(srcs)) trial.expect_parity(*make_concat(srcs, trial.dst(), work_size), 3);
     });
   }
   EXPECT_TRUE(can_concat({{{16, 2, 2}, {}, Format::blocked8}, {{3, 2, 2}, {}, Format::blocked8}}));
-  EXPECT_FALSE(can_concat({{{16, 2, 2}, {DType::u8, 0.5f}, Format::blocked8},
-                           {{3, 2, 2}, {DType::u8, 0.25f}, Format::blocked8}}));
+  EXPECT_FALSE(can_concat({{{16, 2, 2}, {core::DType::u8, 0.5f}, Format::blocked8},
+                           {{3, 2, 2}, {core::DType::u8, 0.25f}, Format::blocked8}}));
   EXPECT_FALSE(can_concat({{{3, 2, 2}, {}, Format::blocked8}, {{16, 2, 2}, {}, Format::blocked8}}));
 }
 
@@ -351,4 +358,4 @@ TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

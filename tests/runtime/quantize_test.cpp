@@ -12,28 +12,29 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-ModelFile model() {
-  ModelFile model;
+model::ModelFile model() {
+  model::ModelFile model;
   model.graph = small_resnet();
-  model.weights = random_weights(model.graph, 1);
+  model.weights = graph::random_weights(model.graph, 1);
   for (std::int64_t i = 0; i < model.graph.classes; ++i)
     model.classes.push_back("class " + std::to_string(i));
   model.preprocessing.height = static_cast<int>(model.graph.input[1]);
   model.preprocessing.width = static_cast<int>(model.graph.input[2]);
   model.loss_weights = {1, 1, 1};
-  model.policy = ChosenPolicy{never_stop(3), FixedThreshold{1}};
+  model.policy = policy::ChosenPolicy{policy::never_stop(3), policy::FixedThreshold{1}};
   return model;
 }
 
 TEST(Quantize, KeepsEveryWeightWithinHalfAStep) {
-  const ModelFile before = model();
-  const ModelFile after = quantised_to_int8(before, random_images(before.graph, 4, 1), 1);
+  const model::ModelFile before = model();
+  const model::ModelFile after =
+      quantised_to_int8(before, graph::random_images(before.graph, 4, 1), 1);
   EXPECT_EQ(after.deployment->precision, "int8");
   EXPECT_FALSE(after.policy) << "chosen for other logits";
   for (const auto& [name, scales] : after.weight_scales) {
@@ -46,32 +47,33 @@ TEST(Quantize, KeepsEveryWeightWithinHalfAStep) {
     }
   }
   EXPECT_TRUE(after.weight_scales.contains("conv1.weight"));
-  EXPECT_EQ(after.weights.at("fc.weight").dtype, DType::bf16);
+  EXPECT_EQ(after.weights.at("fc.weight").dtype, core::DType::bf16);
   EXPECT_EQ(after.weights.at("bn1.running_var"), before.weights.at("bn1.running_var"));
 }
 
 TEST(Quantize, SurvivesTheFileToTheBit) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors", again = folder.path() / "again";
-  const ModelFile before = model();
-  const ModelFile deployed = quantised_to_int8(before, random_images(before.graph, 4, 1), 1);
-  save_model(path, deployed);
-  const ModelFile read = load_model(path);
+  const model::ModelFile before = model();
+  const model::ModelFile deployed =
+      quantised_to_int8(before, graph::random_images(before.graph, 4, 1), 1);
+  model::save_model(path, deployed);
+  const model::ModelFile read = model::load_model(path);
   EXPECT_EQ(read.weights, deployed.weights);
   EXPECT_EQ(read.weight_scales, deployed.weight_scales);
   EXPECT_EQ(read.deployment, deployed.deployment);
-  save_model(again, read);
-  EXPECT_EQ(read_file(again), read_file(path));
-  const MappedModel mapped = map_model(path);
+  model::save_model(again, read);
+  EXPECT_EQ(core::read_file(again), core::read_file(path));
+  const model::MappedModel mapped = model::map_model(path);
   for (const auto& [name, tensor] : deployed.weights)
     EXPECT_EQ(mapped.weights_of(name), tensor.to_f32()) << name;
 }
 
 TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
   if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
-  const ModelFile before = model();
-  const auto images = random_images(before.graph, 7, 3);
-  const ModelFile deployed = quantised_to_int8(before, images, 1);
+  const model::ModelFile before = model();
+  const auto images = graph::random_images(before.graph, 7, 3);
+  const model::ModelFile deployed = quantised_to_int8(before, images, 1);
   NetworkOptions options{Precision::int8, 1, 4};
   options.ranges = deployed.deployment->ranges;
   // Rounding the weights of the file again gives the same integers, so the only difference is the
@@ -85,12 +87,12 @@ TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
 }
 
 TEST(Quantize, RoundsWeightsToBf16) {
-  const ModelFile before = model();
-  const ModelFile after = rounded_to_bf16(before);
+  const model::ModelFile before = model();
+  const model::ModelFile after = rounded_to_bf16(before);
   EXPECT_EQ(after.deployment->precision, "bf16");
   EXPECT_TRUE(after.deployment->ranges.empty());
-  EXPECT_EQ(after.weights.at("conv1.weight").dtype, DType::bf16);
-  EXPECT_EQ(after.weights.at("bn1.weight").dtype, DType::f32);
+  EXPECT_EQ(after.weights.at("conv1.weight").dtype, core::DType::bf16);
+  EXPECT_EQ(after.weights.at("bn1.weight").dtype, core::DType::f32);
   EXPECT_THAT([&] {
     rounded_to_bf16(after); },
   EXPECT_THAT([&] {
@@ -99,4 +101,4 @@ TEST(Quantize, RoundsWeightsToBf16) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

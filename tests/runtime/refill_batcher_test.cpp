@@ -33,14 +33,15 @@ std::atomic<std::int64_t> allocations = 0;
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 using testing::ElementsAre;
 
-std::shared_ptr<const CompiledNetwork> compiled(const Graph& graph, const CompileOptions& options) {
+std::shared_ptr<const CompiledNetwork> compiled(const graph::Graph& graph,
+                                                const CompileOptions& options) {
   WeightStore store;
-  return compile(graph, random_weights(graph, 1), options, store);
+  return compile(graph, graph::random_weights(graph, 1), options, store);
 }
 
 /// Pushes images to a stream and records which image was passed to the visitor at which exit.
@@ -48,10 +49,11 @@ class VisitRecorder {
  public:
   using Entry = std::pair<std::int64_t, int>;
 
-  VisitRecorder(const Graph& graph, const CompileOptions& options) : stream_(compiled(graph, options)) {}
+  VisitRecorder(const graph::Graph& graph, const CompileOptions& options)
+      : stream_(compiled(graph, options)) {}
 
   void push(std::span<const float> images, std::int64_t image) {
-    const auto size = static_cast<std::size_t>(element_count(stream_.network().input));
+    const auto size = static_cast<std::size_t>(core::element_count(stream_.network().input));
     stream_.push(image, images.subspan(static_cast<std::size_t>(image) * size, size), visit_);
   }
   void flush() { stream_.flush(visit_); }
@@ -64,7 +66,7 @@ class VisitRecorder {
  private:
   RefillBatcher stream_;
   std::vector<Entry> entries_;
-  ExitVisitor visit_ = [this](std::int64_t image, const ExitOutput& output) {
+  core::ExitVisitor visit_ = [this](std::int64_t image, const core::ExitOutput& output) {
     entries_.emplace_back(image, output.exit_index);
     return leaves(image, output.exit_index);
   };
@@ -73,9 +75,9 @@ class VisitRecorder {
 using E = VisitRecorder::Entry;
 
 TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {2}});
-  const auto images = random_images(graph, 3, 1);
+  const auto images = graph::random_images(graph, 3, 1);
   journal.push(images, 0);
   EXPECT_THAT(journal.take(), ElementsAre());
   journal.push(images, 1);
@@ -87,9 +89,9 @@ TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
 }
 
 TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {1, 3}});
-  const auto images = random_images(graph, 9, 1);
+  const auto images = graph::random_images(graph, 9, 1);
   journal.leaves = [](std::int64_t image, int) { return image == 1; };
   for (int n = 0; n < 3; ++n) journal.push(images, n);
   EXPECT_THAT(journal.take(), ElementsAre(E{0, 0}, E{1, 0}, E{2, 0}));
@@ -104,9 +106,9 @@ TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
 }
 
 TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {2, 4, 16}});
-  const auto images = random_images(graph, 7, 1);
+  const auto images = graph::random_images(graph, 7, 1);
   for (int n = 0; n < 7; ++n) journal.push(images, n);
   journal.flush();
   for (const SegmentCounts& counts : journal.stream().counts()) {
@@ -117,9 +119,9 @@ TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
 }
 
 TEST(RefillBatcher, ForgetsWhatWaitsWhenCleared) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {4}});
-  const auto images = random_images(graph, 3, 1);
+  const auto images = graph::random_images(graph, 3, 1);
   for (int n = 0; n < 3; ++n) journal.push(images, n);
   journal.stream().clear();
   journal.flush();
@@ -128,10 +130,12 @@ TEST(RefillBatcher, ForgetsWhatWaitsWhenCleared) {
 
 /// Counts the allocations while `count` images are pushed and flushed, after a warm-up with as
 /// many.
-std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, int count) {
+std::int64_t allocations_of(const graph::Graph& graph, const CompileOptions& options, int count) {
   RefillBatcher stream(compiled(graph, options));
-  const ExitVisitor visit = [](std::int64_t image, const ExitOutput&) { return image % 3 == 0; };
-  const auto images = random_images(graph, 1, 1);
+  const core::ExitVisitor visit = [](std::int64_t image, const core::ExitOutput&) {
+    return image % 3 == 0;
+  };
+  const auto images = graph::random_images(graph, 1, 1);
   const auto run = [&] {
     for (int n = 0; n < count; ++n) stream.push(n, images, visit);
     stream.flush(visit);
@@ -143,19 +147,19 @@ std::int64_t allocations_of(const Graph& graph, const CompileOptions& options, i
 }
 
 /// A graph with pools, sums, a pyramid pool and linear layers, and without convolutions.
-Graph without_convolutions() {
-  Graph graph{"pools", {3, 9, 9}, 4, {}};
-  Segment first{"first", {}, {"sum"}, "sum", {}};
-  append(first.nodes, "max", MaxPool{3, 1, 1}, {"input"});
-  append(first.nodes, "norm", BatchNorm{}, {"max"});
-  append(first.nodes, "sum", Add{}, {"norm", "input"});
-  append(first.head, "exits.1.pool", SpatialPyramidPool{{1, 2, 4}}, {"sum"});
-  append(first.head, "exits.1.fc", Linear{4}, {"exits.1.pool"});
-  Segment second{"second", {}, {}, "joined", {}};
-  append(second.nodes, "avg", AvgPool{3, 1, 1}, {"sum"});
-  append(second.nodes, "joined", Concat{}, {"avg", "sum"});
-  append(second.head, "flat", Flatten{}, {"joined"});
-  append(second.head, "fc", Linear{4}, {"flat"});
+graph::Graph without_convolutions() {
+  graph::Graph graph{"pools", {3, 9, 9}, 4, {}};
+  graph::Segment first{"first", {}, {"sum"}, "sum", {}};
+  append(first.nodes, "max", graph::MaxPool{3, 1, 1}, {"input"});
+  append(first.nodes, "norm", graph::BatchNorm{}, {"max"});
+  append(first.nodes, "sum", graph::Add{}, {"norm", "input"});
+  append(first.head, "exits.1.pool", graph::SpatialPyramidPool{{1, 2, 4}}, {"sum"});
+  append(first.head, "exits.1.fc", graph::Linear{4}, {"exits.1.pool"});
+  graph::Segment second{"second", {}, {}, "joined", {}};
+  append(second.nodes, "avg", graph::AvgPool{3, 1, 1}, {"sum"});
+  append(second.nodes, "joined", graph::Concat{}, {"avg", "sum"});
+  append(second.head, "flat", graph::Flatten{}, {"joined"});
+  append(second.head, "fc", graph::Linear{4}, {"flat"});
   graph.segments = {first, second};
   return graph;
 }
@@ -166,7 +170,7 @@ TEST(RefillBatcher, AllocatesNothingOfItsOwn) {
 }
 
 TEST(RefillBatcher, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   const int count = 30;
   Workspace bare(compiled(graph, {.batches = {1}}));
   std::int64_t expected = 0, primitives = 0;
@@ -188,4 +192,4 @@ TEST(RefillBatcher, AllocatesOnlyWhatOneDnnDoesToExecuteItsPrimitives) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

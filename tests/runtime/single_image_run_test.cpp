@@ -12,22 +12,22 @@
 #include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 TEST(SingleImageRun, SaysAtEveryExitWhatAPredictorSays) {
-  std::vector<Graph> graphs = example_graphs();
+  std::vector<graph::Graph> graphs = example_graphs();
   for (std::uint64_t seed = 0; seed < 10; ++seed) graphs.push_back(random_graph(seed));
-  for (const Graph& graph : graphs) {
+  for (const graph::Graph& graph : graphs) {
     SCOPED_TRACE(graph.name);
-    const Tensors weights = random_weights(graph, 3);
-    const auto images = random_images(graph, 2, 1);
+    const core::Tensors weights = graph::random_weights(graph, 3);
+    const auto images = graph::random_images(graph, 2, 1);
     const std::size_t size = images.size() / 2;
     RunnerPredictor predictor(open_network(graph, weights, NetworkOptions{Precision::f32, 1, 2}));
     const auto expected = predictor.predict_all(images);
     WeightStore store;
     SingleImageRun walk(compile(graph, weights, {}, store));
-    const Cost cost = cost_of(graph);
+    const graph::Cost cost = graph::cost_of(graph);
     const auto classes = static_cast<std::size_t>(graph.classes);
     for (std::size_t n = 0; n < 2; ++n) {
       walk.begin(std::span(images).subspan(n * size, size));
@@ -45,9 +45,9 @@ TEST(SingleImageRun, SaysAtEveryExitWhatAPredictorSays) {
 }
 
 TEST(SingleImageRun, ForgetsAnImageThatWasOnItsWay) {
-  const Graph graph = two_scale();
-  const Tensors weights = random_weights(graph, 3);
-  const auto images = random_images(graph, 2, 1);
+  const graph::Graph graph = two_scale();
+  const core::Tensors weights = graph::random_weights(graph, 3);
+  const auto images = graph::random_images(graph, 2, 1);
   const std::size_t size = images.size() / 2;
   WeightStore store;
   SingleImageRun walk(compile(graph, weights, {}, store));
@@ -68,4 +68,4 @@ TEST(SingleImageRun, ForgetsAnImageThatWasOnItsWay) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace offramp {
+namespace offramp::runtime {
 namespace {
 
 TEST(StepTimeEstimator, KnowNothingAtFirst) {
@@ -52,4 +52,4 @@ TEST(StepTimeEstimator, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace offramp
+}  // namespace offramp::runtime

@@ -10,17 +10,17 @@ namespace offramp {
 // Their input sizes are small, and odd where the network allows it.
 
 /// ResNet-18 of width 4, 3 exits with spp heads, 3×32×32, 10 classes.
-Graph small_resnet();
+graph::Graph small_resnet();
 /// VGG of width 4, 3 exits with conv-spp heads, 3×37×32, 7 classes.
-Graph small_vgg();
+graph::Graph small_vgg();
 /// Depthwise-separable network of width 8, 3 exits with conv-avg heads, 1×32×32, 10 classes.
-Graph small_mobilenet();
+graph::Graph small_mobilenet();
 /// Network with two scales, as in Multi-Scale Dense Networks (Huang et al., 2018). Its segments
 /// pass on several tensors, and one tensor passes through a segment that does not use it. 3×13×11,
 /// 5 classes, 3 exits.
-Graph two_scale();
+graph::Graph two_scale();
 
 /// Returns all networks above.
-std::vector<Graph> example_graphs();
+std::vector<graph::Graph> example_graphs();
 
 }  // namespace offramp

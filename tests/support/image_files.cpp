@@ -14,16 +14,17 @@
 
 namespace offramp::test {
 
-Image flat_image(int width, int height, std::uint8_t red, std::uint8_t green, std::uint8_t blue) {
-  Image image{width, height, {}};
+image::Image flat_image(int width, int height, std::uint8_t red, std::uint8_t green,
+                        std::uint8_t blue) {
+  image::Image image{width, height, {}};
   for (int i = 0; i < width * height; ++i) {
     image.rgb.insert(image.rgb.end(), {red, green, blue});
   }
   return image;
 }
 
-Image patterned_image(int width, int height, int seed) {
-  Image image{width, height, {}};
+image::Image patterned_image(int width, int height, int seed) {
+  image::Image image{width, height, {}};
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       for (int c = 0; c < 3; ++c) {
@@ -97,7 +98,7 @@ std::vector<std::byte> encode_jpeg(int width, int height, std::span<const std::u
   return bytes;
 }
 
-std::vector<std::byte> encode_jpeg(const Image& image, const JpegOptions& options) {
+std::vector<std::byte> encode_jpeg(const image::Image& image, const JpegOptions& options) {
   return encode_jpeg(image.width, image.height, image.rgb, options);
 }
 

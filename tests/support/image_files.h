@@ -13,9 +13,10 @@
 namespace offramp::test {
 
 /// An image of one colour.
-Image flat_image(int width, int height, std::uint8_t red, std::uint8_t green, std::uint8_t blue);
+image::Image flat_image(int width, int height, std::uint8_t red, std::uint8_t green,
+                        std::uint8_t blue);
 /// A smooth gradient that differs for each seed.
-Image patterned_image(int width, int height, int seed);
+image::Image patterned_image(int width, int height, int seed);
 
 enum class JpegColour { rgb, gray, cmyk, ycck };
 
@@ -31,7 +32,7 @@ struct JpegOptions {
 /// @param samples  [height, width, channels of the colour], as stored in the file
 std::vector<std::byte> encode_jpeg(int width, int height, std::span<const std::uint8_t> samples,
                                    const JpegOptions& options = {});
-std::vector<std::byte> encode_jpeg(const Image& image, const JpegOptions& options = {});
+std::vector<std::byte> encode_jpeg(const image::Image& image, const JpegOptions& options = {});
 
 /// A PNG of any kind, also those that encode_png() does not write.
 struct PngFile {

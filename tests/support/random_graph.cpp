@@ -11,7 +11,7 @@
 namespace offramp {
 namespace {
 
-static_assert(std::variant_size_v<Op> == 12,
+static_assert(std::variant_size_v<graph::Op> == 12,
               "draw the new operation in add_node or add_head, then count it here");
 
 class RandomGraph {
@@ -19,10 +19,11 @@ class RandomGraph {
   explicit RandomGraph(std::uint64_t seed)
       : random_(seed, 77), name_(fmt::format("random{}", seed)) {}
 
-  Graph build() {
-    Graph graph{name_, {pick({1, 2, 3, 5}), number(9, 20), number(9, 20)}, number(2, 11), {}};
+  graph::Graph build() {
+    graph::Graph graph{
+        name_, {pick({1, 2, 3, 5}), number(9, 20), number(9, 20)}, number(2, 11), {}};
     classes_ = graph.classes;
-    known_ = {{std::string(kInput), graph.input}};
+    known_ = {{std::string(graph::kInput), graph.input}};
     const std::int64_t segments = number(1, 4);
     for (std::int64_t i = 0; i < segments; ++i)
       graph.segments.push_back(segment(i, i + 1 == segments));
@@ -32,7 +33,7 @@ class RandomGraph {
  private:
   struct Tensor {
     std::string name;
-    Shape shape;
+    graph::Shape shape;
   };
 
   std::int64_t number(std::int64_t low, std::int64_t high) {
@@ -44,8 +45,8 @@ class RandomGraph {
   }
   const Tensor& any() { return known_[random_.below(known_.size())]; }
 
-  Segment segment(std::int64_t index, bool last) {
-    Segment segment;
+  graph::Segment segment(std::int64_t index, bool last) {
+    graph::Segment segment;
     segment.name = fmt::format("part{}", index);
     const std::int64_t count = number(3, 7);
     for (std::int64_t i = 0; i < count; ++i) add_node(segment.nodes);
@@ -63,12 +64,13 @@ class RandomGraph {
     return segment;
   }
 
-  Tensor appended(std::vector<Node>& nodes, Op op, std::vector<std::string> inputs, Shape shape) {
+  Tensor appended(std::vector<graph::Node>& nodes, graph::Op op, std::vector<std::string> inputs,
+                  graph::Shape shape) {
     return {append(nodes, fmt::format("n{}", next_++), std::move(op), std::move(inputs)),
             std::move(shape)};
   }
 
-  void add_node(std::vector<Node>& nodes) {
+  void add_node(std::vector<graph::Node>& nodes) {
     // Operations mostly read the newest tensor, sometimes any: this gives chains with branches.
     const Tensor src = random_.below(3) == 0 ? any() : known_.back();
     switch (random_.below(8)) {
@@ -77,9 +79,9 @@ class RandomGraph {
       case 1:
         return know(joined(nodes, src));
       case 2:
-        return know(appended(nodes, Relu{}, {src.name}, src.shape));
+        return know(appended(nodes, graph::Relu{}, {src.name}, src.shape));
       case 3:
-        return know(appended(nodes, BatchNorm{}, {src.name}, src.shape));
+        return know(appended(nodes, graph::BatchNorm{}, {src.name}, src.shape));
       default:
         return know(layer(nodes, src));
     }
@@ -87,8 +89,8 @@ class RandomGraph {
   void know(Tensor tensor) { known_.push_back(std::move(tensor)); }
 
   /// Appends a convolution and, at random, a batch norm, a sum and an activation.
-  Tensor layer(std::vector<Node>& nodes, const Tensor& src) {
-    Conv conv;
+  Tensor layer(std::vector<graph::Node>& nodes, const Tensor& src) {
+    graph::Conv conv;
     conv.kernel = static_cast<int>(pick({1, 3, 3, 5}));
     conv.padding = conv.kernel / 2;
     conv.stride = std::min(src.shape[1], src.shape[2]) >= 6 ? static_cast<int>(pick({1, 1, 2})) : 1;
@@ -103,33 +105,34 @@ class RandomGraph {
     };
     Tensor x = appended(nodes, conv, {src.name},
                         {conv.out_channels, size(src.shape[1]), size(src.shape[2])});
-    if (random_.flip()) x = appended(nodes, BatchNorm{}, {x.name}, x.shape);
+    if (random_.flip()) x = appended(nodes, graph::BatchNorm{}, {x.name}, x.shape);
     for (const Tensor& other : known_)
       if (other.shape == x.shape && random_.flip()) {
-        x = appended(nodes, Add{}, {x.name, other.name}, x.shape);
+        x = appended(nodes, graph::Add{}, {x.name, other.name}, x.shape);
         break;
       }
     switch (random_.below(4)) {
       case 0:
-        return appended(nodes, Relu6{}, {x.name}, x.shape);
+        return appended(nodes, graph::Relu6{}, {x.name}, x.shape);
       case 1:
         return x;
       default:
-        return appended(nodes, Relu{}, {x.name}, x.shape);
+        return appended(nodes, graph::Relu{}, {x.name}, x.shape);
     }
   }
 
-  Tensor pooled(std::vector<Node>& nodes, const Tensor& src) {
+  Tensor pooled(std::vector<graph::Node>& nodes, const Tensor& src) {
     const int stride =
         std::min(src.shape[1], src.shape[2]) >= 6 ? static_cast<int>(number(1, 2)) : 1;
     const auto size = [&](std::int64_t in) { return (in + 2 - 3) / stride + 1; };
-    const Op op = random_.flip() ? Op(MaxPool{3, stride, 1}) : Op(AvgPool{3, stride, 1});
+    const graph::Op op = random_.flip() ? graph::Op(graph::MaxPool{3, stride, 1})
+                                        : graph::Op(graph::AvgPool{3, stride, 1});
     return appended(nodes, op, {src.name}, {src.shape[0], size(src.shape[1]), size(src.shape[2])});
   }
 
   /// Appends a concatenation or a sum with other tensors if the shapes allow it, else an
   /// activation.
-  Tensor joined(std::vector<Node>& nodes, const Tensor& src) {
+  Tensor joined(std::vector<graph::Node>& nodes, const Tensor& src) {
     std::vector<std::string> same = {src.name}, beside = {src.name};
     std::int64_t channels = src.shape[0];
     for (const Tensor& other : known_) {
@@ -140,36 +143,36 @@ class RandomGraph {
         channels += other.shape[0];
       }
     }
-    if (same.size() > 1 && random_.flip()) return appended(nodes, Add{}, same, src.shape);
+    if (same.size() > 1 && random_.flip()) return appended(nodes, graph::Add{}, same, src.shape);
     if (beside.size() > 1 && channels < 80)
-      return appended(nodes, Concat{}, beside, {channels, src.shape[1], src.shape[2]});
-    return appended(nodes, Relu{}, {src.name}, src.shape);
+      return appended(nodes, graph::Concat{}, beside, {channels, src.shape[1], src.shape[2]});
+    return appended(nodes, graph::Relu{}, {src.name}, src.shape);
   }
 
-  void add_head(std::vector<Node>& head, const Tensor& feature, const std::string& prefix) {
+  void add_head(std::vector<graph::Node>& head, const Tensor& feature, const std::string& prefix) {
     std::string x = feature.name;
     switch (random_.below(4)) {
       case 0:
-        x = append(head, prefix + ".pool", GlobalAvgPool{}, {x});
+        x = append(head, prefix + ".pool", graph::GlobalAvgPool{}, {x});
         break;
       case 1:
-        x = append(head, prefix + ".pool", SpatialPyramidPool{{1, static_cast<int>(number(2, 5))}},
-                   {x});
+        x = append(head, prefix + ".pool",
+                   graph::SpatialPyramidPool{{1, static_cast<int>(number(2, 5))}}, {x});
         break;
       case 2:
-        x = append(head, prefix + ".relu", Relu{}, {x});
-        x = append(head, prefix + ".pool", SpatialPyramidPool{{3, 1, 4}}, {x});
+        x = append(head, prefix + ".relu", graph::Relu{}, {x});
+        x = append(head, prefix + ".pool", graph::SpatialPyramidPool{{3, 1, 4}}, {x});
         break;
       default:
-        x = append(head, prefix + ".flat", Flatten{}, {x});
-        x = append(head, prefix + ".hidden", Linear{.out_features = 9, .bias = random_.flip()},
-                   {x});
-        x = append(head, prefix + ".hidden.relu", Relu{}, {x});
+        x = append(head, prefix + ".flat", graph::Flatten{}, {x});
+        x = append(head, prefix + ".hidden",
+                   graph::Linear{.out_features = 9, .bias = random_.flip()}, {x});
+        x = append(head, prefix + ".hidden.relu", graph::Relu{}, {x});
     }
-    append(head, prefix + ".fc", Linear{.out_features = classes_}, {x});
+    append(head, prefix + ".fc", graph::Linear{.out_features = classes_}, {x});
   }
 
-  KeyedRandom random_;
+  core::KeyedRandom random_;
   std::string name_;
   std::int64_t classes_ = 0;
   int next_ = 0;
@@ -178,6 +181,6 @@ class RandomGraph {
 
 }  // namespace
 
-Graph random_graph(std::uint64_t seed) { return RandomGraph(seed).build(); }
+graph::Graph random_graph(std::uint64_t seed) { return RandomGraph(seed).build(); }
 
 }  // namespace offramp

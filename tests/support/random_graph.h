@@ -10,6 +10,6 @@ namespace offramp {
 /// has odd sizes, any operation after any other, grouped and depthwise convolutions, sums with
 /// older tensors, segments that pass on one to three tensors, with and without an exit, and every
 /// kind of head.
-Graph random_graph(std::uint64_t seed);
+graph::Graph random_graph(std::uint64_t seed);
 
 }  // namespace offramp

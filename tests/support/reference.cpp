@@ -15,7 +15,7 @@ using Values = ReferencePredictor::Values;
 /// A tensor of one image, with its shape.
 struct Operand {
   const Values& values;
-  const Shape& shape;
+  const graph::Shape& shape;
 
   const double& at(std::int64_t c, std::int64_t y, std::int64_t x) const {
     return values[static_cast<std::size_t>((c * shape[1] + y) * shape[2] + x)];
@@ -30,11 +30,11 @@ class Execute {
  public:
   using Weights = std::map<std::string, Values, std::less<>>;
 
-  Execute(const Node& node, const std::vector<Operand>& inputs, const Shape& output,
+  Execute(const graph::Node& node, const std::vector<Operand>& inputs, const graph::Shape& output,
           const Weights& weights)
       : node_(node), inputs_(inputs), output_(output), weights_(weights) {}
 
-  Values operator()(const Conv& conv) const {
+  Values operator()(const graph::Conv& conv) const {
     const Operand& in = inputs_[0];
     const Values& weight = parameter("weight");
     const std::int64_t in_per_group = in.shape[0] / conv.groups;
@@ -65,7 +65,7 @@ class Execute {
     return out;
   }
 
-  Values operator()(const BatchNorm& norm) const {
+  Values operator()(const graph::BatchNorm& norm) const {
     const Operand& in = inputs_[0];
     const std::size_t places = static_cast<std::size_t>(in.shape[1] * in.shape[2]);
     const Values &weight = parameter("weight"), &bias = parameter("bias");
@@ -80,38 +80,38 @@ class Execute {
     return out;
   }
 
-  Values operator()(const Relu&) const {
+  Values operator()(const graph::Relu&) const {
     return each([](double x) { return std::max(x, 0.0); });
   }
-  Values operator()(const Relu6&) const {
+  Values operator()(const graph::Relu6&) const {
     return each([](double x) { return std::clamp(x, 0.0, 6.0); });
   }
 
-  Values operator()(const Add&) const {
+  Values operator()(const graph::Add&) const {
     Values out = inputs_[0].values;
     for (std::size_t k = 1; k < inputs_.size(); ++k)
       for (std::size_t i = 0; i < out.size(); ++i) out[i] += inputs_[k].values[i];
     return out;
   }
-  Values operator()(const Concat&) const {
+  Values operator()(const graph::Concat&) const {
     Values out;
     for (const Operand& in : inputs_) out.insert(out.end(), in.values.begin(), in.values.end());
     return out;
   }
 
-  Values operator()(const MaxPool& pool) const {
+  Values operator()(const graph::MaxPool& pool) const {
     return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int) {
       return *std::max_element(window.begin(), window.end());
     });
   }
-  Values operator()(const AvgPool& pool) const {
+  Values operator()(const graph::AvgPool& pool) const {
     return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int full) {
       double sum = 0;
       for (const double x : window) sum += x;
       return sum / full;
     });
   }
-  Values operator()(const GlobalAvgPool&) const {
+  Values operator()(const graph::GlobalAvgPool&) const {
     const Operand& in = inputs_[0];
     const std::size_t places = static_cast<std::size_t>(in.shape[1] * in.shape[2]);
     Values out(static_cast<std::size_t>(in.shape[0]), 0.0);
@@ -120,7 +120,7 @@ class Execute {
     return out;
   }
 
-  Values operator()(const SpatialPyramidPool& pool) const {
+  Values operator()(const graph::SpatialPyramidPool& pool) const {
     const Operand& in = inputs_[0];
     const std::int64_t height = in.shape[1], width = in.shape[2];
     Values out;
@@ -138,9 +138,9 @@ class Execute {
     return out;
   }
 
-  Values operator()(const Flatten&) const { return inputs_[0].values; }
+  Values operator()(const graph::Flatten&) const { return inputs_[0].values; }
 
-  Values operator()(const Linear& linear) const {
+  Values operator()(const graph::Linear& linear) const {
     const Values& in = inputs_[0].values;
     const Values& weight = parameter("weight");
     Values out(static_cast<std::size_t>(linear.out_features), 0.0);
@@ -152,7 +152,7 @@ class Execute {
   }
 
  private:
-  std::size_t size() const { return static_cast<std::size_t>(element_count(output_)); }
+  std::size_t size() const { return static_cast<std::size_t>(core::element_count(output_)); }
   const Values& parameter(std::string_view suffix) const {
     return weights_.find(fmt::format("{}.{}", node_.name, suffix))->second;
   }
@@ -182,34 +182,38 @@ class Execute {
     return out;
   }
 
-  const Node& node_;
+  const graph::Node& node_;
   const std::vector<Operand>& inputs_;
-  const Shape& output_;
+  const graph::Shape& output_;
   const Weights& weights_;
 };
 
 }  // namespace
 
-ReferencePredictor::ReferencePredictor(Graph graph, const Tensors& weights)
-    : graph_(std::move(graph)), shapes_(infer_shapes(graph_)) {
-  for (const Parameter& parameter : parameters(graph_)) {
+ReferencePredictor::ReferencePredictor(graph::Graph graph, const core::Tensors& weights)
+    : graph_(std::move(graph)), shapes_(graph::infer_shapes(graph_)) {
+  for (const graph::Parameter& parameter : graph::parameters(graph_)) {
     const auto found = weights.find(parameter.name);
-    if (found == weights.end()) throw Error("tensor \"{}\" is missing", parameter.name);
+    if (found == weights.end())
+      throw Error(fmt::format("tensor \"{}\" is missing", parameter.name));
     if (found->second.shape != parameter.shape)
-      throw Error("tensor \"{}\": got {}, expected {}", parameter.name,
-                  to_string(found->second.shape), to_string(parameter.shape));
+      throw Error(fmt::format("tensor \"{}\": got {}, expected {}", parameter.name,
+                              core::to_string(found->second.shape),
+                              core::to_string(parameter.shape)));
     const std::vector<float> values = found->second.to_f32();
     weights_.emplace(parameter.name, Values(values.begin(), values.end()));
   }
 }
 
-int ReferencePredictor::num_exits() const { return static_cast<int>(exit_segments(graph_).size()); }
+int ReferencePredictor::num_exits() const {
+  return static_cast<int>(graph::exit_segments(graph_).size());
+}
 
-void ReferencePredictor::run(std::span<const float> images, const ExitVisitor& visit) {
+void ReferencePredictor::run(std::span<const float> images, const core::ExitVisitor& visit) {
   for (std::int64_t n = 0; n < count_images(images); ++n) {
     TensorMap tensors = start(image(images, n));
     int exit_index = 0;
-    for (const Segment& segment : graph_.segments) {
+    for (const graph::Segment& segment : graph_.segments) {
       execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
       const Values& exact = ask(segment, tensors);
@@ -228,7 +232,7 @@ ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> ima
   for (std::int64_t n = 0; n < count; ++n) {
     TensorMap tensors = start(image(images, n));
     std::int64_t exit_index = 0;
-    for (const Segment& segment : graph_.segments) {
+    for (const graph::Segment& segment : graph_.segments) {
       execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
       const Values& said = ask(segment, tensors);
@@ -242,7 +246,7 @@ ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> ima
 
 ReferencePredictor::TensorMap ReferencePredictor::tensors(std::span<const float> one) {
   TensorMap tensors = start(one);
-  for (const Segment& segment : graph_.segments) {
+  for (const graph::Segment& segment : graph_.segments) {
     execute(segment.nodes, tensors);
     execute(segment.head, tensors);
   }
@@ -251,25 +255,25 @@ ReferencePredictor::TensorMap ReferencePredictor::tensors(std::span<const float>
 
 ReferencePredictor::TensorMap ReferencePredictor::start(std::span<const float> one) const {
   TensorMap tensors;
-  tensors.emplace(kInput, Values(one.begin(), one.end()));
+  tensors.emplace(graph::kInput, Values(one.begin(), one.end()));
   return tensors;
 }
 
-void ReferencePredictor::execute(const std::vector<Node>& nodes, TensorMap& tensors) {
-  for (const Node& node : nodes) {
+void ReferencePredictor::execute(const std::vector<graph::Node>& nodes, TensorMap& tensors) {
+  for (const graph::Node& node : nodes) {
     std::vector<Operand> inputs;
-    std::vector<Shape> input_shapes;
+    std::vector<graph::Shape> input_shapes;
     for (const std::string& name : node.inputs) {
       inputs.push_back({tensors.find(name)->second, shapes_.find(name)->second});
       input_shapes.push_back(inputs.back().shape);
     }
-    const Shape& output = shapes_.find(node.name)->second;
+    const graph::Shape& output = shapes_.find(node.name)->second;
     tensors[node.name] = std::visit(Execute(node, inputs, output, weights_), node.op);
-    executed_macs_ += count_node(node, input_shapes, output).macs;
+    executed_macs_ += graph::count_node(node, input_shapes, output).macs;
   }
 }
 
-const ReferencePredictor::Values& ReferencePredictor::ask(const Segment& segment,
+const ReferencePredictor::Values& ReferencePredictor::ask(const graph::Segment& segment,
                                                           TensorMap& tensors) {
   execute(segment.head, tensors);
   return tensors.find(segment.head.back().name)->second;
@@ -278,7 +282,7 @@ const ReferencePredictor::Values& ReferencePredictor::ask(const Segment& segment
 std::int64_t ReferencePredictor::count_images(std::span<const float> images) const {
   const auto values = static_cast<std::int64_t>(images.size());
   if (values % image_size() != 0)
-    throw Error("{} values are no whole number of images of {}", values, image_size());
+    throw Error(fmt::format("{} values are no whole number of images of {}", values, image_size()));
   return values / image_size();
 }
 

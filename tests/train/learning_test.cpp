@@ -17,8 +17,8 @@ namespace {
 
 using torch::Tensor;
 
-TEST(Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
-  TrainRecipe recipe;
+TEST(recipe::Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
+  recipe::TrainRecipe recipe;
   recipe.epochs = 10;
   recipe.lr = 0.4;
   recipe.warmup = 0.2;  // 20 of 100 steps
@@ -29,18 +29,18 @@ TEST(Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
   EXPECT_LT(learning_rate(recipe, 99, 10), 0.001);
 }
 
-TEST(Schedule, StepHalvesEveryTwentyFiveEpochs) {
-  TrainRecipe recipe;
+TEST(recipe::Schedule, StepHalvesEveryTwentyFiveEpochs) {
+  recipe::TrainRecipe recipe;
   recipe.epochs = 75;
-  recipe.schedule = Schedule::step;
+  recipe.schedule = recipe::Schedule::step;
   recipe.lr = 0.1;
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 25 * 8 - 1, 8), 0.1);
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 25 * 8, 8), 0.05);
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 50 * 8, 8), 0.025);
 }
 
-TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
-  TrainRecipe recipe;
+TEST(recipe::Schedule, MixedTrainingHasACycleForEachPhase) {
+  recipe::TrainRecipe recipe;
   recipe.epochs = 10;
   recipe.mode = Mode::mixed;
   recipe.backbone_epochs = 4;
@@ -52,8 +52,8 @@ TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   EXPECT_NEAR(learning_rate(recipe, 70, 10), recipe.lr / 2, 1e-12);
 }
 
-TEST(Schedule, ImagesGrowToTheirFullSize) {
-  TrainRecipe recipe;
+TEST(recipe::Schedule, ImagesGrowToTheirFullSize) {
+  recipe::TrainRecipe recipe;
   recipe.epochs = 20;
   recipe.first_scale = 0.5;
   recipe.full_scale_at = 0.5;  // 10 epochs of growing
@@ -76,7 +76,7 @@ TEST(Loss, WeighsTheCrossEntropiesOfTheExits) {
 }
 
 TEST(Loss, DistilsTheLastExitIntoTheEarlierOnesAndNotBack) {
-  TrainRecipe recipe;
+  recipe::TrainRecipe recipe;
   recipe.distill = 0.5;
   recipe.distill_temperature = 2;
   const Tensor early = torch::tensor({{0.f, 0.f}}).set_requires_grad(true);
@@ -98,12 +98,12 @@ TEST(Loss, LeavesOutExitsThatWereNotRun) {
 }
 
 // Compares WeightUpdater with LibTorch's optimisers over several steps with the same gradients.
-void compare_with_torch(const TrainRecipe& recipe, torch::optim::Optimizer& theirs,
+void compare_with_torch(const recipe::TrainRecipe& recipe, torch::optim::Optimizer& theirs,
                         std::vector<Tensor> params, TorchNetwork& network) {
   WeightUpdater updater(network, recipe);
   for (int step = 0; step < 4; ++step) {
     std::size_t i = 0;
-    for (const Parameter& p : network.parameters()) {
+    for (const graph::Parameter& p : network.parameters()) {
       if (!p.trained()) continue;
       const Tensor gradient = torch::randn(params[i].sizes());
       params[i].mutable_grad() = gradient.clone();
@@ -115,7 +115,7 @@ void compare_with_torch(const TrainRecipe& recipe, torch::optim::Optimizer& thei
     updater.step(0.05);
   }
   std::size_t i = 0;
-  for (const Parameter& p : network.parameters())
+  for (const graph::Parameter& p : network.parameters())
     if (p.trained()) {
       EXPECT_LT((network.tensors().at(p.name) - params[i]).abs().max().item<double>(), 5e-6)
           << p.name;
@@ -128,12 +128,12 @@ struct SplitParameters {
 };
 SplitParameters copies_of(const TorchNetwork& network) {
   SplitParameters result;
-  for (const Parameter& p : network.parameters()) {
+  for (const graph::Parameter& p : network.parameters()) {
     if (!p.trained()) continue;
     const Tensor copy = network.tensors().at(p.name).detach().clone().set_requires_grad(true);
     result.all.push_back(copy);
-    const bool weight =
-        p.role == ParameterRole::conv_weight || p.role == ParameterRole::linear_weight;
+    const bool weight = p.role == graph::ParameterRole::conv_weight ||
+                        p.role == graph::ParameterRole::linear_weight;
     (weight ? result.decayed : result.free).push_back(copy);
   }
   return result;
@@ -143,7 +143,7 @@ TEST(WeightUpdater, StepsAsTorchsNesterovSgdWithDecayOnWeightsOnly) {
   for (const bool nesterov : {true, false}) {
     torch::manual_seed(2);
     TorchNetwork network(small_resnet(), torch::kCPU, 3);
-    TrainRecipe recipe;
+    recipe::TrainRecipe recipe;
     recipe.nesterov = nesterov;
     recipe.weight_decay = 0.01;
     const auto params = copies_of(network);
@@ -162,8 +162,8 @@ TEST(WeightUpdater, StepsAsTorchsNesterovSgdWithDecayOnWeightsOnly) {
 TEST(WeightUpdater, StepsAsTorchsAdamW) {
   torch::manual_seed(2);
   TorchNetwork network(small_resnet(), torch::kCPU, 3);
-  TrainRecipe recipe;
-  recipe.optimizer = Optimizer::adamw;
+  recipe::TrainRecipe recipe;
+  recipe.optimizer = recipe::Optimizer::adamw;
   recipe.weight_decay = 0.01;
   const auto params = copies_of(network);
   torch::optim::AdamWOptions decayed(0.05), free(0.05);
@@ -193,11 +193,11 @@ TEST(WeightAverage, FollowsTheWeightsAndSwapsBack) {
 }
 
 TEST(Learning, EveryExampleNetworkLearnsAFixedBatch) {
-  for (const Graph& graph : example_graphs()) {
+  for (const graph::Graph& graph : example_graphs()) {
     for (const auto precision : {torch::kFloat, torch::kBFloat16}) {
       torch::manual_seed(1);
       TorchNetwork network(graph, torch::kCPU, 3);
-      TrainRecipe recipe;
+      recipe::TrainRecipe recipe;
       recipe.weight_decay = 0;
       WeightUpdater updater(network, recipe);
       TorchNetwork::Mode mode;
@@ -205,7 +205,7 @@ TEST(Learning, EveryExampleNetworkLearnsAFixedBatch) {
       mode.precision = precision;
       const Tensor images = torch::randn({16, graph.input[0], graph.input[1], graph.input[2]});
       const Tensor labels = torch::randint(graph.classes, {16}, torch::kLong);
-      const std::vector<double> weights(exit_segments(graph).size(), 0.3);
+      const std::vector<double> weights(graph::exit_segments(graph).size(), 0.3);
       double first = 0, last = 0;
       for (int step = 0; step < 40; ++step) {
         const Tensor loss = exit_loss(network.forward(images, mode), labels, weights, recipe);
@@ -219,12 +219,12 @@ TEST(Learning, EveryExampleNetworkLearnsAFixedBatch) {
   }
 }
 
-Dataset noise_images(int height, int width, std::int64_t count) {
-  Dataset data;
+data::Dataset noise_images(int height, int width, std::int64_t count) {
+  data::Dataset data;
   data.height = height;
   data.width = width;
   data.classes = {"a", "b"};
-  KeyedRandom random(1, 2);
+  core::KeyedRandom random(1, 2);
   for (std::int64_t i = 0; i < count * height * width * 3; ++i)
     data.pixels.push_back(static_cast<std::uint8_t>(random.below(256)));
   for (std::int64_t i = 0; i < count; ++i) data.labels.push_back(i % 2);
@@ -232,10 +232,10 @@ Dataset noise_images(int height, int width, std::int64_t count) {
 }
 
 TEST(Batches, TheDeviceMakesWhatTheLoaderMakes) {
-  const Dataset data = noise_images(24, 20, 40);
+  const data::Dataset data = noise_images(24, 20, 40);
   std::vector<std::int64_t> indices;
   for (std::int64_t i = 3; i < 40; ++i) indices.push_back(i);
-  std::vector<Augmentation> settings(4);
+  std::vector<data::Augmentation> settings(4);
   settings[1].crop_padding = 4;
   settings[1].flip = true;
   settings[2].crop_padding = 2;
@@ -243,7 +243,7 @@ TEST(Batches, TheDeviceMakesWhatTheLoaderMakes) {
   settings[3].resized_crop = 0.3f;
   settings[3].flip = true;
   for (std::size_t s = 0; s < settings.size(); ++s) {
-    BatchLoaderOptions options;
+    data::BatchLoaderOptions options;
     options.batch = 8;
     options.augmentation = settings[s];
     options.preprocessing.height = 24;

@@ -16,10 +16,10 @@
 namespace offramp::train {
 namespace {
 
-ModelFile model_of(const Graph& graph, std::uint64_t seed) {
-  ModelFile model;
+model::ModelFile model_of(const graph::Graph& graph, std::uint64_t seed) {
+  model::ModelFile model;
   model.graph = graph;
-  model.weights = random_weights(graph, seed);
+  model.weights = graph::random_weights(graph, seed);
   return model;
 }
 
@@ -37,7 +37,7 @@ double relative_error(const A& a, const B& b) {
 }
 
 struct Tolerance {
-  PrecisionChoice precision;
+  recipe::PrecisionChoice precision;
   // f32: about 20 layers of sums over at most 4,608 terms, each term rounded to 2^-24, errors
   // adding as their root: 20 sqrt(4608) 2^-24 ≈ 8e-5. bf16: 20 roundings of activations and weights
   // to 2^-9, adding as their root, is 1.7e-2 of a typical logit; the largest error of all logits is
@@ -48,10 +48,10 @@ struct Tolerance {
 class Parity : public testing::TestWithParam<Tolerance> {};
 
 TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
-  for (const Graph& graph : example_graphs()) {
-    const ModelFile model = model_of(graph, 11);
+  for (const graph::Graph& graph : example_graphs()) {
+    const model::ModelFile model = model_of(graph, 11);
     for (const int count : {1, 3}) {
-      const auto images = random_images(graph, count, 5);
+      const auto images = graph::random_images(graph, count, 5);
       ReferencePredictor reference(graph, model.weights);
       const auto ours = make_torch_predictor(model, {2, GetParam().precision, "cpu"});
       const double error = relative_error(ours->predict_all(images), reference.logits(images));
@@ -61,33 +61,33 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
-                         testing::Values(Tolerance{PrecisionChoice::f32, 8e-5},
-                                         Tolerance{PrecisionChoice::bf16, 8e-2}));
+                         testing::Values(Tolerance{recipe::PrecisionChoice::f32, 8e-5},
+                                         Tolerance{recipe::PrecisionChoice::bf16, 8e-2}));
 
 TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.backbone = "resnet34";
-  spec.options = {{3, 65, 47}, 13, Stem::imagenet, 8};
+  spec.options = {{3, 65, 47}, 13, graph::Stem::imagenet, 8};
   spec.exits = {"3", "60%"};
   spec.heads = {"conv-spp"};
   spec.spp_levels = {1, 3};
-  const ModelFile model = model_of(build_network(spec), 2);
-  const auto images = random_images(model.graph, 2, 3);
+  const model::ModelFile model = model_of(graph::build_network(spec), 2);
+  const auto images = graph::random_images(model.graph, 2, 3);
   ReferencePredictor reference(model.graph, model.weights);
   const auto ours = make_torch_predictor(model, {});
   EXPECT_LT(relative_error(ours->predict_all(images), reference.logits(images)), 8e-5);
 }
 
 TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
-  for (const Graph& graph : example_graphs()) {
-    const ModelFile model = model_of(graph, 4);
+  for (const graph::Graph& graph : example_graphs()) {
+    const model::ModelFile model = model_of(graph, 4);
     const auto predictor = make_torch_predictor(model, {});
     const int n = 7, exits = predictor->num_exits(), classes = predictor->num_classes();
-    const auto images = random_images(graph, n, 8);
+    const auto images = graph::random_images(graph, n, 8);
     const auto all = predictor->predict_all(images);
     // Image i stops at exit i mod K.
-    const StoppedImages stopped =
-        predictor->predict_until(images, [&](std::int64_t image, const ExitOutput& output) {
+    const core::StoppedImages stopped =
+        predictor->predict_until(images, [&](std::int64_t image, const core::ExitOutput& output) {
           return image % exits <= output.exit_index;
         });
     for (int i = 0; i < n; ++i) {
@@ -104,28 +104,29 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
 }
 
 TEST(Network, AsksNoLaterExitAboutAnImageThatLeft) {
-  const ModelFile model = model_of(small_resnet(), 4);
+  const model::ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   std::vector<std::pair<std::int64_t, int>> asked;
-  const StoppedImages stopped = predictor->predict_until(
-      random_images(model.graph, 3, 1), [&](std::int64_t image, const ExitOutput& output) {
-        asked.emplace_back(image, output.exit_index);
-        return image != 1;
-      });
+  const core::StoppedImages stopped =
+      predictor->predict_until(graph::random_images(model.graph, 3, 1),
+                               [&](std::int64_t image, const core::ExitOutput& output) {
+                                 asked.emplace_back(image, output.exit_index);
+                                 return image != 1;
+                               });
   EXPECT_EQ(asked,
             (std::vector<std::pair<std::int64_t, int>>{{0, 0}, {1, 0}, {2, 0}, {1, 1}, {1, 2}}));
   EXPECT_EQ(stopped.exit_index, (std::vector<int>{0, 2, 0}));
 }
 
 TEST(Network, RefusesImagesThatAreNotWhole) {
-  const ModelFile model = model_of(small_resnet(), 4);
+  const model::ModelFile model = model_of(small_resnet(), 4);
   const auto predictor = make_torch_predictor(model, {});
   EXPECT_THROW(predictor->predict_all(std::vector<float>(100)), Error);
 }
 
 TEST(Network, SavesWhatItLoaded) {
-  for (const Graph& graph : example_graphs()) {
-    const Tensors weights = random_weights(graph, 9);
+  for (const graph::Graph& graph : example_graphs()) {
+    const core::Tensors weights = graph::random_weights(graph, 9);
     TorchNetwork network(graph, torch::kCPU, 1);
     network.load(weights);
     EXPECT_EQ(network.save(), weights) << graph.name;
@@ -133,19 +134,19 @@ TEST(Network, SavesWhatItLoaded) {
 }
 
 TEST(Network, StartsFromTheSameBackboneWithAndWithoutExits) {
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.options.width = 8;
-  const Tensors plain = TorchNetwork(build_network(spec), torch::kCPU, 5).save();
+  const core::Tensors plain = TorchNetwork(graph::build_network(spec), torch::kCPU, 5).save();
   spec.exits = {"2"};
-  const Tensors with_exit = TorchNetwork(build_network(spec), torch::kCPU, 5).save();
+  const core::Tensors with_exit = TorchNetwork(graph::build_network(spec), torch::kCPU, 5).save();
   for (const auto& [name, tensor] : plain) EXPECT_EQ(with_exit.at(name), tensor) << name;
   EXPECT_GT(with_exit.size(), plain.size());
 }
 
 TEST(Network, InitialisesConvolutionsAfterHe) {
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.options.width = 32;
-  const TorchNetwork network(build_network(spec), torch::kCPU, 5);
+  const TorchNetwork network(graph::build_network(spec), torch::kCPU, 5);
   const torch::Tensor weight =
       network.tensors().at("layer1.0.conv1.weight");  // fan out: 32 × 3 × 3
   EXPECT_NEAR(weight.std().item<double>(), std::sqrt(2.0 / 288), 2e-3);
@@ -157,13 +158,13 @@ TEST(Network, InitialisesConvolutionsAfterHe) {
 TEST(Network, GradientEquilibriumHalvesWhatTwoExitsSendIntoTheSharedLayers) {
   // With 2 exits, at exit 1 both the head's and the deeper network's share are 1/2: gradients of
   // the first segment are half of the plain sum, those behind it are unchanged.
-  NetworkSpec spec;
+  graph::NetworkSpec spec;
   spec.options.width = 4;
   spec.exits = {"4"};
   torch::Tensor images = torch::randn({4, 3, 32, 32});
   std::map<std::string, torch::Tensor> gradients[2];
   for (const bool equilibrium : {false, true}) {
-    TorchNetwork network(build_network(spec), torch::kCPU, 5);
+    TorchNetwork network(graph::build_network(spec), torch::kCPU, 5);
     TorchNetwork::Mode mode;
     mode.training = true;
     mode.gradient_equilibrium = equilibrium;
@@ -172,7 +173,7 @@ TEST(Network, GradientEquilibriumHalvesWhatTwoExitsSendIntoTheSharedLayers) {
     for (const auto& [name, tensor] : network.tensors())
       if (tensor.grad().defined()) gradients[equilibrium][name] = tensor.grad().clone();
   }
-  for (const Parameter& p : parameters(build_network(spec))) {
+  for (const graph::Parameter& p : parameters(graph::build_network(spec))) {
     if (!p.trained()) continue;
     const double factor = p.segment == 0 && !p.in_head ? 0.5 : 1;
     EXPECT_TRUE(

@@ -19,24 +19,24 @@ using testing::HasSubstr;
 using workflow::EpochReport;
 using workflow::RunFolder;
 
-const LoadedData& shapes() {
-  static const LoadedData data = [] {
-    LoadedData result;
-    result.dataset = synthetic_data(32, 32, 600, Part::train, 1, 4);
+const data::LoadedData& shapes() {
+  static const data::LoadedData data = [] {
+    data::LoadedData result;
+    result.dataset = data::synthetic_data(32, 32, 600, data::Part::train, 1, 4);
     result.source = "synthetic";
     return result;
   }();
   return data;
 }
 
-Recipe small_recipe() {
-  Recipe recipe;
+recipe::Recipe small_recipe() {
+  recipe::Recipe recipe;
   recipe.network.options.width = 4;
   recipe.network.exits = {"2"};
   recipe.train.epochs = 2;
   recipe.train.batch = 64;
   recipe.train.lr = 0.05;
-  recipe.train.precision = PrecisionChoice::f32;
+  recipe.train.precision = recipe::PrecisionChoice::f32;
   recipe.train.threads = 2;
   recipe.train.ema = 0.9;
   recipe.train.augmentation.crop_padding = 4;
@@ -48,8 +48,8 @@ class Training : public testing::Test {
  protected:
   std::filesystem::path run(const char* name) const { return folder_.path() / name; }
 
-  TrainOutcome start(const Recipe& recipe, const std::filesystem::path& folder, bool resume = false,
-                     int stop_after = 0) {
+  TrainOutcome start(const recipe::Recipe& recipe, const std::filesystem::path& folder,
+                     bool resume = false, int stop_after = 0) {
     std::atomic<bool> stop{false};
     int steps = 0;
     TrainRequest request;
@@ -70,14 +70,14 @@ class Training : public testing::Test {
     return train(request, events);
   }
 
-  TemporaryFolder folder_;
+  core::TemporaryFolder folder_;
   std::vector<EpochReport> epochs_;
   std::vector<std::string> messages_;
   std::function<void(const EpochReport&)> after_epoch_;
 };
 
 TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.train.first_scale = 0.5;  // the first epoch on smaller images
   ASSERT_EQ(start(recipe, run("whole")), TrainOutcome::finished);
   // 528 training images are 8 steps per epoch. The run is stopped inside both epochs and between
@@ -87,14 +87,15 @@ TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
   ASSERT_EQ(start(recipe, run("parts"), true, 6), TrainOutcome::interrupted);
   ASSERT_EQ(start(recipe, run("parts"), true), TrainOutcome::finished);
   for (const char* file : {"last.safetensors", "ema.safetensors", "best.safetensors"}) {
-    const ModelFile a = load_model(run("whole") / file), b = load_model(run("parts") / file);
+    const model::ModelFile a = model::load_model(run("whole") / file),
+                           b = model::load_model(run("parts") / file);
     EXPECT_EQ(a.weights, b.weights) << file;
   }
   EXPECT_EQ(start(recipe, run("parts"), true), TrainOutcome::already_finished);
 }
 
 TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
-  const Recipe recipe = small_recipe();
+  const recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 11);
   start(recipe, run("a"), true);
   std::ifstream lines(run("a") / "metrics.jsonl");
@@ -107,7 +108,7 @@ TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
 }
 
 TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
-  const Recipe recipe = small_recipe();
+  const recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 3);
   std::ofstream(run("a") / ".offramp-123-4.tmp") << "half a checkpoint";
   start(recipe, run("a"), true);
@@ -115,31 +116,32 @@ TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
 }
 
 TEST_F(Training, NormalisesAsTheRecipeSays) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.data.mean = {0.4f, 0.5f, 0.6f};
   recipe.data.std = {0.1f, 0.2f, 0.3f};
   start(recipe, run("first"), false, 1);
-  const auto expect_given = [](const Preprocessing& p) {
+  const auto expect_given = [](const core::Preprocessing& p) {
     EXPECT_THAT(p.mean, testing::ElementsAre(0.4f, 0.5f, 0.6f));
     EXPECT_THAT(p.std, testing::ElementsAre(0.1f, 0.2f, 0.3f));
   };
-  expect_given(load_model(run("first") / "last.safetensors").preprocessing);
+  expect_given(model::load_model(run("first") / "last.safetensors").preprocessing);
   // The preprocessing comes from the model file, unless the recipe sets it.
-  Recipe second = small_recipe();
+  recipe::Recipe second = small_recipe();
   second.train.from = (run("first") / "last.safetensors").string();
   start(second, run("second"), false, 1);
-  expect_given(load_model(run("second") / "last.safetensors").preprocessing);
+  expect_given(model::load_model(run("second") / "last.safetensors").preprocessing);
   second.data.mean = second.data.std = {0.5f, 0.5f, 0.5f};
   start(second, run("third"), false, 1);
-  EXPECT_THAT(load_model(run("third") / "last.safetensors").preprocessing.mean,
+  EXPECT_THAT(model::load_model(run("third") / "last.safetensors").preprocessing.mean,
               testing::Each(0.5f));
 }
 
 TEST_F(Training, NeverTrainsOnTuneOrCertify) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.train.epochs = 1;
   start(recipe, run("a"));
-  const DataProvenance seen = load_model(run("a") / "model.safetensors").provenance.data;
+  const model::DataProvenance seen =
+      model::load_model(run("a") / "model.safetensors").provenance.data;
   // 600 images of 4 classes of 150: 4 % and 8 % of each.
   EXPECT_EQ(seen.tune.size(), 24u);
   EXPECT_EQ(seen.certify.size(), 48u);
@@ -152,34 +154,34 @@ TEST_F(Training, NeverTrainsOnTuneOrCertify) {
 }
 
 TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
-  Recipe plain = small_recipe();
+  recipe::Recipe plain = small_recipe();
   plain.network.exits.clear();
   plain.train.epochs = 1;
   start(plain, run("plain"));
-  Recipe frozen = small_recipe();
+  recipe::Recipe frozen = small_recipe();
   frozen.train.mode = Mode::frozen;
   frozen.train.ema = 0;
   frozen.train.lr = 0.01;  // the features of the frozen backbone are large
   frozen.train.epochs = 4;
   frozen.train.from = (run("plain") / "last.safetensors").string();
   start(frozen, run("frozen"));
-  const ModelFile before = load_model(run("plain") / "last.safetensors");
-  const ModelFile after = load_model(run("frozen") / "last.safetensors");
+  const model::ModelFile before = model::load_model(run("plain") / "last.safetensors");
+  const model::ModelFile after = model::load_model(run("frozen") / "last.safetensors");
   for (const auto& [name, tensor] : before.weights)
     EXPECT_EQ(after.weights.at(name), tensor) << name;
   EXPECT_LT(epochs_.back().loss, epochs_[1].loss);  // the head learned
 }
 
 TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
-  Recipe plain = small_recipe();
+  recipe::Recipe plain = small_recipe();
   plain.network.exits.clear();
   start(plain, run("plain"), false, 1);
-  Tensors weights = load_model(run("plain") / "last.safetensors").weights;
+  core::Tensors weights = model::load_model(run("plain") / "last.safetensors").weights;
   weights.erase("fc.weight");
   weights.erase("fc.bias");
   std::filesystem::create_directory(run("bare"));
-  write_safetensors(run("bare") / "backbone.safetensors", {}, weights);
-  Recipe frozen = small_recipe();
+  core::write_safetensors(run("bare") / "backbone.safetensors", {}, weights);
+  recipe::Recipe frozen = small_recipe();
   frozen.train.mode = Mode::frozen;
   frozen.train.from = (run("bare") / "backbone.safetensors").string();
   try {
@@ -193,9 +195,9 @@ TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
 }
 
 TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
-  const Recipe first = small_recipe();
+  const recipe::Recipe first = small_recipe();
   start(first, run("first"), false, 1);
-  Recipe second = first;
+  recipe::Recipe second = first;
   second.train.from = (run("first") / "last.safetensors").string();
   second.data.split_seed = 2;
   try {
@@ -206,14 +208,14 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   }
   second.data.split_seed = first.data.split_seed;
   // This hash belongs to no image of the run.
-  ModelFile model = load_model(run("first") / "last.safetensors");
+  model::ModelFile model = model::load_model(run("first") / "last.safetensors");
   model.provenance.data.train.insert(model.provenance.data.train.begin(), 1);
   model.preprocessing.mean = {0.1f, 0.2f, 0.3f};
   model.certificates = 2;
-  save_model(run("first") / "last.safetensors", model);
+  model::save_model(run("first") / "last.safetensors", model);
   start(second, run("second"), false, 1);
   const auto check = [&] {
-    const ModelFile saved = load_model(run("second") / "checkpoint.safetensors");
+    const model::ModelFile saved = model::load_model(run("second") / "checkpoint.safetensors");
     EXPECT_EQ(saved.provenance.data.train, model.provenance.data.train);
     EXPECT_EQ(saved.preprocessing.mean, model.preprocessing.mean);
     EXPECT_EQ(saved.certificates, 2);
@@ -223,40 +225,40 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
   check();
 
   // A certificate may be made while the run is interrupted; the resumed run keeps its count.
-  ModelFile kept = load_model(run("second") / "last.safetensors");
+  model::ModelFile kept = model::load_model(run("second") / "last.safetensors");
   kept.certificates = 3;
-  save_model(run("second") / "last.safetensors", kept);
+  model::save_model(run("second") / "last.safetensors", kept);
   start(second, run("second"), true, 1);
-  EXPECT_EQ(load_model(run("second") / "checkpoint.safetensors").certificates, 3);
+  EXPECT_EQ(model::load_model(run("second") / "checkpoint.safetensors").certificates, 3);
 
   // A starting model that shares some certify images with this run, then one that shares none.
   model.provenance.data.certify.resize(2);
-  save_model(run("first") / "last.safetensors", model);
+  model::save_model(run("first") / "last.safetensors", model);
   start(second, run("some"), false, 1);
-  EXPECT_EQ(load_model(run("some") / "checkpoint.safetensors").certificates, 2);
+  EXPECT_EQ(model::load_model(run("some") / "checkpoint.safetensors").certificates, 2);
   model.provenance.data.certify = {2, 3};
-  save_model(run("first") / "last.safetensors", model);
+  model::save_model(run("first") / "last.safetensors", model);
   start(second, run("third"), false, 1);
-  EXPECT_EQ(load_model(run("third") / "checkpoint.safetensors").certificates, 0);
+  EXPECT_EQ(model::load_model(run("third") / "checkpoint.safetensors").certificates, 0);
 }
 
 // Changes the model of a run as `offramp calibrate` does, while the run is not finished. In a mixed
 // training the second epoch is the first that can become the best, so it always does.
 TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMeanwhile) {
   const RunFolder folder(run("a"));
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(2);
-  chosen.aim = HarmGuarantee{0.05};
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 48, 0, 0.04, "f32", "onednn"};
-  chosen.seen = TuneExitShares{24, {0.5, 0.5}};
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(2);
+  chosen.aim = policy::HarmGuarantee{0.05};
+  chosen.guarantee = policy::Guarantee{"harm", 0.05, 0.1, 0.09, 48, 0, 0.04, "f32", "onednn"};
+  chosen.seen = policy::TuneExitShares{24, {0.5, 0.5}};
   after_epoch_ = [&](const EpochReport& report) {
     if (report.epoch != 1) return;
-    ModelFile model = load_model(folder.checkpoint());
+    model::ModelFile model = model::load_model(folder.checkpoint());
     model.certificates = 2;
     model.policy = chosen;
-    save_model(folder.model(), model);
+    model::save_model(folder.model(), model);
   };
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.train.mode = Mode::mixed;
   recipe.train.backbone_epochs = 1;
   start(recipe, folder.path());
@@ -264,20 +266,20 @@ TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMe
   ASSERT_TRUE(epochs_[1].best);
   for (const auto& file :
        {folder.checkpoint(), folder.last(), folder.ema(), folder.best(), folder.model()})
-    EXPECT_EQ(load_model(file).certificates, 2) << file;
-  const ModelFile model = load_model(folder.model());
+    EXPECT_EQ(model::load_model(file).certificates, 2) << file;
+  const model::ModelFile model = model::load_model(folder.model());
   ASSERT_TRUE(model.policy);
   EXPECT_EQ(model.policy->policy, chosen.policy);
   EXPECT_EQ(model.policy->aim, chosen.aim);
   EXPECT_FALSE(model.policy->guarantee) << "it was of other weights";
   EXPECT_FALSE(model.policy->seen) << "it was of other weights";
-  EXPECT_FALSE(load_model(folder.best()).policy);
+  EXPECT_FALSE(model::load_model(folder.best()).policy);
   EXPECT_THAT(messages_, testing::Contains(HasSubstr("model.safetensors: keeps the policy that was "
                                                      "chosen for earlier weights")));
 }
 
 TEST_F(Training, TwoRunsAreNeverInOneFolderAtOnce) {
-  const Recipe recipe = small_recipe();
+  const recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 1);
   const auto refusal = [&](bool resume) -> std::string {
     try {
@@ -288,7 +290,7 @@ TEST_F(Training, TwoRunsAreNeverInOneFolderAtOnce) {
     return "trained";
   };
   {
-    const FileLock other = RunFolder(run("a")).resume();
+    const core::FileLock other = RunFolder(run("a")).resume();
     const std::string expected = run("a").string() + ": another process is training in this folder";
     EXPECT_EQ(refusal(true), expected);
     EXPECT_EQ(refusal(false), expected);
@@ -297,28 +299,28 @@ TEST_F(Training, TwoRunsAreNeverInOneFolderAtOnce) {
 }
 
 TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.train.mode = Mode::mixed;
   recipe.train.backbone_epochs = 1;
   recipe.train.ema = 0;
   start(recipe, run("a"), false, 8);  // the first epoch
-  const Tensors middle = load_model(run("a") / "last.safetensors").weights;
+  const core::Tensors middle = model::load_model(run("a") / "last.safetensors").weights;
   // Its early exits are not trained yet, so no model is saved.
   EXPECT_FALSE(std::filesystem::exists(run("a") / "model.safetensors"));
-  Recipe untrained = recipe;
+  recipe::Recipe untrained = recipe;
   start(untrained, run("b"), false, 1);
-  const Tensors beginning = load_model(run("b") / "last.safetensors").weights;
+  const core::Tensors beginning = model::load_model(run("b") / "last.safetensors").weights;
   EXPECT_EQ(middle.at("exits.1.fc.weight"), beginning.at("exits.1.fc.weight"));
   EXPECT_NE(middle.at("fc.weight"), beginning.at("fc.weight"));
   start(recipe, run("a"), true);
-  EXPECT_NE(load_model(run("a") / "last.safetensors").weights.at("exits.1.fc.weight"),
+  EXPECT_NE(model::load_model(run("a") / "last.safetensors").weights.at("exits.1.fc.weight"),
             beginning.at("exits.1.fc.weight"));
 }
 
 TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.train.lr = 1e30;
-  recipe.train.schedule = Schedule::constant;
+  recipe.train.schedule = recipe::Schedule::constant;
   try {
     start(recipe, run("a"));
     FAIL() << "trained on";
@@ -327,11 +329,11 @@ TEST_F(Training, ALossThatIsNotFiniteStopsTheRunAndKeepsTheLastCheckpoint) {
     EXPECT_THAT(e.what(), HasSubstr("training stopped at step"));
     EXPECT_THAT(e.what(), HasSubstr("exit 1"));
   }
-  EXPECT_NO_THROW(load_model(run("a") / "checkpoint.safetensors"));
+  EXPECT_NO_THROW(model::load_model(run("a") / "checkpoint.safetensors"));
 }
 
 TEST_F(Training, RefusesImagesTooSmallForTheNetworkBeforeItBegins) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   recipe.network.backbone = "vgg11";  // halves its input five times, so small images become empty
   recipe.train.first_scale = 0.5;
   try {
@@ -344,13 +346,13 @@ TEST_F(Training, RefusesImagesTooSmallForTheNetworkBeforeItBegins) {
 }
 
 TEST_F(Training, DoesNotOverwriteARun) {
-  const Recipe recipe = small_recipe();
+  const recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 1);
   EXPECT_THROW(start(recipe, run("a")), UsageError);
 }
 
 TEST_F(Training, RefusesToResumeOnOtherImages) {
-  Recipe recipe = small_recipe();
+  recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 1);
   recipe.data.split_seed = 2;
   try {

@@ -14,11 +14,11 @@ namespace offramp::train {
 namespace {
 
 TEST(RuntimeParity, LibTorchAndTheRuntimeGiveTheSameLogits) {
-  for (const Graph& graph : example_graphs()) {
-    ModelFile model;
+  for (const graph::Graph& graph : example_graphs()) {
+    model::ModelFile model;
     model.graph = graph;
-    model.weights = random_weights(graph, 3);
-    const auto images = random_images(graph, 5, 2);
+    model.weights = graph::random_weights(graph, 3);
+    const auto images = graph::random_images(graph, 5, 2);
     const auto theirs = make_torch_predictor(model, {})->predict_all(images);
     const auto ours = open_network(graph, model.weights, {})->predict_all(images);
     ASSERT_EQ(ours.size(), theirs.size()) << graph.name;

@@ -19,14 +19,14 @@ class Steps : public testing::Test {
     recipe.train.batch = 32;
     recipe.train.lr = 0.05;
     recipe.train.weight_decay = 0;
-    recipe.train.precision = PrecisionChoice::f32;
+    recipe.train.precision = recipe::PrecisionChoice::f32;
   }
 
   /// Returns the trained weights after `steps` steps.
-  Tensors weights_after(int steps, GradientExchange* exchange) {
-    const Graph graph = graph_for(recipe, 32, 32, 4);
+  core::Tensors weights_after(int steps, GradientExchange* exchange) {
+    const graph::Graph graph = graph_for(recipe, 32, 32, 4);
     TorchNetwork network(graph, torch::kCPU, 7);
-    BatchLoaderOptions options;
+    data::BatchLoaderOptions options;
     options.batch = recipe.train.batch;
     options.preprocessing.height = options.preprocessing.width = 32;
     std::vector<std::int64_t> indices(static_cast<std::size_t>(data.size()));
@@ -36,14 +36,14 @@ class Steps : public testing::Test {
                     exchange);
     for (int i = 0; i < steps; ++i) trainer.step(*batches);
     EXPECT_EQ(trainer.state().step, steps);
-    Tensors weights = trainer.weights();
-    for (const Parameter& p : parameters(graph))
+    core::Tensors weights = trainer.weights();
+    for (const graph::Parameter& p : parameters(graph))
       if (!p.trained()) weights.erase(p.name);
     return weights;
   }
 
-  Recipe recipe;
-  const Dataset data = synthetic_data(32, 32, 96, Part::train, 1, 4);
+  recipe::Recipe recipe;
+  const data::Dataset data = data::synthetic_data(32, 32, 96, data::Part::train, 1, 4);
 };
 
 TEST_F(Steps, AnExchangeThatAveragesWithACopyChangesNoBit) {
@@ -56,7 +56,7 @@ TEST_F(Steps, AnExchangeThatAveragesWithACopyChangesNoBit) {
       for (torch::Tensor gradient : gradients) gradient.add_(gradient.clone()).div_(2);
     }
   } exchange;
-  const Tensors with = weights_after(5, &exchange);
+  const core::Tensors with = weights_after(5, &exchange);
   EXPECT_EQ(with, weights_after(5, nullptr));
   EXPECT_EQ(exchange.calls, 5) << "once a step";
   EXPECT_EQ(exchange.tensors, with.size()) << "the gradients of all that is trained";
@@ -68,8 +68,8 @@ TEST_F(Steps, AnExchangeThatZeroesTheGradientsLeavesTheWeights) {
       for (torch::Tensor gradient : gradients) gradient.zero_();
     }
   } exchange;
-  const Tensors before = weights_after(0, nullptr);
-  for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adamw}) {
+  const core::Tensors before = weights_after(0, nullptr);
+  for (const recipe::Optimizer optimizer : {recipe::Optimizer::sgd, recipe::Optimizer::adamw}) {
     recipe.train.optimizer = optimizer;
     EXPECT_EQ(weights_after(3, &exchange), before);
     EXPECT_NE(weights_after(3, nullptr), before);

@@ -44,22 +44,23 @@ class BenchmarkOfAModel : public testing::Test {
  protected:
   BenchmarkOfAModel() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
-    model.classes = load_data("synthetic", Part::test, {.synthetic_train = 200}).dataset.classes;
+    model.weights = graph::random_weights(model.graph, 1);
+    model.classes =
+        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
-    save_model(path, model);
+    model::save_model(path, model);
   }
 
   BenchmarkOptions options() const {
     BenchmarkOptions result;
     result.model = path;
-    result.precisions = {Precision::f32};
+    result.precisions = {runtime::Precision::f32};
     result.seconds = 0.02;
     return result;
   }
 
-  TemporaryFolder folder;
-  ModelFile model;
+  core::TemporaryFolder folder;
+  model::ModelFile model;
   fs::path path = folder.path() / "model.safetensors";
 };
 
@@ -106,7 +107,7 @@ TEST_F(BenchmarkOfAModel, GivesTheAccuracyAndCostOfTheRunItTimed) {
   how.command = "some benchmark";
   const std::vector<BenchmarkRow> rows = benchmark(how).rows;
   ASSERT_EQ(rows.size(), 4u);
-  const Cost cost = cost_of(model.graph);
+  const graph::Cost cost = graph::cost_of(model.graph);
   for (const BenchmarkRow& row : rows) {
     double expected = 0;
     for (std::size_t k = 0; k < 3; ++k)
@@ -122,13 +123,14 @@ TEST_F(BenchmarkOfAModel, GivesTheAccuracyAndCostOfTheRunItTimed) {
   }
   EXPECT_LT(rows[0].relative_cost, rows[2].relative_cost);
 
-  const LoadedData loaded = load_data("synthetic", Part::test, {});
-  const Dataset& data = loaded.dataset;
+  const data::LoadedData loaded = data::load_data("synthetic", data::Part::test, {});
+  const data::Dataset& data = loaded.dataset;
   std::vector<float> pixels(250 * 3072);
   std::vector<std::int64_t> labels;
   for (std::size_t i = 0; i < 250; ++i) {
     const auto index = static_cast<std::int64_t>(i) * data.size() / 250;
-    normalise(data.image(index), model.preprocessing, std::span(pixels).subspan(i * 3072, 3072));
+    image::normalise(data.image(index), model.preprocessing,
+                     std::span(pixels).subspan(i * 3072, 3072));
     labels.push_back(data.labels[static_cast<std::size_t>(index)]);
   }
   const std::vector<float> logits = engine::OpenedModel::open(path, {"f32"})->predict_all(pixels);
@@ -138,12 +140,12 @@ TEST_F(BenchmarkOfAModel, GivesTheAccuracyAndCostOfTheRunItTimed) {
     correct += std::max_element(z, z + 10) - z == labels[i];
   }
   EXPECT_DOUBLE_EQ(rows[2].accuracy.value(), correct / 250);
-  EXPECT_THAT(read_text(folder.path() / "test_reads.jsonl"), HasSubstr("some benchmark"));
+  EXPECT_THAT(core::read_text(folder.path() / "test_reads.jsonl"), HasSubstr("some benchmark"));
 }
 
 TEST_F(BenchmarkOfAModel, KeepsWhatItMeasured) {
   const fs::path kept = folder.path() / "kept", recipe = folder.path() / "recipe.toml";
-  write_text_atomic(recipe, "[network]\nwidth = 4\nexits = [2]\nhead = \"avg\"\n");
+  core::write_text_atomic(recipe, "[network]\nwidth = 4\nexits = [2]\nhead = \"avg\"\n");
   BenchmarkOptions how = options();
   how.model = recipe;
   how.classes = 7;
@@ -151,20 +153,20 @@ TEST_F(BenchmarkOfAModel, KeepsWhatItMeasured) {
   how.images = 3;
   how.keep = kept;
   benchmark(how);
-  const ModelFile back = load_model(kept / "model.safetensors");
+  const model::ModelFile back = model::load_model(kept / "model.safetensors");
   EXPECT_EQ(back.classes.size(), 7u);
-  const Safetensors file = Safetensors::open(kept / "answers.safetensors");
+  const core::Safetensors file = core::Safetensors::open(kept / "answers.safetensors");
   const auto& tensors = file.tensors();
-  EXPECT_EQ(tensors.at("images").shape, (Shape{3, 3, 32, 32}));
-  EXPECT_EQ(tensors.at("logits").shape, (Shape{2, 3, 7}));
-  const HostTensor images = tensors.at("images").copy(), logits = tensors.at("logits").copy();
+  EXPECT_EQ(tensors.at("images").shape, (graph::Shape{3, 3, 32, 32}));
+  EXPECT_EQ(tensors.at("logits").shape, (graph::Shape{2, 3, 7}));
+  const core::HostTensor images = tensors.at("images").copy(), logits = tensors.at("logits").copy();
   const std::vector<float> again =
       engine::OpenedModel::open(back, {"f32"})->predict_all(images.as<float>());
   EXPECT_TRUE(std::ranges::equal(again, logits.as<float>()));
 }
 
 TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
-  const std::string before = read_text(path);
+  const std::string before = core::read_text(path);
   BenchmarkOptions how = options();
   how.images = 3;
   how.keep = folder.path();  // the folder that contains model.safetensors
@@ -172,7 +174,7 @@ TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
       [&] { benchmark(how); },
       ThrowsMessage<UsageError>("keep: " + path.string() +
                                 " is an input, so it cannot be the output; choose another file"));
-  EXPECT_EQ(read_text(path), before);
+  EXPECT_EQ(core::read_text(path), before);
 }
 
 TEST_F(BenchmarkOfAModel, RefusesOptionsThatMakeNoSense) {
@@ -187,8 +189,9 @@ TEST_F(BenchmarkOfAModel, RefusesOptionsThatMakeNoSense) {
   EXPECT_THAT([] { benchmark_mode_from_string("lazy"); },
               ThrowsMessage<UsageError>("mode: expected plain, adaptive or exhaustive, got "
                                         "\"lazy\""));
-  model.provenance.data.train = {load_data("synthetic", Part::test, {}).dataset.hashes[4]};
-  save_model(path, model);
+  model.provenance.data.train = {
+      data::load_data("synthetic", data::Part::test, {}).dataset.hashes[4]};
+  model::save_model(path, model);
   refused([](auto& o) { o.data = "synthetic"; },
           path.string() + ": the model was trained on 1 of these");
 }

@@ -41,9 +41,9 @@ class Calibrate : public testing::Test {
   static void SetUpTestSuite() {
     train = test::training_scenes();
     trap = test::deceptive_scenes();
-    shared = std::make_unique<TemporaryFolder>();
-    write_packed(data(), train, test::test_scenes());
-    write_packed(trap_data(), trap, test::test_scenes());
+    shared = std::make_unique<core::TemporaryFolder>();
+    data::write_packed(data(), train, test::test_scenes());
+    data::write_packed(trap_data(), trap, test::test_scenes());
   }
   static void TearDownTestSuite() { shared.reset(); }
   static std::string data() { return shared->path() / "scenes.pack"; }
@@ -54,10 +54,12 @@ class Calibrate : public testing::Test {
     save();
   }
 
-  void split(const LoadedData& images) { model.provenance.data = test::parts_of(images.dataset); }
-  void save() { save_model(path, model); }
+  void split(const data::LoadedData& images) {
+    model.provenance.data = test::parts_of(images.dataset);
+  }
+  void save() { model::save_model(path, model); }
 
-  CalibrateOptions options(const Aim& aim) const {
+  CalibrateOptions options(const policy::Aim& aim) const {
     CalibrateOptions result;
     result.model = path;
     result.data = data();
@@ -80,29 +82,29 @@ class Calibrate : public testing::Test {
   /// Expects an error, and that the model file is unchanged after it.
   template <typename Failure = Error>
   void expect_refused(const CalibrateOptions& how, const std::string& message) {
-    const std::string before = read_text(path);
+    const std::string before = core::read_text(path);
     EXPECT_THAT([&] { calibrate(how); }, ThrowsMessage<Failure>(message));
-    EXPECT_EQ(read_text(path), before);
+    EXPECT_EQ(core::read_text(path), before);
   }
 
-  static inline LoadedData train, trap;
-  static inline std::unique_ptr<TemporaryFolder> shared;
-  TemporaryFolder folder;
-  ModelFile model = test::three_exit_model();
+  static inline data::LoadedData train, trap;
+  static inline std::unique_ptr<core::TemporaryFolder> shared;
+  core::TemporaryFolder folder;
+  model::ModelFile model = test::three_exit_model();
   fs::path path = folder.path() / "model.safetensors";
   fs::path out = folder.path() / "out.safetensors";
 };
 
 TEST_F(Calibrate, RefusesFieldsThatMakeNoSense) {
-  expect_refused<UsageError>(options(MaxCost{0}),
+  expect_refused<UsageError>(options(policy::MaxCost{0}),
                              "max_relative_cost: expected a relative cost above 0, got 0");
-  CalibrateOptions how = options(MaxCost{1});
+  CalibrateOptions how = options(policy::MaxCost{1});
   how.reference = path;
   expect_refused<UsageError>(how, "reference: can only be used with the aim AccuracyDrop");
-  how = options(MaxCost{1});
+  how = options(policy::MaxCost{1});
   how.worst_class = true;
   expect_refused<UsageError>(how, "worst_class: can only be used with the aim HarmGuarantee");
-  how = options(MaxCost{1});
+  how = options(policy::MaxCost{1});
   how.out = data();
   expect_refused<UsageError>(
       how, "out: " + data() + " is an input, so it cannot be the output; choose another file");
@@ -110,16 +112,16 @@ TEST_F(Calibrate, RefusesFieldsThatMakeNoSense) {
 
 TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
   const fs::path nowhere = folder.path() / "nowhere" / "out.safetensors";
-  CalibrateOptions how = options(MaxCost{1});
+  CalibrateOptions how = options(policy::MaxCost{1});
   how.out = nowhere;
   expect_refused(how, nowhere.string() + ": cannot write: No such file or directory");
-  how = options(AccuracyDrop{0});
+  how = options(policy::AccuracyDrop{0});
   how.reference = nowhere;
   expect_refused(how, nowhere.string() + ": cannot open: No such file or directory");
   model = test::perfect_model();
   split(train);
   save();
-  expect_refused(options(MaxCost{1}),
+  expect_refused(options(policy::MaxCost{1}),
                  path.string() + ": has no early exit, so there is nothing to choose");
 }
 
@@ -127,7 +129,7 @@ TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
   const std::uint64_t tune = model.provenance.data.tune[3];
   model.provenance.data.train = {tune};
   save();
-  EXPECT_THAT([&] { calibrate(options(MaxCost{1})); },
+  EXPECT_THAT([&] { calibrate(options(policy::MaxCost{1})); },
               testing::ThrowsMessage<Error>(testing::StartsWith(
                   path.string() + ": the model was trained on 1 of these 400 images")));
 
@@ -135,27 +137,27 @@ TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
   model.provenance.data.certify = model.provenance.data.tune;
   save();
   expect_refused(
-      options(HarmGuarantee{0.05}),
+      options(policy::HarmGuarantee{0.05}),
       path.string() +
           ": 400 images are in both its tune and its certify part, so a policy chosen on "
           "them cannot be certified on them");
   model.provenance.data = {};
   save();
-  expect_refused(options(MaxCost{1}),
+  expect_refused(options(policy::MaxCost{1}),
                  path.string() + ": the model does not list the images of its tune part");
 }
 
 TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
   model.certificates = 300;
   save();
-  expect_refused(options(HarmGuarantee{0.05}),
+  expect_refused(options(policy::HarmGuarantee{0.05}),
                  path.string() +
                      ": 300 certificates were drawn from its certify images, which uses up delta "
                      "0.05; no more can be drawn");
 }
 
 TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
-  const Calibration result = calibrate(options(AccuracyDrop{0.02}));
+  const Calibration result = calibrate(options(policy::AccuracyDrop{0.02}));
   EXPECT_TRUE(result.met);
   const TuneResult& tune = result.tune;
   EXPECT_EQ(tune.images, kSceneTune);
@@ -168,7 +170,7 @@ TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
   EXPECT_TRUE(test.policy->is_models_own);
   EXPECT_EQ(test.policy->chosen, result.chosen);
   EXPECT_EQ(test.policy->replay_differs, 0);
-  const PolicyMetrics &executed = test.policy->metrics, &replayed = tune.metrics;
+  const eval::PolicyMetrics &executed = test.policy->metrics, &replayed = tune.metrics;
   EXPECT_EQ(executed.accuracy, replayed.accuracy);
   EXPECT_EQ(executed.accuracy_interval.low, replayed.accuracy_interval.low);
   EXPECT_EQ(executed.relative_cost, replayed.relative_cost);
@@ -180,24 +182,25 @@ TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
   EXPECT_EQ(test.cost.relative_costs()[1], result.costs.relative[1]);
   EXPECT_EQ(test.controls.size(), 5u);
 
-  const std::optional<TuneExitShares> seen = load_model(path).policy->seen;
+  const std::optional<policy::TuneExitShares> seen = model::load_model(path).policy->seen;
   ASSERT_TRUE(seen.has_value());
   EXPECT_EQ(seen->images, kSceneTune);
   EXPECT_EQ(seen->shares, replayed.shares);
 }
 
 TEST_F(Calibrate, ChangesNothingButThePolicy) {
-  const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
+  const core::Tensors state = {
+      {"optimiser.step", core::HostTensor::of({1}, std::vector<std::int64_t>{7})}};
   model.provenance.details_json = R"({"seed":3})";
   model.certificates = 2;
-  save_model(path, model, state);
-  calibrate(options(MaxCost{0.7}));
-  CalibrateOptions elsewhere = options(FixedThreshold{0.8});
+  model::save_model(path, model, state);
+  calibrate(options(policy::MaxCost{0.7}));
+  CalibrateOptions elsewhere = options(policy::FixedThreshold{0.8});
   elsewhere.out = out;
   calibrate(elsewhere);
   for (const fs::path& file : {path, out}) {
-    Tensors extra;
-    const ModelFile after = load_model(file, &extra);
+    core::Tensors extra;
+    const model::ModelFile after = model::load_model(file, &extra);
     EXPECT_EQ(after.graph, model.graph);
     EXPECT_EQ(after.weights, model.weights);
     EXPECT_EQ(extra, state);
@@ -207,31 +210,33 @@ TEST_F(Calibrate, ChangesNothingButThePolicy) {
     EXPECT_EQ(after.provenance.details_json, model.provenance.details_json);
     EXPECT_EQ(after.certificates, 2);
   }
-  EXPECT_EQ(load_model(path).policy->aim, Aim(MaxCost{0.7}));
-  EXPECT_EQ(load_model(out).policy->aim, Aim(FixedThreshold{0.8}));
+  EXPECT_EQ(model::load_model(path).policy->aim, policy::Aim(policy::MaxCost{0.7}));
+  EXPECT_EQ(model::load_model(out).policy->aim, policy::Aim(policy::FixedThreshold{0.8}));
 }
 
 TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
   struct Case {
-    PolicyOptions shape;
+    policy::PolicyOptions shape;
     float threshold;
   };
-  for (const auto& [shape, threshold] : {Case{{Criterion::confidence, Ensemble::geometric}, 0.8f},
-                                         Case{{Criterion::entropy, Ensemble::mean}, 0.5f},
-                                         Case{{Criterion::margin, Ensemble::weighted}, 0.8f},
-                                         Case{{Criterion::patience, Ensemble::off}, 2.0f}}) {
-    SCOPED_TRACE(to_string(shape.criterion));
-    CalibrateOptions how = options(FixedThreshold{static_cast<double>(threshold)});
+  for (const auto& [shape, threshold] :
+       {Case{{policy::Criterion::confidence, policy::Ensemble::geometric}, 0.8f},
+        Case{{policy::Criterion::entropy, policy::Ensemble::mean}, 0.5f},
+        Case{{policy::Criterion::margin, policy::Ensemble::weighted}, 0.8f},
+        Case{{policy::Criterion::patience, policy::Ensemble::off}, 2.0f}}) {
+    SCOPED_TRACE(core::to_string(shape.criterion));
+    CalibrateOptions how = options(policy::FixedThreshold{static_cast<double>(threshold)});
     how.shape = shape;
     const Calibration result = calibrate(how);
-    const Policy policy = load_model(path).policy->policy;
+    const policy::Policy policy = model::load_model(path).policy->policy;
     EXPECT_EQ(policy, result.chosen.policy);
     EXPECT_EQ(policy.criterion, shape.criterion);
     EXPECT_EQ(policy.ensemble, shape.ensemble);
     EXPECT_THAT(policy.thresholds, Each(std::optional(threshold)));
-    EXPECT_EQ(policy.ensemble_weights.size(), shape.ensemble == Ensemble::weighted ? 3u : 0u);
+    EXPECT_EQ(policy.ensemble_weights.size(),
+              shape.ensemble == policy::Ensemble::weighted ? 3u : 0u);
     for (const float temperature : policy.temperatures) EXPECT_NE(temperature, 1);
-    if (shape.criterion != Criterion::margin) continue;  // an executed run is slow
+    if (shape.criterion != policy::Criterion::margin) continue;  // an executed run is slow
     const Evaluation test = evaluated(ImagePart::tune);
     EXPECT_EQ(test.policy->metrics.accuracy, result.tune.metrics.accuracy);
     EXPECT_EQ(test.policy->metrics.shares, result.tune.metrics.shares);
@@ -239,7 +244,7 @@ TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
 }
 
 TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
-  const Calibration result = calibrate(options(MaxCost{0.6}));
+  const Calibration result = calibrate(options(policy::MaxCost{0.6}));
   EXPECT_TRUE(result.met);
   EXPECT_LE(result.tune.metrics.relative_cost, 0.6);
   EXPECT_FALSE(result.tune.held_out_accuracy);
@@ -247,57 +252,57 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   // The policy is more accurate than exit 1 alone, which costs 0.342.
   EXPECT_GT(result.tune.metrics.accuracy, evaluated(ImagePart::tune).metrics.exits[0].accuracy);
   // The lowest possible cost is that of exit 1: 150 of 438 multiply-accumulates.
-  CalibrateOptions how = options(MaxCost{0.3});
-  how.shape.ensemble = Ensemble::weighted;
+  CalibrateOptions how = options(policy::MaxCost{0.3});
+  how.shape.ensemble = policy::Ensemble::weighted;
   const Calibration unmet = calibrate(how);
   EXPECT_FALSE(unmet.met);
   EXPECT_NEAR(unmet.costs.relative.front(), 150.0 / 438, 1e-12);
   EXPECT_EQ(unmet.replaced, "--max-cost 0.6");
-  EXPECT_THAT(load_model(path).policy->policy.thresholds, Each(std::optional<float>()));
+  EXPECT_THAT(model::load_model(path).policy->policy.thresholds, Each(std::optional<float>()));
   // The policy uses the last exit alone, because an ensemble of all exits may be worse.
-  EXPECT_EQ(load_model(path).policy->policy.ensemble, Ensemble::off);
+  EXPECT_EQ(model::load_model(path).policy->policy.ensemble, policy::Ensemble::off);
 }
 
 TEST_F(Calibrate, MeasuresTheDropFromAnotherModelIfAsked) {
-  ModelFile reference = test::perfect_model();
+  model::ModelFile reference = test::perfect_model();
   const fs::path other = folder.path() / "all_seeing.safetensors";
   reference.provenance.data = {"scenes", {}, {}, {}};
-  save_model(other, reference);
-  CalibrateOptions how = options(AccuracyDrop{0});
+  model::save_model(other, reference);
+  CalibrateOptions how = options(policy::AccuracyDrop{0});
   how.reference = other;
   const Calibration unmet = calibrate(how);
   EXPECT_FALSE(unmet.met);
-  EXPECT_EQ(unmet.chosen.aim, Aim(AccuracyDrop{0, "all_seeing.safetensors"}));
+  EXPECT_EQ(unmet.chosen.aim, policy::Aim(policy::AccuracyDrop{0, "all_seeing.safetensors"}));
   EXPECT_LT(unmet.tune.metrics.accuracy, 1);
   const double missed = 1 - unmet.tune.metrics.accuracy;
-  how.aim = AccuracyDrop{missed + 0.01};
+  how.aim = policy::AccuracyDrop{missed + 0.01};
   const Calibration met = calibrate(how);
   EXPECT_TRUE(met.met);
   EXPECT_GE(met.tune.metrics.accuracy, 1 - (missed + 0.01) - 1e-6);
 
   reference.provenance.data.train = model.provenance.data.tune;
-  save_model(other, reference);
+  model::save_model(other, reference);
   EXPECT_THAT([&] { calibrate(how); },
               testing::ThrowsMessage<TrainedOnImages>(testing::StartsWith(
                   other.string() + ": the model was trained on 400 of these 400 images")));
 }
 
 TEST_F(Calibrate, KeepsTheNameOfAReferenceAsJsonCanHoldIt) {
-  ModelFile reference = test::perfect_model();
+  model::ModelFile reference = test::perfect_model();
   reference.provenance.data = {"scenes", {}, {}, {}};
   const fs::path other = folder.path() / "a\xff";
-  save_model(other, reference);
-  CalibrateOptions how = options(AccuracyDrop{0.5});
+  model::save_model(other, reference);
+  CalibrateOptions how = options(policy::AccuracyDrop{0.5});
   how.reference = other;
-  EXPECT_EQ(calibrate(how).chosen.aim, Aim(AccuracyDrop{0.5, "?"}));
+  EXPECT_EQ(calibrate(how).chosen.aim, policy::Aim(policy::AccuracyDrop{0.5, "?"}));
 }
 
 TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
-  CalibrateOptions how = options(HarmGuarantee{0.05, 0.1});
+  CalibrateOptions how = options(policy::HarmGuarantee{0.05, 0.1});
   how.worst_class = true;
   const Calibration first = calibrate(how);
   ASSERT_TRUE(first.certificate);
-  const CertificationResult& given = first.certificate->result;
+  const policy::CertificationResult& given = first.certificate->result;
   EXPECT_TRUE(first.met);
   EXPECT_TRUE(first.certificate->drawn);
   EXPECT_TRUE(given.holds());
@@ -309,14 +314,14 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_GT(given.counted, 0);
   ASSERT_TRUE(first.certificate->worst);
   EXPECT_GT(first.certificate->worst->upper_bound, given.upper_bound);
-  ModelFile after = load_model(path);
+  model::ModelFile after = model::load_model(path);
   EXPECT_EQ(after.certificates, 1);
-  const Guarantee kept = *after.policy->guarantee;
-  EXPECT_EQ(kept, (Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
-                             given.upper_bound, "f32", kernels_name()}));
+  const policy::Guarantee kept = *after.policy->guarantee;
+  EXPECT_EQ(kept, (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
+                                     given.upper_bound, "f32", runtime::kernels_name()}));
   // The file also holds the more cautious certified steps, for a server to choose from.
   ASSERT_TRUE(after.policy->path.has_value());
-  const CertifiedPath& steps = *after.policy->path;
+  const policy::CertifiedPath& steps = *after.policy->path;
   ASSERT_GT(steps.chosen, 0u);
   EXPECT_EQ(steps.steps[steps.chosen].counted, given.counted);
   EXPECT_EQ(steps.steps[steps.chosen].thresholds, after.policy->policy.thresholds);
@@ -327,7 +332,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(given.counted) / kSceneCertify,
               1e-12);
   EXPECT_TRUE(certify.policy->chosen.guarantee);
-  if (usable_precision(Precision::bf16) == Precision::bf16) {
+  if (runtime::usable_precision(runtime::Precision::bf16) == runtime::Precision::bf16) {
     const Evaluation bf16 = evaluated(ImagePart::tune, {}, "bf16");
     EXPECT_FALSE(bf16.policy->chosen.guarantee);
     EXPECT_TRUE(bf16.policy->certificate_lost);
@@ -341,78 +346,79 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(second.certificate->result.attempt, 2);
   EXPECT_DOUBLE_EQ(second.certificate->result.level, 0.009);
   EXPECT_LT(second.certificate->result.counted, given.counted);
-  after = load_model(path);
+  after = model::load_model(path);
   EXPECT_EQ(after.certificates, 2);
   EXPECT_EQ(after.policy->guarantee, kept);
-  EXPECT_EQ(load_model(out).certificates, 2);
+  EXPECT_EQ(model::load_model(out).certificates, 2);
 
-  how = options(HarmGuarantee{0.05, 0.1, true});
+  how = options(policy::HarmGuarantee{0.05, 0.1, true});
   EXPECT_DOUBLE_EQ(calibrate(how).certificate->result.level, 0.0009);
-  EXPECT_EQ(load_model(path).policy->guarantee->of, "disagreement");
-  EXPECT_EQ(load_model(path).policy->aim, how.aim);
-  EXPECT_EQ(load_model(path).certificates, 3);
+  EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
+  EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
+  EXPECT_EQ(model::load_model(path).certificates, 3);
 }
 
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
-  const Calibration few = calibrate(options(HarmGuarantee{0.001, 0.05}));
+  const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
   EXPECT_FALSE(few.certificate->drawn);
   EXPECT_FALSE(few.certificate->result.holds());
   EXPECT_EQ(few.certificate->result.images_needed, 3100);  // ln 0.045 / ln 0.999
   EXPECT_THAT(few.chosen.policy.thresholds, Each(std::optional<float>()));
-  EXPECT_EQ(load_model(path).certificates, 0);
-  EXPECT_FALSE(load_model(path).policy->guarantee);
+  EXPECT_EQ(model::load_model(path).certificates, 0);
+  EXPECT_FALSE(model::load_model(path).policy->guarantee);
 }
 
 TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
   split(trap);
   save();
-  CalibrateOptions how = options(HarmGuarantee{0.05});
+  CalibrateOptions how = options(policy::HarmGuarantee{0.05});
   how.data = trap_data();
   const Calibration trapped = calibrate(how);
   EXPECT_TRUE(trapped.certificate->drawn);
   EXPECT_FALSE(trapped.certificate->result.holds());
   EXPECT_EQ(trapped.certificate->result.attempt, 1);
   EXPECT_THAT(trapped.chosen.policy.thresholds, Each(std::optional<float>()));
-  EXPECT_FALSE(load_model(path).policy->guarantee);
-  EXPECT_EQ(load_model(path).certificates, 1);
+  EXPECT_FALSE(model::load_model(path).policy->guarantee);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
 }
 
 TEST_F(Calibrate, CountsACertificateBeforeItLooks) {
   // Only one white image of the certify part makes the logits of exit 3 infinite, so the run fails
   // while it evaluates the certify images.
-  LoadedData images = train;
+  data::LoadedData images = train;
   test::Scene white;
   white.means = {1.5f, 1.5f, 1.5f};
   test::add(images.dataset, white);
   const fs::path with_white = folder.path() / "white.pack";
-  write_packed(with_white, images, test::test_scenes());
+  data::write_packed(with_white, images, test::test_scenes());
   auto& certify = model.provenance.data.certify;
   certify.push_back(images.dataset.hashes.back());
   std::ranges::sort(certify);
-  Segment& last = model.graph.segments[2];
-  std::get<Conv>(last.nodes[0].op) = {.out_channels = 4, .bias = true};
+  graph::Segment& last = model.graph.segments[2];
+  std::get<graph::Conv>(last.nodes[0].op) = {.out_channels = 4, .bias = true};
   last.head.clear();
-  append(last.head, "relu", Relu{}, {"conv3"});
-  append(last.head, "pool", GlobalAvgPool{}, {"relu"});
-  append(last.head, "fc", Linear{.out_features = 2}, {"pool"});
+  append(last.head, "relu", graph::Relu{}, {"conv3"});
+  append(last.head, "pool", graph::GlobalAvgPool{}, {"relu"});
+  append(last.head, "fc", graph::Linear{.out_features = 2}, {"pool"});
   const float huge = 1e37f;
-  model.weights["conv3.weight"] =
-      HostTensor::of({4, 3, 1, 1}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1, huge, huge, huge});
-  model.weights["conv3.bias"] = HostTensor::of({4}, std::vector<float>{1, 1, 1, -2.9f * huge});
+  model.weights["conv3.weight"] = core::HostTensor::of(
+      {4, 3, 1, 1}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1, huge, huge, huge});
+  model.weights["conv3.bias"] =
+      core::HostTensor::of({4}, std::vector<float>{1, 1, 1, -2.9f * huge});
   model.weights["fc.weight"] =
-      HostTensor::of({2, 4}, std::vector<float>{0, 0, -5, 0, 0, 0, 5, 1000});
-  model.weights["fc.bias"] = HostTensor::of({2}, std::vector<float>{5, -5});
+      core::HostTensor::of({2, 4}, std::vector<float>{0, 0, -5, 0, 0, 0, 5, 1000});
+  model.weights["fc.bias"] = core::HostTensor::of({2}, std::vector<float>{5, -5});
   save();
-  CalibrateOptions how = options(HarmGuarantee{0.05});
+  CalibrateOptions how = options(policy::HarmGuarantee{0.05});
   how.data = with_white;
   how.out = out;
   EXPECT_THAT([&] { calibrate(how); },
               ThrowsMessage<Error>(path.string() +
                                    ": exit 3 gives a logit of inf for \"scene 1251\"; the model "
                                    "cannot be used"));
-  EXPECT_EQ(load_model(path).certificates, 1);
-  EXPECT_FALSE(load_model(path).policy);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
+  EXPECT_FALSE(model::load_model(path).policy);
   EXPECT_FALSE(fs::exists(out));
 }
 
@@ -422,7 +428,7 @@ TEST_F(Calibrate, CountsImagesThatAreMissing) {
   parts.tune.insert(parts.tune.begin(), {1, 2});
   parts.certify.insert(parts.certify.begin(), {3, 4, 5});
   save();
-  const Calibration result = calibrate(options(HarmGuarantee{0.05}));
+  const Calibration result = calibrate(options(policy::HarmGuarantee{0.05}));
   EXPECT_EQ(result.tune.missing, 2);
   EXPECT_EQ(result.certificate->missing, 3);
 }
@@ -430,18 +436,19 @@ TEST_F(Calibrate, CountsImagesThatAreMissing) {
 TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   // Exit 1 is wrong for almost every image.
   model.weights["exits.1.fc.weight"] =
-      HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
-  const Tensors state = {{"optimiser.step", HostTensor::of({1}, std::vector<std::int64_t>{7})}};
-  save_model(path, model, state);
-  CalibrateOptions how = options(AccuracyDrop{0.01});
+      core::HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
+  const core::Tensors state = {
+      {"optimiser.step", core::HostTensor::of({1}, std::vector<std::int64_t>{7})}};
+  model::save_model(path, model, state);
+  CalibrateOptions how = options(policy::AccuracyDrop{0.01});
   how.drop_useless_exits = true;
   how.out = out;
   const Calibration result = calibrate(how);
   EXPECT_EQ(result.dropped, std::vector<int>{0});
   EXPECT_TRUE(result.training_state_dropped);
   EXPECT_TRUE(result.tune.held_out_accuracy);
-  Tensors extra;
-  const ModelFile left = load_model(out, &extra);
+  core::Tensors extra;
+  const model::ModelFile left = model::load_model(out, &extra);
   EXPECT_THAT(extra, IsEmpty());
   ASSERT_EQ(left.policy->policy.thresholds.size(), 1u);
   EXPECT_TRUE(left.policy->policy.thresholds[0]);
@@ -452,24 +459,24 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   EXPECT_EQ(test.metrics.exits.size(), 2u);
 
   // The certificate is for the deployed model, which lacks the removed head.
-  how.aim = HarmGuarantee{0.05};
+  how.aim = policy::HarmGuarantee{0.05};
   const Calibration sure = calibrate(how);
   EXPECT_EQ(sure.dropped, std::vector<int>{0});
   EXPECT_TRUE(sure.certificate->result.holds());
-  EXPECT_EQ(load_model(out).certificates, 1);
+  EXPECT_EQ(model::load_model(out).certificates, 1);
   EXPECT_NEAR(evaluated(ImagePart::certify, out).policy->metrics.harm,
               static_cast<double>(sure.certificate->result.counted) / kSceneCertify, 1e-12);
 }
 
 TEST_F(Calibrate, DropsNoneThatPays) {
-  CalibrateOptions how = options(MaxCost{0.6});
+  CalibrateOptions how = options(policy::MaxCost{0.6});
   how.drop_useless_exits = true;
   EXPECT_THAT(calibrate(how).dropped, IsEmpty());
-  EXPECT_EQ(load_model(path).graph, model.graph);
+  EXPECT_EQ(model::load_model(path).graph, model.graph);
 }
 
 TEST_F(Calibrate, MeasuresMillisecondsAsCosts) {
-  CalibrateOptions how = options(FixedThreshold{0.9, CostUnit::ms});
+  CalibrateOptions how = options(policy::FixedThreshold{0.9, policy::CostUnit::ms});
   how.run.batch = 64;
   const ExitCosts costs = calibrate(how).costs;
   ASSERT_EQ(costs.ms.size(), 3u);
@@ -478,7 +485,7 @@ TEST_F(Calibrate, MeasuresMillisecondsAsCosts) {
   EXPECT_LE(costs.ms[1], costs.ms[2]);
   EXPECT_EQ(costs.relative[2], 1);
   EXPECT_NEAR(costs.relative[0], costs.ms[0] / costs.ms[2], 1e-12);
-  EXPECT_EQ(load_model(path).policy->aim, how.aim);
+  EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
 }
 
 TEST_F(Calibrate, ReportsItsProgressAndStopsWhenToldTo) {
@@ -489,18 +496,18 @@ TEST_F(Calibrate, ReportsItsProgressAndStopsWhenToldTo) {
     furthest = std::max(furthest, done);
     total = all;
   };
-  CalibrateOptions how = options(MaxCost{0.6});
+  CalibrateOptions how = options(policy::MaxCost{0.6});
   how.run.batch = 100;
   calibrate(how, progress);
   EXPECT_EQ(furthest, kSceneTune);
   EXPECT_EQ(total, kSceneTune);
 
-  const std::string before = read_text(path);
+  const std::string before = core::read_text(path);
   progress.cancelled = [] { return true; };
   furthest = 0;
   EXPECT_THROW(calibrate(how, progress), Cancelled);
   EXPECT_EQ(furthest, 100) << "it is asked after every batch";
-  EXPECT_EQ(read_text(path), before);
+  EXPECT_EQ(core::read_text(path), before);
 }
 
 }  // namespace

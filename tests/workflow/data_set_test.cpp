@@ -29,7 +29,7 @@ TEST(DataSet, CountsTheImagesOfEveryClass) {
 }
 
 TEST(DataSet, ExportsImagesThatLoadAgain) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   ExportOptions options;
   options.source = "synthetic:1:3";
   options.load = {.synthetic_train = 30, .synthetic_test = 9};
@@ -39,8 +39,9 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
   EXPECT_EQ(exported.images, 6);
   EXPECT_EQ(exported.classes, 3u);
   // PNG is lossless, so the images of the folder equal those of the source.
-  const auto hashes = load_data(options.source, Part::test, options.load).dataset.hashes;
-  const LoadedData back = load_data(options.folder, Part::train, {});
+  const auto hashes =
+      data::load_data(options.source, data::Part::test, options.load).dataset.hashes;
+  const data::LoadedData back = data::load_data(options.folder, data::Part::train, {});
   EXPECT_GT(back.dataset.size(), 0);
   for (const std::uint64_t hash : back.dataset.hashes)
     EXPECT_NE(std::ranges::find(hashes, hash), hashes.end());
@@ -52,15 +53,15 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
 }
 
 TEST(DataSet, IsNotImportedOverItself) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path packed = folder.path() / "images.pack";
   import_data("synthetic:1:3", {.synthetic_train = 30, .synthetic_test = 9}, packed);
-  const std::string before = read_text(packed);
+  const std::string before = core::read_text(packed);
   EXPECT_THAT(
       [&] { import_data(packed, {}, packed); },
       ThrowsMessage<UsageError>("output: " + packed.string() +
                                 " is an input, so it cannot be the output; choose another file"));
-  EXPECT_EQ(read_text(packed), before);
+  EXPECT_EQ(core::read_text(packed), before);
 }
 
 }  // namespace

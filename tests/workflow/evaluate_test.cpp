@@ -31,14 +31,15 @@ class Evaluate : public testing::Test {
     const auto size = static_cast<std::size_t>(data.height * data.width * 3);
     std::vector<float> images(indices.size() * size);
     for (std::size_t i = 0; i < indices.size(); ++i)
-      normalise(data.image(indices[i]), preprocessing, std::span(images).subspan(i * size, size));
+      image::normalise(data.image(indices[i]), preprocessing,
+                       std::span(images).subspan(i * size, size));
     return images;
   }
 
-  Graph graph = small_resnet();
-  ReferencePredictor predictor{graph, random_weights(graph, 3)};
-  Dataset data;
-  Preprocessing preprocessing;
+  graph::Graph graph = small_resnet();
+  ReferencePredictor predictor{graph, graph::random_weights(graph, 3)};
+  data::Dataset data;
+  core::Preprocessing preprocessing;
 };
 
 TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
@@ -46,7 +47,7 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
   const std::vector<float> expected = predictor.predict_all(input(indices));
   for (const int batch : {1, 2, 5, 100}) {
     SCOPED_TRACE(batch);
-    const SavedLogits saved =
+    const eval::SavedLogits saved =
         workflow::run_all_exits(predictor, {&data, indices, &preprocessing, batch});
     EXPECT_EQ(saved.exits, 3);
     EXPECT_EQ(saved.classes, 10);
@@ -57,16 +58,18 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
 
 TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
   const EvaluationSet set{&data, {0, 1, 2, 3, 4, 5, 6}, &preprocessing, 3};
-  const SavedLogits saved = workflow::run_all_exits(predictor, set);
-  for (const Criterion criterion :
-       {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
-    for (const Ensemble ensemble :
-         {Ensemble::off, Ensemble::mean, Ensemble::geometric, Ensemble::weighted})
+  const eval::SavedLogits saved = workflow::run_all_exits(predictor, set);
+  for (const policy::Criterion criterion :
+       {policy::Criterion::confidence, policy::Criterion::entropy, policy::Criterion::margin,
+        policy::Criterion::patience})
+    for (const policy::Ensemble ensemble :
+         {policy::Ensemble::off, policy::Ensemble::mean, policy::Ensemble::geometric,
+          policy::Ensemble::weighted})
       for (const float threshold : {0.0f, 0.1f, 0.2f, 0.4f, 1.0f, 2.0f}) {
-        Policy policy = never_stop(3);
+        policy::Policy policy = policy::never_stop(3);
         policy.criterion = criterion;
         policy.ensemble = ensemble;
-        if (ensemble == Ensemble::weighted) policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
+        if (ensemble == policy::Ensemble::weighted) policy.ensemble_weights = {0.2f, 0.3f, 0.5f};
         policy.temperatures = {0.8f, 1.0f, 1.3f};
         policy.thresholds = {threshold, std::nullopt};
         if (threshold > 0.15f) policy.thresholds[1] = threshold;
@@ -79,7 +82,7 @@ TEST_F(Evaluate, ARunThatStopsAgreesWithAReplay) {
 }
 
 TEST(ExitPlace, IsTheLastUnitOfTheSegment) {
-  const Graph graph = small_resnet();
+  const graph::Graph graph = small_resnet();
   EXPECT_EQ(unit_before_exit(graph, 2), "layer4.1");
   EXPECT_EQ(unit_before_exit(graph, 0).find(" to "), std::string::npos);
 }

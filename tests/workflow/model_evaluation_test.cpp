@@ -32,26 +32,26 @@ using testing::ThrowsMessage;
 class ModelEvaluation : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    LoadOptions options;
+    data::LoadOptions options;
     options.synthetic_train = 200;
     options.synthetic_test = 400;
-    test_part = load_data("synthetic", Part::test, options);
-    train_part = load_data("synthetic", Part::train, options);
-    shared = std::make_unique<TemporaryFolder>();
-    write_packed(data(), train_part, test_part);
+    test_part = data::load_data("synthetic", data::Part::test, options);
+    train_part = data::load_data("synthetic", data::Part::train, options);
+    shared = std::make_unique<core::TemporaryFolder>();
+    data::write_packed(data(), train_part, test_part);
   }
   static void TearDownTestSuite() { shared.reset(); }
   static std::string data() { return shared->path() / "images.pack"; }
 
   ModelEvaluation() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = test_part.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     save();
   }
 
-  void save() { save_model(path, model); }
+  void save() { model::save_model(path, model); }
 
   EvaluateOptions options(std::optional<double> threshold = {}) const {
     EvaluateOptions result;
@@ -72,13 +72,13 @@ class ModelEvaluation : public testing::Test {
   }
   std::int64_t reads() const {
     const fs::path log = folder.path() / "test_reads.jsonl";
-    return fs::exists(log) ? std::ranges::count(read_text(log), '\n') : 0;
+    return fs::exists(log) ? std::ranges::count(core::read_text(log), '\n') : 0;
   }
 
-  static inline LoadedData test_part, train_part;
-  static inline std::unique_ptr<TemporaryFolder> shared;
-  TemporaryFolder folder;
-  ModelFile model;
+  static inline data::LoadedData test_part, train_part;
+  static inline std::unique_ptr<core::TemporaryFolder> shared;
+  core::TemporaryFolder folder;
+  model::ModelFile model;
   fs::path path = folder.path() / "model.safetensors";
 };
 
@@ -89,13 +89,13 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
   const Evaluation result = evaluate(how);
   const std::int64_t images = result.metrics.images;
   ASSERT_EQ(result.metrics.exits.size(), 3u);
-  EXPECT_EQ(result.kernels, kernels_name());
+  EXPECT_EQ(result.kernels, runtime::kernels_name());
 
   // The same results must follow from the saved logits.
-  const SavedLogits saved = load_logits(how.save_logits);
-  const LogitsView view = saved.view();
+  const eval::SavedLogits saved = eval::load_logits(how.save_logits);
+  const policy::LogitsView view = saved.view();
   ASSERT_EQ(view.images(), images);
-  const Cost cost = cost_of(model.graph);
+  const graph::Cost cost = graph::cost_of(model.graph);
   for (int k = 0; k < 3; ++k) {
     std::int64_t count = 0;
     for (std::int64_t i = 0; i < images; ++i) {
@@ -103,7 +103,7 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
       count += std::max_element(z.begin(), z.end()) - z.begin() ==
                view.labels[static_cast<std::size_t>(i)];
     }
-    const ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(k)];
+    const eval::ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(k)];
     EXPECT_DOUBLE_EQ(exit.accuracy, static_cast<double>(count) / static_cast<double>(images));
     EXPECT_LE(exit.accuracy_interval.low, exit.accuracy);
     EXPECT_GE(exit.accuracy_interval.high, exit.accuracy);
@@ -118,10 +118,10 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
     EXPECT_EQ(diagonal, count);
   }
   std::int64_t of_classes = 0;
-  for (const OverthinkingCounts& row : result.overthinking) of_classes += row.images;
+  for (const eval::OverthinkingCounts& row : result.overthinking) of_classes += row.images;
   EXPECT_EQ(of_classes, images);
 
-  const PolicyMetrics& policy = result.policy->metrics;
+  const eval::PolicyMetrics& policy = result.policy->metrics;
   EXPECT_NEAR(std::accumulate(policy.shares.begin(), policy.shares.end(), 0.0), 1, 1e-12);
   double expected_cost = 0;
   for (std::size_t k = 0; k < 3; ++k)
@@ -132,13 +132,14 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
 }
 
 TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
-  chosen.policy.ensemble = Ensemble::geometric;
-  chosen.aim = MaxCost{0.5};
-  chosen.guarantee = Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", kernels_name()};
+  chosen.policy.ensemble = policy::Ensemble::geometric;
+  chosen.aim = policy::MaxCost{0.5};
+  chosen.guarantee =
+      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
   model.policy = chosen;
   save();
   const Evaluation here = evaluate(options());
@@ -148,7 +149,7 @@ TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
   EXPECT_EQ(here.policy->replay_differs, 0);
   EXPECT_FALSE(here.policy->certificate_lost);
 
-  if (usable_precision(Precision::bf16) == Precision::bf16) {
+  if (runtime::usable_precision(runtime::Precision::bf16) == runtime::Precision::bf16) {
     EvaluateOptions other = options();
     other.run.precision = "bf16";
     const Evaluation bf16 = evaluate(other);
@@ -161,8 +162,8 @@ TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
 }
 
 TEST_F(ModelEvaluation, ComparesWhereImagesLeaveWithTheTuneImages) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, 0.14f};
   model.policy = chosen;
   save();
@@ -170,31 +171,31 @@ TEST_F(ModelEvaluation, ComparesWhereImagesLeaveWithTheTuneImages) {
   EXPECT_FALSE(unknown.policy->drift);
 
   const std::vector<double> shares = unknown.policy->metrics.shares;
-  model.policy->seen = TuneExitShares{2000, shares};
+  model.policy->seen = policy::TuneExitShares{2000, shares};
   save();
-  const DriftVerdict none = evaluate(options()).policy->drift.value();
-  EXPECT_EQ(none.drift, Drift::none);
+  const policy::DriftVerdict none = evaluate(options()).policy->drift.value();
+  EXPECT_EQ(none.drift, policy::Drift::none);
   EXPECT_EQ(none.distance, 0);
 
   model.policy->seen->shares = {shares[1], shares[2], shares[0]};
   save();
-  const DriftVerdict drifted = evaluate(options()).policy->drift.value();
-  EXPECT_EQ(drifted.drift, Drift::drifted);
+  const policy::DriftVerdict drifted = evaluate(options()).policy->drift.value();
+  EXPECT_EQ(drifted.drift, policy::Drift::drifted);
   EXPECT_GE(drifted.distance, 0.05);
   EXPECT_LT(drifted.p_value, 1e-4);
 }
 
 TEST_F(ModelEvaluation, ComparesAPolicyWithItsControls) {
   const fs::path twin = folder.path() / "twin.safetensors";
-  save_model(twin, model);
+  model::save_model(twin, model);
   EvaluateOptions how = options(0.15);
   how.compare = {twin};
   const Evaluation result = evaluate(how);
   const auto& rows = result.controls;
   ASSERT_EQ(rows.size(), 6u);
-  const PolicyMetrics& policy = result.policy->metrics;
+  const eval::PolicyMetrics& policy = result.policy->metrics;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const Baseline& control = rows[i].control;
+    const eval::Baseline& control = rows[i].control;
     SCOPED_TRACE(rows[i].name);
     EXPECT_NEAR(control.difference, policy.accuracy - control.accuracy, 1e-12);
     EXPECT_LE(control.difference_interval.low, control.difference);
@@ -206,13 +207,13 @@ TEST_F(ModelEvaluation, ComparesAPolicyWithItsControls) {
   EXPECT_DOUBLE_EQ(rows[2].control.relative_cost, 1);  // the last exit alone is the plain network
   EXPECT_EQ(rows[3].name, "random exits at the policy's rates");
   EXPECT_NEAR(rows[3].control.relative_cost, policy.relative_cost, 1e-12);
-  const OverthinkingCounts& counts = result.metrics.overthinking;
+  const eval::OverthinkingCounts& counts = result.metrics.overthinking;
   EXPECT_DOUBLE_EQ(rows[4].control.accuracy, counts.rate(counts.oracle()));
   EXPECT_EQ(rows[5].name, twin.string() + ", its last exit alone");
   EXPECT_EQ(rows[5].control.accuracy, result.metrics.exits[2].accuracy);
 
   model.provenance.data.train = sorted({test_part.dataset.hashes[4]});
-  save_model(twin, model);
+  model::save_model(twin, model);
   EXPECT_THAT(
       [&] { evaluate(how); },
       ThrowsMessage<TrainedOnImages>(StartsWith(twin.string() + ": the model was trained on")));
@@ -230,7 +231,7 @@ TEST_F(ModelEvaluation, SweepsThresholdsThatAreChosenOnTune) {
   ASSERT_EQ(sweep.curves.size(), 16u);  // four criteria, four ensembles
   for (const SweptCurve& curve : sweep.curves) {
     ASSERT_EQ(curve.read.points.size(), curve.tune.points.size());
-    for (const SweepPoint& point : curve.read.points)
+    for (const eval::SweepPoint& point : curve.read.points)
       EXPECT_NEAR(std::accumulate(point.shares.begin(), point.shares.end(), 0.0), 1, 1e-12);
   }
   model.provenance.data.tune.clear();
@@ -281,14 +282,14 @@ TEST_F(ModelEvaluation, FindsTheModelsOwnTuneImages) {
 }
 
 TEST_F(ModelEvaluation, KeepsNoLogitsOverWhatItReads) {
-  const std::string before = read_text(path);
+  const std::string before = core::read_text(path);
   EvaluateOptions how = options();
   how.save_logits = path;
   EXPECT_THAT(
       [&] { evaluate(how); },
       ThrowsMessage<UsageError>("save_logits: " + path.string() +
                                 " is an input, so it cannot be the output; choose another file"));
-  EXPECT_EQ(read_text(path), before);
+  EXPECT_EQ(core::read_text(path), before);
 }
 
 TEST_F(ModelEvaluation, EndsBetweenBatchesWhenItIsCancelled) {

@@ -13,9 +13,9 @@ namespace fs = std::filesystem;
 using testing::ThrowsMessage;
 
 TEST(OutputFile, IsNoneOfWhatIsRead) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path input = folder.path() / "in", link = folder.path() / "link";
-  write_text_atomic(input, "x");
+  core::write_text_atomic(input, "x");
   fs::create_symlink(input, link);
   for (const fs::path& out : {input, link})
     EXPECT_THAT(
@@ -28,7 +28,7 @@ TEST(OutputFile, IsNoneOfWhatIsRead) {
 }
 
 TEST(OutputFile, LiesWhereItCanBeWritten) {
-  const TemporaryFolder folder;
+  const core::TemporaryFolder folder;
   const fs::path nowhere = folder.path() / "nowhere" / "out";
   EXPECT_THAT([&] { check_output("out", nowhere, {}); },
               ThrowsMessage<Error>(nowhere.string() + ": cannot write: No such file or directory"));

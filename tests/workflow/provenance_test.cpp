@@ -14,8 +14,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Dataset dataset() {
-  Dataset data;
+data::Dataset dataset() {
+  data::Dataset data;
   data.height = data.width = 1;
   data.classes = {"cat", "dog"};
   data.pixels.resize(4 * 3);
@@ -25,8 +25,8 @@ Dataset dataset() {
   return data;
 }
 
-ModelFile model() {
-  ModelFile model;
+model::ModelFile model() {
+  model::ModelFile model;
   model.classes = {"cat", "dog"};
   model.provenance.data = {"somewhere", {10, 30, 50}, {20}, {40}};
   return model;
@@ -43,8 +43,8 @@ std::string message_of(const Work& work) {
   return "";
 }
 
-TEST(Provenance, AcceptsEqualClassesOnly) {
-  Dataset data = dataset();
+TEST(model::Provenance, AcceptsEqualClassesOnly) {
+  data::Dataset data = dataset();
   EXPECT_NO_THROW(check_same_classes(model(), data));
   data.classes = {"cat", "cow"};
   EXPECT_EQ(message_of([&] { check_same_classes(model(), data); }),
@@ -56,7 +56,7 @@ TEST(Provenance, AcceptsEqualClassesOnly) {
             "classes differ: 2 in the model, 3 in the data");
 }
 
-TEST(Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
+TEST(model::Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
   EXPECT_EQ(message_of([] {
               refuse_trained_images("m.safetensors", model(), dataset(), {0, 1, 2, 3});
             }),
@@ -65,13 +65,13 @@ TEST(Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
   EXPECT_THAT(without_trained_images(model(), dataset(), {0, 1, 2, 3}), ElementsAre(0, 2));
 }
 
-TEST(Provenance, FindsTheModelsOwnParts) {
+TEST(model::Provenance, FindsTheModelsOwnParts) {
   EXPECT_THAT(indices_of_listed(dataset(), model().provenance.data.tune), ElementsAre(2));
   EXPECT_THAT(indices_of_listed(dataset(), {}), ElementsAre());
 }
 
-TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
-  ModelFile listing = model();
+TEST(model::Provenance, FindsAPartAndCountsWhatIsMissing) {
+  model::ModelFile listing = model();
   listing.provenance.data.tune = {20, 60, 70};
   const auto find = [&](const std::vector<std::uint64_t>& hashes) {
     return find_listed_images("m", listing, dataset(), hashes, "tune", "data");
@@ -85,12 +85,12 @@ TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
   EXPECT_THAT(message_of([&] { find({10, 20}); }), HasSubstr("was trained on 1 of these 2 images"));
 }
 
-TEST(Provenance, KeepsALineForEachReadOfTheTestImages) {
-  const TemporaryFolder folder;
+TEST(model::Provenance, KeepsALineForEachReadOfTheTestImages) {
+  const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   log_test_read(path, {"offramp test", "CIFAR-10", 10000});
   log_test_read(path, {"offramp \xff", "CIFAR-10", 5});
-  std::istringstream lines(read_text(folder.path() / "test_reads.jsonl"));
+  std::istringstream lines(core::read_text(folder.path() / "test_reads.jsonl"));
   std::vector<nlohmann::json> reads;
   for (std::string line; std::getline(lines, line);) reads.push_back(nlohmann::json::parse(line));
   ASSERT_EQ(reads.size(), 2u);

@@ -28,17 +28,17 @@ using testing::ThrowsMessage;
 class Quantize : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const LoadOptions few = {.synthetic_train = 700, .synthetic_test = 10};
-    train = load_data("synthetic", Part::train, few);
-    shared = std::make_unique<TemporaryFolder>();
-    write_packed(data(), train, load_data("synthetic", Part::test, few));
+    const data::LoadOptions few = {.synthetic_train = 700, .synthetic_test = 10};
+    train = data::load_data("synthetic", data::Part::train, few);
+    shared = std::make_unique<core::TemporaryFolder>();
+    data::write_packed(data(), train, data::load_data("synthetic", data::Part::test, few));
   }
   static void TearDownTestSuite() { shared.reset(); }
   static std::string data() { return shared->path() / "images.pack"; }
 
   Quantize() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     const auto& hashes = train.dataset.hashes;
@@ -46,12 +46,12 @@ class Quantize : public testing::Test {
     model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);
     std::ranges::sort(model.provenance.data.train);
     std::ranges::sort(model.provenance.data.tune);
-    ChosenPolicy chosen;
-    chosen.policy = never_stop(3);
-    chosen.policy.criterion = Criterion::margin;
-    chosen.aim = MaxCost{0.5};
+    policy::ChosenPolicy chosen;
+    chosen.policy = policy::never_stop(3);
+    chosen.policy.criterion = policy::Criterion::margin;
+    chosen.aim = policy::MaxCost{0.5};
     model.policy = chosen;
-    save_model(path, model);
+    model::save_model(path, model);
   }
 
   /// The number of images in the certify part, which come after the tune part.
@@ -72,16 +72,17 @@ class Quantize : public testing::Test {
     return result;
   }
 
-  static inline LoadedData train;
-  static inline std::unique_ptr<TemporaryFolder> shared;
-  TemporaryFolder folder;
+  static inline data::LoadedData train;
+  static inline std::unique_ptr<core::TemporaryFolder> shared;
+  core::TemporaryFolder folder;
   fs::path path = folder.path() / "model.safetensors",
            out = folder.path() / "model.int8.safetensors";
-  ModelFile model;
+  model::ModelFile model;
 };
 
 TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
-  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no instructions for int8";
   const Quantized result = quantize(options());
   EXPECT_EQ(result.observed, 40);
   EXPECT_EQ(result.tune_images, 160);
@@ -93,100 +94,107 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   }
   // The aim and the shape are those of the model's own policy.
   ASSERT_TRUE(result.policy);
-  EXPECT_EQ(result.policy->chosen.policy.criterion, Criterion::margin);
-  EXPECT_EQ(result.policy->chosen.aim, Aim(MaxCost{0.5}));
+  EXPECT_EQ(result.policy->chosen.policy.criterion, policy::Criterion::margin);
+  EXPECT_EQ(result.policy->chosen.aim, policy::Aim(policy::MaxCost{0.5}));
 
-  const ModelFile deployed = load_model(out);
+  const model::ModelFile deployed = model::load_model(out);
   EXPECT_EQ(deployed.deployment->precision, "int8");
   EXPECT_EQ(deployed.deployment->measured.images, 160);
-  EXPECT_EQ(deployed.policy->aim, Aim(MaxCost{0.5}));
-  EXPECT_EQ(result.within_bounds, is_within_bounds(*deployed.deployment));
+  EXPECT_EQ(deployed.policy->aim, policy::Aim(policy::MaxCost{0.5}));
+  EXPECT_EQ(result.within_bounds, model::is_within_bounds(*deployed.deployment));
   EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
   EXPECT_EQ(static_cast<std::uintmax_t>(result.bytes), fs::file_size(out));
   const auto opened = engine::OpenedModel::open(out, {"int8", 1});
-  EXPECT_EQ(opened->precision(), Precision::int8);
+  EXPECT_EQ(opened->precision(), runtime::Precision::int8);
   EXPECT_THAT(opened->notes(), testing::IsEmpty());
 }
 
 TEST_F(Quantize, WritesBf16) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
   quantize(options("bf16"));
-  EXPECT_EQ(load_model(folder.path() / "model.bf16.safetensors").deployment->precision, "bf16");
+  EXPECT_EQ(model::load_model(folder.path() / "model.bf16.safetensors").deployment->precision,
+            "bf16");
 }
 
 TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
-  model.policy->aim = AccuracyDrop{0.01, "plain.safetensors"};
-  save_model(path, model);
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
+  model.policy->aim = policy::AccuracyDrop{0.01, "plain.safetensors"};
+  model::save_model(path, model);
   const Quantized result = quantize(options("bf16", out));
   EXPECT_THAT(result.no_policy, HasSubstr("needs more than this model"));
-  EXPECT_FALSE(load_model(out).policy);
+  EXPECT_FALSE(model::load_model(out).policy);
 }
 
 TEST(QuantizedPolicy, IsChosenAgainWhereTheModelHoldsWhatItTakes) {
-  ChosenPolicy chosen;
+  policy::ChosenPolicy chosen;
   EXPECT_FALSE(can_be_chosen_anew(chosen)) << "the aim is not recorded";
-  for (const Aim& aim : {Aim(FixedThreshold{0.9}), Aim(AccuracyDrop{0.01}), Aim(MaxCost{0.5}),
-                         Aim(HarmGuarantee{0.01})}) {
+  for (const policy::Aim& aim :
+       {policy::Aim(policy::FixedThreshold{0.9}), policy::Aim(policy::AccuracyDrop{0.01}),
+        policy::Aim(policy::MaxCost{0.5}), policy::Aim(policy::HarmGuarantee{0.01})}) {
     chosen.aim = aim;
     EXPECT_TRUE(can_be_chosen_anew(chosen)) << describe(aim);
   }
-  for (const Aim& aim :
-       {Aim(AccuracyDrop{0.01, "plain.safetensors"}), Aim(MaxCost{0.5, CostUnit::ms})}) {
+  for (const policy::Aim& aim : {policy::Aim(policy::AccuracyDrop{0.01, "plain.safetensors"}),
+                                 policy::Aim(policy::MaxCost{0.5, policy::CostUnit::ms})}) {
     chosen.aim = aim;
     EXPECT_FALSE(can_be_chosen_anew(chosen)) << describe(aim);
   }
 }
 
 TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
   const auto certified = [&](const fs::path& to) {
     return quantize(options("bf16", to)).policy->certificate->result;
   };
   list_for_certify(400);
-  model.policy->aim = HarmGuarantee{0.3, 0.1};
-  model.policy->guarantee = Guarantee{"harm", 0.3, 0.1, 0.09, 400, 20, 0.2, "f32", kernels_name()};
+  model.policy->aim = policy::HarmGuarantee{0.3, 0.1};
+  model.policy->guarantee =
+      policy::Guarantee{"harm", 0.3, 0.1, 0.09, 400, 20, 0.2, "f32", runtime::kernels_name()};
   model.certificates = 1;
-  save_model(path, model);
+  model::save_model(path, model);
   const fs::path one = folder.path() / "one.safetensors", two = folder.path() / "two.safetensors";
 
-  const CertificationResult first = certified(one);
+  const policy::CertificationResult first = certified(one);
   EXPECT_EQ(first.attempt, 2);
   EXPECT_DOUBLE_EQ(first.level, 0.009);
   EXPECT_EQ(first.images, 400);
-  const ModelFile made = load_model(one);
+  const model::ModelFile made = model::load_model(one);
   ASSERT_TRUE(made.policy->guarantee) << "certified in the precision of the file";
   EXPECT_EQ(made.policy->guarantee->precision, "bf16");
   EXPECT_DOUBLE_EQ(made.policy->guarantee->level, 0.009);
   EXPECT_EQ(made.certificates, 2);
-  EXPECT_EQ(load_model(path).certificates, 2);
-  EXPECT_EQ(load_model(path).weights, model.weights);
-  EXPECT_EQ(load_model(path).policy->guarantee, model.policy->guarantee);
+  EXPECT_EQ(model::load_model(path).certificates, 2);
+  EXPECT_EQ(model::load_model(path).weights, model.weights);
+  EXPECT_EQ(model::load_model(path).policy->guarantee, model.policy->guarantee);
 
   EXPECT_EQ(certified(two).attempt, 3) << "another file made of the same images";
-  EXPECT_EQ(load_model(path).certificates, 3);
+  EXPECT_EQ(model::load_model(path).certificates, 3);
 
   // The output file has a higher count of certificates than the model.
-  ModelFile drawn = load_model(one);
+  model::ModelFile drawn = model::load_model(one);
   drawn.certificates = 5;
-  save_model(one, drawn);
+  model::save_model(one, drawn);
   EXPECT_EQ(certified(one).attempt, 6);
-  EXPECT_EQ(load_model(one).certificates, 6);
-  EXPECT_EQ(load_model(path).certificates, 6);
+  EXPECT_EQ(model::load_model(one).certificates, 6);
+  EXPECT_EQ(model::load_model(path).certificates, 6);
 }
 
 TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
-  if (!has_instructions_for(Precision::bf16)) GTEST_SKIP() << "no instructions for bf16";
+  if (!runtime::has_instructions_for(runtime::Precision::bf16))
+    GTEST_SKIP() << "no instructions for bf16";
   quantize(options("bf16", out));
-  const std::string before = read_text(out);
+  const std::string before = core::read_text(out);
   // Choosing the policy, which is the last step, fails.
-  model.policy->aim = HarmGuarantee{0.3, 0.1};
+  model.policy->aim = policy::HarmGuarantee{0.3, 0.1};
   model.provenance.data.certify = {1, 2, 3};
-  save_model(path, model);
+  model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options("bf16", out)); },
               ThrowsMessage<Error>(data() + ": contains no image of the model's certify part"));
-  EXPECT_TRUE(read_text(out) == before);
-  EXPECT_EQ(load_model(path).certificates, 0);
+  EXPECT_TRUE(core::read_text(out) == before);
+  EXPECT_EQ(model::load_model(path).certificates, 0);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)
       << "nothing is left beside the two files";
 }
@@ -198,7 +206,8 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   EXPECT_THAT(
       [&] { quantize(options("int7")); },
       ThrowsMessage<UsageError>(HasSubstr("unknown precision \"int7\"; did you mean \"int8\"?")));
-  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no instructions for int8";
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no instructions for int8";
   EXPECT_THAT([&] { quantize(options("int8", path)); },
               ThrowsMessage<UsageError>(
                   HasSubstr("is an input, so it cannot be the output; choose another file")));
@@ -210,11 +219,11 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   EXPECT_THAT([&] { quantize(twice); },
               ThrowsMessage<Error>(HasSubstr("already a deployment file in int8")));
   model.provenance.data.tune.clear();
-  save_model(path, model);
+  model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("does not list the images of its tune part")));
   model.provenance.data.train.clear();
-  save_model(path, model);
+  model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("contains no image that the model was trained on")));
 }

@@ -28,18 +28,18 @@ using testing::ThrowsMessage;
 class ReportInputOfARun : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const LoadOptions few = {.synthetic_train = 200, .synthetic_test = 300};
-    train = load_data("synthetic", Part::train, few);
-    test_images = load_data("synthetic", Part::test, few);
-    shared = std::make_unique<TemporaryFolder>();
-    write_packed(data(), train, test_images);
+    const data::LoadOptions few = {.synthetic_train = 200, .synthetic_test = 300};
+    train = data::load_data("synthetic", data::Part::train, few);
+    test_images = data::load_data("synthetic", data::Part::test, few);
+    shared = std::make_unique<core::TemporaryFolder>();
+    data::write_packed(data(), train, test_images);
   }
   static void TearDownTestSuite() { shared.reset(); }
   static std::string data() { return shared->path() / "images.pack"; }
 
   ReportInputOfARun() {
     model.graph = small_resnet();
-    model.weights = random_weights(model.graph, 1);
+    model.weights = graph::random_weights(model.graph, 1);
     model.classes = train.dataset.classes;
     model.loss_weights = {0.2, 0.3, 0.5};
     const auto& hashes = train.dataset.hashes;
@@ -49,7 +49,7 @@ class ReportInputOfARun : public testing::Test {
     save();
   }
 
-  void save() { save_model(run / "model.safetensors", model); }
+  void save() { model::save_model(run / "model.safetensors", model); }
   GatheredReport gather(const std::vector<std::string>& others = {}) {
     ReportOptions options;
     options.runs = {run};
@@ -62,19 +62,19 @@ class ReportInputOfARun : public testing::Test {
     return gather_report(options, progress);
   }
 
-  static inline LoadedData train, test_images;
-  static inline std::unique_ptr<TemporaryFolder> shared;
-  TemporaryFolder folder;
+  static inline data::LoadedData train, test_images;
+  static inline std::unique_ptr<core::TemporaryFolder> shared;
+  core::TemporaryFolder folder;
   fs::path run = folder.path() / "run";
   fs::path test_logits = run / "model.test-logits.safetensors";
-  ModelFile model;
+  model::ModelFile model;
   std::vector<std::string> notes;
 };
 
 TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
-  write_text_atomic(run / "metrics.jsonl",
-                    "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
-                    "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
+  core::write_text_atomic(run / "metrics.jsonl",
+                          "{\"epoch\":1,\"loss\":2.5,\"train_accuracy\":[0.1,0.2,0.3],"
+                          "\"tune_accuracy\":[0.4,0.5,0.6]}\n{\"epoch\":2,\"lo");
   const GatheredReport first = gather();
   EXPECT_EQ(first.input.title, "run");
   EXPECT_EQ(first.input.test.images(), 300);
@@ -82,40 +82,40 @@ TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
   EXPECT_EQ(first.input.curves.size(), 4u);
   ASSERT_EQ(first.input.trainings.size(), 1u);
   EXPECT_EQ(first.input.trainings[0].epochs.size(), 1u) << "a line cut short is skipped";
-  const SavedLogits kept = load_logits(test_logits);
+  const eval::SavedLogits kept = eval::load_logits(test_logits);
   EXPECT_EQ(kept.exits, 3);
   EXPECT_EQ(kept.labels.size(), 300u);
-  EXPECT_EQ(load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
+  EXPECT_EQ(eval::load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
   // The second time the saved logits are read, and the file is not written again.
   const auto written = fs::last_write_time(test_logits);
   EXPECT_EQ(gather().input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
   EXPECT_EQ(fs::last_write_time(test_logits), written);
-  EXPECT_EQ(std::ranges::count(read_text(run / "test_reads.jsonl"), '\n'), 2);
+  EXPECT_EQ(std::ranges::count(core::read_text(run / "test_reads.jsonl"), '\n'), 2);
 }
 
 TEST_F(ReportInputOfARun, NeverUsesLogitsOfOtherWeights) {
   gather();
-  const auto before = load_logits(test_logits).logits;
-  model.weights = random_weights(model.graph, 2);
+  const auto before = eval::load_logits(test_logits).logits;
+  model.weights = graph::random_weights(model.graph, 2);
   save();
   gather();
-  EXPECT_NE(load_logits(test_logits).logits, before);
-  write_text_atomic(test_logits, "damaged");
+  EXPECT_NE(eval::load_logits(test_logits).logits, before);
+  core::write_text_atomic(test_logits, "damaged");
   gather();
   EXPECT_THAT(notes, testing::ElementsAre(
                          StartsWith("the saved logits are not usable and are computed again: ")));
-  EXPECT_EQ(load_logits(test_logits).labels.size(), 300u);
+  EXPECT_EQ(eval::load_logits(test_logits).labels.size(), 300u);
 }
 
 TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
-  ChosenPolicy chosen;
-  chosen.policy = never_stop(3);
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, std::nullopt};
-  chosen.aim = MaxCost{0.5};
+  chosen.aim = policy::MaxCost{0.5};
   model.policy = chosen;
   save();
-  const ReportPolicy executed = gather().input.policy;
+  const report::ReportPolicy executed = gather().input.policy;
   EXPECT_EQ(executed.aim, "--max-cost 0.5");
   EXPECT_TRUE(executed.executed);
   EXPECT_TRUE(gather().input.policy.executed) << "the kept file says so as well";
@@ -126,10 +126,10 @@ TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
 }
 
 TEST_F(ReportInputOfARun, HoldsOtherRunsAsControls) {
-  ModelFile other = model;
-  other.weights = random_weights(model.graph, 3);
+  model::ModelFile other = model;
+  other.weights = graph::random_weights(model.graph, 3);
   const fs::path file = folder.path() / "second.safetensors";
-  save_model(file, other);
+  model::save_model(file, other);
   const GatheredReport report = gather({file});
   EXPECT_EQ(report.input.controls.back().name, "second.safetensors, its last exit alone");
 }

@@ -18,7 +18,7 @@ using testing::IsEmpty;
 
 class Folder : public testing::Test {
  protected:
-  const TemporaryFolder temporary;
+  const core::TemporaryFolder temporary;
   const RunFolder run{temporary.path() / "run"};
 };
 
@@ -39,7 +39,7 @@ EpochReport epoch_report(int epoch) {
 }
 
 TEST_F(Folder, ReadsTheEpochsThatItWrote) {
-  const FileLock held = run.start({});
+  const core::FileLock held = run.start({});
   for (const int epoch : {1, 2}) run.log(epoch_report(epoch));
   const std::vector<EpochReport> read = run.epochs();
   ASSERT_EQ(read.size(), 2u);
@@ -61,7 +61,7 @@ TEST_F(Folder, ReadsTheEpochsThatItWrote) {
 }
 
 TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
-  const FileLock held = run.start({});
+  const core::FileLock held = run.start({});
   run.log(epoch_report(1));
   std::ofstream(run.metrics(), std::ios::app)
       << "no JSON\n[1]\n{\"epoch\":2}\n{\"epoch\":0,\"loss\":1,\"train_accuracy\":[],"
@@ -75,7 +75,7 @@ TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
 }
 
 TEST_F(Folder, ForgetsTheEpochsThatWillBeRunAgain) {
-  const FileLock held = run.start({});
+  const core::FileLock held = run.start({});
   for (const int epoch : {1, 2, 3}) run.log(epoch_report(epoch));
   run.remove_epochs_after(1);
   ASSERT_EQ(run.epochs().size(), 1u);
@@ -88,15 +88,15 @@ TEST_F(Folder, WithoutFilesHasNothingToRead) {
 }
 
 TEST_F(Folder, KeepsTheRecipe) {
-  Recipe recipe;
+  recipe::Recipe recipe;
   recipe.train.epochs = 17;
-  const FileLock held = run.start(recipe);
-  EXPECT_EQ(run.recipe_text(), to_toml(recipe));
+  const core::FileLock held = run.start(recipe);
+  EXPECT_EQ(run.recipe_text(), recipe::to_toml(recipe));
 }
 
 TEST_F(Folder, IsLockedWhileARunGoesOn) {
   {
-    const FileLock held = run.start({});
+    const core::FileLock held = run.start({});
     EXPECT_THROW(run.check_not_training(), Error);
     EXPECT_THROW(run.check_free(), Error);
     EXPECT_THROW(run.start({}), Error);
@@ -108,32 +108,33 @@ TEST_F(Folder, IsLockedWhileARunGoesOn) {
 TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
   EXPECT_THROW(run.resume(), UsageError);
   EXPECT_FALSE(fs::exists(run.path())) << "asking leaves nothing";
-  ModelFile model = tiny_model();
+  model::ModelFile model = tiny_model();
   fs::create_directory(run.path());
   run.save(run.checkpoint(), model);
-  const FileLock held = run.resume();
+  const core::FileLock held = run.resume();
   EXPECT_THROW(run.resume(), Error);
 }
 
 TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   fs::create_directory(run.path());
-  ModelFile model = tiny_model();
+  model::ModelFile model = tiny_model();
   model.policy.reset();
   model.provenance.data.certify = {5, 6};
   EXPECT_FALSE(run.save(run.model(), model));
-  ModelFile calibrated = load_model(run.model());
+  model::ModelFile calibrated = model::load_model(run.model());
   calibrated.certificates = 3;
-  calibrated.policy = ChosenPolicy{never_stop(2), HarmGuarantee{0.1},
-                                   Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"},
-                                   TuneExitShares{10, {0.5, 0.5}},
-                                   CertifiedPath{{{never_stop(2).thresholds, 0, 0.9, 1}}, 0}};
-  save_model(run.model(), calibrated);
+  calibrated.policy = policy::ChosenPolicy{
+      policy::never_stop(2), policy::HarmGuarantee{0.1},
+      policy::Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"},
+      policy::TuneExitShares{10, {0.5, 0.5}},
+      policy::CertifiedPath{{{policy::never_stop(2).thresholds, 0, 0.9, 1}}, 0}};
+  model::save_model(run.model(), calibrated);
 
   EXPECT_FALSE(run.save(run.last(), model)) << "a file of its own has no policy to keep";
   EXPECT_EQ(model.certificates, 3);
-  EXPECT_EQ(load_model(run.last()).certificates, 3);
+  EXPECT_EQ(model::load_model(run.last()).certificates, 3);
   EXPECT_TRUE(run.save(run.model(), model));
-  const ModelFile replaced = load_model(run.model());
+  const model::ModelFile replaced = model::load_model(run.model());
   EXPECT_EQ(replaced.certificates, 3);
   ASSERT_TRUE(replaced.policy);
   EXPECT_EQ(replaced.policy->policy, calibrated.policy->policy);
@@ -145,7 +146,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   model.provenance.data.certify = {5, 7};
   model.certificates = 0;
   EXPECT_EQ(run.certificates_drawn(model), 0);
-  write_text_atomic(run.best(), "no model");
+  core::write_text_atomic(run.best(), "no model");
   EXPECT_EQ(run.certificates_drawn(model), 0);
   EXPECT_FALSE(run.save(run.best(), model));
 }
@@ -163,7 +164,7 @@ TEST(TrainingDetails, AreReadAsTheyWereWritten) {
   details.threads = 2;
   details.seconds = 12.25;
   details.tune_accuracy = {0.5, 0.75};
-  ModelFile model;
+  model::ModelFile model;
   model.provenance.details_json = to_json(details);
   const TrainingDetails read = training_details(model);
   EXPECT_EQ(read.recipe, details.recipe);
@@ -180,7 +181,7 @@ TEST(TrainingDetails, AreReadAsTheyWereWritten) {
 }
 
 TEST(TrainingDetails, OfAnotherTypeStayEmpty) {
-  ModelFile model;
+  model::ModelFile model;
   for (const char* text : {"no JSON", "[]", "{}",
                            R"({"seed":"x","epoch":[],"threads":1e300,"step":-0.5,"recipe":3})"}) {
     model.provenance.details_json = text;
@@ -193,8 +194,8 @@ TEST(TrainingDetails, OfAnotherTypeStayEmpty) {
 TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
   EXPECT_THROW(find_run(temporary.path().string()), Error);
   fs::create_directory(run.path());
-  ModelFile model = tiny_model();
-  save_model(run.model(), model);
+  model::ModelFile model = tiny_model();
+  model::save_model(run.model(), model);
   const FoundRun found = find_run(run.path().string());
   EXPECT_EQ(found.name, "run");
   EXPECT_EQ(found.model, run.model());
@@ -204,7 +205,7 @@ TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
   EXPECT_EQ(alone.folder, run.path());
   // If the folder has no recipe, the one stored in the model is used.
   EXPECT_THAT(recipe_text(found, model), HasSubstr("epochs = 3"));
-  write_text_atomic(run.config(), "[train]\nepochs = 4\n");
+  core::write_text_atomic(run.config(), "[train]\nepochs = 4\n");
   EXPECT_THAT(recipe_text(found, model), HasSubstr("epochs = 4"));
 }
 

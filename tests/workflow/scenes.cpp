@@ -9,19 +9,19 @@
 namespace offramp::test {
 namespace {
 
-Graph three_eyes() {
-  Graph graph{"three_eyes", {3, kSceneSide, kSceneSide}, 2, {}};
-  std::string x(kInput);
+graph::Graph three_eyes() {
+  graph::Graph graph{"three_eyes", {3, kSceneSide, kSceneSide}, 2, {}};
+  std::string x(graph::kInput);
   for (int k = 1; k <= 3; ++k) {
     const std::string number = std::to_string(k);
-    std::vector<Node> nodes;
-    x = append(nodes, "conv" + number, Conv{.out_channels = 3}, {x});
-    Segment segment = make_segment("part" + number, nodes);
+    std::vector<graph::Node> nodes;
+    x = append(nodes, "conv" + number, graph::Conv{.out_channels = 3}, {x});
+    graph::Segment segment = graph::make_segment("part" + number, nodes);
     if (k == 3) {
-      append_classifier(segment.head, x, 2);
+      graph::append_classifier(segment.head, x, 2);
     } else {
-      append(segment.head, "exits." + number + ".pool", GlobalAvgPool{}, {x});
-      append(segment.head, "exits." + number + ".fc", Linear{.out_features = 2},
+      append(segment.head, "exits." + number + ".pool", graph::GlobalAvgPool{}, {x});
+      append(segment.head, "exits." + number + ".fc", graph::Linear{.out_features = 2},
              {"exits." + number + ".pool"});
     }
     graph.segments.push_back(segment);
@@ -29,7 +29,8 @@ Graph three_eyes() {
   return graph;
 }
 
-std::vector<std::uint64_t> sorted_part(const Dataset& data, std::size_t first, std::size_t count) {
+std::vector<std::uint64_t> sorted_part(const data::Dataset& data, std::size_t first,
+                                       std::size_t count) {
   const auto begin = data.hashes.begin() + static_cast<std::ptrdiff_t>(first);
   std::vector<std::uint64_t> hashes(begin, begin + static_cast<std::ptrdiff_t>(count));
   std::ranges::sort(hashes);
@@ -39,7 +40,7 @@ std::vector<std::uint64_t> sorted_part(const Dataset& data, std::size_t first, s
 }  // namespace
 
 Scene scene(std::uint64_t index) {
-  KeyedRandom random(1, index);
+  core::KeyedRandom random(1, index);
   Scene result;
   result.label = random.flip() ? 1 : 0;
   const float sign = result.label == 1 ? 1.0f : -1.0f;
@@ -50,8 +51,8 @@ Scene scene(std::uint64_t index) {
   return result;
 }
 
-void add(Dataset& data, const Scene& shown) {
-  KeyedRandom random(2, static_cast<std::uint64_t>(data.size()));
+void add(data::Dataset& data, const Scene& shown) {
+  core::KeyedRandom random(2, static_cast<std::uint64_t>(data.size()));
   std::vector<std::uint8_t> pixels;
   for (int y = 0; y < kSceneSide; ++y)
     for (int x = 0; x < kSceneSide; ++x)
@@ -65,11 +66,11 @@ void add(Dataset& data, const Scene& shown) {
   data.pixels.insert(data.pixels.end(), pixels.begin(), pixels.end());
   data.labels.push_back(shown.label);
   data.names.push_back("scene " + std::to_string(data.size()));
-  data.hashes.push_back(image_hash(kSceneSide, kSceneSide, pixels));
+  data.hashes.push_back(data::image_hash(kSceneSide, kSceneSide, pixels));
 }
 
-LoadedData empty_scenes() {
-  LoadedData loaded;
+data::LoadedData empty_scenes() {
+  data::LoadedData loaded;
   loaded.dataset.height = loaded.dataset.width = kSceneSide;
   loaded.dataset.classes = {"cat", "dog"};
   loaded.source = "scenes";
@@ -77,53 +78,53 @@ LoadedData empty_scenes() {
   return loaded;
 }
 
-ModelFile three_exit_model() {
-  ModelFile model;
+model::ModelFile three_exit_model() {
+  model::ModelFile model;
   model.graph = three_eyes();
   for (int k = 1; k <= 3; ++k) {
     const std::string number = std::to_string(k);
     model.weights["conv" + number + ".weight"] =
-        HostTensor::of({3, 3, 1, 1}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1});
+        core::HostTensor::of({3, 3, 1, 1}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1});
     const std::string head = k == 3 ? "fc" : "exits." + number + ".fc";
     std::vector<float> eye(6);
     eye[static_cast<std::size_t>(k - 1)] = -5;
     eye[static_cast<std::size_t>(k + 2)] = 5;
-    model.weights[head + ".weight"] = HostTensor::of({2, 3}, eye);
-    model.weights[head + ".bias"] = HostTensor::of({2}, std::vector<float>(2));
+    model.weights[head + ".weight"] = core::HostTensor::of({2, 3}, eye);
+    model.weights[head + ".bias"] = core::HostTensor::of({2}, std::vector<float>(2));
   }
   model.classes = {"cat", "dog"};
   model.preprocessing = {
-      kSceneSide, kSceneSide, Fit::squeeze, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};
+      kSceneSide, kSceneSide, core::Fit::squeeze, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};
   model.loss_weights = {0.2, 0.3, 0.5};
   return model;
 }
 
-ModelFile perfect_model() {
-  ModelFile model = three_exit_model();
+model::ModelFile perfect_model() {
+  model::ModelFile model = three_exit_model();
   model.graph.segments.resize(1);
-  Segment& only = model.graph.segments[0];
+  graph::Segment& only = model.graph.segments[0];
   only.outputs.clear();
   only.head.clear();
-  append(only.head, "flat", Flatten{}, {"conv1"});
-  append(only.head, "fc", Linear{.out_features = 2}, {"flat"});
+  append(only.head, "flat", graph::Flatten{}, {"conv1"});
+  append(only.head, "fc", graph::Linear{.out_features = 2}, {"flat"});
   std::vector<float> shades(2 * 48);
   for (std::size_t i = 0; i < 16; ++i) shades[48 + 32 + i] = i < 8 ? -1.0f : 1.0f;
   model.weights = {{"conv1.weight", model.weights.at("conv1.weight")},
-                   {"fc.weight", HostTensor::of({2, 48}, shades)},
-                   {"fc.bias", HostTensor::of({2}, std::vector<float>(2))}};
+                   {"fc.weight", core::HostTensor::of({2, 48}, shades)},
+                   {"fc.bias", core::HostTensor::of({2}, std::vector<float>(2))}};
   model.loss_weights = {1};
   return model;
 }
 
-LoadedData training_scenes() {
-  LoadedData images = empty_scenes();
+data::LoadedData training_scenes() {
+  data::LoadedData images = empty_scenes();
   for (std::uint64_t i = 0; i < kSceneTrain + kSceneTune + kSceneCertify; ++i)
     add(images.dataset, scene(i));
   return images;
 }
 
-LoadedData deceptive_scenes() {
-  LoadedData images = empty_scenes();
+data::LoadedData deceptive_scenes() {
+  data::LoadedData images = empty_scenes();
   for (std::uint64_t i = 0; i < kSceneTrain + kSceneTune + kSceneCertify; ++i) {
     Scene shown = scene(i);
     if (i >= kSceneTrain + kSceneTune)
@@ -133,13 +134,13 @@ LoadedData deceptive_scenes() {
   return images;
 }
 
-LoadedData test_scenes() {
-  LoadedData images = empty_scenes();
+data::LoadedData test_scenes() {
+  data::LoadedData images = empty_scenes();
   for (std::uint64_t i = 0; i < 100; ++i) add(images.dataset, scene(10'000 + i));
   return images;
 }
 
-DataProvenance parts_of(const Dataset& data) {
+model::DataProvenance parts_of(const data::Dataset& data) {
   return {"scenes", sorted_part(data, 0, kSceneTrain), sorted_part(data, kSceneTrain, kSceneTune),
           sorted_part(data, kSceneTrain + kSceneTune, kSceneCertify)};
 }

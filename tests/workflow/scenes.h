@@ -26,20 +26,20 @@ struct Scene {
 /// exit 2 and seldom by exit 3.
 Scene scene(std::uint64_t index);
 
-LoadedData empty_scenes();
-void add(Dataset& data, const Scene& shown);
+data::LoadedData empty_scenes();
+void add(data::Dataset& data, const Scene& shown);
 /// The training images. The last 800 are the certify part, the 400 before them the tune part.
-LoadedData training_scenes();
+data::LoadedData training_scenes();
 /// The same, but exits 1 and 2 classify the images of the certify part wrongly.
-LoadedData deceptive_scenes();
-LoadedData test_scenes();
+data::LoadedData deceptive_scenes();
+data::LoadedData test_scenes();
 
 /// The provenance of a model that lists these images in its parts.
-DataProvenance parts_of(const Dataset& data);
+model::DataProvenance parts_of(const data::Dataset& data);
 
 /// A network of three segments, each one identity convolution. Exit k reads channel k.
-ModelFile three_exit_model();
+model::ModelFile three_exit_model();
 /// A model that classifies every image correctly, by the shading of the last channel.
-ModelFile perfect_model();
+model::ModelFile perfect_model();
 
 }  // namespace offramp::test

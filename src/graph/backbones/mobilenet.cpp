@@ -8,7 +8,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 struct Block {
@@ -71,4 +71,4 @@ std::vector<Backbone> mobilenet_backbones() {
   return {{"mobilenet", "13 depthwise-separable blocks", mobilenet}};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

@@ -7,7 +7,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 /// Appends the stem and returns the name of its output.
@@ -71,4 +71,4 @@ std::vector<Backbone> resnet_backbones() {
            }}};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

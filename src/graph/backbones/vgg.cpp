@@ -9,7 +9,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 namespace {
 
 struct Layer {
@@ -49,4 +49,4 @@ std::vector<Backbone> vgg_backbones() {
   return {{"vgg11", "plain stack of 8 convolutions", vgg11}};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

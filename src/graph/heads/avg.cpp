@@ -1,7 +1,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 Head avg_head() {
   return {"avg", "global average pool, linear",
@@ -13,4 +13,4 @@ Head avg_head() {
           }};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

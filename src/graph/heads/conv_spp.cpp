@@ -1,7 +1,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 Head conv_spp_head() {
   return {"conv-spp", "strided 3x3 convolution, batch norm, relu, spatial pyramid pool, linear",
@@ -10,4 +10,4 @@ Head conv_spp_head() {
           }};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

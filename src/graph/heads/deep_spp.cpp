@@ -3,7 +3,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 // A head for a very early exit, where one convolution is not enough to classify the feature. It has
 // two convolutions with stride 2 and twice as many channels as the feature, which cost about 5 % of
@@ -25,4 +25,4 @@ Head deep_spp_head() {
           }};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph

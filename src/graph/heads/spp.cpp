@@ -1,7 +1,7 @@
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
 
-namespace offramp {
+namespace offramp::graph {
 
 Head spp_head() {
   return {"spp", "spatial pyramid pool, linear",
@@ -14,4 +14,4 @@ Head spp_head() {
           }};
 }
 
-}  // namespace offramp
+}  // namespace offramp::graph
