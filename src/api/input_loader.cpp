@@ -16,7 +16,7 @@ void InputLoader::load(const ImageView& image, std::span<float> pixels) const {
     case ImageView::Form::normalised:
       if (image.values_.size() != pixels.size())
         throw Error(fmt::format("image: {} values, but the network takes {}", image.values_.size(),
-                                to_string(input_)));
+                                core::to_string(input_)));
       if (!std::ranges::all_of(image.values_, [](float value) { return std::isfinite(value); }))
         throw Error("image: a value is not finite");
       std::ranges::copy(image.values_, pixels.begin());

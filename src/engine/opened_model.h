@@ -17,8 +17,6 @@ namespace offramp::runtime {
 struct CompiledNetwork;
 }
 
-namespace offramp::engine {}
-
 namespace offramp::engine {
 
 class Runner;
@@ -96,10 +94,10 @@ class OpenedModel final : public core::Predictor, public std::enable_shared_from
   void run(std::span<const float> images, const core::ExitVisitor& visit) override;
 
   /// The network for one image at a time, on all threads.
-  const std::shared_ptr<const CompiledNetwork>& single_image_network() const;
+  const std::shared_ptr<const runtime::CompiledNetwork>& single_image_network() const;
   /// The network for one stream of many images, in batches of batch() and of the smaller sizes that
   /// a flush needs.
-  std::shared_ptr<const CompiledNetwork> batch_network() const;
+  std::shared_ptr<const runtime::CompiledNetwork> batch_network() const;
   /// The threads that help the calling threads; a Runner gives them work.
   Team& team() const;
 

@@ -10,10 +10,6 @@
 #include "engine/opened_model.h"
 
 namespace offramp::runtime {
-class Walk;
-}
-
-namespace offramp::engine {
 class SingleImageRun;
 }
 
@@ -33,7 +29,7 @@ class Runner {
   ~Runner();
 
   /// For one image, run exit by exit on all of the model's threads.
-  SingleImageRun& one();
+  runtime::SingleImageRun& one();
 
   /// Runs images 0 … count - 1 and returns when all of them have left.
   /// @throws any exception of `source` or `visit`, from any thread; the remaining images are then

@@ -68,7 +68,7 @@ void check_weight(const core::TensorView& tensor, const graph::Parameter& parame
     throw Error(fmt::format("{}: {} bytes of data do not fit its shape", place_of(parameter.name),
                             tensor.bytes.size()));
   if (tensor.dtype == core::DType::bf16)
-    check_values<std::uint16_t, 0x7f80>(tensor.bytes, parameter, from_bf16);
+    check_values<std::uint16_t, 0x7f80>(tensor.bytes, parameter, core::from_bf16);
   else
     check_values<std::uint32_t, 0x7f800000>(
         tensor.bytes, parameter, [](std::uint32_t bits) { return std::bit_cast<float>(bits); });

@@ -11,7 +11,6 @@
 #include "report/text.h"
 
 namespace offramp::report {
-namespace report {
 namespace {
 
 void check_size(std::string_view what, std::size_t size, std::int64_t expected) {
@@ -35,7 +34,7 @@ void check_test(const policy::LogitsView& test) {
 }
 
 void check_policy(const ReportPolicy& policy, const policy::LogitsView& test) {
-  offramp::check(policy.policy, test.exits);
+  policy::check(policy.policy, test.exits);
   check_size("exits of the policy", policy.exit_index.size(), test.images());
   check_size("answers of the policy", policy.answers.size(), test.images());
   check_size("shares of the policy", policy.metrics.shares.size(), test.exits);
@@ -91,10 +90,7 @@ std::string ReportContext::class_name(std::int64_t label, int most) const {
   return shorten(input.classes[static_cast<std::size_t>(label)], most);
 }
 
-}  // namespace report
-
 std::string report_html(const ReportInput& input) {
-  using namespace report;
   check(input);
   const ReportContext context{input,
                               eval::Predictions(input.test, input.policy.policy.temperatures)};

@@ -28,7 +28,7 @@ core::HostTensor in_bf16(const core::HostTensor& tensor) {
   const std::vector<float> values = tensor.to_f32();
   result.bytes.resize(values.size() * sizeof(std::uint16_t));
   auto elements = result.as<std::uint16_t>();
-  std::ranges::transform(values, elements.begin(), to_bf16);
+  std::ranges::transform(values, elements.begin(), core::to_bf16);
   return result;
 }
 
