@@ -118,7 +118,7 @@ void TorchNetwork::load(const core::Tensors& weights) {
     if (found->second.sizes() != at::IntArrayRef(value.shape))
       throw Error(fmt::format("tensor \"{}\": shape differs from the graph: got {}, expected {}",
                               name, core::to_string(value.shape),
-                              to_string(found->second.sizes().vec())));
+                              core::to_string(found->second.sizes().vec())));
     found->second.copy_(torch::from_blob(values.data(), value.shape, torch::kFloat));
   }
 }

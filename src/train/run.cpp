@@ -118,7 +118,7 @@ class Run {
  private:
   const RunState& state() const { return trainer_->state(); }
   std::size_t exits() const { return model_.loss_weights.size(); }
-  bool is_frozen() const { return recipe_.train.mode == Mode::frozen; }
+  bool is_frozen() const { return recipe_.train.mode == recipe::Mode::frozen; }
   bool is_stopped() const { return request_.stop && request_.stop->load(); }
 
   void send_message(const std::string& line) const {

@@ -8,13 +8,13 @@ namespace offramp::train {
 
 bool is_backbone_phase(const recipe::TrainRecipe& recipe, std::int64_t step,
                        std::int64_t steps_per_epoch) {
-  return recipe.mode == Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
+  return recipe.mode == recipe::Mode::mixed && step < recipe.backbone_epochs * steps_per_epoch;
 }
 
 double learning_rate(const recipe::TrainRecipe& recipe, std::int64_t step,
                      std::int64_t steps_per_epoch) {
   std::int64_t first = 0, length = recipe.epochs * steps_per_epoch;
-  if (recipe.mode == Mode::mixed) {
+  if (recipe.mode == recipe::Mode::mixed) {
     const std::int64_t boundary = recipe.backbone_epochs * steps_per_epoch;
     if (step < boundary) {
       length = boundary;

@@ -29,7 +29,7 @@ Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights,
       exchange_(exchange) {
   mode_.training = true;
   mode_.precision = resolve_precision(recipe_.precision, network_.device());
-  mode_.frozen_backbone = recipe_.mode == Mode::frozen;
+  mode_.frozen_backbone = recipe_.mode == recipe::Mode::frozen;
   mode_.gradient_equilibrium = recipe_.gradient_equilibrium;
   check_sizes();
   if (mode_.frozen_backbone) freeze_backbone();

@@ -62,9 +62,10 @@ void refuse_trained_images(const std::filesystem::path& path, const model::Model
   const auto listed = [&](std::int64_t i) { return is_listed(data, i, trained); };
   const auto first = std::find_if(indices.begin(), indices.end(), listed);
   if (first == indices.end()) return;
-  throw TrainedOnImages("{}: the model was trained on {} of these {} images, the first is {}",
-                        path.string(), std::count_if(first, indices.end(), listed), indices.size(),
-                        core::quote(data.names[static_cast<std::size_t>(*first)]));
+  throw TrainedOnImages(
+      fmt::format("{}: the model was trained on {} of these {} images, the first is {}",
+                  path.string(), std::count_if(first, indices.end(), listed), indices.size(),
+                  core::quote(data.names[static_cast<std::size_t>(*first)])));
 }
 
 std::vector<std::int64_t> without_trained_images(const model::ModelFile& model,
