@@ -91,10 +91,10 @@ TEST_P(EveryNetwork, TakesNoImagesAndReturnsNone) {
   EXPECT_TRUE(reference.predict_until({}, {}).exit_index.empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(core::Predictor, EveryNetwork, testing::ValuesIn(example_graphs()),
+INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_graphs()),
                          test_name);
 
-TEST(core::Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
+TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
   for (const Backbone& backbone : backbones()) {
     const Graph units = backbone.build({.input = {3, 32, 35}, .classes = 4, .width = 4});
     const Graph graph = with_exits(units, {"3", "6"}, {"conv-avg"}, {1});

@@ -18,6 +18,7 @@
 namespace {
 
 using namespace offramp;
+using namespace offramp::graph;
 namespace fs = std::filesystem;
 
 core::HostTensor logits_of(const Graph& graph, const core::Tensors& weights,

@@ -234,7 +234,7 @@ TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
   }
 }
 
-TEST(model::ActivationRanges, SeeEveryTensorWithItsSign) {
+TEST(ActivationRanges, SeeEveryTensorWithItsSign) {
   const graph::Graph graph = small_resnet();
   const model::ActivationRanges ranges =
       observe_ranges(graph, graph::random_weights(graph, 1), graph::random_images(graph, 9, 1), 2);
@@ -246,14 +246,14 @@ TEST(model::ActivationRanges, SeeEveryTensorWithItsSign) {
               ThrowsMessage<Error>(HasSubstr("no images")));
 }
 
-TEST(model::ActivationRanges, OfTensorsThatAreAllButZeroAreAny) {
+TEST(ActivationRanges, OfTensorsThatAreAllButZeroAreAny) {
   const Normed one({1, 1, 1, 1});
   const std::vector<float> images(192, 1e-40f);
   const model::ActivationRanges ranges = observe_ranges(one.graph, one.weights, images, 1);
   EXPECT_EQ(ranges.at("input").magnitude, 1);
 }
 
-TEST(model::ActivationRanges, AreRefusedWhereValuesAreNotFinite) {
+TEST(ActivationRanges, AreRefusedWhereValuesAreNotFinite) {
   const Normed one({1, 1e38f, 1, 1});
   const std::vector<float> images(192, 3e3f);
   EXPECT_THAT([&] { observe_ranges(one.graph, one.weights, images, 1); },
@@ -264,7 +264,7 @@ TEST(model::ActivationRanges, AreRefusedWhereValuesAreNotFinite) {
               ThrowsMessage<Error>(HasSubstr("a value is larger than 1e+15 or not finite")));
 }
 
-TEST(model::ActivationRanges, TieAsManyTensorsAsANetworkHas) {
+TEST(ActivationRanges, TieAsManyTensorsAsANetworkHas) {
   LoweredSegment segment;
   model::ActivationRanges ranges = {{"input", {3, false}}};
   std::string last = "input";
@@ -279,7 +279,7 @@ TEST(model::ActivationRanges, TieAsManyTensorsAsANetworkHas) {
     EXPECT_FLOAT_EQ(elements.at(tensor).scale, 5.0f / 255) << tensor;
 }
 
-TEST(model::ActivationRanges, CutOffWhatIsRareAndFar) {
+TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
   // One in 60 values is 100 times as large as the others. A range that includes it rounds the
   // others coarsely, but cutting it off causes a larger error. A single such value in many is cut
   // off.
@@ -294,7 +294,7 @@ TEST(model::ActivationRanges, CutOffWhatIsRareAndFar) {
   EXPECT_GT(observe_ranges(graph, weights, images, 1).at("input").magnitude, 2.9f);
 }
 
-TEST(model::ActivationRanges, TieWhatIsJoined) {
+TEST(ActivationRanges, TieWhatIsJoined) {
   const ExactConvolution one(false);
   LoweredSegment segment;
   segment.body = {{"a", graph::MaxPool{2, 2, 0}, {"input"}, {}},

@@ -17,7 +17,7 @@ namespace {
 
 using torch::Tensor;
 
-TEST(recipe::Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
+TEST(Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
   recipe::TrainRecipe recipe;
   recipe.epochs = 10;
   recipe.lr = 0.4;
@@ -29,7 +29,7 @@ TEST(recipe::Schedule, OneCycleRisesLinearlyAndFallsAsACosine) {
   EXPECT_LT(learning_rate(recipe, 99, 10), 0.001);
 }
 
-TEST(recipe::Schedule, StepHalvesEveryTwentyFiveEpochs) {
+TEST(Schedule, StepHalvesEveryTwentyFiveEpochs) {
   recipe::TrainRecipe recipe;
   recipe.epochs = 75;
   recipe.schedule = recipe::Schedule::step;
@@ -39,7 +39,7 @@ TEST(recipe::Schedule, StepHalvesEveryTwentyFiveEpochs) {
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 50 * 8, 8), 0.025);
 }
 
-TEST(recipe::Schedule, MixedTrainingHasACycleForEachPhase) {
+TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   recipe::TrainRecipe recipe;
   recipe.epochs = 10;
   recipe.mode = Mode::mixed;
@@ -52,7 +52,7 @@ TEST(recipe::Schedule, MixedTrainingHasACycleForEachPhase) {
   EXPECT_NEAR(learning_rate(recipe, 70, 10), recipe.lr / 2, 1e-12);
 }
 
-TEST(recipe::Schedule, ImagesGrowToTheirFullSize) {
+TEST(Schedule, ImagesGrowToTheirFullSize) {
   recipe::TrainRecipe recipe;
   recipe.epochs = 20;
   recipe.first_scale = 0.5;

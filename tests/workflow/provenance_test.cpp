@@ -43,7 +43,7 @@ std::string message_of(const Work& work) {
   return "";
 }
 
-TEST(model::Provenance, AcceptsEqualClassesOnly) {
+TEST(Provenance, AcceptsEqualClassesOnly) {
   data::Dataset data = dataset();
   EXPECT_NO_THROW(check_same_classes(model(), data));
   data.classes = {"cat", "cow"};
@@ -56,7 +56,7 @@ TEST(model::Provenance, AcceptsEqualClassesOnly) {
             "classes differ: 2 in the model, 3 in the data");
 }
 
-TEST(model::Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
+TEST(Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
   EXPECT_EQ(message_of([] {
               refuse_trained_images("m.safetensors", model(), dataset(), {0, 1, 2, 3});
             }),
@@ -65,12 +65,12 @@ TEST(model::Provenance, CountsAndNamesTheImagesItWasTrainedOn) {
   EXPECT_THAT(without_trained_images(model(), dataset(), {0, 1, 2, 3}), ElementsAre(0, 2));
 }
 
-TEST(model::Provenance, FindsTheModelsOwnParts) {
+TEST(Provenance, FindsTheModelsOwnParts) {
   EXPECT_THAT(indices_of_listed(dataset(), model().provenance.data.tune), ElementsAre(2));
   EXPECT_THAT(indices_of_listed(dataset(), {}), ElementsAre());
 }
 
-TEST(model::Provenance, FindsAPartAndCountsWhatIsMissing) {
+TEST(Provenance, FindsAPartAndCountsWhatIsMissing) {
   model::ModelFile listing = model();
   listing.provenance.data.tune = {20, 60, 70};
   const auto find = [&](const std::vector<std::uint64_t>& hashes) {
@@ -85,7 +85,7 @@ TEST(model::Provenance, FindsAPartAndCountsWhatIsMissing) {
   EXPECT_THAT(message_of([&] { find({10, 20}); }), HasSubstr("was trained on 1 of these 2 images"));
 }
 
-TEST(model::Provenance, KeepsALineForEachReadOfTheTestImages) {
+TEST(Provenance, KeepsALineForEachReadOfTheTestImages) {
   const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   log_test_read(path, {"offramp test", "CIFAR-10", 10000});
