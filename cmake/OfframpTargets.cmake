@@ -1,8 +1,6 @@
 # Defines the compiler options of the project and the functions offramp_library and offramp_test.
 # Each CMakeLists.txt calls these with its files and dependencies.
 
-include(CMakeParseArguments)
-
 # Options for our own code only: consumers of the installed library do not inherit them.
 add_library(offramp_options INTERFACE)
 add_library(offramp::options ALIAS offramp_options)
@@ -49,17 +47,19 @@ function(offramp_library name)
   target_link_libraries(offramp_${name} PRIVATE ${arg_LINK})
 endfunction()
 
-# offramp_test(<folder>/<unit> [LABELS ...] [LINK folders ...]): builds tests/<folder>/<unit>_test.cpp
-# into one program per unit. GoogleTest finds the cases at build time.
+# offramp_test(<folder>/<unit> [LABELS ...] [LINK folders ...] [THREADS filter]): builds
+# tests/<folder>/<unit>_test.cpp into one program per unit. GoogleTest finds the cases at build time.
+# THREADS is a GoogleTest filter: the cases that also get the label "threads", which the preset tsan
+# selects.
 function(offramp_test unit)
-  cmake_parse_arguments(arg "" "" "LABELS;LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "THREADS" "LABELS;LINK" ${ARGN})
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
   endif()
   string(REPLACE "/" "_" name ${unit})
   get_filename_component(file ${unit} NAME)
   add_executable(${name}_test ${file}_test.cpp)
-  if(OFFRAMP_SANITIZE)  # test code need not be fast, and this saves a third of the build time
+  if(OFFRAMP_SANITIZE)  # the code under test has to be fast; these then build in two thirds of the time
     target_compile_options(${name}_test PRIVATE -O0)
   endif()
   target_link_libraries(${name}_test PRIVATE offramp::options GTest::gmock GTest::gtest_main)
@@ -68,14 +68,29 @@ function(offramp_test unit)
   foreach(folder IN LISTS arg_LINK)
     target_link_libraries(${name}_test PRIVATE offramp::${folder})
   endforeach()
+  set(others "")
+  if(arg_THREADS)
+    offramp_discover(${name} ${unit} ${name}_threads "${arg_THREADS}" "${arg_LABELS};threads")
+    set_property(GLOBAL APPEND PROPERTY OFFRAMP_THREADS_TESTS ${name}_test)
+    set(others "-${arg_THREADS}")
+  endif()
+  if(NOT others STREQUAL "-*")
+    offramp_discover(${name} ${unit} ${name}_others "${others}" "${arg_LABELS}")
+  endif()
+endfunction()
+
+# The cases of a test program that a GoogleTest filter selects, with their labels. ctest stops if the
+# filter selects none.
+function(offramp_discover name unit list filter labels)
   include(GoogleTest)
-  gtest_discover_tests(${name}_test TEST_PREFIX "${unit}:" DISCOVERY_TIMEOUT 120
-                       PROPERTIES TIMEOUT 600)
-  # gtest_discover_tests keeps only the first of several labels. This script runs after its script
-  # and sets all labels.
-  set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake)
-  file(WRITE ${script} "if(${name}_test_TESTS)
-  set_tests_properties(\${${name}_test_TESTS} PROPERTIES LABELS \"${arg_LABELS}\")
+  gtest_discover_tests(${name}_test TEST_PREFIX "${unit}:" TEST_FILTER "${filter}" TEST_LIST ${list}
+                       DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
+  # gtest_discover_tests keeps only the first of several labels; this runs after its own script.
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/${list}_labels.cmake)
+  file(WRITE ${script} "if(${list})
+  set_tests_properties(\${${list}} PROPERTIES LABELS \"${labels}\")
+elseif(EXISTS \"${CMAKE_CURRENT_BINARY_DIR}/${name}_test\")
+  message(FATAL_ERROR \"${unit}: the filter ${filter} selects no test\")
 endif()
 ")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${script})

@@ -25,7 +25,7 @@ image::Image flat(int side, std::uint8_t red, std::uint8_t green, std::uint8_t b
 
 image::Image corrupt(const image::Image& image, const std::string& how,
                      std::uint64_t seed = kSeed) {
-  return offramp::corrupt(image, parse_corruption(how), seed);
+  return data::corrupt(image, parse_corruption(how), seed);
 }
 
 struct Moments {

@@ -41,7 +41,7 @@ TEST(Predictions, ConfidenceIsTheSoftmaxAtTheTemperature) {
 TEST(Predictions, CountsFlows) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
-  const Flow flow = offramp::flow(Predictions(logits.view(2, 2), temperatures), 0, 1);
+  const Flow flow = eval::flow(Predictions(logits.view(2, 2), temperatures), 0, 1);
   EXPECT_EQ(flow.stays_right, 1);  // image 0
   EXPECT_EQ(flow.gets_wrong, 2);   // images 1, 3
   EXPECT_EQ(flow.gets_right, 1);   // image 2

@@ -4,5 +4,5 @@
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  offramp::save_model(argv[1], offramp::tiny_certified_model());
+  offramp::model::save_model(argv[1], offramp::model::tiny_certified_model());
 }

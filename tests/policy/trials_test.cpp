@@ -20,7 +20,7 @@ double saved(const std::vector<Trial>& all, Result Trial::*choice) {
   return sum / static_cast<double>(all.size());
 }
 
-constexpr PolicyOptions kConfidence{Criterion::confidence, Ensemble::off};
+constexpr policy::PolicyOptions kConfidence{policy::Criterion::confidence, policy::Ensemble::off};
 
 TEST(Trials, AreNotViolatedMoreOftenThanDelta) {
   constexpr int kDraws = 300;
@@ -29,8 +29,10 @@ TEST(Trials, AreNotViolatedMoreOftenThanDelta) {
     plan.label_free = label_free;
     plan.epsilon = label_free ? 0.1 : 0.03;
     const auto all = run_trials(correlated_exits(), plan, 1, kDraws);
-    EXPECT_LE(clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001), plan.delta);
-    EXPECT_GT(clopper_pearson_lower(violations(all, &Trial::empirical), kDraws, 0.001), plan.delta);
+    EXPECT_LE(policy::clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001),
+              plan.delta);
+    EXPECT_GT(policy::clopper_pearson_lower(violations(all, &Trial::empirical), kDraws, 0.001),
+              plan.delta);
     EXPECT_GT(saved(all, &Trial::ours), saved(all, &Trial::hoeffding));
     EXPECT_LT(saved(all, &Trial::ours), saved(all, &Trial::empirical));
   }
@@ -45,8 +47,8 @@ TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
   const Plan plan{200, boundary.images, kEpsilon, kDelta, false, {kConfidence}};
   const auto all = run_trials(two_scores(kRate), plan, 2, kDraws);
   const int count = violations(all, &Trial::ours);
-  EXPECT_LE(clopper_pearson_lower(count, kDraws, 0.001), boundary.violations);
-  EXPECT_GE(clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
+  EXPECT_LE(policy::clopper_pearson_lower(count, kDraws, 0.001), boundary.violations);
+  EXPECT_GE(policy::clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
 }
 
 // Three certificates of different policies from the same images share one delta.
@@ -58,10 +60,11 @@ TEST(Trials, OfSeveralCertificatesAreNotViolatedMoreOftenThanDelta) {
                   0.1,
                   false,
                   {kConfidence,
-                   {Criterion::margin, Ensemble::mean},
-                   {Criterion::entropy, Ensemble::geometric}}};
+                   {policy::Criterion::margin, policy::Ensemble::mean},
+                   {policy::Criterion::entropy, policy::Ensemble::geometric}}};
   const auto all = run_trials(correlated_exits(), plan, 3, kDraws);
-  EXPECT_LE(clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001), plan.delta);
+  EXPECT_LE(policy::clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001),
+            plan.delta);
 }
 
 TEST(Trials, DependOnTheirNumberAlone) {
