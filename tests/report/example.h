@@ -18,12 +18,12 @@ struct Example {
 
   std::vector<float> logits;
   std::vector<std::int64_t> labels;
-  ReportInput input;
+  report::ReportInput input;
 };
 
 /// Computes all members that follow from logits, labels and the policy's thresholds.
 inline void complete(Example& example, int exits, int classes, int side) {
-  ReportInput& input = example.input;
+  report::ReportInput& input = example.input;
   input.test = {example.logits, example.labels, exits, classes};
   input.title = "run";
   input.data = "data";

@@ -159,7 +159,7 @@ TEST_F(Training, AFrozenBackboneKeepsEveryBit) {
   plain.train.epochs = 1;
   start(plain, run("plain"));
   recipe::Recipe frozen = small_recipe();
-  frozen.train.mode = Mode::frozen;
+  frozen.train.mode = recipe::Mode::frozen;
   frozen.train.ema = 0;
   frozen.train.lr = 0.01;  // the features of the frozen backbone are large
   frozen.train.epochs = 4;
@@ -182,7 +182,7 @@ TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
   std::filesystem::create_directory(run("bare"));
   core::write_safetensors(run("bare") / "backbone.safetensors", {}, weights);
   recipe::Recipe frozen = small_recipe();
-  frozen.train.mode = Mode::frozen;
+  frozen.train.mode = recipe::Mode::frozen;
   frozen.train.from = (run("bare") / "backbone.safetensors").string();
   try {
     start(frozen, run("frozen"));
@@ -190,7 +190,7 @@ TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
   } catch (const UsageError& e) {
     EXPECT_THAT(e.what(), HasSubstr("has no classifier for these 4 classes"));
   }
-  frozen.train.mode = Mode::joint;
+  frozen.train.mode = recipe::Mode::joint;
   EXPECT_EQ(start(frozen, run("joint"), false, 1), TrainOutcome::interrupted);
 }
 
