@@ -42,7 +42,7 @@ TEST(Schedule, StepHalvesEveryTwentyFiveEpochs) {
 TEST(Schedule, MixedTrainingHasACycleForEachPhase) {
   recipe::TrainRecipe recipe;
   recipe.epochs = 10;
-  recipe.mode = Mode::mixed;
+  recipe.mode = recipe::Mode::mixed;
   recipe.backbone_epochs = 4;
   recipe.warmup = 0;
   EXPECT_TRUE(is_backbone_phase(recipe, 39, 10));

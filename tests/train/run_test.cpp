@@ -259,7 +259,7 @@ TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMe
     model::save_model(folder.model(), model);
   };
   recipe::Recipe recipe = small_recipe();
-  recipe.train.mode = Mode::mixed;
+  recipe.train.mode = recipe::Mode::mixed;
   recipe.train.backbone_epochs = 1;
   start(recipe, folder.path());
   ASSERT_EQ(epochs_.size(), 2u);
@@ -300,7 +300,7 @@ TEST_F(Training, TwoRunsAreNeverInOneFolderAtOnce) {
 
 TEST_F(Training, MixedTrainingLeavesTheHeadsAloneInItsFirstPhase) {
   recipe::Recipe recipe = small_recipe();
-  recipe.train.mode = Mode::mixed;
+  recipe.train.mode = recipe::Mode::mixed;
   recipe.train.backbone_epochs = 1;
   recipe.train.ema = 0;
   start(recipe, run("a"), false, 8);  // the first epoch

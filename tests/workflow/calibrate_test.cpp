@@ -224,7 +224,7 @@ TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
         Case{{policy::Criterion::entropy, policy::Ensemble::mean}, 0.5f},
         Case{{policy::Criterion::margin, policy::Ensemble::weighted}, 0.8f},
         Case{{policy::Criterion::patience, policy::Ensemble::off}, 2.0f}}) {
-    SCOPED_TRACE(core::to_string(shape.criterion));
+    SCOPED_TRACE(to_string(shape.criterion));
     CalibrateOptions how = options(policy::FixedThreshold{static_cast<double>(threshold)});
     how.shape = shape;
     const Calibration result = calibrate(how);

@@ -108,7 +108,7 @@ TEST_F(Folder, IsLockedWhileARunGoesOn) {
 TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
   EXPECT_THROW(run.resume(), UsageError);
   EXPECT_FALSE(fs::exists(run.path())) << "asking leaves nothing";
-  model::ModelFile model = tiny_model();
+  model::ModelFile model = model::tiny_model();
   fs::create_directory(run.path());
   run.save(run.checkpoint(), model);
   const core::FileLock held = run.resume();
@@ -117,7 +117,7 @@ TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
 
 TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   fs::create_directory(run.path());
-  model::ModelFile model = tiny_model();
+  model::ModelFile model = model::tiny_model();
   model.policy.reset();
   model.provenance.data.certify = {5, 6};
   EXPECT_FALSE(run.save(run.model(), model));
@@ -194,7 +194,7 @@ TEST(TrainingDetails, OfAnotherTypeStayEmpty) {
 TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
   EXPECT_THROW(find_run(temporary.path().string()), Error);
   fs::create_directory(run.path());
-  model::ModelFile model = tiny_model();
+  model::ModelFile model = model::tiny_model();
   model::save_model(run.model(), model);
   const FoundRun found = find_run(run.path().string());
   EXPECT_EQ(found.name, "run");
