@@ -139,18 +139,18 @@ void Trainer::throw_not_finite(const std::vector<Tensor>& logits, double loss, d
       where = fmt::format("exit {}", k + 1);
       break;
     }
-  throw NotFinite(
+  throw NotFinite(fmt::format(
       "training stopped at step {} (epoch {}): {} is not finite at learning rate {:.3g}: loss {}",
-      state_.step + 1, state_.step / steps_per_epoch_ + 1, where, rate, loss);
+      state_.step + 1, state_.step / steps_per_epoch_ + 1, where, rate, loss));
 }
 
 void Trainer::check_weights() const {
   for (const auto& [name, tensor] : network_.tensors())
     if (!tensor.isfinite().all().item<bool>())
-      throw NotFinite(
+      throw NotFinite(fmt::format(
           "training stopped at step {} (epoch {}): {} is not finite after an update at learning "
           "rate {:.3g}",
-          state_.step, epoch(), name, last_rate_);
+          state_.step, epoch(), name, last_rate_));
 }
 
 core::Tensors Trainer::save() const {

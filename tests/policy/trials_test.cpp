@@ -24,15 +24,15 @@ constexpr policy::PolicyOptions kConfidence{policy::Criterion::confidence, polic
 
 TEST(Trials, AreNotViolatedMoreOftenThanDelta) {
   constexpr int kDraws = 300;
-  Plan plan{300, 600, 0.03, 0.1, false, {kConfidence}};
+  TrialSettings settings{300, 600, 0.03, 0.1, false, {kConfidence}};
   for (const bool label_free : {false, true}) {
-    plan.label_free = label_free;
-    plan.epsilon = label_free ? 0.1 : 0.03;
-    const auto all = run_trials(correlated_exits(), plan, 1, kDraws);
+    settings.label_free = label_free;
+    settings.epsilon = label_free ? 0.1 : 0.03;
+    const auto all = run_trials(correlated_exits(), settings, 1, kDraws);
     EXPECT_LE(policy::clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001),
-              plan.delta);
+              settings.delta);
     EXPECT_GT(policy::clopper_pearson_lower(violations(all, &Trial::empirical), kDraws, 0.001),
-              plan.delta);
+              settings.delta);
     EXPECT_GT(saved(all, &Trial::ours), saved(all, &Trial::hoeffding));
     EXPECT_LT(saved(all, &Trial::ours), saved(all, &Trial::empirical));
   }
@@ -44,8 +44,8 @@ TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
   const BoundaryImages boundary = boundary_images(kRate, kEpsilon, kDelta, 300, 500);
   EXPECT_GT(boundary.violations, 0.8 * kDelta);
   EXPECT_LE(boundary.violations, kDelta);
-  const Plan plan{200, boundary.images, kEpsilon, kDelta, false, {kConfidence}};
-  const auto all = run_trials(two_scores(kRate), plan, 2, kDraws);
+  const TrialSettings settings{200, boundary.images, kEpsilon, kDelta, false, {kConfidence}};
+  const auto all = run_trials(two_scores(kRate), settings, 2, kDraws);
   const int count = violations(all, &Trial::ours);
   EXPECT_LE(policy::clopper_pearson_lower(count, kDraws, 0.001), boundary.violations);
   EXPECT_GE(policy::clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
@@ -54,25 +54,25 @@ TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
 // Three certificates of different policies from the same images share one delta.
 TEST(Trials, OfSeveralCertificatesAreNotViolatedMoreOftenThanDelta) {
   constexpr int kDraws = 200;
-  const Plan plan{200,
-                  500,
-                  0.04,
-                  0.1,
-                  false,
-                  {kConfidence,
-                   {policy::Criterion::margin, policy::Ensemble::mean},
-                   {policy::Criterion::entropy, policy::Ensemble::geometric}}};
-  const auto all = run_trials(correlated_exits(), plan, 3, kDraws);
+  const TrialSettings settings{200,
+                               500,
+                               0.04,
+                               0.1,
+                               false,
+                               {kConfidence,
+                                {policy::Criterion::margin, policy::Ensemble::mean},
+                                {policy::Criterion::entropy, policy::Ensemble::geometric}}};
+  const auto all = run_trials(correlated_exits(), settings, 3, kDraws);
   EXPECT_LE(policy::clopper_pearson_lower(violations(all, &Trial::ours), kDraws, 0.001),
-            plan.delta);
+            settings.delta);
 }
 
 TEST(Trials, DependOnTheirNumberAlone) {
-  const Plan plan{200, 300, 0.05, 0.1, false, {kConfidence}};
+  const TrialSettings settings{200, 300, 0.05, 0.1, false, {kConfidence}};
   const Population population = correlated_exits();
-  const auto all = run_trials(population, plan, 4, 8);
+  const auto all = run_trials(population, settings, 4, 8);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const Trial again = run_trial(population, plan, 4, i);
+    const Trial again = run_trial(population, settings, 4, i);
     EXPECT_EQ(again.ours.saved, all[i].ours.saved);
     EXPECT_EQ(again.empirical.violated, all[i].empirical.violated);
   }
