@@ -45,7 +45,7 @@ TEST(Trials, AtTheBoundaryAreViolatedAsOftenAsTheBinomialSays) {
   EXPECT_GT(boundary.violations, 0.8 * kDelta);
   EXPECT_LE(boundary.violations, kDelta);
   const TrialSettings settings{200, boundary.images, kEpsilon, kDelta, false, {kConfidence}};
-  const auto all = run_trials(two_scores(kRate), settings, 2, kDraws);
+  const auto all = run_trials(two_score_population(kRate), settings, 2, kDraws);
   const int count = violations(all, &Trial::ours);
   EXPECT_LE(policy::clopper_pearson_lower(count, kDraws, 0.001), boundary.violations);
   EXPECT_GE(policy::clopper_pearson_upper(count, kDraws, 0.001), boundary.violations);
