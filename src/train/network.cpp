@@ -210,8 +210,17 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
 
     Tensor operator()(const graph::Conv& op) const {
       const Tensor bias = op.bias ? param(".bias").to(mode.precision) : Tensor();
-      return torch::conv2d(in(), param(".weight").to(mode.precision), bias, op.stride, op.padding,
-                           1, op.groups);
+      const Tensor weight = param(".weight").to(mode.precision);
+      // On a CPU without AVX-512, oneDNN 2.6.3 writes beyond a heap block in the backward pass of a
+      // strided 1x1 convolution whose channels do not fill blocks of 8. The same convolution of
+      // every stride-th pixel does not.
+      if (op.kernel == 1 && op.stride > 1 && op.padding == 0 && in().size(1) % 8 != 0) {
+        const Tensor sampled = in().slice(2, 0, in().size(2), op.stride)
+                                   .slice(3, 0, in().size(3), op.stride)
+                                   .contiguous(in().suggest_memory_format());
+        return torch::conv2d(sampled, weight, bias, 1, 0, 1, op.groups);
+      }
+      return torch::conv2d(in(), weight, bias, op.stride, op.padding, 1, op.groups);
     }
     Tensor operator()(const graph::BatchNorm& op) const {
       const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),

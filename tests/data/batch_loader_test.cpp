@@ -218,7 +218,7 @@ TEST(BatchLoader, SaysWhatCannotBeLoaded) {
               HasSubstr("batch must have an image for each rank: got 4 images and 5 ranks"));
   wrong = options;
   wrong.preprocessing.width = 8;
-  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("got 8x6 and 8x8"));
+  EXPECT_THAT(message(dataset, first_indices(10), wrong), HasSubstr("got 8x6, expected 8x8"));
 }
 
 }  // namespace

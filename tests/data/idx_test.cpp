@@ -292,7 +292,7 @@ TEST(Idx, RefusesAFileCutOffAtAnyLength) {
     const auto packed = test::gzip(file.bytes);
     for (std::size_t length = 0; length < file.bytes.size(); ++length)
       EXPECT_THAT(failure_of(file.path, first_bytes(file.bytes, length), part),
-                  StartsWith(fmt::format("{}: {} bytes, ", file.path, length)));
+                  StartsWith(fmt::format("{}: the file has {} bytes, ", file.path, length)));
     for (std::size_t length = 0; length < packed.size(); ++length)
       EXPECT_THAT(failure_of(file.path, first_bytes(packed, length), part),
                   StartsWith(file.path + ": "));

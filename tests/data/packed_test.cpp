@@ -211,8 +211,9 @@ TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
     });
   };
   EXPECT_EQ(sizes({0, INT32_MAX, 3, 8}), "no error");
-  EXPECT_EQ(sizes({-1, 9, 3, 8}), "tensor \"train.sizes\": -1");
-  EXPECT_EQ(sizes({4, 9, 3, std::int64_t{INT32_MAX} + 1}), "tensor \"train.sizes\": 2147483648");
+  EXPECT_EQ(sizes({-1, 9, 3, 8}), "tensor \"train.sizes\": invalid size -1");
+  EXPECT_EQ(sizes({4, 9, 3, std::int64_t{INT32_MAX} + 1}),
+            "tensor \"train.sizes\": invalid size 2147483648");
   EXPECT_EQ(sizes({4, 9, 3}), "tensor \"train.sizes\": 3 values, expected 4");
 }
 

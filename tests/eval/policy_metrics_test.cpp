@@ -41,7 +41,7 @@ TEST(PolicyMetrics, RefusesWhatDoesNotFit) {
   };
   EXPECT_EQ(refusal({0}, {1}), "");
   EXPECT_THAT(refusal({}, {}), HasSubstr("no image"));
-  EXPECT_THAT(refusal({0, 1}, {1}), HasSubstr("do not fit 2 images"));
+  EXPECT_THAT(refusal({0, 1}, {1}), HasSubstr("expected 2 of each: one for each image"));
   EXPECT_THAT(refusal({0}, {2}), HasSubstr("exit 3 is out of range for 2 exits"));
   EXPECT_THAT(refusal({0}, {-1}), HasSubstr("exit 0 is out of range for 2 exits"));
 }

@@ -192,7 +192,7 @@ TEST_F(EightBits, AreForTheWeightsOfConvolutionsAlone) {
   model.weights.insert_or_assign("bn1.bias", core::HostTensor::of({2}, std::vector{1.0f, 2.0f}));
   model.weight_scales["bn1.bias"] = {1, 1};
   EXPECT_THAT([&] { save_model(path, model); },
-              ThrowsMessage<Error>(HasSubstr("only the weights of convolutions")));
+              ThrowsMessage<Error>(HasSubstr("only weights of convolutions may be I8")));
 }
 
 TEST_F(EightBits, AreNotWrittenWhereValuesAreNoMultiples) {

@@ -286,7 +286,8 @@ TEST(Guarantee, RefusesWhatItCannotPromise) {
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 0),
               ThrowsMessage<Error>("attempt: expected at least 1, got 0"));
   EXPECT_THAT(refused({.epsilon = 0.1, .delta = 0.1}, 400),
-              ThrowsMessage<Error>("attempt 400: nothing of delta 0.1 is left"));
+              ThrowsMessage<Error>("attempt 400: earlier attempts have used up delta 0.1; use new "
+                                   "certify images"));
 }
 
 TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {

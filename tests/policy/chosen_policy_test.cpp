@@ -36,7 +36,7 @@ void expect_refused(const std::function<void(ChosenPolicy&)>& edit, const std::s
 TEST(ChosenPolicy, RefusesAPathThatIsNotItsOwn) {
   check(certified(), 3);
   expect_refused([](ChosenPolicy& c) { c.guarantee.reset(); },
-                 "path: there is no guarantee that it belongs to");
+                 "path: a path needs a guarantee, and there is none");
   expect_refused([](ChosenPolicy& c) { c.path->steps.clear(); },
                  "path.chosen: got 1, expected the last or the last but one of 0 steps");
   expect_refused([](ChosenPolicy& c) { c.path->chosen = 0; },

@@ -141,9 +141,10 @@ TEST_F(ReportInputOfARun, IsRefusedWhereItWouldBeNoEvidence) {
               ThrowsMessage<TrainedOnImages>(HasSubstr("the model was trained on 1 of")));
   ReportOptions options;
   options.runs = {run};
-  EXPECT_THAT([&] { gather_report(options); },
-              ThrowsMessage<UsageError>("data: " + (run / "model.safetensors").string() +
-                                        " does not name the source of its images"));
+  EXPECT_THAT(
+      [&] { gather_report(options); },
+      ThrowsMessage<UsageError>("data: " + (run / "model.safetensors").string() +
+                                " does not name the source of its images, so it must be given"));
   EXPECT_EQ(report_path(run), run / "report.html");
 }
 
