@@ -1,6 +1,6 @@
 #include "core/text.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace offramp::core {
 
@@ -13,6 +13,18 @@ std::string with_commas(std::int64_t value) {
 
 std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_word(word, known);
+  return nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest);
+}
+
+std::string unknown_name(std::string_view what, std::string_view name,
+                         const std::vector<std::string>& known) {
+  std::string help = suggestion(name, known);
+  if (help.empty()) help = fmt::format("; known: {}", fmt::join(known, ", "));
+  return fmt::format("unknown {} {}{}", what, quote(name), help);
 }
 
 }  // namespace offramp::core

@@ -1,8 +1,12 @@
 #include "core/text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/numbers.h"
 #include "core/system.h"
@@ -23,6 +27,23 @@ TEST(Text, GroupsDigits) {
 TEST(Text, GivesBytesInMillions) {
   EXPECT_EQ(megabytes(16'123'456), "16.1 MB");
   EXPECT_EQ(megabytes(0), "0.0 MB");
+}
+
+TEST(Text, SuggestsANameThatIsNearAndElseListsAll) {
+  const std::vector<std::string> known = {"confidence", "margin"};
+  EXPECT_EQ(suggestion("confidense", known), "; did you mean \"confidence\"?");
+  EXPECT_EQ(suggestion("patience", known), "");
+  EXPECT_EQ(unknown_name("criterion", "confidense", known),
+            "unknown criterion \"confidense\"; did you mean \"confidence\"?");
+  EXPECT_EQ(unknown_name("criterion", "a\nb", known),
+            "unknown criterion \"a\\x0ab\"; known: confidence, margin");
+}
+
+TEST(Text, FindsTheValueWithAName) {
+  const std::vector<std::pair<int, std::string>> entries = {{1, "one"}, {2, "two"}};
+  EXPECT_EQ(find_by_name(entries, "number", "two"), 2);
+  EXPECT_THAT([&] { find_by_name(entries, "number", "seven"); },
+              testing::ThrowsMessage<UsageError>("unknown number \"seven\"; known: one, two"));
 }
 
 TEST(Numbers, TheMedianIsTheMiddleOfTheSorted) {
