@@ -52,6 +52,29 @@ TEST(Numbers, TheMedianIsTheMiddleOfTheSorted) {
   EXPECT_EQ(median({4, 1, 3, 2}), 3);
 }
 
+TEST(Numbers, ParsesTextThatIsANumber) {
+  EXPECT_EQ(parse_number<int>("-12"), -12);
+  EXPECT_EQ(parse_number<double>("2.5"), 2.5);
+  EXPECT_EQ(parse_number<std::uint64_t>("18446744073709551615"), UINT64_MAX);
+  for (const char* text : {"", "x", "12x", " 12", "12 ", "+12", "99999999999"})
+    EXPECT_EQ(parse_number<int>(text), std::nullopt) << text;
+}
+
+TEST(Numbers, TakesANumberFromTheBeginning) {
+  std::string_view text = "0.5 and more";
+  EXPECT_EQ(take_number<double>(text), 0.5);
+  EXPECT_EQ(text, " and more");
+  EXPECT_EQ(take_number<double>(text), std::nullopt);
+  EXPECT_EQ(text, " and more");
+}
+
+TEST(Numbers, TheShortestDecimalIsTheSameFloat) {
+  EXPECT_EQ(shortest_decimal(0.4914f), 0.4914);
+  EXPECT_EQ(shortest_decimal(16777216), 16777216);
+  for (const float value : {1.0f / 3, 1e-45f, std::numeric_limits<float>::max(), -0.1f})
+    EXPECT_EQ(static_cast<float>(shortest_decimal(value)), value);
+}
+
 TEST(System, NamesTheCpu) { EXPECT_FALSE(cpu_name().empty()); }
 
 }  // namespace
