@@ -24,6 +24,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "runtime/activation_ranges.h"
@@ -31,7 +32,6 @@
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/workspace.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
 namespace offramp {

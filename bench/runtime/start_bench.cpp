@@ -28,10 +28,10 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
 #include "runtime/quantize.h"
-#include "tests/support/random_weights.h"
 
 extern char** environ;
 

@@ -17,12 +17,12 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "policy/policy.h"
 #include "runtime/activation_ranges.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::engine {

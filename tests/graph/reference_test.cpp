@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "graph/graph_builder.h"
-#include "tests/support/random_weights.h"
+#include "graph/random_weights.h"
 
 namespace offramp::graph {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 #include "train/predictor.h"
 #include "train/torch_setup.h"
