@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "cli/program.h"
+#include "cli/progress_line.h"
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
@@ -56,33 +56,26 @@ std::string percents(const std::vector<double>& rates) {
 // line each time.
 class ProgressPrinter {
  public:
-  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
-  ~ProgressPrinter() { clear(); }
-
   void message(const std::string& line) {
-    clear();
+    line_.clear();
     write_stderr(fmt::format("{}\n", line));
   }
 
   void step(const StepReport& r) {
     const auto now = std::chrono::steady_clock::now();
-    const auto pause = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
+    const auto pause =
+        line_.is_terminal() ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
     if (now - drawn_at_ < pause) return;
     drawn_at_ = now;
     const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
-    const std::string text = fmt::format(
+    line_.draw(fmt::format(
         "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
-        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
-    if (terminal_)
-      write_stderr(fmt::format("\r\x1b[K{}", text));
-    else
-      write_stderr(fmt::format("{}\n", text));
-    line_is_drawn_ = terminal_;
+        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left)));
   }
 
   void epoch(const EpochReport& r) {
-    clear();
+    line_.clear();
     write_stderr(fmt::format(
         "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
         r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
@@ -90,12 +83,7 @@ class ProgressPrinter {
   }
 
  private:
-  void clear() {
-    if (line_is_drawn_) write_stderr("\r\x1b[K");
-    line_is_drawn_ = false;
-  }
-  bool terminal_;
-  bool line_is_drawn_ = false;
+  cli::ProgressLine line_;
   std::chrono::steady_clock::time_point drawn_at_ = std::chrono::steady_clock::now();
 };
 
