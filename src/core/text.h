@@ -15,6 +15,9 @@ std::string with_commas(std::int64_t value);
 /// Formats a size in units of 10^6 bytes: 16123456 gives "16.1 MB".
 std::string megabytes(std::int64_t bytes);
 
+/// Formats a time: "7 s", "2 min 5 s" or "3 h 20 min".
+std::string duration_text(double seconds);
+
 /// Returns the end of a message about an unknown word: "; did you mean "epochs"?", or "" if the
 /// word is no typing error of a known one.
 std::string suggestion(std::string_view word, const std::vector<std::string>& known);

@@ -15,6 +15,7 @@
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "train/run.h"
 #include "workflow/run_folder.h"
 
@@ -36,13 +37,6 @@ extern "C" void on_interrupt(int signal) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }
-}
-
-std::string duration(double seconds) {
-  const auto s = static_cast<long>(seconds + 0.5);
-  if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s % 3600 / 60);
-  if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);
-  return fmt::format("{}s", s);
 }
 
 std::string percents(const std::vector<double>& rates) {
@@ -71,7 +65,7 @@ class ProgressPrinter {
     line_.draw(fmt::format(
         "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
-        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left)));
+        r.loss, percents(r.accuracy), r.images_per_second, core::duration_text(r.seconds_left)));
   }
 
   void epoch(const EpochReport& r) {
@@ -79,7 +73,7 @@ class ProgressPrinter {
     write_stderr(fmt::format(
         "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
         r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-        r.best ? " (best)" : "", r.images_per_second, duration(r.seconds)));
+        r.best ? " (best)" : "", r.images_per_second, core::duration_text(r.seconds)));
   }
 
  private:

@@ -29,6 +29,16 @@ TEST(Text, GivesBytesInMillions) {
   EXPECT_EQ(megabytes(0), "0.0 MB");
 }
 
+TEST(Text, GivesATimeInTwoUnits) {
+  EXPECT_EQ(duration_text(0), "0 s");
+  EXPECT_EQ(duration_text(59.4), "59 s");
+  EXPECT_EQ(duration_text(59.5), "1 min 0 s");
+  EXPECT_EQ(duration_text(125), "2 min 5 s");
+  EXPECT_EQ(duration_text(3600 + 20 * 60 + 59), "1 h 20 min");
+  EXPECT_EQ(duration_text(-1), "-1 s");
+  EXPECT_EQ(duration_text(1e300), "1e+300 s");
+}
+
 TEST(Text, SuggestsANameThatIsNearAndElseListsAll) {
   const std::vector<std::string> known = {"confidence", "margin"};
   EXPECT_EQ(suggestion("confidense", known), "; did you mean \"confidence\"?");
