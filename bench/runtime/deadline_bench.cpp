@@ -18,9 +18,9 @@
 
 #include "core/file.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp {
 namespace {

@@ -22,8 +22,10 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/random.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "runtime/activation_ranges.h"
@@ -31,7 +33,6 @@
 #include "runtime/convolution.h"
 #include "runtime/onednn.h"
 #include "runtime/workspace.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
 namespace offramp {
@@ -41,12 +42,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 /// Returns the median time of a call in seconds, measured for about `budget` seconds.
@@ -59,7 +54,7 @@ double time_of(const F& call, double budget = 0.5) {
     call();
     times.push_back(seconds_since(before));
   }
-  return median(std::move(times));
+  return core::median(std::move(times));
 }
 
 graph::Graph network(int width, std::vector<std::string> exits, const std::string& head) {
@@ -210,7 +205,7 @@ void compare_with_convolutions(const NetworkWithWeights& network_with_weights,
     wholes.push_back(time_of(whole, 0.7));
     sums.push_back(convolutions());
   }
-  const double network = median(wholes), sum = median(sums);
+  const double network = core::median(wholes), sum = core::median(sums);
   fmt::print("{:>5} {:>6} {:>5}x{} {:>12.3f} {:>14.3f} {:>8.3f} {:>11.0f}\n", to_string(precision),
              batch, streams, threads_each, network * 1e3, sum * 1e3, network / sum,
              batch * streams / network);
@@ -235,7 +230,7 @@ void profile(const NetworkWithWeights& network_with_weights, runtime::Precision 
   for (std::size_t step = 0; step < operations.size(); ++step) {
     const BareConvolution bare(segment, segment.body[step]);
     const double alone = time_of([&] { bare.bound->run(); }, 0.05);
-    const double within = median(times[step]);
+    const double within = core::median(times[step]);
     fmt::print("{:>5} 1x{} {:<22} {:<40} {:>8.1f} us, bare {:>8.1f} us, {:>5.2f}\n",
                to_string(precision), threads_each, segment.body[step].output,
                segment.body[step].kind, within * 1e6, alone * 1e6, within / alone);
@@ -282,7 +277,7 @@ void time_decisions(int width, runtime::Precision precision, const std::string& 
       times.push_back(seconds_since(start));
     }
     fmt::print("{:>5} {:>4} head at exit {}: {:>6.1f} us{}\n", to_string(precision), head,
-               stage + 1, median(times) * 1e6, stopped > 0 ? " stopped" : "");
+               stage + 1, core::median(times) * 1e6, stopped > 0 ? " stopped" : "");
   }
 }
 
@@ -330,7 +325,7 @@ void time_adaptive(const NetworkWithWeights& network_with_weights, std::span<con
     segment_times.push_back(measure_segments());
     times.push_back(time_of([&] { predictor.predict_until(pixels, takes_exit); }, 1.0));
   }
-  const double segment_time = median(segment_times), time = median(times);
+  const double segment_time = core::median(segment_times), time = core::median(times);
   fmt::print(
       "{:>5} adaptive, {} images, batches of {:>2}: {:>6.0f} images/s, {:.3f} of the speed of the "
       "segments alone\n",

@@ -31,6 +31,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/numbers.h"
 #include "core/parallel.h"
 #include "image/image.h"
 #include "offramp/session.h"
@@ -109,11 +110,6 @@ double cpu_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
 }
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
 int measure(const std::filesystem::path& path, const std::filesystem::path& folder,
             std::size_t count, int rounds, int threads) {
   const auto files = read_images(folder, count);
@@ -162,8 +158,9 @@ int measure(const std::filesystem::path& path, const std::filesystem::path& fold
     const char* names[] = {"separate", "one call", "stream"};
     for (std::size_t way = 0; way < ways.size(); ++way)
       fmt::print("{} {:8}  {:7.0f} images/s  ratio {:.3f}  CPU {:.0f} us an image\n", form.name,
-                 names[way], static_cast<double>(files.size()) / median(seconds[way]),
-                 median(ratios[way]), median(cpu[way]) / static_cast<double>(files.size()) * 1e6);
+                 names[way], static_cast<double>(files.size()) / core::median(seconds[way]),
+                 core::median(ratios[way]),
+                 core::median(cpu[way]) / static_cast<double>(files.size()) * 1e6);
   }
   return 0;
 }

@@ -27,11 +27,12 @@
 #include "core/bf16.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/numbers.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "offramp/session.h"
 #include "runtime/quantize.h"
-#include "tests/support/random_weights.h"
 
 extern char** environ;
 
@@ -133,8 +134,7 @@ Run run_child(const std::string& path, const std::string& precision, const std::
 double median(const std::vector<Run>& runs, double Run::*part) {
   std::vector<double> values;
   for (const Run& run : runs) values.push_back(run.*part);
-  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
+  return core::median(std::move(values));
 }
 
 int main(int argc, char** argv) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 
 namespace offramp::cli {
@@ -16,10 +17,6 @@ using workflow::BenchmarkOptions;
 using workflow::BenchmarkRow;
 using workflow::Split;
 using workflow::SplitTime;
-
-std::string text_of(const json& value) {
-  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-}
 
 json split_json(const SplitTime& time) {
   return {{"streams", time.split.streams},
@@ -64,7 +61,7 @@ json row_json(const BenchmarkRow& row, const Benchmark& result) {
 std::string to_json_text(const Benchmark& result) {
   json rows = json::array();
   for (const BenchmarkRow& row : result.rows) rows.push_back(row_json(row, result));
-  return text_of(rows);
+  return json_text(rows);
 }
 
 std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bool color) {
@@ -114,7 +111,7 @@ std::string to_json_text(const std::vector<workflow::Ceiling>& ceilings) {
                     {"cores", one.cores},
                     {"macs_per_second", one.macs_per_second},
                     {"void", one.is_void()}});
-  return text_of(rows);
+  return json_text(rows);
 }
 
 std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/text.h"
 #include "policy/criteria.h"
@@ -197,7 +198,7 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
 }
 
 std::string to_json_text(const CalibrateOptions& options, const Calibration& result) {
-  return to_json(options, result).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(to_json(options, result));
 }
 
 std::string to_text(const CalibrateOptions& options, const Calibration& result, bool color) {

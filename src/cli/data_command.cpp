@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/data_output.h"
 #include "cli/flag_names.h"
+#include "cli/progress_line.h"
 #include "cli/source_flags.h"
 #include "cli/terminal.h"
 #include "data/fetch.h"
@@ -56,23 +56,17 @@ class DownloadProgressPrinter {
     const std::string of =
         progress.total > 0 ? fmt::format(" of {:.1f}", static_cast<double>(progress.total) / kMiB)
                            : "";
-    write_stderr(fmt::format("{}{}: {:.1f}{} MiB{}", terminal_ ? "\r" : "", name_, received, of,
-                             terminal_ ? "" : "\n"));
-    open_line_ = terminal_;
+    line_.draw(fmt::format("{}: {:.1f}{} MiB", name_, received, of));
   }
 
   /// Ends the progress line, so that the next output starts on a new line.
-  void finish() {
-    if (open_line_) write_stderr("\n");
-    open_line_ = false;
-  }
+  void finish() { line_.finish(); }
 
  private:
-  std::int64_t steps() const { return terminal_ ? 1000 : 10; }
+  std::int64_t steps() const { return line_.is_terminal() ? 1000 : 10; }
 
   std::string name_;
-  bool terminal_ = isatty(STDERR_FILENO) != 0;
-  bool open_line_ = false;
+  ProgressLine line_;
   std::int64_t printed_ = -1;
   std::int64_t last_received_ = -1;
 };

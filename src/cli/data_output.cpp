@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/text.h"
 
@@ -63,7 +64,7 @@ std::string to_json_text(const workflow::DataSummary& summary) {
   object["std"] = summary.statistics.std;
   // Class names come from files and may hold bytes that are not UTF-8; by default dump() would
   // throw for them.
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(object);
 }
 
 std::string to_text(const workflow::DataSummary& summary, bool color) {

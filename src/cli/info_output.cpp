@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/text.h"
 
@@ -61,7 +62,7 @@ std::string to_json_text(const ModelInfo& info) {
                                {"after", exit.after},
                                {"macs", exit.macs},
                                {"relative_cost", exit.relative_cost}});
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(object);
 }
 
 std::string to_text(const std::string& path, const ModelInfo& info, bool color) {
@@ -87,7 +88,7 @@ std::string to_json_text(const CompiledLayers& table) {
                                     {"implementation", row.implementation},
                                     {"srcs", row.srcs},
                                     {"dst", row.dst}});
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(object);
 }
 
 std::string to_text(const CompiledLayers& table, bool color) {

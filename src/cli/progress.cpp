@@ -1,12 +1,12 @@
 #include "cli/progress.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <memory>
 #include <set>
 #include <string>
 
+#include "cli/progress_line.h"
 #include "cli/terminal.h"
 
 namespace offramp::cli {
@@ -14,30 +14,23 @@ namespace {
 
 class ProgressPrinter {
  public:
-  ~ProgressPrinter() { clear(); }
-
   void report(std::int64_t done, std::int64_t total, std::string_view unit) {
-    if (!terminal_) return;
-    clear();
-    if (done == total) return;
-    write_stderr(fmt::format("{} of {} {}", done, total, unit));
-    drawn_ = true;
+    if (!line_.is_terminal()) return;
+    if (done == total) {
+      line_.clear();
+    } else {
+      line_.draw(fmt::format("{} of {} {}", done, total, unit));
+    }
   }
 
   void note(std::string_view line) {
     if (!notes_.emplace(line).second) return;
-    clear();
+    line_.clear();
     write_stderr(printable(line) + "\n");
   }
 
  private:
-  void clear() {
-    if (drawn_) write_stderr("\r\x1b[K");
-    drawn_ = false;
-  }
-
-  bool terminal_ = isatty(STDERR_FILENO) != 0;
-  bool drawn_ = false;
+  ProgressLine line_;
   std::set<std::string> notes_;
 };
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/calibrate_output.h"
+#include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/text.h"
 
@@ -44,7 +45,7 @@ std::string to_json_text(const QuantizeOptions& options, const Quantized& result
       {"within_bounds", result.within_bounds},
       {"bytes", {{"before", result.bytes_before}, {"after", result.bytes}}},
       {"policy", result.policy ? to_json(result.policy_options, *result.policy) : json(nullptr)}};
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(object);
 }
 
 std::string to_text(const QuantizeOptions& options, const Quantized& result, bool color) {

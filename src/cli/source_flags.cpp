@@ -1,20 +1,17 @@
 #include "cli/source_flags.h"
 
-#include <charconv>
-
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace offramp::cli {
 namespace {
 
 int parse_side(std::string_view text, const std::string& whole) {
-  int side = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), side);
-  if (error != std::errc() || end != text.data() + text.size() || side < 1 || side > 65535) {
+  const auto side = core::parse_number<int>(text);
+  if (!side || *side < 1 || *side > 65535)
     throw UsageError(
         fmt::format("--image-size {}: expected 64 or 96x64, each from 1 to 65535", whole));
-  }
-  return side;
+  return *side;
 }
 
 }  // namespace

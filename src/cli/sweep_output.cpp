@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/json_text.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -43,7 +44,7 @@ std::string sweep_to_json(const EvaluateOptions& options, const Evaluation& resu
                              {"ensemble", to_string(curve.read.ensemble)},
                              {"points", std::move(points)}});
   }
-  return all.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+  return json_text(all, 1);
 }
 
 std::string sweep_to_csv(const Sweep& sweep, std::size_t exits) {

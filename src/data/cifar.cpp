@@ -43,13 +43,11 @@ struct BinaryFormat {
   std::size_t record_bytes() const { return label_bytes + 3 * kPlane; }
 };
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 /// Maps the name of each file in the folder of member `marker` to its index in members().
 std::map<std::string, std::size_t, std::less<>> files_beside(const FileTree& tree,
                                                              std::size_t marker) {
   const std::string& path = tree.members()[marker].path;
-  const std::string prefix = path.substr(0, path.size() - base_name(path).size());
+  const std::string_view prefix = folder_of(path);
   std::map<std::string, std::size_t, std::less<>> files;
   for (std::size_t i = 0; i < tree.members().size(); ++i) {
     const Member& member = tree.members()[i];

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -14,6 +13,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "data/partial_download.h"
 
 namespace offramp::data {
@@ -167,15 +167,11 @@ std::optional<std::int64_t> Request::range_begin() const {
   if (curl_easy_header(curl_.get(), "Content-Range", 0, CURLH_HEADER, -1, &header) != CURLHE_OK) {
     return std::nullopt;
   }
-  const std::string_view value = header->value;
+  std::string_view value = header->value;
   constexpr std::string_view kUnit = "bytes ";
-  std::int64_t begin = 0;
-  if (!value.starts_with(kUnit) ||
-      std::from_chars(value.data() + kUnit.size(), value.data() + value.size(), begin).ec !=
-          std::errc()) {
-    return std::nullopt;
-  }
-  return begin;
+  if (!value.starts_with(kUnit)) return std::nullopt;
+  value.remove_prefix(kUnit.size());
+  return core::take_number<std::int64_t>(value);
 }
 
 bool Request::begin_body() {

@@ -21,11 +21,6 @@ constexpr std::string_view kFashionTrainLabels =
 constexpr std::string_view kFashionTestLabels =
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34";
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-std::string_view folder_of(std::string_view path) {
-  return path.substr(0, path.size() - base_name(path).size());
-}
-
 /// The four files of a data set, in the order of kStems.
 enum File : std::size_t { train_images, train_labels, test_images, test_labels, kFiles };
 constexpr std::array<std::string_view, kFiles> kStems = {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <fstream>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/parallel.h"
 #include "data/sources.h"
 #include "data/synthetic.h"
@@ -15,11 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Parses `text` as a whole number. @return false if it is not one or does not fit into `value`
+/// Parses a whole number of the name of a source.
 template <typename Number>
-bool parse_number(std::string_view text, Number& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+Number whole_number(std::string_view source, std::string_view what, std::string_view text) {
+  const auto value = core::parse_number<Number>(text);
+  if (!value) throw UsageError(fmt::format("{}: the {} must be a whole number", source, what));
+  return *value;
 }
 
 LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions& options) {
@@ -29,10 +30,9 @@ LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions&
   if (source.starts_with(kPrefix)) {
     const std::string_view text = source.substr(kPrefix.size());
     const std::size_t colon = text.find(':');
-    if (!parse_number(text.substr(0, colon), seed))
-      throw UsageError(fmt::format("{}: the seed must be a whole number", source));
-    if (colon != std::string_view::npos && !parse_number(text.substr(colon + 1), classes))
-      throw UsageError(fmt::format("{}: the number of classes must be a whole number", source));
+    seed = whole_number<std::uint64_t>(source, "seed", text.substr(0, colon));
+    if (colon != std::string_view::npos)
+      classes = whole_number<int>(source, "number of classes", text.substr(colon + 1));
   }
   const int count = part == Part::train ? options.synthetic_train : options.synthetic_test;
   const int height = options.height > 0 ? options.height : 32;

@@ -17,7 +17,8 @@ namespace offramp::data {
 /// `ready` values exist besides the one in use; their memory is reused. Only one thread may call
 /// next(). The destructor may be called at any time; it waits at most for the value that is being
 /// made.
-template <typename T>
+/// @tparam Clock  measures the time waited
+template <typename T, typename Clock = std::chrono::steady_clock>
 class Prefetch {
  public:
   /// Fills `value` for a step of the sequence. On entry `value` holds the result of an earlier
@@ -52,9 +53,9 @@ class Prefetch {
       slot_freed_.notify_one();
     }
     if (num_filled_slots_ == 0 && !failure_) {
-      const auto begin = std::chrono::steady_clock::now();
+      const auto begin = Clock::now();
       slot_filled_.wait(lock, [this] { return num_filled_slots_ > 0 || failure_; });
-      waited_ += std::chrono::steady_clock::now() - begin;
+      waited_ += Clock::now() - begin;
     }
     if (num_filled_slots_ == 0) std::rethrow_exception(failure_);
     in_use_ = true;
@@ -94,7 +95,7 @@ class Prefetch {
   std::size_t first_ = 0, num_filled_slots_ = 0;
   bool in_use_ = false, stopping_ = false;
   std::exception_ptr failure_;
-  std::chrono::steady_clock::duration waited_{};
+  typename Clock::duration waited_{};
   std::mutex mutex_;
   std::condition_variable slot_freed_, slot_filled_;
   std::thread thread_;

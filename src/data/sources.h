@@ -13,6 +13,16 @@
 // contain the path of the source; load_data adds it.
 namespace offramp::data::detail {
 
+/// Returns what follows the last "/" of the path of a member: the name of the file.
+inline std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+/// Returns the path of a member up to its last "/", which is included; "" if it has none.
+inline std::string_view folder_of(std::string_view path) {
+  return path.substr(0, path.size() - base_name(path).size());
+}
+
 /// Reads a part of the official CIFAR-10 or CIFAR-100 binary files, in whichever folder of the tree
 /// they are.
 /// @param images_per_file  images in each of CIFAR-10's files; CIFAR-100's train.bin has five times

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/overloaded.h"
 #include "core/tensor.h"
+#include "core/text.h"
 #include "model/json_reader.h"
 #include "model/model_file.h"
 
@@ -116,9 +117,8 @@ graph::Op read_op(JsonFields& fields) {
     }
     known.emplace_back(graph::op_name(op));
   }
-  const std::string nearest = core::nearest_word(name, known);
   throw Error(fmt::format("{}: unknown operation {}{}", fields.place_of("op"), core::quote(name),
-                          nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest)));
+                          core::suggestion(name, known)));
 }
 
 std::string read_name(JsonFields& fields, std::string_view key) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace offramp::model {
 namespace {
@@ -169,10 +170,9 @@ const Json* JsonFields::object_or_null(std::string_view key) {
 void JsonFields::finish() const {
   for (const auto& [key, value] : json_.items()) {
     if (known_.contains(key)) continue;
-    const std::string nearest = core::nearest_word(key, {known_.begin(), known_.end()});
     throw Error(fmt::format("{}unknown key {}{}", place_.empty() ? "" : place_ + ": ",
                             core::quote(key),
-                            nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest)));
+                            core::suggestion(key, {known_.begin(), known_.end()})));
   }
 }
 

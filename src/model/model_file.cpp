@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <set>
@@ -12,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/safetensors.h"
 #include "graph/cost.h"
 #include "model/json_reader.h"
@@ -90,14 +89,9 @@ void check_loss_weights(const std::vector<double>& weights, const graph::Graph& 
           fmt::format("provenance: loss weight {} is not a finite number of at least 0", weight));
 }
 
-/// Returns the shortest decimals that convert back to the same floats: 0.4914 rather than
-/// 0.49140000343322754.
 Json short_numbers(const std::array<float, 3>& values) {
   Json result = Json::array();
-  for (float value : values) {
-    const double shortest = std::strtod(fmt::format("{}", value).c_str(), nullptr);
-    result.push_back(static_cast<float>(shortest) == value ? shortest : static_cast<double>(value));
-  }
+  for (const float value : values) result.push_back(core::shortest_decimal(value));
   return result;
 }
 
@@ -147,13 +141,11 @@ void read_provenance(const Json& json, ModelFile& model) {
 }
 
 int read_certificates(const std::string& text) {
-  int count = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, count);
-  if (error != std::errc() || stop != end || count < 0 || count > kMaxCertificates)
+  const auto count = core::parse_number<int>(text);
+  if (!count || *count < 0 || *count > kMaxCertificates)
     throw Error(fmt::format("got {}, expected a whole number from 0 to {}", core::quote(text),
                             kMaxCertificates));
-  return count;
+  return *count;
 }
 
 std::vector<std::uint64_t> read_hashes(const core::Safetensors& file, std::string_view name) {

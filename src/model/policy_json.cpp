@@ -1,12 +1,11 @@
 #include "model/policy_json.h"
 
-#include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <string_view>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "model/json_reader.h"
 
 namespace offramp::model {
@@ -20,22 +19,16 @@ constexpr double kMostCost = 1e9;
 constexpr std::int64_t kMostImages = std::int64_t{1} << 40;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-/// Returns the shortest decimal that converts back to the same float.
-double shortest(float value) {
-  const double decimal = std::strtod(fmt::format("{}", value).c_str(), nullptr);
-  return static_cast<float>(decimal) == value ? decimal : static_cast<double>(value);
-}
-
 Json numbers(const std::vector<float>& values) {
   Json result = Json::array();
-  for (const float value : values) result.push_back(shortest(value));
+  for (const float value : values) result.push_back(core::shortest_decimal(value));
   return result;
 }
 
 Json to_json(const policy::Thresholds& thresholds) {
   Json result = Json::array();
   for (const std::optional<float>& threshold : thresholds)
-    result.push_back(threshold ? Json(shortest(*threshold)) : Json(nullptr));
+    result.push_back(threshold ? Json(core::shortest_decimal(*threshold)) : Json(nullptr));
   return result;
 }
 
@@ -164,11 +157,9 @@ class Version1Aim {
   /// Returns the number that follows a flag, if the flag comes next in the text.
   std::optional<double> take(std::string_view flag) {
     if (!rest_.starts_with(flag)) return std::nullopt;
-    const char* const end = rest_.data() + rest_.size();
-    double value = 0;
-    const auto [stop, error] = std::from_chars(rest_.data() + flag.size(), end, value);
-    if (error != std::errc()) return std::nullopt;
-    rest_ = {stop, end};
+    std::string_view rest = rest_.substr(flag.size());
+    const auto value = core::take_number<double>(rest);
+    if (value) rest_ = rest;
     return value;
   }
 

@@ -1,6 +1,6 @@
 #include "policy/policy.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "policy/class_math.h"
 #include "policy/criteria.h"
 
@@ -22,23 +23,6 @@ constexpr std::array<std::pair<Ensemble, std::string_view>, 4> kEnsembles = {
      {Ensemble::mean, "mean"},
      {Ensemble::geometric, "geometric"},
      {Ensemble::weighted, "weighted"}}};
-
-// Returns the value with the name `word` from a list of values and names.
-template <typename Value>
-Value value_of(const std::vector<std::pair<Value, std::string>>& words, std::string_view what,
-               std::string_view word) {
-  std::vector<std::string> known;
-  for (const auto& [value, name] : words) {
-    if (name == word) return value;
-    known.push_back(name);
-  }
-  const std::string nearest = core::nearest_word(word, known);
-  if (!nearest.empty())
-    throw UsageError(
-        fmt::format("unknown {} {}; did you mean \"{}\"?", what, core::quote(word), nearest));
-  throw UsageError(
-      fmt::format("unknown {} {}; known: {}", what, core::quote(word), fmt::join(known, ", ")));
-}
 
 float entropy_score(std::span<const float> p) {
   if (p.size() == 1) return p[0];  // log C = 0, so the probability itself is the score
@@ -84,7 +68,7 @@ std::string_view to_string(Criterion criterion) { return info(criterion).name; }
 Criterion criterion_from_string(std::string_view word) {
   std::vector<std::pair<Criterion, std::string>> words;
   for (const CriterionInfo& row : criteria()) words.emplace_back(row.criterion, row.name);
-  return value_of(words, "criterion", word);
+  return core::find_by_name(words, "criterion", word);
 }
 
 std::string_view to_string(Ensemble ensemble) {
@@ -94,8 +78,7 @@ std::string_view to_string(Ensemble ensemble) {
 }
 
 Ensemble ensemble_from_string(std::string_view word) {
-  const std::vector<std::pair<Ensemble, std::string>> words(kEnsembles.begin(), kEnsembles.end());
-  return value_of(words, "ensemble", word);
+  return core::find_by_name(kEnsembles, "ensemble", word);
 }
 
 Policy never_stop(int exits) {

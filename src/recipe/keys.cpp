@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace offramp::recipe {
 namespace {
@@ -142,10 +143,9 @@ Key choice(std::string table, std::string name, Choices<Enum> choices, Field fie
       known.push_back(spelled);
       listed += (listed.empty() ? "" : ", ") + spelled;
     }
-    const std::string near =
-        node.is_string() ? core::nearest_word(node.as_string()->get(), known) : "";
-    throw UsageError(fmt::format("expected one of {}; got {}{}", listed, value_text(node),
-                                 near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
+    const std::string help =
+        node.is_string() ? core::suggestion(node.as_string()->get(), known) : "";
+    throw UsageError(fmt::format("expected one of {}; got {}{}", listed, value_text(node), help));
   };
   key.write = [=](const Recipe& recipe) {
     for (const auto& [spelled, value] : choices)

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "recipe/keys.h"
 
 namespace offramp::recipe {
@@ -21,11 +22,6 @@ std::vector<std::string> table_names() {
   for (const Key& key : keys())
     if (names.empty() || names.back() != key.table) names.push_back(key.table);
   return names;
-}
-
-std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
-  const std::string near = core::nearest_word(word, known);
-  return near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near);
 }
 
 /// Returns the names of the keys of a table.
@@ -50,11 +46,11 @@ std::string at_line(const std::string& place, const toml::source_position& posit
 std::string unknown_key(std::string_view table, std::string_view name) {
   if (const Key* other_key = find_by_name(name))
     return fmt::format("key {} belongs in [{}]", core::quote(name), other_key->table);
-  std::string help = suggestion(name, names_in(table));
+  std::string help = core::suggestion(name, names_in(table));
   if (help.empty()) {
     std::vector<std::string> all;
     for (const Key& key : keys()) all.push_back(key.name);
-    help = suggestion(name, all);
+    help = core::suggestion(name, all);
   }
   return fmt::format("unknown key {}{}", core::quote(name), help);
 }
@@ -73,7 +69,7 @@ void check_known(const toml::table& root, const std::string& place) {
     if (!known) {
       found.push_back({table == nullptr ? unknown_key("", name.str())
                                         : fmt::format("unknown table [{}]{}", std::string(name),
-                                                      suggestion(name.str(), tables)),
+                                                      core::suggestion(name.str(), tables)),
                        name.source().begin});
     } else if (table == nullptr) {
       found.push_back(
@@ -138,7 +134,7 @@ const Key& find_key(const std::string& name) {
   }
   const bool dotted = name.find('.') != std::string::npos;
   throw UsageError(fmt::format("unknown key {}{}", core::quote(name),
-                               suggestion(name, dotted ? full_names : short_names)));
+                               core::suggestion(name, dotted ? full_names : short_names)));
 }
 
 }  // namespace

@@ -2,11 +2,10 @@
 
 #include <array>
 #include <oneapi/dnnl/dnnl.hpp>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace offramp::runtime {
 namespace {
@@ -23,16 +22,7 @@ std::string_view to_string(Precision precision) {
 }
 
 Precision precision_from_string(std::string_view word) {
-  std::vector<std::string> known;
-  for (const auto& [value, name] : kPrecisions) {
-    if (name == word) return value;
-    known.emplace_back(name);
-  }
-  const std::string nearest = core::nearest_word(word, known);
-  if (!nearest.empty())
-    throw UsageError(
-        fmt::format("unknown precision {}; did you mean \"{}\"?", core::quote(word), nearest));
-  throw UsageError(fmt::format("unknown precision {}; known: f32, bf16, int8", core::quote(word)));
+  return core::find_by_name(kPrecisions, "precision", word);
 }
 
 bool has_instructions_for(Precision precision) {

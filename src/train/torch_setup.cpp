@@ -1,12 +1,12 @@
 #include "train/torch_setup.h"
 
 #include <limits>
-#include <thread>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
+#include "core/parallel.h"
 #include "train/compat.h"
 
 namespace offramp::train {
@@ -30,8 +30,7 @@ torch::Device device_from_name(const std::string& name) {
 }
 
 void set_threads(int threads) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  torch::set_num_threads(threads > 0 ? threads : std::max(1, cores));
+  torch::set_num_threads(threads > 0 ? threads : core::usable_cores());
 }
 
 void keep_freed_memory() {

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -12,9 +11,11 @@
 #include <vector>
 
 #include "cli/program.h"
+#include "cli/progress_line.h"
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "train/run.h"
 #include "workflow/run_folder.h"
 
@@ -38,13 +39,6 @@ extern "C" void on_interrupt(int signal) {
   }
 }
 
-std::string duration(double seconds) {
-  const auto s = static_cast<long>(seconds + 0.5);
-  if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s % 3600 / 60);
-  if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);
-  return fmt::format("{}s", s);
-}
-
 std::string percents(const std::vector<double>& rates) {
   std::string text;
   for (const double rate : rates)
@@ -56,46 +50,34 @@ std::string percents(const std::vector<double>& rates) {
 // line each time.
 class ProgressPrinter {
  public:
-  ProgressPrinter() : terminal_(isatty(STDERR_FILENO) != 0) {}
-  ~ProgressPrinter() { clear(); }
-
   void message(const std::string& line) {
-    clear();
+    line_.clear();
     write_stderr(fmt::format("{}\n", line));
   }
 
   void step(const StepReport& r) {
     const auto now = std::chrono::steady_clock::now();
-    const auto pause = terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
+    const auto pause =
+        line_.is_terminal() ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
     if (now - drawn_at_ < pause) return;
     drawn_at_ = now;
     const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
-    const std::string text = fmt::format(
+    line_.draw(fmt::format(
         "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
         r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
-        r.loss, percents(r.accuracy), r.images_per_second, duration(r.seconds_left));
-    if (terminal_)
-      write_stderr(fmt::format("\r\x1b[K{}", text));
-    else
-      write_stderr(fmt::format("{}\n", text));
-    line_is_drawn_ = terminal_;
+        r.loss, percents(r.accuracy), r.images_per_second, core::duration_text(r.seconds_left)));
   }
 
   void epoch(const EpochReport& r) {
-    clear();
+    line_.clear();
     write_stderr(fmt::format(
         "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
         r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-        r.best ? " (best)" : "", r.images_per_second, duration(r.seconds)));
+        r.best ? " (best)" : "", r.images_per_second, core::duration_text(r.seconds)));
   }
 
  private:
-  void clear() {
-    if (line_is_drawn_) write_stderr("\r\x1b[K");
-    line_is_drawn_ = false;
-  }
-  bool terminal_;
-  bool line_is_drawn_ = false;
+  cli::ProgressLine line_;
   std::chrono::steady_clock::time_point drawn_at_ = std::chrono::steady_clock::now();
 };
 

@@ -26,13 +26,6 @@ namespace {
 
 constexpr int kCurvePoints = 200;  // thresholds of each curve
 
-std::string time_text(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds);
-  if (whole < 60) return fmt::format("{} s", whole);
-  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
-  return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
-}
-
 /// The epochs of a run, as the report shows them.
 report::Training training_of(const FoundRun& run) {
   report::Training training;
@@ -73,7 +66,7 @@ std::vector<std::pair<std::string, std::string>> facts_of(const model::ModelFile
   add("device", details.device);
   add_number("threads", details.threads);
   add("commit", details.commit);
-  if (details.seconds) add("time", time_text(*details.seconds));
+  if (details.seconds) add("time", core::duration_text(*details.seconds));
   facts.emplace_back("report written by",
                      fmt::format("offramp {} ({})", core::kVersion, core::kCommit));
   facts.emplace_back("machine",

@@ -6,10 +6,10 @@
 
 #include "core/random.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "policy/policy.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::test {
 

@@ -471,18 +471,23 @@ TEST(SessionStream, FlushesAnImageThatHasWaitedTooLong) {
   int answered = 0;
   session.stream([&](std::int64_t, const Answer&) { ++answered; }, {.flush_after_ms = 1});
   session.push(0, disk.images()[0]);
-  while (answered == 0) {  // polls in the first millisecond do nothing
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
-    session.poll();
-  }
+  while (answered == 0) session.poll();  // polls in the first millisecond do nothing
   EXPECT_EQ(session.pending(), 0);
 
   Session patient = session_of(disk.load(), Stop::never());
   patient.stream([&](std::int64_t, const Answer&) { ++answered; });
   patient.push(0, disk.images()[0]);
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(patient.next_due(), std::nullopt);
   patient.poll();
   EXPECT_EQ(patient.pending(), 1);
+}
+
+/// Waits until an image has waited too long. It does not poll the session.
+void wait_until_due(const Session& session) {
+  for (;;) {
+    const auto due = session.next_due();
+    if (!due || *due <= std::chrono::steady_clock::now()) return;
+  }
 }
 
 TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
@@ -493,11 +498,9 @@ TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
                  {.in_order = true, .flush_after_ms = 1});
   for (std::int64_t i = 0; i < 30; ++i) {
     session.push(i, disk.images()[static_cast<std::size_t>(i)]);
-    if (i % 7 == 6) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    if (i % 7 == 6) wait_until_due(session);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  session.poll();
-  EXPECT_EQ(session.pending(), 0);
+  while (session.pending() > 0) session.poll();
   std::vector<std::int64_t> in_order(30);
   std::iota(in_order.begin(), in_order.end(), 0);
   EXPECT_EQ(told, in_order);

@@ -5,10 +5,10 @@
 
 #include "core/file.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::test {
 namespace {

@@ -11,12 +11,12 @@
 #include "data/dataset.h"
 #include "eval/logits_file.h"
 #include "graph/cost.h"
+#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
 #include "runtime/kernels_name.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::test {
 namespace {

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "image/image.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -46,12 +47,7 @@ std::vector<float> run(Augmenter& augmenter, const AugmentationDraw& draw,
 }
 
 std::string message(const core::Preprocessing& preprocessing, const Augmentation& augmentation) {
-  try {
-    Augmenter(preprocessing, augmentation, 1);
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "nothing thrown";
+  return test::message_of<UsageError>([&] { Augmenter(preprocessing, augmentation, 1); });
 }
 
 TEST(Augmenter, WithoutChangesEqualsNormaliseBitForBit) {

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -45,12 +46,7 @@ std::vector<std::int64_t> first_indices(std::int64_t count) {
 
 std::string message(const Dataset& dataset, std::vector<std::int64_t> indices,
                     const BatchLoaderOptions& options) {
-  try {
-    BatchLoader(dataset, std::move(indices), options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
+  return test::message_of([&] { BatchLoader(dataset, std::move(indices), options); });
 }
 
 TEST(EpochOrder, IsAPermutationThatChangesWithSeedAndEpoch) {

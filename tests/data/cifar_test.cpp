@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "data/sources.h"
 #include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -51,12 +52,7 @@ void write_files(const fs::path& folder, const std::vector<test::ArchiveEntry>& 
 }
 
 std::string failure(const fs::path& folder, std::int64_t per_file = 2) {
-  try {
-    load_cifar(*open_folder(folder), Part::train, per_file);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::message_of([&] { load_cifar(*open_folder(folder), Part::train, per_file); });
 }
 
 TEST(Cifar, TurnsPlanesIntoPixelsAndKeepsTheOrderOfBatches) {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -105,13 +106,8 @@ TEST(Corruption, GrowsWithItsSeverity) {
 }
 
 TEST(Corruption, SaysWhatItDoesNotKnow) {
-  const auto message = [](const std::string& text) -> std::string {
-    try {
-      parse_corruption(text);
-    } catch (const UsageError& error) {
-      return error.what();
-    }
-    return "no error";
+  const auto message = [](const std::string& text) {
+    return test::message_of<UsageError>([&] { parse_corruption(text); });
   };
   EXPECT_THAT(message("fog:1"),
               HasSubstr("unknown corruption \"fog\"; expected one of gaussian_noise"));

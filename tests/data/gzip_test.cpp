@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "data/sources.h"
 #include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -18,12 +19,7 @@ std::vector<std::byte> some_bytes(std::size_t count) {
 }
 
 std::string failure(std::span<const std::byte> bytes, std::uint64_t max_bytes = kEnough) {
-  try {
-    decompress_gzip(bytes, max_bytes);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::message_of([&] { decompress_gzip(bytes, max_bytes); });
 }
 
 /// The output of `gzip -n` of GNU gzip 1.12 for "offramp\n".

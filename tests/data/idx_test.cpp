@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "data/sources.h"
 #include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -61,12 +62,7 @@ void write_files(const fs::path& folder, const std::vector<test::ArchiveEntry>& 
 }
 
 std::string failure(const fs::path& folder, Part part = Part::train) {
-  try {
-    load_idx(*open_folder(folder), part);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::message_of([&] { load_idx(*open_folder(folder), part); });
 }
 
 /// Returns the message of loading a data set in which one file was replaced.

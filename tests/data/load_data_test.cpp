@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -13,12 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 std::string failure(const std::string& source, const LoadOptions& options = {}) {
-  try {
-    load_data(source, Part::train, options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::message_of([&] { load_data(source, Part::train, options); });
 }
 
 TEST(LoadData, DrawsSyntheticImagesFromTheSeedInTheName) {

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace offramp::data {
 namespace {
@@ -65,22 +67,30 @@ TEST(Prefetch, StopsAtAnyMoment) {
   }
 }
 
+// A clock that next() reads before and after it waits. The first reading lets the maker go on.
+struct TestClock {
+  using duration = std::chrono::steady_clock::duration;
+  using time_point = std::chrono::steady_clock::time_point;
+
+  static time_point now() {
+    static int readings = 0;
+    go = true;
+    return time_point(std::chrono::seconds(5 * readings++));
+  }
+  static inline std::atomic<bool> go = false;
+};
+
 TEST(Prefetch, CountsTheTimeWaited) {
-  std::atomic<bool> go = false;
-  Prefetch<int> steps(
-      [&](std::int64_t, int& v) {
-        while (!go) std::this_thread::yield();
+  TestClock::go = false;
+  Prefetch<int, TestClock> steps(
+      [](std::int64_t, int& v) {
+        while (!TestClock::go) std::this_thread::yield();
         v = 1;
       },
       1);
   EXPECT_EQ(steps.seconds_waited(), 0);
-  std::thread starter([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    go = true;
-  });
-  steps.next();
-  starter.join();
-  EXPECT_GT(steps.seconds_waited(), 0);
+  EXPECT_EQ(steps.next(), 1);
+  EXPECT_EQ(steps.seconds_waited(), 5);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "data/dataset.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -103,12 +104,7 @@ TEST(Split, GivesNoPartAllOfAClassThatIsMostlyOneImage) {
 }
 
 std::string failure(const Dataset& dataset) {
-  try {
-    split_training(dataset, 1);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::message_of([&] { split_training(dataset, 1); });
 }
 
 TEST(Split, RefusesAClassThatIsTooSmall) {

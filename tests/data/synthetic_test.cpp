@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "data/synthetic_shapes.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -21,12 +22,8 @@ std::vector<std::uint8_t> image(const Dataset& dataset, std::int64_t index) {
 }
 
 std::string message(int height, int width, std::int64_t count, int classes) {
-  try {
-    synthetic_data(height, width, count, Part::train, 1, classes);
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "nothing thrown";
+  return test::message_of<UsageError>(
+      [&] { synthetic_data(height, width, count, Part::train, 1, classes); });
 }
 
 // Returns the mean absolute second difference along rows, which measures noise and edges.

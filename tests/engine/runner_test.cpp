@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -17,13 +16,14 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "policy/policy.h"
 #include "runtime/activation_ranges.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
+#include "tests/support/relative_error.h"
 
 namespace offramp::engine {
 namespace {
@@ -33,19 +33,6 @@ using testing::Each;
 std::shared_ptr<engine::OpenedModel> model_of(const graph::Graph& graph, std::uint64_t seed,
                                               const NetworkOptions& options) {
   return open_network(graph, graph::random_weights(graph, seed), options);
-}
-
-// The relative logit error: max |a - b| / max |b|.
-template <typename A, typename B>
-double relative_error(const A& a, const B& b) {
-  double difference = 0, largest = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
-    if (!std::isfinite(x)) return std::numeric_limits<double>::infinity();
-    difference = std::max(difference, std::abs(x - y));
-    largest = std::max(largest, std::abs(y));
-  }
-  return difference / largest;
 }
 
 /// The networks that the tests run.
@@ -82,7 +69,7 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
     for (const int batch : {1, 2, 4})
       for (const int threads : {1, 2}) {
         RunnerPredictor ours(model_of(graph, 11, {GetParam().precision, threads, batch}));
-        EXPECT_LT(relative_error(ours.predict_all(images), expected), GetParam().bound)
+        EXPECT_LT(test::relative_error(ours.predict_all(images), expected), GetParam().bound)
             << "batch " << batch << ", " << threads << " threads";
       }
   }
@@ -263,7 +250,7 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
   for (const runtime::Precision precision : {runtime::Precision::f32, runtime::Precision::bf16})
     for (const int batch : {1, 4}) {
       RunnerPredictor ours(open_network(graph, weights, NetworkOptions{precision, 1, batch}));
-      EXPECT_LT(relative_error(ours.predict_all(images), expected), 3e-2);
+      EXPECT_LT(test::relative_error(ours.predict_all(images), expected), 3e-2);
       // Two of three images leave at the first exit; the others fill the other buffer too.
       const core::StoppedImages stopped = ours.predict_until(
           images, [](std::int64_t image, const core::ExitOutput&) { return image % 3 != 0; });

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "graph/random_weights.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::engine {
 namespace {

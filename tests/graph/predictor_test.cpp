@@ -8,9 +8,9 @@
 #include "core/random.h"
 #include "graph/cost.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::graph {
@@ -91,8 +91,7 @@ TEST_P(EveryNetwork, TakesNoImagesAndReturnsNone) {
   EXPECT_TRUE(reference.predict_until({}, {}).exit_index.empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_graphs()),
-                         test_name);
+INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_graphs()), test_name);
 
 TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
   for (const Backbone& backbone : backbones()) {

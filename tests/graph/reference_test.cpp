@@ -8,7 +8,8 @@
 
 #include "core/error.h"
 #include "graph/graph_builder.h"
-#include "tests/support/random_weights.h"
+#include "graph/random_weights.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::graph {
 namespace {
@@ -145,13 +146,8 @@ TEST(Reference, RefusesWeightsThatDoNotFit) {
   graph.segments.push_back(
       {.name = "body", .nodes = {}, .outputs = {}, .feature = "input", .head = {}});
   append_classifier(graph.segments[0].head, "input", 2);
-  const auto message = [&](const core::Tensors& weights) -> std::string {
-    try {
-      ReferencePredictor(graph, weights);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+  const auto message = [&](const core::Tensors& weights) {
+    return test::message_of([&] { ReferencePredictor(graph, weights); });
   };
   EXPECT_EQ(message({}), "tensor \"fc.weight\" is missing");
   EXPECT_EQ(message({{"fc.weight", tensor({2, 1}, {1, 2})}}),

@@ -11,8 +11,8 @@
 #include "core/safetensors.h"
 #include "graph/graph_builder.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace {

@@ -13,9 +13,9 @@
 #include "core/file.h"
 #include "core/random.h"
 #include "core/safetensors.h"
+#include "graph/random_weights.h"
 #include "tests/model/tiny_model.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::model {
 namespace {

@@ -9,9 +9,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "graph/random_weights.h"
 #include "model/json_reader.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::model {

@@ -10,11 +10,11 @@
 #include <new>
 
 #include "core/error.h"
+#include "graph/random_weights.h"
 #include "runtime/activation_ranges.h"
 #include "runtime/single_image_run.h"
 #include "runtime/workspace.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace {
 

@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::runtime {
 namespace {

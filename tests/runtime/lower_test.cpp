@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "core/overloaded.h"
 #include "core/random.h"
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::runtime {

@@ -13,8 +13,8 @@
 #include "core/overloaded.h"
 #include "core/random.h"
 #include "graph/graph_builder.h"
+#include "graph/random_weights.h"
 #include "runtime/onednn.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::runtime {

@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
 namespace offramp::runtime {

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "graph/graph_builder.h"
+#include "graph/random_weights.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace {
 

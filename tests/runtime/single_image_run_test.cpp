@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "graph/cost.h"
+#include "graph/random_weights.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
 #include "tests/support/random_graph.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/runner_predictor.h"
 
 namespace offramp::runtime {

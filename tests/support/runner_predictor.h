@@ -8,7 +8,7 @@
 #include "engine/opened_model.h"
 #include "engine/runner.h"
 #include "graph/graph.h"
-#include "tests/support/random_weights.h"
+#include "graph/random_weights.h"
 
 namespace offramp {
 

@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
 
 #include "core/error.h"
 #include "graph/network_spec.h"
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
+#include "tests/support/relative_error.h"
 #include "train/predictor.h"
 #include "train/torch_setup.h"
 
@@ -21,19 +21,6 @@ model::ModelFile model_of(const graph::Graph& graph, std::uint64_t seed) {
   model.graph = graph;
   model.weights = graph::random_weights(graph, seed);
   return model;
-}
-
-// Returns max |a - b| / max |b|.
-template <typename A, typename B>
-double relative_error(const A& a, const B& b) {
-  double difference = 0, largest = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
-    if (!std::isfinite(x)) return std::numeric_limits<double>::infinity();
-    difference = std::max(difference, std::abs(x - y));
-    largest = std::max(largest, std::abs(y));
-  }
-  return difference / largest;
 }
 
 struct Tolerance {
@@ -54,7 +41,7 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
       const auto images = graph::random_images(graph, count, 5);
       ReferencePredictor reference(graph, model.weights);
       const auto ours = make_torch_predictor(model, {2, GetParam().precision, "cpu"});
-      const double error = relative_error(ours->predict_all(images), reference.logits(images));
+      const double error = test::relative_error(ours->predict_all(images), reference.logits(images));
       EXPECT_LT(error, GetParam().bound) << graph.name << ", " << count << " images";
     }
   }
@@ -75,7 +62,7 @@ TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
   const auto images = graph::random_images(model.graph, 2, 3);
   ReferencePredictor reference(model.graph, model.weights);
   const auto ours = make_torch_predictor(model, {});
-  EXPECT_LT(relative_error(ours->predict_all(images), reference.logits(images)), 8e-5);
+  EXPECT_LT(test::relative_error(ours->predict_all(images), reference.logits(images)), 8e-5);
 }
 
 TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
@@ -98,7 +85,7 @@ TEST(Network, StoppingGivesTheLogitsThatRunningEverythingGives) {
       const std::span<const float> expected(
           all.data() + static_cast<std::size_t>((i % exits) * n) * classes + start,
           static_cast<std::size_t>(classes));
-      EXPECT_LT(relative_error(got, expected), 1e-5) << graph.name << ", image " << i;
+      EXPECT_LT(test::relative_error(got, expected), 1e-5) << graph.name << ", image " << i;
     }
   }
 }

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "graph/random_weights.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 #include "tests/support/runner_predictor.h"
 #include "train/predictor.h"

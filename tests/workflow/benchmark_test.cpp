@@ -13,10 +13,10 @@
 #include "data/dataset.h"
 #include "engine/opened_model.h"
 #include "graph/cost.h"
+#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {

@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "graph/random_weights.h"
 #include "image/image.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "tests/support/reference.h"
 
 namespace offramp::workflow {

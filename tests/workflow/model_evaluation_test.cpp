@@ -14,10 +14,10 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "eval/logits_file.h"
+#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {

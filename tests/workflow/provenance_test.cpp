@@ -7,10 +7,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::workflow {
 namespace {
 
+using test::message_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -30,17 +32,6 @@ model::ModelFile model() {
   model.classes = {"cat", "dog"};
   model.provenance.data = {"somewhere", {10, 30, 50}, {20}, {40}};
   return model;
-}
-
-template <typename Work>
-std::string message_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was refused";
-  return "";
 }
 
 TEST(Provenance, AcceptsEqualClassesOnly) {

@@ -12,10 +12,10 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "engine/opened_model.h"
+#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::workflow {
 namespace {

@@ -11,9 +11,9 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "eval/logits_file.h"
+#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {
