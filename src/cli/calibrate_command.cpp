@@ -49,7 +49,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand(
       "calibrate",
       "Choose at which scores a model stops early, and write this policy into its file");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option("--data", flags->data,
                    "The data set it was trained on; its tune and certify images are found in it")

@@ -17,6 +17,7 @@
 #include "cli/terminal.h"
 #include "offramp/model.h"
 #include "offramp/session.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -45,7 +46,7 @@ Model load(const Flags& flags) {
   Options options;
   options.precision = flags.run.precision;
   options.threads = flags.run.threads;
-  const Model model = Model::load(flags.model, options);
+  const Model model = Model::load(workflow::model_path(flags.model), options);
   const workflow::Progress progress = terminal_progress();
   for (const std::string& note : model.notes()) progress.remark(note);
   return model;
@@ -102,7 +103,7 @@ int run(const Flags& flags) {
 void add_classify_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("classify", "Classify images");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option("images", flags->images,
                    "JPEG or PNG files, folders of them, or - for paths on standard input")

@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 #include "cli/quantize_output.h"
 #include "cli/terminal.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -19,7 +20,7 @@ struct Flags {
 
 int run(const Flags& flags) {
   workflow::QuantizeOptions options = flags.options;
-  options.model = flags.model;
+  options.model = workflow::model_path(flags.model);
   options.out = flags.out;
   const workflow::Quantized result =
       translate_option_errors([&] { return workflow::quantize(options, terminal_progress()); });
@@ -35,7 +36,7 @@ void add_quantize_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand(
       "quantize",
       "Write a deployment file in int8 or bf16, measure its accuracy, choose its policy again");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option(
           "--data", flags->options.data,
