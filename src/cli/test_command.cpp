@@ -32,8 +32,7 @@ workflow::EvaluateOptions options_of(const Flags& flags) {
   options.data = flags.data;
   options.part = workflow::image_part_from_string(flags.part);
   options.policy = policy_choice(flags.policy);
-  for (const std::string& one : flags.compare)
-    options.compare.push_back(workflow::model_path(one));
+  for (const std::string& one : flags.compare) options.compare.push_back(workflow::model_path(one));
   options.sweep = !flags.sweep.empty();
   options.save_logits = flags.save_logits;
   options.command = fmt::format("offramp test {} --data {}", flags.model, flags.data);
@@ -52,7 +51,7 @@ int run(const Flags& flags) {
       [&] { return workflow::evaluate(options, terminal_progress()); }, Advice::skip_trained);
   if (result.sweep) write_sweep(flags.sweep, options, result);
   write_stdout(flags.json ? to_json_text(options, result)
-                       : to_text(options, result, may_color(stdout)));
+                          : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
