@@ -55,7 +55,7 @@ const std::map<std::string, Allowed> kTable = {
      {{"core", "workflow", "serve"},
       {"fmt/", "nlohmann/", "CLI/"},
       {},
-      {"data/fetch.h", "policy/criteria.h", "report/report.h"}}},
+      {"data/fetch.h", "image/image.h", "policy/criteria.h", "report/report.h"}}},
     {"train_cli", {{"cli", "train"}, {"fmt/", "CLI/"}}},
 };
 
