@@ -27,6 +27,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
 
 int main(int argc, char** argv) {
   if (argc > 1 && argv[1] == std::string_view("train"))
-    return offramp::cli::run_reporting_errors([&]() -> int { offramp::cli::start_training(argv + 1); });
+    return offramp::cli::run_reporting_errors(
+        [&]() -> int { offramp::cli::start_training(argv + 1); });
   return offramp::cli::run_program(argc, argv, declare_commands);
 }
