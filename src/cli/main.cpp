@@ -21,6 +21,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_quantize_command(app, action);
   add_bench_command(app, action);
   add_info_command(app, action);
+  add_completion_command(app, action);
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"test"},
     {"classify"},
     {"bench"},
+    {"completion"},
 #ifdef OFFRAMP_WITH_TRAIN
     {"train"},
 #endif
