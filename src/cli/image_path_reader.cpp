@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "image/image.h"
+#include "image/signature.h"
 
 namespace offramp::cli {
 namespace {

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "image/codec.h"
+#include "image/signature.h"
 
 namespace offramp::image {
 

@@ -33,9 +33,6 @@ struct DecodeLimits {
 /// "larger than the limit: …"
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits = {});
 
-/// Whether a file begins like one of those formats. 12 bytes are enough to tell.
-bool has_image_signature(std::span<const std::byte> bytes);
-
 /// Encodes an image as PNG.
 std::vector<std::byte> encode_png(const Image& image);
 

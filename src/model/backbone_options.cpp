@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "graph/graph.h"
-#include "model/model_file.h"
 
 namespace offramp::model {
 namespace {

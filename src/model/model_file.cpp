@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "graph/cost.h"
+#include "model/backbone_options.h"
 #include "model/json_reader.h"
 #include "model/matching_heads.h"
 #include "model/policy_json.h"

@@ -31,12 +31,12 @@ struct BarLayout {
 /// @param width  of the chart
 template <typename Bars>
 BarLayout layout_of(const Bars& bars, double width) {
-  constexpr double kNarrow = 600;
+  constexpr double kWidestWithNamesAbove = 600;
   constexpr int kShort = 13, kLong = 40;
   int longest = 0;
   for (const auto& bar : bars) longest = std::max(longest, columns(clean(bar.name)));
   BarLayout layout;
-  if (width <= kNarrow && longest > kShort) {
+  if (width <= kWidestWithNamesAbove && longest > kShort) {
     layout.columns = kLong;
     layout.name_height = 19;
     return layout;
