@@ -98,7 +98,7 @@ def spoiled(flags):
             if name:
                 source = pathlib.Path(folder) / name.replace(":", "-")
                 offramp(flags, "data", "export", flags.data, "--part", "test", "--per-class", 100000, "--corrupt", name,
-                        "--to", source / "test")
+                        "--out", source / "test")
             result = test(flags, source)
             policy = result["policy"]
             if policy is None:

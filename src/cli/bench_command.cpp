@@ -10,9 +10,11 @@
 #include "cli/flag_names.h"
 #include "cli/policy_flags.h"
 #include "cli/progress.h"
+#include "cli/run_flags.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "workflow/benchmark.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -27,7 +29,7 @@ struct Flags {
 
 workflow::BenchmarkOptions options_of(const Flags& flags) {
   workflow::BenchmarkOptions options = flags.options;
-  options.model = flags.model;
+  options.model = workflow::model_path(flags.model);
   options.keep = flags.keep;
   for (const std::string& word : flags.precisions)
     options.precisions.push_back(runtime::precision_from_string(word));
@@ -61,7 +63,8 @@ void add_bench_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
       "bench", "Measure the speed of a model on this machine, or the peak rate of the machine");
-  command->add_option("model", flags->model, "Model file, or recipe (.toml) with random weights");
+  command->add_option("model", flags->model,
+                      "Model file or run folder, or recipe (.toml) with random weights");
   command->add_option(
       "--data", flags->options.data,
       "Test images to measure speed and accuracy on (default: random images, no accuracy)");
@@ -84,8 +87,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+  add_threads_flag(*command, flags->options.threads);
   command
       ->add_option("--seconds", flags->options.seconds,
                    "Measure each row for at least so many seconds")

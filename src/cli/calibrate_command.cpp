@@ -49,12 +49,12 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand(
       "calibrate",
       "Choose at which scores a model stops early, and write this policy into its file");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option("--data", flags->data,
                    "The data set it was trained on; its tune and certify images are found in it")
       ->required();
-  command->add_option("--out", flags->out, "Write to this file instead of the model's own");
+  command->add_option("-o,--out", flags->out, "Write to this file instead of the model's own");
   add_aims(*command, *flags);
   command->add_option("--criterion", flags->criterion, policy::criteria_names())
       ->capture_default_str();

@@ -2,6 +2,7 @@
 
 #include "cli/flag_names.h"
 #include "core/error.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -41,10 +42,10 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
   check_needed_flag(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
   check_needed_flag(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
   check_needed_flag(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
-  options.model = flags.model;
+  options.model = workflow::model_path(flags.model);
   options.data = flags.data;
   options.out = flags.out;
-  options.reference = flags.reference;
+  if (!flags.reference.empty()) options.reference = workflow::model_path(flags.reference);
   options.worst_class = flags.per_class;
   options.drop_useless_exits = flags.drop_useless_exits;
   options.run = flags.run;

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "cli/terminal.h"
 #include "offramp/model.h"
 #include "offramp/session.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -27,13 +30,16 @@ struct Flags {
   std::string model;
   std::vector<std::string> images;
   bool json = false;
+  int top_k = 0;
   PolicyFlags policy;
   workflow::RunOptions run;
 };
 
-SessionOptions session_options(const PolicyFlags& flags) {
+SessionOptions session_options(const Flags& all) {
+  const PolicyFlags& flags = all.policy;
   policy_choice(flags);  // throws if the flags are invalid
   SessionOptions options;
+  options.probabilities = all.json || all.top_k > 0;
   if (flags.threshold)
     options.stop = Stop::at_score(flags.criterion, static_cast<float>(*flags.threshold));
   else if (flags.no_policy)
@@ -45,7 +51,7 @@ Model load(const Flags& flags) {
   Options options;
   options.precision = flags.run.precision;
   options.threads = flags.run.threads;
-  const Model model = Model::load(flags.model, options);
+  const Model model = Model::load(workflow::model_path(flags.model), options);
   const workflow::Progress progress = terminal_progress();
   for (const std::string& note : model.notes()) progress.remark(note);
   return model;
@@ -53,28 +59,37 @@ Model load(const Flags& flags) {
 
 /// Classifies images. The result is in the order of `paths`; an image that cannot be classified has
 /// an answer with an error.
-std::vector<ClassifiedImage> classify(Session& session, const std::vector<std::string>& paths) {
+/// @param input_image  the image that the path "-" stands for; empty if it is a file
+ClassifiedBatch classify(Session& session, const std::vector<std::string>& paths,
+                         std::span<const std::byte> input_image) {
   std::vector<ImageView> images;
-  for (const std::string& path : paths) images.push_back(ImageView::file(path));
+  for (const std::string& path : paths)
+    images.push_back(path == "-" && !input_image.empty() ? ImageView::encoded(input_image)
+                                                         : ImageView::file(path));
+  const auto start = std::chrono::steady_clock::now();
   std::vector<Answer> answers = session.classify(images);
-  std::vector<ClassifiedImage> result;
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  ClassifiedBatch batch;
   for (std::size_t i = 0; i < paths.size(); ++i)
-    result.push_back({paths[i], std::move(answers[i])});
-  return result;
+    batch.images.push_back({paths[i], std::move(answers[i])});
+  if (!paths.empty()) batch.ms_per_image = time.count() / static_cast<double>(paths.size());
+  return batch;
 }
 
-void print(const std::vector<ClassifiedImage>& answers, bool as_json) {
-  write_stdout(as_json ? to_json_lines(answers) : to_text(answers));
-  if (!as_json) write_stderr(error_lines(answers));
+void print(const ClassifiedBatch& batch, bool as_json, const AnswerFormat& format) {
+  write_stdout(as_json ? to_json_lines(batch, format) : to_text(batch.images, format));
+  if (!as_json) write_stderr(error_lines(batch.images));
   std::fflush(stdout);
 }
 
 int run(const Flags& flags) {
-  const SessionOptions options = session_options(flags.policy);
+  const SessionOptions options = session_options(flags);
   ImagePathReader path_reader(flags.images);
   const Model model = translate_option_errors([&] { return load(flags); });
   Session session(model, options);
-  const auto batch_size = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  const auto batch_size =
+      static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  const AnswerFormat format{model.classes(), flags.top_k};
   bool all_answered = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
@@ -87,9 +102,9 @@ int run(const Flags& flags) {
       else
         more = false;
     }
-    const std::vector<ClassifiedImage> answers = classify(session, paths);
-    print(answers, flags.json);
-    for (const ClassifiedImage& one : answers) all_answered = all_answered && one.answer.ok();
+    const ClassifiedBatch batch = classify(session, paths, path_reader.input_image());
+    print(batch, flags.json, format);
+    for (const ClassifiedImage& one : batch.images) all_answered = all_answered && one.answer.ok();
   }
   if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
     write_stderr(
@@ -102,13 +117,18 @@ int run(const Flags& flags) {
 void add_classify_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("classify", "Classify images");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
-      ->add_option("images", flags->images,
-                   "JPEG or PNG files, folders of them, or - for paths on standard input")
+      ->add_option(
+          "images", flags->images,
+          "JPEG or PNG files, folders of them, or - for paths or one image on standard input")
       ->required();
   add_policy_flags(*command, flags->policy);
   command->add_flag("--json", flags->json, "Print one line of JSON for each image");
+  command
+      ->add_option("--top-k", flags->top_k,
+                   "Also show so many of the most probable classes, with their probabilities")
+      ->check(CLI::Range(1, 1'000'000));
   add_run_flags(*command, flags->run);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "cli/terminal.h"
 
@@ -19,17 +20,52 @@ std::string error_with_path(const ClassifiedImage& one) {
   return one.answer.error.starts_with(place) ? one.answer.error : place + one.answer.error;
 }
 
+/// The double with the shortest decimal text that stands for `value`: 0.1 rather than
+/// 0.10000000149011612.
+double short_double(float value) { return std::stod(fmt::format("{}", value)); }
+
+/// The indices of the most probable classes, most probable first.
+std::vector<std::size_t> top_classes(const std::vector<float>& probabilities, int top_k) {
+  std::vector<std::size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(
+      order, [&](std::size_t a, std::size_t b) { return probabilities[a] > probabilities[b]; });
+  order.resize(std::min(order.size(), static_cast<std::size_t>(top_k)));
+  return order;
+}
+
+json top_json(const std::vector<float>& probabilities, const AnswerFormat& format) {
+  json top = json::array();
+  for (const std::size_t c : top_classes(probabilities, format.top_k))
+    top.push_back({{"class", format.classes.at(c)},
+                   {"class_index", c},
+                   {"probability", short_double(probabilities[c])}});
+  return top;
+}
+
+std::string top_text(const std::vector<float>& probabilities, const AnswerFormat& format) {
+  std::string text;
+  for (const std::size_t c : top_classes(probabilities, format.top_k))
+    text += fmt::format("{}{} {:.3f}", text.empty() ? "  top: " : ", ",
+                        printable(format.classes.at(c)), probabilities[c]);
+  return text;
+}
+
 }  // namespace
 
-std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
+std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format) {
   std::string lines;
-  for (const ClassifiedImage& one : answers) {
+  for (const ClassifiedImage& one : batch.images) {
     json object = {{"image", one.image}};
     if (one.answer.ok()) {
       object["class"] = one.answer.class_name;
-      object["probability"] = one.answer.probability;
+      object["probability"] = short_double(one.answer.probability);
       object["exit"] = one.answer.exit;
       object["relative_cost"] = one.answer.relative_cost;
+      object["ms_per_image"] = batch.ms_per_image;
+      if (format.top_k > 0) object["top"] = top_json(one.answer.probabilities, format);
+      json& probabilities = object["probabilities"] = json::array();
+      for (const float p : one.answer.probabilities) probabilities.push_back(short_double(p));
     } else {
       object["error"] = error_with_path(one);
     }
@@ -38,7 +74,7 @@ std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
   return lines;
 }
 
-std::string to_text(const std::vector<ClassifiedImage>& answers) {
+std::string to_text(const std::vector<ClassifiedImage>& answers, const AnswerFormat& format) {
   std::size_t widest_image = 0, widest_class = 0;
   for (const ClassifiedImage& one : answers) {
     if (!one.answer.ok()) continue;
@@ -48,10 +84,11 @@ std::string to_text(const std::vector<ClassifiedImage>& answers) {
   std::string text;
   for (const ClassifiedImage& one : answers)
     if (one.answer.ok())
-      text += fmt::format("{:<{}}  {:<{}}  probability {:.3f}  exit {}  relative cost {:.3f}\n",
+      text += fmt::format("{:<{}}  {:<{}}  probability {:.3f}  exit {}  relative cost {:.3f}{}\n",
                           printable(one.image), widest_image, printable(one.answer.class_name),
                           widest_class, one.answer.probability, one.answer.exit,
-                          one.answer.relative_cost);
+                          one.answer.relative_cost,
+                          format.top_k > 0 ? top_text(one.answer.probabilities, format) : "");
   return text;
 }
 

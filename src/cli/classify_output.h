@@ -13,10 +13,23 @@ struct ClassifiedImage {
   Answer answer;
 };
 
-/// One line with a JSON object for each image.
-std::string to_json_lines(const std::vector<ClassifiedImage>& answers);
-/// One line in columns for each image that was classified.
-std::string to_text(const std::vector<ClassifiedImage>& answers);
+/// Images that were classified together.
+struct ClassifiedBatch {
+  std::vector<ClassifiedImage> images;
+  double ms_per_image = 0;  ///< time of the whole batch, with decoding, divided by its images
+};
+
+/// How answers are shown.
+struct AnswerFormat {
+  std::vector<std::string> classes;  ///< [classes] names
+  int top_k = 0;                     ///< show so many of the most probable classes; 0: none
+};
+
+/// One line with a JSON object for each image. Answers must have their probabilities.
+std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format);
+/// One line in columns for each image that was classified. Answers must have their probabilities if
+/// top_k is above 0.
+std::string to_text(const std::vector<ClassifiedImage>& answers, const AnswerFormat& format);
 /// One line with the error for each image that could not be classified.
 std::string error_lines(const std::vector<ClassifiedImage>& answers);
 

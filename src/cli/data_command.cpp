@@ -97,7 +97,8 @@ void add_data_command(CLI::App& app, Action& action) {
   auto name = std::make_shared<std::string>();
   auto folder = std::make_shared<std::string>("data");
   fetch_command->add_option("name", *name, "cifar10 or cifar100")->required();
-  fetch_command->add_option("--to", *folder, "Folder to download into")->capture_default_str();
+  fetch_command->add_option("-o,--out,--to", *folder, "Folder to download into")
+      ->capture_default_str();
   fetch_command->callback(
       [&action, name, folder] { action = [name, folder] { return fetch_data(*name, *folder); }; });
 
@@ -106,7 +107,7 @@ void add_data_command(CLI::App& app, Action& action) {
   auto import_flags = std::make_shared<SourceFlags>();
   auto output = std::make_shared<std::string>();
   add_source_flags(*import_command, *import_flags);
-  import_command->add_option("-o,--output", *output, "File to write")->required();
+  import_command->add_option("-o,--out", *output, "File to write")->required();
   import_command->callback([&action, import_flags, output] {
     action = [import_flags, output] { return import_data(*import_flags, *output); };
   });

@@ -38,7 +38,7 @@ void add_data_export_command(CLI::App& data, Action& action) {
   CLI::App* command =
       data.add_subcommand("export", "Write images as PNG files, in a folder for each class");
   add_source_flags(*command, flags->source);
-  command->add_option("--to", flags->folder, "Folder to write into")->required();
+  command->add_option("-o,--out", flags->folder, "Folder to write into")->required();
   command
       ->add_option("--per-class", flags->options.per_class,
                    "Write only so many images of each class, the first ones")

@@ -18,7 +18,7 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"max_relative_cost", "--max-cost"},
     {"mode", "--mode"},
     {"out", "--out"},
-    {"output", "--output"},
+    {"output", "--out"},
     {"precision", "--precision"},
     {"reference", "--reference"},
     {"save_logits", "--save-logits"},

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "image/image.h"
+#include "image/signature.h"
 
 namespace offramp::cli {
 namespace {
@@ -54,6 +56,10 @@ ImagePathReader::ImagePathReader(const std::vector<std::string>& arguments) {
 
 std::optional<std::string> ImagePathReader::next() {
   if (next_ < paths_.size()) return paths_[next_++];
+  if (reads_input_ && !std::exchange(began_reading_, true) && input_is_image()) {
+    read_input_image();
+    return "-";
+  }
   while (reads_input_) {
     auto line = take_line();
     if (!line) {
@@ -78,6 +84,33 @@ bool ImagePathReader::would_block() {
     if (poll(&input, 1, 0) == 0) return true;
     if (!read_some()) return false;
   }
+}
+
+std::span<const std::byte> ImagePathReader::input_image() const {
+  if (!has_input_image_) return {};
+  return std::as_bytes(std::span(unread_));
+}
+
+bool ImagePathReader::input_is_image() {
+  constexpr std::size_t kLongestSignature = 12;
+  const auto is_image = [&] {
+    return image::has_image_signature(std::as_bytes(std::span(unread_)));
+  };
+  // A line that is complete is a path, and whoever wrote it may be waiting for its answer. Only the
+  // signature of PNG has a newline in it.
+  while (!is_image() && unread_.size() < kLongestSignature &&
+         (unread_.find('\n') == unread_.npos || unread_.starts_with('\x89')) && read_some()) {
+  }
+  return is_image();
+}
+
+void ImagePathReader::read_input_image() {
+  while (read_some())
+    if (unread_.size() > image::kMaxImageBytes)
+      throw Error(fmt::format("standard input: larger than the limit of {} MB for an image",
+                              image::kMaxImageBytes >> 20));
+  reads_input_ = false;
+  has_input_image_ = true;
 }
 
 std::optional<std::string> ImagePathReader::take_line() {

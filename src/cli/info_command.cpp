@@ -5,8 +5,10 @@
 #include "cli/command.h"
 #include "cli/info_output.h"
 #include "cli/progress.h"
+#include "cli/run_flags.h"
 #include "cli/terminal.h"
 #include "workflow/model_info.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -20,14 +22,15 @@ struct Flags {
 };
 
 int run(const Flags& flags) {
+  const std::string path = workflow::model_path(flags.path).string();
   if (flags.compiled) {
-    const workflow::CompiledLayers table = workflow::compiled_layers(
-        flags.path, flags.classes, flags.batch, flags.run, terminal_progress());
+    const workflow::CompiledLayers table =
+        workflow::compiled_layers(path, flags.classes, flags.batch, flags.run, terminal_progress());
     write_stdout(flags.json ? to_json_text(table) : to_text(table, may_color(stdout)));
     return 0;
   }
-  const workflow::ModelInfo info = workflow::describe_model(flags.path, flags.classes);
-  write_stdout(flags.json ? to_json_text(info) : to_text(flags.path, info, may_color(stdout)));
+  const workflow::ModelInfo info = workflow::describe_model(path, flags.classes);
+  write_stdout(flags.json ? to_json_text(info) : to_text(path, info, may_color(stdout)));
   return 0;
 }
 
@@ -37,7 +40,8 @@ void add_info_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
       app.add_subcommand("info", "Print the layers, shapes, cost and exits of a model or a recipe");
-  command->add_option("file", flags->path, "Model file, or recipe (.toml)")->required();
+  command->add_option("file", flags->path, "Model file or run folder, or recipe (.toml)")
+      ->required();
   command
       ->add_option("--classes", flags->classes,
                    "Number of classes of a recipe's network (a recipe does not state it)")
@@ -51,10 +55,8 @@ void add_info_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->needs(compiled);
-  command
-      ->add_option("--threads", flags->run.threads,
-                   "With --compiled: threads that share an operation")
-      ->check(CLI::Range(1, 4096))
+  add_threads_flag(*command, flags->run.threads,
+                   "With --compiled: threads that share an operation; 0: all cores")
       ->capture_default_str()
       ->needs(compiled);
   command->add_flag("--json", flags->json, "Print JSON");

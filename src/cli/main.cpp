@@ -21,12 +21,14 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_quantize_command(app, action);
   add_bench_command(app, action);
   add_info_command(app, action);
+  add_completion_command(app, action);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc > 1 && argv[1] == std::string_view("train"))
-    return offramp::cli::run_reporting_errors([&]() -> int { offramp::cli::start_training(argv + 1); });
+    return offramp::cli::run_reporting_errors(
+        [&]() -> int { offramp::cli::start_training(argv + 1); });
   return offramp::cli::run_program(argc, argv, declare_commands);
 }

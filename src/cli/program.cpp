@@ -11,8 +11,10 @@
 #include <new>
 #include <system_error>
 
+#include "cli/usage_message.h"
 #include "core/error.h"
 #include "core/version.h"
+#include "workflow/model_info.h"
 
 namespace offramp::cli {
 namespace {
@@ -30,43 +32,11 @@ int print_error_line(std::string message, int status) {
 }
 
 void add_version(CLI::App& app) {
-  app.set_version_flag("--version", fmt::format("offramp {} ({})", core::kVersion, core::kCommit));
+  app.set_version_flag("--version", [] {
+    return fmt::format("offramp {} ({}), {}", core::kVersion, core::kCommit,
+                       workflow::kernels_on_this_cpu());
+  });
   for (CLI::App* command : app.get_subcommands({})) add_version(*command);
-}
-
-/// Returns the innermost subcommand that was given: `fetch` for "offramp data fetch".
-CLI::App* chosen_command(CLI::App& app) {
-  CLI::App* command = &app;
-  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  return command;
-}
-
-std::string full_name(const CLI::App& command) {
-  const CLI::App* parent = command.get_parent();
-  return (parent == nullptr ? "" : full_name(*parent) + " ") + command.get_name();
-}
-
-/// A message that says what is wrong with a command line and which --help to read.
-std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
-  CLI::App& command = *chosen_command(app);
-  const std::string help = fmt::format("see {} --help", full_name(command));
-  const std::vector<std::string> unknown = command.remaining();
-  if (unknown.empty()) return fmt::format("{}; {}", error.what(), help);
-
-  const std::string& word = unknown.front();
-  const bool is_flag = word.starts_with("-");
-  std::vector<std::string> known;
-  if (is_flag) {
-    for (const CLI::Option* option : command.get_options({}))
-      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-  } else {
-    for (const CLI::App* one : command.get_subcommands({})) known.push_back(one->get_name());
-  }
-  std::string what = is_flag ? "flag" : known.empty() ? "argument" : "command";
-  const std::string near = core::nearest_word(word.substr(0, word.find('=')), known);
-  return fmt::format("{} {} {}{}; {}", known.empty() || is_flag ? "unexpected" : "unknown", what,
-                     core::quote(word),
-                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near), help);
 }
 
 int parse_and_run(int argc, char** argv, const DeclareCommands& declare) {

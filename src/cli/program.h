@@ -14,7 +14,8 @@ int run_reporting_errors(const Action& work);
 /// A function that sets the name of the program and declares its flags and commands.
 using DeclareCommands = std::function<void(CLI::App& app, Action& action)>;
 
-/// Parses the command line and runs the action it asks for. Errors are handled as in run_reporting_errors.
+/// Parses the command line and runs the action it asks for. Errors are handled as in
+/// run_reporting_errors.
 /// @return the exit status
 int run_program(int argc, char** argv, const DeclareCommands& declare);
 

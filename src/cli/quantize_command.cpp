@@ -6,7 +6,9 @@
 #include "cli/flag_names.h"
 #include "cli/progress.h"
 #include "cli/quantize_output.h"
+#include "cli/run_flags.h"
 #include "cli/terminal.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -19,12 +21,12 @@ struct Flags {
 
 int run(const Flags& flags) {
   workflow::QuantizeOptions options = flags.options;
-  options.model = flags.model;
+  options.model = workflow::model_path(flags.model);
   options.out = flags.out;
   const workflow::Quantized result =
       translate_option_errors([&] { return workflow::quantize(options, terminal_progress()); });
   write_stdout(flags.json ? to_json_text(options, result)
-                       : to_text(options, result, may_color(stdout)));
+                          : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
@@ -35,7 +37,7 @@ void add_quantize_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand(
       "quantize",
       "Write a deployment file in int8 or bf16, measure its accuracy, choose its policy again");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option(
           "--data", flags->options.data,
@@ -51,8 +53,7 @@ void add_quantize_command(CLI::App& app, Action& action) {
                    "Number of training images to observe ranges on, spread evenly")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+  add_threads_flag(*command, flags->options.threads);
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

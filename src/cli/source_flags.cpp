@@ -16,6 +16,16 @@ int parse_side(std::string_view text, const std::string& whole) {
 
 }  // namespace
 
+ImageSize parse_image_size(const std::string& text) {
+  const std::string_view all = text;
+  const std::size_t cross = all.find('x');
+  ImageSize size;
+  size.width = parse_side(all.substr(0, cross), text);
+  size.height =
+      cross == std::string_view::npos ? size.width : parse_side(all.substr(cross + 1), text);
+  return size;
+}
+
 void add_source_flags(CLI::App& command, SourceFlags& flags) {
   command
       .add_option("source", flags.source,
@@ -36,12 +46,9 @@ data::LoadOptions load_options(const SourceFlags& flags) {
   options.fit = core::fit_from_string(flags.fit);
   options.seed = flags.seed;
   if (flags.image_size) {
-    const std::string_view text = *flags.image_size;
-    const std::size_t cross = text.find('x');
-    options.width = parse_side(text.substr(0, cross), *flags.image_size);
-    options.height = cross == std::string_view::npos
-                         ? options.width
-                         : parse_side(text.substr(cross + 1), *flags.image_size);
+    const ImageSize size = parse_image_size(*flags.image_size);
+    options.width = size.width;
+    options.height = size.height;
   }
   return options;
 }

@@ -19,6 +19,15 @@ struct SourceFlags {
   std::uint64_t seed = 1;
 };
 
+/// A size of images in pixels.
+struct ImageSize {
+  int width = 0, height = 0;
+};
+
+/// Parses the value of --image-size: "64", or "96x64" for a width of 96 and a height of 64.
+/// @throws UsageError naming the flag
+ImageSize parse_image_size(const std::string& text);
+
 /// Declares the positional argument `source`, --image-size, --fit and --seed.
 void add_source_flags(CLI::App& command, SourceFlags& flags);
 

@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/test_output.h"
 #include "workflow/output_file.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::cli {
 namespace {
@@ -27,11 +28,11 @@ struct Flags {
 
 workflow::EvaluateOptions options_of(const Flags& flags) {
   workflow::EvaluateOptions options = flags.options;
-  options.model = flags.model;
+  options.model = workflow::model_path(flags.model);
   options.data = flags.data;
   options.part = workflow::image_part_from_string(flags.part);
   options.policy = policy_choice(flags.policy);
-  options.compare.assign(flags.compare.begin(), flags.compare.end());
+  for (const std::string& one : flags.compare) options.compare.push_back(workflow::model_path(one));
   options.sweep = !flags.sweep.empty();
   options.save_logits = flags.save_logits;
   options.command = fmt::format("offramp test {} --data {}", flags.model, flags.data);
@@ -50,7 +51,7 @@ int run(const Flags& flags) {
       [&] { return workflow::evaluate(options, terminal_progress()); }, Advice::skip_trained);
   if (result.sweep) write_sweep(flags.sweep, options, result);
   write_stdout(flags.json ? to_json_text(options, result)
-                       : to_text(options, result, may_color(stdout)));
+                          : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
@@ -60,7 +61,7 @@ void add_test_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
       app.add_subcommand("test", "Measure every exit of a model on labelled images");
-  command->add_option("model", flags->model, "Model file")->required();
+  command->add_option("model", flags->model, "Model file or run folder")->required();
   command
       ->add_option("--data", flags->data,
                    "Images: CIFAR or IDX (MNIST) files, image folder, packed file, synthetic")

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -16,19 +17,30 @@ namespace {
 
 constexpr std::int64_t kMinInput = 32;
 
+/// Lower-case letters and digits of a name: "ResNet-18" becomes "resnet18".
+std::string letters_and_digits(std::string_view name) {
+  std::string result;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0) result += static_cast<char>(std::tolower(byte));
+  }
+  return result;
+}
+
+/// Finds an entry by its name. A name that is only spelled in another way is suggested. A similar
+/// name is not, because it may be that of another network: resnet50 is not resnet18.
 template <typename Entry>
 const Entry& find(const std::vector<Entry>& table, const std::string& name, std::string_view what) {
-  std::vector<std::string> names;
+  std::string known;
   for (const Entry& entry : table) {
     if (entry.name == name) return entry;
-    names.push_back(entry.name);
+    known += (known.empty() ? "" : ", ") + entry.name;
   }
-  const std::string near = core::nearest_word(name, names);
-  if (!near.empty())
-    throw UsageError(fmt::format("unknown {} \"{}\"; did you mean \"{}\"?", what, name, near));
-  std::string known;
-  for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
-  throw UsageError(fmt::format("unknown {} \"{}\"; known: {}", what, name, known));
+  for (const Entry& entry : table)
+    if (letters_and_digits(entry.name) == letters_and_digits(name))
+      throw UsageError(fmt::format("unknown {} {}; did you mean \"{}\"?", what, core::quote(name),
+                                   entry.name));
+  throw UsageError(fmt::format("unknown {} {}; known: {}", what, core::quote(name), known));
 }
 
 /// Returns the number that `text` consists of, or nullopt if it is not a number.

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "image/codec.h"
+#include "image/signature.h"
 
 namespace offramp::image {
 
@@ -20,6 +21,10 @@ void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& lim
 }
 
 }  // namespace detail
+
+bool has_image_signature(std::span<const std::byte> bytes) {
+  return detail::is_jpeg(bytes) || detail::is_png(bytes);
+}
 
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits) {
   if (bytes.empty()) throw Error("not a JPEG or PNG: no bytes");

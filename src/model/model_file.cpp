@@ -13,6 +13,7 @@
 #include "core/numbers.h"
 #include "core/safetensors.h"
 #include "graph/cost.h"
+#include "model/backbone_options.h"
 #include "model/json_reader.h"
 #include "model/matching_heads.h"
 #include "model/policy_json.h"
@@ -200,6 +201,34 @@ core::Safetensors open_weights(const fs::path& path) {
           fs::path(path.filename()).replace_extension(".safetensors").string()));
     throw;
   }
+}
+
+/// Removes the words that wrappers (DataParallel, Lightning, torch.compile) put before the names of
+/// all parameters: "module.model." becomes "".
+std::string_view without_wrappers(std::string_view prefix) {
+  constexpr std::array<std::string_view, 6> kWrappers = {"module.", "model.",   "_orig_mod.",
+                                                         "net.",    "network.", "backbone."};
+  for (bool found = true; found;) {
+    found = false;
+    for (const std::string_view word : kWrappers) {
+      if (!prefix.starts_with(word)) continue;
+      prefix.remove_prefix(word.size());
+      found = true;
+    }
+  }
+  return prefix;
+}
+
+/// Returns what stands before the name of `parameter` in a bare state dict: empty, or the words of
+/// wrappers. Empty if the file has no such tensor.
+std::string prefix_of(const core::Safetensors& file, const std::string& parameter) {
+  if (file.tensors().contains(parameter)) return {};
+  for (const auto& [name, view] : file.tensors()) {
+    if (!name.ends_with(parameter)) continue;
+    std::string prefix = name.substr(0, name.size() - parameter.size());
+    if (without_wrappers(prefix).empty()) return prefix;
+  }
+  return {};
 }
 
 /// Reads everything of a model except its weights.
@@ -404,6 +433,12 @@ int certificates_drawn(const std::filesystem::path& path, const ModelFile& model
 
 bool is_model_file(const fs::path& path) { return is_model(open_weights(path).metadata()); }
 
+std::vector<std::int64_t> shape_in_file(const fs::path& path, const std::string& parameter) {
+  const core::Safetensors file = open_weights(path);
+  const auto found = file.tensors().find(prefix_of(file, parameter) + parameter);
+  return found == file.tensors().end() ? std::vector<std::int64_t>{} : found->second.shape;
+}
+
 core::Tensors load_weights(const fs::path& path, const graph::Graph& graph, bool as_start,
                            std::size_t* num_skipped) {
   const core::Safetensors file = open_weights(path);
@@ -412,6 +447,7 @@ core::Tensors load_weights(const fs::path& path, const graph::Graph& graph, bool
     // Other tensors of a model file, such as optimiser state and hashes, are not weights.
     std::set<std::string, std::less<>> considered, skippable;
     std::map<std::string, std::string> matching;
+    std::string prefix;
     if (model) {
       check_version(file);
       const graph::Graph theirs = read_graph(file);
@@ -422,8 +458,10 @@ core::Tensors load_weights(const fs::path& path, const graph::Graph& graph, bool
       matching = matching_heads(graph, theirs);
       skippable.merge(parameters_after_end(graph, theirs));
     } else {
+      prefix = prefix_of(file, parameters_of(graph).front().name);
       for (const auto& [name, view] : file.tensors())
-        if (!name.ends_with("num_batches_tracked")) considered.insert(name);
+        if (!name.ends_with("num_batches_tracked"))
+          considered.insert(name.starts_with(prefix) ? name.substr(prefix.size()) : name);
     }
 
     core::Tensors weights;
@@ -440,7 +478,7 @@ core::Tensors load_weights(const fs::path& path, const graph::Graph& graph, bool
         throw Error(fmt::format("{} is missing: are these the weights of another network than {}?",
                                 place_of(parameter.name), core::quote(graph.name)));
       }
-      const core::TensorView& view = file.at(stored.name);
+      const core::TensorView& view = file.at(prefix + stored.name);
       const bool classifier =
           parameter.in_head && (parameter.role == graph::ParameterRole::bias ||
                                 parameter.role == graph::ParameterRole::linear_weight);

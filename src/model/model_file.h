@@ -84,9 +84,9 @@ int certificates_drawn(const std::filesystem::path& path, const ModelFile& model
 /// @throws Error if it is not a safetensors file
 bool is_model_file(const std::filesystem::path& path);
 
-/// Reads the weights of a graph from a bare state dict with torchvision names
-/// ("num_batches_tracked" is ignored, F64 becomes F32) or from a model file, also one with 8-bit
-/// weights. Parameters of heads that the file lacks are missing in the result (new exits).
+/// Reads the weights of a graph from a bare state dict with torchvision names, before which may be
+/// a prefix (see shape_in_file; "num_batches_tracked" is ignored, F64 becomes F32), or from a model
+/// file, also with 8-bit weights. Parameters of heads that the file lacks are missing (new exits).
 /// @param as_start     true if training starts from these weights. Then classifiers of another
 /// number
 ///                     of classes are skipped. From a model file, only heads that match completely

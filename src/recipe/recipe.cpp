@@ -203,6 +203,8 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
   }
 }
 
+std::string full_key_name(const std::string& key) { return find_key(key).full_name(); }
+
 void check(const Recipe& recipe) {
   const TrainRecipe& train = recipe.train;
   const std::size_t exits = recipe.network.exits.size() + 1;

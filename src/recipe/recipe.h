@@ -87,6 +87,9 @@ Recipe parse_recipe(const std::string& text, const std::string& place);
 /// the default warm-up of the new schedule, as in a file.
 /// @throws UsageError that begins with the key's full name and has no path
 void set_key(Recipe& recipe, const std::string& key, const std::string& value);
+/// Returns the full name of a key: "train.epochs" for "epochs".
+/// @throws UsageError if there is no such key
+std::string full_key_name(const std::string& key);
 /// Checks settings that depend on each other, and that the network can be built.
 /// @throws UsageError without a path, which begins with the key at fault if it can be named
 void check(const Recipe& recipe);

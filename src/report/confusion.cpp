@@ -78,7 +78,8 @@ class Heatmap {
         cell_(std::clamp(300.0 / static_cast<double>(classes_.size()), 11.0, 44.0)),
         left_(16 + width_of_names()),
         top_(24 + width_of_names() * 0.75),
-        svg_(left_ + side() + 4, top_ + side() + 4, matrix.name + ": confusion matrix") {}
+        svg_(left_ + width_with_names() + 4, top_ + side() + 4,
+             matrix.name + ": confusion matrix") {}
 
   std::string str() {
     svg_.add(text_at(left_, 8, "answer →", Anchor::start, "axis"));
@@ -98,7 +99,7 @@ class Heatmap {
   }
 
  private:
-  static constexpr int kName = 12;
+  static constexpr int kName = 20;
 
   double side() const { return cell_ * static_cast<double>(classes_.size()); }
   std::string_view css() const { return numbers_ ? "" : "tiny"; }
@@ -107,6 +108,17 @@ class Heatmap {
     for (const std::size_t c : classes_)
       wide = std::max(wide, text_width(context_.class_name(static_cast<int>(c), kName)));
     return wide * (static_cast<int>(classes_.size()) <= kClassesWithNumbers ? 1 : 0.8);
+  }
+
+  /// Width of the cells, and of what the slanted names above them take at the right.
+  double width_with_names() const {
+    constexpr double kCosine = 0.643;  // of 50 degrees
+    double wide = side();
+    for (std::size_t i = 0; i < classes_.size(); ++i)
+      wide = std::max(wide, cell_ * (static_cast<double>(i) + 0.5) + 6 +
+                                kCosine * text_width(context_.class_name(
+                                              static_cast<int>(classes_[i]), kName)));
+    return wide;
   }
 
   void draw_cell(std::size_t row, std::size_t column) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "report/bar_layout.h"
 #include "report/page.h"
 #include "report/sections.h"
 #include "report/svg.h"
@@ -69,17 +70,14 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) 
 }
 
 std::string chart(const std::vector<Bar>& bars, double width) {
-  double names = 40;
-  const int most = width > 600 ? 22 : 13;
-  for (const Bar& bar : bars) names = std::max(names, text_width(shorten(bar.name, most)) + 12);
-  constexpr double kRow = 27, kHeight = 22, kGap = 10;
-  Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
+  const BarLayout layout = layout_of(bars, width);
+  constexpr double kGap = 10;
+  Svg svg(width, layout.row() * static_cast<double>(bars.size()) + kGap,
           "Share of each class’s images that leave at each exit");
   for (std::size_t i = 0; i < bars.size(); ++i) {
-    const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
-    svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
-                    i == 0 ? "strong" : ""));
-    draw_bar(svg, bars[i], names, top, kHeight);
+    const double top = layout.row() * static_cast<double>(i) + (i > 0 ? kGap : 0);
+    svg.add(layout.name(bars[i].name, top, i == 0 ? "strong" : ""));
+    draw_bar(svg, bars[i], layout.left, top + layout.name_height, layout.bar_height);
   }
   return svg.str();
 }
@@ -140,13 +138,7 @@ std::string exit_table(const ReportContext& context, const eval::ClassExits& all
 
 std::string exit_shares_section(const ReportContext& context) {
   constexpr const char* kHeading = "Where images leave";
-  if (context.exits() == 1)
-    return section("leaving", kHeading,
-                   paragraph("The network has one exit, and all images leave there."));
-  if (!context.has_policy())
-    return section("leaving", kHeading,
-                   paragraph("All images leave at the last exit, because the model has no policy. "
-                             "“offramp calibrate” chooses one."));
+  if (!context.has_policy()) return "";  // all images leave at the last exit
   const auto classes = eval::exits_by_class(context.input.test, context.input.policy.exit_index,
                                             context.input.policy.answers);
   const std::vector<Bar> bars = bars_of(context, classes);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "eval/overthinking.h"
+#include "report/bar_layout.h"
 #include "report/page.h"
 #include "report/sections.h"
 #include "report/svg.h"
@@ -61,22 +62,20 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height, 
 }
 
 std::string chart(const std::vector<Bar>& bars, double width) {
-  double names = 40, notes = 0, most_errors = 0.01;
-  const int most = width > 600 ? 22 : 13;
+  const BarLayout layout = layout_of(bars, width);
+  double notes = 0, most_errors = 0.01;
   for (const Bar& bar : bars) {
-    names = std::max(names, text_width(shorten(bar.name, most)) + 12);
     notes = std::max(notes, text_width(note_of(bar)) + 8);
     most_errors = std::max(most_errors, bar.errors());
   }
-  constexpr double kRow = 27, kHeight = 22, kGap = 10;
-  Svg svg(width, kRow * static_cast<double>(bars.size()) + kGap,
+  constexpr double kGap = 10;
+  Svg svg(width, layout.row() * static_cast<double>(bars.size()) + kGap,
           "Errors of the last exit by class, and those that an earlier exit classifies correctly");
-  const double full = (svg.width() - names - notes) / most_errors;
+  const double full = (svg.width() - layout.left - notes) / most_errors;
   for (std::size_t i = 0; i < bars.size(); ++i) {
-    const double top = kRow * static_cast<double>(i) + (i > 0 ? kGap : 0);
-    svg.add(text_at(names - 8, top + kHeight / 2, shorten(bars[i].name, most), Anchor::end,
-                    i == 0 ? "strong" : ""));
-    draw_bar(svg, bars[i], names, top, kHeight, full);
+    const double top = layout.row() * static_cast<double>(i) + (i > 0 ? kGap : 0);
+    svg.add(layout.name(bars[i].name, top, i == 0 ? "strong" : ""));
+    draw_bar(svg, bars[i], layout.left, top + layout.name_height, layout.bar_height, full);
   }
   return svg.str();
 }

@@ -60,18 +60,17 @@ void check(const ReportInput& input) {
   if (!input.image) throw Error("report: image: the function that returns the pixels is missing");
 }
 
-std::string contents() {
-  constexpr std::pair<const char*, const char*> kSections[] = {{"cost", "Accuracy and cost"},
-                                                               {"leaving", "Where images leave"},
-                                                               {"exits", "Exits"},
-                                                               {"overthinking", "Overthinking"},
-                                                               {"gallery", "Images"},
-                                                               {"training", "Training"},
-                                                               {"confusion", "Confusions"},
-                                                               {"facts", "How it was made"}};
+/// Links to the sections that the page has.
+std::string contents(std::string_view sections) {
+  constexpr std::pair<const char*, const char*> kSections[] = {
+      {"cost", "Accuracy and cost"}, {"speed", "Speed"},       {"leaving", "Where images leave"},
+      {"classes", "Classes"},        {"exits", "Exits"},       {"overthinking", "Overthinking"},
+      {"gallery", "Images"},         {"training", "Training"}, {"confusion", "Confusions"},
+      {"facts", "How it was made"}};
   std::string out = "<nav aria-label=\"Contents\"><ul>";
   for (const auto& [id, name] : kSections)
-    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", id, name);
+    if (sections.find(fmt::format("<section id=\"{}\"", id)) != sections.npos)
+      out += fmt::format("<li><a href=\"#{}\">{}</a></li>", id, name);
   return out + "</ul></nav>\n";
 }
 
@@ -95,15 +94,17 @@ std::string report_html(const ReportInput& input) {
   const ReportContext context{input,
                               eval::Predictions(input.test, input.policy.policy.temperatures)};
   std::string style;
-  std::string body = "<header>\n" + summary(context) + contents() + "</header>\n<main>\n";
-  body += frontier_section(context);
+  std::string body = frontier_section(context);
+  body += speed_section(context);
   body += exit_shares_section(context);
+  body += class_accuracy_section(context);
   body += exits_section(context);
   body += overthinking_section(context);
   body += gallery_section(context, style);
   body += training_section(context);
   body += confusion_section(context);
   body += facts_section(context);
+  body = "<header>\n" + summary(context) + contents(body) + "</header>\n<main>\n" + body;
   body +=
       "</main>\n<footer>Written by offramp report. This file is complete: it loads nothing from "
       "the network and runs no script. To see the value of a mark, point at it, tap it or reach "

@@ -57,6 +57,14 @@ struct ReportPolicy {
   bool executed = false;  ///< from a run that really stopped; false: replayed from logits
 };
 
+/// The measured speed of one way to run the network.
+struct SpeedRow {
+  std::string name;              ///< "by the policy", "to the last exit"
+  double ms_alone = 0;           ///< median time of one image that runs alone, in milliseconds
+  double images_per_second = 0;  ///< of many images together
+  double relative_cost = 0;
+};
+
 /// The content of a report. The memory behind its views must stay valid during report_html().
 struct ReportInput {
   std::string title;                    ///< name of the run
@@ -67,6 +75,8 @@ struct ReportInput {
   std::vector<double> costs;            ///< [K] relative cost of an image that stops at exit k
   eval::Metrics metrics;                ///< of `test`
   ReportPolicy policy;
+  std::vector<SpeedRow> speed;  ///< the policy's first; empty: not measured
+  std::string speed_setup;      ///< machine, threads, precision and images, in one sentence
   std::vector<ReportBaseline> controls;
   /// One curve per criterion, replayed on `test` with thresholds that were chosen on tune images.
   std::vector<eval::Curve> curves;

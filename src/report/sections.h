@@ -6,7 +6,8 @@
 #include "eval/predictions.h"
 #include "report/report.h"
 
-// The sections of the page, from top to bottom. Each function returns markup.
+// The sections of the page, from top to bottom. Each function returns markup; a section that has
+// nothing to show is empty.
 namespace offramp::report {
 
 /// The data that every section uses.
@@ -28,8 +29,13 @@ struct ReportContext {
 
 std::string summary(const ReportContext& context);
 std::string frontier_section(const ReportContext& context);
+std::string speed_section(const ReportContext& context);
+/// "1.31 ms" and "1,830 images/s".
+std::string ms_text(const SpeedRow& row);
+std::string rate_text(const SpeedRow& row);
 std::string exit_shares_section(const ReportContext& context);
 std::string exits_section(const ReportContext& context);
+std::string class_accuracy_section(const ReportContext& context);
 std::string overthinking_section(const ReportContext& context);
 /// A figure of that section: the errors of the last exit by class, with those images marked that an
 /// earlier exit classifies correctly.

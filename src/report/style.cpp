@@ -177,10 +177,18 @@ svg .tip text { fill: var(--ground); }
   section { margin-top: 2.6rem; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .tiles div:last-child:nth-child(odd) { grid-column: 1 / -1; }
-  .gallery { display: grid; grid-template-columns: none; grid-auto-flow: column;
-    grid-template-rows: repeat(2, auto); grid-auto-columns: 138px; overflow-x: auto;
-    padding-bottom: 8px; scroll-snap-type: x proximity; }
-  .card { scroll-snap-align: start; }
+  .gallery { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .card p, .card span { white-space: normal; overflow-wrap: anywhere; }
+  .whole { max-height: none; }
+  table, tbody, tr, caption { display: block; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  tr { border-top: 1px solid var(--line); padding: 6px 12px; }
+  th, td { border: 0; padding: 1px 0; white-space: normal; overflow-wrap: anywhere; }
+  tbody th { display: block; text-align: left; font-weight: 600; }
+  td[data-l] { display: flex; justify-content: space-between; gap: 14px; }
+  td[data-l]::before { content: attr(data-l); color: var(--soft); text-align: left; }
+  .facts th, .facts td { display: block; width: auto; min-width: 0; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 @media print {
   .gallery { grid-template-columns: repeat(auto-fill, minmax(142px, 1fr)); grid-auto-flow: row; }

@@ -48,6 +48,11 @@ std::vector<Tile> key_numbers(const ReportContext& context) {
        fmt::format("95 % interval {}", percent(policy.accuracy_interval, 2))},
       {"Relative cost", fixed(policy.relative_cost, 3),
        "mean over the images; 1 is the plain network"}};
+  if (!context.input.speed.empty()) {
+    const SpeedRow& speed = context.input.speed.front();
+    items.push_back({"Time of one image", ms_text(speed), "alone, on this machine"});
+    items.push_back({"Speed", rate_text(speed), "many images together, on this machine"});
+  }
   if (!context.has_policy()) return items;
   items.push_back({"Harm", percent(policy.harm, 2),
                    "of the images: the last exit is correct, the policy wrong"});

@@ -17,6 +17,10 @@ std::string Table::html() const {
   const auto of_words = [&](std::size_t column) {
     return column < static_cast<std::size_t>(text_columns_) ? R"( class="words")" : "";
   };
+  // On a narrow screen each row is a block, in which a value stands after its column's head.
+  const auto label = [&](std::size_t column) {
+    return column < heads_.size() ? fmt::format(R"( data-l="{}")", escape(heads_[column])) : "";
+  };
   std::string out = fmt::format(
       R"(<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>)",
       escape(caption_));
@@ -27,7 +31,7 @@ std::string Table::html() const {
     out += "<tr>";
     for (std::size_t i = 0; i < row.size(); ++i)
       out += i == 0 ? fmt::format(R"(<th scope="row"{}>{}</th>)", of_words(i), escape(row[i]))
-                    : fmt::format("<td{}>{}</td>", of_words(i), escape(row[i]));
+                    : fmt::format(R"(<td{}{}>{}</td>)", of_words(i), label(i), escape(row[i]));
     out += "</tr>\n";
   }
   return out + "</tbody></table></div>";

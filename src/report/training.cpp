@@ -17,7 +17,7 @@ constexpr double kHalf = 470;  // width of each of two charts side by side, in p
 struct Line {
   std::string name, css, unit;
   std::vector<std::pair<double, double>> points;  ///< epoch, value
-  bool tooltips = true;                              ///< its values have tooltips
+  bool tooltips = true;                           ///< its values have tooltips
   std::string mark = {};                          ///< CSS class of its markers; empty: no markers
   Marker shape = Marker::circle;
 };
@@ -159,8 +159,7 @@ std::string charts(const Training& training) {
 
 std::string training_section(const ReportContext& context) {
   const auto& trainings = context.input.trainings;
-  if (trainings.empty())
-    return section("training", "Training", paragraph("No record of a training was found.", "soft"));
+  if (trainings.empty()) return "";
   std::string out = paragraph(
       "Measured after every epoch. The network is not trained on tune images, but the best epoch "
       "is chosen on them, so only the test images above give an unbiased accuracy.");

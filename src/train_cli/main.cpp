@@ -6,17 +6,20 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cli/program.h"
 #include "cli/progress_line.h"
+#include "cli/source_flags.h"
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "train/run.h"
+#include "workflow/fit_recipe.h"
 #include "workflow/run_folder.h"
 
 namespace offramp::train_cli {
@@ -86,7 +89,10 @@ struct Flags {
   bool resume = false;
   std::vector<std::string> set;
   std::map<std::string, std::string> keys;  // recipe keys that were set by flags, with their values
+  std::string image_size;                   // 96x64 is a width of 96 and a height of 64
 };
+
+constexpr const char* kImageSize = "data.image_size";
 
 // A flag that sets a key of the recipe. A resumed run accepts only flags that do not change the
 // result: where the data are, and how the machine is used.
@@ -108,7 +114,8 @@ constexpr KeyFlag kKeyFlags[] = {
      "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
      "deep-spp"},
     {"--from", "train.from", false,
-     "Start from the weights of a safetensors file, adding exits to it"},
+     "Start from the weights of a safetensors file or a run folder, adding exits to it; width "
+     "and stem are read from it"},
     {"--epochs", "train.epochs", false, "Epochs"},
     {"--seed", "train.seed", false, "Seed of weights, order and augmentation"},
     {"--threads", "train.threads", true, "Threads; 0: all cores"},
@@ -117,7 +124,9 @@ constexpr KeyFlag kKeyFlags[] = {
      "Also save a checkpoint every so many minutes"},
 };
 
-recipe::Recipe recipe_of(const Flags& flags) {
+/// Returns the recipe with all flags applied.
+/// @param changes  receives a line for each key that was changed to fit others
+recipe::Recipe recipe_of(const Flags& flags, std::vector<std::string>& changes) {
   recipe::Recipe recipe;
   if (flags.resume) {
     if (!flags.recipe.empty() || !flags.set.empty())
@@ -127,6 +136,8 @@ recipe::Recipe recipe_of(const Flags& flags) {
       if (!flag.allowed_when_resumed && flags.keys.contains(flag.key))
         throw UsageError(fmt::format(
             "--resume: {} cannot be changed in a resumed run; leave it out", flag.flag));
+    if (!flags.image_size.empty())
+      throw UsageError("--resume: --image-size cannot be changed in a resumed run; leave it out");
     const auto path = RunFolder(flags.out).config();
     if (!std::filesystem::exists(path))
       throw UsageError(fmt::format("--resume: {}: there is no run in this folder", flags.out));
@@ -136,25 +147,42 @@ recipe::Recipe recipe_of(const Flags& flags) {
       throw UsageError("train: needs a recipe (see configs/), or --resume with --out");
     recipe = recipe::read_recipe(flags.recipe);
   }
+  std::set<std::string> overridden;
   for (const std::string& assignment : flags.set) {
     const auto equals = assignment.find('=');
     if (equals == std::string::npos)
       throw UsageError(fmt::format("--set: expected key=value, got \"{}\"", assignment));
-    recipe::set_key(recipe, assignment.substr(0, equals), assignment.substr(equals + 1));
+    const std::string key = recipe::full_key_name(assignment.substr(0, equals));
+    recipe::set_key(recipe, key, assignment.substr(equals + 1));
+    overridden.insert(key);
   }
-  for (const auto& [key, value] : flags.keys) recipe::set_key(recipe, key, value);
+  for (const auto& [key, value] : flags.keys) {
+    recipe::set_key(recipe, key, value);
+    overridden.insert(key);
+  }
+  if (!flags.image_size.empty()) {
+    const cli::ImageSize size = cli::parse_image_size(flags.image_size);
+    recipe::set_key(recipe, kImageSize, fmt::format("[{}, {}]", size.height, size.width));
+  }
+  if (!flags.resume) {
+    if (!recipe.train.from.empty())
+      recipe.train.from = workflow::model_path(recipe.train.from).string();
+    changes = workflow::fit_recipe(recipe, overridden);
+  }
   check(recipe);
   return recipe;
 }
 
 int run(const Flags& flags) {
-  const recipe::Recipe recipe = recipe_of(flags);
+  std::vector<std::string> changes;
+  const recipe::Recipe recipe = recipe_of(flags, changes);
   // Checked first, because reading the data may take minutes.
   if (flags.resume)
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
   ProgressPrinter printer;
+  for (const std::string& change : changes) printer.message(printable(change));
   data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
@@ -202,7 +230,7 @@ void declare_training(CLI::App& app, cli::Action& action) {
   app.name("offramp train");
   app.description("Train a network from a recipe");
   app.add_option("recipe", flags->recipe, "Recipe in TOML (see configs/)");
-  app.add_option("--out", flags->out, "Run folder")->capture_default_str();
+  app.add_option("-o,--out", flags->out, "Run folder")->capture_default_str();
   app.add_flag("--resume", flags->resume, "Continue the run in --out");
   app.add_option("--set", flags->set, "Override any key of the recipe: --set train.lr=0.05")
       ->take_all()
@@ -211,6 +239,8 @@ void declare_training(CLI::App& app, cli::Action& action) {
     app.add_option_function<std::string>(
         flag.flag, [flags, key = flag.key](const std::string& value) { flags->keys[key] = value; },
         flag.description);
+  app.add_option("--image-size", flags->image_size,
+                 "Size of the network's input: 64, or 96x64 (WxH); images are resized to it");
   action = [flags] { return run(*flags); };
 }
 

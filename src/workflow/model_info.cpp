@@ -1,7 +1,9 @@
 #include "workflow/model_info.h"
 
+#include "core/parallel.h"
 #include "graph/cost.h"
 #include "graph/layer_table.h"
+#include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
 #include "workflow/model_or_recipe.h"
 
@@ -19,6 +21,8 @@ ModelFacts facts_of(const model::ModelFile& model) {
 }
 
 }  // namespace
+
+std::string kernels_on_this_cpu() { return runtime::kernels_name(); }
 
 ModelInfo describe_model(const std::string& path, std::int64_t classes) {
   ModelInfo info;
@@ -52,7 +56,7 @@ CompiledLayers compiled_layers(const std::string& path, std::int64_t classes, in
   compiling.precision = opened->precision();
   if (model.deployment) compiling.ranges = model.deployment->ranges;
   compiling.batch = batch;
-  compiling.threads = options.threads;
+  compiling.threads = options.threads > 0 ? options.threads : core::usable_cores();
   return {runtime::compiled_table(model.graph, model.weights, compiling), opened->kernels()};
 }
 

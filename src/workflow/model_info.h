@@ -41,6 +41,10 @@ struct ModelInfo {
 /// @param classes  number of classes of a recipe's network  @throws Error "<path>: …"
 ModelInfo describe_model(const std::string& path, std::int64_t classes);
 
+/// The library, version and instruction set that networks run with on this CPU, as
+/// runtime::kernels_name().
+std::string kernels_on_this_cpu();
+
 /// The operations that a network is compiled to, and the kernels that execute them.
 struct CompiledLayers : runtime::CompiledTable {
   std::string kernels;

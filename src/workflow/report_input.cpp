@@ -19,6 +19,7 @@
 #include "workflow/logits_cache.h"
 #include "workflow/policy_choice.h"
 #include "workflow/provenance.h"
+#include "workflow/report_speed.h"
 #include "workflow/run_folder.h"
 
 namespace offramp::workflow {
@@ -176,6 +177,33 @@ void add_curves(const TestedRun& tested, const ReportOptions& options, const Pro
   input.curves = eval::sweep(shape, criteria, thresholds, input.test, input.costs);
 }
 
+/// Gives each exit the one cost that all parts of the page show: that of an image which stops there
+/// in this network, with all heads on the way.
+void use_costs_of_this_network(report::ReportInput& input) {
+  std::size_t k = 0;
+  for (report::ReportBaseline& control : input.controls) {
+    if (control.kind != report::ReportBaseline::Kind::exit) continue;
+    control.name = fmt::format("exit {} for all images", k + 1);
+    control.control.relative_cost = input.costs[k++];
+  }
+}
+
+void add_speed(const TestedRun& tested, const ReportOptions& options, report::ReportInput& input) {
+  const TimedPolicy last = {"to the last exit", policy::never_stop(input.test.exits),
+                            input.costs.back()};
+  std::vector<TimedPolicy> policies = {last};
+  if (!input.policy.aim.empty() && input.test.exits > 1)
+    policies.insert(policies.begin(),
+                    {"by the policy", input.policy.policy, input.policy.metrics.relative_cost});
+  input.speed = measure_speed(
+      *tested.model, tested.set_of(tested.loaded.dataset, tested.indices, options), policies);
+  input.speed_setup = fmt::format(
+      "Measured while this report was written, on {} with {} {}, in {}, on some of the test "
+      "images.",
+      core::cpu_name(), tested.model->threads(),
+      tested.model->threads() == 1 ? "thread" : "threads", to_string(tested.model->precision()));
+}
+
 void add_other(const std::string& path, const ReportOptions& options, const TestedRun& tested,
                const Progress& progress, report::ReportInput& input) {
   const TestedRun other(path, tested.source, options, progress);
@@ -209,9 +237,12 @@ report::ReportInput input_of(const std::shared_ptr<const TestedRun>& tested,
   input.costs = tested->model->relative_costs();
   input.metrics = eval::measure(input.test, tested->file().loss_weights);
   input.policy = policy_of(*tested);
-  if (input.test.exits > 1)
+  if (input.test.exits > 1) {
     input.controls = own_baselines(input.test, tested->model->cost(), input.policy.answers,
                                    input.policy.metrics);
+    use_costs_of_this_network(input);
+  }
+  add_speed(*tested, options, input);
   add_curves(*tested, options, progress, input);
   if (report::Training training = training_of(tested->run); !training.epochs.empty())
     input.trainings.push_back(std::move(training));

@@ -270,6 +270,8 @@ FoundRun find_run(const std::string& path) {
   return {place.filename().string(), model, path};
 }
 
+fs::path model_path(const std::string& path) { return find_run(path).model; }
+
 std::string recipe_text(const FoundRun& run, const model::ModelFile& model) {
   std::string kept = RunFolder(run.folder).recipe_text();
   return kept.empty() ? training_details(model).recipe : kept;

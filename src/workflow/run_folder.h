@@ -122,6 +122,10 @@ struct FoundRun {
 /// @param path  of a run folder or a model file  @throws Error if a folder contains no model
 FoundRun find_run(const std::string& path);
 
+/// The model file that a path stands for: the model of a run folder, or the path itself.
+/// @throws Error if a folder contains no model
+std::filesystem::path model_path(const std::string& path);
+
 /// The recipe in the run's folder, or else the one in the model; empty if neither has one.
 std::string recipe_text(const FoundRun& run, const model::ModelFile& model);
 

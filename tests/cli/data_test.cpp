@@ -51,7 +51,7 @@ TEST(DataExport, SpoilsImagesOnTheirWay) {
   write_images(folder.path() / "images");
   const std::string source = folder.path() / "images", spoiled = folder.path() / "spoiled";
   const ProgramResult ended = test::offramp(
-      {"data", "export", source, "--to", spoiled + "/test", "--corrupt", "contrast:5"});
+      {"data", "export", source, "--out", spoiled + "/test", "--corrupt", "contrast:5"});
   EXPECT_EQ(ended.status, 0) << ended.err;
   const data::Dataset before = data::load_data(source, data::Part::test, {}).dataset;
   const data::Dataset after = data::load_data(spoiled, data::Part::test, {}).dataset;
@@ -60,7 +60,7 @@ TEST(DataExport, SpoilsImagesOnTheirWay) {
 
   for (const char* wrong : {"contrast:6", "fog:1"}) {
     const ProgramResult refused =
-        test::offramp({"data", "export", source, "--to", spoiled, "--corrupt", wrong});
+        test::offramp({"data", "export", source, "--out", spoiled, "--corrupt", wrong});
     EXPECT_EQ(refused.status, 2);
     EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
     EXPECT_THAT(refused.err, HasSubstr("--corrupt: "));

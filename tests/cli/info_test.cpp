@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/parallel.h"
 #include "graph/network_spec.h"
 #include "graph/random_weights.h"
 #include "model/model_file.h"
@@ -42,6 +43,12 @@ TEST(Info, GivesTheCostOfARecipe) {
   EXPECT_NEAR(info["exits"][1]["relative_cost"], 0.517, 0.001);
   // The cost of the last exit includes both early heads.
   EXPECT_EQ(info["exits"][2]["macs"], 555422720 + (64 + 128) * 21 * 10);
+}
+
+TEST(Info, TakesZeroThreadsAsAllCores) {
+  const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
+  const json info = info_of(recipe, {"--compiled", "--batch", "1", "--threads", "0"});
+  EXPECT_EQ(info["threads"], core::usable_cores());
 }
 
 TEST(Info, TakesARecipesClassesFromAFlag) {

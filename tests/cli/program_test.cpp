@@ -26,6 +26,7 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"test"},
     {"classify"},
     {"bench"},
+    {"completion"},
 #ifdef OFFRAMP_WITH_TRAIN
     {"train"},
 #endif
@@ -64,6 +65,7 @@ TEST(Program, EveryCommandKnowsTheVersion) {
     const ProgramResult ended = offramp(with(command, "--version"));
     EXPECT_EQ(ended.status, 0);
     EXPECT_THAT(ended.out, StartsWith("offramp "));
+    EXPECT_THAT(ended.out, testing::ContainsRegex(", onednn [0-9.]+ [a-z0-9_]+\n$"));
     EXPECT_TRUE(is_one_line(ended.out));
   }
 }
@@ -102,7 +104,7 @@ TEST(Program, RefusesFilesThatAreNotThereInOneLine) {
   expect_refusal({"test", missing, "--data", "synthetic"}, 1, missing + ": ");
   expect_refusal({"classify", missing, "x.png"}, 1, missing + ": ");
   expect_refusal({"data", "info", missing}, 1, missing + ": ");
-  expect_refusal({"data", "export", missing, "--to", folder.path() / "to"}, 1, missing + ": ");
+  expect_refusal({"data", "export", missing, "--out", folder.path() / "to"}, 1, missing + ": ");
 }
 
 TEST(Program, AFullDiskUnderItsOutputIsAFailure) {

@@ -46,6 +46,29 @@ TEST_F(Weights, OfAPlainNetworkLeaveItsNewExitsOut) {
   EXPECT_EQ(load(), expected);
 }
 
+TEST_F(Weights, MayHaveThePrefixOfAWrapperBeforeAllTheirNames) {
+  core::Tensors expected = tensors_;
+  expected.erase("bn1.num_batches_tracked");
+  for (const std::string prefix : {"module.", "model.", "model.module.", "_orig_mod."}) {
+    core::Tensors wrapped;
+    for (const auto& [name, tensor] : tensors_) wrapped.emplace(prefix + name, tensor);
+    std::swap(tensors_, wrapped);
+    EXPECT_EQ(load(), expected) << prefix;
+    std::swap(tensors_, wrapped);
+  }
+  core::Tensors strange;
+  for (const auto& [name, tensor] : tensors_) strange.emplace("layer9." + name, tensor);
+  tensors_ = strange;
+  EXPECT_THAT([&] { load(); }, ThrowsMessage<Error>(::testing::HasSubstr(" is missing")));
+}
+
+TEST_F(Weights, APrefixMustStandBeforeAllNames) {
+  core::Tensors wrapped = {{"extra", core::HostTensor::of({1}, std::vector<float>{1})}};
+  for (const auto& [name, tensor] : tensors_) wrapped.emplace("module." + name, tensor);
+  tensors_ = wrapped;
+  expect_refused("tensor \"extra\": the network \"tiny\" has no such parameter");
+}
+
 TEST_F(Weights, OfAModelFileLeaveItsOtherTensorsOut) {
   save_model(path_, tiny_model(),
              {{"optimizer.x", core::HostTensor::of({1}, std::vector<float>{1})}});
