@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -66,7 +65,7 @@ std::vector<ClassifiedImage> classify(Session& session, const std::vector<std::s
 void print(const std::vector<ClassifiedImage>& answers, bool as_json) {
   write_stdout(as_json ? to_json_lines(answers) : to_text(answers));
   if (!as_json) write_stderr(error_lines(answers));
-  std::fflush(stdout);
+  flush_stdout();
 }
 
 int run(const Flags& flags) {
@@ -74,7 +73,8 @@ int run(const Flags& flags) {
   ImagePathReader path_reader(flags.images);
   const Model model = translate_option_errors([&] { return load(flags); });
   Session session(model, options);
-  const auto batch_size = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  const auto batch_size =
+      static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
   bool all_answered = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
