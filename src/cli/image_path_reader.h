@@ -15,6 +15,7 @@ class ImagePathReader {
   explicit ImagePathReader(const std::vector<std::string>& arguments);
 
   /// Returns the next path; nullopt at the end. Waits for standard input if no line is there yet.
+  /// @throws Error "standard input: …" if it cannot be read or has a line of more than 64 KiB
   std::optional<std::string> next();
   /// True if next() would have to wait for another line on standard input.
   bool would_block();
