@@ -16,6 +16,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "train/run.h"
+#include "workflow/output_file.h"
 #include "workflow/run_folder.h"
 
 namespace offramp::train_cli {
@@ -172,6 +173,9 @@ int run(const Flags& flags) {
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
+  for (const std::filesystem::path& file : RunFolder(flags.out).files())
+    workflow::refuse_same_file("--out", file,
+                               {recipe.train.from, recipe.data.source, flags.recipe});
   ProgressPrinter printer;
   data::LoadOptions options;
   options.height = recipe.data.height;
