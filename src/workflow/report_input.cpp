@@ -27,6 +27,8 @@ namespace {
 constexpr int kCurvePoints = 200;  // thresholds of each curve
 
 std::string time_text(double seconds) {
+  constexpr double kLongest = 1e12;  // more than an integer may hold, and no training takes so long
+  if (!(seconds >= 0 && seconds < kLongest)) return fmt::format("{:g} s", seconds);
   const auto whole = static_cast<std::int64_t>(seconds);
   if (whole < 60) return fmt::format("{} s", whole);
   if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
