@@ -28,8 +28,9 @@ void write_stdout(std::string_view text) {
 }
 
 void flush_stdout() {
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-    throw OutputLost(errno, std::generic_category());
+  if (std::fflush(stdout) != 0) throw OutputLost(errno, std::generic_category());
+  // The reason of an earlier failure, for example of std::cout, is not known any more.
+  if (std::ferror(stdout) != 0) throw OutputLost(EIO, std::generic_category());
 }
 
 void open_standard_streams() {
