@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdio>
 #include <memory>
 #include <span>
 #include <string>
@@ -79,7 +78,7 @@ ClassifiedBatch classify(Session& session, const std::vector<std::string>& paths
 void print(const ClassifiedBatch& batch, bool as_json, const AnswerFormat& format) {
   write_stdout(as_json ? to_json_lines(batch, format) : to_text(batch.images, format));
   if (!as_json) write_stderr(error_lines(batch.images));
-  std::fflush(stdout);
+  flush_stdout();
 }
 
 int run(const Flags& flags) {

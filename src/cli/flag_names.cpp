@@ -25,6 +25,7 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"seconds", "--seconds"},
     {"threads", "--threads"},
     {"threshold", "--threshold"},
+    {"to", "--to"},
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -17,6 +18,9 @@ namespace offramp::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Far more than a path may have (4,096 bytes on Linux).
+constexpr std::size_t kMaxLineBytes = std::size_t{1} << 16;
 
 bool has_image_name(const fs::path& path) {
   std::string ending = path.extension().string();
@@ -105,12 +109,12 @@ bool ImagePathReader::input_is_image() {
 }
 
 void ImagePathReader::read_input_image() {
+  has_input_image_ = true;  // so that its bytes are not taken for a line
   while (read_some())
     if (unread_.size() > image::kMaxImageBytes)
       throw Error(fmt::format("standard input: larger than the limit of {} MB for an image",
                               image::kMaxImageBytes >> 20));
   reads_input_ = false;
-  has_input_image_ = true;
 }
 
 std::optional<std::string> ImagePathReader::take_line() {
@@ -126,8 +130,14 @@ bool ImagePathReader::read_some() {
   ssize_t count = 0;
   do count = read(STDIN_FILENO, bytes, sizeof bytes);
   while (count < 0 && errno == EINTR);
-  if (count <= 0) return false;
+  if (count < 0) throw Error(fmt::format("standard input: cannot read: {}", std::strerror(errno)));
+  if (count == 0) return false;
   unread_.append(bytes, static_cast<std::size_t>(count));
+  if (!has_input_image_ && unread_.size() - (unread_.rfind('\n') + 1) > kMaxLineBytes)
+    throw Error(fmt::format(
+        "standard input: a line is longer than {} bytes; expected the path of one image on each "
+        "line",
+        kMaxLineBytes));
   return true;
 }
 

@@ -2,15 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <new>
 #include <system_error>
 
+#include "cli/terminal.h"
 #include "cli/usage_message.h"
 #include "core/error.h"
 #include "core/version.h"
@@ -22,12 +20,13 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 
-/// Prints a message on standard error as one line: newlines in it become spaces.
+/// Prints a message on standard error as one line: newlines in it become spaces, and what a
+/// terminal would execute is replaced.
 /// @return `status`
 int print_error_line(std::string message, int status) {
   for (char& c : message)
     if (c == '\n' || c == '\r') c = ' ';
-  std::fputs(fmt::format("offramp: {}\n", message).c_str(), stderr);
+  write_stderr(fmt::format("offramp: {}\n", printable(message)));
   return status;
 }
 
@@ -63,9 +62,10 @@ int run_reporting_errors(const Action& work) {
   // Without the signal, writing to a closed pipe returns an error, which the code below handles.
   std::signal(SIGPIPE, SIG_IGN);
   try {
+    open_standard_streams();
     const int status = work();
-    std::cout.flush();
-    if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
+    // std::cout has no buffer of its own, so this also sends on what a library wrote to it.
+    flush_stdout();
     return status;
   } catch (const UsageError& error) {
     return print_error_line(error.what(), kWrongUsage);
@@ -76,7 +76,7 @@ int run_reporting_errors(const Action& work) {
   } catch (const std::filesystem::filesystem_error& error) {
     return print_error_line(fmt::format("{}: {}", error.path1().string(), error.code().message()),
                             kFailed);
-  } catch (const std::system_error& error) {
+  } catch (const OutputLost& error) {
     // The reader of standard output ended first, as in `offramp info ... | head`. That needs no
     // message.
     if (error.code() == std::errc::broken_pipe) return kFailed;

@@ -33,7 +33,12 @@ int run(const Flags& flags) {
   const std::filesystem::path out = flags.out.empty() ? workflow::report_path(options.runs.front())
                                                       : std::filesystem::path(flags.out);
   std::vector<std::filesystem::path> inputs = {options.data};
-  for (const std::string& one : options.runs) inputs.push_back(workflow::find_run(one).model);
+  for (const std::string& one : options.runs) {
+    const workflow::FoundRun found = workflow::find_run(one);
+    inputs.push_back(found.model);
+    for (std::filesystem::path& file : workflow::RunFolder(found.folder).files())
+      inputs.push_back(std::move(file));
+  }
   workflow::check_output("--out", out, inputs);
   const workflow::GatheredReport report = translate_option_errors(
       [&] { return workflow::gather_report(options, terminal_progress()); }, Advice::skip_trained);

@@ -1,12 +1,12 @@
 #include "cli/terminal.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <system_error>
 
 #include "core/error.h"
 
@@ -24,7 +24,21 @@ std::size_t width_of(std::string_view text) {
 
 void write_stdout(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
-    throw std::system_error(errno, std::generic_category());
+    throw OutputLost(errno, std::generic_category());
+}
+
+void flush_stdout() {
+  if (std::fflush(stdout) != 0) throw OutputLost(errno, std::generic_category());
+  // The reason of an earlier failure, for example of std::cout, is not known any more.
+  if (std::ferror(stdout) != 0) throw OutputLost(EIO, std::generic_category());
+}
+
+void open_standard_streams() {
+  // open() returns the lowest free descriptor, which is that of the stream. The modes are the wrong
+  // ones for standard input and output, so that using them is an error as before.
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF) [[maybe_unused]]
+      const int opened = ::open("/dev/null", stream == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
 }
 
 void write_stderr(std::string_view text) {
@@ -41,13 +55,6 @@ bool may_color(std::FILE* stream) {
 }
 
 std::string percent(double rate) { return fmt::format("{:.2f} %", 100 * rate); }
-
-std::string printable(std::string_view text) {
-  std::string result(text);
-  for (char& c : result)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return result;
-}
 
 std::string heading(std::string_view text, bool color) {
   return color ? fmt::format("\x1b[1m{}\x1b[0m", text) : std::string(text);

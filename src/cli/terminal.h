@@ -3,13 +3,27 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
+
+#include "core/text.h"
 
 namespace offramp::cli {
 
-/// Writes to standard output.
-/// @throws std::system_error if that fails, as with a closed pipe or a full disk
+/// Standard output could not be written: a closed pipe, a full disk.
+class OutputLost : public std::system_error {
+ public:
+  using std::system_error::system_error;
+};
+
+/// Writes to standard output, which may keep the text in its buffer. @throws OutputLost
 void write_stdout(std::string_view text);
+/// Sends what is in the buffer of standard output on. @throws OutputLost, also if an earlier write
+/// failed
+void flush_stdout();
+/// Takes the descriptors of standard streams that are closed, so that no file that is opened later
+/// gets one of them and with it the text for that stream. To be called before any file is opened.
+void open_standard_streams();
 
 /// Writes to standard error. Failures are ignored, so that a lost message does not end the work.
 void write_stderr(std::string_view text);
@@ -21,9 +35,7 @@ bool may_color(std::FILE* stream);
 /// Formats a fraction as a percentage: 0.8641 becomes "86.41 %".
 std::string percent(double rate);
 
-/// Replaces control characters by "?". File names and class names may contain them, and a terminal
-/// would execute them.
-std::string printable(std::string_view text);
+using core::printable;
 
 /// Formats a heading, in bold if `color` is true.
 std::string heading(std::string_view text, bool color);

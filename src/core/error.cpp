@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/text.h"
+
 namespace offramp {
 
 Error::~Error() = default;
@@ -69,22 +71,23 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
 }
 
 std::string quote(std::string_view text) {
-  constexpr std::size_t kLongest = 120;
+  constexpr std::size_t kLongest = 120, kLongestEscaped = 160;
   std::string result = "\"";
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // The text is never cut inside a UTF-8 sequence, which has at most four bytes.
-    if (i >= kLongest && ((c & 0xc0u) != 0x80u || i >= kLongest + 3)) {
+  const std::size_t size = text.size();
+  for (std::string_view rest = text; !rest.empty();) {
+    if (size - rest.size() >= kLongest || result.size() > kLongestEscaped) {
       result += "…";
       break;
     }
-    const bool c1_control =
-        c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0u;
-    if (c < 0x20 || c == 0x7f || c1_control) {
-      result += fmt::format("\\x{:02x}", c);
-      if (c1_control) result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    const std::string_view before = rest;
+    const char32_t code = take_character(rest);
+    const std::string_view bytes = before.substr(0, before.size() - rest.size());
+    const bool broken = bytes.size() == 1 && static_cast<unsigned char>(bytes[0]) >= 0x80;
+    if (!broken && is_printable(code)) {
+      result += bytes;
     } else {
-      result += static_cast<char>(c);
+      for (const char byte : bytes)
+        result += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
     }
   }
   return result + "\"";

@@ -1,9 +1,12 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,7 +45,14 @@ class Descriptor {
   int fd_;
 };
 
+/// Whether a path has a NUL. The functions of the system would take it only up to there.
+bool has_nul(const fs::path& path) { return path.native().find('\0') != std::string::npos; }
+
 int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
+  if (has_nul(path)) {
+    errno = EINVAL;
+    return -1;
+  }
   int fd = -1;
   do {
     fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
@@ -68,12 +78,30 @@ fs::path folder_of(const fs::path& path) {
 }
 
 Descriptor open_to_read(const fs::path& path, struct stat& info) {
-  const int fd = open_retrying(path, O_RDONLY);
+  // Opening a pipe would wait for a program that writes to it, without O_NONBLOCK.
+  const int fd = open_retrying(path, O_RDONLY | O_NONBLOCK);
   if (fd < 0) fail(path, "cannot open", errno);
   Descriptor file(fd);
   if (::fstat(fd, &info) != 0) fail(path, "cannot open", errno);
   if (S_ISDIR(info.st_mode)) fail(path, "cannot open", EISDIR);
+  if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0)
+    fail(path, "cannot open", errno);
   return file;
+}
+
+/// Checks that a program writes to a named pipe. A pipe without a name, as of a shell's <(command),
+/// has such a program.
+void wait_for_writer(const fs::path& path, int fd, const struct stat& info) {
+  constexpr int kWaitMs = 2000;
+  struct statfs system {};
+  if (!S_ISFIFO(info.st_mode) || ::fstatfs(fd, &system) != 0 || system.f_type == PIPEFS_MAGIC)
+    return;
+  pollfd pipe = {fd, POLLIN, 0};
+  int ready = 0;
+  do ready = ::poll(&pipe, 1, kWaitMs);
+  while (ready < 0 && errno == EINTR);
+  if (ready <= 0)
+    throw Error(fmt::format("{}: cannot open: a pipe to which no program writes", path.string()));
 }
 
 /// Reads the available bytes, at most the size of `dst`. @return their number; 0 at the end
@@ -189,6 +217,7 @@ FileLock::~FileLock() {
 std::vector<std::byte> read_file(const fs::path& path, std::uint64_t max_bytes) {
   struct stat info {};
   const Descriptor file = open_to_read(path, info);
+  wait_for_writer(path, file.get(), info);
   const auto too_large = [&] {
     return Error(fmt::format("{}: larger than the {} bytes allowed", path.string(), max_bytes));
   };
@@ -227,6 +256,7 @@ namespace {
 
 /// Returns the status of the file at the path; nullopt if there is none.
 std::optional<struct stat> replaceable(const fs::path& path) {
+  if (has_nul(path)) fail(path, "cannot write", EINVAL);
   struct stat old {};
   if (::stat(path.c_str(), &old) != 0) return std::nullopt;
   if (S_ISDIR(old.st_mode)) fail(path, "cannot write", EISDIR);
@@ -236,6 +266,12 @@ std::optional<struct stat> replaceable(const fs::path& path) {
 }
 
 }  // namespace
+
+void flush_folder_of(const fs::path& path) {
+  // Errors are ignored, because some file systems cannot flush a folder.
+  const Descriptor directory(open_retrying(folder_of(path), O_RDONLY | O_DIRECTORY));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
 
 void check_writable(const fs::path& path) {
   replaceable(path);
@@ -254,10 +290,7 @@ void write_file_atomic(const fs::path& path, std::span<const std::span<const std
   if (::fsync(file.fd()) != 0) fail(path, "cannot write", errno);
   if (!file.rename_to(target)) fail(path, "cannot write", errno);
 
-  // The rename is stored in the folder, which is flushed too. Errors are ignored, because some file
-  // systems cannot flush a folder.
-  const Descriptor directory(open_retrying(folder_of(target), O_RDONLY | O_DIRECTORY));
-  if (directory.get() >= 0) ::fsync(directory.get());
+  flush_folder_of(target);  // the folder stores the new name
 }
 
 void write_text_atomic(const fs::path& path, std::string_view text) {
@@ -278,7 +311,11 @@ void append_line(const fs::path& path, std::string_view line) {
     if (end >= 0 && ::ftruncate(file.get(), end) != 0) fail(path, "cannot write", code);
     fail(path, "cannot write", code);
   }
+  // Devices and pipes cannot be flushed.
+  if (::fsync(file.get()) != 0 && errno != EINVAL && errno != EROFS)
+    fail(path, "cannot write", errno);
   if (file.close() != 0) fail(path, "cannot write", errno);
+  if (end == 0) flush_folder_of(path);  // the file may be new
 }
 
 MappedFile::MappedFile(const fs::path& path) {

@@ -11,8 +11,8 @@
 
 namespace offramp::core {
 
-/// Reads a whole file. @throws Error "<path>: cannot open: <reason>", or if the file is larger than
-/// `max_bytes`
+/// Reads a whole file. @throws Error "<path>: cannot open: <reason>", if the file is larger than
+/// `max_bytes`, or if it is a named pipe and no program writes to it within 2 seconds
 std::vector<std::byte> read_file(const std::filesystem::path& path,
                                  std::uint64_t max_bytes = std::uint64_t{1} << 40);
 /// Reads a whole file as text. @throws Error  as read_file()
@@ -53,8 +53,13 @@ class FileLock {
   int fd_ = -1;
 };
 
-/// Appends one line to a file (a log in JSON lines). If it cannot be written completely, the file
-/// keeps its old content. @throws Error "<path>: cannot write: <reason>"
+/// Flushes the folder that holds `path` to the disk, so that a new or renamed file keeps its name
+/// if the power fails. A file system that cannot do this is ignored.
+void flush_folder_of(const std::filesystem::path& path);
+
+/// Appends one line to a file (a log in JSON lines) and flushes it to the disk. If it cannot be
+/// written completely, the file keeps its old content. @throws Error "<path>: cannot write:
+/// <reason>"
 void append_line(const std::filesystem::path& path, std::string_view line);
 
 /// A file that is mapped into memory, read only, until this object is destroyed. Movable.

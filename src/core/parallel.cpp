@@ -41,6 +41,18 @@ void Threads::join() {
   threads_.clear();
 }
 
+void check_can_start(int count) {
+  std::atomic<bool> done = false;
+  const auto release = [&] {
+    done = true;
+    done.notify_all();
+  };
+  Threads threads;
+  threads.start(
+      count, [&](int) { done.wait(false); }, release);
+  release();
+}
+
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work,
                   int max_threads) {
   const int threads = max_threads > 0 ? max_threads : usable_cores();

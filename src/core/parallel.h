@@ -34,6 +34,11 @@ class Threads {
   std::vector<std::thread> threads_;
 };
 
+/// Checks that this process may start so many more threads, by starting them and ending them again.
+/// To be called before a library that would end the process if it could not start a thread.
+/// @throws Error as Threads::start
+void check_can_start(int count);
+
 /// Calls `work(i)` once for each i = 0 … count - 1, from the calling thread and up to
 /// `max_threads` - 1 other threads at the same time. If a call throws, no further call begins, and
 /// parallel_for throws the first exception again.

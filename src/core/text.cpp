@@ -3,7 +3,79 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <array>
+
 namespace offramp::core {
+namespace {
+
+constexpr char32_t kBroken = 0xFFFD;
+
+/// The character itself, or a visible sign for one that must not be shown.
+char32_t visible(char32_t code) {
+  if (code < 0x20) return 0x2400 + code;
+  if (code == 0x7F) return 0x2421;
+  return is_printable(code) ? code : kBroken;
+}
+
+}  // namespace
+
+char32_t take_character(std::string_view& text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const std::size_t length = first < 0x80           ? 1
+                             : (first >> 5) == 0x06 ? 2
+                             : (first >> 4) == 0x0E ? 3
+                             : (first >> 3) == 0x1E ? 4
+                                                    : 0;
+  bool valid = length > 0 && length <= text.size();
+  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
+  for (std::size_t i = 1; valid && i < length; ++i) {
+    valid = (byte(i) & 0xC0) == 0x80;
+    code = (code << 6) | (byte(i) & 0x3Fu);
+  }
+  // Overlong forms and surrogates are invalid as well.
+  constexpr std::array<char32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
+  valid = valid && code >= kLeast[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
+  text.remove_prefix(valid ? length : 1);
+  return valid ? code : kBroken;
+}
+
+void append_character(std::string& text, char32_t code) {
+  const auto tail = [&](int shift) { text += static_cast<char>(0x80 | ((code >> shift) & 0x3F)); };
+  if (code < 0x80) {
+    text += static_cast<char>(code);
+  } else if (code < 0x800) {
+    text += static_cast<char>(0xC0 | (code >> 6));
+    tail(0);
+  } else if (code < 0x10000) {
+    text += static_cast<char>(0xE0 | (code >> 12));
+    tail(6);
+    tail(0);
+  } else {
+    text += static_cast<char>(0xF0 | (code >> 18));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
+bool is_printable(char32_t code) {
+  const bool control = code < 0x20 || (code >= 0x7F && code < 0xA0);
+  const bool separator = code == 0x2028 || code == 0x2029;
+  const bool direction = code == 0x200E || code == 0x200F || code == 0x061C ||
+                         (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+  const bool none = (code & 0xFFFE) == 0xFFFE || (code >= 0xFDD0 && code <= 0xFDEF);
+  return !(control || separator || direction || none);
+}
+
+bool is_printable(std::string_view text) { return printable(text) == text; }
+
+std::string printable(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  while (!text.empty()) append_character(result, visible(take_character(text)));
+  return result;
+}
 
 std::string with_commas(std::int64_t value) {
   std::string digits = std::to_string(value);

@@ -54,7 +54,9 @@ class ArchiveReader {
     archive_read_support_filter_bzip2(archive_.get());
     archive_read_support_filter_xz(archive_.get());
     archive_read_support_format_tar(archive_.get());
-    archive_read_support_format_zip(archive_.get());
+    // A zip is read by its directory only. Without one, as in a zip inside a gzip file, libarchive
+    // would decompress entries to find the next one, and those bytes would count for no limit.
+    archive_read_support_format_zip_seekable(archive_.get());
     constexpr std::size_t kBlockBytes = 1 << 18;
     if (archive_read_open_filename(archive_.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
       throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error()));
@@ -79,12 +81,16 @@ class ArchiveReader {
     return true;
   }
 
-  Member member() const {
+  Member member() {
     const char* path = archive_entry_pathname_utf8(entry_);
     if (path == nullptr) path = archive_entry_pathname(entry_);
     if (path == nullptr) throw Error(fmt::format("entry {} has no readable name", entries_));
     Member member;
     member.path = safe_path(path);
+    name_bytes_ += member.path.size();
+    if (name_bytes_ > limits_.max_name_bytes)
+      throw Error(
+          fmt::format("the names in the archive have more than {} bytes", limits_.max_name_bytes));
     const auto type = archive_entry_filetype(entry_);
     member.is_folder = type == AE_IFDIR;
     if (archive_entry_hardlink(entry_) != nullptr || type == AE_IFLNK) {
@@ -189,6 +195,7 @@ class ArchiveReader {
   archive_entry* entry_ = nullptr;
   std::uint64_t entries_ = 0;
   std::uint64_t decompressed_bytes_ = 0;
+  std::uint64_t name_bytes_ = 0;
   std::string damage_;
 };
 

@@ -33,6 +33,14 @@ constexpr Known kKnown[] = {
      "03b5dce01913d631647c71ecec9e9cb8", "OFFRAMP_CIFAR100_URL"},
 };
 
+// Returns a URL as messages show it: without the user name and the password that it may contain.
+std::string without_credentials(const std::string& url) {
+  const std::size_t slashes = url.find("://");
+  const std::size_t begin = slashes == url.npos ? 0 : slashes + 3;
+  const std::size_t at = url.rfind('@', url.find_first_of("/?#", begin));
+  return at == url.npos || at < begin ? url : url.substr(0, begin) + url.substr(at + 1);
+}
+
 // Returns the protocol to download this URL with, in the spelling of libcurl.
 std::string allowed_protocol(const std::string& url) {
   const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
@@ -44,13 +52,13 @@ std::string allowed_protocol(const std::string& url) {
     return result;
   };
   if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
-    throw Error(fmt::format("{}: not a URL", core::quote(url)));
+    throw Error(fmt::format("{}: not a URL", core::quote(without_credentials(url))));
   }
   const std::string scheme = part(CURLUPART_SCHEME), host = part(CURLUPART_HOST);
   if (scheme == "https") return "https";
   const bool loopback = host == "localhost" || host == "127.0.0.1" || host == "[::1]";
   if (scheme == "http" && loopback) return "http";
-  throw Error(fmt::format("{}: only https:// is allowed", core::quote(url)));
+  throw Error(fmt::format("{}: only https:// is allowed", core::quote(without_credentials(url))));
 }
 
 // The result of one HTTP request.
@@ -145,7 +153,7 @@ void Request::set_up(const std::string& protocol) {
 }
 
 Outcome Request::run() {
-  if (!curl_) throw Error(fmt::format("{}: libcurl cannot start", url_));
+  if (!curl_) throw Error(fmt::format("{}: libcurl cannot start", without_credentials(url_)));
   set_up(allowed_protocol(url_));
   // CURLOPT_RESUME_FROM is not used because it fails if the server sends the whole file.
   const std::string range = fmt::format("{}-", file_.size());
@@ -193,7 +201,8 @@ bool Request::receive(std::span<const std::byte> bytes) {
   if (!body_begun_ && !begin_body()) return false;
   body_begun_ = true;
   if (std::max(total_, file_.size() + std::ssize(bytes)) > options_.max_bytes) {
-    throw Error(fmt::format("{}: larger than the limit: {} bytes", url_, options_.max_bytes));
+    throw Error(fmt::format("{}: larger than the limit: {} bytes", without_credentials(url_),
+                            options_.max_bytes));
   }
   file_.append(bytes);
   return true;
@@ -223,7 +232,7 @@ Outcome Request::outcome_of(CURLcode code) {
       if (file_.size() > 0) return Outcome::lost;
       [[fallthrough]];
     default:
-      throw Error(fmt::format("{}: cannot download: {}", url_, reason_));
+      throw Error(fmt::format("{}: cannot download: {}", without_credentials(url_), reason_));
   }
   switch (const long http = status()) {
     case 200:
@@ -236,7 +245,7 @@ Outcome Request::outcome_of(CURLcode code) {
       [[fallthrough]];
     default:
       if (http != 408 && http != 429 && http < 500)
-        throw Error(fmt::format("{}: HTTP status {}", url_, http));
+        throw Error(fmt::format("{}: HTTP status {}", without_credentials(url_), http));
       reason_ = fmt::format("HTTP status {}", http);
       return Outcome::lost;
   }
@@ -252,7 +261,8 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
     const Outcome outcome = request.run();
     if (outcome == Outcome::complete) return;
     if (outcome == Outcome::unreachable && !reached) {
-      throw Error(fmt::format("{}: cannot reach the server: {}", url, request.reason()));
+      throw Error(fmt::format("{}: cannot reach the server: {}", without_credentials(url),
+                              request.reason()));
     }
     reached = true;
     if (outcome == Outcome::restart) part.clear();
@@ -264,7 +274,8 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
       const std::string kept = part.size() == 0 ? ""
                                                 : fmt::format("; {} bytes are kept in {}",
                                                               part.size(), part.path().string());
-      throw Error(fmt::format("{}: connection lost: {}{}", url, request.reason(), kept));
+      throw Error(fmt::format("{}: connection lost: {}{}", without_credentials(url),
+                              request.reason(), kept));
     }
     if (outcome != Outcome::restart) {
       std::this_thread::sleep_for(std::chrono::milliseconds(options.pause_ms) *
@@ -312,7 +323,7 @@ fs::path fetch(const Download& download, const fs::path& folder,
     part.remove();
     throw Error(
         fmt::format("{}: wrong MD5, the damaged part is removed: {} bytes have {}, expected {}",
-                    download.url, bytes, md5, download.md5));
+                    without_credentials(download.url), bytes, md5, download.md5));
   }
   part.publish();
   return target;

@@ -51,6 +51,7 @@ struct ArchiveLimits {
   std::uint64_t max_entry_bytes = std::uint64_t{1} << 28;
   std::uint64_t max_total_bytes = std::uint64_t{1} << 40;
   std::uint64_t max_entries = std::uint64_t{1} << 24;
+  std::uint64_t max_name_bytes = std::uint64_t{1} << 28;  ///< of all paths, which stay in memory
   /// Largest ratio of decompressed bytes to bytes read from the file. It is checked only when more
   /// than `ratio_from_bytes` have been decompressed, because a small archive of blank images may
   /// have a high ratio and is harmless.
@@ -59,7 +60,8 @@ struct ArchiveLimits {
 };
 
 /// Lists a folder and its subfolders, without hidden ones. A subfolder that cannot be listed has a
-/// `problem`. Symbolic links are followed, except a link to a folder that contains the link.
+/// `problem`. Symbolic links are followed, except a link to a folder that contains the link; a
+/// folder that they reach on more than 16 paths is listed for 16 of them.
 /// @throws Error "<path>: <reason>" if the folder itself cannot be listed
 std::unique_ptr<FileTree> open_folder(const std::filesystem::path& path);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <new>
 
 #include "core/error.h"
@@ -54,6 +55,7 @@ class FolderTree : public FileTree {
   /// @return why the folder cannot be listed completely; empty if it can
   std::string list(const fs::path& folder, const std::string& prefix) {
     constexpr std::size_t kMaxDepth = 64;
+    constexpr int kMaxPaths = 16;
     struct stat status {};
     if (::stat(folder.c_str(), &status) != 0) {
       return fmt::format("cannot open: {}", std::strerror(errno));
@@ -62,6 +64,9 @@ class FolderTree : public FileTree {
     // A link to a folder that contains the link would be followed for ever.
     if (std::find(open_.begin(), open_.end(), identity) != open_.end()) return {};
     if (open_.size() == kMaxDepth) return "folders are nested too deeply";
+    // Folders with links to each other have a number of paths that grows exponentially with theirs.
+    if (++listed_[identity] > kMaxPaths)
+      return fmt::format("links lead to this folder on more than {} paths", kMaxPaths);
     std::error_code error;
     fs::directory_iterator entries(folder, error);
     if (error) return fmt::format("cannot list: {}", error.message());
@@ -92,7 +97,8 @@ class FolderTree : public FileTree {
   }
 
   fs::path root_;
-  std::vector<std::pair<dev_t, ino_t>> open_;  // the folders being listed, outermost first
+  std::vector<std::pair<dev_t, ino_t>> open_;      // the folders being listed, outermost first
+  std::map<std::pair<dev_t, ino_t>, int> listed_;  // how often each folder was listed
 };
 
 }  // namespace

@@ -68,7 +68,11 @@ std::string md5_of_file(const fs::path& path) {
 
 PartialDownload::PartialDownload(const fs::path& target)
     : target_(target), path_(target.string() + ".part"), md5_(std::make_unique<Md5>()) {
-  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  // In a folder that others may write to, a link could lead to any file of this user.
+  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (fd_ < 0 && errno == ELOOP)
+    throw Error(
+        fmt::format("{}: cannot open: a symbolic link; remove it and try again", path_.string()));
   if (fd_ < 0) fail(path_, "cannot open");
   try {
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
@@ -123,6 +127,7 @@ void PartialDownload::remove() {
 void PartialDownload::publish() {
   if (::fsync(fd_) != 0) fail(path_, "cannot write");
   if (::rename(path_.c_str(), target_.c_str()) != 0) fail(target_, "cannot write");
+  core::flush_folder_of(target_);
 }
 
 }  // namespace offramp::data::detail

@@ -60,11 +60,17 @@ class OpenedModel::State {
       // large batches.
       options.batches = {};
       for (int size = batch_; size > 1; size /= 2) options.batches.push_back(size);
-      batch_network_ = runtime::compile(file_.graph, weights_, options, *store_);
+      try {
+        batch_network_ = runtime::compile(file_.graph, weights_, options, *store_);
+      } catch (const Error& error) {
+        if (place_.empty()) throw;
+        core::throw_with_place(place_, error);
+      }
     }
     return batch_network_;
   }
 
+  std::string place_;                         // the file of the model; empty if it has none
   std::optional<model::MappedModel> mapped_;  // empty if the model was opened from memory
   model::ModelFile file_;
   runtime::WeightSource weights_;
@@ -96,6 +102,9 @@ class OpenedModel::State {
     threads_ = options.threads > 0 ? options.threads : core::usable_cores();
     batch_ = options.batch;
     streams_ = options.streams > 0 ? std::min(options.streams, threads_) : threads_;
+    // OpenMP ends the whole program if it cannot start a thread. An image that runs alone has
+    // threads_ of them, beside the team's.
+    core::check_can_start(threads_ - 1 + streams_ - 1);
     kernels_ = runtime::kernels_name();
     precision_ = choose_precision(options.precision, stored);
     single_image_network_ = compile_single_image_network();
@@ -169,8 +178,10 @@ std::shared_ptr<OpenedModel> OpenedModel::open(const std::filesystem::path& path
   check(options);
   model::MappedModel mapped = model::map_model(path);
   try {
-    return std::shared_ptr<OpenedModel>(
+    std::shared_ptr<OpenedModel> model(
         new OpenedModel(std::make_unique<State>(std::move(mapped), options)));
+    model->state_->place_ = path.string();
+    return model;
   } catch (const Error& error) {
     core::throw_with_place(path.string(), error);
   }

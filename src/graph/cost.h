@@ -35,8 +35,10 @@ struct Cost {
   /// [K] MACs of the network truncated at exit k, without any other head.
   std::vector<std::int64_t> truncated_macs;
 
-  /// Returns the cost of one exit divided by that of the plain network.
+  /// Returns the cost of one exit divided by that of the plain network; 1 if the plain network has
+  /// no MACs.
   double relative(int exit_index) const {
+    if (plain_macs == 0) return 1;
     return static_cast<double>(exit_macs[static_cast<std::size_t>(exit_index)]) /
            static_cast<double>(plain_macs);
   }

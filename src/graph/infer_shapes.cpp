@@ -159,8 +159,7 @@ void check_node_name(const std::string& name) {
 
 /// Checks a name that is shown on terminals and in reports: it may have no control characters.
 void check_title(const std::string& title, std::string_view what) {
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (title.size() > 400 || std::any_of(title.begin(), title.end(), control))
+  if (title.size() > 400 || !core::is_printable(title))
     throw Error(
         fmt::format("the name of {} is longer than 400 bytes or holds control characters", what));
 }

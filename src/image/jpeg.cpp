@@ -1,10 +1,14 @@
+#include <algorithm>
 #include <csetjmp>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <string>
 
-#include <jerror.h>
 #include <jpeglib.h>
+
+// jerror.h needs the definitions of jpeglib.h.
+#include <jerror.h>
 
 #include "core/error.h"
 #include "image/codec.h"
@@ -43,6 +47,7 @@ void on_message(j_common_ptr common, int level) {
       break;
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
     case JWRN_MUST_RESYNC:
       errors.damaged = true;
       break;
@@ -56,15 +61,38 @@ void on_message(j_common_ptr common, int level) {
 void no_output(j_common_ptr) {}
 
 // A file of a few kilobytes can hold so many progressive scans that decoding takes minutes.
-// Encoders write no more than about a dozen.
+// Encoders write no more than about a dozen. The more pixels a scan has, the fewer are allowed.
+int max_scans(const jpeg_decompress_struct& decompress) {
+  constexpr std::int64_t kFewest = 20, kMost = 100, kPixels = std::int64_t{1} << 30;
+  const std::int64_t pixels =
+      std::int64_t{decompress.image_width} * std::int64_t{decompress.image_height};
+  return static_cast<int>(std::clamp(kPixels / std::max<std::int64_t>(pixels, 1), kFewest, kMost));
+}
+
 void limit_scans(j_common_ptr common) {
-  constexpr int kMaxScans = 100;
   if (common->is_decompressor == 0) return;
-  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number > kMaxScans) {
+  const auto& decompress = *reinterpret_cast<j_decompress_ptr>(common);
+  const int limit = max_scans(decompress);
+  if (decompress.input_scan_number > limit) {
     ErrorManager& errors = errors_of(common);
-    std::snprintf(errors.message, sizeof errors.message, "more than %d scans", kMaxScans);
+    std::snprintf(errors.message, sizeof errors.message, "more than %d scans of an image of %ux%u",
+                  limit, decompress.image_width, decompress.image_height);
     std::longjmp(errors.jump, 1);
   }
+}
+
+// Refuses a file that cannot hold its pixels before memory for them is allocated. Huffman codes
+// need at least one bit for each block of 8x8 pixels of the first component.
+void check_length(const jpeg_decompress_struct& decompress, std::size_t bytes) {
+  if (decompress.arith_code != 0) return;
+  const jpeg_component_info& first = decompress.comp_info[0];
+  const std::int64_t blocks = std::int64_t{decompress.image_width} * first.h_samp_factor /
+                              decompress.max_h_samp_factor / 8 *
+                              (std::int64_t{decompress.image_height} * first.v_samp_factor /
+                               decompress.max_v_samp_factor / 8);
+  if (blocks > static_cast<std::int64_t>(bytes) * 8)
+    throw Error(fmt::format("truncated: {} bytes are too few for {}x{} pixels", bytes,
+                            decompress.image_width, decompress.image_height));
 }
 
 class JpegDecoder {
@@ -84,6 +112,7 @@ class JpegDecoder {
   Image decode(std::span<const std::byte> bytes, const DecodeLimits& limits) {
     if (!read_header(decompress_, errors_, progress_, bytes.data(), bytes.size())) fail();
     check_size(decompress_.image_width, decompress_.image_height, limits);
+    check_length(decompress_, bytes.size());
     // The orientation is read now because libjpeg frees the markers when it finishes.
     const int stored_orientation = orientation();
     Image image;

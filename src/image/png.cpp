@@ -39,6 +39,9 @@ png_voidp allocate(png_structp, png_alloc_size_t bytes) {
 
 void release(png_structp, png_voidp memory) { std::free(memory); }
 
+// Names of chunks, each with its final NUL, as libpng reads them.
+constexpr char kIgnored[][5] = {"tEXt", "zTXt", "iTXt", "iCCP", "sPLT", "hIST", "pCAL", "sCAL"};
+
 struct Source {
   const std::byte* data;
   std::size_t size;
@@ -89,6 +92,10 @@ class PngDecoder {
     if (setjmp(failure.jump) != 0) return false;
     // The image size is checked against DecodeLimits after the header has been read.
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    // These chunks do not change the pixels. libpng would decompress them and keep them all.
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER,
+                                reinterpret_cast<png_const_bytep>(kIgnored),
+                                static_cast<int>(sizeof kIgnored / sizeof kIgnored[0]));
     png_set_chunk_cache_max(png, 128);
     png_set_chunk_malloc_max(png, 8 << 20);
     png_set_read_fn(png, &source, on_read);

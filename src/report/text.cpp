@@ -11,69 +11,14 @@
 namespace offramp::report {
 namespace {
 
-constexpr char32_t kBroken = 0xFFFD;
-
-/// Removes the next character from the front of `text` and returns it. If the text does not begin
-/// with a valid UTF-8 character, it removes one byte and returns kBroken.
-char32_t take_character(std::string_view& text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  const std::size_t length = first < 0x80           ? 1
-                             : (first >> 5) == 0x06 ? 2
-                             : (first >> 4) == 0x0E ? 3
-                             : (first >> 3) == 0x1E ? 4
-                                                    : 0;
-  bool valid = length > 0 && length <= text.size();
-  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
-  for (std::size_t i = 1; valid && i < length; ++i) {
-    valid = (byte(i) & 0xC0) == 0x80;
-    code = (code << 6) | (byte(i) & 0x3Fu);
-  }
-  // Overlong forms and surrogates are invalid as well.
-  constexpr std::array<char32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
-  valid = valid && code >= kLeast[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
-  text.remove_prefix(valid ? length : 1);
-  return valid ? code : kBroken;
-}
-
-void append_character(std::string& out, char32_t code) {
-  const auto tail = [&](int shift) { out += static_cast<char>(0x80 | ((code >> shift) & 0x3F)); };
-  if (code < 0x80) {
-    out += static_cast<char>(code);
-  } else if (code < 0x800) {
-    out += static_cast<char>(0xC0 | (code >> 6));
-    tail(0);
-  } else if (code < 0x10000) {
-    out += static_cast<char>(0xE0 | (code >> 12));
-    tail(6);
-    tail(0);
-  } else {
-    out += static_cast<char>(0xF0 | (code >> 18));
-    tail(12);
-    tail(6);
-    tail(0);
-  }
-}
-
-/// The character itself, or a visible sign for one that must not be shown.
-char32_t visible(char32_t code) {
-  if (code < 0x20) return 0x2400 + code;
-  if (code == 0x7F) return 0x2421;
-  const bool control = code >= 0x80 && code < 0xA0;
-  const bool separator = code == 0x2028 || code == 0x2029;
-  const bool direction = code == 0x200E || code == 0x200F || code == 0x061C ||
-                         (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-  const bool none = (code & 0xFFFE) == 0xFFFE || (code >= 0xFDD0 && code <= 0xFDEF);
-  return control || separator || direction || none ? kBroken : code;
-}
-
-std::string clean(std::string_view text, bool lines) {
+std::string clean_lines(std::string_view text) {
   std::string out;
-  out.reserve(text.size());
   while (!text.empty()) {
-    const char32_t code = take_character(text);
-    const bool kept = lines && (code == U'\n' || code == U'\t');
-    append_character(out, kept ? code : visible(code));
+    const std::size_t end = text.find_first_of("\n\t");
+    out += core::printable(text.substr(0, end));
+    if (end == text.npos) break;
+    out += text[end];
+    text.remove_prefix(end + 1);
   }
   return out;
 }
@@ -117,13 +62,13 @@ bool all_zero(std::string_view digits) {
 
 }  // namespace
 
-std::string clean(std::string_view text) { return clean(text, false); }
-std::string escape(std::string_view text) { return with_references(clean(text, false)); }
-std::string escape_lines(std::string_view text) { return with_references(clean(text, true)); }
+std::string clean(std::string_view text) { return core::printable(text); }
+std::string escape(std::string_view text) { return with_references(clean(text)); }
+std::string escape_lines(std::string_view text) { return with_references(clean_lines(text)); }
 
 int columns(std::string_view text) {
   int sum = 0;
-  while (!text.empty()) sum += columns(take_character(text));
+  while (!text.empty()) sum += columns(core::take_character(text));
   return sum;
 }
 
@@ -133,10 +78,10 @@ std::string shorten(std::string_view text, int most) {
   std::string out;
   int used = 1;
   for (std::string_view rest = whole; !rest.empty();) {
-    const char32_t code = take_character(rest);
+    const char32_t code = core::take_character(rest);
     used += columns(code);
     if (used > most) break;
-    append_character(out, code);
+    core::append_character(out, code);
   }
   return out + "…";
 }

@@ -20,6 +20,7 @@
 #include "core/text.h"
 #include "train/run.h"
 #include "workflow/fit_recipe.h"
+#include "workflow/output_file.h"
 #include "workflow/run_folder.h"
 
 namespace offramp::train_cli {
@@ -181,6 +182,9 @@ int run(const Flags& flags) {
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
+  for (const std::filesystem::path& file : RunFolder(flags.out).files())
+    workflow::refuse_same_file("--out", file,
+                               {recipe.train.from, recipe.data.source, flags.recipe});
   ProgressPrinter printer;
   for (const std::string& change : changes) printer.message(printable(change));
   data::LoadOptions options;

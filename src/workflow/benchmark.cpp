@@ -375,6 +375,7 @@ Benchmark benchmark(const BenchmarkOptions& options, const Progress& progress) {
     throw UsageError(
         "data: a recipe's network has random weights, so there is no accuracy to measure; leave "
         "the data out");
+  if (!options.keep.empty()) check_keep_folder(options);
   model::ModelFile model = model_or_recipe(options.model.string(), options.classes);
   const std::vector<runtime::Precision> precisions = precisions_to_time(options.precisions, model);
   const BenchmarkImages images = options.data.empty()

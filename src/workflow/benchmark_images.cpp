@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/safetensors.h"
 #include "core/text.h"
 #include "core/version.h"
@@ -16,6 +17,7 @@
 #include "runtime/activation_ranges.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::workflow {
 namespace {
@@ -111,6 +113,20 @@ model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImage
   return result;
 }
 
+void check_keep_folder(const BenchmarkOptions& options) {
+  const fs::path network = options.keep / "model.safetensors",
+                 answers = options.keep / "answers.safetensors";
+  for (const fs::path& out : {network, answers})
+    refuse_same_file("keep", out, {options.model, options.data});
+  std::error_code ignored;
+  // A folder with both files is one that was written by an earlier benchmark.
+  if (fs::exists(RunFolder(options.keep).checkpoint(), ignored) ||
+      (fs::exists(network, ignored) && !fs::exists(answers, ignored)))
+    throw UsageError(fmt::format(
+        "keep: {} holds a trained model, which would be overwritten; choose another folder",
+        options.keep.string()));
+}
+
 void export_images_and_logits(const BenchmarkOptions& options, const model::ModelFile& model,
                               const BenchmarkImages& images,
                               std::vector<runtime::Precision> precisions) {
@@ -119,8 +135,8 @@ void export_images_and_logits(const BenchmarkOptions& options, const model::Mode
   std::error_code failed;
   fs::create_directories(options.keep, failed);
   if (failed) throw Error(fmt::format("{}: {}", options.keep.string(), failed.message()));
-  for (const fs::path& out : {network, answers})
-    check_output("keep", out, {options.model, options.data});
+  check_keep_folder(options);
+  for (const fs::path& out : {network, answers}) core::check_writable(out);
   model::save_model(network, model);
   const std::int64_t count = std::min(images.count(model), kKeptImages);
   const std::span<const float> pixels =

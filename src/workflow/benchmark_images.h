@@ -41,6 +41,9 @@ std::vector<runtime::Precision> precisions_to_time(const std::vector<runtime::Pr
 /// @throws Error if the model has no ranges and the images have labels
 model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImages& images);
 
+/// Checks that writing to `options.keep` overwrites no model but that of an earlier benchmark.
+/// @throws UsageError if it would
+void check_keep_folder(const BenchmarkOptions& options);
 /// Writes the network, the first 64 images and their logits in each precision to `options.keep`.
 void export_images_and_logits(const BenchmarkOptions& options, const model::ModelFile& model,
                               const BenchmarkImages& images,

@@ -108,19 +108,23 @@ ExportResult export_images(const ExportOptions& options) {
   const data::LoadedData loaded = data::load_data(options.source, options.part, options.load);
   const data::Dataset& data = loaded.dataset;
   for (const std::string& name : data.classes) check_folder_name(name);
-  ExportResult result{0, data.classes.size()};
-  std::vector<int> written(data.classes.size());
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> chosen;  // image, its file
+  std::vector<int> count(data.classes.size());
   for (std::int64_t i = 0; i < data.size(); ++i) {
     const auto label = static_cast<std::size_t>(data.labels[static_cast<std::size_t>(i)]);
-    if (written[label] == options.per_class) continue;
-    ++written[label];
-    const std::filesystem::path folder = options.folder / data.classes[label];
-    std::filesystem::create_directories(folder);
+    if (count[label] == options.per_class) continue;
+    ++count[label];
+    chosen.emplace_back(i, options.folder / data.classes[label] / fmt::format("{:05}.png", i));
+    refuse_same_file("to", chosen.back().second, {options.source});
+  }
+  ExportResult result{0, data.classes.size()};
+  for (const auto& [i, file] : chosen) {
+    std::filesystem::create_directories(file.parent_path());
     const auto pixels = data.image(i);
     image::Image image = {data.width, data.height, {pixels.begin(), pixels.end()}};
     if (corruption)
       image = data::corrupt(image, *corruption, data.hashes[static_cast<std::size_t>(i)]);
-    write_png(folder / fmt::format("{:05}.png", i), image);
+    write_png(file, image);
     ++result.images;
   }
   return result;

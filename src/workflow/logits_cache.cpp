@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <span>
 #include <utility>
 #include <vector>
@@ -93,7 +95,21 @@ std::optional<StoppedAnswers> read_stopped(const core::Safetensors& file,
   return stopped;
 }
 
+/// @throws Error if logits cannot be those of this model for these images
+void check_logits(const eval::SavedLogits& logits, const engine::OpenedModel& model,
+                  const EvaluationSet& set) {
+  if (logits.exits != model.num_exits() || logits.classes != model.num_classes())
+    throw Error("they have other exits or classes than the model");
+  if (!std::ranges::equal(logits.labels, set.indices, {}, {}, [&](std::int64_t i) {
+        return set.data->labels[static_cast<std::size_t>(i)];
+      }))
+    throw Error("they have other labels than the images");
+  if (!std::ranges::all_of(logits.logits, [](float value) { return std::isfinite(value); }))
+    throw Error("a logit is not a finite number");
+}
+
 std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& key,
+                                       const engine::OpenedModel& model, const EvaluationSet& set,
                                        const std::string& policy, const Progress& progress) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
@@ -103,6 +119,7 @@ std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& 
     if (stored == file.metadata().end() || stored->second != key) return std::nullopt;
     CachedLogits cached;
     cached.logits = eval::load_logits(path);
+    check_logits(cached.logits, model, set);
     cached.stopped = read_stopped(file, cached.logits, policy);
     return cached;
   } catch (const Error& error) {
@@ -153,7 +170,7 @@ CachedLogits find_or_compute_logits(const fs::path& path, engine::OpenedModel& m
   const fs::path file = logits_cache_path(path, part);
   const std::string key = key_of(path, model, set);
   const std::string policy = policy_text(model.file());
-  if (auto cached = read_cache(file, key, policy, progress)) return std::move(*cached);
+  if (auto cached = read_cache(file, key, model, set, policy, progress)) return std::move(*cached);
   CachedLogits cached;
   cached.logits = run_all_exits(model, set, progress);
   cached.logits.metadata = {{"key", key},

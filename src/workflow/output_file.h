@@ -6,7 +6,9 @@
 
 namespace offramp::workflow {
 
-/// Checks that an output file is not one of the files that are read.
+/// Checks that an output file is not one of the files that are read, and not an existing file in a
+/// folder that is read, unless its ending is that of a page, a table or logits. Every flag that
+/// names an output goes through this function.
 /// @param field  name of the output in the message
 /// @throws UsageError "<field>: <path> is an input, so it cannot be the output; choose another
 /// file"

@@ -65,6 +65,11 @@ class RunFolder {
   std::filesystem::path model() const { return path_ / "model.safetensors"; }
   std::filesystem::path report() const { return path_ / "report.html"; }
 
+  /// All files of a run that the report does not replace.
+  std::vector<std::filesystem::path> files() const {
+    return {config(), metrics(), checkpoint(), last(), ema(), best(), model()};
+  }
+
   // Reading.
 
   /// The text of config.toml; empty if there is none.

@@ -324,6 +324,39 @@ TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
   EXPECT_EQ(answers[1]["image"], first);
 }
 
+TEST_F(Models, ClassifyFailsIfItsAnswersAreLost) {
+  const std::string image = png(0);
+  for (const char* format : {"--json", "--no-policy"}) {
+    const ProgramResult ended =
+        offramp({"classify", path, image, format}, {.output_to = "/dev/full"});
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
+  }
+}
+
+TEST_F(Models, ClassifySaysWhyItCannotReadPathsFromItsInput) {
+  const ProgramResult closed = offramp({"classify", path, "-"}, {.closed_descriptor = 0});
+  EXPECT_EQ(closed.status, 1);
+  EXPECT_EQ(closed.err, "offramp: standard input: cannot read: Bad file descriptor\n");
+  const ProgramResult directory = offramp({"classify", path, "-"}, {.input_from = folder.path()});
+  EXPECT_EQ(directory.status, 1);
+  EXPECT_EQ(directory.err, "offramp: standard input: cannot read: Is a directory\n");
+  const ProgramResult endless = offramp({"classify", path, "-"}, {.input_from = "/dev/zero"});
+  EXPECT_EQ(endless.status, 1);
+  EXPECT_EQ(endless.err,
+            "offramp: standard input: a line is longer than 65536 bytes; expected the path of one "
+            "image on each line\n");
+}
+
+TEST_F(Models, ClassifyOpensNoFileBeforeANul) {
+  const std::string image = png(0);
+  const ProgramResult ended =
+      offramp({"classify", path, "-"}, {.input = image + std::string("\0x\n", 3)});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.out, "");
+  EXPECT_THAT(ended.err, HasSubstr("cannot open: Invalid argument"));
+}
+
 TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
   const std::string one = png(0), two = png(1), three = png(2);
   RunningProgram running({"classify", path, "-", "--json", "--threads", "1"});

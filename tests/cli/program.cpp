@@ -32,7 +32,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
 [[noreturn]] void become_program(const std::vector<std::string>& arguments,
                                  const RunOptions& options, const std::string& in,
                                  const std::string& out, const std::string& err) {
-  redirect(STDIN_FILENO, in, O_RDONLY);
+  redirect(STDIN_FILENO, options.input_from.empty() ? in : options.input_from, O_RDONLY);
   redirect(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
   if (options.close_output) {
     int ends[2];
@@ -46,6 +46,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
   if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(127);
   for (const std::string& variable : options.environment)
     putenv(const_cast<char*>(variable.c_str()));
+  if (options.closed_descriptor >= 0) close(options.closed_descriptor);
   if (options.program.empty()) execute(arguments);
   execute(arguments, options.program);
 }

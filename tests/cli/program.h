@@ -12,9 +12,11 @@ struct ProgramResult {
 };
 
 struct RunOptions {
-  std::string input = {};      ///< standard input
-  std::string output_to = {};  ///< not empty: standard output goes to this file instead
-  bool close_output = false;   ///< standard output is a pipe that nobody reads
+  std::string input = {};       ///< standard input
+  std::string input_from = {};  ///< not empty: standard input is this file or device instead
+  std::string output_to = {};   ///< not empty: standard output goes to this file instead
+  bool close_output = false;    ///< standard output is a pipe that nobody reads
+  int closed_descriptor = -1;   ///< 0, 1 or 2: this standard stream is closed when it starts
   std::vector<std::string> environment = {};  ///< "NAME=value", added to the environment
   std::string folder = {};                    ///< not empty: the working folder
   std::string program = {};                   ///< not empty: the program to run instead of offramp

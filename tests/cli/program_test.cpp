@@ -114,6 +114,44 @@ TEST(Program, AFullDiskUnderItsOutputIsAFailure) {
   EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
 }
 
+TEST(Program, AFullDiskUnderAShortOutputIsAFailure) {
+  const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
+  const std::vector<std::vector<std::string>> commands = {
+      {"--version"}, {"--help"}, {"info", recipe, "--json"}, {"data", "info", "synthetic"}};
+  for (const std::vector<std::string>& command : commands) {
+    SCOPED_TRACE(testing::PrintToString(command));
+    const ProgramResult ended = offramp(command, {.output_to = "/dev/full"});
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
+  }
+}
+
+TEST(Program, AClosedStandardOutputIsAFailure) {
+  const ProgramResult ended = offramp({"--version"}, {.closed_descriptor = 1});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "offramp: standard output: Bad file descriptor\n");
+}
+
+TEST(Program, AFileItWritesIsNotTakenForAClosedStream) {
+  const core::TemporaryFolder folder;
+  const std::string packed = folder.path() / "packed";
+  for (const int closed : {1, 2}) {
+    offramp({"data", "import", "synthetic", "-o", packed}, {.closed_descriptor = closed});
+    const ProgramResult read = offramp({"data", "info", packed, "--json"});
+    EXPECT_EQ(read.status, 0) << read.err;
+  }
+}
+
+TEST(Program, ItsErrorsSendNoEscapeSequencesToATerminal) {
+  const ProgramResult ended = offramp({"info",
+                                       "x\x1b]0;title\x07\xc2\x9b"
+                                       "2J\n\xe2\x80\xae"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  for (const char* control : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"})
+    EXPECT_THAT(ended.err, testing::Not(HasSubstr(control)));
+}
+
 TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
   const ProgramResult ended = offramp({"info", recipe}, {.close_output = true});
@@ -185,6 +223,17 @@ TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
   EXPECT_THAT(ended.err, HasSubstr("expected 0.0.1 (abc); build and install both together"));
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_EQ(offramp({"--help"}, {.program = training}).status, 0) << "started by hand";
+}
+
+TEST(Program, TrainDoesNotOverwriteTheWeightsItStartsFrom) {
+  const core::TemporaryFolder folder;
+  const std::string recipe = folder.path() / "recipe.toml",
+                    weights = folder.path() / "model.safetensors";
+  core::write_text_atomic(recipe, "[data]\nsource = \"synthetic\"\n");
+  core::write_text_atomic(weights, "weights");
+  expect_refusal({"train", recipe, "--out", folder.path(), "--from", weights}, 2,
+                 "--out: " + weights + " is an input, so it cannot be the output");
+  EXPECT_EQ(core::read_text(weights), "weights");
 }
 
 TEST(Program, TrainRefusesABadRecipeAtItsLine) {

@@ -121,6 +121,11 @@ TEST_F(ReportCommand, IsNotWrittenOverTheModel) {
                 HasSubstr("is an input, so it cannot be the output; choose another file"));
   }
   EXPECT_EQ(core::read_text(run / "model.safetensors"), before);
+  core::write_text_atomic(run / "metrics.jsonl", "");
+  const ProgramResult ended =
+      offramp({"report", run, "--data", "synthetic", "-o", (run / "metrics.jsonl").string()});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(core::read_text(run / "metrics.jsonl"), "");
 }
 
 TEST_F(ReportCommand, NamesWhatIsMissingInOneLine) {

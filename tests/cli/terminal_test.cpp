@@ -6,7 +6,7 @@ namespace offramp::cli {
 namespace {
 
 TEST(Terminal, ShowsNoControlCharacters) {
-  EXPECT_EQ(printable("a\x1b[31mb\n\x7f"), "a?[31mb??");
+  EXPECT_EQ(printable("a\x1b[31mb\n\x7f"), "a␛[31mb␊␡");
   EXPECT_EQ(printable("größe"), "größe");
 }
 

@@ -67,6 +67,13 @@ TEST(Quote, KeepsAMessageOnOneLine) {
             "2J\"");  // the 8-bit escape character of terminals
 }
 
+TEST(Quote, EscapesWhatChangesTheDirectionOfTextAndWhatIsNoUtf8) {
+  EXPECT_EQ(quote("\u202egnp"), "\"\\xe2\\x80\\xaegnp\"");
+  EXPECT_EQ(quote("\u2028"), "\"\\xe2\\x80\\xa8\"");
+  EXPECT_EQ(quote("a\x9b"), "\"a\\x9b\"");
+  EXPECT_EQ(quote("größe 犬"), "\"größe 犬\"");
+}
+
 TEST(Quote, CutsLongTextBetweenCharacters) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "ä";

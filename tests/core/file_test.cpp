@@ -5,15 +5,27 @@
 #include <gtest/gtest.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <fstream>
 #include <future>
 #include <thread>
 
 #include "core/error.h"
 #include "tests/support/full_disk.h"
+
+namespace {
+std::atomic<int> num_flushed = 0;
+}
+
+/// Takes the place of the C library's function, to count its calls.
+extern "C" int fsync(int fd) {
+  ++num_flushed;
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
 
 namespace offramp::core {
 namespace {
@@ -220,6 +232,36 @@ TEST(ReadFile, ReadsWhatDoesNotKnowItsSize) {
   std::thread writer([&] { std::ofstream(pipe) << content; });
   EXPECT_EQ(read_text(pipe), content);
   writer.join();
+}
+
+TEST(ReadFile, DoesNotWaitForEverForAPipe) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(
+      [&] { read_file(pipe); },
+      ThrowsMessage<Error>(pipe.string() + ": cannot open: a pipe to which no program writes"));
+  EXPECT_THAT([&] { MappedFile{pipe}; },
+              ThrowsMessage<Error>(pipe.string() + ": cannot open: not a regular file"));
+}
+
+TEST(ReadFile, RefusesAPathWithANul) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, "x");
+  EXPECT_THROW(read_file(path.string() + std::string("\0b", 2)), Error);
+  EXPECT_THROW(MappedFile{path.string() + std::string("\0b", 2)}, Error);
+  EXPECT_THROW(write_text_atomic(path.string() + std::string("\0b", 2), "y"), Error);
+  EXPECT_EQ(read_text(path), "x");
+}
+
+TEST(AppendLine, IsOnTheDiskWhenItReturns) {
+  const TemporaryFolder folder;
+  const int before = num_flushed;
+  append_line(folder.path() / "log", "x");
+  EXPECT_EQ(num_flushed, before + 2) << "the file and, as it is new, its folder";
+  append_line(folder.path() / "log", "y");
+  EXPECT_EQ(num_flushed, before + 3);
 }
 
 TEST(RemoveLeftovers, LeavesTheFilesThatSomebodyIsWriting) {

@@ -95,6 +95,14 @@ TEST(Threads, ReleasesThoseThatRunWhenOneCannotBeStarted) {
   EXPECT_THAT(text, HasSubstr("cannot start 3 threads"));
 }
 
+TEST(CheckCanStart, SaysThatSoManyThreadsCannotBeStarted) {
+  EXPECT_NO_THROW(check_can_start(0));
+  EXPECT_NO_THROW(check_can_start(4));
+  const std::string text = without_threads([] { check_can_start(3); });
+  if (text == "no rights") GTEST_SKIP() << "needs root to become another user";
+  EXPECT_THAT(text, HasSubstr("cannot start 3 threads"));
+}
+
 TEST(UsableCores, ObeysTheAffinityMask) {
   cpu_set_t before;
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);

@@ -56,6 +56,31 @@ TEST(Text, FindsTheValueWithAName) {
               testing::ThrowsMessage<UsageError>("unknown number \"seven\"; known: one, two"));
 }
 
+TEST(Printable, ReplacesWhatATerminalWouldExecute) {
+  EXPECT_EQ(printable("a\x1b[2J\n\x7f"), "a␛[2J␊␡");
+  EXPECT_EQ(printable(std::string_view("\0", 1)), "␀");
+  EXPECT_EQ(printable("\u009b2J"), "�2J") << "CSI in one character";
+  EXPECT_EQ(printable("\u202egnp.exe\u2066"), "�gnp.exe�") << "changes the direction of text";
+  EXPECT_EQ(printable("\u2028"), "�") << "a line separator";
+  EXPECT_EQ(printable("größe 犬 🐕"), "größe 犬 🐕");
+}
+
+TEST(Printable, ReplacesBytesThatAreNoUtf8) {
+  EXPECT_EQ(printable("a\xff"
+                      "b"),
+            "a�b");
+  EXPECT_EQ(printable("\x9b"), "�");
+  EXPECT_EQ(printable("\xc0\x9b"), "��") << "an overlong form of the escape character";
+  EXPECT_EQ(printable("\xe2\x80"), "��") << "cut off";
+}
+
+TEST(IsPrintable, IsWhatPrintableLeavesUnchanged) {
+  EXPECT_TRUE(is_printable("layer1.0 größe"));
+  EXPECT_FALSE(is_printable("\u009b2J"));
+  EXPECT_FALSE(is_printable("a\xff"));
+  EXPECT_FALSE(is_printable("a\nb"));
+}
+
 TEST(Numbers, TheMedianIsTheMiddleOfTheSorted) {
   EXPECT_EQ(median({3}), 3);
   EXPECT_EQ(median({9, 1, 5}), 5);

@@ -251,6 +251,58 @@ TEST(Archive, RefusesABomb) {
               HasSubstr("refused as a decompression bomb"));
 }
 
+/// Opens an archive, which reads it once without the contents, and returns the error message.
+std::string opening_failure(const fs::path& path, const ArchiveLimits& limits) {
+  try {
+    open_archive(path, limits);
+    return "no error";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+TEST(Archive, RefusesABombBehindCompressors) {
+  const core::TemporaryFolder folder;
+  ArchiveLimits limits;
+  limits.ratio_from_bytes = 1 << 20;
+  write_archive(folder.path() / "a.zip",
+                {{"train/cat/a.png", std::vector<std::byte>(64 << 20), "", false}});
+  const std::vector<std::byte> zip = core::read_file(folder.path() / "a.zip");
+  test::write_bytes(folder.path() / "b.zip", test::gzip(test::gzip(zip)));
+  EXPECT_THAT(opening_failure(folder.path() / "b.zip", limits),
+              StartsWith("not a .tar, .tar.gz, .tar.xz or .zip archive"));
+}
+
+TEST(Archive, RefusesABombInAZipWithoutADirectory) {
+  const core::TemporaryFolder folder;
+  ArchiveLimits limits;
+  limits.ratio_from_bytes = 1 << 20;
+  const fs::path path = folder.path() / "a.zip";
+  write_archive(path, {{"train/cat/a.png", std::vector<std::byte>(4 << 20), "", false},
+                       {"train/cat/b.png", bytes_of("x"), "", false}});
+  const std::string zip = core::read_text(path);
+  const std::size_t directory = zip.find("PK\1\2");
+  ASSERT_NE(directory, zip.npos);
+  test::write_bytes(path, bytes_of(zip.substr(0, directory)));
+  EXPECT_THAT(opening_failure(path, limits),
+              StartsWith("not a .tar, .tar.gz, .tar.xz or .zip archive"));
+}
+
+TEST(Archive, LimitsTheMemoryOfItsNames) {
+  const core::TemporaryFolder folder;
+  const fs::path path = folder.path() / "a.tar.gz";
+  std::string entries;
+  for (int i = 0; i < 20; ++i)
+    entries +=
+        tar_entry("././@LongLink", 'L', fmt::format("{:04}", i) + std::string(4000, 'a') + '\0') +
+        tar_entry("a", '0', "x");
+  test::write_bytes(path, test::gzip(bytes_of(entries + std::string(1024, '\0'))));
+  ArchiveLimits limits;
+  EXPECT_EQ(failure(path, limits), "no error");
+  limits.max_name_bytes = 40'000;
+  EXPECT_EQ(failure(path, limits), "the names in the archive have more than 40000 bytes");
+}
+
 TEST(Archive, HoldsItsLimits) {
   const core::TemporaryFolder folder;
   for (const char* name : {"a.tar", "a.zip"}) {

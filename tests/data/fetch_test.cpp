@@ -430,6 +430,31 @@ TEST_F(Fetch, IsRefusedWhileAnotherDownloadWritesTheSameFile) {
   EXPECT_EQ(message(from(server)), part().string() + ": another download is writing this file");
 }
 
+TEST_F(Fetch, DoesNotWriteThroughALinkThatOthersPlanted) {
+  Server server([&](int, auto range) { return resuming(content_, range); });
+  const fs::path victim = folder_.path() / "victim";
+  core::write_text_atomic(victim, "precious");
+  fs::create_symlink(victim, part());
+  EXPECT_EQ(message(from(server)),
+            part().string() + ": cannot open: a symbolic link; remove it and try again");
+  EXPECT_EQ(core::read_text(victim), "precious");
+}
+
+TEST_F(Fetch, ShowsNoPasswordOfAnUrl) {
+  Server server([&](int, auto) {
+    return Reply{"HTTP/1.1 403 Forbidden\r\nContent-Length: 0", ""};
+  });
+  Download download = from(server);
+  download.url.insert(std::string("http://").size(), "anna:secret@");
+  const std::string shown = message(download);
+  EXPECT_THAT(shown, HasSubstr("HTTP status 403"));
+  EXPECT_THAT(shown, testing::Not(HasSubstr("secret")));
+  for (const char* url : {"ftp://anna:secret@example.org/a", "https://anna:sec@ret@exa mple/a"}) {
+    download.url = url;
+    EXPECT_THAT(message(download), testing::Not(HasSubstr("ret@"))) << url;
+  }
+}
+
 TEST_F(Fetch, SaysWhereItCannotWrite) {
   Server server([&](int, auto range) { return resuming(content_, range); });
   core::write_text_atomic(folder_.path() / "in the way", "");

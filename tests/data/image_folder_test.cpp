@@ -425,6 +425,23 @@ TEST(ImageFolder, FollowsLinksButNotInCircles) {
               ElementsAre("train/cat/a.png", "train/cat/b.png", "train/dog/a.png"));
 }
 
+TEST(ImageFolder, DoesNotMultiplyFoldersThatLinkToEachOther) {
+  const core::TemporaryFolder folder;
+  write_split_folder(folder.path() / "set");
+  // Each folder has two links to the next one, so the last has 2^40 paths.
+  constexpr int kSteps = 40;
+  for (int i = 0; i < kSteps; ++i) fs::create_directories(folder.path() / fmt::format("step{}", i));
+  for (int i = 0; i + 1 < kSteps; ++i)
+    for (const char* name : {"a", "b"})
+      fs::create_directory_symlink(folder.path() / fmt::format("step{}", i + 1),
+                                   folder.path() / fmt::format("step{}", i) / name);
+  fs::create_directory_symlink(folder.path() / "step0", folder.path() / "set/train/dog/steps");
+  const LoadedData loaded = load(folder.path() / "set", Part::train);
+  EXPECT_EQ(loaded.dataset.size(), 4);
+  ASSERT_FALSE(loaded.skipped.empty());
+  EXPECT_EQ(loaded.skipped[0].reason, "links lead to this folder on more than 16 paths");
+}
+
 TEST(ImageFolder, SaysTheSizesOfThePartAskedFor) {
   const core::TemporaryFolder folder;
   for (int i = 0; i < 4; ++i) {

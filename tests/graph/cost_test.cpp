@@ -44,6 +44,15 @@ TEST(Cost, OfSingleOperationsWorkedByHand) {
   EXPECT_EQ(count(SpatialPyramidPool{}, {7, 3, 3}, {147}), (OpCount{0, 0}));
 }
 
+TEST(Cost, OfANetworkWithoutMacsIsOneAtEveryExit) {
+  Graph graph{"pools", {3, 4, 4}, 3, {}};
+  graph.segments.push_back({"body", {{"pool", GlobalAvgPool{}, {"input"}}}, {}, "pool", {}});
+  graph.segments[0].head = {{"logits", Flatten{}, {"pool"}}};
+  const Cost cost = cost_of(graph);
+  EXPECT_EQ(cost.plain_macs, 0);
+  EXPECT_EQ(cost.relative_costs(), std::vector<double>{1});
+}
+
 TEST(Cost, OfResNet18OnSmallImages) {
   // The network has a 3×3×3×64 stem, four stages of 3×3 convolutions and fc 512×10. The figure is
   // the one in the literature.

@@ -182,6 +182,11 @@ TEST(Shapes, RefuseNamesThatAreTakenOrUnfit) {
   graph.segments[0].name = "bell\a";
   EXPECT_EQ(message_of(graph),
             "the name of segment 1 is longer than 400 bytes or holds control characters");
+  for (const char* name : {"\u009b2J", "\u202egnp", "\xff"}) {
+    graph.segments[0].name = name;
+    EXPECT_EQ(message_of(graph),
+              "the name of segment 1 is longer than 400 bytes or holds control characters");
+  }
   graph.name = "escape\x1b[2J";
   EXPECT_EQ(message_of(graph),
             "the name of the network is longer than 400 bytes or holds control characters");

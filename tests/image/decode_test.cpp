@@ -132,17 +132,51 @@ TEST(DecodeJpeg, RefusesMoreScansThanAnEncoderWrites) {
   }
   EXPECT_EQ(decode_image(bytes).rgb, decode_image(original).rgb);
   bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(end), scan.begin(), scan.end());
-  EXPECT_EQ(failure(bytes), "damaged: more than 100 scans");
+  EXPECT_EQ(failure(bytes), "damaged: more than 100 scans of an image of 24x16");
+}
+
+/// Changes the size that the header of a JPEG states.
+void claim_size(std::vector<std::byte>& jpeg, int width, int height) {
+  for (std::size_t i = 0; i + 9 < jpeg.size(); ++i) {
+    if (jpeg[i] != std::byte(0xff) || (jpeg[i + 1] | std::byte(3)) != std::byte(0xc3)) continue;
+    jpeg[i + 5] = std::byte(height >> 8), jpeg[i + 6] = std::byte(height & 255);
+    jpeg[i + 7] = std::byte(width >> 8), jpeg[i + 8] = std::byte(width & 255);
+    return;
+  }
+}
+
+TEST(DecodeJpeg, RefusesManyScansOfALargeImage) {
+  JpegOptions options;
+  options.progressive = true;
+  const auto original = encode_jpeg(patterned_image(24, 16, 5), options);
+  const std::size_t begin = find_marker(original, 0, 0xda);
+  const std::size_t end = find_marker(original, begin + 2, 0);
+  const std::vector<std::byte> scan(original.begin() + static_cast<std::ptrdiff_t>(begin),
+                                    original.begin() + static_cast<std::ptrdiff_t>(end));
+  auto bytes = original;
+  for (int scans = 0; scans < 40; ++scans)
+    bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(end), scan.begin(), scan.end());
+  bytes.resize(100'000);  // as long as a file of this size may be
+  claim_size(bytes, 8192, 4096);
+  EXPECT_EQ(failure(bytes), "damaged: more than 32 scans of an image of 8192x4096");
+}
+
+TEST(DecodeJpeg, RefusesAFileTooShortForItsPixels) {
+  auto bytes = encode_jpeg(flat_image(8, 8, 1, 2, 3));
+  claim_size(bytes, 20000, 5000);
+  EXPECT_EQ(failure(bytes),
+            fmt::format("truncated: {} bytes are too few for 20000x5000 pixels", bytes.size()));
+  // A flat image is the shortest file for its size.
+  for (const bool progressive : {false, true}) {
+    JpegOptions options;
+    options.progressive = progressive;
+    EXPECT_EQ(failure(encode_jpeg(flat_image(3000, 2000, 9, 9, 9), options)), "no error");
+  }
 }
 
 TEST(DecodeJpeg, RefusesAnEnormousClaimBeforeAllocatingIt) {
   auto bytes = encode_jpeg(flat_image(8, 8, 1, 2, 3));
-  for (std::size_t i = 0; i + 9 < bytes.size(); ++i) {
-    if (bytes[i] != std::byte(0xff) || bytes[i + 1] != std::byte(0xc0)) continue;
-    bytes[i + 5] = bytes[i + 7] = std::byte(0xea);  // 60000 = 0xea60
-    bytes[i + 6] = bytes[i + 8] = std::byte(0x60);
-    break;
-  }
+  claim_size(bytes, 60000, 60000);
   EXPECT_THAT(failure(bytes), StartsWith("larger than the limit: 60000x60000"));
 }
 

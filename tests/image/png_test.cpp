@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <png.h>
+#include <sys/resource.h>
 
 #include "core/error.h"
 #include "image/image.h"
@@ -114,6 +115,31 @@ TEST(Png, SurvivesAnyChangedByte) {
     changed[i] ^= std::byte(0x55);
     EXPECT_NE(failure(changed), "no error") << "byte " << i << " is in no checksum";
   }
+}
+
+/// Returns the largest amount of memory that this process has used so far, in bytes.
+std::int64_t peak_memory() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} << 10;
+}
+
+TEST(Png, DoesNotDecompressTextThatIsNeverShown) {
+  const Image image = patterned_image(8, 8, 1);
+  PngFile file{8, 8, PNG_COLOR_TYPE_RGB, 8, false, {}, {}, {}, {}, image.rgb};
+  file.texts.assign(1, std::string(7 << 20, ' '));
+  const std::vector<std::byte> one = encode(file);
+  file.texts.clear();
+  const std::vector<std::byte> none = encode(file);
+  // The chunk is repeated here and not by libpng, which would need the memory itself.
+  constexpr std::size_t kAfterHeader = 8 + 25;
+  const auto chunk = std::span(one).subspan(kAfterHeader, one.size() - none.size());
+  std::vector<std::byte> bomb(none.begin(), none.begin() + kAfterHeader);
+  for (int i = 0; i < 60; ++i) bomb.insert(bomb.end(), chunk.begin(), chunk.end());
+  bomb.insert(bomb.end(), none.begin() + kAfterHeader, none.end());
+  const std::int64_t before = peak_memory();
+  EXPECT_EQ(decode_image(bomb).rgb, image.rgb);
+  EXPECT_LT(peak_memory() - before, 100 << 20) << "60 texts have 420 MiB";
 }
 
 TEST(Png, RefusesAnEnormousClaimBeforeAllocatingIt) {

@@ -143,6 +143,14 @@ std::vector<std::byte> encode(const PngFile& file) {
   if (!exif.empty()) {
     png_set_eXIf_1(png, info, static_cast<png_uint_32>(exif.size()), exif.data());
   }
+  for (std::string text : file.texts) {
+    png_text comment{};
+    comment.compression = PNG_TEXT_COMPRESSION_zTXt;
+    comment.key = const_cast<char*>("Comment");
+    comment.text = text.data();
+    comment.text_length = text.size();
+    png_set_text(png, info, &comment, 1);
+  }
   png_write_info(png, info);
   const std::size_t row_bytes = png_get_rowbytes(png, info);
   if (row_bytes * static_cast<std::size_t>(file.height) != file.rows.size()) {

@@ -44,8 +44,9 @@ struct PngFile {
   std::vector<std::uint8_t> palette_alpha;  ///< tRNS chunk of a palette image: alpha of each entry
   std::vector<int>
       transparent;  ///< tRNS chunk of other images: the grey value, or red, green, blue
-  std::vector<std::uint8_t> exif;  ///< eXIf chunk: a TIFF block
-  std::vector<std::uint8_t> rows;  ///< pixels as stored in the file, without filter bytes
+  std::vector<std::uint8_t> exif;       ///< eXIf chunk: a TIFF block
+  std::vector<std::uint8_t> rows;       ///< pixels as stored in the file, without filter bytes
+  std::vector<std::string> texts = {};  ///< zTXt chunks: compressed comments
 };
 std::vector<std::byte> encode(const PngFile& file);
 

@@ -177,6 +177,22 @@ TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
   EXPECT_EQ(core::read_text(path), before);
 }
 
+TEST_F(BenchmarkOfAModel, KeepsNothingOverAnotherModel) {
+  const fs::path run = folder.path() / "run", recipe = folder.path() / "recipe.toml";
+  fs::create_directory(run);
+  fs::copy_file(path, run / "model.safetensors");
+  core::write_text_atomic(recipe, "[network]\nwidth = 4\nexits = [2]\nhead = \"avg\"\n");
+  BenchmarkOptions how = options();
+  how.model = recipe;
+  how.images = 3;
+  how.keep = run;
+  EXPECT_THAT([&] { benchmark(how); },
+              ThrowsMessage<UsageError>("keep: " + run.string() +
+                                        " holds a trained model, which would be overwritten; "
+                                        "choose another folder"));
+  EXPECT_EQ(core::read_text(run / "model.safetensors"), core::read_text(path));
+}
+
 TEST_F(BenchmarkOfAModel, RefusesOptionsThatMakeNoSense) {
   const auto refused = [&](auto edit, const std::string& message) {
     BenchmarkOptions how = options();

@@ -27,6 +27,21 @@ TEST(OutputFile, IsNoneOfWhatIsRead) {
   EXPECT_NO_THROW(check_output("out", folder.path() / "new", {"synthetic", input, ""}));
 }
 
+TEST(OutputFile, IsNoneOfTheFilesOfAFolderThatIsRead) {
+  const core::TemporaryFolder folder;
+  const fs::path images = folder.path() / "images", link = folder.path() / "link";
+  fs::create_directories(images / "cat");
+  for (const char* name : {"cat/a.png", "data_batch_1.bin", "report.html"})
+    core::write_text_atomic(images / name, "x");
+  fs::create_directory_symlink(images, link);
+  for (const fs::path& out :
+       {images / "cat/a.png", link / "cat/a.png", images / "data_batch_1.bin"})
+    EXPECT_THROW(check_output("out", out, {images}), UsageError) << out;
+  EXPECT_NO_THROW(check_output("out", images / "sheet.png", {images})) << "a new file";
+  EXPECT_NO_THROW(check_output("out", images / "report.html", {images})) << "is never an input";
+  EXPECT_NO_THROW(check_output("out", folder.path() / "images2", {images}));
+}
+
 TEST(OutputFile, LiesWhereItCanBeWritten) {
   const core::TemporaryFolder folder;
   const fs::path nowhere = folder.path() / "nowhere" / "out";

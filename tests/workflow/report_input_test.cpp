@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -106,6 +107,32 @@ TEST_F(ReportInputOfARun, NeverUsesLogitsOfOtherWeights) {
   EXPECT_THAT(notes, testing::ElementsAre(
                          StartsWith("the saved logits are not usable and are computed again: ")));
   EXPECT_EQ(eval::load_logits(test_logits).labels.size(), 300u);
+}
+
+TEST_F(ReportInputOfARun, DoesNotUseLogitsThatCannotBeThoseOfItsImages) {
+  gather();
+  const auto spoil = [&](auto edit) {
+    eval::SavedLogits kept = eval::load_logits(test_logits);
+    edit(kept);
+    eval::save_logits(test_logits, kept);
+    notes.clear();
+    gather();
+    EXPECT_THAT(notes, testing::ElementsAre(
+                           StartsWith("the saved logits are not usable and are computed again: ")));
+  };
+  spoil([](eval::SavedLogits& kept) { kept.labels[0] = 10; });
+  spoil([](eval::SavedLogits& kept) { kept.labels[0] = (kept.labels[0] + 1) % 10; });
+  spoil([](eval::SavedLogits& kept) { kept.logits[5] = std::nanf(""); });
+  notes.clear();
+  gather();
+  EXPECT_TRUE(notes.empty());
+}
+
+TEST_F(ReportInputOfARun, ShowsAnyTimeThatAModelClaims) {
+  model.provenance.details_json = R"({"seconds": 1e300})";
+  save();
+  EXPECT_THAT(gather().input.facts,
+              testing::Contains(std::pair<std::string, std::string>("time", "1e+300 s")));
 }
 
 TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
