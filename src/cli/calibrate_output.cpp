@@ -45,6 +45,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                     const Certificate& certificate) {
   const policy::CertificationResult& found = certificate.result;
   json object = {{"of", aim.label_free ? "disagreement" : "harm"},
+                 {"against", to_string(aim.against)},
                  {"epsilon", aim.epsilon},
                  {"delta", aim.delta},
                  {"certified", found.holds()},
@@ -70,6 +71,16 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
   return object;
 }
 
+/// Says how many images the ensemble of all exits itself harms; empty if that is not the reason.
+std::string failed_ensemble_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
+                                 const policy::CertificationResult& found) {
+  if (options.shape.ensemble == policy::Ensemble::off || found.counted_never_stopping == 0)
+    return "";
+  return fmt::format(" (the ensemble of all exits alone has {} of {} against {})",
+                     core::with_commas(found.counted_never_stopping),
+                     core::with_commas(found.images), describe(aim.against));
+}
+
 std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
                            const Calibration& result, const Certificate& certificate) {
   const policy::CertificationResult& found = certificate.result;
@@ -83,13 +94,14 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
   else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the thresholds that stop the fewest images fail the test of "
-        "{}; every image goes to the last exit\n",
-        policy::describe_promise(aim));
+        "{}{}; every image goes to the last exit\n",
+        policy::describe_promise(aim), failed_ensemble_text(options, aim, found));
   else
-    text =
-        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
-                    policy::describe_promise(aim), core::with_commas(found.counted),
-                    core::with_commas(found.images), found.upper_bound);
+    text = fmt::format(
+        "certified: {} on images like these ({} of {} certify images against {}, bound "
+        "{:.3g})\n",
+        policy::describe_promise(aim), core::with_commas(found.counted),
+        core::with_commas(found.images), describe(aim.against), found.upper_bound);
   if (certificate.drawn)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "
@@ -182,6 +194,8 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"accuracy_of_last_exit", result.tune.last_accuracy},
         {"held_out_accuracy", nullptr},
         {"relative_cost", on_tune.relative_cost},
+        {"against", to_string(result.against)},
+        {"accuracy_of_reference", on_tune.reference_accuracy},
         {"shares", on_tune.shares},
         {"harm", on_tune.harm},
         {"help", on_tune.help},
@@ -210,10 +224,12 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
               color) +
       "\n" + exits_table(result, color);
   text += fmt::format(
-      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
-      "alone: {}\n",
+      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {} against {}: "
+      "{}\n",
       percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
-      percent(metrics.help), percent(tune.last_accuracy));
+      percent(metrics.help), describe(result.against), percent(metrics.reference_accuracy));
+  if (result.against != policy::HarmReference::last_exit)
+    text += fmt::format("the last exit alone: {}\n", percent(tune.last_accuracy));
   if (tune.held_out_accuracy)
     text += fmt::format("cross-validated: accuracy {}, {:.2f} points {} the last exit\n",
                         percent(*tune.held_out_accuracy),

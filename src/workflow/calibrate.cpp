@@ -116,13 +116,11 @@ double accuracy_of_last(const policy::LogitsView& view) {
 /// The result of a policy on images whose logits are saved. It owns the data that its PolicyOutcome
 /// points to.
 struct ReplayedPolicy {
-  ReplayedPolicy(const policy::LogitsView& view, const policy::Policy& policy)
-      : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
-    const policy::ExitPredictions exit_predictions =
-        policy::predict_exits(policy, view.logits, view.classes);
-    references.assign(exit_predictions.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
-                      exit_predictions.answers.end());
-  }
+  ReplayedPolicy(const policy::LogitsView& view, const policy::Policy& policy,
+                 policy::HarmReference against)
+      : labels(view.labels.begin(), view.labels.end()),
+        stopped(replay(view, policy)),
+        references(policy::reference_answers(policy, view, against)) {}
   eval::PolicyOutcome outcome() const {
     return {labels, stopped.exit_index, stopped.answers, references};
   }
@@ -252,7 +250,8 @@ class Calibrator {
     }
     result.costs = best.costs;
     result.dropped = best.dropped;
-    const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy);
+    result.against = policy::harm_reference(result.chosen);
+    const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy, result.against);
     result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
                    accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
                    eval::measure_policy(replayed.outcome(), best.costs.relative)};
@@ -440,9 +439,9 @@ class Calibrator {
     certificate.result = policy::guarantee(best.fitted, best.tune.view(), logits.view(),
                                            best.costs.relative, *harm_aim_, model_.certificates);
     if (options_.worst_class && certificate.result.holds())
-      certificate.worst =
-          eval::worst_class(ReplayedPolicy(logits.view(), certificate.result.policy).outcome(),
-                            logits.classes, harm_aim_->label_free, certificate.result.level);
+      certificate.worst = eval::worst_class(
+          ReplayedPolicy(logits.view(), certificate.result.policy, harm_aim_->against).outcome(),
+          logits.classes, harm_aim_->label_free, certificate.result.level);
     return certificate;
   }
 
@@ -484,6 +483,10 @@ void check(const CalibrateOptions& options) {
   };
   only_for(!options.reference.empty(), "reference",
            std::holds_alternative<policy::AccuracyDrop>(options.aim), "AccuracyDrop");
+  const auto* harm = std::get_if<policy::HarmGuarantee>(&options.aim);
+  if (harm && harm->against == policy::HarmReference::ensemble &&
+      options.shape.ensemble == policy::Ensemble::off)
+    throw UsageError("against: \"ensemble\" needs an ensemble, and it is off");
   only_for(options.worst_class, "worst_class",
            std::holds_alternative<policy::HarmGuarantee>(options.aim), "HarmGuarantee");
 }

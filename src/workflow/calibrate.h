@@ -63,6 +63,7 @@ struct Calibration {
   policy::ChosenPolicy chosen;
   bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
+  policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help on tune
   TuneResult tune;
   std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
   std::optional<Certificate> certificate;  ///< for a HarmGuarantee

@@ -89,6 +89,10 @@ std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& op
   again.out = options.written_to();
   again.shape = {model.policy->policy.criterion, model.policy->policy.ensemble};
   again.aim = *model.policy->aim;
+  // A policy that could not be certified has no ensemble, whatever its aim was counted against.
+  if (auto* harm = std::get_if<policy::HarmGuarantee>(&again.aim);
+      harm && again.shape.ensemble == policy::Ensemble::off)
+    harm->against = policy::HarmReference::last_exit;
   again.run = {options.precision, options.threads};
   return again;
 }

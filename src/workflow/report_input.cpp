@@ -136,10 +136,14 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
     policy.aim = policy::describe_aim(chosen->aim);
     if (const auto& given = chosen->guarantee)
       policy.guarantee = fmt::format(
-          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
+          "{}{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
           "images in {}",
-          given->of, 100 * given->epsilon, 100 * (1 - given->delta),
-          core::with_commas(given->images), given->precision);
+          given->of,
+          policy.policy.ensemble == policy::Ensemble::off
+              ? ""
+              : fmt::format(" against {}", describe(given->against)),
+          100 * given->epsilon, 100 * (1 - given->delta), core::with_commas(given->images),
+          given->precision);
   }
   policy.executed = chosen && tested.cached.stopped;
   const StoppedAnswers stopped =
@@ -147,9 +151,9 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
   policy.exit_index = stopped.exit_index;
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
-  policy.metrics = eval::measure_policy(
-      {labels, policy.exit_index, policy.answers, last_exit_answers(view, policy.policy)},
-      tested.model->relative_costs());
+  policy.metrics =
+      eval::measure_policy({labels, policy.exit_index, policy.answers, last_exit_answers(view)},
+                           tested.model->relative_costs());
   return policy;
 }
 
@@ -193,7 +197,7 @@ void add_other(const std::string& path, const ReportOptions& options, const Test
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.model->cost();
-  network.last = last_exit_answers(other.view(), policy::never_stop(other.view().exits));
+  network.last = last_exit_answers(other.view());
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.cached.stopped ? other.cached.stopped : replay(other.view(), chosen->policy);

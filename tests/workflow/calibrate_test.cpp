@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -12,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
@@ -356,6 +358,35 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
   EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
   EXPECT_EQ(model::load_model(path).certificates, 3);
+}
+
+/// Counts the images that a policy harms, from saved logits: those that `answers` classifies
+/// wrongly and the last exit's own logits classify correctly.
+std::int64_t harmed_against_last_exit(const eval::SavedLogits& logits,
+                                      const std::vector<std::int64_t>& answers) {
+  const policy::LogitsView view = logits.view();
+  std::int64_t harmed = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
+    harmed += policy::argmax(view.at(view.exits - 1, i)) == label &&
+              answers[static_cast<std::size_t>(i)] != label;
+  }
+  return harmed;
+}
+
+TEST_F(Calibrate, CountsTheHarmOfAnEnsembleAgainstTheLastExitAlone) {
+  CalibrateOptions how = options(policy::HarmGuarantee{0.1, 0.1});
+  how.shape.ensemble = policy::Ensemble::mean;
+  const Calibration result = calibrate(how);
+  ASSERT_TRUE(result.certificate->result.holds());
+  const Evaluation certify = evaluated(ImagePart::certify);
+  const std::int64_t harmed = harmed_against_last_exit(certify.logits, certify.policy->answers);
+  EXPECT_EQ(result.certificate->result.counted, harmed);
+  EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(harmed) / kSceneCertify, 1e-12);
+  // The printed numbers add up.
+  const TuneResult& tune = result.tune;
+  EXPECT_NEAR(tune.metrics.accuracy, tune.last_accuracy + tune.metrics.help - tune.metrics.harm,
+              1e-12);
 }
 
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
