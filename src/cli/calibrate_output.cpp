@@ -53,6 +53,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                  {"level", found.level},
                  {"images", found.images},
                  {"missing", certificate.missing},
+                 {"copies", certificate.copies},
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
@@ -112,6 +113,9 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
         "{} images of the model's certify part are not in the data: the certificate is based on "
         "the others\n",
         core::with_commas(certificate.missing));
+  if (certificate.copies > 0)
+    text += fmt::format("{} exact copies of certify images were left out: each image counts once\n",
+                        core::with_commas(certificate.copies));
   if (const auto& worst = certificate.worst)
     text += fmt::format(
         "worst class: {} ({} of {} images, bound {:.3g}); this bound is not certified\n",

@@ -67,6 +67,12 @@ class CalibrationData {
     return find_listed_images(path_, model_, loaded_.dataset, hashes, part, options_.data);
   }
 
+  /// Keeps one of several exact copies of an image: a bound for independent images cannot count
+  /// copies. @return the number of images left out
+  std::int64_t leave_out_copies(ListedImages& listed) const {
+    return workflow::leave_out_copies(loaded_.dataset, listed.indices);
+  }
+
   /// Computes the logits of all exits.
   /// @throws Error if a logit is not a finite number, because scores computed from it are useless
   eval::SavedLogits logits(core::Predictor& predictor, const ListedImages& listed,
@@ -212,6 +218,7 @@ class Calibrator {
     tune_ = data_->find(model_.provenance.data.tune, "tune");
     if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
+      copies_ = data_->leave_out_copies(certify_);
       check_parts_apart();
       prepare(policy::Policy{}, model_.certificates + 1);
     }
@@ -427,6 +434,7 @@ class Calibrator {
   Certificate draw_certificate(const Candidate& best, const model::ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
+    certificate.copies = copies_;
     certificate.result = prepare(best.fitted, model_.certificates + 1);
     // If there are too few images, this is known before any is evaluated: no attempt is counted.
     if (!certificate.result.has_enough_images()) return certificate;
@@ -467,6 +475,7 @@ class Calibrator {
   int exits_;
   std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
+  std::int64_t copies_ = 0;  ///< copies that were left out of certify_
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
   eval::SavedLogits all_;  ///< of all exits, on the tune images

@@ -54,6 +54,7 @@ struct TuneResult {
 struct Certificate {
   bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
+  std::int64_t copies = 0;   ///< exact copies of other certify images, which were left out
   policy::CertificationResult result;
   std::optional<eval::WorstClass> worst;  ///< if it was asked for and the guarantee holds
 };

@@ -57,6 +57,10 @@ struct ListedImages {
   std::int64_t missing = 0;  ///< number of different listed images that the data do not contain
 };
 
+/// Leaves out every image that has the same hash as an earlier one.
+/// @return the number of images left out
+std::int64_t leave_out_copies(const data::Dataset& data, std::vector<std::int64_t>& indices);
+
 /// Finds the images of a model's tune or certify part in a data set.
 /// @param path  of the model  @param hashes  of the part's images, sorted
 /// @param part  "tune" or "certify"  @param source  name of the data for messages

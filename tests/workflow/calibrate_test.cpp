@@ -389,6 +389,30 @@ TEST_F(Calibrate, CountsTheHarmOfAnEnsembleAgainstTheLastExitAlone) {
               1e-12);
 }
 
+TEST_F(Calibrate, CountsCopiesOfAnImageOnce) {
+  data::LoadedData images = train;
+  const std::size_t first = test::kSceneTrain + kSceneTune;
+  for (int copy = 0; copy < 4; ++copy)
+    for (std::size_t i = first; i < first + kSceneCertify; ++i) {
+      const auto pixels = train.dataset.image(static_cast<std::int64_t>(i));
+      images.dataset.pixels.insert(images.dataset.pixels.end(), pixels.begin(), pixels.end());
+      images.dataset.labels.push_back(train.dataset.labels[i]);
+      images.dataset.names.push_back(train.dataset.names[i] + " again");
+      images.dataset.hashes.push_back(train.dataset.hashes[i]);
+    }
+  const fs::path copies = folder.path() / "copies.pack";
+  data::write_packed(copies, images, test::test_scenes());
+  CalibrateOptions how = options(policy::HarmGuarantee{0.05, 0.1});
+  how.out = out;
+  const Calibration once = calibrate(how);
+  model.certificates = 0;
+  save();
+  how.data = copies;
+  const Calibration with_copies = calibrate(how);
+  EXPECT_EQ(with_copies.certificate->result.images, kSceneCertify);
+  EXPECT_EQ(with_copies.certificate->result.counted, once.certificate->result.counted);
+}
+
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
