@@ -17,6 +17,7 @@
 #include "image/image.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
@@ -402,25 +403,12 @@ class Calibrator {
     }
   }
 
-  /// Counts one more certificate in the model's file, before the certify images are evaluated. A
-  /// run that is interrupted after that has used the images, so it must be counted too.
-  void count_certificate() {
-    core::Tensors extra;
-    model::ModelFile now = model::load_model(options_.model, &extra);
+  /// @throws Error if the model in the file is another one than when the calibration began
+  void check_unchanged(const model::ModelFile& now) const {
     if (now.graph != model_.graph || (!is_derived_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error(
           fmt::format("{}: the file was changed during the calibration; run it again", path()));
-    // The derived model may have a higher count than the file, and the higher one is correct.
-    now.certificates = std::max(now.certificates, model_.certificates) + 1;
-    prepare(policy::Policy{}, now.certificates);
-    try {
-      model::save_model(options_.model, now, extra);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}; certificates are counted in that file first, so none was drawn",
-                              error.what()));
-    }
-    model_.certificates = now.certificates;
   }
 
   /// Options to open the model without some exits. It must run in the same precision as the whole
@@ -435,10 +423,16 @@ class Calibrator {
     Certificate certificate;
     certificate.missing = certify_.missing;
     certificate.copies = copies_;
-    certificate.result = prepare(best.fitted, model_.certificates + 1);
     // If there are too few images, this is known before any is evaluated: no attempt is counted.
-    if (!certificate.result.has_enough_images()) return certificate;
-    count_certificate();
+    // The derived model may have a higher count than the file, and the higher one is correct.
+    const std::optional<int> attempt = count_certify_use(
+        options_.model, model_.certificates, [&](const model::ModelFile& now, int use) {
+          check_unchanged(now);
+          certificate.result = prepare(best.fitted, use);
+          return certificate.result.has_enough_images();
+        });
+    if (!attempt) return certificate;
+    model_.certificates = *attempt;
     certificate.drawn = true;
     std::shared_ptr<engine::OpenedModel> other;
     if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
@@ -453,12 +447,25 @@ class Calibrator {
     return certificate;
   }
 
-  void write(model::ModelFile deployed, Calibration& result) const {
-    if (options_.out.empty() && model_.policy)
-      result.replaced = policy::describe_aim(model_.policy->aim);
-    // Another process may have drawn a certificate during this run.
-    deployed.certificates =
-        std::max(model_.certificates, model::load_model(options_.model).certificates);
+  bool replaces_own_file() const {
+    std::error_code ignored;
+    return !is_derived_ &&
+           (options_.out.empty() || fs::equivalent(options_.out, options_.model, ignored));
+  }
+
+  void write(model::ModelFile deployed, Calibration& result) {
+    const core::FileLock lock = lock_to_change(options_.written_to());
+    // Other processes may have drawn certificates during this run, or trained the model further.
+    if (replaces_own_file()) {
+      const model::ModelFile now = model::load_model(options_.model, &extra_);
+      check_unchanged(now);
+      deployed.certificates = std::max(model_.certificates, now.certificates);
+      if (now.policy) result.replaced = policy::describe_aim(now.policy->aim);
+    } else {
+      deployed.certificates =
+          std::max({model_.certificates, model::load_model(options_.model).certificates,
+                    certificates_drawn(options_.written_to(), model_)});
+    }
     deployed.policy = result.chosen;
     result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
     model::save_model(options_.written_to(), deployed,

@@ -10,6 +10,7 @@
 #include "core/version.h"
 #include "policy/calibration.h"
 #include "workflow/baselines.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
@@ -102,6 +103,9 @@ class OtherModel {
       core::throw_with_place(path.string(), error);
     }
     refuse_trained_images(path, model_->file(), *set_.data, set_.indices);
+    count_shown_certify_images(
+        path, model_->file(),
+        {set_.data, &set_.indices, context.loaded.source, context.options.command}, progress_);
   }
   OtherModel(const OtherModel&) = delete;
 
@@ -215,6 +219,10 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
       progress.remark(fmt::format("left out {} images that the model was trained on", left_out));
     log_test_read(options.model, {options.command, loaded.source, images}, progress);
   }
+
+  count_shown_certify_images(
+      options.model, context.file(),
+      {&loaded.dataset, &context.set.indices, loaded.source, options.command}, progress);
 
   Evaluation result;
   result.source = loaded.source;

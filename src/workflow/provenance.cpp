@@ -123,11 +123,9 @@ std::int64_t leave_out_copies(const data::Dataset& data, std::vector<std::int64_
 
 void log_test_read(const std::filesystem::path& model, const TestRead& read) {
   const std::string time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-  const nlohmann::ordered_json line = {{"time", time},
-                                       {"command", read.command},
-                                       {"model", model.filename().string()},
-                                       {"data", read.data},
-                                       {"images", read.images}};
+  const nlohmann::ordered_json line = {
+      {"time", time},      {"command", read.command}, {"model", model.filename().string()},
+      {"data", read.data}, {"part", read.part},       {"images", read.images}};
   // A path may contain bytes that are not valid UTF-8; these are replaced.
   core::append_line(model.parent_path() / "test_reads.jsonl",
                     line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));

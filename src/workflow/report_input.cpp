@@ -15,6 +15,7 @@
 #include "policy/criteria.h"
 #include "recipe/recipe.h"
 #include "workflow/baselines.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/logits_cache.h"
 #include "workflow/policy_choice.h"
@@ -95,6 +96,9 @@ class TestedRun {
     log_test_read(
         run.model,
         {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
+        progress);
+    count_shown_certify_images(
+        run.model, file(), {&loaded.dataset, &indices, loaded.source, options.command + " " + path},
         progress);
     cached = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options),
                                     "test", progress);

@@ -413,6 +413,81 @@ TEST_F(Calibrate, CountsCopiesOfAnImageOnce) {
   EXPECT_EQ(with_copies.certificate->result.counted, once.certificate->result.counted);
 }
 
+TEST_F(Calibrate, GivesCertificatesDrawnAtTheSameTimeDifferentNumbers) {
+  constexpr int kRuns = 4;
+  std::vector<int> attempts(kRuns);
+  std::vector<std::thread> threads;
+  for (int run = 0; run < kRuns; ++run)
+    threads.emplace_back([&, run] {
+      CalibrateOptions how = options(policy::HarmGuarantee{0.3, 0.5});
+      how.out = folder.path() / ("out" + std::to_string(run) + ".safetensors");
+      attempts[static_cast<std::size_t>(run)] = calibrate(how).certificate->result.attempt;
+    });
+  for (std::thread& thread : threads) thread.join();
+  std::ranges::sort(attempts);
+  EXPECT_EQ(attempts, (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(model::load_model(path).certificates, kRuns);
+}
+
+TEST_F(Calibrate, KeepsWeightsThatATrainingWroteMeanwhile) {
+  // The file is replaced while the tune images are evaluated, as by a better epoch.
+  model::ModelFile trained = model;
+  trained.weights["fc.bias"] = core::HostTensor::of({2}, std::vector<float>{0.25f, 0});
+  Progress progress;
+  progress.report = [&](std::int64_t, std::int64_t, std::string_view) {
+    model::save_model(path, trained);
+  };
+  EXPECT_THAT([&] { calibrate(options(policy::MaxCost{0.6}), progress); },
+              ThrowsMessage<Error>(path.string() +
+                                   ": the file was changed during the calibration; run it again"));
+  EXPECT_EQ(model::load_model(path).weights, trained.weights);
+}
+
+TEST_F(Calibrate, KeepsTheCountOfTheFileItReplaces) {
+  model.certificates = 3;
+  model::save_model(out, model);
+  model.certificates = 0;
+  save();
+  CalibrateOptions how = options(policy::MaxCost{0.6});
+  how.out = out;
+  calibrate(how);
+  EXPECT_EQ(model::load_model(out).certificates, 3);
+}
+
+TEST_F(Calibrate, CountsEveryLookAtTheCertifyImages) {
+  evaluated(ImagePart::tune);
+  EXPECT_EQ(model::load_model(path).certificates, 0);
+  evaluated(ImagePart::certify);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
+  const std::string log = core::read_text(folder.path() / "test_reads.jsonl");
+  EXPECT_THAT(log, HasSubstr(R"("part":"certify")"));
+  EXPECT_EQ(calibrate(options(policy::HarmGuarantee{0.05, 0.1})).certificate->result.attempt, 2);
+}
+
+TEST_F(Calibrate, CountsALookAtCertifyImagesThatStandInATestPart) {
+  // The test part of this data set consists of the model's certify images.
+  data::LoadedData certify = test::empty_scenes();
+  const std::size_t first = test::kSceneTrain + kSceneTune;
+  const auto side = static_cast<std::size_t>(test::kSceneSide);
+  const data::Dataset& all = train.dataset;
+  certify.dataset.pixels.assign(
+      all.pixels.begin() + static_cast<std::ptrdiff_t>(first * side * side * 3), all.pixels.end());
+  certify.dataset.labels.assign(all.labels.begin() + static_cast<std::ptrdiff_t>(first),
+                                all.labels.end());
+  certify.dataset.names.assign(all.names.begin() + static_cast<std::ptrdiff_t>(first),
+                               all.names.end());
+  certify.dataset.hashes.assign(all.hashes.begin() + static_cast<std::ptrdiff_t>(first),
+                                all.hashes.end());
+  const fs::path disguised = folder.path() / "disguised.pack";
+  data::write_packed(disguised, train, certify);
+  EvaluateOptions how;
+  how.model = path;
+  how.data = disguised;
+  how.run = {"auto", 1};
+  evaluate(how);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
+}
+
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
