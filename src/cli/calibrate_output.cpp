@@ -196,6 +196,7 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"accuracy", on_tune.accuracy},
         {"accuracy_interval", {on_tune.accuracy_interval.low, on_tune.accuracy_interval.high}},
         {"accuracy_of_last_exit", result.tune.last_accuracy},
+        {"standard_error_of_difference", result.tune.standard_error},
         {"held_out_accuracy", nullptr},
         {"relative_cost", on_tune.relative_cost},
         {"against", to_string(result.against)},
@@ -204,7 +205,8 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"harm", on_tune.harm},
         {"help", on_tune.help},
         {"executed", false}}},
-      {"guarantee", nullptr}};
+      {"guarantee", nullptr},
+      {"warnings", result.warnings}};
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
@@ -234,6 +236,9 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
       percent(metrics.help), describe(result.against), percent(metrics.reference_accuracy));
   if (result.against != policy::HarmReference::last_exit)
     text += fmt::format("the last exit alone: {}\n", percent(tune.last_accuracy));
+  text +=
+      fmt::format("standard error of the difference to the last exit: {:.2f} points ({} images)\n",
+                  100 * tune.standard_error, core::with_commas(tune.images));
   if (tune.held_out_accuracy)
     text += fmt::format("cross-validated: accuracy {}, {:.2f} points {} the last exit\n",
                         percent(*tune.held_out_accuracy),
@@ -263,6 +268,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
         fmt::format("no exit was dropped: {}\n", result.met || result.certificate
                                                      ? "each saves more than its head costs"
                                                      : "exits are dropped only if the aim is met");
+  for (const std::string& warning : result.warnings) text += fmt::format("warning: {}\n", warning);
   if (result.replaced)
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
   text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),

@@ -17,6 +17,7 @@
 #include "image/image.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
+#include "workflow/calibration_warnings.h"
 #include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
@@ -137,6 +138,19 @@ struct ReplayedPolicy {
   std::vector<std::int64_t> references;
 };
 
+/// The standard error of the policy's accuracy minus the last exit's.
+double standard_error(const policy::LogitsView& view, const ReplayedPolicy& replayed) {
+  const std::vector<std::int64_t> last = last_exit_answers(view);
+  std::int64_t gained = 0, lost = 0;
+  for (std::size_t i = 0; i < last.size(); ++i) {
+    const bool ours = replayed.stopped.answers[i] == replayed.labels[i];
+    const bool theirs = last[i] == replayed.labels[i];
+    gained += ours && !theirs;
+    lost += !ours && theirs;
+  }
+  return eval::paired_standard_error(gained, lost, view.images());
+}
+
 eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
                                        const std::vector<int>& dropped) {
   eval::SavedLogits kept;
@@ -217,6 +231,7 @@ class Calibrator {
     if (!options.reference.empty()) open_reference();
     data_ = std::make_unique<CalibrationData>(options.model, model_, options);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
+    check_visible(aim_, static_cast<std::int64_t>(tune_.indices.size()));
     if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
       copies_ = data_->leave_out_copies(certify_);
@@ -260,9 +275,14 @@ class Calibrator {
     result.dropped = best.dropped;
     result.against = policy::harm_reference(result.chosen);
     const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy, result.against);
-    result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
-                   accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
+    result.tune = {static_cast<std::int64_t>(replayed.labels.size()),
+                   tune_.missing,
+                   accuracy_of_last(best.tune.view()),
+                   standard_error(best.tune.view(), replayed),
+                   best.chosen.held_out_accuracy,
                    eval::measure_policy(replayed.outcome(), best.costs.relative)};
+    result.warnings = calibration_warnings(aim_, result.chosen.policy, best.tune.view(),
+                                           result.tune.standard_error);
     result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);
     return result;

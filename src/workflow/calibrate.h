@@ -46,6 +46,8 @@ struct TuneResult {
   std::int64_t images = 0;
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
+  /// Of the policy's accuracy minus the last exit's, see eval::paired_standard_error().
+  double standard_error = 0;
   std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
   eval::PolicyMetrics metrics;
 };
@@ -72,6 +74,7 @@ struct Calibration {
   bool training_state_dropped =
       false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
+  std::vector<std::string> warnings;    ///< signs that the policy cannot be trusted, for people
   std::vector<std::string> classes;
   std::string precision, kernels;  ///< of the run that computed the logits
 };

@@ -161,6 +161,20 @@ TEST_F(Calibrate, NamesWhatHarmIsCountedAgainst) {
               1e-12);
 }
 
+TEST_F(Calibrate, PrintsWhatFewImagesCannotTell) {
+  expect_refused({"--max-accuracy-drop", "0.001"},
+                 "--max-accuracy-drop: 0.001 is less than one of the 400 tune images; ask for at "
+                 "least 0.0025 or train with more images",
+                 2);
+  EXPECT_THAT(run({"--max-cost", "0.6"}).out,
+              HasSubstr("standard error of the difference to the last exit: "));
+  model.weights["fc.weight"] = core::HostTensor::of({2, 3}, std::vector<float>(6));
+  model::save_model(path, model);
+  EXPECT_THAT(run({"--max-cost", "0.6"}).out,
+              HasSubstr("warning: the last exit is less accurate on tune than exit 2: "));
+  EXPECT_EQ(json::parse(run({"--max-cost", "0.6", "--json"}).out)["warnings"].size(), 2u);
+}
+
 TEST_F(Calibrate, SaysThatNothingIsCertified) {
   const data::LoadedData trap = deceptive_scenes();
   const std::string trap_data = folder.path() / "trap.pack";

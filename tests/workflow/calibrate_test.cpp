@@ -488,6 +488,53 @@ TEST_F(Calibrate, CountsALookAtCertifyImagesThatStandInATestPart) {
   EXPECT_EQ(model::load_model(path).certificates, 1);
 }
 
+TEST_F(Calibrate, RefusesADropOfLessThanOneTuneImage) {
+  expect_refused<UsageError>(
+      options(policy::AccuracyDrop{0.002}),
+      "max_drop: 0.002 is less than one of the 400 tune images; ask for at least 0.0025 or train "
+      "with more images");
+  EXPECT_TRUE(calibrate(options(policy::AccuracyDrop{0.0025})).tune.images == kSceneTune);
+}
+
+TEST_F(Calibrate, WarnsOfExitsThatAreOfNoUse) {
+  EXPECT_THAT(calibrate(options(policy::MaxCost{0.6})).warnings, IsEmpty());
+  // The last exit gives every image the same logits.
+  model.weights["fc.weight"] = core::HostTensor::of({2, 3}, std::vector<float>(6));
+  save();
+  const Calibration result = calibrate(options(policy::MaxCost{0.6}));
+  EXPECT_THAT(result.warnings,
+              testing::ElementsAre(
+                  testing::StartsWith("the last exit is less accurate on tune than exit 2: "),
+                  testing::StartsWith("exit 3 is useless on tune: its accuracy of ")));
+}
+
+TEST_F(Calibrate, WarnsOfFewTuneImages) {
+  // Six images that every exit classifies correctly: any temperature but the lowest is too high.
+  auto& tune = model.provenance.data.tune;
+  tune.clear();
+  for (std::size_t i = test::kSceneTrain; tune.size() < 6; ++i) {
+    const test::Scene shown = test::scene(i);
+    const float sign = shown.label == 1 ? 1.0f : -1.0f;
+    if (std::ranges::all_of(shown.means, [&](float mean) { return sign * mean > 0.3f; }))
+      tune.push_back(train.dataset.hashes[i]);
+  }
+  std::ranges::sort(tune);
+  save();
+  expect_refused<UsageError>(options(policy::AccuracyDrop{0.005}),
+                             "max_drop: 0.005 is less than one of the 6 tune images; ask for at "
+                             "least 0.167 or train with more images");
+  const Calibration result = calibrate(options(policy::AccuracyDrop{0.167}));
+  EXPECT_NEAR(result.tune.standard_error, std::sqrt(2.0 / 8 / 8), 1e-12);  // no image differs
+  EXPECT_THAT(result.warnings,
+              testing::Contains("the temperature of exit 1 is 0.01, the end of the range that is "
+                                "searched: its probabilities do not describe how often it is "
+                                "correct"));
+  EXPECT_THAT(result.warnings,
+              testing::Contains("a drop of 16.70 points is below the standard error of 17.68 "
+                                "points that 6 tune images give: chance may decide whether the "
+                                "aim is met"));
+}
+
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
