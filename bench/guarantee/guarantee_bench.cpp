@@ -82,7 +82,10 @@ std::vector<Case> cases(const Flags& flags) {
   add("model, label-free", model, other)->must_be_violated = true;
   other = settings(1000, 2000, 0.02, 0.1);
   other.shapes = {{policy::Criterion::margin, policy::Ensemble::mean}};
-  add("model, margin, mean ensemble", model, other)->must_be_violated = true;
+  add("model, margin, mean ensemble", model, other);
+  other.against = policy::HarmReference::ensemble;
+  add("model, margin, mean ensemble, against it", model, other)->must_be_violated = true;
+  other.against = policy::HarmReference::last_exit;
   other.shapes = {kConfidence,
                   {policy::Criterion::margin, policy::Ensemble::off},
                   {policy::Criterion::entropy, policy::Ensemble::geometric}};
@@ -108,7 +111,9 @@ std::vector<Case> cases(const Flags& flags) {
     add("saved logits, label-free", pool, other)->must_be_violated = true;
     other = settings(2000, 4000, 0.01, 0.05);
     other.shapes = {{policy::Criterion::entropy, policy::Ensemble::geometric}};
-    add("saved logits, geometric ensemble", pool, other)->must_be_violated = true;
+    add("saved logits, geometric ensemble", pool, other);
+    other.against = policy::HarmReference::ensemble;
+    add("saved logits, geometric ensemble, against it", pool, other)->must_be_violated = true;
   }
   return all;
 }

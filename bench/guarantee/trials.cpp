@@ -76,13 +76,10 @@ Drawn draw_images(const Population& population, std::int64_t count, core::KeyedR
 // Computes the exact rates and costs of thresholds on the whole population.
 class ExactRates {
  public:
-  // @param good  returns [K, M], which is 1 where stopping is good
-  ExactRates(const Population& population, const policy::Policy& policy,
-             std::vector<std::uint8_t> (*good)(const policy::ExitPredictions&,
-                                               const policy::LogitsView&))
-      : population_(population),
-        judged_(policy::predict_exits(policy, population.logits, population.classes)),
-        good_(good(judged_, population.view())) {}
+  // @param good  [K, M] 1 where stopping is good
+  ExactRates(const Population& population, policy::ExitPredictions exit_predictions,
+             std::vector<std::uint8_t> good)
+      : population_(population), judged_(std::move(exit_predictions)), good_(std::move(good)) {}
 
   struct Sums {
     double not_good = 0, cost = 0;  // rate of images whose answer is not good; mean relative cost
@@ -108,26 +105,30 @@ class ExactRates {
   std::vector<std::uint8_t> good_;
 };
 
-std::vector<std::uint8_t> correct_answers(const policy::ExitPredictions& exit_predictions,
-                                          const policy::LogitsView& view) {
-  return policy::correct_table(exit_predictions, view.labels);
-}
+// What a policy's answers are compared with.
+struct Comparison {
+  bool label_free = false;
+  policy::HarmReference against = policy::HarmReference::last_exit;
+};
 
-template <bool label_free>
-std::vector<std::uint8_t> harmless_answers(const policy::ExitPredictions& exit_predictions,
-                                           const policy::LogitsView& view) {
-  return policy::harmless_table(exit_predictions, view.labels, label_free);
+std::vector<std::uint8_t> harmless_answers(const policy::Policy& policy,
+                                           const policy::ExitPredictions& exit_predictions,
+                                           const policy::LogitsView& view,
+                                           const Comparison& comparison) {
+  return policy::harmless_table(exit_predictions,
+                                policy::reference_answers(policy, view, comparison.against),
+                                view.labels, comparison.label_free);
 }
 
 // Counts the drawn images that each policy of the path harms.
 std::vector<std::int64_t> harmed_along(const std::vector<policy::Thresholds>& path,
                                        const policy::Policy& policy, const Drawn& images,
-                                       const Population& population, bool label_free) {
+                                       const Population& population, const Comparison& comparison) {
   const policy::ExitPredictions exit_predictions =
       policy::predict_exits(policy, images.logits, images.classes);
-  const auto harmless_answers = policy::harmless_table(exit_predictions, images.labels, label_free);
+  const auto good = harmless_answers(policy, exit_predictions, images.view(), comparison);
   const policy::ExitTable table{exit_predictions.exits, exit_predictions.images,
-                                exit_predictions.scores, harmless_answers, population.costs};
+                                exit_predictions.scores, good, population.costs};
   std::vector<std::int64_t> harmed;
   harmed.reserve(path.size());
   for (const policy::ThresholdOutcome& choice : policy::evaluate_threshold_path(table, path))
@@ -136,14 +137,14 @@ std::vector<std::int64_t> harmed_along(const std::vector<policy::Thresholds>& pa
 }
 
 std::vector<policy::Thresholds> path_on(const policy::Policy& policy, const Drawn& tune,
-                                        const Population& population, bool label_free) {
+                                        const Population& population,
+                                        const Comparison& comparison) {
   const policy::ExitPredictions exit_predictions =
       policy::predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless_answers = policy::harmless_table(exit_predictions, tune.labels, label_free);
-  return policy::greedy_threshold_path(
-      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless_answers,
-       population.costs},
-      policy::kPathLevels);
+  const auto good = harmless_answers(policy, exit_predictions, tune.view(), comparison);
+  return policy::greedy_threshold_path({exit_predictions.exits, exit_predictions.images,
+                                        exit_predictions.scores, good, population.costs},
+                                       policy::kPathLevels);
 }
 
 }  // namespace
@@ -242,8 +243,14 @@ Trial run_trial(const Population& population, const TrialSettings& settings, std
   for (const policy::PolicyOptions& shape : settings.shapes) {
     ++attempt;
     const policy::Policy policy = policy::fit_policy(shape, tune.view());
-    const ExactRates exact(population, policy,
-                           settings.label_free ? harmless_answers<true> : harmless_answers<false>);
+    const Comparison comparison{settings.label_free, shape.ensemble == policy::Ensemble::off
+                                                         ? policy::HarmReference::last_exit
+                                                         : settings.against};
+    policy::ExitPredictions of_all =
+        policy::predict_exits(policy, population.logits, population.classes);
+    std::vector<std::uint8_t> harmless =
+        harmless_answers(policy, of_all, population.view(), comparison);
+    const ExactRates exact(population, std::move(of_all), std::move(harmless));
     const auto result_of = [&](const policy::Thresholds& thresholds) -> Result {
       const ExactRates::Sums sums = exact.of(thresholds);
       // A rate of exactly epsilon may be slightly above it after rounding.
@@ -251,15 +258,20 @@ Trial run_trial(const Population& population, const TrialSettings& settings, std
     };
     const policy::CertificationResult found =
         policy::guarantee(policy, tune.view(), certify_on.view(), population.costs,
-                          {settings.epsilon, settings.delta, settings.label_free}, attempt);
-    const Result ours = result_of(found.policy.thresholds);
+                          {.epsilon = settings.epsilon,
+                           .delta = settings.delta,
+                           .label_free = settings.label_free,
+                           .against = comparison.against},
+                          attempt);
+    // Where nothing is certified, the last exit alone answers, without the ensemble.
+    const Result ours = found.holds() ? result_of(found.policy.thresholds)
+                                      : Result{false, 1 - population.costs.back()};
     trial.ours.violated |= ours.violated;
     if (attempt > 1) continue;
     trial.ours.saved = ours.saved;
 
-    const std::vector<policy::Thresholds> path =
-        path_on(policy, tune, population, settings.label_free);
-    const auto harmed = harmed_along(path, policy, certify_on, population, settings.label_free);
+    const std::vector<policy::Thresholds> path = path_on(policy, tune, population, comparison);
+    const auto harmed = harmed_along(path, policy, certify_on, population, comparison);
     const auto n = static_cast<double>(settings.certify_images);
     const double slack = std::sqrt(std::log(1 / found.level) / (2 * n));
     policy::Thresholds bounded = path.front(), boldest = path.front();
@@ -300,7 +312,10 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
     const std::int64_t last = policy::evaluate_thresholds(table, never).good;
     const double least = static_cast<double>(last) - drop * static_cast<double>(tune_images);
 
-    const ExactRates exact(population, policy, correct_answers);
+    policy::ExitPredictions of_all =
+        policy::predict_exits(policy, population.logits, population.classes);
+    std::vector<std::uint8_t> correct = policy::correct_table(of_all, population.labels);
+    const ExactRates exact(population, std::move(of_all), std::move(correct));
     const double missed = exact.of(never).not_good;
     const auto outcome = [&](const policy::Thresholds& thresholds) -> DropOutcome {
       const ExactRates::Sums sums = exact.of(thresholds);
@@ -311,7 +326,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
                                   least / static_cast<double>(tune_images));
     // The last policy of the path within the drop, on the images that the path was chosen on.
     policy::CrossValidatedPath path;
-    path.fitted = policy::evaluate_threshold_path(table, path_on(policy, tune, population, false));
+    path.fitted = policy::evaluate_threshold_path(table, path_on(policy, tune, population, {}));
     const auto least_right = static_cast<std::int64_t>(std::ceil(least - 1e-6));
     const policy::ThresholdOutcome& fitted =
         path.fitted[policy::cheapest_accurate_step(path, least_right).value()];

@@ -49,6 +49,8 @@ struct TrialSettings {
   double epsilon = 0, delta = 0;
   bool label_free = false;
   std::vector<policy::PolicyOptions> shapes;  ///< certified one after the other on the same images
+  /// What the harm of shapes with an ensemble is counted against.
+  policy::HarmReference against = policy::HarmReference::last_exit;
 };
 
 /// The result of one way to choose a policy.

@@ -39,6 +39,11 @@ void add_aims(CLI::App& command, CalibrateFlags& flags) {
       "With --guarantee: probability that the guarantee does not hold (default: 0.05)");
   command.add_flag("--label-free", flags.label_free,
                    "With --guarantee: bound the rate of answers that differ from the last exit's");
+  command
+      .add_option("--against", flags.against,
+                  "With --guarantee and --ensemble: count harm against the last_exit alone (the "
+                  "default) or against the ensemble of all exits")
+      ->check(CLI::IsMember({"last_exit", "ensemble"}));
   command.add_flag("--per-class", flags.per_class, "With --guarantee: also show the worst class");
 }
 

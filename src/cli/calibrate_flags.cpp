@@ -15,6 +15,7 @@ policy::Aim aim_of(const CalibrateFlags& flags) {
   policy::HarmGuarantee aim{*flags.guarantee};
   if (flags.delta) aim.delta = *flags.delta;
   aim.label_free = flags.label_free;
+  if (flags.against) aim.against = policy::harm_reference_from_string(*flags.against);
   aim.cost_unit = unit;
   return aim;
 }
@@ -41,6 +42,10 @@ workflow::CalibrateOptions calibrate_options(const CalibrateFlags& flags) {
                     "--max-accuracy-drop");
   check_needed_flag(flags.delta.has_value(), "--delta", flags.guarantee.has_value(), "--guarantee");
   check_needed_flag(flags.label_free, "--label-free", flags.guarantee.has_value(), "--guarantee");
+  check_needed_flag(flags.against.has_value(), "--against", flags.guarantee.has_value(),
+                    "--guarantee");
+  check_needed_flag(flags.against == "ensemble", "--against ensemble",
+                    options.shape.ensemble != policy::Ensemble::off, "--ensemble");
   check_needed_flag(flags.per_class, "--per-class", flags.guarantee.has_value(), "--guarantee");
   options.model = workflow::model_path(flags.model);
   options.data = flags.data;

@@ -12,6 +12,7 @@ struct CalibrateFlags {
   std::string model, data, out, reference;
   std::string criterion = "confidence", ensemble = "off", cost = "macs";
   std::optional<double> threshold, max_accuracy_drop, max_cost, guarantee, delta;
+  std::optional<std::string> against;
   bool label_free = false, per_class = false, drop_useless_exits = false, json = false;
   workflow::RunOptions run;
 };

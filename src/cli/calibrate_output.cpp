@@ -46,6 +46,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                     const Certificate& certificate) {
   const policy::CertificationResult& found = certificate.result;
   json object = {{"of", aim.label_free ? "disagreement" : "harm"},
+                 {"against", to_string(aim.against)},
                  {"epsilon", aim.epsilon},
                  {"delta", aim.delta},
                  {"certified", found.holds()},
@@ -53,6 +54,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                  {"level", found.level},
                  {"images", found.images},
                  {"missing", certificate.missing},
+                 {"copies", certificate.copies},
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
@@ -71,6 +73,16 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
   return object;
 }
 
+/// Says how many images the ensemble of all exits itself harms; empty if that is not the reason.
+std::string failed_ensemble_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
+                                 const policy::CertificationResult& found) {
+  if (options.shape.ensemble == policy::Ensemble::off || found.counted_never_stopping == 0)
+    return "";
+  return fmt::format(" (the ensemble of all exits alone has {} of {} against {})",
+                     core::with_commas(found.counted_never_stopping),
+                     core::with_commas(found.images), describe(aim.against));
+}
+
 std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
                            const Calibration& result, const Certificate& certificate) {
   const policy::CertificationResult& found = certificate.result;
@@ -84,13 +96,14 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
   else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the thresholds that stop the fewest images fail the test of "
-        "{}; every image goes to the last exit\n",
-        policy::describe_promise(aim));
+        "{}{}; every image goes to the last exit\n",
+        policy::describe_promise(aim), failed_ensemble_text(options, aim, found));
   else
-    text =
-        fmt::format("certified: {} on images like these ({} of {} certify images, bound {:.3g})\n",
-                    policy::describe_promise(aim), core::with_commas(found.counted),
-                    core::with_commas(found.images), found.upper_bound);
+    text = fmt::format(
+        "certified: {} on images like these ({} of {} certify images against {}, bound "
+        "{:.3g})\n",
+        policy::describe_promise(aim), core::with_commas(found.counted),
+        core::with_commas(found.images), describe(aim.against), found.upper_bound);
   if (certificate.drawn)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "
@@ -101,6 +114,9 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
         "{} images of the model's certify part are not in the data: the certificate is based on "
         "the others\n",
         core::with_commas(certificate.missing));
+  if (certificate.copies > 0)
+    text += fmt::format("{} exact copies of certify images were left out: each image counts once\n",
+                        core::with_commas(certificate.copies));
   if (const auto& worst = certificate.worst)
     text += fmt::format(
         "worst class: {} ({} of {} images, bound {:.3g}); this bound is not certified\n",
@@ -181,13 +197,17 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"accuracy", on_tune.accuracy},
         {"accuracy_interval", {on_tune.accuracy_interval.low, on_tune.accuracy_interval.high}},
         {"accuracy_of_last_exit", result.tune.last_accuracy},
+        {"standard_error_of_difference", result.tune.standard_error},
         {"held_out_accuracy", nullptr},
         {"relative_cost", on_tune.relative_cost},
+        {"against", to_string(result.against)},
+        {"accuracy_of_reference", on_tune.reference_accuracy},
         {"shares", on_tune.shares},
         {"harm", on_tune.harm},
         {"help", on_tune.help},
         {"executed", false}}},
-      {"guarantee", nullptr}};
+      {"guarantee", nullptr},
+      {"warnings", result.warnings}};
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
@@ -211,10 +231,15 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
               color) +
       "\n" + exits_table(result, color);
   text += fmt::format(
-      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {}; the last exit "
-      "alone: {}\n",
+      "\non tune (replayed): accuracy {} at relative cost {:.3f}, harm {}, help {} against {}: "
+      "{}\n",
       percent(metrics.accuracy), metrics.relative_cost, percent(metrics.harm),
-      percent(metrics.help), percent(tune.last_accuracy));
+      percent(metrics.help), describe(result.against), percent(metrics.reference_accuracy));
+  if (result.against != policy::HarmReference::last_exit)
+    text += fmt::format("the last exit alone: {}\n", percent(tune.last_accuracy));
+  text +=
+      fmt::format("standard error of the difference to the last exit: {:.2f} points ({} images)\n",
+                  100 * tune.standard_error, core::with_commas(tune.images));
   if (tune.held_out_accuracy)
     text += fmt::format("cross-validated: accuracy {}, {:.2f} points {} the last exit\n",
                         percent(*tune.held_out_accuracy),
@@ -244,6 +269,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
         fmt::format("no exit was dropped: {}\n", result.met || result.certificate
                                                      ? "each saves more than its head costs"
                                                      : "exits are dropped only if the aim is met");
+  for (const std::string& warning : result.warnings) text += fmt::format("warning: {}\n", warning);
   if (result.replaced)
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
   text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),

@@ -69,7 +69,10 @@ json policy_json(const PolicyEvaluation& policy) {
              {"p_value", policy.drift->p_value}};
   json guarantee = nullptr;
   if (const auto& given = policy.chosen.guarantee)
-    guarantee = {{"of", given->of}, {"epsilon", given->epsilon}, {"delta", given->delta}};
+    guarantee = {{"of", given->of},
+                 {"against", to_string(given->against)},
+                 {"epsilon", given->epsilon},
+                 {"delta", given->delta}};
   return {{"from", policy.is_models_own ? "model" : "flags"},
           {"aim", policy::describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
@@ -80,6 +83,8 @@ json policy_json(const PolicyEvaluation& policy) {
           {"accuracy_interval", {metrics.accuracy_interval.low, metrics.accuracy_interval.high}},
           {"relative_cost", metrics.relative_cost},
           {"shares", metrics.shares},
+          {"against", to_string(policy.against)},
+          {"accuracy_of_reference", metrics.reference_accuracy},
           {"harm", metrics.harm},
           {"help", metrics.help},
           {"drift", drift},
@@ -196,6 +201,8 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
                                       describe(chosen.policy)),
                           color),
                   table.text(color));
+  text += fmt::format("  harm and help are counted against {}: {}\n", describe(policy.against),
+                      percent(metrics.reference_accuracy));
   if (policy.is_models_own)
     text += fmt::format("  chosen by {}", printable(policy::describe_aim(chosen.aim)));
   if (const auto& given = chosen.guarantee)

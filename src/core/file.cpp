@@ -208,6 +208,15 @@ std::optional<FileLock> FileLock::try_lock(const fs::path& path) {
   return result;
 }
 
+FileLock FileLock::lock_folder(const fs::path& folder) {
+  FileLock result(open_retrying(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY));
+  if (result.fd_ < 0) fail(folder, "cannot open", errno);
+  // On a file system without locks every caller gets the lock.
+  while (::flock(result.fd_, LOCK_EX) != 0 && errno == EINTR) {
+  }
+  return result;
+}
+
 FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
 FileLock::~FileLock() {

@@ -44,6 +44,10 @@ class FileLock {
   /// @return nullopt if another process, or another FileLock of this one, holds it
   /// @throws Error if the file cannot be opened
   static std::optional<FileLock> try_lock(const std::filesystem::path& path);
+  /// Waits for the lock on a folder itself, for which no file is created. It makes a short change
+  /// of several steps safe: read a file, change its content, replace it.
+  /// @throws Error if the folder cannot be opened
+  static FileLock lock_folder(const std::filesystem::path& folder);
   FileLock(FileLock&& other) noexcept;
   FileLock& operator=(FileLock&&) = delete;
   ~FileLock();

@@ -97,12 +97,20 @@ Interval wilson(std::int64_t successes, std::int64_t n) {
           successes == n ? 1.0 : (middle + half) / scale};
 }
 
+double paired_standard_error(std::int64_t gained, std::int64_t lost, std::int64_t n) {
+  OFFRAMP_ASSERT(n > 0 && gained >= 0 && lost >= 0 && gained + lost <= n);
+  const double total = static_cast<double>(n) + 2;
+  const double a = (static_cast<double>(gained) + 1) / total;
+  const double b = (static_cast<double>(lost) + 1) / total;
+  return std::sqrt((a + b - (a - b) * (a - b)) / total);
+}
+
 Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t n) {
   OFFRAMP_ASSERT(n > 0 && gained >= 0 && lost >= 0 && gained + lost <= n);
   const double total = static_cast<double>(n) + 2;
   const double a = (static_cast<double>(gained) + 1) / total;
   const double b = (static_cast<double>(lost) + 1) / total;
-  const double half = kNormalQuantile975 * std::sqrt((a + b - (a - b) * (a - b)) / total);
+  const double half = kNormalQuantile975 * paired_standard_error(gained, lost, n);
   return {std::max(-1.0, a - b - half), std::min(1.0, a - b + half)};
 }
 

@@ -25,6 +25,9 @@ Interval wilson(std::int64_t successes, std::int64_t n);
 /// @param gained, lost  images that count only for the first rate, and only for the second
 /// @param n  above 0
 Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t n);
+/// Returns the standard error of that difference, on which the interval is based. It is above 0
+/// also where no image was gained or lost.
+double paired_standard_error(std::int64_t gained, std::int64_t lost, std::int64_t n);
 
 /// The metrics of one exit.
 struct ExitMetrics {

@@ -13,17 +13,18 @@ struct PolicyOutcome {
   std::span<const std::int64_t> labels;      ///< [N]
   std::span<const int> exit_index;           ///< [N] where each image stopped, 0-based
   std::span<const std::int64_t> answers;     ///< [N] the class that the policy predicts
-  std::span<const std::int64_t> references;  ///< [N] the class that the last exit predicts
+  std::span<const std::int64_t> references;  ///< [N] the class that harm is counted against
 };
 
 /// Accuracy, cost and harm of a policy.
 struct PolicyMetrics {
   double accuracy = 0;
   Interval accuracy_interval;
-  double relative_cost = 0;    ///< mean over the images
-  std::vector<double> shares;  ///< [K] share of the images that stopped at each exit
-  double harm = 0;             ///< rate of images that only the last exit classifies correctly
-  double help = 0;             ///< rate of images that only the policy classifies correctly
+  double relative_cost = 0;       ///< mean over the images
+  std::vector<double> shares;     ///< [K] share of the images that stopped at each exit
+  double harm = 0;                ///< rate of images that only the reference classifies correctly
+  double help = 0;                ///< rate of images that only the policy classifies correctly
+  double reference_accuracy = 0;  ///< of the reference: accuracy + harm - help
 };
 
 /// Computes the metrics of a policy.

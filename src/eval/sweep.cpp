@@ -34,6 +34,7 @@ int num_chunks(const policy::LogitsView& view, int threads) {
 struct ImageScores {
   std::vector<float> scores;
   std::vector<int> answers;
+  int of_last_exit = 0;  // the class that the last exit alone predicts, whatever the ensemble
 };
 
 void score_image(const policy::Policy& shape, std::span<const policy::Criterion> criteria,
@@ -42,6 +43,7 @@ void score_image(const policy::Policy& shape, std::span<const policy::Criterion>
   const auto exits = static_cast<std::size_t>(view.exits);
   image_scores.scores.resize(criteria.size() * exits);
   image_scores.answers.resize(exits);
+  image_scores.of_last_exit = policy::argmax(view.at(view.exits - 1, image));
   for (std::size_t k = 0; k < exits; ++k) {
     policy::update_exit_state(shape, static_cast<int>(k), view.at(static_cast<int>(k), image),
                               exit_state);
@@ -73,7 +75,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
                  const ImageScores& image_scores, int label, Counts& counts) {
   const std::size_t last = image_scores.answers.size() - 1;
   const std::size_t size = thresholds.size();
-  const bool last_correct = image_scores.answers[last] == label;
+  const bool last_correct = image_scores.of_last_exit == label;
   // An earlier exit has reached the thresholds with an index below `reached`.
   std::size_t reached = 0;
   for (std::size_t k = 0; k <= last && reached < size; ++k) {

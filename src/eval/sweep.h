@@ -14,7 +14,7 @@ struct SweepPoint {
   float threshold = 0;
   double accuracy = 0;
   double relative_cost = 0;    ///< mean over the images
-  double harm = 0, help = 0;   ///< rates, compared with exit K under the same policy
+  double harm = 0, help = 0;   ///< rates, compared with the last exit alone
   std::vector<double> shares;  ///< [K] share of the images that stopped at each exit
 };
 

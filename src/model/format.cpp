@@ -5,11 +5,12 @@
 #include "core/error.h"
 #include "model/json_reader.h"
 #include "model/model_file.h"
+#include "model/policy_json.h"
 
 namespace offramp::model {
 namespace {
 
-constexpr std::array kKnownFeatures = {kFeatureInt8};
+constexpr std::array kKnownFeatures = {kFeatureInt8, kFeatureHarmReference};
 constexpr std::size_t kMaxFeatures = 1000;
 
 void check_features(const std::string& text) {
@@ -47,6 +48,8 @@ std::vector<std::string> required_features(const ModelFile& model) {
   std::vector<std::string> features;
   if (!model.weight_scales.empty() || (model.deployment && model.deployment->precision == "int8"))
     features.emplace_back(kFeatureInt8);
+  if (model.policy && names_harm_reference(*model.policy))
+    features.emplace_back(kFeatureHarmReference);
   return features;
 }
 

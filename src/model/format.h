@@ -19,6 +19,8 @@ inline constexpr int kOldestModelFormatVersion = 1;
 /// criteria and ensembles are not listed as features, because every reader refuses unknown ones
 /// anyway.
 inline constexpr std::string_view kFeatureInt8 = "int8";  ///< 8-bit weights with scales and ranges
+/// A policy with an ensemble whose guarantee names what its harm is counted against.
+inline constexpr std::string_view kFeatureHarmReference = "harm-reference";
 
 /// Whether the metadata belong to a model file rather than to bare weights.
 bool is_model(const core::Metadata& metadata);

@@ -70,8 +70,10 @@ auto read_word(JsonFields& fields, std::string_view key, Read&& read) {
 constexpr std::string_view kThreshold = "threshold", kAccuracyDrop = "accuracy_drop",
                            kCost = "cost", kGuarantee = "guarantee";
 
-Json to_json(const policy::Aim& aim) {
+/// @param with_against  whether a guarantee names what harm is counted against
+Json to_json(const policy::Aim& aim, bool with_against) {
   struct Writer {
+    bool with_against;
     Json operator()(const policy::FixedThreshold& of) const {
       return {{"kind", kThreshold}, {"threshold", of.threshold}};
     }
@@ -84,18 +86,29 @@ Json to_json(const policy::Aim& aim) {
       return {{"kind", kCost}, {"max_relative_cost", of.max_relative_cost}};
     }
     Json operator()(const policy::HarmGuarantee& of) const {
-      return {{"kind", kGuarantee},
-              {"epsilon", of.epsilon},
-              {"delta", of.delta},
-              {"label_free", of.label_free}};
+      Json json = {{"kind", kGuarantee},
+                   {"epsilon", of.epsilon},
+                   {"delta", of.delta},
+                   {"label_free", of.label_free}};
+      if (with_against) json["against"] = to_string(of.against);
+      return json;
     }
   };
-  Json json = std::visit(Writer{}, aim);
+  Json json = std::visit(Writer{with_against}, aim);
   json["cost_unit"] = to_string(policy::cost_unit_of(aim));
   return json;
 }
 
-policy::Aim read_aim(const Json& json, policy::Criterion criterion) {
+/// Reads what harm is counted against. Files that do not say it were written when the reference was
+/// the answer of exit K under the policy: that of the ensemble, if there is one.
+policy::HarmReference read_against(JsonFields& fields, policy::Ensemble ensemble) {
+  if (fields.has("against"))
+    return read_word(fields, "against", policy::harm_reference_from_string);
+  return ensemble == policy::Ensemble::off ? policy::HarmReference::last_exit
+                                           : policy::HarmReference::ensemble;
+}
+
+policy::Aim read_aim(const Json& json, const policy::Policy& policy) {
   JsonFields fields(json, "aim");
   const auto number = [&](std::string_view key) { return fields.number(key, -1e300, 1e300); };
   const policy::CostUnit unit = read_word(fields, "cost_unit", policy::cost_unit_from_string);
@@ -110,14 +123,14 @@ policy::Aim read_aim(const Json& json, policy::Criterion criterion) {
     aim = policy::MaxCost{number("max_relative_cost"), unit};
   } else if (kind == kGuarantee) {
     aim = policy::HarmGuarantee{number("epsilon"), number("delta"), fields.boolean("label_free"),
-                                unit};
+                                unit, read_against(fields, policy.ensemble)};
   } else {
     throw Error(fmt::format("{}: got {}, expected {}, {}, {} or {}", fields.place_of("kind"),
                             core::quote(kind), kThreshold, kAccuracyDrop, kCost, kGuarantee));
   }
   fields.finish();
   try {
-    check(aim, criterion);
+    check(aim, policy.criterion);
   } catch (const Error& error) {
     throw Error(fmt::format("aim.{}", error.what()));
   }
@@ -175,10 +188,13 @@ class Version1Aim {
   std::string_view rest_;
 };
 
-std::optional<policy::Aim> aim_of_version_1(const std::string& text, policy::Criterion criterion) {
-  const std::optional<policy::Aim> aim = Version1Aim(text).read();
+std::optional<policy::Aim> aim_of_version_1(const std::string& text, const policy::Policy& policy) {
+  std::optional<policy::Aim> aim = Version1Aim(text).read();
+  if (auto* harm = aim ? std::get_if<policy::HarmGuarantee>(&*aim) : nullptr;
+      harm && policy.ensemble != policy::Ensemble::off)
+    harm->against = policy::HarmReference::ensemble;
   try {
-    if (aim) check(*aim, criterion);
+    if (aim) check(*aim, policy.criterion);
     return aim;
   } catch (const Error&) {
     return std::nullopt;
@@ -215,19 +231,21 @@ policy::CertifiedPath read_path(const Json& json) {
   return path;
 }
 
-Json to_json(const policy::Guarantee& guarantee) {
-  return {{"of", guarantee.of},
-          {"epsilon", guarantee.epsilon},
-          {"delta", guarantee.delta},
-          {"level", guarantee.level},
-          {"images", guarantee.images},
-          {"counted", guarantee.counted},
-          {"upper_bound", guarantee.upper_bound},
-          {"precision", guarantee.precision},
-          {"kernels", guarantee.kernels}};
+Json to_json(const policy::Guarantee& guarantee, bool with_against) {
+  Json json = {{"of", guarantee.of},
+               {"epsilon", guarantee.epsilon},
+               {"delta", guarantee.delta},
+               {"level", guarantee.level},
+               {"images", guarantee.images},
+               {"counted", guarantee.counted},
+               {"upper_bound", guarantee.upper_bound},
+               {"precision", guarantee.precision},
+               {"kernels", guarantee.kernels}};
+  if (with_against) json["against"] = to_string(guarantee.against);
+  return json;
 }
 
-policy::Guarantee read_guarantee(const Json& json) {
+policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   JsonFields fields(json, "guarantee");
   policy::Guarantee guarantee;
   guarantee.of = fields.text("of");
@@ -243,6 +261,7 @@ policy::Guarantee read_guarantee(const Json& json) {
   guarantee.upper_bound = fields.number("upper_bound", 0, guarantee.epsilon);
   guarantee.precision = fields.text("precision");
   guarantee.kernels = fields.text("kernels");
+  guarantee.against = read_against(fields, ensemble);
   fields.finish();
   return guarantee;
 }
@@ -258,15 +277,24 @@ policy::TuneExitShares read_seen(const Json& json) {
 
 }  // namespace
 
+bool names_harm_reference(const policy::ChosenPolicy& chosen) {
+  const auto* aim = chosen.aim ? std::get_if<policy::HarmGuarantee>(&*chosen.aim) : nullptr;
+  const bool has_ensemble = chosen.policy.ensemble != policy::Ensemble::off ||
+                            (aim && aim->against == policy::HarmReference::ensemble);
+  return has_ensemble && (aim || chosen.guarantee);
+}
+
 std::string policy_to_json(const policy::ChosenPolicy& chosen) {
   const policy::Policy& policy = chosen.policy;
-  Json json = {{"criterion", to_string(policy.criterion)},
-               {"thresholds", to_json(policy.thresholds)},
-               {"temperatures", numbers(policy.temperatures)},
-               {"ensemble", to_string(policy.ensemble)},
-               {"ensemble_weights", numbers(policy.ensemble_weights)},
-               {"aim", chosen.aim ? to_json(*chosen.aim) : Json(nullptr)},
-               {"guarantee", chosen.guarantee ? to_json(*chosen.guarantee) : Json(nullptr)}};
+  const bool with_against = names_harm_reference(chosen);
+  Json json = {
+      {"criterion", to_string(policy.criterion)},
+      {"thresholds", to_json(policy.thresholds)},
+      {"temperatures", numbers(policy.temperatures)},
+      {"ensemble", to_string(policy.ensemble)},
+      {"ensemble_weights", numbers(policy.ensemble_weights)},
+      {"aim", chosen.aim ? to_json(*chosen.aim, with_against) : Json(nullptr)},
+      {"guarantee", chosen.guarantee ? to_json(*chosen.guarantee, with_against) : Json(nullptr)}};
   if (chosen.seen)
     json["seen"] = {{"images", chosen.seen->images}, {"shares", chosen.seen->shares}};
   if (chosen.path) json["path"] = to_json(*chosen.path);
@@ -284,11 +312,11 @@ policy::ChosenPolicy policy_from_json(const std::string& text, int exits, int ve
   policy.ensemble = read_word(fields, "ensemble", policy::ensemble_from_string);
   policy.ensemble_weights = read_floats(fields, "ensemble_weights", 0, 1e6);
   if (version == 1)
-    chosen.aim = aim_of_version_1(fields.text("aim", 1000), policy.criterion);
+    chosen.aim = aim_of_version_1(fields.text("aim", 1000), policy);
   else if (const Json* aim = fields.object_or_null("aim"))
-    chosen.aim = read_aim(*aim, policy.criterion);
+    chosen.aim = read_aim(*aim, policy);
   if (const Json* guarantee = fields.object_or_null("guarantee"))
-    chosen.guarantee = read_guarantee(*guarantee);
+    chosen.guarantee = read_guarantee(*guarantee, policy.ensemble);
   if (fields.has("seen"))  // older files do not have this field
     chosen.seen = read_seen(fields.object("seen"));
   if (version >= 2 && fields.has("path")) chosen.path = read_path(fields.object("path"));

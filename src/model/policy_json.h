@@ -7,6 +7,10 @@
 
 namespace offramp::model {
 
+/// Whether the JSON text of a policy says what the harm of its guarantee is counted against. It
+/// does where an ensemble leaves a choice.
+bool names_harm_reference(const policy::ChosenPolicy& chosen);
+
 /// Writes a policy as JSON text in the newest version of the format.
 std::string policy_to_json(const policy::ChosenPolicy& chosen);
 /// Reads a policy from JSON text of any version that this program reads.

@@ -27,6 +27,21 @@ CostUnit cost_unit_from_string(std::string_view word) {
   throw UsageError(fmt::format("unknown cost unit {}; known: macs, ms", core::quote(word)));
 }
 
+std::string_view to_string(HarmReference against) {
+  return against == HarmReference::last_exit ? "last_exit" : "ensemble";
+}
+
+HarmReference harm_reference_from_string(std::string_view word) {
+  for (const HarmReference against : {HarmReference::last_exit, HarmReference::ensemble})
+    if (to_string(against) == word) return against;
+  throw UsageError(
+      fmt::format("against: expected last_exit or ensemble, got {}", core::quote(word)));
+}
+
+std::string_view describe(HarmReference against) {
+  return against == HarmReference::last_exit ? "the last exit" : "the ensemble of all exits";
+}
+
 CostUnit cost_unit_of(const Aim& aim) {
   return std::visit([](const auto& of) { return of.cost_unit; }, aim);
 }
@@ -67,8 +82,9 @@ std::string describe(const Aim& aim) {
           },
           [](const MaxCost& of) { return fmt::format("--max-cost {}", of.max_relative_cost); },
           [](const HarmGuarantee& of) {
-            return fmt::format("--guarantee {} --delta {}{}", of.epsilon, of.delta,
-                               of.label_free ? " --label-free" : "");
+            return fmt::format("--guarantee {} --delta {}{}{}", of.epsilon, of.delta,
+                               of.label_free ? " --label-free" : "",
+                               of.against == HarmReference::ensemble ? " --against ensemble" : "");
           },
       },
       aim);
@@ -82,9 +98,12 @@ std::string describe_aim(const std::optional<Aim>& aim) {
 }
 
 std::string describe_promise(const HarmGuarantee& aim) {
-  return fmt::format("{} ≤ {:g} with probability ≥ {:.6g}",
-                     aim.label_free ? "answers other than the last exit's" : "harm", aim.epsilon,
-                     1 - aim.delta);
+  const bool ensemble = aim.against == HarmReference::ensemble;
+  std::string_view rate = ensemble ? "harm against the ensemble of all exits" : "harm";
+  if (aim.label_free)
+    rate = ensemble ? "answers other than those of the ensemble of all exits"
+                    : "answers other than the last exit's";
+  return fmt::format("{} ≤ {:g} with probability ≥ {:.6g}", rate, aim.epsilon, 1 - aim.delta);
 }
 
 }  // namespace offramp::policy

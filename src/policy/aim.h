@@ -13,6 +13,12 @@ enum class Criterion;
 /// milliseconds on the machine that calibrates.
 enum class CostUnit { macs, ms };
 
+/// The answer of the network that the harm of a policy is counted against.
+enum class HarmReference {
+  last_exit,  ///< the last exit's own answer, as the network without early exits gives it
+  ensemble,   ///< the answer of the ensemble of all exits; only for a policy with an ensemble
+};
+
 /// Aim: use the same given threshold at every early exit.
 struct FixedThreshold {
   double threshold = 0;
@@ -44,10 +50,11 @@ struct MaxCost {
 struct HarmGuarantee {
   double epsilon = 0;
   double delta = 0.05;
-  /// If true, the certificate bounds the rate of images that the policy and the last exit classify
+  /// If true, the certificate bounds the rate of images that the policy and the reference classify
   /// differently instead of the rate of harm. This needs no labels.
   bool label_free = false;
   CostUnit cost_unit = CostUnit::macs;
+  HarmReference against = HarmReference::last_exit;
   bool operator==(const HarmGuarantee&) const = default;
 };
 
@@ -57,6 +64,13 @@ using Aim = std::variant<FixedThreshold, AccuracyDrop, MaxCost, HarmGuarantee>;
 std::string_view to_string(CostUnit unit);
 CostUnit cost_unit_from_string(std::string_view word);
 CostUnit cost_unit_of(const Aim& aim);
+
+/// "last_exit" or "ensemble".
+std::string_view to_string(HarmReference against);
+/// @throws UsageError if `word` is not the name of a reference
+HarmReference harm_reference_from_string(std::string_view word);
+/// Returns "the last exit" or "the ensemble of all exits".
+std::string_view describe(HarmReference against);
 
 /// Checks that the numbers of an aim are in range for this criterion.
 /// @throws UsageError "<field>: expected …, got …"

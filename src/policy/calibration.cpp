@@ -136,16 +136,33 @@ std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
   return right;
 }
 
+std::vector<std::int64_t> reference_answers(const Policy& policy, const LogitsView& view,
+                                            HarmReference against) {
+  std::vector<std::int64_t> answers;
+  answers.reserve(view.labels.size());
+  ExitState exit_state;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    if (against == HarmReference::last_exit) {
+      answers.push_back(argmax(view.at(view.exits - 1, i)));
+      continue;
+    }
+    for (int k = 0; k < view.exits; ++k) update_exit_state(policy, k, view.at(k, i), exit_state);
+    answers.push_back(exit_state.answer);
+  }
+  return answers;
+}
+
 std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions,
+                                         std::span<const std::int64_t> references,
                                          std::span<const std::int64_t> labels, bool label_free) {
   const std::size_t images = labels.size();
-  const std::size_t last = exit_predictions.answers.size() - images;
+  OFFRAMP_ASSERT(references.size() == images);
   std::vector<std::uint8_t> harmless(exit_predictions.answers.size());
   for (std::size_t at = 0; at < harmless.size(); ++at) {
     const std::size_t i = at % images;
-    const bool same = exit_predictions.answers[at] == exit_predictions.answers[last + i];
-    const bool last_wrong = exit_predictions.answers[last + i] != labels[i];
-    harmless[at] = same || (!label_free && last_wrong);
+    const bool same = exit_predictions.answers[at] == references[i];
+    const bool reference_wrong = references[i] != labels[i];
+    harmless[at] = same || (!label_free && reference_wrong);
   }
   return harmless;
 }
@@ -167,9 +184,11 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
-  const CrossValidatedPath path =
-      cross_validate(tables.exit_predictions, tables.right,
-                     harmless_table(tables.exit_predictions, tune.labels, false), costs);
+  const CrossValidatedPath path = cross_validate(
+      tables.exit_predictions, tables.right,
+      harmless_table(tables.exit_predictions,
+                     reference_answers(policy, tune, HarmReference::last_exit), tune.labels, false),
+      costs);
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
   if (!step) return tables.never_stopping(policy);
   ChosenThresholds chosen = tables.chosen(policy, path.fitted[*step], true);
@@ -221,22 +240,28 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   check_view(certify, "certify", !aim.label_free);
   check(policy, tune.exits);
   check(policy, certify.exits);
+  if (aim.against == HarmReference::ensemble && policy.ensemble == Ensemble::off)
+    throw Error("against: the policy has no ensemble, so it can only be the last exit");
   CertificationResult result = prepare_certification(policy, aim, certify.images(), attempt);
 
   const ExitPredictions on_tune = predict_exits(policy, tune.logits, tune.classes);
-  const auto tune_harmless = harmless_table(on_tune, tune.labels, aim.label_free);
+  const auto tune_harmless = harmless_table(on_tune, reference_answers(policy, tune, aim.against),
+                                            tune.labels, aim.label_free);
   const std::vector<Thresholds> path =
       greedy_threshold_path(table_of(on_tune, tune_harmless, costs), kPathLevels);
   result.path_length = static_cast<std::int64_t>(path.size());
   if (!result.has_enough_images()) return result;
 
   const ExitPredictions exit_predictions = predict_exits(policy, certify.logits, certify.classes);
-  const auto harmless = harmless_table(exit_predictions, certify.labels, aim.label_free);
+  const auto harmless =
+      harmless_table(exit_predictions, reference_answers(policy, certify, aim.against),
+                     certify.labels, aim.label_free);
   const ExitTable table = table_of(exit_predictions, harmless, costs);
   std::vector<std::int64_t> counted;
   counted.reserve(path.size());
   for (const ThresholdOutcome& choice : evaluate_threshold_path(table, path))
     counted.push_back(result.images - choice.good);
+  result.counted_never_stopping = counted.front();
   result.step = last_certified(counted, result.images, aim.epsilon, result.level);
   if (!result.step) return result;
   result.counted = counted[*result.step];
@@ -273,6 +298,7 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
   given.upper_bound = result.upper_bound;
   given.precision = precision;
   given.kernels = kernels;
+  given.against = aim.against;
   chosen.guarantee = given;
   chosen.path = result.path;
   return chosen;

@@ -60,8 +60,9 @@ struct CertificationResult {
   std::int64_t path_length = 0;          ///< number of policies on the path
   std::optional<std::size_t> step = {};  ///< path index of the last policy that passed
   std::int64_t counted = 0;  ///< harmed images, or label-free those classified differently
-  double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images; ≤ epsilon
-  CertifiedPath path = {};   ///< the steps to store; empty if no policy passed
+  std::int64_t counted_never_stopping = 0;  ///< the same for step 0, which never stops early
+  double upper_bound = 0;   ///< Clopper–Pearson bound of counted / images; ≤ epsilon
+  CertifiedPath path = {};  ///< the steps to store; empty if no policy passed
 
   bool has_enough_images() const { return images >= images_needed; }
   /// Whether a policy that stops early was certified. Step 0 of the path never stops early.
@@ -76,12 +77,13 @@ CertificationResult prepare_certification(const Policy& policy, const HarmGuaran
                                           std::int64_t images, int attempt = 1);
 
 /// Chooses a path of decreasing thresholds on the tune images and tests its policies in order on
-/// the certify images. Harm compares with the class that exit K predicts under the same policy;
-/// with an ensemble, that is the ensemble of all exits. The certify images decide only which step
-/// of the path is chosen. Their labels are not read if the aim is label-free.
+/// the certify images. Harm compares with the answer that the aim names: that of the last exit
+/// alone, also if the policy has an ensemble, or that of the ensemble of all exits. The certify
+/// images decide only which step of the path is chosen. Their labels are not read if the aim is
+/// label-free.
 /// @param attempt  number of this certificate among those from the same certify images, from 1
-/// @throws Error if there is no image, sizes do not match, epsilon or delta is not in (0, 1), or
-/// earlier attempts have used up delta
+/// @throws Error if there is no image, sizes do not match, epsilon or delta is not in (0, 1), the
+/// aim names an ensemble and the policy has none, or earlier attempts have used up delta
 CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
                               const LogitsView& certify, std::span<const double> costs,
                               const HarmGuarantee& aim, int attempt = 1);
@@ -95,9 +97,15 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
 /// Returns [K, N]: 1 where stopping at exit k classifies image n correctly, otherwise 0.
 std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
                                         std::span<const std::int64_t> labels);
+/// Returns [N]: the classes that the harm of a policy is counted against.
+std::vector<std::int64_t> reference_answers(const Policy& policy, const LogitsView& view,
+                                            HarmReference against);
 /// Returns [K, N]: 1 where stopping image n at exit k does no harm, otherwise 0. If `label_free`, 1
-/// where exit k and exit K predict the same class.
+/// where exit k predicts the class of the reference. With an ensemble, exit K may do harm too: its
+/// answer is that of the ensemble, which may differ from the last exit's own.
+/// @param references  [N] from reference_answers()
 std::vector<std::uint8_t> harmless_table(const ExitPredictions& exit_predictions,
+                                         std::span<const std::int64_t> references,
                                          std::span<const std::int64_t> labels, bool label_free);
 
 }  // namespace offramp::policy

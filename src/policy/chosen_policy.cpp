@@ -60,8 +60,18 @@ void check_path(const ChosenPolicy& chosen) {
 
 }  // namespace
 
+HarmReference harm_reference(const ChosenPolicy& chosen) {
+  if (chosen.policy.ensemble == Ensemble::off) return HarmReference::last_exit;
+  if (chosen.guarantee) return chosen.guarantee->against;
+  const auto* aim = chosen.aim ? std::get_if<HarmGuarantee>(&*chosen.aim) : nullptr;
+  return aim ? aim->against : HarmReference::last_exit;
+}
+
 void check(const ChosenPolicy& chosen, int exits) {
   check(chosen.policy, exits);
+  if (chosen.guarantee && chosen.guarantee->against == HarmReference::ensemble &&
+      chosen.policy.ensemble == Ensemble::off)
+    throw Error("guarantee.against: got \"ensemble\", but the policy has no ensemble");
   if (chosen.seen) check_seen(*chosen.seen, exits);
   if (chosen.path) check_path(chosen);
 }
@@ -86,7 +96,10 @@ std::string describe(const Policy& policy) {
 }
 
 std::string describe(const Guarantee& guarantee) {
-  return describe_promise({guarantee.epsilon, guarantee.delta, guarantee.of == "disagreement"});
+  return describe_promise({.epsilon = guarantee.epsilon,
+                           .delta = guarantee.delta,
+                           .label_free = guarantee.of == "disagreement",
+                           .against = guarantee.against});
 }
 
 }  // namespace offramp::policy

@@ -15,7 +15,7 @@ namespace offramp::policy {
 /// `of` is at most epsilon, with probability at least 1 - delta over the draw of the certify
 /// images.
 struct Guarantee {
-  std::string of = "harm";  ///< "harm", or "disagreement" with the last exit, which needs no labels
+  std::string of = "harm";  ///< "harm", or "disagreement" with `against`, which needs no labels
   double epsilon = 0, delta = 0;
   double level = 0;          ///< level of the test: the part of delta that this attempt may use
   std::int64_t images = 0;   ///< number of certify images
@@ -23,6 +23,7 @@ struct Guarantee {
   double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images at `level`
   std::string precision;     ///< precision of the logits; for any other the guarantee is void
   std::string kernels = {};  ///< the code that computed the logits: "libtorch cpu"
+  HarmReference against = HarmReference::last_exit;  ///< what `counted` compares the policy with
   bool operator==(const Guarantee&) const = default;
 };
 
@@ -67,6 +68,10 @@ struct ChosenPolicy {
   std::optional<CertifiedPath> path = {};  ///< only with a guarantee, from version 2 on
   bool operator==(const ChosenPolicy&) const = default;
 };
+
+/// Returns what the harm of a policy is counted against: the last exit, unless the policy has an
+/// ensemble and a guarantee was asked for against the ensemble of all exits.
+HarmReference harm_reference(const ChosenPolicy& chosen);
 
 /// Checks that the parts of a policy agree with each other and with the number of exits.
 /// @throws Error naming the field

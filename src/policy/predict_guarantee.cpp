@@ -27,7 +27,8 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                                    std::span<const double> costs, const HarmGuarantee& aim,
                                    std::int64_t certify_images, int attempt) {
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-  const auto harmless = harmless_table(exit_predictions, tune.labels, aim.label_free);
+  const auto harmless = harmless_table(
+      exit_predictions, reference_answers(policy, tune, aim.against), tune.labels, aim.label_free);
   const auto right = correct_table(exit_predictions, tune.labels);
   const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores,
                           harmless, costs};

@@ -69,6 +69,8 @@ BenchmarkImages test_benchmark_images(const model::ModelFile& model,
   if (count < indices.size()) indices = take_evenly(indices, count);
   const auto number = static_cast<std::int64_t>(indices.size());
   log_test_read(options.model, {options.command, loaded.source, number}, progress);
+  count_shown_certify_images(options.model, model,
+                             {&data, &indices, loaded.source, options.command}, progress);
   BenchmarkImages images;
   images.source = fmt::format("{} test images of {}", core::with_commas(number), loaded.source);
   images.pixels.resize(indices.size() * size);

@@ -17,6 +17,8 @@
 #include "image/image.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
+#include "workflow/calibration_warnings.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
@@ -65,6 +67,12 @@ class CalibrationData {
   /// @throws as find_listed_images
   ListedImages find(const std::vector<std::uint64_t>& hashes, const char* part) const {
     return find_listed_images(path_, model_, loaded_.dataset, hashes, part, options_.data);
+  }
+
+  /// Keeps one of several exact copies of an image: a bound for independent images cannot count
+  /// copies. @return the number of images left out
+  std::int64_t leave_out_copies(ListedImages& listed) const {
+    return workflow::leave_out_copies(loaded_.dataset, listed.indices);
   }
 
   /// Computes the logits of all exits.
@@ -116,13 +124,11 @@ double accuracy_of_last(const policy::LogitsView& view) {
 /// The result of a policy on images whose logits are saved. It owns the data that its PolicyOutcome
 /// points to.
 struct ReplayedPolicy {
-  ReplayedPolicy(const policy::LogitsView& view, const policy::Policy& policy)
-      : labels(view.labels.begin(), view.labels.end()), stopped(replay(view, policy)) {
-    const policy::ExitPredictions exit_predictions =
-        policy::predict_exits(policy, view.logits, view.classes);
-    references.assign(exit_predictions.answers.end() - static_cast<std::ptrdiff_t>(labels.size()),
-                      exit_predictions.answers.end());
-  }
+  ReplayedPolicy(const policy::LogitsView& view, const policy::Policy& policy,
+                 policy::HarmReference against)
+      : labels(view.labels.begin(), view.labels.end()),
+        stopped(replay(view, policy)),
+        references(policy::reference_answers(policy, view, against)) {}
   eval::PolicyOutcome outcome() const {
     return {labels, stopped.exit_index, stopped.answers, references};
   }
@@ -131,6 +137,19 @@ struct ReplayedPolicy {
   StoppedAnswers stopped;
   std::vector<std::int64_t> references;
 };
+
+/// The standard error of the policy's accuracy minus the last exit's.
+double standard_error(const policy::LogitsView& view, const ReplayedPolicy& replayed) {
+  const std::vector<std::int64_t> last = last_exit_answers(view);
+  std::int64_t gained = 0, lost = 0;
+  for (std::size_t i = 0; i < last.size(); ++i) {
+    const bool ours = replayed.stopped.answers[i] == replayed.labels[i];
+    const bool theirs = last[i] == replayed.labels[i];
+    gained += ours && !theirs;
+    lost += !ours && theirs;
+  }
+  return eval::paired_standard_error(gained, lost, view.images());
+}
 
 eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
                                        const std::vector<int>& dropped) {
@@ -212,8 +231,10 @@ class Calibrator {
     if (!options.reference.empty()) open_reference();
     data_ = std::make_unique<CalibrationData>(options.model, model_, options);
     tune_ = data_->find(model_.provenance.data.tune, "tune");
+    check_visible(aim_, static_cast<std::int64_t>(tune_.indices.size()));
     if (harm_aim_) {
       certify_ = data_->find(model_.provenance.data.certify, "certify");
+      copies_ = data_->leave_out_copies(certify_);
       check_parts_apart();
       prepare(policy::Policy{}, model_.certificates + 1);
     }
@@ -252,10 +273,16 @@ class Calibrator {
     }
     result.costs = best.costs;
     result.dropped = best.dropped;
-    const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy);
-    result.tune = {static_cast<std::int64_t>(replayed.labels.size()), tune_.missing,
-                   accuracy_of_last(best.tune.view()), best.chosen.held_out_accuracy,
+    result.against = policy::harm_reference(result.chosen);
+    const ReplayedPolicy replayed(best.tune.view(), result.chosen.policy, result.against);
+    result.tune = {static_cast<std::int64_t>(replayed.labels.size()),
+                   tune_.missing,
+                   accuracy_of_last(best.tune.view()),
+                   standard_error(best.tune.view(), replayed),
+                   best.chosen.held_out_accuracy,
                    eval::measure_policy(replayed.outcome(), best.costs.relative)};
+    result.warnings = calibration_warnings(aim_, result.chosen.policy, best.tune.view(),
+                                           result.tune.standard_error);
     result.chosen.seen = {result.tune.images, result.tune.metrics.shares};
     write(std::move(deployed), result);
     return result;
@@ -396,25 +423,12 @@ class Calibrator {
     }
   }
 
-  /// Counts one more certificate in the model's file, before the certify images are evaluated. A
-  /// run that is interrupted after that has used the images, so it must be counted too.
-  void count_certificate() {
-    core::Tensors extra;
-    model::ModelFile now = model::load_model(options_.model, &extra);
+  /// @throws Error if the model in the file is another one than when the calibration began
+  void check_unchanged(const model::ModelFile& now) const {
     if (now.graph != model_.graph || (!is_derived_ && now.weights != model_.weights) ||
         now.provenance.data.certify != model_.provenance.data.certify)
       throw Error(
           fmt::format("{}: the file was changed during the calibration; run it again", path()));
-    // The derived model may have a higher count than the file, and the higher one is correct.
-    now.certificates = std::max(now.certificates, model_.certificates) + 1;
-    prepare(policy::Policy{}, now.certificates);
-    try {
-      model::save_model(options_.model, now, extra);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}; certificates are counted in that file first, so none was drawn",
-                              error.what()));
-    }
-    model_.certificates = now.certificates;
   }
 
   /// Options to open the model without some exits. It must run in the same precision as the whole
@@ -428,10 +442,17 @@ class Calibrator {
   Certificate draw_certificate(const Candidate& best, const model::ModelFile& deployed) {
     Certificate certificate;
     certificate.missing = certify_.missing;
-    certificate.result = prepare(best.fitted, model_.certificates + 1);
+    certificate.copies = copies_;
     // If there are too few images, this is known before any is evaluated: no attempt is counted.
-    if (!certificate.result.has_enough_images()) return certificate;
-    count_certificate();
+    // The derived model may have a higher count than the file, and the higher one is correct.
+    const std::optional<int> attempt = count_certify_use(
+        options_.model, model_.certificates, [&](const model::ModelFile& now, int use) {
+          check_unchanged(now);
+          certificate.result = prepare(best.fitted, use);
+          return certificate.result.has_enough_images();
+        });
+    if (!attempt) return certificate;
+    model_.certificates = *attempt;
     certificate.drawn = true;
     std::shared_ptr<engine::OpenedModel> other;
     if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
@@ -440,18 +461,31 @@ class Calibrator {
     certificate.result = policy::guarantee(best.fitted, best.tune.view(), logits.view(),
                                            best.costs.relative, *harm_aim_, model_.certificates);
     if (options_.worst_class && certificate.result.holds())
-      certificate.worst =
-          eval::worst_class(ReplayedPolicy(logits.view(), certificate.result.policy).outcome(),
-                            logits.classes, harm_aim_->label_free, certificate.result.level);
+      certificate.worst = eval::worst_class(
+          ReplayedPolicy(logits.view(), certificate.result.policy, harm_aim_->against).outcome(),
+          logits.classes, harm_aim_->label_free, certificate.result.level);
     return certificate;
   }
 
-  void write(model::ModelFile deployed, Calibration& result) const {
-    if (options_.out.empty() && model_.policy)
-      result.replaced = policy::describe_aim(model_.policy->aim);
-    // Another process may have drawn a certificate during this run.
-    deployed.certificates =
-        std::max(model_.certificates, model::load_model(options_.model).certificates);
+  bool replaces_own_file() const {
+    std::error_code ignored;
+    return !is_derived_ &&
+           (options_.out.empty() || fs::equivalent(options_.out, options_.model, ignored));
+  }
+
+  void write(model::ModelFile deployed, Calibration& result) {
+    const core::FileLock lock = lock_to_change(options_.written_to());
+    // Other processes may have drawn certificates during this run, or trained the model further.
+    if (replaces_own_file()) {
+      const model::ModelFile now = model::load_model(options_.model, &extra_);
+      check_unchanged(now);
+      deployed.certificates = std::max(model_.certificates, now.certificates);
+      if (now.policy) result.replaced = policy::describe_aim(now.policy->aim);
+    } else {
+      deployed.certificates =
+          std::max({model_.certificates, model::load_model(options_.model).certificates,
+                    certificates_drawn(options_.written_to(), model_)});
+    }
     deployed.policy = result.chosen;
     result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
     model::save_model(options_.written_to(), deployed,
@@ -468,6 +502,7 @@ class Calibrator {
   int exits_;
   std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
+  std::int64_t copies_ = 0;  ///< copies that were left out of certify_
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
   eval::SavedLogits all_;  ///< of all exits, on the tune images
@@ -484,6 +519,10 @@ void check(const CalibrateOptions& options) {
   };
   only_for(!options.reference.empty(), "reference",
            std::holds_alternative<policy::AccuracyDrop>(options.aim), "AccuracyDrop");
+  const auto* harm = std::get_if<policy::HarmGuarantee>(&options.aim);
+  if (harm && harm->against == policy::HarmReference::ensemble &&
+      options.shape.ensemble == policy::Ensemble::off)
+    throw UsageError("against: \"ensemble\" needs an ensemble, and it is off");
   only_for(options.worst_class, "worst_class",
            std::holds_alternative<policy::HarmGuarantee>(options.aim), "HarmGuarantee");
 }

@@ -46,6 +46,8 @@ struct TuneResult {
   std::int64_t images = 0;
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
+  /// Of the policy's accuracy minus the last exit's, see eval::paired_standard_error().
+  double standard_error = 0;
   std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
   eval::PolicyMetrics metrics;
 };
@@ -54,6 +56,7 @@ struct TuneResult {
 struct Certificate {
   bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
+  std::int64_t copies = 0;   ///< exact copies of other certify images, which were left out
   policy::CertificationResult result;
   std::optional<eval::WorstClass> worst;  ///< if it was asked for and the guarantee holds
 };
@@ -63,6 +66,7 @@ struct Calibration {
   policy::ChosenPolicy chosen;
   bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
+  policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help on tune
   TuneResult tune;
   std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
   std::optional<Certificate> certificate;  ///< for a HarmGuarantee
@@ -70,6 +74,7 @@ struct Calibration {
   bool training_state_dropped =
       false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
+  std::vector<std::string> warnings;    ///< signs that the policy cannot be trusted, for people
   std::vector<std::string> classes;
   std::string precision, kernels;  ///< of the run that computed the logits
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "image/image.h"
+#include "policy/calibration.h"
 
 namespace offramp::workflow {
 namespace {
@@ -98,16 +99,9 @@ StoppedAnswers replay(const policy::LogitsView& view, const policy::Policy& poli
   return result;
 }
 
-std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view,
-                                            const policy::Policy& policy) {
-  std::vector<std::int64_t> answers;
-  policy::ExitState exit_state;
-  for (std::int64_t i = 0; i < view.images(); ++i) {
-    for (int k = 0; k < view.exits; ++k)
-      policy::update_exit_state(policy, k, view.at(k, i), exit_state);
-    answers.push_back(exit_state.answer);
-  }
-  return answers;
+std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view) {
+  return policy::reference_answers(policy::never_stop(view.exits), view,
+                                   policy::HarmReference::last_exit);
 }
 
 std::string unit_before_exit(const graph::Graph& graph, int exit_index) {

@@ -46,10 +46,8 @@ StoppedAnswers run_with_policy(core::Predictor& predictor, const EvaluationSet& 
 /// Computes the result of run_with_policy from saved logits of all exits.
 StoppedAnswers replay(const policy::LogitsView& view, const policy::Policy& policy);
 
-/// The answers [N] of the last exit under a policy: if the policy has an ensemble, these are the
-/// answers of the ensemble of all exits.
-std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view,
-                                            const policy::Policy& policy);
+/// The answers [N] of the last exit alone.
+std::vector<std::int64_t> last_exit_answers(const policy::LogitsView& view);
 
 /// Name of the unit that an exit comes after, the last one of its segment, for example "layer2.1".
 std::string unit_before_exit(const graph::Graph& graph, int exit_index);

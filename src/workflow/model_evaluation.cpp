@@ -8,7 +8,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/version.h"
+#include "policy/calibration.h"
 #include "workflow/baselines.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
@@ -62,9 +64,11 @@ PolicyEvaluation run_policy(const EvaluationContext& context, const Evaluation& 
   const StoppedAnswers replayed = replay(view, chosen.policy);
   PolicyEvaluation policy;
   policy.chosen = chosen;
-  policy.metrics = eval::measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
-                                         last_exit_answers(view, chosen.policy)},
-                                        result.cost.relative_costs());
+  policy.against = policy::harm_reference(chosen);
+  policy.metrics =
+      eval::measure_policy({result.logits.labels, stopped.exit_index, stopped.answers,
+                            policy::reference_answers(chosen.policy, view, policy.against)},
+                           result.cost.relative_costs());
   for (std::size_t i = 0; i < stopped.answers.size(); ++i)
     policy.replay_differs += stopped.exit_index[i] != replayed.exit_index[i] ||
                              stopped.answers[i] != replayed.answers[i];
@@ -99,6 +103,9 @@ class OtherModel {
       core::throw_with_place(path.string(), error);
     }
     refuse_trained_images(path, model_->file(), *set_.data, set_.indices);
+    count_shown_certify_images(
+        path, model_->file(),
+        {set_.data, &set_.indices, context.loaded.source, context.options.command}, progress_);
   }
   OtherModel(const OtherModel&) = delete;
 
@@ -128,8 +135,7 @@ OtherNetwork run_other(const std::filesystem::path& path, const EvaluationContex
 void add_baselines(const EvaluationContext& context, Evaluation& result) {
   const policy::LogitsView view = result.logits.view();
   const std::vector<std::int64_t> answers =
-      result.policy ? result.policy->answers
-                    : last_exit_answers(view, policy::never_stop(view.exits));
+      result.policy ? result.policy->answers : last_exit_answers(view);
   if (result.policy)
     result.controls = own_baselines(view, result.cost, answers, result.policy->metrics);
   for (const std::filesystem::path& path : context.options.compare)
@@ -213,6 +219,10 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
       progress.remark(fmt::format("left out {} images that the model was trained on", left_out));
     log_test_read(options.model, {options.command, loaded.source, images}, progress);
   }
+
+  count_shown_certify_images(
+      options.model, context.file(),
+      {&loaded.dataset, &context.set.indices, loaded.source, options.command}, progress);
 
   Evaluation result;
   result.source = loaded.source;

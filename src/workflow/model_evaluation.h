@@ -51,6 +51,7 @@ struct PolicyEvaluation {
   policy::ChosenPolicy chosen;
   bool is_models_own = false;     ///< the model's own policy; false: one from the options
   bool certificate_lost = false;  ///< the model's certificate is for other kernels or precision
+  policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help
   eval::PolicyMetrics metrics;
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
   /// For the model's own policy: whether images stop at other exits than when it was chosen.

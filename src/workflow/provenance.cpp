@@ -114,13 +114,18 @@ ListedImages find_listed_images(const std::filesystem::path& path, const model::
   return listed;
 }
 
+std::int64_t leave_out_copies(const data::Dataset& data, std::vector<std::int64_t>& indices) {
+  std::unordered_set<std::uint64_t> seen;
+  return static_cast<std::int64_t>(std::erase_if(indices, [&](std::int64_t i) {
+    return !seen.insert(data.hashes[static_cast<std::size_t>(i)]).second;
+  }));
+}
+
 void log_test_read(const std::filesystem::path& model, const TestRead& read) {
   const std::string time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-  const nlohmann::ordered_json line = {{"time", time},
-                                       {"command", read.command},
-                                       {"model", model.filename().string()},
-                                       {"data", read.data},
-                                       {"images", read.images}};
+  const nlohmann::ordered_json line = {
+      {"time", time},      {"command", read.command}, {"model", model.filename().string()},
+      {"data", read.data}, {"part", read.part},       {"images", read.images}};
   // A path may contain bytes that are not valid UTF-8; these are replaced.
   core::append_line(model.parent_path() / "test_reads.jsonl",
                     line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));

@@ -57,6 +57,10 @@ struct ListedImages {
   std::int64_t missing = 0;  ///< number of different listed images that the data do not contain
 };
 
+/// Leaves out every image that has the same hash as an earlier one.
+/// @return the number of images left out
+std::int64_t leave_out_copies(const data::Dataset& data, std::vector<std::int64_t>& indices);
+
 /// Finds the images of a model's tune or certify part in a data set.
 /// @param path  of the model  @param hashes  of the part's images, sorted
 /// @param part  "tune" or "certify"  @param source  name of the data for messages
@@ -65,14 +69,15 @@ ListedImages find_listed_images(const std::filesystem::path& path, const model::
                                 const data::Dataset& data, const std::vector<std::uint64_t>& hashes,
                                 const std::string& part, const std::string& source);
 
-/// One use of test images.
+/// One use of test images, or of certify images by another command than `calibrate`.
 struct TestRead {
   std::string command;  ///< the command that used them, for people
   std::string data;     ///< source
   std::int64_t images = 0;
+  std::string part = "test";  ///< or "certify"
 };
 
-/// Appends a line to test_reads.jsonl beside the model, as a record of how often the test images
+/// Appends a line to test_reads.jsonl beside the model, as a record of how often these images
 /// were used. @throws Error if the line cannot be written
 void log_test_read(const std::filesystem::path& model, const TestRead& read);
 /// The same, but if the line cannot be written, this is reported with Progress::remark.

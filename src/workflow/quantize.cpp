@@ -13,6 +13,7 @@
 #include "policy/policy.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
@@ -89,6 +90,10 @@ std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& op
   again.out = options.written_to();
   again.shape = {model.policy->policy.criterion, model.policy->policy.ensemble};
   again.aim = *model.policy->aim;
+  // A policy that could not be certified has no ensemble, whatever its aim was counted against.
+  if (auto* harm = std::get_if<policy::HarmGuarantee>(&again.aim);
+      harm && again.shape.ensemble == policy::Ensemble::off)
+    harm->against = policy::HarmReference::last_exit;
   again.run = {options.precision, options.threads};
   return again;
 }
@@ -101,6 +106,10 @@ void write_with_policy(const QuantizeOptions& options, const model::ModelFile& m
       std::max(model.certificates, certificates_drawn(options.written_to(), model));
   const auto again = options_to_choose_anew(options, model, result);
   if (!again) {
+    const core::FileLock lock = lock_to_change(options.written_to());
+    deployed.certificates =
+        std::max({model.certificates, model::load_model(options.model).certificates,
+                  certificates_drawn(options.written_to(), model)});
     model::save_model(options.written_to(), deployed);
     return;
   }

@@ -15,6 +15,7 @@
 #include "policy/criteria.h"
 #include "recipe/recipe.h"
 #include "workflow/baselines.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/logits_cache.h"
 #include "workflow/policy_choice.h"
@@ -90,6 +91,9 @@ class TestedRun {
         run.model,
         {options.command + " " + path, loaded.source, static_cast<std::int64_t>(indices.size())},
         progress);
+    count_shown_certify_images(
+        run.model, file(), {&loaded.dataset, &indices, loaded.source, options.command + " " + path},
+        progress);
     cached = find_or_compute_logits(run.model, *model, set_of(loaded.dataset, indices, options),
                                     "test", progress);
   }
@@ -130,10 +134,14 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
     policy.aim = policy::describe_aim(chosen->aim);
     if (const auto& given = chosen->guarantee)
       policy.guarantee = fmt::format(
-          "{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
+          "{}{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
           "images in {}",
-          given->of, 100 * given->epsilon, 100 * (1 - given->delta),
-          core::with_commas(given->images), given->precision);
+          given->of,
+          policy.policy.ensemble == policy::Ensemble::off
+              ? ""
+              : fmt::format(" against {}", describe(given->against)),
+          100 * given->epsilon, 100 * (1 - given->delta), core::with_commas(given->images),
+          given->precision);
   }
   policy.executed = chosen && tested.cached.stopped;
   const StoppedAnswers stopped =
@@ -141,9 +149,9 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
   policy.exit_index = stopped.exit_index;
   policy.answers = stopped.answers;
   const std::vector<std::int64_t> labels(view.labels.begin(), view.labels.end());
-  policy.metrics = eval::measure_policy(
-      {labels, policy.exit_index, policy.answers, last_exit_answers(view, policy.policy)},
-      tested.model->relative_costs());
+  policy.metrics =
+      eval::measure_policy({labels, policy.exit_index, policy.answers, last_exit_answers(view)},
+                           tested.model->relative_costs());
   return policy;
 }
 
@@ -214,7 +222,7 @@ void add_other(const std::string& path, const ReportOptions& options, const Test
   OtherNetwork network;
   network.name = other.run.name;
   network.cost = other.model->cost();
-  network.last = last_exit_answers(other.view(), policy::never_stop(other.view().exits));
+  network.last = last_exit_answers(other.view());
   if (const auto& chosen = other.file().policy)
     network.stopped =
         other.cached.stopped ? other.cached.stopped : replay(other.view(), chosen->policy);

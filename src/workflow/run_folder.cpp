@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "workflow/certificate_count.h"
 
 namespace offramp::workflow {
 namespace {
@@ -212,6 +213,8 @@ int RunFolder::certificates_drawn(const model::ModelFile& model) const {
 
 bool RunFolder::save(const fs::path& file, model::ModelFile& model,
                      const core::Tensors& extra) const {
+  // "offramp calibrate" may count a certificate or write a policy at the same time.
+  const core::FileLock lock = lock_to_change(file);
   model.certificates = std::max(model.certificates, certificates_drawn(model));
   model.policy.reset();
   if (fs::exists(file)) {

@@ -123,6 +123,13 @@ TEST(CalibrateFlags, BecomeATypedAim) {
               f.label_free = true;
             })).aim,
             policy::Aim(policy::HarmGuarantee{0.01, 0.1, true}));
+  EXPECT_EQ(calibrate_options(with([&](auto& f) {
+              f.guarantee = 0.01;
+              f.ensemble = "mean";
+              f.against = "ensemble";
+            })).aim,
+            policy::Aim(policy::HarmGuarantee{.epsilon = 0.01,
+                                              .against = policy::HarmReference::ensemble}));
 }
 
 }  // namespace

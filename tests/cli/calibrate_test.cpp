@@ -134,6 +134,47 @@ TEST_F(Calibrate, SaysWhatIsCertified) {
   EXPECT_THAT(few.out, HasSubstr("none of them was used, and every image goes to the last exit"));
 }
 
+TEST_F(Calibrate, NamesWhatHarmIsCountedAgainst) {
+  expect_refused({"--guarantee", "0.05", "--against", "ensemble"},
+                 "--against ensemble: needs --ensemble", 2);
+  expect_refused({"--max-cost", "1", "--against", "ensemble"}, "--against: needs --guarantee", 2);
+  const std::vector<std::string> flags = {"--guarantee", "0.1", "--ensemble", "mean"};
+  const ProgramResult last = run(flags);
+  EXPECT_THAT(last.out, AllOf(HasSubstr("certify images against the last exit, bound "),
+                              HasSubstr(" against the last exit: ")));
+  std::vector<std::string> by_name = flags;
+  by_name.insert(by_name.end(), {"--against", "ensemble"});
+  const ProgramResult ensemble = run(by_name);
+  EXPECT_THAT(
+      ensemble.out,
+      AllOf(HasSubstr("certified: harm against the ensemble of all exits ≤ 0.1 with "),
+            HasSubstr(" against the ensemble of all exits: "), HasSubstr("the last exit alone: ")));
+  // The numbers of the JSON text add up.
+  by_name.push_back("--json");
+  const json result = json::parse(run(by_name).out);
+  const json& tune = result["tune"];
+  EXPECT_EQ(tune["against"], "ensemble");
+  EXPECT_EQ(result["guarantee"]["against"], "ensemble");
+  EXPECT_NEAR(tune["accuracy"].get<double>(),
+              tune["accuracy_of_reference"].get<double>() + tune["help"].get<double>() -
+                  tune["harm"].get<double>(),
+              1e-12);
+}
+
+TEST_F(Calibrate, PrintsWhatFewImagesCannotTell) {
+  expect_refused({"--max-accuracy-drop", "0.001"},
+                 "--max-accuracy-drop: 0.001 is less than one of the 400 tune images; ask for at "
+                 "least 0.0025 or train with more images",
+                 2);
+  EXPECT_THAT(run({"--max-cost", "0.6"}).out,
+              HasSubstr("standard error of the difference to the last exit: "));
+  model.weights["fc.weight"] = core::HostTensor::of({2, 3}, std::vector<float>(6));
+  model::save_model(path, model);
+  EXPECT_THAT(run({"--max-cost", "0.6"}).out,
+              HasSubstr("warning: the last exit is less accurate on tune than exit 2: "));
+  EXPECT_EQ(json::parse(run({"--max-cost", "0.6", "--json"}).out)["warnings"].size(), 2u);
+}
+
 TEST_F(Calibrate, SaysThatNothingIsCertified) {
   const data::LoadedData trap = deceptive_scenes();
   const std::string trap_data = folder.path() / "trap.pack";

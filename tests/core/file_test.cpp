@@ -293,6 +293,25 @@ TEST(FileLock, IsHeldByOneAtATime) {
   EXPECT_THROW(FileLock::try_lock(folder.path() / "none" / ".lock"), Error);
 }
 
+TEST(FileLock, OfAFolderIsWaitedFor) {
+  const TemporaryFolder folder;
+  std::atomic<int> shared = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        const FileLock held = FileLock::lock_folder(folder.path());
+        const int read = shared;
+        std::this_thread::yield();
+        shared = read + 1;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(shared, 200);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "no file is left";
+  EXPECT_THROW(FileLock::lock_folder(folder.path() / "none"), Error);
+}
+
 TEST(MappedFile, ShowsTheFile) {
   const TemporaryFolder folder;
   write_text_atomic(folder.path() / "a", "abc");

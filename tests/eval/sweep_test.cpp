@@ -76,8 +76,10 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
           const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(i)]);
           right += answer == label;
           cost += costs[static_cast<std::size_t>(stopped)];
-          harm += answer != label && exit_state.answer == label;
-          help += answer == label && exit_state.answer != label;
+          // Harm is counted against the last exit alone, whatever the ensemble.
+          const bool last_correct = policy::argmax(view.at(3, i)) == label;
+          harm += answer != label && last_correct;
+          help += answer == label && !last_correct;
         }
         const auto n = static_cast<double>(view.images());
         SCOPED_TRACE(testing::Message() << to_string(curve.criterion) << " " << to_string(ensemble)

@@ -252,6 +252,39 @@ TEST(PolicyJson, GivesBackEveryKindOfAim) {
   }
 }
 
+TEST(PolicyJson, NamesTheReferenceOfHarmWhereThereIsAnEnsemble) {
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
+  chosen.guarantee = policy::Guarantee{"harm", 0.1, 0.1, 0.09, 50, 0, 0.05, "f32", "onednn"};
+  chosen.aim = policy::HarmGuarantee{0.1, 0.1};
+  EXPECT_THAT(policy_to_json(chosen), testing::Not(HasSubstr("against")));
+  EXPECT_FALSE(names_harm_reference(chosen));
+  EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+
+  chosen.policy.ensemble = policy::Ensemble::mean;
+  for (const policy::HarmReference against :
+       {policy::HarmReference::last_exit, policy::HarmReference::ensemble}) {
+    chosen.guarantee->against = against;
+    chosen.aim = policy::HarmGuarantee{.epsilon = 0.1, .delta = 0.1, .against = against};
+    EXPECT_TRUE(names_harm_reference(chosen));
+    EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+  }
+  // Before the reference was stored, it was the ensemble of all exits.
+  Json old = Json::parse(policy_to_json(chosen));
+  old["aim"].erase("against");
+  old["guarantee"].erase("against");
+  EXPECT_EQ(policy_from_json(old.dump(), 3), chosen);
+  old["guarantee"]["against"] = "exit 1";
+  EXPECT_THAT([&] { policy_from_json(old.dump(), 3); },
+              testing::ThrowsMessage<Error>("guarantee.against: against: expected last_exit or "
+                                            "ensemble, got \"exit 1\""));
+  old["guarantee"]["against"] = "ensemble";
+  old["ensemble"] = "off";
+  EXPECT_THAT([&] { policy_from_json(old.dump(), 3); },
+              testing::ThrowsMessage<Error>(
+                  "guarantee.against: got \"ensemble\", but the policy has no ensemble"));
+}
+
 TEST(PolicyJson, NamesTheFieldOfAnAimThatIsWrong) {
   const auto refused = [](const Json& aim, const std::string& message) {
     expect_field_refused("aim", aim, message);

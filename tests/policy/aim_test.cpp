@@ -20,6 +20,8 @@ TEST(Aim, IsDescribedAsTheFlagsThatAskForIt) {
             "--max-accuracy-drop 0 --reference plain.safetensors");
   EXPECT_EQ(describe(MaxCost{0.5, CostUnit::ms}), "--max-cost 0.5 --cost ms");
   EXPECT_EQ(describe(HarmGuarantee{0.01}), "--guarantee 0.01 --delta 0.05");
+  EXPECT_EQ(describe(HarmGuarantee{.epsilon = 0.01, .against = HarmReference::ensemble}),
+            "--guarantee 0.01 --delta 0.05 --against ensemble");
   EXPECT_EQ(describe(HarmGuarantee{0.01, 0.1, true, CostUnit::ms}),
             "--guarantee 0.01 --delta 0.1 --label-free --cost ms");
   EXPECT_EQ(describe_aim(MaxCost{0.5}), "--max-cost 0.5");
@@ -28,6 +30,8 @@ TEST(Aim, IsDescribedAsTheFlagsThatAskForIt) {
 
 TEST(Aim, SaysWhatItsCertificatePromises) {
   EXPECT_EQ(describe_promise({0.01, 0.05}), "harm ≤ 0.01 with probability ≥ 0.95");
+  EXPECT_EQ(describe_promise({.epsilon = 0.01, .against = HarmReference::ensemble}),
+            "harm against the ensemble of all exits ≤ 0.01 with probability ≥ 0.95");
   EXPECT_EQ(describe_promise({0.05, 0.1, true}),
             "answers other than the last exit's ≤ 0.05 with probability ≥ 0.9");
 }

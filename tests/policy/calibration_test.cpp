@@ -226,7 +226,9 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
     const ExitPredictions exit_predictions =
         predict_exits(chosen.policy, view.logits, view.classes);
-    const auto harmless = harmless_table(exit_predictions, view.labels, false);
+    const auto harmless = harmless_table(
+        exit_predictions, reference_answers(chosen.policy, view, HarmReference::last_exit),
+        view.labels, false);
     const ThresholdOutcome outcome =
         evaluate_thresholds({exit_predictions.exits, exit_predictions.images,
                              exit_predictions.scores, harmless, kCosts},
@@ -235,12 +237,69 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   }
 }
 
+/// Counts the images that thresholds harm, one by one.
+std::int64_t count_harm(const Policy& policy, const LogitsView& view, bool against_last_exit) {
+  std::int64_t harmed = 0;
+  ExitState stopped, to_the_end;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    int k = 0;
+    while (!should_exit(policy, k, view.at(k, i), stopped)) ++k;
+    for (int e = 0; e < view.exits; ++e) update_exit_state(policy, e, view.at(e, i), to_the_end);
+    const int reference =
+        against_last_exit ? argmax(view.at(view.exits - 1, i)) : to_the_end.answer;
+    const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
+    harmed += reference == label && stopped.answer != label;
+  }
+  return harmed;
+}
+
+TEST(Guarantee, CountsTheHarmOfAnEnsembleAgainstTheReferenceThatTheAimNames) {
+  const Logits tune = plausible(22, 800), certify = plausible(23, 1500);
+  for (const Ensemble ensemble : {Ensemble::mean, Ensemble::geometric, Ensemble::weighted}) {
+    SCOPED_TRACE(to_string(ensemble));
+    const Policy policy = fit_policy({Criterion::confidence, ensemble}, tune.view());
+    for (const HarmReference against : {HarmReference::last_exit, HarmReference::ensemble}) {
+      const bool last = against == HarmReference::last_exit;
+      const CertificationResult result =
+          guarantee(policy, tune.view(), certify.view(), kCosts,
+                    {.epsilon = 0.1, .delta = 0.1, .against = against});
+      ASSERT_TRUE(result.holds());
+      EXPECT_EQ(result.counted, count_harm(result.policy, certify.view(), last));
+      EXPECT_EQ(certified_policy(result, {.epsilon = 0.1, .delta = 0.1, .against = against}, "f32",
+                                 "here")
+                    .guarantee->against,
+                against);
+      Policy never = result.policy;
+      never.thresholds.assign(2, std::nullopt);
+      EXPECT_EQ(result.counted_never_stopping, count_harm(never, certify.view(), last));
+      // The ensemble of all exits differs from the last exit, so the two references differ too.
+      EXPECT_EQ(result.counted_never_stopping > 0, last);
+    }
+  }
+  EXPECT_THROW(guarantee(fit_policy({}, tune.view()), tune.view(), certify.view(), kCosts,
+                         {.epsilon = 0.1, .against = HarmReference::ensemble}),
+               Error);
+}
+
+TEST(Guarantee, CertifiesNothingWhereTheEnsembleItselfDoesTooMuchHarm) {
+  const Logits tune = plausible(22, 800), certify = plausible(23, 1500);
+  const Policy policy = fit_policy({Criterion::confidence, Ensemble::mean}, tune.view());
+  EXPECT_FALSE(
+      guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = 0.004, .delta = 0.1})
+          .holds());
+  EXPECT_TRUE(guarantee(policy, tune.view(), certify.view(), kCosts,
+                        {.epsilon = 0.004, .delta = 0.1, .against = HarmReference::ensemble})
+                  .holds());
+}
+
 TEST(Guarantee, LaysItsPathOnTuneAlone) {
   // For any certify images, the policy is a step of the path from the tune images.
   const Logits tune = plausible(20, 800);
   const Policy policy = fit_policy({}, tune.view());
   const ExitPredictions exit_predictions = predict_exits(policy, tune.values, tune.classes);
-  const auto harmless = harmless_table(exit_predictions, tune.labels, false);
+  const auto harmless = harmless_table(
+      exit_predictions, reference_answers(policy, tune.view(), HarmReference::last_exit),
+      tune.labels, false);
   const auto path = greedy_threshold_path(
       {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, harmless, kCosts},
       kPathLevels);
@@ -362,7 +421,9 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   const ExitPredictions on_tune = predict_exits(policy, tune.values, tune.classes);
   const ExitPredictions on_certify = predict_exits(policy, certify.values, certify.classes);
   const auto right = correct_table(on_tune, tune.labels);
-  const auto harmless = harmless_table(on_certify, certify.labels, false);
+  const auto harmless = harmless_table(
+      on_certify, reference_answers(policy, certify.view(), HarmReference::last_exit),
+      certify.labels, false);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
     const ThresholdOutcome chosen =

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -12,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
@@ -356,6 +358,181 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
   EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
   EXPECT_EQ(model::load_model(path).certificates, 3);
+}
+
+/// Counts the images that a policy harms, from saved logits: those that `answers` classifies
+/// wrongly and the last exit's own logits classify correctly.
+std::int64_t harmed_against_last_exit(const eval::SavedLogits& logits,
+                                      const std::vector<std::int64_t>& answers) {
+  const policy::LogitsView view = logits.view();
+  std::int64_t harmed = 0;
+  for (std::int64_t i = 0; i < view.images(); ++i) {
+    const std::int64_t label = view.labels[static_cast<std::size_t>(i)];
+    harmed += policy::argmax(view.at(view.exits - 1, i)) == label &&
+              answers[static_cast<std::size_t>(i)] != label;
+  }
+  return harmed;
+}
+
+TEST_F(Calibrate, CountsTheHarmOfAnEnsembleAgainstTheLastExitAlone) {
+  CalibrateOptions how = options(policy::HarmGuarantee{0.1, 0.1});
+  how.shape.ensemble = policy::Ensemble::mean;
+  const Calibration result = calibrate(how);
+  ASSERT_TRUE(result.certificate->result.holds());
+  const Evaluation certify = evaluated(ImagePart::certify);
+  const std::int64_t harmed = harmed_against_last_exit(certify.logits, certify.policy->answers);
+  EXPECT_EQ(result.certificate->result.counted, harmed);
+  EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(harmed) / kSceneCertify, 1e-12);
+  // The printed numbers add up.
+  const TuneResult& tune = result.tune;
+  EXPECT_NEAR(tune.metrics.accuracy, tune.last_accuracy + tune.metrics.help - tune.metrics.harm,
+              1e-12);
+}
+
+TEST_F(Calibrate, CountsCopiesOfAnImageOnce) {
+  data::LoadedData images = train;
+  const std::size_t first = test::kSceneTrain + kSceneTune;
+  for (int copy = 0; copy < 4; ++copy)
+    for (std::size_t i = first; i < first + kSceneCertify; ++i) {
+      const auto pixels = train.dataset.image(static_cast<std::int64_t>(i));
+      images.dataset.pixels.insert(images.dataset.pixels.end(), pixels.begin(), pixels.end());
+      images.dataset.labels.push_back(train.dataset.labels[i]);
+      images.dataset.names.push_back(train.dataset.names[i] + " again");
+      images.dataset.hashes.push_back(train.dataset.hashes[i]);
+    }
+  const fs::path copies = folder.path() / "copies.pack";
+  data::write_packed(copies, images, test::test_scenes());
+  CalibrateOptions how = options(policy::HarmGuarantee{0.05, 0.1});
+  how.out = out;
+  const Calibration once = calibrate(how);
+  model.certificates = 0;
+  save();
+  how.data = copies;
+  const Calibration with_copies = calibrate(how);
+  EXPECT_EQ(with_copies.certificate->result.images, kSceneCertify);
+  EXPECT_EQ(with_copies.certificate->result.counted, once.certificate->result.counted);
+}
+
+TEST_F(Calibrate, GivesCertificatesDrawnAtTheSameTimeDifferentNumbers) {
+  constexpr int kRuns = 4;
+  std::vector<int> attempts(kRuns);
+  std::vector<std::thread> threads;
+  for (int run = 0; run < kRuns; ++run)
+    threads.emplace_back([&, run] {
+      CalibrateOptions how = options(policy::HarmGuarantee{0.3, 0.5});
+      how.out = folder.path() / ("out" + std::to_string(run) + ".safetensors");
+      attempts[static_cast<std::size_t>(run)] = calibrate(how).certificate->result.attempt;
+    });
+  for (std::thread& thread : threads) thread.join();
+  std::ranges::sort(attempts);
+  EXPECT_EQ(attempts, (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(model::load_model(path).certificates, kRuns);
+}
+
+TEST_F(Calibrate, KeepsWeightsThatATrainingWroteMeanwhile) {
+  // The file is replaced while the tune images are evaluated, as by a better epoch.
+  model::ModelFile trained = model;
+  trained.weights["fc.bias"] = core::HostTensor::of({2}, std::vector<float>{0.25f, 0});
+  Progress progress;
+  progress.report = [&](std::int64_t, std::int64_t, std::string_view) {
+    model::save_model(path, trained);
+  };
+  EXPECT_THAT([&] { calibrate(options(policy::MaxCost{0.6}), progress); },
+              ThrowsMessage<Error>(path.string() +
+                                   ": the file was changed during the calibration; run it again"));
+  EXPECT_EQ(model::load_model(path).weights, trained.weights);
+}
+
+TEST_F(Calibrate, KeepsTheCountOfTheFileItReplaces) {
+  model.certificates = 3;
+  model::save_model(out, model);
+  model.certificates = 0;
+  save();
+  CalibrateOptions how = options(policy::MaxCost{0.6});
+  how.out = out;
+  calibrate(how);
+  EXPECT_EQ(model::load_model(out).certificates, 3);
+}
+
+TEST_F(Calibrate, CountsEveryLookAtTheCertifyImages) {
+  evaluated(ImagePart::tune);
+  EXPECT_EQ(model::load_model(path).certificates, 0);
+  evaluated(ImagePart::certify);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
+  const std::string log = core::read_text(folder.path() / "test_reads.jsonl");
+  EXPECT_THAT(log, HasSubstr(R"("part":"certify")"));
+  EXPECT_EQ(calibrate(options(policy::HarmGuarantee{0.05, 0.1})).certificate->result.attempt, 2);
+}
+
+TEST_F(Calibrate, CountsALookAtCertifyImagesThatStandInATestPart) {
+  // The test part of this data set consists of the model's certify images.
+  data::LoadedData certify = test::empty_scenes();
+  const std::size_t first = test::kSceneTrain + kSceneTune;
+  const auto side = static_cast<std::size_t>(test::kSceneSide);
+  const data::Dataset& all = train.dataset;
+  certify.dataset.pixels.assign(
+      all.pixels.begin() + static_cast<std::ptrdiff_t>(first * side * side * 3), all.pixels.end());
+  certify.dataset.labels.assign(all.labels.begin() + static_cast<std::ptrdiff_t>(first),
+                                all.labels.end());
+  certify.dataset.names.assign(all.names.begin() + static_cast<std::ptrdiff_t>(first),
+                               all.names.end());
+  certify.dataset.hashes.assign(all.hashes.begin() + static_cast<std::ptrdiff_t>(first),
+                                all.hashes.end());
+  const fs::path disguised = folder.path() / "disguised.pack";
+  data::write_packed(disguised, train, certify);
+  EvaluateOptions how;
+  how.model = path;
+  how.data = disguised;
+  how.run = {"auto", 1};
+  evaluate(how);
+  EXPECT_EQ(model::load_model(path).certificates, 1);
+}
+
+TEST_F(Calibrate, RefusesADropOfLessThanOneTuneImage) {
+  expect_refused<UsageError>(
+      options(policy::AccuracyDrop{0.002}),
+      "max_drop: 0.002 is less than one of the 400 tune images; ask for at least 0.0025 or train "
+      "with more images");
+  EXPECT_TRUE(calibrate(options(policy::AccuracyDrop{0.0025})).tune.images == kSceneTune);
+}
+
+TEST_F(Calibrate, WarnsOfExitsThatAreOfNoUse) {
+  EXPECT_THAT(calibrate(options(policy::MaxCost{0.6})).warnings, IsEmpty());
+  // The last exit gives every image the same logits.
+  model.weights["fc.weight"] = core::HostTensor::of({2, 3}, std::vector<float>(6));
+  save();
+  const Calibration result = calibrate(options(policy::MaxCost{0.6}));
+  EXPECT_THAT(result.warnings,
+              testing::ElementsAre(
+                  testing::StartsWith("the last exit is less accurate on tune than exit 2: "),
+                  testing::StartsWith("exit 3 is useless on tune: its accuracy of ")));
+}
+
+TEST_F(Calibrate, WarnsOfFewTuneImages) {
+  // Six images that every exit classifies correctly: any temperature but the lowest is too high.
+  auto& tune = model.provenance.data.tune;
+  tune.clear();
+  for (std::size_t i = test::kSceneTrain; tune.size() < 6; ++i) {
+    const test::Scene shown = test::scene(i);
+    const float sign = shown.label == 1 ? 1.0f : -1.0f;
+    if (std::ranges::all_of(shown.means, [&](float mean) { return sign * mean > 0.3f; }))
+      tune.push_back(train.dataset.hashes[i]);
+  }
+  std::ranges::sort(tune);
+  save();
+  expect_refused<UsageError>(options(policy::AccuracyDrop{0.005}),
+                             "max_drop: 0.005 is less than one of the 6 tune images; ask for at "
+                             "least 0.167 or train with more images");
+  const Calibration result = calibrate(options(policy::AccuracyDrop{0.167}));
+  EXPECT_NEAR(result.tune.standard_error, std::sqrt(2.0 / 8 / 8), 1e-12);  // no image differs
+  EXPECT_THAT(result.warnings,
+              testing::Contains("the temperature of exit 1 is 0.01, the end of the range that is "
+                                "searched: its probabilities do not describe how often it is "
+                                "correct"));
+  EXPECT_THAT(result.warnings,
+              testing::Contains("a drop of 16.70 points is below the standard error of 17.68 "
+                                "points that 6 tune images give: chance may decide whether the "
+                                "aim is met"));
 }
 
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {

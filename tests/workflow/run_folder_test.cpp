@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "core/error.h"
 #include "tests/model/tiny_model.h"
+#include "workflow/certificate_count.h"
 
 namespace offramp::workflow {
 namespace {
@@ -149,6 +152,24 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   core::write_text_atomic(run.best(), "no model");
   EXPECT_EQ(run.certificates_drawn(model), 0);
   EXPECT_FALSE(run.save(run.best(), model));
+}
+
+TEST_F(Folder, LosesNoCertificateThatIsCountedWhileItSaves) {
+  fs::create_directory(run.path());
+  model::ModelFile model = tiny_model();
+  model.policy.reset();
+  run.save(run.model(), model);
+  std::atomic<bool> stop = false;
+  std::thread training([&] {
+    while (!stop) run.save(run.model(), model);
+  });
+  constexpr int kUses = 40;
+  for (int use = 1; use <= kUses; ++use)
+    EXPECT_EQ(count_certify_use(run.model(), 0, [](const model::ModelFile&, int) { return true; }),
+              use);
+  stop = true;
+  training.join();
+  EXPECT_EQ(model::load_model(run.model()).certificates, kUses);
 }
 
 TEST(TrainingDetails, AreReadAsTheyWereWritten) {
