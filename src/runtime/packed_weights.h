@@ -21,6 +21,7 @@ class PackedWeights {
   /// the scales of src and dst.
   struct Key {
     std::string name;
+    int argument;  ///< of its primitive
     Element src, dst;
   };
 
@@ -37,9 +38,9 @@ class PackedWeights {
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
 
-  /// Weights by name and, for quantised ones, by the scales of src and dst (else 0).
-  std::map<std::tuple<std::string, float, float>, std::vector<SharedMemory>> made_;
-  std::shared_ptr<std::byte> chunk_;  // the newest chunk; older ones are owned by their weights
+  /// By name and argument, and for quantised weights the scales of src and dst.
+  std::map<std::tuple<std::string, int, float, float>, std::vector<SharedMemory>> made_;
+  std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
 
