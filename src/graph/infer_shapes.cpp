@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "core/text.h"
 #include "graph/graph.h"
 
 namespace offramp::graph {
