@@ -9,11 +9,11 @@
 
 #include "core/file.h"
 #include "data/dataset.h"
+#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
 #include "tests/support/graphs.h"
-#include "tests/support/random_weights.h"
 
 namespace offramp::test {
 namespace {
