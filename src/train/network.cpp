@@ -218,7 +218,7 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
         const Tensor sampled = in().slice(2, 0, in().size(2), op.stride)
                                    .slice(3, 0, in().size(3), op.stride)
                                    .contiguous(in().suggest_memory_format());
-        return torch::conv2d(sampled, weight, bias, 1, 0, 1, op.groups);
+        return torch::conv2d(sampled, weight, bias, 1, op.padding, 1, op.groups);
       }
       return torch::conv2d(in(), weight, bias, op.stride, op.padding, 1, op.groups);
     }

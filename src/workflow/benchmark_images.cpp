@@ -15,6 +15,7 @@
 #include "graph/random_weights.h"
 #include "image/image.h"
 #include "runtime/activation_ranges.h"
+#include "workflow/certificate_count.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
 #include "workflow/run_folder.h"
