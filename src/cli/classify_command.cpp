@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/drift_text.h"
 #include "cli/flag_names.h"
+#include "cli/guarantee_output.h"
 #include "cli/image_path_reader.h"
 #include "cli/policy_flags.h"
 #include "cli/progress.h"
@@ -63,10 +64,28 @@ std::vector<ClassifiedImage> classify(Session& session, const std::vector<std::s
   return result;
 }
 
-void print(const std::vector<ClassifiedImage>& answers, bool as_json) {
-  write_stdout(as_json ? to_json_lines(answers) : to_text(answers));
+/// Prints answers. The certificate of an int8 file is not checked before the first answers: the
+/// check runs images.
+void print(const Session& session, const std::vector<ClassifiedImage>& answers, bool are_first,
+           bool as_json) {
+  if (as_json)
+    write_stdout(
+        to_json_lines(answers, are_first ? session.guarantee_so_far() : session.guarantee()));
+  else
+    write_stdout(to_text(answers));
   if (!as_json) write_stderr(error_lines(answers));
   std::fflush(stdout);
+}
+
+/// Warns if the images have changed, and of a certificate that is not in force for that reason.
+void warn_of_drift(const Session& session, bool by_policy) {
+  const Stats stats = session.stats();
+  if (stats.drift != DriftFlag::drifted) return;
+  write_stderr(
+      fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
+  if (const std::string warning = warning_of(session.guarantee_so_far());
+      by_policy && !warning.empty())
+    write_stderr(fmt::format("offramp: {}\n", warning));
 }
 
 int run(const Flags& flags) {
@@ -74,8 +93,9 @@ int run(const Flags& flags) {
   ImagePathReader path_reader(flags.images);
   const Model model = translate_option_errors([&] { return load(flags); });
   Session session(model, options);
-  const auto batch_size = static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
-  bool all_answered = true;
+  const auto batch_size =
+      static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
+  bool all_answered = true, are_first = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
     paths.clear();
@@ -88,12 +108,11 @@ int run(const Flags& flags) {
         more = false;
     }
     const std::vector<ClassifiedImage> answers = classify(session, paths);
-    print(answers, flags.json);
+    print(session, answers, are_first, flags.json);
+    are_first = are_first && answers.empty();
     for (const ClassifiedImage& one : answers) all_answered = all_answered && one.answer.ok();
   }
-  if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
-    write_stderr(
-        fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
+  warn_of_drift(session, !options.stop);
   return all_answered ? 0 : 1;
 }
 

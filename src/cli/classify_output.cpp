@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cli/guarantee_output.h"
 #include "cli/terminal.h"
 
 namespace offramp::cli {
@@ -21,7 +22,8 @@ std::string error_with_path(const ClassifiedImage& one) {
 
 }  // namespace
 
-std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
+std::string to_json_lines(const std::vector<ClassifiedImage>& answers,
+                          const std::optional<Guarantee>& guarantee) {
   std::string lines;
   for (const ClassifiedImage& one : answers) {
     json object = {{"image", one.image}};
@@ -30,6 +32,7 @@ std::string to_json_lines(const std::vector<ClassifiedImage>& answers) {
       object["probability"] = one.answer.probability;
       object["exit"] = one.answer.exit;
       object["relative_cost"] = one.answer.relative_cost;
+      object["guarantee"] = guarantee_json(guarantee);
     } else {
       object["error"] = error_with_path(one);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,10 @@ struct ClassifiedImage {
 };
 
 /// One line with a JSON object for each image.
-std::string to_json_lines(const std::vector<ClassifiedImage>& answers);
+/// @param guarantee  the model's certificate, if it has one, and whether it is in force after these
+///                   images
+std::string to_json_lines(const std::vector<ClassifiedImage>& answers,
+                          const std::optional<Guarantee>& guarantee);
 /// One line in columns for each image that was classified.
 std::string to_text(const std::vector<ClassifiedImage>& answers);
 /// One line with the error for each image that could not be classified.
