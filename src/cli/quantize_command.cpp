@@ -24,7 +24,7 @@ int run(const Flags& flags) {
   const workflow::Quantized result =
       translate_option_errors([&] { return workflow::quantize(options, terminal_progress()); });
   write_stdout(flags.json ? to_json_text(options, result)
-                       : to_text(options, result, may_color(stdout)));
+                          : to_text(options, result, may_color(stdout)));
   return 0;
 }
 
@@ -51,6 +51,9 @@ void add_quantize_command(CLI::App& app, Action& action) {
                    "Number of training images to observe ranges on, spread evenly")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
+  command->add_option("--check-images", flags->options.check_images,
+                      "An int8 file stores 64 images, on which another CPU checks its logits: a "
+                      "data set whose test part they are taken from (default: tune images)");
   command->add_option("--threads", flags->options.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", flags->json, "Print JSON");
