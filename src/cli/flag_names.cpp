@@ -6,6 +6,7 @@ namespace offramp::cli {
 namespace {
 
 constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
+    {"alpha", "--alpha"},
     {"batch", "--batch"},
     {"batches", "--batch"},
     {"corruption", "--corrupt"},

@@ -19,6 +19,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_calibrate_command(app, action);
   add_report_command(app, action);
   add_quantize_command(app, action);
+  add_verify_command(app, action);
   add_bench_command(app, action);
   add_info_command(app, action);
 }
@@ -27,6 +28,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
 
 int main(int argc, char** argv) {
   if (argc > 1 && argv[1] == std::string_view("train"))
-    return offramp::cli::run_reporting_errors([&]() -> int { offramp::cli::start_training(argv + 1); });
+    return offramp::cli::run_reporting_errors(
+        [&]() -> int { offramp::cli::start_training(argv + 1); });
   return offramp::cli::run_program(argc, argv, declare_commands);
 }
