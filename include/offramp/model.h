@@ -9,6 +9,7 @@
 
 #include "offramp/error.h"
 #include "offramp/export.h"
+#include "offramp/guarantee.h"
 
 namespace offramp {
 
@@ -29,17 +30,6 @@ struct Options {
   int threads = 0;
   /// Number of images that each thread runs through the network together, 1 to 1024.
   int batch = 8;
-};
-
-/// The certified bound on a policy's errors: with probability at least 1 - `delta` over the draw of
-/// the certify images, the rate of the event `of` on images of the same distribution is at most
-/// `epsilon`.
-struct Promise {
-  /// "harm" (the last exit classifies the image correctly and the policy does not) or
-  /// "disagreement" (the policy and the last exit predict different classes).
-  std::string of;
-  double epsilon = 0;  ///< bound on the rate, in (0, 1)
-  double delta = 0;    ///< probability that the certificate is wrong, in (0, 1)
 };
 
 /// A network that is ready to run on this CPU. A Model is an immutable handle: its copies share one
@@ -72,9 +62,17 @@ class OFFRAMP_API Model {
 
   /// Whether the file holds a policy, so that Stop::by_policy can be used.
   bool has_policy() const;
-  /// The certified bound of the policy. It is nullopt if the policy has none, or if it was
-  /// certified in another precision or with other kernels than this model runs with.
+  /// The certified bound of the policy. It is nullopt if the policy has none, or if its certificate
+  /// is not in force for this model: see guarantee(), whose images it may run too.
   std::optional<Promise> promise() const;
+  /// The certificate of the policy, whether it is in force for the precision and the kernels that
+  /// this model runs with, and if not, why. nullopt if the policy has none. The certificate of an
+  /// int8 file is in force where the images that the file stores get the certified logits, bit for
+  /// bit: the first call of this function or of promise() runs these images (64 as a rule) on one
+  /// stream. Call it when the program is idle, and not before the first answer.
+  std::optional<Guarantee> guarantee() const;
+  /// The same without running an image: `in_force` is `unknown` until guarantee() was called.
+  std::optional<Guarantee> guarantee_so_far() const;
 
   std::string precision() const;  ///< the precision in use: "f32", "bf16" or "int8"
   int threads() const;            ///< the number of threads; never 0

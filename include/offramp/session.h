@@ -239,9 +239,16 @@ class OFFRAMP_API Session {
   void reset_stats();
 
   /// The certified bound that holds for this session's answers. It is nullopt if the model has none
-  /// (Model::promise), or if the session's rule is not the policy alone: a deadline or a budget may
-  /// stop images earlier.
+  /// (Model::promise), if the session's rule is not the policy alone, since a deadline or a budget
+  /// may stop images earlier, or under drift. So it is given where guarantee() is in force or where
+  /// that is unknown because there were too few images to see drift.
   std::optional<Promise> promise() const;
+  /// The model's certificate, whether it is in force for this session's answers, and if not, why:
+  /// what Model::guarantee() says, the session's rule, and drift (Stats::drift). nullopt if the
+  /// model has no certificate. It may run the images that Model::guarantee() runs.
+  std::optional<Guarantee> guarantee() const;
+  /// The same without running an image, as Model::guarantee_so_far().
+  std::optional<Guarantee> guarantee_so_far() const;
 
  private:
   class State;

@@ -22,9 +22,9 @@ struct offramp_model {
 struct offramp_session {
   offramp::Model model;
   offramp::Session session;
-  std::string promise_of = {};
   std::vector<offramp::Answer> answers = {};  // the last offramp_answers point into these
   offramp::Stats stats = {};
+  std::string why = {};  // the last offramp_guarantee points to it
 };
 
 struct offramp_cancellation {
@@ -60,6 +60,9 @@ offramp_status guarded(const Work& work) noexcept {
     return set_error(OFFRAMP_ERROR, "unknown error");
   }
 }
+
+/// The event of a promise as a text that is always valid.
+const char* text_of_event(const std::string& of) { return of == "harm" ? "harm" : "disagreement"; }
 
 void expect_pointer(const void* pointer, const char* name) {
   if (pointer == nullptr) throw offramp::UsageError(std::string(name) + " is NULL");
@@ -255,8 +258,7 @@ offramp_status offramp_session_new(const offramp_model* model,
       wanted.probabilities = given.probabilities != 0;
     }
     offramp::Session made(model->model, wanted);
-    const std::optional<offramp::Promise> promise = made.promise();
-    *session = new offramp_session{model->model, std::move(made), promise ? promise->of : ""};
+    *session = new offramp_session{model->model, std::move(made)};
   });
 }
 
@@ -421,11 +423,31 @@ offramp_status offramp_session_promise(const offramp_session* session, offramp_p
     expect_pointer(promise, "promise");
     offramp_promise value = OFFRAMP_PROMISE_INIT;
     if (const std::optional<offramp::Promise> given = session->session.promise()) {
-      value.of = session->promise_of.c_str();
+      value.of = text_of_event(given->of);
       value.epsilon = given->epsilon;
       value.delta = given->delta;
     }
     c_structs::write(promise, value);
+  });
+}
+
+offramp_status offramp_session_guarantee(offramp_session* session, offramp_guarantee* guarantee) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    expect_pointer(guarantee, "guarantee");
+    offramp_guarantee value = OFFRAMP_GUARANTEE_INIT;
+    session->why.clear();
+    if (const std::optional<offramp::Guarantee> given = session->session.guarantee()) {
+      session->why = given->why;
+      value.of = text_of_event(given->promise.of);
+      value.epsilon = given->promise.epsilon;
+      value.delta = given->promise.delta;
+      value.in_force = given->in_force == offramp::InForce::yes       ? OFFRAMP_IN_FORCE_YES
+                       : given->in_force == offramp::InForce::unknown ? OFFRAMP_IN_FORCE_UNKNOWN
+                                                                      : OFFRAMP_IN_FORCE_NO;
+    }
+    value.why = session->why.c_str();
+    c_structs::write(guarantee, value);
   });
 }
 

@@ -7,6 +7,22 @@
 
 namespace offramp {
 
+namespace api {
+
+std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
+                                      const engine::CertificateStatus& status) {
+  const std::optional<policy::Guarantee>& given = model.certificate().guarantee();
+  if (!given) return std::nullopt;
+  return Guarantee{{given->of, given->epsilon, given->delta}, status.in_force, status.why};
+}
+
+std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee) {
+  if (!guarantee || guarantee->in_force == InForce::no) return std::nullopt;
+  return guarantee->promise;
+}
+
+}  // namespace api
+
 Model::Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
 Model Model::load(const std::filesystem::path& path, const Options& options) {
@@ -24,10 +40,12 @@ const std::vector<double>& Model::relative_costs() const {
   return state_->opened()->relative_costs();
 }
 bool Model::has_policy() const { return state_->opened()->file().policy.has_value(); }
-std::optional<Promise> Model::promise() const {
-  if (!state_->opened()->certificate().holds) return std::nullopt;
-  const policy::Guarantee& given = *state_->opened()->file().policy->guarantee;
-  return Promise{given.of, given.epsilon, given.delta};
+std::optional<Promise> Model::promise() const { return api::promise_of(guarantee()); }
+std::optional<Guarantee> Model::guarantee() const {
+  return api::guarantee_of(*state_->opened(), state_->opened()->certificate().status());
+}
+std::optional<Guarantee> Model::guarantee_so_far() const {
+  return api::guarantee_of(*state_->opened(), state_->opened()->certificate().so_far());
 }
 std::string Model::precision() const {
   return std::string(to_string(state_->opened()->precision()));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "engine/opened_model.h"
 #include "offramp/model.h"
@@ -16,5 +17,15 @@ class [[gnu::visibility("hidden")]] Model::State {
  private:
   std::shared_ptr<engine::OpenedModel> opened_;
 };
+
+namespace api {
+
+/// The certificate of a model with a status; nullopt if the model has none.
+std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
+                                      const engine::CertificateStatus& status);
+/// The promise of a certificate that is not known to be out of force.
+std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee);
+
+}  // namespace api
 
 }  // namespace offramp

@@ -219,13 +219,25 @@ class [[gnu::visibility("hidden")]] Session::State {
     statistics_.reset();
   }
 
-  std::optional<Promise> promise() const {
-    if (!rule_.is_by_policy_alone() || !model_->certificate().holds) return std::nullopt;
-    const policy::Guarantee& given = *model_->file().policy->guarantee;
-    return Promise{given.of, given.epsilon, given.delta};
+  std::optional<Guarantee> guarantee() const { return guarantee(model_->certificate().status()); }
+  std::optional<Guarantee> guarantee_so_far() const {
+    return guarantee(model_->certificate().so_far());
   }
 
  private:
+  std::optional<Guarantee> guarantee(engine::CertificateStatus status) const {
+    if (!rule_.is_by_policy_alone()) {
+      if (status.in_force != InForce::no)
+        status = {InForce::no,
+                  "images are stopped by another rule than the model's policy alone, which is what "
+                  "was certified"};
+      return api::guarantee_of(*model_, status);
+    }
+    const std::lock_guard lock(mutex_);
+    return api::guarantee_of(
+        *model_, engine::with_drift(status, statistics_.drift(), statistics_.recent_images()));
+  }
+
   using Decision = std::shared_ptr<const api::StopDecision>;
   using Pixels = std::unique_ptr<std::vector<float>>;
   using ImageCopy = std::unique_ptr<api::InputLoader::ImageCopy>;
@@ -714,6 +726,8 @@ void Session::flush() { state_->flush(); }
 std::int64_t Session::pending() const { return state_->pending(); }
 Stats Session::stats() const { return state_->stats(); }
 void Session::reset_stats() { state_->reset_stats(); }
-std::optional<Promise> Session::promise() const { return state_->promise(); }
+std::optional<Promise> Session::promise() const { return api::promise_of(state_->guarantee()); }
+std::optional<Guarantee> Session::guarantee() const { return state_->guarantee(); }
+std::optional<Guarantee> Session::guarantee_so_far() const { return state_->guarantee_so_far(); }
 
 }  // namespace offramp

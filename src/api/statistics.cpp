@@ -36,14 +36,19 @@ Stats Statistics::stats(bool by_policy) const {
   if (!chosen || !chosen->seen) return stats;
   stats.calibrated_shares = chosen->seen->shares;
   if (!by_policy) return stats;
-  const policy::DriftVerdict verdict =
-      policy::compare_exits(stats.recent_shares, recent_.images(), stats.calibrated_shares,
-                            static_cast<double>(chosen->seen->images));
+  const policy::DriftVerdict verdict = *drift();
   stats.drift_distance = verdict.distance;
   stats.drift_p_value = verdict.p_value;
   if (verdict.drift == policy::Drift::none) stats.drift = DriftFlag::none;
   if (verdict.drift == policy::Drift::drifted) stats.drift = DriftFlag::drifted;
   return stats;
+}
+
+std::optional<policy::DriftVerdict> Statistics::drift() const {
+  const std::optional<policy::ChosenPolicy>& chosen = model_.file().policy;
+  if (!chosen || !chosen->seen) return std::nullopt;
+  return policy::compare_exits(recent_.shares(), recent_.images(), chosen->seen->shares,
+                               static_cast<double>(chosen->seen->images));
 }
 
 }  // namespace offramp::api

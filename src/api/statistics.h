@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/opened_model.h"
@@ -25,6 +26,12 @@ class [[gnu::visibility("hidden")]] Statistics {
   /// result
   ///                   tested for drift
   Stats stats(bool by_policy) const;
+
+  /// Compares at which exits the most recent images stopped with those of calibration. nullopt if
+  /// the file does not hold the latter.
+  std::optional<policy::DriftVerdict> drift() const;
+  /// The number of images of equal weight that the most recent images are worth in drift().
+  double recent_images() const { return recent_.images(); }
 
  private:
   const engine::OpenedModel& model_;

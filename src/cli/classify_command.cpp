@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/drift_text.h"
 #include "cli/flag_names.h"
+#include "cli/guarantee_output.h"
 #include "cli/image_path_reader.h"
 #include "cli/policy_flags.h"
 #include "cli/progress.h"
@@ -75,10 +76,28 @@ ClassifiedBatch classify(Session& session, const std::vector<std::string>& paths
   return batch;
 }
 
-void print(const ClassifiedBatch& batch, bool as_json, const AnswerFormat& format) {
-  write_stdout(as_json ? to_json_lines(batch, format) : to_text(batch.images, format));
+/// Prints answers. The certificate of an int8 file is not checked before the first answers: the
+/// check runs images.
+void print(const Session& session, const ClassifiedBatch& batch, bool are_first, bool as_json,
+           const AnswerFormat& format) {
+  if (as_json)
+    write_stdout(
+        to_json_lines(batch, format, are_first ? session.guarantee_so_far() : session.guarantee()));
+  else
+    write_stdout(to_text(batch.images, format));
   if (!as_json) write_stderr(error_lines(batch.images));
   flush_stdout();
+}
+
+/// Warns if the images have changed, and of a certificate that is not in force for that reason.
+void warn_of_drift(const Session& session, bool by_policy) {
+  const Stats stats = session.stats();
+  if (stats.drift != DriftFlag::drifted) return;
+  write_stderr(
+      fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
+  if (const std::string warning = warning_of(session.guarantee_so_far());
+      by_policy && !warning.empty())
+    write_stderr(fmt::format("offramp: {}\n", warning));
 }
 
 int run(const Flags& flags) {
@@ -89,7 +108,7 @@ int run(const Flags& flags) {
   const auto batch_size =
       static_cast<std::size_t>(flags.run.batch > 0 ? flags.run.batch : kImagesAtOnce);
   const AnswerFormat format{model.classes(), flags.top_k};
-  bool all_answered = true;
+  bool all_answered = true, are_first = true;
   std::vector<std::string> paths;
   for (bool more = true; more;) {
     paths.clear();
@@ -102,12 +121,11 @@ int run(const Flags& flags) {
         more = false;
     }
     const ClassifiedBatch batch = classify(session, paths, path_reader.input_image());
-    print(batch, flags.json, format);
+    print(session, batch, are_first, flags.json, format);
+    are_first = are_first && batch.images.empty();
     for (const ClassifiedImage& one : batch.images) all_answered = all_answered && one.answer.ok();
   }
-  if (const Stats stats = session.stats(); stats.drift == DriftFlag::drifted)
-    write_stderr(
-        fmt::format("offramp: drift: {}\n", drift_text(stats.drift_distance, stats.drift_p_value)));
+  warn_of_drift(session, !options.stop);
   return all_answered ? 0 : 1;
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "cli/guarantee_output.h"
 #include "cli/terminal.h"
 
 namespace offramp::cli {
@@ -53,7 +54,8 @@ std::string top_text(const std::vector<float>& probabilities, const AnswerFormat
 
 }  // namespace
 
-std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format) {
+std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format,
+                          const std::optional<Guarantee>& guarantee) {
   std::string lines;
   for (const ClassifiedImage& one : batch.images) {
     json object = {{"image", one.image}};
@@ -66,6 +68,7 @@ std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& form
       if (format.top_k > 0) object["top"] = top_json(one.answer.probabilities, format);
       json& probabilities = object["probabilities"] = json::array();
       for (const float p : one.answer.probabilities) probabilities.push_back(short_double(p));
+      object["guarantee"] = guarantee_json(guarantee);
     } else {
       object["error"] = error_with_path(one);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,10 @@ struct AnswerFormat {
 };
 
 /// One line with a JSON object for each image. Answers must have their probabilities.
-std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format);
+/// @param guarantee  the model's certificate, if it has one, and whether it is in force after these
+///                   images
+std::string to_json_lines(const ClassifiedBatch& batch, const AnswerFormat& format,
+                          const std::optional<Guarantee>& guarantee);
 /// One line in columns for each image that was classified. Answers must have their probabilities if
 /// top_k is above 0.
 std::string to_text(const std::vector<ClassifiedImage>& answers, const AnswerFormat& format);

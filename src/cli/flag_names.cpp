@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"against", "--against"},
+    {"alpha", "--alpha"},
     {"batch", "--batch"},
     {"batches", "--batch"},
     {"corruption", "--corrupt"},

@@ -19,6 +19,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_calibrate_command(app, action);
   add_report_command(app, action);
   add_quantize_command(app, action);
+  add_verify_command(app, action);
   add_bench_command(app, action);
   add_info_command(app, action);
   add_completion_command(app, action);

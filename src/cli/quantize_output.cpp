@@ -42,6 +42,7 @@ std::string to_json_text(const QuantizeOptions& options, const Quantized& result
       {"precision", options.precision},
       {"observed_images", result.observed},
       {"tune", {{"images", result.tune_images}, {"exits", exits}}},
+      {"stored_images", result.stored},
       {"within_bounds", result.within_bounds},
       {"bytes", {{"before", result.bytes_before}, {"after", result.bytes}}},
       {"policy", result.policy ? to_json(result.policy_options, *result.policy) : json(nullptr)}};
@@ -67,6 +68,11 @@ std::string to_text(const QuantizeOptions& options, const Quantized& result, boo
   if (result.observed > 0)
     text += fmt::format("ranges of activations observed on {} training images\n",
                         core::with_commas(result.observed));
+  if (result.stored > 0)
+    text +=
+        fmt::format("{} {} images are stored in the file, on which another CPU checks its logits\n",
+                    core::with_commas(result.stored),
+                    options.check_images.empty() ? "tune" : printable(options.check_images));
   text += fmt::format("written to {}: {}, before {}\n", printable(options.written_to().string()),
                       core::megabytes(result.bytes), core::megabytes(result.bytes_before));
   if (!result.within_bounds)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/drift_text.h"
+#include "cli/guarantee_output.h"
 #include "cli/terminal.h"
 #include "core/text.h"
 
@@ -68,11 +69,12 @@ json policy_json(const PolicyEvaluation& policy) {
              {"distance", policy.drift->distance},
              {"p_value", policy.drift->p_value}};
   json guarantee = nullptr;
-  if (const auto& given = policy.chosen.guarantee)
-    guarantee = {{"of", given->of},
-                 {"against", to_string(given->against)},
-                 {"epsilon", given->epsilon},
-                 {"delta", given->delta}};
+  if (const auto& given = policy.guarantee) {
+    guarantee = guarantee_json(Guarantee{{given->of, given->epsilon, given->delta},
+                                         policy.certificate.in_force,
+                                         policy.certificate.why});
+    guarantee["against"] = to_string(given->against);
+  }
   return {{"from", policy.is_models_own ? "model" : "flags"},
           {"aim", policy::describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},
@@ -205,11 +207,13 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
                       percent(metrics.reference_accuracy));
   if (policy.is_models_own)
     text += fmt::format("  chosen by {}", printable(policy::describe_aim(chosen.aim)));
-  if (const auto& given = chosen.guarantee)
-    text += fmt::format("; certified: {}", describe(*given));
-  if (policy.certificate_lost)
-    text += "; its certificate is for another precision or other kernels and does not hold here";
   if (policy.is_models_own) text += "\n";
+  if (const auto& given = policy.guarantee)
+    text += policy.certificate.in_force == InForce::yes
+                ? fmt::format("  certified: {}, on images like the certify images; in force\n",
+                              describe(*given))
+                : fmt::format("  its certificate ({}) is {}\n", describe(*given),
+                              describe(policy.certificate));
   if (policy.drift && policy.drift->drift == policy::Drift::drifted)
     text += fmt::format("  drift: {}\n", drift_text(policy.drift->distance, policy.drift->p_value));
   if (policy.replay_differs > 0)

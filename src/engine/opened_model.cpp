@@ -80,7 +80,9 @@ class OpenedModel::State {
   std::string kernels_;
   int threads_ = 1, batch_ = 1, streams_ = 1;
   std::vector<std::string> notes_;
-  CertificateStatus certificate_;
+  std::string fallback_;  // why another precision than the wanted one runs
+  std::string certified_code_;
+  std::unique_ptr<Certificate> certificate_;
   std::shared_ptr<const runtime::CompiledNetwork> single_image_network_;
   std::unique_ptr<Team> team_;
 
@@ -110,14 +112,14 @@ class OpenedModel::State {
     single_image_network_ = compile_single_image_network();
     if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
         !gives_stored_logits(single_image_network_, file_)) {
-      notes_.push_back(fmt::format(
-          "{} computes other logits here than those stored in the file: the model runs in f32",
-          to_string(precision_)));
+      fall_back(fmt::format("{} computes other logits here than those stored in the file",
+                            to_string(precision_)),
+                precision_, runtime::Precision::f32);
       precision_ = runtime::Precision::f32;
       store_ = std::make_shared<runtime::WeightStore>();
       single_image_network_ = compile_single_image_network();
     }
-    check_certificate();
+    open_certificate();
     team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
   }
 
@@ -130,15 +132,26 @@ class OpenedModel::State {
       const AutoPrecision found = auto_precision(file_, stored);
       precision = found.precision;
       if (found.is_out_of_bounds)
-        notes_.push_back(
-            fmt::format("{} exceeded its bounds on the tune images: the model runs in f32",
-                        file_.deployment->precision));
+        fall_back(
+            fmt::format("{} exceeded its bounds on the tune images", file_.deployment->precision),
+            runtime::precision_from_string(file_.deployment->precision), runtime::Precision::f32);
     }
     const runtime::Precision usable = runtime::usable_precision(precision);
     if (usable != precision)
-      notes_.push_back(fmt::format("this CPU has no instructions for {}: the model runs in {}",
-                                   to_string(precision), to_string(usable)));
+      fall_back(fmt::format("this CPU has no instructions for {}", to_string(precision)), precision,
+                usable);
     return usable;
+  }
+
+  /// Notes that the model does not run in the wanted precision. If that one is certified, the note
+  /// of the certificate, which gives the same reason, is enough.
+  void fall_back(std::string why, runtime::Precision wanted, runtime::Precision used) {
+    const bool certified = file_.policy && file_.policy->guarantee &&
+                           file_.policy->guarantee->precision == to_string(wanted);
+    if (certified)
+      fallback_ = std::move(why);
+    else
+      notes_.push_back(fmt::format("{}: the model runs in {}", why, to_string(used)));
   }
 
   runtime::CompileOptions compiling_options(runtime::Precision precision, int threads) const {
@@ -157,16 +170,19 @@ class OpenedModel::State {
                             compiling_options(precision_, threads_ / streams_), *store_);
   }
 
-  /// A certificate holds only in the precision and with the kernels that it names.
-  void check_certificate() {
+  void open_certificate() {
+    const std::string arithmetic = runtime::arithmetic_name(precision_);
+    certified_code_ =
+        arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
+    certificate_ = std::make_unique<Certificate>(
+        file_, RunningCode{precision_, kernels_, arithmetic, fallback_},
+        [this](std::span<const float> images) {
+          return image_major_logits(single_image_network_, images);
+        });
     if (!file_.policy || !file_.policy->guarantee) return;
-    const policy::Guarantee& given = *file_.policy->guarantee;
-    certificate_.holds = given.precision == to_string(precision_) && given.kernels == kernels_;
-    if (certificate_.holds) return;
-    certificate_.reason = fmt::format(
-        "the guarantee was certified in {} with {}, not in {} with {}: it does not hold here",
-        given.precision, given.kernels, to_string(precision_), kernels_);
-    notes_.push_back(certificate_.reason);
+    if (const CertificateStatus known = certificate_->so_far(); known.in_force == InForce::no)
+      notes_.push_back(fallback_.empty() ? "the certificate is not in force: " + known.why
+                                         : known.why);
   }
 };
 
@@ -201,7 +217,8 @@ int OpenedModel::threads() const { return state_->threads_; }
 int OpenedModel::batch() const { return state_->batch_; }
 int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
-const CertificateStatus& OpenedModel::certificate() const { return state_->certificate_; }
+const std::string& OpenedModel::certified_code() const { return state_->certified_code_; }
+const Certificate& OpenedModel::certificate() const { return *state_->certificate_; }
 int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
 int OpenedModel::num_classes() const {
   return static_cast<int>(state_->single_image_network_->classes);

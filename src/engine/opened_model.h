@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/predictor.h"
+#include "engine/certificate.h"
 #include "graph/cost.h"
 #include "model/model_file.h"
 #include "runtime/precision.h"
@@ -34,12 +35,6 @@ struct OpenOptions {
   /// Number of independent streams that many images are divided among; each computes on threads /
   /// streams threads. 0 means one stream for each thread.
   int streams = 0;
-};
-
-/// Whether the certificate of a model's policy holds for the model as it was opened here.
-struct CertificateStatus {
-  bool holds = false;
-  std::string reason;  ///< one line; empty if it holds, or if the model has no certificate
 };
 
 /// Counts of what a runner has executed since it was made, summed over its threads.
@@ -79,10 +74,16 @@ class OpenedModel final : public core::Predictor, public std::enable_shared_from
   int threads() const;
   int batch() const;
   int streams() const;
+  /// The name that a certificate gives to the code that computes the logits here: the arithmetic,
+  /// if the precision has one and the file stores images to compare; else kernels().
+  const std::string& certified_code() const;
   /// One-line messages for the user, for example that this CPU lacks a precision or that the
-  /// certificate does not hold here.
+  /// certificate is not in force here.
   const std::vector<std::string>& notes() const;
-  const CertificateStatus& certificate() const;
+  /// Whether the certificate is in force for the model as it was opened here. For a certificate
+  /// that names an arithmetic, Certificate::status() runs the images that the file stores; so it is
+  /// not to be called before the first answer.
+  const Certificate& certificate() const;
 
   int num_exits() const override;
   int num_classes() const override;

@@ -15,14 +15,14 @@ constexpr float kTolerance = 0.02f;
 
 }  // namespace
 
-std::vector<float> logits_to_store(const std::shared_ptr<const runtime::CompiledNetwork>& network,
-                                   const graph::Graph& graph, std::uint64_t seed) {
+std::vector<float> image_major_logits(
+    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images) {
   const runtime::OmpThreads threads(network->threads);
-  const std::vector<float> images = graph::random_images(graph, kCheckedImages, seed);
-  const std::size_t size = images.size() / kCheckedImages;
+  const auto size = static_cast<std::size_t>(core::element_count(network->input));
+  const std::size_t count = images.size() / size;
   const auto exits = static_cast<std::size_t>(network->num_exits);
   const auto classes = static_cast<std::size_t>(network->classes);
-  std::vector<float> logits(kCheckedImages * exits * classes);
+  std::vector<float> logits(count * exits * classes);
   runtime::RefillBatcher stream(network);
   const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
     const std::size_t row =
@@ -30,10 +30,15 @@ std::vector<float> logits_to_store(const std::shared_ptr<const runtime::Compiled
     std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
     return false;
   };
-  for (std::size_t n = 0; n < kCheckedImages; ++n)
-    stream.push(static_cast<std::int64_t>(n), std::span(images).subspan(n * size, size), note);
+  for (std::size_t n = 0; n < count; ++n)
+    stream.push(static_cast<std::int64_t>(n), images.subspan(n * size, size), note);
   stream.flush(note);
   return logits;
+}
+
+std::vector<float> logits_to_store(const std::shared_ptr<const runtime::CompiledNetwork>& network,
+                                   const graph::Graph& graph, std::uint64_t seed) {
+  return image_major_logits(network, graph::random_images(graph, kCheckedImages, seed));
 }
 
 bool gives_stored_logits(const std::shared_ptr<const runtime::CompiledNetwork>& network,

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "model/model_file.h"
 #include "runtime/compiled_network.h"
@@ -10,6 +13,11 @@ namespace offramp::engine {
 /// The number of images whose logits a deployment file stores. The images are random numbers drawn
 /// from a seed, so that a model file contains no real image.
 inline constexpr int kCheckedImages = 2;
+
+/// Computes the logits of every exit, one image after the other on the calling thread's OpenMP
+/// threads. @param images  [N, C, H, W], normalised. @return [N, K, classes]
+std::vector<float> image_major_logits(
+    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images);
 
 /// Computes the logits of every exit for the images drawn from `seed`. @return [images, K, classes]
 std::vector<float> logits_to_store(const std::shared_ptr<const runtime::CompiledNetwork>& network,

@@ -258,6 +258,7 @@ ModelFile read_description(const core::Safetensors& file) {
     model.deployment = read_metadata(file, "deployment", deployment_from_json);
   for (const auto& [name, member] : kSplits)
     model.provenance.data.*member = read_hashes(file, name);
+  model.stored_images = read_stored_images(file, model);
   for (const graph::Parameter& parameter : parameters_of(model.graph))
     if (const auto found = file.tensors().find(parameter.name);
         found != file.tensors().end() && found->second.dtype == core::DType::i8) {
@@ -291,7 +292,7 @@ ModelFile read_model(const core::Safetensors& file, core::Tensors* extra) {
     extra->clear();
     for (const auto& [name, view] : file.tensors())
       if (!model.weights.contains(name) && !name.starts_with(kProvenancePrefix) &&
-          !is_scale(name, model))
+          name != kStoredPixelsTensor && name != kStoredLogitsTensor && !is_scale(name, model))
         extra->emplace(name, view.copy());
   }
   return model;
@@ -335,6 +336,7 @@ core::Tensors tensors_to_write(const ModelFile& model, const core::Tensors& extr
     tensors.emplace(name, core::HostTensor::of({static_cast<std::int64_t>(hashes.size())},
                                                std::span<const std::uint64_t>(hashes)));
   }
+  write_stored_images(model, tensors);
   for (const auto& [name, tensor] : extra)
     if (name.starts_with(kProvenancePrefix) || !tensors.emplace(name, tensor).second)
       throw Error(
@@ -349,6 +351,7 @@ void save_model(const fs::path& path, const ModelFile& model, const core::Tensor
     check_classes(model.classes, model.graph);
     check_preprocessing(model.preprocessing, model.graph);
     check_loss_weights(model.loss_weights, model.graph);
+    check_stored_images(model);
   });
   const core::Tensors tensors =
       at_place(path.string(), [&] { return tensors_to_write(model, extra); });

@@ -12,6 +12,7 @@
 #include "graph/graph.h"
 #include "model/deployment.h"
 #include "model/format.h"
+#include "model/stored_images.h"
 #include "policy/chosen_policy.h"
 
 namespace offramp::model {
@@ -43,6 +44,7 @@ struct ModelFile {
   /// it was made from.
   int certificates = 0;
   Provenance provenance;
+  StoredImages stored_images;            ///< for a certificate that names an arithmetic
   std::optional<Deployment> deployment;  ///< no value: an f32 model that can be trained further
   /// For each weight that the file stores in 8 bits, [out] the scale of every output channel. A
   /// value is its scale times an integer from -127 to 127; `weights` holds the values.

@@ -11,6 +11,7 @@
 namespace offramp::model {
 namespace {
 
+constexpr std::size_t kMaxVerified = 100;
 constexpr std::size_t kMaxExits = 1000;
 // The largest number of steps of a path that is read. At most kMaxPathSteps + 1 are written.
 constexpr std::size_t kMaxSteps = 1000;
@@ -266,6 +267,43 @@ policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   return guarantee;
 }
 
+Json to_json(const std::vector<policy::Verified>& verified) {
+  Json entries = Json::array();
+  for (const policy::Verified& one : verified)
+    entries.push_back({{"precision", one.precision},
+                       {"kernels", one.kernels},
+                       {"images", one.images},
+                       {"differing", one.differing},
+                       {"alpha", one.alpha},
+                       {"rho", one.rho}});
+  return entries;
+}
+
+std::vector<policy::Verified> read_verified(JsonFields& fields,
+                                            const std::optional<policy::Guarantee>& guarantee) {
+  const Json& entries = fields.array("verified", kMaxVerified);
+  if (!guarantee)
+    throw Error(
+        fmt::format("{}: needs a guarantee, and there is none", fields.place_of("verified")));
+  std::vector<policy::Verified> verified;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    JsonFields entry(entries[i], fields.place_of("verified", i));
+    policy::Verified one;
+    one.precision = entry.text("precision");
+    one.kernels = entry.text("kernels");
+    one.images = entry.integer("images", 1, kMostImages);
+    one.differing = entry.integer("differing", 0, one.images);
+    one.alpha = entry.number("alpha", 0, 1 - guarantee->delta);
+    one.rho = entry.number("rho", 0, 1 - guarantee->epsilon);
+    // A rate below the observed one is no upper bound.
+    if (one.rho < static_cast<double>(one.differing) / static_cast<double>(one.images))
+      throw Error(fmt::format("{}: {} is below the observed rate", entry.place_of("rho"), one.rho));
+    entry.finish();
+    verified.push_back(std::move(one));
+  }
+  return verified;
+}
+
 policy::TuneExitShares read_seen(const Json& json) {
   JsonFields fields(json, "seen");
   policy::TuneExitShares seen;
@@ -298,6 +336,7 @@ std::string policy_to_json(const policy::ChosenPolicy& chosen) {
   if (chosen.seen)
     json["seen"] = {{"images", chosen.seen->images}, {"shares", chosen.seen->shares}};
   if (chosen.path) json["path"] = to_json(*chosen.path);
+  if (!chosen.verified.empty()) json["verified"] = to_json(chosen.verified);
   return json.dump();
 }
 
@@ -320,6 +359,8 @@ policy::ChosenPolicy policy_from_json(const std::string& text, int exits, int ve
   if (fields.has("seen"))  // older files do not have this field
     chosen.seen = read_seen(fields.object("seen"));
   if (version >= 2 && fields.has("path")) chosen.path = read_path(fields.object("path"));
+  if (version >= 2 && fields.has("verified"))
+    chosen.verified = read_verified(fields, chosen.guarantee);
   fields.finish();
   check(chosen, exits);
   return chosen;

@@ -68,19 +68,18 @@ void rename_ranges(const ModelFile& model, const std::vector<bool>& head_removed
   for (std::size_t i = 0; i < before.size(); ++i) copy_range(before[i], after[i]);
 }
 
-/// Copies the stored logits of the remaining exits, [images, K, classes].
-void copy_stored_logits(const ModelFile& model, const std::vector<int>& exits, ModelFile& result) {
-  if (!model.deployment) return;
-  const std::vector<float>& all = model.deployment->check.logits;
+/// Returns the logits of the remaining exits. @param all  [images, K, classes]
+std::vector<float> logits_of_remaining(const ModelFile& model, const std::vector<int>& exits,
+                                       const std::vector<float>& all) {
   const auto classes = static_cast<std::size_t>(model.graph.classes);
   const std::size_t num_exits = graph::exit_segments(model.graph).size();
-  std::vector<float>& kept = result.deployment->check.logits;
-  kept.clear();
+  std::vector<float> kept;
   for (std::size_t row = 0; (row + 1) * classes <= all.size(); ++row) {
     if (std::ranges::binary_search(exits, static_cast<int>(row % num_exits))) continue;
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(row * classes);
     kept.insert(kept.end(), begin, begin + static_cast<std::ptrdiff_t>(classes));
   }
+  return kept;
 }
 
 std::string details_with_note(const std::string& details_json, const std::vector<int>& exits,
@@ -103,7 +102,11 @@ ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits) {
   const std::vector<bool> head_removed = removed_heads(model.graph, exits);
   copy_weights(model, head_removed, result);
   rename_ranges(model, head_removed, result);
-  copy_stored_logits(model, exits, result);
+  if (model.deployment)
+    result.deployment->check.logits =
+        logits_of_remaining(model, exits, model.deployment->check.logits);
+  result.stored_images = model.stored_images;
+  result.stored_images.logits = logits_of_remaining(model, exits, model.stored_images.logits);
   result.classes = model.classes;
   result.preprocessing = model.preprocessing;
   for (std::size_t k = 0; k < model.loss_weights.size(); ++k)

@@ -59,6 +59,19 @@ struct TuneExitShares {
   bool operator==(const TuneExitShares&) const = default;
 };
 
+/// What `offramp verify` found for other code than the certified one: how often the outcome of the
+/// policy differs. The rate of harm with this code is at most the guarantee's epsilon plus `rho`,
+/// with probability at least 1 - (delta + alpha).
+struct Verified {
+  std::string precision, kernels;  ///< of the other code
+  std::int64_t images = 0;         ///< number of images on which outcomes were compared
+  /// Images for which the policy's answer or the last exit's answer differs.
+  std::int64_t differing = 0;
+  double alpha = 0;  ///< level of the bound
+  double rho = 0;    ///< Clopper–Pearson bound of differing / images at `alpha`
+  bool operator==(const Verified&) const = default;
+};
+
 /// The policy of a model and how it was chosen.
 struct ChosenPolicy {
   Policy policy;
@@ -66,6 +79,7 @@ struct ChosenPolicy {
   std::optional<Guarantee> guarantee = {};
   std::optional<TuneExitShares> seen = {};
   std::optional<CertifiedPath> path = {};  ///< only with a guarantee, from version 2 on
+  std::vector<Verified> verified = {};     ///< only with a guarantee, from version 2 on
   bool operator==(const ChosenPolicy&) const = default;
 };
 

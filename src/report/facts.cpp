@@ -36,6 +36,8 @@ std::string facts_section(const ReportContext& context) {
     facts.emplace_back("policy", policy_text(context));
     facts.emplace_back("temperatures", temperatures_text(context) + " (exit 1 first)");
     facts.emplace_back("aim", input.policy.aim);
+    if (!input.policy.guarantee.empty())
+      facts.emplace_back("certificate", input.policy.guarantee_status);
     facts.emplace_back("measured", input.policy.executed ? "executed: images really stopped"
                                                          : "replayed from saved logits");
   }

@@ -51,6 +51,8 @@ struct ReportPolicy {
   policy::Policy policy;              ///< never_stop() where the model has none
   std::string aim;                    ///< how it was chosen; empty: the model has no policy
   std::string guarantee;              ///< its guarantee in one sentence; empty: none
+  bool guarantee_in_force = false;    ///< for these images, in this precision, on this CPU
+  std::string guarantee_status;       ///< "in force", "not in force: why", …; empty: none
   std::vector<int> exit_index;        ///< [N] where each image stopped, 0-based
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
   eval::PolicyMetrics metrics;

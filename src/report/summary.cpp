@@ -76,7 +76,12 @@ std::string how_it_stops(const ReportContext& context) {
           ? "It was executed here: images really stopped, and later layers were not computed."
           : "It was replayed here: the logits of every exit were computed and saved, and the "
             "policy was applied to them.");
-  if (!policy.guarantee.empty()) out += paragraph("Certified: " + policy.guarantee + ".");
+  if (policy.guarantee.empty()) return out;
+  // A certificate that is not in force is named as what it is before the bound is read.
+  out += paragraph(policy.guarantee_in_force
+                       ? fmt::format("Certified, and in force here: {}.", policy.guarantee)
+                       : fmt::format("Its certificate is {}. It says: {}.", policy.guarantee_status,
+                                     policy.guarantee));
   return out;
 }
 

@@ -12,4 +12,9 @@ std::string kernels_name() {
                      instruction_set());
 }
 
+std::string arithmetic_name(Precision precision) {
+  if (precision != Precision::int8) return "";
+  return "int8 arithmetic 1: exact 32-bit sums, rounded once to the nearest even, f32 by offramp";
+}
+
 }  // namespace offramp::runtime

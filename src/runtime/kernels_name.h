@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "runtime/precision.h"
+
 namespace offramp::runtime {
 
 /// The library, version and instruction set that the runtime computes with on this CPU, for example
@@ -9,5 +11,12 @@ namespace offramp::runtime {
 /// certificate names those that it was computed with. The instruction set is the widest that the
 /// CPU has and the environment variable ONEDNN_MAX_CPU_ISA allows.
 std::string kernels_name();
+
+/// The arithmetic of a precision whose logits do not depend on the kernels; empty for f32 and bf16,
+/// whose sums are rounded in an order that depends on them. In int8, sums are exact in 32 bits,
+/// each is scaled and rounded once, and everything after a head's pooling is our own f32 code, so
+/// that every CPU with the instructions computes the same logits. Its number changes whenever a
+/// change of the code changes logits.
+std::string arithmetic_name(Precision precision);
 
 }  // namespace offramp::runtime

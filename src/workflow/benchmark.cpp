@@ -295,7 +295,7 @@ Benchmark run(const model::ModelFile& model, const BenchmarkImages& images,
   result.threads = options.threads > 0 ? options.threads : core::usable_cores();
   result.data = images.source;
   result.kernels = runtime::kernels_name();
-  const auto chosen = policy_for(options.policy, model, false);
+  const auto chosen = policy_for(options.policy, model);
   if (chosen) result.policy = describe(chosen->policy);
   const std::vector<BenchmarkMode> modes = modes_of(options, model, chosen.has_value());
   std::vector<ModeSetup> setups;

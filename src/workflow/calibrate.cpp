@@ -264,7 +264,7 @@ class Calibrator {
       result.certificate = draw_certificate(best, deployed);
       result.met = result.certificate->result.holds();
       result.chosen = policy::certified_policy(result.certificate->result, *harm_aim_,
-                                               result.precision, result.kernels);
+                                               result.precision, predictor_->certified_code());
     }
     if (!result.met) {
       // The policy uses the last exit alone, because an ensemble may be less accurate.

@@ -74,9 +74,10 @@ PolicyEvaluation run_policy(const EvaluationContext& context, const Evaluation& 
                              stopped.answers[i] != replayed.answers[i];
   policy.answers = stopped.answers;
   policy.is_models_own = !context.options.policy.threshold;
-  policy.certificate_lost =
-      policy.is_models_own && context.file().policy->guarantee && !chosen.guarantee;
   policy.drift = drift_of(chosen, policy.metrics.shares, result.metrics.images);
+  policy.guarantee = context.model->certificate().guarantee();
+  policy.certificate = certificate_of_run(context.options.policy, *context.model, policy.drift,
+                                          result.metrics.images);
   return policy;
 }
 
@@ -239,8 +240,7 @@ Evaluation evaluate(const EvaluateOptions& options, const Progress& progress) {
     result.exit_units.push_back(unit_before_exit(context.file().graph, k));
     if (options.confusion) result.confusion.push_back(eval::confusion_matrix(view, k));
   }
-  if (const auto chosen =
-          policy_for(options.policy, context.file(), context.model->certificate().holds))
+  if (const auto chosen = policy_for(options.policy, context.file()))
     result.policy = run_policy(context, result, *chosen);
   add_baselines(context, result);
   if (options.sweep) result.sweep = run_sweep(context, result);

@@ -49,8 +49,9 @@ struct EvaluateOptions {
 /// The results of a policy in a run that really stopped each image.
 struct PolicyEvaluation {
   policy::ChosenPolicy chosen;
-  bool is_models_own = false;     ///< the model's own policy; false: one from the options
-  bool certificate_lost = false;  ///< the model's certificate is for other kernels or precision
+  bool is_models_own = false;  ///< the model's own policy; false: one from the options
+  std::optional<policy::Guarantee> guarantee;  ///< of the model's own policy, if it has one
+  engine::CertificateStatus certificate;       ///< whether that is in force for this run
   policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help
   eval::PolicyMetrics metrics;
   std::vector<std::int64_t> answers;  ///< [N] predicted classes

@@ -18,8 +18,7 @@ void check(const PolicyChoice& choice) {
 }
 
 std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
-                                               const model::ModelFile& model,
-                                               bool certificate_holds) {
+                                               const model::ModelFile& model) {
   check(choice);
   if (choice.threshold) {
     policy::ChosenPolicy chosen;
@@ -31,12 +30,17 @@ std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
     return chosen;
   }
   if (choice.no_policy || !model.policy) return std::nullopt;
-  policy::ChosenPolicy chosen = *model.policy;
-  if (!certificate_holds) {
-    chosen.guarantee.reset();
-    chosen.path.reset();
-  }
-  return chosen;
+  return model.policy;
+}
+
+engine::CertificateStatus certificate_of_run(const PolicyChoice& choice,
+                                             const engine::OpenedModel& model,
+                                             const std::optional<policy::DriftVerdict>& drift,
+                                             std::int64_t images) {
+  if (!model.file().policy || !model.file().policy->guarantee) return {};
+  if (choice.threshold || choice.no_policy)
+    return {InForce::no, "the policy is not the model's own, for which the certificate was made"};
+  return engine::with_drift(model.certificate().status(), drift, static_cast<double>(images));
 }
 
 std::optional<policy::DriftVerdict> drift_of(const policy::ChosenPolicy& chosen,

@@ -24,11 +24,16 @@ struct PolicyChoice {
 void check(const PolicyChoice& choice);
 
 /// Returns the policy by which a model runs; nullopt if every image runs to the last exit.
-/// @param certificate_holds  false: the guarantee is removed from the model's own policy, because
-///                           it does not hold for this precision and these kernels
 std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
-                                               const model::ModelFile& model,
-                                               bool certificate_holds);
+                                               const model::ModelFile& model);
+
+/// Whether the certificate of a model's own policy is in force for a run of `choice`, in which
+/// `images` images stopped. It may run the images that the model file stores.
+/// @param drift  of the run, see drift_of()
+engine::CertificateStatus certificate_of_run(const PolicyChoice& choice,
+                                             const engine::OpenedModel& model,
+                                             const std::optional<policy::DriftVerdict>& drift,
+                                             std::int64_t images);
 
 /// Tests whether images stop at other exits than the images on which a policy was chosen. Returns
 /// nullopt if the policy does not hold the shares of those images.

@@ -17,6 +17,7 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/stored_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -24,16 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
-
-/// Takes `count` of the indices at regular intervals.
-std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, int count) {
-  const auto all = static_cast<std::int64_t>(indices.size());
-  const std::int64_t wanted = std::min<std::int64_t>(count, all);
-  std::vector<std::int64_t> chosen;
-  for (std::int64_t i = 0; i < wanted; ++i)
-    chosen.push_back(indices[static_cast<std::size_t>(i * all / wanted)]);
-  return chosen;
-}
 
 std::vector<float> inputs_of(const data::Dataset& data, const std::vector<std::int64_t>& indices,
                              const model::ModelFile& model) {
@@ -132,6 +123,27 @@ model::ModelFile deployed_from(const QuantizeOptions& options, const model::Mode
                                     options.threads > 0 ? options.threads : core::usable_cores());
 }
 
+/// Images that may be stored in the file.
+struct CheckImages {
+  std::unique_ptr<data::LoadedData> own;   ///< null: they are among the training data
+  const data::Dataset* dataset = nullptr;  ///< must stay valid
+  std::vector<std::int64_t> indices;
+};
+
+/// The images named by the options, or the tune images. They are loaded before the model runs, so
+/// that a wrong name is seen at once.
+CheckImages check_images(const QuantizeOptions& options, const model::ModelFile& model,
+                         const data::LoadedData& train) {
+  if (options.check_images.empty())
+    return {nullptr, &train.dataset, indices_of_listed(train.dataset, model.provenance.data.tune)};
+  CheckImages images;
+  images.own = std::make_unique<data::LoadedData>(
+      data::load_data(options.check_images, data::Part::test, load_options(model)));
+  images.dataset = &images.own->dataset;
+  images.indices = all_indices(*images.dataset);
+  return images;
+}
+
 }  // namespace
 
 fs::path QuantizeOptions::written_to() const {
@@ -157,7 +169,7 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
         "this CPU has no instructions for {}, so its loss of accuracy cannot be measured",
         options.precision));
   const fs::path out = options.written_to();
-  check_output("out", out, {options.model, options.data});
+  check_output("out", out, {options.model, options.data, options.check_images});
 
   const model::ModelFile model = model::load_model(options.model);
   const data::LoadedData train =
@@ -170,6 +182,7 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   } catch (const Error& error) {
     core::throw_with_place(options.model.string(), error);
   }
+  const CheckImages images = check_images(options, model, train);
   const ListedImages listed = find_listed_images(options.model, model, train.dataset,
                                                  model.provenance.data.tune, "tune", options.data);
   const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
@@ -187,6 +200,10 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   result.within_bounds = model::is_within_bounds(*deployed.deployment);
   deployed.deployment->check = {kCheckSeed, engine::logits_to_store(opened->single_image_network(),
                                                                     deployed.graph, kCheckSeed)};
+  if (precision == runtime::Precision::int8)
+    deployed.stored_images = images_to_store(*opened, *images.dataset,
+                                             take_evenly(images.indices, model::kStoredImages));
+  result.stored = deployed.stored_images.count;
   write_with_policy(options, model, std::move(deployed), result, progress);
   result.bytes_before = static_cast<std::int64_t>(fs::file_size(options.model));
   result.bytes = static_cast<std::int64_t>(fs::file_size(out));

@@ -19,6 +19,9 @@ struct QuantizeOptions {
   std::string precision = "int8";  ///< or "bf16"
   int images = 1024;               ///< number of training images for the ranges of activations
   int threads = 0;                 ///< 0: usable_cores()
+  /// Data set from whose test part the images are taken that an int8 file stores, so that its
+  /// certificate can be checked on another CPU; empty: tune images of the model.
+  std::string check_images = {};
 
   /// The file that the result is written to.
 
@@ -37,6 +40,7 @@ struct Quantized {
   std::int64_t observed = 0;  ///< number of training images on which ranges were observed
   std::int64_t tune_images = 0;
   std::vector<ExitLoss> exits;
+  std::int64_t stored = 0;            ///< images whose pixels and logits the file stores
   bool within_bounds = false;         ///< the last exit's loss is allowed, see is_within_bounds
   std::int64_t bytes_before = 0;      ///< size of the model file
   std::int64_t bytes = 0;             ///< size of the deployment file

@@ -128,11 +128,11 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
   const policy::LogitsView view = tested.view();
   report::ReportPolicy policy;
   policy.policy = policy::never_stop(view.exits);
-  const auto chosen = policy_for({}, tested.file(), tested.model->certificate().holds);
+  const auto chosen = policy_for({}, tested.file());
   if (chosen) {
     policy.policy = chosen->policy;
     policy.aim = policy::describe_aim(chosen->aim);
-    if (const auto& given = chosen->guarantee)
+    if (const auto& given = tested.model->certificate().guarantee())
       policy.guarantee = fmt::format(
           "{}{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
           "images in {}",
@@ -152,6 +152,13 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
   policy.metrics =
       eval::measure_policy({labels, policy.exit_index, policy.answers, last_exit_answers(view)},
                            tested.model->relative_costs());
+  if (chosen && chosen->guarantee) {
+    const auto images = static_cast<std::int64_t>(labels.size());
+    const engine::CertificateStatus status = certificate_of_run(
+        {}, *tested.model, drift_of(*chosen, policy.metrics.shares, images), images);
+    policy.guarantee_in_force = status.in_force == InForce::yes;
+    policy.guarantee_status = engine::describe(status);
+  }
   return policy;
 }
 

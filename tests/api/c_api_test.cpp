@@ -545,6 +545,16 @@ TEST_F(CApi, SaysWhatIsPromised) {
   EXPECT_STREQ(promise.of, "harm");
   EXPECT_EQ(promise.epsilon, 0.01);
   EXPECT_EQ(promise.delta, 0.05);
+  offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
+  ASSERT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_OK);
+  EXPECT_EQ(guarantee.of, nullptr);
+  ASSERT_EQ(offramp_session_guarantee(session, &guarantee), OFFRAMP_OK);
+  EXPECT_STREQ(guarantee.of, "harm");
+  EXPECT_EQ(guarantee.epsilon, 0.01);
+  EXPECT_EQ(guarantee.in_force, OFFRAMP_IN_FORCE_UNKNOWN);  // no shares to see drift with
+  EXPECT_THAT(guarantee.why, testing::HasSubstr("cannot be seen"));
+  EXPECT_EQ(offramp_session_guarantee(session, nullptr), OFFRAMP_USAGE);
+  EXPECT_EQ(offramp_session_guarantee(nullptr, &guarantee), OFFRAMP_USAGE);
   offramp_session_free(session);
   offramp_model_free(model);
 }

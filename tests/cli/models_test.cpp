@@ -160,22 +160,82 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   EXPECT_TRUE(policy["thresholds"][1].is_null());
   EXPECT_EQ(policy["shares"][1], 0);
   EXPECT_EQ(policy["guarantee"]["epsilon"], 0.05);
+  EXPECT_EQ(policy["guarantee"]["in_force"], "unknown") << policy;
+  EXPECT_THAT(std::string(policy["guarantee"]["why"]), HasSubstr("cannot be seen"));
   EXPECT_EQ(policy["replay_differs"], 0);
   const ProgramResult narrow = offramp({"test", path, "--data", "synthetic", "--json"},
                                        {.environment = {"ONEDNN_MAX_CPU_ISA=SSE41"}});
   ASSERT_EQ(narrow.status, 0) << narrow.err;  // a certificate holds for its own kernels only
-  EXPECT_TRUE(json::parse(narrow.out)["policy"]["guarantee"].is_null());
+  const json elsewhere = json::parse(narrow.out)["policy"]["guarantee"];
+  EXPECT_EQ(elsewhere["in_force"], false);
+  EXPECT_THAT(std::string(elsewhere["why"]), HasSubstr("sse41"));
   const ProgramResult none =
       offramp({"test", path, "--data", "synthetic", "--json", "--no-policy"});
   EXPECT_TRUE(json::parse(none.out)["policy"].is_null());
   const ProgramResult text = offramp({"test", path, "--data", "synthetic"});
   EXPECT_THAT(text.out, HasSubstr("The model's policy: stop where confidence ≥ 0.14, never"));
-  EXPECT_THAT(text.out, HasSubstr("certified: harm ≤ 0.05 with probability ≥ 0.9"));
+  EXPECT_THAT(text.out, HasSubstr("its certificate (harm ≤ 0.05 with probability ≥ 0.9) is not "
+                                  "known to be in force: "));
 
   const std::string picture = png(0);
   const ProgramResult classified = offramp({"classify", path, picture, "--json"});
   ASSERT_EQ(classified.status, 0) << classified.err;
   EXPECT_NE(lines(classified.out)[0]["exit"], 2);
+  EXPECT_EQ(lines(classified.out)[0]["guarantee"]["in_force"], "unknown");
+  EXPECT_EQ(lines(classified.out)[0]["guarantee"]["epsilon"], 0.05);
+  const ProgramResult by_threshold =
+      offramp({"classify", path, picture, "--json", "--threshold", "0.5"});
+  EXPECT_EQ(lines(by_threshold.out)[0]["guarantee"]["in_force"], false);
+  EXPECT_THAT(std::string(lines(by_threshold.out)[0]["guarantee"]["why"]),
+              HasSubstr("another rule than the model's policy"));
+}
+
+TEST_F(Models, NothingCallsACertificateInForceBesideADriftFlag) {
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
+  chosen.aim = policy::MaxCost{0.5};
+  chosen.guarantee =
+      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
+  chosen.seen = policy::TuneExitShares{2000, {0, 0, 1}};
+  model.policy = chosen;
+  save();
+  const std::string data = folder.path() / "many.pack";
+  data::LoadOptions many;
+  many.synthetic_test = 400;
+  data::write_packed(data, train_part, data::load_data("synthetic", data::Part::test, many));
+  const auto test = [&] { return offramp({"test", path, "--data", data, "--threads", "1"}); };
+  EXPECT_THAT(test().out, HasSubstr("certified: harm ≤ 0.05 with probability ≥ 0.9, on images like "
+                                    "the certify images; in force\n"));
+
+  model.policy->seen->shares = {0.5, 0.25, 0.25};
+  save();
+  const std::string text = test().out;
+  EXPECT_THAT(text, HasSubstr("drift: "));
+  EXPECT_THAT(text, HasSubstr("is not in force: the images have changed"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("certified:")));
+  const json as_json = json::parse(
+      offramp({"test", path, "--data", data, "--threads", "1", "--json"}).out)["policy"];
+  EXPECT_EQ(as_json["drift"]["flag"], "drifted");
+  EXPECT_EQ(as_json["guarantee"]["in_force"], false);
+
+  std::vector<std::string> command = {"classify", path};
+  for (int i = 0; i < 50; ++i) command.push_back(png(i % 3));
+  for (int i = 0; i < 200; ++i) command.push_back(command[2 + static_cast<std::size_t>(i) % 50]);
+  const ProgramResult plain = offramp(command);
+  EXPECT_THAT(plain.err, HasSubstr("offramp: its certificate (harm ≤ 0.05 with probability ≥ 0.9) "
+                                   "is not in force: the images have changed"));
+  command.push_back("--json");
+  EXPECT_EQ(lines(offramp(command).out).back()["guarantee"]["in_force"], false);
+
+  const std::string page = folder.path() / "page.html";
+  ASSERT_EQ(offramp({"report", path, "--data", data, "-o", page}).status, 0);
+  const std::string html = core::read_text(page);
+  EXPECT_THAT(html, HasSubstr("Its certificate is not in force: the images have changed"));
+  EXPECT_THAT(html, testing::Not(HasSubstr("in force here")));
+  model.policy->seen->shares = {0, 0, 1};
+  save();
+  ASSERT_EQ(offramp({"report", path, "--data", data, "-o", page}).status, 0);
+  EXPECT_THAT(core::read_text(page), HasSubstr("Certified, and in force here: harm ≤ 5 %"));
 }
 
 TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
@@ -406,13 +466,16 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.err,
               testing::StartsWith(
-                  "this CPU has no instructions for bf16: the model runs in f32\nthe guarantee was "
-                  "certified in bf16 with "));
-  EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 2) << ended.err;
+                  "this CPU has no instructions for bf16: the model runs in f32, for which nothing "
+                  "was certified\n"));
+  EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
   const json result = json::parse(ended.out);
   EXPECT_EQ(result["precision"], "f32");
   EXPECT_THAT(std::string(result["kernels"]), testing::EndsWith(" avx2"));
-  EXPECT_TRUE(result["policy"]["guarantee"].is_null());
+  EXPECT_EQ(result["policy"]["guarantee"]["in_force"], false);
+  EXPECT_EQ(result["policy"]["guarantee"]["why"],
+            "this CPU has no instructions for bf16: the model runs in f32, for which nothing was "
+            "certified");
 }
 
 TEST_F(Models, TestKeepsNothingOverWhatItReads) {

@@ -3,17 +3,22 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 
 #include "core/file.h"
+#include "data/dataset.h"
 #include "data/synthetic.h"
+#include "eval/logits_file.h"
 #include "graph/graph.h"
 #include "image/image.h"
 #include "model/model_file.h"
 #include "policy/binomial.h"
 #include "recipe/recipe.h"
+#include "runtime/precision.h"
 #include "tests/cli/program.h"
 
 namespace offramp::test {
@@ -97,8 +102,48 @@ TEST_P(Shipped, ClassifiesAnImage) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json answer = json::parse(ended.out);
   EXPECT_THAT(model.classes, testing::Contains(answer["class"].get<std::string>()));
+  EXPECT_EQ(answer["guarantee"]["epsilon"], 0.02);
+  EXPECT_NE(answer["guarantee"]["in_force"], true) << "one image shows nothing about drift";
+  EXPECT_FALSE(answer["guarantee"]["why"].is_null());
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    EXPECT_EQ(answer["guarantee"]["why"],
+              "this CPU has no instructions for int8: the model runs in f32, for which nothing was "
+              "certified");
   EXPECT_GE(answer["exit"], 1);
   EXPECT_LE(answer["exit"], graph::exit_segments(model.graph).size());
+}
+
+// A certificate that names the arithmetic assumes this for all images; bench/models/int8_caps.py
+// checks it on CIFAR-10.
+TEST_P(Shipped, ComputesTheSameInt8LogitsUnderEveryInstructionSet) {
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no instructions for int8";
+  const std::string images = "/usr/share/datasets/fashion-mnist";
+  if (!fs::exists(images)) GTEST_SKIP() << images << " is not there";
+  const core::TemporaryFolder folder;
+  const std::string renamed = folder.path() / "model.safetensors";
+  model.classes = data::load_data(images, data::Part::test, {}).dataset.classes;
+  model.policy.reset();
+  model::save_model(renamed, model);
+  std::map<std::string, std::vector<float>> logits_with;  // by the name of the kernels
+  for (const char* cap : {"AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_AMX"}) {
+    const std::string out = folder.path() / (std::string(cap) + ".safetensors");
+    const ProgramResult ended =
+        offramp({"test", renamed, "--data", images, "--precision", "int8", "--save-logits", out},
+                {.environment = {std::string("ONEDNN_MAX_CPU_ISA=") + cap}});
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    eval::SavedLogits saved = eval::load_logits(out);
+    ASSERT_EQ(saved.metadata["precision"], "int8");
+    ASSERT_EQ(saved.labels.size(), 10'000u);
+    logits_with[saved.metadata["kernels"]] = std::move(saved.logits);
+  }
+  if (logits_with.size() < 2) GTEST_SKIP() << "this CPU has one of the instruction sets only";
+  const auto& [first, expected] = *logits_with.begin();
+  for (const auto& [kernels, logits] : logits_with) {
+    ASSERT_EQ(logits.size(), expected.size());
+    EXPECT_EQ(std::memcmp(logits.data(), expected.data(), logits.size() * sizeof(float)), 0)
+        << kernels << " and " << first << " compute different logits";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Shipped, testing::ValuesIn(shipped()), [](const auto& given) {

@@ -420,5 +420,30 @@ TEST(PolicyJson, SurvivesChangedBytes) {
   EXPECT_GT(refused, 10'000);
 }
 
+TEST(PolicyJson, KeepsWhatWasVerifiedForOtherCode) {
+  policy::ChosenPolicy chosen = certified_policy();
+  chosen.verified = {{"f32", "onednn 2.6.3 avx2", 3000, 2, 0.01, 0.0031},
+                     {"bf16", "onednn 3.7.2 avx512_core_amx", 500, 0, 0.05, 0.0061}};
+  EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
+  const auto refused = [&](const std::function<void(Json&)>& edit, const std::string& why) {
+    Json json = Json::parse(policy_to_json(chosen));
+    edit(json);
+    EXPECT_THAT([&] { policy_from_json(json.dump(), 3); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr(why)));
+  };
+  refused([](Json& json) { json["verified"][1]["rho"] = -0.1; }, "verified[1].rho");
+  refused([](Json& json) { json["verified"][0]["rho"] = 0.0001; }, "below the observed rate");
+  refused([](Json& json) { json["verified"][0]["rho"] = 0.995; }, "verified[0].rho");
+  refused([](Json& json) { json["verified"][0]["alpha"] = 0.96; }, "verified[0].alpha");
+  refused([](Json& json) { json["verified"][0]["differing"] = 3001; }, "verified[0].differing");
+  refused([](Json& json) { json["verified"][0].erase("images"); }, "images");
+  refused(
+      [](Json& json) {
+        json["guarantee"] = nullptr;
+        json.erase("path");
+      },
+      "verified: needs a guarantee");
+}
+
 }  // namespace
 }  // namespace offramp::model

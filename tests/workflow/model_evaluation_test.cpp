@@ -147,14 +147,29 @@ TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
   EXPECT_EQ(here.policy->chosen, chosen);
   EXPECT_EQ(here.policy->metrics.shares[1], 0);
   EXPECT_EQ(here.policy->replay_differs, 0);
-  EXPECT_FALSE(here.policy->certificate_lost);
+  EXPECT_EQ(here.policy->guarantee, chosen.guarantee);
+  EXPECT_EQ(here.policy->certificate.in_force, InForce::unknown) << "no shares to see drift with";
+
+  model.policy->seen = policy::TuneExitShares{2000, here.policy->metrics.shares};
+  save();
+  EXPECT_EQ(evaluate(options()).policy->certificate, (engine::CertificateStatus{InForce::yes, ""}));
+  model.policy->seen = policy::TuneExitShares{2000, {0, 0, 1}};
+  save();
+  const Evaluation drifted = evaluate(options());
+  ASSERT_EQ(drifted.policy->drift->drift, policy::Drift::drifted);
+  EXPECT_EQ(drifted.policy->guarantee, chosen.guarantee);
+  EXPECT_EQ(drifted.policy->certificate.in_force, InForce::no);
+  EXPECT_THAT(drifted.policy->certificate.why, HasSubstr("the images have changed"));
+  const Evaluation flags = evaluate(options(0.15));
+  EXPECT_EQ(flags.policy->guarantee, chosen.guarantee);
+  EXPECT_EQ(flags.policy->certificate.in_force, InForce::no);
 
   if (runtime::usable_precision(runtime::Precision::bf16) == runtime::Precision::bf16) {
     EvaluateOptions other = options();
     other.run.precision = "bf16";
     const Evaluation bf16 = evaluate(other);
-    EXPECT_FALSE(bf16.policy->chosen.guarantee);
-    EXPECT_TRUE(bf16.policy->certificate_lost);
+    EXPECT_EQ(bf16.policy->certificate.in_force, InForce::no);
+    EXPECT_THAT(bf16.policy->certificate.why, HasSubstr("bf16, for which nothing was certified"));
   }
   EvaluateOptions none = options();
   none.policy.no_policy = true;

@@ -1,0 +1,36 @@
+#include "cli/guarantee_output.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "workflow/policy_choice.h"
+
+namespace offramp::cli {
+
+using json = nlohmann::ordered_json;
+
+json guarantee_json(const Guarantee& guarantee) {
+  json in_force = guarantee.in_force == InForce::yes;
+  if (guarantee.in_force == InForce::unknown) in_force = "unknown";
+  return {{"of", guarantee.promise.of},
+          {"epsilon", guarantee.promise.epsilon},
+          {"delta", guarantee.promise.delta},
+          {"in_force", in_force},
+          {"why", guarantee.why.empty() ? json(nullptr) : json(guarantee.why)}};
+}
+
+json guarantee_json(const std::optional<Guarantee>& guarantee) {
+  return guarantee ? guarantee_json(*guarantee) : json(nullptr);
+}
+
+std::string warning_of(const std::optional<Guarantee>& guarantee) {
+  if (!guarantee || guarantee->in_force != InForce::no) return "";
+  const Promise& promise = guarantee->promise;
+  return fmt::format(
+      "its certificate ({}) is not in force: {}",
+      policy::describe_promise({promise.epsilon, promise.delta, promise.of == "disagreement"}),
+      guarantee->why);
+}
+
+}  // namespace offramp::cli

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/model_file.h"
+#include "offramp/guarantee.h"
+#include "policy/drift.h"
+#include "runtime/precision.h"
+
+namespace offramp::engine {
+
+/// Whether the certificate of a model's policy is in force.
+struct CertificateStatus {
+  InForce in_force = InForce::no;
+  std::string why;  ///< one line; empty if it is in force, or if the model has no certificate
+  bool operator==(const CertificateStatus&) const = default;
+};
+
+/// Returns "in force", "not in force: why" or "not known to be in force: why".
+std::string describe(const CertificateStatus& status);
+
+/// What computes a model's logits here.
+struct RunningCode {
+  runtime::Precision precision = runtime::Precision::f32;
+  std::string kernels;     ///< runtime::kernels_name()
+  std::string arithmetic;  ///< runtime::arithmetic_name(precision); empty: the precision has none
+  /// Why the model runs in another precision than the one wanted, for example "this CPU has no
+  /// instructions for int8"; empty if it runs in the wanted one.
+  std::string fallback;
+};
+
+/// The certificate of an opened model. Thread-safe.
+class Certificate {
+ public:
+  /// Computes the logits [N, K, classes] of images [N, C, H, W], normalised.
+  using LogitsOf = std::function<std::vector<float>(std::span<const float> images)>;
+
+  /// Runs no image. @param model  must outlive the object  @param logits_of  how the model runs
+  Certificate(const model::ModelFile& model, const RunningCode& code, LogitsOf logits_of);
+
+  /// What is certified for the code that runs here: the guarantee of the file; where `offramp
+  /// verify` compared this code with the certified one, epsilon and delta are the sums with its rho
+  /// and alpha. nullopt if the model has none.
+  const std::optional<policy::Guarantee>& guarantee() const { return guarantee_; }
+  /// The status as far as it is known without running an image.
+  CertificateStatus so_far() const;
+  /// The status. If the certificate names an arithmetic, the first call runs the images that the
+  /// file stores and compares their logits, bit for bit; calls from other threads wait for it.
+  CertificateStatus status() const;
+
+ private:
+  CertificateStatus compare_stored_images() const;
+
+  const model::ModelFile& model_;
+  LogitsOf logits_of_;
+  std::optional<policy::Guarantee> guarantee_;
+  CertificateStatus known_;  // as far as it is known without running an image
+  bool must_compare_ = false;
+  mutable std::once_flag once_;
+  mutable std::atomic<bool> compared_{false};
+  mutable CertificateStatus after_comparison_;  // written before compared_ is set
+};
+
+/// Withdraws a certificate if the images stop at other exits than those on which the policy was
+/// chosen: the certificate is for images like those only.
+/// @param drift   nullopt: the file does not hold at which exits those images stopped
+/// @param images  number of images in the comparison
+CertificateStatus with_drift(CertificateStatus status,
+                             const std::optional<policy::DriftVerdict>& drift, double images);
+
+}  // namespace offramp::engine

@@ -1,0 +1,144 @@
+#include "workflow/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "policy/binomial.h"
+#include "runtime/kernels_name.h"
+#include "workflow/evaluate.h"
+#include "workflow/policy_choice.h"
+#include "workflow/provenance.h"
+
+namespace offramp::workflow {
+namespace {
+
+std::string text_of(const eval::SavedLogits& saved, const std::string& key) {
+  const auto found = saved.metadata.find(key);
+  return found == saved.metadata.end() ? "unknown code" : found->second;
+}
+
+/// Reads the logits of the certified code and checks that they are those of the same images.
+eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::Guarantee& given,
+                                   const eval::SavedLogits& here) {
+  eval::SavedLogits saved = eval::load_logits(options.logits);
+  const std::string precision = text_of(saved, "precision"), kernels = text_of(saved, "kernels");
+  // A certificate that names an arithmetic is for all kernels that compute it.
+  const bool any_kernels = given.kernels == runtime::arithmetic_name(runtime::Precision::int8);
+  if (precision != given.precision || (kernels != given.kernels && !any_kernels))
+    throw Error(fmt::format("{}: logits of {} with {}, but the certificate is for {} with {}",
+                            options.logits.string(), precision, kernels, given.precision,
+                            given.kernels));
+  if (saved.exits != here.exits || saved.classes != here.classes || saved.labels != here.labels)
+    throw Error(
+        fmt::format("{}: logits of {} images, {} exits and {} classes, or of other images "
+                    "than the {} of {}; save them with the same data and options",
+                    options.logits.string(), saved.labels.size(), saved.exits, saved.classes,
+                    here.labels.size(), options.data));
+  return saved;
+}
+
+/// Stores what was found in the model's file, instead of an earlier result for the same code.
+void store(const VerifyOptions& options, const model::ModelFile& opened,
+           const policy::Verified& found) {
+  core::Tensors extra;
+  model::ModelFile now = model::load_model(options.model, &extra);
+  if (now.policy != opened.policy || now.graph != opened.graph)
+    throw Error(fmt::format("{}: the file was changed during the run; run it again",
+                            options.model.string()));
+  std::erase_if(now.policy->verified, [&](const policy::Verified& one) {
+    return one.precision == found.precision && one.kernels == found.kernels;
+  });
+  now.policy->verified.push_back(found);
+  model::save_model(options.model, now, extra);
+}
+
+policy::Verified compare(const VerifyOptions& options, const engine::OpenedModel& model,
+                         const eval::SavedLogits& here) {
+  const policy::ChosenPolicy& chosen = *model.file().policy;
+  const eval::SavedLogits certified = certified_logits(options, *chosen.guarantee, here);
+  policy::Verified found;
+  found.precision = to_string(model.precision());
+  found.kernels = model.kernels();
+  found.images = here.view().images();
+  found.differing = differing_outcomes(chosen.policy, certified.view(), here.view());
+  found.alpha = options.alpha;
+  found.rho = policy::clopper_pearson_upper(found.differing, found.images, found.alpha);
+  if (!(chosen.guarantee->epsilon + found.rho < 1) || !(chosen.guarantee->delta + found.alpha < 1))
+    throw Error(
+        fmt::format("{}: {} of {} outcomes differ from those of the certified code, so no "
+                    "bound below 1 can be given",
+                    options.model.string(), found.differing, found.images));
+  return found;
+}
+
+}  // namespace
+
+std::int64_t differing_outcomes(const policy::Policy& policy, const policy::LogitsView& certified,
+                                const policy::LogitsView& here) {
+  const StoppedAnswers before = replay(certified, policy), now = replay(here, policy);
+  // The answer of the last exit, and that of an ensemble of all exits if the policy has one: harm
+  // may be counted against either.
+  const policy::Policy alone = policy::never_stop(here.exits);
+  const auto last_before = last_exit_answers(certified, alone),
+             last = last_exit_answers(here, alone);
+  const auto all_before = last_exit_answers(certified, policy),
+             all = last_exit_answers(here, policy);
+  std::int64_t differing = 0;
+  for (std::size_t i = 0; i < last.size(); ++i)
+    differing +=
+        before.answers[i] != now.answers[i] || last_before[i] != last[i] || all_before[i] != all[i];
+  return differing;
+}
+
+Verification verify(const VerifyOptions& options, const Progress& progress) {
+  if (!(options.alpha > 0 && options.alpha < 1))
+    throw UsageError(
+        fmt::format("alpha: expected a probability between 0 and 1, got {}", options.alpha));
+  const auto model = open_model(options.model, options.run, progress);
+  const std::optional<policy::ChosenPolicy>& chosen = model->file().policy;
+  if (!chosen || !chosen->guarantee)
+    throw Error(fmt::format("{}: has no certificate; \"offramp calibrate --guarantee\" makes one",
+                            options.model.string()));
+  const data::LoadedData loaded =
+      data::load_data(options.data, data::Part::test, load_options(model->file()));
+  const std::vector<std::int64_t> indices =
+      images_to_test(options.model, model->file(), loaded, options.skip_trained);
+  Verification result;
+  result.precision = to_string(model->precision());
+  result.kernels = model->kernels();
+  result.images = static_cast<std::int64_t>(indices.size());
+  result.given = *chosen->guarantee;
+  log_test_read(options.model, {options.command, loaded.source, result.images}, progress);
+  const eval::SavedLogits here = run_all_exits(
+      *model,
+      {&loaded.dataset, indices, &model->file().preprocessing, options.run.images_at_once()},
+      progress);
+  const StoppedAnswers stopped = replay(here.view(), chosen->policy);
+  std::vector<double> shares(static_cast<std::size_t>(model->num_exits()));
+  for (const int exit_index : stopped.exit_index)
+    shares[static_cast<std::size_t>(exit_index)] += 1 / static_cast<double>(result.images);
+  result.drift = drift_of(*chosen, shares, result.images);
+  result.guarantee = model->certificate().guarantee();
+  engine::CertificateStatus status = model->certificate().status();
+  // Epsilon is for images like the certify images: for others no sum with it is a bound.
+  const bool drifted = result.drift && result.drift->drift == policy::Drift::drifted;
+  if (!options.logits.empty() && !drifted) {
+    result.verified = compare(options, *model, here);
+    store(options, model->file(), *result.verified);
+    // Where the certificate itself is in force, its own bound is the smaller one.
+    if (status.in_force != InForce::yes) {
+      result.guarantee = result.given;
+      result.guarantee->epsilon += result.verified->rho;
+      result.guarantee->delta += result.verified->alpha;
+      status = {InForce::yes, ""};
+    }
+  }
+  result.certificate =
+      engine::with_drift(std::move(status), result.drift, static_cast<double>(result.images));
+  return result;
+}
+
+}  // namespace offramp::workflow
