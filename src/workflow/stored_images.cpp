@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "image/image.h"
+#include "policy/calibration.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
@@ -62,7 +63,8 @@ model::StoredImages images_to_store(engine::OpenedModel& model, const data::Data
 std::int64_t count_of(const policy::Guarantee& guarantee, const policy::Policy& policy,
                       const policy::LogitsView& certify) {
   const StoppedAnswers stopped = replay(certify, policy);
-  const std::vector<std::int64_t> last = last_exit_answers(certify, policy);
+  const std::vector<std::int64_t> last =
+      policy::reference_answers(policy, certify, guarantee.against);
   std::int64_t counted = 0;
   for (std::size_t i = 0; i < last.size(); ++i)
     counted += guarantee.of == "harm"

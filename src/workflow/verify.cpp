@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "policy/binomial.h"
+#include "policy/calibration.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
 #include "workflow/policy_choice.h"
@@ -81,11 +82,10 @@ std::int64_t differing_outcomes(const policy::Policy& policy, const policy::Logi
   const StoppedAnswers before = replay(certified, policy), now = replay(here, policy);
   // The answer of the last exit, and that of an ensemble of all exits if the policy has one: harm
   // may be counted against either.
-  const policy::Policy alone = policy::never_stop(here.exits);
-  const auto last_before = last_exit_answers(certified, alone),
-             last = last_exit_answers(here, alone);
-  const auto all_before = last_exit_answers(certified, policy),
-             all = last_exit_answers(here, policy);
+  using policy::HarmReference;
+  const auto last_before = last_exit_answers(certified), last = last_exit_answers(here);
+  const auto all_before = policy::reference_answers(policy, certified, HarmReference::ensemble);
+  const auto all = policy::reference_answers(policy, here, HarmReference::ensemble);
   std::int64_t differing = 0;
   for (std::size_t i = 0; i < last.size(); ++i)
     differing +=
