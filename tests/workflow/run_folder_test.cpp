@@ -156,7 +156,7 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
 
 TEST_F(Folder, LosesNoCertificateThatIsCountedWhileItSaves) {
   fs::create_directory(run.path());
-  model::ModelFile model = tiny_model();
+  model::ModelFile model = model::tiny_model();
   model.policy.reset();
   run.save(run.model(), model);
   std::atomic<bool> stop = false;
