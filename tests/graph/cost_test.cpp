@@ -46,8 +46,8 @@ TEST(Cost, OfSingleOperationsWorkedByHand) {
 
 TEST(Cost, OfANetworkWithoutMacsIsOneAtEveryExit) {
   Graph graph{"pools", {3, 4, 4}, 3, {}};
-  graph.segments.push_back({"body", {{"pool", GlobalAvgPool{}, {"input"}}}, {}, "pool", {}});
-  graph.segments[0].head = {{"logits", Flatten{}, {"pool"}}};
+  graph.segments.push_back({"body", {{"pool", MaxPool{}, {"input"}}}, {}, "pool", {}});
+  graph.segments[0].head = {{"logits", GlobalAvgPool{}, {"pool"}}};
   const Cost cost = cost_of(graph);
   EXPECT_EQ(cost.plain_macs, 0);
   EXPECT_EQ(cost.relative_costs(), std::vector<double>{1});

@@ -9,6 +9,8 @@
 #include "runtime/kernels_name.h"
 #include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
+#include "workflow/provenance.h"
+#include "workflow/provenance.h"
 
 namespace offramp::workflow {
 namespace {
