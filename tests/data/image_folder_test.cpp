@@ -287,7 +287,9 @@ TEST(ImageFolder, LeavesOutAnImageThatMemoryIsTooSmallFor) {
 #endif
   const core::TemporaryFolder folder;
   write_split_folder(folder.path());
-  write_bytes(folder.path() / "train/cat/huge.jpg", jpeg_claiming(11585, 11585));  // 512 MiB
+  auto huge = jpeg_claiming(11585, 11585);  // 512 MiB
+  huge.resize(1'000'000);                   // as long as a file with so many pixels may be
+  write_bytes(folder.path() / "train/cat/huge.jpg", huge);
   const MemoryLimit limit(rlim_t{400} << 20);
   const LoadedData train = load(folder.path(), Part::train);
   EXPECT_EQ(train.dataset.size(), 4);

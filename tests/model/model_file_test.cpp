@@ -36,9 +36,13 @@ policy::ChosenPolicy version_1_policy() {
   chosen.policy.thresholds = {0.9f};
   chosen.policy.temperatures = {1.1f, 0.875f};
   chosen.policy.ensemble = policy::Ensemble::mean;
-  chosen.aim = policy::HarmGuarantee{0.01, 0.1, true, policy::CostUnit::ms};
+  // Version 1 counted the harm of an ensemble against the ensemble of all exits.
+  policy::HarmGuarantee aim{0.01, 0.1, true, policy::CostUnit::ms};
+  aim.against = policy::HarmReference::ensemble;
+  chosen.aim = aim;
   chosen.guarantee =
       policy::Guarantee{"disagreement", 0.01, 0.1, 0.09, 4000, 29, 0.0097, "f32", "libtorch cpu"};
+  chosen.guarantee->against = policy::HarmReference::ensemble;
   chosen.seen = policy::TuneExitShares{2000, {0.75, 0.25}};
   return chosen;
 }

@@ -272,8 +272,13 @@ TEST(Guarantee, CountsTheHarmOfAnEnsembleAgainstTheReferenceThatTheAimNames) {
       Policy never = result.policy;
       never.thresholds.assign(2, std::nullopt);
       EXPECT_EQ(result.counted_never_stopping, count_harm(never, certify.view(), last));
-      // The ensemble of all exits differs from the last exit, so the two references differ too.
-      EXPECT_EQ(result.counted_never_stopping > 0, last);
+      // The mean of all exits differs from the last exit, so the two references differ too. The
+      // fitted weights may give the last exit nearly everything.
+      if (!last) {
+        EXPECT_EQ(result.counted_never_stopping, 0);
+      } else if (ensemble != Ensemble::weighted) {
+        EXPECT_GT(result.counted_never_stopping, 0);
+      }
     }
   }
   EXPECT_THROW(guarantee(fit_policy({}, tune.view()), tune.view(), certify.view(), kCosts,
