@@ -233,7 +233,7 @@ TEST(Report, OneExitHasNothingToChoose) {
   EXPECT_THAT(page, HasSubstr("The network has no early exit."));
   EXPECT_THAT(page, Not(HasSubstr("Correct at an earlier exit")));
   EXPECT_THAT(sections_of(page),
-              testing::ElementsAre("cost", "exits", "classes", "gallery", "confusion", "facts"));
+              testing::ElementsAre("cost", "classes", "exits", "gallery", "confusion", "facts"));
 }
 
 TEST(Report, SaysWhatIsMissing) {
