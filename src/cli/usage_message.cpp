@@ -77,9 +77,13 @@ std::string in_our_words(CLI::App& command, const std::string& message) {
   const auto is = [&](const char* pattern) {
     return std::regex_match(message, found, std::regex(pattern));
   };
-  if (is(R"((?:Could not convert: )(\S+) = ([^]*))"))
+  if (is(R"((?:Could not convert: )(\S+) = ([^]*))")) {
+    const CLI::Option* option = command.get_option_no_throw(found[1]);
+    if (option != nullptr && option->get_items_expected_max() == 0)
+      return fmt::format("{}: takes no value", found[1].str());
     return fmt::format("{}: expected {}, got {}", found[1].str(), kind_of_value(command, found[1]),
                        core::quote(found[2].str()));
+  }
   if (is(R"((\S+): Value ([^]*) not in range \[?(\S+?) (?:to|-) (\S+?)\]?)")) {
     const std::string kind = kind_of_value(command, found[1]);
     return fmt::format("{}: expected {} from {} to {}, got {}", found[1].str(),

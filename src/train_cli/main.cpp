@@ -165,6 +165,9 @@ recipe::Recipe recipe_of(const Flags& flags, std::vector<std::string>& changes) 
     const cli::ImageSize size = cli::parse_image_size(flags.image_size);
     recipe::set_key(recipe, kImageSize, fmt::format("[{}, {}]", size.height, size.width));
   }
+  for (const std::filesystem::path& file : RunFolder(flags.out).files())
+    workflow::refuse_same_file("--out", file,
+                               {recipe.train.from, recipe.data.source, flags.recipe});
   if (!flags.resume) {
     if (!recipe.train.from.empty())
       recipe.train.from = workflow::model_path(recipe.train.from).string();
@@ -182,9 +185,6 @@ int run(const Flags& flags) {
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
-  for (const std::filesystem::path& file : RunFolder(flags.out).files())
-    workflow::refuse_same_file("--out", file,
-                               {recipe.train.from, recipe.data.source, flags.recipe});
   ProgressPrinter printer;
   for (const std::string& change : changes) printer.message(printable(change));
   data::LoadOptions options;

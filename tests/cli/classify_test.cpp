@@ -28,7 +28,7 @@ class Classify : public testing::Test {
   Classify() {
     data::LoadOptions options;
     options.synthetic_train = 20;
-    options.synthetic_test = 2;
+    options.synthetic_test = 10;
     images_ = data::load_data("synthetic", data::Part::test, options).dataset;
     model.graph = small_resnet();
     model.weights = graph::random_weights(model.graph, 1);

@@ -122,14 +122,14 @@ TEST(Program, AFullDiskUnderAShortOutputIsAFailure) {
     SCOPED_TRACE(testing::PrintToString(command));
     const ProgramResult ended = offramp(command, {.output_to = "/dev/full"});
     EXPECT_EQ(ended.status, 1);
-    EXPECT_EQ(ended.err, "offramp: standard output: No space left on device\n");
+    EXPECT_THAT(ended.err, testing::StartsWith("offramp: standard output: "));
   }
 }
 
 TEST(Program, AClosedStandardOutputIsAFailure) {
   const ProgramResult ended = offramp({"--version"}, {.closed_descriptor = 1});
   EXPECT_EQ(ended.status, 1);
-  EXPECT_EQ(ended.err, "offramp: standard output: Bad file descriptor\n");
+  EXPECT_THAT(ended.err, testing::StartsWith("offramp: standard output: "));
 }
 
 TEST(Program, AFileItWritesIsNotTakenForAClosedStream) {

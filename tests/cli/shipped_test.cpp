@@ -105,10 +105,11 @@ TEST_P(Shipped, ClassifiesAnImage) {
   EXPECT_EQ(answer["guarantee"]["epsilon"], 0.02);
   EXPECT_NE(answer["guarantee"]["in_force"], true) << "one image shows nothing about drift";
   EXPECT_FALSE(answer["guarantee"]["why"].is_null());
-  if (!runtime::has_instructions_for(runtime::Precision::int8))
+  if (!runtime::has_instructions_for(runtime::Precision::int8)) {
     EXPECT_EQ(answer["guarantee"]["why"],
               "this CPU has no instructions for int8: the model runs in f32, for which nothing was "
               "certified");
+  }
   EXPECT_GE(answer["exit"], 1);
   EXPECT_LE(answer["exit"], graph::exit_segments(model.graph).size());
 }

@@ -132,7 +132,7 @@ TEST_F(ReportInputOfARun, ShowsAnyTimeThatAModelClaims) {
   model.provenance.details_json = R"({"seconds": 1e300})";
   save();
   EXPECT_THAT(gather().input.facts,
-              testing::Contains(std::pair<std::string, std::string>("time", "1e+300 s")));
+              testing::Contains(std::pair<std::string, std::string>("training: time", "1e+300 s")));
 }
 
 TEST_F(ReportInputOfARun, SaysWhetherThePolicyWasExecuted) {
