@@ -17,8 +17,8 @@ class ImagePathReader {
   explicit ImagePathReader(const std::vector<std::string>& arguments);
 
   /// Returns the next path; nullopt at the end. Waits for standard input if no line is there yet.
-  /// @throws Error "standard input: …" if it cannot be read, has a line of more than 64 KiB, or is an
-  /// image larger than image::kMaxImageBytes
+  /// @throws Error "standard input: …" if it cannot be read, has a line of more than 64 KiB, or is
+  /// an image larger than image::kMaxImageBytes
   std::optional<std::string> next();
   /// The bytes of the image on standard input, once next() has returned "-" for it; else empty.
   std::span<const std::byte> input_image() const;
