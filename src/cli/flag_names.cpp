@@ -27,7 +27,7 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"seconds", "--seconds"},
     {"threads", "--threads"},
     {"threshold", "--threshold"},
-    {"to", "--to"},
+    {"to", "--out"},
 };
 
 }  // namespace

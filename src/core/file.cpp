@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace offramp::core {
 namespace {
@@ -25,7 +26,10 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const fs::path& path, std::string_view what, int code) {
-  throw Error(fmt::format("{}: {}: {}", path.string(), what, std::strerror(code)));
+  // A NUL in the path would end the message.
+  const std::string name = path.string();
+  throw Error(fmt::format("{}: {}: {}", name.find('\0') == name.npos ? name : printable(name), what,
+                          std::strerror(code)));
 }
 
 /// Owns a file descriptor and closes it in the destructor. close() returns whether closing failed,

@@ -73,11 +73,11 @@ TEST(DataExport, DoesNotOverwriteTheImagesItReads) {
   write_images(source);
   write_bytes(image, image::encode_png(patterned_image(8, 6, 99)));
   const std::string before = core::read_text(image);
-  const ProgramResult refused =
-      test::offramp({"data", "export", source, "--to", source / "test", "--corrupt", "contrast:5"});
+  const ProgramResult refused = test::offramp(
+      {"data", "export", source, "--out", source / "test", "--corrupt", "contrast:5"});
   EXPECT_EQ(refused.status, 2);
   EXPECT_TRUE(test::is_one_line(refused.err)) << refused.err;
-  EXPECT_THAT(refused.err, HasSubstr("--to: " + image.string() + " is an input"));
+  EXPECT_THAT(refused.err, HasSubstr("--out: " + image.string() + " is an input"));
   EXPECT_EQ(core::read_text(image), before);
 }
 
