@@ -41,6 +41,16 @@ struct Promise {
   double delta = 0;    ///< probability that the certificate is wrong, in (0, 1)
 };
 
+/// The certificate that a model file carries with its policy, and whether it is in force here.
+struct Certificate {
+  Promise promise;
+  std::int64_t images = 0;   ///< that it was certified on
+  double upper_bound = 0;    ///< of the rate, at most promise.epsilon
+  std::string precision;     ///< that it was certified in
+  bool in_force = false;     ///< for the precision and the kernels that run here
+  std::string why_not = {};  ///< one line; empty where it is in force
+};
+
 /// A network that is ready to run on this CPU. A Model is an immutable handle: its copies share one
 /// network. Any number of threads may use it at the same time, each through a Session of its own.
 /// A Model that was moved from may only be destroyed or assigned to.
@@ -74,6 +84,8 @@ class OFFRAMP_API Model {
   /// The certified bound of the policy. It is nullopt if the policy has none, or if it was
   /// certified in another precision or with other kernels than this model runs with.
   std::optional<Promise> promise() const;
+  /// What the file says was certified, also where that is not in force; nullopt: nothing was.
+  std::optional<Certificate> certificate() const;
 
   std::string precision() const;  ///< the precision in use: "f32", "bf16" or "int8"
   int threads() const;            ///< the number of threads; never 0

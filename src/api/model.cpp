@@ -29,6 +29,18 @@ std::optional<Promise> Model::promise() const {
   const policy::Guarantee& given = *state_->opened()->file().policy->guarantee;
   return Promise{given.of, given.epsilon, given.delta};
 }
+std::optional<Certificate> Model::certificate() const {
+  const auto& policy = state_->opened()->file().policy;
+  if (!policy || !policy->guarantee) return std::nullopt;
+  const policy::Guarantee& given = *policy->guarantee;
+  const engine::CertificateStatus& here = state_->opened()->certificate();
+  return Certificate{{given.of, given.epsilon, given.delta},
+                     given.images,
+                     given.upper_bound,
+                     given.precision,
+                     here.holds,
+                     here.why_not};
+}
 std::string Model::precision() const {
   return std::string(to_string(state_->opened()->precision()));
 }
