@@ -331,7 +331,7 @@ void save_model(const fs::path& path, const ModelFile& model, const core::Tensor
   });
   const core::Tensors tensors =
       at_place(path.string(), [&] { return tensors_to_write(model, extra); });
-  const core::Metadata metadata = at_place(path.string(), [&]() -> Metadata {
+  const core::Metadata metadata = at_place(path.string(), [&]() -> core::Metadata {
     const Json provenance = {{"source", model.provenance.data.source},
                              {"loss_weights", model.loss_weights},
                              {"details", details_of(model.provenance)}};
