@@ -53,9 +53,9 @@ class ConvolutionCompiler {
       post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
     // u8 saturates at 0 by itself.
     if (conv_.activation == Activation::relu && dst.dtype != DType::u8)
-      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
+      append_activation(post_ops, dnnl::algorithm::eltwise_relu, 0, 0);
     if (conv_.activation == Activation::relu6)
-      post_ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
+      append_activation(post_ops, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
     attr_.set_post_ops(post_ops);
     if (is_quantised()) quantise_weights();
   }
@@ -97,12 +97,11 @@ class ConvolutionCompiler {
 
   bool is_quantised() const { return request_.src.is_quantised(); }
 
-  /// One scale per output channel: the largest weight is 127. oneDNN multiplies sum and bias by the
-  /// output scale, so the bias is in units of the products.
+  /// One scale per output channel: the largest weight is 127.
   void quantise_weights() {
     const std::size_t out = conv_.bias.size(), per_channel = conv_.weights.size() / out;
     quantised_.resize(conv_.weights.size());
-    std::vector<float> output_scales(out);
+    factors_.resize(out);
     scaled_bias_.resize(out);
     const double src = request_.src.scale, dst = request_.dst.scale;
     for (std::size_t o = 0; o < out; ++o) {
@@ -120,10 +119,10 @@ class ConvolutionCompiler {
         quantised_[o * per_channel + i] =
             static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
       }
-      output_scales[o] = static_cast<float>(src * scale / dst);
-      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));
+      factors_[o] = static_cast<float>(src * scale / dst);
+      scaled_bias_[o] = bias_in_units(conv_.bias[o], src * scale, dst);
     }
-    attr_.set_output_scales(1 << 1, output_scales);
+    set_factors(attr_, factors_, conv_.conv.groups > 1);
   }
 
   memory::desc weights_desc(memory::data_type type, bool plain) const {
@@ -148,13 +147,11 @@ class ConvolutionCompiler {
     const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
     const auto type = to_onednn(is_quantised() ? DType::i8 : request_.src.dtype);
     try {
-      const dnnl::convolution_forward::desc desc(
-          dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
+      const Descriptor descriptor = describe_convolution(
           image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
           {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
           image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,
-          padding);
-      const Descriptor descriptor(desc, attr_, cpu_engine());
+          attr_);
       if (!format_of(descriptor.src_desc()) || !format_of(descriptor.dst_desc()))
         return std::nullopt;
       return descriptor;
@@ -177,13 +174,16 @@ class ConvolutionCompiler {
     const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
     const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();
     const std::vector<float>& biases = int8 ? scaled_bias_ : conv_.bias;
-    const auto in_layout = [&](const memory::desc& from, const void* given,
-                               const memory::desc& wanted) {
-      return weights.reordered({request_.name, request_.src, request_.dst}, from, given, wanted,
-                               request_.most_bytes);
+    const auto add = [&](int argument, const memory::desc& from, const void* given,
+                         const memory::desc& wanted) {
+      parts.constants.emplace_back(
+          argument, weights.reordered({request_.name, argument, request_.src, request_.dst}, from,
+                                      given, wanted, request_.most_bytes));
     };
-    parts.constants = {{DNNL_ARG_WEIGHTS, in_layout(plain, values, descriptor.weights_desc())},
-                       {DNNL_ARG_BIAS, in_layout(bias, biases.data(), bias)}};
+    add(DNNL_ARG_WEIGHTS, plain, values, descriptor.weights_desc());
+    add(DNNL_ARG_BIAS, bias, biases.data(), bias);
+    if (const auto factors = factors_argument(); int8 && factors)
+      add(*factors, bias, factors_.data(), bias);
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<PrimitiveOperation>(std::move(parts)), src, dst};
@@ -191,8 +191,8 @@ class ConvolutionCompiler {
 
   const ConvolutionRequest& request_;
   FusedConv conv_;
-  std::vector<std::int8_t> quantised_;  ///< weights, where src is quantised
-  std::vector<float> scaled_bias_;
+  std::vector<std::int8_t> quantised_;        ///< weights, where src is quantised
+  std::vector<float> factors_, scaled_bias_;  ///< one per output channel
   dnnl::primitive_attr attr_;
 };
 

@@ -1,12 +1,44 @@
 #include "runtime/onednn.h"
 
 #include <array>
+#include <utility>
+
+#define OFFRAMP_ONEDNN_3 (DNNL_VERSION_MAJOR >= 3)
 
 namespace offramp {
 namespace {
 
 constexpr std::array kFormats = {Format::channels_last, Format::planes, Format::blocked16,
                                  Format::blocked8, Format::blocked4};
+
+constexpr auto kInstructionSets = std::to_array<std::pair<dnnl::cpu_isa, std::string_view>>({
+  {dnnl::cpu_isa::sse41, "sse41"}, {dnnl::cpu_isa::avx, "avx"}, {dnnl::cpu_isa::avx2, "avx2"},
+      {dnnl::cpu_isa::avx2_vnni, "avx2_vnni"}, {dnnl::cpu_isa::avx512_core, "avx512_core"},
+      {dnnl::cpu_isa::avx512_core_vnni, "avx512_core_vnni"},
+      {dnnl::cpu_isa::avx512_core_bf16, "avx512_core_bf16"},
+      {dnnl::cpu_isa::avx512_core_amx, "avx512_core_amx"},
+#if OFFRAMP_ONEDNN_3
+      {dnnl::cpu_isa::avx2_vnni_2, "avx2_vnni_2"},
+      {dnnl::cpu_isa::avx512_core_fp16, "avx512_core_fp16"},
+      {dnnl::cpu_isa::avx512_core_amx_fp16, "avx512_core_amx_fp16"},
+#endif
+});
+
+dnnl::memory::dims dims_of(const dnnl::memory::desc& desc) {
+#if OFFRAMP_ONEDNN_3
+  return desc.get_dims();
+#else
+  return desc.dims();
+#endif
+}
+
+dnnl::memory::data_type type_of(const dnnl::memory::desc& desc) {
+#if OFFRAMP_ONEDNN_3
+  return desc.get_data_type();
+#else
+  return desc.data_type();
+#endif
+}
 
 }  // namespace
 
@@ -56,8 +88,76 @@ dnnl::memory::desc batch_desc(const Layout& layout, int batch) {
 
 std::optional<Format> format_of(const dnnl::memory::desc& desc) {
   for (const Format format : kFormats)
-    if (desc == dnnl::memory::desc(desc.dims(), desc.data_type(), to_onednn(format))) return format;
+    if (desc == dnnl::memory::desc(dims_of(desc), type_of(desc), to_onednn(format))) return format;
   return std::nullopt;
 }
+
+std::string_view instruction_set() {
+  const dnnl::cpu_isa have = dnnl::get_effective_cpu_isa();
+  for (const auto& [isa, name] : kInstructionSets)
+    if (isa == have) return name;
+  return "other";
+}
+
+bool has_instruction_set(dnnl::cpu_isa isa) {
+  const auto have = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto needed = static_cast<unsigned>(isa);
+  return (have & needed) == needed;
+}
+
+void append_activation(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha,
+                       float beta) {
+#if OFFRAMP_ONEDNN_3
+  post_ops.append_eltwise(algorithm, alpha, beta);
+#else
+  post_ops.append_eltwise(1, algorithm, alpha, beta);
+#endif
+}
+
+dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memory::desc& src,
+                                                               const dnnl::memory::desc& weights,
+                                                               const dnnl::memory::desc& bias,
+                                                               const dnnl::memory::desc& dst,
+                                                               const dnnl::memory::dims& strides,
+                                                               const dnnl::memory::dims& padding,
+                                                               const dnnl::primitive_attr& attr) {
+  constexpr auto kKind = dnnl::prop_kind::forward_inference;
+  constexpr auto kAlgorithm = dnnl::algorithm::convolution_direct;
+#if OFFRAMP_ONEDNN_3
+  return {cpu_engine(), kKind,   kAlgorithm, src,     weights, bias,
+          dst,          strides, padding,    padding, attr};
+#else
+  const dnnl::convolution_forward::desc desc(kKind, kAlgorithm, src, weights, bias, dst, strides,
+                                             padding, padding);
+  return {desc, attr, cpu_engine()};
+#endif
+}
+
+#if OFFRAMP_ONEDNN_3
+
+std::optional<int> factors_argument() { return DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS; }
+
+void set_factors(dnnl::primitive_attr& attr, const std::vector<float>&, bool has_groups) {
+  // The dimensions of the weights that count output channels.
+  attr.set_scales_mask(DNNL_ARG_WEIGHTS, has_groups ? 1 << 0 | 1 << 1 : 1 << 0);
+}
+
+float bias_in_units(double bias, double, double dst_unit) {
+  return static_cast<float>(bias / dst_unit);
+}
+
+#else
+
+std::optional<int> factors_argument() { return std::nullopt; }
+
+void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool) {
+  attr.set_output_scales(1 << 1, factors);
+}
+
+float bias_in_units(double bias, double sum_unit, double) {
+  return static_cast<float>(bias / sum_unit);
+}
+
+#endif
 
 }  // namespace offramp

@@ -2,7 +2,8 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
-#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/error.h"
 #include "runtime/layout.h"
@@ -21,6 +22,40 @@ dnnl::memory::desc batch_desc(const Layout& layout, int batch);
 
 /// The format of a batch of images; nullopt for one that we have no word for.
 std::optional<Format> format_of(const dnnl::memory::desc& desc);
+
+/// The widest instruction set that oneDNN may use, in its own word: "avx512_core_vnni".
+std::string_view instruction_set();
+
+/// oneDNN's instruction sets are masks: each contains those it builds on.
+bool has_instruction_set(dnnl::cpu_isa isa);
+
+// What follows differs between oneDNN 2 and 3; only this file pair knows.
+
+void append_activation(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha,
+                       float beta);
+
+/// Of a convolution forward, for inference, the same padding on all sides.
+/// @throws dnnl::error, dnnl_unimplemented if oneDNN has none
+dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memory::desc& src,
+                                                               const dnnl::memory::desc& weights,
+                                                               const dnnl::memory::desc& bias,
+                                                               const dnnl::memory::desc& dst,
+                                                               const dnnl::memory::dims& strides,
+                                                               const dnnl::memory::dims& padding,
+                                                               const dnnl::primitive_attr& attr);
+
+/// An 8-bit convolution multiplies its sums by one factor per output channel, which brings them to
+/// dst's scale. oneDNN 2 has the factors in the attributes, and multiplies sum and bias by them;
+/// oneDNN 3 takes them as an argument (`factors_argument`), and adds the bias after.
+void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool has_groups);
+
+/// The argument of a primitive for the factors; nullopt where the attributes have them.
+std::optional<int> factors_argument();
+
+/// The bias in the unit in which oneDNN adds it.
+/// @param sum_unit  of the sums of products
+/// @param dst_unit  of dst
+float bias_in_units(double bias, double sum_unit, double dst_unit);
 
 /// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.
 template <typename Work>

@@ -31,7 +31,7 @@ SharedMemory PackedWeights::reordered(const Key& key, const memory::desc& plain_
                                       std::size_t most_bytes) {
   const float src = key.src.is_quantised() ? key.src.scale : 0;
   const float dst = key.src.is_quantised() ? key.dst.scale : 0;
-  std::vector<SharedMemory>& made = made_[{key.name, src, dst}];
+  std::vector<SharedMemory>& made = made_[{key.name, key.argument, src, dst}];
   for (const SharedMemory& one : made)
     if (one.memory.get_desc() == wanted) return one;
   // Blocks of channels are filled up: for narrow groups, to many times their weights.

@@ -19,6 +19,7 @@ class PackedWeights {
   /// Whose weights. Quantised ones, and the bias in their units, are others for other scales.
   struct Key {
     std::string name;
+    int argument;  ///< of its primitive
     Element src, dst;
   };
 
@@ -34,8 +35,8 @@ class PackedWeights {
  private:
   SharedMemory allocate(const dnnl::memory::desc& desc);
 
-  /// By name, and for quantised weights the scales of src and dst.
-  std::map<std::tuple<std::string, float, float>, std::vector<SharedMemory>> made_;
+  /// By name and argument, and for quantised weights the scales of src and dst.
+  std::map<std::tuple<std::string, int, float, float>, std::vector<SharedMemory>> made_;
   std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };

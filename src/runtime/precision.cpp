@@ -1,12 +1,12 @@
 #include "runtime/precision.h"
 
 #include <array>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "runtime/onednn.h"
 
 namespace offramp {
 namespace {
@@ -36,13 +36,9 @@ Precision precision_from_string(std::string_view word) {
 
 bool has_instructions_for(Precision precision) {
   if (precision == Precision::f32) return true;
-  // oneDNN's instruction sets are masks: each contains those it builds on. Without VNNI, 8-bit
-  // products are added in 16 bits, which may saturate: answers would be others.
-  const auto have = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-  const auto needed =
-      static_cast<unsigned>(precision == Precision::bf16 ? dnnl::cpu_isa::avx512_core_bf16
-                                                         : dnnl::cpu_isa::avx512_core_vnni);
-  return (have & needed) == needed;
+  if (precision == Precision::bf16) return has_instruction_set(dnnl::cpu_isa::avx512_core_bf16);
+  // Without VNNI, 8-bit products are added in 16 bits, which may saturate: answers would be others.
+  return has_instruction_set(dnnl::cpu_isa::avx512_core_vnni);
 }
 
 Precision usable_precision(Precision wanted) {
