@@ -1,0 +1,99 @@
+#include "runtime/convolution.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/random.h"
+#include "runtime/onednn.h"
+
+namespace offramp {
+namespace {
+
+/// A quantised convolution of 32 → 32 channels of 5 × 4 pixels. Sums of two products fit in 16
+/// bits, so that CPUs without VNNI compute it exactly too, and weights are multiples of their step.
+struct QuantisedCase {
+  int groups, kernel;
+  bool has_residual;
+};
+
+class QuantisedConvolution : public testing::TestWithParam<QuantisedCase> {};
+
+constexpr int kChannels = 32, kHeight = 5, kWidth = 4;
+
+std::size_t place(int y, int x, int channel) {
+  return static_cast<std::size_t>((y * kWidth + x) * kChannels + channel);
+}
+
+// Scale per channel, bias, shortcut and rounding, whichever way oneDNN takes the scales.
+TEST_P(QuantisedConvolution, RoundsTheExactSumOnce) {
+  const auto [groups, kernel, has_residual] = GetParam();
+  const int group_width = kChannels / groups, taps = kernel * kernel;
+  KeyedRandom random(5, 6);
+  FusedConv fused;
+  fused.conv = {kChannels, kernel, 1, kernel / 2, groups, true};
+  fused.activation = Activation::relu;
+  if (has_residual) fused.residual = "shortcut";
+  for (int o = 0; o < kChannels; ++o) {
+    const float step = 0.001f * static_cast<float>(1 + o % 7);
+    for (int i = 0; i < group_width * taps; ++i)  // the largest of a channel is 127 steps
+      fused.weights.push_back(step *
+                              (i == 0 ? 127.0f : static_cast<float>(random.below(255)) - 127));
+    fused.bias.push_back(random.uniform(-1, 3));
+  }
+  ConvolutionRequest request;
+  request.name = "c";
+  request.conv = &fused;
+  request.src_shape = request.dst_shape = {kChannels, kHeight, kWidth};
+  request.src = {DType::u8, 0.02f};
+  request.dst = {DType::u8, 0.03f};
+  request.residual = {DType::u8, 0.05f};
+  request.src_format = Format::channels_last;
+  PackedWeights store;
+  const CompiledConvolution compiled = compile_convolution(request, store);
+  ASSERT_EQ(compiled.src.format, Format::channels_last);
+  ASSERT_EQ(compiled.dst.format, Format::channels_last);
+
+  const auto size = static_cast<std::size_t>(kChannels * kHeight * kWidth);
+  std::vector<std::uint8_t> src(size), dst(size);
+  for (auto& value : src) value = static_cast<std::uint8_t>(random.below(100));
+  for (auto& value : dst) value = static_cast<std::uint8_t>(random.below(60));
+  const std::vector<std::uint8_t> shortcut = dst;
+  std::vector<std::byte> scratch(compiled.operation->scratch_bytes() + 64);
+  const Buffers buffers{{reinterpret_cast<std::byte*>(src.data())},
+                        reinterpret_cast<std::byte*>(dst.data()),
+                        scratch.data()};
+  compiled.operation->bind(buffers, dnnl::stream(cpu_engine()))->run();
+
+  for (int o = 0; o < kChannels; ++o)
+    for (int y = 0; y < kHeight; ++y)
+      for (int x = 0; x < kWidth; ++x) {
+        double sum = 0;
+        for (int i = 0; i < group_width; ++i)
+          for (int tap = 0; tap < taps; ++tap) {
+            const int row = y + tap / kernel - kernel / 2, column = x + tap % kernel - kernel / 2;
+            if (row < 0 || row >= kHeight || column < 0 || column >= kWidth) continue;
+            const int channel = o / group_width * group_width + i;
+            sum +=
+                double{
+                    fused.weights[static_cast<std::size_t>((o * group_width + i) * taps + tap)]} *
+                src[place(row, column, channel)];
+          }
+        double expected = sum * request.src.scale + fused.bias[static_cast<std::size_t>(o)];
+        if (has_residual) expected += double{request.residual.scale} * shortcut[place(y, x, o)];
+        expected = std::clamp(expected / request.dst.scale, 0.0, 255.0);
+        EXPECT_NEAR(dst[place(y, x, o)], expected, 0.5 + 1e-3)
+            << compiled.operation->implementation() << ", channel " << o << ", row " << y
+            << ", column " << x;
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Groups, QuantisedConvolution,
+                         testing::Values(QuantisedCase{1, 1, false}, QuantisedCase{1, 3, true},
+                                         QuantisedCase{2, 3, false}, QuantisedCase{4, 1, true},
+                                         QuantisedCase{32, 3, false}, QuantisedCase{32, 3, true}));
+
+}  // namespace
+}  // namespace offramp
