@@ -9,6 +9,7 @@
 #include "policy/binomial.h"
 #include "policy/calibration.h"
 #include "runtime/kernels_name.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 #include "workflow/policy_choice.h"
 #include "workflow/provenance.h"
@@ -44,6 +45,7 @@ eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::G
 /// Stores what was found in the model's file, instead of an earlier result for the same code.
 void store(const VerifyOptions& options, const model::ModelFile& opened,
            const policy::Verified& found) {
+  const core::FileLock lock = lock_to_change(options.model);
   core::Tensors extra;
   model::ModelFile now = model::load_model(options.model, &extra);
   if (now.policy != opened.policy || now.graph != opened.graph)
