@@ -27,7 +27,6 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"seconds", "--seconds"},
     {"threads", "--threads"},
     {"threshold", "--threshold"},
-    {"to", "--out"},
 };
 
 }  // namespace

@@ -58,7 +58,9 @@ Certificate::Certificate(const model::ModelFile& model, const RunningCode& code,
   const auto verified = std::ranges::find_if(model.policy->verified, [&](const auto& one) {
     return one.precision == to_string(code.precision) && one.kernels == code.kernels;
   });
-  if (verified != model.policy->verified.end()) {
+  if (given.precision == to_string(code.precision) && given.kernels == code.kernels) {
+    known_.in_force = InForce::yes;  // with the certificate's own, smaller bound
+  } else if (verified != model.policy->verified.end()) {
     guarantee_->epsilon += verified->rho;
     guarantee_->delta += verified->alpha;
     known_.in_force = InForce::yes;
@@ -72,8 +74,6 @@ Certificate::Certificate(const model::ModelFile& model, const RunningCode& code,
       known_.why =
           "the file stores no images, so it cannot be checked whether this CPU computes the "
           "certified logits";
-  } else if (given.kernels == code.kernels) {
-    known_.in_force = InForce::yes;
   } else {
     known_.why = fmt::format(
         "its logits were computed with {}, here they are computed with {} and may differ; "

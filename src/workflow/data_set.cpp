@@ -115,7 +115,7 @@ ExportResult export_images(const ExportOptions& options) {
     if (count[label] == options.per_class) continue;
     ++count[label];
     chosen.emplace_back(i, options.folder / data.classes[label] / fmt::format("{:05}.png", i));
-    refuse_same_file("to", chosen.back().second, {options.source});
+    refuse_same_file("out", chosen.back().second, {options.source});
   }
   ExportResult result{0, data.classes.size()};
   for (const auto& [i, file] : chosen) {

@@ -114,6 +114,8 @@ Verification verify(const VerifyOptions& options, const Progress& progress) {
   result.images = static_cast<std::int64_t>(indices.size());
   result.given = *chosen->guarantee;
   log_test_read(options.model, {options.command, loaded.source, result.images}, progress);
+  count_shown_certify_images(options.model, model->file(),
+                             {&loaded.dataset, &indices, loaded.source, options.command}, progress);
   const eval::SavedLogits here = run_all_exits(
       *model,
       {&loaded.dataset, indices, &model->file().preprocessing, options.run.images_at_once()},
