@@ -38,8 +38,8 @@ const Entry& find(const std::vector<Entry>& table, const std::string& name, std:
   }
   for (const Entry& entry : table)
     if (letters_and_digits(entry.name) == letters_and_digits(name))
-      throw UsageError(fmt::format("unknown {} {}; did you mean \"{}\"?", what, core::quote(name),
-                                   entry.name));
+      throw UsageError(
+          fmt::format("unknown {} {}; did you mean \"{}\"?", what, core::quote(name), entry.name));
   throw UsageError(fmt::format("unknown {} {}; known: {}", what, core::quote(name), known));
 }
 

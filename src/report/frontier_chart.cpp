@@ -66,7 +66,7 @@ struct Box {
 class LabelPlacer {
  public:
   LabelPlacer(const Frame& frame, const std::vector<FrontierPoint>& points,
-         const std::vector<FrontierCurve>& curves)
+              const std::vector<FrontierCurve>& curves)
       : frame_(frame), curves_(curves) {
     for (const FrontierPoint& point : points) {
       const double x = frame.x(point.cost), y = frame.y(point.accuracy), r = radius(point) + 2;

@@ -126,15 +126,16 @@ void Svg::tooltip(const Tooltip& tooltip) {
   const double h = 17.0 * static_cast<double>(tooltip.lines.size()) + 10;
   const double left = std::clamp(tooltip.x - w / 2, 1.0, std::max(1.0, width_ - w - 1));
   // The tooltip is above the mark, or below it if there is no room above.
-  const double top = tooltip.y - h - 11 >= 0 ? tooltip.y - h - 11 : std::min(tooltip.y + 13, height_ - h);
+  const double top =
+      tooltip.y - h - 11 >= 0 ? tooltip.y - h - 11 : std::min(tooltip.y + 13, height_ - h);
   std::string lines;
   for (std::size_t i = 0; i < tooltip.lines.size(); ++i)
     lines += text_at(left + 9, top + 13.5 + 17 * static_cast<double>(i), tooltip.lines[i]);
   tooltips_ += fmt::format(
       R"(<g class="spot"{} role="img" aria-label="{}">{}<g class="tip" aria-hidden="true">)"
       R"(<rect x="{}" y="{}" width="{}" height="{}" rx="5"/>{}</g></g>)",
-      tooltip.focusable ? R"( tabindex="0")" : "", escape(label), tooltip.shape, px(left), px(top), px(w),
-      px(h), lines);
+      tooltip.focusable ? R"( tabindex="0")" : "", escape(label), tooltip.shape, px(left), px(top),
+      px(w), px(h), lines);
 }
 
 std::string Svg::str() const {

@@ -135,8 +135,8 @@ Tensor transform(const Tensor& x, const Tensor& residual, const Tensor& scale, c
   Tensor y = torch::empty_like(x, x.options(), kChannelsLast);
   chunks.parallel([&](std::int64_t chunk) {
     kernels::scale_shift(storage_of(x), chunks.at(x, chunk), chunks.at(residual, chunk),
-                         chunks.rows_of(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(), relu,
-                         chunks.at_mutable(y, chunk));
+                         chunks.rows_of(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(),
+                         relu, chunks.at_mutable(y, chunk));
   });
   return y;
 }
@@ -194,18 +194,18 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
     const Tensor source = masked ? dz : dy;
     Tensor dx = torch::empty_like(x, x.options(), kChannelsLast);
     chunks.parallel([&](std::int64_t chunk) {
-      kernels::gradient_apply(storage, chunks.at(source, chunk), masked, chunks.at(x, chunk),
-                              chunks.rows_of(chunk), scale.data_ptr<float>(), shift.data_ptr<float>(),
-                              relu, scale.data_ptr<float>(), b.data_ptr<float>(),
-                              c0.data_ptr<float>(), chunks.at_mutable(dx, chunk));
+      kernels::gradient_apply(
+          storage, chunks.at(source, chunk), masked, chunks.at(x, chunk), chunks.rows_of(chunk),
+          scale.data_ptr<float>(), shift.data_ptr<float>(), relu, scale.data_ptr<float>(),
+          b.data_ptr<float>(), c0.data_ptr<float>(), chunks.at_mutable(dx, chunk));
     });
     return {dx,       dweight,  dbias,    has_residual ? source : Tensor(),
             Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
-Tensor batch_norm_with_libtorch(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
-                    bool training, double momentum, double eps) {
+Tensor batch_norm_with_libtorch(const Tensor& x, const BatchNormTensors& t, const Tensor& residual,
+                                bool relu, bool training, double momentum, double eps) {
   Tensor y = torch::batch_norm(x, t.weight, t.bias, t.running_mean, t.running_var, training,
                                momentum, eps, at::globalContext().userEnabledCuDNN());
   if (residual.defined()) y = y + residual;
@@ -216,7 +216,8 @@ Tensor batch_norm_with_libtorch(const Tensor& x, const BatchNormTensors& t, cons
 
 Tensor batch_norm_act(const Tensor& x, const BatchNormTensors& t, const Tensor& residual, bool relu,
                       bool training, double momentum, double eps) {
-  if (!has_own_kernels(x)) return batch_norm_with_libtorch(x, t, residual, relu, training, momentum, eps);
+  if (!has_own_kernels(x))
+    return batch_norm_with_libtorch(x, t, residual, relu, training, momentum, eps);
   if (training) {
     compat::optional<Tensor> added;
     if (residual.defined()) added = residual;

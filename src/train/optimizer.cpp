@@ -27,7 +27,8 @@ void copy_from(const core::Tensors& saved, const std::string& name, Tensor& targ
     throw Error(fmt::format("tensor \"{}\": missing from the checkpoint", name));
   if (target.sizes() != at::IntArrayRef(found->second.shape))
     throw Error(fmt::format("tensor \"{}\": got {}, expected {}", name,
-                            core::to_string(found->second.shape), core::to_string(target.sizes().vec())));
+                            core::to_string(found->second.shape),
+                            core::to_string(target.sizes().vec())));
   auto values = found->second.to_f32();
   torch::NoGradGuard no_grad;
   target.copy_(torch::from_blob(values.data(), found->second.shape, torch::kFloat));

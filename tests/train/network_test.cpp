@@ -41,7 +41,8 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
       const auto images = graph::random_images(graph, count, 5);
       ReferencePredictor reference(graph, model.weights);
       const auto ours = make_torch_predictor(model, {2, GetParam().precision, "cpu"});
-      const double error = test::relative_error(ours->predict_all(images), reference.logits(images));
+      const double error =
+          test::relative_error(ours->predict_all(images), reference.logits(images));
       EXPECT_LT(error, GetParam().bound) << graph.name << ", " << count << " images";
     }
   }

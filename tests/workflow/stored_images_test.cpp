@@ -10,7 +10,6 @@
 #include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
 #include "workflow/provenance.h"
-#include "workflow/provenance.h"
 
 namespace offramp::workflow {
 namespace {
