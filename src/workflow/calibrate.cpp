@@ -14,7 +14,6 @@
 #include "core/numbers.h"
 #include "core/overloaded.h"
 #include "graph/cost.h"
-#include "image/image.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
 #include "workflow/calibration_warnings.h"
@@ -22,6 +21,7 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -95,16 +95,11 @@ class CalibrationData {
   }
 
   /// The first images, normalised for the network; at most one batch.
-  std::vector<float> first_batch(const core::Predictor& predictor,
-                                 const ListedImages& listed) const {
-    const auto size = static_cast<std::size_t>(predictor.image_size());
+  std::vector<float> first_batch(const ListedImages& listed) const {
     const std::size_t count =
         std::min(listed.indices.size(), static_cast<std::size_t>(options_.run.images_at_once()));
-    std::vector<float> images(count * size);
-    for (std::size_t i = 0; i < count; ++i)
-      image::normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
-                       std::span(images).subspan(i * size, size));
-    return images;
+    return normalised_images(loaded_.dataset, std::span(listed.indices).first(count),
+                             model_.preprocessing);
   }
 
  private:
@@ -345,7 +340,7 @@ class Calibrator {
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
     // All costs are relative to the last exit of the complete model, timed in the same rounds.
     if (other) runs.push_back({predictor_.get(), exits_ - 1});
-    costs.ms = measure_ms(runs, data_->first_batch(*predictor_, tune_));
+    costs.ms = measure_ms(runs, data_->first_batch(tune_));
     const double whole_apart = costs.ms.back();
     costs.ms.resize(static_cast<std::size_t>(predictor->num_exits()));
     for (std::size_t k = 1; k < costs.ms.size(); ++k)

@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "engine/stored_logits.h"
-#include "image/image.h"
 #include "policy/policy.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
@@ -17,6 +16,7 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 #include "workflow/stored_images.h"
 
 namespace offramp::workflow {
@@ -25,17 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
-
-std::vector<float> inputs_of(const data::Dataset& data, const std::vector<std::int64_t>& indices,
-                             const model::ModelFile& model) {
-  const graph::Shape& shape = model.graph.input;
-  const auto size = static_cast<std::size_t>(core::element_count(shape));
-  std::vector<float> images(indices.size() * size);
-  for (std::size_t i = 0; i < indices.size(); ++i)
-    image::normalise(data.image(indices[i]), model.preprocessing,
-                     std::span(images).subspan(i * size, size));
-  return images;
-}
 
 std::vector<ExitLoss> exit_losses(const policy::LogitsView& reference,
                                   const policy::LogitsView& ours) {
@@ -119,7 +108,7 @@ model::ModelFile deployed_from(const QuantizeOptions& options, const model::Mode
         "observed on training images",
         options.data));
   result.observed = static_cast<std::int64_t>(observed.size());
-  return runtime::quantised_to_int8(model, inputs_of(data, observed, model),
+  return runtime::quantised_to_int8(model, normalised_images(data, observed, model.preprocessing),
                                     options.threads > 0 ? options.threads : core::usable_cores());
 }
 

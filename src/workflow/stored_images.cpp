@@ -12,6 +12,7 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -25,16 +26,6 @@ void expect_count(std::string_view place, std::int64_t here, std::int64_t certif
 }
 
 }  // namespace
-
-std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices,
-                                      std::int64_t count) {
-  const auto all = static_cast<std::int64_t>(indices.size());
-  const std::int64_t wanted = std::min(count, all);
-  std::vector<std::int64_t> chosen;
-  for (std::int64_t i = 0; i < wanted; ++i)
-    chosen.push_back(indices[static_cast<std::size_t>(i * all / wanted)]);
-  return chosen;
-}
 
 model::StoredImages images_to_store(engine::OpenedModel& model, const data::Dataset& data,
                                     const std::vector<std::int64_t>& indices) {

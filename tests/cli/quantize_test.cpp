@@ -7,12 +7,11 @@
 
 #include "core/file.h"
 #include "data/dataset.h"
-#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -27,10 +26,7 @@ class Quantize : public testing::Test {
  protected:
   Quantize() {
     const data::LoadedData train = data::load_data("synthetic", data::Part::train, {});
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.train.assign(hashes.begin(), hashes.begin() + 100);
     model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);

@@ -1,4 +1,5 @@
 #include "workflow/quantize.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,10 +13,8 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "engine/opened_model.h"
-#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
-#include "tests/support/graphs.h"
 
 namespace offramp::workflow {
 namespace {
@@ -37,10 +36,7 @@ class Quantize : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   Quantize() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.train.assign(hashes.begin(), hashes.begin() + 100);
     model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);

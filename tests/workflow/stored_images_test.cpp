@@ -1,13 +1,12 @@
 #include "workflow/stored_images.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
-#include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
 #include "workflow/provenance.h"
 
@@ -24,10 +23,7 @@ class Conversion : public testing::Test {
   Conversion() {
     drawn = data::load_data("synthetic", data::Part::test,
                             {.synthetic_train = 100, .synthetic_test = 300});
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = drawn.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(drawn.dataset.classes);
     opened = engine::OpenedModel::open(model, {.precision = "f32", .threads = 1});
     certify = run_all_exits(
         *opened, {&drawn.dataset, all_indices(drawn.dataset), &model.preprocessing, 100});

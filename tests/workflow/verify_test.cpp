@@ -1,4 +1,5 @@
 #include "workflow/verify.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +9,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/random_weights.h"
 #include "policy/binomial.h"
 #include "runtime/kernels_name.h"
-#include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
 #include "workflow/model_evaluation.h"
 #include "workflow/provenance.h"
@@ -39,10 +38,7 @@ class Verify : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   Verify() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = test_part.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(test_part.dataset.classes);
     const auto opened = engine::OpenedModel::open(model, {.precision = "f32", .threads = 1});
     there = run_all_exits(
         *opened, {&test_part.dataset, all_indices(test_part.dataset), &model.preprocessing, 100});
