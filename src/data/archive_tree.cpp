@@ -185,7 +185,7 @@ class ArchiveReader {
   }
 
   ArchiveLimits limits_;
-  ArchiveReader archive_;
+  OpenArchive archive_;
   archive_entry* entry_ = nullptr;
   std::uint64_t entries_ = 0;
   std::uint64_t decompressed_bytes_ = 0;

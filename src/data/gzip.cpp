@@ -54,7 +54,7 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
   const auto damaged = [](archive* reader) {
     return Error(fmt::format("the gzip file is damaged: {}", last_error(reader)));
   };
-  const ArchiveReader reader(archive_read_new());
+  const OpenArchive reader(archive_read_new());
   if (reader == nullptr) throw Error("the archive library cannot start");
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_format_raw(reader.get());

@@ -10,7 +10,7 @@ namespace offramp::data {
 struct FreeReader {
   void operator()(archive* reader) const { archive_read_free(reader); }
 };
-using ArchiveReader = std::unique_ptr<archive, FreeReader>;
+using OpenArchive = std::unique_ptr<archive, FreeReader>;
 
 /// Returns why libarchive's last call failed.
 inline std::string last_error(archive* reader) {

@@ -100,6 +100,9 @@ void write_with_policy(const QuantizeOptions& options, const model::ModelFile& m
 model::ModelFile deployed_from(const QuantizeOptions& options, const model::ModelFile& model,
                                const data::Dataset& data, Quantized& result) {
   if (options.precision == "bf16") return runtime::rounded_to_bf16(model);
+  if (model.provenance.data.train.empty())
+    throw Error(fmt::format("{}: the model does not list the images of its train part",
+                            options.model.string()));
   const auto observed =
       take_evenly(indices_of_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())

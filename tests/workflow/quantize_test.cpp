@@ -218,10 +218,14 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("does not list the images of its tune part")));
-  model.provenance.data.train.clear();
+  model.provenance.data.train = {1, 2};
   model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("contains no image that the model was trained on")));
+  model.provenance.data.train.clear();
+  model::save_model(path, model);
+  EXPECT_THAT([&] { quantize(options()); },
+              ThrowsMessage<Error>(HasSubstr("does not list the images of its train part")));
 }
 
 }  // namespace

@@ -139,10 +139,5 @@ TEST_F(Conversion, StoresLogitsThatOneImageAtATimeGivesAgain) {
       std::ranges::equal(pixels, std::span(images.pixels).subspan(pixels.size(), pixels.size())));
 }
 
-TEST(TakeEvenly, TakesAllOfFewAndTheFirstOfEachPart) {
-  EXPECT_EQ(take_evenly({3, 4}, 64), (std::vector<std::int64_t>{3, 4}));
-  EXPECT_EQ(take_evenly({0, 1, 2, 3, 4, 5}, 3), (std::vector<std::int64_t>{0, 2, 4}));
-}
-
 }  // namespace
 }  // namespace offramp::workflow
