@@ -9,11 +9,12 @@
 #include "core/parallel.h"
 #include "engine/auto_precision.h"
 #include "engine/runner.h"
-#include "engine/stored_logits.h"
 #include "engine/team.h"
 #include "runtime/compile.h"
 #include "runtime/compiled_table.h"
 #include "runtime/kernels_name.h"
+#include "runtime/omp_threads.h"
+#include "runtime/refill_batcher.h"
 
 namespace offramp::engine {
 namespace {
@@ -36,6 +37,29 @@ bool sums_depend_on_threads(const runtime::CompiledNetwork& network) {
   for (const runtime::CompiledRow& row : runtime::compiled_rows(network))
     if (row.implementation.find("gemm") != std::string::npos) return true;
   return false;
+}
+
+/// Computes the logits [N, K, classes] of every exit, one image after the other on the calling
+/// thread's OpenMP threads. @param images  [N, C, H, W], normalised
+std::vector<float> image_major_logits(
+    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images) {
+  const runtime::OmpThreads threads(network->threads);
+  const auto size = static_cast<std::size_t>(core::element_count(network->input));
+  const std::size_t count = images.size() / size;
+  const auto exits = static_cast<std::size_t>(network->num_exits);
+  const auto classes = static_cast<std::size_t>(network->classes);
+  std::vector<float> logits(count * exits * classes);
+  runtime::RefillBatcher stream(network);
+  const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
+    const std::size_t row =
+        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
+    std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
+    return false;
+  };
+  for (std::size_t n = 0; n < count; ++n)
+    stream.push(static_cast<std::int64_t>(n), images.subspan(n * size, size), note);
+  stream.flush(note);
+  return logits;
 }
 
 }  // namespace
@@ -110,15 +134,6 @@ class OpenedModel::State {
     kernels_ = runtime::kernels_name();
     precision_ = choose_precision(options.precision, stored);
     single_image_network_ = compile_single_image_network();
-    if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
-        !gives_stored_logits(single_image_network_, file_)) {
-      fall_back(fmt::format("{} computes other logits here than those stored in the file",
-                            to_string(precision_)),
-                precision_, runtime::Precision::f32);
-      precision_ = runtime::Precision::f32;
-      store_ = std::make_shared<runtime::WeightStore>();
-      single_image_network_ = compile_single_image_network();
-    }
     open_certificate();
     team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
   }

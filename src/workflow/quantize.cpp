@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "engine/stored_logits.h"
 #include "image/image.h"
 #include "policy/policy.h"
 #include "runtime/precision.h"
@@ -23,8 +22,6 @@ namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
 
 std::vector<float> inputs_of(const data::Dataset& data, const std::vector<std::int64_t>& indices,
                              const model::ModelFile& model) {
@@ -198,8 +195,6 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
   result.within_bounds = model::is_within_bounds(*deployed.deployment);
-  deployed.deployment->check = {kCheckSeed, engine::logits_to_store(opened->single_image_network(),
-                                                                    deployed.graph, kCheckSeed)};
   if (precision == runtime::Precision::int8)
     deployed.stored_images = images_to_store(*opened, *images.dataset,
                                              take_evenly(images.indices, model::kStoredImages));
