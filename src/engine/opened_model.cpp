@@ -10,6 +10,7 @@
 #include "engine/auto_precision.h"
 #include "engine/runner.h"
 #include "engine/team.h"
+#include "model/certified_hash.h"
 #include "runtime/compile.h"
 #include "runtime/compiled_table.h"
 #include "runtime/kernels_name.h"
@@ -191,9 +192,10 @@ class OpenedModel::State {
         arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
     certificate_ = std::make_unique<Certificate>(
         file_, RunningCode{precision_, kernels_, arithmetic, fallback_},
-        [this](std::span<const float> images) {
-          return image_major_logits(single_image_network_, images);
-        });
+        Certificate::Evidence{[this](std::span<const float> images) {
+                                return image_major_logits(single_image_network_, images);
+                              },
+                              [this] { return model::certified_hash(file_, weights_); }});
     if (!file_.policy || !file_.policy->guarantee) return;
     if (const CertificateStatus known = certificate_->so_far(); known.in_force == InForce::no)
       notes_.push_back(fallback_.empty() ? "the certificate is not in force: " + known.why

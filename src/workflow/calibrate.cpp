@@ -15,6 +15,7 @@
 #include "core/overloaded.h"
 #include "graph/cost.h"
 #include "image/image.h"
+#include "model/certified_hash.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
 #include "workflow/calibration_warnings.h"
@@ -487,6 +488,10 @@ class Calibrator {
                     certificates_drawn(options_.written_to(), model_)});
     }
     deployed.policy = result.chosen;
+    if (result.chosen.guarantee) {
+      result.chosen.guarantee->hash = model::certified_hash(deployed);
+      deployed.policy = result.chosen;
+    }
     result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
     model::save_model(options_.written_to(), deployed,
                       result.dropped.empty() ? extra_ : core::Tensors{});

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "image/image.h"
+#include "model/certified_hash.h"
 #include "policy/calibration.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
@@ -103,6 +104,7 @@ Converted convert_certificate(model::ModelFile& model, const policy::LogitsView&
   result.stored = images.count;
   model.stored_images = std::move(images);
   given.kernels = arithmetic;
+  given.hash = model::certified_hash(model);
   return result;
 }
 

@@ -52,24 +52,30 @@ class CertificateTest : public testing::Test {
             runtime::arithmetic_name(runtime::Precision::int8), ""};
   }
   Certificate certificate(const RunningCode& code) {
-    return Certificate(model, code, [this](std::span<const float> images) {
-      ++runs;
-      num_values = images.size();
-      return computed;
-    });
+    return Certificate(model, code,
+                       {[this](std::span<const float> images) {
+                          ++runs;
+                          num_values = images.size();
+                          return computed;
+                        },
+                        [this] {
+                          ++hashes;
+                          return hash;
+                        }});
   }
   policy::Guarantee& given() { return *model.policy->guarantee; }
 
   model::ModelFile model;
   std::vector<float> computed;
-  int runs = 0;
+  std::string hash = "0123456789abcdef";
+  int runs = 0, hashes = 0;
   std::size_t num_values = 0;
 };
 
 TEST_F(CertificateTest, TravelsToEveryInstructionSetThatComputesTheStoredLogits) {
   const Certificate here = certificate(int8());
   EXPECT_EQ(here.so_far().in_force, InForce::unknown);
-  EXPECT_THAT(here.so_far().why, HasSubstr("have not been compared yet"));
+  EXPECT_THAT(here.so_far().why, HasSubstr("have not been checked yet"));
   EXPECT_EQ(runs, 0) << "nothing runs before the promise is asked for";
   EXPECT_EQ(here.status(), (CertificateStatus{InForce::yes, ""}));
   EXPECT_EQ(here.so_far(), (CertificateStatus{InForce::yes, ""}));
@@ -93,6 +99,38 @@ TEST_F(CertificateTest, ASingleBitOfOneLogitEndsIt) {
   EXPECT_EQ(certificate(int8()).status().in_force, InForce::no) << "the bits differ";
   computed.pop_back();
   EXPECT_EQ(certificate(int8()).status().in_force, InForce::no);
+}
+
+TEST_F(CertificateTest, IsNotInForceForOtherWeightsThanTheCertifiedOnes) {
+  given().hash = "fedcba9876543210";
+  const Certificate here = certificate(int8());
+  EXPECT_EQ(here.so_far().in_force, InForce::unknown);
+  EXPECT_EQ(hashes, 0) << "nothing is computed before the guarantee is asked for";
+  EXPECT_EQ(here.status().in_force, InForce::no);
+  EXPECT_THAT(here.status().why, HasSubstr("are not those that were certified"));
+  EXPECT_EQ(here.so_far(), here.status());
+  EXPECT_EQ(hashes, 1);
+  EXPECT_EQ(runs, 0) << "the images need not run any more";
+  given().hash = hash;
+  EXPECT_EQ(certificate(int8()).status(), (CertificateStatus{InForce::yes, ""}));
+  EXPECT_EQ(runs, 1);
+}
+
+TEST_F(CertificateTest, OfKernelsIsBoundToItsWeightsToo) {
+  given().precision = "f32";
+  given().kernels = "onednn 2.6.3 avx2";
+  given().hash = hash;
+  const RunningCode same = {runtime::Precision::f32, "onednn 2.6.3 avx2", "", ""};
+  EXPECT_EQ(certificate(same).so_far().in_force, InForce::unknown);
+  EXPECT_EQ(certificate(same).status().in_force, InForce::yes);
+  RunningCode other = same;
+  other.kernels = "onednn 2.6.3 avx512_core";
+  model.policy->verified = {{"f32", other.kernels, 1000, 0, 0.01, 0.0046}};
+  EXPECT_EQ(certificate(other).status().in_force, InForce::yes);
+  hash = "changed";
+  EXPECT_EQ(certificate(same).status().in_force, InForce::no);
+  EXPECT_EQ(certificate(other).status().in_force, InForce::no);
+  EXPECT_EQ(runs, 0);
 }
 
 TEST_F(CertificateTest, NeedsStoredImages) {

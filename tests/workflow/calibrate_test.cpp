@@ -20,6 +20,7 @@
 #include "core/file.h"
 #include "engine/opened_model.h"
 #include "graph/graph_builder.h"
+#include "model/certified_hash.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/workflow/scenes.h"
@@ -319,8 +320,10 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   model::ModelFile after = model::load_model(path);
   EXPECT_EQ(after.certificates, 1);
   const policy::Guarantee kept = *after.policy->guarantee;
-  EXPECT_EQ(kept, (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
-                                     given.upper_bound, "f32", runtime::kernels_name()}));
+  EXPECT_EQ(kept,
+            (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
+                               given.upper_bound, "f32", runtime::kernels_name(),
+                               policy::HarmReference::last_exit, model::certified_hash(after)}));
   // The file also holds the more cautious certified steps, for a server to choose from.
   ASSERT_TRUE(after.policy->path.has_value());
   const policy::CertifiedPath& steps = *after.policy->path;
@@ -360,6 +363,30 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
   EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
   EXPECT_EQ(model::load_model(path).certificates, 3);
+}
+
+TEST_F(Calibrate, BindsACertificateToTheWeightsAndThePolicy) {
+  calibrate(options(policy::HarmGuarantee{0.05, 0.1}));
+  const auto status = [&] {
+    return engine::OpenedModel::open(path, {.threads = 1})->certificate().status();
+  };
+  EXPECT_EQ(status().in_force, InForce::yes);
+  const model::ModelFile certified = model::load_model(path);
+  model::ModelFile changed = certified;
+  core::HostTensor& tensor = changed.weights.begin()->second;
+  std::vector<float> values = tensor.to_f32();
+  values.back() = std::nextafter(values.back(), 2.0f);
+  tensor = core::HostTensor::of(tensor.shape, std::span<const float>(values));
+  model::save_model(path, changed);
+  EXPECT_EQ(status().in_force, InForce::no);
+  EXPECT_THAT(status().why, HasSubstr("are not those that were certified"));
+  changed = certified;
+  changed.policy->path.reset();
+  changed.policy->policy.thresholds[0] = *changed.policy->policy.thresholds[0] - 0.001f;
+  model::save_model(path, changed);
+  EXPECT_EQ(status().in_force, InForce::no);
+  model::save_model(path, certified);
+  EXPECT_EQ(status().in_force, InForce::yes);
 }
 
 /// Counts the images that a policy harms, from saved logits: those that `answers` classifies
