@@ -157,6 +157,7 @@ eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
   eval::SavedLogits kept;
   kept.classes = all.classes;
   kept.labels = all.labels;
+  kept.hashes = all.hashes;
   const auto rows =
       static_cast<std::ptrdiff_t>(all.labels.size() * static_cast<std::size_t>(all.classes));
   for (int k = 0; k < all.exits; ++k) {
