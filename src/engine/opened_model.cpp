@@ -107,7 +107,7 @@ class OpenedModel::State {
   std::vector<std::string> notes_;
   std::string fallback_;  // why another precision than the wanted one runs
   std::string certified_code_;
-  std::unique_ptr<Certificate> certificate_;
+  std::unique_ptr<CertificateCheck> certificate_;
   std::shared_ptr<const runtime::CompiledNetwork> single_image_network_;
   std::unique_ptr<Team> team_;
 
@@ -190,12 +190,12 @@ class OpenedModel::State {
     const std::string arithmetic = runtime::arithmetic_name(precision_);
     certified_code_ =
         arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
-    certificate_ = std::make_unique<Certificate>(
+    certificate_ = std::make_unique<CertificateCheck>(
         file_, RunningCode{precision_, kernels_, arithmetic, fallback_},
-        Certificate::Evidence{[this](std::span<const float> images) {
-                                return image_major_logits(single_image_network_, images);
-                              },
-                              [this] { return model::certified_hash(file_, weights_); }});
+        CertificateCheck::Evidence{[this](std::span<const float> images) {
+                                     return image_major_logits(single_image_network_, images);
+                                   },
+                                   [this] { return model::certified_hash(file_, weights_); }});
     if (!file_.policy || !file_.policy->guarantee) return;
     if (const CertificateStatus known = certificate_->so_far(); known.in_force == InForce::no)
       notes_.push_back(fallback_.empty() ? "the certificate is not in force: " + known.why
@@ -235,7 +235,7 @@ int OpenedModel::batch() const { return state_->batch_; }
 int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
 const std::string& OpenedModel::certified_code() const { return state_->certified_code_; }
-const Certificate& OpenedModel::certificate() const { return *state_->certificate_; }
+const CertificateCheck& OpenedModel::certificate() const { return *state_->certificate_; }
 int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
 int OpenedModel::num_classes() const {
   return static_cast<int>(state_->single_image_network_->classes);

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 #include "policy/chosen_policy.h"
 #include "policy/drift.h"
 #include "policy/logits.h"

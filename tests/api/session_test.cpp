@@ -875,40 +875,37 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
   for (std::size_t i = 0; i < batch.size(); ++i) expect_same(streamed[i], batch[i]);
 }
 
-TEST(Session, PromisesOnlyWhatWasCertified) {
+TEST(Session, GuaranteesOnlyWhatWasCertified) {
   model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   file.policy->guarantee =
       policy::Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", runtime::kernels_name()};
   file.policy->seen = policy::TuneExitShares{2000, {0, 0, 1}};
   const ModelOnDisk disk(file);
   const Model model = disk.load({.threads = 1});
-  ASSERT_TRUE(model.promise().has_value());
   EXPECT_EQ(model.guarantee()->in_force, InForce::yes);
   EXPECT_EQ(model.guarantee_so_far()->why, "");
   EXPECT_EQ(Session(model).guarantee()->in_force, InForce::unknown);
   EXPECT_THAT(Session(model).guarantee()->why, HasSubstr("0 images are too few"));
   EXPECT_THAT(model.notes(), IsEmpty());
   EXPECT_EQ(model.precision(), "f32");
-  EXPECT_EQ(Session(model).promise()->of, "harm");
-  EXPECT_EQ(Session(model).promise()->epsilon, 0.01);
-  EXPECT_EQ(Session(model).promise()->delta, 0.05);
+  EXPECT_EQ(Session(model).guarantee()->of, "harm");
+  EXPECT_EQ(Session(model).guarantee()->epsilon, 0.01);
+  EXPECT_EQ(Session(model).guarantee()->delta, 0.05);
   for (const Stop& stop :
        {Stop::never(), Stop::at_threshold(0.5f), Stop::within(1e6),
         Stop::by_policy().and_within(1e6), Stop::by_policy().and_within_macs(1'000'000'000)}) {
-    EXPECT_FALSE(Session(model, stop).promise().has_value());
     EXPECT_EQ(Session(model, stop).guarantee()->in_force, InForce::no);
     EXPECT_THAT(Session(model, stop).guarantee()->why, HasSubstr("another rule"));
   }
   if (runtime::has_instructions_for(runtime::Precision::bf16)) {
     const Model narrow = disk.load({.precision = "bf16", .threads = 1});
-    EXPECT_FALSE(narrow.promise().has_value());
+    EXPECT_EQ(narrow.guarantee()->in_force, InForce::no);
     EXPECT_THAT(narrow.notes(), ElementsAre(HasSubstr("bf16, for which nothing was certified")));
   }
   file.policy->guarantee->kernels = "libtorch cpu";
   const ModelOnDisk other(file);
-  EXPECT_FALSE(other.load().promise().has_value());
   EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
-  EXPECT_EQ(other.load().guarantee()->promise.epsilon, 0.01);
+  EXPECT_EQ(other.load().guarantee()->epsilon, 0.01);
   EXPECT_EQ(other.load().guarantee()->in_force, InForce::no);
   file.policy->guarantee.reset();
   EXPECT_FALSE(ModelOnDisk(file).load().guarantee().has_value());

@@ -146,7 +146,7 @@ TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
   if (!runtime::has_instructions_for(runtime::Precision::bf16))
     GTEST_SKIP() << "no instructions for bf16";
   const auto certified = [&](const fs::path& to) {
-    return quantize(options("bf16", to)).policy->certificate->result;
+    return quantize(options("bf16", to)).policy->certification->result;
   };
   list_for_certify(400);
   model.policy->aim = policy::HarmGuarantee{0.3, 0.1};

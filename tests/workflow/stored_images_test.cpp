@@ -87,9 +87,10 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   const model::ModelFile read = model::load_model(folder.path() / "model.safetensors");
   const engine::RunningCode there = {runtime::Precision::int8, "onednn 3.7.2 avx512_core_amx",
                                      runtime::arithmetic_name(runtime::Precision::int8), ""};
-  const engine::Certificate same(read, there,
-                                 {[&](std::span<const float>) { return read.stored_images.logits; },
-                                  [&] { return model::certified_hash(read); }});
+  const engine::CertificateCheck same(
+      read, there,
+      {[&](std::span<const float>) { return read.stored_images.logits; },
+       [&] { return model::certified_hash(read); }});
   EXPECT_EQ(same.status().in_force, InForce::yes);
 }
 

@@ -38,7 +38,7 @@ struct RunningCode {
 };
 
 /// The certificate of an opened model. Thread-safe.
-class Certificate {
+class CertificateCheck {
  public:
   /// What status() may need, and what takes too long to be done when the model is opened.
   struct Evidence {
@@ -49,7 +49,7 @@ class Certificate {
   };
 
   /// Runs no image and computes no hash. @param model  must outlive the object
-  Certificate(const model::ModelFile& model, const RunningCode& code, Evidence evidence);
+  CertificateCheck(const model::ModelFile& model, const RunningCode& code, Evidence evidence);
 
   /// What is certified for the code that runs here: the guarantee of the file; where `offramp
   /// verify` compared this code with the certified one, epsilon and delta are the sums with its rho

@@ -1,4 +1,4 @@
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 
 #include <algorithm>
 #include <bit>
@@ -50,7 +50,8 @@ std::string describe(const CertificateStatus& status) {
   return "";
 }
 
-Certificate::Certificate(const model::ModelFile& model, const RunningCode& code, Evidence evidence)
+CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningCode& code,
+                                   Evidence evidence)
     : model_(model), evidence_(std::move(evidence)) {
   if (!model.policy || !model.policy->guarantee) return;
   guarantee_ = model.policy->guarantee;
@@ -84,11 +85,11 @@ Certificate::Certificate(const model::ModelFile& model, const RunningCode& code,
     known_ = {InForce::unknown, kNotChecked};
 }
 
-CertificateStatus Certificate::so_far() const {
+CertificateStatus CertificateCheck::so_far() const {
   return is_checked_.load(std::memory_order_acquire) ? after_check_ : known_;
 }
 
-CertificateStatus Certificate::status() const {
+CertificateStatus CertificateCheck::status() const {
   if (known_.in_force != InForce::unknown) return known_;
   std::call_once(once_, [&] {
     after_check_ = checked();
@@ -97,7 +98,7 @@ CertificateStatus Certificate::status() const {
   return after_check_;
 }
 
-CertificateStatus Certificate::checked() const {
+CertificateStatus CertificateCheck::checked() const {
   const std::string& certified = guarantee_->hash;
   if (!certified.empty() && evidence_.hash() != certified)
     return {InForce::no,
@@ -107,7 +108,7 @@ CertificateStatus Certificate::checked() const {
   return {InForce::yes, ""};
 }
 
-CertificateStatus Certificate::compare_stored_images() const {
+CertificateStatus CertificateCheck::compare_stored_images() const {
   const model::StoredImages& stored = model_.stored_images;
   const std::vector<float> here = evidence_.logits_of(normalised(stored, model_.preprocessing));
   if (here.size() != stored.logits.size())
