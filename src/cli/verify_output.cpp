@@ -34,6 +34,7 @@ std::string to_json_text(const VerifyOptions& options, const Verification& resul
   const json object = {{"model", options.model.string()},
                        {"data", options.data},
                        {"images", result.images},
+                       {"copies", result.copies},
                        {"precision", result.precision},
                        {"kernels", result.kernels},
                        {"certified",
@@ -57,6 +58,9 @@ std::string to_text(const VerifyOptions& options, const Verification& result) {
                   describe(given), printable(given.precision), printable(given.kernels));
   text += fmt::format("here: {} with {}, {} images of {}\n", result.precision, result.kernels,
                       core::with_commas(result.images), printable(options.data));
+  if (result.copies > 0)
+    text += fmt::format("{} exact copies of other images were left out\n",
+                        core::with_commas(result.copies));
   if (const auto& found = result.verified)
     text += fmt::format(
         "{} of these images get another answer here than from the certified code: at most {:.3g} "

@@ -118,11 +118,12 @@ Converted convert_certificate(const ConvertOptions& options, const Progress& pro
       data::load_data(options.data, data::Part::train, load_options(model));
   const data::LoadedData others =
       data::load_data(options.images, data::Part::test, load_options(model));
-  const ListedImages listed = find_listed_images(
-      options.model, model, train.dataset, model.provenance.data.certify, "certify", options.data);
+  ListedImages listed = find_listed_images(options.model, model, train.dataset,
+                                           model.provenance.data.certify, "certify", options.data);
   if (listed.missing > 0)
     throw Error(
         fmt::format("{}: {} of the certify images are missing", options.data, listed.missing));
+  leave_out_copies(train.dataset, listed.indices);  // as calibrate() does
   RunOptions run = options.run;
   run.precision = "int8";
   const auto opened = open_model(model, run, progress);

@@ -138,9 +138,11 @@ Verification verify(const VerifyOptions& options, const Progress& progress) {
                             options.model.string()));
   const data::LoadedData loaded =
       data::load_data(options.data, data::Part::test, load_options(model->file()));
-  const std::vector<std::int64_t> indices =
+  std::vector<std::int64_t> indices =
       images_to_test(options.model, model->file(), loaded, options.skip_trained);
   Verification result;
+  // A bound for independent images cannot count copies.
+  result.copies = leave_out_copies(loaded.dataset, indices);
   result.precision = to_string(model->precision());
   result.kernels = model->kernels();
   result.images = static_cast<std::int64_t>(indices.size());

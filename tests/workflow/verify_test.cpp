@@ -157,6 +157,27 @@ TEST_F(Verify, FindsTheLogitsOfAnImageByItsHash) {
   EXPECT_EQ(result.verified->differing, 3);
 }
 
+TEST_F(Verify, CountsCopiesOfAnImageOnce) {
+  data::LoadedData twice = test_part;
+  data::Dataset& images = twice.dataset;
+  const data::Dataset& once = test_part.dataset;
+  for (std::size_t i = 0; i < kImages; ++i) {
+    const auto pixels = once.image(static_cast<std::int64_t>(i));
+    images.pixels.insert(images.pixels.end(), pixels.begin(), pixels.end());
+    images.labels.push_back(once.labels[i]);
+    images.names.push_back(once.names[i] + " again");
+    images.hashes.push_back(once.hashes[i]);
+  }
+  VerifyOptions how = options();
+  how.data = folder.path() / "twice.pack";
+  data::write_packed(how.data, twice, twice);
+  const Verification result = verify(how);
+  EXPECT_EQ(result.images, kImages);
+  EXPECT_EQ(result.copies, kImages);
+  ASSERT_TRUE(result.verified);
+  EXPECT_EQ(result.verified->images, kImages);
+}
+
 TEST_F(Verify, CountsAnImageWhoseOutcomeDiffersInAnyWay) {
   const policy::Policy& policy = model.policy->policy;
   eval::SavedLogits here = there;
