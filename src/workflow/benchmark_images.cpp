@@ -100,7 +100,6 @@ model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImage
   result.deployment = model::Deployment{
       "int8",
       runtime::observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
-      {},
       {}};
   return result;
 }

@@ -34,8 +34,10 @@ eval::SavedLogits run_all_exits(core::Predictor& predictor, const EvaluationSet&
   const std::size_t total = set.indices.size();
   const auto classes = static_cast<std::size_t>(result.classes);
   result.logits.resize(static_cast<std::size_t>(result.exits) * total * classes);
-  for (const std::int64_t i : set.indices)
+  for (const std::int64_t i : set.indices) {
     result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
+    result.hashes.push_back(set.data->hashes[static_cast<std::size_t>(i)]);
+  }
   for_each_batch(set, progress, [&](std::size_t first, std::span<const float> images) {
     const std::vector<float> logits = predictor.predict_all(images);
     const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);

@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "engine/stored_logits.h"
 #include "policy/policy.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
@@ -24,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
 
 std::vector<ExitLoss> exit_losses(const policy::LogitsView& reference,
                                   const policy::LogitsView& ours) {
@@ -190,8 +188,6 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
   result.within_bounds = model::is_within_bounds(*deployed.deployment);
-  deployed.deployment->check = {kCheckSeed, engine::logits_to_store(opened->single_image_network(),
-                                                                    deployed.graph, kCheckSeed)};
   if (precision == runtime::Precision::int8)
     deployed.stored_images = images_to_store(*opened, *images.dataset,
                                              take_evenly(images.indices, model::kStoredImages));

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "image/image.h"
+#include "model/certified_hash.h"
 #include "policy/calibration.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
@@ -94,6 +95,7 @@ Converted convert_certificate(model::ModelFile& model, const policy::LogitsView&
   result.stored = images.count;
   model.stored_images = std::move(images);
   given.kernels = arithmetic;
+  given.hash = model::certified_hash(model);
   return result;
 }
 
@@ -107,11 +109,12 @@ Converted convert_certificate(const ConvertOptions& options, const Progress& pro
       data::load_data(options.data, data::Part::train, load_options(model));
   const data::LoadedData others =
       data::load_data(options.images, data::Part::test, load_options(model));
-  const ListedImages listed = find_listed_images(
-      options.model, model, train.dataset, model.provenance.data.certify, "certify", options.data);
+  ListedImages listed = find_listed_images(options.model, model, train.dataset,
+                                           model.provenance.data.certify, "certify", options.data);
   if (listed.missing > 0)
     throw Error(
         fmt::format("{}: {} of the certify images are missing", options.data, listed.missing));
+  leave_out_copies(train.dataset, listed.indices);  // as calibrate() does
   RunOptions run = options.run;
   run.precision = "int8";
   const auto opened = open_model(model, run, progress);

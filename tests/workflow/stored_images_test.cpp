@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "model/certified_hash.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
 #include "workflow/provenance.h"
@@ -74,6 +75,7 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   EXPECT_EQ(model.stored_images, images);
   policy::ChosenPolicy renamed = before;
   renamed.guarantee->kernels = runtime::arithmetic_name(runtime::Precision::int8);
+  renamed.guarantee->hash = model::certified_hash(model);
   EXPECT_EQ(model.policy, renamed);
   // What was stored can be read again, and another CPU that computes the same logits is convinced.
   const core::TemporaryFolder folder;
@@ -81,8 +83,10 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   const model::ModelFile read = model::load_model(folder.path() / "model.safetensors");
   const engine::RunningCode there = {runtime::Precision::int8, "onednn 3.7.2 avx512_core_amx",
                                      runtime::arithmetic_name(runtime::Precision::int8), ""};
-  const engine::Certificate same(read, there,
-                                 [&](std::span<const float>) { return read.stored_images.logits; });
+  const engine::CertificateCheck same(
+      read, there,
+      {[&](std::span<const float>) { return read.stored_images.logits; },
+       [&] { return model::certified_hash(read); }});
   EXPECT_EQ(same.status().in_force, InForce::yes);
 }
 
