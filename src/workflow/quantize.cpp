@@ -23,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-
 std::vector<ExitLoss> exit_losses(const policy::LogitsView& reference,
                                   const policy::LogitsView& ours) {
   std::vector<ExitLoss> exits;
