@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "data/sources.h"
 #include "data/synthetic.h"
+#include "image/signature.h"
 
 namespace offramp::data {
 namespace {
@@ -66,7 +67,7 @@ std::optional<std::string> only_archive(const detail::FileTree& tree) {
   std::vector<std::string> archives;
   for (const detail::Member& member : tree.members()) {
     if (member.is_folder) continue;
-    if (detail::has_image_extension(member.path)) return std::nullopt;
+    if (image::has_image_extension(member.path)) return std::nullopt;
     if (member.path.find('/') == std::string::npos && is_archive_name(member.path)) {
       archives.push_back(member.path);
     }

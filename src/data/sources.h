@@ -60,9 +60,6 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 /// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
 
-/// Whether the name ends in .jpg, .jpeg or .png, in upper or lower case.
-bool has_image_extension(std::string_view name);
-
 /// Reads a part of a file written by write_packed.
 LoadedData load_packed(const std::filesystem::path& path, Part part);
 
