@@ -63,7 +63,8 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
 /// Reads a part of a file written by write_packed.
 LoadedData load_packed(const std::filesystem::path& path, Part part);
 
-/// @throws Error if this many images of this size do not fit in the machine's physical memory
+/// @throws Error if this many images of this size do not fit in the memory that this process may
+/// use
 void check_memory(std::int64_t images, int height, int width);
 
 }  // namespace offramp::data::detail
