@@ -121,6 +121,7 @@ std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& 
     cached.logits = eval::load_logits(path);
     check_logits(cached.logits, model, set);
     cached.stopped = read_stopped(file, cached.logits, policy);
+    cached.read_from = path;
     return cached;
   } catch (const Error& error) {
     progress.remark(

@@ -204,7 +204,7 @@ TEST_F(CApi, SaysWhatWentWrong) {
                                   std::numeric_limits<int>::max(), &answer),
             OFFRAMP_ERROR);
   EXPECT_EQ(offramp_classify_encoded(session_, pixels, 3, &answer), OFFRAMP_ERROR);
-  EXPECT_STREQ(offramp_last_error(), "not a JPEG or PNG");
+  EXPECT_STREQ(offramp_last_error(), "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(offramp_classify_encoded(session_, nullptr, 3, &answer), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "the image is NULL");
   EXPECT_EQ(offramp_classify_rgb8(nullptr, pixels, 1, 1, &answer), OFFRAMP_USAGE);
@@ -246,7 +246,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
     EXPECT_EQ(answers[i].error, nullptr);
     expect_same(answers[i], wanted[i]);
   }
-  EXPECT_STREQ(answers.back().error, "not a JPEG or PNG");
+  EXPECT_STREQ(answers.back().error, "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(answers.back().class_index, -1);
   EXPECT_EQ(offramp_classify_batch(session_, nullptr, nullptr, 0, nullptr), OFFRAMP_OK);
 
@@ -273,7 +273,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
   EXPECT_EQ(offramp_poll(session_), OFFRAMP_OK);
   EXPECT_EQ(offramp_flush(session_), OFFRAMP_OK);
   EXPECT_EQ(offramp_pending(session_), 0);
-  EXPECT_EQ(told.error, "not a JPEG or PNG");
+  EXPECT_EQ(told.error, "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(told.ids.size(), images.size());
   EXPECT_TRUE(std::ranges::is_sorted(told.ids));
 }

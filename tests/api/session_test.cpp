@@ -315,9 +315,9 @@ TEST(Session, RefusesImagesThatAreNone) {
   expect_refused(ImageView::rgb8(pixels, 0, 0), "got 0x0");
   expect_refused(ImageView::normalised(disk.values()).normalised({}),
                  "image: 0 values, but the network takes [3,32,32]");
-  expect_refused(ImageView::encoded({}), "not a JPEG or PNG");
+  expect_refused(ImageView::encoded({}), "not a JPEG, PNG, WebP or BMP");
   expect_refused(ImageView::file(disk.folder() / "none.png"), "none.png: cannot open");
-  expect_refused(ImageView::file(disk.path()), "model.safetensors: not a JPEG or PNG");
+  expect_refused(ImageView::file(disk.path()), "model.safetensors: not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(session.stats().images, 0);
   EXPECT_EQ(session.classify(disk.images()[0]).error, "");
 

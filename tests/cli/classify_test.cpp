@@ -100,6 +100,18 @@ TEST_F(Classify, RecognisesAnImageOnStandardInput) {
   EXPECT_EQ(json_lines(both.out)[1]["probabilities"], from_file["probabilities"]);
 }
 
+TEST_F(Classify, RecognisesAWebpAndABmpOnStandardInput) {
+  const std::string images = OFFRAMP_SOURCE "/tests/data/images/";
+  for (const std::string name : {"lossless.webp", "rgb24.bmp"}) {
+    const ProgramResult golden = offramp({"classify", path, images + name + ".png", "--json"});
+    const ProgramResult ended =
+        offramp({"classify", path, "-", "--json"}, {.input = core::read_text(images + name)});
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    EXPECT_EQ(lines(ended.out).at(0)["probabilities"], lines(golden.out).at(0)["probabilities"]);
+    EXPECT_EQ(lines(ended.out).at(0)["image"], "-");
+  }
+}
+
 TEST_F(Classify, ReportsADamagedImageOnStandardInput) {
   const std::string bytes = core::read_text(first);
   const ProgramResult ended =

@@ -410,7 +410,7 @@ TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   const core::TemporaryFolder empty;
   const ProgramResult ended = offramp({"classify", path, empty.path()});
   EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
+  EXPECT_THAT(ended.err, HasSubstr("no JPEG, PNG, WebP or BMP file in this folder"));
 }
 
 TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {

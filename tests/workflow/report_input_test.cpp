@@ -85,9 +85,18 @@ TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
   EXPECT_EQ(kept.labels.size(), 300u);
   EXPECT_EQ(eval::load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
-  // The second time the saved logits are read, and the file is not written again.
+  // The second time the saved logits are read, which the report says, and the file is not written
+  // again.
   const auto written = fs::last_write_time(test_logits);
-  EXPECT_EQ(gather().input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
+  const GatheredReport second = gather();
+  EXPECT_EQ(second.input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
+  const auto logits_fact = [](const GatheredReport& report) {
+    for (const auto& [name, value] : report.input.facts)
+      if (name == "logits") return value;
+    return std::string();
+  };
+  EXPECT_EQ(logits_fact(first), "computed for this report");
+  EXPECT_THAT(logits_fact(second), StartsWith("read from model.test-logits.safetensors, "));
   EXPECT_EQ(fs::last_write_time(test_logits), written);
   EXPECT_EQ(std::ranges::count(core::read_text(run / "test_reads.jsonl"), '\n'), 2);
 }
