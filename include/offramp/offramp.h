@@ -273,33 +273,19 @@ OFFRAMP_API offramp_status offramp_flush(offramp_session* session);
 /* Number of images that were pushed and whose answers were not delivered yet. */
 OFFRAMP_API int64_t offramp_pending(const offramp_session* session);
 
-/* The certified bound that holds for a session's answers: see Promise in model.h. */
-typedef struct offramp_promise {
-  size_t size;
-  const char* of; /* "harm" or "disagreement"; NULL: no bound holds. Valid as long as the session */
-  double epsilon; /* bound on the rate, in (0, 1) */
-  double delta;   /* probability that the certificate is wrong, in (0, 1) */
-} offramp_promise;
-
-#define OFFRAMP_PROMISE_INIT \
-  { sizeof(offramp_promise), NULL, 0, 0 }
-
-OFFRAMP_API offramp_status offramp_session_promise(const offramp_session* session,
-                                                   offramp_promise* promise);
-
 typedef enum offramp_in_force {
   OFFRAMP_IN_FORCE_NO = 0,
   OFFRAMP_IN_FORCE_YES = 1,
   OFFRAMP_IN_FORCE_UNKNOWN = 2 /* something could not be checked yet */
 } offramp_in_force;
 
-/* The model's certificate and whether it is in force for the session's answers: see
- * Session::guarantee in session.h. */
+/* The certified bound of the model's policy, and whether it is in force for the session's answers:
+ * see Session::guarantee in session.h. */
 typedef struct offramp_guarantee {
   size_t size;
-  const char* of;  /* "harm" or "disagreement"; NULL: the model has no certificate */
+  const char* of;  /* "harm" or "disagreement"; NULL: the model has none */
   double epsilon;  /* bound on the rate, in (0, 1) */
-  double delta;    /* probability that the certificate is wrong, in (0, 1) */
+  double delta;    /* probability that the bound is wrong, in (0, 1) */
   const char* why; /* why it is not in force or why that is unknown; "" if it is in force. Valid
                       until the session's next call */
   int in_force;    /* an offramp_in_force */
@@ -309,8 +295,8 @@ typedef struct offramp_guarantee {
 #define OFFRAMP_GUARANTEE_INIT \
   { sizeof(offramp_guarantee), NULL, 0, 0, NULL, OFFRAMP_IN_FORCE_NO, 0 }
 
-/* Not to be called before the first answer: the first call may run the images that the model file
- * stores. */
+/* Not to be called before the first answer: the first call checks the weights and may run the
+ * images that the model file stores. */
 OFFRAMP_API offramp_status offramp_session_guarantee(offramp_session* session,
                                                      offramp_guarantee* guarantee);
 

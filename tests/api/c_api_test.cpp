@@ -522,15 +522,12 @@ TEST_F(CApi, RefusesStructsWithoutTheirSize) {
   offramp_statistics stats = OFFRAMP_STATISTICS_INIT;
   stats.size = 8;
   EXPECT_EQ(offramp_stats(session_, &stats), OFFRAMP_USAGE);
-  offramp_promise promise = OFFRAMP_PROMISE_INIT;
-  promise.size = 8;
-  EXPECT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_USAGE);
+  offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
+  guarantee.size = 8;
+  EXPECT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_USAGE);
 }
 
-TEST_F(CApi, SaysWhatIsPromised) {
-  offramp_promise promise = OFFRAMP_PROMISE_INIT;
-  ASSERT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_OK);
-  EXPECT_EQ(promise.of, nullptr);
+TEST_F(CApi, SaysWhatIsGuaranteed) {
   model::ModelFile file = example_model(small_resnet());
   file.policy = policy::ChosenPolicy{policy::never_stop(3)};
   file.policy->guarantee =
@@ -541,16 +538,13 @@ TEST_F(CApi, SaysWhatIsPromised) {
   offramp_session* session = nullptr;
   ASSERT_EQ(offramp_model_load(path.c_str(), nullptr, &model), OFFRAMP_OK);
   ASSERT_EQ(offramp_session_new(model, nullptr, &session), OFFRAMP_OK);
-  ASSERT_EQ(offramp_session_promise(session, &promise), OFFRAMP_OK);
-  EXPECT_STREQ(promise.of, "harm");
-  EXPECT_EQ(promise.epsilon, 0.01);
-  EXPECT_EQ(promise.delta, 0.05);
   offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
   ASSERT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_OK);
   EXPECT_EQ(guarantee.of, nullptr);
   ASSERT_EQ(offramp_session_guarantee(session, &guarantee), OFFRAMP_OK);
   EXPECT_STREQ(guarantee.of, "harm");
   EXPECT_EQ(guarantee.epsilon, 0.01);
+  EXPECT_EQ(guarantee.delta, 0.05);
   EXPECT_EQ(guarantee.in_force, OFFRAMP_IN_FORCE_UNKNOWN);  // no shares to see drift with
   EXPECT_THAT(guarantee.why, testing::HasSubstr("cannot be seen"));
   EXPECT_EQ(offramp_session_guarantee(session, nullptr), OFFRAMP_USAGE);

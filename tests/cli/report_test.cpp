@@ -12,7 +12,7 @@
 #include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -29,10 +29,7 @@ class ReportCommand : public testing::Test {
     options.synthetic_train = 200;
     options.synthetic_test = 20;
     const data::LoadedData train = data::load_data("synthetic", data::Part::train, options);
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.tune.assign(hashes.begin(), hashes.begin() + 40);
     std::ranges::sort(model.provenance.data.tune);

@@ -1,4 +1,5 @@
 #include "workflow/report_input.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +15,6 @@
 #include "eval/logits_file.h"
 #include "graph/random_weights.h"
 #include "model/model_file.h"
-#include "tests/support/graphs.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {
@@ -39,10 +39,7 @@ class ReportInputOfARun : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   ReportInputOfARun() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.tune.assign(hashes.begin(), hashes.begin() + 40);
     std::ranges::sort(model.provenance.data.tune);
