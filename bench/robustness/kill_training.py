@@ -45,6 +45,8 @@ checkpoint_every = 0.0005
 flip = true
 crop_padding = 2
 """
+# Three values of the tensor run_state are times.
+RUN_STATE_TIMES = (1, 5, 6)
 MODELS = ("checkpoint", "last", "ema", "best", "model")
 TIMES = {"seconds", "images_per_second", "loader_wait"}
 
@@ -90,7 +92,12 @@ def read_model(path):
     tensors = {name: (entry["dtype"], entry["shape"],
                       content[8 + length + entry["data_offsets"][0]:
                               8 + length + entry["data_offsets"][1]])
-               for name, entry in header.items() if name not in TIMES}
+               for name, entry in header.items()}
+    if "run_state" in tensors:
+        dtype, shape, data = tensors["run_state"]
+        words = [data[i:i + 8] for i in range(0, len(data), 8)]
+        tensors["run_state"] = (dtype, shape, [word for i, word in enumerate(words)
+                                               if i not in RUN_STATE_TIMES])
     return metadata, tensors
 
 
