@@ -107,8 +107,9 @@ TEST_F(Classify, RecognisesAWebpAndABmpOnStandardInput) {
     const ProgramResult ended =
         offramp({"classify", path, "-", "--json"}, {.input = core::read_text(images + name)});
     ASSERT_EQ(ended.status, 0) << ended.err;
-    EXPECT_EQ(lines(ended.out).at(0)["probabilities"], lines(golden.out).at(0)["probabilities"]);
-    EXPECT_EQ(lines(ended.out).at(0)["image"], "-");
+    EXPECT_EQ(json_lines(ended.out).at(0)["probabilities"],
+              json_lines(golden.out).at(0)["probabilities"]);
+    EXPECT_EQ(json_lines(ended.out).at(0)["image"], "-");
   }
 }
 
