@@ -180,7 +180,8 @@ typedef struct offramp_answer {
  * pixels: [height, width, 3] bytes: red, green, blue, rows from top to bottom without padding. */
 OFFRAMP_API offramp_status offramp_classify_rgb8(offramp_session* session, const uint8_t* pixels,
                                                  int width, int height, offramp_answer* answer);
-/* Classifies the image in the bytes of a JPEG, PNG, WebP or BMP file; *answer is written on success only. */
+/* Classifies the image in the bytes of a JPEG, PNG, WebP or BMP file; *answer is written on success
+ * only. */
 OFFRAMP_API offramp_status offramp_classify_encoded(offramp_session* session, const void* bytes,
                                                     size_t size, offramp_answer* answer);
 /* Classifies the image in a JPEG, PNG, WebP or BMP file; *answer is written on success only. */
@@ -194,9 +195,9 @@ OFFRAMP_API offramp_status offramp_classify_normalised(offramp_session* session,
 
 /* What the data of an offramp_image are. */
 typedef enum offramp_form {
-  OFFRAMP_RGB8 = 0,      /* pixels as offramp_classify_rgb8 takes them; length: in bytes */
-  OFFRAMP_ENCODED = 1,   /* the bytes of a JPEG, PNG, WebP or BMP file; length: in bytes */
-  OFFRAMP_FILE = 2,      /* the path of a JPEG, PNG, WebP or BMP file, ending in 0; length is ignored */
+  OFFRAMP_RGB8 = 0,    /* pixels as offramp_classify_rgb8 takes them; length: in bytes */
+  OFFRAMP_ENCODED = 1, /* the bytes of a JPEG, PNG, WebP or BMP file; length: in bytes */
+  OFFRAMP_FILE = 2, /* the path of a JPEG, PNG, WebP or BMP file, ending in 0; length is ignored */
   OFFRAMP_NORMALISED = 3 /* floats as offramp_classify_normalised takes them; length: in floats */
 } offramp_form;
 

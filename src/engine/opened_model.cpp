@@ -46,6 +46,29 @@ bool sums_depend_on_threads(const runtime::CompiledNetwork& network) {
   return false;
 }
 
+/// Computes the logits [N, K, classes] of every exit, one image after the other on the calling
+/// thread's OpenMP threads. @param images  [N, C, H, W], normalised
+std::vector<float> image_major_logits(
+    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images) {
+  const runtime::OmpThreads threads(network->threads);
+  const auto size = static_cast<std::size_t>(core::element_count(network->input));
+  const std::size_t count = images.size() / size;
+  const auto exits = static_cast<std::size_t>(network->num_exits);
+  const auto classes = static_cast<std::size_t>(network->classes);
+  std::vector<float> logits(count * exits * classes);
+  runtime::RefillBatcher stream(network);
+  const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
+    const std::size_t row =
+        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
+    std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
+    return false;
+  };
+  for (std::size_t n = 0; n < count; ++n)
+    stream.push(static_cast<std::int64_t>(n), images.subspan(n * size, size), note);
+  stream.flush(note);
+  return logits;
+}
+
 /// Watches the length of a model's file. Weights are read from the mapped file when a network is
 /// compiled; after the file was truncated in place, that would end the program.
 class FileLength {
@@ -73,29 +96,6 @@ class FileLength {
   int descriptor_;
   std::int64_t bytes_;
 };
-
-/// Computes the logits [N, K, classes] of every exit, one image after the other on the calling
-/// thread's OpenMP threads. @param images  [N, C, H, W], normalised
-std::vector<float> image_major_logits(
-    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images) {
-  const runtime::OmpThreads threads(network->threads);
-  const auto size = static_cast<std::size_t>(core::element_count(network->input));
-  const std::size_t count = images.size() / size;
-  const auto exits = static_cast<std::size_t>(network->num_exits);
-  const auto classes = static_cast<std::size_t>(network->classes);
-  std::vector<float> logits(count * exits * classes);
-  runtime::RefillBatcher stream(network);
-  const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
-    const std::size_t row =
-        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
-    std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
-    return false;
-  };
-  for (std::size_t n = 0; n < count; ++n)
-    stream.push(static_cast<std::int64_t>(n), images.subspan(n * size, size), note);
-  stream.flush(note);
-  return logits;
-}
 
 }  // namespace
 

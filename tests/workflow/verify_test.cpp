@@ -140,8 +140,8 @@ TEST_F(Verify, FindsTheLogitsOfAnImageByItsHash) {
   for (int k = 0; k < 3; ++k)
     for (std::size_t row = 0; row <= kImages; ++row) {
       const std::size_t image = row == 0 ? 0 : kImages - row;
-      const auto logits = view.at(k, static_cast<std::int64_t>(image));
-      other.logits.insert(other.logits.end(), logits.begin(), logits.end());
+      const auto values = view.at(k, static_cast<std::int64_t>(image));
+      other.logits.insert(other.logits.end(), values.begin(), values.end());
       other.labels[row] = there.labels[image];
       other.hashes[row] = row == 0 ? 12345 : there.hashes[image];
     }
