@@ -159,6 +159,10 @@ struct StreamOptions {
   /// threads or from inside push(): it must return quickly, must not throw and must not call the
   /// session.
   std::function<void()> on_ready = {};
+  /// Answers are handed out at once, by the thread that has found them: from any of the model's
+  /// threads, several at a time, also while push() or flush() runs others. The callback must be
+  /// quick, must not throw, and must not call the session. Not together with `in_order`.
+  bool from_any_thread = false;
 };
 
 /// Options for all images of a session.

@@ -142,6 +142,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (options.most_pending < 1)
       throw UsageError(
           fmt::format("stream: expected most_pending of at least 1, got {}", options.most_pending));
+    if (options.in_order && options.from_any_thread)
+      throw UsageError(
+          "stream: answers from any thread have no order: choose one of in_order and "
+          "from_any_thread");
     if (pending() > 0)
       throw UsageError(
           fmt::format("stream: {} images have no answer yet; call flush() first", pending()));
@@ -558,6 +562,15 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// it calls on_ready.
   void finish(Slot & slot, std::unique_lock<std::mutex> & lock) {
     slot.in_runner = false;
+    if (slot.result == nullptr && stream_options_.from_any_thread) {
+      slot.done = true;
+      const std::int64_t id = slot.id;
+      const Answer answer = std::move(slot.answer);
+      free_.splice(free_.end(), of_stream_, slot.self);
+      lock.unlock();
+      on_answer_(id, answer);
+      return;
+    }
     if (answer_now(slot) && next_ready() != nullptr && stream_options_.on_ready) {
       const auto on_ready = std::cref(stream_options_.on_ready);
       lock.unlock();

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -541,6 +542,49 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
   EXPECT_THAT(told, ElementsAre(0, 2));
 }
 
+TEST(SessionStream, HandsAnswersOutAtOnceFromTheThreadThatHasThem) {
+  ModelOnDisk disk(example_model(small_resnet()), 2);
+  Session session(disk.load({.precision = "f32", .threads = 1, .batch = 2}));
+  // Both are in one batch. The answer of the first withdraws the second, which is decided after
+  // it: only an answer that is handed out at once comes early enough for that.
+  const Cancellation second;
+  std::vector<Answer> answers(2);
+  session.stream(
+      [&](std::int64_t id, const Answer& answer) {
+        answers[static_cast<std::size_t>(id)] = answer;
+        second.cancel();
+      },
+      {.from_any_thread = true});
+  session.push(0, disk.images()[0], {.stop = Stop::at_threshold(0)});
+  session.push(1, disk.images()[1], {.stop = Stop::never(), .cancellation = second});
+  session.flush();
+  EXPECT_EQ(answers[0].exit, 1);
+  EXPECT_TRUE(answers[1].cancelled);
+  EXPECT_EQ(session.pending(), 0);
+}
+
+TEST(SessionStream, GivesTheSameAnswersFromAnyThread) {
+  ModelOnDisk disk(example_model(small_resnet()), 40);
+  const Model model = disk.load({.precision = "f32", .threads = 3, .batch = 4});
+  Session one = session_of(model, Stop::at_threshold(0.5f));
+  Session session = session_of(model, Stop::at_threshold(0.5f));
+  std::mutex mutex;
+  std::vector<Answer> answers(40);
+  session.stream(
+      [&](std::int64_t id, const Answer& answer) {
+        const std::lock_guard lock(mutex);
+        answers[static_cast<std::size_t>(id)] = answer;
+      },
+      {.from_any_thread = true});
+  for (int round = 0; round < 3; ++round) {
+    std::ranges::fill(answers, Answer{});
+    for (std::size_t i = 0; i < 40; ++i)
+      session.push(static_cast<std::int64_t>(i), disk.images()[i]);
+    session.flush();
+    for (std::size_t i = 0; i < 40; ++i) expect_same(answers[i], one.classify(disk.images()[i]));
+  }
+}
+
 TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   const ModelOnDisk disk(example_model(small_resnet()), 1);
   Session session = session_of(disk.load());
@@ -550,6 +594,7 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(session.stream({}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.flush_after_ms = -1}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.most_pending = 0}), UsageError);
+  EXPECT_THROW(session.stream(nobody, {.in_order = true, .from_any_thread = true}), UsageError);
   session.stream(nobody);
   session.push(0, disk.images()[0]);
   EXPECT_THAT([&] { session.stream(nobody); },
