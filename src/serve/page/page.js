@@ -514,8 +514,8 @@ function showRule() {
   $("level").hidden = now !== "threshold";
   $("rule-words").textContent = {
     policy: (model.criterion ? `The model's policy, by ${model.criterion}. ` : "") +
-      (path || model.policy === false ? "" : "The server shows no certified path of it, so there " +
-        "is no slider; offramp calibrate --guarantee finds one."),
+      (path ? "" : "There is no slider: the file holds no certified path. Calibrating with a " +
+        "guarantee stores one."),
     step: canStep() ? "Every step of the path up to the deployed one is certified."
       : "This server classifies by the deployed step only; the slider shows what each step was " +
         "calibrated to.",
@@ -579,16 +579,14 @@ function ruleChanged() {
 
 // ---- Live charts
 
-let samples = [];      // {rate, p50, p95, mean, shares, drift}; null where there is nothing
+let samples = [];      // {rate, requests, p50, p95, mean, exits, drift}; null: nothing
 let before = null;     // the statistics before, with the time `at`
 let charts = {};
-let totals = [];       // answers by exit while the page is open: [samples] lists
 
 function resetLive() {
   samples = [];
   before = null;
-  totals = [];
-  charts = Object.fromEntries([["rate", "Images a second"], ["latency", "Latency"],
+  charts = Object.fromEntries([["rate", "Images and requests a second"], ["latency", "Latency"],
     ["shares", "Share of exits"], ["drift", "Drift"]].map(([key, title]) => {
     const chart = { value: html("p", { class: "value" }, "–"),
       image: svg("svg", { role: "img", viewBox: "0 0 400 124", "aria-label": title }),
@@ -617,11 +615,14 @@ function quantile(bounds, counts, q) {
 function addSample(now) {
   const old = before;
   before = now;
-  const sample = { rate: null, p50: null, p95: null, mean: null, exits: null,
+  const sample = { rate: null, requests: null, p50: null, p95: null, mean: null, exits: null,
     drift: now.offramp.drift === "unknown" ? null : now.offramp.drift_distance };
   const answered = old ? now.inference_count - old.inference_count : -1;
   if (answered >= 0) {
-    sample.rate = answered / ((now.at - old.at) / 1000);
+    const seconds = (now.at - old.at) / 1000;
+    sample.rate = answered / seconds;
+    if (old.offramp.requests !== undefined)
+      sample.requests = (now.offramp.requests - old.offramp.requests) / seconds;
     sample.exits = now.offramp.exits.map((n, i) => n - old.offramp.exits[i]);
     const { latency } = now.offramp;
     if (answered && latency && old.offramp.latency) {
@@ -648,9 +649,8 @@ const place = (i) => kLeft + ((i + kSamples - samples.length) * (400 - kLeft)) /
 
 function frame(chart, top, words) {
   const text = (x, y, content, at) => svg("text", { x, y, class: at }, content);
-  chart.image.replaceChildren(
-    svg("path", { class: "grid",
-      d: `M ${kLeft} ${kTop} H 400 M ${kLeft} ${(kTop + kBase) / 2} H 400 M ${kLeft} ${kBase} H 400` }),
+  const rules = [kTop, (kTop + kBase) / 2, kBase].map((y) => `M ${kLeft} ${y} H 400`);
+  chart.image.replaceChildren(svg("path", { class: "grid", d: rules.join(" ") }),
     text(kLeft - 6, kTop + 4, top, "end"), text(kLeft - 6, kBase + 4, "0", "end"),
     text(kLeft, kBase + 17, "2 minutes ago", ""), text(400, kBase + 17, "now", "end"));
   chart.image.setAttribute("aria-label", `${chart.title}: ${words}`);
@@ -683,13 +683,16 @@ function setValue(chart, value, small) {
 function drawLive(now) {
   const { offramp } = now;
   const rate = lastOf("rate");
-  const most = niceAbove(Math.max(1, mostOf("rate")));
+  const most = niceAbove(Math.max(1, mostOf("rate", "requests")));
   const failed = now.inference_stats.fail.count;
   setValue(charts.rate, rate === null ? "–" : number(rate),
     `${count(now.inference_count, "image")} answered since the start, ${offramp.waiting} waiting` +
     (failed ? `, ${failed.toLocaleString("en")} without an answer` : ""));
   frame(charts.rate, String(most), rate === null ? "nothing yet" : number(rate));
+  drawLine(charts.rate, samples.map((s) => s.requests), most, "c1 dashed");
   drawLine(charts.rate, samples.map((s) => s.rate), most, "c0");
+  charts.rate.legend.replaceChildren(...legend(["images", "stroke c0"]), ...(offramp.requests >= 0
+    ? legend([`requests (${number(lastOf("requests") ?? 0)})`, "stroke dash c1"]) : []));
 
   const [p50, p95, mean] = ["p50", "p95", "mean"].map(lastOf);
   const slowest = niceAbove(Math.max(0.1, mostOf("p50", "p95", "mean")));
@@ -772,7 +775,7 @@ function drawGuarantee(guarantee) {
     return fillPanel("guarantee", "Guarantee", "–", "", "This server does not say.");
   if (guarantee === null) {
     return fillPanel("guarantee", "Guarantee", "none", "", "The model's policy has no " +
-      "certificate. offramp calibrate --guarantee draws one.");
+      "certificate. Calibrating with a guarantee draws one.");
   }
   const { of, epsilon, delta, in_force: inForce, why } = guarantee;
   fillPanel("guarantee", "Guarantee",
@@ -787,7 +790,7 @@ function drawWatch(watch, guarantee) {
   if (!watch) {
     return fillPanel("watch", "Watch", "off", "", watch === undefined
       ? "This server does not audit answers."
-      : guarantee ? "The file holds no bound on disagreement to watch, or the watch is switched off."
+      : guarantee ? "The file holds no bound to watch, or the watch is switched off."
         : "There is no certificate to watch.");
   }
   const { state, audits, disagreements, bound, e_value: e, alarm_at: alarmAt } = watch;

@@ -125,7 +125,8 @@ class Mock:
                        "relative_costs": COSTS, "cancelled": 0, "waiting": self.under_way,
                        "drift": self.drift, "drift_distance": self.distance}
             if not self.bare:
-                offramp |= {"loaded": self.loaded, "calibrated_shares": [0.65, 0.2055, 0.1445],
+                offramp |= {"loaded": self.loaded, "requests": len(self.queries),
+                            "calibrated_shares": [0.65, 0.2055, 0.1445],
                             "latency": {"bounds_ms": BOUNDS, "counts": list(self.counts)},
                             "guarantee": self.guarantee}
                 if self.watch:

@@ -1,35 +1,37 @@
 """The server's page in headless Chromium: real clicks, keys, file drops and pastes.
 
-    pytest tests/serve/page/page_test.py                        # against mock_server.py
-    OFFRAMP=build/dev/src/cli/offramp MODEL=models/cifar10-3-exits.safetensors pytest …
-                                                                # and against the program
+    python3 tests/serve/page/page_test.py                    # against mock_server.py
+    python3 tests/serve/page/page_test.py PROGRAM MODEL      # and against the program
+    OFFRAMP=PROGRAM MODEL=MODEL pytest tests/serve/page      # the same, with pytest's options
 
-Needs chromium, chromium-driver, selenium, Pillow and pytest.
+Exits with 77 where chromium, chromium-driver, selenium, Pillow or pytest are missing.
 """
 import base64
-import io
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
 
-import pytest
+try:
+    import PIL  # noqa: F401
+    import pytest
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    if not shutil.which("chromedriver") or not shutil.which("chromium"):
+        raise ImportError("no chromium or no chromedriver")
+except ImportError as missing:
+    print("skipped:", missing)
+    sys.exit(77)
 
-webdriver = pytest.importorskip("selenium.webdriver")
-pytest.importorskip("PIL")
-if not shutil.which("chromedriver") or not shutil.which("chromium"):
-    pytest.skip("needs chromium and chromium-driver", allow_module_level=True)
-
-from PIL import Image  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-import drawings  # noqa: E402
-from mock_server import Mock  # noqa: E402
+import drawings
+from mock_server import Mock
 
 WIDE, PHONE = (1280, 900), (390, 844)
 
@@ -476,7 +478,7 @@ def test_the_slider_shows_and_sends_the_step(page, mock, pictures):
 def test_without_a_path_there_is_no_slider(page, mock):
     page.open(mock(path=False).address)
     assert not page.find("input[value=step]").is_displayed()
-    assert "no certified path" in page.text("rule-words")
+    assert "holds no certified path" in page.text("rule-words")
 
 
 def test_a_server_that_says_little_is_enough(page, mock, pictures):
@@ -553,3 +555,9 @@ def test_a_model_that_was_loaded_again_is_read_again(page, mock):
     page.until(lambda: "answered since the start" in page.text("charts"))
     server.path, server.loaded = False, 2
     page.until(lambda: not page.find("input[value=step]").is_displayed())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        os.environ.update(OFFRAMP=sys.argv[1], MODEL=sys.argv[2])
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", __file__]))
