@@ -806,7 +806,8 @@ function drawWatch(watch, guarantee) {
       "more cautious step of the path.", last: "An alarm sends all images to the last exit." }[
       watch.reaction] + (watch.step != null ? ` Step ${watch.step} is in use.` : "") : "");
   if (!$("watch").querySelector("meter")) {
-    const meter = html("meter", { min: 0, max: Math.log10(alarmAt),
+    const most = Math.log10(alarmAt);
+    const meter = html("meter", { min: 0, max: most, low: most / 2, high: 0.99 * most, optimum: 0,
       "aria-label": "Evidence against the bound, logarithmic, up to the alarm" });
     meter.value = Math.log10(Math.max(1, e));
     $("watch").append(meter);
