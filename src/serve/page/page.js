@@ -8,7 +8,7 @@ const kThumbs = 24;      // images that a bin shows
 const kFlights = 16;     // images that move at a time; more go to their bin at once
 const kCards = 24;       // cards that are added at a time
 const kRerun = 60;       // with more images, a new stop rule waits for "Classify again"
-const kSamples = 120;    // of the live charts, one a second
+const kSeconds = 120;    // that the live charts show
 const kPatience = 20000; // milliseconds until statistics are given up
 const kDrifted = 0.05;   // the distance from which the server may call it drift
 
@@ -277,28 +277,27 @@ function run(list) {
   refreshSoon();
 }
 
-/** Classifies all images once more, by the stop rule that is set now. */
-function runAgain() {
+function startRound() {
   ++round;
   queue = [];
   for (const bin of bins) {
     bin.images = 0;
     bin.thumbs.replaceChildren();
   }
+}
+
+/** Classifies all images once more, by the stop rule that is set now. */
+function runAgain() {
+  startRound();
   run(entries.slice());
 }
 
 function clearAll() {
-  ++round;
-  queue = [];
+  startRound();
   for (const entry of entries) URL.revokeObjectURL(entry.url);
   entries = [];
   filter = 0;
   shown = kCards;
-  for (const bin of bins) {
-    bin.images = 0;
-    bin.thumbs.replaceChildren();
-  }
   say("");
   showCards();
   refreshSoon();
@@ -579,7 +578,7 @@ function ruleChanged() {
 
 // ---- Live charts
 
-let samples = [];      // {rate, requests, p50, p95, mean, exits, drift}; null: nothing
+let samples = [];      // {at, rate, requests, p50, p95, mean, exits, drift}; null: nothing
 let before = null;     // the statistics before, with the time `at`
 let charts = {};
 
@@ -615,7 +614,8 @@ function quantile(bounds, counts, q) {
 function addSample(now) {
   const old = before;
   before = now;
-  const sample = { rate: null, requests: null, p50: null, p95: null, mean: null, exits: null,
+  const sample = { at: now.at, rate: null, requests: null, p50: null, p95: null, mean: null,
+    exits: null,
     drift: now.offramp.drift === "unknown" ? null : now.offramp.drift_distance };
   const answered = old ? now.inference_count - old.inference_count : -1;
   if (answered >= 0) {
@@ -635,7 +635,7 @@ function addSample(now) {
     }
   }
   samples.push(sample);
-  if (samples.length > kSamples) samples.shift();
+  samples = samples.filter(({ at }) => at > now.at - 1000 * kSeconds);
 }
 
 const niceAbove = (value) => {
@@ -645,7 +645,8 @@ const niceAbove = (value) => {
 const kLeft = 40;
 const kTop = 8;
 const kBase = 104;
-const place = (i) => kLeft + ((i + kSamples - samples.length) * (400 - kLeft)) / (kSamples - 1);
+const kSecond = (400 - kLeft) / kSeconds;
+const place = (i) => 400 - ((samples[samples.length - 1].at - samples[i].at) / 1000) * kSecond;
 
 function frame(chart, top, words) {
   const text = (x, y, content, at) => svg("text", { x, y, class: at }, content);
@@ -724,7 +725,6 @@ function drawShares(offramp) {
   const early = all ? percent(1 - recent[costs.length - 1] / all) : "–";
   setValue(chart, early, all ? "left early in these two minutes" : "no image in these two minutes");
   frame(chart, "100 %", words.join(", "));
-  const width = (400 - kLeft) / (kSamples - 1);
   costs.forEach((_, k) => {
     let d = "";
     samples.forEach((s, i) => {
@@ -733,6 +733,7 @@ function drawShares(offramp) {
       const from = sum(s.exits.slice(0, k)) / n;
       const size = (s.exits[k] / n) * (kBase - kTop);
       const y = kBase - from * (kBase - kTop) - size;
+      const width = Math.min(place(i) - (i ? place(i - 1) : kLeft), 3 * kSecond);
       d += `M ${(place(i) - width).toFixed(1)} ${y.toFixed(1)} h ${width.toFixed(2)} ` +
         `v ${size.toFixed(1)} h -${width.toFixed(2)} z `;
     });
@@ -818,7 +819,9 @@ function drawWatch(watch, guarantee) {
 async function live() {
   for (let failures = 0; ;) {
     const start = performance.now();
-    if (!document.hidden) {
+    if (document.hidden) {
+      before = null;
+    } else {
       try {
         if (!model) await loadModels();
         const mine = model;

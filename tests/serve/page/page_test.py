@@ -542,8 +542,13 @@ def test_a_server_that_has_gone_is_said_and_found_again(page, mock):
     server.stop()
     page.until(lambda: "does not answer" in page.text("trouble"))
     assert page.shows("trouble")
+    gone = page.js("return samples.length")
     mock(port=port)
-    page.until(lambda: not page.shows("trouble"))
+    page.until(lambda: not page.shows("trouble") and page.js("return samples.length") > gone + 2)
+    points = page.find("#chart-rate path.line").get_attribute("d").split("M")[1:]
+    assert len(points) == 2  # the time without an answer is a gap
+    seconds = (float(points[1].split()[0]) - float(points[0].split()[0])) / 3
+    assert seconds > 1.5, points
 
 
 def test_another_model_can_be_chosen(page, mock):
