@@ -499,9 +499,7 @@ function buildRules() {
   if (!offered[rule()] || !ruleInputs().some((input) => input.dataset.touched))
     ruleInputs().find((input) => offered[input.value]).checked = true;
   if (path) {
-    const isNew = $("step").max !== String(path.chosen);
-    $("step").max = path.chosen;
-    if (isNew) $("step").value = path.chosen;
+    if ($("step").max !== String(path.chosen)) $("step").value = $("step").max = path.chosen;
   }
   showRule();
 }
@@ -509,7 +507,8 @@ function buildRules() {
 function showRule() {
   const { path } = model;
   const now = rule();
-  $("path").hidden = now !== "step";
+  $("path").hidden = !path || (now !== "step" && now !== "policy");
+  if (path && now === "policy") $("step").value = path.chosen;
   $("level").hidden = now !== "threshold";
   $("rule-words").textContent = {
     policy: (model.criterion ? `The model's policy, by ${model.criterion}. ` : "") +
@@ -915,7 +914,10 @@ function listen() {
   });
   for (const input of ruleInputs()) input.addEventListener("change", ruleChanged);
   for (const id of ["step", "threshold"]) {
-    $(id).addEventListener("input", showRule);
+    $(id).addEventListener("input", () => {
+      document.querySelector(`[value=${id}]`).checked = true;
+      showRule();
+    });
     $(id).addEventListener("change", ruleChanged);
   }
   $("model").addEventListener("change", async (event) => {

@@ -467,12 +467,12 @@ def test_the_slider_shows_and_sends_the_step(page, mock, pictures):
     page.open(server.address)
     page.choose(pictures)
     page.until_answered(10)
-    page.click("input[value=step]")
-    page.until(lambda: server.queries[-1].get("step") == "14")
+    assert "step" not in server.queries[-1]
     assert "90.2 % accuracy at 0.42" in page.text("step-words")
     assert "the deployed one" in page.text("step-words")
     page.js("document.getElementById('step').focus()")
     page.press(Keys.HOME)
+    assert page.find("input[value=step]").is_selected()
     assert "90.6 % accuracy at 1.03" in page.text("step-words")
     assert "accuracy 90.6 %" in page.find("#step").get_attribute("aria-valuetext").replace(
         "\u00a0", " ")
@@ -481,6 +481,9 @@ def test_the_slider_shows_and_sends_the_step(page, mock, pictures):
     page.press(Keys.END, Keys.ARROW_LEFT)
     page.until(lambda: server.queries[-1]["step"] == "13")
     assert len(page.all("#path-chart .off")) == 1
+    page.click("input[value=policy]")
+    page.until(lambda: "step" not in server.queries[-1])
+    assert "step 14 of 14" in page.text("step-words")
 
 
 def test_without_a_path_there_is_no_slider(page, mock):
