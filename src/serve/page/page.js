@@ -8,6 +8,7 @@ const kThumbs = 24;      // images that a bin shows
 const kFlights = 16;     // images that move at a time; more go to their bin at once
 const kCards = 24;       // cards that are added at a time
 const kRerun = 60;       // with more images, a new stop rule waits for "Classify again"
+const kLarge = 200000;   // bytes from which a file is made small before it is shown
 const kSeconds = 120;    // that the live charts show
 const kPatience = 20000; // milliseconds until statistics are given up
 const kDrifted = 0.05;   // the distance from which the server may call it drift
@@ -98,18 +99,16 @@ async function loadModels() {
   $("model").replaceChildren(...models.map((one, i) =>
     html("option", { value: i }, `${one.name}, version ${one.version}`)));
   $("model").selectedIndex = models.indexOf(model);
-  await showModel();
+  showModel();
 }
 
-async function showModel() {
-  const list = model.relative_costs || (await statistics()).offramp.relative_costs;
-  const isNew = String(list) !== String(costs);
-  costs = list;
+function showModel() {
+  const isNew = String(model.relative_costs) !== String(costs);
+  costs = model.relative_costs;
+  const [, height, width] = model.input;
   $("facts").textContent = [`${model.name}, version ${model.version}`, model.precision,
-    count(costs.length, "exit"), model.classes && count(model.classes.length, "class").replace(
-      "classs", "classes"), model.threads && count(model.threads, "thread"),
-    model.input && `images of ${model.input[2]} × ${model.input[1]} pixels`]
-    .filter(Boolean).join(" · ");
+    count(costs.length, "exit"), `${model.classes.length} classes`, count(model.threads, "thread"),
+    `images of ${width} × ${height} pixels`].join(" · ");
   document.title = `${model.name} · offramp`;
   if (isNew) buildNetwork();
   buildRules();
@@ -183,7 +182,9 @@ function drawRoad() {
 }
 
 const picture = (entry, className) => {
-  const image = html("img", { class: className, src: entry.url, alt: "", decoding: "async" });
+  const image = html("img", { class: className, alt: "", decoding: "async" });
+  if (entry.url) image.src = entry.url;
+  else entry.images.push(image);
   image.addEventListener("load", () => {
     if (image.naturalWidth <= 96) image.classList.add("crisp");
   });
@@ -253,11 +254,26 @@ function addFiles(files) {
   if (others) say(`${note} Send JPEG or PNG files.`);
   if (!images.length || !model) return;
   if (!workers) $("progress").value = 0;
-  const added = images.map((file) => ({ file, name: file.name || "pasted image",
-    url: URL.createObjectURL(file) }));
+  const added = images.map((file) => ({ file, name: file.name || "pasted image", images: [],
+    url: file.size > kLarge ? "" : URL.createObjectURL(file) }));
   entries = [...added, ...entries];
   shown = Math.max(shown, kCards);
   run(added);
+}
+
+/** Makes a large file small to be shown: photos would be decoded in full again and again. */
+async function shrink(entry) {
+  let file = entry.file;
+  try {
+    const bitmap = await createImageBitmap(file, { resizeWidth: 256, resizeQuality: "medium" });
+    const canvas = html("canvas", { width: bitmap.width, height: bitmap.height });
+    canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+    file = await new Promise((done) => canvas.toBlob(done)) || file;
+  } catch {
+    // The server says what is wrong with it.
+  }
+  entry.url = URL.createObjectURL(file);
+  for (const image of entry.images.splice(0)) image.src = entry.url;
 }
 
 function say(words) {
@@ -309,6 +325,7 @@ async function work() {
     const entry = queue.shift();
     const mine = entry.round;
     const result = await classify(entry);
+    if (!entry.url) await shrink(entry);
     if (mine !== round || entry.round !== mine) continue;
     Object.assign(entry, result, { isOpen: false });
     fillCard(entry);
@@ -481,12 +498,11 @@ function showCard(entry) {
 
 const ruleInputs = () => [...document.querySelectorAll("input[name=rule]")];
 const rule = () => ruleInputs().find((input) => input.checked).value;
-const canStep = () => Boolean(model.path?.parameter);
 
 function ruleParameters() {
   if (rule() === "last") return { stop: "last" };
   if (rule() === "threshold") return { threshold: $("threshold").value };
-  if (rule() === "step" && canStep()) return { [model.path.parameter]: $("step").value };
+  if (rule() === "step") return { [model.path.parameter]: $("step").value };
   return {};
 }
 
@@ -514,9 +530,7 @@ function showRule() {
     policy: (model.criterion ? `The model's policy, by ${model.criterion}. ` : "") +
       (path ? "" : "There is no slider: the file holds no certified path. Calibrating with a " +
         "guarantee stores one."),
-    step: canStep() ? "Every step of the path up to the deployed one is certified."
-      : "This server classifies by the deployed step only; the slider shows what each step was " +
-        "calibrated to.",
+    step: "Every step of the path up to the deployed one is certified.",
     threshold: "A threshold of your own has no certificate.",
     last: "Every image goes through the whole network.",
   }[now];
@@ -577,7 +591,7 @@ function ruleChanged() {
 
 // ---- Live charts
 
-let samples = [];      // {at, rate, requests, p50, p95, mean, exits, drift}; null: nothing
+let samples = [];      // {at, rate, requests, p50, p95, exits, drift}; null: nothing
 let before = null;     // the statistics before, with the time `at`
 let charts = {};
 
@@ -613,24 +627,19 @@ function quantile(bounds, counts, q) {
 function addSample(now) {
   const old = before;
   before = now;
-  const sample = { at: now.at, rate: null, requests: null, p50: null, p95: null, mean: null,
-    exits: null,
+  const sample = { at: now.at, rate: null, requests: null, p50: null, p95: null, exits: null,
     drift: now.offramp.drift === "unknown" ? null : now.offramp.drift_distance };
   const answered = old ? now.inference_count - old.inference_count : -1;
   if (answered >= 0) {
     const seconds = (now.at - old.at) / 1000;
     sample.rate = answered / seconds;
-    if (old.offramp.requests !== undefined)
-      sample.requests = (now.offramp.requests - old.offramp.requests) / seconds;
+    sample.requests = (now.offramp.requests - old.offramp.requests) / seconds;
     sample.exits = now.offramp.exits.map((n, i) => n - old.offramp.exits[i]);
     const { latency } = now.offramp;
-    if (answered && latency && old.offramp.latency) {
+    if (answered) {
       const counts = latency.counts.map((n, i) => n - old.offramp.latency.counts[i]);
       sample.p50 = quantile(latency.bounds_ms, counts, 0.5);
       sample.p95 = quantile(latency.bounds_ms, counts, 0.95);
-    } else if (answered) {
-      const spent = now.inference_stats.success.ns - old.inference_stats.success.ns;
-      sample.mean = spent / answered / 1e6;
     }
   }
   samples.push(sample);
@@ -691,23 +700,19 @@ function drawLive(now) {
   frame(charts.rate, String(most), rate === null ? "nothing yet" : number(rate));
   drawLine(charts.rate, samples.map((s) => s.requests), most, "c1 dashed");
   drawLine(charts.rate, samples.map((s) => s.rate), most, "c0");
-  charts.rate.legend.replaceChildren(...legend(["images", "stroke c0"]), ...(offramp.requests >= 0
-    ? legend([`requests (${number(lastOf("requests") ?? 0)})`, "stroke dash c1"]) : []));
+  charts.rate.legend.replaceChildren(...legend(["images", "stroke c0"],
+    [`requests: ${number(lastOf("requests") ?? 0)}`, "stroke dash c1"]));
 
-  const [p50, p95, mean] = ["p50", "p95", "mean"].map(lastOf);
-  const slowest = niceAbove(Math.max(0.1, mostOf("p50", "p95", "mean")));
-  const some = p50 !== null ? `p50 ${time(p50)}, p95 ${time(p95)}`
-    : mean !== null ? `mean ${time(mean)}` : "no image yet";
-  setValue(charts.latency, p50 !== null ? time(p50) : mean !== null ? time(mean) : "–",
-    p50 !== null ? `half of the images are faster; p95 ${time(p95)}`
-      : mean !== null ? "on average" : "no image yet");
+  const [p50, p95] = [lastOf("p50"), lastOf("p95")];
+  const slowest = niceAbove(Math.max(0.1, mostOf("p50", "p95")));
+  const some = p50 === null ? "no image yet" : `p50 ${time(p50)}, p95 ${time(p95)}`;
+  setValue(charts.latency, p50 === null ? "–" : time(p50),
+    p50 === null ? some : `half of the images are faster; p95 ${time(p95)}`);
   frame(charts.latency, time(slowest).replace(/\.0+(?!\d)/, ""), some);
   drawLine(charts.latency, samples.map((s) => s.p95), slowest, "c1 dashed");
   drawLine(charts.latency, samples.map((s) => s.p50), slowest, "c0");
-  drawLine(charts.latency, samples.map((s) => s.mean), slowest, "c0");
-  charts.latency.legend.replaceChildren(...(p50 !== null
-    ? legend(["p50", "stroke c0"], ["p95", "stroke dash c1"])
-    : legend(["mean", "stroke c0"])));
+  charts.latency.legend.replaceChildren(
+    ...legend(["p50", "stroke c0"], ["p95", "stroke dash c1"]));
 
   drawShares(offramp);
   drawDrift(offramp);
@@ -719,7 +724,7 @@ function drawShares(offramp) {
   const chart = charts.shares;
   const recent = costs.map((_, k) => sum(samples.map((s) => s.exits?.[k] ?? 0)));
   const all = sum(recent);
-  const calibrated = offramp.calibrated_shares || [];
+  const calibrated = offramp.calibrated_shares;
   const words = costs.map((_, k) => `exit ${k + 1} ${all ? percent(recent[k] / all) : "–"}`);
   const early = all ? percent(1 - recent[costs.length - 1] / all) : "–";
   setValue(chart, early, all ? "left early in these two minutes" : "no image in these two minutes");
@@ -771,9 +776,7 @@ const bad = { harm: "classified incorrectly where the last exit is correct",
   disagreement: "classified other than at the last exit" };
 
 function drawGuarantee(guarantee) {
-  if (guarantee === undefined)
-    return fillPanel("guarantee", "Guarantee", "–", "", "This server does not say.");
-  if (guarantee === null) {
+  if (!guarantee) {
     return fillPanel("guarantee", "Guarantee", "none", "", "The model's policy has no " +
       "certificate. Calibrating with a guarantee draws one.");
   }
@@ -920,14 +923,10 @@ function listen() {
     });
     $(id).addEventListener("change", ruleChanged);
   }
-  $("model").addEventListener("change", async (event) => {
+  $("model").addEventListener("change", (event) => {
     model = models[event.target.selectedIndex];
     clearAll();
-    try {
-      await showModel();
-    } catch (error) {
-      showTrouble(error);
-    }
+    showModel();
   });
   $("token-form").addEventListener("submit", (event) => {
     event.preventDefault();

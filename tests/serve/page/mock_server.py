@@ -1,6 +1,6 @@
 """A stand-in for the server, with invented answers: serves the page with the real headers.
 
-    python3 tests/serve/page/mock_server.py [--port 8001] [--no-path] [--no-watch] [--bare]
+    python3 tests/serve/page/mock_server.py [--port 8001] [--no-path] [--no-watch]
         [--token TOKEN] [--busy N] [--milliseconds MS]
 
 Develop the page with it where the program is not built. What it answers is in docs/serving.md.
@@ -32,9 +32,9 @@ STEPS = [{"thresholds": [None if i == 0 else 1 - i / 40, None if i < 3 else 1.05
 class Mock:
     """A server on a free port of 127.0.0.1; the options are those of the command line."""
 
-    def __init__(self, port=0, path=True, watch=True, bare=False, token="", busy=0,
+    def __init__(self, port=0, path=True, watch=True, token="", busy=0,
                  milliseconds=3.0, models=1):
-        self.path, self.watch, self.bare, self.token = path, watch, bare, token
+        self.path, self.watch, self.token = path, watch, token
         self.busy, self.milliseconds, self.models = busy, milliseconds, models
         self.exits, self.counts = [0] * 3, [0] * (len(BOUNDS) + 1)
         self.failed, self.spent, self.under_way, self.most_under_way = 0, 0.0, 0, 0
@@ -110,8 +110,6 @@ class Mock:
 
     def list_models(self):
         names = ["cifar10-3-exits", "another"][:self.models]
-        if self.bare:
-            return [{"name": name, "version": "1"} for name in names]
         path = {"chosen": 14, "parameter": "step", "steps": STEPS} if self.path else None
         return [{"name": name, "version": "1", "precision": "int8", "threads": 2, "exits": 3,
                  "input": [3, 32, 32], "relative_costs": COSTS, "classes": CLASSES, "policy": True,
@@ -124,13 +122,11 @@ class Mock:
             offramp = {"exits": list(self.exits), "mean_relative_cost": mean, "limited": 0,
                        "relative_costs": COSTS, "cancelled": 0, "waiting": self.under_way,
                        "drift": self.drift, "drift_distance": self.distance}
-            if not self.bare:
-                offramp |= {"loaded": self.loaded, "requests": len(self.queries),
-                            "calibrated_shares": [0.65, 0.2055, 0.1445],
-                            "latency": {"bounds_ms": BOUNDS, "counts": list(self.counts)},
-                            "guarantee": self.guarantee}
-                if self.watch:
-                    offramp["watch"] = self.watched
+            offramp |= {"loaded": self.loaded, "requests": len(self.queries),
+                        "calibrated_shares": [0.65, 0.2055, 0.1445], "guarantee": self.guarantee,
+                        "latency": {"bounds_ms": BOUNDS, "counts": list(self.counts)}}
+            if self.watch:
+                offramp["watch"] = self.watched
             return {"name": "cifar10-3-exits", "version": "1", "inference_count": n,
                     "inference_stats": {"success": {"count": n, "ns": int(self.spent * 1e6)},
                                         "fail": {"count": self.failed, "ns": 0}},
@@ -180,7 +176,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--no-path", dest="path", action="store_false")
     parser.add_argument("--no-watch", dest="watch", action="store_false")
-    parser.add_argument("--bare", action="store_true")
     parser.add_argument("--token", default="")
     parser.add_argument("--busy", type=int, default=0)
     parser.add_argument("--milliseconds", type=float, default=3)

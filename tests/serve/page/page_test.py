@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 
 try:
-    import PIL  # noqa: F401
+    import PIL.Image
     import pytest
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -492,13 +492,21 @@ def test_without_a_path_there_is_no_slider(page, mock):
     assert "holds no certified path" in page.text("rule-words")
 
 
-def test_a_server_that_says_little_is_enough(page, mock, pictures):
-    page.open(mock(bare=True).address)
-    page.choose(pictures)
-    page.until_answered(10)
-    page.until(lambda: "on average" in page.text("chart-latency"))
-    assert "does not say" in page.text("guarantee")
+def test_a_server_that_does_not_watch_is_enough(page, mock):
+    page.open(mock(watch=False).address)
+    page.until(lambda: "does not audit" in page.text("watch"))
     assert page.complaints() == []
+
+
+def test_photos_are_shown_small(page, mock, tmp_path):
+    noise = PIL.Image.effect_noise((1200, 900), 60)
+    noise.save(tmp_path / "photo.jpg", quality=95)
+    (tmp_path / "large.png").write_bytes(b"no picture" * 40000)
+    page.open(mock().address)
+    page.choose([str(tmp_path / "photo.jpg"), str(tmp_path / "large.png")])
+    page.until(lambda: "1 image without an answer" in page.text("status"))
+    assert page.js("return document.querySelector('.card .face').naturalWidth") == 256
+    assert page.js("return document.querySelector('.thumbs button img').naturalHeight") == 192
 
 
 def test_the_guarantee_and_the_watch_are_told_with_the_reason(page, mock):
