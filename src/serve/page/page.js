@@ -113,6 +113,7 @@ function showModel() {
   if (isNew) buildNetwork();
   buildRules();
   resetLive();
+  if (isNew && entries.length) runAgain();
 }
 
 // ---- The network

@@ -44,7 +44,7 @@ class Mock:
         self.watched = {"state": "holding", "audit_share": 0.01, "audits": 812, "bound": 0.021,
                         "disagreements": 9, "e_value": 3.1, "alarm_at": 1000,
                         "reaction": "cautious", "step": 14, "why": ""}
-        self.drift, self.distance, self.loaded = "unknown", 0.0, 1
+        self.drift, self.distance, self.loaded, self.costs = "unknown", 0.0, 1, COSTS
         self.lock, self.is_stopped = threading.Lock(), False
         mock = self
 
@@ -112,7 +112,7 @@ class Mock:
         names = ["cifar10-3-exits", "another"][:self.models]
         path = {"chosen": 14, "parameter": "step", "steps": STEPS} if self.path else None
         return [{"name": name, "version": "1", "precision": "int8", "threads": 2, "exits": 3,
-                 "input": [3, 32, 32], "relative_costs": COSTS, "classes": CLASSES, "policy": True,
+                 "input": [3, 32, 32], "relative_costs": self.costs, "classes": CLASSES, "policy": True,
                  "criterion": "confidence", "path": path} for name in names]
 
     def statistics(self):

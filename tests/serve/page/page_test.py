@@ -577,8 +577,12 @@ def test_a_model_that_was_loaded_again_is_read_again(page, mock):
     server = mock()
     page.open(server.address)
     page.until(lambda: "answered since the start" in page.text("charts"))
-    server.path, server.loaded = False, 2
+    page.click("#example")
+    page.until_answered(1)
+    server.path, server.costs, server.loaded = False, [0.3, 0.6, 0.9], 2
     page.until(lambda: not page.find("input[value=step]").is_displayed())
+    page.until(lambda: len(server.queries) == 2)
+    page.until_answered(1)
 
 
 if __name__ == "__main__":
