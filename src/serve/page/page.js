@@ -570,8 +570,9 @@ function showStep(path) {
     parts.push(text(x({ relative_cost: value }), height - bottom + 15, cost(value), "mid"));
   parts.push(text((left + width) / 2, height - 2, "relative cost", "mid"),
     text(left + 6, 18, "accuracy", ""));
+  const r = path.steps.length > 50 ? 2 : 3.2;
   path.steps.forEach((s, i) => parts.push(svg("circle",
-    { class: i > path.chosen ? "off" : "dot", cx: x(s), cy: y(s), r: 3.2 })));
+    { class: i > path.chosen ? "off" : "dot", cx: x(s), cy: y(s), r })));
   parts.push(svg("circle", { class: "here", cx: x(path.steps[at]), cy: y(path.steps[at]), r: 7 }));
   const failed = path.steps.length > path.chosen + 1;
   $("path-chart").setAttribute("viewBox", `0 0 ${width} ${height}`);

@@ -36,13 +36,17 @@ def main(program, model, folder):
             page.driver.save_screenshot(str(folder / "serve.png"))
             page.until_answered(32)
             if page.find("input[value=step]").is_displayed():
-                page.click("input[value=step]")
+                page.js("const s = document.getElementById('step'); s.value = s.max * 0.7;"
+                        "s.dispatchEvent(new Event('input')); s.dispatchEvent(new Event('change'))")
+                page.until(lambda: page.js("return round") == 1)
                 page.until_answered(32)
                 page.js("scrollTo({top: document.getElementById('rule-title').getBoundingClientRect"
                         "().top + scrollY - 16, behavior: 'instant'})")
                 time.sleep(1)
                 page.driver.save_screenshot(str(folder / "serve-path.png"))
-            time.sleep(100)
+            page.command("Emulation.setDeviceMetricsOverride", width=1100, height=950,
+                         deviceScaleFactor=1, mobile=False)
+            time.sleep(110)
             page.js("scrollTo({top: document.getElementById('live-title').getBoundingClientRect()"
                     ".top + scrollY - 16, behavior: 'instant'})")
             time.sleep(1)
