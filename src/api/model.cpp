@@ -14,17 +14,12 @@ std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status) {
   const std::optional<policy::Guarantee>& given = model.certificate().guarantee();
   if (!given) return std::nullopt;
-  return Guarantee{{given->of, given->epsilon, given->delta}, status.in_force, status.why};
+  return Guarantee{given->of, given->epsilon, given->delta, status.in_force, status.why};
 }
 
 const policy::CertifiedPath* path_of(const engine::OpenedModel& model) {
   const std::optional<policy::ChosenPolicy>& chosen = model.file().policy;
   return chosen && chosen->path ? &*chosen->path : nullptr;
-}
-
-std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee) {
-  if (!guarantee || guarantee->in_force == InForce::no) return std::nullopt;
-  return guarantee->promise;
 }
 
 }  // namespace api
@@ -64,7 +59,6 @@ std::optional<int> Model::chosen_step() const {
   if (path == nullptr) return std::nullopt;
   return static_cast<int>(path->chosen);
 }
-std::optional<Promise> Model::promise() const { return api::promise_of(guarantee()); }
 std::optional<Guarantee> Model::guarantee() const {
   return api::guarantee_of(*state_->opened(), state_->opened()->certificate().status());
 }

@@ -520,9 +520,9 @@ Json model_statistics(const ServedModel& served) {
       {"calibrated_shares", session.calibrated_shares}};
   offramp["guarantee"] = nullptr;
   if (const std::optional<Guarantee>& guarantee = stats.guarantee)
-    offramp["guarantee"] = {{"of", guarantee->promise.of},
-                            {"epsilon", guarantee->promise.epsilon},
-                            {"delta", guarantee->promise.delta},
+    offramp["guarantee"] = {{"of", guarantee->of},
+                            {"epsilon", guarantee->epsilon},
+                            {"delta", guarantee->delta},
                             {"in_force", guarantee->in_force == InForce::yes  ? "yes"
                                          : guarantee->in_force == InForce::no ? "no"
                                                                               : "unknown"},
