@@ -20,11 +20,11 @@ class [[gnu::visibility("hidden")]] Model::State {
 
 namespace api {
 
-/// The certificate of a model with a status; nullopt if the model has none.
+/// The guarantee of a model with a status; nullopt if the model has none.
 std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status);
-/// The promise of a certificate that is not known to be out of force.
-std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee);
+/// The path that was tested for the certificate; nullptr if the file holds none.
+const policy::CertifiedPath* path_of(const engine::OpenedModel& model);
 
 }  // namespace api
 

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "engine/runner.h"
+#include "image/image.h"
 #include "runtime/single_image_run.h"
 #include "runtime/step_time_estimator.h"
 
@@ -43,13 +44,21 @@ TimePoint after(TimePoint start, double seconds) {
                      std::chrono::duration<double>(std::min(seconds, 86400.0)));
 }
 
+std::int64_t checked_max_pixels(std::int64_t pixels) {
+  constexpr std::int64_t kMost = image::DecodeLimits{}.max_pixels;
+  if (pixels < 1 || pixels > kMost)
+    throw UsageError(fmt::format("max_pixels: got {}, expected 1 to {}", pixels, kMost));
+  return pixels;
+}
+
 }  // namespace
 
 class [[gnu::visibility("hidden")]] Session::State {
  public:
   State(std::shared_ptr<engine::OpenedModel> model, const SessionOptions& options)
       : model_(std::move(model)),
-        loader_(model_->file().graph.input, model_->file().preprocessing),
+        loader_(model_->file().graph.input, model_->file().preprocessing,
+                checked_max_pixels(options.max_pixels)),
         probabilities_(options.probabilities),
         pixels_(static_cast<std::size_t>(model_->image_size())),
         statistics_(*model_),
@@ -169,9 +178,14 @@ class [[gnu::visibility("hidden")]] Session::State {
           return;
         }
       } else {
-        slot.image_copy = take_image_copy();
-        slot.image_copy->assign(image);
-        slot.view = &slot.image_copy->view();
+        if (stream_options_.images_stay) {
+          slot.image = image;
+          slot.view = &slot.image;
+        } else {
+          slot.image_copy = take_image_copy();
+          slot.image_copy->assign(image);
+          slot.view = &slot.image_copy->view();
+        }
       }
       runner_.push(id_of(slot));
     });
@@ -263,6 +277,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     Rule rule;
     std::optional<Cancellation> cancellation;
     const ImageView* view = nullptr;  ///< the image to load; null if `pixels` hold it already
+    ImageView image;  ///< what `view` points to if the caller keeps the image's memory
     ImageCopy image_copy;
     Pixels pixels;
     int exits_reached = 0;
@@ -739,7 +754,6 @@ void Session::flush() { state_->flush(); }
 std::int64_t Session::pending() const { return state_->pending(); }
 Stats Session::stats() const { return state_->stats(); }
 void Session::reset_stats() { state_->reset_stats(); }
-std::optional<Promise> Session::promise() const { return api::promise_of(state_->guarantee()); }
 std::optional<Guarantee> Session::guarantee() const { return state_->guarantee(); }
 std::optional<Guarantee> Session::guarantee_so_far() const { return state_->guarantee_so_far(); }
 

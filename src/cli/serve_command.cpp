@@ -16,6 +16,7 @@ struct Flags {
   std::vector<std::string> models;
   std::string config;
   std::size_t max_body_mib = 0, memory_mib = 0;
+  std::int64_t max_megapixels = 0;
   bool no_watch = false;
   serve::ServerSettings settings;
 };
@@ -38,6 +39,7 @@ int run(const CLI::App& command, const Flags& flags) {
     settings.queue.max_queue_delay_ms = own.queue.max_queue_delay_ms;
   if (given("--max-body-mib")) settings.http.max_body_bytes = flags.max_body_mib << 20;
   if (given("--memory-mib")) settings.http.memory_bytes = flags.memory_mib << 20;
+  if (given("--max-megapixels")) settings.queue.max_pixels = 1000000 * flags.max_megapixels;
   if (given("--max-connections")) settings.http.max_connections = own.http.max_connections;
   if (given("--token-file")) settings.token_file = own.token_file;
   if (given("--drain-seconds")) settings.drain_seconds = own.drain_seconds;
@@ -90,8 +92,12 @@ void add_serve_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1 << 20));
   command
       ->add_option("--memory-mib", flags->memory_mib,
-                   "Memory for the bodies of all requests under way, MiB (default: 512)")
+                   "Memory for the data of all requests under way, MiB (default: 512)")
       ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--max-megapixels", flags->max_megapixels,
+                   "Largest image that is decoded, in millions of pixels (default: 32)")
+      ->check(CLI::Range(1, 134));
   command
       ->add_option("--max-connections", own.http.max_connections,
                    "Connections at a time (default: 2048)")

@@ -1,5 +1,6 @@
 #include "serve/batcher.h"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <deque>
@@ -15,6 +16,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kPriorities = 10;
 // Survivors that never fill a batch, while newcomers keep coming, wait this long at most.
 constexpr double kLongestWaitMs = 250;
+constexpr std::chrono::milliseconds kStatsAge{250};
 
 double ms_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
@@ -33,13 +35,15 @@ class Batcher::State {
   State(const Model& model, const BatcherOptions& options)
       : options_(options),
         by_default_(model.has_policy() ? Stop::by_policy() : Stop::never()),
-        session_(model, {.probabilities = true}),
+        session_(model, {.probabilities = true, .max_pixels = options.max_pixels}),
         // Enough that every thread has a batch to run while fewer than a batch wait at each exit.
         most_under_way_((1L + model.num_exits()) * model.batch() * model.threads()) {
     stats_.exits.resize(static_cast<std::size_t>(model.num_exits()));
     stats_.session = session_.stats();
+    stats_.guarantee = session_.guarantee();  // runs the images that the file stores
     StreamOptions stream;
     stream.from_any_thread = true;
+    stream.images_stay = true;
     stream.most_pending = 2 * most_under_way_;
     stream.flush_after_ms =
         options.max_queue_delay_ms > 0 ? options.max_queue_delay_ms : kLongestWaitMs;
@@ -47,13 +51,15 @@ class Batcher::State {
     thread_ = std::thread([this] { serve(); });
   }
 
-  ~State() {
+  ~State() { close(); }
+
+  void close() {
     {
       const std::lock_guard lock(mutex_);
       closing_ = true;
     }
     changed_.notify_one();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   Admission submit(std::vector<ImageJob> jobs) {
@@ -97,7 +103,13 @@ class Batcher::State {
         std::unique_lock lock(mutex_);
         const auto has_work = [&] { return waiting_ > 0 || closing_; };
         const std::int64_t pending = session_.pending();
-        if (pending == 0) {
+        if (pending == 0 && stats_are_old_) {
+          if (!changed_.wait_for(lock, kStatsAge, has_work)) {
+            lock.unlock();
+            keep_session_stats();
+            continue;
+          }
+        } else if (pending == 0) {
           changed_.wait(lock, has_work);
         } else if (const auto due = session_.next_due()) {
           changed_.wait_until(lock, *due, has_work);
@@ -107,7 +119,8 @@ class Batcher::State {
         more_wait = waiting_ > 0;
       }
       run(taken, more_wait);
-      keep_session_stats();
+      stats_are_old_ = true;
+      if (Clock::now() - stats_kept_ >= kStatsAge) keep_session_stats();
     }
   }
 
@@ -239,6 +252,7 @@ class Batcher::State {
         ++stats_.exits[static_cast<std::size_t>(answer.exit - 1)];
         stats_.queue_ms += result.queue_ms;
         stats_.total_ms += result.total_ms;
+        stats_.latency.add(result.total_ms);
         stats_.relative_cost += answer.relative_cost;
         stats_.last = std::chrono::system_clock::now();
         return;
@@ -255,13 +269,13 @@ class Batcher::State {
   }
 
   void keep_session_stats() {
-    const auto now = Clock::now();
-    if (now - stats_kept_ < std::chrono::seconds(1) && session_.pending() > 0) return;
-    if (now - stats_kept_ < std::chrono::milliseconds(100)) return;
-    stats_kept_ = now;
+    stats_kept_ = Clock::now();
+    stats_are_old_ = false;
     Stats stats = session_.stats();
+    std::optional<Guarantee> guarantee = session_.guarantee_so_far();
     const std::lock_guard lock(mutex_);
     stats_.session = std::move(stats);
+    stats_.guarantee = std::move(guarantee);
   }
 
   const BatcherOptions options_;
@@ -269,6 +283,7 @@ class Batcher::State {
   Session session_;  // of thread_, but for its callback
   const std::int64_t most_under_way_;
   Clock::time_point stats_kept_;
+  bool stats_are_old_ = false;  // images were answered since
 
   mutable std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;
@@ -280,6 +295,20 @@ class Batcher::State {
   std::thread thread_;
 };
 
+const std::vector<double>& LatencyCounts::bounds_ms() {
+  static const std::vector<double> kBounds = [] {
+    std::vector<double> bounds{0.1};
+    while (bounds.size() < 60) bounds.push_back(1.25 * bounds.back());
+    return bounds;
+  }();
+  return kBounds;
+}
+LatencyCounts::LatencyCounts() : counts_(bounds_ms().size() + 1) {}
+void LatencyCounts::add(double milliseconds) {
+  const auto bucket = std::ranges::lower_bound(bounds_ms(), milliseconds) - bounds_ms().begin();
+  ++counts_[static_cast<std::size_t>(bucket)];
+}
+
 Batcher::Batcher(const Model& model, const BatcherOptions& options)
     : state_(std::make_unique<State>(model, options)) {}
 Batcher::~Batcher() = default;
@@ -287,6 +316,7 @@ Batcher::~Batcher() = default;
 Batcher::Admission Batcher::submit(std::vector<ImageJob> jobs) {
   return state_->submit(std::move(jobs));
 }
+void Batcher::close() { state_->close(); }
 std::int64_t Batcher::waiting() const { return state_->waiting(); }
 std::int64_t Batcher::pending() const { return state_->pending(); }
 BatcherStats Batcher::stats() const { return state_->stats(); }

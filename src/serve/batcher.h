@@ -38,8 +38,23 @@ struct ImageJob {
 };
 
 struct BatcherOptions {
-  std::int64_t max_queue = 1024;  ///< images that wait to be taken, at most
-  double max_queue_delay_ms = 0;  ///< how long an image may wait for others to fill a batch
+  std::int64_t max_queue = 1024;         ///< images that wait to be taken, at most
+  double max_queue_delay_ms = 0;         ///< how long an image may wait for others to fill a batch
+  std::int64_t max_pixels = 32'000'000;  ///< of an image that is decoded or resized
+};
+
+/// Counts of times, in buckets whose bounds grow by a quarter from 0.1 ms to 65 s.
+class LatencyCounts {
+ public:
+  /// [60] upper bounds of the buckets, in milliseconds
+  static const std::vector<double>& bounds_ms();
+  LatencyCounts();
+  void add(double milliseconds);
+  /// [61] times up to each bound and above the bound before; the last one: above all bounds
+  const std::vector<std::int64_t>& counts() const { return counts_; }
+
+ private:
+  std::vector<std::int64_t> counts_;
 };
 
 /// What a batcher has answered.
@@ -50,8 +65,11 @@ struct BatcherStats {
   double queue_ms = 0, total_ms = 0;  ///< sums over the answered
   double relative_cost = 0;           ///< sum over the answered
   std::vector<std::int64_t> exits;    ///< [exits] answered there
+  LatencyCounts latency;              ///< total_ms of the answered
   std::chrono::system_clock::time_point last;
-  Stats session;  ///< drift; at most a second old while images come
+  // These two are at most a second old.
+  Stats session;  ///< drift
+  std::optional<Guarantee> guarantee;
 };
 
 /// The queue of one model and the thread that runs it. Images that arrive while others run join
@@ -61,7 +79,7 @@ struct BatcherStats {
 class Batcher {
  public:
   Batcher(const Model& model, const BatcherOptions& options);
-  /// Answers everything that waits first.
+  /// As close(). Not to be called from the thread that calls ImageJob::done.
   ~Batcher();
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
@@ -69,6 +87,9 @@ class Batcher {
   enum class Admission { admitted, queue_full, too_many };
   /// Takes all of the images or none of them.
   Admission submit(std::vector<ImageJob> jobs);
+
+  /// Answers everything that waits, then ends the thread. submit() is not to be called any more.
+  void close();
 
   std::int64_t waiting() const;  ///< images in the queue
   std::int64_t pending() const;  ///< images without an answer, those in the queue included

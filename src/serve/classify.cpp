@@ -18,7 +18,8 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
     json["error"] = answer.error;
     return json;
   }
-  json["class"] = std::string(answer.class_name);
+  json["class"] = answer.class_name;
+  json["class_index"] = answer.class_index;
   json["probability"] = answer.probability;
   json["exit"] = answer.exit;
   json["exits"] = model.model.num_exits();
@@ -76,7 +77,9 @@ Response guarded(const std::function<Response()>& work) {
   try {
     return work();
   } catch (const HttpError& error) {
-    return error_response(error.status(), error.what());
+    Response response = error_response(error.status(), error.what());
+    response.headers.insert(response.headers.end(), error.headers().begin(), error.headers().end());
+    return response;
   } catch (const Error& error) {
     return error_response(400, error.what());
   } catch (const std::bad_alloc&) {
@@ -125,8 +128,8 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
   for (const auto& [name, value] : query)
     if (name != "model" && name != "version" && !reader.read(name, std::string_view(value)))
       throw HttpError(400, "unknown parameter " + json_string(name) +
-                               "; expected model, version, stop, threshold, deadline_ms, priority "
-                               "or top_k");
+                               "; expected model, version, stop, step, threshold, deadline_ms, "
+                               "priority or top_k");
   const std::string* const type = request->header("content-type");
   const std::string& body = request->body.text();
   const bool is_form = type != nullptr && is_multipart(*type);
@@ -180,7 +183,7 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
                  if (std::ranges::none_of(results, answered))
                    response.status = status_of(results[0]);
                }
-               response.body = json_line(json) + "\n";
+               response.body = json_line(json);
                return response;
              });
 }

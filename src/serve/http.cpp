@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/text.h"
 #include "serve/json_text.h"
 
 namespace offramp::serve {
@@ -31,7 +32,8 @@ std::string decode(std::string_view text, bool plus_is_space) {
       i += 2;
     }
   }
-  if (!is_utf8(result)) throw HttpError(400, "target: the text is not valid UTF-8");
+  if (!core::is_printable(result))
+    throw HttpError(400, "target: the text is not valid UTF-8, or has control characters");
   return result;
 }
 

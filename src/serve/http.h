@@ -50,12 +50,15 @@ using Handler = std::function<void(std::shared_ptr<Request>, Reply)>;
 /// A request that is answered with an error.
 class HttpError : public Error {
  public:
-  HttpError(int status, const std::string& message) : Error(message), status_(status) {}
+  HttpError(int status, const std::string& message, Fields headers = {})
+      : Error(message), status_(status), headers_(std::move(headers)) {}
   ~HttpError() override = default;
   int status() const { return status_; }
+  const Fields& headers() const { return headers_; }
 
  private:
   int status_;
+  Fields headers_;
 };
 
 /// {"error": message}; bytes that are not UTF-8 are replaced.

@@ -18,8 +18,10 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <cctype>
+#include <functional>
 #include <future>
 #include <list>
+#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -40,20 +42,33 @@ constexpr std::size_t kBufferBytes = 65536;
 // What is read and thrown away after an error, so that the client gets to read the answer.
 constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
 constexpr milliseconds kDiscardTime{2000};
+// A request that has been arriving for so long may be given up in favour of others, if there is no
+// memory or no connection left.
+constexpr milliseconds kSlowAfter{2000};
 
-/// The body of a request as it is read: counted in the budget, without a copy.
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The body of a request as it is read, without a copy.
+struct IncomingBody {
+  Body body;
+  /// Called when the budget is exhausted. @return whether there may be room now
+  std::function<bool()> make_room;
+};
+
+/// IncomingBody, as the parser wants it.
 struct CountedBody {
-  using value_type = Body;
+  using value_type = IncomingBody;
   class reader {
    public:
     template <bool is_request, class Fields>
-    reader(beast::http::header<is_request, Fields>&, value_type& body) : body_(body) {}
+    reader(beast::http::header<is_request, Fields>&, value_type& value) : value_(value) {}
     void init(const boost::optional<std::uint64_t>&, error_code& error) { error = {}; }
     template <class Buffers>
     std::size_t put(const Buffers& buffers, error_code& error) {
       std::size_t size = 0;
       for (const auto buffer : beast::buffers_range_ref(buffers)) {
-        if (!body_.append(static_cast<const char*>(buffer.data()), buffer.size())) {
+        while (!value_.body.append(static_cast<const char*>(buffer.data()), buffer.size())) {
+          if (value_.make_room()) continue;
           error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
           return size;
         }
@@ -65,7 +80,7 @@ struct CountedBody {
     void finish(error_code& error) { error = {}; }
 
    private:
-    value_type& body_;
+    value_type& value_;
   };
 };
 
@@ -79,7 +94,7 @@ Response response_to(const error_code& error, bool in_body, std::size_t max_body
   if (error == E::body_limit)
     return error_response(
         413, fmt::format("request: the body has more than {} bytes, the server's limit "
-                         "(--max-body)",
+                         "(--max-body-mib)",
                          max_body));
   if (error == boost::system::errc::not_enough_memory)
     return error_response(503, "the server's memory for requests is full; try again later");
@@ -165,7 +180,13 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     if (!thread_.joinable()) return;
     context_.stop();
     thread_.join();
+    {
+      const std::lock_guard lock(posting_);
+      is_stopped_ = true;
+    }
     cancel_all();
+    context_.restart();
+    context_.poll();  // what was cancelled lets go of its connections
   }
 
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
@@ -199,8 +220,12 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   }
   void close_idle_ones();
   void cancel_all();
-  /// Makes room for a new connection. @return false if all are busy
+  /// Makes room for a new connection: closes the one that was idle for the longest time, or the
+  /// slowest sender. @return false if there is neither
   bool close_an_idle_one();
+  /// Closes the connection whose request has been arriving for the longest time, at least
+  /// kSlowAfter. @return false if there is none but `except`
+  bool close_the_slowest(const Connection* except);
 
   const HttpOptions options_;
   const Handler handler_;
@@ -213,14 +238,19 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   Connections connections_;
   bool draining_ = false;
   std::atomic<std::size_t> num_connections_ = 0, under_way_ = 0;
+  std::mutex posting_;
+  bool is_stopped_ = false;  // guarded by posting_
   std::thread thread_;
 };
 
 /// One client. Reads a request, waits for its answer, writes it, reads the next.
 class HttpServer::State::Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(State& server, tcp::socket socket)
-      : server_(server), stream_(std::move(socket)), buffer_(kBufferBytes) {
+  Connection(std::shared_ptr<State> server, tcp::socket socket)
+      : keep_(std::move(server)),
+        server_(*keep_),
+        stream_(std::move(socket)),
+        buffer_(kBufferBytes) {
     error_code ignored;
     stream_.socket().set_option(tcp::no_delay(true), ignored);
   }
@@ -230,7 +260,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   void read_next() {
     request_.reset();
     is_idle_ = true;
-    idle_since_ = Clock::now();
+    since_ = Clock::now();
     if (server_.draining_) return close();
     if (buffer_.size() > 0) return read_header();
     stream_.expires_after(server_.options_.idle_timeout);
@@ -243,7 +273,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   bool is_idle() const { return is_idle_; }
-  Clock::time_point idle_since() const { return idle_since_; }
+  bool is_sending() const { return is_sending_; }
+  Clock::time_point since() const { return since_; }
   void close_if_idle() {
     if (is_idle_) close();
   }
@@ -251,7 +282,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   void close() {
     if (is_closed_) return;
     is_closed_ = true;
+    timer_.cancel();
     if (request_) request_->cancellation.cancel();
+    if (is_sending_ && parser_) parser_->get().body().body = Body();  // gives its memory back
     const auto self = shared_from_this();
     error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
@@ -262,11 +295,14 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
  private:
   void read_header() {
     is_idle_ = false;
+    is_sending_ = true;
+    since_ = Clock::now();
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(server_.options_.max_body_bytes);
-    parser_->get().body().use(server_.budget_);
-    stream_.expires_after(server_.options_.header_timeout);
+    parser_->get().body().body.use(server_.budget_);
+    parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
+    allow_reading_for(server_.options_.header_timeout);
     beast::http::async_read_header(stream_, buffer_, *parser_,
                                    [self = shared_from_this()](error_code error, std::size_t) {
                                      if (error) return self->refuse(error, false);
@@ -277,10 +313,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   void read_body() {
     if (!parser_->is_done() && parser_->get()[beast::http::field::expect].size() > 0 &&
         parser_->get().version() >= 11) {
-      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       send_now(kContinue);
     }
-    stream_.expires_after(server_.options_.body_timeout);
+    allow_reading_for(server_.options_.body_timeout);
     beast::http::async_read(stream_, buffer_, *parser_,
                             [self = shared_from_this()](error_code error, std::size_t) {
                               if (error) return self->refuse(error, true);
@@ -288,7 +323,24 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                             });
   }
 
-  void refuse(const error_code& error, bool in_body) {
+  /// Ends the reading that begins now when it takes longer. (The stream's own time limit would
+  /// close the connection, and the client would not be told why.)
+  void allow_reading_for(milliseconds most) {
+    is_late_ = false;
+    stream_.expires_never();
+    timer_.expires_after(most);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (error || !self->is_sending_ || Clock::now() < self->timer_.expiry()) return;
+      self->is_late_ = true;
+      error_code ignored;
+      self->stream_.socket().cancel(ignored);
+    });
+  }
+
+  void refuse(error_code error, bool in_body) {
+    is_sending_ = false;
+    timer_.cancel();
+    if (is_late_ && error == asio::error::operation_aborted) error = beast::error::timeout;
     Response response = response_to(error, in_body, server_.options_.max_body_bytes);
     if (response.status == 0 || is_closed_) return close();
     keep_alive_ = false;
@@ -299,6 +351,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   void dispatch() {
+    is_sending_ = false;
+    timer_.cancel();
+    if (is_closed_) return;
     auto& message = parser_->get();
     request_ = std::make_shared<Request>();
     request_->method = std::string(message.method_string());
@@ -308,7 +363,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
       request_->headers.emplace_back(std::move(name), std::string(field.value()));
     }
-    request_->body = std::move(message.body());
+    request_->body = std::move(message.body().body);
     keep_alive_ = message.keep_alive();
     is_http_1_0_ = message.version() < 11;
     is_head_ = request_->method == "HEAD";
@@ -320,6 +375,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     auto reply = [self = shared_from_this(),
                   replied = std::make_shared<std::atomic<bool>>(false)](Response response) {
       if (replied->exchange(true)) return;
+      const std::lock_guard lock(self->server_.posting_);
+      if (self->server_.is_stopped_) return;
       asio::post(self->server_.context_, [self, response = std::move(response)]() mutable {
         --self->server_.under_way_;
         if (self->is_closed_) return;
@@ -335,8 +392,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   // A client that has gone is noticed while its request runs. The end of its stream alone does not
-  // say so, for it may only have finished sending: then it is sent an interim response, which
-  // makes the system of a client that has gone refuse the connection.
+  // say so, for it may only have finished sending: then it is sent an interim response, which every
+  // client ignores and which makes the system of a client that has gone refuse the connection.
   void watch_client() {
     if (buffer_.size() > 0) return;  // the next request is here already
     stream_.socket().async_wait(tcp::socket::wait_read,
@@ -349,7 +406,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     const ssize_t got = ::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0) return;  // the next request
     if (got < 0) return close();
-    if (!is_http_1_0_) send_now("HTTP/1.1 102 Processing\r\n\r\n");
+    if (!is_http_1_0_) send_now(kContinue);
     stream_.socket().async_wait(tcp::socket::wait_error,
                                 [self = shared_from_this()](error_code error) {
                                   if (!error && self->waits_for_reply_) self->close();
@@ -362,6 +419,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   void write(Response response) {
+    body_memory_ = Reservation(server_.budget_);
+    if (response.body.size() > kBufferBytes && !body_memory_.take(response.body.size()))
+      response = error_response(503, "the server's memory for answers is full; try again later");
     if (server_.draining_) keep_alive_ = false;
     head_ = fmt::format("HTTP/1.1 {} {}\r\nContent-Length: {}\r\n", response.status,
                         reason_of(response.status), response.body.size());
@@ -378,6 +438,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     stream_.expires_after(server_.options_.write_timeout);
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head_), asio::buffer(body_)};
     asio::async_write(stream_, buffers, [self = shared_from_this()](error_code error, std::size_t) {
+      self->body_ = {};
+      self->body_memory_ = {};
       if (error) return self->close();
       if (self->keep_alive_) return self->read_next();
       error_code ignored;
@@ -400,15 +462,22 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     });
   }
 
+  // A reply may come when the server is gone. The circle from the server to its connections is
+  // broken when these close.
+  const std::shared_ptr<State> keep_;
   State& server_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   std::optional<beast::http::request_parser<CountedBody>> parser_;
   std::shared_ptr<Request> request_;  // while its answer is awaited
   std::string head_, body_;           // being written
+  Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
-  bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
-  Clock::time_point idle_since_, discard_until_;
+  asio::steady_timer timer_{keep_->context_};  // of reading a request
+  bool is_late_ = false;                       // the timer has ended the reading
+  bool is_idle_ = true, is_sending_ = false, is_closed_ = false, waits_for_reply_ = false;
+  Clock::time_point since_;  // it is idle, or its client sends a request
+  Clock::time_point discard_until_;
 };
 
 void HttpServer::State::begin(tcp::socket socket) {
@@ -420,7 +489,7 @@ void HttpServer::State::begin(tcp::socket socket) {
         ::send(socket.native_handle(), kBusy.data(), kBusy.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     return;
   }
-  auto connection = std::make_shared<Connection>(*this, std::move(socket));
+  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket));
   connections_.push_front(connection);
   connection->place = connections_.begin();
   num_connections_ = connections_.size();
@@ -438,10 +507,21 @@ void HttpServer::State::cancel_all() {
 bool HttpServer::State::close_an_idle_one() {
   Connection* longest = nullptr;
   for (const auto& one : connections_)
-    if (one->is_idle() && (longest == nullptr || one->idle_since() < longest->idle_since()))
+    if (one->is_idle() && (longest == nullptr || one->since() < longest->since()))
       longest = one.get();
-  if (longest == nullptr) return false;
+  if (longest == nullptr) return close_the_slowest(nullptr);
   longest->close();
+  return true;
+}
+
+bool HttpServer::State::close_the_slowest(const Connection* except) {
+  Connection* slowest = nullptr;
+  for (const auto& one : connections_)
+    if (one->is_sending() && one.get() != except &&
+        (slowest == nullptr || one->since() < slowest->since()))
+      slowest = one.get();
+  if (slowest == nullptr || Clock::now() - slowest->since() < kSlowAfter) return false;
+  slowest->close();
   return true;
 }
 

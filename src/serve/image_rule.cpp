@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+
+#include "core/numbers.h"
 
 namespace offramp::serve {
 namespace {
@@ -28,10 +29,7 @@ bool ImageRuleReader::read(std::string_view name, std::string_view text) {
     to_last_ = text == "last";
     return true;
   }
-  double value = NAN;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) value = NAN;
-  return set(name, value);
+  return set(name, core::parse_number<double>(text).value_or(NAN));
 }
 
 bool ImageRuleReader::read(std::string_view name, const RequestJson& value) {
@@ -49,6 +47,8 @@ bool ImageRuleReader::set(std::string_view name, double value) {
   if (name == "threshold") {
     if (!(value >= 0 && value <= 1)) refuse(name, "a number from 0 to 1");
     threshold_ = static_cast<float>(value);
+  } else if (name == "step") {
+    step_ = whole(0, 1000);
   } else if (name == "deadline_ms") {
     if (!(value > 0 && value <= kDayMs)) refuse(name, "milliseconds above 0, at most a day");
     rule_.deadline_ms = value;
@@ -67,10 +67,11 @@ bool ImageRuleReader::set(std::string_view name, double value) {
 }
 
 ImageRule ImageRuleReader::rule() const {
-  if (threshold_ && to_last_)
-    throw HttpError(400, "parameters threshold and stop: give one of them");
+  if ((threshold_ ? 1 : 0) + (to_last_ ? 1 : 0) + (step_ ? 1 : 0) > 1)
+    throw HttpError(400, "parameters stop, step and threshold: expected at most one of them");
   ImageRule rule = rule_;
   if (threshold_) rule.stop = Stop::at_threshold(*threshold_);
+  if (step_) rule.stop = Stop::at_step(*step_);
   if (to_last_) rule.stop = *to_last_ ? Stop::never() : Stop::by_policy();
   return rule;
 }

@@ -20,8 +20,8 @@ struct ImageRule {
   std::optional<Stop> stop_after(double waited_ms, const Stop& by_default) const;
 };
 
-/// Reads one parameter of a request: stop ("policy" or "last"), threshold, deadline_ms, priority,
-/// top_k; KServe's timeout (microseconds) is a deadline too.
+/// Reads one parameter of a request: stop ("policy" or "last"), step, threshold, deadline_ms,
+/// priority, top_k; KServe's timeout (microseconds) is a deadline too.
 /// @return false if there is no parameter of that name
 /// @throws HttpError 400 if the value makes no sense
 class ImageRuleReader {
@@ -36,6 +36,7 @@ class ImageRuleReader {
 
   ImageRule rule_;
   std::optional<float> threshold_;
+  std::optional<int> step_;
   std::optional<bool> to_last_;
 };
 

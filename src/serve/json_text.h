@@ -10,15 +10,14 @@ namespace offramp::serve {
 using Json = nlohmann::ordered_json;  ///< of answers: keys stay in the order they were set
 using RequestJson = nlohmann::json;   ///< of requests: a key is found in logarithmic time
 
-bool is_utf8(std::string_view text);
-
 /// `text` as a JSON string, in quotes; bytes that are not UTF-8 are replaced.
 std::string json_string(std::string_view text);
 
-/// `value` on one line; bytes that are not UTF-8 are replaced.
+/// `value` on one line, with its line end; bytes that are not UTF-8 are replaced.
 std::string json_line(const Json& value);
 
-/// Parses the JSON of a request: an object, with limits on length, depth (16) and no key twice.
+/// Parses the JSON of a request: an object, nested at most 16 deep, in which no object has a key
+/// twice.
 /// @throws HttpError 400, 413 "request: what is wrong"
 RequestJson parse_request_json(std::string_view text);
 

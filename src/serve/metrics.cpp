@@ -7,6 +7,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <limits>
 #include <mutex>
 
 namespace offramp::serve {
@@ -42,6 +43,23 @@ class Metrics::State {
 
 namespace {
 
+/// Every fifth bucket of the statistics: finer ones would be many lines.
+prometheus::ClientMetric latency_of(const ServedModel& model, const BatcherStats& stats) {
+  prometheus::ClientMetric metric;
+  metric.label = {{"model", model.name}, {"version", std::to_string(model.version)}};
+  metric.histogram.sample_count = static_cast<std::uint64_t>(stats.answered);
+  metric.histogram.sample_sum = stats.total_ms / 1e3;
+  const std::vector<double>& bounds = LatencyCounts::bounds_ms();
+  std::uint64_t so_far = 0;
+  for (std::size_t i = 0; i < bounds.size(); ++i) {
+    so_far += static_cast<std::uint64_t>(stats.latency.counts()[i]);
+    if (i % 5 == 4) metric.histogram.bucket.push_back({so_far, bounds[i] / 1e3});
+  }
+  metric.histogram.bucket.push_back(
+      {metric.histogram.sample_count, std::numeric_limits<double>::infinity()});
+  return metric;
+}
+
 /// Families of values that are read from the models when they are asked for.
 std::vector<prometheus::MetricFamily> model_families(const ServedModels& models) {
   using prometheus::ClientMetric;
@@ -64,6 +82,11 @@ std::vector<prometheus::MetricFamily> model_families(const ServedModels& models)
   const auto queue =
       family("offramp_queue_seconds_total", "Time that the answered images waited in the queue",
              MetricType::Counter);
+  const auto seconds = family("offramp_image_seconds", "Time from an image's arrival to its answer",
+                              MetricType::Histogram);
+  const auto in_force =
+      family("offramp_guarantee_in_force",
+             "1 where the model's certificate is in force, 0 where it is not", MetricType::Gauge);
   const auto waiting = family("offramp_queue_images", "Images that wait now", MetricType::Gauge);
   const auto drift = family("offramp_drift_distance",
                             "Share of the recent images that leave elsewhere than in calibration",
@@ -83,6 +106,7 @@ std::vector<prometheus::MetricFamily> model_families(const ServedModels& models)
     };
     for (std::size_t k = 0; k < stats.exits.size(); ++k)
       add(images, static_cast<double>(stats.exits[k]), "exit", std::to_string(k + 1));
+    families[seconds].metric.push_back(latency_of(*model, stats));
     add(refused, static_cast<double>(stats.refused), "reason", "refused");
     add(refused, static_cast<double>(stats.cancelled), "reason", "cancelled");
     add(refused, static_cast<double>(stats.failed), "reason", "failed");
@@ -90,6 +114,8 @@ std::vector<prometheus::MetricFamily> model_families(const ServedModels& models)
     add(cost, stats.relative_cost);
     add(queue, stats.queue_ms / 1e3);
     add(waiting, static_cast<double>(model->batcher.waiting()));
+    if (stats.guarantee && stats.guarantee->in_force != InForce::unknown)
+      add(in_force, stats.guarantee->in_force == InForce::yes ? 1 : 0);
     if (stats.session.drift != DriftFlag::unknown) add(drift, stats.session.drift_distance);
   }
   return families;

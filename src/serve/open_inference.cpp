@@ -55,6 +55,7 @@ struct Images {
   std::vector<float> values;
   std::vector<std::uint8_t> pixels;
   std::vector<std::string> files;
+  Reservation memory;                // of values and pixels
   std::shared_ptr<Request> request;  // its body
 };
 
@@ -128,8 +129,9 @@ void each_element(const RequestJson& data, const Visit& visit) {
 
 class InputReader {
  public:
-  InputReader(const Model& model, const RequestJson& input, std::string_view binary)
-      : model_(model), input_(input), shape_(shape_of(input)) {
+  InputReader(const Model& model, const RequestJson& input, std::string_view binary,
+              std::shared_ptr<Budget> budget)
+      : model_(model), input_(input), shape_(shape_of(input)), budget_(std::move(budget)) {
     const RequestJson& parameters = parameters_of(input, "input \"image\"");
     if (find(parameters, "shared_memory_region") != nullptr)
       throw HttpError(400,
@@ -180,9 +182,10 @@ class InputReader {
                                   "[N,height,width,3]",
                                   to_text(shape_), expected[1], expected[2], expected[3]));
     const std::size_t each = expected[1] * expected[2] * expected[3], count = shape_[0] * each;
-    auto images = std::make_shared<Images>();
+    if (data_ == nullptr && binary_.size() != 4 * count)
+      refuse_count(binary_.size(), 4 * count, "bytes");
+    auto images = images_of(4 * count);
     if (data_ == nullptr) {
-      if (binary_.size() != 4 * count) refuse_count(binary_.size(), 4 * count, "bytes");
       images->values.resize(count);
       std::memcpy(images->values.data(), binary_.data(), binary_.size());
     } else {
@@ -207,7 +210,8 @@ class InputReader {
                                        to_text(shape_)));
     // At most 2^8 images of 2^32 pixels of 3 bytes: no overflow.
     const std::size_t each = shape_[1] * shape_[2] * 3, count = shape_[0] * each;
-    auto images = std::make_shared<Images>();
+    // The numbers of JSON take more room as text than as pixels: the text's length bounds them.
+    auto images = images_of(data_ == nullptr ? 0 : std::min(count, kMaxJsonBytes));
     std::span<const std::uint8_t> pixels(reinterpret_cast<const std::uint8_t*>(binary_.data()),
                                          binary_.size());
     if (data_ == nullptr) {
@@ -260,7 +264,17 @@ class InputReader {
 
   const Model& model_;
   const RequestJson& input_;
+  /// An empty set of images for which so much memory is reserved.
+  std::shared_ptr<Images> images_of(std::size_t bytes) const {
+    auto images = std::make_shared<Images>();
+    images->memory = Reservation(budget_);
+    if (!images->memory.take(bytes))
+      throw HttpError(503, "the server's memory for requests is full; try again later");
+    return images;
+  }
+
   const std::vector<std::size_t> shape_;
+  const std::shared_ptr<Budget> budget_;
   const RequestJson* data_ = nullptr;
   std::string_view binary_;
 };
@@ -482,19 +496,37 @@ Json model_statistics(const ServedModel& served) {
       {"cache_hit", duration(0, 0)},
       {"cache_miss", duration(0, 0)}};
   json["batch_stats"] = Json::array();
+  const Stats& session = stats.session;
   Json offramp{
+      {"loaded", served.loaded_ms},
+      {"requests", served.requests.load()},
       {"exits", stats.exits},
       {"mean_relative_cost",
        stats.answered == 0 ? 0 : stats.relative_cost / static_cast<double>(stats.answered)},
       {"relative_costs", served.model.relative_costs()},
       {"limited", stats.limited},
+      {"refused", stats.refused},
       {"cancelled", stats.cancelled},
-      {"waiting", served.batcher.waiting()}};
-  const DriftFlag drift = stats.session.drift;
-  offramp["drift"] = drift == DriftFlag::unknown ? "unknown"
-                     : drift == DriftFlag::none  ? "none"
-                                                 : "drifted";
-  offramp["drift_distance"] = stats.session.drift_distance;
+      {"failed", stats.failed},
+      {"alone", stats.alone},
+      {"waiting", served.batcher.waiting()},
+      {"latency", {{"bounds_ms", LatencyCounts::bounds_ms()}, {"counts", stats.latency.counts()}}},
+      {"drift", session.drift == DriftFlag::unknown ? "unknown"
+                : session.drift == DriftFlag::none  ? "none"
+                                                    : "drifted"},
+      {"drift_distance", session.drift_distance},
+      {"drift_p_value", session.drift_p_value},
+      {"recent_shares", session.recent_shares},
+      {"calibrated_shares", session.calibrated_shares}};
+  offramp["guarantee"] = nullptr;
+  if (const std::optional<Guarantee>& guarantee = stats.guarantee)
+    offramp["guarantee"] = {{"of", guarantee->of},
+                            {"epsilon", guarantee->epsilon},
+                            {"delta", guarantee->delta},
+                            {"in_force", guarantee->in_force == InForce::yes  ? "yes"
+                                         : guarantee->in_force == InForce::no ? "no"
+                                                                              : "unknown"},
+                            {"why", guarantee->why}};
   json["offramp"] = std::move(offramp);
   return json;
 }
@@ -533,7 +565,8 @@ void infer(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Requ
     id = given->get<std::string>();
   }
   std::vector<Wanted> wanted = wanted_outputs(model->model, json, binary);
-  std::shared_ptr<Images> images = InputReader(model->model, input, body.substr(length)).read();
+  std::shared_ptr<Images> images =
+      InputReader(model->model, input, body.substr(length), request->body.budget()).read();
   images->request = request;
   run_images(model, request, images->views, images, reader.rule(), std::move(reply),
              [model, wanted = std::move(wanted),

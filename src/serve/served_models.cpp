@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <system_error>
+
+#include "core/error.h"
+#include "core/numbers.h"
 
 namespace offramp::serve {
 namespace {
@@ -16,8 +18,9 @@ void check_name(const std::string& name) {
            c == '_' || c == '-';
   });
   if (!good || name == "." || name == "..")
-    throw UsageError("model name \"" + name +
-                     "\": expected 1 to 100 letters, digits and . _ -; give one as NAME=PATH");
+    throw UsageError(fmt::format(
+        "model name {}: expected 1 to 100 letters, digits and . _ -; give one as NAME=PATH",
+        core::quote(name)));
 }
 
 }  // namespace
@@ -33,10 +36,10 @@ ModelEntry parse_model_entry(const std::string& text) {
     entry.path = text.substr(equals + 1);
     if (const std::size_t at = entry.name.find('@'); at != std::string::npos) {
       const std::string version = entry.name.substr(at + 1);
-      const auto [end, error] =
-          std::from_chars(version.data(), version.data() + version.size(), entry.version);
-      if (error != std::errc() || end != version.data() + version.size() || entry.version < 1)
-        throw UsageError("model \"" + text + "\": expected a version of 1 or more after @");
+      entry.version = core::parse_number<int>(version).value_or(0);
+      if (entry.version < 1)
+        throw UsageError(
+            fmt::format("model {}: expected a version of 1 or more after @", core::quote(text)));
       entry.name.resize(at);
     }
   }
@@ -66,7 +69,12 @@ ServedModels::ServedModels(std::vector<ModelEntry> entries, const Options& optio
   }
 }
 
-ServedModels::~ServedModels() = default;
+ServedModels::~ServedModels() {
+  // The last one to let go of a model may be its own thread, which has just answered a request and
+  // could not wait for its own end: so the threads end here.
+  for (const auto* const models : {&models_, &replaced_})
+    for (const auto& model : *models) model->batcher.close();
+}
 
 std::shared_ptr<ServedModel> ServedModels::load(const ModelEntry& entry) const {
   auto model = std::make_shared<ServedModel>(entry, options_, batcher_options_);

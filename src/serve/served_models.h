@@ -1,5 +1,8 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -28,11 +31,16 @@ struct ServedModel {
       : name(entry.name),
         version(entry.version),
         model(Model::load(entry.path, options)),
+        loaded_ms(std::chrono::duration_cast<std::chrono::milliseconds>(
+                      std::chrono::system_clock::now().time_since_epoch())
+                      .count()),
         batcher(model, batcher_options) {}
 
   std::string name;
   int version;
   Model model;
+  std::int64_t loaded_ms;                  ///< when it was loaded, in milliseconds since 1970
+  std::atomic<std::int64_t> requests = 0;  ///< classify and infer, the refused included
   Batcher batcher;
 };
 

@@ -3,9 +3,10 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -28,7 +29,7 @@ void log(std::string_view level, std::string_view message, Json fields = {}) {
             {"level", std::string(level)},
             {"message", std::string(message)}};
   for (auto& [key, value] : fields.items()) line[key] = value;
-  const std::string text = json_line(line) + "\n";
+  const std::string text = json_line(line);
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
@@ -40,6 +41,20 @@ std::string read_token(const std::filesystem::path& path) {
     throw UsageError(fmt::format("{}: expected a token of at least 16 characters in the first line",
                                  path.string()));
   return token;
+}
+
+/// Each connection needs a file handle, and many systems begin with 1024 of them.
+/// @return how many connections the process can have
+std::size_t allow_connections(std::size_t wanted) {
+  constexpr rlim_t kOthers = 128;  // files, pipes, libraries
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  const rlim_t needed = wanted + kOthers;
+  if (limit.rlim_cur < needed) {
+    limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur >= needed ? wanted : std::max<std::size_t>(limit.rlim_cur / 2, 1);
 }
 
 bool is_loopback(const std::string& address) {
@@ -70,7 +85,12 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
 
   // Destroyed in the other order: models answer what waits while the server still lives.
   std::shared_ptr<Service> service;
-  HttpServer http(settings.http, [&service](std::shared_ptr<Request> request, Reply reply) {
+  HttpOptions http_options = settings.http;
+  http_options.max_connections = allow_connections(settings.http.max_connections);
+  if (http_options.max_connections < settings.http.max_connections)
+    log("warning", fmt::format("{} connections instead of {}: the system allows no more open files",
+                               http_options.max_connections, settings.http.max_connections));
+  HttpServer http(http_options, [&service](std::shared_ptr<Request> request, Reply reply) {
     service->handle(std::move(request), std::move(reply));
   });
   ServedModels models(

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/numbers.h"
 #include "offramp/model.h"
 #include "serve/classify.h"
 #include "serve/json_text.h"
@@ -18,13 +19,47 @@ using Clock = std::chrono::steady_clock;
 
 Response json_response(const Json& json) {
   Response response;
-  response.body = json_line(json) + "\n";
+  response.body = json_line(json);
   return response;
+}
+
+/// What does not change while a model is loaded.
+Json model_facts(const ServedModel& served) {
+  const Model& model = served.model;
+  Json json{{"name", served.name},
+            {"version", std::to_string(served.version)},
+            {"loaded", served.loaded_ms},
+            {"precision", model.precision()},
+            {"threads", model.threads()},
+            {"input", {model.channels(), model.height(), model.width()}},
+            {"exits", model.num_exits()},
+            {"relative_costs", model.relative_costs()},
+            {"classes", model.classes()},
+            {"policy", model.has_policy()},
+            {"criterion", model.has_policy() ? Json(model.criterion()) : Json(nullptr)},
+            {"notes", model.notes()}};
+  json["path"] = nullptr;
+  if (const std::optional<int> chosen = model.chosen_step()) {
+    Json steps = Json::array();
+    for (const PolicyStep& step : model.policy_path()) {
+      Json thresholds = Json::array();
+      for (const std::optional<float>& threshold : step.thresholds)
+        thresholds.push_back(threshold ? Json(core::shortest_decimal(*threshold)) : Json(nullptr));
+      steps.push_back({{"thresholds", thresholds},
+                       {"accuracy", step.accuracy},
+                       {"relative_cost", step.relative_cost},
+                       {"certified", step.certified}});
+    }
+    json["path"] = {{"chosen", *chosen}, {"parameter", "step"}, {"steps", std::move(steps)}};
+  }
+  return json;
 }
 
 void require(const Request& request, std::string_view method) {
   if (request.method == method || (method == "GET" && request.method == "HEAD")) return;
-  throw HttpError(405, fmt::format("method {}: expected {}", json_string(request.method), method));
+  const std::string allow(method == "GET" ? "GET, HEAD" : method);
+  throw HttpError(405, fmt::format("method {}: expected {}", json_string(request.method), method),
+                  {{"Allow", allow}});
 }
 
 [[noreturn]] void not_found() {
@@ -116,7 +151,8 @@ void Service::check_token(const Request& request) const {
   if (given == nullptr || !is_equal(*given, "Bearer " + options_.token))
     throw HttpError(401,
                     "this server asks for a token: send the header Authorization: Bearer "
-                    "TOKEN");
+                    "TOKEN",
+                    {{"WWW-Authenticate", "Bearer"}});
 }
 
 void Service::dispatch(const std::shared_ptr<Request>& request, const Target& target,
@@ -165,14 +201,14 @@ void Service::dispatch(const std::shared_ptr<Request>& request, const Target& ta
     const std::string name = query("model");
     const auto model = name.empty() ? models_.first() : models_.find(name, query("version"));
     if (!model) throw HttpError(404, "model " + json_string(name) + ": there is no such model");
+    ++model->requests;
     return classify(model, request, target.query, reply);
   }
   if (is({"v1", "models"})) {
     route = "models";
     require(*request, "GET");
     Json list = Json::array();
-    for (const auto& model : models_.all())
-      list.push_back({{"name", model->name}, {"version", std::to_string(model->version)}});
+    for (const auto& model : models_.all()) list.push_back(model_facts(*model));
     return reply(json_response({{"models", list}}));
   }
   if (is({"v2"})) {
@@ -229,6 +265,7 @@ void Service::models_v2(const std::shared_ptr<Request>& request, const Target& t
   if (action == "infer") {
     route = "infer";
     require(*request, "POST");
+    ++model->requests;
     return infer(model, request, reply);
   }
   route = "model";

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "serve/server.h"
 
 namespace offramp::serve {
@@ -58,6 +59,10 @@ const std::map<std::string, Set>& keys() {
       {"memory_mib", [](auto& s, const auto& n) { s.http.memory_bytes = mebibytes(n); }},
       {"max_connections",
        [](auto& s, const auto& n) { s.http.max_connections = whole<std::size_t>(n, 1, 1000000); }},
+      {"max_megapixels",
+       [](auto& s, const auto& n) {
+         s.queue.max_pixels = 1000000 * whole<std::int64_t>(n, 1, 134);
+       }},
       {"token_file", [](auto& s, const auto& n) { s.token_file = text(n); }},
       {"drain_seconds", [](auto& s, const auto& n) { s.drain_seconds = number(n, 0, 3600); }},
       {"watch_files", [](auto& s, const auto& n) { s.watch_files = flag(n); }},
@@ -112,9 +117,7 @@ void read_settings(const std::filesystem::path& path, ServerSettings& settings) 
       } else if (const auto found = keys().find(name); found != keys().end()) {
         found->second(settings, value);
       } else {
-        const std::string near = core::nearest_word(name, names);
-        throw UsageError(fmt::format(
-            "unknown key{}", near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
+        throw UsageError("unknown key" + core::suggestion(name, names));
       }
     } catch (const UsageError& error) {
       throw UsageError(fmt::format("{}:{}: {}: {}", path.string(), value.source().begin.line, name,
