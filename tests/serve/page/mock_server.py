@@ -112,7 +112,8 @@ class Mock:
         names = ["cifar10-3-exits", "another"][:self.models]
         path = {"chosen": 14, "parameter": "step", "steps": STEPS} if self.path else None
         return [{"name": name, "version": "1", "precision": "int8", "threads": 2, "exits": 3,
-                 "input": [3, 32, 32], "relative_costs": self.costs, "classes": CLASSES, "policy": True,
+                 "input": [3, 32, 32], "relative_costs": self.costs, "classes": CLASSES,
+                 "policy": True,
                  "criterion": "confidence", "path": path} for name in names]
 
     def statistics(self):
