@@ -73,8 +73,9 @@ void add_serve_command(CLI::App& app, Action& action) {
   command->add_option("--address", own.http.address,
                       "IP address to listen on (default: 127.0.0.1, this machine alone)");
   command->add_option("--port", own.http.port, "Port (default: 8000; 0: any that is free)");
-  command->add_option("--threads", own.model.threads, "Threads of each model (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+  command
+      ->add_option("--threads", own.model.threads, "Threads of each model (default: 0, all cores)")
+      ->check(CLI::Range(0, 4096));
   command->add_option("--batch", own.model.batch, "Images that run together (default: 8)")
       ->check(CLI::Range(1, 1024));
   command->add_option("--precision", own.model.precision, "auto (default), f32, bf16 or int8");

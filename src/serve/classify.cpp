@@ -153,7 +153,7 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
   } else {
     if (body.empty())
       throw HttpError(400,
-                      "request: the body is empty; expected a JPEG or PNG file, as curl "
+                      "request: the body is empty; expected an image file, as curl "
                       "--data-binary @FILE sends it");
     images.push_back(view_of(body));
   }

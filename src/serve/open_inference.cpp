@@ -166,7 +166,7 @@ class InputReader {
         400,
         fmt::format("input \"image\": datatype {} is not supported; expected FP32, "
                     "the network's normalised input [N,{},{},{}], UINT8, pixels "
-                    "[N,height,width,3], or BYTES, JPEG or PNG files [N]",
+                    "[N,height,width,3], or BYTES, image files [N]",
                     json_string(datatype), model_.channels(), model_.height(), model_.width()));
   }
 

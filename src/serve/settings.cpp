@@ -48,7 +48,7 @@ const std::map<std::string, Set>& keys() {
   static const std::map<std::string, Set> kKeys{
       {"address", [](auto& s, const auto& n) { s.http.address = text(n); }},
       {"port", [](auto& s, const auto& n) { s.http.port = whole<std::uint16_t>(n, 0, 65535); }},
-      {"threads", [](auto& s, const auto& n) { s.model.threads = whole<int>(n, 1, 4096); }},
+      {"threads", [](auto& s, const auto& n) { s.model.threads = whole<int>(n, 0, 4096); }},
       {"batch", [](auto& s, const auto& n) { s.model.batch = whole<int>(n, 1, 1024); }},
       {"precision", [](auto& s, const auto& n) { s.model.precision = text(n); }},
       {"max_queue",
