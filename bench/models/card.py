@@ -55,7 +55,7 @@ def accuracy(flags):
     if policy:
         row("**its policy, executed**", f"**{percent(policy['accuracy'])}** ({interval(policy['accuracy_interval'])})",
             "", "", f"**{policy['relative_cost']:.3f}**")
-        print(f"\nLeave at exits 1, 2, …: {', '.join(percent(share, 1) for share in policy['shares'])} %; "
+        print(f"\nImages stop at exits 1, 2, …: {', '.join(percent(share, 1) for share in policy['shares'])} %; "
               f"harm {percent(policy['harm'])} %, help {percent(policy['help'])} %.")
     print("\nEnsembles of all exits, %: " +
           ", ".join(f"{name} {percent(value)}" for name, value in result["ensembles"].items()) + ".")
@@ -75,8 +75,8 @@ def overthinking(flags):
     result = test(flags, flags.data)
     thinking = result["overthinking"]
     exits = range(1, len(result["exits"]) + 1)
-    row("class", "images", "errors of the last exit", "an earlier exit had right", "of the errors, %",
-        *(f"first right at exit {k}" for k in exits), "never right")
+    row("class", "images", "errors of the last exit", "correct at an earlier exit", "of the errors, %",
+        *(f"first correct at exit {k}" for k in exits), "at none")
     row(*["---"] * (6 + len(exits)))
     names = ["images", "errors", "destructive"]
     classes = sorted(thinking["classes"], key=lambda one: -one["destructive"] / max(1, one["images"]))
@@ -87,10 +87,10 @@ def overthinking(flags):
             *(f"{count:,}" for count in one["first_right"]), f"{one['images'] - sum(one['first_right']):,}")
 
 
-def spoiled(flags):
+def corrupted(flags):
     exits = ", ".join(str(k + 1) for k in range(len(test(flags, flags.data)["exits"])))
-    row("", f"exits {exits} alone, %", "policy, %", "relative cost", "harm, %", f"leave at exits {exits}, %",
-        "drift flag (leave elsewhere)")
+    row("", f"exits {exits} alone, %", "policy, %", "relative cost", "harm, %", f"stop at exits {exits}, %",
+        "drift flag (stop at other exits)")
     row(*["---"] * 7)
     with tempfile.TemporaryDirectory() as folder:
         for name in [None] + [f"{kind}:{severity}" for kind in KINDS for severity in (1, 3, 5)]:
@@ -132,7 +132,7 @@ def speed(flags):
                 f"{many['images_per_second']:,.0f}")
 
 
-TABLES = {"accuracy": accuracy, "overthinking": overthinking, "spoiled": spoiled, "speed": speed}
+TABLES = {"accuracy": accuracy, "overthinking": overthinking, "corrupted": corrupted, "speed": speed}
 
 
 def main():
@@ -141,7 +141,7 @@ def main():
     parser.add_argument("--data", required=True, help="the data set it was trained on")
     parser.add_argument("--offramp", default="build/release/offramp", type=pathlib.Path)
     parser.add_argument("--plain", help="the plain network to compare the policy with")
-    parser.add_argument("--tables", nargs="+", default=["accuracy", "overthinking", "spoiled"], choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=["accuracy", "overthinking", "corrupted"], choices=list(TABLES))
     flags = parser.parse_args()
     flags.results = {}
     flags.offramp = flags.offramp.resolve()

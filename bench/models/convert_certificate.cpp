@@ -4,14 +4,15 @@
 // this is no new attempt. Needs a CPU with AVX-512 VNNI and the data set of the certificate:
 //
 //   grep -c avx512_vnni /proc/cpuinfo          # must not print 0
-//   cmake --preset release -DOFFRAMP_BENCH=ON && cmake --build --preset release \
-//     --target convert_certificate
+//   cmake --preset release -DOFFRAMP_BENCH=ON
+//   cmake --build --preset release --target convert_certificate
 //   for model in models/*.safetensors; do
-//     build/release/bench/convert_certificate $model --data data \
-//       --images /usr/share/datasets/fashion-mnist
+//     build/release/bench/convert_certificate $model --data data --images IMAGES
 //   done
 //   bench/models/int8_caps.py models/*.safetensors --data data   # equal under every cap?
 //
+// IMAGES is a data set whose images may be given away: for the files in models/ Fashion-MNIST,
+// /usr/share/datasets/fashion-mnist, because CIFAR-10's may not.
 // The file is written in the newest version of the format. Afterwards adapt the model card, which
 // names the kernels, and the size in models/README.md.
 

@@ -21,9 +21,10 @@ class OFFRAMP_API ImageView {
   /// without padding. The image is resized to the network's input size if it differs, then
   /// normalised.
   static ImageView rgb8(std::span<const std::uint8_t> pixels, int width, int height);
-  /// The bytes of a JPEG or PNG file, of up to 2^27 pixels. An EXIF orientation is applied.
+  /// The bytes of a JPEG, PNG, WebP or BMP file, of up to 2^27 pixels. An EXIF orientation is
+  /// applied.
   static ImageView encoded(std::span<const std::byte> bytes);
-  /// The path of a JPEG or PNG file, with the limits of encoded().
+  /// The path of a JPEG, PNG, WebP or BMP file, with the limits of encoded().
   static ImageView file(std::filesystem::path path);
   /// The network's input, already resized and normalised: [channels, height, width].
   static ImageView normalised(std::span<const float> values);

@@ -62,16 +62,13 @@ class OFFRAMP_API Model {
 
   /// Whether the file holds a policy, so that Stop::by_policy can be used.
   bool has_policy() const;
-  /// The certified bound of the policy. It is nullopt if the policy has none, or if its certificate
-  /// is not in force for this model: see guarantee(), whose images it may run too.
-  std::optional<Promise> promise() const;
-  /// The certificate of the policy, whether it is in force for the precision and the kernels that
-  /// this model runs with, and if not, why. nullopt if the policy has none. The certificate of an
-  /// int8 file is in force where the images that the file stores get the certified logits, bit for
-  /// bit: the first call of this function or of promise() runs these images (64 as a rule) on one
-  /// stream. Call it when the program is idle, and not before the first answer.
+  /// The certified bound of the policy, whether it is in force for the precision and the kernels
+  /// that this model runs with, and if not, why. nullopt if the policy has none. The first call
+  /// checks the weights against the certified ones; for an int8 file, it also runs the images that
+  /// the file stores (64 as a rule) on one stream, which must get the certified logits, bit for
+  /// bit. Call it when the program is idle, and not before the first answer.
   std::optional<Guarantee> guarantee() const;
-  /// The same without running an image: `in_force` is `unknown` until guarantee() was called.
+  /// The same without that work: `in_force` is `unknown` until guarantee() was called.
   std::optional<Guarantee> guarantee_so_far() const;
 
   std::string precision() const;  ///< the precision in use: "f32", "bf16" or "int8"

@@ -180,10 +180,11 @@ typedef struct offramp_answer {
  * pixels: [height, width, 3] bytes: red, green, blue, rows from top to bottom without padding. */
 OFFRAMP_API offramp_status offramp_classify_rgb8(offramp_session* session, const uint8_t* pixels,
                                                  int width, int height, offramp_answer* answer);
-/* Classifies the image in the bytes of a JPEG or PNG file; *answer is written on success only. */
+/* Classifies the image in the bytes of a JPEG, PNG, WebP or BMP file; *answer is written on success
+ * only. */
 OFFRAMP_API offramp_status offramp_classify_encoded(offramp_session* session, const void* bytes,
                                                     size_t size, offramp_answer* answer);
-/* Classifies the image in a JPEG or PNG file; *answer is written on success only. */
+/* Classifies the image in a JPEG, PNG, WebP or BMP file; *answer is written on success only. */
 OFFRAMP_API offramp_status offramp_classify_file(offramp_session* session, const char* path,
                                                  offramp_answer* answer);
 /* Classifies an image that is already resized and normalised: [channels, height, width] values.
@@ -194,9 +195,9 @@ OFFRAMP_API offramp_status offramp_classify_normalised(offramp_session* session,
 
 /* What the data of an offramp_image are. */
 typedef enum offramp_form {
-  OFFRAMP_RGB8 = 0,      /* pixels as offramp_classify_rgb8 takes them; length: in bytes */
-  OFFRAMP_ENCODED = 1,   /* the bytes of a JPEG or PNG file; length: in bytes */
-  OFFRAMP_FILE = 2,      /* the path of a JPEG or PNG file, ending in 0; length is ignored */
+  OFFRAMP_RGB8 = 0,    /* pixels as offramp_classify_rgb8 takes them; length: in bytes */
+  OFFRAMP_ENCODED = 1, /* the bytes of a JPEG, PNG, WebP or BMP file; length: in bytes */
+  OFFRAMP_FILE = 2, /* the path of a JPEG, PNG, WebP or BMP file, ending in 0; length is ignored */
   OFFRAMP_NORMALISED = 3 /* floats as offramp_classify_normalised takes them; length: in floats */
 } offramp_form;
 
@@ -273,33 +274,19 @@ OFFRAMP_API offramp_status offramp_flush(offramp_session* session);
 /* Number of images that were pushed and whose answers were not delivered yet. */
 OFFRAMP_API int64_t offramp_pending(const offramp_session* session);
 
-/* The certified bound that holds for a session's answers: see Promise in model.h. */
-typedef struct offramp_promise {
-  size_t size;
-  const char* of; /* "harm" or "disagreement"; NULL: no bound holds. Valid as long as the session */
-  double epsilon; /* bound on the rate, in (0, 1) */
-  double delta;   /* probability that the certificate is wrong, in (0, 1) */
-} offramp_promise;
-
-#define OFFRAMP_PROMISE_INIT \
-  { sizeof(offramp_promise), NULL, 0, 0 }
-
-OFFRAMP_API offramp_status offramp_session_promise(const offramp_session* session,
-                                                   offramp_promise* promise);
-
 typedef enum offramp_in_force {
   OFFRAMP_IN_FORCE_NO = 0,
   OFFRAMP_IN_FORCE_YES = 1,
   OFFRAMP_IN_FORCE_UNKNOWN = 2 /* something could not be checked yet */
 } offramp_in_force;
 
-/* The model's certificate and whether it is in force for the session's answers: see
- * Session::guarantee in session.h. */
+/* The certified bound of the model's policy, and whether it is in force for the session's answers:
+ * see Session::guarantee in session.h. */
 typedef struct offramp_guarantee {
   size_t size;
-  const char* of;  /* "harm" or "disagreement"; NULL: the model has no certificate */
+  const char* of;  /* "harm" or "disagreement"; NULL: the model has none */
   double epsilon;  /* bound on the rate, in (0, 1) */
-  double delta;    /* probability that the certificate is wrong, in (0, 1) */
+  double delta;    /* probability that the bound is wrong, in (0, 1) */
   const char* why; /* why it is not in force or why that is unknown; "" if it is in force. Valid
                       until the session's next call */
   int in_force;    /* an offramp_in_force */
@@ -309,8 +296,8 @@ typedef struct offramp_guarantee {
 #define OFFRAMP_GUARANTEE_INIT \
   { sizeof(offramp_guarantee), NULL, 0, 0, NULL, OFFRAMP_IN_FORCE_NO, 0 }
 
-/* Not to be called before the first answer: the first call may run the images that the model file
- * stores. */
+/* Not to be called before the first answer: the first call checks the weights and may run the
+ * images that the model file stores. */
 OFFRAMP_API offramp_status offramp_session_guarantee(offramp_session* session,
                                                      offramp_guarantee* guarantee);
 

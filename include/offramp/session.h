@@ -239,16 +239,13 @@ class OFFRAMP_API Session {
   /// Sets all counts of stats() to 0.
   void reset_stats();
 
-  /// The certified bound that holds for this session's answers. It is nullopt if the model has none
-  /// (Model::promise), if the session's rule is not the policy alone, since a deadline or a budget
-  /// may stop images earlier, or under drift. So it is given where guarantee() is in force or where
-  /// that is unknown because there were too few images to see drift.
-  std::optional<Promise> promise() const;
-  /// The model's certificate, whether it is in force for this session's answers, and if not, why:
-  /// what Model::guarantee() says, the session's rule, and drift (Stats::drift). nullopt if the
-  /// model has no certificate. It may run the images that Model::guarantee() runs.
+  /// The certified bound of the model's policy, whether it is in force for this session's answers,
+  /// and if not, why: what Model::guarantee() says, drift (Stats::drift), and the session's rule,
+  /// since a deadline or a budget may stop images earlier than the policy. It is `unknown` while
+  /// there are too few images to see drift. nullopt if the model has none. It may do the work that
+  /// Model::guarantee() does.
   std::optional<Guarantee> guarantee() const;
-  /// The same without running an image, as Model::guarantee_so_far().
+  /// The same without that work, as Model::guarantee_so_far().
   std::optional<Guarantee> guarantee_so_far() const;
 
  private:

@@ -61,7 +61,7 @@ offramp_status guarded(const Work& work) noexcept {
   }
 }
 
-/// The event of a promise as a text that is always valid.
+/// The event of a guarantee as a text that is always valid.
 const char* text_of_event(const std::string& of) { return of == "harm" ? "harm" : "disagreement"; }
 
 void expect_pointer(const void* pointer, const char* name) {
@@ -417,20 +417,6 @@ int64_t offramp_pending(const offramp_session* session) {
   return session == nullptr ? 0 : session->session.pending();
 }
 
-offramp_status offramp_session_promise(const offramp_session* session, offramp_promise* promise) {
-  return guarded([&] {
-    expect_pointer(session, "session");
-    expect_pointer(promise, "promise");
-    offramp_promise value = OFFRAMP_PROMISE_INIT;
-    if (const std::optional<offramp::Promise> given = session->session.promise()) {
-      value.of = text_of_event(given->of);
-      value.epsilon = given->epsilon;
-      value.delta = given->delta;
-    }
-    c_structs::write(promise, value);
-  });
-}
-
 offramp_status offramp_session_guarantee(offramp_session* session, offramp_guarantee* guarantee) {
   return guarded([&] {
     expect_pointer(session, "session");
@@ -439,9 +425,9 @@ offramp_status offramp_session_guarantee(offramp_session* session, offramp_guara
     session->why.clear();
     if (const std::optional<offramp::Guarantee> given = session->session.guarantee()) {
       session->why = given->why;
-      value.of = text_of_event(given->promise.of);
-      value.epsilon = given->promise.epsilon;
-      value.delta = given->promise.delta;
+      value.of = text_of_event(given->of);
+      value.epsilon = given->epsilon;
+      value.delta = given->delta;
       value.in_force = given->in_force == offramp::InForce::yes       ? OFFRAMP_IN_FORCE_YES
                        : given->in_force == offramp::InForce::unknown ? OFFRAMP_IN_FORCE_UNKNOWN
                                                                       : OFFRAMP_IN_FORCE_NO;

@@ -13,12 +13,7 @@ std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status) {
   const std::optional<policy::Guarantee>& given = model.certificate().guarantee();
   if (!given) return std::nullopt;
-  return Guarantee{{given->of, given->epsilon, given->delta}, status.in_force, status.why};
-}
-
-std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee) {
-  if (!guarantee || guarantee->in_force == InForce::no) return std::nullopt;
-  return guarantee->promise;
+  return Guarantee{given->of, given->epsilon, given->delta, status.in_force, status.why};
 }
 
 }  // namespace api
@@ -40,7 +35,6 @@ const std::vector<double>& Model::relative_costs() const {
   return state_->opened()->relative_costs();
 }
 bool Model::has_policy() const { return state_->opened()->file().policy.has_value(); }
-std::optional<Promise> Model::promise() const { return api::promise_of(guarantee()); }
 std::optional<Guarantee> Model::guarantee() const {
   return api::guarantee_of(*state_->opened(), state_->opened()->certificate().status());
 }

@@ -20,11 +20,9 @@ class [[gnu::visibility("hidden")]] Model::State {
 
 namespace api {
 
-/// The certificate of a model with a status; nullopt if the model has none.
+/// The guarantee of a model with a status; nullopt if the model has none.
 std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status);
-/// The promise of a certificate that is not known to be out of force.
-std::optional<Promise> promise_of(const std::optional<Guarantee>& guarantee);
 
 }  // namespace api
 

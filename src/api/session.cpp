@@ -731,7 +731,6 @@ void Session::flush() { state_->flush(); }
 std::int64_t Session::pending() const { return state_->pending(); }
 Stats Session::stats() const { return state_->stats(); }
 void Session::reset_stats() { state_->reset_stats(); }
-std::optional<Promise> Session::promise() const { return api::promise_of(state_->guarantee()); }
 std::optional<Guarantee> Session::guarantee() const { return state_->guarantee(); }
 std::optional<Guarantee> Session::guarantee_so_far() const { return state_->guarantee_so_far(); }
 

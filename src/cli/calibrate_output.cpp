@@ -20,7 +20,7 @@ namespace {
 
 using workflow::CalibrateOptions;
 using workflow::Calibration;
-using workflow::Certificate;
+using workflow::Certification;
 
 using json = nlohmann::ordered_json;
 
@@ -43,18 +43,18 @@ std::vector<int> exit_numbers(const std::vector<int>& exit_indices) {
 }
 
 json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
-                    const Certificate& certificate) {
-  const policy::CertificationResult& found = certificate.result;
+                    const Certification& certification) {
+  const policy::CertificationResult& found = certification.result;
   json object = {{"of", aim.label_free ? "disagreement" : "harm"},
                  {"against", to_string(aim.against)},
                  {"epsilon", aim.epsilon},
                  {"delta", aim.delta},
                  {"certified", found.holds()},
-                 {"attempt", certificate.drawn ? json(found.attempt) : json(nullptr)},
+                 {"attempt", certification.drawn ? json(found.attempt) : json(nullptr)},
                  {"level", found.level},
                  {"images", found.images},
-                 {"missing", certificate.missing},
-                 {"copies", certificate.copies},
+                 {"missing", certification.missing},
+                 {"copies", certification.copies},
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
@@ -65,7 +65,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
     object["counted"] = found.counted;
     object["upper_bound"] = found.upper_bound;
   }
-  if (const auto& worst = certificate.worst)
+  if (const auto& worst = certification.worst)
     object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
                              {"images", worst->images},
                              {"counted", worst->counted},
@@ -84,10 +84,10 @@ std::string failed_ensemble_text(const CalibrateOptions& options, const policy::
 }
 
 std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGuarantee& aim,
-                           const Calibration& result, const Certificate& certificate) {
-  const policy::CertificationResult& found = certificate.result;
+                           const Calibration& result, const Certification& certification) {
+  const policy::CertificationResult& found = certification.result;
   std::string text;
-  if (!certificate.drawn)
+  if (!certification.drawn)
     text = fmt::format(
         "nothing is certified: for {}, {} certify images are too few, {} are needed; none of them "
         "was used, and every image goes to the last exit\n",
@@ -104,20 +104,20 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
         "{:.3g})\n",
         policy::describe_promise(aim), core::with_commas(found.counted),
         core::with_commas(found.images), describe(aim.against), found.upper_bound);
-  if (certificate.drawn)
+  if (certification.drawn)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "
         "level {:.3g}\n",
         found.attempt, printable(options.model.string()), found.level);
-  if (certificate.missing > 0)
+  if (certification.missing > 0)
     text += fmt::format(
         "{} images of the model's certify part are not in the data: the certificate is based on "
         "the others\n",
-        core::with_commas(certificate.missing));
-  if (certificate.copies > 0)
+        core::with_commas(certification.missing));
+  if (certification.copies > 0)
     text += fmt::format("{} exact copies of certify images were left out: each image counts once\n",
-                        core::with_commas(certificate.copies));
-  if (const auto& worst = certificate.worst)
+                        core::with_commas(certification.copies));
+  if (const auto& worst = certification.worst)
     text += fmt::format(
         "worst class: {} ({} of {} images, bound {:.3g}); this bound is not certified\n",
         printable(result.classes[static_cast<std::size_t>(worst->label)]),
@@ -211,9 +211,9 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
-  if (const auto& certificate = result.certificate)
+  if (const auto& certification = result.certification)
     object["guarantee"] =
-        guarantee_json(std::get<policy::HarmGuarantee>(options.aim), result, *certificate);
+        guarantee_json(std::get<policy::HarmGuarantee>(options.aim), result, *certification);
   return object;
 }
 
@@ -252,9 +252,9 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
   if (tune.missing > 0)
     text += fmt::format("{} images of the model's tune part are not in the data\n",
                         core::with_commas(tune.missing));
-  if (result.certificate)
+  if (result.certification)
     text += guarantee_text(options, std::get<policy::HarmGuarantee>(options.aim), result,
-                           *result.certificate);
+                           *result.certification);
   else if (!result.met)
     text += unmet_aim_text(options, result);
   if (!result.dropped.empty())
@@ -266,7 +266,7 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
         result.training_state_dropped ? ", and the training state is not written" : "");
   else if (options.drop_useless_exits)
     text +=
-        fmt::format("no exit was dropped: {}\n", result.met || result.certificate
+        fmt::format("no exit was dropped: {}\n", result.met || result.certification
                                                      ? "each saves more than its head costs"
                                                      : "exits are dropped only if the aim is met");
   for (const std::string& warning : result.warnings) text += fmt::format("warning: {}\n", warning);

@@ -138,7 +138,8 @@ void add_classify_command(CLI::App& app, Action& action) {
   command
       ->add_option(
           "images", flags->images,
-          "JPEG or PNG files, folders of them, or - for paths or one image on standard input")
+          "JPEG, PNG, WebP or BMP files, folders of them, or - for paths or one image on standard "
+          "input")
       ->required();
   add_policy_flags(*command, flags->policy);
   command->add_flag("--json", flags->json, "Print one line of JSON for each image");

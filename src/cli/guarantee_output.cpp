@@ -13,9 +13,9 @@ using json = nlohmann::ordered_json;
 json guarantee_json(const Guarantee& guarantee) {
   json in_force = guarantee.in_force == InForce::yes;
   if (guarantee.in_force == InForce::unknown) in_force = "unknown";
-  return {{"of", guarantee.promise.of},
-          {"epsilon", guarantee.promise.epsilon},
-          {"delta", guarantee.promise.delta},
+  return {{"of", guarantee.of},
+          {"epsilon", guarantee.epsilon},
+          {"delta", guarantee.delta},
           {"in_force", in_force},
           {"why", guarantee.why.empty() ? json(nullptr) : json(guarantee.why)}};
 }
@@ -26,11 +26,10 @@ json guarantee_json(const std::optional<Guarantee>& guarantee) {
 
 std::string warning_of(const std::optional<Guarantee>& guarantee) {
   if (!guarantee || guarantee->in_force != InForce::no) return "";
-  const Promise& promise = guarantee->promise;
-  return fmt::format(
-      "its certificate ({}) is not in force: {}",
-      policy::describe_promise({promise.epsilon, promise.delta, promise.of == "disagreement"}),
-      guarantee->why);
+  return fmt::format("its certificate ({}) is not in force: {}",
+                     policy::describe_promise(
+                         {guarantee->epsilon, guarantee->delta, guarantee->of == "disagreement"}),
+                     guarantee->why);
 }
 
 }  // namespace offramp::cli

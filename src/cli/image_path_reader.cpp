@@ -22,23 +22,18 @@ namespace fs = std::filesystem;
 /// Far more than a path may have (4,096 bytes on Linux).
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 16;
 
-bool has_image_name(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
-}
-
-/// Lists all JPEG and PNG files in a folder and its subfolders, sorted by path.
+/// Lists all image files in a folder and its subfolders, sorted by path.
 std::vector<std::string> images_below(const std::string& folder) {
   std::vector<std::string> found;
   try {
     for (const auto& entry : fs::recursive_directory_iterator(folder))
-      if (entry.is_regular_file() && has_image_name(entry.path()))
+      if (entry.is_regular_file() && image::has_image_extension(entry.path().native()))
         found.push_back(entry.path().string());
   } catch (const fs::filesystem_error& error) {
     throw Error(fmt::format("{}: {}", folder, error.code().message()));
   }
-  if (found.empty()) throw Error(fmt::format("{}: no JPEG or PNG file in this folder", folder));
+  if (found.empty())
+    throw Error(fmt::format("{}: no {} file in this folder", folder, image::kFormats));
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -96,13 +91,13 @@ std::span<const std::byte> ImagePathReader::input_image() const {
 }
 
 bool ImagePathReader::input_is_image() {
-  constexpr std::size_t kLongestSignature = 12;
   const auto is_image = [&] {
     return image::has_image_signature(std::as_bytes(std::span(unread_)));
   };
-  // A line that is complete is a path, and whoever wrote it may be waiting for its answer. Only the
-  // signature of PNG has a newline in it.
-  while (!is_image() && unread_.size() < kLongestSignature &&
+  // A line that is complete is a path, and whoever wrote it may be waiting for its answer. Only
+  // PNG always has a newline in its signature; the length of a WebP or BMP may hold one, but their
+  // first bytes come in one read.
+  while (!is_image() && unread_.size() < image::kSignatureBytes &&
          (unread_.find('\n') == unread_.npos || unread_.starts_with('\x89')) && read_some()) {
   }
   return is_image();

@@ -13,7 +13,7 @@ namespace offramp::cli {
 /// standard input begins like an image file instead, it is one image, and its path is "-".
 class ImagePathReader {
  public:
-  /// @throws Error for a folder without JPEG or PNG files
+  /// @throws Error for a folder without image files
   explicit ImagePathReader(const std::vector<std::string>& arguments);
 
   /// Returns the next path; nullopt at the end. Waits for standard input if no line is there yet.

@@ -43,6 +43,7 @@ int parse_and_run(int argc, char** argv, const DeclareCommands& declare) {
   Action action;
   declare(app, action);
   add_version(app);
+  require_decimal_numbers(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

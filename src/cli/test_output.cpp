@@ -70,9 +70,8 @@ json policy_json(const PolicyEvaluation& policy) {
              {"p_value", policy.drift->p_value}};
   json guarantee = nullptr;
   if (const auto& given = policy.guarantee) {
-    guarantee = guarantee_json(Guarantee{{given->of, given->epsilon, given->delta},
-                                         policy.certificate.in_force,
-                                         policy.certificate.why});
+    guarantee = guarantee_json(Guarantee{given->of, given->epsilon, given->delta,
+                                         policy.certificate.in_force, policy.certificate.why});
     guarantee["against"] = to_string(given->against);
   }
   return {{"from", policy.is_models_own ? "model" : "flags"},

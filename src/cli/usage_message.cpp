@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <regex>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace offramp::cli {
 namespace {
@@ -52,14 +54,27 @@ std::string about_unknown_word(CLI::App& command, const std::string& word) {
                      near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
 }
 
-/// What kind of value an option takes: "a whole number".
-std::string kind_of_value(CLI::App& command, const std::string& name) {
-  const CLI::Option* option = command.get_option_no_throw(name);
-  const std::string type = option == nullptr ? "" : option->get_type_name();
+/// What kind of value an option takes: "a whole number". The result is empty if it is not a number.
+std::string kind_of_number(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
   if (type.starts_with("INT")) return "a whole number";
   if (type.starts_with("UINT")) return "a whole number from 0";
   if (type.starts_with("FLOAT")) return "a number";
-  return "another value";
+  return "";
+}
+
+std::string kind_of_value(CLI::App& command, const std::string& name) {
+  const CLI::Option* option = command.get_option_no_throw(name);
+  const std::string kind = option == nullptr ? "" : kind_of_number(*option);
+  return kind.empty() ? "another value" : kind;
+}
+
+/// Whether a text is a number in decimal. A whole number has no leading zeros.
+bool is_decimal(std::string_view text, bool whole) {
+  if (text.starts_with("+")) text.remove_prefix(1);
+  if (!core::parse_number<double>(text)) return false;
+  if (text.starts_with("-")) text.remove_prefix(1);
+  return !whole || text.size() < 2 || text[0] != '0' || text[1] == '.';
 }
 
 /// A bound of a range without the zeros that std::to_string appends: "0.010000" becomes "0.01".
@@ -111,6 +126,19 @@ std::string in_our_words(CLI::App& command, const std::string& message) {
 }
 
 }  // namespace
+
+void require_decimal_numbers(CLI::App& app) {
+  for (CLI::Option* option : app.get_options({})) {
+    const std::string kind = kind_of_number(*option);
+    if (kind.empty()) continue;
+    option->check([kind](const std::string& text) {
+      return is_decimal(text, kind != "a number")
+                 ? ""
+                 : fmt::format("expected {}, got {}", kind, core::quote(text));
+    });
+  }
+  for (CLI::App* command : app.get_subcommands({})) require_decimal_numbers(*command);
+}
 
 std::string usage_message(CLI::App& app, const CLI::ParseError& error) {
   CLI::App& command = *chosen_command(app);

@@ -31,23 +31,23 @@ std::string to_json_text(const VerifyOptions& options, const Verification& resul
              {"distance", result.drift->distance},
              {"p_value", result.drift->p_value}};
   const policy::Guarantee& given = *result.guarantee;
-  const json object = {
-      {"model", options.model.string()},
-      {"data", options.data},
-      {"images", result.images},
-      {"precision", result.precision},
-      {"kernels", result.kernels},
-      {"certified",
-       {{"of", result.given.of},
-        {"epsilon", result.given.epsilon},
-        {"delta", result.given.delta},
-        {"precision", result.given.precision},
-        {"kernels", result.given.kernels}}},
-      {"verified", verified},
-      {"drift", drift},
-      {"guarantee", guarantee_json(Guarantee{{given.of, given.epsilon, given.delta},
-                                             result.certificate.in_force,
-                                             result.certificate.why})}};
+  const json object = {{"model", options.model.string()},
+                       {"data", options.data},
+                       {"images", result.images},
+                       {"copies", result.copies},
+                       {"precision", result.precision},
+                       {"kernels", result.kernels},
+                       {"certified",
+                        {{"of", result.given.of},
+                         {"epsilon", result.given.epsilon},
+                         {"delta", result.given.delta},
+                         {"precision", result.given.precision},
+                         {"kernels", result.given.kernels}}},
+                       {"verified", verified},
+                       {"drift", drift},
+                       {"guarantee", guarantee_json(Guarantee{given.of, given.epsilon, given.delta,
+                                                              result.certificate.in_force,
+                                                              result.certificate.why})}};
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -58,6 +58,9 @@ std::string to_text(const VerifyOptions& options, const Verification& result) {
                   describe(given), printable(given.precision), printable(given.kernels));
   text += fmt::format("here: {} with {}, {} images of {}\n", result.precision, result.kernels,
                       core::with_commas(result.images), printable(options.data));
+  if (result.copies > 0)
+    text += fmt::format("{} exact copies of other images were left out\n",
+                        core::with_commas(result.copies));
   if (const auto& found = result.verified)
     text += fmt::format(
         "{} of these images get another answer here than from the certified code: at most {:.3g} "

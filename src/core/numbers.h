@@ -21,6 +21,16 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
+/// Returns at most `wanted` of the values, evenly spaced and including the first and the last.
+template <typename T>
+std::vector<T> evenly_spaced(const std::vector<T>& values, std::size_t wanted) {
+  if (values.size() <= wanted) return values;
+  std::vector<T> chosen;
+  for (std::size_t i = 0; i < wanted; ++i)
+    chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
+  return chosen;
+}
+
 /// Returns the number at the beginning of `text` and removes it from the text. If there is none, or
 /// it does not fit into `Number`, returns nullopt and leaves the text unchanged.
 template <typename Number>

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <array>
+#include <cmath>
 
 namespace offramp::core {
 namespace {
@@ -91,7 +92,7 @@ std::string megabytes(std::int64_t bytes) {
 std::string duration_text(double seconds) {
   constexpr double kLongest = 1e12;  // an integer holds it, and no work takes so long
   if (!(seconds >= 0 && seconds < kLongest)) return fmt::format("{:g} s", seconds);
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const std::int64_t whole = std::llround(seconds);
   if (whole < 60) return fmt::format("{} s", whole);
   if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
   return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);

@@ -1,4 +1,3 @@
-#include <archive.h>
 #include <archive_entry.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "data/file_tree.h"
+#include "data/libarchive.h"
 
 namespace offramp::data::detail {
 namespace {
@@ -59,7 +59,8 @@ class ArchiveReader {
     archive_read_support_format_zip_seekable(archive_.get());
     constexpr std::size_t kBlockBytes = 1 << 18;
     if (archive_read_open_filename(archive_.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
-      throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error()));
+      throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}",
+                              last_error(archive_.get())));
     }
   }
 
@@ -69,9 +70,10 @@ class ArchiveReader {
     if (status == ARCHIVE_EOF) return false;
     if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
       if (entries_ == 0)
-        throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}", last_error()));
-      throw Error(
-          fmt::format("the archive is damaged after {} entries: {}", entries_, last_error()));
+        throw Error(fmt::format("not a .tar, .tar.gz, .tar.xz or .zip archive: {}",
+                                last_error(archive_.get())));
+      throw Error(fmt::format("the archive is damaged after {} entries: {}", entries_,
+                              last_error(archive_.get())));
     }
     if (++entries_ > limits_.max_entries) {
       throw Error(fmt::format("the archive has more than {} entries", limits_.max_entries));
@@ -130,17 +132,8 @@ class ArchiveReader {
   }
 
  private:
-  struct Free {
-    void operator()(archive* a) const { archive_read_free(a); }
-  };
-
   bool is_zip() const {
     return (archive_format(archive_.get()) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_ZIP;
-  }
-
-  std::string last_error() const {
-    const char* text = archive_error_string(archive_.get());
-    return text == nullptr ? "unknown error" : text;
   }
 
   template <typename Take>
@@ -156,8 +149,9 @@ class ArchiveReader {
       if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
         // The entries of a zip are compressed separately, so the others can still be read. After
         // damage in a compressed tar nothing more can be read.
-        if (!is_zip()) throw Error(fmt::format("the archive is damaged: {}", last_error()));
-        damage_ = fmt::format("damaged inside the archive: {}", last_error());
+        if (!is_zip())
+          throw Error(fmt::format("the archive is damaged: {}", last_error(archive_.get())));
+        damage_ = fmt::format("damaged inside the archive: {}", last_error(archive_.get()));
         return;
       }
       if (offset != expected) {
@@ -191,7 +185,7 @@ class ArchiveReader {
   }
 
   ArchiveLimits limits_;
-  std::unique_ptr<archive, Free> archive_;
+  OpenArchive archive_;
   archive_entry* entry_ = nullptr;
   std::uint64_t entries_ = 0;
   std::uint64_t decompressed_bytes_ = 0;

@@ -1,11 +1,10 @@
-#include <archive.h>
 #include <archive_entry.h>
 
 #include <algorithm>
 #include <array>
-#include <memory>
 
 #include "core/error.h"
+#include "data/libarchive.h"
 #include "data/sources.h"
 
 namespace offramp::data::detail {
@@ -38,10 +37,6 @@ std::uint32_t little_endian(std::span<const std::byte> bytes) {
   return value;
 }
 
-struct Free {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-
 }  // namespace
 
 bool is_gzip(std::span<const std::byte> bytes) {
@@ -57,11 +52,9 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
   const std::uint32_t checksum = little_endian(bytes.last(8));
   const std::uint32_t size = little_endian(bytes.last(4));
   const auto damaged = [](archive* reader) {
-    const char* reason = archive_error_string(reader);
-    return Error(
-        fmt::format("the gzip file is damaged: {}", reason == nullptr ? "unknown error" : reason));
+    return Error(fmt::format("the gzip file is damaged: {}", last_error(reader)));
   };
-  const std::unique_ptr<archive, Free> reader(archive_read_new());
+  const OpenArchive reader(archive_read_new());
   if (reader == nullptr) throw Error("the archive library cannot start");
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_format_raw(reader.get());

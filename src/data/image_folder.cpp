@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "data/sources.h"
+#include "image/signature.h"
 
 namespace offramp::data::detail {
 namespace {
@@ -207,7 +208,7 @@ void check_classes(const Layout& layout) {
   const auto check_images = [](const Level& classes, const std::string& where) {
     for (const auto& [name, files] : classes) {
       if (count_files(files) > 0) continue;
-      throw Error(fmt::format("class {} holds no JPEG or PNG{}", core::quote(name), where));
+      throw Error(fmt::format("class {} holds no {}{}", core::quote(name), image::kFormats, where));
     }
   };
   check_images(train, layout.split ? " in train" : "");
@@ -225,7 +226,7 @@ void check_classes(const Layout& layout) {
 Layout checked_layout(Entries entries, Part part, const std::vector<SkippedImage>& unlisted) {
   try {
     if (count_files(entries) == 0) {
-      throw Error("no JPEG or PNG images and no other kind of data set found");
+      throw Error(fmt::format("no {} images and no other kind of data set found", image::kFormats));
     }
     Layout layout = find_layout(std::move(entries), part);
     check_classes(layout);
@@ -459,11 +460,6 @@ class ImageCollector {
 
 }  // namespace
 
-bool has_image_extension(std::string_view name) {
-  const std::string text = lower(name);
-  return text.ends_with(".jpg") || text.ends_with(".jpeg") || text.ends_with(".png");
-}
-
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options) {
   const std::vector<Member>& members = tree.members();
   Entries entries;
@@ -478,7 +474,7 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
         throw Error(fmt::format("{}: {}", core::quote(member.path), member.problem));
       // Such a folder is left out of the layout, where it would be a class without images.
       unlisted.push_back({member.path, member.problem});
-    } else if (member.is_folder || has_image_extension(member.path)) {
+    } else if (member.is_folder || image::has_image_extension(member.path)) {
       entries.push_back({member.path, i, member.is_folder});
     }
   }

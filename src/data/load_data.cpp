@@ -7,8 +7,10 @@
 #include "core/error.h"
 #include "core/numbers.h"
 #include "core/parallel.h"
+#include "core/system.h"
 #include "data/sources.h"
 #include "data/synthetic.h"
+#include "image/signature.h"
 
 namespace offramp::data {
 namespace {
@@ -66,7 +68,7 @@ std::optional<std::string> only_archive(const detail::FileTree& tree) {
   std::vector<std::string> archives;
   for (const detail::Member& member : tree.members()) {
     if (member.is_folder) continue;
-    if (detail::has_image_extension(member.path)) return std::nullopt;
+    if (image::has_image_extension(member.path)) return std::nullopt;
     if (member.path.find('/') == std::string::npos && is_archive_name(member.path)) {
       archives.push_back(member.path);
     }
@@ -139,12 +141,11 @@ void SizeRange::add(int width, int height) {
 
 void detail::check_memory(std::int64_t images, int height, int width) {
   const double need = static_cast<double>(images) * height * width * 3;
-  const double have =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  const auto have = static_cast<double>(core::usable_memory());
   if (need <= have) return;
-  throw Error(
-      fmt::format("{} images of {}x{} pixels need {:.0f} GiB of memory, the machine has {:.0f} GiB",
-                  images, width, height, need / (1 << 30), have / (1 << 30)));
+  throw Error(fmt::format(
+      "{} images of {}x{} pixels need {:.1f} GiB of memory, this process may use {:.1f} GiB",
+      images, width, height, need / (1 << 30), have / (1 << 30)));
 }
 
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options) {

@@ -60,13 +60,11 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 /// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
 
-/// Whether the name ends in .jpg, .jpeg or .png, in upper or lower case.
-bool has_image_extension(std::string_view name);
-
 /// Reads a part of a file written by write_packed.
 LoadedData load_packed(const std::filesystem::path& path, Part part);
 
-/// @throws Error if this many images of this size do not fit in the machine's physical memory
+/// @throws Error if this many images of this size do not fit in the memory that this process may
+/// use
 void check_memory(std::int64_t images, int height, int width);
 
 }  // namespace offramp::data::detail

@@ -1,19 +1,27 @@
 #include "engine/opened_model.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <mutex>
 #include <utility>
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/system.h"
 #include "engine/auto_precision.h"
 #include "engine/runner.h"
-#include "engine/stored_logits.h"
 #include "engine/team.h"
+#include "model/certified_hash.h"
 #include "runtime/compile.h"
 #include "runtime/compiled_table.h"
 #include "runtime/kernels_name.h"
+#include "runtime/omp_threads.h"
+#include "runtime/refill_batcher.h"
 
 namespace offramp::engine {
 namespace {
@@ -38,13 +46,67 @@ bool sums_depend_on_threads(const runtime::CompiledNetwork& network) {
   return false;
 }
 
+/// Computes the logits [N, K, classes] of every exit, one image after the other on the calling
+/// thread's OpenMP threads. @param images  [N, C, H, W], normalised
+std::vector<float> image_major_logits(
+    const std::shared_ptr<const runtime::CompiledNetwork>& network, std::span<const float> images) {
+  const runtime::OmpThreads threads(network->threads);
+  const auto size = static_cast<std::size_t>(core::element_count(network->input));
+  const std::size_t count = images.size() / size;
+  const auto exits = static_cast<std::size_t>(network->num_exits);
+  const auto classes = static_cast<std::size_t>(network->classes);
+  std::vector<float> logits(count * exits * classes);
+  runtime::RefillBatcher stream(network);
+  const core::ExitVisitor note = [&](std::int64_t image, const core::ExitOutput& output) {
+    const std::size_t row =
+        static_cast<std::size_t>(image) * exits + static_cast<std::size_t>(output.exit_index);
+    std::ranges::copy(output.logits, logits.begin() + static_cast<std::ptrdiff_t>(row * classes));
+    return false;
+  };
+  for (std::size_t n = 0; n < count; ++n)
+    stream.push(static_cast<std::int64_t>(n), images.subspan(n * size, size), note);
+  stream.flush(note);
+  return logits;
+}
+
+/// Watches the length of a model's file. Weights are read from the mapped file when a network is
+/// compiled; after the file was truncated in place, that would end the program.
+class FileLength {
+ public:
+  explicit FileLength(const std::filesystem::path& path)
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), bytes_(current()) {}
+  FileLength(const FileLength&) = delete;
+  FileLength& operator=(const FileLength&) = delete;
+  ~FileLength() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  /// @throws Error if the file is shorter than it was
+  void check() const {
+    if (current() < bytes_) throw Error("the file was truncated after it was opened");
+  }
+
+ private:
+  /// The length in bytes; 0 if it is not known.
+  std::int64_t current() const {
+    struct stat info {};
+    return descriptor_ >= 0 && ::fstat(descriptor_, &info) == 0 ? info.st_size : 0;
+  }
+
+  int descriptor_;
+  std::int64_t bytes_;
+};
+
 }  // namespace
 
 class OpenedModel::State {
  public:
-  State(model::MappedModel mapped, const OpenOptions& options)
-      : mapped_(std::move(mapped)), file_(mapped_->model) {
-    weights_ = [this](const std::string& name) { return mapped_->weights_of(name); };
+  State(model::MappedModel mapped, const std::filesystem::path& path, const OpenOptions& options)
+      : mapped_(std::move(mapped)), length_(path), file_(mapped_->model) {
+    weights_ = [this](const std::string& name) {
+      length_->check();
+      return mapped_->weights_of(name);
+    };
     open(options, [this](const std::string& name) { return mapped_->file.at(name).dtype; });
   }
   State(model::ModelFile model, const OpenOptions& options) : file_(std::move(model)) {
@@ -72,6 +134,7 @@ class OpenedModel::State {
 
   std::string place_;                         // the file of the model; empty if it has none
   std::optional<model::MappedModel> mapped_;  // empty if the model was opened from memory
+  std::optional<FileLength> length_;
   model::ModelFile file_;
   runtime::WeightSource weights_;
   graph::Cost cost_;
@@ -82,7 +145,7 @@ class OpenedModel::State {
   std::vector<std::string> notes_;
   std::string fallback_;  // why another precision than the wanted one runs
   std::string certified_code_;
-  std::unique_ptr<Certificate> certificate_;
+  std::unique_ptr<CertificateCheck> certificate_;
   std::shared_ptr<const runtime::CompiledNetwork> single_image_network_;
   std::unique_ptr<Team> team_;
 
@@ -110,15 +173,6 @@ class OpenedModel::State {
     kernels_ = runtime::kernels_name();
     precision_ = choose_precision(options.precision, stored);
     single_image_network_ = compile_single_image_network();
-    if (file_.deployment && file_.deployment->precision == to_string(precision_) &&
-        !gives_stored_logits(single_image_network_, file_)) {
-      fall_back(fmt::format("{} computes other logits here than those stored in the file",
-                            to_string(precision_)),
-                precision_, runtime::Precision::f32);
-      precision_ = runtime::Precision::f32;
-      store_ = std::make_shared<runtime::WeightStore>();
-      single_image_network_ = compile_single_image_network();
-    }
     open_certificate();
     team_ = std::make_unique<Team>(streams_ - 1, threads_ / streams_);
   }
@@ -158,6 +212,8 @@ class OpenedModel::State {
     runtime::CompileOptions options;
     options.precision = precision;
     options.threads = threads;
+    options.max_bytes = static_cast<std::size_t>(
+        std::min<std::uint64_t>(runtime::kMaxNetworkBytes, core::usable_memory()));
     if (file_.deployment) options.ranges = file_.deployment->ranges;
     return options;
   }
@@ -174,11 +230,12 @@ class OpenedModel::State {
     const std::string arithmetic = runtime::arithmetic_name(precision_);
     certified_code_ =
         arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
-    certificate_ = std::make_unique<Certificate>(
+    certificate_ = std::make_unique<CertificateCheck>(
         file_, RunningCode{precision_, kernels_, arithmetic, fallback_},
-        [this](std::span<const float> images) {
-          return image_major_logits(single_image_network_, images);
-        });
+        CertificateCheck::Evidence{[this](std::span<const float> images) {
+                                     return image_major_logits(single_image_network_, images);
+                                   },
+                                   [this] { return model::certified_hash(file_, weights_); }});
     if (!file_.policy || !file_.policy->guarantee) return;
     if (const CertificateStatus known = certificate_->so_far(); known.in_force == InForce::no)
       notes_.push_back(fallback_.empty() ? "the certificate is not in force: " + known.why
@@ -195,7 +252,7 @@ std::shared_ptr<OpenedModel> OpenedModel::open(const std::filesystem::path& path
   model::MappedModel mapped = model::map_model(path);
   try {
     std::shared_ptr<OpenedModel> model(
-        new OpenedModel(std::make_unique<State>(std::move(mapped), options)));
+        new OpenedModel(std::make_unique<State>(std::move(mapped), path, options)));
     model->state_->place_ = path.string();
     return model;
   } catch (const Error& error) {
@@ -218,7 +275,7 @@ int OpenedModel::batch() const { return state_->batch_; }
 int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
 const std::string& OpenedModel::certified_code() const { return state_->certified_code_; }
-const Certificate& OpenedModel::certificate() const { return *state_->certificate_; }
+const CertificateCheck& OpenedModel::certificate() const { return *state_->certificate_; }
 int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
 int OpenedModel::num_classes() const {
   return static_cast<int>(state_->single_image_network_->classes);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/predictor.h"
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 #include "graph/cost.h"
 #include "model/model_file.h"
 #include "runtime/precision.h"
@@ -81,9 +81,9 @@ class OpenedModel final : public core::Predictor, public std::enable_shared_from
   /// certificate is not in force here.
   const std::vector<std::string>& notes() const;
   /// Whether the certificate is in force for the model as it was opened here. For a certificate
-  /// that names an arithmetic, Certificate::status() runs the images that the file stores; so it is
-  /// not to be called before the first answer.
-  const Certificate& certificate() const;
+  /// that names an arithmetic, CertificateCheck::status() runs the images that the file stores; so
+  /// it is not to be called before the first answer.
+  const CertificateCheck& certificate() const;
 
   int num_exits() const override;
   int num_classes() const override;

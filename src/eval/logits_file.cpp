@@ -28,14 +28,21 @@ int to_int(std::int64_t size, std::string_view what) {
 
 }  // namespace
 
-void save_logits(const std::filesystem::path& path, const SavedLogits& saved) {
+core::Tensors to_tensors(const SavedLogits& saved) {
   const auto images = static_cast<std::int64_t>(saved.labels.size());
   core::Tensors tensors;
   tensors.emplace("logits", core::HostTensor::of({saved.exits, images, saved.classes},
                                                  std::span<const float>(saved.logits)));
   tensors.emplace("labels",
                   core::HostTensor::of({images}, std::span<const std::int64_t>(saved.labels)));
-  core::write_safetensors(path, saved.metadata, tensors);
+  if (!saved.hashes.empty())
+    tensors.emplace("hashes",
+                    core::HostTensor::of({images}, std::span<const std::uint64_t>(saved.hashes)));
+  return tensors;
+}
+
+void save_logits(const std::filesystem::path& path, const SavedLogits& saved) {
+  core::write_safetensors(path, saved.metadata, to_tensors(saved));
 }
 
 SavedLogits load_logits(const std::filesystem::path& path) {
@@ -53,6 +60,15 @@ SavedLogits load_logits(const std::filesystem::path& path) {
     const core::HostTensor label_values = labels.copy();
     const auto values = label_values.as<std::int64_t>();
     saved.labels.assign(values.begin(), values.end());
+    if (file.tensors().contains("hashes")) {
+      const core::TensorView& hashes = checked_tensor(file, "hashes", core::DType::u64, 1);
+      if (hashes.shape[0] != logits.shape[1])
+        throw Error(fmt::format("got {} hashes, but logits of {} images", hashes.shape[0],
+                                logits.shape[1]));
+      const core::HostTensor hash_values = hashes.copy();
+      const auto copied = hash_values.as<std::uint64_t>();
+      saved.hashes.assign(copied.begin(), copied.end());
+    }
     saved.metadata = file.metadata();
     return saved;
   } catch (const Error& error) {

@@ -1,7 +1,9 @@
 #include "eval/predictions.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "policy/policy.h"
@@ -85,12 +87,18 @@ std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
 }
 
 std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
-                                         int most) {
+                                         int most, int most_of_class) {
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i)
     if (predictions.right(exit_index, i) == right)
       ranked.emplace_back(predictions.at(exit_index, i).odds_against, i);
-  return lowest_ranked(std::move(ranked), most);
+  if (most_of_class == 0) return lowest_ranked(std::move(ranked), most);
+  std::map<std::int64_t, int> of_class;
+  std::vector<std::int64_t> images = lowest_ranked(std::move(ranked), INT_MAX);
+  std::erase_if(images,
+                [&](std::int64_t i) { return ++of_class[predictions.label(i)] > most_of_class; });
+  images.resize(std::min<std::size_t>(images.size(), static_cast<std::size_t>(most)));
+  return images;
 }
 
 std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most) {

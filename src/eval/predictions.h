@@ -69,8 +69,9 @@ std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
 
 /// Returns the images that an exit classifies correctly (or wrongly, if `right` is false), the most
 /// confident first.
+/// @param most_of_class  images of one class at most; 0: no limit
 std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
-                                         int most);
+                                         int most, int most_of_class = 0);
 /// Returns the images that an earlier exit classifies correctly and the last exit wrongly, sorted
 /// by the highest confidence among their correct exits.
 std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most);

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/parallel.h"
 #include "policy/criteria.h"
 
@@ -114,15 +115,6 @@ void check_request(const policy::Policy& shape, std::span<const policy::Criterio
                             view.logits.size(), view.exits, view.images(), view.classes));
 }
 
-// Returns at most `wanted` of the values, evenly spaced and including the first and the last.
-std::vector<float> evenly_spaced(const std::vector<float>& values, std::size_t wanted) {
-  if (values.size() <= wanted) return values;
-  std::vector<float> chosen;
-  for (std::size_t i = 0; i < wanted; ++i)
-    chosen.push_back(values[wanted == 1 ? 0 : i * (values.size() - 1) / (wanted - 1)]);
-  return chosen;
-}
-
 }  // namespace
 
 std::vector<std::vector<float>> sweep_thresholds(const policy::Policy& shape,
@@ -167,7 +159,7 @@ std::vector<std::vector<float>> sweep_thresholds(const policy::Policy& shape,
       std::ranges::sort(values);
       values.erase(std::unique(values.begin(), values.end()), values.end());
     }
-    lists[c] = evenly_spaced(values, static_cast<std::size_t>(count) - 1);
+    lists[c] = core::evenly_spaced(values, static_cast<std::size_t>(count) - 1);
     lists[c].push_back(never);
   }
   return lists;

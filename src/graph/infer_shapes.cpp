@@ -239,23 +239,22 @@ class Inference {
       shapes_.emplace(node.name, std::move(output));
       visible.insert(node.name);
     } catch (const Error& error) {
-      core::throw_with_place(fmt::format("node \"{}\"", node.name), error);
+      core::throw_with_place(fmt::format("node {}", core::quote(node.name)), error);
     }
   }
 
   [[noreturn]] void throw_unknown(const std::string& input) const {
     if (shapes_.contains(input))
       throw Error(fmt::format(
-          "the input \"{}\" is not passed to this segment: it is not an output of the segment "
-          "before",
-          input));
-    throw Error(fmt::format("unknown input \"{}\"", input));
+          "the input {} is not passed to this segment: it is not an output of the segment before",
+          core::quote(input)));
+    throw Error(fmt::format("unknown input {}", core::quote(input)));
   }
 
   void expect_visible(const std::string& name, std::string_view what) const {
     if (!visible_.contains(name))
-      throw Error(fmt::format("{} \"{}\" is neither computed in this segment nor passed to it",
-                              what, name));
+      throw Error(fmt::format("{} {} is neither computed in this segment nor passed to it", what,
+                              core::quote(name)));
   }
 
   const Graph& graph_;

@@ -70,12 +70,13 @@ class Positions {
     if (!exit.empty() && exit.back() == '%') return nearest(exit);
     const auto number = parse<std::int64_t>(exit);
     if (!number || *number < 1)
-      throw UsageError(fmt::format(
-          "exit \"{}\" is neither the number of a unit nor a share such as \"15%\"", exit));
+      throw UsageError(
+          fmt::format("exit {} is neither the number of a unit nor a share such as \"15%\"",
+                      core::quote(exit)));
     if (*number >= count)
-      throw UsageError(fmt::format(
-          "exit \"{}\" is beyond {}: it has {} units, early exits go after unit 1 to {}", exit,
-          units_.name, count, count - 1));
+      throw UsageError(
+          fmt::format("exit {} is beyond {}: it has {} units, early exits go after unit 1 to {}",
+                      core::quote(exit), units_.name, count, count - 1));
     return static_cast<int>(*number - 1);
   }
 
@@ -83,8 +84,8 @@ class Positions {
   int nearest(const std::string& exit) const {
     const auto percent = parse<double>(std::string_view(exit).substr(0, exit.size() - 1));
     if (!percent || !(*percent > 0 && *percent < 100))
-      throw UsageError(
-          fmt::format("exit \"{}\": a share of the MACs must lie between 0% and 100%", exit));
+      throw UsageError(fmt::format("exit {}: a share of the MACs must lie between 0% and 100%",
+                                   core::quote(exit)));
     std::size_t best = 0;
     for (std::size_t i = 1; i < shares_.size(); ++i)
       if (std::abs(shares_[i] - *percent / 100) < std::abs(shares_[best] - *percent / 100))

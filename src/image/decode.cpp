@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <cctype>
+#include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "image/codec.h"
@@ -20,17 +23,53 @@ void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& lim
   }
 }
 
+void blend_with_white(std::vector<std::uint8_t>& pixels) {
+  std::uint8_t* dst = pixels.data();
+  for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {
+    const int alpha = pixels[i + 3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      dst[c] = static_cast<std::uint8_t>((pixels[i + c] * alpha + 255 * (255 - alpha) + 127) / 255);
+    }
+  }
+  pixels.resize(pixels.size() / 4 * 3);
+}
+
 }  // namespace detail
 
+namespace {
+
+struct Codec {
+  bool (*has_signature)(std::span<const std::byte> bytes);
+  Image (*decode)(std::span<const std::byte> bytes, const DecodeLimits& limits);
+};
+
+constexpr Codec kCodecs[] = {{detail::is_jpeg, detail::decode_jpeg},
+                             {detail::is_png, detail::decode_png},
+                             {detail::is_webp, detail::decode_webp},
+                             {detail::is_bmp, detail::decode_bmp}};
+
+constexpr std::string_view kExtensions[] = {".jpg", ".jpeg", ".png", ".webp", ".bmp"};
+
+}  // namespace
+
 bool has_image_signature(std::span<const std::byte> bytes) {
-  return detail::is_jpeg(bytes) || detail::is_png(bytes);
+  return std::any_of(std::begin(kCodecs), std::end(kCodecs),
+                     [&](const Codec& codec) { return codec.has_signature(bytes); });
+}
+
+bool has_image_extension(std::string_view name) {
+  const std::string_view end = name.substr(name.size() - std::min<std::size_t>(name.size(), 5));
+  std::string lower(end);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::any_of(std::begin(kExtensions), std::end(kExtensions),
+                     [&](std::string_view extension) { return lower.ends_with(extension); });
 }
 
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits) {
-  if (bytes.empty()) throw Error("not a JPEG or PNG: no bytes");
-  if (detail::is_jpeg(bytes)) return detail::decode_jpeg(bytes, limits);
-  if (detail::is_png(bytes)) return detail::decode_png(bytes, limits);
-  throw Error("not a JPEG or PNG");
+  if (bytes.empty()) throw Error(fmt::format("not a {}: no bytes", kFormats));
+  for (const Codec& codec : kCodecs)
+    if (codec.has_signature(bytes)) return codec.decode(bytes, limits);
+  throw Error(fmt::format("not a {}", kFormats));
 }
 
 }  // namespace offramp::image

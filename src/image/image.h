@@ -26,11 +26,13 @@ struct DecodeLimits {
   std::int64_t max_side = 65535;  ///< in pixels; the limit of the JPEG format
 };
 
-/// Decodes a JPEG or PNG to an upright RGB image. The EXIF orientation is applied; gray values are
-/// copied to all three channels; CMYK, YCCK and palettes are converted to RGB; 16-bit values are
-/// reduced to 8 bits; transparent pixels are blended with white.
-/// @throws Error without the path of the file: "not a JPEG or PNG", "truncated: …", "damaged: …",
-/// "larger than the limit: …"
+/// Decodes a JPEG, PNG, WebP or BMP to an upright RGB image. The EXIF orientation is applied; gray
+/// values are copied to all three channels; CMYK, YCCK and palettes are converted to RGB; 16-bit
+/// values are reduced to 8 bits; transparent pixels are blended with white, but for BMP, whose
+/// fourth byte many programs leave undefined. Of an animation the first frame is read. A BMP has 8,
+/// 24 or 32 bits a pixel without compression.
+/// @throws Error without the path of the file: "not a JPEG, PNG, WebP or BMP", "truncated: …",
+/// "damaged: …", "larger than the limit: …", "not supported: …"
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits = {});
 
 /// Encodes an image as PNG.

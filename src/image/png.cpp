@@ -83,7 +83,7 @@ class PngDecoder {
     if (!set_transformations(png_, info_, failure_, channels, passes)) fail();
     image.rgb.resize(static_cast<std::size_t>(width * height) * static_cast<std::size_t>(channels));
     if (!read_pixels(png_, info_, failure_, image.rgb.data(), height, passes)) fail();
-    if (channels == 4) blend_with_white(image.rgb);
+    if (channels == 4) detail::blend_with_white(image.rgb);
     return detail::upright(std::move(image), orientation());
   }
 
@@ -132,18 +132,6 @@ class PngDecoder {
   [[noreturn]] void fail() const {
     const std::string message = failure_.message;
     throw Error(fmt::format("{}: {}", failure_.truncated ? "truncated" : "damaged", message));
-  }
-
-  static void blend_with_white(std::vector<std::uint8_t>& pixels) {
-    std::uint8_t* dst = pixels.data();
-    for (std::size_t i = 0; i + 3 < pixels.size(); i += 4, dst += 3) {
-      const int alpha = pixels[i + 3];
-      for (std::size_t c = 0; c < 3; ++c) {
-        dst[c] =
-            static_cast<std::uint8_t>((pixels[i + c] * alpha + 255 * (255 - alpha) + 127) / 255);
-      }
-    }
-    pixels.resize(pixels.size() / 4 * 3);
   }
 
   int orientation() const {

@@ -11,8 +11,6 @@ namespace {
 
 constexpr std::size_t kMaxTensors = 10'000;
 constexpr std::size_t kMaxNameBytes = 1000;
-constexpr std::size_t kMaxLogits = 1'000'000;
-constexpr double kMostLogit = 1e30;
 
 Json to_json(const ActivationRanges& ranges) {
   Json array = Json::array();
@@ -64,16 +62,6 @@ MeasuredLoss read_measured(const Json& json) {
   return measured;
 }
 
-StoredLogits read_check(const Json& json) {
-  JsonFields fields(json, "check");
-  StoredLogits check;
-  check.seed = static_cast<std::uint64_t>(fields.integer("seed", 0, std::int64_t{1} << 62));
-  for (const double logit : fields.numbers("logits", -kMostLogit, kMostLogit, kMaxLogits))
-    check.logits.push_back(static_cast<float>(logit));
-  fields.finish();
-  return check;
-}
-
 }  // namespace
 
 bool is_within_bounds(const Deployment& deployment) {
@@ -91,8 +79,7 @@ bool is_within_bounds(const Deployment& deployment) {
 std::string deployment_to_json(const Deployment& deployment) {
   return Json({{"precision", deployment.precision},
                {"ranges", to_json(deployment.ranges)},
-               {"measured", to_json(deployment.measured)},
-               {"check", {{"seed", deployment.check.seed}, {"logits", deployment.check.logits}}}})
+               {"measured", to_json(deployment.measured)}})
       .dump();
 }
 
@@ -106,7 +93,8 @@ Deployment deployment_from_json(const std::string& text) {
                             core::quote(deployment.precision)));
   deployment.ranges = read_ranges(fields);
   deployment.measured = read_measured(fields.object("measured"));
-  deployment.check = read_check(fields.object("check"));
+  // Older files hold the logits of two drawn images here, which were compared at opening.
+  if (fields.has("check")) fields.object("check");
   fields.finish();
   if ((deployment.precision == "int8") == deployment.ranges.empty())
     throw Error(fmt::format("{}: {}", fields.place_of("ranges"),

@@ -33,20 +33,11 @@ struct MeasuredLoss {
   bool operator==(const MeasuredLoss&) const = default;
 };
 
-/// The logits of every exit for a few random images. A program that loads the file computes them
-/// again and compares.
-struct StoredLogits {
-  std::uint64_t seed = 0;     ///< for random_images()
-  std::vector<float> logits;  ///< [images, K, classes]; empty: there is nothing to compare
-  bool operator==(const StoredLogits&) const = default;
-};
-
 /// The precision of a deployment file and its measurements.
 struct Deployment {
   std::string precision;    ///< "bf16" or "int8"
   ActivationRanges ranges;  ///< only for int8
   MeasuredLoss measured;
-  StoredLogits check;
   bool operator==(const Deployment&) const = default;
 };
 

@@ -7,11 +7,14 @@
 #include <map>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
 #include "core/numbers.h"
+#include "core/overloaded.h"
 #include "core/safetensors.h"
+#include "core/tensor.h"
 #include "graph/cost.h"
 #include "model/backbone_options.h"
 #include "model/json_reader.h"
@@ -44,11 +47,50 @@ auto at_place(std::string_view place, Work&& work) {
   }
 }
 
-/// Returns the parameters of a graph after checking it: its shapes must match, and the number of
-/// its MACs must not overflow.
+/// Returns the number of values that all pools of a graph read, which the cost does not count.
+double pooled_values(const graph::Graph& graph) {
+  const auto shapes = graph::infer_shapes(graph);
+  double sum = 0;
+  const auto add = [&](const graph::Node& node) {
+    const auto values = static_cast<double>(core::element_count(shapes.find(node.name)->second));
+    std::visit(
+        core::overloaded{
+            [&](const core::OneOf<graph::MaxPool, graph::AvgPool> auto& pool) {
+              sum += values * pool.kernel * pool.kernel;
+            },
+            // These read each value of their input about once.
+            [](const core::OneOf<graph::Conv, graph::Linear, graph::BatchNorm, graph::Relu,
+                                 graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
+                                 graph::SpatialPyramidPool, graph::Flatten> auto&) {},
+        },
+        node.op);
+  };
+  for (const graph::Segment& segment : graph.segments) {
+    for (const graph::Node& node : segment.nodes) add(node);
+    for (const graph::Node& node : segment.head) add(node);
+  }
+  return sum;
+}
+
+/// Refuses a network that one image would keep busy for minutes. A file of a kilobyte can describe
+/// one, and its stored logits would be compared when it is opened. The largest published
+/// convolutional classifiers need about 5e11 multiply-accumulates.
+void check_work(const graph::Graph& graph) {
+  constexpr double kMaxMacs = 2e12, kMaxPooledValues = 1e10;
+  const auto macs = static_cast<double>(graph::cost_of(graph).exit_macs.back());
+  if (macs > kMaxMacs)
+    throw Error(fmt::format("an image takes {:.2g} multiply-accumulates, at most {:g} are allowed",
+                            macs, kMaxMacs));
+  if (const double values = pooled_values(graph); values > kMaxPooledValues)
+    throw Error(fmt::format("the pools read {:.2g} values for an image, at most {:g} are allowed",
+                            values, kMaxPooledValues));
+}
+
+/// Returns the parameters of a graph after checking it: its shapes must match, and an image must
+/// not take too many operations.
 std::vector<graph::Parameter> parameters_of(const graph::Graph& graph) {
   return at_place("graph", [&] {
-    graph::cost_of(graph);
+    check_work(graph);
     return graph::parameters(graph);
   });
 }
@@ -190,6 +232,8 @@ core::Safetensors open_weights(const fs::path& path) {
   try {
     return core::Safetensors::open(path);
   } catch (const Error&) {
+    std::error_code ignored;
+    if (!fs::is_regular_file(path, ignored)) throw;  // opening a pipe would wait
     std::array<char, 4> magic{};
     std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     const std::string_view start(magic.data(), magic.size());

@@ -243,7 +243,16 @@ Json to_json(const policy::Guarantee& guarantee, bool with_against) {
                {"precision", guarantee.precision},
                {"kernels", guarantee.kernels}};
   if (with_against) json["against"] = to_string(guarantee.against);
+  if (!guarantee.hash.empty()) json["hash"] = guarantee.hash;
   return json;
+}
+
+std::string read_hash(JsonFields& fields) {
+  const std::string hash = fields.text("hash");
+  if (hash.size() != 16 || hash.find_first_not_of("0123456789abcdef") != hash.npos)
+    throw Error(fmt::format("{}: got {}, expected 16 hexadecimal digits", fields.place_of("hash"),
+                            core::quote(hash)));
+  return hash;
 }
 
 policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
@@ -263,6 +272,7 @@ policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   guarantee.precision = fields.text("precision");
   guarantee.kernels = fields.text("kernels");
   guarantee.against = read_against(fields, ensemble);
+  if (fields.has("hash")) guarantee.hash = read_hash(fields);
   fields.finish();
   return guarantee;
 }

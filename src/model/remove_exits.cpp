@@ -102,9 +102,6 @@ ModelFile remove_exits(const ModelFile& model, const std::vector<int>& exits) {
   const std::vector<bool> head_removed = removed_heads(model.graph, exits);
   copy_weights(model, head_removed, result);
   rename_ranges(model, head_removed, result);
-  if (model.deployment)
-    result.deployment->check.logits =
-        logits_of_remaining(model, exits, model.deployment->check.logits);
   result.stored_images = model.stored_images;
   result.stored_images.logits = logits_of_remaining(model, exits, model.stored_images.logits);
   result.classes = model.classes;

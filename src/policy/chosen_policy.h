@@ -24,6 +24,8 @@ struct Guarantee {
   std::string precision;     ///< precision of the logits; for any other the guarantee is void
   std::string kernels = {};  ///< the code that computed the logits: "libtorch cpu"
   HarmReference against = HarmReference::last_exit;  ///< what `counted` compares the policy with
+  /// model::certified_hash() of the certified model; empty: unknown, in files of earlier programs.
+  std::string hash = {};
   bool operator==(const Guarantee&) const = default;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/numbers.h"
 #include "report/frontier_chart.h"
 #include "report/page.h"
 #include "report/sections.h"
@@ -91,21 +92,13 @@ std::vector<FrontierPoint> points_of(const ReportContext& context) {
   return points;
 }
 
-std::vector<eval::SweepPoint> thinned(const std::vector<eval::SweepPoint>& points) {
-  if (points.size() <= kPointsOfCurve) return points;
-  std::vector<eval::SweepPoint> kept;
-  for (std::size_t i = 0; i < kPointsOfCurve; ++i)
-    kept.push_back(points[i * (points.size() - 1) / (kPointsOfCurve - 1)]);
-  return kept;
-}
-
 FrontierCurve curve_of(const eval::Curve& curve, int colour) {
   FrontierCurve line{std::string(to_string(curve.criterion)), colour, {}, {}};
   if (curve.ensemble != policy::Ensemble::off)
     line.name += fmt::format(", {} ensemble", to_string(curve.ensemble));
   for (const eval::SweepPoint& point : curve.points)
     line.points.emplace_back(point.relative_cost, point.accuracy);
-  for (const eval::SweepPoint& point : thinned(curve.points))
+  for (const eval::SweepPoint& point : core::evenly_spaced(curve.points, kPointsOfCurve))
     line.notes.push_back(
         {point.relative_cost,
          point.accuracy,
@@ -136,7 +129,7 @@ std::string curves_table(const ReportContext& context) {
   Table table("Sweep curves, replayed",
               {"criterion", "threshold", "relative cost", "accuracy", "harm", "help"});
   for (const eval::Curve& curve : context.input.curves)
-    for (const eval::SweepPoint& point : thinned(curve.points))
+    for (const eval::SweepPoint& point : core::evenly_spaced(curve.points, kPointsOfCurve))
       table.row({curve_of(curve, 0).name, fixed(point.threshold, 4), fixed(point.relative_cost, 3),
                  percent(point.accuracy, 2), percent(point.harm, 2), percent(point.help, 2)});
   return table.empty() ? "" : folded("The sweep curves as a table", table.html());

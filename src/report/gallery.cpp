@@ -118,12 +118,15 @@ std::string explanation(const ReportContext& context) {
 std::string gallery_section(const ReportContext& context, std::string& style) {
   const auto exits = static_cast<std::size_t>(context.exits());
   std::vector<Gallery> galleries;  // correct at each exit, wrong at each exit, overthought
+  // Without a limit, most of the images would be of the easiest class.
+  const int classes = static_cast<int>(context.input.classes.size());
+  const int most_of_class = (kImages + classes - 1) / classes;
   for (const bool right : {true, false})
     for (int k = 0; k < context.exits(); ++k)
       galleries.push_back(
           {fmt::format("{}, classified {} with the highest confidence", ReportContext::exit_name(k),
                        right ? "correctly" : "wrongly"),
-           eval::most_confident(context.predictions, k, right, kImages)});
+           eval::most_confident(context.predictions, k, right, kImages, most_of_class)});
   galleries.push_back({"correct at an earlier exit, wrong at the last",
                        eval::destructive_images(context.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;

@@ -60,7 +60,7 @@ figure { margin: 1rem 0 0; }
 .tiles dt { font-size: .84rem; color: var(--soft); }
 .tiles dd { margin: 0; }
 .tiles .value { font-size: 1.42rem; font-weight: 600; letter-spacing: -.01em;
-  font-variant-numeric: tabular-nums; }
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tiles .note { font-size: .82rem; line-height: 1.4; color: var(--soft); }
 .terms { margin: .6rem 0 1rem; font-size: .92rem; max-width: 48em; }
 .terms div { margin: .22rem 0; }
@@ -146,14 +146,16 @@ svg .tip text { fill: var(--ground); }
 .large svg { max-width: 450px; }
 .panels .swatch { width: auto; }
 .pair { display: grid; gap: 0 20px; }
-@media (min-width: 760px) { .pair { grid-template-columns: 1fr 1fr; } }
+@media (min-width: 760px) {
+  .pair { grid-template-columns: 1fr 1fr; }
+  .tiles:has(> :nth-child(6)) { grid-template-columns: repeat(3, 1fr); }
+}
 
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(142px, 1fr)); gap: 10px;
   margin: .5rem 0 0; padding: 0; list-style: none; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 10px;
-  padding: 10px 8px; font-size: .8rem; line-height: 1.3; min-width: 0; }
-.card p { margin: 6px 0 4px; font-weight: 600; overflow: hidden; text-overflow: ellipsis;
-  white-space: nowrap; }
+  padding: 10px 5px; font-size: .78rem; line-height: 1.3; min-width: 0; }
+.card p { margin: 6px 0 4px; font-weight: 600; overflow-wrap: anywhere; }
 .px { width: 100%; max-width: 128px; aspect-ratio: 1; margin: 0 auto; background-size: contain;
   background-repeat: no-repeat; background-position: center; print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
@@ -168,7 +170,7 @@ svg .tip text { fill: var(--ground); }
 .card b { font-weight: 500; color: var(--soft); }
 .card .left b { color: var(--ground); background: var(--ink); border-radius: 3px;
   padding: 0 3px; margin: 0 -1px; }
-.card span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: 1; }
+.card span { overflow-wrap: anywhere; flex: 1; }
 .card em { font-style: normal; font-variant-numeric: tabular-nums; }
 @media (max-width: 759px) {
   body { font-size: 15.5px; }
@@ -178,8 +180,7 @@ svg .tip text { fill: var(--ground); }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .tiles div:last-child:nth-child(odd) { grid-column: 1 / -1; }
   .gallery { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .card p, .card span { white-space: normal; overflow-wrap: anywhere; }
-  .whole { max-height: none; }
+  .tiles .value { font-size: 1.15rem; }
   table, tbody, tr, caption { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tr { border-top: 1px solid var(--line); padding: 6px 12px; }

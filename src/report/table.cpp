@@ -21,9 +21,11 @@ std::string Table::html() const {
   const auto label = [&](std::size_t column) {
     return column < heads_.size() ? fmt::format(R"( data-l="{}")", escape(heads_[column])) : "";
   };
+  // A short table is never cut; a long one is scrolled.
+  constexpr std::size_t kShort = 20;
   std::string out = fmt::format(
-      R"(<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>)",
-      escape(caption_));
+      R"(<div class="scroll{1}" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>)",
+      escape(caption_), rows_.size() <= kShort ? " whole" : "");
   for (std::size_t i = 0; i < heads_.size(); ++i)
     out += fmt::format(R"(<th scope="col"{}>{}</th>)", of_words(i), escape(heads_[i]));
   out += "</tr></thead>\n<tbody>";

@@ -170,12 +170,7 @@ class ConvolutionCompiler {
   CompiledConvolution finish(const Descriptor& descriptor, PackedWeights& weights) const {
     const auto f32 = memory::data_type::f32;
     const memory::desc bias({conv_.conv.out_channels}, f32, memory::format_tag::a);
-    OnednnOperation::Parts parts;
-    parts.primitive = dnnl::convolution_forward(descriptor);
-    parts.implementation = descriptor.impl_info_str();
-    parts.src = descriptor.src_desc();
-    parts.dst = descriptor.dst_desc();
-    parts.scratchpad = descriptor.scratchpad_desc();
+    auto parts = OnednnOperation::Parts::of<dnnl::convolution_forward>(descriptor);
     const bool int8 = is_quantised();
     const auto plain = weights_desc(int8 ? memory::data_type::s8 : f32, true);
     const void* values = int8 ? static_cast<const void*>(quantised_.data()) : conv_.weights.data();

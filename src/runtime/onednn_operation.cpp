@@ -50,12 +50,7 @@ std::shared_ptr<const Operation> make_reorder(const Layout& src, const Layout& d
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::reorder::primitive_desc desc(cpu_engine(), batch_desc(src, batch), cpu_engine(),
                                            batch_desc(dst, batch), attr);
-  OnednnOperation::Parts parts;
-  parts.primitive = dnnl::reorder(desc);
-  parts.implementation = desc.impl_info_str();
-  parts.src = desc.src_desc();
-  parts.dst = desc.dst_desc();
-  parts.scratchpad = desc.scratchpad_desc();
+  auto parts = OnednnOperation::Parts::of<dnnl::reorder>(desc);
   parts.src_argument = DNNL_ARG_FROM;
   parts.dst_argument = DNNL_ARG_TO;
   return std::make_shared<OnednnOperation>(std::move(parts));

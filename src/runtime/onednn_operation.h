@@ -28,6 +28,18 @@ class OnednnOperation : public Operation {
     /// Weights and bias, with their oneDNN argument numbers. All threads share them, because they
     /// are only read.
     std::vector<std::pair<int, SharedMemory>> constants;
+
+    /// A primitive of oneDNN with the layouts of its descriptor, without constants.
+    template <typename Primitive>
+    static Parts of(const typename Primitive::primitive_desc& descriptor) {
+      Parts parts;
+      parts.primitive = Primitive(descriptor);
+      parts.implementation = descriptor.impl_info_str();
+      parts.src = descriptor.src_desc();
+      parts.dst = descriptor.dst_desc();
+      parts.scratchpad = descriptor.scratchpad_desc();
+      return parts;
+    }
   };
 
   explicit OnednnOperation(Parts parts) : parts_(std::move(parts)) {}

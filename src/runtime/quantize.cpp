@@ -19,7 +19,7 @@ model::ModelFile deployment_of(const model::ModelFile& model, std::string precis
                     model.deployment->precision));
   model::ModelFile deployed = model;
   deployed.policy.reset();
-  deployed.deployment = model::Deployment{std::move(precision), {}, {}, {}};
+  deployed.deployment = model::Deployment{std::move(precision), {}, {}};
   return deployed;
 }
 

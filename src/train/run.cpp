@@ -363,6 +363,7 @@ class Run {
       model_.preprocessing = saved.preprocessing;
       model_.certificates = saved.certificates;
       trainer_->load(saved.weights, extra);
+      tune_accuracy_ = workflow::training_details(saved).tune_accuracy;
     } catch (const Error& e) {
       core::throw_with_place(path.string(), e);
     }

@@ -53,9 +53,6 @@ ModeSetup setup_of(BenchmarkMode mode, const model::ModelFile& model,
                    const policy::Policy* policy) {
   ModeSetup setup{
       model, policy::never_stop(static_cast<int>(graph::exit_segments(model.graph).size())), {}};
-  // A model whose stored logits differ from those computed here would run in f32. The benchmark
-  // must time the requested precision, so the stored logits are removed.
-  if (setup.model.deployment) setup.model.deployment->check = {};
   switch (mode) {
     case BenchmarkMode::plain: {
       std::vector<int> early(setup.policy.thresholds.size());

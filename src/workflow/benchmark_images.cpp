@@ -13,12 +13,12 @@
 #include "core/version.h"
 #include "engine/opened_model.h"
 #include "graph/random_weights.h"
-#include "image/image.h"
 #include "runtime/activation_ranges.h"
 #include "workflow/certificate_count.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
 #include "workflow/run_folder.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -32,14 +32,6 @@ constexpr std::int64_t kImagesForRanges = 16;
 
 bool has_ranges(const model::ModelFile& model) {
   return model.deployment && !model.deployment->ranges.empty();
-}
-
-/// Takes `count` of the indices at regular intervals. The images of a folder are ordered by class,
-/// so the first ones alone would not contain all classes.
-std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, std::size_t count) {
-  std::vector<std::int64_t> chosen;
-  for (std::size_t i = 0; i < count; ++i) chosen.push_back(indices[i * indices.size() / count]);
-  return chosen;
 }
 
 }  // namespace
@@ -67,19 +59,16 @@ BenchmarkImages test_benchmark_images(const model::ModelFile& model,
   const auto most = static_cast<std::size_t>(kMaxPixels) / size;
   const std::size_t count = std::min(
       {indices.size(), most, options.images > 0 ? static_cast<std::size_t>(options.images) : most});
-  if (count < indices.size()) indices = take_evenly(indices, count);
+  indices = take_evenly(indices, static_cast<std::int64_t>(count));
   const auto number = static_cast<std::int64_t>(indices.size());
   log_test_read(options.model, {options.command, loaded.source, number}, progress);
   count_shown_certify_images(options.model, model,
                              {&data, &indices, loaded.source, options.command}, progress);
   BenchmarkImages images;
   images.source = fmt::format("{} test images of {}", core::with_commas(number), loaded.source);
-  images.pixels.resize(indices.size() * size);
-  for (std::size_t i = 0; i < indices.size(); ++i) {
-    image::normalise(data.image(indices[i]), model.preprocessing,
-                     std::span(images.pixels).subspan(i * size, size));
-    images.labels.push_back(data.labels[static_cast<std::size_t>(indices[i])]);
-  }
+  normalise_images(data, indices, model.preprocessing, images.pixels);
+  for (const std::int64_t index : indices)
+    images.labels.push_back(data.labels[static_cast<std::size_t>(index)]);
   return images;
 }
 
@@ -111,7 +100,6 @@ model::ModelFile with_ranges(const model::ModelFile& model, const BenchmarkImage
   result.deployment = model::Deployment{
       "int8",
       runtime::observe_ranges(model.graph, model.weights, std::span(images.pixels).first(seen), 1),
-      {},
       {}};
   return result;
 }

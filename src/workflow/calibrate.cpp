@@ -14,7 +14,7 @@
 #include "core/numbers.h"
 #include "core/overloaded.h"
 #include "graph/cost.h"
-#include "image/image.h"
+#include "model/certified_hash.h"
 #include "model/remove_exits.h"
 #include "policy/predict_guarantee.h"
 #include "workflow/calibration_warnings.h"
@@ -22,6 +22,7 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -95,16 +96,11 @@ class CalibrationData {
   }
 
   /// The first images, normalised for the network; at most one batch.
-  std::vector<float> first_batch(const core::Predictor& predictor,
-                                 const ListedImages& listed) const {
-    const auto size = static_cast<std::size_t>(predictor.image_size());
+  std::vector<float> first_batch(const ListedImages& listed) const {
     const std::size_t count =
         std::min(listed.indices.size(), static_cast<std::size_t>(options_.run.images_at_once()));
-    std::vector<float> images(count * size);
-    for (std::size_t i = 0; i < count; ++i)
-      image::normalise(loaded_.dataset.image(listed.indices[i]), model_.preprocessing,
-                       std::span(images).subspan(i * size, size));
-    return images;
+    return normalised_images(loaded_.dataset, std::span(listed.indices).first(count),
+                             model_.preprocessing);
   }
 
  private:
@@ -156,6 +152,7 @@ eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
   eval::SavedLogits kept;
   kept.classes = all.classes;
   kept.labels = all.labels;
+  kept.hashes = all.hashes;
   const auto rows =
       static_cast<std::ptrdiff_t>(all.labels.size() * static_cast<std::size_t>(all.classes));
   for (int k = 0; k < all.exits; ++k) {
@@ -261,9 +258,9 @@ class Calibrator {
     result.chosen.policy = best.chosen.policy;
     result.chosen.aim = aim_;
     if (harm_aim_) {
-      result.certificate = draw_certificate(best, deployed);
-      result.met = result.certificate->result.holds();
-      result.chosen = policy::certified_policy(result.certificate->result, *harm_aim_,
+      result.certification = certify(best, deployed);
+      result.met = result.certification->result.holds();
+      result.chosen = policy::certified_policy(result.certification->result, *harm_aim_,
                                                result.precision, predictor_->certified_code());
     }
     if (!result.met) {
@@ -345,7 +342,7 @@ class Calibrator {
     for (int k = 0; k < predictor->num_exits(); ++k) runs.push_back({predictor, k});
     // All costs are relative to the last exit of the complete model, timed in the same rounds.
     if (other) runs.push_back({predictor_.get(), exits_ - 1});
-    costs.ms = measure_ms(runs, data_->first_batch(*predictor_, tune_));
+    costs.ms = measure_ms(runs, data_->first_batch(tune_));
     const double whole_apart = costs.ms.back();
     costs.ms.resize(static_cast<std::size_t>(predictor->num_exits()));
     for (std::size_t k = 1; k < costs.ms.size(); ++k)
@@ -439,32 +436,32 @@ class Calibrator {
     return run;
   }
 
-  Certificate draw_certificate(const Candidate& best, const model::ModelFile& deployed) {
-    Certificate certificate;
-    certificate.missing = certify_.missing;
-    certificate.copies = copies_;
+  Certification certify(const Candidate& best, const model::ModelFile& deployed) {
+    Certification certification;
+    certification.missing = certify_.missing;
+    certification.copies = copies_;
     // If there are too few images, this is known before any is evaluated: no attempt is counted.
     // The derived model may have a higher count than the file, and the higher one is correct.
     const std::optional<int> attempt = count_certify_use(
         options_.model, model_.certificates, [&](const model::ModelFile& now, int use) {
           check_unchanged(now);
-          certificate.result = prepare(best.fitted, use);
-          return certificate.result.has_enough_images();
+          certification.result = prepare(best.fitted, use);
+          return certification.result.has_enough_images();
         });
-    if (!attempt) return certificate;
+    if (!attempt) return certification;
     model_.certificates = *attempt;
-    certificate.drawn = true;
+    certification.drawn = true;
     std::shared_ptr<engine::OpenedModel> other;
     if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
     const eval::SavedLogits logits =
         data_->logits(other ? *other : *predictor_, certify_, progress_);
-    certificate.result = policy::guarantee(best.fitted, best.tune.view(), logits.view(),
-                                           best.costs.relative, *harm_aim_, model_.certificates);
-    if (options_.worst_class && certificate.result.holds())
-      certificate.worst = eval::worst_class(
-          ReplayedPolicy(logits.view(), certificate.result.policy, harm_aim_->against).outcome(),
-          logits.classes, harm_aim_->label_free, certificate.result.level);
-    return certificate;
+    certification.result = policy::guarantee(best.fitted, best.tune.view(), logits.view(),
+                                             best.costs.relative, *harm_aim_, model_.certificates);
+    if (options_.worst_class && certification.result.holds())
+      certification.worst = eval::worst_class(
+          ReplayedPolicy(logits.view(), certification.result.policy, harm_aim_->against).outcome(),
+          logits.classes, harm_aim_->label_free, certification.result.level);
+    return certification;
   }
 
   bool replaces_own_file() const {
@@ -487,6 +484,10 @@ class Calibrator {
                     certificates_drawn(options_.written_to(), model_)});
     }
     deployed.policy = result.chosen;
+    if (result.chosen.guarantee) {
+      result.chosen.guarantee->hash = model::certified_hash(deployed);
+      deployed.policy = result.chosen;
+    }
     result.training_state_dropped = !result.dropped.empty() && !extra_.empty();
     model::save_model(options_.written_to(), deployed,
                       result.dropped.empty() ? extra_ : core::Tensors{});

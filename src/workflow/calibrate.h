@@ -53,7 +53,7 @@ struct TuneResult {
 };
 
 /// The result of certifying a policy on the model's certify images.
-struct Certificate {
+struct Certification {
   bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   std::int64_t copies = 0;   ///< exact copies of other certify images, which were left out
@@ -68,9 +68,9 @@ struct Calibration {
   ExitCosts costs;
   policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help on tune
   TuneResult tune;
-  std::optional<double> least_accuracy;    ///< accuracy on tune that an AccuracyDrop requires
-  std::optional<Certificate> certificate;  ///< for a HarmGuarantee
-  std::vector<int> dropped;                ///< removed exits: 0-based indices in the original model
+  std::optional<double> least_accuracy;        ///< accuracy on tune that an AccuracyDrop requires
+  std::optional<Certification> certification;  ///< for a HarmGuarantee
+  std::vector<int> dropped;  ///< removed exits: 0-based indices in the original model
   bool training_state_dropped =
       false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file

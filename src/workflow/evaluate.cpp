@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "image/image.h"
 #include "policy/calibration.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -11,17 +11,13 @@ namespace {
 /// Calls `work(first, images)` for each batch: `images` are [n, C, H, W] f32, and `first` is the
 /// position of the first of them in the set.
 template <typename Work>
-void for_each_batch(const core::Predictor& predictor, const EvaluationSet& set,
-                    const Progress& progress, const Work& work) {
-  const auto size = static_cast<std::size_t>(predictor.image_size());
+void for_each_batch(const EvaluationSet& set, const Progress& progress, const Work& work) {
   const std::size_t total = set.indices.size();
   std::vector<float> images;
   for (std::size_t first = 0; first < total; first += static_cast<std::size_t>(set.batch)) {
     const std::size_t count = std::min(static_cast<std::size_t>(set.batch), total - first);
-    images.resize(count * size);
-    for (std::size_t i = 0; i < count; ++i)
-      image::normalise(set.data->image(set.indices[first + i]), *set.preprocessing,
-                       std::span(images).subspan(i * size, size));
+    normalise_images(*set.data, std::span(set.indices).subspan(first, count), *set.preprocessing,
+                     images);
     work(first, std::span<const float>(images));
     progress.step(static_cast<std::int64_t>(first + count), static_cast<std::int64_t>(total),
                   "images");
@@ -38,9 +34,11 @@ eval::SavedLogits run_all_exits(core::Predictor& predictor, const EvaluationSet&
   const std::size_t total = set.indices.size();
   const auto classes = static_cast<std::size_t>(result.classes);
   result.logits.resize(static_cast<std::size_t>(result.exits) * total * classes);
-  for (const std::int64_t i : set.indices)
+  for (const std::int64_t i : set.indices) {
     result.labels.push_back(set.data->labels[static_cast<std::size_t>(i)]);
-  for_each_batch(predictor, set, progress, [&](std::size_t first, std::span<const float> images) {
+    result.hashes.push_back(set.data->hashes[static_cast<std::size_t>(i)]);
+  }
+  for_each_batch(set, progress, [&](std::size_t first, std::span<const float> images) {
     const std::vector<float> logits = predictor.predict_all(images);
     const std::size_t rows = logits.size() / static_cast<std::size_t>(result.exits);
     for (std::size_t k = 0; k < static_cast<std::size_t>(result.exits); ++k)
@@ -74,7 +72,7 @@ StoppedAnswers run_batch_with_policy(core::Predictor& predictor, std::span<const
 StoppedAnswers run_with_policy(core::Predictor& predictor, const EvaluationSet& set,
                                const policy::Policy& policy, const Progress& progress) {
   StoppedAnswers result;
-  for_each_batch(predictor, set, progress, [&](std::size_t, std::span<const float> images) {
+  for_each_batch(set, progress, [&](std::size_t, std::span<const float> images) {
     const StoppedAnswers batch = run_batch_with_policy(predictor, images, policy);
     const auto append = [](auto& all, const auto& more) {
       all.insert(all.end(), more.begin(), more.end());

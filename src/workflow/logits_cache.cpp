@@ -121,6 +121,7 @@ std::optional<CachedLogits> read_cache(const fs::path& path, const std::string& 
     cached.logits = eval::load_logits(path);
     check_logits(cached.logits, model, set);
     cached.stopped = read_stopped(file, cached.logits, policy);
+    cached.read_from = path;
     return cached;
   } catch (const Error& error) {
     progress.remark(
@@ -133,11 +134,7 @@ void write_cache(const fs::path& path, const std::string& policy, const CachedLo
                  const Progress& progress) {
   const eval::SavedLogits& logits = cached.logits;
   const auto images = static_cast<std::int64_t>(logits.labels.size());
-  core::Tensors tensors;
-  tensors.emplace("logits", core::HostTensor::of({logits.exits, images, logits.classes},
-                                                 std::span<const float>(logits.logits)));
-  tensors.emplace("labels",
-                  core::HostTensor::of({images}, std::span<const std::int64_t>(logits.labels)));
+  core::Tensors tensors = eval::to_tensors(logits);
   core::Metadata metadata = logits.metadata;
   if (cached.stopped) {
     const std::vector<std::int64_t> exits(cached.stopped->exit_index.begin(),

@@ -15,6 +15,7 @@ namespace offramp::workflow {
 struct CachedLogits {
   eval::SavedLogits logits;
   std::optional<StoppedAnswers> stopped;  ///< empty: there was no run under the present policy
+  std::filesystem::path read_from;        ///< the cache file; empty: they were computed now
 };
 
 /// The cache file of a model's logits: "model.test-logits.safetensors" beside "model.safetensors".

@@ -8,8 +8,6 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "engine/stored_logits.h"
-#include "image/image.h"
 #include "policy/policy.h"
 #include "runtime/precision.h"
 #include "runtime/quantize.h"
@@ -17,25 +15,13 @@
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 #include "workflow/stored_images.h"
 
 namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kCheckSeed = 1;  // for the random images whose logits are stored
-
-std::vector<float> inputs_of(const data::Dataset& data, const std::vector<std::int64_t>& indices,
-                             const model::ModelFile& model) {
-  const graph::Shape& shape = model.graph.input;
-  const auto size = static_cast<std::size_t>(core::element_count(shape));
-  std::vector<float> images(indices.size() * size);
-  for (std::size_t i = 0; i < indices.size(); ++i)
-    image::normalise(data.image(indices[i]), model.preprocessing,
-                     std::span(images).subspan(i * size, size));
-  return images;
-}
 
 std::vector<ExitLoss> exit_losses(const policy::LogitsView& reference,
                                   const policy::LogitsView& ours) {
@@ -111,6 +97,9 @@ void write_with_policy(const QuantizeOptions& options, const model::ModelFile& m
 model::ModelFile deployed_from(const QuantizeOptions& options, const model::ModelFile& model,
                                const data::Dataset& data, Quantized& result) {
   if (options.precision == "bf16") return runtime::rounded_to_bf16(model);
+  if (model.provenance.data.train.empty())
+    throw Error(fmt::format("{}: the model does not list the images of its train part",
+                            options.model.string()));
   const auto observed =
       take_evenly(indices_of_listed(data, model.provenance.data.train), options.images);
   if (observed.empty())
@@ -119,7 +108,7 @@ model::ModelFile deployed_from(const QuantizeOptions& options, const model::Mode
         "observed on training images",
         options.data));
   result.observed = static_cast<std::int64_t>(observed.size());
-  return runtime::quantised_to_int8(model, inputs_of(data, observed, model),
+  return runtime::quantised_to_int8(model, normalised_images(data, observed, model.preprocessing),
                                     options.threads > 0 ? options.threads : core::usable_cores());
 }
 
@@ -198,8 +187,6 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
                                    last.accuracy,       last.reference_accuracy,
                                    last.difference.low, last.difference.high};
   result.within_bounds = model::is_within_bounds(*deployed.deployment);
-  deployed.deployment->check = {kCheckSeed, engine::logits_to_store(opened->single_image_network(),
-                                                                    deployed.graph, kCheckSeed)};
   if (precision == runtime::Precision::int8)
     deployed.stored_images = images_to_store(*opened, *images.dataset,
                                              take_evenly(images.indices, model::kStoredImages));

@@ -273,6 +273,13 @@ report::ReportInput input_of(const std::shared_ptr<const TestedRun>& tested,
   input.facts = facts_of(tested->file());
   input.facts.emplace_back("precision of this report", to_string(tested->model->precision()));
   input.facts.emplace_back("kernels of this report", tested->model->kernels());
+  // Whoever can write the file can choose what the report says, so it is named.
+  const std::filesystem::path& saved = tested->cached.read_from;
+  input.facts.emplace_back(
+      "logits", saved.empty() ? "computed for this report"
+                              : fmt::format("read from {}, which an earlier report of the same "
+                                            "model and images saved",
+                                            saved.filename().string()));
   input.recipe = recipe_text(tested->run, tested->file());
   return input;
 }

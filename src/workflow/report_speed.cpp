@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <chrono>
 
-#include "image/image.h"
+#include "core/numbers.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMostImages = 256;
+constexpr std::int64_t kMostImages = 256;
 constexpr std::size_t kMostAlone = 64;  // images that are timed one at a time
 constexpr int kMostRounds = 5;
 constexpr double kSeconds = 0.5;  // no further round begins after this time
@@ -19,28 +20,16 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-/// Images spread evenly over the set, because sets may be sorted by class. [n, C, H, W]
-std::vector<float> some_images(const core::Predictor& predictor, const EvaluationSet& set) {
-  const auto size = static_cast<std::size_t>(predictor.image_size());
-  const std::size_t count = std::min(kMostImages, set.indices.size());
-  std::vector<float> images(count * size);
-  for (std::size_t i = 0; i < count; ++i)
-    image::normalise(set.data->image(set.indices[i * set.indices.size() / count]),
-                     *set.preprocessing, std::span(images).subspan(i * size, size));
-  return images;
+/// Returns images spread evenly over the set. [n, C, H, W]
+std::vector<float> some_images(const EvaluationSet& set) {
+  return normalised_images(*set.data, take_evenly(set.indices, kMostImages), *set.preprocessing);
 }
 
 }  // namespace
 
 std::vector<report::SpeedRow> measure_speed(core::Predictor& predictor, const EvaluationSet& set,
                                             const std::vector<TimedPolicy>& policies) {
-  const std::vector<float> images = some_images(predictor, set);
+  const std::vector<float> images = some_images(set);
   const auto size = static_cast<std::size_t>(predictor.image_size());
   const std::size_t count = images.size() / size;
   const auto time = [&](std::span<const float> some, const policy::Policy& policy) {
@@ -68,8 +57,9 @@ std::vector<report::SpeedRow> measure_speed(core::Predictor& predictor, const Ev
   }
   std::vector<report::SpeedRow> rows;
   for (std::size_t p = 0; p < policies.size(); ++p)
-    rows.push_back({policies[p].name, 1000 * median(alone[p]),
-                    static_cast<double>(count) / median(together[p]), policies[p].relative_cost});
+    rows.push_back({policies[p].name, 1000 * core::median(alone[p]),
+                    static_cast<double>(count) / core::median(together[p]),
+                    policies[p].relative_cost});
   return rows;
 }
 

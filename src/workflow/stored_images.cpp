@@ -7,11 +7,13 @@
 
 #include "core/error.h"
 #include "image/image.h"
+#include "model/certified_hash.h"
 #include "policy/calibration.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/selected_images.h"
 
 namespace offramp::workflow {
 namespace {
@@ -25,16 +27,6 @@ void expect_count(std::string_view place, std::int64_t here, std::int64_t certif
 }
 
 }  // namespace
-
-std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices,
-                                      std::int64_t count) {
-  const auto all = static_cast<std::int64_t>(indices.size());
-  const std::int64_t wanted = std::min(count, all);
-  std::vector<std::int64_t> chosen;
-  for (std::int64_t i = 0; i < wanted; ++i)
-    chosen.push_back(indices[static_cast<std::size_t>(i * all / wanted)]);
-  return chosen;
-}
 
 model::StoredImages images_to_store(engine::OpenedModel& model, const data::Dataset& data,
                                     const std::vector<std::int64_t>& indices) {
@@ -103,6 +95,7 @@ Converted convert_certificate(model::ModelFile& model, const policy::LogitsView&
   result.stored = images.count;
   model.stored_images = std::move(images);
   given.kernels = arithmetic;
+  given.hash = model::certified_hash(model);
   return result;
 }
 
@@ -116,11 +109,12 @@ Converted convert_certificate(const ConvertOptions& options, const Progress& pro
       data::load_data(options.data, data::Part::train, load_options(model));
   const data::LoadedData others =
       data::load_data(options.images, data::Part::test, load_options(model));
-  const ListedImages listed = find_listed_images(
-      options.model, model, train.dataset, model.provenance.data.certify, "certify", options.data);
+  ListedImages listed = find_listed_images(options.model, model, train.dataset,
+                                           model.provenance.data.certify, "certify", options.data);
   if (listed.missing > 0)
     throw Error(
         fmt::format("{}: {} of the certify images are missing", options.data, listed.missing));
+  leave_out_copies(train.dataset, listed.indices);  // as calibrate() does
   RunOptions run = options.run;
   run.precision = "int8";
   const auto opened = open_model(model, run, progress);

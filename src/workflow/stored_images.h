@@ -13,9 +13,6 @@
 
 namespace offramp::workflow {
 
-/// Takes `count` of the indices at regular intervals; all of them if there are fewer.
-std::vector<std::int64_t> take_evenly(const std::vector<std::int64_t>& indices, std::int64_t count);
-
 /// Images for a model file with the logits that the opened model computes for them.
 /// @param indices  of the images in `data`, which have the size that the model expects
 model::StoredImages images_to_store(engine::OpenedModel& model, const data::Dataset& data,

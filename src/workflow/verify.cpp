@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "policy/binomial.h"
@@ -22,7 +24,39 @@ std::string text_of(const eval::SavedLogits& saved, const std::string& key) {
   return found == saved.metadata.end() ? "unknown code" : found->second;
 }
 
-/// Reads the logits of the certified code and checks that they are those of the same images.
+/// Returns the logits of the images with these hashes, in the order of the hashes. Equal images
+/// have equal logits, so any of several copies will do.
+/// @throws Error if an image is not among those whose logits were saved
+eval::SavedLogits rows_of(const std::vector<std::uint64_t>& hashes, const eval::SavedLogits& saved,
+                          const VerifyOptions& options) {
+  if (saved.hashes.empty())
+    throw Error(
+        fmt::format("{}: does not say of which images the logits are; save them again with this "
+                    "version",
+                    options.logits.string()));
+  std::unordered_map<std::uint64_t, std::size_t> row_of;
+  for (std::size_t row = 0; row < saved.hashes.size(); ++row) row_of[saved.hashes[row]] = row;
+  const auto missing =
+      std::ranges::count_if(hashes, [&](std::uint64_t hash) { return !row_of.contains(hash); });
+  if (missing > 0)
+    throw Error(fmt::format(
+        "{}: has no logits of {} of the {} images of {}; save them with the same data and options",
+        options.logits.string(), missing, hashes.size(), options.data));
+  eval::SavedLogits rows;
+  rows.exits = saved.exits;
+  rows.classes = saved.classes;
+  rows.hashes = hashes;
+  for (const std::uint64_t hash : hashes) rows.labels.push_back(saved.labels[row_of.at(hash)]);
+  const policy::LogitsView view = saved.view();
+  for (int k = 0; k < saved.exits; ++k)
+    for (const std::uint64_t hash : hashes) {
+      const auto row = view.at(k, static_cast<std::int64_t>(row_of.at(hash)));
+      rows.logits.insert(rows.logits.end(), row.begin(), row.end());
+    }
+  return rows;
+}
+
+/// Reads the logits of the certified code for the same images as those computed here.
 eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::Guarantee& given,
                                    const eval::SavedLogits& here) {
   eval::SavedLogits saved = eval::load_logits(options.logits);
@@ -33,13 +67,11 @@ eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::G
     throw Error(fmt::format("{}: logits of {} with {}, but the certificate is for {} with {}",
                             options.logits.string(), precision, kernels, given.precision,
                             given.kernels));
-  if (saved.exits != here.exits || saved.classes != here.classes || saved.labels != here.labels)
-    throw Error(
-        fmt::format("{}: logits of {} images, {} exits and {} classes, or of other images "
-                    "than the {} of {}; save them with the same data and options",
-                    options.logits.string(), saved.labels.size(), saved.exits, saved.classes,
-                    here.labels.size(), options.data));
-  return saved;
+  if (saved.exits != here.exits || saved.classes != here.classes)
+    throw Error(fmt::format("{}: logits of {} exits and {} classes, but the model has {} and {}",
+                            options.logits.string(), saved.exits, saved.classes, here.exits,
+                            here.classes));
+  return rows_of(here.hashes, saved, options);
 }
 
 /// Stores what was found in the model's file, instead of an earlier result for the same code.
@@ -106,9 +138,11 @@ Verification verify(const VerifyOptions& options, const Progress& progress) {
                             options.model.string()));
   const data::LoadedData loaded =
       data::load_data(options.data, data::Part::test, load_options(model->file()));
-  const std::vector<std::int64_t> indices =
+  std::vector<std::int64_t> indices =
       images_to_test(options.model, model->file(), loaded, options.skip_trained);
   Verification result;
+  // A bound for independent images cannot count copies.
+  result.copies = leave_out_copies(loaded.dataset, indices);
   result.precision = to_string(model->precision());
   result.kernels = model->kernels();
   result.images = static_cast<std::int64_t>(indices.size());

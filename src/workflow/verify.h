@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 #include "policy/chosen_policy.h"
 #include "policy/drift.h"
 #include "policy/logits.h"
@@ -29,6 +29,7 @@ struct VerifyOptions {
 struct Verification {
   std::string precision, kernels;  ///< of the run
   std::int64_t images = 0;
+  std::int64_t copies = 0;                     ///< exact copies of others, which were left out
   policy::Guarantee given;                     ///< as certified
   std::optional<policy::Guarantee> guarantee;  ///< for the code that runs here
   engine::CertificateStatus certificate;       ///< for these images

@@ -25,7 +25,7 @@ int classify_from_c(const char* path, const unsigned char* pixels, int width, in
     offramp_image image = OFFRAMP_IMAGE_INIT;
     offramp_image_options image_options = OFFRAMP_IMAGE_OPTIONS_INIT;
     offramp_statistics statistics = OFFRAMP_STATISTICS_INIT;
-    offramp_promise promise = OFFRAMP_PROMISE_INIT;
+    offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
     offramp_stream_options stream_options = OFFRAMP_STREAM_OPTIONS_INIT;
     (void)stream_options;
     image.data = pixels;
@@ -34,7 +34,7 @@ int classify_from_c(const char* path, const unsigned char* pixels, int width, in
     image.height = height;
     status = offramp_classify(session, &image, &image_options, &answer);
     if (status == OFFRAMP_OK) status = offramp_stats(session, &statistics);
-    if (status == OFFRAMP_OK) status = offramp_session_promise(session, &promise);
+    if (status == OFFRAMP_OK) status = offramp_session_guarantee(session, &guarantee);
     if (status == OFFRAMP_OK) {
       *exit = answer.exit;
       *probability = answer.probabilities[answer.class_index];

@@ -204,7 +204,7 @@ TEST_F(CApi, SaysWhatWentWrong) {
                                   std::numeric_limits<int>::max(), &answer),
             OFFRAMP_ERROR);
   EXPECT_EQ(offramp_classify_encoded(session_, pixels, 3, &answer), OFFRAMP_ERROR);
-  EXPECT_STREQ(offramp_last_error(), "not a JPEG or PNG");
+  EXPECT_STREQ(offramp_last_error(), "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(offramp_classify_encoded(session_, nullptr, 3, &answer), OFFRAMP_USAGE);
   EXPECT_STREQ(offramp_last_error(), "the image is NULL");
   EXPECT_EQ(offramp_classify_rgb8(nullptr, pixels, 1, 1, &answer), OFFRAMP_USAGE);
@@ -246,7 +246,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
     EXPECT_EQ(answers[i].error, nullptr);
     expect_same(answers[i], wanted[i]);
   }
-  EXPECT_STREQ(answers.back().error, "not a JPEG or PNG");
+  EXPECT_STREQ(answers.back().error, "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(answers.back().class_index, -1);
   EXPECT_EQ(offramp_classify_batch(session_, nullptr, nullptr, 0, nullptr), OFFRAMP_OK);
 
@@ -273,7 +273,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
   EXPECT_EQ(offramp_poll(session_), OFFRAMP_OK);
   EXPECT_EQ(offramp_flush(session_), OFFRAMP_OK);
   EXPECT_EQ(offramp_pending(session_), 0);
-  EXPECT_EQ(told.error, "not a JPEG or PNG");
+  EXPECT_EQ(told.error, "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(told.ids.size(), images.size());
   EXPECT_TRUE(std::ranges::is_sorted(told.ids));
 }
@@ -522,15 +522,12 @@ TEST_F(CApi, RefusesStructsWithoutTheirSize) {
   offramp_statistics stats = OFFRAMP_STATISTICS_INIT;
   stats.size = 8;
   EXPECT_EQ(offramp_stats(session_, &stats), OFFRAMP_USAGE);
-  offramp_promise promise = OFFRAMP_PROMISE_INIT;
-  promise.size = 8;
-  EXPECT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_USAGE);
+  offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
+  guarantee.size = 8;
+  EXPECT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_USAGE);
 }
 
-TEST_F(CApi, SaysWhatIsPromised) {
-  offramp_promise promise = OFFRAMP_PROMISE_INIT;
-  ASSERT_EQ(offramp_session_promise(session_, &promise), OFFRAMP_OK);
-  EXPECT_EQ(promise.of, nullptr);
+TEST_F(CApi, SaysWhatIsGuaranteed) {
   model::ModelFile file = example_model(small_resnet());
   file.policy = policy::ChosenPolicy{policy::never_stop(3)};
   file.policy->guarantee =
@@ -541,16 +538,13 @@ TEST_F(CApi, SaysWhatIsPromised) {
   offramp_session* session = nullptr;
   ASSERT_EQ(offramp_model_load(path.c_str(), nullptr, &model), OFFRAMP_OK);
   ASSERT_EQ(offramp_session_new(model, nullptr, &session), OFFRAMP_OK);
-  ASSERT_EQ(offramp_session_promise(session, &promise), OFFRAMP_OK);
-  EXPECT_STREQ(promise.of, "harm");
-  EXPECT_EQ(promise.epsilon, 0.01);
-  EXPECT_EQ(promise.delta, 0.05);
   offramp_guarantee guarantee = OFFRAMP_GUARANTEE_INIT;
   ASSERT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_OK);
   EXPECT_EQ(guarantee.of, nullptr);
   ASSERT_EQ(offramp_session_guarantee(session, &guarantee), OFFRAMP_OK);
   EXPECT_STREQ(guarantee.of, "harm");
   EXPECT_EQ(guarantee.epsilon, 0.01);
+  EXPECT_EQ(guarantee.delta, 0.05);
   EXPECT_EQ(guarantee.in_force, OFFRAMP_IN_FORCE_UNKNOWN);  // no shares to see drift with
   EXPECT_THAT(guarantee.why, testing::HasSubstr("cannot be seen"));
   EXPECT_EQ(offramp_session_guarantee(session, nullptr), OFFRAMP_USAGE);

@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "core/file.h"
-#include "engine/stored_logits.h"
 #include "graph/cost.h"
 #include "image/image.h"
 #include "runtime/compile.h"
@@ -316,9 +315,9 @@ TEST(Session, RefusesImagesThatAreNone) {
   expect_refused(ImageView::rgb8(pixels, 0, 0), "got 0x0");
   expect_refused(ImageView::normalised(disk.values()).normalised({}),
                  "image: 0 values, but the network takes [3,32,32]");
-  expect_refused(ImageView::encoded({}), "not a JPEG or PNG");
+  expect_refused(ImageView::encoded({}), "not a JPEG, PNG, WebP or BMP");
   expect_refused(ImageView::file(disk.folder() / "none.png"), "none.png: cannot open");
-  expect_refused(ImageView::file(disk.path()), "model.safetensors: not a JPEG or PNG");
+  expect_refused(ImageView::file(disk.path()), "model.safetensors: not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(session.stats().images, 0);
   EXPECT_EQ(session.classify(disk.images()[0]).error, "");
 
@@ -830,62 +829,18 @@ TEST(Model, RunsInF32WhereADeploymentIsNotWhatWasMeasured) {
   if (!runtime::has_instructions_for(runtime::Precision::bf16))
     GTEST_SKIP() << "no instructions for bf16";
   model::ModelFile file = example_model(small_resnet());
-  file.deployment = model::Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {}};
+  file.deployment = model::Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}};
   const Options by_itself{.precision = "auto", .threads = 1};
   const ModelOnDisk good(file, 1);
   EXPECT_EQ(good.load(by_itself).precision(), "bf16");
   EXPECT_THAT(good.load(by_itself).notes(), IsEmpty());
 
-  file.deployment->check = {1, std::vector<float>(2 * 3 * file.classes.size(), 12345.f)};
-  const ModelOnDisk other(file, 1);
-  EXPECT_EQ(other.load(by_itself).precision(), "f32");
-  EXPECT_THAT(
-      other.load({.precision = "bf16"}).notes(),
-      ElementsAre("bf16 computes other logits here than those stored in the file: the model "
-                  "runs in f32"));
-  Session wide = session_of(good.load({.precision = "f32"}));
-  Session fallen = session_of(other.load(by_itself));
-  EXPECT_THAT(fallen.classify(other.images()[0]).probabilities,
-              ElementsAreArray(wide.classify(good.images()[0]).probabilities));
-
-  file.deployment->check = {};
   file.deployment->measured.agreement = 0.99;
   const ModelOnDisk lossy(file);
   EXPECT_EQ(lossy.load(by_itself).precision(), "f32");
   EXPECT_THAT(lossy.load(by_itself).notes(),
               ElementsAre("bf16 exceeded its bounds on the tune images: the model runs in f32"));
   EXPECT_EQ(lossy.load({.precision = "bf16"}).precision(), "bf16");
-}
-
-TEST(Model, AsksEveryExitForItsStoredLogits) {
-  if (!runtime::has_instructions_for(runtime::Precision::bf16))
-    GTEST_SKIP() << "no instructions for bf16";
-  model::ModelFile file = example_model(small_resnet());
-  // The logits of the last exit are a thousand times as large as those of the others.
-  const std::vector<graph::Parameter> all = graph::parameters(file.graph);
-  core::HostTensor& weight =
-      file.weights.at(all[all.size() - 2].name);  // the last parameter is its bias
-  std::vector<float> large = weight.to_f32();
-  for (float& value : large) value *= 1000;
-  weight = core::HostTensor::of(weight.shape, std::span<const float>(large));
-  runtime::CompileOptions options;
-  options.precision = runtime::Precision::bf16;
-  const std::vector<float> said =
-      engine::logits_to_store(runtime::compile(file.graph, file.weights, options,
-                                               *std::make_unique<runtime::WeightStore>()),
-                              file.graph, 1);
-  file.deployment = model::Deployment{"bf16", {}, {2000, 1, 0.9, 0.9, 0, 0}, {1, said}};
-  EXPECT_EQ(ModelOnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "bf16");
-
-  const std::size_t classes = file.classes.size();
-  float largest = 0;
-  for (std::size_t c = 0; c < classes; ++c) largest = std::max(largest, std::abs(said[c]));
-  std::vector<float>& stored = file.deployment->check.logits;
-  stored[0] += largest;  // a logit of the first image at exit 1
-  const float most =
-      std::abs(*std::ranges::max_element(stored, {}, [](float logit) { return std::abs(logit); }));
-  ASSERT_LT(largest, 0.02f * most) << "an error that is small beside another exit's logits";
-  EXPECT_EQ(ModelOnDisk(file).load({.precision = "auto", .threads = 1}).precision(), "f32");
 }
 
 TEST(Session, RunsAQuantisedFileInEightBits) {
@@ -921,40 +876,37 @@ TEST(Session, RunsAQuantisedFileInEightBits) {
   for (std::size_t i = 0; i < batch.size(); ++i) expect_same(streamed[i], batch[i]);
 }
 
-TEST(Session, PromisesOnlyWhatWasCertified) {
+TEST(Session, GuaranteesOnlyWhatWasCertified) {
   model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   file.policy->guarantee =
       policy::Guarantee{"harm", 0.01, 0.05, 0.05, 4000, 20, 0.009, "f32", runtime::kernels_name()};
   file.policy->seen = policy::TuneExitShares{2000, {0, 0, 1}};
   const ModelOnDisk disk(file);
   const Model model = disk.load({.threads = 1});
-  ASSERT_TRUE(model.promise().has_value());
   EXPECT_EQ(model.guarantee()->in_force, InForce::yes);
   EXPECT_EQ(model.guarantee_so_far()->why, "");
   EXPECT_EQ(Session(model).guarantee()->in_force, InForce::unknown);
   EXPECT_THAT(Session(model).guarantee()->why, HasSubstr("0 images are too few"));
   EXPECT_THAT(model.notes(), IsEmpty());
   EXPECT_EQ(model.precision(), "f32");
-  EXPECT_EQ(Session(model).promise()->of, "harm");
-  EXPECT_EQ(Session(model).promise()->epsilon, 0.01);
-  EXPECT_EQ(Session(model).promise()->delta, 0.05);
+  EXPECT_EQ(Session(model).guarantee()->of, "harm");
+  EXPECT_EQ(Session(model).guarantee()->epsilon, 0.01);
+  EXPECT_EQ(Session(model).guarantee()->delta, 0.05);
   for (const Stop& stop :
        {Stop::never(), Stop::at_threshold(0.5f), Stop::within(1e6),
         Stop::by_policy().and_within(1e6), Stop::by_policy().and_within_macs(1'000'000'000)}) {
-    EXPECT_FALSE(Session(model, stop).promise().has_value());
     EXPECT_EQ(Session(model, stop).guarantee()->in_force, InForce::no);
     EXPECT_THAT(Session(model, stop).guarantee()->why, HasSubstr("another rule"));
   }
   if (runtime::has_instructions_for(runtime::Precision::bf16)) {
     const Model narrow = disk.load({.precision = "bf16", .threads = 1});
-    EXPECT_FALSE(narrow.promise().has_value());
+    EXPECT_EQ(narrow.guarantee()->in_force, InForce::no);
     EXPECT_THAT(narrow.notes(), ElementsAre(HasSubstr("bf16, for which nothing was certified")));
   }
   file.policy->guarantee->kernels = "libtorch cpu";
   const ModelOnDisk other(file);
-  EXPECT_FALSE(other.load().promise().has_value());
   EXPECT_THAT(other.load().notes(), ElementsAre(HasSubstr("libtorch cpu")));
-  EXPECT_EQ(other.load().guarantee()->promise.epsilon, 0.01);
+  EXPECT_EQ(other.load().guarantee()->epsilon, 0.01);
   EXPECT_EQ(other.load().guarantee()->in_force, InForce::no);
   file.policy->guarantee.reset();
   EXPECT_FALSE(ModelOnDisk(file).load().guarantee().has_value());

@@ -6,10 +6,9 @@
 
 #include "core/file.h"
 #include "data/dataset.h"
-#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -22,11 +21,8 @@ using testing::UnorderedElementsAre;
 class Bench : public testing::Test {
  protected:
   Bench() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes =
-        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = small_model(
+        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes);
     model::save_model(path, model);
   }
 

@@ -5,16 +5,14 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <sstream>
 
 #include "core/file.h"
 #include "data/dataset.h"
-#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
 #include "runtime/precision.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -31,31 +29,11 @@ class Classify : public testing::Test {
     options.synthetic_train = 20;
     options.synthetic_test = 10;
     images_ = data::load_data("synthetic", data::Part::test, options).dataset;
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = images_.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = small_model(images_.classes);
     fs::create_directory(run);
     model::save_model(path, model);
-    first = write_png("first.png", 0);
-    second = write_png("second.png", 1);
-  }
-
-  std::string write_png(const std::string& name, std::int64_t index) const {
-    const auto pixels = images_.image(index);
-    const auto bytes =
-        image::encode_png({images_.width, images_.height, {pixels.begin(), pixels.end()}});
-    const std::span<const std::byte> part = bytes;
-    const fs::path file = folder.path() / name;
-    core::write_file_atomic(file, std::span(&part, 1));
-    return file;
-  }
-
-  static std::vector<json> lines(const std::string& text) {
-    std::vector<json> objects;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) objects.push_back(json::parse(line));
-    return objects;
+    first = write_png(folder.path() / "first.png", images_, 0);
+    second = write_png(folder.path() / "second.png", images_, 1);
   }
 
   core::TemporaryFolder folder;
@@ -70,7 +48,7 @@ class Classify : public testing::Test {
 TEST_F(Classify, GivesProbabilitiesAndMillisecondsInJson) {
   const ProgramResult ended = offramp({"classify", path, first, second, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  for (const json& answer : lines(ended.out)) {
+  for (const json& answer : json_lines(ended.out)) {
     const auto probabilities = answer["probabilities"].get<std::vector<double>>();
     ASSERT_EQ(probabilities.size(), model.classes.size());
     EXPECT_NEAR(std::accumulate(probabilities.begin(), probabilities.end(), 0.0), 1, 1e-5);
@@ -85,7 +63,7 @@ TEST_F(Classify, GivesProbabilitiesAndMillisecondsInJson) {
 TEST_F(Classify, ShowsTheMostProbableClassesIfAsked) {
   const ProgramResult ended = offramp({"classify", path, first, "--json", "--top-k", "3"});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  const json answer = lines(ended.out).at(0);
+  const json answer = json_lines(ended.out).at(0);
   ASSERT_EQ(answer["top"].size(), 3u);
   EXPECT_EQ(answer["top"][0]["class"], answer["class"]);
   double last = 1;
@@ -104,12 +82,12 @@ TEST_F(Classify, ShowsTheMostProbableClassesIfAsked) {
 }
 
 TEST_F(Classify, RecognisesAnImageOnStandardInput) {
-  json from_file = lines(offramp({"classify", path, first, "--json"}).out).at(0);
+  json from_file = json_lines(offramp({"classify", path, first, "--json"}).out).at(0);
   const ProgramResult ended =
       offramp({"classify", path, "-", "--json"}, {.input = core::read_text(first)});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  ASSERT_EQ(lines(ended.out).size(), 1u);
-  json from_input = lines(ended.out).at(0);
+  ASSERT_EQ(json_lines(ended.out).size(), 1u);
+  json from_input = json_lines(ended.out).at(0);
   EXPECT_EQ(from_input["image"], "-");
   EXPECT_EQ(from_input["probabilities"], from_file["probabilities"]);
 
@@ -117,9 +95,22 @@ TEST_F(Classify, RecognisesAnImageOnStandardInput) {
   const ProgramResult both =
       offramp({"classify", path, "-", second, "--json"}, {.input = core::read_text(first)});
   ASSERT_EQ(both.status, 0) << both.err;
-  ASSERT_EQ(lines(both.out).size(), 2u);
-  EXPECT_EQ(lines(both.out)[0]["image"], second);
-  EXPECT_EQ(lines(both.out)[1]["probabilities"], from_file["probabilities"]);
+  ASSERT_EQ(json_lines(both.out).size(), 2u);
+  EXPECT_EQ(json_lines(both.out)[0]["image"], second);
+  EXPECT_EQ(json_lines(both.out)[1]["probabilities"], from_file["probabilities"]);
+}
+
+TEST_F(Classify, RecognisesAWebpAndABmpOnStandardInput) {
+  const std::string images = OFFRAMP_SOURCE "/tests/data/images/";
+  for (const std::string name : {"lossless.webp", "rgb24.bmp"}) {
+    const ProgramResult golden = offramp({"classify", path, images + name + ".png", "--json"});
+    const ProgramResult ended =
+        offramp({"classify", path, "-", "--json"}, {.input = core::read_text(images + name)});
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    EXPECT_EQ(json_lines(ended.out).at(0)["probabilities"],
+              json_lines(golden.out).at(0)["probabilities"]);
+    EXPECT_EQ(json_lines(ended.out).at(0)["image"], "-");
+  }
 }
 
 TEST_F(Classify, ReportsADamagedImageOnStandardInput) {
@@ -138,7 +129,7 @@ TEST_F(Classify, ReadsPathsThatBeginLikeAnImage) {
     const ProgramResult ended =
         offramp({"classify", path, "-", "--json"}, {.input = name + "\n", .folder = folder.path()});
     ASSERT_EQ(ended.status, 0) << ended.err;
-    EXPECT_EQ(lines(ended.out).at(0)["image"], name);
+    EXPECT_EQ(json_lines(ended.out).at(0)["image"], name);
   }
 }
 

@@ -39,7 +39,7 @@ TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
       test::offramp({"data", "import", folder.path() / "images", "-o", packed});
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(ended.out, packed + ": 6 training and 2 test images of 2 classes, 8x6, 1 skipped\n");
-  EXPECT_EQ(ended.err, "  train/dog/bad.jpg: not a JPEG or PNG\n");
+  EXPECT_EQ(ended.err, "  train/dog/bad.jpg: not a JPEG, PNG, WebP or BMP\n");
   for (const data::Part part : {data::Part::train, data::Part::test}) {
     EXPECT_EQ(data::load_data(packed, part, {}).dataset.pixels,
               data::load_data((folder.path() / "images").string(), part, {}).dataset.pixels);
@@ -133,7 +133,8 @@ TEST(DataInfo, PrintsCountsSizesStatisticsAndSkippedFiles) {
   EXPECT_THAT(ended.out, HasSubstr("images   6 training, 2 test\n"));
   EXPECT_THAT(ended.out, HasSubstr("stored   width 8, height 6\n"));
   EXPECT_THAT(ended.out, HasSubstr("loaded   8x6\n"));
-  EXPECT_THAT(ended.out, HasSubstr("skipped  1 images\n  train/dog/bad.jpg: not a JPEG or PNG\n"));
+  EXPECT_THAT(ended.out,
+              HasSubstr("skipped  1 images\n  train/dog/bad.jpg: not a JPEG, PNG, WebP or BMP\n"));
 }
 
 TEST(DataInfo, GivesTheSameAsJson) {
@@ -148,7 +149,7 @@ TEST(DataInfo, GivesTheSameAsJson) {
   EXPECT_EQ(json["classes"][1], (nlohmann::json{{"class", "dog"}, {"train", 3}, {"test", 1}}));
   EXPECT_EQ(json["train"]["images"], 6);
   EXPECT_EQ(json["train"]["skipped"][0]["name"], "train/dog/bad.jpg");
-  EXPECT_EQ(json["train"]["skipped"][0]["reason"], "not a JPEG or PNG");
+  EXPECT_EQ(json["train"]["skipped"][0]["reason"], "not a JPEG, PNG, WebP or BMP");
   EXPECT_TRUE(json["test"]["skipped"].empty());
   double sum = 0;
   for (const int seed : {1, 2, 3, 5, 6, 7}) {
@@ -179,7 +180,7 @@ TEST(DataInfo, NamesTwentySkippedFilesAndCountsTheRest) {
   }
   const std::string out = test::offramp({"data", "info", folder.path()}).out;
   EXPECT_THAT(out, HasSubstr("skipped  23 images\n"));
-  EXPECT_THAT(out, HasSubstr("bad 19.png: not a JPEG or PNG\n  and 3 more\n"));
+  EXPECT_THAT(out, HasSubstr("bad 19.png: not a JPEG, PNG, WebP or BMP\n  and 3 more\n"));
   EXPECT_EQ(out.find("bad 20.png"), std::string::npos);
 }
 

@@ -6,10 +6,9 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "graph/network_spec.h"
-#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -61,11 +60,7 @@ TEST(Info, TakesARecipesClassesFromAFlag) {
 
 TEST(Info, SaysTheSameOfAModelAsOfItsRecipe) {
   const core::TemporaryFolder folder;
-  model::ModelFile model;
-  model.graph = small_resnet();
-  model.weights = graph::random_weights(model.graph, 1);
-  for (int i = 0; i < 10; ++i) model.classes.push_back("class " + std::to_string(i));
-  model.loss_weights = {0.2, 0.3, 0.5};
+  const model::ModelFile model = small_model();
   const std::string path = folder.path() / "model.safetensors";
   model::save_model(path, model);
   const json info = info_of(path);

@@ -5,18 +5,15 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/file.h"
 #include "data/dataset.h"
 #include "eval/logits_file.h"
 #include "graph/cost.h"
-#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
-#include "runtime/kernels_name.h"
 #include "tests/cli/program.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -37,10 +34,7 @@ class Models : public testing::Test {
   }
 
   Models() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = test_part.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = small_model(test_part.dataset.classes);
     save();
   }
 
@@ -53,20 +47,8 @@ class Models : public testing::Test {
 
   /// Writes a test image as PNG and returns the path.
   std::string png(std::int64_t index) const {
-    const auto pixels = test_part.dataset.image(index);
-    const auto bytes = image::encode_png(
-        {test_part.dataset.width, test_part.dataset.height, {pixels.begin(), pixels.end()}});
-    const std::span<const std::byte> part = bytes;
-    const auto file = folder.path() / ("image" + std::to_string(index) + ".png");
-    core::write_file_atomic(file, std::span(&part, 1));
-    return file;
-  }
-
-  static std::vector<json> lines(const std::string& text) {
-    std::vector<json> objects;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) objects.push_back(json::parse(line));
-    return objects;
+    return write_png(folder.path() / ("image" + std::to_string(index) + ".png"), test_part.dataset,
+                     index);
   }
 
   static inline data::LoadedData test_part, train_part;
@@ -133,7 +115,7 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
               static_cast<double>(policy["accuracy"]) - static_cast<double>(rows[4]["accuracy"]),
               1e-12);
 
-  const auto reads = lines(core::read_text(folder.path() / "test_reads.jsonl"));
+  const auto reads = json_lines(core::read_text(folder.path() / "test_reads.jsonl"));
   ASSERT_EQ(reads.size(), 1u);
   EXPECT_EQ(reads[0]["images"], images);
   EXPECT_THAT(
@@ -142,14 +124,10 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
 }
 
 TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
-  policy::ChosenPolicy chosen;
-  chosen.policy = policy::never_stop(3);
+  policy::ChosenPolicy chosen = certified_policy();
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = policy::Ensemble::geometric;
-  chosen.aim = policy::MaxCost{0.5};
-  chosen.guarantee =
-      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
   model.policy = chosen;
   save();
   const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--json"});
@@ -180,22 +158,18 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
   const std::string picture = png(0);
   const ProgramResult classified = offramp({"classify", path, picture, "--json"});
   ASSERT_EQ(classified.status, 0) << classified.err;
-  EXPECT_NE(lines(classified.out)[0]["exit"], 2);
-  EXPECT_EQ(lines(classified.out)[0]["guarantee"]["in_force"], "unknown");
-  EXPECT_EQ(lines(classified.out)[0]["guarantee"]["epsilon"], 0.05);
+  EXPECT_NE(json_lines(classified.out)[0]["exit"], 2);
+  EXPECT_EQ(json_lines(classified.out)[0]["guarantee"]["in_force"], "unknown");
+  EXPECT_EQ(json_lines(classified.out)[0]["guarantee"]["epsilon"], 0.05);
   const ProgramResult by_threshold =
       offramp({"classify", path, picture, "--json", "--threshold", "0.5"});
-  EXPECT_EQ(lines(by_threshold.out)[0]["guarantee"]["in_force"], false);
-  EXPECT_THAT(std::string(lines(by_threshold.out)[0]["guarantee"]["why"]),
+  EXPECT_EQ(json_lines(by_threshold.out)[0]["guarantee"]["in_force"], false);
+  EXPECT_THAT(std::string(json_lines(by_threshold.out)[0]["guarantee"]["why"]),
               HasSubstr("another rule than the model's policy"));
 }
 
 TEST_F(Models, NothingCallsACertificateInForceBesideADriftFlag) {
-  policy::ChosenPolicy chosen;
-  chosen.policy = policy::never_stop(3);
-  chosen.aim = policy::MaxCost{0.5};
-  chosen.guarantee =
-      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
+  policy::ChosenPolicy chosen = certified_policy();
   chosen.seen = policy::TuneExitShares{2000, {0, 0, 1}};
   model.policy = chosen;
   save();
@@ -225,7 +199,7 @@ TEST_F(Models, NothingCallsACertificateInForceBesideADriftFlag) {
   EXPECT_THAT(plain.err, HasSubstr("offramp: its certificate (harm ≤ 0.05 with probability ≥ 0.9) "
                                    "is not in force: the images have changed"));
   command.push_back("--json");
-  EXPECT_EQ(lines(offramp(command).out).back()["guarantee"]["in_force"], false);
+  EXPECT_EQ(json_lines(offramp(command).out).back()["guarantee"]["in_force"], false);
 
   const std::string page = folder.path() / "page.html";
   ASSERT_EQ(offramp({"report", path, "--data", data, "-o", page}).status, 0);
@@ -329,7 +303,7 @@ TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
   core::write_text_atomic(bad, "");
   const ProgramResult ended = offramp({"classify", path, good, bad, missing, other, "--json"});
   EXPECT_EQ(ended.status, 1);
-  const auto answers = lines(ended.out);
+  const auto answers = json_lines(ended.out);
   ASSERT_EQ(answers.size(), 4u);
   EXPECT_EQ(answers[0]["image"], good);
   EXPECT_EQ(answers[0]["exit"], 3);
@@ -361,7 +335,7 @@ TEST_F(Models, ClassifyStopsAtAThreshold) {
     const ProgramResult ended =
         offramp({"classify", path, image, "--json", "--threshold", threshold});
     EXPECT_EQ(ended.status, 0) << ended.err;
-    return static_cast<int>(lines(ended.out).at(0)["exit"]);
+    return static_cast<int>(json_lines(ended.out).at(0)["exit"]);
   };
   EXPECT_EQ(exit_at("0"), 1);
   EXPECT_EQ(exit_at("1"), 3);
@@ -372,13 +346,13 @@ TEST_F(Models, ClassifyReadsAFolderAndPathsOnStandardInput) {
   core::write_text_atomic(folder.path() / "notes.txt", "not an image");
   const ProgramResult of_folder = offramp({"classify", path, folder.path(), "--json"});
   EXPECT_EQ(of_folder.status, 0) << of_folder.err;
-  ASSERT_EQ(lines(of_folder.out).size(), 2u);
-  EXPECT_EQ(lines(of_folder.out)[0]["image"], first);
+  ASSERT_EQ(json_lines(of_folder.out).size(), 2u);
+  EXPECT_EQ(json_lines(of_folder.out)[0]["image"], first);
 
   const ProgramResult of_input =
       offramp({"classify", path, "-", "--json"}, {.input = second + "\n\n" + first});
   EXPECT_EQ(of_input.status, 0) << of_input.err;
-  const auto answers = lines(of_input.out);
+  const auto answers = json_lines(of_input.out);
   ASSERT_EQ(answers.size(), 2u);
   EXPECT_EQ(answers[0]["image"], second);
   EXPECT_EQ(answers[1]["image"], first);
@@ -436,7 +410,7 @@ TEST_F(Models, ClassifyRefusesAFolderWithoutImages) {
   const core::TemporaryFolder empty;
   const ProgramResult ended = offramp({"classify", path, empty.path()});
   EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.err, HasSubstr("no JPEG or PNG file in this folder"));
+  EXPECT_THAT(ended.err, HasSubstr("no JPEG, PNG, WebP or BMP file in this folder"));
 }
 
 TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {
@@ -453,11 +427,7 @@ TEST_F(Models, PrecisionsAndFlagsThatDoNotExistAreNamedInOneLine) {
 }
 
 TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
-  policy::ChosenPolicy chosen;
-  chosen.policy = policy::never_stop(3);
-  chosen.aim = policy::MaxCost{0.5};
-  chosen.guarantee =
-      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "bf16", runtime::kernels_name()};
+  policy::ChosenPolicy chosen = certified_policy("bf16");
   model.policy = chosen;
   save();
   const ProgramResult ended =

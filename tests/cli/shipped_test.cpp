@@ -14,12 +14,12 @@
 #include "data/synthetic.h"
 #include "eval/logits_file.h"
 #include "graph/graph.h"
-#include "image/image.h"
 #include "model/model_file.h"
 #include "policy/binomial.h"
 #include "recipe/recipe.h"
 #include "runtime/precision.h"
 #include "tests/cli/program.h"
+#include "tests/support/models.h"
 
 namespace offramp::test {
 namespace {
@@ -92,12 +92,8 @@ TEST_P(Shipped, WasTrainedByTheRecipeOfItsCard) {
 
 TEST_P(Shipped, ClassifiesAnImage) {
   const data::Dataset drawn = data::synthetic_data(32, 32, 10, data::Part::test, 1);
-  const auto pixels = drawn.image(0);
-  const auto bytes = image::encode_png({32, 32, {pixels.begin(), pixels.end()}});
   const core::TemporaryFolder folder;
-  const std::string image = folder.path() / "image.png";
-  const std::span<const std::byte> part = bytes;
-  core::write_file_atomic(image, std::span(&part, 1));
+  const std::string image = write_png(folder.path() / "image.png", drawn, 0);
   const ProgramResult ended = offramp({"classify", path.string(), image, "--json"});
   ASSERT_EQ(ended.status, 0) << ended.err;
   const json answer = json::parse(ended.out);

@@ -28,6 +28,7 @@ std::string message_of(std::vector<std::string> words) {
   CLI::App* data = app.add_subcommand("data", "");
   data->require_subcommand(1);
   for (const char* name : {"fetch", "import", "info"}) data->add_subcommand(name, "");
+  require_decimal_numbers(app);
   std::reverse(words.begin(), words.end());
   try {
     app.parse(words);
@@ -51,6 +52,18 @@ TEST(UsageMessage, SaysWhatAValueMustBe) {
             "--batches: expected a whole number from 1 to 1024, got \"0\"; see offramp run --help");
   EXPECT_EQ(message_of({"run", "f", "--mode", "fats"}),
             "--mode: expected one of fast, slow; got \"fats\"; see offramp run --help");
+}
+
+TEST(UsageMessage, TakesNumbersInDecimalOnly) {
+  for (const std::string text : {"0x1p-1", "0x10", "1e", "0.5 "})
+    EXPECT_EQ(message_of({"run", "f", "--share=" + text}),
+              "--share: expected a number, got \"" + text + "\"; see offramp run --help");
+  for (const std::string text : {"0x10", "010"})
+    EXPECT_EQ(message_of({"run", "f", "--batches=4," + text}),
+              "--batches: expected a whole number, got \"" + text + "\"; see offramp run --help");
+  for (const std::string text : {"0.5", "1e-3", "+1", "-2", ".5", "0", "007"})
+    EXPECT_EQ(message_of({"run", "f", "--share=" + text}), "") << text;
+  EXPECT_EQ(message_of({"run", "f", "--batches=1,20", "--threads=0"}), "");
 }
 
 TEST(UsageMessage, SaysWhichWordsAreMissingOrTooMany) {

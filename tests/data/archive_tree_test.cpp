@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -20,6 +21,7 @@ using detail::open_archive;
 using test::ArchiveEntry;
 using test::bytes_of;
 using test::patterned_image;
+using test::stored_image;
 using test::write_archive;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -105,6 +107,16 @@ TEST(Archive, SplitsClassFoldersBySeedAsAFolderWould) {
   }
 }
 
+TEST(Archive, ReadsWebpAndBmp) {
+  const core::TemporaryFolder folder;
+  const fs::path path = folder.path() / "a.zip";
+  write_archive(path, {{"test/cat/a.WEBP", stored_image("lossless.webp"), "", false},
+                       {"test/dog/a.Bmp", stored_image("rgb24.bmp"), "", false}});
+  const Dataset loaded = load_data(path.string(), Part::test, {}).dataset;
+  ASSERT_EQ(loaded.size(), 2);
+  EXPECT_TRUE(std::ranges::equal(loaded.image(0), loaded.image(1)));
+}
+
 TEST(Archive, LeavesOutDamagedImagesAndLinksAndNamesThem) {
   const core::TemporaryFolder folder;
   auto entries = image_entries("");
@@ -115,7 +127,7 @@ TEST(Archive, LeavesOutDamagedImagesAndLinksAndNamesThem) {
   const LoadedData loaded = load_data((folder.path() / "a.tar").string(), Part::train, {});
   EXPECT_EQ(loaded.dataset.size(), 4);
   ASSERT_EQ(loaded.skipped.size(), 3);
-  EXPECT_EQ(loaded.skipped[0].reason, "not a JPEG or PNG");
+  EXPECT_EQ(loaded.skipped[0].reason, "not a JPEG, PNG, WebP or BMP");
   EXPECT_EQ(loaded.skipped[1].name, "train/cat/hard.png");
   EXPECT_EQ(loaded.skipped[1].reason, "a link inside the archive");
   EXPECT_EQ(loaded.skipped[2].reason, "a link inside the archive");

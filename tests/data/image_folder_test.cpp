@@ -21,6 +21,7 @@ using test::bytes_of;
 using test::encode_jpeg;
 using test::flat_image;
 using test::patterned_image;
+using test::stored_image;
 using test::write_bytes;
 using ::testing::AllOf;
 using ::testing::Each;
@@ -119,6 +120,22 @@ TEST(ImageFolder, KnowsItsEndingsInAnyCase) {
   EXPECT_EQ(load(folder.path(), Part::test).dataset.size(), 2);
 }
 
+TEST(ImageFolder, ReadsWebpAndBmp) {
+  const core::TemporaryFolder folder;
+  const auto webp = stored_image("lossless.webp");
+  const auto bmp = stored_image("rgb24.bmp");
+  write_bytes(folder.path() / "train/cat/a.webp", webp);
+  write_bytes(folder.path() / "train/dog/a.bmp", bmp);
+  write_bytes(folder.path() / "test/cat/a.bmp", bmp);
+  write_bytes(folder.path() / "test/dog/a.webp", webp);
+  const Dataset loaded = load(folder.path(), Part::train).dataset;
+  ASSERT_EQ(loaded.size(), 2);
+  const image::Image golden = image::decode_image(stored_image("rgb24.bmp.png"));
+  for (const std::int64_t i : {0, 1})
+    EXPECT_TRUE(std::ranges::equal(loaded.image(i), golden.rgb))
+        << loaded.names[static_cast<std::size_t>(i)];
+}
+
 TEST(ImageFolder, LeavesOutDamagedImagesAndNamesThem) {
   const core::TemporaryFolder folder;
   write_split_folder(folder.path());
@@ -139,10 +156,10 @@ TEST(ImageFolder, LeavesOutDamagedImagesAndNamesThem) {
   EXPECT_EQ(train.skipped[0].name, "train/cat/aa.jpg");
   EXPECT_THAT(train.skipped[0].reason, HasSubstr("truncated"));
   EXPECT_EQ(train.skipped[1].name, "train/cat/empty.png");
-  EXPECT_EQ(train.skipped[1].reason, "not a JPEG or PNG: no bytes");
+  EXPECT_EQ(train.skipped[1].reason, "not a JPEG, PNG, WebP or BMP: no bytes");
   EXPECT_EQ(train.skipped[2].name, "train/dog/link.png");
   EXPECT_EQ(train.skipped[2].reason, "a broken link");
-  EXPECT_EQ(train.skipped[3].reason, "not a JPEG or PNG");
+  EXPECT_EQ(train.skipped[3].reason, "not a JPEG, PNG, WebP or BMP");
 }
 
 TEST(ImageFolder, NamesImagesThatLieBesideTheClassFolders) {
@@ -329,16 +346,17 @@ TEST(ImageFolder, RefusesAnEmptyClass) {
   write_split_folder(folder.path());
   fs::create_directories(folder.path() / "train/wolf");
   fs::create_directories(folder.path() / "test/wolf");
-  EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in train");
+  EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG, PNG, WebP or BMP in train");
   write_bytes(folder.path() / "train/wolf/bad.png", bytes_of("x"));
   write_bytes(folder.path() / "test/wolf/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()),
-            "class \"wolf\": no image can be read; \"train/wolf/bad.png\": not a JPEG or PNG");
+  EXPECT_EQ(
+      failure(folder.path()),
+      "class \"wolf\": no image can be read; \"train/wolf/bad.png\": not a JPEG, PNG, WebP or BMP");
 }
 
 TEST(ImageFolder, RefusesFoldersWithoutData) {
   const core::TemporaryFolder folder;
-  EXPECT_THAT(failure(folder.path()), HasSubstr("no JPEG or PNG images"));
+  EXPECT_THAT(failure(folder.path()), HasSubstr("no JPEG, PNG, WebP or BMP images"));
   write_bytes(folder.path() / "loose/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "there is only one class, \"loose\": at least 2 are needed");
   write_bytes(folder.path() / "other/a.png", image::encode_png(flat_image(8, 6, 9, 9, 9)));
@@ -381,7 +399,7 @@ TEST(ImageFolder, CallsAFolderOfValidationImagesByItsNameInErrors) {
   write_bytes(folder.path() / "train/wolf/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "class \"wolf\" is in train but not in val");
   fs::create_directories(folder.path() / "val/wolf");
-  EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG or PNG in val");
+  EXPECT_EQ(failure(folder.path()), "class \"wolf\" holds no JPEG, PNG, WebP or BMP in val");
   write_bytes(folder.path() / "val/fox/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   EXPECT_EQ(failure(folder.path()), "class \"fox\" is in val but not in train");
 }
@@ -470,7 +488,7 @@ fs::path deep_path(int depth = 70) {
 TEST(ImageFolder, NamesAFolderThatCannotBeListedAndReadsTheOthers) {
   const core::TemporaryFolder folder;
   fs::create_directories(folder.path() / "extra" / deep_path());
-  EXPECT_THAT(failure(folder.path()), AllOf(StartsWith("no JPEG or PNG images"),
+  EXPECT_THAT(failure(folder.path()), AllOf(StartsWith("no JPEG, PNG, WebP or BMP images"),
                                             EndsWith("folders are nested too deeply")));
   write_split_folder(folder.path());
   const LoadedData train = load(folder.path(), Part::train);
@@ -616,7 +634,7 @@ TEST_F(UnsplitFolder, RefusesAClassOfDamagedFiles) {
   write_bytes(folder_.path() / "dog/a.png", bytes_of("x"));
   for (const Part part : {Part::train, Part::test}) {
     EXPECT_EQ(failure(folder_.path(), part),
-              "class \"dog\": no image can be read; \"dog/a.png\": not a JPEG or PNG");
+              "class \"dog\": no image can be read; \"dog/a.png\": not a JPEG, PNG, WebP or BMP");
   }
 }
 

@@ -17,6 +17,7 @@ SavedLogits example() {
   saved.classes = 3;
   saved.logits = {1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6};
   saved.labels = {2, 0};
+  saved.hashes = {7, ~0ull};
   saved.metadata = {{"model", "model.safetensors"}};
   return saved;
 }
@@ -30,6 +31,7 @@ TEST(LogitsFile, GivesBackWhatWasSaved) {
   EXPECT_EQ(loaded.classes, 3);
   EXPECT_EQ(loaded.logits, example().logits);
   EXPECT_EQ(loaded.labels, example().labels);
+  EXPECT_EQ(loaded.hashes, example().hashes);
   EXPECT_EQ(loaded.metadata, example().metadata);
   EXPECT_EQ(loaded.view().at(1, 0)[2], -3);
 }
@@ -43,6 +45,17 @@ TEST(LogitsFile, HasTheLayoutOtherProgramsRead) {
   EXPECT_EQ(file.at("logits").dtype, core::DType::f32);
   EXPECT_EQ(file.at("labels").shape, (std::vector<std::int64_t>{2}));
   EXPECT_EQ(file.at("labels").dtype, core::DType::i64);
+  EXPECT_EQ(file.at("hashes").shape, (std::vector<std::int64_t>{2}));
+  EXPECT_EQ(file.at("hashes").dtype, core::DType::u64);
+}
+
+TEST(LogitsFile, ReadsAFileWithoutHashes) {
+  const core::TemporaryFolder folder;
+  const auto path = folder.path() / "logits.safetensors";
+  SavedLogits old = example();
+  old.hashes.clear();
+  save_logits(path, old);
+  EXPECT_EQ(load_logits(path).hashes, old.hashes);
 }
 
 TEST(LogitsFile, RefusesWhatItCannotUse) {
@@ -65,6 +78,10 @@ TEST(LogitsFile, RefusesWhatItCannotUse) {
   expect_refused(
       {{"logits", logits}, {"labels", core::HostTensor::of({3}, std::vector<std::int64_t>(3))}},
       "got 3 labels, but logits of 2 images");
+  expect_refused({{"logits", logits},
+                  {"labels", labels},
+                  {"hashes", core::HostTensor::of({1}, std::vector<std::uint64_t>{1})}},
+                 "got 1 hashes, but logits of 2 images");
   expect_refused(
       {{"logits", core::HostTensor::of({0, 2, 2}, std::vector<float>{})}, {"labels", labels}},
       "tensor \"logits\": 0 exits");

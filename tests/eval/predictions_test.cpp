@@ -59,6 +59,16 @@ TEST(Predictions, GalleriesAreMostConfidentFirstAndTiesInOrder) {
   EXPECT_THAT(destructive_images(predictions, 9), ElementsAre(3, 1));
 }
 
+TEST(Predictions, GalleriesHoldSomeImagesOfEachClass) {
+  // Logits of classes 0 and 1; images 0 to 2 are of class 0, 3 and 4 of class 1.
+  const Logits logits{{9, 0, 8, 0, 7, 0, 0, 5, 0, 6}, {0, 0, 0, 1, 1}};
+  const std::vector<float> temperatures = {1};
+  const Predictions predictions(logits.view(1, 2), temperatures);
+  EXPECT_THAT(most_confident(predictions, 0, true, 9, 2), ElementsAre(0, 1, 4, 3));
+  EXPECT_THAT(most_confident(predictions, 0, true, 9, 1), ElementsAre(0, 4));
+  EXPECT_THAT(most_confident(predictions, 0, true, 2, 2), ElementsAre(0, 1));
+}
+
 TEST(Predictions, ConfidencesThatRoundToOneAreStillOrdered) {
   const Logits logits{{50, 0, 60, 0, 55, 0}, {0, 0, 0}};
   const std::vector<float> temperatures = {1};

@@ -7,6 +7,8 @@ import io
 import json
 import pathlib
 import struct
+import tarfile
+import zipfile
 
 import numpy
 from PIL import Image
@@ -18,6 +20,8 @@ def images():
     rng = numpy.random.default_rng(1)
     ramp = numpy.linspace(0, 255, 12 * 9 * 3).reshape(9, 12, 3)
     rgb = Image.fromarray((ramp * 0.7 + rng.integers(0, 60, ramp.shape)).astype("uint8"))
+    transparent = rgb.copy()
+    transparent.putalpha(rgb.convert("L"))
     exif = Image.Exif()
     exif[0x0112] = 6
     seeds = {
@@ -35,10 +39,21 @@ def images():
         "gray.png": (rgb.convert("L"), {}),
         "gray16.png": (Image.fromarray((ramp[:, :, 0] * 200).astype("uint16")), {}),
         "turned.png": (rgb, {"exif": exif.tobytes()}),
+        "lossy.webp": (rgb, {}),
+        "lossless.webp": (rgb, {"lossless": True}),
+        "alpha.webp": (transparent, {}),
+        "turned.webp": (rgb, {"exif": exif.tobytes()}),
+        "animated.webp": (rgb, {"save_all": True, "append_images": [rgb.rotate(180)]}),
+        "rgb.bmp": (rgb, {}),
+        "rgba.bmp": (rgb.convert("RGBA"), {}),
+        "palette.bmp": (rgb.quantize(7), {}),
     }
-    for i, (name, (image, options)) in enumerate(sorted(seeds.items())):
+    later = (".webp", ".bmp")  # formats added later, so that the others keep their first bytes
+    ordered = sorted(seeds.items(), key=lambda item: (item[0].endswith(later), item[0]))
+    for i, (name, (image, options)) in enumerate(ordered):
         stream = io.BytesIO()
-        image.save(stream, {"jpg": "jpeg"}.get(name[-3:], name[-3:]), **options)
+        kind = name.rpartition(".")[2]
+        image.save(stream, {"jpg": "jpeg"}.get(kind, kind), **options)
         yield "image/" + name, bytes([37 * i % 256]) + stream.getvalue()
 
 
@@ -97,5 +112,92 @@ def models():
     yield "model_file/never.safetensors", file(lambda m: m.update(policy=json.dumps(never)))
 
 
-for name, content in [*images(), *models()]:
-    (HERE / "corpus" / name).write_bytes(content)
+def members():
+    """Yields path and content of the files of a data set with two classes."""
+    for i in range(8):
+        stream = io.BytesIO()
+        Image.new("RGB", (4, 3), (30 * i, 5, 250 - 9 * i)).save(stream, ["png", "bmp"][i % 2])
+        yield f"{'ab'[i // 2 % 2]}/{i}.{['png', 'bmp'][i % 2]}", stream.getvalue()
+
+
+def idx_members():
+    for part, count in (("train", 4), ("t10k", 2)):
+        pixels, labels = bytes(range(4 * count)), bytes(i % 2 for i in range(count))
+        yield (f"{part}-images-idx3-ubyte", struct.pack(">4i", 2051, count, 2, 2) + pixels)
+        yield f"{part}-labels-idx1-ubyte", struct.pack(">2i", 2049, count) + labels
+
+
+def cifar_members():
+    yield "batches.meta.txt", b"".join(b"class%d\n" % i for i in range(10))
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        yield name, (b"\1" + bytes(3072) + b"\2" + b"\x80" * 3072)
+
+
+def archives():
+    def tar(mode, content, change=lambda info: None):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode=mode) as archive:
+            for path, data in content:
+                info = tarfile.TarInfo(path)
+                info.size = len(data)
+                change(info)
+                archive.addfile(info, io.BytesIO(data))
+        return stream.getvalue()
+
+    def zipped(method):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            for path, data in members():
+                archive.writestr(zipfile.ZipInfo(path), data, method)
+        return stream.getvalue()
+
+    for mode in ("w", "w:gz", "w:xz", "w:bz2"):
+        yield "archive/images.tar" + mode[1:].replace(":", "."), tar(mode, members())
+    yield "archive/idx.tar.gz", tar("w:gz", idx_members())
+    yield "archive/cifar.tar.gz", tar("w:gz", cifar_members())
+    yield "archive/outside.tar", tar("w", [("../a/0.png", b"x")])
+    yield "archive/long.tar.gz", tar("w:gz", [("a/" + "n" * 300 + ".png", b"x")])
+    yield "archive/stored.zip", zipped(zipfile.ZIP_STORED)
+    yield "archive/deflated.zip", zipped(zipfile.ZIP_DEFLATED)
+    yield "archive/zip.tar.gz", tar("w:gz", [("inner.zip", zipped(zipfile.ZIP_STORED))])
+
+
+def packed():
+    def file(arrays, metadata):
+        header, content = {"__metadata__": metadata}, b""
+        for name, (dtype, shape, data) in arrays:
+            header[name] = {"dtype": dtype, "shape": shape,
+                            "data_offsets": [len(content), len(content) + len(data)]}
+            content += data
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text + content
+
+    classes, metadata = b"cat\0dog\0", {"format": "offramp-data 1", "source": "image folder"}
+    arrays = []
+    for part, count in (("train", 3), ("test", 2)):
+        names = b"".join(b"%d.png\0" % i for i in range(count))
+        arrays += [(part + ".labels", ("I64", [count], struct.pack(f"<{count}q", *[0, 1, 0][:count]))),
+                   (part + ".hashes", ("U64", [count], bytes(range(8 * count)))),
+                   (part + ".sizes", ("I64", [4], struct.pack("<4q", 2, 2, 1, 1))),
+                   (part + ".pixels", ("U8", [count, 1, 2, 3], bytes(range(6 * count)))),
+                   (part + ".names", ("U8", [len(names)], names)),
+                   (part + ".skipped", ("U8", [8], b"x.jpg\0a\0"))]
+    arrays.append(("classes", ("U8", [len(classes)], classes)))
+    rank = {"I64": 0, "U64": 0, "U8": 1}
+    arrays.sort(key=lambda item: (rank[item[1][0]], item[0]))
+    yield "packed/images.offramp", file(arrays, metadata)
+
+
+def recipes():
+    for path in sorted((HERE.parent.parent / "configs").rglob("*.toml")):
+        yield "recipe/" + path.name, path.read_bytes()
+    for key, value in (("train.epochs", "3"), ("exits", "2,45%"), ("data.mean", "0.5,0.5,0.5"),
+                       ("train.schedule", "step"), ("network.backbone", "vgg11")):
+        yield "recipe/set-" + key, key.encode() + b"\0" + value.encode()
+
+
+for name, content in [*images(), *models(), *archives(), *packed(), *recipes()]:
+    path = HERE / "corpus" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)

@@ -1,7 +1,5 @@
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -13,6 +11,8 @@
 #include "policy/policy.h"
 #include "runtime/compile.h"
 #include "runtime/single_image_run.h"
+#include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/safetensors_mutator.h"
 
 // Any bytes are either read as a model file or refused with an Error. Graph and policy of a model
 // that was read must be unchanged after writing and reading them. A mapped file must have the same
@@ -20,30 +20,6 @@
 
 namespace offramp {
 namespace {
-
-/// A file that exists in memory only.
-class MemoryFile {
- public:
-  MemoryFile() : descriptor_(::memfd_create("model", 0)) {
-    if (descriptor_ < 0) std::abort();
-  }
-  MemoryFile(const std::uint8_t* data, std::size_t size) : MemoryFile() {
-    while (size > 0) {
-      const ssize_t done = ::write(descriptor_, data, size);
-      if (done <= 0) std::abort();
-      data += done;
-      size -= static_cast<std::size_t>(done);
-    }
-  }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  ~MemoryFile() { ::close(descriptor_); }
-
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
 
 void check_round_trips(const model::ModelFile& model) {
   graph::cost_of(model.graph);
@@ -128,23 +104,3 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   return 0;
 }
-
-#ifdef OFFRAMP_FUZZER
-extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
-
-// After a mutation of the header, the length stored before it is corrected. Otherwise hardly any
-// mutated file would pass the first check.
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
-                                               std::size_t max_size, unsigned seed) {
-  std::uint64_t length = 0;
-  if (size >= 8) std::memcpy(&length, data, 8);
-  if (size < 8 || length > size - 8 || seed % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  const std::vector<std::uint8_t> rest(data + 8 + length, data + size);
-  if (rest.size() + 8 >= max_size) return LLVMFuzzerMutate(data, size, max_size);
-  const std::size_t mutated = LLVMFuzzerMutate(data + 8, length, max_size - 8 - rest.size());
-  length = mutated;
-  std::memcpy(data, &length, 8);
-  if (!rest.empty()) std::memcpy(data + 8 + mutated, rest.data(), rest.size());
-  return 8 + mutated + rest.size();
-}
-#endif

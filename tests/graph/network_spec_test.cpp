@@ -81,6 +81,7 @@ TEST(Network, RefusesExitsThatAreNotThere) {
   EXPECT_EQ(message_of(with({"2.5"})), "exit \"2.5\"" + nonsense);
   EXPECT_EQ(message_of(with({"layer1.0"})), "exit \"layer1.0\"" + nonsense);
   EXPECT_EQ(message_of(with({""})), "exit \"\"" + nonsense);
+  EXPECT_EQ(message_of(with({"a\nb"})).find('\n'), std::string::npos) << "a message has one line";
   for (const std::string share : {"0%", "100%", "nan%", "-5%", "%", "1e999%"})
     EXPECT_EQ(message_of(with({share})),
               "exit \"" + share + "\": a share of the MACs must lie between 0% and 100%");

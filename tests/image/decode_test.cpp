@@ -180,10 +180,10 @@ TEST(DecodeJpeg, RefusesAnEnormousClaimBeforeAllocatingIt) {
   EXPECT_THAT(failure(bytes), StartsWith("larger than the limit: 60000x60000"));
 }
 
-TEST(DecodeImage, RefusesWhatIsNeitherJpegNorPng) {
-  EXPECT_EQ(failure({}), "not a JPEG or PNG: no bytes");
-  EXPECT_EQ(failure(test::bytes_of("GIF89a and so on")), "not a JPEG or PNG");
-  EXPECT_EQ(failure(test::bytes_of("\xff")), "not a JPEG or PNG");
+TEST(DecodeImage, RefusesWhatIsNoneOfItsFormats) {
+  EXPECT_EQ(failure({}), "not a JPEG, PNG, WebP or BMP: no bytes");
+  EXPECT_EQ(failure(test::bytes_of("GIF89a and so on")), "not a JPEG, PNG, WebP or BMP");
+  EXPECT_EQ(failure(test::bytes_of("\xff")), "not a JPEG, PNG, WebP or BMP");
 }
 
 TEST(DecodeImage, ReadsASinglePixel) {

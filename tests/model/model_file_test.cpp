@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <functional>
@@ -311,6 +312,35 @@ TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
   change(
       [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
   expect_refused("graph: the network has more than 2^63 - 1 multiply-accumulates");
+}
+
+TEST_F(ModelFiles, RefusesAGraphThatAnImageWouldKeepBusyForMinutes) {
+  graph::Graph graph = tiny_graph();
+  graph.input = {3, 8192, 8192};
+  graph::Segment& first = graph.segments[0];
+  first.head.clear();
+  first.nodes = {{"pool", graph::AvgPool{.kernel = 64, .stride = 1}, {std::string(graph::kInput)}}};
+  first.feature = "pool";
+  first.outputs = {"pool"};
+  graph.segments[1].nodes[0].inputs = {"pool"};
+  change(
+      [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
+  expect_refused("graph: the pools read 8.1e+11 values for an image, at most 1e+10 are allowed");
+
+  first.nodes = {{"pool",
+                  graph::Conv{.out_channels = 64, .kernel = 15, .padding = 7},
+                  {std::string(graph::kInput)}}};
+  change(
+      [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
+  EXPECT_THAT([&] { load_model(path_); },
+              ThrowsMessage<Error>(HasSubstr(
+                  ": graph: an image takes 2.9e+12 multiply-accumulates, at most 2e+12 are")));
+}
+
+TEST_F(ModelFiles, RefusesAPipeWithoutWaitingForIt) {
+  fs::remove(path_);
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  expect_refused("cannot open: not a regular file");
 }
 
 TEST_F(ModelFiles, RefusesATruncatedFileAtEveryLength) {

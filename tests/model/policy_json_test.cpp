@@ -219,6 +219,15 @@ TEST(PolicyJson, NamesTheFieldOfAGuaranteeThatIsWrong) {
                            "guarantee.counted: got 4001, expected an integer from 0 to 4000");
   expect_guarantee_refused("precision", 32, "guarantee.precision: got 32, expected a text");
   expect_guarantee_refused("kernels", nullptr, "guarantee.kernels: got null, expected a text");
+  for (const char* hash : {"", "a52a8af2c8bf072", "A52A8AF2C8BF0727"})
+    expect_guarantee_refused("hash", hash, "expected 16 hexadecimal digits");
+}
+
+TEST(PolicyJson, KeepsTheHashOfACertificate) {
+  EXPECT_EQ(policy_to_json(certified_policy()).find("hash"), std::string::npos);
+  policy::ChosenPolicy chosen = certified_policy();
+  chosen.guarantee->hash = "a52a8af2c8bf0727";
+  EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
 }
 
 TEST(PolicyJson, RefusesACertificateThatIsNone) {

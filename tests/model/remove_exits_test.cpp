@@ -53,12 +53,16 @@ const std::vector<std::vector<int>> kDrops = {{}, {0}, {1}, {0, 1}};
 
 TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
   ModelFile model = full_model(small_resnet());
-  model.deployment = Deployment{"bf16", {}, {}, {}};
+  model.stored_images.count = 2;
+  model.stored_images.pixels.resize(
+      static_cast<std::size_t>(2 * core::element_count(model.graph.input)));
   for (int image = 0; image < 2; ++image)
     for (int exit = 1; exit <= 3; ++exit)
-      model.deployment->check.logits.insert(model.deployment->check.logits.end(), 10,
-                                            static_cast<float>(10 * image + exit));
-  const std::vector<float> logits = remove_exits(model, {1}).deployment->check.logits;
+      model.stored_images.logits.insert(model.stored_images.logits.end(), 10,
+                                        static_cast<float>(10 * image + exit));
+  const StoredImages kept = remove_exits(model, {1}).stored_images;
+  EXPECT_EQ(kept.pixels, model.stored_images.pixels);
+  const std::vector<float>& logits = kept.logits;
   ASSERT_EQ(logits.size(), 40u);
   EXPECT_THAT((std::vector<float>{logits[0], logits[10], logits[20], logits[30]}),
               ElementsAre(1, 3, 11, 13));

@@ -8,10 +8,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/random_weights.h"
 #include "model/model_file.h"
 #include "model/remove_exits.h"
-#include "tests/support/graphs.h"
+#include "tests/support/models.h"
 
 namespace offramp::model {
 namespace {
@@ -24,11 +23,7 @@ using testing::ThrowsMessage;
 class StoredImagesTest : public testing::Test {
  protected:
   StoredImagesTest() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    for (std::int64_t c = 0; c < model.graph.classes; ++c)
-      model.classes.push_back("class " + std::to_string(c));
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model();
     model.preprocessing.height = static_cast<int>(model.graph.input[1]);
     model.preprocessing.width = static_cast<int>(model.graph.input[2]);
     StoredImages& stored = model.stored_images;

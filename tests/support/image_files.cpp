@@ -12,6 +12,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "core/file.h"
+
 namespace offramp::test {
 
 image::Image flat_image(int width, int height, std::uint8_t red, std::uint8_t green,
@@ -165,6 +167,10 @@ std::vector<std::byte> encode(const PngFile& file) {
   png_write_end(png, info);
   png_destroy_write_struct(&png, &info);
   return bytes;
+}
+
+std::vector<std::byte> stored_image(const std::string& name) {
+  return bytes_of(core::read_text(OFFRAMP_TEST_DATA "/images/" + name));
 }
 
 void write_bytes(const std::filesystem::path& path, std::span<const std::byte> bytes) {

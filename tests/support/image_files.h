@@ -50,6 +50,10 @@ struct PngFile {
 };
 std::vector<std::byte> encode(const PngFile& file);
 
+/// Reads a file of tests/data/images. make_images.py there says how the files, and the pixels that
+/// they must give, were made.
+std::vector<std::byte> stored_image(const std::string& name);
+
 /// A TIFF block with an orientation tag, in the form that EXIF uses.
 std::vector<std::uint8_t> exif_block(int orientation, bool big_endian);
 

@@ -30,7 +30,7 @@ inline std::shared_ptr<engine::OpenedModel> open_network(const graph::Graph& gra
   for (std::int64_t i = 0; i < graph.classes; ++i)
     model.classes.push_back("class " + std::to_string(i));
   if (options.precision == runtime::Precision::int8)
-    model.deployment = model::Deployment{"int8", options.ranges, {}, {}};
+    model.deployment = model::Deployment{"int8", options.ranges, {}};
   return engine::OpenedModel::open(std::move(model),
                                    {.precision = std::string(to_string(options.precision)),
                                     .threads = options.threads,

@@ -11,6 +11,7 @@
 #include "core/safetensors.h"
 #include "data/synthetic.h"
 #include "model/model_file.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::train {
 namespace {
@@ -92,6 +93,13 @@ TEST_F(Training, AnInterruptedRunEndsWithTheBitsOfAnUninterruptedOne) {
     EXPECT_EQ(a.weights, b.weights) << file;
   }
   EXPECT_EQ(start(recipe, run("parts"), true), TrainOutcome::already_finished);
+  // A run that was killed after its last step writes these files when it is resumed.
+  const auto tune_accuracy = [&](const char* folder) {
+    return workflow::training_details(model::load_model(run(folder) / "last.safetensors"))
+        .tune_accuracy;
+  };
+  EXPECT_EQ(tune_accuracy("whole").size(), 2u);
+  EXPECT_EQ(tune_accuracy("parts"), tune_accuracy("whole"));
 }
 
 TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {

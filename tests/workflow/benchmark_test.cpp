@@ -1,4 +1,5 @@
 #include "workflow/benchmark.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,10 +14,8 @@
 #include "data/dataset.h"
 #include "engine/opened_model.h"
 #include "graph/cost.h"
-#include "graph/random_weights.h"
 #include "image/image.h"
 #include "model/model_file.h"
-#include "tests/support/graphs.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {
@@ -43,11 +42,8 @@ TEST(Benchmark, LatenciesAreTimesOfImages) {
 class BenchmarkOfAModel : public testing::Test {
  protected:
   BenchmarkOfAModel() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes =
-        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(
+        data::load_data("synthetic", data::Part::test, {.synthetic_train = 200}).dataset.classes);
     model::save_model(path, model);
   }
 

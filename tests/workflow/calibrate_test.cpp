@@ -20,6 +20,7 @@
 #include "core/file.h"
 #include "engine/opened_model.h"
 #include "graph/graph_builder.h"
+#include "model/certified_hash.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
 #include "tests/workflow/scenes.h"
@@ -303,24 +304,26 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   CalibrateOptions how = options(policy::HarmGuarantee{0.05, 0.1});
   how.worst_class = true;
   const Calibration first = calibrate(how);
-  ASSERT_TRUE(first.certificate);
-  const policy::CertificationResult& given = first.certificate->result;
+  ASSERT_TRUE(first.certification);
+  const policy::CertificationResult& given = first.certification->result;
   EXPECT_TRUE(first.met);
-  EXPECT_TRUE(first.certificate->drawn);
+  EXPECT_TRUE(first.certification->drawn);
   EXPECT_TRUE(given.holds());
   EXPECT_EQ(given.attempt, 1);
   EXPECT_DOUBLE_EQ(given.level, 0.09);
   EXPECT_EQ(given.images, kSceneCertify);
-  EXPECT_EQ(first.certificate->missing, 0);
+  EXPECT_EQ(first.certification->missing, 0);
   EXPECT_LE(given.upper_bound, 0.05);
   EXPECT_GT(given.counted, 0);
-  ASSERT_TRUE(first.certificate->worst);
-  EXPECT_GT(first.certificate->worst->upper_bound, given.upper_bound);
+  ASSERT_TRUE(first.certification->worst);
+  EXPECT_GT(first.certification->worst->upper_bound, given.upper_bound);
   model::ModelFile after = model::load_model(path);
   EXPECT_EQ(after.certificates, 1);
   const policy::Guarantee kept = *after.policy->guarantee;
-  EXPECT_EQ(kept, (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
-                                     given.upper_bound, "f32", runtime::kernels_name()}));
+  EXPECT_EQ(kept,
+            (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
+                               given.upper_bound, "f32", runtime::kernels_name(),
+                               policy::HarmReference::last_exit, model::certified_hash(after)}));
   // The file also holds the more cautious certified steps, for a server to choose from.
   ASSERT_TRUE(after.policy->path.has_value());
   const policy::CertifiedPath& steps = *after.policy->path;
@@ -347,19 +350,43 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   how.worst_class = false;
   how.out = out;
   const Calibration second = calibrate(how);
-  EXPECT_EQ(second.certificate->result.attempt, 2);
-  EXPECT_DOUBLE_EQ(second.certificate->result.level, 0.009);
-  EXPECT_LT(second.certificate->result.counted, given.counted);
+  EXPECT_EQ(second.certification->result.attempt, 2);
+  EXPECT_DOUBLE_EQ(second.certification->result.level, 0.009);
+  EXPECT_LT(second.certification->result.counted, given.counted);
   after = model::load_model(path);
   EXPECT_EQ(after.certificates, 2);
   EXPECT_EQ(after.policy->guarantee, kept);
   EXPECT_EQ(model::load_model(out).certificates, 2);
 
   how = options(policy::HarmGuarantee{0.05, 0.1, true});
-  EXPECT_DOUBLE_EQ(calibrate(how).certificate->result.level, 0.0009);
+  EXPECT_DOUBLE_EQ(calibrate(how).certification->result.level, 0.0009);
   EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
   EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
   EXPECT_EQ(model::load_model(path).certificates, 3);
+}
+
+TEST_F(Calibrate, BindsACertificateToTheWeightsAndThePolicy) {
+  calibrate(options(policy::HarmGuarantee{0.05, 0.1}));
+  const auto status = [&] {
+    return engine::OpenedModel::open(path, {.threads = 1})->certificate().status();
+  };
+  EXPECT_EQ(status().in_force, InForce::yes);
+  const model::ModelFile certified = model::load_model(path);
+  model::ModelFile changed = certified;
+  core::HostTensor& tensor = changed.weights.begin()->second;
+  std::vector<float> values = tensor.to_f32();
+  values.back() = std::nextafter(values.back(), 2.0f);
+  tensor = core::HostTensor::of(tensor.shape, std::span<const float>(values));
+  model::save_model(path, changed);
+  EXPECT_EQ(status().in_force, InForce::no);
+  EXPECT_THAT(status().why, HasSubstr("are not those that were certified"));
+  changed = certified;
+  changed.policy->path.reset();
+  changed.policy->policy.thresholds[0] = *changed.policy->policy.thresholds[0] - 0.001f;
+  model::save_model(path, changed);
+  EXPECT_EQ(status().in_force, InForce::no);
+  model::save_model(path, certified);
+  EXPECT_EQ(status().in_force, InForce::yes);
 }
 
 /// Counts the images that a policy harms, from saved logits: those that `answers` classifies
@@ -380,10 +407,10 @@ TEST_F(Calibrate, CountsTheHarmOfAnEnsembleAgainstTheLastExitAlone) {
   CalibrateOptions how = options(policy::HarmGuarantee{0.1, 0.1});
   how.shape.ensemble = policy::Ensemble::mean;
   const Calibration result = calibrate(how);
-  ASSERT_TRUE(result.certificate->result.holds());
+  ASSERT_TRUE(result.certification->result.holds());
   const Evaluation certify = evaluated(ImagePart::certify);
   const std::int64_t harmed = harmed_against_last_exit(certify.logits, certify.policy->answers);
-  EXPECT_EQ(result.certificate->result.counted, harmed);
+  EXPECT_EQ(result.certification->result.counted, harmed);
   EXPECT_NEAR(certify.policy->metrics.harm, static_cast<double>(harmed) / kSceneCertify, 1e-12);
   // The printed numbers add up.
   const TuneResult& tune = result.tune;
@@ -411,8 +438,8 @@ TEST_F(Calibrate, CountsCopiesOfAnImageOnce) {
   save();
   how.data = copies;
   const Calibration with_copies = calibrate(how);
-  EXPECT_EQ(with_copies.certificate->result.images, kSceneCertify);
-  EXPECT_EQ(with_copies.certificate->result.counted, once.certificate->result.counted);
+  EXPECT_EQ(with_copies.certification->result.images, kSceneCertify);
+  EXPECT_EQ(with_copies.certification->result.counted, once.certification->result.counted);
 }
 
 TEST_F(Calibrate, GivesCertificatesDrawnAtTheSameTimeDifferentNumbers) {
@@ -423,7 +450,7 @@ TEST_F(Calibrate, GivesCertificatesDrawnAtTheSameTimeDifferentNumbers) {
     threads.emplace_back([&, run] {
       CalibrateOptions how = options(policy::HarmGuarantee{0.3, 0.5});
       how.out = folder.path() / ("out" + std::to_string(run) + ".safetensors");
-      attempts[static_cast<std::size_t>(run)] = calibrate(how).certificate->result.attempt;
+      attempts[static_cast<std::size_t>(run)] = calibrate(how).certification->result.attempt;
     });
   for (std::thread& thread : threads) thread.join();
   std::ranges::sort(attempts);
@@ -463,7 +490,7 @@ TEST_F(Calibrate, CountsEveryLookAtTheCertifyImages) {
   EXPECT_EQ(model::load_model(path).certificates, 1);
   const std::string log = core::read_text(folder.path() / "test_reads.jsonl");
   EXPECT_THAT(log, HasSubstr(R"("part":"certify")"));
-  EXPECT_EQ(calibrate(options(policy::HarmGuarantee{0.05, 0.1})).certificate->result.attempt, 2);
+  EXPECT_EQ(calibrate(options(policy::HarmGuarantee{0.05, 0.1})).certification->result.attempt, 2);
 }
 
 TEST_F(Calibrate, CountsALookAtCertifyImagesThatStandInATestPart) {
@@ -540,9 +567,9 @@ TEST_F(Calibrate, WarnsOfFewTuneImages) {
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
-  EXPECT_FALSE(few.certificate->drawn);
-  EXPECT_FALSE(few.certificate->result.holds());
-  EXPECT_EQ(few.certificate->result.images_needed, 3100);  // ln 0.045 / ln 0.999
+  EXPECT_FALSE(few.certification->drawn);
+  EXPECT_FALSE(few.certification->result.holds());
+  EXPECT_EQ(few.certification->result.images_needed, 3100);  // ln 0.045 / ln 0.999
   EXPECT_THAT(few.chosen.policy.thresholds, Each(std::optional<float>()));
   EXPECT_EQ(model::load_model(path).certificates, 0);
   EXPECT_FALSE(model::load_model(path).policy->guarantee);
@@ -554,9 +581,9 @@ TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
   CalibrateOptions how = options(policy::HarmGuarantee{0.05});
   how.data = trap_data();
   const Calibration trapped = calibrate(how);
-  EXPECT_TRUE(trapped.certificate->drawn);
-  EXPECT_FALSE(trapped.certificate->result.holds());
-  EXPECT_EQ(trapped.certificate->result.attempt, 1);
+  EXPECT_TRUE(trapped.certification->drawn);
+  EXPECT_FALSE(trapped.certification->result.holds());
+  EXPECT_EQ(trapped.certification->result.attempt, 1);
   EXPECT_THAT(trapped.chosen.policy.thresholds, Each(std::optional<float>()));
   EXPECT_FALSE(model::load_model(path).policy->guarantee);
   EXPECT_EQ(model::load_model(path).certificates, 1);
@@ -609,7 +636,7 @@ TEST_F(Calibrate, CountsImagesThatAreMissing) {
   save();
   const Calibration result = calibrate(options(policy::HarmGuarantee{0.05}));
   EXPECT_EQ(result.tune.missing, 2);
-  EXPECT_EQ(result.certificate->missing, 3);
+  EXPECT_EQ(result.certification->missing, 3);
 }
 
 TEST_F(Calibrate, DropsExitsThatDoNotPay) {
@@ -641,10 +668,10 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
   how.aim = policy::HarmGuarantee{0.05};
   const Calibration sure = calibrate(how);
   EXPECT_EQ(sure.dropped, std::vector<int>{0});
-  EXPECT_TRUE(sure.certificate->result.holds());
+  EXPECT_TRUE(sure.certification->result.holds());
   EXPECT_EQ(model::load_model(out).certificates, 1);
   EXPECT_NEAR(evaluated(ImagePart::certify, out).policy->metrics.harm,
-              static_cast<double>(sure.certificate->result.counted) / kSceneCertify, 1e-12);
+              static_cast<double>(sure.certification->result.counted) / kSceneCertify, 1e-12);
 }
 
 TEST_F(Calibrate, DropsNoneThatPays) {

@@ -1,4 +1,5 @@
 #include "workflow/model_evaluation.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,10 +15,8 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "eval/logits_file.h"
-#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
-#include "tests/support/graphs.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {
@@ -44,10 +43,7 @@ class ModelEvaluation : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   ModelEvaluation() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = test_part.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(test_part.dataset.classes);
     save();
   }
 
@@ -132,14 +128,10 @@ TEST_F(ModelEvaluation, MeasuresEveryExitAndAPolicyThatReallyStops) {
 }
 
 TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
-  policy::ChosenPolicy chosen;
-  chosen.policy = policy::never_stop(3);
+  policy::ChosenPolicy chosen = test::certified_policy();
   chosen.policy.thresholds = {0.14f, std::nullopt};
   chosen.policy.temperatures = {1.1f, 1, 0.9f};
   chosen.policy.ensemble = policy::Ensemble::geometric;
-  chosen.aim = policy::MaxCost{0.5};
-  chosen.guarantee =
-      policy::Guarantee{"harm", 0.05, 0.1, 0.09, 1000, 20, 0.03, "f32", runtime::kernels_name()};
   model.policy = chosen;
   save();
   const Evaluation here = evaluate(options());

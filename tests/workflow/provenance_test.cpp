@@ -1,4 +1,5 @@
 #include "workflow/provenance.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -81,9 +82,7 @@ TEST(Provenance, KeepsALineForEachReadOfTheTestImages) {
   const auto path = folder.path() / "model.safetensors";
   log_test_read(path, {"offramp test", "CIFAR-10", 10000});
   log_test_read(path, {"offramp \xff", "CIFAR-10", 5});
-  std::istringstream lines(core::read_text(folder.path() / "test_reads.jsonl"));
-  std::vector<nlohmann::json> reads;
-  for (std::string line; std::getline(lines, line);) reads.push_back(nlohmann::json::parse(line));
+  const auto reads = test::json_lines(core::read_text(folder.path() / "test_reads.jsonl"));
   ASSERT_EQ(reads.size(), 2u);
   EXPECT_EQ(reads[0]["model"], "model.safetensors");
   EXPECT_EQ(reads[0]["data"], "CIFAR-10");

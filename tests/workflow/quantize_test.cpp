@@ -1,4 +1,5 @@
 #include "workflow/quantize.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,10 +13,8 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "engine/opened_model.h"
-#include "graph/random_weights.h"
 #include "runtime/kernels_name.h"
 #include "runtime/precision.h"
-#include "tests/support/graphs.h"
 
 namespace offramp::workflow {
 namespace {
@@ -37,10 +36,7 @@ class Quantize : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   Quantize() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.train.assign(hashes.begin(), hashes.begin() + 100);
     model.provenance.data.tune.assign(hashes.begin() + 100, hashes.begin() + 260);
@@ -102,7 +98,6 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   EXPECT_EQ(deployed.deployment->measured.images, 160);
   EXPECT_EQ(deployed.policy->aim, policy::Aim(policy::MaxCost{0.5}));
   EXPECT_EQ(result.within_bounds, model::is_within_bounds(*deployed.deployment));
-  EXPECT_EQ(deployed.deployment->check.logits.size(), 2u * 3 * model.classes.size());
   EXPECT_EQ(static_cast<std::uintmax_t>(result.bytes), fs::file_size(out));
   const auto opened = engine::OpenedModel::open(out, {"int8", 1});
   EXPECT_EQ(opened->precision(), runtime::Precision::int8);
@@ -147,7 +142,7 @@ TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
   if (!runtime::has_instructions_for(runtime::Precision::bf16))
     GTEST_SKIP() << "no instructions for bf16";
   const auto certified = [&](const fs::path& to) {
-    return quantize(options("bf16", to)).policy->certificate->result;
+    return quantize(options("bf16", to)).policy->certification->result;
   };
   list_for_certify(400);
   model.policy->aim = policy::HarmGuarantee{0.3, 0.1};
@@ -222,10 +217,14 @@ TEST_F(Quantize, RefusesWhatItCannotMake) {
   model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("does not list the images of its tune part")));
-  model.provenance.data.train.clear();
+  model.provenance.data.train = {1, 2};
   model::save_model(path, model);
   EXPECT_THAT([&] { quantize(options()); },
               ThrowsMessage<Error>(HasSubstr("contains no image that the model was trained on")));
+  model.provenance.data.train.clear();
+  model::save_model(path, model);
+  EXPECT_THAT([&] { quantize(options()); },
+              ThrowsMessage<Error>(HasSubstr("does not list the images of its train part")));
 }
 
 }  // namespace

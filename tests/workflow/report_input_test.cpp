@@ -1,4 +1,5 @@
 #include "workflow/report_input.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +15,6 @@
 #include "eval/logits_file.h"
 #include "graph/random_weights.h"
 #include "model/model_file.h"
-#include "tests/support/graphs.h"
 #include "workflow/provenance.h"
 
 namespace offramp::workflow {
@@ -39,10 +39,7 @@ class ReportInputOfARun : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   ReportInputOfARun() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = train.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(train.dataset.classes);
     const auto& hashes = train.dataset.hashes;
     model.provenance.data.tune.assign(hashes.begin(), hashes.begin() + 40);
     std::ranges::sort(model.provenance.data.tune);
@@ -88,9 +85,18 @@ TEST_F(ReportInputOfARun, IsGatheredOnceAndTheLogitsAreKept) {
   EXPECT_EQ(kept.labels.size(), 300u);
   EXPECT_EQ(eval::load_logits(run / "model.tune-logits.safetensors").labels.size(), 40u);
 
-  // The second time the saved logits are read, and the file is not written again.
+  // The second time the saved logits are read, which the report says, and the file is not written
+  // again.
   const auto written = fs::last_write_time(test_logits);
-  EXPECT_EQ(gather().input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
+  const GatheredReport second = gather();
+  EXPECT_EQ(second.input.metrics.exits[2].accuracy, first.input.metrics.exits[2].accuracy);
+  const auto logits_fact = [](const GatheredReport& report) {
+    for (const auto& [name, value] : report.input.facts)
+      if (name == "logits") return value;
+    return std::string();
+  };
+  EXPECT_EQ(logits_fact(first), "computed for this report");
+  EXPECT_THAT(logits_fact(second), StartsWith("read from model.test-logits.safetensors, "));
   EXPECT_EQ(fs::last_write_time(test_logits), written);
   EXPECT_EQ(std::ranges::count(core::read_text(run / "test_reads.jsonl"), '\n'), 2);
 }

@@ -1,13 +1,13 @@
 #include "workflow/stored_images.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/random_weights.h"
+#include "model/certified_hash.h"
 #include "runtime/kernels_name.h"
-#include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
 #include "workflow/provenance.h"
 
@@ -24,10 +24,7 @@ class Conversion : public testing::Test {
   Conversion() {
     drawn = data::load_data("synthetic", data::Part::test,
                             {.synthetic_train = 100, .synthetic_test = 300});
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = drawn.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(drawn.dataset.classes);
     opened = engine::OpenedModel::open(model, {.precision = "f32", .threads = 1});
     certify = run_all_exits(
         *opened, {&drawn.dataset, all_indices(drawn.dataset), &model.preprocessing, 100});
@@ -78,6 +75,7 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   EXPECT_EQ(model.stored_images, images);
   policy::ChosenPolicy renamed = before;
   renamed.guarantee->kernels = runtime::arithmetic_name(runtime::Precision::int8);
+  renamed.guarantee->hash = model::certified_hash(model);
   EXPECT_EQ(model.policy, renamed);
   // What was stored can be read again, and another CPU that computes the same logits is convinced.
   const core::TemporaryFolder folder;
@@ -85,8 +83,10 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   const model::ModelFile read = model::load_model(folder.path() / "model.safetensors");
   const engine::RunningCode there = {runtime::Precision::int8, "onednn 3.7.2 avx512_core_amx",
                                      runtime::arithmetic_name(runtime::Precision::int8), ""};
-  const engine::Certificate same(read, there,
-                                 [&](std::span<const float>) { return read.stored_images.logits; });
+  const engine::CertificateCheck same(
+      read, there,
+      {[&](std::span<const float>) { return read.stored_images.logits; },
+       [&] { return model::certified_hash(read); }});
   EXPECT_EQ(same.status().in_force, InForce::yes);
 }
 
@@ -141,11 +141,6 @@ TEST_F(Conversion, StoresLogitsThatOneImageAtATimeGivesAgain) {
   const auto pixels = drawn.dataset.image(7);
   EXPECT_TRUE(
       std::ranges::equal(pixels, std::span(images.pixels).subspan(pixels.size(), pixels.size())));
-}
-
-TEST(TakeEvenly, TakesAllOfFewAndTheFirstOfEachPart) {
-  EXPECT_EQ(take_evenly({3, 4}, 64), (std::vector<std::int64_t>{3, 4}));
-  EXPECT_EQ(take_evenly({0, 1, 2, 3, 4, 5}, 3), (std::vector<std::int64_t>{0, 2, 4}));
 }
 
 }  // namespace

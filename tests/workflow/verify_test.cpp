@@ -1,4 +1,5 @@
 #include "workflow/verify.h"
+#include "tests/support/models.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +9,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "graph/random_weights.h"
 #include "policy/binomial.h"
 #include "runtime/kernels_name.h"
-#include "tests/support/graphs.h"
 #include "workflow/evaluate.h"
 #include "workflow/model_evaluation.h"
 #include "workflow/provenance.h"
@@ -39,10 +38,7 @@ class Verify : public testing::Test {
   static std::string data() { return shared->path() / "images.pack"; }
 
   Verify() {
-    model.graph = small_resnet();
-    model.weights = graph::random_weights(model.graph, 1);
-    model.classes = test_part.dataset.classes;
-    model.loss_weights = {0.2, 0.3, 0.5};
+    model = test::small_model(test_part.dataset.classes);
     const auto opened = engine::OpenedModel::open(model, {.precision = "f32", .threads = 1});
     there = run_all_exits(
         *opened, {&test_part.dataset, all_indices(test_part.dataset), &model.preprocessing, 100});
@@ -134,6 +130,50 @@ TEST_F(Verify, AddsTheBoundOfTheDifferenceToTheCertificate) {
   EXPECT_EQ(model::load_model(path).policy->verified.size(), 1u);
 }
 
+TEST_F(Verify, FindsTheLogitsOfAnImageByItsHash) {
+  // The images come in another order, with one more image among them.
+  eval::SavedLogits other = there;
+  const policy::LogitsView view = there.view();
+  other.logits.clear();
+  other.labels.assign(kImages + 1, 0);
+  other.hashes.assign(kImages + 1, 0);
+  for (int k = 0; k < 3; ++k)
+    for (std::size_t row = 0; row <= kImages; ++row) {
+      const std::size_t image = row == 0 ? 0 : kImages - row;
+      const auto values = view.at(k, static_cast<std::int64_t>(image));
+      other.logits.insert(other.logits.end(), values.begin(), values.end());
+      other.labels[row] = there.labels[image];
+      other.hashes[row] = row == 0 ? 12345 : there.hashes[image];
+    }
+  there = other;
+  save();
+  const Verification result = verify(options());
+  ASSERT_TRUE(result.verified);
+  EXPECT_EQ(result.verified->images, kImages);
+  EXPECT_EQ(result.verified->differing, 3);
+}
+
+TEST_F(Verify, CountsCopiesOfAnImageOnce) {
+  data::LoadedData twice = test_part;
+  data::Dataset& images = twice.dataset;
+  const data::Dataset& once = test_part.dataset;
+  for (std::size_t i = 0; i < kImages; ++i) {
+    const auto pixels = once.image(static_cast<std::int64_t>(i));
+    images.pixels.insert(images.pixels.end(), pixels.begin(), pixels.end());
+    images.labels.push_back(once.labels[i]);
+    images.names.push_back(once.names[i] + " again");
+    images.hashes.push_back(once.hashes[i]);
+  }
+  VerifyOptions how = options();
+  how.data = folder.path() / "twice.pack";
+  data::write_packed(how.data, twice, twice);
+  const Verification result = verify(how);
+  EXPECT_EQ(result.images, kImages);
+  EXPECT_EQ(result.copies, kImages);
+  ASSERT_TRUE(result.verified);
+  EXPECT_EQ(result.verified->images, kImages);
+}
+
 TEST_F(Verify, CountsAnImageWhoseOutcomeDiffersInAnyWay) {
   const policy::Policy& policy = model.policy->policy;
   eval::SavedLogits here = there;
@@ -159,10 +199,10 @@ TEST_F(Verify, TakesOnlyLogitsOfTheCertifiedCodeAndOfTheseImages) {
   there.metadata["precision"] = "bf16";
   expect_refused("logits of bf16 with ");
   there.metadata["precision"] = "f32";
-  std::swap(there.labels[0], *std::ranges::find_if(there.labels, [&](std::int64_t label) {
-              return label != there.labels[0];
-            }));
-  expect_refused("or of other images");
+  ++there.hashes[0];
+  expect_refused("has no logits of 1 of the 400 images");
+  there.hashes.clear();
+  expect_refused("does not say of which images the logits are");
   VerifyOptions bad = options();
   for (const double alpha : {0.0, 1.0, -1.0}) {
     bad.alpha = alpha;

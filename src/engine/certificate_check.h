@@ -38,35 +38,42 @@ struct RunningCode {
 };
 
 /// The certificate of an opened model. Thread-safe.
-class Certificate {
+class CertificateCheck {
  public:
-  /// Computes the logits [N, K, classes] of images [N, C, H, W], normalised.
-  using LogitsOf = std::function<std::vector<float>(std::span<const float> images)>;
+  /// What status() may need, and what takes too long to be done when the model is opened.
+  struct Evidence {
+    /// Computes the logits [N, K, classes] of images [N, C, H, W], normalised.
+    std::function<std::vector<float>(std::span<const float> images)> logits_of;
+    /// Computes model::certified_hash() of the model that runs.
+    std::function<std::string()> hash;
+  };
 
-  /// Runs no image. @param model  must outlive the object  @param logits_of  how the model runs
-  Certificate(const model::ModelFile& model, const RunningCode& code, LogitsOf logits_of);
+  /// Runs no image and computes no hash. @param model  must outlive the object
+  CertificateCheck(const model::ModelFile& model, const RunningCode& code, Evidence evidence);
 
   /// What is certified for the code that runs here: the guarantee of the file; where `offramp
   /// verify` compared this code with the certified one, epsilon and delta are the sums with its rho
   /// and alpha. nullopt if the model has none.
   const std::optional<policy::Guarantee>& guarantee() const { return guarantee_; }
-  /// The status as far as it is known without running an image.
+  /// The status as far as it is known without the work of status().
   CertificateStatus so_far() const;
-  /// The status. If the certificate names an arithmetic, the first call runs the images that the
-  /// file stores and compares their logits, bit for bit; calls from other threads wait for it.
+  /// The status. The first call computes the hash of the weights and compares it with the
+  /// certificate's. If the certificate names an arithmetic, it then runs the images that the file
+  /// stores and compares their logits, bit for bit. Calls from other threads wait for it.
   CertificateStatus status() const;
 
  private:
+  CertificateStatus checked() const;
   CertificateStatus compare_stored_images() const;
 
   const model::ModelFile& model_;
-  LogitsOf logits_of_;
+  Evidence evidence_;
   std::optional<policy::Guarantee> guarantee_;
-  CertificateStatus known_;  // as far as it is known without running an image
-  bool must_compare_ = false;
+  CertificateStatus known_;  // as far as it is known without the work of status()
+  bool compares_images_ = false;
   mutable std::once_flag once_;
-  mutable std::atomic<bool> compared_{false};
-  mutable CertificateStatus after_comparison_;  // written before compared_ is set
+  mutable std::atomic<bool> is_checked_{false};
+  mutable CertificateStatus after_check_;  // written before is_checked_ is set
 };
 
 /// Withdraws a certificate if the images stop at other exits than those on which the policy was

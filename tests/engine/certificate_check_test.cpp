@@ -1,4 +1,4 @@
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,9 +24,9 @@ constexpr int kImages = 5;
 
 /// A model with an int8 certificate that names the arithmetic, and images whose logits are stored.
 /// No int8 kernel runs in these tests: the computed logits are given.
-class CertificateTest : public testing::Test {
+class CertificateCheckTest : public testing::Test {
  protected:
-  CertificateTest() {
+  CertificateCheckTest() {
     model.graph = small_resnet();
     const auto& input = model.graph.input;
     model.preprocessing.height = static_cast<int>(input[1]);
@@ -51,25 +51,31 @@ class CertificateTest : public testing::Test {
     return {runtime::Precision::int8, "onednn 2.6.3 avx512_core_amx",
             runtime::arithmetic_name(runtime::Precision::int8), ""};
   }
-  Certificate certificate(const RunningCode& code) {
-    return Certificate(model, code, [this](std::span<const float> images) {
-      ++runs;
-      num_values = images.size();
-      return computed;
-    });
+  CertificateCheck certificate(const RunningCode& code) {
+    return CertificateCheck(model, code,
+                            {[this](std::span<const float> images) {
+                               ++runs;
+                               num_values = images.size();
+                               return computed;
+                             },
+                             [this] {
+                               ++hashes;
+                               return hash;
+                             }});
   }
   policy::Guarantee& given() { return *model.policy->guarantee; }
 
   model::ModelFile model;
   std::vector<float> computed;
-  int runs = 0;
+  std::string hash = "0123456789abcdef";
+  int runs = 0, hashes = 0;
   std::size_t num_values = 0;
 };
 
-TEST_F(CertificateTest, TravelsToEveryInstructionSetThatComputesTheStoredLogits) {
-  const Certificate here = certificate(int8());
+TEST_F(CertificateCheckTest, TravelsToEveryInstructionSetThatComputesTheStoredLogits) {
+  const CertificateCheck here = certificate(int8());
   EXPECT_EQ(here.so_far().in_force, InForce::unknown);
-  EXPECT_THAT(here.so_far().why, HasSubstr("have not been compared yet"));
+  EXPECT_THAT(here.so_far().why, HasSubstr("have not been checked yet"));
   EXPECT_EQ(runs, 0) << "nothing runs before the promise is asked for";
   EXPECT_EQ(here.status(), (CertificateStatus{InForce::yes, ""}));
   EXPECT_EQ(here.so_far(), (CertificateStatus{InForce::yes, ""}));
@@ -78,11 +84,11 @@ TEST_F(CertificateTest, TravelsToEveryInstructionSetThatComputesTheStoredLogits)
   EXPECT_EQ(num_values, model.stored_images.pixels.size());
 }
 
-TEST_F(CertificateTest, ASingleBitOfOneLogitEndsIt) {
+TEST_F(CertificateCheckTest, ASingleBitOfOneLogitEndsIt) {
   computed[7] = std::nextafter(computed[7], 2.0f);
   computed[8] = std::nextafter(computed[8], 2.0f);  // of the same image
   computed.back() = -computed.back();
-  const Certificate here = certificate(int8());
+  const CertificateCheck here = certificate(int8());
   EXPECT_EQ(here.status().in_force, InForce::no);
   EXPECT_THAT(here.status().why, HasSubstr("2 of the 5 images that the file stores give other"));
   EXPECT_EQ(here.so_far(), here.status());
@@ -95,15 +101,47 @@ TEST_F(CertificateTest, ASingleBitOfOneLogitEndsIt) {
   EXPECT_EQ(certificate(int8()).status().in_force, InForce::no);
 }
 
-TEST_F(CertificateTest, NeedsStoredImages) {
+TEST_F(CertificateCheckTest, IsNotInForceForOtherWeightsThanTheCertifiedOnes) {
+  given().hash = "fedcba9876543210";
+  const CertificateCheck here = certificate(int8());
+  EXPECT_EQ(here.so_far().in_force, InForce::unknown);
+  EXPECT_EQ(hashes, 0) << "nothing is computed before the guarantee is asked for";
+  EXPECT_EQ(here.status().in_force, InForce::no);
+  EXPECT_THAT(here.status().why, HasSubstr("are not those that were certified"));
+  EXPECT_EQ(here.so_far(), here.status());
+  EXPECT_EQ(hashes, 1);
+  EXPECT_EQ(runs, 0) << "the images need not run any more";
+  given().hash = hash;
+  EXPECT_EQ(certificate(int8()).status(), (CertificateStatus{InForce::yes, ""}));
+  EXPECT_EQ(runs, 1);
+}
+
+TEST_F(CertificateCheckTest, OfKernelsIsBoundToItsWeightsToo) {
+  given().precision = "f32";
+  given().kernels = "onednn 2.6.3 avx2";
+  given().hash = hash;
+  const RunningCode same = {runtime::Precision::f32, "onednn 2.6.3 avx2", "", ""};
+  EXPECT_EQ(certificate(same).so_far().in_force, InForce::unknown);
+  EXPECT_EQ(certificate(same).status().in_force, InForce::yes);
+  RunningCode other = same;
+  other.kernels = "onednn 2.6.3 avx512_core";
+  model.policy->verified = {{"f32", other.kernels, 1000, 0, 0.01, 0.0046}};
+  EXPECT_EQ(certificate(other).status().in_force, InForce::yes);
+  hash = "changed";
+  EXPECT_EQ(certificate(same).status().in_force, InForce::no);
+  EXPECT_EQ(certificate(other).status().in_force, InForce::no);
+  EXPECT_EQ(runs, 0);
+}
+
+TEST_F(CertificateCheckTest, NeedsStoredImages) {
   model.stored_images = {};
-  const Certificate here = certificate(int8());
+  const CertificateCheck here = certificate(int8());
   EXPECT_EQ(here.status().in_force, InForce::no);
   EXPECT_THAT(here.status().why, HasSubstr("stores no images"));
   EXPECT_EQ(runs, 0);
 }
 
-TEST_F(CertificateTest, OfAnotherArithmeticOrOfOtherKernelsIsNotInForce) {
+TEST_F(CertificateCheckTest, OfAnotherArithmeticOrOfOtherKernelsIsNotInForce) {
   given().kernels = "int8 arithmetic 0";
   EXPECT_EQ(certificate(int8()).status().in_force, InForce::no);
   given().kernels = "onednn 2.6.3 avx512_core_bf16";
@@ -115,10 +153,10 @@ TEST_F(CertificateTest, OfAnotherArithmeticOrOfOtherKernelsIsNotInForce) {
   EXPECT_EQ(runs, 0);
 }
 
-TEST_F(CertificateTest, SaysInPlainWordsThatACpuCannotComputeInt8) {
+TEST_F(CertificateCheckTest, SaysInPlainWordsThatACpuCannotComputeInt8) {
   const RunningCode f32 = {runtime::Precision::f32, "onednn 2.6.3 avx2", "",
                            "this CPU has no instructions for int8"};
-  const Certificate here = certificate(f32);
+  const CertificateCheck here = certificate(f32);
   EXPECT_EQ(here.status().in_force, InForce::no);
   EXPECT_EQ(here.status().why,
             "this CPU has no instructions for int8: the model runs in f32, for which nothing was "
@@ -129,7 +167,7 @@ TEST_F(CertificateTest, SaysInPlainWordsThatACpuCannotComputeInt8) {
             "the model runs in f32, for which nothing was certified; its certificate is for int8");
 }
 
-TEST_F(CertificateTest, OfF32HoldsForItsKernelsOnly) {
+TEST_F(CertificateCheckTest, OfF32HoldsForItsKernelsOnly) {
   given().precision = "f32";
   given().kernels = "onednn 2.6.3 avx2";
   const RunningCode same = {runtime::Precision::f32, "onednn 2.6.3 avx2", "", ""};
@@ -140,8 +178,8 @@ TEST_F(CertificateTest, OfF32HoldsForItsKernelsOnly) {
   EXPECT_EQ(runs, 0);
 }
 
-TEST_F(CertificateTest, IsComparedOnceByManyThreads) {
-  const Certificate here = certificate(int8());
+TEST_F(CertificateCheckTest, IsComparedOnceByManyThreads) {
+  const CertificateCheck here = certificate(int8());
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&] { EXPECT_EQ(here.status().in_force, InForce::yes); });
@@ -149,7 +187,7 @@ TEST_F(CertificateTest, IsComparedOnceByManyThreads) {
   EXPECT_EQ(runs, 1);
 }
 
-TEST_F(CertificateTest, AModelWithoutOneHasNoReason) {
+TEST_F(CertificateCheckTest, AModelWithoutOneHasNoReason) {
   model.policy->guarantee.reset();
   EXPECT_EQ(certificate(int8()).status(), CertificateStatus{});
   model.policy.reset();
@@ -184,7 +222,7 @@ TEST(CertificateText, NamesTheStateBeforeTheReason) {
 
 /// An int8 file opened under every cap that computes int8 exactly must give the same logits; here
 /// the file's own path from open() to the comparison is run.
-TEST_F(CertificateTest, OfAnOpenedInt8FileIsComparedWhenItIsAskedFor) {
+TEST_F(CertificateCheckTest, OfAnOpenedInt8FileIsComparedWhenItIsAskedFor) {
   const bool can = runtime::has_instructions_for(runtime::Precision::int8);
   model.weights = graph::random_weights(model.graph, 1);
   const auto opened = OpenedModel::open(model, {.precision = "f32", .threads = 1});

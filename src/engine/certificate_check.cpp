@@ -1,4 +1,4 @@
-#include "engine/certificate.h"
+#include "engine/certificate_check.h"
 
 #include <algorithm>
 #include <bit>
@@ -11,9 +11,9 @@
 namespace offramp::engine {
 namespace {
 
-constexpr const char* kNotCompared =
-    "the images that the file stores have not been compared yet: this is done when the promise is "
-    "first asked for";
+constexpr const char* kNotChecked =
+    "the weights and the images that the file stores have not been checked yet: this is done when "
+    "the guarantee is first asked for";
 
 std::vector<float> normalised(const model::StoredImages& stored,
                               const core::Preprocessing& preprocessing) {
@@ -50,8 +50,9 @@ std::string describe(const CertificateStatus& status) {
   return "";
 }
 
-Certificate::Certificate(const model::ModelFile& model, const RunningCode& code, LogitsOf logits_of)
-    : model_(model), logits_of_(std::move(logits_of)) {
+CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningCode& code,
+                                   Evidence evidence)
+    : model_(model), evidence_(std::move(evidence)) {
   if (!model.policy || !model.policy->guarantee) return;
   guarantee_ = model.policy->guarantee;
   const policy::Guarantee& given = *model.policy->guarantee;
@@ -67,9 +68,9 @@ Certificate::Certificate(const model::ModelFile& model, const RunningCode& code,
   } else if (given.precision != to_string(code.precision)) {
     known_.why = other_precision(given, code);
   } else if (!code.arithmetic.empty() && given.kernels == code.arithmetic) {
-    must_compare_ = !model.stored_images.logits.empty();
-    if (must_compare_)
-      known_ = {InForce::unknown, kNotCompared};
+    compares_images_ = !model.stored_images.logits.empty();
+    if (compares_images_)
+      known_.in_force = InForce::yes;
     else
       known_.why =
           "the file stores no images, so it cannot be checked whether this CPU computes the "
@@ -80,24 +81,36 @@ Certificate::Certificate(const model::ModelFile& model, const RunningCode& code,
         "\"offramp verify\" bounds how often that matters",
         given.kernels, code.kernels);
   }
+  if (known_.in_force == InForce::yes && (compares_images_ || !given.hash.empty()))
+    known_ = {InForce::unknown, kNotChecked};
 }
 
-CertificateStatus Certificate::so_far() const {
-  return compared_.load(std::memory_order_acquire) ? after_comparison_ : known_;
+CertificateStatus CertificateCheck::so_far() const {
+  return is_checked_.load(std::memory_order_acquire) ? after_check_ : known_;
 }
 
-CertificateStatus Certificate::status() const {
-  if (!must_compare_) return known_;
+CertificateStatus CertificateCheck::status() const {
+  if (known_.in_force != InForce::unknown) return known_;
   std::call_once(once_, [&] {
-    after_comparison_ = compare_stored_images();
-    compared_.store(true, std::memory_order_release);
+    after_check_ = checked();
+    is_checked_.store(true, std::memory_order_release);
   });
-  return after_comparison_;
+  return after_check_;
 }
 
-CertificateStatus Certificate::compare_stored_images() const {
+CertificateStatus CertificateCheck::checked() const {
+  const std::string& certified = guarantee_->hash;
+  if (!certified.empty() && evidence_.hash() != certified)
+    return {InForce::no,
+            "the weights, the policy or other numbers of the model are not those that were "
+            "certified"};
+  if (compares_images_) return compare_stored_images();
+  return {InForce::yes, ""};
+}
+
+CertificateStatus CertificateCheck::compare_stored_images() const {
   const model::StoredImages& stored = model_.stored_images;
-  const std::vector<float> here = logits_of_(normalised(stored, model_.preprocessing));
+  const std::vector<float> here = evidence_.logits_of(normalised(stored, model_.preprocessing));
   if (here.size() != stored.logits.size())
     return {InForce::no, "the network gives another number of logits than the file stores"};
   const std::size_t row = here.size() / static_cast<std::size_t>(stored.count);

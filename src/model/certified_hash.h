@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/model_file.h"
+
+namespace offramp::model {
+
+/// Returns a hash of the numbers on which a certificate rests: the weights (with their names),
+/// the ranges of 8-bit activations, the preprocessing, and the policy's criterion, ensemble,
+/// thresholds and temperatures. A certificate stores it, so that it is not in force in a file whose
+/// numbers were changed. It finds damage and forgotten calibration; whoever wants to deceive can
+/// compute it anew.
+/// @param values_of  the values of a parameter of the graph, row-major: 8-bit weights times their
+/// scales
+/// @return 16 hexadecimal digits
+std::string certified_hash(
+    const ModelFile& model,
+    const std::function<std::vector<float>(const std::string& parameter)>& values_of);
+
+/// The same for a model that holds its weights in memory.
+std::string certified_hash(const ModelFile& model);
+
+}  // namespace offramp::model
