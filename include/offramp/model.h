@@ -32,6 +32,15 @@ struct Options {
   int batch = 8;
 };
 
+/// One policy of the path that was tested for a model's certificate (docs/guarantee.md). From each
+/// step to the next, images stop earlier.
+struct PolicyStep {
+  std::vector<std::optional<float>> thresholds;  ///< [exits - 1]; nullopt: that exit is not taken
+  double accuracy = 0;                           ///< on the tune images, a fraction of 1
+  double relative_cost = 0;                      ///< mean over the tune images
+  bool certified = false;                        ///< whether Stop::at_step takes it
+};
+
 /// A network that is ready to run on this CPU. A Model is an immutable handle: its copies share one
 /// network. Any number of threads may use it at the same time, each through a Session of its own.
 /// A Model that was moved from may only be destroyed or assigned to.
@@ -62,6 +71,14 @@ class OFFRAMP_API Model {
 
   /// Whether the file holds a policy, so that Stop::by_policy can be used.
   bool has_policy() const;
+  /// The criterion of the policy: "confidence", "entropy", "margin" or "patience"; empty if the
+  /// file holds no policy.
+  std::string criterion() const;
+  /// The path that was tested for the certificate, the most cautious policy first; empty if the
+  /// file holds none. All steps up to chosen_step() are certified.
+  std::vector<PolicyStep> policy_path() const;
+  /// The step of policy_path() that the policy is; nullopt without a path.
+  std::optional<int> chosen_step() const;
   /// The certified bound of the policy, whether it is in force for the precision and the kernels
   /// that this model runs with, and if not, why. nullopt if the policy has none. The first call
   /// checks the weights against the certified ones; for an int8 file, it also runs the images that

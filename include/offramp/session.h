@@ -40,6 +40,11 @@ class OFFRAMP_API Stop {
   ///                   "patience", with a number of consecutive exits that agree
   /// @throws UsageError for another criterion, or a threshold outside its range
   static Stop at_score(std::string_view criterion, float threshold);
+  /// Stops by a step of the path that was tested for the model's certificate
+  /// (Model::policy_path): a more cautious policy than the chosen one. A session throws UsageError
+  /// if the model has no path or the step is not certified.
+  /// @param step  from 0, the most cautious one
+  static Stop at_step(int step);
   /// Stops at the last exit only. Probabilities still use the policy's temperatures and ensemble.
   static Stop never();
   /// Stops at the deepest exit that the deadline allows. The next exit is skipped if, by the times
@@ -65,10 +70,11 @@ class OFFRAMP_API Stop {
 
  private:
   friend class api::StopDecision;
-  enum class Rule { policy, threshold, score, never };
+  enum class Rule { policy, step, threshold, score, never };
   Rule rule_ = Rule::never;
   int criterion_ = 0;  // a value of Criterion, used by Rule::score only
   float threshold_ = 0;
+  int step_ = 0;  // used by Rule::step only
   std::optional<double> milliseconds_;
   std::optional<std::int64_t> macs_;
 };
@@ -160,6 +166,13 @@ struct StreamOptions {
   /// threads or from inside push(): it must return quickly, must not throw and must not call the
   /// session.
   std::function<void()> on_ready = {};
+  /// Answers are handed out at once, by the thread that has found them: from any of the model's
+  /// threads, several at a time, also while push() or flush() runs others. The callback must be
+  /// quick, must not throw, and must not call the session. Not together with `in_order`.
+  bool from_any_thread = false;
+  /// The memory that an image refers to stays valid and unchanged until its answer is handed out,
+  /// so that the session makes no copy of it.
+  bool images_stay = false;
 };
 
 /// Options for all images of a session.
@@ -168,6 +181,9 @@ struct SessionOptions {
   std::optional<Stop> stop = {};
   /// Whether Answer::probabilities is filled, which costs one allocation per image.
   bool probabilities = false;
+  /// Largest image file or rgb8 image that is decoded or resized, in pixels; larger ones are
+  /// refused before memory is allocated. At least 1, at most 2^27.
+  std::int64_t max_pixels = std::int64_t{1} << 27;
 };
 
 /// Classifies images with a model, each up to the exit where its rule stops it. A session may be
@@ -217,7 +233,7 @@ class OFFRAMP_API Session {
   /// Adds an image to the stream. Full batches run on the model's other threads, or on the calling
   /// thread if the others are busy. Answers that are ready are delivered before push() returns. The
   /// answer for an image that cannot be decoded has an `error`. The memory that `image` refers to
-  /// is not used after the call.
+  /// is not used after the call, unless StreamOptions::images_stay is set.
   /// @param id  passed on to OnAnswer; it need not be unique
   /// @throws UsageError if stream() was not called, or for invalid options
   void push(std::int64_t id, const ImageView& image, const ImageOptions& options = {});

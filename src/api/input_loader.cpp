@@ -26,13 +26,15 @@ void InputLoader::load(const ImageView& image, std::span<float> pixels) const {
       return;
     case ImageView::Form::encoded:
       refuse_other_channels();
-      image::to_input(image::decode_image(image.bytes_), preprocessing_, pixels);
+      image::to_input(image::decode_image(image.bytes_, {.max_pixels = max_pixels_}),
+                      preprocessing_, pixels);
       return;
     case ImageView::Form::file:
       refuse_other_channels();
       const std::vector<std::byte> bytes = core::read_file(image.path_, image::kMaxImageBytes);
       try {
-        image::to_input(image::decode_image(bytes), preprocessing_, pixels);
+        image::to_input(image::decode_image(bytes, {.max_pixels = max_pixels_}), preprocessing_,
+                        pixels);
       } catch (const Error& error) {
         core::throw_with_place(image.path_.string(), error);
       }
@@ -58,6 +60,9 @@ void InputLoader::load_rgb8(const ImageView& image, std::span<float> pixels) con
   if (image.pixels_.size() != expected)
     throw Error(fmt::format("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(),
                             image.width_, image.height_, expected));
+  if (expected / 3 > static_cast<std::uint64_t>(max_pixels_))
+    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels", image.width_,
+                            image.height_, max_pixels_));
   if (is_quick(image))
     image::normalise(image.pixels_, preprocessing_, pixels);
   else

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -15,8 +16,10 @@ class [[gnu::visibility("hidden")]] InputLoader {
  public:
   /// @param input          [C, H, W], the shape of the network's input
   /// @param preprocessing  must outlive this object
-  InputLoader(const graph::Shape& input, const core::Preprocessing& preprocessing)
-      : input_(input), preprocessing_(preprocessing) {}
+  /// @param max_pixels     of an image that is decoded or resized
+  InputLoader(const graph::Shape& input, const core::Preprocessing& preprocessing,
+              std::int64_t max_pixels)
+      : input_(input), preprocessing_(preprocessing), max_pixels_(max_pixels) {}
 
   /// Decodes, resizes and normalises an image.
   /// @param pixels  [C, H, W], written
@@ -44,6 +47,7 @@ class [[gnu::visibility("hidden")]] InputLoader {
 
   graph::Shape input_;
   const core::Preprocessing& preprocessing_;
+  std::int64_t max_pixels_;
 };
 
 }  // namespace offramp::api

@@ -4,6 +4,7 @@
 
 #include "api/model_state.h"
 #include "core/version.h"
+#include "policy/criteria.h"
 
 namespace offramp {
 
@@ -14,6 +15,11 @@ std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
   const std::optional<policy::Guarantee>& given = model.certificate().guarantee();
   if (!given) return std::nullopt;
   return Guarantee{given->of, given->epsilon, given->delta, status.in_force, status.why};
+}
+
+const policy::CertifiedPath* path_of(const engine::OpenedModel& model) {
+  const std::optional<policy::ChosenPolicy>& chosen = model.file().policy;
+  return chosen && chosen->path ? &*chosen->path : nullptr;
 }
 
 }  // namespace api
@@ -35,6 +41,24 @@ const std::vector<double>& Model::relative_costs() const {
   return state_->opened()->relative_costs();
 }
 bool Model::has_policy() const { return state_->opened()->file().policy.has_value(); }
+std::string Model::criterion() const {
+  const std::optional<policy::ChosenPolicy>& chosen = state_->opened()->file().policy;
+  return chosen ? std::string(policy::info(chosen->policy.criterion).name) : "";
+}
+std::vector<PolicyStep> Model::policy_path() const {
+  const policy::CertifiedPath* const path = api::path_of(*state_->opened());
+  std::vector<PolicyStep> steps;
+  if (path == nullptr) return steps;
+  for (const policy::PathStep& step : path->steps)
+    steps.push_back(
+        {step.thresholds, step.accuracy, step.relative_cost, steps.size() <= path->chosen});
+  return steps;
+}
+std::optional<int> Model::chosen_step() const {
+  const policy::CertifiedPath* const path = api::path_of(*state_->opened());
+  if (path == nullptr) return std::nullopt;
+  return static_cast<int>(path->chosen);
+}
 std::optional<Guarantee> Model::guarantee() const {
   return api::guarantee_of(*state_->opened(), state_->opened()->certificate().status());
 }

@@ -23,6 +23,8 @@ namespace api {
 /// The guarantee of a model with a status; nullopt if the model has none.
 std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status);
+/// The path that was tested for the certificate; nullptr if the file holds none.
+const policy::CertifiedPath* path_of(const engine::OpenedModel& model);
 
 }  // namespace api
 

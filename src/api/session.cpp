@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "engine/runner.h"
+#include "image/image.h"
 #include "runtime/single_image_run.h"
 #include "runtime/step_time_estimator.h"
 
@@ -43,13 +44,21 @@ TimePoint after(TimePoint start, double seconds) {
                      std::chrono::duration<double>(std::min(seconds, 86400.0)));
 }
 
+std::int64_t checked_max_pixels(std::int64_t pixels) {
+  constexpr std::int64_t kMost = image::DecodeLimits{}.max_pixels;
+  if (pixels < 1 || pixels > kMost)
+    throw UsageError(fmt::format("max_pixels: got {}, expected 1 to {}", pixels, kMost));
+  return pixels;
+}
+
 }  // namespace
 
 class [[gnu::visibility("hidden")]] Session::State {
  public:
   State(std::shared_ptr<engine::OpenedModel> model, const SessionOptions& options)
       : model_(std::move(model)),
-        loader_(model_->file().graph.input, model_->file().preprocessing),
+        loader_(model_->file().graph.input, model_->file().preprocessing,
+                checked_max_pixels(options.max_pixels)),
         probabilities_(options.probabilities),
         pixels_(static_cast<std::size_t>(model_->image_size())),
         statistics_(*model_),
@@ -147,6 +156,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (options.most_pending < 1)
       throw UsageError(
           fmt::format("stream: expected most_pending of at least 1, got {}", options.most_pending));
+    if (options.in_order && options.from_any_thread)
+      throw UsageError(
+          "stream: answers from any thread have no order: choose one of in_order and "
+          "from_any_thread");
     if (pending() > 0)
       throw UsageError(
           fmt::format("stream: {} images have no answer yet; call flush() first", pending()));
@@ -170,9 +183,14 @@ class [[gnu::visibility("hidden")]] Session::State {
           return;
         }
       } else {
-        slot.image_copy = take_image_copy();
-        slot.image_copy->assign(image);
-        slot.view = &slot.image_copy->view();
+        if (stream_options_.images_stay) {
+          slot.image = image;
+          slot.view = &slot.image;
+        } else {
+          slot.image_copy = take_image_copy();
+          slot.image_copy->assign(image);
+          slot.view = &slot.image_copy->view();
+        }
       }
       runner_.push(id_of(slot));
     });
@@ -264,6 +282,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     Rule rule;
     std::optional<Cancellation> cancellation;
     const ImageView* view = nullptr;  ///< the image to load; null if `pixels` hold it already
+    ImageView image;  ///< what `view` points to if the caller keeps the image's memory
     ImageCopy image_copy;
     Pixels pixels;
     int exits_reached = 0;
@@ -563,6 +582,15 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// it calls on_ready.
   void finish(Slot & slot, std::unique_lock<std::mutex> & lock) {
     slot.in_runner = false;
+    if (slot.result == nullptr && stream_options_.from_any_thread) {
+      slot.done = true;
+      const std::int64_t id = slot.id;
+      const Answer answer = std::move(slot.answer);
+      free_.splice(free_.end(), of_stream_, slot.self);
+      lock.unlock();
+      on_answer_(id, answer);
+      return;
+    }
     if (answer_now(slot) && next_ready() != nullptr && stream_options_.on_ready) {
       const auto on_ready = std::cref(stream_options_.on_ready);
       lock.unlock();

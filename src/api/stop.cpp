@@ -41,6 +41,14 @@ Stop Stop::at_score(std::string_view criterion, float threshold) {
   return stop;
 }
 
+Stop Stop::at_step(int step) {
+  if (step < 0) throw UsageError(fmt::format("step: got {}, expected 0 or more", step));
+  Stop stop;
+  stop.rule_ = Rule::step;
+  stop.step_ = step;
+  return stop;
+}
+
 Stop Stop::never() { return {}; }
 Stop Stop::within(double milliseconds) { return never().and_within(milliseconds); }
 Stop Stop::within_macs(std::int64_t macs) { return never().and_within_macs(macs); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api/model_state.h"
 #include "core/error.h"
 #include "policy/criteria.h"
 
@@ -17,6 +18,15 @@ StopDecision::StopDecision(const Stop& stop, const engine::OpenedModel& model)
   // Except under Rule::score, probabilities use the policy's temperatures and ensemble, whichever
   // rule stops the image.
   if (chosen && stop.rule_ != Stop::Rule::score) policy_ = chosen->policy;
+  if (stop.rule_ == Stop::Rule::step) {
+    const policy::CertifiedPath* const path = path_of(model);
+    if (path == nullptr)
+      throw UsageError("step: the model file holds no path of certified policies");
+    if (static_cast<std::size_t>(stop.step_) > path->chosen)
+      throw UsageError(fmt::format("step: got {}, expected a certified step, 0 to {}", stop.step_,
+                                   path->chosen));
+    policy_.thresholds = path->steps[static_cast<std::size_t>(stop.step_)].thresholds;
+  }
   if (stop.rule_ == Stop::Rule::never) std::ranges::fill(policy_.thresholds, std::nullopt);
   if (stop.rule_ == Stop::Rule::threshold) {
     if (policy::info(policy_.criterion).has_history)

@@ -2,6 +2,9 @@
 
 #include "cli/command.h"
 #include "cli/program.h"
+#ifdef OFFRAMP_SERVE
+#include "cli/serve_command.h"
+#endif
 #include "cli/start_training.h"
 
 namespace {
@@ -23,6 +26,9 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_bench_command(app, action);
   add_info_command(app, action);
   add_completion_command(app, action);
+#ifdef OFFRAMP_SERVE
+  add_serve_command(app, action);
+#endif
 }
 
 }  // namespace

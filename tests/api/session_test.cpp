@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -540,6 +541,115 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
   EXPECT_THAT(told, ElementsAre(0, 2));
 }
 
+TEST(SessionStream, HandsAnswersOutAtOnceFromTheThreadThatHasThem) {
+  ModelOnDisk disk(example_model(small_resnet()), 2);
+  Session session(disk.load({.precision = "f32", .threads = 1, .batch = 2}));
+  // Both are in one batch. The answer of the first withdraws the second, which is decided after
+  // it: only an answer that is handed out at once comes early enough for that.
+  const Cancellation second;
+  std::vector<Answer> answers(2);
+  session.stream(
+      [&](std::int64_t id, const Answer& answer) {
+        answers[static_cast<std::size_t>(id)] = answer;
+        second.cancel();
+      },
+      {.from_any_thread = true});
+  session.push(0, disk.images()[0], {.stop = Stop::at_threshold(0)});
+  session.push(1, disk.images()[1], {.stop = Stop::never(), .cancellation = second});
+  session.flush();
+  EXPECT_EQ(answers[0].exit, 1);
+  EXPECT_TRUE(answers[1].cancelled);
+  EXPECT_EQ(session.pending(), 0);
+}
+
+TEST(SessionStream, GivesTheSameAnswersFromAnyThread) {
+  ModelOnDisk disk(example_model(small_resnet()), 40);
+  const Model model = disk.load({.precision = "f32", .threads = 3, .batch = 4});
+  Session one = session_of(model, Stop::at_threshold(0.5f));
+  Session session = session_of(model, Stop::at_threshold(0.5f));
+  std::mutex mutex;
+  std::vector<Answer> answers(40);
+  session.stream(
+      [&](std::int64_t id, const Answer& answer) {
+        const std::lock_guard lock(mutex);
+        answers[static_cast<std::size_t>(id)] = answer;
+      },
+      {.from_any_thread = true});
+  for (int round = 0; round < 3; ++round) {
+    std::ranges::fill(answers, Answer{});
+    for (std::size_t i = 0; i < 40; ++i)
+      session.push(static_cast<std::int64_t>(i), disk.images()[i]);
+    session.flush();
+    for (std::size_t i = 0; i < 40; ++i) expect_same(answers[i], one.classify(disk.images()[i]));
+  }
+}
+
+TEST(SessionStream, ReadsImagesThatStayWithoutACopy) {
+  ModelOnDisk disk(example_model(small_resnet()));
+  Session session(disk.load({.precision = "f32", .threads = 2, .batch = 4}));
+  std::vector<std::byte> file = image::encode_png(test::flat_image(20, 20, 10, 200, 30));
+  std::vector<std::string> errors;
+  const auto on_answer = [&](std::int64_t, const Answer& answer) {
+    errors.push_back(answer.error);
+  };
+  // The image is read after push() has returned: a change of its bytes is seen, or not.
+  for (const bool stays : {false, true}) {
+    session.stream(on_answer, {.images_stay = stays});
+    session.push(0, ImageView::encoded(file));
+    file[0] = std::byte{'x'};
+    session.flush();
+    file[0] = std::byte{0x89};
+  }
+  EXPECT_THAT(errors, ElementsAre("", HasSubstr("not a JPEG or PNG")));
+}
+
+TEST(Session, RefusesImagesLargerThanItsOwnLimit) {
+  ModelOnDisk disk(example_model(small_resnet()));
+  Session session(disk.load(), SessionOptions{.max_pixels = 400});
+  const auto classify = [&](int side) {
+    session.classify(
+        ImageView::encoded(image::encode_png(test::flat_image(side, side, 10, 200, 30))));
+  };
+  EXPECT_NO_THROW(classify(20));
+  EXPECT_THAT([&] { classify(21); },
+              ThrowsMessage<Error>(HasSubstr("larger than the limit: 21x21, at most 400 pixels")));
+  const std::vector<std::uint8_t> pixels(21 * 21 * 3);
+  EXPECT_THAT([&] { session.classify(ImageView::rgb8(pixels, 21, 21)); },
+              ThrowsMessage<Error>(HasSubstr("larger than the limit")));
+  EXPECT_THROW(Session(disk.load(), SessionOptions{.max_pixels = 0}), UsageError);
+}
+
+TEST(Session, StopsAtACertifiedStep) {
+  model::ModelFile file = with_policy(small_resnet(), mixed_policy());
+  file.policy->policy.thresholds = {0.f, 0.f};
+  file.policy->guarantee = policy::Guarantee{.epsilon = 0.1,
+                                             .delta = 0.05,
+                                             .level = 0.05,
+                                             .images = 1000,
+                                             .counted = 10,
+                                             .upper_bound = 0.017,
+                                             .precision = "f32",
+                                             .kernels = "elsewhere"};
+  file.policy->path = policy::CertifiedPath{
+      .steps = {{.thresholds = {std::nullopt, 0.f}}, {.thresholds = {0.f, 0.f}, .counted = 10}},
+      .chosen = 1};
+  const ModelOnDisk disk(file, 1);
+  const Model model = disk.load();
+  EXPECT_EQ(model.chosen_step(), 1);
+  EXPECT_EQ(model.criterion(), "margin");
+  ASSERT_THAT(model.policy_path(), SizeIs(2));
+  EXPECT_TRUE(model.policy_path()[1].certified);
+  EXPECT_EQ(session_of(model, Stop::at_step(0)).classify(disk.images()[0]).exit, 2);
+  EXPECT_EQ(session_of(model, Stop::at_step(1)).classify(disk.images()[0]).exit, 1);
+  EXPECT_THAT([&] { session_of(model, Stop::at_step(2)); },
+              ThrowsMessage<UsageError>("step: got 2, expected a certified step, 0 to 1"));
+  EXPECT_THROW(Stop::at_step(-1), UsageError);
+  const ModelOnDisk plain(example_model(small_resnet()));
+  EXPECT_THAT([&] { session_of(plain.load(), Stop::at_step(0)); },
+              ThrowsMessage<UsageError>(HasSubstr("no path")));
+  EXPECT_THAT(plain.load().policy_path(), IsEmpty());
+}
+
 TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   const ModelOnDisk disk(example_model(small_resnet()), 1);
   Session session = session_of(disk.load());
@@ -549,6 +659,7 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(session.stream({}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.flush_after_ms = -1}), UsageError);
   EXPECT_THROW(session.stream(nobody, {.most_pending = 0}), UsageError);
+  EXPECT_THROW(session.stream(nobody, {.in_order = true, .from_any_thread = true}), UsageError);
   session.stream(nobody);
   session.push(0, disk.images()[0]);
   EXPECT_THAT([&] { session.stream(nobody); },

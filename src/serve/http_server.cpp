@@ -1,0 +1,537 @@
+#include "serve/http_server.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/buffers_range.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <cctype>
+#include <functional>
+#include <future>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "core/error.h"
+
+namespace offramp::serve {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+using boost::system::error_code;
+using tcp = asio::ip::tcp;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint32_t kMaxHeaderBytes = 16384;
+constexpr std::size_t kBufferBytes = 65536;
+// What is read and thrown away after an error, so that the client gets to read the answer.
+constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
+constexpr milliseconds kDiscardTime{2000};
+// A request that has been arriving for so long may be given up in favour of others, if there is no
+// memory or no connection left.
+constexpr milliseconds kSlowAfter{2000};
+
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The body of a request as it is read, without a copy.
+struct IncomingBody {
+  Body body;
+  /// Called when the budget is exhausted. @return whether there may be room now
+  std::function<bool()> make_room;
+};
+
+/// IncomingBody, as the parser wants it.
+struct CountedBody {
+  using value_type = IncomingBody;
+  class reader {
+   public:
+    template <bool is_request, class Fields>
+    reader(beast::http::header<is_request, Fields>&, value_type& value) : value_(value) {}
+    void init(const boost::optional<std::uint64_t>&, error_code& error) { error = {}; }
+    template <class Buffers>
+    std::size_t put(const Buffers& buffers, error_code& error) {
+      std::size_t size = 0;
+      for (const auto buffer : beast::buffers_range_ref(buffers)) {
+        while (!value_.body.append(static_cast<const char*>(buffer.data()), buffer.size())) {
+          if (value_.make_room()) continue;
+          error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
+          return size;
+        }
+        size += buffer.size();
+      }
+      error = {};
+      return size;
+    }
+    void finish(error_code& error) { error = {}; }
+
+   private:
+    value_type& value_;
+  };
+};
+
+/// What a client is told about a request that cannot be read; status 0: nothing, it has gone.
+Response response_to(const error_code& error, bool in_body, std::size_t max_body) {
+  using E = beast::http::error;
+  if (error == E::header_limit || error == E::buffer_overflow)
+    return in_body ? error_response(400, "request: a chunk's header is too long")
+                   : error_response(431, fmt::format("request: the headers have more than {} bytes",
+                                                     kMaxHeaderBytes));
+  if (error == E::body_limit)
+    return error_response(
+        413, fmt::format("request: the body has more than {} bytes, the server's limit "
+                         "(--max-body-mib)",
+                         max_body));
+  if (error == boost::system::errc::not_enough_memory)
+    return error_response(503, "the server's memory for requests is full; try again later");
+  if (error == beast::error::timeout)
+    return error_response(408, in_body ? "request: the body did not arrive in time"
+                                       : "request: the headers did not arrive in time");
+  if (error == E::partial_message) return error_response(400, "request: it ends before its end");
+  if (error.category() == beast::http::make_error_code(E::bad_value).category() &&
+      error != E::end_of_stream)
+    return error_response(400, "request: not valid HTTP: " + error.message());
+  Response none;
+  none.status = 0;
+  return none;
+}
+
+}  // namespace
+
+class HttpServer::State : public std::enable_shared_from_this<State> {
+ public:
+  State(const HttpOptions& options, Handler handler)
+      : options_(options),
+        handler_(std::move(handler)),
+        budget_(std::make_shared<Budget>(options.memory_bytes)),
+        acceptor_(context_),
+        retry_(context_),
+        tick_(context_) {
+    error_code error;
+    const auto address = asio::ip::make_address(options.address, error);
+    if (error)
+      throw UsageError(
+          fmt::format("address {}: expected an IP address of this machine, for example 127.0.0.1",
+                      core::quote(options.address)));
+    const tcp::endpoint endpoint(address, options.port);
+    const auto check = [&](const char* what) {
+      if (error)
+        throw Error(fmt::format("{}:{}: cannot {}: {}; choose another with --address and --port",
+                                options.address, options.port, what, error.message()));
+    };
+    acceptor_.open(endpoint.protocol(), error);
+    check("open a socket");
+    acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    acceptor_.bind(endpoint, error);
+    check("listen");
+    acceptor_.listen(1024, error);
+    check("listen");
+    port_ = acceptor_.local_endpoint().port();
+  }
+
+  ~State() { join(); }
+
+  void start() {
+    asio::post(context_, [this] { accept(); });
+    thread_ = std::thread([this] { context_.run(); });
+  }
+
+  bool drain(milliseconds most) {
+    if (!thread_.joinable()) return true;
+    std::promise<bool> done;
+    auto result = done.get_future();
+    asio::post(context_, [&] {
+      draining_ = true;
+      error_code ignored;
+      acceptor_.close(ignored);
+      const auto until = Clock::now() + most;
+      close_idle_ones();
+      wait_for_end(until, done);
+    });
+    const bool all = result.get();
+    join();
+    return all;
+  }
+
+  std::uint16_t port() const { return port_; }
+  HttpCounts counts() const {
+    return {num_connections_.load(), under_way_.load(), budget_->used()};
+  }
+
+ private:
+  class Connection;
+  using Connections = std::list<std::shared_ptr<Connection>>;
+
+  void join() {
+    if (!thread_.joinable()) return;
+    context_.stop();
+    thread_.join();
+    {
+      const std::lock_guard lock(posting_);
+      is_stopped_ = true;
+    }
+    cancel_all();
+    context_.restart();
+    context_.poll();  // what was cancelled lets go of its connections
+  }
+
+  void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
+    if (connections_.empty() || Clock::now() >= until) {
+      done.set_value(connections_.empty());
+      return;
+    }
+    tick_.expires_after(milliseconds(10));
+    tick_.async_wait([this, until, &done](error_code) { wait_for_end(until, done); });
+  }
+
+  void accept() {
+    acceptor_.async_accept([this](error_code error, tcp::socket socket) {
+      if (draining_) return;
+      if (error) {  // no file handle is free, say
+        retry_.expires_after(milliseconds(50));
+        retry_.async_wait([this](error_code) {
+          if (!draining_) accept();
+        });
+        return;
+      }
+      begin(std::move(socket));
+      accept();
+    });
+  }
+
+  void begin(tcp::socket socket);
+  void end(Connections::iterator place) {
+    connections_.erase(place);
+    num_connections_ = connections_.size();
+  }
+  void close_idle_ones();
+  void cancel_all();
+  /// Makes room for a new connection: closes the one that was idle for the longest time, or the
+  /// slowest sender. @return false if there is neither
+  bool close_an_idle_one();
+  /// Closes the connection whose request has been arriving for the longest time, at least
+  /// kSlowAfter. @return false if there is none but `except`
+  bool close_the_slowest(const Connection* except);
+
+  const HttpOptions options_;
+  const Handler handler_;
+  const std::shared_ptr<Budget> budget_;
+  std::uint16_t port_ = 0;
+
+  asio::io_context context_{1};  // the rest is its thread's, but for the counts
+  tcp::acceptor acceptor_;
+  asio::steady_timer retry_, tick_;
+  Connections connections_;
+  bool draining_ = false;
+  std::atomic<std::size_t> num_connections_ = 0, under_way_ = 0;
+  std::mutex posting_;
+  bool is_stopped_ = false;  // guarded by posting_
+  std::thread thread_;
+};
+
+/// One client. Reads a request, waits for its answer, writes it, reads the next.
+class HttpServer::State::Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(std::shared_ptr<State> server, tcp::socket socket)
+      : keep_(std::move(server)),
+        server_(*keep_),
+        stream_(std::move(socket)),
+        buffer_(kBufferBytes) {
+    error_code ignored;
+    stream_.socket().set_option(tcp::no_delay(true), ignored);
+  }
+
+  Connections::iterator place;
+
+  void read_next() {
+    request_.reset();
+    is_idle_ = true;
+    since_ = Clock::now();
+    if (server_.draining_) return close();
+    if (buffer_.size() > 0) return read_header();
+    stream_.expires_after(server_.options_.idle_timeout);
+    stream_.async_read_some(buffer_.prepare(4096),
+                            [self = shared_from_this()](error_code error, std::size_t size) {
+                              self->buffer_.commit(size);
+                              if (error) return self->close();
+                              self->read_header();
+                            });
+  }
+
+  bool is_idle() const { return is_idle_; }
+  bool is_sending() const { return is_sending_; }
+  Clock::time_point since() const { return since_; }
+  void close_if_idle() {
+    if (is_idle_) close();
+  }
+
+  void close() {
+    if (is_closed_) return;
+    is_closed_ = true;
+    timer_.cancel();
+    if (request_) request_->cancellation.cancel();
+    if (is_sending_ && parser_) parser_->get().body().body = Body();  // gives its memory back
+    const auto self = shared_from_this();
+    error_code ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
+    stream_.close();
+    server_.end(place);
+  }
+
+ private:
+  void read_header() {
+    is_idle_ = false;
+    is_sending_ = true;
+    since_ = Clock::now();
+    parser_.emplace();
+    parser_->header_limit(kMaxHeaderBytes);
+    parser_->body_limit(server_.options_.max_body_bytes);
+    parser_->get().body().body.use(server_.budget_);
+    parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
+    allow_reading_for(server_.options_.header_timeout);
+    beast::http::async_read_header(stream_, buffer_, *parser_,
+                                   [self = shared_from_this()](error_code error, std::size_t) {
+                                     if (error) return self->refuse(error, false);
+                                     self->read_body();
+                                   });
+  }
+
+  void read_body() {
+    if (!parser_->is_done() && parser_->get()[beast::http::field::expect].size() > 0 &&
+        parser_->get().version() >= 11) {
+      send_now(kContinue);
+    }
+    allow_reading_for(server_.options_.body_timeout);
+    beast::http::async_read(stream_, buffer_, *parser_,
+                            [self = shared_from_this()](error_code error, std::size_t) {
+                              if (error) return self->refuse(error, true);
+                              self->dispatch();
+                            });
+  }
+
+  /// Ends the reading that begins now when it takes longer. (The stream's own time limit would
+  /// close the connection, and the client would not be told why.)
+  void allow_reading_for(milliseconds most) {
+    is_late_ = false;
+    stream_.expires_never();
+    timer_.expires_after(most);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (error || !self->is_sending_ || Clock::now() < self->timer_.expiry()) return;
+      self->is_late_ = true;
+      error_code ignored;
+      self->stream_.socket().cancel(ignored);
+    });
+  }
+
+  void refuse(error_code error, bool in_body) {
+    is_sending_ = false;
+    timer_.cancel();
+    if (is_late_ && error == asio::error::operation_aborted) error = beast::error::timeout;
+    Response response = response_to(error, in_body, server_.options_.max_body_bytes);
+    if (response.status == 0 || is_closed_) return close();
+    keep_alive_ = false;
+    discard_ = true;
+    is_head_ = false;
+    parser_.reset();  // gives the memory of the body back
+    write(std::move(response));
+  }
+
+  void dispatch() {
+    is_sending_ = false;
+    timer_.cancel();
+    if (is_closed_) return;
+    auto& message = parser_->get();
+    request_ = std::make_shared<Request>();
+    request_->method = std::string(message.method_string());
+    request_->target = std::string(message.target());
+    for (const auto& field : message) {
+      std::string name(field.name_string());
+      for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      request_->headers.emplace_back(std::move(name), std::string(field.value()));
+    }
+    request_->body = std::move(message.body().body);
+    keep_alive_ = message.keep_alive();
+    is_http_1_0_ = message.version() < 11;
+    is_head_ = request_->method == "HEAD";
+    parser_.reset();
+    stream_.expires_never();
+    ++server_.under_way_;
+    watch_client();
+    // Whoever replies may do so late: the connection lives as long as they may.
+    auto reply = [self = shared_from_this(),
+                  replied = std::make_shared<std::atomic<bool>>(false)](Response response) {
+      if (replied->exchange(true)) return;
+      const std::lock_guard lock(self->server_.posting_);
+      if (self->server_.is_stopped_) return;
+      asio::post(self->server_.context_, [self, response = std::move(response)]() mutable {
+        --self->server_.under_way_;
+        if (self->is_closed_) return;
+        self->waits_for_reply_ = false;
+        error_code ignored;
+        self->stream_.socket().cancel(ignored);
+        self->request_.reset();
+        self->write(std::move(response));
+      });
+    };
+    waits_for_reply_ = true;
+    server_.handler_(request_, std::move(reply));
+  }
+
+  // A client that has gone is noticed while its request runs. The end of its stream alone does not
+  // say so, for it may only have finished sending: then it is sent an interim response, which every
+  // client ignores and which makes the system of a client that has gone refuse the connection.
+  void watch_client() {
+    if (buffer_.size() > 0) return;  // the next request is here already
+    stream_.socket().async_wait(tcp::socket::wait_read,
+                                [self = shared_from_this()](error_code error) {
+                                  if (!error && self->waits_for_reply_) self->client_spoke();
+                                });
+  }
+  void client_spoke() {
+    char byte = 0;
+    const ssize_t got = ::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0) return;  // the next request
+    if (got < 0) return close();
+    if (!is_http_1_0_) send_now(kContinue);
+    stream_.socket().async_wait(tcp::socket::wait_error,
+                                [self = shared_from_this()](error_code error) {
+                                  if (!error && self->waits_for_reply_) self->close();
+                                });
+  }
+  void send_now(std::string_view text) {
+    // Some bytes into an empty send buffer: sent at once, or the connection is broken anyway.
+    [[maybe_unused]] const ssize_t sent = ::send(stream_.socket().native_handle(), text.data(),
+                                                 text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+
+  void write(Response response) {
+    body_memory_ = Reservation(server_.budget_);
+    if (response.body.size() > kBufferBytes && !body_memory_.take(response.body.size()))
+      response = error_response(503, "the server's memory for answers is full; try again later");
+    if (server_.draining_) keep_alive_ = false;
+    head_ = fmt::format("HTTP/1.1 {} {}\r\nContent-Length: {}\r\n", response.status,
+                        reason_of(response.status), response.body.size());
+    if (!response.content_type.empty())
+      head_ += fmt::format("Content-Type: {}\r\n", response.content_type);
+    for (const auto& [name, value] : response.headers)
+      head_ += fmt::format("{}: {}\r\n", name, value);
+    if (!keep_alive_)
+      head_ += "Connection: close\r\n";
+    else if (is_http_1_0_)
+      head_ += "Connection: keep-alive\r\n";
+    head_ += "\r\n";
+    body_ = is_head_ ? std::string() : std::move(response.body);
+    stream_.expires_after(server_.options_.write_timeout);
+    const std::array<asio::const_buffer, 2> buffers{asio::buffer(head_), asio::buffer(body_)};
+    asio::async_write(stream_, buffers, [self = shared_from_this()](error_code error, std::size_t) {
+      self->body_ = {};
+      self->body_memory_ = {};
+      if (error) return self->close();
+      if (self->keep_alive_) return self->read_next();
+      error_code ignored;
+      self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+      if (!self->discard_) return self->close();
+      self->discard_until_ = Clock::now() + kDiscardTime;
+      self->discard(0);
+    });
+  }
+
+  /// Reads what the client still sends: closing at once would make it lose the answer.
+  void discard(std::size_t so_far) {
+    buffer_.clear();
+    if (so_far > kMaxDiscard || Clock::now() > discard_until_) return close();
+    stream_.expires_at(discard_until_);
+    stream_.async_read_some(buffer_.prepare(kBufferBytes), [self = shared_from_this(), so_far](
+                                                               error_code error, std::size_t size) {
+      if (error) return self->close();
+      self->discard(so_far + size);
+    });
+  }
+
+  // A reply may come when the server is gone. The circle from the server to its connections is
+  // broken when these close.
+  const std::shared_ptr<State> keep_;
+  State& server_;
+  beast::tcp_stream stream_;
+  beast::flat_buffer buffer_;
+  std::optional<beast::http::request_parser<CountedBody>> parser_;
+  std::shared_ptr<Request> request_;  // while its answer is awaited
+  std::string head_, body_;           // being written
+  Reservation body_memory_;           // of body_
+  bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
+  asio::steady_timer timer_{keep_->context_};  // of reading a request
+  bool is_late_ = false;                       // the timer has ended the reading
+  bool is_idle_ = true, is_sending_ = false, is_closed_ = false, waits_for_reply_ = false;
+  Clock::time_point since_;  // it is idle, or its client sends a request
+  Clock::time_point discard_until_;
+};
+
+void HttpServer::State::begin(tcp::socket socket) {
+  if (connections_.size() >= options_.max_connections && !close_an_idle_one()) {
+    static constexpr std::string_view kBusy =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+        "Connection: close\r\n\r\n";
+    [[maybe_unused]] const ssize_t sent =
+        ::send(socket.native_handle(), kBusy.data(), kBusy.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return;
+  }
+  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket));
+  connections_.push_front(connection);
+  connection->place = connections_.begin();
+  num_connections_ = connections_.size();
+  connection->read_next();
+}
+
+void HttpServer::State::close_idle_ones() {
+  for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close_if_idle();
+}
+
+void HttpServer::State::cancel_all() {
+  for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close();
+}
+
+bool HttpServer::State::close_an_idle_one() {
+  Connection* longest = nullptr;
+  for (const auto& one : connections_)
+    if (one->is_idle() && (longest == nullptr || one->since() < longest->since()))
+      longest = one.get();
+  if (longest == nullptr) return close_the_slowest(nullptr);
+  longest->close();
+  return true;
+}
+
+bool HttpServer::State::close_the_slowest(const Connection* except) {
+  Connection* slowest = nullptr;
+  for (const auto& one : connections_)
+    if (one->is_sending() && one.get() != except &&
+        (slowest == nullptr || one->since() < slowest->since()))
+      slowest = one.get();
+  if (slowest == nullptr || Clock::now() - slowest->since() < kSlowAfter) return false;
+  slowest->close();
+  return true;
+}
+
+HttpServer::HttpServer(const HttpOptions& options, Handler handler)
+    : state_(std::make_shared<State>(options, std::move(handler))) {}
+HttpServer::~HttpServer() { state_->drain(std::chrono::milliseconds(0)); }
+
+std::uint16_t HttpServer::port() const { return state_->port(); }
+void HttpServer::start() { state_->start(); }
+bool HttpServer::drain(milliseconds most) { return state_->drain(most); }
+HttpCounts HttpServer::counts() const { return state_->counts(); }
+
+}  // namespace offramp::serve

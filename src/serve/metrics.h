@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "serve/http_server.h"
+#include "serve/served_models.h"
+
+namespace offramp::serve {
+
+/// Counters and times of a server, as Prometheus reads them. Thread-safe.
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+  /// @param route  of the request, without names: "infer"  @param seconds  until its response
+  void count_request(const std::string& route, int status, double seconds);
+  /// The text of GET /metrics. @param counts  of the HTTP server now
+  std::string text(const ServedModels& models, const HttpCounts& counts);
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace offramp::serve

@@ -1,0 +1,128 @@
+#include "serve/server.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "serve/json_text.h"
+#include "serve/service.h"
+
+namespace offramp::serve {
+namespace {
+
+/// One JSON object a line on standard error, in one write.
+void log(std::string_view level, std::string_view message, Json fields = {}) {
+  const auto now = std::chrono::system_clock::now();
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  Json line{{"time", fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                                 fmt::gmtime(std::chrono::system_clock::to_time_t(now)), ms)},
+            {"level", std::string(level)},
+            {"message", std::string(message)}};
+  for (auto& [key, value] : fields.items()) line[key] = value;
+  const std::string text = json_line(line);
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+std::string read_token(const std::filesystem::path& path) {
+  if (path.empty()) return {};
+  std::string token = core::read_text(path);
+  token.resize(std::min(token.find_first_of("\r\n"), token.size()));
+  if (token.size() < 16)
+    throw UsageError(fmt::format("{}: expected a token of at least 16 characters in the first line",
+                                 path.string()));
+  return token;
+}
+
+/// Each connection needs a file handle, and many systems begin with 1024 of them.
+/// @return how many connections the process can have
+std::size_t allow_connections(std::size_t wanted) {
+  constexpr rlim_t kOthers = 128;  // files, pipes, libraries
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  const rlim_t needed = wanted + kOthers;
+  if (limit.rlim_cur < needed) {
+    limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur >= needed ? wanted : std::max<std::size_t>(limit.rlim_cur / 2, 1);
+}
+
+bool is_loopback(const std::string& address) {
+  return address == "::1" || address.starts_with("127.");
+}
+
+}  // namespace
+
+bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
+  // Every thread started from here on inherits this: signals come to this thread alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int one : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, one);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  ServiceOptions options;
+  options.token = read_token(settings.token_file);
+  options.on_request = [&](const RequestRecord& record) {
+    if (!settings.log_requests && record.status < 500) return;
+    if (!settings.log_requests && record.status == 503) return;  // overload: counted in /metrics
+    log(record.status >= 500 ? "error" : "info", "request",
+        {{"request", record.id},
+         {"method", record.method},
+         {"route", record.route},
+         {"status", record.status},
+         {"milliseconds", record.milliseconds}});
+  };
+
+  // Destroyed in the other order: models answer what waits while the server still lives.
+  std::shared_ptr<Service> service;
+  HttpOptions http_options = settings.http;
+  http_options.max_connections = allow_connections(settings.http.max_connections);
+  if (http_options.max_connections < settings.http.max_connections)
+    log("warning", fmt::format("{} connections instead of {}: the system allows no more open files",
+                               http_options.max_connections, settings.http.max_connections));
+  HttpServer http(http_options, [&service](std::shared_ptr<Request> request, Reply reply) {
+    service->handle(std::move(request), std::move(reply));
+  });
+  ServedModels models(
+      settings.models, settings.model, settings.queue,
+      [](const std::string& level, const std::string& message) { log(level, message); });
+  service = std::make_shared<Service>(models, options);
+  service->set_http_counts([&http] { return http.counts(); });
+  http.start();
+  service->set_ready(true);
+  const bool is_v6 = settings.http.address.find(':') != std::string::npos;
+  const std::string host =
+      is_v6 ? fmt::format("[{}]", settings.http.address) : settings.http.address;
+  const std::string address = fmt::format("http://{}:{}", host, http.port());
+  if (!is_loopback(settings.http.address) && options.token.empty())
+    log("warning", "other machines can use this server without a token; see --token-file");
+  on_ready(address, models);
+  for (;;) {
+    const timespec second{1, 0};
+    const int signal = sigtimedwait(&signals, nullptr, &second);
+    if (signal == SIGTERM || signal == SIGINT) break;
+    if (signal == SIGHUP)
+      models.reload(true);
+    else if (settings.watch_files)
+      models.reload(false);
+    models.free_replaced();
+  }
+  service->set_ready(false);
+  log("info", "draining");
+  const auto most = std::chrono::duration<double>(settings.drain_seconds);
+  const bool all = http.drain(std::chrono::duration_cast<std::chrono::milliseconds>(most));
+  log(all ? "info" : "warning", all ? "stopped" : "stopped; some requests had no answer in time");
+  return all;
+}
+
+}  // namespace offramp::serve

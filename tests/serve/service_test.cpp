@@ -1,0 +1,422 @@
+// The routes, without sockets.
+#include "serve/service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <future>
+#include <thread>
+#include <vector>
+
+#include "core/file.h"
+#include "model/model_file.h"
+#include "serve/json_text.h"
+#include "tests/api/example_model.h"
+#include "tests/support/graphs.h"
+#include "tests/support/image_files.h"
+#include "tests/support/reference.h"
+
+namespace offramp::serve {
+namespace {
+
+using test::example_model;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class ServiceTest : public testing::Test {
+ protected:
+  ServiceTest() {
+    const model::ModelFile file = example_model(small_resnet());
+    model::save_model(folder_.path() / "m.safetensors", file);
+    values_ = graph::random_images(file.graph, 3, 3);
+    each_ = values_.size() / 3;
+    for (const auto side : {file.graph.input[0], file.graph.input[1], file.graph.input[2]})
+      shape_ += "," + std::to_string(side);
+    start({});
+  }
+
+  void start(const ServiceOptions& options, const BatcherOptions& queue = {}) {
+    service_.reset();
+    models_.reset();
+    models_ = std::make_unique<ServedModels>(
+        std::vector<ModelEntry>{{"m", 1, folder_.path() / "m.safetensors"}},
+        Options{.precision = "f32", .threads = 2, .batch = 4}, queue,
+        [this](const std::string& level, const std::string& message) {
+          log_ += level + ": " + message + "\n";
+        });
+    service_ = std::make_unique<Service>(*models_, options);
+    service_->set_ready(true);
+  }
+
+  Response send(const std::string& method, const std::string& target, std::string body = {},
+                Fields headers = {}) {
+    auto request = std::make_shared<Request>();
+    request->method = method;
+    request->target = target;
+    request->body = Body(std::move(body));
+    request->headers = std::move(headers);
+    std::promise<Response> promise;
+    auto response = promise.get_future();
+    service_->handle(request, [&](Response r) { promise.set_value(std::move(r)); });
+    return response.get();
+  }
+
+  Response infer(const std::string& json, std::string_view binary = {}) {
+    return send("POST", "/v2/models/m/infer", json + std::string(binary),
+                {{"inference-header-content-length", std::to_string(json.size())}});
+  }
+
+  std::string binary(std::size_t images) const {
+    return std::string(reinterpret_cast<const char*>(values_.data()), 4 * images * each_);
+  }
+  std::string input(std::size_t images) const {
+    return R"("inputs":[{"name":"image","datatype":"FP32","shape":[)" + std::to_string(images) +
+           shape_ + R"(],"parameters":{"binary_data_size":)" + std::to_string(4 * images * each_) +
+           "}}]";
+  }
+
+  core::TemporaryFolder folder_;
+  std::vector<float> values_;
+  std::size_t each_ = 0;
+  std::string shape_, log_;
+  std::unique_ptr<ServedModels> models_;
+  std::unique_ptr<Service> service_;
+};
+
+TEST_F(ServiceTest, AnswersAsTheLibraryDoesToTheBit) {
+  Session session(models_->first()->model, SessionOptions{.probabilities = true});
+  const Response response =
+      infer("{\"id\":\"7\"," + input(3) +
+                R"(,"outputs":[{"name":"probabilities","parameters":{"binary_data":true}},)"
+                R"({"name":"exit"}]})",
+            binary(3));
+  ASSERT_EQ(response.status, 200) << response.body;
+  const std::size_t length = std::stoul(response.headers[0].second);
+  const Json json = Json::parse(response.body.substr(0, length));
+  EXPECT_EQ(json["id"], "7");
+  const std::string bytes = response.body.substr(length);
+  const std::size_t classes = models_->first()->model.classes().size();
+  ASSERT_EQ(bytes.size(), 3 * classes * 4);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Answer answer = session.classify(
+        ImageView::normalised(std::span<const float>(values_).subspan(i * each_, each_)));
+    EXPECT_EQ(json["outputs"][1]["data"][i], answer.exit);
+    EXPECT_EQ(std::memcmp(bytes.data() + i * classes * 4, answer.probabilities.data(), classes * 4),
+              0);
+  }
+}
+
+TEST_F(ServiceTest, StopsAsTheRequestSays) {
+  const std::string outputs = R"(,"outputs":[{"name":"exit"}])";
+  const auto exit_of = [&](const std::string& parameters) {
+    const Response response =
+        infer("{\"parameters\":{" + parameters + "}," + input(1) + outputs + "}", binary(1));
+    EXPECT_EQ(response.status, 200) << response.body;
+    return Json::parse(response.body)["outputs"][0]["data"][0].get<int>();
+  };
+  EXPECT_EQ(exit_of(R"("threshold":0)"), 1);
+  EXPECT_EQ(exit_of(R"("stop":"last")"), 3);
+  EXPECT_EQ(exit_of(R"("deadline_ms":0.001)"), 1);
+}
+
+TEST_F(ServiceTest, RefusesEveryInputThatIsNotAsItsShapeSays) {
+  const std::string head = R"({"inputs":[{"name":"image","datatype":"FP32","shape":)";
+  for (const std::string shape : {"[]", "[0,3,16,16]", "[-1,3,16,16]", "[1.5]", "\"x\"",
+                                  "[1,1,1,1,1,1,1,1,1]", "[18446744073709551615,3,16,16]",
+                                  "[4294967296,4294967296,4,4]", "[1,2,3]", "[257,3,16,16]"}) {
+    const Response response = infer(head + shape + R"(,"data":[1]}]})");
+    EXPECT_THAT(response.status, testing::AnyOf(400, 413)) << shape;
+    EXPECT_THAT(Json::parse(response.body)["error"], HasSubstr("image")) << shape;
+  }
+  const auto status_of_bytes = [&](std::size_t images, std::size_t bytes) {
+    return infer("{" + input(images) + "}", binary(3).substr(0, bytes)).status;
+  };
+  EXPECT_EQ(status_of_bytes(2, 8 * each_), 200);
+  EXPECT_EQ(status_of_bytes(2, 8 * each_ - 1), 400);
+  EXPECT_EQ(status_of_bytes(2, 8 * each_ + 1), 400);
+  std::string with_nan = binary(1);
+  const float nan = std::nanf("");
+  std::memcpy(with_nan.data(), &nan, sizeof nan);
+  const Response response = infer("{" + input(1) + "}", with_nan);
+  EXPECT_EQ(response.status, 400);
+  EXPECT_THAT(response.body, HasSubstr("image 0: image: a value is not finite"));
+}
+
+TEST_F(ServiceTest, RefusesOutputsThatDoNotExistOrAreAskedForTwice) {
+  const auto status = [&](const std::string& outputs) {
+    return infer("{" + input(1) + ",\"outputs\":" + outputs + "}", binary(1)).status;
+  };
+  EXPECT_EQ(status(R"([{"name":"exit"}])"), 200);
+  EXPECT_EQ(status(R"([{"name":"exit"},{"name":"exit"}])"), 400);
+  EXPECT_EQ(status(R"([{"name":"x"}])"), 400);
+  EXPECT_EQ(status(R"([{"name":"exit","parameters":{"classification":2}}])"), 400);
+  std::string many = "[";
+  for (int i = 0; i < 100000; ++i) many += R"({"name":"exit"},)";
+  many.back() = ']';
+  EXPECT_EQ(status(many), 400);
+}
+
+TEST_F(ServiceTest, FindsModelsByNameAndVersionAndByNothingElse) {
+  EXPECT_EQ(send("GET", "/v2/models/m").status, 200);
+  EXPECT_EQ(send("GET", "/v2/models/m/versions/1/ready").status, 200);
+  for (const char* target : {"/v2/models/m/versions/2", "/v2/models/..%2Fm", "/v2/models/%2e%2e",
+                             "/v2/models/m/x/y", "/v2/models/", "/nothing", "/../etc/passwd"})
+    EXPECT_EQ(send("GET", target).status, 404) << target;
+  EXPECT_EQ(send("POST", "/v2/models/m").status, 405);
+  EXPECT_EQ(send("GET", "/v2/models/m/infer").status, 405);
+}
+
+TEST_F(ServiceTest, AsksForItsTokenButNotForHealth) {
+  start({.token = "0123456789abcdef"});
+  EXPECT_EQ(send("GET", "/v2").status, 401);
+  EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Bearer 0123456789abcdeF"}}).status, 401);
+  EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Bearer 0123456789abcdef"}}).status, 200);
+  EXPECT_EQ(send("GET", "/v2/health/live").status, 200);
+}
+
+TEST_F(ServiceTest, RefusesThePagesOfOtherSites) {
+  const Fields other{{"host", "127.0.0.1:8000"}, {"origin", "http://elsewhere.example"}};
+  const Fields own{{"host", "127.0.0.1:8000"}, {"origin", "http://127.0.0.1:8000"}};
+  EXPECT_EQ(send("POST", "/v1/classify", "x", other).status, 403);
+  EXPECT_EQ(send("POST", "/v1/classify", "x", own).status, 400);
+}
+
+TEST_F(ServiceTest, ClassifiesItsExampleImage) {
+  const Response image = send("GET", "/example.png");
+  ASSERT_EQ(image.status, 200);
+  const Response response = send("POST", "/v1/classify?top_k=2", image.body);
+  ASSERT_EQ(response.status, 200) << response.body;
+  const Json json = Json::parse(response.body);
+  EXPECT_EQ(json["model"], "m");
+  EXPECT_EQ(json["top"].size(), 2u);
+  EXPECT_EQ(send("POST", "/v1/classify", "no image").status, 400);
+  EXPECT_EQ(send("POST", "/v1/classify?colour=red", image.body).status, 400);
+}
+
+TEST_F(ServiceTest, TellsLoadBalancersWhenItIsReady) {
+  EXPECT_EQ(send("GET", "/v2/health/ready").status, 200);
+  service_->set_ready(false);
+  EXPECT_EQ(send("GET", "/v2/health/ready").status, 503);
+  EXPECT_EQ(send("GET", "/v2/health/live").status, 200);
+}
+
+TEST_F(ServiceTest, KeepsTheOldModelWhereTheNewFileIsBad) {
+  core::write_text_atomic(folder_.path() / "m.safetensors", "not a model");
+  models_->reload(true);
+  EXPECT_THAT(log_, HasSubstr("the new file was refused"));
+  EXPECT_EQ(infer("{" + input(1) + "}", binary(1)).status, 200);
+}
+
+TEST_F(ServiceTest, RefusesMoreImagesThanItsQueueTakes) {
+  start({}, {.max_queue = 2});
+  EXPECT_EQ(infer("{" + input(3) + "}", binary(3)).status, 413);
+  EXPECT_EQ(infer("{" + input(2) + "}", binary(2)).status, 200);
+}
+
+TEST_F(ServiceTest, RefusesJsonThatIsNotWhatItSays) {
+  const auto error_of = [&](const std::string& json) {
+    const Response response = send("POST", "/v2/models/m/infer", json);
+    EXPECT_EQ(response.status, 400) << json.substr(0, 100);
+    return Json::parse(response.body)["error"].get<std::string>();
+  };
+  EXPECT_THAT(error_of(std::string(1000000, '[')), HasSubstr("nested deeper than 16"));
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += "{\"a\":";
+  EXPECT_THAT(error_of(deep), HasSubstr("nested deeper than 16"));
+  EXPECT_THAT(error_of("{\"inputs\":[],\"inputs\":[]}"), HasSubstr("given twice"));
+  EXPECT_THAT(error_of("{\"id\":\"\xff\xfe\"}"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(error_of(""), HasSubstr("not valid JSON"));
+  EXPECT_THAT(error_of("{\"inputs\":[{}]}"), HasSubstr("expected a text \"name\""));
+  EXPECT_THAT(error_of(R"({"parameters":{"threshold":"NaN"},"inputs":[{"name":"image"}]})"),
+              HasSubstr("parameter threshold"));
+  EXPECT_EQ(send("POST", "/v2/models/m/infer", std::string(5'000'000, ' ')).status, 413);
+  // JSON has no NaN, and a number that is too large for a float is not finite.
+  EXPECT_THAT(error_of(R"({"inputs":[{"name":"image","datatype":"FP32","shape":[1)" + shape_ +
+                       R"(],"data":[NaN]}]})"),
+              HasSubstr("not valid JSON"));
+  std::string values = "1e300";
+  for (std::size_t i = 1; i < each_; ++i) values += ",0";
+  EXPECT_THAT(error_of(R"({"inputs":[{"name":"image","datatype":"FP32","shape":[1)" + shape_ +
+                       R"(],"data":[)" + values + "]}]}"),
+              HasSubstr("not finite"));
+}
+
+TEST_F(ServiceTest, RefusesTargetsWithTextThatCouldMislead) {
+  for (const char* target : {"/v2/models/%00", "/v2/models/a%0d%0ab", "/v2/models/%ff", "/%c0%ae",
+                             "/v2/models/%e2%80%ae", "/%", "v2"})
+    EXPECT_EQ(send("GET", target).status, 400) << target;
+  for (const char* target : {"/v2/models/..", "/v2/models/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+                             "//etc/passwd", "/v2/models/m%2f..%2fm", "/index.html/..", "/v2/"})
+    EXPECT_NE(send("GET", target).status, 500) << target;
+  EXPECT_THAT(send("GET", "/v2/models/..%2Fm").body,
+              testing::Not(HasSubstr(folder_.path().string())));
+}
+
+TEST_F(ServiceTest, RefusesImagesThatAreLargerThanTheLimitBeforeTheyAreDecoded) {
+  start({}, {.max_pixels = 1000});
+  const auto error_of = [&](const std::vector<std::byte>& file) {
+    const Response response =
+        send("POST", "/v1/classify", {reinterpret_cast<const char*>(file.data()), file.size()});
+    EXPECT_EQ(response.status, 400);
+    return response.body;
+  };
+  EXPECT_THAT(error_of(image::encode_png(test::flat_image(40, 40, 1, 2, 3))),
+              HasSubstr("larger than the limit"));
+  EXPECT_THAT(error_of(test::encode_jpeg(test::flat_image(40, 40, 1, 2, 3))),
+              HasSubstr("larger than the limit"));
+  // A file that claims to be large, and pixels.
+  std::vector<std::byte> bomb = image::encode_png(test::flat_image(1, 1, 1, 2, 3));
+  bomb[18] = bomb[22] = std::byte{0xff};  // 65281 x 65281
+  EXPECT_THAT(error_of(bomb), HasSubstr("error"));
+  EXPECT_EQ(infer(R"({"inputs":[{"name":"image","datatype":"UINT8","shape":[1,40,40,3],)"
+                  R"("parameters":{"binary_data_size":4800}}]})",
+                  std::string(4800, 'a'))
+                .status,
+            400);
+  const std::vector<std::byte> good = image::encode_png(test::flat_image(30, 30, 1, 2, 3));
+  EXPECT_EQ(send("POST", "/v1/classify", {reinterpret_cast<const char*>(good.data()), good.size()})
+                .status,
+            200);
+}
+
+TEST_F(ServiceTest, AnswersEveryRequestOrRefusesItWhenThereAreTooMany) {
+  start({}, {.max_queue = 4});
+  constexpr int kThreads = 8, kEach = 50;
+  std::atomic<int> answered = 0, refused = 0, other = 0;
+  const std::string bytes = binary(2);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kThreads; ++i)
+    clients.emplace_back([&] {
+      for (int k = 0; k < kEach; ++k) {
+        const Response response = infer("{" + input(2) + "}", bytes);
+        const bool says_when = response.status == 503 && response.headers[0].first == "Retry-After";
+        ++(response.status == 200 ? answered : says_when ? refused : other);
+      }
+    });
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(other, 0);
+  EXPECT_EQ(answered + refused, kThreads * kEach);
+  EXPECT_GT(answered, 0);
+  EXPECT_EQ(models_->first()->batcher.stats().answered, 2 * answered);
+  EXPECT_EQ(models_->first()->batcher.pending(), 0);
+}
+
+TEST_F(ServiceTest, GivesManyClientsTheAnswersOfTheLibrary) {
+  Session session(models_->first()->model, SessionOptions{.stop = Stop::at_threshold(0.15f)});
+  std::vector<int> exits;
+  for (std::size_t i = 0; i < 3; ++i)
+    exits.push_back(session
+                        .classify(ImageView::normalised(
+                            std::span<const float>(values_).subspan(i * each_, each_)))
+                        .exit);
+  const std::string json =
+      "{\"parameters\":{\"threshold\":0.15}," + input(3) + R"(,"outputs":[{"name":"exit"}]})";
+  std::vector<std::thread> clients;
+  std::atomic<int> wrong = 0;
+  for (int i = 0; i < 6; ++i)
+    clients.emplace_back([&] {
+      for (int k = 0; k < 30; ++k) {
+        const Response response = infer(json, binary(3));
+        if (Json::parse(response.body)["outputs"][0]["data"].get<std::vector<int>>() != exits)
+          ++wrong;
+      }
+    });
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(ServiceTest, ServesTheNewModelAndAnswersOldRequestsWithTheOld) {
+  const std::shared_ptr<ServedModel> old = models_->first();
+  model::ModelFile other = example_model(small_resnet(), 2);
+  other.classes[0] = "renamed";
+  model::save_model(folder_.path() / "m.safetensors", other);
+  models_->reload(false);
+  EXPECT_THAT(log_, HasSubstr("loaded again"));
+  EXPECT_EQ(models_->first()->model.classes()[0], "renamed");
+  models_->free_replaced();  // not while somebody uses it
+  std::promise<ImageResult> result;
+  ImageJob job;
+  job.image = ImageView::normalised(std::span<const float>(values_).first(each_));
+  job.arrived = std::chrono::steady_clock::now();
+  job.done = [&](ImageResult one) { result.set_value(std::move(one)); };
+  old->batcher.submit({job});
+  EXPECT_TRUE(result.get_future().get().answer.ok());
+  EXPECT_EQ(infer("{" + input(1) + "}", binary(1)).status, 200);
+  // The same file again is no change.
+  log_.clear();
+  models_->reload(false);
+  EXPECT_EQ(log_, "");
+}
+
+TEST_F(ServiceTest, TellsThePageWhatItNeeds) {
+  infer("{" + input(3) + "}", binary(3));
+  const Json facts = Json::parse(send("GET", "/v1/models").body)["models"][0];
+  EXPECT_EQ(facts["name"], "m");
+  EXPECT_EQ(facts["exits"], 3);
+  EXPECT_EQ(facts["policy"], false);
+  EXPECT_EQ(facts["path"], nullptr);
+  EXPECT_EQ(facts["relative_costs"].size(), 3u);
+  const Json stats =
+      Json::parse(send("GET", "/v2/models/m/stats").body)["model_stats"][0]["offramp"];
+  EXPECT_EQ(stats["requests"], 1);
+  EXPECT_EQ(stats["latency"]["counts"].size(), stats["latency"]["bounds_ms"].size() + 1);
+  std::int64_t counted = 0;
+  for (const Json& one : stats["latency"]["counts"]) counted += one.get<std::int64_t>();
+  EXPECT_EQ(counted, 3);
+  EXPECT_EQ(stats["guarantee"], nullptr);
+  EXPECT_EQ(stats["loaded"], facts["loaded"]);
+}
+
+TEST_F(ServiceTest, StopsAtACertifiedStepOfThePath) {
+  model::ModelFile file = example_model(small_resnet());
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(3);
+  chosen.policy.thresholds = {0.f, 0.f};
+  chosen.guarantee = policy::Guarantee{.epsilon = 0.1,
+                                       .delta = 0.05,
+                                       .level = 0.05,
+                                       .images = 1000,
+                                       .counted = 10,
+                                       .upper_bound = 0.017,
+                                       .precision = "f32",
+                                       .kernels = "elsewhere"};
+  chosen.path = policy::CertifiedPath{
+      .steps = {{.thresholds = {std::nullopt, std::nullopt}, .accuracy = 0.9, .relative_cost = 1},
+                {.thresholds = {0.f, 0.f}, .counted = 10, .accuracy = 0.8, .relative_cost = 0.5}},
+      .chosen = 1};
+  file.policy = chosen;
+  model::save_model(folder_.path() / "m.safetensors", file);
+  start({});
+  const auto exit_of = [&](const std::string& parameter) {
+    const Response response = infer(
+        "{\"parameters\":{" + parameter + "}," + input(1) + R"(,"outputs":[{"name":"exit"}]})",
+        binary(1));
+    return response.status == 200 ? Json::parse(response.body)["outputs"][0]["data"][0].get<int>()
+                                  : -response.status;
+  };
+  EXPECT_EQ(exit_of(""), 1);
+  EXPECT_EQ(exit_of(R"("step":0)"), 3);
+  EXPECT_EQ(exit_of(R"("step":1)"), 1);
+  EXPECT_EQ(exit_of(R"("step":2)"), -400);
+  EXPECT_EQ(exit_of(R"("step":1,"stop":"last")"), -400);
+  const Json facts = Json::parse(send("GET", "/v1/models").body)["models"][0];
+  EXPECT_EQ(facts["path"]["chosen"], 1);
+  EXPECT_EQ(facts["path"]["steps"][0]["thresholds"][0], nullptr);
+  EXPECT_EQ(facts["path"]["steps"][1]["certified"], true);
+  const Json stats =
+      Json::parse(send("GET", "/v2/models/m/stats").body)["model_stats"][0]["offramp"];
+  EXPECT_EQ(stats["guarantee"]["in_force"], "no");
+}
+
+TEST_F(ServiceTest, CountsWhatItAnswered) {
+  infer("{" + input(3) + "}", binary(3));
+  EXPECT_THAT(send("GET", "/metrics").body, HasSubstr("offramp_images_total"));
+  const Json stats = Json::parse(send("GET", "/v2/models/m/stats").body);
+  EXPECT_EQ(stats["model_stats"][0]["inference_count"], 3);
+}
+
+}  // namespace
+}  // namespace offramp::serve
