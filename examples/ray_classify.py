@@ -3,9 +3,9 @@
     pip install "ray[data]" .
     python examples/ray_classify.py MODEL IMAGES OUT [--workers 2] [--batch-size 1024]
 
-IMAGES is a folder of JPEG and PNG files, or a file of numpy, uint8 [N, height, width, 3]; every
-worker must reach it and MODEL under the same path. OUT is a folder for the answers, in Parquet
-files with one row for each image. Without a cluster, Ray starts one on this machine.
+IMAGES is a folder of JPEG, PNG, WebP and BMP files, or a file of numpy, uint8 [N, height, width,
+3]; every worker must reach it and MODEL under the same path. OUT is a folder for the answers, in
+Parquet files with one row for each image. Without a cluster, Ray starts one on this machine.
 """
 
 import argparse
@@ -46,7 +46,9 @@ class Classifier:
         }
 
 
-def classify(model, images, *, workers=2, threads=1, batch_size=1024, count=None, worker=Classifier):
+def classify(
+    model, images, *, workers=2, threads=1, batch_size=1024, count=None, worker=Classifier
+):
     """A Ray dataset of answers, computed as it is read.
 
     Args:
@@ -56,10 +58,10 @@ def classify(model, images, *, workers=2, threads=1, batch_size=1024, count=None
     """
     images = pathlib.Path(images)
     if images.is_dir():
-        endings = (".jpg", ".jpeg", ".png")
+        endings = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
         rows = sorted(str(one) for one in images.rglob("*") if one.suffix.lower() in endings)
         if not rows:
-            raise ValueError(f"{images}: no JPEG or PNG file in this folder")
+            raise ValueError(f"{images}: no JPEG, PNG, WebP or BMP file in this folder")
         column, array = "path", None
     else:
         rows = np.arange(len(np.load(images, mmap_mode="r")) if count is None else count)

@@ -60,9 +60,10 @@ class Reader {
       kept = object.attr("detach")();  // torch does not hand out the memory of such a tensor
     if (nb::ndarray_check(kept)) return add_array(kept, place);
     throw nb::type_error(
-        fmt::format("{}: {} is no image: pass a path, the bytes of a JPEG or PNG file, a uint8 "
-                    "array [height, width, 3], a PIL image, or a list of these",
-                    place, name_of_type(object))
+        fmt::format(
+            "{}: {} is no image: pass a path, the bytes of a JPEG, PNG, WebP or BMP file, a uint8 "
+            "array [height, width, 3], a PIL image, or a list of these",
+            place, name_of_type(object))
             .c_str());
   }
 

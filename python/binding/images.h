@@ -25,9 +25,9 @@ struct Images {
   std::deque<std::vector<std::byte>> copies;  ///< of arrays with gaps
 };
 
-/// Takes one image or many: paths, bytes of JPEG or PNG files, arrays, PIL images, and lists of
-/// these. Arrays without gaps are read where they are: uint8 [H, W, 3] or [N, H, W, 3], or the
-/// network's own input, float32 [C, H, W] or [N, C, H, W].
+/// Takes one image or many: paths, bytes of JPEG, PNG, WebP or BMP files, arrays, PIL images, and
+/// lists of these. Arrays without gaps are read where they are: uint8 [H, W, 3] or [N, H, W, 3], or
+/// the network's own input, float32 [C, H, W] or [N, C, H, W].
 /// @throws nb::type_error, UsageError "<place>: what is wrong, what to pass"
 Images to_images(nb::handle images, const Model& model);
 

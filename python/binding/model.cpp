@@ -34,8 +34,8 @@ nb::object from_guarantee(const std::optional<Guarantee>& guarantee) {
   const nb::object in_force = guarantee->in_force == InForce::unknown
                                   ? nb::none()
                                   : nb::object(nb::bool_(guarantee->in_force == InForce::yes));
-  return nb::make_tuple(guarantee->promise.of, guarantee->promise.epsilon, guarantee->promise.delta,
-                        in_force, guarantee->why);
+  return nb::make_tuple(guarantee->of, guarantee->epsilon, guarantee->delta, in_force,
+                        guarantee->why);
 }
 
 std::optional<Stop> to_stop(nb::handle object) {

@@ -72,14 +72,14 @@ class PythonProgress {
 };
 
 nb::object from_calibration(const workflow::Calibration& calibration) {
-  const auto& certificate = calibration.certificate;
+  const auto& certification = calibration.certification;
   const auto& guarantee = calibration.chosen.guarantee;
   return nb::make_tuple(
       calibration.chosen.policy, calibration.met, calibration.tune.images,
       calibration.tune.last_accuracy, calibration.tune.metrics.accuracy,
       calibration.tune.metrics.relative_cost, to_numpy(calibration.tune.metrics.shares),
       calibration.precision, calibration.kernels,
-      certificate ? nb::cast(certificate->result.images) : nb::none(),
+      certification ? nb::cast(certification->result.images) : nb::none(),
       guarantee ? nb::cast(describe(*guarantee)) : nb::none(), calibration.warnings);
 }
 

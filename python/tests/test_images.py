@@ -139,8 +139,8 @@ def test_files_that_are_no_images(session, tmp_path):
     refused(session, tmp_path, IsADirectoryError)
     text = tmp_path / "text.png"
     text.write_text("hello")
-    refused(session, text, offramp.Error, "text.png: ", "not a JPEG or PNG")
-    refused(session, b"hello", offramp.Error, "not a JPEG or PNG")
+    refused(session, text, offramp.Error, "text.png: ", "not a JPEG, PNG, WebP or BMP")
+    refused(session, b"hello", offramp.Error, "not a JPEG, PNG, WebP or BMP")
     refused(session, b"", offramp.Error)
     many = session.classify([text, "nowhere.png", png(make_images(1)[0])])
     assert "text.png" in many.error[0] and "nowhere.png" in many.error[1]

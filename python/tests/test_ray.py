@@ -112,7 +112,7 @@ def test_files_are_read_with_their_errors(example, tmp_path):
     rows = answers.to_pandas().sort_values("path", ignore_index=True)
     expected = offramp.load(SHIPPED).session().classify(sorted(tmp_path.iterdir()))
     assert rows["class_index"].tolist() == expected.class_index.tolist()
-    assert "not a JPEG or PNG" in rows["error"].iloc[-1]
+    assert "not a JPEG, PNG, WebP or BMP" in rows["error"].iloc[-1]
     assert example.statistics(SHIPPED, answers)[1] == 1
 
 

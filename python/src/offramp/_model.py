@@ -20,9 +20,9 @@ StopLike = Stop | float | str | None
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Guarantee:
-    """The certificate of a policy, and whether it is in force: with probability at least 1 - `delta`
-    over the draw of the certify images, the rate of the event `of` on images of the same
-    distribution is at most `epsilon`.
+    """The certified bound on a policy's errors, and whether it is in force: with probability at
+    least 1 - `delta` over the draw of the certify images, the rate of the event `of` on images of
+    the same distribution is at most `epsilon`.
 
     Attributes:
         of: "harm" (the last exit classifies an image correctly and the policy does not) or
@@ -187,10 +187,10 @@ class Model:
         kernels that run here. None if the policy has none.
 
         Args:
-            check: the certificate of an int8 file is in force where the images that the file stores
-                get the certified logits, bit for bit. The first call runs these images (64 as a
-                rule). False: no image is run, and `Guarantee.in_force` is None until a call with
-                True.
+            check: the first call checks the weights against the certified ones; for an int8 file it
+                also runs the images that the file stores (64 as a rule), which must get the
+                certified logits, bit for bit. False: without that work; `Guarantee.in_force` is
+                then None until a call with True.
         """
         values = self._core.guarantee(check)
         return None if values is None else Guarantee(*values)
@@ -263,9 +263,9 @@ class Model:
 class Session:
     """Runs a model on images; `Model.session` makes one. Threads that share a session take turns.
 
-    An image is a path, the bytes of a JPEG or PNG file, a uint8 array [height, width, 3] (numpy,
-    torch, or any array of the DLPack or buffer protocol; read in place if it has no gaps), a PIL
-    image, or the network's own input, float32 [channels, height, width], normalised.
+    An image is a path, the bytes of a JPEG, PNG, WebP or BMP file, a uint8 array [height, width, 3]
+    (numpy, torch, or any array of the DLPack or buffer protocol; read in place if it has no gaps),
+    a PIL image, or the network's own input, float32 [channels, height, width], normalised.
     """
 
     def __init__(

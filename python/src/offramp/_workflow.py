@@ -185,7 +185,9 @@ def quantize(
     Other arguments and errors are as those of `calibrate`.
     """
     with _Bar(progress) as bar:
-        path, observed, tune, stored, exits, within, before, size, calibration, no_policy = _core.quantize(
+        (
+            path, observed, tune, stored, exits, within, before, size, calibration, no_policy,
+        ) = _core.quantize(
             os.fsdecode(model), os.fsdecode(data), "" if out is None else os.fsdecode(out),
             precision, images, threads,
             "" if check_images is None else os.fsdecode(check_images), bar.report, note,

@@ -310,8 +310,9 @@ def foresee(
     policy = _policy_for(policy, array, answers, criterion, ensemble)
     return Chosen(
         *_core.foresee_guarantee(
-            policy, array, answers, cost, epsilon, delta, label_free, against, certify_images, attempt
-        )
+            policy, array, answers, cost, epsilon, delta, label_free, against, certify_images,
+            attempt,
+        )  # fmt: skip
     )
 
 
