@@ -252,7 +252,7 @@ function addFiles(files) {
   const others = files.length - images.length;
   note = !others ? "" : files.length === 1 ? `${files[0].name} is not an image.`
     : `${count(others, "file")} left out: not images.`;
-  if (others) say(`${note} Send JPEG or PNG files.`);
+  if (others) say(`${note} Send JPEG, PNG, WebP or BMP files.`);
   if (!images.length || !model) return;
   if (!workers) $("progress").value = 0;
   const added = images.map((file) => ({ file, name: file.name || "pasted image", images: [],

@@ -141,7 +141,7 @@ class Mock:
                 return 503, {"error": "model cifar10-3-exits: its queue is full; try again later"}
             if not body.startswith((b"\x89PNG", b"\xff\xd8")):
                 self.failed += 1
-                return 400, {"error": "image: not a JPEG or PNG file"}
+                return 400, {"error": "image: not a JPEG, PNG, WebP or BMP file"}
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
         digest = random.Random(hashlib.sha256(body).digest())
