@@ -245,7 +245,7 @@ let filter = 0;        // the exit whose cards are shown; 0: all; -1: those with
 let shown = kCards;
 let note = "";         // about files that were left out
 
-const isImage = (file) => file.type.startsWith("image/") || /\.(jpe?g|png)$/i.test(file.name);
+const isImage = (file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|bmp)$/i.test(file.name);
 
 function addFiles(files) {
   const images = files.filter(isImage);
