@@ -86,7 +86,7 @@ def test_killed_workers_lose_and_double_nothing(example, pixels, tmp_path):
     done = threading.Event()
 
     def kill():
-        while len(killed) < 3 and not done.wait(0.5):
+        while len(killed) < 3 and not done.wait(1):
             living = [int(one.name) for one in tmp_path.iterdir() if int(one.name) not in killed]
             if living:
                 killed.append(random.choice(living))
@@ -95,7 +95,7 @@ def test_killed_workers_lose_and_double_nothing(example, pixels, tmp_path):
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        rows = answers.to_pandas(limit=COUNT)
+        rows = answers.materialize().to_pandas()
     finally:
         done.set()
         thread.join()
