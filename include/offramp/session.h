@@ -144,6 +144,7 @@ struct Stats {
   DriftFlag drift = DriftFlag::unknown;
   std::vector<double> recent_shares;      ///< [exits] shares of the most recent images
   std::vector<double> calibrated_shares;  ///< [exits] shares at calibration; empty if not stored
+  std::int64_t calibrated_images = 0;     ///< number of images behind `calibrated_shares`
   double drift_distance = 0;  ///< share of the images that leave at another exit, in [0, 1]
   double drift_p_value = 1;   ///< probability of a difference this large by chance
 };

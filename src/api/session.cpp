@@ -104,6 +104,11 @@ class [[gnu::visibility("hidden")]] Session::State {
     prepare_runner();
     run([&] {
       for (std::size_t i = 0; i < images.size(); ++i) {
+        const std::optional<Cancellation>& cancellation = options_of(i).cancellation;
+        if (cancellation && cancellation->is_cancelled()) {  // the rest of a large batch, quickly
+          answers[i] = refused(kCancelled);
+          continue;
+        }
         Slot& slot = take_slot(of_batch_, rule_at(i), options_of(i), start);
         slot.view = &images[i];
         slot.result = &answers[i];

@@ -35,6 +35,7 @@ Stats Statistics::stats(bool by_policy) const {
   const std::optional<policy::ChosenPolicy>& chosen = model_.file().policy;
   if (!chosen || !chosen->seen) return stats;
   stats.calibrated_shares = chosen->seen->shares;
+  stats.calibrated_images = chosen->seen->images;
   if (!by_policy) return stats;
   const policy::DriftVerdict verdict = *drift();
   stats.drift_distance = verdict.distance;

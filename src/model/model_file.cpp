@@ -227,13 +227,19 @@ graph::Graph read_graph(const core::Safetensors& file) {
                        [](const std::string& text) { return graph_from_json(text); });
 }
 
-/// Opens a safetensors file. A file written by Python's torch.save gets a message of its own.
+/// Opens a safetensors file. A file written by Python's torch.save, and an ONNX file, get messages
+/// of their own.
 core::Safetensors open_weights(const fs::path& path) {
   try {
     return core::Safetensors::open(path);
   } catch (const Error&) {
     std::error_code ignored;
     if (!fs::is_regular_file(path, ignored)) throw;  // opening a pipe would wait
+    if (path.extension() == ".onnx")
+      throw Error(fmt::format(
+          "{}: an ONNX file, not a safetensors file; save the weights in Python with "
+          "safetensors.torch.save_file(model.state_dict(), \"{}\")",
+          path.string(), fs::path(path.filename()).replace_extension(".safetensors").string()));
     std::array<char, 4> magic{};
     std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     const std::string_view start(magic.data(), magic.size());

@@ -7,7 +7,8 @@
 namespace offramp::workflow {
 
 std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
-                                                  const graph::Cost& cost,
+                                                  std::span<const double> costs,
+                                                  std::span<const double> alone_costs,
                                                   std::span<const std::int64_t> answers,
                                                   const eval::PolicyMetrics& metrics) {
   using Kind = report::ReportBaseline::Kind;
@@ -16,17 +17,25 @@ std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view
     std::vector<std::int64_t> of_exit;
     for (std::int64_t i = 0; i < view.images(); ++i)
       of_exit.push_back(policy::argmax(view.at(k, i)));
-    const auto macs = static_cast<double>(cost.truncated_macs[static_cast<std::size_t>(k)]);
     controls.push_back({Kind::exit, fmt::format("exit {} alone", k + 1),
                         eval::compare_with_baseline(view.labels, answers, of_exit,
-                                                    macs / static_cast<double>(cost.plain_macs))});
+                                                    alone_costs[static_cast<std::size_t>(k)])});
   }
-  const std::vector<double> costs = cost.relative_costs();
   controls.push_back({Kind::random, "random exits at the policy's rates",
                       eval::random_exits(view, answers, metrics.shares, costs)});
   controls.push_back(
       {Kind::oracle, "oracle, which knows the label", eval::oracle(view, answers, costs)});
   return controls;
+}
+
+std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
+                                                  const graph::Cost& cost,
+                                                  std::span<const std::int64_t> answers,
+                                                  const eval::PolicyMetrics& metrics) {
+  std::vector<double> alone_costs;
+  for (const std::int64_t macs : cost.truncated_macs)
+    alone_costs.push_back(static_cast<double>(macs) / static_cast<double>(cost.plain_macs));
+  return own_baselines(view, cost.relative_costs(), alone_costs, answers, metrics);
 }
 
 std::vector<report::ReportBaseline> network_baselines(const OtherNetwork& other,

@@ -14,11 +14,19 @@
 
 namespace offramp::workflow {
 
-/// Baselines for a policy that need only the logits of its own network: each exit used alone, at
-/// the cost of a network that ends there; exits drawn at random with the policy's shares; and the
-/// oracle, which stops at the first correct exit.
-/// @param view     logits of all exits  @param cost  of the network
+/// Baselines for a policy that need only the logits of its own network: each exit used alone;
+/// exits drawn at random with the policy's shares; and the oracle, which stops at the first correct
+/// exit.
+/// @param view     logits of all exits
+/// @param costs    [K] relative cost of an image that stops at each exit
+/// @param alone_costs  [K] relative cost of a network that ends at each exit, without other heads
 /// @param answers  [N] the classes that the policy predicts  @param metrics  of the policy
+std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
+                                                  std::span<const double> costs,
+                                                  std::span<const double> alone_costs,
+                                                  std::span<const std::int64_t> answers,
+                                                  const eval::PolicyMetrics& metrics);
+/// The same with the costs of a network.
 std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
                                                   const graph::Cost& cost,
                                                   std::span<const std::int64_t> answers,

@@ -682,6 +682,7 @@ TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
   for (int round = 0; round < 4; ++round) as_before.classify(same.images());
   EXPECT_EQ(as_before.stats().drift, DriftFlag::none);
   EXPECT_EQ(as_before.stats().calibrated_shares, shares);
+  EXPECT_EQ(as_before.stats().calibrated_images, 1000);
   Session other_rule = session_of(same.load(), Stop::by_policy().and_within_macs(1));
   for (int round = 0; round < 5; ++round) other_rule.classify(same.images());
   EXPECT_EQ(other_rule.stats().drift, DriftFlag::unknown);

@@ -31,7 +31,7 @@ struct Allowed {
 // A library is written as the first part of the paths of its headers.
 const std::map<std::string, Allowed> kTable = {
     {"core", {{}, {"fmt/"}, {"nlohmann/", "xxhash.h"}}},
-    {"image", {{"core"}, {"fmt/", "jpeglib.h", "jerror.h", "png.h"}}},
+    {"image", {{"core"}, {"fmt/", "jpeglib.h", "jerror.h", "png.h", "turbojpeg.h", "webp/"}}},
     {"graph", {{"core"}, {"fmt/"}}},
     {"data", {{"image"}, {"fmt/", "archive.h", "archive_entry.h", "curl/", "openssl/"}}},
     {"policy", {{"core"}, {"fmt/", "boost/math/"}}},

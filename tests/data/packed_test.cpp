@@ -249,7 +249,8 @@ TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
   } catch (const Error& error) {
     EXPECT_THAT(
         error.what(),
-        HasSubstr(": 2097152 images of 1024x1024 pixels need 6144 GiB of memory, the machine"));
+        HasSubstr(
+            ": 2097152 images of 1024x1024 pixels need 6144.0 GiB of memory, this process may"));
   }
 }
 

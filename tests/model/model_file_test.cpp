@@ -316,7 +316,7 @@ TEST_F(ModelFiles, RefusesAGraphNoReaderCouldUse) {
 
 TEST_F(ModelFiles, RefusesAGraphThatAnImageWouldKeepBusyForMinutes) {
   graph::Graph graph = tiny_graph();
-  graph.input = {3, 8192, 8192};
+  graph.input = {2, 8192, 8192};
   graph::Segment& first = graph.segments[0];
   first.head.clear();
   first.nodes = {{"pool", graph::AvgPool{.kernel = 64, .stride = 1}, {std::string(graph::kInput)}}};
@@ -325,16 +325,16 @@ TEST_F(ModelFiles, RefusesAGraphThatAnImageWouldKeepBusyForMinutes) {
   graph.segments[1].nodes[0].inputs = {"pool"};
   change(
       [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
-  expect_refused("graph: the pools read 8.1e+11 values for an image, at most 1e+10 are allowed");
+  expect_refused("graph: the pools read 5.4e+11 values for an image, at most 1e+10 are allowed");
 
   first.nodes = {{"pool",
-                  graph::Conv{.out_channels = 64, .kernel = 15, .padding = 7},
+                  graph::Conv{.out_channels = 16, .kernel = 63, .padding = 31},
                   {std::string(graph::kInput)}}};
   change(
       [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
   EXPECT_THAT([&] { load_model(path_); },
               ThrowsMessage<Error>(HasSubstr(
-                  ": graph: an image takes 2.9e+12 multiply-accumulates, at most 2e+12 are")));
+                  ": graph: an image takes 8.5e+12 multiply-accumulates, at most 2e+12 are")));
 }
 
 TEST_F(ModelFiles, RefusesAPipeWithoutWaitingForIt) {

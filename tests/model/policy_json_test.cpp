@@ -220,7 +220,9 @@ TEST(PolicyJson, NamesTheFieldOfAGuaranteeThatIsWrong) {
   expect_guarantee_refused("precision", 32, "guarantee.precision: got 32, expected a text");
   expect_guarantee_refused("kernels", nullptr, "guarantee.kernels: got null, expected a text");
   for (const char* hash : {"", "a52a8af2c8bf072", "A52A8AF2C8BF0727"})
-    expect_guarantee_refused("hash", hash, "expected 16 hexadecimal digits");
+    expect_guarantee_refused(
+        "hash", hash,
+        "guarantee.hash: got \"" + std::string(hash) + "\", expected 16 hexadecimal digits");
 }
 
 TEST(PolicyJson, KeepsTheHashOfACertificate) {

@@ -193,6 +193,16 @@ TEST_F(Weights, OfAWrongShapeTypeOrValueAreRefused) {
   expect_refused("tensor \"conv2.bias\": a value is not finite: nan");
 }
 
+TEST_F(Weights, FromOnnxComeWithAdvice) {
+  const fs::path path = folder_.path() / "net.onnx";
+  std::ofstream(path, std::ios::binary) << "\x08\x07\x12\x07pytorch";
+  EXPECT_THAT(
+      [&] { load_weights(path, tiny_graph()); },
+      ThrowsMessage<Error>(
+          path.string() + ": an ONNX file, not a safetensors file; save the weights in Python with "
+                          "safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")"));
+}
+
 TEST_F(Weights, FromPickleComeWithAdvice) {
   const fs::path pickle = folder_.path() / "resnet18.pth";
   for (const std::string& start : {std::string("PK\x03\x04"), std::string("\x80\x02\x8a\x0a")}) {

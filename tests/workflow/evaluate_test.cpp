@@ -19,7 +19,10 @@ class Evaluate : public testing::Test {
   Evaluate() {
     data.height = graph.input[1];
     data.width = graph.input[2];
-    for (int i = 0; i < 7; ++i) data.labels.push_back(i % graph.classes);
+    for (int i = 0; i < 7; ++i) {
+      data.labels.push_back(i % graph.classes);
+      data.hashes.push_back(100 + static_cast<std::uint64_t>(i));
+    }
     data.pixels.resize(data.labels.size() * static_cast<std::size_t>(data.height * data.width * 3));
     for (std::size_t i = 0; i < data.pixels.size(); ++i)
       data.pixels[i] = static_cast<std::uint8_t>((i * 2654435761u) >> 24);
@@ -53,6 +56,7 @@ TEST_F(Evaluate, GivesTheSameLogitsHoweverImagesAreBatched) {
     EXPECT_EQ(saved.classes, 10);
     EXPECT_EQ(saved.logits, expected);
     EXPECT_THAT(saved.labels, ElementsAre(6, 0, 3, 1, 5));
+    EXPECT_THAT(saved.hashes, ElementsAre(106, 100, 103, 101, 105));
   }
 }
 

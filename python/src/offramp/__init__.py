@@ -1,0 +1,46 @@
+"""Early-exit image classifiers: run them, certify them, report on them.
+
+    import offramp
+
+    model = offramp.load("model.safetensors")
+    session = model.session()
+    print(session.classify("image.jpg"))
+
+`offramp.policy` and `offramp.metrics` work on the logits of any early-exit network, as arrays;
+`offramp.report` writes a page about them.
+"""
+
+from . import metrics, policy
+from ._answers import Answer, Answers
+from ._core import Cancellation, Error, Stop, UsageError
+from ._core import version as __version__
+from ._model import AsyncSession, Guarantee, Model, Session, Stats, load
+from ._report import report
+from ._workflow import Calibration, ExitLoss, Quantized, calibrate, quantize
+
+for _error in (Error, UsageError):
+    _error.__module__ = __name__  # as messages and tracebacks show it
+
+__all__ = [
+    "Answer",
+    "Answers",
+    "AsyncSession",
+    "Calibration",
+    "Cancellation",
+    "Error",
+    "ExitLoss",
+    "Guarantee",
+    "Model",
+    "Quantized",
+    "Session",
+    "Stats",
+    "Stop",
+    "UsageError",
+    "__version__",
+    "calibrate",
+    "load",
+    "metrics",
+    "policy",
+    "quantize",
+    "report",
+]

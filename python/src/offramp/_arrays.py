@@ -1,0 +1,72 @@
+"""Arrays of any framework as the extension takes them; one clear line for what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._core import UsageError
+
+
+def _to_numpy(value: Any, name: str) -> np.ndarray:
+    try:
+        if hasattr(value, "detach"):  # a torch tensor
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":
+                value = value.float()
+        return np.asarray(value)
+    except Exception as error:
+        raise UsageError(f"{name}: cannot be read as an array: {error}") from error
+
+
+def logits_array(logits: Any, name: str = "logits") -> np.ndarray:
+    """float32 [K, N, classes], of an array or of K arrays [N, classes], one for each exit."""
+    if isinstance(logits, Sequence):
+        exits = [_to_numpy(one, f"{name}[{k}]") for k, one in enumerate(logits)]
+        shapes = sorted({one.shape for one in exits})
+        if len(shapes) != 1:
+            raise UsageError(f"{name}: expected arrays of one shape for the exits, got {shapes}")
+        array = np.stack(exits)
+    else:
+        array = _to_numpy(logits, name)
+    if array.ndim != 3:
+        raise UsageError(
+            f"{name}: expected [exits, images, classes], got an array of shape {list(array.shape)}"
+        )
+    if array.dtype.kind != "f":
+        raise UsageError(f"{name}: expected floating-point numbers, got {array.dtype}")
+    if 0 in array.shape:
+        raise UsageError(f"{name}: nothing in an array of shape {list(array.shape)}")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def labels_array(labels: Any, images: int | None = None, name: str = "labels") -> np.ndarray:
+    """int64 [N]; N must be `images`, where that is given."""
+    array = _to_numpy(labels, name)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UsageError(
+            f"{name}: expected whole numbers [images], got {array.dtype} of shape "
+            f"{list(array.shape)}"
+        )
+    if images is not None and len(array) != images:
+        raise UsageError(f"{name}: {len(array)} of them for logits of {images} images")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def costs_array(costs: Any, exits: int, name: str = "costs") -> np.ndarray:
+    """float64 [K] that do not fall."""
+    array = _to_numpy(costs, name)
+    if array.shape != (exits,) or array.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{name}: expected one number for each of {exits} exits, got {array.dtype} of shape "
+            f"{list(array.shape)}"
+        )
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    if not (np.isfinite(array).all() and (array > 0).all() and (np.diff(array) >= 0).all()):
+        raise UsageError(
+            f"{name}: expected finite numbers above 0 that do not fall from exit to exit, got "
+            f"{array.tolist()}"
+        )
+    return array

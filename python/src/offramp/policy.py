@@ -1,0 +1,365 @@
+"""Decisions for any early-exit network, from its logits as arrays.
+
+The arithmetic is the program's own, so results are equal to those of ``offramp calibrate`` to the
+last bit. In all functions
+
+- ``logits`` are [K, N, classes] of K exits on N images, or a list of K arrays [N, classes];
+- ``labels`` are whole numbers [N], from 0;
+- ``costs`` are [K]: the cost of an image that stops at each exit, heads on its way included,
+  divided by that of the network without early exits. They do not fall.
+
+Arrays are numpy's, or anything numpy can read, such as torch tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._arrays import costs_array, labels_array, logits_array
+from ._core import Policy, UsageError, images_needed
+
+__all__ = [
+    "Chosen",
+    "Certification",
+    "PathStep",
+    "Policy",
+    "Replay",
+    "certify",
+    "choose",
+    "criteria",
+    "drift",
+    "fit",
+    "foresee",
+    "images_needed",
+    "replay",
+    "scores",
+    "temperature",
+]
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Chosen:
+    """Thresholds that were chosen on tune images.
+
+    Attributes:
+        policy: with these thresholds.
+        accuracy: on the images that it was chosen on.
+        relative_cost: mean, on the same images.
+        met: whether the aim is met; else the policy never stops early.
+        held_out_accuracy: for an accuracy aim: with thresholds of this cost, chosen on other
+            images than they are evaluated on (cross-fitting); else None.
+    """
+
+    policy: Policy
+    accuracy: float
+    relative_cost: float
+    met: bool
+    held_out_accuracy: float | None
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class PathStep:
+    """One of the policies that were tested for a certificate.
+
+    Attributes:
+        thresholds: of the early exits; None: never stops there.
+        counted: certify images that it harms, or answers otherwise.
+        accuracy: on the tune images.
+        relative_cost: mean, on the tune images.
+    """
+
+    thresholds: list[float | None]
+    counted: int
+    accuracy: float
+    relative_cost: float
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Certification:
+    """The result of certifying along a path of policies.
+
+    Attributes:
+        policy: the cheapest one that was certified; it never stops early if none was.
+        holds: whether a policy that stops early was certified.
+        promise: what is certified, as a text: "harm ≤ 0.01 with probability ≥ 0.95".
+        attempt: which certificate of these images it is, from 1.
+        level: of each test: what earlier attempts left of delta.
+        images: number of certify images.
+        images_needed: to certify a policy that harms none of them.
+        counted: images that the policy harms, or answers otherwise.
+        upper_bound: of their rate (Clopper and Pearson), at most epsilon.
+        path: the policies that were tested, in order; long paths are thinned.
+        chosen: index in `path` of the certified one.
+    """
+
+    policy: Policy
+    holds: bool
+    promise: str
+    attempt: int
+    level: float
+    images: int
+    images_needed: int
+    counted: int
+    upper_bound: float
+    path: list[PathStep]
+    chosen: int
+
+
+@dataclasses.dataclass(slots=True, frozen=True, eq=False)
+class Replay:
+    """Where a policy stops each image, and what it answers there.
+
+    Attributes:
+        exit: int64 [N], from 1.
+        class_index: int64 [N], of the exit or of the policy's ensemble.
+        probability: float32 [N], of that class.
+        reference_class_index: int64 [N], the classes that harm is counted against.
+    """
+
+    exit: np.ndarray
+    class_index: np.ndarray
+    probability: np.ndarray
+    reference_class_index: np.ndarray
+
+    @property
+    def shares(self) -> np.ndarray:
+        """float64 [largest exit]: share of the images that stop at each exit."""
+        return np.bincount(self.exit)[1:] / len(self.exit)
+
+
+def criteria() -> list[str]:
+    """Names of the criteria: "confidence", "entropy", "margin", "patience"."""
+    return _core.criteria()
+
+
+def fit(
+    logits: Any, labels: Any, *, criterion: str = "confidence", ensemble: str = "off"
+) -> Policy:
+    """A policy with temperatures, and the weights of a weighted ensemble, fitted on tune images;
+    without thresholds: it never stops early.
+
+    Args:
+        criterion: "confidence", "entropy", "margin" or "patience".
+        ensemble: "off", "mean", "geometric" or "weighted".
+
+    Raises:
+        ValueError: an unknown word, or arrays that do not fit each other.
+    """
+    array = logits_array(logits)
+    return _core.fit_policy(array, labels_array(labels, array.shape[1]), criterion, ensemble)
+
+
+def _policy_for(
+    policy: Policy | None, logits: np.ndarray, labels: np.ndarray, criterion: str, ensemble: str
+) -> Policy:
+    if policy is None:
+        return _core.fit_policy(logits, labels, criterion, ensemble)
+    if policy.num_exits != logits.shape[0]:
+        raise UsageError(
+            f"policy: it has {policy.num_exits} exits, the logits are of {logits.shape[0]}"
+        )
+    return policy
+
+
+def choose(
+    logits: Any,
+    labels: Any,
+    costs: Any,
+    *,
+    threshold: float | None = None,
+    max_accuracy_drop: float | None = None,
+    max_cost: float | None = None,
+    criterion: str = "confidence",
+    ensemble: str = "off",
+    policy: Policy | None = None,
+    reference_accuracy: float | None = None,
+) -> Chosen:
+    """Chooses thresholds on tune images, for one aim.
+
+    Args:
+        threshold: this one at every early exit.
+        max_accuracy_drop: the cheapest policy whose accuracy, held out as well, is at most this
+            below the reference; a fraction of 1.
+        max_cost: the most accurate policy whose mean relative cost is at most this.
+        policy: temperatures and ensemble, as `fit` gives; None: they are fitted on these images.
+        reference_accuracy: that an accuracy drop is measured from; None: of the last exit.
+
+    Raises:
+        ValueError: not exactly one aim, a number that makes no sense, arrays that do not fit.
+    """
+    array = logits_array(logits)
+    exits, images, _ = array.shape
+    answers = labels_array(labels, images)
+    cost = costs_array(costs, exits)
+    if sum(aim is not None for aim in (threshold, max_accuracy_drop, max_cost)) != 1:
+        raise UsageError("expected one of threshold, max_accuracy_drop and max_cost")
+    policy = _policy_for(policy, array, answers, criterion, ensemble)
+    if threshold is not None:
+        return Chosen(*_core.choose_fixed(policy, array, answers, cost, threshold))
+    if max_cost is not None:
+        return Chosen(*_core.choose_max_cost(policy, array, answers, cost, max_cost))
+    if reference_accuracy is None:
+        reference_accuracy = int((array[-1].argmax(axis=1) == answers).sum()) / images
+    return Chosen(
+        *_core.choose_accuracy_drop(
+            policy, array, answers, cost, max_accuracy_drop, reference_accuracy
+        )
+    )
+
+
+def _without_labels(
+    logits: np.ndarray, criterion: str, ensemble: str, policy: Policy | None
+) -> tuple[np.ndarray, Policy]:
+    if policy is None:
+        if ensemble == "weighted":
+            raise UsageError("ensemble: the weights of \"weighted\" are fitted on labelled images")
+        policy = Policy([None] * (logits.shape[0] - 1), criterion=criterion, ensemble=ensemble)
+    return logits[-1].argmax(axis=1).astype(np.int64), policy
+
+
+def certify(
+    tune_logits: Any,
+    tune_labels: Any,
+    certify_logits: Any,
+    certify_labels: Any,
+    costs: Any,
+    *,
+    epsilon: float,
+    delta: float = 0.05,
+    label_free: bool = False,
+    against: str = "last_exit",
+    criterion: str = "confidence",
+    ensemble: str = "off",
+    policy: Policy | None = None,
+    attempt: int = 1,
+) -> Certification:
+    """Certifies the cheapest policy whose rate of harm is at most epsilon, with probability at
+    least 1 - delta over the draw of the certify images.
+
+    A path of ever bolder thresholds is fixed on the tune images, then tested along the certify
+    images, which were used neither for training nor for any choice, up to the first failure.
+
+    Args:
+        tune_labels, certify_labels: None if `label_free`, where the temperatures are then 1 unless
+            a policy is given.
+        epsilon, delta: in (0, 1).
+        label_free: bound the rate of answers other than the reference's instead of harm.
+        against: the reference: "last_exit", its own answer, or "ensemble", that of the ensemble of
+            all exits, for a policy with an ensemble.
+        policy: temperatures and ensemble; None: fitted on the tune images.
+        attempt: which certificate of these certify images this is, from 1: later ones have less
+            of delta left.
+
+    Raises:
+        ValueError: numbers or arrays that make no sense.
+        Error: nothing of delta is left for this attempt.
+    """
+    tune = logits_array(tune_logits, "tune_logits")
+    certified = logits_array(certify_logits, "certify_logits")
+    if tune.shape[::2] != certified.shape[::2]:
+        raise UsageError(
+            f"certify_logits: {certified.shape[0]} exits and {certified.shape[2]} classes, but "
+            f"tune_logits have {tune.shape[0]} and {tune.shape[2]}"
+        )
+    cost = costs_array(costs, tune.shape[0])
+    if label_free and tune_labels is None:
+        answers, policy = _without_labels(tune, criterion, ensemble, policy)
+    else:
+        answers = labels_array(tune_labels, tune.shape[1], "tune_labels")
+    policy = _policy_for(policy, tune, answers, criterion, ensemble)
+    if label_free and certify_labels is None:
+        truth = np.zeros(certified.shape[1], dtype=np.int64)
+    else:
+        truth = labels_array(certify_labels, certified.shape[1], "certify_labels")
+    (
+        policy, holds, attempt, level, images, needed, counted, bound, thresholds, chosen, harmed,
+        accuracy, relative_cost, promise,
+    ) = _core.certify(
+        policy, tune, answers, certified, truth, cost, epsilon, delta, label_free, against, attempt
+    )  # fmt: skip
+    path = [PathStep(*step) for step in zip(thresholds, harmed, accuracy, relative_cost)]
+    return Certification(
+        policy, holds, promise, attempt, level, images, needed, counted, bound, path, chosen
+    )
+
+
+def foresee(
+    tune_logits: Any,
+    tune_labels: Any,
+    costs: Any,
+    *,
+    epsilon: float,
+    certify_images: int,
+    delta: float = 0.05,
+    label_free: bool = False,
+    against: str = "last_exit",
+    criterion: str = "confidence",
+    ensemble: str = "off",
+    policy: Policy | None = None,
+    attempt: int = 1,
+) -> Chosen:
+    """What `certify` would choose if the certify images were like the tune images. It promises
+    nothing, and looks at no certify image: for choices that come before the certificate."""
+    array = logits_array(tune_logits, "tune_logits")
+    answers = labels_array(tune_labels, array.shape[1], "tune_labels")
+    cost = costs_array(costs, array.shape[0])
+    policy = _policy_for(policy, array, answers, criterion, ensemble)
+    return Chosen(
+        *_core.foresee_guarantee(
+            policy, array, answers, cost, epsilon, delta, label_free, against, certify_images,
+            attempt,
+        )  # fmt: skip
+    )
+
+
+def replay(policy: Policy, logits: Any, *, against: str = "last_exit") -> Replay:
+    """Where a policy stops each image, computed from the logits of all exits.
+
+    Args:
+        against: what `Replay.reference_class_index` holds: the answers of the "last_exit" alone, or
+            of the "ensemble" of all exits, for a policy with an ensemble.
+    """
+    exit_index, answers, probability, references = _core.replay(
+        policy, logits_array(logits), against
+    )
+    return Replay(exit_index + 1, answers, probability, references)
+
+
+def scores(policy: Policy, logits: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float32 [K, N] and answers int64 [K, N] of all exits; thresholds are not used."""
+    return _core.scores(policy, logits_array(logits))
+
+
+def temperature(logits: Any, labels: Any) -> float:
+    """The temperature T that minimises the mean negative log-likelihood of softmax(logits / T)
+    (Guo et al., 2017), in [0.01, 100].
+
+    Args:
+        logits: [N, classes] of one exit.
+    """
+    array = logits_array([logits])[0]
+    return _core.fit_temperature(array, labels_array(labels, len(array)))
+
+
+def drift(
+    shares: Any, images: float, calibrated_shares: Any, calibrated_images: float
+) -> tuple[str, float, float]:
+    """Compares where images stop with where they stopped when the policy was chosen.
+
+    Statistics of several workers are merged by adding their counts for each exit.
+
+    Args:
+        shares, calibrated_shares: [K] shares of the images by exit.
+        images, calibrated_images: how many images they are of.
+
+    Returns:
+        "unknown" (fewer than 200 images), "none" or "drifted"; the p-value of the χ² test; the
+        share of the images that stop at other exits.
+    """
+    now = np.ascontiguousarray(shares, dtype=np.float64)
+    then = np.ascontiguousarray(calibrated_shares, dtype=np.float64)
+    return _core.compare_exits(now, images, then, calibrated_images)
