@@ -64,6 +64,8 @@ bool is_loopback(const std::string& address) {
 }  // namespace
 
 bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
+  // Before anything else: what is wrong with the command line does not depend on free ports.
+  if (settings.models.empty()) throw UsageError("serve: there is no model to serve");
   // Every thread started from here on inherits this: signals come to this thread alone.
   sigset_t signals;
   sigemptyset(&signals);
