@@ -177,7 +177,9 @@ Layout find_layout(Entries entries, Part part) {
     add_other_folders(top, train, test, layout.test_name, strays);
   } else {
     if (top.size() == 2 && train != top.end() && test != top.end()) {
-      throw Error("train and test hold images but no class folders");
+      throw Error(
+          "train and test hold images but no class folders: put the images of each class into "
+          "train/<class>/ and test/<class>/");
     }
     layout.train.classes = std::move(top);
   }
@@ -192,7 +194,10 @@ void check_classes(const Layout& layout) {
   const Level& train = layout.train.classes;
   const Level& test = layout.test.classes;
   const bool test_alone = layout.split && train.empty();
-  if (train.empty() && test.empty()) throw Error("there are images but no class folders");
+  if (train.empty() && test.empty())
+    throw Error(
+        "there are images but no class folders: put the images of each class into train/<class>/ "
+        "and test/<class>/, or into <class>/ alone");
   if (layout.split && !test_alone) {
     for (const auto& [name, files] : train) {
       if (!test.contains(name))

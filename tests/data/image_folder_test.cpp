@@ -430,7 +430,17 @@ TEST(ImageFolder, RefusesPartsWithoutClassFolders) {
   const core::TemporaryFolder folder;
   write_bytes(folder.path() / "train/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
   write_bytes(folder.path() / "test/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
-  EXPECT_EQ(failure(folder.path()), "train and test hold images but no class folders");
+  EXPECT_EQ(failure(folder.path()),
+            "train and test hold images but no class folders: put the images of each class into "
+            "train/<class>/ and test/<class>/");
+}
+
+TEST(ImageFolder, SaysWhereTheImagesOfAFlatFolderBelong) {
+  const core::TemporaryFolder folder;
+  write_bytes(folder.path() / "a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));
+  EXPECT_EQ(failure(folder.path()),
+            "there are images but no class folders: put the images of each class into "
+            "train/<class>/ and test/<class>/, or into <class>/ alone");
 }
 
 TEST(ImageFolder, FollowsLinksButNotInCircles) {
