@@ -11,6 +11,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "core/error.h"
 #include "core/numbers.h"
@@ -59,6 +60,13 @@ std::string allowed_protocol(const std::string& url) {
   const bool loopback = host == "localhost" || host == "127.0.0.1" || host == "[::1]";
   if (scheme == "http" && loopback) return "http";
   throw Error(fmt::format("{}: only https:// is allowed", core::quote(without_credentials(url))));
+}
+
+// What to do where the server gives nothing.
+std::string advice(const PartialDownload& part) {
+  fs::path target = part.path();
+  target.replace_extension();  // .part
+  return "; download it on another machine and copy it to " + target.string();
 }
 
 // The result of one HTTP request.
@@ -232,7 +240,8 @@ Outcome Request::outcome_of(CURLcode code) {
       if (file_.size() > 0) return Outcome::lost;
       [[fallthrough]];
     default:
-      throw Error(fmt::format("{}: cannot download: {}", without_credentials(url_), reason_));
+      throw Error(fmt::format("{}: cannot download: {}{}", without_credentials(url_), reason_,
+                              advice(file_)));
   }
   switch (const long http = status()) {
     case 200:
@@ -245,11 +254,37 @@ Outcome Request::outcome_of(CURLcode code) {
       [[fallthrough]];
     default:
       if (http != 408 && http != 429 && http < 500)
-        throw Error(fmt::format("{}: HTTP status {}", without_credentials(url_), http));
+        throw Error(
+            fmt::format("{}: HTTP status {}{}", without_credentials(url_), http, advice(file_)));
       reason_ = fmt::format("HTTP status {}", http);
       return Outcome::lost;
   }
 }
+
+// Creates a folder with those above it. The destructor removes those that were created and are
+// still empty.
+class CreatedFolders {
+ public:
+  explicit CreatedFolders(const fs::path& folder) {
+    std::error_code failed;
+    for (fs::path above = folder; !above.empty() && !fs::exists(above, failed) && !failed;
+         above = above.parent_path())
+      created_.push_back(above);
+    failed.clear();
+    fs::create_directories(folder, failed);
+    if (failed)
+      throw Error(fmt::format("{}: cannot create: {}", folder.string(), failed.message()));
+  }
+  CreatedFolders(const CreatedFolders&) = delete;
+  CreatedFolders& operator=(const CreatedFolders&) = delete;
+  ~CreatedFolders() {
+    std::error_code not_empty;
+    for (const fs::path& folder : created_) fs::remove(folder, not_empty);
+  }
+
+ private:
+  std::vector<fs::path> created_;  // innermost first
+};
 
 // Sends requests until the file is complete. The content is not checked here.
 void receive_all(const std::string& url, PartialDownload& part, const FetchOptions& options,
@@ -261,8 +296,8 @@ void receive_all(const std::string& url, PartialDownload& part, const FetchOptio
     const Outcome outcome = request.run();
     if (outcome == Outcome::complete) return;
     if (outcome == Outcome::unreachable && !reached) {
-      throw Error(fmt::format("{}: cannot reach the server: {}", without_credentials(url),
-                              request.reason()));
+      throw Error(fmt::format("{}: cannot reach the server: {}{}", without_credentials(url),
+                              request.reason(), advice(part)));
     }
     reached = true;
     if (outcome == Outcome::restart) part.clear();
@@ -311,10 +346,7 @@ fs::path fetch(const Download& download, const fs::path& folder,
 
   const fs::path target = folder / download.file_name;
   if (fs::exists(target) && detail::md5_of_file(target) == download.md5) return target;
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw Error(fmt::format("{}: cannot create: {}", folder.string(), failed.message()));
-
+  const CreatedFolders created(folder);
   PartialDownload part(target);
   // An earlier run may have been stopped after the last byte but before the file was renamed.
   if (part.md5() != download.md5) receive_all(download.url, part, options, progress);

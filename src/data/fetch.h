@@ -35,8 +35,9 @@ struct FetchOptions {
 /// Downloads a file to `folder`/file_name and returns its path. An interrupted download continues
 /// from <file>.part with an HTTP range request; if the server does not support ranges, it starts
 /// again. The file gets its name only when its MD5 is correct. If a file with this name and MD5
-/// exists already, nothing is downloaded. Only https:// URLs are accepted, and http:// ones to the
-/// loopback interface; redirects are followed to https:// alone.
+/// exists already, nothing is downloaded. Folders that it created and left empty are removed. Only
+/// https:// URLs are accepted, and http:// ones to the loopback interface; redirects are followed
+/// to https:// alone.
 /// @param progress  called repeatedly during the download; an exception from it ends the download,
 /// which a later call can resume
 /// @throws Error with URL and reason: no network, an HTTP error status, a wrong MD5 (the damaged

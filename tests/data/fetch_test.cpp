@@ -362,7 +362,10 @@ TEST_F(Fetch, ReportsTheStatusAndLeavesNothing) {
   Server server([&](int, auto) {
     return Reply{"HTTP/1.1 404 Not Found\r\nContent-Length: 9", "not here\n"};
   });
-  EXPECT_EQ(message(from(server)), server.url() + ": HTTP status 404");
+  EXPECT_EQ(message(from(server)), server.url() +
+                                       ": HTTP status 404; download it on another "
+                                       "machine and copy it to " +
+                                       target().string());
   EXPECT_TRUE(fs::is_empty(folder_.path()));
   EXPECT_EQ(server.ranges().size(), 1u);
 }
@@ -399,8 +402,22 @@ TEST_F(Fetch, SaysThatAServerCannotBeReachedAtOnce) {
     url = Server([&](int, auto) { return Reply{}; }).url();
   }
   options_.pause_ms = 1000000;
-  EXPECT_THAT(message({url, "00", "file.bin"}), HasSubstr(url + ": cannot reach the server: "));
+  EXPECT_THAT(
+      message({url, "00", "file.bin"}),
+      AllOf(HasSubstr(url + ": cannot reach the server: "),
+            HasSubstr("; download it on another machine and copy it to " + target().string())));
   EXPECT_TRUE(fs::is_empty(folder_.path()));
+}
+
+TEST_F(Fetch, RemovesTheEmptyFoldersThatItMadeAndNoOthers) {
+  Server server([&](int, auto) {
+    return Reply{"HTTP/1.1 404 Not Found\r\nContent-Length: 9", "not here\n"};
+  });
+  fs::create_directory(folder_.path() / "old");
+  for (const std::string end : {"", "/"})
+    EXPECT_THROW(
+        fetch(from(server), folder_.path() / "old" / "new" / ("newer" + end), {}, options_), Error);
+  EXPECT_TRUE(fs::is_empty(folder_.path() / "old"));
 }
 
 TEST_F(Fetch, SpeaksHttpsAloneBeyondThisMachine) {
