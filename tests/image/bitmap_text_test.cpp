@@ -31,6 +31,12 @@ TEST(Text, DrawsLettersWithAGapBetweenThem) {
             "..#...#####\n");
 }
 
+TEST(Text, DrawsThePunctuationOfClassNames) {
+  EXPECT_EQ(drawing("/", 0, 5, 7), "....#\n....#\n...#.\n..#..\n.#...\n#....\n#....\n");
+  for (const char* mark : {"(", ")", "+", "&", ",", ":", "'", "#", "-", "_", "."})
+    EXPECT_NE(drawing(mark, 0, 5, 7), drawing("?", 0, 5, 7)) << mark;
+}
+
 TEST(Text, IsClippedAtTheEdges) {
   EXPECT_EQ(drawing("LL", -3, 4, 3), "...#\n...#\n...#\n");
   EXPECT_EQ(drawing("L", 2, 3, 2, 2), "..#\n..#\n");
