@@ -15,6 +15,9 @@ constexpr const char* kNotChecked =
     "the weights and the images that the file stores have not been checked yet: this is done when "
     "the guarantee is first asked for";
 
+constexpr const char* kChanged =
+    "the weights, the policy or other parts of the model are not those that were certified";
+
 std::vector<float> normalised(const model::StoredImages& stored,
                               const core::Preprocessing& preprocessing) {
   const std::size_t size = stored.pixels.size() / static_cast<std::size_t>(stored.count);
@@ -85,6 +88,10 @@ CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningC
     known_ = {InForce::unknown, kNotChecked};
 }
 
+bool CertificateCheck::is_unchanged() const {
+  return !guarantee_ || guarantee_->hash.empty() || evidence_.hash() == guarantee_->hash;
+}
+
 CertificateStatus CertificateCheck::so_far() const {
   return is_checked_.load(std::memory_order_acquire) ? after_check_ : known_;
 }
@@ -99,11 +106,7 @@ CertificateStatus CertificateCheck::status() const {
 }
 
 CertificateStatus CertificateCheck::checked() const {
-  const std::string& certified = guarantee_->hash;
-  if (!certified.empty() && evidence_.hash() != certified)
-    return {InForce::no,
-            "the weights, the policy or other numbers of the model are not those that were "
-            "certified"};
+  if (!is_unchanged()) return {InForce::no, kChanged};
   if (compares_images_) return compare_stored_images();
   return {InForce::yes, ""};
 }

@@ -44,7 +44,7 @@ class CertificateCheck {
   struct Evidence {
     /// Computes the logits [N, K, classes] of images [N, C, H, W], normalised.
     std::function<std::vector<float>(std::span<const float> images)> logits_of;
-    /// Computes model::certified_hash() of the model that runs.
+    /// Computes model::certified_hash() of the model's file, as it is at the time of the call.
     std::function<std::string()> hash;
   };
 
@@ -55,6 +55,9 @@ class CertificateCheck {
   /// verify` compared this code with the certified one, epsilon and delta are the sums with its rho
   /// and alpha. nullopt if the model has none.
   const std::optional<policy::Guarantee>& guarantee() const { return guarantee_; }
+  /// Whether the hash of the model is the certified one. A model without a certificate, and one of
+  /// an earlier program, which stored no hash, count as unchanged.
+  bool is_unchanged() const;
   /// The status as far as it is known without the work of status().
   CertificateStatus so_far() const;
   /// The status. The first call computes the hash of the weights and compares it with the

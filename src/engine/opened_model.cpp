@@ -158,6 +158,8 @@ class OpenedModel::State {
   std::mutex runners_mutex_;
   std::vector<std::unique_ptr<Runner>> runners_;
 
+  std::string certified_hash() const { return model::certified_hash(file_, weights_); }
+
  private:
   void open(const OpenOptions& options,
             const std::function<core::DType(const std::string&)>& stored) {
@@ -235,7 +237,7 @@ class OpenedModel::State {
         CertificateCheck::Evidence{[this](std::span<const float> images) {
                                      return image_major_logits(single_image_network_, images);
                                    },
-                                   [this] { return model::certified_hash(file_, weights_); }});
+                                   [this] { return certified_hash(); }});
     if (!file_.policy || !file_.policy->guarantee) return;
     if (const CertificateStatus known = certificate_->so_far(); known.in_force == InForce::no)
       notes_.push_back(fallback_.empty() ? "the certificate is not in force: " + known.why
@@ -276,6 +278,7 @@ int OpenedModel::streams() const { return state_->streams_; }
 const std::vector<std::string>& OpenedModel::notes() const { return state_->notes_; }
 const std::string& OpenedModel::certified_code() const { return state_->certified_code_; }
 const CertificateCheck& OpenedModel::certificate() const { return *state_->certificate_; }
+std::string OpenedModel::certified_hash() const { return state_->certified_hash(); }
 int OpenedModel::num_exits() const { return state_->single_image_network_->num_exits; }
 int OpenedModel::num_classes() const {
   return static_cast<int>(state_->single_image_network_->classes);

@@ -84,6 +84,8 @@ class OpenedModel final : public core::Predictor, public std::enable_shared_from
   /// that names an arithmetic, CertificateCheck::status() runs the images that the file stores; so
   /// it is not to be called before the first answer.
   const CertificateCheck& certificate() const;
+  /// Computes model::certified_hash() of the model's file.
+  std::string certified_hash() const;
 
   int num_exits() const override;
   int num_classes() const override;

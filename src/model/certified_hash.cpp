@@ -50,6 +50,8 @@ std::string certified_hash(
     const ModelFile& model,
     const std::function<std::vector<float>(const std::string& parameter)>& values_of) {
   Hash hash;
+  hash.add(graph_to_json(model.graph));
+  for (const std::string& name : model.classes) hash.add(name);
   for (const graph::Parameter& parameter : graph::parameters(model.graph)) {
     hash.add(parameter.name);
     hash.add(values_of(parameter.name));

@@ -73,7 +73,7 @@ double pooled_values(const graph::Graph& graph) {
 }
 
 /// Refuses a network that one image would keep busy for minutes. A file of a kilobyte can describe
-/// one, and its stored logits would be compared when it is opened. The largest published
+/// one. The largest published
 /// convolutional classifiers need about 5e11 multiply-accumulates.
 void check_work(const graph::Graph& graph) {
   constexpr double kMaxMacs = 2e12, kMaxPooledValues = 1e10;

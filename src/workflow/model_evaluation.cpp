@@ -172,7 +172,8 @@ void write_logits(const EvaluationContext& context, Evaluation& result) {
                             {"part", std::string(to_string(context.options.part))},
                             {"commit", core::kCommit},
                             {"precision", result.precision},
-                            {"kernels", result.kernels}};
+                            {"kernels", result.kernels},
+                            {"certified_hash", context.model->certified_hash()}};
   eval::save_logits(context.options.save_logits, result.logits);
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 std::string text_of(const eval::SavedLogits& saved, const std::string& key) {
   const auto found = saved.metadata.find(key);
-  return found == saved.metadata.end() ? "unknown code" : found->second;
+  return found == saved.metadata.end() ? "unknown" : found->second;
 }
 
 /// Returns the logits of the images with these hashes, in the order of the hashes. Equal images
@@ -67,6 +67,10 @@ eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::G
     throw Error(fmt::format("{}: logits of {} with {}, but the certificate is for {} with {}",
                             options.logits.string(), precision, kernels, given.precision,
                             given.kernels));
+  if (const std::string hash = text_of(saved, "certified_hash");
+      !given.hash.empty() && hash != given.hash)
+    throw Error(fmt::format("{}: the logits are not of the certified model (hash {} instead of {})",
+                            options.logits.string(), hash, given.hash));
   if (saved.exits != here.exits || saved.classes != here.classes)
     throw Error(fmt::format("{}: logits of {} exits and {} classes, but the model has {} and {}",
                             options.logits.string(), saved.exits, saved.classes, here.exits,
@@ -136,6 +140,12 @@ Verification verify(const VerifyOptions& options, const Progress& progress) {
   if (!chosen || !chosen->guarantee)
     throw Error(fmt::format("{}: has no certificate; \"offramp calibrate --guarantee\" makes one",
                             options.model.string()));
+  if (!model->certificate().is_unchanged())
+    throw Error(fmt::format(
+        "{}: the weights, the policy or other parts of the model are not those that were "
+        "certified, "
+        "so the certificate cannot be verified; take the original file, or certify this one",
+        options.model.string()));
   const data::LoadedData loaded =
       data::load_data(options.data, data::Part::test, load_options(model->file()));
   std::vector<std::int64_t> indices =

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "model/certified_hash.h"
 #include "policy/binomial.h"
 #include "runtime/kernels_name.h"
 #include "workflow/evaluate.h"
@@ -128,6 +129,27 @@ TEST_F(Verify, AddsTheBoundOfTheDifferenceToTheCertificate) {
   again.alpha = 0.02;
   EXPECT_LT(verify(again).verified->rho, result.verified->rho);
   EXPECT_EQ(model::load_model(path).policy->verified.size(), 1u);
+}
+
+TEST_F(Verify, RefusesAModelThatWasChangedAfterItWasCertified) {
+  model.policy->guarantee->hash = model::certified_hash(model);
+  there.metadata["certified_hash"] = model.policy->guarantee->hash;
+  model::save_model(path, model);
+  save();
+  EXPECT_TRUE(verify(options()).verified);
+
+  model.policy->policy.thresholds[0] = 0.11f;
+  model::save_model(path, model);
+  expect_refused("are not those that were certified, so the certificate cannot be verified");
+}
+
+TEST_F(Verify, RefusesLogitsOfAnotherModel) {
+  model.policy->guarantee->hash = model::certified_hash(model);
+  model::save_model(path, model);
+  there.metadata["certified_hash"] = "0123456789abcdef";
+  expect_refused("the logits are not of the certified model (hash 0123456789abcdef instead of ");
+  there.metadata.erase("certified_hash");
+  expect_refused("the logits are not of the certified model (hash unknown instead of ");
 }
 
 TEST_F(Verify, FindsTheLogitsOfAnImageByItsHash) {
