@@ -3,7 +3,7 @@ import pytest
 from conftest import make_logits
 
 import offramp
-from offramp import policy
+from offramp import metrics, policy
 
 COSTS = [0.3, 0.6, 1.05]
 
@@ -77,6 +77,8 @@ def test_replaying_stops_where_numpy_says(tune):
     last = (logits[-1].argmax(axis=1) == labels).mean()
     assert chosen.accuracy >= last - 0.01 and chosen.held_out_accuracy >= last - 0.01 - 1e-9
     assert replayed.shares.sum() == pytest.approx(1)
+    first = policy.replay(policy.Policy([0.0, None]), logits)
+    assert first.shares.tolist() == [1, 0, 0]
 
 
 def test_the_aims_are_kept(tune):
@@ -177,7 +179,10 @@ def test_tensors_of_torch_are_taken(tune):
         ({"logits": [np.zeros((4, 5)), np.zeros((3, 5))]}, "one shape"),
         ({"labels": np.zeros(7, int)}, "7 of them"),
         ({"labels": np.zeros(2000)}, "whole numbers"),
-        ({"labels": np.full(2000, 5)}, "5"),
+        ({"labels": np.full(2000, 5)}, "from 0 to 4, got 5 for image 0"),
+        ({"labels": np.r_[np.zeros(1999, int), -1]}, "got -1 for image 1999"),
+        ({"logits": np.full((3, 2000, 5), np.inf)}, "got inf of class 0 at exit 1 for image 0"),
+        ({"logits": np.full((3, 2000, 5), 1e300)}, "finite"),
         ({"costs": [1, 2]}, "3 exits"),
         ({"costs": [1, 0.5, 2]}, "fall"),
         ({"costs": [1, float("nan"), 2]}, "finite"),
@@ -193,3 +198,40 @@ def test_what_does_not_fit_is_refused_in_one_line(tune, change, message):
     with pytest.raises(offramp.Error, match=message) as caught:
         policy.choose(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_no_call_reads_beside_the_logits(tune, certify):
+    logits, labels = tune
+    rule = policy.Policy([0.5, None])
+    for wrong in (10**6, -(10**8), -1, 5):
+        bad = labels.copy()
+        bad[7] = wrong
+        for call in (
+            lambda: policy.temperature(logits[0], bad),
+            lambda: policy.fit(logits, bad),
+            lambda: policy.certify(logits, bad, *certify, COSTS, epsilon=0.02),
+            lambda: policy.foresee(logits, bad, COSTS, epsilon=0.02, certify_images=1000),
+            lambda: metrics.measure_policy(rule, logits, bad, COSTS),
+            lambda: metrics.controls(rule, logits, bad, COSTS),
+        ):
+            with pytest.raises(ValueError, match=f"got {wrong} for image 7"):
+                call()
+    holes = logits.copy()
+    holes[1, 3, 2] = np.nan
+    for call in (
+        lambda: policy.replay(rule, holes),
+        lambda: policy.scores(rule, holes),
+        lambda: policy.certify(*tune, holes, labels, COSTS, epsilon=0.02),
+        lambda: metrics.measure_policy(rule, holes, labels, COSTS),
+    ):
+        with pytest.raises(ValueError, match="got nan of class 2 at exit 2 for image 3"):
+            call()
+
+
+def test_what_a_label_free_certificate_would_choose_needs_no_label(tune):
+    free = policy.foresee(
+        tune[0], None, COSTS, epsilon=0.03, certify_images=4000, label_free=True
+    )
+    assert 0 < free.relative_cost <= COSTS[-1]
+    with pytest.raises(ValueError, match="tune_labels"):
+        policy.foresee(tune[0], None, COSTS, epsilon=0.03, certify_images=4000)

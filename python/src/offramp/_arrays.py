@@ -22,7 +22,8 @@ def _to_numpy(value: Any, name: str) -> np.ndarray:
 
 
 def logits_array(logits: Any, name: str = "logits") -> np.ndarray:
-    """float32 [K, N, classes], of an array or of K arrays [N, classes], one for each exit."""
+    """float32 [K, N, classes], all finite, of an array or of K arrays [N, classes], one for each
+    exit."""
     if isinstance(logits, Sequence):
         exits = [_to_numpy(one, f"{name}[{k}]") for k, one in enumerate(logits)]
         shapes = sorted({one.shape for one in exits})
@@ -39,7 +40,16 @@ def logits_array(logits: Any, name: str = "logits") -> np.ndarray:
         raise UsageError(f"{name}: expected floating-point numbers, got {array.dtype}")
     if 0 in array.shape:
         raise UsageError(f"{name}: nothing in an array of shape {list(array.shape)}")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    finite = np.isfinite(array)
+    if not finite.all():
+        k, image, c = np.unravel_index(finite.argmin(), array.shape)
+        raise UsageError(
+            f"{name}: expected finite numbers, got {array[k, image, c]} of class {c} at exit "
+            f"{k + 1} for image {image}"
+        )
+    return array
 
 
 def labels_array(labels: Any, images: int | None = None, name: str = "labels") -> np.ndarray:
@@ -53,6 +63,20 @@ def labels_array(labels: Any, images: int | None = None, name: str = "labels") -
     if images is not None and len(array) != images:
         raise UsageError(f"{name}: {len(array)} of them for logits of {images} images")
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def labels_of(logits: np.ndarray, labels: Any, name: str = "labels") -> np.ndarray:
+    """int64 [N], each below `classes`, for logits [..., N, classes]."""
+    images, classes = logits.shape[-2:]
+    array = labels_array(labels, images, name)
+    wrong = (array < 0) | (array >= classes)
+    if wrong.any():
+        image = int(wrong.argmax())
+        raise UsageError(
+            f"{name}: expected classes from 0 to {classes - 1}, got {array[image]} for image "
+            f"{image}"
+        )
+    return array
 
 
 def costs_array(costs: Any, exits: int, name: str = "costs") -> np.ndarray:

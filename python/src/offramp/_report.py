@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import costs_array, labels_array, logits_array
+from ._arrays import costs_array, labels_of, logits_array
 from ._core import Policy, UsageError
 from .policy import Certification, Chosen
 
@@ -53,12 +53,12 @@ def report(
         The page.
 
     Raises:
-        ValueError: arrays that do not fit each other.
-        Error: a label is out of range, or a logit is not finite.
+        ValueError: arrays that do not fit each other, a label that is no class, or a logit that is
+            not finite.
     """
     array = logits_array(logits)
     exits, count, num_classes = array.shape
-    truth = labels_array(labels, count)
+    truth = labels_of(array, labels)
     cost = costs_array(costs, exits).tolist()
     alone = cost if alone_costs is None else costs_array(alone_costs, exits, "alone_costs").tolist()
     aim = guarantee = guarantee_status = ""
@@ -82,7 +82,7 @@ def report(
     tune = tune_answers = None
     if tune_logits is not None:
         tune = logits_array(tune_logits, "tune_logits")
-        tune_answers = labels_array(tune_labels, tune.shape[1], "tune_labels")
+        tune_answers = labels_of(tune, tune_labels, "tune_labels")
         if tune.shape[::2] != array.shape[::2]:
             raise UsageError("tune_logits: exits and classes differ from those of logits")
     if images is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import costs_array, labels_array, logits_array
+from ._arrays import costs_array, labels_array, labels_of, logits_array
 from ._core import Policy, UsageError
 from .policy import replay
 
@@ -175,7 +175,7 @@ class Reliability:
 
 def _arrays(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     array = logits_array(logits)
-    return array, labels_array(labels, array.shape[1])
+    return array, labels_of(array, labels)
 
 
 def _needed(costs: Any, exits: int) -> list[float]:
@@ -201,8 +201,8 @@ def measure(logits: Any, labels: Any, *, costs: Any = None, weights: Any = None)
         weights: [K] of the weighted ensemble; None: equal ones.
 
     Raises:
-        ValueError: arrays that do not fit each other.
-        Error: a label is out of range, or a logit is not finite.
+        ValueError: arrays that do not fit each other, a label that is no class, or a logit that is
+            not finite.
     """
     array, answers = _arrays(logits, labels)
     exits = array.shape[0]
@@ -334,7 +334,7 @@ def sweep(
             f"{tune.shape[0]} and {tune.shape[2]}"
         )
     curves = _core.sweep(
-        tune, labels_array(tune_labels, tune.shape[1], "tune_labels"), array, truth,
+        tune, labels_of(tune, tune_labels, "tune_labels"), array, truth,
         costs_array(costs, tune.shape[0]),
     )
     return [

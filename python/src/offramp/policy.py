@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import costs_array, labels_array, logits_array
+from ._arrays import costs_array, labels_of, logits_array
 from ._core import Policy, UsageError, images_needed
 
 __all__ = [
@@ -118,17 +118,19 @@ class Replay:
         class_index: int64 [N], of the exit or of the policy's ensemble.
         probability: float32 [N], of that class.
         reference_class_index: int64 [N], the classes that harm is counted against.
+        num_exits: K.
     """
 
     exit: np.ndarray
     class_index: np.ndarray
     probability: np.ndarray
     reference_class_index: np.ndarray
+    num_exits: int
 
     @property
     def shares(self) -> np.ndarray:
-        """float64 [largest exit]: share of the images that stop at each exit."""
-        return np.bincount(self.exit)[1:] / len(self.exit)
+        """float64 [K]: share of the images that stop at each exit."""
+        return np.bincount(self.exit, minlength=self.num_exits + 1)[1:] / len(self.exit)
 
 
 def criteria() -> list[str]:
@@ -150,7 +152,7 @@ def fit(
         ValueError: an unknown word, or arrays that do not fit each other.
     """
     array = logits_array(logits)
-    return _core.fit_policy(array, labels_array(labels, array.shape[1]), criterion, ensemble)
+    return _core.fit_policy(array, labels_of(array, labels), criterion, ensemble)
 
 
 def _policy_for(
@@ -193,7 +195,7 @@ def choose(
     """
     array = logits_array(logits)
     exits, images, _ = array.shape
-    answers = labels_array(labels, images)
+    answers = labels_of(array, labels)
     cost = costs_array(costs, exits)
     if sum(aim is not None for aim in (threshold, max_accuracy_drop, max_cost)) != 1:
         raise UsageError("expected one of threshold, max_accuracy_drop and max_cost")
@@ -241,7 +243,8 @@ def certify(
     least 1 - delta over the draw of the certify images.
 
     A path of ever bolder thresholds is fixed on the tune images, then tested along the certify
-    images, which were used neither for training nor for any choice, up to the first failure.
+    images, which were used neither for training nor for any choice, up to the first failure. The
+    certify images must be distinct: of exact copies only one may be among them.
 
     Args:
         tune_labels, certify_labels: None if `label_free`, where the temperatures are then 1 unless
@@ -269,12 +272,12 @@ def certify(
     if label_free and tune_labels is None:
         answers, policy = _without_labels(tune, criterion, ensemble, policy)
     else:
-        answers = labels_array(tune_labels, tune.shape[1], "tune_labels")
+        answers = labels_of(tune, tune_labels, "tune_labels")
     policy = _policy_for(policy, tune, answers, criterion, ensemble)
     if label_free and certify_labels is None:
         truth = np.zeros(certified.shape[1], dtype=np.int64)
     else:
-        truth = labels_array(certify_labels, certified.shape[1], "certify_labels")
+        truth = labels_of(certified, certify_labels, "certify_labels")
     (
         policy, holds, attempt, level, images, needed, counted, bound, thresholds, chosen, harmed,
         accuracy, relative_cost, promise,
@@ -305,8 +308,11 @@ def foresee(
     """What `certify` would choose if the certify images were like the tune images. It promises
     nothing, and looks at no certify image: for choices that come before the certificate."""
     array = logits_array(tune_logits, "tune_logits")
-    answers = labels_array(tune_labels, array.shape[1], "tune_labels")
     cost = costs_array(costs, array.shape[0])
+    if label_free and tune_labels is None:
+        answers, policy = _without_labels(array, criterion, ensemble, policy)
+    else:
+        answers = labels_of(array, tune_labels, "tune_labels")
     policy = _policy_for(policy, array, answers, criterion, ensemble)
     return Chosen(
         *_core.foresee_guarantee(
@@ -323,10 +329,9 @@ def replay(policy: Policy, logits: Any, *, against: str = "last_exit") -> Replay
         against: what `Replay.reference_class_index` holds: the answers of the "last_exit" alone, or
             of the "ensemble" of all exits, for a policy with an ensemble.
     """
-    exit_index, answers, probability, references = _core.replay(
-        policy, logits_array(logits), against
-    )
-    return Replay(exit_index + 1, answers, probability, references)
+    array = logits_array(logits)
+    exit_index, answers, probability, references = _core.replay(policy, array, against)
+    return Replay(exit_index + 1, answers, probability, references, len(array))
 
 
 def scores(policy: Policy, logits: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -342,7 +347,7 @@ def temperature(logits: Any, labels: Any) -> float:
         logits: [N, classes] of one exit.
     """
     array = logits_array([logits])[0]
-    return _core.fit_temperature(array, labels_array(labels, len(array)))
+    return _core.fit_temperature(array, labels_of(array, labels))
 
 
 def drift(
