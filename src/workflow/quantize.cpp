@@ -158,9 +158,9 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
         "this CPU has no instructions for {}, so its loss of accuracy cannot be measured",
         options.precision));
   const fs::path out = options.written_to();
-  check_output("out", out, {options.model, options.data, options.check_images});
-
+  // The default output lies beside the model, so a model in a missing folder is reported first.
   const model::ModelFile model = model::load_model(options.model);
+  check_output("out", out, {options.model, options.data, options.check_images});
   const data::LoadedData train =
       data::load_data(options.data, data::Part::train, load_options(model));
   Quantized result;

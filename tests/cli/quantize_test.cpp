@@ -131,6 +131,14 @@ TEST_F(Quantize, RefusesInOneLine) {
   refused({"--out", (folder.path() / "none" / "x").string()}, 1, "cannot write");
 }
 
+TEST_F(Quantize, NamesTheModelWhereItsFolderIsMissing) {
+  const std::string missing = folder.path() / "none" / "model.safetensors";
+  const ProgramResult ended = offramp({"quantize", missing, "--data", "synthetic"});
+  if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.err, testing::StartsWith("offramp: " + missing + ": "));
+}
+
 TEST_F(Quantize, SaysWhatItWroteForPeople) {
   const ProgramResult ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
