@@ -5,9 +5,11 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <system_error>
 
+#include "cli/help_format.h"
 #include "cli/terminal.h"
 #include "cli/usage_message.h"
 #include "core/error.h"
@@ -40,6 +42,7 @@ void add_version(CLI::App& app) {
 
 int parse_and_run(int argc, char** argv, const DeclareCommands& declare) {
   CLI::App app;
+  app.formatter(std::make_shared<HelpFormat>());  // the commands take it over
   Action action;
   declare(app, action);
   add_version(app);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/help_format.h"
 #include "core/error.h"
 #include "core/numbers.h"
 
@@ -77,11 +78,13 @@ bool is_decimal(std::string_view text, bool whole) {
   return !whole || text.size() < 2 || text[0] != '0' || text[1] == '.';
 }
 
-/// A bound of a range without the zeros that std::to_string appends: "0.010000" becomes "0.01".
-std::string short_number(std::string text) {
-  if (text.find('.') == text.npos) return text;
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.back() == '.') text.pop_back();
+/// A command with the arguments that it must have: "offramp classify MODEL IMAGES…".
+std::string with_arguments(const CLI::App& command) {
+  std::string text = full_name(command);
+  for (const CLI::Option* option : command.get_options({})) {
+    if (!option->get_positional() || !option->get_required()) continue;
+    text += " " + argument_name(*option) + (option->get_items_expected_max() > 1 ? "…" : "");
+  }
   return text;
 }
 
@@ -120,6 +123,10 @@ std::string in_our_words(CLI::App& command, const std::string& message) {
     return fmt::format("{}: needs {}", found[1].str(), found[2].str());
   if (is(R"((\S+) excludes (\S+))"))
     return fmt::format("{}: cannot be used with {}", found[1].str(), found[2].str());
+  if (is(R"((\S+) is required)"))
+    if (const CLI::Option* option = command.get_option_no_throw(found[1]);
+        option != nullptr && option->get_positional())
+      return fmt::format("no {} given; expected {}", found[1].str(), with_arguments(command));
   if (is("A subcommand is required"))
     return fmt::format("give a command: {}", one_of(subcommand_names(command)));
   return message;

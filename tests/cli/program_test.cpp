@@ -82,7 +82,9 @@ TEST(Program, RefusesWrongUsageInOneLineWithAHint) {
   expect_refusal({"clasify"}, 2, "unknown command \"clasify\"; did you mean \"classify\"?");
   expect_refusal({"data", "fetsh"}, 2, "did you mean \"fetch\"?; see offramp data --help");
   expect_refusal({"data"}, 2, "see offramp data --help");
-  expect_refusal({"info"}, 2, "file is required; see offramp info --help");
+  expect_refusal({"info"}, 2, "no file given; expected offramp info FILE; see offramp info --help");
+  expect_refusal({"classify", "m"}, 2,
+                 "no images given; expected offramp classify MODEL IMAGES…; see");
   expect_refusal({"info", "--jsn", "x"}, 2, "unexpected flag \"--jsn\"; did you mean \"--json\"?");
   expect_refusal({"info", "a", "b"}, 2, "unexpected argument \"b\"");
   expect_refusal({"test", "m", "--data", "d", "--part", "train"}, 2, "--part");

@@ -67,7 +67,8 @@ TEST(UsageMessage, TakesNumbersInDecimalOnly) {
 }
 
 TEST(UsageMessage, SaysWhichWordsAreMissingOrTooMany) {
-  EXPECT_EQ(message_of({"run"}), "file is required; see offramp run --help");
+  EXPECT_EQ(message_of({"run"}),
+            "no file given; expected offramp run FILE; see offramp run --help");
   EXPECT_EQ(message_of({"run", "f", "--share"}), "--share: needs a value; see offramp run --help");
   EXPECT_EQ(message_of({"run", "f", "--share", "1", "--share", "2"}),
             "--share: expected once, got it 2 times; see offramp run --help");
