@@ -48,7 +48,7 @@ double ms_since(Clock::time_point start) {
 core::HostTensor in_bf16(const core::HostTensor& tensor) {
   core::HostTensor result{core::DType::bf16, tensor.shape, {}};
   result.bytes.resize(static_cast<std::size_t>(tensor.count()) * 2);
-  std::ranges::transform(tensor.as<float>(), result.as<std::uint16_t>().begin(), to_bf16);
+  std::ranges::transform(tensor.as<float>(), result.as<std::uint16_t>().begin(), core::to_bf16);
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace offramp::core {
@@ -14,5 +15,23 @@ namespace offramp::core {
 /// those.
 std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed = 0);
 std::uint64_t hash_of(std::string_view text, std::uint64_t seed = 0);
+
+/// Computes one hash over several values. Each is preceded by its size, so that bytes cannot move
+/// from one value to the next.
+class HashOfParts {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    const std::uint64_t size = bytes.size();
+    value_ = hash_of(std::as_bytes(std::span(&size, 1)), value_);
+    value_ = hash_of(bytes, value_);
+  }
+  void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
+  void add(std::span<const float> values) { add(std::as_bytes(values)); }
+  /// Returns 16 hexadecimal digits.
+  std::string text() const;
+
+ private:
+  std::uint64_t value_ = 0;
+};
 
 }  // namespace offramp::core

@@ -19,25 +19,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Computes one hash over several values.
-class Key {
- public:
-  void add(std::span<const std::byte> bytes) { value_ = core::hash_of(bytes, value_); }
-  template <typename T>
-  void add(const std::vector<T>& values) {
-    add(std::as_bytes(std::span(values)));
-  }
-  void add(const std::string& text) { add(std::as_bytes(std::span(text))); }
-  std::string text() const { return fmt::format("{:016x}", value_); }
-
- private:
-  std::uint64_t value_ = 0;
-};
-
 /// The hash of everything that the logits depend on.
 std::string key_of(const fs::path& path, const engine::OpenedModel& model,
                    const EvaluationSet& set) {
-  Key key;
+  core::HashOfParts key;
   key.add(model::graph_to_json(model.file().graph));
   // The tensors are hashed as stored in the file, so the scales of 8-bit weights are included.
   const core::Safetensors file = core::Safetensors::open(path);
@@ -47,7 +32,7 @@ std::string key_of(const fs::path& path, const engine::OpenedModel& model,
   }
   const core::Preprocessing& p = model.file().preprocessing;
   key.add(fmt::format("{} {} {}", p.height, p.width, to_string(p.fit)));
-  for (const auto& triple : {p.mean, p.std}) key.add(std::as_bytes(std::span(triple)));
+  for (const auto& triple : {p.mean, p.std}) key.add(std::span<const float>(triple));
   for (const std::int64_t i : set.indices) {
     const auto index = static_cast<std::size_t>(i);
     key.add(std::as_bytes(std::span(&set.data->hashes[index], 1)));

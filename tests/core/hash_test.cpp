@@ -31,5 +31,18 @@ TEST(Hash, TellsPiecesApartByWhereTheyEnd) {
   EXPECT_NE(hash_of("bc", hash_of("a")), hash_of("c", hash_of("ab")));
 }
 
+TEST(HashOfParts, TellsWhereAValueEnds) {
+  const auto hash = [](std::initializer_list<std::string_view> parts) {
+    HashOfParts of_parts;
+    for (const std::string_view part : parts) of_parts.add(part);
+    return of_parts.text();
+  };
+  EXPECT_EQ(hash({"a", "b"}).size(), 16u);
+  EXPECT_NE(hash({"a", "b"}), hash({"ab", ""}));
+  EXPECT_NE(hash({"a", "b"}), hash({"a", "b", ""}));
+  EXPECT_NE(hash({"a", "b"}), hash({"b", "a"}));
+  EXPECT_EQ(hash({"a", "b"}), hash({"a", "b"}));
+}
+
 }  // namespace
 }  // namespace offramp::core

@@ -719,7 +719,7 @@ function drawLive(now) {
   drawShares(offramp);
   drawDrift(offramp);
   drawGuarantee(offramp.guarantee);
-  drawWatch(offramp.watch, offramp.guarantee);
+  drawWatch(offramp.watch);
 }
 
 function drawShares(offramp) {
@@ -791,13 +791,9 @@ function drawGuarantee(guarantee) {
     "calibrated.");
 }
 
-function drawWatch(watch, guarantee) {
-  if (!watch) {
-    return fillPanel("watch", "Watch", "off", "", watch === undefined
-      ? "This server does not audit answers."
-      : guarantee ? "The file holds no bound to watch, or the watch is switched off."
-        : "There is no certificate to watch.");
-  }
+function drawWatch(watch) {
+  $("watch").hidden = !watch;  // this server may not audit answers
+  if (!watch) return;
   const { state, audits, disagreements, bound, e_value: e, alarm_at: alarmAt } = watch;
   fillPanel("watch", "Watch", { holding: "holds", alarm: "alarm" }[state] || "collecting audits",
     { holding: "yes", alarm: "no" }[state] || "", watch.why,

@@ -494,7 +494,8 @@ def test_without_a_path_there_is_no_slider(page, mock):
 
 def test_a_server_that_does_not_watch_is_enough(page, mock):
     page.open(mock(watch=False).address)
-    page.until(lambda: "does not audit" in page.text("watch"))
+    page.until(lambda: "in force" in page.text("guarantee"))
+    assert not page.driver.find_element("id", "watch").is_displayed()
     assert page.complaints() == []
 
 
