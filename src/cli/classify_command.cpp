@@ -76,14 +76,13 @@ ClassifiedBatch classify(Session& session, const std::vector<std::string>& paths
   return batch;
 }
 
-/// Prints answers.
-/// @param check  whether the certificate of an int8 file is checked for them, which runs the images
-///               that the file stores
-void print(const Session& session, const ClassifiedBatch& batch, bool check, bool as_json,
+/// Prints answers. The certificate of an int8 file is not checked before the first answers: the
+/// check runs images.
+void print(const Session& session, const ClassifiedBatch& batch, bool are_first, bool as_json,
            const AnswerFormat& format) {
   if (as_json)
     write_stdout(
-        to_json_lines(batch, format, check ? session.guarantee() : session.guarantee_so_far()));
+        to_json_lines(batch, format, are_first ? session.guarantee_so_far() : session.guarantee()));
   else
     write_stdout(to_text(batch.images, format));
   if (!as_json) write_stderr(error_lines(batch.images));
@@ -122,9 +121,7 @@ int run(const Flags& flags) {
         more = false;
     }
     const ClassifiedBatch batch = classify(session, paths, path_reader.input_image());
-    // A program that waits for its first answer does not wait for the check of the certificate.
-    const bool check = !are_first || !more || !path_reader.would_block();
-    print(session, batch, check, flags.json, format);
+    print(session, batch, are_first, flags.json, format);
     are_first = are_first && batch.images.empty();
     for (const ClassifiedImage& one : batch.images) all_answered = all_answered && one.answer.ok();
   }
