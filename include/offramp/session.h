@@ -115,8 +115,11 @@ struct Answer {
   /// Whether a deadline or a budget of multiply-accumulates stopped the image before its rule did.
   bool limited = false;
   bool cancelled = false;  ///< whether the image was cancelled; `error` is then set too
-  /// Why there is no answer: the image was refused or cancelled, or its logits are not finite. If
-  /// this is not empty, all fields but `cancelled` are to be ignored.
+  /// Whether the image is not at fault: the network could not be run, its logits are not finite, or
+  /// memory ran out; `error` is then set too.
+  bool failed = false;
+  /// Why there is no answer: the image was refused or cancelled, or `failed` is set. If this is not
+  /// empty, all fields but `cancelled` and `failed` are to be ignored.
   std::string error;
 
   bool ok() const { return error.empty(); }

@@ -322,16 +322,24 @@ class [[gnu::visibility("hidden")]] Session::State {
     try {
       loader_.load(image, pixels);
       return true;
-    } catch (const std::exception& error) {  // also std::bad_alloc
+    } catch (const Error& error) {
       answer = refused(error.what());
-      return false;
+    } catch (const std::exception& error) {  // std::bad_alloc
+      answer = failed(error.what());
     }
+    return false;
   }
 
   static Answer refused(const char* why) {
     Answer answer;
     answer.error = why;
     answer.cancelled = why == kCancelled;
+    answer.failed = why == kNotFinite;
+    return answer;
+  }
+  static Answer failed(const char* why) {
+    Answer answer = refused(why);
+    answer.failed = true;
     return answer;
   }
 
@@ -666,7 +674,7 @@ class [[gnu::visibility("hidden")]] Session::State {
         Slot& slot = *next++;
         slot.in_runner = false;
         if (slot.done) continue;
-        slot.answer = refused(why);
+        slot.answer = failed(why);
         answer_now(slot);
       }
   }

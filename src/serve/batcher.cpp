@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
-#include <deque>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -22,11 +22,14 @@ double ms_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
 }
 
-/// An image under way: the session knows it by its address.
+/// An image on its way from the queue to its answer: the session knows it by its address. It moves
+/// from list to list as it is, so that nothing needs memory after submit().
 struct UnderWay {
   ImageJob job;
   Clock::time_point taken;
+  std::list<UnderWay>::iterator self;
 };
+using Jobs = std::list<UnderWay>;
 
 }  // namespace
 
@@ -65,12 +68,17 @@ class Batcher::State {
   Admission submit(std::vector<ImageJob> jobs) {
     const auto count = static_cast<std::int64_t>(jobs.size());
     if (count > options_.max_queue) return Admission::too_many;
+    Jobs fresh;
+    for (ImageJob& job : jobs) {
+      fresh.push_back({std::move(job), {}, {}});
+      fresh.back().self = std::prev(fresh.end());
+    }
     {
       const std::lock_guard lock(mutex_);
       if (waiting_ + count > options_.max_queue) return Admission::queue_full;
-      for (ImageJob& job : jobs) {
-        auto& queue = queues_[static_cast<std::size_t>(job.rule.priority)];
-        queue.push_back(std::make_unique<UnderWay>(UnderWay{std::move(job), {}}));
+      while (!fresh.empty()) {
+        Jobs& queue = queues_[static_cast<std::size_t>(fresh.front().job.rule.priority)];
+        queue.splice(queue.end(), fresh, fresh.begin());
       }
       waiting_ += count;
       pending_ += count;
@@ -93,64 +101,74 @@ class Batcher::State {
   }
 
  private:
-  using Jobs = std::vector<std::unique_ptr<UnderWay>>;
-
   void serve() {
-    Jobs taken;
     for (;;) {
-      bool more_wait = false;
-      {
-        std::unique_lock lock(mutex_);
-        const auto has_work = [&] { return waiting_ > 0 || closing_; };
-        const std::int64_t pending = session_.pending();
-        if (pending == 0 && stats_are_old_) {
-          if (!changed_.wait_for(lock, kStatsAge, has_work)) {
-            lock.unlock();
-            keep_session_stats();
-            continue;
-          }
-        } else if (pending == 0) {
-          changed_.wait(lock, has_work);
-        } else if (const auto due = session_.next_due()) {
-          changed_.wait_until(lock, *due, has_work);
-        }
-        if (closing_ && waiting_ == 0 && pending == 0) return;
-        take(taken, most_under_way_ - pending);
-        more_wait = waiting_ > 0;
+      Jobs taken;
+      try {
+        if (!serve_once(taken)) break;
+      } catch (const std::exception&) {  // no memory, most likely
+        is_in_doubt_ = true;
+        while (!taken.empty()) fail(taken);
       }
-      run(taken, more_wait);
-      stats_are_old_ = true;
-      if (Clock::now() - stats_kept_ >= kStatsAge) keep_session_stats();
+      if (is_in_doubt_) answer_the_forgotten();
     }
+    if (is_in_doubt_) answer_the_forgotten();
+  }
+
+  /// @param taken  empty; the images that were taken from the queue and are nobody else's yet
+  /// @return false once everything is answered and the batcher is closing
+  bool serve_once(Jobs& taken) {
+    bool more_wait = false;
+    {
+      std::unique_lock lock(mutex_);
+      const auto has_work = [&] { return waiting_ > 0 || closing_; };
+      const std::int64_t pending = session_.pending();
+      if (pending == 0 && stats_are_old_) {
+        if (!changed_.wait_for(lock, kStatsAge, has_work)) {
+          lock.unlock();
+          keep_session_stats();
+          return true;
+        }
+      } else if (pending == 0) {
+        changed_.wait(lock, has_work);
+      } else if (const auto due = session_.next_due()) {
+        changed_.wait_until(lock, *due, has_work);
+      }
+      if (closing_ && waiting_ == 0 && pending == 0) return false;
+      take(taken, most_under_way_ - pending);
+      more_wait = waiting_ > 0;
+    }
+    run(taken, more_wait);
+    stats_are_old_ = true;
+    if (Clock::now() - stats_kept_ >= kStatsAge) keep_session_stats();
+    return true;
   }
 
   /// REQUIRES: mutex_ is held.
   void take(Jobs& taken, std::int64_t most) {
     const auto now = Clock::now();
-    for (auto& queue : queues_)
+    for (Jobs& queue : queues_)
       while (!queue.empty() && static_cast<std::int64_t>(taken.size()) < most) {
-        queue.front()->taken = now;
-        taken.push_back(std::move(queue.front()));
-        queue.pop_front();
+        queue.front().taken = now;
+        taken.splice(taken.end(), queue, queue.begin());
       }
     waiting_ -= static_cast<std::int64_t>(taken.size());
     if (!taken.empty()) ++stats_.groups;
   }
 
   void run(Jobs& taken, bool more_wait) {
-    std::erase_if(taken, [&](std::unique_ptr<UnderWay>& one) {
-      if (!one->job.cancellation.is_cancelled()) return false;
-      finish(*one, ImageResult::Kind::cancelled, {});
-      return true;
-    });
+    for (auto next = taken.begin(); next != taken.end();) {
+      const auto one = next++;
+      if (one->job.cancellation.is_cancelled()) finish(take_out(taken, one), cancelled());
+    }
     if (taken.size() == 1 && !more_wait && session_.pending() == 0 &&
         options_.max_queue_delay_ms == 0) {
-      run_alone(*taken.front());
+      run_alone(taken);
     } else {
-      for (auto& one : taken) push(std::move(one));
-      see_to_what_waits(more_wait, more_wait && taken.empty());
+      const bool nothing_taken = taken.empty();
+      while (!taken.empty()) push(taken);
+      see_to_what_waits(more_wait, more_wait && nothing_taken);
     }
-    taken.clear();
   }
 
   ImageOptions options_of(const UnderWay& one) const {
@@ -160,42 +178,70 @@ class Batcher::State {
     return options;
   }
 
-  void run_alone(UnderWay& one) {
+  void run_alone(Jobs& taken) {
     {
       const std::lock_guard lock(mutex_);
       ++stats_.alone;
     }
+    const UnderWay& one = taken.front();
+    Answer answer;
     try {
-      finish(one, ImageResult::Kind::answered, session_.classify(one.job.image, options_of(one)));
-    } catch (const Error& error) {
-      Answer answer;
+      const ImageOptions options = options_of(one);
+      answer = session_.classify(std::span(&one.job.image, 1), std::span(&options, 1)).front();
+    } catch (const UsageError& error) {
       answer.error = error.what();
-      const bool cancelled = one.job.cancellation.is_cancelled();
-      finish(one, cancelled ? ImageResult::Kind::cancelled : ImageResult::Kind::refused, answer);
     } catch (const std::exception&) {
-      finish(one, ImageResult::Kind::failed, {});
+      return fail(taken);
     }
+    finish(take_out(taken, taken.begin()), std::move(answer));
   }
 
-  void push(std::unique_ptr<UnderWay> one) {
+  /// Passes the first image to the session, which answers it through finish(id, answer).
+  void push(Jobs& taken) {
+    const auto one = taken.begin();
+    Answer refusal;
     try {
       const ImageOptions options = options_of(*one);
-      const auto id = reinterpret_cast<std::int64_t>(one.get());
+      const auto id = reinterpret_cast<std::int64_t>(&*one);
       const ImageView image = one->job.image;
-      UnderWay* const raw = one.release();
-      try {
-        session_.push(id, image, options);
-      } catch (const UsageError&) {  // then the session has not taken it
-        one.reset(raw);
-        throw;
+      {
+        const std::lock_guard lock(mutex_);
+        under_way_.splice(under_way_.end(), taken, one);
       }
-    } catch (const UsageError& error) {
-      Answer answer;
-      answer.error = error.what();
-      finish(*one, ImageResult::Kind::refused, answer);
+      session_.push(id, image, options);
+      return;
+    } catch (const UsageError& error) {  // then the session has not taken it
+      refusal.error = error.what();
     } catch (const std::exception&) {
-      // The session answers all that was under way, this one included, with the reason.
+      // The session answers all that it had with an error. It may not have had this one.
+      is_in_doubt_ = true;
+      return;
     }
+    Jobs refused;
+    {
+      const std::lock_guard lock(mutex_);
+      refused.splice(refused.end(), under_way_, one);
+    }
+    finish(std::move(refused), std::move(refusal));
+  }
+
+  /// After an exception: answers what the session should have answered and does not know of.
+  void answer_the_forgotten() {
+    for (int attempt = 1; attempt <= 3 && is_in_doubt_; ++attempt) {
+      try {
+        session_.flush();  // afterwards no thread is about to answer
+        is_in_doubt_ = session_.pending() > 0;
+      } catch (const std::exception&) {
+        // What it had gets its error from the next call.
+      }
+    }
+    if (is_in_doubt_) return;
+    Jobs forgotten;
+    {
+      const std::lock_guard lock(mutex_);
+      forgotten.swap(under_way_);
+    }
+    while (!forgotten.empty()) fail(forgotten);
   }
 
   void see_to_what_waits(bool more_wait, bool nothing_taken) {
@@ -211,7 +257,7 @@ class Batcher::State {
       }
       if (closing()) session_.flush();
     } catch (const std::exception&) {
-      // As in push().
+      is_in_doubt_ = true;  // as in push()
     }
   }
 
@@ -220,32 +266,61 @@ class Batcher::State {
     return closing_;
   }
 
-  void finish(std::int64_t id, const Answer& answer) {
-    const std::unique_ptr<UnderWay> one(reinterpret_cast<UnderWay*>(id));
-    const ImageResult::Kind kind = answer.ok()        ? ImageResult::Kind::answered
-                                   : answer.cancelled ? ImageResult::Kind::cancelled
-                                                      : ImageResult::Kind::refused;
-    finish(*one, kind, answer);
+  static Answer cancelled() {
+    Answer answer;
+    answer.error = "the image was cancelled";
+    answer.cancelled = true;
+    return answer;
   }
 
-  void finish(UnderWay& one, ImageResult::Kind kind, Answer answer) {
+  static Jobs take_out(Jobs& from, Jobs::iterator one) {
+    Jobs alone;
+    alone.splice(alone.end(), from, one);
+    return alone;
+  }
+
+  /// Answers the first image with a failure.
+  void fail(Jobs& jobs) {
+    Answer answer;
+    answer.error = "failed";
+    answer.failed = true;
+    finish(take_out(jobs, jobs.begin()), std::move(answer));
+  }
+
+  /// Called by the session, from any thread.
+  void finish(std::int64_t id, Answer answer) {
+    Jobs one;
+    {
+      const std::lock_guard lock(mutex_);
+      one.splice(one.end(), under_way_, reinterpret_cast<UnderWay*>(id)->self);
+    }
+    finish(std::move(one), std::move(answer));
+  }
+
+  /// @param one  a list of one image, which nobody else knows of
+  void finish(Jobs one, Answer answer) {
+    const UnderWay& image = one.front();
     ImageResult result;
-    result.kind = kind;
-    result.queue_ms = ms_between(one.job.arrived, one.taken);
-    result.total_ms = ms_between(one.job.arrived, Clock::now());
-    if (kind == ImageResult::Kind::failed) answer.error = "the network could not be run";
+    result.kind = answer.ok()        ? ImageResult::Kind::answered
+                  : answer.cancelled ? ImageResult::Kind::cancelled
+                  : answer.failed    ? ImageResult::Kind::failed
+                                     : ImageResult::Kind::refused;
+    result.queue_ms = ms_between(image.job.arrived, image.taken);
+    result.total_ms = ms_between(image.job.arrived, Clock::now());
+    // Why is no matter of the client's.
+    if (result.kind == ImageResult::Kind::failed) answer.error = "the network could not be run";
     {
       const std::lock_guard lock(mutex_);
       --pending_;
-      count(kind, answer, result);
+      count(answer, result);
     }
     result.answer = std::move(answer);
-    one.job.done(std::move(result));
+    image.job.done(std::move(result));
   }
 
   /// REQUIRES: mutex_ is held.
-  void count(ImageResult::Kind kind, const Answer& answer, const ImageResult& result) {
-    switch (kind) {
+  void count(const Answer& answer, const ImageResult& result) {
+    switch (result.kind) {
       case ImageResult::Kind::answered:
         ++stats_.answered;
         stats_.limited += answer.limited ? 1 : 0;
@@ -284,10 +359,12 @@ class Batcher::State {
   const std::int64_t most_under_way_;
   Clock::time_point stats_kept_;
   bool stats_are_old_ = false;  // images were answered since
+  bool is_in_doubt_ = false;    // the session threw: it may not know all of under_way_
 
   mutable std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;
-  std::array<std::deque<std::unique_ptr<UnderWay>>, kPriorities> queues_;
+  std::array<Jobs, kPriorities> queues_;
+  Jobs under_way_;  // the session has them
   std::int64_t waiting_ = 0, pending_ = 0;
   bool closing_ = false;
   BatcherStats stats_;

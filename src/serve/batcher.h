@@ -18,7 +18,7 @@ struct ImageResult {
     answered,
     refused,    ///< the image or its options: `answer.error` says why
     cancelled,  ///< its client went away
-    failed      ///< the network could not be run
+    failed      ///< the network could not be run, or gave no finite numbers: no fault of the image
   };
   Kind kind = Kind::answered;
   Answer answer;
@@ -72,10 +72,14 @@ struct BatcherStats {
   std::optional<Guarantee> guarantee;
 };
 
-/// The queue of one model and the thread that runs it. Images that arrive while others run join
-/// them: survivors of an exit and newcomers share the batches of the model's threads, and each
-/// image is answered when it leaves. An image that finds nobody before it runs by itself on all
-/// threads. Thread-safe.
+/// The queue of one model and the thread that runs it. Each image is answered when it leaves the
+/// network. An image that finds nobody before it runs by itself on all threads.
+///
+/// While more images wait than were taken, survivors of an exit and newcomers share the batches of
+/// the model's threads. As soon as none waits, those under way are run to their ends at once,
+/// without waiting for others to fill their batches: an image that arrives then, whatever its
+/// priority and deadline, is taken when they have left. So is one that arrives while an image runs
+/// by itself or, with one thread, while a large image is being decoded. Thread-safe.
 class Batcher {
  public:
   Batcher(const Model& model, const BatcherOptions& options);

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,7 +40,7 @@ struct Request {
 struct Response {
   int status = 200;
   std::string content_type = "application/json";
-  std::string body;
+  std::string body = {};
   Fields headers = {};
 };
 
@@ -46,6 +48,9 @@ struct Response {
 using Reply = std::function<void(Response)>;
 /// Takes a request and sees to it that it gets a response. Must not block.
 using Handler = std::function<void(std::shared_ptr<Request>, Reply)>;
+/// Looks at a request whose body has not been read yet. Must not block.
+/// @return the response that refuses it, without its body being read; nullopt if it is admitted
+using Admit = std::function<std::optional<Response>(Request&)>;
 
 /// A request that is answered with an error.
 class HttpError : public Error {
@@ -66,6 +71,26 @@ Response error_response(int status, std::string_view message);
 
 /// "400" -> "Bad Request".
 std::string_view reason_of(int status);
+
+/// Checks the headers by which a server finds the end and the addressee of a request (RFC 9112, 3.2
+/// and 6; RFC 9110, 10.1.1), and gives a target in absolute form ("http://host/path") the origin
+/// form, its host becoming the header Host.
+/// @throws HttpError 400 for a Host that is missing, given twice or not valid, 417 for an
+///         expectation that is not 100-continue, 501 for a transfer coding that is not chunked
+void check_headers(Request& request, bool is_http_1_0);
+
+/// Whether a value of Host or of an origin without its scheme is a name of this machine that no
+/// name server can give: localhost, 127.x.x.x or [::1], with any port.
+bool is_loopback_host(std::string_view host);
+
+/// Whether a value of If-None-Match has the entity tag, by weak comparison (RFC 9110, 13.1.2).
+bool has_tag(std::string_view if_none_match, std::string_view tag);
+
+/// A time as the header Date has it: "Sun, 06 Nov 1994 08:49:37 GMT".
+std::string http_date(std::time_t time);
+
+/// A text in lower case; only ASCII letters change.
+std::string lower(std::string_view text);
 
 /// Path and query of a target, percent-decoded. @throws HttpError 400 for escapes that are not
 /// valid, or text that is not UTF-8

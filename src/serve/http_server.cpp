@@ -17,7 +17,8 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <cctype>
+#include <cerrno>
+#include <ctime>
 #include <functional>
 #include <future>
 #include <list>
@@ -114,9 +115,10 @@ Response response_to(const error_code& error, bool in_body, std::size_t max_body
 
 class HttpServer::State : public std::enable_shared_from_this<State> {
  public:
-  State(const HttpOptions& options, Handler handler)
+  State(const HttpOptions& options, Handler handler, Admit admit)
       : options_(options),
         handler_(std::move(handler)),
+        admit_(std::move(admit)),
         budget_(std::make_shared<Budget>(options.memory_bytes)),
         acceptor_(context_),
         retry_(context_),
@@ -146,8 +148,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   ~State() { join(); }
 
   void start() {
-    asio::post(context_, [this] { accept(); });
-    thread_ = std::thread([this] { context_.run(); });
+    thread_ = std::thread([this] { run(); });
   }
 
   bool drain(milliseconds most) {
@@ -189,6 +190,28 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     context_.poll();  // what was cancelled lets go of its connections
   }
 
+  void run() {
+    for (;;) {
+      try {
+        if (!is_accepting_ && !draining_) accept();
+        context_.run();
+        return;
+      } catch (const std::exception& error) {
+        tell_fault(error.what());
+        // No memory, most likely: others may give some back.
+        std::this_thread::sleep_for(milliseconds(1));
+      }
+    }
+  }
+
+  void tell_fault(const char* what) const noexcept {
+    try {
+      if (options_.on_fault) options_.on_fault(what);
+    } catch (const std::exception&) {
+      // Then nobody is told.
+    }
+  }
+
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
     if (connections_.empty() || Clock::now() >= until) {
       done.set_value(connections_.empty());
@@ -198,19 +221,25 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     tick_.async_wait([this, until, &done](error_code) { wait_for_end(until, done); });
   }
 
+  // An exception between the start of a handler and the next accept() leaves is_accepting_ false:
+  // then run() accepts again.
   void accept() {
     acceptor_.async_accept([this](error_code error, tcp::socket socket) {
+      is_accepting_ = false;
       if (draining_) return;
       if (error) {  // no file handle is free, say
         retry_.expires_after(milliseconds(50));
         retry_.async_wait([this](error_code) {
+          is_accepting_ = false;
           if (!draining_) accept();
         });
+        is_accepting_ = true;
         return;
       }
       begin(std::move(socket));
       accept();
     });
+    is_accepting_ = true;
   }
 
   void begin(tcp::socket socket);
@@ -229,6 +258,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
 
   const HttpOptions options_;
   const Handler handler_;
+  const Admit admit_;
   const std::shared_ptr<Budget> budget_;
   std::uint16_t port_ = 0;
 
@@ -236,7 +266,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   tcp::acceptor acceptor_;
   asio::steady_timer retry_, tick_;
   Connections connections_;
-  bool draining_ = false;
+  bool draining_ = false, is_accepting_ = false;
   std::atomic<std::size_t> num_connections_ = 0, under_way_ = 0;
   std::mutex posting_;
   bool is_stopped_ = false;  // guarded by posting_
@@ -257,6 +287,22 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
 
   Connections::iterator place;
 
+ private:
+  /// What an operation calls at its end. It keeps the connection alive until then; an exception, as
+  /// a rule for want of memory, costs this connection and not the server.
+  template <typename Work>
+  auto later(Work work) {
+    return [self = shared_from_this(), work](auto... arguments) {
+      try {
+        work(*self, arguments...);
+      } catch (const std::exception& error) {
+        self->server_.tell_fault(error.what());
+        self->close();
+      }
+    };
+  }
+
+ public:
   void read_next() {
     request_.reset();
     is_idle_ = true;
@@ -265,11 +311,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (buffer_.size() > 0) return read_header();
     stream_.expires_after(server_.options_.idle_timeout);
     stream_.async_read_some(buffer_.prepare(4096),
-                            [self = shared_from_this()](error_code error, std::size_t size) {
-                              self->buffer_.commit(size);
-                              if (error) return self->close();
-                              self->read_header();
-                            });
+                            later([](Connection& self, error_code error, std::size_t size) {
+                              self.buffer_.commit(size);
+                              if (error) return self.close();
+                              self.read_header();
+                            }));
   }
 
   bool is_idle() const { return is_idle_; }
@@ -304,23 +350,45 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
     allow_reading_for(server_.options_.header_timeout);
     beast::http::async_read_header(stream_, buffer_, *parser_,
-                                   [self = shared_from_this()](error_code error, std::size_t) {
-                                     if (error) return self->refuse(error, false);
-                                     self->read_body();
-                                   });
+                                   later([](Connection& self, error_code error, std::size_t) {
+                                     if (error) return self.refuse(error, false);
+                                     self.take_header();
+                                   }));
+  }
+
+  void take_header() {
+    if (is_closed_) return;
+    const auto& message = parser_->get();
+    request_ = std::make_shared<Request>();
+    request_->method = std::string(message.method_string());
+    request_->target = std::string(message.target());
+    for (const auto& field : message)
+      request_->headers.emplace_back(lower(std::string(field.name_string())),
+                                     std::string(field.value()));
+    keep_alive_ = message.keep_alive();
+    is_http_1_0_ = message.version() < 11;
+    is_head_ = request_->method == "HEAD";
+    try {
+      check_headers(*request_, is_http_1_0_);
+    } catch (const HttpError& error) {
+      // Where the next request begins may be unknown.
+      return refuse(error_response(error.status(), error.what()), false);
+    }
+    if (server_.admit_)
+      if (std::optional<Response> refusal = server_.admit_(*request_))
+        return refuse(std::move(*refusal), parser_->is_done());
+    read_body();
   }
 
   void read_body() {
-    if (!parser_->is_done() && parser_->get()[beast::http::field::expect].size() > 0 &&
-        parser_->get().version() >= 11) {
+    if (!parser_->is_done() && request_->header("expect") != nullptr && !is_http_1_0_)
       send_now(kContinue);
-    }
     allow_reading_for(server_.options_.body_timeout);
     beast::http::async_read(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](error_code error, std::size_t) {
-                              if (error) return self->refuse(error, true);
-                              self->dispatch();
-                            });
+                            later([](Connection& self, error_code error, std::size_t) {
+                              if (error) return self.refuse(error, true);
+                              self.dispatch();
+                            }));
   }
 
   /// Ends the reading that begins now when it takes longer. (The stream's own time limit would
@@ -329,24 +397,33 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_late_ = false;
     stream_.expires_never();
     timer_.expires_after(most);
-    timer_.async_wait([self = shared_from_this()](error_code error) {
-      if (error || !self->is_sending_ || Clock::now() < self->timer_.expiry()) return;
-      self->is_late_ = true;
+    timer_.async_wait(later([](Connection& self, error_code error) {
+      if (error || !self.is_sending_ || Clock::now() < self.timer_.expiry()) return;
+      self.is_late_ = true;
       error_code ignored;
-      self->stream_.socket().cancel(ignored);
-    });
+      self.stream_.socket().cancel(ignored);
+    }));
   }
 
   void refuse(error_code error, bool in_body) {
-    is_sending_ = false;
-    timer_.cancel();
     if (is_late_ && error == asio::error::operation_aborted) error = beast::error::timeout;
     Response response = response_to(error, in_body, server_.options_.max_body_bytes);
     if (response.status == 0 || is_closed_) return close();
-    keep_alive_ = false;
-    discard_ = true;
-    is_head_ = false;
+    if (!in_body) is_head_ = false;  // of an earlier request
+    refuse(std::move(response), false);
+  }
+
+  /// Answers a request that is not read to its end, unless `is_read` says that it is.
+  void refuse(Response response, bool is_read) {
+    is_sending_ = false;
+    timer_.cancel();
+    if (!is_read) {
+      keep_alive_ = false;
+      discard_ = true;
+    }
     parser_.reset();  // gives the memory of the body back
+    request_.reset();
+    stream_.expires_never();
     write(std::move(response));
   }
 
@@ -354,41 +431,47 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_sending_ = false;
     timer_.cancel();
     if (is_closed_) return;
-    auto& message = parser_->get();
-    request_ = std::make_shared<Request>();
-    request_->method = std::string(message.method_string());
-    request_->target = std::string(message.target());
-    for (const auto& field : message) {
-      std::string name(field.name_string());
-      for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-      request_->headers.emplace_back(std::move(name), std::string(field.value()));
-    }
-    request_->body = std::move(message.body().body);
-    keep_alive_ = message.keep_alive();
-    is_http_1_0_ = message.version() < 11;
-    is_head_ = request_->method == "HEAD";
+    request_->body = std::move(parser_->get().body().body);
     parser_.reset();
     stream_.expires_never();
-    ++server_.under_way_;
-    watch_client();
     // Whoever replies may do so late: the connection lives as long as they may.
     auto reply = [self = shared_from_this(),
                   replied = std::make_shared<std::atomic<bool>>(false)](Response response) {
       if (replied->exchange(true)) return;
       const std::lock_guard lock(self->server_.posting_);
       if (self->server_.is_stopped_) return;
-      asio::post(self->server_.context_, [self, response = std::move(response)]() mutable {
-        --self->server_.under_way_;
-        if (self->is_closed_) return;
-        self->waits_for_reply_ = false;
-        error_code ignored;
-        self->stream_.socket().cancel(ignored);
-        self->request_.reset();
-        self->write(std::move(response));
-      });
+      try {
+        asio::post(self->server_.context_,
+                   [self, response = std::move(response)]() mutable { self->answer(response); });
+      } catch (const std::exception& error) {
+        // The client waits until it gives up, but the thread that replies serves others too.
+        self->server_.tell_fault(error.what());
+      }
     };
+    ++server_.under_way_;
     waits_for_reply_ = true;
-    server_.handler_(request_, std::move(reply));
+    try {
+      watch_client();
+      server_.handler_(request_, reply);
+    } catch (const std::exception& error) {
+      server_.tell_fault(error.what());
+      reply(error_response(500, "internal error"));
+    }
+  }
+
+  void answer(Response& response) {
+    --server_.under_way_;
+    if (is_closed_) return;
+    waits_for_reply_ = false;
+    error_code ignored;
+    stream_.socket().cancel(ignored);
+    request_.reset();
+    try {
+      write(std::move(response));
+    } catch (const std::exception& error) {
+      server_.tell_fault(error.what());
+      close();
+    }
   }
 
   // A client that has gone is noticed while its request runs. The end of its stream alone does not
@@ -397,20 +480,22 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   void watch_client() {
     if (buffer_.size() > 0) return;  // the next request is here already
     stream_.socket().async_wait(tcp::socket::wait_read,
-                                [self = shared_from_this()](error_code error) {
-                                  if (!error && self->waits_for_reply_) self->client_spoke();
-                                });
+                                later([](Connection& self, error_code error) {
+                                  if (!error && self.waits_for_reply_) self.client_spoke();
+                                }));
   }
   void client_spoke() {
     char byte = 0;
     const ssize_t got = ::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0) return;  // the next request
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+      return watch_client();  // it said nothing after all
     if (got < 0) return close();
     if (!is_http_1_0_) send_now(kContinue);
     stream_.socket().async_wait(tcp::socket::wait_error,
-                                [self = shared_from_this()](error_code error) {
-                                  if (!error && self->waits_for_reply_) self->close();
-                                });
+                                later([](Connection& self, error_code error) {
+                                  if (!error && self.waits_for_reply_) self.close();
+                                }));
   }
   void send_now(std::string_view text) {
     // Some bytes into an empty send buffer: sent at once, or the connection is broken anyway.
@@ -423,10 +508,14 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (response.body.size() > kBufferBytes && !body_memory_.take(response.body.size()))
       response = error_response(503, "the server's memory for answers is full; try again later");
     if (server_.draining_) keep_alive_ = false;
-    head_ = fmt::format("HTTP/1.1 {} {}\r\nContent-Length: {}\r\n", response.status,
-                        reason_of(response.status), response.body.size());
-    if (!response.content_type.empty())
-      head_ += fmt::format("Content-Type: {}\r\n", response.content_type);
+    head_ = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
+                        reason_of(response.status), http_date(std::time(nullptr)));
+    if (response.status !=
+        304) {  // whose content would be that of the 200, which has no length here
+      head_ += fmt::format("Content-Length: {}\r\n", response.body.size());
+      if (!response.content_type.empty())
+        head_ += fmt::format("Content-Type: {}\r\n", response.content_type);
+    }
     for (const auto& [name, value] : response.headers)
       head_ += fmt::format("{}: {}\r\n", name, value);
     if (!keep_alive_)
@@ -437,17 +526,17 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     body_ = is_head_ ? std::string() : std::move(response.body);
     stream_.expires_after(server_.options_.write_timeout);
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head_), asio::buffer(body_)};
-    asio::async_write(stream_, buffers, [self = shared_from_this()](error_code error, std::size_t) {
-      self->body_ = {};
-      self->body_memory_ = {};
-      if (error) return self->close();
-      if (self->keep_alive_) return self->read_next();
-      error_code ignored;
-      self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-      if (!self->discard_) return self->close();
-      self->discard_until_ = Clock::now() + kDiscardTime;
-      self->discard(0);
-    });
+    asio::async_write(stream_, buffers, later([](Connection& self, error_code error, std::size_t) {
+                        self.body_ = {};
+                        self.body_memory_ = {};
+                        if (error) return self.close();
+                        if (self.keep_alive_) return self.read_next();
+                        error_code ignored;
+                        self.stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+                        if (!self.discard_) return self.close();
+                        self.discard_until_ = Clock::now() + kDiscardTime;
+                        self.discard(0);
+                      }));
   }
 
   /// Reads what the client still sends: closing at once would make it lose the answer.
@@ -455,11 +544,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     buffer_.clear();
     if (so_far > kMaxDiscard || Clock::now() > discard_until_) return close();
     stream_.expires_at(discard_until_);
-    stream_.async_read_some(buffer_.prepare(kBufferBytes), [self = shared_from_this(), so_far](
-                                                               error_code error, std::size_t size) {
-      if (error) return self->close();
-      self->discard(so_far + size);
-    });
+    stream_.async_read_some(buffer_.prepare(kBufferBytes),
+                            later([so_far](Connection& self, error_code error, std::size_t size) {
+                              if (error) return self.close();
+                              self.discard(so_far + size);
+                            }));
   }
 
   // A reply may come when the server is gone. The circle from the server to its connections is
@@ -469,7 +558,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   std::optional<beast::http::request_parser<CountedBody>> parser_;
-  std::shared_ptr<Request> request_;  // while its answer is awaited
+  std::shared_ptr<Request> request_;  // from its header until its answer
   std::string head_, body_;           // being written
   Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
@@ -493,7 +582,12 @@ void HttpServer::State::begin(tcp::socket socket) {
   connections_.push_front(connection);
   connection->place = connections_.begin();
   num_connections_ = connections_.size();
-  connection->read_next();
+  try {
+    connection->read_next();
+  } catch (const std::exception&) {
+    connection->close();
+    throw;
+  }
 }
 
 void HttpServer::State::close_idle_ones() {
@@ -525,8 +619,8 @@ bool HttpServer::State::close_the_slowest(const Connection* except) {
   return true;
 }
 
-HttpServer::HttpServer(const HttpOptions& options, Handler handler)
-    : state_(std::make_shared<State>(options, std::move(handler))) {}
+HttpServer::HttpServer(const HttpOptions& options, Handler handler, Admit admit)
+    : state_(std::make_shared<State>(options, std::move(handler), std::move(admit))) {}
 HttpServer::~HttpServer() { state_->drain(std::chrono::milliseconds(0)); }
 
 std::uint16_t HttpServer::port() const { return state_->port(); }

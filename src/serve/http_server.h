@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,8 @@ struct HttpOptions {
   std::chrono::milliseconds header_timeout{10'000};  ///< from its first byte to the last header
   std::chrono::milliseconds body_timeout{60'000};
   std::chrono::milliseconds write_timeout{60'000};
+  /// Told about an exception that cost a connection, one line. May be empty.
+  std::function<void(const std::string& message)> on_fault = {};
 };
 
 struct HttpCounts {
@@ -31,7 +34,8 @@ struct HttpCounts {
 class HttpServer {
  public:
   /// Listens, but does not answer yet. @throws Error if the address cannot be listened on
-  HttpServer(const HttpOptions& options, Handler handler);
+  /// @param admit  asked after the header, before a body is read; empty: every request is admitted
+  HttpServer(const HttpOptions& options, Handler handler, Admit admit = {});
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

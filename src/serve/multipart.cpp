@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "serve/http.h"
 
@@ -11,12 +10,6 @@ namespace offramp::serve {
 namespace {
 
 constexpr std::size_t kMaxPartHeader = 4096;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 /// The value of `key` in "form-data; name=\"a\"; filename=\"b\""; empty if it is not there.
 std::string parameter(std::string_view text, std::string_view key) {

@@ -428,6 +428,12 @@ std::size_t json_length(const Request& request) {
   return length;
 }
 
+/// Shares without the last digits, in which old images still have a weight of almost nothing.
+std::vector<double> rounded(std::vector<double> shares) {
+  for (double& share : shares) share = std::round(1e6 * share) / 1e6;
+  return shares;
+}
+
 std::uint64_t nanoseconds(double milliseconds) {
   return static_cast<std::uint64_t>(std::llround(milliseconds * 1e6));
 }
@@ -516,7 +522,7 @@ Json model_statistics(const ServedModel& served) {
                                                     : "drifted"},
       {"drift_distance", session.drift_distance},
       {"drift_p_value", session.drift_p_value},
-      {"recent_shares", session.recent_shares},
+      {"recent_shares", rounded(session.recent_shares)},
       {"calibrated_shares", session.calibrated_shares}};
   offramp["guarantee"] = nullptr;
   if (const std::optional<Guarantee>& guarantee = stats.guarantee)
@@ -533,9 +539,6 @@ Json model_statistics(const ServedModel& served) {
 
 void infer(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
            Reply reply) {
-  if (const std::string* const encoding = request->header("content-encoding");
-      encoding != nullptr && *encoding != "identity")
-    throw HttpError(415, "request: Content-Encoding is not supported; send the body as it is");
   const std::string_view body = request->body.text();
   const std::size_t length = json_length(*request);
   const RequestJson json = parse_request_json(body.substr(0, length));

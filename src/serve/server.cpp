@@ -74,6 +74,7 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
 
   ServiceOptions options;
   options.token = read_token(settings.token_file);
+  options.on_loopback = is_loopback(settings.http.address);
   options.on_request = [&](const RequestRecord& record) {
     if (!settings.log_requests && record.status < 500) return;
     if (!settings.log_requests && record.status == 503) return;  // overload: counted in /metrics
@@ -92,9 +93,15 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
   if (http_options.max_connections < settings.http.max_connections)
     log("warning", fmt::format("{} connections instead of {}: the system allows no more open files",
                                http_options.max_connections, settings.http.max_connections));
-  HttpServer http(http_options, [&service](std::shared_ptr<Request> request, Reply reply) {
-    service->handle(std::move(request), std::move(reply));
-  });
+  http_options.on_fault = [](const std::string& message) {
+    log("error", "a connection was closed: " + message);
+  };
+  HttpServer http(
+      http_options,
+      [&service](std::shared_ptr<Request> request, Reply reply) {
+        service->handle(std::move(request), std::move(reply));
+      },
+      [&service](Request& request) { return service->admit(request); });
   ServedModels models(
       settings.models, settings.model, settings.queue,
       [](const std::string& level, const std::string& message) { log(level, message); });
@@ -106,7 +113,7 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
   const std::string host =
       is_v6 ? fmt::format("[{}]", settings.http.address) : settings.http.address;
   const std::string address = fmt::format("http://{}:{}", host, http.port());
-  if (!is_loopback(settings.http.address) && options.token.empty())
+  if (!options.on_loopback && options.token.empty())
     log("warning", "other machines can use this server without a token; see --token-file");
   on_ready(address, models);
   for (;;) {

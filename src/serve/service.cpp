@@ -55,15 +55,43 @@ Json model_facts(const ServedModel& served) {
   return json;
 }
 
+Response text_response(std::string content_type, std::string body) {
+  Response response;
+  response.content_type = std::move(content_type);
+  response.body = std::move(body);
+  return response;
+}
+
+Response ready_response(Json json, bool ready) {
+  json["ready"] = ready;
+  Response response = json_response(json);
+  if (!ready) response.status = 503;
+  return response;
+}
+
+bool has_body(const Request& request) {
+  const std::string* const length = request.header("content-length");
+  return request.header("transfer-encoding") != nullptr || (length != nullptr && *length != "0");
+}
+
 void require(const Request& request, std::string_view method) {
-  if (request.method == method || (method == "GET" && request.method == "HEAD")) return;
-  const std::string allow(method == "GET" ? "GET, HEAD" : method);
-  throw HttpError(405, fmt::format("method {}: expected {}", json_string(request.method), method),
-                  {{"Allow", allow}});
+  if (request.method != method && !(method == "GET" && request.method == "HEAD")) {
+    const std::string allow(method == "GET" ? "GET, HEAD" : method);
+    throw HttpError(405, fmt::format("method {}: expected {}", json_string(request.method), method),
+                    {{"Allow", allow}});
+  }
+  // Some of these addresses ask for no token: nobody may fill the memory through them.
+  if (method == "GET" && has_body(request))
+    throw HttpError(413, "request: there is a body, but GET takes none");
+  const std::string* const encoding = request.header("content-encoding");
+  if (encoding != nullptr && lower(*encoding) != "identity")
+    throw HttpError(415, "request: Content-Encoding is not supported; send the body as it is");
 }
 
 [[noreturn]] void not_found() {
-  throw HttpError(404, "there is nothing at this address; GET /v2 lists what the server offers");
+  throw HttpError(404,
+                  "there is nothing at this address; GET /v1/models lists the models, and POST "
+                  "/v1/classify takes image files");
 }
 
 /// An id from the client, if it is fit for a log, else one of ours.
@@ -86,13 +114,19 @@ bool is_equal(std::string_view a, std::string_view b) {  // in a time that does 
   return differ == 0;
 }
 
-/// Another site's page in a browser must not use a server that only its user can reach.
-void check_origin(const Request& request) {
-  const std::string* const origin = request.header("origin");
-  const std::string* const host = request.header("host");
-  if (origin == nullptr || request.method == "GET" || request.method == "HEAD") return;
-  if (host != nullptr && (*origin == "http://" + *host || *origin == "https://" + *host)) return;
-  throw HttpError(403, "requests from the pages of other sites are not accepted");
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// @throws HttpError 404 if there is no such model
+std::shared_ptr<ServedModel> find_model(const ServedModels& models, const std::string& name,
+                                        const std::string& version) {
+  auto model = models.find(name, version);
+  if (!model)
+    throw HttpError(404, "model " + json_string(name) +
+                             (version.empty() ? "" : ", version " + json_string(version)) +
+                             ": there is no such model");
+  return model;
 }
 
 Response page_response(const Request& request, const PageFile& file) {
@@ -108,7 +142,7 @@ Response page_response(const Request& request, const PageFile& file) {
        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}};
   const std::string* const known = request.header("if-none-match");
-  if (known != nullptr && *known == tag)
+  if (known != nullptr && has_tag(*known, tag))
     response.status = 304;
   else
     response.body = file.content;
@@ -120,134 +154,183 @@ Response page_response(const Request& request, const PageFile& file) {
 Service::Service(ServedModels& models, const ServiceOptions& options)
     : models_(models), options_(options) {}
 
-void Service::handle(std::shared_ptr<Request> request, Reply reply) {
+std::optional<Response> Service::admit(Request& request) {
   const auto start = Clock::now();
-  request->id = id_of(*request, ++next_id_);
-  auto route = std::make_shared<std::string>("other");
-  // Holds what a log says of the request, not its body.
-  const Reply finish = [this, start, id = request->id, method = request->method, route,
-                        reply = std::move(reply)](Response response) {
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    metrics_.count_request(*route, response.status, seconds);
-    if (options_.on_request)
-      options_.on_request({id, method, *route, response.status, 1e3 * seconds});
-    response.headers.emplace_back("X-Request-Id", id);
-    reply(std::move(response));
-  };
-  bool is_dispatched = false;
-  Response refused = guarded([&] {
-    const Target target = parse_target(request->target);
-    check_origin(*request);
-    dispatch(request, target, *route, finish);
-    is_dispatched = true;
+  request.id = id_of(request, ++next_id_);
+  std::string route = "other";
+  bool is_admitted = false;
+  Response refusal = guarded([&] {
+    find_work(request, route);
+    is_admitted = true;
     return Response{};
   });
-  if (!is_dispatched) finish(std::move(refused));
+  if (is_admitted) return std::nullopt;
+  record(request, route, refusal, seconds_since(start));
+  return refusal;
+}
+
+void Service::handle(std::shared_ptr<Request> request, Reply reply) {
+  const auto start = Clock::now();
+  if (request->id.empty()) request->id = id_of(*request, ++next_id_);
+  auto route = std::make_shared<std::string>("other");
+  // Holds what a log says of the request, not its body.
+  auto about = std::make_shared<Request>();
+  about->id = request->id;
+  about->method = request->method;
+  const Reply finish = [this, start, about, route, reply = std::move(reply)](Response response) {
+    record(*about, *route, response, seconds_since(start));
+    reply(std::move(response));
+  };
+  bool is_taken = false;
+  Response refusal = guarded([&] {
+    find_work(*request, *route)(request, finish);
+    is_taken = true;
+    return Response{};
+  });
+  if (!is_taken) finish(std::move(refusal));
+}
+
+void Service::record(const Request& request, const std::string& route, Response& response,
+                     double seconds) {
+  metrics_.count_request(route, response.status, seconds);
+  if (options_.on_request)
+    options_.on_request({request.id, request.method, route, response.status, 1e3 * seconds});
+  response.headers.emplace_back("X-Request-Id", request.id);
+}
+
+/// Another site's page in a browser must not use a server that only its user can reach.
+void Service::check_sender(const Request& request) const {
+  const std::string* const host = request.header("host");
+  // Every browser sends Host. Who knows the token may use any name, for example a proxy's.
+  if (options_.on_loopback && options_.token.empty() && host != nullptr && !is_loopback_host(*host))
+    throw HttpError(403,
+                    "Host: expected localhost or 127.0.0.1; a server without a token is used "
+                    "under another name only if --address is not loopback");
+  const std::string* const origin = request.header("origin");
+  if (origin == nullptr || request.method == "GET" || request.method == "HEAD") return;
+  if (host != nullptr && (*origin == "http://" + *host || *origin == "https://" + *host)) return;
+  throw HttpError(403, "requests from the pages of other sites are not accepted");
 }
 
 void Service::check_token(const Request& request) const {
   if (options_.token.empty()) return;
+  static constexpr std::string_view kScheme = "bearer ";
   const std::string* const given = request.header("authorization");
-  if (given == nullptr || !is_equal(*given, "Bearer " + options_.token))
-    throw HttpError(401,
-                    "this server asks for a token: send the header Authorization: Bearer "
-                    "TOKEN",
-                    {{"WWW-Authenticate", "Bearer"}});
+  if (given != nullptr && lower(given->substr(0, kScheme.size())) == kScheme) {
+    std::string_view token = *given;
+    token.remove_prefix(std::min(token.find_first_not_of(' ', kScheme.size()), token.size()));
+    if (is_equal(token, options_.token)) return;
+  }
+  throw HttpError(401,
+                  "this server asks for a token: send the header Authorization: Bearer "
+                  "TOKEN",
+                  {{"WWW-Authenticate", "Bearer"}});
 }
 
-void Service::dispatch(const std::shared_ptr<Request>& request, const Target& target,
-                       std::string& route, const Reply& reply) {
+Service::Work Service::find_work(const Request& request, std::string& route) {
+  const Target target = parse_target(request.target);
+  check_sender(request);
   const auto& path = target.path;
   const auto is = [&](std::initializer_list<std::string_view> names) {
     return std::ranges::equal(path, names);
   };
-  const auto query = [&](std::string_view name) {
-    for (const auto& [key, value] : target.query)
-      if (key == name) return value;
-    return std::string();
+  // What the address is called, and which method it takes.
+  const auto begin = [&](const char* name, std::string_view method) {
+    route = name;
+    require(request, method);
   };
   if (path.size() <= 1) {
     const PageFile* const file = find_page_file(path.empty() ? "index.html" : path[0]);
     if (file != nullptr) {
-      route = "page";
-      require(*request, "GET");
-      return reply(page_response(*request, *file));
+      begin("page", "GET");
+      return [file](const auto& asked, const Reply& reply) { reply(page_response(*asked, *file)); };
     }
   }
   if (is({"v2", "health", "live"})) {
-    route = "health";
-    require(*request, "GET");
-    return reply(json_response({{"live", true}}));
+    begin("health", "GET");
+    return [](const auto&, const Reply& reply) { reply(json_response({{"live", true}})); };
   }
   if (is({"v2", "health", "ready"})) {
-    route = "health";
-    require(*request, "GET");
-    Response response = json_response({{"ready", ready_.load()}});
-    if (!ready_) response.status = 503;
-    return reply(std::move(response));
+    begin("health", "GET");
+    return [this](const auto&, const Reply& reply) { reply(ready_response({}, ready_)); };
   }
-  check_token(*request);
+  check_token(request);
   if (is({"metrics"})) {
-    route = "metrics";
-    require(*request, "GET");
-    Response response;
-    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    response.body = metrics_.text(models_, http_counts_ ? http_counts_() : HttpCounts{});
-    return reply(std::move(response));
+    begin("metrics", "GET");
+    return [this](const auto&, const Reply& reply) {
+      reply(text_response("text/plain; version=0.0.4; charset=utf-8",
+                          metrics_.text(models_, http_counts_ ? http_counts_() : HttpCounts{})));
+    };
   }
   if (is({"v1", "classify"})) {
-    route = "classify";
-    require(*request, "POST");
-    const std::string name = query("model");
-    const auto model = name.empty() ? models_.first() : models_.find(name, query("version"));
-    if (!model) throw HttpError(404, "model " + json_string(name) + ": there is no such model");
-    ++model->requests;
-    return classify(model, request, target.query, reply);
+    begin("classify", "POST");
+    std::string name, version;
+    for (const auto& [key, value] : target.query) {
+      if (key == "model") name = value;
+      if (key == "version") version = value;
+    }
+    if (name.empty()) name = models_.first()->name;
+    auto model = find_model(models_, name, version);
+    return [model = std::move(model), query = target.query](const auto& asked, const Reply& reply) {
+      ++model->requests;
+      classify(model, asked, query, reply);
+    };
   }
   if (is({"v1", "models"})) {
-    route = "models";
-    require(*request, "GET");
-    Json list = Json::array();
-    for (const auto& model : models_.all()) list.push_back(model_facts(*model));
-    return reply(json_response({{"models", list}}));
+    begin("models", "GET");
+    return [this](const auto&, const Reply& reply) {
+      Json list = Json::array();
+      for (const auto& model : models_.all()) list.push_back(model_facts(*model));
+      reply(json_response({{"models", list}}));
+    };
   }
-  if (is({"v2"})) {
-    route = "server";
-    require(*request, "GET");
-    return reply(json_response({{"name", "offramp"},
-                                {"version", version()},
-                                {"extensions",
-                                 {"binary_tensor_data", "classification", "statistics",
-                                  "model_configuration", "model_repository"}}}));
-  }
-  if (is({"v2", "repository", "index"})) {
-    route = "repository";
-    require(*request, "POST");
-    Json list = Json::array();
-    for (const auto& model : models_.all())
-      list.push_back({{"name", model->name},
-                      {"version", std::to_string(model->version)},
-                      {"state", ready_ ? "READY" : "UNAVAILABLE"},
-                      {"reason", ""}});
-    return reply(json_response(list));
-  }
-  if (path.size() >= 2 && path[0] == "v2" && path[1] == "repository")
-    throw HttpError(501, "models are not loaded by requests: send SIGHUP, or replace the file");
-  if (is({"v2", "models", "stats"})) {
-    route = "statistics";
-    require(*request, "GET");
-    Json list = Json::array();
-    for (const auto& model : models_.all()) list.push_back(model_statistics(*model));
-    return reply(json_response({{"model_stats", list}}));
-  }
-  if (path.size() >= 3 && path[0] == "v2" && path[1] == "models")
-    return models_v2(request, target, route, reply);
+  if (!path.empty() && path[0] == "v2") return find_work_v2(request, target, route);
   not_found();
 }
 
-void Service::models_v2(const std::shared_ptr<Request>& request, const Target& target,
-                        std::string& route, const Reply& reply) {
+Service::Work Service::find_work_v2(const Request& request, const Target& target,
+                                    std::string& route) {
   const auto& path = target.path;
+  const auto is = [&](std::initializer_list<std::string_view> names) {
+    return std::ranges::equal(path, names);
+  };
+  const auto begin = [&](const char* name, std::string_view method) {
+    route = name;
+    require(request, method);
+  };
+  if (is({"v2"})) {
+    begin("server", "GET");
+    return [](const auto&, const Reply& reply) {
+      reply(json_response({{"name", "offramp"},
+                           {"version", version()},
+                           {"extensions",
+                            {"binary_tensor_data", "classification", "statistics",
+                             "model_configuration", "model_repository"}}}));
+    };
+  }
+  if (is({"v2", "repository", "index"})) {
+    begin("repository", "POST");
+    return [this](const auto&, const Reply& reply) {
+      Json list = Json::array();
+      for (const auto& model : models_.all())
+        list.push_back({{"name", model->name},
+                        {"version", std::to_string(model->version)},
+                        {"state", ready_ ? "READY" : "UNAVAILABLE"},
+                        {"reason", ""}});
+      reply(json_response(list));
+    };
+  }
+  if (path.size() >= 2 && path[1] == "repository")
+    throw HttpError(501, "models are not loaded by requests: send SIGHUP, or replace the file");
+  if (is({"v2", "models", "stats"})) {
+    begin("statistics", "GET");
+    return [this](const auto&, const Reply& reply) {
+      Json list = Json::array();
+      for (const auto& model : models_.all()) list.push_back(model_statistics(*model));
+      reply(json_response({{"model_stats", list}}));
+    };
+  }
+  if (path.size() < 3 || path[1] != "models") not_found();
   const std::string& name = path[2];
   std::string version;
   std::size_t at = 3;
@@ -257,39 +340,29 @@ void Service::models_v2(const std::shared_ptr<Request>& request, const Target& t
   }
   if (path.size() > at + 1) not_found();
   const std::string action = path.size() > at ? path[at] : "metadata";
-  const auto model = models_.find(name, version);
-  if (!model)
-    throw HttpError(404, "model " + json_string(name) +
-                             (version.empty() ? "" : ", version " + json_string(version)) +
-                             ": there is no such model");
+  auto model = find_model(models_, name, version);
   if (action == "infer") {
-    route = "infer";
-    require(*request, "POST");
-    ++model->requests;
-    return infer(model, request, reply);
+    begin("infer", "POST");
+    return [model = std::move(model)](const auto& asked, const Reply& reply) {
+      ++model->requests;
+      infer(model, asked, reply);
+    };
   }
   route = "model";
-  if (action == "ready") {
-    require(*request, "GET");
-    Response response = json_response({{"name", model->name}, {"ready", ready_.load()}});
-    if (!ready_) response.status = 503;
-    return reply(std::move(response));
-  }
-  if (action == "stats") {
-    require(*request, "GET");
-    return reply(json_response({{"model_stats", Json::array({model_statistics(*model)})}}));
-  }
-  if (action == "config") {
-    require(*request, "GET");
-    return reply(json_response(model_config(*model)));
-  }
-  if (action != "metadata") not_found();
-  require(*request, "GET");
-  Json json = model_metadata(*model);
-  json["versions"] = Json::array();
-  for (const auto& one : models_.all())
-    if (one->name == name) json["versions"].push_back(std::to_string(one->version));
-  return reply(json_response(json));
+  if (action != "ready" && action != "stats" && action != "config" && action != "metadata")
+    not_found();
+  require(request, "GET");
+  return [this, model = std::move(model), action](const auto&, const Reply& reply) {
+    if (action == "ready") return reply(ready_response({{"name", model->name}}, ready_));
+    if (action == "stats")
+      return reply(json_response({{"model_stats", Json::array({model_statistics(*model)})}}));
+    if (action == "config") return reply(json_response(model_config(*model)));
+    Json json = model_metadata(*model);
+    json["versions"] = Json::array();
+    for (const auto& one : models_.all())
+      if (one->name == model->name) json["versions"].push_back(std::to_string(one->version));
+    reply(json_response(json));
+  };
 }
 
 }  // namespace offramp::serve

@@ -5,8 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <mutex>
+#include <new>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -34,9 +37,9 @@ class HttpServerTest : public testing::Test {
       reply(std::move(response));
     });
   }
-  void start(HttpOptions options, Handler handler) {
+  void start(HttpOptions options, Handler handler, Admit admit = {}) {
     options.port = 0;
-    server_ = std::make_unique<HttpServer>(options, std::move(handler));
+    server_ = std::make_unique<HttpServer>(options, std::move(handler), std::move(admit));
     server_->start();
   }
   /// Takes requests and leaves them without an answer until the test gives one.
@@ -174,8 +177,9 @@ TEST_F(HttpServerTest, RefusesWhatIsNotHttp) {
   start();
   for (const std::string& text :
        {std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), std::string("GET /\r\n\r\n"),
-        std::string("GET / HTTP/1.1\r\nA : b\r\n\r\n"), std::string("GET / HTTP/9.9\r\n\r\n"),
-        std::string("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", 26),
+        std::string("GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n"),
+        std::string("GET / HTTP/9.9\r\n\r\n"),
+        std::string("GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", 35),
         std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 tls", 16),
         std::string("G\xffT / HTTP/1.1\r\n\r\n")}) {
     const int status = ask(text).status;
@@ -210,7 +214,7 @@ TEST_F(HttpServerTest, AnswersAClientThatHasFinishedSending) {
 TEST_F(HttpServerTest, CancelsTheRequestOfAClientThatHasGone) {
   start_without_answers();
   RawClient client(port());
-  client.send("GET / HTTP/1.1\r\n\r\n");
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   ASSERT_TRUE(wait_until([&] { return num_waiting() == 1; }));
   EXPECT_FALSE(waiting_[0].first->cancellation.is_cancelled());
   client.close();
@@ -264,10 +268,10 @@ TEST_F(HttpServerTest, BoundsTheMemoryOfAllBodiesAndGivesUpTheSlowest) {
 TEST_F(HttpServerTest, ClosesIdleConnectionsForNewOnes) {
   start_without_answers({.max_connections = 2});
   RawClient idle(port()), busy(port());
-  busy.send("GET / HTTP/1.1\r\n\r\n");
+  busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   ASSERT_TRUE(wait_until([&] { return num_waiting() == 1; }));
   RawClient third(port());
-  third.send("GET / HTTP/1.1\r\n\r\n");
+  third.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   ASSERT_TRUE(wait_until([&] { return num_waiting() == 2; }));
   EXPECT_TRUE(idle.is_closed());
   RawClient fourth(port());
@@ -285,16 +289,99 @@ TEST_F(HttpServerTest, GivesUpAClientThatDoesNotReadItsAnswer) {
           reply({.body = std::string(32 * kMebibyte, 'a')});
         });
   RawClient client(port());
-  client.send("GET / HTTP/1.1\r\n\r\n");
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   EXPECT_TRUE(wait_until([&] { return server_->counts().memory_bytes > 0; }));
   EXPECT_TRUE(wait_until([&] { return server_->counts().connections == 0; }));
   EXPECT_EQ(server_->counts().memory_bytes, 0u);
 }
 
+TEST_F(HttpServerTest, RefusesBeforeItReadsABody) {
+  start(
+      {}, [](const auto&, const Reply& reply) { reply({.body = "admitted"}); },
+      [](Request& request) -> std::optional<Response> {
+        if (request.target == "/p") return error_response(401, "no token");
+        return std::nullopt;
+      });
+  RawClient client(port());
+  // The body never comes, and none is asked for.
+  client.send(kPost + "Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n");
+  const RawResponse refused = client.receive();
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_THAT(refused.head, HasSubstr("Connection: close"));
+  EXPECT_EQ(client.interim_responses, 0);
+  RawClient sends(port());
+  sends.send(kPost + "Content-Length: 1000000\r\n\r\n" + std::string(500'000, 'a'));
+  EXPECT_EQ(sends.receive().status, 401);
+  EXPECT_EQ(server_->counts().memory_bytes, 0u);
+  // Without a body the connection goes on.
+  RawClient other(port());
+  other.send("GET /p HTTP/1.1\r\nHost: x\r\n\r\nHEAD /p HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(other.receive().status, 401);
+  EXPECT_EQ(other.receive(false).status, 401);
+  other.send("GET /q HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(other.receive().body, "admitted");
+}
+
+TEST_F(HttpServerTest, RequiresOneValidHost) {
+  start();
+  EXPECT_EQ(ask("GET / HTTP/1.1\r\n\r\n").status, 400);
+  EXPECT_EQ(ask("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n").status, 400);
+  EXPECT_EQ(ask("GET / HTTP/1.1\r\nHost: a b\r\n\r\n").status, 400);
+  EXPECT_EQ(ask("GET / HTTP/1.0\r\n\r\n").status, 200);
+}
+
+TEST_F(HttpServerTest, TakesTargetsInAbsoluteForm) {
+  start({}, [](const std::shared_ptr<Request>& request, const Reply& reply) {
+    reply({.body = *request->header("host") + " " + request->target});
+  });
+  EXPECT_EQ(ask("GET http://a:1/v2?x=1 HTTP/1.1\r\nHost: b\r\n\r\n").body, "a:1 /v2?x=1");
+  EXPECT_EQ(ask("GET HTTPS://a HTTP/1.1\r\nHost: b\r\n\r\n").body, "a /");
+  EXPECT_EQ(ask("GET http:///v2 HTTP/1.1\r\nHost: b\r\n\r\n").status, 400);
+  EXPECT_EQ(ask("GET http://a@b/v2 HTTP/1.1\r\nHost: b\r\n\r\n").status, 400);
+}
+
+TEST_F(HttpServerTest, RefusesCodingsAndExpectationsThatItDoesNotKnow) {
+  start();
+  for (const char* coding : {"gzip, chunked", "gzip", "chunked, identity"}) {
+    const RawResponse response = ask(kPost + "Transfer-Encoding: " + coding + "\r\n\r\n0\r\n\r\n");
+    EXPECT_THAT(response.status, testing::AnyOf(400, 501)) << coding;
+    EXPECT_THAT(response.head, HasSubstr("Connection: close")) << coding;
+  }
+  EXPECT_EQ(ask(kPost + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n").status, 501);
+  EXPECT_EQ(ask(kPost + "Expect: something\r\nContent-Length: 1\r\n\r\n").status, 417);
+  EXPECT_EQ(ask(kPost + "Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n").body, "POST /p 1");
+}
+
+TEST_F(HttpServerTest, SendsADateAndNoLengthWithA304) {
+  start({}, [](const auto&, const Reply& reply) { reply({.status = 304}); });
+  const std::string head = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").head;
+  EXPECT_THAT(head, HasSubstr(" GMT\r\n"));
+  EXPECT_THAT(head, testing::Not(HasSubstr("Content-")));
+}
+
+TEST_F(HttpServerTest, SurvivesAnExceptionOfItsHandler) {
+  std::atomic<int> faults = 0;
+  start(
+      {.on_fault = [&](const std::string&) { ++faults; }},
+      [](const std::shared_ptr<Request>& request, const Reply& reply) {
+        if (request->target == "/bad") throw std::bad_alloc();
+        reply({.body = "GET /other 0"});
+      },
+      [](Request& request) -> std::optional<Response> {
+        if (request.target == "/worse") throw std::bad_alloc();
+        return std::nullopt;
+      });
+  EXPECT_EQ(ask("GET /bad HTTP/1.1\r\nHost: x\r\n\r\n").status, 500);
+  EXPECT_EQ(ask("GET /worse HTTP/1.1\r\nHost: x\r\n\r\n").status, 0);
+  EXPECT_EQ(faults, 2);
+  expect_others_are_served();
+  EXPECT_TRUE(server_->drain(milliseconds(60'000)));
+}
+
 TEST_F(HttpServerTest, AnswersWhatIsUnderWayWhenItIsDrained) {
   start_without_answers();
   RawClient idle(port()), busy(port());
-  busy.send("GET / HTTP/1.1\r\n\r\n");
+  busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   ASSERT_TRUE(wait_until([&] { return num_waiting() == 1; }));
   auto drained =
       std::async(std::launch::async, [&] { return server_->drain(milliseconds(60'000)); });
@@ -309,7 +396,7 @@ TEST_F(HttpServerTest, AnswersWhatIsUnderWayWhenItIsDrained) {
 TEST_F(HttpServerTest, CancelsWhatIsStillUnderWayAtTheEndOfDraining) {
   start_without_answers();
   RawClient client(port());
-  client.send("GET / HTTP/1.1\r\n\r\n");
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   ASSERT_TRUE(wait_until([&] { return num_waiting() == 1; }));
   EXPECT_FALSE(server_->drain(milliseconds(50)));
   EXPECT_TRUE(waiting_[0].first->cancellation.is_cancelled());

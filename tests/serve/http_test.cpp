@@ -26,6 +26,27 @@ TEST(Target, RefusesEscapesAndTextThatAreNotValid) {
     EXPECT_THROW(parse_target(bad), HttpError) << bad;
 }
 
+TEST(LoopbackHost, IsThisMachineUnderANameThatNoNameServerGives) {
+  for (const char* good : {"localhost", "LocalHost:8000", "127.0.0.1", "127.1.2.3:80", "[::1]",
+                           "[::1]:8000", "localhost:"})
+    EXPECT_TRUE(is_loopback_host(good)) << good;
+  for (const char* bad : {"", "evil.example", "evil.example:8000", "127.0.0.1.evil.example",
+                          "localhost.evil.example", "127.evil", "127.0.0.1:80:80", "127.0.0.1:x",
+                          "[::1].evil.example", "[::2]", "[::1", "128.0.0.1", "0.0.0.0"})
+    EXPECT_FALSE(is_loopback_host(bad)) << bad;
+}
+
+TEST(EntityTag, IsFoundInAListAndWhenItIsWeak) {
+  for (const char* good : {R"("a")", R"(W/"a")", R"("b", "a")", R"("b",W/"a" )", "*"})
+    EXPECT_TRUE(has_tag(good, R"("a")")) << good;
+  for (const char* bad : {"", "a", R"("b")", R"("ab")", R"(w/"a")", ",,"})
+    EXPECT_FALSE(has_tag(bad, R"("a")")) << bad;
+}
+
+TEST(HttpDate, IsThatOfTheSpecification) {
+  EXPECT_EQ(http_date(784111777), "Sun, 06 Nov 1994 08:49:37 GMT");
+}
+
 TEST(RequestJson, RefusesWhatIsNestedTooDeepOrGivenTwice) {
   EXPECT_THAT([] { parse_request_json("{\"a\":" + std::string(100000, '[')); },
               ThrowsMessage<HttpError>("request: JSON is nested deeper than 16"));

@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <future>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -174,6 +176,9 @@ TEST_F(ServiceTest, AsksForItsTokenButNotForHealth) {
   EXPECT_EQ(send("GET", "/v2").status, 401);
   EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Bearer 0123456789abcdeF"}}).status, 401);
   EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Bearer 0123456789abcdef"}}).status, 200);
+  EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "bearer 0123456789abcdef"}}).status, 200);
+  EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Basic 0123456789abcdef"}}).status, 401);
+  EXPECT_EQ(send("GET", "/v2", {}, {{"authorization", "Bearer"}}).status, 401);
   EXPECT_EQ(send("GET", "/v2/health/live").status, 200);
 }
 
@@ -182,6 +187,82 @@ TEST_F(ServiceTest, RefusesThePagesOfOtherSites) {
   const Fields own{{"host", "127.0.0.1:8000"}, {"origin", "http://127.0.0.1:8000"}};
   EXPECT_EQ(send("POST", "/v1/classify", "x", other).status, 403);
   EXPECT_EQ(send("POST", "/v1/classify", "x", own).status, 400);
+}
+
+TEST_F(ServiceTest, RefusesAPageWhoseNameWasBoundToThisMachine) {
+  start({.on_loopback = true});
+  const Fields evil{{"host", "evil.com:8931"}, {"origin", "http://evil.com:8931"}};
+  const Fields own{{"host", "127.0.0.1:8931"}, {"origin", "http://127.0.0.1:8931"}};
+  EXPECT_EQ(send("POST", "/v1/classify", "x", evil).status, 403);
+  EXPECT_EQ(send("GET", "/v1/models", {}, {{"host", "evil.com"}}).status, 403);
+  EXPECT_EQ(send("GET", "/", {}, {{"host", "evil.com"}}).status, 403);
+  EXPECT_EQ(send("POST", "/v1/classify", "x", own).status, 400);
+  EXPECT_EQ(send("GET", "/v1/models", {}, {{"host", "localhost:8000"}}).status, 200);
+  // A token is what a page of another site does not have; a proxy may pass another name on.
+  start({.token = "0123456789abcdef", .on_loopback = true});
+  EXPECT_EQ(send("GET", "/v1/models", {},
+                 {{"host", "classify.example"}, {"authorization", "Bearer 0123456789abcdef"}})
+                .status,
+            200);
+}
+
+TEST_F(ServiceTest, RefusesWithoutTheBodyWhatNeedsNoBody) {
+  start({.token = "0123456789abcdef"});
+  const auto status = [&](const std::string& method, const std::string& target, bool token,
+                          Fields headers = {}) {
+    Request request;
+    request.method = method;
+    request.target = target;
+    request.headers = std::move(headers);
+    if (token) request.headers.emplace_back("authorization", "Bearer 0123456789abcdef");
+    const std::optional<Response> refusal = service_->admit(request);
+    EXPECT_FALSE(request.id.empty());
+    return refusal ? refusal->status : 0;
+  };
+  EXPECT_EQ(status("POST", "/v1/classify", false), 401);
+  EXPECT_EQ(status("POST", "/nothing", true), 404);
+  EXPECT_EQ(status("POST", "/v2/models/n/infer", true), 404);
+  EXPECT_EQ(status("PUT", "/v1/classify", true), 405);
+  EXPECT_EQ(status("POST", "/v1/classify", true, {{"content-encoding", "gzip"}}), 415);
+  EXPECT_EQ(status("GET", "/", false, {{"content-length", "1000000"}}), 413);
+  EXPECT_EQ(status("GET", "/v2/health/live", false, {{"transfer-encoding", "chunked"}}), 413);
+  EXPECT_EQ(status("GET", "/v2/health/live", false, {{"content-length", "0"}}), 0);
+  EXPECT_EQ(status("POST", "/v1/classify", true), 0);
+  EXPECT_THAT(send("GET", "/metrics", {}, {{"authorization", "Bearer 0123456789abcdef"}}).body,
+              HasSubstr("401"));
+}
+
+TEST_F(ServiceTest, SaysWhenAPageHasNotChanged) {
+  const Response page = send("GET", "/");
+  const std::string tag = page.headers[0].second;
+  EXPECT_EQ(send("GET", "/", {}, {{"if-none-match", "\"x\", W/" + tag}}).status, 304);
+  EXPECT_EQ(send("GET", "/", {}, {{"if-none-match", "\"x\""}}).status, 200);
+}
+
+TEST_F(ServiceTest, FindsAVersionOfTheFirstModel) {
+  EXPECT_EQ(send("POST", "/v1/classify?version=99", "x").status, 404);
+  EXPECT_EQ(send("POST", "/v1/classify?version=1", "x").status, 400);
+}
+
+TEST_F(ServiceTest, TellsUsersOfCurlHowToSendAFile) {
+  const Fields curl{{"content-type", "application/x-www-form-urlencoded"}};
+  EXPECT_THAT(send("POST", "/v1/classify", "x", curl).body, HasSubstr("--data-binary @FILE"));
+  EXPECT_THAT(send("POST", "/v1/classify", "x").body, testing::Not(HasSubstr("curl")));
+}
+
+TEST_F(ServiceTest, ReportsAFaultOfTheModelAsAFailureWithoutItsText) {
+  model::ModelFile file = example_model(small_resnet());
+  for (auto& [name, tensor] : file.weights)  // classifiers whose sums overflow
+    if (tensor.shape.size() == 2) std::ranges::fill(tensor.as<float>(), 3e38f);
+  model::save_model(folder_.path() / "m.safetensors", file);
+  start({});
+  for (const std::size_t images : {1, 3}) {  // alone, and in a batch
+    const Response response = infer("{" + input(images) + "}", binary(images));
+    EXPECT_EQ(response.status, 500) << response.body;
+    EXPECT_THAT(response.body, testing::Not(HasSubstr("logits")));
+  }
+  EXPECT_EQ(models_->first()->batcher.stats().failed, 4);
+  EXPECT_EQ(models_->first()->batcher.stats().refused, 0);
 }
 
 TEST_F(ServiceTest, ClassifiesItsExampleImage) {
