@@ -39,9 +39,8 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
   return json;
 }
 
-// curl calls the body so, with -d and with --data-binary.
-constexpr const char* kCurlHint =
-    "; if curl sent it: -d changes a file, --data-binary @FILE does not";
+// The type is the same with -d and with --data-binary.
+constexpr const char* kCurlHint = "; curl -d changes a file, --data-binary @FILE does not";
 
 /// The status of a request with one image.
 int status_of(const ImageResult& result) {
@@ -137,8 +136,9 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
   const std::string* const type = request->header("content-type");
   const std::string& body = request->body.text();
   const bool is_form = type != nullptr && is_multipart(*type);
-  const bool is_urlencoded =
-      type != nullptr && lower(*type).starts_with("application/x-www-form-urlencoded");
+  const std::string* const client = request->header("user-agent");
+  const bool is_curl = client != nullptr && client->starts_with("curl/") && type != nullptr &&
+                       lower(*type).starts_with("application/x-www-form-urlencoded");
   std::vector<ImageView> images;
   std::vector<std::string> names;
   if (is_form) {
@@ -174,8 +174,8 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
                  json.update(to_json(*model, results[0], top_k));
                  response.status = status_of(results[0]);
                  if (response.status != 200)
-                   return error_response(
-                       response.status, results[0].answer.error + (is_urlencoded ? kCurlHint : ""));
+                   return error_response(response.status,
+                                         results[0].answer.error + (is_curl ? kCurlHint : ""));
                } else {
                  Json list = Json::array();
                  for (std::size_t i = 0; i < results.size(); ++i) {
