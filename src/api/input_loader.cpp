@@ -61,8 +61,9 @@ void InputLoader::load_rgb8(const ImageView& image, std::span<float> pixels) con
     throw Error(fmt::format("image: {} bytes of pixels, but {}x{} takes {}", image.pixels_.size(),
                             image.width_, image.height_, expected));
   if (expected / 3 > static_cast<std::uint64_t>(max_pixels_))
-    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels", image.width_,
-                            image.height_, max_pixels_));
+    throw image::TooLarge(fmt::format("larger than the limit: {}x{}, at most {} pixels",
+                                      image.width_, image.height_, max_pixels_),
+                          image.width_, image.height_);
   if (is_quick(image))
     image::normalise(image.pixels_, preprocessing_, pixels);
   else

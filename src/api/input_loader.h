@@ -23,7 +23,7 @@ class [[gnu::visibility("hidden")]] InputLoader {
 
   /// Decodes, resizes and normalises an image.
   /// @param pixels  [C, H, W], written
-  /// @throws Error saying what is wrong with the image
+  /// @throws Error saying what is wrong with the image; image::TooLarge if it exceeds max_pixels
   void load(const ImageView& image, std::span<float> pixels) const;
 
   /// Whether load() neither decodes nor resizes this image.

@@ -396,9 +396,8 @@ class ImageCollector {
     limits.max_pixels = std::int64_t{1} << 24;
     try {
       return image::decode_image(bytes, limits);
-    } catch (const Error& error) {
-      // This error comes from the header, before pixels are allocated, so decoding can be repeated.
-      if (!std::string_view(error.what()).starts_with("larger than the limit")) throw;
+    } catch (const image::TooLarge&) {
+      // It comes from the header, before pixels are allocated, so decoding can be repeated.
     }
     large.lock();
     return image::decode_image(bytes);

@@ -19,7 +19,7 @@ Image decode_png(std::span<const std::byte> bytes, const DecodeLimits& limits);
 Image decode_webp(std::span<const std::byte> bytes, const DecodeLimits& limits);
 Image decode_bmp(std::span<const std::byte> bytes, const DecodeLimits& limits);
 
-/// @throws Error if a side is not above 0, or the size exceeds a limit
+/// @throws Error if a side is not above 0, TooLarge if the size exceeds a limit
 void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& limits);
 
 /// Blends pixels of red, green, blue and alpha with white.

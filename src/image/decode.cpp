@@ -15,12 +15,13 @@ void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& lim
   if (width <= 0 || height <= 0)
     throw Error(fmt::format("damaged: the image is {}x{}", width, height));
   if (std::max(width, height) > limits.max_side)
-    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels a side", width, height,
-                            limits.max_side));
-  if (width > limits.max_pixels / height) {
-    throw Error(fmt::format("larger than the limit: {}x{}, at most {} pixels", width, height,
-                            limits.max_pixels));
-  }
+    throw TooLarge(fmt::format("larger than the limit: {}x{}, at most {} pixels a side", width,
+                               height, limits.max_side),
+                   width, height);
+  if (width > limits.max_pixels / height)
+    throw TooLarge(fmt::format("larger than the limit: {}x{}, at most {} pixels", width, height,
+                               limits.max_pixels),
+                   width, height);
 }
 
 void blend_with_white(std::vector<std::uint8_t>& pixels) {

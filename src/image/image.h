@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/preprocessing.h"
+#include "offramp/error.h"
 
 namespace offramp::image {
 
@@ -26,13 +28,25 @@ struct DecodeLimits {
   std::int64_t max_side = 65535;  ///< in pixels; the limit of the JPEG format
 };
 
+/// Thrown for an image that exceeds a limit. Nothing of its size was allocated.
+class TooLarge : public Error {
+ public:
+  TooLarge(const std::string& message, std::int64_t width, std::int64_t height)
+      : Error(message), width_(width), height_(height) {}
+  std::int64_t width() const { return width_; }
+  std::int64_t height() const { return height_; }
+
+ private:
+  std::int64_t width_, height_;  // in pixels, both above 0
+};
+
 /// Decodes a JPEG, PNG, WebP or BMP to an upright RGB image. The EXIF orientation is applied; gray
 /// values are copied to all three channels; CMYK, YCCK and palettes are converted to RGB; 16-bit
 /// values are reduced to 8 bits; transparent pixels are blended with white, but for BMP, whose
 /// fourth byte many programs leave undefined. Of an animation the first frame is read. A BMP has 8,
 /// 24 or 32 bits a pixel without compression.
 /// @throws Error without the path of the file: "not a JPEG, PNG, WebP or BMP", "truncated: …",
-/// "damaged: …", "larger than the limit: …", "not supported: …"
+/// "damaged: …", "not supported: …"; TooLarge "larger than the limit: …"
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits = {});
 
 /// Encodes an image as PNG.
