@@ -149,13 +149,26 @@ def check(name, model, images):
     expect(name, "images", len(images.labels), n)
     expect(name, "counted", counted, given["counted"])
     expect(name, "upper_bound", bound, given["upper_bound"], 1e-12)
-    expect(name, "level", 0.9 * given["delta"] * 0.1 ** (attempt - 1), level, 1e-12)
+    of_attempt = 0.9 * given["delta"] * 0.1 ** (attempt - 1)
+    disagreement = given.get("disagreement")  # not in files of earlier programs
+    expect(name, "level", of_attempt if disagreement is None else 0.98 * of_attempt, level, 1e-12)
+    if disagreement is not None:
+        others = {**given, "of": "disagreement"}
+        different = images.count(policy, policy["thresholds"], others)
+        expect(name, "disagreement.counted", different, disagreement["counted"])
+        expect(name, "disagreement.upper_bound",
+               stats.beta.ppf(1 - disagreement["level"], different + 1, n - different),
+               disagreement["upper_bound"], 1e-9)
+        expect(name, "disagreement.level", disagreement["level"] <= 0.02 * of_attempt, True)
     expect(name, "bound at most epsilon", bound <= epsilon, True)
     steps = policy.get("path", {"steps": []})["steps"]
     for m, step in enumerate(steps):
         here = images.count(policy, step["thresholds"], given)
         passes = stats.binom.cdf(here, n, epsilon) <= level
         expect(f"{name}: path.steps[{m}]", "counted", here, step["counted"])
+        if disagreement is not None:
+            expect(f"{name}: path.steps[{m}]", "disagreed",
+                   images.count(policy, step["thresholds"], others), step["disagreed"])
         expect(f"{name}: path.steps[{m}]", "passes", passes, m <= policy["path"]["chosen"])
     print(f"| {name} | {given['of']}, {given.get('against', 'last_exit').replace('_', ' ')} | {epsilon:g} | {level:g} "
           f"| {counted} of {n} | {100 * bound:.4f} | {len(steps)} |")

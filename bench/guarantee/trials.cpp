@@ -339,7 +339,7 @@ std::vector<DropTrial> run_drop_trials(const Population& population, std::int64_
 
 BoundaryImages boundary_images(double rate, double epsilon, double delta, std::int64_t least,
                                std::int64_t most) {
-  const double level = policy::level_of_attempt(delta, 1);
+  const double level = policy::level_of_tests({.epsilon = epsilon, .delta = delta}, 1);
   BoundaryImages best;
   for (std::int64_t n = least; n <= most; ++n) {
     std::int64_t allowed = -1;

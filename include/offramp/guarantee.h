@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace offramp {
@@ -23,6 +24,12 @@ struct Guarantee {
   InForce in_force = InForce::no;
   /// Why it is not in force, or why that is not known: one line. Empty if it is in force.
   std::string why;
+  /// What the policy's answers are compared with: "last_exit", or "ensemble" of all exits.
+  std::string against = "last_exit";
+  /// Bound on the rate of images for which the policy and `against` predict different classes. It
+  /// needs no labels, so a program can watch it. It is certified together with the other one:
+  /// `delta` is the probability that either is wrong. nullopt: the file holds none.
+  std::optional<double> disagreement = {};
 };
 
 }  // namespace offramp

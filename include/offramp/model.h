@@ -4,12 +4,14 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "offramp/error.h"
 #include "offramp/export.h"
 #include "offramp/guarantee.h"
+#include "offramp/image.h"
 
 namespace offramp {
 
@@ -39,6 +41,9 @@ struct PolicyStep {
   double accuracy = 0;                           ///< on the tune images, a fraction of 1
   double relative_cost = 0;                      ///< mean over the tune images
   bool certified = false;                        ///< whether Stop::at_step takes it
+  /// As Guarantee::disagreement, of this step; nullopt if it is not certified or the file holds
+  /// none. The bounds of all steps hold together.
+  std::optional<double> disagreement = {};
 };
 
 /// A network that is ready to run on this CPU. A Model is an immutable handle: its copies share one
@@ -69,11 +74,23 @@ class OFFRAMP_API Model {
   /// exits.
   const std::vector<double>& relative_costs() const;
 
+  /// Decodes, resizes and normalises an image as a session does before it runs the image: a session
+  /// gives ImageView::normalised(input) the same answer, to the bit. It is for programs that decode
+  /// on threads of their own.
+  /// @param input       [channels, height, width], written
+  /// @param max_pixels  as SessionOptions::max_pixels
+  /// @throws Error saying what is wrong with the image
+  void prepare(const ImageView& image, std::span<float> input,
+               std::int64_t max_pixels = std::int64_t{1} << 27) const;
+
   /// Whether the file holds a policy, so that Stop::by_policy can be used.
   bool has_policy() const;
   /// The criterion of the policy: "confidence", "entropy", "margin" or "patience"; empty if the
   /// file holds no policy.
   std::string criterion() const;
+  /// The ensemble of the policy: "off", "mean", "geometric" or "weighted"; empty if the file holds
+  /// no policy.
+  std::string ensemble() const;
   /// The path that was tested for the certificate, the most cautious policy first; empty if the
   /// file holds none. All steps up to chosen_step() are certified.
   std::vector<PolicyStep> policy_path() const;

@@ -291,10 +291,14 @@ typedef struct offramp_guarantee {
                       until the session's next call */
   int in_force;    /* an offramp_in_force */
   int reserved;    /* must be 0 */
+  /* bound on the rate of images that the policy and the last exit (or the ensemble of all exits, if
+     the certificate is against it) classify differently; certified together with the other one. 0:
+     the model file holds none */
+  double disagreement;
 } offramp_guarantee;
 
 #define OFFRAMP_GUARANTEE_INIT \
-  { sizeof(offramp_guarantee), NULL, 0, 0, NULL, OFFRAMP_IN_FORCE_NO, 0 }
+  { sizeof(offramp_guarantee), NULL, 0, 0, NULL, OFFRAMP_IN_FORCE_NO, 0, 0 }
 
 /* Not to be called before the first answer: the first call checks the weights and may run the
  * images that the model file stores. */

@@ -35,7 +35,7 @@ nb::object from_guarantee(const std::optional<Guarantee>& guarantee) {
                                   ? nb::none()
                                   : nb::object(nb::bool_(guarantee->in_force == InForce::yes));
   return nb::make_tuple(guarantee->of, guarantee->epsilon, guarantee->delta, in_force,
-                        guarantee->why);
+                        guarantee->why, guarantee->against, guarantee->disagreement);
 }
 
 std::optional<Stop> to_stop(nb::handle object) {

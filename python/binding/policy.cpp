@@ -174,10 +174,11 @@ Args:
       accuracy.push_back(step.accuracy);
       cost.push_back(step.relative_cost);
     }
-    return nb::make_tuple(result.policy, result.holds(), result.attempt, result.level,
-                          result.images, result.images_needed, result.counted, result.upper_bound,
-                          thresholds, result.path.chosen, counted, accuracy, cost,
-                          policy::describe_promise(aim));
+    return nb::make_tuple(
+        result.policy, result.holds(), result.attempt, result.level, result.images,
+        result.images_needed, result.counted, result.upper_bound, thresholds, result.path.chosen,
+        counted, accuracy, cost, policy::describe_promise(aim),
+        result.disagreement ? std::optional(result.disagreement->upper_bound) : std::nullopt);
   });
   module.def("images_needed", &policy::images_needed, "epsilon"_a, "delta"_a,
              "The smallest number of certify images with which a policy that harms none of them "

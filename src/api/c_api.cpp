@@ -428,6 +428,7 @@ offramp_status offramp_session_guarantee(offramp_session* session, offramp_guara
       value.of = text_of_event(given->of);
       value.epsilon = given->epsilon;
       value.delta = given->delta;
+      value.disagreement = given->disagreement.value_or(0);
       value.in_force = given->in_force == offramp::InForce::yes       ? OFFRAMP_IN_FORCE_YES
                        : given->in_force == offramp::InForce::unknown ? OFFRAMP_IN_FORCE_UNKNOWN
                                                                       : OFFRAMP_IN_FORCE_NO;

@@ -37,7 +37,7 @@ OFFRAMP_C_STRUCT(offramp_image_options, sizeof(offramp_image_options), cancellat
 OFFRAMP_C_STRUCT(offramp_image, sizeof(offramp_image), reserved);
 OFFRAMP_C_STRUCT(offramp_answer, offsetof(offramp_answer, limited), cancelled);
 OFFRAMP_C_STRUCT(offramp_stream_options, offsetof(offramp_stream_options, on_ready), on_ready);
-OFFRAMP_C_STRUCT(offramp_guarantee, sizeof(offramp_guarantee), reserved);
+OFFRAMP_C_STRUCT(offramp_guarantee, offsetof(offramp_guarantee, disagreement), disagreement);
 OFFRAMP_C_STRUCT(offramp_statistics, offsetof(offramp_statistics, shares), drift_p_value);
 #undef OFFRAMP_C_STRUCT
 

@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "api/input_loader.h"
 #include "api/model_state.h"
+#include "core/error.h"
 #include "core/version.h"
 #include "policy/criteria.h"
 
@@ -14,7 +16,7 @@ std::optional<Guarantee> guarantee_of(const engine::OpenedModel& model,
                                       const engine::CertificateStatus& status) {
   const std::optional<policy::Guarantee>& given = model.certificate().guarantee();
   if (!given) return std::nullopt;
-  return Guarantee{given->of, given->epsilon, given->delta, status.in_force, status.why};
+  return engine::to_public(*given, status);
 }
 
 const policy::CertifiedPath* path_of(const engine::OpenedModel& model) {
@@ -40,18 +42,37 @@ const std::vector<std::int64_t>& Model::macs() const { return state_->opened()->
 const std::vector<double>& Model::relative_costs() const {
   return state_->opened()->relative_costs();
 }
+void Model::prepare(const ImageView& image, std::span<float> input, std::int64_t max_pixels) const {
+  const engine::OpenedModel& model = *state_->opened();
+  if (input.size() != static_cast<std::size_t>(model.image_size()))
+    throw UsageError(fmt::format("prepare: input has {} values, but the network takes {}",
+                                 input.size(), model.image_size()));
+  api::InputLoader(model.file().graph.input, model.file().preprocessing, max_pixels)
+      .load(image, input);
+}
 bool Model::has_policy() const { return state_->opened()->file().policy.has_value(); }
 std::string Model::criterion() const {
   const std::optional<policy::ChosenPolicy>& chosen = state_->opened()->file().policy;
   return chosen ? std::string(policy::info(chosen->policy.criterion).name) : "";
 }
+std::string Model::ensemble() const {
+  const std::optional<policy::ChosenPolicy>& chosen = state_->opened()->file().policy;
+  return chosen ? std::string(to_string(chosen->policy.ensemble)) : "";
+}
 std::vector<PolicyStep> Model::policy_path() const {
   const policy::CertifiedPath* const path = api::path_of(*state_->opened());
   std::vector<PolicyStep> steps;
   if (path == nullptr) return steps;
-  for (const policy::PathStep& step : path->steps)
-    steps.push_back(
-        {step.thresholds, step.accuracy, step.relative_cost, steps.size() <= path->chosen});
+  const engine::OpenedModel& model = *state_->opened();
+  const std::vector<double> bounds = policy::disagreement_bounds(*model.file().policy);
+  // What the code that runs here may add to the certified bound.
+  const policy::Guarantee& certified = *model.file().policy->guarantee;
+  const double more = model.certificate().guarantee()->epsilon - certified.epsilon;
+  for (const policy::PathStep& step : path->steps) {
+    const std::size_t m = steps.size();
+    steps.push_back({step.thresholds, step.accuracy, step.relative_cost, m <= path->chosen,
+                     m < bounds.size() ? std::optional(bounds[m] + more) : std::nullopt});
+  }
   return steps;
 }
 std::optional<int> Model::chosen_step() const {

@@ -58,12 +58,17 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                  {"images_needed", found.images_needed},
                  {"counted", nullptr},
                  {"upper_bound", nullptr},
+                 {"disagreement", nullptr},
                  {"precision", result.precision},
                  {"kernels", result.kernels},
                  {"worst_class", nullptr}};
   if (found.holds()) {
     object["counted"] = found.counted;
     object["upper_bound"] = found.upper_bound;
+    if (const auto& disagreement = found.disagreement)
+      object["disagreement"] = {{"level", disagreement->level},
+                                {"counted", disagreement->counted},
+                                {"upper_bound", disagreement->upper_bound}};
   }
   if (const auto& worst = certification.worst)
     object["worst_class"] = {{"class", result.classes[static_cast<std::size_t>(worst->label)]},
@@ -104,6 +109,12 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
         "{:.3g})\n",
         policy::describe_promise(aim), core::with_commas(found.counted),
         core::with_commas(found.images), describe(aim.against), found.upper_bound);
+  if (found.holds() && found.disagreement)
+    text += fmt::format(
+        "certified with it, for a server to watch: answers other than those of {} ≤ {:.3g} ({} of "
+        "{} certify images)\n",
+        describe(aim.against), found.disagreement->upper_bound,
+        core::with_commas(found.disagreement->counted), core::with_commas(found.images));
   if (certification.drawn)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "

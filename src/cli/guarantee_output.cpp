@@ -16,6 +16,8 @@ json guarantee_json(const Guarantee& guarantee) {
   return {{"of", guarantee.of},
           {"epsilon", guarantee.epsilon},
           {"delta", guarantee.delta},
+          {"against", guarantee.against},
+          {"disagreement", guarantee.disagreement ? json(*guarantee.disagreement) : json(nullptr)},
           {"in_force", in_force},
           {"why", guarantee.why.empty() ? json(nullptr) : json(guarantee.why)}};
 }

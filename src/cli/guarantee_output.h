@@ -8,8 +8,8 @@
 
 namespace offramp::cli {
 
-/// A certificate as every command prints it: {of, epsilon, delta, in_force: true, false or
-/// "unknown", why: null or a text}.
+/// A certificate as every command prints it: {of, epsilon, delta, against, disagreement: null or a
+/// bound, in_force: true, false or "unknown", why: null or a text}.
 nlohmann::ordered_json guarantee_json(const Guarantee& guarantee);
 /// The same for a model that may have no certificate: null.
 nlohmann::ordered_json guarantee_json(const std::optional<Guarantee>& guarantee);

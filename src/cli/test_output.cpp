@@ -69,11 +69,8 @@ json policy_json(const PolicyEvaluation& policy) {
              {"distance", policy.drift->distance},
              {"p_value", policy.drift->p_value}};
   json guarantee = nullptr;
-  if (const auto& given = policy.guarantee) {
-    guarantee = guarantee_json(Guarantee{given->of, given->epsilon, given->delta,
-                                         policy.certificate.in_force, policy.certificate.why});
-    guarantee["against"] = to_string(given->against);
-  }
+  if (const auto& given = policy.guarantee)
+    guarantee = guarantee_json(engine::to_public(*given, policy.certificate));
   return {{"from", policy.is_models_own ? "model" : "flags"},
           {"aim", policy::describe_aim(policy.chosen.aim)},
           {"criterion", to_string(rule.criterion)},

@@ -45,9 +45,7 @@ std::string to_json_text(const VerifyOptions& options, const Verification& resul
                          {"kernels", result.given.kernels}}},
                        {"verified", verified},
                        {"drift", drift},
-                       {"guarantee", guarantee_json(Guarantee{given.of, given.epsilon, given.delta,
-                                                              result.certificate.in_force,
-                                                              result.certificate.why})}};
+                       {"guarantee", guarantee_json(engine::to_public(given, result.certificate))}};
   return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

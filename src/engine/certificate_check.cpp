@@ -53,6 +53,16 @@ std::string describe(const CertificateStatus& status) {
   return "";
 }
 
+offramp::Guarantee to_public(const policy::Guarantee& guarantee, const CertificateStatus& status) {
+  return {.of = guarantee.of,
+          .epsilon = guarantee.epsilon,
+          .delta = guarantee.delta,
+          .in_force = status.in_force,
+          .why = status.why,
+          .against = std::string(to_string(guarantee.against)),
+          .disagreement = policy::disagreement_bound(guarantee)};
+}
+
 CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningCode& code,
                                    Evidence evidence)
     : model_(model), evidence_(std::move(evidence)) {
@@ -67,6 +77,7 @@ CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningC
   } else if (verified != model.policy->verified.end()) {
     guarantee_->epsilon += verified->rho;
     guarantee_->delta += verified->alpha;
+    if (guarantee_->disagreement) guarantee_->disagreement->upper_bound += verified->rho;
     known_.in_force = InForce::yes;
   } else if (given.precision != to_string(code.precision)) {
     known_.why = other_precision(given, code);

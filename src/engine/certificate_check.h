@@ -37,6 +37,9 @@ struct RunningCode {
   std::string fallback;
 };
 
+/// The guarantee as the library's interface gives it.
+offramp::Guarantee to_public(const policy::Guarantee& guarantee, const CertificateStatus& status);
+
 /// The certificate of an opened model. Thread-safe.
 class CertificateCheck {
  public:

@@ -204,11 +204,14 @@ std::optional<policy::Aim> aim_of_version_1(const std::string& text, const polic
 
 Json to_json(const policy::CertifiedPath& path) {
   Json steps = Json::array();
-  for (const policy::PathStep& step : path.steps)
-    steps.push_back({{"thresholds", to_json(step.thresholds)},
-                     {"counted", step.counted},
-                     {"accuracy", step.accuracy},
-                     {"relative_cost", step.relative_cost}});
+  for (const policy::PathStep& step : path.steps) {
+    Json json = {{"thresholds", to_json(step.thresholds)},
+                 {"counted", step.counted},
+                 {"accuracy", step.accuracy},
+                 {"relative_cost", step.relative_cost}};
+    if (step.disagreed) json["disagreed"] = *step.disagreed;
+    steps.push_back(std::move(json));
+  }
   return {{"chosen", path.chosen}, {"steps", std::move(steps)}};
 }
 
@@ -225,6 +228,7 @@ policy::CertifiedPath read_path(const Json& json) {
     step.counted = of_step.integer("counted", 0, kMostImages);
     step.accuracy = of_step.number("accuracy", 0, 1);
     step.relative_cost = of_step.number("relative_cost", 0, kMostCost);
+    if (of_step.has("disagreed")) step.disagreed = of_step.integer("disagreed", 0, kMostImages);
     of_step.finish();
     path.steps.push_back(std::move(step));
   }
@@ -244,6 +248,10 @@ Json to_json(const policy::Guarantee& guarantee, bool with_against) {
                {"kernels", guarantee.kernels}};
   if (with_against) json["against"] = to_string(guarantee.against);
   if (!guarantee.hash.empty()) json["hash"] = guarantee.hash;
+  if (const auto& disagreement = guarantee.disagreement)
+    json["disagreement"] = {{"level", disagreement->level},
+                            {"counted", disagreement->counted},
+                            {"upper_bound", disagreement->upper_bound}};
   return json;
 }
 
@@ -253,6 +261,19 @@ std::string read_hash(JsonFields& fields) {
     throw Error(fmt::format("{}: got {}, expected 16 hexadecimal digits", fields.place_of("hash"),
                             core::quote(hash)));
   return hash;
+}
+
+policy::DisagreementBound read_disagreement(const Json& json, const policy::Guarantee& guarantee) {
+  JsonFields fields(json, "guarantee.disagreement");
+  policy::DisagreementBound bound;
+  // Together with the tests of harm it uses no more than delta.
+  bound.level = fields.number("level", 0, guarantee.delta - guarantee.level);
+  bound.counted = fields.integer("counted", 0, guarantee.images);
+  // A rate below the observed one is no upper bound.
+  bound.upper_bound = fields.number(
+      "upper_bound", static_cast<double>(bound.counted) / static_cast<double>(guarantee.images), 1);
+  fields.finish();
+  return bound;
 }
 
 policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
@@ -273,6 +294,11 @@ policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   guarantee.kernels = fields.text("kernels");
   guarantee.against = read_against(fields, ensemble);
   if (fields.has("hash")) guarantee.hash = read_hash(fields);
+  if (fields.has("disagreement")) {
+    if (guarantee.of != "harm")
+      throw Error(fmt::format("{}: stands beside harm only", fields.place_of("disagreement")));
+    guarantee.disagreement = read_disagreement(fields.object("disagreement"), guarantee);
+  }
   fields.finish();
   return guarantee;
 }

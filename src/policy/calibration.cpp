@@ -212,6 +212,10 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   return tables.chosen(policy, simpler ? *shared : *each, true);
 }
 
+double level_of_tests(const HarmGuarantee& aim, int attempt) {
+  return (aim.label_free ? 1 : 1 - kDisagreementShare) * level_of_attempt(aim.delta, attempt);
+}
+
 CertificationResult prepare_certification(const Policy& policy, const HarmGuarantee& aim,
                                           std::int64_t images, int attempt) {
   if (!(aim.epsilon > 0 && aim.epsilon < 1))
@@ -221,7 +225,7 @@ CertificationResult prepare_certification(const Policy& policy, const HarmGuaran
   if (attempt < 1) throw Error(fmt::format("attempt: expected at least 1, got {}", attempt));
   CertificationResult result;
   result.attempt = attempt;
-  result.level = level_of_attempt(aim.delta, attempt);
+  result.level = level_of_tests(aim, attempt);
   if (!(result.level > kLeastLevel))
     throw Error(
         fmt::format("attempt {}: earlier attempts have used up delta {}; use new certify images",
@@ -253,14 +257,18 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   if (!result.has_enough_images()) return result;
 
   const ExitPredictions exit_predictions = predict_exits(policy, certify.logits, certify.classes);
-  const auto harmless =
-      harmless_table(exit_predictions, reference_answers(policy, certify, aim.against),
-                     certify.labels, aim.label_free);
-  const ExitTable table = table_of(exit_predictions, harmless, costs);
-  std::vector<std::int64_t> counted;
-  counted.reserve(path.size());
-  for (const ThresholdOutcome& choice : evaluate_threshold_path(table, path))
-    counted.push_back(result.images - choice.good);
+  const std::vector<std::int64_t> references = reference_answers(policy, certify, aim.against);
+  // Returns [steps] the number of images that each step harms, or classifies differently.
+  const auto count_along_path = [&](bool label_free) {
+    const auto harmless = harmless_table(exit_predictions, references, certify.labels, label_free);
+    std::vector<std::int64_t> counts;
+    counts.reserve(path.size());
+    for (const ThresholdOutcome& choice :
+         evaluate_threshold_path(table_of(exit_predictions, harmless, costs), path))
+      counts.push_back(result.images - choice.good);
+    return counts;
+  };
+  const std::vector<std::int64_t> counted = count_along_path(aim.label_free);
   result.counted_never_stopping = counted.front();
   result.step = last_certified(counted, result.images, aim.epsilon, result.level);
   if (!result.step) return result;
@@ -268,6 +276,15 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
   result.upper_bound =
       std::min(clopper_pearson_upper(result.counted, result.images, result.level), aim.epsilon);
   result.policy.thresholds = path[*result.step];
+  std::vector<std::int64_t> disagreed;
+  if (!aim.label_free) {
+    disagreed = count_along_path(true);
+    const double level = kDisagreementShare * level_of_attempt(aim.delta, attempt) /
+                         static_cast<double>(path.size());
+    const std::int64_t of_chosen = disagreed[*result.step];
+    result.disagreement =
+        DisagreementBound{level, of_chosen, clopper_pearson_upper(of_chosen, result.images, level)};
+  }
 
   const auto right = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
@@ -277,7 +294,8 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],
                                  static_cast<double>(by_label[m].good) / images,
-                                 by_label[m].total_cost / images});
+                                 by_label[m].total_cost / images,
+                                 aim.label_free ? std::nullopt : std::optional(disagreed[m])});
   }
   return result;
 }
@@ -299,6 +317,7 @@ ChosenPolicy certified_policy(const CertificationResult& result, const HarmGuara
   given.precision = precision;
   given.kernels = kernels;
   given.against = aim.against;
+  given.disagreement = result.disagreement;
   chosen.guarantee = given;
   chosen.path = result.path;
   return chosen;

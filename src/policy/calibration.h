@@ -61,13 +61,22 @@ struct CertificationResult {
   std::optional<std::size_t> step = {};  ///< path index of the last policy that passed
   std::int64_t counted = 0;  ///< harmed images, or label-free those classified differently
   std::int64_t counted_never_stopping = 0;  ///< the same for step 0, which never stops early
-  double upper_bound = 0;   ///< Clopper–Pearson bound of counted / images; ≤ epsilon
+  double upper_bound = 0;  ///< Clopper–Pearson bound of counted / images; ≤ epsilon
+  /// How many are classified differently; only if harm was tested and a policy passed.
+  std::optional<DisagreementBound> disagreement = {};
   CertifiedPath path = {};  ///< the steps to store; empty if no policy passed
 
   bool has_enough_images() const { return images >= images_needed; }
   /// Whether a policy that stops early was certified. Step 0 of the path never stops early.
   bool holds() const { return step && *step > 0; }
 };
+
+/// The share of an attempt's level that bounds the disagreement, where the aim is harm.
+inline constexpr double kDisagreementShare = 0.02;
+
+/// Returns the level at which an attempt tests the policies of the path for its aim: what it may
+/// use of delta, less what the bound on disagreement uses beside harm.
+double level_of_tests(const HarmGuarantee& aim, int attempt);
 
 /// Computes the level of a certificate and how many images it needs, without reading any image. If
 /// there are too few images, this result is final: nothing can be certified, and the caller need
@@ -80,7 +89,9 @@ CertificationResult prepare_certification(const Policy& policy, const HarmGuaran
 /// the certify images. Harm compares with the answer that the aim names: that of the last exit
 /// alone, also if the policy has an ensemble, or that of the ensemble of all exits. The certify
 /// images decide only which step of the path is chosen. Their labels are not read if the aim is
-/// label-free.
+/// label-free. If it is harm, the result also bounds how many images are classified differently,
+/// for every step of the path at a level of kDisagreementShare of the attempt's, divided by the
+/// number of steps: so it holds for the step that is chosen, and for all others too.
 /// @param attempt  number of this certificate among those from the same certify images, from 1
 /// @throws Error if there is no image, sizes do not match, epsilon or delta is not in (0, 1), the
 /// aim names an ensemble and the policy has none, or earlier attempts have used up delta

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "policy/binomial.h"
 
 namespace offramp::policy {
 namespace {
@@ -49,7 +50,18 @@ void check_path(const ChosenPolicy& chosen) {
     if (steps[m].counted > chosen.guarantee->images)
       throw Error(fmt::format("path.steps[{}].counted: got {}, but there are only {} images", m,
                               steps[m].counted, chosen.guarantee->images));
+    if (steps[m].disagreed.has_value() != chosen.guarantee->disagreement.has_value())
+      throw Error(
+          fmt::format("path.steps[{}].disagreed: expected one beside a bound on "
+                      "disagreement, and none without",
+                      m));
+    if (steps[m].disagreed && *steps[m].disagreed > chosen.guarantee->images)
+      throw Error(fmt::format("path.steps[{}].disagreed: got {}, but there are only {} images", m,
+                              *steps[m].disagreed, chosen.guarantee->images));
   }
+  if (steps[at].disagreed && *steps[at].disagreed != chosen.guarantee->disagreement->counted)
+    throw Error(fmt::format("path.steps[{}].disagreed: got {}, but the guarantee has {}", at,
+                            *steps[at].disagreed, chosen.guarantee->disagreement->counted));
   if (steps[at].thresholds != chosen.policy.thresholds)
     throw Error(
         fmt::format("path.steps[{}].thresholds: the chosen step and the policy differ", at));
@@ -59,6 +71,24 @@ void check_path(const ChosenPolicy& chosen) {
 }
 
 }  // namespace
+
+std::optional<double> disagreement_bound(const Guarantee& guarantee) {
+  if (guarantee.of == "disagreement") return guarantee.epsilon;
+  if (guarantee.disagreement) return guarantee.disagreement->upper_bound;
+  return std::nullopt;
+}
+
+std::vector<double> disagreement_bounds(const ChosenPolicy& chosen) {
+  std::vector<double> bounds;
+  if (!chosen.guarantee || !chosen.path || !disagreement_bound(*chosen.guarantee)) return bounds;
+  const Guarantee& given = *chosen.guarantee;
+  for (std::size_t m = 0; m <= chosen.path->chosen; ++m)
+    bounds.push_back(given.disagreement
+                         ? clopper_pearson_upper(*chosen.path->steps[m].disagreed, given.images,
+                                                 given.disagreement->level)
+                         : given.epsilon);
+  return bounds;
+}
 
 HarmReference harm_reference(const ChosenPolicy& chosen) {
   if (chosen.policy.ensemble == Ensemble::off) return HarmReference::last_exit;
@@ -96,10 +126,16 @@ std::string describe(const Policy& policy) {
 }
 
 std::string describe(const Guarantee& guarantee) {
-  return describe_promise({.epsilon = guarantee.epsilon,
-                           .delta = guarantee.delta,
-                           .label_free = guarantee.of == "disagreement",
-                           .against = guarantee.against});
+  const std::string text = describe_promise({.epsilon = guarantee.epsilon,
+                                             .delta = guarantee.delta,
+                                             .label_free = guarantee.of == "disagreement",
+                                             .against = guarantee.against});
+  if (!guarantee.disagreement) return text;
+  return fmt::format("{}, both with answers other than {} ≤ {:.3g}", text,
+                     guarantee.against == HarmReference::last_exit
+                         ? "the last exit's"
+                         : "those of the ensemble of all exits",
+                     guarantee.disagreement->upper_bound);
 }
 
 }  // namespace offramp::policy

@@ -11,6 +11,17 @@
 
 namespace offramp::policy {
 
+/// A bound on the rate of images that a policy classifies differently from the reference of its
+/// guarantee of harm. It needs no labels, so a server can watch it. It is certified in the same
+/// attempt, at a part of its level, for all steps of the path together: see
+/// disagreement_bounds().
+struct DisagreementBound {
+  double level = 0;          ///< of the bound of one step
+  std::int64_t counted = 0;  ///< certify images that the policy classifies differently
+  double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images at `level`
+  bool operator==(const DisagreementBound&) const = default;
+};
+
 /// The certificate that is stored with a policy. For images like the certify images, the rate of
 /// `of` is at most epsilon, with probability at least 1 - delta over the draw of the certify
 /// images.
@@ -26,8 +37,14 @@ struct Guarantee {
   HarmReference against = HarmReference::last_exit;  ///< what `counted` compares the policy with
   /// model::certified_hash() of the certified model; empty: unknown, in files of earlier programs.
   std::string hash = {};
+  /// Only beside harm; not in files of earlier programs.
+  std::optional<DisagreementBound> disagreement = {};
   bool operator==(const Guarantee&) const = default;
 };
+
+/// The bound on the rate of images that are classified differently from `against`, by whichever
+/// part of the certificate gives one; nullopt: none does.
+std::optional<double> disagreement_bound(const Guarantee& guarantee);
 
 /// One policy of the path that was tested for a certificate. The policies of a path differ only in
 /// their thresholds.
@@ -36,6 +53,9 @@ struct PathStep {
   std::int64_t counted = 0;  ///< certify images that are harmed, or classified differently
   double accuracy = 0;       ///< on the tune images
   double relative_cost = 0;  ///< mean over the tune images
+  /// Certify images that are classified differently; only if the guarantee has a
+  /// DisagreementBound.
+  std::optional<std::int64_t> disagreed = {};
   bool operator==(const PathStep&) const = default;
 };
 
@@ -89,6 +109,10 @@ struct ChosenPolicy {
 /// ensemble and a guarantee was asked for against the ensemble of all exits.
 HarmReference harm_reference(const ChosenPolicy& chosen);
 
+/// Returns [certified steps of the path] the bound of each as disagreement_bound() gives it for the
+/// policy itself; empty if there is no path or no bound. All hold together.
+std::vector<double> disagreement_bounds(const ChosenPolicy& chosen);
+
 /// Checks that the parts of a policy agree with each other and with the number of exits.
 /// @throws Error naming the field
 void check(const ChosenPolicy& chosen, int exits);
@@ -97,7 +121,8 @@ void check(const ChosenPolicy& chosen, int exits);
 
 /// Returns a text such as "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
 std::string describe(const Policy& policy);
-/// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95".
+/// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95, both with answers other than the
+/// last exit's ≤ 0.0312".
 std::string describe(const Guarantee& guarantee);
 
 }  // namespace offramp::policy

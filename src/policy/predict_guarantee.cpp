@@ -36,7 +36,7 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                            right, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
-      max_certifiable_count(certify_images, aim.epsilon, level_of_attempt(aim.delta, attempt));
+      max_certifiable_count(certify_images, aim.epsilon, level_of_tests(aim, attempt));
   Thresholds boldest(policy.thresholds.size());
   for (const ThresholdOutcome& step :
        evaluate_threshold_path(by_harm, greedy_threshold_path(by_harm, kPathLevels))) {

@@ -134,14 +134,17 @@ report::ReportPolicy policy_of(const TestedRun& tested) {
     policy.aim = policy::describe_aim(chosen->aim);
     if (const auto& given = tested.model->certificate().guarantee())
       policy.guarantee = fmt::format(
-          "{}{} ≤ {:g} % with probability ≥ {:g} % on images like these, certified on {} other "
+          "{}{} ≤ {:g} %{} with probability ≥ {:g} % on images like these, certified on {} other "
           "images in {}",
           given->of,
           policy.policy.ensemble == policy::Ensemble::off
               ? ""
               : fmt::format(" against {}", describe(given->against)),
-          100 * given->epsilon, 100 * (1 - given->delta), core::with_commas(given->images),
-          given->precision);
+          100 * given->epsilon,
+          given->disagreement ? fmt::format(" and answers other than the reference's ≤ {:.3g} %",
+                                            100 * given->disagreement->upper_bound)
+                              : "",
+          100 * (1 - given->delta), core::with_commas(given->images), given->precision);
   }
   policy.executed = chosen && tested.cached.stopped;
   const StoppedAnswers stopped =

@@ -181,6 +181,8 @@ Verification verify(const VerifyOptions& options, const Progress& progress) {
       result.guarantee = result.given;
       result.guarantee->epsilon += result.verified->rho;
       result.guarantee->delta += result.verified->alpha;
+      if (auto& disagreement = result.guarantee->disagreement)
+        disagreement->upper_bound += result.verified->rho;
       status = {InForce::yes, ""};
     }
   }

@@ -460,5 +460,32 @@ TEST(PolicyJson, KeepsWhatWasVerifiedForOtherCode) {
       "verified: needs a guarantee");
 }
 
+TEST(PolicyJson, KeepsTheBoundOnDisagreement) {
+  policy::ChosenPolicy chosen;
+  chosen.policy = policy::never_stop(2);
+  chosen.policy.thresholds = {0.5f};
+  chosen.guarantee = policy::Guarantee{"harm", 0.01, 0.05, 0.0441, 4000, 29, 0.0097, "f32", "code"};
+  chosen.guarantee->disagreement = policy::DisagreementBound{2e-6, 61, 0.0312};
+  chosen.path =
+      policy::CertifiedPath{.steps = {{.thresholds = policy::Thresholds(1), .disagreed = 0},
+                                      {.thresholds = {0.5f}, .counted = 29, .disagreed = 61}},
+                            .chosen = 1};
+  const std::string text = policy_to_json(chosen);
+  EXPECT_EQ(policy_from_json(text, 2), chosen);
+  const auto refused = [&](const auto& edit, const std::string& message) {
+    Json json = Json::parse(text);
+    edit(json);
+    EXPECT_THAT([&] { policy_from_json(json.dump(), 2); }, testing::ThrowsMessage<Error>(message));
+  };
+  refused([](Json& json) { json["guarantee"]["disagreement"]["upper_bound"] = 0.01; },
+          "guarantee.disagreement.upper_bound: got 0.01, expected a number from 0.01525 to 1");
+  refused([](Json& json) { json["guarantee"]["disagreement"]["counted"] = -1; },
+          "guarantee.disagreement.counted: got -1, expected an integer from 0 to 4000");
+  refused([](Json& json) { json["guarantee"]["disagreement"].erase("level"); },
+          "guarantee.disagreement.level is missing");
+  refused([](Json& json) { json["guarantee"]["of"] = "disagreement"; },
+          "guarantee.disagreement: stands beside harm only");
+}
+
 }  // namespace
 }  // namespace offramp::model

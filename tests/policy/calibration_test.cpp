@@ -362,7 +362,7 @@ TEST(Guarantee, CertifiesOnOtherImagesThanItChoseOn) {
   ASSERT_TRUE(result.step);
   EXPECT_GT(*result.step, 0u);
   EXPECT_LE(result.upper_bound, 0.03);
-  EXPECT_DOUBLE_EQ(result.level, 0.045);
+  EXPECT_DOUBLE_EQ(result.level, 0.98 * 0.045);
   EXPECT_EQ(result.images, 3000);
   // The count equals that of applying the policy image by image.
   const LogitsView view = certify.view();
@@ -396,7 +396,7 @@ TEST(Guarantee, OfTooFewImagesIsNone) {
   const auto result =
       guarantee(policy, tune.view(), certify.view(), kCosts, {.epsilon = 0.01, .delta = 0.05});
   EXPECT_FALSE(result.step);
-  EXPECT_EQ(result.images_needed, 309);  // 0.99^308 = 0.04525…, 0.99^309 = 0.0448
+  EXPECT_EQ(result.images_needed, 311);  // 0.99^310 = 0.04435, 0.99^311 = 0.0439 ≤ 0.0441
   EXPECT_EQ(result.policy.thresholds, Thresholds(2));
 }
 
@@ -429,6 +429,9 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   const auto harmless = harmless_table(
       on_certify, reference_answers(policy, certify.view(), HarmReference::last_exit),
       certify.labels, false);
+  const auto agrees = harmless_table(
+      on_certify, reference_answers(policy, certify.view(), HarmReference::last_exit),
+      certify.labels, true);
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
     const ThresholdOutcome chosen =
@@ -438,8 +441,44 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
     const ThresholdOutcome harm =
         evaluate_thresholds({3, 3000, on_certify.scores, harmless, kCosts}, step.thresholds);
     EXPECT_EQ(step.counted, 3000 - harm.good);
+    const ThresholdOutcome same =
+        evaluate_thresholds({3, 3000, on_certify.scores, agrees, kCosts}, step.thresholds);
+    EXPECT_EQ(step.disagreed, 3000 - same.good);
     EXPECT_EQ(binomial_cdf(step.counted, 3000, aim.epsilon) <= result.level, m <= path.chosen);
   }
+}
+
+TEST(Guarantee, BoundsTheDisagreementOfAllStepsInTheSameAttempt) {
+  const Logits tune = plausible(5, 1500), certify = plausible(6, 3000);
+  const Policy policy = fit_policy({}, tune.view());
+  const HarmGuarantee aim{.epsilon = 0.03, .delta = 0.05};
+  const CertificationResult result = guarantee(policy, tune.view(), certify.view(), kCosts, aim, 2);
+  ASSERT_TRUE(result.disagreement);
+  EXPECT_NEAR(result.level + static_cast<double>(result.path_length) * result.disagreement->level,
+              level_of_attempt(0.05, 2), 1e-15);
+  const ChosenPolicy chosen = certified_policy(result, aim, "f32", "kernels");
+  check(chosen, 3);
+  const std::vector<double> bounds = disagreement_bounds(chosen);
+  ASSERT_EQ(bounds.size(), result.path.chosen + 1);
+  EXPECT_DOUBLE_EQ(bounds.back(), *disagreement_bound(*chosen.guarantee));
+  // Bounds of other images' counts: the rates on many images are below them.
+  const Logits many = plausible(7, 50'000);
+  const ExitPredictions on_many = predict_exits(policy, many.values, many.classes);
+  const auto agrees = harmless_table(
+      on_many, reference_answers(policy, many.view(), HarmReference::last_exit), many.labels, true);
+  for (std::size_t m = 0; m < bounds.size(); ++m) {
+    const ThresholdOutcome same = evaluate_thresholds({3, 50'000, on_many.scores, agrees, kCosts},
+                                                      result.path.steps[m].thresholds);
+    EXPECT_LT(1 - static_cast<double>(same.good) / 50'000, bounds[m]) << m;
+  }
+  // Without labels the tests themselves bound it.
+  const HarmGuarantee label_free{.epsilon = 0.05, .delta = 0.05, .label_free = true};
+  const CertificationResult of_disagreement =
+      guarantee(policy, tune.view(), certify.view(), kCosts, label_free);
+  EXPECT_FALSE(of_disagreement.disagreement);
+  const ChosenPolicy other = certified_policy(of_disagreement, label_free, "f32", "kernels");
+  EXPECT_EQ(disagreement_bound(*other.guarantee), 0.05);
+  EXPECT_EQ(disagreement_bounds(other), std::vector<double>(other.path->chosen + 1, 0.05));
 }
 
 TEST(Guarantee, ThinsALongPathToABoundedNumberOfSteps) {
@@ -466,8 +505,11 @@ TEST(Guarantee, IsStoredWithItsAimAndPathOnlyWhereItHolds) {
   const ChosenPolicy chosen = certified_policy(result, aim, "int8", "kernels");
   EXPECT_EQ(chosen.policy, result.policy);
   EXPECT_EQ(chosen.aim, Aim(aim));
-  EXPECT_EQ(chosen.guarantee, (Guarantee{"harm", 0.03, 0.05, level_of_attempt(0.05, 2), 3000,
-                                         result.counted, result.upper_bound, "int8", "kernels"}));
+  Guarantee given{
+      "harm", 0.03,     0.05, level_of_tests(aim, 2), 3000, result.counted, result.upper_bound,
+      "int8", "kernels"};
+  given.disagreement = result.disagreement;
+  EXPECT_EQ(chosen.guarantee, given);
   EXPECT_EQ(chosen.path, result.path);
   const ChosenPolicy none =
       certified_policy(prepare_certification(policy, aim, 20), aim, "int8", "kernels");

@@ -56,6 +56,39 @@ TEST(ChosenPolicy, RefusesAPathThatIsNotItsOwn) {
                  "path.steps[1].counted: got 28, but the guarantee has 29");
 }
 
+TEST(ChosenPolicy, RefusesDisagreementsThatDoNotFit) {
+  const auto with_bound = [](ChosenPolicy& c) {
+    c.guarantee->disagreement = DisagreementBound{1e-5, 60, 0.03};
+    for (PathStep& step : c.path->steps) step.disagreed = 60;
+  };
+  ChosenPolicy good = certified();
+  with_bound(good);
+  check(good, 3);
+  EXPECT_EQ(disagreement_bounds(good).size(), 2u);
+  EXPECT_TRUE(disagreement_bounds(certified()).empty());
+  expect_refused([](ChosenPolicy& c) { c.path->steps[1].disagreed = 3; },
+                 "path.steps[1].disagreed: expected one beside a bound on disagreement, and none "
+                 "without");
+  expect_refused(
+      [&](ChosenPolicy& c) {
+        with_bound(c);
+        c.path->steps[0].disagreed.reset();
+      },
+      "path.steps[0].disagreed: expected one beside a bound on disagreement, and none without");
+  expect_refused(
+      [&](ChosenPolicy& c) {
+        with_bound(c);
+        c.path->steps[2].disagreed = 4001;
+      },
+      "path.steps[2].disagreed: got 4001, but there are only 4000 images");
+  expect_refused(
+      [&](ChosenPolicy& c) {
+        with_bound(c);
+        c.path->steps[1].disagreed = 59;
+      },
+      "path.steps[1].disagreed: got 59, but the guarantee has 60");
+}
+
 TEST(ChosenPolicy, RefusesSharesThatAreNone) {
   expect_refused([](ChosenPolicy& c) { c.seen->shares.pop_back(); },
                  "seen.shares: got 2, expected 3: one for each exit");

@@ -310,7 +310,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_TRUE(first.certification->drawn);
   EXPECT_TRUE(given.holds());
   EXPECT_EQ(given.attempt, 1);
-  EXPECT_DOUBLE_EQ(given.level, 0.09);
+  EXPECT_DOUBLE_EQ(given.level, 0.98 * 0.09);
   EXPECT_EQ(given.images, kSceneCertify);
   EXPECT_EQ(first.certification->missing, 0);
   EXPECT_LE(given.upper_bound, 0.05);
@@ -320,10 +320,12 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   model::ModelFile after = model::load_model(path);
   EXPECT_EQ(after.certificates, 1);
   const policy::Guarantee kept = *after.policy->guarantee;
-  EXPECT_EQ(kept,
-            (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
-                               given.upper_bound, "f32", runtime::kernels_name(),
-                               policy::HarmReference::last_exit, model::certified_hash(after)}));
+  EXPECT_EQ(kept, (policy::Guarantee{"harm", 0.05, 0.1, given.level, kSceneCertify, given.counted,
+                                     given.upper_bound, "f32", runtime::kernels_name(),
+                                     policy::HarmReference::last_exit, model::certified_hash(after),
+                                     given.disagreement}));
+  ASSERT_TRUE(kept.disagreement);
+  EXPECT_GE(kept.disagreement->counted, kept.counted);  // what is harmed is classified differently
   // The file also holds the more cautious certified steps, for a server to choose from.
   ASSERT_TRUE(after.policy->path.has_value());
   const policy::CertifiedPath& steps = *after.policy->path;
@@ -351,7 +353,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   how.out = out;
   const Calibration second = calibrate(how);
   EXPECT_EQ(second.certification->result.attempt, 2);
-  EXPECT_DOUBLE_EQ(second.certification->result.level, 0.009);
+  EXPECT_DOUBLE_EQ(second.certification->result.level, 0.98 * 0.009);
   EXPECT_LT(second.certification->result.counted, given.counted);
   after = model::load_model(path);
   EXPECT_EQ(after.certificates, 2);
@@ -359,7 +361,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   EXPECT_EQ(model::load_model(out).certificates, 2);
 
   how = options(policy::HarmGuarantee{0.05, 0.1, true});
-  EXPECT_DOUBLE_EQ(calibrate(how).certification->result.level, 0.0009);
+  EXPECT_DOUBLE_EQ(calibrate(how).certification->result.level, 0.98 * 0.0009);
   EXPECT_EQ(model::load_model(path).policy->guarantee->of, "disagreement");
   EXPECT_EQ(model::load_model(path).policy->aim, how.aim);
   EXPECT_EQ(model::load_model(path).certificates, 3);

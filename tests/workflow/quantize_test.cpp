@@ -154,12 +154,12 @@ TEST_F(Quantize, CertifiesAgainAndCountsItInTheModelFirst) {
 
   const policy::CertificationResult first = certified(one);
   EXPECT_EQ(first.attempt, 2);
-  EXPECT_DOUBLE_EQ(first.level, 0.009);
+  EXPECT_DOUBLE_EQ(first.level, 0.98 * 0.009);
   EXPECT_EQ(first.images, 400);
   const model::ModelFile made = model::load_model(one);
   ASSERT_TRUE(made.policy->guarantee) << "certified in the precision of the file";
   EXPECT_EQ(made.policy->guarantee->precision, "bf16");
-  EXPECT_DOUBLE_EQ(made.policy->guarantee->level, 0.009);
+  EXPECT_DOUBLE_EQ(made.policy->guarantee->level, 0.98 * 0.009);
   EXPECT_EQ(made.certificates, 2);
   EXPECT_EQ(model::load_model(path).certificates, 2);
   EXPECT_EQ(model::load_model(path).weights, model.weights);

@@ -32,6 +32,10 @@ class Guarantee:
         in_force: True, False, or None where something could not be checked yet, such as drift after
             few images.
         why: one line that says why it is not in force, or why that is not known; else empty.
+        against: what the policy's answers are compared with: "last_exit", or "ensemble" of all
+            exits.
+        disagreement: bound on the rate of images for which the policy and `against` predict
+            different classes, certified together with the other one; None if the file holds none.
     """
 
     of: str
@@ -39,6 +43,8 @@ class Guarantee:
     delta: float
     in_force: bool | None
     why: str
+    against: str = "last_exit"
+    disagreement: float | None = None
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)

@@ -94,6 +94,8 @@ class Certification:
         upper_bound: of their rate (Clopper and Pearson), at most epsilon.
         path: the policies that were tested, in order; long paths are thinned.
         chosen: index in `path` of the certified one.
+        disagreement: bound on the rate of images that the policy and the reference classify
+            differently, certified together with harm; None if label-free or nothing was certified.
     """
 
     policy: Policy
@@ -107,6 +109,7 @@ class Certification:
     upper_bound: float
     path: list[PathStep]
     chosen: int
+    disagreement: float | None = None
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -280,14 +283,15 @@ def certify(
         truth = labels_of(certified, certify_labels, "certify_labels")
     (
         policy, holds, attempt, level, images, needed, counted, bound, thresholds, chosen, harmed,
-        accuracy, relative_cost, promise,
+        accuracy, relative_cost, promise, disagreement,
     ) = _core.certify(
         policy, tune, answers, certified, truth, cost, epsilon, delta, label_free, against, attempt
     )  # fmt: skip
     path = [PathStep(*step) for step in zip(thresholds, harmed, accuracy, relative_cost)]
     return Certification(
-        policy, holds, promise, attempt, level, images, needed, counted, bound, path, chosen
-    )
+        policy, holds, promise, attempt, level, images, needed, counted, bound, path, chosen,
+        disagreement,
+    )  # fmt: skip
 
 
 def foresee(
