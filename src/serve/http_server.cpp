@@ -43,8 +43,8 @@ constexpr std::size_t kBufferBytes = 65536;
 // What is read and thrown away after an error, so that the client gets to read the answer.
 constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
 constexpr milliseconds kDiscardTime{2000};
-// A request that has been arriving for so long may be given up in favour of others, if there is no
-// memory or no connection left.
+// A client that has been sending a request or reading an answer for so long may be given up in
+// favour of others, if there is no memory or no connection left or the server drains.
 constexpr milliseconds kSlowAfter{2000};
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -54,6 +54,7 @@ struct IncomingBody {
   Body body;
   /// Called when the budget is exhausted. @return whether there may be room now
   std::function<bool()> make_room;
+  std::function<void()> on_progress;  ///< called when a part of the body has arrived
 };
 
 /// IncomingBody, as the parser wants it.
@@ -75,6 +76,7 @@ struct CountedBody {
         }
         size += buffer.size();
       }
+      value_.on_progress();
       error = {};
       return size;
     }
@@ -84,6 +86,20 @@ struct CountedBody {
     value_type& value_;
   };
 };
+
+using Parser = beast::http::request_parser<CountedBody>;
+
+/// What the headers say; the body is not read yet.
+std::shared_ptr<Request> header_of(const Parser& parser) {
+  const auto& message = parser.get();
+  auto request = std::make_shared<Request>();
+  request->method = std::string(message.method_string());
+  request->target = std::string(message.target());
+  for (const auto& field : message)
+    request->headers.emplace_back(lower(std::string(field.name_string())),
+                                  std::string(field.value()));
+  return request;
+}
 
 /// What a client is told about a request that cannot be read; status 0: nothing, it has gone.
 Response response_to(const error_code& error, bool in_body, std::size_t max_body) {
@@ -124,11 +140,12 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
         retry_(context_),
         tick_(context_) {
     error_code error;
-    const auto address = asio::ip::make_address(options.address, error);
+    const auto address = asio::ip::make_address(
+        options.address == "localhost" ? "127.0.0.1" : options.address, error);
     if (error)
-      throw UsageError(
-          fmt::format("address {}: expected an IP address of this machine, for example 127.0.0.1",
-                      core::quote(options.address)));
+      throw UsageError(fmt::format(
+          "address {}: expected an IP address of this machine, for example 127.0.0.1, or localhost",
+          core::quote(options.address)));
     const tcp::endpoint endpoint(address, options.port);
     const auto check = [&](const char* what) {
       if (error)
@@ -213,8 +230,9 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   }
 
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
+    close_stalled_ones();
     if (connections_.empty() || Clock::now() >= until) {
-      done.set_value(connections_.empty());
+      done.set_value(under_way_ == 0);
       return;
     }
     tick_.expires_after(milliseconds(10));
@@ -248,12 +266,14 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     num_connections_ = connections_.size();
   }
   void close_idle_ones();
+  /// Closes connections whose clients neither send the rest of their request nor read their answer.
+  void close_stalled_ones();
   void cancel_all();
   /// Makes room for a new connection: closes the one that was idle for the longest time, or the
-  /// slowest sender. @return false if there is neither
+  /// slowest. @return false if there is neither
   bool close_an_idle_one();
-  /// Closes the connection whose request has been arriving for the longest time, at least
-  /// kSlowAfter. @return false if there is none but `except`
+  /// Closes the connection whose client has been sending its request or reading its answer for the
+  /// longest time, at least kSlowAfter. @return false if there is none but `except`
   bool close_the_slowest(const Connection* except);
 
   const HttpOptions options_;
@@ -319,8 +339,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   bool is_idle() const { return is_idle_; }
-  bool is_sending() const { return is_sending_; }
+  /// Whether the server waits for the client, to send the rest of its request or to read its
+  /// answer.
+  bool waits_for_client() const { return is_sending_ || is_reading_; }
   Clock::time_point since() const { return since_; }
+  bool is_stalled() const { return waits_for_client() && Clock::now() - progress_ > kSlowAfter; }
   void close_if_idle() {
     if (is_idle_) close();
   }
@@ -330,7 +353,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_closed_ = true;
     timer_.cancel();
     if (request_) request_->cancellation.cancel();
-    if (is_sending_ && parser_) parser_->get().body().body = Body();  // gives its memory back
+    // What is given up for want of memory gives it back at once.
+    if (is_sending_ && parser_) parser_->get().body().body = Body();
+    body_memory_ = {};
     const auto self = shared_from_this();
     error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
@@ -342,12 +367,13 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   void read_header() {
     is_idle_ = false;
     is_sending_ = true;
-    since_ = Clock::now();
+    since_ = progress_ = Clock::now();
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(server_.options_.max_body_bytes);
     parser_->get().body().body.use(server_.budget_);
     parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
+    parser_->get().body().on_progress = [this] { progress_ = Clock::now(); };
     allow_reading_for(server_.options_.header_timeout);
     beast::http::async_read_header(stream_, buffer_, *parser_,
                                    later([](Connection& self, error_code error, std::size_t) {
@@ -358,13 +384,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
 
   void take_header() {
     if (is_closed_) return;
+    request_ = header_of(*parser_);
     const auto& message = parser_->get();
-    request_ = std::make_shared<Request>();
-    request_->method = std::string(message.method_string());
-    request_->target = std::string(message.target());
-    for (const auto& field : message)
-      request_->headers.emplace_back(lower(std::string(field.name_string())),
-                                     std::string(field.value()));
     keep_alive_ = message.keep_alive();
     is_http_1_0_ = message.version() < 11;
     is_head_ = request_->method == "HEAD";
@@ -524,9 +545,17 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       head_ += "Connection: keep-alive\r\n";
     head_ += "\r\n";
     body_ = is_head_ ? std::string() : std::move(response.body);
+    is_reading_ = true;
+    since_ = progress_ = Clock::now();
     stream_.expires_after(server_.options_.write_timeout);
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head_), asio::buffer(body_)};
-    asio::async_write(stream_, buffers, later([](Connection& self, error_code error, std::size_t) {
+    const auto note_progress = [this](const error_code& error, std::size_t) -> std::size_t {
+      progress_ = Clock::now();
+      return error ? 0 : kBufferBytes;
+    };
+    asio::async_write(stream_, buffers, note_progress,
+                      later([](Connection& self, error_code error, std::size_t) {
+                        self.is_reading_ = false;
                         self.body_ = {};
                         self.body_memory_ = {};
                         if (error) return self.close();
@@ -557,15 +586,17 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   State& server_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
-  std::optional<beast::http::request_parser<CountedBody>> parser_;
+  std::optional<Parser> parser_;
   std::shared_ptr<Request> request_;  // from its header until its answer
   std::string head_, body_;           // being written
   Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
   asio::steady_timer timer_{keep_->context_};  // of reading a request
   bool is_late_ = false;                       // the timer has ended the reading
-  bool is_idle_ = true, is_sending_ = false, is_closed_ = false, waits_for_reply_ = false;
-  Clock::time_point since_;  // it is idle, or its client sends a request
+  bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
+  bool is_sending_ = false, is_reading_ = false;  // the client: its request, its answer
+  Clock::time_point since_;                       // it is idle, or the server waits for the client
+  Clock::time_point progress_;                    // when the client last sent a part or took one
   Clock::time_point discard_until_;
 };
 
@@ -594,6 +625,13 @@ void HttpServer::State::close_idle_ones() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close_if_idle();
 }
 
+void HttpServer::State::close_stalled_ones() {
+  for (auto it = connections_.begin(); it != connections_.end();) {
+    Connection& one = **it++;
+    if (one.is_stalled()) one.close();
+  }
+}
+
 void HttpServer::State::cancel_all() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close();
 }
@@ -611,12 +649,45 @@ bool HttpServer::State::close_an_idle_one() {
 bool HttpServer::State::close_the_slowest(const Connection* except) {
   Connection* slowest = nullptr;
   for (const auto& one : connections_)
-    if (one->is_sending() && one.get() != except &&
+    if (one->waits_for_client() && one.get() != except &&
         (slowest == nullptr || one->since() < slowest->since()))
       slowest = one.get();
   if (slowest == nullptr || Clock::now() - slowest->since() < kSlowAfter) return false;
   slowest->close();
   return true;
+}
+
+std::variant<std::shared_ptr<Request>, Response> read_request(std::string_view bytes,
+                                                              const HttpOptions& options,
+                                                              std::shared_ptr<Budget> budget) {
+  Parser parser;
+  parser.header_limit(kMaxHeaderBytes);
+  parser.body_limit(options.max_body_bytes);
+  parser.get().body().body.use(std::move(budget));
+  parser.get().body().make_room = [] { return false; };
+  parser.get().body().on_progress = [] {};
+  std::shared_ptr<Request> request;
+  error_code error;
+  while (!parser.is_done()) {
+    const std::size_t used = parser.put(asio::buffer(bytes), error);
+    bytes.remove_prefix(used);
+    if (parser.is_header_done() && !request) {
+      request = header_of(parser);
+      try {
+        check_headers(*request, parser.get().version() < 11);
+      } catch (const HttpError& refusal) {
+        return error_response(refusal.status(), refusal.what());
+      }
+    }
+    if (error == beast::http::error::need_more && (used == 0 || bytes.empty()))
+      error = beast::http::error::partial_message;
+    if (error && error != beast::http::error::need_more)
+      return response_to(error, parser.is_header_done(), options.max_body_bytes);
+    if (used == 0 && bytes.empty() && !parser.is_done())
+      return response_to(beast::http::error::partial_message, true, options.max_body_bytes);
+  }
+  request->body = std::move(parser.get().body().body);
+  return request;
 }
 
 HttpServer::HttpServer(const HttpOptions& options, Handler handler, Admit admit)

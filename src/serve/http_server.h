@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <variant>
 
 #include "serve/http.h"
 
@@ -51,5 +53,12 @@ class HttpServer {
   class State;
   std::shared_ptr<State> state_;
 };
+
+/// Reads one request from bytes as a connection does, but without a socket, so that a fuzzer can do
+/// it. What follows the request is ignored.
+/// @return the request; or the response that refuses it, of status 0 if there would be none
+std::variant<std::shared_ptr<Request>, Response> read_request(std::string_view bytes,
+                                                              const HttpOptions& options,
+                                                              std::shared_ptr<Budget> budget);
 
 }  // namespace offramp::serve

@@ -393,6 +393,36 @@ TEST_F(HttpServerTest, AnswersWhatIsUnderWayWhenItIsDrained) {
   EXPECT_TRUE(drained.get());
 }
 
+TEST_F(HttpServerTest, DoesNotWaitForClientsThatStallWhenItIsDrained) {
+  start({.body_timeout = milliseconds(600'000), .write_timeout = milliseconds(600'000)},
+        [](const std::shared_ptr<Request>&, const Reply& reply) {
+          reply({.body = std::string(32 * kMebibyte, 'a')});
+        });
+  RawClient sends(port()), reads_nothing(port());
+  sends.send(kPost + "Content-Length: 2000\r\n\r\n" + std::string(1000, 'a'));
+  reads_nothing.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(wait_until([&] { return server_->counts().memory_bytes > 32 * kMebibyte; }));
+  // Both are given up after two seconds, and no request is without an answer.
+  auto drained =
+      std::async(std::launch::async, [&] { return server_->drain(milliseconds(600'000)); });
+  ASSERT_EQ(drained.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_TRUE(drained.get());
+}
+
+TEST_F(HttpServerTest, GivesUpClientsThatReadNothingForNewOnes) {
+  start({.max_connections = 3, .write_timeout = milliseconds(600'000)},
+        [](const std::shared_ptr<Request>& request, const Reply& reply) {
+          reply({.body = request->target == "/small" ? "small" : std::string(kMebibyte, 'a')});
+        });
+  std::string requests;
+  for (int i = 0; i < 100; ++i) requests += "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+  RawClient first(port()), second(port()), third(port());
+  for (RawClient* const client : {&first, &second, &third}) client->send(requests);
+  ASSERT_TRUE(wait_until([&] { return server_->counts().memory_bytes > 0; }));
+  EXPECT_TRUE(
+      wait_until([&] { return ask("GET /small HTTP/1.1\r\nHost: x\r\n\r\n").body == "small"; }));
+}
+
 TEST_F(HttpServerTest, CancelsWhatIsStillUnderWayAtTheEndOfDraining) {
   start_without_answers();
   RawClient client(port());
@@ -408,6 +438,7 @@ TEST_F(HttpServerTest, SaysWhyItCannotListen) {
   EXPECT_THAT([&] { HttpServer({.port = port()}, {}); },
               testing::ThrowsMessage<Error>(HasSubstr("cannot listen: Address already in use")));
   EXPECT_THROW(HttpServer({.address = "elsewhere"}, {}), UsageError);
+  EXPECT_NO_THROW(HttpServer({.address = "localhost", .port = 0}, {}));
 }
 
 }  // namespace
