@@ -17,6 +17,7 @@ struct Flags {
   std::string config;
   std::size_t max_body_mib = 0, memory_mib = 0;
   std::int64_t max_megapixels = 0;
+  std::string on_alarm;
   bool no_watch = false;
   serve::ServerSettings settings;
 };
@@ -28,7 +29,8 @@ int run(const CLI::App& command, const Flags& flags) {
   const auto given = [&](const char* name) { return command.get_option(name)->count() > 0; };
   const serve::ServerSettings& own = flags.settings;
   for (const std::string& text : flags.models)
-    settings.models.push_back(serve::parse_model_entry(text));
+    for (serve::ModelEntry& entry : serve::parse_model_entries(text))
+      settings.models.push_back(std::move(entry));
   if (given("--address")) settings.http.address = own.http.address;
   if (given("--port")) settings.http.port = own.http.port;
   if (given("--threads")) settings.model.threads = own.model.threads;
@@ -41,6 +43,9 @@ int run(const CLI::App& command, const Flags& flags) {
   if (given("--memory-mib")) settings.http.memory_bytes = flags.memory_mib << 20;
   if (given("--max-megapixels")) settings.queue.max_pixels = 1000000 * flags.max_megapixels;
   if (given("--max-connections")) settings.http.max_connections = own.http.max_connections;
+  if (given("--audit-share")) settings.queue.watch.audit_share = own.queue.watch.audit_share;
+  if (given("--on-alarm"))
+    settings.queue.watch.on_alarm = serve::on_alarm_from_string(flags.on_alarm);
   if (given("--token-file")) settings.token_file = own.token_file;
   if (given("--drain-seconds")) settings.drain_seconds = own.drain_seconds;
   if (given("--no-watch")) settings.watch_files = false;
@@ -68,11 +73,15 @@ void add_serve_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   serve::ServerSettings& own = flags->settings;
   CLI::App* command = app.add_subcommand("serve", "Answer requests over HTTP");
-  command->add_option("models", flags->models, "Model files: PATH, NAME=PATH or NAME@VERSION=PATH");
+  command->add_option(
+      "models", flags->models,
+      "Model files: PATH, NAME=PATH or NAME@VERSION=PATH; or a folder: its model files");
   command->add_option("--config", flags->config, "TOML file with these settings");
   command->add_option("--address", own.http.address,
-                      "IP address to listen on (default: 127.0.0.1, this machine alone)");
-  command->add_option("--port", own.http.port, "Port (default: 8000; 0: any that is free)");
+                      "IP address to listen on, or localhost (default: 127.0.0.1, this machine "
+                      "alone)");
+  command->add_option("--port", own.http.port, "Port (default: 8000; 0: any that is free)")
+      ->check(CLI::Range(0, 65535));
   command
       ->add_option("--threads", own.model.threads, "Threads of each model (default: 0, all cores)")
       ->check(CLI::Range(0, 4096));
@@ -97,12 +106,22 @@ void add_serve_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1 << 20));
   command
       ->add_option("--max-megapixels", flags->max_megapixels,
-                   "Largest image that is decoded, in millions of pixels (default: 32)")
+                   "Largest image that is decoded, in millions of pixels (default: 16)")
       ->check(CLI::Range(1, 134));
   command
       ->add_option("--max-connections", own.http.max_connections,
                    "Connections at a time (default: 2048)")
       ->check(CLI::Range(1, 1000000));
+  command
+      ->add_option("--audit-share", own.queue.watch.audit_share,
+                   "Share of the images that also run to the last exit, after their answers, to "
+                   "watch the certified bound (default: 0.01; 0: none)")
+      ->check(CLI::Range(0.0, 1.0));
+  command
+      ->add_option("--on-alarm", flags.on_alarm,
+                   "When the bound is exceeded: none (default), cautious (use a more cautious step "
+                   "of the certified path) or last (send all images to the last exit)")
+      ->check(CLI::IsMember({"none", "cautious", "last"}));
   command->add_option("--token-file", own.token_file,
                       "File whose first line is the token that requests must carry");
   command

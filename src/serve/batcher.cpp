@@ -5,8 +5,11 @@
 #include <condition_variable>
 #include <list>
 #include <mutex>
+#include <random>
 #include <thread>
 #include <utility>
+
+#include "serve/decoder.h"
 
 namespace offramp::serve {
 namespace {
@@ -17,6 +20,10 @@ constexpr std::size_t kPriorities = 10;
 // Survivors that never fill a batch, while newcomers keep coming, wait this long at most.
 constexpr double kLongestWaitMs = 250;
 constexpr std::chrono::milliseconds kStatsAge{250};
+// Audits wait for a time without images that wait for answers; those beyond this number do not.
+constexpr std::size_t kAuditsThatWait = 64;
+// More audits than this cannot be kept, and are dropped.
+constexpr std::size_t kMaxAudits = 4096;
 
 double ms_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
@@ -26,8 +33,13 @@ double ms_between(Clock::time_point begin, Clock::time_point end) {
 /// from list to list as it is, so that nothing needs memory after submit().
 struct UnderWay {
   ImageJob job;
-  Clock::time_point taken;
-  std::list<UnderWay>::iterator self;
+  Clock::time_point taken = {};
+  std::list<UnderWay>::iterator self = {};
+  bool follows_policy = false;  ///< by the rule that the watch has set, when it is passed on
+  bool to_audit = false;        ///< by the coin
+  bool is_audit = false;        ///< it has its answer, and runs to the last exit
+  int generation = 0;           ///< Watch::generation() of its rule
+  int class_index = 0;          ///< of its answer, if it is an audit
 };
 using Jobs = std::list<UnderWay>;
 
@@ -37,13 +49,16 @@ class Batcher::State {
  public:
   State(const Model& model, const BatcherOptions& options)
       : options_(options),
-        by_default_(model.has_policy() ? Stop::by_policy() : Stop::never()),
+        num_exits_(model.num_exits()),
         session_(model, {.probabilities = true, .max_pixels = options.max_pixels}),
         // Enough that every thread has a batch to run while fewer than a batch wait at each exit.
-        most_under_way_((1L + model.num_exits()) * model.batch() * model.threads()) {
+        most_under_way_((1L + model.num_exits()) * model.batch() * model.threads()),
+        // This runs the images that the file stores.
+        watch_(model, model.guarantee(), options.watch,
+               options.audit_seed ? *options.audit_seed : random_seed()) {
     stats_.exits.resize(static_cast<std::size_t>(model.num_exits()));
     stats_.session = session_.stats();
-    stats_.guarantee = session_.guarantee();  // runs the images that the file stores
+    stats_.guarantee = session_.guarantee();
     StreamOptions stream;
     stream.from_any_thread = true;
     stream.images_stay = true;
@@ -51,6 +66,7 @@ class Batcher::State {
     stream.flush_after_ms =
         options.max_queue_delay_ms > 0 ? options.max_queue_delay_ms : kLongestWaitMs;
     session_.stream([this](std::int64_t id, const Answer& answer) { finish(id, answer); }, stream);
+    decoder_ = std::make_unique<Decoder>(model, options.max_pixels);
     thread_ = std::thread([this] { serve(); });
   }
 
@@ -63,33 +79,45 @@ class Batcher::State {
     }
     changed_.notify_one();
     if (thread_.joinable()) thread_.join();
+    decoder_.reset();
   }
 
   Admission submit(std::vector<ImageJob> jobs) {
     const auto count = static_cast<std::int64_t>(jobs.size());
     if (count > options_.max_queue) return Admission::too_many;
     Jobs fresh;
+    std::list<DecodeTask> tasks;
     for (ImageJob& job : jobs) {
-      fresh.push_back({std::move(job), {}, {}});
-      fresh.back().self = std::prev(fresh.end());
+      UnderWay& one = fresh.emplace_back(UnderWay{.job = std::move(job)});
+      one.self = std::prev(fresh.end());
+      ImageRule& rule = one.job.rule;
+      if (rule.stop == Stop::by_policy()) rule.stop.reset();
+      one.follows_policy = !rule.stop;
+      one.to_audit = one.follows_policy && !rule.deadline_ms && watch_.toss();
+      // An audited image is copied in any case: its request may be gone when it runs again.
+      if (one.job.is_to_decode || one.to_audit) tasks.push_back(decode_task(one));
     }
     {
       const std::lock_guard lock(mutex_);
-      if (waiting_ + count > options_.max_queue) return Admission::queue_full;
+      if (waiting_ + decoding_ + count > options_.max_queue) return Admission::queue_full;
       while (!fresh.empty()) {
-        Jobs& queue = queues_[static_cast<std::size_t>(fresh.front().job.rule.priority)];
-        queue.splice(queue.end(), fresh, fresh.begin());
+        if (fresh.front().job.is_to_decode || fresh.front().to_audit) {
+          in_decoder_.splice(in_decoder_.end(), fresh, fresh.begin());
+          ++decoding_;
+        } else {
+          enqueue(fresh);
+        }
       }
-      waiting_ += count;
       pending_ += count;
     }
     changed_.notify_one();
+    if (!tasks.empty()) decoder_->submit(std::move(tasks));
     return Admission::admitted;
   }
 
   std::int64_t waiting() const {
     const std::lock_guard lock(mutex_);
-    return waiting_;
+    return waiting_ + decoding_;
   }
   std::int64_t pending() const {
     const std::lock_guard lock(mutex_);
@@ -97,10 +125,66 @@ class Batcher::State {
   }
   BatcherStats stats() const {
     const std::lock_guard lock(mutex_);
-    return stats_;
+    BatcherStats stats = stats_;
+    stats.watch = watch_.stats();
+    return stats;
   }
 
  private:
+  static std::uint64_t random_seed() {
+    std::random_device device;
+    return (std::uint64_t{device()} << 32) | device();
+  }
+
+  /// Moves the first job to its queue. REQUIRES: mutex_ is held.
+  void enqueue(Jobs& from) {
+    Jobs& queue = queues_[static_cast<std::size_t>(from.front().job.rule.priority)];
+    queue.splice(queue.end(), from, from.begin());
+    ++waiting_;
+  }
+
+  DecodeTask decode_task(UnderWay& one) {
+    DecodeTask task;
+    task.image = one.job.image;
+    task.owner = one.job.owner;
+    task.cancellation = one.job.cancellation;
+    task.budget = one.job.budget;
+    task.done = [this, &one](DecodeTask& done) { leave_decoder(one, done); };
+    return task;
+  }
+
+  /// Called by the decoder, from any of its threads.
+  void leave_decoder(UnderWay& one, DecodeTask& task) {
+    using Outcome = DecodeTask::Outcome;
+    Jobs alone;
+    bool alarm = false;
+    {
+      const std::lock_guard lock(mutex_);
+      alone.splice(alone.end(), in_decoder_, one.self);
+      --decoding_;
+      if (task.outcome == Outcome::decoded) {
+        one.job.image = ImageView::normalised(task.input->values);
+        one.job.owner = std::move(task.input);
+        enqueue(alone);
+      } else if (one.to_audit && !one.job.is_to_decode && task.outcome != Outcome::refused) {
+        one.to_audit = false;  // there is no memory for a copy; the image itself needs none
+        alarm = watch_.add_dropped(watch_.generation());
+        enqueue(alone);
+      } else {
+        one.taken = Clock::now();
+      }
+    }
+    if (alarm) tell_alarm();
+    if (!alone.empty()) {
+      Answer answer = task.cancellation.is_cancelled() ? cancelled() : Answer{};
+      if (!answer.cancelled && task.outcome == Outcome::refused)
+        answer.error = std::move(task.error);
+      answer.failed = task.outcome == Outcome::failed;
+      finish(std::move(alone), std::move(answer), task.outcome == Outcome::no_room);
+    }
+    changed_.notify_one();
+  }
+
   void serve() {
     for (;;) {
       Jobs taken;
@@ -121,7 +205,9 @@ class Batcher::State {
     bool more_wait = false;
     {
       std::unique_lock lock(mutex_);
-      const auto has_work = [&] { return waiting_ > 0 || closing_; };
+      const auto has_work = [&] {
+        return waiting_ > 0 || (closing_ ? decoding_ == 0 : !audits_.empty());
+      };
       const std::int64_t pending = session_.pending();
       if (pending == 0 && stats_are_old_) {
         if (!changed_.wait_for(lock, kStatsAge, has_work)) {
@@ -134,7 +220,7 @@ class Batcher::State {
       } else if (const auto due = session_.next_due()) {
         changed_.wait_until(lock, *due, has_work);
       }
-      if (closing_ && waiting_ == 0 && pending == 0) return false;
+      if (closing_ && waiting_ == 0 && decoding_ == 0 && pending == 0) return false;
       take(taken, most_under_way_ - pending);
       more_wait = waiting_ > 0;
     }
@@ -147,19 +233,25 @@ class Batcher::State {
   /// REQUIRES: mutex_ is held.
   void take(Jobs& taken, std::int64_t most) {
     const auto now = Clock::now();
+    const auto is_full = [&] { return static_cast<std::int64_t>(taken.size()) >= most; };
+    while (audits_.size() > kAuditsThatWait && !is_full())
+      taken.splice(taken.end(), audits_, audits_.begin());
     for (Jobs& queue : queues_)
-      while (!queue.empty() && static_cast<std::int64_t>(taken.size()) < most) {
+      while (!queue.empty() && !is_full()) {
         queue.front().taken = now;
         taken.splice(taken.end(), queue, queue.begin());
+        --waiting_;
       }
-    waiting_ -= static_cast<std::int64_t>(taken.size());
+    while (!closing_ && !audits_.empty() && !is_full())
+      taken.splice(taken.end(), audits_, audits_.begin());
     if (!taken.empty()) ++stats_.groups;
   }
 
   void run(Jobs& taken, bool more_wait) {
     for (auto next = taken.begin(); next != taken.end();) {
       const auto one = next++;
-      if (one->job.cancellation.is_cancelled()) finish(take_out(taken, one), cancelled());
+      if (!one->is_audit && one->job.cancellation.is_cancelled())
+        finish(take_out(taken, one), cancelled());
     }
     if (taken.size() == 1 && !more_wait && session_.pending() == 0 &&
         options_.max_queue_delay_ms == 0) {
@@ -171,19 +263,29 @@ class Batcher::State {
     }
   }
 
-  ImageOptions options_of(const UnderWay& one) const {
+  ImageOptions options_of(UnderWay& one) const {
     ImageOptions options;
-    options.stop = one.job.rule.stop_after(ms_between(one.job.arrived, Clock::now()), by_default_);
+    if (one.is_audit) {
+      options.stop = watch_.audit_stop();
+      return options;
+    }
+    ImageRule rule = one.job.rule;
+    if (one.follows_policy) {
+      const std::lock_guard lock(mutex_);
+      rule.stop = watch_.stop();
+      one.generation = watch_.generation();
+    }
+    options.stop = rule.stop_after(ms_between(one.job.arrived, Clock::now()), Stop::never());
     options.cancellation = one.job.cancellation;
     return options;
   }
 
   void run_alone(Jobs& taken) {
-    {
+    UnderWay& one = taken.front();
+    if (!one.is_audit) {
       const std::lock_guard lock(mutex_);
       ++stats_.alone;
     }
-    const UnderWay& one = taken.front();
     Answer answer;
     try {
       const ImageOptions options = options_of(one);
@@ -268,7 +370,7 @@ class Batcher::State {
 
   static Answer cancelled() {
     Answer answer;
-    answer.error = "the image was cancelled";
+    answer.error = "cancelled";
     answer.cancelled = true;
     return answer;
   }
@@ -298,24 +400,72 @@ class Batcher::State {
   }
 
   /// @param one  a list of one image, which nobody else knows of
-  void finish(Jobs one, Answer answer) {
-    const UnderWay& image = one.front();
+  /// @param no_room  whether there was no room to decode it
+  void finish(Jobs one, Answer answer, bool no_room = false) {
+    UnderWay& image = one.front();
+    if (image.is_audit) return finish_audit(image, answer);
     ImageResult result;
-    result.kind = answer.ok()        ? ImageResult::Kind::answered
+    result.kind = no_room            ? ImageResult::Kind::no_room
                   : answer.cancelled ? ImageResult::Kind::cancelled
                   : answer.failed    ? ImageResult::Kind::failed
+                  : answer.ok()      ? ImageResult::Kind::answered
                                      : ImageResult::Kind::refused;
     result.queue_ms = ms_between(image.job.arrived, image.taken);
     result.total_ms = ms_between(image.job.arrived, Clock::now());
     // Why is no matter of the client's.
-    if (result.kind == ImageResult::Kind::failed) answer.error = "the network could not be run";
+    if (result.kind == ImageResult::Kind::failed) tell(answer, "the network could not be run");
+    if (no_room) tell(answer, "there is no room to decode the image; try again later");
+    // The image may begin its audit, and be gone, before its answer is told.
+    const std::function<void(ImageResult)> done = std::move(image.job.done);
+    bool alarm = false;
     {
       const std::lock_guard lock(mutex_);
       --pending_;
       count(answer, result);
+      if (image.to_audit && answer.ok()) alarm = begin_audit(one, answer);
     }
     result.answer = std::move(answer);
-    image.job.done(std::move(result));
+    done(std::move(result));
+    if (one.empty()) changed_.notify_one();
+    if (alarm) tell_alarm();
+  }
+
+  /// REQUIRES: mutex_ is held. @return whether there is an alarm
+  bool begin_audit(Jobs& one, const Answer& answer) {
+    UnderWay& image = one.front();
+    if (answer.exit == num_exits_ && watch_.last_exit_agrees())
+      return watch_.add(false, image.generation);
+    if (audits_.size() >= kMaxAudits) return watch_.add_dropped(image.generation);
+    image.is_audit = true;
+    image.class_index = answer.class_index;
+    audits_.splice(audits_.end(), one);
+    return false;
+  }
+
+  void finish_audit(const UnderWay& image, const Answer& answer) {
+    bool alarm = false;
+    {
+      const std::lock_guard lock(mutex_);
+      alarm = answer.ok() ? watch_.add(answer.class_index != image.class_index, image.generation)
+                          : watch_.add_dropped(image.generation);
+    }
+    if (alarm) tell_alarm();
+  }
+
+  void tell_alarm() const noexcept {
+    try {
+      if (options_.on_alarm) options_.on_alarm(stats().watch);
+    } catch (const std::exception&) {
+      // No memory to tell it; the statistics show it.
+    }
+  }
+
+  static void tell(Answer& answer, const char* error) noexcept {
+    try {
+      answer.error = error;
+    } catch (const std::exception&) {
+      answer.error = "failed";  // short enough to need no memory
+    }
   }
 
   /// REQUIRES: mutex_ is held.
@@ -333,6 +483,9 @@ class Batcher::State {
         return;
       case ImageResult::Kind::refused:
         ++stats_.refused;
+        return;
+      case ImageResult::Kind::no_room:
+        ++stats_.no_room;
         return;
       case ImageResult::Kind::cancelled:
         ++stats_.cancelled;
@@ -354,7 +507,7 @@ class Batcher::State {
   }
 
   const BatcherOptions options_;
-  const Stop by_default_;
+  const int num_exits_;
   Session session_;  // of thread_, but for its callback
   const std::int64_t most_under_way_;
   Clock::time_point stats_kept_;
@@ -362,13 +515,17 @@ class Batcher::State {
   bool is_in_doubt_ = false;    // the session threw: it may not know all of under_way_
 
   mutable std::mutex mutex_;  // guards the rest
+  Watch watch_;
   std::condition_variable changed_;
   std::array<Jobs, kPriorities> queues_;
+  Jobs in_decoder_;
+  Jobs audits_;     // that wait
   Jobs under_way_;  // the session has them
-  std::int64_t waiting_ = 0, pending_ = 0;
+  std::int64_t waiting_ = 0, decoding_ = 0, pending_ = 0;
   bool closing_ = false;
   BatcherStats stats_;
 
+  std::unique_ptr<Decoder> decoder_;  // its threads use the members above
   std::thread thread_;
 };
 

@@ -11,6 +11,9 @@
 namespace offramp::serve {
 namespace {
 
+// Probabilities in an answer that the model's threads write by themselves.
+constexpr std::size_t kQuickResults = 4096;
+
 Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
   const Answer& answer = result.answer;
   Json json;
@@ -42,19 +45,24 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
 // The type is the same with -d and with --data-binary.
 constexpr const char* kCurlHint = "; curl -d changes a file, --data-binary @FILE does not";
 
-/// The status of a request with one image.
+}  // namespace
+
 int status_of(const ImageResult& result) {
   switch (result.kind) {
     case ImageResult::Kind::answered:
       return 200;
     case ImageResult::Kind::failed:
       return 500;
+    case ImageResult::Kind::no_room:
+      return 503;
     case ImageResult::Kind::refused:
     case ImageResult::Kind::cancelled:
       return 400;
   }
   return 500;
 }
+
+namespace {
 
 ImageView view_of(std::string_view bytes) {
   return ImageView::encoded(std::as_bytes(std::span(bytes.data(), bytes.size())));
@@ -76,19 +84,24 @@ std::vector<int> largest(const std::vector<float>& probabilities, int count) {
   return order;
 }
 
-Response guarded(const std::function<Response()>& work) {
+Response response_to_exception() noexcept {
   try {
-    return work();
-  } catch (const HttpError& error) {
-    Response response = error_response(error.status(), error.what());
-    response.headers.insert(response.headers.end(), error.headers().begin(), error.headers().end());
-    return response;
-  } catch (const Error& error) {
-    return error_response(400, error.what());
-  } catch (const std::bad_alloc&) {
-    return error_response(503, "the server is out of memory; try again later");
+    try {
+      throw;
+    } catch (const HttpError& error) {
+      Response response = error_response(error.status(), error.what());
+      response.headers.insert(response.headers.end(), error.headers().begin(),
+                              error.headers().end());
+      return response;
+    } catch (const Error& error) {
+      return error_response(400, error.what());
+    } catch (const std::bad_alloc&) {
+      return error_response(503, "the server is out of memory; try again later");
+    } catch (const std::exception&) {
+      return error_response(500, "internal error");
+    }
   } catch (const std::exception&) {
-    return error_response(500, "internal error");
+    return {.status = 503, .content_type = {}};  // needs no memory
   }
 }
 
@@ -107,26 +120,40 @@ void submit(ServedModel& model, std::vector<ImageJob> jobs) {
 }
 
 void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
-                const std::vector<ImageView>& images, std::shared_ptr<const void> owner,
-                const ImageRule& rule, Reply reply,
-                std::function<Response(std::vector<ImageResult>)> finish) {
+                const std::vector<ImageView>& images, bool is_to_decode,
+                std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
+                Reply reply, std::function<Response(std::vector<ImageResult>)> finish) {
+  const bool is_quick = images.size() * model->model.classes().size() <= kQuickResults;
   // The model lives until the answer is made: class names are its own.
   auto group = std::make_shared<Group>(
-      images.size(), [model, reply = std::move(reply),
-                      finish = std::move(finish)](std::vector<ImageResult> results) {
-        reply(guarded([&] { return finish(std::move(results)); }));
+      images.size(), [model, reply = std::move(reply), finish = std::move(finish), is_quick,
+                      &worker](std::vector<ImageResult> results) {
+        if (is_quick) return reply(guarded([&] { return finish(std::move(results)); }));
+        try {
+          auto kept = std::make_shared<std::vector<ImageResult>>(std::move(results));
+          worker.post([model, reply, finish, kept] {
+            reply(guarded([&] { return finish(std::move(*kept)); }));
+          });
+        } catch (const std::exception&) {
+          reply(response_to_exception());
+        }
       });
   const auto now = std::chrono::steady_clock::now();
   std::vector<ImageJob> jobs(images.size());
   for (std::size_t i = 0; i < images.size(); ++i)
-    jobs[i] = {images[i], owner,
-               rule,      request->cancellation,
-               now,       [group, i](ImageResult result) { group->done(i, std::move(result)); }};
+    jobs[i] = {.image = images[i],
+               .owner = owner,
+               .is_to_decode = is_to_decode,
+               .budget = request->body.budget(),
+               .rule = rule,
+               .cancellation = request->cancellation,
+               .arrived = now,
+               .done = [group, i](ImageResult result) { group->done(i, std::move(result)); }};
   submit(*model, std::move(jobs));
 }
 
 void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
-              const Fields& query, Reply reply) {
+              const Fields& query, Worker& worker, Reply reply) {
   ImageRuleReader reader;
   for (const auto& [name, value] : query)
     if (name != "model" && name != "version" && !reader.read(name, std::string_view(value)))
@@ -164,7 +191,7 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
     images.push_back(view_of(body));
   }
   const ImageRule rule = reader.rule();
-  run_images(model, request, images, request, rule, std::move(reply),
+  run_images(model, request, images, true, request, rule, worker, std::move(reply),
              [=, names = std::move(names), top_k = rule.top_k](std::vector<ImageResult> results) {
                Response response;
                Json json;
@@ -175,7 +202,8 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
                  response.status = status_of(results[0]);
                  if (response.status != 200)
                    return error_response(response.status,
-                                         results[0].answer.error + (is_curl ? kCurlHint : ""));
+                                         results[0].answer.error +
+                                             (is_curl && response.status == 400 ? kCurlHint : ""));
                } else {
                  Json list = Json::array();
                  for (std::size_t i = 0; i < results.size(); ++i) {

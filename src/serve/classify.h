@@ -4,6 +4,7 @@
 
 #include "serve/http.h"
 #include "serve/served_models.h"
+#include "serve/worker.h"
 
 namespace offramp::serve {
 
@@ -12,9 +13,10 @@ inline constexpr std::size_t kMaxImages = 256;
 
 /// POST /v1/classify: image files, as the body or as parts of a form, to JSON for people.
 /// @param model  that answers  @param query  of the target
+/// @param worker  as in run_images()
 /// @throws HttpError for what is refused before any image runs
 void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
-              const Fields& query, Reply reply);
+              const Fields& query, Worker& worker, Reply reply);
 
 /// Gives the jobs to the model. @throws HttpError 503 if its queue is full, 413 if it never takes
 /// as many
@@ -39,16 +41,32 @@ class Group {
 
 /// Gives images to the model; `finish` is called with their results, in order, from any thread.
 /// What it throws becomes the response.
+/// @param is_to_decode  as ImageJob::is_to_decode
+/// @param worker  calls `finish` if there are many results, so that the model's threads need not;
+/// it must outlive the model
 void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
-                const std::vector<ImageView>& images, std::shared_ptr<const void> owner,
-                const ImageRule& rule, Reply reply,
-                std::function<Response(std::vector<ImageResult>)> finish);
+                const std::vector<ImageView>& images, bool is_to_decode,
+                std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
+                Reply reply, std::function<Response(std::vector<ImageResult>)> finish);
+
+/// The status of a request with one image.
+int status_of(const ImageResult& result);
 
 /// The classes with the largest probabilities, the most probable first.
 std::vector<int> largest(const std::vector<float>& probabilities, int count);
 
-/// Calls `work`, which gives a response; what it throws becomes one. Errors that are not for the
-/// client are told without their text.
-Response guarded(const std::function<Response()>& work);
+/// The response to the exception that is being handled. Errors that are not for the client are told
+/// without their text.
+Response response_to_exception() noexcept;
+
+/// Calls `work`, which gives a response; what it throws becomes one.
+template <typename Work>
+Response guarded(const Work& work) noexcept {
+  try {
+    return work();
+  } catch (const std::exception&) {
+    return response_to_exception();
+  }
+}
 
 }  // namespace offramp::serve

@@ -12,22 +12,37 @@ namespace offramp::serve {
 namespace {
 
 constexpr std::size_t kMaxDepth = 16;
+constexpr std::size_t kMaxKeys = 1000;  // of an object
 
-/// Refuses JSON that is nested too deeply or gives a key of an object twice.
+// What the parsed form of each part needs at most, in bytes: an array that grows holds its elements
+// three times for a moment; the others are as the allocator rounds them up.
+constexpr std::size_t kValueBytes = 3 * sizeof(RequestJson);
+constexpr std::size_t kContainerBytes = 64, kKeyBytes = 112, kStringBytes = 64;
+
+/// Refuses JSON that is nested too deeply or whose objects have too many keys or one twice, and
+/// counts the memory of its parsed form.
 class Checker : public nlohmann::json_sax<RequestJson> {
  public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
+  std::size_t bytes() const { return bytes_; }
+
+  bool null() override { return value(); }
+  bool boolean(bool) override { return value(); }
+  bool number_integer(number_integer_t) override { return value(); }
+  bool number_unsigned(number_unsigned_t) override { return value(); }
+  bool number_float(number_float_t, const string_t&) override { return value(); }
+  bool string(string_t& text) override {
+    bytes_ += kStringBytes + 3 * text.size();
+    return value();
+  }
   bool binary(binary_t&) override { return true; }
   bool start_object(std::size_t) override { return enter(); }
   bool end_object() override { return leave(); }
   bool start_array(std::size_t) override { return enter(); }
   bool end_array() override { return leave(); }
   bool key(string_t& name) override {
+    bytes_ += kKeyBytes + 3 * name.size();
+    if (keys_.back().size() == kMaxKeys)
+      throw HttpError(400, fmt::format("request: an object has more than {} keys", kMaxKeys));
     if (!keys_.back().insert(name).second)
       throw HttpError(400, fmt::format("request: the key {} is given twice", json_string(name)));
     return true;
@@ -37,7 +52,12 @@ class Checker : public nlohmann::json_sax<RequestJson> {
   }
 
  private:
+  bool value() {
+    bytes_ += kValueBytes;
+    return true;
+  }
   bool enter() {
+    bytes_ += kValueBytes + kContainerBytes;
     if (keys_.size() == kMaxDepth)
       throw HttpError(400, fmt::format("request: JSON is nested deeper than {}", kMaxDepth));
     keys_.emplace_back();
@@ -49,6 +69,7 @@ class Checker : public nlohmann::json_sax<RequestJson> {
   }
 
   std::vector<std::unordered_set<std::string>> keys_;  // of the objects that are open
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace
@@ -59,7 +80,7 @@ std::string json_string(std::string_view text) {
 
 std::string json_line(const Json& value) { return core::json_text(value, -1); }
 
-RequestJson parse_request_json(std::string_view text) {
+ParsedJson parse_request_json(std::string_view text, std::shared_ptr<Budget> budget) {
   if (text.size() > kMaxJsonBytes)
     throw HttpError(413, fmt::format("request: {} bytes of JSON, but the limit is {}; send tensors "
                                      "as binary data (Inference-Header-Content-Length)",
@@ -69,14 +90,17 @@ RequestJson parse_request_json(std::string_view text) {
   Checker checker;
   if (!RequestJson::sax_parse(text, &checker))
     throw HttpError(400, "request: the body is not valid JSON");
-  RequestJson json;
+  ParsedJson parsed;
+  parsed.memory = Reservation(std::move(budget));
+  if (!parsed.memory.take(checker.bytes()))
+    throw HttpError(503, "the server's memory for requests is full; try again later");
   try {
-    json = RequestJson::parse(text);
+    parsed.json = RequestJson::parse(text);
   } catch (const RequestJson::exception&) {
     throw HttpError(400, "request: the body is not valid JSON");
   }
-  if (!json.is_object()) throw HttpError(400, "request: expected a JSON object");
-  return json;
+  if (!parsed.json.is_object()) throw HttpError(400, "request: expected a JSON object");
+  return parsed;
 }
 
 }  // namespace offramp::serve

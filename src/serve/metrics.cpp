@@ -1,5 +1,6 @@
 #include "serve/metrics.h"
 
+#include <fmt/format.h>
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
 #include <prometheus/gauge.h>
@@ -87,6 +88,19 @@ std::vector<prometheus::MetricFamily> model_families(const ServedModels& models)
   const auto in_force =
       family("offramp_guarantee_in_force",
              "1 where the model's certificate is in force, 0 where it is not", MetricType::Gauge);
+  const auto audits = family("offramp_audits",
+                             "Audited answers under the rule in use that agree with the complete "
+                             "network or do not; a dropped audit does not",
+                             MetricType::Gauge);
+  const auto alarms =
+      family("offramp_watch_alarms_total", "Times that the audits contradicted the certified bound",
+             MetricType::Counter);
+  const auto evidence =
+      family("offramp_watch_evidence",
+             "Evidence against the certified bound on disagreement; the alarm is at alarm_at",
+             MetricType::Gauge);
+  const auto bound =
+      family("offramp_watch_bound", "The certified bound on disagreement", MetricType::Gauge);
   const auto waiting = family("offramp_queue_images", "Images that wait now", MetricType::Gauge);
   const auto drift = family("offramp_drift_distance",
                             "Share of the recent images that leave elsewhere than in calibration",
@@ -108,11 +122,19 @@ std::vector<prometheus::MetricFamily> model_families(const ServedModels& models)
       add(images, static_cast<double>(stats.exits[k]), "exit", std::to_string(k + 1));
     families[seconds].metric.push_back(latency_of(*model, stats));
     add(refused, static_cast<double>(stats.refused), "reason", "refused");
+    add(refused, static_cast<double>(stats.no_room), "reason", "no_room");
     add(refused, static_cast<double>(stats.cancelled), "reason", "cancelled");
     add(refused, static_cast<double>(stats.failed), "reason", "failed");
     add(limited, static_cast<double>(stats.limited));
     add(cost, stats.relative_cost);
     add(queue, stats.queue_ms / 1e3);
+    if (const WatchStats& watch = stats.watch; watch.state != WatchStats::State::off) {
+      add(audits, static_cast<double>(watch.audits - watch.disagreements), "result", "agree");
+      add(audits, static_cast<double>(watch.disagreements), "result", "disagree");
+      add(alarms, static_cast<double>(watch.alarms));
+      add(evidence, watch.evidence, "alarm_at", fmt::format("{:.0f}", watch.alarm_at));
+      add(bound, watch.bound);
+    }
     add(waiting, static_cast<double>(model->batcher.waiting()));
     if (stats.guarantee && stats.guarantee->in_force != InForce::unknown)
       add(in_force, stats.guarantee->in_force == InForce::yes ? 1 : 0);

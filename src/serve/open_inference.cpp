@@ -15,6 +15,8 @@ namespace {
 
 constexpr const char* kInput = "image";
 constexpr std::size_t kMaxOutputs = 64;
+// What the thread of the HTTP server reads by itself, in less than a millisecond.
+constexpr std::size_t kQuickJsonBytes = 16384, kQuickBodyBytes = std::size_t{1} << 20;
 
 /// A tensor that a model gives. What it holds of one image is written by `append`.
 struct OutputKind {
@@ -54,7 +56,7 @@ struct Images {
   std::vector<ImageView> views;
   std::vector<float> values;
   std::vector<std::uint8_t> pixels;
-  std::vector<std::string> files;
+  bool are_to_decode = false;
   Reservation memory;                // of values and pixels
   std::shared_ptr<Request> request;  // its body
 };
@@ -230,6 +232,8 @@ class InputReader {
       images->views.push_back(ImageView::rgb8(pixels.subspan(i * each, each),
                                               static_cast<int>(shape_[2]),
                                               static_cast<int>(shape_[1])));
+    images->are_to_decode = shape_[1] != static_cast<std::size_t>(model_.height()) ||
+                            shape_[2] != static_cast<std::size_t>(model_.width());
     return images;
   }
 
@@ -259,6 +263,7 @@ class InputReader {
       left.remove_prefix(size);
     }
     if (images->views.size() != count) refuse_count(images->views.size(), count, "elements");
+    images->are_to_decode = true;
     return images;
   }
 
@@ -373,8 +378,7 @@ Response to_response(const ServedModel& served, const std::vector<ImageResult>& 
   for (std::size_t i = 0; i < results.size(); ++i) {
     const ImageResult& one = results[i];
     if (one.kind != ImageResult::Kind::answered)
-      throw HttpError(one.kind == ImageResult::Kind::failed ? 500 : 400,
-                      fmt::format("image {}: {}", i, one.answer.error));
+      throw HttpError(status_of(one), fmt::format("image {}: {}", i, one.answer.error));
   }
   Json json;
   json["model_name"] = served.name;
@@ -432,6 +436,27 @@ std::size_t json_length(const Request& request) {
 std::vector<double> rounded(std::vector<double> shares) {
   for (double& share : shares) share = std::round(1e6 * share) / 1e6;
   return shares;
+}
+
+Json watch_json(const WatchStats& watch) {
+  using State = WatchStats::State;
+  return {{"state", watch.state == State::off          ? "off"
+                    : watch.state == State::collecting ? "collecting"
+                    : watch.state == State::holding    ? "holding"
+                                                       : "alarm"},
+          {"why", watch.why},
+          {"audit_share", watch.audit_share},
+          {"audits", watch.audits},
+          {"disagreements", watch.disagreements},
+          {"dropped", watch.dropped},
+          {"alarms", watch.alarms},
+          {"bound", watch.state == State::off ? Json(nullptr) : Json(watch.bound)},
+          {"evidence", watch.evidence},
+          {"alarm_at", watch.alarm_at},
+          {"on_alarm", watch.on_alarm == OnAlarm::none       ? "none"
+                       : watch.on_alarm == OnAlarm::cautious ? "cautious"
+                                                             : "last"},
+          {"step", watch.step ? Json(*watch.step) : Json(nullptr)}};
 }
 
 std::uint64_t nanoseconds(double milliseconds) {
@@ -512,6 +537,7 @@ Json model_statistics(const ServedModel& served) {
       {"relative_costs", served.model.relative_costs()},
       {"limited", stats.limited},
       {"refused", stats.refused},
+      {"no_room", stats.no_room},
       {"cancelled", stats.cancelled},
       {"failed", stats.failed},
       {"alone", stats.alone},
@@ -533,15 +559,22 @@ Json model_statistics(const ServedModel& served) {
                                          : guarantee->in_force == InForce::no ? "no"
                                                                               : "unknown"},
                             {"why", guarantee->why}};
+  offramp["watch"] = watch_json(stats.watch);
   json["offramp"] = std::move(offramp);
   return json;
 }
 
+bool is_long_to_read(const Request& request) {
+  const std::size_t size = request.body.text().size();
+  return size > kQuickBodyBytes || json_length(request) > kQuickJsonBytes;
+}
+
 void infer(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
-           Reply reply) {
+           Worker& worker, Reply reply) {
   const std::string_view body = request->body.text();
   const std::size_t length = json_length(*request);
-  const RequestJson json = parse_request_json(body.substr(0, length));
+  const ParsedJson parsed = parse_request_json(body.substr(0, length), request->body.budget());
+  const RequestJson& json = parsed.json;
 
   ImageRuleReader reader;
   const RequestJson& parameters = parameters_of(json, "request");
@@ -571,7 +604,8 @@ void infer(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Requ
   std::shared_ptr<Images> images =
       InputReader(model->model, input, body.substr(length), request->body.budget()).read();
   images->request = request;
-  run_images(model, request, images->views, images, reader.rule(), std::move(reply),
+  run_images(model, request, images->views, images->are_to_decode, images, reader.rule(), worker,
+             std::move(reply),
              [model, wanted = std::move(wanted),
               id = std::move(id)](const std::vector<ImageResult>& results) {
                return to_response(*model, results, wanted, id);

@@ -23,9 +23,19 @@ void check_name(const std::string& name) {
         core::quote(name)));
 }
 
-}  // namespace
+std::vector<ModelEntry> entries_of_folder(const std::filesystem::path& folder) {
+  std::vector<ModelEntry> entries;
+  for (const auto& file : std::filesystem::directory_iterator(folder))
+    if (file.path().extension() == ".safetensors")
+      entries.push_back({.name = file.path().stem().string(), .path = file.path()});
+  if (entries.empty())
+    throw UsageError(fmt::format("{}: the folder has no model file (*.safetensors)",
+                                 core::quote(folder.string())));
+  std::ranges::sort(entries, {}, &ModelEntry::name);
+  return entries;
+}
 
-ModelEntry parse_model_entry(const std::string& text) {
+ModelEntry parse_entry(const std::string& text) {
   ModelEntry entry;
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || std::filesystem::exists(text)) {
@@ -43,8 +53,20 @@ ModelEntry parse_model_entry(const std::string& text) {
       entry.name.resize(at);
     }
   }
-  check_name(entry.name);
+  if (std::filesystem::is_directory(entry.path))
+    throw UsageError(fmt::format("model {}: is a folder, expected a file; folders have no name",
+                                 core::quote(text)));
   return entry;
+}
+
+}  // namespace
+
+std::vector<ModelEntry> parse_model_entries(const std::string& text) {
+  std::vector<ModelEntry> entries = std::filesystem::is_directory(text)
+                                        ? entries_of_folder(text)
+                                        : std::vector{parse_entry(text)};
+  for (const ModelEntry& entry : entries) check_name(entry.name);
+  return entries;
 }
 
 ServedModels::ServedModels(std::vector<ModelEntry> entries, const Options& options,
@@ -77,7 +99,11 @@ ServedModels::~ServedModels() {
 }
 
 std::shared_ptr<ServedModel> ServedModels::load(const ModelEntry& entry) const {
-  auto model = std::make_shared<ServedModel>(entry, options_, batcher_options_);
+  BatcherOptions options = batcher_options_;
+  options.on_alarm = [log = log_, name = entry.name](const WatchStats& watch) {
+    log("error", name + ": alarm of the watch: " + watch.why);
+  };
+  auto model = std::make_shared<ServedModel>(entry, options_, options);
   for (const std::string& note : model->model.notes()) log_("warning", entry.name + ": " + note);
   return model;
 }

@@ -87,7 +87,9 @@ class ServedModels {
   std::vector<std::shared_ptr<ServedModel>> replaced_;
 };
 
-/// "models/a.safetensors" or "name=path" or "name@2=path". @throws UsageError
-ModelEntry parse_model_entry(const std::string& text);
+/// "models/a.safetensors" or "name=path" or "name@2=path", or a folder: all of its files that end
+/// in .safetensors, in the order of their names.
+/// @throws UsageError
+std::vector<ModelEntry> parse_model_entries(const std::string& text);
 
 }  // namespace offramp::serve

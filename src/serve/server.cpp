@@ -58,8 +58,18 @@ std::size_t allow_connections(std::size_t wanted) {
 }
 
 bool is_loopback(const std::string& address) {
-  return address == "::1" || address.starts_with("127.");
+  return address == "localhost" || address == "::1" || address.starts_with("127.");
 }
+
+/// Ends the threads that ask the models: that of the HTTP server and the service's own.
+struct EndRequests {
+  HttpServer& http;
+  Service& service;
+  ~EndRequests() {
+    http.drain(std::chrono::milliseconds(0));
+    service.finish_work();
+  }
+};
 
 }  // namespace
 
@@ -86,7 +96,8 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
          {"milliseconds", record.milliseconds}});
   };
 
-  // Destroyed in the other order: models answer what waits while the server still lives.
+  // Destroyed in the other order: models answer what waits while the server still lives. Before
+  // that, also after an exception, nothing may ask the models any more (EndRequests).
   std::shared_ptr<Service> service;
   HttpOptions http_options = settings.http;
   http_options.max_connections = allow_connections(settings.http.max_connections);
@@ -107,6 +118,7 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
       [](const std::string& level, const std::string& message) { log(level, message); });
   service = std::make_shared<Service>(models, options);
   service->set_http_counts([&http] { return http.counts(); });
+  const EndRequests end_requests{http, *service};
   http.start();
   service->set_ready(true);
   const bool is_v6 = settings.http.address.find(':') != std::string::npos;

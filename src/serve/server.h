@@ -24,6 +24,9 @@ struct ServerSettings {
   bool log_requests = false;  ///< a line for every request
 };
 
+/// "none", "cautious" or "last". @throws UsageError
+OnAlarm on_alarm_from_string(const std::string& word);
+
 /// Reads a TOML file over `settings`: keys are the names of the flags with _ for -, and a table
 /// [[model]] with name, version and path for each model. @throws UsageError "<path>:<line>: …"
 void read_settings(const std::filesystem::path& path, ServerSettings& settings);

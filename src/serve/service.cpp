@@ -118,6 +118,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Calls `work`, which sees to it that there is a reply; what it throws becomes the reply.
+template <typename Work>
+void reply_to_exceptions(const Reply& reply, const Work& work) {
+  bool is_taken = false;
+  Response refusal = guarded([&] {
+    work();
+    is_taken = true;
+    return Response{};
+  });
+  if (!is_taken) reply(std::move(refusal));
+}
+
 /// @throws HttpError 404 if there is no such model
 std::shared_ptr<ServedModel> find_model(const ServedModels& models, const std::string& name,
                                         const std::string& version) {
@@ -178,17 +190,17 @@ void Service::handle(std::shared_ptr<Request> request, Reply reply) {
   about->id = request->id;
   about->method = request->method;
   const Reply finish = [this, start, about, route, reply = std::move(reply)](Response response) {
-    record(*about, *route, response, seconds_since(start));
+    try {
+      record(*about, *route, response, seconds_since(start));
+    } catch (const std::exception&) {
+      // No memory for a log or a count: the response goes out all the same.
+    }
     reply(std::move(response));
   };
-  bool is_taken = false;
-  Response refusal = guarded([&] {
-    find_work(*request, *route)(request, finish);
-    is_taken = true;
-    return Response{};
-  });
-  if (!is_taken) finish(std::move(refusal));
+  reply_to_exceptions(finish, [&] { find_work(*request, *route)(request, finish); });
 }
+
+void Service::finish_work() { worker_.finish(); }
 
 void Service::record(const Request& request, const std::string& route, Response& response,
                      double seconds) {
@@ -271,9 +283,10 @@ Service::Work Service::find_work(const Request& request, std::string& route) {
     }
     if (name.empty()) name = models_.first()->name;
     auto model = find_model(models_, name, version);
-    return [model = std::move(model), query = target.query](const auto& asked, const Reply& reply) {
+    return [this, model = std::move(model), query = target.query](const auto& asked,
+                                                                  const Reply& reply) {
       ++model->requests;
-      classify(model, asked, query, reply);
+      classify(model, asked, query, worker_, reply);
     };
   }
   if (is({"v1", "models"})) {
@@ -343,9 +356,12 @@ Service::Work Service::find_work_v2(const Request& request, const Target& target
   auto model = find_model(models_, name, version);
   if (action == "infer") {
     begin("infer", "POST");
-    return [model = std::move(model)](const auto& asked, const Reply& reply) {
+    return [this, model = std::move(model)](const auto& asked, const Reply& reply) {
       ++model->requests;
-      infer(model, asked, reply);
+      if (!is_long_to_read(*asked)) return infer(model, asked, worker_, reply);
+      worker_.post([this, model, asked, reply] {
+        reply_to_exceptions(reply, [&] { infer(model, asked, worker_, reply); });
+      });
     };
   }
   route = "model";

@@ -9,6 +9,7 @@
 #include "serve/http.h"
 #include "serve/metrics.h"
 #include "serve/served_models.h"
+#include "serve/worker.h"
 
 namespace offramp::serve {
 
@@ -40,6 +41,10 @@ class Service {
   /// Answers a request, perhaps later and from another thread. Checks all that admit() checks.
   void handle(std::shared_ptr<Request> request, Reply reply);
 
+  /// Ends the thread that reads long requests, once it has read those that it has. handle() is not
+  /// to be called any more. It must be called before the models are destroyed.
+  void finish_work();
+
   /// Whether load balancers may send requests: from the start until the server drains.
   void set_ready(bool ready) { ready_ = ready; }
   /// Where counts for /metrics come from.
@@ -63,6 +68,7 @@ class Service {
   std::function<HttpCounts()> http_counts_;
   std::atomic<bool> ready_ = false;
   std::atomic<std::uint64_t> next_id_ = 0;
+  Worker worker_;  // uses the members above
 };
 
 }  // namespace offramp::serve

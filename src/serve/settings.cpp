@@ -63,6 +63,9 @@ const std::map<std::string, Set>& keys() {
        [](auto& s, const auto& n) {
          s.queue.max_pixels = 1000000 * whole<std::int64_t>(n, 1, 134);
        }},
+      {"audit_share", [](auto& s, const auto& n) { s.queue.watch.audit_share = number(n, 0, 1); }},
+      {"on_alarm",
+       [](auto& s, const auto& n) { s.queue.watch.on_alarm = on_alarm_from_string(text(n)); }},
       {"token_file", [](auto& s, const auto& n) { s.token_file = text(n); }},
       {"drain_seconds", [](auto& s, const auto& n) { s.drain_seconds = number(n, 0, 3600); }},
       {"watch_files", [](auto& s, const auto& n) { s.watch_files = flag(n); }},
@@ -93,6 +96,14 @@ ModelEntry read_model(const toml::table& table) {
 }
 
 }  // namespace
+
+OnAlarm on_alarm_from_string(const std::string& word) {
+  if (word == "none") return OnAlarm::none;
+  if (word == "cautious") return OnAlarm::cautious;
+  if (word == "last") return OnAlarm::last;
+  throw UsageError(
+      fmt::format("on_alarm: expected none, cautious or last, got {}", core::quote(word)));
+}
 
 void read_settings(const std::filesystem::path& path, ServerSettings& settings) {
   toml::table file;

@@ -10,8 +10,12 @@
 
 #include "core/file.h"
 #include "model/model_file.h"
+#include "runtime/kernels_name.h"
+#include "serve/decoder.h"
 #include "tests/api/example_model.h"
 #include "tests/support/graphs.h"
+#include "tests/support/image_files.h"
+#include "tests/support/reference.h"
 
 namespace offramp::serve {
 namespace {
@@ -148,6 +152,250 @@ TEST_F(BatcherTest, FillsABatchForAsLongAsItMayDelayAnImage) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(batcher_->pending(), 0);
   EXPECT_EQ(batcher_->stats().alone, 0);
+}
+
+TEST_F(BatcherTest, ServesOthersWhileALargeImageIsDecoded) {
+  start({}, 1, 1);
+  const std::vector<std::byte> large = image::encode_png(test::flat_image(3000, 3000, 1, 2, 3));
+  std::vector<ImageJob> jobs;
+  jobs.push_back(job(1));
+  jobs.back().image = ImageView::encoded(large);
+  jobs.back().is_to_decode = true;
+  for (int i = 2; i < 10; ++i) jobs.push_back(job(i));
+  batcher_->submit(std::move(jobs));
+  batcher_->close();
+  ASSERT_EQ(numbers_.size(), 9u);
+  EXPECT_EQ(numbers_.back(), 1);
+  for (const ImageResult& result : results_) EXPECT_EQ(result.kind, ImageResult::Kind::answered);
+}
+
+TEST_F(BatcherTest, GivesDecodedImagesTheAnswersOfTheLibrary) {
+  const Batcher& batcher = start({}, 2, 4);
+  Session session(Model::load(folder_.path() / "m.safetensors", {.precision = "f32"}));
+  std::vector<std::vector<std::byte>> files;
+  for (int i = 0; i < 8; ++i)
+    files.push_back(image::encode_png(test::patterned_image(20 + 60 * i, 30 + 40 * i, i)));
+  std::vector<ImageJob> jobs;
+  for (int i = 0; i < 8; ++i) {
+    jobs.push_back(job(i));
+    jobs.back().image = ImageView::encoded(files[static_cast<std::size_t>(i)]);
+    jobs.back().is_to_decode = true;
+  }
+  batcher_->submit(std::move(jobs));
+  batcher_->close();
+  ASSERT_EQ(results_.size(), 8u);
+  for (std::size_t i = 0; i < 8; ++i) {
+    const Answer expected =
+        session.classify(ImageView::encoded(files[static_cast<std::size_t>(numbers_[i])]));
+    EXPECT_EQ(results_[i].answer.probability, expected.probability);
+    EXPECT_EQ(results_[i].answer.exit, expected.exit);
+  }
+  EXPECT_EQ(batcher.waiting(), 0);
+}
+
+TEST_F(BatcherTest, CountsTheMemoryOfLargeImages) {
+  start({}, 1, 1);
+  const std::vector<std::byte> large = image::encode_png(test::flat_image(400, 400, 1, 2, 3));
+  const auto budget = std::make_shared<Budget>(400 * 400 * Decoder::kBytesPerPixel);
+  for (int i = 0; i < 2; ++i) {  // the input itself needs memory too
+    ImageJob one = job(i);
+    one.image = ImageView::encoded(large);
+    one.is_to_decode = true;
+    if (i == 0) one.budget = budget;
+    submit(std::move(one));
+  }
+  batcher_->close();
+  ASSERT_EQ(results_.size(), 2u);
+  const std::size_t first = numbers_[0] == 0 ? 0 : 1;
+  EXPECT_EQ(results_[first].kind, ImageResult::Kind::no_room);
+  EXPECT_EQ(results_[1 - first].kind, ImageResult::Kind::answered);
+  EXPECT_EQ(budget->used(), 0u);
+  EXPECT_EQ(batcher_->stats().no_room, 1);
+}
+
+/// A batcher whose model has a certified bound on disagreement.
+class AuditTest : public BatcherTest {
+ protected:
+  static constexpr int kImages = 60;
+
+  AuditTest() {
+    file_ = example_model(small_resnet());
+    images_ = graph::random_images(file_.graph, kImages, 5);
+    each_ = images_.size() / kImages;
+  }
+
+  /// A threshold of exit 1 by which half of the images leave there.
+  float median_score() {
+    model::save_model(folder_.path() / "m.safetensors", file_);
+    Session session(Model::load(folder_.path() / "m.safetensors", {.precision = "f32"}),
+                    Stop::at_threshold(0));
+    std::vector<float> scores;
+    for (std::size_t i = 0; i < kImages; ++i)
+      scores.push_back(session.classify(image(i)).probability);
+    std::ranges::nth_element(scores, scores.begin() + kImages / 2);
+    return scores[kImages / 2];
+  }
+  ImageView image(std::size_t i) const {
+    return ImageView::normalised(std::span<const float>(images_).subspan(i * each_, each_));
+  }
+
+  /// @param threshold  of exit 1; images that do not leave there go to the last exit
+  /// @param bound      on disagreement
+  void start_watched(float threshold, double bound, WatchOptions watch) {
+    policy::ChosenPolicy chosen;
+    chosen.policy = policy::never_stop(3);
+    chosen.policy.thresholds = {threshold, 1.f};
+    chosen.guarantee =
+        policy::Guarantee{"harm", 0.1, 0.05, 0.04, 1000, 10, 0.05, "f32", runtime::kernels_name()};
+    chosen.guarantee->disagreement = policy::DisagreementBound{1e-3, 0, bound};
+    const policy::PathStep never{.thresholds = policy::Thresholds(2), .disagreed = 0};
+    chosen.path = policy::CertifiedPath{
+        .steps = {never, never, {.thresholds = {threshold, 1.f}, .counted = 10, .disagreed = 0}},
+        .chosen = 2};
+    file_.policy = chosen;
+    model::save_model(folder_.path() / "m.safetensors", file_);
+    start({.watch = watch,
+           .audit_seed = 7,
+           .on_alarm =
+               [this](const WatchStats& stats) {
+                 const std::lock_guard lock(mutex_);
+                 alarms_.push_back(stats.why);
+               }},
+          2, 4);
+  }
+  void submit_all() {
+    std::vector<ImageJob> jobs;
+    for (std::size_t i = 0; i < kImages; ++i) {
+      jobs.push_back(job(static_cast<int>(i)));
+      jobs.back().image = image(i);
+    }
+    batcher_->submit(std::move(jobs));
+  }
+  WatchStats wait_for_audits(std::int64_t count) {
+    for (int i = 0; i < 6000 && batcher_->stats().watch.audits < count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return batcher_->stats().watch;
+  }
+  /// [images] the classes by a rule, as the library finds them.
+  std::vector<int> classes_by(const Stop& stop) {
+    Session session(Model::load(folder_.path() / "m.safetensors", {.precision = "f32"}), stop);
+    std::vector<int> classes;
+    for (std::size_t i = 0; i < kImages; ++i)
+      classes.push_back(session.classify(image(i)).class_index);
+    return classes;
+  }
+
+  model::ModelFile file_;
+  std::vector<float> images_;
+  std::size_t each_ = 0;
+  std::vector<std::string> alarms_;
+};
+
+TEST_F(AuditTest, EqualsTheCompleteRunOfEveryImageUnderLoad) {
+  start_watched(median_score(), 0.9, {.audit_share = 1});
+  for (int i = 0; i < 5; ++i) submit_all();
+  const WatchStats watch = wait_for_audits(5 * kImages);
+  const std::vector<int> early = classes_by(Stop::by_policy()), last = classes_by(Stop::never());
+  std::int64_t differing = 0;
+  for (std::size_t i = 0; i < kImages; ++i) differing += early[i] != last[i];
+  ASSERT_GT(differing, 0);
+  ASSERT_LT(differing, kImages);
+  EXPECT_EQ(watch.state, WatchStats::State::holding);
+  EXPECT_EQ(watch.audits, 5 * kImages);
+  EXPECT_EQ(watch.disagreements, 5 * differing);
+  EXPECT_EQ(watch.dropped, 0);
+  // Audits are no answers.
+  EXPECT_EQ(batcher_->stats().answered, 5 * kImages);
+  EXPECT_EQ(numbers_.size(), 5u * kImages);
+  EXPECT_TRUE(alarms_.empty());
+}
+
+TEST_F(AuditTest, DrawsItsShareAndOnlyOfImagesThatFollowThePolicy) {
+  start_watched(median_score(), 0.9, {.audit_share = 0.25});
+  for (int i = 0; i < 20; ++i) submit_all();
+  std::vector<ImageJob> others;
+  for (int i = 0; i < 200; ++i) others.push_back(job(i, {.stop = Stop::at_threshold(0)}));
+  for (int i = 0; i < 200; ++i) others.push_back(job(i, {.deadline_ms = 1e6}));
+  batcher_->submit(std::move(others));
+  for (int i = 0; i < 6000 && batcher_->pending() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  // 1,200 tosses: 300 audits with a standard deviation of 15; the seed is fixed.
+  const WatchStats watch = wait_for_audits(240);
+  EXPECT_GE(watch.audits, 240);
+  EXPECT_LE(watch.audits, 360);
+}
+
+TEST_F(AuditTest, CountsImagesThatReachTheLastExitAsAgreeing) {
+  start_watched(1, 0.01, {.audit_share = 1});
+  submit_all();
+  const WatchStats watch = wait_for_audits(kImages);
+  EXPECT_EQ(watch.audits, kImages);
+  EXPECT_EQ(watch.disagreements, 0);
+}
+
+TEST_F(AuditTest, RaisesAnAlarmAndStaysWithThePolicyUnlessToldOtherwise) {
+  start_watched(0.15f, 0.001, {.audit_share = 1, .alarm_at = 1000});
+  for (int i = 0; i < 3; ++i) submit_all();
+  for (int i = 0; i < 6000 && batcher_->stats().watch.alarms == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  batcher_->close();
+  const WatchStats watch = batcher_->stats().watch;
+  EXPECT_EQ(watch.state, WatchStats::State::alarm);
+  EXPECT_EQ(watch.alarms, 1);
+  ASSERT_EQ(alarms_.size(), 1u);
+  EXPECT_THAT(alarms_[0], testing::HasSubstr("certified was 0.1 %"));
+  EXPECT_LT(batcher_->stats().exits[2], 3 * kImages);
+}
+
+TEST_F(AuditTest, MayAnswerAnAlarmWithAMoreCautiousStepOrTheLastExit) {
+  for (const OnAlarm reaction : {OnAlarm::cautious, OnAlarm::last}) {
+    start_watched(0.15f, 0.001, {.audit_share = 1, .on_alarm = reaction, .alarm_at = 1000});
+    for (int i = 0; i < 3; ++i) submit_all();
+    for (int i = 0; i < 6000 && batcher_->stats().watch.alarms == 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 6000 && batcher_->pending() > 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const std::vector<std::int64_t> before = batcher_->stats().exits;
+    submit_all();
+    batcher_->close();
+    // Both steps before the chosen one never stop early.
+    EXPECT_EQ(batcher_->stats().exits[2] - before[2], kImages);
+    const WatchStats watch = batcher_->stats().watch;
+    EXPECT_EQ(watch.step, reaction == OnAlarm::cautious ? std::optional(1) : std::nullopt);
+    EXPECT_EQ(watch.state == WatchStats::State::alarm, reaction == OnAlarm::last);
+    EXPECT_EQ(watch.alarms, 1);
+  }
+}
+
+TEST_F(AuditTest, WatchesNothingWithoutAStoredBound) {
+  start_watched(0.15f, 0.9, {.audit_share = 1});
+  file_.policy->guarantee->disagreement.reset();
+  for (policy::PathStep& step : file_.policy->path->steps) step.disagreed.reset();
+  model::save_model(folder_.path() / "m.safetensors", file_);
+  start({.watch = {.audit_share = 1}}, 2, 4);
+  submit_all();
+  batcher_->close();
+  const WatchStats watch = batcher_->stats().watch;
+  EXPECT_EQ(watch.state, WatchStats::State::off);
+  EXPECT_THAT(watch.why, testing::HasSubstr("no bound stored"));
+  EXPECT_EQ(watch.audits, 0);
+  file_.policy->guarantee->kernels = "elsewhere";
+  model::save_model(folder_.path() / "m.safetensors", file_);
+  start({.watch = {.audit_share = 1}}, 2, 4);
+  EXPECT_EQ(batcher_->stats().watch.state, WatchStats::State::off);
+}
+
+TEST_F(AuditTest, DoesNotRefuseAnImageForWantOfMemoryForItsAudit) {
+  start_watched(0.15f, 0.9, {.audit_share = 1});
+  ImageJob one = job(1);
+  one.budget = std::make_shared<Budget>(100);
+  submit(std::move(one));
+  batcher_->close();
+  ASSERT_EQ(results_.size(), 1u);
+  EXPECT_EQ(results_[0].kind, ImageResult::Kind::answered);
+  const WatchStats watch = batcher_->stats().watch;
+  EXPECT_EQ(watch.dropped, 1);
+  EXPECT_EQ(watch.disagreements, 1);  // a dropped audit counts as one
 }
 
 TEST_F(BatcherTest, CountsLatenciesInBucketsThatGrowByAQuarter) {

@@ -22,6 +22,7 @@ namespace {
 using test::example_model;
 using test::RawClient;
 using test::RawResponse;
+using testing::AllOf;
 using testing::HasSubstr;
 
 const std::string kShipped = OFFRAMP_SOURCE "/models/cifar10-3-exits.safetensors";
@@ -153,6 +154,9 @@ TEST(Server, SaysWhyItCannotStart) {
   EXPECT_TRUE(test::is_one_line(missing.err)) << missing.err;
   EXPECT_EQ(test::offramp({"serve"}).status, 2);
   EXPECT_EQ(test::offramp({"serve", kShipped, "--address", "elsewhere"}).status, 2);
+  const test::ProgramResult port = test::offramp({"serve", kShipped, "--port", "80000"});
+  EXPECT_EQ(port.status, 2);
+  EXPECT_THAT(port.err, AllOf(HasSubstr("0"), HasSubstr("65535")));
   EXPECT_EQ(test::offramp({"serve", "a/b=" + kShipped}).status, 2);
   EXPECT_EQ(test::offramp({"serve", kShipped, kShipped}).status, 2);
 }

@@ -328,6 +328,79 @@ TEST_F(ServiceTest, RefusesJsonThatIsNotWhatItSays) {
               HasSubstr("not finite"));
 }
 
+TEST_F(ServiceTest, ReadsLongRequestsOnAnotherThreadThanTheCallers) {
+  // The thread of the HTTP server calls handle(), and everybody waits for it.
+  const auto replies_elsewhere = [&](const std::string& json) {
+    auto request = std::make_shared<Request>();
+    request->method = "POST";
+    request->target = "/v2/models/m/infer";
+    request->body = Body(json);
+    std::promise<std::thread::id> promise;
+    service_->handle(request, [&](const Response& response) {
+      EXPECT_EQ(response.status, 400) << response.body;
+      promise.set_value(std::this_thread::get_id());
+    });
+    return promise.get_future().get() != std::this_thread::get_id();
+  };
+  std::string many = "{\"inputs\":[{}";
+  for (int i = 0; i < 100'000; ++i) many += ",{}";
+  EXPECT_TRUE(replies_elsewhere(many + "]}"));
+  EXPECT_FALSE(replies_elsewhere("{\"inputs\":[{},{}]}"));
+}
+
+TEST_F(ServiceTest, CountsTheMemoryOfParsedJson) {
+  const auto budget = std::make_shared<Budget>(std::size_t{8} << 20);
+  const auto status_of = [&](const std::string& json) {
+    auto request = std::make_shared<Request>();
+    request->method = "POST";
+    request->target = "/v2/models/m/infer";
+    request->body.use(budget);
+    EXPECT_TRUE(request->body.append(json.data(), json.size()));
+    std::promise<int> promise;
+    service_->handle(request,
+                     [&](const Response& response) { promise.set_value(response.status); });
+    return promise.get_future().get();
+  };
+  std::string arrays = "{\"inputs\":[[]";
+  for (int i = 0; i < 300'000; ++i) arrays += ",[]";  // 0.9 MB of text, 33 MB of memory
+  EXPECT_EQ(status_of(arrays + "]}"), 503);
+  EXPECT_EQ(status_of(arrays.substr(0, 90'000) + "]]}"), 400);
+  std::string keys = "{\"a\":1";
+  for (int i = 0; i < 1000; ++i) keys += ",\"" + std::to_string(i) + "\":1";
+  EXPECT_EQ(status_of(keys + "}"), 400);
+  // The thread that reads long requests gives a request up shortly after its reply.
+  service_->finish_work();
+  EXPECT_EQ(budget->used(), 0u);
+}
+
+TEST_F(ServiceTest, WritesAnswersToManyImagesCorrectly) {
+  // More probabilities than the model's threads write themselves.
+  const std::size_t images = 250;
+  std::string bytes;
+  for (std::size_t i = 0; i < images; ++i) bytes += binary(1);
+  const Response response = infer("{" + input(images) + "}", bytes);
+  ASSERT_EQ(response.status, 200) << response.body.substr(0, 300);
+  const Json outputs = Json::parse(response.body)["outputs"];
+  EXPECT_EQ(outputs[3]["name"], "probabilities");
+  EXPECT_EQ(outputs[3]["data"].size(), images * models_->first()->model.classes().size());
+}
+
+TEST_F(ServiceTest, TellsWhenThereIsNoRoomToDecodeAnImage) {
+  const auto budget = std::make_shared<Budget>(std::size_t{100'000});
+  const std::vector<std::byte> png = image::encode_png(test::flat_image(500, 500, 1, 2, 3));
+  auto request = std::make_shared<Request>();
+  request->method = "POST";
+  request->target = "/v1/classify";
+  request->body.use(budget);
+  ASSERT_TRUE(request->body.append(reinterpret_cast<const char*>(png.data()), png.size()));
+  std::promise<Response> promise;
+  service_->handle(request, [&](Response response) { promise.set_value(std::move(response)); });
+  const Response response = promise.get_future().get();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_THAT(response.body, HasSubstr("no room to decode"));
+  EXPECT_EQ(response.headers[0].first, "Retry-After");
+}
+
 TEST_F(ServiceTest, RefusesTargetsWithTextThatCouldMislead) {
   for (const char* target : {"/v2/models/%00", "/v2/models/a%0d%0ab", "/v2/models/%ff", "/%c0%ae",
                              "/v2/models/%e2%80%ae", "/%", "v2"})
@@ -451,6 +524,8 @@ TEST_F(ServiceTest, TellsThePageWhatItNeeds) {
   for (const Json& one : stats["latency"]["counts"]) counted += one.get<std::int64_t>();
   EXPECT_EQ(counted, 3);
   EXPECT_EQ(stats["guarantee"], nullptr);
+  EXPECT_EQ(stats["watch"]["state"], "off");
+  EXPECT_EQ(stats["watch"]["why"], "the model has no certificate");
   EXPECT_EQ(stats["loaded"], facts["loaded"]);
 }
 

@@ -52,13 +52,28 @@ TEST_F(SettingsTest, AreRefusedWithTheirLine) {
 }
 
 TEST(ModelEntry, IsReadFromAFlag) {
-  EXPECT_EQ(parse_model_entry("models/a.safetensors").name, "a");
-  const ModelEntry entry = parse_model_entry("b@3=models/a.safetensors");
+  EXPECT_EQ(parse_model_entries("models/a.safetensors")[0].name, "a");
+  const ModelEntry entry = parse_model_entries("b@3=models/a.safetensors")[0];
   EXPECT_EQ(entry.name, "b");
   EXPECT_EQ(entry.version, 3);
   EXPECT_EQ(entry.path, "models/a.safetensors");
   for (const char* bad : {"a/b=c", "@2=c", "a@0=c", "a@x=c", "..=c", "a b=c"})
-    EXPECT_THROW(parse_model_entry(bad), UsageError) << bad;
+    EXPECT_THROW(parse_model_entries(bad), UsageError) << bad;
+}
+
+TEST(ModelEntry, OfAFolderIsEachOfItsModelFiles) {
+  const core::TemporaryFolder folder;
+  const std::string path = folder.path().string();
+  EXPECT_THAT([&] { parse_model_entries(path); },
+              ThrowsMessage<UsageError>(HasSubstr("the folder has no model file")));
+  for (const char* name : {"b.safetensors", "a.safetensors", "notes.md"})
+    core::write_text_atomic(folder.path() / name, "x");
+  const std::vector<ModelEntry> entries = parse_model_entries(path);
+  ASSERT_EQ(entries.size(), 2u);
+  EXPECT_EQ(entries[0].name, "a");
+  EXPECT_EQ(entries[1].path, folder.path() / "b.safetensors");
+  EXPECT_THAT([&] { parse_model_entries("name=" + path); },
+              ThrowsMessage<UsageError>(HasSubstr("is a folder, expected a file")));
 }
 
 }  // namespace

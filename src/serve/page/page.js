@@ -794,18 +794,20 @@ function drawGuarantee(guarantee) {
 function drawWatch(watch) {
   $("watch").hidden = !watch;  // this server may not audit answers
   if (!watch) return;
-  const { state, audits, disagreements, bound, e_value: e, alarm_at: alarmAt } = watch;
+  const { state, audits, disagreements, bound, evidence, alarm_at: alarmAt } = watch;
+  if (state === "off") return fillPanel("watch", "Watch", "off", "", watch.why);
   fillPanel("watch", "Watch", { holding: "holds", alarm: "alarm" }[state] || "collecting audits",
     { holding: "yes", alarm: "no" }[state] || "", watch.why,
     `${count(audits, "audit")}, ${count(disagreements, "disagreement")} with the last exit` +
     (audits ? ` (${percent(disagreements / audits, 2)})` : "") +
     `; the certified bound is ${percent(bound, 2)}. Audited are ${percent(watch.audit_share, 1)} ` +
     "of the images.",
-    `Evidence against the bound: ${number(e)}; the alarm is at ${alarmAt.toLocaleString("en")}, ` +
-    `so a false one has probability ${percent(1 / alarmAt, 2)} at most.`,
-    watch.reaction && watch.reaction !== "none" ? { cautious: "An alarm makes the server use a " +
+    `Evidence against the bound: ${number(evidence)}; the alarm is at ` +
+    `${alarmAt.toLocaleString("en")}. While the bound holds, that takes at least as many audits ` +
+    "on average.",
+    watch.on_alarm && watch.on_alarm !== "none" ? { cautious: "An alarm makes the server use a " +
       "more cautious step of the path.", last: "An alarm sends all images to the last exit." }[
-      watch.reaction] + (watch.step != null ? ` Step ${watch.step} is in use.` : "") : "");
+      watch.on_alarm] + (watch.step != null ? ` Step ${watch.step} is in use.` : "") : "");
   if (!$("watch").querySelector("meter")) {
     const most = Math.log10(alarmAt);
     const meter = html("meter", { min: 0, max: most, low: most / 2, high: 0.99 * most, optimum: 0,

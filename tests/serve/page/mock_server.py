@@ -42,8 +42,8 @@ class Mock:
         self.guarantee = {"of": "harm", "epsilon": 0.02, "delta": 0.05, "in_force": "no",
                           "why": "certified for int8 with other kernels; this model runs f32"}
         self.watched = {"state": "holding", "audit_share": 0.01, "audits": 812, "bound": 0.021,
-                        "disagreements": 9, "e_value": 3.1, "alarm_at": 1000,
-                        "reaction": "cautious", "step": 14, "why": ""}
+                        "disagreements": 9, "evidence": 3.1, "alarm_at": 1000,
+                        "on_alarm": "cautious", "step": 14, "why": ""}
         self.drift, self.distance, self.loaded, self.costs = "unknown", 0.0, 1, COSTS
         self.lock, self.is_stopped = threading.Lock(), False
         mock = self

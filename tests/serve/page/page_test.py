@@ -517,7 +517,7 @@ def test_the_guarantee_and_the_watch_are_told_with_the_reason(page, mock):
     assert server.guarantee["why"] in page.text("guarantee")
     assert "812 audits, 9 disagreements" in page.text("watch") and "holds" in page.text("watch")
     server.guarantee = dict(server.guarantee, in_force="yes", why="")
-    server.watched = dict(server.watched, state="alarm", e_value=1500, why="80 of 900 disagree")
+    server.watched = dict(server.watched, state="alarm", evidence=1500, why="80 of 900 disagree")
     server.drift, server.distance = "drifted", 0.21
     page.until(lambda: "80 of 900 disagree" in page.text("watch"))
     assert "alarm" in page.text("watch") and "not in force" not in page.text("guarantee")
