@@ -197,7 +197,38 @@ def recipes():
         yield "recipe/set-" + key, key.encode() + b"\0" + value.encode()
 
 
-for name, content in [*images(), *models(), *archives(), *packed(), *recipes()]:
+def requests():
+    def request(line, body=b"", *headers):
+        head = [line + " HTTP/1.1", "Host: localhost", *headers]
+        if body:
+            head.append(f"Content-Length: {len(body)}")
+        return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+    picture = (HERE.parent.parent / "src/serve/page/example.png").read_bytes()
+    for name, path in (("page", "/"), ("models", "/v1/models"), ("stats", "/v2/models/m/stats"),
+                       ("metadata", "/v2/models/m/versions/1"), ("escape", "/v2/models/..%2Fm"),
+                       ("metrics", "/metrics"), ("absolute", "http://a/v2?x=%41+b")):
+        yield "request/get-" + name, request("GET " + path)
+    yield "request/classify", request("POST /v1/classify?top_k=2&deadline_ms=100", picture)
+    form = (b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\n" + picture
+            + b"\r\n--b\r\nContent-Disposition: form-data; name=\"threshold\"\r\n\r\n0.5\r\n--b--\r\n")
+    yield "request/form", request("POST /v1/classify", form, "Content-Type: multipart/form-data; boundary=b")
+    values = ",".join(["0.5"] * 192)
+    body = (b'{"id":"1","parameters":{"priority":2,"binary_data_output":true},"inputs":[{"name":"image",'
+            b'"datatype":"FP32","shape":[1,3,8,8],"data":[' + values.encode() + b']}],"outputs":'
+            b'[{"name":"probabilities","parameters":{"classification":2}},{"name":"exit"}]}')
+    yield "request/infer-json", request("POST /v2/models/m/infer", body)
+    for datatype, shape, data in (("UINT8", "[1,2,3,3]", bytes(18)), ("BYTES", "[1]",
+                                  struct.pack("<I", len(picture)) + picture)):
+        text = (f'{{"inputs":[{{"name":"image","datatype":"{datatype}","shape":{shape},'
+                f'"parameters":{{"binary_data_size":{len(data)}}}}}]}}').encode()
+        yield "request/infer-" + datatype.lower(), request(
+            "POST /v2/models/m/infer", text + data, f"Inference-Header-Content-Length: {len(text)}")
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
+    yield "request/chunks", request("POST /v2/models/m/infer", b"", "Transfer-Encoding: chunked") + chunks
+
+
+for name, content in [*images(), *models(), *archives(), *packed(), *recipes(), *requests()]:
     path = HERE / "corpus" / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
