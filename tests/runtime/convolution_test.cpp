@@ -8,6 +8,7 @@
 
 #include "core/random.h"
 #include "runtime/onednn.h"
+#include "tests/support/instruction_set_cap.h"
 
 namespace offramp::runtime {
 namespace {
