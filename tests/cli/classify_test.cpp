@@ -127,7 +127,7 @@ TEST_F(Classify, SaysThatTheModelComesFirst) {
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err, "offramp: " + first +
                            ": an image, but the model comes first: offramp classify MODEL "
-                           "IMAGES…; see offramp classify --help\n");
+                           "IMAGES…\n");
 }
 
 TEST_F(Classify, ReadsPathsThatBeginLikeAnImage) {
