@@ -46,17 +46,6 @@ class ConvolutionCompiler {
  public:
   explicit ConvolutionCompiler(const ConvolutionRequest& request)
       : request_(request), conv_(*request.conv) {
-    attr_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const Element& dst = request.dst;
-    dnnl::post_ops post_ops;
-    if (!conv_.residual.empty())
-      post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
-    // Conversion to u8 saturates at 0, so relu needs no operation.
-    if (conv_.activation == Activation::relu && dst.dtype != core::DType::u8)
-      append_activation(post_ops, dnnl::algorithm::eltwise_relu, 0, 0);
-    if (conv_.activation == Activation::relu6)
-      append_activation(post_ops, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
-    attr_.set_post_ops(post_ops);
     if (is_quantised()) quantise_weights();
   }
 
@@ -124,9 +113,25 @@ class ConvolutionCompiler {
             static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
       }
       factors_[o] = static_cast<float>(src * scale / dst);
-      scaled_bias_[o] = bias_in_units(conv_.bias[o], src * scale, dst);
+      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));  // in units of the sums
     }
-    set_factors(attr_, factors_, conv_.conv.groups > 1);
+  }
+
+  dnnl::primitive_attr attributes() const {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const Element &residual = request_.residual, &dst = request_.dst;
+    dnnl::post_ops post_ops;
+    if (is_quantised()) multiply_channels(attr, post_ops, factors_);
+    if (!conv_.residual.empty())
+      post_ops.append_sum(residual.scale / dst.scale, 0, to_onednn(residual.dtype));
+    // Conversion to u8 saturates at 0, so relu needs no operation.
+    if (conv_.activation == Activation::relu && dst.dtype != core::DType::u8)
+      append_activation(post_ops, dnnl::algorithm::eltwise_relu, 0, 0);
+    if (conv_.activation == Activation::relu6)
+      append_activation(post_ops, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
+    attr.set_post_ops(post_ops);
+    return attr;
   }
 
   memory::desc weights_desc(memory::data_type type, bool plain) const {
@@ -157,7 +162,7 @@ class ConvolutionCompiler {
           image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
           {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
           image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,
-          attr_);
+          attributes());
       if (!format_of(descriptor.src_desc()) || !format_of(descriptor.dst_desc()))
         return std::nullopt;
       return descriptor;
@@ -183,8 +188,10 @@ class ConvolutionCompiler {
     };
     add(DNNL_ARG_WEIGHTS, plain, values, descriptor.weights_desc());
     add(DNNL_ARG_BIAS, bias, biases.data(), bias);
-    if (const auto factors = factors_argument(); int8 && factors)
-      add(*factors, bias, factors_.data(), bias);
+    if (const auto argument = factors_argument(); int8 && argument) {
+      const memory::desc factors = factors_desc(factors_.size());
+      add(*argument, factors, factors_.data(), factors);
+    }
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<OnednnOperation>(std::move(parts)), src, dst};
@@ -194,7 +201,6 @@ class ConvolutionCompiler {
   FusedConv conv_;
   std::vector<std::int8_t> quantised_;        ///< weights, where src is quantised
   std::vector<float> factors_, scaled_bias_;  ///< one per output channel
-  dnnl::primitive_attr attr_;
 };
 
 }  // namespace

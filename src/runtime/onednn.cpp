@@ -135,29 +135,29 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memor
 
 #if OFFRAMP_ONEDNN_3
 
-std::optional<int> factors_argument() { return DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS; }
-
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>&, bool has_groups) {
-  // The dimensions of the weights that count output channels.
-  attr.set_scales_mask(DNNL_ARG_WEIGHTS, has_groups ? 1 << 0 | 1 << 1 : 1 << 0);
+void multiply_channels(dnnl::primitive_attr&, dnnl::post_ops& post_ops,
+                       const std::vector<float>& factors) {
+  OFFRAMP_ASSERT(post_ops.len() == 0);
+  post_ops.append_binary(dnnl::algorithm::binary_mul, factors_desc(factors.size()));
 }
 
-float bias_in_units(double bias, double, double dst_unit) {
-  return static_cast<float>(bias / dst_unit);
-}
+std::optional<int> factors_argument() { return DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1; }
 
 #else
 
-std::optional<int> factors_argument() { return std::nullopt; }
-
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool) {
+void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops&,
+                       const std::vector<float>& factors) {
   attr.set_output_scales(1 << 1, factors);
 }
 
-float bias_in_units(double bias, double sum_unit, double) {
-  return static_cast<float>(bias / sum_unit);
-}
+std::optional<int> factors_argument() { return std::nullopt; }
 
 #endif
+
+dnnl::memory::desc factors_desc(std::size_t channels) {
+  return {{1, static_cast<dnnl::memory::dim>(channels), 1, 1},
+          dnnl::memory::data_type::f32,
+          dnnl::memory::format_tag::nchw};
+}
 
 }  // namespace offramp::runtime

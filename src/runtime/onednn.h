@@ -44,18 +44,20 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memor
                                                                const dnnl::memory::dims& padding,
                                                                const dnnl::primitive_attr& attr);
 
-/// An 8-bit convolution multiplies its sums by one factor per output channel, which brings them to
-/// dst's scale. oneDNN 2 has the factors in the attributes, and multiplies sum and bias by them;
-/// oneDNN 3 takes them as an argument (`factors_argument`), and adds the bias after.
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool has_groups);
+/// Makes an 8-bit convolution multiply its sums, bias included, by one factor per output channel,
+/// which brings them to dst's scale, before any other operation on them. oneDNN 2 has the factors
+/// in the attributes. oneDNN 3 would multiply before it adds the bias, which rounds otherwise and
+/// gives other logits; there the factors are a post-op, which takes them as an argument.
+/// @param post_ops  of the convolution, empty
+void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops& post_ops,
+                       const std::vector<float>& factors);
 
-/// The argument of a primitive for the factors; nullopt where the attributes have them.
+/// The argument of a primitive for the factors of multiply_channels; nullopt where the attributes
+/// have them.
 std::optional<int> factors_argument();
 
-/// The bias in the unit in which oneDNN adds it.
-/// @param sum_unit  of the sums of products
-/// @param dst_unit  of dst
-float bias_in_units(double bias, double sum_unit, double dst_unit);
+/// The descriptor of the factors: of a value per channel of a batch of images.
+dnnl::memory::desc factors_desc(std::size_t channels);
 
 /// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.
 template <typename Work>

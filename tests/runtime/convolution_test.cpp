@@ -8,6 +8,8 @@
 
 #include "core/random.h"
 #include "runtime/onednn.h"
+#include "runtime/precision.h"
+#include "tests/support/instruction_set_cap.h"
 
 namespace offramp::runtime {
 namespace {
@@ -88,6 +90,51 @@ TEST_P(QuantisedConvolution, RoundsTheExactSumOnce) {
             << compiled.operation->implementation() << ", channel " << o << ", row " << y
             << ", column " << x;
       }
+}
+
+// Sums with bias of 3k + 3/2, divided by three, lie half-way between two values of dst, so that the
+// last bit of every rounded operation before decides. A certificate for the int8 arithmetic holds
+// with another version of oneDNN only if all versions round the same way.
+TEST(Int8Arithmetic, AddsTheBiasToTheSumBeforeItScales) {
+  if (!has_instructions_for(Precision::int8)) GTEST_SKIP() << "no 8-bit instructions here";
+  const float third = 1.0f / 3;
+  core::KeyedRandom random(7, 8);
+  FusedConv fused;
+  fused.conv = {kChannels, 1, 1, 0, 1, true};
+  for (int i = 0; i < kChannels * kChannels; ++i)  // the largest of a channel is 127 steps of 1
+    fused.weights.push_back(i % kChannels == 0 ? 127.0f : static_cast<float>(random.below(5)) - 2);
+  fused.bias.assign(kChannels, third / 2);
+  ConvolutionRequest request;
+  request.name = "c";
+  request.conv = &fused;
+  request.src_shape = request.dst_shape = {kChannels, kHeight, kWidth};
+  request.src = {core::DType::u8, third};
+  request.dst = {core::DType::u8, 1};
+  request.src_format = Format::channels_last;
+  PackedWeights store;
+  const CompiledConvolution compiled = compile_convolution(request, store);
+  ASSERT_EQ(compiled.dst.format, Format::channels_last);
+  const auto size = static_cast<std::size_t>(kChannels * kHeight * kWidth);
+  std::vector<std::uint8_t> src(size), dst(size);
+  std::vector<std::byte> scratch(compiled.operation->scratch_bytes() + 64);
+  const Buffers buffers{{reinterpret_cast<std::byte*>(src.data())},
+                        reinterpret_cast<std::byte*>(dst.data()),
+                        scratch.data()};
+  const auto bound = compiled.operation->bind(buffers, dnnl::stream(cpu_engine()));
+  for (int round = 0; round < 20; ++round) {
+    for (std::size_t i = 0; i < size; ++i)
+      src[i] = static_cast<std::uint8_t>(random.below(i % kChannels == 0 ? 6 : 50));
+    bound->run();
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::size_t channel = i % kChannels, pixel = i - channel;
+      float sum = 0;  // of whole numbers, exact
+      for (std::size_t c = 0; c < kChannels; ++c)
+        sum += fused.weights[channel * kChannels + c] * static_cast<float>(src[pixel + c]);
+      const float scaled = (sum + 0.5f) * third;
+      EXPECT_EQ(dst[i], std::clamp(std::nearbyint(scaled), 0.0f, 255.0f))
+          << compiled.operation->implementation() << ", sum " << sum;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Groups, QuantisedConvolution,

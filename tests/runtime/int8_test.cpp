@@ -13,6 +13,7 @@
 #include "runtime/compile.h"
 #include "runtime/quantised_elements.h"
 #include "tests/support/graphs.h"
+#include "tests/support/instruction_set_cap.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/reference.h"
 #include "tests/support/runner_predictor.h"
