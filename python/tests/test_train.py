@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import sys
 import textwrap
@@ -164,27 +165,67 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, pretender):
             offramp.train(out=tmp_path / "run", **wrong)
 
 
-def test_a_network_is_trained_stopped_and_continued(tmp_path):
+RECIPE = {
+    "network": {"backbone": "resnet18", "stem": "cifar", "width": 4, "exits": [2]},
+    "data": {"image_size": 32},
+    "train": {"epochs": 3, "batch": 50, "lr": 0.05, "threads": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was stopped after its first epoch and continued: (folder, data, epochs)."""
     executable = program.find_with_training()
-    data = program.write_image_folder(tmp_path / "data", ["left", "right"], 100)
-    recipe = {
-        "network": {"backbone": "resnet18", "stem": "cifar", "width": 4, "exits": [2]},
-        "data": {"source": str(data), "image_size": 32},
-        "train": {"epochs": 3, "batch": 50, "lr": 0.05, "threads": 1},
-    }
-    out = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("trained")
+    data = program.write_image_folder(folder / "data", ["left", "right"], 100)
 
     def stop(epoch):
         raise InterruptedError(str(epoch.epoch))
 
     with pytest.raises(InterruptedError) as caught:
-        offramp.train(recipe, out=out, progress=stop, program=executable)
+        offramp.train(RECIPE, out=folder / "run", data=data, progress=stop, program=executable)
     assert "resume=True" in caught.value.__notes__[0]
-    trained = offramp.train(out=out, resume=True, program=executable)
+    trained = offramp.train(out=folder / "run", resume=True, program=executable)
+    return folder / "run", data, trained
+
+
+def test_a_network_is_trained_stopped_and_continued(run, tmp_path):
+    folder, data, trained = run
     assert [one.epoch for one in trained.epochs] == [1, 2, 3]
     assert len(trained.best.tune_accuracy) == 2
-    assert offramp.load(out).classes == ["left", "right"]
+    assert offramp.load(folder).classes == ["left", "right"]
     with pytest.raises(ValueError, match="already holds a run; continue it with resume=True"):
-        offramp.train(recipe, out=out, program=executable)
+        offramp.train(RECIPE, out=folder, data=data, program=program.find())
     with pytest.raises(ValueError, match="unknown key"):
-        offramp.train({"train": {"epoch": 3}}, out=tmp_path / "other", program=executable)
+        offramp.train({"train": {"epoch": 3}}, out=tmp_path / "other", program=program.find())
+
+
+def test_a_run_is_calibrated_and_quantized(run, tmp_path):
+    folder, data, trained = run
+    before = pathlib.Path(trained.model).read_bytes()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    for call in (offramp.calibrate, offramp.quantize):
+        options = {"threshold": 0.5} if call is offramp.calibrate else {"precision": "bf16"}
+        with pytest.raises(KeyboardInterrupt):
+            call(folder, data, out=tmp_path / "none.safetensors", progress=interrupt, **options)
+    assert not list(tmp_path.iterdir()) and pathlib.Path(trained.model).read_bytes() == before
+
+    steps, notes = [], []
+    result = offramp.calibrate(
+        folder, data, threshold=0.5, threads=1, note=notes.append,
+        progress=lambda *step: steps.append(step),
+    )  # fmt: skip
+    assert result.met and result.policy.thresholds == [0.5] and result.policy.num_exits == 2
+    assert steps and all(0 <= done <= total and unit for done, total, unit in steps)
+    assert offramp.load(folder).session().stats().calibrated_images == result.tune_images
+    assert "\n" not in repr(result) and len(repr(result)) < 400
+    assert "--" not in " ".join(result.warnings)
+
+    quantized = offramp.quantize(folder, data, out=tmp_path / "bf16.safetensors", precision="bf16")
+    assert quantized.path == str(tmp_path / "bf16.safetensors") and len(quantized.exits) == 2
+    assert quantized.bytes < quantized.bytes_before and "bf16.safetensors" in repr(quantized)
+    with pytest.raises(ValueError, match="^max_accuracy_drop: "):
+        offramp.calibrate(folder, data, max_accuracy_drop=1e-6)
