@@ -101,7 +101,8 @@ def train(
 
     Ctrl-C, or an exception raised by `progress` or `note`, stops the training after its current
     step and saves it; then the exception goes on. ``resume=True`` continues such a run. A second
-    Ctrl-C ends the program at once.
+    Ctrl-C ends the program at once. Where Python itself is killed, the program goes on to the end of
+    the run.
 
     Args:
         recipe: a file of TOML, or its content: a dict of tables, such as
