@@ -29,6 +29,9 @@
 namespace offramp::engine {
 namespace {
 
+[[maybe_unused]] testing::Environment* const kCap =
+    testing::AddGlobalTestEnvironment(new test::InstructionSetCap);
+
 using testing::Each;
 
 std::shared_ptr<engine::OpenedModel> model_of(const graph::Graph& graph, std::uint64_t seed,

@@ -14,6 +14,9 @@
 namespace offramp::runtime {
 namespace {
 
+[[maybe_unused]] testing::Environment* const kCap =
+    testing::AddGlobalTestEnvironment(new test::InstructionSetCap);
+
 /// A quantised convolution of 32 → 32 channels of 5 × 4 pixels. Sums of two products fit in 16
 /// bits, so that CPUs without VNNI compute it exactly too, and weights are multiples of their step.
 struct QuantisedCase {

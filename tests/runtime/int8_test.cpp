@@ -21,6 +21,9 @@
 namespace offramp::runtime {
 namespace {
 
+[[maybe_unused]] testing::Environment* const kCap =
+    testing::AddGlobalTestEnvironment(new test::InstructionSetCap);
+
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 

@@ -2,35 +2,35 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cctype>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 
 #include "runtime/kernels_name.h"
 
 namespace offramp::test {
 
-/// Skips all tests of the program if ONEDNN_MAX_CPU_ISA names an instruction set that the CPU or
-/// this version of oneDNN does not have: they would run under another one, and be reported as
-/// passed under this one.
+/// Whether a text that ends with the name of the instruction set in use ends with that of a value
+/// of ONEDNN_MAX_CPU_ISA. If not, the cap has no effect, or a smaller set is used: the CPU or this
+/// version of oneDNN does not have the set.
+inline bool names_instruction_set(std::string_view text, std::string_view cap) {
+  std::string name = " ";
+  for (const char c : cap) name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text.ends_with(name);
+}
+
+/// Skips all tests of the program where the value of ONEDNN_MAX_CPU_ISA has no effect: they would
+/// run under another instruction set, and be reported as passed under this one.
 class InstructionSetCap : public testing::Environment {
  public:
   void SetUp() override {
     const char* cap = std::getenv("ONEDNN_MAX_CPU_ISA");
-    if (!cap) return;
-    std::string name = cap;
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
     const std::string kernels = runtime::kernels_name();
-    if (!kernels.ends_with(" " + name))
+    if (cap && !names_instruction_set(kernels, cap))
       GTEST_SKIP() << "ONEDNN_MAX_CPU_ISA=" << cap << " has no effect here: the kernels are "
                    << kernels;
   }
 };
-
-/// Registers the check; a program whose tests run under caps includes this header in one file.
-inline testing::Environment* const kInstructionSetCap =
-    testing::AddGlobalTestEnvironment(new InstructionSetCap);
 
 }  // namespace offramp::test
