@@ -131,12 +131,13 @@ class ConvolutionCompiler {
 
   memory::desc weights_desc(memory::data_type type, bool plain) const {
     const std::int64_t out = conv_.conv.out_channels, in = request_.src_shape[0],
-                       groups = conv_.conv.groups, kernel = conv_.conv.kernel;
+                       groups = conv_.conv.groups, height = conv_.conv.kernel.h,
+                       width = conv_.conv.kernel.w;
     using tag = memory::format_tag;
     if (groups > 1)
       return {
-          {groups, out / groups, in / groups, kernel, kernel}, type, plain ? tag::goihw : tag::any};
-    return {{out, in, kernel, kernel}, type, plain ? tag::oihw : tag::any};
+          {groups, out / groups, in / groups, height, width}, type, plain ? tag::goihw : tag::any};
+    return {{out, in, height, width}, type, plain ? tag::oihw : tag::any};
   }
 
   memory::desc image_desc(const graph::Shape& shape, core::DType dtype,
@@ -150,7 +151,8 @@ class ConvolutionCompiler {
   /// images is not in Format
   std::optional<Descriptor> described(std::optional<Format> src_format) const {
     const graph::Conv& conv = conv_.conv;
-    const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
+    const memory::dims strides{conv.stride.h, conv.stride.w},
+        padding{conv.padding.top, conv.padding.left};
     const auto type = to_onednn(is_quantised() ? core::DType::i8 : request_.src.dtype);
     try {
       const Descriptor descriptor = describe_convolution(

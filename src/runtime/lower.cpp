@@ -42,18 +42,41 @@ void fold(const Affine& affine, FusedConv& conv) {
   }
 }
 
-Activation activation_of(graph::Fusion fusion) {
-  switch (fusion) {
-    case graph::Fusion::relu:
-      return Activation::relu;
-    case graph::Fusion::relu6:
-      return Activation::relu6;
-    case graph::Fusion::none:
-    case graph::Fusion::batch_norm:
-    case graph::Fusion::sum:
-      break;
-  }
+Activation activation_of(const graph::Op& op) {
+  if (std::holds_alternative<graph::Relu>(op)) return Activation::relu;
+  if (std::holds_alternative<graph::Relu6>(op)) return Activation::relu6;
   return Activation::none;
+}
+
+/// Refuses what the runtime does not execute yet.
+void check_supported(const graph::Node& node) {
+  const auto refuse = [&] {
+    throw Error(fmt::format("node \"{}\": {} is not supported by the runtime yet", node.name,
+                            graph::op_name(node.op)));
+  };
+  const auto is_plain = [](const auto& op) {
+    return op.kernel.h == op.kernel.w && op.stride.h == op.stride.w &&
+           op.padding == graph::Padding(op.padding.top);
+  };
+  std::visit(core::overloaded{
+                 [&](const graph::Conv& op) {
+                   if (!is_plain(op) || op.dilation != 1) refuse();
+                 },
+                 [&](const graph::MaxPool& op) {
+                   if (!is_plain(op) || op.dilation != 1 || op.ceil_mode) refuse();
+                 },
+                 [&](const graph::AvgPool& op) {
+                   if (!is_plain(op) || op.ceil_mode || !op.count_include_pad) refuse();
+                 },
+                 [&](const core::OneOf<graph::Clip, graph::Sigmoid, graph::HardSigmoid,
+                                       graph::HardSwish, graph::Silu, graph::Gelu, graph::Multiply,
+                                       graph::Slice, graph::ChannelShuffle, graph::LayerNorm,
+                                       graph::AdaptiveAvgPool> auto&) { refuse(); },
+                 [](const core::OneOf<graph::Linear, graph::BatchNorm, graph::Relu, graph::Relu6,
+                                      graph::Add, graph::Concat, graph::GlobalAvgPool,
+                                      graph::SpatialPyramidPool, graph::Flatten> auto&) {},
+             },
+             node.op);
 }
 
 /// Lowers the nodes of a segment's body or head.
@@ -104,7 +127,7 @@ class Lowering {
   Activation absorb_activation(const graph::Node*& last) {
     const graph::Node* next = only_reader(last->name);
     if (next == nullptr) return Activation::none;
-    const Activation activation = activation_of(graph::fusion_of(next->op));
+    const Activation activation = activation_of(next->op);
     if (activation == Activation::none) return Activation::none;
     absorbed_.insert(next);
     last = next;
@@ -124,6 +147,7 @@ class Lowering {
   }
 
   std::pair<const graph::Node*, LoweredOp> lowered(const graph::Node& node) {
+    check_supported(node);
     const graph::Node* last = &node;
     LoweredKind kind = kind_of(node, last);
     return {last, {last->name, std::move(kind), node.inputs, {}}};
@@ -142,6 +166,13 @@ class Lowering {
                                  graph::GlobalAvgPool, graph::SpatialPyramidPool,
                                  graph::Flatten> auto& as_it_is) -> LoweredKind {
               return as_it_is;
+            },
+            [](const core::OneOf<graph::Clip, graph::Sigmoid, graph::HardSigmoid, graph::HardSwish,
+                                 graph::Silu, graph::Gelu, graph::Multiply, graph::Slice,
+                                 graph::ChannelShuffle, graph::LayerNorm,
+                                 graph::AdaptiveAvgPool> auto&) -> LoweredKind {
+              OFFRAMP_ASSERT(false);  // refused above
+              return FusedAdd{};
             },
         },
         node.op);

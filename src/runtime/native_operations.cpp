@@ -152,7 +152,7 @@ template <typename Pool, typename Kernel>
 std::shared_ptr<const Operation> make_pool(const Layout& src, const Layout& dst, const Pool& pool,
                                            WorkSize work_size, const Kernel& kernel) {
   OFFRAMP_ASSERT(src.format == dst.format && src.element == dst.element);
-  const kernels::Window window{pool.kernel, pool.stride, pool.padding};
+  const kernels::Window window{pool.kernel.h, pool.stride.h, pool.padding.top};
   return with_type(src.element, [&](auto type) {
     using T = decltype(type);
     const auto pool_rows = [=, from = src.grid(), to = dst.grid()](const T* x, T* y, Rows rows) {

@@ -1,11 +1,13 @@
 #include "train/network.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <set>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "core/random.h"
 #include "graph/fusion.h"
 #include "train/batch_norm.h"
@@ -80,6 +82,15 @@ Tensor spatial_pyramid_pool(const Tensor& x, const std::vector<int>& levels) {
     parts.push_back(pooled.flatten(1));
   }
   return torch::cat(parts, 1);
+}
+
+std::array<std::int64_t, 2> pair(const graph::Extent& extent) { return {extent.h, extent.w}; }
+
+/// @throws Error if the padding differs at opposite sides, which LibTorch's operations cannot do
+std::array<std::int64_t, 2> pair_of_padding(const graph::Padding& padding) {
+  if (padding.top != padding.bottom || padding.left != padding.right)
+    throw Error("padding that differs at opposite sides is not supported in training yet");
+  return {padding.top, padding.left};
 }
 
 }  // namespace
@@ -214,13 +225,14 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
       // On a CPU without AVX-512, oneDNN 2.6.3 writes beyond a heap block in the backward pass of a
       // strided 1x1 convolution whose channels do not fill blocks of 8. The same convolution of
       // every stride-th pixel does not.
-      if (op.kernel == 1 && op.stride > 1 && op.padding == 0 && in().size(1) % 8 != 0) {
-        const Tensor sampled = in().slice(2, 0, in().size(2), op.stride)
-                                   .slice(3, 0, in().size(3), op.stride)
+      if (op.kernel == 1 && op.stride != 1 && op.padding == 0 && in().size(1) % 8 != 0) {
+        const Tensor sampled = in().slice(2, 0, in().size(2), op.stride.h)
+                                   .slice(3, 0, in().size(3), op.stride.w)
                                    .contiguous(in().suggest_memory_format());
-        return torch::conv2d(sampled, weight, bias, 1, op.padding, 1, op.groups);
+        return torch::conv2d(sampled, weight, bias, 1, 0, 1, op.groups);
       }
-      return torch::conv2d(in(), weight, bias, op.stride, op.padding, 1, op.groups);
+      return torch::conv2d(in(), weight, bias, pair(op.stride), pair_of_padding(op.padding),
+                           pair(op.dilation), op.groups);
     }
     Tensor operator()(const graph::BatchNorm& op) const {
       const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
@@ -229,6 +241,13 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
       return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps);
     }
     Tensor operator()(const graph::Relu&) const { return torch::relu(in()); }
+    Tensor operator()(const core::OneOf<graph::Clip, graph::Sigmoid, graph::HardSigmoid,
+                                        graph::HardSwish, graph::Silu, graph::Gelu, graph::Multiply,
+                                        graph::Slice, graph::ChannelShuffle, graph::LayerNorm,
+                                        graph::AdaptiveAvgPool> auto&) const {
+      throw Error(fmt::format("node \"{}\": {} is not supported in training yet", step.node->name,
+                              graph::op_name(step.node->op)));
+    }
     Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(), 0, 6); }
     Tensor operator()(const graph::Add&) const {
       Tensor sum = in(0) + in(1);
@@ -241,10 +260,12 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
       return torch::cat(parts, 1);
     }
     Tensor operator()(const graph::MaxPool& op) const {
-      return torch::max_pool2d(in(), op.kernel, op.stride, op.padding);
+      return torch::max_pool2d(in(), pair(op.kernel), pair(op.stride), pair_of_padding(op.padding),
+                               pair(op.dilation), op.ceil_mode);
     }
     Tensor operator()(const graph::AvgPool& op) const {
-      return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
+      return torch::avg_pool2d(in(), pair(op.kernel), pair(op.stride), pair_of_padding(op.padding),
+                               op.ceil_mode, op.count_include_pad);
     }
     // The mean is computed in f32, because a bf16 sum of many values stops growing.
     Tensor operator()(const graph::GlobalAvgPool&) const {

@@ -69,8 +69,8 @@ class Raising {
     const std::string name = op.output + "-conv";
     const auto out = conv.out_channels;
     const auto per_group =
-        static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel * conv.kernel);
-    keep(name + ".weight", {out, per_group, conv.kernel, conv.kernel}, fused.weights);
+        static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel.h * conv.kernel.w);
+    keep(name + ".weight", {out, per_group, conv.kernel.h, conv.kernel.w}, fused.weights);
     keep(name + ".bias", {out}, fused.bias);
     std::vector<graph::Node> nodes = {{name, conv, op.inputs}};
     if (!fused.residual.empty())

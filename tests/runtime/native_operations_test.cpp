@@ -101,8 +101,13 @@ class Trial {
         core::overloaded{
             [](const core::OneOf<graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,
                                  graph::Linear> auto&) { return graph::Shape{1}; },
-            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::Relu, graph::Relu6,
-                                 graph::Add, graph::Concat, graph::MaxPool, graph::AvgPool> auto&) {
+            [](const graph::ActivationOp auto&) {
+              return graph::Shape{1, 1, 1};
+            },
+            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::LayerNorm, graph::Add,
+                                 graph::Multiply, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                                 graph::AdaptiveAvgPool> auto&) {
               return graph::Shape{1, 1, 1};
             },
         },
