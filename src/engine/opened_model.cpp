@@ -196,7 +196,7 @@ class OpenedModel::State {
   }
 
   void open_certificate() {
-    const std::string arithmetic = runtime::arithmetic_name(precision_);
+    const std::string arithmetic = runtime::arithmetic_name(precision_, file_.graph);
     certified_code_ =
         arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
     certificate_ = std::make_unique<CertificateCheck>(

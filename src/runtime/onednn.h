@@ -31,17 +31,25 @@ bool has_instruction_set(dnnl::cpu_isa isa);
 
 // What follows differs between oneDNN 2 and 3; only this file pair knows.
 
-void append_activation(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha,
-                       float beta);
+/// Appends a function of each element, whose results are multiplied by `factor`.
+void append_eltwise(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha, float beta,
+                    float factor = 1);
+/// Appends x min(max(x + 3, 0), 6) / 6, multiplied by `factor`.
+void append_hard_swish(dnnl::post_ops& post_ops, float factor);
 
-/// Of a convolution forward, for inference, the same padding on all sides.
+/// The window of a convolution, in rows and columns.
+struct ConvolutionWindow {
+  dnnl::memory::dims strides, dilations;  ///< 1: the elements of the kernel are side by side
+  dnnl::memory::dims before, after;       ///< the padding
+};
+
+/// Of a convolution forward, for inference.
 /// @throws dnnl::error, dnnl_unimplemented if oneDNN has none
 dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memory::desc& src,
                                                                const dnnl::memory::desc& weights,
                                                                const dnnl::memory::desc& bias,
                                                                const dnnl::memory::desc& dst,
-                                                               const dnnl::memory::dims& strides,
-                                                               const dnnl::memory::dims& padding,
+                                                               const ConvolutionWindow& window,
                                                                const dnnl::primitive_attr& attr);
 
 /// Makes an 8-bit convolution multiply its sums, bias included, by one factor per output channel,

@@ -22,7 +22,28 @@ namespace {
 struct QuantisedCase {
   int groups, kernel;
   bool has_residual;
+  Activation activation = kRelu;
 };
+
+double activated(const Activation& activation, double x) {
+  switch (activation.kind) {
+    case Activation::Kind::clamp:
+      return std::clamp<double>(x, activation.a, activation.b);
+    case Activation::Kind::sigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Activation::Kind::hard_sigmoid:
+      return std::clamp(activation.a * x + activation.b, 0.0, 1.0);
+    case Activation::Kind::hard_swish:
+      return x * std::clamp(x + 3, 0.0, 6.0) / 6;
+    case Activation::Kind::silu:
+      return x / (1 + std::exp(-x));
+    case Activation::Kind::gelu:
+      return x / 2 * (1 + std::erf(x / std::sqrt(2)));
+    case Activation::Kind::gelu_tanh:
+      break;
+  }
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
 
 class QuantisedConvolution : public testing::TestWithParam<QuantisedCase> {};
 
@@ -34,12 +55,12 @@ std::size_t place(int y, int x, int channel) {
 
 // Scale per channel, bias, shortcut and rounding, whichever way oneDNN takes the scales.
 TEST_P(QuantisedConvolution, RoundsTheExactSumOnce) {
-  const auto [groups, kernel, has_residual] = GetParam();
+  const auto& [groups, kernel, has_residual, activation] = GetParam();
   const int group_width = kChannels / groups, taps = kernel * kernel;
   core::KeyedRandom random(5, 6);
   FusedConv fused;
   fused.conv = {kChannels, kernel, 1, kernel / 2, groups, true};
-  fused.activation = Activation::relu;
+  fused.activation = activation;
   if (has_residual) fused.residual = "shortcut";
   for (int o = 0; o < kChannels; ++o) {
     const float step = 0.001f * static_cast<float>(1 + o % 7);
@@ -88,8 +109,8 @@ TEST_P(QuantisedConvolution, RoundsTheExactSumOnce) {
           }
         double expected = sum * request.src.scale + fused.bias[static_cast<std::size_t>(o)];
         if (has_residual) expected += double{request.residual.scale} * shortcut[place(y, x, o)];
-        expected = std::clamp(expected / request.dst.scale, 0.0, 255.0);
-        EXPECT_NEAR(dst[place(y, x, o)], expected, 0.5 + 1e-3)
+        expected = std::clamp(activated(activation, expected) / request.dst.scale, 0.0, 255.0);
+        EXPECT_NEAR(dst[place(y, x, o)], expected, 0.5 + 5e-3)
             << compiled.operation->implementation() << ", channel " << o << ", row " << y
             << ", column " << x;
       }
@@ -144,6 +165,19 @@ INSTANTIATE_TEST_SUITE_P(Groups, QuantisedConvolution,
                          testing::Values(QuantisedCase{1, 1, false}, QuantisedCase{1, 3, true},
                                          QuantisedCase{2, 3, false}, QuantisedCase{4, 1, true},
                                          QuantisedCase{32, 3, false}, QuantisedCase{32, 3, true}));
+
+using Kind = Activation::Kind;
+INSTANTIATE_TEST_SUITE_P(
+    Activations, QuantisedConvolution,
+    testing::Values(QuantisedCase{1, 3, true, kRelu6}, QuantisedCase{1, 1, false, clamp(0.5f, 4)},
+                    QuantisedCase{1, 3, true, {Kind::sigmoid}},
+                    QuantisedCase{32, 3, false, {Kind::hard_sigmoid, 0.2f, 0.5f}},
+                    QuantisedCase{32, 3, false, {Kind::hard_swish}},
+                    QuantisedCase{1, 1, true, {Kind::hard_swish}},
+                    QuantisedCase{1, 3, false, {Kind::silu}},
+                    QuantisedCase{32, 3, true, {Kind::silu}},
+                    QuantisedCase{1, 1, false, {Kind::gelu}},
+                    QuantisedCase{2, 3, false, {Kind::gelu_tanh}}));
 
 }  // namespace
 }  // namespace offramp::runtime
