@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "graph/cut_points.h"
 #include "graph/random_weights.h"
 #include "tests/support/graphs.h"
+#include "tests/support/reference.h"
 
 namespace offramp::workflow {
 namespace {
@@ -89,9 +91,12 @@ TEST_F(PlaceExits, SaysWhatEveryPlaceIsWorthAndChoosesSome) {
     EXPECT_EQ(of.chosen, in_set);
     EXPECT_EQ(of.without.has_value(), in_set);
     // One exit is at least as bad as the choice, and so is the choice without one of its exits.
-    if (of.alone.met) EXPECT_GE(of.alone.relative_cost, result.chosen.relative_cost - 1e-9);
-    if (in_set && of.without->met)
+    if (of.alone.met) {
+      EXPECT_GE(of.alone.relative_cost, result.chosen.relative_cost - 1e-9);
+    }
+    if (in_set && of.without->met) {
       EXPECT_GE(of.without->relative_cost, result.chosen.relative_cost - 1e-9);
+    }
   }
   EXPECT_FALSE(result.chosen.set.empty());
   EXPECT_LE(result.chosen.set.size(), 2u);
@@ -154,6 +159,16 @@ TEST_F(PlaceExits, MeasuresTimesOnThisMachine) {
   EXPECT_TRUE(std::ranges::is_sorted(result.body_ms));
   for (const double ms : result.head_ms) EXPECT_GE(ms, 0);
   EXPECT_GT(result.body_ms.front(), 0);
+}
+
+TEST_F(PlaceExits, TheRuntimeRunsSeveralHeadsAtOnePlace) {
+  const std::vector<float> images = graph::random_images(model.graph, 3, 2);
+  ReferencePredictor reference(model.graph, model.weights);
+  const std::vector<float> expected = reference.predict_all(images);
+  const std::vector<float> got = open_model(model, options.run, {})->predict_all(images);
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], expected[i], 1e-3 * (1 + std::abs(expected[i]))) << i;
 }
 
 TEST_F(PlaceExits, ChoosesForABudgetAndForAGuarantee) {
