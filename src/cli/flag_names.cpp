@@ -17,6 +17,7 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"epsilon", "--guarantee"},
     {"images", "--images"},
     {"keep", "--keep"},
+    {"max_exits", "--max-exits"},
     {"max_drop", "--max-accuracy-drop"},
     {"max_relative_cost", "--max-cost"},
     {"mode", "--mode"},

@@ -417,6 +417,22 @@ Tensor TorchNetwork::run_head(int index, const State& state, const Mode& mode) {
   return local.find(segment.head.back().name)->second;
 }
 
+std::vector<TorchNetwork::State> TorchNetwork::features(const Tensor& images, const Mode& mode) {
+  torch::NoGradGuard no_grad;
+  std::vector<State> result;
+  State state = start(images, mode);
+  for (int index = 0; index <= exits_.back(); ++index) {
+    run_body(index, state, mode);
+    const graph::Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
+    if (segment.head.empty()) continue;
+    result.emplace_back().emplace(segment.feature, state.find(segment.feature)->second);
+    std::erase_if(state, [&](const auto& entry) {
+      return std::ranges::find(segment.outputs, entry.first) == segment.outputs.end();
+    });
+  }
+  return result;
+}
+
 namespace {
 
 // The identity forward; multiplies the gradient by `factor` backward.
