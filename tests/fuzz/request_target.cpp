@@ -62,8 +62,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       check(*refusal);
     } else {
       auto request = std::get<std::shared_ptr<Request>>(read);
-      if (const auto refusal = server->service.admit(*request)) {
-        check(*refusal);
+      if (const auto not_admitted = server->service.admit(*request)) {
+        check(*not_admitted);
       } else {
         std::promise<Response> promise;
         server->service.handle(request,
