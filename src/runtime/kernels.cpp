@@ -174,15 +174,22 @@ OFFRAMP_INLINE void combine_pixels(const T* __restrict src, const Grid& grid, co
 template <typename T>
 OFFRAMP_INLINE void largest_pixels(const T* src, const Grid& grid, const Taps& ys, const Taps& xs,
                                    std::int64_t n, T* __restrict out) {
+  constexpr std::int64_t kFewLanes = 8;
   T largest[kLanes];
   for (std::int64_t i = 0; i < kLanes; ++i) largest[i] = std::numeric_limits<T>::min();
   for (std::int64_t y = ys.begin; y < ys.end; y += ys.step)
     for (std::int64_t x = xs.begin; x < xs.end; x += xs.step) {
       const T* __restrict p = src + y * grid.row_stride + x * grid.column_stride;
+      const auto join = [&](std::int64_t i) __attribute__((always_inline)) {
+        largest[i] = p[i] > largest[i] ? p[i] : largest[i];
+      };
       if (n == kLanes) {
-        for (std::int64_t i = 0; i < kLanes; ++i) largest[i] = std::max(largest[i], p[i]);
+        for (std::int64_t i = 0; i < kLanes; ++i) join(i);
       } else {
-        for (std::int64_t i = 0; i < n; ++i) largest[i] = std::max(largest[i], p[i]);
+        std::int64_t c = 0;
+        for (; c + kFewLanes <= n; c += kFewLanes)
+          for (std::int64_t i = 0; i < kFewLanes; ++i) join(c + i);
+        for (; c < n; ++c) join(c);
       }
     }
   for (std::int64_t i = 0; i < n; ++i) out[i] = largest[i];
