@@ -95,10 +95,9 @@ class Candidates {
     };
     std::optional<std::size_t> best;
     if (const auto* budget = std::get_if<MaxCost>(&options_.aim)) {
-      for (std::size_t step = 0; step < path.fitted.size(); ++step)
-        if (cost(step) <= budget->max_relative_cost * (1 + 1e-12) &&
-            (!best || correct(step) > correct(*best)))
-          best = step;
+      // As choose_thresholds() does: costs fall along the path.
+      for (std::size_t step = 0; step < path.fitted.size() && !best; ++step)
+        if (cost(step) <= budget->max_relative_cost * (1 + 1e-12)) best = step;
     } else {
       best = cheapest_accurate_step(path, least_good_);
     }
