@@ -54,7 +54,7 @@ const std::map<std::string, Allowed> kTable = {
       {"runtime/onednn.h", "runtime/onednn_operation.h", "runtime/packed_weights.h",
        "runtime/convolution.h"}}},
     {"engine", {{"runtime"}, {"fmt/"}}},
-    {"workflow", {{"engine", "data", "eval", "recipe", "report"}, {"fmt/"}, {"nlohmann/"}}},
+    {"workflow", {{"engine", "data", "eval", "onnx", "recipe", "report"}, {"fmt/"}, {"nlohmann/"}}},
     {"train", {{"workflow"}, {"fmt/", "torch/", "ATen/", "c10/"}}},
     {"report", {{"eval", "image"}, {"fmt/"}}},
     {"api", {{"engine"}, {"fmt/"}}},
