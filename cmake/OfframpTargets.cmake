@@ -99,3 +99,16 @@ endif()
 ")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${script})
 endfunction()
+
+# offramp_capped(<folder>/<unit> filter): runs these cases of a test program again under each
+# instruction set, as on a CPU that has no wider one. The program skips all of its cases, and ctest
+# says so, where the CPU or its oneDNN does not have the set (tests/support/instruction_set_cap.h).
+function(offramp_capped unit filter)
+  string(REPLACE "/" "_" name ${unit})
+  foreach(cap SSE41 AVX2 AVX2_VNNI AVX512_CORE AVX512_CORE_VNNI AVX512_CORE_BF16 AVX512_CORE_AMX)
+    add_test(NAME ${unit}:On${cap} COMMAND ${name}_test --gtest_filter=${filter})
+    set_tests_properties(${unit}:On${cap} PROPERTIES
+      ENVIRONMENT "ONEDNN_MAX_CPU_ISA=${cap}" LABELS "unit;parity;capped" TIMEOUT 900
+      SKIP_REGULAR_EXPRESSION "ONEDNN_MAX_CPU_ISA=${cap} has no effect here")
+  endforeach()
+endfunction()

@@ -92,7 +92,8 @@ LoadedData read_part(const core::Safetensors& file, const std::string& part) {
   if (dataset.classes.empty() || different.size() != dataset.classes.size()) {
     throw Error("tensor \"classes\": there is no class, or two have the same name");
   }
-  const core::TensorView& pixels = tensor(file, part + ".pixels", core::DType::u8, 4);
+  const std::string pixels_name = part + ".pixels";
+  const core::TensorView& pixels = tensor(file, pixels_name, core::DType::u8, 4);
   const std::int64_t count = pixels.shape[0];
   constexpr std::int64_t kMaxSide = 1 << 20;
   if (count == 0 || pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||

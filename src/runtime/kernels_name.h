@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "graph/graph.h"
 #include "runtime/precision.h"
 
 namespace offramp::runtime {
@@ -18,5 +19,8 @@ std::string kernels_name();
 /// that every CPU with the instructions computes the same logits. Its number changes whenever a
 /// change of the code changes logits.
 std::string arithmetic_name(Precision precision);
+/// The same for a network: empty also if it has operations within it that are computed in f32 by
+/// code that depends on the instruction set, such as a sigmoid or a layer norm.
+std::string arithmetic_name(Precision precision, const graph::Graph& graph);
 
 }  // namespace offramp::runtime

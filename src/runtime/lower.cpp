@@ -1,11 +1,14 @@
 #include "runtime/lower.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/error.h"
 #include "core/overloaded.h"
 #include "graph/fusion.h"
@@ -42,41 +45,44 @@ void fold(const Affine& affine, FusedConv& conv) {
   }
 }
 
-Activation activation_of(const graph::Op& op) {
-  if (std::holds_alternative<graph::Relu>(op)) return Activation::relu;
-  if (std::holds_alternative<graph::Relu6>(op)) return Activation::relu6;
-  return Activation::none;
-}
+/// The activations of the operations that compute each element.
+struct ActivationOf {
+  using Kind = Activation::Kind;
+  Activation operator()(const graph::Relu&) const { return kRelu; }
+  Activation operator()(const graph::Relu6&) const { return kRelu6; }
+  Activation operator()(const graph::Clip& clip) const {
+    return clamp(static_cast<float>(clip.min), static_cast<float>(clip.max));
+  }
+  Activation operator()(const graph::Sigmoid&) const { return {Kind::sigmoid}; }
+  Activation operator()(const graph::HardSigmoid& op) const {
+    return {Kind::hard_sigmoid, static_cast<float>(op.alpha), static_cast<float>(op.beta)};
+  }
+  Activation operator()(const graph::HardSwish&) const { return {Kind::hard_swish}; }
+  Activation operator()(const graph::Silu&) const { return {Kind::silu}; }
+  Activation operator()(const graph::Gelu& gelu) const {
+    return {gelu.tanh ? Kind::gelu_tanh : Kind::gelu};
+  }
+};
 
-/// Refuses what the runtime does not execute yet.
-void check_supported(const graph::Node& node) {
-  const auto refuse = [&] {
-    throw Error(fmt::format("node \"{}\": {} is not supported by the runtime yet", node.name,
-                            graph::op_name(node.op)));
-  };
-  const auto is_plain = [](const auto& op) {
-    return op.kernel.h == op.kernel.w && op.stride.h == op.stride.w &&
-           op.padding == graph::Padding(op.padding.top);
-  };
-  std::visit(core::overloaded{
-                 [&](const graph::Conv& op) {
-                   if (!is_plain(op) || op.dilation != 1) refuse();
-                 },
-                 [&](const graph::MaxPool& op) {
-                   if (!is_plain(op) || op.dilation != 1 || op.ceil_mode) refuse();
-                 },
-                 [&](const graph::AvgPool& op) {
-                   if (!is_plain(op) || op.ceil_mode || !op.count_include_pad) refuse();
-                 },
-                 [&](const core::OneOf<graph::Clip, graph::Sigmoid, graph::HardSigmoid,
-                                       graph::HardSwish, graph::Silu, graph::Gelu, graph::Multiply,
-                                       graph::Slice, graph::ChannelShuffle, graph::LayerNorm,
-                                       graph::AdaptiveAvgPool> auto&) { refuse(); },
-                 [](const core::OneOf<graph::Linear, graph::BatchNorm, graph::Relu, graph::Relu6,
-                                      graph::Add, graph::Concat, graph::GlobalAvgPool,
-                                      graph::SpatialPyramidPool, graph::Flatten> auto&) {},
-             },
-             node.op);
+/// Returns the activation that an operation computes; nullopt if it is none.
+std::optional<Activation> activation_of(const graph::Op& op) {
+  switch (graph::fusion_of(op)) {
+    case graph::Fusion::relu:
+    case graph::Fusion::activation:
+      break;
+    case graph::Fusion::none:
+    case graph::Fusion::batch_norm:
+    case graph::Fusion::sum:
+      return std::nullopt;
+  }
+  return std::visit(
+      [](const auto& kind) -> std::optional<Activation> {
+        if constexpr (graph::ActivationOp<std::decay_t<decltype(kind)>>)
+          return ActivationOf{}(kind);
+        else
+          return std::nullopt;
+      },
+      op);
 }
 
 /// Lowers the nodes of a segment's body or head.
@@ -126,12 +132,12 @@ class Lowering {
 
   Activation absorb_activation(const graph::Node*& last) {
     const graph::Node* next = only_reader(last->name);
-    if (next == nullptr) return Activation::none;
-    const Activation activation = activation_of(next->op);
-    if (activation == Activation::none) return Activation::none;
+    if (next == nullptr) return kNoActivation;
+    const std::optional<Activation> activation = activation_of(next->op);
+    if (!activation) return kNoActivation;
     absorbed_.insert(next);
     last = next;
-    return activation;
+    return *activation;
   }
 
   /// If the next node adds the convolution's result and another tensor, makes the other tensor the
@@ -147,7 +153,6 @@ class Lowering {
   }
 
   std::pair<const graph::Node*, LoweredOp> lowered(const graph::Node& node) {
-    check_supported(node);
     const graph::Node* last = &node;
     LoweredKind kind = kind_of(node, last);
     return {last, {last->name, std::move(kind), node.inputs, {}}};
@@ -160,20 +165,18 @@ class Lowering {
             [&](const graph::Linear& linear) -> LoweredKind { return fused(node, linear, last); },
             [&](const graph::BatchNorm& norm) -> LoweredKind { return scaled(node, norm, last); },
             [&](const graph::Add&) -> LoweredKind { return FusedAdd{absorb_activation(last)}; },
-            [](const graph::Relu&) -> LoweredKind { return Activate{Activation::relu}; },
-            [](const graph::Relu6&) -> LoweredKind { return Activate{Activation::relu6}; },
-            [](const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool,
-                                 graph::GlobalAvgPool, graph::SpatialPyramidPool,
-                                 graph::Flatten> auto& as_it_is) -> LoweredKind {
-              return as_it_is;
+            [&](const graph::LayerNorm& norm) -> LoweredKind {
+              return FusedLayerNorm{weights_(node.name + ".weight"), weights_(node.name + ".bias"),
+                                    static_cast<float>(norm.eps)};
             },
-            [](const core::OneOf<graph::Clip, graph::Sigmoid, graph::HardSigmoid, graph::HardSwish,
-                                 graph::Silu, graph::Gelu, graph::Multiply, graph::Slice,
-                                 graph::ChannelShuffle, graph::LayerNorm,
-                                 graph::AdaptiveAvgPool> auto&) -> LoweredKind {
-              OFFRAMP_ASSERT(false);  // refused above
-              return FusedAdd{};
+            [](const graph::ActivationOp auto& op) -> LoweredKind {
+              return Activate{ActivationOf{}(op)};
             },
+            [](const core::OneOf<graph::Multiply, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                                 graph::AdaptiveAvgPool, graph::GlobalAvgPool,
+                                 graph::SpatialPyramidPool, graph::Flatten> auto& as_it_is)
+                -> LoweredKind { return as_it_is; },
         },
         node.op);
   }
@@ -191,10 +194,18 @@ class Lowering {
 
   FusedLinear fused(const graph::Node& node, const graph::Linear& linear,
                     const graph::Node*& last) {
-    FusedLinear result{linear.out_features,
-                       std::make_shared<const std::vector<float>>(weights_(node.name + ".weight")),
-                       {},
-                       {}};
+    FusedLinear result{linear.out_features, nullptr, {}, {}};
+    std::vector<float> weights = weights_(node.name + ".weight");
+    const auto in_bf16 = [](float value) {
+      return std::bit_cast<std::uint32_t>(value) % (1u << 16) == 0;
+    };
+    if (std::ranges::all_of(weights, in_bf16)) {
+      std::vector<std::uint16_t> halves(weights.size());
+      std::ranges::transform(weights, halves.begin(), core::to_bf16);
+      result.bf16_weights = std::make_shared<const std::vector<std::uint16_t>>(std::move(halves));
+    } else {
+      result.weights = std::make_shared<const std::vector<float>>(std::move(weights));
+    }
     result.bias.assign(static_cast<std::size_t>(linear.out_features), 0.0f);
     if (linear.bias) result.bias = weights_(node.name + ".bias");
     result.activation = absorb_activation(last);
@@ -229,15 +240,40 @@ class Lowering {
 
 }  // namespace
 
+std::string to_string(const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::Kind::clamp:
+      if (activation.is_none()) return "none";
+      if (activation == kRelu) return "relu";
+      if (activation == kRelu6) return "relu6";
+      return fmt::format("clip {} to {}", activation.a, activation.b);
+    case Activation::Kind::sigmoid:
+      return "sigmoid";
+    case Activation::Kind::hard_sigmoid:
+      return "hard_sigmoid";
+    case Activation::Kind::hard_swish:
+      return "hard_swish";
+    case Activation::Kind::silu:
+      return "silu";
+    case Activation::Kind::gelu:
+      return "gelu";
+    case Activation::Kind::gelu_tanh:
+      return "gelu, tanh";
+  }
+  return "";
+}
+
 const FusedConv* as_convolution(const LoweredKind& kind) {
-  return std::visit(core::overloaded{
-                        [](const FusedConv& conv) -> const FusedConv* { return &conv; },
-                        [](const core::OneOf<FusedLinear, Scale, FusedAdd, Activate, graph::Concat,
-                                             graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
-                                             graph::SpatialPyramidPool, graph::Flatten> auto&)
-                            -> const FusedConv* { return nullptr; },
-                    },
-                    kind);
+  return std::visit(
+      core::overloaded{
+          [](const FusedConv& conv) -> const FusedConv* { return &conv; },
+          [](const core::OneOf<FusedLinear, Scale, FusedLayerNorm, FusedAdd, Activate,
+                               graph::Multiply, graph::Concat, graph::Slice, graph::ChannelShuffle,
+                               graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                               graph::GlobalAvgPool, graph::SpatialPyramidPool,
+                               graph::Flatten> auto&) -> const FusedConv* { return nullptr; },
+      },
+      kind);
 }
 
 WeightSource source_of(const core::Tensors& weights) {

@@ -89,13 +89,9 @@ Tensor Trainer::resized(const Tensor& images) const {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-void Trainer::step(Batches& batches) {
-  const auto start = Clock::now();
-  const double waited = batches.seconds_waited();
-  const TensorBatch batch = batches.next();
-  mode_.last_exit_only = is_backbone_phase(recipe_, state_.step, steps_per_epoch_);
-  const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
-  const auto logits = network_.forward(resized(batch.images), mode_);
+// Computes the loss and its gradients. @return the loss; `logits` receives those of all exits
+double Trainer::joint_backward(const TensorBatch& batch, double rate, std::vector<Tensor>& logits) {
+  logits = network_.forward(resized(batch.images), mode_);
   // If only the last exit is trained, its loss has weight 1, as in a network without early exits.
   std::vector<double> weights = loss_weights_;
   if (mode_.last_exit_only) weights.back() = 1;
@@ -103,6 +99,45 @@ void Trainer::step(Batches& batches) {
   const double value = loss.item<double>();
   if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
   loss.backward();
+  return value;
+}
+
+// The same for a frozen backbone. Its heads share no parameter, so each is run and differentiated
+// alone: memory holds the activations of one head at a time, however many heads there are.
+double Trainer::frozen_backward(const TensorBatch& batch, double rate,
+                                std::vector<Tensor>& logits) {
+  const std::vector<int> segments = graph::exit_segments(network_.graph());
+  std::vector<TorchNetwork::State> features = network_.features(resized(batch.images), mode_);
+  logits.resize(segments.size());
+  {
+    torch::NoGradGuard no_grad;
+    logits.back() = network_.run_head(segments.back(), features.back(), mode_);
+  }
+  double sum = 0;
+  for (std::size_t k = 0; k + 1 < segments.size(); ++k) {
+    std::vector<Tensor> of_head(segments.size());
+    of_head[k] = network_.run_head(segments[k], features[k], mode_);
+    of_head.back() = logits.back();  // the teacher of a distillation
+    features[k].clear();
+    const Tensor loss = exit_loss(of_head, batch.labels, loss_weights_, recipe_);
+    logits[k] = of_head[k].detach();
+    const double value = loss.item<double>();
+    if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
+    loss.backward();
+    sum += value;
+  }
+  return sum;
+}
+
+void Trainer::step(Batches& batches) {
+  const auto start = Clock::now();
+  const double waited = batches.seconds_waited();
+  const TensorBatch batch = batches.next();
+  mode_.last_exit_only = is_backbone_phase(recipe_, state_.step, steps_per_epoch_);
+  const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
+  std::vector<Tensor> logits;
+  const double value = mode_.frozen_backbone ? frozen_backward(batch, rate, logits)
+                                             : joint_backward(batch, rate, logits);
   if (exchange_ != nullptr) exchange_->exchange(updater_->gradients());
   updater_->step(rate);
   last_rate_ = rate;

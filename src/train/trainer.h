@@ -96,6 +96,8 @@ class Trainer {
 
   void check_sizes() const;
   void freeze_backbone();
+  double joint_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
+  double frozen_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
   torch::Tensor resized(const torch::Tensor& images) const;
   [[noreturn]] void throw_not_finite(const std::vector<torch::Tensor>& logits, double loss,
                                      double rate) const;

@@ -1,9 +1,5 @@
 #include <fmt/format.h>
 
-#include <atomic>
-#include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,13 +8,13 @@
 #include <vector>
 
 #include "cli/program.h"
-#include "cli/progress_line.h"
 #include "cli/source_flags.h"
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
-#include "core/text.h"
 #include "train/run.h"
+#include "train_cli/exits_command.h"
+#include "train_cli/training_progress.h"
 #include "workflow/fit_recipe.h"
 #include "workflow/output_file.h"
 #include "workflow/run_folder.h"
@@ -27,63 +23,8 @@ namespace offramp::train_cli {
 namespace {
 
 using cli::printable;
-using cli::write_stderr;
-using train::StepReport;
 using train::TrainOutcome;
-using workflow::EpochReport;
 using workflow::RunFolder;
-
-std::atomic<bool> stop_requested{false};
-
-// The first Ctrl-C stops training after the current step; a second one ends the program at once.
-extern "C" void on_interrupt(int signal) {
-  if (stop_requested.exchange(true)) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
-}
-
-std::string percents(const std::vector<double>& rates) {
-  std::string text;
-  for (const double rate : rates)
-    text += fmt::format("{}{:.1f}", text.empty() ? "" : " / ", 100 * rate);
-  return text;
-}
-
-// Prints the progress of training: on a terminal one line that is updated in place, elsewhere a new
-// line each time.
-class ProgressPrinter {
- public:
-  void message(const std::string& line) {
-    line_.clear();
-    write_stderr(fmt::format("{}\n", line));
-  }
-
-  void step(const StepReport& r) {
-    const auto now = std::chrono::steady_clock::now();
-    const auto pause =
-        line_.is_terminal() ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
-    if (now - drawn_at_ < pause) return;
-    drawn_at_ = now;
-    const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
-    line_.draw(fmt::format(
-        "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
-        r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
-        r.loss, percents(r.accuracy), r.images_per_second, core::duration_text(r.seconds_left)));
-  }
-
-  void epoch(const EpochReport& r) {
-    line_.clear();
-    write_stderr(fmt::format(
-        "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
-        r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-        r.best ? " (best)" : "", r.images_per_second, core::duration_text(r.seconds)));
-  }
-
- private:
-  cli::ProgressLine line_;
-  std::chrono::steady_clock::time_point drawn_at_ = std::chrono::steady_clock::now();
-};
 
 struct Flags {
   std::string recipe, out = "runs/train";
@@ -110,7 +51,9 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--stem", "network.stem", false, "Stem of the backbone: cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false,
-     "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%"},
+     "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%; or auto, with --from: "
+     "where "
+     "they pay"},
     {"--head", "network.head", false,
      "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
      "deep-spp"},
@@ -185,6 +128,8 @@ int run(const Flags& flags) {
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
+  if (recipe::exit_places(recipe) == recipe::ExitPlaces::automatic)
+    return run_with_automatic_exits(recipe, flags.out);
   ProgressPrinter printer;
   for (const std::string& change : changes) printer.message(printable(change));
   data::LoadOptions options;
@@ -203,14 +148,8 @@ int run(const Flags& flags) {
   request.data = &data;
   request.run = flags.out;
   request.resume = flags.resume;
-  request.stop = &stop_requested;
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  train::TrainEvents events;
-  events.message = [&](const std::string& line) { printer.message(line); };
-  events.step = [&](const StepReport& report) { printer.step(report); };
-  events.epoch = [&](const EpochReport& report) { printer.epoch(report); };
-  const TrainOutcome outcome = train::train(request, events);
+  request.stop = &stop_at_signals();
+  const TrainOutcome outcome = train::train(request, printer.events());
 
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
@@ -248,6 +187,18 @@ void declare_training(CLI::App& app, cli::Action& action) {
   action = [flags] { return run(*flags); };
 }
 
+/// Removes the flag --command, if given, from the arguments.
+/// @return its value: the command of offramp that this program executes
+std::string command_of(int& argc, char**& argv) {
+  const std::string_view flag = argc > 1 ? argv[1] : "";
+  if (!flag.starts_with(cli::kCommand)) return "train";
+  const std::string command(flag.substr(std::string_view(cli::kCommand).size()));
+  argv[1] = argv[0];
+  --argc;
+  ++argv;
+  return command;
+}
+
 /// Removes the flag --started-by, if given, from the arguments.
 /// @throws Error if the offramp that started this program is of another build
 void check_starter(int& argc, char**& argv) {
@@ -271,6 +222,9 @@ int main(int argc, char** argv) {
   using namespace offramp;
   return cli::run_reporting_errors([&] {
     train_cli::check_starter(argc, argv);
-    return cli::run_program(argc, argv, train_cli::declare_training);
+    return cli::run_program(argc, argv,
+                            train_cli::command_of(argc, argv) == "exits"
+                                ? train_cli::declare_exits
+                                : train_cli::declare_training);
   });
 }
