@@ -104,6 +104,8 @@ Input find_input(const schema::GraphProto& graph, const std::optional<ImageSize>
 /// Returns the draft with the logits {classes}, without a softmax at the end.
 int find_logits(NetworkDraft& network, const Value& output, std::vector<std::string>& notes) {
   const auto* tensor = std::get_if<NetworkTensor>(&output);
+  if (std::holds_alternative<Unread>(output))
+    throw Error("the output needs an additional output of a node, which is not supported");
   if (tensor == nullptr) throw Error("the output does not depend on the image");
   int logits = tensor->draft;
   AxisView view = tensor->view;
