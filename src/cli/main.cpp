@@ -25,6 +25,8 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_quantize_command(app, action);
   add_verify_command(app, action);
   add_bench_command(app, action);
+  add_import_command(app, action);
+  add_export_command(app, action);
   add_info_command(app, action);
   add_completion_command(app, action);
 #ifdef OFFRAMP_SERVE

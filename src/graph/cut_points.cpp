@@ -92,7 +92,7 @@ std::vector<CutPoint> cut_points(const Graph& graph) {
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const Shape& shape = shapes.find(nodes[i].name)->second;
     if (!carries[i] || shape.size() != 3 || macs[i] == 0) continue;
-    if (static_cast<double>(sum - macs[i]) < kLeastSaving * total) break;
+    if (total - static_cast<double>(macs[i]) < kLeastSaving * total) break;
     if (!points.empty() && points.back().macs == macs[i]) points.pop_back();
     points.push_back({nodes[i].name, "", shape, macs[i], static_cast<double>(macs[i]) / total});
   }

@@ -8,6 +8,7 @@
 #include "core/tensor.h"
 #include "core/text.h"
 #include "graph/graph.h"
+#include "graph/output_shape.h"
 
 namespace offramp::graph {
 namespace {
@@ -91,8 +92,8 @@ class OutputShape {
   Shape operator()(const Slice& slice) const {
     const Shape& in = image();
     if (slice.begin < 0 || slice.begin >= slice.end || slice.end > in[0])
-      throw Error(fmt::format("channels {} to {} of {} are no range: begin must be below end",
-                              slice.begin, slice.end, core::to_string(in)));
+      throw Error(fmt::format("cannot take channels from {} to before {} of {}", slice.begin,
+                              slice.end, core::to_string(in)));
     return {slice.end - slice.begin, in[1], in[2]};
   }
   Shape operator()(const ChannelShuffle& shuffle) const {
@@ -320,9 +321,7 @@ class Inference {
         if (!visible.contains(input)) throw_unknown(input);
         inputs.push_back(shapes_.find(input)->second);
       }
-      Shape output = std::visit(OutputShape(inputs), node.op);
-      check_size(output, "the output");
-      shapes_.emplace(node.name, std::move(output));
+      shapes_.emplace(node.name, output_shape(node.op, inputs));
       visible.insert(node.name);
     } catch (const Error& error) {
       core::throw_with_place(fmt::format("node {}", core::quote(node.name)), error);
@@ -349,6 +348,12 @@ class Inference {
 };
 
 }  // namespace
+
+Shape output_shape(const Op& op, const std::vector<Shape>& inputs) {
+  Shape output = std::visit(OutputShape(inputs), op);
+  check_size(output, "the output");
+  return output;
+}
 
 Shapes infer_shapes(const Graph& graph) { return Inference(graph).run(); }
 

@@ -246,9 +246,9 @@ core::Safetensors open_weights(const fs::path& path) {
     if (!fs::is_regular_file(path, ignored)) throw;  // opening a pipe would wait
     if (path.extension() == ".onnx")
       throw Error(fmt::format(
-          "{}: an ONNX file, not a safetensors file; save the weights in Python with "
-          "safetensors.torch.save_file(model.state_dict(), \"{}\")",
-          path.string(), fs::path(path.filename()).replace_extension(".safetensors").string()));
+          "{}: an ONNX file, not a model file; make one with \"offramp import {} -o {}\"",
+          path.string(), path.filename().string(),
+          fs::path(path.filename()).replace_extension(".safetensors").string()));
     std::array<char, 4> magic{};
     std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     const std::string_view start(magic.data(), magic.size());

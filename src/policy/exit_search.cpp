@@ -20,11 +20,10 @@
 namespace offramp::policy {
 namespace {
 
-constexpr int kLevels = 16;         // quantiles of an exit's scores in the dynamic program
-constexpr int kMostProposed = 6;    // largest number of exits that the dynamic program proposes
-constexpr int kPrices = 24;         // values of the price of a lost answer
-constexpr std::size_t kStarts = 3;  // sets from which exits are exchanged
-constexpr double kEqual = 1e-9;     // costs closer than this are equal
+constexpr int kLevels = 16;       // quantiles of an exit's scores in the dynamic program
+constexpr int kMostProposed = 6;  // largest number of exits that the dynamic program proposes
+constexpr int kPrices = 24;       // values of the price of a lost answer
+constexpr double kEqual = 1e-9;   // costs closer than this are equal
 
 using Bits = std::vector<std::uint64_t>;
 
@@ -96,10 +95,9 @@ class Candidates {
     };
     std::optional<std::size_t> best;
     if (const auto* budget = std::get_if<MaxCost>(&options_.aim)) {
-      for (std::size_t step = 0; step < path.fitted.size(); ++step)
-        if (cost(step) <= budget->max_relative_cost * (1 + 1e-12) &&
-            (!best || correct(step) > correct(*best)))
-          best = step;
+      // As choose_thresholds() does: costs fall along the path.
+      for (std::size_t step = 0; step < path.fitted.size() && !best; ++step)
+        if (cost(step) <= budget->max_relative_cost * (1 + 1e-12)) best = step;
     } else {
       best = cheapest_accurate_step(path, least_good_);
     }
@@ -392,14 +390,15 @@ class Search {
   }
 
   void exchange() {
-    std::vector<const SetValue*> order;
-    for (const auto& [set, value] : values_) order.push_back(&value);
-    std::ranges::sort(order, [&](const SetValue* a, const SetValue* b) {
-      return is_better(options_.aim, *a, *b);
-    });
-    order.resize(std::min(order.size(), kStarts));
-    for (const SetValue* start : order) {
-      SetValue here = *start;
+    // The best set of each size: sets of one size alone may all lead to the same place.
+    std::map<std::size_t, SetValue> starts;
+    for (const auto& [set, value] : values_) {
+      if (!is_allowed(set)) continue;
+      const auto [start, is_new] = starts.emplace(set.size(), value);
+      if (!is_new && is_better(options_.aim, value, start->second)) start->second = value;
+    }
+    for (const auto& [size, start] : starts) {
+      SetValue here = start;
       for (bool improved = true; improved;) {
         improved = false;
         const std::vector<ExitSet> near = neighbours(here.set);

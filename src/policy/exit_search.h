@@ -72,7 +72,8 @@ struct ExitSearch {
 ///    the last exit and its threshold: it assumes that the images that reach the next exit are
 ///    those below this threshold, whichever thresholds the exits before had.
 /// 2. Each proposed set is evaluated with thresholds for the aim, cross-validated.
-/// 3. From the best ones, single exits are added, removed or replaced by another candidate until no
+/// 3. From the best one of each size, single exits are added, removed or replaced by another
+/// candidate until no
 ///    such change is better.
 ///
 /// @param policy  the result of fit_policy() for all candidates, without an ensemble; its criterion

@@ -133,6 +133,14 @@ OFFRAMP_INLINE void for_each_piece(std::int64_t count, const Body& body) {
   if (c < count) body(c, count - c);
 }
 
+/// Adds n partial sums in a fixed order, as a tree. n is a power of 2.
+template <std::int64_t n>
+OFFRAMP_INLINE float sum_of_lanes(float* lanes) {
+  for (std::int64_t half = n / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
 struct Max {
   static constexpr float kStart = -std::numeric_limits<float>::infinity();
   OFFRAMP_INLINE static float join(float a, float b) { return larger(a, b); }
@@ -166,15 +174,22 @@ OFFRAMP_INLINE void combine_pixels(const T* __restrict src, const Grid& grid, co
 template <typename T>
 OFFRAMP_INLINE void largest_pixels(const T* src, const Grid& grid, const Taps& ys, const Taps& xs,
                                    std::int64_t n, T* __restrict out) {
+  constexpr std::int64_t kFewLanes = 8;
   T largest[kLanes];
   for (std::int64_t i = 0; i < kLanes; ++i) largest[i] = std::numeric_limits<T>::min();
   for (std::int64_t y = ys.begin; y < ys.end; y += ys.step)
     for (std::int64_t x = xs.begin; x < xs.end; x += xs.step) {
       const T* __restrict p = src + y * grid.row_stride + x * grid.column_stride;
+      const auto join = [&](std::int64_t i) __attribute__((always_inline)) {
+        largest[i] = p[i] > largest[i] ? p[i] : largest[i];
+      };
       if (n == kLanes) {
-        for (std::int64_t i = 0; i < kLanes; ++i) largest[i] = std::max(largest[i], p[i]);
+        for (std::int64_t i = 0; i < kLanes; ++i) join(i);
       } else {
-        for (std::int64_t i = 0; i < n; ++i) largest[i] = std::max(largest[i], p[i]);
+        std::int64_t c = 0;
+        for (; c + kFewLanes <= n; c += kFewLanes)
+          for (std::int64_t i = 0; i < kFewLanes; ++i) join(c + i);
+        for (; c < n; ++c) join(c);
       }
     }
   for (std::int64_t i = 0; i < n; ++i) out[i] = largest[i];
@@ -404,21 +419,23 @@ OFFRAMP_INLINE void layer_norm_body(const Grid& grid, const From* src, const Nor
     const auto count = [&](std::int64_t b) __attribute__((always_inline)) {
       return std::min(grid.block, grid.channels - b * grid.block);
     };
-    float mean = 0;
-    for (std::int64_t b = 0; b < grid.blocks; ++b) {
-      const From* x = src + b * grid.block_stride + at;
-      const std::int64_t n = count(b);
-#pragma omp simd reduction(+ : mean)
-      for (std::int64_t i = 0; i < n; ++i) mean += load(x + i);
-    }
-    mean *= part;
-    float variance = 0;
-    for (std::int64_t b = 0; b < grid.blocks; ++b) {
-      const From* x = src + b * grid.block_stride + at;
-      const std::int64_t n = count(b);
-#pragma omp simd reduction(+ : variance)
-      for (std::int64_t i = 0; i < n; ++i) variance += (load(x + i) - mean) * (load(x + i) - mean);
-    }
+    // Channel c goes to lane c % kLanes, in whatever blocks the format has the channels, so that
+    // the sums have the same bits in every format.
+    const auto summed = [&](auto value) __attribute__((always_inline)) {
+      float lanes[kLanes] = {};
+      for (std::int64_t b = 0; b < grid.blocks; ++b) {
+        const From* x = src + b * grid.block_stride + at;
+        float* own = lanes + b * grid.block % kLanes;
+        for_each_piece(
+            count(b), [&](std::int64_t c, std::int64_t piece) __attribute__((always_inline)) {
+              for (std::int64_t i = 0; i < piece; ++i) own[i] += value(load(x + c + i));
+            });
+      }
+      return sum_of_lanes<kLanes>(lanes);
+    };
+    const float mean = part * summed([](float x) __attribute__((always_inline)) { return x; });
+    const float variance =
+        summed([mean](float x) __attribute__((always_inline)) { return (x - mean) * (x - mean); });
     const float scale = 1.0f / __builtin_sqrtf(variance * part + norm.eps);
     for (std::int64_t b = 0; b < grid.blocks; ++b) {
       const From* x = src + b * grid.block_stride + at;
@@ -473,6 +490,20 @@ OFFRAMP_INLINE void shuffle_body(const Grid& grid, const T* src, std::int64_t gr
   }
 }
 
+/// Partial sums of a linear layer. The product of feature i is added to lane i % kSums, with a
+/// fused multiply-add where the CPU has it, and sum_of_lanes() adds the lanes. The order is written
+/// down so that all instruction sets with fused multiply-adds give the same bits.
+constexpr std::int64_t kSums = 16;
+using Sums = float __attribute__((vector_size(kSums * sizeof(float))));
+
+// It is always inlined, so how a vector is returned does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+OFFRAMP_INLINE Sums load_sums(const float* from) {
+  Sums sums;
+  __builtin_memcpy(&sums, from, sizeof sums);
+  return sums;
+}
+
 /// @param rows  memory for the rows of weights of kOutputsAtOnce outputs, if these are not in f32
 template <typename Weight>
 OFFRAMP_INLINE void linear_body(const float* src, const Weight* weights, const float* bias,
@@ -499,17 +530,32 @@ OFFRAMP_INLINE void linear_body(const float* src, const Weight* weights, const f
     }
     for (std::int64_t n = 0; n < images; ++n) {
       const float* x = src + n * in;
-      float a = 0, b = 0, c = 0, d = 0;
-#pragma omp simd reduction(+ : a, b, c, d)
-      for (std::int64_t i = 0; i < in; ++i) {
-        a += row[0][i] * x[i];
-        b += row[1][i] * x[i];
-        c += row[2][i] * x[i];
-        d += row[3][i] * x[i];
+      Sums a{}, b{}, c{}, d{};
+      std::int64_t i = 0;
+      for (; i + kSums <= in; i += kSums) {
+        const Sums features = load_sums(x + i);
+        a += load_sums(row[0] + i) * features;
+        b += load_sums(row[1] + i) * features;
+        c += load_sums(row[2] + i) * features;
+        d += load_sums(row[3] + i) * features;
       }
-      const float sums[kOutputsAtOnce] = {a, b, c, d};
+      if (i < in) {
+        const auto rest = [&](const float* from) __attribute__((always_inline)) {
+          float padded[kSums] = {};
+          for (std::int64_t lane = 0; i + lane < in; ++lane) padded[lane] = from[i + lane];
+          return load_sums(padded);
+        };
+        const Sums features = rest(x);
+        a += rest(row[0]) * features;
+        b += rest(row[1]) * features;
+        c += rest(row[2]) * features;
+        d += rest(row[3]) * features;
+      }
+      const Sums sums[kOutputsAtOnce] = {a, b, c, d};
       for (std::int64_t k = 0; k < kOutputsAtOnce && o + k < out; ++k) {
-        const float sum = sums[k] + bias[o + k];
+        float lanes[kSums];
+        __builtin_memcpy(lanes, &sums[k], sizeof lanes);
+        const float sum = sum_of_lanes<kSums>(lanes) + bias[o + k];
         dst[n * out + o + k] = is_clamp ? clamped(sum, activation.a, activation.b) : sum;
       }
     }
@@ -519,7 +565,7 @@ OFFRAMP_INLINE void linear_body(const float* src, const Weight* weights, const f
     for_each_piece(
         end - first, [&](std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
           float* y = dst + n * out + first + at;
-          float values[kLanes];
+          float values[kSums];
           for (std::int64_t i = 0; i < count; ++i) values[i] = y[i];
           activate(activation, count, values);
           for (std::int64_t i = 0; i < count; ++i) y[i] = values[i];
@@ -565,7 +611,7 @@ Pyramid::Pyramid(std::int64_t height, std::int64_t width, const std::vector<int>
 }
 
 std::int64_t Pyramid::scratch_floats() const {
-  return static_cast<std::int64_t>((row_cuts_.size() - 1) * (column_cuts_.size() - 1)) * kLanes;
+  return static_cast<std::int64_t>((row_cuts_.size() - 1) * (column_cuts_.size() - 1)) * kSums;
 }
 
 OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, float* dst) {
@@ -797,8 +843,8 @@ OFFRAMP_CLONES void shuffle_channels(const Grid& grid, const std::uint16_t* src,
                                      std::int64_t groups, std::uint16_t* dst, Rows rows) {
   shuffle_body(grid, src, groups, dst, rows);
 }
-OFFRAMP_CLONES void shuffle_channels(const Grid& grid, const std::uint32_t* src,
-                                     std::int64_t groups, std::uint32_t* dst, Rows rows) {
+OFFRAMP_CLONES void shuffle_channels(const Grid& grid, const float* src, std::int64_t groups,
+                                     float* dst, Rows rows) {
   shuffle_body(grid, src, groups, dst, rows);
 }
 

@@ -244,7 +244,7 @@ void shuffle_channels(const Grid& grid, const std::uint8_t* src, std::int64_t gr
                       std::uint8_t* dst, Rows rows);
 void shuffle_channels(const Grid& grid, const std::uint16_t* src, std::int64_t groups,
                       std::uint16_t* dst, Rows rows);
-void shuffle_channels(const Grid& grid, const std::uint32_t* src, std::int64_t groups,
-                      std::uint32_t* dst, Rows rows);
+void shuffle_channels(const Grid& grid, const float* src, std::int64_t groups, float* dst,
+                      Rows rows);
 
 }  // namespace offramp::runtime::kernels

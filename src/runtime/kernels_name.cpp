@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/clones.h"
 #include "core/overloaded.h"
 #include "runtime/onednn.h"
 
@@ -35,8 +36,9 @@ bool is_portable(const graph::Op& op) {
 
 std::string kernels_name() {
   const dnnl_version_t* version = dnnl_version();
-  return fmt::format("onednn {}.{}.{} {}", version->major, version->minor, version->patch,
-                     instruction_set());
+  // All x86-64 CPUs with AVX2 have fused multiply-adds; without them our own loops round otherwise.
+  return fmt::format("onednn {}.{}.{} {}{}", version->major, version->minor, version->patch,
+                     instruction_set(), core::clones_use_fma() ? "" : ", loops without fma");
 }
 
 std::string arithmetic_name(Precision precision) {

@@ -470,7 +470,7 @@ std::shared_ptr<const Operation> make_channel_shuffle(const Layout& layout,
     case 2:
       return made(std::uint16_t{});
     default:
-      return made(std::uint32_t{});
+      return made(float{});
   }
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/clones.h"
 #include "core/overloaded.h"
 #include "core/random.h"
 #include "graph/graph_builder.h"
@@ -540,6 +541,37 @@ TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
         }
       }
     }
+}
+
+// Certificates of int8 files rest on it: the same bits on every CPU with fused multiply-adds. The
+// order of the sums is that of docs/guarantee.md, computed here by the C library.
+TEST(OwnOperations, SumProductsInTheOrderThatIsWrittenDown) {
+  if (!core::clones_use_fma()) GTEST_SKIP() << "no fused multiply-adds here";
+  for (const auto& [in, out] :
+       {std::pair{1, 1}, {7, 10}, {16, 3}, {2688, 10}, {1344, 3}, {65, 9}}) {
+    KeyedFloats floats;
+    const std::vector<float> weights = floats(in * out);
+    FusedLinear linear{out, std::make_shared<const std::vector<float>>(weights), floats(out), {}};
+    const std::vector<float> src = floats(in);
+    std::vector<float> dst(static_cast<std::size_t>(out));
+    Buffers buffers;
+    buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(src.data()))};
+    buffers.dst = reinterpret_cast<std::byte*>(dst.data());
+    make_linear(linear, {1, 1})->bind(buffers, dnnl::stream(cpu_engine()))->run();
+    for (int o = 0; o < out; ++o) {
+      std::array<float, 16> lanes{};
+      for (int i = 0; i < in; ++i) {
+        float& lane = lanes[static_cast<std::size_t>(i % 16)];
+        lane = std::fma(weights[static_cast<std::size_t>(o * in + i)],
+                        src[static_cast<std::size_t>(i)], lane);
+      }
+      for (std::size_t half = 8; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+      EXPECT_EQ(dst[static_cast<std::size_t>(o)],
+                lanes[0] + linear.bias[static_cast<std::size_t>(o)])
+          << in << " features, output " << o;
+    }
+  }
 }
 
 }  // namespace
