@@ -27,7 +27,8 @@ class InstructionSetCap : public testing::Environment {
   void SetUp() override {
     const char* cap = std::getenv("ONEDNN_MAX_CPU_ISA");
     const std::string kernels = runtime::kernels_name();
-    if (cap && !names_instruction_set(kernels, cap))
+    // What follows a comma is about our own loops.
+    if (cap && !names_instruction_set(kernels.substr(0, kernels.find(',')), cap))
       GTEST_SKIP() << "ONEDNN_MAX_CPU_ISA=" << cap << " has no effect here: the kernels are "
                    << kernels;
   }
