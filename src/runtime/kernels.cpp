@@ -565,7 +565,7 @@ OFFRAMP_INLINE void linear_body(const float* src, const Weight* weights, const f
     for_each_piece(
         end - first, [&](std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
           float* y = dst + n * out + first + at;
-          float values[kSums];
+          float values[kLanes];
           for (std::int64_t i = 0; i < count; ++i) values[i] = y[i];
           activate(activation, count, values);
           for (std::int64_t i = 0; i < count; ++i) y[i] = values[i];
@@ -611,7 +611,7 @@ Pyramid::Pyramid(std::int64_t height, std::int64_t width, const std::vector<int>
 }
 
 std::int64_t Pyramid::scratch_floats() const {
-  return static_cast<std::int64_t>((row_cuts_.size() - 1) * (column_cuts_.size() - 1)) * kSums;
+  return static_cast<std::int64_t>((row_cuts_.size() - 1) * (column_cuts_.size() - 1)) * kLanes;
 }
 
 OFFRAMP_CLONES void pack(const float* planes, const Grid& grid, float* dst) {

@@ -76,7 +76,8 @@ class Trial {
     std::vector<std::vector<std::byte>> srcs(copies, packed());
     const Layout to = output_shape().size() == 3 ? dst() : feature_layout(output_shape()[0]);
     std::vector<std::byte> out(to.bytes() * kBatch, std::byte{0xff});
-    std::vector<std::byte> scratch(operation.scratch_bytes() + 64);
+    constexpr std::ptrdiff_t kGuard = 4096;  // behind the scratch memory; no operation may change it
+    std::vector<std::byte> scratch(operation.scratch_bytes() + kGuard, std::byte{0xa5});
     Buffers buffers;
     for (auto& src : srcs) buffers.srcs.push_back(src.data());
     std::vector<float> repeated;
@@ -86,6 +87,8 @@ class Trial {
     buffers.dst = in_place ? srcs[0].data() : out.data();
     buffers.scratch = scratch.data();
     operation.bind(buffers, dnnl::stream(cpu_engine()))->run();
+    ASSERT_EQ(std::count(scratch.end() - kGuard, scratch.end(), std::byte{0xa5}), kGuard)
+        << case_.name << " writes beyond its scratch memory";
 
     ReferencePredictor reference(graph_, weights_);
     for (std::size_t n = 0; n < kBatch; ++n) {
