@@ -60,8 +60,25 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 /// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
 
-/// Reads a part of a file written by write_packed.
-LoadedData load_packed(const std::filesystem::path& path, Part part);
+/// Reads a part of files written by write_packed, which together are one data set. Their pixels are
+/// left in the files.
+/// @param paths  one file, or all shards in their order
+LoadedData load_packed(const std::vector<std::filesystem::path>& paths, Part part);
+
+/// Finds the shards of a packed data set: files NAME-00000-of-00008, NAME-00001-of-00008, … with
+/// any ending.
+/// @param path  one of the shards, or the folder that holds them
+/// @return their paths in order; empty if `path` is neither
+/// @throws Error if one of them is missing, or the folder holds several sets of shards
+std::vector<std::filesystem::path> find_shards(const std::filesystem::path& path);
+
+/// Whether a file begins like one in the safetensors format.
+bool is_safetensors(const std::filesystem::path& path);
+
+/// Resizes every image when it is accessed. @param fit  as in image::resize
+std::shared_ptr<const ImageStore> resized_store(std::shared_ptr<const ImageStore> images,
+                                                int from_width, int from_height, int width,
+                                                int height, core::Fit fit);
 
 /// @throws Error if this many images of this size do not fit in the memory that this process may
 /// use
