@@ -93,6 +93,8 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
       return detail::load_packed(shards, part);
     const auto tree = detail::open_folder(path);
     if (auto files = load_known_files(*tree, part)) return std::move(*files);
+    if (const auto samples = detail::open_sample_tars(path, *tree))
+      return detail::load_image_folder(*samples, part, options);
     if (const auto archive = only_archive(*tree)) return load_path(path / *archive, part, options);
     return detail::load_image_folder(*tree, part, options);
   }
@@ -105,7 +107,13 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   if (detail::is_idx_name(path.filename().string())) {
     throw Error("this is one file of an IDX data set: give the path of the folder with all four");
   }
-  return load_tree(*detail::open_archive(path), part, options);
+  std::shared_ptr<const detail::FileTree> archive = detail::open_archive(path);
+  if (detail::has_label_files(*archive)) {
+    const std::string name = path.filename().string();
+    return detail::load_image_folder(*detail::show_as_class_folders({{name, archive}}), part,
+                                     options);
+  }
+  return load_tree(*archive, part, options);
 }
 
 /// Resizes all images of a data set: now if they are in memory, else whenever one is accessed.
@@ -140,6 +148,25 @@ void SizeRange::add(int width, int height) {
   max_width = std::max(max_width, width);
   min_height = min_height == 0 ? height : std::min(min_height, height);
   max_height = std::max(max_height, height);
+}
+
+std::unique_ptr<detail::FileTree> detail::open_sample_tars(const fs::path& folder,
+                                                           const FileTree& tree) {
+  std::vector<detail::Tar> tars;
+  for (const detail::Member& member : tree.members()) {
+    if (member.is_folder || member.path.find('/') != std::string::npos) continue;
+    if (is_archive_name(member.path)) tars.push_back({member.path, nullptr});
+  }
+  if (tars.size() < 2) return nullptr;
+  for (detail::Tar& tar : tars) {
+    try {
+      tar.files = detail::open_archive(folder / tar.name);
+    } catch (const Error& error) {
+      core::throw_with_place(tar.name, error);
+    }
+    if (!detail::has_label_files(*tar.files)) return nullptr;
+  }
+  return detail::show_as_class_folders(std::move(tars));
 }
 
 void detail::check_memory(std::int64_t images, int height, int width) {
