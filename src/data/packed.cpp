@@ -301,6 +301,12 @@ std::vector<std::uint8_t> copy_pixels(const Dataset& dataset) {
 
 void write_packed(const std::filesystem::path& path, const LoadedData& train,
                   const LoadedData& test) {
+  detail::write_packed(path, train, test, {});
+}
+
+void detail::write_packed(const std::filesystem::path& path, const LoadedData& train,
+                          const LoadedData& test,
+                          const std::map<std::string, std::string, std::less<>>& more) {
   const Dataset& a = train.dataset;
   const Dataset& b = test.dataset;
   if (a.height != b.height || a.width != b.width || a.classes != b.classes) {
@@ -310,7 +316,8 @@ void write_packed(const std::filesystem::path& path, const LoadedData& train,
   tensors["classes"] = pack_texts(a.classes);
   add_part(tensors, "train", train);
   add_part(tensors, "test", test);
-  const core::Metadata metadata = {{"format", std::string(kFormat)}, {"source", train.source}};
+  core::Metadata metadata = {{"format", std::string(kFormat)}, {"source", train.source}};
+  metadata.insert(more.begin(), more.end());
   core::write_safetensors(path, metadata, tensors);
 }
 
