@@ -226,7 +226,8 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
       const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
                                      param(".running_var")};
       const Tensor residual = step.residual.empty() ? Tensor() : state.find(step.residual)->second;
-      return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps);
+      return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps,
+                            mode.moments);
     }
     Tensor operator()(const graph::Relu&) const { return torch::relu(in()); }
     Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(), 0, 6); }
@@ -246,16 +247,20 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
     Tensor operator()(const graph::AvgPool& op) const {
       return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
     }
-    // The mean is computed in f32, because a bf16 sum of many values stops growing.
+    // The last means and linear layers are computed in f32, because a bf16 sum of many values stops
+    // growing, or in f64 if the whole network is (tests compare such networks).
+    torch::ScalarType wide() const {
+      return mode.precision == torch::kDouble ? torch::kDouble : torch::kFloat;
+    }
     Tensor operator()(const graph::GlobalAvgPool&) const {
-      return in().mean({2, 3}, false, torch::kFloat);
+      return in().mean({2, 3}, false, wide());
     }
     Tensor operator()(const graph::SpatialPyramidPool& op) const {
       return spatial_pyramid_pool(in(), op.levels);
     }
     Tensor operator()(const graph::Flatten&) const { return in().contiguous().flatten(1); }
     Tensor operator()(const graph::Linear& op) const {
-      return torch::linear(in().to(torch::kFloat), param(".weight"),
+      return torch::linear(in().to(wide()), param(".weight"),
                            op.bias ? param(".bias") : Tensor());
     }
   };
