@@ -98,8 +98,8 @@ class RandomBatches : public Batches {
 recipe::Recipe small_recipe() {
   recipe::Recipe recipe;
   recipe.network.options.width = 4;
-  recipe.network.exits = {"2"};
-  recipe.network.units = 4;
+  recipe.network.exits = {"1"};
+  recipe.network.units = 2;
   recipe.train.lr = 0.05;
   recipe.train.schedule = recipe::Schedule::constant;
   recipe.train.precision = recipe::PrecisionChoice::f32;
@@ -139,8 +139,11 @@ std::string descend(ProcessGroup* group, int steps) {
     loss.backward();
     if (exchange) exchange->exchange({});
     torch::NoGradGuard no_grad;
+    // The steps are small: with large ones the smallest difference in rounding grows tenfold every
+    // few steps, in one process, too.
+    constexpr double kRate = 0.002;
     for (Tensor& weight : weights) {
-      weight.sub_(weight.grad(), 0.05);
+      weight.sub_(weight.grad(), kRate);
       weight.mutable_grad() = Tensor();
     }
   }
@@ -167,7 +170,7 @@ TEST(BucketedExchange, LetsTwoRanksFollowOneInDoublePrecisionOverFiftySteps) {
   EXPECT_EQ(two[0].text, two[1].text) << "the ranks stay equal to the bit";
   const std::string one = descend(nullptr, 50);
   EXPECT_LT(largest_relative_difference(two[0].text, one), 1e-9);
-  EXPECT_GT(largest_relative_difference(descend(nullptr, 49), one), 1e-4) << "the test can fail";
+  EXPECT_GT(largest_relative_difference(descend(nullptr, 49), one), 1e-6) << "the test can fail";
 }
 
 /// Makes one step with the trainer, in f32 with the kernels of this program.
