@@ -99,3 +99,22 @@ endif()
 ")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${script})
 endfunction()
+
+# offramp_capped(<folder>/<unit> filter [cap...]): runs these cases of a test program again with
+# oneDNN capped to each instruction set, by default to all. The program skips all of its cases, and
+# ctest says so, where the CPU or its oneDNN does not have the set
+# (tests/support/instruction_set_cap.h). Our own loops do not follow the cap.
+function(offramp_capped unit filter)
+  string(REPLACE "/" "_" name ${unit})
+  set(caps ${ARGN})
+  if(NOT caps)
+    set(caps SSE41 AVX2 AVX2_VNNI AVX512_CORE AVX512_CORE_VNNI AVX512_CORE_BF16 AVX512_CORE_AMX)
+  endif()
+  foreach(cap ${caps})
+    add_test(NAME ${unit}:On${cap} COMMAND ${name}_test --gtest_filter=${filter})
+    set_tests_properties(${unit}:On${cap} PROPERTIES
+      ENVIRONMENT "ONEDNN_MAX_CPU_ISA=${cap}" LABELS "unit;parity;capped" TIMEOUT 900
+      SKIP_REGULAR_EXPRESSION "ONEDNN_MAX_CPU_ISA=${cap} has no effect here"
+      FAIL_REGULAR_EXPRESSION "Running 0 tests")
+  endforeach()
+endfunction()

@@ -1,9 +1,9 @@
 """Certifies and reports on a multi-exit network of PyTorch, from its logits alone.
 
-    python examples/certify_pytorch.py [REPORT.html]
+    pip install torch . && python examples/certify_pytorch.py [REPORT.html]
 
-The network below knows nothing of offramp. It is trained here in a few seconds on images made here:
-bars in eight directions under noise. Any other network works the same way: compute the logits of
+The network below knows nothing of offramp. It is trained here, in a few seconds where a core is
+free, on images made here: bars in eight directions under noise. Any other network works the same way: compute the logits of
 all exits on three sets of images that it was not trained on, and say what each exit costs.
 """
 

@@ -150,7 +150,9 @@ class Reader {
           "{}: float32 array of shape {}: the network's own input is [{}, {}, {}], or [N, {}, {}, "
           "{}]{}",
           place, shape_text(array), channels, height, width, channels, height, width,
-          channels_last ? ", channels first; pass images of other sizes as uint8 pixels" : ""));
+          channels_last ? ", channels first; pass pixels as uint8, from values of 0 to 1 by (255 * "
+                          "x).round().astype(\"uint8\"), of a tensor (255 * x).round().byte()"
+                        : ""));
     }
     each_image<float>(array, [&](std::span<const float> values) {
       float most = 0;
@@ -213,16 +215,41 @@ bool is_path(nb::handle object) {
   return nb::isinstance<nb::str>(object) || nb::hasattr(object, "__fspath__");
 }
 
-void check_readable(const std::string& path) {
+namespace {
+
+/// Raises FileNotFoundError, PermissionError, … @param hint  what to do, after the system's text
+[[noreturn]] void raise_os_error(int number, const std::string& path, const std::string& hint) {
+  const std::string text = std::strerror(number) + hint;
+  const nb::object error =
+      nb::handle(PyExc_OSError)(number, text, std::filesystem::path(path).string());
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+  throw nb::python_error();
+}
+
+/// 0 if the file can be opened, else the number of the error.
+int error_of_opening(const std::string& path) {
   errno = 0;
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    errno = EISDIR;
-  else if (std::ifstream(path).good())
-    return;
-  if (errno == 0) errno = EIO;
-  PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
-  throw nb::python_error();
+  if (std::filesystem::is_directory(path, ignored)) return EISDIR;
+  if (std::ifstream(path).good()) return 0;
+  return errno == 0 ? EIO : errno;
+}
+
+}  // namespace
+
+void check_readable(const std::string& path) {
+  if (const int number = error_of_opening(path); number != 0) raise_os_error(number, path, "");
+}
+
+void check_image_readable(const std::string& path) {
+  const int number = error_of_opening(path);
+  if (number == 0) return;
+  std::string hint;
+  if (number == EISDIR)
+    hint = "; pass a list of its files: sorted(pathlib.Path(folder).rglob(\"*.jpg\"))";
+  else if (number == ENOENT && path.find_first_of("*?[") != path.npos)
+    hint = "; patterns are not expanded, pass a list of files: sorted(glob.glob(pattern))";
+  raise_os_error(number, path, hint);
 }
 
 Images to_images(nb::handle object, const Model& model) {

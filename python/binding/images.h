@@ -35,5 +35,7 @@ Images to_images(nb::handle images, const Model& model);
 /// the file cannot be opened.
 bool is_path(nb::handle object);
 void check_readable(const std::string& path);
+/// The same for an image; the message of a folder or a pattern says what to pass instead.
+void check_image_readable(const std::string& path);
 
 }  // namespace offramp::python

@@ -5,15 +5,17 @@
 #include "arrays.h"
 #include "core/error.h"
 #include "images.h"
+#include "nanobind/stl/optional.h"
 #include "nanobind/stl/string.h"
 #include "nanobind/stl/string_view.h"
 #include "nanobind/stl/vector.h"
+#include "workflow/run_folder.h"
 
 namespace offramp::python {
 
 using namespace nb::literals;
 
-LoadedModel::LoadedModel(const std::string& path, const Options& options) {
+LoadedModel::LoadedModel(const std::string& path, const Options& options) : path_(path) {
   // Loading runs the network: it also looks at signals, as it may take seconds.
   std::optional<Model> loaded;
   run_interruptibly([&] { loaded = Model::load(path, options); }, [] {});
@@ -38,6 +40,32 @@ nb::object from_guarantee(const std::optional<Guarantee>& guarantee) {
                         guarantee->why);
 }
 
+namespace {
+
+/// Whether an object is one number: Python's, numpy's or a tensor without dimensions.
+bool is_number(nb::handle object) {
+  if (PyBool_Check(object.ptr())) return false;
+  if (PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr())) return true;
+  return nb::hasattr(object, "__float__") &&
+         nb::getattr(object, "ndim", nb::int_(0)).equal(nb::int_(0));
+}
+
+nb::list from_path(const Model& model) {
+  nb::list steps;
+  for (const PolicyStep& step : model.policy_path())
+    steps.append(
+        nb::make_tuple(step.thresholds, step.accuracy, step.relative_cost, step.certified));
+  return steps;
+}
+
+}  // namespace
+
+std::string find_model(const std::string& path) {
+  std::string found = workflow::model_path(path).string();
+  check_readable(found);
+  return found;
+}
+
 std::optional<Stop> to_stop(nb::handle object) {
   if (object.is_none()) return std::nullopt;
   if (nb::isinstance<Stop>(object)) return nb::cast<Stop>(object);
@@ -49,8 +77,11 @@ std::optional<Stop> to_stop(nb::handle object) {
         fmt::format("stop: expected \"policy\", \"never\", a threshold or an offramp.Stop, got {}",
                     core::quote(word)));
   }
-  if (PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()))
-    return Stop::at_threshold(static_cast<float>(PyFloat_AsDouble(object.ptr())));
+  if (is_number(object)) {
+    const double threshold = PyFloat_AsDouble(object.ptr());
+    if (threshold == -1 && PyErr_Occurred() != nullptr) throw nb::python_error();
+    return Stop::at_threshold(static_cast<float>(threshold));
+  }
   throw nb::type_error("stop: expected \"policy\", \"never\", a threshold or an offramp.Stop");
 }
 
@@ -60,10 +91,10 @@ void add_model(nb::module_& module) {
           "__init__",
           [](LoadedModel* self, const std::string& path, const std::string& precision, int threads,
              int batch) {
-            check_readable(path);
-            new (self) LoadedModel(path, {precision, threads, batch});
+            new (self) LoadedModel(find_model(path), {precision, threads, batch});
           },
           "path"_a, "precision"_a, "threads"_a, "batch"_a)
+      .def_prop_ro("path", &LoadedModel::path)
       .def("close", &LoadedModel::close)
       .def_prop_ro("closed", &LoadedModel::is_closed)
       .def("classes", [](const LoadedModel& self) { return self.get().classes(); })
@@ -76,6 +107,9 @@ void add_model(nb::module_& module) {
       .def("relative_costs",
            [](const LoadedModel& self) { return to_numpy(self.get().relative_costs()); })
       .def("has_policy", [](const LoadedModel& self) { return self.get().has_policy(); })
+      .def("criterion", [](const LoadedModel& self) { return self.get().criterion(); })
+      .def("policy_path", [](const LoadedModel& self) { return from_path(self.get()); })
+      .def("chosen_step", [](const LoadedModel& self) { return self.get().chosen_step(); })
       .def(
           "guarantee",
           [](const LoadedModel& self, bool check) {
@@ -107,6 +141,9 @@ Made by the static methods, and limited by ``and_within`` and ``and_within_macs`
                   "At the first exit whose score by this criterion reaches the threshold: "
                   "\"confidence\", \"entropy\", \"margin\" (in [0, 1]) or \"patience\" (a number "
                   "of exits that agree).")
+      .def_static("at_step", &Stop::at_step, "step"_a,
+                  "By a step of `Model.policy_path`, from 0, the most cautious one: a policy that "
+                  "stops later than the chosen one, and that the certificate covers too.")
       .def_static("never", &Stop::never, "At the last exit.")
       .def_static("within", &Stop::within, "milliseconds"_a,
                   "As deep as this time allows, decoding included.")

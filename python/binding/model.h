@@ -28,14 +28,21 @@ class LoadedModel {
   /// @throws Error if the model is closed or was loaded before this process was forked
   Model get() const;
   void close() { model_.reset(); }
+  const std::string& path() const { return path_; }
   bool is_closed() const { return model_ == nullptr; }
   /// Whether this process was forked after the model was loaded.
   bool is_of_parent() const { return fork_ != fork_count(); }
 
  private:
+  std::string path_;
   std::shared_ptr<Model> model_;
   int fork_ = fork_count();
 };
+
+/// The model file that a path stands for: the model of a run folder, or the path itself. Sets
+/// FileNotFoundError, PermissionError, … if it cannot be opened. @throws Error if a folder contains
+/// no model
+std::string find_model(const std::string& path);
 
 /// (of, epsilon, delta, in force: True, False or None where it is not known, why), or None.
 nb::object from_guarantee(const std::optional<Guarantee>& guarantee);

@@ -28,6 +28,13 @@ using Clock = std::chrono::steady_clock;
 constexpr double kLongSeconds = 0.03;        // a call expected to take longer looks at signals
 constexpr std::size_t kLogitsTogether = 32;  // images between two looks at signals
 
+/// A stream of a session. Only the one that was begun last can go on.
+struct Stream {
+  std::int64_t number = 0;
+  std::int64_t max_pending = 1;
+  Cancellation cancellation;  // of all its images
+};
+
 /// A session as Python holds it. Threads that share one take turns.
 class PythonSession {
   /// Runs `work` alone, without the interpreter's lock.
@@ -38,9 +45,11 @@ class PythonSession {
   }
 
  public:
-  PythonSession(std::shared_ptr<LoadedModel> model, nb::handle stop, bool probabilities)
+  PythonSession(std::shared_ptr<LoadedModel> model, nb::handle stop, bool probabilities,
+                std::optional<std::int64_t> max_pixels)
       : model_(std::move(model)), probabilities_(probabilities) {
-    const SessionOptions options = {to_stop(stop), probabilities};
+    SessionOptions options = {to_stop(stop), probabilities};
+    if (max_pixels) options.max_pixels = *max_pixels;
     std::optional<Session> made;
     run_unlocked([&] { made.emplace(model_->get(), options); });
     session_ = make_owned(std::move(*made));
@@ -51,7 +60,7 @@ class PythonSession {
     const Images images = to_images(object, model_->get());
     const ImageOptions options = {to_stop(stop), cancellation};
     if (images.single && is_path(object))
-      check_readable(nb::cast<std::filesystem::path>(object).string());
+      check_image_readable(nb::cast<std::filesystem::path>(object).string());
     return images.single ? classify_one(images.views.front(), options)
                          : classify_many(images.views, options);
   }
@@ -84,44 +93,39 @@ class PythonSession {
     return to_numpy(std::move(all), {exits, count, classes});
   }
 
-  void begin_stream(bool in_order, double flush_after_ms, std::int64_t max_pending) {
+  Stream begin_stream(bool in_order, double flush_after_ms, std::int64_t max_pending) {
     model_->get();
-    streamed_ = {};
-    max_pending_ = max_pending;
+    Stream stream;
+    stream.max_pending = max_pending;
     run_unlocked([&] {
       const std::lock_guard lock(mutex_);
+      if (session_->pending() > 0)
+        throw UsageError(
+            "stream: images of another stream of this session have no answer yet: read that "
+            "stream to its end, close it, or make another session");
       session_->stream(
           [this](std::int64_t id, const Answer& answer) { ready_.emplace_back(id, answer); },
           {in_order, flush_after_ms, max_pending});
+      ready_.clear();
+      stream.number = ++last_stream_;
     });
+    return stream;
   }
 
-  nb::list push(std::int64_t id, nb::handle object, nb::handle stop) {
+  nb::list push(const Stream& stream, std::int64_t id, nb::handle object, nb::handle stop) {
     const Images images = to_images(object, model_->get());
     if (!images.single)
       throw UsageError(
           fmt::format("stream: item {} is several images: pass one image an item", id));
-    const ImageOptions options = {to_stop(stop), streamed_};
-    run(
-        session_->pending() + 1 >= max_pending_ ? static_cast<std::size_t>(max_pending_) : 1,
-        [&] {
-          const std::lock_guard lock(mutex_);
-          session_->push(id, images.views.front(), options);
-        },
-        [this] { streamed_.cancel(); });
-    return take_ready();
+    const ImageOptions options = {to_stop(stop), stream.cancellation};
+    const std::int64_t most = stream.max_pending;
+    return go_on(stream, session_->pending() + 1 >= most ? most : 1,
+                 [&] { session_->push(id, images.views.front(), options); });
   }
 
-  nb::list poll() {
+  nb::list poll(const Stream& stream) {
     model_->get();
-    run(
-        static_cast<std::size_t>(session_->pending()),
-        [&] {
-          const std::lock_guard lock(mutex_);
-          session_->poll();
-        },
-        [this] { streamed_.cancel(); });
-    return take_ready();
+    return go_on(stream, session_->pending(), [&] { session_->poll(); });
   }
 
   /// When poll() has something to do, in seconds from now; None: nothing lies ahead.
@@ -132,25 +136,19 @@ class PythonSession {
     return std::max(0.0, std::chrono::duration<double>(*due - Clock::now()).count());
   }
 
-  nb::list flush() {
+  nb::list flush(const Stream& stream) {
     model_->get();
-    const auto pending = static_cast<std::size_t>(session_->pending());
-    run(
-        pending,
-        [&] {
-          const std::lock_guard lock(mutex_);
-          session_->flush();
-        },
-        [this] { streamed_.cancel(); });
-    return take_ready();
+    return go_on(stream, session_->pending(), [&] { session_->flush(); });
   }
 
-  /// Ends a stream whose answers nobody wants any more.
-  void drop_stream() {
+  /// Ends a stream whose answers nobody wants any more. It does nothing once another stream was
+  /// begun.
+  void drop_stream(const Stream& stream) {
     if (model_->is_closed() || model_->is_of_parent()) return;
-    streamed_.cancel();
     run_unlocked([&] {
       const std::lock_guard lock(mutex_);
+      if (stream.number != last_stream_) return;
+      stream.cancellation.cancel();
       session_->flush();
       ready_.clear();
     });
@@ -266,13 +264,22 @@ class PythonSession {
         probabilities_ ? to_numpy(std::move(probabilities), {count, classes}) : nb::none(), errors);
   }
 
-  nb::list take_ready() {
+  /// Runs `work` on a stream's images, of which `images` may run now.
+  /// @return the answers that are ready, as pairs of id and answer
+  nb::list go_on(const Stream& stream, std::int64_t images, const std::function<void()>& work) {
     std::vector<std::pair<std::int64_t, Answer>> ready;
-    {
-      const nb::gil_scoped_release release;
-      const std::lock_guard lock(mutex_);
-      ready.swap(ready_);
-    }
+    run(
+        static_cast<std::size_t>(images),
+        [&] {
+          const std::lock_guard lock(mutex_);
+          if (stream.number != last_stream_)
+            throw UsageError(
+                "stream: another stream of this session was begun, so this one cannot go on: use a "
+                "session for each");
+          work();
+          ready.swap(ready_);
+        },
+        [&] { stream.cancellation.cancel(); });
     nb::list answers;
     for (const auto& [id, answer] : ready) answers.append(nb::make_tuple(id, one(answer)));
     return answers;
@@ -283,8 +290,7 @@ class PythonSession {
   std::mutex mutex_;  // taken without the interpreter's lock, which is never asked for under it
   std::shared_ptr<Session> session_;
   std::optional<double> seconds_;  // an image, of the last call
-  std::int64_t max_pending_ = 1;
-  Cancellation streamed_;
+  std::int64_t last_stream_ = 0;   // number of the stream that was begun last
   std::vector<std::pair<std::int64_t, Answer>> ready_;
 };
 
@@ -298,19 +304,20 @@ void add_session(nb::module_& module) {
       .def("cancel", &Cancellation::cancel, "Withdraws the images.")
       .def_prop_ro("cancelled", &Cancellation::is_cancelled, "Whether cancel() was called.");
 
+  nb::class_<Stream>(module, "Stream");
   nb::class_<PythonSession>(module, "Session")
-      .def(nb::init<std::shared_ptr<LoadedModel>, nb::handle, bool>(), "model"_a, "stop"_a.none(),
-           "probabilities"_a)
+      .def(nb::init<std::shared_ptr<LoadedModel>, nb::handle, bool, std::optional<std::int64_t>>(),
+           "model"_a, "stop"_a.none(), "probabilities"_a, "max_pixels"_a.none())
       .def("classify", &PythonSession::classify, "images"_a.none(), "stop"_a.none(),
            "cancellation"_a.none())
       .def("logits", &PythonSession::logits, "images"_a.none())
       .def("begin_stream", &PythonSession::begin_stream, "in_order"_a, "flush_after_ms"_a,
            "max_pending"_a)
-      .def("push", &PythonSession::push, "id"_a, "image"_a.none(), "stop"_a.none())
-      .def("poll", &PythonSession::poll)
+      .def("push", &PythonSession::push, "stream"_a, "id"_a, "image"_a.none(), "stop"_a.none())
+      .def("poll", &PythonSession::poll, "stream"_a)
       .def("due_in", &PythonSession::due_in)
-      .def("flush", &PythonSession::flush)
-      .def("drop_stream", &PythonSession::drop_stream)
+      .def("flush", &PythonSession::flush, "stream"_a)
+      .def("drop_stream", &PythonSession::drop_stream, "stream"_a)
       .def("stats", &PythonSession::stats)
       .def("reset_stats", &PythonSession::reset_stats)
       .def("guarantee", &PythonSession::guarantee, "check"_a);

@@ -5,7 +5,6 @@
 
 #include "arrays.h"
 #include "core/error.h"
-#include "images.h"
 #include "model.h"
 #include "nanobind/stl/optional.h"
 #include "nanobind/stl/string.h"
@@ -112,9 +111,8 @@ void add_workflow(nb::module_& module) {
          std::optional<double> max_accuracy_drop, std::optional<double> max_cost,
          std::optional<double> harm, double delta, bool label_free, const std::string& against,
          const std::string& precision, int threads, nb::handle report, nb::handle note) {
-        check_readable(model);
         workflow::CalibrateOptions options;
-        options.model = model;
+        options.model = find_model(model);
         options.data = data;
         options.out = out;
         options.shape = {policy::criterion_from_string(criterion),
@@ -136,9 +134,8 @@ void add_workflow(nb::module_& module) {
       [](const std::string& model, const std::string& data, const std::string& out,
          const std::string& precision, int images, int threads, const std::string& check_images,
          nb::handle report, nb::handle note) {
-        check_readable(model);
         workflow::QuantizeOptions options;
-        options.model = model;
+        options.model = find_model(model);
         options.data = data;
         options.out = out;
         options.precision = precision;

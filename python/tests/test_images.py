@@ -113,7 +113,7 @@ def test_wrong_arrays_are_refused_in_one_line(session):
     refused(session, zeros((32, 32, 4), np.uint8), ValueError, "[32, 32, 4]")
     refused(session, zeros((32, 32, 3), np.float64), ValueError, "float64", "float32")
     refused(session, zeros((32, 32, 3), np.int64), ValueError, "int64")
-    refused(session, zeros((32, 32, 3), np.float32), ValueError, "channels first", "uint8")
+    refused(session, zeros((32, 32, 3), np.float32), ValueError, "channels first", "(255 * x)", "uint8")
     refused(session, zeros((3, 16, 16), np.float32), ValueError, "[3, 16, 16]", "[3, 32, 32]")
     refused(session, np.full((3, 32, 32), 255, np.float32), ValueError, "pixels", "uint8")
     refused(session, np.array(["a", "b"]), ValueError)
@@ -136,7 +136,8 @@ def test_tensors_that_cannot_be_read_say_why(session):
 
 def test_files_that_are_no_images(session, tmp_path):
     refused(session, "nowhere.png", FileNotFoundError, "nowhere.png")
-    refused(session, tmp_path, IsADirectoryError)
+    refused(session, tmp_path, IsADirectoryError, str(tmp_path), "pass a list", "rglob")
+    refused(session, tmp_path / "*.png", FileNotFoundError, "*.png", "glob.glob(pattern)")
     text = tmp_path / "text.png"
     text.write_text("hello")
     refused(session, text, offramp.Error, "text.png: ", "not a JPEG, PNG, WebP or BMP")

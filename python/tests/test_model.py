@@ -37,11 +37,6 @@ def test_a_missing_file_is_not_found():
         offramp.load("nowhere.safetensors")
 
 
-def test_a_folder_is_no_model(tmp_path):
-    with pytest.raises(IsADirectoryError):
-        offramp.load(tmp_path)
-
-
 def test_a_file_that_is_no_model_is_refused_with_its_name(tmp_path):
     file = tmp_path / "text.safetensors"
     file.write_text("hello")

@@ -84,7 +84,7 @@ def test_replaying_stops_where_numpy_says(tune):
 def test_the_aims_are_kept(tune):
     logits, labels = tune
     cheap = policy.choose(logits, labels, COSTS, max_cost=0.5)
-    assert cheap.met and cheap.relative_cost <= 0.5
+    assert cheap.met and cheap.relative_cost <= 0.5 and cheap.held_out_cost <= 0.5 + 1e-9
     fixed = policy.choose(logits, labels, COSTS, threshold=0.8)
     assert fixed.policy.thresholds == [pytest.approx(0.8)] * 2
     assert not policy.choose(logits, labels, COSTS, max_cost=0.1).met
@@ -123,6 +123,39 @@ def test_a_label_free_certificate_reads_no_label(tune, certify):
     assert (answers != logits[-1].argmax(axis=1)).sum() == result.counted
     with pytest.raises(ValueError, match="certify_labels"):
         policy.certify(*tune, logits, None, COSTS, epsilon=0.03)
+
+
+def test_tune_images_certify_nothing(tune, certify):
+    """A policy that was chosen on the certify images has no bound."""
+    logits, labels = certify
+    for first, second in (
+        (certify, certify),
+        (certify, (logits.copy(), labels)),
+        ((logits[:, :2500], labels[:2500]), (logits[:, 2000:], labels[2000:])),
+        ((logits, labels), (logits[:, ::-1], labels[::-1])),
+        ((list(logits), labels), (logits[:, 100:110], labels[100:110])),
+    ):
+        with pytest.raises(ValueError, match="images have the logits of tune images"):
+            policy.certify(*first, *second, COSTS, epsilon=0.03)
+    assert policy.certify(
+        logits[:, :2000], labels[:2000], logits[:, 2000:], labels[2000:], COSTS, epsilon=0.03
+    ).holds
+    # Logits of few values are equal by chance.
+    coarse = [(np.round(z), y) for z, y in (tune, certify)]
+    assert len(np.unique(coarse[0][0][0], axis=0)) < 2000
+    policy.certify(*coarse[0], *coarse[1], COSTS, epsilon=0.03)
+    constant = [(np.zeros_like(z), y) for z, y in (tune, certify)]
+    policy.certify(*constant[0], *constant[1], COSTS, epsilon=0.03)
+    with pytest.raises(ValueError, match="4000 of 4000"):
+        policy.certify(*coarse[1], *coarse[1], COSTS, epsilon=0.03)
+
+
+def test_results_are_short_at_a_prompt(tune, certify):
+    result = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
+    assert len(result.path) > 50 and len(repr(result)) < 500
+    assert result.promise in repr(result) and "of a path of" in repr(result)
+    nothing = policy.certify(*tune, *make_logits(50, seed=3), COSTS, epsilon=0.01)
+    assert "nothing is certified" in repr(nothing)
 
 
 def test_too_few_images_certify_nothing(tune):
@@ -186,7 +219,8 @@ def test_tensors_of_torch_are_taken(tune):
         ({"costs": [1, 2]}, "3 exits"),
         ({"costs": [1, 0.5, 2]}, "fall"),
         ({"costs": [1, float("nan"), 2]}, "finite"),
-        ({"max_cost": -1}, "-1"),
+        ({"max_cost": -1}, "^max_cost: .*-1"),
+        ({"max_cost": None, "max_accuracy_drop": 2}, "^max_accuracy_drop: .*2"),
         ({"threshold": 0.5}, "one of"),
         ({"criterion": "surprise"}, "surprise"),
         ({"policy": policy.Policy([0.5])}, "2 exits"),

@@ -47,6 +47,8 @@ def test_a_page_shows_the_policy_and_the_images(test_set, tmp_path):
         path=file,
     )
     assert file.read_text(encoding="utf-8") == page
+    assert page.path == str(file) and len(repr(page)) < 300 and "MB of HTML" in repr(page)
+    assert offramp.report(*test_set, COSTS).path is None
     shown = Page(page)
     for text in ("someone's network", "cat", "<b>", "framework", certified.promise, "not checked here"):
         assert text in shown.text

@@ -80,6 +80,62 @@ def test_rules_that_make_no_sense_are_refused(model, images):
         model.session([])
 
 
+def test_numbers_of_numpy_are_rules(model, images):
+    expected = model.session(0.5).classify(images).exit
+    for number in (np.float32(0.5), np.float16(0.5), np.float64(0.5), np.array(0.5)):
+        assert (model.session(number).classify(images).exit == expected).all()
+        assert model.session().classify(images[0], stop=number).exit == expected[0]
+    for one in (1, np.int64(1), np.uint8(1)):
+        assert model.session(one).classify(images[0]).exit in (1, 2, 3)
+    limited = model.session(0.5, deadline_ms=np.float32(10_000)).classify(images)
+    assert (limited.exit == expected).all()
+    budget = offramp.Stop.never().and_within_macs(model.macs[0]).and_within(np.int64(10_000))
+    assert (model.session(budget).classify(images).exit == 1).all()
+    assert len(list(model.session().stream(images, max_pending=np.int64(16)))) == 64
+    loaded = offramp.load(model.path, threads=np.int32(1), batch=np.int64(4))
+    assert loaded.threads == 1
+    for wrong in (True, np.array([0.5, 0.5]), 1j):
+        with pytest.raises(TypeError, match="stop"):
+            model.session(wrong)
+
+
+def test_steps_of_the_certified_path_are_rules(model, images):
+    path = model.policy_path
+    assert [step.certified for step in path] == [True, True, True, False]
+    assert path[1].thresholds == [pytest.approx(0.9)] * 2 and path[0].thresholds == [None, None]
+    assert (path[1].accuracy, path[1].relative_cost) == (0.89, 0.8)
+    assert model.chosen_step == 2 and model.criterion == "confidence"
+    expected = model.session().classify(images)
+    assert (model.session(offramp.Stop.at_step(2)).classify(images).exit == expected.exit).all()
+    assert (model.session(offramp.Stop.at_step(0)).classify(images).exit == 3).all()
+    with pytest.raises(ValueError):
+        model.session(offramp.Stop.at_step(3))
+
+
+def test_large_images_can_be_refused(model, images):
+    session = model.session(max_pixels=np.int64(32 * 32))
+    assert session.classify(images[0]).error is None
+    with pytest.raises(offramp.Error, match="pixels|large"):
+        session.classify(make_images(1, 0, 36, 36)[0])
+    for wrong in (0, 2**27 + 1):
+        with pytest.raises(ValueError, match="max_pixels"):
+            model.session(max_pixels=wrong)
+
+
+def test_an_answer_shows_that_it_was_limited(model, images):
+    session = model.session(offramp.Stop.never().and_within_macs(int(model.macs[0])))
+    answers = session.classify(images)
+    assert "limited=True" in repr(answers[0]) and "64 limited" in repr(answers)
+    plain = model.session().classify(images)
+    assert "limited" not in repr(plain[0]) and "limited" not in repr(plain)
+
+
+def test_a_frame_needs_pandas(model, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        model.session().classify(images).to_pandas()
+
+
 def test_logits_are_those_that_the_answers_come_of(two_threads, images):
     session = two_threads.session("never")
     logits = session.logits(images)
@@ -117,6 +173,43 @@ def test_a_stream_that_is_left_leaves_the_session_usable(model, images):
     stream = session.stream(images, max_pending=16)
     next(stream)
     stream.close()
+    assert len(list(session.stream(images))) == 64
+
+
+def test_an_older_stream_leaves_a_newer_one_alone(model, images):
+    session = model.session(0.0)
+    older = session.stream(images[:8])
+    next(older)  # all 8 run together, so none waits
+    newer = session.stream(images[:20])
+    next(newer)
+    older.close()
+    answers = list(newer)
+    assert [answer.id for answer in answers] == list(range(1, 20))
+    assert [answer.error for answer in answers] == [None] * 19
+
+    older = session.stream(images[:16])
+    next(older)
+    newer = session.stream(images[:20])
+    first = [next(newer)]
+    assert [next(older).id for _ in range(7)] == list(range(1, 8))  # of before
+    with pytest.raises(ValueError, match="another stream of this session was begun"):
+        next(older)
+    assert [answer.id for answer in first + list(newer)] == list(range(20))
+
+
+def test_a_stream_with_images_that_wait_is_not_replaced(model, images):
+    """Images that go on past an exit wait for others to fill a batch."""
+    session = model.session()
+    older = session.stream(images, in_order=False)
+    next(older)
+    with pytest.raises(ValueError, match="images of another stream of this session"):
+        next(session.stream(images))
+    assert len(list(older)) == 63
+    older = session.stream(images, in_order=False)
+    next(older)
+    with pytest.raises(ValueError):
+        next(session.stream(images))
+    older.close()
     assert len(list(session.stream(images))) == 64
 
 
@@ -297,6 +390,61 @@ def test_asyncio(model, images):
             assert [a.probability for a in answers] == expected.tolist()
 
     asyncio.run(main())
+
+
+def test_a_generator_that_waits_does_not_stop_the_event_loop(model, images):
+    """Its images are read by another thread, and those that have waited are run meanwhile."""
+    answered = threading.Event()
+
+    def waiting():
+        yield images[0]
+        assert answered.wait(60)  # for the answer of the first image
+        yield images[1]
+
+    async def main():
+        async with model.async_session("never") as session:
+            ids = []
+            async for answer in session.stream(waiting(), flush_after_ms=1):
+                ids.append(answer.id)
+                answered.set()
+            assert ids == [0, 1]
+
+            def failing():
+                yield images[0]
+                raise LookupError("no more")
+
+            with pytest.raises(LookupError):
+                async for answer in session.stream(failing(), flush_after_ms=1):
+                    pass
+            left = session.stream((image for image in images), flush_after_ms=1)
+            await anext(left)
+            await left.aclose()
+            assert len([a async for a in session.stream(list(images))]) == 64
+
+    asyncio.run(main())
+
+
+def test_leaving_an_asynchronous_session_does_not_block_the_event_loop(two_threads):
+    turns = 0
+
+    async def main():
+        nonlocal turns
+        async with two_threads.async_session("never") as session:
+            call = asyncio.ensure_future(session.classify(make_images(5_000)))
+            await asyncio.sleep(0)
+
+            async def count():
+                nonlocal turns
+                while not call.done():
+                    turns += 1
+                    await asyncio.sleep(0.001)
+
+            counter = asyncio.ensure_future(count())
+        assert len(await call) == 5_000
+        await counter
+
+    asyncio.run(main())
+    assert turns > 3
 
 
 def test_a_cancelled_task_withdraws_its_images(two_threads):

@@ -64,12 +64,20 @@ def write(path, *, kernels="libtorch cpu", shares=(0.5, 0.3, 0.2), certified=Tru
         "of": "harm", "epsilon": 0.02, "delta": 0.05, "level": 0.045, "images": 4000,
         "counted": 63, "upper_bound": 0.0195, "precision": "f32", "kernels": kernels,
     }  # fmt: skip
+    steps = [
+        {"thresholds": [None, None], "counted": 0, "accuracy": 0.9, "relative_cost": 1.1},
+        {"thresholds": [0.9, 0.9], "counted": 40, "accuracy": 0.89, "relative_cost": 0.8},
+        {"thresholds": [0.5, 0.5], "counted": 63, "accuracy": 0.88, "relative_cost": 0.6},
+        {"thresholds": [0.4, 0.4], "counted": 90, "accuracy": 0.85, "relative_cost": 0.5},
+    ]
     policy = {
         "criterion": "confidence", "thresholds": [0.5, 0.5], "temperatures": [1, 1, 1],
         "ensemble": "off", "ensemble_weights": [], "aim": None,
         "guarantee": guarantee if certified else None,
         "seen": {"images": 2000, "shares": list(shares)},
     }  # fmt: skip
+    if certified:
+        policy["path"] = {"chosen": 2, "steps": steps}
     texts = {
         "format_version": 2,
         "requires": [],

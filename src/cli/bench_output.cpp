@@ -70,7 +70,7 @@ std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bo
                           printable(result.data), result.threads, result.kernels),
               color) +
       "\n";
-  if (!result.policy.empty()) text += fmt::format("adaptive: stop where {}\n", result.policy);
+  if (!result.policy.empty()) text += fmt::format("adaptive: {}\n", result.policy);
   Table table({"mode", "precision", "batch", "split", "images/s", "p50 ms", "p95 ms", "p99 ms",
                "max ms", "of ceiling", "accuracy", "relative cost"},
               2);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/flag_names.h"
 #include "cli/json_text.h"
 #include "cli/terminal.h"
 #include "core/text.h"
@@ -40,6 +41,12 @@ std::vector<int> exit_numbers(const std::vector<int>& exit_indices) {
   std::vector<int> numbers;
   for (const int exit_index : exit_indices) numbers.push_back(exit_index + 1);
   return numbers;
+}
+
+std::vector<std::string> warnings_of(const Calibration& result) {
+  std::vector<std::string> warnings;
+  for (const std::string& warning : result.warnings) warnings.push_back(with_flag_names(warning));
+  return warnings;
 }
 
 json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
@@ -199,6 +206,7 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"accuracy_of_last_exit", result.tune.last_accuracy},
         {"standard_error_of_difference", result.tune.standard_error},
         {"held_out_accuracy", nullptr},
+        {"held_out_cost", nullptr},
         {"relative_cost", on_tune.relative_cost},
         {"against", to_string(result.against)},
         {"accuracy_of_reference", on_tune.reference_accuracy},
@@ -207,9 +215,10 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"help", on_tune.help},
         {"executed", false}}},
       {"guarantee", nullptr},
-      {"warnings", result.warnings}};
+      {"warnings", warnings_of(result)}};
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
+  if (const auto held_out = result.tune.held_out_cost) object["tune"]["held_out_cost"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
   if (const auto& certification = result.certification)
     object["guarantee"] =
@@ -245,6 +254,8 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
                         percent(*tune.held_out_accuracy),
                         100 * std::abs(tune.last_accuracy - *tune.held_out_accuracy),
                         *tune.held_out_accuracy > tune.last_accuracy ? "above" : "below");
+  if (tune.held_out_cost)
+    text += fmt::format("cross-validated: relative cost {:.3f}\n", *tune.held_out_cost);
   text += fmt::format("relative cost 1 is {}\n",
                       policy::cost_unit_of(options.aim) == policy::CostUnit::macs
                           ? "the network without early exits"
@@ -269,7 +280,8 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
         fmt::format("no exit was dropped: {}\n", result.met || result.certification
                                                      ? "each saves more than its head costs"
                                                      : "exits are dropped only if the aim is met");
-  for (const std::string& warning : result.warnings) text += fmt::format("warning: {}\n", warning);
+  for (const std::string& warning : warnings_of(result))
+    text += fmt::format("warning: {}\n", warning);
   if (result.replaced)
     text += fmt::format("replaces the policy chosen by {}\n", printable(*result.replaced));
   text += fmt::format("written to {}: {}\n", printable(options.written_to().string()),

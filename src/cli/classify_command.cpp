@@ -17,6 +17,7 @@
 #include "cli/progress.h"
 #include "cli/run_flags.h"
 #include "cli/terminal.h"
+#include "image/signature.h"
 #include "offramp/model.h"
 #include "offramp/session.h"
 #include "workflow/run_folder.h"
@@ -48,6 +49,9 @@ SessionOptions session_options(const Flags& all) {
 }
 
 Model load(const Flags& flags) {
+  if (image::has_image_extension(flags.model))
+    throw UsageError(fmt::format(
+        "{}: an image, but the model comes first: offramp classify MODEL IMAGES…", flags.model));
   Options options;
   options.precision = flags.run.precision;
   options.threads = flags.run.threads;

@@ -22,6 +22,8 @@ void add_report_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
+void add_export_command(CLI::App& app, Action& action);
+void add_import_command(CLI::App& app, Action& action);
 void add_info_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
 

@@ -81,10 +81,11 @@ _offramp() {{
   case "$path" in
 {words}  esac
   # Training is a program of its own, which is asked once for its flags.
-  if [[ $path == " train" ]]; then
-    [[ -n ${{_offramp_train_flags-}} ]] || _offramp_train_flags=$(
-      "${{COMP_WORDS[0]}}" train --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u)
-    flags="$_offramp_train_flags"
+  if [[ $path == " train" || $path == " exits" ]]; then
+    local -n known="_offramp_${{path# }}_flags"
+    [[ -n ${{known-}} ]] || known=$(
+      "${{COMP_WORDS[0]}}" $path --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u)
+    flags="$known"
   fi
   case "$path $before" in
 {choices}  esac

@@ -13,9 +13,11 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"corruption", "--corrupt"},
     {"data", "--data"},
     {"delta", "--delta"},
+    {"drop_useless_exits", "--drop-useless-exits"},
     {"epsilon", "--guarantee"},
     {"images", "--images"},
     {"keep", "--keep"},
+    {"max_exits", "--max-exits"},
     {"max_drop", "--max-accuracy-drop"},
     {"max_relative_cost", "--max-cost"},
     {"mode", "--mode"},
@@ -38,6 +40,16 @@ std::string with_flag_name(std::string_view message) {
   for (const auto& [known, flag] : kFlags)
     if (field == known) return std::string(flag) + std::string(message.substr(field.size()));
   return std::string(message);
+}
+
+std::string with_flag_names(std::string text) {
+  for (const auto& [field, flag] : kFlags) {
+    if (field.find('_') == field.npos) continue;  // may be an ordinary word of the text
+    for (std::size_t at = text.find(field); at != text.npos;
+         at = text.find(field, at + flag.size()))
+      text.replace(at, field.size(), flag);
+  }
+  return text;
 }
 
 }  // namespace offramp::cli

@@ -17,6 +17,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_data_command(app, action);
   // Declared for --help only: main() starts offramp-train before the command line is parsed.
   app.add_subcommand("train", "Train a network from a recipe");
+  app.add_subcommand("exits", "Find out where exits pay in a trained network, and add them");
   add_test_command(app, action);
   add_classify_command(app, action);
   add_calibrate_command(app, action);
@@ -24,6 +25,8 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_quantize_command(app, action);
   add_verify_command(app, action);
   add_bench_command(app, action);
+  add_import_command(app, action);
+  add_export_command(app, action);
   add_info_command(app, action);
   add_completion_command(app, action);
 #ifdef OFFRAMP_SERVE
@@ -34,7 +37,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1 && argv[1] == std::string_view("train"))
+  if (argc > 1 && (argv[1] == std::string_view("train") || argv[1] == std::string_view("exits")))
     return offramp::cli::run_reporting_errors(
         [&]() -> int { offramp::cli::start_training(argv + 1); });
   return offramp::cli::run_program(argc, argv, declare_commands);

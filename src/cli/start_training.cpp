@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -45,6 +46,8 @@ void start_training(char** argv) {
   const fs::path program = training_program();
   std::string path = program.string(), started_by = kStartedBy + build_name();
   std::vector<char*> arguments = {path.data(), started_by.data()};
+  std::string command = kCommand + std::string(argv[0]);
+  if (argv[0] != std::string_view("train")) arguments.push_back(command.data());
   for (char** argument = argv + 1; *argument != nullptr; ++argument) arguments.push_back(*argument);
   arguments.push_back(nullptr);
   ::execv(path.c_str(), arguments.data());

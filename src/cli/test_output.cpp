@@ -197,7 +197,7 @@ std::string policy_text(const PolicyEvaluation& policy, bool color) {
   const policy::ChosenPolicy& chosen = policy.chosen;
   std::string text =
       fmt::format("\n{}\n{}",
-                  heading(fmt::format("{}: stop where {} (executed, not replayed)",
+                  heading(fmt::format("{}: {} (executed, not replayed)",
                                       policy.is_models_own ? "The model's policy" : "Policy",
                                       describe(chosen.policy)),
                           color),

@@ -7,9 +7,26 @@
 /// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define OFFRAMP_HAS_CLONES
 #define OFFRAMP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define OFFRAMP_CLONES
 #endif
+
+namespace offramp::core {
+
+/// Whether the functions marked with OFFRAMP_CLONES use fused multiply-adds on this CPU. Their
+/// results in f32 differ in the last bits from those without.
+inline bool clones_use_fma() {
+#ifdef OFFRAMP_HAS_CLONES
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#elif defined(__FMA__)
+  return true;
+#else
+  return false;
+#endif
+}
+
+}  // namespace offramp::core
 
 #define OFFRAMP_INLINE __attribute__((always_inline)) inline

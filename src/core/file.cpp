@@ -341,15 +341,27 @@ MappedFile::MappedFile(const fs::path& path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) fail(path, "cannot open", errno);
   data_ = static_cast<const std::byte*>(data);
+  descriptor_ = ::fcntl(file.get(), F_DUPFD_CLOEXEC, 0);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(descriptor_, other.descriptor_);
   return *this;
+}
+
+void MappedFile::check_length() const {
+  struct stat info {};
+  // Without a descriptor (the process had none left) the length is not known and not checked.
+  if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) return;
+  if (static_cast<std::size_t>(info.st_size) < size_)
+    throw Error("the file was truncated after it was opened");
 }
 
 void MappedFile::drop(std::span<const std::byte> part) const {
@@ -365,6 +377,7 @@ void MappedFile::drop(std::span<const std::byte> part) const {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 TemporaryFolder::TemporaryFolder() {

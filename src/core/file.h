@@ -82,9 +82,14 @@ class MappedFile {
   /// accessed.
   void drop(std::span<const std::byte> part) const;
 
+  /// Reading a mapped byte that the file no longer has would end the program, so callers check
+  /// before they read again. @throws Error if the file was truncated after it was opened
+  void check_length() const;
+
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  int descriptor_ = -1;
 };
 
 /// A new folder under the system's temporary folder. The destructor removes it with its content.

@@ -280,6 +280,10 @@ void Safetensors::drop_pages(const TensorView& tensor) const {
   if (owner_) owner_->drop(tensor.bytes);
 }
 
+void Safetensors::check_length() const {
+  if (owner_) owner_->check_length();
+}
+
 Safetensors Safetensors::open(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   try {

@@ -43,6 +43,8 @@ class Safetensors {
 
   /// Releases the memory of a tensor. The system reads it from the file again when it is accessed.
   void drop_pages(const TensorView& tensor) const;
+  /// As MappedFile::check_length(). Does nothing if the tensors are not in a mapped file.
+  void check_length() const;
 
  private:
   std::shared_ptr<const MappedFile> owner_;

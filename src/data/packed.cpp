@@ -181,7 +181,8 @@ std::vector<std::string> read_classes(const core::Safetensors& file) {
 }
 
 const core::TensorView& checked_pixels(const core::Safetensors& file, const std::string& part) {
-  const core::TensorView& pixels = tensor(file, part + ".pixels", core::DType::u8, 4);
+  const std::string pixels_name = part + ".pixels";
+  const core::TensorView& pixels = tensor(file, pixels_name, core::DType::u8, 4);
   constexpr std::int64_t kMaxSide = 1 << 20;
   if (pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||
       pixels.shape[1] > kMaxSide || pixels.shape[2] > kMaxSide) {

@@ -1,9 +1,5 @@
 #include "engine/opened_model.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -69,42 +65,14 @@ std::vector<float> image_major_logits(
   return logits;
 }
 
-/// Watches the length of a model's file. Weights are read from the mapped file when a network is
-/// compiled; after the file was truncated in place, that would end the program.
-class FileLength {
- public:
-  explicit FileLength(const std::filesystem::path& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), bytes_(current()) {}
-  FileLength(const FileLength&) = delete;
-  FileLength& operator=(const FileLength&) = delete;
-  ~FileLength() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-
-  /// @throws Error if the file is shorter than it was
-  void check() const {
-    if (current() < bytes_) throw Error("the file was truncated after it was opened");
-  }
-
- private:
-  /// The length in bytes; 0 if it is not known.
-  std::int64_t current() const {
-    struct stat info {};
-    return descriptor_ >= 0 && ::fstat(descriptor_, &info) == 0 ? info.st_size : 0;
-  }
-
-  int descriptor_;
-  std::int64_t bytes_;
-};
-
 }  // namespace
 
 class OpenedModel::State {
  public:
-  State(model::MappedModel mapped, const std::filesystem::path& path, const OpenOptions& options)
-      : mapped_(std::move(mapped)), length_(path), file_(mapped_->model) {
+  State(model::MappedModel mapped, const OpenOptions& options)
+      : mapped_(std::move(mapped)), file_(mapped_->model) {
     weights_ = [this](const std::string& name) {
-      length_->check();
+      mapped_->file.check_length();
       return mapped_->weights_of(name);
     };
     open(options, [this](const std::string& name) { return mapped_->file.at(name).dtype; });
@@ -134,7 +102,6 @@ class OpenedModel::State {
 
   std::string place_;                         // the file of the model; empty if it has none
   std::optional<model::MappedModel> mapped_;  // empty if the model was opened from memory
-  std::optional<FileLength> length_;
   model::ModelFile file_;
   runtime::WeightSource weights_;
   graph::Cost cost_;
@@ -229,7 +196,7 @@ class OpenedModel::State {
   }
 
   void open_certificate() {
-    const std::string arithmetic = runtime::arithmetic_name(precision_);
+    const std::string arithmetic = runtime::arithmetic_name(precision_, file_.graph);
     certified_code_ =
         arithmetic.empty() || file_.stored_images.logits.empty() ? kernels_ : arithmetic;
     certificate_ = std::make_unique<CertificateCheck>(
@@ -254,7 +221,7 @@ std::shared_ptr<OpenedModel> OpenedModel::open(const std::filesystem::path& path
   model::MappedModel mapped = model::map_model(path);
   try {
     std::shared_ptr<OpenedModel> model(
-        new OpenedModel(std::make_unique<State>(std::move(mapped), path, options)));
+        new OpenedModel(std::make_unique<State>(std::move(mapped), options)));
     model->state_->place_ = path.string();
     return model;
   } catch (const Error& error) {

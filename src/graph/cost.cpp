@@ -23,7 +23,8 @@ OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Sha
   return std::visit(
       core::overloaded{
           [&](const Conv& conv) -> OpCount {
-            const std::int64_t per_output = inputs[0][0] / conv.groups * conv.kernel * conv.kernel;
+            const std::int64_t per_output =
+                inputs[0][0] / conv.groups * conv.kernel.h * conv.kernel.w;
             return {core::element_count(output) * per_output,
                     conv.out_channels * per_output + (conv.bias ? conv.out_channels : 0)};
           },
@@ -31,11 +32,13 @@ OpCount count_node(const Node& node, const std::vector<Shape>& inputs, const Sha
             const std::int64_t weights = inputs[0][0] * linear.out_features;
             return {weights, weights + (linear.bias ? linear.out_features : 0)};
           },
-          [&](const BatchNorm&) -> OpCount {
+          [&](const core::OneOf<BatchNorm, LayerNorm> auto&) -> OpCount {
             return {0, 2 * inputs[0][0]};
           },
-          [](const core::OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                               SpatialPyramidPool, Flatten> auto&) -> OpCount { return {}; },
+          [](const ActivationOp auto&) -> OpCount { return {}; },
+          [](const core::OneOf<Add, Multiply, Concat, Slice, ChannelShuffle, MaxPool, AvgPool,
+                               AdaptiveAvgPool, GlobalAvgPool, SpatialPyramidPool, Flatten> auto&)
+              -> OpCount { return {}; },
       },
       node.op);
 }

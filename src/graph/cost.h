@@ -8,8 +8,8 @@
 namespace offramp::graph {
 
 /// The number of multiply-accumulates (MACs) and parameters. A convolution has out_elements × (C /
-/// groups) × kernel² MACs and a linear layer in × out. By convention, batch norm, activations,
-/// additions and pools have none. Parameters are trained values, without running statistics.
+/// groups) × kernel.h × kernel.w MACs and a linear layer in × out. By convention, all other
+/// operations have none. Parameters are trained values, without running statistics.
 struct OpCount {
   std::int64_t macs = 0;
   std::int64_t parameters = 0;

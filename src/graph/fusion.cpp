@@ -10,9 +10,12 @@ Fusion fusion_of(const Op& op) {
           [](const BatchNorm&) { return Fusion::batch_norm; },
           [](const Add&) { return Fusion::sum; },
           [](const Relu&) { return Fusion::relu; },
-          [](const Relu6&) { return Fusion::relu6; },
-          [](const core::OneOf<Conv, Concat, MaxPool, AvgPool, GlobalAvgPool, SpatialPyramidPool,
-                               Flatten, Linear> auto&) { return Fusion::none; },
+          [](const core::OneOf<Relu6, Clip, Sigmoid, HardSigmoid, HardSwish, Silu, Gelu> auto&) {
+            return Fusion::activation;
+          },
+          [](const core::OneOf<Conv, Linear, LayerNorm, Multiply, Concat, Slice, ChannelShuffle,
+                               MaxPool, AvgPool, AdaptiveAvgPool, GlobalAvgPool, SpatialPyramidPool,
+                               Flatten> auto&) { return Fusion::none; },
       },
       op);
 }

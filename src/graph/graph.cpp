@@ -22,6 +22,17 @@ struct OpName {
   std::string_view operator()(const SpatialPyramidPool&) const { return "spatial_pyramid_pool"; }
   std::string_view operator()(const Flatten&) const { return "flatten"; }
   std::string_view operator()(const Linear&) const { return "linear"; }
+  std::string_view operator()(const Clip&) const { return "clip"; }
+  std::string_view operator()(const Sigmoid&) const { return "sigmoid"; }
+  std::string_view operator()(const HardSigmoid&) const { return "hard_sigmoid"; }
+  std::string_view operator()(const HardSwish&) const { return "hard_swish"; }
+  std::string_view operator()(const Silu&) const { return "silu"; }
+  std::string_view operator()(const Gelu&) const { return "gelu"; }
+  std::string_view operator()(const Multiply&) const { return "multiply"; }
+  std::string_view operator()(const Slice&) const { return "slice"; }
+  std::string_view operator()(const ChannelShuffle&) const { return "channel_shuffle"; }
+  std::string_view operator()(const LayerNorm&) const { return "layer_norm"; }
+  std::string_view operator()(const AdaptiveAvgPool&) const { return "adaptive_avg_pool"; }
 };
 
 /// Collects the parameters of nodes, given the shapes of all tensors.
@@ -37,27 +48,34 @@ class ParameterList {
         list_.push_back(
             {fmt::format("{}.{}", node.name, suffix), std::move(shape), role, segment, in_head});
       };
-      std::visit(core::overloaded{
-                     [&](const Conv& conv) {
-                       one("weight",
-                           {conv.out_channels, input[0] / conv.groups, conv.kernel, conv.kernel},
-                           ParameterRole::conv_weight);
-                       if (conv.bias) one("bias", {conv.out_channels}, ParameterRole::bias);
-                     },
-                     [&](const Linear& linear) {
-                       one("weight", {linear.out_features, input[0]}, ParameterRole::linear_weight);
-                       if (linear.bias) one("bias", {linear.out_features}, ParameterRole::bias);
-                     },
-                     [&](const BatchNorm&) {
-                       one("weight", {input[0]}, ParameterRole::norm_weight);
-                       one("bias", {input[0]}, ParameterRole::norm_bias);
-                       one("running_mean", {input[0]}, ParameterRole::running_mean);
-                       one("running_var", {input[0]}, ParameterRole::running_var);
-                     },
-                     [](const core::OneOf<Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                                          SpatialPyramidPool, Flatten> auto&) {},
-                 },
-                 node.op);
+      std::visit(
+          core::overloaded{
+              [&](const Conv& conv) {
+                one("weight",
+                    {conv.out_channels, input[0] / conv.groups, conv.kernel.h, conv.kernel.w},
+                    ParameterRole::conv_weight);
+                if (conv.bias) one("bias", {conv.out_channels}, ParameterRole::bias);
+              },
+              [&](const Linear& linear) {
+                one("weight", {linear.out_features, input[0]}, ParameterRole::linear_weight);
+                if (linear.bias) one("bias", {linear.out_features}, ParameterRole::bias);
+              },
+              [&](const BatchNorm&) {
+                one("weight", {input[0]}, ParameterRole::norm_weight);
+                one("bias", {input[0]}, ParameterRole::norm_bias);
+                one("running_mean", {input[0]}, ParameterRole::running_mean);
+                one("running_var", {input[0]}, ParameterRole::running_var);
+              },
+              [&](const LayerNorm&) {
+                one("weight", {input[0]}, ParameterRole::norm_weight);
+                one("bias", {input[0]}, ParameterRole::norm_bias);
+              },
+              [](const ActivationOp auto&) {},
+              [](const core::OneOf<Add, Multiply, Concat, Slice, ChannelShuffle, MaxPool, AvgPool,
+                                   AdaptiveAvgPool, GlobalAvgPool, SpatialPyramidPool,
+                                   Flatten> auto&) {},
+          },
+          node.op);
     }
   }
 

@@ -1,30 +1,59 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "core/overloaded.h"
+
 namespace offramp::graph {
 
 /// The shape of a tensor for one image, without the batch: {C, H, W} or {features}.
 using Shape = std::vector<std::int64_t>;
 
+/// Two numbers of rows and columns: the sides of a kernel, its strides or its dilations. One number
+/// stands for both: `.kernel = 3` is a kernel of 3 × 3.
+struct Extent {
+  int h = 1, w = 1;
+  constexpr Extent() = default;
+  constexpr Extent(int both) : h(both), w(both) {}
+  constexpr Extent(int rows, int columns) : h(rows), w(columns) {}
+  bool operator==(const Extent&) const = default;
+};
+
+/// The numbers of rows and columns added at each side of an image. One number stands for all four.
+struct Padding {
+  int top = 0, left = 0, bottom = 0, right = 0;
+  constexpr Padding() = default;
+  constexpr Padding(int all) : top(all), left(all), bottom(all), right(all) {}
+  constexpr Padding(int above, int before, int below, int behind)
+      : top(above), left(before), bottom(below), right(behind) {}
+  bool operator==(const Padding&) const = default;
+};
+
+/// The extent of a kernel's side on an image: its elements are `dilation` apart.
+constexpr std::int64_t dilated(int kernel, int dilation) {
+  return std::int64_t{dilation} * (kernel - 1) + 1;
+}
+
 // Operations. Each is a struct with its attributes. The parameters of a node are called
 // "<node>.weight" and "<node>.bias", and for batch norm also "<node>.running_mean" and
 // "<node>.running_var".
 
-/// Convolution: {C, H, W} -> {out_channels, (H + 2 padding - kernel) / stride + 1, …}. The weight
-/// has the shape [out_channels, C / groups, kernel, kernel].
+/// Convolution: {C, H, W} -> {out_channels, (H + top + bottom - dilated(kernel)) / stride + 1, …}.
+/// The weight has the shape [out_channels, C / groups, kernel.h, kernel.w].
 struct Conv {
   std::int64_t out_channels = 0;
-  int kernel = 1;
-  int stride = 1;
-  int padding = 0;
+  Extent kernel = 1;
+  Extent stride = 1;
+  Padding padding = 0;
   int groups = 1;
   bool bias = false;
+  Extent dilation = 1;
   bool operator==(const Conv&) const = default;
 };
 /// Batch normalisation: normalises each channel over the batch and all positions.
@@ -41,32 +70,99 @@ struct Relu {
 struct Relu6 {
   bool operator==(const Relu6&) const = default;
 };
+/// min(max(x, min), max) of each element.
+struct Clip {
+  double min = std::numeric_limits<float>::lowest();
+  double max = std::numeric_limits<float>::max();
+  bool operator==(const Clip&) const = default;
+};
+/// 1 / (1 + exp(-x)) of each element.
+struct Sigmoid {
+  bool operator==(const Sigmoid&) const = default;
+};
+/// min(max(alpha x + beta, 0), 1) of each element.
+struct HardSigmoid {
+  double alpha = 1.0 / 6;
+  double beta = 0.5;
+  bool operator==(const HardSigmoid&) const = default;
+};
+/// x min(max(x + 3, 0), 6) / 6 of each element (Howard et al., 2019).
+struct HardSwish {
+  bool operator==(const HardSwish&) const = default;
+};
+/// x / (1 + exp(-x)) of each element; also called swish.
+struct Silu {
+  bool operator==(const Silu&) const = default;
+};
+/// The Gaussian error linear unit of each element (Hendrycks, Gimpel, 2016): x Φ(x) with the normal
+/// distribution function Φ(x) = (1 + erf(x / √2)) / 2. With `tanh`, the approximation x / 2 (1 +
+/// tanh(√(2 / π) (x + 0.044715 x³))).
+struct Gelu {
+  bool tanh = false;
+  bool operator==(const Gelu&) const = default;
+};
 /// The sum of two or more tensors of the same shape.
 struct Add {
   bool operator==(const Add&) const = default;
+};
+/// The product of two tensors of the same shape, element by element; or of an image {C, H, W} and a
+/// vector {C}, which has one factor for each channel.
+struct Multiply {
+  bool operator==(const Multiply&) const = default;
 };
 /// Concatenates tensors {C_i, H, W} along the channels.
 struct Concat {
   bool operator==(const Concat&) const = default;
 };
-/// Max pooling. Padding has the value minus infinity; the output size is rounded down.
+/// The channels from `begin` to `end` - 1: {C, H, W} -> {end - begin, H, W}.
+struct Slice {
+  std::int64_t begin = 0;
+  std::int64_t end = 1;
+  bool operator==(const Slice&) const = default;
+};
+/// Interleaves the channels of groups (Zhang et al., 2018): with n = C / groups, channel
+/// j groups + i of the output is channel i n + j of the input.
+struct ChannelShuffle {
+  int groups = 2;
+  bool operator==(const ChannelShuffle&) const = default;
+};
+/// Layer normalisation over the channels: normalises each position of {C, H, W}, or a vector
+/// {features}, to mean 0 and variance 1, then multiplies by the weight [C] and adds the bias [C].
+struct LayerNorm {
+  double eps = 1e-6;
+  bool operator==(const LayerNorm&) const = default;
+};
+/// Max pooling. Padding has the value minus infinity. The output size is rounded down, or up with
+/// `ceil_mode`; a last window that would begin beyond the input and its leading padding is left
+/// out.
 struct MaxPool {
-  int kernel = 2;
-  int stride = 2;
-  int padding = 0;
+  Extent kernel = 2;
+  Extent stride = 2;
+  Padding padding = 0;
+  Extent dilation = 1;
+  bool ceil_mode = false;
   bool operator==(const MaxPool&) const = default;
 };
-/// Average pooling. Padding has the value 0 and counts for the mean (PyTorch's count_include_pad);
-/// the output size is rounded down.
+/// Average pooling. Padding has the value 0 and, with `count_include_pad`, counts for the mean.
+/// What a window of `ceil_mode` has beyond the padding never counts. The output size is that of
+/// MaxPool.
 struct AvgPool {
-  int kernel = 2;
-  int stride = 2;
-  int padding = 0;
+  Extent kernel = 2;
+  Extent stride = 2;
+  Padding padding = 0;
+  bool ceil_mode = false;
+  bool count_include_pad = true;
   bool operator==(const AvgPool&) const = default;
 };
 /// The mean over all positions: {C, H, W} -> {C}.
 struct GlobalAvgPool {
   bool operator==(const GlobalAvgPool&) const = default;
+};
+/// The means of the bins of a grid: {C, H, W} -> {C, grid.h, grid.w}. Row i of the grid covers rows
+/// floor(i H / grid.h) … ceil((i + 1) H / grid.h) - 1, and columns likewise, as in PyTorch.
+struct AdaptiveAvgPool {
+  Extent grid = 1;
+  bool operator==(const AdaptiveAvgPool&) const = default;
 };
 /// Spatial pyramid pooling (He et al., 2014): {C, H, W} -> {C * sum(level²)}. Each level l is a max
 /// pool on an l × l grid, flattened as [C, l, l]; the levels are concatenated in the order given.
@@ -87,7 +183,13 @@ struct Linear {
 };
 
 using Op = std::variant<Conv, BatchNorm, Relu, Relu6, Add, Concat, MaxPool, AvgPool, GlobalAvgPool,
-                        SpatialPyramidPool, Flatten, Linear>;
+                        SpatialPyramidPool, Flatten, Linear, Clip, Sigmoid, HardSigmoid, HardSwish,
+                        Silu, Gelu, Multiply, Slice, ChannelShuffle, LayerNorm, AdaptiveAvgPool>;
+
+/// The operations that compute each element of their output from the same element of their input.
+template <typename T>
+concept ActivationOp =
+    core::OneOf<T, Relu, Relu6, Clip, Sigmoid, HardSigmoid, HardSwish, Silu, Gelu>;
 
 /// Returns the name of an operation as model files spell it: "conv", "batch_norm", …
 std::string_view op_name(const Op& op);

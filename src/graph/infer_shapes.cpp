@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "core/tensor.h"
 #include "core/text.h"
 #include "graph/graph.h"
+#include "graph/output_shape.h"
 
 namespace offramp::graph {
 namespace {
@@ -35,15 +38,16 @@ class OutputShape {
 
   Shape operator()(const Conv& conv) const {
     const Shape& in = image();
-    check_window(conv.kernel, conv.stride, conv.padding);
+    check_window(conv.kernel, conv.stride, conv.padding, conv.dilation);
     if (conv.out_channels < 1)
       throw Error(fmt::format("out_channels must be at least 1, got {}", conv.out_channels));
     if (conv.groups < 1) throw Error(fmt::format("groups must be at least 1, got {}", conv.groups));
     if (in[0] % conv.groups != 0 || conv.out_channels % conv.groups != 0)
       throw Error(fmt::format("groups {} must divide both the {} input and the {} output channels",
                               conv.groups, in[0], conv.out_channels));
-    check_size({conv.out_channels, in[0] / conv.groups, conv.kernel, conv.kernel}, "the weight");
-    return windows(conv.out_channels, conv.kernel, conv.stride, conv.padding);
+    check_size({conv.out_channels, in[0] / conv.groups, conv.kernel.h, conv.kernel.w},
+               "the weight");
+    return windows(conv.out_channels, conv, conv.dilation, false);
   }
   Shape operator()(const BatchNorm& norm) const {
     if (!(norm.eps > 0) || !std::isfinite(norm.eps))
@@ -52,8 +56,23 @@ class OutputShape {
       throw Error(fmt::format("momentum must lie in [0, 1], got {}", norm.momentum));
     return image();
   }
-  Shape operator()(const Relu&) const { return single(); }
-  Shape operator()(const Relu6&) const { return single(); }
+  Shape operator()(const core::OneOf<Relu, Relu6, Sigmoid, HardSwish, Silu, Gelu> auto&) const {
+    return single();
+  }
+  Shape operator()(const Clip& clip) const {
+    // Bounds beyond the range of f32 would become infinite there.
+    constexpr double kMost = std::numeric_limits<float>::max();
+    if (!(clip.min >= -kMost && clip.min <= clip.max && clip.max <= kMost))
+      throw Error(fmt::format("clips to {} … {}: the bounds must be finite and in order", clip.min,
+                              clip.max));
+    return single();
+  }
+  Shape operator()(const HardSigmoid& op) const {
+    constexpr double kMost = std::numeric_limits<float>::max();
+    if (!(std::abs(op.alpha) <= kMost && std::abs(op.beta) <= kMost))
+      throw Error(fmt::format("alpha and beta must be finite, got {} and {}", op.alpha, op.beta));
+    return single();
+  }
   Shape operator()(const Add&) const {
     several();
     for (const Shape& shape : inputs_)
@@ -61,6 +80,33 @@ class OutputShape {
         throw Error(fmt::format("cannot add {} and {}", core::to_string(inputs_[0]),
                                 core::to_string(shape)));
     return inputs_[0];
+  }
+  Shape operator()(const Multiply&) const {
+    if (inputs_.size() != 2) throw Error(fmt::format("takes 2 inputs, got {}", inputs_.size()));
+    const Shape &a = inputs_[0], &b = inputs_[1];
+    const bool by_channel = a.size() == 3 && b == Shape{a[0]};
+    if (a != b && !by_channel)
+      throw Error(fmt::format("cannot multiply {} by {}", core::to_string(a), core::to_string(b)));
+    return a;
+  }
+  Shape operator()(const Slice& slice) const {
+    const Shape& in = image();
+    if (slice.begin < 0 || slice.begin >= slice.end || slice.end > in[0])
+      throw Error(fmt::format("cannot take channels from {} to before {} of {}", slice.begin,
+                              slice.end, core::to_string(in)));
+    return {slice.end - slice.begin, in[1], in[2]};
+  }
+  Shape operator()(const ChannelShuffle& shuffle) const {
+    const Shape& in = image();
+    if (shuffle.groups < 1 || in[0] % shuffle.groups != 0)
+      throw Error(
+          fmt::format("groups {} must divide the {} input channels", shuffle.groups, in[0]));
+    return in;
+  }
+  Shape operator()(const LayerNorm& norm) const {
+    if (!(norm.eps > 0) || !std::isfinite(norm.eps))
+      throw Error(fmt::format("eps must be positive and finite, got {}", norm.eps));
+    return single();
   }
   Shape operator()(const Concat&) const {
     several();
@@ -74,11 +120,13 @@ class OutputShape {
     }
     return {channels, inputs_[0][1], inputs_[0][2]};
   }
-  Shape operator()(const MaxPool& pool) const {
-    return pooled(pool.kernel, pool.stride, pool.padding);
-  }
-  Shape operator()(const AvgPool& pool) const {
-    return pooled(pool.kernel, pool.stride, pool.padding);
+  Shape operator()(const MaxPool& pool) const { return pooled(pool, pool.dilation); }
+  Shape operator()(const AvgPool& pool) const { return pooled(pool, Extent{1}); }
+  Shape operator()(const AdaptiveAvgPool& pool) const {
+    if (pool.grid.h < 1 || pool.grid.w < 1)
+      throw Error(
+          fmt::format("the grid must have at least 1x1 bins, got {}x{}", pool.grid.h, pool.grid.w));
+    return {image()[0], pool.grid.h, pool.grid.w};
   }
   Shape operator()(const GlobalAvgPool&) const { return {image()[0]}; }
   Shape operator()(const SpatialPyramidPool& pool) const {
@@ -122,27 +170,66 @@ class OutputShape {
       throw Error(fmt::format("needs an input [C,H,W], got {}", core::to_string(in)));
     return in;
   }
-  static void check_window(int kernel, int stride, int padding) {
-    if (kernel < 1) throw Error(fmt::format("kernel must be at least 1, got {}", kernel));
-    if (stride < 1) throw Error(fmt::format("stride must be at least 1, got {}", stride));
-    if (padding < 0) throw Error(fmt::format("padding must not be negative, got {}", padding));
+  static void check_window(const Extent& kernel, const Extent& stride, const Padding& padding,
+                           const Extent& dilation) {
+    const auto at_least_1 = [](std::string_view what, const Extent& extent) {
+      if (const int least = std::min(extent.h, extent.w); least < 1)
+        throw Error(fmt::format("{} must be at least 1, got {}", what, least));
+    };
+    at_least_1("kernel", kernel);
+    at_least_1("stride", stride);
+    at_least_1("dilation", dilation);
+    if (const int least = std::min({padding.top, padding.left, padding.bottom, padding.right});
+        least < 0)
+      throw Error(fmt::format("padding must not be negative, got {}", least));
   }
-  Shape windows(std::int64_t channels, std::int64_t kernel, std::int64_t stride,
-                std::int64_t padding) const {
+  /// Returns the number of windows along one side.
+  /// @param size, before, after  the side, and the padding at its two ends
+  static std::int64_t windows_along(std::int64_t size, std::int64_t before, std::int64_t after,
+                                    std::int64_t extent, std::int64_t stride, bool rounded_up) {
+    const std::int64_t room = size + before + after - extent;
+    if (!rounded_up) return room / stride + 1;
+    const std::int64_t count = (room + stride - 1) / stride + 1;
+    // As in PyTorch, no window begins in the trailing padding.
+    return (count - 1) * stride >= size + before ? count - 1 : count;
+  }
+  Shape windows(std::int64_t channels, const auto& op, const Extent& dilation,
+                bool rounded_up) const {
     const Shape& in = image();
-    const std::int64_t room = std::min(in[1], in[2]) + 2 * padding;
-    if (room < kernel)
+    const std::int64_t height = dilated(op.kernel.h, dilation.h),
+                       width = dilated(op.kernel.w, dilation.w);
+    const Padding& padding = op.padding;
+    const std::int64_t room_h = in[1] + padding.top + padding.bottom,
+                       room_w = in[2] + padding.left + padding.right;
+    if (room_h < height || room_w < width) {
+      const std::string kernel =
+          height == width ? fmt::format("{}", height) : fmt::format("{}x{}", height, width);
+      const std::string around = padding == Padding(padding.top)
+                                     ? fmt::format("{}", padding.top)
+                                     : fmt::format("{},{},{},{}", padding.top, padding.left,
+                                                   padding.bottom, padding.right);
       throw Error(fmt::format("a kernel of {} does not fit into {} with padding {}", kernel,
-                              core::to_string(in), padding));
-    return {channels, (in[1] + 2 * padding - kernel) / stride + 1,
-            (in[2] + 2 * padding - kernel) / stride + 1};
+                              core::to_string(in), around));
+    }
+    return {channels,
+            windows_along(in[1], padding.top, padding.bottom, height, op.stride.h, rounded_up),
+            windows_along(in[2], padding.left, padding.right, width, op.stride.w, rounded_up)};
   }
-  Shape pooled(int kernel, int stride, int padding) const {
-    check_window(kernel, stride, padding);
-    // With more padding than half the kernel, a window could contain no element at all.
-    if (padding > kernel / 2)
-      throw Error(fmt::format("padding {} is more than half of the kernel {}", padding, kernel));
-    return windows(image()[0], kernel, stride, padding);
+  Shape pooled(const auto& pool, const Extent& dilation) const {
+    check_window(pool.kernel, pool.stride, pool.padding, dilation);
+    // With more padding than half the kernel, or with elements further apart than the input's side,
+    // a window could contain no element at all.
+    const auto check_side = [&](int before, int after, int kernel, int apart, std::int64_t size) {
+      if (const int most = std::max(before, after); most > kernel / 2)
+        throw Error(fmt::format("padding {} is more than half of the kernel {}", most, kernel));
+      if (kernel > 1 && apart > size)
+        throw Error(fmt::format("dilation {} is more than the side of the input {}", apart,
+                                core::to_string(image())));
+    };
+    const Padding& padding = pool.padding;
+    check_side(padding.top, padding.bottom, pool.kernel.h, dilation.h, image()[1]);
+    check_side(padding.left, padding.right, pool.kernel.w, dilation.w, image()[2]);
+    return windows(image()[0], pool, dilation, pool.ceil_mode);
   }
 
   const std::vector<Shape>& inputs_;
@@ -234,9 +321,7 @@ class Inference {
         if (!visible.contains(input)) throw_unknown(input);
         inputs.push_back(shapes_.find(input)->second);
       }
-      Shape output = std::visit(OutputShape(inputs), node.op);
-      check_size(output, "the output");
-      shapes_.emplace(node.name, std::move(output));
+      shapes_.emplace(node.name, output_shape(node.op, inputs));
       visible.insert(node.name);
     } catch (const Error& error) {
       core::throw_with_place(fmt::format("node {}", core::quote(node.name)), error);
@@ -263,6 +348,12 @@ class Inference {
 };
 
 }  // namespace
+
+Shape output_shape(const Op& op, const std::vector<Shape>& inputs) {
+  Shape output = std::visit(OutputShape(inputs), op);
+  check_size(output, "the output");
+  return output;
+}
 
 Shapes infer_shapes(const Graph& graph) { return Inference(graph).run(); }
 

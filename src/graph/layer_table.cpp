@@ -13,10 +13,26 @@
 namespace offramp::graph {
 namespace {
 
-std::string describe_window(std::string_view name, int kernel, int stride, int padding) {
-  std::string text = fmt::format("{} {}x{}", name, kernel, kernel);
-  if (stride != 1) text += fmt::format(", stride {}", stride);
-  if (padding != 0) text += fmt::format(", padding {}", padding);
+/// Returns "3" for equal sides, else "3x5".
+std::string sides(const Extent& extent) {
+  if (extent.h == extent.w) return fmt::format("{}", extent.h);
+  return fmt::format("{}x{}", extent.h, extent.w);
+}
+
+std::string describe_window(std::string_view name, const auto& window) {
+  std::string text = fmt::format("{} {}x{}", name, window.kernel.h, window.kernel.w);
+  if (window.stride != 1) text += fmt::format(", stride {}", sides(window.stride));
+  const Padding& padding = window.padding;
+  if (padding == Padding(padding.top)) {
+    if (padding.top != 0) text += fmt::format(", padding {}", padding.top);
+  } else {
+    text += fmt::format(", padding {}+{} rows and {}+{} columns", padding.top, padding.bottom,
+                        padding.left, padding.right);
+  }
+  if constexpr (requires { window.dilation; })
+    if (window.dilation != 1) text += fmt::format(", dilation {}", sides(window.dilation));
+  if constexpr (requires { window.ceil_mode; })
+    if (window.ceil_mode) text += ", rounded up";
   return text;
 }
 
@@ -35,27 +51,47 @@ std::string line(const Widths& widths, std::string_view name, std::string_view o
 
 std::string describe(const Op& op) {
   const std::string_view name = op_name(op);
-  return std::visit(core::overloaded{
-                        [&](const Conv& conv) {
-                          std::string text =
-                              describe_window(name, conv.kernel, conv.stride, conv.padding);
-                          if (conv.groups != 1) text += fmt::format(", {} groups", conv.groups);
-                          if (conv.bias) text += ", bias";
-                          return text;
-                        },
-                        [&](const core::OneOf<MaxPool, AvgPool> auto& pool) {
-                          return describe_window(name, pool.kernel, pool.stride, pool.padding);
-                        },
-                        [&](const SpatialPyramidPool& pool) {
-                          return fmt::format("{} {}", name, fmt::join(pool.levels, ","));
-                        },
-                        [&](const Linear& linear) {
-                          return std::string(name) + (linear.bias ? "" : ", no bias");
-                        },
-                        [&](const core::OneOf<BatchNorm, Relu, Relu6, Add, Concat, GlobalAvgPool,
-                                              Flatten> auto&) { return std::string(name); },
-                    },
-                    op);
+  return std::visit(
+      core::overloaded{
+          [&](const Conv& conv) {
+            std::string text = describe_window(name, conv);
+            if (conv.groups != 1) text += fmt::format(", {} groups", conv.groups);
+            if (conv.bias) text += ", bias";
+            return text;
+          },
+          [&](const MaxPool& pool) { return describe_window(name, pool); },
+          [&](const AvgPool& pool) {
+            return describe_window(name, pool) +
+                   (pool.count_include_pad ? "" : ", padding not counted");
+          },
+          [&](const AdaptiveAvgPool& pool) {
+            return fmt::format("{} {}x{}", name, pool.grid.h, pool.grid.w);
+          },
+          [&](const Clip& clip) {
+            return fmt::format("{} {:.7g} to {:.7g}", name, clip.min, clip.max);
+          },
+          [&](const HardSigmoid& hard) {
+            return fmt::format("{} {:.7g}, {:.7g}", name, hard.alpha, hard.beta);
+          },
+          [&](const Gelu& gelu) { return std::string(name) + (gelu.tanh ? ", tanh" : ""); },
+          [&](const Slice& slice) {
+            return fmt::format("{} {} to {}", name, slice.begin, slice.end - 1);
+          },
+          [&](const ChannelShuffle& shuffle) {
+            return fmt::format("{}, {} groups", name, shuffle.groups);
+          },
+          [&](const SpatialPyramidPool& pool) {
+            return fmt::format("{} {}", name, fmt::join(pool.levels, ","));
+          },
+          [&](const Linear& linear) {
+            return std::string(name) + (linear.bias ? "" : ", no bias");
+          },
+          [&](const core::OneOf<BatchNorm, LayerNorm, Relu, Relu6, Sigmoid, HardSwish, Silu, Add,
+                                Multiply, Concat, GlobalAvgPool, Flatten> auto&) {
+            return std::string(name);
+          },
+      },
+      op);
 }
 
 std::vector<LayerRow> layer_rows(const Graph& graph) {

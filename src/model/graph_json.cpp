@@ -1,5 +1,6 @@
 #include <array>
 #include <functional>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,28 +26,68 @@ constexpr std::size_t kMaxSegments = 10'000;
 constexpr std::size_t kMaxNodes = 10'000;
 constexpr std::size_t kMaxInputs = 1'000;
 
-// Writing. Every attribute of an operation is written, so that readers need no default values.
+// Writing. Attributes of the first version of an operation are always written. Later ones are
+// written only if they differ from what the first version did, because certificates contain a hash
+// of the text, and programs of that time refuse exactly what they cannot compute.
+
+Json to_json(const graph::Extent& extent) {
+  if (extent.h == extent.w) return extent.h;
+  return {extent.h, extent.w};
+}
+Json to_json(const graph::Padding& padding) {
+  if (padding == graph::Padding(padding.top)) return padding.top;
+  return {padding.top, padding.left, padding.bottom, padding.right};
+}
+void add_dilation(Json& json, const graph::Extent& dilation) {
+  if (dilation != 1) json["dilation"] = to_json(dilation);
+}
 
 Json attributes(const graph::Conv& op) {
-  return {{"out_channels", op.out_channels}, {"kernel", op.kernel}, {"stride", op.stride},
-          {"padding", op.padding},           {"groups", op.groups}, {"bias", op.bias}};
+  Json json = {{"out_channels", op.out_channels},
+               {"kernel", to_json(op.kernel)},
+               {"stride", to_json(op.stride)},
+               {"padding", to_json(op.padding)},
+               {"groups", op.groups},
+               {"bias", op.bias}};
+  add_dilation(json, op.dilation);
+  return json;
 }
 Json attributes(const graph::BatchNorm& op) { return {{"eps", op.eps}, {"momentum", op.momentum}}; }
+Json pool_attributes(const core::OneOf<graph::MaxPool, graph::AvgPool> auto& op) {
+  Json json = {{"kernel", to_json(op.kernel)},
+               {"stride", to_json(op.stride)},
+               {"padding", to_json(op.padding)}};
+  if (op.ceil_mode) json["ceil_mode"] = true;
+  return json;
+}
 Json attributes(const graph::MaxPool& op) {
-  return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
+  Json json = pool_attributes(op);
+  add_dilation(json, op.dilation);
+  return json;
 }
 Json attributes(const graph::AvgPool& op) {
-  return {{"kernel", op.kernel}, {"stride", op.stride}, {"padding", op.padding}};
+  Json json = pool_attributes(op);
+  if (!op.count_include_pad) json["count_include_pad"] = false;
+  return json;
 }
+Json attributes(const graph::AdaptiveAvgPool& op) { return {{"grid", to_json(op.grid)}}; }
 Json attributes(const graph::SpatialPyramidPool& op) { return {{"levels", op.levels}}; }
 Json attributes(const graph::Linear& op) {
   return {{"out_features", op.out_features}, {"bias", op.bias}};
 }
-Json attributes(
-    const core::OneOf<graph::Relu, graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
-                      graph::Flatten> auto& /*without attributes*/) {
-  return Json::object();
-}
+Json attributes(const graph::Clip& op) { return {{"min", op.min}, {"max", op.max}}; }
+Json attributes(const graph::HardSigmoid& op) { return {{"alpha", op.alpha}, {"beta", op.beta}}; }
+Json attributes(const graph::Gelu& op) { return {{"tanh", op.tanh}}; }
+Json attributes(const graph::Slice& op) { return {{"begin", op.begin}, {"end", op.end}}; }
+Json attributes(const graph::ChannelShuffle& op) { return {{"groups", op.groups}}; }
+Json attributes(const graph::LayerNorm& op) { return {{"eps", op.eps}}; }
+
+template <typename T>
+concept WithoutAttributes =
+    core::OneOf<T, graph::Relu, graph::Relu6, graph::Sigmoid, graph::HardSwish, graph::Silu,
+                graph::Add, graph::Multiply, graph::Concat, graph::GlobalAvgPool, graph::Flatten>;
+
+Json attributes(const WithoutAttributes auto&) { return Json::object(); }
 
 Json nodes_to_json(const std::vector<graph::Node>& nodes) {
   Json result = Json::array();
@@ -58,23 +99,53 @@ Json nodes_to_json(const std::vector<graph::Node>& nodes) {
   return result;
 }
 
-// Reading. Every attribute must be present.
+// Reading. Every attribute that is always written must be present.
 
 int small(JsonFields& fields, std::string_view key, std::int64_t low, std::int64_t high) {
   return static_cast<int>(fields.integer(key, low, high));
 }
 
+/// Reads one number, or a list of `count` numbers. @return one or `count` numbers
+std::vector<int> one_or(std::size_t count, JsonFields& fields, std::string_view key, int low) {
+  if (!fields.is_array(key)) return {small(fields, key, low, kMaxKernel)};
+  const auto numbers = fields.integers(key, low, kMaxKernel, count);
+  if (numbers.size() != count)
+    throw Error(fmt::format("{}: got {} numbers, expected 1 or {}", fields.place_of(key),
+                            numbers.size(), count));
+  return {numbers.begin(), numbers.end()};
+}
+
+graph::Extent read_extent(JsonFields& fields, std::string_view key) {
+  const std::vector<int> sides = one_or(2, fields, key, 1);
+  return {sides.front(), sides.back()};
+}
+
+graph::Extent read_dilation(JsonFields& fields) {
+  return fields.has("dilation") ? read_extent(fields, "dilation") : graph::Extent(1);
+}
+
+graph::Padding read_padding(JsonFields& fields) {
+  const std::vector<int> sides = one_or(4, fields, "padding", 0);
+  if (sides.size() == 1) return sides[0];
+  return {sides[0], sides[1], sides[2], sides[3]};
+}
+
+bool read_flag(JsonFields& fields, std::string_view key, bool otherwise) {
+  return fields.has(key) ? fields.boolean(key) : otherwise;
+}
+
 template <typename Windowed>
 Windowed read_window(JsonFields& fields) {
   Windowed op;
-  op.kernel = small(fields, "kernel", 1, kMaxKernel);
-  op.stride = small(fields, "stride", 1, kMaxKernel);
-  op.padding = small(fields, "padding", 0, kMaxKernel);
+  op.kernel = read_extent(fields, "kernel");
+  op.stride = read_extent(fields, "stride");
+  op.padding = read_padding(fields);
   return op;
 }
 
 void read(JsonFields& fields, graph::Conv& op) {
   op = read_window<graph::Conv>(fields);
+  op.dilation = read_dilation(fields);
   op.out_channels = fields.integer("out_channels", 1, kMaxSize);
   op.groups = small(fields, "groups", 1, kMaxSize);
   op.bias = fields.boolean("bias");
@@ -83,8 +154,17 @@ void read(JsonFields& fields, graph::BatchNorm& op) {
   op.eps = fields.number("eps", 1e-12, 1);
   op.momentum = fields.number("momentum", 0, 1);
 }
-void read(JsonFields& fields, graph::MaxPool& op) { op = read_window<graph::MaxPool>(fields); }
-void read(JsonFields& fields, graph::AvgPool& op) { op = read_window<graph::AvgPool>(fields); }
+void read(JsonFields& fields, graph::MaxPool& op) {
+  op = read_window<graph::MaxPool>(fields);
+  op.dilation = read_dilation(fields);
+  op.ceil_mode = read_flag(fields, "ceil_mode", false);
+}
+void read(JsonFields& fields, graph::AvgPool& op) {
+  op = read_window<graph::AvgPool>(fields);
+  op.ceil_mode = read_flag(fields, "ceil_mode", false);
+  op.count_include_pad = read_flag(fields, "count_include_pad", true);
+}
+void read(JsonFields& fields, graph::AdaptiveAvgPool& op) { op.grid = read_extent(fields, "grid"); }
 void read(JsonFields& fields, graph::SpatialPyramidPool& op) {
   const auto levels = fields.integers("levels", 1, 64, 16);
   if (levels.empty())
@@ -95,9 +175,26 @@ void read(JsonFields& fields, graph::Linear& op) {
   op.out_features = fields.integer("out_features", 1, kMaxFeatures);
   op.bias = fields.boolean("bias");
 }
-void read(JsonFields&,
-          core::OneOf<graph::Relu, graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
-                      graph::Flatten> auto& /*without attributes*/) {}
+void read(JsonFields& fields, graph::Clip& op) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  op.min = fields.number("min", -kMost, kMost);
+  op.max = fields.number("max", -kMost, kMost);
+}
+void read(JsonFields& fields, graph::HardSigmoid& op) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  op.alpha = fields.number("alpha", -kMost, kMost);
+  op.beta = fields.number("beta", -kMost, kMost);
+}
+void read(JsonFields& fields, graph::Gelu& op) { op.tanh = fields.boolean("tanh"); }
+void read(JsonFields& fields, graph::Slice& op) {
+  op.begin = fields.integer("begin", 0, kMaxSize);
+  op.end = fields.integer("end", 1, kMaxSize);
+}
+void read(JsonFields& fields, graph::ChannelShuffle& op) {
+  op.groups = small(fields, "groups", 1, kMaxSize);
+}
+void read(JsonFields& fields, graph::LayerNorm& op) { op.eps = fields.number("eps", 1e-12, 1); }
+void read(JsonFields&, WithoutAttributes auto&) {}
 
 /// One operation of each kind, in the order of Op.
 template <std::size_t... I>

@@ -42,6 +42,9 @@ class JsonFields {
   /// Whether the field has the value null. @throws Error if the field is missing
   bool is_null(std::string_view key) { return field(key).is_null(); }
 
+  /// Whether the field is an array. @throws Error if the field is missing
+  bool is_array(std::string_view key) { return field(key).is_array(); }
+
   /// Whether an optional field is present.
   bool has(std::string_view key) const { return json_.contains(key); }
 

@@ -56,11 +56,20 @@ double pooled_values(const graph::Graph& graph) {
     std::visit(
         core::overloaded{
             [&](const core::OneOf<graph::MaxPool, graph::AvgPool> auto& pool) {
-              sum += values * pool.kernel * pool.kernel;
+              sum += values * pool.kernel.h * pool.kernel.w;
+            },
+            [&](const graph::AdaptiveAvgPool& pool) {
+              // A bin has one row and one column more than its share of the input, rounded down, at
+              // most two more.
+              const graph::Shape& in = shapes.find(node.inputs[0])->second;
+              sum += values *
+                     static_cast<double>((in[1] / pool.grid.h + 2) * (in[2] / pool.grid.w + 2));
             },
             // These read each value of their input about once.
-            [](const core::OneOf<graph::Conv, graph::Linear, graph::BatchNorm, graph::Relu,
-                                 graph::Relu6, graph::Add, graph::Concat, graph::GlobalAvgPool,
+            [](const graph::ActivationOp auto&) {},
+            [](const core::OneOf<graph::Conv, graph::Linear, graph::BatchNorm, graph::LayerNorm,
+                                 graph::Add, graph::Multiply, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle, graph::GlobalAvgPool,
                                  graph::SpatialPyramidPool, graph::Flatten> auto&) {},
         },
         node.op);
@@ -237,9 +246,9 @@ core::Safetensors open_weights(const fs::path& path) {
     if (!fs::is_regular_file(path, ignored)) throw;  // opening a pipe would wait
     if (path.extension() == ".onnx")
       throw Error(fmt::format(
-          "{}: an ONNX file, not a safetensors file; save the weights in Python with "
-          "safetensors.torch.save_file(model.state_dict(), \"{}\")",
-          path.string(), fs::path(path.filename()).replace_extension(".safetensors").string()));
+          "{}: an ONNX file, not a model file; make one with \"offramp import {} -o {}\"",
+          path.string(), path.filename().string(),
+          fs::path(path.filename()).replace_extension(".safetensors").string()));
     std::array<char, 4> magic{};
     std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     const std::string_view start(magic.data(), magic.size());

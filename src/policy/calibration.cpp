@@ -15,6 +15,7 @@ namespace offramp::policy {
 namespace {
 
 constexpr double kLeastLevel = 1e-250;  // far above the smallest double
+constexpr int kBudgetRounds = 20;       // usually one to three are needed
 
 void check_view(const LogitsView& view, const char* name, bool labelled = true) {
   if (view.images() == 0) throw Error(fmt::format("{}: no image to calibrate on", name));
@@ -110,6 +111,17 @@ std::vector<std::size_t> stored_steps(std::size_t certified, std::size_t path_le
   return indices;
 }
 
+// Returns the most accurate step within the budget of a path that is chosen for little harm: the
+// first one, because costs fall along the path.
+std::optional<ThresholdOutcome> first_step_within(const LabelledTables& tables, double budget) {
+  // The tolerance allows for rounding.
+  const double most = budget * static_cast<double>(tables.by_label.images) * (1 + 1e-12);
+  for (ThresholdOutcome& step :
+       evaluate_threshold_path(tables.by_label, greedy_threshold_path(tables.by_harm, kPathLevels)))
+    if (step.total_cost <= most) return std::move(step);
+  return std::nullopt;
+}
+
 }  // namespace
 
 Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
@@ -200,16 +212,30 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                                    std::span<const double> costs, const MaxCost& aim) {
   const TuneTable tables(policy, tune, costs);
-  SearchGoal goal;
-  goal.most_cost = aim.max_relative_cost * tables.images();
-  goal.cheapest = false;
-  const std::optional<ThresholdOutcome> shared = search_shared(tables.by_label(), goal);
-  const std::optional<ThresholdOutcome> each = search_each(tables.by_label(), goal);
-  if (!each) return tables.never_stopping(policy);
-  // A single threshold is the simpler rule, so it is preferred if it is equally good.
-  const bool simpler =
-      shared && shared->good >= each->good && shared->total_cost <= each->total_cost;
-  return tables.chosen(policy, simpler ? *shared : *each, true);
+  const auto harmless =
+      harmless_table(tables.exit_predictions,
+                     reference_answers(policy, tune, HarmReference::last_exit), tune.labels, false);
+  const LabelledTables all{tables.by_label(), table_of(tables.exit_predictions, harmless, costs)};
+  // On other images the chosen thresholds may cost more than on those they were chosen on. The
+  // budget is lowered by what the cross-validated cost exceeds the aim's.
+  double budget = aim.max_relative_cost;
+  for (int round = 0; round < kBudgetRounds; ++round) {
+    const std::optional<ThresholdOutcome> choice = first_step_within(all, budget);
+    if (!choice) break;
+    ChosenThresholds chosen = tables.chosen(policy, *choice, true);
+    if (tables.images() == 1) return chosen;
+    const std::optional<HeldOut> held_out =
+        cross_validate_rule(tables.exit_predictions, tables.right, harmless, costs,
+                            [&](const LabelledTables& without_fold) {
+                              return first_step_within(without_fold, budget);
+                            });
+    if (!held_out) break;
+    chosen.held_out_accuracy = held_out->accuracy;
+    chosen.held_out_cost = held_out->cost;
+    if (held_out->cost <= aim.max_relative_cost + 1e-12) return chosen;
+    budget -= held_out->cost - aim.max_relative_cost;
+  }
+  return tables.never_stopping(policy);
 }
 
 CertificationResult prepare_certification(const Policy& policy, const HarmGuarantee& aim,

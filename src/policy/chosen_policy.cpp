@@ -77,7 +77,8 @@ void check(const ChosenPolicy& chosen, int exits) {
 }
 
 std::string describe(const Policy& policy) {
-  if (policy.thresholds.empty()) return "no early exit";
+  if (std::ranges::none_of(policy.thresholds, [](const auto& each) { return each.has_value(); }))
+    return "every image goes to the last exit";
   std::string text;
   const bool shared = std::ranges::adjacent_find(policy.thresholds, std::not_equal_to<>()) ==
                       policy.thresholds.end();
@@ -86,7 +87,7 @@ std::string describe(const Policy& policy) {
     const auto& threshold = policy.thresholds[k];
     text += (k == 0 ? "" : ", ") + (threshold ? fmt::format("{:.4g}", *threshold) : "never");
   }
-  std::string result = fmt::format("{} ≥ {}", to_string(policy.criterion), text);
+  std::string result = fmt::format("stop where {} ≥ {}", to_string(policy.criterion), text);
   if (policy.ensemble != Ensemble::off)
     result += fmt::format(", {} of the exits so far",
                           policy.ensemble == Ensemble::mean

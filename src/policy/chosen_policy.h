@@ -95,7 +95,8 @@ void check(const ChosenPolicy& chosen, int exits);
 
 // The following texts are for people; no program parses them.
 
-/// Returns a text such as "confidence ≥ 0.91, 0.87", with "never" for an exit without a threshold.
+/// Returns a text such as "stop where confidence ≥ 0.91, never", with "never" for an exit without a
+/// threshold, or "every image goes to the last exit".
 std::string describe(const Policy& policy);
 /// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95".
 std::string describe(const Guarantee& guarantee);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -35,6 +36,31 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
                                   std::span<const std::uint8_t> right,
                                   std::span<const std::uint8_t> harmless,
                                   std::span<const double> costs);
+
+/// The images that thresholds are chosen on, by what it means that it is good to stop.
+struct LabelledTables {
+  ExitTable by_label;  ///< the image is classified correctly
+  ExitTable by_harm;   ///< stopping does no harm
+};
+
+/// Chooses thresholds, or returns nullopt if none satisfy the aim. `good` counts correctly
+/// classified images.
+using ThresholdRule = std::function<std::optional<ThresholdOutcome>(const LabelledTables&)>;
+
+/// The mean result of images that are stopped by thresholds which were chosen without their fold.
+struct HeldOut {
+  double accuracy = 0;
+  double cost = 0;
+};
+
+/// Estimates what a rule's thresholds give on other images than those they are chosen on.
+/// @param right, harmless  [K, N] as in cross_validate()
+/// @return nullopt if there is only one image, or if the rule chooses nothing without some fold
+std::optional<HeldOut> cross_validate_rule(const ExitPredictions& exit_predictions,
+                                           std::span<const std::uint8_t> right,
+                                           std::span<const std::uint8_t> harmless,
+                                           std::span<const double> costs,
+                                           const ThresholdRule& rule);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is

@@ -8,10 +8,7 @@
 #include "policy/thresholds.h"
 
 namespace offramp::policy {
-namespace {
 
-/// Returns the largest number of harmed images, out of `images`, with which the test for `epsilon`
-/// still passes; -1 if it fails even with none.
 std::int64_t max_certifiable_count(std::int64_t images, double epsilon, double level) {
   std::int64_t passes = -1, fails = images;
   while (fails - passes > 1) {
@@ -20,8 +17,6 @@ std::int64_t max_certifiable_count(std::int64_t images, double epsilon, double l
   }
   return passes;
 }
-
-}  // namespace
 
 ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
                                    std::span<const double> costs, const HarmGuarantee& aim,

@@ -33,6 +33,17 @@ Slope slope_at(double b, std::span<const float> logits, std::span<const std::int
   return slope;
 }
 
+void check_labels(std::span<const float> logits, std::span<const std::int64_t> labels) {
+  if (labels.empty()) throw Error("no image to fit a temperature on");
+  if (logits.empty() || logits.size() % labels.size() != 0)
+    throw Error(fmt::format("{} logits do not fit {} labels", logits.size(), labels.size()));
+  const auto classes = static_cast<std::int64_t>(logits.size() / labels.size());
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] < 0 || labels[i] >= classes)
+      throw Error(fmt::format("label {} of image index {} is out of range for {} classes",
+                              labels[i], i, classes));
+}
+
 constexpr double kLeastWeight = 1e-3;
 
 // Scales non-negative weights to the sum 1 and raises those below kLeastWeight to it.
@@ -56,7 +67,7 @@ void normalise_weights(std::vector<double>& weights) {
 }  // namespace
 
 double fit_temperature(std::span<const float> logits, std::span<const std::int64_t> labels) {
-  OFFRAMP_ASSERT(!labels.empty() && logits.size() % labels.size() == 0);
+  check_labels(logits, labels);
   double low = 1 / kHighestTemperature, high = 1 / kLowestTemperature;
   const double at_low = slope_at(low, logits, labels).first;
   const double at_high = slope_at(high, logits, labels).first;

@@ -15,6 +15,7 @@ inline constexpr double kLowestTemperature = 0.01, kHighestTemperature = 100;
 /// temperatures are equally good (one class, or all logits equal), 1 is returned.
 /// @param logits  [N, classes]; images with a value that is not finite are skipped
 /// @param labels  [N] in [0, classes)
+/// @throws Error if a label is no class, or there is no image
 double fit_temperature(std::span<const float> logits, std::span<const std::int64_t> labels);
 
 /// Returns the weights of the K exits that maximise the likelihood of the weighted mean of their

@@ -340,8 +340,10 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   const std::size_t last = exits - 1;
   // The possible steps of one early exit.
   struct Steps {
-    std::vector<Index> order;       // images by decreasing score
+    // Images by decreasing score. Those that have stopped at this exit or earlier may be left out.
+    std::vector<Index> order;
     std::vector<std::size_t> ends;  // for each step, how many images of `order` it includes
+    std::vector<float> thresholds;  // of each step
     std::size_t taken = 0;          // steps that the path has taken so far
   };
   std::vector<Steps> steps(last);
@@ -356,6 +358,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
       end = std::max<std::size_t>(wanted, 1);
       while (end < size && scores[steps[k].order[end]] == scores[steps[k].order[end - 1]]) ++end;
       steps[k].ends.push_back(end);
+      steps[k].thresholds.push_back(scores[steps[k].order[end - 1]]);
     }
   }
 
@@ -364,6 +367,17 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   stopped[last] = table.images;
   const auto begin_of = [&](std::size_t k) {
     return steps[k].taken == 0 ? 0 : steps[k].ends[steps[k].taken - 1];
+  };
+  // Leaves out the images that no step of exit k can move any more.
+  const auto compact = [&](std::size_t k) {
+    Steps& of = steps[k];
+    std::size_t kept = 0, at = 0;
+    for (std::size_t& end : of.ends) {
+      for (; at < end; ++at)
+        if (exit_of_image[of.order[at]] > k) of.order[kept++] = of.order[at];
+      end = kept;
+    }
+    of.order.resize(kept);
   };
   // Returns the largest ratio of saved cost to good images lost + 1 over all levels to which exit
   // k's threshold could be lowered. The next level alone would mislead: its images may have stopped
@@ -374,18 +388,25 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     std::vector<std::int64_t> then = stopped;
     std::int64_t lost = 0;
     double most = 0;
-    std::size_t at = begin_of(k);
+    std::size_t at = begin_of(k), num_stopped = 0;
     for (std::size_t level = of.taken; level < of.ends.size(); ++level) {
+      bool moved = false;
       for (; at < of.ends[level]; ++at) {
         const Index i = of.order[at];
-        if (exit_of_image[i] <= k) continue;
+        if (exit_of_image[i] <= k) {
+          ++num_stopped;
+          continue;
+        }
+        moved = true;
         --then[exit_of_image[i]];
         ++then[k];
         lost += table.good[exit_of_image[i] * images + i] - table.good[k * images + i];
       }
+      if (!moved) continue;  // the ratio is that of the level before, or 0
       most = std::max(most, (cost - cost_of(then, table.costs)) /
                                 static_cast<double>(std::max<std::int64_t>(lost, 0) + 1));
     }
+    if (4 * num_stopped > of.order.size()) compact(k);
     return most;
   };
   std::vector<Thresholds> path = {Thresholds(last)};
@@ -409,7 +430,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
       exit_of_image[i] = k;
     }
     path.push_back(path.back());
-    path.back()[k] = table.scores[k * images + steps[k].order[steps[k].ends[steps[k].taken] - 1]];
+    path.back()[k] = steps[k].thresholds[steps[k].taken];
     ++steps[k].taken;
   }
 }

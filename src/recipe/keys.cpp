@@ -162,10 +162,22 @@ const toml::array& read_list(const toml::node& node) {
   return *node.as_array();
 }
 
+bool is_exits_word(std::string_view word) {
+  return word == "auto" || word == "every" || word == "from";
+}
+
 Key exits_key() {
   Key key{"network", "exits", ValueKind::text_list, {}, {}};
   key.read = [](Recipe& recipe, const toml::node& node) {
     std::vector<std::string> exits;
+    if (node.is_string()) {
+      if (!is_exits_word(node.as_string()->get()))
+        throw UsageError(
+            fmt::format("expected a list in [ ], or one of \"auto\", \"every\", \"from\"; got {}",
+                        value_text(node)));
+      recipe.network.exits = {node.as_string()->get()};
+      return;
+    }
     for (const toml::node& item : read_list(node)) {
       if (!item.is_string() && !item.is_integer())
         throw UsageError(
@@ -175,7 +187,11 @@ Key exits_key() {
     }
     recipe.network.exits = std::move(exits);
   };
-  key.write = [](const Recipe& recipe) { return format_list(recipe.network.exits, toml_string); };
+  key.write = [](const Recipe& recipe) {
+    const std::vector<std::string>& exits = recipe.network.exits;
+    return exit_places(recipe) == ExitPlaces::listed ? format_list(exits, toml_string)
+                                                     : toml_string(exits[0]);
+  };
   return key;
 }
 
@@ -313,6 +329,11 @@ std::vector<Key> all_keys() {
       exits_key(),
       head_key(),
       spp_levels_key(),
+
+      whole("exits", "max_exits", 0, 4096, OFFRAMP_FIELD(exits.max_exits)),
+      real("exits", "max_accuracy_drop", {.low = 0, .high = 1, .high_open = true},
+           OFFRAMP_FIELD(exits.max_accuracy_drop)),
+      whole("exits", "head_epochs", 1, 100000, OFFRAMP_FIELD(exits.head_epochs)),
 
       text("data", "source", OFFRAMP_FIELD(data.source)),
       image_size_key(),

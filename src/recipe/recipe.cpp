@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "graph/cut_points.h"
 #include "recipe/keys.h"
 
 namespace offramp::recipe {
@@ -203,12 +204,50 @@ void set_key(Recipe& recipe, const std::string& key_name, const std::string& val
   }
 }
 
+ExitPlaces exit_places(const Recipe& recipe) {
+  if (recipe.network.exits.size() != 1) return ExitPlaces::listed;
+  const std::string& word = recipe.network.exits[0];
+  return word == "auto"    ? ExitPlaces::automatic
+         : word == "every" ? ExitPlaces::every
+         : word == "from"  ? ExitPlaces::from
+                           : ExitPlaces::listed;
+}
+
 std::string full_key_name(const std::string& key) { return find_key(key).full_name(); }
+
+namespace {
+
+void check_exits_of_model(const Recipe& recipe, ExitPlaces places) {
+  const std::string& word = recipe.network.exits[0];
+  if (recipe.train.from.empty())
+    throw UsageError(fmt::format(
+        "network.exits: {} needs a trained network: set train.from (--from) to a model file",
+        core::quote(word)));
+  if (recipe.network.units != 0)
+    throw UsageError(fmt::format("network.units: cannot be combined with exits = {}; set units = 0",
+                                 core::quote(word)));
+  if (places == ExitPlaces::from) return;
+  if (places == ExitPlaces::every && recipe.train.mode != Mode::frozen)
+    throw UsageError(
+        "train.mode: exits = \"every\" trains only heads; set train.mode = \"frozen\"");
+  if (places == ExitPlaces::automatic && recipe.train.mode == Mode::mixed)
+    throw UsageError(
+        "train.mode: exits = \"auto\" starts from a trained network, so it needs joint or frozen");
+  if (!recipe.train.loss_weights.empty())
+    throw UsageError(fmt::format(
+        "train.loss_weights: cannot be set with exits = {}, whose number of exits is not known",
+        core::quote(word)));
+  graph::check_head_kinds(recipe.network.heads, recipe.network.spp_levels);
+}
+
+}  // namespace
 
 void check(const Recipe& recipe) {
   const TrainRecipe& train = recipe.train;
+  const ExitPlaces places = exit_places(recipe);
   const std::size_t exits = recipe.network.exits.size() + 1;
   const bool early = exits > 1;
+  if (places != ExitPlaces::listed) check_exits_of_model(recipe, places);
 
   for (const auto& [name, values, other] : {std::tuple("mean", &recipe.data.mean, "std"),
                                             std::tuple("std", &recipe.data.std, "mean")}) {
@@ -220,7 +259,8 @@ void check(const Recipe& recipe) {
   }
 
   if (!train.loss_weights.empty()) {
-    if (train.loss_weights.size() != exits)
+    // How many exits a model has is known when it is read.
+    if (train.loss_weights.size() != exits && places != ExitPlaces::from)
       throw UsageError(fmt::format(
           "train.loss_weights: expected {} numbers, one for each exit (the last included), got {}",
           exits, train.loss_weights.size()));
@@ -274,6 +314,7 @@ void check(const Recipe& recipe) {
         fmt::format("augment.cutout: must not exceed the images' side of {} pixels, got {}", side,
                     augmentation.cutout));
 
+  if (places != ExitPlaces::listed) return;
   // The network is built here so that its errors are reported before any image is read. The place
   // of an exit given as a share of the MACs depends on the image size, so without a size only exits
   // given by number are checked.

@@ -71,13 +71,35 @@ struct TrainRecipe {
   std::string from;             ///< path of the weights to start from; empty: random weights
 };
 
+/// Where the early exits of a network come from. `listed`: `network.exits` lists their places. The
+/// others are written as one word, `exits = "auto"`, and take the backbone from the model file of
+/// `train.from`, whatever `network.backbone` is:
+enum class ExitPlaces {
+  listed,
+  every,      ///< an exit for each cut point and each kind in `network.heads`; only heads train
+  from,       ///< the exits of that model, unchanged
+  automatic,  ///< "auto": as every, then a few are chosen (`exits`), then the run continues with
+              ///< them
+};
+
+/// How exits are chosen with `exits = "auto"`.
+struct ExitsRecipe {
+  int max_exits = 0;                 ///< largest number of early exits; 0: no limit
+  double max_accuracy_drop = 0.005;  ///< a fraction of 1, as in policy::AccuracyDrop
+  int head_epochs = 3;               ///< epochs in which the heads at all cut points are trained
+};
+
 /// All settings of a training run, which a run folder stores in `config.toml`.
 struct Recipe {
   /// The input size and number of classes are not stored in the file: the data determine them.
   graph::NetworkSpec network;
+  ExitsRecipe exits;
   DataRecipe data;
   TrainRecipe train;
 };
+
+/// Returns where the exits of a recipe come from.
+ExitPlaces exit_places(const Recipe& recipe);
 
 /// Reads a recipe from a TOML file.
 /// @throws UsageError with path and line (`recipe.toml:14: unknown key "epoch"; did you mean

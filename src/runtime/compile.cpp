@@ -25,10 +25,8 @@ using Shapes = std::map<std::string, graph::Shape, std::less<>>;
 
 using Elements = std::map<std::string, Element, std::less<>>;
 
-std::string with_activation(std::string text, Activation activation) {
-  if (activation == Activation::relu) text += " + relu";
-  if (activation == Activation::relu6) text += " + relu6";
-  return text;
+std::string with_activation(const std::string& text, const Activation& activation) {
+  return activation.is_none() ? text : fmt::format("{} + {}", text, to_string(activation));
 }
 
 /// Describes a lowered operation in one line.
@@ -47,12 +45,13 @@ struct KindText {
   std::string operator()(const FusedAdd& add) const {
     return with_activation("add", add.activation);
   }
-  std::string operator()(const Activate& op) const {
-    return op.activation == Activation::relu ? "relu" : "relu6";
-  }
+  std::string operator()(const Activate& op) const { return to_string(op.activation); }
+  std::string operator()(const FusedLayerNorm&) const { return "layer_norm"; }
   std::string operator()(
-      const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
-                        graph::SpatialPyramidPool, graph::Flatten> auto& plain) const {
+      const core::OneOf<graph::Multiply, graph::Concat, graph::Slice, graph::ChannelShuffle,
+                        graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                        graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten> auto&
+          plain) const {
     return describe(plain);
   }
 };
@@ -218,30 +217,71 @@ class SegmentCompiler {
   }
 
   std::shared_ptr<const Operation> sum(const std::vector<int>& srcs, int dst,
-                                       Activation activation) const {
+                                       const Activation& activation) const {
     if (!layout(dst).element.is_quantised()) return make_add(layout(dst), activation, work_size_);
     std::vector<Element> elements;
     for (const int src : srcs) elements.push_back(layout(src).element);
     return make_quantised_add(elements, layout(dst), activation, work_size_);
   }
 
+  /// Returns the value itself or a copy in this format.
+  int in_format(int value, Format format) {
+    Layout wanted = layout(value);
+    wanted.format = format;
+    return in_layout(value, wanted);
+  }
+
+  /// Returns the format in which an activation of a value leaves the zeros of partial blocks.
+  Format format_for(int value, const Activation& activation) const {
+    const kernels::Grid grid = layout(value).grid();
+    return activation.keeps_zero() || grid.channels == grid.blocks * grid.block
+               ? layout(value).format
+               : Format::channels_last;
+  }
+
   void compile(const LoweredOp& op, const FusedAdd& add, std::vector<int> srcs) {
-    for (int& src : srcs) {
-      Layout wanted = layout(src);
-      wanted.format = layout(srcs[0]).format;
-      src = in_layout(src, wanted);
-    }
+    srcs[0] = in_format(srcs[0], format_for(srcs[0], add.activation));
+    for (int& src : srcs) src = in_format(src, layout(srcs[0]).format);
     const int dst = value_of_elementwise(op, srcs);
     append(op.output, KindText{}(add), sum(srcs, dst, add.activation), srcs, dst);
   }
   void compile(const LoweredOp& op, const Activate& activate, std::vector<int> srcs) {
+    srcs[0] = in_format(srcs[0], format_for(srcs[0], activate.activation));
     const int dst = value_of_elementwise(op, srcs);
     append(op.output, KindText{}(activate), sum(srcs, dst, activate.activation), srcs, dst);
   }
   void compile(const LoweredOp& op, const Scale& scale, std::vector<int> srcs) {
+    srcs[0] = in_format(srcs[0], format_for(srcs[0], scale.activation));
     const int dst = value_of_elementwise(op, srcs);
     append(op.output, KindText{}(scale),
            make_scale(layout(srcs[0]), layout(dst), scale, work_size_), srcs, dst);
+  }
+
+  void compile(const LoweredOp& op, const FusedLayerNorm& norm, std::vector<int> srcs) {
+    const int dst = value_of_elementwise(op, srcs);
+    append(op.output, KindText{}(norm),
+           make_layer_norm(layout(srcs[0]), layout(dst), norm, work_size_), srcs, dst);
+  }
+  void compile(const LoweredOp& op, const graph::Multiply& multiply, std::vector<int> srcs) {
+    const bool by_channel = shape(op.inputs[0]) != shape(op.inputs[1]);
+    if (!by_channel) srcs[1] = in_format(srcs[1], layout(srcs[0]).format);
+    const int dst = value_of_elementwise(op, srcs);
+    append(op.output, KindText{}(multiply),
+           by_channel ? make_multiply_channels(layout(srcs[0]), layout(dst), work_size_)
+                      : make_multiply({layout(srcs[0]).element, layout(srcs[1]).element},
+                                      layout(dst), work_size_),
+           srcs, dst);
+  }
+  void compile(const LoweredOp& op, const graph::Slice& slice, std::vector<int> srcs) {
+    if (!can_slice(layout(srcs[0]), slice)) srcs[0] = in_format(srcs[0], Format::channels_last);
+    const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
+    append(op.output, KindText{}(slice),
+           make_slice(layout(srcs[0]), layout(dst), slice, work_size_), srcs, dst);
+  }
+  void compile(const LoweredOp& op, const graph::ChannelShuffle& shuffle, std::vector<int> srcs) {
+    const int dst = add_value(op.output, layout(srcs[0]));
+    append(op.output, KindText{}(shuffle), make_channel_shuffle(layout(dst), shuffle, work_size_),
+           srcs, dst);
   }
 
   void compile(const LoweredOp& op, const graph::Concat& concat, std::vector<int> srcs) {
@@ -252,11 +292,7 @@ class SegmentCompiler {
     };
     gather();
     if (!can_concat(layouts)) {
-      for (int& src : srcs) {
-        Layout last = layout(src);
-        last.format = Format::channels_last;
-        src = in_layout(src, last);
-      }
+      for (int& src : srcs) src = in_format(src, Format::channels_last);
       gather();
     }
     const int dst = add_value(op.output, image_like(op, layouts[0]));
@@ -272,6 +308,11 @@ class SegmentCompiler {
     const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
     append(op.output, KindText{}(pool),
            make_avg_pool(layout(srcs[0]), layout(dst), pool, work_size_), srcs, dst);
+  }
+  void compile(const LoweredOp& op, const graph::AdaptiveAvgPool& pool, std::vector<int> srcs) {
+    const int dst = add_value(op.output, image_like(op, layout(srcs[0])));
+    append(op.output, KindText{}(pool),
+           make_adaptive_average(layout(srcs[0]), layout(dst), work_size_), srcs, dst);
   }
   void compile(const LoweredOp& op, const graph::GlobalAvgPool& pool, std::vector<int> srcs) {
     append_features(op, KindText{}(pool), make_global_average(layout(srcs[0]), work_size_), srcs);
@@ -418,9 +459,11 @@ void check_sizes(const graph::Graph& graph, const Shapes& shapes, const CompileO
 std::size_t own_weight_bytes(const LoweredKind& kind) {
   return std::visit(
       core::overloaded{
-          [](const FusedLinear& linear) { return linear.weights->size() * sizeof(float); },
-          [](const core::OneOf<FusedConv, Scale, FusedAdd, Activate, graph::Concat, graph::MaxPool,
-                               graph::AvgPool, graph::GlobalAvgPool, graph::SpatialPyramidPool,
+          [](const FusedLinear& linear) { return linear.weight_bytes(); },
+          [](const core::OneOf<FusedConv, Scale, FusedLayerNorm, FusedAdd, Activate,
+                               graph::Multiply, graph::Concat, graph::Slice, graph::ChannelShuffle,
+                               graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                               graph::GlobalAvgPool, graph::SpatialPyramidPool,
                                graph::Flatten> auto&) { return std::size_t{0}; },
       },
       kind);

@@ -46,17 +46,7 @@ class ConvolutionCompiler {
  public:
   explicit ConvolutionCompiler(const ConvolutionRequest& request)
       : request_(request), conv_(*request.conv) {
-    attr_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const Element& dst = request.dst;
-    dnnl::post_ops post_ops;
-    if (!conv_.residual.empty())
-      post_ops.append_sum(request.residual.scale / dst.scale, 0, to_onednn(request.residual.dtype));
-    // Conversion to u8 saturates at 0, so relu needs no operation.
-    if (conv_.activation == Activation::relu && dst.dtype != core::DType::u8)
-      append_activation(post_ops, dnnl::algorithm::eltwise_relu, 0, 0);
-    if (conv_.activation == Activation::relu6)
-      append_activation(post_ops, dnnl::algorithm::eltwise_clip, 0, 6 / dst.scale);
-    attr_.set_post_ops(post_ops);
+    if (conv_.activation.is_clamp()) sum_unit_ = request.dst.scale;
     if (is_quantised()) quantise_weights();
   }
 
@@ -80,6 +70,44 @@ class ConvolutionCompiler {
   }
 
  private:
+  void append_activation(dnnl::post_ops& post_ops) const {
+    using Kind = Activation::Kind;
+    using dnnl::algorithm;
+    const Activation& activation = conv_.activation;
+    const float per_unit = 1 / request_.dst.scale;
+    switch (activation.kind) {
+      case Kind::clamp:
+        // Conversion to u8 saturates at 0, so relu needs no operation.
+        if (activation.is_none() || (activation == kRelu && request_.dst.dtype == core::DType::u8))
+          break;
+        if (activation == kRelu)
+          append_eltwise(post_ops, algorithm::eltwise_relu, 0, 0);
+        else
+          append_eltwise(post_ops, algorithm::eltwise_clip, activation.a * per_unit,
+                         activation.b * per_unit);
+        break;
+      case Kind::sigmoid:
+        append_eltwise(post_ops, algorithm::eltwise_logistic, 0, 0, per_unit);
+        break;
+      case Kind::hard_sigmoid:
+        append_eltwise(post_ops, algorithm::eltwise_linear, activation.a, activation.b);
+        append_eltwise(post_ops, algorithm::eltwise_clip, 0, 1, per_unit);
+        break;
+      case Kind::hard_swish:
+        append_hard_swish(post_ops, per_unit);
+        break;
+      case Kind::silu:
+        append_eltwise(post_ops, algorithm::eltwise_swish, 1, 0, per_unit);
+        break;
+      case Kind::gelu:
+        append_eltwise(post_ops, algorithm::eltwise_gelu_erf, 0, 0, per_unit);
+        break;
+      case Kind::gelu_tanh:
+        append_eltwise(post_ops, algorithm::eltwise_gelu_tanh, 0, 0, per_unit);
+        break;
+    }
+  }
+
   /// Whether the dense form is small enough: a few kilobytes of grouped weights can become
   /// gigabytes of dense ones.
   bool may_be_dense() const {
@@ -106,7 +134,7 @@ class ConvolutionCompiler {
     quantised_.resize(conv_.weights.size());
     factors_.resize(out);
     scaled_bias_.resize(out);
-    const double src = request_.src.scale, dst = request_.dst.scale;
+    const double src = request_.src.scale, unit = sum_unit_;
     for (std::size_t o = 0; o < out; ++o) {
       const std::span<const float> weights(conv_.weights.data() + o * per_channel, per_channel);
       float largest = 0;
@@ -114,7 +142,7 @@ class ConvolutionCompiler {
       // A folded batch norm can make all weights of a channel almost zero. Their scale is bounded
       // from below: the bias, divided by a smaller one, would overflow, while weights below the
       // bound are too small to change the result.
-      const double least_unit = kMinWeightStep * std::max(dst, std::abs(double{conv_.bias[o]}));
+      const double least_unit = kMinWeightStep * std::max(unit, std::abs(double{conv_.bias[o]}));
       const double scale = std::max({largest / 127.0, least_unit / src, kMinWeightStep});
       // The rounding is written out because std::lround would be a call for each weight.
       const auto steps = static_cast<float>(1 / scale);
@@ -123,20 +151,33 @@ class ConvolutionCompiler {
         quantised_[o * per_channel + i] =
             static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
       }
-      factors_[o] = static_cast<float>(src * scale / dst);
-      scaled_bias_[o] = bias_in_units(conv_.bias[o], src * scale, dst);
+      factors_[o] = static_cast<float>(src * scale / unit);
+      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));  // in units of the sums
     }
-    set_factors(attr_, factors_, conv_.conv.groups > 1);
+  }
+
+  dnnl::primitive_attr attributes() const {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    dnnl::post_ops post_ops;
+    if (is_quantised()) multiply_channels(attr, post_ops, factors_);
+    if (!conv_.residual.empty())
+      post_ops.append_sum(request_.residual.scale / sum_unit_, 0,
+                          to_onednn(request_.residual.dtype));
+    append_activation(post_ops);
+    attr.set_post_ops(post_ops);
+    return attr;
   }
 
   memory::desc weights_desc(memory::data_type type, bool plain) const {
     const std::int64_t out = conv_.conv.out_channels, in = request_.src_shape[0],
-                       groups = conv_.conv.groups, kernel = conv_.conv.kernel;
+                       groups = conv_.conv.groups, height = conv_.conv.kernel.h,
+                       width = conv_.conv.kernel.w;
     using tag = memory::format_tag;
     if (groups > 1)
       return {
-          {groups, out / groups, in / groups, kernel, kernel}, type, plain ? tag::goihw : tag::any};
-    return {{out, in, kernel, kernel}, type, plain ? tag::oihw : tag::any};
+          {groups, out / groups, in / groups, height, width}, type, plain ? tag::goihw : tag::any};
+    return {{out, in, height, width}, type, plain ? tag::oihw : tag::any};
   }
 
   memory::desc image_desc(const graph::Shape& shape, core::DType dtype,
@@ -150,14 +191,16 @@ class ConvolutionCompiler {
   /// images is not in Format
   std::optional<Descriptor> described(std::optional<Format> src_format) const {
     const graph::Conv& conv = conv_.conv;
-    const memory::dims strides{conv.stride, conv.stride}, padding{conv.padding, conv.padding};
+    const ConvolutionWindow window{{conv.stride.h, conv.stride.w},
+                                   {conv.dilation.h, conv.dilation.w},
+                                   {conv.padding.top, conv.padding.left},
+                                   {conv.padding.bottom, conv.padding.right}};
     const auto type = to_onednn(is_quantised() ? core::DType::i8 : request_.src.dtype);
     try {
       const Descriptor descriptor = describe_convolution(
           image_desc(request_.src_shape, request_.src.dtype, src_format), weights_desc(type, false),
           {{conv.out_channels}, memory::data_type::f32, memory::format_tag::a},
-          image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), strides, padding,
-          attr_);
+          image_desc(request_.dst_shape, request_.dst.dtype, std::nullopt), window, attributes());
       if (!format_of(descriptor.src_desc()) || !format_of(descriptor.dst_desc()))
         return std::nullopt;
       return descriptor;
@@ -183,8 +226,10 @@ class ConvolutionCompiler {
     };
     add(DNNL_ARG_WEIGHTS, plain, values, descriptor.weights_desc());
     add(DNNL_ARG_BIAS, bias, biases.data(), bias);
-    if (const auto factors = factors_argument(); int8 && factors)
-      add(*factors, bias, factors_.data(), bias);
+    if (const auto argument = factors_argument(); int8 && argument) {
+      const memory::desc factors = factors_desc(factors_.size());
+      add(*argument, factors, factors_.data(), factors);
+    }
     const Layout src{request_.src_shape, request_.src, *format_of(parts.src)};
     const Layout dst{request_.dst_shape, request_.dst, *format_of(parts.dst)};
     return {std::make_shared<OnednnOperation>(std::move(parts)), src, dst};
@@ -194,7 +239,7 @@ class ConvolutionCompiler {
   FusedConv conv_;
   std::vector<std::int8_t> quantised_;        ///< weights, where src is quantised
   std::vector<float> factors_, scaled_bias_;  ///< one per output channel
-  dnnl::primitive_attr attr_;
+  float sum_unit_ = 1;  ///< the unit of sums before the activation: dst's scale, or 1
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 // The loops of the operations that oneDNN does not execute. Each call processes one image (linear()
@@ -27,13 +28,42 @@ struct Rows {
   std::int64_t begin = 0, end = 0;
 };
 
-/// The bounds of y = min(max(x, low), high), which stands for no activation, relu or relu6.
-struct Clamp {
-  float low = 0, high = 0;
+/// A function of each element: y = factor f(x).
+struct Activation {
+  enum class Kind {
+    clamp,         ///< min(max(x, a), b); without bounds it is no activation
+    sigmoid,       ///< 1 / (1 + exp(-x))
+    hard_sigmoid,  ///< min(max(a x + b, 0), 1)
+    hard_swish,    ///< x min(max(x + 3, 0), 6) / 6
+    silu,          ///< x / (1 + exp(-x))
+    gelu,          ///< x Φ(x)
+    gelu_tanh      ///< the approximation of gelu with tanh
+  };
+  static constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+  Kind kind = Kind::clamp;
+  float a = -kInfinity, b = kInfinity;
+  float factor = 1;  ///< 1 for a clamp, whose bounds are in the unit of the result
+
+  bool is_clamp() const { return kind == Kind::clamp; }
+  /// Whether 0 becomes 0. Other activations would write into the zeros of a partial block.
+  bool keeps_zero() const {
+    if (is_clamp()) return a <= 0 && b >= 0;
+    return kind != Kind::sigmoid && kind != Kind::hard_sigmoid;
+  }
+  bool is_none() const { return is_clamp() && a == -kInfinity && b == kInfinity; }
+  bool operator==(const Activation&) const = default;
 };
 
-struct Window {
-  std::int64_t kernel = 1, stride = 1, padding = 0;
+/// The rows or columns of a window: begin, begin + step, … below end.
+struct Taps {
+  std::int64_t begin = 0, end = 0, step = 1;
+  float count = 0;  ///< how many count for a mean; padding may
+};
+/// The windows of a pool: one element of `rows` for each row of dst, one of `columns` for each
+/// column.
+struct Windows {
+  std::vector<Taps> rows, columns;
 };
 
 /// Converts an image to another format and type.
@@ -47,22 +77,22 @@ void pack(const float* planes, const Grid& grid, float factor, std::int8_t* dst)
 
 /// dst = the maximum of each window of src; padding is not counted.
 void max_pool(const Grid& src_grid, const float* src, const Grid& dst_grid, float* dst,
-              const Window& window, Rows rows);
+              const Windows& windows, Rows rows);
 void max_pool(const Grid& src_grid, const std::uint16_t* src, const Grid& dst_grid,
-              std::uint16_t* dst, const Window& window, Rows rows);
+              std::uint16_t* dst, const Windows& windows, Rows rows);
 void max_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
-              std::uint8_t* dst, const Window& window, Rows rows);
+              std::uint8_t* dst, const Windows& windows, Rows rows);
 void max_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid, std::int8_t* dst,
-              const Window& window, Rows rows);
-/// dst = the sum of each window of src divided by kernel²: padding counts as zeros.
+              const Windows& windows, Rows rows);
+/// dst = the sum of each window of src, divided by the product of the counts of its row and column.
 void avg_pool(const Grid& src_grid, const float* src, const Grid& dst_grid, float* dst,
-              const Window& window, Rows rows);
+              const Windows& windows, Rows rows);
 void avg_pool(const Grid& src_grid, const std::uint16_t* src, const Grid& dst_grid,
-              std::uint16_t* dst, const Window& window, Rows rows);
+              std::uint16_t* dst, const Windows& windows, Rows rows);
 void avg_pool(const Grid& src_grid, const std::uint8_t* src, const Grid& dst_grid,
-              std::uint8_t* dst, const Window& window, Rows rows);
+              std::uint8_t* dst, const Windows& windows, Rows rows);
 void avg_pool(const Grid& src_grid, const std::int8_t* src, const Grid& dst_grid, std::int8_t* dst,
-              const Window& window, Rows rows);
+              const Windows& windows, Rows rows);
 
 /// dst = the mean of each channel. @param dst  [C]
 void global_average(const Grid& grid, const float* src, float* dst);
@@ -114,43 +144,107 @@ void flatten(const Grid& grid, const std::uint16_t* src, float* dst);
 void flatten(const Grid& grid, const std::uint8_t* src, float* dst);
 void flatten(const Grid& grid, const std::int8_t* src, float* dst);
 
-/// dst[n, o] = clamp(bias[o] + weights[o] · src[n]) for images n in `images`.
+/// The number of outputs that linear() computes at once.
+inline constexpr std::int64_t kOutputsAtOnce = 4;
+/// dst[n, o] = activation(bias[o] + weights[o] · src[n]) for all images n.
 /// @param src  [N, in];  @param weights  [out, in];  @param dst  [N, out]
+/// @param groups  a range of groups of kOutputsAtOnce outputs
 void linear(const float* src, const float* weights, const float* bias, std::int64_t in,
-            std::int64_t out, const Clamp& clamp, float* dst, Rows images);
+            std::int64_t out, const Activation& activation, float* dst, std::int64_t images,
+            Rows groups);
+/// The same with weights in bf16, which are converted to f32: they give the same bits, and half as
+/// many bytes are read.
+/// @param rows  memory for kOutputsAtOnce × in values
+void linear(const float* src, const std::uint16_t* weights, const float* bias, std::int64_t in,
+            std::int64_t out, const Activation& activation, float* dst, std::int64_t images,
+            Rows groups, float* rows);
 
-/// dst = clamp(sum of srcs) for a range of elements, summed in f32. dst may be one of srcs.
+/// dst = activation(sum of srcs) for a range of elements, summed in f32. dst may be one of srcs.
 /// @param srcs  [num_srcs] tensors with dst's type
 void add(const std::byte* const* srcs, std::size_t num_srcs, float* dst, Rows elements,
-         const Clamp& clamp);
+         const Activation& activation);
 void add(const std::byte* const* srcs, std::size_t num_srcs, std::uint16_t* dst, Rows elements,
-         const Clamp& clamp);
+         const Activation& activation);
 
-/// The type and the factor of a quantised tensor in a sum.
+/// The type and the factor of a quantised tensor in a sum or product.
 struct Addend {
   bool is_signed = false;
   float factor = 1;
 };
-/// dst = clamp(sum of factor × src over all srcs), for quantised tensors.
+/// dst = activation(sum of factor × src over all srcs), for quantised tensors.
 /// @param addends  [num_srcs]
 void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
-         std::uint8_t* dst, Rows elements, const Clamp& clamp);
+         std::uint8_t* dst, Rows elements, const Activation& activation);
 void add(const std::byte* const* srcs, const Addend* addends, std::size_t num_srcs,
-         std::int8_t* dst, Rows elements, const Clamp& clamp);
+         std::int8_t* dst, Rows elements, const Activation& activation);
 
-/// dst = clamp(scale[c] src + shift[c]). dst may be the memory of src.
+/// dst = activation(scale[c] src + shift[c]) for rows of an image. dst may be the memory of src.
 /// @param scale, shift  [blocks * block], zero beyond `channels`
 void scale(const Grid& grid, const float* src, const float* scale, const float* shift,
-           const Clamp& clamp, float* dst);
+           const Activation& activation, float* dst, Rows rows);
 void scale(const Grid& grid, const std::uint16_t* src, const float* scale, const float* shift,
-           const Clamp& clamp, std::uint16_t* dst);
+           const Activation& activation, std::uint16_t* dst, Rows rows);
 void scale(const Grid& grid, const std::uint8_t* src, const float* scale, const float* shift,
-           const Clamp& clamp, std::uint8_t* dst);
+           const Activation& activation, std::uint8_t* dst, Rows rows);
 void scale(const Grid& grid, const std::uint8_t* src, const float* scale, const float* shift,
-           const Clamp& clamp, std::int8_t* dst);
+           const Activation& activation, std::int8_t* dst, Rows rows);
 void scale(const Grid& grid, const std::int8_t* src, const float* scale, const float* shift,
-           const Clamp& clamp, std::uint8_t* dst);
+           const Activation& activation, std::uint8_t* dst, Rows rows);
 void scale(const Grid& grid, const std::int8_t* src, const float* scale, const float* shift,
-           const Clamp& clamp, std::int8_t* dst);
+           const Activation& activation, std::int8_t* dst, Rows rows);
+
+/// dst = src a × src b for a range of elements. dst may be a or b.
+void multiply(const std::byte* a, const std::byte* b, float* dst, Rows elements);
+void multiply(const std::byte* a, const std::byte* b, std::uint16_t* dst, Rows elements);
+/// dst = the product of factor × src over both srcs, for quantised tensors.
+/// @param factors  [2]
+void multiply(const std::byte* a, const std::byte* b, const Addend* factors, std::uint8_t* dst,
+              Rows elements);
+void multiply(const std::byte* a, const std::byte* b, const Addend* factors, std::int8_t* dst,
+              Rows elements);
+
+/// dst = unit × factors[c] × src for rows of an image. dst may be the memory of src.
+/// @param factors  [channels]
+void multiply_channels(const Grid& grid, const float* src, const float* factors, float unit,
+                       float* dst, Rows rows);
+void multiply_channels(const Grid& grid, const std::uint16_t* src, const float* factors, float unit,
+                       std::uint16_t* dst, Rows rows);
+void multiply_channels(const Grid& grid, const std::uint8_t* src, const float* factors, float unit,
+                       std::uint8_t* dst, Rows rows);
+void multiply_channels(const Grid& grid, const std::uint8_t* src, const float* factors, float unit,
+                       std::int8_t* dst, Rows rows);
+void multiply_channels(const Grid& grid, const std::int8_t* src, const float* factors, float unit,
+                       std::uint8_t* dst, Rows rows);
+void multiply_channels(const Grid& grid, const std::int8_t* src, const float* factors, float unit,
+                       std::int8_t* dst, Rows rows);
+
+/// A layer norm over channels.
+struct Norm {
+  const float* weight = nullptr;  ///< [channels], in units of dst
+  const float* bias = nullptr;    ///< [channels], in units of dst
+  float eps = 0;                  ///< in squared units of src
+};
+/// dst = (src - mean) / √(variance + eps) weight[c] + bias[c] at each position of rows of an image.
+/// dst may be the memory of src.
+void layer_norm(const Grid& grid, const float* src, const Norm& norm, float* dst, Rows rows);
+void layer_norm(const Grid& grid, const std::uint16_t* src, const Norm& norm, std::uint16_t* dst,
+                Rows rows);
+void layer_norm(const Grid& grid, const std::uint8_t* src, const Norm& norm, std::uint8_t* dst,
+                Rows rows);
+void layer_norm(const Grid& grid, const std::uint8_t* src, const Norm& norm, std::int8_t* dst,
+                Rows rows);
+void layer_norm(const Grid& grid, const std::int8_t* src, const Norm& norm, std::uint8_t* dst,
+                Rows rows);
+void layer_norm(const Grid& grid, const std::int8_t* src, const Norm& norm, std::int8_t* dst,
+                Rows rows);
+
+/// Interleaves groups of channels: channel j groups + i of dst is channel i (C / groups) + j of
+/// src, for rows of an image. Elements have 1, 2 or 4 bytes.
+void shuffle_channels(const Grid& grid, const std::uint8_t* src, std::int64_t groups,
+                      std::uint8_t* dst, Rows rows);
+void shuffle_channels(const Grid& grid, const std::uint16_t* src, std::int64_t groups,
+                      std::uint16_t* dst, Rows rows);
+void shuffle_channels(const Grid& grid, const float* src, std::int64_t groups, float* dst,
+                      Rows rows);
 
 }  // namespace offramp::runtime::kernels

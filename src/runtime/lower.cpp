@@ -1,11 +1,14 @@
 #include "runtime/lower.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/error.h"
 #include "core/overloaded.h"
 #include "graph/fusion.h"
@@ -42,18 +45,44 @@ void fold(const Affine& affine, FusedConv& conv) {
   }
 }
 
-Activation activation_of(graph::Fusion fusion) {
-  switch (fusion) {
+/// The activations of the operations that compute each element.
+struct ActivationOf {
+  using Kind = Activation::Kind;
+  Activation operator()(const graph::Relu&) const { return kRelu; }
+  Activation operator()(const graph::Relu6&) const { return kRelu6; }
+  Activation operator()(const graph::Clip& clip) const {
+    return clamp(static_cast<float>(clip.min), static_cast<float>(clip.max));
+  }
+  Activation operator()(const graph::Sigmoid&) const { return {Kind::sigmoid}; }
+  Activation operator()(const graph::HardSigmoid& op) const {
+    return {Kind::hard_sigmoid, static_cast<float>(op.alpha), static_cast<float>(op.beta)};
+  }
+  Activation operator()(const graph::HardSwish&) const { return {Kind::hard_swish}; }
+  Activation operator()(const graph::Silu&) const { return {Kind::silu}; }
+  Activation operator()(const graph::Gelu& gelu) const {
+    return {gelu.tanh ? Kind::gelu_tanh : Kind::gelu};
+  }
+};
+
+/// Returns the activation that an operation computes; nullopt if it is none.
+std::optional<Activation> activation_of(const graph::Op& op) {
+  switch (graph::fusion_of(op)) {
     case graph::Fusion::relu:
-      return Activation::relu;
-    case graph::Fusion::relu6:
-      return Activation::relu6;
+    case graph::Fusion::activation:
+      break;
     case graph::Fusion::none:
     case graph::Fusion::batch_norm:
     case graph::Fusion::sum:
-      break;
+      return std::nullopt;
   }
-  return Activation::none;
+  return std::visit(
+      [](const auto& kind) -> std::optional<Activation> {
+        if constexpr (graph::ActivationOp<std::decay_t<decltype(kind)>>)
+          return ActivationOf{}(kind);
+        else
+          return std::nullopt;
+      },
+      op);
 }
 
 /// Lowers the nodes of a segment's body or head.
@@ -103,12 +132,12 @@ class Lowering {
 
   Activation absorb_activation(const graph::Node*& last) {
     const graph::Node* next = only_reader(last->name);
-    if (next == nullptr) return Activation::none;
-    const Activation activation = activation_of(graph::fusion_of(next->op));
-    if (activation == Activation::none) return Activation::none;
+    if (next == nullptr) return kNoActivation;
+    const std::optional<Activation> activation = activation_of(next->op);
+    if (!activation) return kNoActivation;
     absorbed_.insert(next);
     last = next;
-    return activation;
+    return *activation;
   }
 
   /// If the next node adds the convolution's result and another tensor, makes the other tensor the
@@ -136,13 +165,18 @@ class Lowering {
             [&](const graph::Linear& linear) -> LoweredKind { return fused(node, linear, last); },
             [&](const graph::BatchNorm& norm) -> LoweredKind { return scaled(node, norm, last); },
             [&](const graph::Add&) -> LoweredKind { return FusedAdd{absorb_activation(last)}; },
-            [](const graph::Relu&) -> LoweredKind { return Activate{Activation::relu}; },
-            [](const graph::Relu6&) -> LoweredKind { return Activate{Activation::relu6}; },
-            [](const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool,
-                                 graph::GlobalAvgPool, graph::SpatialPyramidPool,
-                                 graph::Flatten> auto& as_it_is) -> LoweredKind {
-              return as_it_is;
+            [&](const graph::LayerNorm& norm) -> LoweredKind {
+              return FusedLayerNorm{weights_(node.name + ".weight"), weights_(node.name + ".bias"),
+                                    static_cast<float>(norm.eps)};
             },
+            [](const graph::ActivationOp auto& op) -> LoweredKind {
+              return Activate{ActivationOf{}(op)};
+            },
+            [](const core::OneOf<graph::Multiply, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                                 graph::AdaptiveAvgPool, graph::GlobalAvgPool,
+                                 graph::SpatialPyramidPool, graph::Flatten> auto& as_it_is)
+                -> LoweredKind { return as_it_is; },
         },
         node.op);
   }
@@ -160,10 +194,18 @@ class Lowering {
 
   FusedLinear fused(const graph::Node& node, const graph::Linear& linear,
                     const graph::Node*& last) {
-    FusedLinear result{linear.out_features,
-                       std::make_shared<const std::vector<float>>(weights_(node.name + ".weight")),
-                       {},
-                       {}};
+    FusedLinear result{linear.out_features, nullptr, {}, {}};
+    std::vector<float> weights = weights_(node.name + ".weight");
+    const auto in_bf16 = [](float value) {
+      return std::bit_cast<std::uint32_t>(value) % (1u << 16) == 0;
+    };
+    if (std::ranges::all_of(weights, in_bf16)) {
+      std::vector<std::uint16_t> halves(weights.size());
+      std::ranges::transform(weights, halves.begin(), core::to_bf16);
+      result.bf16_weights = std::make_shared<const std::vector<std::uint16_t>>(std::move(halves));
+    } else {
+      result.weights = std::make_shared<const std::vector<float>>(std::move(weights));
+    }
     result.bias.assign(static_cast<std::size_t>(linear.out_features), 0.0f);
     if (linear.bias) result.bias = weights_(node.name + ".bias");
     result.activation = absorb_activation(last);
@@ -198,15 +240,40 @@ class Lowering {
 
 }  // namespace
 
+std::string to_string(const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::Kind::clamp:
+      if (activation.is_none()) return "none";
+      if (activation == kRelu) return "relu";
+      if (activation == kRelu6) return "relu6";
+      return fmt::format("clip {} to {}", activation.a, activation.b);
+    case Activation::Kind::sigmoid:
+      return "sigmoid";
+    case Activation::Kind::hard_sigmoid:
+      return "hard_sigmoid";
+    case Activation::Kind::hard_swish:
+      return "hard_swish";
+    case Activation::Kind::silu:
+      return "silu";
+    case Activation::Kind::gelu:
+      return "gelu";
+    case Activation::Kind::gelu_tanh:
+      return "gelu, tanh";
+  }
+  return "";
+}
+
 const FusedConv* as_convolution(const LoweredKind& kind) {
-  return std::visit(core::overloaded{
-                        [](const FusedConv& conv) -> const FusedConv* { return &conv; },
-                        [](const core::OneOf<FusedLinear, Scale, FusedAdd, Activate, graph::Concat,
-                                             graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
-                                             graph::SpatialPyramidPool, graph::Flatten> auto&)
-                            -> const FusedConv* { return nullptr; },
-                    },
-                    kind);
+  return std::visit(
+      core::overloaded{
+          [](const FusedConv& conv) -> const FusedConv* { return &conv; },
+          [](const core::OneOf<FusedLinear, Scale, FusedLayerNorm, FusedAdd, Activate,
+                               graph::Multiply, graph::Concat, graph::Slice, graph::ChannelShuffle,
+                               graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                               graph::GlobalAvgPool, graph::SpatialPyramidPool,
+                               graph::Flatten> auto&) -> const FusedConv* { return nullptr; },
+      },
+      kind);
 }
 
 WeightSource source_of(const core::Tensors& weights) {

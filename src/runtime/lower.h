@@ -9,19 +9,30 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "runtime/kernels.h"
 
 namespace offramp::runtime {
 
-enum class Activation { none, relu, relu6 };
+using kernels::Activation;
+
+/// An activation that bounds values.
+inline constexpr Activation clamp(float least, float most) {
+  return {Activation::Kind::clamp, least, most, 1};
+}
+inline constexpr Activation kNoActivation, kRelu = clamp(0, Activation::kInfinity),
+                                           kRelu6 = clamp(0, 6);
+
+/// Returns the text of an activation for people: "relu", "silu", …
+std::string to_string(const Activation& activation);
 
 /// A convolution with the operations fused into it: dst = act(conv(src) + bias + residual). A batch
 /// norm is folded into weights and bias: w' = w γ / √(σ² + ε), b' = β + (b - μ) γ / √(σ² + ε).
 struct FusedConv {
   graph::Conv conv;
-  std::vector<float> weights;  ///< [out, in / groups, kernel, kernel]
+  std::vector<float> weights;  ///< [out, in / groups, kernel.h, kernel.w]
   std::vector<float> bias;     ///< [out]
   std::string residual;        ///< name of the tensor added before the activation; empty: none
-  Activation activation = Activation::none;
+  Activation activation;
 };
 
 /// dst = act(weights src + bias).
@@ -30,28 +41,41 @@ struct FusedLinear {
   /// [out, in]; shared by the operations of all batch sizes
   std::shared_ptr<const std::vector<float>> weights;
   std::vector<float> bias;  ///< [out]
-  Activation activation = Activation::none;
+  Activation activation;
+  /// Instead of `weights`, if each of them is a number of bf16, as in deployment files.
+  std::shared_ptr<const std::vector<std::uint16_t>> bf16_weights = {};
+  std::size_t weight_bytes() const {
+    return weights ? weights->size() * sizeof(float) : bf16_weights->size() * sizeof(std::uint16_t);
+  }
+};
+
+/// A layer norm over channels.
+struct FusedLayerNorm {
+  std::vector<float> weight, bias;  ///< [C]
+  float eps = 0;
 };
 
 /// A batch norm that was not fused into a convolution: dst = act(scale[c] src + shift[c]).
 struct Scale {
   std::vector<float> scale, shift;  ///< [C]
-  Activation activation = Activation::none;
+  Activation activation;
 };
 
 /// A sum that was not fused into a convolution: dst = act(sum of srcs).
 struct FusedAdd {
-  Activation activation = Activation::none;
+  Activation activation;
 };
 
 /// An activation that was not fused into the operation before it.
 struct Activate {
-  Activation activation = Activation::relu;
+  Activation activation = kRelu;
 };
 
 using LoweredKind =
-    std::variant<FusedConv, FusedLinear, Scale, FusedAdd, Activate, graph::Concat, graph::MaxPool,
-                 graph::AvgPool, graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten>;
+    std::variant<FusedConv, FusedLinear, Scale, FusedLayerNorm, FusedAdd, Activate, graph::Multiply,
+                 graph::Concat, graph::Slice, graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                 graph::AdaptiveAvgPool, graph::GlobalAvgPool, graph::SpatialPyramidPool,
+                 graph::Flatten>;
 
 /// Returns the convolution in `kind`; null if it is another operation.
 const FusedConv* as_convolution(const LoweredKind& kind);

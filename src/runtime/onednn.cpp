@@ -105,12 +105,21 @@ bool has_instruction_set(dnnl::cpu_isa isa) {
   return (have & needed) == needed;
 }
 
-void append_activation(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha,
-                       float beta) {
+void append_eltwise(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha, float beta,
+                    float factor) {
 #if OFFRAMP_ONEDNN_3
   post_ops.append_eltwise(algorithm, alpha, beta);
+  if (factor != 1) post_ops.append_eltwise(dnnl::algorithm::eltwise_linear, factor, 0);
 #else
-  post_ops.append_eltwise(1, algorithm, alpha, beta);
+  post_ops.append_eltwise(factor, algorithm, alpha, beta);
+#endif
+}
+
+void append_hard_swish(dnnl::post_ops& post_ops, float factor) {
+#if OFFRAMP_ONEDNN_3
+  append_eltwise(post_ops, dnnl::algorithm::eltwise_hardswish, 1.0f / 6, 0.5f, factor);
+#else
+  append_eltwise(post_ops, dnnl::algorithm::eltwise_hardswish, 0, 0, factor);
 #endif
 }
 
@@ -118,46 +127,47 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memor
                                                                const dnnl::memory::desc& weights,
                                                                const dnnl::memory::desc& bias,
                                                                const dnnl::memory::desc& dst,
-                                                               const dnnl::memory::dims& strides,
-                                                               const dnnl::memory::dims& padding,
+                                                               const ConvolutionWindow& window,
                                                                const dnnl::primitive_attr& attr) {
   constexpr auto kKind = dnnl::prop_kind::forward_inference;
   constexpr auto kAlgorithm = dnnl::algorithm::convolution_direct;
+  // oneDNN counts the elements between two of the kernel.
+  const dnnl::memory::dims between{window.dilations[0] - 1, window.dilations[1] - 1};
 #if OFFRAMP_ONEDNN_3
-  return {cpu_engine(), kKind,   kAlgorithm, src,     weights, bias,
-          dst,          strides, padding,    padding, attr};
+  return {cpu_engine(), kKind,          kAlgorithm, src,           weights,      bias,
+          dst,          window.strides, between,    window.before, window.after, attr};
 #else
-  const dnnl::convolution_forward::desc desc(kKind, kAlgorithm, src, weights, bias, dst, strides,
-                                             padding, padding);
+  const dnnl::convolution_forward::desc desc(kKind, kAlgorithm, src, weights, bias, dst,
+                                             window.strides, between, window.before, window.after);
   return {desc, attr, cpu_engine()};
 #endif
 }
 
 #if OFFRAMP_ONEDNN_3
 
-std::optional<int> factors_argument() { return DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS; }
-
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>&, bool has_groups) {
-  // The dimensions of the weights that count output channels.
-  attr.set_scales_mask(DNNL_ARG_WEIGHTS, has_groups ? 1 << 0 | 1 << 1 : 1 << 0);
+void multiply_channels(dnnl::primitive_attr&, dnnl::post_ops& post_ops,
+                       const std::vector<float>& factors) {
+  OFFRAMP_ASSERT(post_ops.len() == 0);
+  post_ops.append_binary(dnnl::algorithm::binary_mul, factors_desc(factors.size()));
 }
 
-float bias_in_units(double bias, double, double dst_unit) {
-  return static_cast<float>(bias / dst_unit);
-}
+std::optional<int> factors_argument() { return DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1; }
 
 #else
 
-std::optional<int> factors_argument() { return std::nullopt; }
-
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool) {
+void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops&,
+                       const std::vector<float>& factors) {
   attr.set_output_scales(1 << 1, factors);
 }
 
-float bias_in_units(double bias, double sum_unit, double) {
-  return static_cast<float>(bias / sum_unit);
-}
+std::optional<int> factors_argument() { return std::nullopt; }
 
 #endif
+
+dnnl::memory::desc factors_desc(std::size_t channels) {
+  return {{1, static_cast<dnnl::memory::dim>(channels), 1, 1},
+          dnnl::memory::data_type::f32,
+          dnnl::memory::format_tag::nchw};
+}
 
 }  // namespace offramp::runtime

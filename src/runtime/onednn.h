@@ -31,31 +31,41 @@ bool has_instruction_set(dnnl::cpu_isa isa);
 
 // What follows differs between oneDNN 2 and 3; only this file pair knows.
 
-void append_activation(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha,
-                       float beta);
+/// Appends a function of each element, whose results are multiplied by `factor`.
+void append_eltwise(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha, float beta,
+                    float factor = 1);
+/// Appends x min(max(x + 3, 0), 6) / 6, multiplied by `factor`.
+void append_hard_swish(dnnl::post_ops& post_ops, float factor);
 
-/// Of a convolution forward, for inference, the same padding on all sides.
+/// The window of a convolution, in rows and columns.
+struct ConvolutionWindow {
+  dnnl::memory::dims strides, dilations;  ///< 1: the elements of the kernel are side by side
+  dnnl::memory::dims before, after;       ///< the padding
+};
+
+/// Of a convolution forward, for inference.
 /// @throws dnnl::error, dnnl_unimplemented if oneDNN has none
 dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memory::desc& src,
                                                                const dnnl::memory::desc& weights,
                                                                const dnnl::memory::desc& bias,
                                                                const dnnl::memory::desc& dst,
-                                                               const dnnl::memory::dims& strides,
-                                                               const dnnl::memory::dims& padding,
+                                                               const ConvolutionWindow& window,
                                                                const dnnl::primitive_attr& attr);
 
-/// An 8-bit convolution multiplies its sums by one factor per output channel, which brings them to
-/// dst's scale. oneDNN 2 has the factors in the attributes, and multiplies sum and bias by them;
-/// oneDNN 3 takes them as an argument (`factors_argument`), and adds the bias after.
-void set_factors(dnnl::primitive_attr& attr, const std::vector<float>& factors, bool has_groups);
+/// Makes an 8-bit convolution multiply its sums, bias included, by one factor per output channel,
+/// which brings them to dst's scale, before any other operation on them. oneDNN 2 has the factors
+/// in the attributes. oneDNN 3 would multiply before it adds the bias, which rounds otherwise and
+/// gives other logits; there the factors are a post-op, which takes them as an argument.
+/// @param post_ops  of the convolution, empty
+void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops& post_ops,
+                       const std::vector<float>& factors);
 
-/// The argument of a primitive for the factors; nullopt where the attributes have them.
+/// The argument of a primitive for the factors of multiply_channels; nullopt where the attributes
+/// have them.
 std::optional<int> factors_argument();
 
-/// The bias in the unit in which oneDNN adds it.
-/// @param sum_unit  of the sums of products
-/// @param dst_unit  of dst
-float bias_in_units(double bias, double sum_unit, double dst_unit);
+/// The descriptor of the factors: of a value per channel of a batch of images.
+dnnl::memory::desc factors_desc(std::size_t channels);
 
 /// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.
 template <typename Work>

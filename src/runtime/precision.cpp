@@ -30,7 +30,8 @@ bool has_instructions_for(Precision precision) {
   if (precision == Precision::f32) return true;
   if (precision == Precision::bf16) return has_instruction_set(dnnl::cpu_isa::avx512_core_bf16);
   // Without VNNI, 8-bit products are added in 16 bits, which may saturate: answers would be others.
-  return has_instruction_set(dnnl::cpu_isa::avx512_core_vnni);
+  return has_instruction_set(dnnl::cpu_isa::avx512_core_vnni) ||
+         has_instruction_set(dnnl::cpu_isa::avx2_vnni);
 }
 
 Precision usable_precision(Precision wanted) {

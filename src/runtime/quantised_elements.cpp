@@ -41,10 +41,10 @@ enum class Output {
 Output output_of(const LoweredKind& kind) {
   return std::visit(
       core::overloaded{
-          [](const core::OneOf<FusedConv, Scale, FusedAdd, Activate> auto&) {
-            return Output::own_scale;
-          },
-          [](const core::OneOf<graph::MaxPool, graph::AvgPool, graph::Concat> auto&) {
+          [](const core::OneOf<FusedConv, Scale, FusedLayerNorm, FusedAdd, Activate,
+                               graph::Multiply> auto&) { return Output::own_scale; },
+          [](const core::OneOf<graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                               graph::Concat, graph::Slice, graph::ChannelShuffle> auto&) {
             return Output::inputs_scale;
           },
           [](const core::OneOf<graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,

@@ -103,17 +103,10 @@ struct BucketedExchange::Impl {
   void begin_step(std::span<double> given) {
     torch::NoGradGuard no_grad;
     totals = given;
-    sums = torch::zeros({std::ssize(given) + group.world()}, torch::kDouble);
-    std::ranges::copy(given, sums.data_ptr<double>());
-    sums[std::ssize(given) + group.rank()] = own_seconds;
-    sums_work = group.begin_sum(sums, Channel::gradients);
-    if (!statistics.empty()) {
-      std::vector<Tensor> flat;
-      // In f64, so that statistics that are equal on all ranks keep their bits.
-      for (const Tensor& one : statistics)
-        flat.push_back(one.detach().flatten().to(torch::kDouble));
-      statistics_sum = torch::cat(flat);
-      statistics_work = group.begin_sum(statistics_sum, Channel::gradients);
+    if (after_pause) {
+      step_began = Clock::now();
+      moments_began = moments ? moments->seconds() : 0;
+      after_pause = false;
     }
     for (Bucket& bucket : buckets) {
       bucket.missing = bucket.parameters.size();
@@ -121,6 +114,21 @@ struct BucketedExchange::Impl {
     }
     sent = 0;
     in_step = true;
+  }
+
+  // Sends totals and statistics on the channel of the moments, where nothing else is sent now. On
+  // that of the gradients the ranks might have sent different numbers of buckets.
+  void send_totals() {
+    sums = torch::zeros({std::ssize(totals) + group.world()}, torch::kDouble);
+    std::ranges::copy(totals, sums.data_ptr<double>());
+    sums[std::ssize(totals) + group.rank()] = own_seconds;
+    sums_work = group.begin_sum(sums, Channel::statistics);
+    if (statistics.empty()) return;
+    std::vector<Tensor> flat;
+    // In f64, so that statistics that are equal on all ranks keep their bits.
+    for (const Tensor& one : statistics) flat.push_back(one.detach().flatten().to(torch::kDouble));
+    statistics_sum = torch::cat(flat);
+    statistics_work = group.begin_sum(statistics_sum, Channel::statistics);
   }
 
   void finish_step() {
@@ -133,8 +141,8 @@ struct BucketedExchange::Impl {
       buckets[b].missing = 0;
     }
     send_complete_buckets();
-    const auto before = Clock::now();
-    own_seconds = seconds_between(step_began, before) - moments_seconds();
+    own_seconds = seconds_between(step_began, Clock::now()) - moments_seconds();
+    send_totals();
     sums_work->wait();
     std::copy_n(sums.data_ptr<double>(), totals.size(), totals.begin());
     add_seconds();
@@ -192,7 +200,10 @@ struct BucketedExchange::Impl {
   Tensor statistics_sum;
   std::unique_ptr<ProcessGroup::Work> sums_work, statistics_work;
   GroupMoments* moments = nullptr;
-  Clock::time_point step_began = Clock::now();
+  // Between seconds_of_ranks() and the next step a run evaluates and saves, which is no part of a
+  // step.
+  bool after_pause = true;
+  Clock::time_point step_began;
   double moments_began = 0, own_seconds = 0;
   std::vector<double> seconds;
   std::int64_t steps = 0;
@@ -227,13 +238,13 @@ std::size_t BucketedExchange::num_buckets() const { return impl_->buckets.size()
 std::size_t BucketedExchange::sent_early() const { return impl_->early; }
 
 std::vector<double> BucketedExchange::seconds_of_ranks() {
-  // The first number of every rank is 0, because no step was complete then.
   const auto steps = static_cast<double>(impl_->steps);
   std::vector<double> result;
-  if (impl_->steps > 1)
+  if (impl_->steps > 0)
     for (const double sum : impl_->seconds) result.push_back(sum / steps);
   impl_->seconds.clear();
   impl_->steps = 0;
+  impl_->after_pause = true;
   return result;
 }
 

@@ -58,7 +58,7 @@ class BucketedExchange : public GradientExchange {
   std::size_t sent_early() const;
 
   /// Seconds a step that each rank computed, without waiting for others, on average since the last
-  /// call; empty before the second step.
+  /// call; empty if there was no step.
   std::vector<double> seconds_of_ranks();
 
  private:

@@ -18,8 +18,8 @@ class GradientExchange {
   virtual void prepare([[maybe_unused]] std::span<const torch::Tensor> weights,
                        [[maybe_unused]] std::span<const torch::Tensor> statistics) {}
 
-  /// Called in every step between the forward and the backward pass. Begins to replace `totals` by
-  /// their sums over all processes; they are complete when exchange() returns.
+  /// Called in every step before the backward pass.
+  /// @param totals  exchange() reads its values and replaces them by their sums over all processes
   virtual void begin_step([[maybe_unused]] std::span<double> totals) {}
 
   /// Combines the gradients of all processes. It is called once per step, after the backward pass

@@ -1,8 +1,11 @@
 #include "train/network.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
+#include <optional>
 #include <set>
 
 #include "core/error.h"
@@ -80,6 +83,19 @@ Tensor spatial_pyramid_pool(const Tensor& x, const std::vector<int>& levels) {
     parts.push_back(pooled.flatten(1));
   }
   return torch::cat(parts, 1);
+}
+
+std::array<std::int64_t, 2> pair(const graph::Extent& extent) { return {extent.h, extent.w}; }
+
+/// Returns the padding of rows and columns if it is equal at opposite sides.
+std::optional<std::array<std::int64_t, 2>> equal_padding(const graph::Padding& padding) {
+  if (padding.top != padding.bottom || padding.left != padding.right) return std::nullopt;
+  return std::array<std::int64_t, 2>{padding.top, padding.left};
+}
+
+/// Pads an image x [N, C, H, W]; a negative padding cuts.
+Tensor padded(const Tensor& x, std::array<std::int64_t, 4> left_right_top_bottom, double value) {
+  return torch::constant_pad_nd(x, left_right_top_bottom, value).contiguous(kChannelsLast);
 }
 
 }  // namespace
@@ -192,79 +208,187 @@ TorchNetwork::State TorchNetwork::start(const Tensor& images, const Mode& mode) 
   return state;
 }
 
+namespace {
+
+/// Executes one operation; the state has its inputs.
+template <typename Input, typename Param>
+struct Execute {
+  const Input& in;     ///< input i
+  const Param& param;  ///< the parameter with this suffix
+  std::size_t num_inputs;
+  const Tensor* residual;  ///< null: none
+  bool relu;               ///< whether the step of a batch norm ends in a relu
+  at::ScalarType precision;
+  bool training;
+  MomentsExchange* moments;  ///< of batch norms
+
+  /// Last means, linear layers and the like are computed in f32, because a bf16 sum of many values
+  /// stops growing, or in f64 if the whole network is (tests compare such networks).
+  at::ScalarType wide() const {
+    return precision == torch::kDouble ? torch::kDouble : torch::kFloat;
+  }
+
+  Tensor operator()(const graph::Conv& op) const {
+    const Tensor bias = op.bias ? param(".bias").to(precision) : Tensor();
+    const Tensor weight = param(".weight").to(precision);
+    // On a CPU without AVX-512, oneDNN 2.6.3 writes beyond a heap block in the backward pass of a
+    // strided 1x1 convolution whose channels do not fill blocks of 8. The same convolution of
+    // every stride-th pixel does not.
+    if (op.kernel == 1 && op.stride != 1 && op.padding == 0 && in(0).size(1) % 8 != 0) {
+      const Tensor sampled = in(0)
+                                 .slice(2, 0, in(0).size(2), op.stride.h)
+                                 .slice(3, 0, in(0).size(3), op.stride.w)
+                                 .contiguous(in(0).suggest_memory_format());
+      return torch::conv2d(sampled, weight, bias, at::IntArrayRef({1, 1}), at::IntArrayRef({0, 0}),
+                           at::IntArrayRef({1, 1}), op.groups);
+    }
+    const auto strides = pair(op.stride), dilations = pair(op.dilation);
+    if (const auto both = equal_padding(op.padding))
+      return torch::conv2d(in(0), weight, bias, strides, at::IntArrayRef(*both), dilations,
+                           op.groups);
+    const auto& p = op.padding;
+    return torch::conv2d(padded(in(0), {p.left, p.right, p.top, p.bottom}, 0), weight, bias,
+                         strides, at::IntArrayRef({0, 0}), dilations, op.groups);
+  }
+  Tensor operator()(const graph::BatchNorm& op) const {
+    const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
+                                   param(".running_var")};
+    return batch_norm_act(in(0), tensors, residual ? *residual : Tensor(), relu, training,
+                          op.momentum, op.eps, moments);
+  }
+  Tensor operator()(const graph::LayerNorm& op) const {
+    // In f32, because squares of bf16 have three digits.
+    const bool image = in(0).dim() == 4;
+    const Tensor last = image ? in(0).permute({0, 2, 3, 1}) : in(0);
+    const Tensor normed = torch::layer_norm(last.to(wide()), {last.size(-1)}, param(".weight"),
+                                            param(".bias"), op.eps)
+                              .to(in(0).scalar_type());
+    return image ? normed.permute({0, 3, 1, 2}) : normed;
+  }
+  Tensor operator()(const graph::Relu&) const { return torch::relu(in(0)); }
+  Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(0), 0, 6); }
+  Tensor operator()(const graph::Clip& op) const { return torch::clamp(in(0), op.min, op.max); }
+  Tensor operator()(const graph::Sigmoid&) const { return torch::sigmoid(in(0)); }
+  Tensor operator()(const graph::HardSigmoid& op) const {
+    return torch::clamp(in(0) * op.alpha + op.beta, 0, 1);
+  }
+  Tensor operator()(const graph::HardSwish&) const { return torch::hardswish(in(0)); }
+  Tensor operator()(const graph::Silu&) const { return torch::silu(in(0)); }
+  Tensor operator()(const graph::Gelu& op) const {
+    return torch::gelu(in(0), op.tanh ? "tanh" : "none");
+  }
+  Tensor operator()(const graph::Add&) const {
+    Tensor sum = in(0) + in(1);
+    for (std::size_t i = 2; i < num_inputs; ++i) sum = sum + in(i);
+    return sum;
+  }
+  Tensor operator()(const graph::Multiply&) const {
+    // Vectors are in f32, images in the mode's precision.
+    Tensor factors = in(1).to(in(0).scalar_type());
+    if (factors.dim() != in(0).dim()) factors = factors.unsqueeze(2).unsqueeze(3);
+    return in(0) * factors;
+  }
+  Tensor operator()(const graph::Concat&) const {
+    std::vector<Tensor> parts;
+    for (std::size_t i = 0; i < num_inputs; ++i) parts.push_back(in(i));
+    return torch::cat(parts, 1);
+  }
+  Tensor operator()(const graph::Slice& op) const {
+    return in(0).slice(1, op.begin, op.end).contiguous(kChannelsLast);
+  }
+  Tensor operator()(const graph::ChannelShuffle& op) const {
+    const Tensor& x = in(0);
+    const std::int64_t per_group = x.size(1) / op.groups;
+    return x.view({x.size(0), op.groups, per_group, x.size(2), x.size(3)})
+        .transpose(1, 2)
+        .reshape(x.sizes())
+        .contiguous(kChannelsLast);
+  }
+  Tensor operator()(const graph::MaxPool& op) const {
+    const auto kernel = pair(op.kernel), strides = pair(op.stride), dilations = pair(op.dilation);
+    if (const auto both = equal_padding(op.padding))
+      return torch::max_pool2d(in(0), kernel, strides, *both, dilations, op.ceil_mode);
+    const Tensor x = padded_for(op, op.dilation, -std::numeric_limits<double>::infinity());
+    return torch::max_pool2d(x, kernel, strides, at::IntArrayRef({0, 0}), dilations);
+  }
+  Tensor operator()(const graph::AvgPool& op) const {
+    const auto kernel = pair(op.kernel), strides = pair(op.stride);
+    if (const auto both = equal_padding(op.padding))
+      return torch::avg_pool2d(in(0), kernel, strides, *both, op.ceil_mode, op.count_include_pad);
+    // The sum of every window is divided by the number of its elements that count.
+    const Tensor x = padded_for(op, graph::Extent(1), 0);
+    const Tensor sums =
+        torch::avg_pool2d(x, kernel, strides, at::IntArrayRef({0, 0}), false, true, 1);
+    const auto counts = [&](std::int64_t windows, int kernel_side, int stride, int before,
+                            std::int64_t size, int after) {
+      std::vector<float> values;
+      const std::int64_t low = op.count_include_pad ? -before : 0,
+                         high = size + (op.count_include_pad ? after : 0);
+      for (std::int64_t i = 0; i < windows; ++i) {
+        const std::int64_t begin = i * stride - before;
+        values.push_back(
+            static_cast<float>(std::min(begin + kernel_side, high) - std::max(begin, low)));
+      }
+      return torch::tensor(values).to(x.device());
+    };
+    const auto& p = op.padding;
+    const Tensor rows =
+                     counts(sums.size(2), op.kernel.h, op.stride.h, p.top, in(0).size(2), p.bottom),
+                 columns =
+                     counts(sums.size(3), op.kernel.w, op.stride.w, p.left, in(0).size(3), p.right);
+    return sums / (rows.unsqueeze(1) * columns.unsqueeze(0)).to(sums.scalar_type());
+  }
+  // Means are computed in f32, because a bf16 sum of many values stops growing.
+  Tensor operator()(const graph::AdaptiveAvgPool& op) const {
+    return torch::adaptive_avg_pool2d(in(0).to(wide()), pair(op.grid)).to(in(0).scalar_type());
+  }
+  Tensor operator()(const graph::GlobalAvgPool&) const { return in(0).mean({2, 3}, false, wide()); }
+  Tensor operator()(const graph::SpatialPyramidPool& op) const {
+    return spatial_pyramid_pool(in(0), op.levels);
+  }
+  Tensor operator()(const graph::Flatten&) const { return in(0).contiguous().flatten(1); }
+  Tensor operator()(const graph::Linear& op) const {
+    return torch::linear(in(0).to(wide()), param(".weight"), op.bias ? param(".bias") : Tensor());
+  }
+
+ private:
+  /// Returns the input of a pool, padded or cut so that exactly the pool's windows fit.
+  Tensor padded_for(const auto& pool, const graph::Extent& dilation, double value) const {
+    const auto& p = pool.padding;
+    const std::int64_t height = in(0).size(2), width = in(0).size(3);
+    const auto after = [&](std::int64_t size, int before, int behind, std::int64_t extent,
+                           int stride) {
+      const std::int64_t room = size + before + behind - extent;
+      std::int64_t more = room / stride;  // windows after the first
+      if (pool.ceil_mode && room % stride != 0 && (more + 1) * stride < size + before) ++more;
+      return more * stride + extent - size - before;
+    };
+    return padded(
+        in(0),
+        {p.left,
+         after(width, p.left, p.right, graph::dilated(pool.kernel.w, dilation.w), pool.stride.w),
+         p.top,
+         after(height, p.top, p.bottom, graph::dilated(pool.kernel.h, dilation.h), pool.stride.h)},
+        value);
+  }
+};
+
+}  // namespace
+
 Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& mode,
                              bool training) {
-  const auto input = [&](std::size_t i = 0) -> const Tensor& {
+  const auto input = [&](std::size_t i) -> const Tensor& {
     return state.find(step.inputs[i])->second;
   };
   const auto parameter = [&](const char* suffix) -> const Tensor& {
     return tensors_.find(step.node->name + suffix)->second;
   };
-  struct Visitor {
-    const Step& step;
-    const State& state;
-    const Mode& mode;
-    bool training;
-    decltype(input)& in;
-    decltype(parameter)& param;
-
-    Tensor operator()(const graph::Conv& op) const {
-      const Tensor bias = op.bias ? param(".bias").to(mode.precision) : Tensor();
-      const Tensor weight = param(".weight").to(mode.precision);
-      // On a CPU without AVX-512, oneDNN 2.6.3 writes beyond a heap block in the backward pass of a
-      // strided 1x1 convolution whose channels do not fill blocks of 8. The same convolution of
-      // every stride-th pixel does not.
-      if (op.kernel == 1 && op.stride > 1 && op.padding == 0 && in().size(1) % 8 != 0) {
-        const Tensor sampled = in().slice(2, 0, in().size(2), op.stride)
-                                   .slice(3, 0, in().size(3), op.stride)
-                                   .contiguous(in().suggest_memory_format());
-        return torch::conv2d(sampled, weight, bias, 1, op.padding, 1, op.groups);
-      }
-      return torch::conv2d(in(), weight, bias, op.stride, op.padding, 1, op.groups);
-    }
-    Tensor operator()(const graph::BatchNorm& op) const {
-      const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
-                                     param(".running_var")};
-      const Tensor residual = step.residual.empty() ? Tensor() : state.find(step.residual)->second;
-      return batch_norm_act(in(), tensors, residual, step.relu, training, op.momentum, op.eps,
-                            mode.moments);
-    }
-    Tensor operator()(const graph::Relu&) const { return torch::relu(in()); }
-    Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(), 0, 6); }
-    Tensor operator()(const graph::Add&) const {
-      Tensor sum = in(0) + in(1);
-      for (std::size_t i = 2; i < step.inputs.size(); ++i) sum = sum + in(i);
-      return sum;
-    }
-    Tensor operator()(const graph::Concat&) const {
-      std::vector<Tensor> parts;
-      for (std::size_t i = 0; i < step.inputs.size(); ++i) parts.push_back(in(i));
-      return torch::cat(parts, 1);
-    }
-    Tensor operator()(const graph::MaxPool& op) const {
-      return torch::max_pool2d(in(), op.kernel, op.stride, op.padding);
-    }
-    Tensor operator()(const graph::AvgPool& op) const {
-      return torch::avg_pool2d(in(), op.kernel, op.stride, op.padding);
-    }
-    // The last means and linear layers are computed in f32, because a bf16 sum of many values stops
-    // growing, or in f64 if the whole network is (tests compare such networks).
-    torch::ScalarType wide() const {
-      return mode.precision == torch::kDouble ? torch::kDouble : torch::kFloat;
-    }
-    Tensor operator()(const graph::GlobalAvgPool&) const {
-      return in().mean({2, 3}, false, wide());
-    }
-    Tensor operator()(const graph::SpatialPyramidPool& op) const {
-      return spatial_pyramid_pool(in(), op.levels);
-    }
-    Tensor operator()(const graph::Flatten&) const { return in().contiguous().flatten(1); }
-    Tensor operator()(const graph::Linear& op) const {
-      return torch::linear(in().to(wide()), param(".weight"),
-                           op.bias ? param(".bias") : Tensor());
-    }
-  };
-  return std::visit(Visitor{step, state, mode, training, input, parameter}, step.node->op);
+  const Tensor* residual = step.residual.empty() ? nullptr : &state.find(step.residual)->second;
+  return std::visit(
+      Execute<decltype(input), decltype(parameter)>{input, parameter, step.inputs.size(), residual,
+                                                    step.relu, mode.precision, training,
+                                                    mode.moments},
+      step.node->op);
 }
 
 void TorchNetwork::run(const std::vector<Step>& steps, State& state, const Mode& mode,
@@ -295,6 +419,22 @@ Tensor TorchNetwork::run_head(int index, const State& state, const Mode& mode) {
   local.emplace(segment.feature, state.find(segment.feature)->second);
   run(heads_[i], local, mode, mode.training && !(mode.frozen_backbone && last));
   return local.find(segment.head.back().name)->second;
+}
+
+std::vector<TorchNetwork::State> TorchNetwork::features(const Tensor& images, const Mode& mode) {
+  torch::NoGradGuard no_grad;
+  std::vector<State> result;
+  State state = start(images, mode);
+  for (int index = 0; index <= exits_.back(); ++index) {
+    run_body(index, state, mode);
+    const graph::Segment& segment = graph_.segments[static_cast<std::size_t>(index)];
+    if (segment.head.empty()) continue;
+    result.emplace_back().emplace(segment.feature, state.find(segment.feature)->second);
+    std::erase_if(state, [&](const auto& entry) {
+      return std::ranges::find(segment.outputs, entry.first) == segment.outputs.end();
+    });
+  }
+  return result;
 }
 
 namespace {

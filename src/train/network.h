@@ -60,6 +60,9 @@ class TorchNetwork {
 
   /// The tensors that one segment passes to the next, by name.
   using State = std::map<std::string, torch::Tensor, std::less<>>;
+  /// Runs every segment, but no head, without recording operations for gradients.
+  /// @return [K] for each exit the feature that its head reads, for run_head()
+  std::vector<State> features(const torch::Tensor& images, const Mode& mode);
   /// Returns the state before the first segment. @param images [N, C, H, W] f32
   State start(const torch::Tensor& images, const Mode& mode) const;
   /// Runs the body of segment `index`. Afterwards the state holds the outputs of the segment and

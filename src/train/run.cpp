@@ -1,5 +1,7 @@
 #include "train/run.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -9,6 +11,7 @@
 #include "core/hash.h"
 #include "core/version.h"
 #include "eval/metrics.h"
+#include "graph/cut_points.h"
 #include "model/model_file.h"
 #include "train/batches.h"
 #include "train/bucketed_exchange.h"
@@ -41,23 +44,74 @@ std::vector<std::uint64_t> hashes_of(const data::Dataset& data,
   return result;
 }
 
-model::ModelFile describe_model(const recipe::Recipe& recipe, const data::LoadedData& data,
+// Returns the model whose network the run takes over; nullopt if the recipe describes the network.
+// A resumed run takes it from its own checkpoint.
+std::optional<model::ModelFile> model_with_network(const TrainRequest& request) {
+  const recipe::Recipe& recipe = request.recipe;
+  const recipe::ExitPlaces places = recipe::exit_places(recipe);
+  OFFRAMP_ASSERT(places != recipe::ExitPlaces::automatic);
+  if (places == recipe::ExitPlaces::listed) return std::nullopt;
+  if (request.resume) return model::load_model(RunFolder(request.run).checkpoint());
+  if (!model::is_model_file(recipe.train.from))
+    throw UsageError(
+        fmt::format("train.from: exits = {} takes the network from a model file, and {} holds "
+                    "weights alone",
+                    core::quote(recipe.network.exits[0]), recipe.train.from));
+  return model::load_model(recipe.train.from);
+}
+
+graph::Graph graph_from(const model::ModelFile& source, const TrainRequest& request,
+                        const data::Dataset& set) {
+  const recipe::Recipe& recipe = request.recipe;
+  if (source.classes != set.classes)
+    throw UsageError(
+        fmt::format("train.from: the classes of {} differ from those of the data, or are in "
+                    "another order",
+                    recipe.train.from));
+  const graph::Shape& input = source.graph.input;
+  if (input != graph::Shape{3, set.height, set.width})
+    throw UsageError(
+        fmt::format("data.image_size: the images have {}x{} pixels, the network of {} takes {}x{}",
+                    set.width, set.height, recipe.train.from, input[2], input[1]));
+  if (request.resume || recipe::exit_places(recipe) == recipe::ExitPlaces::from)
+    return source.graph;
+  const auto points = graph::places_for_exits(source.graph);
+  if (points.empty())
+    throw Error(
+        fmt::format("{}: has no place for an early exit: no tensor before its end carries "
+                    "everything",
+                    recipe.train.from));
+  return graph::with_every_head(source.graph, points, recipe.network.heads,
+                                recipe.network.spp_levels);
+}
+
+model::ModelFile describe_model(const TrainRequest& request,
+                                const std::optional<model::ModelFile>& source,
                                 const data::Splits& splits) {
+  const recipe::Recipe& recipe = request.recipe;
+  const data::LoadedData& data = *request.data;
   const data::Dataset& set = data.dataset;
   model::ModelFile model;
-  model.graph =
-      graph_for(recipe, set.height, set.width, static_cast<std::int64_t>(set.classes.size()));
+  model.graph = source ? graph_from(*source, request, set)
+                       : graph_for(recipe, set.height, set.width,
+                                   static_cast<std::int64_t>(set.classes.size()));
   model.classes = set.classes;
-  const auto statistics = data::channel_statistics(set, splits.train);
-  model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
+  if (source) {
+    model.preprocessing = source->preprocessing;
+  } else {
+    const auto statistics = data::channel_statistics(set, splits.train);
+    model.preprocessing = {set.height, set.width, recipe.data.fit, statistics.mean, statistics.std};
+  }
   if (!recipe.data.mean.empty()) {
     std::ranges::copy(recipe.data.mean, model.preprocessing.mean.begin());
     std::ranges::copy(recipe.data.std, model.preprocessing.std.begin());
   }
   model.loss_weights = recipe.train.loss_weights;
   const std::size_t exits = graph::exit_segments(model.graph).size();
+  // Heads at every cut point are trained independently of each other.
+  const bool every = recipe::exit_places(recipe) == recipe::ExitPlaces::every;
   if (model.loss_weights.empty())
-    model.loss_weights.assign(exits, 1.0 / static_cast<double>(exits));
+    model.loss_weights.assign(exits, every ? 1.0 : 1.0 / static_cast<double>(exits));
   if (model.loss_weights.size() != exits)
     throw UsageError(fmt::format("train.loss_weights: got {} values, the network has {} exits",
                                  model.loss_weights.size(), exits));
@@ -78,14 +132,19 @@ class Run {
         data_(*request.data),
         group_(request.group),
         device_(device_from_name(recipe_.train.device)),
-        splits_(data::split_training(data_.dataset, recipe_.data.split_seed)),
-        model_(describe_model(recipe_, data_, splits_)),
+        splits_(request.splits ? *request.splits
+                               : data::split_training(data_.dataset, recipe_.data.split_seed)),
+        source_(model_with_network(request)),
+        model_(describe_model(request, source_, splits_)),
         batch_(std::clamp<std::int64_t>(std::ssize(splits_.train), 1, recipe_.train.batch)) {
     TorchNetwork network(model_.graph, device_, recipe_.train.seed);
     set_threads(recipe_.train.threads, request.processes_here);
     keep_freed_memory();
-    if (!recipe_.train.from.empty() && !request.resume)
+    if (source_ && !request.resume)
+      load_network(recipe_.train.from, network);
+    else if (!recipe_.train.from.empty() && !request.resume)
       load_starting_weights(recipe_.train.from, network);
+    source_.reset();
     if (group_ != nullptr) connect(network);
     trainer_.emplace(std::move(network), model_.loss_weights, recipe_.train,
                      std::max<std::int64_t>(std::ssize(splits_.train) / batch_, 1),
@@ -242,6 +301,29 @@ class Run {
     if (!recipe_.data.mean.empty()) return;
     model_.preprocessing.mean = from.preprocessing.mean;
     model_.preprocessing.std = from.preprocessing.std;
+  }
+
+  // Loads the weights of the model whose network is trained, apart from those of new heads.
+  void load_network(const std::string& file, TorchNetwork& network) {
+    const bool every = recipe::exit_places(recipe_) == recipe::ExitPlaces::every;
+    const int last = graph::exit_segments(model_.graph).back();
+    core::Tensors weights;
+    std::size_t num_new = 0;
+    for (const graph::Parameter& p : network.parameters()) {
+      const auto found = source_->weights.find(p.name);
+      if ((every && p.in_head && p.segment != last) || found == source_->weights.end())
+        ++num_new;
+      else
+        weights.insert(*found);
+    }
+    network.load(weights);
+    adopt_provenance(*source_, file);
+    send_message(fmt::format("{}: {} tensors loaded, {} initialised at random", file,
+                             weights.size(), num_new));
+    if (every)
+      send_message(fmt::format("{} early exits: {} after each of {} cut points", exits() - 1,
+                               fmt::join(recipe_.network.heads, ", "),
+                               (exits() - 1) / recipe_.network.heads.size()));
   }
 
   void load_starting_weights(const std::string& file, TorchNetwork& network) {
@@ -488,6 +570,7 @@ class Run {
   ProcessGroup* group_;  // null for one process
   torch::Device device_;
   data::Splits splits_;
+  std::optional<model::ModelFile> source_;  // only while the run is being set up
   model::ModelFile model_;
   std::int64_t batch_;  // images per step
   std::optional<GroupMoments> moments_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,10 @@ struct TrainEvents {
 struct TrainRequest {
   recipe::Recipe recipe;                   ///< its input size and classes are taken from the data
   const data::LoadedData* data = nullptr;  ///< the training part
-  std::filesystem::path run;               ///< run folder, created if missing
-  bool resume = false;  ///< continue from checkpoint.safetensors in the run folder
+  /// The split of the images into parts; no value: data::split_training() by their labels.
+  std::optional<data::Splits> splits = {};
+  std::filesystem::path run;  ///< run folder, created if missing
+  bool resume = false;        ///< continue from checkpoint.safetensors in the run folder
   const std::atomic<bool>* stop = nullptr;  ///< if it becomes true, train() saves and returns
   /// The processes that train together; null for one. They all call train() with the same recipe
   /// and data; only rank 0 reads and writes the run folder and reports progress.

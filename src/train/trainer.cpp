@@ -17,6 +17,13 @@ ImageSize input_size(const graph::Graph& graph) {
   return {static_cast<int>(graph.input[1]), static_cast<int>(graph.input[2])};
 }
 
+// The share of the images of a step that this process has. The loss of a step is the mean over the
+// images of all processes, so that of each is weighted with its share.
+double share_of(const TensorBatch& batch) {
+  const auto images = static_cast<double>(batch.labels.size(0));
+  return batch.total > 0 ? images / static_cast<double>(batch.total) : 1;
+}
+
 }  // namespace
 
 Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights,
@@ -103,30 +110,64 @@ Tensor Trainer::resized(const Tensor& images) const {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+// Computes the loss and its gradients. @return the loss; `logits` receives those of all exits
+double Trainer::joint_backward(const TensorBatch& batch, double rate, std::vector<Tensor>& logits) {
+  logits = network_.forward(resized(batch.images), mode_);
+  // If only the last exit is trained, its loss has weight 1, as in a network without early exits.
+  std::vector<double> weights = loss_weights_;
+  if (mode_.last_exit_only) weights.back() = 1;
+  const Tensor loss = share_of(batch) * exit_loss(logits, batch.labels, weights, recipe_);
+  const double value = loss.item<double>();
+  if (exchange_ == nullptr && !std::isfinite(value)) throw_not_finite(logits, value, rate);
+  loss.backward();
+  return value;
+}
+
+// The same for a frozen backbone. Its heads share no parameter, so each is run and differentiated
+// alone: memory holds the activations of one head at a time, however many heads there are.
+double Trainer::frozen_backward(const TensorBatch& batch, double rate,
+                                std::vector<Tensor>& logits) {
+  const std::vector<int> segments = graph::exit_segments(network_.graph());
+  std::vector<TorchNetwork::State> features = network_.features(resized(batch.images), mode_);
+  logits.resize(segments.size());
+  {
+    torch::NoGradGuard no_grad;
+    logits.back() = network_.run_head(segments.back(), features.back(), mode_);
+  }
+  double sum = 0;
+  for (std::size_t k = 0; k + 1 < segments.size(); ++k) {
+    std::vector<Tensor> of_head(segments.size());
+    of_head[k] = network_.run_head(segments[k], features[k], mode_);
+    of_head.back() = logits.back();  // the teacher of a distillation
+    features[k].clear();
+    const Tensor loss = share_of(batch) * exit_loss(of_head, batch.labels, loss_weights_, recipe_);
+    logits[k] = of_head[k].detach();
+    const double value = loss.item<double>();
+    if (exchange_ == nullptr && !std::isfinite(value)) throw_not_finite(logits, value, rate);
+    loss.backward();
+    sum += value;
+  }
+  return sum;
+}
+
 void Trainer::step(Batches& batches) {
   const auto start = Clock::now();
   const double waited = batches.seconds_waited();
   const TensorBatch batch = batches.next();
   mode_.last_exit_only = is_backbone_phase(recipe_, state_.step, steps_per_epoch_);
   const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
-  const auto logits = network_.forward(resized(batch.images), mode_);
-  // If only the last exit is trained, its loss has weight 1, as in a network without early exits.
-  std::vector<double> weights = loss_weights_;
-  if (mode_.last_exit_only) weights.back() = 1;
-  Tensor loss = exit_loss(logits, batch.labels, weights, recipe_);
-  // The loss of a step is the mean over the images of all processes.
-  const auto images = static_cast<double>(batch.labels.size(0));
-  if (const auto all = static_cast<double>(batch.total); images < all) loss = loss * (images / all);
   // Totals over all processes: the loss, the images, whether to stop, and the images that each exit
   // classifies correctly.
-  const bool stop = stop_ != nullptr && stop_->load();
-  std::vector<double> totals = {loss.item<double>(), images, stop ? 1.0 : 0.0};
-  for (const Tensor& one : logits)
-    totals.push_back(one.defined() ? one.detach().argmax(1).eq(batch.labels).sum().item<double>()
-                                   : 0);
-  if (exchange_ == nullptr && !std::isfinite(totals[0])) throw_not_finite(logits, totals[0], rate);
+  std::vector<double> totals(3 + static_cast<std::size_t>(num_exits()));
   if (exchange_ != nullptr) exchange_->begin_step(totals);
-  loss.backward();
+  std::vector<Tensor> logits;
+  totals[0] = mode_.frozen_backbone ? frozen_backward(batch, rate, logits)
+                                    : joint_backward(batch, rate, logits);
+  totals[1] = static_cast<double>(batch.labels.size(0));
+  totals[2] = stop_ != nullptr && stop_->load() ? 1 : 0;
+  for (std::size_t k = 0; k < logits.size(); ++k)
+    if (logits[k].defined())
+      totals[3 + k] = logits[k].detach().argmax(1).eq(batch.labels).sum().item<double>();
   if (exchange_ != nullptr) exchange_->exchange(updater_->gradients());
   if (!std::isfinite(totals[0])) throw_not_finite(logits, totals[0], rate);
   updater_->step(rate);

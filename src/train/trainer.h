@@ -107,6 +107,8 @@ class Trainer {
   void check_sizes() const;
   void freeze_backbone();
   std::vector<torch::Tensor> changing_statistics() const;
+  double joint_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
+  double frozen_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
   torch::Tensor resized(const torch::Tensor& images) const;
   [[noreturn]] void throw_not_finite(const std::vector<torch::Tensor>& logits, double loss,
                                      double rate) const;

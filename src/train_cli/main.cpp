@@ -1,9 +1,5 @@
 #include <fmt/format.h>
 
-#include <atomic>
-#include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -15,16 +11,16 @@
 #include <vector>
 
 #include "cli/program.h"
-#include "cli/progress_line.h"
 #include "cli/source_flags.h"
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
-#include "core/text.h"
 #include "train/process_group.h"
 #include "train/ranks.h"
 #include "train/run.h"
 #include "train/start_check.h"
+#include "train_cli/exits_command.h"
+#include "train_cli/training_progress.h"
 #include "workflow/fit_recipe.h"
 #include "workflow/output_file.h"
 #include "workflow/run_folder.h"
@@ -33,68 +29,8 @@ namespace offramp::train_cli {
 namespace {
 
 using cli::printable;
-using cli::write_stderr;
-using train::StepReport;
 using train::TrainOutcome;
-using workflow::EpochReport;
 using workflow::RunFolder;
-
-std::atomic<bool> stop_requested{false};
-
-// The first Ctrl-C stops training after the current step; a second one ends the program at once.
-extern "C" void on_interrupt(int signal) {
-  if (stop_requested.exchange(true)) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
-}
-
-std::string percents(const std::vector<double>& rates) {
-  std::string text;
-  for (const double rate : rates)
-    text += fmt::format("{}{:.1f}", text.empty() ? "" : " / ", 100 * rate);
-  return text;
-}
-
-// Prints the progress of training: on a terminal one line that is updated in place, elsewhere a new
-// line each time.
-class ProgressPrinter {
- public:
-  /// @param prints  false on all ranks but the first, which print nothing
-  explicit ProgressPrinter(bool prints) : prints_(prints) {}
-
-  void message(const std::string& line) {
-    if (!prints_) return;
-    line_.clear();
-    write_stderr(fmt::format("{}\n", line));
-  }
-
-  void step(const StepReport& r) {
-    const auto now = std::chrono::steady_clock::now();
-    const auto pause =
-        line_.is_terminal() ? std::chrono::milliseconds(200) : std::chrono::seconds(30);
-    if (now - drawn_at_ < pause) return;
-    drawn_at_ = now;
-    const auto width = static_cast<std::size_t>(20 * r.step / r.steps_per_epoch);
-    line_.draw(fmt::format(
-        "epoch {}/{} [{}{}] {}/{}  loss {:.3f}  train {} %  {:.0f} images/s  {} left", r.epoch,
-        r.epochs, std::string(width, '='), std::string(20 - width, ' '), r.step, r.steps_per_epoch,
-        r.loss, percents(r.accuracy), r.images_per_second, core::duration_text(r.seconds_left)));
-  }
-
-  void epoch(const EpochReport& r) {
-    line_.clear();
-    write_stderr(fmt::format(
-        "epoch {:>3}/{}  loss {:.3f}  train {} %  tune {} %{}  {:.0f} images/s  {}\n", r.epoch,
-        r.epochs, r.loss, percents(r.train_accuracy), percents(r.tune_accuracy),
-        r.best ? " (best)" : "", r.images_per_second, core::duration_text(r.seconds)));
-  }
-
- private:
-  bool prints_;
-  cli::ProgressLine line_;
-  std::chrono::steady_clock::time_point drawn_at_ = std::chrono::steady_clock::now();
-};
 
 struct Flags {
   std::string recipe, out = "runs/train";
@@ -121,7 +57,9 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--stem", "network.stem", false, "Stem of the backbone: cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false,
-     "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%"},
+     "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%; or auto, with --from: "
+     "where "
+     "they pay"},
     {"--head", "network.head", false,
      "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
      "deep-spp"},
@@ -250,8 +188,18 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
       group == nullptr ? prepare(given, true, 0) : prepare(given, *group, ranks->restart);
   const Flags& flags = start.flags;
   const recipe::Recipe& recipe = start.recipe;
-  ProgressPrinter printer(first);
-  for (const std::string& change : start.changes) printer.message(printable(change));
+  if (recipe::exit_places(recipe) == recipe::ExitPlaces::automatic) {
+    if (group == nullptr) return run_with_automatic_exits(recipe, flags.out);
+    group->agree([] {
+      throw UsageError(
+          "network.exits: one process chooses exits; start this training without a launcher");
+    });
+  }
+  ProgressPrinter printer;
+  const auto say = [&](const std::string& line) {
+    if (first) printer.message(line);
+  };
+  for (const std::string& change : start.changes) say(printable(change));
   data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
@@ -265,43 +213,35 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
     train::check_same_start(*group, train::describe_start(recipe, data.dataset));
   }
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
-                                printable(data.skipped[i].reason)));
-  if (data.skipped.size() > 10)
-    printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
+    say(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                    printable(data.skipped[i].reason)));
+  if (data.skipped.size() > 10) say(fmt::format("skipped {} images in all", data.skipped.size()));
 
   train::TrainRequest request;
   request.recipe = recipe;
   request.data = &data;
   request.run = flags.out;
   request.resume = flags.resume;
-  request.stop = &stop_requested;
+  request.stop = &stop_at_signals();
   request.group = group;
   if (ranks) request.processes_here = ranks->local_world;
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  train::TrainEvents events;
-  events.message = [&](const std::string& line) { printer.message(line); };
-  if (first) {
-    events.step = [&](const StepReport& report) { printer.step(report); };
-    events.epoch = [&](const EpochReport& report) { printer.epoch(report); };
-  }
-  const TrainOutcome outcome = train::train(request, events);
+  const TrainOutcome outcome =
+      train::train(request, first ? printer.events() : train::TrainEvents{});
 
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
-      printer.message(fmt::format(
-          "stopped and saved; continue with: offramp train --resume --out {}", flags.out));
+      say(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
+                      flags.out));
       return 1;
     case TrainOutcome::already_finished:
-      printer.message(fmt::format("this run is already finished: {}", model));
+      say(fmt::format("this run is already finished: {}", model));
       return 0;
     case TrainOutcome::finished:
       break;
   }
-  printer.message(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
-                              model, recipe.data.source));
+  say(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model, model,
+                  recipe.data.source));
   return 0;
 }
 
@@ -347,6 +287,18 @@ void declare_training(CLI::App& app, cli::Action& action) {
   action = [flags] { return run(*flags); };
 }
 
+/// Removes the flag --command, if given, from the arguments.
+/// @return its value: the command of offramp that this program executes
+std::string command_of(int& argc, char**& argv) {
+  const std::string_view flag = argc > 1 ? argv[1] : "";
+  if (!flag.starts_with(cli::kCommand)) return "train";
+  const std::string command(flag.substr(std::string_view(cli::kCommand).size()));
+  argv[1] = argv[0];
+  --argc;
+  ++argv;
+  return command;
+}
+
 /// Removes the flag --started-by, if given, from the arguments.
 /// @throws Error if the offramp that started this program is of another build
 void check_starter(int& argc, char**& argv) {
@@ -370,7 +322,10 @@ int main(int argc, char** argv) {
   using namespace offramp;
   const int status = cli::run_reporting_errors([&] {
     train_cli::check_starter(argc, argv);
-    return cli::run_program(argc, argv, train_cli::declare_training);
+    return cli::run_program(argc, argv,
+                            train_cli::command_of(argc, argv) == "exits"
+                                ? train_cli::declare_exits
+                                : train_cli::declare_training);
   });
   if (train_cli::must_end_at_once) std::_Exit(status);
   return status;

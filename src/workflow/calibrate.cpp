@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <memory>
@@ -11,7 +10,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/numbers.h"
 #include "core/overloaded.h"
 #include "graph/cost.h"
 #include "model/certified_hash.h"
@@ -20,6 +18,7 @@
 #include "workflow/calibration_warnings.h"
 #include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
+#include "workflow/exit_times.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
 #include "workflow/selected_images.h"
@@ -28,8 +27,6 @@ namespace offramp::workflow {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kTimedRounds = 9;  // after one round that is not counted
 
 /// A file name that can be stored in a model file, which holds UTF-8 only.
 std::string storable_name(const fs::path& path) {
@@ -57,6 +54,7 @@ class CalibrationData {
   CalibrationData(fs::path path, const model::ModelFile& model, const CalibrateOptions& options)
       : path_(std::move(path)), model_(model), options_(options) {
     loaded_ = data::load_data(options.data, data::Part::train, load_options(model));
+    if (options.label_free) return;
     try {
       check_same_classes(model_, loaded_.dataset);
     } catch (const Error& error) {
@@ -86,7 +84,10 @@ class CalibrationData {
         progress);
     const auto bad =
         std::ranges::find_if_not(saved.logits, [](float z) { return std::isfinite(z); });
-    if (bad == saved.logits.end()) return saved;
+    if (bad == saved.logits.end()) {
+      if (options_.label_free) saved.labels = last_exit_answers(saved.view());
+      return saved;
+    }
     const auto row = static_cast<std::size_t>(bad - saved.logits.begin()) /
                      static_cast<std::size_t>(saved.classes);
     const std::int64_t image = listed.indices[row % listed.indices.size()];
@@ -162,35 +163,6 @@ eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
     ++kept.exits;
   }
   return kept;
-}
-
-struct TimedRun {
-  core::Predictor* predictor;
-  int exit_index;
-};
-
-/// For each run, measures the milliseconds per image when all images stop at its exit: the median
-/// of several rounds, in which the runs take turns.
-std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<const float> images) {
-  std::vector<std::vector<double>> times(runs.size());
-  for (int round = 0; round <= kTimedRounds; ++round)
-    for (std::size_t r = 0; r < runs.size(); ++r) {
-      const auto [predictor, last] = runs[r];
-      const auto stop = [last = last](std::int64_t, const core::ExitOutput& output) {
-        return output.exit_index == last;
-      };
-      const auto start = std::chrono::steady_clock::now();
-      predictor->run(images, stop);
-      const std::chrono::duration<double, std::milli> time =
-          std::chrono::steady_clock::now() - start;
-      if (round > 0) times[r].push_back(time.count());
-    }
-  const double count = static_cast<double>(images.size()) /
-                       static_cast<double>(runs.front().predictor->image_size());
-  std::vector<double> medians;
-  for (std::vector<double>& of_run : times)
-    medians.push_back(core::median(std::move(of_run)) / count);
-  return medians;
 }
 
 /// The model without some of its early exits, with the policy chosen for it on the tune images.
@@ -277,6 +249,7 @@ class Calibrator {
                    accuracy_of_last(best.tune.view()),
                    standard_error(best.tune.view(), replayed),
                    best.chosen.held_out_accuracy,
+                   best.chosen.held_out_cost,
                    eval::measure_policy(replayed.outcome(), best.costs.relative)};
     result.warnings = calibration_warnings(aim_, result.chosen.policy, best.tune.view(),
                                            result.tune.standard_error);
@@ -524,6 +497,9 @@ void check(const CalibrateOptions& options) {
   if (harm && harm->against == policy::HarmReference::ensemble &&
       options.shape.ensemble == policy::Ensemble::off)
     throw UsageError("against: \"ensemble\" needs an ensemble, and it is off");
+  if (options.label_free && (!options.reference.empty() || (harm && !harm->label_free)))
+    throw UsageError(
+        "label_free: has neither a reference model nor a guarantee of harm, which need labels");
   only_for(options.worst_class, "worst_class",
            std::holds_alternative<policy::HarmGuarantee>(options.aim), "HarmGuarantee");
 }

@@ -24,6 +24,9 @@ struct CalibrateOptions {
   policy::Aim aim = policy::FixedThreshold{};  ///< AccuracyDrop::reference is set from `reference`
   std::filesystem::path reference = {};  ///< AccuracyDrop only: the model to compare accuracy with
   bool worst_class = false;              ///< HarmGuarantee only: also find the class with most harm
+  /// The answers of the model's last exit take the place of the labels, which are not read. The
+  /// data may have other classes than the model. A HarmGuarantee must be label-free too.
+  bool label_free = false;
   bool drop_useless_exits = false;  ///< remove early exits without which the aim is met as well
   RunOptions run = {};
 
@@ -49,6 +52,7 @@ struct TuneResult {
   /// Of the policy's accuracy minus the last exit's, see eval::paired_standard_error().
   double standard_error = 0;
   std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
+  std::optional<double> held_out_cost;      ///< for aims of cost, see ChosenThresholds
   eval::PolicyMetrics metrics;
 };
 

@@ -10,6 +10,7 @@ namespace {
 void fit_loss_weights(recipe::Recipe& recipe, const std::set<std::string>& overridden,
                       std::vector<std::string>& changes) {
   std::vector<double>& weights = recipe.train.loss_weights;
+  if (recipe::exit_places(recipe) != recipe::ExitPlaces::listed) return;
   const std::size_t exits = recipe.network.exits.size() + 1;
   if (!overridden.contains("network.exits") || overridden.contains("train.loss_weights") ||
       weights.empty() || weights.size() == exits)
@@ -23,7 +24,8 @@ void fit_loss_weights(recipe::Recipe& recipe, const std::set<std::string>& overr
 
 void fit_backbone(recipe::Recipe& recipe, const std::set<std::string>& overridden,
                   std::vector<std::string>& changes) {
-  if (recipe.train.from.empty()) return;
+  if (recipe.train.from.empty() || recipe::exit_places(recipe) != recipe::ExitPlaces::listed)
+    return;
   graph::BackboneOptions& options = recipe.network.options;
   const graph::BackboneOptions found = model::options_of_weights(recipe.train.from, recipe.network);
   const auto say = [&](const char* key, const auto& value) {

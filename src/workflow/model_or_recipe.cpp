@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/error.h"
 #include "graph/cost.h"
 #include "graph/network_spec.h"
 #include "graph/random_weights.h"
@@ -13,6 +14,11 @@ bool is_recipe(const std::string& path) { return path.ends_with(".toml"); }
 
 graph::Graph graph_of_recipe(const std::string& path, std::int64_t classes) {
   const recipe::Recipe recipe = recipe::read_recipe(path);
+  if (recipe::exit_places(recipe) != recipe::ExitPlaces::listed)
+    throw UsageError(fmt::format(
+        "{}: network.exits: {} takes the network from a model file, so the recipe alone describes "
+        "none; give that model, or the one that the run wrote",
+        path, core::quote(recipe.network.exits[0])));
   graph::NetworkSpec spec = recipe.network;
   spec.options.classes = classes;
   if (recipe.data.height > 0) spec.options.input = {3, recipe.data.height, recipe.data.width};

@@ -67,7 +67,9 @@ std::int64_t count_of(const policy::Guarantee& guarantee, const policy::Policy& 
 
 Converted convert_certificate(model::ModelFile& model, const policy::LogitsView& certify,
                               model::StoredImages images) {
-  const std::string arithmetic = runtime::arithmetic_name(runtime::Precision::int8);
+  const std::string arithmetic = runtime::arithmetic_name(runtime::Precision::int8, model.graph);
+  if (arithmetic.empty())
+    throw Error("the network has operations whose int8 results depend on the instruction set");
   if (!model.policy || !model.policy->guarantee)
     throw Error("the model has no certificate, so there is nothing to convert");
   policy::Guarantee& given = *model.policy->guarantee;

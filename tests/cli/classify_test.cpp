@@ -122,6 +122,14 @@ TEST_F(Classify, ReportsADamagedImageOnStandardInput) {
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
 }
 
+TEST_F(Classify, SaysThatTheModelComesFirst) {
+  const ProgramResult ended = offramp({"classify", first, path});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(ended.err, "offramp: " + first +
+                           ": an image, but the model comes first: offramp classify MODEL "
+                           "IMAGES…\n");
+}
+
 TEST_F(Classify, ReadsPathsThatBeginLikeAnImage) {
   fs::copy_file(first, folder.path() / "BM.png");
   fs::copy_file(first, folder.path() / "RIFF.png");

@@ -89,6 +89,7 @@ TEST_F(Completion, RefusesAShellItDoesNotKnow) {
 #ifdef OFFRAMP_WITH_TRAIN
 TEST_F(Completion, AsksTheTrainingProgramForItsFlags) {
   EXPECT_THAT(complete({OFFRAMP_PROGRAM, "train", "--im"}), ElementsAre("--image-size"));
+  EXPECT_THAT(complete({OFFRAMP_PROGRAM, "exits", "--the"}), ElementsAre("--then"));
 }
 #endif
 

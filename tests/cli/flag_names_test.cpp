@@ -20,6 +20,12 @@ TEST(FlagNames, LeaveOtherMessagesAlone) {
     EXPECT_EQ(with_flag_name(message), message);
 }
 
+TEST(FlagNames, AreInTheMiddleOfATextToo) {
+  EXPECT_EQ(with_flag_names("exit 1 costs; drop_useless_exits removes it, max_drop allows it"),
+            "exit 1 costs; --drop-useless-exits removes it, --max-accuracy-drop allows it");
+  EXPECT_EQ(with_flag_names("the images of the data"), "the images of the data");
+}
+
 TEST(FlagNames, AreInErrorsOfWrongUsageAlone) {
   EXPECT_THAT([] { translate_option_errors([]() -> int { throw UsageError("out: no"); }); },
               ThrowsMessage<UsageError>("--out: no"));

@@ -29,6 +29,7 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"completion"},
 #ifdef OFFRAMP_WITH_TRAIN
     {"train"},
+    {"exits"},
 #endif
 };
 

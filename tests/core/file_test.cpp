@@ -331,6 +331,18 @@ TEST(MappedFile, KeepsShowingAReplacedFile) {
   EXPECT_EQ(static_cast<char>(file.bytes()[0]), 'o');
 }
 
+TEST(MappedFile, SaysThatItsFileWasTruncated) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "a";
+  write_text_atomic(path, "abc");
+  const MappedFile file(path);
+  fs::resize_file(path, 4);
+  EXPECT_NO_THROW(file.check_length());
+  fs::resize_file(path, 2);
+  EXPECT_THAT([&] { file.check_length(); },
+              testing::ThrowsMessage<Error>("the file was truncated after it was opened"));
+}
+
 TEST(MappedFile, TakesAnEmptyFile) {
   const TemporaryFolder folder;
   write_text_atomic(folder.path() / "a", "");

@@ -21,12 +21,16 @@
 #include "runtime/activation_ranges.h"
 #include "runtime/compile.h"
 #include "tests/support/graphs.h"
+#include "tests/support/instruction_set_cap.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/reference.h"
 #include "tests/support/relative_error.h"
 
 namespace offramp::engine {
 namespace {
+
+[[maybe_unused]] testing::Environment* const kCap =
+    testing::AddGlobalTestEnvironment(new test::InstructionSetCap);
 
 using testing::Each;
 

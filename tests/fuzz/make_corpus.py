@@ -1,7 +1,7 @@
 """Writes the seed files of the fuzzing corpora, one of each kind of file: make_corpus.py
 
-It needs PIL and NumPy. The first byte of an image seed selects options of the fuzz target and is not
-passed to the decoder.
+It needs PIL and NumPy, and onnx for the ONNX seeds. The first byte of an image seed selects options
+of the fuzz target and is not passed to the decoder.
 """
 import io
 import json
@@ -196,8 +196,85 @@ def recipes():
                        ("train.schedule", "step"), ("network.backbone", "vgg11")):
         yield "recipe/set-" + key, key.encode() + b"\0" + value.encode()
 
+def networks():
+    """ONNX networks with the operators of every family. Needs onnx (build/onnx-venv)."""
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        print("skipped: the ONNX seeds need the Python package onnx")
+        return
+    rng = numpy.random.default_rng(2)
 
-for name, content in [*images(), *models(), *archives(), *packed(), *recipes()]:
+    def weight(name, *shape, dtype="float32"):
+        return numpy_helper.from_array((rng.normal(size=shape) / 4).astype(dtype), name)
+
+    def numbers(name, *values, dtype="int64"):
+        return numpy_helper.from_array(numpy.array(values, dtype), name)
+
+    node = helper.make_node
+    start = [node("Conv", ["image", "w"], ["x"], pads=[1, 1, 1, 1])]
+    end = [node("GlobalAveragePool", ["y"], ["mean"]), node("Flatten", ["mean"], ["flat"]),
+           node("Gemm", ["flat", "fc"], ["logits"], transB=1)]
+    branches = [helper.make_graph([node(op, ["x"], [op])], op, [],
+                                  [helper.make_tensor_value_info(op, TensorProto.FLOAT, None)])
+                for op in ("Relu", "Sigmoid")]
+    middles = {
+        "relu": ([node("Relu", ["x"], ["y"])], []),
+        "hard-swish": ([node("Add", ["x", "three"], ["a"]), node("Clip", ["a", "zero", "six"], ["b"]),
+                        node("Mul", ["x", "b"], ["c"]), node("Div", ["c", "six"], ["y"])],
+                       [numbers(n, v, dtype="float32") for n, v in
+                        (("three", 3), ("zero", 0), ("six", 6))]),
+        "gelu": ([node("Div", ["x", "root"], ["a"]), node("Erf", ["a"], ["b"]),
+                  node("Add", ["b", "one"], ["c"]), node("Mul", ["x", "c"], ["d"]),
+                  node("Mul", ["d", "half"], ["y"])],
+                 [numbers(n, v, dtype="float32") for n, v in
+                  (("root", 2 ** 0.5), ("one", 1), ("half", 0.5))]),
+        "shuffle": ([node("Reshape", ["x", "split"], ["a"]),
+                     node("Transpose", ["a"], ["b"], perm=[0, 2, 1, 3, 4]),
+                     node("Reshape", ["b", "join"], ["c"]),
+                     node("Split", ["c"], ["d", "e"], axis=1),
+                     node("Concat", ["e", "d"], ["y"], axis=1)],
+                    [numbers("split", 0, 2, 2, 8, 8), numbers("join", 0, 4, 8, 8)]),
+        "norm": ([node("Transpose", ["x"], ["a"], perm=[0, 2, 3, 1]),
+                  node("LayerNormalization", ["a", "g", "h"], ["b"]),
+                  node("MatMul", ["b", "m"], ["c"]),
+                  node("Transpose", ["c"], ["y"], perm=[0, 3, 1, 2])],
+                 [weight("g", 4), weight("h", 4), weight("m", 4, 4)]),
+        "batch-norm": ([node("BatchNormalization", ["x", "g", "h", "g", "v"], ["a"]),
+                        node("Pad", ["a", "pads"], ["b"]),
+                        node("AveragePool", ["b"], ["y"], kernel_shape=[3, 3], strides=[2, 2])],
+                       [weight("g", 4), weight("h", 4), numbers("v", 1, 2, 3, 4, dtype="float32"),
+                        numbers("pads", 0, 0, 1, 1, 0, 0, 1, 1)]),
+        "squeeze": ([node("ReduceMean", ["x"], ["a"], axes=[2, 3]), node("Conv", ["a", "s"], ["b"]),
+                     node("HardSigmoid", ["b"], ["c"]), node("Mul", ["c", "x"], ["y"])],
+                    [weight("s", 4, 4, 1, 1)]),
+        "shapes": ([node("Shape", ["x"], ["a"]), node("Gather", ["a", "first"], ["b"]),
+                    node("Concat", ["b", "rest"], ["c"], axis=0), node("Reshape", ["x", "c"], ["d"]),
+                    node("Unsqueeze", ["d", "last"], ["f"]), node("Squeeze", ["f", "last"], ["y"])],
+                   [numbers("first", 0), numbers("rest", 4, 8, 8), numbers("last", 4)]),
+        "quantised": ([node("QuantizeLinear", ["x", "scale"], ["a"]),
+                       node("DequantizeLinear", ["a", "scale"], ["b"]),
+                       node("DequantizeLinear", ["q", "scales"], ["k"], axis=0),
+                       node("Conv", ["b", "k"], ["y"])],
+                      [numpy_helper.from_array(rng.integers(-9, 9, (4, 4, 1, 1)).astype("int8"), "q"),
+                       numpy_helper.from_array(numpy.float32(0.1), "scale"),
+                       numbers("scales", 0.1, 0.2, 0.3, 0.4, dtype="float32")]),
+        "branches": ([node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1])],
+                     [numpy_helper.from_array(numpy.array(True), "yes")]),
+        "half": ([node("Cast", ["x"], ["a"], to=TensorProto.FLOAT), node("Conv", ["a", "h"], ["y"])],
+                 [weight("h", 4, 4, 1, 1, dtype="float16")]),
+    }
+    for name, (middle, weights) in middles.items():
+        graph = helper.make_graph(
+            start + middle + end, name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, None, None])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 5])],
+            [weight("w", 4, 3, 3, 3), weight("fc", 5, 4), *weights])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        yield f"onnx/{name}.onnx", model.SerializeToString()
+
+
+for name, content in [*images(), *models(), *archives(), *packed(), *recipes(), *networks()]:
     path = HERE / "corpus" / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)

@@ -38,6 +38,10 @@ TEST(Cost, OfSingleOperationsWorkedByHand) {
   EXPECT_EQ(
       count(Conv{.out_channels = 4, .kernel = 3, .padding = 1, .groups = 4}, {4, 7, 7}, {4, 7, 7}),
       (OpCount{4 * 49 * 9, 4 * 9}));
+  EXPECT_EQ(count(Conv{.out_channels = 5, .kernel = {3, 2}, .dilation = 2}, {3, 6, 8}, {5, 2, 6}),
+            (OpCount{5 * 2 * 6 * 18, 5 * 18}));
+  EXPECT_EQ(count(LayerNorm{}, {7, 3, 3}, {7, 3, 3}), (OpCount{0, 14}));
+  EXPECT_EQ(count(Silu{}, {7, 3, 3}, {7, 3, 3}), (OpCount{}));
   EXPECT_EQ(count(Linear{.out_features = 10}, {21}, {10}), (OpCount{210, 220}));
   EXPECT_EQ(count(Linear{.out_features = 10, .bias = false}, {21}, {10}), (OpCount{210, 210}));
   EXPECT_EQ(count(BatchNorm{}, {7, 3, 3}, {7, 3, 3}), (OpCount{0, 14}));

@@ -52,11 +52,37 @@ TEST(Shapes, OfEveryOperation) {
   EXPECT_EQ(shape_of(Concat{}, {"conv", "input", "conv"}), (Shape{11, 8, 6}));
   EXPECT_EQ(shape_of(MaxPool{.kernel = 3, .stride = 2, .padding = 1}), (Shape{4, 4, 3}));
   EXPECT_EQ(shape_of(AvgPool{.kernel = 3, .stride = 3}), (Shape{4, 2, 2}));
+  EXPECT_EQ(shape_of(Conv{.out_channels = 6,
+                          .kernel = {3, 2},
+                          .stride = {1, 2},
+                          .padding = {2, 0, 1, 1},
+                          .dilation = {2, 1}}),
+            (Shape{6, 7, 3}));
+  EXPECT_EQ(shape_of(MaxPool{.kernel = {2, 3}, .stride = {3, 1}, .padding = {1, 0, 0, 1}}),
+            (Shape{4, 3, 5}));
+  EXPECT_EQ(shape_of(MaxPool{.kernel = 2, .stride = 1, .dilation = {4, 1}}), (Shape{4, 4, 5}));
+  EXPECT_EQ(shape_of(AdaptiveAvgPool{{7, 9}}), (Shape{4, 7, 9}));
+  for (const Op& op : {Op(Clip{}), Op(Sigmoid{}), Op(HardSigmoid{}), Op(HardSwish{}), Op(Silu{}),
+                       Op(Gelu{}), Op(LayerNorm{}), Op(ChannelShuffle{2})})
+    EXPECT_EQ(shape_of(op), (Shape{4, 8, 6})) << op_name(op);
+  EXPECT_EQ(shape_of(Multiply{}, {"conv", "conv"}), (Shape{4, 8, 6}));
+  EXPECT_EQ(shape_of(Slice{1, 3}), (Shape{2, 8, 6}));
   EXPECT_EQ(shape_of(GlobalAvgPool{}), (Shape{4}));
   EXPECT_EQ(shape_of(SpatialPyramidPool{{1, 2, 4}}), (Shape{84}));
   EXPECT_EQ(shape_of(Flatten{}), (Shape{192}));
   EXPECT_EQ(infer_shapes(tiny()).at("fc"), (Shape{5}));
   EXPECT_EQ(infer_shapes(tiny()).at("input"), (Shape{3, 8, 6}));
+}
+
+TEST(Shapes, RoundUpWhereThatGivesAWindowOfTheInput) {
+  // 8 rows and 6 columns. By hand, after PyTorch's rule: no window begins in the trailing padding.
+  const auto rounded = [](int kernel, int stride, const Padding& padding) {
+    return shape_of(AvgPool{kernel, stride, padding, true});
+  };
+  EXPECT_EQ(rounded(3, 2, 0), (Shape{4, 4, 3}));  // 8 rows: 0 2 4, and 6 of which one is beyond
+  EXPECT_EQ(rounded(2, 3, 0), (Shape{4, 3, 2}));  // 6 columns: 0 3, and none at 6
+  EXPECT_EQ(rounded(1, 4, 0), (Shape{4, 2, 2}));
+  EXPECT_EQ(rounded(2, 3, 1), (Shape{4, 3, 3}));  // rows from -1: -1 2 5; 8 would be padding
 }
 
 TEST(Shapes, AllowPyramidLevelsFinerThanTheFeature) {
@@ -88,6 +114,33 @@ TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
   EXPECT_EQ(message(BatchNorm{.eps = std::nan("")}),
             place + "eps must be positive and finite, got nan");
   EXPECT_EQ(message(BatchNorm{.momentum = 1.5}), place + "momentum must lie in [0, 1], got 1.5");
+  EXPECT_EQ(message(Conv{.out_channels = 1, .kernel = {3, 0}}),
+            place + "kernel must be at least 1, got 0");
+  EXPECT_EQ(message(Conv{.out_channels = 1, .dilation = {0, 1}}),
+            place + "dilation must be at least 1, got 0");
+  EXPECT_EQ(message(Conv{.out_channels = 1, .padding = {0, 0, -2, 0}}),
+            place + "padding must not be negative, got -2");
+  EXPECT_EQ(
+      message(Conv{.out_channels = 1, .kernel = {1, 4}, .padding = {0, 1, 2, 0}, .dilation = 3}),
+      place + "a kernel of 1x10 does not fit into [4,8,6] with padding 0,1,2,0");
+  EXPECT_EQ(message(MaxPool{.kernel = 3, .stride = 1, .padding = {0, 0, 2, 0}}),
+            place + "padding 2 is more than half of the kernel 3");
+  EXPECT_EQ(message(MaxPool{.kernel = 2, .stride = 1, .dilation = {1, 7}}),
+            place + "dilation 7 is more than the side of the input [4,8,6]");
+  EXPECT_EQ(message(AdaptiveAvgPool{{0, 2}}),
+            place + "the grid must have at least 1x1 bins, got 0x2");
+  EXPECT_EQ(message(Clip{2, 1}), place + "clips to 2 … 1: the bounds must be finite and in order");
+  EXPECT_EQ(
+      message(Clip{.max = 1e39}),
+      place + "clips to -3.4028234663852886e+38 … 1e+39: the bounds must be finite and in order");
+  EXPECT_EQ(message(HardSigmoid{std::nan(""), 0}),
+            place + "alpha and beta must be finite, got nan and 0");
+  EXPECT_EQ(message(LayerNorm{0}), place + "eps must be positive and finite, got 0");
+  EXPECT_EQ(message(Multiply{}), place + "takes 2 inputs, got 1");
+  EXPECT_EQ(message(Multiply{}, {"conv", "input"}), place + "cannot multiply [4,8,6] by [3,8,6]");
+  EXPECT_EQ(message(Slice{1, 5}), place + "cannot take channels from 1 to before 5 of [4,8,6]");
+  EXPECT_EQ(message(Slice{2, 2}), place + "cannot take channels from 2 to before 2 of [4,8,6]");
+  EXPECT_EQ(message(ChannelShuffle{3}), place + "groups 3 must divide the 4 input channels");
   EXPECT_EQ(message(Add{}), place + "takes 2 or more inputs, got 1");
   EXPECT_EQ(message(Add{}, {"conv", "input"}), place + "cannot add [4,8,6] and [3,8,6]");
   EXPECT_EQ(message(Concat{}), place + "takes 2 or more inputs, got 1");

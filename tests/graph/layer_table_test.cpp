@@ -24,6 +24,21 @@ TEST(Table, DescribesOperationsWithTheirAttributes) {
       "conv 3x3, stride 2, padding 1, 4 groups, bias");
   EXPECT_EQ(describe(MaxPool{.kernel = 3, .stride = 2, .padding = 1}),
             "max_pool 3x3, stride 2, padding 1");
+  EXPECT_EQ(describe(Conv{.out_channels = 8,
+                          .kernel = {1, 7},
+                          .stride = {1, 2},
+                          .padding = {0, 3, 0, 3},
+                          .dilation = 2}),
+            "conv 1x7, stride 1x2, padding 0+0 rows and 3+3 columns, dilation 2");
+  EXPECT_EQ(describe(AvgPool{3, 2, 1, true, false}),
+            "avg_pool 3x3, stride 2, padding 1, rounded up, padding not counted");
+  EXPECT_EQ(describe(AdaptiveAvgPool{{6, 7}}), "adaptive_avg_pool 6x7");
+  EXPECT_EQ(describe(Clip{-1, 2.5}), "clip -1 to 2.5");
+  EXPECT_EQ(describe(HardSigmoid{}), "hard_sigmoid 0.1666667, 0.5");
+  EXPECT_EQ(describe(Gelu{true}), "gelu, tanh");
+  EXPECT_EQ(describe(Slice{2, 5}), "slice 2 to 4");
+  EXPECT_EQ(describe(ChannelShuffle{3}), "channel_shuffle, 3 groups");
+  EXPECT_EQ(describe(LayerNorm{}), "layer_norm");
   EXPECT_EQ(describe(SpatialPyramidPool{{1, 3}}), "spatial_pyramid_pool 1,3");
   EXPECT_EQ(describe(Linear{.out_features = 2, .bias = false}), "linear, no bias");
 }

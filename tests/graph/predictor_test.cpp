@@ -117,7 +117,7 @@ std::vector<std::string_view> operations_of(const std::vector<Graph>& graphs) {
 TEST(TestNetworks, UseEveryOperationBetweenThem) {
   EXPECT_EQ(operations_of(example_graphs()).size(), std::variant_size_v<Op>);
   std::vector<Graph> random;
-  for (std::uint64_t seed = 0; seed < 10; ++seed) random.push_back(random_graph(seed));
+  for (std::uint64_t seed = 0; seed < 20; ++seed) random.push_back(random_graph(seed));
   EXPECT_EQ(operations_of(random).size(), std::variant_size_v<Op>);
 }
 

@@ -86,6 +86,53 @@ TEST(Reference, ClipsAddsJoinsAndFlattens) {
   EXPECT_THAT(run(Flatten{}, {1, 2, 2}, input), ElementsAre(-1, 3, 7, 0));
 }
 
+TEST(Reference, ConvolvesWithDilationAndPaddingThatDiffersBetweenSides) {
+  // The kernel adds an element and the one two columns to its right; 1 2 3 has two zeros before it.
+  EXPECT_THAT(
+      run(Conv{.out_channels = 1, .kernel = {1, 2}, .padding = {0, 2, 0, 0}, .dilation = {1, 2}},
+          {1, 1, 3}, counted(3), {{"x.weight", tensor({1, 1, 1, 2}, {1, 1})}}),
+      ElementsAre(1, 2, 1 + 3));
+}
+
+TEST(Reference, ComputesActivations) {
+  const auto of = [](const Op& op, float x) { return run(op, {1, 1, 1}, {x})[0]; };
+  EXPECT_EQ(of(Clip{-1, 2}, -3), -1);
+  EXPECT_EQ(of(Clip{-1, 2}, 3), 2);
+  EXPECT_DOUBLE_EQ(of(Sigmoid{}, 0), 0.5);
+  EXPECT_DOUBLE_EQ(of(HardSigmoid{0.25, 0.5}, 1), 0.75);
+  EXPECT_DOUBLE_EQ(of(HardSwish{}, -1), -1.0 / 3);
+  // Φ(1) = 0.841344746, sigmoid(1) = 0.731058579; the approximation of gelu is that of the paper.
+  EXPECT_NEAR(of(Silu{}, 1), 0.731058579, 1e-9);
+  EXPECT_NEAR(of(Gelu{}, 1), 0.841344746, 1e-9);
+  EXPECT_NEAR(of(Gelu{true}, 1), 0.841191991, 1e-9);
+}
+
+TEST(Reference, MultipliesSlicesAndShuffles) {
+  EXPECT_THAT(run(Multiply{}, {2, 1, 2}, counted(4), {}, {"input", "input"}),
+              ElementsAre(1, 4, 9, 16));
+  EXPECT_THAT(run(Slice{1, 3}, {4, 1, 1}, counted(4)), ElementsAre(2, 3));
+  EXPECT_THAT(run(ChannelShuffle{2}, {6, 1, 1}, counted(6)), ElementsAre(1, 4, 2, 5, 3, 6));
+}
+
+TEST(Reference, NormalisesOverChannels) {
+  // The channels of the first position are 1 and 5: mean 3, variance 4.
+  const Values out = run(LayerNorm{.eps = 12}, {2, 1, 2}, {1, 7, 5, 7},
+                         {{"x.weight", tensor({2}, {2, 6})}, {"x.bias", tensor({2}, {1, -1})}});
+  EXPECT_THAT(out, ElementsAre(DoubleEq(0), DoubleEq(1), DoubleEq(2), DoubleEq(-1)));
+}
+
+TEST(Reference, CountsOnlyWhatAMeanCovers) {
+  // 1 2 3 in windows of two with a zero before: 0 1, 2 3 or, without padding, 1, 2 3.
+  const Padding before{0, 1, 0, 0};
+  EXPECT_THAT(run(AvgPool{{1, 2}, 2, before}, {1, 1, 3}, counted(3)), ElementsAre(0.5, 2.5));
+  EXPECT_THAT(run(AvgPool{{1, 2}, 2, before, false, false}, {1, 1, 3}, counted(3)),
+              ElementsAre(1, 2.5));
+  // Rounded up without padding: 1 2, and 3 alone.
+  EXPECT_THAT(run(AvgPool{{1, 2}, 2, 0, true}, {1, 1, 3}, counted(3)), ElementsAre(1.5, 3));
+  // Bins of 1 2 and 2 3.
+  EXPECT_THAT(run(AdaptiveAvgPool{{1, 2}}, {1, 1, 3}, counted(3)), ElementsAre(1.5, 2.5));
+}
+
 TEST(Reference, PoolsWithPaddingThatNeverWinsAMaximum) {
   EXPECT_THAT(run(MaxPool{.kernel = 3, .stride = 2, .padding = 1}, {1, 3, 3}, counted(9, -9)),
               ElementsAre(-5, -4, -2, -1));

@@ -45,16 +45,50 @@ TEST(GraphJson, KeepsEveryOperationOfEveryNetwork) {
   }
   // All attributes differ from their defaults.
   graph::Graph graph = tiny_graph();
-  graph.segments[0].nodes = {{"a", graph::Conv{7, 5, 3, 2, 1, true}, {"input"}},
-                             {"b", graph::BatchNorm{1e-3, 0.03}, {"a"}},
-                             {"c", graph::Relu6{}, {"b"}},
-                             {"d", graph::MaxPool{3, 1, 1}, {"c"}},
-                             {"e", graph::AvgPool{5, 4, 2}, {"d"}},
-                             {"f", graph::Add{}, {"e", "d", "e"}},
-                             {"g", graph::Concat{}, {"f", "a"}},
-                             {"h", graph::Flatten{}, {"g"}},
-                             {"i", graph::Linear{9, false}, {"h"}}};
+  graph.segments[0].nodes = {
+      {"a", graph::Conv{7, 5, 3, 2, 1, true}, {"input"}},
+      {"b", graph::BatchNorm{1e-3, 0.03}, {"a"}},
+      {"c", graph::Relu6{}, {"b"}},
+      {"d", graph::MaxPool{3, 1, 1}, {"c"}},
+      {"e", graph::AvgPool{5, 4, 2}, {"d"}},
+      {"f", graph::Add{}, {"e", "d", "e"}},
+      {"g", graph::Concat{}, {"f", "a"}},
+      {"h", graph::Flatten{}, {"g"}},
+      {"i", graph::Linear{9, false}, {"h"}},
+      {"j", graph::Conv{7, {5, 1}, {1, 3}, {1, 2, 3, 4}, 1, true, {2, 3}}, {"a"}},
+      {"k", graph::MaxPool{{3, 2}, {1, 2}, {1, 0, 1, 1}, {1, 2}, true}, {"a"}},
+      {"l", graph::AvgPool{5, 4, {2, 0, 0, 0}, true, false}, {"a"}},
+      {"m", graph::AdaptiveAvgPool{{2, 3}}, {"a"}},
+      {"n", graph::Clip{-0.1, 2.5}, {"a"}},
+      {"o", graph::Clip{}, {"a"}},
+      {"p", graph::Sigmoid{}, {"a"}},
+      {"q", graph::HardSigmoid{0.2, 0.6}, {"a"}},
+      {"r", graph::HardSwish{}, {"a"}},
+      {"s", graph::Silu{}, {"a"}},
+      {"t", graph::Gelu{true}, {"a"}},
+      {"u", graph::Multiply{}, {"a", "a"}},
+      {"v", graph::Slice{2, 5}, {"a"}},
+      {"w", graph::ChannelShuffle{7}, {"a"}},
+      {"x", graph::LayerNorm{1e-3}, {"a"}}};
   EXPECT_EQ(graph_from_json(graph_to_json(graph)), graph);
+}
+
+TEST(GraphJson, WritesWhatIsNewOnlyWhereItDiffers) {
+  const auto text_of = [](const graph::Op& op) {
+    graph::Graph graph = tiny_graph();
+    graph.segments[0].nodes = {{"x", op, {"input"}}};
+    const std::string text = graph_to_json(graph);
+    const auto begin = text.find("\"inputs\":[\"input\"]") + 18;
+    return text.substr(begin, text.find('}', begin) - begin);
+  };
+  EXPECT_EQ(text_of(graph::AvgPool{}), R"(,"kernel":2,"stride":2,"padding":0)");
+  EXPECT_EQ(text_of(graph::AvgPool{3, {1, 2}, {0, 1, 0, 1}, true, false}),
+            R"(,"kernel":3,"stride":[1,2],"padding":[0,1,0,1],"ceil_mode":true,)"
+            R"("count_include_pad":false)");
+  EXPECT_EQ(text_of(graph::Conv{7, {1, 3}, 1, 0, 1, false, 2}),
+            R"(,"out_channels":7,"kernel":[1,3],"stride":1,"padding":0,"groups":1,"bias":false,)"
+            R"("dilation":2)");
+  EXPECT_EQ(text_of(graph::Gelu{}), R"(,"tanh":false)");
 }
 
 /// Returns kTiny with the first occurrence of `from` replaced.
@@ -152,14 +186,20 @@ TEST(GraphJson, NamesTheFieldThatIsWrong) {
        "segments[0].nodes[0].stride: got -1, expected an integer from 1 to 64"},
       {"a large kernel", changed("\"kernel\":3", "\"kernel\":65"),
        "segments[0].nodes[0].kernel: got 65, expected an integer from 1 to 64"},
+      {"a kernel of three sides", changed("\"kernel\":3", "\"kernel\":[3,3,3]"),
+       "segments[0].nodes[0].kernel: 3 elements are more than the 2 allowed"},
+      {"padding of three sides", changed("\"padding\":1", "\"padding\":[1,1,1]"),
+       "segments[0].nodes[0].padding: got 3 numbers, expected 1 or 4"},
+      {"a dilation of zero", changed("\"kernel\":3", "\"kernel\":3,\"dilation\":0"),
+       "segments[0].nodes[0].dilation: got 0, expected an integer from 1 to 64"},
       {"a bias that is a number", changed("\"bias\":false", "\"bias\":0"),
        "segments[0].nodes[0].bias: got 0, expected true or false"},
       {"an epsilon of zero", changed("1e-05", "0"),
        "segments[0].nodes[1].eps: got 0, expected a number from 1e-12 to 1"},
       {"a momentum that is null", changed("0.1", "null"),
        "segments[0].nodes[1].momentum: got null, expected a number from 0 to 1"},
-      {"an unknown operation", changed("\"relu\"", "\"gelu\""),
-       "segments[0].nodes[2].op: unknown operation \"gelu\"; did you mean \"relu\"?"},
+      {"an unknown operation", changed("\"relu\"", "\"rilu\""),
+       "segments[0].nodes[2].op: unknown operation \"rilu\"; did you mean \"relu\"?"},
       {"an attribute of another operation",
        changed("\"inputs\":[\"bn1\"]", "\"inputs\":[\"bn1\"],\"kernel\":3"),
        "segments[0].nodes[2]: unknown key \"kernel\""},

@@ -196,11 +196,11 @@ TEST_F(Weights, OfAWrongShapeTypeOrValueAreRefused) {
 TEST_F(Weights, FromOnnxComeWithAdvice) {
   const fs::path path = folder_.path() / "net.onnx";
   std::ofstream(path, std::ios::binary) << "\x08\x07\x12\x07pytorch";
-  EXPECT_THAT(
-      [&] { load_weights(path, tiny_graph()); },
-      ThrowsMessage<Error>(
-          path.string() + ": an ONNX file, not a safetensors file; save the weights in Python with "
-                          "safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")"));
+  EXPECT_THAT([&] { load_weights(path, tiny_graph()); },
+              ThrowsMessage<Error>(
+                  path.string() +
+                  ": an ONNX file, not a model file; make one with \"offramp import net.onnx "
+                  "-o net.safetensors\""));
 }
 
 TEST_F(Weights, FromPickleComeWithAdvice) {

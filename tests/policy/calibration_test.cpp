@@ -147,6 +147,32 @@ TEST(Calibration, KeepsToABudget) {
   EXPECT_NEAR(impossible.relative_cost, 1, 1e-12);
 }
 
+TEST(Calibration, EstimatesWhatABudgetGivesOnOtherImages) {
+  constexpr int kTrials = 40;
+  double held_out = 0, on_others = 0, cost = 0;
+  for (std::uint64_t seed = 0; seed < kTrials; ++seed) {
+    const Logits tune = plausible(100 + seed, 60), other = plausible(200 + seed, 2000);
+    const Policy policy = fit_policy({}, tune.view());
+    const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
+    ASSERT_TRUE(chosen.met);
+    ASSERT_TRUE(chosen.held_out_cost && chosen.held_out_accuracy);
+    EXPECT_LE(*chosen.held_out_cost, 0.5 + 1e-12);
+    EXPECT_LE(chosen.relative_cost, 0.5 + 1e-12);
+    const ExitPredictions predictions =
+        predict_exits(policy, other.view().logits, other.view().classes);
+    const ThresholdOutcome outcome =
+        evaluate_thresholds({predictions.exits, predictions.images, predictions.scores,
+                             correct_table(predictions, other.view().labels), kCosts},
+                            chosen.policy.thresholds);
+    held_out += *chosen.held_out_accuracy / kTrials;
+    on_others += static_cast<double>(outcome.good) / 2000 / kTrials;
+    cost += outcome.total_cost / 2000 / kTrials;
+  }
+  EXPECT_LE(cost, 0.5);
+  // One standard error of 40 means of 60 images is 0.008.
+  EXPECT_NEAR(held_out, on_others, 0.016);
+}
+
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {
   const Logits tune = plausible(3, 200);
   const Policy policy = fit_policy({}, tune.view());
@@ -211,9 +237,9 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
   EXPECT_EQ(each->good, 128);
   EXPECT_NEAR(each->total_cost / 150, 0.68, 1e-9);
   EXPECT_NEAR(shared->total_cost / 150, 0.706666667, 1e-9);
-  const ChosenThresholds budget = choose_thresholds(alone, view, kCosts, MaxCost{0.5});
-  EXPECT_NEAR(budget.accuracy, 94 / 150.0, 1e-12);
-  EXPECT_NEAR(budget.relative_cost, 0.496, 1e-9);
+  const auto within = search_each(table, {.most_cost = 0.5 * 150, .cheapest = false});
+  EXPECT_EQ(within->good, 94);
+  EXPECT_NEAR(within->total_cost / 150, 0.496, 1e-9);
 
   struct Expected {
     float threshold;

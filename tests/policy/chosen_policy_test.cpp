@@ -64,13 +64,14 @@ TEST(ChosenPolicy, RefusesSharesThatAreNone) {
 }
 
 TEST(ChosenPolicy, IsDescribedForPeople) {
-  EXPECT_EQ(describe(certified().policy), "confidence ≥ 0.9, never");
+  EXPECT_EQ(describe(certified().policy), "stop where confidence ≥ 0.9, never");
   Policy shared = never_stop(3);
   shared.criterion = Criterion::margin;
   shared.thresholds = {0.5f, 0.5f};
   shared.ensemble = Ensemble::geometric;
-  EXPECT_EQ(describe(shared), "margin ≥ 0.5, geometric mean of the exits so far");
-  EXPECT_EQ(describe(never_stop(1)), "no early exit");
+  EXPECT_EQ(describe(shared), "stop where margin ≥ 0.5, geometric mean of the exits so far");
+  EXPECT_EQ(describe(never_stop(1)), "every image goes to the last exit");
+  EXPECT_EQ(describe(never_stop(3)), "every image goes to the last exit");
   EXPECT_EQ(describe(*certified().guarantee), "harm ≤ 0.01 with probability ≥ 0.95");
 }
 

@@ -1,5 +1,6 @@
 #include "policy/temperature.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "policy/policy.h"
 
@@ -109,6 +111,19 @@ TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
   // 3 · 0.6 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), so w = 2.2 / 2.4.
   const std::vector<double> given = {0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8};
   EXPECT_NEAR(fit_ensemble_weights(given, 2)[0], 2.2 / 2.4, 1e-6);
+}
+
+TEST(Temperature, RefusesLabelsThatAreNoClass) {
+  const std::vector<float> logits = {2, 0, 0, 3};
+  for (const std::int64_t label : {-1, 2, 1'000'000, -100'000'000})
+    EXPECT_THAT(
+        [&] {
+          fit_temperature(logits, Labels{0, label});
+        },
+        testing::ThrowsMessage<Error>(
+            fmt::format("label {} of image index 1 is out of range for 2 classes", label)));
+  EXPECT_THAT([&] { fit_temperature(logits, Labels{}); }, testing::Throws<Error>());
+  EXPECT_THAT([&] { fit_temperature(logits, Labels{0, 0, 0}); }, testing::Throws<Error>());
 }
 
 // The conditions of Karush, Kuhn and Tucker for the best weights: raising a weight at the expense

@@ -178,12 +178,49 @@ TEST(Recipe, RefusesAWrongTypeAndQuotesIt) {
             "recipe.toml:2: flip: expected true or false, got 1");
   EXPECT_EQ(refusal_of("[data]\nsource = 1\n"),
             "recipe.toml:2: source: expected a text in quotes, got 1");
-  EXPECT_EQ(refusal_of("[network]\nexits = \"2,5\"\n"),
-            "recipe.toml:2: exits: expected a list in [ ], got \"2,5\"");
+  EXPECT_EQ(
+      refusal_of("[network]\nexits = \"2,5\"\n"),
+      "recipe.toml:2: exits: expected a list in [ ], or one of \"auto\", \"every\", \"from\"; "
+      "got \"2,5\"");
   EXPECT_EQ(refusal_of("[network]\nexits = [2, [5]]\n"),
             "recipe.toml:2: exits: expected positions such as 2 or \"15%\", got a list");
   EXPECT_EQ(refusal_of("[train]\nlr = 2026-01-01\n"),
             "recipe.toml:2: lr: expected a number above 0 to 100, got a date or time");
+}
+
+TEST(Recipe, TakesTheNetworkOfAModelByOneWord) {
+  const auto read = [](const std::string& network, const std::string& train) {
+    return "[network]\n" + network + "\n[train]\nfrom = \"plain.safetensors\"\n" + train;
+  };
+  const Recipe recipe =
+      parse_recipe(read("exits = \"auto\"\nhead = [\"avg\", \"spp\", \"conv-spp\"]", "") +
+                       "[exits]\nmax_exits = 2\n",
+                   "recipe.toml");
+  EXPECT_EQ(exit_places(recipe), ExitPlaces::automatic);
+  EXPECT_EQ(recipe.exits.max_exits, 2);
+  EXPECT_EQ(to_toml(parse_recipe(to_toml(recipe), "again")), to_toml(recipe));
+  EXPECT_EQ(exit_places(parse_recipe(read("exits = \"from\"", "loss_weights = [1, 2, 3]\n"), "r")),
+            ExitPlaces::from);
+  EXPECT_EQ(exit_places(parse_recipe(read("exits = \"every\"", "mode = \"frozen\"\n"), "r")),
+            ExitPlaces::every);
+  EXPECT_EQ(exit_places(Recipe{}), ExitPlaces::listed);
+  Recipe set = recipe;
+  set_key(set, "exits", "from");
+  EXPECT_EQ(exit_places(set), ExitPlaces::from);
+
+  EXPECT_EQ(
+      refusal_of("[network]\nexits = \"auto\"\n"),
+      "recipe.toml:2: network.exits: \"auto\" needs a trained network: set train.from (--from) "
+      "to a model file");
+  EXPECT_EQ(refusal_of(read("exits = \"every\"", "")),
+            "recipe.toml: train.mode: exits = \"every\" trains only heads; set train.mode = "
+            "\"frozen\"");
+  EXPECT_EQ(
+      refusal_of(read("exits = \"auto\"", "loss_weights = [1, 1]\n")),
+      "recipe.toml:5: train.loss_weights: cannot be set with exits = \"auto\", whose number of "
+      "exits is not known");
+  EXPECT_EQ(refusal_of(read("exits = \"auto\"\nhead = [\"spp\", \"spp\"]", "")),
+            "recipe.toml:3: network.head: \"spp\" is given twice");
 }
 
 TEST(Recipe, RefusesValuesOutOfRange) {
@@ -443,6 +480,10 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "exits = []",
                            "head = \"spp\"",
                            "spp_levels = [1, 2, 4]",
+                           "[exits]",
+                           "max_exits = 0",
+                           "max_accuracy_drop = 0.005",
+                           "head_epochs = 3",
                            "[data]",
                            "source = \"synthetic\"",
                            "image_size = 0",

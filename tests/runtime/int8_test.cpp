@@ -13,12 +13,16 @@
 #include "runtime/compile.h"
 #include "runtime/quantised_elements.h"
 #include "tests/support/graphs.h"
+#include "tests/support/instruction_set_cap.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/reference.h"
 #include "tests/support/runner_predictor.h"
 
 namespace offramp::runtime {
 namespace {
+
+[[maybe_unused]] testing::Environment* const kCap =
+    testing::AddGlobalTestEnvironment(new test::InstructionSetCap);
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "graph/random_weights.h"
 #include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
 #include "tests/support/reference.h"
 
 namespace offramp::runtime {
@@ -56,11 +57,31 @@ class Raising {
       }
   }
 
-  void activate(std::vector<graph::Node>& nodes, Activation activation, const std::string& name) {
-    if (activation == Activation::none) return;
-    const graph::Op op =
-        activation == Activation::relu ? graph::Op(graph::Relu{}) : graph::Op(graph::Relu6{});
-    nodes.push_back({name + "-act", op, {nodes.back().name}});
+  static graph::Op op_of(const Activation& activation) {
+    using Kind = Activation::Kind;
+    switch (activation.kind) {
+      case Kind::clamp:
+        if (activation == kRelu) return graph::Relu{};
+        if (activation == kRelu6) return graph::Relu6{};
+        return graph::Clip{activation.a, activation.b};
+      case Kind::sigmoid:
+        return graph::Sigmoid{};
+      case Kind::hard_sigmoid:
+        return graph::HardSigmoid{activation.a, activation.b};
+      case Kind::hard_swish:
+        return graph::HardSwish{};
+      case Kind::silu:
+        return graph::Silu{};
+      case Kind::gelu:
+      case Kind::gelu_tanh:
+        break;
+    }
+    return graph::Gelu{activation.kind == Kind::gelu_tanh};
+  }
+  void activate(std::vector<graph::Node>& nodes, const Activation& activation,
+                const std::string& name) {
+    if (activation.is_none()) return;
+    nodes.push_back({name + "-act", op_of(activation), {nodes.back().name}});
   }
 
   std::vector<graph::Node> parts_of(const LoweredOp& op, const FusedConv& fused) {
@@ -69,8 +90,8 @@ class Raising {
     const std::string name = op.output + "-conv";
     const auto out = conv.out_channels;
     const auto per_group =
-        static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel * conv.kernel);
-    keep(name + ".weight", {out, per_group, conv.kernel, conv.kernel}, fused.weights);
+        static_cast<std::int64_t>(fused.weights.size()) / (out * conv.kernel.h * conv.kernel.w);
+    keep(name + ".weight", {out, per_group, conv.kernel.h, conv.kernel.w}, fused.weights);
     keep(name + ".bias", {out}, fused.bias);
     std::vector<graph::Node> nodes = {{name, conv, op.inputs}};
     if (!fused.residual.empty())
@@ -94,7 +115,7 @@ class Raising {
     keep(name + ".bias", {channels}, scale.shift);
     keep(name + ".running_mean", {channels}, std::vector<float>(scale.scale.size(), 0.0f));
     keep(name + ".running_var", {channels}, std::vector<float>(scale.scale.size(), 1.0f));
-    std::vector<graph::Node> nodes = {{name, graph::BatchNorm{.eps = 0}, op.inputs}};
+    std::vector<graph::Node> nodes = {{name, graph::BatchNorm{.eps = 1e-30}, op.inputs}};
     activate(nodes, scale.activation, op.output);
     return nodes;
   }
@@ -104,15 +125,21 @@ class Raising {
     return nodes;
   }
   std::vector<graph::Node> parts_of(const LoweredOp& op, const Activate& activate) {
-    return {{op.output + "-act",
-             activate.activation == Activation::relu ? graph::Op(graph::Relu{})
-                                                     : graph::Op(graph::Relu6{}),
-             op.inputs}};
+    return {{op.output + "-act", op_of(activate.activation), op.inputs}};
+  }
+  std::vector<graph::Node> parts_of(const LoweredOp& op, const FusedLayerNorm& norm) {
+    const std::string name = op.output + "-norm";
+    const auto channels = static_cast<std::int64_t>(norm.weight.size());
+    keep(name + ".weight", {channels}, norm.weight);
+    keep(name + ".bias", {channels}, norm.bias);
+    return {{name, graph::LayerNorm{norm.eps}, op.inputs}};
   }
   std::vector<graph::Node> parts_of(
       const LoweredOp& op,
-      const core::OneOf<graph::Concat, graph::MaxPool, graph::AvgPool, graph::GlobalAvgPool,
-                        graph::SpatialPyramidPool, graph::Flatten> auto& plain) {
+      const core::OneOf<graph::Multiply, graph::Concat, graph::Slice, graph::ChannelShuffle,
+                        graph::MaxPool, graph::AvgPool, graph::AdaptiveAvgPool,
+                        graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten> auto&
+          plain) {
     return {{op.output + "-op", plain, op.inputs}};
   }
 };
@@ -127,7 +154,9 @@ int count(const std::vector<LoweredSegment>& segments) {
 }
 
 TEST(Lower, ComputesWhatTheGraphComputes) {
-  for (const graph::Graph& graph : example_graphs()) {
+  std::vector<graph::Graph> graphs = example_graphs();
+  for (std::uint64_t seed = 0; seed < 20; ++seed) graphs.push_back(random_graph(seed));
+  for (const graph::Graph& graph : graphs) {
     SCOPED_TRACE(graph.name);
     const core::Tensors weights = graph::random_weights(graph, 5);
     Raising raised(graph, lower(graph, source_of(weights)));

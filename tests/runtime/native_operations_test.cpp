@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/clones.h"
 #include "core/overloaded.h"
 #include "core/random.h"
 #include "graph/graph_builder.h"
@@ -63,15 +64,25 @@ class Trial {
   graph::Shape output_shape() const { return graph::infer_shapes(graph_).find("x")->second; }
   const core::Tensors& weights() const { return weights_; }
 
+  void set_weight(const std::string& name, const std::vector<float>& values) {
+    core::HostTensor& tensor = weights_.at(name);
+    tensor = core::HostTensor::of(tensor.shape, values);
+  }
+
   /// Runs the operation and compares. It gets the input `copies` times; if `in_place`, dst is the
-  /// first of these copies.
-  void expect_parity(const Operation& operation, std::size_t copies = 1, bool in_place = false) {
+  /// first of these copies. @param factors  [C] the last input of each image; empty: none
+  void expect_parity(const Operation& operation, std::size_t copies = 1, bool in_place = false,
+                     const std::vector<float>& factors = {}) {
     std::vector<std::vector<std::byte>> srcs(copies, packed());
     const Layout to = output_shape().size() == 3 ? dst() : feature_layout(output_shape()[0]);
     std::vector<std::byte> out(to.bytes() * kBatch, std::byte{0xff});
     std::vector<std::byte> scratch(operation.scratch_bytes() + 64);
     Buffers buffers;
     for (auto& src : srcs) buffers.srcs.push_back(src.data());
+    std::vector<float> repeated;
+    for (std::size_t n = 0; n < kBatch; ++n)
+      repeated.insert(repeated.end(), factors.begin(), factors.end());
+    if (!factors.empty()) buffers.srcs.push_back(reinterpret_cast<std::byte*>(repeated.data()));
     buffers.dst = in_place ? srcs[0].data() : out.data();
     buffers.scratch = scratch.data();
     operation.bind(buffers, dnnl::stream(cpu_engine()))->run();
@@ -101,8 +112,13 @@ class Trial {
         core::overloaded{
             [](const core::OneOf<graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,
                                  graph::Linear> auto&) { return graph::Shape{1}; },
-            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::Relu, graph::Relu6,
-                                 graph::Add, graph::Concat, graph::MaxPool, graph::AvgPool> auto&) {
+            [](const graph::ActivationOp auto&) {
+              return graph::Shape{1, 1, 1};
+            },
+            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::LayerNorm, graph::Add,
+                                 graph::Multiply, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                                 graph::AdaptiveAvgPool> auto&) {
               return graph::Shape{1, 1, 1};
             },
         },
@@ -207,7 +223,7 @@ void in_every_layout(const Case& one, const Try& attempt) {
 }
 
 std::shared_ptr<const Operation> sum_of(const Trial& trial, std::size_t count,
-                                        Activation activation, WorkSize work_size) {
+                                        const Activation& activation, WorkSize work_size) {
   if (!trial.is_quantised()) return make_add(trial.src(), activation, work_size);
   return make_quantised_add(std::vector<Element>(count, trial.src().element), trial.dst(),
                             activation, work_size);
@@ -230,6 +246,33 @@ TEST(OwnOperations, PoolLikeTheReference) {
         trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, work_size));
       });
     }
+}
+
+TEST(OwnOperations, PoolWindowsThatDifferBetweenRowsAndColumnsLikeTheReference) {
+  for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {70, 9, 4}})
+    for (const bool flag : {false, true}) {
+      for (const graph::AvgPool& avg :
+           {graph::AvgPool{{2, 3}, {2, 1}, {1, 0, 0, 1}, flag, false},
+            graph::AvgPool{{3, 2}, {2, 3}, {0, 1, 1, 0}, flag, true},
+            graph::AvgPool{3, 2, 1, true, flag}, graph::AvgPool{2, 2, 0, true, flag}})
+        in_every_layout(single("avg", avg, shape), [&](Trial& trial, WorkSize work_size) {
+          trial.expect_parity(*make_avg_pool(trial.src(), trial.dst(), avg, work_size));
+        });
+      for (const graph::MaxPool& max : {graph::MaxPool{{2, 3}, {2, 1}, {1, 0, 0, 1}, {3, 1}, flag},
+                                        graph::MaxPool{3, 2, {0, 0, 1, 1}, {2, 1}, flag}})
+        in_every_layout(single("max", max, shape), [&](Trial& trial, WorkSize work_size) {
+          trial.expect_parity(*make_max_pool(trial.src(), trial.dst(), max, work_size));
+        });
+    }
+}
+
+TEST(OwnOperations, AverageTheBinsOfAGridLikeTheReference) {
+  for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {2, 1, 3}, {70, 13, 11}})
+    for (const graph::Extent& grid : {graph::Extent(1), graph::Extent(7), graph::Extent(3, 4)})
+      in_every_layout(single("grid", graph::AdaptiveAvgPool{grid}, shape), [&](Trial& trial,
+                                                                               WorkSize work_size) {
+        trial.expect_parity(*make_adaptive_average(trial.src(), trial.dst(), work_size));
+      });
 }
 
 TEST(OwnOperations, MakeFeaturesLikeTheReference) {
@@ -267,14 +310,123 @@ TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
                  31};
   in_every_layout(sum, [&](Trial& trial, WorkSize work_size) {
     if (trial.is_quantised()) trial.set_dst_element({core::DType::u8, 0.025f});
-    const auto operation = sum_of(trial, 3, Activation::relu6, work_size);
+    const auto operation = sum_of(trial, 3, kRelu6, work_size);
     trial.expect_parity(*operation, 3);
     trial.expect_parity(*operation, 3, true);
   });
   in_every_layout(single("relu", graph::Relu{}, {5, 3, 3}), [&](Trial& trial, WorkSize work_size) {
     if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.015f});  // saturates
-    trial.expect_parity(*sum_of(trial, 1, Activation::relu, work_size), 1, true);
+    trial.expect_parity(*sum_of(trial, 1, kRelu, work_size), 1, true);
   });
+}
+
+TEST(OwnOperations, ActivateLikeTheReference) {
+  using Kind = Activation::Kind;
+  const std::pair<graph::Op, Activation> cases[] = {
+      {graph::Clip{-0.5, 0.75}, clamp(-0.5f, 0.75f)},
+      {graph::Sigmoid{}, {Kind::sigmoid}},
+      {graph::HardSigmoid{0.4, 0.3}, {Kind::hard_sigmoid, 0.4f, 0.3f}},
+      {graph::HardSwish{}, {Kind::hard_swish}},
+      {graph::Silu{}, {Kind::silu}},
+      {graph::Gelu{}, {Kind::gelu}},
+      {graph::Gelu{.tanh = true}, {Kind::gelu_tanh}},
+  };
+  for (const auto& [op, activation] : cases)
+    for (const std::int64_t channels : {16, 70})
+      in_every_layout(single(to_string(activation), op, {channels, 9, 31}),
+                      [&](Trial& trial, WorkSize work_size) {
+                        const kernels::Grid grid = trial.src().grid();
+                        if (!activation.keeps_zero() && grid.blocks * grid.block != channels)
+                          return;
+                        if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.02f});
+                        trial.expect_parity(*sum_of(trial, 1, activation, work_size), 1);
+                        trial.expect_parity(*sum_of(trial, 1, activation, work_size), 1, true);
+                      });
+}
+
+TEST(OwnOperations, ActivateExtremeValues) {
+  constexpr float kHuge = std::numeric_limits<float>::max(), kInfinity = Activation::kInfinity;
+  const auto of = [](Activation::Kind kind, float x) {
+    kernels::add(std::vector{reinterpret_cast<const std::byte*>(&x)}.data(), 1, &x, {0, 1}, {kind});
+    return x;
+  };
+  using Kind = Activation::Kind;
+  for (const Kind kind : {Kind::silu, Kind::gelu, Kind::gelu_tanh, Kind::hard_swish}) {
+    EXPECT_NEAR(of(kind, -100), 0, 1e-30);
+    EXPECT_EQ(of(kind, 100), 100);
+    EXPECT_EQ(of(kind, 0), 0);
+    EXPECT_TRUE(std::isnan(of(kind, std::nanf(""))));
+  }
+  for (const float x : {kHuge, kInfinity}) {
+    EXPECT_EQ(of(Kind::sigmoid, x), 1);
+    EXPECT_NEAR(of(Kind::sigmoid, -x), 0, 1e-30);
+  }
+}
+
+TEST(OwnOperations, MultiplyTensorsLikeTheReferenceAlsoInPlace) {
+  for (const std::int64_t channels : {16, 70})
+    in_every_layout({"square", {{"x", graph::Multiply{}, {"input", "input"}}}, channels, 9, 31},
+                    [&](Trial& trial, WorkSize work_size) {
+                      if (trial.is_quantised()) trial.set_dst_element({core::DType::u8, 0.025f});
+                      const auto operation = make_multiply(
+                          {trial.src().element, trial.src().element}, trial.dst(), work_size);
+                      trial.expect_parity(*operation, 2);
+                      trial.expect_parity(*operation, 2, true);
+                    });
+}
+
+TEST(OwnOperations, MultiplyChannelsByTheirFactors) {
+  for (const std::int64_t channels : {16, 19, 70}) {
+    graph::BatchNorm norm;
+    in_every_layout(single("norm", norm, {channels, 6, 5}), [&](Trial& trial, WorkSize work_size) {
+      // A batch norm without a shift, whose factors are the second input.
+      const auto zeros = std::vector<float>(static_cast<std::size_t>(channels), 0.0f);
+      trial.set_weight("x.bias", zeros);
+      trial.set_weight("x.running_mean", zeros);
+      std::vector<float> factors = trial.weights().at("x.weight").to_f32();
+      const auto variance = trial.weights().at("x.running_var").to_f32();
+      for (std::size_t c = 0; c < factors.size(); ++c)
+        factors[c] /= std::sqrt(variance[c] + static_cast<float>(norm.eps));
+      if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.05f});
+      const auto operation = make_multiply_channels(trial.src(), trial.dst(), work_size);
+      trial.expect_parity(*operation, 1, false, factors);
+      trial.expect_parity(*operation, 1, true, factors);
+    });
+  }
+}
+
+TEST(OwnOperations, NormaliseOverChannelsLikeTheReference) {
+  const graph::LayerNorm norm{1e-3};
+  for (const std::int64_t channels : {1, 16, 19, 130})
+    in_every_layout(single("norm", norm, {channels, 6, 5}), [&](Trial& trial, WorkSize work_size) {
+      const FusedLayerNorm fused{trial.weights().at("x.weight").to_f32(),
+                                 trial.weights().at("x.bias").to_f32(), 1e-3f};
+      if (trial.is_quantised()) trial.set_dst_element({core::DType::i8, 0.05f});
+      const auto operation = make_layer_norm(trial.src(), trial.dst(), fused, work_size);
+      trial.expect_parity(*operation);
+      trial.expect_parity(*operation, 1, true);
+    });
+}
+
+TEST(OwnOperations, ShuffleChannelsLikeTheReference) {
+  for (const auto& [channels, groups] : {std::pair{6, 2}, {6, 3}, {24, 4}, {5, 5}, {64, 2}}) {
+    const graph::ChannelShuffle shuffle{groups};
+    in_every_layout(single("shuffle", shuffle, {channels, 5, 4}),
+                    [&](Trial& trial, WorkSize work_size) {
+                      trial.expect_parity(*make_channel_shuffle(trial.src(), shuffle, work_size));
+                    });
+  }
+}
+
+TEST(OwnOperations, SliceChannelsLikeTheReference) {
+  for (const graph::Slice& slice : {graph::Slice{0, 3}, {16, 19}, {16, 32}, {7, 40}, {32, 70}})
+    in_every_layout(single("slice", slice, {70, 5, 4}), [&](Trial& trial, WorkSize work_size) {
+      if (can_slice(trial.src(), slice))
+        trial.expect_parity(*make_slice(trial.src(), trial.dst(), slice, work_size));
+    });
+  EXPECT_TRUE(can_slice({{32, 2, 2}, {}, Format::blocked8}, {8, 10}));
+  EXPECT_FALSE(can_slice({{32, 2, 2}, {}, Format::blocked8}, {4, 10}));
+  EXPECT_TRUE(can_slice({{32, 2, 2}, {}, Format::channels_last}, {4, 10}));
 }
 
 TEST(OwnOperations, AddsTensorsOfSeveralScales) {
@@ -288,7 +440,7 @@ TEST(OwnOperations, AddsTensorsOfSeveralScales) {
   buffers.srcs = {reinterpret_cast<std::byte*>(const_cast<std::uint8_t*>(a.data())),
                   reinterpret_cast<std::byte*>(const_cast<std::int8_t*>(b.data()))};
   buffers.dst = reinterpret_cast<std::byte*>(sum.data());
-  make_quantised_add({{core::DType::u8, 0.5f}, {core::DType::i8, 0.25f}}, dst, Activation::none,
+  make_quantised_add({{core::DType::u8, 0.5f}, {core::DType::i8, 0.25f}}, dst, kNoActivation,
                      {1, 1})
       ->bind(buffers, dnnl::stream(cpu_engine()))
       ->run();
@@ -328,31 +480,96 @@ TEST(OwnOperations, JoinChannelsLikeTheReference) {
   EXPECT_FALSE(can_concat({{{3, 2, 2}, {}, Format::blocked8}, {{16, 2, 2}, {}, Format::blocked8}}));
 }
 
-TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
-  for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {512, 10}, {1344, 3}, {65, 101}}) {
+// The files of deployed models hold weights in bf16.
+TEST(OwnOperations, MultiplyWeightsInBf16LikeTheSameNumbersInF32) {
+  for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {513, 22}, {1280, 1000}}) {
     KeyedFloats floats;
-    FusedLinear linear{out, std::make_shared<const std::vector<float>>(floats(in * out)),
-                       floats(out), Activation::relu};
-    const std::vector<float> src = floats(in * 5);
-    std::vector<float> dst(static_cast<std::size_t>(out) * 5), alone(static_cast<std::size_t>(out));
-    const auto run = [&](int batch, const float* from, float* to) {
+    std::vector<float> weights = floats(in * out);
+    std::vector<std::uint16_t> halves;
+    for (float& weight : weights) {
+      halves.push_back(core::to_bf16(weight));
+      weight = core::from_bf16(halves.back());
+    }
+    FusedLinear wide{out, std::make_shared<const std::vector<float>>(weights), floats(out), kRelu};
+    FusedLinear narrow{out, nullptr, wide.bias, kRelu,
+                       std::make_shared<const std::vector<std::uint16_t>>(halves)};
+    const std::vector<float> src = floats(in * 3);
+    const auto run = [&](const FusedLinear& linear, int threads) {
+      std::vector<float> dst(static_cast<std::size_t>(out) * 3);
+      const auto operation = make_linear(linear, {3, threads});
+      std::vector<std::byte> scratch(operation->scratch_bytes() + 64);
       Buffers buffers;
-      buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(from))};
-      buffers.dst = reinterpret_cast<std::byte*>(to);
-      make_linear(linear, {batch, 1})->bind(buffers, dnnl::stream(cpu_engine()))->run();
+      buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(src.data()))};
+      buffers.dst = reinterpret_cast<std::byte*>(dst.data());
+      buffers.scratch = scratch.data();
+      operation->bind(buffers, dnnl::stream(cpu_engine()))->run();
+      return dst;
     };
-    run(5, src.data(), dst.data());
-    for (int n = 0; n < 5; ++n) {
-      run(1, src.data() + n * in, alone.data());
-      for (int o = 0; o < out; ++o) {
-        double expected = linear.bias[static_cast<std::size_t>(o)];
-        for (int i = 0; i < in; ++i)
-          expected += static_cast<double>((*linear.weights)[static_cast<std::size_t>(o * in + i)]) *
-                      src[static_cast<std::size_t>(n * in + i)];
-        const float actual = dst[static_cast<std::size_t>(n * out + o)];
-        EXPECT_NEAR(actual, std::max(expected, 0.0), 1e-5 * std::sqrt(in) * 4);
-        EXPECT_EQ(actual, alone[static_cast<std::size_t>(o)]);
+    const std::vector<float> expected = run(wide, 1);
+    for (const int threads : {1, 2, 3}) EXPECT_EQ(run(narrow, threads), expected);
+  }
+}
+
+TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
+  for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {512, 10}, {1344, 3}, {65, 101}})
+    for (const bool with_silu : {false, true}) {
+      KeyedFloats floats;
+      FusedLinear linear{out, std::make_shared<const std::vector<float>>(floats(in * out)),
+                         floats(out), with_silu ? Activation{Activation::Kind::silu} : kRelu};
+      const std::vector<float> src = floats(in * 5);
+      std::vector<float> dst(static_cast<std::size_t>(out) * 5),
+          alone(static_cast<std::size_t>(out));
+      const auto run = [&](int batch, int threads, const float* from, float* to) {
+        Buffers buffers;
+        buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(from))};
+        buffers.dst = reinterpret_cast<std::byte*>(to);
+        make_linear(linear, {batch, threads})->bind(buffers, dnnl::stream(cpu_engine()))->run();
+      };
+      run(5, 2, src.data(), dst.data());
+      for (int n = 0; n < 5; ++n) {
+        run(1, 1, src.data() + n * in, alone.data());
+        for (int o = 0; o < out; ++o) {
+          double expected = linear.bias[static_cast<std::size_t>(o)];
+          for (int i = 0; i < in; ++i)
+            expected +=
+                static_cast<double>((*linear.weights)[static_cast<std::size_t>(o * in + i)]) *
+                src[static_cast<std::size_t>(n * in + i)];
+          const float actual = dst[static_cast<std::size_t>(n * out + o)];
+          expected = with_silu ? expected / (1 + std::exp(-expected)) : std::max(expected, 0.0);
+          EXPECT_NEAR(actual, expected, 1e-5 * std::sqrt(in) * 4);
+          EXPECT_EQ(actual, alone[static_cast<std::size_t>(o)]);
+        }
       }
+    }
+}
+
+// Certificates of int8 files rest on it: the same bits on every CPU with fused multiply-adds. The
+// order of the sums is that of docs/guarantee.md, computed here by the C library.
+TEST(OwnOperations, SumProductsInTheOrderThatIsWrittenDown) {
+  if (!core::clones_use_fma()) GTEST_SKIP() << "no fused multiply-adds here";
+  for (const auto& [in, out] :
+       {std::pair{1, 1}, {7, 10}, {16, 3}, {2688, 10}, {1344, 3}, {65, 9}}) {
+    KeyedFloats floats;
+    const std::vector<float> weights = floats(in * out);
+    FusedLinear linear{out, std::make_shared<const std::vector<float>>(weights), floats(out), {}};
+    const std::vector<float> src = floats(in);
+    std::vector<float> dst(static_cast<std::size_t>(out));
+    Buffers buffers;
+    buffers.srcs = {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(src.data()))};
+    buffers.dst = reinterpret_cast<std::byte*>(dst.data());
+    make_linear(linear, {1, 1})->bind(buffers, dnnl::stream(cpu_engine()))->run();
+    for (int o = 0; o < out; ++o) {
+      std::array<float, 16> lanes{};
+      for (int i = 0; i < in; ++i) {
+        float& lane = lanes[static_cast<std::size_t>(i % 16)];
+        lane = std::fma(weights[static_cast<std::size_t>(o * in + i)],
+                        src[static_cast<std::size_t>(i)], lane);
+      }
+      for (std::size_t half = 8; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+      EXPECT_EQ(dst[static_cast<std::size_t>(o)],
+                lanes[0] + linear.bias[static_cast<std::size_t>(o)])
+          << in << " features, output " << o;
     }
   }
 }

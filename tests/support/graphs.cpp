@@ -86,8 +86,71 @@ graph::Graph two_scale() {
   return graph;
 }
 
+graph::Graph small_import() {
+  graph::Graph graph{"import", {3, 15, 14}, 6, {}};
+  std::vector<graph::Node> nodes;
+  // A stem with padding as TensorFlow has it, and a rectangular, dilated kernel after it.
+  std::string x = graph::append_conv_norm(
+      nodes, "stem", "stem.bn",
+      {.out_channels = 16, .kernel = 3, .stride = 2, .padding = {1, 0, 1, 1}},
+      std::string(graph::kInput));
+  x = append(nodes, "stem.act", graph::HardSwish{}, {x});
+  x = append(nodes, "wide",
+             graph::Conv{.out_channels = 16,
+                         .kernel = {1, 3},
+                         .padding = {0, 2, 0, 2},
+                         .bias = true,
+                         .dilation = {1, 2}},
+             {x});
+  const std::string block = append(nodes, "wide.act", graph::Silu{}, {x});
+  // Squeeze and excitation.
+  x = append(nodes, "se.pool", graph::GlobalAvgPool{}, {block});
+  x = append(nodes, "se.fc1", graph::Linear{.out_features = 4}, {x});
+  x = append(nodes, "se.act", graph::Silu{}, {x});
+  x = append(nodes, "se.fc2", graph::Linear{.out_features = 16}, {x});
+  x = append(nodes, "se.gate", graph::HardSigmoid{}, {x});
+  append(nodes, "se", graph::Multiply{}, {block, x});
+  graph.segments.push_back(graph::make_segment("first", nodes));
+  std::vector<graph::Node>& early = graph.segments.back().head;
+  x = append(early, "exits.1.norm", graph::LayerNorm{}, {"se"});
+  x = append(early, "exits.1.pool", graph::GlobalAvgPool{}, {x});
+  x = append(early, "exits.1.vector_norm", graph::LayerNorm{}, {x});
+  append(early, "exits.1.fc", graph::Linear{.out_features = 6}, {x});
+
+  // A unit of a shuffle network, then an inverted bottleneck with a layer norm.
+  nodes.clear();
+  const std::string left = append(nodes, "left", graph::Slice{0, 8}, {"se"});
+  x = append(nodes, "right", graph::Slice{8, 16}, {"se"});
+  x = graph::append_conv_norm(nodes, "depthwise", "depthwise.bn",
+                              {.out_channels = 8, .kernel = 3, .padding = 1, .groups = 8}, x);
+  x = append(nodes, "depthwise.clip", graph::Clip{-1, 2}, {x});
+  x = append(nodes, "joined", graph::Concat{}, {left, x});
+  const std::string shuffled = append(nodes, "shuffled", graph::ChannelShuffle{2}, {x});
+  graph.segments.push_back(graph::make_segment("second", nodes));
+  std::vector<graph::Node>& middle = graph.segments.back().head;
+  x = append(middle, "exits.2.pool", graph::SpatialPyramidPool{{2}}, {shuffled});
+  append(middle, "exits.2.fc", graph::Linear{.out_features = 6}, {x});
+
+  nodes.clear();
+  x = append(nodes, "norm", graph::LayerNorm{}, {shuffled});
+  x = append(nodes, "expand", graph::Conv{.out_channels = 32, .bias = true}, {x});
+  x = append(nodes, "gelu", graph::Gelu{}, {x});
+  x = append(nodes, "project", graph::Conv{.out_channels = 16, .bias = true}, {x});
+  x = append(nodes, "sum", graph::Add{}, {shuffled, x});
+  const std::string gate = append(nodes, "gate", graph::Sigmoid{}, {x});
+  x = append(nodes, "gated", graph::Multiply{}, {x, gate});
+  x = append(nodes, "tanh", graph::Gelu{.tanh = true}, {x});
+  x = append(nodes, "max", graph::MaxPool{{3, 2}, {2, 1}, {1, 0, 0, 1}, 1, true}, {x});
+  x = append(nodes, "mean", graph::AvgPool{2, {1, 2}, {0, 1, 0, 0}, true, false}, {x});
+  append(nodes, "grid", graph::AdaptiveAvgPool{{3, 2}}, {x});
+  graph.segments.push_back(graph::make_segment("third", nodes));
+  x = append(graph.segments.back().head, "flat", graph::Flatten{}, {"grid"});
+  append(graph.segments.back().head, "fc", graph::Linear{.out_features = 6}, {x});
+  return graph;
+}
+
 std::vector<graph::Graph> example_graphs() {
-  return {small_resnet(), small_vgg(), small_mobilenet(), two_scale()};
+  return {small_resnet(), small_vgg(), small_mobilenet(), two_scale(), small_import()};
 }
 
 }  // namespace offramp

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "core/error.h"
 #include "graph/cost.h"
@@ -46,17 +47,18 @@ class Execute {
       if (conv.bias)
         std::fill_n(plane, height * width, parameter("bias")[static_cast<std::size_t>(oc)]);
       for (std::int64_t i = 0; i < in_per_group; ++i)
-        for (int ky = 0; ky < conv.kernel; ++ky)
-          for (int kx = 0; kx < conv.kernel; ++kx) {
+        for (int ky = 0; ky < conv.kernel.h; ++ky)
+          for (int kx = 0; kx < conv.kernel.w; ++kx) {
             const double w = weight[static_cast<std::size_t>(
-                ((oc * in_per_group + i) * conv.kernel + ky) * conv.kernel + kx)];
+                ((oc * in_per_group + i) * conv.kernel.h + ky) * conv.kernel.w + kx)];
             for (std::int64_t oy = 0; oy < height; ++oy) {
-              const std::int64_t y = oy * conv.stride + ky - conv.padding;
+              const std::int64_t y = oy * conv.stride.h + ky * conv.dilation.h - conv.padding.top;
               if (y < 0 || y >= in.shape[1]) continue;
               const double* row = &in.at(oc / out_per_group * in_per_group + i, y, 0);
               double* out_row = plane + oy * width;
               for (std::int64_t ox = 0; ox < width; ++ox) {
-                const std::int64_t x = ox * conv.stride + kx - conv.padding;
+                const std::int64_t x =
+                    ox * conv.stride.w + kx * conv.dilation.w - conv.padding.left;
                 if (x >= 0 && x < in.shape[2]) out_row[ox] += w * row[x];
               }
             }
@@ -86,6 +88,28 @@ class Execute {
   Values operator()(const graph::Relu6&) const {
     return each([](double x) { return std::clamp(x, 0.0, 6.0); });
   }
+  Values operator()(const graph::Clip& clip) const {
+    return each([&](double x) { return std::clamp(x, clip.min, clip.max); });
+  }
+  Values operator()(const graph::Sigmoid&) const {
+    return each([](double x) { return 1 / (1 + std::exp(-x)); });
+  }
+  Values operator()(const graph::HardSigmoid& op) const {
+    return each([&](double x) { return std::clamp(op.alpha * x + op.beta, 0.0, 1.0); });
+  }
+  Values operator()(const graph::HardSwish&) const {
+    return each([](double x) { return x * std::clamp(x + 3, 0.0, 6.0) / 6; });
+  }
+  Values operator()(const graph::Silu&) const {
+    return each([](double x) { return x / (1 + std::exp(-x)); });
+  }
+  Values operator()(const graph::Gelu& gelu) const {
+    return each([&](double x) {
+      if (!gelu.tanh) return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+      const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+      return x / 2 * (1 + std::tanh(inner));
+    });
+  }
 
   Values operator()(const graph::Add&) const {
     Values out = inputs_[0].values;
@@ -93,23 +117,73 @@ class Execute {
       for (std::size_t i = 0; i < out.size(); ++i) out[i] += inputs_[k].values[i];
     return out;
   }
+  Values operator()(const graph::Multiply&) const {
+    Values out = inputs_[0].values;
+    const Values& factors = inputs_[1].values;
+    const std::size_t per_factor = out.size() / factors.size();  // 1, or an image's positions
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] *= factors[i / per_factor];
+    return out;
+  }
   Values operator()(const graph::Concat&) const {
     Values out;
     for (const Operand& in : inputs_) out.insert(out.end(), in.values.begin(), in.values.end());
     return out;
   }
+  Values operator()(const graph::Slice& slice) const {
+    return channels([&](std::int64_t c) { return slice.begin + c; });
+  }
+  Values operator()(const graph::ChannelShuffle& shuffle) const {
+    const std::int64_t per_group = output_[0] / shuffle.groups;
+    return channels(
+        [&](std::int64_t c) { return c % shuffle.groups * per_group + c / shuffle.groups; });
+  }
+  Values operator()(const graph::LayerNorm& norm) const {
+    const Values &weight = parameter("weight"), &bias = parameter("bias");
+    Values out = inputs_[0].values;
+    const std::size_t count = weight.size(), places = out.size() / count;
+    for (std::size_t place = 0; place < places; ++place) {
+      double mean = 0, variance = 0;
+      for (std::size_t c = 0; c < count; ++c) mean += out[c * places + place];
+      mean /= static_cast<double>(count);
+      for (std::size_t c = 0; c < count; ++c)
+        variance += std::pow(out[c * places + place] - mean, 2);
+      variance /= static_cast<double>(count);
+      for (std::size_t c = 0; c < count; ++c) {
+        double& x = out[c * places + place];
+        x = (x - mean) / std::sqrt(variance + norm.eps) * weight[c] + bias[c];
+      }
+    }
+    return out;
+  }
 
   Values operator()(const graph::MaxPool& pool) const {
-    return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int) {
+    return windows(pool, pool.dilation, [](const Values& window, int) {
       return *std::max_element(window.begin(), window.end());
     });
   }
   Values operator()(const graph::AvgPool& pool) const {
-    return windows(pool.kernel, pool.stride, pool.padding, [](const Values& window, int full) {
+    return windows(pool, graph::Extent(1), [&](const Values& window, int with_padding) {
       double sum = 0;
       for (const double x : window) sum += x;
-      return sum / full;
+      return sum / (pool.count_include_pad ? with_padding : static_cast<double>(window.size()));
     });
+  }
+  Values operator()(const graph::AdaptiveAvgPool& pool) const {
+    const Operand& in = inputs_[0];
+    const std::int64_t height = in.shape[1], width = in.shape[2];
+    Values out;
+    for (std::int64_t c = 0; c < in.shape[0]; ++c)
+      for (int by = 0; by < pool.grid.h; ++by)
+        for (int bx = 0; bx < pool.grid.w; ++bx) {
+          double sum = 0;
+          int count = 0;
+          for (std::int64_t y = by * height / pool.grid.h; y * pool.grid.h < (by + 1) * height; ++y)
+            for (std::int64_t x = bx * width / pool.grid.w; x * pool.grid.w < (bx + 1) * width;
+                 ++x, ++count)
+              sum += in.at(c, y, x);
+          out.push_back(sum / count);
+        }
+    return out;
   }
   Values operator()(const graph::GlobalAvgPool&) const {
     const Operand& in = inputs_[0];
@@ -162,22 +236,40 @@ class Execute {
     for (double& x : out) x = function(x);
     return out;
   }
+  /// Returns an image whose channel c is channel source(c) of the input.
+  template <typename Source>
+  Values channels(Source source) const {
+    const Values& in = inputs_[0].values;
+    const std::int64_t places = output_[1] * output_[2];
+    Values out;
+    out.reserve(size());
+    for (std::int64_t c = 0; c < output_[0]; ++c) {
+      const auto plane = in.begin() + static_cast<std::ptrdiff_t>(source(c) * places);
+      out.insert(out.end(), plane, plane + static_cast<std::ptrdiff_t>(places));
+    }
+    return out;
+  }
   /// Calls `function` for every window with its elements that lie inside the image, and with the
-  /// number of its elements including padding.
+  /// number of its elements including padding, without those beyond the padding.
   template <typename Function>
-  Values windows(int kernel, int stride, int padding, Function function) const {
+  Values windows(const auto& pool, const graph::Extent& dilation, Function function) const {
     const Operand& in = inputs_[0];
+    const std::int64_t end_y = in.shape[1] + pool.padding.bottom,
+                       end_x = in.shape[2] + pool.padding.right;
     Values out, window;
     for (std::int64_t c = 0; c < output_[0]; ++c)
       for (std::int64_t oy = 0; oy < output_[1]; ++oy)
         for (std::int64_t ox = 0; ox < output_[2]; ++ox) {
           window.clear();
-          for (int ky = 0; ky < kernel; ++ky)
-            for (int kx = 0; kx < kernel; ++kx) {
-              const std::int64_t y = oy * stride + ky - padding, x = ox * stride + kx - padding;
+          int with_padding = 0;
+          for (int ky = 0; ky < pool.kernel.h; ++ky)
+            for (int kx = 0; kx < pool.kernel.w; ++kx) {
+              const std::int64_t y = oy * pool.stride.h + ky * dilation.h - pool.padding.top,
+                                 x = ox * pool.stride.w + kx * dilation.w - pool.padding.left;
               if (in.inside(y, x)) window.push_back(in.at(c, y, x));
+              if (y < end_y && x < end_x) ++with_padding;
             }
-          out.push_back(function(window, kernel * kernel));
+          out.push_back(function(window, with_padding));
         }
     return out;
   }

@@ -8,6 +8,7 @@
 #include "graph/network_spec.h"
 #include "graph/random_weights.h"
 #include "tests/support/graphs.h"
+#include "tests/support/random_graph.h"
 #include "tests/support/reference.h"
 #include "tests/support/relative_error.h"
 #include "train/predictor.h"
@@ -35,7 +36,9 @@ struct Tolerance {
 class Parity : public testing::TestWithParam<Tolerance> {};
 
 TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
-  for (const graph::Graph& graph : example_graphs()) {
+  std::vector<graph::Graph> graphs = example_graphs();
+  for (std::uint64_t seed = 0; seed < 30; ++seed) graphs.push_back(random_graph(seed));
+  for (const graph::Graph& graph : graphs) {
     const model::ModelFile model = model_of(graph, 11);
     for (const int count : {1, 3}) {
       const auto images = graph::random_images(graph, count, 5);

@@ -68,7 +68,7 @@ TEST_F(BenchmarkOfAModel, TimesEveryRowThatIsAskedFor) {
   how.policy.threshold = 0.14;
   const Benchmark result = benchmark(how);
   EXPECT_EQ(result.threads, 2);
-  EXPECT_EQ(result.policy, "confidence ≥ 0.14");
+  EXPECT_EQ(result.policy, "stop where confidence ≥ 0.14");
   ASSERT_EQ(result.rows.size(), 4u);
   std::vector<std::pair<BenchmarkMode, int>> seen;
   for (const BenchmarkRow& row : result.rows) {

@@ -14,8 +14,9 @@ from . import metrics, policy
 from ._answers import Answer, Answers
 from ._core import Cancellation, Error, Stop, UsageError
 from ._core import version as __version__
-from ._model import AsyncSession, Guarantee, Model, Session, Stats, load
-from ._report import report
+from ._model import AsyncSession, Guarantee, Model, PolicyStep, Session, Stats, load
+from ._report import Report, report
+from ._train import Epoch, Trained, train
 from ._workflow import Calibration, ExitLoss, Quantized, calibrate, quantize
 
 for _error in (Error, UsageError):
@@ -27,14 +28,18 @@ __all__ = [
     "AsyncSession",
     "Calibration",
     "Cancellation",
+    "Epoch",
     "Error",
     "ExitLoss",
     "Guarantee",
     "Model",
+    "PolicyStep",
     "Quantized",
+    "Report",
     "Session",
     "Stats",
     "Stop",
+    "Trained",
     "UsageError",
     "__version__",
     "calibrate",
@@ -43,4 +48,5 @@ __all__ = [
     "policy",
     "quantize",
     "report",
+    "train",
 ]

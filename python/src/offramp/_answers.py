@@ -39,9 +39,10 @@ class Answer:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Answer(error={self.error!r})"
+        limited = ", limited=True" if self.limited else ""
         return (
             f"Answer({self.class_name!r}, probability={self.probability:.3f}, "
-            f"exit={self.exit}, relative_cost={self.relative_cost:.3f})"
+            f"exit={self.exit}, relative_cost={self.relative_cost:.3f}{limited})"
         )
 
 
@@ -105,7 +106,10 @@ class Answers:
 
     def to_pandas(self):
         """A pandas.DataFrame with one row for each image. Needs pandas."""
-        import pandas
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas: pip install pandas") from error
 
         return pandas.DataFrame(
             {
@@ -130,6 +134,8 @@ class Answers:
                 + ", ".join(f"{k + 1}: {int(n)}" for k, n in enumerate(exits))
             )
             parts.append(f"mean relative cost {self.relative_cost[good].mean():.3f}")
+        if self.limited.any():
+            parts.append(f"{int(self.limited.sum())} limited by a deadline or a budget")
         if count < len(self):
             parts.append(f"{len(self) - count} errors")
         return f"Answers({'; '.join(parts)})"

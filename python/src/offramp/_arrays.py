@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ._core import UsageError
+
+
+_ARGUMENTS = {
+    "epsilon": "guarantee",
+    "max_drop": "max_accuracy_drop",
+    "max_relative_cost": "max_cost",
+}
+
+
+@contextlib.contextmanager
+def named_as_arguments() -> Iterator[None]:
+    """Errors that begin with the name of an option of the library name the argument instead."""
+    try:
+        yield
+    except UsageError as error:
+        name, colon, text = str(error).partition(": ")
+        if not colon or name not in _ARGUMENTS:
+            raise
+        raise UsageError(f"{_ARGUMENTS[name]}: {text}") from None
 
 
 def _to_numpy(value: Any, name: str) -> np.ndarray:

@@ -17,6 +17,9 @@ from ._core import Cancellation, Stop
 
 StopLike = Stop | float | str | None
 
+_END = object()  # of an iterable
+_LATE = object()
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Guarantee:
@@ -39,6 +42,23 @@ class Guarantee:
     delta: float
     in_force: bool | None
     why: str
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class PolicyStep:
+    """One of the policies that were tested for a model's certificate.
+
+    Attributes:
+        thresholds: of the early exits; None: never stops there.
+        accuracy: on the tune images.
+        relative_cost: mean, on the tune images.
+        certified: whether `Stop.at_step` takes it.
+    """
+
+    thresholds: list[float | None]
+    accuracy: float
+    relative_cost: float
+    certified: bool
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -103,9 +123,9 @@ class Model:
         threads: int = 0,
         batch: int = 8,
     ):
-        self._path = os.fsdecode(path)
         self._options = (precision, threads, batch)
-        self._core = _core.Model(self._path, precision, threads, batch)
+        self._core = _core.Model(os.fsdecode(path), precision, threads, batch)
+        self._path = self._core.path
         self._classes = self._core.classes()
         self._default = Stop.by_policy() if self._core.has_policy() else Stop.never()
 
@@ -115,6 +135,7 @@ class Model:
         *,
         deadline_ms: float | None = None,
         probabilities: bool = False,
+        max_pixels: int | None = None,
     ) -> Session:
         """A session: runs the model on images.
 
@@ -123,11 +144,13 @@ class Model:
                 the model's policy, or at the last exit if it has none.
             deadline_ms: answers are the best so far after this many milliseconds.
             probabilities: answers hold the probabilities of all classes.
+            max_pixels: larger images are refused before memory is allocated for them, 1 to 2^27;
+                None: 2^27.
 
         Raises:
             ValueError: a rule that makes no sense for this model.
         """
-        return Session(self, stop, deadline_ms, probabilities)
+        return Session(self, stop, deadline_ms, probabilities, max_pixels)
 
     def async_session(self, stop: StopLike = None, **options: Any) -> AsyncSession:
         """A session for asyncio; arguments as those of `session`."""
@@ -181,6 +204,23 @@ class Model:
     def has_policy(self) -> bool:
         """Whether the file says when to stop."""
         return self._core.has_policy()
+
+    @property
+    def criterion(self) -> str | None:
+        """The criterion of the policy: "confidence", "entropy", "margin" or "patience"; None if the
+        file has no policy."""
+        return self._core.criterion() or None
+
+    @property
+    def policy_path(self) -> list[PolicyStep]:
+        """The policies that were tested for the certificate, each stopping earlier than the one
+        before; empty if the file has none. `Stop.at_step` takes those up to `chosen_step`."""
+        return [PolicyStep(*step) for step in self._core.policy_path()]
+
+    @property
+    def chosen_step(self) -> int | None:
+        """Index in `policy_path` of the model's policy; None without a path."""
+        return self._core.chosen_step()
 
     def guarantee(self, *, check: bool = True) -> Guarantee | None:
         """The certificate of the policy, and whether it is in force for the precision and the
@@ -269,12 +309,17 @@ class Session:
     """
 
     def __init__(
-        self, model: Model, stop: StopLike, deadline_ms: float | None, probabilities: bool
+        self,
+        model: Model,
+        stop: StopLike,
+        deadline_ms: float | None,
+        probabilities: bool,
+        max_pixels: int | None,
     ):
         self._model = model
         self._default = model._default
         stop = _with_limits(stop, deadline_ms, self._default)
-        self._core = _core.Session(model._core, stop, probabilities)
+        self._core = _core.Session(model._core, stop, probabilities, max_pixels)
         self._classes = model._classes
 
     @property
@@ -335,7 +380,8 @@ class Session:
         flush_after_ms: float = 0,
         max_pending: int = 4096,
     ) -> Iterator[Answer]:
-        """Classifies images as they come, with bounded memory; yields an `Answer` for each.
+        """Classifies images as they come, with bounded memory; yields an `Answer` for each. A
+        session has one stream at a time: once another one was begun, this one raises `UsageError`.
 
         Args:
             images: an iterable of images, each as for `classify`.
@@ -345,18 +391,18 @@ class Session:
                 a batch is full or the images end. It is looked at when the next image comes.
             max_pending: images taken and not yet answered, at most.
         """
-        self._core.begin_stream(in_order, flush_after_ms, max_pending)
+        stream = self._core.begin_stream(in_order, flush_after_ms, max_pending)
         finished = False
         try:
             for number, image in enumerate(images):
-                for id, values in self._core.push(number, image, None):
+                for id, values in self._core.push(stream, number, image, None):
                     yield self._answer(values, id)
-            for id, values in self._core.flush():
+            for id, values in self._core.flush(stream):
                 yield self._answer(values, id)
             finished = True
         finally:
             if not finished:
-                self._core.drop_stream()
+                self._core.drop_stream(stream)
 
     def stats(self) -> Stats:
         """What the session has answered so far, and whether the images have drifted."""
@@ -387,6 +433,47 @@ class Session:
         if self._model._core.closed:
             return f"Session({self._model!r})"
         return f"Session({self._model!r}; {self.stats().images} images so far)"
+
+
+class _Source:
+    """Images of an iterable or an asynchronous iterable, for an event loop that goes on while the
+    next one is waited for."""
+
+    def __init__(self, images: AsyncIterable[Any] | Iterable[Any]):
+        self._coming: asyncio.Future[Any] | None = None
+        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+        self._has_all = False
+        if isinstance(images, AsyncIterable):
+            self._iterator: Any = images.__aiter__()
+            return
+        self._iterator = iter(images)
+        self._has_all = hasattr(images, "__len__")
+        if not self._has_all:
+            self._thread = concurrent.futures.ThreadPoolExecutor(1, "offramp-images")
+
+    async def next(self, timeout: float | None) -> Any:
+        """The next image; _END after the last, _LATE if it does not come within `timeout`."""
+        if self._has_all:
+            return next(self._iterator, _END)
+        if self._coming is None:
+            if self._thread is None:
+                self._coming = asyncio.ensure_future(anext(self._iterator, _END))
+            else:
+                self._coming = asyncio.get_running_loop().run_in_executor(
+                    self._thread, next, self._iterator, _END
+                )
+        done, _ = await asyncio.wait([self._coming], timeout=timeout)
+        if not done:
+            return _LATE
+        coming, self._coming = self._coming, None
+        return coming.result()
+
+    def close(self) -> None:
+        """Does not wait for an image that still comes."""
+        if self._coming is not None:
+            self._coming.cancel()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class AsyncSession:
@@ -430,7 +517,8 @@ class AsyncSession:
         max_pending: int = 4096,
     ) -> AsyncIterator[Answer]:
         """As `Session.stream`, of an iterable or an asynchronous iterable. While no image comes,
-        those that have waited for `flush_after_ms` are run."""
+        those that have waited for `flush_after_ms` are run. An iterable that has no length, such as
+        a generator, is read by a thread of its own, so it may wait for its images."""
         loop = asyncio.get_running_loop()
         core = self._session._core
 
@@ -438,54 +526,40 @@ class AsyncSession:
             pairs = await loop.run_in_executor(self._thread, function, *arguments)
             return [self._session._answer(values, id) for id, values in pairs]
 
-        await loop.run_in_executor(
+        stream = await loop.run_in_executor(
             self._thread, core.begin_stream, in_order, flush_after_ms, max_pending
         )
         finished = False
-        coming: asyncio.Future[Any] | None = None
+        source = _Source(images)
         try:
-            if isinstance(images, AsyncIterable):
-                number = 0
-                iterator = images.__aiter__()
-                while True:
-                    if coming is None:
-                        coming = asyncio.ensure_future(iterator.__anext__())
-                    done, _ = await asyncio.wait([coming], timeout=core.due_in())
-                    if not done:
-                        for answer in await call(core.poll):
-                            yield answer
-                        continue
-                    try:
-                        image = coming.result()
-                    except StopAsyncIteration:
-                        break
-                    finally:
-                        coming = None
-                    for answer in await call(core.push, number, image, None):
+            number = 0
+            while True:
+                while (image := await source.next(core.due_in())) is _LATE:
+                    for answer in await call(core.poll, stream):
                         yield answer
-                    number += 1
-            else:
-                for number, image in enumerate(images):
-                    for answer in await call(core.push, number, image, None):
-                        yield answer
-            for answer in await call(core.flush):
+                if image is _END:
+                    break
+                for answer in await call(core.push, stream, number, image, None):
+                    yield answer
+                number += 1
+            for answer in await call(core.flush, stream):
                 yield answer
             finished = True
         finally:
-            if coming is not None:
-                coming.cancel()
+            source.close()
             if not finished:
-                await loop.run_in_executor(self._thread, core.drop_stream)
+                await loop.run_in_executor(self._thread, core.drop_stream, stream)
 
     def close(self) -> None:
-        """Ends the thread, after the call that runs."""
+        """Ends the thread, after the call that runs, for which it waits. ``async with`` waits
+        without blocking the event loop."""
         self._thread.shutdown()
 
     async def __aenter__(self) -> AsyncSession:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
 
 
 def load(
@@ -498,7 +572,7 @@ def load(
     """Loads a model file and makes it ready for this CPU.
 
     Args:
-        path: a model file of offramp.
+        path: a model file of offramp, or a run folder that holds ``model.safetensors``.
         precision: "f32", "bf16", "int8" (of a file that was quantized), or "auto", which
             docs/deployment.md describes. A CPU without the instructions runs the next wider one;
             `Model.notes` says so.
@@ -507,7 +581,7 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        Error: the file is not a model, or is damaged.
+        Error: the file is not a model, or is damaged; a folder holds none.
         ValueError: options that make no sense.
     """
     return Model(path, precision, threads, batch)

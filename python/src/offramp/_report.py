@@ -14,6 +14,28 @@ from ._core import Policy, UsageError
 from .policy import Certification, Chosen
 
 
+class Report(str):
+    """A page of HTML: a str, whose repr is short.
+
+    Attributes:
+        path: the file that it was written to; None: to none.
+    """
+
+    path: str | None
+
+    def __new__(cls, page: str, path: str | None = None) -> Report:
+        self = super().__new__(cls, page)
+        self.path = path
+        return self
+
+    def __repr__(self) -> str:
+        place = "" if self.path is None else f"{self.path!r}, "
+        return f"Report({place}{len(self) / 1e6:.1f} MB of HTML)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Report, (str(self), self.path)
+
+
 def report(
     logits: Any,
     labels: Any,
@@ -31,7 +53,7 @@ def report(
     data: str = "arrays",
     facts: Mapping[str, object] | None = None,
     path: str | os.PathLike[str] | None = None,
-) -> str:
+) -> Report:
     """The report of any early-exit network as one HTML page that needs nothing else.
 
     Args:
@@ -50,7 +72,7 @@ def report(
         path: the page is also written there.
 
     Returns:
-        The page.
+        The page, a `Report`.
 
     Raises:
         ValueError: arrays that do not fit each other, a label that is no class, or a logit that is
@@ -111,4 +133,4 @@ def report(
     if path is not None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
-    return page
+    return Report(page, None if path is None else os.fsdecode(path))

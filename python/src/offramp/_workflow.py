@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from . import _core
+from ._arrays import named_as_arguments
 from ._core import Policy
-
-Progress = Callable[[int, int, str], None]
+from ._progress import Bar, Progress
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -43,6 +42,16 @@ class Calibration:
     certify_images: int | None
     guarantee: str | None
     warnings: list[str]
+
+    def __repr__(self) -> str:
+        met = "" if self.met else ", the aim is not met"
+        promise = "" if self.guarantee is None else f", {self.guarantee}"
+        warnings = f", {len(self.warnings)} warnings" if self.warnings else ""
+        return (
+            f"Calibration({self.policy}{met}{promise}; accuracy {self.accuracy:.4f} at relative "
+            f"cost {self.relative_cost:.3f} on {self.tune_images} tune images, last exit "
+            f"{self.last_accuracy:.4f}{warnings})"
+        )
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -85,33 +94,13 @@ class Quantized:
     calibration: Calibration | None
     no_policy: str
 
-
-class _Bar:
-    """Progress for people: tqdm's bar where it is installed, else none."""
-
-    def __init__(self, progress: Progress | bool):
-        self.report = progress if callable(progress) else None
-        self._bar: Any = None
-        if progress is True:
-            try:
-                import tqdm.auto
-            except ImportError:
-                return
-            self._bar = tqdm.auto.tqdm()
-            self.report = self._step
-
-    def _step(self, done: int, total: int, unit: str) -> None:
-        if total != self._bar.total or done < self._bar.n:
-            self._bar.reset(total)
-            self._bar.unit = " " + unit
-        self._bar.update(done - self._bar.n)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def __repr__(self) -> str:
+        last = self.exits[-1]
+        bounds = "within" if self.within_bounds else "out of"
+        return (
+            f"Quantized({self.path!r}, {self.bytes / 1e6:.1f} MB; last exit {last.accuracy:.4f}, in "
+            f"f32 {last.reference_accuracy:.4f}, {bounds} bounds; {self.calibration})"
+        )
 
 
 def calibrate(
@@ -136,7 +125,7 @@ def calibrate(
     """Chooses a model's policy on its tune images, and writes it: ``offramp calibrate``.
 
     Args:
-        model: the model file.
+        model: the model file, or a run folder.
         data: the data set that it was trained on, as the program takes it.
         out: the file to write; None: the model's own.
         threshold, max_accuracy_drop, max_cost, guarantee: the aim, one of them; see
@@ -146,11 +135,11 @@ def calibrate(
         note: called with remarks, one line each.
 
     Raises:
-        FileNotFoundError: there is no such model.
+        FileNotFoundError: there is no such file.
         ValueError: options that make no sense.
         Error: the data do not hold the model's images; a file cannot be written.
     """
-    with _Bar(progress) as bar:
+    with Bar(progress) as bar, named_as_arguments():
         return Calibration(
             *_core.calibrate(
                 os.fsdecode(model), os.fsdecode(data), "" if out is None else os.fsdecode(out),
@@ -184,7 +173,7 @@ def quantize(
 
     Other arguments and errors are as those of `calibrate`.
     """
-    with _Bar(progress) as bar:
+    with Bar(progress) as bar, named_as_arguments():
         (
             path, observed, tune, stored, exits, within, before, size, calibration, no_policy,
         ) = _core.quantize(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import costs_array, labels_of, logits_array
+from ._arrays import costs_array, labels_of, logits_array, named_as_arguments
 from ._core import Policy, UsageError, images_needed
 
 __all__ = [
@@ -47,11 +47,13 @@ class Chosen:
 
     Attributes:
         policy: with these thresholds.
-        accuracy: on the images that it was chosen on.
+        accuracy: on the images that it was chosen on; without labels, the rate of agreement with
+            the last exit.
         relative_cost: mean, on the same images.
         met: whether the aim is met; else the policy never stops early.
-        held_out_accuracy: for an accuracy aim: with thresholds of this cost, chosen on other
-            images than they are evaluated on (cross-fitting); else None.
+        held_out_accuracy: for aims of accuracy and cost: with thresholds chosen on other images
+            than they are evaluated on (cross-fitting); else None.
+        held_out_cost: the same of the relative cost, for an aim of cost; else None.
     """
 
     policy: Policy
@@ -59,6 +61,7 @@ class Chosen:
     relative_cost: float
     met: bool
     held_out_accuracy: float | None
+    held_out_cost: float | None
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -68,7 +71,7 @@ class PathStep:
     Attributes:
         thresholds: of the early exits; None: never stops there.
         counted: certify images that it harms, or answers otherwise.
-        accuracy: on the tune images.
+        accuracy: on the tune images; without tune labels, the rate of agreement with the last exit.
         relative_cost: mean, on the tune images.
     """
 
@@ -107,6 +110,14 @@ class Certification:
     upper_bound: float
     path: list[PathStep]
     chosen: int
+
+    def __repr__(self) -> str:
+        found = self.promise if self.holds else "nothing is certified"
+        return (
+            f"Certification({self.policy}, {found!r}: {self.counted} of {self.images} images "
+            f"counted, upper bound {self.upper_bound:.4g}; step {self.chosen} of a path of "
+            f"{len(self.path)})"
+        )
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -200,17 +211,18 @@ def choose(
     if sum(aim is not None for aim in (threshold, max_accuracy_drop, max_cost)) != 1:
         raise UsageError("expected one of threshold, max_accuracy_drop and max_cost")
     policy = _policy_for(policy, array, answers, criterion, ensemble)
-    if threshold is not None:
-        return Chosen(*_core.choose_fixed(policy, array, answers, cost, threshold))
-    if max_cost is not None:
-        return Chosen(*_core.choose_max_cost(policy, array, answers, cost, max_cost))
     if reference_accuracy is None:
         reference_accuracy = int((array[-1].argmax(axis=1) == answers).sum()) / images
-    return Chosen(
-        *_core.choose_accuracy_drop(
-            policy, array, answers, cost, max_accuracy_drop, reference_accuracy
+    with named_as_arguments():
+        if threshold is not None:
+            return Chosen(*_core.choose_fixed(policy, array, answers, cost, threshold))
+        if max_cost is not None:
+            return Chosen(*_core.choose_max_cost(policy, array, answers, cost, max_cost))
+        return Chosen(
+            *_core.choose_accuracy_drop(
+                policy, array, answers, cost, max_accuracy_drop, reference_accuracy
+            )
         )
-    )
 
 
 def _without_labels(
@@ -221,6 +233,37 @@ def _without_labels(
             raise UsageError("ensemble: the weights of \"weighted\" are fitted on labelled images")
         policy = Policy([None] * (logits.shape[0] - 1), criterion=criterion, ensemble=ensemble)
     return logits[-1].argmax(axis=1).astype(np.int64), policy
+
+
+def _row_hashes(logits: np.ndarray) -> np.ndarray:
+    """uint64 [N]: images whose logits [K, N, classes] have the same bits have the same hash."""
+    exits, images, classes = logits.shape
+    factors = np.random.default_rng(1).integers(
+        0, 2**64, (exits, classes), dtype=np.uint64, endpoint=False
+    )
+    hashes = np.zeros(images, dtype=np.uint64)
+    for first in range(0, images, 4096):
+        part = logits[:, first : first + 4096].view(np.uint32)
+        for bits, factor in zip(part, factors):
+            hashes[first : first + 4096] += (bits * (factor | np.uint64(1))).sum(axis=1)
+    return hashes
+
+
+def _refuse_tune_images(tune: np.ndarray, certified: np.ndarray) -> None:
+    """The path of policies was fixed on the tune images: a bound on the same ones is none.
+
+    Coarse logits may agree by chance, so as many equal ones are accepted as the tune images lead to
+    expect among themselves.
+    """
+    of_tune, of_certified = _row_hashes(tune), _row_hashes(certified)
+    shared = int(np.isin(of_certified, of_tune).sum())
+    _, counts = np.unique(of_tune, return_counts=True)
+    expected = counts[counts > 1].sum() / len(of_tune) * len(of_certified)
+    if np.array_equal(of_tune, of_certified) or shared > 2 * expected + 3:
+        raise UsageError(
+            f"certify_logits: {shared} of {len(of_certified)} images have the logits of tune "
+            "images: certify on other images than those that the policy is chosen on"
+        )
 
 
 def certify(
@@ -244,7 +287,8 @@ def certify(
 
     A path of ever bolder thresholds is fixed on the tune images, then tested along the certify
     images, which were used neither for training nor for any choice, up to the first failure. The
-    certify images must be distinct: of exact copies only one may be among them.
+    certify images must be distinct: of exact copies only one may be among them. Logits that are
+    those of tune images are refused.
 
     Args:
         tune_labels, certify_labels: None if `label_free`, where the temperatures are then 1 unless
@@ -268,6 +312,7 @@ def certify(
             f"certify_logits: {certified.shape[0]} exits and {certified.shape[2]} classes, but "
             f"tune_logits have {tune.shape[0]} and {tune.shape[2]}"
         )
+    _refuse_tune_images(tune, certified)
     cost = costs_array(costs, tune.shape[0])
     if label_free and tune_labels is None:
         answers, policy = _without_labels(tune, criterion, ensemble, policy)

@@ -1,0 +1,328 @@
+"""Training: starts the program, which alone needs LibTorch, and follows its run."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ._core import Error, UsageError
+from ._progress import Bar
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Epoch:
+    """The results of one epoch of training.
+
+    Attributes:
+        epoch: from 1.
+        epochs: of the whole run.
+        loss: mean over the training steps.
+        train_accuracy: list [K], of each exit on the augmented training images.
+        tune_accuracy, tune_nll: list [K], of each exit on the tune images.
+        learning_rate: at the end of the epoch.
+        images_per_second: of training.
+        seconds: of training since the start of the run, without interruptions.
+        loader_wait: share of the time in which training waited for images.
+        best: whether it is the best on the tune images so far.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    train_accuracy: list[float]
+    tune_accuracy: list[float]
+    tune_nll: list[float]
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    loader_wait: float
+    best: bool
+
+    def __repr__(self) -> str:
+        tune = " / ".join(f"{accuracy:.3f}" for accuracy in self.tune_accuracy)
+        best = ", the best so far" if self.best else ""
+        return (
+            f"Epoch({self.epoch} of {self.epochs}: loss {self.loss:.3f}, tune accuracy {tune}{best})"
+        )
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Trained:
+    """A run of training that is finished.
+
+    Attributes:
+        folder: of the run.
+        model: the model file, of the best epoch on the tune images.
+        epochs: of the run, those before an interruption included.
+    """
+
+    folder: str
+    model: str
+    epochs: list[Epoch]
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch that the model is of."""
+        return next((one for one in reversed(self.epochs) if one.best), None)
+
+    def __repr__(self) -> str:
+        return f"Trained({self.model!r}, {len(self.epochs)} epochs, best: {self.best})"
+
+
+def train(
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    progress: Callable[[Epoch], None] | bool = False,
+    note: Callable[[str], None] | None = None,
+    program: str | os.PathLike[str] | None = None,
+) -> Trained:
+    """Trains a network from a recipe: ``offramp train``, which must be installed.
+
+    Ctrl-C, or an exception raised by `progress` or `note`, stops the training after its current
+    step and saves it; then the exception goes on. ``resume=True`` continues such a run. A second
+    Ctrl-C ends the program at once. Where Python itself is killed, the program goes on to the end of
+    the run.
+
+    Args:
+        recipe: a file of TOML, or its content: a dict of tables, such as
+            ``{"network": {"exits": [2, 4]}, "train": {"epochs": 6}}``. None: with `resume`.
+        out: the folder of the run; see docs/training.md for its files.
+        data: the data set, instead of the recipe's ``data.source``.
+        settings: keys of the recipe to override, such as ``{"train.lr": 0.05}``.
+        threads: 0: one for each core; None: those of the recipe.
+        resume: continues the run in `out`, with its recipe.
+        progress: called with an `Epoch` after each one, or True for a bar of tqdm where it is
+            installed.
+        note: called with each line that the program prints.
+        program: the program ``offramp``; None: the one on the PATH.
+
+    Raises:
+        FileNotFoundError: there is no such recipe or program.
+        ValueError: a recipe or settings that make no sense.
+        Error: the program is not installed or failed; `out` holds another run.
+    """
+    if (recipe is None) != resume:
+        raise UsageError("train: expected either a recipe, or resume=True with the folder of a run")
+    if resume and settings:
+        raise UsageError("settings: the recipe of a run that is continued cannot be changed")
+    folder = pathlib.Path(os.fsdecode(out))
+    arguments = [_find_program(program), "train"]
+    with contextlib.ExitStack() as stack:
+        if recipe is not None:
+            arguments.append(stack.enter_context(_recipe_file(recipe)))
+        arguments += ["--out", os.fsdecode(out)]
+        if resume:
+            arguments.append("--resume")
+        if data is not None:
+            arguments += ["--data", os.fsdecode(data)]
+        if threads is not None:
+            arguments += ["--threads", str(int(threads))]
+        for key, value in (settings or {}).items():
+            text = value if isinstance(value, str) else _toml(value, key)
+            arguments += ["--set", f"{key}={text}"]
+        with _EpochBar(progress) as bar:
+            _follow(arguments, folder, resume, bar.report, note)
+    return Trained(str(folder), str(folder / "model.safetensors"), _Metrics(folder).epochs())
+
+
+def _find_program(program: str | os.PathLike[str] | None) -> str:
+    if program is not None:
+        path = os.path.abspath(os.fsdecode(program))
+        if not os.path.exists(path):
+            raise FileNotFoundError(2, "No such program", path)
+        return path
+    found = shutil.which("offramp")
+    if found is None:
+        raise Error(
+            "train: the program offramp is not on the PATH; it is not part of the Python package: "
+            "build it in a clone with ./quickstart, and pass program=\"build/release/offramp\""
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _recipe_file(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(recipe, Mapping):
+        path = os.fsdecode(recipe)
+        if not os.path.exists(path):
+            raise FileNotFoundError(2, "No such recipe", path)
+        yield path
+        return
+    lines = [f"{key} = {_toml(value, key)}" for key, value in recipe.items() if not _is_table(value)]
+    for table, keys in recipe.items():
+        if _is_table(keys):
+            lines.append(f"[{table}]")
+            lines += [f"{key} = {_toml(value, f'{table}.{key}')}" for key, value in keys.items()]
+    with tempfile.TemporaryDirectory() as temporary:
+        path = os.path.join(temporary, "recipe.toml")
+        pathlib.Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield path
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _toml(value: Any, key: str) -> str:
+    """A value as TOML."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, (str, os.PathLike)):
+        return json.dumps(os.fspath(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(one, key) for one in value) + "]"
+    raise TypeError(f"{key}: {type(value).__name__} is no value of a recipe")
+
+
+class _Metrics:
+    """The file metrics.jsonl of a run, which grows by a line an epoch."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._path = folder / "metrics.jsonl"
+        self._seen: set[str] = set()
+
+    def _lines(self) -> list[str]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return text.split("\n")[:-1]  # the last piece is not a whole line
+
+    def epochs(self) -> list[Epoch]:
+        """All epochs."""
+        return [epoch for line in self._lines() if (epoch := _epoch_of(line)) is not None]
+
+    def new(self) -> list[Epoch]:
+        """The epochs that were not there at the call before."""
+        # A run that goes on may do an epoch again, whose line then differs by its times.
+        lines = [line for line in self._lines() if line not in self._seen]
+        self._seen.update(lines)
+        return [epoch for line in lines if (epoch := _epoch_of(line)) is not None]
+
+
+def _epoch_of(line: str) -> Epoch | None:
+    try:
+        values = json.loads(line)
+        return Epoch(**{field.name: values[field.name] for field in dataclasses.fields(Epoch)})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+class _EpochBar(Bar):
+    def __init__(self, progress: Callable[[Epoch], None] | bool):
+        super().__init__(progress)
+        if self.bar is not None:
+            self.report = self._epoch
+
+    def _epoch(self, epoch: Epoch) -> None:
+        self._step(epoch.epoch, epoch.epochs, "epochs")
+        self.bar.set_postfix_str(f"tune accuracy {epoch.tune_accuracy[-1]:.3f}")
+
+
+def _follow(
+    arguments: list[str],
+    folder: pathlib.Path,
+    resume: bool,
+    report: Callable[[Epoch], None] | None,
+    note: Callable[[str], None] | None,
+) -> None:
+    """Runs the program to its end."""
+    metrics = _Metrics(folder)
+    if resume:
+        metrics.new()
+    last_lines: collections.deque[str] = collections.deque(maxlen=20)
+    # In a session of its own the program does not get the terminal's Ctrl-C, of which a second one
+    # would end it before it has saved.
+    try:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Error(f"{arguments[0]}: cannot start: {error.strerror}") from None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in process.stderr:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    reader = threading.Thread(target=read, name="offramp-train", daemon=True)
+    reader.start()
+    try:
+        ended = False
+        while not ended:
+            with contextlib.suppress(queue.Empty):
+                line = lines.get(timeout=_SECONDS_BETWEEN_LOOKS)
+                ended = line is None
+                if not ended:
+                    last_lines.append(line)
+                    if note is not None:
+                        note(line)
+            if report is not None and (ended or lines.empty()):
+                for epoch in metrics.new():
+                    report(epoch)
+        status = process.wait()
+    except BaseException as error:
+        _stop(process)
+        if (folder / "checkpoint.safetensors").exists():
+            error.add_note(f"The run is saved; offramp.train(resume=True, out={str(folder)!r}) continues it.")
+        raise
+    finally:
+        reader.join()
+        process.stderr.close()
+    if status != 0:
+        raise _failure(status, last_lines)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ends the program after its step; at once if Ctrl-C is pressed meanwhile."""
+    for _ in range(2):  # the second signal ends it at once
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait()
+            return
+        except KeyboardInterrupt:
+            continue
+    process.kill()
+    process.wait()
+
+
+def _failure(status: int, lines: collections.deque[str]) -> Error:
+    if status < 0:
+        return Error(f"train: the program was ended by signal {-status}")
+    if lines and lines[-1].startswith("stopped and saved"):
+        return Error("train: the program was stopped, and has saved the run: resume=True continues it")
+    text = lines[-1].removeprefix("offramp: ") if lines else f"train: ended with status {status}"
+    text = text.replace("--resume", "resume=True").replace("--out", "out").replace("--set", "settings")
+    return UsageError(text) if status == 2 else Error(text)

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "graph/graph.h"
+#include "onnx/evaluator.h"
+#include "onnx/network_draft.h"
+
+namespace offramp::onnx {
+
+/// A network made of a draft.
+struct FinishedNetwork {
+  graph::Graph graph;
+  core::Tensors weights;
+  /// What the network does to the image first, scale x + shift for each channel, which is a matter
+  /// of preprocessing and not part of the graph. Empty if it does not.
+  std::vector<float> input_scale = {}, input_shift = {};
+};
+
+/// Makes a plain network of a draft: one segment and its head, which begins with the last global
+/// pooling or flattening. What the output does not need is left out, and multiplications and
+/// additions of constants are merged into layers or become batch norms.
+/// @param output    the draft of shape {classes} that gives the logits
+/// @param problems  receives pieces that are part of nothing that is supported; the graph is then
+///                  not complete
+FinishedNetwork finish_network(NetworkDraft& network, int output, std::string name,
+                               std::vector<NodeProblem>& problems);
+
+}  // namespace offramp::onnx

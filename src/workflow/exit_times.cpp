@@ -1,0 +1,39 @@
+#include "workflow/exit_times.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "core/numbers.h"
+
+namespace offramp::workflow {
+namespace {
+
+constexpr int kTimedRounds = 9;  // after one round that is not counted
+
+}  // namespace
+
+std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<const float> images) {
+  std::vector<std::vector<double>> times(runs.size());
+  for (int round = 0; round <= kTimedRounds; ++round)
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      const auto [predictor, last] = runs[r];
+      const auto stop = [last = last](std::int64_t, const core::ExitOutput& output) {
+        return output.exit_index == last;
+      };
+      const auto start = std::chrono::steady_clock::now();
+      predictor->run(images, stop);
+      const std::chrono::duration<double, std::milli> time =
+          std::chrono::steady_clock::now() - start;
+      if (round > 0) times[r].push_back(time.count());
+    }
+  const double count = static_cast<double>(images.size()) /
+                       static_cast<double>(runs.front().predictor->image_size());
+  std::vector<double> medians;
+  for (std::vector<double>& of_run : times)
+    medians.push_back(core::median(std::move(of_run)) / count);
+  return medians;
+}
+
+}  // namespace offramp::workflow

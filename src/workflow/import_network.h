@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/preprocessing.h"
+#include "onnx/read_network.h"
+
+namespace offramp::workflow {
+
+/// The mean and standard deviation of ImageNet's channels, which torchvision's models expect.
+inline constexpr std::array<float, 3> kImageNetMean = {0.485f, 0.456f, 0.406f};
+inline constexpr std::array<float, 3> kImageNetStd = {0.229f, 0.224f, 0.225f};
+
+struct ImportNetworkOptions {
+  std::filesystem::path network;             ///< an ONNX file
+  std::filesystem::path out;                 ///< the model file
+  std::optional<onnx::ImageSize> size = {};  ///< needed where the ONNX file leaves it open
+  core::Fit fit = core::Fit::crop;
+  /// Of pixels in [0, 1], for each channel. No value: as the network normalises its input itself,
+  /// else ImageNet's.
+  std::optional<std::array<float, 3>> mean = {}, std = {};
+  std::filesystem::path labels = {};  ///< a text file with a class name a line; empty: "class 0", …
+  /// A data set that the network was not trained on, or empty. Its training part is divided into
+  /// images for the ranges of int8, tune and certify, as `train` divides it.
+  std::string data = {};
+  std::uint64_t split_seed = 1;
+};
+
+/// The model file that was written.
+struct ImportedModel {
+  std::string producer;  ///< the program that wrote the ONNX file; may be empty
+  int opset = 0;
+  std::size_t onnx_nodes = 0, nodes = 0;  ///< operations of the ONNX file, and of the model
+  std::int64_t macs = 0, parameters = 0, classes = 0;
+  std::array<std::int64_t, 3> input = {};          ///< channels, height, width
+  std::int64_t ranges = 0, tune = 0, certify = 0;  ///< number of images of `data` for each use
+  std::vector<std::string> notes;  ///< a line for each thing that was left out of the network
+};
+
+/// Writes a plain model, which needs no training, from an ONNX file.
+/// @throws Error "<path>: …" if the network, the labels or the data do not fit; UsageError for an
+/// option
+ImportedModel import_network(const ImportNetworkOptions& options);
+
+}  // namespace offramp::workflow
