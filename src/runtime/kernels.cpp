@@ -496,6 +496,8 @@ OFFRAMP_INLINE void shuffle_body(const Grid& grid, const T* src, std::int64_t gr
 constexpr std::int64_t kSums = 16;
 using Sums = float __attribute__((vector_size(kSums * sizeof(float))));
 
+// It is always inlined, so how a vector is returned does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
 OFFRAMP_INLINE Sums load_sums(const float* from) {
   Sums sums;
   __builtin_memcpy(&sums, from, sizeof sums);
