@@ -8,10 +8,12 @@
 #include "cli/command.h"
 #include "cli/data_output.h"
 #include "cli/flag_names.h"
+#include "cli/progress.h"
 #include "cli/progress_line.h"
 #include "cli/source_flags.h"
 #include "cli/terminal.h"
 #include "data/fetch.h"
+#include "data/import_shards.h"
 #include "workflow/data_set.h"
 #include "workflow/output_file.h"
 
@@ -23,6 +25,22 @@ int import_data(const SourceFlags& flags, const std::string& output) {
       [&] { return workflow::import_data(flags.source, load_options(flags), output); });
   write_stdout(imported_text(output, parts));
   write_stderr(skipped_text(parts.skipped()));
+  return 0;
+}
+
+int import_shards(const SourceFlags& flags, const std::string& folder, std::int64_t per_shard) {
+  workflow::refuse_same_file("out", folder, {flags.source});
+  const workflow::Progress progress = terminal_progress();
+  const data::ImportedShards imported = translate_option_errors([&] {
+    return data::import_shards(flags.source, folder,
+                               {load_options(flags), per_shard, [&](auto done, auto total) {
+                                  progress.step(done, total, "images");
+                                }});
+  });
+  write_stdout(fmt::format(
+      "{}: {} training and {} test images in {} shards, {} skipped{}\n", printable(folder),
+      imported.train, imported.test, imported.shards, imported.skipped,
+      imported.kept > 0 ? fmt::format("; {} shards were there already", imported.kept) : ""));
   return 0;
 }
 
@@ -106,10 +124,20 @@ void add_data_command(CLI::App& app, Action& action) {
       data->add_subcommand("import", "Pack images into one file that loads in under a second");
   auto import_flags = std::make_shared<SourceFlags>();
   auto output = std::make_shared<std::string>();
+  auto per_shard = std::make_shared<std::int64_t>(0);
   add_source_flags(*import_command, *import_flags);
-  import_command->add_option("-o,--out", *output, "File to write")->required();
-  import_command->callback([&action, import_flags, output] {
-    action = [import_flags, output] { return import_data(*import_flags, *output); };
+  import_command->add_option("-o,--out", *output, "File to write; with --per-shard a folder")
+      ->required();
+  import_command
+      ->add_option("--per-shard", *per_shard,
+                   "Write files of so many images, for data larger than memory; an import that was "
+                   "ended goes on")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  import_command->callback([&action, import_flags, output, per_shard] {
+    action = [import_flags, output, per_shard] {
+      return *per_shard > 0 ? import_shards(*import_flags, *output, *per_shard)
+                            : import_data(*import_flags, *output);
+    };
   });
 
   CLI::App* info_command = data->add_subcommand("info", "Print counts, sizes, mean and std");

@@ -4,28 +4,11 @@
 #include <optional>
 
 #include "core/error.h"
-#include "core/random.h"
+#include "core/parallel.h"
+#include "data/epoch_order.h"
 #include "data/prefetch.h"
 
 namespace offramp::data {
-namespace {
-
-// This value replaces the image index in the key of the random numbers, so that the order of images
-// does not use the numbers of any image.
-constexpr std::uint64_t kOrderKey = ~std::uint64_t{0};
-
-}  // namespace
-
-std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, std::uint64_t seed,
-                                      std::uint64_t epoch) {
-  std::vector<std::int64_t> order = indices;
-  core::KeyedRandom random(seed, epoch, kOrderKey);
-  for (std::size_t left = order.size(); left > 1; --left) {
-    std::swap(order[left - 1], order[random.below(left)]);
-  }
-  return order;
-}
-
 BatchRows rows_of_rank(std::int64_t count, const BatchLoaderOptions& options) {
   return {count * options.rank / options.world, count * (options.rank + 1) / options.world};
 }
@@ -43,10 +26,10 @@ void check_ranks(const BatchLoaderOptions& options) {
 }
 
 struct BatchLoader::Impl {
-  Impl(const Dataset& from, std::vector<std::int64_t> chosen, const BatchLoaderOptions& with,
+  Impl(const Dataset& from, std::vector<std::int64_t> of, const BatchLoaderOptions& with,
        std::int64_t first_step)
       : dataset(from),
-        indices(std::move(chosen)),
+        indices(std::move(of)),
         options(with),
         augmenter(options.preprocessing, options.augmentation, options.seed) {
     check(first_step);
@@ -89,25 +72,40 @@ struct BatchLoader::Impl {
   // This function runs on the thread of `prefetch`.
   void make_batch(std::int64_t step, Batch& batch) {
     const std::int64_t epoch = step / steps_per_epoch;
-    if (epoch != order_epoch) {
-      order = epoch_order(indices, options.seed, static_cast<std::uint64_t>(epoch));
-      order_epoch = epoch;
-    }
+    const auto count = std::ssize(indices);
+    const EpochOrder order(count, options.seed, static_cast<std::uint64_t>(epoch));
     const std::int64_t start = step % steps_per_epoch * options.batch;
-    const BatchRows rows =
-        rows_of_rank(std::min<std::int64_t>(options.batch, std::ssize(order) - start), options);
-    const std::int64_t first = start + rows.begin;
+    batch.total = std::min<std::int64_t>(options.batch, count - start);
+    const BatchRows rows = rows_of_rank(batch.total, options);
     batch.count = rows.end - rows.begin;
+    chosen.clear();
+    for (std::int64_t place = start + rows.begin; place < start + rows.end; ++place)
+      chosen.push_back(indices[static_cast<std::size_t>(order[place])]);
+    dataset.will_need(chosen);
     const std::size_t values = static_cast<std::size_t>(dataset.height) * dataset.width * 3;
     batch.images.resize(static_cast<std::size_t>(batch.count) * values);
     batch.labels.resize(static_cast<std::size_t>(batch.count));
+    decode_chosen();
     for (std::size_t i = 0; i < batch.labels.size(); ++i) {
-      const std::int64_t image = order[static_cast<std::size_t>(first) + i];
-      augmenter(dataset.image(image), static_cast<std::uint64_t>(epoch),
-                static_cast<std::uint64_t>(image),
-                std::span(batch.images).subspan(i * values, values));
+      const std::int64_t image = chosen[i];
+      const auto dst = std::span(batch.images).subspan(i * values, values);
+      const auto key = static_cast<std::uint64_t>(image);
+      if (decoded.empty())
+        augmenter(dataset.image(image), static_cast<std::uint64_t>(epoch), key, dst);
+      else
+        augmenter(decoded[i], static_cast<std::uint64_t>(epoch), key, dst);
       batch.labels[i] = dataset.labels[static_cast<std::size_t>(image)];
     }
+  }
+
+  /// Decodes the images of a batch on all cores, if that is needed to read them.
+  void decode_chosen() {
+    decoded.clear();
+    if (!dataset.stored || !dataset.stored->decodes()) return;
+    for (std::size_t i = 0; i < chosen.size(); ++i)
+      decoded.emplace_back(std::vector<std::uint8_t>());
+    core::parallel_for(chosen.size(),
+                       [&](std::size_t i) { decoded[i] = dataset.image(chosen[i]); });
   }
 
   const Dataset& dataset;
@@ -115,8 +113,8 @@ struct BatchLoader::Impl {
   const BatchLoaderOptions options;
   Augmenter augmenter;
   std::int64_t steps_per_epoch = 0;
-  std::vector<std::int64_t> order;
-  std::int64_t order_epoch = -1;
+  std::vector<std::int64_t> chosen;  // the images of the batch that is being made
+  std::vector<ImagePixels> decoded;  // their pixels if they must be decoded, else empty
   // This must be the last member, because its thread uses all the others.
   std::optional<Prefetch<Batch>> prefetch;
 };

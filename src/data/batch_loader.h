@@ -10,7 +10,8 @@
 namespace offramp::data {
 
 struct Batch {
-  std::int64_t count = 0;
+  std::int64_t count = 0;            ///< images of this rank
+  std::int64_t total = 0;            ///< images of the batch over all ranks
   std::vector<float> images;         ///< [count, H, W, 3] f32 normalised, channels last
   std::vector<std::int64_t> labels;  ///< [count]
 };
@@ -40,14 +41,10 @@ BatchRows rows_of_rank(std::int64_t count, const BatchLoaderOptions& options);
 /// ranks
 void check_ranks(const BatchLoaderOptions& options);
 
-/// Returns the order of images in an epoch: a permutation of `indices` that depends on (seed,
-/// epoch) alone.
-std::vector<std::int64_t> epoch_order(const std::vector<std::int64_t>& indices, std::uint64_t seed,
-                                      std::uint64_t epoch);
-
 /// Makes augmented batches for an unlimited sequence of epochs on a background thread. Batch b of
 /// epoch e is a function of (seed, e, b) alone, so a run can start anywhere in the sequence. With
 /// several ranks each makes only its rows, and together they process every image once per epoch.
+/// The order of an epoch is the EpochOrder of the indices.
 class BatchLoader {
  public:
   /// `dataset` must outlive the loader.

@@ -18,6 +18,7 @@ ChannelStatistics channel_statistics(const Dataset& dataset,
   core::parallel_for((indices.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
     std::array<std::uint64_t, 3> chunk_sum{}, chunk_squares{};
     const std::size_t end = std::min(indices.size(), (chunk + 1) * kChunk);
+    dataset.will_need(indices.subspan(chunk * kChunk, end - chunk * kChunk));
     for (std::size_t i = chunk * kChunk; i < end; ++i) {
       const auto rgb = dataset.image(indices[i]);
       for (std::size_t p = 0; p < rgb.size(); p += 3) {

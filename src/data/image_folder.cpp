@@ -248,12 +248,7 @@ bool is_part_folder(std::string_view path) {
   return name == "train" || name == "test";
 }
 
-/// An image to load.
-struct Item {
-  std::string name;
-  std::size_t member = 0;
-  std::int64_t label = 0;
-};
+using Item = ImageList::Item;
 
 /// Maps the random number drawn for an image to the number of copies of the image in a class.
 using CopyCounts = std::map<std::uint64_t, std::size_t>;
@@ -312,7 +307,7 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
 /// Decodes images on several threads and stores them in one array.
 class ImageCollector {
  public:
-  ImageCollector(const std::vector<Item>& items, const LoadOptions& options, LoadedData& loaded)
+  ImageCollector(std::span<const Item> items, const LoadOptions& options, LoadedData& loaded)
       : items_(items),
         options_(options),
         loaded_(loaded),
@@ -333,8 +328,8 @@ class ImageCollector {
   }
 
   /// Returns the indices of the images that could be read, and reports the others as skipped.
-  /// @throws Error if no image of a class could be read
-  std::vector<std::size_t> readable_images() {
+  /// @param check_classes  whether it is an error if no image of a class could be read
+  std::vector<std::size_t> readable_images(bool check_classes) {
     const std::vector<std::string>& classes = loaded_.dataset.classes;
     std::vector<std::string> problem_of_class(classes.size());
     std::vector<std::int64_t> count(classes.size());
@@ -351,6 +346,7 @@ class ImageCollector {
         problem_of_class[label] = fmt::format("{}: {}", core::quote(items_[i].name), problems_[i]);
       }
     }
+    if (!check_classes) return images;
     if (images.empty()) {
       throw Error(fmt::format("none of {} images can be read; {}", items_.size(),
                               problem_of_class.front()));
@@ -452,7 +448,7 @@ class ImageCollector {
     }
   }
 
-  const std::vector<Item>& items_;
+  std::span<const Item> items_;
   const LoadOptions& options_;
   LoadedData& loaded_;
   std::vector<std::string> problems_;       // [items] why an image cannot be used; empty if it can
@@ -464,7 +460,7 @@ class ImageCollector {
 
 }  // namespace
 
-LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options) {
+ImageList list_images(const FileTree& tree, Part part) {
   const std::vector<Member>& members = tree.members();
   Entries entries;
   std::vector<SkippedImage> unlisted;
@@ -485,35 +481,67 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
   const Layout layout = checked_layout(std::move(entries), part, unlisted);
   const PartLayout& chosen = layout.split && part == Part::test ? layout.test : layout.train;
 
-  LoadedData loaded;
-  loaded.source = "image folder";
-  std::vector<Item> items;
+  ImageList list;
+  list.split = layout.split;
   for (const auto& [name, files] : chosen.classes) {
-    loaded.dataset.classes.push_back(name);
-    const auto label = static_cast<std::int64_t>(loaded.dataset.classes.size()) - 1;
+    list.classes.push_back(name);
+    const auto label = static_cast<std::int64_t>(list.classes.size()) - 1;
     for (const Entry& file : files) {
       if (file.is_folder) continue;
-      items.push_back({fmt::format("{}{}/{}", chosen.prefix, name, file.path), file.member, label});
+      list.items.push_back(
+          {fmt::format("{}{}/{}", chosen.prefix, name, file.path), file.member, label});
     }
   }
-  std::sort(items.begin(), items.end(),
+  std::sort(list.items.begin(), list.items.end(),
             [](const Item& a, const Item& b) { return a.name < b.name; });
+  list.strays = chosen.strays;
+  if (part == Part::train) {
+    list.strays.insert(list.strays.end(), unlisted.begin(), unlisted.end());
+  }
+  return list;
+}
+
+namespace {
+
+/// Reads images of a list and keeps those that `choose` selects of the readable ones.
+template <typename Choose>
+LoadedData read_chosen(const FileTree& tree, const ImageList& list, std::span<const Item> items,
+                       bool check_classes, const LoadOptions& options, const Choose& choose) {
+  LoadedData loaded;
+  loaded.source = "image folder";
+  loaded.dataset.classes = list.classes;
   std::vector<std::size_t> wanted;
   for (const Item& item : items) wanted.push_back(item.member);
-  loaded.skipped = chosen.strays;
-  if (part == Part::train) {
-    loaded.skipped.insert(loaded.skipped.end(), unlisted.begin(), unlisted.end());
-  }
   ImageCollector image_collector(items, options, loaded);
   tree.read(wanted,
             [&](std::size_t i, const Content& content) { image_collector.take(i, content); });
-  std::vector<std::size_t> images = image_collector.readable_images();
-  if (!layout.split) {
-    images = choose_part(images, items, loaded.dataset, part, options.seed);
-    // Both parts read the same files, so skipped images are reported for the training part only.
-    if (part == Part::test) loaded.skipped.clear();
-  }
-  image_collector.finish(images);
+  image_collector.finish(choose(image_collector.readable_images(check_classes), loaded));
+  return loaded;
+}
+
+}  // namespace
+
+LoadedData read_images(const FileTree& tree, const ImageList& list, std::size_t begin,
+                       std::size_t end, const LoadOptions& options) {
+  const auto items = std::span(list.items).subspan(begin, end - begin);
+  return read_chosen(tree, list, items, false, options,
+                     [](std::vector<std::size_t> images, LoadedData&) { return images; });
+}
+
+LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options) {
+  const ImageList list = list_images(tree, part);
+  LoadedData loaded =
+      read_chosen(tree, list, list.items, true, options,
+                  [&](std::vector<std::size_t> images, LoadedData& read) {
+                    if (list.split) return images;
+                    return choose_part(images, list.items, read.dataset, part, options.seed);
+                  });
+  // Both parts of a folder that is not split read the same files, so skipped images are reported
+  // for the training part only.
+  if (!list.split && part == Part::test)
+    loaded.skipped.clear();
+  else
+    loaded.skipped.insert(loaded.skipped.begin(), list.strays.begin(), list.strays.end());
   return loaded;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 
 #include "core/error.h"
 #include "core/numbers.h"
@@ -45,14 +44,6 @@ LoadedData load_synthetic(std::string_view source, Part part, const LoadOptions&
   if (classes != 10) loaded.source += fmt::format(", {} classes", classes);
   loaded.sizes = {width, width, height, height};
   return loaded;
-}
-
-bool is_safetensors(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::array<unsigned char, 9> head{};
-  if (!file.read(reinterpret_cast<char*>(head.data()), head.size())) return false;
-  // The file begins with the length of the header, here below 2^32, and the header, which is JSON.
-  return head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] == 0 && head[8] == '{';
 }
 
 bool is_archive_name(const std::string& name) {
@@ -98,23 +89,43 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) throw Error("no such file or folder");
   if (fs::is_directory(status)) {
+    if (const auto shards = detail::find_shards(path); !shards.empty())
+      return detail::load_packed(shards, part);
     const auto tree = detail::open_folder(path);
     if (auto files = load_known_files(*tree, part)) return std::move(*files);
+    if (const auto samples = detail::open_sample_tars(path, *tree))
+      return detail::load_image_folder(*samples, part, options);
     if (const auto archive = only_archive(*tree)) return load_path(path / *archive, part, options);
     return detail::load_image_folder(*tree, part, options);
   }
   if (!fs::is_regular_file(status)) throw Error("neither a file nor a folder");
   if (fs::file_size(path, error) == 0) throw Error("the file is empty");
-  if (is_safetensors(path)) return detail::load_packed(path, part);
+  if (detail::is_safetensors(path)) {
+    const auto shards = detail::find_shards(path);
+    return detail::load_packed(shards.empty() ? std::vector{path} : shards, part);
+  }
   if (detail::is_idx_name(path.filename().string())) {
     throw Error("this is one file of an IDX data set: give the path of the folder with all four");
   }
-  return load_tree(*detail::open_archive(path), part, options);
+  std::shared_ptr<const detail::FileTree> archive = detail::open_archive(path);
+  if (detail::has_label_files(*archive)) {
+    const std::string name = path.filename().string();
+    return detail::load_image_folder(*detail::show_as_class_folders({{name, archive}}), part,
+                                     options);
+  }
+  return load_tree(*archive, part, options);
 }
 
-/// Resizes all images of a data set.
+/// Resizes all images of a data set: now if they are in memory, else whenever one is accessed.
 void resize_all(Dataset& dataset, int width, int height, core::Fit fit) {
   if (dataset.width == width && dataset.height == height) return;
+  if (dataset.stored) {
+    dataset.stored = detail::resized_store(std::move(dataset.stored), dataset.width, dataset.height,
+                                           width, height, fit);
+    dataset.width = width;
+    dataset.height = height;
+    return;
+  }
   detail::check_memory(dataset.size(), height, width);
   const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
   std::vector<std::uint8_t> pixels(bytes * dataset.labels.size());
@@ -137,6 +148,25 @@ void SizeRange::add(int width, int height) {
   max_width = std::max(max_width, width);
   min_height = min_height == 0 ? height : std::min(min_height, height);
   max_height = std::max(max_height, height);
+}
+
+std::unique_ptr<detail::FileTree> detail::open_sample_tars(const fs::path& folder,
+                                                           const FileTree& tree) {
+  std::vector<detail::Tar> tars;
+  for (const detail::Member& member : tree.members()) {
+    if (member.is_folder || member.path.find('/') != std::string::npos) continue;
+    if (is_archive_name(member.path)) tars.push_back({member.path, nullptr});
+  }
+  if (tars.size() < 2) return nullptr;
+  for (detail::Tar& tar : tars) {
+    try {
+      tar.files = detail::open_archive(folder / tar.name);
+    } catch (const Error& error) {
+      core::throw_with_place(tar.name, error);
+    }
+    if (!detail::has_label_files(*tar.files)) return nullptr;
+  }
+  return detail::show_as_class_folders(std::move(tars));
 }
 
 void detail::check_memory(std::int64_t images, int height, int width) {

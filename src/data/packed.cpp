@@ -1,10 +1,20 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <regex>
 #include <set>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/safetensors.h"
 #include "data/sources.h"
+#include "image/image.h"
 
 namespace offramp::data {
 namespace {
@@ -67,7 +77,7 @@ void add_part(core::Tensors& tensors, const std::string& part, const LoadedData&
   const Dataset& dataset = data.dataset;
   tensors[part + ".pixels"] =
       core::HostTensor::of({dataset.size(), dataset.height, dataset.width, 3},
-                           std::span<const std::uint8_t>(dataset.pixels));
+                           std::span<const std::uint8_t>(copy_pixels(dataset)));
   tensors[part + ".labels"] =
       core::HostTensor::of({dataset.size()}, std::span<const std::int64_t>(dataset.labels));
   tensors[part + ".hashes"] =
@@ -84,40 +94,127 @@ void add_part(core::Tensors& tensors, const std::string& part, const LoadedData&
   tensors[part + ".sizes"] = core::HostTensor::of({4}, std::span<const std::int64_t>(sizes));
 }
 
-LoadedData read_part(const core::Safetensors& file, const std::string& part) {
-  LoadedData data;
-  Dataset& dataset = data.dataset;
-  dataset.classes = unpack_texts(file, "classes");
-  const std::set<std::string> different(dataset.classes.begin(), dataset.classes.end());
-  if (dataset.classes.empty() || different.size() != dataset.classes.size()) {
+/// Tells the system how a part of a mapped file is accessed. Errors are ignored: this only saves
+/// time.
+void advise(std::span<const std::byte> part, int advice) {
+  if (part.empty()) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
+  const std::uintptr_t first = begin / page * page;
+  ::madvise(reinterpret_cast<void*>(first), begin - first + part.size(), advice);
+}
+
+/// The pixels of one part in mapped files.
+class MappedPixels : public ImageStore {
+ public:
+  void add(const core::Safetensors& file, const core::TensorView& pixels) {
+    advise(pixels.bytes, MADV_RANDOM);
+    image_bytes_ = static_cast<std::size_t>(pixels.shape[1] * pixels.shape[2] * 3);
+    files_.push_back({file, pixels.bytes});
+    ends_.push_back((ends_.empty() ? 0 : ends_.back()) + pixels.shape[0]);
+  }
+
+  ImagePixels image(std::int64_t index) const override {
+    const auto bytes = find(index);
+    return ImagePixels(
+        std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()));
+  }
+
+  void will_need(std::span<const std::int64_t> indices) const override {
+    for (const std::int64_t index : indices) advise(find(index), MADV_WILLNEED);
+  }
+
+  bool decodes() const override { return false; }
+
+ private:
+  struct File {
+    core::Safetensors file;  // keeps the file mapped
+    std::span<const std::byte> pixels;
+  };
+
+  std::span<const std::byte> find(std::int64_t index) const {
+    const auto place = std::upper_bound(ends_.begin(), ends_.end(), index) - ends_.begin();
+    const auto begin = place == 0 ? 0 : ends_[static_cast<std::size_t>(place) - 1];
+    return files_.at(static_cast<std::size_t>(place))
+        .pixels.subspan(static_cast<std::size_t>(index - begin) * image_bytes_, image_bytes_);
+  }
+
+  std::size_t image_bytes_ = 0;
+  std::vector<File> files_;
+  std::vector<std::int64_t> ends_;  // [files] images of this part in it and the files before it
+};
+
+class ResizedStore : public ImageStore {
+ public:
+  ResizedStore(std::shared_ptr<const ImageStore> images, int from_width, int from_height, int width,
+               int height, core::Fit fit)
+      : images_(std::move(images)),
+        from_width_(from_width),
+        from_height_(from_height),
+        width_(width),
+        height_(height),
+        fit_(fit) {}
+
+  ImagePixels image(std::int64_t index) const override {
+    const ImagePixels pixels = images_->image(index);
+    const image::Image image{from_width_, from_height_, {pixels.begin(), pixels.end()}};
+    return ImagePixels(image::resize(image, width_, height_, fit_).rgb);
+  }
+  void will_need(std::span<const std::int64_t> indices) const override {
+    images_->will_need(indices);
+  }
+  bool decodes() const override { return true; }
+
+ private:
+  std::shared_ptr<const ImageStore> images_;
+  int from_width_, from_height_, width_, height_;
+  core::Fit fit_;
+};
+
+std::vector<std::string> read_classes(const core::Safetensors& file) {
+  std::vector<std::string> classes = unpack_texts(file, "classes");
+  const std::set<std::string> different(classes.begin(), classes.end());
+  if (classes.empty() || different.size() != classes.size()) {
     throw Error("tensor \"classes\": there is no class, or two have the same name");
   }
+  return classes;
+}
+
+const core::TensorView& checked_pixels(const core::Safetensors& file, const std::string& part) {
   const std::string pixels_name = part + ".pixels";
   const core::TensorView& pixels = tensor(file, pixels_name, core::DType::u8, 4);
-  const std::int64_t count = pixels.shape[0];
   constexpr std::int64_t kMaxSide = 1 << 20;
-  if (count == 0 || pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||
+  if (pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||
       pixels.shape[1] > kMaxSide || pixels.shape[2] > kMaxSide) {
     throw Error(fmt::format("tensor \"{}.pixels\": shape {}, expected [N, height, width, 3]", part,
                             core::to_string(std::span(pixels.shape))));
   }
-  dataset.height = static_cast<int>(pixels.shape[1]);
-  dataset.width = static_cast<int>(pixels.shape[2]);
-  detail::check_memory(count, dataset.height, dataset.width);
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(pixels.bytes.data());
-  dataset.pixels.assign(bytes, bytes + pixels.bytes.size());
-  dataset.labels = values<std::int64_t>(file, part + ".labels", core::DType::i64, count);
-  for (const std::int64_t label : dataset.labels) {
+  return pixels;
+}
+
+template <typename T>
+void append(std::vector<T>& all, std::vector<T> more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+/// Appends a part of one file, all but its pixels, to `data`, which has the classes already.
+void append_part(const core::Safetensors& file, const std::string& part, std::int64_t count,
+                 LoadedData& data) {
+  Dataset& dataset = data.dataset;
+  const auto labels = values<std::int64_t>(file, part + ".labels", core::DType::i64, count);
+  for (const std::int64_t label : labels) {
     if (label >= 0 && label < static_cast<std::int64_t>(dataset.classes.size())) continue;
     throw Error(fmt::format("tensor \"{}.labels\": label {}, expected 0 to {}", part, label,
                             dataset.classes.size() - 1));
   }
-  dataset.hashes = values<std::uint64_t>(file, part + ".hashes", core::DType::u64, count);
-  dataset.names = unpack_texts(file, part + ".names");
-  if (static_cast<std::int64_t>(dataset.names.size()) != count) {
-    throw Error(fmt::format("tensor \"{}.names\": {} names, expected {}", part,
-                            dataset.names.size(), count));
+  append(dataset.labels, labels);
+  append(dataset.hashes, values<std::uint64_t>(file, part + ".hashes", core::DType::u64, count));
+  std::vector<std::string> names = unpack_texts(file, part + ".names");
+  if (static_cast<std::int64_t>(names.size()) != count) {
+    throw Error(
+        fmt::format("tensor \"{}.names\": {} names, expected {}", part, names.size(), count));
   }
+  append(dataset.names, std::move(names));
   const auto skipped = unpack_texts(file, part + ".skipped");
   if (skipped.size() % 2 != 0)
     throw Error(fmt::format("tensor \"{}.skipped\": a name has no reason", part));
@@ -129,15 +226,88 @@ LoadedData read_part(const core::Safetensors& file, const std::string& part) {
     if (size < 0 || size > INT32_MAX)
       throw Error(fmt::format("tensor \"{}.sizes\": invalid size {}", part, size));
   }
-  data.sizes = {static_cast<int>(sizes[0]), static_cast<int>(sizes[1]), static_cast<int>(sizes[2]),
-                static_cast<int>(sizes[3])};
-  return data;
+  if (count == 0) return;
+  data.sizes.add(static_cast<int>(sizes[0]), static_cast<int>(sizes[2]));
+  data.sizes.add(static_cast<int>(sizes[1]), static_cast<int>(sizes[3]));
+}
+
+core::Safetensors open_packed(const std::filesystem::path& path) {
+  core::Safetensors file = core::Safetensors::open(path);
+  const auto format = file.metadata().find("format");
+  if (format == file.metadata().end() || format->second != kFormat) {
+    throw Error(fmt::format(
+        "a safetensors file, but not a packed data set of format \"{}\"{}", kFormat,
+        format == file.metadata().end() ? "" : ": its format is " + core::quote(format->second)));
+  }
+  return file;
+}
+
+/// Adds a part of one file to a data set whose earlier files were added.
+void add_file(const std::filesystem::path& path, const std::string& part, bool is_first,
+              MappedPixels& store, LoadedData& data) {
+  const core::Safetensors file = open_packed(path);
+  Dataset& dataset = data.dataset;
+  std::vector<std::string> classes = read_classes(file);
+  const core::TensorView& pixels = checked_pixels(file, part);
+  const auto height = static_cast<int>(pixels.shape[1]), width = static_cast<int>(pixels.shape[2]);
+  if (is_first) {
+    dataset.classes = std::move(classes);
+    dataset.height = height;
+    dataset.width = width;
+    const auto source = file.metadata().find("source");
+    data.source = source == file.metadata().end() ? "packed" : source->second;
+  } else if (classes != dataset.classes || height != dataset.height || width != dataset.width) {
+    throw Error("its classes or its image size differ from those of the first shard");
+  }
+  append_part(file, part, pixels.shape[0], data);
+  store.add(file, pixels);
+}
+
+/// The name of a shard, taken apart.
+struct ShardName {
+  std::string prefix, suffix;  ///< before and after "-00000-of-00008"
+  int number = 0, count = 0;
+
+  std::string with_number(int other) const {
+    return fmt::format("{}-{:05}-of-{:05}{}", prefix, other, count, suffix);
+  }
+  bool same_set(const ShardName& other) const {
+    return prefix == other.prefix && suffix == other.suffix && count == other.count;
+  }
+};
+
+std::optional<ShardName> parse_shard_name(const std::string& name) {
+  static const std::regex pattern("(.+)-([0-9]{5})-of-([0-9]{5})([^/]*)");
+  std::smatch match;
+  if (!std::regex_match(name, match, pattern)) return std::nullopt;
+  ShardName shard{match[1], match[4], std::stoi(match[2]), std::stoi(match[3])};
+  if (shard.number >= shard.count) return std::nullopt;
+  return shard;
 }
 
 }  // namespace
 
+std::vector<std::uint8_t> copy_pixels(const Dataset& dataset) {
+  if (!dataset.stored) return dataset.pixels;
+  detail::check_memory(dataset.size(), dataset.height, dataset.width);
+  const std::size_t bytes =
+      static_cast<std::size_t>(dataset.height) * static_cast<std::size_t>(dataset.width) * 3;
+  std::vector<std::uint8_t> pixels(dataset.labels.size() * bytes);
+  core::parallel_for(dataset.labels.size(), [&](std::size_t i) {
+    const ImagePixels image = dataset.image(static_cast<std::int64_t>(i));
+    std::ranges::copy(image, pixels.begin() + static_cast<std::ptrdiff_t>(i * bytes));
+  });
+  return pixels;
+}
+
 void write_packed(const std::filesystem::path& path, const LoadedData& train,
                   const LoadedData& test) {
+  detail::write_packed(path, train, test, {});
+}
+
+void detail::write_packed(const std::filesystem::path& path, const LoadedData& train,
+                          const LoadedData& test,
+                          const std::map<std::string, std::string, std::less<>>& more) {
   const Dataset& a = train.dataset;
   const Dataset& b = test.dataset;
   if (a.height != b.height || a.width != b.width || a.classes != b.classes) {
@@ -147,22 +317,75 @@ void write_packed(const std::filesystem::path& path, const LoadedData& train,
   tensors["classes"] = pack_texts(a.classes);
   add_part(tensors, "train", train);
   add_part(tensors, "test", test);
-  const core::Metadata metadata = {{"format", std::string(kFormat)}, {"source", train.source}};
+  core::Metadata metadata = {{"format", std::string(kFormat)}, {"source", train.source}};
+  metadata.insert(more.begin(), more.end());
   core::write_safetensors(path, metadata, tensors);
 }
 
-LoadedData detail::load_packed(const std::filesystem::path& path, Part part) {
-  const core::Safetensors file = core::Safetensors::open(path);
-  const auto format = file.metadata().find("format");
-  if (format == file.metadata().end() || format->second != kFormat) {
-    throw Error(fmt::format(
-        "a safetensors file, but not a packed data set of format \"{}\"{}", kFormat,
-        format == file.metadata().end() ? "" : ": its format is " + core::quote(format->second)));
+std::shared_ptr<const ImageStore> detail::resized_store(std::shared_ptr<const ImageStore> images,
+                                                        int from_width, int from_height, int width,
+                                                        int height, core::Fit fit) {
+  return std::make_shared<ResizedStore>(std::move(images), from_width, from_height, width, height,
+                                        fit);
+}
+
+LoadedData detail::load_packed(const std::vector<std::filesystem::path>& paths, Part part) {
+  const std::string part_name = part == Part::train ? "train" : "test";
+  LoadedData data;
+  const auto store = std::make_shared<MappedPixels>();
+  for (const std::filesystem::path& path : paths) {
+    try {
+      add_file(path, part_name, path == paths.front(), *store, data);
+    } catch (const Error& error) {
+      // load_data adds the path of a data set in one file.
+      if (paths.size() == 1) throw;
+      core::throw_with_place(path.filename().string(), error);
+    }
   }
-  LoadedData data = read_part(file, part == Part::train ? "train" : "test");
-  const auto source = file.metadata().find("source");
-  data.source = source == file.metadata().end() ? "packed" : source->second;
+  if (data.dataset.labels.empty())
+    throw Error(fmt::format("tensor \"{}.pixels\": it holds no image", part_name));
+  data.dataset.stored = store;
   return data;
+}
+
+std::vector<std::filesystem::path> detail::find_shards(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::optional<ShardName> shard;
+  fs::path folder = path;
+  if (fs::is_directory(path)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+      const std::string name = entry.path().filename().string();
+      const auto found = parse_shard_name(name);
+      if (!found || !is_safetensors(entry.path())) continue;
+      if (shard && !shard->same_set(*found)) {
+        // The names are sorted, so that the message does not depend on the order of the folder.
+        const auto [first, second] = std::minmax({shard->with_number(0), found->with_number(0)});
+        throw Error(fmt::format("several sets of shards ({}, {}): give the path of one shard",
+                                first, second));
+      }
+      shard = found;
+    }
+  } else {
+    shard = parse_shard_name(path.filename().string());
+    folder = path.parent_path();
+  }
+  if (!shard) return {};
+  std::vector<fs::path> paths;
+  for (int number = 0; number < shard->count; ++number) {
+    paths.push_back(folder / shard->with_number(number));
+    if (!fs::exists(paths.back()))
+      throw Error(fmt::format("shard {} of {} is missing: {}", number + 1, shard->count,
+                              paths.back().filename().string()));
+  }
+  return paths;
+}
+
+bool detail::is_safetensors(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<unsigned char, 9> head{};
+  if (!file.read(reinterpret_cast<char*>(head.data()), head.size())) return false;
+  // The file begins with the length of the header, here below 2^32, and the header, which is JSON.
+  return head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] == 0 && head[8] == '{';
 }
 
 }  // namespace offramp::data

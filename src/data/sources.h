@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,11 +58,76 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
 /// Computes the SHA-256 of `bytes`, as 64 lower-case hex digits.
 std::string sha256_hex(std::span<const std::byte> bytes);
 
+/// Opens the tars of a folder that holds several with samples as WebDataset has.
+/// @return null if it holds fewer than two archives, or others
+std::unique_ptr<FileTree> open_sample_tars(const std::filesystem::path& folder,
+                                           const FileTree& tree);
+
+/// The images of a part of a tree of class folders, of which none was read yet.
+struct ImageList {
+  struct Item {
+    std::string name;
+    std::size_t member = 0;  ///< of the tree
+    std::int64_t label = 0;
+  };
+  std::vector<std::string> classes;
+  std::vector<Item> items;           ///< sorted by name
+  std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
+  /// false: the tree has no parts, so these are the images of both
+  bool split = false;
+};
+
+/// Lists the images of a part. @throws Error as load_data
+ImageList list_images(const FileTree& tree, Part part);
+
+/// Reads the images `begin` to `end` - 1 of a list. Those that cannot be read are reported as
+/// skipped, also if no other of their class is left.
+LoadedData read_images(const FileTree& tree, const ImageList& list, std::size_t begin,
+                       std::size_t end, const LoadOptions& options);
+
 /// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
 
-/// Reads a part of a file written by write_packed.
-LoadedData load_packed(const std::filesystem::path& path, Part part);
+/// An archive and its name, as "train-000017.tar".
+struct Tar {
+  std::string name;
+  std::shared_ptr<const FileTree> files;
+};
+
+/// Whether an archive holds samples as WebDataset does: KEY.jpg and KEY.cls (or KEY.json), instead
+/// of class folders.
+bool has_label_files(const FileTree& tree);
+
+/// Shows the images of such archives as a tree of class folders. An archive whose name begins with
+/// train, test, val, valid or validation is of that part.
+/// @throws Error that names archive and file for an image without a label, or a label that names no
+/// class
+std::unique_ptr<FileTree> show_as_class_folders(std::vector<Tar> tars);
+
+/// Reads a part of files written by write_packed, which together are one data set. Their pixels are
+/// left in the files.
+/// @param paths  one file, or all shards in their order
+LoadedData load_packed(const std::vector<std::filesystem::path>& paths, Part part);
+
+/// Writes both parts to one packed file. @param more  metadata besides format and source
+void write_packed(const std::filesystem::path& path, const LoadedData& train,
+                  const LoadedData& test,
+                  const std::map<std::string, std::string, std::less<>>& more);
+
+/// Finds the shards of a packed data set: files NAME-00000-of-00008, NAME-00001-of-00008, … with
+/// any ending.
+/// @param path  one of the shards, or the folder that holds them
+/// @return their paths in order; empty if `path` is neither
+/// @throws Error if one of them is missing, or the folder holds several sets of shards
+std::vector<std::filesystem::path> find_shards(const std::filesystem::path& path);
+
+/// Whether a file begins like one in the safetensors format.
+bool is_safetensors(const std::filesystem::path& path);
+
+/// Resizes every image when it is accessed. @param fit  as in image::resize
+std::shared_ptr<const ImageStore> resized_store(std::shared_ptr<const ImageStore> images,
+                                                int from_width, int from_height, int width,
+                                                int height, core::Fit fit);
 
 /// @throws Error if this many images of this size do not fit in the memory that this process may
 /// use

@@ -20,6 +20,9 @@ enum class Schedule { one_cycle, cosine, step, constant };
 /// mixed: the backbone with its own classifier for `backbone_epochs`, then all parameters.
 enum class Mode { joint, frozen, mixed };
 enum class PrecisionChoice { automatic, f32, bf16 };
+/// Whether the batch norms of several processes that train together use the images of all of them.
+/// automatic: if a process has fewer than 64 images of a batch.
+enum class SyncBatchNorm { automatic, on, off };
 
 struct DataRecipe {
   std::string source = "synthetic";
@@ -62,6 +65,7 @@ struct TrainRecipe {
   data::Augmentation augmentation;
   PrecisionChoice precision = PrecisionChoice::automatic;
   std::string device = "cpu";
+  SyncBatchNorm sync_batch_norm = SyncBatchNorm::automatic;
   int threads = 0;              ///< number of threads; 0: one for each core
   double checkpoint_every = 0;  ///< minutes between checkpoints; 0: only at the end of each epoch
   std::string from;             ///< path of the weights to start from; empty: random weights

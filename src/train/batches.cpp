@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/epoch_order.h"
 
 namespace offramp::train {
 namespace {
@@ -27,7 +28,8 @@ class LoaderBatches : public Batches {
     auto* images = const_cast<float*>(batch.images.data());
     auto* labels = const_cast<std::int64_t*>(batch.labels.data());
     const Tensor rows = torch::from_blob(images, {batch.count, height_, width_, 3}, torch::kFloat);
-    return {rows.permute({0, 3, 1, 2}), torch::from_blob(labels, {batch.count}, torch::kLong)};
+    return {rows.permute({0, 3, 1, 2}), torch::from_blob(labels, {batch.count}, torch::kLong),
+            batch.total};
   }
 
  private:
@@ -54,7 +56,9 @@ class DeviceBatches : public Batches {
       throw UsageError(
           fmt::format("batch must not be larger than the number of images: got {} and {}",
                       options_.batch, indices_.size()));
-    auto* bytes = const_cast<std::uint8_t*>(dataset.pixels.data());
+    std::vector<std::uint8_t> copied;  // if the pixels are not in memory
+    if (dataset.stored) copied = data::copy_pixels(dataset);
+    auto* bytes = const_cast<std::uint8_t*>(dataset.stored ? copied.data() : dataset.pixels.data());
     auto* labels = const_cast<std::int64_t*>(dataset.labels.data());
     pixels_ = torch::from_blob(bytes, {dataset.size(), height_, width_, 3}, torch::kUInt8)
                   .to(device_, false, true);
@@ -71,13 +75,12 @@ class DeviceBatches : public Batches {
     const std::int64_t epoch = step_ / steps_per_epoch();
     const std::int64_t start = step_ % steps_per_epoch() * options_.batch;
     const data::BatchRows rows = data::rows_of_rank(options_.batch, options_);
-    if (epoch != order_epoch_) {
-      order_ = data::epoch_order(indices_, options_.seed, static_cast<std::uint64_t>(epoch));
-      order_epoch_ = epoch;
-    }
+    const data::EpochOrder order(std::ssize(indices_), options_.seed,
+                                 static_cast<std::uint64_t>(epoch));
     ++step_;
-    const std::vector<std::int64_t> images(order_.begin() + start + rows.begin,
-                                           order_.begin() + start + rows.end);
+    std::vector<std::int64_t> images;
+    for (std::int64_t place = start + rows.begin; place < start + rows.end; ++place)
+      images.push_back(indices_[static_cast<std::size_t>(order[place])]);
     std::vector<std::int64_t> draws;  // [N, 7] random numbers of each image
     for (const std::int64_t image : images) {
       const auto d =
@@ -88,7 +91,7 @@ class DeviceBatches : public Batches {
     const Tensor index = torch::tensor(images, torch::kLong).to(device_);
     const Tensor draw = torch::tensor(draws, torch::kLong).view({-1, 7}).to(device_);
     const Tensor augmented = augment(index, draw);
-    return {augmented.permute({0, 3, 1, 2}), labels_.index_select(0, index)};
+    return {augmented.permute({0, 3, 1, 2}), labels_.index_select(0, index), options_.batch};
   }
 
  private:
@@ -160,8 +163,6 @@ class DeviceBatches : public Batches {
   data::Augmenter augmenter_;
   std::int64_t height_, width_, step_;
   torch::Device device_;
-  std::int64_t order_epoch_ = -1;
-  std::vector<std::int64_t> order_;
   Tensor pixels_, labels_, mean_, std_;
 };
 

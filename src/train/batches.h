@@ -10,10 +10,11 @@
 
 namespace offramp::train {
 
-/// One batch of N images for a training step.
+/// The N images of a training step that this process takes.
 struct TensorBatch {
-  torch::Tensor images;  ///< [N, 3, H, W] f32 normalised, channels last
-  torch::Tensor labels;  ///< [N] i64
+  torch::Tensor images;    ///< [N, 3, H, W] f32 normalised, channels last
+  torch::Tensor labels;    ///< [N] i64
+  std::int64_t total = 0;  ///< images of the step over all processes
 };
 
 /// An endless sequence of augmented batches as tensors.

@@ -220,6 +220,13 @@ struct Execute {
   bool relu;               ///< whether the step of a batch norm ends in a relu
   at::ScalarType precision;
   bool training;
+  MomentsExchange* moments;  ///< of batch norms
+
+  /// Last means, linear layers and the like are computed in f32, because a bf16 sum of many values
+  /// stops growing, or in f64 if the whole network is (tests compare such networks).
+  at::ScalarType wide() const {
+    return precision == torch::kDouble ? torch::kDouble : torch::kFloat;
+  }
 
   Tensor operator()(const graph::Conv& op) const {
     const Tensor bias = op.bias ? param(".bias").to(precision) : Tensor();
@@ -247,14 +254,14 @@ struct Execute {
     const BatchNormTensors tensors{param(".weight"), param(".bias"), param(".running_mean"),
                                    param(".running_var")};
     return batch_norm_act(in(0), tensors, residual ? *residual : Tensor(), relu, training,
-                          op.momentum, op.eps);
+                          op.momentum, op.eps, moments);
   }
   Tensor operator()(const graph::LayerNorm& op) const {
     // In f32, because squares of bf16 have three digits.
     const bool image = in(0).dim() == 4;
     const Tensor last = image ? in(0).permute({0, 2, 3, 1}) : in(0);
-    const Tensor normed = torch::layer_norm(last.to(torch::kFloat), {last.size(-1)},
-                                            param(".weight"), param(".bias"), op.eps)
+    const Tensor normed = torch::layer_norm(last.to(wide()), {last.size(-1)}, param(".weight"),
+                                            param(".bias"), op.eps)
                               .to(in(0).scalar_type());
     return image ? normed.permute({0, 3, 1, 2}) : normed;
   }
@@ -333,19 +340,15 @@ struct Execute {
   }
   // Means are computed in f32, because a bf16 sum of many values stops growing.
   Tensor operator()(const graph::AdaptiveAvgPool& op) const {
-    return torch::adaptive_avg_pool2d(in(0).to(torch::kFloat), pair(op.grid))
-        .to(in(0).scalar_type());
+    return torch::adaptive_avg_pool2d(in(0).to(wide()), pair(op.grid)).to(in(0).scalar_type());
   }
-  Tensor operator()(const graph::GlobalAvgPool&) const {
-    return in(0).mean({2, 3}, false, torch::kFloat);
-  }
+  Tensor operator()(const graph::GlobalAvgPool&) const { return in(0).mean({2, 3}, false, wide()); }
   Tensor operator()(const graph::SpatialPyramidPool& op) const {
     return spatial_pyramid_pool(in(0), op.levels);
   }
   Tensor operator()(const graph::Flatten&) const { return in(0).contiguous().flatten(1); }
   Tensor operator()(const graph::Linear& op) const {
-    return torch::linear(in(0).to(torch::kFloat), param(".weight"),
-                         op.bias ? param(".bias") : Tensor());
+    return torch::linear(in(0).to(wide()), param(".weight"), op.bias ? param(".bias") : Tensor());
   }
 
  private:
@@ -383,7 +386,8 @@ Tensor TorchNetwork::execute(const Step& step, const State& state, const Mode& m
   const Tensor* residual = step.residual.empty() ? nullptr : &state.find(step.residual)->second;
   return std::visit(
       Execute<decltype(input), decltype(parameter)>{input, parameter, step.inputs.size(), residual,
-                                                    step.relu, mode.precision, training},
+                                                    step.relu, mode.precision, training,
+                                                    mode.moments},
       step.node->op);
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "train/batch_norm.h"
 
 namespace offramp::train {
 
@@ -47,6 +48,9 @@ class TorchNetwork {
     bool last_exit_only = false;   ///< heads of early exits are not run
     bool gradient_equilibrium = false;  ///< rescales gradients (Li et al., 2019, equation 4)
     torch::ScalarType precision = torch::kFloat;  ///< type of convolutions and activations
+    /// With training: batch norms use the images of all processes through it; null: only those of
+    /// this process.
+    MomentsExchange* moments = nullptr;
   };
 
   /// Runs every segment and head.

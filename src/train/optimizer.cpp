@@ -99,6 +99,12 @@ WeightUpdater::WeightUpdater(TorchNetwork& network, const recipe::TrainRecipe& r
   }
 }
 
+std::vector<Tensor> WeightUpdater::weights() const {
+  std::vector<Tensor> result;
+  for (const Slot& slot : slots_) result.push_back(slot.weight);
+  return result;
+}
+
 std::vector<Tensor> WeightUpdater::gradients() const {
   std::vector<Tensor> result;
   for (const Slot& slot : slots_)

@@ -20,6 +20,8 @@ class WeightUpdater {
   /// Prepares to update the parameters of `network` that require gradients.
   WeightUpdater(TorchNetwork& network, const recipe::TrainRecipe& recipe);
 
+  /// Returns the parameters that are trained, in the order of parameters(graph).
+  std::vector<torch::Tensor> weights() const;
   /// Returns the gradients that exist, in the order of parameters(graph).
   std::vector<torch::Tensor> gradients() const;
 

@@ -7,13 +7,17 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "core/hash.h"
 #include "core/version.h"
 #include "eval/metrics.h"
 #include "graph/cut_points.h"
 #include "model/model_file.h"
 #include "train/batches.h"
+#include "train/bucketed_exchange.h"
 #include "train/network.h"
 #include "train/predictor.h"
+#include "train/process_group.h"
 #include "train/schedule.h"
 #include "train/torch_setup.h"
 #include "train/trainer.h"
@@ -126,6 +130,7 @@ class Run {
         events_(events),
         folder_(request.run),
         data_(*request.data),
+        group_(request.group),
         device_(device_from_name(recipe_.train.device)),
         splits_(request.splits ? *request.splits
                                : data::split_training(data_.dataset, recipe_.data.split_seed)),
@@ -133,20 +138,25 @@ class Run {
         model_(describe_model(request, source_, splits_)),
         batch_(std::clamp<std::int64_t>(std::ssize(splits_.train), 1, recipe_.train.batch)) {
     TorchNetwork network(model_.graph, device_, recipe_.train.seed);
-    set_threads(recipe_.train.threads);
+    set_threads(recipe_.train.threads, request.processes_here);
     keep_freed_memory();
     if (source_ && !request.resume)
       load_network(recipe_.train.from, network);
     else if (!recipe_.train.from.empty() && !request.resume)
       load_starting_weights(recipe_.train.from, network);
     source_.reset();
+    if (group_ != nullptr) connect(network);
     trainer_.emplace(std::move(network), model_.loss_weights, recipe_.train,
                      std::max<std::int64_t>(std::ssize(splits_.train) / batch_, 1),
-                     request.exchange);
+                     exchange_ ? &*exchange_ : nullptr, moments_ ? &*moments_ : nullptr);
+    trainer_->watch(request.stop);
   }
 
   TrainOutcome run_to_end() {
-    const core::FileLock run_lock = request_.resume ? folder_.resume() : folder_.start(recipe_);
+    std::optional<core::FileLock> run_lock;
+    on_all_ranks([&] {
+      if (is_first()) run_lock.emplace(request_.resume ? folder_.resume() : folder_.start(recipe_));
+    });
     if (request_.resume) load_checkpoint();
     auto batches = device_.is_cpu() ? make_loader_batches(data_.dataset, splits_.train,
                                                           loader_options(), state().step)
@@ -178,7 +188,36 @@ class Run {
   const RunState& state() const { return trainer_->state(); }
   std::size_t exits() const { return model_.loss_weights.size(); }
   bool is_frozen() const { return recipe_.train.mode == recipe::Mode::frozen; }
-  bool is_stopped() const { return request_.stop && request_.stop->load(); }
+  bool is_first() const { return group_ == nullptr || group_->is_first(); }
+  // Several processes stop after the same step, on which they agree in that step.
+  bool is_stopped() const {
+    return group_ != nullptr ? trainer_->stop_agreed() : request_.stop && request_.stop->load();
+  }
+
+  // Does work of which an error on one rank must end all.
+  void on_all_ranks(const std::function<void()>& work) const {
+    if (group_ == nullptr)
+      work();
+    else
+      group_->agree(work);
+  }
+
+  // Makes the weights of all ranks those of rank 0, and prepares the exchange of gradients and, if
+  // a rank's share of a batch is small, of the moments of batch norms.
+  void connect(const TorchNetwork& network) {
+    if (!device_.is_cpu())
+      throw UsageError("train.device: several processes train on CPUs only: use cpu");
+    for (const auto& [name, tensor] : network.tensors()) group_->share(tensor);
+    exchange_.emplace(*group_);
+    constexpr std::int64_t kFewImages = 64;
+    const bool few = batch_ / group_->world() < kFewImages;
+    const recipe::SyncBatchNorm choice = recipe_.train.sync_batch_norm;
+    if (choice == recipe::SyncBatchNorm::on ||
+        (choice == recipe::SyncBatchNorm::automatic && few)) {
+      moments_.emplace(*group_);
+      exchange_->count_out(*moments_);
+    }
+  }
 
   void send_message(const std::string& line) const {
     if (events_.message) events_.message(line);
@@ -195,6 +234,9 @@ class Run {
     send_message(fmt::format("{} on {}, {} threads{}", bf16 ? "bf16" : "f32", device_.str(),
                              torch::get_num_threads(),
                              fallback ? " (no fast bf16 on this machine)" : ""));
+    if (group_ != nullptr)
+      send_message(fmt::format("{} ranks share each batch of {}; batch norm over the images of {}",
+                               group_->world(), batch_, moments_ ? "all ranks" : "one rank"));
     if (request_.resume)
       send_message(
           fmt::format("resuming after step {} (epoch {})", state().step, trainer_->epoch()));
@@ -223,6 +265,10 @@ class Run {
     options.seed = recipe_.train.seed;
     options.augmentation = recipe_.train.augmentation;
     options.preprocessing = model_.preprocessing;
+    if (group_ != nullptr) {
+      options.rank = group_->rank();
+      options.world = group_->world();
+    }
     return options;
   }
 
@@ -324,19 +370,67 @@ class Run {
     events_.step(report);
   }
 
+  // Computes the logits of the tune images. Each rank evaluates its share of the batches, and then
+  // has the logits of all.
+  eval::SavedLogits run_shared(core::Predictor& predictor) const {
+    const workflow::EvaluationSet all{&data_.dataset, splits_.tune, &model_.preprocessing};
+    if (group_ == nullptr) return workflow::run_all_exits(predictor, all);
+    const auto images = std::ssize(all.indices);
+    const std::int64_t batches = (images + all.batch - 1) / all.batch;
+    const auto begin_of = [&](std::int64_t rank) {
+      return std::min<std::int64_t>(images, batches * rank / group_->world() * all.batch);
+    };
+    const std::int64_t begin = begin_of(group_->rank()), end = begin_of(group_->rank() + 1);
+    workflow::EvaluationSet own = all;
+    own.indices.assign(all.indices.begin() + begin, all.indices.begin() + end);
+    eval::SavedLogits result = workflow::run_all_exits(predictor, own);
+    // The rows of the other ranks are 0 here, so the sum over the ranks is exact.
+    const Tensor logits = torch::zeros({result.exits, images, result.classes});
+    if (end > begin)
+      logits.slice(1, begin, end)
+          .copy_(
+              torch::from_blob(result.logits.data(), {result.exits, end - begin, result.classes}));
+    group_->sum(logits, ProcessGroup::Channel::start);
+    result.logits.assign(logits.data_ptr<float>(), logits.data_ptr<float>() + logits.numel());
+    result.labels.clear();
+    result.hashes.clear();
+    for (const std::int64_t i : all.indices) {
+      result.labels.push_back(data_.dataset.labels[static_cast<std::size_t>(i)]);
+      result.hashes.push_back(data_.dataset.hashes[static_cast<std::size_t>(i)]);
+    }
+    return result;
+  }
+
+  // Checks that all ranks have the same weights and statistics to the bit, and reports a slow rank.
+  void compare_ranks() {
+    core::HashOfParts hash;
+    for (const auto& [name, tensor] : trainer_->tensors()) {
+      const Tensor flat = tensor.detach().contiguous();
+      hash.add(name);
+      hash.add(
+          std::span<const float>(flat.data_ptr<float>(), static_cast<std::size_t>(flat.numel())));
+    }
+    const std::vector<std::string> hashes = group_->gather(hash.text());
+    for (std::size_t rank = 0; rank < hashes.size(); ++rank)
+      if (hashes[rank] != hashes[0])
+        throw Error(fmt::format("step {}: the weights of rank {} differ from those of rank 0",
+                                state().step, rank));
+    if (const auto text = slow_rank_text(exchange_->seconds_of_ranks())) send_message(*text);
+  }
+
   // Evaluates on tune the weights that would be deployed: the averaged ones if there is an average.
   eval::Metrics evaluate() {
     const eval::SavedLogits logits =
         trainer_->with_deployed([&](TorchNetwork& network, const TorchNetwork::Mode& mode) {
           const auto predictor = make_torch_predictor(network, mode);
-          return workflow::run_all_exits(*predictor,
-                                         {&data_.dataset, splits_.tune, &model_.preprocessing});
+          return run_shared(*predictor);
         });
     return eval::measure(logits.view(), model_.loss_weights);
   }
 
   void finish_epoch() {
     check_weights();
+    if (group_ != nullptr) compare_ranks();
     EpochReport report;
     report.epoch = trainer_->epoch();
     report.epochs = recipe_.train.epochs;
@@ -366,7 +460,7 @@ class Run {
     trainer_->begin_epoch(report.best ? score : state().best_score);
     // The line is logged before the checkpoint is saved: resuming removes lines after the
     // checkpoint, but it cannot restore a missing line.
-    folder_.log(report);
+    if (is_first()) folder_.log(report);
     save_checkpoint();
     if (events_.epoch) events_.epoch(report);
   }
@@ -388,6 +482,7 @@ class Run {
 
   void save(const std::filesystem::path& file, core::Tensors weights,
             const core::Tensors& extra = {}) {
+    if (!is_first()) return;
     model_.weights = std::move(weights);
     model_.provenance.details_json = to_json(details());
     if (folder_.save(file, model_, extra))
@@ -430,7 +525,21 @@ class Run {
   }
 
   void load_checkpoint() {
-    const auto path = folder_.checkpoint();
+    auto path = folder_.checkpoint();
+    // The run folder may be on the disk of rank 0 alone.
+    std::optional<core::TemporaryFolder> copy;
+    if (group_ != nullptr) {
+      std::vector<std::byte> bytes;
+      on_all_ranks([&] {
+        if (is_first()) bytes = core::read_file(path);
+      });
+      group_->share(bytes);
+      if (!is_first()) {
+        path = copy.emplace().path() / path.filename();
+        const std::span<const std::byte> part = bytes;
+        core::write_file_atomic(path, std::span(&part, 1));
+      }
+    }
     core::Tensors extra;
     const model::ModelFile saved = model::load_model(path, &extra);
     try {
@@ -449,7 +558,8 @@ class Run {
     } catch (const Error& e) {
       core::throw_with_place(path.string(), e);
     }
-    folder_.remove_epochs_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
+    if (is_first())
+      folder_.remove_epochs_after(static_cast<int>(state().step / trainer_->steps_per_epoch()));
   }
 
   const TrainRequest& request_;
@@ -457,11 +567,14 @@ class Run {
   const TrainEvents& events_;
   RunFolder folder_;
   const data::LoadedData& data_;
+  ProcessGroup* group_;  // null for one process
   torch::Device device_;
   data::Splits splits_;
   std::optional<model::ModelFile> source_;  // only while the run is being set up
   model::ModelFile model_;
   std::int64_t batch_;  // images per step
+  std::optional<GroupMoments> moments_;
+  std::optional<BucketedExchange> exchange_;
   std::optional<Trainer> trainer_;
   Clock::time_point last_checkpoint_;
   std::vector<double> tune_accuracy_;
@@ -477,7 +590,12 @@ graph::Graph graph_for(const recipe::Recipe& recipe, int height, int width, std:
 }
 
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events) {
-  return translate_torch_errors([&] { return Run(request, events).run_to_end(); });
+  return translate_torch_errors([&] {
+    const TrainOutcome outcome = Run(request, events).run_to_end();
+    // The process of rank 0 may serve the meeting point, so it must not end before the others.
+    if (request.group != nullptr) request.group->wait_for_all();
+    return outcome;
+  });
 }
 
 }  // namespace offramp::train

@@ -14,7 +14,7 @@
 
 namespace offramp::train {
 
-class GradientExchange;
+class ProcessGroup;
 
 /// The progress of a run after a step.
 struct StepReport {
@@ -44,7 +44,10 @@ struct TrainRequest {
   std::filesystem::path run;  ///< run folder, created if missing
   bool resume = false;        ///< continue from checkpoint.safetensors in the run folder
   const std::atomic<bool>* stop = nullptr;  ///< if it becomes true, train() saves and returns
-  GradientExchange* exchange = nullptr;     ///< called before each update; null for one process
+  /// The processes that train together; null for one. They all call train() with the same recipe
+  /// and data; only rank 0 reads and writes the run folder and reports progress.
+  ProcessGroup* group = nullptr;
+  int processes_here = 1;  ///< of them, on this machine; they share its cores
 };
 
 /// How train() ended; already_finished if a resumed run had no steps left.
@@ -55,7 +58,7 @@ enum class TrainOutcome { finished, interrupted, already_finished };
 /// interrupted and resumed.
 /// @throws UsageError if recipe and data do not fit; Error if another process is training in the
 ///         folder, the loss is no longer finite (the last good checkpoint stays), a file cannot be
-///         written, or LibTorch fails
+///         written, or LibTorch fails; RanksFailed if another process ended or does not answer
 TrainOutcome train(const TrainRequest& request, const TrainEvents& events);
 
 /// Builds the graph of a recipe for images of height x width pixels and a number of classes.

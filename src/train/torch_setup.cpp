@@ -1,5 +1,6 @@
 #include "train/torch_setup.h"
 
+#include <algorithm>
 #include <limits>
 
 #if defined(__GLIBC__)
@@ -29,8 +30,9 @@ torch::Device device_from_name(const std::string& name) {
   throw UsageError(fmt::format("--device: unknown device \"{}\"; known: cpu, cuda, cuda:N", name));
 }
 
-void set_threads(int threads) {
-  torch::set_num_threads(threads > 0 ? threads : core::usable_cores());
+void set_threads(int threads, int processes) {
+  const int share = std::max(1, core::usable_cores() / processes);
+  torch::set_num_threads(threads > 0 ? threads : share);
 }
 
 void keep_freed_memory() {

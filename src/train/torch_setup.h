@@ -14,9 +14,9 @@ namespace offramp::train {
 /// @throws UsageError if the name is unknown or this LibTorch has no such device
 torch::Device device_from_name(const std::string& name);
 
-/// Sets LibTorch's number of threads for operations; 0 sets one per core. Debian's LibTorch uses
-/// one thread by default.
-void set_threads(int threads);
+/// Sets LibTorch's number of threads for operations; 0 sets one per core, or a share of the cores
+/// if there are several `processes` on this machine. Debian's LibTorch uses one thread by default.
+void set_threads(int threads, int processes = 1);
 
 /// Makes the C library keep freed memory instead of returning large blocks to the system. Every
 /// step frees and allocates the same activations, and the kernel would clear each page again, which

@@ -17,11 +17,18 @@ ImageSize input_size(const graph::Graph& graph) {
   return {static_cast<int>(graph.input[1]), static_cast<int>(graph.input[2])};
 }
 
+// The share of the images of a step that this process has. The loss of a step is the mean over the
+// images of all processes, so that of each is weighted with its share.
+double share_of(const TensorBatch& batch) {
+  const auto images = static_cast<double>(batch.labels.size(0));
+  return batch.total > 0 ? images / static_cast<double>(batch.total) : 1;
+}
+
 }  // namespace
 
 Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights,
                  const recipe::TrainRecipe& recipe, std::int64_t steps_per_epoch,
-                 GradientExchange* exchange)
+                 GradientExchange* exchange, MomentsExchange* moments)
     : network_(std::move(network)),
       loss_weights_(std::move(loss_weights)),
       recipe_(recipe),
@@ -36,6 +43,8 @@ Trainer::Trainer(TorchNetwork network, std::vector<double> loss_weights,
   updater_.emplace(network_, recipe_);
   if (recipe_.ema > 0) average_.emplace(network_, recipe_.ema);
   state_.correct.assign(static_cast<std::size_t>(num_exits()), 0);
+  mode_.moments = moments;
+  if (exchange_ != nullptr) exchange_->prepare(updater_->weights(), changing_statistics());
 }
 
 int Trainer::epoch() const {
@@ -80,6 +89,18 @@ void Trainer::freeze_backbone() {
     }
 }
 
+// Returns the running statistics that differ among the processes after a step: all that change, if
+// each process computes them over its own images.
+std::vector<Tensor> Trainer::changing_statistics() const {
+  std::vector<Tensor> result;
+  if (mode_.moments != nullptr) return result;
+  const int last = graph::exit_segments(network_.graph()).back();
+  for (const graph::Parameter& p : network_.parameters())
+    if (!p.trained() && (!mode_.frozen_backbone || (p.in_head && p.segment != last)))
+      result.push_back(network_.tensors().at(p.name));
+  return result;
+}
+
 // Scales a batch to the image size of the current epoch, with a filter against aliasing.
 Tensor Trainer::resized(const Tensor& images) const {
   const ImageSize size =
@@ -95,9 +116,9 @@ double Trainer::joint_backward(const TensorBatch& batch, double rate, std::vecto
   // If only the last exit is trained, its loss has weight 1, as in a network without early exits.
   std::vector<double> weights = loss_weights_;
   if (mode_.last_exit_only) weights.back() = 1;
-  const Tensor loss = exit_loss(logits, batch.labels, weights, recipe_);
+  const Tensor loss = share_of(batch) * exit_loss(logits, batch.labels, weights, recipe_);
   const double value = loss.item<double>();
-  if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
+  if (exchange_ == nullptr && !std::isfinite(value)) throw_not_finite(logits, value, rate);
   loss.backward();
   return value;
 }
@@ -119,10 +140,10 @@ double Trainer::frozen_backward(const TensorBatch& batch, double rate,
     of_head[k] = network_.run_head(segments[k], features[k], mode_);
     of_head.back() = logits.back();  // the teacher of a distillation
     features[k].clear();
-    const Tensor loss = exit_loss(of_head, batch.labels, loss_weights_, recipe_);
+    const Tensor loss = share_of(batch) * exit_loss(of_head, batch.labels, loss_weights_, recipe_);
     logits[k] = of_head[k].detach();
     const double value = loss.item<double>();
-    if (!std::isfinite(value)) throw_not_finite(logits, value, rate);
+    if (exchange_ == nullptr && !std::isfinite(value)) throw_not_finite(logits, value, rate);
     loss.backward();
     sum += value;
   }
@@ -135,19 +156,29 @@ void Trainer::step(Batches& batches) {
   const TensorBatch batch = batches.next();
   mode_.last_exit_only = is_backbone_phase(recipe_, state_.step, steps_per_epoch_);
   const double rate = learning_rate(recipe_, state_.step, steps_per_epoch_);
+  // Totals over all processes: the loss, the images, whether to stop, and the images that each exit
+  // classifies correctly.
+  std::vector<double> totals(3 + static_cast<std::size_t>(num_exits()));
+  if (exchange_ != nullptr) exchange_->begin_step(totals);
   std::vector<Tensor> logits;
-  const double value = mode_.frozen_backbone ? frozen_backward(batch, rate, logits)
-                                             : joint_backward(batch, rate, logits);
+  totals[0] = mode_.frozen_backbone ? frozen_backward(batch, rate, logits)
+                                    : joint_backward(batch, rate, logits);
+  totals[1] = static_cast<double>(batch.labels.size(0));
+  totals[2] = stop_ != nullptr && stop_->load() ? 1 : 0;
+  for (std::size_t k = 0; k < logits.size(); ++k)
+    if (logits[k].defined())
+      totals[3 + k] = logits[k].detach().argmax(1).eq(batch.labels).sum().item<double>();
   if (exchange_ != nullptr) exchange_->exchange(updater_->gradients());
+  if (!std::isfinite(totals[0])) throw_not_finite(logits, totals[0], rate);
   updater_->step(rate);
   last_rate_ = rate;
   if (average_) average_->update(network_);
   ++state_.step;
-  state_.loss_sum += value;
-  state_.seen += batch.labels.size(0);
+  state_.loss_sum += totals[0];
+  state_.seen += static_cast<std::int64_t>(totals[1]);
+  stop_agreed_ = totals[2] > 0;
   for (std::size_t k = 0; k < logits.size(); ++k)
-    if (logits[k].defined())
-      state_.correct[k] += logits[k].detach().argmax(1).eq(batch.labels).sum().item<std::int64_t>();
+    state_.correct[k] += static_cast<std::int64_t>(totals[3 + k]);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   state_.seconds += seconds;
   state_.epoch_seconds += seconds;

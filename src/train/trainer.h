@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,10 +31,12 @@ class Trainer {
   /// @param network          an initialised network, on the device to train on
   /// @param loss_weights     [K] weights of the exits in the loss
   /// @param steps_per_epoch  number of batches in an epoch
-  /// @param exchange         called before each update; null for a single process
+  /// @param exchange         called in each step; null for a single process
+  /// @param moments          through which batch norms use the images of all processes, or null
   /// @throws UsageError if the network cannot run at every size that the recipe trains at
   Trainer(TorchNetwork network, std::vector<double> loss_weights, const recipe::TrainRecipe& recipe,
-          std::int64_t steps_per_epoch, GradientExchange* exchange = nullptr);
+          std::int64_t steps_per_epoch, GradientExchange* exchange = nullptr,
+          MomentsExchange* moments = nullptr);
 
   const RunState& state() const { return state_; }
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
@@ -55,6 +59,12 @@ class Trainer {
   bool run_epoch(Batches& batches, const std::function<bool()>& after_step);
   /// Sets the sums of the epoch to zero and stores the best score of the run so far.
   void begin_epoch(double best_score);
+  /// Makes every step find out whether `stop` is true in any of the processes.
+  void watch(const std::atomic<bool>* stop) { stop_ = stop; }
+  /// Whether it was in the last step, which is the same in all processes.
+  bool stop_agreed() const { return stop_agreed_; }
+  /// Parameters and running statistics by name.
+  const std::map<std::string, torch::Tensor>& tensors() const { return network_.tensors(); }
 
   /// Checks that all weights are finite, which an update may have changed.
   /// @throws NotFinite naming the first weight that is not
@@ -96,6 +106,7 @@ class Trainer {
 
   void check_sizes() const;
   void freeze_backbone();
+  std::vector<torch::Tensor> changing_statistics() const;
   double joint_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
   double frozen_backward(const TensorBatch& batch, double rate, std::vector<torch::Tensor>& logits);
   torch::Tensor resized(const torch::Tensor& images) const;
@@ -107,6 +118,8 @@ class Trainer {
   recipe::TrainRecipe recipe_;
   std::int64_t steps_per_epoch_;
   GradientExchange* exchange_;
+  const std::atomic<bool>* stop_ = nullptr;
+  bool stop_agreed_ = false;
   TorchNetwork::Mode mode_;
   std::optional<WeightUpdater> updater_;
   std::optional<WeightAverage> average_;

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,7 +15,10 @@
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "train/process_group.h"
+#include "train/ranks.h"
 #include "train/run.h"
+#include "train/start_check.h"
 #include "train_cli/exits_command.h"
 #include "train_cli/training_progress.h"
 #include "workflow/fit_recipe.h"
@@ -120,28 +126,96 @@ recipe::Recipe recipe_of(const Flags& flags, std::vector<std::string>& changes) 
   return recipe;
 }
 
-int run(const Flags& flags) {
-  std::vector<std::string> changes;
-  const recipe::Recipe recipe = recipe_of(flags, changes);
+/// What a process trains: its flags and the recipe they stand for.
+struct Start {
+  Flags flags;
+  recipe::Recipe recipe;
+  std::vector<std::string> changes;  // as of recipe_of
+};
+
+/// Reads the recipe, and checks the run folder if this process writes to it. When the launcher
+/// starts the ranks again after one has died, a run that has a checkpoint is resumed.
+Start prepare(const Flags& flags, bool writes, int restart) {
+  Start start{flags, {}, {}};
+  if (restart > 0 && std::filesystem::exists(RunFolder(flags.out).checkpoint())) {
+    start.flags = Flags{};
+    start.flags.out = flags.out;
+    start.flags.resume = true;
+    for (const KeyFlag& flag : kKeyFlags)
+      if (flag.allowed_when_resumed && flags.keys.contains(flag.key))
+        start.flags.keys[flag.key] = flags.keys.at(flag.key);
+  }
+  start.recipe = recipe_of(start.flags, start.changes);
+  if (!writes) return start;
   // Checked first, because reading the data may take minutes.
-  if (flags.resume)
+  if (start.flags.resume)
     RunFolder(flags.out).check_not_training();
   else
     RunFolder(flags.out).check_free();
-  if (recipe::exit_places(recipe) == recipe::ExitPlaces::automatic)
-    return run_with_automatic_exits(recipe, flags.out);
+  return start;
+}
+
+/// The same for several processes. The run folder may be on the disk of rank 0 alone, so a resumed
+/// run takes rank 0's recipe, but for the flags that say how this machine is used.
+Start prepare(const Flags& flags, train::ProcessGroup& group, int restart) {
+  Start start;
+  group.agree([&] {
+    if (group.is_first()) start = prepare(flags, true, restart);
+  });
+  std::string resumed = start.flags.resume ? recipe::to_toml(start.recipe) : "";
+  group.share(resumed);
+  group.agree([&] {
+    if (group.is_first()) return;
+    if (resumed.empty()) {
+      start = prepare(flags, false, 0);
+      return;
+    }
+    start = {flags, recipe::parse_recipe(resumed, "the recipe of rank 0"), {}};
+    start.flags.resume = true;
+    for (const KeyFlag& flag : kKeyFlags)
+      if (flag.allowed_when_resumed && flags.keys.contains(flag.key))
+        recipe::set_key(start.recipe, flag.key, flags.keys.at(flag.key));
+  });
+  return start;
+}
+
+/// Trains alone, or as one of the ranks that a launcher started.
+/// @param group  null for one process
+int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
+               train::ProcessGroup* group) {
+  const bool first = group == nullptr || group->is_first();
+  const Start start =
+      group == nullptr ? prepare(given, true, 0) : prepare(given, *group, ranks->restart);
+  const Flags& flags = start.flags;
+  const recipe::Recipe& recipe = start.recipe;
+  if (recipe::exit_places(recipe) == recipe::ExitPlaces::automatic) {
+    if (group == nullptr) return run_with_automatic_exits(recipe, flags.out);
+    group->agree([] {
+      throw UsageError(
+          "network.exits: one process chooses exits; start this training without a launcher");
+    });
+  }
   ProgressPrinter printer;
-  for (const std::string& change : changes) printer.message(printable(change));
+  const auto say = [&](const std::string& line) {
+    if (first) printer.message(line);
+  };
+  for (const std::string& change : start.changes) say(printable(change));
   data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
   options.fit = recipe.data.fit;
-  const data::LoadedData data = data::load_data(recipe.data.source, data::Part::train, options);
+  data::LoadedData data;
+  const auto load = [&] { data = data::load_data(recipe.data.source, data::Part::train, options); };
+  if (group == nullptr) {
+    load();
+  } else {
+    group->agree(load);
+    train::check_same_start(*group, train::describe_start(recipe, data.dataset));
+  }
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    printer.message(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
-                                printable(data.skipped[i].reason)));
-  if (data.skipped.size() > 10)
-    printer.message(fmt::format("skipped {} images in all", data.skipped.size()));
+    say(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                    printable(data.skipped[i].reason)));
+  if (data.skipped.size() > 10) say(fmt::format("skipped {} images in all", data.skipped.size()));
 
   train::TrainRequest request;
   request.recipe = recipe;
@@ -149,23 +223,49 @@ int run(const Flags& flags) {
   request.run = flags.out;
   request.resume = flags.resume;
   request.stop = &stop_at_signals();
-  const TrainOutcome outcome = train::train(request, printer.events());
+  request.group = group;
+  if (ranks) request.processes_here = ranks->local_world;
+  const TrainOutcome outcome =
+      train::train(request, first ? printer.events() : train::TrainEvents{});
 
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
-      printer.message(fmt::format(
-          "stopped and saved; continue with: offramp train --resume --out {}", flags.out));
+      say(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
+                      flags.out));
       return 1;
     case TrainOutcome::already_finished:
-      printer.message(fmt::format("this run is already finished: {}", model));
+      say(fmt::format("this run is already finished: {}", model));
       return 0;
     case TrainOutcome::finished:
       break;
   }
-  printer.message(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
-                              model, recipe.data.source));
+  say(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model, model,
+                  recipe.data.source));
   return 0;
+}
+
+// True if other ranks have failed: threads may still wait for them, so the process must end without
+// waiting for its threads.
+bool must_end_at_once = false;
+
+int run(const Flags& flags) {
+  const auto ranks = train::ranks_from_environment(
+      [](const char* name) -> const char* { return std::getenv(name); });
+  if (!ranks) return train_with(flags, ranks, nullptr);
+  try {
+    const auto group =
+        train::join_process_group(*ranks, train::rank_timeout(std::getenv("OFFRAMP_RANK_TIMEOUT")));
+    return train_with(flags, ranks, group.get());
+  } catch (const train::SaidByRankZero& error) {
+    return error.wrong_usage ? 2 : 1;
+  } catch (const train::RanksFailed&) {
+    must_end_at_once = true;
+    throw;
+  } catch (const Error& error) {
+    if (ranks->rank == 0) throw;
+    core::throw_with_place(fmt::format("rank {}", ranks->rank), error);
+  }
 }
 
 void declare_training(CLI::App& app, cli::Action& action) {
@@ -220,11 +320,13 @@ void check_starter(int& argc, char**& argv) {
 
 int main(int argc, char** argv) {
   using namespace offramp;
-  return cli::run_reporting_errors([&] {
+  const int status = cli::run_reporting_errors([&] {
     train_cli::check_starter(argc, argv);
     return cli::run_program(argc, argv,
                             train_cli::command_of(argc, argv) == "exits"
                                 ? train_cli::declare_exits
                                 : train_cli::declare_training);
   });
+  if (train_cli::must_end_at_once) std::_Exit(status);
+  return status;
 }

@@ -21,6 +21,7 @@ void normalise_images(const data::Dataset& data, std::span<const std::int64_t> i
                       const core::Preprocessing& preprocessing, std::vector<float>& images) {
   const std::size_t size = static_cast<std::size_t>(data.width) * data.height * 3;
   images.resize(indices.size() * size);
+  data.will_need(indices);
   for (std::size_t i = 0; i < indices.size(); ++i)
     image::normalise(data.image(indices[i]), preprocessing,
                      std::span(images).subspan(i * size, size));

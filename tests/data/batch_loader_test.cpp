@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <numeric>
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/epoch_order.h"
 #include "tests/support/message_of.h"
 
 namespace offramp::data {
@@ -49,34 +52,6 @@ std::string message(const Dataset& dataset, std::vector<std::int64_t> indices,
   return test::message_of([&] { BatchLoader(dataset, std::move(indices), options); });
 }
 
-TEST(EpochOrder, IsAPermutationThatChangesWithSeedAndEpoch) {
-  const std::vector<std::int64_t> indices = {4, 8, 15, 16, 23, 42, 108};
-  const auto order = epoch_order(indices, 1, 0);
-  auto sorted = order;
-  std::sort(sorted.begin(), sorted.end());
-  EXPECT_EQ(sorted, indices);
-  EXPECT_EQ(order, epoch_order(indices, 1, 0));
-  EXPECT_NE(order, epoch_order(indices, 1, 1));
-  EXPECT_NE(order, epoch_order(indices, 2, 0));
-}
-
-TEST(EpochOrder, PutsEveryImageAtEveryPlaceAboutEquallyOften) {
-  std::vector<int> seen(16);
-  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) {
-    const auto order = epoch_order({0, 1, 2, 3}, 9, epoch);
-    for (std::size_t place = 0; place < 4; ++place) {
-      ++seen[place * 4 + static_cast<std::size_t>(order[place])];
-    }
-  }
-  // Four standard deviations of a binomial with 4000 draws and probability 1/4 are 110.
-  for (int count : seen) EXPECT_NEAR(count, 1000, 110);
-}
-
-TEST(EpochOrder, TakesNothingAndOne) {
-  EXPECT_TRUE(epoch_order({}, 1, 1).empty());
-  EXPECT_EQ(epoch_order({7}, 1, 1), std::vector<std::int64_t>{7});
-}
-
 TEST(BatchLoader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
   const Dataset dataset = dataset_of(30);
   const std::vector<std::int64_t> indices = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29};
@@ -86,12 +61,13 @@ TEST(BatchLoader, FollowsTheEpochOrderAndAugmentsByDataSetIndex) {
   Augmenter augmenter(options.preprocessing, options.augmentation, options.seed);
   std::vector<float> expected(8 * 6 * 3);
   for (std::uint64_t epoch = 0; epoch < 4; ++epoch) {
-    const auto order = epoch_order(indices, options.seed, epoch);
+    const EpochOrder order(10, options.seed, epoch);
     for (std::size_t step = 0; step < 3; ++step) {
       const Batch& batch = loader.next();
       ASSERT_EQ(batch.count, 3);
       for (std::size_t i = 0; i < 3; ++i) {
-        const std::int64_t image = order[step * 3 + i];
+        const std::int64_t place = static_cast<std::int64_t>(step * 3 + i);
+        const std::int64_t image = indices[static_cast<std::size_t>(order[place])];
         EXPECT_EQ(batch.labels[i], image % 3);
         augmenter(dataset.image(image), epoch, static_cast<std::uint64_t>(image), expected);
         EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
@@ -179,6 +155,40 @@ TEST(BatchLoader, TheRanksOfAnEpochSeeEveryImageOnce) {
   }
   std::ranges::sort(seen);
   EXPECT_EQ(seen, first_indices(12));
+}
+
+/// Images that lie elsewhere than in memory and are decoded when they are read.
+class CountingStore : public ImageStore {
+ public:
+  explicit CountingStore(Dataset images) : images_(std::move(images)) {}
+  ImagePixels image(std::int64_t index) const override {
+    const ImagePixels pixels = images_.image(index);
+    return ImagePixels(std::vector<std::uint8_t>(pixels.begin(), pixels.end()));
+  }
+  void will_need(std::span<const std::int64_t> indices) const override {
+    announced_ += indices.size();
+  }
+  bool decodes() const override { return true; }
+  std::size_t announced() const { return announced_; }
+
+ private:
+  Dataset images_;
+  mutable std::atomic<std::size_t> announced_{0};
+};
+
+TEST(BatchLoader, MakesTheSameBatchesOfStoredImages) {
+  const Dataset dataset = dataset_of(20);
+  Dataset elsewhere = dataset;
+  elsewhere.pixels.clear();
+  const auto store = std::make_shared<CountingStore>(dataset);
+  elsewhere.stored = store;
+  const BatchLoaderOptions options = options_for(dataset, 4);
+  {
+    BatchLoader here(dataset, first_indices(20), options);
+    BatchLoader there(elsewhere, first_indices(20), options);
+    for (int step = 0; step < 7; ++step) EXPECT_EQ(there.next().images, here.next().images);
+  }
+  EXPECT_GE(store->announced(), 7u * 4) << "each batch is announced before it is read";
 }
 
 TEST(BatchLoader, StopsAtAnyMoment) {

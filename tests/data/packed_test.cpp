@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -10,6 +11,7 @@
 #include "data/dataset.h"
 #include "tests/support/full_disk.h"
 #include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
 
 namespace offramp::data {
 namespace {
@@ -41,7 +43,7 @@ void expect_equal(const LoadedData& a, const LoadedData& b) {
   EXPECT_EQ(a.dataset.width, b.dataset.width);
   EXPECT_EQ(a.dataset.height, b.dataset.height);
   EXPECT_EQ(a.dataset.classes, b.dataset.classes);
-  EXPECT_EQ(a.dataset.pixels, b.dataset.pixels);
+  EXPECT_EQ(copy_pixels(a.dataset), copy_pixels(b.dataset));
   EXPECT_EQ(a.dataset.labels, b.dataset.labels);
   EXPECT_EQ(a.dataset.names, b.dataset.names);
   EXPECT_EQ(a.dataset.hashes, b.dataset.hashes);
@@ -166,7 +168,7 @@ TEST(Packed, RefusesTensorsThatDoNotFit) {
                 t["train.pixels"].shape = {0, 3, 4, 3};
                 t["train.pixels"].bytes.clear();
               }),
-              HasSubstr("expected [N, height, width, 3]"));
+              HasSubstr("tensor \"train.labels\": 4 values, expected 0"));
   EXPECT_THAT(
       failure([](core::Metadata&, core::Tensors& t) { t["train.names"].bytes[2] = std::byte(0); }),
       HasSubstr("tensor \"train.names\": 5 names, expected 4"));
@@ -224,14 +226,26 @@ TEST(Packed, RefusesAFileWithoutClasses) {
             "tensor \"classes\": there is no class, or two have the same name");
 }
 
-// The file is sparse: its size is 6 TiB, but it occupies only one block of the disk.
-TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
-  constexpr std::uint64_t kPixelBytes = std::uint64_t{3} << 41;
-  const std::string header = fmt::format(
-      R"({{"__metadata__":{{"format":"offramp-data 1"}},)"
-      R"("classes":{{"dtype":"U8","shape":[2],"data_offsets":[0,2]}},)"
-      R"("train.pixels":{{"dtype":"U8","shape":[2097152,1024,1024,3],"data_offsets":[2,{}]}}}})",
-      2 + kPixelBytes);
+// The file is sparse: its size is 6 TiB, but it occupies only a few blocks of the disk. All its
+// labels, hashes and pixels are 0, and its names are empty.
+TEST(Packed, MapsMoreImagesThanTheMemoryHolds) {
+  constexpr std::uint64_t kImages = std::uint64_t{1} << 21, kImageBytes = 3 << 20;
+  std::string header = R"({"__metadata__":{"format":"offramp-data 1"})";
+  std::uint64_t end = 0;
+  const auto add = [&](std::string_view name, std::string_view dtype, std::string_view shape,
+                       std::uint64_t bytes) {
+    header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", name,
+                          dtype, shape, end, end + bytes);
+    end += bytes;
+  };
+  add("classes", "U8", "2", 2);
+  add("train.labels", "I64", fmt::to_string(kImages), 8 * kImages);
+  add("train.hashes", "U64", fmt::to_string(kImages), 8 * kImages);
+  add("train.names", "U8", fmt::to_string(kImages), kImages);
+  add("train.skipped", "U8", "0", 0);
+  add("train.sizes", "I64", "4", 32);
+  add("train.pixels", "U8", fmt::format("{},1024,1024,3", kImages), kImages * kImageBytes);
+  header += "}";
   const std::uint64_t header_bytes = header.size();
   const std::string classes("a", 2);
   const core::TemporaryFolder folder;
@@ -241,17 +255,71 @@ TEST(Packed, RefusesMoreImagesThanTheMemoryHolds) {
                                                       std::as_bytes(std::span(header)),
                                                       std::as_bytes(std::span(classes))});
   std::error_code refused;
-  fs::resize_file(path, fs::file_size(path) + kPixelBytes, refused);
+  fs::resize_file(path, 8 + header_bytes + end, refused);
   if (refused) GTEST_SKIP() << "no sparse file of 6 TiB here: " << refused.message();
-  try {
-    load_data(path.string(), Part::train, {});
-    FAIL() << "nothing thrown";
-  } catch (const Error& error) {
-    EXPECT_THAT(
-        error.what(),
-        HasSubstr(
-            ": 2097152 images of 1024x1024 pixels need 6144.0 GiB of memory, this process may"));
+  const LoadedData loaded = load_data(path.string(), Part::train, {});
+  EXPECT_EQ(loaded.dataset.size(), static_cast<std::int64_t>(kImages));
+  const ImagePixels last = loaded.dataset.image(kImages - 1);
+  EXPECT_EQ(last.size(), kImageBytes);
+  EXPECT_TRUE(std::ranges::all_of(last, [](std::uint8_t value) { return value == 0; }));
+  EXPECT_THROW(copy_pixels(loaded.dataset), Error) << "they do not fit in memory";
+}
+
+/// Writes a data set in three shards of 5, 0 and 2 training images and 1, 1 and 0 test images.
+std::vector<fs::path> write_shards(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  const int train[] = {5, 0, 2}, test[] = {1, 1, 0};
+  for (int i = 0; i < 3; ++i) {
+    paths.push_back(folder / fmt::format("shapes-{:05}-of-00003.offramp", i));
+    LoadedData part = sample(train[i], 10 * i);
+    part.skipped = {{fmt::format("train/{}", i), "truncated"}};
+    write_packed(paths.back(), part, sample(test[i], 50 + i));
   }
+  return paths;
+}
+
+TEST(PackedShards, AreOneDataSetByFolderOrByAnyOfThem) {
+  const core::TemporaryFolder folder;
+  const std::vector<fs::path> paths = write_shards(folder.path());
+  LoadedData expected = sample(5, 0);
+  const LoadedData third = sample(2, 20);
+  expected.skipped = {{"train/0", "truncated"}, {"train/1", "truncated"}, {"train/2", "truncated"}};
+  const auto append = [](auto& all, const auto& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  append(expected.dataset.pixels, third.dataset.pixels);
+  append(expected.dataset.labels, third.dataset.labels);
+  append(expected.dataset.names, third.dataset.names);
+  append(expected.dataset.hashes, third.dataset.hashes);
+  for (const fs::path& path : {folder.path(), paths[0], paths[2]})
+    expect_equal(load_data(path.string(), Part::train, {}), expected);
+  EXPECT_EQ(load_data(folder.path().string(), Part::test, {}).dataset.size(), 2);
+}
+
+TEST(PackedShards, SayWhichIsMissingOrDiffers) {
+  const core::TemporaryFolder folder;
+  const std::vector<fs::path> paths = write_shards(folder.path());
+  const auto failure = [&] {
+    return test::message_of([&] { load_data(paths[0].string(), Part::train, {}); });
+  };
+  LoadedData other = sample(2, 0);
+  other.dataset.classes[1] = "another";
+  write_packed(paths[1], other, other);
+  EXPECT_THAT(failure(), HasSubstr("shapes-00001-of-00003.offramp: its classes or its image size"));
+  fs::remove(paths[1]);
+  EXPECT_THAT(failure(), HasSubstr("shard 2 of 3 is missing: shapes-00001-of-00003.offramp"));
+  write_packed(folder.path() / "photos-00000-of-00001", other, other);
+  EXPECT_THAT(
+      test::message_of([&] { load_data(folder.path().string(), Part::train, {}); }),
+      HasSubstr("several sets of shards (photos-00000-of-00001, shapes-00000-of-00003.offramp)"));
+}
+
+TEST(Packed, RefusesAPartWithoutImages) {
+  const core::TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.offramp";
+  write_packed(path, sample(0, 0), sample(2, 10));
+  EXPECT_THAT(test::message_of([&] { load_data(path.string(), Part::train, {}); }),
+              HasSubstr("tensor \"train.pixels\": it holds no image"));
 }
 
 TEST(Packed, RefusesAFileCutAnywhere) {

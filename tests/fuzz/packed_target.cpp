@@ -16,13 +16,13 @@ namespace {
 using namespace offramp;
 
 void check_part(const std::string& path, data::Part part) {
-  const data::LoadedData read = data::detail::load_packed(path, part);
+  const data::LoadedData read = data::detail::load_packed({path}, part);
   const data::Dataset& dataset = read.dataset;
   const auto images = static_cast<std::size_t>(dataset.size());
   const std::size_t bytes = images * static_cast<std::size_t>(dataset.height) *
                             static_cast<std::size_t>(dataset.width) * 3;
-  if (images == 0 || dataset.pixels.size() != bytes || dataset.hashes.size() != images ||
-      dataset.names.size() != images)
+  if (images == 0 || data::copy_pixels(dataset).size() != bytes ||
+      dataset.hashes.size() != images || dataset.names.size() != images)
     std::abort();
   for (const std::int64_t label : dataset.labels)
     if (label < 0 || label >= static_cast<std::int64_t>(dataset.classes.size())) std::abort();

@@ -82,6 +82,7 @@ distill = 0.5
 distill_temperature = 2.0
 gradient_equilibrium = true
 precision = "bf16"
+sync_batch_norm = "off"
 device = "cuda:1"
 threads = 2
 checkpoint_every = 2.5
@@ -127,6 +128,7 @@ cutout = 8
   EXPECT_EQ(train.distill_temperature, 2);
   EXPECT_TRUE(train.gradient_equilibrium);
   EXPECT_EQ(train.precision, PrecisionChoice::bf16);
+  EXPECT_EQ(train.sync_batch_norm, SyncBatchNorm::off);
   EXPECT_EQ(train.device, "cuda:1");
   EXPECT_EQ(train.threads, 2);
   EXPECT_EQ(train.checkpoint_every, 2.5);
@@ -426,6 +428,7 @@ Recipe random_recipe(std::uint64_t seed) {
   train.label_smoothing = real(0.5);
   train.ema = real(0.99);
   train.precision = static_cast<PrecisionChoice>(pick(3));
+  train.sync_batch_norm = static_cast<SyncBatchNorm>(pick(3));
   train.device = random.flip() ? "cpu" : "cuda:3";
   train.threads = pick(9);
   train.checkpoint_every = real(10);
@@ -512,6 +515,7 @@ TEST(RecipeText, NamesEveryKeyOfTheFormat) {
                            "distill_temperature = 3.0",
                            "gradient_equilibrium = false",
                            "precision = \"auto\"",
+                           "sync_batch_norm = \"auto\"",
                            "device = \"cpu\"",
                            "threads = 0",
                            "checkpoint_every = 0.0",

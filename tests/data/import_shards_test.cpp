@@ -1,0 +1,100 @@
+#include "data/import_shards.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "tests/support/image_files.h"
+#include "tests/support/message_of.h"
+
+namespace offramp::data {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ImportShards : public testing::Test {
+ protected:
+  ImportShards() {
+    for (const char* part : {"train", "test"})
+      for (const char* name : {"a", "b"})
+        for (int i = 0; i < 5; ++i) add(fmt::format("{}/{}/{}.png", part, name, i), 8, ++seed_);
+    options_.images_per_shard = 6;  // 20 images are 4 shards
+    options_.progress = [this](std::int64_t done, std::int64_t total) {
+      done_.push_back(done);
+      EXPECT_EQ(total, 20);
+    };
+  }
+
+  void add(const std::string& name, int side, int seed) {
+    fs::create_directories((source_ / name).parent_path());
+    test::write_bytes(source_ / name, image::encode_png(test::patterned_image(side, side, seed)));
+  }
+  ImportedShards import() { return import_shards(source_.string(), shards_, options_); }
+  std::string failure() {
+    return test::message_of([&] { import(); });
+  }
+
+  core::TemporaryFolder folder_;
+  fs::path source_ = folder_.path() / "images", shards_ = folder_.path() / "packed";
+  ShardOptions options_;
+  std::vector<std::int64_t> done_;
+  int seed_ = 0;
+};
+
+TEST_F(ImportShards, GivesTheImagesOfTheFolder) {
+  test::write_bytes(source_ / "train/a/7.png", test::bytes_of("broken"));
+  options_.progress = {};
+  const ImportedShards result = import();
+  EXPECT_EQ(result.train, 10);
+  EXPECT_EQ(result.test, 10);
+  EXPECT_EQ(result.skipped, 1);
+  EXPECT_EQ(result.shards, 4);
+  for (const Part part : {Part::train, Part::test}) {
+    const LoadedData expected = load_data(source_.string(), part, {});
+    const LoadedData packed = load_data(shards_.string(), part, {});
+    EXPECT_EQ(packed.dataset.names, expected.dataset.names);
+    EXPECT_EQ(packed.dataset.labels, expected.dataset.labels);
+    EXPECT_EQ(packed.dataset.hashes, expected.dataset.hashes);
+    EXPECT_EQ(copy_pixels(packed.dataset), expected.dataset.pixels);
+    EXPECT_EQ(packed.skipped.size(), expected.skipped.size());
+  }
+}
+
+TEST_F(ImportShards, GoesOnAfterItWasEndedAndShowsProgress) {
+  options_.progress = [](std::int64_t done, std::int64_t) {
+    if (done == 10) throw Error("killed");
+  };
+  EXPECT_EQ(failure(), source_.string() + ": killed");
+  const fs::path first = shards_ / "packed-00000-of-00004.offramp";
+  const auto written = fs::last_write_time(first);
+  options_.progress = [this](std::int64_t done, std::int64_t) { done_.push_back(done); };
+  EXPECT_EQ(import().kept, 2);
+  EXPECT_EQ(fs::last_write_time(first), written);
+  EXPECT_THAT(done_, ElementsAre(4, 10, 14, 20));
+  EXPECT_EQ(import().kept, 4);
+  add("train/a/0.png", 8, 99);  // another file of the same name, and of another size
+  fs::resize_file(source_ / "train/a/1.png", 20);
+  EXPECT_LT(import().kept, 4);
+}
+
+TEST_F(ImportShards, SaysWhatItCannotImport) {
+  add("train/b/9.png", 9, 1);
+  options_.progress = {};
+  EXPECT_THAT(failure(), HasSubstr("images differ in size"));
+  options_.load.width = options_.load.height = 4;
+  EXPECT_EQ(failure(), "no error");
+  options_.images_per_shard = 7;
+  EXPECT_THAT(failure(), HasSubstr("which is no shard of this import; choose another folder"));
+  shards_ = folder_.path() / "more";
+  for (int i = 0; i < 5; ++i)
+    test::write_bytes(source_ / fmt::format("test/b/{}.png", i), test::bytes_of("broken"));
+  EXPECT_THAT(failure(), HasSubstr("class \"b\": no image can be read in test"));
+  fs::remove_all(source_ / "test");
+  EXPECT_THAT(failure(), HasSubstr("images: "));
+}
+
+}  // namespace
+}  // namespace offramp::data
