@@ -15,7 +15,8 @@ std::string build_name();
 /// Replaces this process by the training program (exec), which therefore keeps the terminal,
 /// receives the signals and sets the exit status. Training is a separate program because it needs
 /// LibTorch, which takes longer to load than most commands take to run.
-/// @param argv  "train" or "exits" and its arguments, which are passed on unchanged; ends in a null pointer
+/// @param argv  "train" or "exits" and its arguments, which are passed on unchanged; ends in a null
+/// pointer
 /// @throws Error if offramp-train is neither beside this program's file nor in
 ///         ../libexec/offramp, or cannot be started
 [[noreturn]] void start_training(char** argv);

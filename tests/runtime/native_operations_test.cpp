@@ -76,7 +76,8 @@ class Trial {
     std::vector<std::vector<std::byte>> srcs(copies, packed());
     const Layout to = output_shape().size() == 3 ? dst() : feature_layout(output_shape()[0]);
     std::vector<std::byte> out(to.bytes() * kBatch, std::byte{0xff});
-    constexpr std::ptrdiff_t kGuard = 4096;  // behind the scratch memory; no operation may change it
+    constexpr std::ptrdiff_t kGuard =
+        4096;  // behind the scratch memory; no operation may change it
     std::vector<std::byte> scratch(operation.scratch_bytes() + kGuard, std::byte{0xa5});
     Buffers buffers;
     for (auto& src : srcs) buffers.srcs.push_back(src.data());

@@ -19,8 +19,8 @@ graph::Graph small_mobilenet();
 /// pass on several tensors, and one tensor passes through a segment that does not use it. 3×13×11,
 /// 5 classes, 3 exits.
 graph::Graph two_scale();
-/// Network of the operations that imported networks have: squeeze and excitation, a shuffle unit, an
-/// inverted bottleneck with a layer norm, pools that round up. 3×15×14, 6 classes, 3 exits.
+/// Network of the operations that imported networks have: squeeze and excitation, a shuffle unit,
+/// an inverted bottleneck with a layer norm, pools that round up. 3×15×14, 6 classes, 3 exits.
 graph::Graph small_import();
 
 /// Returns all networks above.
