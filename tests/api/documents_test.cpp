@@ -64,8 +64,7 @@ void readme() {
   const offramp::Answer answer = session.classify(offramp::ImageView::file("image.jpg"));
   std::cout << answer.class_name << " at exit " << answer.exit << '\n';
   const std::vector<offramp::Answer> answers = session.classify(images);
-  const offramp::Stats stats = session.stats();
-  std::cout << stats.relative_cost << " of the plain network's MACs an image\n";
+  std::cout << session.stats().relative_cost << " of the plain network's MACs an image\n";
 }
 
 void guide() {
