@@ -34,7 +34,6 @@ struct ChosenThresholds {
   /// other images. It has a value only for an AccuracyDrop or a MaxCost on more than one image.
   std::optional<double> held_out_accuracy = {};
 };
-};
 
 /// Chooses thresholds for an aim on the tune images. For a HarmGuarantee see guarantee() and
 /// predict_guarantee().
