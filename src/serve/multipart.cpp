@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <string.h>
-
 #include <algorithm>
+#include <cstring>
 
 #include "serve/http.h"
 

@@ -347,12 +347,15 @@ TEST_F(ModelFiles, RefusesAGraphThatAnImageWouldKeepBusyForMinutes) {
       "graph: pools and operations on elements read 2.7e+10 values for an image, at most 2e+10 are "
       "allowed");
   // Each pool keeps tables of its rows and columns: 20 gigabytes in 10,000 pools.
-  graph.input = {2, 65536, 1};
+  graph.input = {2, 65536, 2};
   chain(graph::MaxPool{.kernel = 1, .stride = 1}, 160);
   expect_refused(
       "graph: the outputs of all pools have 1e+07 rows and columns, at most 1e+07 are allowed");
-  graph.input = {2, 8192, 8192};
 
+  graph.input = {2, 8192, 8192};
+  first.feature = "pool";
+  first.outputs = {"pool"};
+  graph.segments[1].nodes[0].inputs = {"pool"};
   first.nodes = {{"pool",
                   graph::Conv{.out_channels = 16, .kernel = 63, .padding = 31},
                   {std::string(graph::kInput)}}};

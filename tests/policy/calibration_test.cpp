@@ -188,8 +188,9 @@ TEST(Calibration, EstimatesWhatABudgetGivesOnOtherImages) {
     cost += outcome.total_cost / 2000 / kTrials;
   }
   EXPECT_LE(cost, 0.505);
-  // One standard error of 40 means of 60 images is 0.008.
-  EXPECT_NEAR(held_out, on_others, 0.016);
+  // Three standard errors of 40 means of 60 images. The step was chosen for the highest of these
+  // accuracies, which makes it a little too high.
+  EXPECT_NEAR(held_out, on_others, 0.024);
 }
 
 TEST(Calibration, SaysWhenAnAimCannotBeMet) {

@@ -59,7 +59,7 @@ TEST(PolicyChoice, TakesAThresholdBeforeTheModelsOwn) {
   EXPECT_EQ(chosen->policy.criterion, policy::Criterion::margin);
   EXPECT_EQ(chosen->policy.thresholds, (policy::Thresholds{0.5f, 0.5f}));
   EXPECT_FALSE(chosen->guarantee);
-  EXPECT_EQ(describe(chosen->policy), "margin ≥ 0.5");
+  EXPECT_EQ(describe(chosen->policy), "stop where margin ≥ 0.5");
   EXPECT_EQ(policy_for({.no_policy = true}, certified_model()), std::nullopt);
 }
 

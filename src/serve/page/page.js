@@ -812,7 +812,7 @@ function drawWatch(watch) {
     const most = Math.log10(alarmAt);
     const meter = html("meter", { min: 0, max: most, low: most / 2, high: 0.99 * most, optimum: 0,
       "aria-label": "Evidence against the bound, logarithmic, up to the alarm" });
-    meter.value = Math.log10(Math.max(1, e));
+    meter.value = Math.log10(Math.max(1, evidence));
     $("watch").append(meter);
   }
 }
