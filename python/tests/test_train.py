@@ -139,6 +139,19 @@ def test_what_the_program_says_last_is_the_error(tmp_path, status, kind):
         offramp.train({}, out=tmp_path / "run", program=failing)
 
 
+def test_flags_in_paths_are_not_replaced(tmp_path):
+    failing = write_program(
+        tmp_path / "offramp",
+        """
+        import sys
+        sys.exit("offramp: my--output.toml: no --set, --settings/a --out.toml; --out: --resume")
+        """,
+    )
+    message = "^my--output.toml: no settings, --settings/a --out.toml; out: resume=True$"
+    with pytest.raises(offramp.Error, match=message):
+        offramp.train({}, out=tmp_path / "run", program=failing)
+
+
 def test_a_program_that_is_killed_is_an_error(tmp_path):
     dying = write_program(tmp_path / "offramp", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(offramp.Error, match="signal 9"):

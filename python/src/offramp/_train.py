@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from ._core import Error, UsageError
 from ._progress import Bar
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_ARGUMENTS = {"resume": "resume=True", "out": "out", "set": "settings"}
+_FLAG = re.compile(rf"(?<!\S)--({'|'.join(_ARGUMENTS)})(?=[:;,.]?(?:\s|$))")  # not in paths
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -324,5 +327,5 @@ def _failure(status: int, lines: collections.deque[str]) -> Error:
     if lines and lines[-1].startswith("stopped and saved"):
         return Error("train: the program was stopped, and has saved the run: resume=True continues it")
     text = lines[-1].removeprefix("offramp: ") if lines else f"train: ended with status {status}"
-    text = text.replace("--resume", "resume=True").replace("--out", "out").replace("--set", "settings")
+    text = _FLAG.sub(lambda flag: _ARGUMENTS[flag[1]], text)
     return UsageError(text) if status == 2 else Error(text)
