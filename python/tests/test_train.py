@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import program
@@ -84,9 +86,6 @@ def test_a_run_is_followed_to_its_end(pretender, tmp_path):
 
 @pytest.mark.parametrize("raised_by", ["signal", "progress", "note"])
 def test_an_exception_saves_the_run_and_goes_on(pretender, tmp_path, raised_by):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 2.0 if raised_by == "signal" else 0)
     try:
@@ -101,6 +100,42 @@ def test_an_exception_saves_the_run_and_goes_on(pretender, tmp_path, raised_by):
         signal.signal(signal.SIGALRM, before)
     assert (tmp_path / "run/saved").exists()
     assert "resume=True" in caught.value.__notes__[0]
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_program_inside_a_script_is_stopped_and_saves_too(pretender, tmp_path):
+    script = tmp_path / "script.sh"
+    script.write_text(f'#!/bin/sh\n"{pretender}" "$@"\nexit $?\n')
+    script.chmod(0o755)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        offramp.train({}, out=tmp_path / "run", program=script, progress=interrupt)
+    assert (tmp_path / "run/saved").exists()
+    assert "resume=True" in caught.value.__notes__[0]
+
+
+def test_an_interruption_while_the_program_starts_stops_it(pretender, tmp_path, monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+            while not (tmp_path / "run/checkpoint.safetensors").exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # the main thread takes the signal before this call returns
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            offramp.train({}, out=tmp_path / "run", program=pretender)
+        assert (tmp_path / "run/saved").exists()
+    finally:
+        for process in started:
+            process.kill()
 
 
 def test_a_run_that_goes_on_reports_new_epochs_alone(pretender, tmp_path):
@@ -216,9 +251,6 @@ def test_a_network_is_trained_stopped_and_continued(run, tmp_path):
 def test_a_run_is_calibrated_and_quantized(run, tmp_path):
     folder, data, trained = run
     before = pathlib.Path(trained.model).read_bytes()
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
 
     for call in (offramp.calibrate, offramp.quantize):
         options = {"threshold": 0.5} if call is offramp.calibrate else {"precision": "bf16"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -259,66 +260,90 @@ def _follow(
     if resume:
         metrics.new()
     last_lines: collections.deque[str] = collections.deque(maxlen=20)
-    # In a session of its own the program does not get the terminal's Ctrl-C, of which a second one
-    # would end it before it has saved.
+    program = _Program(arguments)
     try:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Error(f"{arguments[0]}: cannot start: {error.strerror}") from None
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in process.stderr:
-            lines.put(line.rstrip("\n"))
-        lines.put(None)
-
-    reader = threading.Thread(target=read, name="offramp-train", daemon=True)
-    reader.start()
-    try:
+        program.start()
         ended = False
         while not ended:
             with contextlib.suppress(queue.Empty):
-                line = lines.get(timeout=_SECONDS_BETWEEN_LOOKS)
+                line = program.lines.get(timeout=_SECONDS_BETWEEN_LOOKS)
                 ended = line is None
                 if not ended:
                     last_lines.append(line)
                     if note is not None:
                         note(line)
-            if report is not None and (ended or lines.empty()):
+            if report is not None and (ended or program.lines.empty()):
                 for epoch in metrics.new():
                     report(epoch)
-        status = process.wait()
+        status = program.wait()
     except BaseException as error:
-        _stop(process)
+        program.stop()
         if (folder / "checkpoint.safetensors").exists():
             error.add_note(f"The run is saved; offramp.train(resume=True, out={str(folder)!r}) continues it.")
         raise
-    finally:
-        reader.join()
-        process.stderr.close()
     if status != 0:
         raise _failure(status, last_lines)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Ends the program after its step; at once if Ctrl-C is pressed meanwhile."""
-    for _ in range(2):  # the second signal ends it at once
-        process.send_signal(signal.SIGTERM)
+class _Program:
+    """The program and the processes that it starts, whose lines are read by a thread.
+
+    Attributes:
+        lines: that were printed; None once no process can print any more.
+    """
+
+    def __init__(self, arguments: list[str]):
+        self._arguments = arguments
+        self._process: concurrent.futures.Future[subprocess.Popen[str]] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=self._run, name="offramp-train", daemon=True)
+        self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        self._thread.start()
         try:
-            process.wait()
+            self._process.result()
+        except OSError as error:
+            raise Error(f"{self._arguments[0]}: cannot start: {error.strerror}") from None
+
+    def _run(self) -> None:
+        # A Ctrl-C, which is raised in the main thread, cannot come between the start of the process
+        # and the moment from which it is known. In a session of its own the program does not get
+        # the terminal's Ctrl-C, of which a second one would end it before it has saved.
+        try:
+            process = subprocess.Popen(
+                self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except BaseException as error:
+            self._process.set_exception(error)
             return
-        except KeyboardInterrupt:
-            continue
-    process.kill()
-    process.wait()
+        self._process.set_result(process)
+        with process.stderr:
+            for line in process.stderr:
+                self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
+
+    def wait(self) -> int:
+        """Waits for the end. Returns the exit status."""
+        return self._process.result().wait()
+
+    def stop(self) -> None:
+        """Ends all its processes after the step that they are in; at once if Ctrl-C is pressed
+        meanwhile."""
+        if self._thread.ident is None or self._process.exception() is not None:
+            return  # it was not started
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):  # the second ends it at once
+            with contextlib.suppress(KeyboardInterrupt):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.result().pid, number)
+                self._thread.join()
+                self.wait()
+                return
 
 
 def _failure(status: int, lines: collections.deque[str]) -> Error:
