@@ -95,9 +95,12 @@ def test_numbers_of_numpy_are_rules(model, images):
     assert len(list(model.session().stream(images, max_pending=np.int64(16)))) == 64
     loaded = offramp.load(model.path, threads=np.int32(1), batch=np.int64(4))
     assert loaded.threads == 1
-    for wrong in (True, np.array([0.5, 0.5]), 1j):
-        with pytest.raises(TypeError, match="stop"):
-            model.session(wrong)
+    for wrong in (True, np.True_, np.array(True), np.array([0.5, 0.5]), 1j):
+        for deadline_ms in (None, 10_000):
+            with pytest.raises(TypeError, match="stop"):
+                model.session(wrong, deadline_ms=deadline_ms)
+    with pytest.raises(ValueError, match="^stop: .* got \"sometimes\"$"):
+        model.session("sometimes", deadline_ms=10_000)
 
 
 def test_steps_of_the_certified_path_are_rules(model, images):

@@ -106,14 +106,7 @@ def _with_limits(stop: StopLike, deadline_ms: float | None, by_default: Stop | N
         return stop
     if stop is None:
         return by_default.and_within(deadline_ms) if by_default else Stop.within(deadline_ms)
-    if isinstance(stop, str):
-        named = {"policy": Stop.by_policy, "never": Stop.never}
-        if stop not in named:
-            return stop  # refused by the session, which says what it expects
-        stop = named[stop]()
-    elif not isinstance(stop, Stop):
-        stop = Stop.at_threshold(stop)
-    return stop.and_within(deadline_ms)
+    return _core.to_stop(stop).and_within(deadline_ms)
 
 
 class Model:
