@@ -56,7 +56,7 @@ policy::HarmGuarantee harm_guarantee(double epsilon, double delta, bool label_fr
 
 nb::object from_chosen(const policy::ChosenThresholds& chosen) {
   return nb::make_tuple(chosen.policy, chosen.accuracy, chosen.relative_cost, chosen.met,
-                        chosen.held_out_accuracy, chosen.held_out_cost);
+                        chosen.held_out_accuracy);
 }
 
 }  // namespace

@@ -217,7 +217,6 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
         {"accuracy_of_last_exit", result.tune.last_accuracy},
         {"standard_error_of_difference", result.tune.standard_error},
         {"held_out_accuracy", nullptr},
-        {"held_out_cost", nullptr},
         {"relative_cost", on_tune.relative_cost},
         {"against", to_string(result.against)},
         {"accuracy_of_reference", on_tune.reference_accuracy},
@@ -229,7 +228,6 @@ json to_json(const CalibrateOptions& options, const Calibration& result) {
       {"warnings", warnings_of(result)}};
   if (const auto held_out = result.tune.held_out_accuracy)
     object["tune"]["held_out_accuracy"] = *held_out;
-  if (const auto held_out = result.tune.held_out_cost) object["tune"]["held_out_cost"] = *held_out;
   if (!result.costs.ms.empty()) object["ms_per_image"] = result.costs.ms;
   if (const auto& certification = result.certification)
     object["guarantee"] =
@@ -265,8 +263,6 @@ std::string to_text(const CalibrateOptions& options, const Calibration& result, 
                         percent(*tune.held_out_accuracy),
                         100 * std::abs(tune.last_accuracy - *tune.held_out_accuracy),
                         *tune.held_out_accuracy > tune.last_accuracy ? "above" : "below");
-  if (tune.held_out_cost)
-    text += fmt::format("cross-validated: relative cost {:.3f}\n", *tune.held_out_cost);
   text += fmt::format("relative cost 1 is {}\n",
                       policy::cost_unit_of(options.aim) == policy::CostUnit::macs
                           ? "the network without early exits"

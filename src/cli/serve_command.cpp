@@ -118,7 +118,7 @@ void add_serve_command(CLI::App& app, Action& action) {
                    "watch the certified bound (default: 0.01; 0: none)")
       ->check(CLI::Range(0.0, 1.0));
   command
-      ->add_option("--on-alarm", flags.on_alarm,
+      ->add_option("--on-alarm", flags->on_alarm,
                    "When the bound is exceeded: none (default), cautious (use a more cautious step "
                    "of the certified path) or last (send all images to the last exit)")
       ->check(CLI::IsMember({"none", "cautious", "last"}));

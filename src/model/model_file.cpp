@@ -47,29 +47,44 @@ auto at_place(std::string_view place, Work&& work) {
   }
 }
 
-/// Returns the number of values that all pools of a graph read, which the cost does not count.
-double pooled_values(const graph::Graph& graph) {
+/// What an image costs beside the multiply-accumulates that the cost counts.
+struct OtherWork {
+  double values =
+      0;  ///< read by pools and operations on single elements, with weights for slow ones
+  double windows = 0;  ///< rows and columns of the outputs of all pools, for which tables are kept
+};
+
+OtherWork other_work(const graph::Graph& graph) {
+  constexpr double kFunction = 4;  // an exponential, or several passes over the channels
   const auto shapes = graph::infer_shapes(graph);
-  double sum = 0;
+  OtherWork sum;
   const auto add = [&](const graph::Node& node) {
-    const auto values = static_cast<double>(core::element_count(shapes.find(node.name)->second));
+    const graph::Shape& out = shapes.find(node.name)->second;
+    const auto values = static_cast<double>(core::element_count(out));
+    const auto add_windows = [&] { sum.windows += static_cast<double>(out[1] + out[2]); };
     std::visit(
         core::overloaded{
             [&](const core::OneOf<graph::MaxPool, graph::AvgPool> auto& pool) {
-              sum += values * pool.kernel.h * pool.kernel.w;
+              sum.values += values * pool.kernel.h * pool.kernel.w;
+              add_windows();
             },
             [&](const graph::AdaptiveAvgPool& pool) {
               // A bin has one row and one column more than its share of the input, rounded down, at
               // most two more.
               const graph::Shape& in = shapes.find(node.inputs[0])->second;
-              sum += values *
-                     static_cast<double>((in[1] / pool.grid.h + 2) * (in[2] / pool.grid.w + 2));
+              sum.values += values * static_cast<double>((in[1] / pool.grid.h + 2) *
+                                                         (in[2] / pool.grid.w + 2));
+              add_windows();
             },
-            // These read each value of their input about once.
-            [](const graph::ActivationOp auto&) {},
-            [](const core::OneOf<graph::Conv, graph::Linear, graph::BatchNorm, graph::LayerNorm,
-                                 graph::Add, graph::Multiply, graph::Concat, graph::Slice,
-                                 graph::ChannelShuffle, graph::GlobalAvgPool,
+            [&](const core::OneOf<graph::Sigmoid, graph::Silu, graph::Gelu,
+                                  graph::LayerNorm> auto&) { sum.values += kFunction * values; },
+            [&](const core::OneOf<graph::Relu, graph::Relu6, graph::Clip, graph::HardSigmoid,
+                                  graph::HardSwish, graph::BatchNorm, graph::Add, graph::Multiply,
+                                  graph::Concat, graph::Slice, graph::ChannelShuffle> auto&) {
+              sum.values += values;
+            },
+            // The cost counts these, or they read each value of another operation's output once.
+            [](const core::OneOf<graph::Conv, graph::Linear, graph::GlobalAvgPool,
                                  graph::SpatialPyramidPool, graph::Flatten> auto&) {},
         },
         node.op);
@@ -81,18 +96,26 @@ double pooled_values(const graph::Graph& graph) {
   return sum;
 }
 
-/// Refuses a network that one image would keep busy for minutes. A file of a kilobyte can describe
-/// one. The largest published
-/// convolutional classifiers need about 5e11 multiply-accumulates.
+/// Refuses a network that one image would keep busy for minutes, or whose tables take gigabytes. A
+/// file of a kilobyte can describe one. The largest published convolutional classifiers need about
+/// 5e11 multiply-accumulates.
 void check_work(const graph::Graph& graph) {
-  constexpr double kMaxMacs = 2e12, kMaxPooledValues = 1e10;
+  constexpr double kMaxMacs = 2e12, kMaxValues = 2e10, kMaxWindows = 1e7;
   const auto macs = static_cast<double>(graph::cost_of(graph).exit_macs.back());
   if (macs > kMaxMacs)
     throw Error(fmt::format("an image takes {:.2g} multiply-accumulates, at most {:g} are allowed",
                             macs, kMaxMacs));
-  if (const double values = pooled_values(graph); values > kMaxPooledValues)
-    throw Error(fmt::format("the pools read {:.2g} values for an image, at most {:g} are allowed",
-                            values, kMaxPooledValues));
+  const OtherWork other = other_work(graph);
+  if (other.values > kMaxValues)
+    throw Error(
+        fmt::format("pools and operations on elements read {:.2g} values for an image, at most "
+                    "{:g} are allowed",
+                    other.values, kMaxValues));
+  if (other.windows > kMaxWindows)
+    throw Error(
+        fmt::format("the outputs of all pools have {:.2g} rows and columns, at most {:g} "
+                    "are allowed",
+                    other.windows, kMaxWindows));
 }
 
 /// Returns the parameters of a graph after checking it: its shapes must match, and an image must

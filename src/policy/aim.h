@@ -37,8 +37,8 @@ struct AccuracyDrop {
   bool operator==(const AccuracyDrop&) const = default;
 };
 
-/// Aim: the most accurate thresholds whose mean relative cost on the tune images, also when
-/// cross-validated, is at most `max_relative_cost`.
+/// Aim: thresholds whose mean relative cost on the tune images is at most `max_relative_cost`; of
+/// the path that an AccuracyDrop takes, those with the highest cross-validated accuracy.
 struct MaxCost {
   double max_relative_cost = 0;  ///< above 0; 1 is the cost of the plain backbone
   CostUnit cost_unit = CostUnit::macs;

@@ -15,7 +15,6 @@ namespace offramp::policy {
 namespace {
 
 constexpr double kLeastLevel = 1e-250;  // far above the smallest double
-constexpr int kBudgetRounds = 20;       // usually one to three are needed
 
 void check_view(const LogitsView& view, const char* name, bool labelled = true) {
   if (view.images() == 0) throw Error(fmt::format("{}: no image to calibrate on", name));
@@ -89,6 +88,20 @@ struct TuneTable {
     result.met = met;
     return result;
   }
+  /// The path of thresholds for little harm against the last exit, with its cross-validation.
+  CrossValidatedPath cross_validated(const Policy& policy, const LogitsView& tune) const {
+    const auto harmless =
+        harmless_table(exit_predictions, reference_answers(policy, tune, HarmReference::last_exit),
+                       tune.labels, false);
+    return cross_validate(exit_predictions, right, harmless, costs);
+  }
+  ChosenThresholds chosen(const Policy& policy, const CrossValidatedPath& path,
+                          std::size_t step) const {
+    ChosenThresholds result = chosen(policy, path.fitted[step], true);
+    if (!path.cross_validated_correct.empty())
+      result.held_out_accuracy = path.cross_validated_correct[step] / images();
+    return result;
+  }
   /// The result if no thresholds satisfy the aim.
   ChosenThresholds never_stopping(const Policy& policy) const {
     return chosen(policy, evaluate_thresholds(by_label(), Thresholds(policy.thresholds.size())),
@@ -109,17 +122,6 @@ std::vector<std::size_t> stored_steps(std::size_t certified, std::size_t path_le
     indices.push_back(count == 1 ? certified : i * certified / (count - 1));
   if (certified + 1 < path_length) indices.push_back(certified + 1);
   return indices;
-}
-
-// Returns the most accurate step within the budget of a path that is chosen for little harm: the
-// first one, because costs fall along the path.
-std::optional<ThresholdOutcome> first_step_within(const LabelledTables& tables, double budget) {
-  // The tolerance allows for rounding.
-  const double most = budget * static_cast<double>(tables.by_label.images) * (1 + 1e-12);
-  for (ThresholdOutcome& step :
-       evaluate_threshold_path(tables.by_label, greedy_threshold_path(tables.by_harm, kPathLevels)))
-    if (step.total_cost <= most) return std::move(step);
-  return std::nullopt;
 }
 
 }  // namespace
@@ -196,46 +198,18 @@ ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
   // The tolerance keeps rounding from requiring one image more than the rate stands for.
   const double least_accuracy = reference_accuracy - aim.max_drop;
   const auto least = static_cast<std::int64_t>(std::ceil(least_accuracy * tables.images() - 1e-6));
-  const CrossValidatedPath path = cross_validate(
-      tables.exit_predictions, tables.right,
-      harmless_table(tables.exit_predictions,
-                     reference_answers(policy, tune, HarmReference::last_exit), tune.labels, false),
-      costs);
+  const CrossValidatedPath path = tables.cross_validated(policy, tune);
   const std::optional<std::size_t> step = cheapest_accurate_step(path, least);
-  if (!step) return tables.never_stopping(policy);
-  ChosenThresholds chosen = tables.chosen(policy, path.fitted[*step], true);
-  if (!path.cross_validated_correct.empty())
-    chosen.held_out_accuracy = path.cross_validated_correct[*step] / tables.images();
-  return chosen;
+  return step ? tables.chosen(policy, path, *step) : tables.never_stopping(policy);
 }
 
 ChosenThresholds choose_thresholds(const Policy& policy, const LogitsView& tune,
                                    std::span<const double> costs, const MaxCost& aim) {
   const TuneTable tables(policy, tune, costs);
-  const auto harmless =
-      harmless_table(tables.exit_predictions,
-                     reference_answers(policy, tune, HarmReference::last_exit), tune.labels, false);
-  const LabelledTables all{tables.by_label(), table_of(tables.exit_predictions, harmless, costs)};
-  // On other images the chosen thresholds may cost more than on those they were chosen on. The
-  // budget is lowered by what the cross-validated cost exceeds the aim's.
-  double budget = aim.max_relative_cost;
-  for (int round = 0; round < kBudgetRounds; ++round) {
-    const std::optional<ThresholdOutcome> choice = first_step_within(all, budget);
-    if (!choice) break;
-    ChosenThresholds chosen = tables.chosen(policy, *choice, true);
-    if (tables.images() == 1) return chosen;
-    const std::optional<HeldOut> held_out =
-        cross_validate_rule(tables.exit_predictions, tables.right, harmless, costs,
-                            [&](const LabelledTables& without_fold) {
-                              return first_step_within(without_fold, budget);
-                            });
-    if (!held_out) break;
-    chosen.held_out_accuracy = held_out->accuracy;
-    chosen.held_out_cost = held_out->cost;
-    if (held_out->cost <= aim.max_relative_cost + 1e-12) return chosen;
-    budget -= held_out->cost - aim.max_relative_cost;
-  }
-  return tables.never_stopping(policy);
+  const CrossValidatedPath path = tables.cross_validated(policy, tune);
+  const std::optional<std::size_t> step =
+      most_accurate_step(path, tune.images(), aim.max_relative_cost);
+  return step ? tables.chosen(policy, path, *step) : tables.never_stopping(policy);
 }
 
 double level_of_tests(const HarmGuarantee& aim, int attempt) {

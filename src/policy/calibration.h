@@ -30,13 +30,9 @@ struct ChosenThresholds {
   double accuracy = 0;       ///< on the tune images
   double relative_cost = 0;  ///< mean over the tune images
   bool met = true;  ///< false: no thresholds satisfy the aim, and the policy never stops early
-  /// The cross-validated accuracy: each image is classified with thresholds chosen on other images.
-  /// It has a value only for an AccuracyDrop, there at this cost, or a MaxCost on more than one
-  /// image.
+  /// The cross-validated accuracy at this cost: each image is classified with thresholds chosen on
+  /// other images. It has a value only for an AccuracyDrop or a MaxCost on more than one image.
   std::optional<double> held_out_accuracy = {};
-  /// The cross-validated mean relative cost, which is at most the aim's. It has a value only for a
-  /// MaxCost on more than one image.
-  std::optional<double> held_out_cost = {};
 };
 
 /// Chooses thresholds for an aim on the tune images. For a HarmGuarantee see guarantee() and

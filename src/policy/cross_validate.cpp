@@ -50,40 +50,15 @@ class ImageSubset {
   std::vector<std::uint8_t> right_, harmless_;
 };
 
-// The images of a fold, and all others.
-struct Fold {
-  Fold(const AllImages& all_images, std::size_t fold, std::size_t folds)
-      : outside(all_images, indices(all_images, fold, folds, false)),
-        inside(all_images, indices(all_images, fold, folds, true)) {}
-
-  ImageSubset outside, inside;
-
- private:
-  static std::vector<std::size_t> indices(const AllImages& all_images, std::size_t fold,
-                                          std::size_t folds, bool of_fold) {
-    std::vector<std::size_t> result;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(all_images.exit_predictions.images); ++i)
-      if ((i % folds == fold) == of_fold) result.push_back(i);
-    return result;
-  }
-};
-
-std::size_t folds_of(const ExitPredictions& exit_predictions) {
-  return std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
-}
-
-/// The largest number of threads that the work on the folds is divided among; 0: all cores.
-int max_threads_for(const ExitPredictions& exit_predictions) {
-  return exit_predictions.scores.size() < kManyScores ? 1 : 0;
-}
-
 // Returns, for each mean cost, how many images of one fold are classified correctly at that cost by
 // the path that is chosen on the images of all other folds.
 std::vector<double> correct_in_fold(const AllImages& all_images,
                                     const std::vector<double>& mean_costs, std::size_t fold,
                                     std::size_t folds) {
-  const Fold parts(all_images, fold, folds);
-  const ImageSubset &outside_fold = parts.outside, &in_fold = parts.inside;
+  std::vector<std::size_t> inside, outside;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(all_images.exit_predictions.images); ++i)
+    (i % folds == fold ? inside : outside).push_back(i);
+  const ImageSubset outside_fold(all_images, outside), in_fold(all_images, inside);
   const std::vector<Thresholds> path = greedy_threshold_path(outside_fold.by_harm(), kPathLevels);
   const std::vector<ThresholdOutcome> on_outside_fold =
       evaluate_threshold_path(outside_fold.by_label(), path);
@@ -124,7 +99,8 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
       greedy_threshold_path({exit_predictions.exits, exit_predictions.images,
                              exit_predictions.scores, harmless, costs},
                             kPathLevels));
-  const std::size_t folds = folds_of(exit_predictions);
+  const std::size_t folds =
+      std::min<std::size_t>(kFolds, static_cast<std::size_t>(exit_predictions.images));
   if (folds < 2) return path;
 
   std::vector<double> mean_costs;
@@ -136,41 +112,12 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
       [&](std::size_t fold) {
         of_folds[fold] = correct_in_fold(all_images, mean_costs, fold, folds);
       },
-      max_threads_for(exit_predictions));
+      exit_predictions.scores.size() < kManyScores ? 1 : 0);
   path.cross_validated_correct.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
     for (std::size_t step = 0; step < of_fold.size(); ++step)
       path.cross_validated_correct[step] += of_fold[step];
   return path;
-}
-
-std::optional<HeldOut> cross_validate_rule(const ExitPredictions& exit_predictions,
-                                           std::span<const std::uint8_t> right,
-                                           std::span<const std::uint8_t> harmless,
-                                           std::span<const double> costs,
-                                           const ThresholdRule& rule) {
-  OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
-  const AllImages all_images{exit_predictions, right, harmless, costs};
-  const std::size_t folds = folds_of(exit_predictions);
-  if (folds < 2) return std::nullopt;
-  std::vector<std::optional<ThresholdOutcome>> of_folds(folds);
-  core::parallel_for(
-      folds,
-      [&](std::size_t fold) {
-        const Fold parts(all_images, fold, folds);
-        if (const auto chosen = rule({parts.outside.by_label(), parts.outside.by_harm()}))
-          of_folds[fold] = evaluate_thresholds(parts.inside.by_label(), chosen->thresholds);
-      },
-      max_threads_for(exit_predictions));
-  HeldOut mean;
-  for (const std::optional<ThresholdOutcome>& of_fold : of_folds) {
-    if (!of_fold) return std::nullopt;
-    mean.accuracy += static_cast<double>(of_fold->good);
-    mean.cost += of_fold->total_cost;
-  }
-  mean.accuracy /= static_cast<double>(exit_predictions.images);
-  mean.cost /= static_cast<double>(exit_predictions.images);
-  return mean;
 }
 
 std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
@@ -190,6 +137,22 @@ std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path
     if (!boldest || path.fitted[step].total_cost < path.fitted[*boldest].total_cost) boldest = step;
   }
   return boldest;
+}
+
+std::optional<std::size_t> most_accurate_step(const CrossValidatedPath& path, std::int64_t images,
+                                              double most_cost) {
+  const auto correct = [&](std::size_t step) {
+    return path.cross_validated_correct.empty() ? static_cast<double>(path.fitted[step].good)
+                                                : path.cross_validated_correct[step];
+  };
+  // The tolerance allows for rounding.
+  const double most = most_cost * static_cast<double>(images) * (1 + 1e-12);
+  std::optional<std::size_t> best;
+  // Costs do not rise along the path, so a later step is not dearer.
+  for (std::size_t step = 0; step < path.fitted.size(); ++step)
+    if (path.fitted[step].total_cost <= most && (!best || correct(step) >= correct(*best)))
+      best = step;
+  return best;
 }
 
 }  // namespace offramp::policy

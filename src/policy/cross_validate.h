@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -37,35 +36,16 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
                                   std::span<const std::uint8_t> harmless,
                                   std::span<const double> costs);
 
-/// The images that thresholds are chosen on, by what it means that it is good to stop.
-struct LabelledTables {
-  ExitTable by_label;  ///< the image is classified correctly
-  ExitTable by_harm;   ///< stopping does no harm
-};
-
-/// Chooses thresholds, or returns nullopt if none satisfy the aim. `good` counts correctly
-/// classified images.
-using ThresholdRule = std::function<std::optional<ThresholdOutcome>(const LabelledTables&)>;
-
-/// The mean result of images that are stopped by thresholds which were chosen without their fold.
-struct HeldOut {
-  double accuracy = 0;
-  double cost = 0;
-};
-
-/// Estimates what a rule's thresholds give on other images than those they are chosen on.
-/// @param right, harmless  [K, N] as in cross_validate()
-/// @return nullopt if there is only one image, or if the rule chooses nothing without some fold
-std::optional<HeldOut> cross_validate_rule(const ExitPredictions& exit_predictions,
-                                           std::span<const std::uint8_t> right,
-                                           std::span<const std::uint8_t> harmless,
-                                           std::span<const double> costs,
-                                           const ThresholdRule& rule);
-
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
 /// the first. Returns nullopt if there is no such step.
 std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
                                                   std::int64_t least_right);
+
+/// Returns the index of the step that classifies the most images correctly, cross-validated where
+/// possible, of those whose mean cost on the images they were chosen on is at most `most_cost`. Of
+/// equally accurate steps it is the cheapest. Returns nullopt if there is no such step.
+std::optional<std::size_t> most_accurate_step(const CrossValidatedPath& path, std::int64_t images,
+                                              double most_cost);
 
 }  // namespace offramp::policy

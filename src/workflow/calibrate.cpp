@@ -249,7 +249,6 @@ class Calibrator {
                    accuracy_of_last(best.tune.view()),
                    standard_error(best.tune.view(), replayed),
                    best.chosen.held_out_accuracy,
-                   best.chosen.held_out_cost,
                    eval::measure_policy(replayed.outcome(), best.costs.relative)};
     result.warnings = calibration_warnings(aim_, result.chosen.policy, best.tune.view(),
                                            result.tune.standard_error);

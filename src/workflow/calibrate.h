@@ -51,8 +51,7 @@ struct TuneResult {
   double last_accuracy = 0;  ///< accuracy of the last exit alone
   /// Of the policy's accuracy minus the last exit's, see eval::paired_standard_error().
   double standard_error = 0;
-  std::optional<double> held_out_accuracy;  ///< for aims of accuracy, see ChosenThresholds
-  std::optional<double> held_out_cost;      ///< for aims of cost, see ChosenThresholds
+  std::optional<double> held_out_accuracy;  ///< see ChosenThresholds
   eval::PolicyMetrics metrics;
 };
 

