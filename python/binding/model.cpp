@@ -42,9 +42,16 @@ nb::object from_guarantee(const std::optional<Guarantee>& guarantee) {
 
 namespace {
 
+/// Whether an object is a truth value: Python's, or a scalar of a dtype "bool" or "torch.bool".
+bool is_bool(nb::handle object) {
+  if (PyBool_Check(object.ptr())) return true;
+  const auto dtype = nb::cast<std::string>(nb::str(nb::getattr(object, "dtype", nb::none())));
+  return dtype == "bool" || dtype == "torch.bool";
+}
+
 /// Whether an object is one number: Python's, numpy's or a tensor without dimensions.
 bool is_number(nb::handle object) {
-  if (PyBool_Check(object.ptr())) return false;
+  if (is_bool(object)) return false;
   if (PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr())) return true;
   return nb::hasattr(object, "__float__") &&
          nb::getattr(object, "ndim", nb::int_(0)).equal(nb::int_(0));
@@ -86,6 +93,8 @@ std::optional<Stop> to_stop(nb::handle object) {
 }
 
 void add_model(nb::module_& module) {
+  module.def("to_stop", &to_stop, "stop"_a.none());
+
   nb::class_<LoadedModel>(module, "Model")
       .def(
           "__init__",

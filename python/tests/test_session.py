@@ -3,6 +3,7 @@ import gc
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -94,9 +95,12 @@ def test_numbers_of_numpy_are_rules(model, images):
     assert len(list(model.session().stream(images, max_pending=np.int64(16)))) == 64
     loaded = offramp.load(model.path, threads=np.int32(1), batch=np.int64(4))
     assert loaded.threads == 1
-    for wrong in (True, np.array([0.5, 0.5]), 1j):
-        with pytest.raises(TypeError, match="stop"):
-            model.session(wrong)
+    for wrong in (True, np.True_, np.array(True), np.array([0.5, 0.5]), 1j):
+        for deadline_ms in (None, 10_000):
+            with pytest.raises(TypeError, match="stop"):
+                model.session(wrong, deadline_ms=deadline_ms)
+    with pytest.raises(ValueError, match="^stop: .* got \"sometimes\"$"):
+        model.session("sometimes", deadline_ms=10_000)
 
 
 def test_steps_of_the_certified_path_are_rules(model, images):
@@ -422,6 +426,48 @@ def test_a_generator_that_waits_does_not_stop_the_event_loop(model, images):
             assert len([a async for a in session.stream(list(images))]) == 64
 
     asyncio.run(main())
+
+
+def test_a_sequence_that_loads_its_images_does_not_stop_the_event_loop(model, images):
+    answered = threading.Event()
+
+    class Loader:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            if index == 1:
+                assert answered.wait(20)  # for the answer of the first image
+            return images[range(2)[index]]
+
+    async def main():
+        async with model.async_session("never") as session:
+            ids = []
+            async for answer in session.stream(Loader(), flush_after_ms=1):
+                ids.append(answer.id)
+                answered.set()
+            assert ids == [0, 1]
+
+    asyncio.run(main())
+
+
+def test_a_generator_whose_image_never_comes_does_not_keep_python_from_exiting(model):
+    code = f"""
+import asyncio, threading, numpy, offramp
+def endless():
+    yield numpy.zeros((32, 32, 3), numpy.uint8)
+    threading.Event().wait()
+async def main():
+    async with offramp.load({model.path!r}, threads=1).async_session("never") as session:
+        answers = session.stream(endless(), flush_after_ms=1)
+        print((await anext(answers)).exit)
+        await answers.aclose()
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
 
 
 def test_leaving_an_asynchronous_session_does_not_block_the_event_loop(two_threads):

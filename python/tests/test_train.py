@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import program
@@ -84,9 +86,6 @@ def test_a_run_is_followed_to_its_end(pretender, tmp_path):
 
 @pytest.mark.parametrize("raised_by", ["signal", "progress", "note"])
 def test_an_exception_saves_the_run_and_goes_on(pretender, tmp_path, raised_by):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 2.0 if raised_by == "signal" else 0)
     try:
@@ -103,6 +102,42 @@ def test_an_exception_saves_the_run_and_goes_on(pretender, tmp_path, raised_by):
     assert "resume=True" in caught.value.__notes__[0]
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_program_inside_a_script_is_stopped_and_saves_too(pretender, tmp_path):
+    script = tmp_path / "script.sh"
+    script.write_text(f'#!/bin/sh\n"{pretender}" "$@"\nexit $?\n')
+    script.chmod(0o755)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        offramp.train({}, out=tmp_path / "run", program=script, progress=interrupt)
+    assert (tmp_path / "run/saved").exists()
+    assert "resume=True" in caught.value.__notes__[0]
+
+
+def test_an_interruption_while_the_program_starts_stops_it(pretender, tmp_path, monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+            while not (tmp_path / "run/checkpoint.safetensors").exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # the main thread takes the signal before this call returns
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            offramp.train({}, out=tmp_path / "run", program=pretender)
+        assert (tmp_path / "run/saved").exists()
+    finally:
+        for process in started:
+            process.kill()
+
+
 def test_a_run_that_goes_on_reports_new_epochs_alone(pretender, tmp_path):
     offramp.train({}, out=tmp_path / "run", data="x", program=pretender)
     metrics = tmp_path / "run/metrics.jsonl"
@@ -114,6 +149,83 @@ def test_a_run_that_goes_on_reports_new_epochs_alone(pretender, tmp_path):
     assert [one.epoch for one in epochs] == [1, 2, 3]
     assert len(trained.epochs) == 6
     assert "--resume" in json.loads((tmp_path / "run/arguments.json").read_text())
+
+
+@pytest.fixture()
+def chooser(tmp_path):
+    """Writes its arguments, two epochs of heads and, unless told to stop, one of the network."""
+    return write_program(
+        tmp_path / "offramp",
+        """
+        import json, pathlib, signal, sys, time
+        stopped = []
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+        arguments = sys.argv[1:]
+        out = pathlib.Path(arguments[arguments.index("--out") + 1])
+        for stage, epochs in (("heads", 2), ("joint", 1)):
+            (out / stage).mkdir(parents=True, exist_ok=True)
+            (out / stage / "checkpoint.safetensors").touch()
+            for epoch in range(1, epochs + 1):
+                line = {"epoch": epoch, "epochs": epochs, "loss": 1 / epoch, "train_accuracy": [],
+                        "tune_accuracy": [0.5], "tune_nll": [], "learning_rate": 0.1,
+                        "images_per_second": 10.0, "seconds": time.monotonic(), "loader_wait": 0.0,
+                        "best": epoch == 1}
+                with open(out / stage / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(line) + "\\n")
+                time.sleep(0.05)
+            if stopped or "--then" not in arguments and arguments[0] == "exits":
+                break
+        if stopped:
+            print("stopped and saved; the same command continues", file=sys.stderr)
+            sys.exit(1)
+        chosen = {"exits": [{"after": "layer1", "head": "spp"}], "relative_cost": 0.5}
+        (out / "exits.json").write_text(json.dumps({"chosen": chosen, "arguments": arguments}))
+        """,
+    )
+
+
+def stages(epochs):
+    return [(one.stage, one.epoch) for one in epochs]
+
+
+def test_both_trainings_of_a_recipe_that_chooses_exits_are_followed(chooser, tmp_path):
+    epochs = []
+    trained = offramp.train({}, out=tmp_path / "run", program=chooser, progress=epochs.append)
+    assert stages(epochs) == [("heads", 1), ("heads", 2), ("joint", 1)] and epochs == trained.epochs
+    assert trained.best == epochs[2] and "of heads" in repr(epochs[0])
+    assert offramp.Trained("", "", epochs[:2]).best == epochs[1]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        offramp.train({}, out=tmp_path / "other", program=chooser, progress=interrupt)
+    assert "resume=True" in caught.value.__notes__[0]
+
+
+def test_exits_are_chosen_by_the_program(chooser, tmp_path):
+    epochs = []
+    (tmp_path / "plain").touch()
+    found = offramp.exits(
+        tmp_path / "plain", tmp_path, out=tmp_path / "run", guarantee=np.float32(0.5),
+        label_free=True, settings={"train.epochs": 2}, program=chooser, progress=epochs.append,
+    )  # fmt: skip
+    assert stages(epochs) == [("heads", 1), ("heads", 2)] and found.epochs == epochs
+    assert found.model == str(tmp_path / "run/model.safetensors") and "layer1" in repr(found)
+    assert found.result["arguments"] == [
+        "exits", str(tmp_path / "plain"), "--data", str(tmp_path), "--out", str(tmp_path / "run"),
+        "--criterion", "confidence", "--cost", "macs", "--heads", "spp,conv-spp", "--max-exits", "0",
+        "--threads", "0", "--guarantee", "0.5", "--delta", "0.05", "--label-free",
+        "--set", "train.epochs=2",
+    ]  # fmt: skip
+    options = dict(max_cost=0.5, joint_epochs=1, program=chooser)
+    found = offramp.exits(tmp_path / "plain", "x", out=tmp_path / "other", **options)
+    assert found.result["arguments"][-6:] == [
+        "--max-cost", "0.5", "--then", "joint", "--epochs", "1"
+    ]  # fmt: skip
+    with pytest.raises(KeyboardInterrupt) as caught:
+        offramp.exits(
+            tmp_path / "plain", "x", out=tmp_path / "third", progress=interrupt, **options
+        )
+    assert "the same call of offramp.exits" in caught.value.__notes__[0]
+    with pytest.raises(FileNotFoundError):
+        offramp.exits(tmp_path / "nowhere", "x", out=tmp_path / "run", program=chooser)
 
 
 def test_a_bar_is_shown_where_tqdm_is(pretender, tmp_path, capsys):
@@ -136,6 +248,19 @@ def test_what_the_program_says_last_is_the_error(tmp_path, status, kind):
     )
     message = "^x: already holds a run; continue it with resume=True, or choose another out$"
     with pytest.raises(kind, match=message):
+        offramp.train({}, out=tmp_path / "run", program=failing)
+
+
+def test_flags_in_paths_are_not_replaced(tmp_path):
+    failing = write_program(
+        tmp_path / "offramp",
+        """
+        import sys
+        sys.exit("offramp: my--output.toml: no --set, --settings/a --out.toml; --out: --resume")
+        """,
+    )
+    message = "^my--output.toml: no settings, --settings/a --out.toml; out: resume=True$"
+    with pytest.raises(offramp.Error, match=message):
         offramp.train({}, out=tmp_path / "run", program=failing)
 
 
@@ -200,12 +325,21 @@ def test_a_network_is_trained_stopped_and_continued(run, tmp_path):
         offramp.train({"train": {"epoch": 3}}, out=tmp_path / "other", program=program.find())
 
 
+def test_exits_of_a_trained_network_are_found(run, tmp_path):
+    folder, data, _ = run
+    options = dict(data=data, out=tmp_path / "exits", threads=1, program=program.find())
+    with pytest.raises(ValueError, match="one of max_accuracy_drop, max_cost and guarantee$"):
+        offramp.exits(folder, **options)
+    found = offramp.exits(
+        folder, max_cost=0.9, heads=["spp"], max_exits=1, settings={"train.epochs": 1}, **options
+    )
+    assert stages(found.epochs) == [("heads", 1)] and "relative cost" in repr(found)
+    assert offramp.load(found.folder).num_exits == 1 + len(found.result["chosen"]["exits"])
+
+
 def test_a_run_is_calibrated_and_quantized(run, tmp_path):
     folder, data, trained = run
     before = pathlib.Path(trained.model).read_bytes()
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
 
     for call in (offramp.calibrate, offramp.quantize):
         options = {"threshold": 0.5} if call is offramp.calibrate else {"precision": "bf16"}

@@ -16,7 +16,7 @@ from ._core import Cancellation, Error, Stop, UsageError
 from ._core import version as __version__
 from ._model import AsyncSession, Guarantee, Model, PolicyStep, Session, Stats, load
 from ._report import Report, report
-from ._train import Epoch, Trained, train
+from ._train import Epoch, FoundExits, Trained, exits, train
 from ._workflow import Calibration, ExitLoss, Quantized, calibrate, quantize
 
 for _error in (Error, UsageError):
@@ -31,6 +31,7 @@ __all__ = [
     "Epoch",
     "Error",
     "ExitLoss",
+    "FoundExits",
     "Guarantee",
     "Model",
     "PolicyStep",
@@ -43,6 +44,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "calibrate",
+    "exits",
     "load",
     "metrics",
     "policy",

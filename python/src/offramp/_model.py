@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import os
+import queue
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -104,14 +106,7 @@ def _with_limits(stop: StopLike, deadline_ms: float | None, by_default: Stop | N
         return stop
     if stop is None:
         return by_default.and_within(deadline_ms) if by_default else Stop.within(deadline_ms)
-    if isinstance(stop, str):
-        named = {"policy": Stop.by_policy, "never": Stop.never}
-        if stop not in named:
-            return stop  # refused by the session, which says what it expects
-        stop = named[stop]()
-    elif not isinstance(stop, Stop):
-        stop = Stop.at_threshold(stop)
-    return stop.and_within(deadline_ms)
+    return _core.to_stop(stop).and_within(deadline_ms)
 
 
 class Model:
@@ -441,33 +436,62 @@ class Session:
         return f"Session({self._model!r}; {self.stats().images} images so far)"
 
 
+class _Reader:
+    """Reads an iterator in a thread that does not keep Python from exiting, as one of an executor
+    would whose image never comes."""
+
+    def __init__(self, iterator: Iterator[Any]):
+        self._iterator = iterator
+        self._wanted: queue.SimpleQueue[concurrent.futures.Future[Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="offramp-images", daemon=True).start()
+
+    def next(self) -> asyncio.Future[Any]:
+        """The next image; _END after the last."""
+        wanted: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._wanted.put(wanted)
+        return asyncio.wrap_future(wanted)
+
+    def close(self) -> None:
+        """Ends the thread, after the image that it waits for."""
+        self._wanted.put(None)
+
+    def _run(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            if not wanted.set_running_or_notify_cancel():
+                continue
+            try:
+                wanted.set_result(next(self._iterator, _END))
+            except BaseException as error:
+                wanted.set_exception(error)
+            del wanted  # not kept while the next one is waited for
+
+
 class _Source:
     """Images of an iterable or an asynchronous iterable, for an event loop that goes on while the
     next one is waited for."""
 
     def __init__(self, images: AsyncIterable[Any] | Iterable[Any]):
         self._coming: asyncio.Future[Any] | None = None
-        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+        self._reader: _Reader | None = None
         self._has_all = False
         if isinstance(images, AsyncIterable):
             self._iterator: Any = images.__aiter__()
             return
         self._iterator = iter(images)
-        self._has_all = hasattr(images, "__len__")
+        # Others with a length may read or compute their images as these are taken.
+        self._has_all = isinstance(images, (list, tuple, np.ndarray))
         if not self._has_all:
-            self._thread = concurrent.futures.ThreadPoolExecutor(1, "offramp-images")
+            self._reader = _Reader(self._iterator)
 
     async def next(self, timeout: float | None) -> Any:
         """The next image; _END after the last, _LATE if it does not come within `timeout`."""
         if self._has_all:
             return next(self._iterator, _END)
         if self._coming is None:
-            if self._thread is None:
+            if self._reader is None:
                 self._coming = asyncio.ensure_future(anext(self._iterator, _END))
             else:
-                self._coming = asyncio.get_running_loop().run_in_executor(
-                    self._thread, next, self._iterator, _END
-                )
+                self._coming = self._reader.next()
         done, _ = await asyncio.wait([self._coming], timeout=timeout)
         if not done:
             return _LATE
@@ -478,8 +502,8 @@ class _Source:
         """Does not wait for an image that still comes."""
         if self._coming is not None:
             self._coming.cancel()
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._reader is not None:
+            self._reader.close()
 
 
 class AsyncSession:
@@ -523,8 +547,9 @@ class AsyncSession:
         max_pending: int = 4096,
     ) -> AsyncIterator[Answer]:
         """As `Session.stream`, of an iterable or an asynchronous iterable. While no image comes,
-        those that have waited for `flush_after_ms` are run. An iterable that has no length, such as
-        a generator, is read by a thread of its own, so it may wait for its images."""
+        those that have waited for `flush_after_ms` are run. An iterable other than a list, a tuple
+        or an array, such as a generator or a data loader, is read by a thread of its own, so it may
+        wait for its images."""
         loop = asyncio.get_running_loop()
         core = self._session._core
 
