@@ -48,13 +48,13 @@ TEST(HttpDate, IsThatOfTheSpecification) {
 }
 
 TEST(RequestJson, RefusesWhatIsNestedTooDeepOrGivenTwice) {
-  EXPECT_THAT([] { parse_request_json("{\"a\":" + std::string(100000, '[')); },
+  EXPECT_THAT([] { parse_request_json("{\"a\":" + std::string(100000, '['), nullptr); },
               ThrowsMessage<HttpError>("request: JSON is nested deeper than 16"));
-  EXPECT_THAT([] { parse_request_json(R"({"a":1,"a":2})"); },
+  EXPECT_THAT([] { parse_request_json(R"({"a":1,"a":2})", nullptr); },
               ThrowsMessage<HttpError>("request: the key \"a\" is given twice"));
-  EXPECT_THROW(parse_request_json("[]"), HttpError);
-  EXPECT_THROW(parse_request_json("{\"a\":\"\xff\"}"), HttpError);
-  EXPECT_NO_THROW(parse_request_json(R"({"a":{"b":1},"b":1})"));
+  EXPECT_THROW(parse_request_json("[]", nullptr), HttpError);
+  EXPECT_THROW(parse_request_json("{\"a\":\"\xff\"}", nullptr), HttpError);
+  EXPECT_NO_THROW(parse_request_json(R"({"a":{"b":1},"b":1})", nullptr));
 }
 
 TEST(ErrorResponse, IsJsonWhateverTheMessageHolds) {
