@@ -135,7 +135,18 @@ class Finder {
   void check_certify_images(const policy::HarmGuarantee& aim) const {
     std::vector<std::int64_t> certify = splits_->certify;
     workflow::leave_out_copies(request_.data->dataset, certify);
-    const int earlier = model::map_model(request_.model).model.certificates;
+    model::ModelFile with_parts;
+    for (const std::int64_t i : certify)
+      with_parts.provenance.data.certify.push_back(
+          request_.data->dataset.hashes[static_cast<std::size_t>(i)]);
+    std::ranges::sort(with_parts.provenance.data.certify);
+    int earlier = 0;
+    for (const fs::path& file : {request_.model, request_.out.heads().last()}) {
+      if (!fs::exists(file)) continue;
+      const model::ModelFile counted = model::map_model(file).model;
+      if (workflow::share_certify_images(counted, with_parts))
+        earlier = std::max(earlier, counted.certificates);
+    }
     const policy::CertificationResult needed =
         policy::prepare_certification(policy::never_stop(2), aim, std::ssize(certify), earlier + 1);
     if (!needed.has_enough_images())
