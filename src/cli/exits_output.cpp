@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -80,9 +81,27 @@ std::string candidates_table(const ExitsResult& result, bool color) {
   return table.text(color);
 }
 
+std::string choice_sentence(const ExitPlacement& placement) {
+  const SetValue& chosen = placement.chosen;
+  if (!chosen.set.empty())
+    return fmt::format("Chosen: {}, at relative cost {:.3f}.", describe(placement, chosen.set),
+                       chosen.relative_cost);
+  if (chosen.met)
+    return "No early exit was chosen: none keeps the aim and saves more than its head costs.";
+  const auto cost = [](const ExitCandidate& of) { return of.body_cost + of.head_cost; };
+  return fmt::format(
+      "No early exit was chosen: no thresholds keep within the budget. The cheapest exit costs "
+      "{:.3f} for each image that stops there.",
+      cost(*std::ranges::min_element(placement.candidates, {}, cost)));
+}
+
 std::vector<std::string> search_sentences(const ExitsResult& result) {
   const ExitPlacement& placement = result.placement;
   std::vector<std::string> lines;
+  if (result.joint_epochs > 0)
+    lines.push_back(fmt::format(
+        "These figures are of the frozen network; then it was trained as a whole for {} epochs.",
+        result.joint_epochs));
   lines.push_back(fmt::format(
       "{} sets of exits were evaluated ({}); each by the cost of its thresholds for the aim on {} "
       "tune images, cross-validated.",
@@ -90,12 +109,7 @@ std::vector<std::string> search_sentences(const ExitsResult& result) {
       placement.exhaustive ? "all there are"
                            : "those that a dynamic program proposes, and their neighbours",
       core::with_commas(placement.images)));
-  lines.push_back(placement.chosen.set.empty()
-                      ? "No early exit was chosen: none keeps the aim and saves more than its head "
-                        "costs."
-                      : fmt::format("Chosen: {}, at relative cost {:.3f}.",
-                                    describe(placement, placement.chosen.set),
-                                    placement.chosen.relative_cost));
+  lines.push_back(choice_sentence(placement));
   if (const auto& held_out = placement.held_out)
     lines.push_back(fmt::format(
         "On images that the search did not see ({} images in {} folds, {} of which chose the same "
@@ -109,10 +123,6 @@ std::vector<std::string> search_sentences(const ExitsResult& result) {
         held_out->cost_interval.high));
   else
     lines.emplace_back("There are too few tune images to try the search on unseen ones.");
-  if (result.joint_epochs > 0)
-    lines.push_back(fmt::format(
-        "These figures are of the frozen network; then it was trained as a whole for {} epochs.",
-        result.joint_epochs));
   return lines;
 }
 
@@ -145,6 +155,7 @@ std::string to_json_text(const ExitsResult& result) {
                  {"aim", policy::describe(result.aim)},
                  {"label_free", result.label_free},
                  {"joint_epochs", result.joint_epochs},
+                 {"figures_of", result.joint_epochs > 0 ? "frozen" : "written"},
                  {"head_seconds", result.head_seconds},
                  {"tune_images", placement.images},
                  {"accuracy_of_last_exit", placement.last_accuracy},

@@ -87,7 +87,7 @@ std::vector<double> correct_in_fold(const AllImages& all_images,
 CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
                                   std::span<const std::uint8_t> right,
                                   std::span<const std::uint8_t> harmless,
-                                  std::span<const double> costs) {
+                                  std::span<const double> costs, int max_threads) {
   OFFRAMP_ASSERT(exit_predictions.images > 0 &&
                  costs.size() == static_cast<std::size_t>(exit_predictions.exits));
   OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
@@ -112,7 +112,7 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
       [&](std::size_t fold) {
         of_folds[fold] = correct_in_fold(all_images, mean_costs, fold, folds);
       },
-      exit_predictions.scores.size() < kManyScores ? 1 : 0);
+      exit_predictions.scores.size() < kManyScores ? 1 : max_threads);
   path.cross_validated_correct.resize(path.fitted.size());
   for (const std::vector<double>& of_fold : of_folds)
     for (std::size_t step = 0; step < of_fold.size(); ++step)

@@ -31,10 +31,11 @@ struct CrossValidatedPath {
 /// @param judged  scores and classes of N images, at least one
 /// @param right, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
+/// @param max_threads  largest number of threads; 0: all cores
 CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
                                   std::span<const std::uint8_t> right,
                                   std::span<const std::uint8_t> harmless,
-                                  std::span<const double> costs);
+                                  std::span<const double> costs, int max_threads = 0);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
 /// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is

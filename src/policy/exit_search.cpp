@@ -13,7 +13,6 @@
 #include "core/overloaded.h"
 #include "core/parallel.h"
 #include "policy/cross_validate.h"
-#include "policy/fixed_sequence.h"
 #include "policy/predict_guarantee.h"
 #include "policy/thresholds.h"
 
@@ -23,7 +22,6 @@ namespace {
 constexpr int kLevels = 16;       // quantiles of an exit's scores in the dynamic program
 constexpr int kMostProposed = 6;  // largest number of exits that the dynamic program proposes
 constexpr int kPrices = 24;       // values of the price of a lost answer
-constexpr double kEqual = 1e-9;   // costs closer than this are equal
 
 using Bits = std::vector<std::uint64_t>;
 
@@ -57,9 +55,8 @@ class Candidates {
                    },
                    [&](const MaxCost&) { least_good_ = 0; },
                    [&](const HarmGuarantee& aim) {
-                     const std::int64_t most =
-                         max_certifiable_count(options.certify_images, aim.epsilon,
-                                               level_of_attempt(aim.delta, options.attempt));
+                     const std::int64_t most = max_certifiable_count(
+                         options.certify_images, aim.epsilon, level_of_tests(aim, options.attempt));
                      // The largest count h with h / images ≤ most / certify_images.
                      least_good_ = most < 0 ? images() + 1
                                             : images() - most * images() / options.certify_images;
@@ -81,26 +78,26 @@ class Candidates {
     SetValue value;
     value.set = set;
     value.accuracy = static_cast<double>(good_at_last()) / static_cast<double>(images());
-    value.met = set.empty();
-    if (set.empty()) return value;
+    if (set.empty()) {
+      const auto* budget = std::get_if<MaxCost>(&options_.aim);
+      value.met = budget == nullptr || budget->max_relative_cost >= 1;
+      return value;
+    }
     const std::vector<double> costs = costs_of_set(costs_, set);
     const ExitPredictions predictions = rows(set);
     const std::vector<std::uint8_t> good = rows(good_table(), set), harmless = rows(harmless_, set);
-    const CrossValidatedPath path = cross_validate(predictions, good, harmless, costs);
+    // Several sets are evaluated at the same time, each on one thread.
+    const CrossValidatedPath path = cross_validate(predictions, good, harmless, costs, 1);
     const auto n = static_cast<double>(images());
     const auto cost = [&](std::size_t step) { return path.fitted[step].total_cost / n; };
     const auto correct = [&](std::size_t step) {
       return path.cross_validated_correct.empty() ? static_cast<double>(path.fitted[step].good)
                                                   : path.cross_validated_correct[step];
     };
-    std::optional<std::size_t> best;
-    if (const auto* budget = std::get_if<MaxCost>(&options_.aim)) {
-      // As choose_thresholds() does: costs fall along the path.
-      for (std::size_t step = 0; step < path.fitted.size() && !best; ++step)
-        if (cost(step) <= budget->max_relative_cost * (1 + 1e-12)) best = step;
-    } else {
-      best = cheapest_accurate_step(path, least_good_);
-    }
+    const auto* budget = std::get_if<MaxCost>(&options_.aim);
+    const std::optional<std::size_t> best =
+        budget != nullptr ? most_accurate_step(path, images(), budget->max_relative_cost)
+                          : cheapest_accurate_step(path, least_good_);
     value.met = best.has_value();
     value.relative_cost = cost(best.value_or(0));
     value.accuracy = correct(best.value_or(0)) / n;
@@ -158,8 +155,9 @@ class Candidates {
 /// Proposes sets by dynamic programming, see search_exits().
 class Proposals {
  public:
-  explicit Proposals(const Candidates& candidates)
+  Proposals(const Candidates& candidates, int max_threads)
       : candidates_(candidates),
+        max_threads_(max_threads),
         words_(static_cast<std::size_t>(candidates.images() + 63) / 64),
         states_(static_cast<std::size_t>(candidates.early()) * kLevels) {
     fill_bits();
@@ -217,23 +215,26 @@ class Proposals {
   void fill_transitions() {
     transitions_.resize((states_ + 1) * states_);
     end_cost_.resize(states_ + 1);
-    core::parallel_for(states_ + 1, [&](std::size_t from) {
-      const Bits& in = waiting_[from];
-      const auto count = static_cast<double>(count_of(in, in));
-      const double start = from == states_ ? 0 : candidates_.body(exit_of(from));
-      end_cost_[from] = count * (candidates_.body(candidates_.early()) +
-                                 candidates_.head(candidates_.early()) - start);
-      Bits stopped(words_);
-      for (std::size_t to = 0; to < states_; ++to) {
-        const int k = exit_of(to);
-        if (!can_follow(from, k)) continue;
-        for (std::size_t w = 0; w < words_; ++w) stopped[w] = in[w] & ~waiting_[to][w];
-        const auto at = static_cast<std::size_t>(k);
-        transitions_[from * states_ + to] = {
-            static_cast<float>(count * (candidates_.body(k) + candidates_.head(k) - start)),
-            static_cast<float>(count_of(stopped, lost_[at]) - count_of(stopped, gained_[at]))};
-      }
-    });
+    core::parallel_for(
+        states_ + 1,
+        [&](std::size_t from) {
+          const Bits& in = waiting_[from];
+          const auto count = static_cast<double>(count_of(in, in));
+          const double start = from == states_ ? 0 : candidates_.body(exit_of(from));
+          end_cost_[from] = count * (candidates_.body(candidates_.early()) +
+                                     candidates_.head(candidates_.early()) - start);
+          Bits stopped(words_);
+          for (std::size_t to = 0; to < states_; ++to) {
+            const int k = exit_of(to);
+            if (!can_follow(from, k)) continue;
+            for (std::size_t w = 0; w < words_; ++w) stopped[w] = in[w] & ~waiting_[to][w];
+            const auto at = static_cast<std::size_t>(k);
+            transitions_[from * states_ + to] = {
+                static_cast<float>(count * (candidates_.body(k) + candidates_.head(k) - start)),
+                static_cast<float>(count_of(stopped, lost_[at]) - count_of(stopped, gained_[at]))};
+          }
+        },
+        max_threads_);
   }
 
   // Finds the best set of each number of exits for one price of a lost answer.
@@ -268,6 +269,7 @@ class Proposals {
   }
 
   const Candidates& candidates_;
+  int max_threads_;
   std::size_t words_, states_;
   std::vector<Bits> waiting_;        // [states + 1] images below the threshold
   std::vector<Bits> lost_, gained_;  // [early] images for which only the last exit, or only this
@@ -295,12 +297,12 @@ class Search {
       evaluate(all_sets());
     } else {
       const std::set<ExitSet> proposed =
-          Proposals(candidates_).propose(std::min(static_cast<int>(most_exits_), kMostProposed));
+          Proposals(candidates_, options_.max_threads)
+              .propose(std::min(static_cast<int>(most_exits_), kMostProposed));
       evaluate({proposed.begin(), proposed.end()});
       exchange();
     }
     result.best = *best();
-    // Each exit must be worth its head, also where the search had no reason to try without it.
     std::vector<ExitSet> fewer;
     for (std::size_t i = 0; i < result.best.set.size(); ++i) {
       fewer.push_back(result.best.set);
@@ -335,9 +337,10 @@ class Search {
     constexpr std::size_t kGroup = 32;
     for (std::size_t begin = 0; begin < sets.size(); begin += kGroup) {
       const std::size_t end = std::min(begin + kGroup, sets.size());
-      core::parallel_for(end - begin, [&](std::size_t i) {
-        found[begin + i] = candidates_.evaluate(sets[begin + i]);
-      });
+      core::parallel_for(
+          end - begin,
+          [&](std::size_t i) { found[begin + i] = candidates_.evaluate(sets[begin + i]); },
+          options_.max_threads);
       for (std::size_t i = begin; i < end; ++i) values_.emplace(sets[i], found[i]);
       if (options_.progress) options_.progress(static_cast<std::int64_t>(values_.size()));
     }
@@ -449,18 +452,14 @@ std::vector<double> costs_of_set(const CandidateCosts& costs, const ExitSet& set
 }
 
 bool is_better(const Aim& aim, const SetValue& value, const SetValue& than) {
-  const double gain = value.accuracy - than.accuracy;
-  const double saved = than.relative_cost - value.relative_cost;
-  if (const auto* budget = std::get_if<MaxCost>(&aim)) {
-    const auto fits = [&](const SetValue& v) {
-      return v.met && v.relative_cost <= budget->max_relative_cost * (1 + 1e-12);
-    };
-    if (fits(value) != fits(than)) return fits(value);
-    if (!fits(value)) return saved > kEqual;
-    return gain > kEqual || (gain > -kEqual && saved > kEqual);
-  }
   if (value.met != than.met) return value.met;
-  return saved > kEqual || (saved > -kEqual && gain > kEqual);
+  // Whether two numbers differ by less than a tolerance is not transitive, so they are rounded.
+  const auto gain = std::llround(value.accuracy * 1e9) - std::llround(than.accuracy * 1e9);
+  const auto saved =
+      std::llround(than.relative_cost * 1e9) - std::llround(value.relative_cost * 1e9);
+  if (std::holds_alternative<MaxCost>(aim) && value.met)
+    return gain > 0 || (gain == 0 && saved > 0);
+  return saved > 0 || (saved == 0 && gain > 0);
 }
 
 std::int64_t count_sets(const CandidateCosts& costs, int max_exits, std::int64_t limit) {

@@ -40,17 +40,17 @@ struct ExitSearchOptions {
   int max_exits = 0;  ///< largest number of early exits; 0: no limit
   /// If there are at most this many sets, all are evaluated.
   std::int64_t most_enumerated = 600;
+  int max_threads = 0;  ///< largest number of threads; 0: all cores
   /// Called after each evaluation with the number of sets evaluated so far; may be empty.
   std::function<void(std::int64_t)> progress = {};
 };
 
-/// The value of a set of exits with the thresholds that fit the aim best. `relative_cost` and
-/// `accuracy` are those at the step of the path of thresholds that cross_validate() supports: the
-/// aim is met on the images the path was chosen on and also cross-validated.
+/// The value of a set of exits with the thresholds that choose_thresholds() chooses for the aim;
+/// for a HarmGuarantee those whose rate of harm can be certified, also cross-validated.
 struct SetValue {
   ExitSet set;
-  bool met = true;           ///< false: the aim is met only if no image stops early
-  double relative_cost = 1;  ///< mean over the images
+  bool met = true;           ///< false: no thresholds meet the aim, and no image stops early
+  double relative_cost = 1;  ///< mean over the images on which the thresholds were chosen
   double accuracy = 0;       ///< cross-validated; for a HarmGuarantee 1 minus the rate of harm
 };
 
@@ -73,8 +73,7 @@ struct ExitSearch {
 ///    those below this threshold, whichever thresholds the exits before had.
 /// 2. Each proposed set is evaluated with thresholds for the aim, cross-validated.
 /// 3. From the best one of each size, single exits are added, removed or replaced by another
-/// candidate until no
-///    such change is better.
+///    candidate until no such change is better.
 ///
 /// @param policy  the result of fit_policy() for all candidates, without an ensemble; its criterion
 ///                is not patience
@@ -84,7 +83,8 @@ ExitSearch search_exits(const Policy& policy, const LogitsView& tune, const Cand
                         const ExitSearchOptions& options);
 
 /// True if a set is better than another one: it meets the aim and the other does not; or both do
-/// and it is cheaper (for a MaxCost: more accurate, then cheaper).
+/// and it is cheaper (for a MaxCost: more accurate, then cheaper). Numbers that are equal when
+/// rounded to nine decimals are equal, so this is a strict weak order.
 bool is_better(const Aim& aim, const SetValue& value, const SetValue& than);
 
 /// Returns the number of sets of at most `max_exits` exits (0: any number); at most `limit` + 1.

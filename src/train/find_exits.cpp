@@ -60,6 +60,37 @@ recipe::Recipe without_machine(recipe::Recipe recipe) {
   return recipe;
 }
 
+/// Returns true if the network with all heads is the given one apart from these: its other weights
+/// are the same.
+bool has_same_network(const fs::path& with_heads, const fs::path& given) {
+  const model::MappedModel heads = model::map_model(with_heads), own = model::map_model(given);
+  const int last = graph::exit_segments(heads.model.graph).back();
+  const std::vector<graph::Parameter> of_own = graph::parameters(own.model.graph);
+  return std::ranges::all_of(graph::parameters(heads.model.graph), [&](const auto& p) {
+    if (p.in_head && p.segment != last) return true;
+    return std::ranges::find(of_own, p.name, &graph::Parameter::name) != of_own.end() &&
+           heads.weights_of(p.name) == own.weights_of(p.name);
+  });
+}
+
+void check_settings(const recipe::Recipe& recipe, const workflow::RunFolder& folder,
+                    const char* what) {
+  if (!fs::exists(folder.checkpoint())) return;
+  if (to_toml(without_machine(recipe::read_recipe(folder.config()))) !=
+      to_toml(without_machine(recipe)))
+    throw UsageError(fmt::format(
+        "out: {} holds {} with other settings; give those of its config.toml, or choose another "
+        "folder",
+        folder.path().string(), what));
+}
+
+/// The recipe of the training of the whole network, which begins at the chosen exits.
+recipe::Recipe recipe_of_whole(const FindExitsRequest& request) {
+  recipe::Recipe recipe = *request.joint;
+  recipe.train.from = request.out.chosen().string();
+  return recipe;
+}
+
 class Finder {
  public:
   Finder(const FindExitsRequest& request, const TrainEvents& events,
@@ -68,6 +99,15 @@ class Finder {
 
   FoundExits run() {
     FoundExits result;
+    std::error_code ignored;
+    fs::create_directories(request_.out.path(), ignored);
+    const core::FileLock lock = request_.out.whole().lock();
+    check_exits_folder(request_);
+    splits_ = data::split_training(request_.data->dataset, request_.heads.data.split_seed);
+    if (const auto* aim = std::get_if<policy::HarmGuarantee>(&request_.place.aim))
+      check_certify_images(*aim);
+    if (request_.recipe)
+      core::write_text_atomic(request_.out.whole().config(), to_toml(*request_.recipe));
     if (request_.place.label_free) use_own_answers();
     result.interrupted = true;
     if (!train_heads()) return result;
@@ -91,20 +131,48 @@ class Finder {
   }
 
  private:
-  /// Replaces the labels by the network's answers. The images are split first, by the labels that
-  /// they have, so that the network's own tune and certify images stay what they are.
+  /// Checks that a guarantee could be certified, before hours of training.
+  void check_certify_images(const policy::HarmGuarantee& aim) const {
+    std::vector<std::int64_t> certify = splits_->certify;
+    workflow::leave_out_copies(request_.data->dataset, certify);
+    model::ModelFile with_parts;
+    for (const std::int64_t i : certify)
+      with_parts.provenance.data.certify.push_back(
+          request_.data->dataset.hashes[static_cast<std::size_t>(i)]);
+    std::ranges::sort(with_parts.provenance.data.certify);
+    int earlier = 0;
+    for (const fs::path& file : {request_.model, request_.out.heads().last()}) {
+      if (!fs::exists(file)) continue;
+      const model::ModelFile counted = model::map_model(file).model;
+      if (workflow::share_certify_images(counted, with_parts))
+        earlier = std::max(earlier, counted.certificates);
+    }
+    const policy::CertificationResult needed =
+        policy::prepare_certification(policy::never_stop(2), aim, std::ssize(certify), earlier + 1);
+    if (!needed.has_enough_images())
+      throw Error(fmt::format("{}: for {}, {} certify images are too few, {} are needed",
+                              request_.source, policy::describe_promise(aim), needed.images,
+                              needed.images_needed));
+  }
+
+  /// Replaces the labels of the images to train and to tune on by the network's answers. The
+  /// certify images are not run; nothing reads their labels. The images were split before, by the
+  /// labels that they had, so that the network's own tune and certify images stay what they are.
   void use_own_answers() {
     data::Dataset& set = request_.data->dataset;
-    splits_ = data::split_training(set, request_.heads.data.split_seed);
     const auto model = workflow::open_model(request_.model, request_.place.run, progress_);
     const core::Preprocessing preprocessing = model->file().preprocessing;
-    eval::SavedLogits logits = workflow::run_all_exits(
-        *model, {&set, workflow::all_indices(set), &preprocessing}, progress_);
-    set.labels = workflow::last_exit_answers(logits.view());
+    std::vector<std::int64_t> indices = splits_->train;
+    indices.insert(indices.end(), splits_->tune.begin(), splits_->tune.end());
+    const workflow::StoppedAnswers last = workflow::run_with_policy(
+        *model, {&set, indices, &preprocessing}, policy::never_stop(model->num_exits()), progress_);
+    std::ranges::fill(set.labels, 0);
+    for (std::size_t i = 0; i < indices.size(); ++i)
+      set.labels[static_cast<std::size_t>(indices[i])] = last.answers[i];
     set.classes = model->file().classes;
   }
 
-  bool train(const recipe::Recipe& recipe, const workflow::RunFolder& folder, const char* what) {
+  bool train(const recipe::Recipe& recipe, const workflow::RunFolder& folder) {
     TrainRequest training;
     training.recipe = recipe;
     training.data = request_.data;
@@ -112,18 +180,10 @@ class Finder {
     training.run = folder.path();
     training.resume = fs::exists(folder.checkpoint());
     training.stop = request_.stop;
-    if (training.resume && to_toml(without_machine(recipe::read_recipe(folder.config()))) !=
-                               to_toml(without_machine(recipe)))
-      throw UsageError(fmt::format(
-          "out: {} holds {} with other settings; give those of its config.toml, or choose another "
-          "folder",
-          folder.path().string(), what));
     return train::train(training, events_) != TrainOutcome::interrupted;
   }
 
-  bool train_heads() {
-    return train(request_.heads, request_.out.heads(), "heads that were trained");
-  }
+  bool train_heads() { return train(request_.heads, request_.out.heads()); }
 
   bool train_jointly(const model::ModelFile& chosen) {
     const workflow::RunFolder folder = request_.out.joint();
@@ -134,9 +194,7 @@ class Finder {
                       "folder",
                       folder.path().string()));
     model::save_model(request_.out.chosen(), chosen);
-    recipe::Recipe recipe = *request_.joint;
-    recipe.train.from = request_.out.chosen().string();
-    return train(recipe, folder, "a training");
+    return train(recipe_of_whole(request_), folder);
   }
 
   /// The logits of all heads on the tune images, which are also written to a file.
@@ -172,7 +230,13 @@ class Finder {
       attempt = workflow::count_certify_use(file, attempt - 1, may_count).value_or(attempt);
     };
     const model::ModelFile own = model::map_model(request_.model).model;
-    if (own.provenance.data.certify == chosen.provenance.data.certify) count_in(request_.model);
+    if (workflow::share_certify_images(own, chosen))
+      count_in(request_.model);
+    else if (own.provenance.data.certify.empty())
+      progress_.remark(fmt::format(
+          "{} lists no certify images, so attempts to certify are counted in {} alone; attempts in "
+          "another folder are not known here",
+          request_.model.string(), request_.out.path().string()));
     count_in(request_.out.heads().last());
     return attempt;
   }
@@ -197,7 +261,7 @@ class Finder {
   const FindExitsRequest& request_;
   const TrainEvents& events_;
   const workflow::Progress& progress_;
-  std::optional<data::Splits> splits_;  ///< no value: split by the labels
+  std::optional<data::Splits> splits_;
 };
 
 }  // namespace
@@ -232,6 +296,21 @@ recipe::Recipe recipe_of_joint_training(const fs::path& model, const std::string
   recipe.train.epochs = epochs;
   recipe.train.mode = recipe::Mode::joint;
   return recipe;
+}
+
+void check_exits_folder(const FindExitsRequest& request) {
+  const ExitsFolder& out = request.out;
+  const bool has_heads = fs::exists(out.heads().checkpoint());
+  if (fs::exists(out.whole().checkpoint()) || (fs::exists(out.model()) && !has_heads))
+    throw UsageError(fmt::format("out: {} holds another run or model; choose another folder",
+                                 out.path().string()));
+  check_settings(request.heads, out.heads(), "heads that were trained");
+  if (has_heads && !has_same_network(out.heads().checkpoint(), request.model))
+    throw UsageError(
+        fmt::format("out: {} holds heads of a network with other weights than {}; choose another "
+                    "folder",
+                    out.heads().path().string(), request.model.string()));
+  if (request.joint) check_settings(recipe_of_whole(request), out.joint(), "a training");
 }
 
 FoundExits find_exits(const FindExitsRequest& request, const TrainEvents& events,

@@ -23,7 +23,10 @@ class ExitsFolder {
 
   const std::filesystem::path& path() const { return path_; }
   /// The run that trains heads at all cut points.
-  workflow::RunFolder heads() const { return workflow::RunFolder(path_ / "heads"); }
+  workflow::RunFolder heads() const { return workflow::RunFolder(whole().heads()); }
+  /// The folder itself, whose lock a search holds. It has a config.toml if a recipe asked for the
+  /// search, and no checkpoint.
+  workflow::RunFolder whole() const { return workflow::RunFolder(path_); }
   /// Logits of all these heads on the tune images, from which the exits are chosen.
   std::filesystem::path tune_logits() const { return path_ / "tune-logits.safetensors"; }
   /// The network with the chosen exits and the heads of that run.
@@ -31,7 +34,7 @@ class ExitsFolder {
   /// The run that trains this network as a whole, where that was asked for.
   workflow::RunFolder joint() const { return workflow::RunFolder(path_ / "joint"); }
   /// The result: the network with the chosen exits and its policy.
-  std::filesystem::path model() const { return path_ / "model.safetensors"; }
+  std::filesystem::path model() const { return whole().model(); }
   std::filesystem::path json() const { return path_ / "exits.json"; }
   std::filesystem::path page() const { return path_ / "exits.html"; }
 
@@ -58,6 +61,8 @@ struct FindExitsRequest {
   ExitsFolder out{std::filesystem::path()};
   recipe::Recipe heads;                 ///< see recipe_of_heads()
   std::optional<recipe::Recipe> joint;  ///< no value: only the heads are trained
+  /// The recipe that asked for the search, written to config.toml of the folder; no value: none.
+  std::optional<recipe::Recipe> recipe;
   workflow::PlaceExitsOptions place;
   const std::atomic<bool>* stop = nullptr;  ///< if it becomes true, the training saves and returns
 };
@@ -70,12 +75,18 @@ struct FoundExits {
   std::optional<workflow::Calibration> calibration;
 };
 
+/// Checks, without reading images, that the folder of a request holds nothing but an earlier part
+/// of the same search: heads and a training with the same settings, of the same network.
+/// @throws UsageError if it holds something else
+void check_exits_folder(const FindExitsRequest& request);
+
 /// Trains heads at all cut points of a network, chooses exits from their logits on the tune images,
 /// trains the network with them as a whole if asked to, and calibrates it for the same aim. An
 /// interrupted call goes on where it was; a finished one trains nothing again, but chooses again,
-/// for an aim that may be another. A guarantee is counted as a certificate of the given model.
-/// @throws UsageError if the folder holds trainings with other settings; Error as train(),
-/// place_exits() and calibrate()
+/// for an aim that may be another. A guarantee is counted as a certificate of the given model if
+/// any of its certify images is one of that model's.
+/// @throws UsageError as check_exits_folder(); Error if there are too few certify images for a
+/// guarantee or another process works in the folder, and as train(), place_exits() and calibrate()
 FoundExits find_exits(const FindExitsRequest& request, const TrainEvents& events,
                       const workflow::Progress& progress);
 

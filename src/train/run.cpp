@@ -21,6 +21,7 @@
 #include "train/schedule.h"
 #include "train/torch_setup.h"
 #include "train/trainer.h"
+#include "workflow/certificate_count.h"
 #include "workflow/evaluate.h"
 
 namespace offramp::train {
@@ -293,11 +294,7 @@ class Run {
     std::ranges::set_union(seen, own_parts.train, std::back_inserter(all));
     own_parts.train = std::move(all);
     // Certificates of the starting model that used these certify images count for this model too.
-    const auto shared = [&](std::uint64_t hash) {
-      return std::ranges::binary_search(own_parts.certify, hash);
-    };
-    if (std::ranges::any_of(from.provenance.data.certify, shared))
-      model_.certificates = from.certificates;
+    if (workflow::share_certify_images(from, model_)) model_.certificates = from.certificates;
     if (!recipe_.data.mean.empty()) return;
     model_.preprocessing.mean = from.preprocessing.mean;
     model_.preprocessing.std = from.preprocessing.std;

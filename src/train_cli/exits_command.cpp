@@ -92,6 +92,8 @@ void write_files(const train::ExitsFolder& folder, const cli::ExitsResult& resul
 /// @return the result; no value if the training was interrupted
 std::optional<cli::ExitsResult> find(train::FindExitsRequest& request) {
   ProgressPrinter printer;
+  // Checked first, because reading the data may take minutes.
+  train::check_exits_folder(request);
   std::error_code ignored;
   fs::create_directories(request.out.path(), ignored);
   for (const fs::path& file : {request.out.model(), request.out.json(), request.out.page()})
@@ -232,8 +234,7 @@ int run_with_automatic_exits(const recipe::Recipe& recipe, const std::string& ou
     request.joint = recipe;
     request.joint->network.exits = {"from"};
   }
-  fs::create_directories(out);
-  core::write_text_atomic(workflow::RunFolder(out).config(), to_toml(recipe));
+  request.recipe = recipe;
   const std::optional<cli::ExitsResult> result = find(request);
   if (!result) {
     cli::write_stderr(

@@ -17,6 +17,13 @@ core::FileLock lock_to_change(const fs::path& model) {
   return core::FileLock::lock_folder((target.empty() ? model : target).parent_path());
 }
 
+bool share_certify_images(const model::ModelFile& a, const model::ModelFile& b) {
+  const std::vector<std::uint64_t>& of_b = b.provenance.data.certify;
+  return std::ranges::any_of(a.provenance.data.certify, [&](std::uint64_t hash) {
+    return std::ranges::binary_search(of_b, hash);
+  });
+}
+
 std::optional<int> count_certify_use(
     const fs::path& model, int at_least,
     const std::function<bool(const model::ModelFile& now, int use)>& may_count) {

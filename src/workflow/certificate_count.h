@@ -19,6 +19,9 @@ namespace offramp::workflow {
 /// @throws Error if the folder cannot be opened
 core::FileLock lock_to_change(const std::filesystem::path& model);
 
+/// Returns true if any certify image of one model is a certify image of the other one too.
+bool share_certify_images(const model::ModelFile& a, const model::ModelFile& b);
+
 /// Counts one more use of a model's certify images in the model's file. Call it before any of the
 /// images is evaluated: a run that is interrupted afterwards has used them. Processes that count at
 /// the same time get different numbers.

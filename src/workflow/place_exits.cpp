@@ -64,6 +64,7 @@ class Placer {
     }
     search_.aim = options_.aim;
     search_.max_exits = options.max_exits;
+    search_.max_threads = options.run.threads;
     search_.certify_images = static_cast<std::int64_t>(model.provenance.data.certify.size());
     search_.attempt = model.certificates + 1;
     search_.progress = [this](std::int64_t) {

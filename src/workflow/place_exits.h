@@ -25,7 +25,9 @@ struct PlaceExitsOptions {
   int max_exits = 0;                                            ///< 0: no limit
   /// Compare with the answers of the last exit instead of the labels, which are not read.
   bool label_free = false;
-  RunOptions run = {};  ///< only for costs in milliseconds, which are measured on this machine
+  /// The number of threads of the search; and all of it for costs in milliseconds, which are
+  /// measured on this machine.
+  RunOptions run = {};
 };
 
 /// What an exit is worth at one place with one kind of head.
@@ -45,7 +47,10 @@ struct ExitCandidate {
 };
 
 /// The result of whole searches on images that they did not see: for each of several folds of the
-/// tune images, exits, heads, temperatures and thresholds are chosen on the other folds.
+/// tune images, exits, heads, temperatures and thresholds are chosen on the other folds. The 95 %
+/// intervals count the chance in which images were drawn, but not that in the choices: the folds
+/// choose on images that they share. All figures estimate this procedure, not the one policy that
+/// it chooses on all images.
 struct HeldOutResult {
   std::int64_t images = 0;
   int folds = 0;

@@ -175,10 +175,17 @@ void RunFolder::check_not_training() const {
 
 void RunFolder::check_free() const {
   check_not_training();
-  if (fs::exists(checkpoint()))
+  check_empty();
+}
+
+void RunFolder::check_empty() const {
+  if (fs::exists(checkpoint()) || fs::exists(RunFolder(heads()).checkpoint()))
     throw UsageError(
         fmt::format("{}: already holds a run; continue it with --resume, or choose another --out",
                     path_.string()));
+  if (fs::exists(model()))
+    throw UsageError(
+        fmt::format("{}: already holds a model; choose another --out", path_.string()));
 }
 
 core::FileLock RunFolder::start(const recipe::Recipe& recipe) const {
@@ -188,9 +195,7 @@ core::FileLock RunFolder::start(const recipe::Recipe& recipe) const {
   if (error)
     throw Error(fmt::format("{}: cannot create the folder: {}", path_.string(), error.message()));
   core::FileLock folder_lock = lock();
-  // Between check_free() and the lock, another process may have started and finished a run.
-  if (fs::exists(checkpoint()))
-    throw UsageError(fmt::format("{}: already holds a run", path_.string()));
+  check_empty();  // meanwhile, another process may have started and finished a run
   core::write_text_atomic(config(), recipe::to_toml(recipe));
   core::write_text_atomic(metrics(), "");
   return folder_lock;

@@ -64,6 +64,8 @@ class RunFolder {
   std::filesystem::path best() const { return path_ / "best.safetensors"; }
   std::filesystem::path model() const { return path_ / "model.safetensors"; }
   std::filesystem::path report() const { return path_ / "report.html"; }
+  /// The folder of a run that trains heads at all cut points, if exits were searched for here.
+  std::filesystem::path heads() const { return path_ / "heads"; }
 
   /// All files of a run that the report does not replace.
   std::vector<std::filesystem::path> files() const {
@@ -82,8 +84,12 @@ class RunFolder {
 
   /// @throws Error if another process is training in the folder
   void check_not_training() const;
-  /// @throws UsageError if the folder holds a run; Error if another process is training in it
+  /// @throws UsageError if the folder holds a run, a search for exits or another model; Error if
+  /// another process is training in it
   void check_free() const;
+  /// Locks an existing folder while a command writes into it.
+  /// @throws Error if another process is training in it
+  core::FileLock lock() const;
   /// Starts a run: creates the folder, locks it, writes config.toml and an empty metrics.jsonl.
   /// @return the lock, which must be held during the run
   /// @throws as check_free
@@ -112,7 +118,8 @@ class RunFolder {
   void remove_epochs_after(int epoch) const;
 
  private:
-  core::FileLock lock() const;
+  /// @throws UsageError if the folder holds a run, a search for exits or another model
+  void check_empty() const;
 
   std::filesystem::path path_;
 };

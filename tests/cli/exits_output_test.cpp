@@ -71,6 +71,23 @@ TEST(ExitsOutput, SaysSoWhereNoExitPays) {
   EXPECT_THAT(to_text(result, false), HasSubstr("the network without early exits"));
 }
 
+TEST(ExitsOutput, SaysWhatABudgetMustBeAtLeast) {
+  ExitsResult result = example();
+  result.aim = policy::MaxCost{0.1};
+  result.placement.chosen = {{}, false, 1, 0.94};
+  EXPECT_THAT(to_text(result, false), HasSubstr("no thresholds keep within the budget. The "
+                                                "cheapest exit costs 0.131 for each image"));
+  EXPECT_EQ(nlohmann::json::parse(to_json_text(result))["chosen"]["met"], false);
+}
+
+TEST(ExitsOutput, SaysFirstIfTheFiguresAreOfAnotherNetwork) {
+  ExitsResult result = example();
+  EXPECT_EQ(nlohmann::json::parse(to_json_text(result))["figures_of"], "written");
+  result.joint_epochs = 7;
+  EXPECT_EQ(nlohmann::json::parse(to_json_text(result))["figures_of"], "frozen");
+  EXPECT_THAT(to_page(result).sentences.front(), HasSubstr("of the frozen network"));
+}
+
 TEST(ExitsOutput, SpeaksOfAgreementWithoutLabels) {
   ExitsResult result = example();
   EXPECT_THAT(to_text(result, false), Not(HasSubstr("agreement")));

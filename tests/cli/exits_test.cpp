@@ -98,6 +98,14 @@ TEST_F(Exits, AreFoundByARecipe) {
   EXPECT_EQ(graph::exit_segments(model.graph).size(), 2u);
   EXPECT_TRUE(model.policy);
   EXPECT_EQ(offramp({"info", recipe}).status, 2);  // the recipe alone describes no network
+  // Neither a training nor a search with other heads replaces what the folder holds.
+  const std::string config = core::read_text(fs::path(out) / "config.toml");
+  const ProgramResult again =
+      offramp({"train", recipe, "--data", pack(), "-o", out, "--epochs", "2"});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_THAT(again.err, HasSubstr("already holds a run"));
+  EXPECT_EQ(exits({"--max-accuracy-drop", "0.2"}).status, 2);
+  EXPECT_EQ(core::read_text(fs::path(out) / "config.toml"), config);
 }
 
 TEST_F(Exits, RefuseFlagsThatDoNotGoTogether) {

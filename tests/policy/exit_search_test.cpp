@@ -186,6 +186,75 @@ TEST(ExitSearch, ACostIsWhatTheChosenThresholdsGive) {
   EXPECT_DOUBLE_EQ(thresholds.held_out_accuracy.value(), result.best.accuracy);
 }
 
+TEST(ExitSearch, SaysThatABudgetCannotBeMet) {
+  const Scene images({-4, 4.4, 4.4, 4.4},
+                     {{0, 1, 2, 3}, {0.25, 0.5, 0.9, 1}, {0.01, 0.01, 0.01, 0}}, 400, 3);
+  const ExitSearch result = images.search(options_for(MaxCost{0.1}, 100));
+  EXPECT_THAT(result.best.set, IsEmpty());
+  EXPECT_FALSE(result.best.met);
+  EXPECT_TRUE(images.search(options_for(MaxCost{1}, 100)).best.met);
+}
+
+TEST(ExitSearch, TakesTheMostAccurateStepWithinABudgetAsCalibrateDoes) {
+  // The exit classifies correctly what the last one does not, so later steps are more accurate.
+  const Scene images({4.4, 2}, {{0, 1}, {0.5, 1}, {0.01, 0}}, 400, 10);
+  const MaxCost aim{1.1};
+  const ExitSearch result = images.search(options_for(aim, 100));
+  ASSERT_THAT(result.best.set, ElementsAre(0));
+  const ChosenThresholds thresholds = choose_thresholds(
+      fit_policy({}, images.view()), images.view(), costs_of_set(images.costs, {0}), aim);
+  EXPECT_LT(result.best.relative_cost, 0.9);
+  EXPECT_DOUBLE_EQ(thresholds.relative_cost, result.best.relative_cost);
+  EXPECT_DOUBLE_EQ(thresholds.held_out_accuracy.value(), result.best.accuracy);
+}
+
+TEST(ExitSearch, TestsAtTheLevelOfTheCertificate) {
+  // The first attempt may use 0.045 of delta, and tests harm at 98 % of that, 0.0441. With no harm,
+  // 309 images would suffice for epsilon 0.01 at the first level, 0.99^309 = 0.0448, and 311 do at
+  // the second one, 0.99^311 = 0.0439.
+  const Scene images({8, 8}, {{0, 1}, {0.5, 1}, {0.01, 0}}, 300, 11);
+  ExitSearchOptions options = options_for(HarmGuarantee{.epsilon = 0.01, .delta = 0.05}, 100);
+  options.certify_images = 309;
+  EXPECT_THAT(images.search(options).best.set, IsEmpty());
+  options.certify_images = 311;
+  EXPECT_THAT(images.search(options).best.set, ElementsAre(0));
+}
+
+TEST(ExitSearch, OrdersSetsOfAlmostEqualValue) {
+  // Whether two values differ by less than 1e-9 is not transitive; an order must be.
+  std::vector<SetValue> values;
+  for (const double cost : {0.0, 0.3e-9, 0.7e-9, 1.0e-9, 1.4e-9, 2.2e-9})
+    for (const double accuracy : {0.5, 0.5 + 0.7e-9, 0.5 + 1.4e-9})
+      values.push_back({{}, true, cost, accuracy});
+  for (const Aim& aim : {Aim(AccuracyDrop{0.02}), Aim(MaxCost{0.6})}) {
+    const auto equal = [&](const SetValue& a, const SetValue& b) {
+      return !is_better(aim, a, b) && !is_better(aim, b, a);
+    };
+    for (const SetValue& a : values)
+      for (const SetValue& b : values)
+        for (const SetValue& c : values) {
+          if (is_better(aim, a, b) && is_better(aim, b, c)) {
+            EXPECT_TRUE(is_better(aim, a, c));
+          }
+          if (equal(a, b) && equal(b, c)) {
+            EXPECT_TRUE(equal(a, c));
+          }
+        }
+  }
+}
+
+TEST(ExitSearch, FindsTheSameWithAnyNumberOfThreads) {
+  const Scene images = scene(5, 2, 150, 12);
+  ExitSearchOptions options = options_for(AccuracyDrop{0.02}, 0, 2);
+  options.max_threads = 1;
+  const ExitSearch alone = images.search(options);
+  options.max_threads = 3;
+  const ExitSearch several = images.search(options);
+  EXPECT_EQ(alone.best.set, several.best.set);
+  EXPECT_EQ(alone.best.relative_cost, several.best.relative_cost);
+  EXPECT_EQ(alone.evaluated, several.evaluated);
+}
+
 TEST(ExitSearch, RefusesWhatItCannotDo) {
   const Scene images = scene(2, 1, 50, 9);
   EXPECT_THAT([&] { images.search(options_for(FixedThreshold{0.5}, 10)); },

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -169,6 +170,10 @@ TEST_F(FindExits, LearnsFromTheNetworksAnswersIfLabelFree) {
             model::load_model(plain()).provenance.data.tune);
   EXPECT_EQ(model::load_model(request.out.heads().last()).classes,
             model::load_model(plain()).classes);
+  // The certify images were not run.
+  for (const std::int64_t i :
+       data::split_training(shapes().dataset, request.heads.data.split_seed).certify)
+    EXPECT_EQ(data.dataset.labels[static_cast<std::size_t>(i)], 0);
 }
 
 TEST_F(FindExits, CountsACertificateInTheModelWhoseImagesItUses) {
@@ -184,6 +189,90 @@ TEST_F(FindExits, CountsACertificateInTheModelWhoseImagesItUses) {
   find();
   EXPECT_EQ(model::load_model(model).certificates, 2);
   EXPECT_EQ(model::load_model(request.out.model()).certificates, 2);
+}
+
+// With fewer images to train on, fewer are certified on, but most of them are the same.
+TEST_F(FindExits, CountsACertificateThatUsesSomeOfTheModelsImages) {
+  const fs::path model = folder.path() / "model.safetensors";
+  fs::copy_file(plain(), model);
+  request.model = model;
+  request.heads = recipe_of_heads(model, pack(), {"spp"}, false);
+  request.heads.train.epochs = 1;
+  request.place.kinds = {"spp"};
+  request.place.aim = policy::HarmGuarantee{.epsilon = 0.3};
+  const data::Splits parts = data::split_training(data.dataset, request.heads.data.split_seed);
+  std::vector<std::int64_t> left_out(10, 0);  // of each class
+  data::Dataset fewer = data.dataset;
+  fewer.pixels.clear();
+  fewer.labels.clear();
+  fewer.names.clear();
+  fewer.hashes.clear();
+  for (std::int64_t i = 0; i < data.dataset.size(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const std::int64_t label = data.dataset.labels[at];
+    if (std::ranges::binary_search(parts.train, i) &&
+        ++left_out[static_cast<std::size_t>(label)] <= 25)
+      continue;
+    const auto size = std::ssize(data.dataset.pixels) / data.dataset.size();
+    const auto pixels = data.dataset.pixels.begin() + i * size;
+    fewer.pixels.insert(fewer.pixels.end(), pixels, pixels + size);
+    fewer.labels.push_back(label);
+    fewer.names.push_back(data.dataset.names[at]);
+    fewer.hashes.push_back(data.dataset.hashes[at]);
+  }
+  data.dataset = fewer;
+  find();
+  EXPECT_NE(model::load_model(request.out.model()).provenance.data.certify,
+            model::load_model(model).provenance.data.certify);
+  EXPECT_EQ(model::load_model(model).certificates, 1);
+  request.out = ExitsFolder(folder.path() / "another");
+  find();
+  EXPECT_EQ(model::load_model(request.out.model()).certificates, 2);
+}
+
+TEST_F(FindExits, TrainsNothingIfThereAreTooFewImagesToCertify) {
+  request.place.aim = policy::HarmGuarantee{.epsilon = 0.001};
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<Error>(HasSubstr("certify images are too few")));
+  EXPECT_EQ(steps, 0);
+  EXPECT_FALSE(fs::exists(request.out.heads().path()));
+}
+
+TEST_F(FindExits, RefusesTheFolderOfAnotherRunOrModel) {
+  request.out = ExitsFolder(plain().parent_path());
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<UsageError>(HasSubstr("holds another run or model")));
+  const fs::path alone = folder.path() / "alone";
+  fs::create_directory(alone);
+  fs::copy_file(plain(), alone / "model.safetensors");
+  request.out = ExitsFolder(alone);
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<UsageError>(HasSubstr("holds another run or model")));
+}
+
+TEST_F(FindExits, IsAloneInItsFolder) {
+  fs::create_directory(request.out.path());
+  const core::FileLock held = request.out.whole().lock();
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<Error>(HasSubstr("another process")));
+}
+
+TEST_F(FindExits, KeepsTheRecipeThatItsHeadsWereTrainedBy) {
+  request.recipe = recipe::Recipe{};
+  request.recipe->train.lr = 0.25;
+  EXPECT_TRUE(find(5).interrupted);
+  request.recipe->train.lr = 0.5;
+  request.heads.train.epochs = 2;
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<UsageError>(HasSubstr("with other settings")));
+  EXPECT_EQ(recipe::read_recipe(request.out.whole().config()).train.lr, 0.25);
+}
+
+TEST_F(FindExits, RefusesHeadsOfANetworkThatWasTrainedOn) {
+  const fs::path path = folder.path() / "model.safetensors";
+  fs::copy_file(plain(), path);
+  request.model = path;
+  request.heads.train.from = path.string();
+  EXPECT_TRUE(find(5).interrupted);
+  model::ModelFile changed = model::load_model(path);
+  for (float& value : changed.weights.at("fc.bias").as<float>()) value += 1;
+  model::save_model(path, changed);
+  EXPECT_THAT([&] { find(); }, ThrowsMessage<UsageError>(HasSubstr("with other weights than")));
 }
 
 TEST_F(FindExits, RefusesANetworkThatDoesNotFitTheData) {

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::ThrowsMessage;
 
 class Folder : public testing::Test {
  protected:
@@ -106,6 +107,21 @@ TEST_F(Folder, IsLockedWhileARunGoesOn) {
   }
   run.check_not_training();
   run.check_free();
+}
+
+TEST_F(Folder, IsNotFreeWhereAModelOrASearchForExitsIs) {
+  fs::create_directory(run.path());
+  core::write_text_atomic(run.model(), "");
+  EXPECT_THAT([&] { run.check_free(); },
+              ThrowsMessage<UsageError>(HasSubstr("already holds a model")));
+  EXPECT_THROW(run.start({}), UsageError);
+  fs::remove(run.model());
+  fs::create_directory(run.heads());
+  run.check_free();
+  core::write_text_atomic(RunFolder(run.heads()).checkpoint(), "");
+  EXPECT_THAT([&] { run.check_free(); },
+              ThrowsMessage<UsageError>(HasSubstr("already holds a run")));
+  EXPECT_FALSE(fs::exists(run.config()));
 }
 
 TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
