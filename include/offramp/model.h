@@ -40,9 +40,11 @@ struct PolicyStep {
   std::vector<std::optional<float>> thresholds;  ///< [exits - 1]; nullopt: that exit is not taken
   double accuracy = 0;                           ///< on the tune images, a fraction of 1
   double relative_cost = 0;                      ///< mean over the tune images
-  bool certified = false;                        ///< whether Stop::at_step takes it
-  /// As Guarantee::disagreement, of this step; nullopt if it is not certified or the file holds
-  /// none. The bounds of all steps hold together.
+  /// Whether Stop::at_step takes it: the step is certified for the code that was certified. For
+  /// code that `offramp verify` compared with it, the certificate covers the chosen step only.
+  bool certified = false;
+  /// As Guarantee::disagreement, of this step; nullopt if the file holds none or the step is not
+  /// certified for the code that runs here. The bounds of all steps hold together.
   std::optional<double> disagreement = {};
 };
 

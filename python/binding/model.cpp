@@ -152,7 +152,8 @@ Made by the static methods, and limited by ``and_within`` and ``and_within_macs`
                   "of exits that agree).")
       .def_static("at_step", &Stop::at_step, "step"_a,
                   "By a step of `Model.policy_path`, from 0, the most cautious one: a policy that "
-                  "stops later than the chosen one, and that the certificate covers too.")
+                  "stops later than the chosen one, and that the certificate covers too, for the "
+                  "code that was certified.")
       .def_static("never", &Stop::never, "At the last exit.")
       .def_static("within", &Stop::within, "milliseconds"_a,
                   "As deep as this time allows, decoding included.")

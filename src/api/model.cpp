@@ -65,13 +65,17 @@ std::vector<PolicyStep> Model::policy_path() const {
   if (path == nullptr) return steps;
   const engine::OpenedModel& model = *state_->opened();
   const std::vector<double> bounds = policy::disagreement_bounds(*model.file().policy);
-  // What the code that runs here may add to the certified bound.
-  const policy::Guarantee& certified = *model.file().policy->guarantee;
-  const double more = model.certificate().guarantee()->epsilon - certified.epsilon;
+  // `offramp verify` compares other code with the certified one for the chosen step only.
+  const policy::Guarantee& here = *model.certificate().guarantee();
+  const bool is_only_verified = here != *model.file().policy->guarantee;
   for (const policy::PathStep& step : path->steps) {
     const std::size_t m = steps.size();
-    steps.push_back({step.thresholds, step.accuracy, step.relative_cost, m <= path->chosen,
-                     m < bounds.size() ? std::optional(bounds[m] + more) : std::nullopt});
+    std::optional<double> bound;
+    if (m == path->chosen)
+      bound = policy::disagreement_bound(here);
+    else if (m < bounds.size() && !is_only_verified)
+      bound = bounds[m];
+    steps.push_back({step.thresholds, step.accuracy, step.relative_cost, m <= path->chosen, bound});
   }
   return steps;
 }

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/numbers.h"
 #include "model/json_reader.h"
+#include "policy/binomial.h"
 
 namespace offramp::model {
 namespace {
@@ -268,10 +269,17 @@ policy::DisagreementBound read_disagreement(const Json& json, const policy::Guar
   policy::DisagreementBound bound;
   // Together with the tests of harm it uses no more than delta.
   bound.level = fields.number("level", 0, guarantee.delta - guarantee.level);
+  if (!(bound.level > 0 && bound.level < 1))
+    throw Error(fmt::format("{}: got {}, expected a number between 0 and 1",
+                            fields.place_of("level"), bound.level));
   bound.counted = fields.integer("counted", 0, guarantee.images);
-  // A rate below the observed one is no upper bound.
-  bound.upper_bound = fields.number(
-      "upper_bound", static_cast<double>(bound.counted) / static_cast<double>(guarantee.images), 1);
+  bound.upper_bound = fields.number("upper_bound", 0, 1);
+  const double expected =
+      policy::clopper_pearson_upper(bound.counted, guarantee.images, bound.level);
+  if (!(std::abs(bound.upper_bound - expected) <= 1e-9))
+    throw Error(fmt::format("{}: got {}, but {} of {} images at level {} give {}",
+                            fields.place_of("upper_bound"), bound.upper_bound, bound.counted,
+                            guarantee.images, bound.level, expected));
   fields.finish();
   return bound;
 }

@@ -14,7 +14,7 @@ namespace offramp::policy {
 /// every observation; the evidence is the sum of all bets, averaged over the rates q. This is the
 /// Shiryaev-Roberts e-detector of Shin, Ramdas and Rinaldo (2024): if the observations are
 /// independent with a rate of at most b, then the alarm, when the evidence reaches `alarm_at`,
-/// comes after at least `alarm_at` observations on average, however long the stream is.
+/// comes at least `alarm_at` observations after the start on average, however long the stream is.
 class RateMonitor {
  public:
   /// @param bound     in (0, 1)

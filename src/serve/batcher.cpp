@@ -15,6 +15,7 @@ namespace offramp::serve {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using AuditResult = Watch::AuditResult;
 
 constexpr std::size_t kPriorities = 10;
 // Survivors that never fill a batch, while newcomers keep coming, wait this long at most.
@@ -22,12 +23,20 @@ constexpr double kLongestWaitMs = 250;
 constexpr std::chrono::milliseconds kStatsAge{250};
 // Audits wait for a time without images that wait for answers; those beyond this number do not.
 constexpr std::size_t kAuditsThatWait = 64;
-// More audits than this cannot be kept, and are dropped.
+// More audits than this cannot be kept, and are dropped. When so many results wait for those of
+// images before them, audits wait no longer.
 constexpr std::size_t kMaxAudits = 4096;
 
 double ms_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
 }
+
+/// The place of an audited image in the order in which the watch gets the results.
+struct AuditTurn {
+  bool is_known = false;
+  std::optional<AuditResult> result = {};  ///< no value: the image got no answer
+  int generation = 0;                      ///< Watch::generation() of its rule
+};
 
 /// An image on its way from the queue to its answer: the session knows it by its address. It moves
 /// from list to list as it is, so that nothing needs memory after submit().
@@ -38,8 +47,10 @@ struct UnderWay {
   bool follows_policy = false;  ///< by the rule that the watch has set, when it is passed on
   bool to_audit = false;        ///< by the coin
   bool is_audit = false;        ///< it has its answer, and runs to the last exit
-  int generation = 0;           ///< Watch::generation() of its rule
-  int class_index = 0;          ///< of its answer, if it is an audit
+  std::list<AuditTurn> no_turn_yet = {};  ///< its turn until it is taken from the queue
+  std::list<AuditTurn>::iterator turn = {};
+  int generation = 0;   ///< Watch::generation() of its rule
+  int class_index = 0;  ///< of its answer, if it is an audit
 };
 using Jobs = std::list<UnderWay>;
 
@@ -94,6 +105,7 @@ class Batcher::State {
       if (rule.stop == Stop::by_policy()) rule.stop.reset();
       one.follows_policy = !rule.stop;
       one.to_audit = one.follows_policy && !rule.deadline_ms && watch_.toss();
+      if (one.to_audit) one.turn = one.no_turn_yet.emplace(one.no_turn_yet.end());
       // An audited image is copied in any case: its request may be gone when it runs again.
       if (one.job.is_to_decode || one.to_audit) tasks.push_back(decode_task(one));
     }
@@ -168,7 +180,9 @@ class Batcher::State {
         enqueue(alone);
       } else if (one.to_audit && !one.job.is_to_decode && task.outcome != Outcome::refused) {
         one.to_audit = false;  // there is no memory for a copy; the image itself needs none
-        alarm = watch_.add_dropped(watch_.generation());
+        take_turn(one);
+        one.generation = watch_.generation();
+        alarm = end_turn(one, AuditResult::dropped);
         enqueue(alone);
       } else {
         one.taken = Clock::now();
@@ -234,11 +248,13 @@ class Batcher::State {
   void take(Jobs& taken, std::int64_t most) {
     const auto now = Clock::now();
     const auto is_full = [&] { return static_cast<std::int64_t>(taken.size()) >= most; };
-    while (audits_.size() > kAuditsThatWait && !is_full())
+    while ((audits_.size() > kAuditsThatWait || results_that_wait_ > kMaxAudits) &&
+           !audits_.empty() && !is_full())
       taken.splice(taken.end(), audits_, audits_.begin());
     for (Jobs& queue : queues_)
       while (!queue.empty() && !is_full()) {
         queue.front().taken = now;
+        take_turn(queue.front());
         taken.splice(taken.end(), queue, queue.begin());
         --waiting_;
       }
@@ -422,7 +438,10 @@ class Batcher::State {
       const std::lock_guard lock(mutex_);
       --pending_;
       count(answer, result);
-      if (image.to_audit && answer.ok()) alarm = begin_audit(one, answer);
+      if (image.to_audit && answer.ok())
+        alarm = begin_audit(one, answer);
+      else if (image.to_audit && image.no_turn_yet.empty())
+        alarm = end_turn(image, std::nullopt);
     }
     result.answer = std::move(answer);
     done(std::move(result));
@@ -430,12 +449,31 @@ class Batcher::State {
     if (alarm) tell_alarm();
   }
 
+  /// Gives an audited image its place in the order of the results, before anything is known of its
+  /// answer. If results were counted as they come, agreements, which need no audit, would come
+  /// before the disagreements of the same time, and those in runs, whose rate is above that of the
+  /// images. REQUIRES: mutex_ is held.
+  void take_turn(UnderWay& image) { turns_.splice(turns_.end(), image.no_turn_yet); }
+
+  /// Gives the watch all results before which none is missing.
+  /// @param result  of this image; nullopt: it got no answer
+  /// REQUIRES: mutex_ is held. @return whether there is an alarm
+  bool end_turn(const UnderWay& image, std::optional<AuditResult> result) {
+    *image.turn = {.is_known = true, .result = result, .generation = image.generation};
+    ++results_that_wait_;
+    bool alarm = false;
+    for (; !turns_.empty() && turns_.front().is_known; turns_.pop_front(), --results_that_wait_)
+      if (turns_.front().result && watch_.add(*turns_.front().result, turns_.front().generation))
+        alarm = true;
+    return alarm;
+  }
+
   /// REQUIRES: mutex_ is held. @return whether there is an alarm
   bool begin_audit(Jobs& one, const Answer& answer) {
     UnderWay& image = one.front();
     if (answer.exit == num_exits_ && watch_.last_exit_agrees())
-      return watch_.add(false, image.generation);
-    if (audits_.size() >= kMaxAudits) return watch_.add_dropped(image.generation);
+      return end_turn(image, AuditResult::agrees);
+    if (audits_.size() >= kMaxAudits) return end_turn(image, AuditResult::dropped);
     image.is_audit = true;
     image.class_index = answer.class_index;
     audits_.splice(audits_.end(), one);
@@ -446,8 +484,9 @@ class Batcher::State {
     bool alarm = false;
     {
       const std::lock_guard lock(mutex_);
-      alarm = answer.ok() ? watch_.add(answer.class_index != image.class_index, image.generation)
-                          : watch_.add_dropped(image.generation);
+      alarm = end_turn(image, !answer.ok()                              ? AuditResult::dropped
+                              : answer.class_index != image.class_index ? AuditResult::disagrees
+                                                                        : AuditResult::agrees);
     }
     if (alarm) tell_alarm();
   }
@@ -519,8 +558,10 @@ class Batcher::State {
   std::condition_variable changed_;
   std::array<Jobs, kPriorities> queues_;
   Jobs in_decoder_;
-  Jobs audits_;     // that wait
-  Jobs under_way_;  // the session has them
+  Jobs audits_;                        // that wait
+  Jobs under_way_;                     // the session has them
+  std::list<AuditTurn> turns_;         // of audited images, in the order in which they were taken
+  std::size_t results_that_wait_ = 0;  // known ones in turns_
   std::int64_t waiting_ = 0, decoding_ = 0, pending_ = 0;
   bool closing_ = false;
   BatcherStats stats_;

@@ -94,7 +94,8 @@ struct BatcherStats {
 /// priority and deadline, is taken when they have left. So is one that arrives while an image runs
 /// by itself. Images that follow the policy without a deadline are audited by the coin of a Watch:
 /// once such an image has its answer, its input runs again, to the last exit, behind those that
-/// wait for answers, or before them if too many audits wait. Thread-safe.
+/// wait for answers, or before them if too many audits wait. The watch gets the results in the
+/// order in which the images were taken from the queue. Thread-safe.
 class Batcher {
  public:
   Batcher(const Model& model, const BatcherOptions& options);

@@ -10,6 +10,25 @@ namespace {
 /// The last exit's own answer has no ensemble: no exit agrees with 999 others.
 Stop last_exit_alone() { return Stop::at_score("patience", 1000); }
 
+/// Whether a rate can exceed the bound, and be compared with it.
+bool can_watch(double bound) { return bound > 0 && bound < 1; }
+
+/// Returns why the guarantee is not watched; empty if it is.
+std::string why_off(const std::optional<Guarantee>& guarantee, const WatchOptions& options) {
+  if (!guarantee) return "the model has no certificate";
+  if (!guarantee->disagreement)
+    return "no bound stored: the model file holds no bound on disagreement; \"offramp calibrate "
+           "--guarantee\" certifies one, which counts as another attempt";
+  if (guarantee->in_force == InForce::no)
+    return "the certificate is not in force: " + guarantee->why;
+  if (!can_watch(*guarantee->disagreement))
+    return fmt::format(
+        "the certified bound on disagreement is {:.3g}, expected one between 0 and 1",
+        *guarantee->disagreement);
+  if (!(options.audit_share > 0)) return "audits are switched off";
+  return "";
+}
+
 }  // namespace
 
 Watch::Watch(const Model& model, const std::optional<Guarantee>& guarantee,
@@ -20,57 +39,59 @@ Watch::Watch(const Model& model, const std::optional<Guarantee>& guarantee,
       audit_stop_(guarantee && guarantee->against == "ensemble" ? Stop::never()
                                                                 : last_exit_alone()),
       last_exit_agrees_(model.ensemble() == "off" ||
-                        (guarantee && guarantee->against == "ensemble")) {
-  if (!guarantee) {
-    why_ = "the model has no certificate";
-  } else if (!guarantee->disagreement) {
-    why_ =
-        "no bound stored: the model file holds no bound on disagreement; \"offramp calibrate "
-        "--guarantee\" certifies one";
-  } else if (guarantee->in_force == InForce::no) {
-    why_ = "the certificate is not in force: " + guarantee->why;
-  } else if (!(*guarantee->disagreement < 1)) {
-    why_ = "the certified bound on disagreement is 1, which nothing can exceed";
-  } else if (!(options.audit_share > 0)) {
-    why_ = "audits are switched off";
-  } else {
-    monitor_.emplace(*guarantee->disagreement, options.alarm_at);
-    for (const PolicyStep& step : model.policy_path())
-      if (step.certified && step.disagreement) step_bounds_.push_back(*step.disagreement);
-    step_ = model.chosen_step().value_or(0);
-  }
+                        (guarantee && guarantee->against == "ensemble")),
+      why_(why_off(guarantee, options)),
+      is_on_(why_.empty()) {
+  if (!is_on_) return;
+  watch(*guarantee->disagreement);
+  for (const PolicyStep& step : model.policy_path())
+    if (step.certified) step_bounds_.push_back(step.disagreement);
+  step_ = model.chosen_step().value_or(0);
 }
 
 bool Watch::toss() const {
-  if (!monitor_) return false;
+  if (!is_on_) return false;
   core::KeyedRandom random(seed_, tosses_.fetch_add(1, std::memory_order_relaxed));
   return static_cast<double>(random.next()) * 0x1p-64 < options_.audit_share;
 }
 
-bool Watch::add(bool disagrees, int generation) {
-  if (!monitor_ || generation != generation_ || monitor_->alarm()) return false;
-  monitor_->add(disagrees);
-  if (!monitor_->alarm()) return false;
-  ++alarms_;
-  why_ = fmt::format("{} of {} audited images were classified differently; certified was {:.3g} %",
-                     monitor_->events(), monitor_->observations(), 100 * monitor_->bound());
-  react();
-  return true;
+void Watch::watch(double bound) {
+  monitor_.emplace(bound, options_.alarm_at);
+  finished_.emplace(bound, options_.alarm_at);
+  dropped_by_rule_ = 0;
 }
 
-bool Watch::add_dropped(int generation) {
-  ++dropped_;
-  return add(true, generation);
+bool Watch::add(AuditResult result, int generation) {
+  const bool dropped = result == AuditResult::dropped;
+  if (dropped) ++dropped_;
+  if (!is_on_ || generation != generation_ || finished_->alarm()) return false;
+  const bool had_alarm = monitor_->alarm();
+  monitor_->add(result != AuditResult::agrees);
+  if (dropped)
+    ++dropped_by_rule_;
+  else
+    finished_->add(result == AuditResult::disagrees);
+  if (monitor_->alarm() == had_alarm && !finished_->alarm()) return false;
+  ++alarms_;
+  why_ = fmt::format(
+      "{} of {} audited images were classified differently{}; certified was {:.3g} %",
+      finished_->events(), finished_->observations(),
+      dropped_by_rule_ > 0 ? fmt::format(", and {} audits could not be finished", dropped_by_rule_)
+                           : "",
+      100 * monitor_->bound());
+  if (finished_->alarm()) react();
+  return true;
 }
 
 void Watch::react() {
   if (options_.on_alarm == OnAlarm::none) return;
-  if (options_.on_alarm == OnAlarm::cautious && step_ > 0 &&
-      static_cast<std::size_t>(step_) < step_bounds_.size()) {
+  const std::size_t next = static_cast<std::size_t>(step_) / 2;
+  if (options_.on_alarm == OnAlarm::cautious && step_ > 0 && next < step_bounds_.size() &&
+      step_bounds_[next] && can_watch(*step_bounds_[next])) {
     step_ /= 2;
     stop_ = Stop::at_step(step_);
-    monitor_.emplace(step_bounds_[static_cast<std::size_t>(step_)], options_.alarm_at);
-  } else {  // there is nothing more cautious
+    watch(*step_bounds_[next]);
+  } else {  // there is nothing more cautious with a bound
     stop_ = Stop::never();
   }
   ++generation_;
@@ -92,8 +113,7 @@ WatchStats Watch::stats() const {
   stats.disagreements = monitor_->events();
   stats.bound = monitor_->bound();
   stats.evidence = monitor_->evidence();
-  if (alarms_ > 0 && options_.on_alarm == OnAlarm::cautious && !monitor_->alarm())
-    stats.step = step_;
+  if (generation_ > 0 && stop_ != Stop::never()) stats.step = step_;
   return stats;
 }
 

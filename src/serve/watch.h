@@ -22,7 +22,7 @@ struct WatchOptions {
   /// The share of the images that are audited, 0 to 1; 0: nothing is watched.
   double audit_share = 0.01;
   OnAlarm on_alarm = OnAlarm::none;
-  /// Audits until a false alarm, on average at least: see policy::RateMonitor.
+  /// Audits from the start until a false alarm, on average at least: see policy::RateMonitor.
   double alarm_at = 100'000;
 };
 
@@ -48,6 +48,12 @@ struct WatchStats {
 /// toss() are for one thread at a time.
 class Watch {
  public:
+  enum class AuditResult {
+    agrees,
+    disagrees,
+    dropped  ///< the audit could not be finished
+  };
+
   /// @param guarantee  of the model, after its check
   /// @param seed       of the coin; clients must not know it
   Watch(const Model& model, const std::optional<Guarantee>& guarantee, const WatchOptions& options,
@@ -65,14 +71,15 @@ class Watch {
   /// A number that changes with stop(): results of images that stopped by an earlier rule are
   /// ignored.
   int generation() const { return generation_; }
-  /// Adds the result of an audit. @return whether it raised an alarm
-  bool add(bool disagrees, int generation);
-  /// Adds an audit that could not be finished. It counts as a disagreement, so that nobody can keep
-  /// the watch blind. @return as add()
-  bool add_dropped(int generation);
+  /// Adds the result of an audit. Their order must not depend on the results. A dropped audit
+  /// counts as a disagreement, so that nobody can keep the watch blind; but only an alarm that
+  /// comes without the dropped ones too changes the rule, because a more cautious rule makes an
+  /// overload worse. @return whether it raised an alarm
+  bool add(AuditResult result, int generation);
   WatchStats stats() const;
 
  private:
+  void watch(double bound);
   void react();
 
   const WatchOptions options_;
@@ -80,10 +87,13 @@ class Watch {
   mutable std::atomic<std::uint64_t> tosses_ = 0;
   Stop stop_, audit_stop_;
   bool last_exit_agrees_;
-  std::vector<double> step_bounds_;             // [certified steps]; empty: no path
-  std::optional<policy::RateMonitor> monitor_;  // no value: off
   std::string why_;
-  std::int64_t dropped_ = 0, alarms_ = 0;
+  const bool is_on_;  // toss() must not depend on what alarms change
+  // [certified steps] no value: the code that runs here has no bound for that step
+  std::vector<std::optional<double>> step_bounds_;
+  // Values only if the watch is on. The second one has no dropped audits.
+  std::optional<policy::RateMonitor> monitor_, finished_;
+  std::int64_t dropped_ = 0, dropped_by_rule_ = 0, alarms_ = 0;
   int step_ = 0, generation_ = 0;
 };
 

@@ -17,6 +17,7 @@
 #include "core/file.h"
 #include "graph/cost.h"
 #include "image/image.h"
+#include "policy/binomial.h"
 #include "runtime/compile.h"
 #include "runtime/kernels_name.h"
 #include "runtime/quantize.h"
@@ -29,11 +30,13 @@
 namespace offramp::test {
 namespace {
 
+using testing::DoubleEq;
 using testing::Each;
 using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Optional;
 using testing::SizeIs;
 using testing::ThrowsMessage;
 
@@ -648,6 +651,32 @@ TEST(Session, StopsAtACertifiedStep) {
   EXPECT_THAT([&] { session_of(plain.load(), Stop::at_step(0)); },
               ThrowsMessage<UsageError>(HasSubstr("no path")));
   EXPECT_THAT(plain.load().policy_path(), IsEmpty());
+}
+
+TEST(Session, BoundsOnlyTheChosenStepOfCodeThatIsOnlyVerified) {
+  model::ModelFile file = with_policy(small_resnet(), mixed_policy());
+  file.policy->policy.thresholds = {0.f, 0.f};
+  file.policy->guarantee =
+      policy::Guarantee{"harm", 0.1, 0.05, 0.04, 1000, 10, 0.017, "f32", runtime::kernels_name()};
+  const double bound = policy::clopper_pearson_upper(20, 1000, 1e-3);
+  file.policy->guarantee->disagreement = policy::DisagreementBound{1e-3, 20, bound};
+  file.policy->path = policy::CertifiedPath{
+      .steps = {{.thresholds = {std::nullopt, 0.f}, .disagreed = 20},
+                {.thresholds = {0.f, 0.f}, .counted = 10, .disagreed = 20},
+                {.thresholds = {-1.f, 0.f}, .counted = 200, .disagreed = 300}},
+      .chosen = 1};
+  const auto bounds = [&] {
+    const ModelOnDisk disk(file, 1);
+    std::vector<std::optional<double>> bounds;
+    for (const PolicyStep& step : disk.load().policy_path()) bounds.push_back(step.disagreement);
+    return bounds;
+  };
+  EXPECT_THAT(bounds(), ElementsAre(Optional(DoubleEq(bound)), Optional(DoubleEq(bound)),
+                                    std::optional<double>()));
+  file.policy->guarantee->kernels = "elsewhere";
+  file.policy->verified = {{"f32", runtime::kernels_name(), 1000, 0, 0.01, 0.0046}};
+  EXPECT_THAT(bounds(), ElementsAre(std::optional<double>(), Optional(DoubleEq(bound + 0.0046)),
+                                    std::optional<double>()));
 }
 
 TEST(SessionStream, RefusesOptionsThatMakeNoSense) {

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "model/json_reader.h"
+#include "policy/binomial.h"
 
 namespace offramp::model {
 namespace {
@@ -465,7 +466,8 @@ TEST(PolicyJson, KeepsTheBoundOnDisagreement) {
   chosen.policy = policy::never_stop(2);
   chosen.policy.thresholds = {0.5f};
   chosen.guarantee = policy::Guarantee{"harm", 0.01, 0.05, 0.0441, 4000, 29, 0.0097, "f32", "code"};
-  chosen.guarantee->disagreement = policy::DisagreementBound{2e-6, 61, 0.0312};
+  chosen.guarantee->disagreement =
+      policy::DisagreementBound{2e-6, 61, policy::clopper_pearson_upper(61, 4000, 2e-6)};
   chosen.path =
       policy::CertifiedPath{.steps = {{.thresholds = policy::Thresholds(1), .disagreed = 0},
                                       {.thresholds = {0.5f}, .counted = 29, .disagreed = 61}},
@@ -475,10 +477,19 @@ TEST(PolicyJson, KeepsTheBoundOnDisagreement) {
   const auto refused = [&](const auto& edit, const std::string& message) {
     Json json = Json::parse(text);
     edit(json);
-    EXPECT_THAT([&] { policy_from_json(json.dump(), 2); }, testing::ThrowsMessage<Error>(message));
+    EXPECT_THAT([&] { policy_from_json(json.dump(), 2); },
+                ThrowsMessage<Error>(HasSubstr(message)));
   };
-  refused([](Json& json) { json["guarantee"]["disagreement"]["upper_bound"] = 0.01; },
-          "guarantee.disagreement.upper_bound: got 0.01, expected a number from 0.01525 to 1");
+  refused(
+      [](Json& json) { json["guarantee"]["disagreement"]["upper_bound"] = 0.01; },
+      "guarantee.disagreement.upper_bound: got 0.01, but 61 of 4000 images at level 2e-06 give");
+  refused([](Json& json) { json["guarantee"]["disagreement"]["level"] = 0; },
+          "guarantee.disagreement.level: got 0, expected a number between 0 and 1");
+  refused(  // a bound that no rate could be compared with
+      [](Json& json) {
+        json["guarantee"]["disagreement"] = {{"level", 2e-6}, {"counted", 0}, {"upper_bound", 0}};
+      },
+      "guarantee.disagreement.upper_bound: got 0, but 0 of 4000 images at level 2e-06 give");
   refused([](Json& json) { json["guarantee"]["disagreement"]["counted"] = -1; },
           "guarantee.disagreement.counted: got -1, expected an integer from 0 to 4000");
   refused([](Json& json) { json["guarantee"]["disagreement"].erase("level"); },

@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "model/model_file.h"
+#include "policy/binomial.h"
 #include "runtime/kernels_name.h"
 #include "serve/decoder.h"
 #include "tests/api/example_model.h"
@@ -240,17 +241,20 @@ class AuditTest : public BatcherTest {
   }
 
   /// @param threshold  of exit 1; images that do not leave there go to the last exit
-  /// @param bound      on disagreement
-  void start_watched(float threshold, double bound, WatchOptions watch) {
+  /// @param disagreed  of the 1,000 certify images
+  void start_watched(float threshold, int disagreed, WatchOptions watch) {
     policy::ChosenPolicy chosen;
     chosen.policy = policy::never_stop(3);
     chosen.policy.thresholds = {threshold, 1.f};
     chosen.guarantee =
         policy::Guarantee{"harm", 0.1, 0.05, 0.04, 1000, 10, 0.05, "f32", runtime::kernels_name()};
-    chosen.guarantee->disagreement = policy::DisagreementBound{1e-3, 0, bound};
+    chosen.guarantee->disagreement = policy::DisagreementBound{
+        1e-3, disagreed, policy::clopper_pearson_upper(disagreed, 1000, 1e-3)};
     const policy::PathStep never{.thresholds = policy::Thresholds(2), .disagreed = 0};
     chosen.path = policy::CertifiedPath{
-        .steps = {never, never, {.thresholds = {threshold, 1.f}, .counted = 10, .disagreed = 0}},
+        .steps = {never,
+                  never,
+                  {.thresholds = {threshold, 1.f}, .counted = 10, .disagreed = disagreed}},
         .chosen = 2};
     file_.policy = chosen;
     model::save_model(folder_.path() / "m.safetensors", file_);
@@ -292,7 +296,7 @@ class AuditTest : public BatcherTest {
 };
 
 TEST_F(AuditTest, EqualsTheCompleteRunOfEveryImageUnderLoad) {
-  start_watched(median_score(), 0.9, {.audit_share = 1});
+  start_watched(median_score(), 870, {.audit_share = 1});
   for (int i = 0; i < 5; ++i) submit_all();
   const WatchStats watch = wait_for_audits(5 * kImages);
   const std::vector<int> early = classes_by(Stop::by_policy()), last = classes_by(Stop::never());
@@ -311,7 +315,7 @@ TEST_F(AuditTest, EqualsTheCompleteRunOfEveryImageUnderLoad) {
 }
 
 TEST_F(AuditTest, DrawsItsShareAndOnlyOfImagesThatFollowThePolicy) {
-  start_watched(median_score(), 0.9, {.audit_share = 0.25});
+  start_watched(median_score(), 870, {.audit_share = 0.25});
   for (int i = 0; i < 20; ++i) submit_all();
   std::vector<ImageJob> others;
   for (int i = 0; i < 200; ++i) others.push_back(job(i, {.stop = Stop::at_threshold(0)}));
@@ -326,7 +330,7 @@ TEST_F(AuditTest, DrawsItsShareAndOnlyOfImagesThatFollowThePolicy) {
 }
 
 TEST_F(AuditTest, CountsImagesThatReachTheLastExitAsAgreeing) {
-  start_watched(1, 0.01, {.audit_share = 1});
+  start_watched(1, 0, {.audit_share = 1});
   submit_all();
   const WatchStats watch = wait_for_audits(kImages);
   EXPECT_EQ(watch.audits, kImages);
@@ -334,7 +338,7 @@ TEST_F(AuditTest, CountsImagesThatReachTheLastExitAsAgreeing) {
 }
 
 TEST_F(AuditTest, RaisesAnAlarmAndStaysWithThePolicyUnlessToldOtherwise) {
-  start_watched(0.15f, 0.001, {.audit_share = 1, .alarm_at = 1000});
+  start_watched(0.15f, 0, {.audit_share = 1, .alarm_at = 1000});
   for (int i = 0; i < 3; ++i) submit_all();
   for (int i = 0; i < 6000 && batcher_->stats().watch.alarms == 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -343,13 +347,13 @@ TEST_F(AuditTest, RaisesAnAlarmAndStaysWithThePolicyUnlessToldOtherwise) {
   EXPECT_EQ(watch.state, WatchStats::State::alarm);
   EXPECT_EQ(watch.alarms, 1);
   ASSERT_EQ(alarms_.size(), 1u);
-  EXPECT_THAT(alarms_[0], testing::HasSubstr("certified was 0.1 %"));
+  EXPECT_THAT(alarms_[0], testing::HasSubstr("certified was 0.688 %"));
   EXPECT_LT(batcher_->stats().exits[2], 3 * kImages);
 }
 
 TEST_F(AuditTest, MayAnswerAnAlarmWithAMoreCautiousStepOrTheLastExit) {
   for (const OnAlarm reaction : {OnAlarm::cautious, OnAlarm::last}) {
-    start_watched(0.15f, 0.001, {.audit_share = 1, .on_alarm = reaction, .alarm_at = 1000});
+    start_watched(0.15f, 0, {.audit_share = 1, .on_alarm = reaction, .alarm_at = 1000});
     for (int i = 0; i < 3; ++i) submit_all();
     for (int i = 0; i < 6000 && batcher_->stats().watch.alarms == 0; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -368,7 +372,7 @@ TEST_F(AuditTest, MayAnswerAnAlarmWithAMoreCautiousStepOrTheLastExit) {
 }
 
 TEST_F(AuditTest, WatchesNothingWithoutAStoredBound) {
-  start_watched(0.15f, 0.9, {.audit_share = 1});
+  start_watched(0.15f, 870, {.audit_share = 1});
   file_.policy->guarantee->disagreement.reset();
   for (policy::PathStep& step : file_.policy->path->steps) step.disagreed.reset();
   model::save_model(folder_.path() / "m.safetensors", file_);
@@ -385,8 +389,37 @@ TEST_F(AuditTest, WatchesNothingWithoutAStoredBound) {
   EXPECT_EQ(batcher_->stats().watch.state, WatchStats::State::off);
 }
 
+TEST_F(AuditTest, CountsResultsInTheOrderOfTheImagesHoweverLongTheirAuditsWait) {
+  // A bound of 15 %. Every tenth image is classified differently, the others leave at the last
+  // exit.
+  start_watched(median_score(), 115, {.audit_share = 1});
+  Session session(Model::load(folder_.path() / "m.safetensors", {.precision = "f32"}));
+  const std::vector<int> last = classes_by(Stop::never());
+  std::optional<std::size_t> differs, stays;
+  for (std::size_t i = 0; i < kImages; ++i) {
+    const Answer answer = session.classify(image(i));
+    if (answer.class_index != last[i]) differs = i;
+    if (answer.exit == 3) stays = i;
+  }
+  ASSERT_TRUE(differs && stays);
+  block();
+  std::vector<ImageJob> jobs;
+  for (int i = 0; i < 400; ++i) {
+    jobs.push_back(job(i));
+    jobs.back().image = image(i % 10 == 9 ? *differs : *stays);
+  }
+  batcher_->submit(std::move(jobs));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // all of them wait
+  release();
+  const WatchStats watch = wait_for_audits(401);
+  EXPECT_EQ(watch.audits, 401);
+  EXPECT_GE(watch.disagreements, 40);
+  EXPECT_LE(watch.disagreements, 41);
+  EXPECT_EQ(watch.alarms, 0);
+}
+
 TEST_F(AuditTest, DoesNotRefuseAnImageForWantOfMemoryForItsAudit) {
-  start_watched(0.15f, 0.9, {.audit_share = 1});
+  start_watched(0.15f, 870, {.audit_share = 1});
   ImageJob one = job(1);
   one.budget = std::make_shared<Budget>(100);
   submit(std::move(one));
