@@ -667,9 +667,9 @@ TEST(Session, BoundsOnlyTheChosenStepOfCodeThatIsOnlyVerified) {
       .chosen = 1};
   const auto bounds = [&] {
     const ModelOnDisk disk(file, 1);
-    std::vector<std::optional<double>> bounds;
-    for (const PolicyStep& step : disk.load().policy_path()) bounds.push_back(step.disagreement);
-    return bounds;
+    std::vector<std::optional<double>> found;
+    for (const PolicyStep& step : disk.load().policy_path()) found.push_back(step.disagreement);
+    return found;
   };
   EXPECT_THAT(bounds(), ElementsAre(Optional(DoubleEq(bound)), Optional(DoubleEq(bound)),
                                     std::optional<double>()));
