@@ -129,11 +129,14 @@ def test_an_interruption_while_the_program_starts_stops_it(pretender, tmp_path, 
             time.sleep(0.2)  # the main thread takes the signal before this call returns
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    # A shell's background job ignores the signal, and Python keeps it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             offramp.train({}, out=tmp_path / "run", program=pretender)
         assert (tmp_path / "run/saved").exists()
     finally:
+        signal.signal(signal.SIGINT, before)
         for process in started:
             process.kill()
 

@@ -267,7 +267,13 @@ struct Execute {
   }
   Tensor operator()(const graph::Relu&) const { return torch::relu(in(0)); }
   Tensor operator()(const graph::Relu6&) const { return torch::clamp(in(0), 0, 6); }
-  Tensor operator()(const graph::Clip& op) const { return torch::clamp(in(0), op.min, op.max); }
+  Tensor operator()(const graph::Clip& op) const {
+    // The ends of f32 stand for no limit; bf16 cannot hold them.
+    Tensor x = in(0);
+    if (op.min > std::numeric_limits<float>::lowest()) x = torch::clamp_min(x, op.min);
+    if (op.max < std::numeric_limits<float>::max()) x = torch::clamp_max(x, op.max);
+    return x;
+  }
   Tensor operator()(const graph::Sigmoid&) const { return torch::sigmoid(in(0)); }
   Tensor operator()(const graph::HardSigmoid& op) const {
     return torch::clamp(in(0) * op.alpha + op.beta, 0, 1);

@@ -29,8 +29,9 @@ struct Tolerance {
   // f32: about 20 layers of sums over at most 4,608 terms, each term rounded to 2^-24, errors
   // adding as their root: 20 sqrt(4608) 2^-24 ≈ 8e-5. bf16: 20 roundings of activations and weights
   // to 2^-9, adding as their root, is 1.7e-2 of a typical logit; the largest error of all logits is
-  // some times that.
-  double bound;
+  // some times that. A layer norm over few channels divides by their deviation, which multiplies
+  // the errors of what comes before it: the bound in f32 is ten times as high for random graphs.
+  double bound, bound_of_random;
 };
 
 class Parity : public testing::TestWithParam<Tolerance> {};
@@ -46,14 +47,16 @@ TEST_P(Parity, LogitsOfEveryExitAgreeWithTheReference) {
       const auto ours = make_torch_predictor(model, {2, GetParam().precision, "cpu"});
       const double error =
           test::relative_error(ours->predict_all(images), reference.logits(images));
-      EXPECT_LT(error, GetParam().bound) << graph.name << ", " << count << " images";
+      const bool random = graph.name.starts_with("random");
+      EXPECT_LT(error, random ? GetParam().bound_of_random : GetParam().bound)
+          << graph.name << ", " << count << " images";
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
-                         testing::Values(Tolerance{recipe::PrecisionChoice::f32, 8e-5},
-                                         Tolerance{recipe::PrecisionChoice::bf16, 8e-2}));
+                         testing::Values(Tolerance{recipe::PrecisionChoice::f32, 8e-5, 8e-4},
+                                         Tolerance{recipe::PrecisionChoice::bf16, 8e-2, 8e-2}));
 
 TEST(Network, AgreesWithTheReferenceOnTheImagenetStem) {
   graph::NetworkSpec spec;
