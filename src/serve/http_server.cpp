@@ -196,6 +196,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
 
   void join() {
     if (!thread_.joinable()) return;
+    is_stopping_ = true;
     context_.stop();
     thread_.join();
     {
@@ -212,9 +213,18 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
       try {
         if (!is_accepting_ && !draining_) accept();
         context_.run();
-        return;
+        // Without stop() it ends only if nothing waits any more: a fault took the accept with it.
+        context_.restart();
+        if (is_stopping_) return;
+        is_accepting_ = false;
       } catch (const std::exception& error) {
         tell_fault(error.what());
+        // The fault may have taken an accept with it before its handler began. Whatever still waits
+        // is cancelled, so that exactly one accept is started again.
+        error_code ignored;
+        acceptor_.cancel(ignored);
+        retry_.cancel();
+        is_accepting_ = false;
         // No memory, most likely: others may give some back.
         std::this_thread::sleep_for(milliseconds(1));
       }
@@ -239,15 +249,16 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     tick_.async_wait([this, until, &done](error_code) { wait_for_end(until, done); });
   }
 
-  // An exception between the start of a handler and the next accept() leaves is_accepting_ false:
-  // then run() accepts again.
+  // After an exception run() accepts again.
   void accept() {
     acceptor_.async_accept([this](error_code error, tcp::socket socket) {
+      if (error == asio::error::operation_aborted) return;  // run() has begun another
       is_accepting_ = false;
       if (draining_) return;
       if (error) {  // no file handle is free, say
         retry_.expires_after(milliseconds(50));
-        retry_.async_wait([this](error_code) {
+        retry_.async_wait([this](error_code cancelled) {
+          if (cancelled) return;
           is_accepting_ = false;
           if (!draining_) accept();
         });
@@ -287,6 +298,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   asio::steady_timer retry_, tick_;
   Connections connections_;
   bool draining_ = false, is_accepting_ = false;
+  std::atomic<bool> is_stopping_ = false;
   std::atomic<std::size_t> num_connections_ = 0, under_way_ = 0;
   std::mutex posting_;
   bool is_stopped_ = false;  // guarded by posting_
