@@ -321,10 +321,13 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
 
  private:
   /// What an operation calls at its end. It keeps the connection alive until then; an exception, as
-  /// a rule for want of memory, costs this connection and not the server.
+  /// a rule for want of memory, costs this connection and not the server. A connection that was
+  /// closed meanwhile begins nothing more: nobody would cancel that, and it would keep the
+  /// connection and with it the server forever.
   template <typename Work>
   auto later(Work work) {
     return [self = shared_from_this(), work](auto... arguments) {
+      if (self->is_closed_) return;
       try {
         work(*self, arguments...);
       } catch (const std::exception& error) {
