@@ -115,7 +115,9 @@ TEST(Png, SurvivesAnyChangedByte) {
     changed[i] ^= std::byte(0x55);
     const std::string found = failure(changed);
     // The last four are the checksum of the empty chunk at the end, which libpng 1.6.48 ignores.
-    if (i + 4 < bytes.size()) EXPECT_NE(found, "no error") << "byte " << i << " is in no checksum";
+    if (i + 4 < bytes.size()) {
+      EXPECT_NE(found, "no error") << "byte " << i << " is in no checksum";
+    }
   }
 }
 
