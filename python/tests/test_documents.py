@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 
+import program
 import pytest
 
 import offramp
@@ -68,3 +69,24 @@ def test_a_network_of_pytorch_is_certified(tmp_path, monkeypatch):
     result, measured = certify_pytorch.main(tmp_path / "report.html")
     assert result.holds and measured.relative_cost < 1
     assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["from-pytorch.md", "python.md"])
+def test_a_network_of_pytorch_is_imported_as_the_guides_say(page, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = next(block for block in blocks if "offramp.from_torch(" in block)
+    classes = ["a", "b", "c"]
+    program.write_image_folder(tmp_path / "held-out", classes, 30)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(8, 3),
+    )  # fmt: skip
+    exec(
+        code.replace("224, 224", "32, 32"),
+        {"offramp": offramp, "torch": torch, "net": net, "class_names": classes},
+    )
+    assert offramp.load("net.safetensors").classes == classes
