@@ -211,6 +211,33 @@ def test_arguments_are_checked_in_one_line(tmp_path):
         assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_the_exporter_of_newer_versions_is_asked_where_tracing_fails(tmp_path, monkeypatch):
+    """As PyTorch 2.5 and later: it has an argument `dynamo`, and colours in its messages."""
+    export = torch.onnx.export
+    works = True
+
+    def newer_export(module, images, path, *, dynamo, opset_version, dynamic_axes=None, **options):
+        print("[torch.onnx] Translate the graph")
+        if not dynamo:
+            assert opset_version == 17 and dynamic_axes
+            raise RuntimeError("tracing does not know this\nSee the documentation")
+        if not works:
+            raise RuntimeError("\x1b[96mno translation\x1b[0m\nNext steps")
+        export(module, images, path, opset_version=17, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", newer_export)
+    network = settle(small_network(), (3, 32, 32))
+    image = torch.randn(1, 3, 32, 32)
+    imported = offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    assert relative_difference(network, imported, torch.randn(5, 3, 32, 32)) < TOLERANCE
+    works = False
+    with pytest.raises(offramp.Error) as caught:
+        offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    assert str(caught.value) == (
+        "from_torch: torch.onnx.export failed: tracing does not know this; no translation"
+    )
+
+
 @pytest.mark.parametrize("order", ["import torch, offramp", "import offramp, torch"])
 def test_the_order_of_imports_does_not_matter(order):
     """Both read and write ONNX with protobuf, of versions that may differ."""

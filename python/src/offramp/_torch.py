@@ -6,8 +6,10 @@ import atexit
 import contextlib
 import dataclasses
 import inspect
+import io
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import warnings
@@ -129,7 +131,7 @@ def _evaluating(module: Any) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()  # without colours
     return lines[0].rstrip(" :") if lines else type(error).__name__
 
 
@@ -167,7 +169,7 @@ def _export(torch: Any, module: Any, example: Any, path: pathlib.Path) -> None:
     failures = []
     for way in ways:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 # About values that a trace keeps: the logits are compared afterwards.
                 warnings.simplefilter("ignore")
                 torch.onnx.export(
