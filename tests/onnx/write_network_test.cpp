@@ -32,7 +32,7 @@ model::ModelFile model_of(const graph::Graph& graph) {
 }
 
 schema::ModelProto parsed(const std::string& bytes) {
-  return parse_model(std::as_bytes(std::span(bytes)));
+  return parse_model(std::as_bytes(std::span(bytes))).proto;
 }
 
 /// Counts the nodes of each type in a graph and, below it, in the branches of its Ifs.
