@@ -1,12 +1,11 @@
 #include "onnx/evaluator.h"
 
 #include "core/error.h"
+#include "onnx/open_model.h"
 
 namespace offramp::onnx {
 namespace {
 
-// DenseNet-201 has about 1,000 nodes without the arithmetic on shapes.
-constexpr std::size_t kMaxNodes = 20'000;
 constexpr int kMaxDepth = 16;
 
 std::string label(const std::string& prefix, const schema::NodeProto& node) {
@@ -35,6 +34,29 @@ Evaluator::Evaluator(const schema::ModelProto& model, TensorReader& tensors, Cal
     functions_[{function.domain(), function.name()}] = &function;
   main_.opsets = opsets_of(model.opset_import());
   add_initializers(main_, model.graph());
+  count_readers(model.graph());
+}
+
+void Evaluator::count_readers(const schema::GraphProto& graph) {
+  for (const schema::NodeProto& node : graph.node()) {
+    for (const std::string& input : node.input()) ++readers_[input];
+    for (const schema::AttributeProto& attribute : node.attribute())
+      if (attribute.has_g()) count_readers(attribute.g());
+  }
+  for (const schema::ValueInfoProto& output : graph.output()) ++readers_[output.name()];
+}
+
+void Evaluator::free_inputs(const Scope& scope, const schema::NodeProto& node) {
+  const Scope* outermost = &scope;
+  while (outermost->outer != nullptr) outermost = outermost->outer;
+  if (outermost != &main_) return;  // the readers in functions are not counted
+  for (const std::string& input : node.input()) {
+    const auto readers = readers_.find(input);
+    if (readers == readers_.end() || --readers->second > 0) continue;
+    // The name stays, so that a second value with this name is noticed.
+    if (const auto value = main_.values.find(input); value != main_.values.end())
+      if (auto* constant = std::get_if<Constant>(&value->second)) *constant = Constant();
+  }
 }
 
 void Evaluator::add_initializers(Scope& scope, const schema::GraphProto& graph) {
@@ -110,6 +132,7 @@ void Evaluator::run_node(Scope& scope, const schema::NodeProto& node, int depth)
     outputs.clear();
   }
   check_parameters();
+  free_inputs(scope, node);
   outputs.resize(static_cast<std::size_t>(node.output_size()), Unread{});
   for (int i = 0; i < node.output_size(); ++i)
     if (!node.output(i).empty() &&

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -63,10 +64,16 @@ class Evaluator {
   /// layers, each of which gets a copy. 8 bits in the file are 32 here.
   void check_parameters();
 
+  /// Counts how often the nodes of a graph, also of inner ones, read each name.
+  void count_readers(const schema::GraphProto& graph);
+  /// Frees the constants of the main graph that no later node reads: a layer has its own copy.
+  void free_inputs(const Scope& scope, const schema::NodeProto& node);
+
   TensorReader& tensors_;
   Call::Model& shared_;
   Functions functions_;
   Scope main_;
+  std::unordered_map<std::string_view, std::size_t> readers_;  ///< in the main graph, still to come
   std::vector<NodeProblem> problems_;
   std::size_t num_nodes_ = 0;
   int counted_drafts_ = 0;

@@ -42,14 +42,20 @@ NodeProto& NodeWriter::add(GraphProto& graph, const std::string& type,
   return node;
 }
 
-std::string NodeWriter::floats(const std::string& name, const std::vector<std::int64_t>& shape,
-                               std::span<const float> values) {
+std::string NodeWriter::tensor(const std::string& name, int type,
+                               const std::vector<std::int64_t>& shape,
+                               std::span<const std::byte> bytes) {
   TensorProto& tensor = *main_.add_initializer();
   tensor.set_name(name);
-  tensor.set_data_type(TensorProto::FLOAT);
+  tensor.set_data_type(type);
   tensor.mutable_dims()->Add(shape.begin(), shape.end());
-  tensor.set_raw_data(values.data(), values.size_bytes());
+  tensor.set_raw_data(bytes.data(), bytes.size());
   return name;
+}
+
+std::string NodeWriter::floats(const std::string& name, const std::vector<std::int64_t>& shape,
+                               std::span<const float> values) {
+  return tensor(name, TensorProto::FLOAT, shape, std::as_bytes(values));
 }
 
 std::string NodeWriter::scalar(const std::string& name, float value) {
@@ -57,12 +63,8 @@ std::string NodeWriter::scalar(const std::string& name, float value) {
 }
 
 std::string NodeWriter::integers(const std::string& name, const std::vector<std::int64_t>& values) {
-  TensorProto& tensor = *main_.add_initializer();
-  tensor.set_name(name);
-  tensor.set_data_type(TensorProto::INT64);
-  tensor.add_dims(static_cast<std::int64_t>(values.size()));
-  tensor.set_raw_data(values.data(), values.size() * sizeof(std::int64_t));
-  return name;
+  return tensor(name, TensorProto::INT64, {static_cast<std::int64_t>(values.size())},
+                std::as_bytes(std::span(values)));
 }
 
 void NodeWriter::window(NodeProto& node, const graph::Extent& kernel, const graph::Extent& stride,

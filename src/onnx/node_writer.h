@@ -40,6 +40,9 @@ class NodeWriter {
                      std::span<const float> values);
   std::string scalar(const std::string& name, float value);
   std::string integers(const std::string& name, const std::vector<std::int64_t>& values);
+  /// @param type  of TensorProto  @param bytes  row-major, little-endian
+  std::string tensor(const std::string& name, int type, const std::vector<std::int64_t>& shape,
+                     std::span<const std::byte> bytes);
 
  private:
   struct Bin {

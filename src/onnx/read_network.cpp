@@ -1,6 +1,9 @@
 #include "onnx/read_network.h"
 
 #include <algorithm>
+#include <cmath>
+#include <set>
+#include <string_view>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -18,6 +21,7 @@ using schema::TensorProto;
 
 constexpr std::int64_t kMaxSide = 65'536;
 constexpr std::size_t kNamedProblems = 3;
+constexpr std::size_t kMaxOperations = 10'000;  // of a segment in a model file
 
 /// The input of a network: the shape of the image and how ONNX shows it.
 struct Input {
@@ -50,12 +54,11 @@ std::int64_t side(std::int64_t in_file, int given, std::string_view what) {
 }
 
 Input find_input(const schema::GraphProto& graph, const std::optional<ImageSize>& size) {
+  std::set<std::string_view> initializers;
+  for (const TensorProto& tensor : graph.initializer()) initializers.insert(tensor.name());
   std::vector<const schema::ValueInfoProto*> inputs;
   for (const schema::ValueInfoProto& value : graph.input())
-    if (std::ranges::none_of(graph.initializer(), [&](const TensorProto& tensor) {
-          return tensor.name() == value.name();
-        }))
-      inputs.push_back(&value);
+    if (!initializers.contains(value.name())) inputs.push_back(&value);
   if (inputs.size() != 1)
     throw Error(
         fmt::format("the network has {} inputs, expected one: a batch of images", inputs.size()));
@@ -88,6 +91,34 @@ Input find_input(const schema::GraphProto& graph, const std::optional<ImageSize>
   input.view = AxisView::of(input.shape);
   if (channels_last) input.view = input.view.permuted({1, 2, 0});
   return input;
+}
+
+/// Returns the node that multiplies by a softmax, as attention does; null if there is none.
+const schema::NodeProto* attention_in(
+    const google::protobuf::RepeatedPtrField<schema::NodeProto>& nodes) {
+  std::set<std::string_view> softmaxes;  // and what passes their values on
+  for (const schema::NodeProto& node : nodes) {
+    const std::string_view type = node.op_type();
+    const bool reads_softmax = std::ranges::any_of(
+        node.input(), [&](const std::string& name) { return softmaxes.contains(name); });
+    if (reads_softmax && (type == "MatMul" || type == "Einsum")) return &node;
+    if (type == "Softmax" ||
+        (reads_softmax && (type == "Dropout" || type == "Identity" || type == "Cast")))
+      softmaxes.insert(node.output().begin(), node.output().end());
+  }
+  return nullptr;
+}
+
+/// A transformer has dozens of nodes that cannot be imported; one line says why.
+void throw_if_attention(const schema::ModelProto& model, std::size_t problems, std::size_t nodes) {
+  const schema::NodeProto* found = attention_in(model.graph().node());
+  for (const schema::FunctionProto& function : model.functions())
+    if (found == nullptr) found = attention_in(function.node());
+  if (found == nullptr) return;
+  throw Error(fmt::format(
+      "{} of {} nodes cannot be imported: the network has attention, as transformers have (node "
+      "{}); offramp runs convolutional classifiers",
+      problems, nodes, core::quote(found->name().empty() ? found->op_type() : found->name())));
 }
 
 /// Joins the problems to one line: the number, the first of them with their reasons, and the names
@@ -132,6 +163,18 @@ int find_logits(NetworkDraft& network, const Value& output, std::vector<std::str
   return logits;
 }
 
+/// Checks what a model file requires, so that an error names the ONNX file.
+void check_network(const ImportedNetwork& network) {
+  const graph::Segment& segment = network.graph.segments.front();
+  if (segment.nodes.size() > kMaxOperations)
+    throw Error(fmt::format("the network has {} operations, at most {} are supported",
+                            segment.nodes.size(), kMaxOperations));
+  for (const auto& [name, tensor] : network.weights)
+    for (const float value : tensor.as<float>())
+      if (!std::isfinite(value))
+        throw Error(fmt::format("tensor {}: a value is not finite: {}", core::quote(name), value));
+}
+
 std::string producer_of(const schema::ModelProto& model) {
   std::string producer = model.producer_name();
   if (!model.producer_version().empty()) producer += " " + model.producer_version();
@@ -143,9 +186,10 @@ std::string producer_of(const schema::ModelProto& model) {
 ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize>& size) {
   try {
     ImportedNetwork result;
-    const auto file = std::make_unique<core::MappedFile>(path);
+    const auto file = std::make_unique<const core::MappedFile>(path);
     result.bytes = file->bytes().size();
-    schema::ModelProto model = parse_model(file->bytes());
+    const ParsedModel parsed = parse_model(file->bytes());
+    const schema::ModelProto& model = parsed.proto;
     core::HashOfParts hash;
     hash.add(file->bytes());
     result.hash = hash.text();
@@ -158,6 +202,9 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     if (graph.output_size() == 0) throw Error("the network has no output");
     NetworkDraft network(input.shape);
     TensorReader tensors(path.parent_path());
+    for (std::size_t i = 0; i < parsed.raw_data.size(); ++i)
+      if (!parsed.raw_data[i].empty())
+        tensors.place(graph.initializer(static_cast<int>(i)), *file, parsed.raw_data[i]);
     Call::Model shared{.network = network,
                        .batch = input.batch,
                        .tensors = tensors,
@@ -169,7 +216,10 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.nodes = evaluator.num_nodes();
     result.bytes += tensors.external_bytes();
     std::vector<NodeProblem> problems = evaluator.problems();
-    if (!problems.empty()) throw_problems(problems, result.nodes);
+    if (!problems.empty()) {
+      throw_if_attention(model, problems.size(), result.nodes);
+      throw_problems(problems, result.nodes);
+    }
 
     if (graph.output_size() > 1)
       result.notes.push_back(
@@ -184,6 +234,7 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.input_scale = std::move(finished.input_scale);
     result.input_shift = std::move(finished.input_shift);
     graph::infer_shapes(result.graph);
+    check_network(result);
     return result;
   } catch (const Error& error) {
     core::throw_with_place(path.string(), error);

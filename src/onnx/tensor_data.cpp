@@ -170,7 +170,7 @@ void check_plain_name(const std::string& name) {
 
 }  // namespace
 
-std::span<const std::byte> TensorReader::external(const TensorProto& tensor) {
+TensorReader::Part TensorReader::external(const TensorProto& tensor) {
   std::string name;
   std::uint64_t offset = 0, length = 0;
   bool has_length = false;
@@ -216,7 +216,7 @@ std::span<const std::byte> TensorReader::external(const TensorProto& tensor) {
         has_length ? fmt::format("{}", static_cast<double>(offset) + static_cast<double>(length))
                    : "the end",
         core::quote(name), bytes.size()));
-  return bytes.subspan(offset, has_length ? length : bytes.size() - offset);
+  return {found->second.get(), bytes.subspan(offset, has_length ? length : bytes.size() - offset)};
 }
 
 Constant TensorReader::read(const TensorProto& tensor) {
@@ -229,12 +229,18 @@ Constant TensorReader::read(const TensorProto& tensor) {
   const bool is_external = tensor.data_location() == TensorProto::EXTERNAL;
   if (!is_external && !tensor.has_raw_data())
     return from_lists(tensor, type, std::move(shape), count);
-  const std::span<const std::byte> bytes =
-      is_external ? external(tensor) : std::as_bytes(std::span(tensor.raw_data()));
+  const auto placed = placed_.find(&tensor);
+  const Part part = is_external ? external(tensor)
+                    : placed != placed_.end()
+                        ? placed->second
+                        : Part{nullptr, std::as_bytes(std::span(tensor.raw_data()))};
+  const std::span<const std::byte> bytes = part.bytes;
   if (bytes.size() != count * size)
     throw Error(fmt::format("holds {} bytes, but its shape {} has {} elements of {}", bytes.size(),
                             core::to_string(shape), count, size));
-  return from_bytes(type, std::move(shape), count, bytes);
+  Constant result = from_bytes(type, std::move(shape), count, bytes);
+  if (part.file != nullptr) part.file->drop(bytes);
+  return result;
 }
 
 }  // namespace offramp::onnx

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -44,8 +45,18 @@ void declare(schema::ValueInfoProto& value, const std::string& name, int type,
 /// "exit_<k>/…" or "<node>/…", which no tensor of the network can be called.
 class NetworkWriter {
  public:
-  NetworkWriter(const model::ModelFile& model, Form form)
-      : model_(model), form_(form), shapes_(graph::infer_shapes(model.graph)) {}
+  /// @param quantised  null: in f32
+  NetworkWriter(const model::ModelFile& model, Form form, const QuantisedNetwork* quantised)
+      : model_(model),
+        form_(form),
+        quantised_(quantised),
+        shapes_(graph::infer_shapes(model.graph)) {
+    if (quantised == nullptr) return;
+    for (const graph::Segment& segment : model.graph.segments)
+      for (const auto* nodes : {&segment.nodes, &segment.head})
+        for (const graph::Node& node : *nodes)
+          for (const std::string& input : node.inputs) readers_[input].push_back(&node);
+  }
 
   std::string run() {
     schema::ModelProto file;
@@ -70,7 +81,7 @@ class NetworkWriter {
     else
       write_exits(main);
     for (const graph::Parameter& parameter : graph::parameters(model_.graph))
-      if (written_.contains(parameter.segment) &&
+      if (written_.contains(parameter.segment) && !in_integers_.contains(parameter.name) &&
           (!parameter.in_head || heads_.contains(parameter.segment)))
         writer.floats(parameter.name, parameter.shape,
                       model_.weights.find(parameter.name)->second.to_f32());
@@ -103,10 +114,110 @@ class NetworkWriter {
                  {"image/centred",
                   writer_->floats("image/std", shape, std::span(values.std).first(channels))},
                  std::string(graph::kInput));
+    quantise_output(main, std::string(graph::kInput));
   }
 
   void write_nodes(GraphProto& graph, const std::vector<graph::Node>& nodes) {
-    for (const graph::Node& node : nodes) writer_->add(graph, node);
+    for (const graph::Node& node : nodes) {
+      if (quantised_ == nullptr) {
+        writer_->add(graph, node);
+        continue;
+      }
+      if (std::holds_alternative<graph::Conv>(node.op)) write_integers(graph, node);
+      graph::Node local = node;
+      for (std::string& input : local.inputs) input = restored_for(node, graph, input);
+      writer_->add(graph, local);
+      quantise_output(graph, node.name);
+    }
+  }
+
+  // Quantisation. A tensor x in 8 bits is computed as "x/exact", rounded as "x/integers", and read
+  // as x.
+
+  const QuantisedTensor* quantised(const std::string& tensor) const {
+    const auto found = quantised_->tensors.find(tensor);
+    return found == quantised_->tensors.end() ? nullptr : &found->second;
+  }
+
+  void restore(GraphProto& graph, const std::string& tensor, const std::string& output) {
+    writer_->add(graph, "DequantizeLinear",
+                 {tensor + "/integers", tensor + "/scale", tensor + "/zero"}, output);
+  }
+
+  /// Rounds the output of the node that was written last, if it is stored in 8 bits.
+  void quantise_output(GraphProto& graph, const std::string& tensor) {
+    const QuantisedTensor* element = quantised_ == nullptr ? nullptr : quantised(tensor);
+    if (element == nullptr) return;
+    const std::string exact = tensor + "/exact";
+    graph.mutable_node()->rbegin()->set_output(0, exact);
+    writer_->scalar(tensor + "/scale", element->scale);
+    writer_->tensor(tensor + "/zero", element->is_signed ? TensorProto::INT8 : TensorProto::UINT8,
+                    {}, std::array{std::byte{0}});
+    writer_->add(graph, "QuantizeLinear", {exact, tensor + "/scale", tensor + "/zero"},
+                 tensor + "/integers");
+    restore(graph, tensor, tensor);
+    graph_of_[tensor] = &graph;
+  }
+
+  /// Each node in the branch of an If restores the 8-bit tensors of the graph around it itself,
+  /// because ONNX Runtime computes in integers only where both nodes are in one graph.
+  /// @return the name of the tensor for this node
+  std::string restored_for(const graph::Node& node, GraphProto& graph, const std::string& tensor) {
+    const auto outer = graph_of_.find(tensor);
+    if (outer == graph_of_.end() || outer->second == &graph) return tensor;
+    const std::string local = fmt::format("{}/for_{}", tensor, node.name);
+    if (shapes_.emplace(local, shapes_.find(tensor)->second).second) restore(graph, tensor, local);
+    return local;
+  }
+
+  /// Writes the 8-bit weight of a convolution, and its bias as 32-bit integers where ONNX Runtime
+  /// needs that to compute in integers.
+  void write_integers(GraphProto& graph, const graph::Node& node) {
+    const std::string name = node.name + ".weight", bias = node.name + ".bias";
+    const auto found = quantised_->weights.find(name);
+    if (found == quantised_->weights.end()) return;
+    const QuantisedWeight& weight = found->second;
+    const auto channels = static_cast<std::int64_t>(weight.scales.size());
+    const std::vector<std::byte> zeros(weight.scales.size());
+    set_attribute(
+        writer_->add(graph, "DequantizeLinear",
+                     {writer_->tensor(name + "/integers", TensorProto::INT8,
+                                      model_.weights.find(name)->second.shape,
+                                      std::as_bytes(std::span(weight.integers))),
+                      writer_->floats(name + "/scales", {channels}, weight.scales),
+                      writer_->tensor(name + "/zeros", TensorProto::INT8, {channels}, zeros)},
+                     name),
+        "axis", std::int64_t{0});
+    in_integers_.insert(name);
+    const QuantisedTensor* input = quantised(node.inputs[0]);
+    if (input == nullptr || !std::get<graph::Conv>(node.op).bias || !is_rounded_next(node)) return;
+    // A step of the bias is one of the sums of products.
+    std::vector<std::int32_t> steps;
+    std::vector<float> scales;
+    const std::vector<float> values = model_.weights.find(bias)->second.to_f32();
+    for (std::size_t c = 0; c < values.size(); ++c) {
+      scales.push_back(input->scale * weight.scales[c]);
+      const double count = std::nearbyint(static_cast<double>(values[c]) / scales.back());
+      if (!(std::abs(count) < 1e9)) return;  // stays in f32
+      steps.push_back(static_cast<std::int32_t>(count));
+    }
+    set_attribute(writer_->add(graph, "DequantizeLinear",
+                               {writer_->tensor(bias + "/integers", TensorProto::INT32, {channels},
+                                                std::as_bytes(std::span(steps))),
+                                writer_->floats(bias + "/scales", {channels}, scales)},
+                               bias),
+                  "axis", std::int64_t{0});
+    in_integers_.insert(bias);
+  }
+
+  /// Whether the output of a convolution is rounded to 8 bits, at most after a ReLU: not where a
+  /// sum or another activation is computed in f32 first.
+  bool is_rounded_next(const graph::Node& node) const {
+    if (quantised(node.name) != nullptr) return true;
+    const auto readers = readers_.find(node.name);
+    if (readers == readers_.end() || readers->second.size() != 1) return false;
+    const graph::Node& next = *readers->second.front();
+    return std::holds_alternative<graph::Relu>(next.op) && quantised(next.name) != nullptr;
   }
 
   /// Writes the body of a segment and, if it is asked for, the head. @return the logits
@@ -341,7 +452,11 @@ class NetworkWriter {
 
   const model::ModelFile& model_;
   Form form_;
+  const QuantisedNetwork* quantised_;
   Shapes shapes_;
+  std::map<std::string, std::vector<const graph::Node*>> readers_;
+  std::map<std::string, const GraphProto*> graph_of_;  ///< where an 8-bit tensor is computed
+  std::set<std::string> in_integers_;                  ///< parameters that are written as integers
   NodeWriter* writer_ = nullptr;
   std::set<int> written_, heads_;  ///< segments whose body and whose head the file has
 };
@@ -356,8 +471,11 @@ std::string_view to_string(Form form) {
   throw Error("a form has no name");
 }
 
-std::string network_as_onnx(const model::ModelFile& model, Form form) {
-  return NetworkWriter(model, form).run();
+std::string network_as_onnx(const model::ModelFile& model, Form form,
+                            const QuantisedTensors& quantised) {
+  if (quantised.empty()) return NetworkWriter(model, form, nullptr).run();
+  const QuantisedNetwork network = quantised_network(model, quantised);
+  return NetworkWriter(network.model, form, &network).run();
 }
 
 }  // namespace offramp::onnx

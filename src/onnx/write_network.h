@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "model/model_file.h"
+#include "onnx/quantised_network.h"
 
 namespace offramp::onnx {
 
@@ -22,13 +23,16 @@ enum class Form {
 Form form_from_string(std::string_view word);
 std::string_view to_string(Form form);
 
-/// Makes an ONNX model (opset 17, f32) of a model. Its input "image" [N, C, H, W] is an image of
+/// Makes an ONNX model (opset 17) of a model. Its input "image" [N, C, H, W] is an image of
 /// the size that the model file states, with pixels (red, green, blue) in [0, 1]; mean and standard
-/// deviation of the preprocessing are applied inside. 8-bit and bf16 weights are written as the f32
-/// values that they stand for.
+/// deviation of the preprocessing are applied inside. bf16 weights are written as f32.
+/// @param quantised  the tensors that the runtime stores in 8 bits, for an int8 model: these and
+/// the weights of convolutions are written with QuantizeLinear and DequantizeLinear. Empty: the
+/// network computes in f32, and 8-bit weights are written as the values that they stand for
 /// @return the bytes of the file
 /// @throws Error if the conditional form is asked for and the model has no policy or one exit, or
 /// the file would be larger than ONNX allows (2 GB)
-std::string network_as_onnx(const model::ModelFile& model, Form form);
+std::string network_as_onnx(const model::ModelFile& model, Form form,
+                            const QuantisedTensors& quantised = {});
 
 }  // namespace offramp::onnx

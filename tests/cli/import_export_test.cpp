@@ -40,7 +40,7 @@ class ImportExport : public testing::Test {
 TEST_F(ImportExport, APlainFileIsImportedAgain) {
   const ProgramResult exported = export_as("plain");
   ASSERT_EQ(exported.status, 0) << exported.err;
-  EXPECT_THAT(exported.out, HasSubstr("plain, 1 exit"));
+  EXPECT_THAT(exported.out, HasSubstr("plain, f32, 1 exit"));
   const ProgramResult imported = offramp({"import", onnx_path, "-o", again_path, "--json"});
   ASSERT_EQ(imported.status, 0) << imported.err;
   const json result = json::parse(imported.out);
@@ -66,6 +66,27 @@ TEST_F(ImportExport, EveryFormIsWritten) {
   const ProgramResult unknown = export_as("nested");
   EXPECT_EQ(unknown.status, 2);
   EXPECT_THAT(unknown.err, HasSubstr("unknown form \"nested\""));
+}
+
+TEST_F(ImportExport, AnInt8ModelIsWrittenInInt8UnlessF32IsAskedFor) {
+  const fs::path int8 =
+      fs::path(OFFRAMP_CONFIGS).parent_path() / "models/cifar10-2-exits-small.safetensors";
+  const auto precision = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> arguments = {"export", int8, "-o", onnx_path, "--json"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const ProgramResult ended = offramp(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return json::parse(ended.out)["precision"].get<std::string>();
+  };
+  EXPECT_EQ(precision({}), "int8");
+  EXPECT_EQ(precision({"--precision", "int8", "--form", "plain"}), "int8");
+  EXPECT_EQ(precision({"--precision", "f32"}), "f32");
+  for (const char* wrong : {"int8", "bf16", "f64"}) {
+    const ProgramResult ended =
+        offramp({"export", model_path, "-o", onnx_path, "--precision", wrong});
+    EXPECT_EQ(ended.status, 2) << wrong;
+    EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
+  }
 }
 
 TEST_F(ImportExport, LabelsNameTheClasses) {

@@ -534,6 +534,52 @@ TEST_F(ReadNetwork, RefusesAttention) {
               HasSubstr("as in attention, is not supported"));
 }
 
+TEST_F(ReadNetwork, SaysInOneLineThatATransformerHasAttention) {
+  EXPECT_THAT(message(after_conv([](ModelBuilder& m) {
+                m.node("MatMul", {"conv.out", "conv.out"}, "scores");
+                m.node("Softmax", {"scores"}, "shares");
+                m.node("Dropout", {"shares"}, "kept");
+                m.node("MatMul", {"kept", "conv.out"}, "x");
+                return "x";
+              })),
+              HasSubstr("cannot be imported: the network has attention, as transformers have (node "
+                        "\"x/MatMul\")"));
+}
+
+TEST_F(ReadNetwork, RefusesWeightsThatAreNotFinite) {
+  ModelBuilder model;
+  model.conv();
+  model.node("Div", {"conv.out", "zero"}, "x");
+  model.floats("zero", {}, {0.0f});
+  model.classifier("x");
+  EXPECT_EQ(message(model), (folder_.path() / "net.onnx").string() +
+                                ": tensor \"conv.bias\": a value is not finite: inf");
+}
+
+TEST_F(ReadNetwork, RefusesMoreOperationsThanAModelFileMayHave) {
+  EXPECT_THAT(message(after_conv([](ModelBuilder& m) {
+                std::string x = "conv.out";
+                for (int i = 0; i < 10'000; ++i) {
+                  const std::string next = "x" + std::to_string(i);
+                  m.node(i % 2 == 0 ? "Sigmoid" : "Relu", {x}, next);
+                  x = next;
+                }
+                return x;
+              })),
+              HasSubstr("net.onnx: the network has 10001 operations, at most 10000"));
+}
+
+TEST_F(ReadNetwork, CountsTheNodesOfInnerGraphsBeforeItParsesThem) {
+  const ModelBuilder model = after_conv([](ModelBuilder& m) {
+    AttributeProto& branch = *m.node("If", {"nothing"}, "x").add_attribute();
+    branch.set_name("then_branch");
+    branch.set_type(AttributeProto::GRAPH);
+    for (int i = 0; i < 20'000; ++i) branch.mutable_g()->add_node()->set_op_type("Relu");
+    return "x";
+  });
+  EXPECT_THAT(message(model), HasSubstr("more than 20000 nodes"));
+}
+
 TEST_F(ReadNetwork, RefusesAWeightWhoseDataDoNotFitItsShape) {
   ModelBuilder model;
   model.conv();
@@ -572,6 +618,28 @@ TEST_F(ReadNetwork, RefusesAWeightThatManyLayersShare) {
               HasSubstr("far larger than the file"));
 }
 
+TEST_F(ReadNetwork, ReadsLargeWeightsInPlaceAsItReadsOthers) {
+  // 5 × 30 × 8 × 8 values are more than the 4096 bytes from which on weights stay in the file.
+  const auto build = [](bool in_list) {
+    return after_conv([&](ModelBuilder& m) {
+      TensorProto& weight = m.floats("large", {30, 5, 8, 8});
+      if (in_list) {
+        const auto* values = reinterpret_cast<const float*>(weight.raw_data().data());
+        weight.mutable_float_data()->Add(values, values + weight.raw_data().size() / 4);
+        weight.clear_raw_data();
+      }
+      set(m.node("Conv", {"conv.out", "large"}, "large.out"), "pads",
+          std::vector<std::int64_t>{4, 4, 4, 4});
+      m.floats("narrow", {5, 30, 1, 1});
+      m.node("Conv", {"large.out", "narrow"}, "x");
+      return "x";
+    });
+  };
+  const ImportedNetwork in_place = read(build(false)), in_list = read(build(true));
+  EXPECT_EQ(in_place.weights, in_list.weights);
+  EXPECT_EQ(in_place.weights.size(), 6u);
+}
+
 TEST_F(ReadNetwork, RefusesEveryTruncationInOneLine) {
   ModelBuilder model;
   model.conv();
@@ -589,7 +657,8 @@ TEST_F(ReadNetwork, RefusesEveryTruncationInOneLine) {
 TEST_F(ReadNetwork, SaysWhatAFileIsThatIsNoOnnxFile) {
   const fs::path path = folder_.path() / "net.pt";
   std::ofstream(path) << "PK\x03\x04 and so on";
-  EXPECT_THAT(message_of([&] { read_network(path); }), HasSubstr("one of torch.save"));
+  EXPECT_THAT(message_of([&] { read_network(path); }),
+              HasSubstr("one of torch.save; export the network"));
   std::ofstream(path) << "some text";
   EXPECT_THAT(message_of([&] { read_network(path); }), HasSubstr("not an ONNX file"));
 }

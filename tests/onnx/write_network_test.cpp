@@ -32,7 +32,7 @@ model::ModelFile model_of(const graph::Graph& graph) {
 }
 
 schema::ModelProto parsed(const std::string& bytes) {
-  return parse_model(std::as_bytes(std::span(bytes)));
+  return parse_model(std::as_bytes(std::span(bytes))).proto;
 }
 
 /// Counts the nodes of each type in a graph and, below it, in the branches of its Ifs.
@@ -135,6 +135,110 @@ TEST(WriteNetwork, MakesAPlainFileThatImportsWithTheSameLogits) {
     const std::vector<float> expected(all.end() - graph.classes, all.end());
     EXPECT_EQ(ReferencePredictor(again.graph, again.weights).predict_all(image), expected);
   }
+}
+
+/// A model whose convolutions have 8-bit weights, and the tensors that are stored in 8 bits: the
+/// image and the outputs of ReLUs.
+std::pair<model::ModelFile, QuantisedTensors> int8_model() {
+  model::ModelFile model = model_of(small_resnet());
+  for (const graph::Parameter& parameter : graph::parameters(model.graph)) {
+    if (parameter.role != graph::ParameterRole::conv_weight) continue;
+    const auto weight = model.weights.find(parameter.name)->second.as<float>();
+    std::vector<float>& scales = model.weight_scales[parameter.name];
+    const std::size_t per_channel = weight.size() / static_cast<std::size_t>(parameter.shape[0]);
+    for (std::size_t i = 0; i < weight.size(); ++i) {
+      if (i % per_channel == 0) {
+        float largest = 0;
+        for (const float value : weight.subspan(i, per_channel))
+          largest = std::max(largest, std::abs(value));
+        scales.push_back(largest / 127);
+      }
+      weight[i] = scales.back() * std::nearbyint(weight[i] / scales.back());
+    }
+  }
+  QuantisedTensors tensors = {{std::string(graph::kInput), {0.02f, true}}};
+  for (const graph::Segment& segment : model.graph.segments)
+    for (const auto* nodes : {&segment.nodes, &segment.head})
+      for (const graph::Node& node : *nodes)
+        if (std::holds_alternative<graph::Relu>(node.op)) tensors[node.name] = {0.05f, false};
+  policy::Policy policy = policy::never_stop(3);
+  policy.thresholds = {0.9f, 0.8f};
+  model.policy = policy::ChosenPolicy{.policy = policy};
+  return {std::move(model), std::move(tensors)};
+}
+
+TEST(WriteNetwork, RoundsTheTensorsOfAnInt8ModelWithTheirScales) {
+  const auto [model, tensors] = int8_model();
+  const schema::ModelProto file = parsed(network_as_onnx(model, Form::plain, tensors));
+  std::map<std::string, int> counts;
+  count_nodes(file.graph(), counts);
+  EXPECT_EQ(counts["BatchNormalization"], 0);
+  std::set<std::string> integers;
+  std::map<std::string, const schema::TensorProto*> initializers;
+  for (const schema::TensorProto& tensor : file.graph().initializer())
+    initializers[tensor.name()] = &tensor;
+  for (const schema::NodeProto& node : file.graph().node()) {
+    if (node.op_type() != "QuantizeLinear") continue;
+    ASSERT_TRUE(initializers.contains(node.input(2))) << node.input(2);
+    EXPECT_EQ(initializers[node.input(2)]->data_type(), node.input(0) == "input/exact"
+                                                            ? schema::TensorProto::INT8
+                                                            : schema::TensorProto::UINT8);
+    integers.insert(node.output(0));
+  }
+  EXPECT_TRUE(integers.contains("input/integers"));
+  EXPECT_EQ(counts["QuantizeLinear"], static_cast<int>(integers.size()));
+  ASSERT_TRUE(initializers.contains("conv1.weight/integers"));
+  EXPECT_EQ(initializers["conv1.weight/integers"]->data_type(), schema::TensorProto::INT8);
+  EXPECT_FALSE(initializers.contains("conv1.weight"));
+  // The first convolution is rounded after its ReLU, so its bias is in integers; the second one of
+  // a block is added first.
+  EXPECT_TRUE(initializers.contains("conv1.bias/integers"));
+  EXPECT_FALSE(initializers.contains("layer1.0.conv2.bias/integers"));
+  EXPECT_TRUE(initializers.contains("layer1.0.conv2.bias"));
+}
+
+TEST(WriteNetwork, RestoresIntegersInTheGraphThatReadsThem) {
+  const auto [model, tensors] = int8_model();
+  const schema::ModelProto file = parsed(network_as_onnx(model, Form::conditional, tensors));
+  int convolutions = 0;
+  const auto visit = [&](const auto& self, const schema::GraphProto& graph) -> void {
+    std::set<std::string> restored;
+    for (const schema::NodeProto& node : graph.node()) {
+      if (node.op_type() == "DequantizeLinear") restored.insert(node.output(0));
+      if (node.op_type() == "Conv") {
+        EXPECT_TRUE(restored.contains(node.input(0))) << node.input(0);
+        EXPECT_TRUE(restored.contains(node.input(1))) << node.input(1);
+        ++convolutions;
+      }
+      for (const schema::AttributeProto& attribute : node.attribute())
+        if (attribute.has_g()) self(self, attribute.g());
+    }
+  };
+  visit(visit, file.graph());
+  EXPECT_EQ(convolutions, 20);
+}
+
+TEST(WriteNetwork, FoldsBatchNormsIntoIntegersWithTheSameLogits) {
+  auto [model, tensors] = int8_model();
+  // A factor below 0 changes the sign of the integers; one of 0 makes the channel constant.
+  const auto gamma = model.weights.find("bn1.weight")->second.as<float>();
+  gamma[0] = -0.5f;
+  gamma[1] = 0;
+  const core::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "net.onnx";
+  std::ofstream(path, std::ios::binary) << network_as_onnx(model, Form::plain, tensors);
+  const ImportedNetwork imported = read_network(path);
+  EXPECT_THAT(imported.notes, testing::Contains(testing::HasSubstr("8-bit quantisation")));
+  std::vector<float> pixels(static_cast<std::size_t>(core::element_count(model.graph.input)));
+  for (std::size_t i = 0; i < pixels.size(); ++i)
+    pixels[i] = static_cast<float>(i * 37 % 101) / 25 - 2;
+  const std::vector<float> ours =
+      ReferencePredictor(model.graph, model.weights).predict_all(pixels);
+  const std::vector<float> theirs =
+      ReferencePredictor(imported.graph, imported.weights).predict_all(pixels);
+  const std::span<const float> last = std::span(ours).last(theirs.size());
+  // The biases are rounded to steps of the sums, some 1e-4 here.
+  for (std::size_t i = 0; i < theirs.size(); ++i) EXPECT_NEAR(theirs[i], last[i], 1e-2);
 }
 
 TEST(WriteNetwork, KnowsItsFormsByName) {
