@@ -54,8 +54,8 @@ Flow flow(const Predictions& predictions, int from_exit, int to_exit);
 struct ClassExits {
   int label = 0;
   std::int64_t images = 0;
-  std::vector<std::int64_t> left;   ///< [K] images that stop at exit k
-  std::vector<std::int64_t> right;  ///< [K] of those, images that are classified correctly
+  std::vector<std::int64_t> left;   ///< [K] number of images that stop at exit k
+  std::vector<std::int64_t> right;  ///< [K] number of these images that are classified correctly
   double mean_exit() const;         ///< mean exit index, 0-based; -1 without images
 };
 /// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the

@@ -39,7 +39,7 @@ std::size_t header_bytes(std::span<const std::byte> bytes) {
 struct Header {
   std::int64_t width = 0, height = 0;
   bool top_down = false;
-  int bits = 0;                   ///< of a pixel
+  int bits = 0;                   ///< number of bits of a pixel
   std::uint32_t compression = 0;  ///< 0: none; 3: the pixels are described by bit masks
 };
 

@@ -47,15 +47,17 @@ auto at_place(std::string_view place, Work&& work) {
   }
 }
 
-/// What an image costs beside the multiply-accumulates that the cost counts.
+/// The work for an image besides the multiply-accumulates that the cost counts.
 struct OtherWork {
-  double values =
-      0;  ///< read by pools and operations on single elements, with weights for slow ones
+  /// Number of values read by pools and operations on single elements. Slow operations count
+  /// several times.
+  double values = 0;
   double windows = 0;  ///< rows and columns of the outputs of all pools, for which tables are kept
 };
 
 OtherWork other_work(const graph::Graph& graph) {
-  constexpr double kFunction = 4;  // an exponential, or several passes over the channels
+  // Weight of an operation that computes an exponential or passes over the channels several times.
+  constexpr double kFunction = 4;
   const auto shapes = graph::infer_shapes(graph);
   OtherWork sum;
   const auto add = [&](const graph::Node& node) {

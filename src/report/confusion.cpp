@@ -14,7 +14,8 @@ namespace offramp::report {
 namespace {
 
 constexpr int kMostClasses = 30, kMostPairs = 20;
-constexpr int kClassesWithNumbers = 12;  // cells are large enough for a count
+// With up to this number of classes, cells are large enough for their counts.
+constexpr int kClassesWithNumbers = 12;
 
 /// A confusion matrix, with a row for each label and a column for each answer.
 struct Matrix {

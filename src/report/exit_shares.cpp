@@ -138,7 +138,7 @@ std::string exit_table(const ReportContext& context, const eval::ClassExits& all
 
 std::string exit_shares_section(const ReportContext& context) {
   constexpr const char* kHeading = "Where images leave";
-  if (!context.has_policy()) return "";  // all images leave at the last exit
+  if (!context.has_policy()) return "";  // without a policy, all images leave at the last exit
   const auto classes = eval::exits_by_class(context.input.test, context.input.policy.exit_index,
                                             context.input.policy.answers);
   const std::vector<Bar> bars = bars_of(context, classes);

@@ -13,7 +13,8 @@
 namespace offramp::report {
 namespace {
 
-constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
+// Largest number of a curve's points that have a tooltip and a row in the table.
+constexpr std::size_t kPointsOfCurve = 25;
 
 FrontierPoint point_of(const ReportBaseline& control, bool has_policy, int& letters) {
   using Kind = ReportBaseline::Kind;

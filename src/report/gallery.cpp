@@ -11,10 +11,11 @@
 namespace offramp::report {
 namespace {
 
-constexpr int kImages = 24;              // images of a gallery
-constexpr int kLongestSide = 96;         // in pixels
-constexpr double kPixelBudget = 0.65e6;  // of all images; a pixel takes up to 4 bytes as base64
-constexpr int kCrispBelow = 64;          // smaller images are enlarged without smoothing
+constexpr int kImages = 24;       // number of images of a gallery
+constexpr int kLongestSide = 96;  // longest side of an image, in pixels
+// Limit on the pixels of all images; a pixel takes up to 4 bytes as base64.
+constexpr double kPixelBudget = 0.65e6;
+constexpr int kCrispBelow = 64;  // smaller images are enlarged without smoothing
 
 struct Gallery {
   std::string name;

@@ -131,7 +131,7 @@ Table flows_table(const ReportContext& context) {
 
 std::string overthinking_section(const ReportContext& context) {
   constexpr const char* kHeading = "Overthinking";
-  if (context.exits() == 1) return "";  // no answer changes on the way
+  if (context.exits() == 1) return "";  // with one exit, no answer can change
   const std::vector<eval::OverthinkingCounts> classes =
       eval::overthinking_by_class(context.input.test);
   const eval::OverthinkingCounts all = eval::sum_of_counts(classes);

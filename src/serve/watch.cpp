@@ -7,7 +7,8 @@
 namespace offramp::serve {
 namespace {
 
-/// The last exit's own answer has no ensemble: no exit agrees with 999 others.
+/// Returns a rule that stops at the last exit, without an ensemble: no image has 999 agreeing
+/// exits.
 Stop last_exit_alone() { return Stop::at_score("patience", 1000); }
 
 /// Whether a rate can exceed the bound, and be compared with it.
@@ -91,7 +92,7 @@ void Watch::react() {
     step_ /= 2;
     stop_ = Stop::at_step(step_);
     watch(*step_bounds_[next]);
-  } else {  // there is nothing more cautious with a bound
+  } else {  // no more cautious step has a bound
     stop_ = Stop::never();
   }
   ++generation_;

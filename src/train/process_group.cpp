@@ -235,7 +235,7 @@ class GlooWork : public ProcessGroup::Work {
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;
-  std::vector<Tensor> tensors_;  // kept until the exchange is complete
+  std::vector<Tensor> tensors_;  // the tensors stay alive until the exchange is complete
   const Notes& notes_;
 };
 

@@ -126,11 +126,11 @@ recipe::Recipe recipe_of(const Flags& flags, std::vector<std::string>& changes) 
   return recipe;
 }
 
-/// What a process trains: its flags and the recipe they stand for.
+/// The flags of a process and the recipe that they stand for.
 struct Start {
   Flags flags;
   recipe::Recipe recipe;
-  std::vector<std::string> changes;  // as of recipe_of
+  std::vector<std::string> changes;  // changes to the recipe, as recipe_of() returns them
 };
 
 /// Reads the recipe, and checks the run folder if this process writes to it. When the launcher

@@ -169,7 +169,7 @@ eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
 struct Candidate {
   std::vector<int> dropped;  ///< 0-based indices of the removed exits
   ExitCosts costs;
-  eval::SavedLogits tune;  ///< of the remaining exits
+  eval::SavedLogits tune;  ///< logits of the remaining exits
   policy::Policy fitted;   ///< temperatures and ensemble weights, without thresholds
   policy::ChosenThresholds chosen;
 };
@@ -277,7 +277,7 @@ class Calibrator {
     try {
       return policy::prepare_certification(
           policy, *harm_aim_, static_cast<std::int64_t>(certify_.indices.size()), attempt);
-    } catch (const Error&) {  // other values were checked before, so delta is used up
+    } catch (const Error&) {  // Other values were checked before, so delta is used up.
       throw Error(fmt::format(
           "{}: {} certificates were drawn from its certify images, which uses up delta {}; no more "
           "can be drawn",
@@ -475,10 +475,10 @@ class Calibrator {
   int exits_;
   std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
-  std::int64_t copies_ = 0;  ///< copies that were left out of certify_
+  std::int64_t copies_ = 0;  ///< number of copies that were left out of certify_
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
-  eval::SavedLogits all_;  ///< of all exits, on the tune images
+  eval::SavedLogits all_;  ///< logits of all exits, on the tune images
   double reference_accuracy_ = 0;
 };
 

@@ -195,7 +195,7 @@ core::FileLock RunFolder::start(const recipe::Recipe& recipe) const {
   if (error)
     throw Error(fmt::format("{}: cannot create the folder: {}", path_.string(), error.message()));
   core::FileLock folder_lock = lock();
-  check_empty();  // meanwhile, another process may have started and finished a run
+  check_empty();  // In the meantime, another process may have started and finished a run.
   core::write_text_atomic(config(), recipe::to_toml(recipe));
   core::write_text_atomic(metrics(), "");
   return folder_lock;

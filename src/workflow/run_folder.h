@@ -19,7 +19,8 @@ struct EpochReport {
   double loss = 0;
   /// [K] accuracy on the augmented training images, counted during the training steps
   std::vector<double> train_accuracy;
-  std::vector<double> tune_accuracy, tune_nll;  ///< [K] with the averaged weights, if they exist
+  /// [K] metrics of the averaged weights, if they exist.
+  std::vector<double> tune_accuracy, tune_nll;
   double learning_rate = 0;
   double images_per_second = 0;
   double seconds = 0;      ///< training time since the start of the run, without interruptions
@@ -32,13 +33,13 @@ struct EpochReport {
 struct TrainingDetails {
   std::string recipe;  ///< TOML
   std::optional<std::uint64_t> seed = {};
-  std::string commit, version;            ///< of offramp
+  std::string commit, version;            ///< commit and version of offramp
   std::optional<std::int64_t> step = {};  ///< number of training steps
   std::optional<double> epoch = {};       ///< training steps / steps per epoch
   std::string precision, device;
   std::optional<int> threads = {};
   std::optional<double> seconds = {};      ///< training time
-  std::vector<double> tune_accuracy = {};  ///< [K] after the last complete epoch
+  std::vector<double> tune_accuracy = {};  ///< [K] accuracy after the last complete epoch
 };
 
 /// Returns the JSON text for Provenance::details_json.
