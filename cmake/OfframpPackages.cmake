@@ -14,11 +14,15 @@ if(OFFRAMP_TRAIN)
   list(APPEND CPACK_COMPONENTS_ALL training)
 endif()
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+# 0.1.0-1~deb12 before 0.1.0-1~deb13: an upgrade of the system upgrades the package.
+cmake_host_system_information(RESULT release QUERY DISTRIB_VERSION_ID)
+set(CPACK_DEBIAN_PACKAGE_RELEASE "1~deb${release}")
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_OFFRAMP_PACKAGE_NAME offramp)
 set(CPACK_DEBIAN_TRAINING_PACKAGE_NAME offramp-train)
-set(CPACK_DEBIAN_TRAINING_PACKAGE_DEPENDS "offramp (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TRAINING_PACKAGE_DEPENDS 
+    "offramp (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 include(CPack)
 cpack_add_component_group(offramp
   DESCRIPTION "${PROJECT_DESCRIPTION}\nThe program offramp, the library libofframp and its headers.")
@@ -26,3 +30,10 @@ cpack_add_component(program GROUP offramp)
 cpack_add_component(library GROUP offramp)
 cpack_add_component(training
   DESCRIPTION "Training for offramp\nThe program offramp-train, which offramp train starts.")
+# Debian wants the licence of each package there.
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/offramp RENAME copyright
+        COMPONENT library)
+if(OFFRAMP_TRAIN)
+  install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/offramp-train RENAME copyright
+          COMPONENT training)
+endif()

@@ -103,7 +103,7 @@ endfunction()
 # offramp_capped(<folder>/<unit> filter [cap...]): runs these cases of a test program again with
 # oneDNN capped to each instruction set, by default to all. The program skips all of its cases, and
 # ctest says so, where the CPU or its oneDNN does not have the set
-# (tests/support/instruction_set_cap.h). Our own loops do not follow the cap.
+# (tests/support/instruction_set_cap.h). Our own loops do not follow the cap: see offramp_versions.
 function(offramp_capped unit filter)
   string(REPLACE "/" "_" name ${unit})
   set(caps ${ARGN})
@@ -115,6 +115,35 @@ function(offramp_capped unit filter)
     set_tests_properties(${unit}:On${cap} PROPERTIES
       ENVIRONMENT "ONEDNN_MAX_CPU_ISA=${cap}" LABELS "unit;parity;capped" TIMEOUT 900
       SKIP_REGULAR_EXPRESSION "ONEDNN_MAX_CPU_ISA=${cap} has no effect here"
+      FAIL_REGULAR_EXPRESSION "Running 0 tests")
+  endforeach()
+endfunction()
+
+# offramp_versions(<folder>/<unit> SOURCE file LINK folders ...): runs a test program again with the
+# loops of this file of src/ compiled for each instruction set that OFFRAMP_CLONES names, but for the
+# widest, which the program itself runs where the CPU has it. A CPU without the set skips the test.
+function(offramp_versions unit)
+  cmake_parse_arguments(arg "" "SOURCE" "LINK" ${ARGN})
+  if(OFFRAMP_SANITIZE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU
+     OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    return()  # there is one version
+  endif()
+  string(REPLACE "/" "_" name ${unit})
+  get_filename_component(file ${unit} NAME)
+  foreach(version x86-64 x86-64-v3)
+    set(program ${name}_${version}_test)
+    add_executable(${program} ${file}_test.cpp ${PROJECT_SOURCE_DIR}/src/${arg_SOURCE})
+    target_compile_options(${program} PRIVATE -march=${version} -fopenmp-simd)
+    target_compile_definitions(${program} PRIVATE OFFRAMP_ONE_VERSION)
+    target_include_directories(${program} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${program} PRIVATE offramp::options GTest::gmock GTest::gtest_main)
+    foreach(folder test_cpu_version ${arg_LINK})
+      target_link_libraries(${program} PRIVATE offramp::${folder})
+    endforeach()
+    add_test(NAME ${unit}:For${version} COMMAND ${program})
+    set_tests_properties(${unit}:For${version} PROPERTIES
+      ENVIRONMENT "OFFRAMP_TEST_VERSION=${version}" LABELS "unit;parity;versions" TIMEOUT 900
+      SKIP_REGULAR_EXPRESSION "this CPU lacks the instructions of"
       FAIL_REGULAR_EXPRESSION "Running 0 tests")
   endforeach()
 endfunction()

@@ -1,5 +1,6 @@
 #include "cli/flag_names.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace offramp::cli {
@@ -42,14 +43,24 @@ std::string with_flag_name(std::string_view message) {
   return std::string(message);
 }
 
-std::string with_flag_names(std::string text) {
-  for (const auto& [field, flag] : kFlags) {
-    if (field.find('_') == field.npos) continue;  // may be an ordinary word of the text
-    for (std::size_t at = text.find(field); at != text.npos;
-         at = text.find(field, at + flag.size()))
-      text.replace(at, field.size(), flag);
+std::string with_flag_names(std::string_view text) {
+  // Every second part stands in quotation marks, where names and paths are left as they are.
+  std::string result;
+  bool is_quoted = false;
+  for (std::size_t begin = 0; begin <= text.size(); is_quoted = !is_quoted) {
+    const std::size_t end = std::min(text.find('"', begin), text.size());
+    std::string part(text.substr(begin, end - begin));
+    for (const auto& [field, flag] : kFlags) {
+      if (is_quoted || field.find('_') == field.npos) continue;  // may be an ordinary word
+      for (std::size_t at = part.find(field); at != part.npos;
+           at = part.find(field, at + flag.size()))
+        part.replace(at, field.size(), flag);
+    }
+    result += part;
+    if (end < text.size()) result += '"';
+    begin = end + 1;
   }
-  return text;
+  return result;
 }
 
 }  // namespace offramp::cli

@@ -13,8 +13,9 @@ namespace offramp::cli {
 /// unchanged.
 std::string with_flag_name(std::string_view message);
 
-/// Replaces the names of options fields of two words or more, anywhere in a text, by their flags.
-std::string with_flag_names(std::string text);
+/// Replaces the names of options fields of two words or more by their flags, anywhere in a text but
+/// in quotation marks, which may hold a class of that name.
+std::string with_flag_names(std::string_view text);
 
 /// The advice that translate_option_errors adds to an error about images the model was trained on.
 enum class Advice { none, skip_trained };

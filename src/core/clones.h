@@ -1,12 +1,14 @@
 #pragma once
 
 // Macros for functions that are compiled once for each of several instruction sets. The version for
-// the CPU is chosen when the program is loaded. Under sanitizers and Clang there is one version.
+// the CPU is chosen when the program is loaded. Under sanitizers and Clang there is one version,
+// and where OFFRAMP_ONE_VERSION is defined: tests compile the loops for each instruction set so.
 
 /// Marks a function that is compiled several times. The functions that it calls must be inlined
 /// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(OFFRAMP_ONE_VERSION)
 #define OFFRAMP_HAS_CLONES
 #define OFFRAMP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

@@ -59,8 +59,11 @@ std::string without_last_part(const std::string& name) {
 }
 
 void set_names(std::vector<CutPoint>& points) {
-  std::map<std::string, int> uses;
-  for (const CutPoint& point : points) ++uses[without_last_part(point.tensor)];
+  std::map<std::string, int> uses;  // of each shorter name, also by a tensor that is called so
+  for (const CutPoint& point : points) {
+    ++uses[without_last_part(point.tensor)];
+    if (point.tensor != without_last_part(point.tensor)) ++uses[point.tensor];
+  }
   for (CutPoint& point : points) {
     const std::string shorter = without_last_part(point.tensor);
     point.name = uses[shorter] == 1 ? shorter : point.tensor;

@@ -97,13 +97,14 @@ std::string describe_aim(const std::optional<Aim>& aim) {
   return aim ? describe(*aim) : "an aim that is not recorded";
 }
 
-std::string describe_promise(const HarmGuarantee& aim) {
+std::string describe_promise(const HarmGuarantee& aim, std::optional<double> disagreement_bound) {
   const bool ensemble = aim.against == HarmReference::ensemble;
-  std::string_view rate = ensemble ? "harm against the ensemble of all exits" : "harm";
-  if (aim.label_free)
-    rate = ensemble ? "answers other than those of the ensemble of all exits"
-                    : "answers other than the last exit's";
-  return fmt::format("{} ≤ {:g} with probability ≥ {:.6g}", rate, aim.epsilon, 1 - aim.delta);
+  const std::string_view harm = ensemble ? "harm against the ensemble of all exits" : "harm";
+  const std::string_view others = ensemble ? "answers other than those of the ensemble of all exits"
+                                           : "answers other than the last exit's";
+  std::string text = fmt::format("{} ≤ {:g}", aim.label_free ? others : harm, aim.epsilon);
+  if (disagreement_bound) text += fmt::format(" and {} ≤ {:.3g}", others, *disagreement_bound);
+  return text + fmt::format(" with probability ≥ {:.6g}", 1 - aim.delta);
 }
 
 }  // namespace offramp::policy

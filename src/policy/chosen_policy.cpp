@@ -127,16 +127,12 @@ std::string describe(const Policy& policy) {
 }
 
 std::string describe(const Guarantee& guarantee) {
-  const std::string text = describe_promise({.epsilon = guarantee.epsilon,
-                                             .delta = guarantee.delta,
-                                             .label_free = guarantee.of == "disagreement",
-                                             .against = guarantee.against});
-  if (!guarantee.disagreement) return text;
-  return fmt::format("{}, both with answers other than {} ≤ {:.3g}", text,
-                     guarantee.against == HarmReference::last_exit
-                         ? "the last exit's"
-                         : "those of the ensemble of all exits",
-                     guarantee.disagreement->upper_bound);
+  std::optional<double> bound;
+  if (guarantee.disagreement) bound = guarantee.disagreement->upper_bound;
+  return describe_promise({.epsilon = guarantee.epsilon,
+                           .delta = guarantee.delta,
+                           .label_free = guarantee.of == "disagreement",
+                           .against = guarantee.against},
+                          bound);
 }
-
 }  // namespace offramp::policy

@@ -124,8 +124,8 @@ void check(const ChosenPolicy& chosen, int exits);
 /// Returns a text such as "stop where confidence ≥ 0.91, never", with "never" for an exit without a
 /// threshold, or "every image goes to the last exit".
 std::string describe(const Policy& policy);
-/// Returns a text such as "harm ≤ 0.01 with probability ≥ 0.95, both with answers other than the
-/// last exit's ≤ 0.0312".
+/// Returns a text such as "harm ≤ 0.01 and answers other than the last exit's ≤ 0.0312 with
+/// probability ≥ 0.95", without the second part if the guarantee has no bound of disagreement.
 std::string describe(const Guarantee& guarantee);
 
 }  // namespace offramp::policy

@@ -87,9 +87,12 @@ OFFRAMP_INLINE float gelu(float x) {
   const float beyond = p * t * exponential(-0.5f * (x * x));
   return x * (x < 0.0f ? beyond : 1.0f - beyond);
 }
+/// x times the sigmoid of y, which exponential() keeps from becoming 0: a huge x would show that.
+OFFRAMP_INLINE float gated(float x, float y) { return y < -87.0f ? 0.0f : x * sigmoid(y); }
+OFFRAMP_INLINE float silu(float x) { return gated(x, x); }
 /// x / 2 (1 + tanh(u)) = x / (1 + e^(-2u))
 OFFRAMP_INLINE float gelu_tanh(float x) {
-  return x * sigmoid(x * (1.595769122f + 0.0713548163f * (x * x)));
+  return gated(x, x * (1.595769122f + 0.0713548163f * (x * x)));
 }
 
 /// Applies an activation to n of kLanes values. Functions other than a clamp are computed for all
@@ -113,7 +116,7 @@ OFFRAMP_INLINE void activate(const Activation& activation, std::int64_t n, float
         x[i] = factor * (x[i] * clamped(x[i] + 3.0f, 0.0f, 6.0f) * (1.0f / 6));
       break;
     case Activation::Kind::silu:
-      for (std::int64_t i = 0; i < kLanes; ++i) x[i] = factor * (x[i] * sigmoid(x[i]));
+      for (std::int64_t i = 0; i < kLanes; ++i) x[i] = factor * silu(x[i]);
       break;
     case Activation::Kind::gelu:
       for (std::int64_t i = 0; i < kLanes; ++i) x[i] = factor * gelu(x[i]);

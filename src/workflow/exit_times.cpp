@@ -1,5 +1,7 @@
 #include "workflow/exit_times.h"
 
+#include <algorithm>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +36,27 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
   for (std::vector<double>& of_run : times)
     medians.push_back(core::median(std::move(of_run)) / count);
   return medians;
+}
+
+PartTimes times_of_parts(std::span<const double> every, std::span<const double> least,
+                         double plain) {
+  const std::size_t heads = every.size() - 1, places = least.size() - 1;
+  PartTimes times;
+  double up_to_exit = 0, body = 0;
+  const double least_head =
+      places == 0 ? 0 : std::max((least.back() - plain) / static_cast<double>(places), 0.0);
+  for (std::size_t k = 0; k < heads; ++k) {
+    const std::size_t place = k * places / heads;
+    const double here =
+        std::clamp(least[place] - static_cast<double>(place + 1) * least_head, body, plain);
+    times.body.push_back(here);
+    times.head.push_back(std::max(every[k] - up_to_exit - (here - body), 0.0));
+    up_to_exit = every[k];
+    body = here;
+  }
+  times.body.push_back(plain);
+  times.head.push_back(0);
+  return times;
 }
 
 }  // namespace offramp::workflow

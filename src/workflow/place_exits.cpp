@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
+#include <span>
 #include <utility>
 
 #include "core/error.h"
@@ -136,34 +138,30 @@ class Placer {
     costs_.head.back() = 0;
   }
 
-  /// Measures two networks: this one, in which the time from one exit to the next is that of the
-  /// layers between and of a head; and one with a head of least cost at each place, whose times are
-  /// counted as those of the layers.
+  /// Measures this network, one with a head of least cost at each place, and one without early
+  /// exits.
   void measure_times(ExitPlacement& result) {
-    const auto kinds = options_.kinds.size();
-    const auto bare = with_least_heads();
     const auto every = open_model(model_, options_.run, progress_);
-    const auto least = open_model(bare, options_.run, progress_);
+    const auto least = open_model(with_least_heads(), options_.run, progress_);
+    std::vector<int> early(static_cast<std::size_t>(exits() - 1));
+    std::iota(early.begin(), early.end(), 0);
+    const auto plain = open_model(model::remove_exits(model_, early), options_.run, progress_);
     std::vector<TimedRun> runs;
-    for (int k = 0; k < every->num_exits(); ++k) runs.push_back({every.get(), k});
-    for (int k = 0; k < least->num_exits(); ++k) runs.push_back({least.get(), k});
+    for (const auto& network : {every, least, plain})
+      for (int k = 0; k < network->num_exits(); ++k) runs.push_back({network.get(), k});
     const std::vector<double> ms =
         measure_ms(runs, graph::random_images(model_.graph, options_.run.images_at_once(), 1));
-    const auto of_least = ms.begin() + every->num_exits();
-    double before = 0, body_before = 0;
-    for (std::size_t k = 0; k + 1 < static_cast<std::size_t>(exits()); ++k) {
-      const double body = std::max(of_least[static_cast<std::ptrdiff_t>(k / kinds)], body_before);
-      result.body_ms.push_back(body);
-      result.head_ms.push_back(std::max(ms[k] - before - (body - body_before), 0.0));
-      before = ms[k];
-      body_before = body;
+    const std::span all(ms);
+    const auto of_every = static_cast<std::size_t>(every->num_exits());
+    const auto of_least = static_cast<std::size_t>(least->num_exits());
+    PartTimes times =
+        times_of_parts(all.first(of_every), all.subspan(of_every, of_least), ms.back());
+    for (std::size_t k = 0; k < of_every; ++k) {
+      costs_.body.push_back(times.body[k] / times.body.back());
+      costs_.head.push_back(times.head[k] / times.body.back());
     }
-    result.body_ms.push_back(std::max(ms.back(), body_before));
-    result.head_ms.push_back(0);
-    for (std::size_t k = 0; k < result.body_ms.size(); ++k) {
-      costs_.body.push_back(result.body_ms[k] / result.body_ms.back());
-      costs_.head.push_back(result.head_ms[k] / result.body_ms.back());
-    }
+    result.body_ms = std::move(times.body);
+    result.head_ms = std::move(times.head);
   }
 
   model::ModelFile with_least_heads() const {

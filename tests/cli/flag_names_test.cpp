@@ -24,6 +24,8 @@ TEST(FlagNames, AreInTheMiddleOfATextToo) {
   EXPECT_EQ(with_flag_names("exit 1 costs; drop_useless_exits removes it, max_drop allows it"),
             "exit 1 costs; --drop-useless-exits removes it, --max-accuracy-drop allows it");
   EXPECT_EQ(with_flag_names("the images of the data"), "the images of the data");
+  EXPECT_EQ(with_flag_names("class \"max_exits\", see max_exits; \"max_drop"),
+            "class \"max_exits\", see --max-exits; \"max_drop");
 }
 
 TEST(FlagNames, AreInErrorsOfWrongUsageAlone) {

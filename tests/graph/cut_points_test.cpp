@@ -104,6 +104,16 @@ TEST(CutPoints, OfAResNetAreTheStemAndTheBlocksButTheLast) {
   EXPECT_DOUBLE_EQ(points[1].relative_macs, static_cast<double>(points[1].macs) / 555'422'720);
 }
 
+// As exporters name tensors: the shorter name of one is the name of another.
+TEST(CutPoints, HaveNamesOfTheirOwn) {
+  std::vector<Node> nodes;
+  std::string x = "input";
+  for (const char* name : {"a.b.c", "a.b", "a.d", "e.f", "g"})
+    x = append(nodes, name, Conv{.out_channels = 3, .kernel = 3, .padding = 1}, {x});
+  EXPECT_THAT(names(cut_points(one_segment(std::move(nodes), 8))),
+              ElementsAre("a.b.c", "a.b", "a.d", "e"));
+}
+
 TEST(CutPoints, OfAMobileNetV2LieBetweenBlocksAndInBlocksWithoutShortcut) {
   const std::vector<CutPoint> points = cut_points(mobilenet_v2());
   // The stem, 2 in the first block, 3 in each of the 6 other blocks without a shortcut, and 1 after

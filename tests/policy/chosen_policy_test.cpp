@@ -105,7 +105,11 @@ TEST(ChosenPolicy, IsDescribedForPeople) {
   EXPECT_EQ(describe(shared), "stop where margin ≥ 0.5, geometric mean of the exits so far");
   EXPECT_EQ(describe(never_stop(1)), "every image goes to the last exit");
   EXPECT_EQ(describe(never_stop(3)), "every image goes to the last exit");
-  EXPECT_EQ(describe(*certified().guarantee), "harm ≤ 0.01 with probability ≥ 0.95");
+  Guarantee guarantee = *certified().guarantee;
+  EXPECT_EQ(describe(guarantee), "harm ≤ 0.01 with probability ≥ 0.95");
+  guarantee.disagreement = DisagreementBound{1e-5, 60, 0.0312};
+  EXPECT_EQ(describe(guarantee),
+            "harm ≤ 0.01 and answers other than the last exit's ≤ 0.0312 with probability ≥ 0.95");
 }
 
 }  // namespace

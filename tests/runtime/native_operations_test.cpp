@@ -360,6 +360,9 @@ TEST(OwnOperations, ActivateExtremeValues) {
     EXPECT_EQ(of(kind, 100), 100);
     EXPECT_EQ(of(kind, 0), 0);
     EXPECT_TRUE(std::isnan(of(kind, std::nanf(""))));
+    EXPECT_EQ(of(kind, -kHuge), 0);
+    EXPECT_EQ(of(kind, -1e30f), 0);
+    EXPECT_FLOAT_EQ(of(kind, 1e30f), 1e30f);
   }
   for (const float x : {kHuge, kInfinity}) {
     EXPECT_EQ(of(Kind::sigmoid, x), 1);
