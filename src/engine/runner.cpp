@@ -71,7 +71,7 @@ class Runner::State final : public Job {
     }
     prepare(source, visit);
     const auto streams = static_cast<std::int64_t>(lanes_.size());
-    // A portion is at most a batch, and its size is chosen so that all streams get equally many
+    // A portion is at most a batch, and its size is chosen so that all lanes get equally many
     // portions.
     const std::int64_t round = streams * batch(), rounds = (count + round - 1) / round;
     {

@@ -59,7 +59,7 @@ std::string without_last_part(const std::string& name) {
 }
 
 void set_names(std::vector<CutPoint>& points) {
-  std::map<std::string, int> uses;  // of each shorter name, also by a tensor that is called so
+  std::map<std::string, int> uses;  // uses of each shorter name, also as the name of a tensor
   for (const CutPoint& point : points) {
     ++uses[without_last_part(point.tensor)];
     if (point.tensor != without_last_part(point.tensor)) ++uses[point.tensor];

@@ -92,7 +92,7 @@ std::vector<std::byte> simplified(std::span<const std::byte> bytes, const Header
     throw Error(fmt::format("truncated: {} bytes are too few for {}x{} pixels", bytes.size(),
                             header.width, header.height));
   if (pixels < kFileHeader + header_size)
-    throw Error("damaged: the BMP's pixels are in its header");
+    throw Error("damaged: the BMP's pixels begin inside its header");
   const std::size_t kept = kFileHeader + std::min(header_size, kInfoHeader);
   std::vector<std::byte> file(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(kept));
   const auto append = [&](std::size_t begin, std::size_t count) {

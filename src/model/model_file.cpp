@@ -460,11 +460,11 @@ void save_model(const fs::path& path, const ModelFile& model, const core::Tensor
     }
     // The texts are parsed again, so that no model is written that could not be read. A training
     // run writes a model at its start, so it fails there and not at its end.
-    ModelFile again;
+    ModelFile reread;
     at_place("graph", [&] { graph_from_json(texts.at("graph")); });
     at_place("classes", [&] { read_classes(texts.at("classes")); });
     at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
-    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
+    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), reread); });
     if (texts.contains("certificates"))
       at_place("certificates", [&] { read_certificates(texts.at("certificates")); });
     if (model.deployment)
@@ -508,7 +508,7 @@ std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
   return values;
 }
 
-int certificates_drawn(const std::filesystem::path& path, const ModelFile& model) {
+int recorded_attempts(const std::filesystem::path& path, const ModelFile& model) {
   if (!std::filesystem::exists(path)) return 0;
   try {
     const ModelFile other = map_model(path).model;

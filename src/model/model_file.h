@@ -81,7 +81,7 @@ MappedModel map_model(const std::filesystem::path& path);
 /// Returns the number of attempts to certify with the certify images of `model` that an existing
 /// file, which is about to be replaced, records. Returns 0 if the file does not exist or is not a
 /// model.
-int certificates_drawn(const std::filesystem::path& path, const ModelFile& model);
+int recorded_attempts(const std::filesystem::path& path, const ModelFile& model);
 
 /// Whether the file is a model rather than bare weights.
 /// @throws Error if it is not a safetensors file

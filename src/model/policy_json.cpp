@@ -304,7 +304,8 @@ policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   if (fields.has("hash")) guarantee.hash = read_hash(fields);
   if (fields.has("disagreement")) {
     if (guarantee.of != "harm")
-      throw Error(fmt::format("{}: stands beside harm only", fields.place_of("disagreement")));
+      throw Error(fmt::format("{}: is allowed only in a guarantee of harm",
+                              fields.place_of("disagreement")));
     guarantee.disagreement = read_disagreement(fields.object("disagreement"), guarantee);
   }
   fields.finish();

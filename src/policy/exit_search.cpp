@@ -39,7 +39,7 @@ class Candidates {
       : costs_(costs),
         options_(options),
         predictions_(predict_exits(policy, tune.logits, tune.classes)),
-        right_(correct_table(predictions_, tune.labels)),
+        correct_(correct_table(predictions_, tune.labels)),
         harmless_(harmless_table(predictions_,
                                  reference_answers(policy, tune, HarmReference::last_exit),
                                  tune.labels, is_label_free(options.aim))) {
@@ -115,7 +115,7 @@ class Candidates {
            static_cast<std::size_t>(image);
   }
   const std::vector<std::uint8_t>& good_table() const {
-    return std::holds_alternative<HarmGuarantee>(options_.aim) ? harmless_ : right_;
+    return std::holds_alternative<HarmGuarantee>(options_.aim) ? harmless_ : correct_;
   }
   std::int64_t good_at_last() const {
     std::int64_t sum = 0;
@@ -124,7 +124,7 @@ class Candidates {
   }
   double accuracy_of_last() const {
     std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < images(); ++i) sum += right_[cell(early(), i)];
+    for (std::int64_t i = 0; i < images(); ++i) sum += correct_[cell(early(), i)];
     return static_cast<double>(sum) / static_cast<double>(images());
   }
 
@@ -148,7 +148,7 @@ class Candidates {
   const CandidateCosts& costs_;
   const ExitSearchOptions& options_;
   ExitPredictions predictions_;
-  std::vector<std::uint8_t> right_, harmless_;  // [K, N]
+  std::vector<std::uint8_t> correct_, harmless_;  // [K, N]
   std::int64_t least_good_ = 0;
 };
 

@@ -34,7 +34,7 @@ std::vector<ClassCounts> counts_of(const ReportContext& context) {
     ClassCounts& of = classes[static_cast<std::size_t>(label)];
     ++of.images;
     of.correct += answer == label;
-    of.correct_last += context.predictions.right(context.last(), i);
+    of.correct_last += context.predictions.is_correct(context.last(), i);
     ++classes[static_cast<std::size_t>(answer)].answered;
   }
   return classes;

@@ -31,7 +31,7 @@ struct Rows {
 /// A function of each element: y = factor f(x).
 struct Activation {
   enum class Kind {
-    clamp,         ///< min(max(x, a), b); without bounds it is no activation
+    clamp,         ///< min(max(x, a), b); without bounds it is the identity
     sigmoid,       ///< 1 / (1 + exp(-x))
     hard_sigmoid,  ///< min(max(a x + b, 0), 1)
     hard_swish,    ///< x min(max(x + 3, 0), 6) / 6

@@ -40,7 +40,7 @@ class PackedWeights {
 
   /// By name and argument, and for quantised weights the scales of src and dst.
   std::map<std::tuple<std::string, int, float, float>, std::vector<SharedMemory>> made_;
-  // The newest chunk; the weights that lie in older chunks own them.
+  // The newest chunk. An older chunk is owned by the weights that lie in it.
   std::shared_ptr<std::byte> chunk_;
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };

@@ -49,7 +49,7 @@ struct UnderWay {
   bool to_audit = false;        ///< whether the watch has chosen the image for an audit
   bool is_audit = false;  ///< whether the image has its answer and runs again, to the last exit
   /// An audited image's place among the results until it is taken from the queue.
-  std::list<AuditTurn> no_turn_yet = {};
+  std::list<AuditTurn> unused_turn = {};
   std::list<AuditTurn>::iterator turn = {};
   int generation = 0;   ///< Watch::generation() of its rule
   int class_index = 0;  ///< the class that the image got in its answer, for an audit
@@ -109,7 +109,7 @@ class Batcher::State {
       if (rule.stop == Stop::by_policy()) rule.stop.reset();
       one.follows_policy = !rule.stop;
       one.to_audit = one.follows_policy && !rule.deadline_ms && watch_.toss();
-      if (one.to_audit) one.turn = one.no_turn_yet.emplace(one.no_turn_yet.end());
+      if (one.to_audit) one.turn = one.unused_turn.emplace(one.unused_turn.end());
       // An audited image is always copied, because its request may have ended when it runs again.
       if (one.job.is_to_decode || one.to_audit) tasks.push_back(decode_task(one));
     }
@@ -193,7 +193,7 @@ class Batcher::State {
         one.taken = Clock::now();
       }
     }
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
     if (!alone.empty()) {
       Answer answer = task.cancellation.is_cancelled() ? cancelled() : Answer{};
       if (!answer.cancelled && task.outcome == Outcome::refused)
@@ -210,12 +210,12 @@ class Batcher::State {
       try {
         if (!serve_once(taken)) break;
       } catch (const std::exception&) {  // most likely out of memory
-        is_in_doubt_ = true;
+        may_have_lost_images_ = true;
         while (!taken.empty()) fail(taken);
       }
-      if (is_in_doubt_) answer_the_forgotten();
+      if (may_have_lost_images_) fail_lost_images();
     }
-    if (is_in_doubt_) answer_the_forgotten();
+    if (may_have_lost_images_) fail_lost_images();
   }
 
   /// @param taken  receives the images taken from the queue that the session does not have yet
@@ -280,7 +280,7 @@ class Batcher::State {
     } else {
       const bool nothing_taken = taken.empty();
       while (!taken.empty()) push(taken);
-      see_to_what_waits(more_wait, more_wait && nothing_taken);
+      continue_waiting_images(more_wait, more_wait && nothing_taken);
     }
   }
 
@@ -337,7 +337,7 @@ class Batcher::State {
       refusal.error = error.what();
     } catch (const std::exception&) {
       // The session answers all of its images with an error. It may not have accepted this one.
-      is_in_doubt_ = true;
+      may_have_lost_images_ = true;
       return;
     }
     Jobs refused;
@@ -349,25 +349,25 @@ class Batcher::State {
   }
 
   /// After an exception: answers the images that the session has lost.
-  void answer_the_forgotten() {
-    for (int attempt = 1; attempt <= 3 && is_in_doubt_; ++attempt) {
+  void fail_lost_images() {
+    for (int attempt = 1; attempt <= 3 && may_have_lost_images_; ++attempt) {
       try {
         session_.flush();  // afterwards no thread is about to deliver an answer
-        is_in_doubt_ = session_.pending() > 0;
+        may_have_lost_images_ = session_.pending() > 0;
       } catch (const std::exception&) {
         // The next call delivers the error for the images that the session has.
       }
     }
-    if (is_in_doubt_) return;
-    Jobs forgotten;
+    if (may_have_lost_images_) return;
+    Jobs lost;
     {
       const std::lock_guard lock(mutex_);
-      forgotten.swap(under_way_);
+      lost.swap(under_way_);
     }
-    while (!forgotten.empty()) fail(forgotten);
+    while (!lost.empty()) fail(lost);
   }
 
-  void see_to_what_waits(bool more_wait, bool nothing_taken) {
+  void continue_waiting_images(bool more_wait, bool nothing_taken) {
     try {
       session_.poll();
       // A new image can be accepted only when others have left.
@@ -381,7 +381,7 @@ class Batcher::State {
       }
       if (closing()) session_.flush();
     } catch (const std::exception&) {
-      is_in_doubt_ = true;  // for the same reason as in push()
+      may_have_lost_images_ = true;  // for the same reason as in push()
     }
   }
 
@@ -435,8 +435,8 @@ class Batcher::State {
     result.queue_ms = ms_between(image.job.arrived, image.taken);
     result.total_ms = ms_between(image.job.arrived, Clock::now());
     // The client is not told the reason, which is not its fault.
-    if (result.kind == ImageResult::Kind::failed) tell(answer, "the network could not be run");
-    if (no_room) tell(answer, "there is no room to decode the image; try again later");
+    if (result.kind == ImageResult::Kind::failed) set_error(answer, "the network could not be run");
+    if (no_room) set_error(answer, "there is no room to decode the image; try again later");
     // The audit of the image may begin and end before its answer is delivered, which destroys the
     // image.
     const std::function<void(ImageResult)> done = std::move(image.job.done);
@@ -447,20 +447,20 @@ class Batcher::State {
       count(answer, result);
       if (image.to_audit && answer.ok())
         alarm = begin_audit(one, answer);
-      else if (image.to_audit && image.no_turn_yet.empty())
+      else if (image.to_audit && image.unused_turn.empty())
         alarm = end_turn(image, std::nullopt);
     }
     result.answer = std::move(answer);
     done(std::move(result));
     if (one.empty()) changed_.notify_one();
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
   }
 
   /// Gives an audited image its place in the order of the results, before its answer is known. If
   /// results were counted as they arrive, agreements, which need no audit, would come before the
   /// disagreements of the same period. Disagreements would then come in groups, with a rate above
   /// that of the images. REQUIRES: mutex_ is held.
-  void take_turn(UnderWay& image) { turns_.splice(turns_.end(), image.no_turn_yet); }
+  void take_turn(UnderWay& image) { turns_.splice(turns_.end(), image.unused_turn); }
 
   /// Passes all results to the watch for which every earlier result is known.
   /// @param result  of this image; nullopt: it got no answer
@@ -495,10 +495,10 @@ class Batcher::State {
                               : answer.class_index != image.class_index ? AuditResult::disagrees
                                                                         : AuditResult::agrees);
     }
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
   }
 
-  void tell_alarm() const noexcept {
+  void report_alarm() const noexcept {
     try {
       if (options_.on_alarm) options_.on_alarm(stats().watch);
     } catch (const std::exception&) {
@@ -506,7 +506,7 @@ class Batcher::State {
     }
   }
 
-  static void tell(Answer& answer, const char* error) noexcept {
+  static void set_error(Answer& answer, const char* error) noexcept {
     try {
       answer.error = error;
     } catch (const std::exception&) {
@@ -559,7 +559,7 @@ class Batcher::State {
   Clock::time_point stats_kept_;
   bool stats_are_old_ = false;  // whether images were answered since the statistics were copied
   // Whether the session threw, so that it may have lost images of under_way_.
-  bool is_in_doubt_ = false;
+  bool may_have_lost_images_ = false;
 
   mutable std::mutex mutex_;  // guards the members below
   Watch watch_;

@@ -120,7 +120,8 @@ Response response_to(const error_code& error, bool in_body, std::size_t max_body
   if (error == beast::error::timeout)
     return error_response(408, in_body ? "request: the body did not arrive in time"
                                        : "request: the headers did not arrive in time");
-  if (error == E::partial_message) return error_response(400, "request: it ends before its end");
+  if (error == E::partial_message)
+    return error_response(400, "request: the connection ended in the middle of it");
   if (error.category() == beast::http::make_error_code(E::bad_value).category() &&
       error != E::end_of_stream)
     return error_response(400, "request: not valid HTTP: " + error.message());
@@ -179,7 +180,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
       error_code ignored;
       acceptor_.close(ignored);
       const auto until = Clock::now() + most;
-      close_idle_ones();
+      close_idle_connections();
       wait_for_end(until, done);
     });
     const bool all = result.get();
@@ -221,7 +222,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
         if (is_stopping_) return;
         is_accepting_ = false;
       } catch (const std::exception& error) {
-        tell_fault(error.what());
+        report_fault(error.what());
         // The exception may have ended an accept before its handler began. All pending accepts are
         // cancelled, so that exactly one is started again.
         error_code ignored;
@@ -234,7 +235,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     }
   }
 
-  void tell_fault(const char* what) const noexcept {
+  void report_fault(const char* what) const noexcept {
     try {
       if (options_.on_fault) options_.on_fault(what);
     } catch (const std::exception&) {
@@ -243,7 +244,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   }
 
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
-    close_stalled_ones();
+    close_stalled_connections();
     if (connections_.empty() || Clock::now() >= until) {
       done.set_value(under_way_ == 0);
       return;
@@ -279,16 +280,16 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     connections_.erase(place);
     num_connections_ = connections_.size();
   }
-  void close_idle_ones();
+  void close_idle_connections();
   /// Closes connections whose clients neither send the rest of their request nor read their answer.
-  void close_stalled_ones();
+  void close_stalled_connections();
   void cancel_all();
   /// Makes room for a new connection: closes the one that has been idle for the longest time or, if
   /// none is idle, the slowest. @return false if there is neither
-  bool close_an_idle_one();
+  bool close_longest_idle();
   /// Closes the connection whose client has been sending its request or reading its answer for the
   /// longest time, at least kSlowAfter. @return false if there is none other than `except`
-  bool close_the_slowest(const Connection* except);
+  bool close_slowest(const Connection* except);
 
   const HttpOptions options_;
   const Handler handler_;
@@ -313,8 +314,8 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
 class HttpServer::State::Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<State> server, tcp::socket socket)
-      : keep_(std::move(server)),
-        server_(*keep_),
+      : server_owner_(std::move(server)),
+        server_(*server_owner_),
         stream_(std::move(socket)),
         buffer_(kBufferBytes) {
     error_code ignored;
@@ -335,7 +336,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       try {
         work(*self, arguments...);
       } catch (const std::exception& error) {
-        self->server_.tell_fault(error.what());
+        self->server_.report_fault(error.what());
         self->close();
       }
     };
@@ -390,7 +391,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(server_.options_.max_body_bytes);
     parser_->get().body().body.use(server_.budget_);
-    parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
+    parser_->get().body().make_room = [this] { return server_.close_slowest(this); };
     parser_->get().body().on_progress = [this] { progress_ = Clock::now(); };
     allow_reading_for(server_.options_.header_timeout);
     beast::http::async_read_header(stream_, buffer_, *parser_,
@@ -485,7 +486,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       } catch (const std::exception& error) {
         // The client gets no answer, but the thread that replies must go on, because it serves
         // other clients.
-        self->server_.tell_fault(error.what());
+        self->server_.report_fault(error.what());
       }
     };
     ++server_.under_way_;
@@ -494,7 +495,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       watch_client();
       server_.handler_(request_, reply);
     } catch (const std::exception& error) {
-      server_.tell_fault(error.what());
+      server_.report_fault(error.what());
       reply(error_response(500, "internal error"));
     }
   }
@@ -509,23 +510,23 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     try {
       write(std::move(response));
     } catch (const std::exception& error) {
-      server_.tell_fault(error.what());
+      server_.report_fault(error.what());
       close();
     }
   }
 
   // Notices while a request runs that its client has closed the connection. The end of the client's
-  // stream is no proof, because the client may only have finished sending. The server then sends an
-  // interim response. A client ignores it, but the system of a client that has closed the
+  // stream is not proof, because the client may only have finished sending. The server then sends
+  // an interim response. A client ignores it, but the system of a client that has closed the
   // connection answers with a reset.
   void watch_client() {
     if (buffer_.size() > 0) return;  // the next request has arrived already
     stream_.socket().async_wait(tcp::socket::wait_read,
                                 later([](Connection& self, error_code error) {
-                                  if (!error && self.waits_for_reply_) self.client_spoke();
+                                  if (!error && self.waits_for_reply_) self.check_client();
                                 }));
   }
-  void client_spoke() {
+  void check_client() {
     char byte = 0;
     const ssize_t got = ::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0) return;  // the next request has arrived
@@ -603,7 +604,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
 
   // This keeps the server alive for a late reply. The cycle of references from the server to its
   // connections ends when these close.
-  const std::shared_ptr<State> keep_;
+  const std::shared_ptr<State> server_owner_;
   State& server_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
@@ -612,8 +613,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   std::string head_, body_;           // the response that is being written
   Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
-  asio::steady_timer timer_{keep_->context_};  // limits the time for reading a request
-  bool is_late_ = false;                       // whether the timer has cancelled the reading
+  asio::steady_timer timer_{server_owner_->context_};  // limits the time for reading a request
+  bool is_late_ = false;  // whether the timer has cancelled the reading
   bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
   // Whether the client sends its request, or reads its answer.
   bool is_sending_ = false, is_reading_ = false;
@@ -624,7 +625,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
 };
 
 void HttpServer::State::begin(tcp::socket socket) {
-  if (connections_.size() >= options_.max_connections && !close_an_idle_one()) {
+  if (connections_.size() >= options_.max_connections && !close_longest_idle()) {
     static constexpr std::string_view kBusy =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
         "Connection: close\r\n\r\n";
@@ -644,11 +645,11 @@ void HttpServer::State::begin(tcp::socket socket) {
   }
 }
 
-void HttpServer::State::close_idle_ones() {
+void HttpServer::State::close_idle_connections() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close_if_idle();
 }
 
-void HttpServer::State::close_stalled_ones() {
+void HttpServer::State::close_stalled_connections() {
   for (auto it = connections_.begin(); it != connections_.end();) {
     Connection& one = **it++;
     if (one.is_stalled()) one.close();
@@ -659,17 +660,17 @@ void HttpServer::State::cancel_all() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close();
 }
 
-bool HttpServer::State::close_an_idle_one() {
+bool HttpServer::State::close_longest_idle() {
   Connection* longest = nullptr;
   for (const auto& one : connections_)
     if (one->is_idle() && (longest == nullptr || one->since() < longest->since()))
       longest = one.get();
-  if (longest == nullptr) return close_the_slowest(nullptr);
+  if (longest == nullptr) return close_slowest(nullptr);
   longest->close();
   return true;
 }
 
-bool HttpServer::State::close_the_slowest(const Connection* except) {
+bool HttpServer::State::close_slowest(const Connection* except) {
   Connection* slowest = nullptr;
   for (const auto& one : connections_)
     if (one->waits_for_client() && one.get() != except &&

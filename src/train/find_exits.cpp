@@ -152,7 +152,7 @@ class Finder {
         policy::prepare_certification(policy::never_stop(2), aim, std::ssize(certify), earlier + 1);
     if (!needed.has_enough_images())
       throw Error(fmt::format("{}: for {}, {} certify images are too few, {} are needed",
-                              request_.source, policy::describe_promise(aim), needed.images,
+                              request_.source, policy::describe_bounds(aim), needed.images,
                               needed.images_needed));
   }
 

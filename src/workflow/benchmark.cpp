@@ -209,7 +209,7 @@ class RowTimer {
     row_.relative_cost = macs / static_cast<double>(setup_.cost.plain_macs);
     if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
     for (const Ceiling& ceiling : ceilings)
-      if (ceiling.precision == row_.precision && !ceiling.is_void())
+      if (ceiling.precision == row_.precision && !ceiling.is_invalid())
         row_.share_of_ceiling = macs * row_.best.images_per_second / ceiling.macs_per_second;
     return std::move(row_);
   }

@@ -59,7 +59,7 @@ struct TuneResult {
 /// The result of certifying a policy on the model's certify images.
 struct Certification {
   /// False: there are too few images, so none was evaluated and no attempt was counted.
-  bool drawn = false;
+  bool was_attempted = false;
   std::int64_t missing = 0;  ///< number of images that the model lists and the data do not contain
   std::int64_t copies = 0;   ///< exact copies of other certify images, which were left out
   policy::CertificationResult result;

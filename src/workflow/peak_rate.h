@@ -24,7 +24,7 @@ struct Ceiling {
   }
   /// True if the measured rate is below 95 % of the theoretical one. Other load or a virtual
   /// machine's host then disturbed the measurement, so it must not be used.
-  bool is_void() const { return core_macs_per_second < 0.95 * theoretical(); }
+  bool is_invalid() const { return core_macs_per_second < 0.95 * theoretical(); }
 };
 
 /// Measures the peak rate in each precision that the CPU has instructions for.

@@ -209,10 +209,10 @@ core::FileLock RunFolder::resume() const {
   return folder_lock;
 }
 
-int RunFolder::certificates_drawn(const model::ModelFile& model) const {
+int RunFolder::recorded_attempts(const model::ModelFile& model) const {
   int most = 0;
   for (const fs::path& file : {checkpoint(), last(), ema(), best(), this->model()})
-    most = std::max(most, offramp::model::certificates_drawn(file, model));
+    most = std::max(most, offramp::model::recorded_attempts(file, model));
   return most;
 }
 
@@ -220,7 +220,7 @@ bool RunFolder::save(const fs::path& file, model::ModelFile& model,
                      const core::Tensors& extra) const {
   // "offramp calibrate" may count a certificate or write a policy at the same time.
   const core::FileLock lock = lock_to_change(file);
-  model.certificates = std::max(model.certificates, certificates_drawn(model));
+  model.certificates = std::max(model.certificates, recorded_attempts(model));
   model.policy.reset();
   if (fs::exists(file)) {
     try {

@@ -101,17 +101,17 @@ class RunFolder {
   core::FileLock resume() const;
 
   /// Replaces one of the folder's model files. Other commands may have changed the folder's files
-  /// during the training, so the new file keeps the highest number of certificates drawn from the
-  /// run's certify images (it is also stored in `model`), and the policy of the replaced file. The
-  /// guarantee of that policy and the shares of its exits are removed, because they were measured
-  /// with other weights.
+  /// during the training, so the new file keeps the highest number of attempts to certify with
+  /// the run's certify images (it is also stored in `model`), and the policy of the replaced file.
+  /// The guarantee of that policy and the shares of its exits are removed, because they were
+  /// measured with other weights.
   /// @param extra  tensors besides the weights: optimiser state
   /// @return       true if the file keeps a policy that was chosen for other weights
   bool save(const std::filesystem::path& file, model::ModelFile& model,
             const core::Tensors& extra = {}) const;
-  /// The highest number of certificates, over the folder's files, that were drawn from the certify
-  /// images of `model`.
-  int certificates_drawn(const model::ModelFile& model) const;
+  /// The highest number of attempts to certify with the certify images of `model` that one of the
+  /// folder's files records.
+  int recorded_attempts(const model::ModelFile& model) const;
 
   /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;

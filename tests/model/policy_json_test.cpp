@@ -495,7 +495,7 @@ TEST(PolicyJson, KeepsTheBoundOnDisagreement) {
   refused([](Json& json) { json["guarantee"]["disagreement"].erase("level"); },
           "guarantee.disagreement.level is missing");
   refused([](Json& json) { json["guarantee"]["of"] = "disagreement"; },
-          "guarantee.disagreement: stands beside harm only");
+          "guarantee.disagreement: is allowed only in a guarantee of harm");
 }
 
 }  // namespace
