@@ -1,16 +1,25 @@
 // Calls on model files and data sets: what src/workflow does for the program.
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arrays.h"
+#include "calls.h"
 #include "core/error.h"
+#include "images.h"
 #include "model.h"
+#include "nanobind/stl/array.h"
 #include "nanobind/stl/optional.h"
+#include "nanobind/stl/pair.h"
 #include "nanobind/stl/string.h"
 #include "nanobind/stl/string_view.h"
 #include "nanobind/stl/vector.h"
 #include "workflow/calibrate.h"
+#include "workflow/export_network.h"
+#include "workflow/import_network.h"
 #include "workflow/progress.h"
 #include "workflow/quantize.h"
 
@@ -158,6 +167,46 @@ void add_workflow(nb::module_& module) {
       nb::arg("model"), nb::arg("data"), nb::arg("out"), nb::arg("precision"), nb::arg("images"),
       nb::arg("threads"), nb::arg("check_images"), nb::arg("progress").none(),
       nb::arg("note").none());
+  module.def(
+      "import_onnx",
+      [](const std::string& network, const std::string& out, const std::string& labels,
+         std::vector<std::string> classes, std::optional<std::pair<int, int>> size,
+         const std::string& fit, std::optional<std::array<float, 3>> mean,
+         std::optional<std::array<float, 3>> std, const std::string& data) {
+        workflow::ImportNetworkOptions options;
+        options.network = network;
+        options.out = out;
+        options.labels = labels;
+        options.classes = std::move(classes);
+        if (size) options.size = onnx::ImageSize{.height = size->first, .width = size->second};
+        options.fit = core::fit_from_string(fit);
+        options.mean = mean;
+        options.std = std;
+        options.data = data;
+        check_readable(network);
+        if (!labels.empty()) check_readable(labels);
+        workflow::ImportedModel result;
+        run_unlocked([&] { result = workflow::import_network(options); });
+        return nb::make_tuple(out, result.producer, result.opset, result.onnx_nodes, result.nodes,
+                              result.input, result.classes, result.parameters, result.macs,
+                              result.ranges, result.tune, result.certify, result.notes,
+                              result.input_scale, result.input_shift);
+      },
+      nb::arg("network"), nb::arg("out"), nb::arg("labels"), nb::arg("classes"),
+      nb::arg("image_size").none(), nb::arg("fit"), nb::arg("mean").none(), nb::arg("std").none(),
+      nb::arg("data"));
+  module.def(
+      "export_onnx",
+      [](const std::string& model, const std::string& out, const std::string& form) {
+        workflow::ExportNetworkOptions options;
+        options.model = find_model(model);
+        options.out = out;
+        options.form = onnx::form_from_string(form);
+        workflow::ExportedNetwork result;
+        run_unlocked([&] { result = workflow::export_network(options); });
+        return nb::make_tuple(out, form, result.exits, result.bytes);
+      },
+      nb::arg("model"), nb::arg("out"), nb::arg("form"));
 }
 
 }  // namespace offramp::python

@@ -1,6 +1,9 @@
 """The example for Ray on a local cluster. Needs ray[data], which ./test does not install:
 
-pip install "ray[data]" pytest . && OFFRAMP_RAY_IMAGES=200000 pytest python/tests/test_ray.py
+pip install "ray[data]" pytest . && pytest python/tests/test_ray.py
+
+OFFRAMP_RAY_IMAGES is the number of images, OFFRAMP_RAY_SEED repeats the draws of a failed run, which
+prints its seed. bench/robustness/kill_ray_workers.py does the same at length.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ pytest.importorskip("ray.data")
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 COUNT = int(os.environ.get("OFFRAMP_RAY_IMAGES", "20000"))
+SEED = int(os.environ.get("OFFRAMP_RAY_SEED", random.randrange(2**32)))
 WORKERS = 2
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -86,8 +90,9 @@ def test_a_cluster_answers_as_one_process(example, pixels):
 
 def test_killed_workers_lose_and_double_nothing(example, pixels, tmp_path):
     """The batches that a worker dies at are drawn at random."""
+    print(f"OFFRAMP_RAY_SEED={SEED}")  # pytest shows it where the test fails
     size = 499  # so that batches begin at odd and even numbers
-    deaths = set(random.sample(range(0, COUNT, size), 3))
+    deaths = set(random.Random(SEED).sample(range(0, COUNT, size), 3))
     answers = example.classify(
         SHIPPED, pixels, workers=WORKERS, count=COUNT, batch_size=size,
         worker=worker_that_dies(example, tmp_path, deaths),

@@ -67,6 +67,11 @@ int run(const CLI::App& command, const Flags& flags) {
   return all ? 0 : 1;
 }
 
+template <typename Number>
+CLI::Range within(serve::Range<Number> range) {
+  return {range.least, range.most};
+}
+
 }  // namespace
 
 void add_serve_command(CLI::App& app, Action& action) {
@@ -81,42 +86,42 @@ void add_serve_command(CLI::App& app, Action& action) {
                       "IP address to listen on, or localhost (default: 127.0.0.1, this machine "
                       "alone)");
   command->add_option("--port", own.http.port, "Port (default: 8000; 0: any that is free)")
-      ->check(CLI::Range(0, 65535));
+      ->check(within(serve::ranges::kPort));
   command
       ->add_option("--threads", own.model.threads, "Threads of each model (default: 0, all cores)")
-      ->check(CLI::Range(0, 4096));
+      ->check(within(serve::ranges::kThreads));
   command->add_option("--batch", own.model.batch, "Images that run together (default: 8)")
-      ->check(CLI::Range(1, 1024));
+      ->check(within(serve::ranges::kBatch));
   command->add_option("--precision", own.model.precision, "auto (default), f32, bf16 or int8");
   command
       ->add_option("--max-queue", own.queue.max_queue,
                    "Images that may wait for a model (default: 1024); more are refused with 503")
-      ->check(CLI::Range(1, 1000000));
+      ->check(within(serve::ranges::kMaxQueue));
   command
       ->add_option("--max-queue-delay-ms", own.queue.max_queue_delay_ms,
                    "How long an image may wait for others to fill a batch (default: 0)")
-      ->check(CLI::Range(0.0, 10000.0));
+      ->check(within(serve::ranges::kMaxQueueDelayMs));
   command
       ->add_option("--max-body-mib", flags->max_body_mib,
                    "Largest body of a request, MiB (default: 32)")
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(within(serve::ranges::kMebibytes));
   command
       ->add_option("--memory-mib", flags->memory_mib,
                    "Memory for the data of all requests under way, MiB (default: 512)")
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(within(serve::ranges::kMebibytes));
   command
       ->add_option("--max-megapixels", flags->max_megapixels,
                    "Largest image that is decoded, in millions of pixels (default: 16)")
-      ->check(CLI::Range(1, 134));
+      ->check(within(serve::ranges::kMaxMegapixels));
   command
       ->add_option("--max-connections", own.http.max_connections,
                    "Connections at a time (default: 2048)")
-      ->check(CLI::Range(1, 1000000));
+      ->check(within(serve::ranges::kMaxConnections));
   command
       ->add_option("--audit-share", own.queue.watch.audit_share,
                    "Share of the images that also run to the last exit, after their answers, to "
                    "watch the certified bound (default: 0.01; 0: none)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(within(serve::ranges::kAuditShare));
   command
       ->add_option("--on-alarm", flags->on_alarm,
                    "When the bound is exceeded: none (default), cautious (use a more cautious step "
@@ -127,7 +132,7 @@ void add_serve_command(CLI::App& app, Action& action) {
   command
       ->add_option("--drain-seconds", own.drain_seconds,
                    "Time to answer what is under way after SIGTERM (default: 30)")
-      ->check(CLI::Range(0.0, 3600.0));
+      ->check(within(serve::ranges::kDrainSeconds));
   command->add_flag("--no-watch", flags->no_watch,
                     "Load models again only on SIGHUP, not when a file changes");
   command->add_flag("--log-requests", own.log_requests, "Log a line for every request");

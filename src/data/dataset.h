@@ -103,6 +103,9 @@ struct LoadOptions {
   /// parts.
   std::uint64_t seed = 1;
   int synthetic_train = 8000, synthetic_test = 2000;  ///< number of synthetic images
+  /// The classes of a model. If the data set has the same ones in another order, as folders sort
+  /// them by name, its labels become those of this order. Empty: as the data set has them.
+  std::vector<std::string> classes = {};
 };
 
 /// The smallest and the largest width and height of the images before resizing, in pixels.

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/class_folders.h"
 #include "data/sources.h"
 #include "image/signature.h"
 
@@ -484,7 +485,7 @@ ImageList list_images(const FileTree& tree, Part part) {
   ImageList list;
   list.split = layout.split;
   for (const auto& [name, files] : chosen.classes) {
-    list.classes.push_back(name);
+    list.classes.push_back(class_of_folder(name));
     const auto label = static_cast<std::int64_t>(list.classes.size()) - 1;
     for (const Entry& file : files) {
       if (file.is_folder) continue;

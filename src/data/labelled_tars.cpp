@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/numbers.h"
+#include "data/class_folders.h"
 #include "data/sources.h"
 #include "image/signature.h"
 
@@ -33,7 +34,8 @@ std::string trimmed(std::string_view text) {
 }
 
 /// Reads the class of a sample from KEY.cls, a text, or from "cls" or "label" of KEY.json.
-std::string class_of(std::string_view ending, std::span<const std::byte> bytes) {
+/// @return the name of its folder
+std::string class_folder_of(std::string_view ending, std::span<const std::byte> bytes) {
   const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::string name;
   if (ending == "cls") {
@@ -48,12 +50,7 @@ std::string class_of(std::string_view ending, std::span<const std::byte> bytes) 
     }
     if (name.empty()) throw Error("it has no \"cls\" or \"label\" that is a number or a text");
   }
-  const bool usable = !name.empty() && name.size() < 256 && name.front() != '.' &&
-                      std::ranges::none_of(name, [](char c) {
-                        return c == '/' || static_cast<unsigned char>(c) < 0x20;
-                      });
-  if (!usable) throw Error(fmt::format("{} cannot be the name of a class", core::quote(name)));
-  return name;
+  return folder_of_class(name);
 }
 
 /// Returns the folder that the images of a tar are shown in: "train/" for train-000017.tar, "" if
@@ -77,7 +74,7 @@ class LabelledTars : public FileTree {
     for (const Sample& sample : samples_) {
       Member member = tars_[sample.tar].files->members()[sample.member];
       const std::string& tar = tars_[sample.tar].name;
-      member.path = fmt::format("{}{}/{}/{}", part_folder(tar), sample.class_name,
+      member.path = fmt::format("{}{}/{}/{}", part_folder(tar), sample.class_folder,
                                 tar.substr(0, tar.find('.')), member.path);
       order_.push_back(members_.size());
       members_.push_back(std::move(member));
@@ -105,7 +102,7 @@ class LabelledTars : public FileTree {
  private:
   struct Sample {
     std::size_t tar = 0, member = 0;  // member: of the tar
-    std::string class_name;
+    std::string class_folder;
   };
 
   void add_tar(std::size_t t) {
@@ -125,15 +122,15 @@ class LabelledTars : public FileTree {
     }
     std::vector<std::size_t> wanted;
     for (const auto& [key, member] : label_of) wanted.push_back(member);
-    std::map<std::size_t, std::string> class_of_member;
+    std::map<std::size_t, std::string> folder_of_member;
     std::mutex mutex;
     files.read(wanted, [&](std::size_t i, const Content& content) {
       const std::string& path = files.members()[wanted[i]].path;
       try {
         if (!content.problem.empty()) throw Error(content.problem);
-        std::string name = class_of(split_name(path).ending, content.bytes);
+        std::string folder = class_folder_of(split_name(path).ending, content.bytes);
         const std::lock_guard lock(mutex);
-        class_of_member[wanted[i]] = std::move(name);
+        folder_of_member[wanted[i]] = std::move(folder);
       } catch (const Error& error) {
         core::throw_with_place(fmt::format("{}: {}", tars_[t].name, core::quote(path)), error);
       }
@@ -143,7 +140,7 @@ class LabelledTars : public FileTree {
       if (label == label_of.end())
         throw Error(fmt::format("{}: {} has no {}.cls or {}.json beside it", tars_[t].name,
                                 core::quote(files.members()[member].path), key, key));
-      samples_.push_back({t, member, class_of_member.at(label->second)});
+      samples_.push_back({t, member, folder_of_member.at(label->second)});
     }
   }
 
@@ -151,11 +148,11 @@ class LabelledTars : public FileTree {
   void pad_numbers() {
     std::size_t width = 0;
     for (const Sample& sample : samples_) {
-      if (!core::parse_number<std::uint64_t>(sample.class_name)) return;
-      width = std::max(width, sample.class_name.size());
+      if (!core::parse_number<std::uint64_t>(sample.class_folder)) return;
+      width = std::max(width, sample.class_folder.size());
     }
     for (Sample& sample : samples_)
-      sample.class_name.insert(0, width - sample.class_name.size(), '0');
+      sample.class_folder.insert(0, width - sample.class_folder.size(), '0');
   }
 
   std::vector<Tar> tars_;

@@ -141,6 +141,39 @@ void resize_all(Dataset& dataset, int width, int height, core::Fit fit) {
   dataset.height = height;
 }
 
+LoadedData load_in_own_order(const std::string& source, Part part, const LoadOptions& options) {
+  if ((options.height > 0) != (options.width > 0) || options.height < 0 || options.width < 0) {
+    throw UsageError(fmt::format("image size {}x{}: both sides must be given, or neither",
+                                 options.width, options.height));
+  }
+  if (source == "synthetic" || source.starts_with("synthetic:")) {
+    return load_synthetic(source, part, options);
+  }
+  try {
+    LoadedData loaded = load_path(source, part, options);
+    if (options.width > 0) {
+      resize_all(loaded.dataset, options.width, options.height, options.fit);
+    }
+    return loaded;
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    if (message.starts_with(source + ": ") || message.starts_with(source + "/")) throw;
+    core::throw_with_place(source, error);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(fmt::format("{}: {}", source, error.code().message()));
+  }
+}
+
+/// Renumbers the classes of a data set, if they are these in another order.
+void number_classes_as(const std::vector<std::string>& classes, Dataset& dataset) {
+  if (classes == dataset.classes || !std::ranges::is_permutation(classes, dataset.classes)) return;
+  std::vector<std::int64_t> number_of(classes.size());
+  for (std::size_t i = 0; i < classes.size(); ++i)
+    number_of[i] = std::ranges::find(classes, dataset.classes[i]) - classes.begin();
+  for (std::int64_t& label : dataset.labels) label = number_of[static_cast<std::size_t>(label)];
+  dataset.classes = classes;
+}
+
 }  // namespace
 
 void SizeRange::add(int width, int height) {
@@ -179,26 +212,9 @@ void detail::check_memory(std::int64_t images, int height, int width) {
 }
 
 LoadedData load_data(const std::string& source, Part part, const LoadOptions& options) {
-  if ((options.height > 0) != (options.width > 0) || options.height < 0 || options.width < 0) {
-    throw UsageError(fmt::format("image size {}x{}: both sides must be given, or neither",
-                                 options.width, options.height));
-  }
-  if (source == "synthetic" || source.starts_with("synthetic:")) {
-    return load_synthetic(source, part, options);
-  }
-  try {
-    LoadedData loaded = load_path(source, part, options);
-    if (options.width > 0) {
-      resize_all(loaded.dataset, options.width, options.height, options.fit);
-    }
-    return loaded;
-  } catch (const Error& error) {
-    const std::string_view message = error.what();
-    if (message.starts_with(source + ": ") || message.starts_with(source + "/")) throw;
-    core::throw_with_place(source, error);
-  } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("{}: {}", source, error.code().message()));
-  }
+  LoadedData loaded = load_in_own_order(source, part, options);
+  number_classes_as(options.classes, loaded.dataset);
+  return loaded;
 }
 
 }  // namespace offramp::data

@@ -17,8 +17,6 @@ using kernels::Grid;
 using kernels::Rows;
 using kernels::Taps;
 
-// An operation that reads fewer bytes runs on one thread, because starting others takes longer.
-constexpr std::size_t kMinBytesForThreads = std::size_t{1} << 17;
 // The number of elements that make up one item of an element-wise operation.
 constexpr std::int64_t kElementsPerItem = 4096;
 
@@ -32,8 +30,9 @@ struct Body {
 
 class NativeOperation : public Operation {
  public:
-  NativeOperation(Body body, int threads)
-      : body_(std::move(body)), threads_(body_.bytes < kMinBytesForThreads ? 1 : threads) {}
+  NativeOperation(Body body, WorkSize work_size)
+      : body_(std::move(body)),
+        threads_(body_.bytes < work_size.bytes_for_threads ? 1 : work_size.threads) {}
 
   std::size_t scratch_bytes() const override { return body_.scratch_bytes; }
   std::string implementation() const override { return "offramp"; }
@@ -65,7 +64,7 @@ class NativeOperation : public Operation {
 };
 
 std::shared_ptr<const Operation> make_native(Body body, WorkSize work_size) {
-  return std::make_shared<NativeOperation>(std::move(body), work_size.threads);
+  return std::make_shared<NativeOperation>(std::move(body), work_size);
 }
 
 std::size_t batch_bytes(const Layout& layout, WorkSize work_size) {

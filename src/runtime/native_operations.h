@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,9 @@ namespace offramp::runtime {
 struct WorkSize {
   int batch = 1;
   int threads = 1;
+  /// An operation that reads fewer bytes runs on one thread, because starting others takes longer.
+  /// Tests let small ones share their work.
+  std::size_t bytes_for_threads = std::size_t{1} << 17;
 };
 
 // Operations that are executed by the functions of runtime/kernels.h. Layouts are for one image.

@@ -25,6 +25,19 @@ struct ServerSettings {
   bool log_requests = false;  ///< whether a line is logged for every request
 };
 
+/// The values that flags and keys of a settings file may have, both ends included.
+template <typename Number>
+struct Range {
+  Number least, most;
+};
+namespace ranges {
+inline constexpr Range<int> kPort{0, 65535}, kThreads{0, 4096}, kBatch{1, 1024},
+    kMaxQueue{1, 1000000}, kMaxConnections{1, 1000000}, kMebibytes{1, 1 << 20},
+    kMaxMegapixels{1, 134};
+inline constexpr Range<double> kMaxQueueDelayMs{0, 10000}, kAuditShare{0, 1},
+    kDrainSeconds{0, 3600};
+}  // namespace ranges
+
 /// Parses "none", "cautious" or "last". @throws UsageError
 OnAlarm on_alarm_from_string(const std::string& word);
 

@@ -14,19 +14,18 @@ namespace {
 
 using Set = std::function<void(ServerSettings&, const toml::node&)>;
 
-double number(const toml::node& node, double least, double most) {
+double number(const toml::node& node, Range<double> range) {
   const auto value = node.value<double>();
-  if (!value || !(*value >= least && *value <= most))
-    throw UsageError(fmt::format("expected a number from {} to {}", least, most));
+  if (!value || !(*value >= range.least && *value <= range.most))
+    throw UsageError(fmt::format("expected a number from {} to {}", range.least, range.most));
   return *value;
 }
 
 template <typename Integer>
-Integer whole(const toml::node& node, Integer least, Integer most) {
+Integer whole(const toml::node& node, Range<int> range) {
   const auto value = node.value_exact<std::int64_t>();
-  if (!value || *value < static_cast<std::int64_t>(least) ||
-      *value > static_cast<std::int64_t>(most))
-    throw UsageError(fmt::format("expected a whole number from {} to {}", least, most));
+  if (!value || *value < range.least || *value > range.most)
+    throw UsageError(fmt::format("expected a whole number from {} to {}", range.least, range.most));
   return static_cast<Integer>(*value);
 }
 
@@ -42,32 +41,44 @@ bool flag(const toml::node& node) {
   return *value;
 }
 
-std::size_t mebibytes(const toml::node& node) { return whole<std::size_t>(node, 1, 1 << 20) << 20; }
+std::size_t mebibytes(const toml::node& node) {
+  return whole<std::size_t>(node, ranges::kMebibytes) << 20;
+}
 
 const std::map<std::string, Set>& keys() {
   static const std::map<std::string, Set> kKeys{
       {"address", [](auto& s, const auto& n) { s.http.address = text(n); }},
-      {"port", [](auto& s, const auto& n) { s.http.port = whole<std::uint16_t>(n, 0, 65535); }},
-      {"threads", [](auto& s, const auto& n) { s.model.threads = whole<int>(n, 0, 4096); }},
-      {"batch", [](auto& s, const auto& n) { s.model.batch = whole<int>(n, 1, 1024); }},
+      {"port",
+       [](auto& s, const auto& n) { s.http.port = whole<std::uint16_t>(n, ranges::kPort); }},
+      {"threads",
+       [](auto& s, const auto& n) { s.model.threads = whole<int>(n, ranges::kThreads); }},
+      {"batch", [](auto& s, const auto& n) { s.model.batch = whole<int>(n, ranges::kBatch); }},
       {"precision", [](auto& s, const auto& n) { s.model.precision = text(n); }},
       {"max_queue",
-       [](auto& s, const auto& n) { s.queue.max_queue = whole<std::int64_t>(n, 1, 1000000); }},
+       [](auto& s, const auto& n) {
+         s.queue.max_queue = whole<std::int64_t>(n, ranges::kMaxQueue);
+       }},
       {"max_queue_delay_ms",
-       [](auto& s, const auto& n) { s.queue.max_queue_delay_ms = number(n, 0, 10000); }},
+       [](auto& s, const auto& n) {
+         s.queue.max_queue_delay_ms = number(n, ranges::kMaxQueueDelayMs);
+       }},
       {"max_body_mib", [](auto& s, const auto& n) { s.http.max_body_bytes = mebibytes(n); }},
       {"memory_mib", [](auto& s, const auto& n) { s.http.memory_bytes = mebibytes(n); }},
       {"max_connections",
-       [](auto& s, const auto& n) { s.http.max_connections = whole<std::size_t>(n, 1, 1000000); }},
+       [](auto& s, const auto& n) {
+         s.http.max_connections = whole<std::size_t>(n, ranges::kMaxConnections);
+       }},
       {"max_megapixels",
        [](auto& s, const auto& n) {
-         s.queue.max_pixels = 1000000 * whole<std::int64_t>(n, 1, 134);
+         s.queue.max_pixels = 1000000 * whole<std::int64_t>(n, ranges::kMaxMegapixels);
        }},
-      {"audit_share", [](auto& s, const auto& n) { s.queue.watch.audit_share = number(n, 0, 1); }},
+      {"audit_share",
+       [](auto& s, const auto& n) { s.queue.watch.audit_share = number(n, ranges::kAuditShare); }},
       {"on_alarm",
        [](auto& s, const auto& n) { s.queue.watch.on_alarm = on_alarm_from_string(text(n)); }},
       {"token_file", [](auto& s, const auto& n) { s.token_file = text(n); }},
-      {"drain_seconds", [](auto& s, const auto& n) { s.drain_seconds = number(n, 0, 3600); }},
+      {"drain_seconds",
+       [](auto& s, const auto& n) { s.drain_seconds = number(n, ranges::kDrainSeconds); }},
       {"watch_files", [](auto& s, const auto& n) { s.watch_files = flag(n); }},
       {"log_requests", [](auto& s, const auto& n) { s.log_requests = flag(n); }},
   };
@@ -84,7 +95,7 @@ ModelEntry read_model(const toml::table& table) {
     } else if (key == "name") {
       entry.name = text(value);
     } else if (key == "version") {
-      entry.version = whole<int>(value, 1, 1000000000);
+      entry.version = whole<int>(value, {1, 1000000000});
     } else {
       throw UsageError(fmt::format("unknown key {} of a model; expected name, version or path",
                                    core::quote(std::string(key.str()))));

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "data/class_folders.h"
 #include "data/contact_sheet.h"
 #include "data/corruption.h"
 #include "image/image.h"
@@ -38,17 +39,6 @@ std::vector<ClassCount> count_classes(const DataParts& parts) {
 DataParts load_parts(const std::string& source, const data::LoadOptions& options) {
   return {data::load_data(source, data::Part::train, options),
           data::load_data(source, data::Part::test, options)};
-}
-
-/// Checks that a class name can be the name of a folder. It may come from an untrusted file, so it
-/// must not lead out of the output folder.
-void check_folder_name(const std::string& name) {
-  const bool plain = !name.empty() && name.front() != '.' && name.size() < 256 &&
-                     std::none_of(name.begin(), name.end(), [](char c) {
-                       return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
-                     });
-  if (!plain)
-    throw Error(fmt::format("class {} cannot be the name of a folder", core::quote(name)));
 }
 
 std::optional<data::Corruption> corruption_of(const ExportOptions& options) {
@@ -107,14 +97,15 @@ ExportResult export_images(const ExportOptions& options) {
   const std::optional<data::Corruption> corruption = corruption_of(options);
   const data::LoadedData loaded = data::load_data(options.source, options.part, options.load);
   const data::Dataset& data = loaded.dataset;
-  for (const std::string& name : data.classes) check_folder_name(name);
+  std::vector<std::string> folders;
+  for (const std::string& name : data.classes) folders.push_back(data::folder_of_class(name));
   std::vector<std::pair<std::int64_t, std::filesystem::path>> chosen;  // image, its file
   std::vector<int> count(data.classes.size());
   for (std::int64_t i = 0; i < data.size(); ++i) {
     const auto label = static_cast<std::size_t>(data.labels[static_cast<std::size_t>(i)]);
     if (count[label] == options.per_class) continue;
     ++count[label];
-    chosen.emplace_back(i, options.folder / data.classes[label] / fmt::format("{:05}.png", i));
+    chosen.emplace_back(i, options.folder / folders[label] / fmt::format("{:05}.png", i));
     refuse_same_file("out", chosen.back().second, {options.source});
   }
   ExportResult result{0, data.classes.size()};

@@ -31,23 +31,32 @@ std::vector<std::string> read_labels(const std::filesystem::path& path) {
     begin = end + 1;
   }
   while (!names.empty() && names.back().empty()) names.pop_back();
-  for (std::size_t i = 0; i < names.size(); ++i)
-    if (names[i].empty() || !core::is_printable(names[i]))
-      throw Error(fmt::format("{}:{}: the name of a class is empty or has control characters",
-                              path.string(), i + 1));
   return names;
 }
 
-std::vector<std::string> class_names(const ImportNetworkOptions& options, std::int64_t classes) {
-  std::vector<std::string> names;
-  if (options.labels.empty()) {
-    for (std::int64_t i = 0; i < classes; ++i) names.push_back(fmt::format("class {}", i));
-    return names;
-  }
-  names = read_labels(options.labels);
+/// Throws an error of a kind unless there is a name for each class. @param source  of the names
+template <class ErrorKind>
+void check_names(const std::vector<std::string>& names, std::int64_t classes,
+                 const std::string& source) {
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (names[i].empty() || !core::is_printable(names[i]))
+      throw ErrorKind(fmt::format("{}:{}: the name of a class is empty or has control characters",
+                                  source, i + 1));
   if (static_cast<std::int64_t>(names.size()) != classes)
-    throw Error(fmt::format("{}: names {} classes, but the network has {}", options.labels.string(),
-                            names.size(), classes));
+    throw ErrorKind(
+        fmt::format("{}: names {} classes, but the network has {}", source, names.size(), classes));
+}
+
+std::vector<std::string> class_names(const ImportNetworkOptions& options, std::int64_t classes) {
+  std::vector<std::string> names = options.classes;
+  if (!names.empty()) {
+    check_names<UsageError>(names, classes, "labels");
+  } else if (!options.labels.empty()) {
+    names = read_labels(options.labels);
+    check_names<Error>(names, classes, options.labels.string());
+  } else {
+    for (std::int64_t i = 0; i < classes; ++i) names.push_back(fmt::format("class {}", i));
+  }
   return names;
 }
 
@@ -126,6 +135,8 @@ ImportedModel import_network(const ImportNetworkOptions& options) {
   result.onnx_nodes = network.nodes;
   result.classes = model.graph.classes;
   result.input = {model.graph.input[0], model.graph.input[1], model.graph.input[2]};
+  result.input_scale = std::move(network.input_scale);
+  result.input_shift = std::move(network.input_shift);
   result.notes = std::move(network.notes);
   const graph::Cost cost = graph::cost_of(model.graph);
   result.macs = cost.plain_macs;

@@ -26,6 +26,7 @@ struct ImportNetworkOptions {
   std::optional<std::array<float, 3>> mean = {}, std = {};
   /// A text file with one class name per line; empty: "class 0", ….
   std::filesystem::path labels = {};
+  std::vector<std::string> classes = {};  ///< the names themselves, instead of `labels`
   /// A data set that the network was not trained on, or empty. Its training part is divided into
   /// images for the ranges of int8, tune and certify, as `train` divides it.
   std::string data = {};
@@ -40,6 +41,9 @@ struct ImportedModel {
   std::int64_t macs = 0, parameters = 0, classes = 0;
   std::array<std::int64_t, 3> input = {};          ///< channels, height, width
   std::int64_t ranges = 0, tune = 0, certify = 0;  ///< number of images of `data` for each use
+  /// What the ONNX network did to its input, scale x + shift for each channel, and the model's
+  /// preprocessing does now. Empty: nothing.
+  std::vector<float> input_scale, input_shift;
   std::vector<std::string> notes;  ///< a line for each thing that was left out of the network
 };
 

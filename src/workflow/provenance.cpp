@@ -28,6 +28,7 @@ data::LoadOptions load_options(const model::ModelFile& model) {
   options.height = model.preprocessing.height;
   options.width = model.preprocessing.width;
   options.fit = model.preprocessing.fit;
+  options.classes = model.classes;
   return options;
 }
 

@@ -17,7 +17,8 @@ class TrainedOnImages : public Error {
   using Error::Error;
 };
 
-/// The options to load data for a model: with the image size and the fit that it expects.
+/// The options to load data for a model: with the image size and the fit that it expects, and the
+/// order of its classes.
 data::LoadOptions load_options(const model::ModelFile& model);
 
 /// Checks that a model and a data set have the same classes in the same order.

@@ -137,8 +137,7 @@ std::vector<Hostile> hostile_files() {
       {"a header beyond the file", length_field(3) + "{}",
        "truncated: header of 3 bytes, but 2 bytes follow"},
       {"only a length", length_field(0),
-       "header is not valid JSON at byte 1: syntax error while "
-       "parsing value - unexpected end of input; expected '[', '{', or a literal"},
+       "header is not valid JSON at byte 1: "},  // versions of the parser differ in the rest
       // Errors of the JSON text.
       {"broken JSON", file_of(R"({"a":})"), "header is not valid JSON at byte 6: "},
       {"something after the object", file_of("{}{}"), "header is not valid JSON at byte 3: "},

@@ -76,7 +76,7 @@ TEST(LabelledTars, SayWhichFileIsWrong) {
   EXPECT_THAT(failure(entries), HasSubstr("samples.tar: \"x.png\" has no x.cls or x.json"));
   entries.push_back({"x.cls", test::bytes_of("../up"), ""});
   EXPECT_THAT(failure(entries),
-              HasSubstr("samples.tar: \"x.cls\": \"../up\" cannot be the name of a class"));
+              HasSubstr("samples.tar: \"x.cls\": class \"../up\" cannot be the name of a folder"));
   entries.back() = {"x.json", test::bytes_of("{\"label\": -1}"), ""};
   EXPECT_THAT(failure(entries), HasSubstr("\"x.json\": it has no \"cls\" or \"label\""));
 }

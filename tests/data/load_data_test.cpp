@@ -51,6 +51,22 @@ TEST(LoadData, DrawsAsManySyntheticClassesAsTheNameSays) {
     EXPECT_THROW(load_data(source, Part::train, options), UsageError) << source;
 }
 
+TEST(LoadData, NumbersTheSameClassesInTheGivenOrder) {
+  LoadOptions options;
+  options.synthetic_train = 30;
+  const Dataset own = load_data("synthetic:6:3", Part::train, options).dataset;
+  const std::vector<std::string> names = own.classes;
+  options.classes = {names[2], names[0], names[1]};
+  const Dataset other = load_data("synthetic:6:3", Part::train, options).dataset;
+  EXPECT_EQ(other.classes, options.classes);
+  EXPECT_EQ(other.hashes, own.hashes);
+  for (std::size_t i = 0; i < own.labels.size(); ++i)
+    EXPECT_EQ(other.classes[static_cast<std::size_t>(other.labels[i])],
+              names[static_cast<std::size_t>(own.labels[i])]);
+  options.classes = {names[2], names[0], "another"};
+  EXPECT_EQ(load_data("synthetic:6:3", Part::train, options).dataset.classes, names);
+}
+
 TEST(LoadData, RefusesASeedThatIsNoNumber) {
   for (const char* source : {"synthetic:", "synthetic:x", "synthetic:1x", "synthetic:-1"}) {
     EXPECT_THROW(load_data(source, Part::train, {}), UsageError) << source;

@@ -213,7 +213,8 @@ class KeyedFloats {
   core::KeyedRandom random_{5, 6};
 };
 
-/// Tests an operation in every format and type, on one and on two threads.
+/// Tests an operation in every format and type, on one thread and on two, which share three images:
+/// one of them is split between the threads.
 template <typename Try>
 void in_every_layout(const Case& one, const Try& attempt) {
   for (const Format format : kFormats)
@@ -222,7 +223,7 @@ void in_every_layout(const Case& one, const Try& attempt) {
           Element{core::DType::i8, 0.03f}})
       for (const int threads : {1, 2}) {
         Trial trial(one, format, element);
-        attempt(trial, WorkSize{3, threads});
+        attempt(trial, WorkSize{3, threads, 0});
       }
 }
 

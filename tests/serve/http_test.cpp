@@ -59,7 +59,7 @@ TEST(RequestJson, RefusesWhatIsNestedTooDeepOrGivenTwice) {
 
 TEST(ErrorResponse, IsJsonWhateverTheMessageHolds) {
   const Response response = error_response(503, "a \"b\" \xff");
-  EXPECT_NO_THROW(Json::parse(response.body));
+  EXPECT_TRUE(Json::accept(response.body));
   EXPECT_THAT(response.headers, ElementsAre(Pair("Retry-After", "1")));
 }
 

@@ -46,6 +46,18 @@ TEST(DataSet, ExportsImagesThatLoadAgain) {
   for (const std::uint64_t hash : back.dataset.hashes)
     EXPECT_NE(std::ranges::find(hashes, hash), hashes.end());
 
+  // Classes whose names have a slash, as one of Fashion-MNIST's has.
+  DataParts parts = {data::load_data(options.source, data::Part::train, options.load),
+                     data::load_data(options.source, data::Part::test, options.load)};
+  parts.train.dataset.classes[1] = parts.test.dataset.classes[1] = "T-shirt/top";
+  options.source = folder.path() / "named.pack";
+  data::write_packed(options.source, parts.train, parts.test);
+  options.folder = folder.path() / "named";
+  EXPECT_EQ(export_images(options).classes, 3u);
+  EXPECT_TRUE(fs::is_directory(options.folder / "T-shirt%2Ftop"));
+  EXPECT_THAT(data::load_data(options.folder, data::Part::train, {}).dataset.classes,
+              testing::UnorderedElementsAreArray(parts.train.dataset.classes));
+
   options.corruption = "contrast:9";
   EXPECT_THAT([&] { export_images(options); },
               testing::Throws<UsageError>(

@@ -16,8 +16,19 @@ from ._core import Cancellation, Error, Stop, UsageError
 from ._core import version as __version__
 from ._model import AsyncSession, Guarantee, Model, PolicyStep, Session, Stats, load
 from ._report import Report, report
+from ._torch import from_torch
 from ._train import Epoch, FoundExits, Trained, exits, train
-from ._workflow import Calibration, ExitLoss, Quantized, calibrate, quantize
+from ._workflow import (
+    Calibration,
+    ExitLoss,
+    Exported,
+    Imported,
+    Quantized,
+    calibrate,
+    export_onnx,
+    import_onnx,
+    quantize,
+)
 
 for _error in (Error, UsageError):
     _error.__module__ = __name__  # as messages and tracebacks show it
@@ -31,8 +42,10 @@ __all__ = [
     "Epoch",
     "Error",
     "ExitLoss",
+    "Exported",
     "FoundExits",
     "Guarantee",
+    "Imported",
     "Model",
     "PolicyStep",
     "Quantized",
@@ -45,6 +58,9 @@ __all__ = [
     "__version__",
     "calibrate",
     "exits",
+    "export_onnx",
+    "from_torch",
+    "import_onnx",
     "load",
     "metrics",
     "policy",

@@ -114,3 +114,20 @@ def costs_array(costs: Any, exits: int, name: str = "costs") -> np.ndarray:
             f"{array.tolist()}"
         )
     return array
+
+
+def channel_values(values: Any, name: str) -> list[float] | None:
+    """Three finite numbers, of one number or of one for each channel; None stays None."""
+    if values is None:
+        return None
+    array = _to_numpy(values, name)
+    if array.shape not in ((), (1,), (3,)) or array.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{name}: expected one number or one for each of red, green and blue, got "
+            f"{array.dtype} of shape {list(array.shape)}"
+        )
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name}: expected finite numbers, got {array.tolist()}")
+    if name == "std" and not (array > 0).all():
+        raise UsageError(f"{name}: expected numbers above 0, got {array.tolist()}")
+    return np.broadcast_to(array.astype(np.float64), 3).tolist()

@@ -1,0 +1,274 @@
+"""Networks of PyTorch as model files."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import inspect
+import io
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._core import Error, UsageError
+from ._model import load
+from ._workflow import Imported, imported_with_input
+
+_OPSET = 17
+_OPSET_OF_DYNAMO = 18  # the oldest that it writes without a conversion
+_MOST_DIFFERENCE = 0.02  # f32 gives 1e-6 to 1e-4, half precision or TF32 more
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+
+
+def from_torch(
+    module: Any,
+    example_input: Any,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    arch: str | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
+    mean: Any = None,
+    std: Any = None,
+    fit: str = "crop",
+    data: str | os.PathLike[str] | None = None,
+) -> Imported:
+    """Makes a model file of a trained classifier of PyTorch, through ``torch.onnx.export``.
+
+        imported = offramp.from_torch(net, torch.randn(1, 3, 224, 224), "net.safetensors")
+        session = offramp.load(imported).session()
+
+    The module is exported in evaluation mode, and each of its submodules has its own mode again
+    afterwards. The logits of the model for the example input are compared with the module's.
+
+    Args:
+        module: a ``torch.nn.Module`` whose output is logits [N, classes]; or, with `arch`, a state
+            dict.
+        example_input: float tensor [N, C, H, W], normalised as the module expects it. The model
+            takes images of this height and width.
+        out: the model file; None: a temporary file, which is deleted when Python exits.
+        arch: the network of torchvision that the state dict is of, such as "resnet50". The number
+            of classes is read from the state dict; prefixes "module." and "_orig_mod." are removed.
+        labels, mean, std, fit, data: as those of `import_onnx`.
+
+    Raises:
+        TypeError: `module` is neither a module nor a state dict.
+        ValueError: arguments that make no sense; a module that cannot run the example input, or
+            whose output is not [N, classes].
+        Error: torch or torchvision is not installed; the module cannot be exported, has operations
+            that are not supported, or gives other logits than the model.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise Error(f"from_torch: needs PyTorch: {error}") from error
+    if isinstance(module, Mapping):
+        if arch is None:
+            raise UsageError(
+                'arch: a state dict needs the name of its network in torchvision, such as "resnet50"'
+            )
+        module = _with_weights(arch, module)
+    elif not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            f"module: expected a torch.nn.Module or a state dict, got {type(module).__name__}"
+        )
+    elif arch is not None:
+        raise UsageError("arch: goes with a state dict, not with a module")
+    example = _example(torch, module, example_input)
+    name = type(module).__name__
+    with tempfile.TemporaryDirectory() as folder:
+        network = pathlib.Path(folder) / f"{name}.onnx"
+        with _evaluating(module), torch.no_grad():
+            expected = _logits(module, example)
+            _export(torch, module, example, network)
+        try:
+            # Nothing is written to `out` before the logits were compared.
+            tried = pathlib.Path(folder) / "model.safetensors"
+            plain = imported_with_input(network, tried, None, None, None, None, "crop", None)
+            difference = _compare(example.detach().float().cpu().numpy(), expected, *plain)
+            imported, _, _ = imported_with_input(
+                network, _temporary_file(name) if out is None else out, labels, None, mean, std,
+                fit, data,
+            )  # fmt: skip
+        except Error as error:
+            raise type(error)(str(error).replace(str(network), name)) from None
+    return dataclasses.replace(imported, difference=difference)
+
+
+def _example(torch: Any, module: Any, example: Any) -> Any:
+    """The example input on the module's device."""
+    if not isinstance(example, torch.Tensor):
+        raise UsageError(f"example_input: expected a tensor, got {type(example).__name__}")
+    if example.ndim != 4 or example.shape[1] not in (1, 3) or 0 in example.shape:
+        raise UsageError(
+            "example_input: expected [N, C, H, W] of 1 or 3 channels, got a tensor of shape "
+            f"{list(example.shape)}"
+        )
+    if not example.is_floating_point():
+        raise UsageError(
+            f"example_input: expected normalised floating-point numbers, got {example.dtype}"
+        )
+    weight = next(module.parameters(), example)
+    return example.detach().to(weight.device)
+
+
+@contextlib.contextmanager
+def _evaluating(module: Any) -> Iterator[None]:
+    before = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, training in before:
+            one.training = training
+
+
+def _first_line(error: BaseException) -> str:
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()  # without colours
+    return lines[0].rstrip(" :") if lines else type(error).__name__
+
+
+def _logits(module: Any, example: Any) -> np.ndarray:
+    """float32 [N, classes], what the module answers."""
+    try:
+        output = module(example)
+    except Exception as error:
+        raise UsageError(
+            f"example_input: the module cannot run it: {_first_line(error)}"
+        ) from error
+    if not hasattr(output, "detach"):
+        raise UsageError(
+            f"module: expected logits [N, classes] as its output, got {type(output).__name__}; a "
+            "network with several outputs needs a module around it that returns the last"
+        )
+    if output.ndim != 2 or output.shape[0] != example.shape[0]:
+        raise UsageError(
+            f"module: expected logits [{example.shape[0]}, classes] as its output, got shape "
+            f"{list(output.shape)}"
+        )
+    logits = output.detach().float().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise UsageError("module: its logits for example_input are not finite")
+    return logits
+
+
+def _export(torch: Any, module: Any, example: Any, path: pathlib.Path) -> None:
+    """Writes the ONNX file: by tracing, and where this fails by the exporter of newer versions."""
+    batch = {0: "batch"}
+    ways = [{"opset_version": _OPSET, "dynamic_axes": {"image": batch, "logits": batch}}]
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        ways[0]["dynamo"] = False
+        ways.append({"opset_version": _OPSET_OF_DYNAMO, "dynamo": True})
+    failures = []
+    for way in ways:
+        try:
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                # About values that a trace keeps: the logits are compared afterwards.
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    module, (example,), str(path), input_names=["image"], output_names=["logits"],
+                    verbose=False, **way,
+                )  # fmt: skip
+            return
+        except Exception as error:
+            failures.append(error)
+    raise Error(
+        "from_torch: torch.onnx.export failed: " + "; ".join(map(_first_line, failures))
+    ) from failures[0]
+
+
+def _compare(
+    images: np.ndarray,
+    expected: np.ndarray,
+    imported: Imported,
+    scale: np.ndarray,
+    shift: np.ndarray,
+) -> float:
+    """The largest difference of the logits from those expected, over the largest of these."""
+    if scale.size > 0:
+        images = images * scale[:, None, None] + shift[:, None, None]
+    with load(imported, "f32") as model:
+        logits = model.session().logits(np.ascontiguousarray(images, np.float32))[-1]
+    # A softmax at the end of the module is left out of the model.
+    log_softmax = logits - logits.max(1, keepdims=True)
+    log_softmax = log_softmax - np.log(np.exp(log_softmax).sum(1, keepdims=True))
+    answers = (logits, log_softmax, np.exp(log_softmax)) if imported.notes else (logits,)
+    size = max(float(np.abs(expected).max()), np.finfo(np.float32).tiny)
+    difference = min(float(np.abs(one - expected).max()) / size for one in answers)
+    if not difference <= _MOST_DIFFERENCE:
+        raise Error(
+            f"from_torch: for example_input the model's logits differ by {difference:.2g} of the "
+            "largest from the module's; what the module computes must not depend on the values of "
+            "its input in another way than by its layers"
+        )
+    return difference
+
+
+def _with_weights(arch: str, state: Mapping[str, Any]) -> Any:
+    """The network of torchvision with the weights of a state dict."""
+    try:
+        import torchvision
+    except ImportError as error:
+        raise Error(f"arch: needs torchvision: {error}") from error
+    known = torchvision.models.list_models(module=torchvision.models)
+    if arch not in known:
+        raise UsageError(f'arch: unknown network "{arch}"; known: {", ".join(known)}')
+    if arch.startswith(("googlenet", "inception")):
+        raise UsageError(
+            f"arch: a state dict of {arch} does not say whether the network was built with "
+            "transform_input=True; pass the module"
+        )
+    for key, value in state.items():
+        if not hasattr(value, "detach"):
+            raise UsageError(
+                f'module: "{key}" of the state dict is no tensor but {type(value).__name__}; pass '
+                'the entry of the checkpoint that holds the weights, such as checkpoint["model"]'
+            )
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    network = torchvision.models.get_model(arch, weights=None)
+    # The weights of the classifier are the last ones with a row for each class.
+    classifier = [key for key, value in network.state_dict().items() if value.shape[:1] == (1000,)]
+    given = state.get(classifier[-1])
+    if given is not None and given.ndim > 0 and given.shape[0] != 1000:
+        network = torchvision.models.get_model(arch, weights=None, num_classes=given.shape[0])
+    _check_state(arch, {key: value.shape for key, value in network.state_dict().items()}, state)
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def _check_state(arch: str, shapes: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    wrong = [
+        f'"{key}" is missing'
+        for key in shapes
+        if key not in state and not key.endswith("num_batches_tracked")  # not used here
+    ]
+    wrong += [f'"{key}" is unknown' for key in state if key not in shapes]
+    wrong += [
+        f'"{key}" is {list(state[key].shape)} instead of {list(shape)}'
+        for key, shape in shapes.items()
+        if key in state and state[key].shape != shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UsageError(f"module: the state dict is not of {arch}: {', '.join(wrong[:3])}{more}")
+
+
+def _temporary_file(name: str) -> str:
+    folder = tempfile.mkdtemp(prefix="offramp-")
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not in a forked child
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return os.path.join(folder, f"{name}.safetensors")

@@ -1,0 +1,271 @@
+"""Networks of PyTorch become models with the same logits."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import offramp
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+TOLERANCE = 1e-4  # of max|a - b| / max|b|, as for all imported networks
+
+
+def settle(network, shape):
+    """Batch statistics as after training: they fit the activations."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.3, 0.3)
+            module.momentum = None
+            module.reset_running_stats()
+    with torch.no_grad():
+        network.train()(torch.randn(4, *shape))
+    return network.eval()
+
+
+def small_network(classes=5):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.SiLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, classes),
+    )  # fmt: skip
+
+
+def relative_difference(network, imported, images):
+    """max|a - b| / max|b| of the model's and PyTorch's logits, for normalised images."""
+    with torch.no_grad():
+        expected = network.eval()(images).numpy()
+    logits = offramp.load(imported, "f32", threads=1).session().logits(images)[0]
+    return np.abs(logits - expected).max() / np.abs(expected).max()
+
+
+class Wrapped(nn.Module):
+    """A network and what is computed before and after it."""
+
+    def __init__(self, network, before=lambda x: x, after=lambda x: x):
+        super().__init__()
+        self.network, self.before, self.after = network, before, after
+
+    def forward(self, images):
+        return self.after(self.network(self.before(images)))
+
+
+def test_the_logits_are_those_of_the_module(tmp_path):
+    network = settle(small_network(), (3, 32, 40))
+    out = tmp_path / "net.safetensors"
+    imported = offramp.from_torch(
+        network, torch.randn(2, 3, 32, 40), out, labels=["a", "b", "c", "d", "e"], mean=0.5, std=0.25
+    )
+    assert imported.path == str(out) and imported.input_shape == (3, 32, 40)
+    assert "pytorch" in imported.producer and imported.difference < TOLERANCE
+    assert relative_difference(network, imported, torch.randn(33, 3, 32, 40)) < TOLERANCE
+    model = offramp.load(imported, "f32")
+    assert model.classes == ["a", "b", "c", "d", "e"]
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 40, 3), dtype=np.uint8)
+    with torch.no_grad():
+        scaled = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        expected = network(scaled).softmax(1).numpy()
+    answers = model.session(probabilities=True).classify(pixels)
+    assert np.abs(answers.probabilities - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_networks_of_torchvision_keep_their_logits(name, tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    network = settle(getattr(models, name)(weights=None, num_classes=11), (3, 64, 64))
+    images = torch.randn(3, 3, 64, 64)
+    imported = offramp.from_torch(network, images[:1], tmp_path / "net.safetensors")
+    assert relative_difference(network, imported, images) < TOLERANCE
+
+
+def test_modes_are_restored_also_after_an_error(tmp_path):
+    network = settle(small_network(), (3, 32, 32)).train()
+    network[1].eval()  # batch statistics that stay
+    before = [one.training for one in network.modules()]
+    statistics = network[4].running_mean.clone()
+    offramp.from_torch(network, torch.randn(1, 3, 32, 32), tmp_path / "net.safetensors")
+    assert [one.training for one in network.modules()] == before
+    assert (network[4].running_mean == statistics).all()
+    with pytest.raises(ValueError, match="the module cannot run it: Given groups=1"):
+        offramp.from_torch(network, torch.randn(1, 1, 32, 32))
+    assert [one.training for one in network.modules()] == before
+
+
+def test_without_a_file_the_model_is_temporary():
+    code = """
+import offramp, torch
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 4))
+imported = offramp.from_torch(network, torch.randn(1, 3, 4, 4))
+print(imported.path, offramp.load(imported).classes)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path, _, classes = done.stdout.partition(" ")
+    assert "class 3" in classes and path.endswith("Sequential.safetensors")
+    assert not pathlib.Path(path).exists() and not pathlib.Path(path).parent.exists()
+
+
+def test_a_normalisation_inside_becomes_the_preprocessing(tmp_path):
+    network = settle(small_network(), (3, 32, 32))
+    inside = Wrapped(network, before=lambda x: (x - 0.4) / 0.2)
+    imported = offramp.from_torch(inside, torch.rand(1, 3, 32, 32), tmp_path / "net.safetensors")
+    assert imported.difference < TOLERANCE
+    assert any("normalises its input" in note for note in imported.notes)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = inside(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).softmax(1).numpy()
+    answers = offramp.load(imported, "f32").session(probabilities=True).classify(pixels)
+    assert np.abs(answers.probabilities - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("after", ["softmax", "log_softmax"])
+def test_a_softmax_at_the_end_is_left_out(after, tmp_path):
+    network = settle(small_network(), (3, 32, 32))
+    ending = Wrapped(network, after=lambda x: getattr(x, after)(1))
+    images = torch.randn(3, 3, 32, 32)
+    imported = offramp.from_torch(ending, images[:1], tmp_path / "net.safetensors")
+    assert imported.difference < TOLERANCE and imported.notes
+    assert relative_difference(network, imported, images) < TOLERANCE
+
+
+def test_other_logits_are_refused_before_anything_is_written(tmp_path):
+    """A trace holds one branch; the batch of the comparison is the traced one."""
+    network = settle(small_network(), (3, 32, 32))
+    calls = []
+
+    def other_each_time(x):
+        calls.append(None)
+        return x * len(calls)
+
+    with pytest.raises(offramp.Error, match="the model's logits differ by .* from the module's"):
+        offramp.from_torch(
+            Wrapped(network, after=other_each_time), torch.randn(1, 3, 32, 32), tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_state_dict_is_that_of_a_network_of_torchvision(tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    network = models.squeezenet1_1(weights=None, num_classes=5).eval()
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    images = torch.randn(2, 3, 64, 64)
+    imported = offramp.from_torch(
+        state, images[:1], tmp_path / "net.safetensors", arch="squeezenet1_1"
+    )
+    assert imported.num_classes == 5
+    assert relative_difference(network, imported, images) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "arch, change, message",
+    [
+        (None, {}, r'arch: a state dict needs the name of its network in torchvision'),
+        ("resnet19", {}, r'arch: unknown network "resnet19"; known: alexnet, .*resnet18'),
+        ("googlenet", {}, r"does not say whether the network was built with transform_input=True"),
+        ("resnet18", {}, r'not of resnet18: "conv1.weight" is missing, .* and \d+ more'),
+        ("squeezenet1_1", {"epoch": 3}, r'"epoch" of the state dict is no tensor but int'),
+        ("squeezenet1_1", {"head": torch.zeros(1)}, r'not of squeezenet1_1: "head" is unknown$'),
+        (
+            "squeezenet1_1", {"features.0.bias": torch.zeros(3)},
+            r'not of squeezenet1_1: "features.0.bias" is \[3\] instead of \[64\]$',
+        ),
+    ],
+)  # fmt: skip
+def test_a_state_dict_that_does_not_fit_is_refused(arch, change, message):
+    models = pytest.importorskip("torchvision.models")
+    state = dict(models.squeezenet1_1(weights=None).state_dict()) | change
+    with pytest.raises(ValueError, match=message) as caught:
+        offramp.from_torch(state, torch.randn(1, 3, 64, 64), arch=arch)
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_are_checked_in_one_line(tmp_path):
+    network, image = small_network().eval(), torch.randn(1, 3, 32, 32)
+    cases = [
+        ((lambda x: x, image), {}, TypeError, "module: expected a torch.nn.Module or a state dict"),
+        ((network, image), {"arch": "resnet18"}, ValueError, "arch: goes with a state dict"),
+        ((network, image.numpy()), {}, ValueError, "example_input: expected a tensor, got ndarray"),
+        ((network, image[0]), {}, ValueError, r"example_input: expected \[N, C, H, W\]"),
+        ((network, torch.ones(1, 3, 8, 8, dtype=torch.uint8)), {}, ValueError, "normalised floating"),
+        ((Wrapped(network, after=lambda x: [x, x]), image), {}, ValueError, "as its output, got list"),
+        ((Wrapped(network, after=lambda x: x[0]), image), {}, ValueError, r"got shape \[5\]"),
+        ((Wrapped(network, after=lambda x: x / 0), image), {}, ValueError, "are not finite"),
+        ((Wrapped(network, after=nn.functional.softplus), image), {}, offramp.Error, "Softplus"),
+        ((network, image), {"labels": ["a"]}, ValueError, "labels: names 1 classes"),
+        ((network, image), {"std": -1}, ValueError, "std: expected numbers above 0"),
+    ]  # fmt: skip
+    for arguments, options, kind, message in cases:
+        with pytest.raises(kind, match=message) as caught:
+            offramp.from_torch(*arguments, out=tmp_path / "out.safetensors", **options)
+        assert "\n" not in str(caught.value) and "/tmp" not in str(caught.value)
+        assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_exporter_of_newer_versions_is_asked_where_tracing_fails(tmp_path, monkeypatch):
+    """As PyTorch 2.5 and later: it has an argument `dynamo`, and colours in its messages."""
+    export = torch.onnx.export
+    works = True
+
+    def newer_export(module, images, path, *, dynamo, opset_version, dynamic_axes=None, **options):
+        print("[torch.onnx] Translate the graph")
+        if not dynamo:
+            assert opset_version == 17 and dynamic_axes
+            raise RuntimeError("tracing does not know this\nSee the documentation")
+        if not works:
+            raise RuntimeError("\x1b[96mno translation\x1b[0m\nNext steps")
+        export(module, images, path, opset_version=17, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", newer_export)
+    network = settle(small_network(), (3, 32, 32))
+    image = torch.randn(1, 3, 32, 32)
+    imported = offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    assert relative_difference(network, imported, torch.randn(5, 3, 32, 32)) < TOLERANCE
+    works = False
+    with pytest.raises(offramp.Error) as caught:
+        offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    assert str(caught.value) == (
+        "from_torch: torch.onnx.export failed: tracing does not know this; no translation"
+    )
+
+
+@pytest.mark.parametrize("order", ["import torch, offramp", "import offramp, torch"])
+def test_the_order_of_imports_does_not_matter(order):
+    """Both read and write ONNX with protobuf, of versions that may differ."""
+    code = f"""
+{order}
+import io, os, tempfile
+folder = tempfile.mkdtemp()
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 4))
+image = torch.randn(1, 3, 4, 4)
+model = os.path.join(folder, "net.safetensors")
+for _ in range(2):
+    imported = offramp.from_torch(network, image, model)
+    file = io.BytesIO()
+    torch.onnx.export(network, image, file)
+    again = os.path.join(folder, "again.onnx")
+    offramp.export_onnx(imported, again, form="plain")
+    offramp.import_onnx(again, os.path.join(folder, "again.safetensors"))
+assert imported.difference < 1e-4 and file.tell() > 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_extension_exports_no_symbol_of_protobuf():
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("nm of binutils is not installed")
+    path = sys.modules["offramp._core"].__file__
+    done = subprocess.run([nm, "-D", "--defined-only", path], capture_output=True, text=True)
+    assert done.returncode == 0 and "PyInit__core" in done.stdout
+    assert "protobuf" not in done.stdout and "schema" not in done.stdout
