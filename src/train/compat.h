@@ -23,6 +23,14 @@ template <typename T>
 using optional = c10::optional<T>;
 #endif
 
+/// Lets a store use sockets alone. LibTorch 2.4 and later ask for libuv, which Debian's lacks.
+template <typename StoreOptions>
+void use_sockets_alone([[maybe_unused]] StoreOptions& options) {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+  options.useLibUV = false;
+#endif
+}
+
 /// True if the CUDA device has instructions for bf16 (compute capability 8.0 and up).
 inline bool cuda_has_bf16([[maybe_unused]] torch::Device device) {
 #if defined(OFFRAMP_TORCH_CUDA)

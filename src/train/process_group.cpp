@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/numbers.h"
+#include "train/compat.h"
 
 #if defined(OFFRAMP_GLOO)
 #if !defined(USE_C10D_GLOO)  // LibTorch's CMake files may define it
@@ -301,6 +302,7 @@ Store open_store(const Ranks& ranks) {
   options.numWorkers = ranks.world;
   options.waitWorkers = false;
   options.timeout = kStartTimeout;
+  compat::use_sockets_alone(options);
   const Store store = c10::make_intrusive<c10d::TCPStore>(ranks.address, options);
   // Torchrun's agent keeps its store when it starts the ranks again; old notes must not be read.
   return c10::make_intrusive<c10d::PrefixStore>(fmt::format("offramp/attempt{}", ranks.restart),
