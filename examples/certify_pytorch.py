@@ -123,7 +123,7 @@ def main(report="report.html"):
         tune_logits, tune[1], logits_of(network, certify[0]), certify[1], costs, epsilon=0.02
     )
     print(result.policy)
-    print(f"certified: {result.promise}" if result.holds else "nothing could be certified")
+    print(f"certified: {result.statement}" if result.holds else "nothing could be certified")
 
     test_logits = logits_of(network, test[0])
     measured = metrics.measure_policy(result.policy, test_logits, test[1], costs)

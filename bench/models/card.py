@@ -81,10 +81,10 @@ def overthinking(flags):
     names = ["images", "errors", "destructive"]
     classes = sorted(thinking["classes"], key=lambda one: -one["destructive"] / max(1, one["images"]))
     everything = {name: sum(one[name] for one in classes) for name in names}
-    everything |= {"class": "**all**", "first_right": [sum(k) for k in zip(*(one["first_right"] for one in classes))]}
+    everything |= {"class": "**all**", "first_correct": [sum(k) for k in zip(*(one["first_correct"] for one in classes))]}
     for one in [everything] + classes:
         row(one["class"], *(f"{one[name]:,}" for name in names), percent(one["destructive"] / max(1, one["errors"]), 1),
-            *(f"{count:,}" for count in one["first_right"]), f"{one['images'] - sum(one['first_right']):,}")
+            *(f"{count:,}" for count in one["first_correct"]), f"{one['images'] - sum(one['first_correct']):,}")
 
 
 def corrupted(flags):

@@ -38,10 +38,10 @@ struct Options {
 /// step to the next, images stop earlier.
 struct PolicyStep {
   std::vector<std::optional<float>> thresholds;  ///< [exits - 1]; nullopt: that exit is not taken
-  double accuracy = 0;                           ///< on the tune images, a fraction of 1
-  double relative_cost = 0;                      ///< mean over the tune images
-  /// Whether Stop::at_step takes it: the step is certified for the code that was certified. For
-  /// code that `offramp verify` compared with it, the certificate covers the chosen step only.
+  double accuracy = 0;                           ///< accuracy on the tune images, a fraction of 1
+  double relative_cost = 0;                      ///< mean relative cost of the tune images
+  /// Whether Stop::at_step accepts this step. Steps are certified for the code that computed the
+  /// certify logits; for code that `offramp verify` compared with it, the chosen step only.
   bool certified = false;
   /// As Guarantee::disagreement, of this step; nullopt if the file holds none or the step is not
   /// certified for the code that runs here. The bounds of all steps hold together.
@@ -96,7 +96,7 @@ class OFFRAMP_API Model {
   /// The path that was tested for the certificate, the most cautious policy first; empty if the
   /// file holds none. All steps up to chosen_step() are certified.
   std::vector<PolicyStep> policy_path() const;
-  /// The step of policy_path() that the policy is; nullopt without a path.
+  /// The index in policy_path() of the model's policy; nullopt without a path.
   std::optional<int> chosen_step() const;
   /// The certified bound of the policy, whether it is in force for the precision and the kernels
   /// that this model runs with, and if not, why. nullopt if the policy has none. The first call

@@ -40,9 +40,9 @@ class OFFRAMP_API Stop {
   ///                   "patience", with a number of consecutive exits that agree
   /// @throws UsageError for another criterion, or a threshold outside its range
   static Stop at_score(std::string_view criterion, float threshold);
-  /// Stops by a step of the path that was tested for the model's certificate
-  /// (Model::policy_path): a more cautious policy than the chosen one. A session throws UsageError
-  /// if the model has no path or the step is not certified.
+  /// Stops by one step of the path that was tested for the model's certificate
+  /// (Model::policy_path), for example by a more cautious policy than the chosen one. A session
+  /// throws UsageError if the model has no path or the step is not certified.
   /// @param step  from 0, the most cautious one
   static Stop at_step(int step);
   /// Stops at the last exit only. Probabilities still use the policy's temperatures and ensemble.
@@ -79,8 +79,8 @@ class OFFRAMP_API Stop {
   std::optional<std::int64_t> macs_;
 };
 
-/// Cancels images that were passed to a session with it. Copies share one state. All functions may
-/// be called from any thread.
+/// A handle that cancels the images that were passed to a session with it. Copies share one state.
+/// All functions may be called from any thread.
 class OFFRAMP_API Cancellation {
  public:
   Cancellation() : cancelled_(std::make_shared<std::atomic<bool>>(false)) {}
@@ -105,7 +105,7 @@ struct ImageOptions {
 struct Answer {
   int class_index = -1;
   std::string_view class_name;  ///< valid while the model or a session of it lives
-  float probability = 0;        ///< of the class `class_index`
+  float probability = 0;        ///< probability of the class `class_index`
   /// [classes] Probabilities at the exit, or of the policy's ensemble if it has one. Empty unless
   /// SessionOptions::probabilities is set.
   std::vector<float> probabilities;
@@ -139,7 +139,7 @@ struct Stats {
   std::vector<std::int64_t> exits;  ///< [exits] number of images that left at each exit
   std::vector<double> shares;       ///< [exits] `exits` divided by `images`
   std::int64_t macs = 0;            ///< multiply-accumulates spent on all images
-  double relative_cost = 0;         ///< mean over the images; 0 if there were none
+  double relative_cost = 0;         ///< mean relative cost of the images; 0 if there were none
 
   /// Result of a χ² test of the most recent images against those of calibration. An image's weight
   /// in it decays to 1/e after 2,000 more images. `drifted` means that the p-value is below 1e-4
@@ -169,12 +169,13 @@ struct StreamOptions {
   /// threads or from inside push(): it must return quickly, must not throw and must not call the
   /// session.
   std::function<void()> on_ready = {};
-  /// Answers are handed out at once, by the thread that has found them: from any of the model's
-  /// threads, several at a time, also while push() or flush() runs others. The callback must be
-  /// quick, must not throw, and must not call the session. Not together with `in_order`.
+  /// Answers are delivered at once, by the thread that computed them: by any of the model's
+  /// threads, several at a time, also while push() or flush() runs other images. The callback must
+  /// be quick, must not throw, and must not call the session. It cannot be combined with
+  /// `in_order`.
   bool from_any_thread = false;
-  /// The memory that an image refers to stays valid and unchanged until its answer is handed out,
-  /// so that the session makes no copy of it.
+  /// The memory that an image refers to stays valid and unchanged until its answer is delivered, so
+  /// that the session makes no copy of it.
   bool images_stay = false;
 };
 

@@ -12,7 +12,7 @@ namespace nb = nanobind;
 /// it. Threads do not survive a fork, so a model of another number cannot be used or destroyed.
 int fork_count() noexcept;
 
-/// Watches for forks. Called once, when the module is made.
+/// Counts the forks of this process from now on. Called once, when the module is created.
 void watch_forks();
 
 /// Runs `work` without the interpreter's lock, on the calling thread, so that other Python threads

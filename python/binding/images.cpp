@@ -24,7 +24,8 @@ std::string name_of_type(nb::handle object) {
   return nb::cast<std::string>(nb::str(object.type().attr("__name__")));
 }
 
-/// What an object says of itself as an array: "Tensor of torch.bfloat16 [3, 32, 32] on cuda:0".
+/// Returns how an object describes itself as an array: "Tensor of torch.bfloat16 [3, 32, 32] on
+/// cuda:0".
 std::string describe_array(nb::handle object) {
   std::string text = name_of_type(object);
   const auto add = [&](const char* before, const char* name) {
@@ -57,7 +58,8 @@ class Reader {
     if (is_pil(object))
       kept = nb::module_::import_("offramp._pil").attr("pixels")(object);
     else if (nb::getattr(object, "requires_grad", nb::bool_(false)).is(nb::bool_(true)))
-      kept = object.attr("detach")();  // torch does not hand out the memory of such a tensor
+      // Torch gives no access to the memory of a tensor that requires gradients.
+      kept = object.attr("detach")();
     if (nb::ndarray_check(kept)) return add_array(kept, place);
     throw nb::type_error(
         fmt::format(
@@ -157,7 +159,8 @@ class Reader {
     each_image<float>(array, [&](std::span<const float> values) {
       float most = 0;
       for (const float value : values) {
-        if (value < 0) {  // no pixel is, and most normalised images have such a value early
+        if (value <
+            0) {  // pixels are never negative, and most normalised images have such a value early
           most = 0;
           break;
         }

@@ -22,7 +22,7 @@ struct Images {
 
   std::vector<nb::bytes> bytes;
   std::vector<nb::ndarray<nb::ro>> arrays;
-  std::deque<std::vector<std::byte>> copies;  ///< of arrays with gaps
+  std::deque<std::vector<std::byte>> copies;  ///< copies of the arrays that have gaps
 };
 
 /// Takes one image or many: paths, bytes of JPEG, PNG, WebP or BMP files, arrays, PIL images, and

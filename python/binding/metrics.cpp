@@ -28,7 +28,7 @@ nb::object pair(const eval::Interval& interval) {
 
 nb::object from_counts(const eval::OverthinkingCounts& counts, const std::vector<double>& costs) {
   return nb::make_tuple(counts.images, counts.wasteful(), counts.destructive(), counts.oracle(),
-                        counts.errors(), counts.destroyed_errors(), to_numpy(counts.first_right),
+                        counts.errors(), counts.destroyed_errors(), to_numpy(counts.first_correct),
                         to_numpy(counts.lost_after),
                         costs.empty() ? nb::none() : nb::cast(counts.needed_cost(costs)));
 }

@@ -177,7 +177,7 @@ Args:
     return nb::make_tuple(
         result.policy, result.holds(), result.attempt, result.level, result.images,
         result.images_needed, result.counted, result.upper_bound, thresholds, result.path.chosen,
-        counted, accuracy, cost, policy::describe_promise(aim),
+        counted, accuracy, cost, policy::describe_bounds(aim),
         result.disagreement ? std::optional(result.disagreement->upper_bound) : std::nullopt);
   });
   module.def("images_needed", &policy::images_needed, "epsilon"_a, "delta"_a,

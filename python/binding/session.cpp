@@ -25,14 +25,14 @@ namespace {
 using namespace nb::literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLongSeconds = 0.03;        // a call expected to take longer looks at signals
-constexpr std::size_t kLogitsTogether = 32;  // images between two looks at signals
+constexpr double kLongSeconds = 0.03;        // a call expected to take longer checks for signals
+constexpr std::size_t kLogitsTogether = 32;  // number of images between two checks for signals
 
-/// A stream of a session. Only the one that was begun last can go on.
+/// A stream of a session. Only the stream that was begun last can continue.
 struct Stream {
   std::int64_t number = 0;
   std::int64_t max_pending = 1;
-  Cancellation cancellation;  // of all its images
+  Cancellation cancellation;  // cancels all images of the stream
 };
 
 /// A session as Python holds it. Threads that share one take turns.
@@ -128,7 +128,7 @@ class PythonSession {
     return go_on(stream, session_->pending(), [&] { session_->poll(); });
   }
 
-  /// When poll() has something to do, in seconds from now; None: nothing lies ahead.
+  /// Seconds until poll() must be called; None if no call is due.
   std::optional<double> due_in() const {
     model_->get();
     const auto due = session_->next_due();
@@ -141,8 +141,8 @@ class PythonSession {
     return go_on(stream, session_->pending(), [&] { session_->flush(); });
   }
 
-  /// Ends a stream whose answers nobody wants any more. It does nothing once another stream was
-  /// begun.
+  /// Ends a stream whose answers are no longer needed. Does nothing if another stream was begun
+  /// since.
   void drop_stream(const Stream& stream) {
     if (model_->is_closed() || model_->is_of_parent()) return;
     run_unlocked([&] {
@@ -287,9 +287,10 @@ class PythonSession {
 
   std::shared_ptr<LoadedModel> model_;
   const bool probabilities_;
-  std::mutex mutex_;  // taken without the interpreter's lock, which is never asked for under it
+  // Locked without holding the interpreter's lock, and never while waiting for it.
+  std::mutex mutex_;
   std::shared_ptr<Session> session_;
-  std::optional<double> seconds_;  // an image, of the last call
+  std::optional<double> seconds_;  // time per image, measured in the last call
   std::int64_t last_stream_ = 0;   // number of the stream that was begun last
   std::vector<std::pair<std::int64_t, Answer>> ready_;
 };

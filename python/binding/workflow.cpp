@@ -28,8 +28,8 @@ namespace {
 
 using workflow::Progress;
 
-/// What a Python function sees of a call: it is called with (done, total, unit), and what it raises
-/// ends the call, as a signal's handler does.
+/// The progress function of a Python caller. It is called with (done, total, unit); an exception
+/// that it raises ends the call, as one from a signal handler does.
 class PythonProgress {
  public:
   PythonProgress(nb::handle report, nb::handle note) : report_(report), note_(note) {}

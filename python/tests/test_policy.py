@@ -100,7 +100,7 @@ def test_the_aims_are_kept(tune):
 def test_a_certificate_bounds_the_harm(tune, certify):
     result = policy.certify(*tune, *certify, COSTS, epsilon=0.03, delta=0.05)
     assert result.holds and result.upper_bound <= 0.03
-    assert result.promise == "harm ≤ 0.03 with probability ≥ 0.95"
+    assert result.statement == "harm ≤ 0.03 with probability ≥ 0.95"
     assert result.images == 4000 and result.images_needed <= 4000
     logits, labels = certify
     _, answers = stops(result.policy, logits)
@@ -118,7 +118,7 @@ def test_a_certificate_bounds_the_harm(tune, certify):
 def test_a_label_free_certificate_reads_no_label(tune, certify):
     logits, _ = certify
     result = policy.certify(tune[0], None, logits, None, COSTS, epsilon=0.03, label_free=True)
-    assert result.holds and "other than the last exit" in result.promise
+    assert result.holds and "other than the last exit" in result.statement
     _, answers = stops(result.policy, logits)
     assert (answers != logits[-1].argmax(axis=1)).sum() == result.counted
     with pytest.raises(ValueError, match="certify_labels"):
@@ -153,7 +153,7 @@ def test_tune_images_certify_nothing(tune, certify):
 def test_results_are_short_at_a_prompt(tune, certify):
     result = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
     assert len(result.path) > 50 and len(repr(result)) < 500
-    assert result.promise in repr(result) and "of a path of" in repr(result)
+    assert result.statement in repr(result) and "of a path of" in repr(result)
     nothing = policy.certify(*tune, *make_logits(50, seed=3), COSTS, epsilon=0.01)
     assert "nothing is certified" in repr(nothing)
 

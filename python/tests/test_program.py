@@ -50,7 +50,7 @@ def test_metrics_are_those_of_the_program_to_the_last_bit(tested, model):
     assert said_counts["oracle"] == counts.oracle / 200
     assert said_counts["destroyed_errors"] == counts.destroyed_errors
     assert said_counts["needed_cost"] == counts.needed_cost
-    assert said_counts["first_right"] == (counts.first_correct / 200).tolist()
+    assert said_counts["first_correct"] == (counts.first_correct / 200).tolist()
     for row, of_class in zip(
         said_counts["classes"], metrics.overthinking_by_class(logits, labels), strict=True
     ):

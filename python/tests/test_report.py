@@ -50,7 +50,7 @@ def test_a_page_shows_the_policy_and_the_images(test_set, tmp_path):
     assert page.path == str(file) and len(repr(page)) < 300 and "MB of HTML" in repr(page)
     assert offramp.report(*test_set, COSTS).path is None
     shown = Page(page)
-    for text in ("someone's network", "cat", "<b>", "framework", certified.promise, "not checked here"):
+    for text in ("someone's network", "cat", "<b>", "framework", certified.statement, "not checked here"):
         assert text in shown.text
     assert all(source.startswith(("data:", "#")) for source in shown.sources)
     assert "data:image/png;base64," in page

@@ -105,7 +105,8 @@ class [[gnu::visibility("hidden")]] Session::State {
     run([&] {
       for (std::size_t i = 0; i < images.size(); ++i) {
         const std::optional<Cancellation>& cancellation = options_of(i).cancellation;
-        if (cancellation && cancellation->is_cancelled()) {  // the rest of a large batch, quickly
+        // If a large batch is cancelled, its remaining images are answered at once.
+        if (cancellation && cancellation->is_cancelled()) {
           answers[i] = refused(kCancelled);
           continue;
         }
@@ -276,7 +277,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// An image of a batch or of the stream. Its address is its number in the runner.
   struct Slot {
     std::list<Slot>::iterator self;
-    std::int64_t id = 0;  ///< the caller's
+    std::int64_t id = 0;  ///< the identifier that the caller passed with the image
     TimePoint since;
     TimePoint deadline = TimePoint::max();
     Rule rule;
@@ -324,7 +325,7 @@ class [[gnu::visibility("hidden")]] Session::State {
       return true;
     } catch (const Error& error) {
       answer = refused(error.what());
-    } catch (const std::exception& error) {  // std::bad_alloc
+    } catch (const std::exception& error) {  // for example std::bad_alloc
       answer = failed(error.what());
     }
     return false;
@@ -455,7 +456,7 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   bool decide(std::int64_t id, const core::ExitOutput& output) {
     Slot& slot = slot_of(id);
-    if (slot.deadline != TimePoint::max()) {  // poll() may have answered it already
+    if (slot.deadline != TimePoint::max()) {  // poll() may have answered the image already
       const std::lock_guard lock(mutex_);
       if (release_if_done(slot)) return true;
       slot.being_decided = true;
@@ -683,7 +684,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     if (is_prepared_) run([&] { runner_.flush(); });
   }
 
-  /// REQUIRES: mutex_ is held. @return the slot whose answer is handed out next; null: none
+  /// REQUIRES: mutex_ is held. @return the slot whose answer is delivered next; null: none
   const Slot* next_ready() const {
     const Slots& from = stream_options_.in_order ? of_stream_ : finished_;
     return from.empty() || !from.front().done ? nullptr : &from.front();
@@ -710,7 +711,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   std::shared_ptr<engine::OpenedModel> model_;
   api::InputLoader loader_;
   std::vector<Decision> decisions_;  // the most recent ones, for reuse
-  Rule rule_;                        // for images without a rule of their own
+  Rule rule_;                        // the rule for images without a rule of their own
   bool probabilities_;
 
   // Used for a single image.
@@ -724,15 +725,15 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   api::Statistics statistics_;
-  runtime::StepTimeEstimator single_image_times_;  // of a single image on all threads
-  runtime::StepTimeEstimator batch_times_;         // of an image in a batch or stream
+  runtime::StepTimeEstimator single_image_times_;  // step times of a single image on all threads
+  runtime::StepTimeEstimator batch_times_;         // step times of an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<ImageCopy> free_image_copies_;
   Slots free_, of_batch_;
-  Slots of_stream_;           // in the order of push()
-  Slots finished_;            // answered, in the order of the answers; not used if in_order is set
-  Slots answered_in_runner_;  // answered by poll(), but the runner still holds them
+  Slots of_stream_;  // the slots of the stream, in the order of push()
+  Slots finished_;   // answered slots, in the order of the answers; not used if in_order is set
+  Slots answered_in_runner_;  // slots that poll() answered while the runner still holds them
 
   engine::Runner runner_;  // last, to be destroyed first: its threads use the members above
 };

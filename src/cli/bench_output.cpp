@@ -90,9 +90,10 @@ std::string to_text(const BenchmarkOptions& options, const Benchmark& result, bo
                           text_of(row.other->split), row.other->images_per_second);
   text += "split: streams x threads per stream; times exclude the decoding of images\n";
   for (const workflow::Ceiling& ceiling : result.ceilings)
-    if (ceiling.is_void())
+    if (ceiling.is_invalid())
       text += fmt::format(
-          "the ceiling of {} is void: it was measured below 95 % of what the clock allows\n",
+          "the ceiling of {} must not be used: it was measured below 95 % of what the clock "
+          "allows\n",
           ceiling.precision);
   return text;
 }
@@ -110,7 +111,7 @@ std::string to_json_text(const std::vector<workflow::Ceiling>& ceilings) {
                     {"core_macs_per_second", one.core_macs_per_second},
                     {"cores", one.cores},
                     {"macs_per_second", one.macs_per_second},
-                    {"void", one.is_void()}});
+                    {"invalid", one.is_invalid()}});
   return json_text(rows);
 }
 
@@ -127,7 +128,7 @@ std::string to_text(const std::vector<workflow::Ceiling>& ceilings, bool color) 
                fmt::format("{:.1f}", one.core_macs_per_second / 1e9),
                fmt::format("{:.1f} %", 100 * one.core_macs_per_second / one.theoretical()),
                fmt::format("{:.1f} ({})", one.macs_per_second / 1e9, one.cores),
-               one.is_void() ? "void" : ""});
+               one.is_invalid() ? "invalid" : ""});
   std::string text = table.text(color);
   for (const workflow::Ceiling& one : ceilings)
     if (one.macs_per_second < 0.9 * one.cores * one.core_macs_per_second)

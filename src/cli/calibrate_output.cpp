@@ -57,7 +57,7 @@ json guarantee_json(const policy::HarmGuarantee& aim, const Calibration& result,
                  {"epsilon", aim.epsilon},
                  {"delta", aim.delta},
                  {"certified", found.holds()},
-                 {"attempt", certification.drawn ? json(found.attempt) : json(nullptr)},
+                 {"attempt", certification.was_attempted ? json(found.attempt) : json(nullptr)},
                  {"level", found.level},
                  {"images", found.images},
                  {"missing", certification.missing},
@@ -99,30 +99,31 @@ std::string guarantee_text(const CalibrateOptions& options, const policy::HarmGu
                            const Calibration& result, const Certification& certification) {
   const policy::CertificationResult& found = certification.result;
   std::string text;
-  if (!certification.drawn)
+  if (!certification.was_attempted)
     text = fmt::format(
         "nothing is certified: for {}, {} certify images are too few, {} are needed; none of them "
         "was used, and every image goes to the last exit\n",
-        policy::describe_promise(aim), core::with_commas(found.images),
+        policy::describe_bounds(aim), core::with_commas(found.images),
         core::with_commas(found.images_needed));
   else if (!found.holds())
     text = fmt::format(
         "nothing is certified: even the thresholds that stop the fewest images fail the test of "
         "{}{}; every image goes to the last exit\n",
-        policy::describe_promise(aim), failed_ensemble_text(options, aim, found));
+        policy::describe_bounds(aim), failed_ensemble_text(options, aim, found));
   else
     text = fmt::format(
         "certified: {} on images like these ({} of {} certify images against {}, bound "
         "{:.3g})\n",
-        policy::describe_promise(aim), core::with_commas(found.counted),
+        policy::describe_bounds(aim), core::with_commas(found.counted),
         core::with_commas(found.images), describe(aim.against), found.upper_bound);
   if (found.holds() && found.disagreement)
     text += fmt::format(
-        "certified with it, for a server to watch: answers other than those of {} ≤ {:.3g} ({} of "
+        "also certified, so that a server can watch it: answers other than those of {} ≤ {:.3g} "
+        "({} of "
         "{} certify images)\n",
         describe(aim.against), found.disagreement->upper_bound,
         core::with_commas(found.disagreement->counted), core::with_commas(found.images));
-  if (certification.drawn)
+  if (certification.was_attempted)
     text += fmt::format(
         "this is attempt {} to certify with these images: {} records it, and it was tested at "
         "level {:.3g}\n",

@@ -39,12 +39,13 @@ std::string imported_text(const std::string& output, const workflow::DataParts& 
 }
 
 std::string skipped_text(const std::vector<data::SkippedImage>& skipped) {
-  constexpr std::size_t kNamed = 20;
+  constexpr std::size_t kMaxListed = 20;
   std::string text;
-  for (std::size_t i = 0; i < std::min(kNamed, skipped.size()); ++i) {
+  for (std::size_t i = 0; i < std::min(kMaxListed, skipped.size()); ++i) {
     text += fmt::format("  {}: {}\n", printable(skipped[i].name), printable(skipped[i].reason));
   }
-  if (skipped.size() > kNamed) text += fmt::format("  and {} more\n", skipped.size() - kNamed);
+  if (skipped.size() > kMaxListed)
+    text += fmt::format("  and {} more\n", skipped.size() - kMaxListed);
   return text;
 }
 

@@ -10,9 +10,9 @@
 
 namespace offramp::cli {
 
-/// What `offramp exits` was asked for and what it found.
+/// The request to `offramp exits` and its result.
 struct ExitsResult {
-  std::string model, data;  ///< as they were given
+  std::string model, data;  ///< the paths as they were given
   std::filesystem::path written_to;
   policy::Aim aim;
   bool label_free = false;

@@ -44,7 +44,7 @@ std::string with_flag_name(std::string_view message) {
 }
 
 std::string with_flag_names(std::string_view text) {
-  // Every second part stands in quotation marks, where names and paths are left as they are.
+  // Every second part is quoted; names and paths in quotation marks are not changed.
   std::string result;
   bool is_quoted = false;
   for (std::size_t begin = 0; begin <= text.size(); is_quoted = !is_quoted) {

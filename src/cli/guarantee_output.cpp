@@ -29,7 +29,7 @@ json guarantee_json(const std::optional<Guarantee>& guarantee) {
 std::string warning_of(const std::optional<Guarantee>& guarantee) {
   if (!guarantee || guarantee->in_force != InForce::no) return "";
   return fmt::format("its certificate ({}) is not in force: {}",
-                     policy::describe_promise(
+                     policy::describe_bounds(
                          {guarantee->epsilon, guarantee->delta, guarantee->of == "disagreement"}),
                      guarantee->why);
 }

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Far more than a path may have (4,096 bytes on Linux).
+/// The largest length of a line, far more than a path may have (4,096 bytes on Linux).
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 16;
 
 /// Lists all image files in a folder and its subfolders, sorted by path.
@@ -94,9 +94,9 @@ bool ImagePathReader::input_is_image() {
   const auto is_image = [&] {
     return image::has_image_signature(std::as_bytes(std::span(unread_)));
   };
-  // A line that is complete is a path, and whoever wrote it may be waiting for its answer. Only
-  // PNG always has a newline in its signature; the length of a WebP or BMP may hold one, but their
-  // first bytes come in one read.
+  // A line that is complete is a path, and the program that wrote it may be waiting for its answer.
+  // Only PNG always has a newline in its signature; the length of a WebP or BMP may hold one, but
+  // their first bytes come in one read.
   while (!is_image() && unread_.size() < image::kSignatureBytes &&
          (unread_.find('\n') == unread_.npos || unread_.starts_with('\x89')) && read_some()) {
   }

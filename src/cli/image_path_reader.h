@@ -37,7 +37,7 @@ class ImagePathReader {
   std::vector<std::string> paths_;
   std::size_t next_ = 0;
   bool reads_input_ = false;
-  bool began_reading_ = false;    ///< whether it is known that standard input is no image
+  bool began_reading_ = false;    ///< whether it is known that standard input is not an image
   bool has_input_image_ = false;  ///< unread_ holds the image on standard input
   std::string unread_;  ///< text read from standard input that next() has not returned yet
 };

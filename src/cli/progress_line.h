@@ -21,7 +21,7 @@ class ProgressLine {
   /// Whether standard error is a terminal.
   bool is_terminal() const { return is_terminal_; }
 
-  /// Replaces the line. Where standard error is no terminal, prints a new line.
+  /// Replaces the line. Where standard error is not a terminal, prints a new line.
   void draw(std::string_view text) {
     write_stderr(is_terminal_ ? kErase + std::string(text) : std::string(text) + "\n");
     is_drawn_ = is_terminal_;

@@ -23,7 +23,7 @@ struct Flags {
 };
 
 int run(const CLI::App& command, const Flags& flags) {
-  // What a flag says goes over the file, and the file over the defaults.
+  // A flag overrides the settings file, and the file overrides the defaults.
   serve::ServerSettings settings;
   if (!flags.config.empty()) serve::read_settings(flags.config, settings);
   const auto given = [&](const char* name) { return command.get_option(name)->count() > 0; };

@@ -44,7 +44,7 @@ json exit_json(const EvaluateOptions& options, const Evaluation& result, int exi
   const eval::ExitMetrics& exit = result.metrics.exits[static_cast<std::size_t>(exit_index)];
   json confident;
   for (std::size_t i = 0; i < eval::kConfidenceLevels.size(); ++i)
-    confident[fmt::format("{}", eval::kConfidenceLevels[i])] = exit.confident_and_right[i];
+    confident[fmt::format("{}", eval::kConfidenceLevels[i])] = exit.confident_and_correct[i];
   json object = {{"exit", exit_index + 1},
                  {"accuracy", exit.accuracy},
                  {"accuracy_interval", {exit.accuracy_interval.low, exit.accuracy_interval.high}},
@@ -52,7 +52,7 @@ json exit_json(const EvaluateOptions& options, const Evaluation& result, int exi
                  {"ece", exit.ece},
                  {"macs", result.cost.exit_macs[static_cast<std::size_t>(exit_index)]},
                  {"relative_cost", result.cost.relative(exit_index)},
-                 {"confident_and_right", confident}};
+                 {"confident_and_correct", confident}};
   if (options.confusion) object["confusion"] = confusion_json(result, exit_index);
   return object;
 }
@@ -103,7 +103,7 @@ json overthinking_json(const Evaluation& result) {
                  {"oracle", all.rate(all.oracle())},
                  {"destroyed_errors", nullptr},
                  {"needed_cost", nullptr},
-                 {"first_right", rates_json(all, all.first_right)},
+                 {"first_correct", rates_json(all, all.first_correct)},
                  {"lost_after", rates_json(all, all.lost_after)},
                  {"classes", json::array()}};
   if (all.errors() > 0) object["destroyed_errors"] = all.destroyed_errors();
@@ -115,7 +115,7 @@ json overthinking_json(const Evaluation& result) {
                                  {"errors", row.errors()},
                                  {"destructive", row.destructive()},
                                  {"wasteful", row.wasteful()},
-                                 {"first_right", row.first_right},
+                                 {"first_correct", row.first_correct},
                                  {"lost_after", row.lost_after}});
   }
   return object;
@@ -137,9 +137,9 @@ std::string overthinking_text(const Evaluation& result, bool color) {
       {fmt::format("oracle: some exit is correct, the first one at a mean relative cost of {:.3f}",
                    all.needed_cost(result.cost.relative_costs())),
        share(all.oracle())});
-  for (std::size_t k = 0; k < all.first_right.size(); ++k)
-    table.add(
-        {fmt::format("  correct at exit {} for the first time", k + 1), share(all.first_right[k])});
+  for (std::size_t k = 0; k < all.first_correct.size(); ++k)
+    table.add({fmt::format("  correct at exit {} for the first time", k + 1),
+               share(all.first_correct[k])});
   return "\n" + table.text(color);
 }
 
@@ -276,7 +276,7 @@ std::string to_text(const EvaluateOptions& options, const Evaluation& result, bo
         fmt::format("{:.3f}", exit.ece),
         core::with_commas(result.cost.exit_macs[static_cast<std::size_t>(k)]),
         fmt::format("{:.3f}", result.cost.relative(k))};
-    for (const std::int64_t count : exit.confident_and_right)
+    for (const std::int64_t count : exit.confident_and_correct)
       row.push_back(core::with_commas(count));
     exits.add(std::move(row));
   }

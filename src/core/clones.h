@@ -2,7 +2,8 @@
 
 // Macros for functions that are compiled once for each of several instruction sets. The version for
 // the CPU is chosen when the program is loaded. Under sanitizers and Clang there is one version,
-// and where OFFRAMP_ONE_VERSION is defined: tests compile the loops for each instruction set so.
+// and where OFFRAMP_ONE_VERSION is defined: tests define it to compile the loops for each
+// instruction set.
 
 /// Marks a function that is compiled several times. The functions that it calls must be inlined
 /// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only.

@@ -29,7 +29,7 @@ void Threads::start(int count, const std::function<void(int)>& body,
     release();
     join();
     throw Error(fmt::format("cannot start {} threads: {}", count, error.code().message()));
-  } catch (...) {  // for example std::bad_alloc, for the state of a thread
+  } catch (...) {  // for example std::bad_alloc while the state of a thread is allocated
     release();
     join();
     throw;

@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 using Json = nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // as in the reference implementation
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
 constexpr std::size_t kMaxDimensions = 32;
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::array kDTypes = {DType::f32, DType::bf16, DType::f64, DType::i64,

@@ -36,7 +36,7 @@ std::string megabytes(std::int64_t bytes);
 std::string duration_text(double seconds);
 
 /// Returns the end of a message about an unknown word: "; did you mean "epochs"?", or "" if the
-/// word is no typing error of a known one.
+/// word is not a typing error of a known one.
 std::string suggestion(std::string_view word, const std::vector<std::string>& known);
 
 /// Returns the message "unknown head "conv_spp"; did you mean "conv-spp"?". If no known name is

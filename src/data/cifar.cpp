@@ -37,8 +37,9 @@ struct BinaryFormat {
   std::string name;
   const std::vector<std::string>& classes;
   std::vector<std::string> train_files, test_files;
-  std::int64_t train_images, test_images;  // per file
-  std::size_t label_bytes;                 // before the pixels of a record; the last is the label
+  std::int64_t train_images, test_images;  // number of images per file
+  // Number of bytes before the pixels of a record; the last of them is the label.
+  std::size_t label_bytes;
 
   std::size_t record_bytes() const { return label_bytes + 3 * kPlane; }
 };

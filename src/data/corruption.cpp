@@ -17,7 +17,7 @@ namespace {
 struct KnownCorruption {
   std::string_view name;
   CorruptionKind kind;
-  std::array<double, 5> strengths;  // per severity, from make_cifar_c.py
+  std::array<double, 5> strengths;  // strength at each severity, from make_cifar_c.py
 };
 constexpr std::array<KnownCorruption, 4> kCorruptions = {{
     {"gaussian_noise", CorruptionKind::gaussian_noise, {0.04, 0.06, 0.08, 0.09, 0.10}},

@@ -62,7 +62,7 @@ std::string allowed_protocol(const std::string& url) {
   throw Error(fmt::format("{}: only https:// is allowed", core::quote(without_credentials(url))));
 }
 
-// What to do where the server gives nothing.
+// Returns what the user can do if the server sends nothing.
 std::string advice(const PartialDownload& part) {
   fs::path target = part.path();
   target.replace_extension();  // .part

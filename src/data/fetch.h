@@ -28,7 +28,7 @@ struct FetchOptions {
   int retries = 3;             ///< successive retries without a new byte before fetch gives up
   int pause_ms = 1000;         ///< pause before the first retry; it doubles with each retry
   int connect_timeout_s = 15;  ///< a server that does not answer in this time is not tried again
-  int low_speed_s = 30;        ///< after this time below 1 KB/s the connection counts as lost
+  int low_speed_s = 30;  ///< a connection that stays below 1 KB/s for this time counts as lost
   std::int64_t max_bytes = std::int64_t{4} << 30;  ///< larger files are refused
 };
 

@@ -51,7 +51,8 @@ struct ArchiveLimits {
   std::uint64_t max_entry_bytes = std::uint64_t{1} << 28;
   std::uint64_t max_total_bytes = std::uint64_t{1} << 40;
   std::uint64_t max_entries = std::uint64_t{1} << 24;
-  std::uint64_t max_name_bytes = std::uint64_t{1} << 28;  ///< of all paths, which stay in memory
+  /// Limit on the total length of all paths, which are kept in memory.
+  std::uint64_t max_name_bytes = std::uint64_t{1} << 28;
   /// Largest ratio of decompressed bytes to bytes read from the file. It is checked only when more
   /// than `ratio_from_bytes` have been decompressed, because a small archive of blank images may
   /// have a high ratio and is harmless.

@@ -119,7 +119,8 @@ std::optional<IdxDataSet> find_data_set(const FileTree& tree) {
     const std::string_view name = base_name(member.path);
     if (member.is_folder || folder_of(member.path) != *folder) continue;
     if (name != "labels.txt" && name != "classes.txt") continue;
-    if (data_set.class_names) throw Error("both classes.txt and labels.txt: remove one of them");
+    if (data_set.class_names)
+      throw Error("classes.txt and labels.txt both exist: remove one of them");
     data_set.class_names = i;
   }
   return data_set;

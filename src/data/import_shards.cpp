@@ -92,7 +92,7 @@ void check_folder(const fs::path& folder, const std::vector<fs::path>& shards) {
     if (std::ranges::find(shards, entry.path()) == shards.end() &&
         !core::is_temporary(entry.path()))
       throw Error(
-          fmt::format("{}: holds {}, which is no shard of this import; choose another folder",
+          fmt::format("{}: holds {}, which is not a shard of this import; choose another folder",
                       folder.string(), core::quote(entry.path().filename().string())));
 }
 

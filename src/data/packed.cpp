@@ -265,7 +265,7 @@ void add_file(const std::filesystem::path& path, const std::string& part, bool i
 
 /// The name of a shard, taken apart.
 struct ShardName {
-  std::string prefix, suffix;  ///< before and after "-00000-of-00008"
+  std::string prefix, suffix;  ///< the name before and after "-00000-of-00008"
   int number = 0, count = 0;
 
   std::string with_number(int other) const {

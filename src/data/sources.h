@@ -67,7 +67,7 @@ std::unique_ptr<FileTree> open_sample_tars(const std::filesystem::path& folder,
 struct ImageList {
   struct Item {
     std::string name;
-    std::size_t member = 0;  ///< of the tree
+    std::size_t member = 0;  ///< index of the image in the tree's members
     std::int64_t label = 0;
   };
   std::vector<std::string> classes;

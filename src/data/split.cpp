@@ -13,8 +13,8 @@ enum class Use { train, tune, certify };
 
 // All copies of one image in a class.
 struct Group {
-  std::uint64_t key = 0;   // random number that decides the order of groups
-  std::uint64_t hash = 0;  // of the image; decides the order if two keys are equal
+  std::uint64_t key = 0;   // random number that decides the order of the groups
+  std::uint64_t hash = 0;  // hash of the image; decides the order if two keys are equal
   std::int64_t copies = 0;
 };
 

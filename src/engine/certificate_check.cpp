@@ -73,7 +73,7 @@ CertificateCheck::CertificateCheck(const model::ModelFile& model, const RunningC
     return one.precision == to_string(code.precision) && one.kernels == code.kernels;
   });
   if (given.precision == to_string(code.precision) && given.kernels == code.kernels) {
-    known_.in_force = InForce::yes;  // with the certificate's own, smaller bound
+    known_.in_force = InForce::yes;  // in force with the certificate's own, smaller bound
   } else if (verified != model.policy->verified.end()) {
     guarantee_->epsilon += verified->rho;
     guarantee_->delta += verified->alpha;

@@ -27,7 +27,7 @@ struct CertificateStatus {
 /// Returns "in force", "not in force: why" or "not known to be in force: why".
 std::string describe(const CertificateStatus& status);
 
-/// What computes a model's logits here.
+/// The code that computes a model's logits on this machine.
 struct RunningCode {
   runtime::Precision precision = runtime::Precision::f32;
   std::string kernels;     ///< runtime::kernels_name()
@@ -43,7 +43,7 @@ offramp::Guarantee to_public(const policy::Guarantee& guarantee, const Certifica
 /// The certificate of an opened model. Thread-safe.
 class CertificateCheck {
  public:
-  /// What status() may need, and what takes too long to be done when the model is opened.
+  /// Functions that status() may call. They take too long to be called when the model is opened.
   struct Evidence {
     /// Computes the logits [N, K, classes] of images [N, C, H, W], normalised.
     std::function<std::vector<float>(std::span<const float> images)> logits_of;
@@ -54,9 +54,9 @@ class CertificateCheck {
   /// Runs no image and computes no hash. @param model  must outlive the object
   CertificateCheck(const model::ModelFile& model, const RunningCode& code, Evidence evidence);
 
-  /// What is certified for the code that runs here: the guarantee of the file; where `offramp
-  /// verify` compared this code with the certified one, epsilon and delta are the sums with its rho
-  /// and alpha. nullopt if the model has none.
+  /// The guarantee that was certified for the code that runs here: the guarantee of the file, or,
+  /// where `offramp verify` compared this code with the certified one, the same with rho added to
+  /// epsilon and alpha added to delta. nullopt if the model has none.
   const std::optional<policy::Guarantee>& guarantee() const { return guarantee_; }
   /// Whether the hash of the model is the certified one. A model without a certificate, and one of
   /// an earlier program, which stored no hash, count as unchanged.
@@ -75,7 +75,7 @@ class CertificateCheck {
   const model::ModelFile& model_;
   Evidence evidence_;
   std::optional<policy::Guarantee> guarantee_;
-  CertificateStatus known_;  // as far as it is known without the work of status()
+  CertificateStatus known_;  // the status as far as it is known without the work of status()
   bool compares_images_ = false;
   mutable std::once_flag once_;
   mutable std::atomic<bool> is_checked_{false};

@@ -71,7 +71,7 @@ class Runner::State final : public Job {
     }
     prepare(source, visit);
     const auto streams = static_cast<std::int64_t>(lanes_.size());
-    // A portion is at most a batch, and its size is chosen so that all streams get equally many
+    // A portion is at most a batch, and its size is chosen so that all lanes get equally many
     // portions.
     const std::int64_t round = streams * batch(), rounds = (count + round - 1) / round;
     {
@@ -95,7 +95,7 @@ class Runner::State final : public Job {
 
   void begin(ImageSource source, core::ExitVisitor visit) {
     prepare(std::move(source), std::move(visit));
-    // The streams are made now, because the first image may have a deadline.
+    // All batchers are made now, because the first image may have a deadline.
     for (Lane& lane : lanes_) make_batcher(lane);
     const std::lock_guard lock(mutex_);
     portion_ = static_cast<std::size_t>(batch());
@@ -297,7 +297,7 @@ class Runner::State final : public Job {
   std::shared_ptr<OpenedModel> model_;
   int threads_each_;
   std::unique_ptr<runtime::SingleImageRun> single_image_run_;
-  std::unique_ptr<runtime::RefillBatcher> single_;  // for one image on all threads
+  std::unique_ptr<runtime::RefillBatcher> single_;  // runs one image on all threads
   std::vector<float> pixels_;                       // the input for single_
 
   // The calling thread sets these while no lane works.

@@ -28,7 +28,7 @@ class Runner {
   explicit Runner(std::shared_ptr<OpenedModel> model);
   ~Runner();
 
-  /// For one image, run exit by exit on all of the model's threads.
+  /// Runs one image exit by exit on all of the model's threads.
   runtime::SingleImageRun& one();
 
   /// Runs images 0 … count - 1 and returns when all of them have left.

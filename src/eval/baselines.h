@@ -11,10 +11,11 @@ namespace offramp::eval {
 /// A baseline: another way to classify the same images, with which a policy is compared.
 struct Baseline {
   double accuracy = 0;
-  double relative_cost = 0;                   ///< mean over the images
-  std::optional<Interval> accuracy_interval;  ///< Wilson 95 %; no value for an expected accuracy
-  double difference = 0;                      ///< the policy's accuracy minus the baseline's
-  Interval difference_interval;               ///< of `difference`: 95 %, paired
+  double relative_cost = 0;  ///< mean relative cost of the images
+  /// Wilson 95 % interval; no value for an expected accuracy.
+  std::optional<Interval> accuracy_interval;
+  double difference = 0;         ///< the policy's accuracy minus the baseline's
+  Interval difference_interval;  ///< paired 95 % interval of `difference`
 };
 
 /// Compares a policy with a baseline that predicts one class per image, such as another network or

@@ -31,27 +31,27 @@ std::size_t largest_index(std::span<const double> values) {
 
 /// The sums over the images from which the metrics of one exit are computed.
 struct ExitSums {
-  std::int64_t right = 0;
+  std::int64_t correct = 0;
   double nll = 0;
   Reliability reliability;
-  std::array<std::int64_t, 3> confident_and_right{};
+  std::array<std::int64_t, 3> confident_and_correct{};
 
   void add(double p_answer, bool is_correct, double log_p_label) {
-    right += is_correct;
+    correct += is_correct;
     nll -= log_p_label;
     reliability.add(p_answer, is_correct);
     for (std::size_t i = 0; i < kConfidenceLevels.size(); ++i)
-      confident_and_right[i] += is_correct && p_answer > kConfidenceLevels[i];
+      confident_and_correct[i] += is_correct && p_answer > kConfidenceLevels[i];
   }
 
   ExitMetrics result(std::int64_t images) const {
     const auto n = static_cast<double>(images);
     ExitMetrics metrics;
-    metrics.accuracy = static_cast<double>(right) / n;
-    metrics.accuracy_interval = wilson(right, images);
+    metrics.accuracy = static_cast<double>(correct) / n;
+    metrics.accuracy_interval = wilson(correct, images);
     metrics.nll = nll / n;
     metrics.ece = reliability.error();
-    metrics.confident_and_right = confident_and_right;
+    metrics.confident_and_correct = confident_and_correct;
     return metrics;
   }
 };

@@ -37,7 +37,7 @@ struct ExitMetrics {
   double ece = 0;  ///< expected calibration error with 15 bins of equal width
   /// Number of images that are classified correctly with a confidence above each of
   /// kConfidenceLevels.
-  std::array<std::int64_t, 3> confident_and_right{};
+  std::array<std::int64_t, 3> confident_and_correct{};
 };
 inline constexpr std::array<double, 3> kConfidenceLevels = {0.9, 0.99, 0.999};
 

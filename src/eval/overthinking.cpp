@@ -15,10 +15,10 @@ std::int64_t sum(const std::vector<std::int64_t>& counts) {
 
 }  // namespace
 
-std::int64_t OverthinkingCounts::oracle() const { return sum(first_right); }
+std::int64_t OverthinkingCounts::oracle() const { return sum(first_correct); }
 std::int64_t OverthinkingCounts::destructive() const { return sum(lost_after); }
 std::int64_t OverthinkingCounts::wasteful() const {
-  return oracle() - first_right.back() - destructive();
+  return oracle() - first_correct.back() - destructive();
 }
 std::int64_t OverthinkingCounts::errors() const { return images - oracle() + destructive(); }
 
@@ -27,10 +27,10 @@ double OverthinkingCounts::destroyed_errors() const {
 }
 
 double OverthinkingCounts::needed_cost(const std::vector<double>& costs) const {
-  OFFRAMP_ASSERT(costs.size() == first_right.size());
+  OFFRAMP_ASSERT(costs.size() == first_correct.size());
   double total = 0;
   for (std::size_t k = 0; k < costs.size(); ++k)
-    total += costs[k] * static_cast<double>(first_right[k]);
+    total += costs[k] * static_cast<double>(first_correct[k]);
   return oracle() == 0 ? 0 : total / static_cast<double>(oracle());
 }
 
@@ -39,7 +39,7 @@ std::vector<OverthinkingCounts> overthinking_by_class(const policy::LogitsView& 
   const auto exits = static_cast<std::size_t>(view.exits);
   std::vector<OverthinkingCounts> rows(static_cast<std::size_t>(view.classes));
   for (OverthinkingCounts& row : rows) {
-    row.first_right.resize(exits);
+    row.first_correct.resize(exits);
     row.lost_after.resize(exits - 1);
   }
   for (std::int64_t image = 0; image < view.images(); ++image) {
@@ -53,7 +53,7 @@ std::vector<OverthinkingCounts> overthinking_by_class(const policy::LogitsView& 
       last = k;
     }
     if (first < 0) continue;
-    ++row.first_right[static_cast<std::size_t>(first)];
+    ++row.first_correct[static_cast<std::size_t>(first)];
     if (last + 1 < view.exits) ++row.lost_after[static_cast<std::size_t>(last)];
   }
   return rows;
@@ -64,8 +64,8 @@ OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups) 
   OverthinkingCounts all = groups.front();
   for (auto group = groups.begin() + 1; group != groups.end(); ++group) {
     all.images += group->images;
-    for (std::size_t k = 0; k < all.first_right.size(); ++k)
-      all.first_right[k] += group->first_right[k];
+    for (std::size_t k = 0; k < all.first_correct.size(); ++k)
+      all.first_correct[k] += group->first_correct[k];
     for (std::size_t k = 0; k < all.lost_after.size(); ++k)
       all.lost_after[k] += group->lost_after[k];
   }

@@ -12,7 +12,7 @@ namespace offramp::eval {
 struct OverthinkingCounts {
   std::int64_t images = 0;
   /// [K] images for which exit k is the first correct one: they need no later layers.
-  std::vector<std::int64_t> first_right;
+  std::vector<std::int64_t> first_correct;
   /// [K - 1] images for which exit k is the last correct one: later layers make the class wrong.
   std::vector<std::int64_t> lost_after;
 

@@ -16,7 +16,7 @@ PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const doubl
         outcome.exit_index.size(), outcome.answers.size(), outcome.references.size(), images));
 
   std::vector<std::int64_t> stopped(relative_costs.size());
-  std::int64_t right = 0, harmed = 0, helped = 0, reference_right = 0;
+  std::int64_t correct = 0, harmed = 0, helped = 0, reference_num_correct = 0;
   for (std::size_t i = 0; i < images; ++i) {
     const int exit_index = outcome.exit_index[i];
     if (exit_index < 0 || static_cast<std::size_t>(exit_index) >= stopped.size())
@@ -25,19 +25,19 @@ PolicyMetrics measure_policy(const PolicyOutcome& outcome, std::span<const doubl
     ++stopped[static_cast<std::size_t>(exit_index)];
     const bool policy_correct = outcome.answers[i] == outcome.labels[i];
     const bool reference_correct = outcome.references[i] == outcome.labels[i];
-    right += policy_correct;
-    reference_right += reference_correct;
+    correct += policy_correct;
+    reference_num_correct += reference_correct;
     harmed += reference_correct && !policy_correct;
     helped += policy_correct && !reference_correct;
   }
 
   const auto n = static_cast<double>(images);
   PolicyMetrics metrics;
-  metrics.accuracy = static_cast<double>(right) / n;
-  metrics.accuracy_interval = wilson(right, static_cast<std::int64_t>(images));
+  metrics.accuracy = static_cast<double>(correct) / n;
+  metrics.accuracy_interval = wilson(correct, static_cast<std::int64_t>(images));
   metrics.harm = static_cast<double>(harmed) / n;
   metrics.help = static_cast<double>(helped) / n;
-  metrics.reference_accuracy = static_cast<double>(reference_right) / n;
+  metrics.reference_accuracy = static_cast<double>(reference_num_correct) / n;
   for (std::size_t k = 0; k < stopped.size(); ++k) {
     metrics.shares.push_back(static_cast<double>(stopped[k]) / n);
     metrics.relative_cost += metrics.shares.back() * relative_costs[k];

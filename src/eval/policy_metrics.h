@@ -20,11 +20,11 @@ struct PolicyOutcome {
 struct PolicyMetrics {
   double accuracy = 0;
   Interval accuracy_interval;
-  double relative_cost = 0;       ///< mean over the images
+  double relative_cost = 0;       ///< mean relative cost of the images
   std::vector<double> shares;     ///< [K] share of the images that stopped at each exit
   double harm = 0;                ///< rate of images that only the reference classifies correctly
   double help = 0;                ///< rate of images that only the policy classifies correctly
-  double reference_accuracy = 0;  ///< of the reference: accuracy + harm - help
+  double reference_accuracy = 0;  ///< accuracy of the reference: accuracy + harm - help
 };
 
 /// Computes the metrics of a policy.

@@ -46,16 +46,17 @@ Predictions::Predictions(const policy::LogitsView& view, std::span<const float> 
 Reliability reliability(const Predictions& predictions, int exit_index) {
   Reliability result;
   for (std::int64_t i = 0; i < predictions.images(); ++i)
-    result.add(predictions.at(exit_index, i).confidence, predictions.right(exit_index, i));
+    result.add(predictions.at(exit_index, i).confidence, predictions.is_correct(exit_index, i));
   return result;
 }
 
 Flow flow(const Predictions& predictions, int from_exit, int to_exit) {
   Flow flow;
   for (std::int64_t i = 0; i < predictions.images(); ++i) {
-    const bool before = predictions.right(from_exit, i), after = predictions.right(to_exit, i);
-    ++(before ? (after ? flow.stays_right : flow.gets_wrong)
-              : (after ? flow.gets_right : flow.stays_wrong));
+    const bool before = predictions.is_correct(from_exit, i),
+               after = predictions.is_correct(to_exit, i);
+    ++(before ? (after ? flow.stays_correct : flow.becomes_wrong)
+              : (after ? flow.becomes_correct : flow.stays_wrong));
   }
   return flow;
 }
@@ -63,8 +64,8 @@ Flow flow(const Predictions& predictions, int from_exit, int to_exit) {
 double ClassExits::mean_exit() const {
   if (images == 0) return -1;
   double sum = 0;
-  for (std::size_t k = 0; k < left.size(); ++k)
-    sum += static_cast<double>(k) * static_cast<double>(left[k]);
+  for (std::size_t k = 0; k < stopped.size(); ++k)
+    sum += static_cast<double>(k) * static_cast<double>(stopped[k]);
   return sum / static_cast<double>(images);
 }
 
@@ -80,17 +81,17 @@ std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
     ClassExits& of_class = classes[static_cast<std::size_t>(view.labels[i])];
     const auto k = static_cast<std::size_t>(exit_index[i]);
     ++of_class.images;
-    ++of_class.left[k];
-    of_class.right[k] += answers[i] == view.labels[i];
+    ++of_class.stopped[k];
+    of_class.correct[k] += answers[i] == view.labels[i];
   }
   return classes;
 }
 
-std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
-                                         int most, int most_of_class) {
+std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index,
+                                         bool correct, int most, int most_of_class) {
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i)
-    if (predictions.right(exit_index, i) == right)
+    if (predictions.is_correct(exit_index, i) == correct)
       ranked.emplace_back(predictions.at(exit_index, i).odds_against, i);
   if (most_of_class == 0) return lowest_ranked(std::move(ranked), most);
   std::map<std::int64_t, int> of_class;
@@ -105,10 +106,10 @@ std::vector<std::int64_t> destructive_images(const Predictions& predictions, int
   const int last = predictions.exits() - 1;
   std::vector<std::pair<double, std::int64_t>> ranked;
   for (std::int64_t i = 0; i < predictions.images(); ++i) {
-    if (predictions.right(last, i)) continue;
+    if (predictions.is_correct(last, i)) continue;
     double odds_against = HUGE_VAL;
     for (int k = 0; k < last; ++k)
-      if (predictions.right(k, i))
+      if (predictions.is_correct(k, i))
         odds_against = std::min(odds_against, predictions.at(k, i).odds_against);
     if (odds_against < HUGE_VAL) ranked.emplace_back(odds_against, i);
   }

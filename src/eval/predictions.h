@@ -29,7 +29,7 @@ class Predictions {
   const Prediction& at(int exit_index, std::int64_t image) const {
     return predictions_[static_cast<std::size_t>(exit_index * images() + image)];
   }
-  bool right(int exit_index, std::int64_t image) const {
+  bool is_correct(int exit_index, std::int64_t image) const {
     return at(exit_index, image).answer == label(image);
   }
   int label(std::int64_t image) const {
@@ -46,7 +46,7 @@ Reliability reliability(const Predictions& predictions, int exit_index);
 
 /// Counts of images by whether each of two exits classifies them correctly.
 struct Flow {
-  std::int64_t stays_right = 0, gets_wrong = 0, gets_right = 0, stays_wrong = 0;
+  std::int64_t stays_correct = 0, becomes_wrong = 0, becomes_correct = 0, stays_wrong = 0;
 };
 Flow flow(const Predictions& predictions, int from_exit, int to_exit);
 
@@ -54,9 +54,9 @@ Flow flow(const Predictions& predictions, int from_exit, int to_exit);
 struct ClassExits {
   int label = 0;
   std::int64_t images = 0;
-  std::vector<std::int64_t> left;   ///< [K] images that stop at exit k
-  std::vector<std::int64_t> right;  ///< [K] of those, images that are classified correctly
-  double mean_exit() const;         ///< mean exit index, 0-based; -1 without images
+  std::vector<std::int64_t> stopped;  ///< [K] number of images that stop at exit k
+  std::vector<std::int64_t> correct;  ///< [K] number of these images that are classified correctly
+  double mean_exit() const;           ///< mean exit index, 0-based; -1 without images
 };
 /// Counts the exits of each class. @param exit_index, answers  [N] where each image stopped and the
 /// class predicted there  @return [classes]
@@ -67,11 +67,11 @@ std::vector<ClassExits> exits_by_class(const policy::LogitsView& view,
 // The following functions select images for the galleries of a report. They return at most `most`
 // image indices; of equal images, those with the lower index come first.
 
-/// Returns the images that an exit classifies correctly (or wrongly, if `right` is false), the most
-/// confident first.
+/// Returns the images that an exit classifies correctly (or wrongly, if `correct` is false), the
+/// most confident first.
 /// @param most_of_class  images of one class at most; 0: no limit
-std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index, bool right,
-                                         int most, int most_of_class = 0);
+std::vector<std::int64_t> most_confident(const Predictions& predictions, int exit_index,
+                                         bool correct, int most, int most_of_class = 0);
 /// Returns the images that an earlier exit classifies correctly and the last exit wrongly, sorted
 /// by the highest confidence among their correct exits.
 std::vector<std::int64_t> destructive_images(const Predictions& predictions, int most);

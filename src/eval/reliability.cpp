@@ -23,7 +23,7 @@ std::size_t bin_of(double confidence) {
 void Reliability::add(double confidence, bool is_correct) {
   Sums& bin = sums_[bin_of(confidence)];
   ++bin.images;
-  bin.right += is_correct;
+  bin.correct += is_correct;
   bin.confidence += confidence;
 }
 
@@ -33,7 +33,7 @@ std::array<ReliabilityBin, kReliabilityBins> Reliability::bins() const {
     if (sums_[b].images == 0) continue;
     const auto images = static_cast<double>(sums_[b].images);
     bins[b] = {sums_[b].images, sums_[b].confidence / images,
-               static_cast<double>(sums_[b].right) / images};
+               static_cast<double>(sums_[b].correct) / images};
   }
   return bins;
 }
@@ -44,7 +44,7 @@ double Reliability::error() const {
   double error = 0;
   for (const Sums& bin : sums_)
     error +=
-        std::abs(static_cast<double>(bin.right) - bin.confidence) / static_cast<double>(images);
+        std::abs(static_cast<double>(bin.correct) - bin.confidence) / static_cast<double>(images);
   return error;
 }
 

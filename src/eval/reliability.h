@@ -26,7 +26,7 @@ class Reliability {
 
  private:
   struct Sums {
-    std::int64_t images = 0, right = 0;
+    std::int64_t images = 0, correct = 0;
     double confidence = 0;
   };
   std::array<Sums, kReliabilityBins> sums_{};

@@ -58,11 +58,11 @@ void score_image(const policy::Policy& shape, std::span<const policy::Criterion>
 // thresholds with index from … to - 1 adds 1 at `from` and subtracts 1 at `to`. The count of a
 // threshold is the sum up to its index.
 struct Counts {
-  std::vector<std::int64_t> stopped, right, harmed, helped;  // [K, M + 1], others [M + 1]
+  std::vector<std::int64_t> stopped, correct, harmed, helped;  // [K, M + 1], others [M + 1]
 
   Counts(std::size_t exits, std::size_t thresholds)
       : stopped(exits * (thresholds + 1)),
-        right(thresholds + 1),
+        correct(thresholds + 1),
         harmed(thresholds + 1),
         helped(thresholds + 1) {}
 
@@ -91,7 +91,7 @@ void count_image(std::span<const float> thresholds, std::span<const float> score
     const auto row = std::span(counts.stopped).subspan(k * (size + 1), size + 1);
     ++row[reached];
     --row[to];
-    if (is_correct) counts.add(counts.right, reached, to);
+    if (is_correct) counts.add(counts.correct, reached, to);
     if (last_correct && !is_correct) counts.add(counts.harmed, reached, to);
     if (is_correct && !last_correct) counts.add(counts.helped, reached, to);
     reached = to;
@@ -205,16 +205,16 @@ std::vector<Curve> sweep(const policy::Policy& shape, std::span<const policy::Cr
     Curve curve{criteria[c], shape.ensemble, {}};
     const std::size_t size = thresholds[c].size();
     std::vector<std::int64_t> stopped(exits);
-    std::int64_t right = 0, harmed = 0, helped = 0;
+    std::int64_t correct = 0, harmed = 0, helped = 0;
     for (std::size_t m = 0; m < size; ++m) {
       for (const auto& chunk : counts) {
         for (std::size_t k = 0; k < exits; ++k) stopped[k] += chunk[c].stopped[k * (size + 1) + m];
-        right += chunk[c].right[m];
+        correct += chunk[c].correct[m];
         harmed += chunk[c].harmed[m];
         helped += chunk[c].helped[m];
       }
       SweepPoint point{thresholds[c][m],
-                       static_cast<double>(right) / n,
+                       static_cast<double>(correct) / n,
                        0,
                        static_cast<double>(harmed) / n,
                        static_cast<double>(helped) / n,

@@ -13,7 +13,7 @@ namespace offramp::eval {
 struct SweepPoint {
   float threshold = 0;
   double accuracy = 0;
-  double relative_cost = 0;    ///< mean over the images
+  double relative_cost = 0;    ///< mean relative cost of the images
   double harm = 0, help = 0;   ///< rates, compared with the last exit alone
   std::vector<double> shares;  ///< [K] share of the images that stopped at each exit
 };

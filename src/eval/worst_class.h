@@ -11,7 +11,7 @@ namespace offramp::eval {
 struct WorstClass {
   int label = 0;
   std::int64_t images = 0;   ///< number of images of that class
-  std::int64_t counted = 0;  ///< of these, images harmed, or classified differently
+  std::int64_t counted = 0;  ///< number of these images that are harmed, or classified differently
   double upper_bound = 0;    ///< Clopper–Pearson bound at level / number of classes
 };
 

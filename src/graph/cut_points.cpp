@@ -59,7 +59,7 @@ std::string without_last_part(const std::string& name) {
 }
 
 void set_names(std::vector<CutPoint>& points) {
-  std::map<std::string, int> uses;  // of each shorter name, also by a tensor that is called so
+  std::map<std::string, int> uses;  // uses of each shorter name, also as the name of a tensor
   for (const CutPoint& point : points) {
     ++uses[without_last_part(point.tensor)];
     if (point.tensor != without_last_part(point.tensor)) ++uses[point.tensor];
@@ -83,7 +83,7 @@ std::vector<CutPoint> cut_points(const Graph& graph) {
   const std::vector<Node> nodes = backbone_nodes(graph);
   const std::vector<bool> carries = carries_everything(nodes, graph.segments.back().feature);
   const auto total = static_cast<double>(cost_of(graph).plain_macs);
-  std::vector<std::int64_t> macs;  // up to each node
+  std::vector<std::int64_t> macs;  // MACs of the backbone up to each node
   std::int64_t sum = 0;
   for (const Node& node : nodes) {
     std::vector<Shape> inputs;
@@ -105,7 +105,8 @@ std::vector<CutPoint> cut_points(const Graph& graph) {
 
 std::vector<CutPoint> spaced(const std::vector<CutPoint>& points, double share) {
   std::vector<CutPoint> kept;
-  double first = 0;  // of the group that kept.back() belongs to
+  // Share of the MACs at the first point of the group that kept.back() belongs to.
+  double first = 0;
   for (const CutPoint& point : points) {
     if (!kept.empty() && point.relative_macs - first < share) {
       kept.back() = point;
@@ -172,7 +173,7 @@ Graph with_every_head(const Graph& graph, const std::vector<CutPoint>& points,
       head_called(kind).append(
           segment, points[p].shape,
           {fmt::format("exits.{}", result.segments.size() + 1), spp_levels, cut.classes});
-      Segment next = segment;  // for the next kind: without layers and without a head
+      Segment next = segment;  // the segment for the next kind has no layers and no head yet
       next.nodes.clear();
       next.head.clear();
       result.segments.push_back(std::exchange(segment, std::move(next)));

@@ -16,7 +16,7 @@ struct CutPoint {
   /// only, as "layer1.0" for "layer1.0.relu2"; otherwise the tensor's name.
   std::string name;
   Shape shape;               ///< {C, H, W} of the tensor
-  std::int64_t macs = 0;     ///< of the backbone up to the tensor
+  std::int64_t macs = 0;     ///< MACs of the backbone up to the tensor
   double relative_macs = 0;  ///< `macs` divided by those of the network without early exits
   bool operator==(const CutPoint&) const = default;
 };

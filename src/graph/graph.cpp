@@ -172,9 +172,8 @@ Graph remove_exits(const Graph& graph, const std::vector<int>& exits) {
   int previous = -1;
   for (const int exit_index : exits) {
     if (exit_index <= previous || exit_index >= last)
-      throw Error(
-          fmt::format("cannot take out exit {}: exits must increase and lie between 1 and {}",
-                      exit_index + 1, last));
+      throw Error(fmt::format("cannot remove exit {}: exits must increase and lie between 1 and {}",
+                              exit_index + 1, last));
     joins_next[static_cast<std::size_t>(segments[static_cast<std::size_t>(exit_index)])] = true;
     previous = exit_index;
   }

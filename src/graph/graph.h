@@ -143,9 +143,9 @@ struct MaxPool {
   bool ceil_mode = false;
   bool operator==(const MaxPool&) const = default;
 };
-/// Average pooling. Padding has the value 0 and, with `count_include_pad`, counts for the mean.
-/// What a window of `ceil_mode` has beyond the padding never counts. The output size is that of
-/// MaxPool.
+/// Average pooling. Padding has the value 0 and, with `count_include_pad`, counts for the mean. The
+/// part of a window that `ceil_mode` adds beyond the padding never counts. The output size is that
+/// of MaxPool.
 struct AvgPool {
   Extent kernel = 2;
   Extent stride = 2;

@@ -92,7 +92,7 @@ class OutputShape {
   Shape operator()(const Slice& slice) const {
     const Shape& in = image();
     if (slice.begin < 0 || slice.begin >= slice.end || slice.end > in[0])
-      throw Error(fmt::format("cannot take channels from {} to before {} of {}", slice.begin,
+      throw Error(fmt::format("cannot take channels from {} to {} (exclusive) of {}", slice.begin,
                               slice.end, core::to_string(in)));
     return {slice.end - slice.begin, in[1], in[2]};
   }

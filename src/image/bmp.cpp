@@ -39,7 +39,7 @@ std::size_t header_bytes(std::span<const std::byte> bytes) {
 struct Header {
   std::int64_t width = 0, height = 0;
   bool top_down = false;
-  int bits = 0;                   ///< of a pixel
+  int bits = 0;                   ///< number of bits of a pixel
   std::uint32_t compression = 0;  ///< 0: none; 3: the pixels are described by bit masks
 };
 
@@ -92,7 +92,7 @@ std::vector<std::byte> simplified(std::span<const std::byte> bytes, const Header
     throw Error(fmt::format("truncated: {} bytes are too few for {}x{} pixels", bytes.size(),
                             header.width, header.height));
   if (pixels < kFileHeader + header_size)
-    throw Error("damaged: the BMP's pixels are in its header");
+    throw Error("damaged: the BMP's pixels begin inside its header");
   const std::size_t kept = kFileHeader + std::min(header_size, kInfoHeader);
   std::vector<std::byte> file(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(kept));
   const auto append = [&](std::size_t begin, std::size_t count) {

@@ -105,7 +105,7 @@ Image decode_webp(std::span<const std::byte> bytes, const DecodeLimits& limits) 
   Image image;
   image.width = static_cast<int>(WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH));
   image.height = static_cast<int>(WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT));
-  // What an animation's first frame does not cover is transparent.
+  // Pixels that the first frame of an animation does not cover are transparent.
   const bool covered = frame->width == image.width && frame->height == image.height;
   const int channels = covered && frame->has_alpha == 0 ? 3 : 4;
   image.rgb.resize(static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) *

@@ -11,8 +11,8 @@ namespace offramp::model {
 /// Returns a hash of everything on which a certificate rests: the Graph, the names of the classes,
 /// the weights (with their names), the ranges of 8-bit activations, the preprocessing, and the
 /// policy's criterion, ensemble, thresholds and temperatures. A certificate stores it, so that it
-/// is not in force in a file where one of them was changed. It finds damage and forgotten
-/// calibration; whoever wants to deceive can compute it anew.
+/// is not in force in a file where one of them was changed. The hash detects damage and a missing
+/// calibration. It is no signature: a person who changes the file on purpose can compute it again.
 /// @param values_of  the values of a parameter of the graph, row-major: 8-bit weights times their
 /// scales
 /// @return 16 hexadecimal digits

@@ -27,7 +27,7 @@ using ActivationRanges = std::map<std::string, ActivationRange, std::less<>>;
 struct MeasuredLoss {
   std::int64_t images = 0;                      ///< number of tune images
   double agreement = 1;                         ///< share of images with the same class as in f32
-  double accuracy = 0, reference_accuracy = 0;  ///< in this precision, and in f32
+  double accuracy = 0, reference_accuracy = 0;  ///< accuracy in this precision, and in f32
   /// The paired 95 % interval of accuracy - reference_accuracy.
   double difference_low = 0, difference_high = 0;
   bool operator==(const MeasuredLoss&) const = default;
@@ -36,7 +36,7 @@ struct MeasuredLoss {
 /// The precision of a deployment file and its measurements.
 struct Deployment {
   std::string precision;    ///< "bf16" or "int8"
-  ActivationRanges ranges;  ///< only for int8
+  ActivationRanges ranges;  ///< ranges of the activations; only for int8
   MeasuredLoss measured;
   bool operator==(const Deployment&) const = default;
 };

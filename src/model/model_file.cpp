@@ -47,15 +47,17 @@ auto at_place(std::string_view place, Work&& work) {
   }
 }
 
-/// What an image costs beside the multiply-accumulates that the cost counts.
+/// The work for an image besides the multiply-accumulates that the cost counts.
 struct OtherWork {
-  double values =
-      0;  ///< read by pools and operations on single elements, with weights for slow ones
+  /// Number of values read by pools and operations on single elements. Slow operations count
+  /// several times.
+  double values = 0;
   double windows = 0;  ///< rows and columns of the outputs of all pools, for which tables are kept
 };
 
 OtherWork other_work(const graph::Graph& graph) {
-  constexpr double kFunction = 4;  // an exponential, or several passes over the channels
+  // Weight of an operation that computes an exponential or passes over the channels several times.
+  constexpr double kFunction = 4;
   const auto shapes = graph::infer_shapes(graph);
   OtherWork sum;
   const auto add = [&](const graph::Node& node) {
@@ -458,11 +460,11 @@ void save_model(const fs::path& path, const ModelFile& model, const core::Tensor
     }
     // The texts are parsed again, so that no model is written that could not be read. A training
     // run writes a model at its start, so it fails there and not at its end.
-    ModelFile again;
+    ModelFile reread;
     at_place("graph", [&] { graph_from_json(texts.at("graph")); });
     at_place("classes", [&] { read_classes(texts.at("classes")); });
     at_place("preprocessing", [&] { read_preprocessing(parse_json(texts.at("preprocessing"))); });
-    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), again); });
+    at_place("provenance", [&] { read_provenance(parse_json(texts.at("provenance")), reread); });
     if (texts.contains("certificates"))
       at_place("certificates", [&] { read_certificates(texts.at("certificates")); });
     if (model.deployment)
@@ -506,7 +508,7 @@ std::vector<float> MappedModel::weights_of(const std::string& parameter) const {
   return values;
 }
 
-int certificates_drawn(const std::filesystem::path& path, const ModelFile& model) {
+int recorded_attempts(const std::filesystem::path& path, const ModelFile& model) {
   if (!std::filesystem::exists(path)) return 0;
   try {
     const ModelFile other = map_model(path).model;

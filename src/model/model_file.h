@@ -38,13 +38,14 @@ struct ModelFile {
   core::Tensors weights;  ///< one tensor for each of parameters(graph), f32 or bf16, shapes checked
   std::vector<std::string> classes;
   core::Preprocessing preprocessing;
-  std::vector<double> loss_weights;  ///< [K] of training; the weights of the "weighted" ensemble
+  /// [K] loss weights of the training, which are the weights of the "weighted" ensemble.
+  std::vector<double> loss_weights;
   std::optional<policy::ChosenPolicy> policy;  ///< no value: images never stop early
-  /// The number of certificates made so far with the certify images, for this model or for one that
-  /// it was made from.
+  /// The number of attempts to certify made so far with the certify images, for this model or for
+  /// one that it was made from.
   int certificates = 0;
   Provenance provenance;
-  StoredImages stored_images;            ///< for a certificate that names an arithmetic
+  StoredImages stored_images;  ///< images that check a certificate which names an arithmetic
   std::optional<Deployment> deployment;  ///< no value: an f32 model that can be trained further
   /// For each weight that the file stores in 8 bits, [out] the scale of every output channel. A
   /// value is its scale times an integer from -127 to 127; `weights` holds the values.
@@ -66,7 +67,7 @@ ModelFile load_model(const std::filesystem::path& path, core::Tensors* extra = n
 
 /// A model whose weights stay in the mapped file, for callers that read each weight once.
 struct MappedModel {
-  ModelFile model;  ///< without weights
+  ModelFile model;  ///< the model without its weights
   core::Safetensors file;
 
   /// Returns the values of a parameter, row-major.
@@ -77,10 +78,10 @@ struct MappedModel {
 /// The file must not be overwritten in place while the result exists.
 MappedModel map_model(const std::filesystem::path& path);
 
-/// Returns the number of certificates that an existing file, which is about to be replaced, has
-/// recorded for the certify images of `model`. Returns 0 if the file does not exist or is not a
+/// Returns the number of attempts to certify with the certify images of `model` that an existing
+/// file, which is about to be replaced, records. Returns 0 if the file does not exist or is not a
 /// model.
-int certificates_drawn(const std::filesystem::path& path, const ModelFile& model);
+int recorded_attempts(const std::filesystem::path& path, const ModelFile& model);
 
 /// Whether the file is a model rather than bare weights.
 /// @throws Error if it is not a safetensors file

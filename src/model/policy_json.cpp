@@ -267,7 +267,7 @@ std::string read_hash(JsonFields& fields) {
 policy::DisagreementBound read_disagreement(const Json& json, const policy::Guarantee& guarantee) {
   JsonFields fields(json, "guarantee.disagreement");
   policy::DisagreementBound bound;
-  // Together with the tests of harm it uses no more than delta.
+  // The test of the disagreement uses the part of delta that the tests of harm leave.
   bound.level = fields.number("level", 0, guarantee.delta - guarantee.level);
   if (!(bound.level > 0 && bound.level < 1))
     throw Error(fmt::format("{}: got {}, expected a number between 0 and 1",
@@ -304,7 +304,8 @@ policy::Guarantee read_guarantee(const Json& json, policy::Ensemble ensemble) {
   if (fields.has("hash")) guarantee.hash = read_hash(fields);
   if (fields.has("disagreement")) {
     if (guarantee.of != "harm")
-      throw Error(fmt::format("{}: stands beside harm only", fields.place_of("disagreement")));
+      throw Error(fmt::format("{}: is allowed only in a guarantee of harm",
+                              fields.place_of("disagreement")));
     guarantee.disagreement = read_disagreement(fields.object("disagreement"), guarantee);
   }
   fields.finish();
@@ -339,7 +340,7 @@ std::vector<policy::Verified> read_verified(JsonFields& fields,
     one.differing = entry.integer("differing", 0, one.images);
     one.alpha = entry.number("alpha", 0, 1 - guarantee->delta);
     one.rho = entry.number("rho", 0, 1 - guarantee->epsilon);
-    // A rate below the observed one is no upper bound.
+    // A valid upper bound is not below the observed rate.
     if (one.rho < static_cast<double>(one.differing) / static_cast<double>(one.images))
       throw Error(fmt::format("{}: {} is below the observed rate", entry.place_of("rho"), one.rho));
     entry.finish();

@@ -15,9 +15,10 @@ struct ModelFile;
 /// Images with the logits that the certified code computed for them. A certificate that names an
 /// arithmetic is in force only where these logits are the same to the last bit.
 struct StoredImages {
-  std::vector<std::uint8_t> pixels;  ///< [N, height, width, 3] of the size that the network expects
-  std::vector<float> logits;         ///< [N, K, classes]; empty: no images are stored
-  std::int64_t count = 0;            ///< N
+  /// [N, height, width, 3] pixels, of the size that the network expects.
+  std::vector<std::uint8_t> pixels;
+  std::vector<float> logits;  ///< [N, K, classes]; empty: no images are stored
+  std::int64_t count = 0;     ///< N
   bool operator==(const StoredImages&) const = default;
 };
 

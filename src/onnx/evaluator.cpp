@@ -90,7 +90,8 @@ const Value* Evaluator::find(Scope& scope, const std::string& name) {
 
 const Value& Evaluator::value(const std::string& name) {
   const Value* found = find(main_, name);
-  if (found == nullptr) throw Error(fmt::format("no node gives the value {}", core::quote(name)));
+  if (found == nullptr)
+    throw Error(fmt::format("no node computes the value {}", core::quote(name)));
   return *found;
 }
 
@@ -113,7 +114,7 @@ void Evaluator::run_node(Scope& scope, const schema::NodeProto& node, int depth)
       inputs.push_back(name.empty() ? nullptr : find(scope, name));
       if (name.empty()) continue;
       if (inputs.back() == nullptr)
-        throw Error(fmt::format("no node before it gives the input {}", core::quote(name)));
+        throw Error(fmt::format("no node before it computes the input {}", core::quote(name)));
       unread = unread || std::holds_alternative<Unread>(*inputs.back());
     }
     shared_.network.begin_node(
@@ -192,7 +193,7 @@ std::vector<Value> Evaluator::read_if(Scope& scope, NodeView& view,
   for (const schema::ValueInfoProto& output : branch->output()) {
     const Value* found = find(inner, output.name());
     if (found == nullptr)
-      throw Error(fmt::format("no node gives the output {}", core::quote(output.name())));
+      throw Error(fmt::format("no node computes the output {}", core::quote(output.name())));
     outputs.push_back(*found);
   }
   return outputs;

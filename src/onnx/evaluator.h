@@ -43,7 +43,7 @@ class Evaluator {
     const Scope* outer = nullptr;
     std::unordered_map<std::string, Value> values;
     std::unordered_map<std::string, const schema::TensorProto*> initializers;
-    std::string prefix;  ///< of the names of nodes, for messages
+    std::string prefix;  ///< prefix of the names of nodes, for messages
     std::map<std::string, int> opsets;
   };
 

@@ -14,8 +14,8 @@ namespace offramp::onnx {
 struct FinishedNetwork {
   graph::Graph graph;
   core::Tensors weights;
-  /// What the network does to the image first, scale x + shift for each channel, which is a matter
-  /// of preprocessing and not part of the graph. Empty if it does not.
+  /// The normalisation that the network applies to the image first, scale x + shift for each
+  /// channel. It belongs to the preprocessing and is not part of the graph. Empty if there is none.
   std::vector<float> input_scale = {}, input_shift = {};
 };
 

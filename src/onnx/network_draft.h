@@ -44,7 +44,7 @@ using DraftOp = std::variant<graph::Op, Affine, Erf, Softmax, Pad, ChannelMean, 
 struct Draft {
   DraftOp op;
   std::vector<int> inputs = {};   ///< indices of drafts
-  graph::Shape shape = {};        ///< of the output
+  graph::Shape shape = {};        ///< shape of the output
   core::Tensors parameters = {};  ///< "weight", "bias", …
   std::string weight_name = {};   ///< the name of the weight in the ONNX file; may be empty
   std::string source = {};        ///< the ONNX node, for messages: node "…" (Conv)

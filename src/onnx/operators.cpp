@@ -21,7 +21,7 @@ const std::multimap<std::string_view, const Operator*>& table() {
   return result;
 }
 
-/// What can be done about an operator that is not supported.
+/// Returns what the user can do about an operator that is not supported.
 std::string_view advice(std::string_view name) {
   if (name == "Loop" || name == "Scan" || name == "If" || name == "NonZero")
     return "export the network for a fixed path, without control flow that depends on the image";

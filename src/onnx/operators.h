@@ -13,7 +13,7 @@ namespace offramp::onnx {
 /// One node that is being read: its inputs, attributes and outputs.
 class Call {
  public:
-  /// What all nodes of a model share.
+  /// The data that all nodes of a model share.
   struct Model {
     NetworkDraft& network;
     std::int64_t batch = 1;  ///< the size of the batch in shapes

@@ -15,8 +15,8 @@ namespace offramp::onnx {
 struct ImportedNetwork {
   graph::Graph graph;     ///< plain: one segment with the classifier as its head
   core::Tensors weights;  ///< one tensor for each of parameters(graph), f32
-  /// What the ONNX network does to the image before everything else: scale x + shift for each
-  /// channel. It is not part of the graph. Empty if it does not.
+  /// The normalisation that the ONNX network applies to the image before all other operations:
+  /// scale x + shift for each channel. It is not part of the graph. Empty if there is none.
   std::vector<float> input_scale, input_shift;
   std::vector<std::string> notes;  ///< a line for each thing that was left out, for the user
   std::string producer;            ///< the program that wrote the file; may be empty

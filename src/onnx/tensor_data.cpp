@@ -178,7 +178,7 @@ TensorReader::Part TensorReader::external(const TensorProto& tensor) {
     const auto number = [&] {
       const auto value = core::parse_number<std::uint64_t>(entry.value());
       if (!value)
-        throw Error(fmt::format("the {} of its external data is no number: {}", entry.key(),
+        throw Error(fmt::format("the {} of its external data is not a number: {}", entry.key(),
                                 core::quote(entry.value())));
       return *value;
     };
@@ -191,7 +191,7 @@ TensorReader::Part TensorReader::external(const TensorProto& tensor) {
       has_length = true;
     } else if (entry.key() != "checksum") {
       throw Error(
-          fmt::format("its external data have the unknown key {}", core::quote(entry.key())));
+          fmt::format("its external data has the unknown key {}", core::quote(entry.key())));
     }
   }
   check_plain_name(name);

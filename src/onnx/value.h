@@ -10,7 +10,7 @@ namespace offramp::onnx {
 /// The output of a node that could not be read. Nodes that read it are not reported again.
 struct Unread {};
 
-/// What an ONNX value is while a model is read.
+/// The kinds of an ONNX value while a model is read.
 using Value = std::variant<Unread, Constant, NetworkTensor>;
 
 }  // namespace offramp::onnx

@@ -255,12 +255,12 @@ class NetworkWriter {
 
   // The conditional form.
 
-  /// What an exit knows of the exits before it.
+  /// The results of the earlier exits that an exit needs.
   struct State {
-    std::string sum;       ///< of the ensemble; empty at exit 1
-    double weight = 0;     ///< of the exits in `sum`
-    std::string answer;    ///< [1] class of the exit before
-    std::string agreeing;  ///< [1] number of exits in a row with that class
+    std::string sum;       ///< name of the sum of the ensemble's probabilities; empty at exit 1
+    double weight = 0;     ///< total weight of the exits in `sum`
+    std::string answer;    ///< name of the class at the exit before, [1]
+    std::string agreeing;  ///< name of the number of exits in a row with that class, [1]
   };
 
   /// The results of an exit.
@@ -306,7 +306,7 @@ class NetworkWriter {
       const std::string logits =
           write_segment(graph, segment, exits && (last || stops || needs_all));
       if (!exits) continue;
-      if (logits.empty()) {  // an exit that no image takes
+      if (logits.empty()) {  // no image stops at this exit
         ++exit_index;
         continue;
       }
@@ -333,7 +333,7 @@ class NetworkWriter {
                  {logits, writer_->scalar(at + "temperature", rule().temperatures[k])},
                  at + "scaled");
     Result result{at + "probabilities", at + "class"};
-    std::string votes = logits;  // the class is that of the largest
+    std::string votes = logits;  // the predicted class has the largest of these values
     if (rule().ensemble == Ensemble::off) {
       over_classes(writer_->add(graph, "Softmax", {at + "scaled"}, result.probabilities));
     } else {

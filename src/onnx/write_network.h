@@ -9,7 +9,7 @@
 
 namespace offramp::onnx {
 
-/// What an ONNX file that is written computes.
+/// The outputs of an ONNX file that is written.
 enum class Form {
   /// Images stop by the model's policy: each exit is followed by an If whose second branch holds
   /// the rest of the network. One image at a time; outputs probabilities [1, classes], class [1]

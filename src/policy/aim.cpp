@@ -97,7 +97,7 @@ std::string describe_aim(const std::optional<Aim>& aim) {
   return aim ? describe(*aim) : "an aim that is not recorded";
 }
 
-std::string describe_promise(const HarmGuarantee& aim, std::optional<double> disagreement_bound) {
+std::string describe_bounds(const HarmGuarantee& aim, std::optional<double> disagreement_bound) {
   const bool ensemble = aim.against == HarmReference::ensemble;
   const std::string_view harm = ensemble ? "harm against the ensemble of all exits" : "harm";
   const std::string_view others = ensemble ? "answers other than those of the ensemble of all exits"

@@ -86,7 +86,7 @@ std::string describe_aim(const std::optional<Aim>& aim);
 /// probability ≥ 0.95", or with a second bound, "harm ≤ 0.01 and answers other than the last exit's
 /// ≤ 0.0312 with probability ≥ 0.95".
 /// @param disagreement_bound  of the rate of images whose answers disagree
-std::string describe_promise(const HarmGuarantee& aim,
-                             std::optional<double> disagreement_bound = {});
+std::string describe_bounds(const HarmGuarantee& aim,
+                            std::optional<double> disagreement_bound = {});
 
 }  // namespace offramp::policy

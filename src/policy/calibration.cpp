@@ -72,12 +72,12 @@ struct TuneTable {
     check_view(tune, "tune");
     check(policy, tune.exits);
     exit_predictions = predict_exits(policy, tune.logits, tune.classes);
-    right = correct_table(exit_predictions, tune.labels);
-    table_of(exit_predictions, right, costs);  // checks the sizes before a search begins
+    correct = correct_table(exit_predictions, tune.labels);
+    table_of(exit_predictions, correct, costs);  // checks the sizes before a search begins
   }
 
   double images() const { return static_cast<double>(exit_predictions.images); }
-  ExitTable by_label() const { return table_of(exit_predictions, right, costs); }
+  ExitTable by_label() const { return table_of(exit_predictions, correct, costs); }
 
   ChosenThresholds chosen(const Policy& policy, const ThresholdOutcome& choice, bool met) const {
     ChosenThresholds result;
@@ -93,7 +93,7 @@ struct TuneTable {
     const auto harmless =
         harmless_table(exit_predictions, reference_answers(policy, tune, HarmReference::last_exit),
                        tune.labels, false);
-    return cross_validate(exit_predictions, right, harmless, costs);
+    return cross_validate(exit_predictions, correct, harmless, costs);
   }
   ChosenThresholds chosen(const Policy& policy, const CrossValidatedPath& path,
                           std::size_t step) const {
@@ -110,7 +110,7 @@ struct TuneTable {
 
   std::span<const double> costs;
   ExitPredictions exit_predictions;
-  std::vector<std::uint8_t> right;
+  std::vector<std::uint8_t> correct;
 };
 
 // Returns the indices of the steps that are stored: at most kMaxPathSteps evenly spaced ones from 0
@@ -144,10 +144,10 @@ Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune) {
 
 std::vector<std::uint8_t> correct_table(const ExitPredictions& exit_predictions,
                                         std::span<const std::int64_t> labels) {
-  std::vector<std::uint8_t> right(exit_predictions.answers.size());
-  for (std::size_t at = 0; at < right.size(); ++at)
-    right[at] = exit_predictions.answers[at] == labels[at % labels.size()];
-  return right;
+  std::vector<std::uint8_t> correct(exit_predictions.answers.size());
+  for (std::size_t at = 0; at < correct.size(); ++at)
+    correct[at] = exit_predictions.answers[at] == labels[at % labels.size()];
+  return correct;
 }
 
 std::vector<std::int64_t> reference_answers(const Policy& policy, const LogitsView& view,
@@ -286,10 +286,10 @@ CertificationResult guarantee(const Policy& policy, const LogitsView& tune,
         DisagreementBound{level, of_chosen, clopper_pearson_upper(of_chosen, result.images, level)};
   }
 
-  const auto right = correct_table(on_tune, tune.labels);
+  const auto correct = correct_table(on_tune, tune.labels);
   const auto images = static_cast<double>(tune.images());
   const std::vector<ThresholdOutcome> by_label =
-      evaluate_threshold_path(table_of(on_tune, right, costs), path);
+      evaluate_threshold_path(table_of(on_tune, correct, costs), path);
   for (const std::size_t m : stored_steps(*result.step, path.size())) {
     if (m == *result.step) result.path.chosen = result.path.steps.size();
     result.path.steps.push_back({path[m], counted[m],

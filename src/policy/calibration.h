@@ -27,8 +27,8 @@ Policy fit_policy(const PolicyOptions& shape, const LogitsView& tune);
 /// Thresholds chosen on tune images.
 struct ChosenThresholds {
   Policy policy;
-  double accuracy = 0;       ///< on the tune images
-  double relative_cost = 0;  ///< mean over the tune images
+  double accuracy = 0;       ///< accuracy on the tune images
+  double relative_cost = 0;  ///< mean relative cost of the tune images
   bool met = true;  ///< false: no thresholds satisfy the aim, and the policy never stops early
   /// The cross-validated accuracy at this cost: each image is classified with thresholds chosen on
   /// other images. It has a value only for an AccuracyDrop or a MaxCost on more than one image.
@@ -60,9 +60,10 @@ struct CertificationResult {
   std::int64_t path_length = 0;          ///< number of policies on the path
   std::optional<std::size_t> step = {};  ///< path index of the last policy that passed
   std::int64_t counted = 0;  ///< harmed images, or label-free those classified differently
-  std::int64_t counted_never_stopping = 0;  ///< the same for step 0, which never stops early
+  std::int64_t counted_never_stopping = 0;  ///< `counted` of step 0, which never stops early
   double upper_bound = 0;  ///< Clopper–Pearson bound of counted / images; ≤ epsilon
-  /// How many are classified differently; only if harm was tested and a policy passed.
+  /// The bound on images that are classified differently; only if harm was tested and a policy
+  /// passed.
   std::optional<DisagreementBound> disagreement = {};
   CertifiedPath path = {};  ///< the steps to store; empty if no policy passed
 

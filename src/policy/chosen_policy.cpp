@@ -52,8 +52,8 @@ void check_path(const ChosenPolicy& chosen) {
                               steps[m].counted, chosen.guarantee->images));
     if (steps[m].disagreed.has_value() != chosen.guarantee->disagreement.has_value())
       throw Error(
-          fmt::format("path.steps[{}].disagreed: expected one beside a bound on "
-                      "disagreement, and none without",
+          fmt::format("path.steps[{}].disagreed: expected a value if and only if the guarantee "
+                      "has a bound on disagreement",
                       m));
     if (steps[m].disagreed && *steps[m].disagreed > chosen.guarantee->images)
       throw Error(fmt::format("path.steps[{}].disagreed: got {}, but there are only {} images", m,
@@ -129,10 +129,10 @@ std::string describe(const Policy& policy) {
 std::string describe(const Guarantee& guarantee) {
   std::optional<double> bound;
   if (guarantee.disagreement) bound = guarantee.disagreement->upper_bound;
-  return describe_promise({.epsilon = guarantee.epsilon,
-                           .delta = guarantee.delta,
-                           .label_free = guarantee.of == "disagreement",
-                           .against = guarantee.against},
-                          bound);
+  return describe_bounds({.epsilon = guarantee.epsilon,
+                          .delta = guarantee.delta,
+                          .label_free = guarantee.of == "disagreement",
+                          .against = guarantee.against},
+                         bound);
 }
 }  // namespace offramp::policy

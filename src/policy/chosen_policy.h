@@ -16,7 +16,7 @@ namespace offramp::policy {
 /// attempt, at a part of its level, for all steps of the path together: see
 /// disagreement_bounds().
 struct DisagreementBound {
-  double level = 0;          ///< of the bound of one step
+  double level = 0;          ///< level of the bound of one step
   std::int64_t counted = 0;  ///< certify images that the policy classifies differently
   double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images at `level`
   bool operator==(const DisagreementBound&) const = default;
@@ -32,7 +32,7 @@ struct Guarantee {
   std::int64_t images = 0;   ///< number of certify images
   std::int64_t counted = 0;  ///< certify images that are harmed, or classified differently
   double upper_bound = 0;    ///< Clopper–Pearson bound of counted / images at `level`
-  std::string precision;     ///< precision of the logits; for any other the guarantee is void
+  std::string precision;     ///< precision of the logits; the guarantee does not hold for any other
   std::string kernels = {};  ///< the code that computed the logits: "libtorch cpu"
   HarmReference against = HarmReference::last_exit;  ///< what `counted` compares the policy with
   /// model::certified_hash() of the certified model; empty: unknown, in files of earlier programs.
@@ -51,8 +51,8 @@ std::optional<double> disagreement_bound(const Guarantee& guarantee);
 struct PathStep {
   Thresholds thresholds;     ///< [K - 1]
   std::int64_t counted = 0;  ///< certify images that are harmed, or classified differently
-  double accuracy = 0;       ///< on the tune images
-  double relative_cost = 0;  ///< mean over the tune images
+  double accuracy = 0;       ///< accuracy on the tune images
+  double relative_cost = 0;  ///< mean relative cost of the tune images
   /// Certify images that are classified differently; only if the guarantee has a
   /// DisagreementBound.
   std::optional<std::int64_t> disagreed = {};
@@ -81,11 +81,11 @@ struct TuneExitShares {
   bool operator==(const TuneExitShares&) const = default;
 };
 
-/// What `offramp verify` found for other code than the certified one: how often the outcome of the
-/// policy differs. The rate of harm with this code is at most the guarantee's epsilon plus `rho`,
-/// with probability at least 1 - (delta + alpha).
+/// The result of `offramp verify` for other code than the certified one: how often the outcome of
+/// the policy differs. The rate of harm with this code is at most the guarantee's epsilon plus
+/// `rho`, with probability at least 1 - (delta + alpha).
 struct Verified {
-  std::string precision, kernels;  ///< of the other code
+  std::string precision, kernels;  ///< precision and kernels of the other code
   std::int64_t images = 0;         ///< number of images on which outcomes were compared
   /// Images for which the policy's answer or the last exit's answer differs.
   std::int64_t differing = 0;
@@ -100,8 +100,10 @@ struct ChosenPolicy {
   std::optional<Aim> aim = {};  ///< no value: the aim is not recorded
   std::optional<Guarantee> guarantee = {};
   std::optional<TuneExitShares> seen = {};
-  std::optional<CertifiedPath> path = {};  ///< only with a guarantee, from version 2 on
-  std::vector<Verified> verified = {};     ///< only with a guarantee, from version 2 on
+  /// The tested path; only with a guarantee, from version 2 on.
+  std::optional<CertifiedPath> path = {};
+  /// Results of `offramp verify`; only with a guarantee, from version 2 on.
+  std::vector<Verified> verified = {};
   bool operator==(const ChosenPolicy&) const = default;
 };
 

@@ -15,7 +15,7 @@ constexpr std::size_t kManyScores = 50'000;
 // The scores and their evaluation for all images.
 struct AllImages {
   const ExitPredictions& exit_predictions;
-  std::span<const std::uint8_t> right, harmless;
+  std::span<const std::uint8_t> correct, harmless;
   std::span<const double> costs;
 };
 
@@ -30,12 +30,12 @@ class ImageSubset {
     for (std::size_t k = 0; k < costs_.size(); ++k)
       for (const std::size_t i : images) {
         scores_.push_back(all_images.exit_predictions.scores[k * all + i]);
-        right_.push_back(all_images.right[k * all + i]);
+        correct_.push_back(all_images.correct[k * all + i]);
         harmless_.push_back(all_images.harmless[k * all + i]);
       }
   }
   double images() const { return static_cast<double>(images_); }
-  ExitTable by_label() const { return table(right_); }
+  ExitTable by_label() const { return table(correct_); }
   ExitTable by_harm() const { return table(harmless_); }
 
  private:
@@ -47,7 +47,7 @@ class ImageSubset {
   std::size_t images_;
   std::span<const double> costs_;
   std::vector<float> scores_;
-  std::vector<std::uint8_t> right_, harmless_;
+  std::vector<std::uint8_t> correct_, harmless_;
 };
 
 // Returns, for each mean cost, how many images of one fold are classified correctly at that cost by
@@ -66,16 +66,16 @@ std::vector<double> correct_in_fold(const AllImages& all_images,
   const auto cost = [&](std::size_t step) {
     return on_outside_fold[step].total_cost / outside_fold.images();
   };
-  const auto right = [&](std::size_t step) { return static_cast<double>(on_fold[step].good); };
+  const auto correct = [&](std::size_t step) { return static_cast<double>(on_fold[step].good); };
   std::vector<double> result;
   // The first step that costs at most `wanted`; costs decrease along the path.
   std::size_t step = 0;
   for (const double wanted : mean_costs) {
     while (cost(step) > wanted && step + 1 < path.size()) ++step;
-    double here = right(step);
+    double here = correct(step);
     if (step > 0 && cost(step) < wanted) {
       const double before = (wanted - cost(step)) / (cost(step - 1) - cost(step));
-      here += before * (right(step - 1) - here);
+      here += before * (correct(step - 1) - here);
     }
     result.push_back(here);
   }
@@ -85,17 +85,18 @@ std::vector<double> correct_in_fold(const AllImages& all_images,
 }  // namespace
 
 CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
-                                  std::span<const std::uint8_t> right,
+                                  std::span<const std::uint8_t> correct,
                                   std::span<const std::uint8_t> harmless,
                                   std::span<const double> costs, int max_threads) {
   OFFRAMP_ASSERT(exit_predictions.images > 0 &&
                  costs.size() == static_cast<std::size_t>(exit_predictions.exits));
-  OFFRAMP_ASSERT(right.size() == exit_predictions.scores.size() && harmless.size() == right.size());
+  OFFRAMP_ASSERT(correct.size() == exit_predictions.scores.size() &&
+                 harmless.size() == correct.size());
   OFFRAMP_ASSERT(std::ranges::is_sorted(costs));
-  const AllImages all_images{exit_predictions, right, harmless, costs};
+  const AllImages all_images{exit_predictions, correct, harmless, costs};
   CrossValidatedPath path;
   path.fitted = evaluate_threshold_path(
-      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, right, costs},
+      {exit_predictions.exits, exit_predictions.images, exit_predictions.scores, correct, costs},
       greedy_threshold_path({exit_predictions.exits, exit_predictions.images,
                              exit_predictions.scores, harmless, costs},
                             kPathLevels));
@@ -121,12 +122,12 @@ CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
 }
 
 std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
-                                                  std::int64_t least_right) {
+                                                  std::int64_t least_correct) {
   const auto keeps = [&](std::size_t step) {
     // The tolerance allows for rounding: counts are sums of fractions of images.
-    return path.fitted[step].good >= least_right &&
+    return path.fitted[step].good >= least_correct &&
            (path.cross_validated_correct.empty() ||
-            path.cross_validated_correct[step] >= static_cast<double>(least_right) - 1e-6);
+            path.cross_validated_correct[step] >= static_cast<double>(least_correct) - 1e-6);
   };
   std::optional<std::size_t> boldest;
   for (std::size_t step = 0; step < path.fitted.size(); ++step) {

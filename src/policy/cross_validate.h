@@ -29,19 +29,19 @@ struct CrossValidatedPath {
 /// on. It does not correct for temperatures and ensemble weights, which were fitted on all images.
 /// Image i is in fold i mod kFolds.
 /// @param judged  scores and classes of N images, at least one
-/// @param right, harmless  [K, N] from correct_table() and harmless_table()
+/// @param correct, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
 /// @param max_threads  largest number of threads; 0: all cores
 CrossValidatedPath cross_validate(const ExitPredictions& exit_predictions,
-                                  std::span<const std::uint8_t> right,
+                                  std::span<const std::uint8_t> correct,
                                   std::span<const std::uint8_t> harmless,
                                   std::span<const double> costs, int max_threads = 0);
 
 /// Returns the index of the cheapest step in the first unbroken run of steps that classify at least
-/// `least_right` images correctly, both fitted and cross-validated. Of equally cheap steps it is
+/// `least_correct` images correctly, both fitted and cross-validated. Of equally cheap steps it is
 /// the first. Returns nullopt if there is no such step.
 std::optional<std::size_t> cheapest_accurate_step(const CrossValidatedPath& path,
-                                                  std::int64_t least_right);
+                                                  std::int64_t least_correct);
 
 /// Returns the index of the step that classifies the most images correctly, cross-validated where
 /// possible, of those whose mean cost on the images they were chosen on is at most `most_cost`. Of

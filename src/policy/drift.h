@@ -38,7 +38,8 @@ struct DriftRule {
   /// The smallest total variation distance that counts: the share of images that stop at another
   /// exit.
   double least_distance = 0.05;
-  double least_images = 200;  ///< of each histogram; with fewer the verdict is `unknown`
+  /// Least number of images of each histogram; with fewer the verdict is `unknown`.
+  double least_images = 200;
 };
 
 enum class Drift {
@@ -51,7 +52,7 @@ std::string_view to_string(Drift drift);
 
 struct DriftVerdict {
   Drift drift = Drift::unknown;
-  double p_value = 1;   ///< of the test: probability of such a difference without drift
+  double p_value = 1;   ///< p-value of the test: probability of such a difference without drift
   double distance = 0;  ///< total variation distance: half the sum over the exits of |now - then|
 };
 

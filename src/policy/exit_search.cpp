@@ -39,7 +39,7 @@ class Candidates {
       : costs_(costs),
         options_(options),
         predictions_(predict_exits(policy, tune.logits, tune.classes)),
-        right_(correct_table(predictions_, tune.labels)),
+        correct_(correct_table(predictions_, tune.labels)),
         harmless_(harmless_table(predictions_,
                                  reference_answers(policy, tune, HarmReference::last_exit),
                                  tune.labels, is_label_free(options.aim))) {
@@ -57,7 +57,7 @@ class Candidates {
                    [&](const HarmGuarantee& aim) {
                      const std::int64_t most = max_certifiable_count(
                          options.certify_images, aim.epsilon, level_of_tests(aim, options.attempt));
-                     // The largest count h with h / images ≤ most / certify_images.
+                     // At most this share of the images may be harmed: most / certify_images.
                      least_good_ = most < 0 ? images() + 1
                                             : images() - most * images() / options.certify_images;
                    }},
@@ -71,7 +71,7 @@ class Candidates {
   double head(int k) const { return costs_.head[static_cast<std::size_t>(k)]; }
   int place(int k) const { return costs_.place[static_cast<std::size_t>(k)]; }
   float score(int k, std::int64_t image) const { return predictions_.scores[cell(k, image)]; }
-  /// 1 if it is good to stop the image there, for the aim.
+  /// Returns 1 if stopping the image at exit k is good for the aim, otherwise 0.
   int good(int k, std::int64_t image) const { return good_table()[cell(k, image)]; }
 
   SetValue evaluate(const ExitSet& set) const {
@@ -115,7 +115,7 @@ class Candidates {
            static_cast<std::size_t>(image);
   }
   const std::vector<std::uint8_t>& good_table() const {
-    return std::holds_alternative<HarmGuarantee>(options_.aim) ? harmless_ : right_;
+    return std::holds_alternative<HarmGuarantee>(options_.aim) ? harmless_ : correct_;
   }
   std::int64_t good_at_last() const {
     std::int64_t sum = 0;
@@ -124,7 +124,7 @@ class Candidates {
   }
   double accuracy_of_last() const {
     std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < images(); ++i) sum += right_[cell(early(), i)];
+    for (std::int64_t i = 0; i < images(); ++i) sum += correct_[cell(early(), i)];
     return static_cast<double>(sum) / static_cast<double>(images());
   }
 
@@ -148,7 +148,7 @@ class Candidates {
   const CandidateCosts& costs_;
   const ExitSearchOptions& options_;
   ExitPredictions predictions_;
-  std::vector<std::uint8_t> right_, harmless_;  // [K, N]
+  std::vector<std::uint8_t> correct_, harmless_;  // [K, N]
   std::int64_t least_good_ = 0;
 };
 
@@ -174,8 +174,9 @@ class Proposals {
  private:
   // A state is an early exit with a threshold: k * kLevels + level. The start is states_.
   struct Transition {
-    float cost = 0;  // of the layers and the head on the way to the next exit, for all who take it
-    float lost = 0;  // good answers that are lost by those who stop there
+    // Cost of the layers and the head on the way to the next exit, for all images that continue.
+    float cost = 0;
+    float lost = 0;  // number of good answers lost by the images that stop at the exit
   };
 
   int exit_of(std::size_t state) const { return static_cast<int>(state / kLevels); }
@@ -271,11 +272,12 @@ class Proposals {
   const Candidates& candidates_;
   int max_threads_;
   std::size_t words_, states_;
-  std::vector<Bits> waiting_;        // [states + 1] images below the threshold
+  std::vector<Bits> waiting_;        // [states + 1] images whose score is below the threshold
   std::vector<Bits> lost_, gained_;  // [early] images for which only the last exit, or only this
                                      // one, is good
   std::vector<Transition> transitions_;  // [states + 1, states]
-  std::vector<double> end_cost_;         // [states + 1] from the exit to the end, for all who wait
+  // [states + 1] cost from the exit to the end, for all images that continue.
+  std::vector<double> end_cost_;
 };
 
 class Search {
@@ -393,7 +395,8 @@ class Search {
   }
 
   void exchange() {
-    // The best set of each size: sets of one size alone may all lead to the same place.
+    // The best set of each size. If only the best set of one size were improved, the search could
+    // end at a poor local optimum.
     std::map<std::size_t, SetValue> starts;
     for (const auto& [set, value] : values_) {
       if (!is_allowed(set)) continue;
@@ -453,7 +456,7 @@ std::vector<double> costs_of_set(const CandidateCosts& costs, const ExitSet& set
 
 bool is_better(const Aim& aim, const SetValue& value, const SetValue& than) {
   if (value.met != than.met) return value.met;
-  // Whether two numbers differ by less than a tolerance is not transitive, so they are rounded.
+  // "Equal within a tolerance" is not a transitive relation, so the numbers are rounded instead.
   const auto gain = std::llround(value.accuracy * 1e9) - std::llround(than.accuracy * 1e9);
   const auto saved =
       std::llround(than.relative_cost * 1e9) - std::llround(value.relative_cost * 1e9);
@@ -465,7 +468,7 @@ bool is_better(const Aim& aim, const SetValue& value, const SetValue& than) {
 std::int64_t count_sets(const CandidateCosts& costs, int max_exits, std::int64_t limit) {
   std::map<int, std::int64_t> kinds;
   for (std::size_t k = 0; k + 1 < costs.place.size(); ++k) ++kinds[costs.place[k]];
-  std::vector<std::int64_t> of_size = {1};  // sets of 0, 1, 2, … exits
+  std::vector<std::int64_t> of_size = {1};  // number of sets with 0, 1, 2, … exits
   for (const auto& [place, count] : kinds) {
     of_size.push_back(0);
     for (std::size_t size = of_size.size() - 1; size > 0; --size)

@@ -18,8 +18,9 @@ struct CandidateCosts {
   /// [K] the place of each candidate, not decreasing. Of the candidates at one place, which are
   /// heads of different kinds, at most one can be chosen.
   std::vector<int> place;
-  std::vector<double> body;  ///< [K] of the backbone up to each candidate's place, not decreasing
-  std::vector<double> head;  ///< [K] of each candidate's head
+  /// [K] relative cost of the backbone up to each candidate's place, not decreasing.
+  std::vector<double> body;
+  std::vector<double> head;  ///< [K] relative cost of each candidate's head
 };
 
 /// A choice of early exits: indices of candidates, increasing, at different places.
@@ -31,8 +32,8 @@ std::vector<double> costs_of_set(const CandidateCosts& costs, const ExitSet& set
 
 /// The conditions for a choice of exits.
 struct ExitSearchOptions {
-  /// What is chosen for: for an AccuracyDrop and a HarmGuarantee the lowest cost, for a MaxCost the
-  /// highest accuracy. A FixedThreshold is not allowed.
+  /// The aim for which exits are chosen: for an AccuracyDrop and a HarmGuarantee the lowest cost
+  /// counts, for a MaxCost the highest accuracy. A FixedThreshold is not allowed.
   Aim aim;
   /// HarmGuarantee only: the number of certify images, and the number of the certificate.
   std::int64_t certify_images = 0;
@@ -49,9 +50,10 @@ struct ExitSearchOptions {
 /// for a HarmGuarantee those whose rate of harm can be certified, also cross-validated.
 struct SetValue {
   ExitSet set;
-  bool met = true;           ///< false: no thresholds meet the aim, and no image stops early
-  double relative_cost = 1;  ///< mean over the images on which the thresholds were chosen
-  double accuracy = 0;       ///< cross-validated; for a HarmGuarantee 1 minus the rate of harm
+  bool met = true;  ///< false: no thresholds meet the aim, and no image stops early
+  /// Mean relative cost of the images on which the thresholds were chosen.
+  double relative_cost = 1;
+  double accuracy = 0;  ///< cross-validated accuracy; for a HarmGuarantee 1 minus the rate of harm
 };
 
 /// The result of a search.

@@ -116,7 +116,8 @@ void check(const Policy& policy, int exits) {
           fmt::format("ensemble_weights: expected finite numbers of at least 0, got {}", weight));
   if (policy.ensemble == Ensemble::weighted && !(policy.ensemble_weights.front() > 0))
     throw Error(
-        "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no other");
+        "ensemble_weights: the weight of exit 1 must be above 0, because no other exit precedes "
+        "it");
 }
 
 namespace {

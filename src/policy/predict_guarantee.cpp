@@ -24,11 +24,11 @@ ChosenThresholds predict_guarantee(const Policy& policy, const LogitsView& tune,
   const ExitPredictions exit_predictions = predict_exits(policy, tune.logits, tune.classes);
   const auto harmless = harmless_table(
       exit_predictions, reference_answers(policy, tune, aim.against), tune.labels, aim.label_free);
-  const auto right = correct_table(exit_predictions, tune.labels);
+  const auto correct = correct_table(exit_predictions, tune.labels);
   const ExitTable by_harm{exit_predictions.exits, exit_predictions.images, exit_predictions.scores,
                           harmless, costs};
   const ExitTable by_label{exit_predictions.exits, exit_predictions.images, exit_predictions.scores,
-                           right, costs};
+                           correct, costs};
   const auto images = static_cast<double>(tune.images());
   const std::int64_t most =
       max_certifiable_count(certify_images, aim.epsilon, level_of_tests(aim, attempt));

@@ -5,8 +5,8 @@
 namespace offramp::policy {
 namespace {
 
-// The rates that are bet on: odds of an event so many times those at the bound. One of them is near
-// any rate that matters, and each costs a little when another one is the true rate.
+// The rates against which the bound is tested, as multiples of the odds at the bound. One of them
+// is close to any rate that matters; each further rate costs a little detection speed.
 constexpr double kOddsRatios[] = {1.25, 1.6, 2, 3, 5, 10, 30, 100};
 
 }  // namespace

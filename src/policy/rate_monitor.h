@@ -21,7 +21,7 @@ class RateMonitor {
   /// @param alarm_at  above 1: observations until a false alarm, on average at least
   RateMonitor(double bound, double alarm_at);
 
-  /// Adds an observation. After an alarm nothing changes until restart().
+  /// Adds an observation. After an alarm, observations have no effect until restart().
   void add(bool event);
   bool alarm() const { return alarm_; }
   /// The evidence against the bound; 0 before the first observation.

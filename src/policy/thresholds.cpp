@@ -142,7 +142,7 @@ class Search {
   // The intermediate result of the grid search after the thresholds of some exits were chosen.
   struct PartialOutcome {
     std::size_t num_remaining;  // images that have not stopped yet
-    std::int64_t good_at_last;  // of these, the ones for which the last exit is good
+    std::int64_t good_at_last;  // number of these for which the last exit is good
     std::int64_t good_left;     // good images among those that have stopped
     double cost_left;           // cost of those that have stopped, summed as in cost_of()
   };
@@ -327,7 +327,8 @@ std::optional<ThresholdOutcome> search_shared(const ExitTable& table, const Sear
 std::optional<ThresholdOutcome> search_each(const ExitTable& table, const SearchGoal& goal) {
   Search search(table, goal);
   search.shared();
-  search.improve_each_exit();  // starts from the shared threshold; below, from the best of the grid
+  // This starts from the shared threshold; the next call starts from the best of the grid.
+  search.improve_each_exit();
   search.each();
   search.improve_each_exit();
   return search.best();
@@ -343,7 +344,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     // Images by decreasing score. Those that have stopped at this exit or earlier may be left out.
     std::vector<Index> order;
     std::vector<std::size_t> ends;  // for each step, how many images of `order` it includes
-    std::vector<float> thresholds;  // of each step
+    std::vector<float> thresholds;  // threshold of each step
     std::size_t taken = 0;          // steps that the path has taken so far
   };
   std::vector<Steps> steps(last);
@@ -402,7 +403,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
         ++then[k];
         lost += table.good[exit_of_image[i] * images + i] - table.good[k * images + i];
       }
-      if (!moved) continue;  // the ratio is that of the level before, or 0
+      if (!moved) continue;  // the ratio is then that of the level before, or 0
       most = std::max(most, (cost - cost_of(then, table.costs)) /
                                 static_cast<double>(std::max<std::int64_t>(lost, 0) + 1));
     }

@@ -43,9 +43,11 @@ struct TrainRecipe {
   double lr = 0.1;
   double momentum = 0.9;
   bool nesterov = true;
-  double weight_decay = 5e-4;  ///< not applied to normalisation parameters and biases
+  /// Factor of the weight decay, not applied to normalisation parameters and biases.
+  double weight_decay = 5e-4;
   Schedule schedule = Schedule::one_cycle;
-  double warmup = 0.2;  ///< share of all steps; schedules step and constant ignore it
+  /// Share of all steps in which the rate increases; ignored by the schedules step and constant.
+  double warmup = 0.2;
   int step_every = 25;
   double step_factor = 0.5;
   /// Progressive resizing (EfficientNetV2, Tan & Le, 2021, section 4): images of the first epoch
@@ -55,13 +57,13 @@ struct TrainRecipe {
   double label_smoothing = 0;
   double ema = 0;  ///< decay per step of the exponential moving average of weights; 0: no average
   Mode mode = Mode::joint;
-  int backbone_epochs = 0;  ///< with Mode::mixed: epochs of its first phase, included in `epochs`
-  std::vector<double> loss_weights;  ///< [K] of the exits' losses; empty: each is 1/K
+  int backbone_epochs = 0;  ///< epochs of the first phase of Mode::mixed, included in `epochs`
+  std::vector<double> loss_weights;  ///< [K] weights of the exits' losses; empty: each is 1/K
   /// Weight of the distillation loss KL(last exit ‖ early exit) (Be Your Own Teacher, Zhang et al.,
   /// 2019).
   double distill = 0;
   double distill_temperature = 3;
-  bool gradient_equilibrium = false;  ///< scale gradients at exits as in Li et al., ICCV 2019
+  bool gradient_equilibrium = false;  ///< scales the gradients at exits as in Li et al., ICCV 2019
   data::Augmentation augmentation;
   PrecisionChoice precision = PrecisionChoice::automatic;
   std::string device = "cpu";

@@ -12,10 +12,10 @@ namespace offramp::report {
 /// Where the names and the bars of a horizontal bar chart are, in pixels. Names are beside the
 /// bars, or above them if the chart is narrow and a name is long.
 struct BarLayout {
-  double left = 0;         ///< of the bars
-  double name_height = 0;  ///< between the top of a row and its bar
+  double left = 0;         ///< left edge of the bars
+  double name_height = 0;  ///< distance between the top of a row and its bar
   double bar_height = 22;
-  int columns = 22;  ///< of a name at most
+  int columns = 22;  ///< largest number of columns of a name
 
   double row() const { return name_height + bar_height + 5; }
 

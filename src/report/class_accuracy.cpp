@@ -15,8 +15,9 @@ namespace {
 struct ClassCounts {
   std::int64_t label = 0;
   std::int64_t images = 0;
-  std::int64_t correct = 0;       ///< under the policy, or at the last exit if there is none
-  std::int64_t correct_last = 0;  ///< at the last exit
+  /// Images classified correctly under the policy, or at the last exit if there is none.
+  std::int64_t correct = 0;
+  std::int64_t correct_last = 0;  ///< images classified correctly at the last exit
   std::int64_t answered = 0;      ///< images of any class that are classified as this one
 
   double accuracy() const {
@@ -33,7 +34,7 @@ std::vector<ClassCounts> counts_of(const ReportContext& context) {
     ClassCounts& of = classes[static_cast<std::size_t>(label)];
     ++of.images;
     of.correct += answer == label;
-    of.correct_last += context.predictions.right(context.last(), i);
+    of.correct_last += context.predictions.is_correct(context.last(), i);
     ++classes[static_cast<std::size_t>(answer)].answered;
   }
   return classes;

@@ -14,7 +14,8 @@ namespace offramp::report {
 namespace {
 
 constexpr int kMostClasses = 30, kMostPairs = 20;
-constexpr int kClassesWithNumbers = 12;  // cells are large enough for a count
+// With up to this number of classes, cells are large enough for their counts.
+constexpr int kClassesWithNumbers = 12;
 
 /// A confusion matrix, with a row for each label and a column for each answer.
 struct Matrix {
@@ -126,11 +127,12 @@ class Heatmap {
     const std::int64_t n = matrix_.at(label, answer), all = matrix_.images(label);
     if (n == 0) return;
     const double share = static_cast<double>(n) / static_cast<double>(all);
-    const bool right = row == column;
+    const bool is_correct = row == column;
     // Errors are rare. With the square root, shares of 1 % and 5 % can be told apart.
-    const double strength = right ? 0.12 + 0.88 * share * share : std::sqrt(share);
-    const std::string tint = fmt::format(R"(class="{}" fill-opacity="{:.2f}")",
-                                         right ? "good" : "bad", std::clamp(strength, 0.06, 1.0));
+    const double strength = is_correct ? 0.12 + 0.88 * share * share : std::sqrt(share);
+    const std::string tint =
+        fmt::format(R"(class="{}" fill-opacity="{:.2f}")", is_correct ? "good" : "bad",
+                    std::clamp(strength, 0.06, 1.0));
     const double x = left_ + cell_ * static_cast<double>(column);
     const double y = top_ + cell_ * static_cast<double>(row);
     const std::vector<std::string> note = {
@@ -143,7 +145,7 @@ class Heatmap {
     }
     svg_.add(square(x, y, tint));
     svg_.add(text_at(x + cell_ / 2 - 0.5, y + cell_ / 2, fmt::format("{}", n), Anchor::middle,
-                     strength > 0.55 ? (right ? "small on-good" : "small on-bad") : "small"));
+                     strength > 0.55 ? (is_correct ? "small on-good" : "small on-bad") : "small"));
     svg_.tooltip({square(x, y, R"(class="at")"), x + cell_ / 2, y, note, true});
   }
 

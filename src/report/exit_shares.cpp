@@ -25,9 +25,9 @@ eval::ClassExits sum_of(const std::vector<eval::ClassExits>& classes) {
   eval::ClassExits sum = classes.front();
   for (std::size_t c = 1; c < classes.size(); ++c) {
     sum.images += classes[c].images;
-    for (std::size_t k = 0; k < sum.left.size(); ++k) {
-      sum.left[k] += classes[c].left[k];
-      sum.right[k] += classes[c].right[k];
+    for (std::size_t k = 0; k < sum.stopped.size(); ++k) {
+      sum.stopped[k] += classes[c].stopped[k];
+      sum.correct[k] += classes[c].correct[k];
     }
   }
   return sum;
@@ -46,9 +46,9 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) 
   const double full = svg.width() - left - 2;
   double x = left;
   const eval::ClassExits& leaving = bar.leaving;
-  for (std::size_t k = 0; k < leaving.left.size(); ++k) {
-    if (leaving.left[k] == 0) continue;
-    const double share = rate(leaving.left[k], leaving.images);
+  for (std::size_t k = 0; k < leaving.stopped.size(); ++k) {
+    if (leaving.stopped[k] == 0) continue;
+    const double share = rate(leaving.stopped[k], leaving.images);
     const double wide = share * full;
     svg.add(fmt::format(R"(<rect class="c{} fill" x="{}" y="{}" width="{}" height="{}"/>)", k % 8,
                         px(x), px(top), px(std::max(0.5, wide - 1)), px(height)));
@@ -61,9 +61,9 @@ void draw_bar(Svg& svg, const Bar& bar, double left, double top, double height) 
          x + wide / 2,
          top,
          {fmt::format("{}: {} leave at exit {}", shorten(bar.name, 20), percent(share, 1), k + 1),
-          fmt::format("{} of {}", count(leaving.left[k]), count(leaving.images, "image")),
+          fmt::format("{} of {}", count(leaving.stopped[k]), count(leaving.images, "image")),
           fmt::format("{} of those classified correctly",
-                      percent(rate(leaving.right[k], leaving.left[k]), 1))},
+                      percent(rate(leaving.correct[k], leaving.stopped[k]), 1))},
          true});
     x += wide;
   }
@@ -105,9 +105,9 @@ Table class_table(const ReportContext& context, const std::vector<Bar>& bars) {
   for (const Bar& bar : bars) {
     const eval::ClassExits& of = bar.leaving;
     std::vector<std::string> cells = {bar.name, count(of.images)};
-    for (std::size_t k = 0; k < of.left.size(); ++k) {
-      cells.push_back(rate_text(of.left[k], of.images));
-      cells.push_back(rate_text(of.right[k], of.left[k]));
+    for (std::size_t k = 0; k < of.stopped.size(); ++k) {
+      cells.push_back(rate_text(of.stopped[k], of.images));
+      cells.push_back(rate_text(of.correct[k], of.stopped[k]));
     }
     table.row(cells);
   }
@@ -118,19 +118,19 @@ Table class_table(const ReportContext& context, const std::vector<Bar>& bars) {
 /// of the last exit on the same images.
 std::string exit_table(const ReportContext& context, const eval::ClassExits& all) {
   const auto exits = static_cast<std::size_t>(context.exits());
-  std::vector<std::int64_t> last_right(exits);
+  std::vector<std::int64_t> last_correct(exits);
   for (std::int64_t i = 0; i < context.predictions.images(); ++i)
-    last_right[static_cast<std::size_t>(
+    last_correct[static_cast<std::size_t>(
         context.input.policy.exit_index[static_cast<std::size_t>(i)])] +=
-        context.predictions.right(context.last(), i);
+        context.predictions.is_correct(context.last(), i);
   Table table("Images by the exit they leave at",
               {"exit", "images", "share", "relative cost of each", "accuracy there",
                "accuracy of the last exit on them"});
   for (std::size_t k = 0; k < exits; ++k)
     table.row({fmt::format("exit {}, after {}", k + 1, context.input.exit_units[k]),
-               count(all.left[k]), rate_text(all.left[k], all.images),
-               fixed(context.input.costs[k], 3), rate_text(all.right[k], all.left[k]),
-               rate_text(last_right[k], all.left[k])});
+               count(all.stopped[k]), rate_text(all.stopped[k], all.images),
+               fixed(context.input.costs[k], 3), rate_text(all.correct[k], all.stopped[k]),
+               rate_text(last_correct[k], all.stopped[k])});
   return table.html();
 }
 
@@ -138,7 +138,7 @@ std::string exit_table(const ReportContext& context, const eval::ClassExits& all
 
 std::string exit_shares_section(const ReportContext& context) {
   constexpr const char* kHeading = "Where images leave";
-  if (!context.has_policy()) return "";  // all images leave at the last exit
+  if (!context.has_policy()) return "";  // without a policy, all images leave at the last exit
   const auto classes = eval::exits_by_class(context.input.test, context.input.policy.exit_index,
                                             context.input.policy.answers);
   const std::vector<Bar> bars = bars_of(context, classes);

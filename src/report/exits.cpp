@@ -112,7 +112,7 @@ std::string metrics_table(const ReportContext& context) {
                                       percent(exit.accuracy_interval, 2),
                                       fixed(exit.ece, 4),
                                       fixed(exit.nll, 4)};
-    for (const std::int64_t right : exit.confident_and_right) cells.push_back(count(right));
+    for (const std::int64_t correct : exit.confident_and_correct) cells.push_back(count(correct));
     table.row(cells);
   }
   if (input.test.exits < 2) return table.html();

@@ -13,7 +13,8 @@
 namespace offramp::report {
 namespace {
 
-constexpr std::size_t kPointsOfCurve = 25;  // with a tooltip, and in the table
+// Largest number of a curve's points that have a tooltip and a row in the table.
+constexpr std::size_t kPointsOfCurve = 25;
 
 FrontierPoint point_of(const ReportBaseline& control, bool has_policy, int& letters) {
   using Kind = ReportBaseline::Kind;
@@ -142,9 +143,9 @@ std::string frontier_section(const ReportContext& context) {
   for (const eval::Curve& curve : context.input.curves)
     curves.push_back(curve_of(curve, static_cast<int>(curves.size() % 8)));
   const std::vector<FrontierPoint> points = points_of(context);
-  const bool alone = points.size() == 1 && curves.empty();
+  const bool is_single_point = points.size() == 1 && curves.empty();
   std::string out;
-  if (!alone)
+  if (!is_single_point)
     out += paragraph("Up is better, left is cheaper. A bar through a mark is its 95 % interval.");
   out += terms({{"relative cost",
                  "multiply-accumulates that an image needs, including those of all heads that are "
@@ -152,8 +153,8 @@ std::string frontier_section(const ReportContext& context) {
   const std::string chart =
       at_both_widths([&](double width) { return frontier_chart(points, curves, width); }) +
       frontier_legend(points, curves);
-  out += alone ? points_table(context).html()
-               : figure(chart, points_table(context)) + curves_table(context);
+  out += is_single_point ? points_table(context).html()
+                         : figure(chart, points_table(context)) + curves_table(context);
   if (!curves.empty())
     out += paragraph(
         "Each curve is one criterion for stopping, with one threshold for all early exits that "

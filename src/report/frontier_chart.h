@@ -14,11 +14,11 @@ namespace offramp::report {
 struct FrontierPoint {
   std::string name;
   double cost = 0, accuracy = 0;
-  std::optional<eval::Interval> interval;  ///< of the accuracy
+  std::optional<eval::Interval> interval;  ///< interval of the accuracy
   Marker shape = Marker::circle;
   std::string label;                   ///< text beside the mark, left out if there is no room
   std::string badge;                   ///< text inside the mark
-  std::string css;                     ///< classes of the mark
+  std::string css;                     ///< CSS classes of the mark
   std::vector<std::string> note = {};  ///< lines of its tooltip
 };
 

@@ -11,10 +11,11 @@
 namespace offramp::report {
 namespace {
 
-constexpr int kImages = 24;              // images of a gallery
-constexpr int kLongestSide = 96;         // in pixels
-constexpr double kPixelBudget = 0.65e6;  // of all images; a pixel takes up to 4 bytes as base64
-constexpr int kCrispBelow = 64;          // smaller images are enlarged without smoothing
+constexpr int kImages = 24;       // number of images of a gallery
+constexpr int kLongestSide = 96;  // longest side of an image, in pixels
+// Limit on the pixels of all images; a pixel takes up to 4 bytes as base64.
+constexpr double kPixelBudget = 0.65e6;
+constexpr int kCrispBelow = 64;  // smaller images are enlarged without smoothing
 
 struct Gallery {
   std::string name;
@@ -57,7 +58,7 @@ std::string image_rules(const ReportContext& context, const std::vector<Gallery>
 
 std::string answer_row(const ReportContext& context, int exit_index, std::int64_t image) {
   const eval::Prediction& prediction = context.predictions.at(exit_index, image);
-  const bool right = context.predictions.right(exit_index, image);
+  const bool correct = context.predictions.is_correct(exit_index, image);
   const bool left = context.has_policy() &&
                     context.input.policy.exit_index[static_cast<std::size_t>(image)] == exit_index;
   // A confidence below 0.9995 is not rounded up to 100.
@@ -66,7 +67,7 @@ std::string answer_row(const ReportContext& context, int exit_index, std::int64_
                prediction.odds_against > 0 && prediction.confidence < 0.9995 ? 99.0 : 100.0));
   return fmt::format(
       "<li class=\"{}{}\" style=\"--p:{}%\"><b>{}</b><i>{}</i><span>{}</span><em>{}</em></li>",
-      right ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, right ? "✓" : "✗",
+      correct ? 'y' : 'n', left ? " left" : "", confidence, exit_index + 1, correct ? "✓" : "✗",
       escape(context.class_name(prediction.answer)), confidence);
 }
 
@@ -121,12 +122,12 @@ std::string gallery_section(const ReportContext& context, std::string& style) {
   // Without a limit, most of the images would be of the easiest class.
   const int classes = static_cast<int>(context.input.classes.size());
   const int most_of_class = (kImages + classes - 1) / classes;
-  for (const bool right : {true, false})
+  for (const bool correct : {true, false})
     for (int k = 0; k < context.exits(); ++k)
       galleries.push_back(
           {fmt::format("{}, classified {} with the highest confidence", ReportContext::exit_name(k),
-                       right ? "correctly" : "wrongly"),
-           eval::most_confident(context.predictions, k, right, kImages, most_of_class)});
+                       correct ? "correctly" : "wrongly"),
+           eval::most_confident(context.predictions, k, correct, kImages, most_of_class)});
   galleries.push_back({"correct at an earlier exit, wrong at the last",
                        eval::destructive_images(context.predictions, kImages)});
   std::map<std::int64_t, bool> crisp;

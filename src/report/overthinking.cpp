@@ -44,21 +44,21 @@ class Diagram {
   double height_of(std::int64_t images) const {
     return tall_ * static_cast<double>(images) / static_cast<double>(context_.predictions.images());
   }
-  double right_height(int exit_index) const {
-    std::int64_t right = 0;
+  double correct_height(int exit_index) const {
+    std::int64_t correct = 0;
     for (std::int64_t i = 0; i < context_.predictions.images(); ++i)
-      right += context_.predictions.right(exit_index, i);
-    return height_of(right);
+      correct += context_.predictions.is_correct(exit_index, i);
+    return height_of(correct);
   }
 
   void draw_node(int exit_index) {
-    const double x = left_of(exit_index), right = right_height(exit_index);
+    const double x = left_of(exit_index), correct = correct_height(exit_index);
     const auto bar = [&](std::string_view css, double y, double height) {
       svg_.add(fmt::format(R"(<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>)", css, px(x),
                            px(y), px(kNode), px(std::max(0.0, height))));
     };
-    bar("good", kTop, right);
-    bar("bad", kTop + right + kGap, tall_ - right);
+    bar("good", kTop, correct);
+    bar("bad", kTop + correct + kGap, tall_ - correct);
     const double middle = x + kNode / 2;
     const bool crowded = step_ < 56;
     svg_.add(
@@ -69,21 +69,21 @@ class Diagram {
 
   void draw_bands(int k) {
     const eval::Flow flow = offramp::eval::flow(context_.predictions, k, k + 1);
-    const double from_wrong = kTop + right_height(k) + kGap;
-    const double to_wrong = kTop + right_height(k + 1) + kGap;
-    const double a = height_of(flow.stays_right), b = height_of(flow.gets_wrong);
-    const double c = height_of(flow.gets_right), d = height_of(flow.stays_wrong);
-    draw(k, {kTop, kTop, a, "good weak", flow.stays_right, "stay correct"});
+    const double from_wrong = kTop + correct_height(k) + kGap;
+    const double to_wrong = kTop + correct_height(k + 1) + kGap;
+    const double a = height_of(flow.stays_correct), b = height_of(flow.becomes_wrong);
+    const double c = height_of(flow.becomes_correct), d = height_of(flow.stays_wrong);
+    draw(k, {kTop, kTop, a, "good weak", flow.stays_correct, "stay correct"});
     draw(k, {from_wrong + c, to_wrong + b, d, "bad weak", flow.stays_wrong, "stay wrong"});
-    draw(k, {from_wrong, kTop + a, c, "good", flow.gets_right, "wrong → correct"});
-    draw(k, {kTop + a, to_wrong, b, "bad", flow.gets_wrong, "correct → wrong"});
+    draw(k, {from_wrong, kTop + a, c, "good", flow.becomes_correct, "wrong → correct"});
+    draw(k, {kTop + a, to_wrong, b, "bad", flow.becomes_wrong, "correct → wrong"});
     const double middle = left_of(k) + (step_ + kNode) / 2;
     const bool crowded = step_ < 170;
     svg_.add(text_at(middle, kTop - 16,
-                     (crowded ? "↑ " : "↑ wrong → correct ") + count(flow.gets_right),
+                     (crowded ? "↑ " : "↑ wrong → correct ") + count(flow.becomes_correct),
                      Anchor::middle, "good strong"));
     svg_.add(text_at(middle, svg_.height() - 32,
-                     (crowded ? "↓ " : "↓ correct → wrong ") + count(flow.gets_wrong),
+                     (crowded ? "↓ " : "↓ correct → wrong ") + count(flow.becomes_wrong),
                      Anchor::middle, "bad strong"));
   }
 
@@ -119,8 +119,8 @@ Table flows_table(const ReportContext& context) {
               {"from, to", "stay correct", "correct → wrong", "wrong → correct", "stay wrong"});
   const auto add = [&](int from, int to) {
     const eval::Flow flow = offramp::eval::flow(context.predictions, from, to);
-    table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_right),
-               count(flow.gets_wrong), count(flow.gets_right), count(flow.stays_wrong)});
+    table.row({fmt::format("exit {} to exit {}", from + 1, to + 1), count(flow.stays_correct),
+               count(flow.becomes_wrong), count(flow.becomes_correct), count(flow.stays_wrong)});
   };
   for (int k = 0; k < context.last(); ++k) add(k, k + 1);
   for (int k = 0; k + 1 < context.last(); ++k) add(k, context.last());
@@ -131,7 +131,7 @@ Table flows_table(const ReportContext& context) {
 
 std::string overthinking_section(const ReportContext& context) {
   constexpr const char* kHeading = "Overthinking";
-  if (context.exits() == 1) return "";  // no answer changes on the way
+  if (context.exits() == 1) return "";  // with one exit, no answer can change
   const std::vector<eval::OverthinkingCounts> classes =
       eval::overthinking_by_class(context.input.test);
   const eval::OverthinkingCounts all = eval::sum_of_counts(classes);

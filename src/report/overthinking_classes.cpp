@@ -104,7 +104,7 @@ Table table_of(const std::vector<Bar>& bars, int exits) {
     const eval::OverthinkingCounts& of = bar.counts;
     std::vector<std::string> cells = {bar.name, count(of.images), count(of.errors()),
                                       count(of.destructive()), share_text(of)};
-    for (const std::int64_t first : of.first_right) cells.push_back(count(first));
+    for (const std::int64_t first : of.first_correct) cells.push_back(count(first));
     cells.push_back(count(of.images - of.oracle()));
     table.row(cells);
   }

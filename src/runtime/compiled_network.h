@@ -46,7 +46,7 @@ struct CompiledSegment {
 struct CompiledStage {
   std::vector<Layout> inputs;  ///< layouts of the inputs for one image, equal for all batch sizes
   int exit_index = -1;         ///< 0-based; -1: the segment has no exit
-  std::int64_t body_macs = 0, head_macs = 0;  ///< per image, as graph/cost counts them
+  std::int64_t body_macs = 0, head_macs = 0;  ///< MACs per image, as graph/cost counts them
   std::vector<CompiledSegment> sizes;         ///< in the order of CompiledNetwork::batches
 };
 

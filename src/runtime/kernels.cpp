@@ -513,7 +513,7 @@ OFFRAMP_INLINE void linear_body(const float* src, const Weight* weights, const f
                                 std::int64_t in, std::int64_t out, const Activation& activation,
                                 float* dst, std::int64_t images, Rows groups,
                                 float* __restrict rows) {
-  // The loop over outputs is the outer one, so that its rows of weights stay in the cache for all
+  // The outer loop runs over outputs, so that their rows of weights stay in the cache for all
   // images.
   const std::int64_t first = groups.begin * kOutputsAtOnce,
                      end = std::min(groups.end * kOutputsAtOnce, out);

@@ -31,7 +31,7 @@ struct Rows {
 /// A function of each element: y = factor f(x).
 struct Activation {
   enum class Kind {
-    clamp,         ///< min(max(x, a), b); without bounds it is no activation
+    clamp,         ///< min(max(x, a), b); without bounds it is the identity
     sigmoid,       ///< 1 / (1 + exp(-x))
     hard_sigmoid,  ///< min(max(a x + b, 0), 1)
     hard_swish,    ///< x min(max(x + 3, 0), 6) / 6
@@ -58,7 +58,7 @@ struct Activation {
 /// The rows or columns of a window: begin, begin + step, … below end.
 struct Taps {
   std::int64_t begin = 0, end = 0, step = 1;
-  float count = 0;  ///< how many count for a mean; padding may
+  float count = 0;  ///< number of elements that count for a mean; padding may count
 };
 /// The windows of a pool: one element of `rows` for each row of dst, one of `columns` for each
 /// column.

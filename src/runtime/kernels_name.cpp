@@ -10,8 +10,9 @@ namespace offramp::runtime {
 
 namespace {
 
-/// Whether every instruction set gives the same bits in int8: the operation computes exact
-/// integers, rounds a value once, or is one of a head's last, our own f32 code.
+/// Whether every instruction set gives the same bits in int8. This holds for an operation that
+/// computes exact integers or rounds a value once, and for the last operations of a head, which are
+/// our own f32 code.
 bool is_portable(const graph::Op& op) {
   return std::visit(
       core::overloaded{

@@ -42,7 +42,8 @@ struct FusedLinear {
   std::shared_ptr<const std::vector<float>> weights;
   std::vector<float> bias;  ///< [out]
   Activation activation;
-  /// Instead of `weights`, if each of them is a number of bf16, as in deployment files.
+  /// The weights in bf16; used instead of `weights` if every weight is a bf16 number, as in
+  /// deployment files.
   std::shared_ptr<const std::vector<std::uint16_t>> bf16_weights = {};
   std::size_t weight_bytes() const {
     return weights ? weights->size() * sizeof(float) : bf16_weights->size() * sizeof(std::uint16_t);
@@ -84,8 +85,8 @@ const FusedConv* as_convolution(const LoweredKind& kind);
 struct LoweredOp {
   std::string output;
   LoweredKind kind;
-  std::vector<std::string> inputs;  ///< without the residual
-  /// Those inputs (or the residual) that no later operation reads.
+  std::vector<std::string> inputs;  ///< names of the inputs, without the residual
+  /// The inputs (or the residual) that no later operation reads.
   std::vector<std::string> last_reads;
 };
 

@@ -29,7 +29,7 @@ std::string_view instruction_set();
 /// oneDNN's instruction sets are masks: each contains those it builds on.
 bool has_instruction_set(dnnl::cpu_isa isa);
 
-// What follows differs between oneDNN 2 and 3; only this file pair knows.
+// The following functions hide the differences between oneDNN 2 and 3; no other file knows them.
 
 /// Appends a function of each element, whose results are multiplied by `factor`.
 void append_eltwise(dnnl::post_ops& post_ops, dnnl::algorithm algorithm, float alpha, float beta,
@@ -39,12 +39,13 @@ void append_hard_swish(dnnl::post_ops& post_ops, float factor);
 
 /// The window of a convolution, in rows and columns.
 struct ConvolutionWindow {
-  dnnl::memory::dims strides, dilations;  ///< 1: the elements of the kernel are side by side
-  dnnl::memory::dims before, after;       ///< the padding
+  /// A dilation of 1 means that the elements of the kernel are adjacent.
+  dnnl::memory::dims strides, dilations;
+  dnnl::memory::dims before, after;  ///< the padding
 };
 
-/// Of a convolution forward, for inference.
-/// @throws dnnl::error, dnnl_unimplemented if oneDNN has none
+/// Makes the primitive descriptor of a forward convolution for inference. @throws dnnl::error,
+/// dnnl_unimplemented if oneDNN has none
 dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memory::desc& src,
                                                                const dnnl::memory::desc& weights,
                                                                const dnnl::memory::desc& bias,

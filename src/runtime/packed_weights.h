@@ -21,7 +21,7 @@ class PackedWeights {
   /// the scales of src and dst.
   struct Key {
     std::string name;
-    int argument;  ///< of its primitive
+    int argument;  ///< the primitive's argument number
     Element src, dst;
   };
 
@@ -40,7 +40,8 @@ class PackedWeights {
 
   /// By name and argument, and for quantised weights the scales of src and dst.
   std::map<std::tuple<std::string, int, float, float>, std::vector<SharedMemory>> made_;
-  std::shared_ptr<std::byte> chunk_;  // the newest; the others belong to what lies in them
+  // The newest chunk. An older chunk is owned by the weights that lie in it.
+  std::shared_ptr<std::byte> chunk_;
   std::size_t chunk_bytes_ = 0, used_ = 0, bytes_ = 0;
 };
 

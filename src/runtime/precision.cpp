@@ -29,7 +29,7 @@ Precision precision_from_string(std::string_view word) {
 bool has_instructions_for(Precision precision) {
   if (precision == Precision::f32) return true;
   if (precision == Precision::bf16) return has_instruction_set(dnnl::cpu_isa::avx512_core_bf16);
-  // Without VNNI, 8-bit products are added in 16 bits, which may saturate: answers would be others.
+  // Without VNNI, 8-bit products are added in 16 bits, which may saturate and change the logits.
   return has_instruction_set(dnnl::cpu_isa::avx512_core_vnni) ||
          has_instruction_set(dnnl::cpu_isa::avx2_vnni);
 }

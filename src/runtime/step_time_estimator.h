@@ -32,8 +32,8 @@ class StepTimeEstimator {
     std::array<double, kRecordLength> last{};
     std::int64_t runs = 0;  ///< number of runs since the record was started
     double quantile = 0;    ///< 95 % quantile of the record
-    double shortest = std::numeric_limits<double>::infinity();  ///< of all runs
-    int refusals = 0;                                           ///< number since the last run
+    double shortest = std::numeric_limits<double>::infinity();  ///< shortest time of all runs
+    int refusals = 0;  ///< number of refusals since the last run
   };
   std::vector<Step> steps_;
 };

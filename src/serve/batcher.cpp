@@ -18,13 +18,14 @@ using Clock = std::chrono::steady_clock;
 using AuditResult = Watch::AuditResult;
 
 constexpr std::size_t kPriorities = 10;
-// Survivors that never fill a batch, while newcomers keep coming, wait this long at most.
+// While new images keep arriving, the images that wait at later exits may never fill a batch. They
+// wait at most this long.
 constexpr double kLongestWaitMs = 250;
 constexpr std::chrono::milliseconds kStatsAge{250};
-// Audits wait for a time without images that wait for answers; those beyond this number do not.
+// Audits run when no image waits for its answer. Audits beyond this number run without waiting.
 constexpr std::size_t kAuditsThatWait = 64;
-// More audits than this cannot be kept, and are dropped. When so many results wait for those of
-// images before them, audits wait no longer.
+// The largest number of waiting audits; further ones are dropped. When so many results wait for
+// those of earlier images, audits no longer wait.
 constexpr std::size_t kMaxAudits = 4096;
 
 double ms_between(Clock::time_point begin, Clock::time_point end) {
@@ -38,19 +39,20 @@ struct AuditTurn {
   int generation = 0;                      ///< Watch::generation() of its rule
 };
 
-/// An image on its way from the queue to its answer: the session knows it by its address. It moves
-/// from list to list as it is, so that nothing needs memory after submit().
+/// An image between the queue and its answer. The session identifies it by its address. It moves
+/// from list to list without being copied, so no memory is needed after submit().
 struct UnderWay {
   ImageJob job;
   Clock::time_point taken = {};
   std::list<UnderWay>::iterator self = {};
-  bool follows_policy = false;  ///< by the rule that the watch has set, when it is passed on
-  bool to_audit = false;        ///< by the coin
-  bool is_audit = false;        ///< it has its answer, and runs to the last exit
-  std::list<AuditTurn> no_turn_yet = {};  ///< its turn until it is taken from the queue
+  bool follows_policy = false;  ///< whether the rule that the watch has set stops the image
+  bool to_audit = false;        ///< whether the watch has chosen the image for an audit
+  bool is_audit = false;  ///< whether the image has its answer and runs again, to the last exit
+  /// An audited image's place among the results until it is taken from the queue.
+  std::list<AuditTurn> unused_turn = {};
   std::list<AuditTurn>::iterator turn = {};
   int generation = 0;   ///< Watch::generation() of its rule
-  int class_index = 0;  ///< of its answer, if it is an audit
+  int class_index = 0;  ///< the class that the image got in its answer, for an audit
 };
 using Jobs = std::list<UnderWay>;
 
@@ -62,9 +64,11 @@ class Batcher::State {
       : options_(options),
         num_exits_(model.num_exits()),
         session_(model, {.probabilities = true, .max_pixels = options.max_pixels}),
-        // Enough that every thread has a batch to run while fewer than a batch wait at each exit.
+        // With this many images every thread has a batch to run, although fewer than a batch wait
+        // at each exit.
         most_under_way_((1L + model.num_exits()) * model.batch() * model.threads()),
-        // This runs the images that the file stores.
+        // The constructor of `watch_` calls guarantee(), which runs the images that the file
+        // stores.
         watch_(model, model.guarantee(), options.watch,
                options.audit_seed ? *options.audit_seed : random_seed()) {
     stats_.exits.resize(static_cast<std::size_t>(model.num_exits()));
@@ -105,8 +109,8 @@ class Batcher::State {
       if (rule.stop == Stop::by_policy()) rule.stop.reset();
       one.follows_policy = !rule.stop;
       one.to_audit = one.follows_policy && !rule.deadline_ms && watch_.toss();
-      if (one.to_audit) one.turn = one.no_turn_yet.emplace(one.no_turn_yet.end());
-      // An audited image is copied in any case: its request may be gone when it runs again.
+      if (one.to_audit) one.turn = one.unused_turn.emplace(one.unused_turn.end());
+      // An audited image is always copied, because its request may have ended when it runs again.
       if (one.job.is_to_decode || one.to_audit) tasks.push_back(decode_task(one));
     }
     {
@@ -179,7 +183,8 @@ class Batcher::State {
         one.job.owner = std::move(task.input);
         enqueue(alone);
       } else if (one.to_audit && !one.job.is_to_decode && task.outcome != Outcome::refused) {
-        one.to_audit = false;  // there is no memory for a copy; the image itself needs none
+        // There is no memory for a copy of the image; the image itself needs none.
+        one.to_audit = false;
         take_turn(one);
         one.generation = watch_.generation();
         alarm = end_turn(one, AuditResult::dropped);
@@ -188,7 +193,7 @@ class Batcher::State {
         one.taken = Clock::now();
       }
     }
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
     if (!alone.empty()) {
       Answer answer = task.cancellation.is_cancelled() ? cancelled() : Answer{};
       if (!answer.cancelled && task.outcome == Outcome::refused)
@@ -204,16 +209,16 @@ class Batcher::State {
       Jobs taken;
       try {
         if (!serve_once(taken)) break;
-      } catch (const std::exception&) {  // no memory, most likely
-        is_in_doubt_ = true;
+      } catch (const std::exception&) {  // most likely out of memory
+        may_have_lost_images_ = true;
         while (!taken.empty()) fail(taken);
       }
-      if (is_in_doubt_) answer_the_forgotten();
+      if (may_have_lost_images_) fail_lost_images();
     }
-    if (is_in_doubt_) answer_the_forgotten();
+    if (may_have_lost_images_) fail_lost_images();
   }
 
-  /// @param taken  empty; the images that were taken from the queue and are nobody else's yet
+  /// @param taken  receives the images taken from the queue that the session does not have yet
   /// @return false once everything is answered and the batcher is closing
   bool serve_once(Jobs& taken) {
     bool more_wait = false;
@@ -275,7 +280,7 @@ class Batcher::State {
     } else {
       const bool nothing_taken = taken.empty();
       while (!taken.empty()) push(taken);
-      see_to_what_waits(more_wait, more_wait && nothing_taken);
+      continue_waiting_images(more_wait, more_wait && nothing_taken);
     }
   }
 
@@ -328,11 +333,11 @@ class Batcher::State {
       }
       session_.push(id, image, options);
       return;
-    } catch (const UsageError& error) {  // then the session has not taken it
+    } catch (const UsageError& error) {  // the session has not accepted the image
       refusal.error = error.what();
     } catch (const std::exception&) {
-      // The session answers all that it had with an error. It may not have had this one.
-      is_in_doubt_ = true;
+      // The session answers all of its images with an error. It may not have accepted this one.
+      may_have_lost_images_ = true;
       return;
     }
     Jobs refused;
@@ -343,39 +348,40 @@ class Batcher::State {
     finish(std::move(refused), std::move(refusal));
   }
 
-  /// After an exception: answers what the session should have answered and does not know of.
-  void answer_the_forgotten() {
-    for (int attempt = 1; attempt <= 3 && is_in_doubt_; ++attempt) {
+  /// After an exception: answers the images that the session has lost.
+  void fail_lost_images() {
+    for (int attempt = 1; attempt <= 3 && may_have_lost_images_; ++attempt) {
       try {
-        session_.flush();  // afterwards no thread is about to answer
-        is_in_doubt_ = session_.pending() > 0;
+        session_.flush();  // afterwards no thread is about to deliver an answer
+        may_have_lost_images_ = session_.pending() > 0;
       } catch (const std::exception&) {
-        // What it had gets its error from the next call.
+        // The next call delivers the error for the images that the session has.
       }
     }
-    if (is_in_doubt_) return;
-    Jobs forgotten;
+    if (may_have_lost_images_) return;
+    Jobs lost;
     {
       const std::lock_guard lock(mutex_);
-      forgotten.swap(under_way_);
+      lost.swap(under_way_);
     }
-    while (!forgotten.empty()) fail(forgotten);
+    while (!lost.empty()) fail(lost);
   }
 
-  void see_to_what_waits(bool more_wait, bool nothing_taken) {
+  void continue_waiting_images(bool more_wait, bool nothing_taken) {
     try {
       session_.poll();
-      if (nothing_taken) session_.flush();  // there is room again only when some have left
+      // A new image can be accepted only when others have left.
+      if (nothing_taken) session_.flush();
       if (!more_wait && options_.max_queue_delay_ms == 0 && session_.pending() > 0) {
         {
           const std::lock_guard lock(mutex_);
-          if (waiting_ > 0) return;  // they share the next batches
+          if (waiting_ > 0) return;  // the new images and the waiting ones share the next batches
         }
         session_.flush();
       }
       if (closing()) session_.flush();
     } catch (const std::exception&) {
-      is_in_doubt_ = true;  // as in push()
+      may_have_lost_images_ = true;  // for the same reason as in push()
     }
   }
 
@@ -415,8 +421,8 @@ class Batcher::State {
     finish(std::move(one), std::move(answer));
   }
 
-  /// @param one  a list of one image, which nobody else knows of
-  /// @param no_room  whether there was no room to decode it
+  /// @param one  a list with one image, which is in no other list
+  /// @param no_room  whether there was no memory to decode the image
   void finish(Jobs one, Answer answer, bool no_room = false) {
     UnderWay& image = one.front();
     if (image.is_audit) return finish_audit(image, answer);
@@ -428,10 +434,11 @@ class Batcher::State {
                                      : ImageResult::Kind::refused;
     result.queue_ms = ms_between(image.job.arrived, image.taken);
     result.total_ms = ms_between(image.job.arrived, Clock::now());
-    // Why is no matter of the client's.
-    if (result.kind == ImageResult::Kind::failed) tell(answer, "the network could not be run");
-    if (no_room) tell(answer, "there is no room to decode the image; try again later");
-    // The image may begin its audit, and be gone, before its answer is told.
+    // The client is not told the reason, which is not its fault.
+    if (result.kind == ImageResult::Kind::failed) set_error(answer, "the network could not be run");
+    if (no_room) set_error(answer, "there is no room to decode the image; try again later");
+    // The audit of the image may begin and end before its answer is delivered, which destroys the
+    // image.
     const std::function<void(ImageResult)> done = std::move(image.job.done);
     bool alarm = false;
     {
@@ -440,22 +447,22 @@ class Batcher::State {
       count(answer, result);
       if (image.to_audit && answer.ok())
         alarm = begin_audit(one, answer);
-      else if (image.to_audit && image.no_turn_yet.empty())
+      else if (image.to_audit && image.unused_turn.empty())
         alarm = end_turn(image, std::nullopt);
     }
     result.answer = std::move(answer);
     done(std::move(result));
     if (one.empty()) changed_.notify_one();
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
   }
 
-  /// Gives an audited image its place in the order of the results, before anything is known of its
-  /// answer. If results were counted as they come, agreements, which need no audit, would come
-  /// before the disagreements of the same time, and those in runs, whose rate is above that of the
-  /// images. REQUIRES: mutex_ is held.
-  void take_turn(UnderWay& image) { turns_.splice(turns_.end(), image.no_turn_yet); }
+  /// Gives an audited image its place in the order of the results, before its answer is known. If
+  /// results were counted as they arrive, agreements, which need no audit, would come before the
+  /// disagreements of the same period. Disagreements would then come in groups, with a rate above
+  /// that of the images. REQUIRES: mutex_ is held.
+  void take_turn(UnderWay& image) { turns_.splice(turns_.end(), image.unused_turn); }
 
-  /// Gives the watch all results before which none is missing.
+  /// Passes all results to the watch for which every earlier result is known.
   /// @param result  of this image; nullopt: it got no answer
   /// REQUIRES: mutex_ is held. @return whether there is an alarm
   bool end_turn(const UnderWay& image, std::optional<AuditResult> result) {
@@ -488,22 +495,22 @@ class Batcher::State {
                               : answer.class_index != image.class_index ? AuditResult::disagrees
                                                                         : AuditResult::agrees);
     }
-    if (alarm) tell_alarm();
+    if (alarm) report_alarm();
   }
 
-  void tell_alarm() const noexcept {
+  void report_alarm() const noexcept {
     try {
       if (options_.on_alarm) options_.on_alarm(stats().watch);
     } catch (const std::exception&) {
-      // No memory to tell it; the statistics show it.
+      // Out of memory; the statistics show the alarm.
     }
   }
 
-  static void tell(Answer& answer, const char* error) noexcept {
+  static void set_error(Answer& answer, const char* error) noexcept {
     try {
       answer.error = error;
     } catch (const std::exception&) {
-      answer.error = "failed";  // short enough to need no memory
+      answer.error = "failed";  // so short that it needs no memory allocation
     }
   }
 
@@ -547,21 +554,22 @@ class Batcher::State {
 
   const BatcherOptions options_;
   const int num_exits_;
-  Session session_;  // of thread_, but for its callback
+  Session session_;  // used by thread_ only, except in its callback
   const std::int64_t most_under_way_;
   Clock::time_point stats_kept_;
-  bool stats_are_old_ = false;  // images were answered since
-  bool is_in_doubt_ = false;    // the session threw: it may not know all of under_way_
+  bool stats_are_old_ = false;  // whether images were answered since the statistics were copied
+  // Whether the session threw, so that it may have lost images of under_way_.
+  bool may_have_lost_images_ = false;
 
-  mutable std::mutex mutex_;  // guards the rest
+  mutable std::mutex mutex_;  // guards the members below
   Watch watch_;
   std::condition_variable changed_;
   std::array<Jobs, kPriorities> queues_;
   Jobs in_decoder_;
-  Jobs audits_;                        // that wait
-  Jobs under_way_;                     // the session has them
-  std::list<AuditTurn> turns_;         // of audited images, in the order in which they were taken
-  std::size_t results_that_wait_ = 0;  // known ones in turns_
+  Jobs audits_;                 // images that wait for their audit
+  Jobs under_way_;              // images that the session has
+  std::list<AuditTurn> turns_;  // places of audited images, in the order in which they were taken
+  std::size_t results_that_wait_ = 0;  // number of results in turns_ that are known
   std::int64_t waiting_ = 0, decoding_ = 0, pending_ = 0;
   bool closing_ = false;
   BatcherStats stats_;

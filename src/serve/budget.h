@@ -9,7 +9,7 @@
 
 namespace offramp::serve {
 
-/// Bytes that all requests under way may hold together. Thread-safe.
+/// A limit on the bytes that all current requests hold together. Thread-safe.
 class Budget {
  public:
   explicit Budget(std::size_t limit) : limit_(limit) {}
@@ -27,7 +27,8 @@ class Budget {
   std::atomic<std::size_t> used_ = 0;
 };
 
-/// Bytes that are taken from a budget until this is destroyed. Movable. An empty one takes nothing.
+/// Bytes that are reserved from a budget until this object is destroyed. Movable. An empty
+/// reservation holds none.
 class Reservation {
  public:
   Reservation() = default;
@@ -42,7 +43,7 @@ class Reservation {
   ~Reservation() {
     if (budget_) budget_->give_back(taken_);
   }
-  /// Takes `bytes` more. @return false if there was no room; nothing is taken then
+  /// Reserves `bytes` more. @return false if there was no room; nothing is reserved then
   bool take(std::size_t bytes) noexcept {
     if (!budget_) return true;
     if (!budget_->take(bytes)) return false;
@@ -63,13 +64,14 @@ class Body {
   Body() = default;
   explicit Body(std::string text) : text_(std::move(text)) {}
 
-  /// Counts what append() adds in `budget`. REQUIRES: the body is empty.
+  /// Makes append() reserve what it adds from `budget`. REQUIRES: the body is empty.
   void use(std::shared_ptr<Budget> budget) { memory_ = Reservation(std::move(budget)); }
-  /// @return false if the budget has no room for it; the body is then as it was
+  /// @return false if the budget has no room for the data; the body is then unchanged
   bool append(const char* data, std::size_t size) {
     const std::size_t needed = text_.size() + size;
     if (needed > text_.capacity()) {
-      // The string doubles its memory; what it will hold is counted, not what it is given.
+      // The string doubles its memory, so the capacity it will have is counted, not the size of the
+      // data.
       const std::size_t capacity =
           std::max(needed, std::max<std::size_t>(2 * text_.capacity(), 512));
       if (!memory_.take(capacity - memory_.bytes())) return false;
@@ -78,7 +80,7 @@ class Body {
     text_.append(data, size);
     return true;
   }
-  /// The budget that it is counted in; null: none.
+  /// The budget from which the body reserves its memory; null: none.
   const std::shared_ptr<Budget>& budget() const { return memory_.budget(); }
   const std::string& text() const { return text_; }
 

@@ -11,7 +11,7 @@
 namespace offramp::serve {
 namespace {
 
-// Probabilities in an answer that the model's threads write by themselves.
+// The largest number of probabilities that the model's threads write into an answer themselves.
 constexpr std::size_t kQuickResults = 4096;
 
 Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
@@ -42,7 +42,7 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
   return json;
 }
 
-// The type is the same with -d and with --data-binary.
+// The content type is the same with -d and with --data-binary.
 constexpr const char* kCurlHint = "; curl -d changes a file, --data-binary @FILE does not";
 
 }  // namespace
@@ -101,7 +101,7 @@ Response response_to_exception() noexcept {
       return error_response(500, "internal error");
     }
   } catch (const std::exception&) {
-    return {.status = 503, .content_type = {}};  // needs no memory
+    return {.status = 503, .content_type = {}};  // needs no memory allocation
   }
 }
 
@@ -124,7 +124,8 @@ void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr
                 std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
                 Reply reply, std::function<Response(std::vector<ImageResult>)> finish) {
   const bool is_quick = images.size() * model->model.classes().size() <= kQuickResults;
-  // The model lives until the answer is made: class names are its own.
+  // The request keeps the model alive until the answer is written, because class names belong to
+  // the model.
   auto group = std::make_shared<Group>(
       images.size(), [model, reply = std::move(reply), finish = std::move(finish), is_quick,
                       &worker](std::vector<ImageResult> results) {

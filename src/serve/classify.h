@@ -8,21 +8,22 @@
 
 namespace offramp::serve {
 
-/// Images in one request, at most.
+/// The largest number of images in one request.
 inline constexpr std::size_t kMaxImages = 256;
 
-/// POST /v1/classify: image files, as the body or as parts of a form, to JSON for people.
-/// @param model  that answers  @param query  of the target
+/// Handles POST /v1/classify: classifies image files, given as the body or as parts of a form, and
+/// answers with JSON.
+/// @param model  the model that answers  @param query  query of the target
 /// @param worker  as in run_images()
-/// @throws HttpError for what is refused before any image runs
+/// @throws HttpError if the request is refused before any image runs
 void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
               const Fields& query, Worker& worker, Reply reply);
 
-/// Gives the jobs to the model. @throws HttpError 503 if its queue is full, 413 if it never takes
-/// as many
+/// Passes the jobs to the model.
+/// @throws HttpError 503 if the model's queue is full, 413 if it never accepts so many jobs
 void submit(ServedModel& model, std::vector<ImageJob> jobs);
 
-/// The jobs of one request, and what becomes of them. The last one to be done calls `finish`.
+/// The jobs of one request and their results. The last job to finish calls `finish`.
 class Group {
  public:
   using Finish = std::function<void(std::vector<ImageResult>)>;
@@ -39,8 +40,8 @@ class Group {
   Finish finish_;
 };
 
-/// Gives images to the model; `finish` is called with their results, in order, from any thread.
-/// What it throws becomes the response.
+/// Passes images to the model. `finish` is called with their results, in order, from any thread. An
+/// exception that it throws becomes the response.
 /// @param is_to_decode  as ImageJob::is_to_decode
 /// @param worker  calls `finish` if there are many results, so that the model's threads need not;
 /// it must outlive the model
@@ -49,17 +50,17 @@ void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr
                 std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
                 Reply reply, std::function<Response(std::vector<ImageResult>)> finish);
 
-/// The status of a request with one image.
+/// Returns the status of a request with one image.
 int status_of(const ImageResult& result);
 
-/// The classes with the largest probabilities, the most probable first.
+/// Returns the classes with the largest probabilities, the most probable first.
 std::vector<int> largest(const std::vector<float>& probabilities, int count);
 
-/// The response to the exception that is being handled. Errors that are not for the client are told
-/// without their text.
+/// Returns the response to the exception that is being handled. The text of an error that is not
+/// the client's is not sent.
 Response response_to_exception() noexcept;
 
-/// Calls `work`, which gives a response; what it throws becomes one.
+/// Calls `work`, which returns a response, and turns an exception into one.
 template <typename Work>
 Response guarded(const Work& work) noexcept {
   try {

@@ -39,7 +39,7 @@ class Decoder::State {
   }
 
  private:
-  using Tasks = std::list<DecodeTask>;  // a task moves from list to list without memory
+  using Tasks = std::list<DecodeTask>;  // list nodes move between lists without memory allocation
 
   void end() {
     {
@@ -88,7 +88,7 @@ class Decoder::State {
     }
   }
 
-  /// @return false if the image is larger than `most` and is to be decoded later
+  /// @return false if the image has more than `most` pixels and must be decoded later
   bool decode(DecodeTask& task, std::int64_t most) const noexcept {
     try {
       task.outcome = DecodeTask::Outcome::refused;
@@ -131,9 +131,10 @@ class Decoder::State {
   const Model model_;
   const std::int64_t max_pixels_;
   const std::size_t input_size_;
-  const std::size_t most_large_;  // that are decoded at a time; there is one thread more at least
+  // Largest number of large images that are decoded at a time; there is at least one thread more.
+  const std::size_t most_large_;
 
-  std::mutex mutex_;  // guards the rest but threads_
+  std::mutex mutex_;  // guards the members below except threads_
   std::condition_variable changed_;
   Tasks small_, large_;
   std::size_t num_large_ = 0;

@@ -13,53 +13,53 @@
 
 namespace offramp::serve {
 
-/// A network's input, and the memory that is counted for it.
+/// A network's input, and the reservation of its memory.
 struct Input {
   std::vector<float> values;  ///< [C, H, W], normalised
   Reservation memory;
 };
 
-/// An image to decode. The fields up to `done` are set by whoever passes it to a Decoder.
+/// An image to decode. The caller sets the fields up to `done`.
 struct DecodeTask {
   enum class Outcome {
     decoded,
-    refused,  ///< the image cannot be used: `error` says why
-    no_room,  ///< there is no memory for it, or too many large ones wait: try again later
-    failed    ///< no fault of the image
+    refused,  ///< the image cannot be used; `error` contains the reason
+    no_room,  ///< there is no memory for the image, or too many large ones wait; try again later
+    failed    ///< decoding failed for a reason that is not the image's fault
   };
   ImageView image;
-  std::shared_ptr<const void> owner;  ///< of the bytes that `image` refers to
-  Cancellation cancellation;          ///< a cancelled image is not decoded: `refused`
-  std::shared_ptr<Budget> budget;     ///< null: no memory is counted
+  std::shared_ptr<const void> owner;  ///< owner of the bytes that `image` refers to
+  Cancellation cancellation;       ///< a cancelled image is not decoded; its outcome is `refused`
+  std::shared_ptr<Budget> budget;  ///< budget for the memory; null: memory is not counted
   /// Called once, from one of the decoder's threads. It must not throw.
   std::function<void(DecodeTask& task)> done;
 
   Outcome outcome = Outcome::failed;
   std::string error;
-  std::shared_ptr<Input> input;  ///< if decoded
-  std::int64_t pixels = 0;       ///< of a large image; 0: not known to be large
+  std::shared_ptr<Input> input;  ///< the result, if the image was decoded
+  std::int64_t pixels = 0;       ///< number of pixels of a large image; 0: not known to be large
 };
 
-/// Threads that turn image files and pixels of other sizes into the input of a model, beside those
-/// that run it. An image of up to kSmallPixels is decoded at once. A larger one first takes
-/// kBytesPerPixel of its budget, and at most half of the threads decode such images, so that they
-/// delay only each other.
+/// Threads that convert image files, and pixels of other sizes, to the input of a model; they are
+/// not the threads that run it. An image of up to kSmallPixels is decoded at once. A larger one
+/// first reserves kBytesPerPixel for each pixel from its budget. At most half of the threads decode
+/// large images, so that small images do not wait for them.
 class Decoder {
  public:
   static constexpr std::int64_t kSmallPixels = 1 << 16;
   /// A BMP is held as a file, as the library's pixels and as ours; a progressive JPEG holds its
   /// coefficients; turning an image by its EXIF orientation makes another copy.
   static constexpr std::size_t kBytesPerPixel = 12;
-  /// Large images that wait; more are refused.
+  /// The largest number of large images that wait; further ones are refused.
   static constexpr std::size_t kMaxLarge = 64;
 
   Decoder(const Model& model, std::int64_t max_pixels);
-  /// Decodes what waits, then ends the threads.
+  /// Decodes the waiting images, then ends the threads.
   ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  /// Takes all of the tasks; needs no memory for it.
+  /// Accepts all tasks; needs no memory allocation.
   void submit(std::list<DecodeTask> tasks) noexcept;
 
  private:

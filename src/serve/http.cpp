@@ -57,7 +57,8 @@ bool is_valid_host(std::string_view host) {
   });
 }
 
-/// The only value of a header; nullptr if there is none. @throws HttpError 400 if it is given twice
+/// Returns the value of a header; nullptr if there is none. @throws HttpError 400 if it is given
+/// twice
 std::string* only_header(Request& request, std::string_view name) {
   std::string* found = nullptr;
   for (auto& [key, value] : request.headers) {
@@ -69,7 +70,7 @@ std::string* only_header(Request& request, std::string_view name) {
   return found;
 }
 
-/// "http://host/path?query" -> "/path?query"; the host goes to the header Host.
+/// Changes a target "http://host/path?query" to "/path?query" and sets the header Host to its host.
 void to_origin_form(Request& request) {
   const std::string scheme = lower(std::string_view(request.target).substr(0, 8));
   const std::size_t begin = scheme.starts_with("http://") ? 7 : scheme == "https://" ? 8 : 0;
@@ -125,7 +126,7 @@ bool is_loopback_host(std::string_view host) {
 }
 
 bool has_tag(std::string_view if_none_match, std::string_view tag) {
-  // Our tags have no comma, so that a list may be divided at each of them.
+  // The server's own tags have no comma, so the list can be split at each comma.
   while (!if_none_match.empty()) {
     const std::size_t comma = std::min(if_none_match.find(','), if_none_match.size());
     std::string_view one = trim(if_none_match.substr(0, comma));

@@ -14,19 +14,20 @@
 #include "offramp/session.h"
 #include "serve/budget.h"
 
-// HTTP as the handlers see it: no library shows here, so that they are tested without sockets.
+// HTTP as the handlers see it. It does not depend on the HTTP library, so handlers can be tested
+// without sockets.
 namespace offramp::serve {
 
-/// Names and values of headers or of a query, in the order they came.
+/// Names and values of headers or of a query, in the order in which they arrived.
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 struct Request {
   std::string method;  ///< "GET"
-  std::string target;  ///< path and query, as they came: "/v1/classify?top_k=3"
+  std::string target;  ///< path and query as they arrived: "/v1/classify?top_k=3"
   Fields headers;      ///< names in lower case
   Body body;
-  std::string id;  ///< of this request, in answers and logs; set by the service
-  /// Cancelled when the client goes away before it has its answer.
+  std::string id;  ///< identifier of the request in answers and logs; set by the service
+  /// Cancelled if the client closes the connection before it has its answer.
   Cancellation cancellation;
 
   /// @param name  in lower case  @return the first value; nullptr if there is none
@@ -44,12 +45,13 @@ struct Response {
   Fields headers = {};
 };
 
-/// Gives the response to a request: called once, from any thread.
+/// A function that sends the response to a request. It is called once, from any thread.
 using Reply = std::function<void(Response)>;
-/// Takes a request and sees to it that it gets a response. Must not block.
+/// A function that handles a request and ensures that a response is sent. It must not block.
 using Handler = std::function<void(std::shared_ptr<Request>, Reply)>;
-/// Looks at a request whose body has not been read yet. Must not block.
-/// @return the response that refuses it, without its body being read; nullopt if it is admitted
+/// A function that checks a request whose body has not been read yet. It must not block.
+/// @return a response that refuses the request, without its body being read; nullopt if it is
+/// admitted
 using Admit = std::function<std::optional<Response>(Request&)>;
 
 /// A request that is answered with an error.
@@ -66,10 +68,10 @@ class HttpError : public Error {
   Fields headers_;
 };
 
-/// {"error": message}; bytes that are not UTF-8 are replaced.
+/// Returns a response with the body {"error": message}. Bytes that are not UTF-8 are replaced.
 Response error_response(int status, std::string_view message);
 
-/// "400" -> "Bad Request".
+/// Returns the reason phrase of a status: "Bad Request" for 400.
 std::string_view reason_of(int status);
 
 /// Checks the headers by which a server finds the end and the addressee of a request (RFC 9112, 3.2
@@ -79,23 +81,24 @@ std::string_view reason_of(int status);
 ///         expectation that is not 100-continue, 501 for a transfer coding that is not chunked
 void check_headers(Request& request, bool is_http_1_0);
 
-/// Whether a value of Host or of an origin without its scheme is a name of this machine that no
-/// name server can give: localhost, 127.x.x.x or [::1], with any port.
+/// Whether a value of Host, or of an origin without its scheme, is a name of this machine that no
+/// name server can assign: localhost, 127.x.x.x or [::1], with any port.
 bool is_loopback_host(std::string_view host);
 
-/// Whether a value of If-None-Match has the entity tag, by weak comparison (RFC 9110, 13.1.2).
+/// Whether a value of If-None-Match contains the entity tag, by weak comparison (RFC 9110, 13.1.2).
 bool has_tag(std::string_view if_none_match, std::string_view tag);
 
-/// A time as the header Date has it: "Sun, 06 Nov 1994 08:49:37 GMT".
+/// Returns a time in the format of the header Date: "Sun, 06 Nov 1994 08:49:37 GMT".
 std::string http_date(std::time_t time);
 
-/// A text in lower case; only ASCII letters change.
+/// Returns a text in lower case; only ASCII letters change.
 std::string lower(std::string_view text);
 
-/// Path and query of a target, percent-decoded. @throws HttpError 400 for escapes that are not
-/// valid, or text that is not UTF-8
+/// The path and query of a target, percent-decoded.
+/// @throws HttpError 400 for escapes that are not valid, or text that is not UTF-8
 struct Target {
-  std::vector<std::string> path;  ///< between the slashes: "/v2/models/a%2Fb" -> v2, models, a/b
+  /// The parts between the slashes: "/v2/models/a%2Fb" -> v2, models, a/b.
+  std::vector<std::string> path;
   Fields query;
 };
 Target parse_target(std::string_view target);

@@ -40,11 +40,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kMaxHeaderBytes = 16384;
 constexpr std::size_t kBufferBytes = 65536;
-// What is read and thrown away after an error, so that the client gets to read the answer.
+// After an error, at most this much of a request is read and discarded, so that the client can read
+// the answer.
 constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
 constexpr milliseconds kDiscardTime{2000};
-// A client that has been sending a request or reading an answer for so long may be given up in
-// favour of others, if there is no memory or no connection left or the server drains.
+// If there is no memory or no free connection, or if the server drains, the server may close the
+// connection of a client that has needed longer than this to send a request or read an answer.
 constexpr milliseconds kSlowAfter{2000};
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -57,7 +58,7 @@ struct IncomingBody {
   std::function<void()> on_progress;  ///< called when a part of the body has arrived
 };
 
-/// IncomingBody, as the parser wants it.
+/// The body type of the parser: it appends the data to an IncomingBody.
 struct CountedBody {
   using value_type = IncomingBody;
   class reader {
@@ -89,7 +90,7 @@ struct CountedBody {
 
 using Parser = beast::http::request_parser<CountedBody>;
 
-/// What the headers say; the body is not read yet.
+/// Returns a request with the contents of the headers. Its body has not been read yet.
 std::shared_ptr<Request> header_of(const Parser& parser) {
   const auto& message = parser.get();
   auto request = std::make_shared<Request>();
@@ -101,7 +102,8 @@ std::shared_ptr<Request> header_of(const Parser& parser) {
   return request;
 }
 
-/// What a client is told about a request that cannot be read; status 0: nothing, it has gone.
+/// Returns the response to a request that cannot be read; status 0 if the client closed the
+/// connection, so that no response can be sent.
 Response response_to(const error_code& error, bool in_body, std::size_t max_body) {
   using E = beast::http::error;
   if (error == E::header_limit || error == E::buffer_overflow)
@@ -118,7 +120,8 @@ Response response_to(const error_code& error, bool in_body, std::size_t max_body
   if (error == beast::error::timeout)
     return error_response(408, in_body ? "request: the body did not arrive in time"
                                        : "request: the headers did not arrive in time");
-  if (error == E::partial_message) return error_response(400, "request: it ends before its end");
+  if (error == E::partial_message)
+    return error_response(400, "request: the connection ended in the middle of it");
   if (error.category() == beast::http::make_error_code(E::bad_value).category() &&
       error != E::end_of_stream)
     return error_response(400, "request: not valid HTTP: " + error.message());
@@ -177,7 +180,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
       error_code ignored;
       acceptor_.close(ignored);
       const auto until = Clock::now() + most;
-      close_idle_ones();
+      close_idle_connections();
       wait_for_end(until, done);
     });
     const bool all = result.get();
@@ -205,7 +208,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     }
     cancel_all();
     context_.restart();
-    context_.poll();  // what was cancelled lets go of its connections
+    context_.poll();  // the handlers of cancelled operations release their connections
   }
 
   void run() {
@@ -213,34 +216,35 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
       try {
         if (!is_accepting_ && !draining_) accept();
         context_.run();
-        // Without stop() it ends only if nothing waits any more: a fault took the accept with it.
+        // Without stop(), run() returns only if no operation is pending: an exception has ended the
+        // accept.
         context_.restart();
         if (is_stopping_) return;
         is_accepting_ = false;
       } catch (const std::exception& error) {
-        tell_fault(error.what());
-        // The fault may have taken an accept with it before its handler began. Whatever still waits
-        // is cancelled, so that exactly one accept is started again.
+        report_fault(error.what());
+        // The exception may have ended an accept before its handler began. All pending accepts are
+        // cancelled, so that exactly one is started again.
         error_code ignored;
         acceptor_.cancel(ignored);
         retry_.cancel();
         is_accepting_ = false;
-        // No memory, most likely: others may give some back.
+        // Most likely out of memory: other threads may release some in the meantime.
         std::this_thread::sleep_for(milliseconds(1));
       }
     }
   }
 
-  void tell_fault(const char* what) const noexcept {
+  void report_fault(const char* what) const noexcept {
     try {
       if (options_.on_fault) options_.on_fault(what);
     } catch (const std::exception&) {
-      // Then nobody is told.
+      // The message is lost.
     }
   }
 
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
-    close_stalled_ones();
+    close_stalled_connections();
     if (connections_.empty() || Clock::now() >= until) {
       done.set_value(under_way_ == 0);
       return;
@@ -249,13 +253,13 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     tick_.async_wait([this, until, &done](error_code) { wait_for_end(until, done); });
   }
 
-  // After an exception run() accepts again.
+  // If this throws, run() calls it again.
   void accept() {
     acceptor_.async_accept([this](error_code error, tcp::socket socket) {
-      if (error == asio::error::operation_aborted) return;  // run() has begun another
+      if (error == asio::error::operation_aborted) return;  // run() has started another accept
       is_accepting_ = false;
       if (draining_) return;
-      if (error) {  // no file handle is free, say
+      if (error) {  // for example, there is no free file descriptor
         retry_.expires_after(milliseconds(50));
         retry_.async_wait([this](error_code cancelled) {
           if (cancelled) return;
@@ -276,16 +280,16 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
     connections_.erase(place);
     num_connections_ = connections_.size();
   }
-  void close_idle_ones();
+  void close_idle_connections();
   /// Closes connections whose clients neither send the rest of their request nor read their answer.
-  void close_stalled_ones();
+  void close_stalled_connections();
   void cancel_all();
-  /// Makes room for a new connection: closes the one that was idle for the longest time, or the
-  /// slowest. @return false if there is neither
-  bool close_an_idle_one();
+  /// Makes room for a new connection: closes the one that has been idle for the longest time or, if
+  /// none is idle, the slowest. @return false if there is neither
+  bool close_longest_idle();
   /// Closes the connection whose client has been sending its request or reading its answer for the
-  /// longest time, at least kSlowAfter. @return false if there is none but `except`
-  bool close_the_slowest(const Connection* except);
+  /// longest time, at least kSlowAfter. @return false if there is none other than `except`
+  bool close_slowest(const Connection* except);
 
   const HttpOptions options_;
   const Handler handler_;
@@ -293,7 +297,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   const std::shared_ptr<Budget> budget_;
   std::uint16_t port_ = 0;
 
-  asio::io_context context_{1};  // the rest is its thread's, but for the counts
+  asio::io_context context_{1};  // the members below belong to its thread, except for the counts
   tcp::acceptor acceptor_;
   asio::steady_timer retry_, tick_;
   Connections connections_;
@@ -305,12 +309,13 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   std::thread thread_;
 };
 
-/// One client. Reads a request, waits for its answer, writes it, reads the next.
+/// The connection of one client. It reads a request, waits for its answer, writes the answer, and
+/// reads the next request.
 class HttpServer::State::Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<State> server, tcp::socket socket)
-      : keep_(std::move(server)),
-        server_(*keep_),
+      : server_owner_(std::move(server)),
+        server_(*server_owner_),
         stream_(std::move(socket)),
         buffer_(kBufferBytes) {
     error_code ignored;
@@ -320,10 +325,10 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   Connections::iterator place;
 
  private:
-  /// What an operation calls at its end. It keeps the connection alive until then; an exception, as
-  /// a rule for want of memory, costs this connection and not the server. A connection that was
-  /// closed meanwhile begins nothing more: nobody would cancel that, and it would keep the
-  /// connection and with it the server forever.
+  /// Makes the completion handler of an operation, which keeps the connection alive until then. An
+  /// exception in it, usually for lack of memory, closes this connection and not the server. After
+  /// the connection was closed, the handler starts nothing more: nothing would cancel a new
+  /// operation, which would keep the connection and with it the server alive forever.
   template <typename Work>
   auto later(Work work) {
     return [self = shared_from_this(), work](auto... arguments) {
@@ -331,7 +336,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       try {
         work(*self, arguments...);
       } catch (const std::exception& error) {
-        self->server_.tell_fault(error.what());
+        self->server_.report_fault(error.what());
         self->close();
       }
     };
@@ -354,8 +359,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
   bool is_idle() const { return is_idle_; }
-  /// Whether the server waits for the client, to send the rest of its request or to read its
-  /// answer.
+  /// Whether the server waits for the client to send the rest of its request or to read its answer.
   bool waits_for_client() const { return is_sending_ || is_reading_; }
   Clock::time_point since() const { return since_; }
   bool is_stalled() const { return waits_for_client() && Clock::now() - progress_ > kSlowAfter; }
@@ -368,7 +372,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_closed_ = true;
     timer_.cancel();
     if (request_) request_->cancellation.cancel();
-    // What is given up for want of memory gives it back at once.
+    // If the connection is closed for lack of memory, its memory is released at once.
     if (is_sending_ && parser_) parser_->get().body().body = Body();
     body_memory_ = {};
     const auto self = shared_from_this();
@@ -387,7 +391,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(server_.options_.max_body_bytes);
     parser_->get().body().body.use(server_.budget_);
-    parser_->get().body().make_room = [this] { return server_.close_the_slowest(this); };
+    parser_->get().body().make_room = [this] { return server_.close_slowest(this); };
     parser_->get().body().on_progress = [this] { progress_ = Clock::now(); };
     allow_reading_for(server_.options_.header_timeout);
     beast::http::async_read_header(stream_, buffer_, *parser_,
@@ -407,7 +411,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     try {
       check_headers(*request_, is_http_1_0_);
     } catch (const HttpError& error) {
-      // Where the next request begins may be unknown.
+      // The beginning of the next request may be unknown.
       return refuse(error_response(error.status(), error.what()), false);
     }
     if (server_.admit_)
@@ -427,8 +431,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                             }));
   }
 
-  /// Ends the reading that begins now when it takes longer. (The stream's own time limit would
-  /// close the connection, and the client would not be told why.)
+  /// Cancels the read operation that starts now if it takes longer than `most`. (The time limit of
+  /// the stream would close the connection, so the client would not learn the reason.)
   void allow_reading_for(milliseconds most) {
     is_late_ = false;
     stream_.expires_never();
@@ -445,11 +449,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (is_late_ && error == asio::error::operation_aborted) error = beast::error::timeout;
     Response response = response_to(error, in_body, server_.options_.max_body_bytes);
     if (response.status == 0 || is_closed_) return close();
-    if (!in_body) is_head_ = false;  // of an earlier request
+    if (!in_body) is_head_ = false;  // the value is of an earlier request
     refuse(std::move(response), false);
   }
 
-  /// Answers a request that is not read to its end, unless `is_read` says that it is.
+  /// Answers a request and, unless `is_read` is true, discards the rest of it.
   void refuse(Response response, bool is_read) {
     is_sending_ = false;
     timer_.cancel();
@@ -457,7 +461,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       keep_alive_ = false;
       discard_ = true;
     }
-    parser_.reset();  // gives the memory of the body back
+    parser_.reset();  // releases the memory of the body
     request_.reset();
     stream_.expires_never();
     write(std::move(response));
@@ -470,7 +474,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     request_->body = std::move(parser_->get().body().body);
     parser_.reset();
     stream_.expires_never();
-    // Whoever replies may do so late: the connection lives as long as they may.
+    // The reply may be called late; it keeps the connection alive until then.
     auto reply = [self = shared_from_this(),
                   replied = std::make_shared<std::atomic<bool>>(false)](Response response) {
       if (replied->exchange(true)) return;
@@ -480,8 +484,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
         asio::post(self->server_.context_,
                    [self, response = std::move(response)]() mutable { self->answer(response); });
       } catch (const std::exception& error) {
-        // The client waits until it gives up, but the thread that replies serves others too.
-        self->server_.tell_fault(error.what());
+        // The client gets no answer, but the thread that replies must go on, because it serves
+        // other clients.
+        self->server_.report_fault(error.what());
       }
     };
     ++server_.under_way_;
@@ -490,7 +495,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       watch_client();
       server_.handler_(request_, reply);
     } catch (const std::exception& error) {
-      server_.tell_fault(error.what());
+      server_.report_fault(error.what());
       reply(error_response(500, "internal error"));
     }
   }
@@ -505,27 +510,28 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     try {
       write(std::move(response));
     } catch (const std::exception& error) {
-      server_.tell_fault(error.what());
+      server_.report_fault(error.what());
       close();
     }
   }
 
-  // A client that has gone is noticed while its request runs. The end of its stream alone does not
-  // say so, for it may only have finished sending: then it is sent an interim response, which every
-  // client ignores and which makes the system of a client that has gone refuse the connection.
+  // Notices while a request runs that its client has closed the connection. The end of the client's
+  // stream is not proof, because the client may only have finished sending. The server then sends
+  // an interim response. A client ignores it, but the system of a client that has closed the
+  // connection answers with a reset.
   void watch_client() {
-    if (buffer_.size() > 0) return;  // the next request is here already
+    if (buffer_.size() > 0) return;  // the next request has arrived already
     stream_.socket().async_wait(tcp::socket::wait_read,
                                 later([](Connection& self, error_code error) {
-                                  if (!error && self.waits_for_reply_) self.client_spoke();
+                                  if (!error && self.waits_for_reply_) self.check_client();
                                 }));
   }
-  void client_spoke() {
+  void check_client() {
     char byte = 0;
     const ssize_t got = ::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) return;  // the next request
+    if (got > 0) return;  // the next request has arrived
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-      return watch_client();  // it said nothing after all
+      return watch_client();  // no data has arrived after all
     if (got < 0) return close();
     if (!is_http_1_0_) send_now(kContinue);
     stream_.socket().async_wait(tcp::socket::wait_error,
@@ -534,7 +540,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                                 }));
   }
   void send_now(std::string_view text) {
-    // Some bytes into an empty send buffer: sent at once, or the connection is broken anyway.
+    // A few bytes fit into an empty send buffer; otherwise the connection is broken anyway.
     [[maybe_unused]] const ssize_t sent = ::send(stream_.socket().native_handle(), text.data(),
                                                  text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
@@ -547,7 +553,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     head_ = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
                         reason_of(response.status), http_date(std::time(nullptr)));
     if (response.status !=
-        304) {  // whose content would be that of the 200, which has no length here
+        304) {  // a 304 has no content, and the length that the 200 would have is not known here
       head_ += fmt::format("Content-Length: {}\r\n", response.body.size());
       if (!response.content_type.empty())
         head_ += fmt::format("Content-Type: {}\r\n", response.content_type);
@@ -583,7 +589,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                       }));
   }
 
-  /// Reads what the client still sends: closing at once would make it lose the answer.
+  /// Reads and discards what the client still sends. If the connection were closed at once, the
+  /// client could lose the answer.
   void discard(std::size_t so_far) {
     buffer_.clear();
     if (so_far > kMaxDiscard || Clock::now() > discard_until_) return close();
@@ -595,28 +602,30 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                             }));
   }
 
-  // A reply may come when the server is gone. The circle from the server to its connections is
-  // broken when these close.
-  const std::shared_ptr<State> keep_;
+  // This keeps the server alive for a late reply. The cycle of references from the server to its
+  // connections ends when these close.
+  const std::shared_ptr<State> server_owner_;
   State& server_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
-  std::shared_ptr<Request> request_;  // from its header until its answer
-  std::string head_, body_;           // being written
+  std::shared_ptr<Request> request_;  // set from the header of the request until its answer
+  std::string head_, body_;           // the response that is being written
   Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
-  asio::steady_timer timer_{keep_->context_};  // of reading a request
-  bool is_late_ = false;                       // the timer has ended the reading
+  asio::steady_timer timer_{server_owner_->context_};  // limits the time for reading a request
+  bool is_late_ = false;  // whether the timer has cancelled the reading
   bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
-  bool is_sending_ = false, is_reading_ = false;  // the client: its request, its answer
-  Clock::time_point since_;                       // it is idle, or the server waits for the client
-  Clock::time_point progress_;                    // when the client last sent a part or took one
+  // Whether the client sends its request, or reads its answer.
+  bool is_sending_ = false, is_reading_ = false;
+  // Since when the connection is idle, or the server waits for the client.
+  Clock::time_point since_;
+  Clock::time_point progress_;  // when the client last sent or received data
   Clock::time_point discard_until_;
 };
 
 void HttpServer::State::begin(tcp::socket socket) {
-  if (connections_.size() >= options_.max_connections && !close_an_idle_one()) {
+  if (connections_.size() >= options_.max_connections && !close_longest_idle()) {
     static constexpr std::string_view kBusy =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
         "Connection: close\r\n\r\n";
@@ -636,11 +645,11 @@ void HttpServer::State::begin(tcp::socket socket) {
   }
 }
 
-void HttpServer::State::close_idle_ones() {
+void HttpServer::State::close_idle_connections() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close_if_idle();
 }
 
-void HttpServer::State::close_stalled_ones() {
+void HttpServer::State::close_stalled_connections() {
   for (auto it = connections_.begin(); it != connections_.end();) {
     Connection& one = **it++;
     if (one.is_stalled()) one.close();
@@ -651,17 +660,17 @@ void HttpServer::State::cancel_all() {
   for (auto it = connections_.begin(); it != connections_.end();) (*it++)->close();
 }
 
-bool HttpServer::State::close_an_idle_one() {
+bool HttpServer::State::close_longest_idle() {
   Connection* longest = nullptr;
   for (const auto& one : connections_)
     if (one->is_idle() && (longest == nullptr || one->since() < longest->since()))
       longest = one.get();
-  if (longest == nullptr) return close_the_slowest(nullptr);
+  if (longest == nullptr) return close_slowest(nullptr);
   longest->close();
   return true;
 }
 
-bool HttpServer::State::close_the_slowest(const Connection* except) {
+bool HttpServer::State::close_slowest(const Connection* except) {
   Connection* slowest = nullptr;
   for (const auto& one : connections_)
     if (one->waits_for_client() && one.get() != except &&

@@ -12,10 +12,10 @@ namespace offramp::serve {
 namespace {
 
 constexpr std::size_t kMaxDepth = 16;
-constexpr std::size_t kMaxKeys = 1000;  // of an object
+constexpr std::size_t kMaxKeys = 1000;  // largest number of keys of an object
 
-// What the parsed form of each part needs at most, in bytes: an array that grows holds its elements
-// three times for a moment; the others are as the allocator rounds them up.
+// Upper bounds on the memory, in bytes, of each part of the parsed form. A growing array holds its
+// elements up to three times for a moment; the other bounds include the allocator's rounding.
 constexpr std::size_t kValueBytes = 3 * sizeof(RequestJson);
 constexpr std::size_t kContainerBytes = 64, kKeyBytes = 112, kStringBytes = 64;
 
@@ -68,7 +68,7 @@ class Checker : public nlohmann::json_sax<RequestJson> {
     return true;
   }
 
-  std::vector<std::unordered_set<std::string>> keys_;  // of the objects that are open
+  std::vector<std::unordered_set<std::string>> keys_;  // keys of each enclosing object
   std::size_t bytes_ = 0;
 };
 

@@ -9,29 +9,30 @@
 
 namespace offramp::serve {
 
-using Json = nlohmann::ordered_json;  ///< of answers: keys stay in the order they were set
-using RequestJson = nlohmann::json;   ///< of requests: a key is found in logarithmic time
+/// For answers: keys stay in the order in which they were set.
+using Json = nlohmann::ordered_json;
+using RequestJson = nlohmann::json;  ///< for requests: a key is found in logarithmic time
 
-/// `text` as a JSON string, in quotes; bytes that are not UTF-8 are replaced.
+/// Returns `text` as a JSON string, in quotes. Bytes that are not UTF-8 are replaced.
 std::string json_string(std::string_view text);
 
-/// `value` on one line, with its line end; bytes that are not UTF-8 are replaced.
+/// Returns `value` on one line that ends in a newline. Bytes that are not UTF-8 are replaced.
 std::string json_line(const Json& value);
 
-/// The JSON of a request, and the memory that is counted for it.
+/// The JSON of a request, and the reservation of its memory.
 struct ParsedJson {
   Reservation memory;
-  RequestJson json;  // is destroyed first
+  RequestJson json;  // declared last, so that it is destroyed first
 };
 
 /// Parses the JSON of a request: an object, nested at most 16 deep, in which no object has a key
-/// twice or more than 1000 keys. Its memory, which may be 50 times its length, is taken from the
-/// budget before it is allocated.
-/// @param budget  null: it is not counted
+/// twice or more than 1000 keys. Its memory, up to 50 times its length, is reserved from the budget
+/// before it is allocated.
+/// @param budget  null: memory is not counted
 /// @throws HttpError 400, 413 "request: what is wrong", 503 if the budget has no room
 ParsedJson parse_request_json(std::string_view text, std::shared_ptr<Budget> budget);
 
-/// Longest JSON text of a request; tensors that need more are sent as binary data.
+/// The largest length of the JSON of a request. Tensors that need more are sent as binary data.
 inline constexpr std::size_t kMaxJsonBytes = std::size_t{4} << 20;
 
 }  // namespace offramp::serve

@@ -44,7 +44,7 @@ class Metrics::State {
 
 namespace {
 
-/// Every fifth bucket of the statistics: finer ones would be many lines.
+/// Every fifth bucket of the statistics, which keeps the number of lines small.
 prometheus::ClientMetric latency_of(const ServedModel& model, const BatcherStats& stats) {
   prometheus::ClientMetric metric;
   metric.label = {{"model", model.name}, {"version", std::to_string(model.version)}};
@@ -61,7 +61,7 @@ prometheus::ClientMetric latency_of(const ServedModel& model, const BatcherStats
   return metric;
 }
 
-/// Families of values that are read from the models when they are asked for.
+/// Returns the metrics that are read from the models at the time of the request.
 std::vector<prometheus::MetricFamily> model_families(const ServedModels& models) {
   using prometheus::ClientMetric;
   using prometheus::MetricFamily;

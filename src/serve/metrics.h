@@ -13,9 +13,9 @@ class Metrics {
  public:
   Metrics();
   ~Metrics();
-  /// @param route  of the request, without names: "infer"  @param seconds  until its response
+  /// @param route  the route without names: "infer"  @param seconds  time until the response
   void count_request(const std::string& route, int status, double seconds);
-  /// The text of GET /metrics. @param counts  of the HTTP server now
+  /// Returns the text of GET /metrics. @param counts  current counts of the HTTP server
   std::string text(const ServedModels& models, const HttpCounts& counts);
 
  private:

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxPartHeader = 4096;
 
-/// The value of `key` in "form-data; name=\"a\"; filename=\"b\""; empty if it is not there.
+/// Returns the value of `key` in "form-data; name=\"a\"; filename=\"b\""; empty if it is missing.
 std::string parameter(std::string_view text, std::string_view key) {
   std::size_t at = text.find(';');
   while (at != std::string_view::npos) {
@@ -39,8 +39,9 @@ std::string parameter(std::string_view text, std::string_view key) {
   return {};
 }
 
-/// Where `mark` begins in `text` from `from` on; npos: nowhere. Its time is linear, whatever the
-/// text: std::string_view::find() stops at every first character of the mark.
+/// Returns the first position of `mark` in `text` from `from` on; npos if there is none. It takes
+/// linear time for every text, whereas std::string_view::find() stops at each first character of
+/// the mark.
 std::size_t find_mark(std::string_view text, std::string_view mark, std::size_t from) {
   const void* const at = ::memmem(text.data() + from, text.size() - from, mark.data(), mark.size());
   if (at == nullptr) return std::string_view::npos;

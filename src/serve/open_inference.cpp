@@ -15,14 +15,15 @@ namespace {
 
 constexpr const char* kInput = "image";
 constexpr std::size_t kMaxOutputs = 64;
-// What the thread of the HTTP server reads by itself, in less than a millisecond.
+// Requests up to these sizes are read by the thread of the HTTP server itself, in less than a
+// millisecond.
 constexpr std::size_t kQuickJsonBytes = 16384, kQuickBodyBytes = std::size_t{1} << 20;
 
-/// A tensor that a model gives. What it holds of one image is written by `append`.
+/// An output tensor of a model. `append` writes the values of one image.
 struct OutputKind {
   const char* name;
   const char* datatype;
-  bool per_class;  ///< [N, classes], else [N]
+  bool per_class;  ///< whether the shape is [N, classes]; otherwise it is [N]
 };
 constexpr OutputKind kOutputs[] = {
     {"class", "BYTES", false},      {"class_index", "INT64", false},
@@ -44,20 +45,21 @@ std::string output_names() {
   return names;
 }
 
-/// An output as the client asked for it.
+/// An output that the client requested, with its options.
 struct Wanted {
   const OutputKind* kind = nullptr;
   bool binary = false;
-  int classification = 0;  ///< above 0: that many classes, as text
+  /// If above 0, the output is the text of this many most probable classes.
+  int classification = 0;
 };
 
-/// The images of a request, and what they refer to.
+/// The images of a request, with the memory that they refer to.
 struct Images {
   std::vector<ImageView> views;
   std::vector<float> values;
   std::vector<std::uint8_t> pixels;
   bool are_to_decode = false;
-  Reservation memory;                // of values and pixels
+  Reservation memory;                // reservation for `values` and `pixels`
   std::shared_ptr<Request> request;  // its body
 };
 
@@ -210,9 +212,10 @@ class InputReader {
       throw HttpError(400, fmt::format("input \"image\": got the shape {}, expected "
                                        "[N,height,width,3] of UINT8, sides of at most 65535",
                                        to_text(shape_)));
-    // At most 2^8 images of 2^32 pixels of 3 bytes: no overflow.
+    // At most 2^8 images of 2^32 pixels of 3 bytes: the product cannot overflow.
     const std::size_t each = shape_[1] * shape_[2] * 3, count = shape_[0] * each;
-    // The numbers of JSON take more room as text than as pixels: the text's length bounds them.
+    // A number takes more bytes in JSON than as a pixel, so the length of the text bounds the
+    // pixels.
     auto images = images_of(data_ == nullptr ? 0 : std::min(count, kMaxJsonBytes));
     std::span<const std::uint8_t> pixels(reinterpret_cast<const std::uint8_t*>(binary_.data()),
                                          binary_.size());
@@ -269,7 +272,7 @@ class InputReader {
 
   const Model& model_;
   const RequestJson& input_;
-  /// An empty set of images for which so much memory is reserved.
+  /// Returns an empty set of images for which this much memory is reserved.
   std::shared_ptr<Images> images_of(std::size_t bytes) const {
     auto images = std::make_shared<Images>();
     images->memory = Reservation(budget_);
@@ -321,7 +324,7 @@ std::vector<Wanted> wanted_outputs(const Model& model, const RequestJson& json, 
   return wanted;
 }
 
-/// An output of a request, element by element, as JSON or as bytes.
+/// Writes one output of a request, element by element, as JSON or as bytes.
 class OutputWriter {
  public:
   explicit OutputWriter(bool binary) : binary_(binary) {}
@@ -418,7 +421,7 @@ Response to_response(const ServedModel& served, const std::vector<ImageResult>& 
   return response;
 }
 
-/// Length of the JSON at the start of the body.
+/// Returns the length of the JSON at the start of the body.
 std::size_t json_length(const Request& request) {
   const std::size_t size = request.body.text().size();
   const std::string* const given = request.header("inference-header-content-length");
@@ -432,7 +435,7 @@ std::size_t json_length(const Request& request) {
   return length;
 }
 
-/// Shares without the last digits, in which old images still have a weight of almost nothing.
+/// Rounds shares, because the weights of old images make their last digits meaningless.
 std::vector<double> rounded(std::vector<double> shares) {
   for (double& share : shares) share = std::round(1e6 * share) / 1e6;
   return shares;
@@ -582,7 +585,7 @@ void infer(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Requ
     if (name == "binary_data_output") continue;
     if (name.starts_with("sequence_"))
       throw HttpError(400, "parameter " + name + ": sequences are not supported");
-    reader.read(name, value);  // what others understand is ignored, as the protocol says
+    reader.read(name, value);  // unknown parameters are ignored, as the protocol requires
   }
   const bool binary = flag_of(parameters, "binary_data_output", false, "request");
 

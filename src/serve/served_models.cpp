@@ -92,8 +92,8 @@ ServedModels::ServedModels(std::vector<ModelEntry> entries, const Options& optio
 }
 
 ServedModels::~ServedModels() {
-  // The last one to let go of a model may be its own thread, which has just answered a request and
-  // could not wait for its own end: so the threads end here.
+  // The last reference to a model may be held by its own thread, which has just answered a request
+  // and could not wait for its own end. So the threads are ended here.
   for (const auto* const models : {&models_, &replaced_})
     for (const auto& model : *models) model->batcher.close();
 }
@@ -169,7 +169,8 @@ void ServedModels::free_replaced() {
   std::vector<std::shared_ptr<ServedModel>> unused;
   {
     const std::lock_guard lock(mutex_);
-    // Nobody can get at a replaced model any more: a count of one stays one.
+    // A replaced model cannot be found any more, so no new reference to it can appear: a count of
+    // one is final.
     for (auto& model : replaced_)
       if (model.use_count() == 1) unused.push_back(std::move(model));
     std::erase(replaced_, nullptr);

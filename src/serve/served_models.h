@@ -19,7 +19,7 @@ namespace offramp::serve {
 
 /// A model file to serve.
 struct ModelEntry {
-  std::string name;  ///< in addresses; letters, digits, and . _ -
+  std::string name;  ///< name in addresses: letters, digits, and . _ -
   int version = 1;
   std::filesystem::path path;
 };
@@ -39,32 +39,34 @@ struct ServedModel {
   std::string name;
   int version;
   Model model;
-  std::int64_t loaded_ms;                  ///< when it was loaded, in milliseconds since 1970
-  std::atomic<std::int64_t> requests = 0;  ///< classify and infer, the refused included
+  std::int64_t loaded_ms;  ///< time when it was loaded, in milliseconds since 1970
+  /// Number of classify and infer requests, including refused ones.
+  std::atomic<std::int64_t> requests = 0;
   Batcher batcher;
 };
 
 /// The models of a server. Thread-safe.
 class ServedModels {
  public:
-  /// Told about loads that failed and models that were replaced: one line each.
+  /// Called with one line about a load that failed or a model that was replaced.
   using Log = std::function<void(const std::string& level, const std::string& message)>;
 
-  /// Loads all. @throws Error if one cannot be loaded, UsageError for names that make no sense
+  /// Loads all models. @throws Error if one cannot be loaded, UsageError for invalid names
   ServedModels(std::vector<ModelEntry> entries, const Options& options,
                const BatcherOptions& batcher_options, Log log);
   ~ServedModels();
 
-  /// @param version  empty: the highest  @return nullptr if there is none
+  /// @param version  empty: the highest version  @return nullptr if there is no such model
   std::shared_ptr<ServedModel> find(std::string_view name, std::string_view version = {}) const;
-  /// The first one of the list: what requests without a name mean.
+  /// Returns the first model of the list, which answers requests without a name.
   std::shared_ptr<ServedModel> first() const;
   std::vector<std::shared_ptr<ServedModel>> all() const;
 
-  /// Loads files again: those that changed, or all. A model whose file cannot be loaded stays as it
-  /// is. Requests under way are answered by the model that took them. For one thread at a time.
+  /// Loads the files that changed, or all files, again. If a file cannot be loaded, its model stays
+  /// as it is. Current requests are answered by the model that accepted them. One thread at a time
+  /// may call this.
   void reload(bool all);
-  /// Frees models that were replaced once nobody uses them.
+  /// Frees the replaced models that are no longer used.
   void free_replaced();
 
  private:
@@ -80,16 +82,15 @@ class ServedModels {
   const Options options_;
   const BatcherOptions batcher_options_;
   const Log log_;
-  std::vector<Stamp> stamps_;  // of the last try to load
+  std::vector<Stamp> stamps_;  // the files' states at the last attempt to load them
 
-  mutable std::mutex mutex_;  // guards the rest
+  mutable std::mutex mutex_;  // guards the members below
   std::vector<std::shared_ptr<ServedModel>> models_;
   std::vector<std::shared_ptr<ServedModel>> replaced_;
 };
 
-/// "models/a.safetensors" or "name=path" or "name@2=path", or a folder: all of its files that end
-/// in .safetensors, in the order of their names.
-/// @throws UsageError
+/// Parses "models/a.safetensors", "name=path", "name@2=path", or a folder, which stands for all of
+/// its files that end in .safetensors, in the order of their names. @throws UsageError
 std::vector<ModelEntry> parse_model_entries(const std::string& text);
 
 }  // namespace offramp::serve

@@ -19,7 +19,7 @@
 namespace offramp::serve {
 namespace {
 
-/// One JSON object a line on standard error, in one write.
+/// Writes one JSON object as a line to standard error, in one write.
 void log(std::string_view level, std::string_view message, Json fields = {}) {
   const auto now = std::chrono::system_clock::now();
   const auto ms =
@@ -43,10 +43,10 @@ std::string read_token(const std::filesystem::path& path) {
   return token;
 }
 
-/// Each connection needs a file handle, and many systems begin with 1024 of them.
-/// @return how many connections the process can have
+/// Raises the limit on file descriptors. Each connection needs one, and many systems limit a
+/// process to 1024. @return how many connections the process can have
 std::size_t allow_connections(std::size_t wanted) {
-  constexpr rlim_t kOthers = 128;  // files, pipes, libraries
+  constexpr rlim_t kOthers = 128;  // descriptors of files, pipes and libraries
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
   const rlim_t needed = wanted + kOthers;
@@ -61,7 +61,8 @@ bool is_loopback(const std::string& address) {
   return address == "localhost" || address == "::1" || address.starts_with("127.");
 }
 
-/// Ends the threads that ask the models: that of the HTTP server and the service's own.
+/// Its destructor ends the threads that send requests to the models: that of the HTTP server and
+/// the service's own.
 struct EndRequests {
   HttpServer& http;
   Service& service;
@@ -74,9 +75,10 @@ struct EndRequests {
 }  // namespace
 
 bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
-  // Before anything else: what is wrong with the command line does not depend on free ports.
+  // This is checked first, so that an invalid command line is reported even if the port is not
+  // free.
   if (settings.models.empty()) throw UsageError("serve: there is no model to serve");
-  // Every thread started from here on inherits this: signals come to this thread alone.
+  // Threads that are started later inherit this mask, so signals are delivered to this thread only.
   sigset_t signals;
   sigemptyset(&signals);
   for (const int one : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, one);
@@ -87,7 +89,8 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
   options.on_loopback = is_loopback(settings.http.address);
   options.on_request = [&](const RequestRecord& record) {
     if (!settings.log_requests && record.status < 500) return;
-    if (!settings.log_requests && record.status == 503) return;  // overload: counted in /metrics
+    // An overload is counted in /metrics and not logged.
+    if (!settings.log_requests && record.status == 503) return;
     log(record.status >= 500 ? "error" : "info", "request",
         {{"request", record.id},
          {"method", record.method},
@@ -96,8 +99,9 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
          {"milliseconds", record.milliseconds}});
   };
 
-  // Destroyed in the other order: models answer what waits while the server still lives. Before
-  // that, also after an exception, nothing may ask the models any more (EndRequests).
+  // Objects are destroyed in the reverse order, so models answer their waiting images while the
+  // server still exists. Before that, also after an exception, EndRequests stops all threads that
+  // could send requests to the models.
   std::shared_ptr<Service> service;
   HttpOptions http_options = settings.http;
   http_options.max_connections = allow_connections(settings.http.max_connections);

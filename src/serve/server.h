@@ -12,16 +12,17 @@
 
 namespace offramp::serve {
 
-/// Everything a server is started with.
+/// The settings of a server.
 struct ServerSettings {
   std::vector<ModelEntry> models;
   Options model;
   BatcherOptions queue;
   HttpOptions http;
-  std::filesystem::path token_file;  ///< its first line is the bearer token; empty: none is asked
+  /// File whose first line is the bearer token; empty: no token is required.
+  std::filesystem::path token_file;
   double drain_seconds = 30;
-  bool watch_files = true;    ///< load a model again when its file changes
-  bool log_requests = false;  ///< a line for every request
+  bool watch_files = true;    ///< whether a model is loaded again when its file changes
+  bool log_requests = false;  ///< whether a line is logged for every request
 };
 
 /// The values that flags and keys of a settings file may have, both ends included.
@@ -37,20 +38,21 @@ inline constexpr Range<double> kMaxQueueDelayMs{0, 10000}, kAuditShare{0, 1},
     kDrainSeconds{0, 3600};
 }  // namespace ranges
 
-/// "none", "cautious" or "last". @throws UsageError
+/// Parses "none", "cautious" or "last". @throws UsageError
 OnAlarm on_alarm_from_string(const std::string& word);
 
-/// Reads a TOML file over `settings`: keys are the names of the flags with _ for -, and a table
+/// Reads a TOML file into `settings`. Its keys are the names of the flags with _ for -, and a table
 /// [[model]] with name, version and path for each model. @throws UsageError "<path>:<line>: …"
 void read_settings(const std::filesystem::path& path, ServerSettings& settings);
 
-/// Told once the server answers: "http://127.0.0.1:8000".
+/// Called once the server answers, with its address: "http://127.0.0.1:8000".
 using OnReady = std::function<void(const std::string& address, const ServedModels& models)>;
 
-/// Serves until SIGTERM or SIGINT, then answers what is under way. SIGHUP loads all models again.
-/// Logs go to standard error, one JSON object a line. Call it before any other thread is started.
-/// @return whether everything was answered within drain_seconds
-/// @throws Error, UsageError if it cannot start
+/// Serves until SIGTERM or SIGINT, then answers the current requests. SIGHUP loads all models
+/// again. Logs go to standard error, one JSON object a line. It must be called before any other
+/// thread is started.
+/// @return whether all requests were answered within drain_seconds @throws Error, UsageError if it
+/// cannot start
 bool run_server(const ServerSettings& settings, const OnReady& on_ready);
 
 }  // namespace offramp::serve

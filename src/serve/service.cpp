@@ -23,7 +23,7 @@ Response json_response(const Json& json) {
   return response;
 }
 
-/// What does not change while a model is loaded.
+/// Returns the properties of a model that do not change while it is loaded.
 Json model_facts(const ServedModel& served) {
   const Model& model = served.model;
   Json json{{"name", served.name},
@@ -80,7 +80,7 @@ void require(const Request& request, std::string_view method) {
     throw HttpError(405, fmt::format("method {}: expected {}", json_string(request.method), method),
                     {{"Allow", allow}});
   }
-  // Some of these addresses ask for no token: nobody may fill the memory through them.
+  // Some of these addresses require no token, so a body could fill the memory without one.
   if (method == "GET" && has_body(request))
     throw HttpError(413, "request: there is a body, but GET takes none");
   const std::string* const encoding = request.header("content-encoding");
@@ -94,7 +94,8 @@ void require(const Request& request, std::string_view method) {
                   "/v1/classify takes image files");
 }
 
-/// An id from the client, if it is fit for a log, else one of ours.
+/// Returns the client's identifier of the request if it is safe in a log, otherwise one of the
+/// server's.
 std::string id_of(const Request& request, std::uint64_t number) {
   const std::string* const given = request.header("x-request-id");
   const auto is_plain = [](char c) {
@@ -107,7 +108,8 @@ std::string id_of(const Request& request, std::uint64_t number) {
   return fmt::format("{:08x}", number);
 }
 
-bool is_equal(std::string_view a, std::string_view b) {  // in a time that does not tell where
+// Takes the same time wherever the texts differ.
+bool is_equal(std::string_view a, std::string_view b) {
   unsigned differ = a.size() == b.size() ? 0 : 1;
   for (std::size_t i = 0; i < a.size(); ++i)
     differ |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i % b.size()]);
@@ -118,7 +120,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Calls `work`, which sees to it that there is a reply; what it throws becomes the reply.
+/// Calls `work`, which ensures that a reply is sent. If it throws, the exception becomes the reply.
 template <typename Work>
 void reply_to_exceptions(const Reply& reply, const Work& work) {
   bool is_taken = false;
@@ -130,7 +132,7 @@ void reply_to_exceptions(const Reply& reply, const Work& work) {
   if (!is_taken) reply(std::move(refusal));
 }
 
-/// @throws HttpError 404 if there is no such model
+/// Returns a model. @throws HttpError 404 if there is none of this name and version
 std::shared_ptr<ServedModel> find_model(const ServedModels& models, const std::string& name,
                                         const std::string& version) {
   auto model = models.find(name, version);
@@ -185,7 +187,7 @@ void Service::handle(std::shared_ptr<Request> request, Reply reply) {
   const auto start = Clock::now();
   if (request->id.empty()) request->id = id_of(*request, ++next_id_);
   auto route = std::make_shared<std::string>("other");
-  // Holds what a log says of the request, not its body.
+  // A copy without the body: what the log needs of the request.
   auto about = std::make_shared<Request>();
   about->id = request->id;
   about->method = request->method;
@@ -193,7 +195,7 @@ void Service::handle(std::shared_ptr<Request> request, Reply reply) {
     try {
       record(*about, *route, response, seconds_since(start));
     } catch (const std::exception&) {
-      // No memory for a log or a count: the response goes out all the same.
+      // Out of memory for the log or the counts; the response is sent nevertheless.
     }
     reply(std::move(response));
   };
@@ -210,10 +212,12 @@ void Service::record(const Request& request, const std::string& route, Response&
   response.headers.emplace_back("X-Request-Id", request.id);
 }
 
-/// Another site's page in a browser must not use a server that only its user can reach.
+/// Refuses requests from a web page of another site, which a browser sends to a server that only
+/// its user can reach.
 void Service::check_sender(const Request& request) const {
   const std::string* const host = request.header("host");
-  // Every browser sends Host. Who knows the token may use any name, for example a proxy's.
+  // Every browser sends Host. A client that knows the token may use any name, for example that of a
+  // proxy.
   if (options_.on_loopback && options_.token.empty() && host != nullptr && !is_loopback_host(*host))
     throw HttpError(403,
                     "Host: expected localhost or 127.0.0.1; a server without a token is used "
@@ -246,7 +250,7 @@ Service::Work Service::find_work(const Request& request, std::string& route) {
   const auto is = [&](std::initializer_list<std::string_view> names) {
     return std::ranges::equal(path, names);
   };
-  // What the address is called, and which method it takes.
+  // Sets the name of the route and checks the method.
   const auto begin = [&](const char* name, std::string_view method) {
     route = name;
     require(request, method);

@@ -13,7 +13,7 @@
 
 namespace offramp::serve {
 
-/// Told about a request that was answered, for logs.
+/// The facts about an answered request, for logs.
 struct RequestRecord {
   std::string id, method, route;
   int status = 0;
@@ -22,38 +22,41 @@ struct RequestRecord {
 
 struct ServiceOptions {
   std::string token =
-      {};  ///< that requests must carry, except for the page and health; empty: none
-  /// Whether only this machine can reach the server. Without a token, requests are then accepted
-  /// only under a name of this machine: a page of another site whose name was bound to 127.0.0.1
-  /// sends its own name.
+      {};  ///< bearer token that requests must contain, except for the page and health; empty: none
+  /// Whether only this machine can reach the server. Requests without a token are then accepted
+  /// only under a name of this machine. This refuses a web page whose host name was bound to
+  /// 127.0.0.1 (DNS rebinding), because its requests contain that host name.
   bool on_loopback = false;
-  std::function<void(const RequestRecord&)> on_request = {};  ///< from any thread
+  /// Called after each request, from any thread.
+  std::function<void(const RequestRecord&)> on_request = {};
 };
 
-/// The routes of the server: finds who answers a request. Knows no sockets. Thread-safe.
+/// The routes of the server: finds the function that answers a request. Independent of sockets.
+/// Thread-safe.
 class Service {
  public:
   Service(ServedModels& models, const ServiceOptions& options);
 
-  /// Refuses what can be refused without the body: a wrong address, method or host, no token.
+  /// Refuses requests that can be refused without reading the body: a wrong address, method or
+  /// host, or a missing token.
   /// @return the response; nullopt if the body is to be read and handle() to be called
   std::optional<Response> admit(Request& request);
-  /// Answers a request, perhaps later and from another thread. Checks all that admit() checks.
+  /// Answers a request, perhaps later and from another thread. Makes all checks of admit().
   void handle(std::shared_ptr<Request> request, Reply reply);
 
-  /// Ends the thread that reads long requests, once it has read those that it has. handle() is not
-  /// to be called any more. It must be called before the models are destroyed.
+  /// Ends the thread that reads long requests, after it has read those that it has. handle() must
+  /// not be called any more. This must be called before the models are destroyed.
   void finish_work();
 
-  /// Whether load balancers may send requests: from the start until the server drains.
+  /// Sets whether load balancers may send requests: true from the start until the server drains.
   void set_ready(bool ready) { ready_ = ready; }
-  /// Where counts for /metrics come from.
+  /// Sets the function that returns the counts for /metrics.
   void set_http_counts(std::function<HttpCounts()> counts) { http_counts_ = std::move(counts); }
 
  private:
-  /// Answers the requests of one address.
+  /// A function that answers the requests of one address.
   using Work = std::function<void(const std::shared_ptr<Request>&, const Reply&)>;
-  /// Finds who answers a request, without looking at its body.
+  /// Finds the function that answers a request, without reading the request's body.
   /// @param route  set to the name of the address, for logs and counts, also if this throws
   /// @throws HttpError if the request is to be refused
   Work find_work(const Request& request, std::string& route);
@@ -68,7 +71,7 @@ class Service {
   std::function<HttpCounts()> http_counts_;
   std::atomic<bool> ready_ = false;
   std::atomic<std::uint64_t> next_id_ = 0;
-  Worker worker_;  // uses the members above
+  Worker worker_;  // declared last, because it uses the members above
 };
 
 }  // namespace offramp::serve

@@ -7,14 +7,15 @@
 namespace offramp::serve {
 namespace {
 
-/// The last exit's own answer has no ensemble: no exit agrees with 999 others.
+/// Returns a rule that stops at the last exit, without an ensemble: no image has 999 agreeing
+/// exits.
 Stop last_exit_alone() { return Stop::at_score("patience", 1000); }
 
 /// Whether a rate can exceed the bound, and be compared with it.
 bool can_watch(double bound) { return bound > 0 && bound < 1; }
 
 /// Returns why the guarantee is not watched; empty if it is.
-std::string why_off(const std::optional<Guarantee>& guarantee, const WatchOptions& options) {
+std::string reason_off(const std::optional<Guarantee>& guarantee, const WatchOptions& options) {
   if (!guarantee) return "the model has no certificate";
   if (!guarantee->disagreement)
     return "no bound stored: the model file holds no bound on disagreement; \"offramp calibrate "
@@ -40,7 +41,7 @@ Watch::Watch(const Model& model, const std::optional<Guarantee>& guarantee,
                                                                 : last_exit_alone()),
       last_exit_agrees_(model.ensemble() == "off" ||
                         (guarantee && guarantee->against == "ensemble")),
-      why_(why_off(guarantee, options)),
+      why_(reason_off(guarantee, options)),
       is_on_(why_.empty()) {
   if (!is_on_) return;
   watch(*guarantee->disagreement);
@@ -74,7 +75,7 @@ bool Watch::add(AuditResult result, int generation) {
   if (monitor_->alarm() == had_alarm && !finished_->alarm()) return false;
   ++alarms_;
   why_ = fmt::format(
-      "{} of {} audited images were classified differently{}; certified was {:.3g} %",
+      "{} of {} audited images were classified differently{}; the certified bound is {:.3g} %",
       finished_->events(), finished_->observations(),
       dropped_by_rule_ > 0 ? fmt::format(", and {} audits could not be finished", dropped_by_rule_)
                            : "",
@@ -91,7 +92,7 @@ void Watch::react() {
     step_ /= 2;
     stop_ = Stop::at_step(step_);
     watch(*step_bounds_[next]);
-  } else {  // there is nothing more cautious with a bound
+  } else {  // no more cautious step has a bound
     stop_ = Stop::never();
   }
   ++generation_;

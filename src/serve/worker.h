@@ -8,25 +8,26 @@
 
 namespace offramp::serve {
 
-/// A thread that does one piece of work after the other: what would keep the thread of the HTTP
-/// server, which must answer everybody, for too long.
+/// A thread that does one piece of work after another. It takes work that would occupy the thread
+/// of the HTTP server, which must answer all clients, for too long.
 class Worker {
  public:
   Worker();
-  /// As finish().
+  /// Calls finish().
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// After finish(), the work is done by the calling thread. @param work  must not throw
+  /// Adds a piece of work. After finish(), the calling thread does the work itself.
+  /// @param work  must not throw
   void post(std::function<void()> work);
-  /// Does what waits, then ends the thread.
+  /// Does the remaining work, then ends the thread.
   void finish();
 
  private:
   void run();
 
-  std::mutex mutex_;  // guards the rest but thread_
+  std::mutex mutex_;  // guards the members below except thread_
   std::condition_variable changed_;
   std::list<std::function<void()>> waiting_;
   bool finishing_ = false;

@@ -37,9 +37,9 @@ struct GradientHook : torch::autograd::FunctionPostHook {
 struct Bucket {
   Tensor flat;
   std::vector<std::size_t> parameters;
-  std::vector<std::int64_t> offsets;  // [parameters] of the gradient in `flat`
-  std::int64_t values = 0;            // of all gradients
-  std::size_t missing = 0;            // gradients that do not exist yet in this step
+  std::vector<std::int64_t> offsets;  // [parameters] offset of each gradient in `flat`
+  std::int64_t values = 0;            // number of values of all gradients
+  std::size_t missing = 0;            // number of gradients that do not exist yet in this step
   std::unique_ptr<ProcessGroup::Work> work;
 };
 
@@ -200,8 +200,8 @@ struct BucketedExchange::Impl {
   Tensor statistics_sum;
   std::unique_ptr<ProcessGroup::Work> sums_work, statistics_work;
   GroupMoments* moments = nullptr;
-  // Between seconds_of_ranks() and the next step a run evaluates and saves, which is no part of a
-  // step.
+  // After seconds_of_ranks(), a run evaluates and saves before the next step. That time does not
+  // belong to a step.
   bool after_pause = true;
   Clock::time_point step_began;
   double moments_began = 0, own_seconds = 0;

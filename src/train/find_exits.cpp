@@ -27,12 +27,13 @@ recipe::Recipe own_recipe(const model::ModelFile& model, const fs::path& path) {
   if (text.empty()) return {};
   try {
     return recipe::parse_recipe(text, path.string());
-  } catch (const Error&) {  // of another version of the program
+  } catch (const Error&) {  // the recipe is of another version of the program
     return {};
   }
 }
 
-/// What both recipes have from the model: the images' split, size and augmentation.
+/// Returns a recipe with the settings that both trainings take from the model: split, size and
+/// augmentation of the images.
 recipe::Recipe base_recipe(const fs::path& path, const std::string& data) {
   const model::ModelFile model = model::map_model(path).model;
   recipe::Recipe recipe = own_recipe(model, path);
@@ -50,7 +51,8 @@ recipe::Recipe base_recipe(const fs::path& path, const std::string& data) {
   return recipe;
 }
 
-/// Makes the settings equal that may differ when a run is resumed.
+/// Sets the settings that may differ in a resumed run to fixed values, so that the others can be
+/// compared.
 recipe::Recipe without_machine(recipe::Recipe recipe) {
   const recipe::TrainRecipe other;
   recipe.data.source.clear();
@@ -60,8 +62,7 @@ recipe::Recipe without_machine(recipe::Recipe recipe) {
   return recipe;
 }
 
-/// Returns true if the network with all heads is the given one apart from these: its other weights
-/// are the same.
+/// Whether the network with all heads has the same weights as the given one, apart from the heads.
 bool has_same_network(const fs::path& with_heads, const fs::path& given) {
   const model::MappedModel heads = model::map_model(with_heads), own = model::map_model(given);
   const int last = graph::exit_segments(heads.model.graph).back();
@@ -84,7 +85,7 @@ void check_settings(const recipe::Recipe& recipe, const workflow::RunFolder& fol
         folder.path().string(), what));
 }
 
-/// The recipe of the training of the whole network, which begins at the chosen exits.
+/// The recipe for training the whole network, starting from the chosen exits.
 recipe::Recipe recipe_of_whole(const FindExitsRequest& request) {
   recipe::Recipe recipe = *request.joint;
   recipe.train.from = request.out.chosen().string();
@@ -151,7 +152,7 @@ class Finder {
         policy::prepare_certification(policy::never_stop(2), aim, std::ssize(certify), earlier + 1);
     if (!needed.has_enough_images())
       throw Error(fmt::format("{}: for {}, {} certify images are too few, {} are needed",
-                              request_.source, policy::describe_promise(aim), needed.images,
+                              request_.source, policy::describe_bounds(aim), needed.images,
                               needed.images_needed));
   }
 
@@ -275,7 +276,7 @@ recipe::Recipe recipe_of_heads(const fs::path& model, const std::string& data,
   train.epochs = recipe.exits.head_epochs;
   train.mode = recipe::Mode::frozen;
   train.from = model.string();
-  // The scale of the features differs from place to place; AdamW's steps do not depend on it.
+  // The scale of the features differs between places. AdamW's steps do not depend on it.
   train.optimizer = recipe::Optimizer::adamw;
   train.lr = 0.002;
   train.weight_decay = 0.01;

@@ -31,7 +31,7 @@ class ExitsFolder {
   std::filesystem::path tune_logits() const { return path_ / "tune-logits.safetensors"; }
   /// The network with the chosen exits and the heads of that run.
   std::filesystem::path chosen() const { return path_ / "chosen.safetensors"; }
-  /// The run that trains this network as a whole, where that was asked for.
+  /// The run that trains this network as a whole, if that was asked for.
   workflow::RunFolder joint() const { return workflow::RunFolder(path_ / "joint"); }
   /// The result: the network with the chosen exits and its policy.
   std::filesystem::path model() const { return whole().model(); }
@@ -56,7 +56,7 @@ recipe::Recipe recipe_of_joint_training(const std::filesystem::path& model, cons
 
 struct FindExitsRequest {
   std::filesystem::path model;       ///< a trained network; early exits it has are ignored
-  std::string source;                ///< of the images, as load_data() takes it
+  std::string source;                ///< source of the images, as load_data() takes it
   data::LoadedData* data = nullptr;  ///< the training part; label-free, its labels are replaced
   ExitsFolder out{std::filesystem::path()};
   recipe::Recipe heads;                 ///< see recipe_of_heads()

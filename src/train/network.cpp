@@ -162,8 +162,8 @@ std::vector<TorchNetwork::Step> TorchNetwork::plan(const std::vector<graph::Node
   };
 
   std::set<const graph::Node*> absorbed;
-  std::map<const graph::Node*, Step>
-      steps_at;  // by the last node that a step includes: all inputs of the step exist there
+  // The steps by the last node that each includes, where all inputs of the step exist.
+  std::map<const graph::Node*, Step> steps_at;
   for (const graph::Node& node : nodes) {
     if (absorbed.contains(&node)) continue;
     Step step{&node, node.inputs, node.name, "", false, {}};
@@ -220,7 +220,7 @@ struct Execute {
   bool relu;               ///< whether the step of a batch norm ends in a relu
   at::ScalarType precision;
   bool training;
-  MomentsExchange* moments;  ///< of batch norms
+  MomentsExchange* moments;  ///< moments of batch norms over all processes
 
   /// Last means, linear layers and the like are computed in f32, because a bf16 sum of many values
   /// stops growing, or in f64 if the whole network is (tests compare such networks).

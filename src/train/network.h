@@ -43,8 +43,8 @@ class TorchNetwork {
 
   /// How a network is executed.
   struct Mode {
-    bool training = false;         ///< batch norm uses the batch's statistics, updates running ones
-    bool frozen_backbone = false;  ///< with training: only heads before the last exit train
+    bool training = false;  ///< batch norm uses the batch's statistics and updates the running ones
+    bool frozen_backbone = false;  ///< in training, only the heads before the last exit are trained
     bool last_exit_only = false;   ///< heads of early exits are not run
     bool gradient_equilibrium = false;  ///< rescales gradients (Li et al., 2019, equation 4)
     torch::ScalarType precision = torch::kFloat;  ///< type of convolutions and activations

@@ -91,7 +91,7 @@ void ProcessGroup::agree(const std::function<void()>& work) {
     if (text.empty()) continue;
     const std::string message =
         r == 0 ? text.substr(1) : fmt::format("rank {}: {}", r, text.substr(1));
-    if (!is_first()) throw SaidByRankZero(message, text.front() == 'u');
+    if (!is_first()) throw ReportedByRankZero(message, text.front() == 'u');
     if (text.front() == 'u') throw UsageError(message);
     throw Error(message);
   }
@@ -230,13 +230,13 @@ class GlooWork : public ProcessGroup::Work {
         if (work_->isCompleted() && !work_->isSuccess()) notes_.fail(first_line(error.what()));
         if (work_->isCompleted()) return;
       }
-      if (notes_.has_failure()) notes_.fail("another rank saw an exchange fail");
+      if (notes_.has_failure()) notes_.fail("an exchange failed on another rank");
     }
   }
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;
-  std::vector<Tensor> tensors_;  // kept until the exchange is complete
+  std::vector<Tensor> tensors_;  // the tensors stay alive until the exchange is complete
   const Notes& notes_;
 };
 
@@ -317,7 +317,7 @@ std::unique_ptr<ProcessGroup> join_process_group(const Ranks& ranks, std::chrono
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw RanksFailed(fmt::format("rank {}: cannot meet the other ranks at {} port {}: {}",
+    throw RanksFailed(fmt::format("rank {}: cannot connect to the other ranks at {} port {}: {}",
                                   ranks.rank, ranks.address, ranks.port, first_line(error.what())));
   }
 }

@@ -22,9 +22,9 @@ class RanksFailed : public Error {
 };
 
 /// Thrown on the other ranks when rank 0 throws an error on which all agreed, and reports it.
-class SaidByRankZero : public Error {
+class ReportedByRankZero : public Error {
  public:
-  SaidByRankZero(const std::string& message, bool usage) : Error(message), wrong_usage(usage) {}
+  ReportedByRankZero(const std::string& message, bool usage) : Error(message), wrong_usage(usage) {}
   bool wrong_usage;  ///< rank 0 throws a UsageError
 };
 
@@ -65,7 +65,7 @@ class ProcessGroup {
   /// Waits until every rank has made this call.
   void wait_for_all();
   /// Does work that may throw an Error on some ranks, and throws that of the lowest rank on all: on
-  /// rank 0 as it is, on the others as SaidByRankZero.
+  /// rank 0 as it is, on the others as ReportedByRankZero.
   void agree(const std::function<void()>& work);
 };
 

@@ -11,7 +11,7 @@ namespace offramp::train {
 struct Ranks {
   int rank = 0, world = 1;
   int local_world = 1;                ///< ranks on this machine, as far as the launcher says
-  std::string address = "127.0.0.1";  ///< of the machine of rank 0
+  std::string address = "127.0.0.1";  ///< address of the machine of rank 0
   int port = 29500;
   /// The launcher's agent serves the meeting point (torchrun), so no rank does.
   bool agent_serves = false;

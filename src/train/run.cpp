@@ -79,8 +79,8 @@ graph::Graph graph_from(const model::ModelFile& source, const TrainRequest& requ
   const auto points = graph::places_for_exits(source.graph);
   if (points.empty())
     throw Error(
-        fmt::format("{}: has no place for an early exit: no tensor before its end carries "
-                    "everything",
+        fmt::format("{}: has no place for an early exit: at no place before its end do all "
+                    "later layers depend on a single tensor",
                     recipe.train.from));
   return graph::with_every_head(source.graph, points, recipe.network.heads,
                                 recipe.network.spp_levels);
@@ -165,7 +165,7 @@ class Run {
                                                           loader_options(), state().step, device_);
     const std::int64_t total = recipe_.train.epochs * trainer_->steps_per_epoch();
     if (request_.resume && state().step >= total) {
-      save_final_weights();  // the run may have been killed before it wrote these files
+      save_final_weights();  // The run may have been killed before it wrote these files.
       return TrainOutcome::already_finished;
     }
     report_start();
@@ -567,7 +567,8 @@ class Run {
   ProcessGroup* group_;  // null for one process
   torch::Device device_;
   data::Splits splits_;
-  std::optional<model::ModelFile> source_;  // only while the run is being set up
+  // The starting model; only while the run is being set up.
+  std::optional<model::ModelFile> source_;
   model::ModelFile model_;
   std::int64_t batch_;  // images per step
   std::optional<GroupMoments> moments_;

@@ -21,7 +21,8 @@ struct StepReport {
   int epoch = 1, epochs = 1;                   ///< 1-based
   std::int64_t step = 0, steps_per_epoch = 0;  ///< steps done in this epoch
   double loss = 0;                             ///< mean loss of this epoch so far
-  std::vector<double> accuracy;  ///< [K] on the augmented training images of this epoch so far
+  /// [K] accuracy on the augmented training images of this epoch so far.
+  std::vector<double> accuracy;
   double learning_rate = 0;
   double images_per_second = 0;
   double seconds_left = 0;  ///< estimated time to the end of the run
@@ -35,7 +36,7 @@ struct TrainEvents {
   std::function<void(const workflow::EpochReport&)> epoch;  ///< called after every epoch
 };
 
-/// What to train, and where.
+/// A request to train a network.
 struct TrainRequest {
   recipe::Recipe recipe;                   ///< its input size and classes are taken from the data
   const data::LoadedData* data = nullptr;  ///< the training part
@@ -47,7 +48,7 @@ struct TrainRequest {
   /// The processes that train together; null for one. They all call train() with the same recipe
   /// and data; only rank 0 reads and writes the run folder and reports progress.
   ProcessGroup* group = nullptr;
-  int processes_here = 1;  ///< of them, on this machine; they share its cores
+  int processes_here = 1;  ///< number of these processes on this machine; they share its cores
 };
 
 /// How train() ended; already_finished if a resumed run had no steps left.

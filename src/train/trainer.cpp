@@ -138,7 +138,7 @@ double Trainer::frozen_backward(const TensorBatch& batch, double rate,
   for (std::size_t k = 0; k + 1 < segments.size(); ++k) {
     std::vector<Tensor> of_head(segments.size());
     of_head[k] = network_.run_head(segments[k], features[k], mode_);
-    of_head.back() = logits.back();  // the teacher of a distillation
+    of_head.back() = logits.back();  // the teacher of a distillation is the last exit
     features[k].clear();
     const Tensor loss = share_of(batch) * exit_loss(of_head, batch.labels, loss_weights_, recipe_);
     logits[k] = of_head[k].detach();

@@ -15,6 +15,7 @@
 #include "cli/start_training.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "graph/network_spec.h"
 #include "train/process_group.h"
 #include "train/ranks.h"
 #include "train/run.h"
@@ -53,16 +54,13 @@ struct KeyFlag {
 constexpr KeyFlag kKeyFlags[] = {
     {"--data", "data.source", true,
      "Images: CIFAR or IDX (MNIST) files, image folder or archive, packed file, synthetic"},
-    {"--backbone", "network.backbone", false, "Backbone: resnet18, resnet34, ..."},
+    {"--backbone", "network.backbone", false, "Backbone"},
     {"--stem", "network.stem", false, "Stem of the backbone: cifar or imagenet"},
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false,
      "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%; or auto, with --from: "
-     "where "
-     "they pay"},
-    {"--head", "network.head", false,
-     "Head of the early exits, one for all or one for each: spp, avg, conv-spp, conv-avg, "
-     "deep-spp"},
+     "where they pay"},
+    {"--head", "network.head", false, "Head of the early exits, one for all or one for each"},
     {"--from", "train.from", false,
      "Start from the weights of a safetensors file or a run folder, adding exits to it; width "
      "and stem are read from it"},
@@ -126,11 +124,11 @@ recipe::Recipe recipe_of(const Flags& flags, std::vector<std::string>& changes) 
   return recipe;
 }
 
-/// What a process trains: its flags and the recipe they stand for.
+/// The flags of a process and the recipe that they stand for.
 struct Start {
   Flags flags;
   recipe::Recipe recipe;
-  std::vector<std::string> changes;  // as of recipe_of
+  std::vector<std::string> changes;  // changes to the recipe, as recipe_of() returns them
 };
 
 /// Reads the recipe, and checks the run folder if this process writes to it. When the launcher
@@ -257,7 +255,7 @@ int run(const Flags& flags) {
     const auto group =
         train::join_process_group(*ranks, train::rank_timeout(std::getenv("OFFRAMP_RANK_TIMEOUT")));
     return train_with(flags, ranks, group.get());
-  } catch (const train::SaidByRankZero& error) {
+  } catch (const train::ReportedByRankZero& error) {
     return error.wrong_usage ? 2 : 1;
   } catch (const train::RanksFailed&) {
     must_end_at_once = true;
@@ -266,6 +264,18 @@ int run(const Flags& flags) {
     if (ranks->rank == 0) throw;
     core::throw_with_place(fmt::format("rank {}", ranks->rank), error);
   }
+}
+
+/// Returns the help of a flag. Names of backbones and heads are those of the registry.
+std::string help_of(const KeyFlag& flag) {
+  const auto with_names = [&](const auto& entries) {
+    std::vector<std::string> names;
+    for (const auto& entry : entries) names.push_back(entry.name);
+    return fmt::format("{}: {}", flag.description, fmt::join(names, ", "));
+  };
+  if (flag.key == std::string_view("network.backbone")) return with_names(graph::backbones());
+  if (flag.key == std::string_view("network.head")) return with_names(graph::heads());
+  return flag.description;
 }
 
 void declare_training(CLI::App& app, cli::Action& action) {
@@ -281,7 +291,7 @@ void declare_training(CLI::App& app, cli::Action& action) {
   for (const KeyFlag& flag : kKeyFlags)
     app.add_option_function<std::string>(
         flag.flag, [flags, key = flag.key](const std::string& value) { flags->keys[key] = value; },
-        flag.description);
+        help_of(flag));
   app.add_option("--image-size", flags->image_size,
                  "Size of the network's input: 64, or 96x64 (WxH); images are resized to it");
   action = [flags] { return run(*flags); };
@@ -306,10 +316,10 @@ void check_starter(int& argc, char**& argv) {
   if (!flag.starts_with(cli::kStartedBy)) return;
   const std::string_view starter = flag.substr(std::string_view(cli::kStartedBy).size());
   if (starter != cli::build_name())
-    throw Error(
-        fmt::format("{} is of another build than the offramp that started it: got {}, expected {}; "
-                    "build and install both together",
-                    argv[0], cli::build_name(), starter));
+    throw Error(fmt::format(
+        "{} belongs to another build than the offramp that started it: got {}, expected {}; "
+        "build and install both together",
+        argv[0], cli::build_name(), starter));
   argv[1] = argv[0];
   --argc;
   ++argv;

@@ -26,9 +26,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRounds = 8;      // the images are divided into at most this many rounds
-constexpr int kMinRounds = 5;   // fewer rounds give no useful median
-constexpr int kTrialTurns = 3;  // short trials of each split
+constexpr int kRounds = 8;      // largest number of rounds that the images are divided into
+constexpr int kMinRounds = 5;   // with fewer rounds the median is not reliable
+constexpr int kTrialTurns = 3;  // number of short trials of each split
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -83,7 +83,7 @@ struct ImageOutcomes {
 
   std::vector<int> exit_index;  ///< 0-based
   std::vector<int> answers;     ///< predicted class
-  std::vector<double> seconds;  ///< from the moment a thread takes the image until its answer
+  std::vector<double> seconds;  ///< time from the moment a thread takes the image until its answer
 };
 
 /// A network that runs with one split of the threads.
@@ -209,7 +209,7 @@ class RowTimer {
     row_.relative_cost = macs / static_cast<double>(setup_.cost.plain_macs);
     if (!images_.labels.empty()) row_.accuracy = static_cast<double>(right) / count;
     for (const Ceiling& ceiling : ceilings)
-      if (ceiling.precision == row_.precision && !ceiling.is_void())
+      if (ceiling.precision == row_.precision && !ceiling.is_invalid())
         row_.share_of_ceiling = macs * row_.best.images_per_second / ceiling.macs_per_second;
     return std::move(row_);
   }
@@ -240,7 +240,7 @@ class RowTimer {
   const ModeSetup& setup_;
   const BenchmarkImages& images_;
   ImageOutcomes outcomes_;
-  std::vector<Timed> candidates_;  // after try_splits(): the faster one only
+  std::vector<Timed> candidates_;  // the splits; after try_splits(), the faster one only
   std::vector<double> latencies_;
   double seconds_ = 0;
   BenchmarkRow row_;

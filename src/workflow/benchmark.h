@@ -67,7 +67,7 @@ Latency latency_of(std::vector<double> seconds);
 /// The measured rate of one way to share the threads.
 struct SplitTime {
   Split split;
-  double images_per_second = 0;  ///< median over the rounds
+  double images_per_second = 0;  ///< median throughput over the rounds
 };
 
 /// One row of the result: a network in one precision and batch size, with the faster split.
@@ -78,12 +78,13 @@ struct BenchmarkRow {
   SplitTime best;
   std::optional<SplitTime> other;  ///< the slower split, from a short trial; empty with one thread
   Latency latency;
-  std::int64_t images = 0;                 ///< number of different images
-  int rounds = 0;                          ///< number of timed rounds
-  std::optional<double> accuracy;          ///< empty if the images have no labels
-  double relative_cost = 1;                ///< mean over the images, as executed
-  std::vector<double> shares;              ///< [K] share of the images that stopped at each exit
-  std::optional<double> share_of_ceiling;  ///< multiply-adds per second / the machine's peak rate
+  std::int64_t images = 0;         ///< number of different images
+  int rounds = 0;                  ///< number of timed rounds
+  std::optional<double> accuracy;  ///< empty if the images have no labels
+  double relative_cost = 1;        ///< mean relative cost of the images, as executed
+  std::vector<double> shares;      ///< [K] share of the images that stopped at each exit
+  /// Multiply-adds per second divided by the machine's peak rate.
+  std::optional<double> share_of_ceiling;
 };
 
 struct Benchmark {

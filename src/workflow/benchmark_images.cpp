@@ -26,7 +26,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kRandomImages = 512;
-constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;  // of all images, as floats: 1 GiB
+// Limit on the values of all images, as floats: 1 GiB.
+constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;
 constexpr std::int64_t kKeptImages = 64;
 constexpr std::int64_t kImagesForRanges = 16;
 

@@ -169,7 +169,7 @@ eval::SavedLogits logits_without_exits(const eval::SavedLogits& all,
 struct Candidate {
   std::vector<int> dropped;  ///< 0-based indices of the removed exits
   ExitCosts costs;
-  eval::SavedLogits tune;  ///< of the remaining exits
+  eval::SavedLogits tune;  ///< logits of the remaining exits
   policy::Policy fitted;   ///< temperatures and ensemble weights, without thresholds
   policy::ChosenThresholds chosen;
 };
@@ -277,10 +277,10 @@ class Calibrator {
     try {
       return policy::prepare_certification(
           policy, *harm_aim_, static_cast<std::int64_t>(certify_.indices.size()), attempt);
-    } catch (const Error&) {  // other values were checked before, so delta is used up
+    } catch (const Error&) {  // Other values were checked before, so delta is used up.
       throw Error(fmt::format(
-          "{}: {} certificates were drawn from its certify images, which uses up delta {}; no more "
-          "can be drawn",
+          "{}: {} attempts to certify with its certify images have used up delta {}; no further "
+          "attempt is possible",
           path(), attempt - 1, harm_aim_->delta));
     }
   }
@@ -422,7 +422,7 @@ class Calibrator {
         });
     if (!attempt) return certification;
     model_.certificates = *attempt;
-    certification.drawn = true;
+    certification.was_attempted = true;
     std::shared_ptr<engine::OpenedModel> other;
     if (!best.dropped.empty()) other = open_model(deployed, in_same_precision(), progress_);
     const eval::SavedLogits logits =
@@ -444,7 +444,7 @@ class Calibrator {
 
   void write(model::ModelFile deployed, Calibration& result) {
     const core::FileLock lock = lock_to_change(options_.written_to());
-    // Other processes may have drawn certificates during this run, or trained the model further.
+    // Other processes may have counted attempts during this run, or trained the model further.
     if (replaces_own_file()) {
       const model::ModelFile now = model::load_model(options_.model, &extra_);
       check_unchanged(now);
@@ -453,7 +453,7 @@ class Calibrator {
     } else {
       deployed.certificates =
           std::max({model_.certificates, model::load_model(options_.model).certificates,
-                    certificates_drawn(options_.written_to(), model_)});
+                    recorded_attempts(options_.written_to(), model_)});
     }
     deployed.policy = result.chosen;
     if (result.chosen.guarantee) {
@@ -475,10 +475,10 @@ class Calibrator {
   int exits_;
   std::unique_ptr<CalibrationData> data_;
   ListedImages tune_, certify_;
-  std::int64_t copies_ = 0;  ///< copies that were left out of certify_
+  std::int64_t copies_ = 0;  ///< number of copies that were left out of certify_
   Reference reference_;
   std::shared_ptr<engine::OpenedModel> predictor_;
-  eval::SavedLogits all_;  ///< of all exits, on the tune images
+  eval::SavedLogits all_;  ///< logits of all exits, on the tune images
   double reference_accuracy_ = 0;
 };
 
@@ -498,7 +498,8 @@ void check(const CalibrateOptions& options) {
     throw UsageError("against: \"ensemble\" needs an ensemble, and it is off");
   if (options.label_free && (!options.reference.empty() || (harm && !harm->label_free)))
     throw UsageError(
-        "label_free: has neither a reference model nor a guarantee of harm, which need labels");
+        "label_free: cannot be combined with a reference model or a guarantee of harm, which need "
+        "labels");
   only_for(options.worst_class, "worst_class",
            std::holds_alternative<policy::HarmGuarantee>(options.aim), "HarmGuarantee");
 }

@@ -49,7 +49,8 @@ struct TuneResult {
   std::int64_t images = 0;
   std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
   double last_accuracy = 0;  ///< accuracy of the last exit alone
-  /// Of the policy's accuracy minus the last exit's, see eval::paired_standard_error().
+  /// The standard error of the policy's accuracy minus the last exit's, see
+  /// eval::paired_standard_error().
   double standard_error = 0;
   std::optional<double> held_out_accuracy;  ///< see ChosenThresholds
   eval::PolicyMetrics metrics;
@@ -57,8 +58,9 @@ struct TuneResult {
 
 /// The result of certifying a policy on the model's certify images.
 struct Certification {
-  bool drawn = false;  ///< false: too few images, so none was evaluated and no attempt was counted
-  std::int64_t missing = 0;  ///< images that the model lists and the data do not contain
+  /// False: there are too few images, so none was evaluated and no attempt was counted.
+  bool was_attempted = false;
+  std::int64_t missing = 0;  ///< number of images that the model lists and the data do not contain
   std::int64_t copies = 0;   ///< exact copies of other certify images, which were left out
   policy::CertificationResult result;
   std::optional<eval::WorstClass> worst;  ///< if it was asked for and the guarantee holds
@@ -69,17 +71,18 @@ struct Calibration {
   policy::ChosenPolicy chosen;
   bool met = true;  ///< false: no policy meets the aim, and the written one never stops early
   ExitCosts costs;
-  policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help on tune
+  /// What harm and help on tune are counted against.
+  policy::HarmReference against = policy::HarmReference::last_exit;
   TuneResult tune;
   std::optional<double> least_accuracy;        ///< accuracy on tune that an AccuracyDrop requires
-  std::optional<Certification> certification;  ///< for a HarmGuarantee
+  std::optional<Certification> certification;  ///< the certification, for a HarmGuarantee
   std::vector<int> dropped;  ///< removed exits: 0-based indices in the original model
   bool training_state_dropped =
       false;  ///< training state was not copied, because exits were removed
   std::optional<std::string> replaced;  ///< aim of the policy that this one replaced in the file
   std::vector<std::string> warnings;    ///< signs that the policy cannot be trusted, for people
   std::vector<std::string> classes;
-  std::string precision, kernels;  ///< of the run that computed the logits
+  std::string precision, kernels;  ///< precision and kernels of the run that computed the logits
 };
 
 /// Chooses a policy on the model's tune images and writes it. For a guarantee, it then certifies

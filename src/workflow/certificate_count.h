@@ -38,7 +38,7 @@ std::optional<int> count_certify_use(
 struct ImagesToShow {
   const data::Dataset* data;
   const std::vector<std::int64_t>* indices;
-  std::string source;   ///< of the data
+  std::string source;   ///< source of the data
   std::string command;  ///< the command that shows them, for people
 };
 

@@ -35,7 +35,7 @@ struct DataSummary {
   bool one_size = true;   ///< all stored images have the same size, or a size was requested
   data::SizeRange sizes;  ///< sizes of the stored images of both parts
   std::vector<ClassCount> classes;
-  data::ChannelStatistics statistics;  ///< of the training images
+  data::ChannelStatistics statistics;  ///< statistics of the training images
 };
 
 /// Loads and describes a data set. If its images have several sizes and the options request none,

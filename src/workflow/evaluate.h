@@ -18,8 +18,8 @@ inline constexpr int kEvaluationBatch = 250;  // images that are normalised and 
 /// The images of a data set that a model is evaluated on. The pointers must stay valid.
 struct EvaluationSet {
   const data::Dataset* data = nullptr;
-  std::vector<std::int64_t> indices;                   ///< of the images in `data`
-  const core::Preprocessing* preprocessing = nullptr;  ///< of the model
+  std::vector<std::int64_t> indices;                   ///< indices of the images in `data`
+  const core::Preprocessing* preprocessing = nullptr;  ///< preprocessing of the model
   int batch = kEvaluationBatch;                        ///< images per call of the model
 };
 

@@ -12,7 +12,7 @@
 namespace offramp::workflow {
 namespace {
 
-constexpr int kTimedRounds = 9;  // after one round that is not counted
+constexpr int kTimedRounds = 9;  // number of rounds that are timed, after one that is not
 
 }  // namespace
 

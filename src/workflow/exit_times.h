@@ -20,15 +20,15 @@ std::vector<double> measure_ms(const std::vector<TimedRun>& runs, std::span<cons
 
 /// Milliseconds per image of the parts of a network.
 struct PartTimes {
-  std::vector<double> body;  ///< [K] of the layers up to each exit, without any head; rising
-  std::vector<double> head;  ///< [K] of each exit's head; 0 for the last, which is part of its body
+  std::vector<double> body;  ///< [K] times of the layers up to each exit, no head; increasing
+  std::vector<double> head;  ///< [K] times of the heads; 0 for the last, which is part of its body
 };
 
-/// Computes what layers and heads take from the times of three networks: with every head, with a
+/// Computes the times of layers and heads from the times of three networks: with every head, with a
 /// head of least cost at each place (all equally expensive), and without early exits.
-/// @param every  [places × kinds + 1] up to each exit; the heads of one place follow each other
-/// @param least  [places + 1] up to each exit
-/// @param plain  of the network without early exits
+/// @param every  [places × kinds + 1] times up to each exit; the heads of one place are consecutive
+/// @param least  [places + 1] times up to each exit
+/// @param plain  time of the network without early exits
 PartTimes times_of_parts(std::span<const double> every, std::span<const double> least,
                          double plain);
 

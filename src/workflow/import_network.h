@@ -21,10 +21,11 @@ struct ImportNetworkOptions {
   std::filesystem::path out;                 ///< the model file
   std::optional<onnx::ImageSize> size = {};  ///< needed where the ONNX file leaves it open
   core::Fit fit = core::Fit::crop;
-  /// Of pixels in [0, 1], for each channel. No value: as the network normalises its input itself,
-  /// else ImageNet's.
+  /// Mean and standard deviation of each channel for pixels in [0, 1]. Without a value, they are
+  /// the network's own normalisation of its input or, if it has none, those of ImageNet.
   std::optional<std::array<float, 3>> mean = {}, std = {};
-  std::filesystem::path labels = {};  ///< a text file with a class name a line; empty: "class 0", …
+  /// A text file with one class name per line; empty: "class 0", ….
+  std::filesystem::path labels = {};
   std::vector<std::string> classes = {};  ///< the names themselves, instead of `labels`
   /// A data set that the network was not trained on, or empty. Its training part is divided into
   /// images for the ranges of int8, tune and certify, as `train` divides it.

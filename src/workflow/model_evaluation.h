@@ -36,8 +36,9 @@ struct EvaluateOptions {
   /// Other models, which are run on the same images and compared with this one.
   std::vector<std::filesystem::path> compare = {};
   bool skip_trained = false;  ///< leave out images that the model was trained on; false: refuse
-  bool confusion = false;     ///< also compute the confusion matrices
-  bool sweep = false;  ///< also compute the curves of all criteria, with thresholds chosen on tune
+  bool confusion = false;     ///< whether to compute the confusion matrices
+  /// Whether to compute the curves of all criteria, with thresholds chosen on tune.
+  bool sweep = false;
   std::filesystem::path save_logits = {};  ///< not empty: write logits and labels to this file
   RunOptions run = {};
   std::string command = "evaluate";  ///< the name under which test_reads.jsonl records the run
@@ -50,9 +51,11 @@ struct EvaluateOptions {
 struct PolicyEvaluation {
   policy::ChosenPolicy chosen;
   bool is_models_own = false;  ///< the model's own policy; false: one from the options
-  std::optional<policy::Guarantee> guarantee;  ///< of the model's own policy, if it has one
-  engine::CertificateStatus certificate;       ///< whether that is in force for this run
-  policy::HarmReference against = policy::HarmReference::last_exit;  ///< of harm and help
+  /// Guarantee of the model's own policy, if it has one.
+  std::optional<policy::Guarantee> guarantee;
+  engine::CertificateStatus certificate;  ///< whether the guarantee is in force for this run
+  /// What harm and help are counted against.
+  policy::HarmReference against = policy::HarmReference::last_exit;
   eval::PolicyMetrics metrics;
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
   /// For the model's own policy: whether images stop at other exits than when it was chosen.
@@ -64,7 +67,7 @@ struct PolicyEvaluation {
 /// The results of evaluating a model.
 struct Evaluation {
   std::string source;              ///< description of the data for people
-  std::string precision, kernels;  ///< of the run
+  std::string precision, kernels;  ///< precision and kernels of the run
   std::vector<std::string> classes;
   std::vector<std::string> exit_units;  ///< [K] the unit that each exit comes after
   graph::Cost cost;

@@ -19,19 +19,19 @@ struct ExitInfo {
   double relative_cost = 0;
 };
 
-/// What a model file holds besides its network.
+/// The content of a model file besides its network.
 struct ModelFacts {
   std::vector<std::string> classes;
   core::Preprocessing preprocessing;
-  std::string source;                               ///< of the training images
+  std::string source;                               ///< source of the training images
   std::int64_t trained = 0, tune = 0, certify = 0;  ///< number of images in each part
 };
 
 /// The description of a network.
 struct ModelInfo {
   std::string network;          ///< name
-  std::int64_t macs = 0;        ///< of the plain network
-  std::int64_t parameters = 0;  ///< of the network with all its exits
+  std::int64_t macs = 0;        ///< MACs of the plain network
+  std::int64_t parameters = 0;  ///< number of parameters of the network with all its exits
   std::vector<ExitInfo> exits;
   std::string layers;               ///< table for people, see layer_table
   std::optional<ModelFacts> facts;  ///< empty for a recipe

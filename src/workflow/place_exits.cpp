@@ -23,7 +23,8 @@ namespace offramp::workflow {
 namespace {
 
 constexpr int kSearchFolds = 5;
-constexpr std::int64_t kLeastHeldOut = 50;  // fewer images cannot show what a search is worth
+// With fewer images, the result of a search cannot be estimated on images that it did not use.
+constexpr std::int64_t kLeastHeldOut = 50;
 
 /// The logits of some images, by their index, and of some exits, by theirs.
 eval::SavedLogits subset(const eval::SavedLogits& all, const std::vector<std::size_t>& images,
@@ -133,7 +134,7 @@ class Placer {
       costs_.body.push_back(static_cast<double>(body) / plain);
       costs_.head.push_back(static_cast<double>(segment.head.macs) / plain);
     }
-    costs_.body.back() = 1;  // with the last exit's own classifier
+    costs_.body.back() = 1;  // includes the last exit's own classifier
     costs_.head.back() = 0;
   }
 

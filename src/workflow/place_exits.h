@@ -20,61 +20,63 @@ namespace offramp::workflow {
 struct PlaceExitsOptions {
   /// The kinds of heads that the model has at each of its places, see graph::with_every_head().
   std::vector<std::string> kinds;
-  policy::Aim aim = policy::AccuracyDrop{0.005};                ///< not a FixedThreshold
-  policy::Criterion criterion = policy::Criterion::confidence;  ///< not patience
-  int max_exits = 0;                                            ///< 0: no limit
-  /// Compare with the answers of the last exit instead of the labels, which are not read.
+  policy::Aim aim = policy::AccuracyDrop{0.005};                ///< the aim; not a FixedThreshold
+  policy::Criterion criterion = policy::Criterion::confidence;  ///< the criterion; not patience
+  int max_exits = 0;  ///< largest number of early exits; 0: no limit
+  /// Whether to compare with the answers of the last exit instead of the labels, which are not
+  /// read.
   bool label_free = false;
-  /// The number of threads of the search; and all of it for costs in milliseconds, which are
-  /// measured on this machine.
+  /// Options of the search: its number of threads. If costs are in milliseconds, all options are
+  /// used, because times are measured on this machine.
   RunOptions run = {};
 };
 
-/// What an exit is worth at one place with one kind of head.
+/// The measured value of an exit at one place with one kind of head.
 struct ExitCandidate {
   std::string after;  ///< name of the place: "layer2.1"
-  std::string kind;   ///< of the head
+  std::string kind;   ///< kind of the head
   graph::Shape shape;
   double body_cost = 0,
          head_cost = 0;  ///< relative cost of the layers up to there, and of the head
-  double accuracy = 0;   ///< of the head alone, on all tune images
+  double accuracy = 0;   ///< accuracy of the head alone, on all tune images
   eval::Interval accuracy_interval;
   double agreement = 0;    ///< share of the images that it classifies as the last exit does
   policy::SetValue alone;  ///< the network with this exit as its only early one
   bool chosen = false;
-  /// Of a chosen exit: the network with the other chosen exits only.
+  /// For a chosen exit, the value of the network with only the other chosen exits.
   std::optional<policy::SetValue> without = {};
 };
 
-/// The result of whole searches on images that they did not see: for each of several folds of the
-/// tune images, exits, heads, temperatures and thresholds are chosen on the other folds. The 95 %
-/// intervals count the chance in which images were drawn, but not that in the choices: the folds
-/// choose on images that they share. All figures estimate this procedure, not the one policy that
-/// it chooses on all images.
+/// The result of complete searches on images that they did not use: for each of several folds of
+/// the tune images, exits, heads, temperatures and thresholds are chosen on the other folds. The
+/// 95 % intervals account for the random choice of images, but not for that of exits, because the
+/// folds choose on images that they share. All figures estimate this procedure, not the one policy
+/// that it chooses on all images.
 struct HeldOutResult {
   std::int64_t images = 0;
   int folds = 0;
   int same_choice = 0;  ///< folds whose search chose the same exits as the search on all images
   double accuracy = 0;
   eval::Interval accuracy_interval;
-  double last_accuracy = 0;      ///< of the last exit alone
+  double last_accuracy = 0;      ///< accuracy of the last exit alone
   eval::Interval difference;     ///< 95 % interval of accuracy minus last_accuracy, paired
-  double relative_cost = 0;      ///< mean over the images
-  eval::Interval cost_interval;  ///< 95 % interval of that mean
+  double relative_cost = 0;      ///< mean relative cost of the images
+  eval::Interval cost_interval;  ///< 95 % interval of that mean cost
   double harm = 0;               ///< rate of images that only the last exit classifies correctly
 };
 
-/// The exits that were chosen, and why.
+/// The exits that were chosen, with the figures they were chosen by.
 struct ExitPlacement {
-  std::int64_t images = 0;                     ///< tune images
-  double last_accuracy = 0;                    ///< of the last exit on them
+  std::int64_t images = 0;                     ///< number of tune images
+  double last_accuracy = 0;                    ///< accuracy of the last exit on these images
   std::vector<ExitCandidate> candidates;       ///< [K - 1] in the order of the network
   policy::SetValue chosen;                     ///< `set` holds indices of candidates; may be empty
   std::vector<policy::SetValue> best_of_size;  ///< the best choice of 0, 1, 2, … early exits
-  bool exhaustive = false;                     ///< all sets of exits were evaluated
-  std::int64_t evaluated = 0;                  ///< number of sets that were
-  std::optional<HeldOutResult> held_out;       ///< no value: too few images
-  std::vector<double> body_ms, head_ms;        ///< [K] measured; empty if the cost is in MACs
+  bool exhaustive = false;                     ///< whether all sets of exits were evaluated
+  std::int64_t evaluated = 0;                  ///< number of sets that were evaluated
+  /// Result on images that the search did not use; no value: there are too few images.
+  std::optional<HeldOutResult> held_out;
+  std::vector<double> body_ms, head_ms;  ///< [K] measured times; empty if the cost is in MACs
 };
 
 /// Chooses exits, kinds of heads and thresholds for an aim on the tune images.

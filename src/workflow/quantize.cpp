@@ -80,13 +80,13 @@ std::optional<CalibrateOptions> options_to_choose_anew(const QuantizeOptions& op
 void write_with_policy(const QuantizeOptions& options, const model::ModelFile& model,
                        model::ModelFile deployed, Quantized& result, const Progress& progress) {
   deployed.certificates =
-      std::max(model.certificates, certificates_drawn(options.written_to(), model));
+      std::max(model.certificates, recorded_attempts(options.written_to(), model));
   const auto again = options_to_choose_anew(options, model, result);
   if (!again) {
     const core::FileLock lock = lock_to_change(options.written_to());
     deployed.certificates =
         std::max({model.certificates, model::load_model(options.model).certificates,
-                  certificates_drawn(options.written_to(), model)});
+                  recorded_attempts(options.written_to(), model)});
     model::save_model(options.written_to(), deployed);
     return;
   }

@@ -26,7 +26,7 @@
 namespace offramp::workflow {
 namespace {
 
-constexpr int kCurvePoints = 200;  // thresholds of each curve
+constexpr int kCurvePoints = 200;  // number of thresholds of each curve
 
 /// The epochs of a run, as the report shows them.
 report::Training training_of(const FoundRun& run) {
@@ -110,7 +110,7 @@ class TestedRun {
   std::shared_ptr<engine::OpenedModel> model;
   std::string source;
   data::LoadedData loaded;
-  std::vector<std::int64_t> indices;  ///< of the tested images
+  std::vector<std::int64_t> indices;  ///< indices of the tested images
   CachedLogits cached;
 
  private:
@@ -276,7 +276,7 @@ report::ReportInput input_of(const std::shared_ptr<const TestedRun>& tested,
   input.facts = facts_of(tested->file());
   input.facts.emplace_back("precision of this report", to_string(tested->model->precision()));
   input.facts.emplace_back("kernels of this report", tested->model->kernels());
-  // Whoever can write the file can choose what the report says, so it is named.
+  // A person who can write this file can change the figures of the report, so the report names it.
   const std::filesystem::path& saved = tested->cached.read_from;
   input.facts.emplace_back(
       "logits", saved.empty() ? "computed for this report"

@@ -26,8 +26,8 @@ std::filesystem::path report_path(const std::string& run);
 
 /// The content of a report, together with the memory that its views point to.
 struct GatheredReport {
-  std::string source;                  ///< of the data, as load_data accepts it
-  std::shared_ptr<const void> memory;  ///< must live as long as `input` is used
+  std::string source;                  ///< source of the data, as load_data accepts it
+  std::shared_ptr<const void> memory;  ///< keeps the memory alive; must live as long as `input`
   report::ReportInput input;
 };
 

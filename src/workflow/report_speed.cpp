@@ -12,9 +12,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMostImages = 256;
-constexpr std::size_t kMostAlone = 64;  // images that are timed one at a time
+constexpr std::size_t kMostAlone = 64;  // number of images that are timed one at a time
 constexpr int kMostRounds = 5;
-constexpr double kSeconds = 0.5;  // no further round begins after this time
+constexpr double kSeconds = 0.5;  // time after which no further round begins
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();

@@ -195,7 +195,7 @@ core::FileLock RunFolder::start(const recipe::Recipe& recipe) const {
   if (error)
     throw Error(fmt::format("{}: cannot create the folder: {}", path_.string(), error.message()));
   core::FileLock folder_lock = lock();
-  check_empty();  // meanwhile, another process may have started and finished a run
+  check_empty();  // In the meantime, another process may have started and finished a run.
   core::write_text_atomic(config(), recipe::to_toml(recipe));
   core::write_text_atomic(metrics(), "");
   return folder_lock;
@@ -209,10 +209,10 @@ core::FileLock RunFolder::resume() const {
   return folder_lock;
 }
 
-int RunFolder::certificates_drawn(const model::ModelFile& model) const {
+int RunFolder::recorded_attempts(const model::ModelFile& model) const {
   int most = 0;
   for (const fs::path& file : {checkpoint(), last(), ema(), best(), this->model()})
-    most = std::max(most, offramp::model::certificates_drawn(file, model));
+    most = std::max(most, offramp::model::recorded_attempts(file, model));
   return most;
 }
 
@@ -220,7 +220,7 @@ bool RunFolder::save(const fs::path& file, model::ModelFile& model,
                      const core::Tensors& extra) const {
   // "offramp calibrate" may count a certificate or write a policy at the same time.
   const core::FileLock lock = lock_to_change(file);
-  model.certificates = std::max(model.certificates, certificates_drawn(model));
+  model.certificates = std::max(model.certificates, recorded_attempts(model));
   model.policy.reset();
   if (fs::exists(file)) {
     try {

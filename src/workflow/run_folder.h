@@ -19,7 +19,8 @@ struct EpochReport {
   double loss = 0;
   /// [K] accuracy on the augmented training images, counted during the training steps
   std::vector<double> train_accuracy;
-  std::vector<double> tune_accuracy, tune_nll;  ///< [K] with the averaged weights, if they exist
+  /// [K] metrics of the averaged weights, if they exist.
+  std::vector<double> tune_accuracy, tune_nll;
   double learning_rate = 0;
   double images_per_second = 0;
   double seconds = 0;      ///< training time since the start of the run, without interruptions
@@ -32,13 +33,13 @@ struct EpochReport {
 struct TrainingDetails {
   std::string recipe;  ///< TOML
   std::optional<std::uint64_t> seed = {};
-  std::string commit, version;            ///< of offramp
+  std::string commit, version;            ///< commit and version of offramp
   std::optional<std::int64_t> step = {};  ///< number of training steps
   std::optional<double> epoch = {};       ///< training steps / steps per epoch
   std::string precision, device;
   std::optional<int> threads = {};
   std::optional<double> seconds = {};      ///< training time
-  std::vector<double> tune_accuracy = {};  ///< [K] after the last complete epoch
+  std::vector<double> tune_accuracy = {};  ///< [K] accuracy after the last complete epoch
 };
 
 /// Returns the JSON text for Provenance::details_json.
@@ -100,17 +101,17 @@ class RunFolder {
   core::FileLock resume() const;
 
   /// Replaces one of the folder's model files. Other commands may have changed the folder's files
-  /// during the training, so the new file keeps the highest number of certificates drawn from the
-  /// run's certify images (it is also stored in `model`), and the policy of the replaced file. The
-  /// guarantee of that policy and the shares of its exits are removed, because they were measured
-  /// with other weights.
+  /// during the training, so the new file keeps the highest number of attempts to certify with
+  /// the run's certify images (it is also stored in `model`), and the policy of the replaced file.
+  /// The guarantee of that policy and the shares of its exits are removed, because they were
+  /// measured with other weights.
   /// @param extra  tensors besides the weights: optimiser state
   /// @return       true if the file keeps a policy that was chosen for other weights
   bool save(const std::filesystem::path& file, model::ModelFile& model,
             const core::Tensors& extra = {}) const;
-  /// The highest number of certificates, over the folder's files, that were drawn from the certify
-  /// images of `model`.
-  int certificates_drawn(const model::ModelFile& model) const;
+  /// The highest number of attempts to certify with the certify images of `model` that one of the
+  /// folder's files records.
+  int recorded_attempts(const model::ModelFile& model) const;
 
   /// Appends a line to metrics.jsonl.
   void log(const EpochReport& report) const;

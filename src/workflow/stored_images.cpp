@@ -116,7 +116,7 @@ Converted convert_certificate(const ConvertOptions& options, const Progress& pro
   if (listed.missing > 0)
     throw Error(
         fmt::format("{}: {} of the certify images are missing", options.data, listed.missing));
-  leave_out_copies(train.dataset, listed.indices);  // as calibrate() does
+  leave_out_copies(train.dataset, listed.indices);  // calibrate() leaves out the same copies
   RunOptions run = options.run;
   run.precision = "int8";
   const auto opened = open_model(model, run, progress);

@@ -31,10 +31,10 @@ struct ConvertOptions {
   RunOptions run = {};
 };
 
-/// What a conversion found.
+/// The result of a conversion.
 struct Converted {
   std::int64_t certify = 0;  ///< number of certify images
-  std::int64_t counted = 0;  ///< of these, the images that the certificate counts
+  std::int64_t counted = 0;  ///< number of these images that the certificate counts
   std::int64_t steps = 0;    ///< number of policies of the stored path that were counted too
   std::int64_t stored = 0;   ///< number of images that were stored
 };

@@ -11,8 +11,8 @@ namespace offramp::workflow {
 
 /// A curve of the same thresholds on two sets of images.
 struct SweptCurve {
-  eval::Curve read;  ///< on the evaluated images
-  eval::Curve tune;  ///< on the tune images, on which the thresholds were chosen
+  eval::Curve read;  ///< curve on the evaluated images
+  eval::Curve tune;  ///< curve on the tune images, on which the thresholds were chosen
 };
 
 /// Curves of accuracy against cost, one for every criterion and ensemble. Along a curve, all early

@@ -27,14 +27,15 @@ struct VerifyOptions {
 
 /// Whether a certificate is in force here.
 struct Verification {
-  std::string precision, kernels;  ///< of the run
+  std::string precision, kernels;  ///< precision and kernels of the run
   std::int64_t images = 0;
-  std::int64_t copies = 0;                     ///< exact copies of others, which were left out
-  policy::Guarantee given;                     ///< as certified
-  std::optional<policy::Guarantee> guarantee;  ///< for the code that runs here
-  engine::CertificateStatus certificate;       ///< for these images
+  std::int64_t copies = 0;  ///< number of exact copies of other images, which were left out
+  policy::Guarantee given;  ///< the guarantee as certified
+  std::optional<policy::Guarantee> guarantee;  ///< the guarantee for the code that runs here
+  engine::CertificateStatus certificate;       ///< status of the certificate for these images
   std::optional<policy::DriftVerdict> drift;
-  std::optional<policy::Verified> verified;  ///< what was compared now and written to the file
+  /// The comparison that was made now and written to the file.
+  std::optional<policy::Verified> verified;
 };
 
 /// The number of images for which a policy's answer or the last exit's answer differs between two

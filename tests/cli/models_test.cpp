@@ -80,7 +80,7 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
     EXPECT_EQ(exit["macs"], cost.exit_macs[static_cast<std::size_t>(k)]);
     EXPECT_DOUBLE_EQ(exit["relative_cost"], cost.relative(k));
     EXPECT_TRUE(exit["nll"].is_number() && exit["ece"].is_number());
-    EXPECT_EQ(exit["confident_and_right"].size(), 3u);
+    EXPECT_EQ(exit["confident_and_correct"].size(), 3u);
     std::int64_t all = 0, diagonal = 0;
     for (std::size_t row = 0; row < 10; ++row)
       for (std::size_t column = 0; column < 10; ++column) {
@@ -95,7 +95,7 @@ TEST_F(Models, TestGivesItsFiguresAsJson) {
   EXPECT_EQ(result["ensembles"].size(), 3u);
   const json& overthinking = result["overthinking"];
   double found = 0, lost = 0;
-  for (const json& rate : overthinking["first_right"]) found += static_cast<double>(rate);
+  for (const json& rate : overthinking["first_correct"]) found += static_cast<double>(rate);
   for (const json& rate : overthinking["lost_after"]) lost += static_cast<double>(rate);
   EXPECT_NEAR(found, overthinking["oracle"], 1e-12);
   EXPECT_NEAR(lost, overthinking["destructive"], 1e-12);

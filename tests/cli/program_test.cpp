@@ -223,7 +223,8 @@ TEST(Program, TrainIsRefusedByATrainingProgramOfAnotherBuild) {
       offramp({"--started-by=0.0.1 (abc)", "--help"}, {.program = training});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.out, "");
-  EXPECT_THAT(ended.err, HasSubstr("is of another build than the offramp that started it: got 0."));
+  EXPECT_THAT(ended.err,
+              HasSubstr("belongs to another build than the offramp that started it: got 0."));
   EXPECT_THAT(ended.err, HasSubstr("expected 0.0.1 (abc); build and install both together"));
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   EXPECT_EQ(offramp({"--help"}, {.program = training}).status, 0) << "started by hand";

@@ -222,7 +222,7 @@ TEST(Idx, RefusesInvalidClassNames) {
   write_files(folder.path(), small_set());
   write_bytes(folder.path() / "labels.txt", bytes_of("a\nb\n"));
   write_bytes(folder.path() / "classes.txt", bytes_of("a\nb\n"));
-  EXPECT_EQ(failure(folder.path()), "both classes.txt and labels.txt: remove one of them");
+  EXPECT_EQ(failure(folder.path()), "classes.txt and labels.txt both exist: remove one of them");
 }
 
 TEST(Idx, RefusesAMissingFileEvenOfThePartNotAskedFor) {

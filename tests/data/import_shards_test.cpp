@@ -87,7 +87,7 @@ TEST_F(ImportShards, SaysWhatItCannotImport) {
   options_.load.width = options_.load.height = 4;
   EXPECT_EQ(failure(), "no error");
   options_.images_per_shard = 7;
-  EXPECT_THAT(failure(), HasSubstr("which is no shard of this import; choose another folder"));
+  EXPECT_THAT(failure(), HasSubstr("which is not a shard of this import; choose another folder"));
   shards_ = folder_.path() / "more";
   for (int i = 0; i < 5; ++i)
     test::write_bytes(source_ / fmt::format("test/b/{}.png", i), test::bytes_of("broken"));

@@ -90,15 +90,15 @@ TEST(Metrics, TellTheEnsemblesApart) {
   Example example{3, 3, {}, {0}};
   for (double p : {0.90, 0.08, 0.02, 0.04, 0.48, 0.48, 0.04, 0.48, 0.48})
     example.logits.push_back(logit(p));
-  const auto right = [&](std::vector<double> weights) {
+  const auto correct = [&](std::vector<double> weights) {
     std::vector<double> accuracies;
     for (const EnsembleMetrics& ensemble : example.measured(std::move(weights)).ensembles)
       accuracies.push_back(ensemble.accuracy);
     return accuracies;
   };
-  EXPECT_THAT(right({8, 1, 1}), ElementsAre(0, 0, 1));
-  EXPECT_THAT(right({1, 1, 1}), ElementsAre(0, 0, 0));
-  EXPECT_THAT(right({1, 0, 0}), ElementsAre(0, 0, 1));
+  EXPECT_THAT(correct({8, 1, 1}), ElementsAre(0, 0, 1));
+  EXPECT_THAT(correct({1, 1, 1}), ElementsAre(0, 0, 0));
+  EXPECT_THAT(correct({1, 0, 0}), ElementsAre(0, 0, 1));
   // If one exit is certain of the wrong class, the arithmetic mean can still be correct, but the
   // geometric mean is not: p is (0.70, 0.30), (0.70, 0.30), (0.0001, 0.9999).
   const Example veto{
@@ -126,7 +126,7 @@ TEST(Metrics, CountSureAndRightAnswers) {
     example.logits.push_back(logit(p));
     example.logits.push_back(logit(1 - p));
   }
-  EXPECT_THAT(example.measured().exits[0].confident_and_right, ElementsAre(3, 2, 1));
+  EXPECT_THAT(example.measured().exits[0].confident_and_correct, ElementsAre(3, 2, 1));
 }
 
 /// Returns the logits of metrics_golden.py, from the same formula in double.
@@ -152,7 +152,7 @@ Example golden() {
 TEST(Metrics, AgreeWithAnIndependentComputation) {
   const Metrics metrics = golden().measured({0.5, 2.0, 0.25});
   struct Expected {
-    double right, low, high, nll, ece;
+    double correct, low, high, nll, ece;
     std::array<std::int64_t, 3> sure;
   };
   const Expected expected[] = {
@@ -168,12 +168,12 @@ TEST(Metrics, AgreeWithAnIndependentComputation) {
   constexpr double kClose = 1e-12;  // allows for rounding of sums of 200 terms near 1 in double
   for (std::size_t k = 0; k < 3; ++k) {
     SCOPED_TRACE(k);
-    EXPECT_EQ(metrics.exits[k].accuracy, expected[k].right / 200);
+    EXPECT_EQ(metrics.exits[k].accuracy, expected[k].correct / 200);
     EXPECT_NEAR(metrics.exits[k].accuracy_interval.low, expected[k].low, kClose);
     EXPECT_NEAR(metrics.exits[k].accuracy_interval.high, expected[k].high, kClose);
     EXPECT_NEAR(metrics.exits[k].nll, expected[k].nll, kClose);
     EXPECT_NEAR(metrics.exits[k].ece, expected[k].ece, kClose);
-    EXPECT_EQ(metrics.exits[k].confident_and_right, expected[k].sure);
+    EXPECT_EQ(metrics.exits[k].confident_and_correct, expected[k].sure);
   }
   EXPECT_EQ(metrics.ensembles[0].accuracy, 173 / 200.0);
   EXPECT_EQ(metrics.ensembles[1].accuracy, 174 / 200.0);
@@ -191,13 +191,13 @@ TEST(ConfusionMatrix, AgreesWithAnIndependentComputation) {
   ASSERT_EQ(counts.size(), 100u);
   EXPECT_THAT(std::vector(counts.begin(), counts.begin() + 20),
               ElementsAre(3, 3, 2, 1, 2, 2, 0, 0, 2, 5, 0, 6, 4, 1, 3, 1, 2, 0, 1, 2));
-  std::int64_t right = 0, all = 0;
+  std::int64_t correct = 0, all = 0;
   for (std::size_t i = 0; i < 100; ++i) {
     all += counts[i];
-    if (i % 11 == 0) right += counts[i];
+    if (i % 11 == 0) correct += counts[i];
   }
   EXPECT_EQ(all, 200);
-  EXPECT_EQ(static_cast<double>(right) / 200, example.measured().exits[0].accuracy);
+  EXPECT_EQ(static_cast<double>(correct) / 200, example.measured().exits[0].accuracy);
 }
 
 TEST(Metrics, OfOneExitHaveEnsemblesEqualToIt) {
@@ -218,7 +218,7 @@ TEST(Metrics, OfOneClassAreCertain) {
     EXPECT_EQ(exit.accuracy, 1);
     EXPECT_EQ(exit.nll, 0);
     EXPECT_EQ(exit.ece, 0);
-    EXPECT_THAT(exit.confident_and_right, ElementsAre(2, 2, 2));
+    EXPECT_THAT(exit.confident_and_correct, ElementsAre(2, 2, 2));
   }
 }
 

@@ -41,13 +41,13 @@ TEST(OverthinkingByClass, CountsWhereAnswersAreFoundAndLost) {
   const auto rows = overthinking_by_class(kExample.view());
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].images, 5);
-  EXPECT_THAT(rows[0].first_right, ElementsAre(2, 1, 1));
+  EXPECT_THAT(rows[0].first_correct, ElementsAre(2, 1, 1));
   EXPECT_THAT(rows[0].lost_after, ElementsAre(1, 0));
   EXPECT_EQ(rows[0].wasteful(), 2);
   EXPECT_EQ(rows[0].errors(), 2);
   EXPECT_DOUBLE_EQ(rows[0].destroyed_errors(), 0.5);
   EXPECT_EQ(rows[1].images, 3);
-  EXPECT_THAT(rows[1].first_right, ElementsAre(2, 1, 0));
+  EXPECT_THAT(rows[1].first_correct, ElementsAre(2, 1, 0));
   EXPECT_THAT(rows[1].lost_after, ElementsAre(0, 2));
   EXPECT_EQ(rows[1].wasteful(), 1);
   EXPECT_DOUBLE_EQ(rows[1].destroyed_errors(), 1);
@@ -59,7 +59,7 @@ TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
       measure(kExample.view(), std::vector<double>{1, 1, 1}).overthinking;
   EXPECT_EQ(all.images, 8);
   EXPECT_EQ(counts.images, 8);
-  EXPECT_EQ(all.first_right, counts.first_right);
+  EXPECT_EQ(all.first_correct, counts.first_correct);
   EXPECT_EQ(all.lost_after, counts.lost_after);
   EXPECT_EQ(counts.rate(counts.oracle()), 7 / 8.0);
   // Computed by hand: 4 images stop at exit 1, 2 at exit 2 and 1 at exit 3.
@@ -70,7 +70,7 @@ TEST(OverthinkingByClass, OfOneExitHasNothingToLose) {
   const std::vector<float> logits = {1, 0, 0, 1};
   const std::vector<std::int64_t> labels = {0, 0};
   const auto rows = overthinking_by_class({logits, labels, 1, 2});
-  EXPECT_THAT(rows[0].first_right, ElementsAre(1));
+  EXPECT_THAT(rows[0].first_correct, ElementsAre(1));
   EXPECT_TRUE(rows[0].lost_after.empty());
   EXPECT_EQ(rows[0].wasteful(), 0);
   EXPECT_EQ(rows[0].errors(), 1);

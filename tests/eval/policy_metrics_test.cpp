@@ -12,7 +12,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(PolicyMetrics, CountsWhatAPersonCounts) {
-  // Policy and reference of each image:  right/right, harmed, helped, both wrong, right/right
+  // Policy and reference of each image:  correct/correct, harmed, helped, both wrong,
+  // correct/correct
   const std::vector<std::int64_t> labels = {0, 1, 2, 0, 1};
   const std::vector<std::int64_t> answers = {0, 0, 2, 1, 1};
   const std::vector<std::int64_t> references = {0, 1, 1, 1, 1};

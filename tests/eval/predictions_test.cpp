@@ -35,17 +35,17 @@ TEST(Predictions, ConfidenceIsTheSoftmaxAtTheTemperature) {
   EXPECT_NEAR(predictions.at(0, 0).confidence, 1 / (1 + std::exp(-1.0)), 1e-12);
   EXPECT_NEAR(predictions.at(1, 1).confidence, 1 / (1 + std::exp(-2.0)), 1e-12);
   EXPECT_EQ(predictions.at(1, 1).answer, 1);
-  EXPECT_FALSE(predictions.right(1, 1));
+  EXPECT_FALSE(predictions.is_correct(1, 1));
 }
 
 TEST(Predictions, CountsFlows) {
   const Logits logits = five_images();
   const std::vector<float> temperatures = {1, 1};
   const Flow flow = eval::flow(Predictions(logits.view(2, 2), temperatures), 0, 1);
-  EXPECT_EQ(flow.stays_right, 1);  // image 0
-  EXPECT_EQ(flow.gets_wrong, 2);   // images 1, 3
-  EXPECT_EQ(flow.gets_right, 1);   // image 2
-  EXPECT_EQ(flow.stays_wrong, 1);  // image 4
+  EXPECT_EQ(flow.stays_correct, 1);    // image 0
+  EXPECT_EQ(flow.becomes_wrong, 2);    // images 1, 3
+  EXPECT_EQ(flow.becomes_correct, 1);  // image 2
+  EXPECT_EQ(flow.stays_wrong, 1);      // image 4
 }
 
 TEST(Predictions, GalleriesAreMostConfidentFirstAndTiesInOrder) {
@@ -104,12 +104,12 @@ TEST(Predictions, CountsWhereClassesLeave) {
   const std::vector<std::int64_t> answers = {0, 1, 2};
   const auto classes = exits_by_class(logits.view(2, 3), exit_index, answers);
   ASSERT_EQ(classes.size(), 3u);
-  EXPECT_THAT(classes[0].left, ElementsAre(1, 1));
-  EXPECT_THAT(classes[0].right, ElementsAre(1, 0));
+  EXPECT_THAT(classes[0].stopped, ElementsAre(1, 1));
+  EXPECT_THAT(classes[0].correct, ElementsAre(1, 0));
   EXPECT_EQ(classes[0].mean_exit(), 0.5);
   EXPECT_EQ(classes[1].images, 0);
   EXPECT_EQ(classes[1].mean_exit(), -1);
-  EXPECT_THAT(classes[2].right, ElementsAre(0, 1));
+  EXPECT_THAT(classes[2].correct, ElementsAre(0, 1));
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
       for (const SweepPoint& point : curve.points) {
         policy.thresholds.assign(3, point.threshold);
         policy::ExitState exit_state;
-        double right = 0, cost = 0, harm = 0, help = 0;
+        double correct = 0, cost = 0, harm = 0, help = 0;
         for (std::int64_t i = 0; i < view.images(); ++i) {
           int stopped = -1, answer = 0;
           for (int k = 0; k < 4; ++k)
@@ -74,7 +74,7 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
               answer = exit_state.answer;
             }
           const auto label = static_cast<int>(view.labels[static_cast<std::size_t>(i)]);
-          right += answer == label;
+          correct += answer == label;
           cost += costs[static_cast<std::size_t>(stopped)];
           // Harm is counted against the last exit alone, whatever the ensemble.
           const bool last_correct = policy::argmax(view.at(3, i)) == label;
@@ -84,7 +84,7 @@ TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
         const auto n = static_cast<double>(view.images());
         SCOPED_TRACE(testing::Message() << to_string(curve.criterion) << " " << to_string(ensemble)
                                         << " " << point.threshold);
-        EXPECT_DOUBLE_EQ(point.accuracy, right / n);
+        EXPECT_DOUBLE_EQ(point.accuracy, correct / n);
         EXPECT_NEAR(point.relative_cost, cost / n, 1e-12);
         EXPECT_DOUBLE_EQ(point.harm, harm / n);
         EXPECT_DOUBLE_EQ(point.help, help / n);

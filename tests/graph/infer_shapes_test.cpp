@@ -138,8 +138,10 @@ TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
   EXPECT_EQ(message(LayerNorm{0}), place + "eps must be positive and finite, got 0");
   EXPECT_EQ(message(Multiply{}), place + "takes 2 inputs, got 1");
   EXPECT_EQ(message(Multiply{}, {"conv", "input"}), place + "cannot multiply [4,8,6] by [3,8,6]");
-  EXPECT_EQ(message(Slice{1, 5}), place + "cannot take channels from 1 to before 5 of [4,8,6]");
-  EXPECT_EQ(message(Slice{2, 2}), place + "cannot take channels from 2 to before 2 of [4,8,6]");
+  EXPECT_EQ(message(Slice{1, 5}),
+            place + "cannot take channels from 1 to 5 (exclusive) of [4,8,6]");
+  EXPECT_EQ(message(Slice{2, 2}),
+            place + "cannot take channels from 2 to 2 (exclusive) of [4,8,6]");
   EXPECT_EQ(message(ChannelShuffle{3}), place + "groups 3 must divide the 4 input channels");
   EXPECT_EQ(message(Add{}), place + "takes 2 or more inputs, got 1");
   EXPECT_EQ(message(Add{}, {"conv", "input"}), place + "cannot add [4,8,6] and [3,8,6]");

@@ -120,7 +120,7 @@ TEST(WithoutExits, RefusesExitsOutOfOrderOrRange) {
   } cases[] = {{{2}, "3"}, {{-1}, "0"}, {{1, 0}, "1"}, {{1, 1}, "2"}, {{0, 5}, "6"}};
   for (const auto& one : cases)
     EXPECT_THAT([&] { remove_exits(small_resnet(), one.exits); },
-                ThrowsMessage<Error>("cannot take out exit " + one.first + advice));
+                ThrowsMessage<Error>("cannot remove exit " + one.first + advice));
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ TEST(DecodeBmp, RefusesAPixelBeyondThePalette) {
 
 TEST(DecodeBmp, RefusesPixelsInsideTheHeader) {
   EXPECT_EQ(failure(with(stored_image("rgb24.bmp"), 10, std::uint32_t{20})),
-            "damaged: the BMP's pixels are in its header");
+            "damaged: the BMP's pixels begin inside its header");
   EXPECT_THAT(failure(with(stored_image("rgb24.bmp"), 10, UINT32_MAX)), StartsWith("truncated: "));
 }
 

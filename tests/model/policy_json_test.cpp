@@ -195,10 +195,9 @@ TEST(PolicyJson, NamesTheFieldThatIsWrong) {
   expect_field_refused("ensemble", "mean",
                        "ensemble_weights: got 3, expected 3 if the ensemble is weighted and none "
                        "otherwise; it is \"mean\"");
-  expect_field_refused(
-      "ensemble_weights", {0, 1, 1},
-      "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no "
-      "other");
+  expect_field_refused("ensemble_weights", {0, 1, 1},
+                       "ensemble_weights: the weight of exit 1 must be above 0, because no other "
+                       "exit precedes it");
   expect_field_refused("aim", "--max-cost 0.5",
                        "aim: got the text \"--max-cost 0.5\", expected an object");
   expect_field_refused("guarantee", 0.01, "guarantee: got 0.01, expected an object");
@@ -495,7 +494,7 @@ TEST(PolicyJson, KeepsTheBoundOnDisagreement) {
   refused([](Json& json) { json["guarantee"]["disagreement"].erase("level"); },
           "guarantee.disagreement.level is missing");
   refused([](Json& json) { json["guarantee"]["of"] = "disagreement"; },
-          "guarantee.disagreement: stands beside harm only");
+          "guarantee.disagreement: is allowed only in a guarantee of harm");
 }
 
 }  // namespace

@@ -155,19 +155,19 @@ TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
   const ModelFile model = full_model(small_resnet());
   const std::string advice = ": exits must increase and lie between 1 and 2";
   EXPECT_THAT([&] { remove_exits(model, {2}); },
-              ThrowsMessage<Error>("cannot take out exit 3" + advice));
+              ThrowsMessage<Error>("cannot remove exit 3" + advice));
   EXPECT_THAT([&] { remove_exits(model, {-1}); },
-              ThrowsMessage<Error>("cannot take out exit 0" + advice));
+              ThrowsMessage<Error>("cannot remove exit 0" + advice));
   EXPECT_THAT(
       [&] {
         remove_exits(model, {1, 0});
       },
-      ThrowsMessage<Error>("cannot take out exit 1" + advice));
+      ThrowsMessage<Error>("cannot remove exit 1" + advice));
   EXPECT_THAT(
       [&] {
         remove_exits(model, {0, 0});
       },
-      ThrowsMessage<Error>("cannot take out exit 1" + advice));
+      ThrowsMessage<Error>("cannot remove exit 1" + advice));
 }
 
 }  // namespace

@@ -505,7 +505,7 @@ TEST_F(ReadNetwork, ChecksTheNumberOfInputsBeforeItReadsThem) {
                 m.node("Add", {"conv.out", "nowhere"}, "x");
                 return "x";
               })),
-              HasSubstr("no node before it gives the input \"nowhere\""));
+              HasSubstr("no node before it computes the input \"nowhere\""));
 }
 
 TEST_F(ReadNetwork, RefusesAnAttributeThatItDoesNotRead) {
@@ -721,7 +721,7 @@ TEST_F(ExternalData, MustLieInsideTheFile) {
       "18446744073709551615");
   EXPECT_THAT(message(past_the_end), HasSubstr("which has 548 bytes"));
   past_the_end.graph().mutable_initializer(0)->mutable_external_data(1)->set_value("-1");
-  EXPECT_THAT(message(past_the_end), HasSubstr("is no number"));
+  EXPECT_THAT(message(past_the_end), HasSubstr("is not a number"));
 }
 
 }  // namespace

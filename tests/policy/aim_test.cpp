@@ -29,10 +29,10 @@ TEST(Aim, IsDescribedAsTheFlagsThatAskForIt) {
 }
 
 TEST(Aim, SaysWhatItsCertificatePromises) {
-  EXPECT_EQ(describe_promise({0.01, 0.05}), "harm ≤ 0.01 with probability ≥ 0.95");
-  EXPECT_EQ(describe_promise({.epsilon = 0.01, .against = HarmReference::ensemble}),
+  EXPECT_EQ(describe_bounds({0.01, 0.05}), "harm ≤ 0.01 with probability ≥ 0.95");
+  EXPECT_EQ(describe_bounds({.epsilon = 0.01, .against = HarmReference::ensemble}),
             "harm against the ensemble of all exits ≤ 0.01 with probability ≥ 0.95");
-  EXPECT_EQ(describe_promise({0.05, 0.1, true}),
+  EXPECT_EQ(describe_bounds({0.05, 0.1, true}),
             "answers other than the last exit's ≤ 0.05 with probability ≥ 0.9");
 }
 

@@ -49,10 +49,10 @@ Logits plausible(std::uint64_t seed, int images) {
 const std::vector<double> kCosts = {0.3, 0.6, 1.0};
 
 double accuracy_of_last(const LogitsView& view) {
-  double right = 0;
+  double correct = 0;
   for (std::int64_t i = 0; i < view.images(); ++i)
-    right += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
-  return right / static_cast<double>(view.images());
+    correct += argmax(view.at(view.exits - 1, i)) == view.labels[static_cast<std::size_t>(i)];
+  return correct / static_cast<double>(view.images());
 }
 
 TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
@@ -71,14 +71,14 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // The reference applies the policy image by image.
     ExitState exit_state;
-    double right = 0, cost = 0;
+    double correct = 0, cost = 0;
     for (std::int64_t i = 0; i < view.images(); ++i) {
       int k = 0;
       while (!should_exit(chosen.policy, k, view.at(k, i), exit_state)) ++k;
-      right += exit_state.answer == view.labels[static_cast<std::size_t>(i)];
+      correct += exit_state.answer == view.labels[static_cast<std::size_t>(i)];
       cost += kCosts[static_cast<std::size_t>(k)];
     }
-    EXPECT_NEAR(right / 1500, chosen.accuracy, 1e-12);
+    EXPECT_NEAR(correct / 1500, chosen.accuracy, 1e-12);
     EXPECT_NEAR(cost / 1500, chosen.relative_cost, 1e-12);
   }
 }
@@ -155,8 +155,8 @@ TEST(Calibration, TakesTheMostAccurateStepWithinABudget) {
   for (std::size_t i = 0; i < kImages; ++i) {
     tune.labels.push_back(static_cast<std::int64_t>(i % kClasses));
     for (std::size_t k = 0; k < 3; ++k) {
-      const bool right = k == 1 || (k == 2 ? i % 5 != 0 : i % 2 == 0);
-      tune.values[(k * kImages + i) * kClasses + (right ? i : i + 1) % kClasses] = 1 + k;
+      const bool correct = k == 1 || (k == 2 ? i % 5 != 0 : i % 2 == 0);
+      tune.values[(k * kImages + i) * kClasses + (correct ? i : i + 1) % kClasses] = 1 + k;
     }
   }
   const Policy policy = fit_policy({}, tune.view());
@@ -249,8 +249,8 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
 
   const Policy alone = fit_policy({}, view);
   const ExitPredictions by_exits = predict_exits(alone, view.logits, view.classes);
-  const auto right = correct_table(by_exits, view.labels);
-  const ExitTable table{by_exits.exits, by_exits.images, by_exits.scores, right, kCosts};
+  const auto correct = correct_table(by_exits, view.labels);
+  const ExitTable table{by_exits.exits, by_exits.images, by_exits.scores, correct, kCosts};
   const auto each = search_each(table, {.least_good = 128});
   const auto shared = search_shared(table, {.least_good = 128});
   ASSERT_TRUE(each && shared);
@@ -263,12 +263,12 @@ TEST(Calibration, AgreesWithAnIndependentComputation) {
 
   struct Expected {
     float threshold;
-    double right, harmed, cost;
+    double correct, harmed, cost;
   };
   for (const Expected& expected : {Expected{0.15f, 54, 78, 0.37}, Expected{0.3f, 117, 18, 0.624}}) {
     const ChosenThresholds chosen =
         choose_thresholds(alone, view, kCosts, FixedThreshold{expected.threshold});
-    EXPECT_NEAR(chosen.accuracy, expected.right / 150, 1e-12);
+    EXPECT_NEAR(chosen.accuracy, expected.correct / 150, 1e-12);
     EXPECT_NEAR(chosen.relative_cost, expected.cost, 1e-9);
     const ExitPredictions exit_predictions =
         predict_exits(chosen.policy, view.logits, view.classes);
@@ -471,7 +471,7 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   // The figures of each step match its thresholds, and every step but the last passes its test.
   const ExitPredictions on_tune = predict_exits(policy, tune.values, tune.classes);
   const ExitPredictions on_certify = predict_exits(policy, certify.values, certify.classes);
-  const auto right = correct_table(on_tune, tune.labels);
+  const auto correct = correct_table(on_tune, tune.labels);
   const auto harmless = harmless_table(
       on_certify, reference_answers(policy, certify.view(), HarmReference::last_exit),
       certify.labels, false);
@@ -481,7 +481,7 @@ TEST(Guarantee, KeepsThePathOfCertifiedStepsAndTheFirstThatFailed) {
   for (std::size_t m = 0; m < path.steps.size(); ++m) {
     const PathStep& step = path.steps[m];
     const ThresholdOutcome chosen =
-        evaluate_thresholds({3, 1500, on_tune.scores, right, kCosts}, step.thresholds);
+        evaluate_thresholds({3, 1500, on_tune.scores, correct, kCosts}, step.thresholds);
     EXPECT_DOUBLE_EQ(step.accuracy, static_cast<double>(chosen.good) / 1500);
     EXPECT_DOUBLE_EQ(step.relative_cost, chosen.total_cost / 1500);
     const ThresholdOutcome harm =

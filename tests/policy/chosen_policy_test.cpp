@@ -67,14 +67,15 @@ TEST(ChosenPolicy, RefusesDisagreementsThatDoNotFit) {
   EXPECT_EQ(disagreement_bounds(good).size(), 2u);
   EXPECT_TRUE(disagreement_bounds(certified()).empty());
   expect_refused([](ChosenPolicy& c) { c.path->steps[1].disagreed = 3; },
-                 "path.steps[1].disagreed: expected one beside a bound on disagreement, and none "
-                 "without");
+                 "path.steps[1].disagreed: expected a value if and only if the guarantee has a "
+                 "bound on disagreement");
   expect_refused(
       [&](ChosenPolicy& c) {
         with_bound(c);
         c.path->steps[0].disagreed.reset();
       },
-      "path.steps[0].disagreed: expected one beside a bound on disagreement, and none without");
+      "path.steps[0].disagreed: expected a value if and only if the guarantee has a bound on "
+      "disagreement");
   expect_refused(
       [&](ChosenPolicy& c) {
         with_bound(c);

@@ -25,20 +25,20 @@ struct Images {
         core::KeyedRandom random(seed, k, static_cast<std::uint64_t>(i));
         const float sure = random.uniform();
         exit_predictions.scores.push_back(sure);
-        right.push_back(random.uniform() < 0.3f + 0.4f * sure + 0.1f * static_cast<float>(k));
+        correct.push_back(random.uniform() < 0.3f + 0.4f * sure + 0.1f * static_cast<float>(k));
       }
     const auto n = static_cast<std::size_t>(count);
     for (std::size_t at = 0; at < 3 * n; ++at)
-      harmless.push_back(right[at] != 0 || right[2 * n + at % n] == 0);
+      harmless.push_back(correct[at] != 0 || correct[2 * n + at % n] == 0);
   }
   ExitTable by_label() const {
-    return {3, exit_predictions.images, exit_predictions.scores, right, kCosts};
+    return {3, exit_predictions.images, exit_predictions.scores, correct, kCosts};
   }
   ExitTable by_harm() const {
     return {3, exit_predictions.images, exit_predictions.scores, harmless, kCosts};
   }
   CrossValidatedPath path() const {
-    return cross_validate(exit_predictions, right, harmless, kCosts);
+    return cross_validate(exit_predictions, correct, harmless, kCosts);
   }
 
   /// Returns the images in the fold, or those outside it.
@@ -48,15 +48,15 @@ struct Images {
     for (std::size_t at = 0; at < 3 * n; ++at) {
       if ((at % n % kFolds == fold) != inside) continue;
       some.exit_predictions.scores.push_back(exit_predictions.scores[at]);
-      some.right.push_back(right[at]);
+      some.correct.push_back(correct[at]);
       some.harmless.push_back(harmless[at]);
     }
-    some.exit_predictions.images = static_cast<std::int64_t>(some.right.size() / 3);
+    some.exit_predictions.images = static_cast<std::int64_t>(some.correct.size() / 3);
     return some;
   }
 
   ExitPredictions exit_predictions;
-  std::vector<std::uint8_t> right, harmless;
+  std::vector<std::uint8_t> correct, harmless;
 };
 
 TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
@@ -75,19 +75,19 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
     for (std::size_t fold = 0; fold < kFolds; ++fold) {
       const Images laid = images.part(fold, false), held = images.part(fold, true);
       const double wanted = fitted.total_cost / 153;
-      double cost_before = 0, right_before = 0;
+      double cost_before = 0, correct_before = 0;
       for (const Thresholds& thresholds : greedy_threshold_path(laid.by_harm(), kPathLevels)) {
         const double cost = evaluate_thresholds(laid.by_label(), thresholds).total_cost /
                             static_cast<double>(laid.exit_predictions.images);
-        const auto right =
+        const auto correct =
             static_cast<double>(evaluate_thresholds(held.by_label(), thresholds).good);
         if (cost <= wanted) {
           const double share = cost == wanted ? 0 : (wanted - cost) / (cost_before - cost);
-          held_out += share * right_before + (1 - share) * right;
+          held_out += share * correct_before + (1 - share) * correct;
           break;
         }
         cost_before = cost;
-        right_before = right;
+        correct_before = correct;
       }
     }
     EXPECT_NEAR(path.cross_validated_correct[at], held_out, 1e-9) << at;
@@ -110,8 +110,8 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
     const bool easy = i / 10 % 5 != 0;  // the same number in every fold
     for (std::size_t k = 0; k < 3; ++k) {
       images.exit_predictions.scores[k * 1000 + i] = k == 1 && easy ? 2 : 1;
-      images.right[k * 1000 + i] = k == 2 || (k == 1 && easy);
-      images.harmless[k * 1000 + i] = images.right[k * 1000 + i];
+      images.correct[k * 1000 + i] = k == 2 || (k == 1 && easy);
+      images.harmless[k * 1000 + i] = images.correct[k * 1000 + i];
     }
   }
   const CrossValidatedPath path = images.path();
@@ -130,8 +130,8 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
     const bool easy = random.uniform() < 0.7f;
     for (std::size_t k = 0; k < 3; ++k) {
       images.exit_predictions.scores[k * 500 + i] = k == 1 && easy ? 2 : 1;
-      images.right[k * 500 + i] = k == 2 || (k == 1 && easy);
-      images.harmless[k * 500 + i] = images.right[k * 500 + i];
+      images.correct[k * 500 + i] = k == 2 || (k == 1 && easy);
+      images.harmless[k * 500 + i] = images.correct[k * 500 + i];
     }
   }
   const CrossValidatedPath path = images.path();
@@ -144,9 +144,9 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
   for (std::size_t i = 0; i < 200; i += 3)
     images.exit_predictions.scores[i] = std::numeric_limits<float>::quiet_NaN();
   const CrossValidatedPath path = images.path();
-  for (const double right : path.cross_validated_correct) {
-    EXPECT_GE(right, 0);
-    EXPECT_LE(right, 200);
+  for (const double correct : path.cross_validated_correct) {
+    EXPECT_GE(correct, 0);
+    EXPECT_LE(correct, 200);
   }
   for (const ThresholdOutcome& step : path.fitted)
     for (const auto& threshold : step.thresholds) EXPECT_TRUE(!threshold || *threshold >= 0);
@@ -160,9 +160,9 @@ TEST(CrossFit, StandsVeryFewImages) {
   for (const std::int64_t count : {2, 3, 9, 10, 11}) {
     const CrossValidatedPath path = Images(count).path();
     EXPECT_EQ(path.cross_validated_correct[0], path.fitted[0].good) << count;
-    for (const double right : path.cross_validated_correct) {
-      EXPECT_GE(right, 0);
-      EXPECT_LE(right, count);
+    for (const double correct : path.cross_validated_correct) {
+      EXPECT_GE(correct, 0);
+      EXPECT_LE(correct, count);
     }
   }
 }
@@ -182,11 +182,11 @@ TEST(CrossFit, ComesToTheSameOnManyThreads) {
     });
     const auto at = static_cast<std::size_t>(found - costs.begin());
     const double before = costs[at - 1].total_cost / 18'000, after = costs[at].total_cost / 18'000;
-    const auto right = [&](std::size_t which) {
+    const auto correct = [&](std::size_t which) {
       return static_cast<double>(evaluate_thresholds(held.by_label(), steps[which]).good);
     };
     const double share = (wanted - after) / (before - after);
-    fold_by_fold += share * right(at - 1) + (1 - share) * right(at);
+    fold_by_fold += share * correct(at - 1) + (1 - share) * correct(at);
   }
   EXPECT_NEAR(path.cross_validated_correct[step], fold_by_fold, 1e-6);
 }

@@ -240,13 +240,12 @@ TEST(Check, NamesWhatCannotBeUsed) {
       ThrowsMessage<Error>(
           "ensemble_weights: got 0, expected 3 if the ensemble is weighted and none otherwise; "
           "it is \"weighted\""));
-  EXPECT_THAT(
-      refused([](Policy& p) {
-        p.ensemble = Ensemble::weighted;
-        p.ensemble_weights = {0, 1, 1};
-      }),
-      ThrowsMessage<Error>(
-          "ensemble_weights: the weight of exit 1 must be above 0, because exit 1 has no other"));
+  EXPECT_THAT(refused([](Policy& p) {
+                p.ensemble = Ensemble::weighted;
+                p.ensemble_weights = {0, 1, 1};
+              }),
+              ThrowsMessage<Error>("ensemble_weights: the weight of exit 1 must be above 0, "
+                                   "because no other exit precedes it"));
 }
 
 TEST(Criterion, IsSpelledAsInFiles) {

@@ -347,7 +347,7 @@ TEST_F(AuditTest, RaisesAnAlarmAndStaysWithThePolicyUnlessToldOtherwise) {
   EXPECT_EQ(watch.state, WatchStats::State::alarm);
   EXPECT_EQ(watch.alarms, 1);
   ASSERT_EQ(alarms_.size(), 1u);
-  EXPECT_THAT(alarms_[0], testing::HasSubstr("certified was 0.688 %"));
+  EXPECT_THAT(alarms_[0], testing::HasSubstr("the certified bound is 0.688 %"));
   EXPECT_LT(batcher_->stats().exits[2], 3 * kImages);
 }
 

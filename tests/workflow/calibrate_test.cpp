@@ -153,10 +153,11 @@ TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
 TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
   model.certificates = 300;
   save();
-  expect_refused(options(policy::HarmGuarantee{0.05}),
-                 path.string() +
-                     ": 300 certificates were drawn from its certify images, which uses up delta "
-                     "0.05; no more can be drawn");
+  expect_refused(
+      options(policy::HarmGuarantee{0.05}),
+      path.string() +
+          ": 300 attempts to certify with its certify images have used up delta 0.05; no "
+          "further attempt is possible");
 }
 
 TEST_F(Calibrate, ChoosesOnTuneWhatAnEvaluationThenFollows) {
@@ -307,7 +308,7 @@ TEST_F(Calibrate, CertifiesOnceAndTestsEveryFurtherAttemptMoreStrictly) {
   ASSERT_TRUE(first.certification);
   const policy::CertificationResult& given = first.certification->result;
   EXPECT_TRUE(first.met);
-  EXPECT_TRUE(first.certification->drawn);
+  EXPECT_TRUE(first.certification->was_attempted);
   EXPECT_TRUE(given.holds());
   EXPECT_EQ(given.attempt, 1);
   EXPECT_DOUBLE_EQ(given.level, 0.98 * 0.09);
@@ -570,7 +571,7 @@ TEST_F(Calibrate, WarnsOfFewTuneImages) {
 TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
-  EXPECT_FALSE(few.certification->drawn);
+  EXPECT_FALSE(few.certification->was_attempted);
   EXPECT_FALSE(few.certification->result.holds());
   EXPECT_EQ(few.certification->result.images_needed, 3120);  // ln(0.98 * 0.045) / ln 0.999
   EXPECT_THAT(few.chosen.policy.thresholds, Each(std::optional<float>()));
@@ -584,7 +585,7 @@ TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
   CalibrateOptions how = options(policy::HarmGuarantee{0.05});
   how.data = trap_data();
   const Calibration trapped = calibrate(how);
-  EXPECT_TRUE(trapped.certification->drawn);
+  EXPECT_TRUE(trapped.certification->was_attempted);
   EXPECT_FALSE(trapped.certification->result.holds());
   EXPECT_EQ(trapped.certification->result.attempt, 1);
   EXPECT_THAT(trapped.chosen.policy.thresholds, Each(std::optional<float>()));

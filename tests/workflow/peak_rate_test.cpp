@@ -14,9 +14,9 @@ TEST(Ceiling, IsVoidBelowNineteenTwentiethsOfWhatTheClockAllows) {
   ceiling.clock_hz = 3e9;
   EXPECT_DOUBLE_EQ(ceiling.theoretical(), 96e9);
   ceiling.core_macs_per_second = 0.951 * 96e9;
-  EXPECT_FALSE(ceiling.is_void());
+  EXPECT_FALSE(ceiling.is_invalid());
   ceiling.core_macs_per_second = 0.949 * 96e9;
-  EXPECT_TRUE(ceiling.is_void());
+  EXPECT_TRUE(ceiling.is_invalid());
 }
 
 TEST(Ceiling, RunsEveryKernelThatThisCpuHas) {

@@ -164,9 +164,9 @@ TEST_F(Folder, KeepsCertificatesAndPoliciesOfTheModelsItReplaces) {
   // Certificates of other images do not count, and a damaged file counts as having none.
   model.provenance.data.certify = {5, 7};
   model.certificates = 0;
-  EXPECT_EQ(run.certificates_drawn(model), 0);
+  EXPECT_EQ(run.recorded_attempts(model), 0);
   core::write_text_atomic(run.best(), "no model");
-  EXPECT_EQ(run.certificates_drawn(model), 0);
+  EXPECT_EQ(run.recorded_attempts(model), 0);
   EXPECT_FALSE(run.save(run.best(), model));
 }
 

@@ -85,10 +85,10 @@ def report(
     alone = cost if alone_costs is None else costs_array(alone_costs, exits, "alone_costs").tolist()
     aim = guarantee = guarantee_status = ""
     if isinstance(policy, Certification):
-        aim = policy.promise
+        aim = policy.statement
         if policy.holds:
             guarantee = (
-                f"{policy.promise} on images of the same distribution as {policy.images} certify "
+                f"{policy.statement} on images of the same distribution as {policy.images} certify "
                 "images"
             )
             guarantee_status = (

@@ -86,7 +86,7 @@ class Certification:
     Attributes:
         policy: the cheapest one that was certified; it never stops early if none was.
         holds: whether a policy that stops early was certified.
-        promise: what is certified, as a text: "harm ≤ 0.01 with probability ≥ 0.95".
+        statement: what is certified, as a text: "harm ≤ 0.01 with probability ≥ 0.95".
         attempt: which certificate of these images it is, from 1.
         level: of each test: what earlier attempts left of delta.
         images: number of certify images.
@@ -101,7 +101,7 @@ class Certification:
 
     policy: Policy
     holds: bool
-    promise: str
+    statement: str
     attempt: int
     level: float
     images: int
@@ -113,7 +113,7 @@ class Certification:
     disagreement: float | None = None
 
     def __repr__(self) -> str:
-        found = self.promise if self.holds else "nothing is certified"
+        found = self.statement if self.holds else "nothing is certified"
         return (
             f"Certification({self.policy}, {found!r}: {self.counted} of {self.images} images "
             f"counted, upper bound {self.upper_bound:.4g}; step {self.chosen} of a path of "
@@ -326,13 +326,13 @@ def certify(
         truth = labels_of(certified, certify_labels, "certify_labels")
     (
         policy, holds, attempt, level, images, needed, counted, bound, thresholds, chosen, harmed,
-        accuracy, relative_cost, promise, disagreement,
+        accuracy, relative_cost, statement, disagreement,
     ) = _core.certify(
         policy, tune, answers, certified, truth, cost, epsilon, delta, label_free, against, attempt
     )  # fmt: skip
     path = [PathStep(*step) for step in zip(thresholds, harmed, accuracy, relative_cost)]
     return Certification(
-        policy, holds, promise, attempt, level, images, needed, counted, bound, path, chosen,
+        policy, holds, statement, attempt, level, images, needed, counted, bound, path, chosen,
         disagreement,
     )  # fmt: skip
 

@@ -95,9 +95,9 @@ void read_add(Call& call) {
   if (call.all_constant())
     return output_combined(call, plus, [](float a, float b) { return a + b; });
   if (!call.is_constant(0) && !call.is_constant(1)) return output_sum(call);
-  const std::size_t which = call.is_constant(0) ? 1 : 0;
-  const NetworkTensor& tensor = call.tensor(which);
-  std::vector<float> shift = per_channel(call, call.constant(1 - which), tensor);
+  const std::size_t tensor_index = call.is_constant(0) ? 1 : 0;
+  const NetworkTensor& tensor = call.tensor(tensor_index);
+  std::vector<float> shift = per_channel(call, call.constant(1 - tensor_index), tensor);
   std::vector<float> ones(shift.size(), 1.0f);
   output_affine(call, tensor, {std::move(ones), std::move(shift)});
 }
@@ -161,9 +161,9 @@ void read_mul(Call& call) {
   if (call.all_constant())
     return output_combined(call, times, [](float a, float b) { return a * b; });
   if (!call.is_constant(0) && !call.is_constant(1)) return output_product(call);
-  const std::size_t which = call.is_constant(0) ? 1 : 0;
-  const NetworkTensor& tensor = call.tensor(which);
-  std::vector<float> scale = per_channel(call, call.constant(1 - which), tensor);
+  const std::size_t tensor_index = call.is_constant(0) ? 1 : 0;
+  const NetworkTensor& tensor = call.tensor(tensor_index);
+  std::vector<float> scale = per_channel(call, call.constant(1 - tensor_index), tensor);
   std::vector<float> zeros(scale.size(), 0.0f);
   output_affine(call, tensor, {std::move(scale), std::move(zeros)});
 }
@@ -291,9 +291,9 @@ void read_extreme(Call& call) {
         call, [](Integer a, Integer b) { return is_min ? std::min(a, b) : std::max(a, b); },
         [](float a, float b) { return is_min ? std::min(a, b) : std::max(a, b); });
   if (call.num_inputs() != 2) throw Error("is supported with two inputs only");
-  const std::size_t which = call.is_constant(0) ? 1 : 0;
-  const NetworkTensor& tensor = call.tensor(which);
-  const double limit = call.constant(1 - which).scalar();
+  const std::size_t tensor_index = call.is_constant(0) ? 1 : 0;
+  const NetworkTensor& tensor = call.tensor(tensor_index);
+  const double limit = call.constant(1 - tensor_index).scalar();
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   NetworkDraft& network = call.network();
   int draft = 0;

@@ -18,7 +18,7 @@ core::HostTensor channel_tensor(const Constant& constant, std::int64_t channels)
 void read_batch_norm(Call& call) {
   NodeView& attributes = call.attributes();
   const double eps = attributes.number("epsilon", 1e-5);
-  attributes.ignore("momentum");  // of training
+  attributes.ignore("momentum");  // matters in training only
   if (attributes.opset() < 9) attributes.expect("spatial", 1);
   if (attributes.integer("training_mode", 0) != 0)
     throw Error("is in training mode; export the network with model.eval()");
@@ -54,7 +54,7 @@ void read_batch_norm(Call& call) {
 void read_layer_norm(Call& call) {
   NodeView& attributes = call.attributes();
   const double eps = attributes.number("epsilon", 1e-5);
-  attributes.ignore("stash_type");  // the precision of intermediate values
+  attributes.ignore("stash_type");  // the precision of intermediate values does not matter here
   const NetworkTensor& input = call.tensor(0);
   const graph::Shape& shape = call.shape(input);
   const std::size_t axis = checked_axis(attributes.integer("axis", -1), input.view.rank() + 1);

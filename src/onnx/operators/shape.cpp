@@ -45,8 +45,9 @@ void output_reshaped(Call& call, const NetworkTensor& tensor, const Dims& shape)
                             call.batch(), fmt::join(before, ","), core::to_string(shape)));
   const auto view = tensor.view.reshaped(Dims(shape.begin() + 1, shape.end()));
   if (!view)
-    throw Error(fmt::format("reshapes [{},{}] to {}, which cuts through its dimensions",
-                            call.batch(), fmt::join(before, ","), core::to_string(shape)));
+    throw Error(
+        fmt::format("reshapes [{},{}] to {}, which divides its dimensions in an unsupported way",
+                    call.batch(), fmt::join(before, ","), core::to_string(shape)));
   call.output(NetworkTensor{tensor.draft, *view});
 }
 
@@ -101,7 +102,7 @@ void read_transpose(Call& call) {
   for (const std::int64_t axis : given) order.push_back(checked_axis(axis, before.size()));
   if (std::set<std::size_t>(order.begin(), order.end()).size() != before.size() ||
       order.size() != before.size())
-    throw Error("the attribute perm is no permutation of the dimensions");
+    throw Error("the attribute perm is not a permutation of the dimensions");
   if (call.is_constant(0)) {
     call.spend(call.constant(0).count());
     return call.output(transposed(call.constant(0), order));
