@@ -174,6 +174,7 @@ class Notes {
     const bool noted = done_in_time([store = store_, name = key("failed", rank_)] {
       store->set(name, kNote);
       store->set("failed", kNote);
+      store->check({name});  // is answered; what was sent before may be lost
     });
     if (!noted)
       throw RanksFailed(fmt::format(

@@ -147,7 +147,9 @@ TEST_F(RanksOfARun, StopAfterTheSameStep) {
 TEST_F(RanksOfARun, StayEqualInEveryMode) {
   recipe::Recipe plain = small_recipe();
   plain.train.epochs = 1;
-  train_in(run("plain"), plain, nullptr, false, {});
+  // In a process of its own: one that has trained cannot be forked to train on (LibTorch 2.6).
+  EXPECT_THAT(train_with(1, run("plain"), plain),
+              Each(Field(&test::RankResult::text, "finished after 5 steps")));
   const auto expect_finished = [&](const char* name, const recipe::Recipe& recipe) {
     // train() compares the weights of the ranks after each epoch.
     for (const auto& [status, text] : train_with(2, run(name), recipe))
