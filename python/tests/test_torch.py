@@ -157,7 +157,8 @@ def test_a_state_dict_is_that_of_a_network_of_torchvision(tmp_path):
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
     network = models.squeezenet1_1(weights=None, num_classes=5).eval()
-    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    # As saved by a compiled module that several processes trained.
+    state = {f"_orig_mod.module.{key}": value for key, value in network.state_dict().items()}
     images = torch.randn(2, 3, 64, 64)
     imported = offramp.from_torch(
         state, images[:1], tmp_path / "net.safetensors", arch="squeezenet1_1"

@@ -231,9 +231,10 @@ def _with_weights(arch: str, state: Mapping[str, Any]) -> Any:
                 f'module: "{key}" of the state dict is no tensor but {type(value).__name__}; pass '
                 'the entry of the checkpoint that holds the weights, such as checkpoint["model"]'
             )
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next(
+        (p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), ""
+    ):  # both, if a wrapped module was compiled
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     network = torchvision.models.get_model(arch, weights=None)
     # The weights of the classifier are the last ones with a row for each class.
     classifier = [key for key, value in network.state_dict().items() if value.shape[:1] == (1000,)]
