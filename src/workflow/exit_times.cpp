@@ -1,7 +1,6 @@
 #include "workflow/exit_times.h"
 
 #include <algorithm>
-
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
