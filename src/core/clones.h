@@ -6,7 +6,9 @@
 // instruction set.
 
 /// Marks a function that is compiled several times. The functions that it calls must be inlined
-/// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only.
+/// into it (OFFRAMP_INLINE), or they are compiled for the default instruction set only. Tests are
+/// built for these sets by offramp_versions() of cmake/OfframpTargets.cmake: a new one goes there
+/// too.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
     !defined(OFFRAMP_ONE_VERSION)

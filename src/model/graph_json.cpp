@@ -10,6 +10,7 @@
 #include "core/tensor.h"
 #include "core/text.h"
 #include "model/json_reader.h"
+#include "model/limits.h"
 #include "model/model_file.h"
 
 namespace offramp::model {
@@ -21,9 +22,6 @@ constexpr std::int64_t kMaxSize = 65536;  // channels, sides, classes
 constexpr std::int64_t kMaxKernel = 64;
 constexpr std::int64_t kMaxFeatures = std::int64_t{1} << 24;
 constexpr std::size_t kMaxSegments = 10'000;
-// A ResNet of 1202 layers has about 4,500 nodes. With this limit, reading a model spends less than
-// a second on its nodes; compiling 3,300 convolutions of different shapes takes some seconds.
-constexpr std::size_t kMaxNodes = 10'000;
 constexpr std::size_t kMaxInputs = 1'000;
 
 // Writing. Attributes of the first version of an operation are always written. Later ones are
@@ -226,11 +224,11 @@ std::string read_name(JsonFields& fields, std::string_view key) {
 
 std::vector<graph::Node> read_nodes(JsonFields& segment, std::string_view key,
                                     std::size_t& num_nodes) {
-  const Json& json = segment.array(key, kMaxNodes);
+  const Json& json = segment.array(key, kMaxGraphNodes);
   num_nodes += json.size();
-  if (num_nodes > kMaxNodes)
+  if (num_nodes > kMaxGraphNodes)
     throw Error(
-        fmt::format("{}: the graph has more than {} nodes", segment.place_of(key), kMaxNodes));
+        fmt::format("{}: the graph has more than {} nodes", segment.place_of(key), kMaxGraphNodes));
   std::vector<graph::Node> nodes;
   nodes.reserve(json.size());
   for (std::size_t i = 0; i < json.size(); ++i) {

@@ -6,16 +6,12 @@
 
 #include "core/error.h"
 #include "core/overloaded.h"
+#include "onnx/vector_of.h"
 
 namespace offramp::onnx {
 namespace {
 
 using Values = std::vector<float>;
-
-core::HostTensor vector_of(const Values& values) {
-  return core::HostTensor::of({static_cast<std::int64_t>(values.size())},
-                              std::span<const float>(values));
-}
 
 /// Repeats the one value of a scalar for all channels.
 Values expanded(const Values& values, std::int64_t channels) {

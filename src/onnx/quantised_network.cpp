@@ -3,15 +3,12 @@
 #include <cmath>
 #include <set>
 
+#include "onnx/vector_of.h"
+
 namespace offramp::onnx {
 namespace {
 
 using Floats = std::vector<float>;
-
-core::HostTensor vector_of(const Floats& values) {
-  return core::HostTensor::of({static_cast<std::int64_t>(values.size())},
-                              std::span<const float>(values));
-}
 
 class Folder {
  public:

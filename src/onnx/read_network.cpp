@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "model/limits.h"
 #include "onnx/evaluator.h"
 #include "onnx/finish_network.h"
 #include "onnx/open_model.h"
@@ -21,7 +22,6 @@ using schema::TensorProto;
 
 constexpr std::int64_t kMaxSide = 65'536;
 constexpr std::size_t kNamedProblems = 3;
-constexpr std::size_t kMaxOperations = 10'000;  // of a segment in a model file
 
 /// The input of a network: the shape of the image and how ONNX shows it.
 struct Input {
@@ -166,9 +166,9 @@ int find_logits(NetworkDraft& network, const Value& output, std::vector<std::str
 /// Checks what a model file requires, so that an error names the ONNX file.
 void check_network(const ImportedNetwork& network) {
   const graph::Segment& segment = network.graph.segments.front();
-  if (segment.nodes.size() > kMaxOperations)
+  if (segment.nodes.size() > model::kMaxGraphNodes)
     throw Error(fmt::format("the network has {} operations, at most {} are supported",
-                            segment.nodes.size(), kMaxOperations));
+                            segment.nodes.size(), model::kMaxGraphNodes));
   for (const auto& [name, tensor] : network.weights)
     for (const float value : tensor.as<float>())
       if (!std::isfinite(value))

@@ -24,7 +24,9 @@ from ._workflow import Imported, imported_with_input
 
 _OPSET = 17
 _OPSET_OF_DYNAMO = 18  # the oldest that it writes without a conversion
-_MOST_DIFFERENCE = 0.02  # f32 gives 1e-6 to 1e-4, half precision or TF32 more
+# f32 gives 1e-6 to 1e-4, half precision and TF32 more; PyTorch's own logits of EfficientNet-B4 with
+# random weights, at 64 pixels, differ by 0.02 from those in double precision.
+_MOST_DIFFERENCE = 0.02
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 
 
@@ -199,7 +201,8 @@ def _compare(
     # A softmax at the end of the module is left out of the model.
     log_softmax = logits - logits.max(1, keepdims=True)
     log_softmax = log_softmax - np.log(np.exp(log_softmax).sum(1, keepdims=True))
-    answers = (logits, log_softmax, np.exp(log_softmax)) if imported.notes else (logits,)
+    has_softmax = any("softmax" in note for note in imported.notes)
+    answers = (logits, log_softmax, np.exp(log_softmax)) if has_softmax else (logits,)
     size = max(float(np.abs(expected).max()), np.finfo(np.float32).tiny)
     difference = min(float(np.abs(one - expected).max()) / size for one in answers)
     if not difference <= _MOST_DIFFERENCE:
