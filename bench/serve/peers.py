@@ -73,7 +73,7 @@ class Contender:
 
 
 def contenders(flags):
-    ours = [flags.offramp, "serve", flags.model, "--threads", flags.threads]
+    ours = [flags.offramp, "serve", flags.model, "--threads", flags.threads, *flags.serve_flags.split()]
     images = ["--data", flags.data, "--images", flags.images] if flags.data else []
     target = ["--target", f"/v2/models/{flags.model.stem}/infer", *images]
     floats = ["--target", "/infer", "--floats", *images]
@@ -183,6 +183,7 @@ def main():
     parser.add_argument("--goodput", type=float, metavar="MS")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--overload", action="store_true")
+    parser.add_argument("--serve-flags", default="", help="more flags of offramp serve, in one text")
     parser.add_argument("--overload-connections", type=int, default=1100)
     parser.add_argument("--overload-seconds", type=float, default=120)
     flags = parser.parse_args()
