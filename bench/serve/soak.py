@@ -44,8 +44,8 @@ def infer(model, pixels, shape, parameters="", name="image", datatype="UINT8", s
 
 
 def form(files):
-    parts = b"".join(b"--x\r\nContent-Disposition: form-data; name=\"image\"; filename=\"" + name.encode() + b"\"\r\n\r\n" +
-                     content + b"\r\n" for name, content in files)
+    parts = b"".join(b"--x\r\nContent-Disposition: form-data; name=\"image\"; filename=\"" + name.encode() +
+                     b"\"\r\n\r\n" + content + b"\r\n" for name, content in files)
     return post("/v1/classify", parts + b"--x--\r\n", ["Content-Type: multipart/form-data; boundary=x"])
 
 
@@ -56,8 +56,8 @@ def mutated(draw, content):
     return bytes(content[:draw.randint(1, len(content))])
 
 
-# Each takes a random generator and an image file, and gives the bytes of a request that is wrong in some way. The answer
-# must be an error of the client or none, or, where the harm may have left the request valid, any answer but a 5xx.
+# Each takes a random generator and an image file, and gives the bytes of a request that is wrong in some way. The
+# answer must be an error of the client or none, or, where the harm may have left the request valid, any but a 5xx.
 FAULTS = {
     "garbage": lambda draw, image: draw.randbytes(draw.randint(1, 3000)),
     "no host": lambda draw, image: b"GET / HTTP/1.1\r\n\r\n",
