@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "onnx/node_view.h"
 #include "onnx/value.h"
 
@@ -99,8 +100,14 @@ std::span<const Operator> quantisation_operators();
 std::span<const Operator> reduction_operators();
 std::span<const Operator> shape_operators();
 
+/// The operator itself is not supported, or not in this version.
+class UnsupportedOperator : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Returns the operator with this name and version.
-/// @throws Error that says what is not supported and what can be done
+/// @throws UnsupportedOperator that says what is not supported and what can be done
 const Operator& find_operator(const std::string& domain, const std::string& name, int opset);
 
 /// Checks the numbers of inputs and outputs before any of them is used.

@@ -546,6 +546,20 @@ TEST_F(ReadNetwork, SaysInOneLineThatATransformerHasAttention) {
                         "\"x/MatMul\")"));
 }
 
+TEST_F(ReadNetwork, ListsOtherOperatorsThatAreNotSupportedBesideAttention) {
+  EXPECT_THAT(message(after_conv([](ModelBuilder& m) {
+                m.node("Mish", {"conv.out"}, "mish");
+                m.node("Mish", {"mish"}, "mish2");
+                m.node("Einsum", {"mish2", "conv.out"}, "scores");
+                m.node("Softmax", {"scores"}, "shares");
+                m.node("Einsum", {"shares", "conv.out"}, "product");
+                m.node("LpPool", {"product"}, "x");
+                return "x";
+              })),
+              HasSubstr("offramp runs convolutional classifiers; operators that are not supported: "
+                        "Mish, Einsum, LpPool"));
+}
+
 TEST_F(ReadNetwork, RefusesWeightsThatAreNotFinite) {
   ModelBuilder model;
   model.conv();
