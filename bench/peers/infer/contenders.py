@@ -78,18 +78,20 @@ class Worker:
 class Peer:
     """An engine in one precision at one batch size, in both splits of the threads and with each of its files."""
 
-    def __init__(self, name, batch, threads, models, folder, expected, convolutions):
+    def __init__(self, name, batch, threads, models, folder, expected, convolutions, tolerance=None):
         """
         @param name          "ENGINE PRECISION"
         @param models        label of each variant of the network → its file; the fastest counts
         @param folder        holds images.npy; logits are written there
         @param expected      logits of offramp in f32
         @param convolutions  how many convolutions must run in the precision
+        @param tolerance     by precision, instead of TOLERANCE
         @throws Missing if the engine is not there, or for each variant does not compute in the precision or gives other
                 answers
         """
         self.name, self.batch, self.rates, self.latency, self.teams = name, batch, {}, {}, {}
         self.error, self.version, self.counts, self.left_out = 0, None, {}, {}
+        self.tolerance = tolerance or TOLERANCE
         for label, model in models.items():
             teams = {}
             try:
@@ -119,7 +121,7 @@ class Peer:
                 error = difference(said, expected[:len(said)])
                 if counts.get(precision, 0) < convolutions:
                     raise Missing(f"its profile shows fewer than {convolutions} convolutions in {precision}: {counts}")
-                if not error <= TOLERANCE[precision]:
+                if not error <= self.tolerance[precision]:
                     raise Missing(f"its answers differ by {error:.2g} of the largest logit")
         except Missing:
             stop_teams({"": team})
