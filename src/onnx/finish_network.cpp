@@ -233,6 +233,8 @@ class Finisher {
     if (std::holds_alternative<Pad>(draft.op))
       reason = "is supported directly before a convolution or pool only";
     problems_.push_back({draft.source, std::move(reason)});
+    if (std::holds_alternative<Crop>(draft.op) || std::holds_alternative<Bin>(draft.op))
+      reason = "a part of the rows or columns is supported as a bin of a pool only";
   }
 
   /// Returns the draft that the head begins with: the last global pooling, else the last

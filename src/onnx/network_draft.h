@@ -30,6 +30,17 @@ struct Pad {
 };
 // The pieces of a layer norm over the channels: μ, x - μ, (x - μ)², its mean, √(mean + eps).
 struct ChannelMean {};
+/// A part of an image: the rows top … bottom - 1 and the columns left … right - 1.
+struct Crop {
+  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+  bool operator==(const Crop&) const = default;
+};
+/// The largest or mean value of each channel in a part of an image, {C}: a bin of a pool with a
+/// fixed grid.
+struct Bin {
+  Crop part;
+  bool is_mean = false;
+};
 struct Centred {};
 struct CentredSquare {};
 struct Variance {};
@@ -37,7 +48,7 @@ struct Deviation {
   double eps = 0;
 };
 
-using DraftOp = std::variant<graph::Op, Affine, Erf, Softmax, Pad, ChannelMean, Centred,
+using DraftOp = std::variant<graph::Op, Affine, Erf, Softmax, Pad, Crop, Bin, ChannelMean, Centred,
                              CentredSquare, Variance, Deviation>;
 
 /// An operation of the network that is being read.

@@ -31,6 +31,27 @@ model::ModelFile model_of(const graph::Graph& graph) {
   return model;
 }
 
+/// A convolution of images of side × side pixels, and a head.
+graph::Graph with_head(int side, std::vector<graph::Node> head) {
+  graph::Segment segment{.name = "network",
+                         .nodes = {{"conv", graph::Conv{.out_channels = 5}, {"input"}}},
+                         .outputs = {"conv"},
+                         .feature = "conv",
+                         .head = std::move(head)};
+  return {.name = "pools", .input = {3, side, side}, .classes = 4, .segments = {segment}};
+}
+
+graph::Graph pyramid(const std::vector<int>& levels, int side) {
+  return with_head(side, {{"pool", graph::SpatialPyramidPool{.levels = levels}, {"conv"}},
+                          {"fc", graph::Linear{.out_features = 4, .bias = true}, {"pool"}}});
+}
+
+graph::Graph adaptive_pool(int side) {
+  return with_head(side, {{"pool", graph::AdaptiveAvgPool{.grid = {3, 2}}, {"conv"}},
+                          {"flat", graph::Flatten{}, {"pool"}},
+                          {"fc", graph::Linear{.out_features = 4, .bias = true}, {"flat"}}});
+}
+
 schema::ModelProto parsed(const std::string& bytes) {
   return parse_model(std::as_bytes(std::span(bytes))).proto;
 }
@@ -116,7 +137,8 @@ TEST(WriteNetwork, NeedsAPolicyForTheConditionalForm) {
 }
 
 TEST(WriteNetwork, MakesAPlainFileThatImportsWithTheSameLogits) {
-  for (const graph::Graph& graph : {small_resnet(), small_vgg(), two_scale()}) {
+  for (const graph::Graph& graph : {small_resnet(), small_vgg(), two_scale(), pyramid({1, 2, 4}, 8),
+                                    pyramid({4, 1, 3, 2}, 7), adaptive_pool(7)}) {
     SCOPED_TRACE(graph.name);
     const model::ModelFile model = model_of(graph);
     core::TemporaryFolder folder;
