@@ -89,6 +89,30 @@ TEST_F(ImportExport, AnInt8ModelIsWrittenInInt8UnlessF32IsAskedFor) {
   }
 }
 
+TEST_F(ImportExport, AnInt8ModelKeepsItsRangesAndWeightsOnTheWayThroughOnnx) {
+  const fs::path int8 =
+      fs::path(OFFRAMP_CONFIGS).parent_path() / "models/cifar10-2-exits-small.safetensors";
+  ASSERT_EQ(offramp({"export", int8, "-o", onnx_path, "--form", "plain"}).status, 0);
+  const ProgramResult imported = offramp({"import", onnx_path, "-o", again_path, "--json"});
+  ASSERT_EQ(imported.status, 0) << imported.err;
+  EXPECT_EQ(json::parse(imported.out)["precision"], "int8") << imported.out;
+  const model::ModelFile before = model::load_model(int8), after = model::load_model(again_path);
+  ASSERT_TRUE(after.deployment);
+  EXPECT_EQ(after.deployment->measured.images, 0);
+  int same = 0;
+  for (const auto& [name, range] : after.deployment->ranges) {
+    const auto found = before.deployment->ranges.find(name);
+    if (found == before.deployment->ranges.end()) continue;
+    EXPECT_FLOAT_EQ(range.magnitude, found->second.magnitude) << name;
+    EXPECT_EQ(range.is_signed, found->second.is_signed) << name;
+    ++same;
+  }
+  EXPECT_GE(same, 8) << "the image, and what follows each of the convolutions of 4 blocks";
+  EXPECT_EQ(after.weight_scales.count("layer1.0.conv1.weight"), 1u);
+  const ProgramResult info = offramp({"info", again_path, "--compiled", "--precision", "int8"});
+  EXPECT_EQ(info.status, 0) << info.err;
+}
+
 TEST_F(ImportExport, LabelsNameTheClasses) {
   ASSERT_EQ(export_as("plain").status, 0);
   const fs::path labels = folder.path() / "labels.txt";
