@@ -22,6 +22,7 @@ class Call {
     std::uint64_t file_bytes = 0;
     std::int64_t computed = 0;  ///< elements that arithmetic on constants has made
     std::vector<std::string>& notes;
+    bool is_quantised = false;  ///< a node quantises a tensor of the network
   };
 
   Call(NodeView& attributes, std::vector<const Value*> inputs, Model& model)
@@ -64,6 +65,8 @@ class Call {
 
   /// Adds a line for the user about something that was left out.
   void note(std::string text);
+  /// Notes that the file quantises tensors of the network.
+  void set_quantised() { model_.is_quantised = true; }
   /// Counts elements that arithmetic on constants makes. Arithmetic on weights transposes and
   /// scales each a few times. @throws Error if there are far more of them than the file holds
   void spend(std::int64_t elements);

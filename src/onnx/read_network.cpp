@@ -252,6 +252,8 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.weights = std::move(finished.weights);
     result.input_scale = std::move(finished.input_scale);
     result.input_shift = std::move(finished.input_shift);
+    result.ranges = std::move(finished.ranges);
+    result.is_quantised = shared.is_quantised;
     graph::infer_shapes(result.graph);
     check_network(result);
     return result;
