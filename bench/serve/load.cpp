@@ -1,12 +1,14 @@
 // Asks a server on this machine as often as it answers, or at a given rate, and prints one JSON
-// object: requests by status, latencies of the accepted ones, processor time and memory of the
-// server. It ends after a number of requests or seconds, whichever comes first.
+// object: requests by status, latencies and accuracy of the accepted ones, processor time and
+// memory of the server. It ends after a number of requests or seconds, whichever comes first.
 //
-//   load --port 8000                          32 connections, each asks again when it has its
-//   answer load --port 8000 --rate 500               500 requests a second, whatever the server
-//   does load --port 8000 --pid PID --requests 1000000 --seconds 600
+//   load --port 8000                   32 connections, each asks again when it has its answer
+//   load --port 8000 --rate 500        500 requests a second, whatever the server does
+//   load --port 8000 --pid PID --requests 1000000 --seconds 600
 //
-// Without --body it sends one-image requests of the Open Inference Protocol, pixels as binary data.
+// It sends one-image requests of the Open Inference Protocol, pixels as binary data, or the same
+// images as an array of floats (--floats). The images are random, or test images of --data; answers
+// are then compared with their labels.
 // At a given rate the latency counts from the time when a request was due, also if no connection
 // was free then: a server that stalls cannot hide it.
 #include <fmt/format.h>
@@ -25,6 +27,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <fstream>
 #include <iostream>
@@ -36,6 +40,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "data/dataset.h"
 
 namespace {
 
@@ -49,9 +54,10 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::uint16_t port = 8000;
   std::string target = "/v2/models/cifar10-3-exits/infer";
-  std::string body_file, parameters;
+  std::string data, parameters;
   std::vector<std::string> headers;
-  int connections = 32, side = 32;
+  bool floats = false;
+  int connections = 32, images = 1000, side = 32;
   double rate = 0;  ///< requests a second; 0: as fast as the answers come
   std::int64_t requests = 100'000;
   double seconds = 60, warm_up = 1;
@@ -85,30 +91,82 @@ Usage usage_of(int pid) {
   return usage;
 }
 
-/// Requests that differ in their pixels, so that images leave at different exits.
-std::vector<http::request<http::string_body>> make_requests(const Options& options) {
-  std::vector<http::request<http::string_body>> requests;
+/// A request and the class of its image; -1: not known.
+struct Question {
+  http::request<http::string_body> request;
+  std::int64_t label = -1;
+};
+
+/// The pixels [side, side, 3] of the images and their labels.
+struct Images {
+  int height = 0, width = 0;
+  std::vector<std::string> pixels = {};
+  std::vector<std::int64_t> labels = {};
+};
+
+Images read_images(const Options& options) {
+  using offramp::data::Part;
+  const auto loaded = offramp::data::load_data(options.data, Part::test, {});
+  const offramp::data::Dataset& set = loaded.dataset;
+  Images images{.height = set.height, .width = set.width};
+  const std::int64_t count = std::min<std::int64_t>(options.images, set.size());
+  for (std::int64_t i = 0; i < count; ++i) {  // classes lie one after the other
+    const std::int64_t index = i * set.size() / count;
+    const auto pixels = set.image(index);
+    images.pixels.emplace_back(pixels.begin(), pixels.end());
+    images.labels.push_back(set.labels[static_cast<std::size_t>(index)]);
+  }
+  // One order for all runs: neighbours shall not be of one class.
+  offramp::core::KeyedRandom random(1, 3);
+  for (std::size_t i = images.pixels.size(); i > 1; --i) {
+    const auto other = static_cast<std::size_t>(random.below(i));
+    std::swap(images.pixels[i - 1], images.pixels[other]);
+    std::swap(images.labels[i - 1], images.labels[other]);
+  }
+  return images;
+}
+
+Images random_images(const Options& options) {
+  Images images{.height = options.side, .width = options.side};
   offramp::core::KeyedRandom random(1, 2);
   for (int i = 0; i < 64; ++i) {
+    std::string pixels(3 * static_cast<std::size_t>(options.side * options.side), '\0');
+    // Noise around one colour: noise alone would be unlike any image.
+    const auto base = static_cast<int>(random.below(200));
+    for (char& value : pixels) value = static_cast<char>(base + static_cast<int>(random.below(56)));
+    images.pixels.push_back(std::move(pixels));
+    images.labels.push_back(-1);
+  }
+  return images;
+}
+
+/// Returns the image as f32 [3, height, width], pixels in [0, 1].
+std::string as_floats(const std::string& pixels) {
+  const std::size_t area = pixels.size() / 3;
+  std::vector<float> values(pixels.size());
+  for (std::size_t i = 0; i < pixels.size(); ++i)
+    values[i % 3 * area + i / 3] = static_cast<float>(static_cast<unsigned char>(pixels[i])) / 255;
+  std::string bytes(sizeof(float) * values.size(), '\0');
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+std::vector<Question> make_questions(const Options& options) {
+  const Images images = options.data.empty() ? random_images(options) : read_images(options);
+  std::vector<Question> questions;
+  for (std::size_t i = 0; i < images.pixels.size(); ++i) {
+    const std::string& pixels = images.pixels[i];
     http::request<http::string_body> request(http::verb::post, options.target, 11);
     request.set(http::field::host, "127.0.0.1");
-    if (!options.body_file.empty()) {
-      std::ifstream file(options.body_file, std::ios::binary);
-      if (!file) throw CLI::ValidationError("--body", options.body_file + ": cannot be read");
-      request.body().assign(std::istreambuf_iterator<char>(file), {});
+    if (options.floats) {
+      request.body() = as_floats(pixels);
     } else {
-      const std::size_t size = 3 * static_cast<std::size_t>(options.side * options.side);
       const std::string json = fmt::format(
           R"({{"parameters":{{{}}},"inputs":[{{"name":"image","datatype":"UINT8",)"
           R"("shape":[1,{},{},3],"parameters":{{"binary_data_size":{}}}}}],)"
           R"("outputs":[{{"name":"class_index","parameters":{{"binary_data":true}}}}]}})",
-          options.parameters, options.side, options.side, size);
+          options.parameters, images.height, images.width, pixels.size());
       request.set("Inference-Header-Content-Length", std::to_string(json.size()));
-      std::string pixels(size, '\0');
-      // Blocks of one colour: noise alone would be unlike any image.
-      const auto base = static_cast<int>(random.below(200));
-      for (char& value : pixels)
-        value = static_cast<char>(base + static_cast<int>(random.below(56)));
       request.body() = json + pixels;
     }
     for (const std::string& header : options.headers) {
@@ -119,15 +177,32 @@ std::vector<http::request<http::string_body>> make_requests(const Options& optio
                   header.substr(std::min(header.find_first_not_of(' ', colon + 1), header.size())));
     }
     request.prepare_payload();
-    requests.push_back(std::move(request));
+    questions.push_back({std::move(request), images.labels[i]});
   }
-  return requests;
+  return questions;
+}
+
+/// Returns the class of an answer: its last 8 bytes, or "class_index" of JSON; -1 if it has none.
+std::int64_t class_of(const http::response<http::string_body>& response) {
+  const std::string& body = response.body();
+  const auto type = response[http::field::content_type];
+  std::int64_t index = -1;
+  if (type == "application/octet-stream" && body.size() >= sizeof index) {
+    std::memcpy(&index, body.data() + body.size() - sizeof index, sizeof index);
+    return index;
+  }
+  static constexpr std::string_view kKey = "\"class_index\":";
+  const std::size_t at = body.find(kKey);
+  return at == std::string::npos ? -1 : std::atoll(body.c_str() + at + kKey.size());
 }
 
 class Load {
  public:
   explicit Load(const Options& options)
-      : options_(options), requests_(make_requests(options)), tick_(context_), arrival_(context_) {}
+      : options_(options),
+        questions_(make_questions(options)),
+        tick_(context_),
+        arrival_(context_) {}
 
   Json run() {
     for (int i = 0; i < options_.connections; ++i)
@@ -171,15 +246,18 @@ class Load {
 
    private:
     void write() {
-      const auto& request = load_.requests_[load_.sent_++ % load_.requests_.size()];
-      http::async_write(stream_, request, [this](error_code error, std::size_t) {
+      const Question& question = load_.questions_[load_.sent_++ % load_.questions_.size()];
+      label_ = question.label;
+      http::async_write(stream_, question.request, [this](error_code error, std::size_t) {
         if (error) return fail("write");
         response_ = {};
         http::async_read(stream_, buffer_, response_, [this](error_code failed, std::size_t) {
           if (failed) return fail("read");
           const bool keep = response_.keep_alive();
           if (!keep) close();
-          load_.count(std::to_string(response_.result_int()), due_, response_.result_int() == 200);
+          const bool accepted = response_.result_int() == 200;
+          load_.count(std::to_string(response_.result_int()), due_, accepted,
+                      accepted && label_ >= 0 && class_of(response_) == label_);
           load_.is_free(*this);
         });
       });
@@ -187,7 +265,7 @@ class Load {
     void fail(const char* what) {
       close();
       buffer_.clear();
-      load_.count(what, due_, false);
+      load_.count(what, due_, false, false);
       load_.is_free(*this);
     }
 
@@ -196,14 +274,16 @@ class Load {
     boost::beast::flat_buffer buffer_;
     http::response<http::string_body> response_;
     Clock::time_point due_;
+    std::int64_t label_ = -1;
     bool is_open_ = false;
   };
 
-  void count(const std::string& status, Clock::time_point due, bool accepted) {
+  void count(const std::string& status, Clock::time_point due, bool accepted, bool correct) {
     const auto now = Clock::now();
     if (is_over_ || seconds_between(begin_, now) < options_.warm_up) return;
     ++statuses_[status];
     if (accepted) latencies_ms_.push_back(1e3 * seconds_between(due, now));
+    correct_ += correct ? 1 : 0;
     last_ = now;
     if (++counted_ >= options_.requests) end();
   }
@@ -278,6 +358,10 @@ class Load {
               {"requests_per_second", static_cast<double>(counted_) / seconds},
               {"accepted_per_second", static_cast<double>(latencies_ms_.size()) / seconds},
               {"statuses", statuses_},
+              {"accuracy", options_.data.empty() || latencies_ms_.empty()
+                               ? Json(nullptr)
+                               : Json(static_cast<double>(correct_) /
+                                      static_cast<double>(latencies_ms_.size()))},
               {"latency_ms",
                {{"p50", quantile(0.5)},
                 {"p95", quantile(0.95)},
@@ -294,14 +378,14 @@ class Load {
 
   const Options& options_;
   asio::io_context context_{1};
-  const std::vector<http::request<http::string_body>> requests_;
+  const std::vector<Question> questions_;
   std::vector<std::unique_ptr<Connection>> connections_;
   asio::steady_timer tick_, arrival_;
   Clock::time_point begin_, last_, counting_since_, next_arrival_;
   std::vector<Connection*> free_;
   std::deque<Clock::time_point> due_;  // requests that wait for a free connection
   std::size_t sent_ = 0, most_due_ = 0;
-  std::int64_t counted_ = 0;
+  std::int64_t counted_ = 0, correct_ = 0;
   std::map<std::string, std::int64_t> statuses_;
   std::vector<double> latencies_ms_;
   Usage before_, after_;
@@ -316,7 +400,10 @@ int main(int argc, char** argv) {
   CLI::App app("Loads a server on this machine and measures it");
   app.add_option("--port", options.port, "Port on 127.0.0.1")->required();
   app.add_option("--target", options.target, "Address of the requests");
-  app.add_option("--body", options.body_file, "File that is the body of every request");
+  app.add_option("--data", options.data, "Test images of this source; default: random images");
+  app.add_option("--images", options.images, "How many of --data, spread evenly")
+      ->check(CLI::Range(1, 100'000));
+  app.add_flag("--floats", options.floats, "Send each image as f32 [3,H,W], without any JSON");
   app.add_option("--header", options.headers, "NAME: VALUE, any number of times");
   app.add_option("--parameters", options.parameters, R"(Of the protocol, such as "stop":"last")");
   app.add_option("--side", options.side, "Width and height of the images")

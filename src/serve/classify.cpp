@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/numbers.h"
 #include "serve/json_text.h"
 #include "serve/multipart.h"
 
@@ -23,7 +24,7 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
   }
   json["class"] = answer.class_name;
   json["class_index"] = answer.class_index;
-  json["probability"] = answer.probability;
+  json["probability"] = core::shortest_decimal(answer.probability);
   json["exit"] = answer.exit;
   json["exits"] = model.model.num_exits();
   json["relative_cost"] = answer.relative_cost;
@@ -34,8 +35,8 @@ Json to_json(const ServedModel& model, const ImageResult& result, int top_k) {
     Json top = Json::array();
     for (const int index : largest(answer.probabilities, top_k)) {
       const auto i = static_cast<std::size_t>(index);
-      top.push_back(
-          {{"class", model.model.classes()[i]}, {"probability", answer.probabilities[i]}});
+      top.push_back({{"class", model.model.classes()[i]},
+                     {"probability", core::shortest_decimal(answer.probabilities[i])}});
     }
     json["top"] = std::move(top);
   }

@@ -246,7 +246,8 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   void wait_for_end(Clock::time_point until, std::promise<bool>& done) {
     close_stalled_connections();
     if (connections_.empty() || Clock::now() >= until) {
-      done.set_value(under_way_ == 0);
+      // A request whose client has closed the connection waits for no answer.
+      done.set_value(connections_.empty() || under_way_ == 0);
       return;
     }
     tick_.expires_after(milliseconds(10));

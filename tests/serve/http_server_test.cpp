@@ -433,6 +433,18 @@ TEST_F(HttpServerTest, CancelsWhatIsStillUnderWayAtTheEndOfDraining) {
   EXPECT_TRUE(client.is_closed());
 }
 
+TEST_F(HttpServerTest, OwesNoAnswerToAClientThatHasGoneWhenItIsDrained) {
+  start_without_answers();
+  {
+    RawClient client(port());
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    ASSERT_TRUE(wait_until([&] { return num_waiting() == 1; }));
+  }
+  ASSERT_TRUE(wait_until([&] { return server_->counts().connections == 0; }));
+  EXPECT_EQ(server_->counts().requests_under_way, 1);
+  EXPECT_TRUE(server_->drain(milliseconds(60'000)));
+}
+
 TEST_F(HttpServerTest, SaysWhyItCannotListen) {
   start();
   EXPECT_THAT([&] { HttpServer({.port = port()}, {}); },

@@ -1,6 +1,7 @@
 // The routes, without sockets.
 #include "serve/service.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -276,6 +277,9 @@ TEST_F(ServiceTest, ClassifiesItsExampleImage) {
   const Json json = Json::parse(response.body);
   EXPECT_EQ(json["model"], "m");
   EXPECT_EQ(json["top"].size(), 2u);
+  // The shortest text of the f32 number, as `offramp classify --json` prints it.
+  EXPECT_THAT(response.body,
+              HasSubstr(fmt::format(R"("probability":{},)", json["probability"].get<float>())));
   EXPECT_EQ(send("POST", "/v1/classify", "no image").status, 400);
   EXPECT_EQ(send("POST", "/v1/classify?colour=red", image.body).status, 400);
 }

@@ -129,7 +129,7 @@ function buildNetwork() {
     const exit = i + 1;
     const last = exit === costs.length;
     const total = html("span", {}, "0");
-    const share = html("small", {}, count(0, "image"));
+    const share = html("small", {}, "images");
     const thumbs = html("div", { class: "thumbs" });
     const root = html("div", { class: `bin ${colour(exit)}`, role: "group",
       "aria-label": `Exit ${exit}` },

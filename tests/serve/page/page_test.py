@@ -201,6 +201,7 @@ def classify(address, data):
 
 def test_each_chosen_image_is_shown_as_the_server_answered_it(page, address, pictures):
     page.open(address)
+    assert [one.text for one in page.all(".count")] == ["0 images"] * len(page.bins())
     page.choose(pictures)
     page.until_answered(10)
     cards = page.cards()
