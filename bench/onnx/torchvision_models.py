@@ -79,19 +79,19 @@ def randomise(network):
             module.reset_running_stats()
 
 
-def settle(network, size, channels=3):
+def settle(network, size, channels=3, images=None):
     network.train()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.eval()
-        network(torch.randn(4, channels, size, size))
+        network(torch.randn(4, channels, size, size) if images is None else images)
     network.eval()
 
 
-def build(name, size):
+def build(name, size, **options):
     torch.manual_seed(1)
-    options = {"weights": None}
+    options["weights"] = None
     if name.startswith(("googlenet", "inception")):
         options |= {"transform_input": True, "init_weights": False}
     network = getattr(torchvision.models, name)(**options)
@@ -197,4 +197,5 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,7 @@ std::optional<Stop> to_stop(nb::handle object) {
 
 void add_model(nb::module_& module) {
   module.def("to_stop", &to_stop, "stop"_a.none());
+  module.def("find_model", &find_model, "path"_a);
 
   nb::class_<LoadedModel>(module, "Model")
       .def(

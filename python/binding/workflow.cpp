@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "calls.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "images.h"
 #include "model.h"
 #include "nanobind/stl/array.h"
@@ -20,6 +21,7 @@
 #include "workflow/calibrate.h"
 #include "workflow/export_network.h"
 #include "workflow/import_network.h"
+#include "workflow/output_file.h"
 #include "workflow/progress.h"
 #include "workflow/quantize.h"
 
@@ -195,6 +197,22 @@ void add_workflow(nb::module_& module) {
       nb::arg("network"), nb::arg("out"), nb::arg("labels"), nb::arg("classes"),
       nb::arg("image_size").none(), nb::arg("fit"), nb::arg("mean").none(), nb::arg("std").none(),
       nb::arg("data"));
+  module.def(
+      "check_output",
+      [](const std::string& out, const std::vector<std::string>& inputs) {
+        workflow::check_output("out", out, {inputs.begin(), inputs.end()});
+      },
+      nb::arg("out"), nb::arg("inputs"));
+  module.def(
+      "copy_file",
+      [](const std::string& from, const std::string& to) {
+        run_unlocked([&] {
+          const core::MappedFile file(from);
+          const std::array parts = {file.bytes()};
+          core::write_file_atomic(to, parts);
+        });
+      },
+      nb::arg("from_"), nb::arg("to"));
   module.def(
       "export_onnx",
       [](const std::string& model, const std::string& out, const std::string& form) {

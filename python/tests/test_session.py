@@ -548,3 +548,15 @@ def test_a_session_outlives_the_name_of_its_model(model_path, images):
     session = offramp.load(model_path, threads=1).session()
     gc.collect()
     assert session.classify(images[0]).exit in (1, 2, 3)
+
+
+def test_answers_are_cut_like_lists(model, images):
+    answers = model.session(probabilities=True).classify([*images[:4], b"no image", *images[4:9]])
+    part = answers[3:6]
+    assert isinstance(part, offramp.Answers) and len(part) == 3
+    assert [one.class_index for one in part] == answers.class_index[3:6].tolist()
+    assert part.error[1] == answers.error[4] and part.error[0] is None
+    assert part.probabilities.shape == (3, 5) and part.classes == answers.classes
+    assert len(answers[5:5]) == 0 and answers[np.int64(2)].exit == answers.exit[2]
+    with pytest.raises(TypeError, match="columns are attributes, such as answers.exit"):
+        answers["exit"]

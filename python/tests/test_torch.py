@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -270,3 +271,146 @@ def test_the_extension_exports_no_symbol_of_protobuf():
     done = subprocess.run([nm, "-D", "--defined-only", path], capture_output=True, text=True)
     assert done.returncode == 0 and "PyInit__core" in done.stdout
     assert "protobuf" not in done.stdout and "schema" not in done.stdout
+
+
+def logits_of(network, images):
+    with torch.no_grad():
+        return network.eval()(images)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121"])
+def test_the_weights_come_back_as_a_state_dict(name, tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    network = settle(getattr(models, name)(weights=None, num_classes=7), (3, 64, 64))
+    images = torch.randn(3, 3, 64, 64)
+    imported = offramp.from_torch(network, images[:1], tmp_path / "net.safetensors")
+    other = getattr(models, name)(weights=None, num_classes=7)
+    modes = [one.training for one in other.modules()]
+    state = offramp.state_dict(imported, other, images[:1])
+    assert [one.training for one in other.modules()] == modes
+    assert state.keys() == network.state_dict().keys()
+    other.load_state_dict(state)
+    assert (logits_of(other, images) == logits_of(network, images)).all()
+
+
+def test_what_was_trained_since_comes_back_too(tmp_path):
+    """A file whose classifier has other weights, and has an early exit."""
+    network = settle(small_network(), (3, 32, 32))
+    image = torch.randn(1, 3, 32, 32)
+    imported = offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    raw = bytearray((tmp_path / "net.safetensors").read_bytes())
+    weight = network[9].weight.detach().numpy()
+    at = raw.find(weight.tobytes())
+    assert at > 0 and raw.find(weight.tobytes(), at + 1) < 0
+    raw[at : at + weight.nbytes] = (2 * weight).tobytes()
+    (tmp_path / "trained.safetensors").write_bytes(raw)
+    state = offramp.state_dict(tmp_path / "trained.safetensors", network, image)
+    assert np.array_equal(state["9.weight"].numpy(), 2 * weight)
+    assert torch.equal(state["0.weight"], network[0].weight)
+    assert imported.path == str(tmp_path / "net.safetensors")
+
+
+class Scaled(nn.Module):
+    """A convolution that is scaled by a parameter, which a model file joins with it."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.scale = network, nn.Parameter(torch.full((5,), 1.5))
+
+    def forward(self, images):
+        return self.network(images) * self.scale
+
+
+def test_a_parameter_that_is_joined_with_others_is_reported(tmp_path):
+    network = Scaled(settle(small_network(), (3, 32, 32)))
+    image = torch.randn(1, 3, 32, 32)
+    imported = offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    with pytest.raises(offramp.Error, match='"scale", "network.9.weight", "network.9.bias" of the'):
+        offramp.state_dict(imported, network, image)
+    state = offramp.state_dict(imported, network, image, strict=False)
+    assert "network.0.weight" in state and "network.9.weight" not in state
+    network.load_state_dict(state, strict=False)
+
+
+def test_a_state_dict_is_of_the_module_of_the_model_alone(tmp_path):
+    network, image = settle(small_network(), (3, 32, 32)), torch.randn(1, 3, 32, 32)
+    imported = offramp.from_torch(network, image, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=r'tensor "9.bias" is \[5\], expected \[6\]$'):
+        offramp.state_dict(imported, small_network(classes=6), image)
+    with pytest.raises(ValueError, match='tensor "1.0.bias" is missing, expected'):
+        offramp.state_dict(imported, nn.Sequential(nn.Identity(), small_network()), image)
+    half, other = (
+        nn.Sequential(
+            *network[:3], Wrapped(nn.ReLU(), after=lambda x, by=factor: x * by), *network[3:]
+        )
+        for factor in (0.5, 0.7)
+    )
+    scaled = offramp.from_torch(half, image, tmp_path / "half.safetensors")
+    with pytest.raises(ValueError, match="which is none of its parameters, has other values"):
+        offramp.state_dict(scaled, other, image)
+    with pytest.raises(TypeError, match="module: expected a torch.nn.Module, got OrderedDict"):
+        offramp.state_dict(imported, network.state_dict(), image)
+    with pytest.raises(FileNotFoundError):
+        offramp.state_dict(tmp_path / "nowhere", network, image)
+
+
+def test_only_a_difference_of_pytorchs_own_rounding_is_accepted(tmp_path):
+    torch.manual_seed(3)
+    network = settle(small_network(), (3, 32, 32))
+    image = torch.randn(2, 3, 32, 32)
+
+    class InHalf(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            logits = self.network(images)
+            # Not traced: a rounding that only the module's own logits have.
+            if not torch.jit.is_tracing() and logits.dtype == torch.float32:
+                logits = (logits * 50).round() / 50
+            return logits
+
+    imported = offramp.from_torch(InHalf(), image, tmp_path / "net.safetensors")
+    assert 1e-3 < imported.difference < 0.1
+    assert any("in double precision, the model's by" in note for note in imported.notes)
+
+    class Shifted(InHalf):
+        def forward(self, images):
+            logits = self.network(images)
+            return logits if torch.jit.is_tracing() else logits * 1.005
+
+    with pytest.raises(offramp.Error, match="differ by 0.005 of the largest from the module's, and"):
+        offramp.from_torch(Shifted(), image, tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_the_network_is_imported_once(tmp_path, monkeypatch):
+    calls = []
+    import_onnx = offramp._core.import_onnx
+    monkeypatch.setattr(
+        offramp._core, "import_onnx", lambda *a: calls.append(a) or import_onnx(*a)
+    )
+    offramp.from_torch(settle(small_network(), (3, 32, 32)), torch.randn(1, 3, 32, 32),
+                       tmp_path / "net.safetensors")  # fmt: skip
+    assert len(calls) == 1
+
+
+def test_no_temporary_folder_remains_after_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    network, image = settle(small_network(), (3, 32, 32)), torch.randn(1, 3, 32, 32)
+    with pytest.raises(ValueError, match="labels: names 1 classes"):
+        offramp.from_torch(network, image, labels=["a"])
+    assert list(tmp_path.iterdir()) == []
+    imported = offramp.from_torch(network, image)
+    assert [pathlib.Path(imported.path).parent] == list(tmp_path.iterdir())
+
+
+def test_the_output_is_checked_before_the_export(tmp_path):
+    network, image = settle(small_network(), (3, 32, 32)), torch.randn(1, 3, 32, 32)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\nd\ne\n")
+    with pytest.raises(ValueError, match="out: .*labels.txt is an input"):
+        offramp.from_torch(network, image, labels, labels=labels)
+    with pytest.raises(offramp.Error, match="nowhere/net.safetensors: cannot write"):
+        offramp.from_torch(network, image, tmp_path / "nowhere" / "net.safetensors")

@@ -28,14 +28,15 @@ int import_data(const SourceFlags& flags, const std::string& output) {
   return 0;
 }
 
-int import_shards(const SourceFlags& flags, const std::string& folder, std::int64_t per_shard) {
+int import_shards(const SourceFlags& flags, const std::string& folder, std::int64_t per_shard,
+                  bool keep_files) {
   workflow::refuse_same_file("out", folder, {flags.source});
   const workflow::Progress progress = terminal_progress();
   const data::ImportedShards imported = translate_option_errors([&] {
-    return data::import_shards(flags.source, folder,
-                               {load_options(flags), per_shard, [&](auto done, auto total) {
-                                  progress.step(done, total, "images");
-                                }});
+    return data::import_shards(
+        flags.source, folder,
+        {load_options(flags), per_shard, keep_files,
+         [&](auto done, auto total) { progress.step(done, total, "images"); }});
   });
   write_stdout(fmt::format(
       "{}: {} training and {} test images in {} shards, {} skipped{}\n", printable(folder),
@@ -125,17 +126,26 @@ void add_data_command(CLI::App& app, Action& action) {
   auto import_flags = std::make_shared<SourceFlags>();
   auto output = std::make_shared<std::string>();
   auto per_shard = std::make_shared<std::int64_t>(0);
+  auto keep_files = std::make_shared<bool>(false);
   add_source_flags(*import_command, *import_flags);
   import_command->add_option("-o,--out", *output, "File to write; with --per-shard a folder")
       ->required();
+  CLI::Option* shards =
+      import_command
+          ->add_option(
+              "--per-shard", *per_shard,
+              "Write files of so many images, for data larger than memory; an import that was "
+              "ended goes on")
+          ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   import_command
-      ->add_option("--per-shard", *per_shard,
-                   "Write files of so many images, for data larger than memory; an import that was "
-                   "ended goes on")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
-  import_command->callback([&action, import_flags, output, per_shard] {
-    action = [import_flags, output, per_shard] {
-      return *per_shard > 0 ? import_shards(*import_flags, *output, *per_shard)
+      ->add_flag(
+          "--keep-files", *keep_files,
+          "Store the JPEG, PNG, WebP and BMP files themselves, which are decoded whenever they "
+          "are used, instead of pixels")
+      ->needs(shards);
+  import_command->callback([&action, import_flags, output, per_shard, keep_files] {
+    action = [import_flags, output, per_shard, keep_files] {
+      return *per_shard > 0 ? import_shards(*import_flags, *output, *per_shard, *keep_files)
                             : import_data(*import_flags, *output);
     };
   });

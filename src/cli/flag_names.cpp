@@ -32,6 +32,13 @@ constexpr std::pair<std::string_view, std::string_view> kFlags[] = {
     {"threshold", "--threshold"},
 };
 
+/// Returns the position of the quotation mark that ends a text of core::quote, or the size of
+/// `text` if there is none. @param begin  the position after the first quotation mark
+std::size_t end_of_quoted(std::string_view text, std::size_t begin) {
+  while (begin < text.size() && text[begin] != '"') begin += text[begin] == '\\' ? 2 : 1;
+  return std::min(begin, text.size());
+}
+
 }  // namespace
 
 std::string with_flag_name(std::string_view message) {
@@ -48,7 +55,8 @@ std::string with_flag_names(std::string_view text) {
   std::string result;
   bool is_quoted = false;
   for (std::size_t begin = 0; begin <= text.size(); is_quoted = !is_quoted) {
-    const std::size_t end = std::min(text.find('"', begin), text.size());
+    const std::size_t end =
+        is_quoted ? end_of_quoted(text, begin) : std::min(text.find('"', begin), text.size());
     std::string part(text.substr(begin, end - begin));
     for (const auto& [field, flag] : kFlags) {
       if (is_quoted || field.find('_') == field.npos) continue;  // may be an ordinary word

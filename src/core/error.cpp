@@ -84,6 +84,7 @@ std::string quote(std::string_view text) {
     const std::string_view bytes = before.substr(0, before.size() - rest.size());
     const bool broken = bytes.size() == 1 && static_cast<unsigned char>(bytes[0]) >= 0x80;
     if (!broken && is_printable(code)) {
+      if (code == U'"' || code == U'\\') result += '\\';
       result += bytes;
     } else {
       for (const char byte : bytes)

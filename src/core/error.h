@@ -19,7 +19,7 @@ namespace offramp::core {
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Quotes text from a file or a flag for a message: puts it in double quotes, escapes control
-/// characters so that the message stays one line, and shortens long text.
+/// characters, quotation marks and backslashes, and shortens long text. The result is one line.
 std::string quote(std::string_view text);
 
 namespace detail {

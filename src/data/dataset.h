@@ -47,6 +47,12 @@ class ImageStore {
   virtual void will_need(std::span<const std::int64_t> indices) const = 0;
   /// Whether image() decodes or resizes, which takes much longer than copying pixels.
   virtual bool decodes() const = 0;
+  /// Returns the same images in another size, if they can be made from more than image() gives;
+  /// else null.
+  virtual std::shared_ptr<const ImageStore> with_size(int width, int height) const {
+    static_cast<void>(width), static_cast<void>(height);
+    return nullptr;
+  }
 };
 
 /// Labelled images of one size. Their pixels are in memory or in files.

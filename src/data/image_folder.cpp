@@ -305,27 +305,32 @@ std::vector<std::size_t> choose_part(const std::vector<std::size_t>& images,
   return chosen;
 }
 
-/// Decodes images on several threads and stores them in one array.
+/// Decodes images on several threads and stores them in one array, or keeps their files instead.
 class ImageCollector {
  public:
-  ImageCollector(std::span<const Item> items, const LoadOptions& options, LoadedData& loaded)
+  /// @param files  receives the files of the images; null: the pixels are stored
+  ImageCollector(std::span<const Item> items, const LoadOptions& options, LoadedData& loaded,
+                 ImageFiles* files)
       : items_(items),
         options_(options),
         loaded_(loaded),
+        files_(files),
         problems_(items.size()),
-        sizes_(items.size()) {
+        sizes_(items.size()),
+        contents_(files ? items.size() : 0) {
     loaded.dataset.hashes.resize(items.size());
     if (options.width > 0) allocate(options.width, options.height);
   }
 
-  void take(std::size_t i, const Content& content) {
+  void take(std::size_t i, Content content) {
     problems_[i] = content.problem;
     if (!problems_[i].empty()) return;
     std::unique_lock large(large_images_, std::defer_lock);  // held until `image` is freed
     image::Image image;
-    if (!run_for_image(i, [&] { image = decode(content.bytes, large); })) return;
+    if (!run_for_image(i, [&] { image = decode_in_turn(content.bytes, large); })) return;
     check_same_size(image, items_[i].name);
     run_for_image(i, [&] { store(i, image); });
+    if (files_) contents_[i] = std::move(content.bytes);
   }
 
   /// Returns the indices of the images that could be read, and reports the others as skipped.
@@ -368,38 +373,28 @@ class ImageCollector {
         static_cast<std::size_t>(dataset.height) * static_cast<std::size_t>(dataset.width) * 3;
     for (std::size_t kept = 0; kept < images.size(); ++kept) {
       const std::size_t i = images[kept];
-      if (kept != i) {
+      dataset.hashes[kept] = dataset.hashes[i];
+      if (files_) {
+        const auto* file = reinterpret_cast<const std::uint8_t*>(contents_[i].data());
+        files_->bytes.insert(files_->bytes.end(), file, file + contents_[i].size());
+        files_->ends.push_back(std::ssize(files_->bytes));
+        contents_[i] = {};
+      } else if (kept != i) {
         const auto src = dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * bytes);
         std::copy(src, src + static_cast<std::ptrdiff_t>(bytes),
                   dataset.pixels.begin() + static_cast<std::ptrdiff_t>(kept * bytes));
-        dataset.hashes[kept] = dataset.hashes[i];
       }
       dataset.labels.push_back(items_[i].label);
       dataset.names.push_back(items_[i].name);
       loaded_.sizes.add(sizes_[i].first, sizes_[i].second);
     }
-    dataset.pixels.resize(images.size() * bytes);
+    if (!files_) dataset.pixels.resize(images.size() * bytes);
     dataset.hashes.resize(images.size());
     // If the test part was chosen from one folder, five sixths of the images were removed.
     if (images.size() < items_.size() / 2) dataset.pixels.shrink_to_fit();
   }
 
  private:
-  /// Decodes an image. To bound the memory of several threads, large images are decoded one at a
-  /// time; `large` is locked for them.
-  static image::Image decode(std::span<const std::byte> bytes,
-                             std::unique_lock<std::mutex>& large) {
-    image::DecodeLimits limits;
-    limits.max_pixels = std::int64_t{1} << 24;
-    try {
-      return image::decode_image(bytes, limits);
-    } catch (const image::TooLarge&) {
-      // It comes from the header, before pixels are allocated, so decoding can be repeated.
-    }
-    large.lock();
-    return image::decode_image(bytes);
-  }
-
   /// Runs `work` for one image. A failure is stored as the image's problem and does not end the
   /// loading of the others. @return whether `work` succeeded
   template <typename Work>
@@ -419,16 +414,18 @@ class ImageCollector {
     Dataset& dataset = loaded_.dataset;
     dataset.hashes[i] = image_hash(image.width, image.height, image.rgb);
     sizes_[i] = {image.width, image.height};
+    if (files_) return;
     const image::Image sized = image::resize(image, dataset.width, dataset.height, options_.fit);
     std::copy(sized.rgb.begin(), sized.rgb.end(),
               dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * sized.rgb.size()));
   }
 
   void allocate(int width, int height) {
-    check_memory(static_cast<std::int64_t>(items_.size()), height, width);
     Dataset& dataset = loaded_.dataset;
     dataset.width = width;
     dataset.height = height;
+    if (files_) return;
+    check_memory(static_cast<std::int64_t>(items_.size()), height, width);
     dataset.pixels.resize(items_.size() * static_cast<std::size_t>(width) *
                           static_cast<std::size_t>(height) * 3);
   }
@@ -452,8 +449,11 @@ class ImageCollector {
   std::span<const Item> items_;
   const LoadOptions& options_;
   LoadedData& loaded_;
+  ImageFiles* files_;
   std::vector<std::string> problems_;       // [items] why an image cannot be used; empty if it can
   std::vector<std::pair<int, int>> sizes_;  // [items] width and height before resizing
+  std::vector<std::vector<std::byte>>
+      contents_;  // [items] their files if these are kept, else none
   std::mutex large_images_;
   std::mutex mutex_;
   std::string first_name_;
@@ -507,15 +507,16 @@ namespace {
 /// Reads images of a list and keeps those that `choose` selects of the readable ones.
 template <typename Choose>
 LoadedData read_chosen(const FileTree& tree, const ImageList& list, std::span<const Item> items,
-                       bool check_classes, const LoadOptions& options, const Choose& choose) {
+                       bool check_classes, const LoadOptions& options, ImageFiles* files,
+                       const Choose& choose) {
   LoadedData loaded;
   loaded.source = "image folder";
   loaded.dataset.classes = list.classes;
   std::vector<std::size_t> wanted;
   for (const Item& item : items) wanted.push_back(item.member);
-  ImageCollector image_collector(items, options, loaded);
+  ImageCollector image_collector(items, options, loaded, files);
   tree.read(wanted,
-            [&](std::size_t i, const Content& content) { image_collector.take(i, content); });
+            [&](std::size_t i, Content content) { image_collector.take(i, std::move(content)); });
   image_collector.finish(choose(image_collector.readable_images(check_classes), loaded));
   return loaded;
 }
@@ -523,16 +524,16 @@ LoadedData read_chosen(const FileTree& tree, const ImageList& list, std::span<co
 }  // namespace
 
 LoadedData read_images(const FileTree& tree, const ImageList& list, std::size_t begin,
-                       std::size_t end, const LoadOptions& options) {
+                       std::size_t end, const LoadOptions& options, ImageFiles* files) {
   const auto items = std::span(list.items).subspan(begin, end - begin);
-  return read_chosen(tree, list, items, false, options,
+  return read_chosen(tree, list, items, false, options, files,
                      [](std::vector<std::size_t> images, LoadedData&) { return images; });
 }
 
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options) {
   const ImageList list = list_images(tree, part);
   LoadedData loaded =
-      read_chosen(tree, list, list.items, true, options,
+      read_chosen(tree, list, list.items, true, options, nullptr,
                   [&](std::vector<std::size_t> images, LoadedData& read) {
                     if (list.split) return images;
                     return choose_part(images, list.items, read.dataset, part, options.seed);

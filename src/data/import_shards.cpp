@@ -1,6 +1,7 @@
 #include "data/import_shards.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "core/error.h"
@@ -29,7 +30,8 @@ Range range_of(std::size_t count, std::size_t shard, std::size_t shards) {
 
 /// Identifies the images of a shard by their files and how they are read.
 std::string fingerprint(const FileTree& tree, const ImageList& train, Range of_train,
-                        const ImageList& test, Range of_test, const LoadOptions& options) {
+                        const ImageList& test, Range of_test, const LoadOptions& options,
+                        bool keep_files) {
   core::HashOfParts hash;
   for (const std::string& name : train.classes) hash.add(name);
   for (const auto& [list, range] : {std::pair(&train, of_train), std::pair(&test, of_test)}) {
@@ -41,6 +43,7 @@ std::string fingerprint(const FileTree& tree, const ImageList& train, Range of_t
     }
   }
   hash.add(fmt::format("{}x{} {}", options.width, options.height, static_cast<int>(options.fit)));
+  if (keep_files) hash.add("files");
   return hash.text();
 }
 
@@ -120,19 +123,24 @@ ImportedShards import_tree(const FileTree& tree, const fs::path& folder,
   for (std::size_t shard = 0; shard < shards; ++shard) {
     const Range of_train = range_of(train.items.size(), shard, shards);
     const Range of_test = range_of(test.items.size(), shard, shards);
-    const std::string print = fingerprint(tree, train, of_train, test, of_test, load);
+    const std::string print =
+        fingerprint(tree, train, of_train, test, of_test, load, options.keep_files);
     if (is_written(paths[shard], print)) {
       ++result.kept;
     } else {
-      LoadedData a = detail::read_images(tree, train, of_train.begin, of_train.end, load);
-      LoadedData b = detail::read_images(tree, test, of_test.begin, of_test.end, load);
+      std::optional<detail::FilesOfParts> files;
+      if (options.keep_files) files.emplace().fit = load.fit;
+      LoadedData a = detail::read_images(tree, train, of_train.begin, of_train.end, load,
+                                         files ? &files->train : nullptr);
+      LoadedData b = detail::read_images(tree, test, of_test.begin, of_test.end, load,
+                                         files ? &files->test : nullptr);
       check_one_size(a, options.load, load);
       check_one_size(b, options.load, load);
       if (shard == 0) {
         a.skipped.insert(a.skipped.begin(), train.strays.begin(), train.strays.end());
         b.skipped.insert(b.skipped.begin(), test.strays.begin(), test.strays.end());
       }
-      detail::write_packed(paths[shard], a, b, {{kImportKey, print}});
+      detail::write_packed(paths[shard], a, b, {{kImportKey, print}}, files);
     }
     if (options.progress)
       options.progress(static_cast<std::int64_t>(of_train.end + of_test.end),

@@ -1,6 +1,3 @@
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -13,13 +10,18 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/safetensors.h"
+#include "data/image_stores.h"
 #include "data/sources.h"
 #include "image/image.h"
 
 namespace offramp::data {
 namespace {
 
+using detail::ImageFiles;
+
 constexpr std::string_view kFormat = "offramp-data 1";
+/// A file that holds the files of its images instead of their pixels.
+constexpr std::string_view kFormatOfFiles = "offramp-data 2";
 
 /// Stores texts in one tensor, each followed by a zero byte. They are not stored in the JSON header
 /// because 60,000 names there would be slow to read.
@@ -73,11 +75,22 @@ std::vector<T> values(const core::Safetensors& file, const std::string& name, co
   return result;
 }
 
-void add_part(core::Tensors& tensors, const std::string& part, const LoadedData& data) {
-  const Dataset& dataset = data.dataset;
+void add_pixels(core::Tensors& tensors, const std::string& part, const Dataset& dataset) {
   tensors[part + ".pixels"] =
       core::HostTensor::of({dataset.size(), dataset.height, dataset.width, 3},
                            std::span<const std::uint8_t>(copy_pixels(dataset)));
+}
+
+void add_files(core::Tensors& tensors, const std::string& part, const ImageFiles& files) {
+  tensors[part + ".files"] =
+      core::HostTensor::of({std::ssize(files.bytes)}, std::span<const std::uint8_t>(files.bytes));
+  tensors[part + ".ends"] =
+      core::HostTensor::of({std::ssize(files.ends)}, std::span<const std::int64_t>(files.ends));
+}
+
+/// Adds all of a part but its images.
+void add_part(core::Tensors& tensors, const std::string& part, const LoadedData& data) {
+  const Dataset& dataset = data.dataset;
   tensors[part + ".labels"] =
       core::HostTensor::of({dataset.size()}, std::span<const std::int64_t>(dataset.labels));
   tensors[part + ".hashes"] =
@@ -94,83 +107,6 @@ void add_part(core::Tensors& tensors, const std::string& part, const LoadedData&
   tensors[part + ".sizes"] = core::HostTensor::of({4}, std::span<const std::int64_t>(sizes));
 }
 
-/// Tells the system how a part of a mapped file is accessed. Errors are ignored: this only saves
-/// time.
-void advise(std::span<const std::byte> part, int advice) {
-  if (part.empty()) return;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
-  const std::uintptr_t first = begin / page * page;
-  ::madvise(reinterpret_cast<void*>(first), begin - first + part.size(), advice);
-}
-
-/// The pixels of one part in mapped files.
-class MappedPixels : public ImageStore {
- public:
-  void add(const core::Safetensors& file, const core::TensorView& pixels) {
-    advise(pixels.bytes, MADV_RANDOM);
-    image_bytes_ = static_cast<std::size_t>(pixels.shape[1] * pixels.shape[2] * 3);
-    files_.push_back({file, pixels.bytes});
-    ends_.push_back((ends_.empty() ? 0 : ends_.back()) + pixels.shape[0]);
-  }
-
-  ImagePixels image(std::int64_t index) const override {
-    const auto bytes = find(index);
-    return ImagePixels(
-        std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()));
-  }
-
-  void will_need(std::span<const std::int64_t> indices) const override {
-    for (const std::int64_t index : indices) advise(find(index), MADV_WILLNEED);
-  }
-
-  bool decodes() const override { return false; }
-
- private:
-  struct File {
-    core::Safetensors file;  // keeps the file mapped
-    std::span<const std::byte> pixels;
-  };
-
-  std::span<const std::byte> find(std::int64_t index) const {
-    const auto place = std::upper_bound(ends_.begin(), ends_.end(), index) - ends_.begin();
-    const auto begin = place == 0 ? 0 : ends_[static_cast<std::size_t>(place) - 1];
-    return files_.at(static_cast<std::size_t>(place))
-        .pixels.subspan(static_cast<std::size_t>(index - begin) * image_bytes_, image_bytes_);
-  }
-
-  std::size_t image_bytes_ = 0;
-  std::vector<File> files_;
-  std::vector<std::int64_t> ends_;  // [files] images of this part in it and the files before it
-};
-
-class ResizedStore : public ImageStore {
- public:
-  ResizedStore(std::shared_ptr<const ImageStore> images, int from_width, int from_height, int width,
-               int height, core::Fit fit)
-      : images_(std::move(images)),
-        from_width_(from_width),
-        from_height_(from_height),
-        width_(width),
-        height_(height),
-        fit_(fit) {}
-
-  ImagePixels image(std::int64_t index) const override {
-    const ImagePixels pixels = images_->image(index);
-    const image::Image image{from_width_, from_height_, {pixels.begin(), pixels.end()}};
-    return ImagePixels(image::resize(image, width_, height_, fit_).rgb);
-  }
-  void will_need(std::span<const std::int64_t> indices) const override {
-    images_->will_need(indices);
-  }
-  bool decodes() const override { return true; }
-
- private:
-  std::shared_ptr<const ImageStore> images_;
-  int from_width_, from_height_, width_, height_;
-  core::Fit fit_;
-};
-
 std::vector<std::string> read_classes(const core::Safetensors& file) {
   std::vector<std::string> classes = unpack_texts(file, "classes");
   const std::set<std::string> different(classes.begin(), classes.end());
@@ -180,10 +116,11 @@ std::vector<std::string> read_classes(const core::Safetensors& file) {
   return classes;
 }
 
+constexpr std::int64_t kMaxSide = 1 << 20;
+
 const core::TensorView& checked_pixels(const core::Safetensors& file, const std::string& part) {
   const std::string pixels_name = part + ".pixels";
   const core::TensorView& pixels = tensor(file, pixels_name, core::DType::u8, 4);
-  constexpr std::int64_t kMaxSide = 1 << 20;
   if (pixels.shape[3] != 3 || pixels.shape[1] < 1 || pixels.shape[2] < 1 ||
       pixels.shape[1] > kMaxSide || pixels.shape[2] > kMaxSide) {
     throw Error(fmt::format("tensor \"{}.pixels\": shape {}, expected [N, height, width, 3]", part,
@@ -234,34 +171,105 @@ void append_part(const core::Safetensors& file, const std::string& part, std::in
 core::Safetensors open_packed(const std::filesystem::path& path) {
   core::Safetensors file = core::Safetensors::open(path);
   const auto format = file.metadata().find("format");
-  if (format == file.metadata().end() || format->second != kFormat) {
+  if (format == file.metadata().end() ||
+      (format->second != kFormat && format->second != kFormatOfFiles)) {
     throw Error(fmt::format(
-        "a safetensors file, but not a packed data set of format \"{}\"{}", kFormat,
+        "a safetensors file, but not a packed data set of format \"{}\" or \"{}\"{}", kFormat,
+        kFormatOfFiles,
         format == file.metadata().end() ? "" : ": its format is " + core::quote(format->second)));
   }
   return file;
 }
 
-/// Adds a part of one file to a data set whose earlier files were added.
-void add_file(const std::filesystem::path& path, const std::string& part, bool is_first,
-              MappedPixels& store, LoadedData& data) {
-  const core::Safetensors file = open_packed(path);
-  Dataset& dataset = data.dataset;
-  std::vector<std::string> classes = read_classes(file);
-  const core::TensorView& pixels = checked_pixels(file, part);
-  const auto height = static_cast<int>(pixels.shape[1]), width = static_cast<int>(pixels.shape[2]);
-  if (is_first) {
-    dataset.classes = std::move(classes);
-    dataset.height = height;
-    dataset.width = width;
-    const auto source = file.metadata().find("source");
-    data.source = source == file.metadata().end() ? "packed" : source->second;
-  } else if (classes != dataset.classes || height != dataset.height || width != dataset.width) {
-    throw Error("its classes or its image size differ from those of the first shard");
+/// How the images of a packed file are stored and shown.
+struct StoredImages {
+  bool as_files = false;
+  int height = 0, width = 0;
+  core::Fit fit = core::Fit::squeeze;  ///< of images stored as files
+
+  bool operator==(const StoredImages&) const = default;
+};
+
+StoredImages stored_images(const core::Safetensors& file, const std::string& part) {
+  if (file.metadata().at("format") == kFormat) {
+    const core::TensorView& pixels = checked_pixels(file, part);
+    return {false, static_cast<int>(pixels.shape[1]), static_cast<int>(pixels.shape[2])};
   }
-  append_part(file, part, pixels.shape[0], data);
-  store.add(file, pixels);
+  const auto size = values<std::int64_t>(file, "image_size", core::DType::i64, 2);
+  for (const std::int64_t side : size)
+    if (side < 1 || side > kMaxSide)
+      throw Error(fmt::format("tensor \"image_size\": {}, expected 1 to {}", side, kMaxSide));
+  const auto fit = file.metadata().find("fit");
+  if (fit == file.metadata().end()) throw Error("metadata \"fit\" is missing");
+  return {true, static_cast<int>(size[0]), static_cast<int>(size[1]),
+          core::fit_from_string(fit->second)};
 }
+
+/// Returns where each of a part's image files ends.
+std::vector<std::int64_t> checked_ends(const core::Safetensors& file, const std::string& part) {
+  const std::int64_t bytes = tensor(file, part + ".files", core::DType::u8, 1).shape[0];
+  const std::string name = part + ".ends";
+  const std::int64_t count = tensor(file, name, core::DType::i64, 1).shape[0];
+  auto ends = values<std::int64_t>(file, name, core::DType::i64, count);
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    if (end < begin || end > bytes)
+      throw Error(fmt::format("tensor \"{}\": {}, expected {} to {}", name, end, begin, bytes));
+    begin = end;
+  }
+  return ends;
+}
+
+/// Reads the files of a data set one after the other.
+class PackedReader {
+ public:
+  explicit PackedReader(std::string part) : part_(std::move(part)) {}
+
+  void add(const std::filesystem::path& path) {
+    const core::Safetensors file = open_packed(path);
+    Dataset& dataset = data_.dataset;
+    std::vector<std::string> classes = read_classes(file);
+    const StoredImages images = stored_images(file, part_);
+    if (!images_) {
+      images_ = images;
+      files_ = std::make_shared<detail::MappedFiles>(images.width, images.height, images.fit);
+      dataset.classes = std::move(classes);
+      dataset.height = images.height;
+      dataset.width = images.width;
+      const auto source = file.metadata().find("source");
+      data_.source = source == file.metadata().end() ? "packed" : source->second;
+    } else if (classes != dataset.classes || images != *images_) {
+      throw Error("its classes or its image size differ from those of the first shard");
+    }
+    if (images.as_files) {
+      std::vector<std::int64_t> ends = checked_ends(file, part_);
+      append_part(file, part_, std::ssize(ends), data_);
+      files_->add(file, file.at(part_ + ".files").bytes, std::move(ends));
+    } else {
+      const core::TensorView& pixels = file.at(part_ + ".pixels");
+      append_part(file, part_, pixels.shape[0], data_);
+      pixels_->add(file, pixels);
+    }
+  }
+
+  LoadedData finish() {
+    if (data_.dataset.labels.empty())
+      throw Error(fmt::format("tensor \"{}.{}\": it holds no image", part_,
+                              images_->as_files ? "files" : "pixels"));
+    if (images_->as_files)
+      data_.dataset.stored = files_;
+    else
+      data_.dataset.stored = pixels_;
+    return std::move(data_);
+  }
+
+ private:
+  std::string part_;
+  LoadedData data_;
+  std::optional<StoredImages> images_;  // of the first file
+  std::shared_ptr<detail::MappedPixels> pixels_ = std::make_shared<detail::MappedPixels>();
+  std::shared_ptr<detail::MappedFiles> files_;
+};
 
 /// The name of a shard, taken apart.
 struct ShardName {
@@ -302,12 +310,13 @@ std::vector<std::uint8_t> copy_pixels(const Dataset& dataset) {
 
 void write_packed(const std::filesystem::path& path, const LoadedData& train,
                   const LoadedData& test) {
-  detail::write_packed(path, train, test, {});
+  detail::write_packed(path, train, test, {}, {});
 }
 
 void detail::write_packed(const std::filesystem::path& path, const LoadedData& train,
                           const LoadedData& test,
-                          const std::map<std::string, std::string, std::less<>>& more) {
+                          const std::map<std::string, std::string, std::less<>>& more,
+                          const std::optional<FilesOfParts>& files) {
   const Dataset& a = train.dataset;
   const Dataset& b = test.dataset;
   if (a.height != b.height || a.width != b.width || a.classes != b.classes) {
@@ -317,35 +326,34 @@ void detail::write_packed(const std::filesystem::path& path, const LoadedData& t
   tensors["classes"] = pack_texts(a.classes);
   add_part(tensors, "train", train);
   add_part(tensors, "test", test);
-  core::Metadata metadata = {{"format", std::string(kFormat)}, {"source", train.source}};
+  core::Metadata metadata = {{"format", std::string(files ? kFormatOfFiles : kFormat)},
+                             {"source", train.source}};
+  if (files) {
+    add_files(tensors, "train", files->train);
+    add_files(tensors, "test", files->test);
+    const std::array<std::int64_t, 2> size = {a.height, a.width};
+    tensors["image_size"] = core::HostTensor::of({2}, std::span<const std::int64_t>(size));
+    metadata.emplace("fit", core::to_string(files->fit));
+  } else {
+    add_pixels(tensors, "train", a);
+    add_pixels(tensors, "test", b);
+  }
   metadata.insert(more.begin(), more.end());
   core::write_safetensors(path, metadata, tensors);
 }
 
-std::shared_ptr<const ImageStore> detail::resized_store(std::shared_ptr<const ImageStore> images,
-                                                        int from_width, int from_height, int width,
-                                                        int height, core::Fit fit) {
-  return std::make_shared<ResizedStore>(std::move(images), from_width, from_height, width, height,
-                                        fit);
-}
-
 LoadedData detail::load_packed(const std::vector<std::filesystem::path>& paths, Part part) {
-  const std::string part_name = part == Part::train ? "train" : "test";
-  LoadedData data;
-  const auto store = std::make_shared<MappedPixels>();
+  PackedReader reader(part == Part::train ? "train" : "test");
   for (const std::filesystem::path& path : paths) {
     try {
-      add_file(path, part_name, path == paths.front(), *store, data);
+      reader.add(path);
     } catch (const Error& error) {
       // load_data adds the path of a data set in one file.
       if (paths.size() == 1) throw;
       core::throw_with_place(path.filename().string(), error);
     }
   }
-  if (data.dataset.labels.empty())
-    throw Error(fmt::format("tensor \"{}.pixels\": it holds no image", part_name));
-  data.dataset.stored = store;
-  return data;
+  return reader.finish();
 }
 
 std::vector<std::filesystem::path> detail::find_shards(const std::filesystem::path& path) {

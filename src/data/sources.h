@@ -9,6 +9,7 @@
 
 #include "data/dataset.h"
 #include "data/file_tree.h"
+#include "data/image_stores.h"
 
 // Readers of the kinds of source that load_data accepts. Internal to src/data. Their errors do not
 // contain the path of the source; load_data adds it.
@@ -82,8 +83,10 @@ ImageList list_images(const FileTree& tree, Part part);
 
 /// Reads the images `begin` to `end` - 1 of a list. Those that cannot be read are reported as
 /// skipped, also if no other of their class is left.
+/// @param files  if given, it receives the files of the images that can be read, and the data set
+/// that is returned has no pixels
 LoadedData read_images(const FileTree& tree, const ImageList& list, std::size_t begin,
-                       std::size_t end, const LoadOptions& options);
+                       std::size_t end, const LoadOptions& options, ImageFiles* files = nullptr);
 
 /// Reads a part of a tree of class folders. The layouts are described at load_data.
 LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions& options);
@@ -109,10 +112,19 @@ std::unique_ptr<FileTree> show_as_class_folders(std::vector<Tar> tars);
 /// @param paths  one file, or all shards in their order
 LoadedData load_packed(const std::vector<std::filesystem::path>& paths, Part part);
 
-/// Writes both parts to one packed file. @param more  metadata besides format and source
+/// The files of the images of both parts, and how an image becomes the size of the data set.
+struct FilesOfParts {
+  ImageFiles train, test;
+  core::Fit fit = core::Fit::squeeze;
+};
+
+/// Writes both parts to one packed file.
+/// @param more  metadata besides format and source
+/// @param files  if given, these are written instead of the pixels
 void write_packed(const std::filesystem::path& path, const LoadedData& train,
                   const LoadedData& test,
-                  const std::map<std::string, std::string, std::less<>>& more);
+                  const std::map<std::string, std::string, std::less<>>& more,
+                  const std::optional<FilesOfParts>& files);
 
 /// Finds the shards of a packed data set: files NAME-00000-of-00008, NAME-00001-of-00008, … with
 /// any ending.
@@ -123,11 +135,6 @@ std::vector<std::filesystem::path> find_shards(const std::filesystem::path& path
 
 /// Whether a file begins like one in the safetensors format.
 bool is_safetensors(const std::filesystem::path& path);
-
-/// Resizes every image when it is accessed. @param fit  as in image::resize
-std::shared_ptr<const ImageStore> resized_store(std::shared_ptr<const ImageStore> images,
-                                                int from_width, int from_height, int width,
-                                                int height, core::Fit fit);
 
 /// @throws Error if this many images of this size do not fit in the memory that this process may
 /// use

@@ -13,7 +13,7 @@ namespace offramp::engine {
 struct AutoPrecision {
   runtime::Precision precision = runtime::Precision::f32;
   /// Whether it is f32 because the deployment file's own precision exceeded its bounds on the tune
-  /// images.
+  /// images, or was never measured.
   bool is_out_of_bounds = false;
 };
 

@@ -156,7 +156,9 @@ class OpenedModel::State {
       precision = found.precision;
       if (found.is_out_of_bounds)
         fall_back(
-            fmt::format("{} exceeded its bounds on the tune images", file_.deployment->precision),
+            file_.deployment->precision + (file_.deployment->measured.images > 0
+                                               ? " exceeded its bounds on the tune images"
+                                               : " was never compared with f32 on tune images"),
             runtime::precision_from_string(file_.deployment->precision), runtime::Precision::f32);
     }
     const runtime::Precision usable = runtime::usable_precision(precision);

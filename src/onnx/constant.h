@@ -25,6 +25,10 @@ class Constant {
       : shape_(std::move(shape)), data_(std::make_shared<const Integers>(std::move(values))) {}
 
   const Dims& shape() const { return shape_; }
+  /// The type of the tensor of the file that holds the values, a TensorProto::DataType; 0 if they
+  /// were computed.
+  int type() const { return type_; }
+  void set_type(int type) { type_ = type; }
   std::int64_t count() const;
   bool is_float() const { return std::holds_alternative<std::shared_ptr<const Floats>>(data_); }
 
@@ -42,6 +46,7 @@ class Constant {
 
  private:
   Dims shape_;
+  int type_ = 0;
   std::variant<std::shared_ptr<const Floats>, std::shared_ptr<const Integers>> data_ =
       std::make_shared<const Integers>();
 };

@@ -129,7 +129,8 @@ void Evaluator::run_node(Scope& scope, const schema::NodeProto& node, int depth)
       outputs = read_node(scope, node, std::move(inputs), depth);
     }
   } catch (const Error& error) {
-    problems_.push_back({source, error.what()});
+    const bool unsupported = dynamic_cast<const UnsupportedOperator*>(&error) != nullptr;
+    problems_.push_back({source, error.what(), unsupported ? node.op_type() : ""});
     outputs.clear();
   }
   check_parameters();

@@ -15,8 +15,9 @@ namespace offramp::onnx {
 
 /// A node that cannot be imported, and why.
 struct NodeProblem {
-  std::string node;    ///< node "…" (Conv)
-  std::string reason;  ///< one clause
+  std::string node;              ///< node "…" (Conv)
+  std::string reason;            ///< one clause
+  std::string unsupported = {};  ///< the operator, if it is not supported at all
 };
 
 /// Reads the nodes of a model in order. Nodes that cannot be imported are collected, so that a user

@@ -90,7 +90,7 @@ class Finisher {
     result.graph.name = std::move(name);
     result.graph.input = network_.shape(0);
     result.graph.classes = network_.shape(output_)[0];
-    if (problems_.empty()) result.graph.segments.push_back(make_segment(result.weights));
+    if (problems_.empty()) result.graph.segments.push_back(make_segment(result));
     return result;
   }
 
@@ -134,6 +134,7 @@ class Finisher {
       if (std::ranges::any_of(scale, [](float value) { return !(value > 0); })) return;
       result.input_scale = scale;
       result.input_shift = shift;
+      network_.at(0).range = network_[i].range;
       return replace(i, 0);
     }
   }
@@ -143,8 +144,10 @@ class Finisher {
     const int input = network_[index].inputs[0];
     const std::int64_t channels = network_.shape(index)[0];
     const Values scale = expanded(affine.scale, channels), shift = expanded(affine.shift, channels);
-    if (input > 0 && readers_[at(input)] == 1 && merge_into(network_.at(input), scale, shift))
+    if (input > 0 && readers_[at(input)] == 1 && merge_into(network_.at(input), scale, shift)) {
+      network_.at(input).range = network_[index].range;
       return replace(index, input);
+    }
     Draft& draft = network_.at(index);
     if (draft.shape.size() == 3) {
       // (x - 0) / √(1 - eps + eps) scale + shift
@@ -230,6 +233,8 @@ class Finisher {
     if (std::holds_alternative<Erf>(draft.op)) reason = "is supported as part of GELU only";
     if (std::holds_alternative<Softmax>(draft.op))
       reason = "is supported as the last operation only";
+    if (std::holds_alternative<Crop>(draft.op) || std::holds_alternative<Bin>(draft.op))
+      reason = "a part of the rows or columns is supported as a bin of a pool only";
     if (std::holds_alternative<Pad>(draft.op))
       reason = "is supported directly before a convolution or pool only";
     problems_.push_back({draft.source, std::move(reason)});
@@ -263,7 +268,33 @@ class Finisher {
     return begin;
   }
 
-  graph::Segment make_segment(core::Tensors& weights) {
+  /// The range of the output of an operation that only passes values on: those of its inputs.
+  std::optional<model::ActivationRange> passed_range(const Draft& draft) const {
+    const bool passes = std::visit(
+        core::overloaded{
+            [](const core::OneOf<graph::Relu, graph::MaxPool, graph::AvgPool,
+                                 graph::AdaptiveAvgPool, graph::Concat, graph::Slice,
+                                 graph::ChannelShuffle> auto&) { return true; },
+            [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::Relu6, graph::Clip,
+                                 graph::Sigmoid, graph::HardSigmoid, graph::HardSwish, graph::Silu,
+                                 graph::Gelu, graph::Add, graph::Multiply, graph::LayerNorm,
+                                 graph::GlobalAvgPool, graph::SpatialPyramidPool, graph::Flatten,
+                                 graph::Linear> auto&) { return false; },
+        },
+        std::get<graph::Op>(draft.op));
+    if (!passes) return std::nullopt;
+    model::ActivationRange joint;
+    for (const int input : draft.inputs) {
+      const auto& range = network_[input].range;
+      if (!range) return std::nullopt;
+      joint.magnitude = std::max(joint.magnitude, range->magnitude);
+      joint.is_signed |= range->is_signed;
+    }
+    joint.is_signed &= !draft.is_nonnegative;
+    return joint;
+  }
+
+  graph::Segment make_segment(FinishedNetwork& result) {
     const int begin = head_begin();
     std::vector<std::string> tensor_names(at(network_.size()));
     tensor_names[0] = std::string(graph::kInput);
@@ -275,6 +306,7 @@ class Finisher {
     }
     graph::Segment segment;
     segment.name = "network";
+    if (network_[0].range) result.ranges.emplace(tensor_names[0], *network_[0].range);
     for (int i = 1; i <= output_; ++i) {
       if (!live_[at(i)]) continue;
       Draft& draft = network_.at(i);
@@ -283,7 +315,9 @@ class Finisher {
       graph::Node node{name, std::get<graph::Op>(draft.op), {}};
       for (const int input : draft.inputs) node.inputs.push_back(tensor_names[at(input)]);
       for (auto& [suffix, tensor] : draft.parameters)
-        weights.emplace(name + "." + suffix, std::move(tensor));
+        result.weights.emplace(name + "." + suffix, std::move(tensor));
+      if (!draft.range) draft.range = passed_range(draft);
+      if (draft.range && draft.shape.size() == 3) result.ranges.emplace(name, *draft.range);
       (head.contains(i) ? segment.head : segment.nodes).push_back(std::move(node));
     }
     segment.feature = segment.head.front().inputs.front();

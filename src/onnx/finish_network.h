@@ -5,6 +5,7 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/deployment.h"
 #include "onnx/evaluator.h"
 #include "onnx/network_draft.h"
 
@@ -17,6 +18,9 @@ struct FinishedNetwork {
   /// The normalisation that the network applies to the image first, scale x + shift for each
   /// channel. It belongs to the preprocessing and is not part of the graph. Empty if there is none.
   std::vector<float> input_scale = {}, input_shift = {};
+  /// The ranges of the image tensors that the file quantises, and of those that only pass such
+  /// values on.
+  model::ActivationRanges ranges = {};
 };
 
 /// Makes a plain network of a draft: one segment and its head, which begins with the last global

@@ -1,8 +1,10 @@
 #include "onnx/network_draft.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
+#include "core/overloaded.h"
 #include "graph/output_shape.h"
 
 namespace offramp::onnx {
@@ -49,14 +51,37 @@ int NetworkDraft::append(graph::Op op, std::vector<int> inputs, core::Tensors pa
   std::vector<graph::Shape> shapes;
   for (const int input : inputs) shapes.push_back(shape(input));
   graph::Shape result = graph::output_shape(op, shapes);
+  const bool nonnegative = is_nonnegative(op, inputs);
   drafts_.push_back({.op = std::move(op),
                      .inputs = std::move(inputs),
                      .shape = std::move(result),
                      .parameters = std::move(parameters),
                      .weight_name = std::move(weight_name),
                      .source = source_,
-                     .node_name = node_name_});
+                     .node_name = node_name_,
+                     .is_nonnegative = nonnegative});
   return size() - 1;
+}
+
+bool NetworkDraft::is_nonnegative(const graph::Op& op, const std::vector<int>& inputs) const {
+  const auto all_inputs = [&] {
+    return std::ranges::all_of(inputs, [&](int input) { return (*this)[input].is_nonnegative; });
+  };
+  return std::visit(
+      core::overloaded{
+          [](const core::OneOf<graph::Relu, graph::Relu6, graph::Sigmoid,
+                               graph::HardSigmoid> auto&) { return true; },
+          [](const graph::Clip& clip) { return clip.min >= 0; },
+          [&](const core::OneOf<graph::Add, graph::Multiply, graph::Concat, graph::Slice,
+                                graph::ChannelShuffle, graph::MaxPool, graph::AvgPool,
+                                graph::AdaptiveAvgPool, graph::GlobalAvgPool,
+                                graph::SpatialPyramidPool, graph::Flatten> auto&) {
+            return all_inputs();
+          },
+          [](const core::OneOf<graph::Conv, graph::BatchNorm, graph::LayerNorm, graph::HardSwish,
+                               graph::Silu, graph::Gelu, graph::Linear> auto&) { return false; },
+      },
+      op);
 }
 
 int NetworkDraft::find_same(const graph::Op& op, const std::vector<int>& inputs) const {
@@ -148,20 +173,6 @@ int NetworkDraft::append_product(int left, int right) {
   // Multiply wants the image first and the factor of each channel second.
   if (shape(left).size() < shape(right).size()) std::swap(left, right);
   return append(graph::Multiply{}, {left, right});
-}
-
-bool NetworkDraft::is_nonnegative(int index) const {
-  if (as<graph::Relu>(index) != nullptr || as<graph::Relu6>(index) != nullptr ||
-      as<graph::Sigmoid>(index) != nullptr || as<graph::HardSigmoid>(index) != nullptr)
-    return true;
-  if (const auto* clip = as<graph::Clip>(index)) return clip->min >= 0;
-  if (as<graph::MaxPool>(index) != nullptr || as<graph::AvgPool>(index) != nullptr ||
-      as<graph::Concat>(index) != nullptr) {
-    for (const int input : (*this)[index].inputs)
-      if (input >= index || !is_nonnegative(input)) return false;
-    return true;
-  }
-  return false;
 }
 
 int as_image(NetworkDraft& network, const NetworkTensor& tensor) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -7,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/deployment.h"
 #include "onnx/axis_view.h"
 
 namespace offramp::onnx {
@@ -28,6 +30,17 @@ struct Pad {
   graph::Padding padding;
   double value = 0;
 };
+/// A part of an image: the rows top … bottom - 1 and the columns left … right - 1.
+struct Crop {
+  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+  bool operator==(const Crop&) const = default;
+};
+/// The largest or mean value of each channel in a part of an image, {C}: a bin of a pool with a
+/// fixed grid.
+struct Bin {
+  Crop part;
+  bool is_mean = false;
+};
 // The pieces of a layer norm over the channels: μ, x - μ, (x - μ)², its mean, √(mean + eps).
 struct ChannelMean {};
 struct Centred {};
@@ -37,7 +50,7 @@ struct Deviation {
   double eps = 0;
 };
 
-using DraftOp = std::variant<graph::Op, Affine, Erf, Softmax, Pad, ChannelMean, Centred,
+using DraftOp = std::variant<graph::Op, Affine, Erf, Softmax, Pad, Crop, Bin, ChannelMean, Centred,
                              CentredSquare, Variance, Deviation>;
 
 /// An operation of the network that is being read.
@@ -49,6 +62,9 @@ struct Draft {
   std::string weight_name = {};   ///< the name of the weight in the ONNX file; may be empty
   std::string source = {};        ///< the ONNX node, for messages: node "…" (Conv)
   std::string node_name = {};     ///< the name of the ONNX node, or of its output
+  bool is_nonnegative = false;    ///< no element of the output can be below 0
+  /// The range in which the file quantises the output; none if it does not.
+  std::optional<model::ActivationRange> range = {};
 };
 
 /// Whether T is one of the types of a variant.
@@ -101,13 +117,11 @@ class NetworkDraft {
   /// Appends one of the activations without attributes.
   int append_activation(int input, graph::Op op) { return append(std::move(op), {input}); }
 
-  /// True if no element of the tensor is below 0.
-  bool is_nonnegative(int index) const;
-
  private:
   /// Returns a draft shortly before that computes the same, for example a channel shuffle that two
   /// slices read; 0 if there is none.
   int find_same(const graph::Op& op, const std::vector<int>& inputs) const;
+  bool is_nonnegative(const graph::Op& op, const std::vector<int>& inputs) const;
 
   std::vector<Draft> drafts_;
   std::string source_, node_name_;

@@ -40,14 +40,16 @@ std::string_view advice(std::string_view name) {
 
 const Operator& find_operator(const std::string& domain, const std::string& name, int opset) {
   if (!domain.empty() && domain != "ai.onnx")
-    throw Error(fmt::format("the domain {} is not supported; export with standard operators only",
-                            core::quote(domain)));
+    throw UnsupportedOperator(
+        fmt::format("the domain {} is not supported; export with standard operators only",
+                    core::quote(domain)));
   const auto [first, last] = table().equal_range(name);
-  if (first == last) throw Error(fmt::format("the operator is not supported; {}", advice(name)));
+  if (first == last)
+    throw UnsupportedOperator(fmt::format("the operator is not supported; {}", advice(name)));
   for (auto it = first; it != last; ++it)
     if (it->second->since <= opset && opset <= it->second->until) return *it->second;
-  throw Error(fmt::format("the operator is not supported in opset {}, but from opset {}", opset,
-                          first->second->since));
+  throw UnsupportedOperator(fmt::format(
+      "the operator is not supported in opset {}, but from opset {}", opset, first->second->since));
 }
 
 void check_arity(const Operator& op, const schema::NodeProto& node) {

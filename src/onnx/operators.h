@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "onnx/node_view.h"
 #include "onnx/value.h"
 
@@ -21,6 +22,7 @@ class Call {
     std::uint64_t file_bytes = 0;
     std::int64_t computed = 0;  ///< elements that arithmetic on constants has made
     std::vector<std::string>& notes;
+    bool is_quantised = false;  ///< a node quantises a tensor of the network
   };
 
   Call(NodeView& attributes, std::vector<const Value*> inputs, Model& model)
@@ -63,6 +65,8 @@ class Call {
 
   /// Adds a line for the user about something that was left out.
   void note(std::string text);
+  /// Notes that the file quantises tensors of the network.
+  void set_quantised() { model_.is_quantised = true; }
   /// Counts elements that arithmetic on constants makes. Arithmetic on weights transposes and
   /// scales each a few times. @throws Error if there are far more of them than the file holds
   void spend(std::int64_t elements);
@@ -99,8 +103,14 @@ std::span<const Operator> quantisation_operators();
 std::span<const Operator> reduction_operators();
 std::span<const Operator> shape_operators();
 
+/// The operator itself is not supported, or not in this version.
+class UnsupportedOperator : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Returns the operator with this name and version.
-/// @throws Error that says what is not supported and what can be done
+/// @throws UnsupportedOperator that says what is not supported and what can be done
 const Operator& find_operator(const std::string& domain, const std::string& name, int opset);
 
 /// Checks the numbers of inputs and outputs before any of them is used.

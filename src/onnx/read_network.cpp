@@ -22,6 +22,7 @@ using schema::TensorProto;
 
 constexpr std::int64_t kMaxSide = 65'536;
 constexpr std::size_t kNamedProblems = 3;
+constexpr std::size_t kNamedOperators = 10;
 
 /// The input of a network: the shape of the image and how ONNX shows it.
 struct Input {
@@ -109,16 +110,34 @@ const schema::NodeProto* attention_in(
   return nullptr;
 }
 
+/// Returns the names of the operators that are not supported, "; operators that …: Mish, LpPool",
+/// or
+/// "" if there are none.
+std::string unsupported_operators(const std::vector<NodeProblem>& problems) {
+  std::vector<std::string> names;
+  for (const NodeProblem& problem : problems) {
+    const std::string name = core::printable(problem.unsupported.substr(0, 100));
+    if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  if (names.empty()) return "";
+  const std::size_t more = names.size() - std::min(names.size(), kNamedOperators);
+  names.resize(names.size() - more);
+  return fmt::format("; operators that are not supported: {}{}", fmt::join(names, ", "),
+                     more > 0 ? fmt::format(" and {} more", more) : "");
+}
+
 /// A transformer has dozens of nodes that cannot be imported; one line says why.
-void throw_if_attention(const schema::ModelProto& model, std::size_t problems, std::size_t nodes) {
+void throw_if_attention(const schema::ModelProto& model, const std::vector<NodeProblem>& problems,
+                        std::size_t nodes) {
   const schema::NodeProto* found = attention_in(model.graph().node());
   for (const schema::FunctionProto& function : model.functions())
     if (found == nullptr) found = attention_in(function.node());
   if (found == nullptr) return;
   throw Error(fmt::format(
       "{} of {} nodes cannot be imported: the network has attention, as transformers have (node "
-      "{}); offramp runs convolutional classifiers",
-      problems, nodes, core::quote(found->name().empty() ? found->op_type() : found->name())));
+      "{}); offramp runs convolutional classifiers{}",
+      problems.size(), nodes, core::quote(found->name().empty() ? found->op_type() : found->name()),
+      unsupported_operators(problems)));
 }
 
 /// Joins the problems to one line: the number, the first of them with their reasons, and the names
@@ -217,7 +236,7 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.bytes += tensors.external_bytes();
     std::vector<NodeProblem> problems = evaluator.problems();
     if (!problems.empty()) {
-      throw_if_attention(model, problems.size(), result.nodes);
+      throw_if_attention(model, problems, result.nodes);
       throw_problems(problems, result.nodes);
     }
 
@@ -233,6 +252,8 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.weights = std::move(finished.weights);
     result.input_scale = std::move(finished.input_scale);
     result.input_shift = std::move(finished.input_shift);
+    result.ranges = std::move(finished.ranges);
+    result.is_quantised = shared.is_quantised;
     graph::infer_shapes(result.graph);
     check_network(result);
     return result;

@@ -8,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "graph/graph.h"
+#include "model/deployment.h"
 
 namespace offramp::onnx {
 
@@ -18,6 +19,10 @@ struct ImportedNetwork {
   /// The normalisation that the ONNX network applies to the image before all other operations:
   /// scale x + shift for each channel. It is not part of the graph. Empty if there is none.
   std::vector<float> input_scale, input_shift;
+  /// The ranges of 8-bit image tensors, by the nodes of the graph; empty if the file has none. It
+  /// may have them for some tensors alone.
+  model::ActivationRanges ranges;
+  bool is_quantised = false;       ///< the file quantises tensors of the network
   std::vector<std::string> notes;  ///< a line for each thing that was left out, for the user
   std::string producer;            ///< the program that wrote the file; may be empty
   int opset = 0;

@@ -227,8 +227,11 @@ Constant TensorReader::read(const TensorProto& tensor) {
   const auto count = static_cast<std::size_t>(checked_count(shape));
   if (tensor.has_segment()) throw Error("is stored in segments, which are not supported");
   const bool is_external = tensor.data_location() == TensorProto::EXTERNAL;
-  if (!is_external && !tensor.has_raw_data())
-    return from_lists(tensor, type, std::move(shape), count);
+  if (!is_external && !tensor.has_raw_data()) {
+    Constant listed = from_lists(tensor, type, std::move(shape), count);
+    listed.set_type(type);
+    return listed;
+  }
   const auto placed = placed_.find(&tensor);
   const Part part = is_external ? external(tensor)
                     : placed != placed_.end()
@@ -239,6 +242,7 @@ Constant TensorReader::read(const TensorProto& tensor) {
     throw Error(fmt::format("holds {} bytes, but its shape {} has {} elements of {}", bytes.size(),
                             core::to_string(shape), count, size));
   Constant result = from_bytes(type, std::move(shape), count, bytes);
+  result.set_type(type);
   if (part.file != nullptr) part.file->drop(bytes);
   return result;
 }

@@ -8,6 +8,8 @@
 #include "core/bf16.h"
 #include "core/error.h"
 #include "runtime/activation_ranges.h"
+#include "runtime/lower.h"
+#include "runtime/quantised_elements.h"
 
 namespace offramp::runtime {
 namespace {
@@ -54,11 +56,8 @@ void quantise(const std::string& name, model::ModelFile& model) {
   model.weight_scales[name] = std::move(scales);
 }
 
-}  // namespace
-
-model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<const float> images,
-                                   int threads) {
-  model::ModelFile deployed = deployment_of(model, "int8");
+/// @param deployed  with the weights of the original model
+model::ModelFile with_ranges(model::ModelFile deployed, model::ActivationRanges ranges) {
   for (const graph::Parameter& parameter : graph::parameters(deployed.graph)) {
     if (parameter.role == graph::ParameterRole::conv_weight) quantise(parameter.name, deployed);
     if (parameter.role == graph::ParameterRole::linear_weight) {
@@ -66,8 +65,23 @@ model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<cons
       tensor = in_bf16(tensor);
     }
   }
-  deployed.deployment->ranges = observe_ranges(model.graph, model.weights, images, threads);
+  deployed.deployment->ranges = std::move(ranges);
   return deployed;
+}
+
+}  // namespace
+
+model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<const float> images,
+                                   int threads) {
+  model::ModelFile deployed = deployment_of(model, "int8");
+  return with_ranges(std::move(deployed),
+                     observe_ranges(model.graph, model.weights, images, threads));
+}
+
+model::ModelFile quantised_to_int8(const model::ModelFile& model, model::ActivationRanges ranges) {
+  model::ModelFile deployed = deployment_of(model, "int8");
+  quantised_elements(lower(model.graph, source_of(model.weights)), ranges);
+  return with_ranges(std::move(deployed), std::move(ranges));
 }
 
 model::ModelFile rounded_to_bf16(const model::ModelFile& model) {

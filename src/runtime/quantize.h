@@ -15,6 +15,9 @@ namespace offramp::runtime {
 model::ModelFile quantised_to_int8(const model::ModelFile& model, std::span<const float> images,
                                    int threads);
 
+/// The same with ranges that are known already. @throws Error if a tensor has no range
+model::ModelFile quantised_to_int8(const model::ModelFile& model, model::ActivationRanges ranges);
+
 /// Makes a bf16 deployment file, without a policy: the weights of convolutions and linear layers
 /// are rounded to bf16. @throws Error if the model is a deployment file already
 model::ModelFile rounded_to_bf16(const model::ModelFile& model);

@@ -13,8 +13,11 @@
 #include "data/dataset.h"
 #include "graph/cost.h"
 #include "model/model_file.h"
+#include "runtime/precision.h"
+#include "runtime/quantize.h"
 #include "workflow/output_file.h"
 #include "workflow/provenance.h"
+#include "workflow/quantize.h"
 
 namespace offramp::workflow {
 namespace {
@@ -69,11 +72,9 @@ std::vector<std::uint64_t> hashes_of(const data::Dataset& images,
   return hashes;
 }
 
-void add_data(const ImportNetworkOptions& options, model::ModelFile& model, ImportedModel& result) {
-  const data::LoadedData loaded =
-      data::load_data(options.data, data::Part::train, load_options(model));
-  check_same_classes(model, loaded.dataset);
-  const data::Splits splits = data::split_training(loaded.dataset, options.split_seed);
+/// Lists the images of each split in the model.
+void list_images(const data::LoadedData& loaded, const data::Splits& splits,
+                 model::ModelFile& model, ImportedModel& result) {
   model::DataProvenance& data = model.provenance.data;
   data.source = loaded.source;
   data.train = hashes_of(loaded.dataset, splits.train);
@@ -82,6 +83,36 @@ void add_data(const ImportNetworkOptions& options, model::ModelFile& model, Impo
   result.ranges = static_cast<std::int64_t>(data.train.size());
   result.tune = static_cast<std::int64_t>(data.tune.size());
   result.certify = static_cast<std::int64_t>(data.certify.size());
+}
+
+/// Makes an int8 deployment file with the ranges of the ONNX file, if these suffice.
+/// @param tune  images to measure its loss on; there may be none
+void quantise(const onnx::ImportedNetwork& network, const EvaluationSet& tune,
+              model::ModelFile& model, ImportedModel& result) {
+  model::ModelFile deployed;
+  try {
+    deployed = runtime::quantised_to_int8(model, network.ranges);
+  } catch (const Error& error) {
+    result.notes.push_back(fmt::format(
+        "the ranges of the file's 8-bit tensors were left out, because int8 needs more of them: "
+        "{}; `offramp quantize` makes an int8 model",
+        network.ranges.empty() ? "there are none that it can use" : error.what()));
+    return;
+  }
+  result.precision = deployed.deployment->precision;
+  if (!tune.indices.empty() && runtime::has_instructions_for(runtime::Precision::int8)) {
+    measure_loss(model, deployed, tune, 0);
+    const model::MeasuredLoss& loss = deployed.deployment->measured;
+    result.notes.push_back(fmt::format(
+        "the model is int8, with the ranges of the file; on {} tune images its accuracy is {:.2f} "
+        "% and in f32 {:.2f} %, and {:.2f} % of the answers are the same",
+        loss.images, 100 * loss.accuracy, 100 * loss.reference_accuracy, 100 * loss.agreement));
+  } else {
+    result.notes.emplace_back(
+        "the model is int8, with the ranges of the file; its loss was not measured, so it runs in "
+        "f32 unless --precision int8 is given; import it with --data to measure it");
+  }
+  model = std::move(deployed);
 }
 
 /// Chooses mean and standard deviation. A normalisation inside the network is joined with them:
@@ -143,7 +174,16 @@ ImportedModel import_network(const ImportNetworkOptions& options) {
   result.parameters = cost.plain_parameters;
   for (const graph::Segment& segment : model.graph.segments)
     result.nodes += segment.nodes.size() + segment.head.size();
-  if (!options.data.empty()) add_data(options, model, result);
+  std::optional<data::LoadedData> loaded;
+  EvaluationSet tune;
+  if (!options.data.empty()) {
+    loaded = data::load_data(options.data, data::Part::train, load_options(model));
+    check_same_classes(model, loaded->dataset);
+    const data::Splits splits = data::split_training(loaded->dataset, options.split_seed);
+    list_images(*loaded, splits, model, result);
+    tune = {&loaded->dataset, splits.tune, &model.preprocessing};
+  }
+  if (network.is_quantised) quantise(network, tune, model, result);
   model::save_model(options.out, model);
   return result;
 }

@@ -135,6 +135,22 @@ CheckImages check_images(const QuantizeOptions& options, const model::ModelFile&
 
 }  // namespace
 
+std::vector<ExitLoss> measure_loss(const model::ModelFile& model, model::ModelFile& deployed,
+                                   const EvaluationSet& tune, int threads,
+                                   const Progress& progress) {
+  const auto logits = [&](const model::ModelFile& file, const std::string& precision) {
+    return run_all_exits(*open_model(file, {precision, threads}, progress), tune, progress);
+  };
+  const eval::SavedLogits reference = logits(model, "f32");
+  const eval::SavedLogits ours = logits(deployed, deployed.deployment->precision);
+  std::vector<ExitLoss> exits = exit_losses(reference.view(), ours.view());
+  const ExitLoss& last = exits.back();
+  deployed.deployment->measured = {ours.view().images(), last.agreement,
+                                   last.accuracy,        last.reference_accuracy,
+                                   last.difference.low,  last.difference.high};
+  return exits;
+}
+
 fs::path QuantizeOptions::written_to() const {
   if (!out.empty()) return out;
   fs::path path = model;
@@ -175,17 +191,9 @@ Quantized quantize(const QuantizeOptions& options, const Progress& progress) {
   const ListedImages listed = find_listed_images(options.model, model, train.dataset,
                                                  model.provenance.data.tune, "tune", options.data);
   const EvaluationSet tune{&train.dataset, listed.indices, &model.preprocessing};
-  const auto in_f32 = open_model(model, {"f32", options.threads}, progress);
-  const eval::SavedLogits reference = run_all_exits(*in_f32, tune, progress);
+  result.exits = measure_loss(model, deployed, tune, options.threads, progress);
+  result.tune_images = deployed.deployment->measured.images;
   const auto opened = open_model(deployed, {options.precision, options.threads}, progress);
-  const eval::SavedLogits ours = run_all_exits(*opened, tune, progress);
-  result.tune_images = static_cast<std::int64_t>(tune.indices.size());
-  result.exits = exit_losses(reference.view(), ours.view());
-
-  const ExitLoss& last = result.exits.back();
-  deployed.deployment->measured = {result.tune_images,  last.agreement,
-                                   last.accuracy,       last.reference_accuracy,
-                                   last.difference.low, last.difference.high};
   result.within_bounds = model::is_within_bounds(*deployed.deployment);
   if (precision == runtime::Precision::int8)
     deployed.stored_images = images_to_store(*opened, *images.dataset,

@@ -9,6 +9,7 @@
 #include "eval/metrics.h"
 #include "model/model_file.h"
 #include "workflow/calibrate.h"
+#include "workflow/evaluate.h"
 
 namespace offramp::workflow {
 
@@ -52,6 +53,12 @@ struct Quantized {
 /// True if a policy can be chosen anew from the model alone: its aim is recorded, and refers
 /// neither to another model nor to a measured time.
 bool can_be_chosen_anew(const policy::ChosenPolicy& chosen);
+
+/// Runs a deployment file and the model that it was made from, in f32, on tune images, and stores
+/// the last exit's loss in the deployment file. @return the loss of each exit
+std::vector<ExitLoss> measure_loss(const model::ModelFile& model, model::ModelFile& deployed,
+                                   const EvaluationSet& tune, int threads,
+                                   const Progress& progress = {});
 
 /// Writes a deployment file in one precision, evaluates it on tune images, and chooses its policy
 /// anew for the aim of the model's policy.

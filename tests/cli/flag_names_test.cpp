@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/error.h"
+
 namespace offramp::cli {
 namespace {
 
@@ -26,6 +28,14 @@ TEST(FlagNames, AreInTheMiddleOfATextToo) {
   EXPECT_EQ(with_flag_names("the images of the data"), "the images of the data");
   EXPECT_EQ(with_flag_names("class \"max_exits\", see max_exits; \"max_drop"),
             "class \"max_exits\", see --max-exits; \"max_drop");
+}
+
+TEST(FlagNames, AreNotConfusedByAQuotationMarkInAName) {
+  for (const char* name : {"12\" max_drop", "max_drop\\", "\\\"max_drop"}) {
+    const std::string quoted = core::quote(name);
+    EXPECT_EQ(with_flag_names("class " + quoted + ": max_drop allows it"),
+              "class " + quoted + ": --max-accuracy-drop allows it");
+  }
 }
 
 TEST(FlagNames, AreInErrorsOfWrongUsageAlone) {

@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "model/model_file.h"
+#include "runtime/precision.h"
 #include "tests/cli/program.h"
 #include "tests/support/models.h"
 
@@ -87,6 +88,54 @@ TEST_F(ImportExport, AnInt8ModelIsWrittenInInt8UnlessF32IsAskedFor) {
     EXPECT_EQ(ended.status, 2) << wrong;
     EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
   }
+}
+
+TEST_F(ImportExport, AnInt8ModelKeepsItsRangesAndWeightsOnTheWayThroughOnnx) {
+  const fs::path int8 =
+      fs::path(OFFRAMP_CONFIGS).parent_path() / "models/cifar10-2-exits-small.safetensors";
+  ASSERT_EQ(offramp({"export", int8, "-o", onnx_path, "--form", "plain"}).status, 0);
+  const ProgramResult imported = offramp({"import", onnx_path, "-o", again_path, "--json"});
+  ASSERT_EQ(imported.status, 0) << imported.err;
+  EXPECT_EQ(json::parse(imported.out)["precision"], "int8") << imported.out;
+  const model::ModelFile before = model::load_model(int8), after = model::load_model(again_path);
+  ASSERT_TRUE(after.deployment);
+  EXPECT_EQ(after.deployment->measured.images, 0);
+  int same = 0;
+  for (const auto& [name, range] : after.deployment->ranges) {
+    const auto found = before.deployment->ranges.find(name);
+    if (found == before.deployment->ranges.end()) continue;
+    EXPECT_FLOAT_EQ(range.magnitude, found->second.magnitude) << name;
+    EXPECT_EQ(range.is_signed, found->second.is_signed) << name;
+    ++same;
+  }
+  EXPECT_GE(same, 8) << "the image, and what follows each of the convolutions of 4 blocks";
+  EXPECT_EQ(after.weight_scales.count("layer1.0.conv1.weight"), 1u);
+  const ProgramResult info = offramp({"info", again_path, "--compiled", "--precision", "int8"});
+  EXPECT_EQ(info.status, 0) << info.err;
+}
+
+TEST_F(ImportExport, TheLossOfAnInt8ModelIsMeasuredOnTheDataThatAreGiven) {
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no 8-bit instructions here";
+  const fs::path int8 =
+      fs::path(OFFRAMP_CONFIGS).parent_path() / "models/cifar10-2-exits-small.safetensors";
+  ASSERT_EQ(offramp({"export", int8, "-o", onnx_path, "--form", "plain"}).status, 0);
+  const ProgramResult data = offramp({"data", "info", "synthetic", "--json"});
+  const fs::path labels = folder.path() / "labels.txt";
+  {
+    const json described = json::parse(data.out);
+    std::ofstream names(labels);
+    for (const json& one : described["classes"])
+      names << one["class"].get<std::string>() << "\n";
+  }
+  const ProgramResult imported = offramp(
+      {"import", onnx_path, "-o", again_path, "--labels", labels, "--data", "synthetic", "--json"});
+  ASSERT_EQ(imported.status, 0) << imported.err;
+  const json result = json::parse(imported.out);
+  EXPECT_THAT(result["notes"].dump(), HasSubstr("tune images its accuracy is"));
+  const model::MeasuredLoss loss = model::load_model(again_path).deployment->measured;
+  EXPECT_EQ(loss.images, result["images"]["tune"]);
+  EXPECT_GT(loss.agreement, 0.9);
 }
 
 TEST_F(ImportExport, LabelsNameTheClasses) {

@@ -74,6 +74,11 @@ TEST(Quote, EscapesWhatChangesTheDirectionOfTextAndWhatIsNoUtf8) {
   EXPECT_EQ(quote("größe 犬"), "\"größe 犬\"");
 }
 
+TEST(Quote, EscapesQuotationMarks) {
+  EXPECT_EQ(quote("12\" disc"), R"("12\" disc")");
+  EXPECT_EQ(quote("a\\"), R"("a\\")");
+}
+
 TEST(Quote, CutsLongTextBetweenCharacters) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "ä";

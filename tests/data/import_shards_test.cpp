@@ -80,6 +80,54 @@ TEST_F(ImportShards, GoesOnAfterItWasEndedAndShowsProgress) {
   EXPECT_LT(import().kept, 4);
 }
 
+void expect_equal_images(const LoadedData& packed, const LoadedData& expected) {
+  EXPECT_EQ(packed.dataset.names, expected.dataset.names);
+  EXPECT_EQ(packed.dataset.labels, expected.dataset.labels);
+  EXPECT_EQ(packed.dataset.hashes, expected.dataset.hashes);
+  EXPECT_EQ(packed.sizes, expected.sizes);
+  EXPECT_EQ(copy_pixels(packed.dataset), copy_pixels(expected.dataset));
+}
+
+TEST_F(ImportShards, KeepsTheFilesOfImages) {
+  add("train/b/wide.png", 12, 40);
+  test::write_bytes(source_ / "train/a/7.png", test::bytes_of("broken"));
+  options_.load = {.height = 6, .width = 4, .fit = core::Fit::crop};
+  options_.keep_files = true;
+  options_.progress = {};
+  EXPECT_EQ(import().kept, 0);
+  for (const Part part : {Part::train, Part::test}) {
+    const LoadedData packed = load_data(shards_.string(), part, {});
+    EXPECT_TRUE(packed.dataset.stored->decodes());
+    expect_equal_images(packed, load_data(source_.string(), part, options_.load));
+    // Another size is made from the whole image, in the way that was chosen at the import.
+    expect_equal_images(
+        load_data(shards_.string(), part, {.height = 5, .width = 9}),
+        load_data(source_.string(), part, {.height = 5, .width = 9, .fit = core::Fit::crop}));
+  }
+  EXPECT_EQ(load_data(shards_.string(), Part::train, {}).skipped.size(), 1u);
+  EXPECT_EQ(import().kept, 4);
+  options_.keep_files = false;
+  EXPECT_EQ(import().kept, 0);
+  EXPECT_FALSE(load_data(shards_.string(), Part::train, {}).dataset.stored->decodes());
+}
+
+TEST_F(ImportShards, NamesAnImageFileThatWasDamagedLater) {
+  options_.progress = {};
+  options_.keep_files = true;
+  options_.images_per_shard = 100;
+  import();
+  const fs::path path = shards_ / "packed-00000-of-00001.offramp";
+  std::string bytes = core::read_text(path);
+  const std::string signature = "\x89PNG";
+  for (std::size_t at = bytes.find(signature); at != std::string::npos;
+       at = bytes.find(signature, at + 1))
+    bytes[at] = 'x';
+  test::write_bytes(path, test::bytes_of(bytes));
+  const LoadedData data = load_data(shards_.string(), Part::train, {});
+  EXPECT_EQ(test::message_of([&] { data.dataset.image(3); }),
+            "image 3 of the packed files: not a JPEG, PNG, WebP or BMP");
+}
+
 TEST_F(ImportShards, SaysWhatItCannotImport) {
   add("train/b/9.png", 9, 1);
   options_.progress = {};

@@ -129,8 +129,8 @@ std::string failure(Change change) {
 TEST(Packed, RefusesAnotherKindOfSafetensorsFile) {
   EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) { m.erase("format"); }),
               HasSubstr("a safetensors file, but not a packed data set"));
-  EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) { m["format"] = "offramp-data 2"; }),
-              HasSubstr("its format is \"offramp-data 2\""));
+  EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) { m["format"] = "offramp-data 3"; }),
+              HasSubstr("its format is \"offramp-data 3\""));
   EXPECT_THAT(failure([](core::Metadata& m, core::Tensors&) {
                 m["format"] = "\x1b[2J" + std::string(999, 'a');
               }),
@@ -217,6 +217,34 @@ TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
   EXPECT_EQ(sizes({4, 9, 3, std::int64_t{INT32_MAX} + 1}),
             "tensor \"train.sizes\": invalid size 2147483648");
   EXPECT_EQ(sizes({4, 9, 3}), "tensor \"train.sizes\": 3 values, expected 4");
+}
+
+TEST(Packed, RefusesImageFilesThatDoNotFit) {
+  const auto with_files = [](std::vector<std::int64_t> ends, std::vector<std::int64_t> size,
+                             const std::string& fit) {
+    return failure([&](core::Metadata& m, core::Tensors& t) {
+      m["format"] = "offramp-data 2";
+      if (!fit.empty()) m["fit"] = fit;
+      const std::vector<std::uint8_t> bytes(9);
+      t["train.files"] = core::HostTensor::of({9}, std::span<const std::uint8_t>(bytes));
+      t["train.ends"] =
+          core::HostTensor::of({std::ssize(ends)}, std::span<const std::int64_t>(ends));
+      t["image_size"] =
+          core::HostTensor::of({std::ssize(size)}, std::span<const std::int64_t>(size));
+    });
+  };
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, "crop"), "no error");
+  EXPECT_EQ(with_files({2, 4, 3, 9}, {3, 2}, "crop"), "tensor \"train.ends\": 3, expected 4 to 9");
+  EXPECT_EQ(with_files({2, 4, 8, 10}, {3, 2}, "crop"),
+            "tensor \"train.ends\": 10, expected 8 to 9");
+  EXPECT_EQ(with_files({-1, 4, 8, 9}, {3, 2}, "crop"),
+            "tensor \"train.ends\": -1, expected 0 to 9");
+  EXPECT_EQ(with_files({2, 4, 9}, {3, 2}, "crop"), "tensor \"train.labels\": 4 values, expected 3");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 0}, "crop"),
+            "tensor \"image_size\": 0, expected 1 to 1048576");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3}, "crop"), "tensor \"image_size\": 1 values, expected 2");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, ""), "metadata \"fit\" is missing");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, "pad"), "unknown fit \"pad\"; known: squeeze, crop");
 }
 
 TEST(Packed, RefusesAFileWithoutClasses) {

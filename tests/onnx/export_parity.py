@@ -88,4 +88,5 @@ def main():
         print(f"{len(names)} models")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -311,7 +311,100 @@ TEST_F(ReadNetwork, GivesQuantisedWeightsTheirValues) {
   EXPECT_EQ(weight[0], -7);
   EXPECT_EQ(weight[3], -8);
   EXPECT_EQ(weight[14], 3.5f);
-  EXPECT_THAT(network.notes, testing::ElementsAre(HasSubstr("quantisation of activations")));
+  EXPECT_TRUE(network.is_quantised);
+  // Without a zero point the integers are 0 to 255, and the image can be any number.
+  EXPECT_EQ(network.ranges.find(graph::kInput)->second, (model::ActivationRange{25.5f, false}));
+}
+
+/// A zero point of a type.
+void zero_point(ModelBuilder& model, const std::string& name, int type, int value) {
+  TensorProto& zero = *model.graph().add_initializer();
+  zero.set_name(name);
+  zero.set_data_type(type);
+  zero.add_int32_data(value);
+}
+
+/// A convolution whose output is quantised, and what the reader makes of it: its operations and
+/// their ranges.
+class QuantisedOutput : public ReadNetwork {
+ protected:
+  ImportedNetwork network(int type, int zero, float scale = 0.5f) {
+    ModelBuilder model;
+    model.conv();
+    model.floats("scale", {}, {scale});
+    zero_point(model, "zero", type, zero);
+    model.node("QuantizeLinear", {"conv.out", "scale", "zero"}, "integers");
+    model.node("DequantizeLinear", {"integers", "scale", "zero"}, "again");
+    model.node("MaxPool", {"again"}, "smaller");
+    set(*model.graph().mutable_node()->rbegin(), "kernel_shape", std::vector<std::int64_t>{2, 2});
+    model.classifier("smaller");
+    return read(model);
+  }
+  static std::vector<std::string> operations(const ImportedNetwork& network) {
+    std::vector<std::string> names;
+    for (const graph::Node& node : network.graph.segments[0].nodes)
+      names.emplace_back(graph::op_name(node.op));
+    return names;
+  }
+  static model::ActivationRange range_of(const ImportedNetwork& network, std::size_t node) {
+    return network.ranges.at(network.graph.segments[0].nodes[node].name);
+  }
+};
+
+TEST_F(QuantisedOutput, HasTheRangeThatItsIntegersStandFor) {
+  const ImportedNetwork symmetric = network(TensorProto::INT8, 0);
+  EXPECT_THAT(operations(symmetric), testing::ElementsAre("conv", "max_pool"));
+  EXPECT_EQ(range_of(symmetric, 0), (model::ActivationRange{63.5f, true}));
+  EXPECT_EQ(range_of(symmetric, 1), (model::ActivationRange{63.5f, true})) << "a pool passes it on";
+  EXPECT_EQ(range_of(network(TensorProto::UINT8, 128), 0), (model::ActivationRange{63.5f, true}));
+  EXPECT_EQ(range_of(network(TensorProto::UINT8, 55), 0), (model::ActivationRange{100, true}))
+      << "[-27.5, 100]";
+}
+
+TEST_F(QuantisedOutput, KeepsTheReluThatTheIntegersReplaced) {
+  const ImportedNetwork clamped = network(TensorProto::UINT8, 0);
+  EXPECT_THAT(operations(clamped), testing::ElementsAre("conv", "clip", "max_pool"));
+  EXPECT_EQ(std::get<graph::Clip>(clamped.graph.segments[0].nodes[1].op),
+            (graph::Clip{.min = 0, .max = 127.5}));
+  EXPECT_EQ(range_of(clamped, 1), (model::ActivationRange{127.5f, false}));
+  EXPECT_THAT(operations(network(TensorProto::INT8, -128)),
+              testing::ElementsAre("conv", "clip", "max_pool"));
+}
+
+TEST_F(QuantisedOutput, HasNoRangeInMoreThan8Bits) {
+  const ImportedNetwork wide = network(TensorProto::UINT16, 0);
+  EXPECT_TRUE(wide.is_quantised);
+  EXPECT_TRUE(wide.ranges.empty());
+}
+
+TEST_F(QuantisedOutput, RefusesScalesAndZeroPointsThatMakeNoSense) {
+  EXPECT_THAT(test::message_of([&] { network(TensorProto::UINT8, 0, 0); }),
+              HasSubstr("its scale is 0, expected a number above 0"));
+  EXPECT_THAT(test::message_of([&] { network(TensorProto::UINT8, 300); }), HasSubstr("zero point"));
+}
+
+TEST_F(ReadNetwork, RefusesPartsOfAnImageThatAreNoBins) {
+  const auto slice = [](ModelBuilder& model, const std::string& output, std::int64_t begin,
+                        std::int64_t end) {
+    model.integers(output + ".begin", {begin});
+    model.integers(output + ".end", {end});
+    model.integers(output + ".axis", {2});
+    model.node("Slice", {"image", output + ".begin", output + ".end", output + ".axis"}, output);
+  };
+  ModelBuilder cropped;
+  slice(cropped, "rows", 2, 6);
+  cropped.floats("w", {5, 3, 1, 1});
+  cropped.node("Conv", {"rows", "w"}, "conv.out");
+  cropped.classifier("conv.out");
+  EXPECT_THAT(message(cropped), HasSubstr("supported as a bin of a pool only"));
+  ModelBuilder uneven;  // the bins of 2 rows are 0 … 3 and 4 … 7
+  slice(uneven, "top", 0, 3);
+  slice(uneven, "bottom", 3, 8);
+  for (const std::string half : {"top", "bottom"})
+    set(uneven.node("ReduceMax", {half}, half + ".max"), "axes", std::vector<std::int64_t>{2, 3});
+  set(uneven.node("Concat", {"top.max", "bottom.max"}, "joined"), "axis", std::int64_t{2});
+  uneven.classifier("joined", 3);
+  EXPECT_FALSE(message(uneven).empty());
 }
 
 // What a file leaves open or fixes.
@@ -544,6 +637,20 @@ TEST_F(ReadNetwork, SaysInOneLineThatATransformerHasAttention) {
               })),
               HasSubstr("cannot be imported: the network has attention, as transformers have (node "
                         "\"x/MatMul\")"));
+}
+
+TEST_F(ReadNetwork, ListsOtherOperatorsThatAreNotSupportedBesideAttention) {
+  EXPECT_THAT(message(after_conv([](ModelBuilder& m) {
+                m.node("Mish", {"conv.out"}, "mish");
+                m.node("Mish", {"mish"}, "mish2");
+                m.node("Einsum", {"mish2", "conv.out"}, "scores");
+                m.node("Softmax", {"scores"}, "shares");
+                m.node("Einsum", {"shares", "conv.out"}, "product");
+                m.node("LpPool", {"product"}, "x");
+                return "x";
+              })),
+              HasSubstr("offramp runs convolutional classifiers; operators that are not supported: "
+                        "Mish, Einsum, LpPool"));
 }
 
 TEST_F(ReadNetwork, RefusesWeightsThatAreNotFinite) {

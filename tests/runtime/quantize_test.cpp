@@ -86,6 +86,19 @@ TEST(Quantize, RunsAsTheNetworkWithRoundedWeightsWould) {
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 0x1p-7 * largest);
 }
 
+TEST(Quantize, TakesRangesThatAreKnownButNeedsAllOfThem) {
+  const model::ModelFile before = model();
+  const model::ModelFile observed =
+      quantised_to_int8(before, graph::random_images(before.graph, 7, 3), 1);
+  model::ActivationRanges ranges = observed.deployment->ranges;
+  const model::ModelFile deployed = quantised_to_int8(before, ranges);
+  EXPECT_EQ(deployed.deployment, observed.deployment);
+  EXPECT_EQ(deployed.weights, observed.weights);
+  ranges.erase(std::string(graph::kInput));
+  EXPECT_THAT([&] { quantised_to_int8(before, ranges); },
+              ThrowsMessage<Error>(HasSubstr("tensor \"input\" has no range")));
+}
+
 TEST(Quantize, RoundsWeightsToBf16) {
   const model::ModelFile before = model();
   const model::ModelFile after = rounded_to_bf16(before);

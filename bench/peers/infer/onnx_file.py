@@ -1,4 +1,4 @@
-"""Writes ONNX models and counts the operations of a model, using only numpy.
+"""Writes ONNX models, using only numpy.
 
 ONNX files are protocol buffers; the numbers below are the field numbers of onnx.proto3. Only the fields that a
 convolutional network needs are supported.
@@ -76,44 +76,3 @@ class Graph:
         with open(path, "wb") as file:
             file.write(integer(1, 8) + piece(2, "offramp bench") + piece(7, graph) +
                        piece(8, piece(1, "") + integer(2, opset)))
-
-
-def fields(data):
-    """Yields (field, value) for each field of a message; a value is an int or bytes."""
-    at = 0
-
-    def read():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(data):
-        key = read()
-        kind = key & 7
-        if kind == 0:
-            yield key >> 3, read()
-            continue
-        size = read() if kind == 2 else 8 if kind == 1 else 4
-        yield key >> 3, data[at:at + size]
-        at += size
-
-
-def operations(path):
-    """Returns how often each operation occurs in a model's graph."""
-    with open(path, "rb") as file:
-        model = memoryview(file.read())
-    counts = {}
-    for field, graph in fields(model):
-        if field != 7:
-            continue
-        for number, node in fields(graph):
-            if number == 1:
-                op = next(bytes(v).decode() for f, v in fields(node) if f == 4)
-                counts[op] = counts.get(op, 0) + 1
-    return counts

@@ -81,11 +81,14 @@ class OnnxFloat(Visitor):
 
 
 class OnnxQuantised(OnnxFloat):
-    """Writes u8 activations with the given ranges and s8 weights per output channel; residuals stay quantised."""
+    """Writes u8 activations with the given ranges and s8 weights per output channel.
 
-    def __init__(self, ranges):
+    Residuals stay quantised, unless sums_in_f32: then the convolutions' results that only an addition reads do not.
+    """
+
+    def __init__(self, ranges, sums_in_f32):
         super().__init__()
-        self.ranges = ranges
+        self.ranges, self.sums_in_f32 = ranges, sums_in_f32
 
     def pair(self, x, name):
         """Quantises x to u8 and dequantises it."""
@@ -93,7 +96,6 @@ class OnnxQuantised(OnnxFloat):
         scale = numpy.float32(max(high - low, 1e-6) / 255)
         zero = numpy.uint8(numpy.clip(round(-low / scale), 0, 255))
         constants = [self.graph.constant(numpy.array(scale)), self.graph.constant(numpy.array(zero))]
-        self.scale = scale
         return self.graph.add("DequantizeLinear", [self.graph.add("QuantizeLinear", [x] + constants)] + constants), scale
 
     def input(self):
@@ -112,6 +114,8 @@ class OnnxQuantised(OnnxFloat):
                             self.graph.constant(bias_scales), bias_zeros], axis=0)
         y = self.graph.add("Conv", [src, w, b], strides=[stride, stride], pads=[padding] * 4,
                            kernel_shape=list(weights.shape[2:]))
+        if not relu and self.sums_in_f32:
+            return y, None
         return self.pair(self.graph.add("Relu", [y]) if relu else y, name)
 
     def add(self, x, shortcut, name):
@@ -122,11 +126,10 @@ class OnnxQuantised(OnnxFloat):
 
 
 class Ranges(Visitor):
-    """Runs the network in PyTorch and records the range of every tensor that will be quantised."""
+    """Runs the network in numpy and records the range of every tensor that will be quantised."""
 
     def __init__(self, images):
-        import torch
-        self.torch, self.images, self.ranges = torch, torch.from_numpy(images.copy()), {}
+        self.images, self.ranges = images, {}
 
     def seen(self, x, name):
         self.ranges[name] = (min(float(x.min()), 0.0), float(x.max()))
@@ -136,19 +139,28 @@ class Ranges(Visitor):
         return self.seen(self.images, "input")
 
     def conv(self, x, name, weights, bias, stride, padding, relu):
-        y = self.torch.nn.functional.conv2d(x, self.torch.from_numpy(weights), self.torch.from_numpy(bias), stride,
-                                            padding)
-        return self.seen(self.torch.relu(y) if relu else y, name)
+        x = numpy.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        windows = numpy.lib.stride_tricks.sliding_window_view(x, weights.shape[2:], (2, 3))[:, :, ::stride, ::stride]
+        y = numpy.tensordot(windows, weights, ([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2) + bias[:, None, None]
+        return self.seen(numpy.maximum(y, 0) if relu else y, name)
 
     def add(self, x, shortcut, name):
-        return self.seen(self.torch.relu(x + shortcut), name)
+        return self.seen(numpy.maximum(x + shortcut, 0), name)
 
     def classify(self, x, weights, bias):
-        return x.mean((2, 3)) @ self.torch.from_numpy(weights.copy()).T + self.torch.from_numpy(bias.copy())
+        return None
 
 
-def write_onnx(weights, path, batch, shape, ranges=None):
-    visitor = OnnxFloat() if ranges is None else OnnxQuantised(ranges)
+def observe_ranges(weights, images):
+    """Returns the range of every tensor that write_onnx quantises, by name."""
+    observer = Ranges(images)
+    walk(weights, observer)
+    return observer.ranges
+
+
+def write_onnx(weights, path, batch, shape, ranges=None, sums_in_f32=False):
+    """Writes the network for a fixed batch, in f32 or, with ranges, in int8."""
+    visitor = OnnxFloat() if ranges is None else OnnxQuantised(ranges, sums_in_f32)
     walk(weights, visitor)
     visitor.graph.write(path, [batch, *shape], [batch, weights["fc.weight"].shape[0]])
 

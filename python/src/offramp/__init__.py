@@ -16,7 +16,7 @@ from ._core import Cancellation, Error, Stop, UsageError
 from ._core import version as __version__
 from ._model import AsyncSession, Guarantee, Model, PolicyStep, Session, Stats, load
 from ._report import Report, report
-from ._torch import from_torch
+from ._torch import from_torch, state_dict
 from ._train import Epoch, FoundExits, Trained, exits, train
 from ._workflow import (
     Calibration,
@@ -66,5 +66,6 @@ __all__ = [
     "policy",
     "quantize",
     "report",
+    "state_dict",
     "train",
 ]

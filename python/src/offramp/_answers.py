@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterator
+from typing import overload
 
 import numpy as np
 
@@ -48,7 +50,8 @@ class Answer:
 
 @dataclasses.dataclass(slots=True, eq=False, repr=False)
 class Answers:
-    """Answers for N images, as columns; ``answers[i]`` and iteration give one `Answer` each.
+    """Answers for N images, as columns; ``answers[i]`` and iteration give one `Answer` each, and
+    ``answers[:10]`` is `Answers` of a part.
 
     Attributes:
         class_index: int64 [N], -1 for an image with an error.
@@ -84,7 +87,24 @@ class Answers:
     def __len__(self) -> int:
         return len(self.class_index)
 
-    def __getitem__(self, i: int) -> Answer:
+    @overload
+    def __getitem__(self, i: int) -> Answer: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> Answers: ...
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return Answers(
+                *(None if column is None else column[i] for column in self._columns()), self.classes
+            )
+        try:
+            i = operator.index(i)
+        except TypeError:
+            raise TypeError(
+                f"answers[i]: expected a number or a slice, got {type(i).__name__}; columns are "
+                "attributes, such as answers.exit"
+            ) from None
         if not -len(self) <= i < len(self):
             raise IndexError(f"answer {i} of {len(self)}")
         index = int(self.class_index[i])
@@ -100,6 +120,12 @@ class Answers:
             None if self._error is None else self._error[i],
             i % len(self),
         )
+
+    def _columns(self):
+        return (
+            self.class_index, self.probability, self.exit, self.relative_cost, self.macs,
+            self.limited, self.probabilities, self._error,
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[Answer]:
         return (self[i] for i in range(len(self)))

@@ -4,6 +4,7 @@
 #include "core/tensor.h"
 #include "onnx/constant_math.h"
 #include "onnx/operators.h"
+#include "onnx/operators/bins.h"
 
 // Concat, Split, Slice and Gather: of constants, and of channels.
 namespace offramp::onnx {
@@ -24,6 +25,8 @@ void read_concat(Call& call) {
   if (call.num_inputs() == 1) return call.output(call.value(0));
   const NetworkTensor& first = call.tensor(0);
   const std::size_t dim = checked_axis(axis, first.view.rank() + 1);
+  if (auto bins = joined_bins(call, dim)) return call.output(std::move(*bins));
+  if (auto levels = joined_levels(call, dim)) return call.output(std::move(*levels));
   const auto channels = first.view.channel_dim(call.shape(first));
   if (dim == 0 || !channels || *channels != dim - 1)
     throw Error("tensors are joined along their channels only");
@@ -150,6 +153,12 @@ void read_slice(Call& call) {
     const auto indices = slice_indices(starts[i], ends[i], steps[i], size);
     if (static_cast<std::int64_t>(indices.size()) == size && (size == 1 || indices[0] == 0))
       continue;
+    const graph::Shape& shape = call.shape(tensor);
+    if (axis >= 2 && shape.size() == 3 && tensor.view.rank() == 3 && tensor.view.is_plain(shape) &&
+        steps[i] == 1 && !indices.empty()) {
+      tensor = cropped(call, tensor, axis - 1, indices.front(), indices.back() + 1);
+      continue;
+    }
     const std::size_t dim = channel_axis(call, tensor, axes[i]);
     if (steps[i] != 1 || indices.empty())
       throw Error("only channels that follow each other are supported");

@@ -40,7 +40,7 @@ void read_max_pool(Call& call) {
   // A max pool's own padding has the value minus infinity, which changes nothing where no value of
   // the image is below that of the Pad.
   if (image.padded && !(image.value < -1e30) &&
-      !(image.value == 0 && call.network().is_nonnegative(image.draft)))
+      !(image.value == 0 && call.network()[image.draft].is_nonnegative))
     throw Error(
         fmt::format("the Pad before it has the value {}, which could be a maximum", image.value));
   const graph::MaxPool pool{.kernel = window.kernel,

@@ -55,12 +55,22 @@ AxisView reduced_view(const NetworkTensor& tensor, const std::set<std::size_t>& 
   return AxisView(std::move(dims));
 }
 
+void output_bin(Call& call, const NetworkTensor& tensor, AxisView view, bool is_mean) {
+  NetworkDraft& network = call.network();
+  const Bin bin{.part = *network.as<Crop>(tensor.draft), .is_mean = is_mean};
+  const int image = network[tensor.draft].inputs[0];
+  call.output(
+      NetworkTensor{network.append_piece(bin, image, {network.shape(image)[0]}), std::move(view)});
+}
+
 void read_mean(Call& call) {
   const NetworkTensor& tensor = call.tensor(0);
   const std::set<std::size_t> axes = read_axes(call, 17, tensor.view.rank() + 1);
   const bool keep = call.attributes().integer("keepdims", 1) != 0;
   const graph::Shape shape = call.shape(tensor);
   NetworkDraft& network = call.network();
+  if (are_positions(tensor, shape, axes) && network.as<Crop>(tensor.draft) != nullptr)
+    return output_bin(call, tensor, reduced_view(tensor, axes, keep), true);
   if (are_positions(tensor, shape, axes) && network.as<Pad>(tensor.draft) == nullptr) {
     const int pooled = network.append(graph::GlobalAvgPool{}, {tensor.draft});
     return call.output(NetworkTensor{pooled, reduced_view(tensor, axes, keep)});
@@ -89,6 +99,8 @@ void read_max(Call& call) {
   NetworkDraft& network = call.network();
   if (!are_positions(tensor, call.shape(tensor), axes) || network.as<Pad>(tensor.draft) != nullptr)
     throw Error("is supported over all rows and columns only");
+  if (network.as<Crop>(tensor.draft) != nullptr)
+    return output_bin(call, tensor, reduced_view(tensor, axes, keep), false);
   const int pooled = network.append(graph::SpatialPyramidPool{.levels = {1}}, {tensor.draft});
   call.output(NetworkTensor{pooled, reduced_view(tensor, axes, keep)});
 }
