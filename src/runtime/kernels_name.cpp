@@ -44,7 +44,8 @@ std::string kernels_name() {
 
 std::string arithmetic_name(Precision precision) {
   if (precision != Precision::int8) return "";
-  return "int8 arithmetic 1: exact 32-bit sums, rounded once to the nearest even, f32 by offramp";
+  // 1 summed linear layers in an order that depended on the instruction set.
+  return "int8 arithmetic 2: exact 32-bit sums, rounded once to the nearest even, f32 by offramp";
 }
 
 std::string arithmetic_name(Precision precision, const graph::Graph& graph) {

@@ -82,6 +82,11 @@ Converted convert_certificate(model::ModelFile& model, const policy::LogitsView&
   if (certify.images() != given.images)
     throw Error(fmt::format("{} certify images were found, but the certificate is of {}",
                             certify.images(), given.images));
+  policy::Guarantee disagreement = given;
+  disagreement.of = "disagreement";
+  if (given.disagreement)
+    expect_count("disagreement", count_of(disagreement, model.policy->policy, certify),
+                 given.disagreement->counted);
   Converted result;
   result.certify = given.images;
   result.counted = count_of(given, model.policy->policy, certify);
@@ -90,8 +95,11 @@ Converted convert_certificate(model::ModelFile& model, const policy::LogitsView&
     for (const policy::PathStep& step : model.policy->path->steps) {
       policy::Policy policy = model.policy->policy;
       policy.thresholds = step.thresholds;
-      expect_count(fmt::format("path.steps[{}]", result.steps), count_of(given, policy, certify),
-                   step.counted);
+      const std::string place = fmt::format("path.steps[{}]", result.steps);
+      expect_count(place, count_of(given, policy, certify), step.counted);
+      if (step.disagreed)
+        expect_count(place + ".disagreed", count_of(disagreement, policy, certify),
+                     *step.disagreed);
       ++result.steps;
     }
   result.stored = images.count;

@@ -13,6 +13,8 @@
 #include "core/file.h"
 #include "data/dataset.h"
 #include "data/synthetic.h"
+#include "engine/certificate_check.h"
+#include "engine/opened_model.h"
 #include "eval/logits_file.h"
 #include "graph/graph.h"
 #include "model/model_file.h"
@@ -22,6 +24,7 @@
 #include "tests/cli/program.h"
 #include "tests/support/instruction_set_cap.h"
 #include "tests/support/models.h"
+#include "workflow/open_model.h"
 
 namespace offramp::test {
 namespace {
@@ -77,6 +80,16 @@ TEST_P(Shipped, CarriesTheCertificateThatItsCardStates) {
   for (std::size_t k = 0; k < model.policy->policy.thresholds.size(); ++k)
     EXPECT_THAT(card, HasSubstr(fmt::format("≥ {:.3f} at exit {}",
                                             model.policy->policy.thresholds[k].value(), k + 1)));
+}
+
+// The code that computes logits may change only together with the number of its arithmetic, and the
+// shipped certificates must be converted to it.
+TEST_P(Shipped, HasItsCertificateInForceHere) {
+  if (!core::clones_use_fma()) GTEST_SKIP() << "no fused multiply-adds, as under sanitizers";
+  if (!runtime::has_instructions_for(runtime::Precision::int8))
+    GTEST_SKIP() << "no instructions for int8";
+  const auto opened = workflow::open_model(path, {}, {});
+  EXPECT_EQ(opened->certificate().status(), (engine::CertificateStatus{InForce::yes, ""}));
 }
 
 TEST_P(Shipped, WasTrainedByTheRecipeOfItsCard) {
