@@ -125,8 +125,7 @@ TEST_F(ImportExport, TheLossOfAnInt8ModelIsMeasuredOnTheDataThatAreGiven) {
   {
     const json described = json::parse(data.out);
     std::ofstream names(labels);
-    for (const json& one : described["classes"])
-      names << one["class"].get<std::string>() << "\n";
+    for (const json& one : described["classes"]) names << one["class"].get<std::string>() << "\n";
   }
   const ProgramResult imported = offramp(
       {"import", onnx_path, "-o", again_path, "--labels", labels, "--data", "synthetic", "--json"});
