@@ -48,7 +48,7 @@ class ImageStore {
   /// Whether image() decodes or resizes, which takes much longer than copying pixels.
   virtual bool decodes() const = 0;
   /// Returns the same images in another size, if they can be made from more than image() gives;
-  /// else null.
+  /// else null. They become that size in the same way (core::Fit).
   virtual std::shared_ptr<const ImageStore> with_size(int width, int height) const {
     static_cast<void>(width), static_cast<void>(height);
     return nullptr;

@@ -115,7 +115,8 @@ ImagePixels MappedFiles::image(std::int64_t index) const {
     const image::Image image = decode_in_turn(stored_bytes(index), large);
     return ImagePixels(image::resize(image, width_, height_, fit_).rgb);
   } catch (const Error& error) {
-    throw Error(fmt::format("image {} of the packed files: {}", index, error.what()));
+    throw Error(fmt::format("image {}, counted from 0 over all shards: {}; import the data again",
+                            index, error.what()));
   }
 }
 

@@ -73,6 +73,7 @@ class MappedPixels : public MappedImages {
 /// is accessed.
 class MappedFiles : public MappedImages {
  public:
+  /// @param fit  how images become that size
   MappedFiles(int width, int height, core::Fit fit) : width_(width), height_(height), fit_(fit) {}
 
   /// @param bytes  the images' files, one after the other

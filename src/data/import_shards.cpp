@@ -129,7 +129,7 @@ ImportedShards import_tree(const FileTree& tree, const fs::path& folder,
       ++result.kept;
     } else {
       std::optional<detail::FilesOfParts> files;
-      if (options.keep_files) files.emplace().fit = load.fit;
+      if (options.keep_files) files.emplace();
       LoadedData a = detail::read_images(tree, train, of_train.begin, of_train.end, load,
                                          files ? &files->train : nullptr);
       LoadedData b = detail::read_images(tree, test, of_test.begin, of_test.end, load,
@@ -146,8 +146,8 @@ ImportedShards import_tree(const FileTree& tree, const fs::path& folder,
       options.progress(static_cast<std::int64_t>(of_train.end + of_test.end),
                        static_cast<std::int64_t>(total));
   }
-  const LoadedData a = detail::load_packed(paths, Part::train);
-  const LoadedData b = detail::load_packed(paths, Part::test);
+  const LoadedData a = detail::load_packed(paths, Part::train, load.fit);
+  const LoadedData b = detail::load_packed(paths, Part::test, load.fit);
   check_classes(a, "train");
   check_classes(b, "test");
   result.train = a.dataset.size();
@@ -163,6 +163,10 @@ ImportedShards import_shards(const std::string& source, const fs::path& folder,
   if (options.images_per_shard < 1)
     throw UsageError(
         fmt::format("a shard must have 1 image or more: got {}", options.images_per_shard));
+  if (options.keep_files && options.load.fit != core::Fit::squeeze)
+    throw UsageError(
+        "image files that are kept are resized when they are used: say how they become that size "
+        "there, not at the import");
   try {
     if (!fs::is_directory(source))
       throw Error("only a folder can be imported in shards: unpack it first");

@@ -12,7 +12,8 @@ namespace offramp::data {
 struct ShardOptions {
   LoadOptions load;
   std::int64_t images_per_shard = 8192;
-  /// Store the files of the images instead of their pixels; each is decoded whenever it is used.
+  /// Store the files of the images instead of their pixels; each is decoded and resized whenever it
+  /// is used. `load.fit` must be squeeze then, because the way is chosen at every use.
   bool keep_files = false;
   /// Called on the calling thread after each shard with the number of images that are done, read or
   /// skipped, of both parts.

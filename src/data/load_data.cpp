@@ -90,7 +90,7 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   if (!fs::exists(status)) throw Error("no such file or folder");
   if (fs::is_directory(status)) {
     if (const auto shards = detail::find_shards(path); !shards.empty())
-      return detail::load_packed(shards, part);
+      return detail::load_packed(shards, part, options.fit);
     const auto tree = detail::open_folder(path);
     if (auto files = load_known_files(*tree, part)) return std::move(*files);
     if (const auto samples = detail::open_sample_tars(path, *tree))
@@ -102,7 +102,7 @@ LoadedData load_path(const fs::path& path, Part part, const LoadOptions& options
   if (fs::file_size(path, error) == 0) throw Error("the file is empty");
   if (detail::is_safetensors(path)) {
     const auto shards = detail::find_shards(path);
-    return detail::load_packed(shards.empty() ? std::vector{path} : shards, part);
+    return detail::load_packed(shards.empty() ? std::vector{path} : shards, part, options.fit);
   }
   if (detail::is_idx_name(path.filename().string())) {
     throw Error("this is one file of an IDX data set: give the path of the folder with all four");

@@ -185,7 +185,6 @@ core::Safetensors open_packed(const std::filesystem::path& path) {
 struct StoredImages {
   bool as_files = false;
   int height = 0, width = 0;
-  core::Fit fit = core::Fit::squeeze;  ///< of images stored as files
 
   bool operator==(const StoredImages&) const = default;
 };
@@ -199,10 +198,9 @@ StoredImages stored_images(const core::Safetensors& file, const std::string& par
   for (const std::int64_t side : size)
     if (side < 1 || side > kMaxSide)
       throw Error(fmt::format("tensor \"image_size\": {}, expected 1 to {}", side, kMaxSide));
-  const auto fit = file.metadata().find("fit");
-  if (fit == file.metadata().end()) throw Error("metadata \"fit\" is missing");
-  return {true, static_cast<int>(size[0]), static_cast<int>(size[1]),
-          core::fit_from_string(fit->second)};
+  const auto height = static_cast<int>(size[0]), width = static_cast<int>(size[1]);
+  detail::check_memory(1, height, width);
+  return {true, height, width};
 }
 
 /// Returns where each of a part's image files ends.
@@ -223,7 +221,7 @@ std::vector<std::int64_t> checked_ends(const core::Safetensors& file, const std:
 /// Reads the files of a data set one after the other.
 class PackedReader {
  public:
-  explicit PackedReader(std::string part) : part_(std::move(part)) {}
+  PackedReader(std::string part, core::Fit fit) : part_(std::move(part)), fit_(fit) {}
 
   void add(const std::filesystem::path& path) {
     const core::Safetensors file = open_packed(path);
@@ -232,7 +230,7 @@ class PackedReader {
     const StoredImages images = stored_images(file, part_);
     if (!images_) {
       images_ = images;
-      files_ = std::make_shared<detail::MappedFiles>(images.width, images.height, images.fit);
+      files_ = std::make_shared<detail::MappedFiles>(images.width, images.height, fit_);
       dataset.classes = std::move(classes);
       dataset.height = images.height;
       dataset.width = images.width;
@@ -265,6 +263,7 @@ class PackedReader {
 
  private:
   std::string part_;
+  core::Fit fit_;
   LoadedData data_;
   std::optional<StoredImages> images_;  // of the first file
   std::shared_ptr<detail::MappedPixels> pixels_ = std::make_shared<detail::MappedPixels>();
@@ -333,7 +332,6 @@ void detail::write_packed(const std::filesystem::path& path, const LoadedData& t
     add_files(tensors, "test", files->test);
     const std::array<std::int64_t, 2> size = {a.height, a.width};
     tensors["image_size"] = core::HostTensor::of({2}, std::span<const std::int64_t>(size));
-    metadata.emplace("fit", core::to_string(files->fit));
   } else {
     add_pixels(tensors, "train", a);
     add_pixels(tensors, "test", b);
@@ -342,8 +340,9 @@ void detail::write_packed(const std::filesystem::path& path, const LoadedData& t
   core::write_safetensors(path, metadata, tensors);
 }
 
-LoadedData detail::load_packed(const std::vector<std::filesystem::path>& paths, Part part) {
-  PackedReader reader(part == Part::train ? "train" : "test");
+LoadedData detail::load_packed(const std::vector<std::filesystem::path>& paths, Part part,
+                               core::Fit fit) {
+  PackedReader reader(part == Part::train ? "train" : "test", fit);
   for (const std::filesystem::path& path : paths) {
     try {
       reader.add(path);

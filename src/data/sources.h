@@ -110,12 +110,12 @@ std::unique_ptr<FileTree> show_as_class_folders(std::vector<Tar> tars);
 /// Reads a part of files written by write_packed, which together are one data set. Their pixels are
 /// left in the files.
 /// @param paths  one file, or all shards in their order
-LoadedData load_packed(const std::vector<std::filesystem::path>& paths, Part part);
+/// @param fit  how images that are stored as files become the size of the data set
+LoadedData load_packed(const std::vector<std::filesystem::path>& paths, Part part, core::Fit fit);
 
-/// The files of the images of both parts, and how an image becomes the size of the data set.
+/// The files of the images of both parts.
 struct FilesOfParts {
   ImageFiles train, test;
-  core::Fit fit = core::Fit::squeeze;
 };
 
 /// Writes both parts to one packed file.

@@ -91,21 +91,25 @@ void expect_equal_images(const LoadedData& packed, const LoadedData& expected) {
 TEST_F(ImportShards, KeepsTheFilesOfImages) {
   add("train/b/wide.png", 12, 40);
   test::write_bytes(source_ / "train/a/7.png", test::bytes_of("broken"));
-  options_.load = {.height = 6, .width = 4, .fit = core::Fit::crop};
+  options_.load = {.height = 6, .width = 4};
   options_.keep_files = true;
   options_.progress = {};
   EXPECT_EQ(import().kept, 0);
   for (const Part part : {Part::train, Part::test}) {
-    const LoadedData packed = load_data(shards_.string(), part, {});
-    EXPECT_TRUE(packed.dataset.stored->decodes());
-    expect_equal_images(packed, load_data(source_.string(), part, options_.load));
-    // Another size is made from the whole image, in the way that was chosen at the import.
-    expect_equal_images(
-        load_data(shards_.string(), part, {.height = 5, .width = 9}),
-        load_data(source_.string(), part, {.height = 5, .width = 9, .fit = core::Fit::crop}));
+    EXPECT_TRUE(load_data(shards_.string(), part, {}).dataset.stored->decodes());
+    // Size and way are those of the use, made from the whole image.
+    for (const core::Fit fit : {core::Fit::squeeze, core::Fit::crop}) {
+      expect_equal_images(load_data(shards_.string(), part, {.fit = fit}),
+                          load_data(source_.string(), part, {.height = 6, .width = 4, .fit = fit}));
+      expect_equal_images(load_data(shards_.string(), part, {.height = 5, .width = 9, .fit = fit}),
+                          load_data(source_.string(), part, {.height = 5, .width = 9, .fit = fit}));
+    }
   }
   EXPECT_EQ(load_data(shards_.string(), Part::train, {}).skipped.size(), 1u);
   EXPECT_EQ(import().kept, 4);
+  options_.load.fit = core::Fit::crop;
+  EXPECT_THAT(failure(), HasSubstr("are resized when they are used"));
+  options_.load.fit = core::Fit::squeeze;
   options_.keep_files = false;
   EXPECT_EQ(import().kept, 0);
   EXPECT_FALSE(load_data(shards_.string(), Part::train, {}).dataset.stored->decodes());
@@ -124,8 +128,10 @@ TEST_F(ImportShards, NamesAnImageFileThatWasDamagedLater) {
     bytes[at] = 'x';
   test::write_bytes(path, test::bytes_of(bytes));
   const LoadedData data = load_data(shards_.string(), Part::train, {});
-  EXPECT_EQ(test::message_of([&] { data.dataset.image(3); }),
-            "image 3 of the packed files: not a JPEG, PNG, WebP or BMP");
+  EXPECT_EQ(
+      test::message_of([&] { data.dataset.image(3); }),
+      "image 3, counted from 0 over all shards: not a JPEG, PNG, WebP or BMP; import the data "
+      "again");
 }
 
 TEST_F(ImportShards, SaysWhatItCannotImport) {

@@ -220,11 +220,9 @@ TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
 }
 
 TEST(Packed, RefusesImageFilesThatDoNotFit) {
-  const auto with_files = [](std::vector<std::int64_t> ends, std::vector<std::int64_t> size,
-                             const std::string& fit) {
+  const auto with_files = [](std::vector<std::int64_t> ends, std::vector<std::int64_t> size) {
     return failure([&](core::Metadata& m, core::Tensors& t) {
       m["format"] = "offramp-data 2";
-      if (!fit.empty()) m["fit"] = fit;
       const std::vector<std::uint8_t> bytes(9);
       t["train.files"] = core::HostTensor::of({9}, std::span<const std::uint8_t>(bytes));
       t["train.ends"] =
@@ -233,18 +231,13 @@ TEST(Packed, RefusesImageFilesThatDoNotFit) {
           core::HostTensor::of({std::ssize(size)}, std::span<const std::int64_t>(size));
     });
   };
-  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, "crop"), "no error");
-  EXPECT_EQ(with_files({2, 4, 3, 9}, {3, 2}, "crop"), "tensor \"train.ends\": 3, expected 4 to 9");
-  EXPECT_EQ(with_files({2, 4, 8, 10}, {3, 2}, "crop"),
-            "tensor \"train.ends\": 10, expected 8 to 9");
-  EXPECT_EQ(with_files({-1, 4, 8, 9}, {3, 2}, "crop"),
-            "tensor \"train.ends\": -1, expected 0 to 9");
-  EXPECT_EQ(with_files({2, 4, 9}, {3, 2}, "crop"), "tensor \"train.labels\": 4 values, expected 3");
-  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 0}, "crop"),
-            "tensor \"image_size\": 0, expected 1 to 1048576");
-  EXPECT_EQ(with_files({2, 4, 8, 9}, {3}, "crop"), "tensor \"image_size\": 1 values, expected 2");
-  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, ""), "metadata \"fit\" is missing");
-  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}, "pad"), "unknown fit \"pad\"; known: squeeze, crop");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 2}), "no error");
+  EXPECT_EQ(with_files({2, 4, 3, 9}, {3, 2}), "tensor \"train.ends\": 3, expected 4 to 9");
+  EXPECT_EQ(with_files({2, 4, 8, 10}, {3, 2}), "tensor \"train.ends\": 10, expected 8 to 9");
+  EXPECT_EQ(with_files({-1, 4, 8, 9}, {3, 2}), "tensor \"train.ends\": -1, expected 0 to 9");
+  EXPECT_EQ(with_files({2, 4, 9}, {3, 2}), "tensor \"train.labels\": 4 values, expected 3");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3, 0}), "tensor \"image_size\": 0, expected 1 to 1048576");
+  EXPECT_EQ(with_files({2, 4, 8, 9}, {3}), "tensor \"image_size\": 1 values, expected 2");
 }
 
 TEST(Packed, RefusesAFileWithoutClasses) {

@@ -16,7 +16,7 @@ namespace {
 using namespace offramp;
 
 void check_part(const std::string& path, data::Part part) {
-  const data::LoadedData read = data::detail::load_packed({path}, part);
+  const data::LoadedData read = data::detail::load_packed({path}, part, core::Fit::squeeze);
   const data::Dataset& dataset = read.dataset;
   const auto images = static_cast<std::size_t>(dataset.size());
   const std::size_t bytes = images * static_cast<std::size_t>(dataset.height) *
