@@ -111,8 +111,7 @@ const schema::NodeProto* attention_in(
 }
 
 /// Returns the names of the operators that are not supported, "; operators that …: Mish, LpPool",
-/// or
-/// "" if there are none.
+/// or "" if there are none.
 std::string unsupported_operators(const std::vector<NodeProblem>& problems) {
   std::vector<std::string> names;
   for (const NodeProblem& problem : problems) {

@@ -54,6 +54,14 @@ model::ActivationRange range_of(const Quantisation& quantisation) {
   return {static_cast<float>(std::max(quantisation.high(), below)), is_signed};
 }
 
+/// Whether a tensor may be the output of a layer whose ReLU or ReLU6 was removed. A layer's output
+/// is a value of the graph, or an affine function of one; pixels are not below 0.
+bool may_lack_a_relu(const NetworkDraft& network, int draft) {
+  if (draft == 0 || network[draft].is_nonnegative) return false;
+  if (network.as<Affine>(draft) != nullptr) return network[draft].inputs[0] != 0;
+  return std::holds_alternative<graph::Op>(network[draft].op);
+}
+
 void read_quantize(Call& call) {
   call.attributes().ignore("axis");
   call.attributes().ignore("saturate");
@@ -65,7 +73,7 @@ void read_quantize(Call& call) {
   if (const auto quantisation = quantisation_of(call)) {
     NetworkDraft& network = call.network();
     // Programs that quantise remove a ReLU or ReLU6 whose clamping the integers do as well.
-    if (quantisation->low() == 0 && tensor.draft != 0 && !network[tensor.draft].is_nonnegative)
+    if (quantisation->low() == 0 && may_lack_a_relu(network, tensor.draft))
       tensor.draft = network.append_clip(tensor.draft, 0, quantisation->high());
     std::optional<model::ActivationRange>& range = network.at(tensor.draft).range;
     const model::ActivationRange found = range_of(*quantisation);
