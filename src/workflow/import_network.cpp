@@ -138,6 +138,7 @@ void set_normalisation(const ImportNetworkOptions& options, onnx::ImportedNetwor
 ImportedModel import_network(const ImportNetworkOptions& options) {
   std::vector<std::filesystem::path> inputs = {options.network};
   if (!options.labels.empty()) inputs.push_back(options.labels);
+  if (!options.data.empty()) inputs.push_back(options.data);
   check_output("out", options.out, inputs);
   onnx::ImportedNetwork network = onnx::read_network(options.network, options.size);
 

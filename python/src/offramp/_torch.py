@@ -88,8 +88,8 @@ def from_torch(
     example = _example(torch, module, example_input)
     name = type(module).__name__
     if out is not None:
-        is_file = isinstance(labels, (str, bytes, os.PathLike))
-        _core.check_output(os.fsdecode(out), [os.fsdecode(labels)] if is_file else [])
+        paths = [one for one in (labels, data) if isinstance(one, (str, bytes, os.PathLike))]
+        _core.check_output(os.fsdecode(out), [os.fsdecode(one) for one in paths])
     with tempfile.TemporaryDirectory(prefix="offramp-") as folder:
         network = pathlib.Path(folder) / f"{name}.onnx"
         with _evaluating(module), torch.no_grad():
