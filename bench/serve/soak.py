@@ -177,7 +177,12 @@ class Soak:
                         self.fail(f"good request: {status} {body[:200]}")
                         continue
                     answer = json.loads(body)
-                    for got, (_, expected) in zip(answer.get("images", [answer]), chosen):
+                    answers = answer.get("images", [answer])
+                    if len(answers) != len(chosen):
+                        self.fail(f"{len(answers)} answers to {len(chosen)} images")
+                        continue
+                    self.counts["images compared"] += len(chosen)
+                    for got, (_, expected) in zip(answers, chosen):
                         if "error" in got:
                             self.fail(f"good image: {got}")
                         else:
@@ -327,7 +332,7 @@ def main():
             if soak.server.poll() is None:
                 soak.server.kill()
     print(json.dumps(result, indent=2))
-    return 1 if soak.counts["wrong"] else 0
+    return 1 if soak.counts["wrong"] or not soak.counts["images compared"] else 0
 
 
 if __name__ == "__main__":
