@@ -24,15 +24,17 @@ struct Layout;
   template <>                                                                            \
   struct Layout<type> {                                                                  \
     static constexpr const char* kName = #type;                                          \
-    static constexpr std::size_t kFirstSize = first_size;                                \
+    static constexpr std::size_t kFirstSize = (first_size);                              \
   };                                                                                     \
   static_assert(offsetof(type, size) == 0 && sizeof(type::size) == sizeof(std::size_t)); \
   static_assert(offsetof(type, last) + sizeof(type::last) == sizeof(type));              \
-  static_assert(first_size % alignof(type) == 0)
+  static_assert((first_size) % alignof(type) == 0)
 
 OFFRAMP_C_STRUCT(offramp_options, sizeof(offramp_options), batch);
 OFFRAMP_C_STRUCT(offramp_stop, offsetof(offramp_stop, criterion), criterion);
 OFFRAMP_C_STRUCT(offramp_session_options, sizeof(offramp_session_options), reserved);
+// The last member of offramp_image_options is a pointer, whose own size is meant.
+// NOLINTNEXTLINE(bugprone-sizeof-expression)
 OFFRAMP_C_STRUCT(offramp_image_options, sizeof(offramp_image_options), cancellation);
 OFFRAMP_C_STRUCT(offramp_image, sizeof(offramp_image), reserved);
 OFFRAMP_C_STRUCT(offramp_answer, offsetof(offramp_answer, limited), cancelled);

@@ -298,6 +298,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   using Slots = std::list<Slot>;
 
   static std::int64_t id_of(Slot & slot) { return reinterpret_cast<std::int64_t>(&slot); }
+  // The runner only carries an id; it is the address that id_of() took.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   static Slot& slot_of(std::int64_t id) { return *reinterpret_cast<Slot*>(id); }
 
   int num_exits() const { return model_->num_exits(); }
