@@ -714,7 +714,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   Rule rule_;                        // the rule for images without a rule of their own
   bool probabilities_;
 
-  // Used for a single image.
+  // These members are used for a single image.
   std::vector<float> pixels_;
   policy::ExitState exit_state_;
   bool has_measured_ = false;

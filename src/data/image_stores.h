@@ -12,7 +12,7 @@
 #include "data/dataset.h"
 #include "image/image.h"
 
-// Where the images of packed files are. Internal to src/data.
+// Classes that give the images of packed files. Internal to src/data.
 namespace offramp::data::detail {
 
 /// Decodes an image. Images of more than 2^24 pixels are decoded one at a time, to bound the memory
@@ -35,7 +35,7 @@ class MappedImages : public ImageStore {
   /// An image of a packed file.
   struct Place {
     std::size_t file = 0;
-    std::int64_t index = 0;  ///< of the image in that file
+    std::int64_t index = 0;  ///< index of the image in that file
   };
 
   /// Adds a packed file with `count` images, whose bytes are somewhere in `bytes`.
@@ -92,7 +92,7 @@ class MappedFiles : public MappedImages {
 
   int width_, height_;
   core::Fit fit_;
-  std::vector<std::vector<std::int64_t>> ends_in_;  // of each packed file
+  std::vector<std::vector<std::int64_t>> ends_in_;  // [packed files] as `ends` of add()
   mutable std::mutex large_images_;
 };
 

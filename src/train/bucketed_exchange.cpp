@@ -125,7 +125,7 @@ struct BucketedExchange::Impl {
     sums_work = group.begin_sum(sums, Channel::statistics);
     if (statistics.empty()) return;
     std::vector<Tensor> flat;
-    // In f64, so that statistics that are equal on all ranks keep their bits.
+    // The mean is computed in f64, so that statistics that are equal on all ranks keep their bits.
     for (const Tensor& one : statistics) flat.push_back(one.detach().flatten().to(torch::kDouble));
     statistics_sum = torch::cat(flat);
     statistics_work = group.begin_sum(statistics_sum, Channel::statistics);

@@ -195,7 +195,7 @@ class Run {
     return group_ != nullptr ? trainer_->stop_agreed() : request_.stop && request_.stop->load();
   }
 
-  // Does work of which an error on one rank must end all.
+  // Does work; an error of it on one rank ends all ranks.
   void on_all_ranks(const std::function<void()>& work) const {
     if (group_ == nullptr)
       work();

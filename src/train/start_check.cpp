@@ -21,7 +21,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// Returns the settings of a recipe, one a line, with the table before the key.
+/// Returns the settings of a recipe, one per line, with the table before the key.
 std::string settings_text(const recipe::Recipe& recipe) {
   constexpr std::array<std::string_view, 5> kMayDiffer = {
       "data.source ", "train.threads ", "train.device ", "train.from ", "train.checkpoint_every "};

@@ -92,7 +92,7 @@ void write_files(const train::ExitsFolder& folder, const cli::ExitsResult& resul
 /// @return the result; no value if the training was interrupted
 std::optional<cli::ExitsResult> find(train::FindExitsRequest& request) {
   ProgressPrinter printer;
-  // Checked first, because reading the data may take minutes.
+  // The folder is checked first, because reading the data may take minutes.
   train::check_exits_folder(request);
   std::error_code ignored;
   fs::create_directories(request.out.path(), ignored);

@@ -145,7 +145,7 @@ Start prepare(const Flags& flags, bool writes, int restart) {
   }
   start.recipe = recipe_of(start.flags, start.changes);
   if (!writes) return start;
-  // Checked first, because reading the data may take minutes.
+  // The run folder is checked first, because reading the data may take minutes.
   if (start.flags.resume)
     RunFolder(flags.out).check_not_training();
   else
@@ -178,7 +178,7 @@ Start prepare(const Flags& flags, train::ProcessGroup& group, int restart) {
 }
 
 /// Trains alone, or as one of the ranks that a launcher started.
-/// @param group  null for one process
+/// @param group  the ranks; null for one process
 int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
                train::ProcessGroup* group) {
   const bool first = group == nullptr || group->is_first();
