@@ -165,8 +165,8 @@ ImportedShards import_shards(const std::string& source, const fs::path& folder,
         fmt::format("a shard must have 1 image or more: got {}", options.images_per_shard));
   if (options.keep_files && options.load.fit != core::Fit::squeeze)
     throw UsageError(
-        "image files that are kept are resized when they are used: say how they become that size "
-        "there, not at the import");
+        "image files that are kept are resized when they are loaded: leave out the fit here, and "
+        "give it to the command that loads them");
   try {
     if (!fs::is_directory(source))
       throw Error("only a folder can be imported in shards: unpack it first");

@@ -256,7 +256,7 @@ std::optional<std::string> slow_rank_text(const std::vector<double>& seconds) {
   const double median = core::median(std::move(others));
   if (*slowest < 1.5 * median) return std::nullopt;
   return fmt::format(
-      "rank {} is slow: it computes {:.3g} s a step, the median of the others is {:.3g} s; all "
+      "rank {} is slow: it computes {:.3g} s per step, the median of the others is {:.3g} s; all "
       "ranks wait for it",
       slowest - seconds.begin(), *slowest, median);
 }

@@ -79,8 +79,8 @@ graph::Graph graph_from(const model::ModelFile& source, const TrainRequest& requ
   const auto points = graph::places_for_exits(source.graph);
   if (points.empty())
     throw Error(
-        fmt::format("{}: has no place for an early exit: at no place before its end do all "
-                    "later layers depend on a single tensor",
+        fmt::format("{}: has no place for an early exit: before its end, no single tensor "
+                    "carries everything that later layers need",
                     recipe.train.from));
   return graph::with_every_head(source.graph, points, recipe.network.heads,
                                 recipe.network.spp_levels);

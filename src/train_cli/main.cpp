@@ -59,7 +59,7 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false,
      "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%; or auto, with --from: "
-     "where they pay"},
+     "where they save most"},
     {"--head", "network.head", false, "Head of the early exits, one for all or one for each"},
     {"--from", "train.from", false,
      "Start from the weights of a safetensors file or a run folder, adding exits to it; width "
@@ -69,7 +69,7 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--threads", "train.threads", true, "Threads; 0: all cores"},
     {"--device", "train.device", true, "cpu or cuda"},
     {"--checkpoint-every", "train.checkpoint_every", true,
-     "Also save a checkpoint every so many minutes"},
+     "Minutes between checkpoints within an epoch; 0, the default: none"},
 };
 
 /// Returns the recipe with all flags applied.

@@ -65,7 +65,7 @@ void readme() {
   std::cout << answer.class_name << " at exit " << answer.exit << '\n';
   const std::vector<offramp::Answer> answers = session.classify(images);
   const offramp::Stats stats = session.stats();
-  std::cout << stats.relative_cost << " of the plain network's MACs an image\n";
+  std::cout << stats.relative_cost << " of the plain network's MACs per image\n";
 }
 
 void guide() {

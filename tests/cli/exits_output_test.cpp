@@ -47,7 +47,7 @@ TEST(ExitsOutput, ShowsWhatEveryPlaceIsWorth) {
   EXPECT_THAT(text, HasSubstr("64x32x32"));
   EXPECT_THAT(text, HasSubstr("not met"));
   EXPECT_THAT(text, HasSubstr("Chosen: layer2.0 (spp), at relative cost 0.750."));
-  EXPECT_THAT(text, HasSubstr("4 sets of exits were evaluated (all there are)"));
+  EXPECT_THAT(text, HasSubstr("4 sets of exits were evaluated (all possible ones)"));
   EXPECT_THAT(text, HasSubstr("4 of which chose the same exits"));
   EXPECT_THAT(text, HasSubstr("-0.50 points to the last exit (-1.00 to +0.00)"));
 }
@@ -75,7 +75,7 @@ TEST(ExitsOutput, SaysWhatABudgetMustBeAtLeast) {
   ExitsResult result = example();
   result.aim = policy::MaxCost{0.1};
   result.placement.chosen = {{}, false, 1, 0.94};
-  EXPECT_THAT(to_text(result, false), HasSubstr("no thresholds keep within the budget. The "
+  EXPECT_THAT(to_text(result, false), HasSubstr("no thresholds stay within the budget. The "
                                                 "cheapest exit costs 0.131 for each image"));
   EXPECT_EQ(nlohmann::json::parse(to_json_text(result))["chosen"]["met"], false);
 }

@@ -86,7 +86,8 @@ TEST(Info, ShowsWhatARecipesNetworkIsCompiledTo) {
   EXPECT_EQ(info["reference_operations"], 0);
   const ProgramResult ended = offramp({"info", recipe, "--compiled"});
   EXPECT_EQ(ended.status, 0);
-  for (const char* part : {"implementation", "none is ref", "weights ", "workspace of a stream"})
+  for (const char* part : {"implementation", "none is a slow reference implementation", "weights ",
+                           "workspace of a stream"})
     EXPECT_THAT(ended.out, HasSubstr(part));
   const ProgramResult refused = offramp({"info", recipe, "--batch", "2"});
   EXPECT_EQ(refused.status, 2);

@@ -79,7 +79,7 @@ TEST(DecodeBmp, RefusesSizesThatAreNone) {
 
 TEST(DecodeBmp, SaysWhichKindsAreNotSupported) {
   EXPECT_EQ(failure(stored_image("bits.bmp")),
-            "not supported: a BMP file of 1 bits a pixel and compression 0; 8, 24 and 32 bits "
+            "not supported: a BMP file of 1 bits per pixel and compression 0; 8, 24 and 32 bits "
             "without compression are supported");
   // Run lengths; and masks in another order.
   EXPECT_THAT(failure(with(stored_image("gray8.bmp"), 30, std::uint32_t{1})),

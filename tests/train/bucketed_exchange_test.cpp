@@ -69,7 +69,7 @@ TEST(SlowRank, IsNamedIfItTakesHalfAsLongAgain) {
   EXPECT_EQ(slow_rank_text({}), std::nullopt);
   EXPECT_EQ(slow_rank_text({1, 1.4, 1.1}), std::nullopt);
   EXPECT_EQ(slow_rank_text({1, 1.1, 3, 0.9}),
-            "rank 2 is slow: it computes 3 s a step, the median of the others is 1 s; all ranks "
+            "rank 2 is slow: it computes 3 s per step, the median of the others is 1 s; all ranks "
             "wait for it");
 }
 
