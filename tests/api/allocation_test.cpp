@@ -136,7 +136,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   EXPECT_EQ(told, 2 * count);
 }
 
-TEST_F(SessionMemory, IsMissingWhileImagesWait) {
+TEST_F(SessionMemory, MayRunOutWhileImagesWait) {
   for (const bool in_order : {false, true}) {
     Session session(*model, {.stop = Stop::never(), .probabilities = true});
     std::map<std::int64_t, std::string> told;
@@ -165,7 +165,7 @@ TEST_F(SessionMemory, IsMissingWhileImagesWait) {
   }
 }
 
-TEST_F(SessionMemory, MayBeMissingAnywhereInAStream) {
+TEST_F(SessionMemory, MayRunOutAnywhereInAStream) {
   Session fine(*model, {.probabilities = true});
   const auto expected = fine.classify(images);
   bool failed = true;

@@ -41,7 +41,7 @@ ExitsResult example() {
   return result;
 }
 
-TEST(ExitsOutput, ShowsWhatEveryPlaceIsWorth) {
+TEST(ExitsOutput, ShowsTheSavingOfEveryPlace) {
   const std::string text = to_text(example(), false);
   EXPECT_THAT(text, HasSubstr("layer1.0"));
   EXPECT_THAT(text, HasSubstr("64x32x32"));
@@ -64,14 +64,14 @@ TEST(ExitsOutput, WritesJsonWithTheWordsOfTheText) {
   EXPECT_EQ(json["ms"], nullptr);
 }
 
-TEST(ExitsOutput, SaysSoWhereNoExitPays) {
+TEST(ExitsOutput, SaysThatNoExitSavesMoreThanItsHeadCosts) {
   ExitsResult result = example();
   result.placement.chosen = result.placement.best_of_size[0];
   EXPECT_THAT(to_text(result, false), HasSubstr("No early exit was chosen"));
   EXPECT_THAT(to_text(result, false), HasSubstr("the network without early exits"));
 }
 
-TEST(ExitsOutput, SaysWhatABudgetMustBeAtLeast) {
+TEST(ExitsOutput, NamesTheSmallestPossibleBudget) {
   ExitsResult result = example();
   result.aim = policy::MaxCost{0.1};
   result.placement.chosen = {{}, false, 1, 0.94};
@@ -88,7 +88,7 @@ TEST(ExitsOutput, SaysFirstIfTheFiguresAreOfAnotherNetwork) {
   EXPECT_THAT(to_page(result).sentences.front(), HasSubstr("of the frozen network"));
 }
 
-TEST(ExitsOutput, SpeaksOfAgreementWithoutLabels) {
+TEST(ExitsOutput, NamesAgreementInsteadOfAccuracyWithoutLabels) {
   ExitsResult result = example();
   EXPECT_THAT(to_text(result, false), Not(HasSubstr("agreement")));
   result.label_free = true;

@@ -103,7 +103,7 @@ TEST(Info, RefusesARecipeAtItsLine) {
   EXPECT_EQ(ended.err, "offramp: " + path + ":3: unknown key \"haed\"; did you mean \"head\"?\n");
 }
 
-TEST(Info, RefusesModelFilesThatAreNone) {
+TEST(Info, RefusesFilesThatAreNoModels) {
   const core::TemporaryFolder folder;
   const std::string path = folder.path() / "model.safetensors";
   for (const std::string& content :

@@ -26,12 +26,12 @@ TEST(Hash, DependsOnTheSeedAndOnEveryByte) {
   }
 }
 
-TEST(Hash, TellsPiecesApartByWhereTheyEnd) {
+TEST(Hash, DependsOnWhereItsPartsEnd) {
   EXPECT_NE(hash_of("b", hash_of("a")), hash_of("", hash_of("ab")));
   EXPECT_NE(hash_of("bc", hash_of("a")), hash_of("c", hash_of("ab")));
 }
 
-TEST(HashOfParts, TellsWhereAValueEnds) {
+TEST(HashOfParts, DependsOnWhereAValueEnds) {
   const auto hash = [](std::initializer_list<std::string_view> parts) {
     HashOfParts of_parts;
     for (const std::string_view part : parts) of_parts.add(part);

@@ -67,7 +67,7 @@ TEST(LoadData, NumbersTheSameClassesInTheGivenOrder) {
   EXPECT_EQ(load_data("synthetic:6:3", Part::train, options).dataset.classes, names);
 }
 
-TEST(LoadData, RefusesASeedThatIsNoNumber) {
+TEST(LoadData, RefusesAnInvalidSeed) {
   for (const char* source : {"synthetic:", "synthetic:x", "synthetic:1x", "synthetic:-1"}) {
     EXPECT_THROW(load_data(source, Part::train, {}), UsageError) << source;
   }

@@ -82,7 +82,7 @@ TEST(OverthinkingByClass, RefusesWhatDoesNotFit) {
   EXPECT_THROW(overthinking_by_class({logits, labels, 1, 2}), Error);
 }
 
-TEST(OverthinkingByClass, IsAllZerosWhereNothingIsRightOrThere) {
+TEST(OverthinkingByClass, IsAllZerosIfNothingIsCorrectOrThereIsNoImage) {
   const auto rows = overthinking_by_class(Example({{1, 1, 1, 0}}).view());
   EXPECT_EQ(rows[0].needed_cost({1, 2, 3}), 0);
   EXPECT_EQ(rows[0].destroyed_errors(), 0);

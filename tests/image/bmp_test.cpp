@@ -68,7 +68,7 @@ TEST(DecodeBmp, RefusesALargeImageBeforeItIsAllocated) {
             "larger than the limit: 13x9, at most 116 pixels");
 }
 
-TEST(DecodeBmp, RefusesSizesThatAreNone) {
+TEST(DecodeBmp, RefusesInvalidSizes) {
   const auto bytes = stored_image("rgb24.bmp");
   EXPECT_EQ(failure(with(bytes, 18, std::int32_t{0})), "damaged: the image is 0x9");
   EXPECT_EQ(failure(with(bytes, 18, std::int32_t{-13})), "damaged: the image is -13x9");

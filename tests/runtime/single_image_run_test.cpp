@@ -15,7 +15,7 @@
 namespace offramp::runtime {
 namespace {
 
-TEST(SingleImageRun, SaysAtEveryExitWhatAPredictorSays) {
+TEST(SingleImageRun, GivesTheLogitsOfAPredictorAtEveryExit) {
   std::vector<graph::Graph> graphs = example_graphs();
   for (std::uint64_t seed = 0; seed < 10; ++seed) graphs.push_back(random_graph(seed));
   for (const graph::Graph& graph : graphs) {
@@ -44,7 +44,7 @@ TEST(SingleImageRun, SaysAtEveryExitWhatAPredictorSays) {
   }
 }
 
-TEST(SingleImageRun, ForgetsAnImageThatWasOnItsWay) {
+TEST(SingleImageRun, DropsAnImageThatHasNotLeft) {
   const graph::Graph graph = two_scale();
   const core::Tensors weights = graph::random_weights(graph, 3);
   const auto images = graph::random_images(graph, 2, 1);

@@ -7,7 +7,7 @@
 namespace offramp::runtime {
 namespace {
 
-TEST(StepTimeEstimator, KnowNothingAtFirst) {
+TEST(StepTimeEstimator, HasNoEstimateAtFirst) {
   StepTimeEstimator times(2);
   EXPECT_TRUE(std::isinf(times.expected(0)));
   EXPECT_FALSE(times.fits(0, 1e9));
@@ -18,7 +18,7 @@ TEST(StepTimeEstimator, KnowNothingAtFirst) {
   EXPECT_FALSE(times.fits(1, 1.999));
 }
 
-TEST(StepTimeEstimator, ExpectNearlyTheLongestOfTheLastRuns) {
+TEST(StepTimeEstimator, ExpectsNearlyTheLongestOfTheLastRuns) {
   StepTimeEstimator times(1);
   for (int i = 1; i <= 64; ++i) times.add(0, i);
   EXPECT_EQ(times.expected(0), 61);  // 0.95 · 64 = 60.8
@@ -28,7 +28,7 @@ TEST(StepTimeEstimator, ExpectNearlyTheLongestOfTheLastRuns) {
   EXPECT_EQ(times.expected(0), 5);  // the slow times were dropped
 }
 
-TEST(StepTimeEstimator, TryAgainAfterASlowSpell) {
+TEST(StepTimeEstimator, TriesAgainAfterASlowPeriod) {
   StepTimeEstimator times(1);
   times.add(0, 1);
   for (int i = 0; i < 64; ++i) times.add(0, 9);
@@ -42,7 +42,7 @@ TEST(StepTimeEstimator, TryAgainAfterASlowSpell) {
   EXPECT_TRUE(times.fits(0, 3));
 }
 
-TEST(StepTimeEstimator, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
+TEST(StepTimeEstimator, KeepsItsRecordIfAStepIsOnlyJustTooLong) {
   StepTimeEstimator times(1);
   for (int i = 0; i < 64; ++i) times.add(0, i % 8 == 0 ? 1.2 : 1);
   int refused = 0;

@@ -76,7 +76,7 @@ class PlaceExits : public testing::Test {
   PlaceExitsOptions options;
 };
 
-TEST_F(PlaceExits, SaysWhatEveryPlaceIsWorthAndChoosesSome) {
+TEST_F(PlaceExits, MeasuresEveryPlaceAndChoosesSome) {
   const ExitPlacement result = place_exits(model, tune, options);
   EXPECT_EQ(result.images, 300);
   ASSERT_EQ(result.candidates.size(), 2 * points.size());
@@ -125,7 +125,7 @@ TEST_F(PlaceExits, TheChosenNetworkHasTheCostsOfTheSearch) {
   EXPECT_EQ(chosen.weights.at("fc.weight"), model.weights.at("fc.weight"));
 }
 
-TEST_F(PlaceExits, ReportsImagesThatTheSearchDidNotSee) {
+TEST_F(PlaceExits, ReportsTheResultOnImagesThatTheSearchDidNotUse) {
   // On every fifth image, the first fold, exit 1 is sure of a wrong class; on all others it is sure
   // of the label. Only a search that does not see the fold stops these images there.
   for (std::size_t i = 0; i < tune.labels.size(); ++i) {

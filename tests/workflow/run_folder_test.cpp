@@ -64,7 +64,7 @@ TEST_F(Folder, ReadsTheEpochsThatItWrote) {
   }
 }
 
-TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
+TEST_F(Folder, SkipsInvalidLines) {
   const core::FileLock held = run.start({});
   run.log(epoch_report(1));
   std::ofstream(run.metrics(), std::ios::app)
@@ -78,7 +78,7 @@ TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
   EXPECT_THAT(epochs, ElementsAre(1, 3));
 }
 
-TEST_F(Folder, ForgetsTheEpochsThatWillBeRunAgain) {
+TEST_F(Folder, RemovesTheEpochsThatWillBeRunAgain) {
   const core::FileLock held = run.start({});
   for (const int epoch : {1, 2, 3}) run.log(epoch_report(epoch));
   run.remove_epochs_after(1);
