@@ -365,8 +365,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
   Answer run_single_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
-    runtime::SingleImageRun& walk = runner_.one();
-    walk.begin(pixels_);
+    runtime::SingleImageRun& image_run = runner_.one();
+    image_run.begin(pixels_);
     const api::StopDecision& decision = *rule.decision;
     const bool timed = rule.milliseconds.has_value();
     const double budget = rule.milliseconds.value_or(0) / 1e3;
@@ -378,7 +378,7 @@ class [[gnu::visibility("hidden")]] Session::State {
         limited = true;
         break;
       }
-      const std::span<const float> logits = walk.advance();
+      const std::span<const float> logits = image_run.advance();
       if (!are_finite(logits)) return refused(kNotFinite);
       const bool leaves = decision.leaves({next, logits}, exit_state_);
       if (timed) {
@@ -392,20 +392,20 @@ class [[gnu::visibility("hidden")]] Session::State {
       }
     }
     const std::lock_guard lock(mutex_);
-    return answered(exit_state_, walk.exit_index(), limited, rule);
+    return answered(exit_state_, image_run.exit_index(), limited, rule);
   }
 
   /// Runs the network a few times to measure its steps, so that the first deadline can be met.
   void measure_steps() {
     if (has_measured_) return;
     has_measured_ = true;
-    runtime::SingleImageRun& walk = runner_.one();
+    runtime::SingleImageRun& image_run = runner_.one();
     const api::StopDecision never(Stop::never(), *model_);
     for (int run = 0; run <= kWarmUpRuns; ++run) {
-      walk.begin(pixels_);
+      image_run.begin(pixels_);
       for (int k = 0; k < num_exits(); ++k) {
         const auto before = Clock::now();
-        never.leaves({k, walk.advance()}, exit_state_);
+        never.leaves({k, image_run.advance()}, exit_state_);
         if (run > 0) add_single_image_time(k, seconds_between(before, Clock::now()));
       }
     }

@@ -194,10 +194,10 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
     });
   }
   ProgressPrinter printer;
-  const auto say = [&](const std::string& line) {
+  const auto print_line = [&](const std::string& line) {
     if (first) printer.message(line);
   };
-  for (const std::string& change : start.changes) say(printable(change));
+  for (const std::string& change : start.changes) print_line(printable(change));
   data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
@@ -211,9 +211,10 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
     train::check_same_start(*group, train::describe_start(recipe, data.dataset));
   }
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    say(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
-                    printable(data.skipped[i].reason)));
-  if (data.skipped.size() > 10) say(fmt::format("skipped {} images in all", data.skipped.size()));
+    print_line(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                           printable(data.skipped[i].reason)));
+  if (data.skipped.size() > 10)
+    print_line(fmt::format("skipped {} images in all", data.skipped.size()));
 
   train::TrainRequest request;
   request.recipe = recipe;
@@ -229,17 +230,17 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
-      say(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
-                      flags.out));
+      print_line(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
+                             flags.out));
       return 1;
     case TrainOutcome::already_finished:
-      say(fmt::format("this run is already finished: {}", model));
+      print_line(fmt::format("this run is already finished: {}", model));
       return 0;
     case TrainOutcome::finished:
       break;
   }
-  say(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model, model,
-                  recipe.data.source));
+  print_line(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
+                         model, recipe.data.source));
   return 0;
 }
 

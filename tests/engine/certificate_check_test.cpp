@@ -76,7 +76,7 @@ TEST_F(CertificateCheckTest, IsInForceUnderEveryInstructionSetThatComputesTheSto
   const CertificateCheck here = certificate(int8());
   EXPECT_EQ(here.so_far().in_force, InForce::unknown);
   EXPECT_THAT(here.so_far().why, HasSubstr("have not been checked yet"));
-  EXPECT_EQ(runs, 0) << "nothing runs before the promise is asked for";
+  EXPECT_EQ(runs, 0) << "nothing runs before the guarantee is asked for";
   EXPECT_EQ(here.status(), (CertificateStatus{InForce::yes, ""}));
   EXPECT_EQ(here.so_far(), (CertificateStatus{InForce::yes, ""}));
   here.status();

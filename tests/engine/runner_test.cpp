@@ -194,10 +194,10 @@ TEST(Runner, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
     const auto images = graph::random_images(graph, static_cast<int>(count), seed);
     const auto size = static_cast<std::size_t>(core::element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
-    PolicyStates listeners(policy, count), again(policy, count), alone(policy, count);
+    PolicyStates executed(policy, count), again(policy, count), alone(policy, count);
     const core::StoppedImages stopped =
         adaptive.predict_until(images, [&](std::int64_t image, const core::ExitOutput& output) {
-          return listeners.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
+          return executed.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
         });
 
     const graph::Cost cost = graph::cost_of(graph);

@@ -192,9 +192,9 @@ TEST(InferShapes, RefuseSizesThatWouldOverflow) {
 }
 
 TEST(InferShapes, RefuseNetworksWithInvalidInputOrOutput) {
-  const auto message = [](const std::function<void(Graph&)>& spoil) {
+  const auto message = [](const std::function<void(Graph&)>& change) {
     Graph graph = tiny();
-    spoil(graph);
+    change(graph);
     return message_of(graph);
   };
   EXPECT_EQ(message([](Graph& g) {
@@ -259,9 +259,9 @@ TEST(InferShapes, LetOnlyOutputsReachTheNextSegment) {
   append_classifier(graph.segments[1].head, "c", 5);
   EXPECT_EQ(message_of(graph), "no error");
 
-  const auto message = [&](const std::function<void(Graph&)>& spoil) {
+  const auto message = [&](const std::function<void(Graph&)>& change) {
     Graph copy = graph;
-    spoil(copy);
+    change(copy);
     return message_of(copy);
   };
   EXPECT_EQ(message([](Graph& g) { g.segments[1].nodes[0].inputs = {"a"}; }),

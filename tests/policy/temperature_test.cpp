@@ -93,8 +93,8 @@ TEST(Temperature, IsOneWhereNothingDependsOnIt) {
 
 TEST(Temperature, LeavesOutImagesWithNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> clean = {2, 0, 0, 1, 1, 0}, spoilt = {2, 0, 0, 1, nan, 0, 1, 0};
-  EXPECT_DOUBLE_EQ(fit_temperature(spoilt, Labels{0, 0, 1, 0}),
+  const std::vector<float> clean = {2, 0, 0, 1, 1, 0}, with_nan = {2, 0, 0, 1, nan, 0, 1, 0};
+  EXPECT_DOUBLE_EQ(fit_temperature(with_nan, Labels{0, 0, 1, 0}),
                    fit_temperature(clean, Labels{0, 0, 0}));
 }
 

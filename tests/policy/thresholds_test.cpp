@@ -228,21 +228,21 @@ TEST(GreedyThresholdPath, LowersTheThresholdWithTheLargestGain) {
       greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
     const ThresholdOutcome now = evaluate_thresholds(table, path[m - 1]);
-    std::vector<double> promises(3, -1);
+    std::vector<double> gains(3, -1);
     for (std::size_t k = 0; k < 3; ++k)
       for (const float value : {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f}) {
         Thresholds then = path[m - 1];
         if (then[k] && !(value < *then[k])) continue;
         then[k] = value;
         const ThresholdOutcome choice = evaluate_thresholds(table, then);
-        promises[k] = std::max(
-            promises[k],
+        gains[k] = std::max(
+            gains[k],
             (now.total_cost - choice.total_cost) /
                 static_cast<double>(std::max<std::int64_t>(0, now.good - choice.good) + 1));
       }
     std::size_t lowered = 0;
     while (path[m][lowered] == path[m - 1][lowered]) ++lowered;
-    EXPECT_DOUBLE_EQ(promises[lowered], *std::ranges::max_element(promises)) << m;
+    EXPECT_DOUBLE_EQ(gains[lowered], *std::ranges::max_element(gains)) << m;
   }
 }
 
