@@ -137,8 +137,8 @@ ImportedShards import_tree(const FileTree& tree, const fs::path& folder,
       check_one_size(a, options.load, load);
       check_one_size(b, options.load, load);
       if (shard == 0) {
-        a.skipped.insert(a.skipped.begin(), train.strays.begin(), train.strays.end());
-        b.skipped.insert(b.skipped.begin(), test.strays.begin(), test.strays.end());
+        a.skipped.insert(a.skipped.begin(), train.misplaced.begin(), train.misplaced.end());
+        b.skipped.insert(b.skipped.begin(), test.misplaced.begin(), test.misplaced.end());
       }
       detail::write_packed(paths[shard], a, b, {{kImportKey, print}}, files);
     }

@@ -72,8 +72,8 @@ struct ImageList {
     std::int64_t label = 0;
   };
   std::vector<std::string> classes;
-  std::vector<Item> items;           ///< sorted by name
-  std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
+  std::vector<Item> items;              ///< sorted by name
+  std::vector<SkippedImage> misplaced;  ///< images and folders that belong to no class
   /// false: the tree has no parts, so these are the images of both
   bool split = false;
 };
