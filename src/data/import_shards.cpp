@@ -32,7 +32,7 @@ Range range_of(std::size_t count, std::size_t shard, std::size_t shards) {
 std::string fingerprint(const FileTree& tree, const ImageList& train, Range of_train,
                         const ImageList& test, Range of_test, const LoadOptions& options,
                         bool keep_files) {
-  core::HashOfParts hash;
+  core::HashOfValues hash;
   for (const std::string& name : train.classes) hash.add(name);
   for (const auto& [list, range] : {std::pair(&train, of_train), std::pair(&test, of_test)}) {
     hash.add(fmt::format("{} images", range.end - range.begin));

@@ -400,7 +400,7 @@ class Run {
 
   // Checks that all ranks have the same weights and statistics to the bit, and reports a slow rank.
   void compare_ranks() {
-    core::HashOfParts hash;
+    core::HashOfValues hash;
     for (const auto& [name, tensor] : trainer_->tensors()) {
       const Tensor flat = tensor.detach().contiguous();
       hash.add(name);

@@ -39,7 +39,7 @@ std::string settings_text(const recipe::Recipe& recipe) {
 }  // namespace
 
 std::string describe_start(const recipe::Recipe& recipe, const data::Dataset& data) {
-  core::HashOfParts hash;
+  core::HashOfValues hash;
   for (const std::string& name : data.classes) hash.add(name);
   hash.add(std::as_bytes(std::span(data.labels)));
   hash.add(std::as_bytes(std::span(data.hashes)));
