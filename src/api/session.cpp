@@ -16,8 +16,8 @@
 #include "core/parallel.h"
 #include "engine/runner.h"
 #include "image/image.h"
+#include "runtime/exit_time_estimator.h"
 #include "runtime/single_image_run.h"
-#include "runtime/step_time_estimator.h"
 
 namespace offramp {
 namespace {
@@ -287,7 +287,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     ImageCopy image_copy;
     Pixels pixels;
     int exits_reached = 0;
-    TimePoint last_step_end;  ///< when its last step ended; only set if it has a deadline
+    TimePoint latest_exit_time;  ///< when it began or reached its latest exit; for deadlines only
     policy::ExitState exit_state;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
@@ -305,7 +305,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// @throws UsageError if the rule is invalid for the model
   Rule rule_of(const Stop& stop) {
     const std::optional<double> milliseconds = api::StopDecision::milliseconds(stop);
-    if (milliseconds) measure_steps();
+    if (milliseconds) measure_exit_times();
     const Stop untimed = api::StopDecision::without_deadline(stop);
     for (const Decision& decision : decisions_)
       if (decision->stop() == untimed) return {decision, milliseconds};
@@ -395,8 +395,9 @@ class [[gnu::visibility("hidden")]] Session::State {
     return answered(exit_state_, image_run.exit_index(), limited, rule);
   }
 
-  /// Runs the network a few times to measure its steps, so that the first deadline can be met.
-  void measure_steps() {
+  /// Runs the network a few times to measure the times of its exits, so that the first deadline can
+  /// be met.
+  void measure_exit_times() {
     if (has_measured_) return;
     has_measured_ = true;
     runtime::SingleImageRun& image_run = runner_.one();
@@ -411,13 +412,13 @@ class [[gnu::visibility("hidden")]] Session::State {
     }
   }
 
-  bool single_image_fits(int step, double seconds) {
+  bool single_image_fits(int exit_index, double seconds) {
     const std::lock_guard lock(mutex_);
-    return single_image_times_.fits(step, seconds);
+    return single_image_times_.fits(exit_index, seconds);
   }
-  void add_single_image_time(int step, double seconds) {
+  void add_single_image_time(int exit_index, double seconds) {
     const std::lock_guard lock(mutex_);
-    single_image_times_.add(step, seconds);
+    single_image_times_.add(exit_index, seconds);
   }
 
   // Functions for batches and streams. The model's threads call load() and decide().
@@ -449,7 +450,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
     recycle_buffers(slot);
-    if (slot.deadline != TimePoint::max()) slot.last_step_end = Clock::now();
+    if (slot.deadline != TimePoint::max()) slot.latest_exit_time = Clock::now();
     if (!loaded) finish(slot, lock);
     return loaded;
   }
@@ -472,10 +473,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     slot.exits_reached = k + 1;
     if (slot.deadline != TimePoint::max()) {
       const auto now = Clock::now();
-      const double seconds = seconds_between(slot.last_step_end, now);
-      // A longer time means that the image waited for others: it is not the time of the step.
+      const double seconds = seconds_between(slot.latest_exit_time, now);
+      // A longer time means that the image waited for others: it is not the time of the exit.
       if (seconds <= longest_in_batch(k)) batch_times_.add(k, seconds);
-      slot.last_step_end = now;
+      slot.latest_exit_time = now;
     }
     if (problem != nullptr) {
       slot.answer = refused(problem);
@@ -498,20 +499,20 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// REQUIRES: mutex_ is held.
   bool has_time_for(const Slot& slot, int next) {
     if (slot.deadline == TimePoint::max()) return true;
-    const double left = seconds_between(slot.last_step_end, slot.deadline);
+    const double left = seconds_between(slot.latest_exit_time, slot.deadline);
     if (std::isfinite(batch_times_.expected(next))) return batch_times_.fits(next, left);
     return single_image_times_.expected(next) * model_->streams() <= left;
   }
 
-  /// Upper bound in seconds on a step of an image in a full batch on one thread: the time of the
+  /// Upper bound in seconds on the time of an exit in a full batch on one thread: the time of the
   /// batch's images one after the other.
-  double longest_in_batch(int step) const {
-    return 1.5 * single_image_times_.expected(step) * model_->batch() * model_->streams();
+  double longest_in_batch(int exit_index) const {
+    return 1.5 * single_image_times_.expected(exit_index) * model_->batch() * model_->streams();
   }
-  /// Expected seconds of a step of an image in a batch: as measured, or else the upper bound.
-  double expected_in_batch(int step) const {
-    const double seen = batch_times_.expected(step);
-    return std::isfinite(seen) ? seen : longest_in_batch(step);
+  /// Expected seconds of an exit in a batch: as measured, or else the upper bound.
+  double expected_in_batch(int exit_index) const {
+    const double seen = batch_times_.expected(exit_index);
+    return std::isfinite(seen) ? seen : longest_in_batch(exit_index);
   }
 
   /// Makes the slot of an image that poll() has answered free again, because the runner drops the
@@ -554,7 +555,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   TimePoint due_at(const Slot& slot) const {
     if (slot.exits_reached > 0) return slot.deadline;
     double needed = 0;
-    for (int step = 0; step < num_exits(); ++step) needed += expected_in_batch(step);
+    for (int k = 0; k < num_exits(); ++k) needed += expected_in_batch(k);
     return slot.deadline - std::chrono::duration_cast<Clock::duration>(
                                std::chrono::duration<double>(std::min(needed, 86400.0)));
   }
@@ -725,8 +726,8 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   api::Statistics statistics_;
-  runtime::StepTimeEstimator single_image_times_;  // step times of a single image on all threads
-  runtime::StepTimeEstimator batch_times_;         // step times of an image in a batch or stream
+  runtime::ExitTimeEstimator single_image_times_;  // for a single image on all threads
+  runtime::ExitTimeEstimator batch_times_;         // for an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<ImageCopy> free_image_copies_;
