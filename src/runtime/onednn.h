@@ -23,7 +23,7 @@ dnnl::memory::desc batch_desc(const Layout& layout, int batch);
 /// The format of a batch of images; nullopt if it is not in Format.
 std::optional<Format> format_of(const dnnl::memory::desc& desc);
 
-/// The widest instruction set that oneDNN may use, in its own word: "avx512_core_vnni".
+/// The widest instruction set that oneDNN may use, by oneDNN's name: "avx512_core_vnni".
 std::string_view instruction_set();
 
 /// oneDNN's instruction sets are masks: each contains those it builds on.
