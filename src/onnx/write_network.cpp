@@ -231,7 +231,7 @@ class NetworkWriter {
     return segment.head.back().name;
   }
 
-  // The forms all-exits and plain.
+  // Functions that write the forms all-exits and plain.
 
   void write_exits(GraphProto& main) {
     const int last = static_cast<int>(model_.graph.segments.size()) - 1;
@@ -253,7 +253,7 @@ class NetworkWriter {
             {static_cast<std::int64_t>(rows.size()), -1, model_.graph.classes});
   }
 
-  // The conditional form.
+  // Functions that write the conditional form.
 
   /// The results of the earlier exits that an exit needs.
   struct State {

@@ -7,7 +7,7 @@
 
 namespace offramp::policy {
 
-/// The score that says how sure an exit is of an image; a larger score is surer.
+/// The score that says how confident an exit is; a larger score is more confident.
 enum class Criterion {
   confidence,  ///< largest probability
   entropy,     ///< 1 - H(p) / log C (after BranchyNet, Teerapittayanon et al., 2016)

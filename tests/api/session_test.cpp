@@ -509,7 +509,7 @@ TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
   EXPECT_EQ(told, in_order);
 }
 
-TEST(SessionStream, GoesOnAfterTheCallbackHasThrown) {
+TEST(SessionStream, ContinuesAfterTheCallbackHasThrown) {
   const ModelOnDisk disk(example_model(small_resnet()), 8);
   Session session = session_of(disk.load(), Stop::never());
   std::vector<std::int64_t> told;

@@ -297,7 +297,7 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
 }
 
-TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
+TEST_F(Models, ClassifyPrintsOneObjectPerLineAndContinuesAfterABadImage) {
   const std::string good = png(0), other = png(1), bad = folder.path() / "bad.jpg",
                     missing = folder.path() / "missing.png";
   core::write_text_atomic(bad, "");

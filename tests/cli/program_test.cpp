@@ -50,7 +50,7 @@ void expect_refusal(const std::vector<std::string>& arguments, int status,
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
 }
 
-TEST(Program, EveryCommandExplainsItself) {
+TEST(Program, EveryCommandHasHelp) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
     const ProgramResult ended = offramp(with(command, "--help"));
@@ -60,7 +60,7 @@ TEST(Program, EveryCommandExplainsItself) {
   }
 }
 
-TEST(Program, EveryCommandKnowsTheVersion) {
+TEST(Program, EveryCommandPrintsTheVersion) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
     const ProgramResult ended = offramp(with(command, "--version"));

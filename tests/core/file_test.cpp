@@ -141,7 +141,7 @@ TEST(WriteFileAtomic, RemovesTheTemporaryFilesOfKilledProcesses) {
   EXPECT_EQ(files_in(folder.path()), 2u);
 }
 
-TEST(WriteFileAtomic, GoesOnBesideTheTemporaryFilesOfOthers) {
+TEST(WriteFileAtomic, WritesBesideTheTemporaryFilesOfOthers) {
   const TemporaryFolder folder;
   std::vector<int> writers;
   // These are the names that the next writes of this process would use.

@@ -79,7 +79,7 @@ TEST(LoadData, RefusesHalfASize) {
   EXPECT_THROW(load_data("synthetic", Part::train, options), UsageError);
 }
 
-TEST(LoadData, PutsThePlaceFirstOnce) {
+TEST(LoadData, NamesThePathOnceAtTheBeginningOfAnError) {
   const core::TemporaryFolder folder;
   const std::string missing = (folder.path() / "nothing").string();
   EXPECT_EQ(failure(missing), missing + ": no such file or folder");

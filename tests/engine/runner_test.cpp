@@ -342,7 +342,7 @@ TEST(Runner, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   EXPECT_EQ(asked.size(), 21u);
 }
 
-TEST(Runner, GoesOnAfterARuleHasThrown) {
+TEST(Runner, ContinuesAfterAVisitorHasThrown) {
   const graph::Graph graph = small_resnet();
   RunnerPredictor predictor(model_of(graph, 4, {runtime::Precision::f32, 2, 4}));
   const auto images = graph::random_images(graph, 30, 1);

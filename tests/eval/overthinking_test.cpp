@@ -66,7 +66,7 @@ TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
   EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
 }
 
-TEST(OverthinkingByClass, OfOneExitHasNothingToLose) {
+TEST(OverthinkingByClass, OfOneExitAreZero) {
   const std::vector<float> logits = {1, 0, 0, 1};
   const std::vector<std::int64_t> labels = {0, 0};
   const auto rows = overthinking_by_class({logits, labels, 1, 2});

@@ -97,7 +97,7 @@ TEST(NetworkSpec, RefusesExitsThatRepeatOrRunBackwards) {
             "order of the network");
 }
 
-TEST(NetworkSpec, NeverSuggestsAnotherNetworkForOneItDoesNotKnow) {
+TEST(NetworkSpec, NeverSuggestsAnotherNetworkForAnUnknownOne) {
   NetworkSpec spec;
   std::vector<std::string> known;
   for (const Backbone& backbone : backbones()) known.push_back(backbone.name);

@@ -199,7 +199,7 @@ CrossValidatedPath path_with(std::vector<std::int64_t> fitted, std::vector<doubl
   return path;
 }
 
-TEST(CrossValidate, GoesOnUntilEitherCountIsTooSmall) {
+TEST(CrossValidate, SearchesUntilEitherCountIsTooSmall) {
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 89.5, 95}), 90), 1u);
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);

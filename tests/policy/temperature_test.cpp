@@ -84,7 +84,7 @@ TEST(Temperature, StopsAtItsBoundsWhereThereIsNoMinimum) {
   EXPECT_EQ(fit_temperature(sure, Labels{1, 0}), kHighestTemperature);
 }
 
-TEST(Temperature, IsOneWhereNothingDependsOnIt) {
+TEST(Temperature, IsOneIfAllTemperaturesAreEquallyGood) {
   EXPECT_EQ(fit_temperature(std::vector<float>{1, 1, 2, 2}, Labels{0, 1}), 1);
   EXPECT_EQ(fit_temperature(std::vector<float>{4, -7}, Labels{0, 0}), 1);  // one class
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -114,7 +114,7 @@ TEST_F(FindExits, AddsTheChosenExitsAndChangesNoOtherWeight) {
   EXPECT_EQ(again.chosen.set, found.placement.chosen.set);
 }
 
-TEST_F(FindExits, GoesOnWhereItWasInterruptedWithTheSameBits) {
+TEST_F(FindExits, ContinuesWhereItWasInterruptedWithTheSameBits) {
   find();
   const core::Tensors whole = model::load_model(request.out.heads().last()).weights;
   request.out = ExitsFolder(folder.path() / "parts");

@@ -119,7 +119,7 @@ TEST_F(RanksOfARun, TrainWhatOneProcessTrains) {
   EXPECT_NEAR(one.back().loss, two.back().loss, 1e-2);
 }
 
-TEST_F(RanksOfARun, GoOnInAnotherNumberAfterOneWasKilled) {
+TEST_F(RanksOfARun, ContinueWithAnotherNumberAfterOneWasKilled) {
   const recipe::Recipe recipe = small_recipe();
   const auto killed =
       train_with(2, run("killed"), recipe, false, [](int rank, std::int64_t step, auto&) {

@@ -109,7 +109,7 @@ TEST_F(Folder, IsLockedWhileARunGoesOn) {
   run.check_free();
 }
 
-TEST_F(Folder, IsNotFreeWhereAModelOrASearchForExitsIs) {
+TEST_F(Folder, IsNotFreeIfItHoldsAModelOrASearchForExits) {
   fs::create_directory(run.path());
   core::write_text_atomic(run.model(), "");
   EXPECT_THAT([&] { run.check_free(); },
@@ -124,7 +124,7 @@ TEST_F(Folder, IsNotFreeWhereAModelOrASearchForExitsIs) {
   EXPECT_FALSE(fs::exists(run.config()));
 }
 
-TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
+TEST_F(Folder, IsResumedOnlyIfThereIsACheckpoint) {
   EXPECT_THROW(run.resume(), UsageError);
   EXPECT_FALSE(fs::exists(run.path())) << "asking leaves nothing";
   model::ModelFile model = model::tiny_model();
@@ -228,7 +228,7 @@ TEST(TrainingDetails, OfAnotherTypeStayEmpty) {
   }
 }
 
-TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
+TEST_F(Folder, IsFoundByItsPathOrThatOfAModel) {
   EXPECT_THROW(find_run(temporary.path().string()), Error);
   fs::create_directory(run.path());
   model::ModelFile model = model::tiny_model();
