@@ -32,8 +32,8 @@ class MappedImages : public ImageStore {
   void will_need(std::span<const std::int64_t> indices) const override;
 
  protected:
-  /// An image of a packed file.
-  struct Place {
+  /// Where an image is: a packed file, and the image in it.
+  struct Location {
     std::size_t file = 0;
     std::int64_t index = 0;  ///< index of the image in that file
   };
@@ -41,7 +41,7 @@ class MappedImages : public ImageStore {
   /// Adds a packed file with `count` images, whose bytes are somewhere in `bytes`.
   void add_images(const core::Safetensors& file, std::span<const std::byte> bytes,
                   std::int64_t count);
-  Place place_of(std::int64_t index) const;
+  Location location_of(std::int64_t index) const;
   std::span<const std::byte> bytes_of(std::size_t file) const { return files_.at(file).bytes; }
   /// The bytes of an image in its file.
   virtual std::span<const std::byte> stored_bytes(std::int64_t index) const = 0;
