@@ -83,9 +83,9 @@ void guide() {
 void options_of_images() {
   const offramp::Model model = offramp::Model::load("model.safetensors");
   offramp::Session session(model);
-  const offramp::Cancellation withdrawn;  // withdrawn.cancel(), from any thread
+  const offramp::Cancellation cancellation;  // cancellation.cancel(), from any thread
   const offramp::ImageOptions urgent = {.stop = offramp::Stop::within(5.0),
-                                        .cancellation = withdrawn};
+                                        .cancellation = cancellation};
   std::vector<offramp::ImageOptions> options(images.size());
   if (!options.empty()) options[0] = urgent;
   const std::vector<offramp::Answer> some = session.classify(images, options);

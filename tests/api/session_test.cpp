@@ -848,17 +848,17 @@ TEST(Session, DropsImagesThatAreCancelled) {
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
     Session session = session_of(model);
-    ImageOptions withdrawn;
-    withdrawn.cancellation.emplace();
+    ImageOptions with_cancellation;
+    with_cancellation.cancellation.emplace();
     std::vector<ImageOptions> options(20);
-    for (std::size_t i = 0; i < 20; i += 4) options[i] = withdrawn;
-    withdrawn.cancellation->cancel();
+    for (std::size_t i = 0; i < 20; i += 4) options[i] = with_cancellation;
+    with_cancellation.cancellation->cancel();
     const auto answers = session.classify(disk.images(), options);
     for (std::size_t i = 0; i < 20; ++i) {
       EXPECT_EQ(answers[i].cancelled, i % 4 == 0) << i;
       EXPECT_EQ(answers[i].error, i % 4 == 0 ? "the image was cancelled" : "");
     }
-    EXPECT_THAT([&] { session.classify(disk.images()[0], withdrawn); },
+    EXPECT_THAT([&] { session.classify(disk.images()[0], with_cancellation); },
                 ThrowsMessage<Error>("the image was cancelled"));
     EXPECT_EQ(session.stats().images, 15);
 
