@@ -547,8 +547,8 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
 TEST(SessionStream, DeliversAnswersAtOnceFromTheThreadThatComputedThem) {
   ModelOnDisk disk(example_model(small_resnet()), 2);
   Session session(disk.load({.precision = "f32", .threads = 1, .batch = 2}));
-  // Both are in one batch. The answer of the first withdraws the second, which is decided after
-  // it: only an answer that is handed out at once comes early enough for that.
+  // Both are in one batch. The answer of the first image cancels the second, which is decided after
+  // it: only an answer that is delivered at once comes early enough for that.
   const Cancellation second;
   std::vector<Answer> answers(2);
   session.stream(

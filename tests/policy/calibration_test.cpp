@@ -67,7 +67,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     EXPECT_GE(chosen.accuracy, least - 1e-12);
     ASSERT_TRUE(chosen.held_out_accuracy.has_value());
     EXPECT_GE(*chosen.held_out_accuracy, least - 1e-12);
-    // Patience is of no use here: two exits that agree are not correct often enough.
+    // Patience saves nothing here: two exits that agree are not correct often enough.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // The reference applies the policy image by image.
     ExitState exit_state;

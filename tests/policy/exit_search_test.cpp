@@ -158,7 +158,7 @@ TEST(ExitSearch, IsWithinTwoPercentOfTheBestOfAllSets) {
         EXPECT_GE(found.best.accuracy, all.best.accuracy - 0.02);
       else
         EXPECT_LE(found.best.relative_cost, 1.02 * all.best.relative_cost);
-      EXPECT_LT(all.best.relative_cost, 0.95);  // exits are worth something here
+      EXPECT_LT(all.best.relative_cost, 0.95);  // exits save cost here
     }
 }
 

@@ -35,7 +35,7 @@ recipe::Recipe small_recipe() {
   recipe.network.options.width = 4;
   recipe.network.exits = {"2"};
   recipe.train.epochs = 2;
-  recipe.train.batch = 50;  // 264 training images are 5 steps an epoch
+  recipe.train.batch = 50;  // 264 training images are 5 steps per epoch
   recipe.train.lr = 0.02;
   recipe.train.precision = recipe::PrecisionChoice::f32;
   recipe.train.threads = 1;
