@@ -190,7 +190,7 @@ class Run {
   std::size_t exits() const { return model_.loss_weights.size(); }
   bool is_frozen() const { return recipe_.train.mode == recipe::Mode::frozen; }
   bool is_first() const { return group_ == nullptr || group_->is_first(); }
-  // Several processes stop after the same step, on which they agree in that step.
+  // Several processes stop after the same step: they agree on it during the step.
   bool is_stopped() const {
     return group_ != nullptr ? trainer_->stop_agreed() : request_.stop && request_.stop->load();
   }
