@@ -2,7 +2,7 @@
 // tune images many times from a population whose rates are known, chooses thresholds on them, and
 // prints the true drop next to the requested one. For comparison it prints the same for the
 // cheapest of all thresholds within the drop on tune, and for `calibrate`'s path without
-// cross-fitting.
+// cross-validation.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -43,7 +43,7 @@ Mean mean_of(const std::vector<trials::DropTrial>& all,
 void print_table(const std::string& name, const trials::Population& population, int images,
                  std::uint64_t seed, int draws) {
   fmt::print("{}\n{:>8}{:>24}{:>26}{:>26}\n{:>8}", name, "asked, %", "calibrate: drop, %",
-             "path, not cross-fitted", "cheapest on tune", "");
+             "path, not cross-validated", "cheapest on tune", "");
   for (int column = 0; column < 3; ++column)
     fmt::print("{:>{}}{:>8}{:>8}", "mean", column == 0 ? 8 : 10, "sd", "cost");
   fmt::print("\n");

@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
   app.add_option("model", model, "Deployment file in int8")->required();
   app.add_option("--data", options.data, "The data set that it was certified on")->required();
   app.add_option("--images", options.images,
-                 "Data set from whose test part 64 images are stored in the file")
+                 "Data set; 64 images of its test part are stored in the file")
       ->required();
   app.add_option("--out", out, "The converted file (default: the model itself)");
   CLI11_PARSE(app, argc, argv);

@@ -4,8 +4,8 @@
     /usr/bin/python3 bench/robustness/slow_down.py MODEL --data FOLDER --images 1000
 
 An attack on early exits (DeepSloth: Hong et al., 2021) changes each pixel by at most --strength of 255 so that no
-early exit is sure: projected gradient descent on the cross-entropy between the probabilities of all early exits and
-the uniform distribution. The gradients come from the network itself, in f32 by PyTorch; the changed images are
+early exit is confident: projected gradient descent on the cross-entropy between the probabilities of all early exits
+and the uniform distribution. The gradients come from the network itself, in f32 by PyTorch; the changed images are
 rounded to 8 bits, written as PNG, and evaluated by `offramp test`, which really stops them. The table shows strength
 0 (the same images unchanged) first. With --deadline-ms, the images are also classified by the Python package with
 that deadline, one at a time on one thread.
@@ -103,7 +103,7 @@ class Model:
 
 
 def attack(model, pixels, strength, steps):
-    """Returns pixels within `strength` of the given ones, at which the early exits are less sure."""
+    """Returns pixels within `strength` of the given ones, at which the early exits are less confident."""
     generator = torch.Generator().manual_seed(1)
     change = (torch.rand(pixels.shape, generator=generator) * 2 - 1) * strength
     for _ in range(steps):

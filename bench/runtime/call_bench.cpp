@@ -2,7 +2,7 @@
 //
 //   call_bench MODEL [rounds 9]
 //
-// One thread classifies random pixels of 32x32, one image a call and 10,000 images a call. The
+// One thread classifies random pixels of 32x32, one image per call and 10,000 images per call. The
 // output has the medians of the CPU time, in microseconds. bench/python_overhead.py measures the
 // same from Python and runs this program for comparison.
 #include <fmt/format.h>

@@ -157,7 +157,7 @@ int measure(const std::filesystem::path& path, const std::filesystem::path& fold
     }
     const char* names[] = {"separate", "one call", "stream"};
     for (std::size_t way = 0; way < ways.size(); ++way)
-      fmt::print("{} {:8}  {:7.0f} images/s  ratio {:.3f}  CPU {:.0f} us an image\n", form.name,
+      fmt::print("{} {:8}  {:7.0f} images/s  ratio {:.3f}  CPU {:.0f} us per image\n", form.name,
                  names[way], static_cast<double>(files.size()) / core::median(seconds[way]),
                  core::median(ratios[way]),
                  core::median(cpu[way]) / static_cast<double>(files.size()) * 1e6);

@@ -27,8 +27,8 @@ struct Options {
   std::string precision = "auto";
   /// Number of threads, shared by all sessions of the model. A single image runs on all of them;
   /// the images of a batch or a stream are divided among them. 0 means one thread for each core
-  /// that the process may use. Where the process may not start so many, Model::load throws an
-  /// Error.
+  /// that the process may use. If the process is not allowed to start that many, Model::load throws
+  /// an Error.
   int threads = 0;
   /// Number of images that each thread runs through the network together, 1 to 1024.
   int batch = 8;

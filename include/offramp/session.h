@@ -43,7 +43,7 @@ class OFFRAMP_API Stop {
   /// Stops by one step of the path that was tested for the model's certificate
   /// (Model::policy_path), for example by a more cautious policy than the chosen one. A session
   /// throws UsageError if the model has no path or the step is not certified.
-  /// @param step  from 0, the most cautious one
+  /// @param step  index of the step; 0 is the most cautious one
   static Stop at_step(int step);
   /// Stops at the last exit only. Probabilities still use the policy's temperatures and ensemble.
   static Stop never();
@@ -93,9 +93,9 @@ class OFFRAMP_API Cancellation {
 
 /// Options for one image. A field that is not set takes the session's value.
 struct ImageOptions {
-  /// The rule for this image, instead of the session's. When a session meets its first deadline it
-  /// runs the network a few times to measure how long each exit takes. The time of the deadline
-  /// starts with the call that takes these options.
+  /// The rule for this image, instead of the session's. Its deadline is counted from the start of
+  /// the call that takes these options. At the first image with a deadline, a session runs the
+  /// network a few times to measure how long each exit takes.
   std::optional<Stop> stop = {};
   /// If this is cancelled, the image's answer is an error, given at the next exit it would reach.
   std::optional<Cancellation> cancellation = {};
@@ -226,8 +226,8 @@ class OFFRAMP_API Session {
   std::vector<float> all_exits(std::span<const ImageView> images);
 
   /// Receives an answer and the `id` that its image was pushed with. It must not call this session.
-  /// An exception that it throws passes through the push(), poll() or flush() that called it; the
-  /// next such call delivers the remaining answers.
+  /// An exception that it throws leaves the push(), poll() or flush() that called it; the next such
+  /// call delivers the remaining answers.
   using OnAnswer = std::function<void(std::int64_t id, const Answer& answer)>;
 
   /// Begins a stream of images. A later call replaces `on_answer` and `options`.
@@ -261,9 +261,9 @@ class OFFRAMP_API Session {
 
   /// The certified bound of the model's policy, whether it is in force for this session's answers,
   /// and if not, why: what Model::guarantee() says, drift (Stats::drift), and the session's rule,
-  /// since a deadline or a budget may stop images earlier than the policy. It is `unknown` while
-  /// there are too few images to see drift. nullopt if the model has none. It may do the work that
-  /// Model::guarantee() does.
+  /// since a deadline or a budget may stop images earlier than the policy. `in_force` is `unknown`
+  /// while there are too few images to detect drift. nullopt if the model has none. It may do the
+  /// work that Model::guarantee() does.
   std::optional<Guarantee> guarantee() const;
   /// The same without that work, as Model::guarantee_so_far().
   std::optional<Guarantee> guarantee_so_far() const;

@@ -22,7 +22,8 @@ struct offramp_model {
 struct offramp_session {
   offramp::Model model;
   offramp::Session session;
-  std::vector<offramp::Answer> answers = {};  // the last offramp_answers point into these
+  // The structs that the last call filled point into these.
+  std::vector<offramp::Answer> answers = {};
   offramp::Stats stats = {};
   std::string why = {};  // the last offramp_guarantee points to it
 };

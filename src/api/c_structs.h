@@ -67,7 +67,7 @@ T* element(T* first, std::size_t index, std::size_t size) {
 }
 
 /// Copies a struct that the caller filled. Fields that the caller's version lacks become zero.
-/// @param size  from size_of()
+/// @param size  the result of size_of()
 /// @throws UsageError if a field that this library does not know is not zero
 template <typename T>
 T read(const T* given, std::size_t size) {

@@ -16,7 +16,7 @@ class [[gnu::visibility("hidden")]] InputLoader {
  public:
   /// @param input          [C, H, W], the shape of the network's input
   /// @param preprocessing  must outlive this object
-  /// @param max_pixels     of an image that is decoded or resized
+  /// @param max_pixels     largest number of pixels of an image that is decoded or resized
   InputLoader(const graph::Shape& input, const core::Preprocessing& preprocessing,
               std::int64_t max_pixels)
       : input_(input), preprocessing_(preprocessing), max_pixels_(max_pixels) {}

@@ -16,8 +16,8 @@
 #include "core/parallel.h"
 #include "engine/runner.h"
 #include "image/image.h"
+#include "runtime/exit_time_estimator.h"
 #include "runtime/single_image_run.h"
-#include "runtime/step_time_estimator.h"
 
 namespace offramp {
 namespace {
@@ -287,7 +287,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     ImageCopy image_copy;
     Pixels pixels;
     int exits_reached = 0;
-    TimePoint last_step_end;  ///< when its last step ended; only set if it has a deadline
+    TimePoint latest_exit_time;  ///< when it began or reached its latest exit; for deadlines only
     policy::ExitState exit_state;
     Answer answer;
     Answer* result = nullptr;  ///< where the answer of an image of a batch goes; null for a stream
@@ -307,7 +307,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// @throws UsageError if the rule is invalid for the model
   Rule rule_of(const Stop& stop) {
     const std::optional<double> milliseconds = api::StopDecision::milliseconds(stop);
-    if (milliseconds) measure_steps();
+    if (milliseconds) measure_exit_times();
     const Stop untimed = api::StopDecision::without_deadline(stop);
     for (const Decision& decision : decisions_)
       if (decision->stop() == untimed) return {decision, milliseconds};
@@ -367,8 +367,8 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// Runs the image in pixels_ and returns its answer.
   /// @param start  the time from which the deadline counts
   Answer run_single_image(TimePoint start, const Rule& rule, const ImageOptions& options) {
-    runtime::SingleImageRun& walk = runner_.one();
-    walk.begin(pixels_);
+    runtime::SingleImageRun& image_run = runner_.one();
+    image_run.begin(pixels_);
     const api::StopDecision& decision = *rule.decision;
     const bool timed = rule.milliseconds.has_value();
     const double budget = rule.milliseconds.value_or(0) / 1e3;
@@ -380,7 +380,7 @@ class [[gnu::visibility("hidden")]] Session::State {
         limited = true;
         break;
       }
-      const std::span<const float> logits = walk.advance();
+      const std::span<const float> logits = image_run.advance();
       if (!are_finite(logits)) return refused(kNotFinite);
       const bool leaves = decision.leaves({next, logits}, exit_state_);
       if (timed) {
@@ -394,32 +394,33 @@ class [[gnu::visibility("hidden")]] Session::State {
       }
     }
     const std::lock_guard lock(mutex_);
-    return answered(exit_state_, walk.exit_index(), limited, rule);
+    return answered(exit_state_, image_run.exit_index(), limited, rule);
   }
 
-  /// Runs the network a few times to measure its steps, so that the first deadline can be met.
-  void measure_steps() {
+  /// Runs the network a few times to measure the times of its exits, so that the first deadline can
+  /// be met.
+  void measure_exit_times() {
     if (has_measured_) return;
     has_measured_ = true;
-    runtime::SingleImageRun& walk = runner_.one();
+    runtime::SingleImageRun& image_run = runner_.one();
     const api::StopDecision never(Stop::never(), *model_);
     for (int run = 0; run <= kWarmUpRuns; ++run) {
-      walk.begin(pixels_);
+      image_run.begin(pixels_);
       for (int k = 0; k < num_exits(); ++k) {
         const auto before = Clock::now();
-        never.leaves({k, walk.advance()}, exit_state_);
+        never.leaves({k, image_run.advance()}, exit_state_);
         if (run > 0) add_single_image_time(k, seconds_between(before, Clock::now()));
       }
     }
   }
 
-  bool single_image_fits(int step, double seconds) {
+  bool single_image_fits(int exit_index, double seconds) {
     const std::lock_guard lock(mutex_);
-    return single_image_times_.fits(step, seconds);
+    return single_image_times_.fits(exit_index, seconds);
   }
-  void add_single_image_time(int step, double seconds) {
+  void add_single_image_time(int exit_index, double seconds) {
     const std::lock_guard lock(mutex_);
-    single_image_times_.add(step, seconds);
+    single_image_times_.add(exit_index, seconds);
   }
 
   // Functions for batches and streams. The model's threads call load() and decide().
@@ -451,7 +452,7 @@ class [[gnu::visibility("hidden")]] Session::State {
     std::unique_lock lock(mutex_);
     slot.being_decided = false;
     recycle_buffers(slot);
-    if (slot.deadline != TimePoint::max()) slot.last_step_end = Clock::now();
+    if (slot.deadline != TimePoint::max()) slot.latest_exit_time = Clock::now();
     if (!loaded) finish(slot, lock);
     return loaded;
   }
@@ -474,10 +475,10 @@ class [[gnu::visibility("hidden")]] Session::State {
     slot.exits_reached = k + 1;
     if (slot.deadline != TimePoint::max()) {
       const auto now = Clock::now();
-      const double seconds = seconds_between(slot.last_step_end, now);
-      // A longer time means that the image waited for others: it is not the time of the step.
+      const double seconds = seconds_between(slot.latest_exit_time, now);
+      // A longer time means that the image waited for others: it is not the time of the exit.
       if (seconds <= longest_in_batch(k)) batch_times_.add(k, seconds);
-      slot.last_step_end = now;
+      slot.latest_exit_time = now;
     }
     if (problem != nullptr) {
       slot.answer = refused(problem);
@@ -500,20 +501,20 @@ class [[gnu::visibility("hidden")]] Session::State {
   /// REQUIRES: mutex_ is held.
   bool has_time_for(const Slot& slot, int next) {
     if (slot.deadline == TimePoint::max()) return true;
-    const double left = seconds_between(slot.last_step_end, slot.deadline);
+    const double left = seconds_between(slot.latest_exit_time, slot.deadline);
     if (std::isfinite(batch_times_.expected(next))) return batch_times_.fits(next, left);
     return single_image_times_.expected(next) * model_->streams() <= left;
   }
 
-  /// Upper bound in seconds on a step of an image in a full batch on one thread: the time of the
+  /// Upper bound in seconds on the time of an exit in a full batch on one thread: the time of the
   /// batch's images one after the other.
-  double longest_in_batch(int step) const {
-    return 1.5 * single_image_times_.expected(step) * model_->batch() * model_->streams();
+  double longest_in_batch(int exit_index) const {
+    return 1.5 * single_image_times_.expected(exit_index) * model_->batch() * model_->streams();
   }
-  /// Expected seconds of a step of an image in a batch: as measured, or else the upper bound.
-  double expected_in_batch(int step) const {
-    const double seen = batch_times_.expected(step);
-    return std::isfinite(seen) ? seen : longest_in_batch(step);
+  /// Expected seconds of an exit in a batch: as measured, or else the upper bound.
+  double expected_in_batch(int exit_index) const {
+    const double seen = batch_times_.expected(exit_index);
+    return std::isfinite(seen) ? seen : longest_in_batch(exit_index);
   }
 
   /// Makes the slot of an image that poll() has answered free again, because the runner drops the
@@ -556,7 +557,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   TimePoint due_at(const Slot& slot) const {
     if (slot.exits_reached > 0) return slot.deadline;
     double needed = 0;
-    for (int step = 0; step < num_exits(); ++step) needed += expected_in_batch(step);
+    for (int k = 0; k < num_exits(); ++k) needed += expected_in_batch(k);
     return slot.deadline - std::chrono::duration_cast<Clock::duration>(
                                std::chrono::duration<double>(std::min(needed, 86400.0)));
   }
@@ -716,7 +717,7 @@ class [[gnu::visibility("hidden")]] Session::State {
   Rule rule_;                        // the rule for images without a rule of their own
   bool probabilities_;
 
-  // Used for a single image.
+  // These members are used for a single image.
   std::vector<float> pixels_;
   policy::ExitState exit_state_;
   bool has_measured_ = false;
@@ -727,8 +728,8 @@ class [[gnu::visibility("hidden")]] Session::State {
 
   mutable std::mutex mutex_;  // guards all members below but runner_
   api::Statistics statistics_;
-  runtime::StepTimeEstimator single_image_times_;  // step times of a single image on all threads
-  runtime::StepTimeEstimator batch_times_;         // step times of an image in a batch or stream
+  runtime::ExitTimeEstimator single_image_times_;  // for a single image on all threads
+  runtime::ExitTimeEstimator batch_times_;         // for an image in a batch or stream
   bool has_deadlines_ = false;  // whether an image of the stream may have a deadline
   std::vector<Pixels> free_pixels_;
   std::vector<ImageCopy> free_image_copies_;

@@ -17,7 +17,8 @@ class [[gnu::visibility("hidden")]] StopDecision {
   StopDecision(const Stop& stop, const engine::OpenedModel& model);
 
   /// Whether an image leaves at an exit, by the rule or because the budget of multiply-accumulates
-  /// does not suffice for the next exit. Updates `opinion`, which holds the image's earlier exits.
+  /// does not suffice for the next exit. Updates `exit_state`, which holds the results of the
+  /// image's earlier exits.
   bool leaves(const core::ExitOutput& output, policy::ExitState& exit_state) const;
   /// Whether the image left because of the budget and not because of the rule.
   /// REQUIRES: leaves() was the last call.

@@ -90,7 +90,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   add_threads_flag(*command, flags->options.threads);
   command
       ->add_option("--seconds", flags->options.seconds,
-                   "Measure each row for at least so many seconds")
+                   "Least time to measure each row, in seconds")
       ->check(CLI::Range(0.01, 86400.0))
       ->capture_default_str();
   command
@@ -103,8 +103,9 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->add_option(
       "--keep", flags->keep,
       "Write the network, 64 of the images and its logits in each precision to a folder");
-  command->add_flag("--ceiling", flags->ceiling,
-                    "Measure how many multiply-adds per second the cores of this machine can do");
+  command->add_flag(
+      "--ceiling", flags->ceiling,
+      "Measure the peak rate of the cores of this machine, in multiply-accumulates per second");
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }

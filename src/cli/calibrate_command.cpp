@@ -26,14 +26,19 @@ void add_aims(CLI::App& command, CalibrateFlags& flags) {
   command.add_option("--threshold", flags.threshold, "Use this threshold at every early exit");
   command.add_option(
       "--max-accuracy-drop", flags.max_accuracy_drop,
-      "Lowest cost whose accuracy on tune is at most this far below the last exit's: 0.005");
+      "Choose the lowest cost at which the accuracy on tune is at most this far below the last "
+      "exit's, for example 0.005");
   command.add_option(
       "--reference", flags.reference,
       "With --max-accuracy-drop: compare with the last exit of this model file instead");
-  command.add_option("--max-cost", flags.max_cost,
-                     "Highest accuracy whose mean relative cost on tune is at most this: 0.5");
-  command.add_option("--guarantee", flags.guarantee,
-                     "Lowest cost whose rate of harm is certified to be at most this: 0.01");
+  command.add_option(
+      "--max-cost", flags.max_cost,
+      "Choose the highest accuracy at a mean relative cost on tune of at most this, for "
+      "example 0.5");
+  command.add_option(
+      "--guarantee", flags.guarantee,
+      "Choose the lowest cost at which the rate of harm is certified to be at most this, "
+      "for example 0.01");
   command.add_option(
       "--delta", flags.delta,
       "With --guarantee: probability that the guarantee does not hold (default: 0.05)");

@@ -149,7 +149,7 @@ void add_classify_command(CLI::App& app, Action& action) {
   command->add_flag("--json", flags->json, "Print one line of JSON for each image");
   command
       ->add_option("--top-k", flags->top_k,
-                   "Also show so many of the most probable classes, with their probabilities")
+                   "Number of most probable classes to show too, with their probabilities")
       ->check(CLI::Range(1, 1'000'000));
   add_run_flags(*command, flags->run);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });

@@ -23,7 +23,7 @@ struct ClassifiedBatch {
 /// How answers are shown.
 struct AnswerFormat {
   std::vector<std::string> classes;  ///< [classes] names
-  int top_k = 0;                     ///< show so many of the most probable classes; 0: none
+  int top_k = 0;                     ///< number of most probable classes to show; 0: none
 };
 
 /// One line with a JSON object for each image. Answers must have their probabilities.

@@ -134,8 +134,8 @@ void add_data_command(CLI::App& app, Action& action) {
       import_command
           ->add_option(
               "--per-shard", *per_shard,
-              "Write files of so many images, for data larger than memory; an import that was "
-              "ended goes on")
+              "Images per file, for data larger than memory; the same command continues an "
+              "interrupted import")
           ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   import_command
       ->add_flag(

@@ -41,7 +41,7 @@ void add_data_export_command(CLI::App& data, Action& action) {
   command->add_option("-o,--out", flags->folder, "Folder to write into")->required();
   command
       ->add_option("--per-class", flags->options.per_class,
-                   "Write only so many images of each class, the first ones")
+                   "Number of images to write of each class, the first ones")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_option("--part", flags->part, "train or test")

@@ -87,10 +87,10 @@ std::string choice_sentence(const ExitPlacement& placement) {
     return fmt::format("Chosen: {}, at relative cost {:.3f}.", describe(placement, chosen.set),
                        chosen.relative_cost);
   if (chosen.met)
-    return "No early exit was chosen: none keeps the aim and saves more than its head costs.";
+    return "No early exit was chosen: none meets the aim and saves more than its head costs.";
   const auto cost = [](const ExitCandidate& of) { return of.body_cost + of.head_cost; };
   return fmt::format(
-      "No early exit was chosen: no thresholds keep within the budget. The cheapest exit costs "
+      "No early exit was chosen: no thresholds stay within the budget. The cheapest exit costs "
       "{:.3f} for each image that stops there.",
       cost(*std::ranges::min_element(placement.candidates, {}, cost)));
 }
@@ -106,13 +106,13 @@ std::vector<std::string> search_sentences(const ExitsResult& result) {
       "{} sets of exits were evaluated ({}); each by the cost of its thresholds for the aim on {} "
       "tune images, cross-validated.",
       core::with_commas(placement.evaluated),
-      placement.exhaustive ? "all there are"
+      placement.exhaustive ? "all possible ones"
                            : "those that a dynamic program proposes, and their neighbours",
       core::with_commas(placement.images)));
   lines.push_back(choice_sentence(placement));
   if (const auto& held_out = placement.held_out)
     lines.push_back(fmt::format(
-        "On images that the search did not see ({} images in {} folds, {} of which chose the same "
+        "On images that the search did not use ({} images in {} folds, {} of which chose the same "
         "exits): {} {} ({} to {}), {:+.2f} points to the last exit ({:+.2f} to {:+.2f}), relative "
         "cost {:.3f} ({:.3f} to {:.3f}).",
         core::with_commas(held_out->images), held_out->folds, held_out->same_choice,
@@ -122,7 +122,8 @@ std::vector<std::string> search_sentences(const ExitsResult& result) {
         100 * held_out->difference.high, held_out->relative_cost, held_out->cost_interval.low,
         held_out->cost_interval.high));
   else
-    lines.emplace_back("There are too few tune images to try the search on unseen ones.");
+    lines.emplace_back(
+        "There are too few tune images to evaluate the search on images that it did not use.");
   return lines;
 }
 

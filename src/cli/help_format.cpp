@@ -43,7 +43,7 @@ std::string HelpFormat::make_option_opts(const CLI::Option* option) const {
   const std::size_t begin = type.empty() ? text.npos : text.find(" " + type);
   if (begin == text.npos) return text;
   const std::string values = values_in_words(type);
-  // The name of an argument says what it is.
+  // A positional argument has no description of its values: its name says what it is.
   return text.replace(begin, 1 + type.size(), option->get_positional() ? "" : " " + values);
 }
 

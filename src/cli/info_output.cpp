@@ -106,7 +106,9 @@ std::string to_text(const CompiledLayers& table, bool color) {
     counts.push_back(fmt::format("{} {}", count, name));
   const int reference = count_reference(table);
   text += fmt::format("{} operations: {}; {}\n", table.rows.size(), fmt::join(counts, ", "),
-                      reference == 0 ? "none is ref" : fmt::format("{} are ref", reference));
+                      reference == 0
+                          ? "none is a slow reference implementation (ref)"
+                          : fmt::format("{} are slow reference implementations (ref)", reference));
   text += fmt::format("weights {}, workspace of a stream {}\n",
                       core::megabytes(static_cast<std::int64_t>(table.weight_bytes)),
                       core::megabytes(static_cast<std::int64_t>(table.workspace_bytes)));

@@ -17,7 +17,7 @@ void declare_commands(CLI::App& app, offramp::cli::Action& action) {
   add_data_command(app, action);
   // Declared for --help only: main() starts offramp-train before the command line is parsed.
   app.add_subcommand("train", "Train a network from a recipe");
-  app.add_subcommand("exits", "Find out where exits pay in a trained network, and add them");
+  app.add_subcommand("exits", "Add early exits to a trained network where they save most");
   add_test_command(app, action);
   add_classify_command(app, action);
   add_calibrate_command(app, action);

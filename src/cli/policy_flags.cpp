@@ -14,7 +14,8 @@ void add_policy_flags(CLI::App& command, PolicyFlags& flags) {
       "Stop at the first exit whose score reaches this, instead of by the model's policy");
   command
       .add_option("--criterion", flags.criterion,
-                  fmt::format("What --threshold compares: {}", policy::criteria_names()))
+                  fmt::format("Criterion whose score is compared with --threshold: {}",
+                              policy::criteria_names()))
       ->capture_default_str();
   command.add_flag("--no-policy", flags.no_policy, "Always go to the last exit");
 }

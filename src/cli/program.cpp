@@ -68,7 +68,7 @@ int run_reporting_errors(const Action& work) {
   try {
     open_standard_streams();
     const int status = work();
-    // std::cout has no buffer of its own, so this also sends on what a library wrote to it.
+    // std::cout has no buffer of its own, so this also flushes what a library wrote to it.
     flush_stdout();
     return status;
   } catch (const UsageError& error) {

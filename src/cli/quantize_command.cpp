@@ -53,9 +53,10 @@ void add_quantize_command(CLI::App& app, Action& action) {
                    "Number of training images to observe ranges on, spread evenly")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  command->add_option("--check-images", flags->options.check_images,
-                      "An int8 file stores 64 images, on which another CPU checks its logits: a "
-                      "data set whose test part they are taken from (default: tune images)");
+  command->add_option(
+      "--check-images", flags->options.check_images,
+      "Data set; 64 images of its test part are stored in an int8 file, so that another "
+      "CPU can check its logits on them (default: tune images)");
   add_threads_flag(*command, flags->options.threads);
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });

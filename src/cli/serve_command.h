@@ -4,7 +4,7 @@
 
 namespace offramp::cli {
 
-/// Only where the server is built: OFFRAMP_SERVE.
+/// Declares `offramp serve`. It exists only if the server is built (OFFRAMP_SERVE).
 void add_serve_command(CLI::App& app, Action& action);
 
 }  // namespace offramp::cli

@@ -36,8 +36,8 @@ void add_source_flags(CLI::App& command, SourceFlags& flags) {
       ->capture_default_str();
   command
       .add_option("--seed", flags.seed,
-                  "Seed of the split into train and test of a folder that has none, and of "
-                  "synthetic images")
+                  "Seed of synthetic images, and of the split of a folder that has no train and "
+                  "test folders")
       ->capture_default_str();
 }
 

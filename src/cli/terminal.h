@@ -18,11 +18,10 @@ class OutputLost : public std::system_error {
 
 /// Writes to standard output, which may keep the text in its buffer. @throws OutputLost
 void write_stdout(std::string_view text);
-/// Sends what is in the buffer of standard output on. @throws OutputLost, also if an earlier write
-/// failed
+/// Flushes the buffer of standard output. @throws OutputLost, also if an earlier write failed
 void flush_stdout();
 /// Takes the descriptors of standard streams that are closed, so that no file that is opened later
-/// gets one of them and with it the text for that stream. To be called before any file is opened.
+/// gets one of them and with it the text for that stream. Call it before any file is opened.
 void open_standard_streams();
 
 /// Writes to standard error. Failures are ignored, so that a lost message does not end the work.

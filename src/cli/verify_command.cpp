@@ -41,9 +41,10 @@ void add_verify_command(CLI::App& app, Action& action) {
       ->add_option("--data", flags->options.data,
                    "Images like those that the model is used for; their test part is taken")
       ->required();
-  command->add_option("--logits", flags->logits,
-                      "Logits of the same images from where the certificate is in force (offramp "
-                      "test --save-logits): bounds the difference, for f32 and bf16 above all");
+  command->add_option(
+      "--logits", flags->logits,
+      "Logits of the same images, saved where the certificate is in force (offramp test "
+      "--save-logits), to bound the difference; mainly for f32 and bf16");
   command
       ->add_option("--alpha", flags->options.alpha,
                    "Probability that the bound of the difference is wrong, added to delta")

@@ -15,6 +15,6 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
   return hash_of(std::as_bytes(std::span(text)), seed);
 }
 
-std::string HashOfParts::text() const { return fmt::format("{:016x}", value_); }
+std::string HashOfValues::text() const { return fmt::format("{:016x}", value_); }
 
 }  // namespace offramp::core

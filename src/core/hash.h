@@ -18,7 +18,7 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t seed = 0);
 
 /// Computes one hash over several values. Each is preceded by its size, so that bytes cannot move
 /// from one value to the next.
-class HashOfParts {
+class HashOfValues {
  public:
   void add(std::span<const std::byte> bytes) {
     const std::uint64_t size = bytes.size();

@@ -34,8 +34,8 @@ class Threads {
   std::vector<std::thread> threads_;
 };
 
-/// Checks that this process may start so many more threads, by starting them and ending them again.
-/// To be called before a library that would end the process if it could not start a thread.
+/// Checks that this process may start `count` more threads, by starting them and ending them again.
+/// Call it before a library that would end the process if it could not start a thread.
 /// @throws Error as Threads::start
 void check_can_start(int count);
 

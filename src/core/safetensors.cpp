@@ -60,7 +60,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool binary(binary_t&) override { unexpected("binary data"); }
 
   bool number_unsigned(number_unsigned_t value) override {
-    if (place_ == Place::shape) {
+    if (state_ == State::shape) {
       if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
         throw Error(fmt::format("{}: dimension {} is too large", where(), value));
       if (entry_->shape->size() == kMaxDimensions)
@@ -68,7 +68,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
       entry_->shape->push_back(static_cast<std::int64_t>(value));
       return true;
     }
-    if (place_ == Place::offsets) {
+    if (state_ == State::offsets) {
       if (entry_->offsets->size() == 2)
         throw Error(fmt::format("{}: more than two data_offsets", where()));
       entry_->offsets->push_back(value);
@@ -78,12 +78,12 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool string(string_t& value) override {
-    if (place_ == Place::metadata) {
+    if (state_ == State::metadata) {
       if (!metadata.emplace(field_, std::move(value)).second)
         throw Error(fmt::format("metadata key {} appears twice", quote(field_)));
       return true;
     }
-    if (place_ == Place::tensor && field_ == "dtype") {
+    if (state_ == State::tensor && field_ == "dtype") {
       if (entry_->dtype) repeated();
       try {
         entry_->dtype = dtype_from_string(value);
@@ -96,10 +96,10 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool start_object(std::size_t) override {
-    if (place_ == Place::outside) {
-      place_ = Place::top;
-    } else if (place_ == Place::top) {
-      place_ = name_ == kMetadataKey ? Place::metadata : Place::tensor;
+    if (state_ == State::outside) {
+      state_ = State::top;
+    } else if (state_ == State::top) {
+      state_ = name_ == kMetadataKey ? State::metadata : State::tensor;
     } else {
       unexpected("an object");
     }
@@ -107,9 +107,9 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool key(string_t& value) override {
-    if (place_ != Place::top) {
+    if (state_ != State::top) {
       field_ = std::move(value);
-      if (place_ == Place::tensor && field_ != "dtype" && field_ != "shape" &&
+      if (state_ == State::tensor && field_ != "dtype" && field_ != "shape" &&
           field_ != "data_offsets")
         throw Error(fmt::format("{}: unknown field {}", where(), quote(field_)));
       return true;
@@ -127,19 +127,19 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool end_object() override {
-    place_ = place_ == Place::top ? Place::outside : Place::top;
+    state_ = state_ == State::top ? State::outside : State::top;
     return true;
   }
 
   bool start_array(std::size_t) override {
-    if (place_ == Place::tensor && field_ == "shape") {
+    if (state_ == State::tensor && field_ == "shape") {
       if (entry_->shape) repeated();
       entry_->shape.emplace();
-      place_ = Place::shape;
-    } else if (place_ == Place::tensor && field_ == "data_offsets") {
+      state_ = State::shape;
+    } else if (state_ == State::tensor && field_ == "data_offsets") {
       if (entry_->offsets) repeated();
       entry_->offsets.emplace();
-      place_ = Place::offsets;
+      state_ = State::offsets;
     } else {
       unexpected("an array");
     }
@@ -147,7 +147,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool end_array() override {
-    place_ = Place::tensor;
+    state_ = State::tensor;
     return true;
   }
 
@@ -161,37 +161,37 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
  private:
-  enum class Place { outside, top, metadata, tensor, shape, offsets };
+  enum class State { outside, top, metadata, tensor, shape, offsets };
 
   std::string where() const {
-    switch (place_) {
-      case Place::metadata:
+    switch (state_) {
+      case State::metadata:
         return fmt::format("metadata key {}", quote(field_));
-      case Place::tensor:
-      case Place::shape:
-      case Place::offsets:
+      case State::tensor:
+      case State::shape:
+      case State::offsets:
         return fmt::format("tensor {}", quote(name_));
-      case Place::top:
+      case State::top:
         return name_ == kMetadataKey ? name_ : fmt::format("tensor {}", quote(name_));
-      case Place::outside:
+      case State::outside:
         break;
     }
     return "header";
   }
 
   [[noreturn]] void unexpected(std::string_view what) const {
-    switch (place_) {
-      case Place::outside:
+    switch (state_) {
+      case State::outside:
         throw Error(fmt::format("header is {}, not an object", what));
-      case Place::top:
+      case State::top:
         throw Error(fmt::format("{} is {}, not an object", where(), what));
-      case Place::metadata:
+      case State::metadata:
         throw Error(fmt::format("{} is {}, not a text", where(), what));
-      case Place::tensor:
+      case State::tensor:
         throw Error(fmt::format("{}: {} cannot be {}", where(), field_, what));
-      case Place::shape:
+      case State::shape:
         throw Error(fmt::format("{}: shape holds {}", where(), what));
-      case Place::offsets:
+      case State::offsets:
         throw Error(fmt::format("{}: data_offsets hold {}", where(), what));
     }
     throw Error("header is malformed");
@@ -201,7 +201,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     throw Error(fmt::format("{}: {} appears twice", where(), field_));
   }
 
-  Place place_ = Place::outside;
+  State state_ = State::outside;
   std::string name_, field_;
   Entry* entry_ = nullptr;
   bool metadata_seen_ = false;

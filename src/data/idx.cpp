@@ -126,7 +126,7 @@ std::optional<IdxDataSet> find_data_set(const FileTree& tree) {
   return data_set;
 }
 
-/// Reads class names from a text file with one name a line.
+/// Reads class names from a text file with one name per line.
 std::vector<std::string> parse_class_names(const IdxFile& file) {
   constexpr std::size_t kMaxNames = 256;  // a label is stored in one byte
   std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());

@@ -97,8 +97,8 @@ bool is_outer_folder(const Level& top, bool has_images_beside) {
 /// The class folders of a part.
 struct PartLayout {
   Level classes;
-  std::string prefix;                ///< path of the part, which image names begin with: "train/"
-  std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
+  std::string prefix;  ///< path of the part, which image names begin with: "train/"
+  std::vector<SkippedImage> misplaced;  ///< images and folders that belong to no class
 };
 
 struct Layout {
@@ -107,22 +107,22 @@ struct Layout {
   std::string test_name = "test";  ///< name of the folder of the test part, in lower case
 };
 
-void add_strays(const Entries& entries, const std::string& prefix,
-                std::vector<SkippedImage>& strays) {
+void add_misplaced(const Entries& entries, const std::string& prefix,
+                   std::vector<SkippedImage>& misplaced) {
   for (const Entry& entry : entries) {
     if (!entry.is_direct_file()) continue;
-    strays.push_back({prefix + std::string(entry.path), "not in a class folder"});
+    misplaced.push_back({prefix + std::string(entry.path), "not in a class folder"});
   }
 }
 
 /// Reports every folder beside train and test that holds images.
 void add_other_folders(const Level& top, Level::const_iterator train, Level::const_iterator test,
-                       const std::string& test_name, std::vector<SkippedImage>& strays) {
+                       const std::string& test_name, std::vector<SkippedImage>& misplaced) {
   for (auto folder = top.begin(); folder != top.end(); ++folder) {
     const auto files = count_files(folder->second);
     if (folder == train || folder == test || files == 0) continue;
-    strays.push_back({folder->first, fmt::format("{} image{} not in train or {}", files,
-                                                 files == 1 ? "" : "s", test_name)});
+    misplaced.push_back({folder->first, fmt::format("{} image{} not in train or {}", files,
+                                                    files == 1 ? "" : "s", test_name)});
   }
 }
 
@@ -139,7 +139,7 @@ std::string quoted_names(const Level& level) {
 
 PartLayout part_layout(Level::const_iterator folder) {
   PartLayout part{split_level(folder->second), folder->first + "/", {}};
-  add_strays(folder->second, part.prefix, part.strays);
+  add_misplaced(folder->second, part.prefix, part.misplaced);
   return part;
 }
 
@@ -155,13 +155,13 @@ std::string name_of_test_folder(const Level& top) {
 }
 
 Layout find_layout(Entries entries, Part part) {
-  std::vector<SkippedImage> strays;
+  std::vector<SkippedImage> misplaced;
   Level top = split_level(entries);
-  add_strays(entries, "", strays);
+  add_misplaced(entries, "", misplaced);
   while (is_outer_folder(top, has_direct_file(entries))) {
     entries = Entries(top.begin()->second);
     top = split_level(entries);
-    add_strays(entries, "", strays);
+    add_misplaced(entries, "", misplaced);
   }
   const auto train = find_folder(top, "train");
   Layout layout;
@@ -175,7 +175,7 @@ Layout find_layout(Entries entries, Part part) {
                               test == top.end() ? "test" : "train", quoted_names(top)));
     if (train != top.end()) layout.train = part_layout(train);
     layout.test = part_layout(test);
-    add_other_folders(top, train, test, layout.test_name, strays);
+    add_other_folders(top, train, test, layout.test_name, misplaced);
   } else {
     if (top.size() == 2 && train != top.end() && test != top.end()) {
       throw Error(
@@ -185,9 +185,9 @@ Layout find_layout(Entries entries, Part part) {
     layout.train.classes = std::move(top);
   }
   // Images outside both parts are reported with one part only, so that they are counted once.
-  auto& reported_strays =
-      layout.split && train == top.end() ? layout.test.strays : layout.train.strays;
-  reported_strays.insert(reported_strays.begin(), strays.begin(), strays.end());
+  auto& reported =
+      layout.split && train == top.end() ? layout.test.misplaced : layout.train.misplaced;
+  reported.insert(reported.begin(), misplaced.begin(), misplaced.end());
   return layout;
 }
 
@@ -495,9 +495,9 @@ ImageList list_images(const FileTree& tree, Part part) {
   }
   std::sort(list.items.begin(), list.items.end(),
             [](const Item& a, const Item& b) { return a.name < b.name; });
-  list.strays = chosen.strays;
+  list.misplaced = chosen.misplaced;
   if (part == Part::train) {
-    list.strays.insert(list.strays.end(), unlisted.begin(), unlisted.end());
+    list.misplaced.insert(list.misplaced.end(), unlisted.begin(), unlisted.end());
   }
   return list;
 }
@@ -543,7 +543,7 @@ LoadedData load_image_folder(const FileTree& tree, Part part, const LoadOptions&
   if (!list.split && part == Part::test)
     loaded.skipped.clear();
   else
-    loaded.skipped.insert(loaded.skipped.begin(), list.strays.begin(), list.strays.end());
+    loaded.skipped.insert(loaded.skipped.begin(), list.misplaced.begin(), list.misplaced.end());
   return loaded;
 }
 

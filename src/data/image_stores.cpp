@@ -70,7 +70,7 @@ void MappedImages::add_images(const core::Safetensors& file, std::span<const std
   ends_.push_back((ends_.empty() ? 0 : ends_.back()) + count);
 }
 
-MappedImages::Place MappedImages::place_of(std::int64_t index) const {
+MappedImages::Location MappedImages::location_of(std::int64_t index) const {
   const auto file =
       static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), index) - ends_.begin());
   return {file, index - (file == 0 ? 0 : ends_[file - 1])};
@@ -91,9 +91,9 @@ ImagePixels MappedPixels::image(std::int64_t index) const {
 }
 
 std::span<const std::byte> MappedPixels::stored_bytes(std::int64_t index) const {
-  const Place place = place_of(index);
-  return bytes_of(place.file)
-      .subspan(static_cast<std::size_t>(place.index) * image_bytes_, image_bytes_);
+  const Location location = location_of(index);
+  return bytes_of(location.file)
+      .subspan(static_cast<std::size_t>(location.index) * image_bytes_, image_bytes_);
 }
 
 MappedFiles::MappedFiles(const MappedFiles& other, int width, int height)
@@ -125,11 +125,11 @@ std::shared_ptr<const ImageStore> MappedFiles::with_size(int width, int height) 
 }
 
 std::span<const std::byte> MappedFiles::stored_bytes(std::int64_t index) const {
-  const Place place = place_of(index);
-  const std::vector<std::int64_t>& ends = ends_in_.at(place.file);
-  const auto at = static_cast<std::size_t>(place.index);
+  const Location location = location_of(index);
+  const std::vector<std::int64_t>& ends = ends_in_.at(location.file);
+  const auto at = static_cast<std::size_t>(location.index);
   const std::int64_t begin = at == 0 ? 0 : ends[at - 1];
-  return bytes_of(place.file)
+  return bytes_of(location.file)
       .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(ends[at] - begin));
 }
 

@@ -12,7 +12,7 @@
 #include "data/dataset.h"
 #include "image/image.h"
 
-// Where the images of packed files are. Internal to src/data.
+// Classes that give the images of packed files. Internal to src/data.
 namespace offramp::data::detail {
 
 /// Decodes an image. Images of more than 2^24 pixels are decoded one at a time, to bound the memory
@@ -32,16 +32,16 @@ class MappedImages : public ImageStore {
   void will_need(std::span<const std::int64_t> indices) const override;
 
  protected:
-  /// An image of a packed file.
-  struct Place {
+  /// Where an image is: a packed file, and the image in it.
+  struct Location {
     std::size_t file = 0;
-    std::int64_t index = 0;  ///< of the image in that file
+    std::int64_t index = 0;  ///< index of the image in that file
   };
 
   /// Adds a packed file with `count` images, whose bytes are somewhere in `bytes`.
   void add_images(const core::Safetensors& file, std::span<const std::byte> bytes,
                   std::int64_t count);
-  Place place_of(std::int64_t index) const;
+  Location location_of(std::int64_t index) const;
   std::span<const std::byte> bytes_of(std::size_t file) const { return files_.at(file).bytes; }
   /// The bytes of an image in its file.
   virtual std::span<const std::byte> stored_bytes(std::int64_t index) const = 0;
@@ -92,7 +92,7 @@ class MappedFiles : public MappedImages {
 
   int width_, height_;
   core::Fit fit_;
-  std::vector<std::vector<std::int64_t>> ends_in_;  // of each packed file
+  std::vector<std::vector<std::int64_t>> ends_in_;  // [packed files] as `ends` of add()
   mutable std::mutex large_images_;
 };
 

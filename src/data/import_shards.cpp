@@ -32,7 +32,7 @@ Range range_of(std::size_t count, std::size_t shard, std::size_t shards) {
 std::string fingerprint(const FileTree& tree, const ImageList& train, Range of_train,
                         const ImageList& test, Range of_test, const LoadOptions& options,
                         bool keep_files) {
-  core::HashOfParts hash;
+  core::HashOfValues hash;
   for (const std::string& name : train.classes) hash.add(name);
   for (const auto& [list, range] : {std::pair(&train, of_train), std::pair(&test, of_test)}) {
     hash.add(fmt::format("{} images", range.end - range.begin));
@@ -137,8 +137,8 @@ ImportedShards import_tree(const FileTree& tree, const fs::path& folder,
       check_one_size(a, options.load, load);
       check_one_size(b, options.load, load);
       if (shard == 0) {
-        a.skipped.insert(a.skipped.begin(), train.strays.begin(), train.strays.end());
-        b.skipped.insert(b.skipped.begin(), test.strays.begin(), test.strays.end());
+        a.skipped.insert(a.skipped.begin(), train.misplaced.begin(), train.misplaced.end());
+        b.skipped.insert(b.skipped.begin(), test.misplaced.begin(), test.misplaced.end());
       }
       detail::write_packed(paths[shard], a, b, {{kImportKey, print}}, files);
     }
@@ -165,8 +165,8 @@ ImportedShards import_shards(const std::string& source, const fs::path& folder,
         fmt::format("a shard must have 1 image or more: got {}", options.images_per_shard));
   if (options.keep_files && options.load.fit != core::Fit::squeeze)
     throw UsageError(
-        "image files that are kept are resized when they are used: say how they become that size "
-        "there, not at the import");
+        "image files that are kept are resized when they are loaded: leave out the fit here, and "
+        "give it to the command that loads them");
   try {
     if (!fs::is_directory(source))
       throw Error("only a folder can be imported in shards: unpack it first");

@@ -54,7 +54,7 @@ std::string class_folder_of(std::string_view ending, std::span<const std::byte> 
 }
 
 /// Returns the folder that the images of a tar are shown in: "train/" for train-000017.tar, "" if
-/// the name says no part.
+/// the name contains no part.
 std::string part_folder(std::string_view name) {
   for (const char* part : {"train", "test", "validation", "valid", "val"}) {
     const std::string_view text = part;
@@ -101,7 +101,7 @@ class LabelledTars : public FileTree {
 
  private:
   struct Sample {
-    std::size_t tar = 0, member = 0;  // member: of the tar
+    std::size_t tar = 0, member = 0;  // member: index in the tar
     std::string class_folder;
   };
 
@@ -114,7 +114,7 @@ class LabelledTars : public FileTree {
       if (member.is_folder) continue;
       const auto [key, ending] = split_name(member.path);
       if (is_label(ending)) {
-        // A .cls says the class alone, so it is preferred to a .json.
+        // A .cls holds the class alone, so it is preferred to a .json.
         if (ending == "cls" || !label_of.contains(key)) label_of[key] = m;
       } else if (image::has_image_extension(member.path)) {
         images.emplace_back(key, m);

@@ -265,7 +265,7 @@ class PackedReader {
   std::string part_;
   core::Fit fit_;
   LoadedData data_;
-  std::optional<StoredImages> images_;  // of the first file
+  std::optional<StoredImages> images_;  // those of the first file
   std::shared_ptr<detail::MappedPixels> pixels_ = std::make_shared<detail::MappedPixels>();
   std::shared_ptr<detail::MappedFiles> files_;
 };

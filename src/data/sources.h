@@ -36,10 +36,10 @@ std::optional<LoadedData> load_cifar(const FileTree& tree, Part part,
 
 /// Reads a part of the four IDX files of MNIST (LeCun, Cortes and Burges, 1998) or of a data set in
 /// its format. The files are in one folder of the tree; each may be compressed with gzip. The gray
-/// value of a pixel is copied to three channels.
-/// Class names are read from a labels.txt or classes.txt beside the files, one name a line. Without
-/// such a file, Fashion-MNIST, which is recognised by the SHA-256 of its labels, has the names
-/// given by its authors; any other data set has the names 0 to 9.
+/// value of a pixel is copied to three channels. Class names are read from a labels.txt or
+/// classes.txt beside the files, one name per line. Without such a file, Fashion-MNIST, which is
+/// recognised by the SHA-256 of its labels, has the names given by its authors; any other data set
+/// has the names 0 to 9.
 /// @return nullopt if the tree holds none of the four files
 /// @throws Error if a file is missing or damaged, or if the tree holds several data sets
 std::optional<LoadedData> load_idx(const FileTree& tree, Part part);
@@ -60,7 +60,7 @@ std::vector<std::byte> decompress_gzip(std::span<const std::byte> bytes, std::ui
 std::string sha256_hex(std::span<const std::byte> bytes);
 
 /// Opens the tars of a folder that holds several with samples as WebDataset has.
-/// @return null if it holds fewer than two archives, or others
+/// @return null if it holds fewer than two archives, or archives of another kind
 std::unique_ptr<FileTree> open_sample_tars(const std::filesystem::path& folder,
                                            const FileTree& tree);
 
@@ -72,8 +72,8 @@ struct ImageList {
     std::int64_t label = 0;
   };
   std::vector<std::string> classes;
-  std::vector<Item> items;           ///< sorted by name
-  std::vector<SkippedImage> strays;  ///< images and folders that belong to no class
+  std::vector<Item> items;              ///< sorted by name
+  std::vector<SkippedImage> misplaced;  ///< images and folders that belong to no class
   /// false: the tree has no parts, so these are the images of both
   bool split = false;
 };

@@ -24,8 +24,8 @@ constexpr double kTwoPi = 2 * std::numbers::pi;
 
 float interpolate(float low, float high, float share) { return low + share * (high - low); }
 
-// Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
-// library's sine.
+// The result is computed in double and rounded to float, so that pixels do not depend on the last
+// bit of a math library's sine.
 float sine(float turns) {
   return static_cast<float>(std::sin(kTwoPi * static_cast<double>(turns)));
 }

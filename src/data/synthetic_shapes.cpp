@@ -11,8 +11,8 @@ using Contour = std::vector<Point>;
 
 constexpr double kTwoPi = 2 * std::numbers::pi;
 
-// Computed in double and rounded to float, so that pixels do not depend on the last bit of a math
-// library's sine.
+// The result is computed in double and rounded to float, so that pixels do not depend on the last
+// bit of a math library's sine.
 Point at_angle(double radius, double angle) {
   return {static_cast<float>(radius * std::sin(angle)),
           static_cast<float>(-radius * std::cos(angle))};

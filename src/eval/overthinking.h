@@ -35,7 +35,7 @@ struct OverthinkingCounts {
 /// Counts the images of each class. @return [classes]  @throws Error as check()
 std::vector<OverthinkingCounts> overthinking_by_class(const policy::LogitsView& view);
 
-/// Returns the sum of several counts. @param parts  counts for the same network, at least one
+/// Returns the sum of several counts. @param groups  counts for the same network, at least one
 OverthinkingCounts sum_of_counts(const std::vector<OverthinkingCounts>& groups);
 
 }  // namespace offramp::eval

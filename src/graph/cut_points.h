@@ -21,7 +21,8 @@ struct CutPoint {
   bool operator==(const CutPoint&) const = default;
 };
 
-/// An early exit saves nothing where the layers after it cost less than this share of the network.
+/// An early exit counts as saving nothing if the layers after it cost less than this share of the
+/// network.
 inline constexpr double kLeastSaving = 0.01;
 
 /// Returns all places of a network where an early exit is possible, in execution order. They do not

@@ -77,7 +77,7 @@ void check_kind(std::span<const std::byte> bytes, const Header& header) {
     return;
   if (header.bits == 32 && header.compression == 3 && has_usual_masks(bytes)) return;
   throw Error(
-      fmt::format("not supported: a BMP file of {} bits a pixel and compression {}; 8, 24 and 32 "
+      fmt::format("not supported: a BMP file of {} bits per pixel and compression {}; 8, 24 and 32 "
                   "bits without compression are supported",
                   header.bits, header.compression));
 }

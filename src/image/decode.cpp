@@ -15,7 +15,7 @@ void check_size(std::int64_t width, std::int64_t height, const DecodeLimits& lim
   if (width <= 0 || height <= 0)
     throw Error(fmt::format("damaged: the image is {}x{}", width, height));
   if (std::max(width, height) > limits.max_side)
-    throw TooLarge(fmt::format("larger than the limit: {}x{}, at most {} pixels a side", width,
+    throw TooLarge(fmt::format("larger than the limit: {}x{}, at most {} pixels per side", width,
                                height, limits.max_side),
                    width, height);
   if (width > limits.max_pixels / height)

@@ -44,7 +44,7 @@ class TooLarge : public Error {
 /// values are copied to all three channels; CMYK, YCCK and palettes are converted to RGB; 16-bit
 /// values are reduced to 8 bits; transparent pixels are blended with white, but for BMP, whose
 /// fourth byte many programs leave undefined. Of an animation the first frame is read. A BMP has 8,
-/// 24 or 32 bits a pixel without compression.
+/// 24 or 32 bits per pixel without compression.
 /// @throws Error without the path of the file: "not a JPEG, PNG, WebP or BMP", "truncated: …",
 /// "damaged: …", "not supported: …"; TooLarge "larger than the limit: …"
 Image decode_image(std::span<const std::byte> bytes, const DecodeLimits& limits = {});

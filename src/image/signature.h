@@ -9,7 +9,7 @@ namespace offramp::image {
 /// The formats that decode_image() reads, as messages name them.
 inline constexpr std::string_view kFormats = "JPEG, PNG, WebP or BMP";
 
-/// Number of bytes from a file's begin that are enough for has_image_signature().
+/// Number of bytes at the beginning of a file that are enough for has_image_signature().
 inline constexpr std::size_t kSignatureBytes = 18;
 
 /// Whether a file begins like one of the formats that decode_image() reads.

@@ -18,9 +18,9 @@ std::vector<std::int64_t> shape_in_file(const std::filesystem::path& path,
                                         const std::string& parameter);
 
 /// Returns the options of a backbone with the width and the stem that weights were trained with.
-/// They are read off the shape of the first convolution. The shape does not show them where the
-/// file has no such tensor, or where no stem of the backbone has its kernel size: then they stay as
-/// they are in `spec`. The stem stays too where both stems of a backbone have the same shape.
+/// They follow from the shape of the first convolution. If the file has no such tensor, or no stem
+/// of the backbone has its kernel size, they stay as they are in `spec`. The stem also stays if
+/// both stems of a backbone have the same shape.
 /// @param path  a model file or a bare state dict, as in load_weights()
 /// @throws Error "<path>: …" if the file cannot be read
 graph::BackboneOptions options_of_weights(const std::filesystem::path& path,

@@ -10,14 +10,14 @@
 namespace offramp::model {
 namespace {
 
-void add(core::HashOfParts& hash, const core::Preprocessing& preprocessing) {
+void add(core::HashOfValues& hash, const core::Preprocessing& preprocessing) {
   hash.add(fmt::format("{} {} {}", preprocessing.height, preprocessing.width,
                        core::to_string(preprocessing.fit)));
   hash.add(std::span<const float>(preprocessing.mean));
   hash.add(std::span<const float>(preprocessing.std));
 }
 
-void add(core::HashOfParts& hash, const policy::Policy& policy) {
+void add(core::HashOfValues& hash, const policy::Policy& policy) {
   hash.add(to_string(policy.criterion));
   hash.add(to_string(policy.ensemble));
   for (const std::optional<float>& threshold : policy.thresholds)
@@ -31,7 +31,7 @@ void add(core::HashOfParts& hash, const policy::Policy& policy) {
 std::string certified_hash(
     const ModelFile& model,
     const std::function<std::vector<float>(const std::string& parameter)>& values_of) {
-  core::HashOfParts hash;
+  core::HashOfValues hash;
   hash.add(graph_to_json(model.graph));
   for (const std::string& name : model.classes) hash.add(name);
   for (const graph::Parameter& parameter : graph::parameters(model.graph)) {

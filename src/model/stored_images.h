@@ -22,7 +22,8 @@ struct StoredImages {
   bool operator==(const StoredImages&) const = default;
 };
 
-/// The number of images that `offramp quantize` stores, and the most that a file may hold.
+/// The number of images that `offramp quantize` stores, and the largest number that a file may
+/// hold.
 inline constexpr std::int64_t kStoredImages = 64, kMaxStoredImages = 1024;
 
 // The tensors of a model file that hold them: U8 [N, height, width, 3] and F32 [N, K, classes].

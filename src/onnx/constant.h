@@ -51,7 +51,7 @@ class Constant {
       std::make_shared<const Integers>();
 };
 
-/// The most elements of an ONNX tensor.
+/// The largest number of elements of an ONNX tensor.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
 
 /// The product of the sizes. @throws Error if a size is negative or the product above kMaxElements

@@ -74,7 +74,8 @@ class Evaluator {
   Call::Model& shared_;
   Functions functions_;
   Scope main_;
-  std::unordered_map<std::string_view, std::size_t> readers_;  ///< in the main graph, still to come
+  /// For each name, how many nodes of the main graph that come later read it.
+  std::unordered_map<std::string_view, std::size_t> readers_;
   std::vector<NodeProblem> problems_;
   std::size_t num_nodes_ = 0;
   int counted_drafts_ = 0;

@@ -210,7 +210,8 @@ class Finisher {
     }
   }
 
-  /// A vector that is multiplied and shifted between other operations than linear layers.
+  /// Makes a linear layer with a diagonal weight of a multiplication and a shift of a vector. It is
+  /// used where no linear layer beside them can take them over.
   void make_diagonal(Draft& draft, const Values& scale, const Values& shift) {
     const std::size_t size = scale.size();
     if (size > 4096) {

@@ -20,8 +20,8 @@ constexpr std::uint64_t kRawData = 9;       // TensorProto
 // Types of fields in the protobuf encoding.
 constexpr std::uint64_t kVarint = 0, kEightBytes = 1, kMessage = 2, kFourBytes = 5;
 
-constexpr std::size_t kLarge = 4096;  // of raw data, in bytes
-constexpr int kMaxDepth = 64;         // of messages, as when they are parsed
+constexpr std::size_t kLarge = 4096;  // least size in bytes of raw data that are taken out
+constexpr int kMaxDepth = 64;         // deepest nesting of messages, which is that of the parser
 
 /// A field of a message: its number and type, all its bytes, and its content without number and
 /// length.
@@ -67,7 +67,7 @@ class Fields {
     return false;
   }
 
-  /// Reads an integer of 7 bits a byte, the least significant first.
+  /// Reads an integer of 7 bits per byte, the least significant first.
   bool varint(std::uint64_t& value) {
     value = 0;
     for (int shift = 0; shift < 64 && at_ < message_.size(); shift += 7) {
@@ -99,7 +99,7 @@ void append_message(std::string& text, std::uint64_t number, std::string_view co
 }
 
 /// Counts the nodes in a list of nodes and, below it, in the graphs of their attributes.
-/// @param number  of the field of the message that holds the nodes
+/// @param number  number of the field that holds the nodes
 std::size_t count_nodes(Bytes message, std::uint64_t number, int depth = 0) {
   std::size_t count = 0;
   if (depth > kMaxDepth) return count;  // refused when it is parsed

@@ -14,7 +14,7 @@ struct ModelSkeleton {
   std::string bytes;  ///< a ModelProto
   /// For each initializer of the graph, its raw data in the file; empty if it was not taken out.
   std::vector<std::span<const std::byte>> raw_data;
-  std::size_t num_nodes = 0;  ///< of the graph, its inner graphs and the functions
+  std::size_t num_nodes = 0;  ///< number of nodes of the graph, its inner graphs and the functions
 };
 
 /// Takes the raw data of large initializers out of a file.

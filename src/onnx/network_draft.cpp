@@ -105,8 +105,8 @@ int NetworkDraft::append_piece(DraftOp op, int input, graph::Shape shape) {
 
 int NetworkDraft::append_affine(int input, Affine affine) {
   const auto* before = as<Affine>(input);
-  // One value after one for each channel stays apart: the first may be the bias of a layer, and the
-  // second a piece of an activation.
+  // A single value after one value for each channel is not merged with it: the first may be the
+  // bias of a layer, and the second a piece of an activation.
   if (before != nullptr &&
       (before->is_scalar() || !affine.is_scalar())) {  // b (a x + s) + t = a b x + (b s + t)
     const std::size_t size = std::max(before->scale.size(), affine.scale.size());

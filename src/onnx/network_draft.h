@@ -100,8 +100,8 @@ class NetworkDraft {
   /// The ONNX node that the drafts appended next come from.
   void begin_node(std::string source, std::string name);
 
-  /// Appends an operation of the network and computes its shape. @throws Error if the shapes of the
-  /// inputs do not suit it
+  /// Appends an operation of the network and computes its shape. @throws Error if the operation
+  /// does not accept the shapes of the inputs
   int append(graph::Op op, std::vector<int> inputs, core::Tensors parameters = {},
              std::string weight_name = {});
   /// Appends one of the operations above, whose output has the given shape.

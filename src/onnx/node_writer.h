@@ -24,8 +24,8 @@ void set_attribute(schema::NodeProto& node, const std::string& name,
 /// graph, where the graphs of branches see them too.
 class NodeWriter {
  public:
-  /// @param main    the outermost graph  @param shapes  of all tensors of the network; both must
-  /// outlive this object
+  /// @param main    the outermost graph @param shapes  shapes of all tensors of the network; both
+  /// must outlive this object
   NodeWriter(schema::GraphProto& main, const Shapes& shapes) : main_(main), shapes_(shapes) {}
 
   /// Appends an ONNX node with one output, which gives the node its name.
@@ -40,7 +40,7 @@ class NodeWriter {
                      std::span<const float> values);
   std::string scalar(const std::string& name, float value);
   std::string integers(const std::string& name, const std::vector<std::int64_t>& values);
-  /// @param type  of TensorProto  @param bytes  row-major, little-endian
+  /// @param type  a TensorProto::DataType @param bytes  row-major, little-endian
   std::string tensor(const std::string& name, int type, const std::vector<std::int64_t>& shape,
                      std::span<const std::byte> bytes);
 

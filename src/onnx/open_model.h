@@ -12,7 +12,8 @@ namespace offramp::onnx {
 /// The versions of ONNX's operator set that are read.
 inline constexpr int kOldestOpset = 9, kNewestOpset = 21;
 
-/// The most nodes of a network: DenseNet-201 has about 1,000 without the arithmetic on shapes.
+/// The largest number of nodes of a network: DenseNet-201 has about 1,000 without the arithmetic on
+/// shapes.
 inline constexpr std::size_t kMaxNodes = 20'000;
 
 /// A parsed ONNX file. The raw data of large weights stay in the bytes of the file.

@@ -30,7 +30,7 @@ struct QuantisedNetwork {
   /// The model, in which each batch norm that is the only reader of a convolution is part of the
   /// convolution.
   model::ModelFile model;
-  std::map<std::string, QuantisedWeight, std::less<>> weights;  ///< by the name of the parameter
+  std::map<std::string, QuantisedWeight, std::less<>> weights;  ///< by names of parameters
   QuantisedTensors tensors;
 };
 

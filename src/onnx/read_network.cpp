@@ -208,7 +208,7 @@ ImportedNetwork read_network(const fs::path& path, const std::optional<ImageSize
     result.bytes = file->bytes().size();
     const ParsedModel parsed = parse_model(file->bytes());
     const schema::ModelProto& model = parsed.proto;
-    core::HashOfParts hash;
+    core::HashOfValues hash;
     hash.add(file->bytes());
     result.hash = hash.text();
     file->drop(file->bytes());

@@ -170,7 +170,7 @@ void check_plain_name(const std::string& name) {
 
 }  // namespace
 
-TensorReader::Part TensorReader::external(const TensorProto& tensor) {
+TensorReader::FileRange TensorReader::external(const TensorProto& tensor) {
   std::string name;
   std::uint64_t offset = 0, length = 0;
   bool has_length = false;
@@ -233,17 +233,17 @@ Constant TensorReader::read(const TensorProto& tensor) {
     return listed;
   }
   const auto placed = placed_.find(&tensor);
-  const Part part = is_external ? external(tensor)
-                    : placed != placed_.end()
-                        ? placed->second
-                        : Part{nullptr, std::as_bytes(std::span(tensor.raw_data()))};
-  const std::span<const std::byte> bytes = part.bytes;
+  const FileRange range = is_external ? external(tensor)
+                          : placed != placed_.end()
+                              ? placed->second
+                              : FileRange{nullptr, std::as_bytes(std::span(tensor.raw_data()))};
+  const std::span<const std::byte> bytes = range.bytes;
   if (bytes.size() != count * size)
     throw Error(fmt::format("holds {} bytes, but its shape {} has {} elements of {}", bytes.size(),
                             core::to_string(shape), count, size));
   Constant result = from_bytes(type, std::move(shape), count, bytes);
   result.set_type(type);
-  if (part.file != nullptr) part.file->drop(bytes);
+  if (range.file != nullptr) range.file->drop(bytes);
   return result;
 }
 

@@ -38,16 +38,16 @@ class TensorReader {
   std::uint64_t external_bytes() const { return external_bytes_; }
 
  private:
-  /// A part of a file.
-  struct Part {
+  /// A range of bytes of a file.
+  struct FileRange {
     const core::MappedFile* file = nullptr;
     std::span<const std::byte> bytes;
   };
 
-  Part external(const schema::TensorProto& tensor);
+  FileRange external(const schema::TensorProto& tensor);
 
   std::filesystem::path folder_;
-  std::unordered_map<const schema::TensorProto*, Part> placed_;
+  std::unordered_map<const schema::TensorProto*, FileRange> placed_;
   std::map<std::string, std::unique_ptr<core::MappedFile>> files_;
   std::uint64_t external_bytes_ = 0;
 };

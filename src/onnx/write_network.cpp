@@ -45,7 +45,7 @@ void declare(schema::ValueInfoProto& value, const std::string& name, int type,
 /// "exit_<k>/…" or "<node>/…", which no tensor of the network can be called.
 class NetworkWriter {
  public:
-  /// @param quantised  null: in f32
+  /// @param quantised  null: the network is written in f32
   NetworkWriter(const model::ModelFile& model, Form form, const QuantisedNetwork* quantised)
       : model_(model),
         form_(form),
@@ -98,7 +98,7 @@ class NetworkWriter {
     entry.set_value(value);
   }
 
-  /// The names of the classes, one a line.
+  /// The names of the classes, one per line.
   std::string class_list() const { return fmt::format("{}", fmt::join(model_.classes, "\n")); }
 
   void add_preprocessing(GraphProto& main) {
@@ -191,7 +191,7 @@ class NetworkWriter {
     in_integers_.insert(name);
     const QuantisedTensor* input = quantised(node.inputs[0]);
     if (input == nullptr || !std::get<graph::Conv>(node.op).bias || !is_rounded_next(node)) return;
-    // A step of the bias is one of the sums of products.
+    // The scale of the bias is that of the sums of products.
     std::vector<std::int32_t> steps;
     std::vector<float> scales;
     const std::vector<float> values = model_.weights.find(bias)->second.to_f32();
@@ -231,7 +231,7 @@ class NetworkWriter {
     return segment.head.back().name;
   }
 
-  // The forms all-exits and plain.
+  // Functions that write the forms all-exits and plain.
 
   void write_exits(GraphProto& main) {
     const int last = static_cast<int>(model_.graph.segments.size()) - 1;
@@ -253,7 +253,7 @@ class NetworkWriter {
             {static_cast<std::int64_t>(rows.size()), -1, model_.graph.classes});
   }
 
-  // The conditional form.
+  // Functions that write the conditional form.
 
   /// The results of the earlier exits that an exit needs.
   struct State {
@@ -293,8 +293,8 @@ class NetworkWriter {
     declare_outputs(graph, prefix);
   }
 
-  /// Writes the network from a segment on. @param exit_index  of the next exit
-  /// @param prefix  of the names of the outputs of `graph`
+  /// Writes the network from a segment on. @param exit_index  index of the next exit
+  /// @param prefix  beginning of the names of the outputs of `graph`
   void write_from(GraphProto& graph, int segment, int exit_index, const State& state,
                   const std::string& prefix) {
     const bool needs_all =

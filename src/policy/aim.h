@@ -85,7 +85,7 @@ std::string describe_aim(const std::optional<Aim>& aim);
 /// Returns the statement that a certificate for this aim makes, such as "harm ≤ 0.01 with
 /// probability ≥ 0.95", or with a second bound, "harm ≤ 0.01 and answers other than the last exit's
 /// ≤ 0.0312 with probability ≥ 0.95".
-/// @param disagreement_bound  of the rate of images whose answers disagree
+/// @param disagreement_bound  bound on the rate of images whose answers disagree
 std::string describe_bounds(const HarmGuarantee& aim,
                             std::optional<double> disagreement_bound = {});
 

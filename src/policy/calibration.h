@@ -75,8 +75,9 @@ struct CertificationResult {
 /// The share of an attempt's level that bounds the disagreement, where the aim is harm.
 inline constexpr double kDisagreementShare = 0.02;
 
-/// Returns the level at which an attempt tests the policies of the path for its aim: what it may
-/// use of delta, less what the bound on disagreement uses beside harm.
+/// Returns the significance level at which an attempt tests the policies of the path for its aim:
+/// the part of delta that the attempt may use, minus the part that the bound on disagreement uses
+/// if the aim is harm.
 double level_of_tests(const HarmGuarantee& aim, int attempt);
 
 /// Computes the level of a certificate and how many images it needs, without reading any image. If

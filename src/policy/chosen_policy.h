@@ -37,7 +37,7 @@ struct Guarantee {
   HarmReference against = HarmReference::last_exit;  ///< what `counted` compares the policy with
   /// model::certified_hash() of the certified model; empty: unknown, in files of earlier programs.
   std::string hash = {};
-  /// Only beside harm; not in files of earlier programs.
+  /// A second bound, only if `of` is harm. Files of earlier programs have none.
   std::optional<DisagreementBound> disagreement = {};
   bool operator==(const Guarantee&) const = default;
 };

@@ -149,7 +149,7 @@ std::optional<std::size_t> most_accurate_step(const CrossValidatedPath& path, st
   // The tolerance allows for rounding.
   const double most = most_cost * static_cast<double>(images) * (1 + 1e-12);
   std::optional<std::size_t> best;
-  // Costs do not rise along the path, so a later step is not dearer.
+  // Costs do not rise along the path, so a later step is not more expensive.
   for (std::size_t step = 0; step < path.fitted.size(); ++step)
     if (path.fitted[step].total_cost <= most && (!best || correct(step) >= correct(*best)))
       best = step;

@@ -28,7 +28,7 @@ struct CrossValidatedPath {
 /// 1974). This corrects the accuracy of thresholds that is too high on the images they were chosen
 /// on. It does not correct for temperatures and ensemble weights, which were fitted on all images.
 /// Image i is in fold i mod kFolds.
-/// @param judged  scores and classes of N images, at least one
+/// @param exit_predictions  scores and classes of N images, at least one
 /// @param correct, harmless  [K, N] from correct_table() and harmless_table()
 /// @param costs  [K] must not decrease
 /// @param max_threads  largest number of threads; 0: all cores

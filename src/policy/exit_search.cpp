@@ -335,7 +335,7 @@ class Search {
   void evaluate(std::vector<ExitSet> sets) {
     std::erase_if(sets, [&](const ExitSet& set) { return values_.contains(set); });
     std::vector<SetValue> found(sets.size());
-    // Evaluated in groups, so that the progress is reported on the calling thread.
+    // The sets are evaluated in groups, so that the progress is reported on the calling thread.
     constexpr std::size_t kGroup = 32;
     for (std::size_t begin = 0; begin < sets.size(); begin += kGroup) {
       const std::size_t end = std::min(begin + kGroup, sets.size());

@@ -123,7 +123,7 @@ void check(const Policy& policy, int exits) {
 namespace {
 
 // Adds the probabilities of one exit to the ensemble and writes the mean of all exits so far to
-// opinion.p.
+// exit_state.p.
 void join(const Policy& policy, int exit_index, std::span<const float> logits,
           ExitState& exit_state) {
   const auto k = static_cast<std::size_t>(exit_index);

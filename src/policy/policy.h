@@ -7,7 +7,7 @@
 
 namespace offramp::policy {
 
-/// The score that says how sure an exit is of an image; a larger score is surer.
+/// The score that says how confident an exit is; a larger score is more confident.
 enum class Criterion {
   confidence,  ///< largest probability
   entropy,     ///< 1 - H(p) / log C (after BranchyNet, Teerapittayanon et al., 2016)
@@ -71,9 +71,9 @@ void update_exit_state(const Policy& policy, int exit_index, std::span<const flo
 /// NaN or infinite.
 float score(Criterion criterion, const ExitState& exit_state);
 
-/// Updates `opinion`, its score included, with the logits of one exit and returns whether the image
-/// stops there. An image always stops at the last exit. The runtime and the evaluation both decide
-/// with this function, so they cannot differ.
+/// Updates `exit_state`, its score included, with the logits of one exit and returns whether the
+/// image stops there. An image always stops at the last exit. The runtime and the evaluation both
+/// decide with this function, so they cannot differ.
 bool should_exit(const Policy& policy, int exit_index, std::span<const float> logits,
                  ExitState& exit_state);
 

@@ -143,8 +143,8 @@ class Search {
   struct PartialOutcome {
     std::size_t num_remaining;  // images that have not stopped yet
     std::int64_t good_at_last;  // number of these for which the last exit is good
-    std::int64_t good_left;     // good images among those that have stopped
-    double cost_left;           // cost of those that have stopped, summed as in cost_of()
+    std::int64_t good_stopped;  // good images among those that have stopped
+    double cost_stopped;        // cost of those that have stopped, summed as in cost_of()
   };
 
   void search_grid(std::size_t k, std::size_t levels, PartialOutcome partial) {
@@ -155,10 +155,10 @@ class Search {
     std::int64_t stopped = 0;
     const auto visit = [&] {
       PartialOutcome next = partial;
-      next.cost_left += static_cast<double>(stopped) * table_.costs[k];
+      next.cost_stopped += static_cast<double>(stopped) * table_.costs[k];
       if (exact)
-        consider(thresholds_, next.good_left + next.good_at_last,
-                 next.cost_left + static_cast<double>(next.num_remaining) * table_.costs[last]);
+        consider(thresholds_, next.good_stopped + next.good_at_last,
+                 next.cost_stopped + static_cast<double>(next.num_remaining) * table_.costs[last]);
       else if (may_improve(k + 1, next))
         search_grid(k + 1, levels, next);
     };
@@ -178,7 +178,7 @@ class Search {
         }
         --partial.num_remaining;
         partial.good_at_last -= good(last, i);
-        partial.good_left += good(k, i);
+        partial.good_stopped += good(k, i);
         ++stopped;
       }
       const float here = score(k, i);
@@ -200,10 +200,10 @@ class Search {
     const double least_cost = *std::min_element(
         table_.costs.begin() + static_cast<std::ptrdiff_t>(k), table_.costs.end());
     const auto num_remaining = static_cast<std::int64_t>(partial.num_remaining);
-    const std::int64_t most_good = partial.good_left + num_remaining;
+    const std::int64_t most_good = partial.good_stopped + num_remaining;
     // The factor allows for rounding, because costs may be added in another order.
     const double cost =
-        (partial.cost_left + static_cast<double>(num_remaining) * least_cost) * (1 - 1e-12);
+        (partial.cost_stopped + static_cast<double>(num_remaining) * least_cost) * (1 - 1e-12);
     return within_limits(goal_, most_good, cost) &&
            (!best_ || better(goal_, most_good, cost, *best_));
   }
@@ -339,27 +339,28 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   const auto exits = static_cast<std::size_t>(table.exits);
   const auto images = static_cast<std::size_t>(table.images);
   const std::size_t last = exits - 1;
-  // The possible steps of one early exit.
-  struct Steps {
+  // The levels to which the path can lower the threshold of one early exit.
+  struct ExitLevels {
     // Images by decreasing score. Those that have stopped at this exit or earlier may be left out.
     std::vector<Index> order;
-    std::vector<std::size_t> ends;  // for each step, how many images of `order` it includes
-    std::vector<float> thresholds;  // threshold of each step
-    std::size_t taken = 0;          // steps that the path has taken so far
+    std::vector<std::size_t> ends;  // for each level, how many images of `order` reach it
+    std::vector<float> thresholds;  // threshold of each level
+    std::size_t reached = 0;        // levels that the path has reached so far
   };
-  std::vector<Steps> steps(last);
+  std::vector<ExitLevels> levels_of(last);
   for (std::size_t k = 0; k < last; ++k) {
     const auto scores = table.scores.subspan(k * images, images);
-    steps[k].order = sorted_by_score(scores);
-    const std::size_t size = steps[k].order.size();
+    levels_of[k].order = sorted_by_score(scores);
+    const std::size_t size = levels_of[k].order.size();
     std::size_t end = 0;
     for (std::size_t level = 1; end < size; ++level) {
       const std::size_t wanted = size * level / static_cast<std::size_t>(levels);
       if (std::max<std::size_t>(wanted, 1) <= end) continue;
       end = std::max<std::size_t>(wanted, 1);
-      while (end < size && scores[steps[k].order[end]] == scores[steps[k].order[end - 1]]) ++end;
-      steps[k].ends.push_back(end);
-      steps[k].thresholds.push_back(scores[steps[k].order[end - 1]]);
+      while (end < size && scores[levels_of[k].order[end]] == scores[levels_of[k].order[end - 1]])
+        ++end;
+      levels_of[k].ends.push_back(end);
+      levels_of[k].thresholds.push_back(scores[levels_of[k].order[end - 1]]);
     }
   }
 
@@ -367,11 +368,11 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   std::vector<std::int64_t> stopped(exits);
   stopped[last] = table.images;
   const auto begin_of = [&](std::size_t k) {
-    return steps[k].taken == 0 ? 0 : steps[k].ends[steps[k].taken - 1];
+    return levels_of[k].reached == 0 ? 0 : levels_of[k].ends[levels_of[k].reached - 1];
   };
-  // Leaves out the images that no step of exit k can move any more.
+  // Leaves out the images that no level of exit k can move any more.
   const auto compact = [&](std::size_t k) {
-    Steps& of = steps[k];
+    ExitLevels& of = levels_of[k];
     std::size_t kept = 0, at = 0;
     for (std::size_t& end : of.ends) {
       for (; at < end; ++at)
@@ -384,13 +385,13 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
   // k's threshold could be lowered. The next level alone would mislead: its images may have stopped
   // earlier already, or many images may share its score.
   const auto largest_gain = [&](std::size_t k) {
-    const Steps& of = steps[k];
+    const ExitLevels& of = levels_of[k];
     const double cost = cost_of(stopped, table.costs);
     std::vector<std::int64_t> then = stopped;
     std::int64_t lost = 0;
     double most = 0;
     std::size_t at = begin_of(k), num_stopped = 0;
-    for (std::size_t level = of.taken; level < of.ends.size(); ++level) {
+    for (std::size_t level = of.reached; level < of.ends.size(); ++level) {
       bool moved = false;
       for (; at < of.ends[level]; ++at) {
         const Index i = of.order[at];
@@ -415,7 +416,7 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     std::optional<std::size_t> best;
     double best_gain = 0;
     for (std::size_t k = 0; k < last; ++k) {
-      if (steps[k].taken == steps[k].ends.size()) continue;
+      if (levels_of[k].reached == levels_of[k].ends.size()) continue;
       const double gain = largest_gain(k);
       if (best && gain <= best_gain) continue;
       best = k;
@@ -423,16 +424,16 @@ std::vector<Thresholds> greedy_threshold_path(const ExitTable& table, int levels
     }
     if (!best) return path;
     const std::size_t k = *best;
-    for (std::size_t at = begin_of(k); at < steps[k].ends[steps[k].taken]; ++at) {
-      const Index i = steps[k].order[at];
+    for (std::size_t at = begin_of(k); at < levels_of[k].ends[levels_of[k].reached]; ++at) {
+      const Index i = levels_of[k].order[at];
       if (exit_of_image[i] <= k) continue;
       --stopped[exit_of_image[i]];
       ++stopped[k];
       exit_of_image[i] = k;
     }
     path.push_back(path.back());
-    path.back()[k] = steps[k].thresholds[steps[k].taken];
-    ++steps[k].taken;
+    path.back()[k] = levels_of[k].thresholds[levels_of[k].reached];
+    ++levels_of[k].reached;
   }
 }
 

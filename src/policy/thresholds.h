@@ -53,7 +53,8 @@ struct SearchGoal {
 /// Counts the good images and the cost that thresholds give.
 ThresholdOutcome evaluate_thresholds(const ExitTable& table, const Thresholds& thresholds);
 
-/// Returns tally() of every step, but faster. From one step to the next no threshold may rise.
+/// Returns evaluate_thresholds() of every step of a path, but is faster. From one step to the next
+/// no threshold may rise.
 std::vector<ThresholdOutcome> evaluate_threshold_path(const ExitTable& table,
                                                       const std::vector<Thresholds>& path);
 

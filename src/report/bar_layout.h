@@ -9,8 +9,8 @@
 
 namespace offramp::report {
 
-/// Where the names and the bars of a horizontal bar chart are, in pixels. Names are beside the
-/// bars, or above them if the chart is narrow and a name is long.
+/// The positions of the names and the bars of a horizontal bar chart, in pixels. Names are beside
+/// the bars, or above them if the chart is narrow and a name is long.
 struct BarLayout {
   double left = 0;         ///< left edge of the bars
   double name_height = 0;  ///< distance between the top of a row and its bar
@@ -27,8 +27,8 @@ struct BarLayout {
   }
 };
 
-/// @param bars   each with a `name`
-/// @param width  of the chart
+/// @param bars   the bars, each with a `name`
+/// @param width  width of the chart
 template <typename Bars>
 BarLayout layout_of(const Bars& bars, double width) {
   constexpr double kWidestWithNamesAbove = 600;

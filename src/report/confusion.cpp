@@ -113,7 +113,7 @@ class Heatmap {
 
   /// Width of the cells, and of what the slanted names above them take at the right.
   double width_with_names() const {
-    constexpr double kCosine = 0.643;  // of 50 degrees
+    constexpr double kCosine = 0.643;  // the cosine of 50 degrees
     double wide = side();
     for (std::size_t i = 0; i < classes_.size(); ++i)
       wide = std::max(wide, cell_ * (static_cast<double>(i) + 0.5) + 6 +
@@ -177,7 +177,8 @@ Table whole_table(const ReportContext& context, const Matrix& matrix) {
   return table;
 }
 
-/// The pairs of classes that are confused most often. Used if the complete table is too large.
+/// The pairs of classes that are confused most often. It is shown if the complete table is too
+/// large.
 Table pairs_table(const ReportContext& context, const Matrix& matrix) {
   // Each cell with its negative count: sorted, the largest count is first, and equal counts are in
   // the order of the matrix.

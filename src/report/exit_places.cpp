@@ -123,7 +123,7 @@ std::string exit_places_html(const ExitPlacesInput& input) {
                          }),
                          places_table(input)));
   body += section("saved", "Cost saved by one exit",
-                  paragraph("The network with one early exit, whose threshold keeps the aim: how "
+                  paragraph("The network with one early exit, whose threshold meets the aim: how "
                             "much of the network's cost it saves on average.") +
                       figure(legend(items) + at_both_widths([&](double width) {
                                return chart(input, width, "cost saved", saved, -1);

@@ -14,7 +14,8 @@ struct ExitPlace {
   double head_cost = 0;   ///< relative cost of the head
   double accuracy = 0;    ///< accuracy of the head alone
   double cost_alone = 1;  ///< mean relative cost of the network with this exit only, for the aim
-  /// Whether the aim is met with this as the only early exit and some images stopping there.
+  /// Whether a network with this exit as its only early exit meets the aim and some images stop
+  /// there.
   bool met_alone = true;
   bool chosen = false;
 };

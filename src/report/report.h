@@ -29,7 +29,7 @@ struct ReportBaseline {
   };
   Kind kind = Kind::other;
   std::string name;
-  eval::Baseline control;  ///< its differences are the policy's values minus those of this baseline
+  eval::Baseline control;  ///< its differences: the policy's values minus those of this baseline
 };
 
 /// The results of one training epoch.
@@ -57,7 +57,8 @@ struct ReportPolicy {
   std::vector<int> exit_index;        ///< [N] where each image stopped, 0-based
   std::vector<std::int64_t> answers;  ///< [N] predicted classes
   eval::PolicyMetrics metrics;
-  /// Whether the figures are from a run that really stopped; false: replayed from logits.
+  /// Whether the figures are from a run in which each image really stopped; false: they are
+  /// replayed from saved logits.
   bool executed = false;
 };
 

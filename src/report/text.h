@@ -17,7 +17,7 @@ std::string clean(std::string_view text);
 /// clean(), with & < > " ' replaced by character references, so that the result can stand in an
 /// element and in a quoted attribute.
 std::string escape(std::string_view text);
-/// The same, but line ends and tabs stay as they are. Used for recipes.
+/// The same, but line ends and tabs stay as they are, for recipes.
 std::string escape_lines(std::string_view text);
 
 /// Width of a text in columns. East Asian wide characters and emoji take two.

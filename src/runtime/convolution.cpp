@@ -152,7 +152,8 @@ class ConvolutionCompiler {
             static_cast<std::int8_t>(static_cast<int>(value + std::copysign(0.5f, value)));
       }
       factors_[o] = static_cast<float>(src * scale / unit);
-      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));  // in units of the sums
+      // The bias is in the unit of the sums.
+      scaled_bias_[o] = static_cast<float>(conv_.bias[o] / (src * scale));
     }
   }
 

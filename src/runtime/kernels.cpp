@@ -87,7 +87,8 @@ OFFRAMP_INLINE float gelu(float x) {
   const float beyond = p * t * exponential(-0.5f * (x * x));
   return x * (x < 0.0f ? beyond : 1.0f - beyond);
 }
-/// x times the sigmoid of y, which exponential() keeps from becoming 0: a huge x would show that.
+/// x times the sigmoid of y, which is 0 for small y: exponential() never returns 0, and a very
+/// large x would make the difference visible.
 OFFRAMP_INLINE float gated(float x, float y) { return y < -87.0f ? 0.0f : x * sigmoid(y); }
 OFFRAMP_INLINE float silu(float x) { return gated(x, x); }
 /// x / 2 (1 + tanh(u)) = x / (1 + e^(-2u))

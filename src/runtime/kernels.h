@@ -222,7 +222,7 @@ void multiply_channels(const Grid& grid, const std::int8_t* src, const float* fa
 struct Norm {
   const float* weight = nullptr;  ///< [channels], in units of dst
   const float* bias = nullptr;    ///< [channels], in units of dst
-  float eps = 0;                  ///< in squared units of src
+  float eps = 0;                  ///< added to the variance, in squared units of src
 };
 /// dst = (src - mean) / √(variance + eps) weight[c] + bias[c] at each position of rows of an image.
 /// dst may be the memory of src.

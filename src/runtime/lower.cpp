@@ -88,7 +88,7 @@ std::optional<Activation> activation_of(const graph::Op& op) {
 /// Lowers the nodes of a segment's body or head.
 class Lowering {
  public:
-  /// @param kept  names of the tensors that must exist afterwards, so that no fusion removes them
+  /// @param needed  names of the tensors that must exist afterwards, so that no fusion removes them
   Lowering(const std::vector<graph::Node>& nodes, const std::vector<std::string>& needed,
            const WeightSource& weights)
       : nodes_(nodes), needed_(needed.begin(), needed.end()), weights_(weights) {

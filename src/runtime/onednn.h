@@ -23,7 +23,7 @@ dnnl::memory::desc batch_desc(const Layout& layout, int batch);
 /// The format of a batch of images; nullopt if it is not in Format.
 std::optional<Format> format_of(const dnnl::memory::desc& desc);
 
-/// The widest instruction set that oneDNN may use, in its own word: "avx512_core_vnni".
+/// The widest instruction set that oneDNN may use, by oneDNN's name: "avx512_core_vnni".
 std::string_view instruction_set();
 
 /// oneDNN's instruction sets are masks: each contains those it builds on.
@@ -57,7 +57,7 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const dnnl::memor
 /// which brings them to dst's scale, before any other operation on them. oneDNN 2 has the factors
 /// in the attributes. oneDNN 3 would multiply before it adds the bias, which rounds otherwise and
 /// gives other logits; there the factors are a post-op, which takes them as an argument.
-/// @param post_ops  of the convolution, empty
+/// @param post_ops  post-ops of the convolution, still empty
 void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops& post_ops,
                        const std::vector<float>& factors);
 
@@ -65,7 +65,7 @@ void multiply_channels(dnnl::primitive_attr& attr, dnnl::post_ops& post_ops,
 /// have them.
 std::optional<int> factors_argument();
 
-/// The descriptor of the factors: of a value per channel of a batch of images.
+/// The descriptor of the factors, one value per channel of a batch of images.
 dnnl::memory::desc factors_desc(std::size_t channels);
 
 /// Calls work() and turns oneDNN's exceptions into ours: they never leave this folder.

@@ -56,7 +56,7 @@ void quantise(const std::string& name, model::ModelFile& model) {
   model.weight_scales[name] = std::move(scales);
 }
 
-/// @param deployed  with the weights of the original model
+/// @param deployed  the deployment file, with the weights of the original model
 model::ModelFile with_ranges(model::ModelFile deployed, model::ActivationRanges ranges) {
   for (const graph::Parameter& parameter : graph::parameters(deployed.graph)) {
     if (parameter.role == graph::ParameterRole::conv_weight) quantise(parameter.name, deployed);

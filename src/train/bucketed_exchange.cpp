@@ -43,7 +43,8 @@ struct Bucket {
   std::unique_ptr<ProcessGroup::Work> work;
 };
 
-struct Place {
+/// Where the gradient of a parameter is: its bucket, and its index among the bucket's parameters.
+struct BucketPosition {
   std::size_t bucket = 0, index = 0;
 };
 
@@ -54,7 +55,7 @@ struct BucketedExchange::Impl {
       : group(with), first_bytes(first), other_bytes(others) {}
 
   void make_buckets() {
-    places.resize(weights.size());
+    positions.resize(weights.size());
     std::int64_t room = 0;
     for (std::size_t i = weights.size(); i-- > 0;) {
       const std::int64_t bytes = weights[i].numel() * 4;
@@ -64,7 +65,7 @@ struct BucketedExchange::Impl {
       }
       room -= bytes;
       Bucket& bucket = buckets.back();
-      places[i] = {buckets.size() - 1, bucket.parameters.size()};
+      positions[i] = {buckets.size() - 1, bucket.parameters.size()};
       bucket.parameters.push_back(i);
       bucket.offsets.push_back(bucket.values);
       bucket.values += weights[i].numel();
@@ -75,23 +76,23 @@ struct BucketedExchange::Impl {
   }
 
   // Returns the part of the bucket for a parameter, with the parameter's shape and strides.
-  Tensor part(const Place& place) const {
-    const Bucket& bucket = buckets[place.bucket];
-    const Tensor& weight = weights[bucket.parameters[place.index]];
-    return bucket.flat.as_strided(weight.sizes(), weight.strides(), bucket.offsets[place.index]);
+  Tensor part(const BucketPosition& position) const {
+    const Bucket& bucket = buckets[position.bucket];
+    const Tensor& weight = weights[bucket.parameters[position.index]];
+    return bucket.flat.as_strided(weight.sizes(), weight.strides(), bucket.offsets[position.index]);
   }
-  Tensor flag(const Place& place) const {
-    const Bucket& bucket = buckets[place.bucket];
-    return bucket.flat[bucket.values + static_cast<std::int64_t>(place.index)];
+  Tensor flag(const BucketPosition& position) const {
+    const Bucket& bucket = buckets[position.bucket];
+    return bucket.flat[bucket.values + static_cast<std::int64_t>(position.index)];
   }
 
   void on_gradient(std::size_t parameter) {
     if (!in_step) return;
-    const Place place = places[parameter];
-    Bucket& bucket = buckets[place.bucket];
+    const BucketPosition position = positions[parameter];
+    Bucket& bucket = buckets[position.bucket];
     torch::NoGradGuard no_grad;
-    part(place).copy_(weights[parameter].grad());
-    flag(place).fill_(1);
+    part(position).copy_(weights[parameter].grad());
+    flag(position).fill_(1);
     if (--bucket.missing == 0) send_complete_buckets();
   }
 
@@ -125,7 +126,7 @@ struct BucketedExchange::Impl {
     sums_work = group.begin_sum(sums, Channel::statistics);
     if (statistics.empty()) return;
     std::vector<Tensor> flat;
-    // In f64, so that statistics that are equal on all ranks keep their bits.
+    // The mean is computed in f64, so that statistics that are equal on all ranks keep their bits.
     for (const Tensor& one : statistics) flat.push_back(one.detach().flatten().to(torch::kDouble));
     statistics_sum = torch::cat(flat);
     statistics_work = group.begin_sum(statistics_sum, Channel::statistics);
@@ -174,9 +175,9 @@ struct BucketedExchange::Impl {
   void take_gradients(std::size_t b) {
     const Bucket& bucket = buckets[b];
     for (std::size_t i = 0; i < bucket.parameters.size(); ++i) {
-      const Place place{b, i};
+      const BucketPosition position{b, i};
       Tensor& gradient = weights[bucket.parameters[i]].mutable_grad();
-      gradient = flag(place).item<float>() > 0 ? part(place) : Tensor();
+      gradient = flag(position).item<float>() > 0 ? part(position) : Tensor();
     }
   }
 
@@ -192,7 +193,7 @@ struct BucketedExchange::Impl {
   std::vector<Tensor> weights, statistics;
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;  // keep the hooks
   std::vector<Bucket> buckets;
-  std::vector<Place> places;  // [weights]
+  std::vector<BucketPosition> positions;  // [weights]
   bool in_step = false;
   std::size_t sent = 0, early = 0;
   std::span<double> totals;
@@ -256,7 +257,7 @@ std::optional<std::string> slow_rank_text(const std::vector<double>& seconds) {
   const double median = core::median(std::move(others));
   if (*slowest < 1.5 * median) return std::nullopt;
   return fmt::format(
-      "rank {} is slow: it computes {:.3g} s a step, the median of the others is {:.3g} s; all "
+      "rank {} is slow: it computes {:.3g} s per step, the median of the others is {:.3g} s; all "
       "ranks wait for it",
       slowest - seconds.begin(), *slowest, median);
 }

@@ -57,7 +57,7 @@ class BucketedExchange : public GradientExchange {
   /// Buckets that were sent before the backward pass of the last step had ended.
   std::size_t sent_early() const;
 
-  /// Seconds a step that each rank computed, without waiting for others, on average since the last
+  /// Mean seconds per step that each rank computed, without waiting for others, since the last
   /// call; empty if there was no step.
   std::vector<double> seconds_of_ranks();
 
@@ -66,8 +66,8 @@ class BucketedExchange : public GradientExchange {
   std::shared_ptr<Impl> impl_;  // the hooks of the weights refer to it, and may outlive this object
 };
 
-/// Says which rank takes at least half as long again for a step as the median of the others.
-/// @param seconds  [world] a step of each rank
+/// Names the rank that takes at least 1.5 times as long for a step as the median of the others.
+/// @param seconds  [world] seconds per step of each rank
 /// @return nullopt if none does
 std::optional<std::string> slow_rank_text(const std::vector<double>& seconds);
 

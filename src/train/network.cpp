@@ -257,7 +257,7 @@ struct Execute {
                           op.momentum, op.eps, moments);
   }
   Tensor operator()(const graph::LayerNorm& op) const {
-    // In f32, because squares of bf16 have three digits.
+    // This is computed in f32, because squares in bf16 have only three digits.
     const bool image = in(0).dim() == 4;
     const Tensor last = image ? in(0).permute({0, 2, 3, 1}) : in(0);
     const Tensor normed = torch::layer_norm(last.to(wide()), {last.size(-1)}, param(".weight"),

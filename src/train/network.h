@@ -22,7 +22,8 @@ class TorchNetwork {
   /// batch norms.
   TorchNetwork(graph::Graph graph, torch::Device device, std::uint64_t seed);
 
-  // Not copyable: the steps hold pointers into the graph's vectors, which stay valid in a move.
+  // The class is not copyable: the steps hold pointers into the graph's vectors, which stay valid
+  // in a move.
   TorchNetwork(TorchNetwork&&) = default;
   TorchNetwork(const TorchNetwork&) = delete;
 
@@ -63,7 +64,7 @@ class TorchNetwork {
   /// Runs every segment, but no head, without recording operations for gradients.
   /// @return [K] for each exit the feature that its head reads, for run_head()
   std::vector<State> features(const torch::Tensor& images, const Mode& mode);
-  /// Returns the state before the first segment. @param images [N, C, H, W] f32
+  /// Returns the state before the first segment. @param images  [N, C, H, W] f32
   State start(const torch::Tensor& images, const Mode& mode) const;
   /// Runs the body of segment `index`. Afterwards the state holds the outputs of the segment and
   /// the feature that its head reads.

@@ -220,7 +220,7 @@ class GlooWork : public ProcessGroup::Work {
   GlooWork(c10::intrusive_ptr<c10d::Work> work, std::vector<Tensor> tensors, const Notes& notes)
       : work_(std::move(work)), tensors_(std::move(tensors)), notes_(notes) {}
 
-  // Waits in short turns, and looks in between whether another rank has failed.
+  // Waits for short periods, and checks between them whether another rank has failed.
   void wait() override {
     constexpr std::chrono::milliseconds kTurn{1000};
     while (true) {

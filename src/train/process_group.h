@@ -70,7 +70,7 @@ class ProcessGroup {
 };
 
 /// Meets the other ranks and connects to them with Gloo. Waits for them up to 10 minutes.
-/// @param timeout  of an exchange on the channels `gradients` and `statistics`
+/// @param timeout  timeout of an exchange on the channels `gradients` and `statistics`
 /// @throws RanksFailed naming the ranks that did not start; UsageError if this build has no Gloo
 std::unique_ptr<ProcessGroup> join_process_group(const Ranks& ranks, std::chrono::seconds timeout);
 

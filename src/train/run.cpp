@@ -79,8 +79,8 @@ graph::Graph graph_from(const model::ModelFile& source, const TrainRequest& requ
   const auto points = graph::places_for_exits(source.graph);
   if (points.empty())
     throw Error(
-        fmt::format("{}: has no place for an early exit: at no place before its end do all "
-                    "later layers depend on a single tensor",
+        fmt::format("{}: has no place for an early exit: before its end, no single tensor "
+                    "carries everything that later layers need",
                     recipe.train.from));
   return graph::with_every_head(source.graph, points, recipe.network.heads,
                                 recipe.network.spp_levels);
@@ -190,12 +190,12 @@ class Run {
   std::size_t exits() const { return model_.loss_weights.size(); }
   bool is_frozen() const { return recipe_.train.mode == recipe::Mode::frozen; }
   bool is_first() const { return group_ == nullptr || group_->is_first(); }
-  // Several processes stop after the same step, on which they agree in that step.
+  // Several processes stop after the same step: they agree on it during the step.
   bool is_stopped() const {
     return group_ != nullptr ? trainer_->stop_agreed() : request_.stop && request_.stop->load();
   }
 
-  // Does work of which an error on one rank must end all.
+  // Does work; an error of it on one rank ends all ranks.
   void on_all_ranks(const std::function<void()>& work) const {
     if (group_ == nullptr)
       work();
@@ -400,7 +400,7 @@ class Run {
 
   // Checks that all ranks have the same weights and statistics to the bit, and reports a slow rank.
   void compare_ranks() {
-    core::HashOfParts hash;
+    core::HashOfValues hash;
     for (const auto& [name, tensor] : trainer_->tensors()) {
       const Tensor flat = tensor.detach().contiguous();
       hash.add(name);

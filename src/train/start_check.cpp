@@ -21,7 +21,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// Returns the settings of a recipe, one a line, with the table before the key.
+/// Returns the settings of a recipe, one per line, with the table before the key.
 std::string settings_text(const recipe::Recipe& recipe) {
   constexpr std::array<std::string_view, 5> kMayDiffer = {
       "data.source ", "train.threads ", "train.device ", "train.from ", "train.checkpoint_every "};
@@ -39,7 +39,7 @@ std::string settings_text(const recipe::Recipe& recipe) {
 }  // namespace
 
 std::string describe_start(const recipe::Recipe& recipe, const data::Dataset& data) {
-  core::HashOfParts hash;
+  core::HashOfValues hash;
   for (const std::string& name : data.classes) hash.add(name);
   hash.add(std::as_bytes(std::span(data.labels)));
   hash.add(std::as_bytes(std::span(data.hashes)));

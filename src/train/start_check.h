@@ -8,7 +8,7 @@
 
 namespace offramp::train {
 
-/// Describes what must be equal on all ranks, one fact a line: version, recipe, data set. How a
+/// Describes what must be equal on all ranks, one fact per line: version, recipe, data set. How a
 /// machine is used (threads, paths) may differ.
 std::string describe_start(const recipe::Recipe& recipe, const data::Dataset& data);
 

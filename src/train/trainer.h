@@ -32,7 +32,8 @@ class Trainer {
   /// @param loss_weights     [K] weights of the exits in the loss
   /// @param steps_per_epoch  number of batches in an epoch
   /// @param exchange         called in each step; null for a single process
-  /// @param moments          through which batch norms use the images of all processes, or null
+  /// @param moments          the exchange by which batch norms use the images of all processes, or
+  ///                         null
   /// @throws UsageError if the network cannot run at every size that the recipe trains at
   Trainer(TorchNetwork network, std::vector<double> loss_weights, const recipe::TrainRecipe& recipe,
           std::int64_t steps_per_epoch, GradientExchange* exchange = nullptr,
@@ -61,7 +62,8 @@ class Trainer {
   void begin_epoch(double best_score);
   /// Makes every step find out whether `stop` is true in any of the processes.
   void watch(const std::atomic<bool>* stop) { stop_ = stop; }
-  /// Whether it was in the last step, which is the same in all processes.
+  /// Whether `stop` was true in any process in the last step. The result is the same in all
+  /// processes.
   bool stop_agreed() const { return stop_agreed_; }
   /// Parameters and running statistics by name.
   const std::map<std::string, torch::Tensor>& tensors() const { return network_.tensors(); }

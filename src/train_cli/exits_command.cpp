@@ -64,7 +64,7 @@ void check_training_flags(const ExitsFlags& flags) {
   if (flags.then.empty() != !flags.epochs.has_value())
     throw UsageError("--then joint and --epochs: give both, or none of them");
   if (flags.label_free && !flags.then.empty())
-    throw UsageError("--then: a network is trained as a whole with labels; leave out --label-free");
+    throw UsageError("--then: training the whole network needs labels; leave out --label-free");
 }
 
 recipe::Recipe heads_recipe(const ExitsFlags& flags, const fs::path& model) {
@@ -92,7 +92,7 @@ void write_files(const train::ExitsFolder& folder, const cli::ExitsResult& resul
 /// @return the result; no value if the training was interrupted
 std::optional<cli::ExitsResult> find(train::FindExitsRequest& request) {
   ProgressPrinter printer;
-  // Checked first, because reading the data may take minutes.
+  // The folder is checked first, because reading the data may take minutes.
   train::check_exits_folder(request);
   std::error_code ignored;
   fs::create_directories(request.out.path(), ignored);
@@ -161,8 +161,9 @@ void declare_exits(CLI::App& app, cli::Action& action) {
   auto flags = std::make_shared<ExitsFlags>();
   app.name("offramp exits");
   app.description(
-      "Find out where exits pay in a trained network: trains a small head at every possible place, "
-      "chooses exits by what they are worth, and writes the network with them and its policy");
+      "Add early exits to a trained network where they save most: train a small head at every "
+      "possible place, choose exits by measurement, and write the network with them and its "
+      "policy");
   app.add_option("model", flags->model, "Model file or run folder")->required();
   app.add_option("--data", flags->data,
                  "Images: the data set that the network was trained on, or others like it")
@@ -176,12 +177,17 @@ void declare_exits(CLI::App& app, cli::Action& action) {
   app.add_option("--max-exits", flags->max_exits,
                  "Largest number of early exits; 0, the default: no limit")
       ->check(CLI::Range(0, 4096));
-  app.add_option("--max-accuracy-drop", flags->max_accuracy_drop,
-                 "Lowest cost whose accuracy is at most this far below the network's: 0.005");
-  app.add_option("--max-cost", flags->max_cost,
-                 "Highest accuracy whose mean relative cost is at most this: 0.5");
-  app.add_option("--guarantee", flags->guarantee,
-                 "Lowest cost whose rate of harm is certified to be at most this: 0.01");
+  app.add_option(
+      "--max-accuracy-drop", flags->max_accuracy_drop,
+      "Choose the lowest cost at which the accuracy is at most this far below the network's, "
+      "for example 0.005");
+  app.add_option(
+      "--max-cost", flags->max_cost,
+      "Choose the highest accuracy at a mean relative cost of at most this, for example 0.5");
+  app.add_option(
+      "--guarantee", flags->guarantee,
+      "Choose the lowest cost at which the rate of harm is certified to be at most this, for "
+      "example 0.01");
   app.add_option("--delta", flags->delta,
                  "With --guarantee: probability that it does not hold (default: 0.05)");
   app.add_flag("--label-free", flags->label_free,

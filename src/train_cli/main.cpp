@@ -59,7 +59,7 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--width", "network.width", false, "Channels of the first stage"},
     {"--exits", "network.exits", false,
      "Blocks after which to exit, or shares of the cost: 2,5 or 15%,45%; or auto, with --from: "
-     "where they pay"},
+     "where they save most"},
     {"--head", "network.head", false, "Head of the early exits, one for all or one for each"},
     {"--from", "train.from", false,
      "Start from the weights of a safetensors file or a run folder, adding exits to it; width "
@@ -69,7 +69,7 @@ constexpr KeyFlag kKeyFlags[] = {
     {"--threads", "train.threads", true, "Threads; 0: all cores"},
     {"--device", "train.device", true, "cpu or cuda"},
     {"--checkpoint-every", "train.checkpoint_every", true,
-     "Also save a checkpoint every so many minutes"},
+     "Minutes between checkpoints within an epoch; 0, the default: none"},
 };
 
 /// Returns the recipe with all flags applied.
@@ -145,7 +145,7 @@ Start prepare(const Flags& flags, bool writes, int restart) {
   }
   start.recipe = recipe_of(start.flags, start.changes);
   if (!writes) return start;
-  // Checked first, because reading the data may take minutes.
+  // The run folder is checked first, because reading the data may take minutes.
   if (start.flags.resume)
     RunFolder(flags.out).check_not_training();
   else
@@ -178,7 +178,7 @@ Start prepare(const Flags& flags, train::ProcessGroup& group, int restart) {
 }
 
 /// Trains alone, or as one of the ranks that a launcher started.
-/// @param group  null for one process
+/// @param group  the ranks; null for one process
 int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
                train::ProcessGroup* group) {
   const bool first = group == nullptr || group->is_first();
@@ -194,10 +194,10 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
     });
   }
   ProgressPrinter printer;
-  const auto say = [&](const std::string& line) {
+  const auto print_line = [&](const std::string& line) {
     if (first) printer.message(line);
   };
-  for (const std::string& change : start.changes) say(printable(change));
+  for (const std::string& change : start.changes) print_line(printable(change));
   data::LoadOptions options;
   options.height = recipe.data.height;
   options.width = recipe.data.width;
@@ -211,9 +211,10 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
     train::check_same_start(*group, train::describe_start(recipe, data.dataset));
   }
   for (std::size_t i = 0; i < data.skipped.size() && i < 10; ++i)
-    say(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
-                    printable(data.skipped[i].reason)));
-  if (data.skipped.size() > 10) say(fmt::format("skipped {} images in all", data.skipped.size()));
+    print_line(fmt::format("skipped {}: {}", printable(data.skipped[i].name),
+                           printable(data.skipped[i].reason)));
+  if (data.skipped.size() > 10)
+    print_line(fmt::format("skipped {} images in all", data.skipped.size()));
 
   train::TrainRequest request;
   request.recipe = recipe;
@@ -229,17 +230,17 @@ int train_with(const Flags& given, const std::optional<train::Ranks>& ranks,
   const std::string model = RunFolder(flags.out).model().string();
   switch (outcome) {
     case TrainOutcome::interrupted:
-      say(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
-                      flags.out));
+      print_line(fmt::format("stopped and saved; continue with: offramp train --resume --out {}",
+                             flags.out));
       return 1;
     case TrainOutcome::already_finished:
-      say(fmt::format("this run is already finished: {}", model));
+      print_line(fmt::format("this run is already finished: {}", model));
       return 0;
     case TrainOutcome::finished:
       break;
   }
-  say(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model, model,
-                  recipe.data.source));
+  print_line(fmt::format("done: {} (the best on tune); next: offramp test {} --data {}", model,
+                         model, recipe.data.source));
   return 0;
 }
 

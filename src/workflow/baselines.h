@@ -20,7 +20,7 @@ namespace offramp::workflow {
 /// @param view     logits of all exits
 /// @param costs    [K] relative cost of an image that stops at each exit
 /// @param alone_costs  [K] relative cost of a network that ends at each exit, without other heads
-/// @param answers  [N] the classes that the policy predicts  @param metrics  of the policy
+/// @param answers  [N] the classes that the policy predicts @param metrics  metrics of the policy
 std::vector<report::ReportBaseline> own_baselines(const policy::LogitsView& view,
                                                   std::span<const double> costs,
                                                   std::span<const double> alone_costs,

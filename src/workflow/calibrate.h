@@ -92,7 +92,7 @@ struct Calibration {
 /// was trained on them, or a file cannot be written; Cancelled
 Calibration calibrate(const CalibrateOptions& options, const Progress& progress = {});
 
-/// The same for a model `made`, which was derived from the one in `options.model` and is not in a
+/// The same for a model `derived`, which was made from the one in `options.model` and is not in a
 /// file yet. The result is written to `options.out`; an attempt to certify is counted in
 /// `options.model`, because it uses that model's certify images.
 Calibration calibrate(const CalibrateOptions& options, model::ModelFile derived,

@@ -99,7 +99,7 @@ std::vector<std::string> calibration_warnings(const policy::Aim& aim, const poli
           "exit {} is useless on tune: its accuracy of {} is not measurably above the {} of always "
           "predicting the most frequent class{}",
           k + 1, percent(static_cast<double>(counts[k]) / n), percent(most),
-          k < last ? "; drop_useless_exits removes exits that do not pay"
+          k < last ? "; drop_useless_exits removes exits whose heads cost more than they save"
                    : "; the network has hardly learnt: train it longer or on more images"));
   return warnings;
 }

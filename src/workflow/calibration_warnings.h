@@ -17,7 +17,8 @@ void check_visible(const policy::Aim& aim, std::int64_t tune_images);
 /// standard error of the measured difference, a temperature at the end of its search range, a last
 /// exit that is less accurate than an earlier one, an exit that is not measurably better than
 /// always predicting the most frequent class.
-/// @param standard_error  of the difference in accuracy to the last exit on the tune images
+/// @param standard_error  standard error of the difference in accuracy to the last exit on the tune
+///                        images
 std::vector<std::string> calibration_warnings(const policy::Aim& aim, const policy::Policy& policy,
                                               const policy::LogitsView& tune,
                                               double standard_error);

@@ -56,10 +56,10 @@ StoppedAnswers run_batch_with_policy(core::Predictor& predictor, std::span<const
   result.exit_index.resize(count);
   result.answers.resize(count);
   result.probabilities.resize(count);
-  std::vector<policy::ExitState> opinions(count);
+  std::vector<policy::ExitState> exit_states(count);
   predictor.run(images, [&](std::int64_t image, const core::ExitOutput& output) {
     const auto i = static_cast<std::size_t>(image);
-    policy::ExitState& exit_state = opinions[i];
+    policy::ExitState& exit_state = exit_states[i];
     if (!policy::should_exit(policy, output.exit_index, output.logits, exit_state)) return false;
     result.exit_index[i] = output.exit_index;
     result.answers[i] = exit_state.answer;

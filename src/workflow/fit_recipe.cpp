@@ -28,16 +28,16 @@ void fit_backbone(recipe::Recipe& recipe, const std::set<std::string>& overridde
     return;
   graph::BackboneOptions& options = recipe.network.options;
   const graph::BackboneOptions found = model::options_of_weights(recipe.train.from, recipe.network);
-  const auto say = [&](const char* key, const auto& value) {
+  const auto add_change = [&](const char* key, const auto& value) {
     changes.push_back(fmt::format("{}: set to {}, as in {}", key, value, recipe.train.from));
   };
   if (found.width != options.width && !overridden.contains("network.width")) {
     options.width = found.width;
-    say("network.width", found.width);
+    add_change("network.width", found.width);
   }
   if (found.stem != options.stem && !overridden.contains("network.stem")) {
     options.stem = found.stem;
-    say("network.stem", found.stem == graph::Stem::cifar ? "cifar" : "imagenet");
+    add_change("network.stem", found.stem == graph::Stem::cifar ? "cifar" : "imagenet");
   }
 }
 

@@ -22,7 +22,7 @@
 namespace offramp::workflow {
 namespace {
 
-/// Reads the names of the classes, one a line; empty lines at the end are ignored.
+/// Reads the names of the classes, one per line; empty lines at the end are ignored.
 std::vector<std::string> read_labels(const std::filesystem::path& path) {
   const std::string text = core::read_text(path);
   std::vector<std::string> names;
@@ -37,7 +37,8 @@ std::vector<std::string> read_labels(const std::filesystem::path& path) {
   return names;
 }
 
-/// Throws an error of a kind unless there is a name for each class. @param source  of the names
+/// Throws an error of a kind unless there is a name for each class. @param source  where the names
+/// are from, for the message
 template <class ErrorKind>
 void check_names(const std::vector<std::string>& names, std::int64_t classes,
                  const std::string& source) {

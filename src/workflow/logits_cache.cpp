@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 /// The hash of everything that the logits depend on.
 std::string key_of(const fs::path& path, const engine::OpenedModel& model,
                    const EvaluationSet& set) {
-  core::HashOfParts key;
+  core::HashOfValues key;
   key.add(model::graph_to_json(model.file().graph));
   // The tensors are hashed as stored in the file, so the scales of 8-bit weights are included.
   const core::Safetensors file = core::Safetensors::open(path);

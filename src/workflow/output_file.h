@@ -15,7 +15,7 @@ namespace offramp::workflow {
 void refuse_same_file(std::string_view field, const std::filesystem::path& out,
                       const std::vector<std::filesystem::path>& inputs);
 
-/// Checks the same, and that the file can be written. To be called before long work starts.
+/// Checks the same, and that the file can be written. Call it before long work starts.
 /// @throws Error as check_writable
 void check_output(std::string_view field, const std::filesystem::path& out,
                   const std::vector<std::filesystem::path>& inputs);

@@ -5,8 +5,8 @@
 
 namespace offramp::workflow {
 
-/// The peak rate of this machine in one precision, in multiply-adds per second: measured with loops
-/// of a single instruction that use registers only, and computed from the clock rate.
+/// The peak rate of this machine in one precision, in multiply-accumulates per second: measured
+/// with loops of a single instruction that use registers only, and computed from the clock rate.
 struct Ceiling {
   std::string precision;    ///< "f32", "bf16", "int8"
   std::string instruction;  ///< "vfmadd231ps zmm"

@@ -13,7 +13,7 @@ struct PeakKernel {
   std::string instruction;  ///< "vfmadd231ps zmm"
   int macs_per_instruction = 0;
   double per_cycle = 0;  ///< instructions that a core of this CPU starts per cycle; 0: unknown
-  int instructions = 0;  ///< in one iteration of the loop
+  int instructions = 0;  ///< instructions in one iteration of the loop
   void (*run)(std::int64_t turns) = nullptr;
 };
 

@@ -29,7 +29,7 @@ std::optional<policy::ChosenPolicy> policy_for(const PolicyChoice& choice,
 
 /// Whether the certificate of a model's own policy is in force for a run of `choice`, in which
 /// `images` images stopped. It may run the images that the model file stores.
-/// @param drift  of the run, see drift_of()
+/// @param drift  drift in the run, see drift_of()
 engine::CertificateStatus certificate_of_run(const PolicyChoice& choice,
                                              const engine::OpenedModel& model,
                                              const std::optional<policy::DriftVerdict>& drift,

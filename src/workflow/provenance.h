@@ -34,7 +34,7 @@ std::vector<std::int64_t> indices_of_listed(const data::Dataset& data,
                                             const std::vector<std::uint64_t>& hashes);
 
 /// Checks that a model was not trained on the images that it is to be evaluated on.
-/// @param path  of the model  @param indices  of the images in `data`
+/// @param path  path of the model @param indices  indices of the images in `data`
 /// @throws TrainedOnImages "<path>: …" with the number of such images and the name of the first
 void refuse_trained_images(const std::filesystem::path& path, const model::ModelFile& model,
                            const data::Dataset& data, const std::vector<std::int64_t>& indices);
@@ -45,7 +45,7 @@ std::vector<std::int64_t> without_trained_images(const model::ModelFile& model,
                                                  const std::vector<std::int64_t>& indices);
 
 /// Indices of the images of a test part that a model may be tested on.
-/// @param path  of the model
+/// @param path  path of the model
 /// @param skip_trained  true: images that it was trained on are left out; false: they are an error
 /// @throws Error "<path>: …" if the classes differ or no image is left; TrainedOnImages
 std::vector<std::int64_t> images_to_test(const std::filesystem::path& path,
@@ -63,7 +63,7 @@ struct ListedImages {
 std::int64_t leave_out_copies(const data::Dataset& data, std::vector<std::int64_t>& indices);
 
 /// Finds the images of a model's tune or certify part in a data set.
-/// @param path  of the model  @param hashes  of the part's images, sorted
+/// @param path  path of the model @param hashes  hashes of the part's images, sorted
 /// @param part  "tune" or "certify"  @param source  name of the data for messages
 /// @throws Error if the model lists no image, or the data contain none of them; TrainedOnImages
 ListedImages find_listed_images(const std::filesystem::path& path, const model::ModelFile& model,
@@ -75,7 +75,7 @@ struct TestRead {
   std::string command;  ///< the command that used them, for people
   std::string data;     ///< source
   std::int64_t images = 0;
-  std::string part = "test";  ///< or "certify"
+  std::string part = "test";  ///< "test" or "certify"
 };
 
 /// Appends a line to test_reads.jsonl beside the model, as a record of how often these images

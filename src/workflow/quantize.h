@@ -17,7 +17,7 @@ struct QuantizeOptions {
   std::filesystem::path model;
   std::string data;                ///< the data set the model was trained on, see load_data
   std::filesystem::path out = {};  ///< empty: beside the model, model.int8.safetensors
-  std::string precision = "int8";  ///< or "bf16"
+  std::string precision = "int8";  ///< "int8" or "bf16"
   int images = 1024;               ///< number of training images for the ranges of activations
   int threads = 0;                 ///< 0: usable_cores()
   /// Data set from whose test part the images are taken that an int8 file stores, so that its
@@ -31,7 +31,7 @@ struct QuantizeOptions {
 
 /// The accuracy of an exit in f32 and in the deployed precision, on tune images.
 struct ExitLoss {
-  double reference_accuracy = 0, accuracy = 0;  ///< in f32, and in the deployed precision
+  double reference_accuracy = 0, accuracy = 0;  ///< accuracy in f32, and in the deployed one
   eval::Interval difference;  ///< accuracy minus reference_accuracy, paired 95 % interval
   double agreement = 0;       ///< share of the images with the same answer in both
 };

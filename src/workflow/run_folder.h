@@ -132,7 +132,7 @@ struct FoundRun {
   std::filesystem::path folder;  ///< the folder that contains the model
 };
 
-/// @param path  of a run folder or a model file  @throws Error if a folder contains no model
+/// @param path  path of a run folder or a model file @throws Error if a folder contains no model
 FoundRun find_run(const std::string& path);
 
 /// The model file that a path stands for: the model of a run folder, or the path itself.

@@ -14,7 +14,7 @@
 namespace offramp::workflow {
 
 /// Images for a model file with the logits that the opened model computes for them.
-/// @param indices  of the images in `data`, which have the size that the model expects
+/// @param indices  indices of the images in `data`, which have the size that the model expects
 model::StoredImages images_to_store(engine::OpenedModel& model, const data::Dataset& data,
                                     const std::vector<std::int64_t>& indices);
 

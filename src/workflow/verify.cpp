@@ -61,7 +61,7 @@ eval::SavedLogits certified_logits(const VerifyOptions& options, const policy::G
                                    const eval::SavedLogits& here) {
   eval::SavedLogits saved = eval::load_logits(options.logits);
   const std::string precision = text_of(saved, "precision"), kernels = text_of(saved, "kernels");
-  // A certificate that names an arithmetic is for all kernels that compute it.
+  // A certificate that names an arithmetic holds for all kernels that compute it.
   const bool any_kernels = given.kernels == runtime::arithmetic_name(runtime::Precision::int8);
   if (precision != given.precision || (kernels != given.kernels && !any_kernels))
     throw Error(fmt::format("{}: logits of {} with {}, but the certificate is for {} with {}",

@@ -91,12 +91,12 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   const std::size_t size = values.size() / kImages;
   const auto count = static_cast<std::int64_t>(kImages);
 
-  runtime::SingleImageRun walk(runtime::compile(file.graph, file.weights, options,
-                                                *std::make_unique<runtime::WeightStore>()));
+  runtime::SingleImageRun image_run(runtime::compile(file.graph, file.weights, options,
+                                                     *std::make_unique<runtime::WeightStore>()));
   const std::int64_t of_walks = spent([&] {
     for (std::size_t i = 0; i < kImages; ++i) {
-      walk.begin(std::span(values).subspan(i * size, size));
-      for (int exit = 0; exit < 3; ++exit) walk.advance();
+      image_run.begin(std::span(values).subspan(i * size, size));
+      for (int exit = 0; exit < 3; ++exit) image_run.advance();
     }
   });
   Session session(*model, Stop::never());
@@ -136,7 +136,7 @@ TEST_F(SessionMemory, IsAllocatedForProbabilitiesAloneAndOnlyIfAskedFor) {
   EXPECT_EQ(told, 2 * count);
 }
 
-TEST_F(SessionMemory, IsMissingWhileImagesWait) {
+TEST_F(SessionMemory, MayRunOutWhileImagesWait) {
   for (const bool in_order : {false, true}) {
     Session session(*model, {.stop = Stop::never(), .probabilities = true});
     std::map<std::int64_t, std::string> told;
@@ -165,7 +165,7 @@ TEST_F(SessionMemory, IsMissingWhileImagesWait) {
   }
 }
 
-TEST_F(SessionMemory, MayBeMissingAnywhereInAStream) {
+TEST_F(SessionMemory, MayRunOutAnywhereInAStream) {
   Session fine(*model, {.probabilities = true});
   const auto expected = fine.classify(images);
   bool failed = true;

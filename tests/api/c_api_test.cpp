@@ -164,7 +164,7 @@ TEST_F(CApi, AnswersAsTheCppInterfaceDoes) {
   EXPECT_EQ(stats.images, 0);
 }
 
-TEST_F(CApi, StopsAsItIsTold) {
+TEST_F(CApi, StopsByTheGivenRule) {
   const auto exit_under = [&](const offramp_stop& stop) {
     offramp_session* session = session_with(&stop);
     const std::vector<float> values(3 * 32 * 32, 0.5f);
@@ -278,7 +278,7 @@ TEST_F(CApi, AnswersBatchesAndStreamsAsOneImageAtATime) {
   EXPECT_TRUE(std::ranges::is_sorted(told.ids));
 }
 
-TEST_F(CApi, RefusesStreamsAndBatchesThatMakeNoSense) {
+TEST_F(CApi, RefusesInvalidStreamsAndBatches) {
   offramp_answer answer = OFFRAMP_ANSWER_INIT;
   const offramp_image none = image_of(OFFRAMP_RGB8, nullptr, 0, 1, 1);
   const offramp_image other = image_of(9, "x", 1);
@@ -340,7 +340,7 @@ TEST_F(CApi, GivesEachImageItsOwnRule) {
   EXPECT_THAT(told, testing::ElementsAreArray(exits));
 }
 
-TEST_F(CApi, WithdrawsImages) {
+TEST_F(CApi, CancelsImages) {
   offramp_cancellation* cancellation = nullptr;
   ASSERT_EQ(offramp_cancellation_new(&cancellation), OFFRAMP_OK);
   EXPECT_EQ(offramp_cancellation_is_cancelled(cancellation), 0);
@@ -387,7 +387,7 @@ TEST_F(CApi, GivesTheLogitsOfAllExits) {
   EXPECT_EQ(offramp_all_exits(session_, nullptr, 0, nullptr, 0), OFFRAMP_OK);
 }
 
-TEST_F(CApi, SaysWhenAStreamHasSomethingToDo) {
+TEST_F(CApi, ReportsWhenAStreamMustBePolled) {
   EXPECT_LT(offramp_next_due_ms(session_), 0);
   struct Counts {
     std::atomic<int> ready = 0;
@@ -475,7 +475,7 @@ TEST_F(CApi, ServesOlderCallers) {
   EXPECT_EQ(answers.back(), ~std::uint64_t{0});
 }
 
-TEST_F(CApi, ServesNewerCallersThatAskForNothingNew) {
+TEST_F(CApi, ServesNewerCallersThatSetNoNewField) {
   const std::vector<float> values(3 * 32 * 32, 0.5f);
   const std::size_t more = 16;
   OtherVersion stop(stop_of(OFFRAMP_STOP_NEVER), sizeof(offramp_stop) + more);
@@ -527,7 +527,7 @@ TEST_F(CApi, RefusesStructsWithoutTheirSize) {
   EXPECT_EQ(offramp_session_guarantee(session_, &guarantee), OFFRAMP_USAGE);
 }
 
-TEST_F(CApi, SaysWhatIsGuaranteed) {
+TEST_F(CApi, ReportsTheGuarantee) {
   model::ModelFile file = example_model(small_resnet());
   file.policy = policy::ChosenPolicy{policy::never_stop(3)};
   file.policy->guarantee =
@@ -553,7 +553,7 @@ TEST_F(CApi, SaysWhatIsGuaranteed) {
   offramp_model_free(model);
 }
 
-TEST_F(CApi, TakesNullHandlesForNothing) {
+TEST_F(CApi, AcceptsNullHandles) {
   offramp_model_free(nullptr);
   offramp_session_free(nullptr);
   offramp_cancellation_free(nullptr);

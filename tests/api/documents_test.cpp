@@ -65,7 +65,7 @@ void readme() {
   std::cout << answer.class_name << " at exit " << answer.exit << '\n';
   const std::vector<offramp::Answer> answers = session.classify(images);
   const offramp::Stats stats = session.stats();
-  std::cout << stats.relative_cost << " of the plain network's MACs an image\n";
+  std::cout << stats.relative_cost << " of the plain network's MACs per image\n";
 }
 
 void guide() {
@@ -83,9 +83,9 @@ void guide() {
 void options_of_images() {
   const offramp::Model model = offramp::Model::load("model.safetensors");
   offramp::Session session(model);
-  const offramp::Cancellation withdrawn;  // withdrawn.cancel(), from any thread
+  const offramp::Cancellation cancellation;  // cancellation.cancel(), from any thread
   const offramp::ImageOptions urgent = {.stop = offramp::Stop::within(5.0),
-                                        .cancellation = withdrawn};
+                                        .cancellation = cancellation};
   std::vector<offramp::ImageOptions> options(images.size());
   if (!options.empty()) options[0] = urgent;
   const std::vector<offramp::Answer> some = session.classify(images, options);

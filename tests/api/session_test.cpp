@@ -196,7 +196,7 @@ TEST(Session, ReachesEveryExitUnderThePolicyOfTheseTests) {
   EXPECT_THAT(session.stats().exits, Each(testing::Gt(0)));
 }
 
-TEST(Session, SpendsWhatItSays) {
+TEST(Session, ReportsTheMacsThatItSpends) {
   const ModelOnDisk disk(with_policy(small_vgg(), mixed_policy()), 20);
   const Model model = disk.load();
   Session session = session_of(model);
@@ -246,7 +246,7 @@ TEST(Session, StopsByTheRuleItIsGiven) {
   for (std::size_t i = 0; i < both.size(); ++i) EXPECT_EQ(both[i], std::min(by_policy[i], 2));
 }
 
-TEST(Session, HasAnAnswerHoweverShortTheTime) {
+TEST(Session, AnswersHoweverShortTheDeadline) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 5);
   const Model model = disk.load();
   Session hurried = session_of(model, Stop::within(1e-6));
@@ -268,7 +268,7 @@ TEST(Session, HasAnAnswerHoweverShortTheTime) {
   }
 }
 
-TEST(Session, RefusesRulesThatMakeNoSense) {
+TEST(Session, RefusesInvalidRules) {
   const ModelOnDisk disk(example_model(small_resnet()));
   const Model model = disk.load();
   const auto expect_refused = [&](const auto& make, const std::string& message) {
@@ -306,7 +306,7 @@ TEST(Session, TakesPixelsBytesFilesAndValuesAlike) {
               session.classify(ImageView::normalised(values)));
 }
 
-TEST(Session, RefusesImagesThatAreNone) {
+TEST(Session, RefusesBytesThatAreNoImage) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 1);
   Session session = session_of(disk.load());
   const std::vector<std::uint8_t> pixels(30);
@@ -426,7 +426,7 @@ TEST(Session, KeepsTemperaturesAndEnsembleUnderEveryRule) {
   }
 }
 
-TEST(Session, ClassifiesNoImagesToo) {
+TEST(Session, AcceptsAnEmptyBatch) {
   const ModelOnDisk disk(example_model(small_resnet()));
   Session session = session_of(disk.load());
   EXPECT_THAT(session.classify(std::span<const ImageView>{}), IsEmpty());
@@ -435,7 +435,7 @@ TEST(Session, ClassifiesNoImagesToo) {
 // Tests of streams, with batches of 4 and networks of 3 segments. If all images leave at exit 3, at
 // most 3 images wait, all at the first segment.
 
-TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
+TEST(SessionStream, DeliversAnswersAsTheyFinishOrInOrder) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   const Model model = disk.load();
   std::vector<std::vector<std::int64_t>> orders;
@@ -453,7 +453,7 @@ TEST(SessionStream, HandsAnswersOutAsTheyFinishOrInOrder) {
   EXPECT_TRUE(std::ranges::is_sorted(orders[1]));
 }
 
-TEST(SessionStream, HoldsNoMoreThanItMay) {
+TEST(SessionStream, KeepsPendingImagesBelowTheLimit) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 60);
   for (const bool in_order : {false, true}) {
     Session session = session_of(disk.load());
@@ -509,7 +509,7 @@ TEST(SessionStream, KeepsTheOrderWhereImagesHaveWaitedTooLong) {
   EXPECT_EQ(told, in_order);
 }
 
-TEST(SessionStream, GoesOnAfterTheListenerHasThrown) {
+TEST(SessionStream, ContinuesAfterTheCallbackHasThrown) {
   const ModelOnDisk disk(example_model(small_resnet()), 8);
   Session session = session_of(disk.load(), Stop::never());
   std::vector<std::int64_t> told;
@@ -544,11 +544,11 @@ TEST(SessionStream, MayBeMixedWithImagesAloneAndBatches) {
   EXPECT_THAT(told, ElementsAre(0, 2));
 }
 
-TEST(SessionStream, HandsAnswersOutAtOnceFromTheThreadThatHasThem) {
+TEST(SessionStream, DeliversAnswersAtOnceFromTheThreadThatComputedThem) {
   ModelOnDisk disk(example_model(small_resnet()), 2);
   Session session(disk.load({.precision = "f32", .threads = 1, .batch = 2}));
-  // Both are in one batch. The answer of the first withdraws the second, which is decided after
-  // it: only an answer that is handed out at once comes early enough for that.
+  // Both are in one batch. The answer of the first image cancels the second, which is decided after
+  // it: only an answer that is delivered at once comes early enough for that.
   const Cancellation second;
   std::vector<Answer> answers(2);
   session.stream(
@@ -679,7 +679,7 @@ TEST(Session, BoundsOnlyTheChosenStepOfCodeThatIsOnlyVerified) {
                                     std::optional<double>()));
 }
 
-TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
+TEST(SessionStream, RefusesInvalidOptions) {
   const ModelOnDisk disk(example_model(small_resnet()), 1);
   Session session = session_of(disk.load());
   const auto nobody = [](std::int64_t, const Answer&) {};
@@ -695,7 +695,7 @@ TEST(SessionStream, RefusesOptionsThatMakeNoSense) {
               ThrowsMessage<UsageError>("stream: 1 images have no answer yet; call flush() first"));
 }
 
-TEST(Session, SeesThatImagesLeaveElsewhereThanWhenItWasCalibrated) {
+TEST(Session, DetectsThatImagesLeaveAtOtherExitsThanAtCalibration) {
   model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
@@ -766,7 +766,7 @@ TEST(Session, StopsEachImageByItsOwnRule) {
   }
 }
 
-TEST(SessionStream, RefusesAnImageWhoseOptionsMakeNoSenseAndLosesNoOther) {
+TEST(SessionStream, RefusesAnImageWithInvalidOptionsAndLosesNoOther) {
   const ModelOnDisk disk(example_model(small_resnet()), 12);  // the model has no policy
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 8});
@@ -807,7 +807,7 @@ TEST(SessionStream, AnswersNoImageWithThePixelsOfOneThatWasLost) {
   for (std::size_t i = 0; i < answers.size(); ++i) expect_same(answers[i], expected[i]);
 }
 
-TEST(Session, LooksForDriftAmongImagesThatThePolicyStops) {
+TEST(Session, CountsForDriftOnlyImagesThatThePolicyStops) {
   model::ModelFile file = with_policy(small_resnet(), mixed_policy());
   const ModelOnDisk unknown(file, 60);
   Session first = session_of(unknown.load());
@@ -848,17 +848,17 @@ TEST(Session, DropsImagesThatAreCancelled) {
   for (const int threads : {1, 2}) {
     const Model model = disk.load({.precision = "f32", .threads = threads, .batch = 4});
     Session session = session_of(model);
-    ImageOptions withdrawn;
-    withdrawn.cancellation.emplace();
+    ImageOptions with_cancellation;
+    with_cancellation.cancellation.emplace();
     std::vector<ImageOptions> options(20);
-    for (std::size_t i = 0; i < 20; i += 4) options[i] = withdrawn;
-    withdrawn.cancellation->cancel();
+    for (std::size_t i = 0; i < 20; i += 4) options[i] = with_cancellation;
+    with_cancellation.cancellation->cancel();
     const auto answers = session.classify(disk.images(), options);
     for (std::size_t i = 0; i < 20; ++i) {
       EXPECT_EQ(answers[i].cancelled, i % 4 == 0) << i;
       EXPECT_EQ(answers[i].error, i % 4 == 0 ? "the image was cancelled" : "");
     }
-    EXPECT_THAT([&] { session.classify(disk.images()[0], withdrawn); },
+    EXPECT_THAT([&] { session.classify(disk.images()[0], with_cancellation); },
                 ThrowsMessage<Error>("the image was cancelled"));
     EXPECT_EQ(session.stats().images, 15);
 
@@ -952,7 +952,7 @@ TEST(SessionStream, RunsAnImageAtOnceWhereItsDeadlineLeavesNoTimeToWaitForOthers
   EXPECT_EQ(session.pending(), 0);
 }
 
-TEST(SessionStream, CallsWhoeverSleepsUntilAnAnswerIsReady) {
+TEST(SessionStream, CallsOnReadyWhenAnAnswerIsReady) {
   const ModelOnDisk disk(with_policy(small_resnet(), mixed_policy()), 40);
   const Model model = disk.load({.precision = "f32", .threads = 2, .batch = 4});
   Session session = session_of(model);

@@ -294,7 +294,7 @@ TEST(IncludeDirection, KeepsOneDnnOutOfEveryHeaderThatOthersSee) {
                   "api/x.cpp:1: #include runtime/onednn.h: this header is private to runtime"));
 }
 
-TEST(IncludeDirection, RefusesFoldersAndPathsItDoesNotKnow) {
+TEST(IncludeDirection, RefusesUnknownFoldersAndPaths) {
   EXPECT_THAT(
       violations("fresh/x.cpp", "#include <vector>"),
       testing::ElementsAre("fresh/x.cpp:1: #include vector: the folder is not in the table"));

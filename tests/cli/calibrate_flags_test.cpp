@@ -17,7 +17,7 @@ CalibrateFlags with(const std::function<void(CalibrateFlags&)>& edit) {
   return flags;
 }
 
-TEST(CalibrateFlags, AreRefusedByNameWhereTheyMakeNoSense) {
+TEST(CalibrateFlags, AreRefusedByNameIfInvalid) {
   const std::string one_aim =
       "calibrate: give one of --threshold, --max-accuracy-drop, --max-cost and --guarantee, got ";
   const std::string drop =

@@ -75,7 +75,7 @@ TEST_F(Calibrate, ExitsWithTwoOnWrongUsage) {
       2);
 }
 
-TEST_F(Calibrate, ExitsWithOneWhereImagesAreNoEvidence) {
+TEST_F(Calibrate, ExitsWithOneIfTheModelWasTrainedOnTheImages) {
   model.provenance.data.train = {model.provenance.data.tune[3]};
   model::save_model(path, model);
   const ProgramResult ended = run({"--max-cost", "1"});
@@ -101,7 +101,7 @@ TEST_F(Calibrate, PrintsATableForPeople) {
   EXPECT_FALSE(model::load_model(path).policy);
 }
 
-TEST_F(Calibrate, SaysWhereAnAimCannotBeMet) {
+TEST_F(Calibrate, SaysWhyAnAimCannotBeMet) {
   EXPECT_THAT(run({"--max-cost", "0.6", "--drop-useless-exits"}).out,
               HasSubstr("no exit was dropped: each saves more than its head costs\n"));
   const ProgramResult text = run({"--max-cost", "0.3", "--ensemble", "weighted"});
@@ -161,7 +161,7 @@ TEST_F(Calibrate, NamesWhatHarmIsCountedAgainst) {
               1e-12);
 }
 
-TEST_F(Calibrate, PrintsWhatFewImagesCannotTell) {
+TEST_F(Calibrate, WarnsOfWhatFewImagesCannotShow) {
   expect_refused({"--max-accuracy-drop", "0.001"},
                  "--max-accuracy-drop: 0.001 is less than one of the 400 tune images; ask for at "
                  "least 0.0025 or train with more images",

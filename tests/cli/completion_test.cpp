@@ -46,7 +46,7 @@ class Completion : public testing::Test {
   std::string script = folder.path() / "offramp.bash";
 };
 
-TEST_F(Completion, KnowsCommandsAndTheirSubcommands) {
+TEST_F(Completion, ListsCommandsAndTheirSubcommands) {
   EXPECT_THAT(complete({"offramp", "c"}),
               UnorderedElementsAre("classify", "calibrate", "completion"));
   EXPECT_THAT(complete({"offramp", "data", ""}),
@@ -54,7 +54,7 @@ TEST_F(Completion, KnowsCommandsAndTheirSubcommands) {
   EXPECT_THAT(complete({"offramp", "data", "export", "--cor"}), ElementsAre("--corrupt"));
 }
 
-TEST_F(Completion, KnowsEveryFlagThatHelpNames) {
+TEST_F(Completion, ListsEveryFlagThatHelpNames) {
   for (const char* command :
        {"test", "classify", "calibrate", "quantize", "report", "bench", "info"}) {
     std::vector<std::string> in_help;
@@ -68,18 +68,18 @@ TEST_F(Completion, KnowsEveryFlagThatHelpNames) {
   }
 }
 
-TEST_F(Completion, KnowsTheWordsThatAFlagAccepts) {
+TEST_F(Completion, ListsTheWordsThatAFlagAccepts) {
   EXPECT_THAT(complete({"offramp", "test", "m", "--part", ""}),
               UnorderedElementsAre("test", "tune", "certify"));
   EXPECT_THAT(complete({"offramp", "calibrate", "m", "--cost", "m"}),
               UnorderedElementsAre("macs", "ms"));
 }
 
-TEST_F(Completion, OffersFilesElsewhere) {
+TEST_F(Completion, CompletesFilesElsewhere) {
   EXPECT_THAT(complete({"offramp", "test", "my"}), ElementsAre("my model.safetensors"));
 }
 
-TEST_F(Completion, RefusesAShellItDoesNotKnow) {
+TEST_F(Completion, RefusesAnUnknownShell) {
   const ProgramResult ended = offramp({"completion", "fish"});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(ended.err,

@@ -46,7 +46,7 @@ TEST(DataImport, WritesAPackedFileThatSaysTheSame) {
   }
 }
 
-TEST(DataExport, SpoilsImagesOnTheirWay) {
+TEST(DataExport, CorruptsImages) {
   const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   const std::string source = folder.path() / "images", spoiled = folder.path() / "spoiled";
@@ -81,7 +81,7 @@ TEST(DataExport, DoesNotOverwriteTheImagesItReads) {
   EXPECT_EQ(core::read_text(image), before);
 }
 
-TEST(DataImport, BringsImagesToTheSizeAskedFor) {
+TEST(DataImport, ResizesImagesToTheRequestedSize) {
   const core::TemporaryFolder folder;
   write_images(folder.path() / "images");
   write_bytes(folder.path() / "images/train/cat/large.png",
@@ -159,7 +159,7 @@ TEST(DataInfo, GivesTheSameAsJson) {
   EXPECT_NEAR(json["mean"][0].get<double>(), sum / (6 * 48) / 255, 1e-6);
 }
 
-TEST(DataInfo, LooksAtFoldersWhoseImagesDifferInSize) {
+TEST(DataInfo, DescribesFoldersWhoseImagesDifferInSize) {
   const core::TemporaryFolder folder;
   write_images(folder.path());
   write_bytes(folder.path() / "train/cat/large.png", image::encode_png(patterned_image(40, 30, 9)));
@@ -195,7 +195,7 @@ TEST(DataInfo, DrawsAContactSheet) {
   EXPECT_GT(image.width, 12 * 64);
 }
 
-TEST(DataInfo, RefusesASizeThatIsNone) {
+TEST(DataInfo, RefusesAnInvalidSize) {
   for (const char* size : {"0", "-3", "32y", "32x", "x32", "70000", "1x2x3", ""}) {
     const ProgramResult ended = test::offramp({"data", "info", "synthetic", "--image-size", size});
     EXPECT_EQ(ended.status, 2) << size;

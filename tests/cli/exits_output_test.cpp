@@ -41,13 +41,13 @@ ExitsResult example() {
   return result;
 }
 
-TEST(ExitsOutput, ShowsWhatEveryPlaceIsWorth) {
+TEST(ExitsOutput, ShowsTheSavingOfEveryPlace) {
   const std::string text = to_text(example(), false);
   EXPECT_THAT(text, HasSubstr("layer1.0"));
   EXPECT_THAT(text, HasSubstr("64x32x32"));
   EXPECT_THAT(text, HasSubstr("not met"));
   EXPECT_THAT(text, HasSubstr("Chosen: layer2.0 (spp), at relative cost 0.750."));
-  EXPECT_THAT(text, HasSubstr("4 sets of exits were evaluated (all there are)"));
+  EXPECT_THAT(text, HasSubstr("4 sets of exits were evaluated (all possible ones)"));
   EXPECT_THAT(text, HasSubstr("4 of which chose the same exits"));
   EXPECT_THAT(text, HasSubstr("-0.50 points to the last exit (-1.00 to +0.00)"));
 }
@@ -64,18 +64,18 @@ TEST(ExitsOutput, WritesJsonWithTheWordsOfTheText) {
   EXPECT_EQ(json["ms"], nullptr);
 }
 
-TEST(ExitsOutput, SaysSoWhereNoExitPays) {
+TEST(ExitsOutput, SaysThatNoExitSavesMoreThanItsHeadCosts) {
   ExitsResult result = example();
   result.placement.chosen = result.placement.best_of_size[0];
   EXPECT_THAT(to_text(result, false), HasSubstr("No early exit was chosen"));
   EXPECT_THAT(to_text(result, false), HasSubstr("the network without early exits"));
 }
 
-TEST(ExitsOutput, SaysWhatABudgetMustBeAtLeast) {
+TEST(ExitsOutput, NamesTheSmallestPossibleBudget) {
   ExitsResult result = example();
   result.aim = policy::MaxCost{0.1};
   result.placement.chosen = {{}, false, 1, 0.94};
-  EXPECT_THAT(to_text(result, false), HasSubstr("no thresholds keep within the budget. The "
+  EXPECT_THAT(to_text(result, false), HasSubstr("no thresholds stay within the budget. The "
                                                 "cheapest exit costs 0.131 for each image"));
   EXPECT_EQ(nlohmann::json::parse(to_json_text(result))["chosen"]["met"], false);
 }
@@ -88,7 +88,7 @@ TEST(ExitsOutput, SaysFirstIfTheFiguresAreOfAnotherNetwork) {
   EXPECT_THAT(to_page(result).sentences.front(), HasSubstr("of the frozen network"));
 }
 
-TEST(ExitsOutput, SpeaksOfAgreementWithoutLabels) {
+TEST(ExitsOutput, NamesAgreementInsteadOfAccuracyWithoutLabels) {
   ExitsResult result = example();
   EXPECT_THAT(to_text(result, false), Not(HasSubstr("agreement")));
   result.label_free = true;

@@ -78,7 +78,7 @@ TEST_F(Exits, AreAddedToATrainedNetwork) {
   const ProgramResult second = exits({"--max-cost", "0.6", "--max-exits", "1"});
   ASSERT_EQ(second.status, 0) << second.err;
   EXPECT_THAT(second.out, HasSubstr("for --max-cost 0.6"));
-  EXPECT_THAT(second.out, HasSubstr("On images that the search did not see"));
+  EXPECT_THAT(second.out, HasSubstr("On images that the search did not use"));
   EXPECT_THAT(second.err, Not(HasSubstr("epoch ")));  // nothing is trained again
 }
 

@@ -14,7 +14,7 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
-TEST(HelpFormat, SaysInWordsWhatIsGiven) {
+TEST(HelpFormat, DescribesValuesInWords) {
   CLI::App app("", "offramp");
   app.formatter(std::make_shared<HelpFormat>());
   CLI::App* command = app.add_subcommand("run", "");

@@ -165,7 +165,7 @@ TEST_F(ImportExport, FlagsAreCheckedInOneLine) {
   EXPECT_THAT(same.err, HasSubstr("is an input"));
 }
 
-TEST_F(ImportExport, AFileThatIsNoNetworkIsRefused) {
+TEST_F(ImportExport, AFileWithoutANetworkIsRefused) {
   const ProgramResult ended = offramp({"import", model_path, "-o", again_path});
   EXPECT_EQ(ended.status, 1);
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;

@@ -86,7 +86,8 @@ TEST(Info, ShowsWhatARecipesNetworkIsCompiledTo) {
   EXPECT_EQ(info["reference_operations"], 0);
   const ProgramResult ended = offramp({"info", recipe, "--compiled"});
   EXPECT_EQ(ended.status, 0);
-  for (const char* part : {"implementation", "none is ref", "weights ", "workspace of a stream"})
+  for (const char* part : {"implementation", "none is a slow reference implementation", "weights ",
+                           "workspace of a stream"})
     EXPECT_THAT(ended.out, HasSubstr(part));
   const ProgramResult refused = offramp({"info", recipe, "--batch", "2"});
   EXPECT_EQ(refused.status, 2);
@@ -102,7 +103,7 @@ TEST(Info, RefusesARecipeAtItsLine) {
   EXPECT_EQ(ended.err, "offramp: " + path + ":3: unknown key \"haed\"; did you mean \"head\"?\n");
 }
 
-TEST(Info, RefusesModelFilesThatAreNone) {
+TEST(Info, RefusesFilesThatAreNoModels) {
   const core::TemporaryFolder folder;
   const std::string path = folder.path() / "model.safetensors";
   for (const std::string& content :

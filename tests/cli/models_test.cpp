@@ -168,7 +168,7 @@ TEST_F(Models, TestFollowsTheModelsOwnPolicy) {
               HasSubstr("another rule than the model's policy"));
 }
 
-TEST_F(Models, NothingCallsACertificateInForceBesideADriftFlag) {
+TEST_F(Models, NoOutputReportsACertificateInForceDuringDrift) {
   policy::ChosenPolicy chosen = certified_policy();
   chosen.seen = policy::TuneExitShares{2000, {0, 0, 1}};
   model.policy = chosen;
@@ -212,7 +212,7 @@ TEST_F(Models, NothingCallsACertificateInForceBesideADriftFlag) {
   EXPECT_THAT(core::read_text(page), HasSubstr("Certified, and in force here: harm ≤ 5 %"));
 }
 
-TEST_F(Models, SaysWhenImagesLeaveElsewhereThanThoseItWasCalibratedOn) {
+TEST_F(Models, WarnsWhenImagesLeaveAtOtherExitsThanAtCalibration) {
   policy::ChosenPolicy chosen;
   chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, 0.14f};
@@ -297,7 +297,7 @@ TEST_F(Models, TestRefusesImagesTheModelWasTrainedOn) {
   EXPECT_THAT(skipped.err, HasSubstr("left out 2 images"));
 }
 
-TEST_F(Models, ClassifyGivesOneObjectALineAndGoesOnAfterABadImage) {
+TEST_F(Models, ClassifyPrintsOneObjectPerLineAndContinuesAfterABadImage) {
   const std::string good = png(0), other = png(1), bad = folder.path() / "bad.jpg",
                     missing = folder.path() / "missing.png";
   core::write_text_atomic(bad, "");
@@ -391,7 +391,7 @@ TEST_F(Models, ClassifyOpensNoFileBeforeANul) {
   EXPECT_THAT(ended.err, HasSubstr("cannot open: Invalid argument"));
 }
 
-TEST_F(Models, ClassifyAnswersWhoeverAsksForOneImageAtATime) {
+TEST_F(Models, ClassifyAnswersAProgramThatWritesOnePathAtATime) {
   const std::string one = png(0), two = png(1), three = png(2);
   RunningProgram running({"classify", path, "-", "--json", "--threads", "1"});
   running.write_input(one + "\n");
@@ -448,7 +448,7 @@ TEST_F(Models, ACpuWithoutAPrecisionsInstructionsSaysSoOnce) {
             "certified");
 }
 
-TEST_F(Models, TestKeepsNothingOverWhatItReads) {
+TEST_F(Models, TestDoesNotOverwriteItsInputs) {
   const std::string before = core::read_text(path);
   const ProgramResult ended = offramp({"test", path, "--data", "synthetic", "--save-logits", path});
   EXPECT_EQ(ended.status, 2);

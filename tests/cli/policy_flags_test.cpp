@@ -20,7 +20,7 @@ TEST(PolicyFlags, BecomeAChoice) {
   EXPECT_FALSE(choice.no_policy);
 }
 
-TEST(PolicyFlags, AreRefusedByNameWhereTheyMakeNoSense) {
+TEST(PolicyFlags, AreRefusedByNameIfInvalid) {
   EXPECT_THAT(
       [] {
         policy_choice({{}, "margin", false});

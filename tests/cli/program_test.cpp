@@ -50,7 +50,7 @@ void expect_refusal(const std::vector<std::string>& arguments, int status,
   EXPECT_TRUE(is_one_line(ended.err)) << ended.err;
 }
 
-TEST(Program, EveryCommandExplainsItself) {
+TEST(Program, EveryCommandHasHelp) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
     const ProgramResult ended = offramp(with(command, "--help"));
@@ -60,7 +60,7 @@ TEST(Program, EveryCommandExplainsItself) {
   }
 }
 
-TEST(Program, EveryCommandKnowsTheVersion) {
+TEST(Program, EveryCommandPrintsTheVersion) {
   for (const auto& command : kCommands) {
     SCOPED_TRACE(testing::PrintToString(command));
     const ProgramResult ended = offramp(with(command, "--version"));
@@ -156,7 +156,7 @@ TEST(Program, ItsErrorsSendNoEscapeSequencesToATerminal) {
     EXPECT_THAT(ended.err, testing::Not(HasSubstr(control)));
 }
 
-TEST(Program, AReaderThatLeftIsNothingToTalkAbout) {
+TEST(Program, AClosedPipeCausesNoMessage) {
   const std::string recipe = std::string(OFFRAMP_CONFIGS) + "/quickstart.toml";
   const ProgramResult ended = offramp({"info", recipe}, {.close_output = true});
   EXPECT_EQ(ended.status, 1);
@@ -185,7 +185,7 @@ class Training : public testing::Test {
   const fs::path bin = folder.path() / "bin", program = bin / "offramp";
 };
 
-TEST_F(Training, ThatIsNotInstalledIsSaidInOneLine) {
+TEST_F(Training, ReportsInOneLineThatItIsNotInstalled) {
   const std::string expected =
       "offramp: training is not installed here: offramp-train was not "
       "found beside " +
@@ -199,7 +199,7 @@ TEST_F(Training, ThatIsNotInstalledIsSaidInOneLine) {
   }
 }
 
-TEST_F(Training, IsAProgramThatTakesOverWithAllArgumentsAndItsOwnStatus) {
+TEST_F(Training, ReceivesAllArgumentsAndSetsTheExitStatus) {
   const char* script = "echo $0; printf '%s\\n' \"$@\"; exit 7\n";
   const auto expect_run = [&](const fs::path& training) {
     const ProgramResult ended = run({"train", "a b", "", "--set", "x=1", "--", "test"});

@@ -87,7 +87,7 @@ TEST_F(Quantize, WritesAFileThatRunsInItsOwnPrecision) {
   EXPECT_THAT(compiled.out, HasSubstr("u8 [4,32,32]"));
 }
 
-TEST_F(Quantize, IsLeftForF32WhereItIsNotWhatWasMeasured) {
+TEST_F(Quantize, RunsInF32IfTheFileDiffersFromWhatWasMeasured) {
   const ProgramResult ended = quantize();
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;
   ASSERT_EQ(ended.status, 0) << ended.err;
@@ -149,7 +149,7 @@ TEST_F(Quantize, SaysWhatItWroteForPeople) {
     EXPECT_THAT(ended.out, HasSubstr(part));
 }
 
-TEST_F(Quantize, IsWhatInt8Needs) {
+TEST_F(Quantize, IsRequiredForInt8) {
   const ProgramResult ended =
       offramp({"test", path, "--data", "synthetic", "--precision", "int8", "--threads", "1"});
   if (lacks_instructions(ended)) GTEST_SKIP() << ended.err;

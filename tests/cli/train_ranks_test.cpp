@@ -60,7 +60,7 @@ class TrainRanks : public testing::Test {
   const std::filesystem::path run_ = folder_.path() / "run";
 };
 
-TEST_F(TrainRanks, OnlyTheFirstPrintsAndWritesAndARestartGoesOn) {
+TEST_F(TrainRanks, OnlyTheFirstPrintsAndWritesAndARestartContinues) {
   const auto first = train();
   EXPECT_EQ(first[0].status, 0) << first[0].err;
   EXPECT_THAT(first[0].err, HasSubstr("2 ranks share each batch of 60; batch norm over the images "

@@ -14,7 +14,7 @@ TEST(Error, FormatsItsValues) {
   EXPECT_STREQ(Error(fmt::format("got {}, expected {}", 3, "four")).what(), "got 3, expected four");
 }
 
-TEST(Error, GetsAPlaceAndStaysWhatItWas) {
+TEST(Error, GetsAPlaceAndKeepsItsType) {
   const auto place = [](auto inner) {
     return [inner] {
       try {

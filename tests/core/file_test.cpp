@@ -116,7 +116,7 @@ TEST(WriteFileAtomic, SaysWhyItCannotWrite) {
               ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
 }
 
-TEST(CheckWritable, SaysWhatWritingWouldSayAndLeavesNothing) {
+TEST(CheckWritable, GivesTheErrorOfWritingAndLeavesNoFile) {
   const TemporaryFolder folder;
   check_writable(folder.path() / "new");
   EXPECT_TRUE(fs::is_empty(folder.path()));
@@ -130,7 +130,7 @@ TEST(CheckWritable, SaysWhatWritingWouldSayAndLeavesNothing) {
               ThrowsMessage<Error>(path.string() + ": cannot write: No such file or directory"));
 }
 
-TEST(WriteFileAtomic, SweepsTheLeftoversOfKilledProcesses) {
+TEST(WriteFileAtomic, RemovesTheTemporaryFilesOfKilledProcesses) {
   const TemporaryFolder folder;
   for (int i = 0; i < 3; ++i)
     std::ofstream(folder.path() / fmt::format(".offramp-123-{}.tmp", i)) << "half";
@@ -141,7 +141,7 @@ TEST(WriteFileAtomic, SweepsTheLeftoversOfKilledProcesses) {
   EXPECT_EQ(files_in(folder.path()), 2u);
 }
 
-TEST(WriteFileAtomic, GoesOnBesideTheTemporaryFilesOfOthers) {
+TEST(WriteFileAtomic, WritesBesideTheTemporaryFilesOfOthers) {
   const TemporaryFolder folder;
   std::vector<int> writers;
   // These are the names that the next writes of this process would use.
@@ -156,7 +156,7 @@ TEST(WriteFileAtomic, GoesOnBesideTheTemporaryFilesOfOthers) {
   for (const int writer : writers) ::close(writer);
 }
 
-TEST(WriteFileAtomic, SweepsNothingThatAnotherThreadIsWriting) {
+TEST(WriteFileAtomic, RemovesNothingThatAnotherThreadIsWriting) {
   const TemporaryFolder one, other;
   std::vector<std::future<void>> writers;
   for (int t = 0; t < 4; ++t) {
@@ -224,7 +224,7 @@ TEST(ReadFile, TakesNoMoreMemoryThanTheFileHas) {
   EXPECT_EQ(read_file(path).capacity(), 100'000u);
 }
 
-TEST(ReadFile, ReadsWhatDoesNotKnowItsSize) {
+TEST(ReadFile, ReadsFilesWithoutAKnownSize) {
   const TemporaryFolder folder;
   const fs::path pipe = folder.path() / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
@@ -293,7 +293,7 @@ TEST(FileLock, IsHeldByOneAtATime) {
   EXPECT_THROW(FileLock::try_lock(folder.path() / "none" / ".lock"), Error);
 }
 
-TEST(FileLock, OfAFolderIsWaitedFor) {
+TEST(FileLock, WaitsForTheLockOfAFolder) {
   const TemporaryFolder folder;
   std::atomic<int> shared = 0;
   std::vector<std::thread> threads;

@@ -26,16 +26,16 @@ TEST(Hash, DependsOnTheSeedAndOnEveryByte) {
   }
 }
 
-TEST(Hash, TellsPiecesApartByWhereTheyEnd) {
+TEST(Hash, DependsOnWhereItsPartsEnd) {
   EXPECT_NE(hash_of("b", hash_of("a")), hash_of("", hash_of("ab")));
   EXPECT_NE(hash_of("bc", hash_of("a")), hash_of("c", hash_of("ab")));
 }
 
-TEST(HashOfParts, TellsWhereAValueEnds) {
+TEST(HashOfValues, DependsOnWhereAValueEnds) {
   const auto hash = [](std::initializer_list<std::string_view> parts) {
-    HashOfParts of_parts;
-    for (const std::string_view part : parts) of_parts.add(part);
-    return of_parts.text();
+    HashOfValues of_values;
+    for (const std::string_view part : parts) of_values.add(part);
+    return of_values.text();
   };
   EXPECT_EQ(hash({"a", "b"}).size(), 16u);
   EXPECT_NE(hash({"a", "b"}), hash({"ab", ""}));

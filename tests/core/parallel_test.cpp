@@ -71,7 +71,7 @@ TEST(ParallelFor, PassesOnTheFirstExceptionOfAnyThread) {
   EXPECT_LT(calls, 1000000);
 }
 
-TEST(ParallelFor, SaysThatAThreadCannotBeStarted) {
+TEST(ParallelFor, ReportsThatAThreadCannotBeStarted) {
   const std::string text = without_threads([] {
     parallel_for(
         4, [](std::size_t) {}, 4);
@@ -95,7 +95,7 @@ TEST(Threads, ReleasesThoseThatRunWhenOneCannotBeStarted) {
   EXPECT_THAT(text, HasSubstr("cannot start 3 threads"));
 }
 
-TEST(CheckCanStart, SaysThatSoManyThreadsCannotBeStarted) {
+TEST(CheckCanStart, ReportsHowManyThreadsCannotBeStarted) {
   EXPECT_NO_THROW(check_can_start(0));
   EXPECT_NO_THROW(check_can_start(4));
   const std::string text = without_threads([] { check_can_start(3); });
@@ -103,7 +103,7 @@ TEST(CheckCanStart, SaysThatSoManyThreadsCannotBeStarted) {
   EXPECT_THAT(text, HasSubstr("cannot start 3 threads"));
 }
 
-TEST(UsableCores, ObeysTheAffinityMask) {
+TEST(UsableCores, FollowsTheAffinityMask) {
   cpu_set_t before;
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
   cpu_set_t one;

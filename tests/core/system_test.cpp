@@ -48,7 +48,7 @@ TEST_F(UsableMemory, IsFoundWhereAContainersGroupIsTheRoot) {
   EXPECT_EQ(usable(), 1'500'000u);
 }
 
-TEST_F(UsableMemory, KnowsVersion1) {
+TEST_F(UsableMemory, ReadsCgroupsOfVersion1) {
   write("proc/self/cgroup", "12:cpu,cpuacct:/c\n4:memory:/m\n0::/\n");
   write("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "1000000\n");
   write("sys/fs/cgroup/memory/c/memory.limit_in_bytes", "5000\n");

@@ -85,7 +85,7 @@ TEST(HostTensor, ConvertsToF32) {
   EXPECT_TRUE(std::isnan(values[2]));
 }
 
-TEST(DType, KnowsItsSizeAndName) {
+TEST(DType, HasItsSizeAndName) {
   EXPECT_EQ(to_string(DType::bf16), "BF16");
   EXPECT_EQ(size_of(DType::bf16), 2u);
   EXPECT_EQ(size_of(DType::i8) + size_of(DType::u8), 2u);

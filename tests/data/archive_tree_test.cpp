@@ -338,7 +338,7 @@ TEST(Archive, RefusesAnEncryptedZip) {
   EXPECT_EQ(failure(folder.path() / "a.zip"), "the archive is encrypted");
 }
 
-TEST(Archive, RefusesWhatIsNoArchiveAndWhatIsCutOff) {
+TEST(Archive, RefusesOtherFilesAndTruncatedArchives) {
   const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "a.tar", bytes_of("just some text, and not an archive"));
   EXPECT_THAT(failure(folder.path() / "a.tar"), StartsWith("not a .tar, .tar.gz, .tar.xz or .zip"));

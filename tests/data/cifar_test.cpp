@@ -158,7 +158,7 @@ TEST(Cifar, LeavesOtherFoldersToOtherReaders) {
   EXPECT_FALSE(load_cifar(*open_folder(folder.path()), Part::train).has_value());
 }
 
-TEST(Cifar, KnowsHalfOfCifar100ByItsRecordsAndADamagedOneByItsFiles) {
+TEST(Cifar, RecognisesCifar100ByItsRecordsOrItsFileNames) {
   const core::TemporaryFolder folder;
   test::write_bytes(folder.path() / "train.bin", batch(10, 0, 2, 100));
   EXPECT_EQ(failure(folder.path()), "CIFAR-100: test.bin is missing");

@@ -105,7 +105,7 @@ TEST(Corruption, GrowsWithItsSeverity) {
   }
 }
 
-TEST(Corruption, SaysWhatItDoesNotKnow) {
+TEST(Corruption, NamesAnUnknownCorruption) {
   const auto message = [](const std::string& text) {
     return test::message_of<UsageError>([&] { parse_corruption(text); });
   };

@@ -217,7 +217,7 @@ TEST_F(Fetch, ReplacesADamagedFileOfTheSameName) {
   expect_fetched();
 }
 
-TEST_F(Fetch, GoesOnAfterLostConnections) {
+TEST_F(Fetch, ContinuesAfterLostConnections) {
   Server server([&](int, auto range) { return resuming(content_, range, 30000); });
   get(from(server));
   expect_fetched();
@@ -225,7 +225,7 @@ TEST_F(Fetch, GoesOnAfterLostConnections) {
   EXPECT_EQ(last_.total, 100000);
 }
 
-TEST_F(Fetch, GoesOnWhereAnEarlierRunStopped) {
+TEST_F(Fetch, ContinuesWhereAnEarlierRunStopped) {
   Server server([&](int, auto range) { return resuming(content_, range); });
   core::write_text_atomic(part(), content_.substr(0, 77777));
   get(from(server));
@@ -323,7 +323,7 @@ TEST_F(Fetch, KeepsThePartWhereAllAnswersAreEmpty) {
   EXPECT_EQ(server.ranges().size(), 4u);
 }
 
-TEST_F(Fetch, SaysNothingOfAPartWhereNothingCame) {
+TEST_F(Fetch, DoesNotMentionAPartIfNothingWasReceived) {
   Server server([&](int, auto) {
     return Reply{"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5", "sorry"};
   });
@@ -420,7 +420,7 @@ TEST_F(Fetch, RemovesTheEmptyFoldersThatItMadeAndNoOthers) {
   EXPECT_TRUE(fs::is_empty(folder_.path() / "old"));
 }
 
-TEST_F(Fetch, SpeaksHttpsAloneBeyondThisMachine) {
+TEST_F(Fetch, UsesHttpsAloneBeyondThisMachine) {
   for (const std::string url : {"http://example.com/file", "ftp://localhost/file", "file:///etc/x",
                                 "http://127.0.0.1.example.com/", "http://localhost@example.com/"}) {
     EXPECT_THAT(message({url, "00", "file.bin"}), HasSubstr("only https:// is allowed")) << url;
@@ -447,7 +447,7 @@ TEST_F(Fetch, IsRefusedWhileAnotherDownloadWritesTheSameFile) {
   EXPECT_EQ(message(from(server)), part().string() + ": another download is writing this file");
 }
 
-TEST_F(Fetch, DoesNotWriteThroughALinkThatOthersPlanted) {
+TEST_F(Fetch, DoesNotWriteThroughALinkThatOthersMade) {
   Server server([&](int, auto range) { return resuming(content_, range); });
   const fs::path victim = folder_.path() / "victim";
   core::write_text_atomic(victim, "precious");

@@ -31,18 +31,18 @@ std::vector<std::byte> foreign_file() {
   return test::bytes_of(kText);
 }
 
-TEST(Gzip, UnfoldsWhatGnuGzipWrote) {
+TEST(Gzip, DecompressesFilesOfGnuGzip) {
   EXPECT_EQ(decompress_gzip(foreign_file(), 8), test::bytes_of("offramp\n"));
 }
 
-TEST(Gzip, GivesBackWhatWasPackedOfAnySize) {
+TEST(Gzip, DecompressesContentOfAnySize) {
   for (const std::size_t size : {0, 1, 2, 255, 256, 65535, 65536, 300000}) {
     const auto bytes = some_bytes(size);
     EXPECT_EQ(decompress_gzip(test::gzip(bytes), kEnough), bytes) << size;
   }
 }
 
-TEST(Gzip, KnowsAGzipFileByItsFirstTwoBytes) {
+TEST(Gzip, RecognisesAGzipFileByItsFirstTwoBytes) {
   EXPECT_TRUE(detail::is_gzip(test::gzip(some_bytes(3))));
   EXPECT_FALSE(detail::is_gzip(test::bytes_of("\x1f")));
   EXPECT_FALSE(detail::is_gzip(test::bytes_of("\x1fx")));
@@ -81,7 +81,7 @@ TEST(Gzip, ComparesTheChecksum) {
   EXPECT_EQ(failure(bytes), "the gzip file is damaged: its checksum is wrong");
 }
 
-TEST(Gzip, RefusesAFileThatUnfoldsToAnotherSizeThanItsEndStates) {
+TEST(Gzip, RefusesAFileOfAnotherSizeThanItsEndStates) {
   const auto whole = test::gzip(some_bytes(500));
   auto other = whole;
   other[other.size() - 4] = std::byte{0xf3};  // of 500 bytes, 0x01f4

@@ -137,7 +137,7 @@ TEST(Idx, ReadsGzipAndDotsInNamesAlike) {
             plain.dataset.names);
 }
 
-TEST(Idx, TakesTheUnfoldedOfTwoFiles) {
+TEST(Idx, PrefersTheDecompressedOfTwoFiles) {
   const core::TemporaryFolder folder;
   write_files(folder.path(), small_set());
   for (const auto& file : small_set())
@@ -182,7 +182,7 @@ TEST(Idx, TakesClassNamesFromATextFile) {
   }
 }
 
-TEST(Idx, KnowsFashionMnistByItsLabelsAndNamesItsClasses) {
+TEST(Idx, RecognisesFashionMnistByItsLabelsAndNamesItsClasses) {
   // The files are installed by the Debian package dataset-fashion-mnist.
   const fs::path installed = "/usr/share/datasets/fashion-mnist";
   if (!fs::exists(installed / "train-labels-idx1-ubyte.gz")) GTEST_SKIP() << "not installed";

@@ -109,7 +109,7 @@ TEST(ImageFolder, IgnoresWhatIsHiddenOrNoImage) {
   EXPECT_TRUE(train.skipped.empty());
 }
 
-TEST(ImageFolder, KnowsItsEndingsInAnyCase) {
+TEST(ImageFolder, AcceptsFileEndingsInAnyCase) {
   const core::TemporaryFolder folder;
   write_bytes(folder.path() / "Train/cat/a.JPG", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
   write_bytes(folder.path() / "Train/dog/a.Jpeg", encode_jpeg(flat_image(8, 8, 1, 2, 3)));
@@ -189,7 +189,7 @@ TEST(ImageFolder, NamesImagesAndFoldersBesideTrainAndTestOnce) {
   EXPECT_TRUE(load(folder.path(), Part::test).skipped.empty());
 }
 
-TEST(ImageFolder, SeesADataSetInAFolderWithAPictureBesideIt) {
+TEST(ImageFolder, FindsADataSetInAFolderWithAnImageBesideIt) {
   for (const char* stray : {"preview.png", "set/preview.png"}) {
     const core::TemporaryFolder folder;
     write_split_folder(folder.path() / "set");
@@ -201,7 +201,7 @@ TEST(ImageFolder, SeesADataSetInAFolderWithAPictureBesideIt) {
   }
 }
 
-TEST(ImageFolder, SeesClassFoldersInAFolderWithAPictureBesideThem) {
+TEST(ImageFolder, FindsClassFoldersInAFolderWithAnImageBesideThem) {
   for (const char* stray : {"preview.png", "set/preview.png"}) {
     const core::TemporaryFolder folder;
     write_split_folder(folder.path() / "all");
@@ -527,7 +527,7 @@ TEST(ImageFolder, DoesNotLookIntoHiddenFolders) {
   EXPECT_TRUE(train.skipped.empty());
 }
 
-TEST(ImageFolder, TakesAFolderWithoutPermissionForNoClass) {
+TEST(ImageFolder, DoesNotTakeAFolderWithoutPermissionForAClass) {
   if (geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
   const core::TemporaryFolder folder;
   write_bytes(folder.path() / "cat/a.png", image::encode_png(flat_image(8, 6, 0, 0, 0)));

@@ -63,7 +63,7 @@ TEST_F(ImportShards, GivesTheImagesOfTheFolder) {
   }
 }
 
-TEST_F(ImportShards, GoesOnAfterItWasEndedAndShowsProgress) {
+TEST_F(ImportShards, ContinuesAnInterruptedImportAndReportsProgress) {
   options_.progress = [](std::int64_t done, std::int64_t) {
     if (done == 10) throw Error("killed");
   };

@@ -67,7 +67,7 @@ TEST(LoadData, NumbersTheSameClassesInTheGivenOrder) {
   EXPECT_EQ(load_data("synthetic:6:3", Part::train, options).dataset.classes, names);
 }
 
-TEST(LoadData, RefusesASeedThatIsNoNumber) {
+TEST(LoadData, RefusesAnInvalidSeed) {
   for (const char* source : {"synthetic:", "synthetic:x", "synthetic:1x", "synthetic:-1"}) {
     EXPECT_THROW(load_data(source, Part::train, {}), UsageError) << source;
   }
@@ -79,7 +79,7 @@ TEST(LoadData, RefusesHalfASize) {
   EXPECT_THROW(load_data("synthetic", Part::train, options), UsageError);
 }
 
-TEST(LoadData, PutsThePlaceFirstOnce) {
+TEST(LoadData, NamesThePathOnceAtTheBeginningOfAnError) {
   const core::TemporaryFolder folder;
   const std::string missing = (folder.path() / "nothing").string();
   EXPECT_EQ(failure(missing), missing + ": no such file or folder");

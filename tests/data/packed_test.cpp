@@ -197,7 +197,7 @@ TEST(Packed, RefusesSidesTooLong) {
   EXPECT_THAT(strip(0, 4), HasSubstr("shape [1,0,4,3], expected [N, height, width, 3]"));
 }
 
-TEST(Packed, RefusesOddSkippedAndImpossibleSizes) {
+TEST(Packed, RefusesInvalidListsOfSkippedFilesAndSizes) {
   const auto skipped = [](std::vector<std::uint8_t> text) {
     return failure([&](core::Metadata&, core::Tensors& t) {
       t["train.skipped"] =

@@ -17,7 +17,7 @@ TEST(Prefetch, GivesTheSequenceFromAnyStep) {
   for (std::int64_t step = 10; step < 500; ++step) EXPECT_EQ(squares.next(), step * step);
 }
 
-TEST(Prefetch, WorksWithRoomForOne) {
+TEST(Prefetch, WorksWithABufferOfOneValue) {
   Prefetch<std::int64_t> steps([](std::int64_t step, std::int64_t& v) { v = step; }, 1);
   for (std::int64_t step = 0; step < 100; ++step) EXPECT_EQ(steps.next(), step);
 }

@@ -42,7 +42,7 @@ std::vector<std::int64_t> counts(const Dataset& dataset, const std::vector<std::
   return result;
 }
 
-TEST(Split, CutsFourAndEightPercentOffEachClass) {
+TEST(Split, SetsAsideFourAndEightPercentOfEachClass) {
   const Dataset dataset = dataset_of({1000, 25, 130});
   const Splits splits = split_training(dataset, 7);
   EXPECT_EQ(counts(dataset, splits.tune), (std::vector<std::int64_t>{40, 1, 5}));

@@ -63,7 +63,7 @@ TEST(SyntheticData, MakesAnImageFromItsKeyAlone) {
   EXPECT_NE(image(few, 3), image(synthetic_data(32, 32, 10, Part::train, 2), 3));
 }
 
-TEST(SyntheticData, GradesTheDifficultyEvenly) {
+TEST(SyntheticData, DistributesTheDifficultyEvenly) {
   std::vector<int> tenths(10);
   for (std::int64_t i = 0; i < 2000; ++i) {
     const float difficulty = synthetic_difficulty(Part::train, i, 1);

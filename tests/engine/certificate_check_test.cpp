@@ -72,11 +72,11 @@ class CertificateCheckTest : public testing::Test {
   std::size_t num_values = 0;
 };
 
-TEST_F(CertificateCheckTest, TravelsToEveryInstructionSetThatComputesTheStoredLogits) {
+TEST_F(CertificateCheckTest, IsInForceUnderEveryInstructionSetThatComputesTheStoredLogits) {
   const CertificateCheck here = certificate(int8());
   EXPECT_EQ(here.so_far().in_force, InForce::unknown);
   EXPECT_THAT(here.so_far().why, HasSubstr("have not been checked yet"));
-  EXPECT_EQ(runs, 0) << "nothing runs before the promise is asked for";
+  EXPECT_EQ(runs, 0) << "nothing runs before the guarantee is asked for";
   EXPECT_EQ(here.status(), (CertificateStatus{InForce::yes, ""}));
   EXPECT_EQ(here.so_far(), (CertificateStatus{InForce::yes, ""}));
   here.status();
@@ -84,7 +84,7 @@ TEST_F(CertificateCheckTest, TravelsToEveryInstructionSetThatComputesTheStoredLo
   EXPECT_EQ(num_values, model.stored_images.pixels.size());
 }
 
-TEST_F(CertificateCheckTest, ASingleBitOfOneLogitEndsIt) {
+TEST_F(CertificateCheckTest, IsNotInForceIfASingleBitOfALogitDiffers) {
   computed[7] = std::nextafter(computed[7], 2.0f);
   computed[8] = std::nextafter(computed[8], 2.0f);  // of the same image
   computed.back() = -computed.back();
@@ -194,7 +194,7 @@ TEST_F(CertificateCheckTest, AModelWithoutOneHasNoReason) {
   EXPECT_EQ(certificate(int8()).status(), CertificateStatus{});
 }
 
-TEST(CertificateUnderDrift, IsWithdrawnInWords) {
+TEST(CertificateUnderDrift, IsNotInForceAndSaysWhy) {
   using policy::Drift;
   const CertificateStatus yes{InForce::yes, ""}, no{InForce::no, "reason"},
       unknown{InForce::unknown, "later"};

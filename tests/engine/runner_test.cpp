@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(Precisions, Parity,
                          testing::Values(Tolerance{runtime::Precision::f32, 8e-5},
                                          Tolerance{runtime::Precision::bf16, 8e-2}));
 
-TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
+TEST(Runner, NamesTheSameClassesInBf16AsInF32) {
   if (!runtime::has_instructions_for(runtime::Precision::bf16)) GTEST_SKIP() << "no bf16 here";
   graph::NetworkSpec spec;
   spec.options.width = 16;
@@ -104,7 +104,7 @@ TEST(Runtime, NamesTheSameClassesInBf16AsInF32) {
   EXPECT_GE(same, 0.95 * 3 * count);
 }
 
-TEST(Runtime, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
+TEST(Runner, GivesTheSameBitsHoweverImagesAreBatchedAndThreadsAreShared) {
   for (const runtime::Precision precision : {runtime::Precision::f32, runtime::Precision::bf16})
     for (const graph::Graph& graph : networks()) {
       SCOPED_TRACE(graph.name);
@@ -178,7 +178,7 @@ NetworkOptions random_options(core::KeyedRandom& random, const graph::Graph& gra
   return options;
 }
 
-TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
+TEST(Runner, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     core::KeyedRandom random(seed, 8);
     const graph::Graph graph = seed % 2 == 0 ? random_graph(seed) : example_graphs()[seed / 2 % 4];
@@ -194,10 +194,10 @@ TEST(Runtime, StoppingEqualsRunningEverythingAndEqualsOneImageAtATime) {
     const auto images = graph::random_images(graph, static_cast<int>(count), seed);
     const auto size = static_cast<std::size_t>(core::element_count(graph.input));
     const auto all = exhaustive.predict_all(images);
-    PolicyStates listeners(policy, count), again(policy, count), alone(policy, count);
+    PolicyStates executed(policy, count), again(policy, count), alone(policy, count);
     const core::StoppedImages stopped =
         adaptive.predict_until(images, [&](std::int64_t image, const core::ExitOutput& output) {
-          return listeners.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
+          return executed.stops(static_cast<std::size_t>(image), output.exit_index, output.logits);
         });
 
     const graph::Cost cost = graph::cost_of(graph);
@@ -244,7 +244,7 @@ graph::Graph passed_logits_graph() {
   return {"handed on", {3, 8, 8}, 4, {first, second, last}};
 }
 
-TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
+TEST(Runner, FindsLogitsThatLieInTheInputOfTheirSegment) {
   const graph::Graph graph = passed_logits_graph();
   const core::Tensors weights = graph::random_weights(graph, 6);
   const int count = 13;
@@ -267,7 +267,7 @@ TEST(Runtime, FindsLogitsThatLieInTheInputOfTheirSegment) {
     }
 }
 
-TEST(Runtime, FillsLaterBatchesWithSurvivorsOfSeveral) {
+TEST(Runner, FillsLaterBatchesWithSurvivorsOfSeveral) {
   const graph::Graph graph = small_resnet();
   RunnerPredictor predictor(model_of(graph, 4, {runtime::Precision::f32, 1, 8}));
   const int count = 203;
@@ -324,7 +324,7 @@ INSTANTIATE_TEST_SUITE_P(Counts, Extremes,
                                                           runtime::Precision::int8),
                                           testing::Values(0, 1, 2, 3, 4, 5, 8, 9, 33, 1000)));
 
-TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
+TEST(Runner, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   const graph::Graph graph = small_resnet();
   RunnerPredictor predictor(model_of(graph, 4, {runtime::Precision::f32, 2, 4}));
   std::map<std::int64_t, std::vector<int>> asked;
@@ -342,7 +342,7 @@ TEST(Runtime, AsksAboutAnImageInOrderAndNotAfterItLeft) {
   EXPECT_EQ(asked.size(), 21u);
 }
 
-TEST(Runtime, GoesOnAfterARuleHasThrown) {
+TEST(Runner, ContinuesAfterAVisitorHasThrown) {
   const graph::Graph graph = small_resnet();
   RunnerPredictor predictor(model_of(graph, 4, {runtime::Precision::f32, 2, 4}));
   const auto images = graph::random_images(graph, 30, 1);
@@ -356,13 +356,13 @@ TEST(Runtime, GoesOnAfterARuleHasThrown) {
   EXPECT_EQ(predictor.predict_all(images), expected);
 }
 
-TEST(Runtime, RefusesImagesThatAreNotWholeAndBatchesOfNone) {
+TEST(Runner, RefusesImagesThatAreNotWholeAndBatchesOfNone) {
   const graph::Graph graph = small_resnet();
   EXPECT_THROW(model_of(graph, 4, {})->predict_all(std::vector<float>(100)), Error);
   EXPECT_THROW(model_of(graph, 4, {runtime::Precision::f32, 1, 0}), UsageError);
 }
 
-TEST(Runtime, ServesTwoPredictorsOfOneModelAtATime) {
+TEST(Runner, ServesTwoPredictorsOfOneModelAtATime) {
   const graph::Graph graph = two_scale();
   const auto model = model_of(graph, 4, {runtime::Precision::f32, 1, 4});
   const auto images = graph::random_images(graph, 9, 1);
@@ -376,7 +376,7 @@ TEST(Runtime, ServesTwoPredictorsOfOneModelAtATime) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(Runtime, HasNoReferenceImplementationInAnyNetwork) {
+TEST(Runner, HasNoReferenceImplementationInAnyNetwork) {
   for (const runtime::Precision precision :
        {runtime::Precision::f32, runtime::usable_precision(runtime::Precision::bf16)})
     for (const graph::Graph& graph : networks()) {
@@ -387,7 +387,7 @@ TEST(Runtime, HasNoReferenceImplementationInAnyNetwork) {
     }
 }
 
-TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
+TEST(Runner, KeepsImagesOfABf16NetworkInBf16) {
   for (const graph::Graph& graph : example_graphs()) {
     if (!runtime::has_instructions_for(runtime::Precision::bf16)) GTEST_SKIP() << "no bf16 here";
     const auto model = model_of(graph, 1, {runtime::Precision::bf16, 1, 4});
@@ -399,7 +399,7 @@ TEST(Runtime, KeepsImagesOfABf16NetworkInBf16) {
   }
 }
 
-TEST(Runtime, AddsShortcutsInPlaceInAResNet) {
+TEST(Runner, AddsShortcutsInPlaceInAResNet) {
   const auto model = model_of(small_resnet(), 1, {runtime::Precision::f32, 1, 4});
   for (const runtime::CompiledRow& row : runtime::compiled_rows(*model->batch_network()))
     EXPECT_NE(row.kind, "copy") << row.output;

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 // Four images of two classes and two exits. Exit 1 is correct on images 0 and 1, exit 2 on 0, 2, 3.
-class Controls : public testing::Test {
+class Baselines : public testing::Test {
  protected:
   std::vector<std::int64_t> labels = {0, 1, 1, 0};
   std::vector<float> logits = {2, 1, 0, 3, 4, 1, 0, 1,   // exit 1 predicts 0 1 0 1
@@ -25,7 +25,7 @@ class Controls : public testing::Test {
   std::vector<double> costs = {0.25, 1.5};
 };
 
-TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
+TEST_F(Baselines, CompareAnotherNetworkWithThePolicy) {
   const std::vector<std::int64_t> other = {0, 0, 1, 1};
   const Baseline control = compare_with_baseline(labels, policy, other, 0.5);
   EXPECT_DOUBLE_EQ(control.accuracy, 0.5);
@@ -38,7 +38,7 @@ TEST_F(Controls, HoldAnotherNetworkAgainstThePolicy) {
 }
 
 // With shares 1/4 and 3/4, a random exit is correct with probability 1, 1/4, 3/4, 3/4.
-TEST_F(Controls, ExpectWhatRandomExitsGive) {
+TEST_F(Baselines, ComputeTheExpectationOfRandomExits) {
   const std::vector<double> shares = {0.25, 0.75};
   const Baseline control = random_exits(view, policy, shares, costs);
   EXPECT_DOUBLE_EQ(control.accuracy, 2.75 / 4);
@@ -51,7 +51,7 @@ TEST_F(Controls, ExpectWhatRandomExitsGive) {
   EXPECT_NEAR(control.difference_interval.high, 1.25 / 4 + half, 1e-12);
 }
 
-TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
+TEST_F(Baselines, LetTheOracleStopAtTheFirstCorrectExit) {
   const Baseline all_right = oracle(view, policy, costs);
   EXPECT_DOUBLE_EQ(all_right.accuracy, 1);
   EXPECT_DOUBLE_EQ(all_right.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
@@ -61,7 +61,7 @@ TEST_F(Controls, SeeTheOracleLeaveAtTheFirstRightExit) {
   EXPECT_DOUBLE_EQ(missing.relative_cost, (0.25 + 0.25 + 1.5 + 1.5) / 4);
 }
 
-TEST_F(Controls, RefuseSizesThatDoNotFit) {
+TEST_F(Baselines, RefuseSizesThatDoNotFit) {
   EXPECT_THAT([&] { compare_with_baseline(labels, policy, std::vector<std::int64_t>{1}, 1); },
               ThrowsMessage<Error>("got 1 predictions for 4 images"));
   EXPECT_THAT([&] { random_exits(view, policy, std::vector<double>{1}, costs); },

@@ -58,7 +58,7 @@ TEST(LogitsFile, ReadsAFileWithoutHashes) {
   EXPECT_EQ(load_logits(path).hashes, old.hashes);
 }
 
-TEST(LogitsFile, RefusesWhatItCannotUse) {
+TEST(LogitsFile, RefusesInvalidFiles) {
   const core::TemporaryFolder folder;
   const std::string path = (folder.path() / "logits.safetensors").string();
   const auto logits = core::HostTensor::of({1, 2, 2}, std::vector<float>{1, 2, 3, 4});

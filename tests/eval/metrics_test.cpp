@@ -120,7 +120,7 @@ TEST(Metrics, PutAConfidenceOnABoundaryIntoTheLowerBin) {
   EXPECT_NEAR(example.measured().exits[0].ece, ((1 - 1 / 15.0) + above) / 2, 1e-9);
 }
 
-TEST(Metrics, CountSureAndRightAnswers) {
+TEST(Metrics, CountConfidentAndCorrectAnswers) {
   Example example{1, 2, {}, {0, 0, 0, 0, 1}};
   for (double p : {0.85, 0.95, 0.995, 0.9995, 0.9999}) {
     example.logits.push_back(logit(p));
@@ -228,13 +228,13 @@ TEST(Metrics, GiveATieToTheFirstClass) {
   for (const EnsembleMetrics& ensemble : metrics.ensembles) EXPECT_EQ(ensemble.accuracy, 0.5);
 }
 
-TEST(Metrics, StandLargeLogits) {
+TEST(Metrics, AcceptLargeLogits) {
   const Metrics metrics = Example{1, 2, {3e38f, -3e38f}, {1}}.measured();
   EXPECT_EQ(metrics.exits[0].accuracy, 0);
   EXPECT_NEAR(metrics.exits[0].nll / 6e38, 1, 1e-6);
 }
 
-TEST(Metrics, RefuseWhatCannotBeMeasured) {
+TEST(Metrics, RefuseInvalidLogitsAndLabels) {
   const auto refused = [](Example example, std::vector<double> weights = {}) {
     return [=] { example.measured(weights); };
   };

@@ -66,7 +66,7 @@ TEST(OverthinkingByClass, SumsToWhatTheMetricsSay) {
   EXPECT_DOUBLE_EQ(all.needed_cost({0.25, 0.5, 1}), (4 * 0.25 + 2 * 0.5 + 1) / 7);
 }
 
-TEST(OverthinkingByClass, OfOneExitHasNothingToLose) {
+TEST(OverthinkingByClass, OfOneExitAreZero) {
   const std::vector<float> logits = {1, 0, 0, 1};
   const std::vector<std::int64_t> labels = {0, 0};
   const auto rows = overthinking_by_class({logits, labels, 1, 2});
@@ -82,7 +82,7 @@ TEST(OverthinkingByClass, RefusesWhatDoesNotFit) {
   EXPECT_THROW(overthinking_by_class({logits, labels, 1, 2}), Error);
 }
 
-TEST(OverthinkingByClass, IsAllZerosWhereNothingIsRightOrThere) {
+TEST(OverthinkingByClass, IsAllZerosIfNothingIsCorrectOrThereIsNoImage) {
   const auto rows = overthinking_by_class(Example({{1, 1, 1, 0}}).view());
   EXPECT_EQ(rows[0].needed_cost({1, 2, 3}), 0);
   EXPECT_EQ(rows[0].destroyed_errors(), 0);

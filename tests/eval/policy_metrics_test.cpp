@@ -11,7 +11,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-TEST(PolicyMetrics, CountsWhatAPersonCounts) {
+TEST(PolicyMetrics, AgreesWithCountsMadeByHand) {
   // Policy and reference of each image:  correct/correct, harmed, helped, both wrong,
   // correct/correct
   const std::vector<std::int64_t> labels = {0, 1, 2, 0, 1};

@@ -47,7 +47,7 @@ policy::Policy shape_of(policy::Ensemble ensemble, int exits) {
 }
 
 // Every point equals the result of applying the policy image by image.
-TEST(Sweep, AgreesWithConsultingEveryImageAtEveryThreshold) {
+TEST(Sweep, AgreesWithReplayingEveryImageAtEveryThreshold) {
   Logits logits = random_logits(1, 4, 700, 5);
   logits.values[3] = std::numeric_limits<float>::quiet_NaN();
   const policy::LogitsView view = logits.view();
@@ -140,7 +140,7 @@ TEST(Sweep, IsTheSameForAnyNumberOfThreads) {
   }
 }
 
-TEST(Sweep, StandsOneClassAndNaN) {
+TEST(Sweep, AcceptsOneClassAndNaN) {
   Logits one = random_logits(7, 3, 20, 1);
   const std::vector<double> costs = {0.3, 0.6, 1};
   auto thresholds = sweep_thresholds(policy::never_stop(3), kAll, one.view(), 10);
@@ -169,7 +169,7 @@ TEST(Sweep, RefusesWhatDoesNotFit) {
   EXPECT_THROW(sweep(shape, kAll, thresholds, policy::LogitsView{{}, {}, 2, 3}, costs), Error);
 }
 
-TEST(Sweep, OfOneExitIsOnePlace) {
+TEST(Sweep, OfOneExitIsOnePoint) {
   const Logits logits = random_logits(3, 1, 10, 3);
   const auto thresholds = sweep_thresholds(policy::never_stop(1), kAll, logits.view(), 5);
   for (const auto& list : thresholds) EXPECT_TRUE(list.empty());

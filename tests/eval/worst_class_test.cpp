@@ -83,14 +83,14 @@ TEST(WorstClass, IsTheHighestBoundRatherThanTheHighestRate) {
   EXPECT_NEAR(other.upper_bound, upper_by_hand(2, 40, 0.05), 1e-9);
 }
 
-TEST(WorstClass, OfAClassWithoutImagesNothingIsKnown) {
+TEST(WorstClass, HasTheBoundOneForAClassWithoutImages) {
   const WorstClass worst = worst_class(kThree.outcome(), 4, false, 0.1);
   EXPECT_EQ(worst.label, 3);
   EXPECT_EQ(worst.images, 0);
   EXPECT_EQ(worst.upper_bound, 1);
 }
 
-TEST(WorstClass, RefusesSizesThatDoNotFitAndStrangeLabels) {
+TEST(WorstClass, RefusesSizesThatDoNotFitAndInvalidLabels) {
   Answers few = kThree;
   few.references.pop_back();
   EXPECT_THAT([&] { worst_class(few.outcome(), 3, false, 0.1); },

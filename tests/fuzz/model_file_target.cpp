@@ -64,10 +64,11 @@ void run(const model::MappedModel& mapped, runtime::Precision precision) {
   const auto network = runtime::compile(
       graph, [&](const std::string& name) { return mapped.weights_of(name); }, options, store);
   if (!is_quick(graph)) return;
-  runtime::SingleImageRun walk(network);
-  walk.begin(std::vector<float>(static_cast<std::size_t>(core::element_count(graph.input)), 0.5f));
+  runtime::SingleImageRun image_run(network);
+  image_run.begin(
+      std::vector<float>(static_cast<std::size_t>(core::element_count(graph.input)), 0.5f));
   for (int k = 0; k < network->num_exits; ++k)
-    if (walk.advance().size() != mapped.model.classes.size()) std::abort();
+    if (image_run.advance().size() != mapped.model.classes.size()) std::abort();
 }
 
 }  // namespace

@@ -228,7 +228,7 @@ TEST(CutPoints, CuttingThereChangesNoBitOfTheLogits) {
   }
 }
 
-TEST(CutPoints, RefuseAPlaceThatIsNone) {
+TEST(CutPoints, RefuseATensorThatIsNoCutPoint) {
   const Graph graph = small_resnet();
   EXPECT_THAT(
       [&] {

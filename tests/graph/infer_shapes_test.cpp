@@ -40,7 +40,7 @@ std::string message_of(const Graph& graph) {
   return "no error";
 }
 
-TEST(Shapes, OfEveryOperation) {
+TEST(InferShapes, OfEveryOperation) {
   EXPECT_EQ(shape_of(Conv{.out_channels = 6, .kernel = 3, .stride = 2}), (Shape{6, 3, 2}));
   EXPECT_EQ(shape_of(Conv{.out_channels = 6, .kernel = 3, .stride = 2, .padding = 1}),
             (Shape{6, 4, 3}));
@@ -74,7 +74,7 @@ TEST(Shapes, OfEveryOperation) {
   EXPECT_EQ(infer_shapes(tiny()).at("input"), (Shape{3, 8, 6}));
 }
 
-TEST(Shapes, RoundUpWhereThatGivesAWindowOfTheInput) {
+TEST(InferShapes, RoundUpWhereThatGivesAWindowOfTheInput) {
   // 8 rows and 6 columns. By hand, after PyTorch's rule: no window begins in the trailing padding.
   const auto rounded = [](int kernel, int stride, const Padding& padding) {
     return shape_of(AvgPool{kernel, stride, padding, true});
@@ -85,11 +85,11 @@ TEST(Shapes, RoundUpWhereThatGivesAWindowOfTheInput) {
   EXPECT_EQ(rounded(2, 3, 1), (Shape{4, 3, 3}));  // rows from -1: -1 2 5; 8 would be padding
 }
 
-TEST(Shapes, AllowPyramidLevelsFinerThanTheFeature) {
+TEST(InferShapes, AllowPyramidLevelsFinerThanTheFeature) {
   EXPECT_EQ(shape_of(SpatialPyramidPool{{9}}), (Shape{4 * 81}));
 }
 
-TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
+TEST(InferShapes, RefuseAnOperationThatDoesNotFit) {
   const auto message = [](const Op& op, std::vector<std::string> inputs = {"conv"}) {
     return message_of(tiny_with(op, std::move(inputs)));
   };
@@ -153,7 +153,7 @@ TEST(Shapes, RefuseAnOperationThatDoesNotFit) {
   EXPECT_EQ(message(Linear{.out_features = 5}), place + "needs an input [features], got [4,8,6]");
 }
 
-TEST(Shapes, RefuseOperationsOnVectorsThatNeedImages) {
+TEST(InferShapes, RefuseOperationsOnVectorsThatNeedImages) {
   Graph graph = tiny();
   append(graph.segments[0].head, "late", Flatten{}, {"fc"});
   EXPECT_EQ(message_of(graph), "segment \"body\": node \"late\": needs an input [C,H,W], got [5]");
@@ -163,14 +163,14 @@ TEST(Shapes, RefuseOperationsOnVectorsThatNeedImages) {
             "segment \"body\": node \"fc\": out_features must be at least 1, got -1");
 }
 
-TEST(Shapes, RefuseChannelsOfDifferentPlaces) {
+TEST(InferShapes, RefuseChannelsOfDifferentPlaces) {
   Graph graph = tiny_with(MaxPool{});
   append(graph.segments[0].nodes, "y", Concat{}, {"conv", "x"});
   EXPECT_EQ(message_of(graph),
             "segment \"body\": node \"y\": cannot join the channels of [4,8,6] and [4,4,3]");
 }
 
-TEST(Shapes, RefuseSizesThatWouldOverflow) {
+TEST(InferShapes, RefuseSizesThatWouldOverflow) {
   const std::string place = "segment \"body\": node \"x\": ";
   EXPECT_EQ(message_of(tiny_with(Conv{.out_channels = std::int64_t{1} << 40})),
             place + "the weight has more than 2^31 elements: [1099511627776,4,1,1]");
@@ -191,10 +191,10 @@ TEST(Shapes, RefuseSizesThatWouldOverflow) {
             "the network's input has more than 2^31 elements: [1048576,1048576,1048576]");
 }
 
-TEST(Shapes, RefuseNetworksWithoutASenseOfInputOrOutput) {
-  const auto message = [](const std::function<void(Graph&)>& spoil) {
+TEST(InferShapes, RefuseNetworksWithInvalidInputOrOutput) {
+  const auto message = [](const std::function<void(Graph&)>& change) {
     Graph graph = tiny();
-    spoil(graph);
+    change(graph);
     return message_of(graph);
   };
   EXPECT_EQ(message([](Graph& g) {
@@ -221,7 +221,7 @@ TEST(Shapes, RefuseNetworksWithoutASenseOfInputOrOutput) {
             "expected [6]");
 }
 
-TEST(Shapes, RefuseNamesThatAreTakenOrUnfit) {
+TEST(InferShapes, RefuseNamesThatAreTakenOrUnfit) {
   const auto message = [](const std::string& name) {
     Graph graph = tiny();
     append(graph.segments[0].nodes, name, Relu{}, {"conv"});
@@ -247,7 +247,7 @@ TEST(Shapes, RefuseNamesThatAreTakenOrUnfit) {
             "the name of the network is longer than 400 bytes or holds control characters");
 }
 
-TEST(Shapes, LetOnlyOutputsReachTheNextSegment) {
+TEST(InferShapes, LetOnlyOutputsReachTheNextSegment) {
   Graph graph{"chain", {3, 8, 8}, 5, {}};
   std::vector<Node> nodes;
   append(nodes, "a", Relu{}, {"input"});
@@ -259,9 +259,9 @@ TEST(Shapes, LetOnlyOutputsReachTheNextSegment) {
   append_classifier(graph.segments[1].head, "c", 5);
   EXPECT_EQ(message_of(graph), "no error");
 
-  const auto message = [&](const std::function<void(Graph&)>& spoil) {
+  const auto message = [&](const std::function<void(Graph&)>& change) {
     Graph copy = graph;
-    spoil(copy);
+    change(copy);
     return message_of(copy);
   };
   EXPECT_EQ(message([](Graph& g) { g.segments[1].nodes[0].inputs = {"a"}; }),
@@ -286,7 +286,7 @@ TEST(Shapes, LetOnlyOutputsReachTheNextSegment) {
       "segment \"second\": the feature \"a\" is neither computed in this segment nor passed to it");
 }
 
-TEST(Shapes, LetAHeadReadItsFeatureOnly) {
+TEST(InferShapes, LetAHeadReadItsFeatureOnly) {
   Graph graph = tiny_with(Relu{});
   graph.segments[0].feature = "x";
   EXPECT_EQ(

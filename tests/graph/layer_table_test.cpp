@@ -16,7 +16,7 @@ Graph network_of_two_exits() {
   return build_network(spec);
 }
 
-TEST(Table, DescribesOperationsWithTheirAttributes) {
+TEST(LayerTable, DescribesOperationsWithTheirAttributes) {
   EXPECT_EQ(describe(Conv{.out_channels = 8, .kernel = 1}), "conv 1x1");
   EXPECT_EQ(
       describe(Conv{
@@ -43,7 +43,7 @@ TEST(Table, DescribesOperationsWithTheirAttributes) {
   EXPECT_EQ(describe(Linear{.out_features = 2, .bias = false}), "linear, no bias");
 }
 
-TEST(Table, HoldsOneRowPerNodeThatAddUpToTheCost) {
+TEST(LayerTable, HoldsOneRowPerNodeThatAddUpToTheCost) {
   const Graph graph = network_of_two_exits();
   const Cost cost = cost_of(graph);
   std::vector<SegmentCost> sums(graph.segments.size());
@@ -59,7 +59,7 @@ TEST(Table, HoldsOneRowPerNodeThatAddUpToTheCost) {
   }
 }
 
-TEST(Table, PrintsLayersSubtotalsAndTheCostOfEveryExit) {
+TEST(LayerTable, PrintsLayersSubtotalsAndTheCostOfEveryExit) {
   const std::string table = layer_table(network_of_two_exits());
   EXPECT_THAT(table, testing::ContainsRegex(
                          "\n  conv1 +conv 3x3, padding 1 +.64,32,32. +1,769,472 +1,728\n"));

@@ -40,14 +40,14 @@ std::vector<std::string> parameter_names(const Graph& graph) {
   return names;
 }
 
-TEST(Network, PlainHasOneSegmentAndTheBackbonesClassifier) {
+TEST(NetworkSpec, PlainHasOneSegmentAndTheBackbonesClassifier) {
   const Graph graph = build_network({});
   EXPECT_THAT(segment_names(graph), testing::ElementsAre("layer1.0 to layer4.1"));
   EXPECT_THAT(exit_segments(graph), testing::ElementsAre(0));
   EXPECT_EQ(graph.segments[0].head.back().name, "fc");
 }
 
-TEST(Network, IsCutAfterTheUnitsAskedFor) {
+TEST(NetworkSpec, IsCutAfterTheUnitsAskedFor) {
   const Graph graph = build_network(with({"2", "5"}));
   EXPECT_THAT(
       segment_names(graph),
@@ -57,7 +57,7 @@ TEST(Network, IsCutAfterTheUnitsAskedFor) {
   EXPECT_THAT(graph.segments[0].outputs, testing::ElementsAre("layer1.1.relu2"));
 }
 
-TEST(Network, TakesSharesOfThePlainCost) {
+TEST(NetworkSpec, TakesSharesOfThePlainCost) {
   // The shares after blocks 1 to 8 are 13.9, 27.5, 38.1, 51.7, 62.2, 75.8, 86.4, 100 %.
   EXPECT_EQ(build_network(with({"15%", "45%"})), build_network(with({"1", "4"})));
   EXPECT_EQ(build_network(with({"0.1%"})), build_network(with({"1"})));
@@ -66,7 +66,7 @@ TEST(Network, TakesSharesOfThePlainCost) {
   EXPECT_EQ(build_network(with({"93%"})), build_network(with({"7"})));
 }
 
-TEST(Network, RefusesExitsThatAreNotThere) {
+TEST(NetworkSpec, RefusesExitsBeyondTheNetwork) {
   EXPECT_EQ(message_of(with({"8"})),
             "exit \"8\" is beyond resnet18: it has 8 units, early exits go after unit 1 to 7");
   EXPECT_EQ(message_of(with({"99999999999"})),
@@ -87,7 +87,7 @@ TEST(Network, RefusesExitsThatAreNotThere) {
               "exit \"" + share + "\": a share of the MACs must lie between 0% and 100%");
 }
 
-TEST(Network, RefusesExitsThatRepeatOrRunBackwards) {
+TEST(NetworkSpec, RefusesExitsThatRepeatOrRunBackwards) {
   EXPECT_EQ(message_of(with({"3", "3"})),
             "exits \"3\" and \"3\" are at the same place: after unit 3 (layer2.0)");
   EXPECT_EQ(message_of(with({"13%", "15%"})),
@@ -97,7 +97,7 @@ TEST(Network, RefusesExitsThatRepeatOrRunBackwards) {
             "order of the network");
 }
 
-TEST(Network, NeverSuggestsAnotherNetworkForOneItDoesNotKnow) {
+TEST(NetworkSpec, NeverSuggestsAnotherNetworkForAnUnknownOne) {
   NetworkSpec spec;
   std::vector<std::string> known;
   for (const Backbone& backbone : backbones()) known.push_back(backbone.name);
@@ -109,7 +109,7 @@ TEST(Network, NeverSuggestsAnotherNetworkForOneItDoesNotKnow) {
   }
 }
 
-TEST(Network, SuggestsANameThatIsSpelledInAnotherWay) {
+TEST(NetworkSpec, SuggestsANameThatIsSpelledInAnotherWay) {
   NetworkSpec spec;
   spec.backbone = "ResNet-18";
   EXPECT_EQ(message_of(spec), "unknown backbone \"ResNet-18\"; did you mean \"resnet18\"?");
@@ -118,7 +118,7 @@ TEST(Network, SuggestsANameThatIsSpelledInAnotherWay) {
   EXPECT_EQ(message_of(spec), "unknown head \"conv_spp\"; did you mean \"conv-spp\"?");
 }
 
-TEST(Network, RefusesOptionsOutOfRange) {
+TEST(NetworkSpec, RefusesOptionsOutOfRange) {
   const auto message = [](const BackboneOptions& options,
                           const std::string& backbone = "resnet18") {
     NetworkSpec spec;
@@ -140,7 +140,7 @@ TEST(Network, RefusesOptionsOutOfRange) {
             "backbone \"vgg11\": has no imagenet stem; its only stem is \"cifar\"");
 }
 
-TEST(Network, RefusesPyramidLevelsOutOfRange) {
+TEST(NetworkSpec, RefusesPyramidLevelsOutOfRange) {
   NetworkSpec spec = with({"1"});
   spec.spp_levels = {};
   EXPECT_EQ(message_of(spec), "spp_levels: there must be at least one level");
@@ -148,7 +148,7 @@ TEST(Network, RefusesPyramidLevelsOutOfRange) {
   EXPECT_EQ(message_of(spec), "spp_levels: a level must lie between 1 and 64, got 65");
 }
 
-TEST(Network, NamesParametersAsTorchvisionDoes) {
+TEST(NetworkSpec, NamesParametersAsTorchvisionDoes) {
   const auto names = parameter_names(build_network(with({"2"})));
   EXPECT_THAT(names,
               testing::IsSupersetOf(
@@ -160,7 +160,7 @@ TEST(Network, NamesParametersAsTorchvisionDoes) {
   EXPECT_THAT(names, testing::Not(testing::Contains("layer1.0.downsample.0.weight")));
 }
 
-TEST(Network, NamesTheConvolutionOfAHead) {
+TEST(NetworkSpec, NamesTheConvolutionOfAHead) {
   NetworkSpec spec = with({"2", "3"});
   spec.heads = {"conv-spp"};
   std::vector<std::string> in_second_head;
@@ -172,7 +172,7 @@ TEST(Network, NamesTheConvolutionOfAHead) {
                                    "exits.2.fc.weight", "exits.2.fc.bias"));
 }
 
-TEST(Network, TakesAHeadForEachExitOrOneForAll) {
+TEST(NetworkSpec, TakesAHeadForEachExitOrOneForAll) {
   const auto heads_of = [](const std::vector<std::string>& exits,
                            const std::vector<std::string>& heads) {
     NetworkSpec spec = with(exits);
@@ -194,7 +194,7 @@ TEST(Network, TakesAHeadForEachExitOrOneForAll) {
   EXPECT_EQ(message_of(spec), "0 heads for 2 early exits: give one for all, or one for each");
 }
 
-TEST(Network, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
+TEST(NetworkSpec, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
   NetworkSpec spec;
   spec.units = 4;
   spec.heads = {"conv-spp"};
@@ -214,7 +214,7 @@ TEST(Network, CanEndAfterAnyUnitWithAHeadAsItsClassifier) {
   EXPECT_EQ(two.segments[1].head.size(), 5);
 }
 
-TEST(Network, RefusesToEndWhereThereIsNothing) {
+TEST(NetworkSpec, RefusesToEndBeyondTheNetwork) {
   NetworkSpec spec;
   spec.units = 8;
   EXPECT_EQ(message_of(spec),
@@ -229,7 +229,7 @@ TEST(Network, RefusesToEndWhereThereIsNothing) {
             "2 heads for 3 exits, the last included: give one for all, or one for each");
 }
 
-TEST(Network, TakesInputsOfAnySizeFrom32) {
+TEST(NetworkSpec, TakesInputsOfAnySizeFrom32) {
   for (const Backbone& backbone : backbones())
     for (const Shape& input : {Shape{3, 32, 32}, Shape{1, 33, 47}, Shape{4, 61, 32}})
       for (const Head& head : heads()) {
@@ -243,7 +243,7 @@ TEST(Network, TakesInputsOfAnySizeFrom32) {
       }
 }
 
-TEST(Network, EveryBackboneKeepsTheRulesOfAUnit) {
+TEST(NetworkSpec, EveryBackboneKeepsTheRulesOfAUnit) {
   for (const Backbone& backbone : backbones()) {
     const Graph units = backbone.build({.input = {3, 64, 64}, .classes = 10, .width = 8});
     EXPECT_THAT(exit_segments(units),
@@ -255,7 +255,7 @@ TEST(Network, EveryBackboneKeepsTheRulesOfAUnit) {
   }
 }
 
-TEST(Network, CostsMoreAtEveryLaterExit) {
+TEST(NetworkSpec, CostsMoreAtEveryLaterExit) {
   for (const Graph& graph : example_graphs()) {
     const Cost cost = cost_of(graph);
     EXPECT_EQ(cost.exit_macs.size(), 3);
@@ -264,7 +264,7 @@ TEST(Network, CostsMoreAtEveryLaterExit) {
   }
 }
 
-TEST(Network, AddsExitsToAGraphWrittenByHand) {
+TEST(NetworkSpec, AddsExitsToAGraphWrittenByHand) {
   const Graph graph = with_exits(two_scale(), {"2"}, {"avg"}, {1});
   EXPECT_THAT(segment_names(graph), testing::ElementsAre("first to second", "third"));
   EXPECT_THAT(parameter_names(graph), testing::Contains("exits.1.fc.weight"));

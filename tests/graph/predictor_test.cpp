@@ -20,7 +20,7 @@ class EveryNetwork : public testing::TestWithParam<Graph> {};
 
 std::string test_name(const testing::TestParamInfo<Graph>& info) { return info.param.name; }
 
-TEST_P(EveryNetwork, SaysSomethingFiniteAndDifferentAtEveryExit) {
+TEST_P(EveryNetwork, GivesFiniteAndDifferentLogitsAtEveryExit) {
   const Graph& graph = GetParam();
   ReferencePredictor reference(graph, random_weights(graph, 3));
   const std::vector<float> logits = reference.predict_all(random_images(graph, 2, 4));
@@ -72,7 +72,7 @@ TEST_P(EveryNetwork, StopsWhereTheRuleSaysAndRunsNoFurther) {
   EXPECT_EQ(adaptive.executed_macs(), macs);
 }
 
-TEST_P(EveryNetwork, MergedIntoOneSegmentSaysTheSameAtTheLastExit) {
+TEST_P(EveryNetwork, MergedIntoOneSegmentGivesTheSameLogitsAtTheLastExit) {
   const Graph& graph = GetParam();
   const Graph merged = merge_segments(graph, {});
   const std::vector<float> images = random_images(graph, 2, 8);
@@ -93,7 +93,7 @@ TEST_P(EveryNetwork, TakesNoImagesAndReturnsNone) {
 
 INSTANTIATE_TEST_SUITE_P(Predictor, EveryNetwork, testing::ValuesIn(example_graphs()), test_name);
 
-TEST(Predictor, UnitsSayTheSameAsTheNetworkMergedFromThem) {
+TEST(Predictor, UnitsGiveTheSameLogitsAsTheNetworkMergedFromThem) {
   for (const Backbone& backbone : backbones()) {
     const Graph units = backbone.build({.input = {3, 32, 35}, .classes = 4, .width = 4});
     const Graph graph = with_exits(units, {"3", "6"}, {"conv-avg"}, {1});

@@ -68,7 +68,7 @@ TEST(DecodeBmp, RefusesALargeImageBeforeItIsAllocated) {
             "larger than the limit: 13x9, at most 116 pixels");
 }
 
-TEST(DecodeBmp, RefusesSizesThatAreNone) {
+TEST(DecodeBmp, RefusesInvalidSizes) {
   const auto bytes = stored_image("rgb24.bmp");
   EXPECT_EQ(failure(with(bytes, 18, std::int32_t{0})), "damaged: the image is 0x9");
   EXPECT_EQ(failure(with(bytes, 18, std::int32_t{-13})), "damaged: the image is -13x9");
@@ -79,7 +79,7 @@ TEST(DecodeBmp, RefusesSizesThatAreNone) {
 
 TEST(DecodeBmp, SaysWhichKindsAreNotSupported) {
   EXPECT_EQ(failure(stored_image("bits.bmp")),
-            "not supported: a BMP file of 1 bits a pixel and compression 0; 8, 24 and 32 bits "
+            "not supported: a BMP file of 1 bits per pixel and compression 0; 8, 24 and 32 bits "
             "without compression are supported");
   // Run lengths; and masks in another order.
   EXPECT_THAT(failure(with(stored_image("gray8.bmp"), 30, std::uint32_t{1})),

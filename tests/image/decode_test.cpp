@@ -193,9 +193,9 @@ TEST(DecodeImage, ReadsASinglePixel) {
 
 TEST(DecodeImage, RefusesAStripTooLongToResize) {
   EXPECT_EQ(failure(encode_png(flat_image(65536, 1, 1, 2, 3))),
-            "larger than the limit: 65536x1, at most 65535 pixels a side");
+            "larger than the limit: 65536x1, at most 65535 pixels per side");
   EXPECT_EQ(failure(encode_png(flat_image(1, 65536, 1, 2, 3))),
-            "larger than the limit: 1x65536, at most 65535 pixels a side");
+            "larger than the limit: 1x65536, at most 65535 pixels per side");
   EXPECT_EQ(failure(encode_png(flat_image(1, 65535, 1, 2, 3))), "no error");
 }
 

@@ -5,7 +5,7 @@
 namespace offramp::image {
 namespace {
 
-TEST(Input, PutsEachChannelInAPlaneOfItsOwnAndNormalisesIt) {
+TEST(ToInput, PutsEachChannelInAPlaneOfItsOwnAndNormalisesIt) {
   core::Preprocessing preprocessing;
   preprocessing.width = 2;
   preprocessing.height = 1;
@@ -18,7 +18,7 @@ TEST(Input, PutsEachChannelInAPlaneOfItsOwnAndNormalisesIt) {
   for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(dst[i], expected[i], 1e-6f) << i;
 }
 
-TEST(Input, ResizesAsThePreprocessingSays) {
+TEST(ToInput, ResizesAsThePreprocessingSays) {
   core::Preprocessing preprocessing;
   preprocessing.width = preprocessing.height = 1;
   preprocessing.mean = {0, 0, 0};

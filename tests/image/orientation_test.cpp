@@ -98,7 +98,7 @@ TEST(Orientation, MovesEveryPixelOnce) {
   EXPECT_EQ(numbers(8), "251403");
 }
 
-TEST(Orientation, IgnoresBlocksThatMakeNoSense) {
+TEST(Orientation, IgnoresInvalidBlocks) {
   const auto orientation = [](const std::vector<std::uint8_t>& block) {
     return detail::exif_orientation(std::as_bytes(std::span(block)));
   };

@@ -74,7 +74,7 @@ TEST(Png, ReducesSixteenBitColour) {
   EXPECT_THAT(decoded(file), ElementsAre(255, 18, 1));
 }
 
-TEST(Png, LaysTransparencyOverWhite) {
+TEST(Png, BlendsTransparencyWithWhite) {
   PngFile file{3,
                1,
                PNG_COLOR_TYPE_RGB_ALPHA,

@@ -64,7 +64,7 @@ TEST(DeploymentJson, IgnoresTheLogitsOfDrawnImagesThatOlderFilesHold) {
   EXPECT_EQ(deployment_from_json(text), deployment());
 }
 
-TEST(DeploymentJson, RefusesWhatMakesNoSense) {
+TEST(DeploymentJson, RefusesInvalidFields) {
   const std::pair<std::string, std::string> refused[] = {
       {with(R"("int8")", R"("int4")"), "precision: got \"int4\", expected bf16 or int8"},
       {with(R"("int8")", R"("bf16")"), "ranges: only precision int8 may have ranges"},
@@ -154,7 +154,7 @@ TEST_F(EightBits, NeedTheirScales) {
   expect_refused("conv1.weight_scale");
 }
 
-TEST_F(EightBits, RefuseScalesThatAreNone) {
+TEST_F(EightBits, RefuseInvalidScales) {
   for (const float bad :
        {0.0f, -0.5f, std::nanf(""), std::numeric_limits<float>::infinity(), 3e38f}) {
     tensors.insert_or_assign("conv1.weight_scale",

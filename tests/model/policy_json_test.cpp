@@ -89,7 +89,7 @@ TEST(PolicyJson, SaysWhereImagesLeftIfThatIsKnown) {
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
 }
 
-TEST(PolicyJson, RefusesSharesThatAreNone) {
+TEST(PolicyJson, RefusesInvalidShares) {
   const auto with = [](const Json& images, const Json& shares) {
     return [=](Json& json) { json["seen"] = {{"images", images}, {"shares", shares}}; };
   };
@@ -156,7 +156,7 @@ TEST(PolicyJson, RefusesEveryFieldThatIsMissing) {
                      "guarantee." + key + " is missing");
 }
 
-TEST(PolicyJson, RefusesFieldsNobodyKnows) {
+TEST(PolicyJson, RefusesUnknownFields) {
   expect_field_refused("treshold", 1, R"(unknown key "treshold"; did you mean "thresholds"?)");
   expect_guarantee_refused("espilon", 1,
                            R"(guarantee: unknown key "espilon"; did you mean "epsilon"?)");
@@ -232,7 +232,7 @@ TEST(PolicyJson, KeepsTheHashOfACertificate) {
   EXPECT_EQ(policy_from_json(policy_to_json(chosen), 3), chosen);
 }
 
-TEST(PolicyJson, RefusesACertificateThatIsNone) {
+TEST(PolicyJson, RefusesAnInvalidCertificate) {
   // The level of the test is above delta.
   expect_guarantee_refused("level", 0.0501,
                            "guarantee.level: got 0.0501, expected a number from 0 to 0.05");

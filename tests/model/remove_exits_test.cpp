@@ -51,7 +51,7 @@ std::string renamed(const std::string& name, const std::vector<int>& dropped) {
 
 const std::vector<std::vector<int>> kDrops = {{}, {0}, {1}, {0, 1}};
 
-TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
+TEST(RemoveExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
   ModelFile model = full_model(small_resnet());
   model.stored_images.count = 2;
   model.stored_images.pixels.resize(
@@ -68,7 +68,7 @@ TEST(ModelWithoutExits, KeepsTheStoredLogitsOfTheExitsThatStay) {
               ElementsAre(1, 3, 11, 13));
 }
 
-TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
+TEST(RemoveExits, KeepsTheSameBytesUnderTheNewNames) {
   for (const graph::Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
@@ -88,7 +88,7 @@ TEST(ModelWithoutExits, KeepsTheSameBytesUnderTheNewNames) {
     }
 }
 
-TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
+TEST(RemoveExits, LeavesTheOtherExitsTheirLogits) {
   for (const graph::Graph& graph : example_graphs()) {
     const ModelFile model = full_model(graph);
     const std::vector<float> images = graph::random_images(graph, 2, 5);
@@ -106,7 +106,7 @@ TEST(ModelWithoutExits, LeavesTheOtherExitsTheirLogits) {
   }
 }
 
-TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
+TEST(RemoveExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
   const ModelFile model = full_model(small_resnet()), left = remove_exits(model, {0});
   EXPECT_THAT(left.loss_weights, ElementsAre(0.2, 0.3));
   EXPECT_FALSE(left.policy);
@@ -120,7 +120,7 @@ TEST(ModelWithoutExits, CutsLossWeightsAndThePolicyAndKeepsTheRest) {
   EXPECT_EQ(left.provenance.data.certify, model.provenance.data.certify);
 }
 
-TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
+TEST(RemoveExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
   const ModelFile once = remove_exits(full_model(small_resnet()), {0});
   EXPECT_EQ(once.provenance.details_json, R"({"seed":7,"dropped_exits":[{"exits":[1],"of":3}]})");
   EXPECT_EQ(remove_exits(once, {0}).provenance.details_json,
@@ -128,7 +128,7 @@ TEST(ModelWithoutExits, NotesInItsDetailsWhatWasTakenOutEachTime) {
   EXPECT_EQ(remove_exits(once, {}).provenance.details_json, once.provenance.details_json);
 }
 
-TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
+TEST(RemoveExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
   const ModelFile model = full_model(two_scale());
   const ModelFile at_once = remove_exits(model, {0, 1});
   const ModelFile in_turn = remove_exits(remove_exits(model, {1}), {0});
@@ -136,7 +136,7 @@ TEST(ModelWithoutExits, OneAfterTheOtherIsAsGoodAsAtOnce) {
   EXPECT_EQ(at_once.weights, in_turn.weights);
 }
 
-TEST(ModelWithoutExits, GivesAFileThatLoads) {
+TEST(RemoveExits, GivesAFileThatLoads) {
   const core::TemporaryFolder folder;
   const auto path = folder.path() / "model.safetensors";
   for (const std::vector<int>& dropped : kDrops) {
@@ -151,7 +151,7 @@ TEST(ModelWithoutExits, GivesAFileThatLoads) {
   }
 }
 
-TEST(ModelWithoutExits, RefusesExitsThatAreNotThere) {
+TEST(RemoveExits, RefusesExitsBeyondTheNetwork) {
   const ModelFile model = full_model(small_resnet());
   const std::string advice = ": exits must increase and lie between 1 and 2";
   EXPECT_THAT([&] { remove_exits(model, {2}); },

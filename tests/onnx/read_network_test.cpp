@@ -393,13 +393,13 @@ TEST_F(ReadNetwork, TakesAQuantisedSoftmaxAndPadAsTheyAre) {
   EXPECT_EQ(operations(read(model)), "conv relu conv global_avg_pool linear");
 }
 
-TEST_F(QuantisedOutput, HasNoRangeInMoreThan8Bits) {
+TEST_F(QuantisedOutput, HasNoRangeForMoreThan8Bits) {
   const ImportedNetwork wide = network(TensorProto::UINT16, 0);
   EXPECT_TRUE(wide.is_quantised);
   EXPECT_TRUE(wide.ranges.empty());
 }
 
-TEST_F(QuantisedOutput, RefusesScalesAndZeroPointsThatMakeNoSense) {
+TEST_F(QuantisedOutput, RefusesInvalidScalesAndZeroPoints) {
   EXPECT_THAT(test::message_of([&] { network(TensorProto::UINT8, 0, 0); }),
               HasSubstr("its scale is 0, expected a number above 0"));
   EXPECT_THAT(test::message_of([&] { network(TensorProto::UINT8, 300); }), HasSubstr("zero point"));
@@ -783,7 +783,7 @@ TEST_F(ReadNetwork, RefusesEveryTruncationInOneLine) {
   }
 }
 
-TEST_F(ReadNetwork, SaysWhatAFileIsThatIsNoOnnxFile) {
+TEST_F(ReadNetwork, NamesTheKindOfAFileThatIsNoOnnxFile) {
   const fs::path path = folder_.path() / "net.pt";
   std::ofstream(path) << "PK\x03\x04 and so on";
   EXPECT_THAT(message_of([&] { read_network(path); }),

@@ -269,7 +269,7 @@ TEST(WriteNetwork, FoldsBatchNormsIntoIntegersWithTheSameLogits) {
   for (std::size_t i = 0; i < theirs.size(); ++i) EXPECT_NEAR(theirs[i], last[i], 1e-2);
 }
 
-TEST(WriteNetwork, KnowsItsFormsByName) {
+TEST(WriteNetwork, ReadsTheNamesOfItsForms) {
   for (const Form form : {Form::conditional, Form::all_exits, Form::plain})
     EXPECT_EQ(form_from_string(to_string(form)), form);
   EXPECT_THAT(test::message_of<UsageError>([] { form_from_string("conditonal"); }),

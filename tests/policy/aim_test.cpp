@@ -28,7 +28,7 @@ TEST(Aim, IsDescribedAsTheFlagsThatAskForIt) {
   EXPECT_EQ(describe_aim(std::nullopt), "an aim that is not recorded");
 }
 
-TEST(Aim, SaysWhatItsCertificatePromises) {
+TEST(Aim, DescribesTheBoundsOfItsCertificate) {
   EXPECT_EQ(describe_bounds({0.01, 0.05}), "harm ≤ 0.01 with probability ≥ 0.95");
   EXPECT_EQ(describe_bounds({.epsilon = 0.01, .against = HarmReference::ensemble}),
             "harm against the ensemble of all exits ≤ 0.01 with probability ≥ 0.95");
@@ -36,7 +36,7 @@ TEST(Aim, SaysWhatItsCertificatePromises) {
             "answers other than the last exit's ≤ 0.05 with probability ≥ 0.9");
 }
 
-TEST(Aim, RefusesNumbersThatMakeNoSense) {
+TEST(Aim, RefusesInvalidNumbers) {
   const auto refused = [](const Aim& aim, Criterion criterion = Criterion::confidence) {
     return [=] { check(aim, criterion); };
   };

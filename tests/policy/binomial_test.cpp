@@ -9,7 +9,7 @@
 namespace offramp::policy {
 namespace {
 
-TEST(Binomial, KnowsTheCasesThatHaveAFormula) {
+TEST(Binomial, AgreesWithTheCasesThatHaveAFormula) {
   EXPECT_DOUBLE_EQ(binomial_cdf(0, 10, 0.25), std::pow(0.75, 10));
   EXPECT_DOUBLE_EQ(binomial_cdf(9, 10, 0.25), 1 - std::pow(0.25, 10));
   EXPECT_EQ(binomial_cdf(-1, 10, 0.25), 0);
@@ -27,7 +27,7 @@ TEST(Binomial, AgreesWithExactFractions) {
 }
 
 // The golden values come from calibration_golden.py (mpmath 1.2.1, 50 digits).
-TEST(Binomial, HoldsItsDigitsForAMillionImages) {
+TEST(Binomial, IsAccurateForAMillionImages) {
   const auto near = [](double found, double expected) {
     EXPECT_NEAR(found, expected, 1e-12 * expected);
   };

@@ -67,7 +67,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
     EXPECT_GE(chosen.accuracy, least - 1e-12);
     ASSERT_TRUE(chosen.held_out_accuracy.has_value());
     EXPECT_GE(*chosen.held_out_accuracy, least - 1e-12);
-    // Patience is of no use here: two exits that agree are not correct often enough.
+    // Patience saves nothing here: two exits that agree are not correct often enough.
     EXPECT_TRUE(chosen.relative_cost < 1 || criterion == Criterion::patience);
     // The reference applies the policy image by image.
     ExitState exit_state;
@@ -83,7 +83,7 @@ TEST(Calibration, MeetsAnAccuracyAimAlsoHeldOut) {
   }
 }
 
-TEST(Calibration, SavesByPatienceWhereTwoThatAgreeAreRight) {
+TEST(Calibration, SavesByPatienceIfTwoExitsThatAgreeAreCorrect) {
   // Exits 1 and 2 classify hard images wrongly, each with another class.
   constexpr std::size_t kImages = 1000, kClasses = 3;
   Logits tune{3, kClasses, std::vector<float>(3 * kImages * kClasses), {}};
@@ -134,7 +134,7 @@ TEST(Calibration, MeetsAnAccuracyAimWithTwoExitsAndWithEnsembles) {
   EXPECT_EQ(chosen.policy.thresholds, Thresholds(1));
 }
 
-TEST(Calibration, KeepsToABudget) {
+TEST(Calibration, StaysWithinABudget) {
   const Logits tune = plausible(2, 1000);
   const Policy policy = fit_policy({}, tune.view());
   const ChosenThresholds chosen = choose_thresholds(policy, tune.view(), kCosts, MaxCost{0.5});
@@ -343,7 +343,7 @@ TEST(Guarantee, CertifiesNothingWhereTheEnsembleItselfDoesTooMuchHarm) {
                   .holds());
 }
 
-TEST(Guarantee, LaysItsPathOnTuneAlone) {
+TEST(Guarantee, ChoosesItsPathOnTuneAlone) {
   // For any certify images, the policy is a step of the path from the tune images.
   const Logits tune = plausible(20, 800);
   const Policy policy = fit_policy({}, tune.view());
@@ -366,7 +366,7 @@ TEST(Guarantee, LaysItsPathOnTuneAlone) {
   }
 }
 
-TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
+TEST(PredictGuarantee, IsWhatCertifyingOnTheTuneImagesWouldGive) {
   for (std::uint64_t seed = 30; seed < 40; ++seed) {
     const Logits tune = plausible(seed, 700);
     const Policy policy = fit_policy({}, tune.view());
@@ -382,7 +382,7 @@ TEST(Foresight, IsWhatCertifyingOnTheTuneImagesWouldGive) {
   }
 }
 
-TEST(Guarantee, RefusesWhatItCannotPromise) {
+TEST(Guarantee, RefusesInvalidBoundsAndAttempts) {
   const Logits tune = plausible(22, 100);
   const Policy policy = fit_policy({}, tune.view());
   const auto refused = [&](HarmGuarantee aim, int attempt = 1) {
@@ -436,7 +436,7 @@ TEST(Guarantee, OfDisagreementNeedsNoLabels) {
   EXPECT_EQ(result.counted, without.counted);
 }
 
-TEST(Guarantee, OfTooFewImagesIsNone) {
+TEST(Guarantee, OfTooFewImagesCertifiesNothing) {
   const Logits tune = plausible(9, 500), certify = plausible(10, 50);
   const Policy policy = fit_policy({}, tune.view());
   const auto result =
@@ -564,7 +564,7 @@ TEST(Guarantee, IsStoredWithItsAimAndPathOnlyWhereItHolds) {
   EXPECT_FALSE(none.guarantee || none.path);
 }
 
-TEST(Calibration, StandsLogitsThatAreNotNumbers) {
+TEST(Calibration, AcceptsLogitsThatAreNaN) {
   Logits tune = plausible(13, 300);
   for (std::size_t at = 0; at < 40; ++at) tune.values[at] = std::numeric_limits<float>::quiet_NaN();
   const Policy policy = fit_policy({}, tune.view());

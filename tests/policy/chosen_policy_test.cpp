@@ -90,7 +90,7 @@ TEST(ChosenPolicy, RefusesDisagreementsThatDoNotFit) {
       "path.steps[1].disagreed: got 59, but the guarantee has 60");
 }
 
-TEST(ChosenPolicy, RefusesSharesThatAreNone) {
+TEST(ChosenPolicy, RefusesInvalidShares) {
   expect_refused([](ChosenPolicy& c) { c.seen->shares.pop_back(); },
                  "seen.shares: got 2, expected 3: one for each exit");
   expect_refused([](ChosenPolicy& c) { c.seen->shares[0] = 1; },

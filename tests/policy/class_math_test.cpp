@@ -49,7 +49,7 @@ TEST(Exponentials, OfZeroIsExactlyOne) {
   EXPECT_EQ(e, 1);
 }
 
-TEST(Exponentials, PassOnWhatIsNotANumber) {
+TEST(Exponentials, PassOnNaN) {
   for (std::size_t size = 1; size < 20; ++size)
     for (std::size_t at = 0; at < size; ++at) {
       std::vector<float> z(size, -1.0f);
@@ -86,7 +86,7 @@ TEST(Entropy, IsTheSumOfItsTerms) {
   EXPECT_TRUE(std::isnan(entropy(std::vector<float>{0.5f, kNaN})));
 }
 
-TEST(Margin, IsWhatSortingGives) {
+TEST(Margin, AgreesWithSorting) {
   for (std::uint64_t round = 0; round < 2000; ++round) {
     std::vector<float> p = random_values(round, 0, 1);
     if (round % 3 == 0)
@@ -98,7 +98,7 @@ TEST(Margin, IsWhatSortingGives) {
   EXPECT_TRUE(std::isnan(margin(std::vector<float>(19, kNaN))));
 }
 
-TEST(FirstLargest, IsWhatLookingAtEachGives) {
+TEST(FirstLargest, AgreesWithALinearSearch) {
   for (std::uint64_t round = 0; round < 4000; ++round) {
     std::vector<float> z = random_values(round, -3, 3);
     core::KeyedRandom random(19, round);

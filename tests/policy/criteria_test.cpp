@@ -34,7 +34,7 @@ TEST(Criteria, ThatHaveNoHistoryScoreASingleExit) {
   }
 }
 
-TEST(Criteria, CheckAThresholdThatAPersonAsksFor) {
+TEST(Criteria, CheckAThresholdThatAUserGives) {
   for (const double threshold : {0.0, 0.5, 1.0}) check_threshold(Criterion::entropy, threshold);
   for (const double threshold : {-0.1, 1.1, std::nan("")})
     EXPECT_THROW(check_threshold(Criterion::margin, threshold), UsageError) << threshold;

@@ -59,7 +59,7 @@ struct Images {
   std::vector<std::uint8_t> correct, harmless;
 };
 
-TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
+TEST(CrossValidate, AgreesWithChoosingThePathOfEveryFoldSeparately) {
   const Images images(153);  // folds have 15 or 16 images
   const CrossValidatedPath path = images.path();
   const auto steps = greedy_threshold_path(images.by_harm(), kPathLevels);
@@ -94,7 +94,7 @@ TEST(CrossFit, CountsAsOneWhoLaysEveryFoldsPathByHand) {
   }
 }
 
-TEST(CrossFit, BeginsWithTheLastExitForAll) {
+TEST(CrossValidate, BeginsWithTheLastExitForAll) {
   const Images images(80);
   const CrossValidatedPath path = images.path();
   EXPECT_EQ(path.fitted[0].thresholds, Thresholds(2));
@@ -104,7 +104,7 @@ TEST(CrossFit, BeginsWithTheLastExitForAll) {
 
 // The images are spread evenly over the folds, so a fold loses the same share of correct images as
 // the whole.
-TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
+TEST(CrossValidate, FindsNoLossForAPathOfFewSteps) {
   Images images(1000);
   for (std::size_t i = 0; i < 1000; ++i) {
     const bool easy = i / 10 % 5 != 0;  // the same number in every fold
@@ -123,7 +123,7 @@ TEST(CrossFit, FindsNothingToHoldAgainstAPathOfFewSteps) {
   EXPECT_EQ(cheapest_accurate_step(path, 1000), 1u);
 }
 
-TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
+TEST(CrossValidate, AcceptsTiesThatAreUnevenlyDividedAmongFolds) {
   Images images(500);
   for (std::size_t i = 0; i < 500; ++i) {
     core::KeyedRandom random(8, i);
@@ -139,7 +139,7 @@ TEST(CrossFit, StandsTiesThatFallUnevenlyIntoTheFolds) {
   EXPECT_GT(path.cross_validated_correct[1], 495);  // the next step would lose 150 or more
 }
 
-TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
+TEST(CrossValidate, LeavesOutScoresThatAreNaN) {
   Images images(200);
   for (std::size_t i = 0; i < 200; i += 3)
     images.exit_predictions.scores[i] = std::numeric_limits<float>::quiet_NaN();
@@ -152,7 +152,7 @@ TEST(CrossFit, LeavesOutScoresThatAreNotNumbers) {
     for (const auto& threshold : step.thresholds) EXPECT_TRUE(!threshold || *threshold >= 0);
 }
 
-TEST(CrossFit, StandsVeryFewImages) {
+TEST(CrossValidate, AcceptsVeryFewImages) {
   const CrossValidatedPath one = Images(1).path();
   EXPECT_TRUE(one.cross_validated_correct.empty());
   EXPECT_FALSE(one.fitted.empty());
@@ -167,7 +167,7 @@ TEST(CrossFit, StandsVeryFewImages) {
   }
 }
 
-TEST(CrossFit, ComesToTheSameOnManyThreads) {
+TEST(CrossValidate, GivesTheSameResultOnManyThreads) {
   const Images images(20'000);  // 60,000 scores
   const CrossValidatedPath path = images.path();
   double fold_by_fold = 0;
@@ -199,19 +199,19 @@ CrossValidatedPath path_with(std::vector<std::int64_t> fitted, std::vector<doubl
   return path;
 }
 
-TEST(CrossFit, GoesOnUntilEitherCountIsTooSmall) {
+TEST(CrossValidate, SearchesUntilEitherCountIsTooSmall) {
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 89, 91}, {90, 90, 90, 90}), 90), 1u);
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 89.5, 95}), 90), 1u);
   EXPECT_EQ(cheapest_accurate_step(path_with({90, 91, 92, 93}, {90, 90, 90, 90}), 90), 3u);
 }
 
-TEST(CrossFit, PassesOverCarefulStepsThatAreNotGoodEnough) {
+TEST(CrossValidate, SkipsCautiousStepsThatAreNotAccurateEnough) {
   // The aim is above the accuracy of the last exit, and early exits raise the accuracy.
   EXPECT_EQ(cheapest_accurate_step(path_with({88, 89, 90, 90, 80}, {88, 89, 90, 91, 91}), 90), 3u);
   EXPECT_EQ(cheapest_accurate_step(path_with({88, 89}, {88, 89}), 90), std::nullopt);
 }
 
-TEST(CrossFit, GivesAwayNothingForNothing) {
+TEST(CrossValidate, TakesTheFirstOfEquallyCheapSteps) {
   CrossValidatedPath path = path_with({92, 91, 90, 90}, {92, 91, 90, 90});
   for (std::size_t step : {1u, 2u}) path.fitted[step].total_cost = path.fitted[0].total_cost;
   EXPECT_EQ(cheapest_accurate_step(path, 90), 3u);

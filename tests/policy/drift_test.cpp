@@ -56,7 +56,7 @@ TEST(ExitWindow, CountsEveryImageAlikeAsLongAsThereAreFew) {
               ElementsAre(DoubleNear(0.2, 1e-6), DoubleNear(0.2, 1e-6), DoubleNear(0.6, 1e-6)));
 }
 
-TEST(ExitWindow, ForgetsWhatLiesFarBack) {
+TEST(ExitWindow, GivesOldImagesLittleWeight) {
   ExitWindow window(2, 100);
   for (int i = 0; i < 100'000; ++i) window.add(0);
   EXPECT_NEAR(window.images(), 199, 1e-6);  // (1 + 0.99) / (1 - 0.99)
@@ -73,19 +73,19 @@ TEST(CompareExits, ComputesPearsonsStatistic) {
   EXPECT_EQ(verdict.drift, Drift::none);
 }
 
-TEST(CompareExits, SaysNothingOfFewImages) {
+TEST(CompareExits, GivesNoVerdictForFewImages) {
   EXPECT_EQ(compare_exits(Shares{1, 0}, 199, Shares{0, 1}, 1000).drift, Drift::unknown);
   EXPECT_EQ(compare_exits(Shares{1, 0}, 1000, Shares{0, 1}, 199).drift, Drift::unknown);
   EXPECT_EQ(compare_exits(Shares{1, 0}, 200, Shares{0, 1}, 200).drift, Drift::drifted);
 }
 
-TEST(CompareExits, LetsSmallDifferencesBeHoweverSureTheyAre) {
+TEST(CompareExits, IgnoresSmallDifferencesHoweverSignificant) {
   const DriftVerdict verdict = compare_exits(Shares{0.54, 0.46}, 1e6, Shares{0.5, 0.5}, 1e6);
   EXPECT_LT(verdict.p_value, 1e-10);
   EXPECT_EQ(verdict.drift, Drift::none);
 }
 
-TEST(CompareExits, JoinsExitsThatHardlyAnyoneTakes) {
+TEST(CompareExits, MergesExitsWithFewImages) {
   const auto p = [](const Shares& now, const Shares& then) {
     return compare_exits(now, 300, then, 300).p_value;
   };
@@ -96,7 +96,7 @@ TEST(CompareExits, JoinsExitsThatHardlyAnyoneTakes) {
   EXPECT_LT(p({0.5, 0.1, 0.4}, {0.5, 0, 0.5}), 1e-4);
 }
 
-TEST(Drift, IsHardlyEverSeenWhereThereIsNone) {
+TEST(Drift, IsRarelyReportedWithoutAChange) {
   const Shares shares = {0.41, 0.27, 0.32};
   int alarms = 0;
   for (std::uint64_t run = 0; run < 40; ++run) {
@@ -117,7 +117,7 @@ TEST(Drift, IsHardlyEverSeenWhereThereIsNone) {
   EXPECT_LE(alarms, 1);
 }
 
-TEST(Drift, ShowsAfterALongGoodTime) {
+TEST(Drift, IsDetectedAfterALongTimeWithoutAChange) {
   const Shares then = {0.41, 0.27, 0.32};
   for (std::uint64_t run = 0; run < 10; ++run) {
     Source source{{run, 2}, then};

@@ -96,7 +96,7 @@ TEST(ExitSearch, CountsSetsWithOneKindAtEachPlace) {
   EXPECT_EQ(count_sets(costs, 0, 5), 6);
 }
 
-TEST(ExitSearch, ChoosesTheOneExitThatIsWorthIt) {
+TEST(ExitSearch, ChoosesTheOnlyExitThatSaves) {
   // Exit 2 is as good as the last; exit 1 classifies nothing correctly; exit 3 comes late.
   const Scene images({-4, 4.4, 4.4, 4.4},
                      {{0, 1, 2, 3}, {0.25, 0.5, 0.9, 1}, {0.01, 0.01, 0.01, 0}}, 400, 3);
@@ -113,7 +113,7 @@ TEST(ExitSearch, ChoosesTheOneExitThatIsWorthIt) {
   }
 }
 
-TEST(ExitSearch, ChoosesNoExitWhereNoneIsWorthIt) {
+TEST(ExitSearch, ChoosesNoExitIfNoneSaves) {
   const Scene images({-4, -4, 4.4}, {{0, 1, 2}, {0.25, 0.5, 1}, {0.05, 0.05, 0}}, 300, 4);
   const ExitSearch result = images.search(options_for(AccuracyDrop{0}, 100));
   EXPECT_THAT(result.best.set, IsEmpty());
@@ -158,7 +158,7 @@ TEST(ExitSearch, IsWithinTwoPercentOfTheBestOfAllSets) {
         EXPECT_GE(found.best.accuracy, all.best.accuracy - 0.02);
       else
         EXPECT_LE(found.best.relative_cost, 1.02 * all.best.relative_cost);
-      EXPECT_LT(all.best.relative_cost, 0.95);  // exits are worth something here
+      EXPECT_LT(all.best.relative_cost, 0.95);  // exits save cost here
     }
 }
 
@@ -255,7 +255,7 @@ TEST(ExitSearch, FindsTheSameWithAnyNumberOfThreads) {
   EXPECT_EQ(alone.evaluated, several.evaluated);
 }
 
-TEST(ExitSearch, RefusesWhatItCannotDo) {
+TEST(ExitSearch, RefusesInvalidRequests) {
   const Scene images = scene(2, 1, 50, 9);
   EXPECT_THAT([&] { images.search(options_for(FixedThreshold{0.5}, 10)); },
               ThrowsMessage<UsageError>("aim: exits cannot be chosen for a fixed threshold"));

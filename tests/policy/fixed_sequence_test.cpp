@@ -53,7 +53,7 @@ TEST(Certify, CertifiesNothingWhenTheFirstFails) {
 
 // Checks the theorem on a path whose true rates are known: the true rate of the certified policy
 // exceeds ε in at most a share δ of the draws.
-TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
+TEST(Certify, IsWrongInAtMostDeltaOfTheDraws) {
   constexpr double kEpsilon = 0.02, kDelta = 0.1;
   constexpr int kImages = 1000, kDraws = 2000;
   // Each image has a uniform random number; policy m harms the images with a number below its rate.
@@ -75,7 +75,7 @@ TEST(Certify, ErrsInAtMostDeltaOfTheDraws) {
   EXPECT_GE(violations, 0.3 * kDelta * kDraws);
 }
 
-TEST(LevelOfAttempt, SpendsNoMoreThanDeltaInAll) {
+TEST(LevelOfAttempt, SumsToAtMostDelta) {
   EXPECT_DOUBLE_EQ(level_of_attempt(0.05, 1), 0.045);
   EXPECT_DOUBLE_EQ(level_of_attempt(0.05, 3), 0.00045);
   double spent = 0;

@@ -38,7 +38,7 @@ TEST(Softmax, GivesKnownProbabilities) {
               Pointwise(FloatNear(1e-7f), {1 / 7.0f, 2 / 7.0f, 4 / 7.0f}));
 }
 
-TEST(Softmax, StandsLargeLogits) {
+TEST(Softmax, AcceptsLargeLogits) {
   EXPECT_EQ(softmax_of({3e38f, -3e38f}), (Values{1, 0}));
   EXPECT_EQ(softmax_of({3e38f, 3e38f}), (Values{0.5f, 0.5f}));
   EXPECT_EQ(softmax_of({-3e38f, -3e38f}, 1e-3f), (Values{0.5f, 0.5f}));
@@ -54,7 +54,7 @@ TEST(Softmax, WorksInPlace) {
 
 TEST(Softmax, OfOneClassIsCertain) { EXPECT_EQ(softmax_of({-5}), Values{1}); }
 
-TEST(Softmax, OfNaNIsNeverSure) {
+TEST(Softmax, OfNaNReachesNoThreshold) {
   for (const Values& z : {Values{1, kNaN, 3}, Values{kNaN, kNaN}, Values{kInfinity, 0}}) {
     const Values p = softmax_of(z);
     for (Criterion criterion : {Criterion::confidence, Criterion::entropy, Criterion::margin})
@@ -62,7 +62,7 @@ TEST(Softmax, OfNaNIsNeverSure) {
   }
 }
 
-TEST(Score, IsWhatItsNameSays) {
+TEST(Score, FollowsItsDefinition) {
   const Values p = {0.25f, 0.5f, 0.125f, 0.125f};
   EXPECT_EQ(score(Criterion::confidence, p), 0.5f);
   // H = 1/4 · 2 + 1/2 · 1 + 2 · 1/8 · 3 = 1.75 bits of log2 4 = 2.
@@ -82,7 +82,7 @@ TEST(Score, HasItsEndsAtUniformAndCertain) {
   }
 }
 
-TEST(Score, FindsTheMarginWhereverItLies) {
+TEST(Score, FindsTheMarginInAnyOrder) {
   Values p = {0.5f, 0.3f, 0.15f, 0.05f};
   std::sort(p.begin(), p.end());
   do {
@@ -111,7 +111,7 @@ TEST(Argmax, TakesTheFirstOfEquals) {
   EXPECT_EQ(argmax(Values{-kInfinity, -kInfinity}), 0);
 }
 
-TEST(Argmax, NeverLetsNaNWin) {
+TEST(Argmax, NeverReturnsTheIndexOfNaN) {
   EXPECT_EQ(argmax(Values{kNaN, 1, 2}), 2);
   EXPECT_EQ(argmax(Values{1, kNaN, 0}), 0);
   EXPECT_EQ(argmax(Values{1, kNaN, 2, kNaN}), 2);
@@ -153,7 +153,7 @@ std::vector<Definition> defined(const Policy& policy, const std::vector<Values>&
   return result;
 }
 
-TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
+TEST(UpdateExitState, ComputesTheMeansOfItsEnsemble) {
   for (std::uint64_t round = 0; round < 400; ++round) {
     core::KeyedRandom random(23, round);
     const std::size_t exits = 1 + random.below(6), classes = 1 + random.below(40);
@@ -185,7 +185,7 @@ TEST(Listen, GivesTheMeansThatItsEnsembleSays) {
   }
 }
 
-TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
+TEST(ShouldExit, StopsWhereTheScoreIsTheThreshold) {
   Policy policy = never_stop(2);
   const Values z = {1, 2, 4};
   ExitState exit_state;
@@ -198,7 +198,7 @@ TEST(Consult, StopsWhereTheScoreIsTheThreshold) {
   EXPECT_TRUE(should_exit(policy, 1, z, exit_state));  // an image always stops at the last exit
 }
 
-TEST(Consult, IsNeverStoppedByNaN) {
+TEST(ShouldExit, NeverStopsAtNaN) {
   const Values bad = {1, kNaN, 3}, good = {1, 2, 3};
   for (const Criterion criterion :
        {Criterion::confidence, Criterion::entropy, Criterion::margin, Criterion::patience})
@@ -222,7 +222,7 @@ TEST(Consult, IsNeverStoppedByNaN) {
     }
 }
 
-TEST(Check, NamesWhatCannotBeUsed) {
+TEST(Check, NamesTheInvalidField) {
   const auto refused = [](auto change) {
     Policy policy = never_stop(3);
     change(policy);

@@ -48,7 +48,7 @@ Drawn drawn(int images, int classes, float temperature, std::uint64_t seed) {
   return result;
 }
 
-TEST(Temperature, UndoesTheOneThatLabelsWereDrawnWith) {
+TEST(Temperature, FindsTheTemperatureThatLabelsWereDrawnWith) {
   for (const float truth : {0.5f, 1.0f, 2.5f}) {
     const Drawn data = drawn(20000, 5, truth, 11);
     EXPECT_NEAR(fit_temperature(data.logits, data.labels), truth, 0.05 * truth);
@@ -68,7 +68,7 @@ double nll(const Drawn& data, double temperature) {
 }
 
 // With many sets of images, some steps reach the minimum exactly, to the last bit.
-TEST(Temperature, CannotBeBettered) {
+TEST(Temperature, IsOptimal) {
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
     const Drawn data = drawn(60, 4, 0.3f + static_cast<float>(seed % 10) / 4, 1000 + seed);
     const double fitted = fit_temperature(data.logits, data.labels), least = nll(data, fitted);
@@ -84,21 +84,21 @@ TEST(Temperature, StopsAtItsBoundsWhereThereIsNoMinimum) {
   EXPECT_EQ(fit_temperature(sure, Labels{1, 0}), kHighestTemperature);
 }
 
-TEST(Temperature, IsOneWhereNothingDependsOnIt) {
+TEST(Temperature, IsOneIfAllTemperaturesAreEquallyGood) {
   EXPECT_EQ(fit_temperature(std::vector<float>{1, 1, 2, 2}, Labels{0, 1}), 1);
   EXPECT_EQ(fit_temperature(std::vector<float>{4, -7}, Labels{0, 0}), 1);  // one class
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(fit_temperature(std::vector<float>{nan, 2}, Labels{0}), 1);
 }
 
-TEST(Temperature, LeavesOutImagesThatAreNotNumbers) {
+TEST(Temperature, LeavesOutImagesWithNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> clean = {2, 0, 0, 1, 1, 0}, spoilt = {2, 0, 0, 1, nan, 0, 1, 0};
-  EXPECT_DOUBLE_EQ(fit_temperature(spoilt, Labels{0, 0, 1, 0}),
+  const std::vector<float> clean = {2, 0, 0, 1, 1, 0}, with_nan = {2, 0, 0, 1, nan, 0, 1, 0};
+  EXPECT_DOUBLE_EQ(fit_temperature(with_nan, Labels{0, 0, 1, 0}),
                    fit_temperature(clean, Labels{0, 0, 0}));
 }
 
-TEST(EnsembleWeights, FavourTheExitThatKnows) {
+TEST(EnsembleWeights, AreLargestForTheMostAccurateExit) {
   // Exit 1 gives every label 0.2 and exit 2 gives 0.9, so exit 1 gets the smallest weight allowed.
   const std::vector<double> given = {0.2, 0.2, 0.2, 0.9, 0.9, 0.9};
   const auto weights = fit_ensemble_weights(given, 2);
@@ -106,7 +106,7 @@ TEST(EnsembleWeights, FavourTheExitThatKnows) {
   EXPECT_NEAR(weights[0] + weights[1], 1, 1e-12);
 }
 
-TEST(EnsembleWeights, BalanceExitsThatKnowDifferentImages) {
+TEST(EnsembleWeights, BalanceExitsThatAreCorrectOnDifferentImages) {
   // Likelihood w a + (1 - w) b over images (0.8, 0.2) × 3 and (0.2, 0.8) × 1:
   // 3 · 0.6 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), so w = 2.2 / 2.4.
   const std::vector<double> given = {0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8};
@@ -128,7 +128,7 @@ TEST(Temperature, RefusesLabelsThatAreNoClass) {
 
 // The conditions of Karush, Kuhn and Tucker for the best weights: raising a weight at the expense
 // of the others does not raise the likelihood, and lowering one above the minimum does not either.
-TEST(EnsembleWeights, CannotBeBettered) {
+TEST(EnsembleWeights, AreOptimal) {
   for (std::uint64_t round = 0; round < 60; ++round) {
     core::KeyedRandom random(29, round);
     const std::size_t exits = 2 + random.below(5), images = 50 + random.below(400);

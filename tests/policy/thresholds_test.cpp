@@ -78,7 +78,7 @@ std::optional<ThresholdOutcome> try_all(const ExitTable& table, const SearchGoal
   }
 }
 
-TEST(Tally, StopsAtTheFirstExitThatIsSure) {
+TEST(EvaluateThresholds, StopsAtTheFirstExitWhoseScoreReachesItsThreshold) {
   // Of three images, one has a high score at exit 1, one at exit 2 and one at neither.
   const Case one{
       3, {0.9f, 0.1f, kNaN, 0.2f, 0.8f, 0.3f, 0, 0, 0}, {1, 0, 0, 1, 0, 1, 1, 1, 1}, {1, 2, 4}};
@@ -88,7 +88,7 @@ TEST(Tally, StopsAtTheFirstExitThatIsSure) {
   EXPECT_EQ(evaluate_thresholds(one.table(), {std::nullopt, std::nullopt}).total_cost, 12);
 }
 
-TEST(Search, FindsWhatTryingEverythingFinds) {
+TEST(Search, AgreesWithTryingEveryThreshold) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     const int exits = 2 + static_cast<int>(seed % 3);
     Case one = random_case(seed, exits, 1 + seed % 40);
@@ -140,7 +140,7 @@ TEST(Search, WithManyExitsIsNeverWorseThanOneThreshold) {
 
 // Special cases: a useless first exit, a last exit worse than the first, equal costs, all scores
 // NaN.
-TEST(Search, StandsOddTables) {
+TEST(Search, AcceptsUnusualTables) {
   const Case useless{3, {0.9f, 0.8f, 0.1f, 0.7f, 0, 0}, {0, 0, 1, 1, 1, 1}, {1, 2, 3}};
   const auto around = search_each(useless.table(), {.least_good = 2});
   ASSERT_TRUE(around);
@@ -169,7 +169,7 @@ TEST(Search, OfOneExitHasNothingToChoose) {
   EXPECT_FALSE(search_each(one.table(), {.least_good = 2}));
 }
 
-TEST(TallyAlong, IsTallyOfEach) {
+TEST(EvaluateThresholdPath, EqualsEvaluatingEachStep) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const Case one = random_case(seed, 1 + static_cast<int>(seed % 5), 120);
     const Case other = random_case(seed + 100, 1 + static_cast<int>(seed % 5), 80);
@@ -187,7 +187,7 @@ TEST(TallyAlong, IsTallyOfEach) {
   }
 }
 
-TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
+TEST(GreedyThresholdPath, LowersThresholdsFromNeverStoppingToAlwaysStopping) {
   const Case one = random_case(9, 4, 200);
   const auto path = greedy_threshold_path(one.table(), 10);
   EXPECT_EQ(path.front(), Thresholds(3));
@@ -204,7 +204,7 @@ TEST(BoldPath, GoesFromNeverToAlwaysWithoutTurningBack) {
     EXPECT_EQ(path.back()[k], 0.f);  // the lowest score that occurs
 }
 
-TEST(BoldPath, GetsCheaperWithEveryStep) {
+TEST(GreedyThresholdPath, GetsCheaperWithEveryStep) {
   for (std::uint64_t seed = 0; seed < 30; ++seed) {
     Case one = random_case(seed, 2 + static_cast<int>(seed % 4), 150);
     core::KeyedRandom random(seed, 3);
@@ -221,33 +221,33 @@ TEST(BoldPath, GetsCheaperWithEveryStep) {
 
 // Each step lowers the threshold of the exit with the largest gain: the maximum, over all levels it
 // could be lowered to, of (cost saved) / (good images lost + 1).
-TEST(BoldPath, LowersTheThresholdThatPromisesMost) {
+TEST(GreedyThresholdPath, LowersTheThresholdWithTheLargestGain) {
   const Case one = random_case(4, 4, 300);
   const ExitTable table = one.table();
   const auto path =
       greedy_threshold_path(table, 1000);  // every different score is a step, as there are few
   for (std::size_t m = 1; m < path.size(); ++m) {
     const ThresholdOutcome now = evaluate_thresholds(table, path[m - 1]);
-    std::vector<double> promises(3, -1);
+    std::vector<double> gains(3, -1);
     for (std::size_t k = 0; k < 3; ++k)
       for (const float value : {1.f, 0.8f, 0.6f, 0.4f, 0.2f, 0.f}) {
         Thresholds then = path[m - 1];
         if (then[k] && !(value < *then[k])) continue;
         then[k] = value;
         const ThresholdOutcome choice = evaluate_thresholds(table, then);
-        promises[k] = std::max(
-            promises[k],
+        gains[k] = std::max(
+            gains[k],
             (now.total_cost - choice.total_cost) /
                 static_cast<double>(std::max<std::int64_t>(0, now.good - choice.good) + 1));
       }
     std::size_t lowered = 0;
     while (path[m][lowered] == path[m - 1][lowered]) ++lowered;
-    EXPECT_DOUBLE_EQ(promises[lowered], *std::ranges::max_element(promises)) << m;
+    EXPECT_DOUBLE_EQ(gains[lowered], *std::ranges::max_element(gains)) << m;
   }
 }
 
 // Lowering exit 2 by one step saves nothing, because its highest-scored images stop at exit 1.
-TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
+TEST(GreedyThresholdPath, LooksBeyondLevelsWhoseImagesHaveLeftBefore) {
   constexpr std::size_t n = 400;
   Case one{3, std::vector<float>(3 * n), std::vector<std::uint8_t>(3 * n, 1), {0.3, 0.5, 1}};
   for (std::size_t i = 0; i < n; ++i) {
@@ -264,7 +264,7 @@ TEST(BoldPath, SeesPastImagesThatHaveLeftBefore) {
   EXPECT_TRUE(seen);
 }
 
-TEST(BoldPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
+TEST(GreedyThresholdPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
   constexpr std::size_t n = 100;
   Case one{3, std::vector<float>(3 * n, 0.5f), std::vector<std::uint8_t>(3 * n, 1), {0.3, 0.5, 1}};
   for (std::size_t i = 0; i < n; ++i) {
@@ -277,7 +277,7 @@ TEST(BoldPath, LeavesAnExitWhoseScoresAreAllEqualForLast) {
   EXPECT_EQ(path[path.size() - 2][1], 0.f);
 }
 
-TEST(BoldPath, OfOneExitOrNoScoreIsNeverStopping) {
+TEST(GreedyThresholdPath, OfOneExitOrNoScoreIsNeverStopping) {
   const Case one{1, {0.5f, 0.5f}, {1, 0}, {3}};
   EXPECT_EQ(greedy_threshold_path(one.table(), 5).size(), 1u);
   const Case silent{2, {kNaN, kNaN, 0, 0}, {1, 1, 0, 1}, {1, 2}};

@@ -162,7 +162,7 @@ TEST(Recipe, ReportsTheFirstOfSeveralUnknownKeys) {
   EXPECT_THAT(refusal_of("[train]\nzz = 1\naa = 2\n"), HasSubstr("recipe.toml:2: "));
 }
 
-TEST(Recipe, RefusesWhatIsNotTomlAtItsLine) {
+TEST(Recipe, NamesTheLineOfInvalidToml) {
   EXPECT_THAT(refusal_of("[train]\nepochs = = 3\n"), HasSubstr("recipe.toml:2: "));
   EXPECT_THAT(refusal_of("[train]\nepochs = 3\nepochs = 4\n"), HasSubstr("recipe.toml:3: "));
   EXPECT_THAT(refusal_of("[train\n"), HasSubstr("recipe.toml:1: "));
@@ -271,7 +271,7 @@ TEST(Recipe, AFileThatIsMissingIsNamed) {
   }
 }
 
-TEST(Recipe, AnotherScheduleBringsItsOwnWarmUp) {
+TEST(Recipe, AnotherScheduleSetsItsOwnWarmUp) {
   EXPECT_EQ(parse_recipe("[train]\nschedule = \"cosine\"", "").train.warmup, 0);
   EXPECT_EQ(parse_recipe("[train]\nwarmup = 0.1\nschedule = \"cosine\"", "").train.warmup, 0.1);
   Recipe recipe;
@@ -330,13 +330,13 @@ TEST(RecipeKey, IsCheckedAsInAFile) {
   EXPECT_EQ(refusal_of("from", "\xff"), "train.from: expected a text in UTF-8, got \"\\xff\"");
 }
 
-TEST(RecipeKey, AValueBringsNoOtherKeysAlong) {
+TEST(RecipeKey, AValueCannotSetOtherKeys) {
   EXPECT_THAT(refusal_of("epochs", "3\nvalue2 = 4"), HasSubstr("expected a whole number"));
   EXPECT_THAT(refusal_of("loss_weights", "1]\nx = [2"), HasSubstr("expected a list"));
 }
 
 // Each line is a combination that is refused; the message contains the key at fault.
-TEST(RecipeCheck, RefusesWhatDoesNotGoTogether) {
+TEST(RecipeCheck, RefusesSettingsThatExcludeEachOther) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"[network]\nexits = [2]\n[train]\nloss_weights = [1, 1, 1]",
        "recipe.toml:4: train.loss_weights: expected 2 numbers, one for each exit (the last "

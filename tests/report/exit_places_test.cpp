@@ -36,7 +36,7 @@ TEST(ExitPlacesPage, ShowsEveryPlaceAndIsMarkup) {
   EXPECT_THAT(page, Not(HasSubstr("agreement")));
 }
 
-TEST(ExitPlacesPage, SpeaksOfAgreementWithoutLabels) {
+TEST(ExitPlacesPage, NamesAgreementInsteadOfAccuracyWithoutLabels) {
   ExitPlacesInput input = example();
   input.label_free = true;
   const std::string page = exit_places_html(input);

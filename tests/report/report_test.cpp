@@ -177,7 +177,7 @@ TEST(Report, CutsNoLongClassNameInItsCharts) {
   EXPECT_THAT(page, Not(testing::ContainsRegex(">golden_[a-z_]*…</text>")));
 }
 
-TEST(Report, CountsWhatTheLastExitDestroys) {
+TEST(Report, CountsDestructiveOverthinking) {
   Example example;
   fill_with_known_logits(example);
   const std::string body = body_of(report_html(example.input));
@@ -191,7 +191,7 @@ TEST(Report, CountsWhatTheLastExitDestroys) {
                               "<td>3</td><td>1</td><td>0</td>"));
 }
 
-TEST(Report, AFaultlessLastExitDestroysNothing) {
+TEST(Report, CountsNoDestructiveOverthinkingIfTheLastExitIsAlwaysCorrect) {
   Example example;
   test::fill_randomly(example, 2, 3, 40, 8);
   const std::size_t half = example.logits.size() / 2;

@@ -17,7 +17,7 @@ TEST(ReportText, EscapesMarkup) {
   EXPECT_EQ(escape("</svg><script a='b\"&"), "&lt;/svg&gt;&lt;script a=&#39;b&quot;&amp;");
 }
 
-TEST(ReportText, ShowsWhatCannotBeSeen) {
+TEST(ReportText, ShowsVisibleSignsForInvisibleCharacters) {
   EXPECT_EQ(escape("a\nb\x1b\x7f"), "a␊b␛␡");
   EXPECT_EQ(escape("\u202egnp.exe"), "\ufffdgnp.exe");  // this character reverses the text after it
   EXPECT_EQ(escape(std::string_view("a\0b", 3)), "a␀b");

@@ -157,10 +157,10 @@ TEST(Compile, SharesAStoreBetweenPrecisionsAndRanges) {
       observe_ranges(graph, weights, graph::random_images(graph, 8, 2), 1);
   for (auto& [tensor, range] : wide.ranges) range.magnitude *= 1.5f;
   const auto logits_of = [&](const CompileOptions& options, WeightStore& store) {
-    SingleImageRun walk(compile(graph, weights, options, store));
-    walk.begin(image);
-    const auto said = walk.advance();
-    return std::vector<float>(said.begin(), said.end());
+    SingleImageRun image_run(compile(graph, weights, options, store));
+    image_run.begin(image);
+    const auto output = image_run.advance();
+    return std::vector<float>(output.begin(), output.end());
   };
   WeightStore shared;
   for (const CompileOptions& options : {CompileOptions{}, narrow, wide, CompileOptions{}, narrow}) {

@@ -225,7 +225,7 @@ struct Normed {
 };
 
 // A channel whose weights a batch norm makes almost zero must still output its bias.
-TEST_F(Int8, KeepsTheBiasOfAChannelThatIsAllButZero) {
+TEST_F(Int8, KeepsTheBiasOfAChannelWhoseWeightsAreAlmostZero) {
   for (const float tiny : {0.0f, 1e-45f, 1e-37f, 1e-33f, 1e-29f, 1e-20f}) {
     SCOPED_TRACE(tiny);
     const Normed one({tiny, 1, -tiny, tiny});
@@ -250,7 +250,7 @@ TEST(ActivationRanges, SeeEveryTensorWithItsSign) {
               ThrowsMessage<Error>(HasSubstr("no images")));
 }
 
-TEST(ActivationRanges, OfTensorsThatAreAllButZeroAreAny) {
+TEST(ActivationRanges, OfTensorsThatAreAlmostZeroAreArbitrary) {
   const Normed one({1, 1, 1, 1});
   const std::vector<float> images(192, 1e-40f);
   const model::ActivationRanges ranges = observe_ranges(one.graph, one.weights, images, 1);
@@ -268,7 +268,7 @@ TEST(ActivationRanges, AreRefusedWhereValuesAreNotFinite) {
               ThrowsMessage<Error>(HasSubstr("a value is larger than 1e+15 or not finite")));
 }
 
-TEST(ActivationRanges, TieAsManyTensorsAsANetworkHas) {
+TEST(ActivationRanges, ShareScalesOfAsManyTensorsAsANetworkHas) {
   LoweredSegment segment;
   model::ActivationRanges ranges = {{"input", {3, false}}};
   std::string last = "input";
@@ -283,7 +283,7 @@ TEST(ActivationRanges, TieAsManyTensorsAsANetworkHas) {
     EXPECT_FLOAT_EQ(elements.at(tensor).scale, 5.0f / 255) << tensor;
 }
 
-TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
+TEST(ActivationRanges, SaturateRareLargeValues) {
   // One in 60 values is 100 times as large as the others. A range that includes it rounds the
   // others coarsely, but cutting it off causes a larger error. A single such value in many is cut
   // off.
@@ -298,7 +298,7 @@ TEST(ActivationRanges, CutOffWhatIsRareAndFar) {
   EXPECT_GT(observe_ranges(graph, weights, images, 1).at("input").magnitude, 2.9f);
 }
 
-TEST(ActivationRanges, TieWhatIsJoined) {
+TEST(ActivationRanges, ShareTheScaleOfJoinedTensors) {
   const ExactConvolution one(false);
   LoweredSegment segment;
   segment.body = {{"a", graph::MaxPool{2, 2, 0}, {"input"}, {}},

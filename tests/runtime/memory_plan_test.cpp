@@ -12,7 +12,7 @@ namespace {
 
 using testing::ElementsAre;
 
-TEST(MemoryPlan, GivesTwoBuffersThatNeverMeetTheSamePlace) {
+TEST(MemoryPlan, GivesBuffersThatAreNeverInUseTogetherTheSamePlace) {
   const Lifetime buffers[] = {{128, 0, 1}, {128, 1, 2}, {128, 2, 3}};
   const MemoryPlan plan = plan_memory(buffers);
   EXPECT_THAT(plan.offsets, ElementsAre(0, 128, 0));
@@ -27,13 +27,13 @@ TEST(MemoryPlan, UsesAGapThatIsLargeEnough) {
   EXPECT_EQ(plan.bytes, 256u + 192u + 128u);
 }
 
-TEST(MemoryPlan, TakesNothingForNothing) {
+TEST(MemoryPlan, NeedsNoMemoryForEmptyBuffers) {
   EXPECT_EQ(plan_memory({}).bytes, 0u);
   const Lifetime empty[] = {{0, 0, 5}};
   EXPECT_EQ(plan_memory(empty).bytes, 0u);
 }
 
-TEST(MemoryPlan, NeverLetsLivingBuffersOverlap) {
+TEST(MemoryPlan, NeverLetsBuffersInUseOverlap) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     core::KeyedRandom random(seed, 3);
     std::vector<Lifetime> buffers(1 + random.below(30));

@@ -238,7 +238,7 @@ Case single(std::string name, graph::Op op, graph::Shape shape) {
   return {std::move(name), {{"x", std::move(op), {"input"}}}, shape[0], shape[1], shape[2]};
 }
 
-TEST(OwnOperations, PoolLikeTheReference) {
+TEST(NativeOperations, PoolLikeTheReference) {
   for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {16, 8, 8}, {70, 9, 4}, {130, 33, 31}})
     for (const auto& [kernel, stride, padding] :
          {std::tuple{2, 2, 0}, {3, 2, 1}, {3, 1, 1}, {4, 3, 2}, {1, 2, 0}}) {
@@ -253,7 +253,7 @@ TEST(OwnOperations, PoolLikeTheReference) {
     }
 }
 
-TEST(OwnOperations, PoolWindowsThatDifferBetweenRowsAndColumnsLikeTheReference) {
+TEST(NativeOperations, PoolWindowsThatDifferBetweenRowsAndColumnsLikeTheReference) {
   for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {70, 9, 4}})
     for (const bool flag : {false, true}) {
       for (const graph::AvgPool& avg :
@@ -271,7 +271,7 @@ TEST(OwnOperations, PoolWindowsThatDifferBetweenRowsAndColumnsLikeTheReference) 
     }
 }
 
-TEST(OwnOperations, AverageTheBinsOfAGridLikeTheReference) {
+TEST(NativeOperations, AverageTheBinsOfAGridLikeTheReference) {
   for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {2, 1, 3}, {70, 13, 11}})
     for (const graph::Extent& grid : {graph::Extent(1), graph::Extent(7), graph::Extent(3, 4)})
       in_every_layout(single("grid", graph::AdaptiveAvgPool{grid}, shape), [&](Trial& trial,
@@ -280,7 +280,7 @@ TEST(OwnOperations, AverageTheBinsOfAGridLikeTheReference) {
       });
 }
 
-TEST(OwnOperations, MakeFeaturesLikeTheReference) {
+TEST(NativeOperations, MakeFeaturesLikeTheReference) {
   for (const graph::Shape& shape :
        {graph::Shape{3, 5, 7}, {1, 1, 1}, {64, 32, 32}, {70, 13, 11}, {17, 4, 4}}) {
     in_every_layout(single("global", graph::GlobalAvgPool{}, shape),
@@ -294,7 +294,7 @@ TEST(OwnOperations, MakeFeaturesLikeTheReference) {
   }
 }
 
-TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
+TEST(NativeOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
   for (const graph::Shape& shape : {graph::Shape{3, 5, 7}, {2, 1, 3}, {64, 32, 32}, {70, 13, 11}})
     for (const std::vector<int>& levels :
          std::vector<std::vector<int>>{{1}, {1, 2, 4}, {5, 2}, {3, 3}, {7, 1, 6}, {40}}) {
@@ -305,7 +305,7 @@ TEST(OwnOperations, PoolPyramidsWhoseBinsOverlapLikeTheReference) {
     }
 }
 
-TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
+TEST(NativeOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
   const Case sum{"sum",
                  {{"s", graph::Add{}, {"input", "input"}},
                   {"t", graph::Add{}, {"s", "input"}},
@@ -325,7 +325,7 @@ TEST(OwnOperations, AddAndActivateLikeTheReferenceAlsoInPlace) {
   });
 }
 
-TEST(OwnOperations, ActivateLikeTheReference) {
+TEST(NativeOperations, ActivateLikeTheReference) {
   using Kind = Activation::Kind;
   const std::pair<graph::Op, Activation> cases[] = {
       {graph::Clip{-0.5, 0.75}, clamp(-0.5f, 0.75f)},
@@ -349,7 +349,7 @@ TEST(OwnOperations, ActivateLikeTheReference) {
                       });
 }
 
-TEST(OwnOperations, ActivateExtremeValues) {
+TEST(NativeOperations, ActivateExtremeValues) {
   constexpr float kHuge = std::numeric_limits<float>::max(), kInfinity = Activation::kInfinity;
   const auto of = [](Activation::Kind kind, float x) {
     kernels::add(std::vector{reinterpret_cast<const std::byte*>(&x)}.data(), 1, &x, {0, 1}, {kind});
@@ -371,7 +371,7 @@ TEST(OwnOperations, ActivateExtremeValues) {
   }
 }
 
-TEST(OwnOperations, MultiplyTensorsLikeTheReferenceAlsoInPlace) {
+TEST(NativeOperations, MultiplyTensorsLikeTheReferenceAlsoInPlace) {
   for (const std::int64_t channels : {16, 70})
     in_every_layout({"square", {{"x", graph::Multiply{}, {"input", "input"}}}, channels, 9, 31},
                     [&](Trial& trial, WorkSize work_size) {
@@ -383,7 +383,7 @@ TEST(OwnOperations, MultiplyTensorsLikeTheReferenceAlsoInPlace) {
                     });
 }
 
-TEST(OwnOperations, MultiplyChannelsByTheirFactors) {
+TEST(NativeOperations, MultiplyChannelsByTheirFactors) {
   for (const std::int64_t channels : {16, 19, 70}) {
     graph::BatchNorm norm;
     in_every_layout(single("norm", norm, {channels, 6, 5}), [&](Trial& trial, WorkSize work_size) {
@@ -403,7 +403,7 @@ TEST(OwnOperations, MultiplyChannelsByTheirFactors) {
   }
 }
 
-TEST(OwnOperations, NormaliseOverChannelsLikeTheReference) {
+TEST(NativeOperations, NormaliseOverChannelsLikeTheReference) {
   const graph::LayerNorm norm{1e-3};
   for (const std::int64_t channels : {1, 16, 19, 130})
     in_every_layout(single("norm", norm, {channels, 6, 5}), [&](Trial& trial, WorkSize work_size) {
@@ -416,7 +416,7 @@ TEST(OwnOperations, NormaliseOverChannelsLikeTheReference) {
     });
 }
 
-TEST(OwnOperations, ShuffleChannelsLikeTheReference) {
+TEST(NativeOperations, ShuffleChannelsLikeTheReference) {
   for (const auto& [channels, groups] : {std::pair{6, 2}, {6, 3}, {24, 4}, {5, 5}, {64, 2}}) {
     const graph::ChannelShuffle shuffle{groups};
     in_every_layout(single("shuffle", shuffle, {channels, 5, 4}),
@@ -426,7 +426,7 @@ TEST(OwnOperations, ShuffleChannelsLikeTheReference) {
   }
 }
 
-TEST(OwnOperations, SliceChannelsLikeTheReference) {
+TEST(NativeOperations, SliceChannelsLikeTheReference) {
   for (const graph::Slice& slice : {graph::Slice{0, 3}, {16, 19}, {16, 32}, {7, 40}, {32, 70}})
     in_every_layout(single("slice", slice, {70, 5, 4}), [&](Trial& trial, WorkSize work_size) {
       if (can_slice(trial.src(), slice))
@@ -437,7 +437,7 @@ TEST(OwnOperations, SliceChannelsLikeTheReference) {
   EXPECT_TRUE(can_slice({{32, 2, 2}, {}, Format::channels_last}, {4, 10}));
 }
 
-TEST(OwnOperations, AddsTensorsOfSeveralScales) {
+TEST(NativeOperations, AddsTensorsOfSeveralScales) {
   // 0.5 · 200 + 0.25 · (-40) = 90, which is 180 steps of 0.5. The second sum saturates, and the
   // third is negative.
   const std::vector<std::uint8_t> a = {200, 255, 0};
@@ -455,7 +455,7 @@ TEST(OwnOperations, AddsTensorsOfSeveralScales) {
   EXPECT_THAT(sum, testing::ElementsAre(180, 255, 0));
 }
 
-TEST(OwnOperations, ScaleLikeABatchNorm) {
+TEST(NativeOperations, ScaleLikeABatchNorm) {
   const graph::BatchNorm norm;
   in_every_layout(single("norm", norm, {19, 6, 5}), [&](Trial& trial, WorkSize work_size) {
     const auto value = [&](const char* suffix) {
@@ -473,7 +473,7 @@ TEST(OwnOperations, ScaleLikeABatchNorm) {
   });
 }
 
-TEST(OwnOperations, JoinChannelsLikeTheReference) {
+TEST(NativeOperations, JoinChannelsLikeTheReference) {
   for (const std::int64_t channels : {1, 3, 16, 48}) {
     const Case joined{
         "concat", {{"x", graph::Concat{}, {"input", "input", "input"}}}, channels, 5, 4};
@@ -489,7 +489,7 @@ TEST(OwnOperations, JoinChannelsLikeTheReference) {
 }
 
 // The files of deployed models hold weights in bf16.
-TEST(OwnOperations, MultiplyWeightsInBf16LikeTheSameNumbersInF32) {
+TEST(NativeOperations, MultiplyWeightsInBf16LikeTheSameNumbersInF32) {
   for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {513, 22}, {1280, 1000}}) {
     KeyedFloats floats;
     std::vector<float> weights = floats(in * out);
@@ -518,7 +518,7 @@ TEST(OwnOperations, MultiplyWeightsInBf16LikeTheSameNumbersInF32) {
   }
 }
 
-TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
+TEST(NativeOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
   for (const auto& [in, out] : {std::pair{1, 1}, {7, 10}, {512, 10}, {1344, 3}, {65, 101}})
     for (const bool with_silu : {false, true}) {
       KeyedFloats floats;
@@ -553,7 +553,7 @@ TEST(OwnOperations, MultiplyLikePlainLoopsWhateverTheBatch) {
 
 // Certificates of int8 files rest on it: the same bits on every CPU with fused multiply-adds. The
 // order of the sums is that of docs/guarantee.md, computed here by the C library.
-TEST(OwnOperations, SumProductsInTheOrderThatIsWrittenDown) {
+TEST(NativeOperations, SumProductsInTheOrderThatIsWrittenDown) {
   if (!core::clones_use_fma()) GTEST_SKIP() << "no fused multiply-adds here";
   for (const auto& [in, out] :
        {std::pair{1, 1}, {7, 10}, {16, 3}, {2688, 10}, {1344, 3}, {65, 9}}) {

@@ -88,7 +88,7 @@ TEST(RefillBatcher, RunsALaterSegmentAsSoonAsItsBatchIsFull) {
   EXPECT_THAT(journal.take(), ElementsAre(E{2, 0}, E{2, 1}, E{2, 2}));
 }
 
-TEST(RefillBatcher, LetsSurvivorsWaitInTheOrderTheyCame) {
+TEST(RefillBatcher, KeepsWaitingImagesInTheOrderOfArrival) {
   const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {1, 3}});
   const auto images = graph::random_images(graph, 9, 1);
@@ -118,7 +118,7 @@ TEST(RefillBatcher, FlushesInTheLargestSizesThatAreFull) {
   }
 }
 
-TEST(RefillBatcher, ForgetsWhatWaitsWhenCleared) {
+TEST(RefillBatcher, DropsWaitingImagesWhenCleared) {
   const graph::Graph graph = small_resnet();
   VisitRecorder journal(graph, {.batches = {4}});
   const auto images = graph::random_images(graph, 3, 1);

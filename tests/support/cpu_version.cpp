@@ -1,5 +1,5 @@
-// Compiled for every CPU, and run before anything that is compiled for one version of the
-// instruction set: on a CPU that lacks it, the program ends here, and ctest says "skipped".
+// This file is compiled for every CPU and runs before anything that is compiled for one version of
+// the instruction set: on a CPU that lacks it, the program ends here, and ctest says "skipped".
 #include <unistd.h>
 
 #include <cstdio>

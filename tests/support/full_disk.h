@@ -10,7 +10,7 @@
 
 namespace offramp::test {
 
-/// To be called in the child process of a death test. A limit on file sizes acts like a disk that
+/// Runs `work` in the child process of a death test. A limit on file sizes acts like a disk that
 /// fills up during the work. If the work throws an Error, the process ends with status 1 and the
 /// message on standard error.
 template <typename Work>

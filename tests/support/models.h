@@ -24,7 +24,7 @@ policy::ChosenPolicy certified_policy(const std::string& precision = "f32");
 std::string write_png(const std::filesystem::path& path, const data::Dataset& images,
                       std::int64_t index);
 
-/// Parses a text with one JSON value a line.
+/// Parses a text with one JSON value per line.
 std::vector<nlohmann::json> json_lines(const std::string& text);
 
 }  // namespace offramp::test

@@ -308,7 +308,7 @@ void ReferencePredictor::run(std::span<const float> images, const core::ExitVisi
     for (const graph::Segment& segment : graph_.segments) {
       execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
-      const Values& exact = ask(segment, tensors);
+      const Values& exact = run_head(segment, tensors);
       std::vector<float> rounded;
       for (const double x : exact) rounded.push_back(static_cast<float>(x));
       if (visit(n, {exit_index, rounded})) break;
@@ -327,9 +327,10 @@ ReferencePredictor::Values ReferencePredictor::logits(std::span<const float> ima
     for (const graph::Segment& segment : graph_.segments) {
       execute(segment.nodes, tensors);
       if (segment.head.empty()) continue;
-      const Values& said = ask(segment, tensors);
+      const Values& logits = run_head(segment, tensors);
       const std::size_t row = static_cast<std::size_t>(exit_index * count + n);
-      std::copy(said.begin(), said.end(), all.begin() + static_cast<std::ptrdiff_t>(row * classes));
+      std::copy(logits.begin(), logits.end(),
+                all.begin() + static_cast<std::ptrdiff_t>(row * classes));
       ++exit_index;
     }
   }
@@ -365,8 +366,8 @@ void ReferencePredictor::execute(const std::vector<graph::Node>& nodes, TensorMa
   }
 }
 
-const ReferencePredictor::Values& ReferencePredictor::ask(const graph::Segment& segment,
-                                                          TensorMap& tensors) {
+const ReferencePredictor::Values& ReferencePredictor::run_head(const graph::Segment& segment,
+                                                               TensorMap& tensors) {
   execute(segment.head, tensors);
   return tensors.find(segment.head.back().name)->second;
 }

@@ -42,7 +42,7 @@ class ReferencePredictor : public core::Predictor {
   TensorMap start(std::span<const float> image) const;
   void execute(const std::vector<graph::Node>& nodes, TensorMap& tensors);
   /// Runs the head of a segment and returns its logits.
-  const Values& ask(const graph::Segment& segment, TensorMap& tensors);
+  const Values& run_head(const graph::Segment& segment, TensorMap& tensors);
   std::int64_t count_images(std::span<const float> images) const;
   std::span<const float> image(std::span<const float> images, std::int64_t n) const;
 

@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, BatchNormAct,
                                          Case{4, 16, 8, 8, false, false, torch::kBFloat16},
                                          Case{3, 7, 5, 11, true, true, torch::kBFloat16}));
 
-TEST(BatchNormAct, KeepsANaNSoThatItIsNoticed) {
+TEST(BatchNormAct, KeepsNaN) {
   Tensor x = torch::ones({2, 4, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
   x.index_put_({0, 1, 0, 0}, std::numeric_limits<float>::quiet_NaN());
   const BatchNormTensors t{torch::ones({4}), torch::zeros({4}), torch::zeros({4}),

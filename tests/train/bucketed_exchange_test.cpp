@@ -69,7 +69,7 @@ TEST(SlowRank, IsNamedIfItTakesHalfAsLongAgain) {
   EXPECT_EQ(slow_rank_text({}), std::nullopt);
   EXPECT_EQ(slow_rank_text({1, 1.4, 1.1}), std::nullopt);
   EXPECT_EQ(slow_rank_text({1, 1.1, 3, 0.9}),
-            "rank 2 is slow: it computes 3 s a step, the median of the others is 1 s; all ranks "
+            "rank 2 is slow: it computes 3 s per step, the median of the others is 1 s; all ranks "
             "wait for it");
 }
 
@@ -108,7 +108,7 @@ recipe::Recipe small_recipe() {
 
 /// Trains a network in f64 with plain gradient descent and batch norm over all ranks.
 /// @return the sums of all weights and statistics, in f64 with all digits
-std::string descend(ProcessGroup* group, int steps) {
+std::string minimise(ProcessGroup* group, int steps) {
   torch::set_num_threads(1);
   const recipe::Recipe recipe = small_recipe();
   TorchNetwork network(graph_for(recipe, 32, 32, 4), torch::kCPU, 7);
@@ -165,12 +165,12 @@ double largest_relative_difference(const std::string& a, const std::string& b) {
 }
 
 TEST(BucketedExchange, LetsTwoRanksFollowOneInDoublePrecisionOverFiftySteps) {
-  const auto two = test::run_ranks(2, [](ProcessGroup& group) { return descend(&group, 50); });
+  const auto two = test::run_ranks(2, [](ProcessGroup& group) { return minimise(&group, 50); });
   ASSERT_EQ(two[0].status, 0) << two[0].text;
   EXPECT_EQ(two[0].text, two[1].text) << "the ranks stay equal to the bit";
-  const std::string one = descend(nullptr, 50);
+  const std::string one = minimise(nullptr, 50);
   EXPECT_LT(largest_relative_difference(two[0].text, one), 1e-9);
-  EXPECT_GT(largest_relative_difference(descend(nullptr, 49), one), 1e-6) << "the test can fail";
+  EXPECT_GT(largest_relative_difference(minimise(nullptr, 49), one), 1e-6) << "the test can fail";
 }
 
 /// Makes one step with the trainer, in f32 with the kernels of this program.

@@ -114,7 +114,7 @@ TEST_F(FindExits, AddsTheChosenExitsAndChangesNoOtherWeight) {
   EXPECT_EQ(again.chosen.set, found.placement.chosen.set);
 }
 
-TEST_F(FindExits, GoesOnWhereItWasInterruptedWithTheSameBits) {
+TEST_F(FindExits, ContinuesWhereItWasInterruptedWithTheSameBits) {
   find();
   const core::Tensors whole = model::load_model(request.out.heads().last()).weights;
   request.out = ExitsFolder(folder.path() / "parts");
@@ -247,7 +247,7 @@ TEST_F(FindExits, RefusesTheFolderOfAnotherRunOrModel) {
   EXPECT_THAT([&] { find(); }, ThrowsMessage<UsageError>(HasSubstr("holds another run or model")));
 }
 
-TEST_F(FindExits, IsAloneInItsFolder) {
+TEST_F(FindExits, LocksItsFolder) {
   fs::create_directory(request.out.path());
   const core::FileLock held = request.out.whole().lock();
   EXPECT_THAT([&] { find(); }, ThrowsMessage<Error>(HasSubstr("another process")));

@@ -144,7 +144,7 @@ TEST(Network, StartsFromTheSameBackboneWithAndWithoutExits) {
   EXPECT_GT(with_exit.size(), plain.size());
 }
 
-TEST(Network, InitialisesConvolutionsAfterHe) {
+TEST(Network, InitialisesConvolutionsAsHeEtAl) {
   graph::NetworkSpec spec;
   spec.options.width = 32;
   const TorchNetwork network(graph::build_network(spec), torch::kCPU, 5);

@@ -115,7 +115,7 @@ TEST_F(Training, LogsEachEpochOnceAlsoWhenResumed) {
   EXPECT_THAT(all[1], HasSubstr("\"epoch\":2,"));
 }
 
-TEST_F(Training, ClearsAwayWhatAKilledRunHadHalfWritten) {
+TEST_F(Training, RemovesPartlyWrittenFilesOfAKilledRun) {
   const recipe::Recipe recipe = small_recipe();
   start(recipe, run("a"), false, 3);
   std::ofstream(run("a") / ".offramp-123-4.tmp") << "half a checkpoint";
@@ -202,7 +202,7 @@ TEST_F(Training, AFrozenLastExitNeedsItsClassifier) {
   EXPECT_EQ(start(frozen, run("joint"), false, 1), TrainOutcome::interrupted);
 }
 
-TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
+TEST_F(Training, TrainingImagesOfTheStartingModelStayTrainingImages) {
   const recipe::Recipe first = small_recipe();
   start(first, run("first"), false, 1);
   recipe::Recipe second = first;
@@ -252,7 +252,7 @@ TEST_F(Training, WhatAStartingModelHasSeenStaysSeen) {
 
 // Changes the model of a run as `offramp calibrate` does, while the run is not finished. In a mixed
 // training the second epoch is the first that can become the best, so it always does.
-TEST_F(Training, ANewBestForgetsNeitherCertificatesNorThePolicyThatWereWrittenMeanwhile) {
+TEST_F(Training, ANewBestKeepsCertificatesAndThePolicyWrittenMeanwhile) {
   const RunFolder folder(run("a"));
   policy::ChosenPolicy chosen;
   chosen.policy = policy::never_stop(2);

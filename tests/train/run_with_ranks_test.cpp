@@ -35,7 +35,7 @@ recipe::Recipe small_recipe() {
   recipe.network.options.width = 4;
   recipe.network.exits = {"2"};
   recipe.train.epochs = 2;
-  recipe.train.batch = 50;  // 264 training images are 5 steps an epoch
+  recipe.train.batch = 50;  // 264 training images are 5 steps per epoch
   recipe.train.lr = 0.02;
   recipe.train.precision = recipe::PrecisionChoice::f32;
   recipe.train.threads = 1;
@@ -119,7 +119,7 @@ TEST_F(RanksOfARun, TrainWhatOneProcessTrains) {
   EXPECT_NEAR(one.back().loss, two.back().loss, 1e-2);
 }
 
-TEST_F(RanksOfARun, GoOnInAnotherNumberAfterOneWasKilled) {
+TEST_F(RanksOfARun, ContinueWithAnotherNumberAfterOneWasKilled) {
   const recipe::Recipe recipe = small_recipe();
   const auto killed =
       train_with(2, run("killed"), recipe, false, [](int rank, std::int64_t step, auto&) {

@@ -19,7 +19,7 @@ data::Dataset two_images(std::uint64_t last_hash) {
   return data;
 }
 
-/// Returns what two ranks say about each other.
+/// Returns the messages of two ranks that compare their descriptions.
 std::string difference(const recipe::Recipe& first, const recipe::Recipe& second,
                        std::uint64_t hash = 2) {
   const auto results = test::run_ranks(2, [&](ProcessGroup& group) {

@@ -139,7 +139,7 @@ TEST_F(BenchmarkOfAModel, GivesTheAccuracyAndCostOfTheRunItTimed) {
   EXPECT_THAT(core::read_text(folder.path() / "test_reads.jsonl"), HasSubstr("some benchmark"));
 }
 
-TEST_F(BenchmarkOfAModel, KeepsWhatItMeasured) {
+TEST_F(BenchmarkOfAModel, WritesTheNetworkImagesAndLogits) {
   const fs::path kept = folder.path() / "kept", recipe = folder.path() / "recipe.toml";
   core::write_text_atomic(recipe, "[network]\nwidth = 4\nexits = [2]\nhead = \"avg\"\n");
   BenchmarkOptions how = options();
@@ -161,7 +161,7 @@ TEST_F(BenchmarkOfAModel, KeepsWhatItMeasured) {
   EXPECT_TRUE(std::ranges::equal(again, logits.as<float>()));
 }
 
-TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
+TEST_F(BenchmarkOfAModel, DoesNotOverwriteTheModelItTimes) {
   const std::string before = core::read_text(path);
   BenchmarkOptions how = options();
   how.images = 3;
@@ -173,7 +173,7 @@ TEST_F(BenchmarkOfAModel, KeepsNothingOverTheModelItTimes) {
   EXPECT_EQ(core::read_text(path), before);
 }
 
-TEST_F(BenchmarkOfAModel, KeepsNothingOverAnotherModel) {
+TEST_F(BenchmarkOfAModel, DoesNotOverwriteAnotherModel) {
   const fs::path run = folder.path() / "run", recipe = folder.path() / "recipe.toml";
   fs::create_directory(run);
   fs::copy_file(path, run / "model.safetensors");
@@ -189,7 +189,7 @@ TEST_F(BenchmarkOfAModel, KeepsNothingOverAnotherModel) {
   EXPECT_EQ(core::read_text(run / "model.safetensors"), core::read_text(path));
 }
 
-TEST_F(BenchmarkOfAModel, RefusesOptionsThatMakeNoSense) {
+TEST_F(BenchmarkOfAModel, RefusesInvalidOptions) {
   const auto refused = [&](auto edit, const std::string& message) {
     BenchmarkOptions how = options();
     edit(how);

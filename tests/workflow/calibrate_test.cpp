@@ -98,7 +98,7 @@ class Calibrate : public testing::Test {
   fs::path out = folder.path() / "out.safetensors";
 };
 
-TEST_F(Calibrate, RefusesFieldsThatMakeNoSense) {
+TEST_F(Calibrate, RefusesInvalidFields) {
   expect_refused<UsageError>(options(policy::MaxCost{0}),
                              "max_relative_cost: expected a relative cost above 0, got 0");
   CalibrateOptions how = options(policy::MaxCost{1});
@@ -128,7 +128,7 @@ TEST_F(Calibrate, RefusesFilesItCannotUseBeforeItRuns) {
                  path.string() + ": has no early exit, so there is nothing to choose");
 }
 
-TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
+TEST_F(Calibrate, RefusesImagesThatTheModelWasTrainedOn) {
   const std::uint64_t tune = model.provenance.data.tune[3];
   model.provenance.data.train = {tune};
   save();
@@ -150,7 +150,7 @@ TEST_F(Calibrate, RefusesImagesThatAreNoEvidence) {
                  path.string() + ": the model does not list the images of its tune part");
 }
 
-TEST_F(Calibrate, RefusesACertificateOfWhichNothingIsLeft) {
+TEST_F(Calibrate, RefusesACertificateIfDeltaIsUsedUp) {
   model.certificates = 300;
   save();
   expect_refused(
@@ -247,7 +247,7 @@ TEST_F(Calibrate, TakesEveryCriterionAndEnsemble) {
   }
 }
 
-TEST_F(Calibrate, KeepsToABudgetAndSaysWhereItCannot) {
+TEST_F(Calibrate, StaysWithinABudgetOrSaysThatItCannot) {
   const Calibration result = calibrate(options(policy::MaxCost{0.6}));
   EXPECT_TRUE(result.met);
   EXPECT_LE(result.tune.metrics.relative_cost, 0.6);
@@ -487,7 +487,7 @@ TEST_F(Calibrate, KeepsTheCountOfTheFileItReplaces) {
   EXPECT_EQ(model::load_model(out).certificates, 3);
 }
 
-TEST_F(Calibrate, CountsEveryLookAtTheCertifyImages) {
+TEST_F(Calibrate, CountsEveryUseOfTheCertifyImages) {
   evaluated(ImagePart::tune);
   EXPECT_EQ(model::load_model(path).certificates, 0);
   evaluated(ImagePart::certify);
@@ -497,7 +497,7 @@ TEST_F(Calibrate, CountsEveryLookAtTheCertifyImages) {
   EXPECT_EQ(calibrate(options(policy::HarmGuarantee{0.05, 0.1})).certification->result.attempt, 2);
 }
 
-TEST_F(Calibrate, CountsALookAtCertifyImagesThatStandInATestPart) {
+TEST_F(Calibrate, CountsAUseOfCertifyImagesInATestPart) {
   // The test part of this data set consists of the model's certify images.
   data::LoadedData certify = test::empty_scenes();
   const std::size_t first = test::kSceneTrain + kSceneTune;
@@ -529,7 +529,7 @@ TEST_F(Calibrate, RefusesADropOfLessThanOneTuneImage) {
   EXPECT_TRUE(calibrate(options(policy::AccuracyDrop{0.0025})).tune.images == kSceneTune);
 }
 
-TEST_F(Calibrate, WarnsOfExitsThatAreOfNoUse) {
+TEST_F(Calibrate, WarnsOfUselessExits) {
   EXPECT_THAT(calibrate(options(policy::MaxCost{0.6})).warnings, IsEmpty());
   // The last exit gives every image the same logits.
   model.weights["fc.weight"] = core::HostTensor::of({2, 3}, std::vector<float>(6));
@@ -568,7 +568,7 @@ TEST_F(Calibrate, WarnsOfFewTuneImages) {
                                 "aim is met"));
 }
 
-TEST_F(Calibrate, SpendsNoCertificateWhereTheImagesAreTooFew) {
+TEST_F(Calibrate, CountsNoCertificateIfThereAreTooFewImages) {
   const Calibration few = calibrate(options(policy::HarmGuarantee{0.001, 0.05}));
   EXPECT_FALSE(few.met);
   EXPECT_FALSE(few.certification->was_attempted);
@@ -593,7 +593,7 @@ TEST_F(Calibrate, CertifiesNothingWhereEarlyExitsDoHarm) {
   EXPECT_EQ(model::load_model(path).certificates, 1);
 }
 
-TEST_F(Calibrate, CountsACertificateBeforeItLooks) {
+TEST_F(Calibrate, CountsACertificateBeforeItEvaluatesAnImage) {
   // Only one white image of the certify part makes the logits of exit 3 infinite, so the run fails
   // while it evaluates the certify images.
   data::LoadedData images = train;
@@ -643,7 +643,7 @@ TEST_F(Calibrate, CountsImagesThatAreMissing) {
   EXPECT_EQ(result.certification->missing, 3);
 }
 
-TEST_F(Calibrate, DropsExitsThatDoNotPay) {
+TEST_F(Calibrate, DropsExitsThatCostMoreThanTheySave) {
   // Exit 1 is wrong for almost every image.
   model.weights["exits.1.fc.weight"] =
       core::HostTensor::of({2, 3}, std::vector<float>{1, 0, 0, -1, 0, 0});
@@ -678,7 +678,7 @@ TEST_F(Calibrate, DropsExitsThatDoNotPay) {
               static_cast<double>(sure.certification->result.counted) / kSceneCertify, 1e-12);
 }
 
-TEST_F(Calibrate, DropsNoneThatPays) {
+TEST_F(Calibrate, DropsNoExitThatSaves) {
   CalibrateOptions how = options(policy::MaxCost{0.6});
   how.drop_useless_exits = true;
   EXPECT_THAT(calibrate(how).dropped, IsEmpty());

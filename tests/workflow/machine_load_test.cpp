@@ -19,7 +19,7 @@ TEST(MachineLoad, RefusesOtherLines) {
   EXPECT_FALSE(parse_machine_time("intr 1 2 3 4 5 6 7 8", 100));
 }
 
-TEST(MachineLoad, IsHighWhereOthersHadMoreThanThreeHundredths) {
+TEST(MachineLoad, IsBusyAboveThreePercentOfOthers) {
   EXPECT_FALSE((MachineLoad{0.02, 0.005, 7}.is_busy()));
   EXPECT_TRUE((MachineLoad{0.4, 0.0125, 3.2}.is_busy()));
 }

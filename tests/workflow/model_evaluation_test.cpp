@@ -168,7 +168,7 @@ TEST_F(ModelEvaluation, FollowsTheModelsOwnPolicyAndItsCertificate) {
   EXPECT_FALSE(evaluate(none).policy);
 }
 
-TEST_F(ModelEvaluation, ComparesWhereImagesLeaveWithTheTuneImages) {
+TEST_F(ModelEvaluation, ComparesSharesOfExitsWithThoseOfTheTuneImages) {
   policy::ChosenPolicy chosen;
   chosen.policy = policy::never_stop(3);
   chosen.policy.thresholds = {0.14f, 0.14f};
@@ -288,7 +288,7 @@ TEST_F(ModelEvaluation, FindsTheModelsOwnTuneImages) {
               ThrowsMessage<Error>(HasSubstr("does not list the images of its certify part")));
 }
 
-TEST_F(ModelEvaluation, KeepsNoLogitsOverWhatItReads) {
+TEST_F(ModelEvaluation, DoesNotWriteLogitsOverItsInputs) {
   const std::string before = core::read_text(path);
   EvaluateOptions how = options();
   how.save_logits = path;

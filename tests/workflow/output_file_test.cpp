@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::ThrowsMessage;
 
-TEST(OutputFile, IsNoneOfWhatIsRead) {
+TEST(OutputFile, IsNotAnInput) {
   const core::TemporaryFolder folder;
   const fs::path input = folder.path() / "in", link = folder.path() / "link";
   core::write_text_atomic(input, "x");
@@ -27,7 +27,7 @@ TEST(OutputFile, IsNoneOfWhatIsRead) {
   EXPECT_NO_THROW(check_output("out", folder.path() / "new", {"synthetic", input, ""}));
 }
 
-TEST(OutputFile, IsNoneOfTheFilesOfAFolderThatIsRead) {
+TEST(OutputFile, IsNoFileOfAnInputFolder) {
   const core::TemporaryFolder folder;
   const fs::path images = folder.path() / "images", link = folder.path() / "link";
   fs::create_directories(images / "cat");
@@ -42,7 +42,7 @@ TEST(OutputFile, IsNoneOfTheFilesOfAFolderThatIsRead) {
   EXPECT_NO_THROW(check_output("out", folder.path() / "images2", {images}));
 }
 
-TEST(OutputFile, LiesWhereItCanBeWritten) {
+TEST(OutputFile, IsCheckedForBeingWritable) {
   const core::TemporaryFolder folder;
   const fs::path nowhere = folder.path() / "nowhere" / "out";
   EXPECT_THAT([&] { check_output("out", nowhere, {}); },

@@ -7,7 +7,7 @@
 namespace offramp::workflow {
 namespace {
 
-TEST(Ceiling, IsVoidBelowNineteenTwentiethsOfWhatTheClockAllows) {
+TEST(Ceiling, IsInvalidBelow95PercentOfTheTheoreticalRate) {
   Ceiling ceiling;
   ceiling.macs_per_instruction = 16;
   ceiling.per_cycle = 2;

@@ -76,7 +76,7 @@ class PlaceExits : public testing::Test {
   PlaceExitsOptions options;
 };
 
-TEST_F(PlaceExits, SaysWhatEveryPlaceIsWorthAndChoosesSome) {
+TEST_F(PlaceExits, MeasuresEveryPlaceAndChoosesSome) {
   const ExitPlacement result = place_exits(model, tune, options);
   EXPECT_EQ(result.images, 300);
   ASSERT_EQ(result.candidates.size(), 2 * points.size());
@@ -125,9 +125,9 @@ TEST_F(PlaceExits, TheChosenNetworkHasTheCostsOfTheSearch) {
   EXPECT_EQ(chosen.weights.at("fc.weight"), model.weights.at("fc.weight"));
 }
 
-TEST_F(PlaceExits, ReportsImagesThatTheSearchDidNotSee) {
-  // On every fifth image, the first fold, exit 1 is sure of a wrong class; on all others it is sure
-  // of the label. Only a search that does not see the fold stops these images there.
+TEST_F(PlaceExits, ReportsTheResultOnImagesThatTheSearchDidNotUse) {
+  // On every fifth image, the first fold, exit 1 is confident in a wrong class; on all others it is
+  // confident in the label. Only a search that does not use the fold stops these images there.
   for (std::size_t i = 0; i < tune.labels.size(); ++i) {
     for (int c = 0; c < kClasses; ++c) logit(0, i, c) = 0;
     const auto label = static_cast<int>(tune.labels[i]);
@@ -179,7 +179,7 @@ TEST_F(PlaceExits, ChoosesForABudgetAndForAGuarantee) {
   options.aim = policy::HarmGuarantee{.epsilon = 0.1};
   model.provenance.data.certify.resize(500);
   EXPECT_FALSE(place_exits(model, tune, options).chosen.set.empty());
-  // With 20 images nothing can be certified for 0.1, so no exit is worth anything.
+  // With 20 images nothing can be certified for 0.1, so no exit saves anything.
   model.provenance.data.certify.resize(20);
   EXPECT_THAT(place_exits(model, tune, options).chosen.set, IsEmpty());
 }

@@ -63,7 +63,7 @@ TEST(PolicyChoice, TakesAThresholdBeforeTheModelsOwn) {
   EXPECT_EQ(policy_for({.no_policy = true}, certified_model()), std::nullopt);
 }
 
-TEST(PolicyChoice, IsRefusedByFieldWhereItMakesNoSense) {
+TEST(PolicyChoice, IsRefusedByFieldIfInvalid) {
   EXPECT_THAT(
       [] {
         check({2, policy::Criterion::confidence});
@@ -76,7 +76,7 @@ TEST(PolicyChoice, IsRefusedByFieldWhereItMakesNoSense) {
       ThrowsMessage<UsageError>("no_policy: cannot be combined with a threshold"));
 }
 
-TEST(PolicyChoice, ComparesWhereImagesLeaveWithTheTuneImages) {
+TEST(PolicyChoice, ComparesSharesOfExitsWithThoseOfTheTuneImages) {
   const policy::ChosenPolicy chosen = *certified_model().policy;
   EXPECT_EQ(drift_of(chosen, chosen.seen->shares, 500)->distance, 0);
   policy::ChosenPolicy unknown = chosen;

@@ -122,7 +122,7 @@ TEST_F(Quantize, SaysWhyThereIsNoPolicy) {
   EXPECT_FALSE(model::load_model(out).policy);
 }
 
-TEST(QuantizedPolicy, IsChosenAgainWhereTheModelHoldsWhatItTakes) {
+TEST(QuantizedPolicy, IsChosenAgainIfTheModelHoldsAllThatIsNeeded) {
   policy::ChosenPolicy chosen;
   EXPECT_FALSE(can_be_chosen_anew(chosen)) << "the aim is not recorded";
   for (const policy::Aim& aim :
@@ -194,7 +194,7 @@ TEST_F(Quantize, LeavesTheOldFileWhereItFails) {
       << "nothing is left beside the two files";
 }
 
-TEST_F(Quantize, RefusesWhatItCannotMake) {
+TEST_F(Quantize, RefusesInvalidRequests) {
   EXPECT_THAT([&] { quantize(options("f32")); },
               ThrowsMessage<UsageError>("precision: a deployment file holds bf16 or int8, got "
                                         "\"f32\""));

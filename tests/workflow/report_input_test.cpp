@@ -167,7 +167,7 @@ TEST_F(ReportInputOfARun, HoldsOtherRunsAsControls) {
   EXPECT_EQ(report.input.controls.back().name, "second.safetensors, its last exit alone");
 }
 
-TEST_F(ReportInputOfARun, IsRefusedWhereItWouldBeNoEvidence) {
+TEST_F(ReportInputOfARun, IsRefusedIfTheModelWasTrainedOnTheImages) {
   model.provenance.data.train = {test_images.dataset.hashes[3]};
   save();
   EXPECT_THAT([&] { gather(); },

@@ -64,7 +64,7 @@ TEST_F(Folder, ReadsTheEpochsThatItWrote) {
   }
 }
 
-TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
+TEST_F(Folder, SkipsInvalidLines) {
   const core::FileLock held = run.start({});
   run.log(epoch_report(1));
   std::ofstream(run.metrics(), std::ios::app)
@@ -78,7 +78,7 @@ TEST_F(Folder, SkipsLinesThatAreNoEpoch) {
   EXPECT_THAT(epochs, ElementsAre(1, 3));
 }
 
-TEST_F(Folder, ForgetsTheEpochsThatWillBeRunAgain) {
+TEST_F(Folder, RemovesTheEpochsThatWillBeRunAgain) {
   const core::FileLock held = run.start({});
   for (const int epoch : {1, 2, 3}) run.log(epoch_report(epoch));
   run.remove_epochs_after(1);
@@ -109,7 +109,7 @@ TEST_F(Folder, IsLockedWhileARunGoesOn) {
   run.check_free();
 }
 
-TEST_F(Folder, IsNotFreeWhereAModelOrASearchForExitsIs) {
+TEST_F(Folder, IsNotFreeIfItHoldsAModelOrASearchForExits) {
   fs::create_directory(run.path());
   core::write_text_atomic(run.model(), "");
   EXPECT_THAT([&] { run.check_free(); },
@@ -124,7 +124,7 @@ TEST_F(Folder, IsNotFreeWhereAModelOrASearchForExitsIs) {
   EXPECT_FALSE(fs::exists(run.config()));
 }
 
-TEST_F(Folder, IsResumedWhereThereIsACheckpointOnly) {
+TEST_F(Folder, IsResumedOnlyIfThereIsACheckpoint) {
   EXPECT_THROW(run.resume(), UsageError);
   EXPECT_FALSE(fs::exists(run.path())) << "asking leaves nothing";
   model::ModelFile model = model::tiny_model();
@@ -228,7 +228,7 @@ TEST(TrainingDetails, OfAnotherTypeStayEmpty) {
   }
 }
 
-TEST_F(Folder, IsFoundByItsNameOrByAModelsAlone) {
+TEST_F(Folder, IsFoundByItsPathOrThatOfAModel) {
   EXPECT_THROW(find_run(temporary.path().string()), Error);
   fs::create_directory(run.path());
   model::ModelFile model = model::tiny_model();

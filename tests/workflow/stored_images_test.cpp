@@ -77,7 +77,8 @@ TEST_F(Conversion, KeepsEverythingButTheNameOfTheCode) {
   renamed.guarantee->kernels = runtime::arithmetic_name(runtime::Precision::int8);
   renamed.guarantee->hash = model::certified_hash(model);
   EXPECT_EQ(model.policy, renamed);
-  // What was stored can be read again, and another CPU that computes the same logits is convinced.
+  // What was stored can be read again, and the certificate is in force on another CPU that computes
+  // the same logits.
   const core::TemporaryFolder folder;
   model::save_model(folder.path() / "model.safetensors", model);
   const model::ModelFile read = model::load_model(folder.path() / "model.safetensors");

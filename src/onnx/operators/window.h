@@ -4,8 +4,8 @@
 
 namespace offramp::onnx {
 
-/// Where a convolution or pool looks: what ONNX's attributes strides, pads, dilations and auto_pad
-/// say.
+/// The window of a convolution or pool, from ONNX's attributes strides, pads, dilations and
+/// auto_pad.
 struct Window {
   graph::Extent kernel, stride, dilation;
   graph::Padding padding;

@@ -1,4 +1,4 @@
-#include "runtime/step_time_estimator.h"
+#include "runtime/exit_time_estimator.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 namespace offramp::runtime {
 namespace {
 
-TEST(StepTimeEstimator, KnowNothingAtFirst) {
-  StepTimeEstimator times(2);
+TEST(ExitTimeEstimator, HasNoEstimateAtFirst) {
+  ExitTimeEstimator times(2);
   EXPECT_TRUE(std::isinf(times.expected(0)));
   EXPECT_FALSE(times.fits(0, 1e9));
   times.add(1, 2);
@@ -18,8 +18,8 @@ TEST(StepTimeEstimator, KnowNothingAtFirst) {
   EXPECT_FALSE(times.fits(1, 1.999));
 }
 
-TEST(StepTimeEstimator, ExpectNearlyTheLongestOfTheLastRuns) {
-  StepTimeEstimator times(1);
+TEST(ExitTimeEstimator, ExpectsNearlyTheLongestOfTheLastRuns) {
+  ExitTimeEstimator times(1);
   for (int i = 1; i <= 64; ++i) times.add(0, i);
   EXPECT_EQ(times.expected(0), 61);  // 0.95 · 64 = 60.8
   times.add(0, 100);                 // replaces the oldest time, 1
@@ -28,22 +28,22 @@ TEST(StepTimeEstimator, ExpectNearlyTheLongestOfTheLastRuns) {
   EXPECT_EQ(times.expected(0), 5);  // the slow times were dropped
 }
 
-TEST(StepTimeEstimator, TryAgainAfterASlowSpell) {
-  StepTimeEstimator times(1);
+TEST(ExitTimeEstimator, TriesAgainAfterASlowPeriod) {
+  ExitTimeEstimator times(1);
   times.add(0, 1);
   for (int i = 0; i < 64; ++i) times.add(0, 9);
   int refused = 0;
   while (!times.fits(0, 3)) ASSERT_LT(++refused, 1000);
   EXPECT_EQ(refused, 200);  // 1 + 8 / 4 = 3: halved twice
-  times.add(0, 9);          // the step is still slow
+  times.add(0, 9);          // the exit is still slow
   EXPECT_FALSE(times.fits(0, 3));
   for (int i = 0; i < 5000; ++i) EXPECT_FALSE(times.fits(0, 0.9));  // below the shortest time
   times.add(0, 2);  // starts a new record without the slow times
   EXPECT_TRUE(times.fits(0, 3));
 }
 
-TEST(StepTimeEstimator, KeepTheirRecordWhereAStepOnlyJustDoesNotFit) {
-  StepTimeEstimator times(1);
+TEST(ExitTimeEstimator, KeepsItsRecordIfAnExitIsOnlyJustTooSlow) {
+  ExitTimeEstimator times(1);
   for (int i = 0; i < 64; ++i) times.add(0, i % 8 == 0 ? 1.2 : 1);
   int refused = 0;
   while (!times.fits(0, 1.15)) ASSERT_LT(++refused, 64);

@@ -25,7 +25,7 @@ int segment_of(const Graph& graph, int exit_index) {
   return exit_segments(graph)[static_cast<std::size_t>(exit_index)];
 }
 
-TEST(WithoutExits, LeavesParametersInTheirOrder) {
+TEST(RemoveExits, LeavesParametersInTheirOrder) {
   for (const Graph& graph : example_graphs())
     for (const std::vector<int>& dropped : kDrops) {
       SCOPED_TRACE(graph.name + testing::PrintToString(dropped));
@@ -42,7 +42,7 @@ TEST(WithoutExits, LeavesParametersInTheirOrder) {
     }
 }
 
-TEST(WithoutExits, NumbersTheHeadsThatStayAnew) {
+TEST(RemoveExits, RenumbersTheRemainingHeads) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
     const Graph left = remove_exits(graph, {0});
@@ -57,7 +57,7 @@ TEST(WithoutExits, NumbersTheHeadsThatStayAnew) {
   }
 }
 
-TEST(WithoutExits, JoinsTheSegmentsThatEndedThere) {
+TEST(RemoveExits, JoinsTheSegmentsThatEndedThere) {
   const Graph graph = two_scale();
   const Graph left = remove_exits(graph, {0});
   ASSERT_EQ(left.segments.size(), 2u);
@@ -69,7 +69,7 @@ TEST(WithoutExits, JoinsTheSegmentsThatEndedThere) {
   EXPECT_EQ(remove_exits(graph, {0, 1}).segments[0].name, "first to third");
 }
 
-TEST(WithoutExits, KeepsSegmentsThatNeverHadAHead) {
+TEST(RemoveExits, KeepsSegmentsThatNeverHadAHead) {
   Graph graph = two_scale();
   graph.segments[0].head.clear();
   const Graph left = remove_exits(graph, {});
@@ -80,11 +80,11 @@ TEST(WithoutExits, KeepsSegmentsThatNeverHadAHead) {
   EXPECT_EQ(none.segments[1].name, "second to third");
 }
 
-TEST(WithoutExits, OfNoneIsTheSameNetwork) {
+TEST(RemoveExits, OfNoneIsTheSameNetwork) {
   for (const Graph& graph : example_graphs()) EXPECT_EQ(remove_exits(graph, {}), graph);
 }
 
-TEST(WithoutExits, OfAllIsThePlainNetwork) {
+TEST(RemoveExits, OfAllIsThePlainNetwork) {
   NetworkSpec spec;
   spec.options.width = 4;
   const Graph plain = build_network(spec);
@@ -92,7 +92,7 @@ TEST(WithoutExits, OfAllIsThePlainNetwork) {
   EXPECT_EQ(remove_exits(build_network(spec), {0, 1}), plain);
 }
 
-TEST(WithoutExits, CostsLessByTheHeadsThatWent) {
+TEST(RemoveExits, CostsLessByTheRemovedHeads) {
   for (const Graph& graph : example_graphs()) {
     SCOPED_TRACE(graph.name);
     const Cost all = cost_of(graph);
@@ -112,7 +112,7 @@ TEST(WithoutExits, CostsLessByTheHeadsThatWent) {
   }
 }
 
-TEST(WithoutExits, RefusesExitsOutOfOrderOrRange) {
+TEST(RemoveExits, RefusesExitsOutOfOrderOrRange) {
   const std::string advice = ": exits must increase and lie between 1 and 2";
   const struct {
     std::vector<int> exits;
