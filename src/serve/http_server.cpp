@@ -47,9 +47,6 @@ constexpr milliseconds kDiscardTime{2000};
 // If a request is refused before its body was read, and at most this much of the body follows, it
 // is skipped and the connection can be used again.
 constexpr std::size_t kMaxSkipped = 65536;
-// After a refusal with 503, the next request of the connection is read this much later. Otherwise
-// clients that ask again at once take the processor from the requests that were accepted.
-constexpr milliseconds kPauseAfterRefusal{5};
 // Answers up to this size are sent by the thread that made them.
 constexpr std::size_t kMaxSentAtOnce = 16384;
 // An idle connection has no buffer. The first read of a request takes up to this many bytes.
@@ -371,13 +368,6 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_idle_ = true;
     since_ = Clock::now();
     if (server_.draining_) return close();
-    if (std::exchange(is_to_pause_, false)) {
-      timer_.expires_after(kPauseAfterRefusal);
-      timer_.async_wait(later([](Connection& self, error_code error) {
-        if (!error) self.read_next();
-      }));
-      return;
-    }
     skip_empty_lines();
     if (buffer_.size() > 0) return read_header();
     stream_.expires_never();
@@ -483,7 +473,6 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   /// skipped after the answer, and the connection can be used again.
   void refuse_unread(Response response) {
     parser_->get().body().is_skipped = true;
-    is_to_pause_ = response.status == 503;
     error_code error;
     if (!parser_->is_done() && buffer_.size() > 0) {
       parser_->eager(true);
@@ -774,7 +763,6 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   // Limits the time between two requests and for reading one.
   asio::steady_timer timer_{server_owner_->context_};
   bool is_late_ = false;  // whether the timer has cancelled the reading
-  bool is_to_pause_ = false;
   bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
   // Whether the client sends its request, or reads its answer.
   bool is_sending_ = false, is_reading_ = false;
