@@ -47,8 +47,6 @@ constexpr milliseconds kDiscardTime{2000};
 // If a request is refused before its body was read, and at most this much of the body follows, it
 // is skipped and the connection can be used again.
 constexpr std::size_t kMaxSkipped = 65536;
-// Answers up to this size are sent by the thread that made them.
-constexpr std::size_t kMaxSentAtOnce = 16384;
 // An idle connection has no buffer. The first read of a request takes up to this many bytes.
 constexpr std::size_t kFirstReadBytes = 4096;
 // If there is no memory or no free connection, or if the server drains, the server may close the
@@ -319,8 +317,7 @@ class HttpServer::State : public std::enable_shared_from_this<State> {
   tcp::acceptor acceptor_;
   asio::steady_timer retry_, tick_;
   Connections connections_;
-  bool is_accepting_ = false;
-  std::atomic<bool> draining_ = false;
+  bool draining_ = false, is_accepting_ = false;
   std::atomic<bool> is_stopping_ = false;
   std::atomic<std::size_t> num_connections_ = 0, under_way_ = 0;
   std::mutex posting_;
@@ -396,13 +393,9 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (is_sending_ && parser_) parser_->get().body().body = Body();
     body_memory_ = {};
     const auto self = shared_from_this();
-    {
-      const std::lock_guard lock(socket_mutex_);
-      is_socket_open_ = false;
-      error_code ignored;
-      stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
-      stream_.close();
-    }
+    error_code ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
+    stream_.close();
     server_.end(place);
   }
 
@@ -563,12 +556,18 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     // The reply may be called late; it keeps the connection alive until then.
     auto reply = [self = shared_from_this(),
                   replied = std::make_shared<std::atomic<bool>>(false)](Response response) {
-      if (!replied->exchange(true)) self->reply(std::move(response));
+      if (replied->exchange(true)) return;
+      const std::lock_guard lock(self->server_.posting_);
+      if (self->server_.is_stopped_) return;
+      try {
+        asio::post(self->server_.context_,
+                   [self, response = std::move(response)]() mutable { self->answer(response); });
+      } catch (const std::exception& error) {
+        // The client gets no answer, but the thread that replies must go on, because it serves
+        // other clients.
+        self->server_.report_fault(error.what());
+      }
     };
-    {
-      const std::lock_guard lock(socket_mutex_);
-      has_answer_ = false;
-    }
     ++server_.under_way_;
     waits_for_reply_ = true;
     try {
@@ -580,44 +579,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     }
   }
 
-  /// Sends the answer, or leaves that to the server's thread. Called from any thread, once for each
-  /// request that was dispatched.
-  void reply(Response response) {
-    try {
-      std::optional<std::string> rest;
-      if (response.body.size() <= kMaxSentAtOnce && !server_.draining_)
-        rest = send_at_once(response);
-      const std::lock_guard lock(server_.posting_);
-      if (server_.is_stopped_) return;
-      asio::post(server_.context_,
-                 [self = shared_from_this(), response = std::move(response),
-                  rest = std::move(rest)]() mutable { self->answer(response, std::move(rest)); });
-    } catch (const std::exception& error) {
-      // The client gets no answer, but the thread that replies must go on, because it serves
-      // other clients.
-      server_.report_fault(error.what());
-    }
-  }
-
-  /// Sends as much of the answer as the system takes now. This saves the client the time until the
-  /// server's thread is woken. Called from any thread: until the reply is given, the server's
-  /// thread changes none of the members that the head of the answer depends on.
-  /// @return the rest of the answer; nullopt if nothing was sent
-  std::optional<std::string> send_at_once(const Response& response) {
-    std::string text = head_of(response);
-    if (!is_head_) text += response.body;
-    const std::lock_guard lock(socket_mutex_);
-    if (!is_socket_open_) return std::nullopt;
-    has_answer_ = true;
-    const ssize_t sent = ::send(stream_.socket().native_handle(), text.data(), text.size(),
-                                MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent <= 0) return std::nullopt;
-    text.erase(0, static_cast<std::size_t>(sent));
-    return text;
-  }
-
-  /// @param rest  of the answer, if its beginning was sent already
-  void answer(Response& response, std::optional<std::string> rest) {
+  void answer(Response& response) {
     --server_.under_way_;
     if (is_closed_) return;
     waits_for_reply_ = false;
@@ -625,9 +587,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     stream_.socket().cancel(ignored);
     request_.reset();
     try {
-      if (!rest) return write(std::move(response));
-      head_ = std::move(*rest);
-      send();
+      write(std::move(response));
     } catch (const std::exception& error) {
       server_.report_fault(error.what());
       close();
@@ -652,11 +612,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
       return watch_client();  // no data has arrived after all
     if (got < 0) return close();
-    if (!is_http_1_0_) {
-      const std::lock_guard lock(socket_mutex_);
-      if (has_answer_) return;  // it is sent already
-      send_now(kContinue);
-    }
+    if (!is_http_1_0_) send_now(kContinue);
     stream_.socket().async_wait(tcp::socket::wait_error,
                                 later([](Connection& self, error_code error) {
                                   if (!error && self.waits_for_reply_) self.close();
@@ -750,10 +706,6 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   const std::shared_ptr<State> server_owner_;
   State& server_;
   beast::tcp_stream stream_;
-  // Guards the two members below, and the socket while another thread sends an answer.
-  std::mutex socket_mutex_;
-  bool is_socket_open_ = true;
-  bool has_answer_ = true;  // whether the sending of the current request's answer has begun
   beast::flat_buffer buffer_;
   std::optional<Parser> parser_;      // set while a request is read, and until its body was skipped
   std::shared_ptr<Request> request_;  // set from the header of the request until its answer
