@@ -37,6 +37,7 @@ int run(const CLI::App& command, const Flags& flags) {
   if (given("--batch")) settings.model.batch = own.model.batch;
   if (given("--precision")) settings.model.precision = own.model.precision;
   if (given("--max-queue")) settings.queue.max_queue = own.queue.max_queue;
+  if (given("--max-wait-ms")) settings.queue.max_wait_ms = own.queue.max_wait_ms;
   if (given("--max-queue-delay-ms"))
     settings.queue.max_queue_delay_ms = own.queue.max_queue_delay_ms;
   if (given("--max-body-mib")) settings.http.max_body_bytes = flags.max_body_mib << 20;
@@ -97,6 +98,11 @@ void add_serve_command(CLI::App& app, Action& action) {
       ->add_option("--max-queue", own.queue.max_queue,
                    "Images that may wait for a model (default: 1024); more are refused with 503")
       ->check(within(serve::ranges::kMaxQueue));
+  command
+      ->add_option("--max-wait-ms", own.queue.max_wait_ms,
+                   "Refuse images with 503 while those before them take longer than this "
+                   "(default: 0, no limit)")
+      ->check(within(serve::ranges::kMaxWaitMs));
   command
       ->add_option("--max-queue-delay-ms", own.queue.max_queue_delay_ms,
                    "How long an image may wait for others to fill a batch (default: 0)")

@@ -56,6 +56,33 @@ struct UnderWay {
 };
 using Jobs = std::list<UnderWay>;
 
+/// Measures how long the model takes for an image while it always has some.
+class Rate {
+ public:
+  /// The first image has arrived.
+  void begin(Clock::time_point now) {
+    begin_ = now;
+    images_ = 0;
+  }
+  /// An image has left.
+  void add(Clock::time_point now) {
+    ++images_;
+    const double passed = ms_between(begin_, now);
+    if (passed < kPeriodMs) return;
+    const double each = passed / images_;
+    ms_per_image_ = ms_per_image_ == 0 ? each : (ms_per_image_ + each) / 2;
+    begin(now);
+  }
+  /// Returns 0 before anything was measured.
+  double ms_per_image() const { return ms_per_image_; }
+
+ private:
+  static constexpr double kPeriodMs = 100;
+  Clock::time_point begin_ = {};
+  int images_ = 0;
+  double ms_per_image_ = 0;
+};
+
 }  // namespace
 
 class Batcher::State {
@@ -115,7 +142,9 @@ class Batcher::State {
     }
     {
       const std::lock_guard lock(mutex_);
-      if (waiting_ + decoding_ + count > options_.max_queue) return Admission::queue_full;
+      if (waiting_ + decoding_ + count > options_.max_queue || would_wait_too_long())
+        return Admission::queue_full;
+      if (pending_ == 0) rate_.begin(Clock::now());
       while (!fresh.empty()) {
         if (fresh.front().job.is_to_decode || fresh.front().to_audit) {
           in_decoder_.splice(in_decoder_.end(), fresh, fresh.begin());
@@ -129,6 +158,11 @@ class Batcher::State {
     changed_.notify_one();
     if (!tasks.empty()) decoder_->submit(std::move(tasks));
     return Admission::admitted;
+  }
+
+  bool is_full() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_ + decoding_ >= options_.max_queue || would_wait_too_long();
   }
 
   std::int64_t waiting() const {
@@ -150,6 +184,12 @@ class Batcher::State {
   static std::uint64_t random_seed() {
     std::random_device device;
     return (std::uint64_t{device()} << 32) | device();
+  }
+
+  /// REQUIRES: mutex_ is held.
+  bool would_wait_too_long() const {
+    return options_.max_wait_ms > 0 &&
+           static_cast<double>(pending_) * rate_.ms_per_image() > options_.max_wait_ms;
   }
 
   /// Moves the first job to its queue. REQUIRES: mutex_ is held.
@@ -444,6 +484,7 @@ class Batcher::State {
     {
       const std::lock_guard lock(mutex_);
       --pending_;
+      rate_.add(Clock::now());
       count(answer, result);
       if (image.to_audit && answer.ok())
         alarm = begin_audit(one, answer);
@@ -571,6 +612,7 @@ class Batcher::State {
   std::list<AuditTurn> turns_;  // places of audited images, in the order in which they were taken
   std::size_t results_that_wait_ = 0;  // number of results in turns_ that are known
   std::int64_t waiting_ = 0, decoding_ = 0, pending_ = 0;
+  Rate rate_;
   bool closing_ = false;
   BatcherStats stats_;
 
@@ -600,6 +642,7 @@ Batcher::Admission Batcher::submit(std::vector<ImageJob> jobs) {
   return state_->submit(std::move(jobs));
 }
 void Batcher::close() { state_->close(); }
+bool Batcher::is_full() const { return state_->is_full(); }
 std::int64_t Batcher::waiting() const { return state_->waiting(); }
 std::int64_t Batcher::pending() const { return state_->pending(); }
 BatcherStats Batcher::stats() const { return state_->stats(); }

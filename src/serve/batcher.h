@@ -47,6 +47,9 @@ struct ImageJob {
 
 struct BatcherOptions {
   std::int64_t max_queue = 1024;  ///< largest number of images that wait to be taken
+  /// Images are refused while those before them would take longer than this, at the rate of the
+  /// last tenths of a second; 0: no limit.
+  double max_wait_ms = 0;
   double max_queue_delay_ms = 0;  ///< longest time that an image waits for others to fill its batch
   std::int64_t max_pixels = 16'000'000;  ///< limit for an image that is decoded or resized
   WatchOptions watch = {};
@@ -111,6 +114,9 @@ class Batcher {
   enum class Admission { admitted, queue_full, too_many };
   /// Accepts all of the images or none of them.
   Admission submit(std::vector<ImageJob> jobs);
+  /// Whether submit() would refuse an image now because too many wait. Requests are refused by this
+  /// before they are read.
+  bool is_full() const;
 
   /// Answers all waiting images, then ends the thread. submit() must not be called any more.
   void close();

@@ -106,13 +106,17 @@ Response response_to_exception() noexcept {
   }
 }
 
+std::string full_queue_message(const ServedModel& model) {
+  return "model " + model.name + ": its queue is full; try again later";
+}
+
 void submit(ServedModel& model, std::vector<ImageJob> jobs) {
   const std::size_t count = jobs.size();
   switch (model.batcher.submit(std::move(jobs))) {
     case Batcher::Admission::admitted:
       return;
     case Batcher::Admission::queue_full:
-      throw HttpError(503, "model " + model.name + ": its queue is full; try again later");
+      throw HttpError(503, full_queue_message(model));
     case Batcher::Admission::too_many:
       throw HttpError(413, fmt::format("request: {} images, more than the queue of the model takes "
                                        "(--max-queue)",
@@ -217,8 +221,11 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
                  const auto answered = [](const ImageResult& one) {
                    return one.kind == ImageResult::Kind::answered;
                  };
-                 if (std::ranges::none_of(results, answered))
+                 if (std::ranges::none_of(results, answered)) {
                    response.status = status_of(results[0]);
+                   json["error"] =
+                       "image " + json_string(names[0]) + ": " + results[0].answer.error;
+                 }
                }
                response.body = json_line(json);
                return response;

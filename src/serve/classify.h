@@ -40,6 +40,9 @@ class Group {
   Finish finish_;
 };
 
+/// Returns the reason why a request is refused when too many images wait for a model.
+std::string full_queue_message(const ServedModel& model);
+
 /// Passes images to the model. `finish` is called with their results, in order, from any thread. An
 /// exception that it throws becomes the response.
 /// @param is_to_decode  as ImageJob::is_to_decode

@@ -44,6 +44,11 @@ constexpr std::size_t kBufferBytes = 65536;
 // the answer.
 constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
 constexpr milliseconds kDiscardTime{2000};
+// If a request is refused before its body was read, and at most this much of the body follows, it
+// is skipped and the connection can be used again.
+constexpr std::size_t kMaxSkipped = 65536;
+// An idle connection has no buffer. The first read of a request takes up to this many bytes.
+constexpr std::size_t kFirstReadBytes = 4096;
 // If there is no memory or no free connection, or if the server drains, the server may close the
 // connection of a client that has needed longer than this to send a request or read an answer.
 constexpr milliseconds kSlowAfter{2000};
@@ -53,6 +58,8 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 /// The body of a request as it is read, without a copy.
 struct IncomingBody {
   Body body;
+  bool is_skipped = false;  ///< whether the data is not kept, because the request was refused
+  std::size_t skipped_bytes = 0;
   /// Called when the budget is exhausted. @return whether there may be room now
   std::function<bool()> make_room;
   std::function<void()> on_progress;  ///< called when a part of the body has arrived
@@ -70,6 +77,10 @@ struct CountedBody {
     std::size_t put(const Buffers& buffers, error_code& error) {
       std::size_t size = 0;
       for (const auto buffer : beast::buffers_range_ref(buffers)) {
+        if (value_.is_skipped) {
+          size += buffer.size();
+          continue;
+        }
         while (!value_.body.append(static_cast<const char*>(buffer.data()), buffer.size())) {
           if (value_.make_room()) continue;
           error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
@@ -79,6 +90,10 @@ struct CountedBody {
       }
       value_.on_progress();
       error = {};
+      if (value_.is_skipped) {
+        value_.skipped_bytes += size;
+        if (value_.skipped_bytes > kMaxSkipped) error = beast::http::error::body_limit;
+      }
       return size;
     }
     void finish(error_code& error) { error = {}; }
@@ -321,6 +336,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
         buffer_(kBufferBytes) {
     error_code ignored;
     stream_.socket().set_option(tcp::no_delay(true), ignored);
+    stream_.socket().non_blocking(true, ignored);
   }
 
   Connections::iterator place;
@@ -349,14 +365,14 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     is_idle_ = true;
     since_ = Clock::now();
     if (server_.draining_) return close();
+    skip_empty_lines();
     if (buffer_.size() > 0) return read_header();
-    stream_.expires_after(server_.options_.idle_timeout);
-    stream_.async_read_some(buffer_.prepare(4096),
-                            later([](Connection& self, error_code error, std::size_t size) {
-                              self.buffer_.commit(size);
-                              if (error) return self.close();
-                              self.read_header();
-                            }));
+    stream_.expires_never();
+    timer_.expires_after(server_.options_.idle_timeout);
+    timer_.async_wait(later([](Connection& self, error_code error) {
+      if (!error && self.is_idle_ && Clock::now() >= self.timer_.expiry()) self.close();
+    }));
+    wait_for_request();
   }
 
   bool is_idle() const { return is_idle_; }
@@ -384,6 +400,31 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   }
 
  private:
+  /// Waits until the client sends something. The connection has no buffer meanwhile.
+  void wait_for_request() {
+    buffer_.shrink_to_fit();
+    stream_.socket().async_wait(
+        tcp::socket::wait_read, later([](Connection& self, error_code error) {
+          if (error) return self.close();
+          const auto space = self.buffer_.prepare(kFirstReadBytes);
+          const std::size_t size = self.stream_.socket().read_some(space, error);
+          if (error && error != asio::error::would_block) return self.close();
+          self.buffer_.commit(size);
+          self.skip_empty_lines();
+          if (self.buffer_.size() == 0) return self.wait_for_request();
+          self.read_header();
+        }));
+  }
+
+  /// Removes line ends before a request, which some clients send after a body (RFC 9112, 2.2).
+  void skip_empty_lines() {
+    const auto* const begin = static_cast<const char*>(buffer_.data().data());
+    const std::string_view data(begin, buffer_.size());
+    std::size_t end = 0;
+    while (data.substr(end, 2) == "\r\n") end += 2;
+    buffer_.consume(end);
+  }
+
   void read_header() {
     is_idle_ = false;
     is_sending_ = true;
@@ -417,8 +458,45 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     }
     if (server_.admit_)
       if (std::optional<Response> refusal = server_.admit_(*request_))
-        return refuse(std::move(*refusal), parser_->is_done());
+        return refuse_unread(std::move(*refusal));
     read_body();
+  }
+
+  /// Answers a request whose body has not been read. If the rest of the body is short, it is
+  /// skipped after the answer, and the connection can be used again.
+  void refuse_unread(Response response) {
+    parser_->get().body().is_skipped = true;
+    error_code error;
+    if (!parser_->is_done() && buffer_.size() > 0) {
+      parser_->eager(true);
+      buffer_.consume(parser_->put(buffer_.data(), error));
+      if (error == beast::http::error::need_more) error = {};
+    }
+    const auto rest = parser_->content_length_remaining();
+    // A client that waits for 100 Continue may send its body nevertheless, or not.
+    const bool is_to_skip = !error && !parser_->is_done() && keep_alive_ &&
+                            request_->header("expect") == nullptr &&
+                            (!rest || *rest <= kMaxSkipped);
+    if (!is_to_skip) return refuse(std::move(response), !error && parser_->is_done());
+    is_sending_ = false;
+    timer_.cancel();
+    request_.reset();
+    write(std::move(response));
+  }
+
+  /// Reads and discards the rest of the body of a request that was refused.
+  void skip_body() {
+    is_sending_ = true;
+    since_ = progress_ = Clock::now();
+    allow_reading_for(server_.options_.body_timeout);
+    beast::http::async_read(stream_, buffer_, *parser_,
+                            later([](Connection& self, error_code error, std::size_t) {
+                              self.is_sending_ = false;
+                              self.timer_.cancel();
+                              if (error) return self.end_after_answer();
+                              self.parser_.reset();
+                              self.read_next();
+                            }));
   }
 
   void read_body() {
@@ -546,27 +624,37 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
                                                  text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 
+  std::string head_of(const Response& response) const {
+    std::string head = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
+                                   reason_of(response.status), http_date(std::time(nullptr)));
+    if (response.status !=
+        304) {  // a 304 has no content, and the length that the 200 would have is not known here
+      head += fmt::format("Content-Length: {}\r\n", response.body.size());
+      if (!response.content_type.empty())
+        head += fmt::format("Content-Type: {}\r\n", response.content_type);
+    }
+    for (const auto& [name, value] : response.headers)
+      head += fmt::format("{}: {}\r\n", name, value);
+    if (!keep_alive_)
+      head += "Connection: close\r\n";
+    else if (is_http_1_0_)
+      head += "Connection: keep-alive\r\n";
+    return head + "\r\n";
+  }
+
   void write(Response response) {
     body_memory_ = Reservation(server_.budget_);
     if (response.body.size() > kBufferBytes && !body_memory_.take(response.body.size()))
       response = error_response(503, "the server's memory for answers is full; try again later");
     if (server_.draining_) keep_alive_ = false;
-    head_ = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
-                        reason_of(response.status), http_date(std::time(nullptr)));
-    if (response.status !=
-        304) {  // a 304 has no content, and the length that the 200 would have is not known here
-      head_ += fmt::format("Content-Length: {}\r\n", response.body.size());
-      if (!response.content_type.empty())
-        head_ += fmt::format("Content-Type: {}\r\n", response.content_type);
-    }
-    for (const auto& [name, value] : response.headers)
-      head_ += fmt::format("{}: {}\r\n", name, value);
-    if (!keep_alive_)
-      head_ += "Connection: close\r\n";
-    else if (is_http_1_0_)
-      head_ += "Connection: keep-alive\r\n";
-    head_ += "\r\n";
+    head_ = head_of(response);
     body_ = is_head_ ? std::string() : std::move(response.body);
+    send();
+  }
+
+  /// Sends head_ and body_.
+  void send() {
+    if (head_.empty() && body_.empty()) return finish_answer({});
     is_reading_ = true;
     since_ = progress_ = Clock::now();
     stream_.expires_after(server_.options_.write_timeout);
@@ -575,19 +663,29 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       progress_ = Clock::now();
       return error ? 0 : kBufferBytes;
     };
-    asio::async_write(stream_, buffers, note_progress,
-                      later([](Connection& self, error_code error, std::size_t) {
-                        self.is_reading_ = false;
-                        self.body_ = {};
-                        self.body_memory_ = {};
-                        if (error) return self.close();
-                        if (self.keep_alive_) return self.read_next();
-                        error_code ignored;
-                        self.stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-                        if (!self.discard_) return self.close();
-                        self.discard_until_ = Clock::now() + kDiscardTime;
-                        self.discard(0);
-                      }));
+    asio::async_write(
+        stream_, buffers, note_progress,
+        later([](Connection& self, error_code error, std::size_t) { self.finish_answer(error); }));
+  }
+
+  void finish_answer(error_code error) {
+    is_reading_ = false;
+    head_ = {};
+    body_ = {};
+    body_memory_ = {};
+    if (error) return close();
+    if (!keep_alive_) return end_after_answer();
+    if (parser_) return skip_body();
+    read_next();
+  }
+
+  void end_after_answer() {
+    error_code ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    if (!discard_ && !parser_) return close();
+    parser_.reset();
+    discard_until_ = Clock::now() + kDiscardTime;
+    discard(0);
   }
 
   /// Reads and discards what the client still sends. If the connection were closed at once, the
@@ -609,12 +707,13 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
   State& server_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
-  std::optional<Parser> parser_;
+  std::optional<Parser> parser_;      // set while a request is read, and until its body was skipped
   std::shared_ptr<Request> request_;  // set from the header of the request until its answer
   std::string head_, body_;           // the response that is being written
   Reservation body_memory_;           // of body_
   bool keep_alive_ = true, is_http_1_0_ = false, is_head_ = false, discard_ = false;
-  asio::steady_timer timer_{server_owner_->context_};  // limits the time for reading a request
+  // Limits the time between two requests and for reading one.
+  asio::steady_timer timer_{server_owner_->context_};
   bool is_late_ = false;  // whether the timer has cancelled the reading
   bool is_idle_ = true, is_closed_ = false, waits_for_reply_ = false;
   // Whether the client sends its request, or reads its answer.
@@ -693,6 +792,7 @@ std::variant<std::shared_ptr<Request>, Response> read_request(std::string_view b
   parser.get().body().on_progress = [] {};
   std::shared_ptr<Request> request;
   error_code error;
+  while (bytes.starts_with("\r\n")) bytes.remove_prefix(2);
   while (!parser.is_done()) {
     const std::size_t used = parser.put(asio::buffer(bytes), error);
     bytes.remove_prefix(used);

@@ -34,7 +34,7 @@ namespace ranges {
 inline constexpr Range<int> kPort{0, 65535}, kThreads{0, 4096}, kBatch{1, 1024},
     kMaxQueue{1, 1000000}, kMaxConnections{1, 1000000}, kMebibytes{1, 1 << 20},
     kMaxMegapixels{1, 134};
-inline constexpr Range<double> kMaxQueueDelayMs{0, 10000}, kAuditShare{0, 1},
+inline constexpr Range<double> kMaxQueueDelayMs{0, 10000}, kMaxWaitMs{0, 600000}, kAuditShare{0, 1},
     kDrainSeconds{0, 3600};
 }  // namespace ranges
 

@@ -174,9 +174,11 @@ std::optional<Response> Service::admit(Request& request) {
   std::string route = "other";
   bool is_admitted = false;
   Response refusal = guarded([&] {
-    find_work(request, route);
-    is_admitted = true;
-    return Response{};
+    const Work work = find_work(request, route);
+    is_admitted = !work.model || !work.model->batcher.is_full();
+    if (is_admitted) return Response{};
+    ++work.model->requests;
+    return error_response(503, full_queue_message(*work.model));
   });
   if (is_admitted) return std::nullopt;
   record(request, route, refusal, seconds_since(start));
@@ -199,7 +201,7 @@ void Service::handle(std::shared_ptr<Request> request, Reply reply) {
     }
     reply(std::move(response));
   };
-  reply_to_exceptions(finish, [&] { find_work(*request, *route)(request, finish); });
+  reply_to_exceptions(finish, [&] { find_work(*request, *route).answer(request, finish); });
 }
 
 void Service::finish_work() { worker_.finish(); }
@@ -259,24 +261,25 @@ Service::Work Service::find_work(const Request& request, std::string& route) {
     const PageFile* const file = find_page_file(path.empty() ? "index.html" : path[0]);
     if (file != nullptr) {
       begin("page", "GET");
-      return [file](const auto& asked, const Reply& reply) { reply(page_response(*asked, *file)); };
+      return {
+          [file](const auto& asked, const Reply& reply) { reply(page_response(*asked, *file)); }};
     }
   }
   if (is({"v2", "health", "live"})) {
     begin("health", "GET");
-    return [](const auto&, const Reply& reply) { reply(json_response({{"live", true}})); };
+    return {[](const auto&, const Reply& reply) { reply(json_response({{"live", true}})); }};
   }
   if (is({"v2", "health", "ready"})) {
     begin("health", "GET");
-    return [this](const auto&, const Reply& reply) { reply(ready_response({}, ready_)); };
+    return {[this](const auto&, const Reply& reply) { reply(ready_response({}, ready_)); }};
   }
   check_token(request);
   if (is({"metrics"})) {
     begin("metrics", "GET");
-    return [this](const auto&, const Reply& reply) {
+    return {[this](const auto&, const Reply& reply) {
       reply(text_response("text/plain; version=0.0.4; charset=utf-8",
                           metrics_.text(models_, http_counts_ ? http_counts_() : HttpCounts{})));
-    };
+    }};
   }
   if (is({"v1", "classify"})) {
     begin("classify", "POST");
@@ -287,19 +290,19 @@ Service::Work Service::find_work(const Request& request, std::string& route) {
     }
     if (name.empty()) name = models_.first()->name;
     auto model = find_model(models_, name, version);
-    return [this, model = std::move(model), query = target.query](const auto& asked,
-                                                                  const Reply& reply) {
-      ++model->requests;
-      classify(model, asked, query, worker_, reply);
-    };
+    return {[this, model, query = target.query](const auto& asked, const Reply& reply) {
+              ++model->requests;
+              classify(model, asked, query, worker_, reply);
+            },
+            model};
   }
   if (is({"v1", "models"})) {
     begin("models", "GET");
-    return [this](const auto&, const Reply& reply) {
+    return {[this](const auto&, const Reply& reply) {
       Json list = Json::array();
       for (const auto& model : models_.all()) list.push_back(model_facts(*model));
       reply(json_response({{"models", list}}));
-    };
+    }};
   }
   if (!path.empty() && path[0] == "v2") return find_work_v2(request, target, route);
   not_found();
@@ -317,17 +320,17 @@ Service::Work Service::find_work_v2(const Request& request, const Target& target
   };
   if (is({"v2"})) {
     begin("server", "GET");
-    return [](const auto&, const Reply& reply) {
+    return {[](const auto&, const Reply& reply) {
       reply(json_response({{"name", "offramp"},
                            {"version", version()},
                            {"extensions",
                             {"binary_tensor_data", "classification", "statistics",
                              "model_configuration", "model_repository"}}}));
-    };
+    }};
   }
   if (is({"v2", "repository", "index"})) {
     begin("repository", "POST");
-    return [this](const auto&, const Reply& reply) {
+    return {[this](const auto&, const Reply& reply) {
       Json list = Json::array();
       for (const auto& model : models_.all())
         list.push_back({{"name", model->name},
@@ -335,17 +338,17 @@ Service::Work Service::find_work_v2(const Request& request, const Target& target
                         {"state", ready_ ? "READY" : "UNAVAILABLE"},
                         {"reason", ""}});
       reply(json_response(list));
-    };
+    }};
   }
   if (path.size() >= 2 && path[1] == "repository")
     throw HttpError(501, "models are not loaded by requests: send SIGHUP, or replace the file");
   if (is({"v2", "models", "stats"})) {
     begin("statistics", "GET");
-    return [this](const auto&, const Reply& reply) {
+    return {[this](const auto&, const Reply& reply) {
       Json list = Json::array();
       for (const auto& model : models_.all()) list.push_back(model_statistics(*model));
       reply(json_response({{"model_stats", list}}));
-    };
+    }};
   }
   if (path.size() < 3 || path[1] != "models") not_found();
   const std::string& name = path[2];
@@ -360,19 +363,20 @@ Service::Work Service::find_work_v2(const Request& request, const Target& target
   auto model = find_model(models_, name, version);
   if (action == "infer") {
     begin("infer", "POST");
-    return [this, model = std::move(model)](const auto& asked, const Reply& reply) {
-      ++model->requests;
-      if (!is_long_to_read(*asked)) return infer(model, asked, worker_, reply);
-      worker_.post([this, model, asked, reply] {
-        reply_to_exceptions(reply, [&] { infer(model, asked, worker_, reply); });
-      });
-    };
+    return {[this, model](const auto& asked, const Reply& reply) {
+              ++model->requests;
+              if (!is_long_to_read(*asked)) return infer(model, asked, worker_, reply);
+              worker_.post([this, model, asked, reply] {
+                reply_to_exceptions(reply, [&] { infer(model, asked, worker_, reply); });
+              });
+            },
+            model};
   }
   route = "model";
   if (action != "ready" && action != "stats" && action != "config" && action != "metadata")
     not_found();
   require(request, "GET");
-  return [this, model = std::move(model), action](const auto&, const Reply& reply) {
+  return {[this, model = std::move(model), action](const auto&, const Reply& reply) {
     if (action == "ready") return reply(ready_response({{"name", model->name}}, ready_));
     if (action == "stats")
       return reply(json_response({{"model_stats", Json::array({model_statistics(*model)})}}));
@@ -382,7 +386,7 @@ Service::Work Service::find_work_v2(const Request& request, const Target& target
     for (const auto& one : models_.all())
       if (one->name == model->name) json["versions"].push_back(std::to_string(one->version));
     reply(json_response(json));
-  };
+  }};
 }
 
 }  // namespace offramp::serve

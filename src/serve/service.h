@@ -38,10 +38,12 @@ class Service {
   Service(ServedModels& models, const ServiceOptions& options);
 
   /// Refuses requests that can be refused without reading the body: a wrong address, method or
-  /// host, or a missing token.
+  /// host, a missing token, or images for a model whose queue is full. So an overload costs little,
+  /// and the images that were accepted keep the processor.
   /// @return the response; nullopt if the body is to be read and handle() to be called
   std::optional<Response> admit(Request& request);
-  /// Answers a request, perhaps later and from another thread. Makes all checks of admit().
+  /// Answers a request, perhaps later and from another thread. Makes all checks of admit() but that
+  /// of the queue, which is made when the number of images is known.
   void handle(std::shared_ptr<Request> request, Reply reply);
 
   /// Ends the thread that reads long requests, after it has read those that it has. handle() must
@@ -54,8 +56,11 @@ class Service {
   void set_http_counts(std::function<HttpCounts()> counts) { http_counts_ = std::move(counts); }
 
  private:
-  /// A function that answers the requests of one address.
-  using Work = std::function<void(const std::shared_ptr<Request>&, const Reply&)>;
+  /// What answers the requests of one address.
+  struct Work {
+    std::function<void(const std::shared_ptr<Request>&, const Reply&)> answer;
+    std::shared_ptr<ServedModel> model = {};  ///< the model that takes the request's images, if any
+  };
   /// Finds the function that answers a request, without reading the request's body.
   /// @param route  set to the name of the address, for logs and counts, also if this throws
   /// @throws HttpError if the request is to be refused

@@ -62,6 +62,8 @@ const std::map<std::string, Set>& keys() {
        [](auto& s, const auto& n) {
          s.queue.max_queue_delay_ms = number(n, ranges::kMaxQueueDelayMs);
        }},
+      {"max_wait_ms",
+       [](auto& s, const auto& n) { s.queue.max_wait_ms = number(n, ranges::kMaxWaitMs); }},
       {"max_body_mib", [](auto& s, const auto& n) { s.http.max_body_bytes = mebibytes(n); }},
       {"memory_mib", [](auto& s, const auto& n) { s.http.memory_bytes = mebibytes(n); }},
       {"max_connections",

@@ -105,6 +105,35 @@ TEST_F(BatcherTest, RefusesImagesBeyondItsQueue) {
   EXPECT_EQ(numbers_.size(), 2u);
 }
 
+TEST_F(BatcherTest, RefusesImagesThatWouldWaitLongerThanTheLimit) {
+  start({.max_wait_ms = 1e-6}, 1, 1);
+  // Nothing was measured yet, so only the length of the queue is limited.
+  EXPECT_FALSE(batcher_->is_full());
+  block();
+  EXPECT_EQ(submit(job(1)), Batcher::Admission::admitted);
+  // The model had images all the time for at least a period of the measurement.
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  release();
+  ImageJob last = job(2);
+  std::promise<Batcher::Admission> while_running;
+  std::promise<void> go;
+  for (int i = 0; i < 6000 && batcher_->pending() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  // Where no image is before it, an image is taken whatever the rate.
+  EXPECT_FALSE(batcher_->is_full());
+  last.done = [&](const ImageResult&) {
+    while_running.set_value(submit(job(3)));
+    go.get_future().wait();
+  };
+  EXPECT_EQ(submit(std::move(last)), Batcher::Admission::admitted);
+  EXPECT_EQ(while_running.get_future().get(), Batcher::Admission::admitted);
+  EXPECT_EQ(submit(job(4)), Batcher::Admission::queue_full);
+  EXPECT_TRUE(batcher_->is_full());
+  go.set_value();
+  batcher_.reset();
+  EXPECT_EQ(numbers_.size(), 2u);
+}
+
 TEST_F(BatcherTest, DoesNotRunImagesThatWereCancelled) {
   start({}, 1, 1);
   block();

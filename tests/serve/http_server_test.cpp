@@ -322,6 +322,100 @@ TEST_F(HttpServerTest, RefusesBeforeItReadsABody) {
   EXPECT_EQ(other.receive().body, "admitted");
 }
 
+TEST_F(HttpServerTest, GoesOnAfterARefusalWhoseBodyIsShort) {
+  start(
+      {},
+      [](const std::shared_ptr<Request>& request, const Reply& reply) {
+        reply({.body = request->target});
+      },
+      [](Request& request) -> std::optional<Response> {
+        if (request.target == "/p") return error_response(503, "busy");
+        return std::nullopt;
+      });
+  const std::string next = "GET /next HTTP/1.1\r\nHost: x\r\n\r\n";
+  const std::string chunk = "4\r\nGET \r\n";
+  for (const std::string& whole :
+       {kPost + "Content-Length: 4\r\n\r\nGET ",
+        kPost + "Content-Length: 50000\r\n\r\n" + std::string(50000, 'a'),
+        kPost + "Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk + "0\r\n\r\n"}) {
+    RawClient pipelines(port());
+    pipelines.send(whole + next);
+    const RawResponse refused = pipelines.receive();
+    EXPECT_EQ(refused.status, 503);
+    EXPECT_THAT(refused.head, AllOf(HasSubstr("Retry-After"), testing::Not(HasSubstr("close"))));
+    EXPECT_EQ(pipelines.receive().body, "/next");
+    // The answer comes before the body.
+    RawClient waits(port());
+    const std::size_t half = whole.size() - 3;
+    waits.send(whole.substr(0, half));
+    EXPECT_EQ(waits.receive().status, 503);
+    waits.send(whole.substr(half) + next);
+    EXPECT_EQ(waits.receive().body, "/next");
+  }
+  EXPECT_EQ(server_->counts().memory_bytes, 0u);
+}
+
+TEST_F(HttpServerTest, EndsAConnectionWhoseRefusedBodyIsLongOrInvalid) {
+  start(
+      {}, [](const auto&, const Reply& reply) { reply({}); },
+      [](Request&) -> std::optional<Response> { return error_response(503, "busy"); });
+  const std::string chunked = kPost + "Transfer-Encoding: chunked\r\n\r\n";
+  const std::string next = "GET /next HTTP/1.1\r\nHost: x\r\n\r\n";
+  for (const std::string& whole :
+       {kPost + "Content-Length: 70000\r\n\r\n" + std::string(70000, 'a'),
+        chunked + "11170\r\n" + std::string(70000, 'a') + "\r\n0\r\n\r\n",
+        chunked + "3\r\nabc\r\nnot a size\r\n"}) {
+    RawClient client(port());
+    client.send(whole + next);
+    EXPECT_EQ(client.receive().status, 503);
+    EXPECT_TRUE(client.is_closed());
+  }
+}
+
+TEST_F(HttpServerTest, SendsAnAnswerOfAnySizeFromAnyThreadOnce) {
+  start({}, [](const std::shared_ptr<Request>& request, const Reply& reply) {
+    const auto size = static_cast<std::size_t>(std::stoul(request->target.substr(1)));
+    std::thread([=] {
+      reply({.body = std::string(size, 'a')});
+      reply({.body = "again"});
+    }).detach();
+  });
+  RawClient client(port());
+  std::string requests;
+  // Together they are more than a socket takes while the client does not read.
+  for (int i = 0; i < 1000; ++i)
+    requests += "GET /" + std::to_string(i % 3 * 8192) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  client.send(requests);
+  std::this_thread::sleep_for(milliseconds(100));
+  for (std::size_t i = 0; i < 1000; ++i) {
+    const RawResponse response = client.receive();
+    ASSERT_EQ(response.status, 200);
+    ASSERT_EQ(response.body, std::string(i % 3 * 8192, 'a')) << i;
+  }
+}
+
+TEST_F(HttpServerTest, ClosesAConnectionThatHasBeenIdleForTooLong) {
+  start({.idle_timeout = milliseconds(100)});
+  RawClient never_used(port()), used(port());
+  used.send("GET /other HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(used.receive().body, "GET /other 0");
+  EXPECT_TRUE(used.is_closed());
+  EXPECT_TRUE(never_used.is_closed());
+  EXPECT_TRUE(wait_until([&] { return server_->counts().connections == 0; }));
+}
+
+TEST_F(HttpServerTest, IgnoresEmptyLinesBeforeARequest) {
+  start();
+  RawClient client(port());
+  const std::string request = kPost + "Content-Length: 3\r\n\r\nabc\r\n";
+  client.send("\r\n\r\n");
+  for (int i = 0; i < 2; ++i) {
+    client.send(request + request);
+    EXPECT_EQ(client.receive().body, "POST /p 3");
+    EXPECT_EQ(client.receive().body, "POST /p 3");
+  }
+}
+
 TEST_F(HttpServerTest, RequiresOneValidHost) {
   start();
   EXPECT_EQ(ask("GET / HTTP/1.1\r\n\r\n").status, 400);

@@ -233,6 +233,52 @@ TEST_F(ServiceTest, RefusesWithoutTheBodyWhatNeedsNoBody) {
               HasSubstr("401"));
 }
 
+TEST_F(ServiceTest, RefusesImagesBeforeTheirBodyIsReadWhileTheQueueIsFull) {
+  start({}, {.max_queue = 1});
+  const auto model = models_->first();
+  std::promise<void> blocked, release;
+  const auto job = [&](std::function<void(ImageResult)> done) {
+    std::vector<ImageJob> jobs(1);
+    jobs[0].image = ImageView::normalised(std::span<const float>(values_).first(each_));
+    jobs[0].done = std::move(done);
+    return jobs;
+  };
+  model->batcher.submit(job([&](const ImageResult&) {
+    blocked.set_value();
+    release.get_future().wait();
+  }));
+  blocked.get_future().wait();
+  const auto refusal_of = [&](const std::string& method, const std::string& target) {
+    Request request;
+    request.method = method;
+    request.target = target;
+    return service_->admit(request);
+  };
+  EXPECT_FALSE(refusal_of("POST", "/v1/classify"));
+  EXPECT_EQ(model->batcher.submit(job([](const ImageResult&) {})), Batcher::Admission::admitted);
+  for (const char* target : {"/v1/classify", "/v2/models/m/infer"}) {
+    const std::optional<Response> refusal = refusal_of("POST", target);
+    ASSERT_TRUE(refusal) << target;
+    EXPECT_EQ(refusal->status, 503);
+    EXPECT_EQ(refusal->headers[0].first, "Retry-After");
+    EXPECT_THAT(refusal->body, HasSubstr("queue is full"));
+  }
+  EXPECT_EQ(model->requests, 2);
+  EXPECT_FALSE(refusal_of("GET", "/v2/models/m"));
+  release.set_value();
+}
+
+TEST_F(ServiceTest, SaysWhyNoImageOfAFormCouldBeUsed) {
+  const Fields type{{"content-type", "multipart/form-data; boundary=b"}};
+  const std::string part =
+      "--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nx\r\n";
+  const Response response = send("POST", "/v1/classify", part + part + "--b--\r\n", type);
+  EXPECT_EQ(response.status, 400);
+  const Json json = Json::parse(response.body);
+  EXPECT_EQ(json["images"].size(), 2u);
+  EXPECT_THAT(json["error"], HasSubstr("image \"a\": "));
+}
+
 TEST_F(ServiceTest, SaysWhenAPageHasNotChanged) {
   const Response page = send("GET", "/");
   const std::string tag = page.headers[0].second;

@@ -24,11 +24,12 @@ class SettingsTest : public testing::Test {
 
 TEST_F(SettingsTest, AreReadOverTheDefaults) {
   const ServerSettings settings = read(
-      "port = 9000\nmax_queue_delay_ms = 2\nmemory_mib = 64\nmax_megapixels = 8\n"
+      "port = 9000\nmax_queue_delay_ms = 2\nmax_wait_ms = 20\nmemory_mib = 64\nmax_megapixels = 8\n"
       "[[model]]\npath = \"a/b.safetensors\"\n[[model]]\nname = \"b\"\nversion = 2\npath = "
       "\"c\"\n");
   EXPECT_EQ(settings.http.port, 9000);
   EXPECT_EQ(settings.queue.max_queue_delay_ms, 2);
+  EXPECT_EQ(settings.queue.max_wait_ms, 20);
   EXPECT_EQ(settings.queue.max_pixels, 8'000'000);
   EXPECT_EQ(settings.http.memory_bytes, std::size_t{64} << 20);
   EXPECT_EQ(settings.http.address, "127.0.0.1");
