@@ -122,7 +122,22 @@ def test_a_label_free_certificate_reads_no_label(tune, certify):
     _, answers = stops(result.policy, logits)
     assert (answers != logits[-1].argmax(axis=1)).sum() == result.counted
     with pytest.raises(ValueError, match="certify_labels"):
-        policy.certify(*tune, logits, None, COSTS, epsilon=0.03)
+        policy.certify(*tune, logits, None, COSTS, epsilon=0.03, attempt=2)
+
+
+def test_the_same_certify_images_are_not_taken_twice_without_a_word(tune, certify):
+    logits, labels = certify
+    first = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
+    again = policy.certify(*tune, list(logits), labels, np.array(COSTS), epsilon=0.03)
+    assert again.policy == first.policy
+    policy.certify(*tune, *certify, COSTS, epsilon=0.02, attempt=2)
+    turned = logits[:, ::-1], labels[::-1]
+    with pytest.warns(UserWarning, match="^certify_logits: attempt 1 on these .* attempt=3 "):
+        policy.certify(*tune, *turned, COSTS, epsilon=0.025)
+    fitted = policy.fit(*tune, criterion="entropy")
+    with pytest.warns(UserWarning, match="attempt 2 on these images was another call"):
+        policy.certify(*tune, *certify, COSTS, epsilon=0.02, attempt=2, policy=fitted)
+    policy.certify(*tune, logits[:, 1:], labels[1:], COSTS, epsilon=0.02)
 
 
 def test_tune_images_certify_nothing(tune, certify):

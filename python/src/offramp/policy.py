@@ -14,6 +14,7 @@ Arrays are numpy's, or anything numpy can read, such as torch tensors.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -287,9 +288,29 @@ def certify(
     least 1 - delta over the draw of the certify images.
 
     A path of ever bolder thresholds is fixed on the tune images, then tested along the certify
+# What certified which images in this process: {images: {attempt: call}}, as hashes.
+_certificates: dict[tuple[int, int], dict[int, int]] = {}
+
+
+def _warn_of_other_certificates(certified: np.ndarray, attempt: int, call: tuple[Any, ...]) -> None:
+    """The bounds of several certificates of the same images hold together only if each attempt has
+    its own number. The same call again gives the same certificate."""
+    hashes = _row_hashes(certified)
+    calls = _certificates.setdefault((len(hashes), int(hashes.sum())), {})
+    texts = [one.tobytes() if isinstance(one, np.ndarray) else repr(one) for one in call]
+    of_call = hash(tuple(texts))
+    if calls.setdefault(attempt, of_call) != of_call:
+        warnings.warn(
+            f"certify_logits: attempt {attempt} on these images was another call: with attempt="
+            f"{max(calls) + 1} this certificate and the earlier ones hold together",
+            stacklevel=3,
+        )
+
+
     images, which were used neither for training nor for any choice, up to the first failure. The
     certify images must be distinct: of exact copies only one may be among them. Logits that are
-    those of tune images are refused.
+    those of tune images are refused. Another call for the same certify images with the same attempt
+    is warned of, where both are made in one process.
 
     Args:
         tune_labels, certify_labels: None if `label_free`, where the temperatures are then 1 unless
@@ -344,12 +365,14 @@ def foresee(
     *,
     epsilon: float,
     certify_images: int,
+    called = (policy.__getstate__(), tune, answers, truth, cost, epsilon, delta, label_free, against)
     delta: float = 0.05,
     label_free: bool = False,
     against: str = "last_exit",
     criterion: str = "confidence",
     ensemble: str = "off",
     policy: Policy | None = None,
+    _warn_of_other_certificates(certified, attempt, called)
     attempt: int = 1,
 ) -> Chosen:
     """What `certify` would choose if the certify images were like the tune images. It promises
