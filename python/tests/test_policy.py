@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from conftest import make_logits
@@ -171,6 +173,19 @@ def test_results_are_short_at_a_prompt(tune, certify):
     assert result.statement in repr(result) and "of a path of" in repr(result)
     nothing = policy.certify(*tune, *make_logits(50, seed=3), COSTS, epsilon=0.01)
     assert "nothing is certified" in repr(nothing)
+    step = result.path[result.chosen]
+    assert repr(step).startswith("PathStep(thresholds 0.") and len(repr(step)) < 120
+    chosen = policy.choose(*tune, COSTS, max_cost=0.6)
+    assert f"accuracy {chosen.accuracy:.4f}" in repr(chosen) and len(repr(chosen)) < 200
+    replayed = policy.replay(result.policy, tune[0])
+    assert repr(replayed).startswith("Replay(2000 images; exits 1: ") and len(repr(replayed)) < 80
+
+
+def test_policies_and_certificates_are_pickled(tune, certify):
+    weighted = policy.fit(*tune, ensemble="weighted")
+    assert pickle.loads(pickle.dumps(weighted)) == weighted
+    result = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_too_few_images_certify_nothing(tune):
